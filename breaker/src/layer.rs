@@ -148,7 +148,11 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
     let success_threshold = nearest
         .chosen(Field::SuccessThreshold, Layer::sets_rate)
         .unwrap_or(if has_rate { 0 } else { permitted_set.unwrap_or(2) });
-    let permitted = permitted_set.unwrap_or(if success_threshold == 0 { 10 } else { success_threshold });
+    let permitted = permitted_set.unwrap_or(if success_threshold == 0 {
+        10
+    } else {
+        success_threshold
+    });
     if success_threshold > permitted {
         problems.push(nearest.contradiction(
             Field::SuccessThreshold,
@@ -178,16 +182,20 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         problems.push(nearest.contradiction(
             Field::FailureCountThreshold,
             &count,
-            format!("at most {} ({size}), which a COUNT_BASED window cannot exceed", Field::SlidingWindowSize),
+            format!(
+                "at most {} ({size}), which a COUNT_BASED window cannot exceed",
+                Field::SlidingWindowSize
+            ),
             &[Field::FailureCountThreshold, Field::SlidingWindowSize],
         ));
     }
 
     let slow_duration = nearest.duration(Field::SlowCallDurationThreshold);
     let slow_as_failures = nearest.flag(Field::SlowCallsAsFailures).unwrap_or(false);
-    for (field, wants_it) in
-        [(Field::SlowCallRateThreshold, slow_rate.is_some()), (Field::SlowCallsAsFailures, slow_as_failures)]
-    {
+    for (field, wants_it) in [
+        (Field::SlowCallRateThreshold, slow_rate.is_some()),
+        (Field::SlowCallsAsFailures, slow_as_failures),
+    ] {
         if wants_it && slow_duration.is_none() {
             problems.push(nearest.contradiction(
                 field,
@@ -215,7 +223,9 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         return Err(problems);
     }
 
-    let max_wait_in_half_open = nearest.duration(Field::MaxWaitInHalfOpen).filter(|wait| !wait.is_zero());
+    let max_wait_in_half_open = nearest
+        .duration(Field::MaxWaitInHalfOpen)
+        .filter(|wait| !wait.is_zero());
     let thresholds = Thresholds::from_terms(Terms {
         failure_threshold,
         success_threshold,
@@ -229,7 +239,9 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         size,
         minimum_calls: nearest.count(Field::MinimumNumberOfCalls).unwrap_or(100),
         permitted,
-        lease: nearest.duration(Field::HalfOpenPermitTimeout).unwrap_or(Duration::from_mins(1)),
+        lease: nearest
+            .duration(Field::HalfOpenPermitTimeout)
+            .unwrap_or(Duration::from_mins(1)),
         max_wait_in_half_open,
         after_max_wait: match nearest.word(Field::StateAfterMaxWait) {
             Some("CLOSED") => AfterMaxWait::Closed,
@@ -247,8 +259,10 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         ignore_classes: nearest.classes(Field::IgnoreErrorClasses),
         record_classes: nearest.classes(Field::RecordErrorClasses),
     });
-    let origins =
-        Field::ALL.iter().filter_map(|field| nearest.origin(*field).map(|origin| (*field, origin))).collect();
+    let origins = Field::ALL
+        .iter()
+        .filter_map(|field| nearest.origin(*field).map(|origin| (*field, origin)))
+        .collect();
     Ok(Merged { thresholds, origins })
 }
 
@@ -259,7 +273,10 @@ struct Nearest<'a> {
 
 impl<'a> Nearest<'a> {
     fn find(&self, field: Field) -> Option<(Origin, &'a Value)> {
-        self.layers.iter().rev().find_map(|(origin, layer)| layer.get(field).map(|value| (*origin, value)))
+        self.layers
+            .iter()
+            .rev()
+            .find_map(|(origin, layer)| layer.get(field).map(|value| (*origin, value)))
     }
 
     /// A count that a nearer layer's choice of another trip takes out of force.
@@ -278,7 +295,9 @@ impl<'a> Nearest<'a> {
     /// The layer whose value of `field` is in force.
     fn origin(&self, field: Field) -> Option<Origin> {
         let in_force = match field {
-            Field::FailureThreshold => self.chosen(field, Layer::sets_trip_beside_failure_threshold).is_some(),
+            Field::FailureThreshold => self
+                .chosen(field, Layer::sets_trip_beside_failure_threshold)
+                .is_some(),
             Field::SuccessThreshold => self.chosen(field, Layer::sets_rate).is_some(),
             _ => true,
         };
@@ -345,7 +364,12 @@ impl<'a> Nearest<'a> {
             .iter()
             .map(|field| self.find(*field).map_or(Origin::BuiltIn, |(origin, _)| origin))
             .collect();
-        Problem { field, value: value.to_string(), expected, layers }
+        Problem {
+            field,
+            value: value.to_string(),
+            expected,
+            layers,
+        }
     }
 }
 
@@ -394,12 +418,19 @@ mod tests {
         let merged = merge(&[(Origin::FileDefaults, &defaults), (Origin::FileService, &both)]).unwrap();
         assert_eq!(merged.thresholds.failure_threshold(), 9);
         let behind = merge(&[(Origin::FileDefaults, &service), (Origin::FileService, &defaults)]).unwrap();
-        assert_eq!(behind.thresholds.failure_threshold(), 7, "the nearer layer chose to count as well");
+        assert_eq!(
+            behind.thresholds.failure_threshold(),
+            7,
+            "the nearer layer chose to count as well"
+        );
     }
 
     #[test]
     fn permitted_and_success_threshold_stand_in_for_each_other() {
-        assert_eq!(of(&[(Field::PermittedCalls, Value::Count(4))]).success_threshold(), 4);
+        assert_eq!(
+            of(&[(Field::PermittedCalls, Value::Count(4))]).success_threshold(),
+            4
+        );
         assert_eq!(of(&[(Field::SuccessThreshold, Value::Count(4))]).permitted(), 4);
         assert_eq!(of(&[(Field::SuccessThreshold, Value::Count(0))]).permitted(), 10);
         let rate = of(&[

@@ -46,7 +46,7 @@ pub use machine::{Breaker, Identity, Numbering, View, WrongState};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
 pub use state::{Figures, HalfOpenTerms, Override, OverrideKind, Reason, Snapshot, State, Transition};
 pub use tally::Deltas;
-pub use thresholds::{AfterMaxWait, Thresholds, WaitInterval, WindowKind};
+pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};
 pub use time::Time;
 
 /// Spreads the bits of a number (`SplitMix64`'s finaliser, Steele, Lea and Flood 2014).

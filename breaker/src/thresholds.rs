@@ -70,15 +70,24 @@ pub struct Thresholds {
 impl Default for Thresholds {
     /// What applies when nothing is set.
     fn default() -> Self {
-        crate::layer::merge(&[]).expect("no layer contradicts itself when there is none").thresholds
+        crate::layer::merge(&[])
+            .expect("no layer contradicts itself when there is none")
+            .thresholds
     }
 }
 
 /// What a report counts as, under some thresholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Judged {
+pub enum Judged {
+    /// As nothing.
     Ignored,
-    Counted { failed: bool, slow: bool },
+    /// As a call.
+    Counted {
+        /// As a failure; else as a success.
+        failed: bool,
+        /// As a slow call.
+        slow: bool,
+    },
 }
 
 impl Thresholds {
@@ -217,12 +226,14 @@ impl Thresholds {
 
     /// `F_slow`, the slow probes that reopen.
     pub(crate) fn slow_to_open(&self) -> Option<u32> {
-        self.terms.slow_rate.map(|rate| portion(rate, self.terms.permitted))
+        self.terms
+            .slow_rate
+            .map(|rate| portion(rate, self.terms.permitted))
     }
 
     /// What a report counts as. A class to ignore wins; with a list of classes to record, a failure in
     /// neither counts as a success, one without a class too (resilience4j).
-    pub(crate) fn judge(&self, report: &Report<'_>) -> Judged {
+    pub fn judge(&self, report: &Report<'_>) -> Judged {
         let failed = match report.outcome {
             Outcome::Ignored => return Judged::Ignored,
             Outcome::Success => false,
@@ -238,7 +249,10 @@ impl Thresholds {
             (Some(took), Some(threshold)) => took > threshold,
             _ => false,
         };
-        Judged::Counted { failed: failed || (slow && self.terms.slow_as_failures), slow }
+        Judged::Counted {
+            failed: failed || (slow && self.terms.slow_as_failures),
+            slow,
+        }
     }
 }
 

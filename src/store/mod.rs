@@ -1,7 +1,7 @@
 //! What is kept: the newest state of each breaker, the history of every change, the declared thresholds.
 //!
 //! Two stores stand behind one trait, and one contract suite runs on both: Postgres, which several
-//! processes may one day share, and an embedded SQLite file, which one process has for itself. The rest of
+//! processes may one day share, and an embedded `SQLite` file, which one process has for itself. The rest of
 //! breakerd sees only [`Store`] and the types here.
 //!
 //! Every transaction that changes configuration or state bumps the single `revision` row last and stamps what
@@ -90,7 +90,7 @@ pub struct Proposal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A transition (or a shadow, which changes no state).
-    Transition(Transition),
+    Transition(Box<Transition>),
     /// `missing` transitions of this breaker before this row were dropped, because the journal was full.
     Gap {
         /// How many.
@@ -160,7 +160,7 @@ pub struct StoredTransition {
     pub wait: Option<std::time::Duration>,
     /// A gap: how many rows are missing.
     pub missing: u64,
-    /// METRICS_ONLY kept it from happening.
+    /// `METRICS_ONLY` kept it from happening.
     pub shadow: bool,
     /// Decided while the store was away.
     pub alone: bool,

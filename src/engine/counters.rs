@@ -1,0 +1,83 @@
+//! What is counted of a breaker over its life, for metrics and for people: whole numbers beside the machine,
+//! under the same lock, read by one collector at the scrape.
+
+use std::collections::BTreeMap;
+
+use breaker::{Judged, Reason, Recorded, State, Transition, Verdict};
+
+/// Counts since the breaker was born in this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Outcomes that counted as successes.
+    pub successful: u64,
+    /// Outcomes that counted as failures.
+    pub failed: u64,
+    /// Outcomes that counted as nothing, by the caller's word or by their error class.
+    pub ignored: u64,
+    /// Outcomes that came too late.
+    pub late: u64,
+    /// Outcomes that counted as slow.
+    pub slow: u64,
+    /// Denied because the breaker was open.
+    pub rejected_open: u64,
+    /// Denied because every probe was out or done.
+    pub rejected_half_open: u64,
+    /// Denied by an operator.
+    pub rejected_forced: u64,
+    /// Transitions by edge and reason.
+    pub transitions: Option<Box<BTreeMap<Edge, u64>>>,
+    /// Times METRICS_ONLY kept it from opening.
+    pub shadows: u64,
+}
+
+/// From, to, why.
+pub type Edge = (State, State, Reason);
+
+impl Counters {
+    pub(crate) fn decided(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Open => self.rejected_open += 1,
+            Verdict::HalfOpenExhausted => self.rejected_half_open += 1,
+            Verdict::ForcedOpen => self.rejected_forced += 1,
+            Verdict::Closed | Verdict::Probe | Verdict::Disabled | Verdict::MetricsOnly => {}
+        }
+    }
+
+    pub(crate) fn recorded(&mut self, recorded: Recorded, judged: Judged) {
+        match (recorded, judged) {
+            (Recorded::Recorded, Judged::Ignored) => self.ignored += 1,
+            (Recorded::Recorded, Judged::Counted { failed, slow }) => {
+                self.failed += u64::from(failed);
+                self.successful += u64::from(!failed);
+                self.slow += u64::from(slow);
+            }
+            (Recorded::Late, _) => self.late += 1,
+            (Recorded::Duplicate | Recorded::NotCounted, _) => {}
+        }
+    }
+
+    pub(crate) fn changed(&mut self, transition: &Transition) {
+        if transition.shadow {
+            self.shadows += 1;
+            return;
+        }
+        let edge = (transition.from, transition.to(), transition.reason);
+        *self.transitions.get_or_insert_default().entry(edge).or_default() += 1;
+    }
+
+    /// Adds another breaker's, for the series that many share.
+    pub fn add(&mut self, other: &Self) {
+        self.successful += other.successful;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.late += other.late;
+        self.slow += other.slow;
+        self.rejected_open += other.rejected_open;
+        self.rejected_half_open += other.rejected_half_open;
+        self.rejected_forced += other.rejected_forced;
+        self.shadows += other.shadows;
+        for (edge, count) in other.transitions.iter().flat_map(|edges| edges.iter()) {
+            *self.transitions.get_or_insert_default().entry(*edge).or_default() += count;
+        }
+    }
+}

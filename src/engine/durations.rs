@@ -1,0 +1,121 @@
+//! How long calls take, by service: a histogram of fixed buckets that breakers of a service share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sync::{AtomicU64, Ordering, RwLock};
+
+/// Upper bounds in seconds: Prometheus' own defaults, and up to a minute, since calls to a language model
+/// take that long.
+pub const BOUNDS_SECONDS: [f64; 13] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+const BOUNDS_MICROS: [u64; 13] = [
+    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+    30_000_000, 60_000_000,
+];
+
+/// The label of the services that have none of their own.
+pub const OTHER: &str = "__other__";
+
+/// The durations of one service's calls.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// By bucket, the last one unbounded; not cumulative.
+    buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+/// A histogram read at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramView {
+    /// The service, or [`OTHER`].
+    pub service: Arc<str>,
+    /// Calls up to each bound of [`BOUNDS_SECONDS`].
+    pub cumulative: Vec<u64>,
+    /// Calls in all.
+    pub count: u64,
+    /// Seconds in all.
+    pub sum_seconds: f64,
+}
+
+impl Histogram {
+    pub(crate) fn observe(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    fn view(&self, service: &Arc<str>) -> HistogramView {
+        let mut count = 0;
+        let mut cumulative: Vec<u64> = Vec::with_capacity(self.buckets.len());
+        for bucket in &self.buckets {
+            count += bucket.load(Ordering::Relaxed);
+            cumulative.push(count);
+        }
+        cumulative.pop();
+        let sum_seconds = Duration::from_micros(self.sum_micros.load(Ordering::Relaxed)).as_secs_f64();
+        HistogramView {
+            service: Arc::clone(service),
+            cumulative,
+            count,
+            sum_seconds,
+        }
+    }
+}
+
+/// The histograms of all services, the first `max` of them under their own names.
+#[derive(Debug)]
+pub(crate) struct Durations {
+    max: usize,
+    by_service: RwLock<HashMap<Arc<str>, Arc<Histogram>>>,
+    other: Arc<Histogram>,
+}
+
+impl Durations {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            max,
+            by_service: RwLock::new(HashMap::new()),
+            other: Arc::default(),
+        }
+    }
+
+    /// The histogram that a new breaker of `service` writes to.
+    pub(crate) fn of(&self, service: &Arc<str>) -> Arc<Histogram> {
+        let mut by_service = self.by_service.write();
+        if let Some(histogram) = by_service.get(service) {
+            return Arc::clone(histogram);
+        }
+        if by_service.len() >= self.max {
+            return Arc::clone(&self.other);
+        }
+        let histogram = Arc::<Histogram>::default();
+        by_service.insert(Arc::clone(service), Arc::clone(&histogram));
+        histogram
+    }
+
+    /// Forgets the services that have no breaker any more.
+    pub(crate) fn prune(&self) {
+        self.by_service
+            .write()
+            .retain(|_, histogram| Arc::strong_count(histogram) > 1);
+    }
+
+    pub(crate) fn views(&self) -> Vec<HistogramView> {
+        let mut views: Vec<_> = self
+            .by_service
+            .read()
+            .iter()
+            .map(|(service, histogram)| histogram.view(service))
+            .collect();
+        views.sort_by(|a, b| a.service.cmp(&b.service));
+        let other = self.other.view(&OTHER.into());
+        if other.count > 0 {
+            views.push(other);
+        }
+        views
+    }
+}

@@ -1,0 +1,89 @@
+//! One breaker in the engine: the machine, what is counted beside it, and what is shown of it.
+
+use std::sync::Arc;
+
+use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition, View};
+
+use super::counters::Counters;
+use super::durations::Histogram;
+use super::permit::KeyId;
+use super::sync::Mutex;
+
+/// A breaker and all that goes with it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) id: KeyId,
+    pub(crate) created_at: Time,
+    /// Whether it has metric series of its own, or counts under `__other__`.
+    pub(crate) own_series: bool,
+    pub(crate) durations: Arc<Histogram>,
+    pub(crate) inner: Mutex<Inner>,
+}
+
+/// What one lock protects: held for one pure call and, when that changed the state, for one line of the
+/// journal, so that nobody can be told of a change before it is written down.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) breaker: Breaker,
+    pub(crate) counters: Counters,
+    pub(crate) last_used: Time,
+    /// The deadline that is in the heap.
+    pub(crate) armed: Option<Time>,
+    pub(crate) last_transition: Option<LastTransition>,
+}
+
+/// The newest change of a breaker, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastTransition {
+    /// The state that was left.
+    pub from: State,
+    /// The state that was entered.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+    /// The epoch that was entered.
+    pub epoch: u64,
+    /// When.
+    pub at: Time,
+    /// What was counted in the state that was left.
+    pub figures: Figures,
+}
+
+impl From<&Transition> for LastTransition {
+    fn from(transition: &Transition) -> Self {
+        Self {
+            from: transition.from,
+            to: transition.to(),
+            reason: transition.reason,
+            epoch: transition.after.epoch,
+            at: transition.at,
+            figures: transition.figures,
+        }
+    }
+}
+
+/// A breaker as it is shown.
+#[derive(Debug, Clone)]
+pub struct BreakerView {
+    /// Its key.
+    pub key: Key,
+    /// The state to show: DISABLED while breakerd is disabled as a whole.
+    pub state: State,
+    /// The machine's view.
+    pub view: View,
+    /// What it is judged by.
+    pub thresholds: Arc<Thresholds>,
+    /// The revision of the thresholds.
+    pub config_revision: u64,
+    /// What was counted since it was born in this process.
+    pub counters: Counters,
+    /// When it was born in this process.
+    pub created_at: Time,
+    /// When it was last asked or told something.
+    pub last_used: Time,
+    /// Its newest change in this process.
+    pub last_transition: Option<LastTransition>,
+    /// Whether it has metric series of its own.
+    pub own_series: bool,
+}

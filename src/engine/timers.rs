@@ -1,0 +1,70 @@
+//! When time alone will change a breaker: one heap for all of them.
+//!
+//! A breaker puts its deadline in when it enters a state that has one. A deadline that no longer is the
+//! breaker's is skipped when it comes up. The heap is rebuilt when most of it is stale, so that a breaker that
+//! is opened and reset over and over cannot make it grow.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use breaker::Time;
+use tokio::sync::Notify;
+
+use super::permit::KeyId;
+use super::sync::Mutex;
+
+/// Stale entries that are not worth a rebuild, however few breakers there are.
+const STALE_ALLOWED: usize = 1_024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    heap: Mutex<BinaryHeap<Reverse<(Time, KeyId)>>>,
+    /// Told when the earliest deadline became an earlier one.
+    earlier: Notify,
+}
+
+impl Timers {
+    pub(crate) fn arm(&self, deadline: Time, key: KeyId) {
+        let mut heap = self.heap.lock();
+        let earliest = heap.peek().is_none_or(|Reverse((first, _))| deadline < *first);
+        heap.push(Reverse((deadline, key)));
+        drop(heap);
+        if earliest {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.heap.lock().peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// Takes out at most `most` deadlines that `now` has reached.
+    pub(crate) fn due(&self, now: Time, most: usize) -> Vec<KeyId> {
+        let mut heap = self.heap.lock();
+        let mut due = Vec::new();
+        while due.len() < most {
+            match heap.peek() {
+                Some(Reverse((deadline, key))) if *deadline <= now => due.push(*key),
+                _ => break,
+            }
+            heap.pop();
+        }
+        due
+    }
+
+    /// Whether most of the heap must be stale, given the number of breakers.
+    pub(crate) fn is_bloated(&self, breakers: usize) -> bool {
+        self.heap.lock().len() > 2 * breakers + STALE_ALLOWED
+    }
+
+    /// Starts over with nothing.
+    pub(crate) fn clear(&self) {
+        self.heap.lock().clear();
+    }
+
+    /// Ends when the earliest deadline has become an earlier one since the last call.
+    pub(crate) fn earlier(&self) -> impl Future<Output = ()> + '_ {
+        self.earlier.notified()
+    }
+}
