@@ -1,1 +1,57 @@
-//! x
+//! The state machine of a circuit breaker, pure.
+//!
+//! No clock, no lock, no IO, no log: whoever calls passes the time in and is answered with values. A server
+//! runs many of these ([`Breaker`] a key); a client that decides locally can run one.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use breaker::{Breaker, Identity, Numbering, Outcome, Report, State, Thresholds, Ticket, Time};
+//!
+//! let identity = Identity { key_hash: 1, salt: 2, first_number: 0, numbering: Numbering::Own };
+//! let mut now = Time::from_micros(1_000_000);
+//! let mut breaker = Breaker::new(Arc::new(Thresholds::default()), 0, identity, now);
+//!
+//! // Five failures in a row open it.
+//! for _ in 0..5 {
+//!     let (decision, _) = breaker.allow(now);
+//!     let pass = decision.pass.expect("closed lets calls pass");
+//!     breaker.record(Ticket::Own(pass), &Report::plain(Outcome::Failure), now);
+//! }
+//! assert_eq!(breaker.state(), State::Open);
+//! assert!(breaker.allow(now).0.pass.is_none());
+//!
+//! // A minute later the first call is a probe.
+//! now = now + Duration::from_secs(60);
+//! assert!(breaker.allow(now).0.pass.expect("a probe is free").probe.is_some());
+//! ```
+
+mod field;
+mod half_open;
+mod key;
+mod layer;
+mod machine;
+mod outcome;
+mod reporters;
+mod seen;
+mod state;
+mod tally;
+mod thresholds;
+mod time;
+mod window;
+
+pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, Kind, Value};
+pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
+pub use layer::{Layer, Merged, Origin, Problem, merge};
+pub use machine::{Breaker, Identity, Numbering, View, WrongState};
+pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
+pub use state::{Figures, HalfOpenTerms, Override, OverrideKind, Reason, Snapshot, State, Transition};
+pub use tally::Deltas;
+pub use thresholds::{AfterMaxWait, Thresholds, WaitInterval, WindowKind};
+pub use time::Time;
+
+/// Spreads the bits of a number (`SplitMix64`'s finaliser, Steele, Lea and Flood 2014).
+const fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}

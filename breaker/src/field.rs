@@ -1,0 +1,276 @@
+//! One table of everything that can be set for a service: its name, its kind, its range, its meaning.
+//!
+//! The file, the API, the store and the documents all go through this table, so that a field cannot have
+//! one range here and another there.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::state::words;
+
+/// What a service's thresholds take, in the table below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number within a range.
+    Count {
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
+    /// A percentage in (0, 100], kept in thousandths of a percent.
+    Rate,
+    /// A factor kept in thousandths, above `above` (or from it, when `closed`) and up to `max`
+    /// (below it, when not `closed`).
+    Factor {
+        /// The bound below, in thousandths.
+        min: u32,
+        /// The bound above, in thousandths.
+        max: u32,
+        /// Which of the two bounds is itself allowed.
+        bound: Bound,
+    },
+    /// A length of time.
+    Duration {
+        /// The least.
+        min: Duration,
+        /// The most.
+        max: Duration,
+    },
+    /// True or false.
+    Flag,
+    /// One of a few words.
+    Word(&'static [&'static str]),
+    /// A list of error classes.
+    Classes,
+}
+
+/// Which end of a range belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// `(min, max]`
+    Upper,
+    /// `[min, max)`
+    Lower,
+}
+
+/// A value for a field, of the field's kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A whole number.
+    Count(u32),
+    /// Thousandths of a percent.
+    Rate(u32),
+    /// Thousandths.
+    Factor(u32),
+    /// A length of time.
+    Duration(Duration),
+    /// True or false.
+    Flag(bool),
+    /// A word.
+    Word(&'static str),
+    /// Error classes.
+    Classes(Vec<String>),
+}
+
+/// The most error classes a list may hold: they are compared one by one on every failure.
+pub const CLASSES_MAX: usize = 64;
+/// The most bytes of one error class.
+pub const CLASS_BYTES_MAX: usize = 128;
+
+const DAY: Duration = Duration::from_hours(24);
+const NO_TIME: Duration = Duration::ZERO;
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $kind:expr;)+) => {
+        words! {
+            /// A field of a service's thresholds. The names are resilience4j's where it has one.
+            Field {
+                $($(#[$doc])* $variant = $name),+
+            }
+        }
+
+        impl Field {
+            /// What it takes.
+            pub const fn kind(self) -> Kind {
+                match self {
+                    $(Self::$variant => $kind),+
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    /// Failures in a row that open. 0 is off.
+    FailureThreshold = "failure_threshold", Kind::Count { min: 0, max: 1_000_000 };
+    /// Successes in half-open that close. 0 is off.
+    SuccessThreshold = "success_threshold", Kind::Count { min: 0, max: 1_000 };
+    /// The wait in OPEN.
+    Timeout = "timeout_seconds", Kind::Duration { min: MILLISECOND, max: DAY };
+    /// The share of failures in the window that opens.
+    FailureRateThreshold = "failure_rate_threshold", Kind::Rate;
+    /// The share of slow calls in the window that opens.
+    SlowCallRateThreshold = "slow_call_rate_threshold", Kind::Rate;
+    /// A call that takes longer is slow.
+    SlowCallDurationThreshold = "slow_call_duration_threshold", Kind::Duration { min: MILLISECOND, max: DAY };
+    /// Failures in the window that open.
+    FailureCountThreshold = "failure_count_threshold", Kind::Count { min: 1, max: 1_000_000 };
+    /// Whether a slow success counts as a failure.
+    SlowCallsAsFailures = "slow_calls_as_failures", Kind::Flag;
+    /// Whether the window holds a number of calls or a length of time.
+    SlidingWindowType = "sliding_window_type", Kind::Word(&["COUNT_BASED", "TIME_BASED"]);
+    /// Calls, or seconds.
+    SlidingWindowSize = "sliding_window_size", Kind::Count { min: 1, max: 10_000 };
+    /// Calls the window must hold before a rate is judged.
+    MinimumNumberOfCalls = "minimum_number_of_calls", Kind::Count { min: 1, max: 1_000_000 };
+    /// Probes that may be out or completed in one half-open.
+    PermittedCalls = "permitted_number_of_calls_in_half_open_state", Kind::Count { min: 1, max: 1_000 };
+    /// How long a probe may be out before its place is given to another.
+    HalfOpenPermitTimeout = "half_open_permit_timeout",
+        Kind::Duration { min: Duration::from_millis(100), max: Duration::from_hours(1) };
+    /// How long half-open may last from its first probe. 0 is without end.
+    MaxWaitInHalfOpen = "max_wait_duration_in_half_open_state", Kind::Duration { min: NO_TIME, max: DAY };
+    /// What half-open turns to when it lasted too long.
+    StateAfterMaxWait = "transition_to_state_after_wait_duration", Kind::Word(&["OPEN", "CLOSED"]);
+    /// Whether the wait grows when probes fail.
+    WaitInterval = "wait_interval", Kind::Word(&["FIXED", "EXPONENTIAL"]);
+    /// By how much an exponential wait grows each time.
+    Multiplier = "multiplier", Kind::Factor { min: 1_000, max: 10_000, bound: Bound::Upper };
+    /// By how much, up or down, a wait is drawn at random.
+    RandomizationFactor = "randomization_factor", Kind::Factor { min: 0, max: 1_000, bound: Bound::Lower };
+    /// The longest a wait may become.
+    MaxWait = "max_wait", Kind::Duration { min: MILLISECOND, max: DAY };
+    /// Whether a failure's `retry_after` can lengthen the wait.
+    HonorRetryAfter = "honor_retry_after", Kind::Flag;
+    /// Distinct callers that must have seen the trouble before the breaker opens.
+    MinimumReporters = "minimum_reporters", Kind::Count { min: 1, max: 1_000 };
+    /// Error classes that count as nothing.
+    IgnoreErrorClasses = "ignore_error_classes", Kind::Classes;
+    /// The only error classes that count as failures, when there are any.
+    RecordErrorClasses = "record_error_classes", Kind::Classes;
+}
+
+impl Field {
+    /// Other names it may stand under in a file, resilience4j's among them.
+    pub const fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::Timeout => &["wait_duration_in_open_state"],
+            _ => &[],
+        }
+    }
+
+    /// Finds a field by its name or an alias.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::parse(name)
+            .or_else(|| Self::ALL.iter().copied().find(|field| field.aliases().contains(&name)))
+    }
+
+    /// What it takes, for people: `1..=1000`, `(0, 100] percent`, `COUNT_BASED or TIME_BASED`.
+    pub fn range(self) -> String {
+        match self.kind() {
+            Kind::Count { min, max } => format!("{min}..={max}"),
+            Kind::Rate => "(0, 100] percent, at most 3 decimals".to_owned(),
+            Kind::Factor { min, max, bound: Bound::Upper } => {
+                format!("({}, {}], at most 3 decimals", Milli(min), Milli(max))
+            }
+            Kind::Factor { min, max, bound: Bound::Lower } => {
+                format!("[{}, {}), at most 3 decimals", Milli(min), Milli(max))
+            }
+            Kind::Duration { min, max } => format!("{min:?}..={}", Span(max)),
+            Kind::Flag => "true or false".to_owned(),
+            Kind::Word(words) => words.join(" or "),
+            Kind::Classes => {
+                format!("at most {CLASSES_MAX} classes, each of 1 to {CLASS_BYTES_MAX} bytes")
+            }
+        }
+    }
+
+    /// Whether `value` is of this field's kind and in its range.
+    pub(crate) fn accepts(self, value: &Value) -> bool {
+        match (self.kind(), value) {
+            (Kind::Count { min, max }, Value::Count(count)) => (min..=max).contains(count),
+            (Kind::Rate, Value::Rate(rate)) => (1..=100_000).contains(rate),
+            (Kind::Factor { min, max, bound }, Value::Factor(factor)) => match bound {
+                Bound::Upper => *factor > min && *factor <= max,
+                Bound::Lower => *factor >= min && *factor < max,
+            },
+            (Kind::Duration { min, max }, Value::Duration(duration)) => (min..=max).contains(duration),
+            (Kind::Flag, Value::Flag(_)) => true,
+            (Kind::Word(words), Value::Word(word)) => words.contains(word),
+            (Kind::Classes, Value::Classes(classes)) => {
+                classes.len() <= CLASSES_MAX
+                    && classes.iter().all(|class| (1..=CLASS_BYTES_MAX).contains(&class.len()))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Rate(thousandths) | Self::Factor(thousandths) => write!(f, "{}", Milli(*thousandths)),
+            Self::Duration(duration) => write!(f, "{}", Span(*duration)),
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Word(word) => f.write_str(word),
+            Self::Classes(classes) => write!(f, "{classes:?}"),
+        }
+    }
+}
+
+/// Thousandths, written without the zeros nobody needs.
+struct Milli(u32);
+
+impl fmt::Display for Milli {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / 1_000, self.0 % 1_000);
+        if rest == 0 {
+            return write!(f, "{whole}");
+        }
+        write!(f, "{whole}.{}", format!("{rest:03}").trim_end_matches('0'))
+    }
+}
+
+/// A duration in the largest unit that leaves no rest.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        if self.0.subsec_nanos() != 0 || seconds == 0 {
+            return write!(f, "{:?}", self.0);
+        }
+        match seconds {
+            s if s % 3_600 == 0 => write!(f, "{}h", s / 3_600),
+            s if s % 60 == 0 && s > 60 => write!(f, "{}min", s / 60),
+            s => write!(f, "{s}s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_name_and_by_its_other_name() {
+        for field in Field::ALL {
+            assert_eq!(Field::by_name(field.as_str()), Some(*field));
+        }
+        assert_eq!(Field::by_name("wait_duration_in_open_state"), Some(Field::Timeout));
+        assert_eq!(Field::by_name("failure_treshold"), None);
+    }
+
+    #[test]
+    fn ranges_read_as_a_person_writes_them() {
+        assert_eq!(Field::Timeout.range(), "1ms..=24h");
+        assert_eq!(Field::Multiplier.range(), "(1, 10], at most 3 decimals");
+        assert_eq!(Field::RandomizationFactor.range(), "[0, 1), at most 3 decimals");
+        assert_eq!(Value::Rate(33_500).to_string(), "33.5");
+        assert_eq!(Value::Duration(Duration::from_mins(10)).to_string(), "10min");
+        assert_eq!(Value::Duration(Duration::from_millis(1_500)).to_string(), "1.5s");
+    }
+}

@@ -1,0 +1,155 @@
+//! What a breaker is called.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The most bytes that a service, or a name, may have.
+///
+/// Long enough for a host name with a port and a path; short enough that a key fits a metric label, an
+/// index and a line of a table.
+pub const KEY_PART_BYTES_MAX: usize = 128;
+
+/// The key of one breaker: a service, whose thresholds it is judged by, and a name within it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    service: Arc<str>,
+    name: Arc<str>,
+}
+
+impl Key {
+    /// Checks both parts; an empty `name` stands for the service's own breaker.
+    ///
+    /// # Errors
+    /// [`KeyError`] when a part is empty (the service only), longer than [`KEY_PART_BYTES_MAX`], or has a
+    /// character other than `A-Z a-z 0-9 . _ : -` (and `/`, in a name).
+    pub fn new(service: &str, name: &str) -> Result<Self, KeyError> {
+        check_service(service)?;
+        let service: Arc<str> = service.into();
+        if name.is_empty() || *name == *service {
+            return Ok(Self { name: Arc::clone(&service), service });
+        }
+        check_part("name", name, |byte| is_service_byte(byte) || byte == b'/')?;
+        Ok(Self { service, name: name.into() })
+    }
+
+    /// The service.
+    pub fn service(&self) -> &Arc<str> {
+        &self.service
+    }
+
+    /// The name within the service; the service's own when none was given.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
+/// Whether `service` can be one.
+///
+/// # Errors
+/// As [`Key::new`].
+pub fn check_service(service: &str) -> Result<(), KeyError> {
+    check_part("service", service, is_service_byte)
+}
+
+fn is_service_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
+}
+
+fn check_part(field: &'static str, text: &str, allowed: fn(u8) -> bool) -> Result<(), KeyError> {
+    if text.is_empty() {
+        return Err(KeyError { field, problem: KeyProblem::Empty });
+    }
+    if text.len() > KEY_PART_BYTES_MAX {
+        return Err(KeyError { field, problem: KeyProblem::TooLong { bytes: text.len() } });
+    }
+    if text.bytes().all(allowed) {
+        return Ok(());
+    }
+    let (at, found) = text
+        .char_indices()
+        .find(|(_, c)| !c.is_ascii() || !allowed(*c as u8))
+        .unwrap_or((0, char::REPLACEMENT_CHARACTER));
+    Err(KeyError { field, problem: KeyProblem::Character { found, at } })
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.name)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({self})")
+    }
+}
+
+/// Why a text is not a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyError {
+    /// `service` or `name`.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: KeyProblem,
+}
+
+/// What is wrong with a part of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyProblem {
+    /// There is nothing in it.
+    Empty,
+    /// It has more than [`KEY_PART_BYTES_MAX`] bytes.
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// A character that may not stand in it.
+    Character {
+        /// The character.
+        found: char,
+        /// Its place, in bytes from 0.
+        at: usize,
+    },
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.field == "name" { " /" } else { "" };
+        match self.problem {
+            KeyProblem::Empty => write!(f, "{} is empty: it takes 1 to {KEY_PART_BYTES_MAX} characters", self.field),
+            KeyProblem::TooLong { bytes } => {
+                write!(f, "{} has {bytes} bytes: it takes at most {KEY_PART_BYTES_MAX}", self.field)
+            }
+            KeyProblem::Character { found, at } => write!(
+                f,
+                "{} has {found:?} at byte {at}: it takes letters, digits and . _ : -{slash}",
+                self.field
+            ),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_a_name_is_the_services_own() {
+        let key = Key::new("sentinel", "").unwrap();
+        assert_eq!(key, Key::new("sentinel", "sentinel").unwrap());
+        assert_eq!(key.to_string(), "sentinel/sentinel");
+    }
+
+    #[test]
+    fn a_wrong_key_says_which_part_and_why() {
+        let text = |service: &str, name: &str| Key::new(service, name).unwrap_err().to_string();
+        assert_eq!(text("", "x"), "service is empty: it takes 1 to 128 characters");
+        assert_eq!(text("a/b", ""), "service has '/' at byte 1: it takes letters, digits and . _ : -");
+        assert_eq!(text("a", "b\n"), "name has '\\n' at byte 1: it takes letters, digits and . _ : - /");
+        assert_eq!(text("a", "bé"), "name has 'é' at byte 1: it takes letters, digits and . _ : - /");
+        assert_eq!(text(&"a".repeat(129), ""), "service has 129 bytes: it takes at most 128");
+        assert!(Key::new(&"a".repeat(128), "eu/west:1._-").is_ok());
+    }
+}

@@ -1,0 +1,736 @@
+//! The state machine of one breaker.
+//!
+//! Everything goes through four questions: [`Breaker::allow`] (may a call go ahead), [`Breaker::record`] (how
+//! it went), [`Breaker::poll`] (has time changed anything) and the operator's calls. Each is given `now`,
+//! first lets the time that passed take effect, then does its own work, and answers with a value and the
+//! transitions that it caused: at most a few, since a wait can have ended before a verdict was reached.
+//!
+//! # Edge cases that the rules decide
+//! * A `now` below the last one seen counts as the last one seen.
+//! * OPEN turns HALF_OPEN at `open_until`, whoever looks first and however late, stamped with `open_until`.
+//! * Trips are tested on every counted outcome (a success can reveal a rate at the minimum number of
+//!   calls), never on a read or on a change of thresholds.
+//! * An outcome of an earlier epoch changes nothing: it neither closes nor prolongs.
+//! * The figures of half-open are fixed when it is entered.
+//!
+//! # Who numbers the epochs
+//! With [`Numbering::Own`] a transition is in force the moment it is made. With [`Numbering::Store`] it is a
+//! *proposal*: it denies at once, but nothing passes, nothing is recorded, and time stands still for the breaker,
+//! until [`Breaker::confirm`] or [`Breaker::adopt`] says what the store made of it. So a trip never waits for
+//! the store, and everything that lets calls through again does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::half_open::HalfOpen;
+use crate::outcome::{Decision, Pass, Probe, Recorded, Report, Ticket, Verdict};
+use crate::state::{Figures, HalfOpenTerms, Override, Reason, Snapshot, State, Transition};
+use crate::tally::{Deltas, Tally};
+use crate::thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval};
+use crate::time::{Time, micros};
+use crate::{mix, seen::Seen};
+
+/// Who numbers a breaker's epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbering {
+    /// The machine: it is the only one.
+    Own,
+    /// The store: there are other replicas.
+    Store,
+}
+
+/// What a breaker is made with, beside its thresholds.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// A hash of the key, the same in every process: waits are drawn from it, so that replicas agree.
+    pub key_hash: u64,
+    /// Random for each life of the process: probes of two lives are told apart by it.
+    pub salt: u64,
+    /// The number of the first pass. A breaker that was retired and is born again must not begin below the
+    /// numbers it gave before; a clock's microseconds will do.
+    pub first_number: u64,
+    /// Who numbers its epochs.
+    pub numbering: Numbering,
+}
+
+/// What an operator asked for, and cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongState {
+    /// The state the breaker is in.
+    pub state: State,
+    /// The state it would have to be in.
+    pub needed: &'static str,
+}
+
+impl std::fmt::Display for WrongState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the breaker is {}, and must be {} for this", self.state, self.needed)
+    }
+}
+
+impl std::error::Error for WrongState {}
+
+/// A breaker as it is shown: its state, and what has been counted in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The state.
+    pub snapshot: Snapshot,
+    /// What was counted; in OPEN, what was counted when it opened.
+    pub figures: Figures,
+    /// `HALF_OPEN`: probes that are out under a lease.
+    pub probes_out: u32,
+    /// Whether the window holds enough calls for its rates to be judged.
+    pub rates_judged: bool,
+}
+
+/// One circuit breaker.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    thresholds: Arc<Thresholds>,
+    config_revision: u64,
+    identity: Identity,
+    epoch: u64,
+    attempts: u32,
+    /// The state stands, but the store has not numbered it yet.
+    proposed: bool,
+    next_number: u64,
+    seen: Seen,
+    last_now: Time,
+    entered_at: Time,
+    /// The revision that was in force when the state was entered.
+    entered_revision: u64,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    Closed(Tally),
+    Open(Box<Open>),
+    HalfOpen(Box<HalfOpen>),
+    /// HALF_OPEN, come back after a restart: whom its probes went to is forgotten.
+    Reborn(Box<HalfOpenTerms>),
+    /// `FORCED_OPEN` or `DISABLED`.
+    Overridden(Box<Override>),
+    MetricsOnly(Box<MetricsOnly>),
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    wait: Duration,
+    retry_after: Option<Duration>,
+    /// What was counted when it opened, for show.
+    figures: Figures,
+}
+
+#[derive(Debug, Clone)]
+struct MetricsOnly {
+    set_by: Override,
+    tally: Tally,
+    /// The counts are past a trip, and it has been said.
+    crossed: bool,
+}
+
+/// Why and by whom a state is entered.
+struct Cause {
+    reason: Reason,
+    actor: Option<String>,
+    reporters: u32,
+}
+
+impl Cause {
+    fn own(reason: Reason) -> Self {
+        Self { reason, actor: None, reporters: 0 }
+    }
+
+    fn asked(reason: Reason, actor: &str) -> Self {
+        Self { reason, actor: Some(actor.to_owned()), reporters: 0 }
+    }
+}
+
+/// What to enter; the figures that go with it are worked out on entry.
+enum Next {
+    Closed,
+    Open { retry_after: Option<Duration> },
+    HalfOpen,
+    Override(Override),
+}
+
+impl Breaker {
+    /// A breaker that nobody has told anything yet.
+    pub fn new(thresholds: Arc<Thresholds>, config_revision: u64, identity: Identity, now: Time) -> Self {
+        let phase = Phase::Closed(Tally::new(&thresholds));
+        Self {
+            thresholds,
+            config_revision,
+            identity,
+            epoch: 0,
+            attempts: 0,
+            proposed: false,
+            next_number: identity.first_number,
+            seen: Seen::default(),
+            last_now: now,
+            entered_at: now,
+            entered_revision: config_revision,
+            phase,
+        }
+    }
+
+    /// A breaker as the store and the journal kept it. Its window starts empty.
+    ///
+    /// What is left of a wait is never longer than the wait, even if the clock was set back meanwhile; and
+    /// the wait is the one that the present thresholds make. HALF_OPEN comes back as such, and the first look
+    /// enters it anew (reason RESTART), because whom its probes went to is forgotten.
+    pub fn restore(
+        thresholds: Arc<Thresholds>,
+        config_revision: u64,
+        identity: Identity,
+        snapshot: Snapshot,
+        now: Time,
+    ) -> Self {
+        let mut breaker = Self::new(thresholds, config_revision, identity, now);
+        breaker.take_over(snapshot, now);
+        if let Phase::HalfOpen(half_open) = &breaker.phase {
+            breaker.phase = Phase::Reborn(Box::new(half_open.terms()));
+        }
+        breaker
+    }
+
+    /// May a call go ahead?
+    pub fn allow(&mut self, now: Time) -> (Decision, Vec<Transition>) {
+        let now = self.clock(now);
+        let transitions = self.advance(now);
+        (self.decide(now), transitions)
+    }
+
+    /// How a call went.
+    pub fn record(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> (Recorded, Vec<Transition>) {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        if let Ticket::Own(pass) = ticket
+            && !self.seen.note(pass.number)
+        {
+            return (Recorded::Duplicate, transitions);
+        }
+        let (recorded, transition) = self.take(ticket, report, now);
+        transitions.extend(transition);
+        (recorded, transitions)
+    }
+
+    /// Gives a probe back unused: its place is free again.
+    pub fn release(&mut self, probe: Probe, now: Time) {
+        let now = self.clock(now);
+        if let Phase::HalfOpen(half_open) = &mut self.phase {
+            half_open.release(probe, now);
+        }
+    }
+
+    /// Lets the time that passed take effect, and nothing else.
+    pub fn poll(&mut self, now: Time) -> Vec<Transition> {
+        let now = self.clock(now);
+        match &mut self.phase {
+            Phase::Closed(tally) => tally.advance(now),
+            Phase::MetricsOnly(metrics_only) => metrics_only.tally.advance(now),
+            _ => {}
+        }
+        self.advance(now)
+    }
+
+    /// When time alone will change the state next; none: never.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if self.proposed {
+            return None;
+        }
+        match &self.phase {
+            Phase::Closed(_) | Phase::Reborn(_) => None,
+            Phase::Open(open) => Some(self.entered_at + open.wait),
+            Phase::HalfOpen(half_open) => half_open.deadline(),
+            Phase::Overridden(set_by) => set_by.expires_at,
+            Phase::MetricsOnly(metrics_only) => metrics_only.set_by.expires_at,
+        }
+    }
+
+    /// Judges by other thresholds from now on. State, epoch, counts and attempts stay; OPEN waits as long
+    /// from its beginning as it now should; half-open keeps the figures it was entered with.
+    pub fn set_thresholds(
+        &mut self,
+        thresholds: Arc<Thresholds>,
+        config_revision: u64,
+        now: Time,
+    ) -> Vec<Transition> {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        self.config_revision = config_revision;
+        if *thresholds == *self.thresholds {
+            self.thresholds = thresholds;
+            return transitions;
+        }
+        self.thresholds = thresholds;
+        match &mut self.phase {
+            Phase::Closed(tally) => tally.reshape(&self.thresholds, now),
+            Phase::MetricsOnly(metrics_only) => metrics_only.tally.reshape(&self.thresholds, now),
+            Phase::Open(open) => {
+                let retry_after = open.retry_after;
+                let wait = self.wait(retry_after);
+                if let Phase::Open(open) = &mut self.phase {
+                    open.wait = wait;
+                }
+                if !self.proposed && now >= self.entered_at + wait {
+                    let cause = Cause::own(Reason::ThresholdsChanged);
+                    transitions.push(self.enter(Next::HalfOpen, cause, now));
+                }
+            }
+            Phase::HalfOpen(_) | Phase::Reborn(_) | Phase::Overridden(_) => {}
+        }
+        transitions
+    }
+
+    /// Sets a state by hand. The same override again is no change.
+    pub fn set_override(&mut self, set_by: Override, now: Time) -> Vec<Transition> {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        if self.override_in_force() != Some(&set_by) {
+            let cause = Cause::asked(Reason::OverrideSet, &set_by.actor);
+            transitions.push(self.enter(Next::Override(set_by), cause, now));
+        }
+        transitions
+    }
+
+    /// Takes an override back: closed, and clean.
+    ///
+    /// # Errors
+    /// [`WrongState`] when there is none; the transitions that time alone caused come with it.
+    pub fn clear_override(&mut self, actor: &str, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        if self.override_in_force().is_none() {
+            let needed = "FORCED_OPEN, DISABLED or METRICS_ONLY";
+            return (Err(WrongState { state: self.state(), needed }), transitions);
+        }
+        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, actor), now));
+        (Ok(()), transitions)
+    }
+
+    /// Closed, and clean, whatever it was.
+    pub fn reset(&mut self, actor: &str, now: Time) -> Vec<Transition> {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::Reset, actor), now));
+        transitions
+    }
+
+    /// Half-open now, without waiting any longer.
+    ///
+    /// # Errors
+    /// [`WrongState`] when it is not OPEN; the transitions that time alone caused come with it.
+    pub fn probe(&mut self, actor: &str, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        if !matches!(self.phase, Phase::Open(_)) || self.proposed {
+            return (Err(WrongState { state: self.state(), needed: "OPEN" }), transitions);
+        }
+        transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, actor), now));
+        (Ok(()), transitions)
+    }
+
+    /// The store numbered the proposal that left `base_epoch`; false when there is no such proposal.
+    pub fn confirm(&mut self, base_epoch: u64, epoch: u64) -> bool {
+        if !self.proposed || self.epoch != base_epoch {
+            return false;
+        }
+        self.proposed = false;
+        self.epoch = epoch;
+        true
+    }
+
+    /// Takes over the state that the store holds. A state of another epoch starts with nothing counted, and
+    /// a proposal that was under way is dropped.
+    pub fn adopt(&mut self, snapshot: Snapshot, now: Time) {
+        let now = self.clock(now);
+        if self.proposed || snapshot.epoch != self.epoch {
+            self.take_over(snapshot, now);
+        }
+    }
+
+    /// Counts what other replicas counted, in the state it was counted in.
+    pub fn record_remote(&mut self, deltas: &Deltas, now: Time) -> Vec<Transition> {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        if self.proposed {
+            return transitions;
+        }
+        let thresholds = Arc::clone(&self.thresholds);
+        match &mut self.phase {
+            Phase::Closed(tally) => {
+                tally.count_remote(deltas, now);
+                transitions.extend(self.tripped(&thresholds, None, now));
+            }
+            Phase::MetricsOnly(metrics_only) => {
+                metrics_only.tally.count_remote(deltas, now);
+                transitions.extend(self.crossed(&thresholds, now));
+            }
+            _ => {}
+        }
+        transitions
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        match &self.phase {
+            Phase::Closed(_) => State::Closed,
+            Phase::Open(_) => State::Open,
+            Phase::HalfOpen(_) | Phase::Reborn(_) => State::HalfOpen,
+            Phase::Overridden(set_by) => set_by.kind.into(),
+            Phase::MetricsOnly(_) => State::MetricsOnly,
+        }
+    }
+
+    /// How many transitions there were.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What it is judged by.
+    pub fn thresholds(&self) -> &Arc<Thresholds> {
+        &self.thresholds
+    }
+
+    /// The revision that its thresholds are of.
+    pub fn config_revision(&self) -> u64 {
+        self.config_revision
+    }
+
+    /// Whether it never left its first state, so that nothing is lost with it.
+    pub fn is_pristine(&self) -> bool {
+        self.epoch == 0 && !self.proposed && matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// How it is shown at `now`. Call [`Breaker::poll`] first: this only reads.
+    pub fn view(&self, now: Time) -> View {
+        let probes_out = match &self.phase {
+            Phase::HalfOpen(half_open) => half_open.out(now.max(self.last_now)),
+            _ => 0,
+        };
+        let figures = self.figures();
+        let rates_judged = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly(_))
+            && figures.calls >= self.thresholds.minimum_calls();
+        View { snapshot: self.snapshot(), figures, probes_out, rates_judged }
+    }
+
+    /// Its state as it is kept.
+    pub fn snapshot(&self) -> Snapshot {
+        let (wait, retry_after) = match &self.phase {
+            Phase::Open(open) => (Some(open.wait), open.retry_after),
+            _ => (None, None),
+        };
+        let half_open = match &self.phase {
+            Phase::HalfOpen(half_open) => Some(half_open.terms()),
+            Phase::Reborn(terms) => Some(**terms),
+            _ => None,
+        };
+        Snapshot {
+            epoch: self.epoch,
+            state: self.state(),
+            attempts: self.attempts,
+            entered_at: self.entered_at,
+            wait,
+            retry_after,
+            set_by: self.override_in_force().cloned(),
+            half_open,
+            config_revision: self.entered_revision,
+        }
+    }
+
+    /// `now`, or the last time seen when that is later.
+    fn clock(&mut self, now: Time) -> Time {
+        self.last_now = self.last_now.max(now);
+        self.last_now
+    }
+
+    fn advance(&mut self, now: Time) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        while let Some(transition) = self.elapse(now) {
+            transitions.push(transition);
+        }
+        transitions
+    }
+
+    /// The next change that the passing of time makes. At most three follow on each other: half-open lasted
+    /// too long, the wait after it is over too, and there half-open waits for its first probe.
+    fn elapse(&mut self, now: Time) -> Option<Transition> {
+        if matches!(self.phase, Phase::Closed(_)) || self.proposed {
+            return None;
+        }
+        if matches!(self.phase, Phase::Reborn(_)) {
+            return Some(self.enter(Next::HalfOpen, Cause::own(Reason::Restart), now));
+        }
+        let due = self.next_deadline().filter(|due| *due <= now)?;
+        let (next, reason) = match &self.phase {
+            Phase::Open(_) => (Next::HalfOpen, Reason::WaitElapsed),
+            Phase::HalfOpen(half_open) => match half_open.terms().after_max_wait {
+                AfterMaxWait::Open => (Next::Open { retry_after: None }, Reason::HalfOpenTimeout),
+                AfterMaxWait::Closed => (Next::Closed, Reason::HalfOpenTimeout),
+            },
+            _ => (Next::Closed, Reason::OverrideExpired),
+        };
+        Some(self.enter(next, Cause::own(reason), due))
+    }
+
+    fn decide(&mut self, now: Time) -> Decision {
+        let (verdict, probe, retry_after) = match &mut self.phase {
+            Phase::Closed(_) if !self.proposed => (Verdict::Closed, None, None),
+            // A proposal to close, or to half-open, denies like the OPEN that it comes from.
+            Phase::Closed(_) | Phase::Reborn(_) => (Verdict::Open, None, None),
+            Phase::Open(open) => {
+                (Verdict::Open, None, Some((self.entered_at + open.wait).since(now)))
+            }
+            Phase::HalfOpen(_) if self.proposed => (Verdict::HalfOpenExhausted, None, None),
+            Phase::HalfOpen(half_open) => {
+                // Never 0, and not to be guessed from the number of another life of the process.
+                let nonce = mix(self.identity.salt ^ self.next_number) | 1;
+                match half_open.give(nonce, now) {
+                    Ok(probe) => (Verdict::Probe, Some(probe), None),
+                    Err(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
+                }
+            }
+            Phase::Overridden(set_by) if State::from(set_by.kind) == State::Disabled => {
+                (Verdict::Disabled, None, None)
+            }
+            Phase::Overridden(set_by) => {
+                (Verdict::ForcedOpen, None, set_by.expires_at.map(|end| end.since(now)))
+            }
+            Phase::MetricsOnly(_) => (Verdict::MetricsOnly, None, None),
+        };
+        let pass = verdict.allows().then(|| {
+            let number = self.next_number;
+            self.next_number += 1;
+            Pass { epoch: self.epoch, number, probe }
+        });
+        Decision { verdict, state: self.state(), epoch: self.epoch, pass, retry_after }
+    }
+
+    /// Takes an outcome that is no repeat.
+    fn take(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> (Recorded, Option<Transition>) {
+        let (epoch, probe) = match ticket {
+            Ticket::Own(pass) | Ticket::Foreign(pass) => (Some(pass.epoch), pass.probe),
+            Ticket::Bare { epoch } => (epoch, None),
+        };
+        let (given_in, present) = (epoch.unwrap_or(self.epoch), self.epoch);
+        if given_in < present || (self.proposed && epoch.is_some() && given_in == present) {
+            return (Recorded::Late, None);
+        }
+        if given_in > present || self.proposed {
+            return (Recorded::NotCounted, None);
+        }
+        let thresholds = Arc::clone(&self.thresholds);
+        let judged = thresholds.judge(report);
+        match (&mut self.phase, probe) {
+            (Phase::Closed(tally), None) => {
+                let Judged::Counted { failed, slow } = judged else { return (Recorded::Recorded, None) };
+                tally.count(failed, slow, report.caller, now);
+                let retry_after = report.retry_after.filter(|_| failed);
+                (Recorded::Recorded, self.tripped(&thresholds, retry_after, now))
+            }
+            (Phase::MetricsOnly(metrics_only), None) => {
+                let Judged::Counted { failed, slow } = judged else { return (Recorded::Recorded, None) };
+                metrics_only.tally.count(failed, slow, report.caller, now);
+                (Recorded::Recorded, self.crossed(&thresholds, now))
+            }
+            (Phase::HalfOpen(half_open), Some(probe)) => {
+                let (held, retry_after) = match judged {
+                    Judged::Ignored => (half_open.release(probe, now), None),
+                    Judged::Counted { failed, slow } => {
+                        (half_open.complete(probe, failed, slow, now), report.retry_after.filter(|_| failed))
+                    }
+                };
+                if !held {
+                    return (Recorded::Late, None);
+                }
+                (Recorded::Recorded, self.decided(retry_after, now))
+            }
+            _ => (Recorded::NotCounted, None),
+        }
+    }
+
+    /// Opens a closed breaker whose counts make a trip.
+    fn tripped(
+        &mut self,
+        thresholds: &Thresholds,
+        retry_after: Option<Duration>,
+        now: Time,
+    ) -> Option<Transition> {
+        let Phase::Closed(tally) = &self.phase else { return None };
+        let (reason, reporters) = tally.trip(thresholds)?;
+        let cause = Cause { reason, actor: None, reporters };
+        Some(self.enter(Next::Open { retry_after }, cause, now))
+    }
+
+    /// Says, once a crossing, that it would have opened.
+    fn crossed(&mut self, thresholds: &Thresholds, now: Time) -> Option<Transition> {
+        let Phase::MetricsOnly(metrics_only) = &mut self.phase else { return None };
+        let trip = metrics_only.tally.trip(thresholds);
+        let (reason, reporters) = match (trip, metrics_only.crossed) {
+            (Some(trip), false) => trip,
+            (trip, _) => {
+                metrics_only.crossed = trip.is_some();
+                return None;
+            }
+        };
+        metrics_only.crossed = true;
+        Some(Transition {
+            from: State::MetricsOnly,
+            reason,
+            figures: Figures { reporters, ..self.figures() },
+            base_epoch: self.epoch,
+            at: now,
+            actor: None,
+            after: self.snapshot(),
+            shadow: true,
+        })
+    }
+
+    /// Leaves half-open when its probes have decided.
+    fn decided(&mut self, retry_after: Option<Duration>, now: Time) -> Option<Transition> {
+        let Phase::HalfOpen(half_open) = &self.phase else { return None };
+        let (state, reason) = half_open.verdict()?;
+        let next = if state == State::Open { Next::Open { retry_after } } else { Next::Closed };
+        Some(self.enter(next, Cause::own(reason), now))
+    }
+
+    /// The only place where the state changes, and the only one that makes a real [`Transition`].
+    fn enter(&mut self, next: Next, cause: Cause, at: Time) -> Transition {
+        let from = self.state();
+        let base_epoch = self.epoch;
+        let figures = Figures { reporters: cause.reporters, ..self.figures() };
+        let epoch = base_epoch + 1;
+        match self.identity.numbering {
+            Numbering::Own => self.epoch = epoch,
+            Numbering::Store => self.proposed = true,
+        }
+        self.entered_at = at;
+        self.entered_revision = self.config_revision;
+        self.phase = match next {
+            Next::Closed => {
+                self.attempts = 0;
+                Phase::Closed(Tally::new(&self.thresholds))
+            }
+            Next::Open { retry_after } => {
+                self.attempts = self.attempts.saturating_add(1);
+                let retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
+                let wait = wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after);
+                Phase::Open(Box::new(Open { wait, retry_after, figures }))
+            }
+            Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(HalfOpenTerms {
+                permitted: self.thresholds.permitted(),
+                failures_to_open: self.thresholds.failures_to_open(),
+                slow_to_open: self.thresholds.slow_to_open(),
+                lease: self.thresholds.lease(),
+                max_wait: self.thresholds.max_wait_in_half_open(),
+                after_max_wait: self.thresholds.after_max_wait(),
+            }))),
+            Next::Override(set_by) => self.overridden(set_by),
+        };
+        let after = Snapshot { epoch, ..self.snapshot() };
+        Transition {
+            from,
+            reason: cause.reason,
+            figures,
+            base_epoch,
+            at,
+            actor: cause.actor,
+            after,
+            shadow: false,
+        }
+    }
+
+    /// Takes a kept state over as it is, with nothing counted.
+    fn take_over(&mut self, snapshot: Snapshot, now: Time) {
+        self.epoch = snapshot.epoch;
+        self.attempts = snapshot.attempts;
+        self.proposed = false;
+        // A state entered in what is now the future was entered now: a clock that was set back must not
+        // make a wait longer than it is.
+        self.entered_at = snapshot.entered_at.min(now);
+        self.entered_revision = snapshot.config_revision;
+        let closed = || Phase::Closed(Tally::new(&self.thresholds));
+        self.phase = match (snapshot.state, snapshot.set_by) {
+            (State::Open, _) => {
+                let retry_after = snapshot.retry_after;
+                let figures = Figures::default();
+                Phase::Open(Box::new(Open { wait: self.wait(retry_after), retry_after, figures }))
+            }
+            (State::HalfOpen, _) => snapshot
+                .half_open
+                .map_or_else(closed, |terms| Phase::HalfOpen(Box::new(HalfOpen::new(terms)))),
+            (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
+                self.overridden(set_by)
+            }
+            _ => closed(),
+        };
+    }
+
+    fn overridden(&self, set_by: Override) -> Phase {
+        if State::from(set_by.kind) == State::MetricsOnly {
+            let tally = Tally::new(&self.thresholds);
+            return Phase::MetricsOnly(Box::new(MetricsOnly { set_by, tally, crossed: false }));
+        }
+        Phase::Overridden(Box::new(set_by))
+    }
+
+    fn override_in_force(&self) -> Option<&Override> {
+        match &self.phase {
+            Phase::Overridden(set_by) => Some(set_by),
+            Phase::MetricsOnly(metrics_only) => Some(&metrics_only.set_by),
+            _ => None,
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        match &self.phase {
+            Phase::Closed(tally) => tally.figures(),
+            Phase::MetricsOnly(metrics_only) => metrics_only.tally.figures(),
+            Phase::Open(open) => open.figures,
+            Phase::HalfOpen(half_open) => half_open.figures(),
+            Phase::Reborn(_) | Phase::Overridden(_) => Figures::default(),
+        }
+    }
+
+    /// The wait of the present OPEN under the present thresholds.
+    fn wait(&self, retry_after: Option<Duration>) -> Duration {
+        // The wait was drawn for the epoch that OPEN has, or, unconfirmed, will have.
+        let epoch = self.epoch + u64::from(self.proposed);
+        wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after)
+    }
+}
+
+/// How long OPEN waits: fixed, or grown by the attempts since the last close; times 1 +- factor * u, with u
+/// drawn from the key and the epoch, so that every replica draws the same; capped. A `retry_after` that is
+/// honoured can lengthen it, up to the cap.
+fn wait(
+    thresholds: &Thresholds,
+    key_hash: u64,
+    epoch: u64,
+    attempts: u32,
+    retry_after: Option<Duration>,
+) -> Duration {
+    let most = u128::from(micros(thresholds.max_wait()));
+    let mut wait = u128::from(micros(thresholds.wait()));
+    if thresholds.wait_interval() == WaitInterval::Exponential {
+        for _ in 1..attempts {
+            wait = wait * u128::from(thresholds.multiplier()) / 1_000;
+            if wait >= most {
+                break;
+            }
+        }
+    }
+    let factor = u128::from(thresholds.randomization_factor());
+    if factor > 0 {
+        // u in millionths, from -1 to 1; the wait keeps 1 - factor and gains factor * (1 + u).
+        let u_plus_one = u128::from(mix(key_hash ^ mix(epoch)) % 2_000_001);
+        wait = (wait * (1_000 - factor) * 1_000_000 + wait * factor * u_plus_one) / 1_000_000_000;
+    }
+    let asked = retry_after
+        .filter(|_| thresholds.honor_retry_after())
+        .map_or(0, |retry_after| u128::from(micros(retry_after)));
+    let wait = wait.max(asked).min(most).max(1);
+    Duration::from_micros(u64::try_from(wait).unwrap_or(u64::MAX))
+}

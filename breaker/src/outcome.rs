@@ -1,0 +1,139 @@
+//! What callers ask and report, and what they are answered.
+
+use std::time::Duration;
+
+use crate::State;
+use crate::state::words;
+
+words! {
+    /// How a call went.
+    Outcome {
+        /// It succeeded.
+        Success = "SUCCESS",
+        /// It failed.
+        Failure = "FAILURE",
+        /// It says nothing about the dependency (a cancelled call, a caller's own mistake).
+        Ignored = "IGNORED",
+    }
+}
+
+/// A caller's report of one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// How it went.
+    pub outcome: Outcome,
+    /// How long it took; a call without one is not slow.
+    pub duration: Option<Duration>,
+    /// The class of its error; empty: none. Only failures have one.
+    pub error_class: &'a str,
+    /// How long the dependency asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Who saw it; all anonymous callers are one.
+    pub caller: CallerId,
+}
+
+impl Report<'_> {
+    /// An anonymous report without particulars.
+    pub const fn plain(outcome: Outcome) -> Self {
+        Self { outcome, duration: None, error_class: "", retry_after: None, caller: CallerId::ANONYMOUS }
+    }
+}
+
+/// A caller, as a hash of who it says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallerId(pub u64);
+
+impl CallerId {
+    /// Whoever says nothing.
+    pub const ANONYMOUS: Self = Self(0);
+}
+
+words! {
+    /// Why a call may go ahead or may not.
+    Verdict {
+        /// Closed: it may.
+        Closed = "CLOSED",
+        /// Half-open, and a probe was free: it may.
+        Probe = "PROBE",
+        /// Open: it may not.
+        Open = "OPEN",
+        /// Half-open, and every probe is out or done: it may not.
+        HalfOpenExhausted = "HALF_OPEN_EXHAUSTED",
+        /// An operator denies every call.
+        ForcedOpen = "FORCED_OPEN",
+        /// An operator lets every call pass.
+        Disabled = "DISABLED",
+        /// An operator lets every call pass and looks on.
+        MetricsOnly = "METRICS_ONLY",
+    }
+}
+
+impl Verdict {
+    /// Whether the call may go ahead.
+    pub const fn allows(self) -> bool {
+        matches!(self, Self::Closed | Self::Probe | Self::Disabled | Self::MetricsOnly)
+    }
+}
+
+/// The answer to one question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// May it go ahead, and why.
+    pub verdict: Verdict,
+    /// The state it was decided in.
+    pub state: State,
+    /// The epoch it was decided in.
+    pub epoch: u64,
+    /// What the call carries, when it may go ahead.
+    pub pass: Option<Pass>,
+    /// When it may not: how long to wait before asking again; none: nobody knows.
+    pub retry_after: Option<Duration>,
+}
+
+/// What an allowed call carries: the part of a permit that the machine makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// The epoch it was given in.
+    pub epoch: u64,
+    /// Which of this breaker's passes it is; counts up by one within a life of the breaker.
+    pub number: u64,
+    /// The probe it is; none: an ordinary call.
+    pub probe: Option<Probe>,
+}
+
+/// A probe's place in half-open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// The place, from 0, below P.
+    pub slot: u16,
+    /// What tells this holder of the place from the one before.
+    pub nonce: u64,
+}
+
+/// What an outcome is reported under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ticket {
+    /// A pass that this life of the process gave: a repeat can be told.
+    Own(Pass),
+    /// A pass that another process, or an earlier life of this one, gave: a repeat cannot be told.
+    Foreign(Pass),
+    /// No pass; perhaps the epoch it was decided in.
+    Bare {
+        /// The epoch, if the caller knows.
+        epoch: Option<u64>,
+    },
+}
+
+words! {
+    /// What became of an outcome.
+    Recorded {
+        /// It counted (an ignored one: it was taken note of).
+        Recorded = "RECORDED",
+        /// It belongs to an earlier epoch, or its probe's lease is over; it changed nothing.
+        Late = "LATE",
+        /// It was reported before; it changed nothing now.
+        Duplicate = "DUPLICATE",
+        /// Nothing is recorded in this state; it changed nothing.
+        NotCounted = "NOT_COUNTED",
+    }
+}

@@ -1,0 +1,267 @@
+//! The words of the pattern: states, reasons, and the record of one change.
+
+use std::time::Duration;
+
+use crate::Time;
+use crate::thresholds::AfterMaxWait;
+
+/// A closed set of words, each with the one spelling used in the API, the store, the logs and the metrics.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl $name {
+            /// Every one of them, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// How it is written.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text),+
+                }
+            }
+
+            /// Reads what [`Self::as_str`] writes.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// The six states of a breaker (resilience4j's). Closed means that calls pass.
+    State {
+        /// Calls pass, and their outcomes are judged.
+        Closed = "CLOSED",
+        /// Calls are denied until the wait is over.
+        Open = "OPEN",
+        /// A few probes pass; their outcomes decide.
+        HalfOpen = "HALF_OPEN",
+        /// An operator denies every call.
+        ForcedOpen = "FORCED_OPEN",
+        /// An operator lets every call pass, and nothing is recorded.
+        Disabled = "DISABLED",
+        /// An operator lets every call pass, and what is recorded only shows what would have been done.
+        MetricsOnly = "METRICS_ONLY",
+    }
+}
+
+words! {
+    /// A state that only an operator sets.
+    OverrideKind {
+        /// Deny every call.
+        ForcedOpen = "FORCED_OPEN",
+        /// Let every call pass, record nothing.
+        Disabled = "DISABLED",
+        /// Let every call pass, record, and say what would have been done.
+        MetricsOnly = "METRICS_ONLY",
+    }
+}
+
+impl From<OverrideKind> for State {
+    fn from(kind: OverrideKind) -> Self {
+        match kind {
+            OverrideKind::ForcedOpen => Self::ForcedOpen,
+            OverrideKind::Disabled => Self::Disabled,
+            OverrideKind::MetricsOnly => Self::MetricsOnly,
+        }
+    }
+}
+
+words! {
+    /// Why a breaker went from one state to another.
+    Reason {
+        /// `failure_threshold` failures in a row.
+        ConsecutiveFailures = "CONSECUTIVE_FAILURES",
+        /// `failure_count_threshold` failures in the window.
+        FailureCount = "FAILURE_COUNT",
+        /// The share of failures in the window reached `failure_rate_threshold`.
+        FailureRate = "FAILURE_RATE",
+        /// The share of slow calls in the window reached `slow_call_rate_threshold`.
+        SlowCallRate = "SLOW_CALL_RATE",
+        /// The wait in OPEN is over.
+        WaitElapsed = "WAIT_ELAPSED",
+        /// So many probes succeeded that the verdict can no longer be to open.
+        ProbesSucceeded = "PROBES_SUCCEEDED",
+        /// So many probes failed that the verdict can no longer be to close.
+        ProbesFailed = "PROBES_FAILED",
+        /// So many probes were slow that the verdict can no longer be to close.
+        ProbesSlow = "PROBES_SLOW",
+        /// `max_wait_duration_in_half_open_state` passed without a verdict.
+        HalfOpenTimeout = "HALF_OPEN_TIMEOUT",
+        /// The process that had given the probes is gone; they are given anew.
+        Restart = "RESTART",
+        /// An operator set an override.
+        OverrideSet = "OVERRIDE_SET",
+        /// An operator took an override back.
+        OverrideCleared = "OVERRIDE_CLEARED",
+        /// An override reached the end it was set with.
+        OverrideExpired = "OVERRIDE_EXPIRED",
+        /// An operator reset the breaker.
+        Reset = "RESET",
+        /// An operator asked for probes before the wait was over.
+        ProbeRequested = "PROBE_REQUESTED",
+        /// A change of thresholds made the wait shorter than the time already waited.
+        ThresholdsChanged = "THRESHOLDS_CHANGED",
+        /// Not a change: the journal was full, and changes before this row are missing from the history.
+        HistoryGap = "HISTORY_GAP",
+    }
+}
+
+/// The figures at the moment of a change: what was counted in the state that was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+    /// Successes since the last failure.
+    pub consecutive_successes: u32,
+    /// Calls in the window; in half-open: probes that completed.
+    pub calls: u32,
+    /// Failures among them.
+    pub failures: u32,
+    /// Slow calls among them.
+    pub slow_calls: u32,
+    /// Distinct callers whose failures the verdict counted; 0 when `minimum_reporters` is 1.
+    pub reporters: u32,
+}
+
+impl Figures {
+    /// The share of failures in thousandths of a percent, rounded down; none without a call.
+    pub fn failure_rate(&self) -> Option<u32> {
+        share(self.failures, self.calls)
+    }
+
+    /// The share of slow calls in thousandths of a percent, rounded down; none without a call.
+    pub fn slow_call_rate(&self) -> Option<u32> {
+        share(self.slow_calls, self.calls)
+    }
+}
+
+/// For display only: verdicts compare by cross-multiplying, so that none hangs on this rounding.
+fn share(part: u32, whole: u32) -> Option<u32> {
+    let rate = (u64::from(part) * 100_000).checked_div(u64::from(whole))?;
+    u32::try_from(rate).ok()
+}
+
+/// An override as an operator set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// What is set.
+    pub kind: OverrideKind,
+    /// When it ends by itself; none: when it is cleared.
+    pub expires_at: Option<Time>,
+    /// Who set it.
+    pub actor: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// What half-open was entered with: fixed there, so that a change of thresholds cannot move a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HalfOpenTerms {
+    /// P: the probes that may be out or completed at one time.
+    pub permitted: u32,
+    /// `F_fail`: the failed probes that reopen.
+    pub failures_to_open: u32,
+    /// `F_slow`: the slow probes that reopen; none: slowness does not.
+    pub slow_to_open: Option<u32>,
+    /// How long a probe may be out before its place is given to another.
+    pub lease: Duration,
+    /// How long half-open may last from its first probe; none: until there is a verdict.
+    pub max_wait: Option<Duration>,
+    /// What it turns to when it lasted that long.
+    pub after_max_wait: AfterMaxWait,
+}
+
+/// A breaker's state as it is kept: what comes back after a restart, and what another replica adopts.
+///
+/// The window is not in it: it starts empty after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The number of transitions up to this state.
+    pub epoch: u64,
+    /// The state.
+    pub state: State,
+    /// How often it opened since it last closed.
+    pub attempts: u32,
+    /// When this state was entered.
+    pub entered_at: Time,
+    /// OPEN: how long it stays open from `entered_at`.
+    pub wait: Option<Duration>,
+    /// OPEN: the `retry_after` that was honoured in `wait`.
+    pub retry_after: Option<Duration>,
+    /// `FORCED_OPEN`, `DISABLED`, `METRICS_ONLY`: who, why and how long.
+    pub set_by: Option<Override>,
+    /// `HALF_OPEN`: what it was entered with.
+    pub half_open: Option<HalfOpenTerms>,
+    /// The revision of the thresholds in force when the state was entered.
+    pub config_revision: u64,
+}
+
+impl Snapshot {
+    /// A breaker nobody has told anything yet: what the absence of a row means.
+    pub fn pristine() -> Self {
+        Self {
+            epoch: 0,
+            state: State::Closed,
+            attempts: 0,
+            entered_at: Time::ZERO,
+            wait: None,
+            retry_after: None,
+            set_by: None,
+            half_open: None,
+            config_revision: 0,
+        }
+    }
+
+    /// OPEN: when half-open is due.
+    pub fn open_until(&self) -> Option<Time> {
+        self.wait.map(|wait| self.entered_at + wait)
+    }
+}
+
+/// One change of state, or, with `shadow`, one that METRICS_ONLY kept from happening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The state that was left.
+    pub from: State,
+    /// Why.
+    pub reason: Reason,
+    /// What was counted in the state that was left.
+    pub figures: Figures,
+    /// The epoch that was left; the guard of a proposal.
+    pub base_epoch: u64,
+    /// When it happened. `after.entered_at` of the new state, and of a shadow the time of the crossing.
+    pub at: Time,
+    /// Who asked for it; none: the machine itself.
+    pub actor: Option<String>,
+    /// The state as it now is: what the store keeps of this breaker. `after.epoch` is a proposal until
+    /// [`crate::Breaker::confirm`], where the store numbers epochs.
+    pub after: Snapshot,
+    /// True when nothing changed: `METRICS_ONLY` says that it would have opened.
+    pub shadow: bool,
+}
+
+impl Transition {
+    /// The state that was entered; of a shadow, the one that would have been.
+    pub fn to(&self) -> State {
+        if self.shadow { State::Open } else { self.after.state }
+    }
+
+    /// The number of this change; none for a shadow, which changed nothing.
+    pub fn epoch(&self) -> Option<u64> {
+        (!self.shadow).then_some(self.after.epoch)
+    }
+}

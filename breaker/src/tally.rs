@@ -1,0 +1,193 @@
+//! What is counted while calls pass, and which trip it makes.
+
+use crate::outcome::CallerId;
+use crate::reporters::Reporters;
+use crate::state::{Figures, Reason};
+use crate::thresholds::Thresholds;
+use crate::time::Time;
+use crate::window::Window;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    consecutive_failures: u32,
+    consecutive_successes: u32,
+    /// Outcomes counted so far; the ordinal of the next one.
+    counted: u64,
+    /// The ordinal that the present run of failures began at.
+    run_start: u64,
+    window: Window,
+    /// Who failed and who was slow; none while one reporter is enough.
+    reporters: Option<Box<Seers>>,
+}
+
+#[derive(Debug, Clone)]
+struct Seers {
+    failed: Reporters,
+    slow: Reporters,
+}
+
+/// What other replicas counted since the last look (REPLICATION.md, "Counts").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deltas {
+    /// New calls that succeeded and were not slow.
+    pub successes: u32,
+    /// New calls that succeeded and were slow.
+    pub slow_successes: u32,
+    /// New calls that failed and were not slow.
+    pub failures: u32,
+    /// New calls that failed and were slow.
+    pub slow_failures: u32,
+    /// Who failed.
+    pub failed_callers: Vec<CallerId>,
+    /// Who was slow.
+    pub slow_callers: Vec<CallerId>,
+}
+
+impl Tally {
+    pub(crate) fn new(thresholds: &Thresholds) -> Self {
+        Self {
+            consecutive_failures: 0,
+            consecutive_successes: 0,
+            counted: 0,
+            run_start: 0,
+            window: Window::new(thresholds.window_kind(), thresholds.window_size()),
+            reporters: seers(thresholds.minimum_reporters()),
+        }
+    }
+
+    /// Counts one outcome.
+    pub(crate) fn count(&mut self, failed: bool, slow: bool, caller: CallerId, now: Time) {
+        self.window.push(failed, slow, now);
+        let ordinal = self.counted;
+        self.counted += 1;
+        if failed {
+            self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+            self.consecutive_successes = 0;
+        } else {
+            self.consecutive_successes = self.consecutive_successes.saturating_add(1);
+            self.consecutive_failures = 0;
+            self.run_start = self.counted;
+        }
+        if let Some(seers) = &mut self.reporters {
+            if failed {
+                seers.failed.note(caller, ordinal, now);
+            }
+            if slow {
+                seers.slow.note(caller, ordinal, now);
+            }
+        }
+    }
+
+    /// Counts what other replicas counted. Their order among themselves is unknown: any new success ends
+    /// the run (summing each replica's run trips far too often), else the new failures prolong it.
+    pub(crate) fn count_remote(&mut self, deltas: &Deltas, now: Time) {
+        let run = self.consecutive_failures;
+        let any_success = deltas.successes + deltas.slow_successes > 0;
+        // More than a window of calls can hold need not be pushed one by one.
+        let most = 10_000;
+        for (number, failed, slow) in [
+            (deltas.successes, false, false),
+            (deltas.slow_successes, false, true),
+            (deltas.failures, true, false),
+            (deltas.slow_failures, true, true),
+        ] {
+            for _ in 0..number.min(most) {
+                self.window.push(failed, slow, now);
+                self.counted += 1;
+            }
+        }
+        let failures = deltas.failures.saturating_add(deltas.slow_failures);
+        if any_success {
+            self.consecutive_failures = 0;
+            self.run_start = self.counted;
+        } else {
+            self.consecutive_failures = run.saturating_add(failures);
+        }
+        if failures > 0 {
+            self.consecutive_successes = 0;
+        }
+        let newest = self.counted.saturating_sub(1);
+        if let Some(seers) = &mut self.reporters {
+            for caller in &deltas.failed_callers {
+                seers.failed.note(*caller, newest, now);
+            }
+            for caller in &deltas.slow_callers {
+                seers.slow.note(*caller, newest, now);
+            }
+        }
+    }
+
+    /// The trip that the counts make, the first hit in the order of the rules, and how many reporters it
+    /// had. Comparisons are exact: by cross-multiplying, not by a rounded rate.
+    pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<(Reason, u32)> {
+        let run = thresholds.failure_threshold();
+        if run > 0 && self.consecutive_failures >= run {
+            let reporters = self.reporters.as_ref().map(|seers| seers.failed.since(self.run_start));
+            if enough(reporters, thresholds) {
+                return Some((Reason::ConsecutiveFailures, reporters.unwrap_or(0)));
+            }
+        }
+        let totals = self.window.totals();
+        let judged = totals.calls >= thresholds.minimum_calls();
+        let reaches = |part: u32, rate: Option<u32>| {
+            rate.is_some_and(|rate| u64::from(part) * 100_000 >= u64::from(rate) * u64::from(totals.calls))
+        };
+        let by_count = thresholds.failure_count_threshold().is_some_and(|limit| totals.failures >= limit);
+        let by_rate = judged && reaches(totals.failures, thresholds.failure_rate_threshold());
+        if by_count || by_rate {
+            let reporters =
+                self.reporters.as_ref().map(|seers| seers.failed.in_window(&self.window, self.counted));
+            if enough(reporters, thresholds) {
+                let reason = if by_count { Reason::FailureCount } else { Reason::FailureRate };
+                return Some((reason, reporters.unwrap_or(0)));
+            }
+        }
+        if judged && reaches(totals.slow, thresholds.slow_call_rate_threshold()) {
+            let reporters =
+                self.reporters.as_ref().map(|seers| seers.slow.in_window(&self.window, self.counted));
+            if enough(reporters, thresholds) {
+                return Some((Reason::SlowCallRate, reporters.unwrap_or(0)));
+            }
+        }
+        None
+    }
+
+    /// Keeps what was counted, under other thresholds.
+    pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) {
+        self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
+        match &mut self.reporters {
+            Some(seers) if thresholds.minimum_reporters() > 1 => {
+                seers.failed.resize(thresholds.minimum_reporters());
+                seers.slow.resize(thresholds.minimum_reporters());
+            }
+            reporters => *reporters = seers(thresholds.minimum_reporters()),
+        }
+    }
+
+    /// Lets go of what has left the window.
+    pub(crate) fn advance(&mut self, now: Time) {
+        self.window.advance(now);
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let totals = self.window.totals();
+        Figures {
+            consecutive_failures: self.consecutive_failures,
+            consecutive_successes: self.consecutive_successes,
+            calls: totals.calls,
+            failures: totals.failures,
+            slow_calls: totals.slow,
+            reporters: 0,
+        }
+    }
+}
+
+fn seers(minimum: u32) -> Option<Box<Seers>> {
+    (minimum > 1)
+        .then(|| Box::new(Seers { failed: Reporters::new(minimum), slow: Reporters::new(minimum) }))
+}
+
+/// None: one reporter is enough, and whoever reported is one.
+fn enough(reporters: Option<u32>, thresholds: &Thresholds) -> bool {
+    reporters.is_none_or(|reporters| reporters >= thresholds.minimum_reporters())
+}

@@ -1,0 +1,293 @@
+//! The sliding window: what the rates are taken over.
+//!
+//! A window of calls is exact: the newest `size` outcomes, two bits each (failed, slow). A window of time
+//! has [`SLICES`] slices aligned to the clock; an outcome leaves with its slice, so that it lives between
+//! 0.95 of the size and the size. Both keep running totals, take nothing until their first outcome, and do
+//! not grow with traffic.
+
+use crate::thresholds::WindowKind;
+use crate::time::Time;
+
+/// Slices of a window of time. Twenty, so that no outcome leaves earlier than at 95 % of the size.
+pub(crate) const SLICES: u64 = 20;
+
+/// What is in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Totals {
+    pub(crate) calls: u32,
+    pub(crate) failures: u32,
+    pub(crate) slow: u32,
+}
+
+impl Totals {
+    fn add(&mut self, other: Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.slow = self.slow.saturating_add(other.slow);
+    }
+
+    fn one(failed: bool, slow: bool) -> Self {
+        Self { calls: 1, failures: failed.into(), slow: slow.into() }
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.calls = self.calls.saturating_sub(other.calls);
+        self.failures = self.failures.saturating_sub(other.failures);
+        self.slow = self.slow.saturating_sub(other.slow);
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Window {
+    Count(CountWindow),
+    Time(TimeWindow),
+}
+
+impl Window {
+    pub(crate) fn new(kind: WindowKind, size: u32) -> Self {
+        match kind {
+            WindowKind::Count => Self::Count(CountWindow::new(size)),
+            WindowKind::Time => Self::Time(TimeWindow::new(size)),
+        }
+    }
+
+    pub(crate) fn push(&mut self, failed: bool, slow: bool, now: Time) {
+        match self {
+            Self::Count(window) => window.push(failed, slow),
+            Self::Time(window) => window.push(Totals::one(failed, slow), now),
+        }
+    }
+
+    /// Lets go of what has left the window by `now`.
+    pub(crate) fn advance(&mut self, now: Time) {
+        if let Self::Time(window) = self {
+            window.advance(now);
+        }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        match self {
+            Self::Count(window) => window.totals,
+            Self::Time(window) => window.totals,
+        }
+    }
+
+    /// Whether an outcome that was the `ordinal`-th of `pushed`, at `at`, is still in the window.
+    pub(crate) fn holds(&self, pushed: u64, ordinal: u64, at: Time) -> bool {
+        match self {
+            Self::Count(window) => ordinal + u64::from(window.totals.calls) >= pushed,
+            Self::Time(window) => window.holds(at),
+        }
+    }
+
+    /// A smaller window keeps its newest outcomes, a larger one all; another kind starts empty.
+    pub(crate) fn reshape(&mut self, kind: WindowKind, size: u32, now: Time) {
+        match (&mut *self, kind) {
+            (Self::Count(window), WindowKind::Count) => window.resize(size),
+            (Self::Time(window), WindowKind::Time) => window.resize(size, now),
+            _ => *self = Self::new(kind, size),
+        }
+    }
+}
+
+/// The newest `size` outcomes, in a ring of two bits each.
+#[derive(Debug, Clone)]
+pub(crate) struct CountWindow {
+    size: u32,
+    /// The place the next outcome goes to.
+    head: u32,
+    totals: Totals,
+    /// Empty until the first outcome.
+    bits: Box<[u64]>,
+}
+
+impl CountWindow {
+    /// Outcomes in one word.
+    const PER_WORD: u32 = 32;
+
+    fn new(size: u32) -> Self {
+        Self { size, head: 0, totals: Totals::default(), bits: Box::default() }
+    }
+
+    fn push(&mut self, failed: bool, slow: bool) {
+        if self.bits.is_empty() {
+            self.bits = vec![0; self.size.div_ceil(Self::PER_WORD) as usize].into();
+        }
+        if self.totals.calls == self.size {
+            let (failed, slow) = self.get(self.head);
+            self.totals.remove(Totals::one(failed, slow));
+        }
+        self.totals.add(Totals::one(failed, slow));
+        let shift = (self.head % Self::PER_WORD) * 2;
+        let word = &mut self.bits[(self.head / Self::PER_WORD) as usize];
+        *word = (*word & !(0b11 << shift)) | (u64::from(failed) | u64::from(slow) << 1) << shift;
+        self.head = if self.head + 1 == self.size { 0 } else { self.head + 1 };
+    }
+
+    fn get(&self, place: u32) -> (bool, bool) {
+        let pair = self.bits[(place / Self::PER_WORD) as usize] >> ((place % Self::PER_WORD) * 2);
+        (pair & 0b01 != 0, pair & 0b10 != 0)
+    }
+
+    fn resize(&mut self, size: u32) {
+        if size == self.size {
+            return;
+        }
+        let mut resized = Self::new(size);
+        let kept = self.totals.calls.min(size);
+        for back in (1..=kept).rev() {
+            let (failed, slow) = self.get((self.head + self.size - back) % self.size);
+            resized.push(failed, slow);
+        }
+        *self = resized;
+    }
+}
+
+/// The newest `size` seconds, in slices.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeWindow {
+    /// Microseconds of one slice.
+    slice_micros: u64,
+    /// The number, since the epoch of time, of the slice that `now` is in.
+    current: u64,
+    totals: Totals,
+    /// By slice number modulo [`SLICES`]; none until the first outcome.
+    slices: Option<Box<[Totals; SLICES as usize]>>,
+}
+
+impl TimeWindow {
+    fn new(seconds: u32) -> Self {
+        let slice_micros = u64::from(seconds) * 1_000_000 / SLICES;
+        Self { slice_micros, current: 0, totals: Totals::default(), slices: None }
+    }
+
+    fn push(&mut self, outcomes: Totals, now: Time) {
+        self.advance(now);
+        let slices = self.slices.get_or_insert_default();
+        slices[(self.current % SLICES) as usize].add(outcomes);
+        self.totals.add(outcomes);
+    }
+
+    fn advance(&mut self, now: Time) {
+        let current = now.as_micros() / self.slice_micros;
+        if current <= self.current {
+            return;
+        }
+        if let Some(slices) = &mut self.slices {
+            let gone = (current - self.current).min(SLICES);
+            for step in 1..=gone {
+                let slice = &mut slices[((self.current + step) % SLICES) as usize];
+                self.totals.remove(std::mem::take(slice));
+            }
+        }
+        self.current = current;
+    }
+
+    fn holds(&self, at: Time) -> bool {
+        at.as_micros() / self.slice_micros + SLICES > self.current
+    }
+
+    /// A slice's outcomes go where the newest of them could stand: none leaves early, and one may stay for
+    /// up to one slice of the former size too long.
+    fn resize(&mut self, seconds: u32, now: Time) {
+        let mut resized = Self::new(seconds);
+        if resized.slice_micros == self.slice_micros {
+            return;
+        }
+        self.advance(now);
+        resized.advance(now);
+        if let Some(slices) = &self.slices {
+            let oldest = (self.current + 1).saturating_sub(SLICES);
+            for number in oldest..=self.current {
+                let outcomes = slices[(number % SLICES) as usize];
+                let newest = Time::from_micros((number + 1) * self.slice_micros - 1).min(now);
+                resized.put(outcomes, newest);
+            }
+        }
+        *self = resized;
+    }
+
+    fn put(&mut self, outcomes: Totals, at: Time) {
+        if outcomes.calls == 0 || !self.holds(at) {
+            return;
+        }
+        let number = at.as_micros() / self.slice_micros;
+        self.slices.get_or_insert_default()[(number % SLICES) as usize].add(outcomes);
+        self.totals.add(outcomes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Time {
+        Time::ZERO + std::time::Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn a_window_of_calls_holds_exactly_the_newest() {
+        let mut window = Window::new(WindowKind::Count, 70);
+        for i in 0..200_u32 {
+            window.push(i % 3 == 0, i % 5 == 0, Time::ZERO);
+            let newest = (i + 1).saturating_sub(70)..=i;
+            let expected = Totals {
+                calls: (i + 1).min(70),
+                failures: newest.clone().filter(|i| i % 3 == 0).count() as u32,
+                slow: newest.filter(|i| i % 5 == 0).count() as u32,
+            };
+            assert_eq!(window.totals(), expected);
+        }
+    }
+
+    #[test]
+    fn a_smaller_window_keeps_its_newest_outcomes() {
+        let mut window = Window::new(WindowKind::Count, 10);
+        for i in 0..13 {
+            window.push(i >= 10, false, Time::ZERO);
+        }
+        window.reshape(WindowKind::Count, 5, Time::ZERO);
+        assert_eq!(window.totals(), Totals { calls: 5, failures: 3, slow: 0 });
+        window.reshape(WindowKind::Count, 50, Time::ZERO);
+        assert_eq!(window.totals(), Totals { calls: 5, failures: 3, slow: 0 });
+        window.push(false, true, Time::ZERO);
+        assert_eq!(window.totals(), Totals { calls: 6, failures: 3, slow: 1 });
+        window.reshape(WindowKind::Time, 5, Time::ZERO);
+        assert_eq!(window.totals(), Totals::default());
+    }
+
+    #[test]
+    fn an_outcome_lives_between_095_of_the_size_and_the_size() {
+        for start in [100.0, 100.01, 100.25, 100.49, 100.4999] {
+            let mut window = Window::new(WindowKind::Time, 10);
+            window.push(true, false, at(start));
+            window.advance(at(start + 9.5));
+            assert_eq!(window.totals().failures, 1, "started at {start}");
+            window.advance(at(start + 10.0));
+            assert_eq!(window.totals().failures, 0, "started at {start}");
+        }
+    }
+
+    #[test]
+    fn a_window_of_time_made_smaller_forgets_only_what_is_old() {
+        let mut window = Window::new(WindowKind::Time, 10);
+        window.push(true, false, at(100.0));
+        window.push(true, false, at(108.0));
+        window.reshape(WindowKind::Time, 5, at(109.0));
+        assert_eq!(window.totals().failures, 1);
+        window.reshape(WindowKind::Time, 3_600, at(109.0));
+        assert_eq!(window.totals().failures, 1);
+        window.advance(at(3_900.0));
+        assert_eq!(window.totals(), Totals::default());
+    }
+
+    #[test]
+    fn a_long_silence_empties_a_window_of_time() {
+        let mut window = Window::new(WindowKind::Time, 10);
+        window.push(true, true, at(1.0));
+        window.advance(at(1_000_000.0));
+        assert_eq!(window.totals(), Totals::default());
+        window.push(false, false, at(1_000_000.0));
+        assert_eq!(window.totals().calls, 1);
+    }
+}

@@ -1,0 +1,284 @@
+//! What is kept: the newest state of each breaker, the history of every change, the declared thresholds.
+//!
+//! Two stores stand behind one trait, and one contract suite runs on both: Postgres, which several
+//! processes may one day share, and an embedded SQLite file, which one process has for itself. The rest of
+//! breakerd sees only [`Store`] and the types here.
+//!
+//! Every transaction that changes configuration or state bumps the single `revision` row last and stamps what
+//! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
+//! order of their keys, so that two batches cannot wait for each other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use breaker::{Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
+
+/// What breakerd keeps and asks back.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What this store is, and the key that permits are sealed with; made on first use.
+    async fn meta(&self) -> Result<Meta, StoreError>;
+
+    /// Writes a batch of changes in the order given, all or none, and answers each.
+    ///
+    /// A change whose id is known is answered as the first time and written no second time: a lost reply is
+    /// no second transition.
+    async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError>;
+
+    /// The newest state of every breaker that ever left its first one, `limit` at a time in the order of
+    /// their keys, after `after`.
+    async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError>;
+
+    /// The history, filtered, newest or oldest first, a page at a time.
+    async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError>;
+
+    /// Writes the layers of a file when they differ from what was last declared.
+    async fn declare(&self, declaration: &Declaration) -> Result<Declared, StoreError>;
+
+    /// The layers last declared, if any ever were.
+    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError>;
+
+    /// The newest revision: the number of transactions that changed configuration or state.
+    async fn revision(&self) -> Result<u64, StoreError>;
+
+    /// Whether the store answers, and still belongs to this process.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Closes every connection; the lock on the store goes with it.
+    async fn close(&self);
+}
+
+/// What a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Random, made with the store.
+    pub store_id: u64,
+    /// Counts up when the store went back (a restored backup): what was decided before means nothing after.
+    pub lineage: u32,
+    /// What permits are sealed with. Secret.
+    pub permit_key: [u8; 16],
+}
+
+/// The id of a change, made by the replica that made the change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TransitionId {
+    /// The name of the replica.
+    pub replica: Arc<str>,
+    /// Random for each life of its process.
+    pub boot: u64,
+    /// Counts up within that life.
+    pub seq: u64,
+}
+
+/// One change on its way into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its id: a replay writes nothing twice.
+    pub id: TransitionId,
+    /// The breaker.
+    pub key: Key,
+    /// What changed.
+    pub change: Change,
+    /// Whether the store numbers it, or it comes numbered.
+    pub numbering: Numbering,
+    /// Decided while the store was away.
+    pub alone: bool,
+}
+
+/// What a row of the history says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A transition (or a shadow, which changes no state).
+    Transition(Transition),
+    /// `missing` transitions of this breaker before this row were dropped, because the journal was full.
+    Gap {
+        /// How many.
+        missing: u64,
+        /// When the last of them was dropped.
+        at: Time,
+        /// The breaker's epoch before the gap, as far as known.
+        base_epoch: u64,
+    },
+}
+
+/// What the store made of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It stands, under this epoch and revision.
+    Won {
+        /// The epoch.
+        epoch: u64,
+        /// The revision of the transaction.
+        revision: u64,
+    },
+    /// It does not stand: the breaker's row was not as the proposal named it. (With [`Numbering::Own`]: the row
+    /// has this epoch or a later one.) Kept in the history as superseded when it was decided alone.
+    Lost {
+        /// The state that stands.
+        present: Snapshot,
+    },
+}
+
+/// A breaker's newest state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBreaker {
+    /// The breaker.
+    pub key: Key,
+    /// Its state.
+    pub snapshot: Snapshot,
+    /// The revision that wrote it.
+    pub revision: u64,
+}
+
+/// A row of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTransition {
+    /// Its id.
+    pub id: TransitionId,
+    /// Its place in the history: orders rows in the order they were written.
+    pub place: Place,
+    /// The breaker.
+    pub key: Key,
+    /// The state that was left.
+    pub from: State,
+    /// The state that was entered; of a shadow, the one that would have been.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+    /// The epoch that was entered; none of a shadow, of a gap and of a change that was superseded.
+    pub epoch: Option<u64>,
+    /// The epoch that was left.
+    pub base_epoch: u64,
+    /// What was counted in the state that was left.
+    pub figures: Figures,
+    /// Who asked for it.
+    pub actor: Option<String>,
+    /// How often the breaker had opened since it last closed, this time included.
+    pub attempts: u32,
+    /// OPEN: how long it waits.
+    pub wait: Option<std::time::Duration>,
+    /// A gap: how many rows are missing.
+    pub missing: u64,
+    /// METRICS_ONLY kept it from happening.
+    pub shadow: bool,
+    /// Decided while the store was away.
+    pub alone: bool,
+    /// It lost against another replica's change.
+    pub superseded: bool,
+    /// The thresholds in force.
+    pub config_revision: u64,
+    /// When it happened.
+    pub occurred_at: Time,
+    /// When the store wrote it.
+    pub recorded_at: Time,
+}
+
+/// The place of a row in the history: by revision, and within one by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The revision of the transaction that wrote it.
+    pub revision: u64,
+    /// Its number within that transaction, from 0.
+    pub number: u32,
+}
+
+/// Which rows of the history, and in which order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransitionQuery {
+    /// Of this service only.
+    pub service: Option<String>,
+    /// Of this name only.
+    pub name: Option<String>,
+    /// Into one of these states only; empty: into any.
+    pub to: Vec<State>,
+    /// That occurred at this time or later.
+    pub from_time: Option<Time>,
+    /// That occurred before this time.
+    pub until_time: Option<Time>,
+    /// The oldest first; else the newest.
+    pub oldest_first: bool,
+    /// Behind this place, in the order asked for.
+    pub after: Option<Place>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What a file declares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declaration {
+    /// A release number: a file with an older one does not replace a newer one's layers.
+    pub generation: Option<u64>,
+    /// `enabled`; false: every breaker lets every call pass.
+    pub enabled: bool,
+    /// `[circuit_breaker]`.
+    pub defaults: Layer,
+    /// `[circuit_breaker.<service>]`.
+    pub services: BTreeMap<String, Layer>,
+}
+
+/// What became of a declaration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Declared {
+    /// It differed and is written.
+    Written {
+        /// The new revision.
+        revision: u64,
+    },
+    /// It says what was declared already.
+    Unchanged {
+        /// The revision that declared it.
+        revision: u64,
+    },
+    /// It has an older generation than what was declared, which stays.
+    Older {
+        /// The generation that stays.
+        generation: u64,
+        /// The revision that declared it.
+        revision: u64,
+    },
+}
+
+/// What was last declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDeclaration {
+    /// What.
+    pub declaration: Declaration,
+    /// Under which revision.
+    pub revision: u64,
+}
+
+/// Why a store did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed, or cannot be reached; it may answer later.
+    #[error("{act}: the database does not answer")]
+    Unavailable {
+        /// What was being done.
+        act: &'static str,
+        /// Why it failed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row says what no row can say; it will not answer later either.
+    #[error("{act}: {problem}")]
+    Corrupt {
+        /// What was being done.
+        act: &'static str,
+        /// What the row says.
+        problem: String,
+    },
+    /// Another process has the store.
+    #[error("{0}")]
+    Taken(String),
+    /// The store cannot be opened as it is set, and trying again will not help.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
