@@ -1,0 +1,18 @@
+//! What build.rs made of proto/: the messages, the services and clients, and their description.
+//!
+//! These types are for the wire. Only the edges (`grpc/`, tests, benchmarks) use them; everything
+//! else speaks in the types of the domain.
+
+/// The package `breakerd.v1`.
+#[allow(
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated code; its comments are those of the .proto files"
+)]
+pub mod v1 {
+    tonic::include_proto!("breakerd.v1");
+}
+
+/// The encoded description of every file in proto/ and of what they import, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("breakerd_descriptor");
