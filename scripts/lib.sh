@@ -36,5 +36,5 @@ install_package() {
 
 apt_install() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" \
-    </dev/null >&2
+    </dev/null >/dev/null
 }
