@@ -1,0 +1,78 @@
+# The door to everything: `make help` lists it. Targets are thin; what is longer than a line lives in scripts/.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
+.NOTPARALLEL:
+.PHONY: help run test check bench tools clean fmt fmt-check lint proto-lint proto-breaking deny advisories typos docs \
+	machine chart shell
+
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+TOOLS := scripts/tools.sh
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build breakerd and start it on SQLite, with breakerd.toml
+	cargo run --release -- serve --config breakerd.toml
+
+test: ## run every test, on SQLite and on a throw-away Postgres; ends with the total
+	@$(TOOLS) promtool grpcurl jq sqlite3
+	@scripts/test.sh
+
+check: fmt-check typos shell proto-lint chart deny machine lint docs ## everything that must hold before a change goes in, but the tests
+
+bench: ## run the benchmarks, the service under h2load among them
+	@$(TOOLS) h2load
+	scripts/with-postgres.sh cargo bench --workspace
+
+tools: ## install the tools that check and test use into .tools/ (they do so themselves)
+	@$(TOOLS)
+
+clean: ## remove what was built; tools and data stay
+	cargo clean
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+fmt-check: ## is the Rust code formatted?
+	cargo fmt --all --check
+
+lint: ## clippy, warnings are errors
+	cargo clippy --workspace --all-targets -- -D warnings
+
+proto-lint: ## buf's STANDARD and COMMENTS rules on proto/
+	@$(TOOLS) buf
+	buf lint
+
+proto-breaking: ## does proto/ break clients of the main branch?
+	@$(TOOLS) buf
+	buf breaking --against '.git#branch=main'
+
+deny: ## licences, banned crates, sources
+	@$(TOOLS) cargo-deny
+	cargo deny --log-level error check bans licenses sources
+
+advisories: ## known vulnerabilities in the dependencies; apart from check, as it needs the network
+	@$(TOOLS) cargo-deny
+	cargo deny check advisories
+
+typos: ## spelling
+	@$(TOOLS) typos
+	typos
+
+docs: ## the documentation of the code, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+
+machine: ## the breaker crate builds alone and depends on nothing
+	cargo build -p breaker
+	@scripts/machine-alone.sh
+
+chart: ## lint and render the Helm chart
+	@$(TOOLS) helm
+	scripts/chart.sh
+
+shell: ## shellcheck on the scripts
+	@$(TOOLS) shellcheck
+	shellcheck scripts/*.sh .ci/run
