@@ -8,11 +8,8 @@ use std::path::PathBuf;
 /// The folder that imports are resolved against.
 const ROOT: &str = "proto";
 
-const FILES: [&str; 3] = [
-    "breakerd/v1/common.proto",
-    "breakerd/v1/breaker_service.proto",
-    "breakerd/v1/operations_service.proto",
-];
+const FILES: [&str; 3] =
+    ["breakerd/v1/common.proto", "breakerd/v1/breaker_service.proto", "breakerd/v1/operations_service.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -25,10 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.open_files(FILES)?;
 
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    fs::write(
-        out_dir.join("breakerd_descriptor.bin"),
-        compiler.encode_file_descriptor_set(),
-    )?;
+    fs::write(out_dir.join("breakerd_descriptor.bin"), compiler.encode_file_descriptor_set())?;
 
     tonic_prost_build::configure()
         // A permit goes from the wire to its check, and from its maker to the wire, without a copy.

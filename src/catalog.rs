@@ -34,10 +34,7 @@ impl Catalog {
         })
     }
     pub fn thresholds(&self, s: &str) -> Arc<Thresholds> {
-        self.services
-            .get(s)
-            .cloned()
-            .unwrap_or_else(|| self.defaults.clone())
+        self.services.get(s).cloned().unwrap_or_else(|| self.defaults.clone())
     }
     pub fn services(&self) -> impl Iterator<Item = &str> {
         self.services.keys().map(String::as_str)

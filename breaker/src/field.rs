@@ -163,12 +163,7 @@ impl Field {
 
     /// Finds a field by its name or an alias.
     pub fn by_name(name: &str) -> Option<Self> {
-        Self::parse(name).or_else(|| {
-            Self::ALL
-                .iter()
-                .copied()
-                .find(|field| field.aliases().contains(&name))
-        })
+        Self::parse(name).or_else(|| Self::ALL.iter().copied().find(|field| field.aliases().contains(&name)))
     }
 
     /// What it takes, for people: `1..=1000`, `(0, 100] percent`, `COUNT_BASED or TIME_BASED`.
@@ -176,18 +171,10 @@ impl Field {
         match self.kind() {
             Kind::Count { min, max } => format!("{min}..={max}"),
             Kind::Rate => "(0, 100] percent, at most 3 decimals".to_owned(),
-            Kind::Factor {
-                min,
-                max,
-                bound: Bound::Upper,
-            } => {
+            Kind::Factor { min, max, bound: Bound::Upper } => {
                 format!("({}, {}], at most 3 decimals", Milli(min), Milli(max))
             }
-            Kind::Factor {
-                min,
-                max,
-                bound: Bound::Lower,
-            } => {
+            Kind::Factor { min, max, bound: Bound::Lower } => {
                 format!("[{}, {}), at most 3 decimals", Milli(min), Milli(max))
             }
             Kind::Duration { min, max } => format!("{min:?}..={}", Span(max)),
@@ -213,9 +200,7 @@ impl Field {
             (Kind::Word(words), Value::Word(word)) => words.contains(word),
             (Kind::Classes, Value::Classes(classes)) => {
                 classes.len() <= CLASSES_MAX
-                    && classes
-                        .iter()
-                        .all(|class| (1..=CLASS_BYTES_MAX).contains(&class.len()))
+                    && classes.iter().all(|class| (1..=CLASS_BYTES_MAX).contains(&class.len()))
             }
             _ => false,
         }
@@ -274,10 +259,7 @@ mod tests {
         for field in Field::ALL {
             assert_eq!(Field::by_name(field.as_str()), Some(*field));
         }
-        assert_eq!(
-            Field::by_name("wait_duration_in_open_state"),
-            Some(Field::Timeout)
-        );
+        assert_eq!(Field::by_name("wait_duration_in_open_state"), Some(Field::Timeout));
         assert_eq!(Field::by_name("failure_treshold"), None);
     }
 

@@ -77,16 +77,10 @@ impl HalfOpen {
             }
             None => return Err(self.retry_after(now)),
         };
-        self.places[slot] = Place::Out {
-            nonce,
-            lease_until: now + self.terms.lease,
-        };
+        self.places[slot] = Place::Out { nonce, lease_until: now + self.terms.lease };
         self.first_probe_at.get_or_insert(now);
         // Places are at most P, and P at most 1000.
-        Ok(Probe {
-            slot: u16::try_from(slot).unwrap_or(u16::MAX),
-            nonce,
-        })
+        Ok(Probe { slot: u16::try_from(slot).unwrap_or(u16::MAX), nonce })
     }
 
     /// Gives a probe's place back; false when it no longer holds one.
@@ -128,10 +122,7 @@ impl HalfOpen {
         }
         let left = self.terms.permitted - self.completed;
         let may_fail = self.failures + left >= self.terms.failures_to_open;
-        let may_be_slow = self
-            .terms
-            .slow_to_open
-            .is_some_and(|limit| self.slow + left >= limit);
+        let may_be_slow = self.terms.slow_to_open.is_some_and(|limit| self.slow + left >= limit);
         (!may_fail && !may_be_slow).then_some((State::Closed, Reason::ProbesSucceeded))
     }
 
@@ -153,12 +144,10 @@ impl HalfOpen {
     }
 
     fn held(&mut self, probe: Probe, now: Time) -> Option<&mut Place> {
-        self.places
-            .get_mut(usize::from(probe.slot))
-            .filter(|place| match place {
-                Place::Out { nonce, lease_until } => *nonce == probe.nonce && now < *lease_until,
-                Place::Free | Place::Completed => false,
-            })
+        self.places.get_mut(usize::from(probe.slot)).filter(|place| match place {
+            Place::Out { nonce, lease_until } => *nonce == probe.nonce && now < *lease_until,
+            Place::Free | Place::Completed => false,
+        })
     }
 
     fn retry_after(&self, now: Time) -> Duration {

@@ -26,16 +26,10 @@ impl Key {
         check_service(service)?;
         let service: Arc<str> = service.into();
         if name.is_empty() || *name == *service {
-            return Ok(Self {
-                name: Arc::clone(&service),
-                service,
-            });
+            return Ok(Self { name: Arc::clone(&service), service });
         }
         check_part("name", name, |byte| is_service_byte(byte) || byte == b'/')?;
-        Ok(Self {
-            service,
-            name: name.into(),
-        })
+        Ok(Self { service, name: name.into() })
     }
 
     /// The service.
@@ -63,16 +57,10 @@ fn is_service_byte(byte: u8) -> bool {
 
 fn check_part(field: &'static str, text: &str, allowed: fn(u8) -> bool) -> Result<(), KeyError> {
     if text.is_empty() {
-        return Err(KeyError {
-            field,
-            problem: KeyProblem::Empty,
-        });
+        return Err(KeyError { field, problem: KeyProblem::Empty });
     }
     if text.len() > KEY_PART_BYTES_MAX {
-        return Err(KeyError {
-            field,
-            problem: KeyProblem::TooLong { bytes: text.len() },
-        });
+        return Err(KeyError { field, problem: KeyProblem::TooLong { bytes: text.len() } });
     }
     if text.bytes().all(allowed) {
         return Ok(());
@@ -81,10 +69,7 @@ fn check_part(field: &'static str, text: &str, allowed: fn(u8) -> bool) -> Resul
         .char_indices()
         .find(|(_, c)| !c.is_ascii() || !allowed(*c as u8))
         .unwrap_or((0, char::REPLACEMENT_CHARACTER));
-    Err(KeyError {
-        field,
-        problem: KeyProblem::Character { found, at },
-    })
+    Err(KeyError { field, problem: KeyProblem::Character { found, at } })
 }
 
 impl fmt::Display for Key {
@@ -131,17 +116,11 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slash = if self.field == "name" { " /" } else { "" };
         match self.problem {
-            KeyProblem::Empty => write!(
-                f,
-                "{} is empty: it takes 1 to {KEY_PART_BYTES_MAX} characters",
-                self.field
-            ),
+            KeyProblem::Empty => {
+                write!(f, "{} is empty: it takes 1 to {KEY_PART_BYTES_MAX} characters", self.field)
+            }
             KeyProblem::TooLong { bytes } => {
-                write!(
-                    f,
-                    "{} has {bytes} bytes: it takes at most {KEY_PART_BYTES_MAX}",
-                    self.field
-                )
+                write!(f, "{} has {bytes} bytes: it takes at most {KEY_PART_BYTES_MAX}", self.field)
             }
             KeyProblem::Character { found, at } => write!(
                 f,
@@ -169,22 +148,10 @@ mod tests {
     fn a_wrong_key_says_which_part_and_why() {
         let text = |service: &str, name: &str| Key::new(service, name).unwrap_err().to_string();
         assert_eq!(text("", "x"), "service is empty: it takes 1 to 128 characters");
-        assert_eq!(
-            text("a/b", ""),
-            "service has '/' at byte 1: it takes letters, digits and . _ : -"
-        );
-        assert_eq!(
-            text("a", "b\n"),
-            "name has '\\n' at byte 1: it takes letters, digits and . _ : - /"
-        );
-        assert_eq!(
-            text("a", "bé"),
-            "name has 'é' at byte 1: it takes letters, digits and . _ : - /"
-        );
-        assert_eq!(
-            text(&"a".repeat(129), ""),
-            "service has 129 bytes: it takes at most 128"
-        );
+        assert_eq!(text("a/b", ""), "service has '/' at byte 1: it takes letters, digits and . _ : -");
+        assert_eq!(text("a", "b\n"), "name has '\\n' at byte 1: it takes letters, digits and . _ : - /");
+        assert_eq!(text("a", "bé"), "name has 'é' at byte 1: it takes letters, digits and . _ : - /");
+        assert_eq!(text(&"a".repeat(129), ""), "service has 129 bytes: it takes at most 128");
         assert!(Key::new(&"a".repeat(128), "eu/west:1._-").is_ok());
     }
 }

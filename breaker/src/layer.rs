@@ -148,11 +148,7 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
     let success_threshold = nearest
         .chosen(Field::SuccessThreshold, Layer::sets_rate)
         .unwrap_or(if has_rate { 0 } else { permitted_set.unwrap_or(2) });
-    let permitted = permitted_set.unwrap_or(if success_threshold == 0 {
-        10
-    } else {
-        success_threshold
-    });
+    let permitted = permitted_set.unwrap_or(if success_threshold == 0 { 10 } else { success_threshold });
     if success_threshold > permitted {
         problems.push(nearest.contradiction(
             Field::SuccessThreshold,
@@ -192,10 +188,9 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
 
     let slow_duration = nearest.duration(Field::SlowCallDurationThreshold);
     let slow_as_failures = nearest.flag(Field::SlowCallsAsFailures).unwrap_or(false);
-    for (field, wants_it) in [
-        (Field::SlowCallRateThreshold, slow_rate.is_some()),
-        (Field::SlowCallsAsFailures, slow_as_failures),
-    ] {
+    for (field, wants_it) in
+        [(Field::SlowCallRateThreshold, slow_rate.is_some()), (Field::SlowCallsAsFailures, slow_as_failures)]
+    {
         if wants_it && slow_duration.is_none() {
             problems.push(nearest.contradiction(
                 field,
@@ -223,9 +218,7 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         return Err(problems);
     }
 
-    let max_wait_in_half_open = nearest
-        .duration(Field::MaxWaitInHalfOpen)
-        .filter(|wait| !wait.is_zero());
+    let max_wait_in_half_open = nearest.duration(Field::MaxWaitInHalfOpen).filter(|wait| !wait.is_zero());
     let thresholds = Thresholds::from_terms(Terms {
         failure_threshold,
         success_threshold,
@@ -239,9 +232,7 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         size,
         minimum_calls: nearest.count(Field::MinimumNumberOfCalls).unwrap_or(100),
         permitted,
-        lease: nearest
-            .duration(Field::HalfOpenPermitTimeout)
-            .unwrap_or(Duration::from_mins(1)),
+        lease: nearest.duration(Field::HalfOpenPermitTimeout).unwrap_or(Duration::from_mins(1)),
         max_wait_in_half_open,
         after_max_wait: match nearest.word(Field::StateAfterMaxWait) {
             Some("CLOSED") => AfterMaxWait::Closed,
@@ -259,10 +250,8 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         ignore_classes: nearest.classes(Field::IgnoreErrorClasses),
         record_classes: nearest.classes(Field::RecordErrorClasses),
     });
-    let origins = Field::ALL
-        .iter()
-        .filter_map(|field| nearest.origin(*field).map(|origin| (*field, origin)))
-        .collect();
+    let origins =
+        Field::ALL.iter().filter_map(|field| nearest.origin(*field).map(|origin| (*field, origin))).collect();
     Ok(Merged { thresholds, origins })
 }
 
@@ -273,10 +262,7 @@ struct Nearest<'a> {
 
 impl<'a> Nearest<'a> {
     fn find(&self, field: Field) -> Option<(Origin, &'a Value)> {
-        self.layers
-            .iter()
-            .rev()
-            .find_map(|(origin, layer)| layer.get(field).map(|value| (*origin, value)))
+        self.layers.iter().rev().find_map(|(origin, layer)| layer.get(field).map(|value| (*origin, value)))
     }
 
     /// A count that a nearer layer's choice of another trip takes out of force.
@@ -295,9 +281,9 @@ impl<'a> Nearest<'a> {
     /// The layer whose value of `field` is in force.
     fn origin(&self, field: Field) -> Option<Origin> {
         let in_force = match field {
-            Field::FailureThreshold => self
-                .chosen(field, Layer::sets_trip_beside_failure_threshold)
-                .is_some(),
+            Field::FailureThreshold => {
+                self.chosen(field, Layer::sets_trip_beside_failure_threshold).is_some()
+            }
             Field::SuccessThreshold => self.chosen(field, Layer::sets_rate).is_some(),
             _ => true,
         };
@@ -364,12 +350,7 @@ impl<'a> Nearest<'a> {
             .iter()
             .map(|field| self.find(*field).map_or(Origin::BuiltIn, |(origin, _)| origin))
             .collect();
-        Problem {
-            field,
-            value: value.to_string(),
-            expected,
-            layers,
-        }
+        Problem { field, value: value.to_string(), expected, layers }
     }
 }
 
@@ -401,10 +382,8 @@ mod tests {
 
     #[test]
     fn a_rate_takes_the_place_of_the_thresholds_behind_it() {
-        let defaults = layer(&[
-            (Field::FailureThreshold, Value::Count(7)),
-            (Field::SuccessThreshold, Value::Count(3)),
-        ]);
+        let defaults =
+            layer(&[(Field::FailureThreshold, Value::Count(7)), (Field::SuccessThreshold, Value::Count(3))]);
         let service = layer(&[(Field::FailureRateThreshold, Value::Rate(50_000))]);
         let merged = merge(&[(Origin::FileDefaults, &defaults), (Origin::FileService, &service)]).unwrap();
         assert_eq!(merged.thresholds.failure_threshold(), 0);
@@ -418,25 +397,16 @@ mod tests {
         let merged = merge(&[(Origin::FileDefaults, &defaults), (Origin::FileService, &both)]).unwrap();
         assert_eq!(merged.thresholds.failure_threshold(), 9);
         let behind = merge(&[(Origin::FileDefaults, &service), (Origin::FileService, &defaults)]).unwrap();
-        assert_eq!(
-            behind.thresholds.failure_threshold(),
-            7,
-            "the nearer layer chose to count as well"
-        );
+        assert_eq!(behind.thresholds.failure_threshold(), 7, "the nearer layer chose to count as well");
     }
 
     #[test]
     fn permitted_and_success_threshold_stand_in_for_each_other() {
-        assert_eq!(
-            of(&[(Field::PermittedCalls, Value::Count(4))]).success_threshold(),
-            4
-        );
+        assert_eq!(of(&[(Field::PermittedCalls, Value::Count(4))]).success_threshold(), 4);
         assert_eq!(of(&[(Field::SuccessThreshold, Value::Count(4))]).permitted(), 4);
         assert_eq!(of(&[(Field::SuccessThreshold, Value::Count(0))]).permitted(), 10);
-        let rate = of(&[
-            (Field::FailureRateThreshold, Value::Rate(1)),
-            (Field::PermittedCalls, Value::Count(4)),
-        ]);
+        let rate =
+            of(&[(Field::FailureRateThreshold, Value::Rate(1)), (Field::PermittedCalls, Value::Count(4))]);
         assert_eq!((rate.success_threshold(), rate.permitted()), (0, 4));
     }
 

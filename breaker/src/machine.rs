@@ -64,11 +64,7 @@ pub struct WrongState {
 
 impl std::fmt::Display for WrongState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the breaker is {}, and must be {} for this",
-            self.state, self.needed
-        )
+        write!(f, "the breaker is {}, and must be {} for this", self.state, self.needed)
     }
 }
 
@@ -143,19 +139,11 @@ struct Cause {
 
 impl Cause {
     fn own(reason: Reason) -> Self {
-        Self {
-            reason,
-            actor: None,
-            reporters: 0,
-        }
+        Self { reason, actor: None, reporters: 0 }
     }
 
     fn asked(reason: Reason, actor: &str) -> Self {
-        Self {
-            reason,
-            actor: Some(actor.to_owned()),
-            reporters: 0,
-        }
+        Self { reason, actor: Some(actor.to_owned()), reporters: 0 }
     }
 }
 
@@ -316,13 +304,7 @@ impl Breaker {
         let mut transitions = self.advance(now);
         if self.override_in_force().is_none() {
             let needed = "FORCED_OPEN, DISABLED or METRICS_ONLY";
-            return (
-                Err(WrongState {
-                    state: self.state(),
-                    needed,
-                }),
-                transitions,
-            );
+            return (Err(WrongState { state: self.state(), needed }), transitions);
         }
         transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, actor), now));
         (Ok(()), transitions)
@@ -344,13 +326,7 @@ impl Breaker {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         if !matches!(self.phase, Phase::Open(_)) || self.proposed {
-            return (
-                Err(WrongState {
-                    state: self.state(),
-                    needed: "OPEN",
-                }),
-                transitions,
-            );
+            return (Err(WrongState { state: self.state(), needed: "OPEN" }), transitions);
         }
         transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, actor), now));
         (Ok(()), transitions)
@@ -437,12 +413,7 @@ impl Breaker {
         let figures = self.figures();
         let rates_judged = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly(_))
             && figures.calls >= self.thresholds.minimum_calls();
-        View {
-            snapshot: self.snapshot(),
-            figures,
-            probes_out,
-            rates_judged,
-        }
+        View { snapshot: self.snapshot(), figures, probes_out, rates_judged }
     }
 
     /// Its state as it is kept.
@@ -509,11 +480,7 @@ impl Breaker {
             Phase::Closed(_) if !self.proposed => (Verdict::Closed, None, None),
             // A proposal to close, or to half-open, denies like the OPEN that it comes from.
             Phase::Closed(_) | Phase::Reborn(_) => (Verdict::Open, None, None),
-            Phase::Open(open) => (
-                Verdict::Open,
-                None,
-                Some((self.entered_at + open.wait).since(now)),
-            ),
+            Phase::Open(open) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
             Phase::HalfOpen(_) if self.proposed => (Verdict::HalfOpenExhausted, None, None),
             Phase::HalfOpen(half_open) => {
                 // Never 0, and not to be guessed from the number of another life of the process.
@@ -526,29 +493,17 @@ impl Breaker {
             Phase::Overridden(set_by) if State::from(set_by.kind) == State::Disabled => {
                 (Verdict::Disabled, None, None)
             }
-            Phase::Overridden(set_by) => (
-                Verdict::ForcedOpen,
-                None,
-                set_by.expires_at.map(|end| end.since(now)),
-            ),
+            Phase::Overridden(set_by) => {
+                (Verdict::ForcedOpen, None, set_by.expires_at.map(|end| end.since(now)))
+            }
             Phase::MetricsOnly(_) => (Verdict::MetricsOnly, None, None),
         };
         let pass = verdict.allows().then(|| {
             let number = self.next_number;
             self.next_number += 1;
-            Pass {
-                epoch: self.epoch,
-                number,
-                probe,
-            }
+            Pass { epoch: self.epoch, number, probe }
         });
-        Decision {
-            verdict,
-            state: self.state(),
-            epoch: self.epoch,
-            pass,
-            retry_after,
-        }
+        Decision { verdict, state: self.state(), epoch: self.epoch, pass, retry_after }
     }
 
     /// Takes an outcome that is no repeat.
@@ -585,10 +540,9 @@ impl Breaker {
             (Phase::HalfOpen(half_open), Some(probe)) => {
                 let (held, retry_after) = match judged {
                     Judged::Ignored => (half_open.release(probe, now), None),
-                    Judged::Counted { failed, slow } => (
-                        half_open.complete(probe, failed, slow, now),
-                        report.retry_after.filter(|_| failed),
-                    ),
+                    Judged::Counted { failed, slow } => {
+                        (half_open.complete(probe, failed, slow, now), report.retry_after.filter(|_| failed))
+                    }
                 };
                 if !held {
                     return (Recorded::Late, None);
@@ -610,11 +564,7 @@ impl Breaker {
             return None;
         };
         let (reason, reporters) = tally.trip(thresholds)?;
-        let cause = Cause {
-            reason,
-            actor: None,
-            reporters,
-        };
+        let cause = Cause { reason, actor: None, reporters };
         Some(self.enter(Next::Open { retry_after }, cause, now))
     }
 
@@ -635,10 +585,7 @@ impl Breaker {
         Some(Transition {
             from: State::MetricsOnly,
             reason,
-            figures: Figures {
-                reporters,
-                ..self.figures()
-            },
+            figures: Figures { reporters, ..self.figures() },
             base_epoch: self.epoch,
             at: now,
             actor: None,
@@ -653,11 +600,7 @@ impl Breaker {
             return None;
         };
         let (state, reason) = half_open.verdict()?;
-        let next = if state == State::Open {
-            Next::Open { retry_after }
-        } else {
-            Next::Closed
-        };
+        let next = if state == State::Open { Next::Open { retry_after } } else { Next::Closed };
         Some(self.enter(next, Cause::own(reason), now))
     }
 
@@ -665,10 +608,7 @@ impl Breaker {
     fn enter(&mut self, next: Next, cause: Cause, at: Time) -> Transition {
         let from = self.state();
         let base_epoch = self.epoch;
-        let figures = Figures {
-            reporters: cause.reporters,
-            ..self.figures()
-        };
+        let figures = Figures { reporters: cause.reporters, ..self.figures() };
         let epoch = base_epoch + 1;
         match self.identity.numbering {
             Numbering::Own => self.epoch = epoch,
@@ -684,18 +624,8 @@ impl Breaker {
             Next::Open { retry_after } => {
                 self.attempts = self.attempts.saturating_add(1);
                 let retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
-                let wait = wait(
-                    &self.thresholds,
-                    self.identity.key_hash,
-                    epoch,
-                    self.attempts,
-                    retry_after,
-                );
-                Phase::Open(Box::new(Open {
-                    wait,
-                    retry_after,
-                    figures,
-                }))
+                let wait = wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after);
+                Phase::Open(Box::new(Open { wait, retry_after, figures }))
             }
             Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(HalfOpenTerms {
                 permitted: self.thresholds.permitted(),
@@ -707,10 +637,7 @@ impl Breaker {
             }))),
             Next::Override(set_by) => self.overridden(set_by),
         };
-        let after = Snapshot {
-            epoch,
-            ..self.snapshot()
-        };
+        let after = Snapshot { epoch, ..self.snapshot() };
         Transition {
             from,
             reason: cause.reason,
@@ -737,11 +664,7 @@ impl Breaker {
             (State::Open, _) => {
                 let retry_after = snapshot.retry_after;
                 let figures = Figures::default();
-                Phase::Open(Box::new(Open {
-                    wait: self.wait(retry_after),
-                    retry_after,
-                    figures,
-                }))
+                Phase::Open(Box::new(Open { wait: self.wait(retry_after), retry_after, figures }))
             }
             (State::HalfOpen, _) => snapshot
                 .half_open
@@ -756,11 +679,7 @@ impl Breaker {
     fn overridden(&self, set_by: Override) -> Phase {
         if State::from(set_by.kind) == State::MetricsOnly {
             let tally = Tally::new(&self.thresholds);
-            return Phase::MetricsOnly(Box::new(MetricsOnly {
-                set_by,
-                tally,
-                crossed: false,
-            }));
+            return Phase::MetricsOnly(Box::new(MetricsOnly { set_by, tally, crossed: false }));
         }
         Phase::Overridden(Box::new(set_by))
     }
@@ -787,13 +706,7 @@ impl Breaker {
     fn wait(&self, retry_after: Option<Duration>) -> Duration {
         // The wait was drawn for the epoch that OPEN has, or, unconfirmed, will have.
         let epoch = self.epoch + u64::from(self.proposed);
-        wait(
-            &self.thresholds,
-            self.identity.key_hash,
-            epoch,
-            self.attempts,
-            retry_after,
-        )
+        wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after)
     }
 }
 

@@ -35,13 +35,7 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// An anonymous report without particulars.
     pub const fn plain(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            duration: None,
-            error_class: "",
-            retry_after: None,
-            caller: CallerId::ANONYMOUS,
-        }
+        Self { outcome, duration: None, error_class: "", retry_after: None, caller: CallerId::ANONYMOUS }
     }
 }
 
@@ -77,10 +71,7 @@ words! {
 impl Verdict {
     /// Whether the call may go ahead.
     pub const fn allows(self) -> bool {
-        matches!(
-            self,
-            Self::Closed | Self::Probe | Self::Disabled | Self::MetricsOnly
-        )
+        matches!(self, Self::Closed | Self::Probe | Self::Disabled | Self::MetricsOnly)
     }
 }
 

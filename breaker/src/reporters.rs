@@ -26,10 +26,7 @@ pub(crate) struct Reporters {
 
 impl Reporters {
     pub(crate) fn new(most: u32) -> Self {
-        Self {
-            most: most as usize,
-            newest: Vec::new(),
-        }
+        Self { most: most as usize, newest: Vec::new() }
     }
 
     pub(crate) fn note(&mut self, caller: CallerId, ordinal: u64, at: Time) {

@@ -257,11 +257,7 @@ pub struct Transition {
 impl Transition {
     /// The state that was entered; of a shadow, the one that would have been.
     pub fn to(&self) -> State {
-        if self.shadow {
-            State::Open
-        } else {
-            self.after.state
-        }
+        if self.shadow { State::Open } else { self.after.state }
     }
 
     /// The number of this change; none for a shadow, which changed nothing.

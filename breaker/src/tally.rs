@@ -122,10 +122,7 @@ impl Tally {
     pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<(Reason, u32)> {
         let run = thresholds.failure_threshold();
         if run > 0 && self.consecutive_failures >= run {
-            let reporters = self
-                .reporters
-                .as_ref()
-                .map(|seers| seers.failed.since(self.run_start));
+            let reporters = self.reporters.as_ref().map(|seers| seers.failed.since(self.run_start));
             if enough(reporters, thresholds) {
                 return Some((Reason::ConsecutiveFailures, reporters.unwrap_or(0)));
             }
@@ -135,29 +132,19 @@ impl Tally {
         let reaches = |part: u32, rate: Option<u32>| {
             rate.is_some_and(|rate| u64::from(part) * 100_000 >= u64::from(rate) * u64::from(totals.calls))
         };
-        let by_count = thresholds
-            .failure_count_threshold()
-            .is_some_and(|limit| totals.failures >= limit);
+        let by_count = thresholds.failure_count_threshold().is_some_and(|limit| totals.failures >= limit);
         let by_rate = judged && reaches(totals.failures, thresholds.failure_rate_threshold());
         if by_count || by_rate {
-            let reporters = self
-                .reporters
-                .as_ref()
-                .map(|seers| seers.failed.in_window(&self.window, self.counted));
+            let reporters =
+                self.reporters.as_ref().map(|seers| seers.failed.in_window(&self.window, self.counted));
             if enough(reporters, thresholds) {
-                let reason = if by_count {
-                    Reason::FailureCount
-                } else {
-                    Reason::FailureRate
-                };
+                let reason = if by_count { Reason::FailureCount } else { Reason::FailureRate };
                 return Some((reason, reporters.unwrap_or(0)));
             }
         }
         if judged && reaches(totals.slow, thresholds.slow_call_rate_threshold()) {
-            let reporters = self
-                .reporters
-                .as_ref()
-                .map(|seers| seers.slow.in_window(&self.window, self.counted));
+            let reporters =
+                self.reporters.as_ref().map(|seers| seers.slow.in_window(&self.window, self.counted));
             if enough(reporters, thresholds) {
                 return Some((Reason::SlowCallRate, reporters.unwrap_or(0)));
             }
@@ -167,8 +154,7 @@ impl Tally {
 
     /// Keeps what was counted, under other thresholds.
     pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) {
-        self.window
-            .reshape(thresholds.window_kind(), thresholds.window_size(), now);
+        self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
         match &mut self.reporters {
             Some(seers) if thresholds.minimum_reporters() > 1 => {
                 seers.failed.resize(thresholds.minimum_reporters());
@@ -197,12 +183,7 @@ impl Tally {
 }
 
 fn seers(minimum: u32) -> Option<Box<Seers>> {
-    (minimum > 1).then(|| {
-        Box::new(Seers {
-            failed: Reporters::new(minimum),
-            slow: Reporters::new(minimum),
-        })
-    })
+    (minimum > 1).then(|| Box::new(Seers { failed: Reporters::new(minimum), slow: Reporters::new(minimum) }))
 }
 
 /// None: one reporter is enough, and whoever reported is one.

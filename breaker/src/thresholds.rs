@@ -70,9 +70,7 @@ pub struct Thresholds {
 impl Default for Thresholds {
     /// What applies when nothing is set.
     fn default() -> Self {
-        crate::layer::merge(&[])
-            .expect("no layer contradicts itself when there is none")
-            .thresholds
+        crate::layer::merge(&[]).expect("no layer contradicts itself when there is none").thresholds
     }
 }
 
@@ -226,9 +224,7 @@ impl Thresholds {
 
     /// `F_slow`, the slow probes that reopen.
     pub(crate) fn slow_to_open(&self) -> Option<u32> {
-        self.terms
-            .slow_rate
-            .map(|rate| portion(rate, self.terms.permitted))
+        self.terms.slow_rate.map(|rate| portion(rate, self.terms.permitted))
     }
 
     /// What a report counts as. A class to ignore wins; with a list of classes to record, a failure in
@@ -249,10 +245,7 @@ impl Thresholds {
             (Some(took), Some(threshold)) => took > threshold,
             _ => false,
         };
-        Judged::Counted {
-            failed: failed || (slow && self.terms.slow_as_failures),
-            slow,
-        }
+        Judged::Counted { failed: failed || (slow && self.terms.slow_as_failures), slow }
     }
 }
 

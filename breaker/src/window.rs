@@ -27,11 +27,7 @@ impl Totals {
     }
 
     fn one(failed: bool, slow: bool) -> Self {
-        Self {
-            calls: 1,
-            failures: failed.into(),
-            slow: slow.into(),
-        }
+        Self { calls: 1, failures: failed.into(), slow: slow.into() }
     }
 
     fn remove(&mut self, other: Self) {
@@ -110,12 +106,7 @@ impl CountWindow {
     const PER_WORD: u32 = 32;
 
     fn new(size: u32) -> Self {
-        Self {
-            size,
-            head: 0,
-            totals: Totals::default(),
-            bits: Box::default(),
-        }
+        Self { size, head: 0, totals: Totals::default(), bits: Box::default() }
     }
 
     fn push(&mut self, failed: bool, slow: bool) {
@@ -130,11 +121,7 @@ impl CountWindow {
         let shift = (self.head % Self::PER_WORD) * 2;
         let word = &mut self.bits[(self.head / Self::PER_WORD) as usize];
         *word = (*word & !(0b11 << shift)) | (u64::from(failed) | u64::from(slow) << 1) << shift;
-        self.head = if self.head + 1 == self.size {
-            0
-        } else {
-            self.head + 1
-        };
+        self.head = if self.head + 1 == self.size { 0 } else { self.head + 1 };
     }
 
     fn get(&self, place: u32) -> (bool, bool) {
@@ -171,12 +158,7 @@ pub(crate) struct TimeWindow {
 impl TimeWindow {
     fn new(seconds: u32) -> Self {
         let slice_micros = u64::from(seconds) * 1_000_000 / SLICES;
-        Self {
-            slice_micros,
-            current: 0,
-            totals: Totals::default(),
-            slices: None,
-        }
+        Self { slice_micros, current: 0, totals: Totals::default(), slices: None }
     }
 
     fn push(&mut self, outcomes: Totals, now: Time) {
@@ -265,32 +247,11 @@ mod tests {
             window.push(i >= 10, false, Time::ZERO);
         }
         window.reshape(WindowKind::Count, 5, Time::ZERO);
-        assert_eq!(
-            window.totals(),
-            Totals {
-                calls: 5,
-                failures: 3,
-                slow: 0
-            }
-        );
+        assert_eq!(window.totals(), Totals { calls: 5, failures: 3, slow: 0 });
         window.reshape(WindowKind::Count, 50, Time::ZERO);
-        assert_eq!(
-            window.totals(),
-            Totals {
-                calls: 5,
-                failures: 3,
-                slow: 0
-            }
-        );
+        assert_eq!(window.totals(), Totals { calls: 5, failures: 3, slow: 0 });
         window.push(false, true, Time::ZERO);
-        assert_eq!(
-            window.totals(),
-            Totals {
-                calls: 6,
-                failures: 3,
-                slow: 1
-            }
-        );
+        assert_eq!(window.totals(), Totals { calls: 6, failures: 3, slow: 1 });
         window.reshape(WindowKind::Time, 5, Time::ZERO);
         assert_eq!(window.totals(), Totals::default());
     }

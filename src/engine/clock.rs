@@ -32,10 +32,7 @@ impl SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is where clock calls live")]
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            anchor: Instant::now(),
-            anchored_at: Time::ZERO + since_epoch,
-        }
+        Self { anchor: Instant::now(), anchored_at: Time::ZERO + since_epoch }
     }
 }
 
@@ -68,9 +65,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// Stands at `now`.
     pub fn new(now: Time) -> Self {
-        Self {
-            now: Arc::new(watch::Sender::new(now)),
-        }
+        Self { now: Arc::new(watch::Sender::new(now)) }
     }
 
     /// Goes on by `by`, and wakes whoever waited for a time up to then.

@@ -8,9 +8,8 @@ use super::sync::{AtomicU64, Ordering, RwLock};
 
 /// Upper bounds in seconds: Prometheus' own defaults, and up to a minute, since calls to a language model
 /// take that long.
-pub const BOUNDS_SECONDS: [f64; 13] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+pub const BOUNDS_SECONDS: [f64; 13] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const BOUNDS_MICROS: [u64; 13] = [
     5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
     30_000_000, 60_000_000,
@@ -57,12 +56,7 @@ impl Histogram {
         }
         cumulative.pop();
         let sum_seconds = Duration::from_micros(self.sum_micros.load(Ordering::Relaxed)).as_secs_f64();
-        HistogramView {
-            service: Arc::clone(service),
-            cumulative,
-            count,
-            sum_seconds,
-        }
+        HistogramView { service: Arc::clone(service), cumulative, count, sum_seconds }
     }
 }
 
@@ -76,11 +70,7 @@ pub(crate) struct Durations {
 
 impl Durations {
     pub(crate) fn new(max: usize) -> Self {
-        Self {
-            max,
-            by_service: RwLock::new(HashMap::new()),
-            other: Arc::default(),
-        }
+        Self { max, by_service: RwLock::new(HashMap::new()), other: Arc::default() }
     }
 
     /// The histogram that a new breaker of `service` writes to.
@@ -99,18 +89,12 @@ impl Durations {
 
     /// Forgets the services that have no breaker any more.
     pub(crate) fn prune(&self) {
-        self.by_service
-            .write()
-            .retain(|_, histogram| Arc::strong_count(histogram) > 1);
+        self.by_service.write().retain(|_, histogram| Arc::strong_count(histogram) > 1);
     }
 
     pub(crate) fn views(&self) -> Vec<HistogramView> {
-        let mut views: Vec<_> = self
-            .by_service
-            .read()
-            .iter()
-            .map(|(service, histogram)| histogram.view(service))
-            .collect();
+        let mut views: Vec<_> =
+            self.by_service.read().iter().map(|(service, histogram)| histogram.view(service)).collect();
         views.sort_by(|a, b| a.service.cmp(&b.service));
         let other = self.other.view(&OTHER.into());
         if other.count > 0 {

@@ -187,9 +187,7 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("breakers", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("breakers", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -251,11 +249,7 @@ impl Engine {
             inner.counters.decided(decision.verdict);
             self.settle(entry, inner, &transitions);
             let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
-            Allowed {
-                decision,
-                permit,
-                config_revision: inner.breaker.config_revision(),
-            }
+            Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
         })
     }
 
@@ -265,12 +259,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`], each of them.
     pub fn record(&self, target: Target<'_>, report: &Report<'_>, now: Time) -> Result<Taken, EngineError> {
-        let Target {
-            permit,
-            service,
-            name,
-            epoch,
-        } = target;
+        let Target { permit, service, name, epoch } = target;
         let Some(permit) = permit else {
             let id = self.seals.key_id(service, name);
             let ticket = Ticket::Bare { epoch };
@@ -281,48 +270,29 @@ impl Engine {
         if !service.is_empty() || !name.is_empty() {
             Key::new(service, name)?;
             if self.seals.key_id(service, name) != permit.key {
-                return Err(EngineError::OtherBreaker {
-                    service: service.into(),
-                    name: name.into(),
-                });
+                return Err(EngineError::OtherBreaker { service: service.into(), name: name.into() });
             }
         }
         if let Some(given) = epoch
             && given != permit.pass.epoch
         {
-            return Err(EngineError::OtherEpoch {
-                permit: permit.pass.epoch,
-                given,
-            });
+            return Err(EngineError::OtherEpoch { permit: permit.pass.epoch, given });
         }
         let record = |entry: &Entry, inner: &mut Inner| {
             if permit.lineage != self.lineage || permit.branch != 0 {
                 inner.counters.late += 1;
-                return Taken {
-                    recorded: Recorded::Late,
-                    state: inner.breaker.state(),
-                };
+                return Taken { recorded: Recorded::Late, state: inner.breaker.state() };
             }
             if permit.kind == PermitKind::Untracked {
-                return Taken {
-                    recorded: Recorded::NotCounted,
-                    state: self.shown(inner.breaker.state()),
-                };
+                return Taken { recorded: Recorded::NotCounted, state: self.shown(inner.breaker.state()) };
             }
             let own = permit.issuer == self.issuer;
-            let ticket = if own {
-                Ticket::Own(permit.pass)
-            } else {
-                Ticket::Foreign(permit.pass)
-            };
+            let ticket = if own { Ticket::Own(permit.pass) } else { Ticket::Foreign(permit.pass) };
             self.take(entry, inner, ticket, report, now)
         };
         if service.is_empty() {
             // Retired, or not seen since a restart: there is no row of it, so it is closed at epoch 0.
-            let unknown = Taken {
-                recorded: Recorded::NotCounted,
-                state: self.shown(State::Closed),
-            };
+            let unknown = Taken { recorded: Recorded::NotCounted, state: self.shown(State::Closed) };
             return Ok(self.with_known(permit.key, record).unwrap_or(unknown));
         }
         self.with_breaker(permit.key, service, name, now, record)
@@ -456,9 +426,7 @@ impl Engine {
 
     /// One breaker as it is at `now`; none: there is no such breaker.
     pub fn view(&self, service: &str, name: &str, now: Time) -> Option<BreakerView> {
-        self.with_known(self.seals.key_id(service, name), |entry, inner| {
-            self.show(entry, inner, now)
-        })
+        self.with_known(self.seals.key_id(service, name), |entry, inner| self.show(entry, inner, now))
     }
 
     /// The next `limit` breakers after `after` in the order of their keys, of those that `wanted` wants.
@@ -488,10 +456,7 @@ impl Engine {
                 }
             }
         }
-        found
-            .values()
-            .map(|entry| self.show(entry, &mut entry.inner.lock(), now))
-            .collect()
+        found.values().map(|entry| self.show(entry, &mut entry.inner.lock(), now)).collect()
     }
 
     /// Shows every breaker, one at a time, in no order.
@@ -582,22 +547,13 @@ impl Engine {
             last_transition: None,
         };
         let durations = self.durations.of(key.service());
-        let entry = Arc::new(Entry {
-            key,
-            id,
-            created_at: now,
-            own_series,
-            durations,
-            inner: Mutex::new(inner),
-        });
+        let entry =
+            Arc::new(Entry { key, id, created_at: now, own_series, durations, inner: Mutex::new(inner) });
         Ok(Arc::clone(vacant.insert(entry)))
     }
 
     fn identity(&self, id: KeyId, now: Time) -> Identity {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a hash: any 64 of its bits will do"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "a hash: any 64 of its bits will do")]
         let key_hash = id.0 as u64;
         Identity {
             key_hash,
@@ -638,15 +594,8 @@ impl Engine {
     /// The answer while breakerd is disabled as a whole: yes, and nothing will be recorded of it.
     fn allow_untracked(&self, entry: &Entry, inner: &Inner, now: Time) -> Allowed {
         let epoch = inner.breaker.epoch();
-        let pass = breaker::Pass {
-            epoch,
-            number: 0,
-            probe: None,
-        };
-        let permit = Permit {
-            kind: PermitKind::Untracked,
-            ..self.permit(entry, inner, pass, now)
-        };
+        let pass = breaker::Pass { epoch, number: 0, probe: None };
+        let permit = Permit { kind: PermitKind::Untracked, ..self.permit(entry, inner, pass, now) };
         let decision = Decision {
             verdict: Verdict::Disabled,
             state: State::Disabled,
@@ -654,11 +603,7 @@ impl Engine {
             pass: Some(pass),
             retry_after: None,
         };
-        Allowed {
-            decision,
-            permit: Some(permit),
-            config_revision: permit.config_revision,
-        }
+        Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
     }
 
     fn permit(&self, entry: &Entry, inner: &Inner, pass: breaker::Pass, now: Time) -> Permit {
@@ -684,10 +629,7 @@ impl Engine {
     ) -> Taken {
         inner.last_used = now;
         if !self.is_enabled() {
-            return Taken {
-                recorded: Recorded::NotCounted,
-                state: State::Disabled,
-            };
+            return Taken { recorded: Recorded::NotCounted, state: State::Disabled };
         }
         let judged = inner.breaker.thresholds().judge(report);
         let (recorded, transitions) = inner.breaker.record(ticket, report, now);
@@ -699,10 +641,7 @@ impl Engine {
             entry.durations.observe(took);
         }
         self.settle(entry, inner, &transitions);
-        Taken {
-            recorded,
-            state: inner.breaker.state(),
-        }
+        Taken { recorded, state: inner.breaker.state() }
     }
 
     /// Lets the time that passed take effect.
@@ -719,11 +658,7 @@ impl Engine {
             return;
         }
         for transition in transitions {
-            self.outbox.append(Event {
-                key: &entry.key,
-                transition,
-                origin: Origin::Own,
-            });
+            self.outbox.append(Event { key: &entry.key, transition, origin: Origin::Own });
             inner.counters.changed(transition);
             if !transition.shadow {
                 inner.last_transition = Some(transition.into());
@@ -770,9 +705,7 @@ enum Room {
 /// Takes one of `max` places; false when all are taken.
 fn take_place(taken: &AtomicUsize, max: usize) -> bool {
     taken
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-            (taken < max).then_some(taken + 1)
-        })
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < max).then_some(taken + 1))
         .is_ok()
 }
 
@@ -791,10 +724,7 @@ impl Hasher for KeyIdHasher {
         }
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a hash: any 64 of its bits will do"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "a hash: any 64 of its bits will do")]
     fn write_u128(&mut self, id: u128) {
         self.0 = id as u64;
     }

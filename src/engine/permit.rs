@@ -127,10 +127,7 @@ impl Seals {
             (PermitKind::Tracked, Some(_)) => 1,
             (PermitKind::Untracked, _) => 2,
         };
-        let mut writer = Writer {
-            bytes: &mut sealed,
-            at: 0,
-        };
+        let mut writer = Writer { bytes: &mut sealed, at: 0 };
         writer.put([LAYOUT]);
         writer.put(permit.lineage.to_le_bytes());
         writer.put(permit.key.0.to_le_bytes());
@@ -181,16 +178,7 @@ impl Seals {
             _ => return Err(Forged),
         };
         let pass = Pass { epoch, number, probe };
-        Ok(Permit {
-            lineage,
-            key,
-            branch,
-            kind,
-            pass,
-            issuer,
-            issued_at,
-            config_revision,
-        })
+        Ok(Permit { lineage, key, branch, kind, pass, issuer, issued_at, config_revision })
     }
 }
 
@@ -228,11 +216,7 @@ mod tests {
             key: KeyId(1 << 100),
             branch: 3,
             kind: PermitKind::Tracked,
-            pass: Pass {
-                epoch: u64::MAX,
-                number: 12,
-                probe,
-            },
+            pass: Pass { epoch: u64::MAX, number: 12, probe },
             issuer: 99,
             issued_at: Time::from_micros(1_700_000_000_000_000),
             config_revision: 4,
@@ -242,15 +226,8 @@ mod tests {
     #[test]
     fn a_permit_comes_back_as_it_went_out() {
         let seals = Seals::new(&[1; 16]);
-        let untracked = Permit {
-            kind: PermitKind::Untracked,
-            ..permit(None)
-        };
-        for permit in [
-            permit(None),
-            permit(Some(Probe { slot: 999, nonce: 5 })),
-            untracked,
-        ] {
+        let untracked = Permit { kind: PermitKind::Untracked, ..permit(None) };
+        for permit in [permit(None), permit(Some(Probe { slot: 999, nonce: 5 })), untracked] {
             assert_eq!(seals.open(&seals.seal(&permit)), Ok(permit));
         }
     }
