@@ -1,0 +1,5 @@
+//! stub
+#![allow(missing_docs)]
+/// What is counted beside the breakers.
+#[derive(Debug, Default)]
+pub struct Metrics {}
