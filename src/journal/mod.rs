@@ -278,7 +278,7 @@ impl Inner {
     /// Writes the files anew: what is in the queue, and a gap for what is not.
     fn rewrite(&mut self) -> io::Result<()> {
         let mut lines = Vec::new();
-        for (key, change) in self.queue.gaps_before(&[]) {
+        for (key, change) in self.queue.gaps() {
             // A gap keeps no id: it is given one when it goes to the store.
             let id = TransitionId { replica: "".into(), boot: 0, seq: 0 };
             let gap = Proposal { id, key, change, numbering: Numbering::Own, alone: false };

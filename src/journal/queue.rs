@@ -6,6 +6,12 @@ use breaker::{Key, Time};
 
 use crate::store::{Change, Proposal};
 
+impl Gap {
+    fn change(&self) -> Change {
+        Change::Gap { missing: self.missing, at: self.last_at, base_epoch: self.base_epoch }
+    }
+}
+
 /// Entries on their way to the store, the oldest first.
 ///
 /// When it is full the oldest go, but of each breaker the first and the last entry stay as long as any others
@@ -88,17 +94,25 @@ impl Queue {
 
     /// The gaps that must stand in the history before `batch`, or, when nothing is left to come, all.
     pub(super) fn gaps_before(&self, batch: &[Proposal]) -> Vec<(Key, Change)> {
-        let last = batch.len() == self.entries.len();
+        if self.gaps.is_empty() {
+            return Vec::new();
+        }
+        let all = batch.len() == self.entries.len();
+        let mut newest = HashMap::new();
+        for entry in batch {
+            newest.insert(&entry.key, base_epoch(entry));
+        }
+        let comes_after = |key: &Key, gap: &Gap| newest.get(key).is_some_and(|epoch| *epoch > gap.base_epoch);
         self.gaps
             .iter()
-            .filter(|(key, gap)| {
-                last || batch.iter().any(|entry| entry.key == **key && base_epoch(entry) > gap.base_epoch)
-            })
-            .map(|(key, gap)| {
-                let Gap { missing, last_at, base_epoch } = *gap;
-                (key.clone(), Change::Gap { missing, at: last_at, base_epoch })
-            })
+            .filter(|(key, gap)| all || comes_after(key, gap))
+            .map(|(key, gap)| (key.clone(), gap.change()))
             .collect()
+    }
+
+    /// Every gap that is not in the history yet.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = (Key, Change)> {
+        self.gaps.iter().map(|(key, gap)| (key.clone(), gap.change()))
     }
 
     /// The store has the gaps that were asked for.
