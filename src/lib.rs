@@ -3,4 +3,6 @@
 //! This library is the program's own: `main.rs` and the tests use it. What others may build on is the
 //! protocol in `proto/` and the `breaker` crate. docs/ARCHITECTURE.md is the map of the house.
 
+pub mod catalog;
+pub mod config;
 pub mod store;
