@@ -4,5 +4,6 @@
 //! protocol in `proto/` and the `breaker` crate. docs/ARCHITECTURE.md is the map of the house.
 
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod store;

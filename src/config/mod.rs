@@ -77,9 +77,7 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Error>> {
     let file = sources.file();
     match read(&file.path) {
         Ok(Some(text)) => parse(&text, &file.path, sources),
-        Ok(None) if file.is_named => {
-            Err(vec![in_file(&file.path, Fault::Unreadable("there is no such file".to_owned()))])
-        }
+        Ok(None) if file.is_named => Err(vec![missing(&file.path)]),
         Ok(None) => {
             let mut config = assemble(None, &file.path, sources)?;
             config.notes.insert(0, format!("{} is not there: built-in values apply", file.path.display()));
@@ -110,11 +108,18 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(in_file(path, Fault::TooLarge { bytes_max: FILE_BYTES_MAX }));
     }
-    String::from_utf8(bytes).map(Some).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        unreadable(format!("line {line} is not UTF-8"))
-    })
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => {
+            let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+            let place = Document::new(&path.display().to_string(), &valid).at(valid.len()..valid.len());
+            Err(Error { place, fault: Fault::Syntax("this is not UTF-8".to_owned()) })
+        }
+    }
+}
+
+fn missing(path: &Path) -> Error {
+    in_file(path, Fault::Unreadable("there is no such file".to_owned()))
 }
 
 fn in_file(path: &Path, fault: Fault) -> Error {

@@ -214,7 +214,7 @@ impl fmt::Display for Takes {
             Self::Count { min, max } => write!(f, "{min}..={max}"),
             Self::Bytes { min, max } => write!(f, "{}KiB..={}MiB", min >> 10, max >> 20),
             Self::Duration { min, max } => {
-                write!(f, "{}..={}", humantime::format_duration(*min), humantime::format_duration(*max))
+                write!(f, "{}..={}", breaker::Value::Duration(*min), breaker::Value::Duration(*max))
             }
             Self::Word(words) => f.write_str(&words.join(", ")),
             Self::LogLevel => {
