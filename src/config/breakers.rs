@@ -55,7 +55,7 @@ impl<'a> Reader<'_, 'a> {
         let Some(table) = self.document.table(TABLE, item) else { return };
         let mut fields = Vec::new();
         let mut services = 0_usize;
-        for (key, item) in table.iter() {
+        for (key, item) in table {
             let name = key.get_ref().as_ref();
             if name == ENABLED {
                 match value::flag(Given::Toml(item.get_ref())) {
@@ -67,7 +67,7 @@ impl<'a> Reader<'_, 'a> {
             } else if name == GENERATION {
                 match value::count(Given::Toml(item.get_ref())) {
                     Ok(generation) if generation <= GENERATION_MAX => {
-                        declaration.generation = Some(generation)
+                        declaration.generation = Some(generation);
                     }
                     wrong => {
                         let refusal = wrong.err().unwrap_or(Refusal::PLAIN);
@@ -83,18 +83,20 @@ impl<'a> Reader<'_, 'a> {
                     self.service(key, table, declaration);
                 }
             } else {
-                let hint = suggestion(name, true).unwrap_or_else(|| {
-                    format!("it is no setting, and a service is a table, [{}]", dotted(TABLE, &quoted(name)))
+                self.document.unknown(TABLE, key, || {
+                    suggestion(name, true).or_else(|| {
+                        let header = dotted(TABLE, &quoted(name));
+                        Some(format!("it is no setting, and a service is a table, [{header}]"))
+                    })
                 });
-                self.document.unknown(TABLE, key, Some(hint));
             }
         }
         if services > SERVICES_MAX {
-            let problem = format!("has {services} services, but takes at most {SERVICES_MAX}");
+            let problem = format!("{services} services are more than the most, {SERVICES_MAX}");
             let place = self.document.at(item.span());
             self.document.error(place, Fault::Odds { key: TABLE.to_owned(), problem });
         }
-        declaration.defaults = self.layer(None, TABLE, &fields);
+        declaration.defaults = self.layer(&None, TABLE, &fields);
     }
 
     fn service(&mut self, key: &Key<'a>, table: &Table<'a>, declaration: &mut Declaration) {
@@ -107,28 +109,28 @@ impl<'a> Reader<'_, 'a> {
         }
         let path = dotted(TABLE, &quoted(service));
         let mut fields = Vec::new();
-        for (key, item) in table.iter() {
+        for (key, item) in table {
             let name = key.get_ref().as_ref();
             if let Some(field) = Field::by_name(name) {
                 fields.push((field, key, item));
             } else {
-                let hint = match item.get_ref() {
+                self.document.unknown(&path, key, || match item.get_ref() {
                     _ if matches!(name, ENABLED | GENERATION) => Some(format!("it stands in [{TABLE}] only")),
-                    DeValue::Table(_) => Some(format!(
-                        "if {} is one service, its name stands in quotes: [{TABLE}.\"{}\"]",
-                        shorten(&format!("{service}.{name}")),
-                        shorten(&format!("{service}.{name}")),
-                    )),
+                    DeValue::Table(_) => {
+                        let whole = shorten(&format!("{service}.{name}"));
+                        Some(format!(
+                            "if {whole} is one service, its name stands in quotes: [{TABLE}.\"{whole}\"]"
+                        ))
+                    }
                     _ => suggestion(name, false),
-                };
-                self.document.unknown(&path, key, hint);
+                });
             }
         }
-        let layer = self.layer(Some(service.to_owned()), &path, &fields);
+        let layer = self.layer(&Some(service.to_owned()), &path, &fields);
         declaration.services.insert(service.to_owned(), layer);
     }
 
-    fn layer(&mut self, owner: Owner, path: &str, fields: &[(Field, &Key<'a>, &Item<'a>)]) -> Layer {
+    fn layer(&mut self, owner: &Owner, path: &str, fields: &[(Field, &Key<'a>, &Item<'a>)]) -> Layer {
         let mut layer = Layer::default();
         let mut named: BTreeMap<Field, &Key<'a>> = BTreeMap::new();
         let mut in_order: Vec<_> = fields.iter().collect();

@@ -16,6 +16,9 @@ pub(super) type Item<'a> = Spanned<DeValue<'a>>;
 
 /// The most errors that are listed: who has more of them looks for one reason, and a report has a bound.
 const ERRORS_MAX: usize = 100;
+/// Behind so many bytes of a line a column counts bytes: in a file of one line, counting characters anew for each key
+/// would take the square of its length.
+const COLUMN_MAX: usize = 4_096;
 /// The most characters of a value that an error shows.
 const SHOWN_MAX: usize = 60;
 
@@ -44,10 +47,13 @@ impl<'a> Document<'a> {
         }
         // After one fault the parser guesses: what it says next about the same line is noise, and what it made
         // of the rest is not what was meant.
-        let mut last_line = None;
+        let mut last_line = 0;
         for fault in faults {
-            let place = self.at(fault.span().unwrap_or(0..0));
-            if last_line.replace(place.line()) != Some(place.line()) {
+            let span = fault.span().unwrap_or(0..0);
+            let line = self.line(span.start);
+            if line != last_line {
+                last_line = line;
+                let place = self.at(span);
                 self.error(place, Fault::Syntax(fault.message().trim().to_owned()));
             }
         }
@@ -56,10 +62,18 @@ impl<'a> Document<'a> {
 
     pub(super) fn at(&self, span: Range<usize>) -> Place {
         let start = span.start.min(self.text.len());
-        let line = self.lines.partition_point(|line| *line <= start);
+        let line = self.line(start);
         let line_start = self.lines[line - 1];
-        let column = self.text.get(line_start..start).map_or(0, |before| before.chars().count()) + 1;
-        Place::File { path: Arc::clone(&self.path), at: Some(Position { line, column }) }
+        let before = match start - line_start {
+            bytes if bytes > COLUMN_MAX => bytes,
+            _ => self.text.get(line_start..start).map_or(0, |before| before.chars().count()),
+        };
+        Place::File { path: Arc::clone(&self.path), at: Some(Position { line, column: before + 1 }) }
+    }
+
+    /// The line of a byte, from 1.
+    fn line(&self, byte: usize) -> usize {
+        self.lines.partition_point(|line| *line <= byte)
     }
 
     pub(super) fn whole(&self) -> Place {
@@ -92,8 +106,15 @@ impl<'a> Document<'a> {
         self.error(place, Fault::Value { key, value, takes, hint: refusal.hint });
     }
 
-    pub(super) fn unknown(&mut self, table: &str, key: &Spanned<impl AsRef<str>>, hint: Option<String>) {
+    /// `hint` is asked for errors that are listed only: to look for the nearest name is not cheap.
+    pub(super) fn unknown(
+        &mut self,
+        table: &str,
+        key: &Spanned<impl AsRef<str>>,
+        hint: impl FnOnce() -> Option<String>,
+    ) {
         let place = self.at(key.span());
+        let hint = if self.errors.len() < ERRORS_MAX { hint() } else { None };
         let key = shorten(key.get_ref().as_ref());
         self.error(place, Fault::Unknown { table: table.to_owned(), key, hint });
     }

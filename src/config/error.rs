@@ -148,7 +148,7 @@ impl fmt::Display for Error {
                 match place {
                     Place::File { .. } => write!(f, "{place}: {key} is {value}, but takes {takes}")?,
                     Place::Variable(_) | Place::Flag(_) => {
-                        write!(f, "{place} is {value}, but takes {takes}")?
+                        write!(f, "{place} is {value}, but takes {takes}")?;
                     }
                 }
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))

@@ -83,7 +83,7 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Error>> {
             config.notes.insert(0, format!("{} is not there: built-in values apply", file.path.display()));
             Ok(config)
         }
-        Err(error) => Err(vec![error]),
+        Err(error) => Err(vec![*error]),
     }
 }
 
@@ -96,8 +96,8 @@ pub fn parse(text: &str, path: &Path, sources: &Sources) -> Result<Config, Vec<E
 }
 
 /// The text of a file, if there is one.
-fn read(path: &Path) -> Result<Option<String>, Error> {
-    let unreadable = |why: String| in_file(path, Fault::Unreadable(why));
+fn read(path: &Path) -> Result<Option<String>, Box<Error>> {
+    let unreadable = |why: String| Box::new(in_file(path, Fault::Unreadable(why)));
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -106,14 +106,14 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(in_file(path, Fault::TooLarge { bytes_max: FILE_BYTES_MAX }));
+        return Err(Box::new(in_file(path, Fault::TooLarge { bytes_max: FILE_BYTES_MAX })));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
         Err(error) => {
             let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
             let place = Document::new(&path.display().to_string(), &valid).at(valid.len()..valid.len());
-            Err(Error { place, fault: Fault::Syntax("this is not UTF-8".to_owned()) })
+            Err(Box::new(Error { place, fault: Fault::Syntax("this is not UTF-8".to_owned()) }))
         }
     }
 }
@@ -175,7 +175,7 @@ fn read_settings<'a>(
     settings: &mut Settings,
     places: &mut BTreeMap<&'static str, Place>,
 ) {
-    for (key, item) in tables.iter() {
+    for (key, item) in tables {
         let name = key.get_ref().as_ref();
         if name == breakers::TABLE {
             continue;
@@ -184,15 +184,15 @@ fn read_settings<'a>(
             take(document, setting, item, settings, places);
         } else if rows(name).next().is_some() {
             let Some(table) = document.table(name, item) else { continue };
-            for (key, item) in table.iter() {
+            for (key, item) in table {
                 let within = key.get_ref().as_ref();
                 match rows(name).find(|row| row.path().1 == within) {
                     Some(setting) => take(document, setting, item, settings, places),
-                    None => document.unknown(name, key, suggestion(name, within)),
+                    None => document.unknown(name, key, || suggestion(name, within)),
                 }
             }
         } else {
-            document.unknown("", key, suggestion("", name));
+            document.unknown("", key, || suggestion("", name));
         }
     }
 }
@@ -246,17 +246,24 @@ fn odds(
     file: &Place,
 ) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut at = |key: &'static str, problem: String| {
-        let place = places.get(key).unwrap_or(file).clone();
-        errors.push(Error { place, fault: Fault::Odds { key: key.to_owned(), problem } });
+    let mut at = |keys: [&'static str; 2], problem: String| {
+        let place = keys.iter().find_map(|key| places.get(key)).unwrap_or(file).clone();
+        errors.push(Error { place, fault: Fault::Odds { key: keys[0].to_owned(), problem } });
     };
     if settings.grpc_listen == settings.http_listen && settings.http_listen.port() != 0 {
-        at("http.listen", format!("is {}, where grpc.listen is already", settings.http_listen));
+        at(
+            ["http.listen", "grpc.listen"],
+            format!("{} is what grpc.listen has already", settings.http_listen),
+        );
     }
     let services = declaration.services.len();
     if services > settings.breakers_max {
-        let max = settings.breakers_max;
-        at("limits.breakers_max", format!("is {max}, but [{}] has {services} services", breakers::TABLE));
+        let problem = format!(
+            "{} is less than the {services} services of [{}]",
+            settings.breakers_max,
+            breakers::TABLE
+        );
+        at(["limits.breakers_max", breakers::TABLE], problem);
     }
     errors
 }

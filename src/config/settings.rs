@@ -216,9 +216,9 @@ impl fmt::Display for Takes {
             Self::Duration { min, max } => {
                 write!(f, "{}..={}", breaker::Value::Duration(*min), breaker::Value::Duration(*max))
             }
-            Self::Word(words) => f.write_str(&words.join(", ")),
+            Self::Word(words) => f.write_str(&words.join(" or ")),
             Self::LogLevel => {
-                f.write_str("off, error, warn, info, debug or trace; and, after commas, target=level")
+                f.write_str("off, error, warn, info, debug or trace; or several, such as info,breakerd=debug")
             }
             Self::MetricPrefix => {
                 write!(f, "1 to {NAME_MAX} letters, digits and _, the first no digit")

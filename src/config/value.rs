@@ -152,7 +152,7 @@ fn classes(given: Given<'_>) -> Result<Vec<String>, Refusal> {
         return Err(Refusal::because(LIST));
     };
     let mut classes = Vec::new();
-    for class in list.iter() {
+    for class in list {
         let DeValue::String(class) = class.get_ref() else {
             return Err(Refusal::because(LIST));
         };

@@ -89,7 +89,7 @@ impl Watcher {
 }
 
 /// What a look finds: a text, no file, or why there is neither.
-type Seen = Result<Option<FileText>, Error>;
+type Seen = Result<Option<FileText>, Box<Error>>;
 
 struct Eye {
     path: PathBuf,
@@ -160,8 +160,10 @@ impl Eye {
                 Err(errors) => FileEvent::Wrong(errors),
             },
             Ok(None) => FileEvent::Unreadable(super::missing(&self.path)),
-            Err(error) if matches!(error.fault, Fault::Unreadable(_)) => FileEvent::Unreadable(error.clone()),
-            Err(error) => FileEvent::Wrong(vec![error.clone()]),
+            Err(error) if matches!(error.fault, Fault::Unreadable(_)) => {
+                FileEvent::Unreadable((**error).clone())
+            }
+            Err(error) => FileEvent::Wrong(vec![(**error).clone()]),
         }
     }
 }

@@ -179,7 +179,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_what_is_built_in() {
              [::]:50051 (write it in quotes)",
             "BREAKERD_LIMITS_BREAKERS_MAX is \"many\", but takes 1..=10000000",
             "DATABASE_URL is \"mysql://db/x\", but takes a URL postgres://user:password@host/database",
-            "--log-format is \"xml\", but takes auto, text, json",
+            "--log-format is \"xml\", but takes auto or text or json",
         ]
     );
 }
@@ -200,6 +200,49 @@ fn an_empty_variable_is_not_set_and_a_misspelt_one_is_told() {
         config.notes,
         ["the variable BREAKERD_GRPC_LISTN sets nothing: did you mean BREAKERD_GRPC_LISTEN?"]
     );
+}
+
+#[test]
+fn settings_take_what_they_say() {
+    let of = |text: &str| parse(text).map(|config| config.settings);
+    assert_eq!(of("grpc.message_size_max = \"512KiB\"").unwrap().grpc_message_size_max, 512 << 10);
+    assert_eq!(of("[grpc]\nmessage_size_max = 1_048_576").unwrap().grpc_message_size_max, 1 << 20);
+    assert_eq!(of("grpc = { streams_max = 7 }").unwrap().grpc_streams_max, 7);
+    assert_eq!(of("\u{feff}replica = \"a.b\"").unwrap().replica, "a.b");
+    assert_eq!(
+        of("[log]\r\nlevel = \"warn,breakerd::grpc=trace\"\r\n").unwrap().log_level,
+        "warn,breakerd::grpc=trace"
+    );
+    assert_eq!(of("[log]\nformat = \"json\"").unwrap().log_format, LogFormat::Json);
+    for wrong in [
+        "grpc.message_size_max = \"1KiB\"",
+        "grpc.message_size_max = \"4MB\"",
+        "grpc.message_size_max = \"99999999999999999999MiB\"",
+        "grpc.message_size_max = 1048576.0",
+        "grpc.in_flight_max = 0",
+        "shutdown_grace = 0",
+        "limits.idle_breaker_ttl = \"31days\"",
+        "metrics.namespace = \"9lives\"",
+        "metrics.namespace = \"a:b\"",
+        "metrics.namespace = \"\"",
+        "replica = \"a b\"",
+        "replica = \"\"",
+        "data_dir = \"\"",
+        "store.url = \"sqlite://x\"",
+        "store.url = \"postgres://\"",
+        "log.level = \"info,\"",
+        "log.level = \"INFO\"",
+        "log.format = \"JSON\"",
+        "http.listen = \"[::1]\"",
+        "journal.capacity = 1979-05-27T07:32:00Z",
+        "grpc = 5",
+        "[data_dir]",
+        "[[grpc]]",
+        "[grpc.tls]",
+    ] {
+        let error = of(wrong).expect_err(wrong);
+        assert_eq!(error.len(), 1, "{error:?}");
+    }
 }
 
 #[test]

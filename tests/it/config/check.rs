@@ -14,7 +14,7 @@ use super::{SEED, parse};
 fn check(path: &Path, show: Show) -> (ExitCode, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = check_config(path, show, &mut out, &mut err);
-    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
 }
 
 #[test]

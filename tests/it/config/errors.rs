@@ -1,5 +1,6 @@
 //! What is refused, and how it is told: the exact texts, since people read them.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use breakerd::config::{self, Sources};
@@ -15,6 +16,7 @@ fn error_of(line: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_wrong_value_says_what_is_taken() {
     for (line, expected) in [
         (
@@ -238,8 +240,8 @@ level = \"inof\"
             "breakerd.toml:6:14: circuit_breaker.sentinel.multiplier is 0.5, but takes (1, 10], at most 3 decimals",
             "breakerd.toml:8:10: grpc.listen is \"localhost\", but takes an address and a port, such as \
              127.0.0.1:50051 or [::]:50051",
-            "breakerd.toml:10:9: log.level is \"inof\", but takes off, error, warn, info, debug or trace; and, after \
-             commas, target=level",
+            "breakerd.toml:10:9: log.level is \"inof\", but takes off, error, warn, info, debug or trace; or \
+             several, such as info,breakerd=debug",
         ]
     );
 }
@@ -290,12 +292,12 @@ fn what_is_no_toml_is_told_with_its_line() {
 fn settings_at_odds_are_refused() {
     assert_eq!(
         errors("[grpc]\nlisten = \"127.0.0.1:8080\"\n"),
-        ["breakerd.toml: http.listen: is 127.0.0.1:8080, where grpc.listen is already"]
+        ["breakerd.toml:2:10: http.listen: 127.0.0.1:8080 is what grpc.listen has already"]
     );
     assert!(parse("[grpc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n").is_ok());
     assert_eq!(
         errors("[circuit_breaker.a]\n[circuit_breaker.b]\n[limits]\nbreakers_max = 1\n"),
-        ["breakerd.toml:4:16: limits.breakers_max: is 1, but [circuit_breaker] has 2 services"]
+        ["breakerd.toml:4:16: limits.breakers_max: 1 is less than the 2 services of [circuit_breaker]"]
     );
 }
 
@@ -303,15 +305,18 @@ fn settings_at_odds_are_refused() {
 fn a_report_and_a_file_have_a_bound() {
     let mut text = String::from("[circuit_breaker]\n");
     for number in 0..1_000 {
-        text.push_str(&format!("nonsense_{number} = 1\n"));
+        writeln!(text, "nonsense_{number} = 1").expect("a string takes all");
     }
     let errors = errors(&text);
     assert_eq!(errors.len(), 101);
     assert_eq!(errors[100], "breakerd.toml: and 900 more");
 
-    let services: String = (0..=config::SERVICES_MAX).map(|n| format!("[circuit_breaker.s{n}]\n")).collect();
+    let mut services = String::new();
+    for number in 0..=config::SERVICES_MAX {
+        writeln!(services, "[circuit_breaker.s{number}]").expect("a string takes all");
+    }
     let error = parse(&services).unwrap_err();
-    assert_eq!(error, ["breakerd.toml:1:2: circuit_breaker: has 10001 services, but takes at most 10000"]);
+    assert_eq!(error, ["breakerd.toml:1:2: circuit_breaker: 10001 services are more than the most, 10000"]);
 
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("large.toml");
@@ -320,4 +325,23 @@ fn a_report_and_a_file_have_a_bound() {
     assert_eq!(error[0].to_string(), format!("{}: has more than 1048576 bytes", path.display()));
     fs::write(&path, "#".repeat(1 << 20)).unwrap();
     assert!(config::load(&Sources::none().with_file(&path)).is_ok());
+}
+
+/// Each of these is slow where the work is the square of the length.
+#[test]
+fn no_file_keeps_the_parser_busy() {
+    let keys = |count: usize| (0..count).map(|number| format!("k{number}=1,")).collect::<Vec<_>>().concat();
+    let services = |count: usize| {
+        (0..count)
+            .map(|number| format!("s{number}={{failure_threshold=1,max_wait=90}},"))
+            .collect::<Vec<_>>()
+            .concat()
+    };
+    let on_one_line = |inner: &str| format!("circuit_breaker={{{}}}", inner.trim_end_matches(','));
+    assert_eq!(errors(&on_one_line(&keys(90_000))).len(), 101);
+    assert_eq!(errors(&on_one_line(&services(10_001))).len(), 1);
+    assert!(parse(&on_one_line(&services(10_000))).is_ok());
+    for garbage in ["[", "=", "\"", "a.", "{", "\n[", "\na=", "\0", "\n\""] {
+        assert!(!errors(&garbage.repeat((1 << 20) / garbage.len())).is_empty());
+    }
 }

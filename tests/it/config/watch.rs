@@ -30,21 +30,22 @@ fn threshold(number: u32) -> String {
 
 fn rename_into(path: &Path, text: &str) {
     let beside = path.with_extension("new");
-    fs::write(&beside, text).unwrap();
-    fs::rename(beside, path).unwrap();
+    fs::write(&beside, text).expect("write the file beside");
+    fs::rename(beside, path).expect("rename it");
 }
 
 fn watch(path: &Path, method: Method) -> Watcher {
     let sources = Sources::none().with_file(path);
-    let config = config::load(&sources).unwrap();
+    let config = config::load(&sources).expect("the file is right");
     Watcher::start(sources, &config, method)
 }
 
-async fn tell_of_changes(method: Method) {
+#[tokio::test]
+async fn a_changed_file_is_told() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("breakerd.toml");
     fs::write(&path, threshold(1)).unwrap();
-    let mut watcher = watch(&path, method);
+    let mut watcher = watch(&path, Method::Folder);
 
     // As editors do, and as a shell does.
     rename_into(&path, &threshold(2));
@@ -52,40 +53,78 @@ async fn tell_of_changes(method: Method) {
     fs::write(&path, threshold(3)).unwrap();
     assert_eq!(loaded_threshold(&mut watcher).await, 3);
 
-    // A wrong file in between, then the right one again.
-    rename_into(&path, "[circuit_breaker]\nfailure_threshold = -1\n");
-    match next(&mut watcher).await {
-        FileEvent::Wrong(errors) => assert!(errors[0].to_string().contains("failure_threshold is -1")),
-        other => panic!("not wrong: {other:?}"),
-    }
-    rename_into(&path, &threshold(3));
-    assert_eq!(loaded_threshold(&mut watcher).await, 3, "it is right again, and that is news");
-
     // Gone, and back.
     fs::remove_file(&path).unwrap();
     match next(&mut watcher).await {
         FileEvent::Unreadable(error) => assert!(error.to_string().ends_with("there is no such file")),
         other => panic!("not gone: {other:?}"),
     }
-    rename_into(&path, &threshold(4));
-    assert_eq!(loaded_threshold(&mut watcher).await, 4);
+    rename_into(&path, &threshold(3));
+    assert_eq!(loaded_threshold(&mut watcher).await, 3, "it is there again, and that is news");
+}
 
-    // What must wait for a restart is named.
-    rename_into(&path, &format!("data_dir = \"other\"\n[log]\nlevel = \"debug\"\n{}", threshold(5)));
+#[tokio::test]
+async fn a_wrong_file_is_told_with_its_errors_and_so_is_the_right_one_after_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    fs::write(&path, threshold(1)).unwrap();
+    let mut watcher = watch(&path, Method::Folder);
+    rename_into(&path, "[circuit_breaker]\nfailure_threshold = -1\nmax_wait = 0\n");
     match next(&mut watcher).await {
-        FileEvent::Loaded { needs_restart, .. } => assert_eq!(needs_restart, ["data_dir", "log.level"]),
+        FileEvent::Wrong(errors) => {
+            assert_eq!(errors.len(), 2);
+            assert!(errors[0].to_string().contains(":2:21: circuit_breaker.failure_threshold is -1"));
+        }
+        other => panic!("not wrong: {other:?}"),
+    }
+    fs::write(&path, b"\xff").unwrap();
+    assert!(matches!(next(&mut watcher).await, FileEvent::Wrong(_)));
+    rename_into(&path, &threshold(1));
+    assert_eq!(loaded_threshold(&mut watcher).await, 1, "it is right again, and that is news");
+}
+
+#[tokio::test]
+async fn settings_that_wait_for_a_restart_are_named() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    fs::write(&path, threshold(1)).unwrap();
+    let sources = Sources::none().with_file(&path).with_variables([("BREAKERD_LOG_LEVEL", "warn")]);
+    let config = config::load(&sources).unwrap();
+    let mut watcher = Watcher::start(sources, &config, Method::Folder);
+    let text = format!("data_dir = \"other\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n{}", threshold(5));
+    rename_into(&path, &text);
+    match next(&mut watcher).await {
+        FileEvent::Loaded { config, needs_restart } => {
+            assert_eq!(needs_restart, ["data_dir", "log.format"], "the variable still wins over log.level");
+            assert_eq!(config.settings.log_level, "warn");
+        }
         other => panic!("not loaded: {other:?}"),
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_file_is_told() {
-    tell_of_changes(Method::Folder).await;
+#[tokio::test]
+async fn a_changed_file_is_told_where_nothing_can_be_watched() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    fs::write(&path, threshold(1)).unwrap();
+    let mut watcher = watch(&path, Method::Looking);
+    rename_into(&path, &threshold(2));
+    assert_eq!(loaded_threshold(&mut watcher).await, 2);
+    fs::write(&path, threshold(3)).unwrap();
+    assert_eq!(loaded_threshold(&mut watcher).await, 3);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_file_is_told_where_nothing_can_be_watched() {
-    tell_of_changes(Method::Looking).await;
+#[tokio::test]
+async fn a_folder_that_is_not_there_yet_is_looked_for() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("later").join("breakerd.toml");
+    // As when the default file is missing: what runs is built in.
+    let config = config::parse("", &path, &Sources::none()).unwrap();
+    let mut watcher = Watcher::start(Sources::none().with_file(&path), &config, Method::Folder);
+    assert!(matches!(next(&mut watcher).await, FileEvent::Unreadable(_)));
+    fs::create_dir(folder.path().join("later")).unwrap();
+    rename_into(&path, &threshold(2));
+    assert_eq!(loaded_threshold(&mut watcher).await, 2);
 }
 
 #[cfg(unix)]
