@@ -16,10 +16,14 @@ use crate::catalog::{Catalog, effective};
 use crate::config::{self, Config, Error, SETTINGS, Sources};
 
 const EXAMPLES: &str = "Examples:
-  breakerd serve                                         SQLite in data/, settings of breakerd.toml if it is there
-  breakerd serve --config /etc/breakerd/breakerd.toml    another file
+  breakerd serve
+      SQLite in data/, and the settings of breakerd.toml if it is there
+  breakerd serve --config /etc/breakerd/breakerd.toml --http-listen 0.0.0.0:8080
+      another file, another address
   DATABASE_URL=postgres://breakerd@db/breakerd breakerd serve
-  breakerd check-config breakerd.toml                    is the file right, and what does it come to?";
+      a database
+  breakerd check-config breakerd.toml
+      is the file right, and what does it come to?";
 
 /// The central circuit breaker service: ask before a call that can fail, report how it went.
 #[derive(Debug, Parser)]
@@ -45,7 +49,7 @@ pub enum Command {
 /// The flags of `serve`. Their texts are judged when the configuration is loaded.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
-    /// The settings file. One that is named must be there. [variable: `BREAKERD_CONFIG`] [default: breakerd.toml, if it is there]
+    /// The settings file. One that is named must be there. [variable: BREAKERD_CONFIG] [default: breakerd.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// `grpc.listen`
