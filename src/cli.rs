@@ -25,6 +25,9 @@ const EXAMPLES: &str = "Examples:
   breakerd check-config breakerd.toml
       is the file right, and what does it come to?";
 
+const CONFIG_HELP: &str = "The settings file. One that is named must be there. [variable: BREAKERD_CONFIG] \
+                           [default: breakerd.toml, if it is there]";
+
 /// The central circuit breaker service: ask before a call that can fail, report how it went.
 #[derive(Debug, Parser)]
 #[command(name = "breakerd", version, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -49,8 +52,8 @@ pub enum Command {
 /// The flags of `serve`. Their texts are judged when the configuration is loaded.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
-    /// The settings file. One that is named must be there. [variable: BREAKERD_CONFIG] [default: breakerd.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
+    /// The settings file.
+    #[arg(long, value_name = "FILE", help = CONFIG_HELP)]
     pub config: Option<PathBuf>,
     /// `grpc.listen`
     #[arg(long, value_name = "ADDRESS")]
