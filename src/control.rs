@@ -39,7 +39,7 @@ pub async fn first_catalog(
     }
     match store.declaration().await? {
         Some(stored) => catalog(&stored.declaration, stored.revision),
-        None => catalog(&Declaration { enabled: true, ..Declaration::default() }, 0),
+        None => catalog(&Declaration::default(), 0),
     }
 }
 

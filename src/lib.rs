@@ -5,6 +5,8 @@
 
 pub mod app;
 pub mod catalog;
+pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod journal;
 pub mod metrics;

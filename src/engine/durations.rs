@@ -20,7 +20,7 @@ pub const OTHER: &str = "__other__";
 
 /// The durations of one service's calls.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     /// By bucket, the last one unbounded; not cumulative.
     buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
     sum_micros: AtomicU64,
@@ -28,7 +28,7 @@ pub struct Histogram {
 
 /// A histogram read at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct HistogramView {
+pub(crate) struct HistogramView {
     /// The service, or [`OTHER`].
     pub service: Arc<str>,
     /// Calls up to each bound of [`BOUNDS_SECONDS`].

@@ -404,7 +404,7 @@ impl Engine {
                 let inner = entry.inner.lock();
                 let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
                 let configured =
-                    *entry.key.name() == *entry.key.service() && catalog.names(entry.key.service());
+                    *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
                 if !idle || configured || !inner.breaker.is_pristine() {
                     return true;
                 }

@@ -205,7 +205,7 @@ pub struct TransitionQuery {
 }
 
 /// What a file declares.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
     /// A release number: a file with an older one does not replace a newer one's layers.
     pub generation: Option<u64>,
@@ -215,6 +215,13 @@ pub struct Declaration {
     pub defaults: Layer,
     /// `[circuit_breaker.<service>]`.
     pub services: BTreeMap<String, Layer>,
+}
+
+impl Default for Declaration {
+    /// What applies without a file.
+    fn default() -> Self {
+        Self { generation: None, enabled: true, defaults: Layer::default(), services: BTreeMap::new() }
+    }
 }
 
 /// What became of a declaration.
