@@ -28,7 +28,7 @@ pub(crate) struct Histogram {
 
 /// A histogram read at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HistogramView {
+pub struct HistogramView {
     /// The service, or [`OTHER`].
     pub service: Arc<str>,
     /// Calls up to each bound of [`BOUNDS_SECONDS`].
