@@ -8,7 +8,6 @@ use std::sync::Arc;
 use breaker::{Numbering, Outcome, Report, Time};
 use breakerd::catalog::Catalog;
 use breakerd::engine::{Engine, Event, Limits, Outbox, Seals, Standing, Target};
-use breakerd::store::Declaration;
 use divan::Bencher;
 
 fn main() {
