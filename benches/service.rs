@@ -237,20 +237,20 @@ impl BreakerService for Empty {
         &self,
         _request: Request<RecordOutcomeRequest>,
     ) -> std::result::Result<Response<RecordOutcomeResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn allow_requests(
         &self,
         _request: Request<AllowRequestsRequest>,
     ) -> std::result::Result<Response<AllowRequestsResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn record_outcomes(
         &self,
         _request: Request<RecordOutcomesRequest>,
     ) -> std::result::Result<Response<RecordOutcomesResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
