@@ -29,10 +29,8 @@ fn engine() -> Engine {
         idle_ttl: std::time::Duration::from_hours(1),
     };
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
-    let declaration = Declaration { enabled: true, ..Declaration::default() };
-    let catalog =
-        Catalog::new(&declaration, 1, &std::collections::BTreeMap::new()).expect("no contradiction");
-    let engine = Engine::new(limits, standing, Arc::new(catalog), Box::new(Nobody), Time::from_micros(1));
+    let catalog = Arc::new(Catalog::default());
+    let engine = Engine::new(limits, standing, catalog, Box::new(Nobody), Time::from_micros(1));
     for (service, name) in keys() {
         engine.allow(&service, &name, Time::from_micros(1)).expect("there is room");
     }

@@ -105,7 +105,10 @@ fn open_turns_half_open_on_time_though_nobody_calls() {
     assert_eq!(kept.edges()[1], (State::Open, State::HalfOpen, Reason::WaitElapsed));
     let view = engine.view("db", "", at(31)).unwrap();
     assert_eq!((view.state, view.view.snapshot.entered_at), (State::HalfOpen, at(30)));
-    assert_eq!(view.counters.transitions.unwrap()[&(State::Open, State::HalfOpen, Reason::WaitElapsed)], 1);
+    assert_eq!(
+        view.counters.trouble.unwrap().transitions[&(State::Open, State::HalfOpen, Reason::WaitElapsed)],
+        1
+    );
     assert_eq!(engine.next_deadline(), None);
 }
 
