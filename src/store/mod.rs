@@ -8,11 +8,15 @@
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
 
+mod metered;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
+
+pub use metered::MeteredStore;
 
 /// What breakerd keeps and asks back.
 #[async_trait]
