@@ -19,7 +19,7 @@ use prometheus::proto::MetricFamily;
 
 use super::Namespace;
 use super::family::{Names, Page, families, number};
-use crate::engine::{BreakerView, Clock, Counters, Edge, Engine, OTHER};
+use crate::engine::{BreakerView, Clock, Counters, Edge, Engine, HistogramView, OTHER};
 
 families! {
     enum Shown {
@@ -121,12 +121,26 @@ impl Collector for Breakers {
         for (state, breakers) in State::ALL.iter().zip(by_state) {
             page.gauge(Shown::Breakers, &[state.as_str()], number(breakers));
         }
-        for view in self.engine.durations() {
+        for view in one_other(self.engine.durations()) {
             page.histogram(Shown::Duration, &[&view.service], &view);
         }
         page.gauge(Shown::ConfigRevision, &[], number(self.engine.catalog().revision()));
         page.into_families(&self.names)
     }
+}
+
+/// Whoever calls a service `__other__` counts there: a series given twice would spoil the whole scrape.
+fn one_other(views: Vec<HistogramView>) -> Vec<HistogramView> {
+    let (others, mut views): (Vec<_>, Vec<_>) = views.into_iter().partition(|view| *view.service == *OTHER);
+    views.extend(others.into_iter().reduce(|mut sum, other| {
+        for (bucket, count) in sum.cumulative.iter_mut().zip(other.cumulative) {
+            *bucket += count;
+        }
+        sum.count += other.count;
+        sum.sum_seconds += other.sum_seconds;
+        sum
+    }));
+    views
 }
 
 /// One look at all breakers.
@@ -145,7 +159,7 @@ impl Reading {
         let mut reading = Self { page: Page::new(), other, by_state: [0; State::ALL.len()] };
         engine.for_each(now, |view| {
             reading.by_state[view.state as usize] += 1;
-            if view.own_series {
+            if view.own_series && **view.key.service() != *OTHER {
                 let (service, name) = (&**view.key.service(), &**view.key.name());
                 show_counters(&mut reading.page, service, name, &view.counters);
                 show_gauges(&mut reading.page, service, name, &view);
