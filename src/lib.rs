@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod http;
 pub mod journal;
 pub mod metrics;
 pub mod proto;

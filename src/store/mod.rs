@@ -13,6 +13,7 @@ mod fault;
 mod history;
 mod judge;
 mod layer_json;
+mod metered;
 mod open;
 mod postgres;
 mod rows;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use breaker::{Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
 
+pub use self::metered::MeteredStore;
 pub use self::open::{Target, open};
 pub use self::postgres::PostgresStore;
 pub use self::sqlite::SqliteStore;
