@@ -18,7 +18,8 @@ impl DeclaredRow {
         let reader = Reader { act: "read the declared thresholds", row: "declared" };
         let generation = self.generation.map(|n| reader.number("generation", n)).transpose()?;
         Ok(StoredDeclaration {
-            declaration: layer_json::from_json(&self.content, generation).map_err(|error| reader.says(error))?,
+            declaration: layer_json::from_json(&self.content, generation)
+                .map_err(|error| reader.says(error))?,
             revision: reader.number("revision", self.revision)?,
         })
     }
@@ -38,7 +39,9 @@ pub(super) fn stays(stored: &StoredDeclaration, next: &Declaration) -> Option<De
         return Some(Declared::Unchanged { revision });
     }
     match (present.generation, next.generation) {
-        (Some(generation), Some(older)) if older < generation => Some(Declared::Older { generation, revision }),
+        (Some(generation), Some(older)) if older < generation => {
+            Some(Declared::Older { generation, revision })
+        }
         _ => None,
     }
 }

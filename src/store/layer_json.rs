@@ -28,11 +28,8 @@ struct Content {
 pub(super) fn to_json(declaration: &Declaration) -> String {
     let services =
         declaration.services.iter().map(|(service, layer)| (service.clone(), layer_to_json(layer))).collect();
-    let content = Content {
-        enabled: declaration.enabled,
-        defaults: layer_to_json(&declaration.defaults),
-        services,
-    };
+    let content =
+        Content { enabled: declaration.enabled, defaults: layer_to_json(&declaration.defaults), services };
     // Maps with text for keys, and numbers that are finite: nothing that JSON cannot say.
     serde_json::to_string(&content).unwrap_or_default()
 }
@@ -74,7 +71,8 @@ fn decimal(thousandths: u32) -> Json {
 fn layer_from_json(fields: &BTreeMap<String, Json>) -> Result<Layer, String> {
     let mut layer = Layer::default();
     for (name, json) in fields {
-        let field = Field::by_name(name).ok_or_else(|| format!("{name} is no field that this breakerd knows"))?;
+        let field =
+            Field::by_name(name).ok_or_else(|| format!("{name} is no field that this breakerd knows"))?;
         let value = value_from_json(field, json)
             .ok_or_else(|| format!("{name} is {json}, but takes {}", field.range()))?;
         layer.set(field, value).map_err(|problem| problem.to_string())?;
@@ -125,9 +123,7 @@ mod tests {
         match field.kind() {
             Kind::Count { min, max } => (min..=max).prop_map(Value::Count).boxed(),
             Kind::Rate => (1..=100_000_u32).prop_map(Value::Rate).boxed(),
-            Kind::Factor { min, max, bound: Bound::Upper } => {
-                (min + 1..=max).prop_map(Value::Factor).boxed()
-            }
+            Kind::Factor { min, max, bound: Bound::Upper } => (min + 1..=max).prop_map(Value::Factor).boxed(),
             Kind::Factor { min, max, bound: Bound::Lower } => (min..max).prop_map(Value::Factor).boxed(),
             Kind::Duration { min, max } => {
                 let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap();
@@ -136,19 +132,22 @@ mod tests {
             }
             Kind::Flag => any::<bool>().prop_map(Value::Flag).boxed(),
             Kind::Word(words) => proptest::sample::select(words.to_vec()).prop_map(Value::Word).boxed(),
-            Kind::Classes => {
-                proptest::collection::vec("\\PC{1,20}", 0..5).prop_map(Value::Classes).boxed()
-            }
+            Kind::Classes => proptest::collection::vec("\\PC{1,20}", 0..5).prop_map(Value::Classes).boxed(),
         }
     }
 
     fn layers() -> impl Strategy<Value = Layer> {
         let fields = proptest::sample::subsequence(Field::ALL.to_vec(), 0..=Field::ALL.len());
         let values = fields.prop_flat_map(|fields| {
-            fields.into_iter().map(|field| value_of(field).prop_map(move |value| (field, value))).collect::<Vec<_>>()
+            fields
+                .into_iter()
+                .map(|field| value_of(field).prop_map(move |value| (field, value)))
+                .collect::<Vec<_>>()
         });
         values.prop_map(|values| {
-            values.into_iter().fold(Layer::default(), |layer, (field, value)| layer.with(field, value).unwrap())
+            values
+                .into_iter()
+                .fold(Layer::default(), |layer, (field, value)| layer.with(field, value).unwrap())
         })
     }
 

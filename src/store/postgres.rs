@@ -58,7 +58,8 @@ impl PostgresStore {
         let options = options(url)?;
         let place = Place::of(&options);
         let lock = Lock::take(options.clone(), place.clone(), async |connection| {
-            let migrated = tokio::time::timeout(MIGRATION_TIMEOUT, MIGRATOR.run_direct(None, connection, false));
+            let migrated =
+                tokio::time::timeout(MIGRATION_TIMEOUT, MIGRATOR.run_direct(None, connection, false));
             migrated
                 .await
                 .map_err(|_| too_slow("create the tables"))?
@@ -227,7 +228,10 @@ fn refused_or(place: &Place, act: &'static str, error: sqlx::Error) -> StoreErro
     match (&error, code.as_deref()) {
         // Wrong role or password, no such database.
         (sqlx::Error::Database(said), Some(code)) if code.starts_with("28") || code == "3D000" => {
-            StoreError::Refused(format!("{place} refuses the connection: {}; correct the URL", said.message()))
+            StoreError::Refused(format!(
+                "{place} refuses the connection: {}; correct the URL",
+                said.message()
+            ))
         }
         (sqlx::Error::Tls(_) | sqlx::Error::Configuration(_), _) => {
             StoreError::Refused(format!("{place} cannot be connected to as the URL says: {error}"))

@@ -39,7 +39,9 @@ pub(super) fn random<const N: usize>(act: &'static str) -> Result<[u8; N], Store
     let mut bytes = [0; N];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(bytes),
-        Err(error) => Err(StoreError::Unavailable { act, source: std::io::Error::other(error.to_string()).into() }),
+        Err(error) => {
+            Err(StoreError::Unavailable { act, source: std::io::Error::other(error.to_string()).into() })
+        }
     }
 }
 
@@ -132,7 +134,10 @@ impl BreakerRow {
                 attempts: reader.number("attempts", self.attempts)?,
                 entered_at: self.entered_at.0,
                 wait,
-                retry_after: self.retry_after_us.map(|us| reader.duration("retry_after_us", us)).transpose()?,
+                retry_after: self
+                    .retry_after_us
+                    .map(|us| reader.duration("retry_after_us", us))
+                    .transpose()?,
                 set_by,
                 half_open,
                 config_revision: reader.number("config_revision", self.config_revision)?,
@@ -235,8 +240,10 @@ pub(super) fn keys(proposals: &[Proposal]) -> Vec<&Key> {
 
 /// An unsigned number as the databases keep it; beyond 2^63 there is none.
 pub(super) fn bigint(act: &'static str, column: &str, value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value)
-        .map_err(|_| StoreError::Corrupt { act, problem: format!("{column} cannot be {value}: it is too large") })
+    i64::try_from(value).map_err(|_| StoreError::Corrupt {
+        act,
+        problem: format!("{column} cannot be {value}: it is too large"),
+    })
 }
 
 /// A duration in whole microseconds, which is what waits are counted in; 292_000 years is the most.

@@ -127,11 +127,11 @@ impl Lock {
         // When the machine of this process dies without a word, Postgres shall notice within seconds. On a
         // unix socket these mean nothing, and do no harm.
         let backend = sqlx::query_scalar(
-            "SELECT pg_backend_pid()
-             FROM set_config('tcp_keepalives_idle', '5', false),
-                  set_config('tcp_keepalives_interval', '2', false),
-                  set_config('tcp_keepalives_count', '3', false),
-                  set_config('idle_session_timeout', '0', false)",
+            "SELECT pg_backend_pid(),
+                    set_config('tcp_keepalives_idle', '5', false),
+                    set_config('tcp_keepalives_interval', '2', false),
+                    set_config('tcp_keepalives_count', '3', false),
+                    set_config('idle_session_timeout', '0', false)",
         )
         .fetch_one(&mut connection)
         .await

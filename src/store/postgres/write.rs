@@ -86,7 +86,10 @@ pub(super) async fn declare(
     lock.hold().await?;
     let mut tx = begin(pool).await?;
     // There may be no row to lock; one declaration at a time, while readers go on.
-    sqlx::query("LOCK TABLE declared IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await.map_err(fault(act))?;
+    sqlx::query("LOCK TABLE declared IN SHARE ROW EXCLUSIVE MODE")
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
     let row: Option<DeclaredRow> =
         sqlx::query_as("SELECT generation, content::text AS content, revision FROM declared")
             .fetch_optional(&mut *tx)
