@@ -3,7 +3,7 @@
 -- migrations/postgres says what each column holds.
 
 CREATE TABLE meta (
-    only_row      INTEGER PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
+    only_row      INT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
     store_id      TEXT    NOT NULL CHECK (length(store_id) = 16),
     lineage       INTEGER NOT NULL CHECK (lineage >= 0),
     permit_key    BLOB    NOT NULL CHECK (length(permit_key) = 16),
@@ -11,7 +11,7 @@ CREATE TABLE meta (
 ) STRICT;
 
 CREATE TABLE revision (
-    only_row INTEGER PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
+    only_row INT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
     n        INTEGER NOT NULL CHECK (n >= 0)
 ) STRICT;
 INSERT INTO revision (n) VALUES (0);
@@ -97,7 +97,7 @@ CREATE TABLE receipt (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE declared (
-    only_row       INTEGER PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
+    only_row       INT NOT NULL PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
     generation     INTEGER CHECK (generation >= 0),
     content        TEXT    NOT NULL CHECK (json_valid(content)),
     revision       INTEGER NOT NULL,

@@ -86,16 +86,15 @@ impl Lock {
     /// Makes sure that the lock is held: asks its connection, and takes it again when that is lost.
     pub(super) async fn hold(&self) -> Result<(), StoreError> {
         let mut held = self.session.lock().await;
-        // Taken out while it is asked: a caller that gives up in the middle leaves none, not a broken one.
-        let before = held.take();
         let mut backend = None;
-        if let Some(mut session) = before {
+        // Asked where it is: a caller that gives up in the middle must not take the lock with it.
+        if let Some(session) = held.as_mut() {
             if let Ok(Ok(())) = timeout(ANSWER_TIMEOUT, session.connection.ping()).await {
-                *held = Some(session);
                 return Ok(());
             }
-            backend = Some(session.backend);
             tracing::warn!("lost the connection that holds the lock on the database, taking the lock again");
+            backend = Some(session.backend);
+            *held = None;
         }
         let mut session = self.connect().await?;
         self.acquire(&mut session, backend).await?;
@@ -127,11 +126,11 @@ impl Lock {
         // When the machine of this process dies without a word, Postgres shall notice within seconds. On a
         // unix socket these mean nothing, and do no harm.
         let backend = sqlx::query_scalar(
-            "SELECT pg_backend_pid()
-             FROM set_config('tcp_keepalives_idle', '5', false),
-                  set_config('tcp_keepalives_interval', '2', false),
-                  set_config('tcp_keepalives_count', '3', false),
-                  set_config('idle_session_timeout', '0', false)",
+            "SELECT pg_backend_pid(),
+                    set_config('tcp_keepalives_idle', '5', false),
+                    set_config('tcp_keepalives_interval', '2', false),
+                    set_config('tcp_keepalives_count', '3', false),
+                    set_config('idle_session_timeout', '0', false)",
         )
         .fetch_one(&mut connection)
         .await
