@@ -163,8 +163,7 @@ impl Field {
 
     /// Finds a field by its name or an alias.
     pub fn by_name(name: &str) -> Option<Self> {
-        Self::parse(name)
-            .or_else(|| Self::ALL.iter().copied().find(|field| field.aliases().contains(&name)))
+        Self::parse(name).or_else(|| Self::ALL.iter().copied().find(|field| field.aliases().contains(&name)))
     }
 
     /// What it takes, for people: `1..=1000`, `(0, 100] percent`, `COUNT_BASED or TIME_BASED`.

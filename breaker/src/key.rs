@@ -116,7 +116,9 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slash = if self.field == "name" { " /" } else { "" };
         match self.problem {
-            KeyProblem::Empty => write!(f, "{} is empty: it takes 1 to {KEY_PART_BYTES_MAX} characters", self.field),
+            KeyProblem::Empty => {
+                write!(f, "{} is empty: it takes 1 to {KEY_PART_BYTES_MAX} characters", self.field)
+            }
             KeyProblem::TooLong { bytes } => {
                 write!(f, "{} has {bytes} bytes: it takes at most {KEY_PART_BYTES_MAX}", self.field)
             }

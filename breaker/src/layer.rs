@@ -178,7 +178,10 @@ pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
         problems.push(nearest.contradiction(
             Field::FailureCountThreshold,
             &count,
-            format!("at most {} ({size}), which a COUNT_BASED window cannot exceed", Field::SlidingWindowSize),
+            format!(
+                "at most {} ({size}), which a COUNT_BASED window cannot exceed",
+                Field::SlidingWindowSize
+            ),
             &[Field::FailureCountThreshold, Field::SlidingWindowSize],
         ));
     }
@@ -278,7 +281,9 @@ impl<'a> Nearest<'a> {
     /// The layer whose value of `field` is in force.
     fn origin(&self, field: Field) -> Option<Origin> {
         let in_force = match field {
-            Field::FailureThreshold => self.chosen(field, Layer::sets_trip_beside_failure_threshold).is_some(),
+            Field::FailureThreshold => {
+                self.chosen(field, Layer::sets_trip_beside_failure_threshold).is_some()
+            }
             Field::SuccessThreshold => self.chosen(field, Layer::sets_rate).is_some(),
             _ => true,
         };
@@ -377,10 +382,8 @@ mod tests {
 
     #[test]
     fn a_rate_takes_the_place_of_the_thresholds_behind_it() {
-        let defaults = layer(&[
-            (Field::FailureThreshold, Value::Count(7)),
-            (Field::SuccessThreshold, Value::Count(3)),
-        ]);
+        let defaults =
+            layer(&[(Field::FailureThreshold, Value::Count(7)), (Field::SuccessThreshold, Value::Count(3))]);
         let service = layer(&[(Field::FailureRateThreshold, Value::Rate(50_000))]);
         let merged = merge(&[(Origin::FileDefaults, &defaults), (Origin::FileService, &service)]).unwrap();
         assert_eq!(merged.thresholds.failure_threshold(), 0);
@@ -402,10 +405,8 @@ mod tests {
         assert_eq!(of(&[(Field::PermittedCalls, Value::Count(4))]).success_threshold(), 4);
         assert_eq!(of(&[(Field::SuccessThreshold, Value::Count(4))]).permitted(), 4);
         assert_eq!(of(&[(Field::SuccessThreshold, Value::Count(0))]).permitted(), 10);
-        let rate = of(&[
-            (Field::FailureRateThreshold, Value::Rate(1)),
-            (Field::PermittedCalls, Value::Count(4)),
-        ]);
+        let rate =
+            of(&[(Field::FailureRateThreshold, Value::Rate(1)), (Field::PermittedCalls, Value::Count(4))]);
         assert_eq!((rate.success_threshold(), rate.permitted()), (0, 4));
     }
 
