@@ -104,9 +104,12 @@ impl Tally {
         } else {
             self.consecutive_failures = run.saturating_add(failures);
         }
-        if failures > 0 {
-            self.consecutive_successes = 0;
-        }
+        self.consecutive_successes = if failures > 0 {
+            0
+        } else {
+            let successes = deltas.successes.saturating_add(deltas.slow_successes);
+            self.consecutive_successes.saturating_add(successes)
+        };
         let newest = self.counted.saturating_sub(1);
         if let Some(seers) = &mut self.reporters {
             for caller in &deltas.failed_callers {
