@@ -19,7 +19,7 @@ use prometheus::proto::MetricFamily;
 
 use super::Namespace;
 use super::family::{Names, Page, families, number};
-use crate::engine::{BreakerView, Clock, Counters, Edge, Engine, HistogramView, OTHER};
+use crate::engine::{BreakerView, Clock, Counters, Edge, Trouble, Engine, HistogramView, OTHER};
 
 families! {
     enum Shown {
@@ -179,20 +179,22 @@ fn show_counters(page: &mut Page<Shown>, service: &str, name: &str, counters: &C
     page.count(Shown::Ignored, &labels, counters.ignored);
     page.count(Shown::Late, &labels, counters.late);
     page.count(Shown::Slow, &labels, counters.slow);
-    page.count(Shown::Shadows, &labels, counters.shadows);
+    let none = Trouble::default();
+    let trouble = counters.trouble.as_deref().unwrap_or(&none);
+    page.count(Shown::Shadows, &labels, trouble.shadows);
     for (verdict, rejected) in [
-        (Verdict::Open, counters.rejected_open),
-        (Verdict::HalfOpenExhausted, counters.rejected_half_open),
-        (Verdict::ForcedOpen, counters.rejected_forced),
+        (Verdict::Open, trouble.rejected_open),
+        (Verdict::HalfOpenExhausted, trouble.rejected_half_open),
+        (Verdict::ForcedOpen, trouble.rejected_forced),
     ] {
         page.count(Shown::Rejected, &[service, name, verdict.as_str()], rejected);
     }
-    let happened = counters.transitions.as_deref();
+    let happened = &trouble.transitions;
     for edge in OWN_EDGES {
-        let count = happened.and_then(|edges| edges.get(&edge)).copied().unwrap_or(0);
+        let count = happened.get(&edge).copied().unwrap_or(0);
         show_edge(page, service, name, edge, count);
     }
-    for (edge, count) in happened.into_iter().flatten().filter(|(edge, _)| !OWN_EDGES.contains(edge)) {
+    for (edge, count) in happened.iter().filter(|(edge, _)| !OWN_EDGES.contains(edge)) {
         show_edge(page, service, name, *edge, *count);
     }
 }

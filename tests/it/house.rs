@@ -32,8 +32,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "app", "catalog", "config", "control", "data_dir", "engine", "grpc", "http", "journal", "lifecycle",
-            "metrics", "replica", "store",
+            "app",
+            "catalog",
+            "config",
+            "control",
+            "data_dir",
+            "engine",
+            "grpc",
+            "http",
+            "journal",
+            "lifecycle",
+            "metrics",
+            "replica",
+            "store",
         ],
     ),
     ("main", &["cli", "config", "engine", "server", "signals", "telemetry"]),
@@ -69,7 +80,8 @@ fn what_must_be_absent_is_absent() {
         let part = part_of(&path);
         let text = fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        for (index, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (index, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             let mut forbid = |what: &str, why: &str| {
                 wrong.push(format!("{}:{}: {what}: {why}", path.display(), index + 1));
             };
