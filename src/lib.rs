@@ -6,6 +6,7 @@
 pub mod app;
 pub mod catalog;
 pub mod engine;
+pub mod grpc;
 pub mod journal;
 pub mod metrics;
 pub mod proto;
