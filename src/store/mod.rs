@@ -8,11 +8,26 @@
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
 
+mod declared;
+mod fault;
+mod history;
+mod judge;
+mod layer_json;
+mod open;
+mod postgres;
+mod rows;
+mod sqlite;
+mod stamp;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
+
+pub use self::open::{Target, open};
+pub use self::postgres::PostgresStore;
+pub use self::sqlite::SqliteStore;
 
 /// What breakerd keeps and asks back.
 #[async_trait]
@@ -23,7 +38,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a batch of changes in the order given, all or none, and answers each.
     ///
     /// A change whose id is known is answered as the first time and written no second time: a lost reply is
-    /// no second transition.
+    /// no second transition. (Of one that lost, the answer tells what stands now, not what stood then.) A batch
+    /// that adds nothing to the history bumps no revision.
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError>;
 
     /// The newest state of every breaker that ever left its first one, `limit` at a time in the order of
@@ -107,13 +123,14 @@ pub enum Change {
 pub enum Answer {
     /// It stands, under this epoch and revision.
     Won {
-        /// The epoch.
+        /// The epoch; of a shadow and of a gap, which enter none, the one they were seen in.
         epoch: u64,
         /// The revision of the transaction.
         revision: u64,
     },
     /// It does not stand: the breaker's row was not as the proposal named it. (With [`Numbering::Own`]: the row
-    /// has this epoch or a later one.) Kept in the history as superseded when it was decided alone.
+    /// has this epoch or a later one.) Kept in the history as superseded, unless what stands is what it would
+    /// have brought about, or it came too early.
     Lost {
         /// The state that stands.
         present: Snapshot,
@@ -140,9 +157,9 @@ pub struct StoredTransition {
     pub place: Place,
     /// The breaker.
     pub key: Key,
-    /// The state that was left.
+    /// The state that was left; of a gap, the one that the store had.
     pub from: State,
-    /// The state that was entered; of a shadow, the one that would have been.
+    /// The state that was entered; of a shadow, the one that would have been; of a gap, as `from`.
     pub to: State,
     /// Why.
     pub reason: Reason,

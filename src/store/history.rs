@@ -1,0 +1,191 @@
+//! Rows of the history: how they are written, how they are read, and which are asked for.
+
+use std::sync::Arc;
+
+use breaker::{Figures, Key, Reason, Snapshot, State, Time};
+use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
+
+use super::judge::Entry;
+use super::rows::{Reader, bigint, hex, micros, printable, unhex};
+use super::stamp::Stamp;
+use super::{Change, Place, StoreError, StoredTransition, TransitionId, TransitionQuery};
+
+/// A row of `transition`, as it is written and as it is read.
+#[derive(FromRow)]
+pub(super) struct TransitionRow {
+    pub(super) revision: i64,
+    pub(super) number: i64,
+    pub(super) replica: String,
+    pub(super) boot: String,
+    pub(super) seq: i64,
+    pub(super) service: String,
+    pub(super) name: String,
+    pub(super) from_state: String,
+    pub(super) to_state: String,
+    pub(super) reason: String,
+    pub(super) epoch: Option<i64>,
+    pub(super) base_epoch: i64,
+    pub(super) calls: i64,
+    pub(super) failures: i64,
+    pub(super) slow_calls: i64,
+    pub(super) consecutive_failures: i64,
+    pub(super) consecutive_successes: i64,
+    pub(super) reporters: i64,
+    pub(super) attempts: i64,
+    pub(super) wait_us: Option<i64>,
+    pub(super) retry_after_us: Option<i64>,
+    pub(super) actor: Option<String>,
+    pub(super) override_reason: Option<String>,
+    pub(super) missing: i64,
+    pub(super) shadow: bool,
+    pub(super) alone: bool,
+    pub(super) superseded_by: Option<i64>,
+    pub(super) config_revision: i64,
+    pub(super) occurred_at: Stamp,
+    pub(super) recorded_at: Stamp,
+}
+
+/// Where a transaction stands in the history.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bumped {
+    pub(super) revision: i64,
+    pub(super) recorded_at: Stamp,
+}
+
+impl TransitionRow {
+    pub(super) fn new(entry: &Entry<'_>, number: usize, bumped: Bumped) -> Result<Self, StoreError> {
+        let act = "write the history";
+        let proposal = entry.proposal;
+        let (figures, after, actor, reason, missing) = match &proposal.change {
+            Change::Transition(transition) => {
+                let after = Some(&transition.after);
+                (transition.figures, after, transition.actor.as_deref(), transition.reason, 0)
+            }
+            Change::Gap { missing, .. } => (Figures::default(), None, None, Reason::HistoryGap, *missing),
+        };
+        let words = after.and_then(|after| after.set_by.as_ref()).filter(|_| reason == Reason::OverrideSet);
+        Ok(Self {
+            revision: bumped.revision,
+            number: bigint(act, "number", number as u64)?,
+            replica: proposal.id.replica.to_string(),
+            boot: hex(proposal.id.boot),
+            seq: bigint(act, "seq", proposal.id.seq)?,
+            service: proposal.key.service().to_string(),
+            name: proposal.key.name().to_string(),
+            from_state: entry.from.as_str().to_owned(),
+            to_state: entry.to.as_str().to_owned(),
+            reason: reason.as_str().to_owned(),
+            epoch: entry.epoch.map(|epoch| bigint(act, "epoch", epoch)).transpose()?,
+            base_epoch: bigint(act, "base_epoch", entry.base_epoch)?,
+            calls: figures.calls.into(),
+            failures: figures.failures.into(),
+            slow_calls: figures.slow_calls.into(),
+            consecutive_failures: figures.consecutive_failures.into(),
+            consecutive_successes: figures.consecutive_successes.into(),
+            reporters: figures.reporters.into(),
+            attempts: after.map_or(0, |after| after.attempts.into()),
+            wait_us: after.and_then(|after| after.wait).map(micros),
+            retry_after_us: after.and_then(|after| after.retry_after).map(micros),
+            actor: actor.map(|actor| printable(actor).into_owned()),
+            override_reason: words.map(|words| printable(&words.reason).into_owned()),
+            missing: bigint(act, "missing", missing)?,
+            shadow: entry.epoch.is_none() && matches!(&proposal.change, Change::Transition(t) if t.shadow),
+            alone: proposal.alone,
+            superseded_by: entry.superseded_by.map(|epoch| bigint(act, "epoch", epoch)).transpose()?,
+            config_revision: bigint(act, "config_revision", after.map_or(0, config_revision))?,
+            occurred_at: Stamp(entry.occurred_at),
+            recorded_at: bumped.recorded_at,
+        })
+    }
+
+    pub(super) fn transition(self) -> Result<StoredTransition, StoreError> {
+        let row = format!("transition {} of revision {}", self.number, self.revision);
+        let reader = Reader { act: "read the history", row: &row };
+        Ok(StoredTransition {
+            id: TransitionId {
+                replica: Arc::from(self.replica),
+                boot: unhex(&self.boot).ok_or_else(|| reader.wrong("boot", &self.boot))?,
+                seq: reader.number("seq", self.seq)?,
+            },
+            place: Place {
+                revision: reader.number("revision", self.revision)?,
+                number: reader.number("number", self.number)?,
+            },
+            key: Key::new(&self.service, &self.name).map_err(|error| reader.says(error))?,
+            from: reader.word("from_state", &self.from_state, State::parse)?,
+            to: reader.word("to_state", &self.to_state, State::parse)?,
+            reason: reader.word("reason", &self.reason, Reason::parse)?,
+            epoch: self.epoch.map(|epoch| reader.number("epoch", epoch)).transpose()?,
+            base_epoch: reader.number("base_epoch", self.base_epoch)?,
+            figures: Figures {
+                consecutive_failures: reader.number("consecutive_failures", self.consecutive_failures)?,
+                consecutive_successes: reader.number("consecutive_successes", self.consecutive_successes)?,
+                calls: reader.number("calls", self.calls)?,
+                failures: reader.number("failures", self.failures)?,
+                slow_calls: reader.number("slow_calls", self.slow_calls)?,
+                reporters: reader.number("reporters", self.reporters)?,
+            },
+            actor: self.actor,
+            attempts: reader.number("attempts", self.attempts)?,
+            wait: self.wait_us.map(|wait| reader.duration("wait_us", wait)).transpose()?,
+            missing: reader.number("missing", self.missing)?,
+            shadow: self.shadow,
+            alone: self.alone,
+            superseded: self.superseded_by.is_some(),
+            config_revision: reader.number("config_revision", self.config_revision)?,
+            occurred_at: self.occurred_at.0,
+            recorded_at: self.recorded_at.0,
+        })
+    }
+}
+
+fn config_revision(after: &Snapshot) -> u64 {
+    after.config_revision
+}
+
+/// Adds to a query that ends in `WHERE true` what is asked for.
+///
+/// A filter that is not asked for is not in the query at all: a database that plans a statement before it
+/// sees the values could not use the index on the breaker behind `$1 IS NULL OR service = $1`.
+pub(super) fn narrow<DB>(
+    sql: &mut QueryBuilder<DB>,
+    occurred_at: &'static str,
+    query: &TransitionQuery,
+) -> Result<(), StoreError>
+where
+    DB: Database,
+    String: for<'q> Encode<'q, DB> + Type<DB>,
+    i64: for<'q> Encode<'q, DB> + Type<DB>,
+    Stamp: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let act = "read the history";
+    if let Some(service) = &query.service {
+        sql.push(" AND service = ").push_bind(service.clone());
+    }
+    if let Some(name) = &query.name {
+        sql.push(" AND name = ").push_bind(name.clone());
+    }
+    if !query.to.is_empty() {
+        sql.push(" AND to_state IN (");
+        let mut states = sql.separated(", ");
+        for state in &query.to {
+            states.push_bind(state.as_str().to_owned());
+        }
+        sql.push(")");
+    }
+    let times: [(&str, Option<Time>); 2] = [(" >= ", query.from_time), (" < ", query.until_time)];
+    for (comparison, time) in times {
+        if let Some(time) = time {
+            sql.push(" AND ").push(occurred_at).push(comparison).push_bind(Stamp(time));
+        }
+    }
+    let (comparison, order) = if query.oldest_first { (">", "ASC") } else { ("<", "DESC") };
+    if let Some(after) = query.after {
+        sql.push(" AND (revision, number) ").push(comparison).push(" (");
+        sql.push_bind(bigint(act, "revision", after.revision)?).push(", ");
+        sql.push_bind(i64::from(after.number)).push(")");
+    }
+    sql.push(" ORDER BY revision ").push(order).push(", number ").push(order);
+    sql.push(" LIMIT ").push_bind(i64::from(query.limit));
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Who wins: proposals against the rows that stand, pure.
+//!
+//! Both stores do the same around it: lock the rows of the breakers that a batch names, look up which of its
+//! ids are known, let [`judge`] decide, and write down what it decided. So the rules stand once, and the
+//! stores hold nothing but SQL.
+//!
+//! * A known id gets its first verdict, and nothing is written for it.
+//! * [`Numbering::Own`]: the change comes with its epoch, and wins when the row's is lower. The row may lag by
+//!   more than one: the journal was full in between.
+//! * [`Numbering::Store`]: the change wins when the row has the epoch and the state that it names, and gets
+//!   the next epoch; times are the store's, waits stay as long as they were. What an operator asked for takes
+//!   the row whatever it holds. A wait that is not over by the store's clock is not over.
+//! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
+//!   or when what stands is not what it wanted to bring about.
+//! * Shadows and gaps change no row: they always win, at the epoch that they were seen in.
+
+use std::collections::{BTreeMap, HashMap};
+
+use breaker::{Key, Numbering, Reason, Snapshot, State, Time, Transition};
+
+use super::{Answer, Change, Proposal, TransitionId};
+
+/// What is known before judging, read under the locks.
+#[derive(Default)]
+pub(super) struct Docket<'a> {
+    /// The breakers that the batch names and that have a row.
+    pub(super) present: BTreeMap<&'a Key, Snapshot>,
+    /// The changes of the batch that were answered before.
+    pub(super) known: HashMap<&'a TransitionId, Receipt>,
+}
+
+/// What a change was answered when it first came.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Receipt {
+    Won { epoch: u64, revision: Stand },
+    Lost,
+}
+
+/// Which transaction wrote a change.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stand {
+    /// The one that is being made.
+    Here,
+    /// One that was.
+    At(u64),
+}
+
+/// What is to be written, and what to be answered.
+pub(super) struct Judgement<'a> {
+    verdicts: Vec<Verdict>,
+    /// Rows for the history, in order.
+    pub(super) entries: Vec<Entry<'a>>,
+    /// Breakers whose row is new or other than it was.
+    pub(super) changed: BTreeMap<&'a Key, Snapshot>,
+    /// Every id that was not known, and the epoch that it won, if it won.
+    pub(super) receipts: Vec<(&'a TransitionId, Option<u64>)>,
+}
+
+enum Verdict {
+    Won { epoch: u64, revision: Stand },
+    Lost { present: Snapshot },
+}
+
+/// A row of the history on its way there.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) proposal: &'a Proposal,
+    pub(super) from: State,
+    pub(super) to: State,
+    pub(super) epoch: Option<u64>,
+    pub(super) base_epoch: u64,
+    pub(super) occurred_at: Time,
+    /// It lost: the epoch that stands instead.
+    pub(super) superseded_by: Option<u64>,
+}
+
+impl Judgement<'_> {
+    /// The answers, once the number of the transaction is known; none when it wrote nothing to the history.
+    pub(super) fn answers(self, revision: Option<u64>) -> Vec<Answer> {
+        let number = |stand| match stand {
+            Stand::Here => revision.unwrap_or_default(),
+            Stand::At(revision) => revision,
+        };
+        self.verdicts
+            .into_iter()
+            .map(|verdict| match verdict {
+                Verdict::Won { epoch, revision } => Answer::Won { epoch, revision: number(revision) },
+                Verdict::Lost { present } => Answer::Lost { present },
+            })
+            .collect()
+    }
+}
+
+/// Decides a batch in its order: a later change of the same breaker meets what an earlier one left.
+pub(super) fn judge<'a>(proposals: &'a [Proposal], docket: Docket<'a>, now: Time) -> Judgement<'a> {
+    let Docket { mut present, mut known } = docket;
+    let mut judgement = Judgement {
+        verdicts: Vec::with_capacity(proposals.len()),
+        entries: Vec::with_capacity(proposals.len()),
+        changed: BTreeMap::new(),
+        receipts: Vec::with_capacity(proposals.len()),
+    };
+    for proposal in proposals {
+        let standing = present.entry(&proposal.key).or_insert_with(Snapshot::pristine);
+        let receipt = known.get(&proposal.id).copied().unwrap_or_else(|| {
+            let ruling = rule(proposal, standing, now);
+            judgement.entries.extend(ruling.entry);
+            if let Some(next) = ruling.next {
+                *standing = next.clone();
+                judgement.changed.insert(&proposal.key, next);
+            }
+            let won = match ruling.receipt {
+                Receipt::Won { epoch, .. } => Some(epoch),
+                Receipt::Lost => None,
+            };
+            judgement.receipts.push((&proposal.id, won));
+            known.insert(&proposal.id, ruling.receipt);
+            ruling.receipt
+        });
+        judgement.verdicts.push(match receipt {
+            Receipt::Won { epoch, revision } => Verdict::Won { epoch, revision },
+            Receipt::Lost => Verdict::Lost { present: standing.clone() },
+        });
+    }
+    judgement
+}
+
+struct Ruling<'a> {
+    receipt: Receipt,
+    entry: Option<Entry<'a>>,
+    /// The breaker's row from now on, when it changed.
+    next: Option<Snapshot>,
+}
+
+fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> Ruling<'a> {
+    let transition = match &proposal.change {
+        Change::Transition(transition) => transition,
+        Change::Gap { at, base_epoch, .. } => {
+            return noted(proposal, (standing.state, standing.state), *base_epoch, *at);
+        }
+    };
+    if transition.shadow {
+        let states = (transition.from, transition.to());
+        return noted(proposal, states, transition.base_epoch, transition.at);
+    }
+    match proposal.numbering {
+        Numbering::Own if standing.epoch < transition.after.epoch => Ruling {
+            receipt: Receipt::Won { epoch: transition.after.epoch, revision: Stand::Here },
+            entry: Some(Entry { epoch: Some(transition.after.epoch), ..entry(proposal, transition) }),
+            next: Some(transition.after.clone()),
+        },
+        Numbering::Own => lost(proposal, transition, standing),
+        Numbering::Store if wins(transition, standing, now) => {
+            let epoch = standing.epoch + 1;
+            let next = Snapshot { epoch, entered_at: now, ..transition.after.clone() };
+            let entry = Entry {
+                epoch: Some(epoch),
+                from: standing.state,
+                base_epoch: standing.epoch,
+                // What was decided alone happened when it was decided, however late the store hears of it.
+                occurred_at: if proposal.alone { transition.at } else { now },
+                ..entry(proposal, transition)
+            };
+            let receipt = Receipt::Won { epoch, revision: Stand::Here };
+            Ruling { receipt, entry: Some(entry), next: Some(next) }
+        }
+        Numbering::Store => {
+            let is_same =
+                standing.epoch == transition.base_epoch + 1 && standing.state == transition.after.state;
+            let is_early = stands_as_named(transition, standing);
+            if proposal.alone || !(is_same || is_early) {
+                return lost(proposal, transition, standing);
+            }
+            Ruling { receipt: Receipt::Lost, entry: None, next: None }
+        }
+    }
+}
+
+fn wins(transition: &Transition, standing: &Snapshot, now: Time) -> bool {
+    if matches!(transition.reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset) {
+        return true;
+    }
+    let wait_is_over = transition.reason != Reason::WaitElapsed
+        || standing.open_until().is_none_or(|open_until| now >= open_until);
+    stands_as_named(transition, standing) && wait_is_over
+}
+
+fn stands_as_named(transition: &Transition, standing: &Snapshot) -> bool {
+    standing.epoch == transition.base_epoch && standing.state == transition.from
+}
+
+fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
+    Entry {
+        proposal,
+        from: transition.from,
+        to: transition.to(),
+        epoch: None,
+        base_epoch: transition.base_epoch,
+        occurred_at: transition.at,
+        superseded_by: None,
+    }
+}
+
+/// A row of the history that changes no state.
+fn noted(proposal: &Proposal, states: (State, State), base_epoch: u64, occurred_at: Time) -> Ruling<'_> {
+    let (from, to) = states;
+    let entry = Entry { proposal, from, to, epoch: None, base_epoch, occurred_at, superseded_by: None };
+    Ruling {
+        receipt: Receipt::Won { epoch: base_epoch, revision: Stand::Here },
+        entry: Some(entry),
+        next: None,
+    }
+}
+
+/// A row of the history that says what did not come to stand.
+fn lost<'a>(proposal: &'a Proposal, transition: &Transition, standing: &Snapshot) -> Ruling<'a> {
+    let entry = Entry { superseded_by: Some(standing.epoch), ..entry(proposal, transition) };
+    Ruling { receipt: Receipt::Lost, entry: Some(entry), next: None }
+}

@@ -1,0 +1,36 @@
+//! Which of the two stores.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::postgres::PostgresStore;
+use super::sqlite::SqliteStore;
+use super::{Store, StoreError};
+
+/// Where the store is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Target {
+    /// In a file of its own.
+    Sqlite(PathBuf),
+    /// In the Postgres at this URL.
+    Postgres(String),
+}
+
+impl fmt::Debug for Target {
+    /// Without the URL: there may be a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.debug_tuple("Postgres").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Opens a store, makes its tables if it is new, and brings them up to date if it is not.
+pub async fn open(target: &Target) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match target {
+        Target::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+        Target::Postgres(url) => Arc::new(PostgresStore::connect(url).await?),
+    })
+}

@@ -1,0 +1,416 @@
+//! What writes to Postgres: one transaction a batch, a few statements whatever its size.
+//!
+//! # Why it is right when two transactions meet
+//! Every batch takes its locks in one order, so that no two can wait for each other: the rows of its breakers,
+//! by key; then, last, the row of the revision.
+//!
+//! * A breaker without a row has nothing to lock. So each batch first inserts what is missing, by key, at epoch
+//!   0: an insert waits for another batch's insert of the same key as a lock waits for a lock. A row that is at
+//!   epoch 0 when the batch is decided is deleted again; nobody else ever sees one.
+//! * What is known of the ids is read after the rows are locked, in a statement of its own, which in
+//!   READ COMMITTED sees all that was committed by then. The same id always comes with the same breaker, so
+//!   whoever came first with it has either committed before, and is seen, or waits behind us. The history
+//!   itself could not answer this with a unique index: it is partitioned by time.
+//! * The revision's row is held from the bump to the commit: who bumps next commits later. So commit order is
+//!   revision order, and a bump that is rolled back leaves no gap.
+
+use std::collections::BTreeMap;
+
+use breaker::Key;
+use sqlx::postgres::PgPool;
+use sqlx::{FromRow, Postgres, Transaction};
+
+use super::lock::Lock;
+use crate::store::declared::{DeclaredRow, stays};
+use crate::store::fault::fault;
+use crate::store::history::{Bumped, TransitionRow};
+use crate::store::judge::{Docket, Judgement, judge};
+use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
+use crate::store::stamp::Stamp;
+use crate::store::{Answer, Declaration, Declared, Proposal, StoreError, layer_json};
+
+type Write = Transaction<'static, Postgres>;
+
+/// Timeouts for this transaction alone: under a pooler the session is not ours. The last one is for a process
+/// that is stopped while it holds locks.
+const BEGIN: &str = "BEGIN;
+    SET LOCAL statement_timeout = '10s';
+    SET LOCAL lock_timeout = '5s';
+    SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
+/// See [`crate::store::Store::propose`].
+pub(super) async fn propose(
+    pool: &PgPool,
+    lock: &Lock,
+    proposals: &[Proposal],
+) -> Result<Vec<Answer>, StoreError> {
+    if proposals.is_empty() {
+        return Ok(Vec::new());
+    }
+    lock.hold().await?;
+    let mut tx = begin(pool).await?;
+    let keys = keys(proposals);
+    seat(&mut tx, &keys).await?;
+    let mut docket = Docket { present: present(&mut tx, &keys).await?, ..Docket::default() };
+    let now = known(&mut tx, proposals, &mut docket).await?;
+    let unseated: Vec<_> = keys.into_iter().filter(|key| !docket.present.contains_key(key)).collect();
+    let judgement = judge(proposals, docket, now.0);
+    if judgement.receipts.is_empty() {
+        return Ok(judgement.answers(None));
+    }
+    let revision = if judgement.entries.is_empty() {
+        write_receipts(&mut tx, &judgement, None, now).await?;
+        None
+    } else {
+        let bumped = bump(&mut tx, lock).await?;
+        write_breakers(&mut tx, &judgement, bumped.revision).await?;
+        write_history(&mut tx, &judgement, bumped).await?;
+        write_receipts(&mut tx, &judgement, Some(bumped.revision), bumped.recorded_at).await?;
+        Some(bumped.revision.unsigned_abs())
+    };
+    let empty: Vec<_> = unseated.into_iter().filter(|key| !judgement.changed.contains_key(key)).collect();
+    if !empty.is_empty() {
+        unseat(&mut tx, &empty).await?;
+    }
+    tx.commit().await.map_err(fault("commit transitions"))?;
+    Ok(judgement.answers(revision))
+}
+
+/// See [`crate::store::Store::declare`].
+pub(super) async fn declare(
+    pool: &PgPool,
+    lock: &Lock,
+    declaration: &Declaration,
+) -> Result<Declared, StoreError> {
+    let act = "write the declared thresholds";
+    lock.hold().await?;
+    let mut tx = begin(pool).await?;
+    // There may be no row to lock; one declaration at a time, while readers go on.
+    sqlx::query("LOCK TABLE declared IN SHARE ROW EXCLUSIVE MODE")
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    let row: Option<DeclaredRow> =
+        sqlx::query_as("SELECT generation, content::text AS content, revision FROM declared")
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    let stored = row.as_ref().map(DeclaredRow::declaration).transpose()?;
+    let generation = declaration.generation.map(|n| bigint(act, "generation", n)).transpose()?;
+    match stored.and_then(|stored| stays(&stored, declaration)) {
+        Some(Declared::Unchanged { revision }) => {
+            sqlx::query("UPDATE declared SET generation = $1 WHERE generation IS NULL OR generation < $1")
+                .bind(generation)
+                .execute(&mut *tx)
+                .await
+                .map_err(fault(act))?;
+            tx.commit().await.map_err(fault(act))?;
+            return Ok(Declared::Unchanged { revision });
+        }
+        Some(declared) => return Ok(declared),
+        None => {}
+    }
+    let bumped = bump(&mut tx, lock).await?;
+    let content = layer_json::to_json(declaration);
+    sqlx::query(
+        "INSERT INTO declared (generation, content, revision, declared_at)
+         VALUES ($1, $2::text::jsonb, $3, $4)
+         ON CONFLICT (only_row) DO UPDATE
+         SET generation = excluded.generation, content = excluded.content, revision = excluded.revision,
+             declared_at = excluded.declared_at",
+    )
+    .bind(generation)
+    .bind(&content)
+    .bind(bumped.revision)
+    .bind(bumped.recorded_at)
+    .execute(&mut *tx)
+    .await
+    .map_err(fault(act))?;
+    sqlx::query(
+        "INSERT INTO config_change (revision, number, recorded_at, actor, what, before, after)
+         VALUES ($1, 0, $2, 'file', 'declared', $3::text::jsonb, $4::text::jsonb)",
+    )
+    .bind(bumped.revision)
+    .bind(bumped.recorded_at)
+    .bind(row.map(|row| row.content))
+    .bind(&content)
+    .execute(&mut *tx)
+    .await
+    .map_err(fault(act))?;
+    tx.commit().await.map_err(fault(act))?;
+    Ok(Declared::Written { revision: bumped.revision.unsigned_abs() })
+}
+
+async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
+    pool.begin_with(BEGIN).await.map_err(fault("begin a write"))
+}
+
+/// The row of `revision`, bumped.
+#[derive(FromRow)]
+struct BumpedRow {
+    n: i64,
+    now: Stamp,
+}
+
+/// The next revision, its nonce for those who follow, and a hint to them.
+async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreError> {
+    let row: Option<BumpedRow> = sqlx::query_as(
+        "WITH bumped AS (
+             UPDATE revision SET n = n + 1 WHERE holder = $1 RETURNING n, clock_timestamp() AS now
+         ), noted AS (
+             INSERT INTO change (rev, nonce, recorded_at) SELECT n, $2, now FROM bumped
+         )
+         SELECT n, now FROM bumped CROSS JOIN LATERAL pg_notify('breakerd', n::text)",
+    )
+    .bind(lock.holder())
+    .bind(new_nonce()?)
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(fault("bump the revision"))?;
+    let row = row.ok_or_else(|| lock.overtaken())?;
+    Ok(Bumped { revision: row.n, recorded_at: row.now })
+}
+
+/// Gives each breaker a row that can be locked.
+async fn seat(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO breaker (service, name, epoch, state, attempts, entered_at, config_revision, revision)
+         SELECT service, name, 0, 'CLOSED', 0, 'epoch', 0, 0
+         FROM unnest($1::text[], $2::text[]) AS asked (service, name)
+         ORDER BY service COLLATE \"C\", name COLLATE \"C\"
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(column(keys, |key| &**key.service()))
+    .bind(column(keys, |key| &**key.name()))
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("lock the breakers"))?;
+    Ok(())
+}
+
+/// Takes the rows back that [`seat`] made and nothing came of.
+async fn unseat(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM breaker USING unnest($1::text[], $2::text[]) AS asked (service, name)
+         WHERE breaker.service = asked.service AND breaker.name = asked.name AND epoch = 0",
+    )
+    .bind(column(keys, |key| &**key.service()))
+    .bind(column(keys, |key| &**key.name()))
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("unlock the breakers"))?;
+    Ok(())
+}
+
+/// Locks the rows of these breakers, in the order of their keys, and reads what stands.
+async fn present<'a>(
+    tx: &mut Write,
+    keys: &[&'a Key],
+) -> Result<BTreeMap<&'a Key, breaker::Snapshot>, StoreError> {
+    let rows: Vec<BreakerRow> = sqlx::query_as(
+        "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
+                override_reason, override_expires_at, permitted, failures_to_open, slow_to_open, lease_us,
+                max_wait_us, after_max_wait, config_revision, revision
+         FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)
+         ORDER BY service, name
+         FOR UPDATE OF breaker",
+    )
+    .bind(column(keys, |key| &**key.service()))
+    .bind(column(keys, |key| &**key.name()))
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault("lock the breakers"))?;
+    let mut present = BTreeMap::new();
+    for row in rows.into_iter().filter(|row| row.epoch > 0) {
+        let stored = row.breaker()?;
+        if let Ok(place) = keys.binary_search(&&stored.key) {
+            present.insert(keys[place], stored.snapshot);
+        }
+    }
+    Ok(present)
+}
+
+/// What was answered to an id before, and the time.
+#[derive(FromRow)]
+struct KnownRow {
+    is_known: bool,
+    now: Stamp,
+    #[sqlx(flatten)]
+    receipt: ReceiptRow,
+}
+
+/// Which of these ids were answered before; and the store's time.
+async fn known<'a>(
+    tx: &mut Write,
+    proposals: &'a [Proposal],
+    docket: &mut Docket<'a>,
+) -> Result<Stamp, StoreError> {
+    let act = "look the ids up";
+    let ids: Vec<_> = proposals.iter().map(|proposal| &proposal.id).collect();
+    let rows: Vec<KnownRow> = sqlx::query_as(
+        "SELECT receipt.recorded_at IS NOT NULL AS is_known, clock_timestamp() AS now, receipt.epoch, revision
+         FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS asked (replica, boot, seq, place)
+         LEFT JOIN receipt USING (replica, boot, seq)
+         ORDER BY place",
+    )
+    .bind(column(&ids, |id| &*id.replica))
+    .bind(column(&ids, |id| hex(id.boot)))
+    .bind(ids.iter().map(|id| bigint(act, "seq", id.seq)).collect::<Result<Vec<_>, _>>()?)
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault(act))?;
+    let now = rows.first().map_or(Stamp(breaker::Time::ZERO), |row| row.now);
+    for (id, row) in ids.into_iter().zip(rows) {
+        if row.is_known {
+            docket.known.insert(id, row.receipt.receipt()?);
+        }
+    }
+    Ok(now)
+}
+
+async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64) -> Result<(), StoreError> {
+    if judgement.changed.is_empty() {
+        return Ok(());
+    }
+    let rows = judgement
+        .changed
+        .iter()
+        .map(|(key, snapshot)| BreakerRow::new(key, snapshot))
+        .collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "UPDATE breaker
+         SET epoch = row.epoch, state = row.state, attempts = row.attempts, entered_at = row.entered_at,
+             wait_us = row.wait_us, retry_after_us = row.retry_after_us, open_until = row.open_until,
+             override_actor = row.override_actor, override_reason = row.override_reason,
+             override_expires_at = row.override_expires_at, permitted = row.permitted,
+             failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
+             max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
+             config_revision = row.config_revision, revision = $1
+         FROM unnest(
+             $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
+             $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
+             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[]
+         ) AS row (
+             service, name, epoch, state, attempts, entered_at, wait_us,
+             retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
+             failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision
+         )
+         WHERE breaker.service = row.service AND breaker.name = row.name",
+    )
+    .bind(revision)
+    .bind(column(&rows, |row| row.service.as_str()))
+    .bind(column(&rows, |row| row.name.as_str()))
+    .bind(column(&rows, |row| row.epoch))
+    .bind(column(&rows, |row| row.state.as_str()))
+    .bind(column(&rows, |row| row.attempts))
+    .bind(column(&rows, |row| row.entered_at))
+    .bind(column(&rows, |row| row.wait_us))
+    .bind(column(&rows, |row| row.retry_after_us))
+    .bind(column(&rows, BreakerRow::open_until))
+    .bind(column(&rows, |row| row.override_actor.as_deref()))
+    .bind(column(&rows, |row| row.override_reason.as_deref()))
+    .bind(column(&rows, |row| row.override_expires_at))
+    .bind(column(&rows, |row| row.permitted))
+    .bind(column(&rows, |row| row.failures_to_open))
+    .bind(column(&rows, |row| row.slow_to_open))
+    .bind(column(&rows, |row| row.lease_us))
+    .bind(column(&rows, |row| row.max_wait_us))
+    .bind(column(&rows, |row| row.after_max_wait.as_deref()))
+    .bind(column(&rows, |row| row.config_revision))
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("write the breakers"))?;
+    Ok(())
+}
+
+async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+    let entries = judgement.entries.iter().enumerate();
+    let rows = entries
+        .map(|(number, entry)| TransitionRow::new(entry, number, bumped))
+        .collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "INSERT INTO transition (revision, recorded_at, number, replica, boot, seq, service, name, from_state,
+                                 to_state, reason, epoch, base_epoch, calls, failures, slow_calls,
+                                 consecutive_failures, consecutive_successes, reporters, attempts, wait_us,
+                                 retry_after_us, actor, override_reason, missing, shadow, alone, superseded_by,
+                                 config_revision, occurred_at)
+         SELECT $1, $2, *
+         FROM unnest(
+             $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
+             $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
+             $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[],
+             $22::bigint[], $23::text[], $24::text[], $25::bigint[], $26::bool[], $27::bool[], $28::bigint[],
+             $29::bigint[], $30::timestamptz[]
+         )",
+    )
+    .bind(bumped.revision)
+    .bind(bumped.recorded_at)
+    .bind(column(&rows, |row| row.number))
+    .bind(column(&rows, |row| row.replica.as_str()))
+    .bind(column(&rows, |row| row.boot.as_str()))
+    .bind(column(&rows, |row| row.seq))
+    .bind(column(&rows, |row| row.service.as_str()))
+    .bind(column(&rows, |row| row.name.as_str()))
+    .bind(column(&rows, |row| row.from_state.as_str()))
+    .bind(column(&rows, |row| row.to_state.as_str()))
+    .bind(column(&rows, |row| row.reason.as_str()))
+    .bind(column(&rows, |row| row.epoch))
+    .bind(column(&rows, |row| row.base_epoch))
+    .bind(column(&rows, |row| row.calls))
+    .bind(column(&rows, |row| row.failures))
+    .bind(column(&rows, |row| row.slow_calls))
+    .bind(column(&rows, |row| row.consecutive_failures))
+    .bind(column(&rows, |row| row.consecutive_successes))
+    .bind(column(&rows, |row| row.reporters))
+    .bind(column(&rows, |row| row.attempts))
+    .bind(column(&rows, |row| row.wait_us))
+    .bind(column(&rows, |row| row.retry_after_us))
+    .bind(column(&rows, |row| row.actor.as_deref()))
+    .bind(column(&rows, |row| row.override_reason.as_deref()))
+    .bind(column(&rows, |row| row.missing))
+    .bind(column(&rows, |row| row.shadow))
+    .bind(column(&rows, |row| row.alone))
+    .bind(column(&rows, |row| row.superseded_by))
+    .bind(column(&rows, |row| row.config_revision))
+    .bind(column(&rows, |row| row.occurred_at))
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("write the history"))?;
+    Ok(())
+}
+
+async fn write_receipts(
+    tx: &mut Write,
+    judgement: &Judgement<'_>,
+    revision: Option<i64>,
+    recorded_at: Stamp,
+) -> Result<(), StoreError> {
+    let act = "write what was answered";
+    let receipts = &judgement.receipts;
+    let mut seqs = Vec::with_capacity(receipts.len());
+    let mut epochs = Vec::with_capacity(receipts.len());
+    for (id, epoch) in receipts {
+        seqs.push(bigint(act, "seq", id.seq)?);
+        epochs.push(epoch.map(|epoch| bigint(act, "epoch", epoch)).transpose()?);
+    }
+    sqlx::query(
+        "INSERT INTO receipt (replica, boot, seq, epoch, revision, recorded_at)
+         SELECT replica, boot, seq, epoch, $5, $6
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS answered (replica, boot, seq, epoch)",
+    )
+    .bind(column(receipts, |(id, _)| &*id.replica))
+    .bind(column(receipts, |(id, _)| hex(id.boot)))
+    .bind(seqs)
+    .bind(epochs)
+    .bind(revision)
+    .bind(recorded_at)
+    .execute(&mut **tx)
+    .await
+    .map_err(fault(act))?;
+    Ok(())
+}
+
+/// One column of many rows, for `unnest`.
+fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}

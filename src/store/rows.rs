@@ -1,0 +1,267 @@
+//! Rows to the words of the domain and back, the same for both stores.
+//!
+//! What comes out of a row is checked like what comes from anywhere else: a row that says what no breaker can
+//! be is [`StoreError::Corrupt`], and named.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::time::Duration;
+
+use breaker::{AfterMaxWait, HalfOpenTerms, Key, Override, OverrideKind, Snapshot, State};
+use sqlx::FromRow;
+
+use super::judge::{Receipt, Stand};
+use super::stamp::Stamp;
+use super::{Meta, Proposal, StoreError, StoredBreaker};
+
+/// The row of `meta`.
+#[derive(FromRow)]
+pub(super) struct MetaRow {
+    store_id: String,
+    lineage: i64,
+    permit_key: Vec<u8>,
+}
+
+/// What a new store is given at random: its id, and the key of its permits.
+pub(super) fn new_identity() -> Result<(String, [u8; 16]), StoreError> {
+    let act = "make the store's identity";
+    Ok((hex(u64::from_le_bytes(random(act)?)), random(act)?))
+}
+
+/// What tells a revision from the same revision in another history.
+pub(super) fn new_nonce() -> Result<i64, StoreError> {
+    random("draw a revision's nonce").map(i64::from_le_bytes)
+}
+
+/// Bytes that nobody can guess.
+pub(super) fn random<const N: usize>(act: &'static str) -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => {
+            Err(StoreError::Unavailable { act, source: std::io::Error::other(error.to_string()).into() })
+        }
+    }
+}
+
+impl MetaRow {
+    pub(super) fn meta(self) -> Result<Meta, StoreError> {
+        let reader = Reader { act: "read the store's identity", row: "meta" };
+        let permit_key = self.permit_key.try_into();
+        Ok(Meta {
+            store_id: unhex(&self.store_id).ok_or_else(|| reader.wrong("store_id", &self.store_id))?,
+            lineage: reader.number("lineage", self.lineage)?,
+            permit_key: permit_key.map_err(|_| reader.wrong("permit_key", "of another length"))?,
+        })
+    }
+}
+
+/// A row of `breaker`.
+#[derive(FromRow)]
+pub(super) struct BreakerRow {
+    pub(super) service: String,
+    pub(super) name: String,
+    pub(super) epoch: i64,
+    pub(super) state: String,
+    pub(super) attempts: i64,
+    pub(super) entered_at: Stamp,
+    pub(super) wait_us: Option<i64>,
+    pub(super) retry_after_us: Option<i64>,
+    pub(super) override_actor: Option<String>,
+    pub(super) override_reason: Option<String>,
+    pub(super) override_expires_at: Option<Stamp>,
+    pub(super) permitted: Option<i64>,
+    pub(super) failures_to_open: Option<i64>,
+    pub(super) slow_to_open: Option<i64>,
+    pub(super) lease_us: Option<i64>,
+    pub(super) max_wait_us: Option<i64>,
+    pub(super) after_max_wait: Option<String>,
+    pub(super) config_revision: i64,
+    pub(super) revision: i64,
+}
+
+impl BreakerRow {
+    pub(super) fn new(key: &Key, snapshot: &Snapshot) -> Result<Self, StoreError> {
+        let act = "write a breaker";
+        let set_by = snapshot.set_by.as_ref();
+        let terms = snapshot.half_open.as_ref();
+        Ok(Self {
+            service: key.service().to_string(),
+            name: key.name().to_string(),
+            epoch: bigint(act, "epoch", snapshot.epoch)?,
+            state: snapshot.state.as_str().to_owned(),
+            attempts: snapshot.attempts.into(),
+            entered_at: Stamp(snapshot.entered_at),
+            wait_us: snapshot.wait.map(micros),
+            retry_after_us: snapshot.retry_after.map(micros),
+            override_actor: set_by.map(|set_by| printable(&set_by.actor).into_owned()),
+            override_reason: set_by.map(|set_by| printable(&set_by.reason).into_owned()),
+            override_expires_at: set_by.and_then(|set_by| set_by.expires_at).map(Stamp),
+            permitted: terms.map(|terms| terms.permitted.into()),
+            failures_to_open: terms.map(|terms| terms.failures_to_open.into()),
+            slow_to_open: terms.and_then(|terms| terms.slow_to_open).map(i64::from),
+            lease_us: terms.map(|terms| micros(terms.lease)),
+            max_wait_us: terms.and_then(|terms| terms.max_wait).map(micros),
+            after_max_wait: terms.map(|terms| terms.after_max_wait.as_str().to_owned()),
+            config_revision: bigint(act, "config_revision", snapshot.config_revision)?,
+            revision: 0,
+        })
+    }
+
+    /// When half-open is due, for people; what counts is the wait.
+    pub(super) fn open_until(&self) -> Option<Stamp> {
+        let wait = Duration::from_micros(self.wait_us?.unsigned_abs());
+        Some(Stamp(self.entered_at.0 + wait))
+    }
+
+    pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {
+        let row = format!("breaker {}/{}", self.service, self.name);
+        let reader = Reader { act: "read the breakers", row: &row };
+        let key = Key::new(&self.service, &self.name).map_err(|error| reader.says(error))?;
+        let state = reader.word("state", &self.state, State::parse)?;
+        let set_by = reader.set_by(state, &self)?;
+        let half_open = if state == State::HalfOpen { Some(reader.terms(&self)?) } else { None };
+        let wait = self.wait_us.map(|wait| reader.duration("wait_us", wait)).transpose()?;
+        if state == State::Open && wait.is_none() {
+            return Err(reader.says("state is OPEN, and wait_us is empty"));
+        }
+        Ok(StoredBreaker {
+            key,
+            snapshot: Snapshot {
+                epoch: reader.number("epoch", self.epoch)?,
+                state,
+                attempts: reader.number("attempts", self.attempts)?,
+                entered_at: self.entered_at.0,
+                wait,
+                retry_after: self
+                    .retry_after_us
+                    .map(|us| reader.duration("retry_after_us", us))
+                    .transpose()?,
+                set_by,
+                half_open,
+                config_revision: reader.number("config_revision", self.config_revision)?,
+            },
+            revision: reader.number("revision", self.revision)?,
+        })
+    }
+}
+
+impl Reader<'_> {
+    fn set_by(&self, state: State, row: &BreakerRow) -> Result<Option<Override>, StoreError> {
+        let Some(kind) = OverrideKind::ALL.iter().copied().find(|kind| State::from(*kind) == state) else {
+            return Ok(None);
+        };
+        let actor = self.set("override_actor", row.override_actor.clone())?;
+        let reason = self.set("override_reason", row.override_reason.clone())?;
+        let expires_at = row.override_expires_at.map(|stamp| stamp.0);
+        Ok(Some(Override { kind, expires_at, actor, reason }))
+    }
+
+    fn terms(&self, row: &BreakerRow) -> Result<HalfOpenTerms, StoreError> {
+        let after_max_wait = self.set("after_max_wait", row.after_max_wait.as_deref())?;
+        Ok(HalfOpenTerms {
+            permitted: self.number("permitted", self.set("permitted", row.permitted)?)?,
+            failures_to_open: self
+                .number("failures_to_open", self.set("failures_to_open", row.failures_to_open)?)?,
+            slow_to_open: row.slow_to_open.map(|slow| self.number("slow_to_open", slow)).transpose()?,
+            lease: self.duration("lease_us", self.set("lease_us", row.lease_us)?)?,
+            max_wait: row.max_wait_us.map(|wait| self.duration("max_wait_us", wait)).transpose()?,
+            after_max_wait: self.word("after_max_wait", after_max_wait, AfterMaxWait::parse)?,
+        })
+    }
+}
+
+/// What a row of `receipt` says about an id.
+#[derive(FromRow)]
+pub(super) struct ReceiptRow {
+    epoch: Option<i64>,
+    revision: Option<i64>,
+}
+
+impl ReceiptRow {
+    pub(super) fn receipt(&self) -> Result<Receipt, StoreError> {
+        let reader = Reader { act: "read what was answered before", row: "receipt" };
+        Ok(match (self.epoch, self.revision) {
+            (Some(epoch), Some(revision)) => Receipt::Won {
+                epoch: reader.number("epoch", epoch)?,
+                revision: Stand::At(reader.number("revision", revision)?),
+            },
+            _ => Receipt::Lost,
+        })
+    }
+}
+
+/// Reads one row, and names it when it is wrong.
+pub(super) struct Reader<'a> {
+    pub(super) act: &'static str,
+    /// Which row, for people.
+    pub(super) row: &'a str,
+}
+
+impl Reader<'_> {
+    pub(super) fn number<T: TryFrom<i64>>(&self, column: &str, value: i64) -> Result<T, StoreError> {
+        T::try_from(value).map_err(|_| self.wrong(column, value))
+    }
+
+    pub(super) fn duration(&self, column: &str, micros: i64) -> Result<Duration, StoreError> {
+        self.number(column, micros).map(Duration::from_micros)
+    }
+
+    pub(super) fn word<T>(
+        &self,
+        column: &str,
+        text: &str,
+        parse: fn(&str) -> Option<T>,
+    ) -> Result<T, StoreError> {
+        parse(text).ok_or_else(|| self.wrong(column, text))
+    }
+
+    fn set<T>(&self, column: &str, value: Option<T>) -> Result<T, StoreError> {
+        value.ok_or_else(|| self.wrong(column, "empty"))
+    }
+
+    pub(super) fn wrong(&self, column: &str, value: impl Display) -> StoreError {
+        self.says(format_args!("{column} cannot be {value}"))
+    }
+
+    pub(super) fn says(&self, problem: impl Display) -> StoreError {
+        StoreError::Corrupt { act: self.act, problem: format!("{}: {problem}", self.row) }
+    }
+}
+
+/// The keys of a batch, each once, in the order in which their rows are locked.
+pub(super) fn keys(proposals: &[Proposal]) -> Vec<&Key> {
+    let keys: HashSet<_> = proposals.iter().map(|proposal| &proposal.key).collect();
+    let mut keys: Vec<_> = keys.into_iter().collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// An unsigned number as the databases keep it; beyond 2^63 there is none.
+pub(super) fn bigint(act: &'static str, column: &str, value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::Corrupt {
+        act,
+        problem: format!("{column} cannot be {value}: it is too large"),
+    })
+}
+
+/// A duration in whole microseconds, which is what waits are counted in; 292_000 years is the most.
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Postgres takes no NUL in a text, and one in somebody's words must not keep a batch from being written.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+/// A random number as it stands in logs and tables.
+pub(super) fn hex(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+/// Reads what [`hex`] writes.
+pub(super) fn unhex(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok()
+}

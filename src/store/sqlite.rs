@@ -1,0 +1,225 @@
+//! The store in a file of its own, for one process.
+//!
+//! One connection writes, a few read: SQLite has one writer at a time anyway, and with WAL readers do not wait
+//! for it. `synchronous = NORMAL`: what was committed outlives a kill of the process; a power cut can take the
+//! last moments, and the journal has them still.
+//!
+//! Who may open the file is not decided here: the server locks the data folder before.
+
+mod write;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use breaker::Key;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::declared::DeclaredRow;
+use super::fault::{fault, migration_fault};
+use super::history::{TransitionRow, narrow};
+use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
+use super::{
+    Answer, Declaration, Declared, Meta, Proposal, Store, StoreError, StoredBreaker, StoredDeclaration,
+    StoredTransition, TransitionQuery,
+};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Pages of the history and the load at start; more would only take memory.
+const READERS: u32 = 4;
+
+/// How long a statement waits for a person's `sqlite3` that is in the middle of a write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a caller waits for a connection that others use.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The store in a file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it and the folder around it, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the path cannot be a store: it names the path and what to do.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        make_file(path).await?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal);
+        let writer = pool(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(|error| refused_or(path, "open the database", error))?;
+        let place = path.display().to_string();
+        MIGRATOR.run(&writer).await.map_err(|error| migration_fault(&place, error))?;
+        let readers = pool(READERS).connect_lazy_with(options.read_only(true));
+        let store = Self { writer, readers };
+        store.identify().await?;
+        Ok(store)
+    }
+
+    /// Gives a new store its identity; one that has one keeps it.
+    async fn identify(&self) -> Result<(), StoreError> {
+        let (store_id, permit_key) = new_identity()?;
+        sqlx::query(
+            "INSERT INTO meta (store_id, lineage, permit_key, created_at_us)
+             VALUES ($1, 0, $2, CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(store_id)
+        .bind(permit_key.as_slice())
+        .execute(&self.writer)
+        .await
+        .map_err(fault("make the store's identity"))?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        let row: MetaRow = sqlx::query_as("SELECT store_id, lineage, permit_key FROM meta")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(fault("read the store's identity"))?;
+        row.meta()
+    }
+
+    async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
+        write::propose(&self.writer, proposals).await
+    }
+
+    async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError> {
+        // No service is empty: every key is behind this one.
+        let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
+        let rows: Vec<BreakerRow> = sqlx::query_as(
+            "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
+                    override_actor, override_reason, override_expires_at_us AS override_expires_at,
+                    permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
+                    config_revision, revision
+             FROM breaker
+             WHERE (service, name) > ($1, $2)
+             ORDER BY service, name
+             LIMIT $3",
+        )
+        .bind(service.to_owned())
+        .bind(name.to_owned())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(fault("read the breakers"))?;
+        rows.into_iter().map(BreakerRow::breaker).collect()
+    }
+
+    async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "SELECT revision, number, replica, boot, seq, service, name, from_state, to_state, reason,
+                    epoch, base_epoch, calls, failures, slow_calls, consecutive_failures,
+                    consecutive_successes, reporters, attempts, wait_us, retry_after_us, actor,
+                    override_reason, missing, shadow, alone, superseded_by, config_revision,
+                    occurred_at_us AS occurred_at, recorded_at_us AS recorded_at
+             FROM transition
+             WHERE true",
+        );
+        narrow(&mut sql, "occurred_at_us", query)?;
+        let rows: Vec<TransitionRow> =
+            sql.build_query_as().fetch_all(&self.readers).await.map_err(fault("read the history"))?;
+        rows.into_iter().map(TransitionRow::transition).collect()
+    }
+
+    async fn declare(&self, declaration: &Declaration) -> Result<Declared, StoreError> {
+        write::declare(&self.writer, declaration).await
+    }
+
+    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
+        let row: Option<DeclaredRow> = sqlx::query_as("SELECT generation, content, revision FROM declared")
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(fault("read the declared thresholds"))?;
+        row.as_ref().map(DeclaredRow::declaration).transpose()
+    }
+
+    async fn revision(&self) -> Result<u64, StoreError> {
+        let n: i64 = sqlx::query_scalar("SELECT n FROM revision")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(fault("read the revision"))?;
+        Reader { act: "read the revision", row: "revision" }.number("n", n)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.revision().await.map(drop)
+    }
+
+    async fn close(&self) {
+        // The last connection to close brings what is in the WAL into the file, and a reader could not.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    // A connection to a file does not age.
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// Makes the folder and the file, readable by their owner only (the key of the permits is in it), or says
+/// which of them cannot be.
+async fn make_file(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        tokio::fs::create_dir_all(folder).await.map_err(|error| {
+            let folder = folder.display();
+            StoreError::Refused(format!(
+                "the data folder {folder} cannot be made: {error}; make it, or choose another"
+            ))
+        })?;
+    }
+    let mut options = tokio::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    options.mode(0o600);
+    options.open(path).await.map(drop).map_err(|error| {
+        StoreError::Refused(format!(
+            "the database {} cannot be opened for writing: {error}; let breakerd write it and its folder, or \
+             choose another data folder",
+            path.display()
+        ))
+    })
+}
+
+fn refused_or(path: &Path, act: &'static str, error: sqlx::Error) -> StoreError {
+    let path = path.display();
+    let kind = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<SqliteError>())
+        .and_then(|error| sqlx::error::DatabaseError::code(error)?.parse::<u32>().ok());
+    match kind.map(|kind| kind & 0xff) {
+        Some(26) => StoreError::Refused(format!(
+            "{path} is not a SQLite database: move it away, or choose another data folder"
+        )),
+        // READONLY, CANTOPEN: the file could be opened, but not what SQLite keeps beside it.
+        Some(8 | 14) => StoreError::Refused(format!(
+            "the folder of the database {path} cannot be written ({error}): let breakerd write it, or choose \
+             another data folder"
+        )),
+        _ => fault(act)(error),
+    }
+}

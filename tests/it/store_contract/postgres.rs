@@ -1,0 +1,198 @@
+//! What only the store in Postgres promises.
+
+use breakerd::store::{Store, StoreError, Target, open};
+
+use super::change::{key, trip};
+use crate::support::{Bed, new_database, open_again, postgres, server_url};
+
+/// Ends the connection that holds the lock, as a restart of Postgres or a network would.
+async fn lose_the_lock(bed: &Bed) {
+    let ended = bed
+        .text(
+            "SELECT CAST(pg_terminate_backend(pid, 5000) AS TEXT) FROM pg_locks
+             WHERE locktype = 'advisory' AND granted
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .await;
+    assert_eq!(ended.as_deref(), Some("true"));
+}
+
+async fn trip_one(store: &dyn Store, seq: u64) -> Result<(), StoreError> {
+    store.propose(&[trip(seq, &key("service", &format!("{seq}")))]).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_second_breakerd_is_told_who_has_the_database() {
+    let bed = Bed::postgres().await;
+    let Err(error) = open_again(&bed).await else { panic!("two on one database") };
+    let text = error.to_string();
+    assert!(matches!(error, StoreError::Taken(_)), "{text}");
+    for part in [
+        "another breakerd (backend pid ",
+        "client address 127.0.0.1",
+        "application_name breakerd",
+        "database test_",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    // The first goes on.
+    trip_one(&*bed.store, 1).await.unwrap();
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_dead_process_does_not_hold_the_database() {
+    let mut bed = Bed::postgres().await;
+    let Target::Postgres(url) = &bed.target else { unreachable!() };
+    // Everything of the first, dropped without a word, as when its process is killed.
+    bed.store = {
+        let other = open(&Target::Postgres(new_database().await)).await.unwrap();
+        drop(std::mem::replace(&mut bed.store, other));
+        open(&Target::Postgres(url.clone())).await.unwrap()
+    };
+    trip_one(&*bed.store, 1).await.unwrap();
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_lock_that_was_lost_is_taken_again_before_anything_is_written() {
+    let bed = Bed::postgres().await;
+    lose_the_lock(&bed).await;
+    trip_one(&*bed.store, 1).await.unwrap();
+    assert!(matches!(open_again(&bed).await, Err(StoreError::Taken(_))));
+    lose_the_lock(&bed).await;
+    bed.store.ping().await.unwrap();
+    assert!(matches!(open_again(&bed).await, Err(StoreError::Taken(_))));
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn who_lost_the_lock_to_another_writes_nothing_more() {
+    let bed = Bed::postgres().await;
+    lose_the_lock(&bed).await;
+    let other = open_again(&bed).await.unwrap();
+    let error = trip_one(&*bed.store, 1).await.unwrap_err();
+    assert!(matches!(error, StoreError::Taken(_)), "{error:?}");
+    assert!(matches!(bed.store.ping().await, Err(StoreError::Taken(_))));
+    trip_one(&*other, 2).await.unwrap();
+    // Nor when the other is gone: what it wrote is not known here.
+    other.close().await;
+    let error = trip_one(&*bed.store, 3).await.unwrap_err();
+    assert!(error.to_string().contains("took database test_"), "{error}");
+    assert_eq!(bed.store.revision().await.unwrap(), 1);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_write_that_comes_late_from_an_overtaken_process_fails() {
+    let bed = Bed::postgres().await;
+    trip_one(&*bed.store, 1).await.unwrap();
+    // The lock still stands here; the database has gone to another all the same.
+    bed.sql("UPDATE revision SET holder = 'somebody else'").await;
+    assert!(matches!(trip_one(&*bed.store, 2).await, Err(StoreError::Taken(_))));
+    assert!(matches!(bed.store.declare(&Default::default()).await, Err(StoreError::Taken(_))));
+    assert_eq!(bed.store.revision().await.unwrap(), 1);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn every_revision_is_notified_once() {
+    let bed = Bed::postgres().await;
+    let Target::Postgres(url) = &bed.target else { unreachable!() };
+    let mut listener = sqlx::postgres::PgListener::connect(url).await.unwrap();
+    listener.listen("breakerd").await.unwrap();
+    bed.store.propose(&[trip(1, &key("a", "")), trip(2, &key("b", ""))]).await.unwrap();
+    bed.store.propose(&[trip(1, &key("a", ""))]).await.unwrap();
+    bed.store.declare(&Default::default()).await.unwrap();
+    for revision in ["1", "2"] {
+        assert_eq!(listener.recv().await.unwrap().payload(), revision);
+    }
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn nothing_that_was_locked_for_a_moment_stays() {
+    let bed = Bed::postgres().await;
+    let late = super::change::own(1, &key("a", ""), breaker::State::Closed, breaker::State::Open, 3);
+    let lost = super::change::proposed(2, &key("b", ""), breaker::State::Open, breaker::State::Closed, 3);
+    bed.store.propose(&[late, lost]).await.unwrap();
+    let rows = bed.text("SELECT string_agg(service || ' ' || epoch, ',') FROM breaker").await;
+    assert_eq!(rows.as_deref(), Some("a 4"));
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn what_lies_in_the_database_is_explained_there() {
+    let bed = Bed::postgres().await;
+    let silent = bed
+        .text(
+            "SELECT string_agg(relname || coalesce('.' || attname, ''), ', ')
+             FROM pg_class
+             LEFT JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped AND relkind <> 'v'
+                  AND attname <> 'only_row'
+             WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+               AND NOT relispartition AND relname <> '_sqlx_migrations'
+               AND (obj_description(pg_class.oid) IS NULL OR attnum IS NOT NULL AND col_description(attrelid, attnum) IS NULL)",
+        )
+        .await;
+    assert_eq!(silent, None, "without a comment");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_is_refused_without_repeating_it() {
+    for (url, problem) in [
+        ("mysql://ann:secret@localhost/x", "has the scheme mysql"),
+        ("ann:secret@localhost/x", "has no scheme"),
+        ("ann:secret://x", "has no scheme"),
+        ("", "has no scheme"),
+        ("postgres://ann:secret@localhost:port/x", "cannot be read"),
+    ] {
+        let Err(error) = open(&Target::Postgres(url.to_owned())).await else { panic!("opened {url}") };
+        let text = format!("{error} {error:?}");
+        assert!(matches!(error, StoreError::Refused(_)), "{text}");
+        assert!(text.contains(problem) && !text.contains("secret"), "{text}");
+    }
+    let target = Target::Postgres("postgres://ann:secret@localhost/x".to_owned());
+    assert_eq!(format!("{target:?}"), "Postgres(..)");
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_refused() {
+    let url = server_url().replacen("postgres://breakerd@", "postgres://breakerd:secret@", 1);
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let Err(error) = open(&Target::Postgres(format!("{server}/nowhere"))).await else { panic!("opened") };
+    let text = format!("{error} {error:?}");
+    assert!(matches!(error, StoreError::Refused(_)), "{text}");
+    assert!(text.contains("database \"nowhere\" does not exist") && !text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_may_come_back() {
+    // Nobody listens on a port that was just given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://ann:secret@127.0.0.1:{port}/x");
+    let Err(error) = open(&Target::Postgres(url)).await else { panic!("opened") };
+    let text = format!("{error} {error:?}");
+    assert!(error.is_transient(), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_make_tables_is_told_so() {
+    let url = new_database().await;
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let role = format!("poor_{database}");
+    let mut admin = postgres(&url).await;
+    let make = format!("CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM public");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut admin).await.unwrap();
+    let poor = url.replacen("postgres://breakerd@", &format!("postgres://{role}@"), 1);
+    let Err(error) = open(&Target::Postgres(poor)).await else { panic!("opened") };
+    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    assert!(error.to_string().contains("permission denied for schema public"), "{error}");
+    let bed = Bed::postgres().await;
+    drop(admin);
+    bed.sql(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+    bed.sql(&format!("DROP ROLE {role}")).await;
+    bed.end().await;
+}

@@ -1,0 +1,382 @@
+//! What becomes of proposals.
+
+use breaker::{Reason, Snapshot, State, Time};
+use breakerd::store::{Answer, Change, Place, Proposal, StoreError};
+
+use super::change::{NOON, id, key, own, proposed, snapshot, transition, trip};
+use super::{history, on_every_store};
+use crate::support::Bed;
+
+on_every_store!(
+    every_state_comes_back_as_it_was_written,
+    a_row_of_the_history_says_all_there_is_to_say,
+    a_replay_writes_nothing_twice,
+    a_replay_gets_the_first_answer_again,
+    a_number_that_is_not_higher_loses_and_is_kept_as_superseded,
+    a_number_may_leave_a_gap,
+    the_store_numbers_what_saw_the_state_that_stands,
+    the_second_of_two_that_want_the_same_is_told_and_forgotten,
+    what_was_decided_alone_is_kept_though_it_lost,
+    the_stores_clock_decides_whether_a_wait_is_over,
+    an_operator_takes_the_row_whatever_it_holds,
+    changes_of_one_breaker_in_a_batch_follow_each_other,
+    gaps_and_shadows_change_no_state,
+    a_batch_that_says_nothing_new_bumps_no_revision,
+    a_batch_is_written_whole_or_not_at_all,
+    words_that_one_store_could_not_keep_do_not_stop_a_batch,
+    times_past_the_calendar_are_kept,
+    breakers_come_in_pages_by_key,
+    a_hundred_thousand_breakers_load,
+    a_row_that_no_breaker_can_be_is_named,
+);
+
+async fn propose(bed: &Bed, proposals: &[Proposal]) -> Vec<Answer> {
+    bed.store.propose(proposals).await.unwrap()
+}
+
+async fn standing(bed: &Bed, service: &str) -> Option<Snapshot> {
+    let breakers = bed.store.breakers(None, 1_000).await.unwrap();
+    breakers.into_iter().find(|breaker| &**breaker.key.service() == service).map(|breaker| breaker.snapshot)
+}
+
+async fn every_state_comes_back_as_it_was_written(bed: &mut Bed) {
+    let keys: Vec<_> = State::ALL.iter().map(|state| key("states", state.as_str())).collect();
+    let proposals: Vec<_> = (1..)
+        .zip(State::ALL)
+        .zip(&keys)
+        .map(|((seq, state), key)| own(seq, key, State::Closed, *state, 0))
+        .collect();
+    propose(bed, &proposals).await;
+    bed.reopen().await;
+    let breakers = bed.store.breakers(None, 100).await.unwrap();
+    assert_eq!(breakers.len(), State::ALL.len());
+    for breaker in breakers {
+        let state = State::parse(breaker.key.name()).unwrap();
+        assert_eq!(breaker.snapshot, snapshot(state, 1));
+        assert_eq!(breaker.revision, 1);
+    }
+}
+
+async fn a_row_of_the_history_says_all_there_is_to_say(bed: &mut Bed) {
+    let a = key("payments", "eu/west");
+    propose(bed, &[own(1, &a, State::HalfOpen, State::Open, 4)]).await;
+    let rows = history(bed).await;
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    let written = transition(State::HalfOpen, State::Open, 4);
+    assert_eq!(row.id, id(1));
+    assert_eq!(row.place, Place { revision: 1, number: 0 });
+    assert_eq!((&row.key, row.from, row.to), (&a, State::HalfOpen, State::Open));
+    assert_eq!((row.reason, row.epoch, row.base_epoch), (Reason::FailureRate, Some(5), 4));
+    assert_eq!(row.figures, written.figures);
+    assert_eq!((row.attempts, row.wait, row.config_revision), (3, written.after.wait, 7));
+    assert_eq!((row.shadow, row.alone, row.superseded, row.missing), (false, false, false, 0));
+    assert_eq!(row.occurred_at, NOON);
+    assert!(row.recorded_at > NOON);
+    // What people read is there as well: rates in percent, rounded down, and the same words in both stores.
+    let rates = "SELECT failure_rate || ' ' || slow_call_rate FROM history";
+    assert_eq!(bed.text(rates).await.as_deref(), Some("58.333 8.333"));
+    let line =
+        "SELECT service || ' ' || name || ' ' || from_state || ' ' || to_state || ' ' || kind FROM history";
+    assert_eq!(bed.text(line).await.as_deref(), Some("payments eu/west HALF_OPEN OPEN change"));
+    let since = "SELECT substr(CAST(since AS TEXT), 1, 23) FROM current_state";
+    assert_eq!(bed.text(since).await.as_deref(), Some("2025-01-01 00:00:00.123"));
+}
+
+async fn a_replay_writes_nothing_twice(bed: &mut Bed) {
+    let a = key("a", "");
+    let batch = [trip(1, &a), own(2, &a, State::Open, State::HalfOpen, 1)];
+    propose(bed, &batch).await;
+    propose(bed, &batch).await;
+    bed.reopen().await;
+    propose(bed, &batch[1..]).await;
+    assert_eq!(history(bed).await.len(), 2);
+    assert_eq!(bed.store.revision().await.unwrap(), 1);
+}
+
+async fn a_replay_gets_the_first_answer_again(bed: &mut Bed) {
+    let a = key("a", "");
+    let first = propose(bed, &[trip(1, &a)]).await;
+    let lost = proposed(2, &a, State::Closed, State::HalfOpen, 3);
+    assert!(matches!(propose(bed, std::slice::from_ref(&lost)).await[..], [Answer::Lost { .. }]));
+    propose(bed, &[own(3, &a, State::Open, State::HalfOpen, 1)]).await;
+    // Known and unknown in one batch, and one id twice.
+    let b = trip(4, &key("b", ""));
+    let again = propose(bed, &[trip(1, &a), lost, b.clone(), b]).await;
+    assert_eq!(again[0], first[0]);
+    assert_eq!(again[1], Answer::Lost { present: snapshot(State::HalfOpen, 2) });
+    assert_eq!(again[2], Answer::Won { epoch: 1, revision: 4 });
+    assert_eq!(again[3], again[2]);
+    assert_eq!(history(bed).await.len(), 4);
+}
+
+async fn a_number_that_is_not_higher_loses_and_is_kept_as_superseded(bed: &mut Bed) {
+    let a = key("a", "");
+    propose(bed, &[own(1, &a, State::Closed, State::Open, 4)]).await;
+    for (seq, base_epoch) in [(2, 4), (3, 1)] {
+        let answers = propose(bed, &[own(seq, &a, State::Closed, State::Disabled, base_epoch)]).await;
+        assert_eq!(answers, [Answer::Lost { present: snapshot(State::Open, 5) }]);
+    }
+    assert_eq!(standing(bed, "a").await, Some(snapshot(State::Open, 5)));
+    let rows = history(bed).await;
+    let superseded: Vec<_> = rows.iter().map(|row| (row.epoch, row.superseded)).collect();
+    assert_eq!(superseded, [(Some(5), false), (None, true), (None, true)]);
+    let kind = bed.text("SELECT kind FROM history ORDER BY revision DESC, number DESC LIMIT 1").await;
+    assert_eq!(kind.as_deref(), Some("superseded"));
+}
+
+async fn a_number_may_leave_a_gap(bed: &mut Bed) {
+    let a = key("a", "");
+    let answers = propose(bed, &[trip(1, &a), own(2, &a, State::Closed, State::Open, 20)]).await;
+    assert_eq!(answers[1], Answer::Won { epoch: 21, revision: 1 });
+}
+
+async fn the_store_numbers_what_saw_the_state_that_stands(bed: &mut Bed) {
+    let a = key("a", "");
+    let answers = propose(bed, &[proposed(1, &a, State::Closed, State::Open, 0)]).await;
+    assert_eq!(answers, [Answer::Won { epoch: 1, revision: 1 }]);
+    let stands = standing(bed, "a").await.unwrap();
+    assert!(stands.entered_at > NOON, "the store's clock, not the proposer's: {stands:?}");
+    assert_eq!(stands, Snapshot { entered_at: stands.entered_at, ..snapshot(State::Open, 1) });
+    // Another epoch, and the right epoch with another state.
+    for (seq, from, base_epoch) in [(2, State::Open, 0), (3, State::Closed, 1), (4, State::Open, 2)] {
+        let answers = propose(bed, &[proposed(seq, &a, from, State::HalfOpen, base_epoch)]).await;
+        assert_eq!(answers, [Answer::Lost { present: stands.clone() }], "{from} at {base_epoch}");
+    }
+    let answers = propose(bed, &[proposed(5, &a, State::Open, State::HalfOpen, 1)]).await;
+    assert_eq!(answers, [Answer::Won { epoch: 2, revision: 5 }]);
+    let rows = history(bed).await;
+    assert_eq!(rows[0].occurred_at, stands.entered_at);
+    assert_eq!(rows.iter().filter(|row| row.superseded).count(), 3);
+}
+
+async fn the_second_of_two_that_want_the_same_is_told_and_forgotten(bed: &mut Bed) {
+    let a = key("a", "");
+    propose(bed, &[proposed(1, &a, State::Closed, State::Open, 0)]).await;
+    let second = proposed(2, &a, State::Closed, State::Open, 0);
+    for _ in 0..2 {
+        let answers = propose(bed, std::slice::from_ref(&second)).await;
+        assert!(matches!(&answers[..], [Answer::Lost { present }] if present.epoch == 1));
+    }
+    assert_eq!(history(bed).await.len(), 1);
+    assert_eq!(bed.store.revision().await.unwrap(), 1);
+}
+
+async fn what_was_decided_alone_is_kept_though_it_lost(bed: &mut Bed) {
+    let a = key("a", "");
+    propose(bed, &[proposed(1, &a, State::Closed, State::Open, 0)]).await;
+    let alone = Proposal { alone: true, ..proposed(2, &a, State::Closed, State::Open, 0) };
+    propose(bed, &[alone]).await;
+    let rows = history(bed).await;
+    assert_eq!((rows[1].alone, rows[1].superseded, rows[1].occurred_at), (true, true, NOON));
+}
+
+async fn the_stores_clock_decides_whether_a_wait_is_over(bed: &mut Bed) {
+    let a = key("a", "");
+    propose(bed, &[proposed(1, &a, State::Closed, State::Open, 0)]).await;
+    let elapsed = |seq| {
+        let change = Change::Transition(Box::new(breaker::Transition {
+            reason: Reason::WaitElapsed,
+            ..transition(State::Open, State::HalfOpen, 1)
+        }));
+        Proposal { change, ..proposed(seq, &a, State::Open, State::HalfOpen, 1) }
+    };
+    let answers = propose(bed, &[elapsed(2)]).await;
+    assert!(matches!(&answers[..], [Answer::Lost { present }] if present.state == State::Open));
+    assert_eq!(history(bed).await.len(), 1, "too early is not superseded");
+    bed.sql("UPDATE breaker SET wait_us = 0").await;
+    let answers = propose(bed, &[elapsed(3)]).await;
+    assert_eq!(answers, [Answer::Won { epoch: 2, revision: 2 }]);
+}
+
+async fn an_operator_takes_the_row_whatever_it_holds(bed: &mut Bed) {
+    let a = key("a", "");
+    propose(bed, &[own(1, &a, State::Closed, State::Open, 4)]).await;
+    let answers = propose(bed, &[proposed(2, &a, State::Closed, State::ForcedOpen, 0)]).await;
+    assert_eq!(answers, [Answer::Won { epoch: 6, revision: 2 }]);
+    let rows = history(bed).await;
+    assert_eq!((rows[1].from, rows[1].base_epoch, rows[1].epoch), (State::Open, 5, Some(6)));
+    assert_eq!(rows[1].actor.as_deref(), Some("ann@example.org"));
+    let why = bed.text("SELECT why FROM history WHERE to_state = 'FORCED_OPEN'").await;
+    assert_eq!(why.as_deref(), Some("maintenance, see #12"));
+}
+
+async fn changes_of_one_breaker_in_a_batch_follow_each_other(bed: &mut Bed) {
+    let (a, b) = (key("a", ""), key("b", ""));
+    let answers = propose(
+        bed,
+        &[
+            trip(1, &b),
+            trip(2, &a),
+            own(3, &a, State::Open, State::HalfOpen, 1),
+            own(4, &b, State::Open, State::HalfOpen, 1),
+            own(5, &a, State::HalfOpen, State::Closed, 2),
+        ],
+    )
+    .await;
+    let epochs: Vec<_> = answers
+        .iter()
+        .map(|answer| match answer {
+            Answer::Won { epoch, revision: 1 } => *epoch,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(epochs, [1, 1, 2, 2, 3]);
+    assert_eq!(standing(bed, "a").await, Some(snapshot(State::Closed, 3)));
+    assert_eq!(standing(bed, "b").await, Some(snapshot(State::HalfOpen, 2)));
+    let places: Vec<_> = history(bed).await.iter().map(|row| (row.id.seq, row.place.number)).collect();
+    assert_eq!(places, [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)]);
+}
+
+async fn gaps_and_shadows_change_no_state(bed: &mut Bed) {
+    let a = key("a", "");
+    let gap = Change::Gap { missing: 12, at: NOON, base_epoch: 3 };
+    let gap = Proposal { change: gap, ..trip(1, &a) };
+    let shadow = breaker::Transition {
+        shadow: true,
+        after: snapshot(State::MetricsOnly, 3),
+        ..transition(State::MetricsOnly, State::Open, 3)
+    };
+    let shadow = Proposal { change: Change::Transition(Box::new(shadow)), ..trip(2, &a) };
+    let answers = propose(bed, &[gap.clone(), shadow]).await;
+    assert_eq!(answers, vec![Answer::Won { epoch: 3, revision: 1 }; 2]);
+    assert_eq!(standing(bed, "a").await, None);
+    let rows = history(bed).await;
+    assert_eq!((rows[0].reason, rows[0].missing, rows[0].epoch), (Reason::HistoryGap, 12, None));
+    assert_eq!((rows[1].shadow, rows[1].epoch, rows[1].to), (true, None, State::Open));
+    assert_eq!((rows[0].base_epoch, rows[1].base_epoch), (3, 3));
+    // Beside a change of the same breaker they are written as well, and it stands.
+    let batch = [own(3, &a, State::Closed, State::Open, 8), Proposal { id: id(4), ..gap }];
+    propose(bed, &batch).await;
+    assert_eq!(standing(bed, "a").await, Some(snapshot(State::Open, 9)));
+    let kinds = "SELECT min(kind) || ' ' || max(kind) FROM history WHERE epoch IS NULL";
+    assert_eq!(bed.text(kinds).await.as_deref(), Some("gap shadow"));
+}
+
+async fn a_batch_that_says_nothing_new_bumps_no_revision(bed: &mut Bed) {
+    assert_eq!(propose(bed, &[]).await, []);
+    assert_eq!(bed.store.revision().await.unwrap(), 0);
+    propose(bed, &[trip(1, &key("a", ""))]).await;
+    propose(bed, &[trip(1, &key("a", ""))]).await;
+    assert_eq!(bed.store.revision().await.unwrap(), 1);
+    let changes = bed.text("SELECT CAST(count(*) AS TEXT) FROM change WHERE rev = 1").await;
+    assert_eq!(changes.as_deref(), Some("1"));
+}
+
+async fn a_batch_is_written_whole_or_not_at_all(bed: &mut Bed) {
+    let too_large = own(2, &key("b", ""), State::Closed, State::Open, u64::MAX - 1);
+    let error = bed.store.propose(&[trip(1, &key("a", "")), too_large]).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt { problem, .. } if problem.contains("epoch")), "{error}");
+    assert_eq!(standing(bed, "a").await, None);
+    assert_eq!(bed.store.revision().await.unwrap(), 0);
+    assert_eq!(propose(bed, &[trip(1, &key("a", ""))]).await, [Answer::Won { epoch: 1, revision: 1 }]);
+}
+
+async fn words_that_one_store_could_not_keep_do_not_stop_a_batch(bed: &mut Bed) {
+    let a = key("a", "");
+    let mut by_hand = transition(State::Closed, State::Disabled, 0);
+    by_hand.actor = Some("a\0b".to_owned());
+    if let Some(set_by) = &mut by_hand.after.set_by {
+        set_by.reason = "it's \"é\" \u{1f525}\0".to_owned();
+    }
+    propose(bed, &[Proposal { change: Change::Transition(Box::new(by_hand)), ..trip(1, &a) }]).await;
+    assert_eq!(history(bed).await[0].actor.as_deref(), Some("a\u{fffd}b"));
+    let set_by = standing(bed, "a").await.unwrap().set_by.unwrap();
+    assert_eq!(set_by.reason, "it's \"é\" \u{1f525}\u{fffd}");
+}
+
+async fn times_past_the_calendar_are_kept(bed: &mut Bed) {
+    let a = key("a", "");
+    let far = Time::from_micros(i64::MAX.cast_unsigned() - 1);
+    for (seq, expires_at) in [(1, Some(Time::MAX)), (2, Some(far)), (3, Some(Time::ZERO)), (4, None)] {
+        let mut by_hand = transition(State::Closed, State::Disabled, seq);
+        if let Some(set_by) = &mut by_hand.after.set_by {
+            set_by.expires_at = expires_at;
+        }
+        propose(bed, &[Proposal { change: Change::Transition(Box::new(by_hand)), ..trip(seq, &a) }]).await;
+        let set_by = standing(bed, "a").await.unwrap().set_by.unwrap();
+        assert_eq!(set_by.expires_at, expires_at);
+    }
+}
+
+async fn breakers_come_in_pages_by_key(bed: &mut Bed) {
+    // Upper case before lower, punctuation by its byte: not as a locale would have it.
+    let keys = [
+        key("B", ""),
+        key("a", ""),
+        key("a", "a/b"),
+        key("a-b", ""),
+        key("a.b", "x"),
+        key("b", "_"),
+        key("b", "a"),
+    ];
+    let mut sorted = keys.to_vec();
+    sorted.sort();
+    let proposals: Vec<_> = (1..).zip(&keys).map(|(seq, key)| trip(seq, key)).collect();
+    propose(bed, &proposals).await;
+    for limit in 1..=8 {
+        let mut seen: Vec<breaker::Key> = Vec::new();
+        loop {
+            let page = bed.store.breakers(seen.last(), limit).await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            seen.extend(page.into_iter().map(|breaker| breaker.key));
+        }
+        assert_eq!(seen, sorted, "pages of {limit}");
+    }
+}
+
+async fn a_hundred_thousand_breakers_load(bed: &mut Bed) {
+    let (column, time) = match bed.target {
+        breakerd::store::Target::Sqlite(_) => ("entered_at_us", "0"),
+        breakerd::store::Target::Postgres(_) => ("entered_at", "CAST('epoch' AS timestamptz)"),
+    };
+    bed.sql(&format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+         INSERT INTO breaker (service, name, epoch, state, attempts, {column}, config_revision, revision)
+         SELECT 'service-' || (i % 100), 'name-' || i, 2, 'CLOSED', 0, {time}, 0, 1 FROM n"
+    ))
+    .await;
+    let mut last: Option<breaker::Key> = None;
+    let mut count = 0;
+    loop {
+        let page = bed.store.breakers(last.as_ref(), 10_000).await.unwrap();
+        let Some(end) = page.last() else { break };
+        assert!(last.as_ref() < page.first().map(|breaker| &breaker.key));
+        count += page.len();
+        last = Some(end.key.clone());
+    }
+    assert_eq!(count, 100_000);
+}
+
+async fn a_row_that_no_breaker_can_be_is_named(bed: &mut Bed) {
+    propose(bed, &[trip(1, &key("a", "")), trip(2, &key("b", ""))]).await;
+    for (damage, named) in [
+        ("UPDATE breaker SET wait_us = NULL WHERE service = 'b'", "breaker b/b: state is OPEN"),
+        (
+            "UPDATE breaker SET state = 'HALF_OPEN' WHERE service = 'b'",
+            "breaker b/b: after_max_wait cannot be empty",
+        ),
+        (
+            "UPDATE breaker SET state = 'DISABLED' WHERE service = 'b'",
+            "breaker b/b: override_actor cannot be empty",
+        ),
+        ("UPDATE breaker SET attempts = 5000000000 WHERE service = 'b'", "breaker b/b: "),
+        (
+            "UPDATE breaker SET name = 'no key' WHERE service = 'b'",
+            "breaker b/no key: name has ' ' at byte 2",
+        ),
+    ] {
+        bed.sql(damage).await;
+        let error = bed.store.breakers(None, 10).await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Corrupt { problem, .. } if problem.contains(named)),
+            "{damage}: {error}"
+        );
+        assert!(!error.is_transient());
+    }
+    bed.sql("UPDATE transition SET reason = 'BOREDOM' WHERE number = 1").await;
+    let query = breakerd::store::TransitionQuery { limit: 10, ..Default::default() };
+    let error = bed.store.transitions(&query).await.unwrap_err();
+    assert_eq!(error.to_string(), "read the history: transition 1 of revision 1: reason cannot be BOREDOM");
+}
