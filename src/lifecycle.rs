@@ -10,6 +10,8 @@ use crate::app::App;
 use crate::config::watch::{FileEvent, Watcher};
 use crate::control;
 use crate::engine::{Clock, Engine};
+use crate::grpc::{HealthBoard, Part, Serving};
+use crate::metrics::ConfigMetrics;
 use crate::store::Store;
 
 /// How often the store is asked whether it answers.
@@ -51,16 +53,21 @@ pub async fn run_sweeper(
     }
 }
 
-/// Asks the store whether it answers, so that its absence is known before something has to be written.
-pub async fn run_ping(app: Arc<App>, store: Arc<dyn Store>, stop: CancellationToken) {
+/// Asks the store whether it answers, so that its absence is known before something has to be written. Deciding
+/// goes on without it; what reads or writes the store says that it does not serve.
+pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: CancellationToken) {
+    let mut reachable = true;
     loop {
-        let answer = store.ping().await;
+        let Some(answer) = stop.run_until_cancelled(store.ping()).await else { return };
         if let Err(error) = &answer
-            && app.status.is_store_reachable()
+            && reachable
         {
             tracing::warn!(error = error as &dyn std::error::Error, "the store does not answer");
+        } else if answer.is_ok() && !reachable {
+            tracing::info!("the store answers again");
         }
-        app.status.set_store_reachable(answer.is_ok());
+        reachable = answer.is_ok();
+        health.set(Part::Operations, if reachable { Serving::Yes } else { Serving::No });
         if stop.run_until_cancelled(tokio::time::sleep(PING_EVERY)).await.is_none() {
             return;
         }
@@ -71,6 +78,7 @@ pub async fn run_ping(app: Arc<App>, store: Arc<dyn Store>, stop: CancellationTo
 pub async fn run_file(app: Arc<App>, mut watcher: Watcher, stop: CancellationToken) {
     while let Some(Some(event)) = stop.run_until_cancelled(watcher.next()).await {
         let reload = &app.metrics.config;
+        let refused = || refuse(reload);
         match event {
             FileEvent::Loaded { config, needs_restart } => {
                 if !needs_restart.is_empty() {
@@ -82,11 +90,11 @@ pub async fn run_file(app: Arc<App>, mut watcher: Watcher, stop: CancellationTok
                 match stop.run_until_cancelled(take).await {
                     None => return,
                     Some(Ok(revision)) => {
-                        reload.succeeded();
+                        reload.last_reload_successful.set(1);
                         tracing::info!(revision, "the changed file is in force");
                     }
                     Some(Err(error)) => {
-                        reload.failed();
+                        refused();
                         tracing::error!(
                             error = &error as &dyn std::error::Error,
                             "the changed file is not in force; the last good one stays"
@@ -95,15 +103,20 @@ pub async fn run_file(app: Arc<App>, mut watcher: Watcher, stop: CancellationTok
                 }
             }
             FileEvent::Wrong(errors) => {
-                reload.failed();
+                refused();
                 for problem in &errors {
                     tracing::error!(%problem, "the changed file is wrong; the last good one stays in force");
                 }
             }
             FileEvent::Unreadable(problem) => {
-                reload.failed();
+                refused();
                 tracing::error!(%problem, "the file cannot be read; the last good one stays in force");
             }
         }
     }
+}
+
+fn refuse(reload: &ConfigMetrics) {
+    reload.reload_errors_total.inc();
+    reload.last_reload_successful.set(0);
 }

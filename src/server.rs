@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,9 +20,9 @@ use crate::engine::{Clock, Engine, Limits, Seals, Standing};
 use crate::journal::Journal;
 use crate::journal::writer::Writer;
 use crate::lifecycle;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Namespace};
 use crate::replica::{Coordinator, Local};
-use crate::store::{self, Change, Store, StoreError};
+use crate::store::{self, Change, MeteredStore, Store, StoreError};
 use crate::{grpc, http};
 
 /// Breakers read from the store at one time.
@@ -45,8 +46,10 @@ impl Listeners {
     /// When one cannot be bound: which, and what to do about it.
     pub async fn bind(settings: &Settings) -> Result<Self> {
         Ok(Self {
-            grpc: bind(settings.grpc_listen, "gRPC", "grpc.listen (BREAKERD_GRPC_LISTEN, --grpc-listen)").await?,
-            http: bind(settings.http_listen, "HTTP", "http.listen (BREAKERD_HTTP_LISTEN, --http-listen)").await?,
+            grpc: bind(settings.grpc_listen, "gRPC", "grpc.listen (BREAKERD_GRPC_LISTEN, --grpc-listen)")
+                .await?,
+            http: bind(settings.http_listen, "HTTP", "http.listen (BREAKERD_HTTP_LISTEN, --http-listen)")
+                .await?,
         })
     }
 }
@@ -82,11 +85,12 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let Start { config, sources, listeners, clock } = start;
     let settings = &config.settings;
     let data_dir = DataDir::take(&settings.data_dir)?;
-    let metrics = Arc::new(Metrics::new(&settings.metrics_namespace).context("name the metrics")?);
+    let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
+    let metrics = Arc::new(Metrics::new(namespace));
     let app = Arc::new(App::new(Arc::clone(&clock), metrics));
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
-    let edges = Edges::start(&app, settings, listeners, &shutdown);
+    let edges = Edges::start(&app, settings, listeners, &shutdown)?;
     let house = tokio::select! {
         loaded = load(&app, &config, &data_dir, &shutdown) => loaded,
         failed = edges.failed() => Err(failed),
@@ -103,16 +107,17 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         edges.ended().await;
         return Ok(());
     };
-    let tasks = Tasks::start(&app, &config, sources, &house);
+    edges.health.loaded();
+    let tasks = Tasks::start(&app, &config, sources, &house, &edges.health);
     tracing::info!(breakers = house.engine.len(), revision = house.engine.catalog().revision(), "ready");
 
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         failed = edges.failed() => Err(failed),
     };
+    app.status.shut_down();
     shutdown.cancel();
     tracing::info!("stopping: no new calls are taken");
-    app.status.set_shutting_down();
     let drained = tokio::time::timeout(settings.shutdown_grace, async {
         edges.ended().await;
         house.journal.emptied().await;
@@ -147,8 +152,8 @@ async fn load(
         None => store::Target::Sqlite(data_dir.database()),
     };
     let Some(store) = shutdown.run_until_cancelled(open_store(&target)).await else { return Ok(None) };
-    let store = store?;
-    app.status.set_store_reachable(true);
+    let store: Arc<dyn Store> =
+        Arc::new(MeteredStore::new(store?, app.metrics.store.clone(), Arc::clone(&app.clock)));
     let meta = store.meta().await.context("read what the store is")?;
     let clock = &app.clock;
 
@@ -158,6 +163,8 @@ async fn load(
         Journal::open(&data_dir.journal(meta.store_id), replica, boot, settings.journal_capacity)
             .context("open the journal in the data folder")?;
     let journal = Arc::new(journal);
+    let (read, at) = (Arc::clone(&journal), Arc::clone(clock));
+    app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
 
     let declaration = config.has_file().then_some(&config.declaration);
     let catalog = control::first_catalog(&*store, declaration).await?;
@@ -224,35 +231,39 @@ async fn open_store(target: &store::Target) -> Result<Arc<dyn Store>, StoreError
 /// The two servers, each a task.
 struct Edges {
     tracker: TaskTracker,
-    failed: tokio::sync::watch::Receiver<Option<String>>,
+    health: Arc<grpc::HealthBoard>,
+    failed: watch::Receiver<Option<String>>,
 }
 
 impl Edges {
-    fn start(app: &Arc<App>, settings: &Settings, listeners: Listeners, stop: &CancellationToken) -> Self {
-        let tracker = TaskTracker::new();
-        let (sender, failed) = tokio::sync::watch::channel(None);
+    fn start(
+        app: &Arc<App>,
+        settings: &Settings,
+        listeners: Listeners,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
         // Within the grace there must be time left to write the journal out.
         let grace = settings.shutdown_grace.mul_f64(0.7);
         let limits = grpc::Limits {
-            message_size_max: settings.grpc_message_size_max,
+            message_bytes_max: settings.grpc_message_size_max,
             streams_max: settings.grpc_streams_max,
             in_flight_max: settings.grpc_in_flight_max,
+            grace,
+            ..grpc::Limits::default()
         };
-        let grpc = grpc::serve(Arc::clone(app), listeners.grpc, limits, stop.clone(), grace);
+        let edge = grpc::Edge::new(Arc::clone(app), limits)?;
+        let health = Arc::clone(edge.health());
+        let tracker = TaskTracker::new();
+        let (report, failed) = watch::channel(None);
+        tracker.spawn(grpc::serve(edge, listeners.grpc, stop.clone()));
         let http = http::serve(Arc::clone(app), listeners.http, stop.clone(), grace);
-        let report = sender.clone();
-        tracker.spawn(async move {
-            if let Err(error) = grpc.await {
-                report.send_replace(Some(format!("gRPC: {error}")));
-            }
-        });
         tracker.spawn(async move {
             if let Err(error) = http.await {
-                sender.send_replace(Some(format!("HTTP: {error}")));
+                report.send_replace(Some(format!("HTTP: {error}")));
             }
         });
         tracker.close();
-        Self { tracker, failed }
+        Ok(Self { tracker, health, failed })
     }
 
     /// Ends when an edge fails, with why.
@@ -277,14 +288,20 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn start(app: &Arc<App>, config: &Config, sources: Option<Sources>, house: &House) -> Self {
+    fn start(
+        app: &Arc<App>,
+        config: &Config,
+        sources: Option<Sources>,
+        house: &House,
+        health: &Arc<grpc::HealthBoard>,
+    ) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let House { engine, store, journal } = house;
         let clock = || Arc::clone(&app.clock);
         let idle_ttl = config.settings.idle_breaker_ttl;
         tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
         tracker.spawn(lifecycle::run_sweeper(Arc::clone(engine), clock(), idle_ttl, stop.clone()));
-        tracker.spawn(lifecycle::run_ping(Arc::clone(app), Arc::clone(store), stop.clone()));
+        tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
         tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
         if let Some(sources) = sources {
             let watcher = Watcher::start(sources, config, Method::Folder);

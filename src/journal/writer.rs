@@ -1,7 +1,6 @@
 //! Carries the journal to the store, in batches and in order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -20,18 +19,18 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub struct Writer {
     journal: Arc<Journal>,
     store: Arc<dyn Store>,
-    /// Whether the store took the last batch, or answered since.
-    reachable: Arc<AtomicBool>,
+    /// The store did not take the last batch, and the log says so.
+    refused: bool,
 }
 
 impl Writer {
-    /// Will carry what is in `journal` to `store`, and say in `reachable` whether the store answers.
-    pub fn new(journal: Arc<Journal>, store: Arc<dyn Store>, reachable: Arc<AtomicBool>) -> Self {
-        Self { journal, store, reachable }
+    /// Will carry what is in `journal` to `store`.
+    pub fn new(journal: Arc<Journal>, store: Arc<dyn Store>) -> Self {
+        Self { journal, store, refused: false }
     }
 
     /// Runs until `stop`. The batch that is under way then is finished.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut pause = PAUSE_FIRST;
         let mut most = BATCH_MAX;
         loop {
@@ -59,7 +58,7 @@ impl Writer {
         }
     }
 
-    async fn step(&self, most: usize) -> Step {
+    async fn step(&mut self, most: usize) -> Step {
         let Some(batch) = self.journal.next(most) else { return Step::Idle };
         let error = match self.store.propose(&batch.proposals).await {
             Ok(answers) => {
@@ -107,15 +106,14 @@ impl Writer {
         }
     }
 
-    fn answered(&self) {
-        if !self.reachable.swap(true, Ordering::Relaxed) {
+    fn answered(&mut self) {
+        if std::mem::replace(&mut self.refused, false) {
             tracing::info!("the store answers again; the journal is being written to it");
         }
     }
 
-    fn did_not_answer(&self, error: &StoreError) {
-        let first = self.reachable.swap(false, Ordering::Relaxed);
-        if first || !error.is_transient() {
+    fn did_not_answer(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.refused, true) {
             tracing::error!(
                 error = error as &dyn std::error::Error,
                 "the store does not take changes: they wait in the journal"

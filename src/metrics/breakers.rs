@@ -19,7 +19,7 @@ use prometheus::proto::MetricFamily;
 
 use super::Namespace;
 use super::family::{Names, Page, families, number};
-use crate::engine::{BreakerView, Clock, Counters, Edge, Trouble, Engine, HistogramView, OTHER};
+use crate::engine::{BreakerView, Clock, Counters, Edge, Engine, HistogramView, OTHER, Trouble};
 
 families! {
     enum Shown {

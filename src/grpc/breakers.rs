@@ -1,0 +1,122 @@
+//! `BreakerService`: decides calls and learns from their outcomes.
+
+use std::sync::Arc;
+
+use breaker::Time;
+use bytes::{Bytes, BytesMut};
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use super::status::Failure;
+use crate::app::{App, Loaded};
+use crate::engine::{Allowed, Permit, SEALED_BYTES};
+use crate::proto::v1::breaker_service_server::BreakerService;
+use crate::proto::v1::{
+    AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
+    AllowRequestsResult, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
+    RecordOutcomesResponse, RecordOutcomesResult, allow_requests_result, record_outcomes_result,
+};
+use crate::replica;
+
+/// The service on an app.
+pub(super) struct Breakers {
+    app: Arc<App>,
+}
+
+impl Breakers {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+
+    fn loaded(&self) -> Result<&Loaded, Failure> {
+        self.app.loaded().ok_or(Failure::NotLoaded)
+    }
+}
+
+#[tonic::async_trait]
+impl BreakerService for Breakers {
+    async fn allow_request(
+        &self,
+        request: Request<AllowRequestRequest>,
+    ) -> Result<Response<AllowRequestResponse>, Status> {
+        let loaded = self.loaded()?;
+        let allowed = allow(loaded, request.get_ref(), self.app.clock.now()).await?;
+        let seals = loaded.engine.seals();
+        let seal = |permit: &Permit| Bytes::copy_from_slice(&seals.seal(permit));
+        Ok(Response::new(convert::allowed(&allowed, seal)))
+    }
+
+    async fn record_outcome(
+        &self,
+        request: Request<RecordOutcomeRequest>,
+    ) -> Result<Response<RecordOutcomeResponse>, Status> {
+        let recorded = record(self.loaded()?, request.get_ref(), self.app.clock.now()).await?;
+        Ok(Response::new(recorded))
+    }
+
+    async fn allow_requests(
+        &self,
+        request: Request<AllowRequestsRequest>,
+    ) -> Result<Response<AllowRequestsResponse>, Status> {
+        let loaded = self.loaded()?;
+        let requests = &request.get_ref().requests;
+        convert::check_batch(requests.len()).map_err(Failure::from)?;
+        // The permits of a batch are cut from one piece.
+        let mut permits = BytesMut::with_capacity(requests.len() * SEALED_BYTES);
+        let seals = loaded.engine.seals();
+        let mut results = Vec::with_capacity(requests.len());
+        for request in requests {
+            let now = self.app.clock.now();
+            let result = match allow(loaded, request, now).await {
+                Ok(allowed) => {
+                    let seal = |permit: &Permit| {
+                        permits.extend_from_slice(&seals.seal(permit));
+                        permits.split().freeze()
+                    };
+                    allow_requests_result::Result::Response(convert::allowed(&allowed, seal))
+                }
+                Err(failure) => allow_requests_result::Result::Error(failure.into_item()),
+            };
+            results.push(AllowRequestsResult { result: Some(result) });
+        }
+        Ok(Response::new(AllowRequestsResponse { results }))
+    }
+
+    async fn record_outcomes(
+        &self,
+        request: Request<RecordOutcomesRequest>,
+    ) -> Result<Response<RecordOutcomesResponse>, Status> {
+        let loaded = self.loaded()?;
+        let requests = &request.get_ref().requests;
+        convert::check_batch(requests.len()).map_err(Failure::from)?;
+        let mut results = Vec::with_capacity(requests.len());
+        for request in requests {
+            let now = self.app.clock.now();
+            let result = match record(loaded, request, now).await {
+                Ok(response) => record_outcomes_result::Result::Response(response),
+                Err(failure) => record_outcomes_result::Result::Error(failure.into_item()),
+            };
+            results.push(RecordOutcomesResult { result: Some(result) });
+        }
+        Ok(Response::new(RecordOutcomesResponse { results }))
+    }
+}
+
+async fn allow(loaded: &Loaded, request: &AllowRequestRequest, now: Time) -> Result<Allowed, Failure> {
+    convert::check_ask(request)?;
+    replica::allow(&loaded.engine, &*loaded.coordinator, &request.service, &request.name, now)
+        .await
+        .map_err(|error| convert::refused_ask(error, request))
+}
+
+async fn record(
+    loaded: &Loaded,
+    request: &RecordOutcomeRequest,
+    now: Time,
+) -> Result<RecordOutcomeResponse, Failure> {
+    let (target, report) = convert::read_outcome(request, loaded.engine.seals())?;
+    replica::record(&loaded.engine, &*loaded.coordinator, target, &report, now)
+        .await
+        .map(convert::taken)
+        .map_err(|error| convert::refused_outcome(error, request))
+}

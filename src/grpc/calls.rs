@@ -1,0 +1,215 @@
+//! What is counted of calls: how many ended how, and how long they took, by method.
+//!
+//! One table of a fixed size, written with relaxed atomics and read by the collector at the scrape.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tonic::Code;
+
+/// Upper bounds of the buckets in seconds: from the tens of microseconds of a decision to a call that waits
+/// for its deadline.
+pub const BOUNDS_SECONDS: [f64; 14] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+const BOUNDS_MICROS: [u64; 14] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
+
+/// The codes of gRPC by their numbers, as they are written.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+macro_rules! methods {
+    ($($method:ident = $service:literal / $name:literal),+ $(,)?) => {
+        /// Every method that is served; what is not counts as `Other`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "their names are those of the .proto files")]
+        pub enum Method {
+            $($method,)+
+            Other,
+        }
+
+        impl Method {
+            /// Every one of them, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$method,)+ Self::Other];
+
+            /// The method at a path of HTTP.
+            pub fn at(path: &str) -> Self {
+                match path {
+                    $(concat!("/", $service, "/", $name) => Self::$method,)+
+                    _ => Self::Other,
+                }
+            }
+
+            /// The full name of its service.
+            pub const fn service(self) -> &'static str {
+                match self {
+                    $(Self::$method => $service,)+
+                    Self::Other => "other",
+                }
+            }
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$method => $name,)+
+                    Self::Other => "other",
+                }
+            }
+        }
+    };
+}
+
+methods! {
+    AllowRequest = "breakerd.v1.BreakerService" / "AllowRequest",
+    RecordOutcome = "breakerd.v1.BreakerService" / "RecordOutcome",
+    AllowRequests = "breakerd.v1.BreakerService" / "AllowRequests",
+    RecordOutcomes = "breakerd.v1.BreakerService" / "RecordOutcomes",
+    ListBreakers = "breakerd.v1.OperationsService" / "ListBreakers",
+    GetBreaker = "breakerd.v1.OperationsService" / "GetBreaker",
+    ListTransitions = "breakerd.v1.OperationsService" / "ListTransitions",
+    HealthCheck = "grpc.health.v1.Health" / "Check",
+    HealthWatch = "grpc.health.v1.Health" / "Watch",
+    Reflection = "grpc.reflection.v1.ServerReflection" / "ServerReflectionInfo",
+    ReflectionAlpha = "grpc.reflection.v1alpha.ServerReflection" / "ServerReflectionInfo",
+}
+
+impl Method {
+    /// Whether its answer is a stream, which has no time of its own: it lasts as long as the client listens.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::HealthWatch | Self::Reflection | Self::ReflectionAlpha)
+    }
+
+    /// Whether it asks only whether we are well: never shed, since a prober takes "too busy" for "dead".
+    pub const fn is_health(self) -> bool {
+        matches!(self, Self::HealthCheck | Self::HealthWatch)
+    }
+}
+
+/// Calls of every method.
+#[derive(Debug)]
+pub struct CallMetrics {
+    methods: Vec<Counted>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    codes: [AtomicU64; CODES.len()],
+    /// By bucket, the last one unbounded; not cumulative.
+    buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+/// Calls of one method up to some moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallView {
+    /// The method.
+    pub method: Method,
+    /// How many ended with each code; those that never happened are left out. A stream counts when it begins.
+    pub by_code: Vec<(&'static str, u64)>,
+    /// Calls that took up to each of [`BOUNDS_SECONDS`]; streams are not timed.
+    pub cumulative: Vec<u64>,
+    /// Calls that were timed.
+    pub count: u64,
+    /// Seconds that they took in all.
+    pub sum_seconds: f64,
+}
+
+impl Default for CallMetrics {
+    fn default() -> Self {
+        Self { methods: Method::ALL.iter().map(|_| Counted::default()).collect() }
+    }
+}
+
+impl CallMetrics {
+    pub(crate) fn ended(&self, method: Method, code: Code, took: Duration) {
+        let counted = &self.methods[method as usize];
+        counted.codes[code as usize].fetch_add(1, Relaxed);
+        if method.is_stream() {
+            return;
+        }
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        counted.buckets[bucket].fetch_add(1, Relaxed);
+        counted.sum_micros.fetch_add(micros, Relaxed);
+    }
+
+    /// Every method that is served, called or not.
+    pub fn snapshot(&self) -> Vec<CallView> {
+        Method::ALL.iter().zip(&self.methods).map(|(method, counted)| counted.view(*method)).collect()
+    }
+}
+
+impl Counted {
+    fn view(&self, method: Method) -> CallView {
+        let by_code = CODES
+            .iter()
+            .zip(&self.codes)
+            .map(|(code, count)| (*code, count.load(Relaxed)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let mut count = 0;
+        let mut cumulative = Vec::with_capacity(self.buckets.len());
+        for bucket in &self.buckets {
+            count += bucket.load(Relaxed);
+            cumulative.push(count);
+        }
+        cumulative.pop();
+        let sum_seconds = Duration::from_micros(self.sum_micros.load(Relaxed)).as_secs_f64();
+        CallView { method, by_code, cumulative, count, sum_seconds }
+    }
+}
+
+/// How a code is written.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    CODES[code as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_its_method_and_everything_else_is_other() {
+        assert_eq!(Method::at("/breakerd.v1.BreakerService/AllowRequest"), Method::AllowRequest);
+        assert_eq!(Method::at("/grpc.health.v1.Health/Check"), Method::HealthCheck);
+        for path in
+            ["", "/", "/breakerd.v1.BreakerService/", "breakerd.v1.BreakerService/AllowRequest", "/x/y"]
+        {
+            assert_eq!(Method::at(path), Method::Other, "{path}");
+        }
+    }
+
+    #[test]
+    fn calls_are_counted_by_code_and_by_time() {
+        let calls = CallMetrics::default();
+        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(50));
+        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(51));
+        calls.ended(Method::AllowRequest, Code::Unauthenticated, Duration::from_secs(60));
+        calls.ended(Method::HealthWatch, Code::Ok, Duration::from_secs(60));
+        let views = calls.snapshot();
+        let allow = &views[Method::AllowRequest as usize];
+        assert_eq!(allow.by_code, [("OK", 2), ("UNAUTHENTICATED", 1)]);
+        assert_eq!(allow.cumulative[..2], [1, 2]);
+        assert_eq!(allow.cumulative.last(), Some(&2));
+        assert_eq!(allow.count, 3);
+        assert_eq!(views[Method::HealthWatch as usize].by_code, [("OK", 1)]);
+        assert_eq!(views[Method::HealthWatch as usize].count, 0);
+    }
+}

@@ -1,0 +1,173 @@
+//! The two questions, and their answers.
+
+use breaker::{Outcome, Report};
+use bytes::Bytes;
+
+use super::super::fault::{Faults, Kind};
+use super::super::status::Failure;
+use super::{check_key, times, words};
+use crate::engine::{Allowed, EngineError, Permit, Seals, Taken, Target};
+use crate::proto::v1;
+
+/// Requests in one batch.
+pub(crate) const BATCH_MAX: usize = 1_000;
+/// Bytes of a caller, and of an error class.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// Whether a batch is one.
+pub(crate) fn check_batch(requests: usize) -> Result<(), Faults> {
+    if requests <= BATCH_MAX {
+        return Ok(());
+    }
+    let problem = format!("has {requests} of them: it takes at most {BATCH_MAX}");
+    Err(Faults::one("requests", Kind::TooMany, problem))
+}
+
+/// Checks what the engine does not: the key is checked there, and only when it is new.
+pub(crate) fn check_ask(request: &v1::AllowRequestRequest) -> Result<(), Faults> {
+    if is_text(&request.caller) { Ok(()) } else { Err(ask_faults(request)) }
+}
+
+/// Why the engine did not decide.
+#[cold]
+pub(crate) fn refused_ask(error: EngineError, request: &v1::AllowRequestRequest) -> Failure {
+    match error {
+        EngineError::Key(_) => ask_faults(request).into(),
+        other => refused(other),
+    }
+}
+
+#[cold]
+fn ask_faults(request: &v1::AllowRequestRequest) -> Faults {
+    let mut faults = Faults::default();
+    check_key(&request.service, &request.name, &mut faults);
+    check_text("caller", &request.caller, &mut faults);
+    faults
+}
+
+/// The decision; `seal` makes the permit's bytes, if there is one.
+pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) -> v1::AllowRequestResponse {
+    let decision = &allowed.decision;
+    v1::AllowRequestResponse {
+        allowed: decision.verdict.allows(),
+        state: words::state(decision.state) as i32,
+        reason: words::reason(decision.verdict) as i32,
+        permit: allowed.permit.as_ref().map(seal).unwrap_or_default(),
+        epoch: decision.epoch,
+        retry_after: decision.retry_after.map(times::to_wire),
+        config_revision: allowed.config_revision,
+    }
+}
+
+/// An outcome, and what it is for.
+pub(crate) fn read_outcome<'a>(
+    request: &'a v1::RecordOutcomeRequest,
+    seals: &Seals,
+) -> Result<(Target<'a>, Report<'a>), Faults> {
+    let mut faults = Faults::default();
+    let permit = if request.permit.is_empty() {
+        None
+    } else {
+        match seals.open(&request.permit) {
+            Ok(permit) => Some(permit),
+            Err(_forged) => {
+                faults.add("permit", Kind::Forged, "was not made by this breakerd, or was changed");
+                None
+            }
+        }
+    };
+    let outcome = words::outcome(request.outcome).unwrap_or_else(|| {
+        let (kind, problem) = match request.outcome {
+            0 => (Kind::Required, "is missing: it takes SUCCESS, FAILURE or IGNORED".to_owned()),
+            unknown => (
+                Kind::UnknownValue,
+                format!("is {unknown}, which is no outcome: it takes SUCCESS, FAILURE or IGNORED"),
+            ),
+        };
+        faults.add("outcome", kind, problem);
+        Outcome::Ignored
+    });
+    let duration = times::not_negative("duration", request.duration.as_ref(), &mut faults);
+    let retry_after = times::not_negative("retry_after", request.retry_after.as_ref(), &mut faults);
+    check_text("error_class", &request.error_class, &mut faults);
+    check_text("caller", &request.caller, &mut faults);
+    if !faults.is_empty() {
+        check_outcome_key(request, &mut faults);
+        return Err(faults);
+    }
+    let target = Target { permit, service: &request.service, name: &request.name, epoch: request.epoch };
+    let report = Report {
+        outcome,
+        duration,
+        error_class: &request.error_class,
+        retry_after,
+        caller: seals.caller_id(&request.caller),
+    };
+    Ok((target, report))
+}
+
+/// Why the engine did not take the outcome.
+#[cold]
+pub(crate) fn refused_outcome(error: EngineError, request: &v1::RecordOutcomeRequest) -> Failure {
+    let EngineError::Key(_) = error else { return refused(error) };
+    let mut faults = Faults::default();
+    check_outcome_key(request, &mut faults);
+    faults.into()
+}
+
+/// Beside a permit, service and name may be left out.
+#[cold]
+fn check_outcome_key(request: &v1::RecordOutcomeRequest, faults: &mut Faults) {
+    let named = !request.service.is_empty() || !request.name.is_empty();
+    if named || request.permit.is_empty() {
+        check_key(&request.service, &request.name, faults);
+    }
+}
+
+fn refused(error: EngineError) -> Failure {
+    match error {
+        EngineError::Full { max } => Failure::BreakersFull { max },
+        EngineError::OtherBreaker { service, name } => {
+            let name = if name.is_empty() { &service } else { &name };
+            let problem = format!("belongs to another breaker than {service}/{name}");
+            Faults::one("permit", Kind::Mismatch, problem).into()
+        }
+        EngineError::OtherEpoch { permit, given } => {
+            let problem = format!("is {given}, but the permit is of epoch {permit}");
+            Faults::one("epoch", Kind::Mismatch, problem).into()
+        }
+        EngineError::Key(error) => {
+            let mut faults = Faults::default();
+            faults.add_key(error.field, &error);
+            faults.into()
+        }
+    }
+}
+
+/// What became of an outcome.
+pub(crate) fn taken(taken: Taken) -> v1::RecordOutcomeResponse {
+    v1::RecordOutcomeResponse {
+        result: words::result(taken.recorded) as i32,
+        state: words::state(taken.state) as i32,
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+fn check_text(field: &'static str, text: &str, faults: &mut Faults) {
+    if is_text(text) {
+        return;
+    }
+    let bytes = text.len();
+    if bytes > TEXT_BYTES_MAX {
+        let problem = format!("has {bytes} bytes: it takes at most {TEXT_BYTES_MAX}");
+        faults.add(field, Kind::TooLong, problem);
+        return;
+    }
+    if let Some((at, found)) = text.char_indices().find(|(_, character)| character.is_control()) {
+        let problem = format!("has {found:?} at byte {at}: it takes no control characters");
+        faults.add(field, Kind::InvalidCharacter, problem);
+    }
+}

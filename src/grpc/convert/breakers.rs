@@ -1,0 +1,106 @@
+//! A breaker as it is shown.
+
+use breaker::{State, Thresholds, Time};
+
+use super::{times, transitions, words};
+use crate::engine::{BreakerView, Counters};
+use crate::proto::v1;
+
+/// A breaker as it stands at `now`.
+pub(crate) fn breaker(view: &BreakerView, now: Time) -> v1::Breaker {
+    let snapshot = &view.view.snapshot;
+    let figures = &view.view.figures;
+    let counts = matches!(view.state, State::Closed | State::MetricsOnly);
+    let half_open = view.state == State::HalfOpen;
+    let open_until = if view.state == State::Open { snapshot.open_until() } else { None };
+    v1::Breaker {
+        service: view.key.service().to_string(),
+        name: view.key.name().to_string(),
+        state: words::state(view.state) as i32,
+        epoch: snapshot.epoch,
+        attempts: snapshot.attempts,
+        opened_at: open_until.map(|_| times::timestamp(snapshot.entered_at)),
+        open_until: open_until.map(times::timestamp),
+        remaining_wait: open_until.map(|until| times::to_wire(until.since(now))),
+        consecutive_failures: if counts { figures.consecutive_failures } else { 0 },
+        consecutive_successes: if counts || half_open { figures.consecutive_successes } else { 0 },
+        window: counts.then(|| window(view)),
+        half_open: half_open.then(|| v1::HalfOpenFigures {
+            permitted: snapshot.half_open.map_or(0, |terms| terms.permitted),
+            in_flight: view.view.probes_out,
+            completed: figures.calls,
+            failed: figures.failures,
+            slow: figures.slow_calls,
+        }),
+        thresholds: Some(thresholds(&view.thresholds)),
+        counters: Some(counters(&view.counters)),
+        config_revision: view.config_revision,
+        created_at: Some(times::timestamp(view.created_at)),
+        last_used_at: Some(times::timestamp(view.last_used)),
+        last_transition: view.last_transition.as_deref().map(|last| transitions::last(&view.key, last)),
+    }
+}
+
+fn window(view: &BreakerView) -> v1::WindowFigures {
+    let figures = &view.view.figures;
+    let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(percent);
+    v1::WindowFigures {
+        calls: figures.calls,
+        failures: figures.failures,
+        slow_calls: figures.slow_calls,
+        failure_rate: judged(figures.failure_rate()),
+        slow_call_rate: judged(figures.slow_call_rate()),
+    }
+}
+
+fn counters(counters: &Counters) -> v1::Counters {
+    v1::Counters {
+        successful: counters.successful,
+        failed: counters.failed,
+        ignored: counters.ignored,
+        late: counters.late,
+        slow: counters.slow,
+        rejected: counters.trouble.as_ref().map_or(0, |trouble| {
+            trouble.rejected_open + trouble.rejected_half_open + trouble.rejected_forced
+        }),
+    }
+}
+
+fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
+    // 0 says "off" inside, and absence says so outside.
+    let unless_off = |count: u32| (count > 0).then_some(count);
+    v1::Thresholds {
+        failure_threshold: unless_off(thresholds.failure_threshold()),
+        success_threshold: unless_off(thresholds.success_threshold()),
+        wait_duration_in_open_state: Some(times::to_wire(thresholds.wait())),
+        failure_rate_threshold: thresholds.failure_rate_threshold().map(percent),
+        slow_call_rate_threshold: thresholds.slow_call_rate_threshold().map(percent),
+        slow_call_duration_threshold: thresholds.slow_call_duration_threshold().map(times::to_wire),
+        failure_count_threshold: thresholds.failure_count_threshold(),
+        slow_calls_as_failures: Some(thresholds.slow_calls_as_failures()),
+        sliding_window_type: words::window_kind(thresholds.window_kind()) as i32,
+        sliding_window_size: Some(thresholds.window_size()),
+        minimum_number_of_calls: Some(thresholds.minimum_calls()),
+        permitted_number_of_calls_in_half_open_state: Some(thresholds.permitted()),
+        half_open_permit_timeout: Some(times::to_wire(thresholds.lease())),
+        max_wait_duration_in_half_open_state: thresholds.max_wait_in_half_open().map(times::to_wire),
+        transition_to_state_after_wait_duration: words::after_max_wait(thresholds.after_max_wait()) as i32,
+        wait_interval: words::wait_interval(thresholds.wait_interval()) as i32,
+        multiplier: Some(thousandths(thresholds.multiplier())),
+        randomization_factor: Some(thousandths(thresholds.randomization_factor())),
+        max_wait: Some(times::to_wire(thresholds.max_wait())),
+        honor_retry_after: Some(thresholds.honor_retry_after()),
+        minimum_reporters: Some(thresholds.minimum_reporters()),
+        ignore_error_classes: thresholds.ignore_error_classes().to_vec(),
+        record_error_classes: thresholds.record_error_classes().to_vec(),
+    }
+}
+
+/// A rate in thousandths of a percent, in percent.
+pub(super) fn percent(rate: u32) -> f64 {
+    thousandths(rate)
+}
+
+fn thousandths(value: u32) -> f64 {
+    f64::from(value) / 1_000.0
+}

@@ -1,0 +1,171 @@
+//! What is asked of lists: filters, sizes, places.
+
+use breaker::{Key, State};
+use prost::Message;
+
+use super::super::fault::{Faults, Kind};
+use super::super::page;
+use super::{check_name, times, words};
+use crate::proto::v1;
+use crate::store::{Place, TransitionQuery};
+
+const PAGE_DEFAULT: u32 = 100;
+const PAGE_MAX: u32 = 1_000;
+
+/// A page of breakers.
+#[derive(Debug)]
+pub(crate) struct BreakerList {
+    pub(crate) size: usize,
+    pub(crate) after: Option<Key>,
+    pub(crate) wanted: Wanted,
+    filters: Vec<u8>,
+}
+
+/// Which breakers.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    service: String,
+    name_prefix: String,
+    states: Vec<State>,
+}
+
+impl Wanted {
+    pub(crate) fn has(&self, key: &Key, state: State) -> bool {
+        (self.service.is_empty() || **key.service() == *self.service)
+            && key.name().starts_with(&self.name_prefix)
+            && (self.states.is_empty() || self.states.contains(&state))
+    }
+}
+
+impl TryFrom<v1::ListBreakersRequest> for BreakerList {
+    type Error = Faults;
+
+    fn try_from(request: v1::ListBreakersRequest) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let size = page_size(request.page_size, &mut faults);
+        check_service_filter(&request.service, &mut faults);
+        check_name("name_prefix", &request.name_prefix, &mut faults);
+        let states = words::states(&request.states, &mut faults);
+        let page_token = request.page_token.clone();
+        let filters = v1::ListBreakersRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        let filters = filters.encode_to_vec();
+        let after = place(&page_token, &filters, read_key, &mut faults);
+        let wanted = Wanted { service: request.service, name_prefix: request.name_prefix, states };
+        faults.unless(Self { size: size as usize, after, wanted, filters })
+    }
+}
+
+impl BreakerList {
+    /// The token for what comes behind `last`.
+    pub(crate) fn token_behind(&self, last: &Key) -> String {
+        page::token(&self.filters, format!("{}\0{}", last.service(), last.name()).as_bytes())
+    }
+}
+
+fn read_key(position: &[u8]) -> Option<Key> {
+    let (service, name) = std::str::from_utf8(position).ok()?.split_once('\0')?;
+    Key::new(service, name).ok()
+}
+
+/// A page of the history.
+#[derive(Debug)]
+pub(crate) struct TransitionList {
+    pub(crate) size: usize,
+    /// Asks for one row more than the page takes, to know whether another page follows.
+    pub(crate) query: TransitionQuery,
+    filters: Vec<u8>,
+}
+
+impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
+    type Error = Faults;
+
+    fn try_from(request: v1::ListTransitionsRequest) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let size = page_size(request.page_size, &mut faults);
+        check_service_filter(&request.service, &mut faults);
+        check_name("name", &request.name, &mut faults);
+        let to = words::states(&request.states, &mut faults);
+        let from_time = times::bound("from_time", request.from_time.as_ref(), &mut faults);
+        let until_time = times::bound("to_time", request.to_time.as_ref(), &mut faults);
+        if let (Some(from), Some(until)) = (from_time, until_time)
+            && from >= until
+        {
+            faults.add("from_time", Kind::OutOfRange, "is not before to_time");
+        }
+        let oldest_first = match v1::TransitionOrder::try_from(request.order) {
+            Ok(v1::TransitionOrder::Unspecified | v1::TransitionOrder::NewestFirst) => false,
+            Ok(v1::TransitionOrder::OldestFirst) => true,
+            Err(_) => {
+                let problem = format!("is {}, which is no order", request.order);
+                faults.add("order", Kind::UnknownValue, problem);
+                false
+            }
+        };
+        let page_token = request.page_token.clone();
+        let filters =
+            v1::ListTransitionsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        let filters = filters.encode_to_vec();
+        let after = place(&page_token, &filters, read_place, &mut faults);
+        let query = TransitionQuery {
+            service: not_empty(request.service),
+            name: not_empty(request.name),
+            to,
+            from_time,
+            until_time,
+            oldest_first,
+            after,
+            limit: size + 1,
+        };
+        faults.unless(Self { size: size as usize, query, filters })
+    }
+}
+
+impl TransitionList {
+    /// The token for what comes behind `last`.
+    pub(crate) fn token_behind(&self, last: Place) -> String {
+        let mut position = [0; 12];
+        position[..8].copy_from_slice(&last.revision.to_be_bytes());
+        position[8..].copy_from_slice(&last.number.to_be_bytes());
+        page::token(&self.filters, &position)
+    }
+}
+
+fn read_place(position: &[u8]) -> Option<Place> {
+    let (revision, number) = position.split_first_chunk()?;
+    let number = number.try_into().ok()?;
+    Some(Place { revision: u64::from_be_bytes(*revision), number: u32::from_be_bytes(number) })
+}
+
+fn page_size(asked: i32, faults: &mut Faults) -> u32 {
+    match u32::try_from(asked) {
+        Ok(0) => PAGE_DEFAULT,
+        Ok(size) => size.min(PAGE_MAX),
+        Err(_) => {
+            faults.add("page_size", Kind::OutOfRange, format!("is {asked}: it is not negative"));
+            PAGE_DEFAULT
+        }
+    }
+}
+
+fn check_service_filter(service: &str, faults: &mut Faults) {
+    if !service.is_empty()
+        && let Err(error) = breaker::check_service(service)
+    {
+        faults.add_key("service", &error);
+    }
+}
+
+fn place<T>(token: &str, filters: &[u8], read: fn(&[u8]) -> Option<T>, faults: &mut Faults) -> Option<T> {
+    if token.is_empty() {
+        return None;
+    }
+    let place = page::position(filters, token).ok().as_deref().and_then(read);
+    if place.is_none() {
+        faults.add_all(page::refused());
+    }
+    place
+}
+
+fn not_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}

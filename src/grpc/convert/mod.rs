@@ -1,0 +1,46 @@
+//! Between the wire and the domain: the only files that see both sides.
+//!
+//! In: every field is checked, and all that are wrong are named at once. Out: plain renaming.
+
+mod asks;
+mod breakers;
+mod lists;
+mod times;
+mod transitions;
+mod words;
+
+pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome, taken};
+pub(crate) use breakers::breaker;
+pub(crate) use lists::{BreakerList, TransitionList};
+pub(crate) use transitions::transition;
+
+use breaker::{Key, check_service};
+
+use super::fault::Faults;
+
+/// Adds what is wrong with a service and a name, each by itself.
+fn check_key(service: &str, name: &str, faults: &mut Faults) {
+    if let Err(error) = check_service(service) {
+        faults.add_key("service", &error);
+    }
+    check_name("name", name, faults);
+}
+
+/// Adds what is wrong with a name, or the beginning of one. An empty one is none.
+fn check_name(field: &'static str, name: &str, faults: &mut Faults) {
+    // The service stands for any: only the name can be at fault.
+    if !name.is_empty()
+        && let Err(error) = Key::new("any", name)
+    {
+        faults.add_key(field, &error);
+    }
+}
+
+/// The key, or everything that is wrong with it.
+pub(crate) fn key(service: &str, name: &str) -> Result<Key, Faults> {
+    Key::new(service, name).map_err(|_| {
+        let mut faults = Faults::default();
+        check_key(service, name, &mut faults);
+        faults
+    })
+}

@@ -1,0 +1,62 @@
+//! Changes of state as they are shown.
+
+use breaker::{Figures, Key, Reason};
+
+use super::{breakers, times, words};
+use crate::engine::LastTransition;
+use crate::proto::v1;
+use crate::store::StoredTransition;
+
+/// A row of the history.
+pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
+    let gap = row.reason == Reason::HistoryGap;
+    let state = |state| if gap { v1::State::Unspecified } else { words::state(state) } as i32;
+    v1::Transition {
+        id: format!("{}-{:016x}-{}", row.id.replica, row.id.boot, row.id.seq),
+        service: row.key.service().to_string(),
+        name: row.key.name().to_string(),
+        from_state: state(row.from),
+        to_state: state(row.to),
+        reason: words::transition_reason(row.reason) as i32,
+        epoch: row.epoch,
+        base_epoch: row.base_epoch,
+        occurred_at: Some(times::timestamp(row.occurred_at)),
+        recorded_at: Some(times::timestamp(row.recorded_at)),
+        revision: Some(row.place.revision),
+        replica: row.id.replica.to_string(),
+        actor: row.actor.clone().unwrap_or_default(),
+        figures: figures(&row.figures),
+        wait: row.wait.map(times::to_wire),
+        attempts: row.attempts,
+        missing: row.missing,
+    }
+}
+
+/// The newest change of a breaker, as the engine remembers it.
+pub(super) fn last(key: &Key, last: &LastTransition) -> v1::Transition {
+    v1::Transition {
+        service: key.service().to_string(),
+        name: key.name().to_string(),
+        from_state: words::state(last.from) as i32,
+        to_state: words::state(last.to) as i32,
+        reason: words::transition_reason(last.reason) as i32,
+        epoch: Some(last.epoch),
+        base_epoch: last.epoch.saturating_sub(1),
+        occurred_at: Some(times::timestamp(last.at)),
+        figures: figures(&last.figures),
+        ..v1::Transition::default()
+    }
+}
+
+fn figures(figures: &Figures) -> Option<v1::TransitionFigures> {
+    (*figures != Figures::default()).then(|| v1::TransitionFigures {
+        consecutive_failures: figures.consecutive_failures,
+        consecutive_successes: figures.consecutive_successes,
+        calls: figures.calls,
+        failures: figures.failures,
+        slow_calls: figures.slow_calls,
+        failure_rate: figures.failure_rate().map(breakers::percent),
+        slow_call_rate: figures.slow_call_rate().map(breakers::percent),
+        reporters: figures.reporters,
+    })
+}

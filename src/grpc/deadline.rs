@@ -1,0 +1,75 @@
+//! How long the client will wait.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::fault::{Faults, Kind, excerpt};
+
+const HEADER: &str = "grpc-timeout";
+/// Digits that gRPC allows; with the largest unit they are more than eleven thousand years.
+const DIGITS_MAX: usize = 8;
+
+/// What the client says of its patience; none: nothing.
+pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Faults> {
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    match parse(value.as_bytes()) {
+        Some(timeout) => Ok(Some(timeout)),
+        None => Err(wrong(value.as_bytes())),
+    }
+}
+
+fn parse(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    let mut amount: u64 = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        amount = amount * 10 + u64::from(digit - b'0');
+    }
+    Some(match unit {
+        b'H' => Duration::from_secs(amount * 3_600),
+        b'M' => Duration::from_secs(amount * 60),
+        b'S' => Duration::from_secs(amount),
+        b'm' => Duration::from_millis(amount),
+        b'u' => Duration::from_micros(amount),
+        b'n' => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cold]
+fn wrong(value: &[u8]) -> Faults {
+    let value = excerpt(&String::from_utf8_lossy(value));
+    Faults::one(
+        HEADER,
+        Kind::OutOfRange,
+        format!("is \"{value}\": it takes 1 to 8 digits and a unit out of H M S m u n"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_is_read() {
+        assert_eq!(parse(b"2H"), Some(Duration::from_hours(2)));
+        assert_eq!(parse(b"3M"), Some(Duration::from_mins(3)));
+        assert_eq!(parse(b"4S"), Some(Duration::from_secs(4)));
+        assert_eq!(parse(b"250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse(b"99999999u"), Some(Duration::from_micros(99_999_999)));
+        assert_eq!(parse(b"0n"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_no_timeout_is_refused() {
+        for value in ["", "S", "5", "-5S", "1.5S", "123456789S", "5 S", "5s", "5\u{e9}"] {
+            assert_eq!(parse(value.as_bytes()), None, "{value}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `grpc.health.v1.Health`: whether to send calls here.
+//!
+//! Our own, since the protocol wants a watch of an unknown service to stay open and say SERVICE_UNKNOWN, and
+//! since watches must end with the process.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tonic::server::NamedService;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
+
+use super::breakers::Breakers;
+use super::deadline;
+use super::operations::Operations;
+use super::status::Failure;
+use crate::proto::v1::breaker_service_server::BreakerServiceServer;
+use crate::proto::v1::operations_service_server::OperationsServiceServer;
+
+/// What health tells of by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The process as a whole; asked for with an empty name.
+    Server,
+    /// `breakerd.v1.BreakerService`. A database that is away does not change it.
+    Breakers,
+    /// `breakerd.v1.OperationsService`, which needs the store.
+    Operations,
+}
+
+/// Whether to send calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// Do.
+    Yes,
+    /// Do not.
+    No,
+}
+
+/// What health says, for whoever knows: nothing serves until it is said.
+#[derive(Debug)]
+pub struct HealthBoard {
+    told: watch::Sender<Told>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// By [`Part`].
+    parts: [Serving; 3],
+    closing: bool,
+}
+
+impl Default for HealthBoard {
+    fn default() -> Self {
+        Self { told: watch::Sender::new(Told { parts: [Serving::No; 3], closing: false }) }
+    }
+}
+
+impl HealthBoard {
+    /// From now on `part` serves, or does not. Nothing serves again once the shutdown began.
+    pub fn set(&self, part: Part, serving: Serving) {
+        self.told.send_if_modified(|told| {
+            let place = &mut told.parts[part as usize];
+            let changed = !told.closing && *place != serving;
+            if changed {
+                *place = serving;
+            }
+            changed
+        });
+    }
+
+    /// The state is loaded: every part serves.
+    pub fn loaded(&self) {
+        for part in [Part::Operations, Part::Breakers, Part::Server] {
+            self.set(part, Serving::Yes);
+        }
+    }
+
+    /// Nothing serves any more; watches say so, and end.
+    pub fn shut_down(&self) {
+        self.told.send_modify(|told| *told = Told { parts: [Serving::No; 3], closing: true });
+    }
+
+    /// What is said of `part` now.
+    pub fn serving(&self, part: Part) -> Serving {
+        self.told.borrow().parts[part as usize]
+    }
+}
+
+impl Told {
+    fn status(&self, part: Option<Part>) -> ServingStatus {
+        match part.map(|part| self.parts[part as usize]) {
+            Some(Serving::Yes) => ServingStatus::Serving,
+            Some(Serving::No) => ServingStatus::NotServing,
+            None => ServingStatus::ServiceUnknown,
+        }
+    }
+}
+
+fn part_of(service: &str) -> Option<Part> {
+    const BREAKERS: &str = BreakerServiceServer::<Breakers>::NAME;
+    const OPERATIONS: &str = OperationsServiceServer::<Operations>::NAME;
+    match service {
+        // Health and reflection are there whenever the process is.
+        ""
+        | "grpc.health.v1.Health"
+        | "grpc.reflection.v1.ServerReflection"
+        | "grpc.reflection.v1alpha.ServerReflection" => Some(Part::Server),
+        BREAKERS => Some(Part::Breakers),
+        OPERATIONS => Some(Part::Operations),
+        _ => None,
+    }
+}
+
+/// The service on a board.
+pub(super) struct Health {
+    board: Arc<HealthBoard>,
+    watches: Arc<AtomicUsize>,
+    watches_max: usize,
+}
+
+impl Health {
+    pub(super) fn new(board: Arc<HealthBoard>, watches_max: usize) -> Self {
+        Self { board, watches: Arc::default(), watches_max }
+    }
+}
+
+#[tonic::async_trait]
+impl health_server::Health for Health {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = request.into_inner().service;
+        let Some(part) = part_of(&service) else { return Err(Failure::NoHealthOf { service }.into()) };
+        let status = self.board.told.borrow().status(Some(part));
+        Ok(Response::new(HealthCheckResponse { status: status as i32 }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let max = self.watches_max;
+        let place = Place::take(&self.watches, max).ok_or(Failure::WatchesFull { max })?;
+        let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
+        let watcher = Watcher {
+            told: self.board.told.subscribe(),
+            part: part_of(&request.get_ref().service),
+            sent: None,
+            timer: patience.map(Watcher::timer),
+            ended: false,
+            _place: place,
+        };
+        Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
+    }
+}
+
+/// One watch: says how it is, then every change, then that it ends.
+struct Watcher {
+    told: watch::Receiver<Told>,
+    /// None: a service that is not known, and never will be.
+    part: Option<Part>,
+    sent: Option<ServingStatus>,
+    /// The client's deadline, if it has one.
+    timer: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+    _place: Place,
+}
+
+impl Watcher {
+    fn timer(patience: Duration) -> Pin<Box<Sleep>> {
+        Box::pin(tokio::time::sleep(patience))
+    }
+
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            let told = *self.told.borrow_and_update();
+            let status = told.status(self.part);
+            if self.sent != Some(status) {
+                self.sent = Some(status);
+                return Some((Ok(HealthCheckResponse { status: status as i32 }), self));
+            }
+            if told.closing {
+                return Some(self.end(Failure::ShuttingDown));
+            }
+            tokio::select! {
+                changed = self.told.changed() => {
+                    if changed.is_err() {
+                        return Some(self.end(Failure::ShuttingDown));
+                    }
+                }
+                () = passed(&mut self.timer) => return Some(self.end(Failure::Late)),
+            }
+        }
+    }
+
+    fn end(mut self, failure: Failure) -> (Result<HealthCheckResponse, Status>, Self) {
+        self.ended = true;
+        (Err(failure.into()), self)
+    }
+}
+
+/// Ends when the timer does; never, if there is none.
+async fn passed(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A place among the watches, given back when the watch is gone.
+struct Place {
+    taken: Arc<AtomicUsize>,
+}
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        taken.fetch_update(Relaxed, Relaxed, |taken| (taken < max).then_some(taken + 1)).ok()?;
+        Some(Self { taken: Arc::clone(taken) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Relaxed);
+    }
+}

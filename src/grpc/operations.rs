@@ -1,0 +1,109 @@
+//! `OperationsService`: shows breakers and their history.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, BreakerList, TransitionList};
+use super::status::Failure;
+use crate::app::{App, Loaded};
+use crate::proto::v1::operations_service_server::OperationsService;
+use crate::proto::v1::{
+    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListTransitionsRequest,
+    ListTransitionsResponse,
+};
+use crate::store::StoreError;
+
+/// Lists of breakers that are drawn up at one time: each looks at every breaker there is, and decisions must
+/// not wait for the cores. Further ones wait their turn, until their deadline.
+const LISTS_AT_ONCE: usize = 2;
+
+/// The service on an app.
+pub(super) struct Operations {
+    app: Arc<App>,
+    lists: Semaphore,
+}
+
+impl Operations {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { app, lists: Semaphore::new(LISTS_AT_ONCE) }
+    }
+
+    fn loaded(&self) -> Result<&Loaded, Failure> {
+        self.app.loaded().ok_or(Failure::NotLoaded)
+    }
+}
+
+#[tonic::async_trait]
+impl OperationsService for Operations {
+    async fn list_breakers(
+        &self,
+        request: Request<ListBreakersRequest>,
+    ) -> Result<Response<ListBreakersResponse>, Status> {
+        let loaded = self.loaded()?;
+        let list = BreakerList::try_from(request.into_inner()).map_err(Failure::from)?;
+        let _turn = self.lists.acquire().await.map_err(|_| Failure::ShuttingDown)?;
+        let now = self.app.clock.now();
+        let engine = Arc::clone(&loaded.engine);
+        // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
+        let listed = tokio::task::spawn_blocking(move || {
+            let wanted = |key: &_, state| list.wanted.has(key, state);
+            let views = engine.list(list.after.as_ref(), list.size + 1, now, wanted);
+            (list, views)
+        });
+        let (list, mut views) = listed.await.map_err(|error| broken(&error))?;
+        let more = views.len() > list.size;
+        views.truncate(list.size);
+        let last = views.last().filter(|_| more);
+        let next_page_token = last.map(|last| list.token_behind(&last.key)).unwrap_or_default();
+        let breakers = views.iter().map(|view| convert::breaker(view, now)).collect();
+        Ok(Response::new(ListBreakersResponse { breakers, next_page_token }))
+    }
+
+    async fn get_breaker(
+        &self,
+        request: Request<GetBreakerRequest>,
+    ) -> Result<Response<GetBreakerResponse>, Status> {
+        let loaded = self.loaded()?;
+        let request = request.get_ref();
+        let key = convert::key(&request.service, &request.name).map_err(Failure::from)?;
+        let now = self.app.clock.now();
+        let Some(view) = loaded.engine.view(key.service(), key.name(), now) else {
+            let (service, name) = (key.service().to_string(), key.name().to_string());
+            return Err(Failure::NoBreaker { service, name }.into());
+        };
+        Ok(Response::new(GetBreakerResponse { breaker: Some(convert::breaker(&view, now)) }))
+    }
+
+    async fn list_transitions(
+        &self,
+        request: Request<ListTransitionsRequest>,
+    ) -> Result<Response<ListTransitionsResponse>, Status> {
+        let loaded = self.loaded()?;
+        let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
+        let mut rows = loaded.store.transitions(&list.query).await.map_err(|error| unread(&error))?;
+        let more = rows.len() > list.size;
+        rows.truncate(list.size);
+        let last = rows.last().filter(|_| more);
+        let next_page_token = last.map(|last| list.token_behind(last.place)).unwrap_or_default();
+        let transitions = rows.iter().map(convert::transition).collect();
+        Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
+    }
+}
+
+#[cold]
+fn unread(error: &StoreError) -> Failure {
+    if error.is_transient() {
+        tracing::warn!(error = error as &dyn Error, "the history could not be read");
+        return Failure::StoreAway;
+    }
+    broken(error)
+}
+
+#[cold]
+fn broken(error: &(dyn Error + 'static)) -> Failure {
+    tracing::error!(error, "a call of the operations service failed");
+    Failure::Broken
+}

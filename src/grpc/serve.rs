@@ -1,0 +1,189 @@
+//! Connections: accepting them, driving them, and ending them in time.
+//!
+//! hyper drives each connection, and not tonic's own server: that one reads the client's deadline and answers
+//! CANCELLED, waits without end for a connection that never spoke, spins when it runs out of open files, and
+//! puts three boxes and a router around every call.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Limits;
+use super::edge::Edge;
+use super::turns::Turns;
+
+/// Streams that a client may open and cancel before we have looked at them. h2 takes more than 20 for an
+/// attack and closes the connection; clients with short deadlines reach that in one burst.
+const PENDING_RESETS_MAX: usize = 1_024;
+/// Streams of a connection that we reset for the client's mistakes, before it is closed.
+const ERROR_RESETS_MAX: usize = 1_024;
+/// Bytes of all headers of a call, as gRPC clients commonly allow for answers.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// How long a client may take to answer a ping.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause after a connection could not be accepted, most likely for want of open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long cut connections and their calls may take to notice; it takes them one look.
+const CUT_MAX: Duration = Duration::from_secs(1);
+
+/// Why the edge could not be built or served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The descriptions that were built in cannot be read.
+    #[error("read the built-in descriptions for reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// How the serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every call was answered.
+    Whole,
+    /// The grace time was over, and so many connections and waiting calls were cut off.
+    Cut(usize),
+}
+
+/// Serves until `shutdown`: then health says so, no connection is accepted any more, calls on the way are
+/// answered, and what is not over within the grace time is cut off. Never hangs.
+pub async fn serve(edge: Edge, listener: TcpListener, shutdown: CancellationToken) -> Drained {
+    let limits = edge.shared.limits;
+    let tasks = TaskTracker::new();
+    let kill = CancellationToken::new();
+    accept(&edge, listener, &tasks, &shutdown, &kill).await;
+
+    edge.shared.health_board.shut_down();
+    tasks.close();
+    if tokio::time::timeout(limits.grace, tasks.wait()).await.is_ok() {
+        return Drained::Whole;
+    }
+    let cut = tasks.len();
+    tracing::warn!(connections_and_calls = cut, "the grace time is over; connections are cut off");
+    kill.cancel();
+    if tokio::time::timeout(CUT_MAX, tasks.wait()).await.is_err() {
+        tracing::error!(tasks = tasks.len(), "connections or calls do not end; they are left to their fate");
+    }
+    Drained::Cut(cut)
+}
+
+async fn accept(
+    edge: &Edge,
+    listener: TcpListener,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+    kill: &CancellationToken,
+) {
+    let max = edge.shared.limits.connections_max.min(Semaphore::MAX_PERMITS);
+    let places = Arc::new(Semaphore::new(max));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _peer)) => stream,
+            Err(error) if is_the_clients(&error) => continue,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::debug!(connections_max = max, "a connection was refused: there are too many");
+            continue;
+        };
+        let connection = Connection {
+            edge: edge.clone(),
+            turns: Turns::new(tasks.clone()),
+            // Children have locks of their own: a connection looks at them each time it is woken.
+            shutdown: shutdown.child_token(),
+            kill: kill.child_token(),
+        };
+        tasks.spawn(async move {
+            connection.run(stream).await;
+            drop(place);
+        });
+    }
+}
+
+/// The client was gone before we got to it; that is no reason to pause.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+struct Connection {
+    edge: Edge,
+    turns: Turns,
+    shutdown: CancellationToken,
+    kill: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let limits = self.edge.shared.limits;
+        if !self.speaks(&stream, limits.silence_max).await {
+            return;
+        }
+        // Answers leave at once. It fails only when the client has gone, as the first read will tell.
+        let _ = stream.set_nodelay(true);
+        let http = self.http(&limits).serve_connection(TokioIo::new(stream), self.edge);
+        let mut http = pin!(http);
+        let mut draining = false;
+        loop {
+            let driven = poll_fn(|context| {
+                let driven = http.as_mut().poll(context);
+                self.turns.run();
+                driven
+            });
+            tokio::select! {
+                biased;
+                ended = driven => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+                    }
+                    return;
+                }
+                () = self.shutdown.cancelled(), if !draining => {
+                    draining = true;
+                    http.as_mut().graceful_shutdown();
+                }
+                () = self.kill.cancelled() => return,
+            }
+        }
+    }
+
+    /// Waits for the first byte: what never speaks is dropped, after a while or when we go.
+    async fn speaks(&self, stream: &TcpStream, silence_max: Duration) -> bool {
+        tokio::select! {
+            spoken = tokio::time::timeout(silence_max, stream.readable()) => matches!(spoken, Ok(Ok(()))),
+            () = self.shutdown.cancelled() => false,
+        }
+    }
+
+    fn http(&self, limits: &Limits) -> http2::Builder<Turns> {
+        let mut builder = http2::Builder::new(self.turns.clone());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_max)
+            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(ERROR_RESETS_MAX)
+            .max_header_list_size(HEADER_BYTES_MAX)
+            .keep_alive_interval(limits.keepalive_interval)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            // gRPC has no use for it.
+            .auto_date_header(false);
+        builder
+    }
+}

@@ -1,0 +1,207 @@
+//! Errors as they go out: the one file that makes a `Status`.
+//!
+//! Each carries the details of google.rpc: ErrorInfo always, BadRequest with every field at fault,
+//! ResourceInfo for what was not found, and RetryInfo on the two codes that invite a retry. What the store
+//! said stays in the log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::{HeaderMap, Response};
+use prost::Message as _;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use super::fault::{Faults, excerpt};
+use crate::proto::v1;
+
+/// The domain of every ErrorInfo.
+const DOMAIN: &str = "breakerd";
+
+/// When to come again while the state is being loaded, and while the store is away.
+const RETRY_SLOW: Duration = Duration::from_secs(1);
+/// When to come again after a call was shed: the calls in flight are answered within milliseconds.
+const RETRY_SOON: Duration = Duration::from_millis(100);
+
+const STATUS_HEADER: &str = "grpc-status";
+const DETAILS_HEADER: &str = "grpc-status-details-bin";
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Fields of the request are wrong.
+    Invalid(Faults),
+    /// The message is larger than we take.
+    TooLarge { bytes_max: usize },
+    /// The message is not what the method takes.
+    Undecodable { problem: String },
+    /// No such breaker.
+    NoBreaker { service: String, name: String },
+    /// No such service to be healthy.
+    NoHealthOf { service: String },
+    /// No such method.
+    NoMethod { path: String },
+    /// There are as many breakers as there may be.
+    BreakersFull { max: usize },
+    /// There are as many watches as there may be.
+    WatchesFull { max: usize },
+    /// There are as many calls in flight as there may be.
+    Overloaded { max: usize },
+    /// The client's deadline, or the longest that we serve a call.
+    Late,
+    /// Nothing is loaded yet.
+    NotLoaded,
+    /// We are about to go.
+    ShuttingDown,
+    /// The store does not answer.
+    StoreAway,
+    /// The store holds what it cannot hold, or we did what we must not do.
+    Broken,
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Invalid(faults)
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        failure.into_status()
+    }
+}
+
+impl Failure {
+    /// The answer in place of a response.
+    #[cold]
+    pub(crate) fn into_response(self) -> Response<Body> {
+        self.into_status().into_http()
+    }
+
+    /// The answer in place of one response of many.
+    #[cold]
+    pub(crate) fn into_item(self) -> v1::ItemError {
+        let status = self.into_status();
+        // Always there and always readable: `into_status` has just written it.
+        let details = tonic_types::pb::Status::decode(status.details()).unwrap_or_default().details;
+        v1::ItemError { code: status.code() as i32, message: status.message().to_owned(), details }
+    }
+
+    #[cold]
+    fn into_status(self) -> Status {
+        let (code, reason) = self.code_and_reason();
+        let message = self.message();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, DOMAIN, self.metadata());
+        match &self {
+            Self::Invalid(faults) => {
+                let violation = |fault: &super::fault::Fault| {
+                    let mut violation = FieldViolation::new(&*fault.field, &*fault.problem);
+                    fault.kind.as_str().clone_into(&mut violation.reason);
+                    violation
+                };
+                details.set_bad_request(faults.named().iter().map(violation).collect::<Vec<_>>());
+            }
+            Self::NoBreaker { service, name } => {
+                details.set_resource_info("breakerd.v1.Breaker", format!("{service}/{name}"), "", &*message);
+            }
+            Self::NoHealthOf { service } => {
+                details.set_resource_info("service", excerpt(service), "", &*message);
+            }
+            _ => {}
+        }
+        match code {
+            Code::Unavailable => details.set_retry_info(Some(RETRY_SLOW)),
+            Code::ResourceExhausted => details.set_retry_info(Some(match self {
+                Self::Overloaded { .. } => RETRY_SOON,
+                _ => RETRY_SLOW,
+            })),
+            _ => &mut details,
+        };
+        Status::with_error_details(code, message, details)
+    }
+
+    fn code_and_reason(&self) -> (Code, &'static str) {
+        match self {
+            Self::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
+            Self::TooLarge { .. } => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+            Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
+            Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
+            Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
+            Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
+            Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
+            Self::WatchesFull { .. } => (Code::ResourceExhausted, "WATCH_LIMIT_REACHED"),
+            Self::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
+            Self::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Self::NotLoaded => (Code::Unavailable, "NOT_LOADED"),
+            Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+            Self::StoreAway => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Self::Broken => (Code::Internal, "INTERNAL"),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Invalid(faults) => faults.to_string(),
+            Self::TooLarge { bytes_max } => format!("the message is larger than {bytes_max} bytes"),
+            Self::Undecodable { problem } => format!("the message cannot be decoded: {}", excerpt(problem)),
+            Self::NoBreaker { service, name } => {
+                format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
+            }
+            Self::NoHealthOf { service } => format!("there is no service {}", excerpt(service)),
+            Self::NoMethod { path } => {
+                format!("there is no method {}; reflection lists those there are", excerpt(path))
+            }
+            Self::BreakersFull { max } => {
+                format!("there are already {max} breakers, which is the limit; the new one was not created")
+            }
+            Self::WatchesFull { max } => format!("there are already {max} watches, which is the limit"),
+            Self::Overloaded { max } => {
+                format!("there are already {max} calls in flight, which is the limit")
+            }
+            Self::Late => "the deadline passed before there was an answer".to_owned(),
+            Self::NotLoaded => "the state is not loaded yet".to_owned(),
+            Self::ShuttingDown => "breakerd is shutting down; another replica may serve".to_owned(),
+            Self::StoreAway => "the store does not answer".to_owned(),
+            Self::Broken => "breakerd failed; its log says why".to_owned(),
+        }
+    }
+
+    fn metadata(&self) -> HashMap<String, String> {
+        let (name, value) = match self {
+            Self::TooLarge { bytes_max } => ("bytes_max", bytes_max.to_string()),
+            Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),
+            Self::BreakersFull { max } | Self::WatchesFull { max } | Self::Overloaded { max } => {
+                ("max", max.to_string())
+            }
+            _ => return HashMap::new(),
+        };
+        HashMap::from([(name.to_owned(), value)])
+    }
+}
+
+/// The code that a response carries in its headers; one without has its code in its trailers, and it is OK.
+pub(crate) fn code_of(headers: &HeaderMap) -> Code {
+    headers.get(STATUS_HEADER).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
+}
+
+/// What the framework found wrong with a message, in our own words.
+///
+/// tonic answers OUT_OF_RANGE to a message over the limit and INTERNAL to one that cannot be decoded; both are
+/// the client's mistakes. Ours are told apart by their details, which the framework's do not have.
+pub(crate) fn rewritten(headers: &HeaderMap, bytes_max: usize) -> Option<Failure> {
+    if headers.contains_key(DETAILS_HEADER) {
+        return None;
+    }
+    match code_of(headers) {
+        Code::OutOfRange => Some(Failure::TooLarge { bytes_max }),
+        Code::Internal => {
+            let problem = Status::from_header_map(headers)
+                .map(|status| status.message().to_owned())
+                .unwrap_or_default();
+            Some(Failure::Undecodable { problem })
+        }
+        _ => None,
+    }
+}
