@@ -26,6 +26,7 @@ mod fault;
 mod history;
 mod judge;
 mod layer_json;
+mod metered;
 mod open;
 mod postgres;
 mod rows;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use breaker::{Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
 
+pub use self::metered::MeteredStore;
 pub use self::open::{Target, open};
 pub use self::postgres::PostgresStore;
 pub use self::sqlite::SqliteStore;
@@ -235,7 +237,7 @@ pub struct TransitionQuery {
 }
 
 /// What a file declares.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
     /// A release number: a file with an older one does not replace a newer one's layers.
     pub generation: Option<u64>,
@@ -245,6 +247,13 @@ pub struct Declaration {
     pub defaults: Layer,
     /// `[circuit_breaker.<service>]`.
     pub services: BTreeMap<String, Layer>,
+}
+
+impl Default for Declaration {
+    /// What applies without a file.
+    fn default() -> Self {
+        Self { generation: None, enabled: true, defaults: Layer::default(), services: BTreeMap::new() }
+    }
 }
 
 /// What became of a declaration.

@@ -1,0 +1,113 @@
+//! What several replicas agree on.
+//!
+//! Decisions come from memory, except where calls are let through again: a probe is claimed before the call is
+//! answered, and its outcome settled before it is taken in. Between the engine and the store that replicas
+//! share stands a [`Coordinator`]. With one process there is nobody to agree with, and [`Local`] agrees at
+//! once; the protocol for several replicas on one Postgres comes in behind the same trait.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use breaker::{Decision, Numbering, Recorded, Report, State, Time, Verdict};
+
+use crate::engine::{Allowed, Engine, EngineError, Permit, Taken, Target};
+
+/// How long a caller whose claim was refused is told to wait: a place may come free at any time.
+const REFUSED_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Agreement on what lets calls through again.
+#[async_trait]
+pub trait Coordinator: Send + Sync + 'static {
+    /// Who numbers epochs under this coordinator.
+    fn numbering(&self) -> Numbering;
+
+    /// May this replica hold the probe that its machine gave?
+    async fn claim(&self, permit: &Permit) -> Claim;
+
+    /// Does the probe still hold its place, now that its outcome is known?
+    async fn settle(&self, permit: &Permit) -> Claim;
+
+    /// The probe is given back unused.
+    async fn release(&self, permit: &Permit);
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It stands.
+    Given,
+    /// Another replica holds the place.
+    Refused,
+}
+
+/// The coordinator of a process that is alone: it always agrees.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Local;
+
+#[async_trait]
+impl Coordinator for Local {
+    fn numbering(&self) -> Numbering {
+        Numbering::Own
+    }
+
+    async fn claim(&self, _permit: &Permit) -> Claim {
+        Claim::Given
+    }
+
+    async fn settle(&self, _permit: &Permit) -> Claim {
+        Claim::Given
+    }
+
+    async fn release(&self, _permit: &Permit) {}
+}
+
+/// May a call go ahead? Waits for nobody unless the answer is a probe.
+///
+/// # Errors
+/// As [`Engine::allow`].
+pub async fn allow(
+    engine: &Engine,
+    coordinator: &dyn Coordinator,
+    service: &str,
+    name: &str,
+    now: Time,
+) -> Result<Allowed, EngineError> {
+    let allowed = engine.allow(service, name, now)?;
+    let Some(permit) = probe_of(allowed.permit) else { return Ok(allowed) };
+    match coordinator.claim(&permit).await {
+        Claim::Given => Ok(allowed),
+        Claim::Refused => {
+            engine.release(&permit, now);
+            let decision = Decision {
+                verdict: Verdict::HalfOpenExhausted,
+                pass: None,
+                retry_after: Some(REFUSED_RETRY_AFTER),
+                ..allowed.decision
+            };
+            Ok(Allowed { decision, permit: None, ..allowed })
+        }
+    }
+}
+
+/// How a call went. Waits for nobody unless it was a probe.
+///
+/// # Errors
+/// As [`Engine::record`].
+pub async fn record(
+    engine: &Engine,
+    coordinator: &dyn Coordinator,
+    target: Target<'_>,
+    report: &Report<'_>,
+    now: Time,
+) -> Result<Taken, EngineError> {
+    if let Some(permit) = probe_of(target.permit)
+        && coordinator.settle(&permit).await == Claim::Refused
+    {
+        return Ok(Taken { recorded: Recorded::Late, state: State::HalfOpen });
+    }
+    engine.record(target, report, now)
+}
+
+fn probe_of(permit: Option<Permit>) -> Option<Permit> {
+    permit.filter(|permit| permit.pass.probe.is_some())
+}
