@@ -4,6 +4,19 @@
 //! processes may one day share, and an embedded `SQLite` file, which one process has for itself. The rest of
 //! breakerd sees only [`Store`] and the types here.
 //!
+//! | table | what, and why |
+//! |---|---|
+//! | `breaker` | the newest state of each breaker: what a start loads, and the guard of every proposal |
+//! | `transition` | the history, only ever added to; in Postgres partitioned by time, so that old parts can be dropped |
+//! | `receipt` | what each id was answered, so that a replay writes nothing twice; beside the history, because a table partitioned by time can have no unique index on the id |
+//! | `revision`, `change` | the one counter, and its nonces, for those who follow the store |
+//! | `declared`, `config_change` | the file's thresholds, and who changed what |
+//! | `meta` | what the store is, and the key of the permits |
+//! | `probe`, `counts` | in Postgres: what replicas will share; empty while one process has the store |
+//!
+//! The views `current_state` and `history` are for people, and have the same columns in both. Durations are
+//! kept in whole microseconds.
+//!
 //! Every transaction that changes configuration or state bumps the single `revision` row last and stamps what
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
