@@ -1,4 +1,8 @@
 //! Everything that is tested from outside, in one binary: a file a concern.
 
-mod store_contract;
-mod support;
+mod grpc_breakers;
+mod grpc_health;
+mod grpc_operations;
+mod grpc_reflection;
+mod grpc_server;
+mod grpc_world;
