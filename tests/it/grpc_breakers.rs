@@ -1,4 +1,4 @@
-//! BreakerService over a real channel: a typical life, and everything that can be wrong with a question.
+//! `BreakerService` over a real channel: a typical life, and everything that can be wrong with a question.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tonic_types::StatusExt as _;
 
 use crate::grpc_world::{BREAKERS_MAX, World, ask, report, trip};
 
+#[expect(clippy::unnecessary_wraps, reason = "the fields of messages take an Option")]
 fn wire(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
 }

@@ -1,4 +1,4 @@
-//! OperationsService over a real channel, on SQLite.
+//! `OperationsService` over a real channel, on SQLite.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ fn faults(status: &Status) -> Vec<String> {
     violations.into_iter().map(|violation| violation.field).collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the fields of messages take an Option")]
 fn at(seconds: i64, nanos: i32) -> Option<prost_types::Timestamp> {
     let start = i64::try_from(START.as_micros() / 1_000_000).unwrap();
     Some(prost_types::Timestamp { seconds: start + seconds, nanos })
