@@ -201,8 +201,8 @@ mod tests {
         let calls = CallMetrics::default();
         calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(50));
         calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(51));
-        calls.ended(Method::AllowRequest, Code::Unauthenticated, Duration::from_secs(60));
-        calls.ended(Method::HealthWatch, Code::Ok, Duration::from_secs(60));
+        calls.ended(Method::AllowRequest, Code::Unauthenticated, Duration::from_mins(1));
+        calls.ended(Method::HealthWatch, Code::Ok, Duration::from_mins(1));
         let views = calls.snapshot();
         let allow = &views[Method::AllowRequest as usize];
         assert_eq!(allow.by_code, [("OK", 2), ("UNAUTHENTICATED", 1)]);

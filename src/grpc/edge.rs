@@ -121,7 +121,7 @@ impl hyper::service::Service<Request<Incoming>> for Edge {
         };
         call.stage = match call.begin(request) {
             Ok(running) => Stage::Running(running),
-            Err(answer) => Stage::Answered(answer),
+            Err(refusal) => Stage::Answered(refusal.into_response()),
         };
         call
     }
@@ -148,15 +148,15 @@ enum Stage {
 }
 
 impl Call {
-    fn begin(&mut self, request: Request<Incoming>) -> Result<Running, Response<Body>> {
+    fn begin(&mut self, request: Request<Incoming>) -> Result<Running, Refusal> {
         if !is_grpc(&request) {
-            return Err(no_grpc());
+            return Err(Refusal::NoGrpc);
         }
-        if let Some(asked) = deadline::of(request.headers()).map_err(|faults| refuse(faults.into()))? {
+        if let Some(asked) = deadline::of(request.headers()).map_err(Failure::from)? {
             // A stream may outlive the longest call, and ends its own at its deadline.
             self.patience = self.patience.min(asked);
             if asked.is_zero() {
-                return Err(refuse(Failure::Late));
+                return Err(Failure::Late.into());
             }
         }
         if !self.method.is_health() {
@@ -174,12 +174,12 @@ impl Call {
                 Box::pin(self.shared.reflection.clone().call(request))
             }
             Method::Other => {
-                return Err(refuse(Failure::NoMethod { path: request.uri().path().to_owned() }));
+                return Err(Failure::NoMethod { path: request.uri().path().to_owned() }.into());
             }
         })
     }
 
-    fn take_place(&mut self) -> Result<(), Response<Body>> {
+    fn take_place(&mut self) -> Result<(), Failure> {
         let max = self.shared.limits.in_flight_max;
         self.holds_place = true;
         if self.shared.in_flight.fetch_add(1, Relaxed) < max {
@@ -187,7 +187,7 @@ impl Call {
         }
         self.leave_place();
         self.log_shed(max);
-        Err(refuse(Failure::Overloaded { max }))
+        Err(Failure::Overloaded { max })
     }
 
     fn leave_place(&mut self) {
@@ -245,7 +245,7 @@ impl Future for Call {
                     if timer.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
-                    refuse(Failure::Late)
+                    Failure::Late.into_response()
                 }
             },
             Stage::Answered(answer) => std::mem::take(answer),
@@ -266,21 +266,35 @@ impl Drop for Call {
     }
 }
 
-#[cold]
-fn refuse(failure: Failure) -> Response<Body> {
-    failure.into_response()
-}
-
 fn is_grpc(request: &Request<Incoming>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     request.method() == http::Method::POST
         && content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
 }
 
-/// As gRPC over HTTP/2 wants it for whoever speaks something else.
-#[cold]
-fn no_grpc() -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    response
+/// Why a call is not begun.
+enum Refusal {
+    Failure(Failure),
+    /// Whoever speaks something else is told so in HTTP, as gRPC wants it.
+    NoGrpc,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Refusal {
+    #[cold]
+    fn into_response(self) -> Response<Body> {
+        match self {
+            Self::Failure(failure) => failure.into_response(),
+            Self::NoGrpc => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                response
+            }
+        }
+    }
 }

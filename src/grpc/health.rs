@@ -94,7 +94,7 @@ impl HealthBoard {
 }
 
 impl Told {
-    fn status(&self, part: Option<Part>) -> ServingStatus {
+    fn status(self, part: Option<Part>) -> ServingStatus {
         match part.map(|part| self.parts[part as usize]) {
             Some(Serving::Yes) => ServingStatus::Serving,
             Some(Serving::No) => ServingStatus::NotServing,

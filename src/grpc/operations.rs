@@ -56,8 +56,8 @@ impl OperationsService for Operations {
         let (list, mut views) = listed.await.map_err(|error| broken(&error))?;
         let more = views.len() > list.size;
         views.truncate(list.size);
-        let last = views.last().filter(|_| more);
-        let next_page_token = last.map(|last| list.token_behind(&last.key)).unwrap_or_default();
+        let end = views.last().filter(|_| more);
+        let next_page_token = end.map(|end| list.token_behind(&end.key)).unwrap_or_default();
         let breakers = views.iter().map(|view| convert::breaker(view, now)).collect();
         Ok(Response::new(ListBreakersResponse { breakers, next_page_token }))
     }
@@ -86,8 +86,8 @@ impl OperationsService for Operations {
         let mut rows = loaded.store.transitions(&list.query).await.map_err(|error| unread(&error))?;
         let more = rows.len() > list.size;
         rows.truncate(list.size);
-        let last = rows.last().filter(|_| more);
-        let next_page_token = last.map(|last| list.token_behind(last.place)).unwrap_or_default();
+        let end = rows.last().filter(|_| more);
+        let next_page_token = end.map(|end| list.token_behind(end.place)).unwrap_or_default();
         let transitions = rows.iter().map(convert::transition).collect();
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
     }

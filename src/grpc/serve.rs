@@ -166,8 +166,11 @@ impl Connection {
 
     /// Waits for the first byte: what never speaks is dropped, after a while or when we go.
     async fn speaks(&self, stream: &TcpStream, silence_max: Duration) -> bool {
+        let mut first = [0];
         tokio::select! {
-            spoken = tokio::time::timeout(silence_max, stream.readable()) => matches!(spoken, Ok(Ok(()))),
+            spoken = tokio::time::timeout(silence_max, stream.peek(&mut first)) => {
+                matches!(spoken, Ok(Ok(1..)))
+            }
             () = self.shutdown.cancelled() => false,
         }
     }

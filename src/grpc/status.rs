@@ -1,7 +1,7 @@
 //! Errors as they go out: the one file that makes a `Status`.
 //!
-//! Each carries the details of google.rpc: ErrorInfo always, BadRequest with every field at fault,
-//! ResourceInfo for what was not found, and RetryInfo on the two codes that invite a retry. What the store
+//! Each carries the details of google.rpc: `ErrorInfo` always, `BadRequest` with every field at fault,
+//! `ResourceInfo` for what was not found, and `RetryInfo` on the two codes that invite a retry. What the store
 //! said stays in the log.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use super::fault::{Faults, excerpt};
 use crate::proto::v1;
 
-/// The domain of every ErrorInfo.
+/// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "breakerd";
 
 /// When to come again while the state is being loaded, and while the store is away.
@@ -188,7 +188,7 @@ pub(crate) fn code_of(headers: &HeaderMap) -> Code {
 
 /// What the framework found wrong with a message, in our own words.
 ///
-/// tonic answers OUT_OF_RANGE to a message over the limit and INTERNAL to one that cannot be decoded; both are
+/// tonic answers `OUT_OF_RANGE` to a message over the limit and INTERNAL to one that cannot be decoded; both are
 /// the client's mistakes. Ours are told apart by their details, which the framework's do not have.
 pub(crate) fn rewritten(headers: &HeaderMap, bytes_max: usize) -> Option<Failure> {
     if headers.contains_key(DETAILS_HEADER) {

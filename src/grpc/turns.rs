@@ -67,3 +67,46 @@ where
         self.shared.arrived.lock().push(Box::pin(call));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_runs_in_its_turn_and_one_that_waits_becomes_a_task() {
+        let tasks = TaskTracker::new();
+        let turns = Turns::new(tasks.clone());
+        let ended = Arc::new(AtomicUsize::new(0));
+        let end = |ended: &Arc<AtomicUsize>| ended.fetch_add(1, Ordering::Relaxed);
+        for waits in [false, true, false] {
+            let ended = Arc::clone(&ended);
+            turns.execute(async move {
+                if waits {
+                    tokio::task::yield_now().await;
+                }
+                end(&ended);
+            });
+        }
+        assert_eq!(ended.load(Ordering::Relaxed), 0, "nothing runs before its turn");
+        turns.run();
+        assert_eq!((ended.load(Ordering::Relaxed), tasks.len()), (2, 1));
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(ended.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_takes_no_other_with_it() {
+        let turns = Turns::new(TaskTracker::new());
+        let ended = Arc::new(AtomicUsize::new(0));
+        turns.execute(async { panic!("on purpose") });
+        let after = Arc::clone(&ended);
+        turns.execute(async move {
+            after.fetch_add(1, Ordering::Relaxed);
+        });
+        turns.run();
+        assert_eq!(ended.load(Ordering::Relaxed), 1);
+    }
+}

@@ -3,6 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
 mod config;
+mod grpc_breakers;
+mod grpc_health;
+mod grpc_operations;
+mod grpc_reflection;
+mod grpc_server;
+mod grpc_world;
 mod house;
 mod http_health;
 mod http_metrics;

@@ -1,0 +1,106 @@
+//! grpc.health.v1 as a prober and a load balancer use it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakerd::grpc::{Drained, Limits, Part, Serving};
+use breakerd::replica::Local;
+use tonic::{Code, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_types::StatusExt as _;
+
+use crate::grpc_world::World;
+
+const BREAKERS: &str = "breakerd.v1.BreakerService";
+const OPERATIONS: &str = "breakerd.v1.OperationsService";
+
+fn of(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: service.into() }
+}
+
+async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
+    watch.message().await.unwrap().expect("a status").status()
+}
+
+#[tokio::test]
+async fn each_service_is_healthy_once_it_serves() {
+    let world = World::unloaded(Limits::default()).await;
+    let mut health = HealthClient::new(world.channel().await);
+    for service in ["", BREAKERS, OPERATIONS] {
+        let status = health.check(of(service)).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::NotServing, "{service}: nothing is loaded");
+    }
+    world.load(Arc::new(Local)).await;
+    for service in ["", BREAKERS, OPERATIONS, "grpc.health.v1.Health"] {
+        let status = health.check(of(service)).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::Serving, "{service}");
+    }
+    // The store is away: decisions go on.
+    world.edge.health().set(Part::Operations, Serving::No);
+    for (service, expected) in [
+        ("", ServingStatus::Serving),
+        (BREAKERS, ServingStatus::Serving),
+        (OPERATIONS, ServingStatus::NotServing),
+    ] {
+        assert_eq!(health.check(of(service)).await.unwrap().into_inner().status(), expected, "{service}");
+    }
+    let status = health.check(of("breakerd.v1.Nothing")).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert_eq!(status.get_details_resource_info().unwrap().resource_name, "breakerd.v1.Nothing");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_watch_tells_every_change_and_ends_with_the_server() {
+    let world = World::unloaded(Limits::default()).await;
+    let mut health = HealthClient::new(world.channel().await);
+    let mut server = health.watch(of("")).await.unwrap().into_inner();
+    let mut operations = health.watch(of(OPERATIONS)).await.unwrap().into_inner();
+    let mut unknown = health.watch(of("nothing")).await.unwrap().into_inner();
+    assert_eq!(next(&mut server).await, ServingStatus::NotServing);
+    assert_eq!(next(&mut operations).await, ServingStatus::NotServing);
+    assert_eq!(next(&mut unknown).await, ServingStatus::ServiceUnknown);
+
+    world.load(Arc::new(Local)).await;
+    assert_eq!(next(&mut server).await, ServingStatus::Serving);
+    assert_eq!(next(&mut operations).await, ServingStatus::Serving);
+    world.edge.health().set(Part::Operations, Serving::No);
+    assert_eq!(next(&mut operations).await, ServingStatus::NotServing);
+    world.edge.health().set(Part::Operations, Serving::Yes);
+    assert_eq!(next(&mut operations).await, ServingStatus::Serving);
+
+    world.shutdown.cancel();
+    assert_eq!(next(&mut server).await, ServingStatus::NotServing, "and nothing of the others' changes");
+    assert_eq!(next(&mut operations).await, ServingStatus::NotServing);
+    for watch in [&mut server, &mut operations, &mut unknown] {
+        let status = watch.message().await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.get_details_error_info().unwrap().reason, "SHUTTING_DOWN");
+    }
+    assert_eq!(world.served.await.unwrap(), Drained::Whole, "open watches do not hold the process");
+    assert_eq!(world.edge.health().serving(Part::Server), Serving::No);
+}
+
+#[tokio::test]
+async fn watches_are_bounded_and_give_their_place_back() {
+    let world = World::with(Limits { watches_max: 2, ..Limits::default() }, Arc::new(Local)).await;
+    let mut health = HealthClient::new(world.channel().await);
+    let first = health.watch(of("")).await.unwrap();
+    let _second = health.watch(of("unknown")).await.unwrap();
+    let status = health.watch(of("")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "WATCH_LIMIT_REACHED");
+    assert!(health.check(of("")).await.is_ok());
+    drop(first);
+    // The cancellation is on its way; the server has it when the place is free.
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while health.watch(of("")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the place comes free");
+    world.end().await;
+}

@@ -1,0 +1,167 @@
+//! A breakerd of real parts behind a real socket: engine, SQLite, gRPC; only the clock stands still until told.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use breaker::{Field, Key, Layer, Numbering, Time, Transition, Value};
+use breakerd::app::{App, Loaded};
+use breakerd::catalog::Catalog;
+use breakerd::engine::{Clock, Engine, Event, Limits as EngineLimits, ManualClock, Outbox, Seals, Standing};
+use breakerd::grpc::{Drained, Edge, Limits, serve};
+use breakerd::metrics::Metrics;
+use breakerd::proto::v1;
+use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
+use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
+use breakerd::replica::{Coordinator, Local};
+use breakerd::store::{Change, Declaration, Proposal, Store, Target, TransitionId, open};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+/// Breakers that fit.
+pub(crate) const BREAKERS_MAX: usize = 300;
+/// When the clock stands still at first.
+pub(crate) const START: Time = Time::from_micros(1_700_000_000_000_000);
+
+pub(crate) struct World {
+    pub(crate) clock: ManualClock,
+    pub(crate) app: Arc<App>,
+    pub(crate) edge: Edge,
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: JoinHandle<Drained>,
+    changes: Changes,
+    written: usize,
+    _folder: tempfile::TempDir,
+}
+
+/// What the engine said of changes, in the order it said so.
+#[derive(Clone, Default)]
+struct Changes(Arc<Mutex<Vec<(Key, Transition)>>>);
+
+impl Outbox for Changes {
+    fn append(&self, event: Event<'_>) {
+        self.0.lock().unwrap().push((event.key.clone(), event.transition.clone()));
+    }
+}
+
+impl World {
+    /// Loaded and serving.
+    pub(crate) async fn new() -> Self {
+        Self::with(Limits::default(), Arc::new(Local)).await
+    }
+
+    pub(crate) async fn with(limits: Limits, coordinator: Arc<dyn Coordinator>) -> Self {
+        let world = Self::unloaded(limits).await;
+        world.load(coordinator).await;
+        world
+    }
+
+    /// Serving, and nothing loaded.
+    pub(crate) async fn unloaded(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&Target::Sqlite(folder.path().join("breakerd.db"))).await.unwrap();
+        let clock = ManualClock::new(START);
+        let app = Arc::new(App::new(Arc::new(clock.clone()), Arc::new(Metrics::default())));
+        let edge = Edge::new(Arc::clone(&app), limits).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let served = tokio::spawn(serve(edge.clone(), listener, shutdown.clone()));
+        let changes = Changes::default();
+        Self { clock, app, edge, address, store, shutdown, served, changes, written: 0, _folder: folder }
+    }
+
+    pub(crate) async fn load(&self, coordinator: Arc<dyn Coordinator>) {
+        let meta = self.store.meta().await.unwrap();
+        let limits = EngineLimits {
+            breakers_max: BREAKERS_MAX,
+            own_series_max: BREAKERS_MAX,
+            idle_ttl: Duration::from_hours(1),
+        };
+        let standing = Standing {
+            seals: Seals::new(&meta.permit_key),
+            lineage: meta.lineage,
+            issuer: 1,
+            numbering: Numbering::Own,
+        };
+        let outbox = Box::new(self.changes.clone());
+        let engine = Engine::new(limits, standing, Arc::new(catalog()), outbox, self.clock.now());
+        let store = Arc::clone(&self.store);
+        self.app.load(Loaded { engine: Arc::new(engine), store, coordinator });
+        self.edge.health().loaded();
+    }
+
+    /// Writes what the engine said to the store, as the journal does behind it.
+    pub(crate) async fn write_behind(&mut self) {
+        let changes = self.changes.0.lock().unwrap().clone();
+        for (seq, (key, transition)) in changes.iter().enumerate().skip(self.written) {
+            let id = TransitionId { replica: "here".into(), boot: 7, seq: seq as u64 };
+            let change = Change::Transition(Box::new(transition.clone()));
+            let proposal = Proposal { id, key: key.clone(), change, numbering: Numbering::Own, alone: false };
+            self.store.propose(&[proposal]).await.unwrap();
+        }
+        self.written = changes.len();
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    pub(crate) async fn breakers(&self) -> BreakerServiceClient<Channel> {
+        BreakerServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn operations(&self) -> OperationsServiceClient<Channel> {
+        OperationsServiceClient::new(self.channel().await)
+    }
+
+    /// Ends the server; everything must have been answered by then.
+    pub(crate) async fn end(self) {
+        self.shutdown.cancel();
+        assert_eq!(self.served.await.unwrap(), Drained::Whole);
+        self.store.close().await;
+    }
+}
+
+/// `sentinel` opens after three failures for two minutes; everything else as built in.
+fn catalog() -> Catalog {
+    let mut sentinel = Layer::default();
+    sentinel.set(Field::FailureThreshold, Value::Count(3)).unwrap();
+    sentinel.set(Field::Timeout, Value::Duration(Duration::from_mins(2))).unwrap();
+    let declaration = Declaration {
+        generation: None,
+        enabled: true,
+        defaults: Layer::default(),
+        services: BTreeMap::from([("sentinel".to_owned(), sentinel)]),
+    };
+    Catalog::new(&declaration, 1, &BTreeMap::new()).unwrap()
+}
+
+pub(crate) fn ask(service: &str, name: &str) -> v1::AllowRequestRequest {
+    v1::AllowRequestRequest { service: service.into(), name: name.into(), caller: String::new() }
+}
+
+pub(crate) fn report(permit: &v1::AllowRequestResponse, outcome: v1::Outcome) -> v1::RecordOutcomeRequest {
+    v1::RecordOutcomeRequest {
+        permit: permit.permit.clone(),
+        outcome: outcome as i32,
+        ..v1::RecordOutcomeRequest::default()
+    }
+}
+
+/// Fails `service` until it is open.
+pub(crate) async fn trip(client: &mut BreakerServiceClient<Channel>, service: &str, name: &str) {
+    for _ in 0..5 {
+        let allowed = client.allow_request(ask(service, name)).await.unwrap().into_inner();
+        if allowed.allowed {
+            client.record_outcome(report(&allowed, v1::Outcome::Failure)).await.unwrap();
+        }
+    }
+    let denied = client.allow_request(ask(service, name)).await.unwrap().into_inner();
+    assert_eq!(denied.state(), v1::State::Open);
+}
