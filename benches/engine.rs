@@ -30,7 +30,7 @@ fn engine() -> Engine {
     };
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let catalog = Arc::new(Catalog::default());
-    let engine = Engine::new(limits, standing, catalog, Box::new(Nobody), Time::from_micros(1));
+    let engine = Engine::new(limits, standing, &catalog, Box::new(Nobody), Time::from_micros(1));
     for (service, name) in keys() {
         engine.allow(&service, &name, Time::from_micros(1)).expect("there is room");
     }

@@ -23,6 +23,7 @@ mod timers;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
+#[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 mod tests;
 
 use std::sync::Arc;
@@ -209,7 +210,7 @@ impl Engine {
     pub fn new(
         limits: Limits,
         standing: Standing,
-        catalog: Arc<Catalog>,
+        catalog: &Arc<Catalog>,
         outbox: Box<dyn Outbox>,
         now: Time,
     ) -> Self {
@@ -219,7 +220,7 @@ impl Engine {
             own_series: AtomicUsize::new(0),
             limits,
             enabled: AtomicBool::new(catalog.enabled()),
-            catalog: RwLock::new(Arc::clone(&catalog)),
+            catalog: RwLock::new(Arc::clone(catalog)),
             seals: standing.seals,
             lineage: standing.lineage,
             issuer: standing.issuer,
@@ -230,7 +231,7 @@ impl Engine {
             retired: Mutex::default(),
             last_forced_sweep: Mutex::new(Time::ZERO),
         };
-        engine.create_configured(&catalog, now);
+        engine.create_configured(catalog, now);
         engine
     }
 
@@ -326,10 +327,10 @@ impl Engine {
     }
 
     /// Judges by another catalog from now on, running breakers included.
-    pub fn apply(&self, catalog: Arc<Catalog>, now: Time) {
-        *self.catalog.write() = Arc::clone(&catalog);
+    pub fn apply(&self, catalog: &Arc<Catalog>, now: Time) {
+        *self.catalog.write() = Arc::clone(catalog);
         self.enabled.store(catalog.enabled(), Ordering::Relaxed);
-        self.create_configured(&catalog, now);
+        self.create_configured(catalog, now);
         for entry in self.entries() {
             let thresholds = catalog.thresholds(entry.key.service());
             let mut inner = entry.inner.lock();
