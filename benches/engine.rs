@@ -1,6 +1,6 @@
 //! The engine alone: what a decision and a record cost without the wire, over many breakers.
 //!
-//! Promises (docs/benchmarks.md): allow <= 100 ns, record <= 200 ns, on one core, over 10_000 breakers.
+//! Promises (docs/benchmarks.md): allow <= 100 ns, record <= 200 ns, on one core, over ten thousand breakers.
 //! `seal` and `open` are beside them, since every permit on the wire pays for one of each.
 
 use std::sync::Arc;
