@@ -124,7 +124,7 @@ async fn drive(address: String, client: u64, mut dice: Dice, told: Arc<Mutex<Tol
             }
         }
         if answer.allowed {
-            let outcome = if dice.roll() % 2 == 0 { Outcome::Failure } else { Outcome::Success };
+            let outcome = if dice.roll().is_multiple_of(2) { Outcome::Failure } else { Outcome::Success };
             let request =
                 RecordOutcomeRequest { permit: answer.permit, outcome: outcome.into(), ..Default::default() };
             if let Err(status) = breakers.record_outcome(request).await {
