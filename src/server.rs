@@ -253,6 +253,12 @@ impl Edges {
         };
         let edge = grpc::Edge::new(Arc::clone(app), limits)?;
         let health = Arc::clone(edge.health());
+        let calls = Arc::clone(edge.calls());
+        app.metrics
+            .show_calls(Arc::new(move || {
+                calls.snapshot().into_iter().map(grpc::CallView::into_row).collect()
+            }))
+            .context("show the calls")?;
         let tracker = TaskTracker::new();
         let (report, failed) = watch::channel(None);
         tracker.spawn(grpc::serve(edge, listeners.grpc, stop.clone()));

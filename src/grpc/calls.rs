@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::metrics::CallRow;
+
 /// Upper bounds of the buckets in seconds: from the tens of microseconds of a decision to a call that waits
 /// for its deadline.
 pub const BOUNDS_SECONDS: [f64; 14] =
@@ -129,6 +131,21 @@ pub struct CallView {
     pub count: u64,
     /// Seconds that they took in all.
     pub sum_seconds: f64,
+}
+
+impl CallView {
+    /// As the metrics take it.
+    pub fn into_row(self) -> CallRow {
+        CallRow {
+            service: self.method.service(),
+            method: self.method.name(),
+            by_code: self.by_code,
+            bounds_seconds: &BOUNDS_SECONDS,
+            cumulative: self.cumulative,
+            count: self.count,
+            sum_seconds: self.sum_seconds,
+        }
+    }
 }
 
 impl Default for CallMetrics {

@@ -18,8 +18,10 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
 use super::Namespace;
-use super::family::{Names, Page, families, number};
-use crate::engine::{BreakerView, Clock, Counters, Edge, Engine, HistogramView, OTHER, Trouble};
+use super::family::{Buckets, Names, Page, families, number};
+use crate::engine::{
+    BOUNDS_SECONDS, BreakerView, Clock, Counters, Edge, Engine, HistogramView, OTHER, Trouble,
+};
 
 families! {
     enum Shown {
@@ -122,7 +124,13 @@ impl Collector for Breakers {
             page.gauge(Shown::Breakers, &[state.as_str()], number(breakers));
         }
         for view in one_other(self.engine.durations()) {
-            page.histogram(Shown::Duration, &[&view.service], &view);
+            let buckets = Buckets {
+                bounds_seconds: &BOUNDS_SECONDS,
+                cumulative: &view.cumulative,
+                count: view.count,
+                sum_seconds: view.sum_seconds,
+            };
+            page.histogram(Shown::Duration, &[&view.service], &buckets);
         }
         page.gauge(Shown::ConfigRevision, &[], number(self.engine.catalog().revision()));
         page.into_families(&self.names)

@@ -7,7 +7,6 @@ use prometheus::core::Desc;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::Namespace;
-use crate::engine::{BOUNDS_SECONDS, HistogramView};
 
 /// Some families that are filled together.
 pub(super) trait Family: Copy + 'static {
@@ -88,6 +87,14 @@ pub(super) struct Page<F> {
     family: std::marker::PhantomData<F>,
 }
 
+/// A histogram read at one moment.
+pub(super) struct Buckets<'a> {
+    pub(super) bounds_seconds: &'a [f64],
+    pub(super) cumulative: &'a [u64],
+    pub(super) count: u64,
+    pub(super) sum_seconds: f64,
+}
+
 impl<F: Family> Page<F> {
     pub(super) fn new() -> Self {
         Self { samples: vec![Vec::new(); F::ALL.len()], family: std::marker::PhantomData }
@@ -108,7 +115,7 @@ impl<F: Family> Page<F> {
     }
 
     /// A sample of a histogram.
-    pub(super) fn histogram(&mut self, family: F, labels: &[&str], view: &HistogramView) {
+    pub(super) fn histogram(&mut self, family: F, labels: &[&str], view: &Buckets<'_>) {
         let bucket = |(bound, count): (&f64, &u64)| {
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(*bound);
@@ -116,7 +123,7 @@ impl<F: Family> Page<F> {
             bucket
         };
         let mut histogram = Histogram::default();
-        histogram.set_bucket(BOUNDS_SECONDS.iter().zip(&view.cumulative).map(bucket).collect());
+        histogram.set_bucket(view.bounds_seconds.iter().zip(view.cumulative).map(bucket).collect());
         histogram.set_sample_count(view.count);
         histogram.set_sample_sum(view.sum_seconds);
         self.sample(family, labels).set_histogram(histogram);

@@ -13,6 +13,7 @@
 //! and dashboards know them.
 
 mod breakers;
+mod calls;
 mod family;
 mod field;
 mod journal;
@@ -28,8 +29,13 @@ use crate::engine::{Clock, Engine};
 use crate::journal::JournalStats;
 use field::metrics;
 
+pub use calls::CallRow;
+
 /// How the journal is asked how it stands.
 pub type JournalSource = Arc<dyn Fn() -> JournalStats + Send + Sync>;
+
+/// How the gRPC edge is asked what it counted.
+pub type CallSource = Arc<dyn Fn() -> Vec<CallRow> + Send + Sync>;
 
 /// All that is counted, and the registry it is shown from.
 pub struct Metrics {
@@ -114,6 +120,14 @@ impl Metrics {
     /// When an engine is shown already.
     pub fn show_breakers(&self, engine: Arc<Engine>, clock: Arc<dyn Clock>) -> prometheus::Result<()> {
         self.register(Box::new(breakers::Breakers::new(engine, clock, &self.namespace)))
+    }
+
+    /// Shows the calls of gRPC at every scrape.
+    ///
+    /// # Errors
+    /// When an edge is shown already.
+    pub fn show_calls(&self, source: CallSource) -> prometheus::Result<()> {
+        self.register(Box::new(calls::Calls::new(source, &self.namespace)))
     }
 
     /// Shows how the journal stands at every scrape, and to whoever asks [`Metrics::journal`].

@@ -397,6 +397,13 @@ async fn everything() -> Scrape {
     world.call("notifications", "slack", Outcome::Success);
     world.call("database", "", Outcome::Ignored);
     world.app.metrics.show_journal(Arc::new(JournalStats::default)).unwrap();
+    let calls = Arc::new(breakerd::grpc::CallMetrics::default());
+    let row = |mut view: breakerd::grpc::CallView| {
+        view.by_code.push(("OK", 1));
+        view.into_row()
+    };
+    let source = Arc::new(move || calls.snapshot().into_iter().map(row).collect());
+    world.app.metrics.show_calls(source).unwrap();
     world.store.ping().await.unwrap();
     world.scrape().await
 }

@@ -1,0 +1,70 @@
+//! The calls of gRPC, read at the scrape.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+
+use super::family::{Buckets, Names, Page, families};
+use super::{CallSource, Namespace};
+
+families! {
+    enum Shown {
+        /// Calls of gRPC that ended, by status code; a stream counts when it begins.
+        Calls: COUNTER "breakerd_grpc_calls_total" ["service", "method", "code"],
+        /// How long calls of gRPC took in this process, in seconds; streams are not timed.
+        Duration: HISTOGRAM "breakerd_grpc_call_duration_seconds" ["service", "method"],
+    }
+}
+
+/// What was counted of one method's calls.
+#[derive(Debug, Clone)]
+pub struct CallRow {
+    /// The gRPC service.
+    pub service: &'static str,
+    /// The method within it.
+    pub method: &'static str,
+    /// How many calls ended with each status code.
+    pub by_code: Vec<(&'static str, u64)>,
+    /// Upper bounds of the buckets, in seconds.
+    pub bounds_seconds: &'static [f64],
+    /// Calls that took up to each bound.
+    pub cumulative: Vec<u64>,
+    /// Calls that were timed.
+    pub count: u64,
+    /// Seconds that they took in all.
+    pub sum_seconds: f64,
+}
+
+/// Asks the edge what it counted, at every scrape.
+pub(super) struct Calls {
+    rows: CallSource,
+    names: Names,
+}
+
+impl Calls {
+    pub(super) fn new(rows: CallSource, namespace: &Namespace) -> Self {
+        Self { rows, names: Names::of::<Shown>(namespace) }
+    }
+}
+
+impl Collector for Calls {
+    fn desc(&self) -> Vec<&Desc> {
+        self.names.descs()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut page = Page::new();
+        for row in (self.rows)() {
+            for (code, count) in &row.by_code {
+                page.count(Shown::Calls, &[row.service, row.method, code], *count);
+            }
+            let buckets = Buckets {
+                bounds_seconds: row.bounds_seconds,
+                cumulative: &row.cumulative,
+                count: row.count,
+                sum_seconds: row.sum_seconds,
+            };
+            page.histogram(Shown::Duration, &[row.service, row.method], &buckets);
+        }
+        page.into_families(&self.names)
+    }
+}
