@@ -14,6 +14,8 @@ const FILES: [&str; 3] =
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={ROOT}");
+    // sqlx::migrate! sees a migration that changed, but not one that is new.
+    println!("cargo::rerun-if-changed=migrations");
 
     let mut compiler = protox::Compiler::new([ROOT])?;
     // Imports and comments go along: reflection serves the set, and tools like grpcurl show the

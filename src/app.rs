@@ -1,6 +1,9 @@
 //! What the edges stand on: the clock, and, once they are loaded, the engine and the store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use breaker::Time;
 
 use crate::engine::{Clock, Engine};
 use crate::metrics::Metrics;
@@ -13,7 +16,29 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What is counted beside the breakers.
     pub metrics: Arc<Metrics>,
+    /// What the process is about to do.
+    pub status: Status,
+    /// When this was made.
+    pub started_at: Time,
     loaded: OnceLock<Loaded>,
+}
+
+/// What the process is about to do: set by whoever runs it, shown by its health pages.
+#[derive(Debug, Default)]
+pub struct Status {
+    shutting_down: AtomicBool,
+}
+
+impl Status {
+    /// The end has begun: from now on the process calls itself not ready.
+    pub fn shut_down(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end has begun.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
+    }
 }
 
 /// What is there once the store has been read.
@@ -29,7 +54,8 @@ pub struct Loaded {
 impl App {
     /// Nothing is loaded yet: listeners may stand, and say so.
     pub fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { clock, metrics, loaded: OnceLock::new() }
+        let started_at = clock.now();
+        Self { clock, metrics, status: Status::default(), started_at, loaded: OnceLock::new() }
     }
 
     /// The engine and the store; none: they are not loaded yet.
@@ -39,7 +65,12 @@ impl App {
 
     /// From now on calls are answered. A second time changes nothing.
     pub fn load(&self, loaded: Loaded) {
+        let engine = Arc::clone(&loaded.engine);
         // It fails only when there is one already, and that one serves.
-        let _ = self.loaded.set(loaded);
+        if self.loaded.set(loaded).is_ok()
+            && let Err(error) = self.metrics.show_breakers(engine, Arc::clone(&self.clock))
+        {
+            tracing::error!(%error, "the breakers are missing in the metrics");
+        }
     }
 }

@@ -1,51 +1,335 @@
-//! stub
-#![allow(missing_docs)]
-use crate::store::Declaration;
-use breaker::{Layer, Origin, Thresholds};
-use std::collections::BTreeMap;
+//! The thresholds in force for every service, resolved once and then only read.
+//!
+//! What the file declares and what was set over the API are layers. A [`Catalog`] is what they come to: merged,
+//! checked whole, under the revision that made it. Whoever changes a layer makes a new catalog first; when that is
+//! refused, nothing has changed. A service without settings of its own shares the defaults' thresholds, so
+//! that a million breakers of such services cost one copy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
+
+use breaker::{
+    AfterMaxWait, Field, Layer, Origin, Problem, Thresholds, Value, WaitInterval, WindowKind, merge,
+};
+
+use crate::store::Declaration;
+
+/// The thresholds of every service, under one revision.
+#[derive(Debug, Clone)]
 pub struct Catalog {
     revision: u64,
     enabled: bool,
-    services: BTreeMap<String, Arc<Thresholds>>,
-    defaults: Arc<Thresholds>,
+    defaults: Entry,
+    services: BTreeMap<Arc<str>, Entry>,
 }
+
+/// What a service is judged by, and where it came from.
+#[derive(Debug, Clone)]
+struct Entry {
+    thresholds: Arc<Thresholds>,
+    origins: Arc<BTreeMap<Field, Origin>>,
+}
+
 impl Catalog {
+    /// Merges built-in < `declaration.defaults` < `declaration.services` < `api` for every service that has a
+    /// layer, and for all the others.
+    ///
+    /// # Errors
+    /// Every contradiction, once: what is wrong with the defaults is not repeated for each service.
     pub fn new(
-        d: &Declaration,
+        declaration: &Declaration,
         revision: u64,
-        _api: &BTreeMap<String, Layer>,
-    ) -> Result<Self, Vec<breaker::Problem>> {
+        api: &BTreeMap<String, Layer>,
+    ) -> Result<Self, Vec<ServiceProblem>> {
+        let mut problems = Vec::new();
+        let defaults = match resolve(&[(Origin::FileDefaults, &declaration.defaults)]) {
+            Ok(entry) => Some(entry),
+            Err(found) => {
+                problems.extend(found.into_iter().map(|problem| ServiceProblem { service: None, problem }));
+                None
+            }
+        };
+        let of_defaults = problems.len();
+
+        let nothing = Layer::default();
+        let names: BTreeSet<&str> =
+            declaration.services.keys().chain(api.keys()).map(String::as_str).collect();
         let mut services = BTreeMap::new();
-        for (s, l) in &d.services {
-            services.insert(
-                s.clone(),
-                Arc::new(
-                    breaker::merge(&[(Origin::FileDefaults, &d.defaults), (Origin::FileService, l)])?
-                        .thresholds,
-                ),
-            );
+        for name in names {
+            let declared = declaration.services.get(name).unwrap_or(&nothing);
+            let set = api.get(name).unwrap_or(&nothing);
+            let entry = match &defaults {
+                Some(entry) if declared.is_empty() && set.is_empty() => Ok(entry.clone()),
+                _ => resolve(&[
+                    (Origin::FileDefaults, &declaration.defaults),
+                    (Origin::FileService, declared),
+                    (Origin::Api, set),
+                ]),
+            };
+            match entry {
+                Ok(entry) => {
+                    services.insert(Arc::from(name), entry);
+                }
+                Err(found) => {
+                    let known = |problem: &Problem| {
+                        problems[..of_defaults].iter().any(|earlier| earlier.problem == *problem)
+                    };
+                    let new: Vec<_> = found.into_iter().filter(|problem| !known(problem)).collect();
+                    problems.extend(
+                        new.into_iter()
+                            .map(|problem| ServiceProblem { service: Some(name.to_owned()), problem }),
+                    );
+                }
+            }
         }
-        Ok(Self {
-            revision,
-            enabled: d.enabled,
-            services,
-            defaults: Arc::new(breaker::merge(&[(Origin::FileDefaults, &d.defaults)])?.thresholds),
-        })
+        match defaults {
+            Some(defaults) if problems.is_empty() => {
+                Ok(Self { revision, enabled: declaration.enabled, defaults, services })
+            }
+            _ => Err(problems),
+        }
     }
-    pub fn thresholds(&self, s: &str) -> Arc<Thresholds> {
-        self.services.get(s).cloned().unwrap_or_else(|| self.defaults.clone())
+
+    /// What `service` is judged by. The defaults when it has no settings of its own.
+    pub fn thresholds(&self, service: &str) -> Arc<Thresholds> {
+        Arc::clone(&self.entry(service).thresholds)
     }
-    pub fn services(&self) -> impl Iterator<Item = &str> {
-        self.services.keys().map(String::as_str)
+
+    /// For each field of `service` that a layer set and that is in force: the layer. What is missing is built in.
+    pub fn origins(&self, service: &str) -> &BTreeMap<Field, Origin> {
+        &self.entry(service).origins
     }
-    pub fn names(&self, s: &str) -> bool {
-        self.services.contains_key(s)
+
+    /// What a service without settings of its own is judged by.
+    pub fn defaults(&self) -> Arc<Thresholds> {
+        Arc::clone(&self.defaults.thresholds)
     }
+
+    /// As [`Catalog::origins`], for a service without settings of its own.
+    pub fn default_origins(&self) -> &BTreeMap<Field, Origin> {
+        &self.defaults.origins
+    }
+
+    /// The services that have a layer of their own, by name, an empty one included.
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        self.services.keys()
+    }
+
+    /// Whether `service` has a layer of its own.
+    pub fn contains(&self, service: &str) -> bool {
+        self.services.contains_key(service)
+    }
+
+    /// The revision that made it.
     pub fn revision(&self) -> u64 {
         self.revision
     }
+
+    /// The same thresholds under another revision: a change elsewhere passed them by.
+    #[must_use]
+    pub fn at_revision(self, revision: u64) -> Self {
+        Self { revision, ..self }
+    }
+
+    /// False: every breaker lets every call pass.
     pub fn enabled(&self) -> bool {
         self.enabled
+    }
+
+    fn entry(&self, service: &str) -> &Entry {
+        self.services.get(service).unwrap_or(&self.defaults)
+    }
+}
+
+impl Default for Catalog {
+    /// What applies when nothing was declared and nothing set: the built-in thresholds, enabled, revision 0.
+    fn default() -> Self {
+        let defaults = Entry { thresholds: Arc::new(Thresholds::default()), origins: Arc::default() };
+        Self { revision: 0, enabled: true, defaults, services: BTreeMap::new() }
+    }
+}
+
+fn resolve(layers: &[(Origin, &Layer)]) -> Result<Entry, Vec<Problem>> {
+    let merged = merge(layers)?;
+    Ok(Entry { thresholds: Arc::new(merged.thresholds), origins: Arc::new(merged.origins) })
+}
+
+/// What is wrong with the thresholds of a service, or with the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceProblem {
+    /// The service; none: the defaults.
+    pub service: Option<String>,
+    /// The contradiction.
+    pub problem: Problem,
+}
+
+impl fmt::Display for ServiceProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.service {
+            Some(service) => write!(f, "{service}: {}", self.problem),
+            None => write!(f, "defaults: {}", self.problem),
+        }
+    }
+}
+
+impl std::error::Error for ServiceProblem {}
+
+/// What a field comes to in `thresholds`; none when it is off, or has no limit.
+///
+/// This is what is in force, not what was set: `minimum_number_of_calls` in a window of calls is at most the
+/// window's size, and a `failure_threshold` that a rate took the place of is 0.
+pub fn effective(thresholds: &Thresholds, field: Field) -> Option<Value> {
+    let value = match field {
+        Field::FailureThreshold => Value::Count(thresholds.failure_threshold()),
+        Field::SuccessThreshold => Value::Count(thresholds.success_threshold()),
+        Field::Timeout => Value::Duration(thresholds.wait()),
+        Field::FailureRateThreshold => Value::Rate(thresholds.failure_rate_threshold()?),
+        Field::SlowCallRateThreshold => Value::Rate(thresholds.slow_call_rate_threshold()?),
+        Field::SlowCallDurationThreshold => Value::Duration(thresholds.slow_call_duration_threshold()?),
+        Field::FailureCountThreshold => Value::Count(thresholds.failure_count_threshold()?),
+        Field::SlowCallsAsFailures => Value::Flag(thresholds.slow_calls_as_failures()),
+        Field::SlidingWindowType => Value::Word(match thresholds.window_kind() {
+            WindowKind::Count => "COUNT_BASED",
+            WindowKind::Time => "TIME_BASED",
+        }),
+        Field::SlidingWindowSize => Value::Count(thresholds.window_size()),
+        Field::MinimumNumberOfCalls => Value::Count(thresholds.minimum_calls()),
+        Field::PermittedCalls => Value::Count(thresholds.permitted()),
+        Field::HalfOpenPermitTimeout => Value::Duration(thresholds.lease()),
+        Field::MaxWaitInHalfOpen => Value::Duration(thresholds.max_wait_in_half_open()?),
+        Field::StateAfterMaxWait => Value::Word(match thresholds.after_max_wait() {
+            AfterMaxWait::Open => "OPEN",
+            AfterMaxWait::Closed => "CLOSED",
+        }),
+        Field::WaitInterval => Value::Word(match thresholds.wait_interval() {
+            WaitInterval::Fixed => "FIXED",
+            WaitInterval::Exponential => "EXPONENTIAL",
+        }),
+        Field::Multiplier => Value::Factor(thresholds.multiplier()),
+        Field::RandomizationFactor => Value::Factor(thresholds.randomization_factor()),
+        Field::MaxWait => Value::Duration(thresholds.max_wait()),
+        Field::HonorRetryAfter => Value::Flag(thresholds.honor_retry_after()),
+        Field::MinimumReporters => Value::Count(thresholds.minimum_reporters()),
+        Field::IgnoreErrorClasses => Value::Classes(thresholds.ignore_error_classes().to_vec()),
+        Field::RecordErrorClasses => Value::Classes(thresholds.record_error_classes().to_vec()),
+    };
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn layer(values: &[(Field, Value)]) -> Layer {
+        let mut layer = Layer::default();
+        for (field, value) in values {
+            layer.set(*field, value.clone()).unwrap();
+        }
+        layer
+    }
+
+    fn declaration(defaults: &[(Field, Value)], services: &[(&str, &[(Field, Value)])]) -> Declaration {
+        Declaration {
+            generation: None,
+            enabled: true,
+            defaults: layer(defaults),
+            services: services.iter().map(|(name, values)| ((*name).to_owned(), layer(values))).collect(),
+        }
+    }
+
+    #[test]
+    fn the_nearest_layer_wins_and_is_named() {
+        let declared = declaration(
+            &[(Field::FailureThreshold, Value::Count(7)), (Field::SuccessThreshold, Value::Count(3))],
+            &[("sentinel", &[(Field::FailureThreshold, Value::Count(3))])],
+        );
+        let api = BTreeMap::from([
+            ("sentinel".to_owned(), layer(&[(Field::Timeout, Value::Duration(Duration::from_secs(9)))])),
+            ("search".to_owned(), layer(&[(Field::FailureThreshold, Value::Count(1))])),
+        ]);
+        let catalog = Catalog::new(&declared, 42, &api).unwrap();
+        let sentinel = catalog.thresholds("sentinel");
+        assert_eq!((sentinel.failure_threshold(), sentinel.success_threshold()), (3, 3));
+        assert_eq!(sentinel.wait(), Duration::from_secs(9));
+        assert_eq!(
+            catalog.origins("sentinel"),
+            &BTreeMap::from([
+                (Field::FailureThreshold, Origin::FileService),
+                (Field::SuccessThreshold, Origin::FileDefaults),
+                (Field::Timeout, Origin::Api),
+            ])
+        );
+        assert_eq!(catalog.thresholds("search").failure_threshold(), 1);
+        assert_eq!(catalog.thresholds("anything").failure_threshold(), 7);
+        assert_eq!(catalog.services().map(AsRef::as_ref).collect::<Vec<&str>>(), ["search", "sentinel"]);
+        assert_eq!((catalog.revision(), catalog.enabled()), (42, true));
+    }
+
+    #[test]
+    fn services_without_settings_share_one_copy() {
+        let catalog = Catalog::new(&declaration(&[], &[("empty", &[])]), 0, &BTreeMap::new()).unwrap();
+        assert!(catalog.contains("empty"));
+        assert!(Arc::ptr_eq(&catalog.thresholds("empty"), &catalog.thresholds("unknown")));
+        assert!(Arc::ptr_eq(&catalog.defaults(), &catalog.thresholds("unknown")));
+    }
+
+    #[test]
+    fn a_contradiction_of_the_defaults_is_reported_once() {
+        let declared = declaration(
+            &[(Field::SlowCallRateThreshold, Value::Rate(10_000)), (Field::PermittedCalls, Value::Count(3))],
+            &[
+                ("a", &[(Field::FailureThreshold, Value::Count(1))]),
+                ("b", &[(Field::SuccessThreshold, Value::Count(9))]),
+                ("c", &[]),
+            ],
+        );
+        let problems = Catalog::new(&declared, 0, &BTreeMap::new()).unwrap_err();
+        let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "defaults: slow_call_rate_threshold is set, but takes slow_call_duration_threshold beside it \
+                 (set by: file defaults)",
+                "b: success_threshold is 9, but takes at most permitted_number_of_calls_in_half_open_state (3) \
+                 (set by: file, service; file defaults)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_set_is_what_is_effective() {
+        let values = [
+            (Field::FailureThreshold, Value::Count(4)),
+            (Field::SuccessThreshold, Value::Count(3)),
+            (Field::Timeout, Value::Duration(Duration::from_millis(1_500))),
+            (Field::FailureRateThreshold, Value::Rate(33_333)),
+            (Field::SlowCallRateThreshold, Value::Rate(50_000)),
+            (Field::SlowCallDurationThreshold, Value::Duration(Duration::from_secs(2))),
+            (Field::FailureCountThreshold, Value::Count(9)),
+            (Field::SlowCallsAsFailures, Value::Flag(true)),
+            (Field::SlidingWindowType, Value::Word("TIME_BASED")),
+            (Field::SlidingWindowSize, Value::Count(30)),
+            (Field::MinimumNumberOfCalls, Value::Count(40)),
+            (Field::PermittedCalls, Value::Count(5)),
+            (Field::HalfOpenPermitTimeout, Value::Duration(Duration::from_secs(7))),
+            (Field::MaxWaitInHalfOpen, Value::Duration(Duration::from_secs(8))),
+            (Field::StateAfterMaxWait, Value::Word("CLOSED")),
+            (Field::WaitInterval, Value::Word("EXPONENTIAL")),
+            (Field::Multiplier, Value::Factor(1_500)),
+            (Field::RandomizationFactor, Value::Factor(100)),
+            (Field::MaxWait, Value::Duration(Duration::from_secs(90))),
+            (Field::HonorRetryAfter, Value::Flag(true)),
+            (Field::MinimumReporters, Value::Count(2)),
+            (Field::IgnoreErrorClasses, Value::Classes(vec!["NotFound".to_owned()])),
+            (Field::RecordErrorClasses, Value::Classes(vec!["Timeout".to_owned()])),
+        ];
+        assert_eq!(values.len(), Field::ALL.len());
+        let catalog = Catalog::new(&declaration(&values, &[]), 0, &BTreeMap::new()).unwrap();
+        for (field, value) in values {
+            assert_eq!(effective(&catalog.defaults(), field), Some(value), "{field}");
+        }
     }
 }

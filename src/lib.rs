@@ -5,10 +5,19 @@
 
 pub mod app;
 pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod data_dir;
 pub mod engine;
 pub mod grpc;
+pub mod http;
 pub mod journal;
+pub mod lifecycle;
 pub mod metrics;
 pub mod proto;
 pub mod replica;
+pub mod server;
+pub mod signals;
 pub mod store;
+pub mod telemetry;

@@ -1,2 +1,56 @@
-//! x
-fn main() {}
+//! breakerd: parse, run, exit code.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use breakerd::cli::{self, Cli, Command, ServeArgs};
+use breakerd::engine::SystemClock;
+use breakerd::server::{self, Listeners, Start};
+use breakerd::{config, signals, telemetry};
+
+fn main() -> ExitCode {
+    match Cli::of_process().command {
+        Command::Serve(args) => serve(args),
+        Command::CheckConfig(args) => {
+            cli::check_config(&args.file, args.show(), &mut io::stdout(), &mut io::stderr())
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> ExitCode {
+    let sources = args.sources();
+    let config = match config::load(&sources) {
+        Ok(config) => config,
+        Err(errors) => return cli::report_errors(&errors, &mut io::stderr()),
+    };
+    match start(config, sources) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("breakerd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: config::Config, sources: config::Sources) -> anyhow::Result<()> {
+    telemetry::start(&config.settings.log_level, config.settings.log_format).context("read log.level")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start threads")?;
+    let ended = runtime.block_on(async {
+        for note in &config.notes {
+            tracing::warn!("{note}");
+        }
+        let shutdown = signals::shutdown().context("listen for signals")?;
+        let listeners = Listeners::bind(&config.settings).await?;
+        if telemetry::is_text(config.settings.log_format) {
+            server::announce(&listeners, &mut io::stdout()).context("write to standard output")?;
+        }
+        let clock = Arc::new(SystemClock::start());
+        server::run(Start { config, sources: Some(sources), listeners, clock }, shutdown).await
+    });
+    // A connection that will not end must not keep the process: everything that matters has been awaited.
+    runtime.shutdown_background();
+    ended
+}

@@ -62,6 +62,14 @@ impl HalfOpen {
         self.terms
     }
 
+    /// Counts every place as out with somebody unknown, for a lease from `now`.
+    pub(crate) fn presume_out(&mut self, now: Time) {
+        let lease_until = now + self.terms.lease;
+        // No probe has the nonce 0.
+        self.places = vec![Place::Out { nonce: 0, lease_until }; self.terms.permitted as usize];
+        self.first_probe_at = Some(now);
+    }
+
     /// When the maximal wait is over, if there is one and it has begun.
     pub(crate) fn deadline(&self) -> Option<Time> {
         Some(self.first_probe_at? + self.terms.max_wait?)

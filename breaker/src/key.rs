@@ -32,6 +32,17 @@ impl Key {
         Ok(Self { service, name: name.into() })
     }
 
+    /// The same key, with `service` as the text of its service when it is the same text: many breakers of one
+    /// service then keep it once.
+    #[must_use]
+    pub fn sharing(self, service: Arc<str>) -> Self {
+        if *service != *self.service {
+            return self;
+        }
+        let name = if *self.name == *service { Arc::clone(&service) } else { self.name };
+        Self { service, name }
+    }
+
     /// The service.
     pub fn service(&self) -> &Arc<str> {
         &self.service

@@ -15,16 +15,17 @@
 //!
 //! # Who numbers the epochs
 //! With [`Numbering::Own`] a transition is in force the moment it is made. With [`Numbering::Store`] it is a
-//! *proposal*: it denies at once, but nothing passes, nothing is recorded, and time stands still for the breaker,
-//! until [`Breaker::confirm`] or [`Breaker::adopt`] says what the store made of it. So a trip never waits for
-//! the store, and everything that lets calls through again does.
+//! *proposal*: one that denies does so at once, one that lets calls through answers as the state it leaves;
+//! nothing is recorded, and time stands still for the breaker, until [`Breaker::confirm`] or [`Breaker::adopt`]
+//! says what the store made of it. So a trip never waits for the store, and everything that lets calls through
+//! again does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::half_open::HalfOpen;
 use crate::outcome::{Decision, Pass, Probe, Recorded, Report, Ticket, Verdict};
-use crate::state::{Figures, HalfOpenTerms, Override, Reason, Snapshot, State, Transition};
+use crate::state::{Figures, HalfOpenTerms, Override, OverrideKind, Reason, Snapshot, State, Transition};
 use crate::tally::{Deltas, Tally};
 use crate::thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval};
 use crate::time::{Time, micros};
@@ -91,8 +92,8 @@ pub struct Breaker {
     identity: Identity,
     epoch: u64,
     attempts: u32,
-    /// The state stands, but the store has not numbered it yet.
-    proposed: bool,
+    /// The state stands, but the store has not numbered it yet: the state that it was proposed in.
+    proposed: Option<State>,
     next_number: u64,
     seen: Seen,
     last_now: Time,
@@ -130,6 +131,14 @@ struct MetricsOnly {
     crossed: bool,
 }
 
+impl MetricsOnly {
+    /// The crossing is over when the counts, before the next outcome, are no longer past a trip.
+    fn look(&mut self, thresholds: &Thresholds, now: Time) {
+        self.tally.advance(now);
+        self.crossed &= self.tally.trip(thresholds).is_some();
+    }
+}
+
 /// Why and by whom a state is entered.
 struct Cause {
     reason: Reason,
@@ -165,7 +174,7 @@ impl Breaker {
             identity,
             epoch: 0,
             attempts: 0,
-            proposed: false,
+            proposed: None,
             next_number: identity.first_number,
             seen: Seen::default(),
             last_now: now,
@@ -178,8 +187,11 @@ impl Breaker {
     /// A breaker as the store and the journal kept it. Its window starts empty.
     ///
     /// What is left of a wait is never longer than the wait, even if the clock was set back meanwhile; and
-    /// the wait is the one that the present thresholds make. HALF_OPEN comes back as such, and the first look
-    /// enters it anew (reason RESTART), because whom its probes went to is forgotten.
+    /// the wait is the one that the present thresholds make.
+    ///
+    /// HALF_OPEN comes back as such, but whom its probes went to is forgotten. Where the machine numbers the
+    /// epochs, the first look enters it anew (reason RESTART). Where the store does, a restart spends no epoch
+    /// (each crash would hand out P anew): every place counts as out, for a lease from now.
     pub fn restore(
         thresholds: Arc<Thresholds>,
         config_revision: u64,
@@ -189,8 +201,15 @@ impl Breaker {
     ) -> Self {
         let mut breaker = Self::new(thresholds, config_revision, identity, now);
         breaker.take_over(snapshot, now);
-        if let Phase::HalfOpen(half_open) = &breaker.phase {
-            breaker.phase = Phase::Reborn(Box::new(half_open.terms()));
+        let wait = breaker.snapshot().retry_after;
+        let wait = breaker.wait(wait);
+        match &mut breaker.phase {
+            Phase::Open(open) => open.wait = wait,
+            Phase::HalfOpen(half_open) => match identity.numbering {
+                Numbering::Own => breaker.phase = Phase::Reborn(Box::new(half_open.terms())),
+                Numbering::Store => half_open.presume_out(now),
+            },
+            _ => {}
         }
         breaker
     }
@@ -227,17 +246,14 @@ impl Breaker {
     /// Lets the time that passed take effect, and nothing else.
     pub fn poll(&mut self, now: Time) -> Vec<Transition> {
         let now = self.clock(now);
-        match &mut self.phase {
-            Phase::Closed(tally) => tally.advance(now),
-            Phase::MetricsOnly(metrics_only) => metrics_only.tally.advance(now),
-            _ => {}
-        }
-        self.advance(now)
+        let transitions = self.advance(now);
+        self.age(now);
+        transitions
     }
 
     /// When time alone will change the state next; none: never.
     pub fn next_deadline(&self) -> Option<Time> {
-        if self.proposed {
+        if self.proposed.is_some() {
             return None;
         }
         match &self.phase {
@@ -274,7 +290,7 @@ impl Breaker {
                 if let Phase::Open(open) = &mut self.phase {
                     open.wait = wait;
                 }
-                if !self.proposed && now >= self.entered_at + wait {
+                if self.proposed.is_none() && now >= self.entered_at + wait {
                     let cause = Cause::own(Reason::ThresholdsChanged);
                     transitions.push(self.enter(Next::HalfOpen, cause, now));
                 }
@@ -325,7 +341,7 @@ impl Breaker {
     pub fn probe(&mut self, actor: &str, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        if !matches!(self.phase, Phase::Open(_)) || self.proposed {
+        if !matches!(self.phase, Phase::Open(_)) || self.proposed.is_some() {
             return (Err(WrongState { state: self.state(), needed: "OPEN" }), transitions);
         }
         transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, actor), now));
@@ -334,28 +350,42 @@ impl Breaker {
 
     /// The store numbered the proposal that left `base_epoch`; false when there is no such proposal.
     pub fn confirm(&mut self, base_epoch: u64, epoch: u64) -> bool {
-        if !self.proposed || self.epoch != base_epoch {
+        if self.proposed.is_none() || self.epoch != base_epoch {
             return false;
         }
-        self.proposed = false;
+        self.proposed = None;
         self.epoch = epoch;
         true
     }
 
-    /// Takes over the state that the store holds. A state of another epoch starts with nothing counted, and
-    /// a proposal that was under way is dropped.
+    /// Takes over the state that the store holds, as it is.
+    ///
+    /// Another epoch, or another state under its number (the store went back), starts with nothing counted,
+    /// and drops a proposal under way. The very state that a proposal was made in says nothing about it yet,
+    /// so that the proposal stands; except that OPEN, where half-open was proposed, says that it was too early.
+    /// The state that it is in already only sets the wait: the store's clock is the clock.
     pub fn adopt(&mut self, snapshot: Snapshot, now: Time) {
         let now = self.clock(now);
-        if self.proposed || snapshot.epoch != self.epoch {
+        let same_epoch = snapshot.epoch == self.epoch;
+        if same_epoch && self.proposed == Some(snapshot.state) {
+            let too_early = snapshot.state == State::Open && self.state() == State::HalfOpen;
+            if too_early {
+                self.take_over(snapshot, now);
+            }
+        } else if self.proposed.is_some() || !same_epoch || snapshot.state != self.state() {
             self.take_over(snapshot, now);
+        } else if let (Phase::Open(open), Some(wait)) = (&mut self.phase, snapshot.wait) {
+            (open.wait, open.retry_after) = (wait, snapshot.retry_after);
+            self.entered_at = snapshot.entered_at.min(now);
         }
     }
 
-    /// Counts what other replicas counted, in the state it was counted in.
+    /// Counts what other replicas counted, in the state it was counted in. A read that brings nothing new is
+    /// only a read.
     pub fn record_remote(&mut self, deltas: &Deltas, now: Time) -> Vec<Transition> {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        if self.proposed {
+        if self.proposed.is_some() || deltas.is_empty() {
             return transitions;
         }
         let thresholds = Arc::clone(&self.thresholds);
@@ -365,6 +395,7 @@ impl Breaker {
                 transitions.extend(self.tripped(&thresholds, None, now));
             }
             Phase::MetricsOnly(metrics_only) => {
+                metrics_only.look(&thresholds, now);
                 metrics_only.tally.count_remote(deltas, now);
                 transitions.extend(self.crossed(&thresholds, now));
             }
@@ -401,7 +432,7 @@ impl Breaker {
 
     /// Whether it never left its first state, so that nothing is lost with it.
     pub fn is_pristine(&self) -> bool {
-        self.epoch == 0 && !self.proposed && matches!(self.phase, Phase::Closed(_))
+        self.epoch == 0 && self.proposed.is_none() && matches!(self.phase, Phase::Closed(_))
     }
 
     /// How it is shown at `now`. Call [`Breaker::poll`] first: this only reads.
@@ -454,10 +485,19 @@ impl Breaker {
         transitions
     }
 
+    /// Lets go of what has left the window.
+    fn age(&mut self, now: Time) {
+        match &mut self.phase {
+            Phase::Closed(tally) => tally.advance(now),
+            Phase::MetricsOnly(metrics_only) => metrics_only.tally.advance(now),
+            _ => {}
+        }
+    }
+
     /// The next change that the passing of time makes. At most three follow on each other: half-open lasted
     /// too long, the wait after it is over too, and there half-open waits for its first probe.
     fn elapse(&mut self, now: Time) -> Option<Transition> {
-        if matches!(self.phase, Phase::Closed(_)) || self.proposed {
+        if matches!(self.phase, Phase::Closed(_)) || self.proposed.is_some() {
             return None;
         }
         if matches!(self.phase, Phase::Reborn(_)) {
@@ -472,17 +512,24 @@ impl Breaker {
             },
             _ => (Next::Closed, Reason::OverrideExpired),
         };
+        // An override may be set with an end that is past; it does not end before it began.
+        let due = due.max(self.entered_at);
         Some(self.enter(next, Cause::own(reason), due))
     }
 
     fn decide(&mut self, now: Time) -> Decision {
-        let (verdict, probe, retry_after) = match &mut self.phase {
-            Phase::Closed(_) if !self.proposed => (Verdict::Closed, None, None),
-            // A proposal to close, or to half-open, denies like the OPEN that it comes from.
-            Phase::Closed(_) | Phase::Reborn(_) => (Verdict::Open, None, None),
-            Phase::Open(open) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
-            Phase::HalfOpen(_) if self.proposed => (Verdict::HalfOpenExhausted, None, None),
-            Phase::HalfOpen(half_open) => {
+        let mut state = self.state();
+        let (verdict, probe, retry_after) = match (&mut self.phase, self.proposed) {
+            (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
+            (Phase::Overridden(set_by), _) if set_by.kind == OverrideKind::ForcedOpen => {
+                (Verdict::ForcedOpen, None, set_by.expires_at.map(|end| end.since(now)))
+            }
+            // A proposal that lets calls through again waits for the store, as the state that it leaves.
+            (_, Some(left)) => {
+                state = left;
+                (Verdict::without_probes(left), None, None)
+            }
+            (Phase::HalfOpen(half_open), None) => {
                 // Never 0, and not to be guessed from the number of another life of the process.
                 let nonce = mix(self.identity.salt ^ self.next_number) | 1;
                 match half_open.give(nonce, now) {
@@ -490,20 +537,14 @@ impl Breaker {
                     Err(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
                 }
             }
-            Phase::Overridden(set_by) if State::from(set_by.kind) == State::Disabled => {
-                (Verdict::Disabled, None, None)
-            }
-            Phase::Overridden(set_by) => {
-                (Verdict::ForcedOpen, None, set_by.expires_at.map(|end| end.since(now)))
-            }
-            Phase::MetricsOnly(_) => (Verdict::MetricsOnly, None, None),
+            _ => (Verdict::without_probes(state), None, None),
         };
         let pass = verdict.allows().then(|| {
             let number = self.next_number;
             self.next_number += 1;
             Pass { epoch: self.epoch, number, probe }
         });
-        Decision { verdict, state: self.state(), epoch: self.epoch, pass, retry_after }
+        Decision { verdict, state, epoch: self.epoch, pass, retry_after }
     }
 
     /// Takes an outcome that is no repeat.
@@ -513,10 +554,11 @@ impl Breaker {
             Ticket::Bare { epoch } => (epoch, None),
         };
         let (given_in, present) = (epoch.unwrap_or(self.epoch), self.epoch);
-        if given_in < present || (self.proposed && epoch.is_some() && given_in == present) {
+        let proposed = self.proposed.is_some();
+        if given_in < present || (proposed && epoch.is_some() && given_in == present) {
             return (Recorded::Late, None);
         }
-        if given_in > present || self.proposed {
+        if given_in > present || proposed {
             return (Recorded::NotCounted, None);
         }
         let thresholds = Arc::clone(&self.thresholds);
@@ -534,6 +576,7 @@ impl Breaker {
                 let Judged::Counted { failed, slow } = judged else {
                     return (Recorded::Recorded, None);
                 };
+                metrics_only.look(&thresholds, now);
                 metrics_only.tally.count(failed, slow, report.caller, now);
                 (Recorded::Recorded, self.crossed(&thresholds, now))
             }
@@ -573,15 +616,10 @@ impl Breaker {
         let Phase::MetricsOnly(metrics_only) = &mut self.phase else {
             return None;
         };
-        let trip = metrics_only.tally.trip(thresholds);
-        let (reason, reporters) = match (trip, metrics_only.crossed) {
-            (Some(trip), false) => trip,
-            (trip, _) => {
-                metrics_only.crossed = trip.is_some();
-                return None;
-            }
-        };
-        metrics_only.crossed = true;
+        let (reason, reporters) = metrics_only.tally.trip(thresholds)?;
+        if std::mem::replace(&mut metrics_only.crossed, true) {
+            return None;
+        }
         Some(Transition {
             from: State::MetricsOnly,
             reason,
@@ -608,11 +646,12 @@ impl Breaker {
     fn enter(&mut self, next: Next, cause: Cause, at: Time) -> Transition {
         let from = self.state();
         let base_epoch = self.epoch;
+        self.age(at);
         let figures = Figures { reporters: cause.reporters, ..self.figures() };
         let epoch = base_epoch + 1;
         match self.identity.numbering {
             Numbering::Own => self.epoch = epoch,
-            Numbering::Store => self.proposed = true,
+            Numbering::Store => self.proposed = self.proposed.or(Some(from)),
         }
         self.entered_at = at;
         self.entered_revision = self.config_revision;
@@ -627,14 +666,7 @@ impl Breaker {
                 let wait = wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after);
                 Phase::Open(Box::new(Open { wait, retry_after, figures }))
             }
-            Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(HalfOpenTerms {
-                permitted: self.thresholds.permitted(),
-                failures_to_open: self.thresholds.failures_to_open(),
-                slow_to_open: self.thresholds.slow_to_open(),
-                lease: self.thresholds.lease(),
-                max_wait: self.thresholds.max_wait_in_half_open(),
-                after_max_wait: self.thresholds.after_max_wait(),
-            }))),
+            Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(self.half_open_terms()))),
             Next::Override(set_by) => self.overridden(set_by),
         };
         let after = Snapshot { epoch, ..self.snapshot() };
@@ -654,25 +686,25 @@ impl Breaker {
     fn take_over(&mut self, snapshot: Snapshot, now: Time) {
         self.epoch = snapshot.epoch;
         self.attempts = snapshot.attempts;
-        self.proposed = false;
+        self.proposed = None;
         // A state entered in what is now the future was entered now: a clock that was set back must not
         // make a wait longer than it is.
         self.entered_at = snapshot.entered_at.min(now);
         self.entered_revision = snapshot.config_revision;
-        let closed = || Phase::Closed(Tally::new(&self.thresholds));
         self.phase = match (snapshot.state, snapshot.set_by) {
             (State::Open, _) => {
                 let retry_after = snapshot.retry_after;
-                let figures = Figures::default();
-                Phase::Open(Box::new(Open { wait: self.wait(retry_after), retry_after, figures }))
+                let wait = snapshot.wait.unwrap_or_else(|| self.wait(retry_after));
+                Phase::Open(Box::new(Open { wait, retry_after, figures: Figures::default() }))
             }
-            (State::HalfOpen, _) => snapshot
-                .half_open
-                .map_or_else(closed, |terms| Phase::HalfOpen(Box::new(HalfOpen::new(terms)))),
+            (State::HalfOpen, _) => {
+                let terms = snapshot.half_open.unwrap_or_else(|| self.half_open_terms());
+                Phase::HalfOpen(Box::new(HalfOpen::new(terms)))
+            }
             (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
                 self.overridden(set_by)
             }
-            _ => closed(),
+            _ => Phase::Closed(Tally::new(&self.thresholds)),
         };
     }
 
@@ -682,6 +714,18 @@ impl Breaker {
             return Phase::MetricsOnly(Box::new(MetricsOnly { set_by, tally, crossed: false }));
         }
         Phase::Overridden(Box::new(set_by))
+    }
+
+    /// What half-open is entered with under the present thresholds.
+    fn half_open_terms(&self) -> HalfOpenTerms {
+        HalfOpenTerms {
+            permitted: self.thresholds.permitted(),
+            failures_to_open: self.thresholds.failures_to_open(),
+            slow_to_open: self.thresholds.slow_to_open(),
+            lease: self.thresholds.lease(),
+            max_wait: self.thresholds.max_wait_in_half_open(),
+            after_max_wait: self.thresholds.after_max_wait(),
+        }
     }
 
     fn override_in_force(&self) -> Option<&Override> {
@@ -705,7 +749,7 @@ impl Breaker {
     /// The wait of the present OPEN under the present thresholds.
     fn wait(&self, retry_after: Option<Duration>) -> Duration {
         // The wait was drawn for the epoch that OPEN has, or, unconfirmed, will have.
-        let epoch = self.epoch + u64::from(self.proposed);
+        let epoch = self.epoch + u64::from(self.proposed.is_some());
         wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after)
     }
 }
@@ -721,16 +765,17 @@ fn wait(
     retry_after: Option<Duration>,
 ) -> Duration {
     let most = u128::from(micros(thresholds.max_wait()));
+    let factor = u128::from(thresholds.randomization_factor());
     let mut wait = u128::from(micros(thresholds.wait()));
     if thresholds.wait_interval() == WaitInterval::Exponential {
         for _ in 1..attempts {
             wait = wait * u128::from(thresholds.multiplier()) / 1_000;
-            if wait >= most {
+            // Even the shortest that chance can make of it is past the cap.
+            if wait * (1_000 - factor) / 1_000 >= most {
                 break;
             }
         }
     }
-    let factor = u128::from(thresholds.randomization_factor());
     if factor > 0 {
         // u in millionths, from -1 to 1; the wait keeps 1 - factor and gains factor * (1 + u).
         let u_plus_one = u128::from(mix(key_hash ^ mix(epoch)) % 2_000_001);

@@ -73,6 +73,18 @@ impl Verdict {
     pub const fn allows(self) -> bool {
         matches!(self, Self::Closed | Self::Probe | Self::Disabled | Self::MetricsOnly)
     }
+
+    /// What a state answers when it has no probe to give.
+    pub(crate) const fn without_probes(state: State) -> Self {
+        match state {
+            State::Closed => Self::Closed,
+            State::Open => Self::Open,
+            State::HalfOpen => Self::HalfOpenExhausted,
+            State::ForcedOpen => Self::ForcedOpen,
+            State::Disabled => Self::Disabled,
+            State::MetricsOnly => Self::MetricsOnly,
+        }
+    }
 }
 
 /// The answer to one question.

@@ -15,6 +15,8 @@ struct Sighting {
     /// Which of the counted outcomes it was.
     ordinal: u64,
     at: Time,
+    /// A window that was emptied, or made smaller and larger again, no longer holds it, whatever its age.
+    left: bool,
 }
 
 /// The newest K distinct callers, oldest first.
@@ -34,12 +36,20 @@ impl Reporters {
         if self.newest.len() == self.most {
             self.newest.remove(0);
         }
-        self.newest.push(Sighting { caller, ordinal, at });
+        self.newest.push(Sighting { caller, ordinal, at, left: false });
     }
 
     /// How many of them are in the window, at most K.
     pub(crate) fn in_window(&self, window: &Window, pushed: u64) -> u32 {
-        self.count(|sighting| window.holds(pushed, sighting.ordinal, sighting.at))
+        self.count(|sighting| !sighting.left && window.holds(pushed, sighting.ordinal, sighting.at))
+    }
+
+    /// The window has another shape now, or is empty (none): whoever is not in it will not be in it again.
+    pub(crate) fn leave(&mut self, window: Option<&Window>, pushed: u64) {
+        for sighting in &mut self.newest {
+            let held = window.is_some_and(|window| window.holds(pushed, sighting.ordinal, sighting.at));
+            sighting.left |= !held;
+        }
     }
 
     /// How many of them are in the run that began with the `start`-th outcome, at most K.

@@ -5,7 +5,7 @@ use crate::reporters::Reporters;
 use crate::state::{Figures, Reason};
 use crate::thresholds::Thresholds;
 use crate::time::Time;
-use crate::window::Window;
+use crate::window::{Kind, Window};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
@@ -41,6 +41,13 @@ pub struct Deltas {
     pub failed_callers: Vec<CallerId>,
     /// Who was slow.
     pub slow_callers: Vec<CallerId>,
+}
+
+impl Deltas {
+    /// Whether there is no new call in it.
+    pub fn is_empty(&self) -> bool {
+        [self.successes, self.slow_successes, self.failures, self.slow_failures].iter().all(|n| *n == 0)
+    }
 }
 
 impl Tally {
@@ -82,20 +89,14 @@ impl Tally {
     /// the run (summing each replica's run trips far too often), else the new failures prolong it.
     pub(crate) fn count_remote(&mut self, deltas: &Deltas, now: Time) {
         let run = self.consecutive_failures;
-        let any_success = deltas.successes + deltas.slow_successes > 0;
-        // More than a window of calls can hold need not be pushed one by one.
-        let most = 10_000;
-        for (number, failed, slow) in [
-            (deltas.successes, false, false),
-            (deltas.slow_successes, false, true),
-            (deltas.failures, true, false),
-            (deltas.slow_failures, true, true),
-        ] {
-            for _ in 0..number.min(most) {
-                self.window.push(failed, slow, now);
-                self.counted += 1;
-            }
-        }
+        let any_success = deltas.successes > 0 || deltas.slow_successes > 0;
+        let kinds = [
+            Kind { number: deltas.successes, failed: false, slow: false },
+            Kind { number: deltas.slow_successes, failed: false, slow: true },
+            Kind { number: deltas.failures, failed: true, slow: false },
+            Kind { number: deltas.slow_failures, failed: true, slow: true },
+        ];
+        self.counted += self.window.push_many(kinds, now);
         let failures = deltas.failures.saturating_add(deltas.slow_failures);
         if any_success {
             self.consecutive_failures = 0;
@@ -103,9 +104,12 @@ impl Tally {
         } else {
             self.consecutive_failures = run.saturating_add(failures);
         }
-        if failures > 0 {
-            self.consecutive_successes = 0;
-        }
+        self.consecutive_successes = if failures > 0 {
+            0
+        } else {
+            let successes = deltas.successes.saturating_add(deltas.slow_successes);
+            self.consecutive_successes.saturating_add(successes)
+        };
         let newest = self.counted.saturating_sub(1);
         if let Some(seers) = &mut self.reporters {
             for caller in &deltas.failed_callers {
@@ -154,7 +158,12 @@ impl Tally {
 
     /// Keeps what was counted, under other thresholds.
     pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) {
-        self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
+        let emptied = self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
+        if let Some(seers) = &mut self.reporters {
+            let kept = (!emptied).then_some(&self.window);
+            seers.failed.leave(kept, self.counted);
+            seers.slow.leave(kept, self.counted);
+        }
         match &mut self.reporters {
             Some(seers) if thresholds.minimum_reporters() > 1 => {
                 seers.failed.resize(thresholds.minimum_reporters());

@@ -37,6 +37,14 @@ impl Totals {
     }
 }
 
+/// So many outcomes of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) number: u32,
+    pub(crate) failed: bool,
+    pub(crate) slow: bool,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Window {
     Count(CountWindow),
@@ -55,6 +63,23 @@ impl Window {
         match self {
             Self::Count(window) => window.push(failed, slow),
             Self::Time(window) => window.push(Totals::one(failed, slow), now),
+        }
+    }
+
+    /// Counts many outcomes at once, of which nobody knows the order: each kind evenly among the others. Of
+    /// more than a window of calls can hold, their share of it. How many were pushed.
+    pub(crate) fn push_many(&mut self, kinds: [Kind; 4], now: Time) -> u64 {
+        match self {
+            Self::Count(window) => window.push_many(kinds),
+            Self::Time(window) => {
+                let mut sum = Totals::default();
+                for Kind { number, failed, slow } in kinds {
+                    let only = |counts: bool| if counts { number } else { 0 };
+                    sum.add(Totals { calls: number, failures: only(failed), slow: only(slow) });
+                }
+                window.push(sum, now);
+                u64::from(sum.calls)
+            }
         }
     }
 
@@ -80,13 +105,18 @@ impl Window {
         }
     }
 
-    /// A smaller window keeps its newest outcomes, a larger one all; another kind starts empty.
-    pub(crate) fn reshape(&mut self, kind: WindowKind, size: u32, now: Time) {
+    /// A smaller window keeps its newest outcomes, a larger one all; another kind starts empty, which is true
+    /// then.
+    pub(crate) fn reshape(&mut self, kind: WindowKind, size: u32, now: Time) -> bool {
         match (&mut *self, kind) {
             (Self::Count(window), WindowKind::Count) => window.resize(size),
             (Self::Time(window), WindowKind::Time) => window.resize(size, now),
-            _ => *self = Self::new(kind, size),
+            _ => {
+                *self = Self::new(kind, size);
+                return true;
+            }
         }
+        false
     }
 }
 
@@ -122,6 +152,20 @@ impl CountWindow {
         let word = &mut self.bits[(self.head / Self::PER_WORD) as usize];
         *word = (*word & !(0b11 << shift)) | (u64::from(failed) | u64::from(slow) << 1) << shift;
         self.head = if self.head + 1 == self.size { 0 } else { self.head + 1 };
+    }
+
+    /// How many were pushed, at most the size. Each time the kind that lags farthest behind its share is next.
+    fn push_many(&mut self, kinds: [Kind; 4]) -> u64 {
+        let all: i64 = kinds.iter().map(|kind| i64::from(kind.number)).sum();
+        let most = all.min(i64::from(self.size));
+        let mut done = [0_i64; 4];
+        for pushed in 1..=most {
+            let lag = |place: &usize| i64::from(kinds[*place].number) * pushed - all * done[*place];
+            let next = (0..kinds.len()).max_by_key(lag).unwrap_or(0);
+            done[next] += 1;
+            self.push(kinds[next].failed, kinds[next].slow);
+        }
+        most.unsigned_abs()
     }
 
     fn get(&self, place: u32) -> (bool, bool) {
@@ -200,7 +244,7 @@ impl TimeWindow {
             let oldest = (self.current + 1).saturating_sub(SLICES);
             for number in oldest..=self.current {
                 let outcomes = slices[(number % SLICES) as usize];
-                let newest = Time::from_micros((number + 1) * self.slice_micros - 1).min(now);
+                let newest = Time::from_micros((number + 1).saturating_mul(self.slice_micros) - 1).min(now);
                 resized.put(outcomes, newest);
             }
         }

@@ -18,6 +18,13 @@ pub struct Counters {
     pub late: u64,
     /// Outcomes that counted as slow.
     pub slow: u64,
+    /// What only a breaker counts that has left its first state; most never do.
+    pub trouble: Option<Box<Trouble>>,
+}
+
+/// Counts of a breaker that was not always closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trouble {
     /// Denied because the breaker was open.
     pub rejected_open: u64,
     /// Denied because every probe was out or done.
@@ -25,7 +32,7 @@ pub struct Counters {
     /// Denied by an operator.
     pub rejected_forced: u64,
     /// Transitions by edge and reason.
-    pub transitions: Option<Box<BTreeMap<Edge, u64>>>,
+    pub transitions: BTreeMap<Edge, u64>,
     /// Times METRICS_ONLY kept it from opening.
     pub shadows: u64,
 }
@@ -36,9 +43,9 @@ pub type Edge = (State, State, Reason);
 impl Counters {
     pub(crate) fn decided(&mut self, verdict: Verdict) {
         match verdict {
-            Verdict::Open => self.rejected_open += 1,
-            Verdict::HalfOpenExhausted => self.rejected_half_open += 1,
-            Verdict::ForcedOpen => self.rejected_forced += 1,
+            Verdict::Open => self.in_trouble().rejected_open += 1,
+            Verdict::HalfOpenExhausted => self.in_trouble().rejected_half_open += 1,
+            Verdict::ForcedOpen => self.in_trouble().rejected_forced += 1,
             Verdict::Closed | Verdict::Probe | Verdict::Disabled | Verdict::MetricsOnly => {}
         }
     }
@@ -58,11 +65,15 @@ impl Counters {
 
     pub(crate) fn changed(&mut self, transition: &Transition) {
         if transition.shadow {
-            self.shadows += 1;
+            self.in_trouble().shadows += 1;
             return;
         }
         let edge = (transition.from, transition.to(), transition.reason);
-        *self.transitions.get_or_insert_default().entry(edge).or_default() += 1;
+        *self.in_trouble().transitions.entry(edge).or_default() += 1;
+    }
+
+    fn in_trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
     }
 
     /// Adds another breaker's, for the series that many share.
@@ -72,12 +83,14 @@ impl Counters {
         self.ignored += other.ignored;
         self.late += other.late;
         self.slow += other.slow;
-        self.rejected_open += other.rejected_open;
-        self.rejected_half_open += other.rejected_half_open;
-        self.rejected_forced += other.rejected_forced;
-        self.shadows += other.shadows;
-        for (edge, count) in other.transitions.iter().flat_map(|edges| edges.iter()) {
-            *self.transitions.get_or_insert_default().entry(*edge).or_default() += count;
+        let Some(other) = &other.trouble else { return };
+        let trouble = self.in_trouble();
+        trouble.rejected_open += other.rejected_open;
+        trouble.rejected_half_open += other.rejected_half_open;
+        trouble.rejected_forced += other.rejected_forced;
+        trouble.shadows += other.shadows;
+        for (edge, count) in &other.transitions {
+            *trouble.transitions.entry(*edge).or_default() += count;
         }
     }
 }

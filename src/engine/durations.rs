@@ -20,7 +20,7 @@ pub const OTHER: &str = "__other__";
 
 /// The durations of one service's calls.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     /// By bucket, the last one unbounded; not cumulative.
     buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
     sum_micros: AtomicU64,
@@ -73,18 +73,18 @@ impl Durations {
         Self { max, by_service: RwLock::new(HashMap::new()), other: Arc::default() }
     }
 
-    /// The histogram that a new breaker of `service` writes to.
-    pub(crate) fn of(&self, service: &Arc<str>) -> Arc<Histogram> {
+    /// The histogram that a new breaker of `service` writes to, and the service's name, shared by its breakers.
+    pub(crate) fn of(&self, service: &Arc<str>) -> (Arc<str>, Arc<Histogram>) {
         let mut by_service = self.by_service.write();
-        if let Some(histogram) = by_service.get(service) {
-            return Arc::clone(histogram);
+        if let Some((service, histogram)) = by_service.get_key_value(service) {
+            return (Arc::clone(service), Arc::clone(histogram));
         }
         if by_service.len() >= self.max {
-            return Arc::clone(&self.other);
+            return (Arc::clone(service), Arc::clone(&self.other));
         }
         let histogram = Arc::<Histogram>::default();
         by_service.insert(Arc::clone(service), Arc::clone(&histogram));
-        histogram
+        (Arc::clone(service), histogram)
     }
 
     /// Forgets the services that have no breaker any more.

@@ -25,9 +25,6 @@ mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
-use std::collections::HashMap;
-use std::collections::hash_map;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -37,8 +34,10 @@ use breaker::{
     Time, Transition, Verdict,
 };
 
+use hashbrown::{HashTable, hash_table};
+
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use counters::{Counters, Edge};
+pub use counters::{Counters, Edge, Trouble};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
 pub use permit::{Forged, KeyId, Permit, PermitKind, SEALED_BYTES, Seals};
@@ -158,7 +157,8 @@ pub struct Taken {
     pub state: State,
 }
 
-type Shard = HashMap<KeyId, Arc<Entry>, BuildHasherDefault<KeyIdHasher>>;
+/// A table of pointers: the id is in the entry, and is its own hash.
+type Shard = HashTable<Arc<Entry>>;
 
 /// All breakers of this process.
 pub struct Engine {
@@ -366,7 +366,7 @@ impl Engine {
             let due = self.timers.due(now, DUE_MAX);
             for id in &due {
                 self.with_known(*id, |entry, inner| {
-                    inner.armed = None;
+                    inner.armed = Time::MAX;
                     self.look(entry, inner, now);
                 });
             }
@@ -378,7 +378,7 @@ impl Engine {
             self.timers.clear();
             for entry in self.entries() {
                 let mut inner = entry.inner.lock();
-                inner.armed = None;
+                inner.armed = Time::MAX;
                 self.arm(&entry, &mut inner);
             }
         }
@@ -400,11 +400,11 @@ impl Engine {
         let catalog = self.catalog();
         let mut retired = 0;
         for shard in &self.shards {
-            shard.write().retain(|_, entry| {
+            shard.write().retain(|entry| {
                 let inner = entry.inner.lock();
                 let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
                 let configured =
-                    *entry.key.name() == *entry.key.service() && catalog.names(entry.key.service());
+                    *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
                 if !idle || configured || !inner.breaker.is_pristine() {
                     return true;
                 }
@@ -481,7 +481,7 @@ impl Engine {
     fn entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = Vec::with_capacity(self.len());
         for shard in &self.shards {
-            entries.extend(shard.read().values().cloned());
+            entries.extend(shard.read().iter().cloned());
         }
         entries
     }
@@ -494,7 +494,7 @@ impl Engine {
 
     fn with_known<T>(&self, id: KeyId, call: impl FnOnce(&Entry, &mut Inner) -> T) -> Option<T> {
         let shard = self.shard(id).read();
-        let entry = shard.get(&id)?;
+        let entry = shard.find(id.hash(), |entry| entry.id == id)?;
         let mut inner = entry.inner.lock();
         Some(call(entry, &mut inner))
     }
@@ -509,7 +509,7 @@ impl Engine {
     ) -> Result<T, EngineError> {
         {
             let shard = self.shard(id).read();
-            if let Some(entry) = shard.get(&id) {
+            if let Some(entry) = shard.find(id.hash(), |entry| entry.id == id) {
                 return Ok(call(entry, &mut entry.inner.lock()));
             }
         }
@@ -524,9 +524,9 @@ impl Engine {
             self.forced_sweep(now);
         }
         let mut shard = self.shard(id).write();
-        let vacant = match shard.entry(id) {
-            hash_map::Entry::Occupied(present) => return Ok(Arc::clone(present.get())),
-            hash_map::Entry::Vacant(vacant) => vacant,
+        let vacant = match shard.entry(id.hash(), |entry| entry.id == id, |entry| entry.id.hash()) {
+            hash_table::Entry::Occupied(present) => return Ok(Arc::clone(present.get())),
+            hash_table::Entry::Vacant(vacant) => vacant,
         };
         let max = match room {
             Room::IfAny => self.limits.breakers_max,
@@ -543,18 +543,19 @@ impl Engine {
             breaker,
             counters: Counters::default(),
             last_used: now,
-            armed: None,
+            armed: Time::MAX,
             last_transition: None,
         };
-        let durations = self.durations.of(key.service());
+        let (service, durations) = self.durations.of(key.service());
+        let key = key.sharing(service);
         let entry =
             Arc::new(Entry { key, id, created_at: now, own_series, durations, inner: Mutex::new(inner) });
-        Ok(Arc::clone(vacant.insert(entry)))
+        vacant.insert(Arc::clone(&entry));
+        Ok(entry)
     }
 
     fn identity(&self, id: KeyId, now: Time) -> Identity {
-        #[expect(clippy::cast_possible_truncation, reason = "a hash: any 64 of its bits will do")]
-        let key_hash = id.0 as u64;
+        let key_hash = id.hash();
         Identity {
             key_hash,
             salt: self.issuer ^ key_hash,
@@ -661,19 +662,19 @@ impl Engine {
             self.outbox.append(Event { key: &entry.key, transition, origin: Origin::Own });
             inner.counters.changed(transition);
             if !transition.shadow {
-                inner.last_transition = Some(transition.into());
+                inner.last_transition = Some(Box::new(transition.into()));
             }
         }
         self.arm(entry, inner);
     }
 
     fn arm(&self, entry: &Entry, inner: &mut Inner) {
-        let deadline = inner.breaker.next_deadline();
+        let deadline = inner.breaker.next_deadline().unwrap_or(Time::MAX);
         if deadline == inner.armed {
             return;
         }
         inner.armed = deadline;
-        if let Some(deadline) = deadline {
+        if deadline < Time::MAX {
             self.timers.arm(deadline, entry.id);
         }
     }
@@ -689,7 +690,7 @@ impl Engine {
             counters: inner.counters.clone(),
             created_at: entry.created_at,
             last_used: inner.last_used,
-            last_transition: inner.last_transition,
+            last_transition: inner.last_transition.clone(),
             own_series: entry.own_series,
         }
     }
@@ -707,25 +708,4 @@ fn take_place(taken: &AtomicUsize, max: usize) -> bool {
     taken
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < max).then_some(taken + 1))
         .is_ok()
-}
-
-/// A [`KeyId`] is a hash already.
-#[derive(Debug, Default)]
-struct KeyIdHasher(u64);
-
-impl Hasher for KeyIdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "a hash: any 64 of its bits will do")]
-    fn write_u128(&mut self, id: u128) {
-        self.0 = id as u64;
-    }
 }

@@ -23,6 +23,14 @@ const LAYOUT: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u128);
 
+impl KeyId {
+    /// Any 64 bits of a hash are one.
+    #[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
+    pub(crate) const fn hash(self) -> u64 {
+        self.0 as u64
+    }
+}
+
 /// What a permit says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {

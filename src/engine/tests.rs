@@ -1,1 +1,259 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use breaker::{Field, Layer, Outcome, Reason, Value};
+
+use super::*;
+use crate::store::Declaration;
+
+/// Keeps what it is given.
+#[derive(Debug, Default, Clone)]
+struct Kept(Arc<parking_lot::Mutex<Vec<(Key, Transition)>>>);
+
+impl Outbox for Kept {
+    fn append(&self, event: Event<'_>) {
+        self.0.lock().push((event.key.clone(), event.transition.clone()));
+    }
+}
+
+impl Kept {
+    fn edges(&self) -> Vec<(State, State, Reason)> {
+        self.0.lock().iter().map(|(_, change)| (change.from, change.to(), change.reason)).collect()
+    }
+}
+
+const LIMITS: Limits = Limits { breakers_max: 4, own_series_max: 2, idle_ttl: Duration::from_hours(1) };
+
+fn at(seconds: u64) -> Time {
+    Time::from_micros(1_700_000_000_000_000) + Duration::from_secs(seconds)
+}
+
+fn standing(issuer: u64) -> Standing {
+    Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer, numbering: Numbering::Own }
+}
+
+/// One failure opens `db` for 30 s; two probes of it decide.
+fn declaration() -> Declaration {
+    let db = Layer::default()
+        .with(Field::FailureThreshold, Value::Count(1))
+        .and_then(|layer| layer.with(Field::Timeout, Value::Duration(Duration::from_secs(30))))
+        .unwrap();
+    Declaration { enabled: true, services: BTreeMap::from([("db".to_owned(), db)]), ..Declaration::default() }
+}
+
+fn waiting(seconds: u64) -> Declaration {
+    let mut declaration = declaration();
+    let db = declaration.services.get_mut("db").unwrap();
+    db.set(Field::Timeout, Value::Duration(Duration::from_secs(seconds))).unwrap();
+    declaration
+}
+
+fn catalog(declaration: &Declaration, revision: u64) -> Arc<Catalog> {
+    Arc::new(Catalog::new(declaration, revision, &BTreeMap::new()).unwrap())
+}
+
+fn engine() -> (Engine, Kept) {
+    let kept = Kept::default();
+    let catalog = catalog(&declaration(), 1);
+    (Engine::new(LIMITS, standing(1), catalog, Box::new(kept.clone()), at(0)), kept)
+}
+
+fn by_permit(permit: Option<Permit>) -> Target<'static> {
+    Target { permit, service: "", name: "", epoch: None }
+}
+
+fn trip(engine: &Engine, service: &str, name: &str, now: Time) {
+    let permit = engine.allow(service, name, now).unwrap().permit;
+    if permit.is_some() {
+        engine.record(by_permit(permit), &Report::plain(Outcome::Failure), now).unwrap();
+    }
+}
+
+#[test]
+fn configured_services_have_a_breaker_before_anybody_asks() {
+    let (engine, _) = engine();
+    assert_eq!(engine.len(), 1);
+    assert!(engine.view("db", "", at(0)).is_some());
+    assert!(engine.view("other", "", at(0)).is_none());
+}
+
+#[test]
+fn sixty_four_callers_at_open_until_get_exactly_two_probes() {
+    let (engine, _) = engine();
+    trip(&engine, "db", "", at(0));
+    let allowed = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                if engine.allow("db", "", at(30)).unwrap().permit.is_some() {
+                    allowed.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(allowed.into_inner(), 2);
+}
+
+#[test]
+fn open_turns_half_open_on_time_though_nobody_calls() {
+    let (engine, kept) = engine();
+    trip(&engine, "db", "", at(0));
+    assert_eq!(engine.next_deadline(), Some(at(30)));
+    engine.tick(at(29));
+    assert_eq!(kept.edges().len(), 1);
+    engine.tick(at(31));
+    assert_eq!(kept.edges()[1], (State::Open, State::HalfOpen, Reason::WaitElapsed));
+    let view = engine.view("db", "", at(31)).unwrap();
+    assert_eq!((view.state, view.view.snapshot.entered_at), (State::HalfOpen, at(30)));
+    assert_eq!(
+        view.counters.trouble.unwrap().transitions[&(State::Open, State::HalfOpen, Reason::WaitElapsed)],
+        1
+    );
+    assert_eq!(engine.next_deadline(), None);
+}
+
+#[test]
+fn a_full_engine_refuses_the_new_and_keeps_the_old() {
+    let (engine, _) = engine();
+    for name in ["a", "b", "c"] {
+        engine.allow("db", name, at(0)).unwrap();
+    }
+    assert_eq!(engine.allow("db", "d", at(1)), Err(EngineError::Full { max: 4 }));
+    assert!(engine.allow("db", "a", at(1)).is_ok());
+    trip(&engine, "db", "b", at(2));
+    // An hour later: "a" and "c" went unused; "b" tripped, and the service's own is configured.
+    assert!(engine.allow("db", "d", at(2 + 3_600)).is_ok());
+    assert_eq!(engine.len(), 3);
+    assert!(engine.view("db", "a", at(4_000)).is_none());
+    assert!(engine.view("db", "b", at(4_000)).is_some());
+}
+
+#[test]
+fn a_stored_breaker_comes_back_even_beyond_the_limit() {
+    let (engine, _) = engine();
+    let open = Snapshot {
+        epoch: 3,
+        state: State::Open,
+        attempts: 1,
+        entered_at: at(0) - Duration::from_secs(10),
+        wait: Some(Duration::from_secs(30)),
+        ..Snapshot::pristine()
+    };
+    for name in ["a", "b", "c", "d", "e"] {
+        engine.restore(&Key::new("db", name).unwrap(), &open, at(0));
+    }
+    assert_eq!(engine.len(), 6);
+    let denied = engine.allow("db", "e", at(0)).unwrap().decision;
+    assert_eq!((denied.verdict, denied.retry_after), (Verdict::Open, Some(Duration::from_secs(20))));
+    engine.tick(at(20));
+    assert_eq!(engine.view("db", "e", at(20)).unwrap().state, State::HalfOpen);
+    // What the store had is older than what has happened since.
+    engine.restore(&Key::new("db", "e").unwrap(), &open, at(21));
+    assert_eq!(engine.view("db", "e", at(21)).unwrap().state, State::HalfOpen);
+}
+
+#[test]
+fn a_permit_is_enough_to_find_its_breaker() {
+    let (engine, _) = engine();
+    let permit = engine.allow("db", "x", at(0)).unwrap().permit;
+    let taken = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(0)).unwrap();
+    assert_eq!(taken, Taken { recorded: Recorded::Recorded, state: State::Open });
+    let again = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(0)).unwrap();
+    assert_eq!(again, Taken { recorded: Recorded::Duplicate, state: State::Open });
+    let wrong = Target { service: "db", name: "y", ..by_permit(permit) };
+    let wrong = engine.record(wrong, &Report::plain(Outcome::Failure), at(0));
+    assert_eq!(wrong, Err(EngineError::OtherBreaker { service: "db".into(), name: "y".into() }));
+    let wrong = Target { epoch: Some(1), ..by_permit(permit) };
+    let wrong = engine.record(wrong, &Report::plain(Outcome::Failure), at(0));
+    assert_eq!(wrong, Err(EngineError::OtherEpoch { permit: 0, given: 1 }));
+}
+
+#[test]
+fn a_permit_outlives_the_process_that_gave_it() {
+    let (before, _) = engine();
+    let permit = before.allow("db", "x", at(0)).unwrap().permit;
+    let after =
+        Engine::new(LIMITS, standing(2), catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
+    let lost = after.record(by_permit(permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
+    assert_eq!(lost.recorded, Recorded::NotCounted, "nobody knows the name of the breaker any more");
+    let named = Target { service: "db", name: "x", ..by_permit(permit) };
+    let taken = after.record(named, &Report::plain(Outcome::Failure), at(1)).unwrap();
+    assert_eq!(taken, Taken { recorded: Recorded::Recorded, state: State::Open });
+    let other_lineage = Permit { lineage: 9, ..permit.unwrap() };
+    let late = after.record(by_permit(Some(other_lineage)), &Report::plain(Outcome::Success), at(1)).unwrap();
+    assert_eq!(late.recorded, Recorded::Late);
+}
+
+#[test]
+fn disabled_lets_everything_pass_and_records_nothing() {
+    let (engine, kept) = engine();
+    trip(&engine, "db", "", at(0));
+    engine.apply(catalog(&Declaration { enabled: false, ..declaration() }, 2), at(1));
+    let allowed = engine.allow("db", "", at(1)).unwrap();
+    assert_eq!((allowed.decision.verdict, allowed.decision.state), (Verdict::Disabled, State::Disabled));
+    let taken = engine.record(by_permit(allowed.permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
+    assert_eq!(taken, Taken { recorded: Recorded::NotCounted, state: State::Disabled });
+    assert_eq!(engine.view("db", "", at(1)).unwrap().state, State::Disabled);
+    engine.apply(catalog(&declaration(), 3), at(2));
+    assert_eq!(engine.allow("db", "", at(2)).unwrap().decision.verdict, Verdict::Open);
+    let taken = engine.record(by_permit(allowed.permit), &Report::plain(Outcome::Failure), at(2)).unwrap();
+    assert_eq!(taken.recorded, Recorded::NotCounted, "it was given while nothing was recorded");
+    assert_eq!(kept.edges().len(), 1);
+}
+
+#[test]
+fn another_catalog_acts_on_running_breakers_at_once() {
+    let (engine, kept) = engine();
+    trip(&engine, "db", "", at(0));
+    engine.apply(catalog(&waiting(10), 2), at(5));
+    assert_eq!(engine.next_deadline(), Some(at(10)), "the deadline moved with the wait");
+    engine.apply(catalog(&waiting(2), 3), at(6));
+    assert_eq!(kept.edges()[1], (State::Open, State::HalfOpen, Reason::ThresholdsChanged));
+    assert_eq!(engine.allow("db", "", at(6)).unwrap().config_revision, 3);
+}
+
+#[test]
+fn lists_come_in_the_order_of_their_keys_a_page_at_a_time() {
+    let (engine, _) = engine();
+    for name in ["c", "a", "b"] {
+        engine.allow("db", name, at(0)).unwrap();
+    }
+    trip(&engine, "db", "b", at(0));
+    let names =
+        |views: &[BreakerView]| views.iter().map(|view| view.key.name().to_string()).collect::<Vec<_>>();
+    let first = engine.list(None, 2, at(0), |_, _| true);
+    assert_eq!(names(&first), ["a", "b"]);
+    let second = engine.list(Some(&first[1].key), 2, at(0), |_, _| true);
+    assert_eq!(names(&second), ["c", "db"]);
+    assert!(engine.list(Some(&second[1].key), 2, at(0), |_, _| true).is_empty());
+    assert_eq!(names(&engine.list(None, 9, at(0), |_, state| state == State::Open)), ["b"]);
+    assert!(engine.list(None, 0, at(0), |_, _| true).is_empty());
+}
+
+#[test]
+fn opening_and_resetting_over_and_over_does_not_make_the_heap_grow() {
+    let (engine, _) = engine();
+    for round in 0..5_000 {
+        trip(&engine, "db", "", at(round));
+        // A change of thresholds moves the deadline, and leaves the former one behind in the heap.
+        engine.apply(catalog(&waiting(1 + round % 2), round), at(round));
+        engine.tick(at(round));
+    }
+    assert!(!engine.timers.is_bloated(engine.len()));
+}
+
+#[test]
+fn counters_of_retired_breakers_without_series_of_their_own_are_kept() {
+    let (engine, _) = engine();
+    for name in ["a", "b", "c"] {
+        let permit = engine.allow("x", name, at(0)).unwrap().permit;
+        engine.record(by_permit(permit), &Report::plain(Outcome::Success), at(0)).unwrap();
+    }
+    let mut own = 0;
+    engine.for_each(at(0), |view| own += usize::from(view.own_series));
+    assert_eq!(own, 2, "the configured one and the first");
+    assert_eq!(engine.sweep(at(3_600)), 3);
+    assert_eq!(engine.retired_counters().successful, 2);
+    engine.allow("x", "d", at(3_600)).unwrap();
+    assert!(engine.view("x", "d", at(3_600)).unwrap().own_series, "its place became free");
+}

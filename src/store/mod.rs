@@ -4,6 +4,19 @@
 //! processes may one day share, and an embedded `SQLite` file, which one process has for itself. The rest of
 //! breakerd sees only [`Store`] and the types here.
 //!
+//! | table | what, and why |
+//! |---|---|
+//! | `breaker` | the newest state of each breaker: what a start loads, and the guard of every proposal |
+//! | `transition` | the history, only ever added to; in Postgres partitioned by time, so that old parts can be dropped |
+//! | `receipt` | what each id was answered, so that a replay writes nothing twice; beside the history, because a table partitioned by time can have no unique index on the id |
+//! | `revision`, `change` | the one counter, and its nonces, for those who follow the store |
+//! | `declared`, `config_change` | the file's thresholds, and who changed what |
+//! | `meta` | what the store is, and the key of the permits |
+//! | `probe`, `counts` | in Postgres: what replicas will share; empty while one process has the store |
+//!
+//! The views `current_state` and `history` are for people, and have the same columns in both. Durations are
+//! kept in whole microseconds.
+//!
 //! Every transaction that changes configuration or state bumps the single `revision` row last and stamps what
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
@@ -13,6 +26,7 @@ mod fault;
 mod history;
 mod judge;
 mod layer_json;
+mod metered;
 mod open;
 mod postgres;
 mod rows;
@@ -25,6 +39,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use breaker::{Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
 
+pub use self::metered::MeteredStore;
 pub use self::open::{Target, open};
 pub use self::postgres::PostgresStore;
 pub use self::sqlite::SqliteStore;
@@ -222,7 +237,7 @@ pub struct TransitionQuery {
 }
 
 /// What a file declares.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
     /// A release number: a file with an older one does not replace a newer one's layers.
     pub generation: Option<u64>,
@@ -232,6 +247,13 @@ pub struct Declaration {
     pub defaults: Layer,
     /// `[circuit_breaker.<service>]`.
     pub services: BTreeMap<String, Layer>,
+}
+
+impl Default for Declaration {
+    /// What applies without a file.
+    fn default() -> Self {
+        Self { generation: None, enabled: true, defaults: Layer::default(), services: BTreeMap::new() }
+    }
 }
 
 /// What became of a declaration.

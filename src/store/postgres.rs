@@ -7,6 +7,7 @@
 mod lock;
 mod write;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -224,7 +225,7 @@ async fn identify(connection: &mut PgConnection) -> Result<(), StoreError> {
 /// Why a connection could not be made. What the server says names the role and the database, never the
 /// password.
 fn refused_or(place: &Place, act: &'static str, error: sqlx::Error) -> StoreError {
-    let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+    let code = error.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
     match (&error, code.as_deref()) {
         // Wrong role or password, no such database.
         (sqlx::Error::Database(said), Some(code)) if code.starts_with("28") || code == "3D000" => {

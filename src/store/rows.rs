@@ -246,7 +246,7 @@ pub(super) fn bigint(act: &'static str, column: &str, value: u64) -> Result<i64,
     })
 }
 
-/// A duration in whole microseconds, which is what waits are counted in; 292_000 years is the most.
+/// A duration in whole microseconds, which is what waits are counted in; 292 thousand years is the most.
 pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

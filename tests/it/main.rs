@@ -1,10 +1,18 @@
-//! Everything that is tested from outside, in one binary: a file a concern.
+//! Tests of the whole, from outside: one binary, a file a concern.
 
-#![expect(clippy::unwrap_used, reason = "a test that finds what it did not expect ends there")]
+#![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
+mod config;
 mod grpc_breakers;
 mod grpc_health;
 mod grpc_operations;
 mod grpc_reflection;
 mod grpc_server;
 mod grpc_world;
+mod house;
+mod http_health;
+mod http_metrics;
+mod http_server;
+mod http_world;
+mod store_contract;
+mod support;

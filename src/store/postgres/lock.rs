@@ -86,16 +86,15 @@ impl Lock {
     /// Makes sure that the lock is held: asks its connection, and takes it again when that is lost.
     pub(super) async fn hold(&self) -> Result<(), StoreError> {
         let mut held = self.session.lock().await;
-        // Taken out while it is asked: a caller that gives up in the middle leaves none, not a broken one.
-        let before = held.take();
         let mut backend = None;
-        if let Some(mut session) = before {
+        // Asked where it is: a caller that gives up in the middle must not take the lock with it.
+        if let Some(session) = held.as_mut() {
             if let Ok(Ok(())) = timeout(ANSWER_TIMEOUT, session.connection.ping()).await {
-                *held = Some(session);
                 return Ok(());
             }
-            backend = Some(session.backend);
             tracing::warn!("lost the connection that holds the lock on the database, taking the lock again");
+            backend = Some(session.backend);
+            *held = None;
         }
         let mut session = self.connect().await?;
         self.acquire(&mut session, backend).await?;

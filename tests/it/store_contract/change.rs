@@ -38,7 +38,7 @@ pub(crate) fn snapshot(state: State, epoch: u64) -> Snapshot {
                 permitted: 10,
                 failures_to_open: 5,
                 slow_to_open: Some(8),
-                lease: Duration::from_secs(60),
+                lease: Duration::from_mins(1),
                 max_wait: Some(Duration::from_secs(5)),
                 after_max_wait: AfterMaxWait::Closed,
             });
@@ -47,7 +47,7 @@ pub(crate) fn snapshot(state: State, epoch: u64) -> Snapshot {
             let kind = OverrideKind::ALL.iter().copied().find(|kind| State::from(*kind) == state).unwrap();
             snapshot.set_by = Some(Override {
                 kind,
-                expires_at: Some(NOON + Duration::from_secs(3_600)),
+                expires_at: Some(NOON + Duration::from_hours(1)),
                 actor: "ann@example.org".to_owned(),
                 reason: "maintenance, see #12".to_owned(),
             });

@@ -58,7 +58,7 @@ fn filters() -> Vec<TransitionQuery> {
             service: Some("c".to_owned()),
             to: vec![State::Open, State::Disabled],
             from_time: Some(NOON + Duration::from_secs(5)),
-            until_time: Some(NOON + Duration::from_secs(60)),
+            until_time: Some(NOON + Duration::from_mins(1)),
             ..some()
         },
         TransitionQuery { service: Some("nobody".to_owned()), ..some() },

@@ -1,6 +1,6 @@
 //! What only the store in Postgres promises.
 
-use breakerd::store::{Store, StoreError, Target, open};
+use breakerd::store::{Declaration, Store, StoreError, Target, open};
 
 use super::change::{key, trip};
 use crate::support::{Bed, new_database, open_again, postgres, server_url};
@@ -90,7 +90,7 @@ async fn a_write_that_comes_late_from_an_overtaken_process_fails() {
     // The lock still stands here; the database has gone to another all the same.
     bed.sql("UPDATE revision SET holder = 'somebody else'").await;
     assert!(matches!(trip_one(&*bed.store, 2).await, Err(StoreError::Taken(_))));
-    assert!(matches!(bed.store.declare(&Default::default()).await, Err(StoreError::Taken(_))));
+    assert!(matches!(bed.store.declare(&Declaration::default()).await, Err(StoreError::Taken(_))));
     assert_eq!(bed.store.revision().await.unwrap(), 1);
     bed.end().await;
 }
@@ -103,7 +103,7 @@ async fn every_revision_is_notified_once() {
     listener.listen("breakerd").await.unwrap();
     bed.store.propose(&[trip(1, &key("a", "")), trip(2, &key("b", ""))]).await.unwrap();
     bed.store.propose(&[trip(1, &key("a", ""))]).await.unwrap();
-    bed.store.declare(&Default::default()).await.unwrap();
+    bed.store.declare(&Declaration::default()).await.unwrap();
     for revision in ["1", "2"] {
         assert_eq!(listener.recv().await.unwrap().payload(), revision);
     }
@@ -194,5 +194,23 @@ async fn a_role_that_may_not_make_tables_is_told_so() {
     drop(admin);
     bed.sql(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
     bed.sql(&format!("DROP ROLE {role}")).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_let_go_of_the_database() {
+    let bed = Bed::postgres().await;
+    let backends = "SELECT string_agg(CAST(pid AS TEXT), ' ') FROM pg_locks
+                    WHERE locktype = 'advisory' AND granted
+                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let before = bed.text(backends).await;
+    for patience_us in (0..3_000).step_by(50) {
+        let patience = std::time::Duration::from_micros(patience_us);
+        // Whether it was in time is not the question.
+        drop(tokio::time::timeout(patience, bed.store.ping()).await);
+        drop(tokio::time::timeout(patience, trip_one(&*bed.store, patience_us)).await);
+    }
+    bed.store.ping().await.unwrap();
+    assert_eq!(bed.text(backends).await, before);
     bed.end().await;
 }

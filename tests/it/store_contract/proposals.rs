@@ -276,7 +276,7 @@ async fn words_that_one_store_could_not_keep_do_not_stop_a_batch(bed: &mut Bed) 
     let mut by_hand = transition(State::Closed, State::Disabled, 0);
     by_hand.actor = Some("a\0b".to_owned());
     if let Some(set_by) = &mut by_hand.after.set_by {
-        set_by.reason = "it's \"é\" \u{1f525}\0".to_owned();
+        set_by.reason.replace_range(.., "it's \"é\" \u{1f525}\0");
     }
     propose(bed, &[Proposal { change: Change::Transition(Box::new(by_hand)), ..trip(1, &a) }]).await;
     assert_eq!(history(bed).await[0].actor.as_deref(), Some("a\u{fffd}b"));

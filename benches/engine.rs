@@ -1,0 +1,100 @@
+//! The engine alone: what a decision and a record cost without the wire, over many breakers.
+//!
+//! Promises (docs/benchmarks.md): allow <= 100 ns, record <= 200 ns, on one core, over 10_000 breakers.
+//! `seal` and `open` are beside them, since every permit on the wire pays for one of each.
+
+use std::sync::Arc;
+
+use breaker::{Numbering, Outcome, Report, Time};
+use breakerd::catalog::Catalog;
+use breakerd::engine::{Engine, Event, Limits, Outbox, Seals, Standing, Target};
+use divan::Bencher;
+
+fn main() {
+    divan::main();
+}
+
+const BREAKERS: usize = 10_000;
+
+struct Nobody;
+
+impl Outbox for Nobody {
+    fn append(&self, _event: Event<'_>) {}
+}
+
+fn engine() -> Engine {
+    let limits = Limits {
+        breakers_max: BREAKERS,
+        own_series_max: 1_000,
+        idle_ttl: std::time::Duration::from_hours(1),
+    };
+    let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+    let catalog = Arc::new(Catalog::default());
+    let engine = Engine::new(limits, standing, catalog, Box::new(Nobody), Time::from_micros(1));
+    for (service, name) in keys() {
+        engine.allow(&service, &name, Time::from_micros(1)).expect("there is room");
+    }
+    engine
+}
+
+/// The keys in an order that defeats the caches as traffic does.
+fn keys() -> Vec<(String, String)> {
+    let mut keys: Vec<_> =
+        (0..BREAKERS).map(|i| (format!("service-{}", i % 100), format!("dependency-{i}"))).collect();
+    let mut state = 1_u64;
+    for i in (1..keys.len()).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        keys.swap(i, usize::try_from(state >> 33).unwrap_or(0) % (i + 1));
+    }
+    keys
+}
+
+#[divan::bench(sample_count = 50, sample_size = 10_000)]
+fn allow(bencher: Bencher<'_, '_>) {
+    let engine = engine();
+    let keys = keys();
+    let mut now = 1_000_000;
+    let mut next = keys.iter().cycle();
+    bencher.bench_local(|| {
+        now += 1;
+        let (service, name) = next.next().expect("it goes round");
+        engine.allow(service, name, Time::from_micros(now))
+    });
+}
+
+#[divan::bench(sample_count = 50, sample_size = 10_000)]
+fn record(bencher: Bencher<'_, '_>) {
+    let engine = engine();
+    let keys = keys();
+    let mut now = 1_000_000;
+    let mut next = keys.iter().cycle();
+    bencher
+        .with_inputs(|| {
+            let (service, name) = next.next().expect("it goes round");
+            engine.allow(service, name, Time::from_micros(1)).expect("there is room").permit
+        })
+        .bench_local_values(|permit| {
+            now += 1;
+            let target = Target { permit, service: "", name: "", epoch: None };
+            engine.record(target, &Report::plain(Outcome::Success), Time::from_micros(now))
+        });
+}
+
+#[divan::bench]
+fn seal(bencher: Bencher<'_, '_>) {
+    let engine = engine();
+    let (service, name) = &keys()[0];
+    let permit =
+        engine.allow(service, name, Time::from_micros(1)).expect("there is room").permit.expect("closed");
+    bencher.bench_local(|| engine.seals().seal(divan::black_box(&permit)));
+}
+
+#[divan::bench]
+fn open(bencher: Bencher<'_, '_>) {
+    let engine = engine();
+    let (service, name) = &keys()[0];
+    let permit =
+        engine.allow(service, name, Time::from_micros(1)).expect("there is room").permit.expect("closed");
+    let sealed = engine.seals().seal(&permit);
+    bencher.bench_local(|| engine.seals().open(divan::black_box(&sealed)));
+}

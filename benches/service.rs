@@ -1,0 +1,256 @@
+//! The service under load: breakerd against an empty tonic handler with the same messages, in the same run.
+//!
+//! Both run as processes of their own on one core each, `h2load` on the other, in turn, round after round; what
+//! counts is the ratio. Promises (docs/benchmarks.md): unary AllowRequest at 0.9 of the empty handler's rate, and
+//! 3_000_000 decisions a second and core in batches of 128.
+//!
+//! `cargo bench --bench service` (needs h2load: Debian's nghttp2-client). With BREAKERD_TEST_POSTGRES_URL, which
+//! `make bench` sets, on Postgres too.
+
+use std::error::Error;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
+use breakerd::proto::v1::breaker_service_server::{BreakerService, BreakerServiceServer};
+use breakerd::proto::v1::{
+    AllowReason, AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
+    RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest, RecordOutcomesResponse, State,
+};
+use prost::Message;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const ROUNDS: usize = 5;
+const CALLS: usize = 300_000;
+const BATCH: usize = 128;
+const BATCH_CALLS: usize = 30_000;
+/// Connections, and streams on each.
+const SHAPES: [(usize, usize); 2] = [(4, 100), (64, 1)];
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--empty-handler") {
+        let address = arguments.get(at + 1).ok_or("an address")?.parse()?;
+        return Ok(tokio::runtime::Runtime::new()?.block_on(serve_empty(address))?);
+    }
+    if Command::new("h2load").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return Err("h2load is missing: Debian has it in nghttp2-client, and `make bench` installs it".into());
+    }
+    let folder = tempfile::tempdir()?;
+    let unary = folder.path().join("unary");
+    let request = |i: usize| AllowRequestRequest {
+        service: "payments".to_owned(),
+        name: format!("dependency-{i}"),
+        caller: String::new(),
+    };
+    write_body(&unary, &request(1))?;
+    let batch = folder.path().join("batch");
+    write_body(&batch, &AllowRequestsRequest { requests: (0..BATCH).map(request).collect() })?;
+
+    let mut stores = vec![("SQLite", None)];
+    match std::env::var("BREAKERD_TEST_POSTGRES_URL") {
+        Ok(url) => stores.push(("Postgres", Some(url))),
+        Err(_) => {
+            println!("BREAKERD_TEST_POSTGRES_URL is not set: Postgres is left out (`make bench` sets it)")
+        }
+    }
+    for (store, url) in stores {
+        let empty = Server::start_empty()?;
+        let breakerd = Server::start_breakerd(&folder.path().join(store), url.as_deref())?;
+        println!("\n{store}");
+        for (connections, streams) in SHAPES {
+            let shape = Shape { path: "AllowRequest", body: &unary, calls: CALLS, connections, streams };
+            let (ours, theirs) = compare(&breakerd, &empty, &shape)?;
+            println!(
+                "  AllowRequest, {connections:>2} connections x {streams:>3} streams: {ours:>8.0} calls/s, \
+                 empty handler {theirs:>8.0} calls/s, ratio {:.3} (promise: 0.9)",
+                ours / theirs
+            );
+        }
+        let shape =
+            Shape { path: "AllowRequests", body: &batch, calls: BATCH_CALLS, connections: 4, streams: 10 };
+        let mut rates = (0..ROUNDS).map(|_| breakerd.load(&shape)).collect::<Result<Vec<_>>>()?;
+        let decisions = median(&mut rates) * BATCH as f64;
+        println!("  AllowRequests of {BATCH}: {decisions:>10.0} decisions/s on one core (promise: 3000000)");
+        breakerd.check()?;
+    }
+    Ok(())
+}
+
+/// Rounds in turn, so that a machine whose speed drifts slows both; the medians.
+fn compare(breakerd: &Server, empty: &Server, shape: &Shape<'_>) -> Result<(f64, f64)> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        theirs.push(empty.load(shape)?);
+        ours.push(breakerd.load(shape)?);
+    }
+    Ok((median(&mut ours), median(&mut theirs)))
+}
+
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+struct Shape<'a> {
+    path: &'static str,
+    body: &'a Path,
+    calls: usize,
+    connections: usize,
+    streams: usize,
+}
+
+/// A gRPC body: not compressed, its length, the message.
+fn write_body(path: &Path, message: &impl Message) -> Result<()> {
+    let encoded = message.encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(encoded.len())?.to_be_bytes());
+    body.extend(encoded);
+    Ok(fs::write(path, body)?)
+}
+
+/// A server process, ended when this is dropped.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start_empty() -> Result<Self> {
+        let address = free_address()?;
+        let mut command = pinned("0", &std::env::current_exe()?);
+        command.arg("--empty-handler").arg(address.to_string());
+        Self::wait(command.spawn()?, address)
+    }
+
+    fn start_breakerd(data_dir: &PathBuf, url: Option<&str>) -> Result<Self> {
+        let (address, http) = (free_address()?, free_address()?);
+        let mut command = pinned("0", Path::new(env!("CARGO_BIN_EXE_breakerd")));
+        command.env_clear().current_dir(std::env::temp_dir()).arg("serve").arg("--data-dir").arg(data_dir);
+        command.arg("--grpc-listen").arg(address.to_string()).arg("--http-listen").arg(http.to_string());
+        if let Some(url) = url {
+            command.arg("--database-url").arg(url);
+        }
+        Self::wait(command.stderr(Stdio::null()).spawn()?, address)
+    }
+
+    /// Waits until it answers.
+    fn wait(process: Child, address: SocketAddr) -> Result<Self> {
+        let server = Self { process, address };
+        for _ in 0..300 {
+            if server.check().is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Err(format!("the server on {address} does not answer").into())
+    }
+
+    /// h2load counts HTTP's answers; this looks at gRPC's.
+    fn check(&self) -> Result<()> {
+        let url = format!("http://{}", self.address);
+        tokio::runtime::Runtime::new()?.block_on(async {
+            let mut client = BreakerServiceClient::connect(url).await?;
+            let request = AllowRequestRequest { service: "payments".to_owned(), ..Default::default() };
+            let answer = client.allow_request(request).await?.into_inner();
+            if answer.allowed { Ok(()) } else { Err("denied".into()) }
+        })
+    }
+
+    /// Calls a second.
+    fn load(&self, shape: &Shape<'_>) -> Result<f64> {
+        let mut command = pinned("1", Path::new("h2load"));
+        command.args(["-n", &shape.calls.to_string(), "-c", &shape.connections.to_string()]);
+        command.args(["-m", &shape.streams.to_string(), "-t", "1", "-d"]).arg(shape.body);
+        command.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
+        command.arg(format!("http://{}/breakerd.v1.BreakerService/{}", self.address, shape.path));
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let all = format!("{} succeeded", shape.calls);
+        if !text.contains(&all) {
+            return Err(format!("not every call succeeded:\n{text}").into());
+        }
+        let rate = text
+            .lines()
+            .find_map(|line| line.strip_prefix("finished in ")?.split(", ").nth(1)?.strip_suffix(" req/s"));
+        Ok(rate.ok_or_else(|| format!("h2load says no rate:\n{text}"))?.parse()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A command on one core, where the system lets us say so.
+fn pinned(core: &str, program: &Path) -> Command {
+    if Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok() {
+        let mut command = Command::new("taskset");
+        command.args(["-c", core]).arg(program);
+        return command;
+    }
+    Command::new(program)
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// What is compared against: tonic, the same messages, and nothing behind them.
+struct Empty;
+
+async fn serve_empty(address: SocketAddr) -> std::result::Result<(), tonic::transport::Error> {
+    let listener = tokio::net::TcpListener::bind(address).await.expect("the address was free");
+    tonic::transport::Server::builder()
+        .add_service(BreakerServiceServer::new(Empty))
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .await
+}
+
+#[tonic::async_trait]
+impl BreakerService for Empty {
+    async fn allow_request(
+        &self,
+        _request: Request<AllowRequestRequest>,
+    ) -> std::result::Result<Response<AllowRequestResponse>, Status> {
+        Ok(Response::new(AllowRequestResponse {
+            allowed: true,
+            state: State::Closed.into(),
+            reason: AllowReason::Closed.into(),
+            permit: prost::bytes::Bytes::from_static(&[7; breakerd::engine::SEALED_BYTES]),
+            epoch: 0,
+            retry_after: None,
+            config_revision: 1,
+        }))
+    }
+
+    async fn record_outcome(
+        &self,
+        _request: Request<RecordOutcomeRequest>,
+    ) -> std::result::Result<Response<RecordOutcomeResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn allow_requests(
+        &self,
+        _request: Request<AllowRequestsRequest>,
+    ) -> std::result::Result<Response<AllowRequestsResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn record_outcomes(
+        &self,
+        _request: Request<RecordOutcomesRequest>,
+    ) -> std::result::Result<Response<RecordOutcomesResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+}

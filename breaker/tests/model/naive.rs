@@ -1,0 +1,597 @@
+//! A breaker written once more, from the documents and as simply as can be: it keeps every outcome and every
+//! probe in a list, and works everything out from the lists each time it is asked.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{
+    AfterMaxWait, Figures, HalfOpenTerms, Outcome, Override, OverrideKind, Pass, Reason, Recorded, State,
+    Thresholds, Ticket, Time, Verdict, WaitInterval, WindowKind,
+};
+
+use crate::steps::{Remote, Told};
+
+/// Twenty slices of a time window, in microseconds: a twentieth of a second for each second.
+const SLICE_MICROS_A_SECOND: u64 = 50_000;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Naive {
+    pub(crate) thresholds: Arc<Thresholds>,
+    pub(crate) revision: u64,
+    pub(crate) epoch: u64,
+    pub(crate) attempts: u32,
+    pub(crate) state: State,
+    pub(crate) entered_at: Time,
+    pub(crate) entered_revision: u64,
+    last_now: Time,
+    /// Every outcome counted in this state, the oldest first.
+    counted: Vec<Counted>,
+    /// OPEN.
+    pub(crate) wait: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
+    figures_at_opening: Figures,
+    /// HALF_OPEN.
+    pub(crate) terms: Option<HalfOpenTerms>,
+    probes: Vec<Probe>,
+    completed: Vec<(bool, bool)>,
+    after_restart: bool,
+    pub(crate) set_by: Option<Override>,
+    /// METRICS_ONLY: the present crossing has been said.
+    said: bool,
+    reported: HashSet<u64>,
+    /// How long OPEN lasts, where chance has a part in it: asked, and checked against its bounds.
+    pub(crate) chance: fn(&Thresholds, u64, u32, Option<Duration>) -> Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    at: Time,
+    failed: bool,
+    slow: bool,
+    caller: u64,
+    /// Out of the window for good: it was made smaller, or emptied.
+    left: bool,
+    /// Whose failure (slow call) it was is not known any more: fewer callers were needed then.
+    failure_forgotten: bool,
+    slow_forgotten: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    number: u64,
+    given_at: Time,
+    lease_until: Time,
+    back: bool,
+}
+
+/// A transition as the model sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) reason: Reason,
+    pub(crate) at: Time,
+    pub(crate) figures: Figures,
+    pub(crate) epoch: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) verdict: Verdict,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Naive {
+    pub(crate) fn new(
+        thresholds: Arc<Thresholds>,
+        now: Time,
+        chance: fn(&Thresholds, u64, u32, Option<Duration>) -> Duration,
+    ) -> Self {
+        Self {
+            thresholds,
+            revision: 0,
+            epoch: 0,
+            attempts: 0,
+            state: State::Closed,
+            entered_at: now,
+            entered_revision: 0,
+            last_now: now,
+            counted: Vec::new(),
+            wait: None,
+            retry_after: None,
+            figures_at_opening: Figures::default(),
+            terms: None,
+            probes: Vec::new(),
+            completed: Vec::new(),
+            after_restart: false,
+            set_by: None,
+            said: false,
+            reported: HashSet::new(),
+            chance,
+        }
+    }
+
+    /// A time below the last one seen counts as the last one seen.
+    pub(crate) fn clock(&mut self, now: Time) -> Time {
+        self.last_now = self.last_now.max(now);
+        self.last_now
+    }
+
+    pub(crate) fn look(&mut self, now: Time) -> Vec<Change> {
+        let now = self.clock(now);
+        let mut changes = Vec::new();
+        if self.after_restart {
+            changes.push(self.enter(State::HalfOpen, Reason::Restart, now, 0));
+        }
+        while let Some(due) = self.deadline().filter(|due| *due <= now) {
+            let (to, reason) = match self.state {
+                State::Open => (State::HalfOpen, Reason::WaitElapsed),
+                State::HalfOpen => match self.terms.unwrap().after_max_wait {
+                    AfterMaxWait::Open => (State::Open, Reason::HalfOpenTimeout),
+                    AfterMaxWait::Closed => (State::Closed, Reason::HalfOpenTimeout),
+                },
+                _ => (State::Closed, Reason::OverrideExpired),
+            };
+            changes.push(self.enter(to, reason, due.max(self.entered_at), 0));
+        }
+        changes
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Closed => None,
+            State::Open => Some(self.entered_at + self.wait.unwrap()),
+            State::HalfOpen => Some(self.probes.first()?.given_at + self.terms.unwrap().max_wait?),
+            State::ForcedOpen | State::Disabled | State::MetricsOnly => self.set_by.as_ref()?.expires_at,
+        }
+    }
+
+    pub(crate) fn allow(&mut self, now: Time) -> (Answer, Vec<Change>) {
+        let changes = self.look(now);
+        let now = self.last_now;
+        let (verdict, retry_after) = match self.state {
+            State::Closed => (Verdict::Closed, None),
+            State::Open => (Verdict::Open, Some((self.entered_at + self.wait.unwrap()).since(now))),
+            State::HalfOpen if self.out(now).count() + self.completed.len() < self.permitted() => {
+                (Verdict::Probe, None)
+            }
+            State::HalfOpen => {
+                let lease_end = self.next_lease_end(now).map_or(Duration::MAX, |end| end.since(now));
+                (Verdict::HalfOpenExhausted, Some(lease_end.min(Duration::from_secs(1))))
+            }
+            State::ForcedOpen => {
+                let expires_at = self.set_by.as_ref().unwrap().expires_at;
+                (Verdict::ForcedOpen, expires_at.map(|end| end.since(now)))
+            }
+            State::Disabled => (Verdict::Disabled, None),
+            State::MetricsOnly => (Verdict::MetricsOnly, None),
+        };
+        (Answer { verdict, retry_after }, changes)
+    }
+
+    /// The number of the pass that a probe got.
+    pub(crate) fn gave(&mut self, pass: Pass) {
+        if self.state == State::HalfOpen {
+            let lease_until = self.last_now + self.terms.unwrap().lease;
+            let probe = Probe { number: pass.number, given_at: self.last_now, lease_until, back: false };
+            self.probes.push(probe);
+        }
+    }
+
+    pub(crate) fn record(&mut self, ticket: Ticket, told: Told, now: Time) -> (Recorded, Vec<Change>) {
+        let mut changes = self.look(now);
+        let now = self.last_now;
+        let (epoch, pass) = match ticket {
+            Ticket::Own(pass) => {
+                if !self.reported.insert(pass.number) {
+                    return (Recorded::Duplicate, changes);
+                }
+                (Some(pass.epoch), Some(pass))
+            }
+            Ticket::Foreign(pass) => (Some(pass.epoch), Some(pass)),
+            Ticket::Bare { epoch } => (epoch, None),
+        };
+        if epoch.is_some_and(|epoch| epoch < self.epoch) {
+            return (Recorded::Late, changes);
+        }
+        if epoch.is_some_and(|epoch| epoch > self.epoch) {
+            return (Recorded::NotCounted, changes);
+        }
+        let recorded = match (self.state, pass) {
+            (State::Closed | State::MetricsOnly, _) => {
+                if let Some((failed, slow)) = self.judge(told) {
+                    let retry_after = told.retry_after.filter(|_| failed);
+                    self.before_counting(now);
+                    self.count(failed, slow, told.caller, now);
+                    changes.extend(self.after_counting(retry_after, now));
+                }
+                Recorded::Recorded
+            }
+            (State::HalfOpen, Some(pass)) => self.record_probe(pass.number, told, now, &mut changes),
+            _ => Recorded::NotCounted,
+        };
+        (recorded, changes)
+    }
+
+    fn record_probe(&mut self, number: u64, told: Told, now: Time, changes: &mut Vec<Change>) -> Recorded {
+        if !self.give_back(number, now) {
+            return Recorded::Late;
+        }
+        let Some((failed, slow)) = self.judge(told) else { return Recorded::Recorded };
+        self.completed.push((failed, slow));
+        let terms = self.terms.unwrap();
+        let failures = self.completed.iter().filter(|(failed, _)| *failed).count();
+        let slows = self.completed.iter().filter(|(_, slow)| *slow).count();
+        let to_come = self.permitted() - self.completed.len();
+        let fail_limit = terms.failures_to_open as usize;
+        let slow_limit = terms.slow_to_open.map_or(usize::MAX, |limit| limit as usize);
+        if failures >= fail_limit || slows >= slow_limit {
+            let reason = if failures >= fail_limit { Reason::ProbesFailed } else { Reason::ProbesSlow };
+            self.retry_after = told.retry_after.filter(|_| failed);
+            changes.push(self.enter(State::Open, reason, now, 0));
+        } else if failures + to_come < fail_limit && slows + to_come < slow_limit {
+            changes.push(self.enter(State::Closed, Reason::ProbesSucceeded, now, 0));
+        }
+        Recorded::Recorded
+    }
+
+    pub(crate) fn release(&mut self, number: u64, now: Time) {
+        let now = self.clock(now);
+        if self.state == State::HalfOpen {
+            self.give_back(number, now);
+        }
+    }
+
+    /// Ends a probe; false when it is not out.
+    fn give_back(&mut self, number: u64, now: Time) -> bool {
+        let probe = self.probes.iter_mut().find(|probe| probe.number == number);
+        match probe {
+            Some(probe) if !probe.back && now < probe.lease_until => {
+                probe.back = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn record_remote(&mut self, remote: Remote, now: Time) -> Vec<Change> {
+        let mut changes = self.look(now);
+        let now = self.last_now;
+        if matches!(self.state, State::Closed | State::MetricsOnly) && remote.number > 0 {
+            self.before_counting(now);
+            for _ in 0..remote.number {
+                self.count(remote.failed, remote.slow, remote.caller, now);
+            }
+            changes.extend(self.after_counting(None, now));
+        }
+        changes
+    }
+
+    pub(crate) fn set_thresholds(
+        &mut self,
+        thresholds: &Arc<Thresholds>,
+        revision: u64,
+        now: Time,
+    ) -> Vec<Change> {
+        let mut changes = self.look(now);
+        let now = self.last_now;
+        self.revision = revision;
+        let former = std::mem::replace(&mut self.thresholds, Arc::clone(thresholds));
+        if former == *thresholds {
+            return changes;
+        }
+        if self.state == State::Open {
+            self.wait = Some(self.drawn_wait());
+            if now >= self.entered_at + self.wait.unwrap() {
+                changes.push(self.enter(State::HalfOpen, Reason::ThresholdsChanged, now, 0));
+            }
+        }
+        self.shrink(&former);
+        self.forget_callers(former.minimum_reporters(), thresholds.minimum_reporters());
+        changes
+    }
+
+    pub(crate) fn set_override(&mut self, set_by: Override, now: Time) -> Vec<Change> {
+        let mut changes = self.look(now);
+        if self.set_by.as_ref() != Some(&set_by) {
+            let to = match set_by.kind {
+                OverrideKind::ForcedOpen => State::ForcedOpen,
+                OverrideKind::Disabled => State::Disabled,
+                OverrideKind::MetricsOnly => State::MetricsOnly,
+            };
+            changes.push(self.enter(to, Reason::OverrideSet, self.last_now, 0));
+            self.set_by = Some(set_by);
+        }
+        changes
+    }
+
+    pub(crate) fn clear_override(&mut self, now: Time) -> (bool, Vec<Change>) {
+        let mut changes = self.look(now);
+        let set = self.set_by.is_some();
+        if set {
+            changes.push(self.enter(State::Closed, Reason::OverrideCleared, self.last_now, 0));
+        }
+        (set, changes)
+    }
+
+    pub(crate) fn reset(&mut self, now: Time) -> Vec<Change> {
+        let mut changes = self.look(now);
+        changes.push(self.enter(State::Closed, Reason::Reset, self.last_now, 0));
+        changes
+    }
+
+    pub(crate) fn probe(&mut self, now: Time) -> (bool, Vec<Change>) {
+        let mut changes = self.look(now);
+        let open = self.state == State::Open;
+        if open {
+            changes.push(self.enter(State::HalfOpen, Reason::ProbeRequested, self.last_now, 0));
+        }
+        (open, changes)
+    }
+
+    /// The next life knows the state and nothing that was counted in it; its clock may be another.
+    pub(crate) fn restart(&mut self, now: Time) {
+        self.last_now = now;
+        self.entered_at = self.entered_at.min(now);
+        self.counted.clear();
+        self.probes.clear();
+        self.completed.clear();
+        self.reported.clear();
+        self.said = false;
+        self.figures_at_opening = Figures::default();
+        self.after_restart = self.state == State::HalfOpen;
+    }
+
+    fn enter(&mut self, to: State, reason: Reason, at: Time, reporters: u32) -> Change {
+        let from = self.state;
+        let figures = Figures { reporters, ..self.figures(at) };
+        self.state = to;
+        self.epoch += 1;
+        self.entered_at = at;
+        self.entered_revision = self.revision;
+        self.counted.clear();
+        self.probes.clear();
+        self.completed.clear();
+        (self.set_by, self.said, self.after_restart) = (None, false, false);
+        let retry_after = self.retry_after.take();
+        (self.wait, self.terms) = (None, None);
+        match to {
+            State::Closed => self.attempts = 0,
+            State::Open => {
+                self.attempts += 1;
+                self.retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
+                self.figures_at_opening = figures;
+                self.wait = Some(self.drawn_wait());
+            }
+            State::HalfOpen => self.terms = Some(terms(&self.thresholds)),
+            State::ForcedOpen | State::Disabled | State::MetricsOnly => {}
+        }
+        Change { from, to, reason, at, figures, epoch: Some(self.epoch) }
+    }
+
+    /// The wait of the present OPEN: chance draws it, the documents bound it.
+    fn drawn_wait(&self) -> Duration {
+        let thresholds = &self.thresholds;
+        let growth = match thresholds.wait_interval() {
+            WaitInterval::Fixed => 1.0,
+            WaitInterval::Exponential => {
+                (f64::from(thresholds.multiplier()) / 1_000.0).powi(self.attempts.cast_signed() - 1)
+            }
+        };
+        let factor = f64::from(thresholds.randomization_factor()) / 1_000.0;
+        let asked = self.retry_after.filter(|_| thresholds.honor_retry_after()).unwrap_or_default();
+        let capped = |seconds: f64| seconds.max(asked.as_secs_f64()).min(thresholds.max_wait().as_secs_f64());
+        let grown = thresholds.wait().as_secs_f64() * growth;
+        let (least, most) = (capped(grown * (1.0 - factor)), capped(grown * (1.0 + factor)));
+        let drawn = (self.chance)(thresholds, self.epoch, self.attempts, self.retry_after);
+        let seconds = drawn.as_secs_f64();
+        assert!(
+            seconds >= least - 1.5e-6 && seconds <= most + 1.5e-6,
+            "waits {seconds}, which is not within {least} and {most}"
+        );
+        drawn
+    }
+
+    fn judge(&self, told: Told) -> Option<(bool, bool)> {
+        let listed = |classes: &[String]| classes.iter().any(|class| class == told.class);
+        let thresholds = &self.thresholds;
+        let failed = match told.outcome {
+            Outcome::Ignored => return None,
+            Outcome::Success => false,
+            Outcome::Failure if listed(thresholds.ignore_error_classes()) => return None,
+            Outcome::Failure => {
+                thresholds.record_error_classes().is_empty() || listed(thresholds.record_error_classes())
+            }
+        };
+        let limit = thresholds.slow_call_duration_threshold();
+        let slow = told.duration.zip(limit).is_some_and(|(took, limit)| took > limit);
+        Some((failed || slow && thresholds.slow_calls_as_failures(), slow))
+    }
+
+    fn before_counting(&mut self, now: Time) {
+        self.said &= self.trip(now).is_some();
+    }
+
+    fn count(&mut self, failed: bool, slow: bool, caller: u64, at: Time) {
+        self.counted.push(Counted {
+            at,
+            failed,
+            slow,
+            caller,
+            left: false,
+            failure_forgotten: false,
+            slow_forgotten: false,
+        });
+    }
+
+    fn after_counting(&mut self, retry_after: Option<Duration>, now: Time) -> Option<Change> {
+        let reason = self.trip(now)?;
+        let reporters = match self.thresholds.minimum_reporters() {
+            1 => 0,
+            needed => needed,
+        };
+        if self.state == State::Closed {
+            self.retry_after = retry_after;
+            return Some(self.enter(State::Open, reason, now, reporters));
+        }
+        if std::mem::replace(&mut self.said, true) {
+            return None;
+        }
+        let figures = Figures { reporters, ..self.figures(now) };
+        Some(Change { from: State::MetricsOnly, to: State::Open, reason, at: now, figures, epoch: None })
+    }
+
+    fn trip(&self, now: Time) -> Option<Reason> {
+        let thresholds = &self.thresholds;
+        let callers = |who: &mut dyn Iterator<Item = &Counted>| {
+            let callers: BTreeSet<u64> = who.map(|counted| counted.caller).collect();
+            callers.len() >= thresholds.minimum_reporters() as usize || thresholds.minimum_reporters() == 1
+        };
+        let failed_known = |counted: &&Counted| counted.failed && !counted.failure_forgotten;
+        let slow_known = |counted: &&Counted| counted.slow && !counted.slow_forgotten;
+
+        let run: Vec<&Counted> = self.counted.iter().rev().take_while(|counted| counted.failed).collect();
+        let in_a_row = thresholds.failure_threshold() as usize;
+        if in_a_row > 0 && run.len() >= in_a_row && callers(&mut run.iter().copied().filter(failed_known)) {
+            return Some(Reason::ConsecutiveFailures);
+        }
+        let window = self.window(now);
+        let failures = window.iter().filter(|counted| counted.failed).count() as u64;
+        let slows = window.iter().filter(|counted| counted.slow).count() as u64;
+        let failed_by_enough = callers(&mut window.iter().copied().filter(failed_known));
+        let slow_for_enough = callers(&mut window.iter().copied().filter(slow_known));
+        if thresholds.failure_count_threshold().is_some_and(|limit| failures >= u64::from(limit))
+            && failed_by_enough
+        {
+            return Some(Reason::FailureCount);
+        }
+        let calls = window.len() as u64;
+        if calls < u64::from(thresholds.minimum_calls()) {
+            return None;
+        }
+        // In thousandths of a percent of one call.
+        let reached =
+            |part: u64, rate: Option<u32>| rate.is_some_and(|rate| part * 100_000 >= calls * u64::from(rate));
+        if reached(failures, thresholds.failure_rate_threshold()) && failed_by_enough {
+            return Some(Reason::FailureRate);
+        }
+        (reached(slows, thresholds.slow_call_rate_threshold()) && slow_for_enough)
+            .then_some(Reason::SlowCallRate)
+    }
+
+    fn window(&self, now: Time) -> Vec<&Counted> {
+        let size = self.thresholds.window_size();
+        let held = self.counted.iter().filter(|counted| !counted.left);
+        match self.thresholds.window_kind() {
+            WindowKind::Count => held.rev().take(size as usize).collect(),
+            WindowKind::Time => {
+                let slice = |time: Time| time.as_micros() / (u64::from(size) * SLICE_MICROS_A_SECOND);
+                held.filter(|counted| slice(counted.at) + 20 > slice(now)).collect()
+            }
+        }
+    }
+
+    /// A smaller window of calls keeps its newest, a change of type empties. (Another size of a window of
+    /// time is not for this model: what stays may hang on the slices.)
+    fn shrink(&mut self, former: &Thresholds) {
+        let kept = match (former.window_kind(), self.thresholds.window_kind()) {
+            (WindowKind::Time, WindowKind::Time) => return,
+            (WindowKind::Count, WindowKind::Count) => former.window_size().min(self.thresholds.window_size()),
+            _ => 0,
+        };
+        let held = self.counted.iter_mut().filter(|counted| !counted.left);
+        held.rev().skip(kept as usize).for_each(|counted| counted.left = true);
+    }
+
+    /// Only the newest callers are remembered, as many as are needed; none while one is enough.
+    fn forget_callers(&mut self, former: u32, present: u32) {
+        let kept = match former.min(present) {
+            1 => 0,
+            fewer => fewer as usize,
+        };
+        let newest = |saw: fn(&Counted) -> bool| {
+            let mut callers = Vec::new();
+            for counted in self.counted.iter().rev().filter(|counted| saw(counted)) {
+                if !callers.contains(&counted.caller) {
+                    callers.push(counted.caller);
+                }
+            }
+            callers.truncate(kept);
+            callers
+        };
+        if former != present {
+            let failed = newest(|counted| counted.failed && !counted.failure_forgotten);
+            let slow = newest(|counted| counted.slow && !counted.slow_forgotten);
+            for counted in &mut self.counted {
+                counted.failure_forgotten |= !failed.contains(&counted.caller);
+                counted.slow_forgotten |= !slow.contains(&counted.caller);
+            }
+        }
+    }
+
+    pub(crate) fn figures(&self, now: Time) -> Figures {
+        match self.state {
+            State::Closed | State::MetricsOnly => {
+                let window: Vec<_> =
+                    self.window(now).iter().map(|counted| (counted.failed, counted.slow)).collect();
+                let all: Vec<_> = self.counted.iter().map(|counted| counted.failed).collect();
+                figures(&window, &all)
+            }
+            State::Open => self.figures_at_opening,
+            State::HalfOpen => {
+                let all: Vec<_> = self.completed.iter().map(|(failed, _)| *failed).collect();
+                figures(&self.completed, &all)
+            }
+            State::ForcedOpen | State::Disabled => Figures::default(),
+        }
+    }
+
+    pub(crate) fn probes_out(&self, now: Time) -> usize {
+        self.out(now).count()
+    }
+
+    pub(crate) fn next_lease_end(&self, now: Time) -> Option<Time> {
+        self.out(now).map(|probe| probe.lease_until).min()
+    }
+
+    fn out(&self, now: Time) -> impl Iterator<Item = &Probe> {
+        self.probes.iter().filter(move |probe| !probe.back && now < probe.lease_until)
+    }
+
+    fn permitted(&self) -> usize {
+        self.terms.unwrap().permitted as usize
+    }
+}
+
+/// What half-open is entered with, by the documents.
+fn terms(thresholds: &Thresholds) -> HalfOpenTerms {
+    let permitted = thresholds.permitted();
+    let share = |rate: u32| (u64::from(rate) * u64::from(permitted)).div_ceil(100_000) as u32;
+    let failures_to_open = match (thresholds.success_threshold(), thresholds.failure_rate_threshold()) {
+        (0, None) => 1,
+        (0, Some(rate)) => share(rate),
+        (successes, _) => permitted - successes + 1,
+    };
+    HalfOpenTerms {
+        permitted,
+        failures_to_open,
+        slow_to_open: thresholds.slow_call_rate_threshold().map(share),
+        lease: thresholds.lease(),
+        max_wait: thresholds.max_wait_in_half_open(),
+        after_max_wait: thresholds.after_max_wait(),
+    }
+}
+
+fn figures(window: &[(bool, bool)], all_failed: &[bool]) -> Figures {
+    let number = |count: usize| u32::try_from(count).unwrap();
+    let in_a_row = |what: bool| number(all_failed.iter().rev().take_while(|failed| **failed == what).count());
+    Figures {
+        consecutive_failures: in_a_row(true),
+        consecutive_successes: in_a_row(false),
+        calls: number(window.len()),
+        failures: number(window.iter().filter(|(failed, _)| *failed).count()),
+        slow_calls: number(window.iter().filter(|(_, slow)| *slow).count()),
+        reporters: 0,
+    }
+}

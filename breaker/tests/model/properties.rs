@@ -1,0 +1,216 @@
+//! Properties of their own, beside the comparison with the model.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{
+    Breaker, CallerId, Field, Identity, Layer, Numbering, Origin, Outcome, Report, Snapshot, State,
+    Thresholds, Ticket, Time, Value, merge,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::play::Play;
+use crate::settings::settings;
+use crate::steps::steps;
+use crate::{beginning, config};
+
+const START: Time = Time::from_micros(1_000_000_800_000_000);
+
+fn identity(key_hash: u64) -> Identity {
+    Identity { key_hash, salt: 1, first_number: 0, numbering: Numbering::Own }
+}
+
+fn thresholds(values: &[(Field, Value)]) -> Arc<Thresholds> {
+    let mut layer = Layer::default();
+    for (field, value) in values {
+        layer.set(*field, value.clone()).unwrap();
+    }
+    Arc::new(merge(&[(Origin::Api, &layer)]).unwrap().thresholds)
+}
+
+fn open(thresholds: Arc<Thresholds>, key_hash: u64, epoch: u64, attempts: u32) -> Breaker {
+    let kept = Snapshot { epoch, state: State::Open, attempts, entered_at: START, ..Snapshot::pristine() };
+    Breaker::restore(thresholds, 0, identity(key_hash), kept, START)
+}
+
+fn wait_ms(value: u64) -> Value {
+    Value::Duration(Duration::from_millis(value))
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Whatever happened before: when calls come, and only so many of them are lost, half-open ends.
+    #[test]
+    fn a_half_open_breaker_reaches_a_verdict_while_calls_come(
+        settings in settings(),
+        now in beginning(),
+        steps in steps(40),
+        outcomes in vec(0_u8..4, 30),
+    ) {
+        let mut play = Play::begin(&settings, now);
+        for step in &steps {
+            play.step(step);
+        }
+        let (mut breaker, mut now) = (play.breaker().clone(), play.now());
+        breaker.poll(now);
+        if breaker.state() != State::HalfOpen {
+            return Ok(());
+        }
+        let terms = breaker.snapshot().half_open.unwrap();
+        let epoch = breaker.epoch();
+        let mut outcomes = outcomes.into_iter();
+        // Each round takes every free place; a lost probe costs a lease.
+        for _ in 0..=30 {
+            let passes: Vec<_> =
+                (0..=terms.permitted).filter_map(|_| breaker.allow(now).0.pass).collect();
+            for pass in passes {
+                let outcome = match outcomes.next() {
+                    Some(0) => continue,
+                    Some(1) => Outcome::Ignored,
+                    Some(2) => Outcome::Failure,
+                    Some(_) | None => Outcome::Success,
+                };
+                breaker.record(Ticket::Own(pass), &Report::plain(outcome), now);
+            }
+            now = now + terms.lease;
+        }
+        prop_assert!(breaker.epoch() > epoch, "{:?}", breaker.view(now));
+    }
+
+    /// The wait is within its bounds, the same wherever it is drawn, and never above the cap.
+    #[test]
+    fn a_wait_by_chance_is_within_its_bounds_and_the_same_everywhere(
+        key_hash: u64,
+        epoch in 1_u64..1_000_000,
+        attempts in 1_u32..100,
+        wait in 1_u64..100_000,
+        room in 0_u64..1_000_000,
+        multiplier in 1_001_u32..=10_000,
+        factor in 0_u32..1_000,
+    ) {
+        let thresholds = thresholds(&[
+            (Field::Timeout, wait_ms(wait)),
+            (Field::MaxWait, wait_ms(wait + room)),
+            (Field::WaitInterval, Value::Word("EXPONENTIAL")),
+            (Field::Multiplier, Value::Factor(multiplier)),
+            (Field::RandomizationFactor, Value::Factor(factor)),
+        ]);
+        let drawn = |thresholds: &Arc<Thresholds>| open(Arc::clone(thresholds), key_hash, epoch, attempts).snapshot().wait.unwrap();
+        let seconds = drawn(&thresholds).as_secs_f64();
+        prop_assert_eq!(drawn(&thresholds), drawn(&thresholds));
+
+        let cap = thresholds.max_wait().as_secs_f64();
+        let grown = thresholds.wait().as_secs_f64() * (f64::from(multiplier) / 1_000.0).powf(f64::from(attempts - 1));
+        let share = f64::from(factor) / 1_000.0;
+        // Every step of growth rounds down to a microsecond.
+        let rounding = 1.0 - 1e-6 * f64::from(attempts) / thresholds.wait().as_secs_f64();
+        let (least, most) = (grown * (1.0 - share) * rounding, grown * (1.0 + share));
+        prop_assert!(seconds <= most.min(cap) + 1e-5, "{seconds} above {most} or {cap}");
+        prop_assert!(seconds >= least.min(cap) - 1e-5, "{seconds} below {least} and {cap}");
+    }
+
+    /// What a change of a time window's size keeps may hang on the slices of both sizes, but not on more.
+    #[test]
+    fn a_window_of_time_of_another_size_keeps_what_both_sizes_held(
+        outcomes in vec((0_u64..60_000_000, any::<bool>()), 1..40),
+        sizes in (1_u32..60, 1_u32..60),
+        pause in 0_u64..20_000_000,
+    ) {
+        let of = |size| thresholds(&[
+            (Field::FailureThreshold, Value::Count(0)),
+            (Field::SlidingWindowType, Value::Word("TIME_BASED")),
+            (Field::SlidingWindowSize, Value::Count(size)),
+        ]);
+        let mut outcomes = outcomes;
+        outcomes.sort_unstable();
+        let mut breaker = Breaker::new(of(sizes.0), 0, identity(1), START);
+        let at = |micros| START + Duration::from_micros(micros);
+        for (micros, failed) in &outcomes {
+            let outcome = if *failed { Outcome::Failure } else { Outcome::Success };
+            breaker.record(Ticket::Bare { epoch: None }, &Report::plain(outcome), at(*micros));
+        }
+        let now = outcomes.last().unwrap().0 + pause;
+        breaker.set_thresholds(of(sizes.1), 1, at(now));
+        breaker.poll(at(now));
+        let figures = breaker.view(at(now)).figures;
+
+        // An outcome lives between 0.95 of the size and the size; it may gain a slice of the former size.
+        let micros = |size: u32, share: f64| f64::from(size) * 1e6 * share;
+        let within = |age: f64| outcomes.iter().filter(move |(micros, _)| ((now - micros) as f64) < age);
+        let kept = micros(sizes.0, 0.95).min(micros(sizes.1, 0.95));
+        let perhaps = micros(sizes.0, 1.0).min(micros(sizes.1, 1.0) + micros(sizes.0, 0.05));
+        let calls = figures.calls as usize;
+        prop_assert!(within(kept).count() <= calls && calls <= within(perhaps).count(), "{figures:?}");
+        let failed = |age| within(age).filter(|(_, failed)| *failed).count();
+        let failures = figures.failures as usize;
+        prop_assert!(failed(kept) <= failures && failures <= failed(perhaps), "{figures:?}");
+    }
+}
+
+/// Waits of many breakers that opened together end at many moments.
+#[test]
+fn chance_spreads_the_waits_over_their_whole_range() {
+    let thresholds =
+        thresholds(&[(Field::Timeout, wait_ms(10_000)), (Field::RandomizationFactor, Value::Factor(500))]);
+    let mut tenths = [0; 10];
+    for key_hash in 0..1_000 {
+        let wait = open(Arc::clone(&thresholds), key_hash, 1, 1).snapshot().wait.unwrap();
+        let tenth = (wait.as_micros() - 5_000_000) / 1_000_001;
+        tenths[tenth as usize] += 1;
+    }
+    assert!(tenths.iter().all(|count| (60..=140).contains(count)), "{tenths:?}");
+
+    let waits = |epoch| open(Arc::clone(&thresholds), 1, epoch, 1).snapshot().wait;
+    assert_ne!(waits(1), waits(2), "each epoch draws anew");
+}
+
+/// Everything a breaker holds stands in its debug text: it must not grow with traffic, only to its bounds.
+#[test]
+fn memory_does_not_grow_with_traffic() {
+    for kind in ["COUNT_BASED", "TIME_BASED"] {
+        let thresholds = thresholds(&[
+            (Field::FailureThreshold, Value::Count(0)),
+            (Field::SlidingWindowType, Value::Word(kind)),
+            (Field::SlidingWindowSize, Value::Count(60)),
+            (Field::MinimumReporters, Value::Count(5)),
+        ]);
+        let mut breaker = Breaker::new(thresholds, 0, identity(1), START);
+        let mut traffic = |calls: u64, callers: u64| {
+            for call in 0..calls {
+                let now = START + Duration::from_millis(call * 10);
+                let pass = breaker.allow(now).0.pass.unwrap();
+                let failure = Report { caller: CallerId(call % callers), ..Report::plain(Outcome::Failure) };
+                breaker.record(Ticket::Own(pass), &failure, now);
+            }
+            format!("{breaker:?}").len()
+        };
+        let (some, much) = (traffic(10_000, 10), traffic(100_000, 10_000));
+        // Numbers have become a few digits longer.
+        assert!(much < some + 200, "{kind}: from {some} to {much}");
+    }
+}
+
+#[test]
+fn a_half_open_that_loses_every_probe_does_not_grow() {
+    let thresholds = thresholds(&[(Field::PermittedCalls, Value::Count(5))]);
+    let mut breaker = open(thresholds, 1, 1, 1);
+    breaker.probe("ann", START).0.unwrap();
+    let mut lengths = Vec::new();
+    for round in 0..1_000 {
+        let now = START + Duration::from_mins(round + 1);
+        assert_eq!((0..9).filter(|_| breaker.allow(now).0.pass.is_some()).count(), 5);
+        lengths.push(format!("{breaker:?}").len());
+    }
+    assert!(lengths[999] < lengths[0] + 50, "from {} to {}", lengths[0], lengths[999]);
+}
+
+/// The window of calls has two bits a call, the permits a bit each of the newest 4,096.
+#[test]
+fn a_breaker_with_default_thresholds_takes_at_most_a_kibibyte() {
+    let own = size_of::<Breaker>();
+    let (window, permits) = (100_usize.div_ceil(32) * 8, 4_096 / 8);
+    let allocations = 2 * 16;
+    assert!(own + window + permits + allocations <= 1_024, "{own} + {window} + {permits} + {allocations}");
+}

@@ -1,0 +1,373 @@
+//! Stories: what happens to a breaker, and what it answers, as text.
+//!
+//! A line is `<seconds> <event>: <answer>`; a line without seconds happens at the time of the line before.
+//! Everything after `//` is a remark. The permits that `allow` gets are numbered `#1`, `#2`, ...
+//!
+//! | event | answer |
+//! |---|---|
+//! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED), `no OPEN, retry in 30` |
+//! | `succeed #1`, `fail #1`, `ignore #1` | `recorded`, `late`, `duplicate`, `not counted` |
+//! | `fail` | the same, under a permit of its own; `denied` when there is none to be had |
+//! | `foreign fail #1` | as if another process had given the permit |
+//! | `bare fail`, `bare fail epoch 3` | without a permit |
+//! | `release #1`, `poll` | `ok` |
+//! | `reset`, `probe`, `clear`, `force open`, `disable`, `metrics only` (`until 90`) | `ok`, or `refused` |
+//! | `set failure_threshold 3` | other thresholds: `ok` |
+//! | `restart` | the process dies and the breaker comes back: `ok` |
+//! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
+//! | `confirm 0 as 1`, `adopt OPEN epoch 3 since 10 wait 30` | the store's word: `ok`, or `refused` |
+//! | `deadline` | `at 30`, or `none` |
+//! | `show` | the state, with what belongs to it |
+//! | `given open`, `given half-open` | begins there, at epoch 1: `ok` |
+//!
+//! An outcome may go on with `took 2.5`, `by X`, `class timeout`, `retry 120`. `fail x80` happens eighty times;
+//! answers that differ are counted. A transition stands behind the answer that it came with:
+//! `[CLOSED -> OPEN, CONSECUTIVE_FAILURES]`, with its time when that is not now.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{
+    Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override, OverrideKind, Pass, Recorded, Report,
+    Snapshot, State, Ticket, Time, Transition, View,
+};
+
+use crate::thresholds::thresholds;
+
+/// When stories begin: a whole number of slices of every window, so that `0` stands at the start of one.
+const START: Time = Time::from_micros(1_000_000_800_000_000);
+
+/// Plays a story to a breaker that numbers its own epochs, and compares its answers.
+#[track_caller]
+pub(crate) fn check(settings: &str, story: &str) {
+    compare(settings, story, Numbering::Own);
+}
+
+/// Plays a story to a breaker whose epochs the store numbers.
+#[track_caller]
+pub(crate) fn check_with_store(settings: &str, story: &str) {
+    compare(settings, story, Numbering::Store);
+}
+
+#[track_caller]
+fn compare(settings: &str, story: &str, numbering: Numbering) {
+    let mut told = Told::begin(settings, numbering);
+    let (mut expected, mut actual) = (String::new(), String::new());
+    for line in story.lines() {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let (event, answer) = line.split_once(':').unwrap_or_else(|| panic!("no answer in {line:?}"));
+        let got = told.tell(event.trim());
+        writeln!(expected, "{}: {}", event.trim(), answer.trim()).unwrap();
+        writeln!(actual, "{}: {got}", event.trim()).unwrap();
+    }
+    assert!(expected == actual, "\n--- expected\n{expected}--- answered\n{actual}");
+}
+
+struct Told {
+    breaker: Breaker,
+    identity: Identity,
+    now: Time,
+    passes: Vec<Pass>,
+    /// Passes of an earlier life come back as foreign ones.
+    own_from: usize,
+    epoch: u64,
+}
+
+impl Told {
+    fn begin(settings: &str, numbering: Numbering) -> Self {
+        let identity = Identity { key_hash: 7, salt: 1, first_number: 1_000, numbering };
+        let breaker = Breaker::new(thresholds(settings), 1, identity, START);
+        Self { breaker, identity, now: START, passes: Vec::new(), own_from: 0, epoch: 0 }
+    }
+
+    fn tell(&mut self, line: &str) -> String {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        if words[0].parse::<f64>().is_ok() {
+            self.now = START + seconds(words.remove(0));
+        }
+        let times = match words.last().and_then(|word| word.strip_prefix('x')?.parse().ok()) {
+            Some(times) => {
+                words.pop();
+                times
+            }
+            None => 1,
+        };
+        let mut answers: Vec<(String, u32)> = Vec::new();
+        for _ in 0..times {
+            let answer = self.happen(&words);
+            match answers.last_mut() {
+                Some((last, count)) if *last == answer => *count += 1,
+                _ => answers.push((answer, 1)),
+            }
+        }
+        let alike = answers.len() == 1;
+        let texts: Vec<_> = answers
+            .into_iter()
+            .map(|(answer, count)| if alike || count == 1 { answer } else { format!("{answer} x{count}") })
+            .collect();
+        texts.join("; ")
+    }
+
+    fn happen(&mut self, words: &[&str]) -> String {
+        let (answer, transitions) = match words {
+            ["allow"] => self.allow(),
+            ["bare", how, rest @ ..] => {
+                let epoch = after(rest, "epoch").map(number);
+                self.record(Ticket::Bare { epoch }, how, rest)
+            }
+            ["foreign", how, pass, rest @ ..] => self.record(Ticket::Foreign(self.pass(pass)), how, rest),
+            [how @ ("succeed" | "fail" | "ignore"), rest @ ..] => return self.report(how, rest),
+            ["release", pass] => {
+                let probe = self.pass(pass).probe.expect("only a probe can be released");
+                self.breaker.release(probe, self.now);
+                ("ok".to_owned(), Vec::new())
+            }
+            ["poll"] => ("ok".to_owned(), self.breaker.poll(self.now)),
+            ["reset"] => ("ok".to_owned(), self.breaker.reset("ann", self.now)),
+            ["probe"] => refusable(self.breaker.probe("ann", self.now)),
+            ["clear"] => refusable(self.breaker.clear_override("ann", self.now)),
+            ["force", "open", rest @ ..] => self.set_override(OverrideKind::ForcedOpen, rest),
+            ["disable", rest @ ..] => self.set_override(OverrideKind::Disabled, rest),
+            ["metrics", "only", rest @ ..] => self.set_override(OverrideKind::MetricsOnly, rest),
+            ["set", rest @ ..] => {
+                let revision = self.breaker.config_revision() + 1;
+                let thresholds = thresholds(&rest.join(" "));
+                ("ok".to_owned(), self.breaker.set_thresholds(thresholds, revision, self.now))
+            }
+            ["remote", rest @ ..] => ("ok".to_owned(), self.breaker.record_remote(&deltas(rest), self.now)),
+            ["confirm", base, "as", epoch] => {
+                let confirmed = self.breaker.confirm(number(base), number(epoch));
+                (if confirmed { "ok" } else { "refused" }.to_owned(), Vec::new())
+            }
+            ["adopt", rest @ ..] => {
+                let snapshot = self.stored(rest);
+                self.breaker.adopt(snapshot, self.now);
+                ("ok".to_owned(), Vec::new())
+            }
+            ["restart"] => self.restart(),
+            ["given", "open"] => self.given_open(),
+            ["given", "half-open"] => {
+                self.given_open();
+                self.breaker.probe("ann", self.now).0.expect("it is open");
+                self.epoch = self.breaker.epoch();
+                ("ok".to_owned(), Vec::new())
+            }
+            ["deadline"] => {
+                let text = self
+                    .breaker
+                    .next_deadline()
+                    .map_or("none".to_owned(), |due| format!("at {}", clock(due)));
+                (text, Vec::new())
+            }
+            ["show"] => (show(&self.breaker.view(self.now), self.now), Vec::new()),
+            _ => panic!("no such event: {words:?}"),
+        };
+        self.with_transitions(answer, &transitions)
+    }
+
+    fn allow(&mut self) -> (String, Vec<Transition>) {
+        let (decision, transitions) = self.breaker.allow(self.now);
+        assert_eq!(decision.pass.is_some(), decision.verdict.allows());
+        assert_eq!(decision.epoch, self.breaker.epoch());
+        if let Some(pass) = decision.pass {
+            self.passes.push(pass);
+            let why = match decision.verdict {
+                breaker::Verdict::Closed => String::new(),
+                other => format!(" {other}"),
+            };
+            return (format!("yes #{}{why}", self.passes.len()), transitions);
+        }
+        let retry =
+            decision.retry_after.map_or(String::new(), |rest| format!(", retry in {}", rest.as_secs_f64()));
+        (format!("no {}{retry}", decision.verdict), transitions)
+    }
+
+    /// An outcome of the pass it names, or of one of its own.
+    fn report(&mut self, how: &str, rest: &[&str]) -> String {
+        if let [pass, rest @ ..] = rest
+            && pass.starts_with('#')
+        {
+            let place = number(&pass[1..]) as usize;
+            let pass = self.pass(pass);
+            let ticket = if place > self.own_from { Ticket::Own(pass) } else { Ticket::Foreign(pass) };
+            let (answer, transitions) = self.record(ticket, how, rest);
+            return self.with_transitions(answer, &transitions);
+        }
+        let (decision, mut transitions) = self.breaker.allow(self.now);
+        let Some(pass) = decision.pass else {
+            return self.with_transitions("denied".to_owned(), &transitions);
+        };
+        let (answer, more) = self.record(Ticket::Own(pass), how, rest);
+        transitions.extend(more);
+        self.with_transitions(answer, &transitions)
+    }
+
+    fn record(&mut self, ticket: Ticket, how: &str, words: &[&str]) -> (String, Vec<Transition>) {
+        let report = Report {
+            outcome: match how {
+                "succeed" => Outcome::Success,
+                "fail" => Outcome::Failure,
+                "ignore" => Outcome::Ignored,
+                _ => panic!("no such outcome: {how}"),
+            },
+            duration: after(words, "took").map(seconds),
+            error_class: after(words, "class").unwrap_or_default(),
+            retry_after: after(words, "retry").map(seconds),
+            caller: after(words, "by").map_or(CallerId::ANONYMOUS, caller),
+        };
+        let (recorded, transitions) = self.breaker.record(ticket, &report, self.now);
+        let text = match recorded {
+            Recorded::Recorded => "recorded",
+            Recorded::Late => "late",
+            Recorded::Duplicate => "duplicate",
+            Recorded::NotCounted => "not counted",
+        };
+        (text.to_owned(), transitions)
+    }
+
+    fn set_override(&mut self, kind: OverrideKind, words: &[&str]) -> (String, Vec<Transition>) {
+        let expires_at = after(words, "until").map(|end| START + seconds(end));
+        let set_by = Override { kind, expires_at, actor: "ann".to_owned(), reason: "a drill".to_owned() };
+        ("ok".to_owned(), self.breaker.set_override(set_by, self.now))
+    }
+
+    /// The next life of the process knows the snapshot and the thresholds, and draws another salt.
+    fn restart(&mut self) -> (String, Vec<Transition>) {
+        self.identity.salt += 1;
+        self.identity.first_number += 1_000_000;
+        self.own_from = self.passes.len();
+        let (thresholds, revision) = (Arc::clone(self.breaker.thresholds()), self.breaker.config_revision());
+        let snapshot = self.breaker.snapshot();
+        self.breaker = Breaker::restore(thresholds, revision, self.identity, snapshot, self.now);
+        ("ok".to_owned(), Vec::new())
+    }
+
+    fn given_open(&mut self) -> (String, Vec<Transition>) {
+        let open = Snapshot {
+            epoch: 1,
+            state: State::Open,
+            attempts: 1,
+            entered_at: self.now,
+            ..Snapshot::pristine()
+        };
+        let thresholds = Arc::clone(self.breaker.thresholds());
+        self.breaker = Breaker::restore(thresholds, 1, self.identity, open, self.now);
+        self.epoch = 1;
+        ("ok".to_owned(), Vec::new())
+    }
+
+    /// What the store says of the breaker.
+    fn stored(&mut self, words: &[&str]) -> Snapshot {
+        self.epoch = after(words, "epoch").map_or(0, number);
+        Snapshot {
+            epoch: self.epoch,
+            state: State::parse(words[0]).expect("a state"),
+            attempts: after(words, "attempts").map_or(1, |attempts| number(attempts) as u32),
+            entered_at: after(words, "since").map_or(self.now, |since| START + seconds(since)),
+            wait: after(words, "wait").map(seconds),
+            ..Snapshot::pristine()
+        }
+    }
+
+    fn pass(&self, name: &str) -> Pass {
+        let place = number(name.strip_prefix('#').expect("a permit's number"));
+        self.passes[place as usize - 1]
+    }
+
+    /// The answer, the transitions behind it; and what holds for every transition.
+    fn with_transitions(&mut self, mut answer: String, transitions: &[Transition]) -> String {
+        for transition in transitions {
+            assert_eq!(transition.base_epoch, self.epoch);
+            assert_eq!(transition.epoch().is_none(), transition.shadow);
+            if let (Some(epoch), Numbering::Own) = (transition.epoch(), self.identity.numbering) {
+                assert_eq!(epoch, self.epoch + 1, "a transition adds one to the epoch");
+                self.epoch = epoch;
+            }
+            let shadow = if transition.shadow { "would be " } else { "" };
+            write!(answer, " [{} -> {shadow}{}, {}", transition.from, transition.to(), transition.reason)
+                .unwrap();
+            if transition.at != self.now {
+                write!(answer, ", at {}", clock(transition.at)).unwrap();
+            }
+            answer.push(']');
+        }
+        if self.identity.numbering == Numbering::Store {
+            self.epoch = self.breaker.epoch();
+        }
+        assert_eq!(self.breaker.epoch(), self.epoch);
+        answer
+    }
+}
+
+fn refusable(answer: (Result<(), breaker::WrongState>, Vec<Transition>)) -> (String, Vec<Transition>) {
+    let text = if answer.0.is_ok() { "ok" } else { "refused" };
+    (text.to_owned(), answer.1)
+}
+
+fn deltas(words: &[&str]) -> Deltas {
+    let count = |what| {
+        let place = words.iter().position(|word| *word == what);
+        place.map_or(0, |place| number(words[place - 1]) as u32)
+    };
+    let callers =
+        || words.iter().skip_while(|word| **word != "by").skip(1).map(|name| caller(name)).collect();
+    Deltas {
+        successes: count("succeeded"),
+        slow_successes: count("slow"),
+        failures: count("failed"),
+        slow_failures: 0,
+        failed_callers: callers(),
+        slow_callers: Vec::new(),
+    }
+}
+
+fn show(view: &View, now: Time) -> String {
+    let (kept, counted) = (&view.snapshot, &view.figures);
+    let mut text = format!("{} epoch {}", kept.state, kept.epoch);
+    match kept.state {
+        State::Open => {
+            let until = kept.open_until().expect("OPEN has an end");
+            write!(text, ", attempts {}, until {}", kept.attempts, clock(until)).unwrap();
+            assert!(until >= now || view.probes_out == 0);
+        }
+        State::HalfOpen => {
+            let terms = kept.half_open.expect("HALF_OPEN has terms");
+            write!(text, ", {} of {} done, {} out", counted.calls, terms.permitted, view.probes_out).unwrap();
+        }
+        State::Closed | State::MetricsOnly => {
+            write!(text, ", in a row {}", counted.consecutive_failures).unwrap();
+            write!(text, ", in the window {} of {} failed", counted.failures, counted.calls).unwrap();
+            if counted.slow_calls > 0 {
+                write!(text, ", {} slow", counted.slow_calls).unwrap();
+            }
+        }
+        State::ForcedOpen | State::Disabled => {}
+    }
+    text
+}
+
+fn after<'a>(words: &[&'a str], word: &str) -> Option<&'a str> {
+    let place = words.iter().position(|candidate| *candidate == word)?;
+    words.get(place + 1).copied()
+}
+
+/// A caller's name as a number that is never the anonymous one.
+fn caller(name: &str) -> CallerId {
+    CallerId(name.bytes().fold(1, |sum, byte| sum * 256 + u64::from(byte)))
+}
+
+fn clock(time: Time) -> f64 {
+    time.since(START).as_secs_f64()
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"))
+}
+
+fn seconds(text: &str) -> Duration {
+    Duration::try_from_secs_f64(text.parse().expect("seconds")).expect("seconds")
+}

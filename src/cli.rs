@@ -1,0 +1,334 @@
+//! The command line: what `breakerd` is asked to do.
+//!
+//! Flags are read as text here and judged by the table of settings, like variables and the file, so that
+//! `--grpc-listen` cannot take what `BREAKERD_GRPC_LISTEN` would not; their help comes from the same table.
+//! Exit codes: 0, done; 1, failed; 2, asked wrongly.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use breaker::{Field, Value};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde_json::{Map, json};
+
+use crate::catalog::{Catalog, effective};
+use crate::config::{self, Config, Error, SETTINGS, Sources};
+
+const EXAMPLES: &str = "Examples:
+  breakerd serve
+      SQLite in data/, and the settings of breakerd.toml if it is there
+  breakerd serve --config /etc/breakerd/breakerd.toml --http-listen 0.0.0.0:8080
+      another file, another address
+  DATABASE_URL=postgres://breakerd@db/breakerd breakerd serve
+      a database
+  breakerd check-config breakerd.toml
+      is the file right, and what does it come to?";
+
+const CONFIG_HELP: &str = "The settings file. One that is named must be there. [variable: BREAKERD_CONFIG] \
+                           [default: breakerd.toml, if it is there]";
+
+/// The central circuit breaker service: ask before a call that can fail, report how it went.
+#[derive(Debug, Parser)]
+#[command(name = "breakerd", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(propagate_version = true, subcommand_required = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve gRPC and HTTP until told to stop.
+    #[command(after_help = "Every setting of the file has a variable; see docs/configuration.md. \
+                            A flag wins over a variable, a variable over the file.")]
+    Serve(ServeArgs),
+    /// Say whether a file is right: everything that is wrong with it, or what it comes to.
+    CheckConfig(CheckConfigArgs),
+}
+
+/// The flags of `serve`. Their texts are judged when the configuration is loaded.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", help = CONFIG_HELP)]
+    pub config: Option<PathBuf>,
+    /// `grpc.listen`
+    #[arg(long, value_name = "ADDRESS")]
+    pub grpc_listen: Option<String>,
+    /// `http.listen`
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_listen: Option<String>,
+    /// `store.url`
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// `data_dir`
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<String>,
+    /// `log.level`
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// `log.format`
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// The arguments of `check-config`.
+#[derive(Debug, Args)]
+pub struct CheckConfigArgs {
+    /// The settings file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print every threshold in force, with the layer it came from, as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Cli {
+    /// The command line of this process. Prints help or what is wrong with it, and exits (0 or 2), where clap does.
+    pub fn of_process() -> Self {
+        let matches = command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// The command line's definition, its flags described by the table of settings.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommand("serve", |serve| {
+        SETTINGS.iter().fold(serve, |serve, setting| match setting.flag {
+            Some(flag) => serve.mut_arg(flag.replace('-', "_"), |arg| {
+                arg.help(format!(
+                    "{} [variable: {}] [default: {}]",
+                    setting.doc().replace('`', ""),
+                    setting.variable,
+                    setting.default_text().replace('`', "")
+                ))
+            }),
+            None => serve,
+        })
+    })
+}
+
+impl ServeArgs {
+    /// The flags, over the variables of this process.
+    pub fn sources(self) -> Sources {
+        self.over(Sources::of_process())
+    }
+
+    /// The flags, over what `sources` has.
+    pub fn over(self, mut sources: Sources) -> Sources {
+        let Self { config, grpc_listen, http_listen, database_url, data_dir, log_level, log_format } = self;
+        if let Some(file) = config {
+            sources = sources.with_file(file);
+        }
+        for (flag, text) in [
+            ("grpc-listen", grpc_listen),
+            ("http-listen", http_listen),
+            ("database-url", database_url),
+            ("data-dir", data_dir),
+            ("log-level", log_level),
+            ("log-format", log_format),
+        ] {
+            if let Some(text) = text {
+                sources = sources.with_flag(flag, text);
+            }
+        }
+        sources
+    }
+}
+
+/// Writes what is wrong with a configuration, an error a line, and says with which code to end: 2 when a flag was
+/// wrong, else 1.
+pub fn report_errors(errors: &[Error], err: &mut dyn Write) -> ExitCode {
+    for error in errors {
+        // Nobody is left to tell when the errors' own stream is gone.
+        let _ = writeln!(err, "{error}");
+    }
+    ExitCode::from(if errors.iter().any(Error::is_usage) { 2 } else { 1 })
+}
+
+/// What `check-config` prints of a file that is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// A line a service, with what differs from the built-in thresholds.
+    Table,
+    /// Every threshold in force with its layer.
+    Json,
+}
+
+impl CheckConfigArgs {
+    /// What to print.
+    pub fn show(&self) -> Show {
+        if self.json { Show::Json } else { Show::Table }
+    }
+}
+
+/// Says whether the file at `path` is right. Reads nothing else: no variables, no store.
+///
+/// Ends with 0 and what the file comes to on `out`, or with 1 and everything that is wrong on `err`.
+pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    let config = match config::load(&Sources::none().with_file(path)) {
+        Ok(config) => config,
+        Err(errors) => return report_errors(&errors, err),
+    };
+    // A declaration that was loaded merges: loading tried it.
+    let catalog = match Catalog::new(&config.declaration, 0, &std::collections::BTreeMap::new()) {
+        Ok(catalog) => catalog,
+        Err(problems) => {
+            for problem in problems {
+                let _ = writeln!(err, "{}: {problem}", path.display());
+            }
+            return ExitCode::from(1);
+        }
+    };
+    let written = match show {
+        Show::Table => write_table(path, &config, &catalog, out),
+        Show::Json => write_json(path, &config, &catalog, out),
+    };
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `check-config FILE | head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(err, "write the answer: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// The most services that the table lists: more is for a program to read.
+const TABLE_ROWS_MAX: usize = 100;
+
+fn write_table(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{} is right", path.display())?;
+    if !config.declaration.enabled {
+        writeln!(out, "breakers are disabled: every call passes")?;
+    }
+    let built_in = Catalog::default().defaults();
+    let differing = |thresholds: &breaker::Thresholds| {
+        let fields: Vec<_> = Field::ALL
+            .iter()
+            .map(|field| (field, effective(thresholds, *field)))
+            .filter(|(field, value)| *value != effective(&built_in, **field))
+            .map(|(field, value)| match value {
+                Some(value) => format!("{field} {value}"),
+                None => format!("{field} none"),
+            })
+            .collect();
+        if fields.is_empty() { "as built in".to_owned() } else { fields.join(", ") }
+    };
+    let shown = || catalog.services().take(TABLE_ROWS_MAX);
+    let width = shown().map(|service| service.len()).chain(["all others".len()]).max().unwrap_or_default();
+    writeln!(out)?;
+    for service in shown() {
+        writeln!(out, "{service:width$}  {}", differing(&catalog.thresholds(service)))?;
+    }
+    writeln!(out, "{:width$}  {}", "all others", differing(&catalog.defaults()))?;
+    let rest = catalog.services().len().saturating_sub(TABLE_ROWS_MAX);
+    if rest > 0 {
+        writeln!(out, "and {rest} services more, which --json lists")?;
+    }
+    Ok(())
+}
+
+fn write_json(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Write) -> io::Result<()> {
+    let of = |thresholds: &breaker::Thresholds,
+              origins: &std::collections::BTreeMap<Field, breaker::Origin>| {
+        let fields: Map<_, _> = Field::ALL
+            .iter()
+            .map(|field| {
+                let origin = origins.get(field).copied().unwrap_or(breaker::Origin::BuiltIn);
+                let value =
+                    effective(thresholds, *field).map_or(serde_json::Value::Null, |value| plain(&value));
+                (field.to_string(), json!({ "value": value, "from": origin.as_str() }))
+            })
+            .collect();
+        fields
+    };
+    let services: Map<_, _> = catalog
+        .services()
+        .map(|service| {
+            (service.to_string(), of(&catalog.thresholds(service), catalog.origins(service)).into())
+        })
+        .collect();
+    let document = json!({
+        "file": path.display().to_string(),
+        "enabled": catalog.enabled(),
+        "generation": config.declaration.generation,
+        "defaults": of(&catalog.defaults(), catalog.default_origins()),
+        "services": services,
+    });
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+/// A value as the file would take it: times in seconds, rates in percent.
+fn plain(value: &Value) -> serde_json::Value {
+    let thousandths = |number: u64| match number % 1_000 {
+        0 => json!(number / 1_000),
+        // Exact to the third decimal: no number that a threshold can have comes near 2^53 thousandths.
+        #[expect(clippy::cast_precision_loss, reason = "thresholds are far below 2^53 thousandths")]
+        _ => json!(number as f64 / 1_000.0),
+    };
+    match value {
+        Value::Count(count) => json!(count),
+        Value::Rate(number) | Value::Factor(number) => thousandths(u64::from(*number)),
+        Value::Duration(duration) => thousandths(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        Value::Flag(flag) => json!(flag),
+        Value::Word(word) => json!(word),
+        Value::Classes(classes) => json!(classes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_serve_is_a_setting_and_reaches_it() {
+        let serve = command().find_subcommand("serve").unwrap().clone();
+        let flags: Vec<_> = serve
+            .get_arguments()
+            .filter_map(|arg| arg.get_long())
+            .filter(|flag| !["config", "help", "version"].contains(flag))
+            .map(str::to_owned)
+            .collect();
+        let settings: Vec<_> = SETTINGS.iter().filter_map(|setting| setting.flag).collect();
+        assert_eq!(flags.len(), settings.len());
+        for flag in flags {
+            assert!(settings.contains(&&*flag), "{flag} is no setting");
+            // An empty text is wrong for every one of them but the database's, which it leaves out.
+            let wrong = if flag == "database-url" { "mysql://" } else { "" };
+            let cli = Cli::try_parse_from(["breakerd", "serve", &format!("--{flag}={wrong}")]).unwrap();
+            let Command::Serve(args) = cli.command else { panic!("serve was asked for") };
+            let errors = config::parse("", Path::new("x.toml"), &args.over(Sources::none())).unwrap_err();
+            assert!(errors[0].to_string().starts_with(&format!("--{flag} is ")), "{}", errors[0]);
+            assert!(errors[0].is_usage());
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_flag_says_its_variable_and_default() {
+        let help = command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("[variable: BREAKERD_GRPC_LISTEN] [default: 127.0.0.1:50051]"), "{help}");
+        assert!(help.contains("[variable: DATABASE_URL] [default: none: SQLite, in data_dir]"), "{help}");
+        assert!(help.contains("--config <FILE>"), "{help}");
+    }
+
+    #[test]
+    fn to_ask_for_nothing_is_to_ask_wrongly() {
+        let error = Cli::try_parse_from(["breakerd"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("check-config"));
+        assert_eq!(Cli::try_parse_from(["breakerd", "--version"]).unwrap_err().exit_code(), 0);
+        assert_eq!(Cli::try_parse_from(["breakerd", "serve", "--nonsense"]).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,254 @@
+//! `[circuit_breaker]`: what the file declares for every service and for each.
+//!
+//! Its tables hold fields of `breaker::Field`, under their names or other names; the defaults take the prefix
+//! `default_` too. A field must be of its kind and within its range (`Layer::set` says so); what the layers come
+//! to must not contradict itself ([`Catalog::new`] says so), and is told with the lines at odds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use breaker::{Field, Layer, Origin, Problem, check_service};
+use toml::de::DeValue;
+
+use super::document::{Document, Item, Table, shorten};
+use super::error::{Fault, Place};
+use super::nearest::nearest;
+use super::value::{self, Given, Refusal};
+use crate::catalog::{Catalog, ServiceProblem};
+use crate::store::Declaration;
+
+/// The table's name.
+pub(super) const TABLE: &str = "circuit_breaker";
+/// The most services that a file may have tables for: each costs a check and a row in the store at every change.
+pub const SERVICES_MAX: usize = 10_000;
+
+const PREFIX: &str = "default_";
+const ENABLED: &str = "enabled";
+const GENERATION: &str = "generation";
+/// The most a release number can be: what the stores' columns hold.
+const GENERATION_MAX: u64 = i64::MAX as u64;
+
+/// Reads the table; none: the file has none.
+pub(super) fn read<'a>(document: &mut Document<'a>, item: Option<&Item<'a>>) -> Declaration {
+    let mut reader = Reader { document, places: BTreeMap::new(), refused: BTreeSet::new() };
+    // Not `Declaration::default()`, which is not enabled: to say nothing is to want breakers.
+    let mut declaration = Declaration { enabled: true, ..Declaration::default() };
+    if let Some(item) = item {
+        reader.top(item, &mut declaration);
+        reader.contradictions(&declaration);
+    }
+    declaration
+}
+
+/// Whose field: a service's, or the defaults'.
+type Owner = Option<String>;
+
+struct Reader<'d, 'a> {
+    document: &'d mut Document<'a>,
+    /// Where each field was set.
+    places: BTreeMap<(Owner, Field), Place>,
+    /// The fields whose values were refused: what they leave open is no contradiction.
+    refused: BTreeSet<(Owner, Field)>,
+}
+
+impl<'a> Reader<'_, 'a> {
+    fn top(&mut self, item: &Item<'a>, declaration: &mut Declaration) {
+        let Some(table) = self.document.table(TABLE, item) else { return };
+        let mut fields = Vec::new();
+        let mut services = 0_usize;
+        for (key, item) in table {
+            let name = key.get_ref().as_ref();
+            if name == ENABLED {
+                match value::flag(Given::Toml(item.get_ref())) {
+                    Ok(enabled) => declaration.enabled = enabled,
+                    Err(refusal) => {
+                        self.document.refuse(dotted(TABLE, name), item, "true or false".to_owned(), refusal);
+                    }
+                }
+            } else if name == GENERATION {
+                match value::count(Given::Toml(item.get_ref())) {
+                    Ok(generation) if generation <= GENERATION_MAX => {
+                        declaration.generation = Some(generation);
+                    }
+                    wrong => {
+                        let refusal = wrong.err().unwrap_or(Refusal::PLAIN);
+                        let takes = format!("0..={GENERATION_MAX}");
+                        self.document.refuse(dotted(TABLE, name), item, takes, refusal);
+                    }
+                }
+            } else if let Some(field) = default_field(name) {
+                fields.push((field, key, item));
+            } else if let DeValue::Table(table) = item.get_ref() {
+                services += 1;
+                if services <= SERVICES_MAX {
+                    self.service(key, table, declaration);
+                }
+            } else {
+                self.document.unknown(TABLE, key, || {
+                    suggestion(name, true).or_else(|| {
+                        let header = dotted(TABLE, &quoted(name));
+                        Some(format!("it is no setting, and a service is a table, [{header}]"))
+                    })
+                });
+            }
+        }
+        if services > SERVICES_MAX {
+            let problem = format!("{services} services are more than the most, {SERVICES_MAX}");
+            let place = self.document.at(item.span());
+            self.document.error(place, Fault::Odds { key: TABLE.to_owned(), problem });
+        }
+        declaration.defaults = self.layer(&None, TABLE, &fields);
+    }
+
+    fn service(&mut self, key: &Key<'a>, table: &Table<'a>, declaration: &mut Declaration) {
+        let service = key.get_ref().as_ref();
+        if let Err(problem) = check_service(service) {
+            let place = self.document.at(key.span());
+            self.document
+                .error(place, Fault::Service { table: TABLE.to_owned(), problem: problem.to_string() });
+            return;
+        }
+        let path = dotted(TABLE, &quoted(service));
+        let mut fields = Vec::new();
+        for (key, item) in table {
+            let name = key.get_ref().as_ref();
+            if let Some(field) = Field::by_name(name) {
+                fields.push((field, key, item));
+            } else {
+                self.document.unknown(&path, key, || match item.get_ref() {
+                    _ if matches!(name, ENABLED | GENERATION) => Some(format!("it stands in [{TABLE}] only")),
+                    DeValue::Table(_) => {
+                        let whole = shorten(&format!("{service}.{name}"));
+                        Some(format!(
+                            "if {whole} is one service, its name stands in quotes: [{TABLE}.\"{whole}\"]"
+                        ))
+                    }
+                    _ => suggestion(name, false),
+                });
+            }
+        }
+        let layer = self.layer(&Some(service.to_owned()), &path, &fields);
+        declaration.services.insert(service.to_owned(), layer);
+    }
+
+    fn layer(&mut self, owner: &Owner, path: &str, fields: &[(Field, &Key<'a>, &Item<'a>)]) -> Layer {
+        let mut layer = Layer::default();
+        let mut named: BTreeMap<Field, &Key<'a>> = BTreeMap::new();
+        let mut in_order: Vec<_> = fields.iter().collect();
+        in_order.sort_by_key(|(_, key, _)| key.span().start);
+        for (field, key, item) in in_order {
+            let place = self.document.at(key.span());
+            if let Some(first) = named.get(field) {
+                let fault = Fault::Twice {
+                    table: path.to_owned(),
+                    first: first.get_ref().to_string(),
+                    first_line: self.document.at(first.span()).line().unwrap_or_default(),
+                    second: key.get_ref().to_string(),
+                };
+                self.document.error(place, fault);
+                continue;
+            }
+            named.insert(*field, key);
+            let taken = value::threshold(*field, Given::Toml(item.get_ref()))
+                .and_then(|value| layer.set(*field, value).map_err(|_| Refusal::PLAIN));
+            match taken {
+                Ok(()) => {
+                    self.places.insert((owner.clone(), *field), place);
+                }
+                Err(refusal) => {
+                    self.document.refuse(dotted(path, key.get_ref()), item, field.range(), refusal);
+                    self.refused.insert((owner.clone(), *field));
+                }
+            }
+        }
+        layer
+    }
+
+    fn contradictions(&mut self, declaration: &Declaration) {
+        let Err(problems) = Catalog::new(declaration, 0, &BTreeMap::new()) else { return };
+        for ServiceProblem { service, problem } in problems {
+            let fields = at_odds(problem.field);
+            let is_refused =
+                |owner: &Owner| fields.iter().any(|field| self.refused.contains(&(owner.clone(), *field)));
+            if is_refused(&service) || is_refused(&None) {
+                continue;
+            }
+            let key = match &service {
+                Some(service) => dotted(TABLE, &quoted(service)),
+                None => TABLE.to_owned(),
+            };
+            let places: Vec<_> =
+                fields.iter().filter_map(|field| self.place(service.as_ref(), *field)).collect();
+            let place = places.first().map_or_else(|| self.document.whole(), |place| (*place).clone());
+            let problem = self.told(service.as_ref(), &problem, fields);
+            self.document.error(place, Fault::Odds { key, problem });
+        }
+    }
+
+    /// The contradiction, with the line of each field that has a part in it.
+    fn told(&self, service: Option<&String>, problem: &Problem, fields: &[Field]) -> String {
+        let set_by: Vec<_> = fields
+            .iter()
+            .zip(&problem.layers)
+            .map(|(field, origin)| {
+                match self.place(service, *field).filter(|_| *origin != Origin::BuiltIn).and_then(Place::line)
+                {
+                    Some(line) => format!("{field}: line {line}"),
+                    None => format!("{field}: {origin}"),
+                }
+            })
+            .collect();
+        let Problem { field, value, expected, .. } = problem;
+        format!("{field} is {value}, but takes {expected} ({})", set_by.join("; "))
+    }
+
+    /// Where a field of a service was set: in its own table, else in the defaults'.
+    fn place(&self, service: Option<&String>, field: Field) -> Option<&Place> {
+        self.places.get(&(service.cloned(), field)).or_else(|| self.places.get(&(None, field)))
+    }
+}
+
+type Key<'a> = toml::Spanned<toml::de::DeString<'a>>;
+
+/// The fields that a contradiction of `field` is between, in the order in which [`Problem::layers`] names them.
+const fn at_odds(field: Field) -> &'static [Field] {
+    match field {
+        Field::SuccessThreshold => &[Field::SuccessThreshold, Field::PermittedCalls],
+        Field::SlidingWindowSize => &[Field::SlidingWindowSize, Field::SlidingWindowType],
+        Field::FailureCountThreshold => &[Field::FailureCountThreshold, Field::SlidingWindowSize],
+        Field::SlowCallRateThreshold => &[Field::SlowCallRateThreshold, Field::SlowCallDurationThreshold],
+        Field::SlowCallsAsFailures => &[Field::SlowCallsAsFailures, Field::SlowCallDurationThreshold],
+        Field::MaxWait => &[Field::MaxWait, Field::Timeout],
+        _ => &[],
+    }
+}
+
+fn default_field(name: &str) -> Option<Field> {
+    Field::by_name(name).or_else(|| name.strip_prefix(PREFIX).and_then(Field::by_name))
+}
+
+/// What a wrong name may have been meant to be.
+fn suggestion(name: &str, in_defaults: bool) -> Option<String> {
+    let names = Field::ALL
+        .iter()
+        .flat_map(|field| std::iter::once(field.as_str()).chain(field.aliases().iter().copied()));
+    let did_you_mean = |name: &str| format!("did you mean `{name}`?");
+    match name.strip_prefix(PREFIX) {
+        Some(rest) if in_defaults => {
+            nearest(rest, names).map(|near| did_you_mean(&format!("{PREFIX}{near}")))
+        }
+        Some(rest) => nearest(rest, names).map(did_you_mean),
+        None if in_defaults => nearest(name, names.chain([ENABLED, GENERATION])).map(did_you_mean),
+        None => nearest(name, names).map(did_you_mean),
+    }
+}
+
+fn dotted(table: &str, key: &str) -> String {
+    format!("{table}.{key}")
+}
+
+/// A key as it must be written in a header.
+fn quoted(name: &str) -> String {
+    let is_bare = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if is_bare { name.to_owned() } else { format!("\"{}\"", shorten(name)) }
+}

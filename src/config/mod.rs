@@ -1,0 +1,269 @@
+//! What a process is told at its start: the file, the variables, the flags.
+//!
+//! A flag wins over a variable, a variable over the file, the file over what is built in. The file may hold
+//! everything; `[circuit_breaker]` stands in the file alone (and may be changed over the API), and is the only
+//! part that a running breakerd takes anew when the file changes ([`watch`]).
+//!
+//! A configuration is right as a whole or refused as a whole, with everything that is wrong with it at once: each
+//! [`Error`] has its place, its key, what was given and what is taken. Unknown keys are errors, so that a slip
+//! does not quietly leave a default in force.
+
+mod breakers;
+mod document;
+mod error;
+mod nearest;
+mod settings;
+mod sources;
+mod value;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use document::{Document, Item, Table};
+use toml::de::DeValue;
+
+pub use breakers::SERVICES_MAX;
+pub use error::{Error, Fault, Place, Position};
+pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};
+pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
+
+use crate::store::Declaration;
+use nearest::nearest;
+use value::Given;
+
+/// The most bytes of a file. [`SERVICES_MAX`] services with a handful of fields each fit; more is a mistake.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A configuration: checked, whole.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Everything but the thresholds.
+    pub settings: Settings,
+    /// `[circuit_breaker]`, as the store keeps it. Free of contradictions.
+    pub declaration: Declaration,
+    /// What is not wrong and still worth a line in the log.
+    pub notes: Vec<String>,
+    /// What the file said; none: there is no file.
+    text: Option<FileText>,
+}
+
+/// The text of a file. It may hold a password, and so does not show itself.
+#[derive(Clone, PartialEq, Eq)]
+struct FileText(Arc<str>);
+
+impl fmt::Debug for FileText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.0.len())
+    }
+}
+
+impl Config {
+    /// Whether it was read from a file, rather than built in.
+    pub fn has_file(&self) -> bool {
+        self.text.is_some()
+    }
+}
+
+/// Reads the file that `sources` names, and puts the variables and flags over it.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file, then of the variables, then of the flags. A file that
+/// is not there is an error only when it was named.
+pub fn load(sources: &Sources) -> Result<Config, Vec<Error>> {
+    let file = sources.file();
+    match read(&file.path) {
+        Ok(Some(text)) => parse(&text, &file.path, sources),
+        Ok(None) if file.is_named => Err(vec![missing(&file.path)]),
+        Ok(None) => {
+            let mut config = assemble(None, &file.path, sources)?;
+            config.notes.insert(0, format!("{} is not there: built-in values apply", file.path.display()));
+            Ok(config)
+        }
+        Err(error) => Err(vec![*error]),
+    }
+}
+
+/// As [`load`], with the text of the file given.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, path: &Path, sources: &Sources) -> Result<Config, Vec<Error>> {
+    assemble(Some(text), path, sources)
+}
+
+/// The text of a file, if there is one.
+fn read(path: &Path) -> Result<Option<String>, Box<Error>> {
+    let unreadable = |why: String| Box::new(in_file(path, Fault::Unreadable(why)));
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error.to_string())),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Box::new(in_file(path, Fault::TooLarge { bytes_max: FILE_BYTES_MAX })));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => {
+            let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+            let place = Document::new(&path.display().to_string(), &valid).at(valid.len()..valid.len());
+            Err(Box::new(Error { place, fault: Fault::Syntax("this is not UTF-8".to_owned()) }))
+        }
+    }
+}
+
+fn missing(path: &Path) -> Error {
+    in_file(path, Fault::Unreadable("there is no such file".to_owned()))
+}
+
+fn in_file(path: &Path, fault: Fault) -> Error {
+    Error { place: Place::File { path: path.display().to_string().into(), at: None }, fault }
+}
+
+fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config, Vec<Error>> {
+    let mut settings = Settings::default();
+    if let Some(hostname) = sources.hostname() {
+        hostname.clone_into(&mut settings.replica);
+    }
+    let mut document = Document::new(&path.display().to_string(), text.unwrap_or_default());
+    let mut places = BTreeMap::new();
+    let tables = document.tables();
+    let declaration = breakers::read(&mut document, tables.get(breakers::TABLE));
+    read_settings(&mut document, &tables, &mut settings, &mut places);
+
+    let mut outside = Vec::new();
+    for setting in SETTINGS {
+        for (place, given) in sources.given(setting, &mut outside) {
+            match settings.set(setting, Given::Text(&given)) {
+                Ok(()) => {
+                    places.insert(setting.key, place);
+                }
+                Err(refusal) => outside.push(Error {
+                    place,
+                    fault: Fault::Value {
+                        key: setting.key.to_owned(),
+                        value: setting.shown(&format!("\"{}\"", document::shorten(&given))),
+                        takes: setting.takes.to_string(),
+                        hint: refusal.hint,
+                    },
+                }),
+            }
+        }
+    }
+    if !document.has_errors() && outside.is_empty() {
+        outside.extend(odds(&settings, &declaration, &places, &document.whole()));
+    }
+
+    outside.sort_by(|a, b| a.place.cmp(&b.place));
+    let mut errors = document.into_errors();
+    errors.extend(outside);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Config { settings, declaration, notes: sources.notes(), text: text.map(|text| FileText(text.into())) })
+}
+
+fn read_settings<'a>(
+    document: &mut Document<'a>,
+    tables: &Table<'a>,
+    settings: &mut Settings,
+    places: &mut BTreeMap<&'static str, Place>,
+) {
+    for (key, item) in tables {
+        let name = key.get_ref().as_ref();
+        if name == breakers::TABLE {
+            continue;
+        }
+        if let Some(setting) = rows("").find(|row| row.key == name) {
+            take(document, setting, item, settings, places);
+        } else if rows(name).next().is_some() {
+            let Some(table) = document.table(name, item) else { continue };
+            for (key, item) in table {
+                let within = key.get_ref().as_ref();
+                match rows(name).find(|row| row.path().1 == within) {
+                    Some(setting) => take(document, setting, item, settings, places),
+                    None => document.unknown(name, key, || suggestion(name, within)),
+                }
+            }
+        } else {
+            document.unknown("", key, || suggestion("", name));
+        }
+    }
+}
+
+/// The settings of a table of the file; of its top, when the name is empty.
+fn rows(table: &str) -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(move |row| row.path().0 == table)
+}
+
+fn take(
+    document: &mut Document<'_>,
+    setting: &Setting,
+    item: &Item<'_>,
+    settings: &mut Settings,
+    places: &mut BTreeMap<&'static str, Place>,
+) {
+    match settings.set(setting, Given::Toml(item.get_ref())) {
+        Ok(()) => {
+            places.insert(setting.key, document.at(item.span()));
+        }
+        Err(refusal) => {
+            let is_table = matches!(item.get_ref(), DeValue::Table(_));
+            let written = document.written(item);
+            let shown = if is_table { written } else { setting.shown(&written) };
+            document.refuse_shown(setting.key.to_owned(), item, shown, setting.takes.to_string(), refusal);
+        }
+    }
+}
+
+/// What a wrong key may have been meant to be: of the same table first, else one of another.
+fn suggestion(table: &str, key: &str) -> Option<String> {
+    let here = SETTINGS.iter().map(Setting::path).filter_map(|(its, name)| match table {
+        "" if !its.is_empty() => Some(its),
+        _ => (its == table).then_some(name),
+    });
+    if let Some(near) = nearest(key, here.chain(table.is_empty().then_some(breakers::TABLE))) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    if breaker::Field::by_name(key.strip_prefix("default_").unwrap_or(key)).is_some() || key == "enabled" {
+        return Some(format!("it stands in [{}]", breakers::TABLE));
+    }
+    let elsewhere = SETTINGS.iter().find(|setting| setting.path().1 == key)?;
+    Some(format!("did you mean `{key}` in [{}]?", elsewhere.path().0))
+}
+
+/// Settings that are each right, and cannot stand together.
+fn odds(
+    settings: &Settings,
+    declaration: &Declaration,
+    places: &BTreeMap<&'static str, Place>,
+    file: &Place,
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut at = |keys: [&'static str; 2], problem: String| {
+        let place = keys.iter().find_map(|key| places.get(key)).unwrap_or(file).clone();
+        errors.push(Error { place, fault: Fault::Odds { key: keys[0].to_owned(), problem } });
+    };
+    if settings.grpc_listen == settings.http_listen && settings.http_listen.port() != 0 {
+        at(
+            ["http.listen", "grpc.listen"],
+            format!("{} is what grpc.listen has already", settings.http_listen),
+        );
+    }
+    let services = declaration.services.len();
+    if services > settings.breakers_max {
+        let problem = format!(
+            "{} is less than the {services} services of [{}]",
+            settings.breakers_max,
+            breakers::TABLE
+        );
+        at(["limits.breakers_max", breakers::TABLE], problem);
+    }
+    errors
+}

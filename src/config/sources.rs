@@ -1,0 +1,155 @@
+//! Where a configuration comes from, beside the file: flags, variables, the host's name.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+
+use super::error::{Error, Fault, Place};
+use super::nearest::nearest;
+use super::settings::{SETTINGS, Setting, is_replica_name};
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "breakerd.toml";
+
+const FILE_VARIABLE: &str = "BREAKERD_CONFIG";
+const PREFIX: &str = "BREAKERD_";
+
+/// The file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Its path, as it was given.
+    pub path: PathBuf,
+    /// Whether somebody named it. [`DEFAULT_FILE`] may be missing; a file that was named may not.
+    pub is_named: bool,
+}
+
+/// Everything that says how this process runs, beside the file. Taken once: a configuration that is read again
+/// later stands under the same flags and variables.
+#[derive(Clone, Default)]
+pub struct Sources {
+    file: Option<PathBuf>,
+    flags: BTreeMap<&'static str, String>,
+    variables: BTreeMap<OsString, OsString>,
+    hostname: Option<String>,
+}
+
+impl Sources {
+    /// Nothing but the file, whoever the host is: what `check-config` and most tests want.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The variables of this process, and the name of its host.
+    pub fn of_process() -> Self {
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .or_else(|| std::env::var("HOSTNAME").ok())
+            .map(|name| name.trim().to_owned())
+            .filter(|name| is_replica_name(name));
+        Self { hostname, ..Self::none() }.with_variables(std::env::vars_os())
+    }
+
+    /// With the file that `--config` names.
+    #[must_use]
+    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// With the text of a flag; `flag` is a [`Setting::flag`], without its dashes.
+    #[must_use]
+    pub fn with_flag(mut self, flag: &'static str, text: impl Into<String>) -> Self {
+        self.flags.insert(flag, text.into());
+        self
+    }
+
+    /// With these variables; those that are not ours are left out, and those that are empty count as not set.
+    #[must_use]
+    pub fn with_variables<K, V>(mut self, variables: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let is_ours = |name: &OsStr| {
+            name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+                || SETTINGS.iter().any(|setting| setting.variable == name)
+        };
+        self.variables.extend(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .filter(|(name, value)| is_ours(name) && !value.is_empty()),
+        );
+        self
+    }
+
+    /// The file to read: `--config`, else `BREAKERD_CONFIG`, else [`DEFAULT_FILE`].
+    pub fn file(&self) -> ConfigFile {
+        let named =
+            self.file.clone().or_else(|| self.variables.get(OsStr::new(FILE_VARIABLE)).map(PathBuf::from));
+        ConfigFile { is_named: named.is_some(), path: named.unwrap_or_else(|| DEFAULT_FILE.into()) }
+    }
+
+    pub(super) fn hostname(&self) -> Option<&str> {
+        self.hostname.as_deref()
+    }
+
+    /// What a setting is given, the nearest last. A variable that is no text is an error.
+    pub(super) fn given(&self, setting: &Setting, errors: &mut Vec<Error>) -> Vec<(Place, String)> {
+        let mut given = Vec::new();
+        if let Some(value) = self.variables.get(OsStr::new(setting.variable)) {
+            let place = Place::Variable(setting.variable);
+            match value.to_str() {
+                Some(text) => given.push((place, text.to_owned())),
+                None => errors.push(Error {
+                    place,
+                    fault: Fault::Value {
+                        key: setting.key.to_owned(),
+                        value: "no UTF-8".to_owned(),
+                        takes: setting.takes.to_string(),
+                        hint: None,
+                    },
+                }),
+            }
+        }
+        if let Some((flag, text)) = setting.flag.and_then(|flag| self.flags.get_key_value(flag)) {
+            given.push((Place::Flag(flag), text.clone()));
+        }
+        given
+    }
+
+    /// Variables that look like a slip of one of ours. No errors: Kubernetes sets variables for every service it
+    /// knows, and a service that is called `breakerd` gets names with our prefix.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let ours = || SETTINGS.iter().map(|setting| setting.variable).chain([FILE_VARIABLE]);
+        self.variables
+            .keys()
+            .filter_map(|name| name.to_str())
+            .filter(|name| !ours().any(|known| known == *name) && !is_of_kubernetes(name))
+            .map(|name| match nearest(name, ours()) {
+                Some(near) => format!("the variable {name} sets nothing: did you mean {near}?"),
+                None => format!("the variable {name} sets nothing"),
+            })
+            .collect()
+    }
+}
+
+/// `BREAKERD_SERVICE_HOST`, `BREAKERD_PORT_50051_TCP_ADDR`, `BREAKERD_POSTGRES_SERVICE_PORT`, ...
+fn is_of_kubernetes(name: &str) -> bool {
+    ["SERVICE_HOST", "SERVICE_PORT", "PORT"].iter().any(|part| {
+        name.split_once(&format!("_{part}")).is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('_'))
+    })
+}
+
+impl fmt::Debug for Sources {
+    /// Names only: a value may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("flags", &self.flags.keys())
+            .field("variables", &self.variables.keys())
+            .field("hostname", &self.hostname)
+            .finish()
+    }
+}

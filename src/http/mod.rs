@@ -1,0 +1,94 @@
+//! The HTTP edge: metrics for Prometheus, health for people, probes for whoever runs the process.
+//!
+//! Every page is read only and takes no body. `/livez` and `/readyz` are for probes; the other pages are for
+//! people and dashboards: an open circuit, or a database that is away, is no reason to restart breakerd or to
+//! send its callers elsewhere.
+
+mod health;
+mod scrape;
+mod server;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::app::App;
+
+pub use server::serve;
+
+/// Pages that read every breaker, at work at one time: each keeps a core busy. Others wait for their turn.
+const READERS_MAX: usize = 1;
+
+const INDEX: &str = "\
+breakerd
+
+/metrics                  for Prometheus
+/livez                    200 while the process runs
+/readyz                   200 while calls are answered
+/health                   how breakerd stands
+/health/circuit-breakers  how the circuits stand: 503 while one is open
+";
+
+/// What the pages are made from.
+#[derive(Clone)]
+struct Edge {
+    app: Arc<App>,
+    readers: Arc<Semaphore>,
+}
+
+/// The pages.
+pub fn router(app: Arc<App>) -> Router {
+    let edge = Edge { app, readers: Arc::new(Semaphore::new(READERS_MAX)) };
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/metrics", get(scrape::metrics))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/health", get(health::health))
+        .route("/health/circuit-breakers", get(health::circuit_breakers))
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page: / lists them") })
+        .method_not_allowed_fallback(|| async {
+            let problem = problem(StatusCode::METHOD_NOT_ALLOWED, "pages are only read: GET or HEAD");
+            ([(header::ALLOW, "GET, HEAD")], problem)
+        })
+        .layer(map_response(uncached))
+        .with_state(edge)
+}
+
+impl Edge {
+    /// Does `work` on a thread that nobody else waits for, a bounded number at a time. None: it failed, and has
+    /// been logged.
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce(&App) -> T + Send + 'static) -> Option<T> {
+        // Nobody closes it.
+        let turn = Arc::clone(&self.readers).acquire_owned().await.ok()?;
+        let app = Arc::clone(&self.app);
+        let reading = tokio::task::spawn_blocking(move || {
+            let done = work(&app);
+            // Held to the end of the work, also when the client has gone meanwhile.
+            drop(turn);
+            done
+        });
+        reading.await.inspect_err(|error| tracing::error!(%error, "a page could not be made")).ok()
+    }
+}
+
+fn problem(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
+/// For what is known only to the log.
+fn internal() -> Response {
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made; breakerd's log says why")
+}
+
+/// Every page is about this moment.
+async fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,123 @@
+//! Connections: how many, how long, and how they end.
+//!
+//! `axum::serve` waits at shutdown for every connection, for as long as its client likes, and has no bound
+//! on their number or on the time that a request's head may take. So the loop is ours: hyper speaks HTTP/1,
+//! a set of tasks holds the connections, and whatever is left of it after the grace time is dropped.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::router;
+use crate::app::App;
+
+/// Connections at one time: scrapers, probes and people are few. At the bound newcomers wait in the
+/// listener's queue, until an idle one is closed at the latest.
+const CONNECTIONS_MAX: usize = 256;
+/// How long the head of a request may take; an idle connection waits no longer for its next one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The life of a connection: whoever reads a page byte by byte holds its place no longer.
+const CONNECTION_LIFE_MAX: Duration = Duration::from_mins(5);
+/// How long the last page of a connection may take after its life.
+const LAST_PAGE_MAX: Duration = Duration::from_secs(10);
+/// The most that is read ahead of one connection: many times the head of a scrape.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// How long nobody is accepted after that failed: most likely the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves the pages of `app` until `shutdown`; then answers what was asked, for at most `grace`, and ends.
+///
+/// # Errors
+/// None so far: what fails, fails one connection.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    grace: Duration,
+) -> io::Result<()> {
+    let router = router(app);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => {
+                log_panic(ended);
+                continue;
+            }
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(converse(stream, router.clone(), shutdown.clone()));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "no connection could be accepted");
+                shutdown.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+            }
+        }
+    }
+    drop(listener);
+    let answered = async {
+        while let Some(ended) = connections.join_next().await {
+            log_panic(ended);
+        }
+    };
+    if tokio::time::timeout(grace, answered).await.is_err() {
+        tracing::warn!(connections = connections.len(), "http clients held on beyond the grace time");
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+async fn converse(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = last_page(&shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(LAST_PAGE_MAX, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an http connection failed");
+    }
+}
+
+/// Ends when a connection may begin no other page.
+async fn last_page(shutdown: &CancellationToken) {
+    shutdown.run_until_cancelled(tokio::time::sleep(CONNECTION_LIFE_MAX)).await;
+}
+
+/// Its client went away before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "an http connection panicked");
+    }
+}

@@ -1,0 +1,390 @@
+//! One line of the journal: a checksum, and what happened as JSON.
+//!
+//! Lines, because a torn write then damages the last line only; JSON, because in trouble a person reads this
+//! file; a checksum, because a line that is whole is not yet a line that is right.
+
+use std::str;
+use std::time::Duration;
+
+use breaker::{
+    AfterMaxWait, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason, Snapshot, State,
+    Time, Transition,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Change, Proposal, TransitionId};
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Line {
+    /// This happened.
+    Entry(Box<Proposal>),
+    /// These entries, by boot and number, were dropped because the journal was full.
+    Dropped(Vec<(u64, u64)>),
+}
+
+/// Why a line cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreadable(String);
+
+/// Appends a line to `out`, its end included.
+pub(super) fn encode(line: &Line, out: &mut Vec<u8>) {
+    let wire = match line {
+        Line::Entry(proposal) => Wire::Entry(Box::new((&**proposal).into())),
+        Line::Dropped(ids) => Wire::Dropped(ids.clone()),
+    };
+    let start = out.len();
+    out.extend_from_slice(b"00000000 ");
+    // Writing plain structs to memory cannot fail; a line without a body would be dropped at the next start.
+    if serde_json::to_writer(&mut *out, &wire).is_err() {
+        out.truncate(start);
+        return;
+    }
+    let sum = format!("{:08x}", crc32fast::hash(&out[start + 9..]));
+    out[start..start + 8].copy_from_slice(sum.as_bytes());
+    out.push(b'\n');
+}
+
+/// Reads a line without its end.
+pub(super) fn decode(line: &[u8]) -> Result<Line, Unreadable> {
+    let unreadable = |problem: &str| Unreadable(problem.to_owned());
+    let (sum, body) = line
+        .split_at_checked(9)
+        .and_then(|(head, body)| Some((str::from_utf8(head).ok()?.strip_suffix(' ')?, body)))
+        .ok_or_else(|| unreadable("it has no checksum"))?;
+    if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(body)) {
+        return Err(unreadable("its checksum is wrong"));
+    }
+    let wire = serde_json::from_slice(body).map_err(|error| Unreadable(error.to_string()))?;
+    match wire {
+        Wire::Entry(entry) => {
+            let proposal = (*entry).try_into().map_err(|problem: String| Unreadable(problem))?;
+            Ok(Line::Entry(Box::new(proposal)))
+        }
+        Wire::Dropped(ids) => Ok(Line::Dropped(ids)),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Wire {
+    Entry(Box<WireEntry>),
+    Dropped(Vec<(u64, u64)>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireEntry {
+    replica: String,
+    boot: u64,
+    seq: u64,
+    service: String,
+    name: String,
+    numbered_by_store: bool,
+    alone: bool,
+    #[serde(flatten)]
+    change: WireChange,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WireChange {
+    Transition(Box<WireTransition>),
+    Gap { missing: u64, at_us: u64, base_epoch: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireTransition {
+    from: String,
+    reason: String,
+    base_epoch: u64,
+    at_us: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    actor: Option<String>,
+    shadow: bool,
+    figures: WireFigures,
+    after: WireSnapshot,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireFigures {
+    consecutive_failures: u32,
+    consecutive_successes: u32,
+    calls: u32,
+    failures: u32,
+    slow_calls: u32,
+    reporters: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireSnapshot {
+    epoch: u64,
+    state: String,
+    attempts: u32,
+    entered_at_us: u64,
+    wait_us: Option<u64>,
+    retry_after_us: Option<u64>,
+    config_revision: u64,
+    set_by: Option<WireOverride>,
+    half_open: Option<WireTerms>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireOverride {
+    kind: String,
+    expires_at_us: Option<u64>,
+    actor: String,
+    reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireTerms {
+    permitted: u32,
+    failures_to_open: u32,
+    slow_to_open: Option<u32>,
+    lease_us: u64,
+    max_wait_us: Option<u64>,
+    after_max_wait: String,
+}
+
+impl From<&Proposal> for WireEntry {
+    fn from(proposal: &Proposal) -> Self {
+        Self {
+            replica: proposal.id.replica.to_string(),
+            boot: proposal.id.boot,
+            seq: proposal.id.seq,
+            service: proposal.key.service().to_string(),
+            name: proposal.key.name().to_string(),
+            numbered_by_store: proposal.numbering == Numbering::Store,
+            alone: proposal.alone,
+            change: match &proposal.change {
+                Change::Transition(transition) => WireChange::Transition(Box::new((&**transition).into())),
+                Change::Gap { missing, at, base_epoch } => {
+                    WireChange::Gap { missing: *missing, at_us: at.as_micros(), base_epoch: *base_epoch }
+                }
+            },
+        }
+    }
+}
+
+impl TryFrom<WireEntry> for Proposal {
+    type Error = String;
+
+    fn try_from(wire: WireEntry) -> Result<Self, String> {
+        Ok(Self {
+            id: TransitionId { replica: wire.replica.into(), boot: wire.boot, seq: wire.seq },
+            key: Key::new(&wire.service, &wire.name).map_err(|error| error.to_string())?,
+            numbering: if wire.numbered_by_store { Numbering::Store } else { Numbering::Own },
+            alone: wire.alone,
+            change: match wire.change {
+                WireChange::Transition(transition) => Change::Transition(Box::new((*transition).try_into()?)),
+                WireChange::Gap { missing, at_us, base_epoch } => {
+                    Change::Gap { missing, at: Time::from_micros(at_us), base_epoch }
+                }
+            },
+        })
+    }
+}
+
+impl From<&Transition> for WireTransition {
+    fn from(transition: &Transition) -> Self {
+        let Figures { consecutive_failures, consecutive_successes, calls, failures, slow_calls, reporters } =
+            transition.figures;
+        Self {
+            from: transition.from.to_string(),
+            reason: transition.reason.to_string(),
+            base_epoch: transition.base_epoch,
+            at_us: transition.at.as_micros(),
+            actor: transition.actor.clone(),
+            shadow: transition.shadow,
+            figures: WireFigures {
+                consecutive_failures,
+                consecutive_successes,
+                calls,
+                failures,
+                slow_calls,
+                reporters,
+            },
+            after: (&transition.after).into(),
+        }
+    }
+}
+
+impl TryFrom<WireTransition> for Transition {
+    type Error = String;
+
+    fn try_from(wire: WireTransition) -> Result<Self, String> {
+        let figures = Figures {
+            consecutive_failures: wire.figures.consecutive_failures,
+            consecutive_successes: wire.figures.consecutive_successes,
+            calls: wire.figures.calls,
+            failures: wire.figures.failures,
+            slow_calls: wire.figures.slow_calls,
+            reporters: wire.figures.reporters,
+        };
+        Ok(Self {
+            from: word("from", &wire.from, State::parse)?,
+            reason: word("reason", &wire.reason, Reason::parse)?,
+            figures,
+            base_epoch: wire.base_epoch,
+            at: Time::from_micros(wire.at_us),
+            actor: wire.actor,
+            after: wire.after.try_into()?,
+            shadow: wire.shadow,
+        })
+    }
+}
+
+impl From<&Snapshot> for WireSnapshot {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            epoch: snapshot.epoch,
+            state: snapshot.state.to_string(),
+            attempts: snapshot.attempts,
+            entered_at_us: snapshot.entered_at.as_micros(),
+            wait_us: snapshot.wait.map(micros),
+            retry_after_us: snapshot.retry_after.map(micros),
+            config_revision: snapshot.config_revision,
+            set_by: snapshot.set_by.as_ref().map(|set_by| WireOverride {
+                kind: set_by.kind.to_string(),
+                expires_at_us: set_by.expires_at.map(Time::as_micros),
+                actor: set_by.actor.clone(),
+                reason: set_by.reason.clone(),
+            }),
+            half_open: snapshot.half_open.map(|terms| WireTerms {
+                permitted: terms.permitted,
+                failures_to_open: terms.failures_to_open,
+                slow_to_open: terms.slow_to_open,
+                lease_us: micros(terms.lease),
+                max_wait_us: terms.max_wait.map(micros),
+                after_max_wait: terms.after_max_wait.to_string(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<WireSnapshot> for Snapshot {
+    type Error = String;
+
+    fn try_from(wire: WireSnapshot) -> Result<Self, String> {
+        let set_by = wire.set_by.map(|set_by| {
+            Ok::<_, String>(Override {
+                kind: word("kind", &set_by.kind, OverrideKind::parse)?,
+                expires_at: set_by.expires_at_us.map(Time::from_micros),
+                actor: set_by.actor,
+                reason: set_by.reason,
+            })
+        });
+        let half_open = wire.half_open.map(|terms| {
+            Ok::<_, String>(HalfOpenTerms {
+                permitted: terms.permitted,
+                failures_to_open: terms.failures_to_open,
+                slow_to_open: terms.slow_to_open,
+                lease: Duration::from_micros(terms.lease_us),
+                max_wait: terms.max_wait_us.map(Duration::from_micros),
+                after_max_wait: word("after_max_wait", &terms.after_max_wait, AfterMaxWait::parse)?,
+            })
+        });
+        Ok(Self {
+            epoch: wire.epoch,
+            state: word("state", &wire.state, State::parse)?,
+            attempts: wire.attempts,
+            entered_at: Time::from_micros(wire.entered_at_us),
+            wait: wire.wait_us.map(Duration::from_micros),
+            retry_after: wire.retry_after_us.map(Duration::from_micros),
+            config_revision: wire.config_revision,
+            set_by: set_by.transpose()?,
+            half_open: half_open.transpose()?,
+        })
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn word<T>(field: &str, text: &str, parse: fn(&str) -> Option<T>) -> Result<T, String> {
+    parse(text).ok_or_else(|| format!("{field} is {text:?}, which is no word of breakerd's"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(change: Change) -> Line {
+        Line::Entry(Box::new(Proposal {
+            id: TransitionId { replica: "r-1".into(), boot: u64::MAX, seq: 3 },
+            key: Key::new("notifications", "slack/eu").unwrap(),
+            change,
+            numbering: Numbering::Own,
+            alone: false,
+        }))
+    }
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            epoch: 4,
+            state: State::HalfOpen,
+            attempts: 2,
+            entered_at: Time::from_micros(1_700_000_000_123_456),
+            wait: Some(Duration::from_micros(1_500)),
+            retry_after: Some(Duration::from_secs(120)),
+            set_by: Some(Override {
+                kind: OverrideKind::MetricsOnly,
+                expires_at: Some(Time::from_micros(5)),
+                actor: "anna".to_owned(),
+                reason: "a \"test\"\nof lines".to_owned(),
+            }),
+            half_open: Some(HalfOpenTerms {
+                permitted: 3,
+                failures_to_open: 2,
+                slow_to_open: Some(1),
+                lease: Duration::from_secs(60),
+                max_wait: None,
+                after_max_wait: AfterMaxWait::Closed,
+            }),
+            config_revision: 9,
+        }
+    }
+
+    #[test]
+    fn a_line_comes_back_as_it_was_written() {
+        let transition = Transition {
+            from: State::Open,
+            reason: Reason::WaitElapsed,
+            figures: Figures { consecutive_failures: 5, calls: 9, ..Figures::default() },
+            base_epoch: 3,
+            at: Time::from_micros(7),
+            actor: Some("timer".to_owned()),
+            after: snapshot(),
+            shadow: false,
+        };
+        let lines = [
+            entry(Change::Transition(Box::new(transition))),
+            entry(Change::Gap { missing: 4, at: Time::from_micros(8), base_epoch: 2 }),
+            Line::Dropped(vec![(1, 2), (u64::MAX, 3)]),
+        ];
+        for line in lines {
+            let mut bytes = Vec::new();
+            encode(&line, &mut bytes);
+            assert_eq!(bytes.pop(), Some(b'\n'));
+            assert!(!bytes.contains(&b'\n'));
+            assert_eq!(decode(&bytes), Ok(line));
+        }
+    }
+
+    #[test]
+    fn a_torn_or_changed_line_is_not_taken_for_another() {
+        let mut bytes = Vec::new();
+        encode(&entry(Change::Gap { missing: 4, at: Time::ZERO, base_epoch: 2 }), &mut bytes);
+        bytes.pop();
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length]).is_err(), "cut to {length}");
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(decode(&changed).is_err(), "changed at {at}");
+        }
+    }
+}

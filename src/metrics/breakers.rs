@@ -1,0 +1,247 @@
+//! The breakers, read at the scrape.
+//!
+//! A breaker counts in whole numbers beside its machine; this collector only converts. Decisions therefore
+//! pay nothing for metrics, a series exists from its breaker's birth with every label it can have, and it
+//! goes with its breaker, because there is nothing left to convert.
+//!
+//! # Many breakers
+//! The engine gives the first breakers (a setting, 1,000) series of their own. What the others count is added up
+//! under `__other__`, together with what those of them counted that were retired, so that the sum never goes
+//! back. Gauges say nothing about a crowd and are left out there; `circuit_breakers{state}` counts them all.
+//! A scrape with 100,000 breakers reads each of them, for well under a second, and shows as much as one
+//! with 1,000.
+
+use std::sync::Arc;
+
+use breaker::{OverrideKind, Reason, State, Time, Verdict};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+
+use super::Namespace;
+use super::family::{Names, Page, families, number};
+use crate::engine::{BreakerView, Clock, Counters, Edge, Engine, HistogramView, OTHER, Trouble};
+
+families! {
+    enum Shown {
+        /// State of the circuit: 0 closed (calls pass), 1 open, 2 half-open.
+        /// FORCED_OPEN shows 1, DISABLED and METRICS_ONLY show 0.
+        State: GAUGE "circuit_breaker_state" ["service", "name"],
+        /// Whether an operator set this state by hand: 1 or 0.
+        Override: GAUGE "circuit_breaker_override" ["service", "name", "override"],
+        /// Calls whose outcome counted: successful and failed ones.
+        Calls: COUNTER "circuit_breaker_calls_total" ["service", "name"],
+        /// Calls that counted as successes.
+        Successful: COUNTER "circuit_breaker_successful_calls_total" ["service", "name"],
+        /// Calls that counted as failures.
+        Failed: COUNTER "circuit_breaker_failed_calls_total" ["service", "name"],
+        /// Outcomes that count as neither success nor failure, by the caller's word or their error class.
+        Ignored: COUNTER "circuit_breaker_ignored_calls_total" ["service", "name"],
+        /// Outcomes that came after the state they belong to was left, or after their probe's lease.
+        Late: COUNTER "circuit_breaker_late_outcomes_total" ["service", "name"],
+        /// Calls that took longer than `slow_call_duration_threshold`, successful or not.
+        Slow: COUNTER "circuit_breaker_slow_calls_total" ["service", "name"],
+        /// Calls that were denied.
+        Rejected: COUNTER "circuit_breaker_rejected_calls_total" ["service", "name", "reason"],
+        /// How long calls took that counted, in seconds, as far as callers said.
+        Duration: HISTOGRAM "circuit_breaker_call_duration_seconds" ["service"],
+        /// Changes of state.
+        Transitions: COUNTER "circuit_breaker_transitions_total" ["service", "name", "from", "to", "reason"],
+        /// Times that METRICS_ONLY kept the circuit from opening.
+        Shadows: COUNTER "circuit_breaker_shadow_transitions_total" ["service", "name"],
+        /// Share of failures among the calls in the window, from 0 to 1 (0.5 is 50 %).
+        /// NaN without a call in it, and in states that have no window.
+        FailureRate: GAUGE "circuit_breaker_failure_rate" ["service", "name"],
+        /// Failures since the last success; when open, those that there were on opening.
+        ConsecutiveFailures: GAUGE "circuit_breaker_consecutive_failures" ["service", "name"],
+        /// When the wait in OPEN, or a FORCED_OPEN with an expiry, ends, in seconds since 1970; else 0.
+        OpenUntil: GAUGE "circuit_breaker_open_until_timestamp_seconds" ["service", "name"],
+        /// Breakers in each state, those without series of their own included.
+        Breakers: GAUGE "circuit_breakers" ["state"],
+        /// The revision of the thresholds in force.
+        ConfigRevision: GAUGE "breakerd_config_revision" [],
+    }
+}
+
+/// The changes that a breaker makes by itself: there from its birth, at 0. Those that an operator, or a
+/// change of thresholds, makes appear when they first happen.
+const OWN_EDGES: [Edge; 11] = [
+    (State::Closed, State::Open, Reason::ConsecutiveFailures),
+    (State::Closed, State::Open, Reason::FailureCount),
+    (State::Closed, State::Open, Reason::FailureRate),
+    (State::Closed, State::Open, Reason::SlowCallRate),
+    (State::Open, State::HalfOpen, Reason::WaitElapsed),
+    (State::HalfOpen, State::Closed, Reason::ProbesSucceeded),
+    (State::HalfOpen, State::Closed, Reason::HalfOpenTimeout),
+    (State::HalfOpen, State::Open, Reason::ProbesFailed),
+    (State::HalfOpen, State::Open, Reason::ProbesSlow),
+    (State::HalfOpen, State::Open, Reason::HalfOpenTimeout),
+    (State::HalfOpen, State::HalfOpen, Reason::Restart),
+];
+
+/// How often the breakers are read again when some were retired meanwhile.
+const READS_MAX: usize = 3;
+
+/// Reads every breaker, at every scrape.
+pub(super) struct Breakers {
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    names: Names,
+}
+
+impl Breakers {
+    pub(super) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, namespace: &Namespace) -> Self {
+        Self { engine, clock, names: Names::of::<Shown>(namespace) }
+    }
+
+    /// Reads the breakers until none without series of its own was retired meanwhile: it would be missing in
+    /// the sum, or in it twice, and a counter that goes back looks like a restart to Prometheus.
+    fn read(&self, now: Time) -> Reading {
+        let mut retired = self.engine.retired_counters();
+        for _ in 1..READS_MAX {
+            let reading = Reading::new(&self.engine, &retired, now);
+            let before = std::mem::replace(&mut retired, self.engine.retired_counters());
+            if before == retired {
+                return reading;
+            }
+        }
+        Reading::new(&self.engine, &retired, now)
+    }
+}
+
+impl Collector for Breakers {
+    fn desc(&self) -> Vec<&Desc> {
+        self.names.descs()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Reading { mut page, other, by_state } = self.read(self.clock.now());
+        if let Some(other) = other {
+            show_counters(&mut page, OTHER, OTHER, &other);
+        }
+        for (state, breakers) in State::ALL.iter().zip(by_state) {
+            page.gauge(Shown::Breakers, &[state.as_str()], number(breakers));
+        }
+        for view in one_other(self.engine.durations()) {
+            page.histogram(Shown::Duration, &[&view.service], &view);
+        }
+        page.gauge(Shown::ConfigRevision, &[], number(self.engine.catalog().revision()));
+        page.into_families(&self.names)
+    }
+}
+
+/// Whoever calls a service `__other__` counts there: a series given twice would spoil the whole scrape.
+fn one_other(views: Vec<HistogramView>) -> Vec<HistogramView> {
+    let (others, mut views): (Vec<_>, Vec<_>) = views.into_iter().partition(|view| *view.service == *OTHER);
+    views.extend(others.into_iter().reduce(|mut sum, other| {
+        for (bucket, count) in sum.cumulative.iter_mut().zip(other.cumulative) {
+            *bucket += count;
+        }
+        sum.count += other.count;
+        sum.sum_seconds += other.sum_seconds;
+        sum
+    }));
+    views
+}
+
+/// One look at all breakers.
+struct Reading {
+    /// Those with series of their own.
+    page: Page<Shown>,
+    /// What the others counted, if there is or was one.
+    other: Option<Counters>,
+    /// How many there are, in the order of [`State::ALL`].
+    by_state: [u64; State::ALL.len()],
+}
+
+impl Reading {
+    fn new(engine: &Engine, retired: &Counters, now: Time) -> Self {
+        let other = (*retired != Counters::default()).then(|| retired.clone());
+        let mut reading = Self { page: Page::new(), other, by_state: [0; State::ALL.len()] };
+        engine.for_each(now, |view| {
+            reading.by_state[view.state as usize] += 1;
+            if view.own_series && **view.key.service() != *OTHER {
+                let (service, name) = (&**view.key.service(), &**view.key.name());
+                show_counters(&mut reading.page, service, name, &view.counters);
+                show_gauges(&mut reading.page, service, name, &view);
+            } else {
+                reading.other.get_or_insert_default().add(&view.counters);
+            }
+        });
+        reading
+    }
+}
+
+fn show_counters(page: &mut Page<Shown>, service: &str, name: &str, counters: &Counters) {
+    let labels = [service, name];
+    page.count(Shown::Calls, &labels, counters.successful + counters.failed);
+    page.count(Shown::Successful, &labels, counters.successful);
+    page.count(Shown::Failed, &labels, counters.failed);
+    page.count(Shown::Ignored, &labels, counters.ignored);
+    page.count(Shown::Late, &labels, counters.late);
+    page.count(Shown::Slow, &labels, counters.slow);
+    let none = Trouble::default();
+    let trouble = counters.trouble.as_deref().unwrap_or(&none);
+    page.count(Shown::Shadows, &labels, trouble.shadows);
+    for (verdict, rejected) in [
+        (Verdict::Open, trouble.rejected_open),
+        (Verdict::HalfOpenExhausted, trouble.rejected_half_open),
+        (Verdict::ForcedOpen, trouble.rejected_forced),
+    ] {
+        page.count(Shown::Rejected, &[service, name, verdict.as_str()], rejected);
+    }
+    let happened = &trouble.transitions;
+    for edge in OWN_EDGES {
+        let count = happened.get(&edge).copied().unwrap_or(0);
+        show_edge(page, service, name, edge, count);
+    }
+    for (edge, count) in happened.iter().filter(|(edge, _)| !OWN_EDGES.contains(edge)) {
+        show_edge(page, service, name, *edge, *count);
+    }
+}
+
+fn show_edge(page: &mut Page<Shown>, service: &str, name: &str, (from, to, reason): Edge, count: u64) {
+    let labels = [service, name, from.as_str(), to.as_str(), reason.as_str()];
+    page.count(Shown::Transitions, &labels, count);
+}
+
+fn show_gauges(page: &mut Page<Shown>, service: &str, name: &str, view: &BreakerView) {
+    let labels = [service, name];
+    page.gauge(Shown::State, &labels, state_number(view.state));
+    for kind in OverrideKind::ALL {
+        let set = view.state == State::from(*kind);
+        page.gauge(Shown::Override, &[service, name, kind.as_str()], f64::from(u8::from(set)));
+    }
+    page.gauge(Shown::FailureRate, &labels, failure_rate(view));
+    page.gauge(Shown::ConsecutiveFailures, &labels, f64::from(view.view.figures.consecutive_failures));
+    page.gauge(Shown::OpenUntil, &labels, open_until_seconds(view));
+}
+
+fn state_number(state: State) -> f64 {
+    match state {
+        State::Closed | State::Disabled | State::MetricsOnly => 0.0,
+        State::Open | State::ForcedOpen => 1.0,
+        State::HalfOpen => 2.0,
+    }
+}
+
+/// NaN, and not 0 or -1, where there is no rate: comparisons with it are false, so that no alert rings on it
+/// and no minimum is spoiled by it. Shown below the minimum number of calls too, though it is not judged there:
+/// whoever looks at a quiet breaker wants to see what it has seen.
+fn failure_rate(view: &BreakerView) -> f64 {
+    let figures = view.view.figures;
+    let has_window = matches!(view.state, State::Closed | State::MetricsOnly);
+    if !has_window || figures.calls == 0 {
+        return f64::NAN;
+    }
+    f64::from(figures.failures) / f64::from(figures.calls)
+}
+
+fn open_until_seconds(view: &BreakerView) -> f64 {
+    let snapshot = &view.view.snapshot;
+    let end = match view.state {
+        State::Open => snapshot.open_until(),
+        State::ForcedOpen => snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at),
+        State::Closed | State::HalfOpen | State::Disabled | State::MetricsOnly => None,
+    };
+    end.map_or(0.0, |end| end.since(Time::ZERO).as_secs_f64())
+}

@@ -1,0 +1,236 @@
+//! What is counted, and how Prometheus is shown it.
+//!
+//! Two kinds of metrics. What breakerd counts of itself are typed fields of structs ([`StoreMetrics`],
+//! [`ConfigMetrics`]) that whoever counts is given. What is counted elsewhere already, in the breakers and in
+//! the journal, is read at the scrape by one collector each: nothing is counted twice, and a decision pays
+//! for no label. In both, the doc comment of a metric is its help text.
+//!
+//! docs/metrics.md lists every name; a test compares it with a scrape.
+//!
+//! # Names
+//! Everything carries the [`Namespace`]. `<ns>_circuit_breaker_*` is about the breakers, `<ns>_breakerd_*`
+//! about this process, and only `process_*` stands without it: those names are the same in every program,
+//! and dashboards know them.
+
+mod breakers;
+mod family;
+mod field;
+mod journal;
+
+use std::sync::{Arc, OnceLock};
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
+
+use crate::engine::{Clock, Engine};
+use crate::journal::JournalStats;
+use field::metrics;
+
+/// How the journal is asked how it stands.
+pub type JournalSource = Arc<dyn Fn() -> JournalStats + Send + Sync>;
+
+/// All that is counted, and the registry it is shown from.
+pub struct Metrics {
+    /// What is counted of the store.
+    pub store: StoreMetrics,
+    /// What is counted of the configuration.
+    pub config: ConfigMetrics,
+    namespace: Namespace,
+    registry: Registry,
+    journal: OnceLock<JournalSource>,
+}
+
+metrics! {
+    /// What is counted of the store. Clones count into the same series.
+    pub struct StoreMetrics in "breakerd_store" {
+        /// How long operations of the store took, in seconds, whether they succeeded or not.
+        operation_duration_seconds: HistogramVec["operation"],
+        /// Operations of the store that failed.
+        errors_total: IntCounterVec["operation"],
+        /// Whether the store answered when it was last asked: 1 it did, 0 it did not, or was not asked yet.
+        reachable: IntGauge[],
+        /// The newest revision of the store that this replica knows.
+        revision: IntGauge[],
+        /// How far this replica is behind the store's revisions, in seconds; 0 while no other replica writes.
+        revision_lag_seconds: Gauge[],
+    }
+}
+
+metrics! {
+    /// What is counted of the configuration. Clones count into the same series.
+    pub struct ConfigMetrics in "breakerd_config" {
+        /// Changes of the configuration file that were refused, so that the last good one stayed in force.
+        reload_errors_total: IntCounter[],
+        /// Whether the newest content of the configuration file is in force: 1 it is, 0 it was refused.
+        last_reload_successful: IntGauge[],
+    }
+}
+
+metrics! {
+    struct BuildMetrics in "breakerd" {
+        /// Which breakerd this is; always 1.
+        build_info: IntGaugeVec["version"],
+    }
+}
+
+impl Metrics {
+    /// Metrics whose names begin with `namespace`.
+    pub fn new(namespace: Namespace) -> Self {
+        let registry = Registry::new();
+        let store = StoreMetrics::new(&namespace);
+        let config = ConfigMetrics::new(&namespace);
+        // Whoever starts has read its configuration.
+        config.last_reload_successful.set(1);
+        let build = BuildMetrics::new(&namespace);
+        build.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let metrics = Self { store, config, namespace, registry, journal: OnceLock::new() };
+        let fields = [metrics.store.collectors(), metrics.config.collectors(), build.collectors()];
+        for collector in fields.into_iter().flatten() {
+            metrics.register_own(collector);
+        }
+        #[cfg(target_os = "linux")]
+        metrics.register_own(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        metrics
+    }
+
+    /// What every name begins with.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Shows another source at every scrape.
+    ///
+    /// # Errors
+    /// When a name in it is taken.
+    pub fn register(&self, source: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.registry.register(source)
+    }
+
+    /// Shows the breakers of `engine` at every scrape, as they are by `clock`.
+    ///
+    /// # Errors
+    /// When an engine is shown already.
+    pub fn show_breakers(&self, engine: Arc<Engine>, clock: Arc<dyn Clock>) -> prometheus::Result<()> {
+        self.register(Box::new(breakers::Breakers::new(engine, clock, &self.namespace)))
+    }
+
+    /// Shows how the journal stands at every scrape, and to whoever asks [`Metrics::journal`].
+    ///
+    /// # Errors
+    /// When a journal is shown already.
+    pub fn show_journal(&self, source: JournalSource) -> prometheus::Result<()> {
+        self.register(Box::new(journal::Journal::new(Arc::clone(&source), &self.namespace)))?;
+        // Registering fails for a second one.
+        let _ = self.journal.set(source);
+        Ok(())
+    }
+
+    /// How the journal stands; none: there is no journal yet.
+    pub fn journal(&self) -> Option<JournalStats> {
+        self.journal.get().map(|stats| stats())
+    }
+
+    /// Everything as it is now, in Prometheus' text format 0.0.4. Takes milliseconds with a thousand breakers:
+    /// not for a thread that others wait for.
+    ///
+    /// # Errors
+    /// When a source that was registered gives a family without a name or a sample.
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Names of ours, each given once, in a namespace that was checked: there is nothing to fail.
+    fn register_own(&self, collector: Box<dyn Collector>) {
+        let registered = self.registry.register(collector);
+        debug_assert!(registered.is_ok(), "{registered:?}");
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(Namespace::default())
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// What the names of metrics begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// What it is when no setting says otherwise.
+    pub const DEFAULT: &'static str = "llm_incident_manager";
+    /// The most bytes it may have: names stay readable, and a scrape of many series small.
+    pub const BYTES_MAX: usize = 64;
+
+    /// Checks it: a name of Prometheus' without a colon, which is kept for recording rules. Empty: names
+    /// begin with `circuit_breaker` and `breakerd`.
+    ///
+    /// # Errors
+    /// [`NamespaceError`].
+    pub fn new(text: &str) -> Result<Self, NamespaceError> {
+        let first_is_digit = text.starts_with(|c: char| c.is_ascii_digit());
+        let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if text.len() > Self::BYTES_MAX || first_is_digit || !fits {
+            return Err(NamespaceError(text.chars().take(Self::BYTES_MAX + 1).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The whole name of a metric that is called `name` in this namespace.
+    pub fn name(&self, name: &str) -> String {
+        if self.0.is_empty() { name.to_owned() } else { format!("{}_{name}", self.0) }
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self(Self::DEFAULT.to_owned())
+    }
+}
+
+/// Why a text is not a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} cannot begin the names of metrics: it takes at most 64 of A-Z a-z 0-9 _, the first of them no digit"
+)]
+pub struct NamespaceError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_the_beginning_of_a_metric_name() {
+        for good in ["", "breakerd", "_a", "A1", Namespace::DEFAULT, &"a".repeat(64)] {
+            assert_eq!(Namespace::new(good).unwrap().as_str(), good);
+        }
+        for wrong in ["1a", "a-b", "a:b", "ä", "a b", "a\n", &"a".repeat(65)] {
+            assert!(Namespace::new(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Namespace::new("").unwrap().name("x_total"), "x_total");
+        assert_eq!(Namespace::default().name("x_total"), "llm_incident_manager_x_total");
+    }
+
+    #[test]
+    fn the_doc_comment_is_the_help_text() {
+        let text = Metrics::default().render().unwrap();
+        assert!(text.contains(
+            "# HELP llm_incident_manager_breakerd_store_revision The newest revision of the store that this \
+             replica knows.\n# TYPE llm_incident_manager_breakerd_store_revision gauge\n\
+             llm_incident_manager_breakerd_store_revision 0\n"
+        ));
+    }
+}

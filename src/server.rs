@@ -1,0 +1,336 @@
+//! The whole service, put together: what main runs, and what tests run.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, Loaded};
+use crate::config::watch::{Method, Watcher};
+use crate::config::{Config, Settings, Sources};
+use crate::control;
+use crate::data_dir::DataDir;
+use crate::engine::{Clock, Engine, Limits, Seals, Standing};
+use crate::journal::Journal;
+use crate::journal::writer::Writer;
+use crate::lifecycle;
+use crate::metrics::{Metrics, Namespace};
+use crate::replica::{Coordinator, Local};
+use crate::store::{self, Change, MeteredStore, Store, StoreError};
+use crate::{grpc, http};
+
+/// Breakers read from the store at one time.
+const PAGE: u32 = 10_000;
+/// Between two attempts to reach a store that does not answer at the start.
+const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// The two sockets, bound.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For metrics and health pages.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both, as the settings say.
+    ///
+    /// # Errors
+    /// When one cannot be bound: which, and what to do about it.
+    pub async fn bind(settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            grpc: bind(settings.grpc_listen, "gRPC", "grpc.listen (BREAKERD_GRPC_LISTEN, --grpc-listen)")
+                .await?,
+            http: bind(settings.http_listen, "HTTP", "http.listen (BREAKERD_HTTP_LISTEN, --http-listen)")
+                .await?,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str, setting: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
+            io::ErrorKind::PermissionDenied => "the port needs rights that this process lacks".to_owned(),
+            _ => error.to_string(),
+        };
+        anyhow!("cannot serve {what} on {address}: {why}; {setting} names another")
+    })
+}
+
+/// What a server is started with.
+pub struct Start {
+    /// What it was told.
+    pub config: Config,
+    /// Where that came from, to take a changed file; none: the file is not watched.
+    pub sources: Option<Sources>,
+    /// Where it serves.
+    pub listeners: Listeners,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Serves until `shutdown`, and then ends within the grace time.
+///
+/// # Errors
+/// When it cannot start, or an edge fails while it runs. A database that is away at the start is waited for.
+pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
+    let Start { config, sources, listeners, clock } = start;
+    let settings = &config.settings;
+    let data_dir = DataDir::take(&settings.data_dir)?;
+    let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
+    let metrics = Arc::new(Metrics::new(namespace));
+    let app = Arc::new(App::new(Arc::clone(&clock), metrics));
+
+    // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
+    let edges = Edges::start(&app, settings, listeners, &shutdown)?;
+    let house = tokio::select! {
+        loaded = load(&app, &config, &data_dir, &shutdown) => loaded,
+        failed = edges.failed() => Err(failed),
+    };
+    let house = match house {
+        Ok(house) => house,
+        Err(error) => {
+            shutdown.cancel();
+            edges.ended().await;
+            return Err(error);
+        }
+    };
+    let Some(house) = house else {
+        edges.ended().await;
+        return Ok(());
+    };
+    edges.health.loaded();
+    let tasks = Tasks::start(&app, &config, sources, &house, &edges.health);
+    tracing::info!(breakers = house.engine.len(), revision = house.engine.catalog().revision(), "ready");
+
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        failed = edges.failed() => Err(failed),
+    };
+    app.status.shut_down();
+    shutdown.cancel();
+    tracing::info!("stopping: no new calls are taken");
+    let drained = tokio::time::timeout(settings.shutdown_grace, async {
+        edges.ended().await;
+        house.journal.emptied().await;
+    });
+    if drained.await.is_err() {
+        let left = house.journal.stats(clock.now()).depth;
+        tracing::warn!(left, "the grace time is over; what is left stands in the journal for the next start");
+    }
+    tasks.stop().await;
+    house.store.close().await;
+    tracing::info!("stopped");
+    ended
+}
+
+/// What stands once the store has been read.
+struct House {
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    journal: Arc<Journal>,
+}
+
+/// Reads the store and the journal. None: it was told to stop meanwhile.
+async fn load(
+    app: &App,
+    config: &Config,
+    data_dir: &DataDir,
+    shutdown: &CancellationToken,
+) -> Result<Option<House>> {
+    let settings = &config.settings;
+    let target = match &settings.store_url {
+        Some(url) => store::Target::Postgres(url.expose().to_owned()),
+        None => store::Target::Sqlite(data_dir.database()),
+    };
+    let Some(store) = shutdown.run_until_cancelled(open_store(&target)).await else { return Ok(None) };
+    let store: Arc<dyn Store> =
+        Arc::new(MeteredStore::new(store?, app.metrics.store.clone(), Arc::clone(&app.clock)));
+    let meta = store.meta().await.context("read what the store is")?;
+    let clock = &app.clock;
+
+    let replica: Arc<str> = settings.replica.as_str().into();
+    let boot = getrandom::u64().context("draw a random number")?;
+    let (journal, recovered) =
+        Journal::open(&data_dir.journal(meta.store_id), replica, boot, settings.journal_capacity)
+            .context("open the journal in the data folder")?;
+    let journal = Arc::new(journal);
+    let (read, at) = (Arc::clone(&journal), Arc::clone(clock));
+    app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
+
+    let declaration = config.has_file().then_some(&config.declaration);
+    let catalog = control::first_catalog(&*store, declaration).await?;
+    let limits = Limits {
+        breakers_max: settings.breakers_max,
+        own_series_max: settings.breakers_with_own_series,
+        idle_ttl: settings.idle_breaker_ttl,
+    };
+    let coordinator: Arc<dyn Coordinator> = Arc::new(Local);
+    let standing = Standing {
+        seals: Seals::new(&meta.permit_key),
+        lineage: meta.lineage,
+        issuer: boot,
+        numbering: coordinator.numbering(),
+    };
+    let outbox = Box::new(Arc::clone(&journal));
+    let engine = Arc::new(Engine::new(limits, standing, Arc::new(catalog), outbox, clock.now()));
+
+    let mut after = None;
+    loop {
+        let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;
+        for stored in &page {
+            engine.restore(&stored.key, &stored.snapshot, clock.now());
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE as usize => after = Some(last.key.clone()),
+            _ => break,
+        }
+    }
+    for proposal in &recovered {
+        if let Change::Transition(transition) = &proposal.change
+            && !transition.shadow
+        {
+            engine.restore(&proposal.key, &transition.after, clock.now());
+        }
+    }
+    if !recovered.is_empty() {
+        tracing::info!(entries = recovered.len(), "the journal has changes that the store does not have yet");
+    }
+    app.load(Loaded { engine: Arc::clone(&engine), store: Arc::clone(&store), coordinator });
+    Ok(Some(House { engine, store, journal }))
+}
+
+/// Opens the store, and waits for it while it does not answer.
+async fn open_store(target: &store::Target) -> Result<Arc<dyn Store>, StoreError> {
+    let mut waiting = false;
+    loop {
+        match store::open(target).await {
+            Ok(store) => return Ok(store),
+            Err(error) if error.is_transient() => {
+                if !std::mem::replace(&mut waiting, true) {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the database does not answer; breakerd is not ready until it does, and goes on trying"
+                    );
+                }
+                tokio::time::sleep(STORE_RETRY_EVERY).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The two servers, each a task.
+struct Edges {
+    tracker: TaskTracker,
+    health: Arc<grpc::HealthBoard>,
+    failed: watch::Receiver<Option<String>>,
+}
+
+impl Edges {
+    fn start(
+        app: &Arc<App>,
+        settings: &Settings,
+        listeners: Listeners,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
+        // Within the grace there must be time left to write the journal out.
+        let grace = settings.shutdown_grace.mul_f64(0.7);
+        let limits = grpc::Limits {
+            message_bytes_max: settings.grpc_message_size_max,
+            streams_max: settings.grpc_streams_max,
+            in_flight_max: settings.grpc_in_flight_max,
+            grace,
+            ..grpc::Limits::default()
+        };
+        let edge = grpc::Edge::new(Arc::clone(app), limits)?;
+        let health = Arc::clone(edge.health());
+        let tracker = TaskTracker::new();
+        let (report, failed) = watch::channel(None);
+        tracker.spawn(grpc::serve(edge, listeners.grpc, stop.clone()));
+        let http = http::serve(Arc::clone(app), listeners.http, stop.clone(), grace);
+        tracker.spawn(async move {
+            if let Err(error) = http.await {
+                report.send_replace(Some(format!("HTTP: {error}")));
+            }
+        });
+        tracker.close();
+        Ok(Self { tracker, health, failed })
+    }
+
+    /// Ends when an edge fails, with why.
+    async fn failed(&self) -> anyhow::Error {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(why) => anyhow!("stopped serving {}", why.unwrap_or_default()),
+            // Both ended without a failure: that is the shutdown, and who waits for it hears of it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn ended(&self) {
+        self.tracker.wait().await;
+    }
+}
+
+/// The tasks behind the edges.
+struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    fn start(
+        app: &Arc<App>,
+        config: &Config,
+        sources: Option<Sources>,
+        house: &House,
+        health: &Arc<grpc::HealthBoard>,
+    ) -> Self {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let House { engine, store, journal } = house;
+        let clock = || Arc::clone(&app.clock);
+        let idle_ttl = config.settings.idle_breaker_ttl;
+        tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
+        tracker.spawn(lifecycle::run_sweeper(Arc::clone(engine), clock(), idle_ttl, stop.clone()));
+        tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
+        tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
+        if let Some(sources) = sources {
+            let watcher = Watcher::start(sources, config, Method::Folder);
+            tracker.spawn(lifecycle::run_file(Arc::clone(app), watcher, stop.clone()));
+        }
+        tracker.close();
+        Self { tracker, stop }
+    }
+
+    async fn stop(&self) {
+        self.stop.cancel();
+        self.tracker.wait().await;
+    }
+}
+
+/// Says where it listens, and what to try: for a person who has just started it.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn announce(listeners: &Listeners, out: &mut dyn Write) -> io::Result<()> {
+    let (grpc, http) = (listeners.grpc.local_addr()?, listeners.http.local_addr()?);
+    writeln!(
+        out,
+        "breakerd listens: gRPC on {grpc}, HTTP on http://{http}
+
+Try, from another terminal:
+  grpcurl -plaintext -d '{{\"service\": \"sentinel\"}}' {grpc} breakerd.v1.BreakerService/AllowRequest
+  grpcurl -plaintext -d '{{\"service\": \"sentinel\", \"outcome\": \"OUTCOME_FAILURE\"}}' {grpc} breakerd.v1.BreakerService/RecordOutcome
+  curl http://{http}/health/circuit-breakers
+"
+    )
+}

@@ -1,0 +1,36 @@
+//! What the operating system asks of the process.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Listens for signals from now on. The token is cancelled by the first SIGTERM or SIGINT; the second ends the
+/// process at once. SIGHUP does nothing: a changed file is taken without being asked.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn shutdown() -> io::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let asked = token.clone();
+    // Ends with the runtime: there is no moment at which the process stops listening.
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => continue,
+            }
+            if asked.is_cancelled() {
+                tracing::warn!("asked to stop a second time: ending at once");
+                std::process::exit(130);
+            }
+            tracing::info!("asked to stop");
+            asked.cancel();
+        }
+    });
+    Ok(token)
+}

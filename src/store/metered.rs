@@ -1,0 +1,121 @@
+//! A store that is watched: how long each operation takes, how many fail, whether it answers at all.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use breaker::Key;
+
+use super::{
+    Answer, Declaration, Declared, Meta, Proposal, Store, StoreError, StoredBreaker, StoredDeclaration,
+    StoredTransition, TransitionQuery,
+};
+use crate::engine::Clock;
+use crate::metrics::StoreMetrics;
+
+/// Every operation there is, as it stands in the metrics.
+const OPERATIONS: [&str; 8] =
+    ["meta", "propose", "breakers", "transitions", "declare", "declaration", "revision", "ping"];
+
+/// Passes every operation on to another store, and counts.
+///
+/// Whoever gives up waiting and drops an operation has it counted nowhere; a ping that is given up is for the
+/// one who gave up to note in [`StoreMetrics::reachable`].
+pub struct MeteredStore {
+    store: Arc<dyn Store>,
+    metrics: StoreMetrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl MeteredStore {
+    /// Watches `store`. Every operation has its series from here on.
+    pub fn new(store: Arc<dyn Store>, metrics: StoreMetrics, clock: Arc<dyn Clock>) -> Self {
+        for operation in OPERATIONS {
+            metrics.operation_duration_seconds.with_label_values(&[operation]);
+            metrics.errors_total.with_label_values(&[operation]);
+        }
+        Self { store, metrics, clock }
+    }
+
+    async fn watch<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let begun_at = self.clock.now();
+        let result = call.await;
+        let took = self.clock.now().since(begun_at);
+        self.metrics.operation_duration_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
+        let reachable = match &result {
+            // A wrong row is an answer.
+            Ok(_) | Err(StoreError::Corrupt { .. }) => 1,
+            Err(StoreError::Unavailable { .. } | StoreError::Taken(_) | StoreError::Refused(_)) => 0,
+        };
+        self.metrics.reachable.set(reachable);
+        if result.is_err() {
+            self.metrics.errors_total.with_label_values(&[operation]).inc();
+        }
+        result
+    }
+
+    fn saw(&self, revision: u64) {
+        let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+        // Two answers can cross here; the next one puts it right.
+        if revision > self.metrics.revision.get() {
+            self.metrics.revision.set(revision);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MeteredStore {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        self.watch("meta", self.store.meta()).await
+    }
+
+    async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
+        let answers = self.watch("propose", self.store.propose(proposals)).await?;
+        for answer in &answers {
+            if let Answer::Won { revision, .. } = answer {
+                self.saw(*revision);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError> {
+        self.watch("breakers", self.store.breakers(after, limit)).await
+    }
+
+    async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
+        self.watch("transitions", self.store.transitions(query)).await
+    }
+
+    async fn declare(&self, declaration: &Declaration) -> Result<Declared, StoreError> {
+        let declared = self.watch("declare", self.store.declare(declaration)).await?;
+        let (Declared::Written { revision }
+        | Declared::Unchanged { revision }
+        | Declared::Older { revision, .. }) = declared;
+        self.saw(revision);
+        Ok(declared)
+    }
+
+    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
+        self.watch("declaration", self.store.declaration()).await
+    }
+
+    async fn revision(&self) -> Result<u64, StoreError> {
+        let revision = self.watch("revision", self.store.revision()).await?;
+        self.saw(revision);
+        Ok(revision)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.watch("ping", self.store.ping()).await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+        self.metrics.reachable.set(0);
+    }
+}

@@ -1,0 +1,100 @@
+//! `breakerd check-config`, the function and the program.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use breaker::Field;
+use breakerd::cli::{Show, check_config};
+use breakerd::config;
+use tempfile::TempDir;
+
+use super::{SEED, parse};
+
+fn check(path: &Path, show: Show) -> (ExitCode, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = check_config(path, show, &mut out, &mut err);
+    (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
+}
+
+#[test]
+fn check_config_says_what_a_right_file_comes_to() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    fs::write(&path, SEED).unwrap();
+    let (code, out, err) = check(&path, Show::Table);
+    assert_eq!((code, &*err), (ExitCode::SUCCESS, ""));
+    assert_eq!(
+        out,
+        format!(
+            "{} is right\n\nsentinel    failure_threshold 3, timeout_seconds 2min\nall others  as built in\n",
+            path.display()
+        )
+    );
+    let (code, out, _) = check(&path, Show::Json);
+    assert_eq!(code, ExitCode::SUCCESS);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let sentinel = &json["services"]["sentinel"];
+    assert_eq!(sentinel["timeout_seconds"], serde_json::json!({"value": 120, "from": "file, service"}));
+    assert_eq!(sentinel["success_threshold"], serde_json::json!({"value": 2, "from": "file defaults"}));
+    assert_eq!(sentinel["multiplier"], serde_json::json!({"value": 2, "from": "built-in"}));
+    assert_eq!(sentinel["failure_rate_threshold"]["value"], serde_json::Value::Null);
+    assert_eq!(sentinel.as_object().unwrap().len(), Field::ALL.len());
+    assert_eq!(json["enabled"], true);
+}
+
+#[test]
+fn check_config_prints_the_errors_of_a_wrong_file_and_fails() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    fs::write(&path, "[circuit_breaker]\nmax_wait = -1\nmultiplier = 11\n").unwrap();
+    let (code, out, err) = check(&path, Show::Table);
+    assert_eq!((code, &*out), (ExitCode::from(1), ""));
+    assert_eq!(err.lines().count(), 2);
+    assert!(err.starts_with(&format!("{}:2:12: circuit_breaker.max_wait is -1, but takes ", path.display())));
+}
+
+#[test]
+fn the_shipped_file_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("breakerd.toml");
+    let (code, out, err) = check(&path, Show::Table);
+    assert_eq!((code, &*err), (ExitCode::SUCCESS, ""));
+    for service in ["sentinel", "database", "notifications"] {
+        assert!(out.contains(service), "{out}");
+    }
+    let text = fs::read_to_string(path).unwrap();
+    for line in SEED.lines() {
+        assert!(text.contains(line), "the shipped file begins as the seed: {line}");
+    }
+    assert_eq!(
+        parse(&text).unwrap().settings,
+        config::Settings::default(),
+        "it shows defaults, and changes none"
+    );
+}
+
+#[test]
+fn the_program_checks_a_file() {
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_breakerd")).args(arguments).output().unwrap()
+    };
+    let folder = TempDir::new().unwrap();
+    let right = folder.path().join("right.toml");
+    fs::write(&right, SEED).unwrap();
+    let output = run(&["check-config", right.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("right.toml is right"));
+
+    let wrong = folder.path().join("wrong.toml");
+    fs::write(&wrong, "[circuit_breaker]\nenabled = 1\n").unwrap();
+    let output = run(&["check-config", wrong.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    assert!(
+        String::from_utf8(output.stderr).unwrap().contains("wrong.toml:2:11: circuit_breaker.enabled is 1")
+    );
+
+    assert_eq!(run(&["check-config"]).status.code(), Some(2));
+    assert_eq!(run(&[]).status.code(), Some(2));
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}

@@ -1,0 +1,69 @@
+//! docs/configuration.md says what the tables of settings and of thresholds say.
+
+use std::fs;
+use std::path::Path;
+
+use breaker::{Field, Value};
+use breakerd::catalog::{Catalog, effective};
+use breakerd::config::SETTINGS;
+
+use super::parse;
+
+/// The documents say what the tables say: these blocks are made from them.
+#[test]
+fn the_documents_say_what_the_tables_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = fs::read_to_string(path).unwrap();
+    for setting in SETTINGS {
+        let flag = setting.flag.map_or(String::new(), |flag| format!("`--{flag}`"));
+        let row = format!(
+            "| `{}` | `{}` | {flag} | {} | {} | {} |",
+            setting.key,
+            setting.variable,
+            setting.default_text(),
+            setting.takes,
+            setting.doc()
+        );
+        assert!(text.contains(&row), "docs/configuration.md has no row\n{row}");
+    }
+    let built_in = Catalog::default().defaults();
+    for field in Field::ALL {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{field}` |")))
+            .unwrap_or_else(|| panic!("docs/configuration.md has no row of {field}"));
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        let default = match effective(&built_in, *field) {
+            Some(Value::Classes(_)) => "empty".to_owned(),
+            Some(value) => value.to_string(),
+            None => "none".to_owned(),
+        };
+        assert!(cells[1].starts_with(&default), "{field}: {default} is the default: {row}");
+        assert_eq!(cells[2], field.range(), "{field}");
+        for alias in field.aliases() {
+            assert!(cells[3].contains(&format!("`{alias}`")), "{field}: {alias}");
+        }
+    }
+    let variables = SETTINGS.iter().map(|setting| setting.variable).chain(["BREAKERD_CONFIG"]);
+    let known: Vec<_> = variables.collect();
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        if word.starts_with("BREAKERD_") {
+            assert!(known.contains(&word), "{word} is no variable");
+        }
+    }
+}
+
+/// The examples of the documents are files that are right.
+#[test]
+fn the_examples_of_the_documents_are_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = fs::read_to_string(path).unwrap();
+    let mut count = 0;
+    for block in text.split("```toml\n").skip(1) {
+        let example = block.split("```").next().unwrap_or_default();
+        parse(example).unwrap_or_else(|errors| panic!("{errors:?}\n{example}"));
+        count += 1;
+    }
+    assert!(count >= 2);
+}

@@ -1,0 +1,426 @@
+//! What `/metrics` shows: every name from a breaker's birth, the right figures, and a bounded number of series.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{Outcome, OverrideKind, Report};
+use breakerd::catalog::Catalog;
+use breakerd::engine::{Clock, Target};
+use breakerd::journal::JournalStats;
+use breakerd::metrics::{Metrics, Namespace};
+use breakerd::store::{Declaration, StoreError};
+
+use crate::http_world::{IDLE_TTL, START_SECONDS, Scrape, World};
+
+/// Labels of the breaker that the tests ask about.
+const SENTINEL: &str = r#"service="sentinel",name="sentinel""#;
+
+/// Every series of a breaker, in the words of the design.
+const SERIES: [(&str, &[&str]); 14] = [
+    ("state", &[""]),
+    ("override", &["override=\"FORCED_OPEN\"", "override=\"DISABLED\"", "override=\"METRICS_ONLY\""]),
+    ("calls_total", &[""]),
+    ("successful_calls_total", &[""]),
+    ("failed_calls_total", &[""]),
+    ("ignored_calls_total", &[""]),
+    ("late_outcomes_total", &[""]),
+    ("slow_calls_total", &[""]),
+    (
+        "rejected_calls_total",
+        &["reason=\"OPEN\"", "reason=\"HALF_OPEN_EXHAUSTED\"", "reason=\"FORCED_OPEN\""],
+    ),
+    (
+        "transitions_total",
+        &[
+            r#"from="CLOSED",to="OPEN",reason="CONSECUTIVE_FAILURES""#,
+            r#"from="CLOSED",to="OPEN",reason="FAILURE_COUNT""#,
+            r#"from="CLOSED",to="OPEN",reason="FAILURE_RATE""#,
+            r#"from="CLOSED",to="OPEN",reason="SLOW_CALL_RATE""#,
+            r#"from="OPEN",to="HALF_OPEN",reason="WAIT_ELAPSED""#,
+            r#"from="HALF_OPEN",to="CLOSED",reason="PROBES_SUCCEEDED""#,
+            r#"from="HALF_OPEN",to="OPEN",reason="PROBES_FAILED""#,
+        ],
+    ),
+    ("shadow_transitions_total", &[""]),
+    ("failure_rate", &[""]),
+    ("consecutive_failures", &[""]),
+    ("open_until_timestamp_seconds", &[""]),
+];
+
+fn of(breaker: &str, series: &str) -> String {
+    of_with(breaker, series, "")
+}
+
+fn of_with(breaker: &str, series: &str, labels: &str) -> String {
+    let comma = if labels.is_empty() { "" } else { "," };
+    format!("circuit_breaker_{series}{{{breaker}{comma}{labels}}}")
+}
+
+#[tokio::test]
+async fn every_series_is_there_from_birth_and_goes_with_its_breaker() {
+    let world = World::loaded().await;
+    assert_eq!(world.scrape().await.samples("sentinel"), [""; 0]);
+
+    world.engine.allow("sentinel", "", world.clock.now()).unwrap();
+    let scrape = world.scrape().await;
+    for (series, label_sets) in SERIES {
+        for labels in label_sets {
+            let sample = of_with(SENTINEL, series, labels);
+            let value = scrape.value(&sample).unwrap_or_else(|| panic!("{sample} is missing"));
+            assert!(value == 0.0 || (series == "failure_rate" && value.is_nan()), "{sample} {value}");
+        }
+    }
+    let durations = r#"circuit_breaker_call_duration_seconds_count{service="sentinel"}"#;
+    assert_eq!(scrape.value(durations), Some(0.0));
+    assert_eq!(scrape.value(r#"circuit_breakers{state="CLOSED"}"#), Some(1.0));
+    assert_eq!(scrape.value(r#"circuit_breakers{state="OPEN"}"#), Some(0.0));
+
+    world.clock.advance(IDLE_TTL);
+    assert_eq!(world.engine.sweep(world.clock.now()), 1);
+    assert_eq!(world.scrape().await.samples("sentinel"), [""; 0]);
+}
+
+#[tokio::test]
+async fn figures_tell_the_story_of_a_trip_and_its_end() {
+    let world = World::loaded().await;
+    let now = world.clock.now();
+    let late = world.engine.allow("sentinel", "", now).unwrap().permit;
+    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Success, Outcome::Ignored] {
+        world.call("sentinel", "", outcome);
+    }
+    let scrape = world.scrape().await;
+    let rate = scrape.value(&of(SENTINEL, "failure_rate")).unwrap();
+    assert!((rate - 1.0 / 3.0).abs() < 1e-9, "{rate}");
+
+    world.fail("sentinel", "", 7);
+    world
+        .engine
+        .record(
+            Target { permit: late, service: "", name: "", epoch: None },
+            &Report::plain(Outcome::Failure),
+            now,
+        )
+        .unwrap();
+    let scrape = world.scrape().await;
+    let open_until = f64::from(u32::try_from(START_SECONDS).unwrap()) + 60.0;
+    for (series, labels, expected) in [
+        ("state", "", 1.0),
+        ("calls_total", "", 8.0),
+        ("successful_calls_total", "", 2.0),
+        ("failed_calls_total", "", 6.0),
+        ("ignored_calls_total", "", 1.0),
+        ("late_outcomes_total", "", 1.0),
+        ("rejected_calls_total", "reason=\"OPEN\"", 2.0),
+        ("transitions_total", r#"from="CLOSED",to="OPEN",reason="CONSECUTIVE_FAILURES""#, 1.0),
+        ("consecutive_failures", "", 5.0),
+        ("open_until_timestamp_seconds", "", open_until),
+    ] {
+        assert_eq!(scrape.value(&of_with(SENTINEL, series, labels)), Some(expected), "{series}");
+    }
+    assert!(scrape.value(&of(SENTINEL, "failure_rate")).unwrap().is_nan());
+    let duration = |part: &str| format!("circuit_breaker_call_duration_seconds_{part}");
+    assert_eq!(scrape.value(&duration(r#"bucket{service="sentinel",le="0.025"}"#)), Some(0.0));
+    assert_eq!(scrape.value(&duration(r#"bucket{service="sentinel",le="0.05"}"#)), Some(8.0));
+    assert_eq!(scrape.value(&duration(r#"bucket{service="sentinel",le="+Inf"}"#)), Some(8.0));
+    assert_eq!(scrape.value(&duration(r#"sum{service="sentinel"}"#)), Some(0.24));
+
+    // Nobody calls: the scrape itself sees that the wait is over.
+    world.clock.advance(Duration::from_mins(1));
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value(&of(SENTINEL, "state")), Some(2.0));
+    assert_eq!(scrape.value(&of(SENTINEL, "open_until_timestamp_seconds")), Some(0.0));
+    for _ in 0..2 {
+        world.call("sentinel", "", Outcome::Success);
+    }
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value(&of(SENTINEL, "state")), Some(0.0));
+    let closed = r#"from="HALF_OPEN",to="CLOSED",reason="PROBES_SUCCEEDED""#;
+    assert_eq!(scrape.value(&of_with(SENTINEL, "transitions_total", closed)), Some(1.0));
+}
+
+#[tokio::test]
+async fn an_override_shows_what_it_does_to_calls_and_which_it_is() {
+    let world = World::loaded().await;
+    let expires_at = world.clock.now() + Duration::from_secs(30);
+    for (service, kind, expires_at, state) in [
+        ("a", OverrideKind::ForcedOpen, Some(expires_at), 1.0),
+        ("b", OverrideKind::ForcedOpen, None, 1.0),
+        ("c", OverrideKind::Disabled, None, 0.0),
+        ("d", OverrideKind::MetricsOnly, None, 0.0),
+    ] {
+        world.set(service, "", kind, expires_at);
+        let scrape = world.scrape().await;
+        let breaker = format!(r#"service="{service}",name="{service}""#);
+        assert_eq!(scrape.value(&of(&breaker, "state")), Some(state), "{service}");
+        for other in OverrideKind::ALL {
+            let label = format!("override=\"{other}\"");
+            let expected = f64::from(u8::from(*other == kind));
+            assert_eq!(scrape.value(&of_with(&breaker, "override", &label)), Some(expected), "{service}");
+        }
+    }
+    let open_until = of(r#"service="a",name="a""#, "open_until_timestamp_seconds");
+    assert_eq!(world.scrape().await.value(&open_until), Some(1_030.0));
+    world.clock.advance(Duration::from_secs(30));
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value(&open_until), Some(0.0));
+    let expired = r#"from="FORCED_OPEN",to="CLOSED",reason="OVERRIDE_EXPIRED""#;
+    let expired = of_with(r#"service="a",name="a""#, "transitions_total", expired);
+    assert_eq!(scrape.value(&expired), Some(1.0));
+}
+
+#[tokio::test]
+async fn while_breakerd_is_disabled_every_circuit_shows_it() {
+    let world = World::loaded().await;
+    world.fail("sentinel", "", 5);
+    let disabled = Declaration { enabled: false, ..Declaration::default() };
+    let catalog = Catalog::new(&disabled, 43, &BTreeMap::new()).unwrap();
+    world.engine.apply(Arc::new(catalog), world.clock.now());
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value("breakerd_config_revision"), Some(43.0));
+    assert_eq!(scrape.value(&of(SENTINEL, "state")), Some(0.0));
+    assert_eq!(scrape.value(&of_with(SENTINEL, "override", "override=\"DISABLED\"")), Some(1.0));
+    assert_eq!(scrape.value(&of(SENTINEL, "open_until_timestamp_seconds")), Some(0.0));
+    assert_eq!(scrape.value(r#"circuit_breakers{state="DISABLED"}"#), Some(1.0));
+}
+
+#[test]
+fn another_namespace_is_in_every_name_but_those_of_the_process() {
+    let metrics = Metrics::new(Namespace::new("acme").unwrap());
+    metrics.show_journal(Arc::new(JournalStats::default)).unwrap();
+    let text = metrics.render().unwrap();
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(names.len() > 5);
+    for name in names {
+        assert!(name.starts_with("acme_breakerd_") || name.starts_with("process_"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn breakers_beyond_the_bound_are_counted_together_and_never_backwards() {
+    let world = World::with_own_series(2).await;
+    for name in ["a", "b", "c", "d"] {
+        world.call("s", name, Outcome::Success);
+        world.call("s", name, Outcome::Failure);
+    }
+    world.fail("s", "d", 5);
+    let other = r#"service="__other__",name="__other__""#;
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value(&of(r#"service="s",name="a""#, "calls_total")), Some(2.0));
+    assert_eq!(scrape.value(&of(r#"service="s",name="c""#, "calls_total")), None);
+    assert_eq!(scrape.value(&of(other, "calls_total")), Some(8.0));
+    assert_eq!(scrape.value(&of(other, "successful_calls_total")), Some(2.0));
+    assert_eq!(scrape.value(&of_with(other, "rejected_calls_total", "reason=\"OPEN\"")), Some(1.0));
+    assert_eq!(scrape.value(&of(other, "state")), None);
+    assert_eq!(scrape.value(r#"circuit_breakers{state="CLOSED"}"#), Some(3.0));
+    assert_eq!(scrape.value(r#"circuit_breakers{state="OPEN"}"#), Some(1.0));
+
+    // `d` has a history and stays; what `c` counted stays in the sum.
+    world.clock.advance(IDLE_TTL);
+    assert_eq!(world.engine.sweep(world.clock.now()), 3);
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value(&of(other, "calls_total")), Some(8.0));
+    assert_eq!(scrape.samples("name=\"a\""), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_service_that_calls_itself_other_is_one_of_the_others() {
+    // Five services, two with a histogram of their own: the first of them has the name of all the others.
+    let world = World::with_own_series(2).await;
+    for service in ["__other__", "a", "b", "c", "d"] {
+        world.call(service, "", Outcome::Success);
+    }
+    world.call("__other__", "x", Outcome::Success);
+    let scrape = world.scrape().await;
+    let samples = scrape.samples("");
+    let series: BTreeSet<_> =
+        samples.iter().filter_map(|sample| sample.split_once(' ')).map(|(series, _)| series).collect();
+    assert_eq!(series.len(), samples.len(), "a series is given twice");
+    let other = r#"service="__other__",name="__other__""#;
+    assert_eq!(scrape.value(&of(other, "calls_total")), Some(5.0));
+    let durations = r#"circuit_breaker_call_duration_seconds_count{service="__other__"}"#;
+    assert_eq!(scrape.value(durations), Some(5.0));
+}
+
+#[tokio::test]
+async fn a_crowd_of_breakers_does_not_make_a_crowd_of_series() {
+    let world = World::with_own_series(10).await;
+    for number in 0..10 {
+        world.call("s", &number.to_string(), Outcome::Success);
+    }
+    let few = world.scrape().await.samples("").len();
+    for number in 10..5_000 {
+        world.call("s", &number.to_string(), Outcome::Success);
+    }
+    let many = world.scrape().await;
+    let others = many.samples("__other__").len();
+    assert_eq!(many.samples("").len(), few + others);
+    assert!(others < 30, "{others}");
+}
+
+#[tokio::test]
+async fn the_journal_is_read_at_the_scrape() {
+    let world = World::loaded().await;
+    assert_eq!(world.scrape().await.samples("breakerd_journal"), [""; 0]);
+    let stats = JournalStats {
+        depth: 3,
+        lag: Duration::from_millis(1_500),
+        dropped: 2,
+        write_errors: 1,
+        appended: 9,
+    };
+    world.app.metrics.show_journal(Arc::new(move || stats)).unwrap();
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value("breakerd_journal_depth"), Some(3.0));
+    assert_eq!(scrape.value("breakerd_journal_lag_seconds"), Some(1.5));
+    assert_eq!(scrape.value("breakerd_journal_appended_total"), Some(9.0));
+    assert_eq!(scrape.value("breakerd_journal_dropped_total"), Some(2.0));
+    assert_eq!(scrape.value("breakerd_journal_write_errors_total"), Some(1.0));
+    assert!(world.app.metrics.show_journal(Arc::new(move || stats)).is_err());
+}
+
+#[tokio::test]
+async fn the_store_is_watched() {
+    let world = World::loaded().await;
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value("breakerd_store_reachable"), Some(0.0));
+    assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="propose"}"#), Some(0.0));
+
+    world.store.declare(&Declaration::default()).await.unwrap();
+    world.store.revision().await.unwrap();
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value("breakerd_store_reachable"), Some(1.0));
+    assert_eq!(scrape.value("breakerd_store_revision"), Some(11.0), "the newest one seen");
+    let count = r#"breakerd_store_operation_duration_seconds_count{operation="declare"}"#;
+    assert_eq!(scrape.value(count), Some(1.0));
+
+    world.database.go_away();
+    let refused = world.store.ping().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable { .. }));
+    let scrape = world.scrape().await;
+    assert_eq!(scrape.value("breakerd_store_reachable"), Some(0.0));
+    assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="ping"}"#), Some(1.0));
+    assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="declare"}"#), Some(0.0));
+}
+
+#[tokio::test]
+async fn the_page_is_prometheus_text() {
+    let world = World::loaded().await;
+    let page = world.get("/metrics").await;
+    assert_eq!(page.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+}
+
+#[tokio::test]
+async fn promtool_has_nothing_to_remark() {
+    let (status, said) = promtool("metrics", &everything().await.0);
+    assert!(status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn promtool_takes_the_questions_and_alerts_of_the_documentation() {
+    let documentation = documentation();
+    let blocks = |language: &'static str| {
+        let fence = format!("```{language}\n");
+        let mut blocks = documentation.split(&*fence).skip(1).filter_map(|rest| rest.split("```").next());
+        std::iter::from_fn(move || blocks.next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [alerts] = &blocks("yaml")[..] else { panic!("one block of alerts") };
+    let (status, said) = promtool("rules", alerts);
+    assert!(status.success(), "{said}");
+
+    let questions = blocks("promql");
+    assert!(questions.len() > 5);
+    let rule = |question: &str| format!("      - record: a:b\n        expr: {:?}\n", question.trim());
+    let rules: String =
+        questions.iter().flat_map(|block| block.split("\n\n")).map(rule).enumerate().map(distinct).collect();
+    let (status, said) = promtool("rules", &format!("groups:\n  - name: a\n    rules:\n{rules}"));
+    assert!(status.success(), "{said}");
+}
+
+/// promtool refuses two rules of one name.
+fn distinct((number, rule): (usize, String)) -> String {
+    rule.replace("a:b", &format!("a:b{number}"))
+}
+
+#[tokio::test]
+async fn every_metric_is_documented_and_every_documented_one_is_there() {
+    let scrape = everything().await;
+    let documented: BTreeSet<String> = documentation()
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|').map(|cell| cell.trim().replace('`', ""));
+            let (name, kind, labels) = (cells.next()?, cells.next()?, cells.next()?);
+            ["counter", "gauge", "histogram"]
+                .contains(&kind.as_str())
+                .then(|| format!("{name} {kind} {labels}"))
+        })
+        .collect();
+    assert_eq!(shown(&scrape), documented);
+}
+
+/// Name, type and labels of every family.
+fn shown(scrape: &Scrape) -> BTreeSet<String> {
+    let mut kinds = BTreeMap::new();
+    let mut families = BTreeSet::new();
+    for line in scrape.0.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            kinds.insert(name, kind);
+            continue;
+        }
+        let Some((sample, _)) = line.rsplit_once(' ').filter(|_| !line.starts_with('#')) else { continue };
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end).filter(|name| kinds.get(name) == Some(&"histogram")))
+            .unwrap_or(name);
+        let labels: Vec<_> = labels
+            .trim_end_matches('}')
+            .split(',')
+            .filter_map(|label| label.split_once('='))
+            .map(|(label, _)| label)
+            .filter(|label| *label != "le")
+            .collect();
+        let (kind, labels) = (kinds[family], labels.join(", "));
+        let family = family.replace("llm_incident_manager", "<ns>");
+        families.insert(format!("{family} {kind} {labels}"));
+    }
+    families
+}
+
+/// A scrape with something of everything.
+async fn everything() -> Scrape {
+    let world = World::with_own_series(2).await;
+    world.fail("sentinel", "", 7);
+    world.call("notifications", "slack", Outcome::Success);
+    world.call("database", "", Outcome::Ignored);
+    world.app.metrics.show_journal(Arc::new(JournalStats::default)).unwrap();
+    world.store.ping().await.unwrap();
+    world.scrape().await
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documentation() -> String {
+    std::fs::read_to_string(root().join("docs/metrics.md")).unwrap()
+}
+
+/// What `promtool check` says of a text: ours, or the system's.
+fn promtool(check: &str, text: &str) -> (ExitStatus, String) {
+    let own = root().join(".tools/bin/promtool");
+    let promtool = if own.exists() { own } else { PathBuf::from("promtool") };
+    let mut child = Command::new(&promtool)
+        .args(["check", check])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("promtool does not run ({error}): `make tools` installs it"));
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}

@@ -1,0 +1,217 @@
+//! The HTTP edge over a real listener and a real engine, with a clock and a store of the test's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Snapshot, State, Time};
+use breakerd::app::{App, Loaded};
+use breakerd::catalog::Catalog;
+use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
+use breakerd::http;
+use breakerd::metrics::Metrics;
+use breakerd::replica::Local;
+use breakerd::store::{
+    Answer, Declaration, Declared, Meta, MeteredStore, Proposal, Store, StoreError, StoredBreaker,
+    StoredDeclaration, StoredTransition, TransitionQuery,
+};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// When every test begins.
+pub(crate) const START_SECONDS: u64 = 1_000;
+pub(crate) const IDLE_TTL: Duration = Duration::from_hours(1);
+
+pub(crate) struct World {
+    pub(crate) clock: ManualClock,
+    pub(crate) app: Arc<App>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) database: Arc<Database>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) server: JoinHandle<std::io::Result<()>>,
+    client: reqwest::Client,
+}
+
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl World {
+    /// Everything is loaded, and room for ten breakers with series of their own.
+    pub(crate) async fn loaded() -> Self {
+        Self::with_own_series(10).await
+    }
+
+    pub(crate) async fn with_own_series(own_series_max: usize) -> Self {
+        let world = Self::not_loaded(own_series_max, Duration::from_millis(100)).await;
+        world.load();
+        world
+    }
+
+    /// The listener stands, and nothing else.
+    pub(crate) async fn not_loaded(own_series_max: usize, grace: Duration) -> Self {
+        let clock = ManualClock::new(Time::ZERO + Duration::from_secs(START_SECONDS));
+        let limits = Limits { breakers_max: 10_000, own_series_max, idle_ttl: IDLE_TTL };
+        let standing =
+            Standing { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
+        let declaration = Declaration { enabled: true, ..Declaration::default() };
+        let catalog = Arc::new(Catalog::new(&declaration, 42, &BTreeMap::new()).unwrap());
+        let engine = Arc::new(Engine::new(limits, standing, catalog, Box::new(Nowhere), clock.now()));
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let metrics = Arc::new(Metrics::default());
+        let database = Arc::<Database>::default();
+        let store: Arc<dyn Store> = Arc::new(MeteredStore::new(
+            Arc::clone(&database) as Arc<dyn Store>,
+            metrics.store.clone(),
+            Arc::clone(&shared),
+        ));
+        let app = Arc::new(App::new(shared, metrics));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(http::serve(Arc::clone(&app), listener, shutdown.clone(), grace));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { clock, app, engine, database, store, address, shutdown, server, client }
+    }
+
+    pub(crate) fn load(&self) {
+        self.app.load(Loaded {
+            engine: Arc::clone(&self.engine),
+            store: Arc::clone(&self.store),
+            coordinator: Arc::new(Local),
+        });
+    }
+
+    pub(crate) async fn ask(&self, method: reqwest::Method, path: &str) -> Page {
+        let url = format!("http://{}{path}", self.address);
+        let response = self.client.request(method, url).send().await.unwrap();
+        Page {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Page {
+        self.ask(reqwest::Method::GET, path).await
+    }
+
+    pub(crate) async fn scrape(&self) -> Scrape {
+        let page = self.get("/metrics").await;
+        assert_eq!(page.status, 200);
+        Scrape(page.text)
+    }
+
+    /// A call that goes ahead, or is denied, and what became of it.
+    pub(crate) fn call(&self, service: &str, name: &str, outcome: Outcome) {
+        let now = self.clock.now();
+        let allowed = self.engine.allow(service, name, now).unwrap();
+        let Some(permit) = allowed.permit else { return };
+        let target = Target { permit: Some(permit), service: "", name: "", epoch: None };
+        let report = Report { duration: Some(Duration::from_millis(30)), ..Report::plain(outcome) };
+        self.engine.record(target, &report, now).unwrap();
+    }
+
+    pub(crate) fn fail(&self, service: &str, name: &str, times: usize) {
+        for _ in 0..times {
+            self.call(service, name, Outcome::Failure);
+        }
+    }
+
+    /// Puts a breaker in a state that an operator set.
+    pub(crate) fn set(&self, service: &str, name: &str, kind: OverrideKind, expires_at: Option<Time>) {
+        let snapshot = Snapshot {
+            epoch: 1,
+            state: State::from(kind),
+            entered_at: self.clock.now(),
+            set_by: Some(Override { kind, expires_at, actor: "ada".into(), reason: "drill".into() }),
+            ..Snapshot::pristine()
+        };
+        self.engine.restore(&Key::new(service, name).unwrap(), &snapshot, self.clock.now());
+    }
+}
+
+/// The text of a scrape.
+pub(crate) struct Scrape(pub(crate) String);
+
+impl Scrape {
+    /// The value of a sample, named without the namespace.
+    pub(crate) fn value(&self, sample: &str) -> Option<f64> {
+        let sample = format!("llm_incident_manager_{sample} ");
+        self.0.lines().find_map(|line| line.strip_prefix(&sample)).map(|value| value.parse().unwrap())
+    }
+
+    /// The samples that hold `text`.
+    pub(crate) fn samples(&self, text: &str) -> Vec<&str> {
+        self.0.lines().filter(|line| !line.starts_with('#') && line.contains(text)).collect()
+    }
+}
+
+struct Nowhere;
+
+impl Outbox for Nowhere {
+    fn append(&self, _event: Event<'_>) {}
+}
+
+/// A store that holds nothing, and is away when told so.
+#[derive(Default)]
+pub(crate) struct Database {
+    away: AtomicBool,
+}
+
+impl Database {
+    pub(crate) fn go_away(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    fn answer<T>(&self, answer: T) -> Result<T, StoreError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable { act: "ask", source: sqlx::Error::PoolClosed });
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        self.answer(Meta { store_id: 1, lineage: 1, permit_key: [7; 16] })
+    }
+
+    async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
+        self.answer(proposals.iter().map(|_| Answer::Won { epoch: 1, revision: 12 }).collect())
+    }
+
+    async fn breakers(&self, _: Option<&Key>, _: u32) -> Result<Vec<StoredBreaker>, StoreError> {
+        self.answer(Vec::new())
+    }
+
+    async fn transitions(&self, _: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
+        self.answer(Vec::new())
+    }
+
+    async fn declare(&self, _: &Declaration) -> Result<Declared, StoreError> {
+        self.answer(Declared::Written { revision: 11 })
+    }
+
+    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
+        self.answer(None)
+    }
+
+    async fn revision(&self) -> Result<u64, StoreError> {
+        self.answer(10)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.answer(())
+    }
+
+    async fn close(&self) {}
+}
