@@ -1,6 +1,6 @@
 //! The engine alone: what a decision and a record cost without the wire, over many breakers.
 //!
-//! Promises (docs/benchmarks.md): allow <= 100 ns, record <= 200 ns, on one core, over 10_000 breakers.
+//! Promises (docs/benchmarks.md): allow <= 100 ns, record <= 200 ns, on one core, over ten thousand breakers.
 //! `seal` and `open` are beside them, since every permit on the wire pays for one of each.
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn engine() -> Engine {
     };
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let catalog = Arc::new(Catalog::default());
-    let engine = Engine::new(limits, standing, catalog, Box::new(Nobody), Time::from_micros(1));
+    let engine = Engine::new(limits, standing, &catalog, Box::new(Nobody), Time::from_micros(1));
     for (service, name) in keys() {
         engine.allow(&service, &name, Time::from_micros(1)).expect("there is room");
     }

@@ -1,4 +1,4 @@
-//! What a breaker takes: resident memory of 1_000_000 breakers with default thresholds.
+//! What a breaker takes: resident memory of a million breakers with default thresholds.
 //!
 //! Promise (docs/benchmarks.md): at most 1 KiB each. Each is asked once and told once, so that its window and its
 //! memory of reported permits are there, as they are in service.
@@ -24,7 +24,7 @@ fn main() {
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
     let before = resident_bytes();
-    let engine = Engine::new(limits, standing, Arc::new(Catalog::default()), Box::new(Nobody), now);
+    let engine = Engine::new(limits, standing, &Arc::new(Catalog::default()), Box::new(Nobody), now);
     for i in 0..BREAKERS {
         engine.allow("payments", &format!("dependency-{i}"), now).expect("there is room");
     }

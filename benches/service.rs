@@ -1,10 +1,10 @@
 //! The service under load: breakerd against an empty tonic handler with the same messages, in the same run.
 //!
 //! Both run as processes of their own on one core each, `h2load` on the other, in turn, round after round; what
-//! counts is the ratio. Promises (docs/benchmarks.md): unary AllowRequest at 0.9 of the empty handler's rate, and
-//! 3_000_000 decisions a second and core in batches of 128.
+//! counts is the ratio. Promises (docs/benchmarks.md): unary `AllowRequest` at 0.9 of the empty handler's rate, and
+//! `3_000_000` decisions a second and core in batches of 128.
 //!
-//! `cargo bench --bench service` (needs h2load: Debian's nghttp2-client). With BREAKERD_TEST_POSTGRES_URL, which
+//! `cargo bench --bench service` (needs h2load: Debian's nghttp2-client). With `BREAKERD_TEST_POSTGRES_URL`, which
 //! `make bench` sets, on Postgres too.
 
 use std::error::Error;
@@ -28,7 +28,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const ROUNDS: usize = 5;
 const CALLS: usize = 300_000;
-const BATCH: usize = 128;
+const BATCH: u32 = 128;
 const BATCH_CALLS: usize = 30_000;
 /// Connections, and streams on each.
 const SHAPES: [(usize, usize); 2] = [(4, 100), (64, 1)];
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     }
     let folder = tempfile::tempdir()?;
     let unary = folder.path().join("unary");
-    let request = |i: usize| AllowRequestRequest {
+    let request = |i: u32| AllowRequestRequest {
         service: "payments".to_owned(),
         name: format!("dependency-{i}"),
         caller: String::new(),
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     match std::env::var("BREAKERD_TEST_POSTGRES_URL") {
         Ok(url) => stores.push(("Postgres", Some(url))),
         Err(_) => {
-            println!("BREAKERD_TEST_POSTGRES_URL is not set: Postgres is left out (`make bench` sets it)")
+            println!("BREAKERD_TEST_POSTGRES_URL is not set: Postgres is left out (`make bench` sets it)");
         }
     }
     for (store, url) in stores {
@@ -76,7 +76,7 @@ fn main() -> Result<()> {
         let shape =
             Shape { path: "AllowRequests", body: &batch, calls: BATCH_CALLS, connections: 4, streams: 10 };
         let mut rates = (0..ROUNDS).map(|_| breakerd.load(&shape)).collect::<Result<Vec<_>>>()?;
-        let decisions = median(&mut rates) * BATCH as f64;
+        let decisions = median(&mut rates) * f64::from(BATCH);
         println!("  AllowRequests of {BATCH}: {decisions:>10.0} decisions/s on one core (promise: 3000000)");
         breakerd.check()?;
     }
@@ -237,20 +237,20 @@ impl BreakerService for Empty {
         &self,
         _request: Request<RecordOutcomeRequest>,
     ) -> std::result::Result<Response<RecordOutcomeResponse>, Status> {
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(RecordOutcomeResponse::default()))
     }
 
     async fn allow_requests(
         &self,
         _request: Request<AllowRequestsRequest>,
     ) -> std::result::Result<Response<AllowRequestsResponse>, Status> {
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(AllowRequestsResponse::default()))
     }
 
     async fn record_outcomes(
         &self,
         _request: Request<RecordOutcomesRequest>,
     ) -> std::result::Result<Response<RecordOutcomesResponse>, Status> {
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(RecordOutcomesResponse::default()))
     }
 }

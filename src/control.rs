@@ -82,7 +82,7 @@ pub async fn take(
         match declare(store, declaration).await {
             Ok(catalog) => {
                 let revision = catalog.revision();
-                engine.apply(Arc::new(catalog), clock.now());
+                engine.apply(&Arc::new(catalog), clock.now());
                 return Ok(revision);
             }
             Err(ControlError::Store(error)) if error.is_transient() => {

@@ -181,7 +181,7 @@ async fn load(
         numbering: coordinator.numbering(),
     };
     let outbox = Box::new(Arc::clone(&journal));
-    let engine = Arc::new(Engine::new(limits, standing, Arc::new(catalog), outbox, clock.now()));
+    let engine = Arc::new(Engine::new(limits, standing, &Arc::new(catalog), outbox, clock.now()));
 
     let mut after = None;
     loop {

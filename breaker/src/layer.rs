@@ -134,125 +134,14 @@ pub struct Merged {
 /// Every contradiction, not only the first.
 pub fn merge(layers: &[(Origin, &Layer)]) -> Result<Merged, Vec<Problem>> {
     let nearest = Nearest { layers };
-    let mut problems = Vec::new();
-
-    let failure_rate = nearest.rate(Field::FailureRateThreshold);
-    let slow_rate = nearest.rate(Field::SlowCallRateThreshold);
-    let failure_count = nearest.count(Field::FailureCountThreshold);
-    let has_rate = failure_rate.is_some() || slow_rate.is_some();
-
-    let failure_threshold = nearest
-        .chosen(Field::FailureThreshold, Layer::sets_trip_beside_failure_threshold)
-        .unwrap_or(if has_rate || failure_count.is_some() { 0 } else { 5 });
-    let permitted_set = nearest.count(Field::PermittedCalls);
-    let success_threshold = nearest
-        .chosen(Field::SuccessThreshold, Layer::sets_rate)
-        .unwrap_or(if has_rate { 0 } else { permitted_set.unwrap_or(2) });
-    let permitted = permitted_set.unwrap_or(if success_threshold == 0 { 10 } else { success_threshold });
-    if success_threshold > permitted {
-        problems.push(nearest.contradiction(
-            Field::SuccessThreshold,
-            &success_threshold,
-            format!("at most {} ({permitted})", Field::PermittedCalls),
-            &[Field::SuccessThreshold, Field::PermittedCalls],
-        ));
-    }
-
-    let window = match nearest.word(Field::SlidingWindowType) {
-        Some("TIME_BASED") => WindowKind::Time,
-        _ => WindowKind::Count,
-    };
-    let size = nearest.count(Field::SlidingWindowSize).unwrap_or(100);
-    if window == WindowKind::Time && size > 3_600 {
-        problems.push(nearest.contradiction(
-            Field::SlidingWindowSize,
-            &size,
-            "1..=3600 seconds when the window is TIME_BASED".to_owned(),
-            &[Field::SlidingWindowSize, Field::SlidingWindowType],
-        ));
-    }
-    if let Some(count) = failure_count
-        && window == WindowKind::Count
-        && count > size
-    {
-        problems.push(nearest.contradiction(
-            Field::FailureCountThreshold,
-            &count,
-            format!(
-                "at most {} ({size}), which a COUNT_BASED window cannot exceed",
-                Field::SlidingWindowSize
-            ),
-            &[Field::FailureCountThreshold, Field::SlidingWindowSize],
-        ));
-    }
-
-    let slow_duration = nearest.duration(Field::SlowCallDurationThreshold);
-    let slow_as_failures = nearest.flag(Field::SlowCallsAsFailures).unwrap_or(false);
-    for (field, wants_it) in
-        [(Field::SlowCallRateThreshold, slow_rate.is_some()), (Field::SlowCallsAsFailures, slow_as_failures)]
-    {
-        if wants_it && slow_duration.is_none() {
-            problems.push(nearest.contradiction(
-                field,
-                &"set",
-                format!("{} beside it", Field::SlowCallDurationThreshold),
-                &[field],
-            ));
-        }
-    }
-
-    let wait = nearest.duration(Field::Timeout).unwrap_or(Duration::from_mins(1));
-    let max_wait = nearest.duration(Field::MaxWait);
-    if let Some(max_wait) = max_wait
-        && max_wait < wait
-    {
-        problems.push(nearest.contradiction(
-            Field::MaxWait,
-            &Value::Duration(max_wait),
-            format!("at least {} ({})", Field::Timeout, Value::Duration(wait)),
-            &[Field::MaxWait, Field::Timeout],
-        ));
-    }
-
+    let terms = nearest.terms();
+    let problems = nearest.contradictions(&terms);
     if !problems.is_empty() {
         return Err(problems);
     }
-
-    let max_wait_in_half_open = nearest.duration(Field::MaxWaitInHalfOpen).filter(|wait| !wait.is_zero());
-    let thresholds = Thresholds::from_terms(Terms {
-        failure_threshold,
-        success_threshold,
-        wait,
-        failure_rate,
-        slow_rate,
-        slow_duration,
-        failure_count,
-        slow_as_failures,
-        window,
-        size,
-        minimum_calls: nearest.count(Field::MinimumNumberOfCalls).unwrap_or(100),
-        permitted,
-        lease: nearest.duration(Field::HalfOpenPermitTimeout).unwrap_or(Duration::from_mins(1)),
-        max_wait_in_half_open,
-        after_max_wait: match nearest.word(Field::StateAfterMaxWait) {
-            Some("CLOSED") => AfterMaxWait::Closed,
-            _ => AfterMaxWait::Open,
-        },
-        wait_interval: match nearest.word(Field::WaitInterval) {
-            Some("EXPONENTIAL") => WaitInterval::Exponential,
-            _ => WaitInterval::Fixed,
-        },
-        multiplier: nearest.factor(Field::Multiplier).unwrap_or(2_000),
-        randomization: nearest.factor(Field::RandomizationFactor).unwrap_or(0),
-        max_wait: max_wait.unwrap_or(Duration::from_mins(10).max(wait)),
-        honor_retry_after: nearest.flag(Field::HonorRetryAfter).unwrap_or(false),
-        minimum_reporters: nearest.count(Field::MinimumReporters).unwrap_or(1),
-        ignore_classes: nearest.classes(Field::IgnoreErrorClasses),
-        record_classes: nearest.classes(Field::RecordErrorClasses),
-    });
     let origins =
         Field::ALL.iter().filter_map(|field| nearest.origin(*field).map(|origin| (*field, origin))).collect();
-    Ok(Merged { thresholds, origins })
+    Ok(Merged { thresholds: Thresholds::from_terms(terms), origins })
 }
 
 /// Looks fields up from the nearest layer to the farthest.
@@ -261,6 +150,110 @@ struct Nearest<'a> {
 }
 
 impl<'a> Nearest<'a> {
+    /// What the layers come to, right or wrong.
+    fn terms(&self) -> Terms {
+        let failure_rate = self.rate(Field::FailureRateThreshold);
+        let slow_rate = self.rate(Field::SlowCallRateThreshold);
+        let failure_count = self.count(Field::FailureCountThreshold);
+        let has_rate = failure_rate.is_some() || slow_rate.is_some();
+        let has_other_trip = has_rate || failure_count.is_some();
+        let permitted = self.count(Field::PermittedCalls);
+        let success_threshold = self
+            .chosen(Field::SuccessThreshold, Layer::sets_rate)
+            .unwrap_or(if has_rate { 0 } else { permitted.unwrap_or(2) });
+        let wait = self.duration(Field::Timeout).unwrap_or(Duration::from_mins(1));
+        Terms {
+            failure_threshold: self
+                .chosen(Field::FailureThreshold, Layer::sets_trip_beside_failure_threshold)
+                .unwrap_or(if has_other_trip { 0 } else { 5 }),
+            success_threshold,
+            wait,
+            failure_rate,
+            slow_rate,
+            slow_duration: self.duration(Field::SlowCallDurationThreshold),
+            failure_count,
+            slow_as_failures: self.flag(Field::SlowCallsAsFailures).unwrap_or(false),
+            window: match self.word(Field::SlidingWindowType) {
+                Some("TIME_BASED") => WindowKind::Time,
+                _ => WindowKind::Count,
+            },
+            size: self.count(Field::SlidingWindowSize).unwrap_or(100),
+            minimum_calls: self.count(Field::MinimumNumberOfCalls).unwrap_or(100),
+            permitted: permitted.unwrap_or(if success_threshold == 0 { 10 } else { success_threshold }),
+            lease: self.duration(Field::HalfOpenPermitTimeout).unwrap_or(Duration::from_mins(1)),
+            max_wait_in_half_open: self.duration(Field::MaxWaitInHalfOpen).filter(|wait| !wait.is_zero()),
+            after_max_wait: match self.word(Field::StateAfterMaxWait) {
+                Some("CLOSED") => AfterMaxWait::Closed,
+                _ => AfterMaxWait::Open,
+            },
+            wait_interval: match self.word(Field::WaitInterval) {
+                Some("EXPONENTIAL") => WaitInterval::Exponential,
+                _ => WaitInterval::Fixed,
+            },
+            multiplier: self.factor(Field::Multiplier).unwrap_or(2_000),
+            randomization: self.factor(Field::RandomizationFactor).unwrap_or(0),
+            max_wait: self.duration(Field::MaxWait).unwrap_or(Duration::from_mins(10).max(wait)),
+            honor_retry_after: self.flag(Field::HonorRetryAfter).unwrap_or(false),
+            minimum_reporters: self.count(Field::MinimumReporters).unwrap_or(1),
+            ignore_classes: self.classes(Field::IgnoreErrorClasses),
+            record_classes: self.classes(Field::RecordErrorClasses),
+        }
+    }
+
+    /// What cannot stand together in `terms`.
+    fn contradictions(&self, terms: &Terms) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut at_odds = |field, value: &dyn fmt::Display, expected, involved: &[Field]| {
+            problems.push(self.contradiction(field, value, expected, involved));
+        };
+        if terms.success_threshold > terms.permitted {
+            at_odds(
+                Field::SuccessThreshold,
+                &terms.success_threshold,
+                format!("at most {} ({})", Field::PermittedCalls, terms.permitted),
+                &[Field::SuccessThreshold, Field::PermittedCalls],
+            );
+        }
+        if terms.window == WindowKind::Time && terms.size > 3_600 {
+            at_odds(
+                Field::SlidingWindowSize,
+                &terms.size,
+                "1..=3600 seconds when the window is TIME_BASED".to_owned(),
+                &[Field::SlidingWindowSize, Field::SlidingWindowType],
+            );
+        }
+        if let Some(count) = terms.failure_count
+            && terms.window == WindowKind::Count
+            && count > terms.size
+        {
+            let (field, size) = (Field::SlidingWindowSize, terms.size);
+            at_odds(
+                Field::FailureCountThreshold,
+                &count,
+                format!("at most {field} ({size}), which a COUNT_BASED window cannot exceed"),
+                &[Field::FailureCountThreshold, field],
+            );
+        }
+        for (field, wants_it) in [
+            (Field::SlowCallRateThreshold, terms.slow_rate.is_some()),
+            (Field::SlowCallsAsFailures, terms.slow_as_failures),
+        ] {
+            if wants_it && terms.slow_duration.is_none() {
+                let beside = format!("{} beside it", Field::SlowCallDurationThreshold);
+                at_odds(field, &"set", beside, &[field]);
+            }
+        }
+        if terms.max_wait < terms.wait {
+            at_odds(
+                Field::MaxWait,
+                &Value::Duration(terms.max_wait),
+                format!("at least {} ({})", Field::Timeout, Value::Duration(terms.wait)),
+                &[Field::MaxWait, Field::Timeout],
+            );
+        }
+        problems
+    }
+
     fn find(&self, field: Field) -> Option<(Origin, &'a Value)> {
         self.layers.iter().rev().find_map(|(origin, layer)| layer.get(field).map(|value| (*origin, value)))
     }

@@ -89,9 +89,11 @@ pub struct View {
 pub struct Breaker {
     thresholds: Arc<Thresholds>,
     config_revision: u64,
-    identity: Identity,
+    key_hash: u64,
+    salt: u64,
     epoch: u64,
     attempts: u32,
+    numbering: Numbering,
     /// The state stands, but the store has not numbered it yet: the state that it was proposed in.
     proposed: Option<State>,
     next_number: u64,
@@ -171,9 +173,11 @@ impl Breaker {
         Self {
             thresholds,
             config_revision,
-            identity,
+            key_hash: identity.key_hash,
+            salt: identity.salt,
             epoch: 0,
             attempts: 0,
+            numbering: identity.numbering,
             proposed: None,
             next_number: identity.first_number,
             seen: Seen::default(),
@@ -531,7 +535,7 @@ impl Breaker {
             }
             (Phase::HalfOpen(half_open), None) => {
                 // Never 0, and not to be guessed from the number of another life of the process.
-                let nonce = mix(self.identity.salt ^ self.next_number) | 1;
+                let nonce = mix(self.salt ^ self.next_number) | 1;
                 match half_open.give(nonce, now) {
                     Ok(probe) => (Verdict::Probe, Some(probe), None),
                     Err(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
@@ -649,7 +653,7 @@ impl Breaker {
         self.age(at);
         let figures = Figures { reporters: cause.reporters, ..self.figures() };
         let epoch = base_epoch + 1;
-        match self.identity.numbering {
+        match self.numbering {
             Numbering::Own => self.epoch = epoch,
             Numbering::Store => self.proposed = self.proposed.or(Some(from)),
         }
@@ -663,7 +667,7 @@ impl Breaker {
             Next::Open { retry_after } => {
                 self.attempts = self.attempts.saturating_add(1);
                 let retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
-                let wait = wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after);
+                let wait = wait(&self.thresholds, self.key_hash, epoch, self.attempts, retry_after);
                 Phase::Open(Box::new(Open { wait, retry_after, figures }))
             }
             Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(self.half_open_terms()))),
@@ -750,7 +754,7 @@ impl Breaker {
     fn wait(&self, retry_after: Option<Duration>) -> Duration {
         // The wait was drawn for the epoch that OPEN has, or, unconfirmed, will have.
         let epoch = self.epoch + u64::from(self.proposed.is_some());
-        wait(&self.thresholds, self.identity.key_hash, epoch, self.attempts, retry_after)
+        wait(&self.thresholds, self.key_hash, epoch, self.attempts, retry_after)
     }
 }
 

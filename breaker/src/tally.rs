@@ -11,10 +11,6 @@ use crate::window::{Kind, Window};
 pub(crate) struct Tally {
     consecutive_failures: u32,
     consecutive_successes: u32,
-    /// Outcomes counted so far; the ordinal of the next one.
-    counted: u64,
-    /// The ordinal that the present run of failures began at.
-    run_start: u64,
     window: Window,
     /// Who failed and who was slow; none while one reporter is enough.
     reporters: Option<Box<Seers>>,
@@ -22,8 +18,45 @@ pub(crate) struct Tally {
 
 #[derive(Debug, Clone)]
 struct Seers {
+    /// Outcomes counted since there are seers; the ordinal of the next one.
+    counted: u64,
+    /// The ordinal that the present run of failures began at.
+    run_start: u64,
     failed: Reporters,
     slow: Reporters,
+}
+
+impl Seers {
+    fn new(minimum: u32) -> Self {
+        Self { counted: 0, run_start: 0, failed: Reporters::new(minimum), slow: Reporters::new(minimum) }
+    }
+
+    fn count(&mut self, failed: bool, slow: bool, caller: CallerId, now: Time) {
+        if failed {
+            self.failed.note(caller, self.counted, now);
+        }
+        if slow {
+            self.slow.note(caller, self.counted, now);
+        }
+        self.counted += 1;
+        if !failed {
+            self.run_start = self.counted;
+        }
+    }
+
+    fn count_remote(&mut self, deltas: &Deltas, pushed: u64, any_success: bool, now: Time) {
+        self.counted += pushed;
+        if any_success {
+            self.run_start = self.counted;
+        }
+        let newest = self.counted.saturating_sub(1);
+        for caller in &deltas.failed_callers {
+            self.failed.note(*caller, newest, now);
+        }
+        for caller in &deltas.slow_callers {
+            self.slow.note(*caller, newest, now);
+        }
+    }
 }
 
 /// What other replicas counted since the last look (REPLICATION.md, "Counts").
@@ -55,8 +88,6 @@ impl Tally {
         Self {
             consecutive_failures: 0,
             consecutive_successes: 0,
-            counted: 0,
-            run_start: 0,
             window: Window::new(thresholds.window_kind(), thresholds.window_size()),
             reporters: seers(thresholds.minimum_reporters()),
         }
@@ -65,23 +96,15 @@ impl Tally {
     /// Counts one outcome.
     pub(crate) fn count(&mut self, failed: bool, slow: bool, caller: CallerId, now: Time) {
         self.window.push(failed, slow, now);
-        let ordinal = self.counted;
-        self.counted += 1;
         if failed {
             self.consecutive_failures = self.consecutive_failures.saturating_add(1);
             self.consecutive_successes = 0;
         } else {
             self.consecutive_successes = self.consecutive_successes.saturating_add(1);
             self.consecutive_failures = 0;
-            self.run_start = self.counted;
         }
         if let Some(seers) = &mut self.reporters {
-            if failed {
-                seers.failed.note(caller, ordinal, now);
-            }
-            if slow {
-                seers.slow.note(caller, ordinal, now);
-            }
+            seers.count(failed, slow, caller, now);
         }
     }
 
@@ -96,11 +119,10 @@ impl Tally {
             Kind { number: deltas.failures, failed: true, slow: false },
             Kind { number: deltas.slow_failures, failed: true, slow: true },
         ];
-        self.counted += self.window.push_many(kinds, now);
+        let pushed = self.window.push_many(kinds, now);
         let failures = deltas.failures.saturating_add(deltas.slow_failures);
         if any_success {
             self.consecutive_failures = 0;
-            self.run_start = self.counted;
         } else {
             self.consecutive_failures = run.saturating_add(failures);
         }
@@ -110,14 +132,8 @@ impl Tally {
             let successes = deltas.successes.saturating_add(deltas.slow_successes);
             self.consecutive_successes.saturating_add(successes)
         };
-        let newest = self.counted.saturating_sub(1);
         if let Some(seers) = &mut self.reporters {
-            for caller in &deltas.failed_callers {
-                seers.failed.note(*caller, newest, now);
-            }
-            for caller in &deltas.slow_callers {
-                seers.slow.note(*caller, newest, now);
-            }
+            seers.count_remote(deltas, pushed, any_success, now);
         }
     }
 
@@ -126,7 +142,7 @@ impl Tally {
     pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<(Reason, u32)> {
         let run = thresholds.failure_threshold();
         if run > 0 && self.consecutive_failures >= run {
-            let reporters = self.reporters.as_ref().map(|seers| seers.failed.since(self.run_start));
+            let reporters = self.reporters.as_ref().map(|seers| seers.failed.since(seers.run_start));
             if enough(reporters, thresholds) {
                 return Some((Reason::ConsecutiveFailures, reporters.unwrap_or(0)));
             }
@@ -140,7 +156,7 @@ impl Tally {
         let by_rate = judged && reaches(totals.failures, thresholds.failure_rate_threshold());
         if by_count || by_rate {
             let reporters =
-                self.reporters.as_ref().map(|seers| seers.failed.in_window(&self.window, self.counted));
+                self.reporters.as_ref().map(|seers| seers.failed.in_window(&self.window, seers.counted));
             if enough(reporters, thresholds) {
                 let reason = if by_count { Reason::FailureCount } else { Reason::FailureRate };
                 return Some((reason, reporters.unwrap_or(0)));
@@ -148,7 +164,7 @@ impl Tally {
         }
         if judged && reaches(totals.slow, thresholds.slow_call_rate_threshold()) {
             let reporters =
-                self.reporters.as_ref().map(|seers| seers.slow.in_window(&self.window, self.counted));
+                self.reporters.as_ref().map(|seers| seers.slow.in_window(&self.window, seers.counted));
             if enough(reporters, thresholds) {
                 return Some((Reason::SlowCallRate, reporters.unwrap_or(0)));
             }
@@ -161,8 +177,8 @@ impl Tally {
         let emptied = self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
         if let Some(seers) = &mut self.reporters {
             let kept = (!emptied).then_some(&self.window);
-            seers.failed.leave(kept, self.counted);
-            seers.slow.leave(kept, self.counted);
+            seers.failed.leave(kept, seers.counted);
+            seers.slow.leave(kept, seers.counted);
         }
         match &mut self.reporters {
             Some(seers) if thresholds.minimum_reporters() > 1 => {
@@ -192,7 +208,7 @@ impl Tally {
 }
 
 fn seers(minimum: u32) -> Option<Box<Seers>> {
-    (minimum > 1).then(|| Box::new(Seers { failed: Reporters::new(minimum), slow: Reporters::new(minimum) }))
+    (minimum > 1).then(|| Box::new(Seers::new(minimum)))
 }
 
 /// None: one reporter is enough, and whoever reported is one.

@@ -9,7 +9,8 @@ use crate::thresholds::WindowKind;
 use crate::time::Time;
 
 /// Slices of a window of time. Twenty, so that no outcome leaves earlier than at 95 % of the size.
-pub(crate) const SLICES: u64 = 20;
+pub(crate) const SLICES: u64 = SLICES_LEN as u64;
+const SLICES_LEN: usize = 20;
 
 /// What is in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -187,6 +188,11 @@ impl CountWindow {
     }
 }
 
+/// Where the slice of this number is kept.
+const fn place(number: u64) -> usize {
+    (number % SLICES) as usize
+}
+
 /// The newest `size` seconds, in slices.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeWindow {
@@ -196,7 +202,7 @@ pub(crate) struct TimeWindow {
     current: u64,
     totals: Totals,
     /// By slice number modulo [`SLICES`]; none until the first outcome.
-    slices: Option<Box<[Totals; SLICES as usize]>>,
+    slices: Option<Box<[Totals; SLICES_LEN]>>,
 }
 
 impl TimeWindow {
@@ -208,7 +214,7 @@ impl TimeWindow {
     fn push(&mut self, outcomes: Totals, now: Time) {
         self.advance(now);
         let slices = self.slices.get_or_insert_default();
-        slices[(self.current % SLICES) as usize].add(outcomes);
+        slices[place(self.current)].add(outcomes);
         self.totals.add(outcomes);
     }
 
@@ -220,7 +226,7 @@ impl TimeWindow {
         if let Some(slices) = &mut self.slices {
             let gone = (current - self.current).min(SLICES);
             for step in 1..=gone {
-                let slice = &mut slices[((self.current + step) % SLICES) as usize];
+                let slice = &mut slices[place(self.current + step)];
                 self.totals.remove(std::mem::take(slice));
             }
         }
@@ -243,7 +249,7 @@ impl TimeWindow {
         if let Some(slices) = &self.slices {
             let oldest = (self.current + 1).saturating_sub(SLICES);
             for number in oldest..=self.current {
-                let outcomes = slices[(number % SLICES) as usize];
+                let outcomes = slices[place(number)];
                 let newest = Time::from_micros((number + 1).saturating_mul(self.slice_micros) - 1).min(now);
                 resized.put(outcomes, newest);
             }
@@ -256,7 +262,7 @@ impl TimeWindow {
             return;
         }
         let number = at.as_micros() / self.slice_micros;
-        self.slices.get_or_insert_default()[(number % SLICES) as usize].add(outcomes);
+        self.slices.get_or_insert_default()[place(number)].add(outcomes);
         self.totals.add(outcomes);
     }
 }
@@ -277,8 +283,8 @@ mod tests {
             let newest = (i + 1).saturating_sub(70)..=i;
             let expected = Totals {
                 calls: (i + 1).min(70),
-                failures: newest.clone().filter(|i| i % 3 == 0).count() as u32,
-                slow: newest.filter(|i| i % 5 == 0).count() as u32,
+                failures: newest.clone().map(|i| u32::from(i % 3 == 0)).sum(),
+                slow: newest.map(|i| u32::from(i % 5 == 0)).sum(),
             };
             assert_eq!(window.totals(), expected);
         }

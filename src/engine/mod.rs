@@ -1,8 +1,8 @@
 //! Many breakers under one clock.
 //!
 //! The engine holds the machines, finds them by key, locks one for one pure call, and passes on what changed.
-//! It never waits and knows no store. Its parts: the registry (this file), [`Clock`], sealed [`Permit`]s,
-//! the heap of deadlines, and the counters that metrics read.
+//! It never waits and knows no store. Its parts: the registry, [`Clock`], sealed [`Permit`]s, the heap of
+//! deadlines, and the counters that metrics read.
 //!
 //! # The road of a call
 //! Hash the key, read-lock its shard, find the breaker, lock it, let the machine decide, count. When the machine
@@ -12,76 +12,49 @@
 //! # Order of the locks
 //! Shard, then breaker, then (never together) the heap of deadlines, the outbox's own, the histograms' table.
 
+mod calls;
 mod clock;
 mod counters;
 mod durations;
 mod entry;
+mod outbox;
 mod permit;
+mod registry;
 mod sync;
 mod timers;
 
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
+#[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, Decision, Identity, Judged, Key, KeyError, Numbering, Recorded, Report, Snapshot, State, Ticket,
-    Time, Transition, Verdict,
+    Breaker, Decision, Judged, Key, Numbering, Pass, Recorded, Report, Snapshot, State, Ticket, Time,
+    Transition, Verdict,
 };
 
-use hashbrown::{HashTable, hash_table};
-
+pub use calls::{Allowed, EngineError, Taken, Target};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Counters, Edge, Trouble};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
+pub use outbox::{Event, Origin, Outbox};
 pub use permit::{Forged, KeyId, Permit, PermitKind, SEALED_BYTES, Seals};
 
 use crate::catalog::Catalog;
 use entry::{Entry, Inner};
-use sync::{AtomicUsize, Mutex, Ordering, RwLock};
+use registry::{Registry, Room};
+use sync::Ordering;
+use timers::Timers;
 
-/// Shards of the registry: many more than cores, so that two threads seldom want the same one.
-const SHARDS: usize = 64;
 /// Deadlines taken from the heap at one time.
 const DUE_MAX: usize = 1_024;
-/// How often, at the most, a full registry is searched for breakers that may go.
-const FORCED_SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// Where changes go, in the order they happen to a breaker.
-///
-/// Called with the breaker locked: it must be quick, and must not call the engine.
-pub trait Outbox: Send + Sync + 'static {
-    /// Takes a change down for good.
-    fn append(&self, event: Event<'_>);
-}
-
-/// One change of one breaker.
-#[derive(Debug, Clone, Copy)]
-pub struct Event<'a> {
-    /// The breaker.
-    pub key: &'a Key,
-    /// What changed.
-    pub transition: &'a Transition,
-    /// Where it comes from.
-    pub origin: Origin,
-}
-
-/// Where a change comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// This replica made it.
-    Own,
-    /// Another replica made it, and this one took it over.
-    Remote,
-    /// This replica made it while the store was away.
-    Alone,
-}
 
 /// What an engine is made with.
 #[derive(Debug, Clone, Copy)]
@@ -92,103 +65,6 @@ pub struct Limits {
     pub own_series_max: usize,
     /// How long a breaker that never left its first state, and that nobody configured, may go unused.
     pub idle_ttl: Duration,
-}
-
-/// Why the engine did not take a call.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The service or the name cannot be.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// There are as many breakers as there may be.
-    #[error("there are already {max} breakers, which is the limit; the new one was not created")]
-    Full {
-        /// The limit.
-        max: usize,
-    },
-    /// The permit is another breaker's than the one named beside it.
-    #[error("the permit belongs to another breaker than {service}/{name}")]
-    OtherBreaker {
-        /// The service named.
-        service: String,
-        /// The name.
-        name: String,
-    },
-    /// The permit is of another epoch than the one given beside it.
-    #[error("the permit is of epoch {permit}, not {given}")]
-    OtherEpoch {
-        /// The permit's.
-        permit: u64,
-        /// The one given.
-        given: u64,
-    },
-}
-
-/// The answer to a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowed {
-    /// What the machine decided.
-    pub decision: Decision,
-    /// What the call carries, if it may go ahead.
-    pub permit: Option<Permit>,
-    /// The revision of the thresholds in force.
-    pub config_revision: u64,
-}
-
-/// What an outcome is reported for: a permit, or a breaker.
-#[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
-    /// The permit, opened.
-    pub permit: Option<Permit>,
-    /// The service; may be empty beside a permit.
-    pub service: &'a str,
-    /// The name; empty: the service's own.
-    pub name: &'a str,
-    /// The epoch the call was decided in, if known.
-    pub epoch: Option<u64>,
-}
-
-/// What became of an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
-    /// Whether it counted.
-    pub recorded: Recorded,
-    /// The state after it.
-    pub state: State,
-}
-
-/// A table of pointers: the id is in the entry, and is its own hash.
-type Shard = HashTable<Arc<Entry>>;
-
-/// All breakers of this process.
-pub struct Engine {
-    shards: Box<[RwLock<Shard>]>,
-    /// Breakers there are.
-    count: AtomicUsize,
-    /// Breakers with series of their own.
-    own_series: AtomicUsize,
-    limits: Limits,
-    /// Replaced, before breakers are told, with every shard still to be visited: whoever creates a breaker
-    /// reads it under the shard's lock, so that none is created with what was replaced and then missed.
-    catalog: RwLock<Arc<Catalog>>,
-    enabled: AtomicBool,
-    seals: Seals,
-    lineage: u32,
-    /// Random for each life of the process.
-    issuer: u64,
-    numbering: Numbering,
-    outbox: Box<dyn Outbox>,
-    timers: timers::Timers,
-    durations: durations::Durations,
-    /// What breakers without series of their own had counted when they were retired.
-    retired: Mutex<Counters>,
-    last_forced_sweep: Mutex<Time>,
-}
-
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("breakers", &self.len()).finish_non_exhaustive()
-    }
 }
 
 /// What the engine takes from the store it stands on.
@@ -204,33 +80,43 @@ pub struct Standing {
     pub numbering: Numbering,
 }
 
+/// All breakers of this process.
+pub struct Engine {
+    registry: Registry,
+    enabled: AtomicBool,
+    seals: Seals,
+    lineage: u32,
+    /// Random for each life of the process.
+    issuer: u64,
+    outbox: Box<dyn Outbox>,
+    timers: Timers,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("breakers", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Engine {
     /// An engine with the breakers that the catalog names.
     pub fn new(
         limits: Limits,
         standing: Standing,
-        catalog: Arc<Catalog>,
+        catalog: &Arc<Catalog>,
         outbox: Box<dyn Outbox>,
         now: Time,
     ) -> Self {
         let engine = Self {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            count: AtomicUsize::new(0),
-            own_series: AtomicUsize::new(0),
-            limits,
             enabled: AtomicBool::new(catalog.enabled()),
-            catalog: RwLock::new(Arc::clone(&catalog)),
+            registry: Registry::new(limits, standing.issuer, standing.numbering, Arc::clone(catalog)),
             seals: standing.seals,
             lineage: standing.lineage,
             issuer: standing.issuer,
-            numbering: standing.numbering,
             outbox,
-            timers: timers::Timers::default(),
-            durations: durations::Durations::new(limits.own_series_max),
-            retired: Mutex::default(),
-            last_forced_sweep: Mutex::new(Time::ZERO),
+            timers: Timers::default(),
         };
-        engine.create_configured(&catalog, now);
+        engine.create_configured(catalog, now);
         engine
     }
 
@@ -240,7 +126,7 @@ impl Engine {
     /// [`EngineError::Key`], [`EngineError::Full`].
     pub fn allow(&self, service: &str, name: &str, now: Time) -> Result<Allowed, EngineError> {
         let id = self.seals.key_id(service, name);
-        self.with_breaker(id, service, name, now, |entry, inner| {
+        self.registry.with_breaker(id, service, name, now, |entry, inner| {
             inner.last_used = now;
             if !self.is_enabled() {
                 return self.allow_untracked(entry, inner, now);
@@ -263,7 +149,7 @@ impl Engine {
         let Some(permit) = permit else {
             let id = self.seals.key_id(service, name);
             let ticket = Ticket::Bare { epoch };
-            return self.with_breaker(id, service, name, now, |entry, inner| {
+            return self.registry.with_breaker(id, service, name, now, |entry, inner| {
                 self.take(entry, inner, ticket, report, now)
             });
         };
@@ -293,15 +179,15 @@ impl Engine {
         if service.is_empty() {
             // Retired, or not seen since a restart: there is no row of it, so it is closed at epoch 0.
             let unknown = Taken { recorded: Recorded::NotCounted, state: self.shown(State::Closed) };
-            return Ok(self.with_known(permit.key, record).unwrap_or(unknown));
+            return Ok(self.registry.with_known(permit.key, record).unwrap_or(unknown));
         }
-        self.with_breaker(permit.key, service, name, now, record)
+        self.registry.with_breaker(permit.key, service, name, now, record)
     }
 
     /// Gives a probe back unused.
     pub fn release(&self, permit: &Permit, now: Time) {
         if let Some(probe) = permit.pass.probe {
-            self.with_known(permit.key, |_, inner| inner.breaker.release(probe, now));
+            self.registry.with_known(permit.key, |_, inner| inner.breaker.release(probe, now));
         }
     }
 
@@ -311,7 +197,7 @@ impl Engine {
     /// at an epoch that the store has passed.
     pub fn restore(&self, key: &Key, snapshot: &Snapshot, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
-        let Ok(entry) = self.create(id, key.clone(), Room::Always, now) else {
+        let Ok(entry) = self.registry.create(id, key.clone(), Room::Always, now) else {
             return;
         };
         let mut inner = entry.inner.lock();
@@ -320,17 +206,17 @@ impl Engine {
         }
         let thresholds = Arc::clone(inner.breaker.thresholds());
         let revision = inner.breaker.config_revision();
-        let identity = self.identity(id, now);
+        let identity = self.registry.identity(id, now);
         inner.breaker = Breaker::restore(thresholds, revision, identity, snapshot.clone(), now);
         self.arm(&entry, &mut inner);
     }
 
     /// Judges by another catalog from now on, running breakers included.
-    pub fn apply(&self, catalog: Arc<Catalog>, now: Time) {
-        *self.catalog.write() = Arc::clone(&catalog);
+    pub fn apply(&self, catalog: &Arc<Catalog>, now: Time) {
+        self.registry.set_catalog(Arc::clone(catalog));
         self.enabled.store(catalog.enabled(), Ordering::Relaxed);
-        self.create_configured(&catalog, now);
-        for entry in self.entries() {
+        self.create_configured(catalog, now);
+        for entry in self.registry.entries() {
             let thresholds = catalog.thresholds(entry.key.service());
             let mut inner = entry.inner.lock();
             let transitions = inner.breaker.set_thresholds(thresholds, catalog.revision(), now);
@@ -342,7 +228,7 @@ impl Engine {
 
     /// The catalog in force.
     pub fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog.read())
+        self.registry.catalog()
     }
 
     /// The seals of permits.
@@ -352,7 +238,7 @@ impl Engine {
 
     /// How many breakers there are.
     pub fn len(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.registry.len()
     }
 
     /// Whether there is none.
@@ -365,7 +251,7 @@ impl Engine {
         loop {
             let due = self.timers.due(now, DUE_MAX);
             for id in &due {
-                self.with_known(*id, |entry, inner| {
+                self.registry.with_known(*id, |entry, inner| {
                     inner.armed = Time::MAX;
                     self.look(entry, inner, now);
                 });
@@ -376,7 +262,7 @@ impl Engine {
         }
         if self.timers.is_bloated(self.len()) {
             self.timers.clear();
-            for entry in self.entries() {
+            for entry in self.registry.entries() {
                 let mut inner = entry.inner.lock();
                 inner.armed = Time::MAX;
                 self.arm(&entry, &mut inner);
@@ -397,36 +283,13 @@ impl Engine {
     /// Retires the breakers that never left their first state, that nobody configured, and that nobody has
     /// used for the idle time. Answers how many.
     pub fn sweep(&self, now: Time) -> usize {
-        let catalog = self.catalog();
-        let mut retired = 0;
-        for shard in &self.shards {
-            shard.write().retain(|entry| {
-                let inner = entry.inner.lock();
-                let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
-                let configured =
-                    *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
-                if !idle || configured || !inner.breaker.is_pristine() {
-                    return true;
-                }
-                if entry.own_series {
-                    self.own_series.fetch_sub(1, Ordering::Relaxed);
-                } else {
-                    self.retired.lock().add(&inner.counters);
-                }
-                retired += 1;
-                false
-            });
-        }
-        self.count.fetch_sub(retired, Ordering::Relaxed);
-        if retired > 0 {
-            self.durations.prune();
-        }
-        retired
+        self.registry.sweep(now)
     }
 
     /// One breaker as it is at `now`; none: there is no such breaker.
     pub fn view(&self, service: &str, name: &str, now: Time) -> Option<BreakerView> {
-        self.with_known(self.seals.key_id(service, name), |entry, inner| self.show(entry, inner, now))
+        self.registry
+            .with_known(self.seals.key_id(service, name), |entry, inner| self.show(entry, inner, now))
     }
 
     /// The next `limit` breakers after `after` in the order of their keys, of those that `wanted` wants.
@@ -437,8 +300,8 @@ impl Engine {
         now: Time,
         wanted: impl Fn(&Key, State) -> bool,
     ) -> Vec<BreakerView> {
-        let mut found: std::collections::BTreeMap<Key, Arc<Entry>> = std::collections::BTreeMap::new();
-        for entry in self.entries() {
+        let mut found: BTreeMap<Key, Arc<Entry>> = BTreeMap::new();
+        for entry in self.registry.entries() {
             let beyond =
                 found.len() == limit && found.last_key_value().is_none_or(|(last, _)| entry.key > *last);
             if beyond || after.is_some_and(|after| entry.key <= *after) {
@@ -461,7 +324,7 @@ impl Engine {
 
     /// Shows every breaker, one at a time, in no order.
     pub fn for_each(&self, now: Time, mut visit: impl FnMut(BreakerView)) {
-        for entry in self.entries() {
+        for entry in self.registry.entries() {
             let view = self.show(&entry, &mut entry.inner.lock(), now);
             visit(view);
         }
@@ -469,118 +332,20 @@ impl Engine {
 
     /// What breakers without series of their own had counted when they were retired.
     pub fn retired_counters(&self) -> Counters {
-        self.retired.lock().clone()
+        self.registry.retired_counters()
     }
 
     /// How long calls took, by service.
     pub fn durations(&self) -> Vec<HistogramView> {
-        self.durations.views()
-    }
-
-    /// Every breaker at this moment. A handful of locks taken one after the other; nobody waits for long.
-    fn entries(&self) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::with_capacity(self.len());
-        for shard in &self.shards {
-            entries.extend(shard.read().iter().cloned());
-        }
-        entries
-    }
-
-    fn shard(&self, id: KeyId) -> &RwLock<Shard> {
-        // The map within a shard uses the low bits.
-        let index = usize::try_from(id.0 >> 122).unwrap_or(0);
-        &self.shards[index % SHARDS]
-    }
-
-    fn with_known<T>(&self, id: KeyId, call: impl FnOnce(&Entry, &mut Inner) -> T) -> Option<T> {
-        let shard = self.shard(id).read();
-        let entry = shard.find(id.hash(), |entry| entry.id == id)?;
-        let mut inner = entry.inner.lock();
-        Some(call(entry, &mut inner))
-    }
-
-    fn with_breaker<T>(
-        &self,
-        id: KeyId,
-        service: &str,
-        name: &str,
-        now: Time,
-        call: impl FnOnce(&Entry, &mut Inner) -> T,
-    ) -> Result<T, EngineError> {
-        {
-            let shard = self.shard(id).read();
-            if let Some(entry) = shard.find(id.hash(), |entry| entry.id == id) {
-                return Ok(call(entry, &mut entry.inner.lock()));
-            }
-        }
-        let entry = self.create(id, Key::new(service, name)?, Room::IfAny, now)?;
-        let mut inner = entry.inner.lock();
-        Ok(call(&entry, &mut inner))
-    }
-
-    #[cold]
-    fn create(&self, id: KeyId, key: Key, room: Room, now: Time) -> Result<Arc<Entry>, EngineError> {
-        if room == Room::IfAny && self.len() >= self.limits.breakers_max {
-            self.forced_sweep(now);
-        }
-        let mut shard = self.shard(id).write();
-        let vacant = match shard.entry(id.hash(), |entry| entry.id == id, |entry| entry.id.hash()) {
-            hash_table::Entry::Occupied(present) => return Ok(Arc::clone(present.get())),
-            hash_table::Entry::Vacant(vacant) => vacant,
-        };
-        let max = match room {
-            Room::IfAny => self.limits.breakers_max,
-            Room::Always => usize::MAX,
-        };
-        if !take_place(&self.count, max) {
-            return Err(EngineError::Full { max });
-        }
-        let own_series = take_place(&self.own_series, self.limits.own_series_max);
-        let catalog = self.catalog();
-        let thresholds = catalog.thresholds(key.service());
-        let breaker = Breaker::new(thresholds, catalog.revision(), self.identity(id, now), now);
-        let inner = Inner {
-            breaker,
-            counters: Counters::default(),
-            last_used: now,
-            armed: Time::MAX,
-            last_transition: None,
-        };
-        let (service, durations) = self.durations.of(key.service());
-        let key = key.sharing(service);
-        let entry =
-            Arc::new(Entry { key, id, created_at: now, own_series, durations, inner: Mutex::new(inner) });
-        vacant.insert(Arc::clone(&entry));
-        Ok(entry)
-    }
-
-    fn identity(&self, id: KeyId, now: Time) -> Identity {
-        let key_hash = id.hash();
-        Identity {
-            key_hash,
-            salt: self.issuer ^ key_hash,
-            first_number: now.as_micros(),
-            numbering: self.numbering,
-        }
+        self.registry.durations()
     }
 
     fn create_configured(&self, catalog: &Catalog, now: Time) {
         for service in catalog.services() {
             let id = self.seals.key_id(service, "");
             // A registry that is full of others has no place for it; it comes at its first use, or says so then.
-            let _ = self.with_breaker(id, service, "", now, |_, _| ());
+            let _ = self.registry.with_breaker(id, service, "", now, |_, _| ());
         }
-    }
-
-    /// Looks for room when there is none, but not for every stranger who asks.
-    fn forced_sweep(&self, now: Time) {
-        let mut last = self.last_forced_sweep.lock();
-        if now.since(*last) < FORCED_SWEEP_EVERY {
-            return;
-        }
-        *last = now;
-        drop(last);
-        self.sweep(now);
     }
 
     fn is_enabled(&self) -> bool {
@@ -595,7 +360,7 @@ impl Engine {
     /// The answer while breakerd is disabled as a whole: yes, and nothing will be recorded of it.
     fn allow_untracked(&self, entry: &Entry, inner: &Inner, now: Time) -> Allowed {
         let epoch = inner.breaker.epoch();
-        let pass = breaker::Pass { epoch, number: 0, probe: None };
+        let pass = Pass { epoch, number: 0, probe: None };
         let permit = Permit { kind: PermitKind::Untracked, ..self.permit(entry, inner, pass, now) };
         let decision = Decision {
             verdict: Verdict::Disabled,
@@ -607,7 +372,7 @@ impl Engine {
         Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
     }
 
-    fn permit(&self, entry: &Entry, inner: &Inner, pass: breaker::Pass, now: Time) -> Permit {
+    fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {
         Permit {
             lineage: self.lineage,
             key: entry.id,
@@ -694,18 +459,4 @@ impl Engine {
             own_series: entry.own_series,
         }
     }
-}
-
-/// Whether a new breaker needs a free place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    IfAny,
-    Always,
-}
-
-/// Takes one of `max` places; false when all are taken.
-fn take_place(taken: &AtomicUsize, max: usize) -> bool {
-    taken
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < max).then_some(taken + 1))
-        .is_ok()
 }

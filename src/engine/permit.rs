@@ -101,21 +101,16 @@ impl Seals {
         let (service, name) = (service.as_bytes(), name.as_bytes());
         let mut joined = [0; 2 * breaker::KEY_PART_BYTES_MAX + 1];
         let length = service.len() + 1 + name.len();
-        let hash = match joined.get_mut(..length) {
-            Some(joined) => {
-                joined[..service.len()].copy_from_slice(service);
-                joined[service.len() + 1..].copy_from_slice(name);
-                self.key_id.hash(joined)
-            }
-            None => {
-                let mut hasher = self.key_id;
-                hasher.write(service);
-                hasher.write(&[0]);
-                hasher.write(name);
-                hasher.finish128()
-            }
-        };
-        KeyId(hash.as_u128())
+        if let Some(joined) = joined.get_mut(..length) {
+            joined[..service.len()].copy_from_slice(service);
+            joined[service.len() + 1..].copy_from_slice(name);
+            return KeyId(self.key_id.hash(joined).as_u128());
+        }
+        let mut hasher = self.key_id;
+        hasher.write(service);
+        hasher.write(&[0]);
+        hasher.write(name);
+        KeyId(hasher.finish128().as_u128())
     }
 
     /// A number for whoever says it is `caller`; the same in every process on this store.

@@ -40,7 +40,7 @@ fn engine(breakers_max: usize) -> (Arc<Engine>, Kept) {
     let limits = Limits { breakers_max, own_series_max: 1, idle_ttl: Duration::from_secs(60) };
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let kept = Kept::default();
-    let engine = Engine::new(limits, standing, catalog(1, 1), Box::new(kept.clone()), at(0));
+    let engine = Engine::new(limits, standing, &catalog(1, 1), Box::new(kept.clone()), at(0));
     (Arc::new(engine), kept)
 }
 
@@ -111,7 +111,7 @@ fn shuttle_a_breaker_born_during_a_change_of_thresholds_is_judged_by_the_new_one
         };
         let change = {
             let engine = Arc::clone(&engine);
-            thread::spawn(move || engine.apply(catalog(7, 2), at(0)))
+            thread::spawn(move || engine.apply(&catalog(7, 2), at(0)))
         };
         assert!(born.join().expect("no panic"));
         change.join().expect("no panic");

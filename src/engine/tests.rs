@@ -55,7 +55,7 @@ fn catalog(declaration: &Declaration, revision: u64) -> Arc<Catalog> {
 fn engine() -> (Engine, Kept) {
     let kept = Kept::default();
     let catalog = catalog(&declaration(), 1);
-    (Engine::new(LIMITS, standing(1), catalog, Box::new(kept.clone()), at(0)), kept)
+    (Engine::new(LIMITS, standing(1), &catalog, Box::new(kept.clone()), at(0)), kept)
 }
 
 fn by_permit(permit: Option<Permit>) -> Target<'static> {
@@ -173,7 +173,7 @@ fn a_permit_outlives_the_process_that_gave_it() {
     let (before, _) = engine();
     let permit = before.allow("db", "x", at(0)).unwrap().permit;
     let after =
-        Engine::new(LIMITS, standing(2), catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
+        Engine::new(LIMITS, standing(2), &catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
     let lost = after.record(by_permit(permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
     assert_eq!(lost.recorded, Recorded::NotCounted, "nobody knows the name of the breaker any more");
     let named = Target { service: "db", name: "x", ..by_permit(permit) };
@@ -188,13 +188,13 @@ fn a_permit_outlives_the_process_that_gave_it() {
 fn disabled_lets_everything_pass_and_records_nothing() {
     let (engine, kept) = engine();
     trip(&engine, "db", "", at(0));
-    engine.apply(catalog(&Declaration { enabled: false, ..declaration() }, 2), at(1));
+    engine.apply(&catalog(&Declaration { enabled: false, ..declaration() }, 2), at(1));
     let allowed = engine.allow("db", "", at(1)).unwrap();
     assert_eq!((allowed.decision.verdict, allowed.decision.state), (Verdict::Disabled, State::Disabled));
     let taken = engine.record(by_permit(allowed.permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
     assert_eq!(taken, Taken { recorded: Recorded::NotCounted, state: State::Disabled });
     assert_eq!(engine.view("db", "", at(1)).unwrap().state, State::Disabled);
-    engine.apply(catalog(&declaration(), 3), at(2));
+    engine.apply(&catalog(&declaration(), 3), at(2));
     assert_eq!(engine.allow("db", "", at(2)).unwrap().decision.verdict, Verdict::Open);
     let taken = engine.record(by_permit(allowed.permit), &Report::plain(Outcome::Failure), at(2)).unwrap();
     assert_eq!(taken.recorded, Recorded::NotCounted, "it was given while nothing was recorded");
@@ -205,9 +205,9 @@ fn disabled_lets_everything_pass_and_records_nothing() {
 fn another_catalog_acts_on_running_breakers_at_once() {
     let (engine, kept) = engine();
     trip(&engine, "db", "", at(0));
-    engine.apply(catalog(&waiting(10), 2), at(5));
+    engine.apply(&catalog(&waiting(10), 2), at(5));
     assert_eq!(engine.next_deadline(), Some(at(10)), "the deadline moved with the wait");
-    engine.apply(catalog(&waiting(2), 3), at(6));
+    engine.apply(&catalog(&waiting(2), 3), at(6));
     assert_eq!(kept.edges()[1], (State::Open, State::HalfOpen, Reason::ThresholdsChanged));
     assert_eq!(engine.allow("db", "", at(6)).unwrap().config_revision, 3);
 }
@@ -236,7 +236,7 @@ fn opening_and_resetting_over_and_over_does_not_make_the_heap_grow() {
     for round in 0..5_000 {
         trip(&engine, "db", "", at(round));
         // A change of thresholds moves the deadline, and leaves the former one behind in the heap.
-        engine.apply(catalog(&waiting(1 + round % 2), round), at(round));
+        engine.apply(&catalog(&waiting(1 + round % 2), round), at(round));
         engine.tick(at(round));
     }
     assert!(!engine.timers.is_bloated(engine.len()));

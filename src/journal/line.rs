@@ -328,7 +328,7 @@ mod tests {
             attempts: 2,
             entered_at: Time::from_micros(1_700_000_000_123_456),
             wait: Some(Duration::from_micros(1_500)),
-            retry_after: Some(Duration::from_secs(120)),
+            retry_after: Some(Duration::from_mins(2)),
             set_by: Some(Override {
                 kind: OverrideKind::MetricsOnly,
                 expires_at: Some(Time::from_micros(5)),
@@ -339,7 +339,7 @@ mod tests {
                 permitted: 3,
                 failures_to_open: 2,
                 slow_to_open: Some(1),
-                lease: Duration::from_secs(60),
+                lease: Duration::from_mins(1),
                 max_wait: None,
                 after_max_wait: AfterMaxWait::Closed,
             }),

@@ -90,7 +90,7 @@ impl World {
             numbering: Numbering::Own,
         };
         let outbox = Box::new(self.changes.clone());
-        let engine = Engine::new(limits, standing, Arc::new(catalog()), outbox, self.clock.now());
+        let engine = Engine::new(limits, standing, &Arc::new(catalog()), outbox, self.clock.now());
         let store = Arc::clone(&self.store);
         self.app.load(Loaded { engine: Arc::new(engine), store, coordinator });
         self.edge.health().loaded();

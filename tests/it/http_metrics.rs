@@ -178,7 +178,7 @@ async fn while_breakerd_is_disabled_every_circuit_shows_it() {
     world.fail("sentinel", "", 5);
     let disabled = Declaration { enabled: false, ..Declaration::default() };
     let catalog = Catalog::new(&disabled, 43, &BTreeMap::new()).unwrap();
-    world.engine.apply(Arc::new(catalog), world.clock.now());
+    world.engine.apply(&Arc::new(catalog), world.clock.now());
     let scrape = world.scrape().await;
     assert_eq!(scrape.value("breakerd_config_revision"), Some(43.0));
     assert_eq!(scrape.value(&of(SENTINEL, "state")), Some(0.0));

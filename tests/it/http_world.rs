@@ -63,7 +63,7 @@ impl World {
             Standing { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
         let declaration = Declaration { enabled: true, ..Declaration::default() };
         let catalog = Arc::new(Catalog::new(&declaration, 42, &BTreeMap::new()).unwrap());
-        let engine = Arc::new(Engine::new(limits, standing, catalog, Box::new(Nowhere), clock.now()));
+        let engine = Arc::new(Engine::new(limits, standing, &catalog, Box::new(Nowhere), clock.now()));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let metrics = Arc::new(Metrics::default());
         let database = Arc::<Database>::default();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
 mod config;
+mod crash;
 mod grpc_breakers;
 mod grpc_health;
 mod grpc_operations;
@@ -14,5 +15,7 @@ mod http_health;
 mod http_metrics;
 mod http_server;
 mod http_world;
+mod process;
+mod start;
 mod store_contract;
 mod support;

@@ -45,6 +45,7 @@ pub(crate) struct Naive {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "a naive model keeps what happened as it happened")]
 struct Counted {
     at: Time,
     failed: bool,

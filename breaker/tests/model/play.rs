@@ -55,7 +55,7 @@ impl Play {
                 }
             }
             What::Report { which, foreign, told } => {
-                if let Some((pass, life)) = pick(which, &self.passes) {
+                if let Some((pass, life)) = pick(*which, &self.passes) {
                     let own = *life == self.identity.salt && !foreign;
                     self.record(if own { Ticket::Own(*pass) } else { Ticket::Foreign(*pass) }, *told);
                 }
@@ -71,7 +71,7 @@ impl Play {
                 self.record(Ticket::Bare { epoch }, *told);
             }
             What::Release { which } => {
-                if let Some((pass, _)) = pick(which, &self.passes)
+                if let Some((pass, _)) = pick(*which, &self.passes)
                     && let Some(probe) = pass.probe
                 {
                     self.breaker.release(probe, self.now);
@@ -319,6 +319,6 @@ fn drawn_by_chance(
     Breaker::restore(thresholds, 0, identity, open, Time::ZERO).snapshot().wait.unwrap()
 }
 
-fn pick<'a, T>(which: &proptest::sample::Index, among: &'a [T]) -> Option<&'a T> {
+fn pick<T>(which: proptest::sample::Index, among: &[T]) -> Option<&T> {
     (!among.is_empty()).then(|| which.get(among))
 }

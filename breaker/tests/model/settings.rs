@@ -50,7 +50,7 @@ struct HalfOpen {
 
 #[derive(Debug, Clone)]
 struct Wait {
-    wait_ms: u64,
+    first_ms: u64,
     /// Whole numbers, so that growing them leaves nothing to round.
     growth: Option<u32>,
     randomization: u32,
@@ -125,8 +125,8 @@ fn wait() -> impl Strategy<Value = Wait> {
         option::of(0_u64..60_000),
         any::<bool>(),
     );
-    fields.prop_map(|(wait_ms, growth, randomization, room_ms, honor_retry_after)| Wait {
-        wait_ms,
+    fields.prop_map(|(first_ms, growth, randomization, room_ms, honor_retry_after)| Wait {
+        first_ms,
         growth,
         randomization,
         room_ms,
@@ -175,11 +175,11 @@ impl Settings {
         set(Field::StateAfterMaxWait, word(half_open.then));
 
         let wait = &self.wait;
-        set(Field::Timeout, span(Some(wait.wait_ms)));
+        set(Field::Timeout, span(Some(wait.first_ms)));
         set(Field::WaitInterval, wait.growth.and(word("EXPONENTIAL")));
         set(Field::Multiplier, wait.growth.map(|factor| Value::Factor(factor * 1_000)));
         set(Field::RandomizationFactor, Some(Value::Factor(wait.randomization)));
-        set(Field::MaxWait, span(wait.room_ms.map(|room| wait.wait_ms + room)));
+        set(Field::MaxWait, span(wait.room_ms.map(|room| wait.first_ms + room)));
         set(Field::HonorRetryAfter, Some(Value::Flag(wait.honor_retry_after)));
 
         let classes =

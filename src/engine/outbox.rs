@@ -1,0 +1,33 @@
+//! Where the engine's changes go.
+
+use breaker::{Key, Transition};
+
+/// Where changes go, in the order they happen to a breaker.
+///
+/// Called with the breaker locked: it must be quick, and must not call the engine.
+pub trait Outbox: Send + Sync + 'static {
+    /// Takes a change down for good.
+    fn append(&self, event: Event<'_>);
+}
+
+/// One change of one breaker.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// The breaker.
+    pub key: &'a Key,
+    /// What changed.
+    pub transition: &'a Transition,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a change comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This replica made it.
+    Own,
+    /// Another replica made it, and this one took it over.
+    Remote,
+    /// This replica made it while the store was away.
+    Alone,
+}

@@ -1,0 +1,135 @@
+//! breakerd as a process of its own: started, killed, asked from outside.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
+use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
+use tonic::transport::Channel;
+
+/// A bound that only a hang reaches.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running breakerd. Killed when this is dropped, so that a test that fails leaves nothing behind.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) grpc: String,
+    pub(crate) http: String,
+}
+
+/// The program, with nothing of this process' environment.
+pub(crate) fn program(folder: &Path, database_url: Option<&str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_breakerd"));
+    command.env_clear().current_dir(folder).args(["serve", "--data-dir", "data", "--log-format", "text"]);
+    command.args(["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    if let Some(url) = database_url {
+        command.env("DATABASE_URL", url);
+    }
+    command
+}
+
+/// Runs a breakerd that is expected to end by itself.
+pub(crate) async fn ends(mut command: Command) -> Output {
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap());
+    tokio::time::timeout(PATIENCE, run).await.expect("breakerd hangs instead of ending").unwrap()
+}
+
+impl Process {
+    /// Starts it in `folder`, where its breakerd.toml is, if there is one. Its log goes to `log`.
+    pub(crate) fn start(folder: &Path, database_url: Option<&str>) -> Self {
+        let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+        let mut child = program(folder, database_url).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let (grpc, http) = first
+            .trim()
+            .strip_prefix("breakerd listens: gRPC on ")
+            .and_then(|rest| rest.split_once(", HTTP on "))
+            .unwrap_or_else(|| panic!("it says {first:?}; its log: {}", log_of(folder)));
+        Self { child, grpc: format!("http://{grpc}"), http: http.to_owned() }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn ready(folder: &Path, database_url: Option<&str>) -> Self {
+        let process = Self::start(folder, database_url);
+        eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
+        process
+    }
+
+    pub(crate) async fn page_is(&self, path: &str, status: u16) -> bool {
+        let answer = reqwest::get(format!("{}{path}", self.http)).await;
+        answer.is_ok_and(|answer| answer.status() == status)
+    }
+
+    pub(crate) async fn page(&self, path: &str) -> String {
+        reqwest::get(format!("{}{path}", self.http)).await.unwrap().text().await.unwrap()
+    }
+
+    pub(crate) async fn breakers(&self) -> BreakerServiceClient<Channel> {
+        BreakerServiceClient::connect(self.grpc.clone()).await.unwrap()
+    }
+
+    pub(crate) async fn operations(&self) -> OperationsServiceClient<Channel> {
+        OperationsServiceClient::connect(self.grpc.clone()).await.unwrap()
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::from_shared(self.grpc.clone()).unwrap().connect().await.unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) async fn stop(self) -> ExitStatus {
+        self.terminate();
+        self.ended().await
+    }
+
+    /// How it ended.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        let mut ended = None;
+        for _ in 0..300 {
+            ended = self.child.try_wait().unwrap();
+            if ended.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        ended.expect("breakerd does not end after SIGTERM")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn log_of(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
+/// Waits until something is so; fails when only a hang can be the reason that it is not.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "not so: {what}");
+}
