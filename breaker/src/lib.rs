@@ -37,6 +37,7 @@ mod state;
 mod tally;
 mod thresholds;
 mod time;
+mod wait;
 mod window;
 
 pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, Kind, Value};

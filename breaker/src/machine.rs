@@ -20,16 +20,24 @@
 //! says what the store made of it. So a trip never waits for the store, and everything that lets calls through
 //! again does.
 
+mod by_hand;
+mod phase;
+mod replicas;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::by_hand::WrongState;
+use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
 use crate::half_open::HalfOpen;
+use crate::mix;
 use crate::outcome::{Decision, Pass, Probe, Recorded, Report, Ticket, Verdict};
+use crate::seen::Seen;
 use crate::state::{Figures, HalfOpenTerms, Override, OverrideKind, Reason, Snapshot, State, Transition};
-use crate::tally::{Deltas, Tally};
-use crate::thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval};
-use crate::time::{Time, micros};
-use crate::{mix, seen::Seen};
+use crate::tally::Tally;
+use crate::thresholds::{AfterMaxWait, Judged, Thresholds};
+use crate::time::Time;
+use crate::wait::wait;
 
 /// Who numbers a breaker's epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,23 +61,6 @@ pub struct Identity {
     /// Who numbers its epochs.
     pub numbering: Numbering,
 }
-
-/// What an operator asked for, and cannot be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrongState {
-    /// The state the breaker is in.
-    pub state: State,
-    /// The state it would have to be in.
-    pub needed: &'static str,
-}
-
-impl std::fmt::Display for WrongState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the breaker is {}, and must be {} for this", self.state, self.needed)
-    }
-}
-
-impl std::error::Error for WrongState {}
 
 /// A breaker as it is shown: its state, and what has been counted in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,67 +94,6 @@ pub struct Breaker {
     /// The revision that was in force when the state was entered.
     entered_revision: u64,
     phase: Phase,
-}
-
-#[derive(Debug, Clone)]
-enum Phase {
-    Closed(Tally),
-    Open(Box<Open>),
-    HalfOpen(Box<HalfOpen>),
-    /// HALF_OPEN, come back after a restart: whom its probes went to is forgotten.
-    Reborn(Box<HalfOpenTerms>),
-    /// `FORCED_OPEN` or `DISABLED`.
-    Overridden(Box<Override>),
-    MetricsOnly(Box<MetricsOnly>),
-}
-
-#[derive(Debug, Clone)]
-struct Open {
-    wait: Duration,
-    retry_after: Option<Duration>,
-    /// What was counted when it opened, for show.
-    figures: Figures,
-}
-
-#[derive(Debug, Clone)]
-struct MetricsOnly {
-    set_by: Override,
-    tally: Tally,
-    /// The counts are past a trip, and it has been said.
-    crossed: bool,
-}
-
-impl MetricsOnly {
-    /// The crossing is over when the counts, before the next outcome, are no longer past a trip.
-    fn look(&mut self, thresholds: &Thresholds, now: Time) {
-        self.tally.advance(now);
-        self.crossed &= self.tally.trip(thresholds).is_some();
-    }
-}
-
-/// Why and by whom a state is entered.
-struct Cause {
-    reason: Reason,
-    actor: Option<String>,
-    reporters: u32,
-}
-
-impl Cause {
-    fn own(reason: Reason) -> Self {
-        Self { reason, actor: None, reporters: 0 }
-    }
-
-    fn asked(reason: Reason, actor: &str) -> Self {
-        Self { reason, actor: Some(actor.to_owned()), reporters: 0 }
-    }
-}
-
-/// What to enter; the figures that go with it are worked out on entry.
-enum Next {
-    Closed,
-    Open { retry_after: Option<Duration> },
-    HalfOpen,
-    Override(Override),
 }
 
 impl Breaker {
@@ -205,10 +135,11 @@ impl Breaker {
     ) -> Self {
         let mut breaker = Self::new(thresholds, config_revision, identity, now);
         breaker.take_over(snapshot, now);
-        let wait = breaker.snapshot().retry_after;
-        let wait = breaker.wait(wait);
         match &mut breaker.phase {
-            Phase::Open(open) => open.wait = wait,
+            Phase::Open(open) => {
+                let retry_after = open.retry_after;
+                breaker.set_wait(retry_after);
+            }
             Phase::HalfOpen(half_open) => match identity.numbering {
                 Numbering::Own => breaker.phase = Phase::Reborn(Box::new(half_open.terms())),
                 Numbering::Store => half_open.presume_out(now),
@@ -290,120 +221,13 @@ impl Breaker {
             Phase::MetricsOnly(metrics_only) => metrics_only.tally.reshape(&self.thresholds, now),
             Phase::Open(open) => {
                 let retry_after = open.retry_after;
-                let wait = self.wait(retry_after);
-                if let Phase::Open(open) = &mut self.phase {
-                    open.wait = wait;
-                }
+                let wait = self.set_wait(retry_after);
                 if self.proposed.is_none() && now >= self.entered_at + wait {
                     let cause = Cause::own(Reason::ThresholdsChanged);
                     transitions.push(self.enter(Next::HalfOpen, cause, now));
                 }
             }
             Phase::HalfOpen(_) | Phase::Reborn(_) | Phase::Overridden(_) => {}
-        }
-        transitions
-    }
-
-    /// Sets a state by hand. The same override again is no change.
-    pub fn set_override(&mut self, set_by: Override, now: Time) -> Vec<Transition> {
-        let now = self.clock(now);
-        let mut transitions = self.advance(now);
-        if self.override_in_force() != Some(&set_by) {
-            let cause = Cause::asked(Reason::OverrideSet, &set_by.actor);
-            transitions.push(self.enter(Next::Override(set_by), cause, now));
-        }
-        transitions
-    }
-
-    /// Takes an override back: closed, and clean.
-    ///
-    /// # Errors
-    /// [`WrongState`] when there is none; the transitions that time alone caused come with it.
-    pub fn clear_override(&mut self, actor: &str, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
-        let now = self.clock(now);
-        let mut transitions = self.advance(now);
-        if self.override_in_force().is_none() {
-            let needed = "FORCED_OPEN, DISABLED or METRICS_ONLY";
-            return (Err(WrongState { state: self.state(), needed }), transitions);
-        }
-        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, actor), now));
-        (Ok(()), transitions)
-    }
-
-    /// Closed, and clean, whatever it was.
-    pub fn reset(&mut self, actor: &str, now: Time) -> Vec<Transition> {
-        let now = self.clock(now);
-        let mut transitions = self.advance(now);
-        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::Reset, actor), now));
-        transitions
-    }
-
-    /// Half-open now, without waiting any longer.
-    ///
-    /// # Errors
-    /// [`WrongState`] when it is not OPEN; the transitions that time alone caused come with it.
-    pub fn probe(&mut self, actor: &str, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
-        let now = self.clock(now);
-        let mut transitions = self.advance(now);
-        if !matches!(self.phase, Phase::Open(_)) || self.proposed.is_some() {
-            return (Err(WrongState { state: self.state(), needed: "OPEN" }), transitions);
-        }
-        transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, actor), now));
-        (Ok(()), transitions)
-    }
-
-    /// The store numbered the proposal that left `base_epoch`; false when there is no such proposal.
-    pub fn confirm(&mut self, base_epoch: u64, epoch: u64) -> bool {
-        if self.proposed.is_none() || self.epoch != base_epoch {
-            return false;
-        }
-        self.proposed = None;
-        self.epoch = epoch;
-        true
-    }
-
-    /// Takes over the state that the store holds, as it is.
-    ///
-    /// Another epoch, or another state under its number (the store went back), starts with nothing counted,
-    /// and drops a proposal under way. The very state that a proposal was made in says nothing about it yet,
-    /// so that the proposal stands; except that OPEN, where half-open was proposed, says that it was too early.
-    /// The state that it is in already only sets the wait: the store's clock is the clock.
-    pub fn adopt(&mut self, snapshot: Snapshot, now: Time) {
-        let now = self.clock(now);
-        let same_epoch = snapshot.epoch == self.epoch;
-        if same_epoch && self.proposed == Some(snapshot.state) {
-            let too_early = snapshot.state == State::Open && self.state() == State::HalfOpen;
-            if too_early {
-                self.take_over(snapshot, now);
-            }
-        } else if self.proposed.is_some() || !same_epoch || snapshot.state != self.state() {
-            self.take_over(snapshot, now);
-        } else if let (Phase::Open(open), Some(wait)) = (&mut self.phase, snapshot.wait) {
-            (open.wait, open.retry_after) = (wait, snapshot.retry_after);
-            self.entered_at = snapshot.entered_at.min(now);
-        }
-    }
-
-    /// Counts what other replicas counted, in the state it was counted in. A read that brings nothing new is
-    /// only a read.
-    pub fn record_remote(&mut self, deltas: &Deltas, now: Time) -> Vec<Transition> {
-        let now = self.clock(now);
-        let mut transitions = self.advance(now);
-        if self.proposed.is_some() || deltas.is_empty() {
-            return transitions;
-        }
-        let thresholds = Arc::clone(&self.thresholds);
-        match &mut self.phase {
-            Phase::Closed(tally) => {
-                tally.count_remote(deltas, now);
-                transitions.extend(self.tripped(&thresholds, None, now));
-            }
-            Phase::MetricsOnly(metrics_only) => {
-                metrics_only.look(&thresholds, now);
-                metrics_only.tally.count_remote(deltas, now);
-                transitions.extend(self.crossed(&thresholds, now));
-            }
-            _ => {}
         }
         transitions
     }
@@ -750,44 +574,19 @@ impl Breaker {
         }
     }
 
+    /// Lets the present OPEN wait as long as the present thresholds say.
+    fn set_wait(&mut self, retry_after: Option<Duration>) -> Duration {
+        let wait = self.wait(retry_after);
+        if let Phase::Open(open) = &mut self.phase {
+            open.wait = wait;
+        }
+        wait
+    }
+
     /// The wait of the present OPEN under the present thresholds.
     fn wait(&self, retry_after: Option<Duration>) -> Duration {
         // The wait was drawn for the epoch that OPEN has, or, unconfirmed, will have.
         let epoch = self.epoch + u64::from(self.proposed.is_some());
         wait(&self.thresholds, self.key_hash, epoch, self.attempts, retry_after)
     }
-}
-
-/// How long OPEN waits: fixed, or grown by the attempts since the last close; times 1 +- factor * u, with u
-/// drawn from the key and the epoch, so that every replica draws the same; capped. A `retry_after` that is
-/// honoured can lengthen it, up to the cap.
-fn wait(
-    thresholds: &Thresholds,
-    key_hash: u64,
-    epoch: u64,
-    attempts: u32,
-    retry_after: Option<Duration>,
-) -> Duration {
-    let most = u128::from(micros(thresholds.max_wait()));
-    let factor = u128::from(thresholds.randomization_factor());
-    let mut wait = u128::from(micros(thresholds.wait()));
-    if thresholds.wait_interval() == WaitInterval::Exponential {
-        for _ in 1..attempts {
-            wait = wait * u128::from(thresholds.multiplier()) / 1_000;
-            // Even the shortest that chance can make of it is past the cap.
-            if wait * (1_000 - factor) / 1_000 >= most {
-                break;
-            }
-        }
-    }
-    if factor > 0 {
-        // u in millionths, from -1 to 1; the wait keeps 1 - factor and gains factor * (1 + u).
-        let u_plus_one = u128::from(mix(key_hash ^ mix(epoch)) % 2_000_001);
-        wait = (wait * (1_000 - factor) * 1_000_000 + wait * factor * u_plus_one) / 1_000_000_000;
-    }
-    let asked = retry_after
-        .filter(|_| thresholds.honor_retry_after())
-        .map_or(0, |retry_after| u128::from(micros(retry_after)));
-    let wait = wait.max(asked).min(most).max(1);
-    Duration::from_micros(u64::try_from(wait).unwrap_or(u64::MAX))
 }

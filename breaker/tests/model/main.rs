@@ -4,15 +4,13 @@
 //! `PROPTEST_CASES` says how many stories each property is given.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "the numbers of a story are small"
-)]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of a story are small")]
 
+mod counted;
 mod naive;
 mod play;
 mod properties;
+mod rules;
 mod settings;
 mod steps;
 

@@ -1,19 +1,18 @@
 //! A breaker written once more, from the documents and as simply as can be: it keeps every outcome and every
 //! probe in a list, and works everything out from the lists each time it is asked.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Figures, HalfOpenTerms, Outcome, Override, OverrideKind, Pass, Reason, Recorded, State,
-    Thresholds, Ticket, Time, Verdict, WaitInterval, WindowKind,
+    AfterMaxWait, Figures, HalfOpenTerms, Override, OverrideKind, Pass, Reason, Recorded, State, Thresholds,
+    Ticket, Time, Verdict,
 };
 
+use crate::counted::Counts;
+use crate::rules;
 use crate::steps::{Remote, Told};
-
-/// Twenty slices of a time window, in microseconds: a twentieth of a second for each second.
-const SLICE_MICROS_A_SECOND: u64 = 50_000;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Naive {
@@ -25,8 +24,7 @@ pub(crate) struct Naive {
     pub(crate) entered_at: Time,
     pub(crate) entered_revision: u64,
     last_now: Time,
-    /// Every outcome counted in this state, the oldest first.
-    counted: Vec<Counted>,
+    counted: Counts,
     /// OPEN.
     pub(crate) wait: Option<Duration>,
     pub(crate) retry_after: Option<Duration>,
@@ -40,22 +38,6 @@ pub(crate) struct Naive {
     /// METRICS_ONLY: the present crossing has been said.
     said: bool,
     reported: HashSet<u64>,
-    /// How long OPEN lasts, where chance has a part in it: asked, and checked against its bounds.
-    pub(crate) chance: fn(&Thresholds, u64, u32, Option<Duration>) -> Duration,
-}
-
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "a naive model keeps what happened as it happened")]
-struct Counted {
-    at: Time,
-    failed: bool,
-    slow: bool,
-    caller: u64,
-    /// Out of the window for good: it was made smaller, or emptied.
-    left: bool,
-    /// Whose failure (slow call) it was is not known any more: fewer callers were needed then.
-    failure_forgotten: bool,
-    slow_forgotten: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,11 +66,7 @@ pub(crate) struct Answer {
 }
 
 impl Naive {
-    pub(crate) fn new(
-        thresholds: Arc<Thresholds>,
-        now: Time,
-        chance: fn(&Thresholds, u64, u32, Option<Duration>) -> Duration,
-    ) -> Self {
+    pub(crate) fn new(thresholds: Arc<Thresholds>, now: Time) -> Self {
         Self {
             thresholds,
             revision: 0,
@@ -98,7 +76,7 @@ impl Naive {
             entered_at: now,
             entered_revision: 0,
             last_now: now,
-            counted: Vec::new(),
+            counted: Counts::default(),
             wait: None,
             retry_after: None,
             figures_at_opening: Figures::default(),
@@ -109,7 +87,6 @@ impl Naive {
             set_by: None,
             said: false,
             reported: HashSet::new(),
-            chance,
         }
     }
 
@@ -201,10 +178,10 @@ impl Naive {
         }
         let recorded = match (self.state, pass) {
             (State::Closed | State::MetricsOnly, _) => {
-                if let Some((failed, slow)) = self.judge(told) {
+                if let Some((failed, slow)) = rules::judge(&self.thresholds, told) {
                     let retry_after = told.retry_after.filter(|_| failed);
                     self.before_counting(now);
-                    self.count(failed, slow, told.caller, now);
+                    self.counted.push(failed, slow, told.caller, now);
                     changes.extend(self.after_counting(retry_after, now));
                 }
                 Recorded::Recorded
@@ -219,7 +196,7 @@ impl Naive {
         if !self.give_back(number, now) {
             return Recorded::Late;
         }
-        let Some((failed, slow)) = self.judge(told) else { return Recorded::Recorded };
+        let Some((failed, slow)) = rules::judge(&self.thresholds, told) else { return Recorded::Recorded };
         self.completed.push((failed, slow));
         let terms = self.terms.unwrap();
         let failures = self.completed.iter().filter(|(failed, _)| *failed).count();
@@ -262,7 +239,7 @@ impl Naive {
         if matches!(self.state, State::Closed | State::MetricsOnly) && remote.number > 0 {
             self.before_counting(now);
             for _ in 0..remote.number {
-                self.count(remote.failed, remote.slow, remote.caller, now);
+                self.counted.push(remote.failed, remote.slow, remote.caller, now);
             }
             changes.extend(self.after_counting(None, now));
         }
@@ -283,13 +260,12 @@ impl Naive {
             return changes;
         }
         if self.state == State::Open {
-            self.wait = Some(self.drawn_wait());
+            self.wait = Some(rules::wait(&self.thresholds, self.epoch, self.attempts, self.retry_after));
             if now >= self.entered_at + self.wait.unwrap() {
                 changes.push(self.enter(State::HalfOpen, Reason::ThresholdsChanged, now, 0));
             }
         }
-        self.shrink(&former);
-        self.forget_callers(former.minimum_reporters(), thresholds.minimum_reporters());
+        self.counted.change(&former, thresholds);
         changes
     }
 
@@ -335,7 +311,7 @@ impl Naive {
     pub(crate) fn restart(&mut self, now: Time) {
         self.last_now = now;
         self.entered_at = self.entered_at.min(now);
-        self.counted.clear();
+        self.counted = Counts::default();
         self.probes.clear();
         self.completed.clear();
         self.reported.clear();
@@ -351,7 +327,7 @@ impl Naive {
         self.epoch += 1;
         self.entered_at = at;
         self.entered_revision = self.revision;
-        self.counted.clear();
+        self.counted = Counts::default();
         self.probes.clear();
         self.completed.clear();
         (self.set_by, self.said, self.after_restart) = (None, false, false);
@@ -363,71 +339,20 @@ impl Naive {
                 self.attempts += 1;
                 self.retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
                 self.figures_at_opening = figures;
-                self.wait = Some(self.drawn_wait());
+                self.wait = Some(rules::wait(&self.thresholds, self.epoch, self.attempts, self.retry_after));
             }
-            State::HalfOpen => self.terms = Some(terms(&self.thresholds)),
+            State::HalfOpen => self.terms = Some(rules::half_open_terms(&self.thresholds)),
             State::ForcedOpen | State::Disabled | State::MetricsOnly => {}
         }
         Change { from, to, reason, at, figures, epoch: Some(self.epoch) }
     }
 
-    /// The wait of the present OPEN: chance draws it, the documents bound it.
-    fn drawn_wait(&self) -> Duration {
-        let thresholds = &self.thresholds;
-        let growth = match thresholds.wait_interval() {
-            WaitInterval::Fixed => 1.0,
-            WaitInterval::Exponential => {
-                (f64::from(thresholds.multiplier()) / 1_000.0).powi(self.attempts.cast_signed() - 1)
-            }
-        };
-        let factor = f64::from(thresholds.randomization_factor()) / 1_000.0;
-        let asked = self.retry_after.filter(|_| thresholds.honor_retry_after()).unwrap_or_default();
-        let capped = |seconds: f64| seconds.max(asked.as_secs_f64()).min(thresholds.max_wait().as_secs_f64());
-        let grown = thresholds.wait().as_secs_f64() * growth;
-        let (least, most) = (capped(grown * (1.0 - factor)), capped(grown * (1.0 + factor)));
-        let drawn = (self.chance)(thresholds, self.epoch, self.attempts, self.retry_after);
-        let seconds = drawn.as_secs_f64();
-        assert!(
-            seconds >= least - 1.5e-6 && seconds <= most + 1.5e-6,
-            "waits {seconds}, which is not within {least} and {most}"
-        );
-        drawn
-    }
-
-    fn judge(&self, told: Told) -> Option<(bool, bool)> {
-        let listed = |classes: &[String]| classes.iter().any(|class| class == told.class);
-        let thresholds = &self.thresholds;
-        let failed = match told.outcome {
-            Outcome::Ignored => return None,
-            Outcome::Success => false,
-            Outcome::Failure if listed(thresholds.ignore_error_classes()) => return None,
-            Outcome::Failure => {
-                thresholds.record_error_classes().is_empty() || listed(thresholds.record_error_classes())
-            }
-        };
-        let limit = thresholds.slow_call_duration_threshold();
-        let slow = told.duration.zip(limit).is_some_and(|(took, limit)| took > limit);
-        Some((failed || slow && thresholds.slow_calls_as_failures(), slow))
-    }
-
     fn before_counting(&mut self, now: Time) {
-        self.said &= self.trip(now).is_some();
-    }
-
-    fn count(&mut self, failed: bool, slow: bool, caller: u64, at: Time) {
-        self.counted.push(Counted {
-            at,
-            failed,
-            slow,
-            caller,
-            left: false,
-            failure_forgotten: false,
-            slow_forgotten: false,
-        });
+        self.said &= self.counted.trip(&self.thresholds, now).is_some();
     }
 
     fn after_counting(&mut self, retry_after: Option<Duration>, now: Time) -> Option<Change> {
-        let reason = self.trip(now)?;
+        let reason = self.counted.trip(&self.thresholds, now)?;
         let reporters = match self.thresholds.minimum_reporters() {
             1 => 0,
             needed => needed,
@@ -443,106 +368,13 @@ impl Naive {
         Some(Change { from: State::MetricsOnly, to: State::Open, reason, at: now, figures, epoch: None })
     }
 
-    fn trip(&self, now: Time) -> Option<Reason> {
-        let thresholds = &self.thresholds;
-        let callers = |who: &mut dyn Iterator<Item = &Counted>| {
-            let callers: BTreeSet<u64> = who.map(|counted| counted.caller).collect();
-            callers.len() >= thresholds.minimum_reporters() as usize || thresholds.minimum_reporters() == 1
-        };
-        let failed_known = |counted: &&Counted| counted.failed && !counted.failure_forgotten;
-        let slow_known = |counted: &&Counted| counted.slow && !counted.slow_forgotten;
-
-        let run: Vec<&Counted> = self.counted.iter().rev().take_while(|counted| counted.failed).collect();
-        let in_a_row = thresholds.failure_threshold() as usize;
-        if in_a_row > 0 && run.len() >= in_a_row && callers(&mut run.iter().copied().filter(failed_known)) {
-            return Some(Reason::ConsecutiveFailures);
-        }
-        let window = self.window(now);
-        let failures = window.iter().filter(|counted| counted.failed).count() as u64;
-        let slows = window.iter().filter(|counted| counted.slow).count() as u64;
-        let failed_by_enough = callers(&mut window.iter().copied().filter(failed_known));
-        let slow_for_enough = callers(&mut window.iter().copied().filter(slow_known));
-        if thresholds.failure_count_threshold().is_some_and(|limit| failures >= u64::from(limit))
-            && failed_by_enough
-        {
-            return Some(Reason::FailureCount);
-        }
-        let calls = window.len() as u64;
-        if calls < u64::from(thresholds.minimum_calls()) {
-            return None;
-        }
-        // In thousandths of a percent of one call.
-        let reached =
-            |part: u64, rate: Option<u32>| rate.is_some_and(|rate| part * 100_000 >= calls * u64::from(rate));
-        if reached(failures, thresholds.failure_rate_threshold()) && failed_by_enough {
-            return Some(Reason::FailureRate);
-        }
-        (reached(slows, thresholds.slow_call_rate_threshold()) && slow_for_enough)
-            .then_some(Reason::SlowCallRate)
-    }
-
-    fn window(&self, now: Time) -> Vec<&Counted> {
-        let size = self.thresholds.window_size();
-        let held = self.counted.iter().filter(|counted| !counted.left);
-        match self.thresholds.window_kind() {
-            WindowKind::Count => held.rev().take(size as usize).collect(),
-            WindowKind::Time => {
-                let slice = |time: Time| time.as_micros() / (u64::from(size) * SLICE_MICROS_A_SECOND);
-                held.filter(|counted| slice(counted.at) + 20 > slice(now)).collect()
-            }
-        }
-    }
-
-    /// A smaller window of calls keeps its newest, a change of type empties. (Another size of a window of
-    /// time is not for this model: what stays may hang on the slices.)
-    fn shrink(&mut self, former: &Thresholds) {
-        let kept = match (former.window_kind(), self.thresholds.window_kind()) {
-            (WindowKind::Time, WindowKind::Time) => return,
-            (WindowKind::Count, WindowKind::Count) => former.window_size().min(self.thresholds.window_size()),
-            _ => 0,
-        };
-        let held = self.counted.iter_mut().filter(|counted| !counted.left);
-        held.rev().skip(kept as usize).for_each(|counted| counted.left = true);
-    }
-
-    /// Only the newest callers are remembered, as many as are needed; none while one is enough.
-    fn forget_callers(&mut self, former: u32, present: u32) {
-        let kept = match former.min(present) {
-            1 => 0,
-            fewer => fewer as usize,
-        };
-        let newest = |saw: fn(&Counted) -> bool| {
-            let mut callers = Vec::new();
-            for counted in self.counted.iter().rev().filter(|counted| saw(counted)) {
-                if !callers.contains(&counted.caller) {
-                    callers.push(counted.caller);
-                }
-            }
-            callers.truncate(kept);
-            callers
-        };
-        if former != present {
-            let failed = newest(|counted| counted.failed && !counted.failure_forgotten);
-            let slow = newest(|counted| counted.slow && !counted.slow_forgotten);
-            for counted in &mut self.counted {
-                counted.failure_forgotten |= !failed.contains(&counted.caller);
-                counted.slow_forgotten |= !slow.contains(&counted.caller);
-            }
-        }
-    }
-
     pub(crate) fn figures(&self, now: Time) -> Figures {
         match self.state {
-            State::Closed | State::MetricsOnly => {
-                let window: Vec<_> =
-                    self.window(now).iter().map(|counted| (counted.failed, counted.slow)).collect();
-                let all: Vec<_> = self.counted.iter().map(|counted| counted.failed).collect();
-                figures(&window, &all)
-            }
+            State::Closed | State::MetricsOnly => self.counted.figures(&self.thresholds, now),
             State::Open => self.figures_at_opening,
             State::HalfOpen => {
                 let all: Vec<_> = self.completed.iter().map(|(failed, _)| *failed).collect();
-                figures(&self.completed, &all)
+                rules::figures(&self.completed, &all)
             }
             State::ForcedOpen | State::Disabled => Figures::default(),
         }
@@ -562,37 +394,5 @@ impl Naive {
 
     fn permitted(&self) -> usize {
         self.terms.unwrap().permitted as usize
-    }
-}
-
-/// What half-open is entered with, by the documents.
-fn terms(thresholds: &Thresholds) -> HalfOpenTerms {
-    let permitted = thresholds.permitted();
-    let share = |rate: u32| (u64::from(rate) * u64::from(permitted)).div_ceil(100_000) as u32;
-    let failures_to_open = match (thresholds.success_threshold(), thresholds.failure_rate_threshold()) {
-        (0, None) => 1,
-        (0, Some(rate)) => share(rate),
-        (successes, _) => permitted - successes + 1,
-    };
-    HalfOpenTerms {
-        permitted,
-        failures_to_open,
-        slow_to_open: thresholds.slow_call_rate_threshold().map(share),
-        lease: thresholds.lease(),
-        max_wait: thresholds.max_wait_in_half_open(),
-        after_max_wait: thresholds.after_max_wait(),
-    }
-}
-
-fn figures(window: &[(bool, bool)], all_failed: &[bool]) -> Figures {
-    let number = |count: usize| u32::try_from(count).unwrap();
-    let in_a_row = |what: bool| number(all_failed.iter().rev().take_while(|failed| **failed == what).count());
-    Figures {
-        consecutive_failures: in_a_row(true),
-        consecutive_successes: in_a_row(false),
-        calls: number(window.len()),
-        failures: number(window.iter().filter(|(failed, _)| *failed).count()),
-        slow_calls: number(window.iter().filter(|(_, slow)| *slow).count()),
-        reporters: 0,
     }
 }

@@ -9,10 +9,9 @@ use breaker::{
 };
 
 use crate::naive::{Change, Naive};
+use crate::rules::KEY_HASH;
 use crate::settings::Settings;
 use crate::steps::{Step, Told, What, When};
-
-const KEY_HASH: u64 = 0x0123_4567_89ab_cdef;
 
 pub(crate) struct Play {
     breaker: Breaker,
@@ -29,7 +28,7 @@ impl Play {
         let identity = Identity { key_hash: KEY_HASH, salt: 0, first_number: 1, numbering: Numbering::Own };
         let thresholds = settings.thresholds();
         let breaker = Breaker::new(Arc::clone(&thresholds), 0, identity, now);
-        let model = Naive::new(thresholds, now, drawn_by_chance);
+        let model = Naive::new(thresholds, now);
         Self { breaker, model, identity, now, revision: 0, passes: Vec::new() }
     }
 
@@ -257,6 +256,9 @@ impl Play {
         model.look(self.now);
         let (now, view) = (model.clock(self.now), looked.view(self.now));
         assert_eq!(view.figures, model.figures(now));
+        let judged = matches!(view.snapshot.state, State::Closed | State::MetricsOnly)
+            && view.figures.calls >= looked.thresholds().minimum_calls();
+        assert_eq!(view.rates_judged, judged);
         assert_eq!(view.probes_out as usize, model.probes_out(now));
         if let Some(terms) = view.snapshot.half_open {
             assert!(view.probes_out + view.figures.calls <= terms.permitted, "{view:?}");
@@ -303,20 +305,6 @@ fn legal(transition: &Transition) -> bool {
         R::Reset => to == Closed,
         R::HistoryGap => false,
     }
-}
-
-/// What chance draws for a wait: asked from a breaker that comes back, so that it is also seen to draw the
-/// same in every process.
-fn drawn_by_chance(
-    thresholds: &Thresholds,
-    epoch: u64,
-    attempts: u32,
-    retry_after: Option<Duration>,
-) -> Duration {
-    let identity = Identity { key_hash: KEY_HASH, salt: 99, first_number: 0, numbering: Numbering::Own };
-    let open = Snapshot { epoch, state: State::Open, attempts, retry_after, ..Snapshot::pristine() };
-    let thresholds = Arc::new(thresholds.clone());
-    Breaker::restore(thresholds, 0, identity, open, Time::ZERO).snapshot().wait.unwrap()
 }
 
 fn pick<T>(which: proptest::sample::Index, among: &[T]) -> Option<&T> {

@@ -137,16 +137,38 @@ proptest! {
         let figures = breaker.view(at(now)).figures;
 
         // An outcome lives between 0.95 of the size and the size; it may gain a slice of the former size.
-        let micros = |size: u32, share: f64| f64::from(size) * 1e6 * share;
-        let within = |age: f64| outcomes.iter().filter(move |(micros, _)| ((now - micros) as f64) < age);
-        let kept = micros(sizes.0, 0.95).min(micros(sizes.1, 0.95));
-        let perhaps = micros(sizes.0, 1.0).min(micros(sizes.1, 1.0) + micros(sizes.0, 0.05));
+        let slices = |size: u32, number: u64| u64::from(size) * 50_000 * number;
+        let within = |age: u64| outcomes.iter().filter(move |(micros, _)| now - micros < age);
+        let kept = slices(sizes.0, 19).min(slices(sizes.1, 19));
+        let perhaps = slices(sizes.0, 20).min(slices(sizes.1, 20) + slices(sizes.0, 1));
         let calls = figures.calls as usize;
         prop_assert!(within(kept).count() <= calls && calls <= within(perhaps).count(), "{figures:?}");
         let failed = |age| within(age).filter(|(_, failed)| *failed).count();
         let failures = figures.failures as usize;
         prop_assert!(failed(kept) <= failures && failures <= failed(perhaps), "{figures:?}");
     }
+}
+
+/// The epoch that the store will give, not the one that it is proposed in, draws the wait.
+#[test]
+fn a_proposed_wait_is_the_one_that_is_confirmed() {
+    let with = |reporters| {
+        thresholds(&[
+            (Field::FailureThreshold, Value::Count(1)),
+            (Field::RandomizationFactor, Value::Factor(900)),
+            (Field::MinimumReporters, Value::Count(reporters)),
+        ])
+    };
+    let store = Identity { numbering: Numbering::Store, ..identity(1) };
+    let mut breaker = Breaker::new(with(1), 0, store, START);
+    breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Failure), START);
+    let proposed = breaker.snapshot().wait;
+    assert_eq!(proposed, open(with(1), 1, 1, 1).snapshot().wait);
+    breaker.set_thresholds(with(2), 1, START);
+    assert_eq!(breaker.snapshot().wait, proposed);
+    assert!(breaker.confirm(0, 1));
+    breaker.set_thresholds(with(1), 2, START);
+    assert_eq!(breaker.snapshot().wait, proposed);
 }
 
 /// Waits of many breakers that opened together end at many moments.

@@ -169,6 +169,35 @@ fn the_same_row_again_leaves_the_counts_alone() {
     );
 }
 
+/// Only the store's word changes what is left, not the same thresholds once more.
+#[test]
+fn the_stores_wait_stands_until_the_thresholds_change() {
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 adopt OPEN epoch 1 wait 20: ok
+        5 adopt OPEN epoch 1 since 5 wait 25: ok
+        set timeout_seconds 30: ok
+        deadline: at 30
+        set timeout_seconds 40: ok
+        deadline: at 45
+        ",
+    );
+}
+
+#[test]
+fn a_reset_of_a_trip_that_was_never_confirmed_lets_pass_as_before_it() {
+    check_with_store(
+        "failure_threshold 1",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        allow: no OPEN, retry in 60
+        reset: ok [OPEN -> CLOSED, RESET]
+        allow: yes #1
+        ",
+    );
+}
+
 #[test]
 fn another_state_under_the_same_number_is_adopted() {
     check_with_store(

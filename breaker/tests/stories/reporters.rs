@@ -185,6 +185,22 @@ fn fewer_reporters_needed_is_judged_at_the_next_outcome() {
     );
 }
 
+#[test]
+fn with_fewer_reporters_needed_the_newest_are_remembered() {
+    check(
+        "failure_threshold 3, minimum_reporters 4",
+        "
+        0 fail by A: recorded
+        fail by B: recorded
+        succeed: recorded
+        fail by C: recorded
+        fail by D: recorded
+        set failure_threshold 3, minimum_reporters 2: ok
+        fail by D: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        ",
+    );
+}
+
 /// Only as many as were needed are remembered, and none while one is enough.
 #[test]
 fn more_reporters_needed_are_counted_from_the_change_on() {

@@ -17,6 +17,20 @@ fn open_goes_on_waiting_through_a_restart() {
 }
 
 #[test]
+fn other_thresholds_at_a_restart_make_another_wait_from_when_it_opened() {
+    check(
+        "timeout_seconds 30",
+        "
+        0 given open: ok
+        15 restart with timeout_seconds 50: ok
+        deadline: at 50
+        restart with timeout_seconds 10: ok
+        poll: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED, at 10]
+        ",
+    );
+}
+
+#[test]
 fn a_wait_that_ended_while_it_was_down_is_stamped_with_its_end() {
     check(
         "timeout_seconds 30",

@@ -13,7 +13,7 @@
 //! | `release #1`, `poll` | `ok` |
 //! | `reset`, `probe`, `clear`, `force open`, `disable`, `metrics only` (`until 90`) | `ok`, or `refused` |
 //! | `set failure_threshold 3` | other thresholds: `ok` |
-//! | `restart` | the process dies and the breaker comes back: `ok` |
+//! | `restart`, `restart with failure_threshold 3` | the process dies and the breaker comes back: `ok` |
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
 //! | `confirm 0 as 1`, `adopt OPEN epoch 3 since 10 wait 30` | the store's word: `ok`, or `refused` |
 //! | `deadline` | `at 30`, or `none` |
@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use breaker::{
     Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override, OverrideKind, Pass, Recorded, Report,
-    Snapshot, State, Ticket, Time, Transition, View,
+    Snapshot, State, Thresholds, Ticket, Time, Transition, View,
 };
 
 use crate::thresholds::thresholds;
@@ -148,7 +148,8 @@ impl Told {
                 self.breaker.adopt(snapshot, self.now);
                 ("ok".to_owned(), Vec::new())
             }
-            ["restart"] => self.restart(),
+            ["restart"] => self.restart(Arc::clone(self.breaker.thresholds())),
+            ["restart", "with", rest @ ..] => self.restart(thresholds(&rest.join(" "))),
             ["given", "open"] => self.given_open(),
             ["given", "half-open"] => {
                 self.given_open();
@@ -235,12 +236,12 @@ impl Told {
         ("ok".to_owned(), self.breaker.set_override(set_by, self.now))
     }
 
-    /// The next life of the process knows the snapshot and the thresholds, and draws another salt.
-    fn restart(&mut self) -> (String, Vec<Transition>) {
+    /// The next life of the process knows the snapshot, and draws another salt.
+    fn restart(&mut self, thresholds: Arc<Thresholds>) -> (String, Vec<Transition>) {
         self.identity.salt += 1;
         self.identity.first_number += 1_000_000;
         self.own_from = self.passes.len();
-        let (thresholds, revision) = (Arc::clone(self.breaker.thresholds()), self.breaker.config_revision());
+        let revision = self.breaker.config_revision();
         let snapshot = self.breaker.snapshot();
         self.breaker = Breaker::restore(thresholds, revision, self.identity, snapshot, self.now);
         ("ok".to_owned(), Vec::new())

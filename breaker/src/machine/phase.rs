@@ -1,0 +1,70 @@
+//! What each state holds, and what leads from one to the next.
+
+use std::time::Duration;
+
+use crate::half_open::HalfOpen;
+use crate::state::{Figures, HalfOpenTerms, Override, Reason};
+use crate::tally::Tally;
+use crate::thresholds::Thresholds;
+use crate::time::Time;
+
+#[derive(Debug, Clone)]
+pub(super) enum Phase {
+    Closed(Tally),
+    Open(Box<Open>),
+    HalfOpen(Box<HalfOpen>),
+    /// HALF_OPEN, come back after a restart: whom its probes went to is forgotten.
+    Reborn(Box<HalfOpenTerms>),
+    /// `FORCED_OPEN` or `DISABLED`.
+    Overridden(Box<Override>),
+    MetricsOnly(Box<MetricsOnly>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    pub(super) wait: Duration,
+    pub(super) retry_after: Option<Duration>,
+    /// What was counted when it opened, for show.
+    pub(super) figures: Figures,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct MetricsOnly {
+    pub(super) set_by: Override,
+    pub(super) tally: Tally,
+    /// The counts are past a trip, and it has been said.
+    pub(super) crossed: bool,
+}
+
+impl MetricsOnly {
+    /// The crossing is over when the counts, before the next outcome, are no longer past a trip.
+    pub(super) fn look(&mut self, thresholds: &Thresholds, now: Time) {
+        self.tally.advance(now);
+        self.crossed &= self.tally.trip(thresholds).is_some();
+    }
+}
+
+/// Why and by whom a state is entered.
+pub(super) struct Cause {
+    pub(super) reason: Reason,
+    pub(super) actor: Option<String>,
+    pub(super) reporters: u32,
+}
+
+impl Cause {
+    pub(super) fn own(reason: Reason) -> Self {
+        Self { reason, actor: None, reporters: 0 }
+    }
+
+    pub(super) fn asked(reason: Reason, actor: &str) -> Self {
+        Self { reason, actor: Some(actor.to_owned()), reporters: 0 }
+    }
+}
+
+/// What to enter; the figures that go with it are worked out on entry.
+pub(super) enum Next {
+    Closed,
+    Open { retry_after: Option<Duration> },
+    HalfOpen,
+    Override(Override),
+}
