@@ -8,8 +8,12 @@ use std::path::PathBuf;
 /// The folder that imports are resolved against.
 const ROOT: &str = "proto";
 
-const FILES: [&str; 3] =
-    ["breakerd/v1/common.proto", "breakerd/v1/breaker_service.proto", "breakerd/v1/operations_service.proto"];
+const FILES: [&str; 4] = [
+    "breakerd/v1/common.proto",
+    "breakerd/v1/breaker_service.proto",
+    "breakerd/v1/config_service.proto",
+    "breakerd/v1/operations_service.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -27,6 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("breakerd_descriptor.bin"), compiler.encode_file_descriptor_set())?;
 
     tonic_prost_build::configure()
+        // Maps in the order of their keys: the same content is the same bytes.
+        .btree_map(".breakerd.v1")
         // A permit goes from the wire to its check, and from its maker to the wire, without a copy.
         .bytes(".breakerd.v1.AllowRequestResponse.permit")
         .bytes(".breakerd.v1.RecordOutcomeRequest.permit")

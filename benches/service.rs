@@ -19,6 +19,7 @@ use breakerd::proto::v1::breaker_service_server::{BreakerService, BreakerService
 use breakerd::proto::v1::{
     AllowReason, AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
     RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest, RecordOutcomesResponse, State,
+    WatchBreakersRequest, WatchBreakersResponse,
 };
 use prost::Message;
 use tonic::transport::server::TcpIncoming;
@@ -252,5 +253,14 @@ impl BreakerService for Empty {
         _request: Request<RecordOutcomesRequest>,
     ) -> std::result::Result<Response<RecordOutcomesResponse>, Status> {
         Ok(Response::new(RecordOutcomesResponse::default()))
+    }
+
+    type WatchBreakersStream = tokio_stream::Empty<std::result::Result<WatchBreakersResponse, Status>>;
+
+    async fn watch_breakers(
+        &self,
+        _request: Request<WatchBreakersRequest>,
+    ) -> std::result::Result<Response<Self::WatchBreakersStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
     }
 }

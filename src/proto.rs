@@ -6,6 +6,7 @@
 /// The package `breakerd.v1`.
 #[allow(
     clippy::pedantic,
+    clippy::large_enum_variant,
     missing_docs,
     unreachable_pub,
     reason = "generated code; its comments are those of the .proto files"

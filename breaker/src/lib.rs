@@ -45,7 +45,9 @@ pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Merged, Origin, Problem, merge};
 pub use machine::{Breaker, Identity, Numbering, View, WrongState};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
-pub use state::{Figures, HalfOpenTerms, Override, OverrideKind, Reason, Snapshot, State, Transition};
+pub use state::{
+    Asked, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State, Transition,
+};
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};
 pub use time::Time;

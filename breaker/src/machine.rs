@@ -435,7 +435,7 @@ impl Breaker {
             return None;
         };
         let (reason, reporters) = tally.trip(thresholds)?;
-        let cause = Cause { reason, actor: None, reporters };
+        let cause = Cause { reason, asked: None, reporters };
         Some(self.enter(Next::Open { retry_after }, cause, now))
     }
 
@@ -454,7 +454,7 @@ impl Breaker {
             figures: Figures { reporters, ..self.figures() },
             base_epoch: self.epoch,
             at: now,
-            actor: None,
+            asked: None,
             after: self.snapshot(),
             shadow: true,
         })
@@ -504,7 +504,7 @@ impl Breaker {
             figures,
             base_epoch,
             at,
-            actor: cause.actor,
+            asked: cause.asked,
             after,
             shadow: false,
         }

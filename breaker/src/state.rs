@@ -155,11 +155,32 @@ fn share(part: u32, whole: u32) -> Option<u32> {
     u32::try_from(rate).ok()
 }
 
+words! {
+    /// What an override was set on.
+    Scope {
+        /// One breaker.
+        Breaker = "BREAKER",
+        /// The service, and so every breaker of it that has no override of its own.
+        Service = "SERVICE",
+    }
+}
+
+/// Who asked for a change, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Who.
+    pub actor: String,
+    /// Why, in the actor's words; may be empty.
+    pub reason: String,
+}
+
 /// An override as an operator set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
     /// What is set.
     pub kind: OverrideKind,
+    /// On what.
+    pub scope: Scope,
     /// When it ends by itself; none: when it is cleared.
     pub expires_at: Option<Time>,
     /// Who set it.
@@ -245,8 +266,8 @@ pub struct Transition {
     pub base_epoch: u64,
     /// When it happened. `after.entered_at` of the new state, and of a shadow the time of the crossing.
     pub at: Time,
-    /// Who asked for it; none: the machine itself.
-    pub actor: Option<String>,
+    /// Who asked for it, and why; none: the machine itself.
+    pub asked: Option<Asked>,
     /// The state as it now is: what the store keeps of this breaker. `after.epoch` is a proposal until
     /// [`crate::Breaker::confirm`], where the store numbers epochs.
     pub after: Snapshot,

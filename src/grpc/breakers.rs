@@ -88,6 +88,17 @@ impl BreakerService for Breakers {
         Ok(Response::new(AllowRequestsResponse { results }))
     }
 
+    type WatchBreakersStream = std::pin::Pin<
+        Box<dyn futures_util::Stream<Item = Result<crate::proto::v1::WatchBreakersResponse, Status>> + Send>,
+    >;
+
+    async fn watch_breakers(
+        &self,
+        _request: Request<crate::proto::v1::WatchBreakersRequest>,
+    ) -> Result<Response<Self::WatchBreakersStream>, Status> {
+        Err(Failure::NoMethod { path: "WatchBreakers".to_owned() }.into())
+    }
+
     async fn record_outcomes(
         &self,
         request: Request<RecordOutcomesRequest>,

@@ -77,6 +77,48 @@ impl OperationsService for Operations {
         Ok(Response::new(GetBreakerResponse { breaker: Some(convert::breaker(&view, now)) }))
     }
 
+    async fn set_override(
+        &self,
+        _request: Request<crate::proto::v1::SetOverrideRequest>,
+    ) -> Result<Response<crate::proto::v1::SetOverrideResponse>, Status> {
+        Err(Failure::NoMethod { path: "SetOverride".to_owned() }.into())
+    }
+
+    async fn clear_override(
+        &self,
+        _request: Request<crate::proto::v1::ClearOverrideRequest>,
+    ) -> Result<Response<crate::proto::v1::ClearOverrideResponse>, Status> {
+        Err(Failure::NoMethod { path: "ClearOverride".to_owned() }.into())
+    }
+
+    async fn reset_breaker(
+        &self,
+        _request: Request<crate::proto::v1::ResetBreakerRequest>,
+    ) -> Result<Response<crate::proto::v1::ResetBreakerResponse>, Status> {
+        Err(Failure::NoMethod { path: "ResetBreaker".to_owned() }.into())
+    }
+
+    async fn probe_breaker(
+        &self,
+        _request: Request<crate::proto::v1::ProbeBreakerRequest>,
+    ) -> Result<Response<crate::proto::v1::ProbeBreakerResponse>, Status> {
+        Err(Failure::NoMethod { path: "ProbeBreaker".to_owned() }.into())
+    }
+
+    type WatchTransitionsStream = std::pin::Pin<
+        Box<
+            dyn futures_util::Stream<Item = Result<crate::proto::v1::WatchTransitionsResponse, Status>>
+                + Send,
+        >,
+    >;
+
+    async fn watch_transitions(
+        &self,
+        _request: Request<crate::proto::v1::WatchTransitionsRequest>,
+    ) -> Result<Response<Self::WatchTransitionsStream>, Status> {
+        Err(Failure::NoMethod { path: "WatchTransitions".to_owned() }.into())
+    }
+
     async fn list_transitions(
         &self,
         request: Request<ListTransitionsRequest>,

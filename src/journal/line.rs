@@ -7,8 +7,8 @@ use std::str;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason, Snapshot, State,
-    Time, Transition,
+    AfterMaxWait, Asked, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason, Scope,
+    Snapshot, State, Time, Transition,
 };
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,8 @@ struct WireTransition {
     at_us: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    actor_reason: Option<String>,
     shadow: bool,
     figures: WireFigures,
     after: WireSnapshot,
@@ -132,6 +134,9 @@ struct WireSnapshot {
 #[derive(Serialize, Deserialize)]
 struct WireOverride {
     kind: String,
+    /// A journal of before there were overrides of services has none.
+    #[serde(default)]
+    scope: Option<String>,
     expires_at_us: Option<u64>,
     actor: String,
     reason: String,
@@ -195,7 +200,8 @@ impl From<&Transition> for WireTransition {
             reason: transition.reason.to_string(),
             base_epoch: transition.base_epoch,
             at_us: transition.at.as_micros(),
-            actor: transition.actor.clone(),
+            actor: transition.asked.as_ref().map(|asked| asked.actor.clone()),
+            actor_reason: transition.asked.as_ref().map(|asked| asked.reason.clone()),
             shadow: transition.shadow,
             figures: WireFigures {
                 consecutive_failures,
@@ -228,7 +234,7 @@ impl TryFrom<WireTransition> for Transition {
             figures,
             base_epoch: wire.base_epoch,
             at: Time::from_micros(wire.at_us),
-            actor: wire.actor,
+            asked: wire.actor.map(|actor| Asked { actor, reason: wire.actor_reason.unwrap_or_default() }),
             after: wire.after.try_into()?,
             shadow: wire.shadow,
         })
@@ -247,6 +253,7 @@ impl From<&Snapshot> for WireSnapshot {
             config_revision: snapshot.config_revision,
             set_by: snapshot.set_by.as_ref().map(|set_by| WireOverride {
                 kind: set_by.kind.to_string(),
+                scope: Some(set_by.scope.to_string()),
                 expires_at_us: set_by.expires_at.map(Time::as_micros),
                 actor: set_by.actor.clone(),
                 reason: set_by.reason.clone(),
@@ -270,6 +277,10 @@ impl TryFrom<WireSnapshot> for Snapshot {
         let set_by = wire.set_by.map(|set_by| {
             Ok::<_, String>(Override {
                 kind: word("kind", &set_by.kind, OverrideKind::parse)?,
+                scope: match set_by.scope {
+                    Some(scope) => word("scope", &scope, Scope::parse)?,
+                    None => Scope::Breaker,
+                },
                 expires_at: set_by.expires_at_us.map(Time::from_micros),
                 actor: set_by.actor,
                 reason: set_by.reason,
@@ -331,6 +342,7 @@ mod tests {
             retry_after: Some(Duration::from_mins(2)),
             set_by: Some(Override {
                 kind: OverrideKind::MetricsOnly,
+                scope: Scope::Service,
                 expires_at: Some(Time::from_micros(5)),
                 actor: "anna".to_owned(),
                 reason: "a \"test\"\nof lines".to_owned(),
@@ -355,7 +367,7 @@ mod tests {
             figures: Figures { consecutive_failures: 5, calls: 9, ..Figures::default() },
             base_epoch: 3,
             at: Time::from_micros(7),
-            actor: Some("timer".to_owned()),
+            asked: Some(Asked { actor: "timer".to_owned(), reason: "a drill".to_owned() }),
             after: snapshot(),
             shadow: false,
         };

@@ -11,7 +11,7 @@ fn change(epoch: u64) -> Transition {
         figures: Figures::default(),
         base_epoch: epoch - 1,
         at: Time::from_micros(epoch),
-        actor: None,
+        asked: None,
         after: Snapshot { epoch, state: State::Open, ..Snapshot::pristine() },
         shadow: false,
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use breaker::{Figures, Key, Reason, Snapshot, State, Time};
+use breaker::{Asked, Figures, Key, Reason, Snapshot, State, Time};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use super::judge::Entry;
@@ -56,14 +56,13 @@ impl TransitionRow {
     pub(super) fn new(entry: &Entry<'_>, number: usize, bumped: Bumped) -> Result<Self, StoreError> {
         let act = "write the history";
         let proposal = entry.proposal;
-        let (figures, after, actor, reason, missing) = match &proposal.change {
+        let (figures, after, asked, reason, missing) = match &proposal.change {
             Change::Transition(transition) => {
                 let after = Some(&transition.after);
-                (transition.figures, after, transition.actor.as_deref(), transition.reason, 0)
+                (transition.figures, after, transition.asked.as_ref(), transition.reason, 0)
             }
             Change::Gap { missing, .. } => (Figures::default(), None, None, Reason::HistoryGap, *missing),
         };
-        let words = after.and_then(|after| after.set_by.as_ref()).filter(|_| reason == Reason::OverrideSet);
         Ok(Self {
             revision: bumped.revision,
             number: bigint(act, "number", number as u64)?,
@@ -86,8 +85,8 @@ impl TransitionRow {
             attempts: after.map_or(0, |after| after.attempts.into()),
             wait_us: after.and_then(|after| after.wait).map(micros),
             retry_after_us: after.and_then(|after| after.retry_after).map(micros),
-            actor: actor.map(|actor| printable(actor).into_owned()),
-            override_reason: words.map(|words| printable(&words.reason).into_owned()),
+            actor: asked.map(|asked| printable(&asked.actor).into_owned()),
+            override_reason: asked.map(|asked| printable(&asked.reason).into_owned()),
             missing: bigint(act, "missing", missing)?,
             shadow: entry.epoch.is_none() && matches!(&proposal.change, Change::Transition(t) if t.shadow),
             alone: proposal.alone,
@@ -125,7 +124,7 @@ impl TransitionRow {
                 slow_calls: reader.number("slow_calls", self.slow_calls)?,
                 reporters: reader.number("reporters", self.reporters)?,
             },
-            actor: self.actor,
+            asked: self.actor.map(|actor| Asked { actor, reason: self.override_reason.unwrap_or_default() }),
             attempts: reader.number("attempts", self.attempts)?,
             wait: self.wait_us.map(|wait| reader.duration("wait_us", wait)).transpose()?,
             missing: reader.number("missing", self.missing)?,

@@ -7,15 +7,29 @@ use async_trait::async_trait;
 use breaker::Key;
 
 use super::{
-    Answer, Declaration, Declared, Meta, Proposal, Store, StoreError, StoredBreaker, StoredDeclaration,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, Proposal, Pruned,
+    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredDeclaration,
     StoredTransition, TransitionQuery,
 };
 use crate::engine::Clock;
 use crate::metrics::StoreMetrics;
 
 /// Every operation there is, as it stands in the metrics.
-const OPERATIONS: [&str; 8] =
-    ["meta", "propose", "breakers", "transitions", "declare", "declaration", "revision", "ping"];
+const OPERATIONS: [&str; 13] = [
+    "meta",
+    "propose",
+    "breakers",
+    "transitions",
+    "declare",
+    "declaration",
+    "configuration",
+    "write_config",
+    "changes",
+    "history_floor",
+    "prune",
+    "revision",
+    "ping",
+];
 
 /// Passes every operation on to another store, and counts.
 ///
@@ -102,6 +116,30 @@ impl Store for MeteredStore {
 
     async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
         self.watch("declaration", self.store.declaration()).await
+    }
+
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        self.watch("configuration", self.store.configuration()).await
+    }
+
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        let written = self.watch("write_config", self.store.write_config(write)).await?;
+        if let ConfigWritten::Written(changed) = written {
+            self.saw(changed.revision);
+        }
+        Ok(written)
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        self.watch("changes", self.store.changes(query)).await
+    }
+
+    async fn history_floor(&self) -> Result<u64, StoreError> {
+        self.watch("history_floor", self.store.history_floor()).await
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        self.watch("prune", self.store.prune(retention)).await
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

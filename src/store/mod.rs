@@ -21,6 +21,7 @@
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
 
+mod configuration;
 mod declared;
 mod fault;
 mod history;
@@ -37,8 +38,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use breaker::{Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
+use breaker::{Asked, Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
 
+pub use self::configuration::{
+    ChangeKind, ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, Pruned, RequestId, Retention,
+    ServiceOverride, StoredChange, StoredConfiguration,
+};
 pub use self::metered::MeteredStore;
 pub use self::open::{Target, open};
 pub use self::postgres::PostgresStore;
@@ -69,6 +74,23 @@ pub trait Store: Send + Sync + 'static {
 
     /// The layers last declared, if any ever were.
     async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError>;
+
+    /// Everything that services are judged by, as of one moment.
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError>;
+
+    /// Writes a change of configuration, whole or not at all, if nothing came between: what it changes, a row of the
+    /// audit, and the waits of the stored OPEN breakers that it touches.
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError>;
+
+    /// The audit, filtered, newest first, a page at a time.
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError>;
+
+    /// The newest revision of which rows of the history have been let go of; 0: all of it is there.
+    async fn history_floor(&self) -> Result<u64, StoreError>;
+
+    /// Lets go of what is older than it is to be kept, some at a time; to be called again while it finds any. Also
+    /// makes the room that the history needs next (Postgres: its partitions).
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError>;
 
     /// The newest revision: the number of transactions that changed configuration or state.
     async fn revision(&self) -> Result<u64, StoreError>;
@@ -184,8 +206,8 @@ pub struct StoredTransition {
     pub base_epoch: u64,
     /// What was counted in the state that was left.
     pub figures: Figures,
-    /// Who asked for it.
-    pub actor: Option<String>,
+    /// Who asked for it, and why.
+    pub asked: Option<Asked>,
     /// How often the breaker had opened since it last closed, this time included.
     pub attempts: u32,
     /// OPEN: how long it waits.

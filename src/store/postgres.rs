@@ -23,7 +23,8 @@ use super::fault::{fault, migration_fault, too_slow};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
 use super::{
-    Answer, Declaration, Declared, Meta, Proposal, Store, StoreError, StoredBreaker, StoredDeclaration,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, Proposal, Pruned,
+    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredDeclaration,
     StoredTransition, TransitionQuery,
 };
 
@@ -141,6 +142,26 @@ impl Store for PostgresStore {
         )
         .await?;
         row.as_ref().map(DeclaredRow::declaration).transpose()
+    }
+
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn write_config(&self, _write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn changes(&self, _query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn history_floor(&self) -> Result<u64, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn prune(&self, _retention: Retention) -> Result<Pruned, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::time::Duration;
 
-use breaker::{AfterMaxWait, HalfOpenTerms, Key, Override, OverrideKind, Snapshot, State};
+use breaker::{AfterMaxWait, HalfOpenTerms, Key, Override, OverrideKind, Scope, Snapshot, State};
 use sqlx::FromRow;
 
 use super::judge::{Receipt, Stand};
@@ -155,7 +155,7 @@ impl Reader<'_> {
         let actor = self.set("override_actor", row.override_actor.clone())?;
         let reason = self.set("override_reason", row.override_reason.clone())?;
         let expires_at = row.override_expires_at.map(|stamp| stamp.0);
-        Ok(Some(Override { kind, expires_at, actor, reason }))
+        Ok(Some(Override { kind, scope: Scope::Breaker, expires_at, actor, reason }))
     }
 
     fn terms(&self, row: &BreakerRow) -> Result<HalfOpenTerms, StoreError> {

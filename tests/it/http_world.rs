@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Snapshot, State, Time};
+use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
 use breakerd::catalog::Catalog;
 use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
@@ -14,7 +14,8 @@ use breakerd::http;
 use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::store::{
-    Answer, Declaration, Declared, Meta, MeteredStore, Proposal, Store, StoreError, StoredBreaker,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, MeteredStore, Proposal,
+    Pruned, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
     StoredDeclaration, StoredTransition, TransitionQuery,
 };
 use tokio::net::TcpListener;
@@ -131,7 +132,13 @@ impl World {
             epoch: 1,
             state: State::from(kind),
             entered_at: self.clock.now(),
-            set_by: Some(Override { kind, expires_at, actor: "ada".into(), reason: "drill".into() }),
+            set_by: Some(Override {
+                kind,
+                scope: Scope::Breaker,
+                expires_at,
+                actor: "ada".into(),
+                reason: "drill".into(),
+            }),
             ..Snapshot::pristine()
         };
         self.engine.restore(&Key::new(service, name).unwrap(), &snapshot, self.clock.now());
@@ -203,6 +210,26 @@ impl Store for Database {
 
     async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
         self.answer(None)
+    }
+
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn write_config(&self, _write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn changes(&self, _query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn history_floor(&self) -> Result<u64, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
+    }
+
+    async fn prune(&self, _retention: Retention) -> Result<Pruned, StoreError> {
+        Err(StoreError::Refused("not yet".to_owned()))
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -2,7 +2,7 @@
 
 use super::Breaker;
 use super::phase::{Cause, Next, Phase};
-use crate::state::{Override, Reason, State, Transition};
+use crate::state::{Asked, Override, Reason, State, Transition};
 use crate::time::Time;
 
 /// What an operator asked for, and cannot be.
@@ -28,7 +28,8 @@ impl Breaker {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         if self.override_in_force() != Some(&set_by) {
-            let cause = Cause::asked(Reason::OverrideSet, &set_by.actor);
+            let by = Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
+            let cause = Cause::asked(Reason::OverrideSet, by);
             transitions.push(self.enter(Next::Override(set_by), cause, now));
         }
         transitions
@@ -38,22 +39,22 @@ impl Breaker {
     ///
     /// # Errors
     /// [`WrongState`] when there is none; the transitions that time alone caused come with it.
-    pub fn clear_override(&mut self, actor: &str, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+    pub fn clear_override(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         if self.override_in_force().is_none() {
             let needed = "FORCED_OPEN, DISABLED or METRICS_ONLY";
             return (Err(WrongState { state: self.state(), needed }), transitions);
         }
-        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, actor), now));
+        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, by), now));
         (Ok(()), transitions)
     }
 
     /// Closed, and clean, whatever it was.
-    pub fn reset(&mut self, actor: &str, now: Time) -> Vec<Transition> {
+    pub fn reset(&mut self, by: Asked, now: Time) -> Vec<Transition> {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::Reset, actor), now));
+        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::Reset, by), now));
         transitions
     }
 
@@ -61,13 +62,13 @@ impl Breaker {
     ///
     /// # Errors
     /// [`WrongState`] when it is not OPEN; the transitions that time alone caused come with it.
-    pub fn probe(&mut self, actor: &str, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+    pub fn probe(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         if !matches!(self.phase, Phase::Open(_)) || self.proposed.is_some() {
             return (Err(WrongState { state: self.state(), needed: "OPEN" }), transitions);
         }
-        transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, actor), now));
+        transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, by), now));
         (Ok(()), transitions)
     }
 }

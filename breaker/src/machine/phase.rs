@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::half_open::HalfOpen;
-use crate::state::{Figures, HalfOpenTerms, Override, Reason};
+use crate::state::{Asked, Figures, HalfOpenTerms, Override, Reason};
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
@@ -47,17 +47,17 @@ impl MetricsOnly {
 /// Why and by whom a state is entered.
 pub(super) struct Cause {
     pub(super) reason: Reason,
-    pub(super) actor: Option<String>,
+    pub(super) asked: Option<Asked>,
     pub(super) reporters: u32,
 }
 
 impl Cause {
     pub(super) fn own(reason: Reason) -> Self {
-        Self { reason, actor: None, reporters: 0 }
+        Self { reason, asked: None, reporters: 0 }
     }
 
-    pub(super) fn asked(reason: Reason, actor: &str) -> Self {
-        Self { reason, actor: Some(actor.to_owned()), reporters: 0 }
+    pub(super) fn asked(reason: Reason, by: Asked) -> Self {
+        Self { reason, asked: Some(by), reporters: 0 }
     }
 }
 

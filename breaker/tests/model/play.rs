@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, Identity, Numbering, Override, Pass, Recorded, Snapshot, State, Thresholds, Ticket, Time,
-    Transition, WindowKind,
+    Asked, Breaker, Identity, Numbering, Override, Pass, Recorded, Scope, Snapshot, State, Thresholds,
+    Ticket, Time, Transition, WindowKind,
 };
 
 use crate::naive::{Change, Naive};
@@ -86,24 +86,30 @@ impl Play {
             What::Override { kind, expires_after_ms } => {
                 let expires_at = expires_after_ms
                     .map(|ms| Time::from_micros(self.now.as_micros().saturating_add_signed(ms * 1_000)));
-                let set_by = Override { kind: *kind, expires_at, actor: "ann".into(), reason: String::new() };
+                let set_by = Override {
+                    kind: *kind,
+                    scope: Scope::Breaker,
+                    expires_at,
+                    actor: "ann".into(),
+                    reason: String::new(),
+                };
                 let transitions = self.breaker.set_override(set_by.clone(), self.now);
                 let changes = self.model.set_override(set_by, self.now);
                 self.compare(&transitions, &changes, epoch);
             }
             What::Clear => {
-                let (cleared, transitions) = self.breaker.clear_override("ann", self.now);
+                let (cleared, transitions) = self.breaker.clear_override(ann(), self.now);
                 let (expected, changes) = self.model.clear_override(self.now);
                 assert_eq!(cleared.is_ok(), expected);
                 self.compare(&transitions, &changes, epoch);
             }
             What::Reset => {
                 let (transitions, changes) =
-                    (self.breaker.reset("ann", self.now), self.model.reset(self.now));
+                    (self.breaker.reset(ann(), self.now), self.model.reset(self.now));
                 self.compare(&transitions, &changes, epoch);
             }
             What::Probe => {
-                let (probed, transitions) = self.breaker.probe("ann", self.now);
+                let (probed, transitions) = self.breaker.probe(ann(), self.now);
                 let (expected, changes) = self.model.probe(self.now);
                 assert_eq!(probed.is_ok(), expected);
                 self.compare(&transitions, &changes, epoch);
@@ -309,4 +315,9 @@ fn legal(transition: &Transition) -> bool {
 
 fn pick<T>(which: proptest::sample::Index, among: &[T]) -> Option<&T> {
     (!among.is_empty()).then(|| which.get(among))
+}
+
+/// Whoever does something by hand in these tests.
+pub(crate) fn ann() -> Asked {
+    Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() }
 }

@@ -10,7 +10,7 @@ use breaker::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::play::Play;
+use crate::play::{Play, ann};
 use crate::settings::settings;
 use crate::steps::steps;
 use crate::{beginning, config};
@@ -218,7 +218,7 @@ fn memory_does_not_grow_with_traffic() {
 fn a_half_open_that_loses_every_probe_does_not_grow() {
     let thresholds = thresholds(&[(Field::PermittedCalls, Value::Count(5))]);
     let mut breaker = open(thresholds, 1, 1, 1);
-    breaker.probe("ann", START).0.unwrap();
+    breaker.probe(ann(), START).0.unwrap();
     let mut lengths = Vec::new();
     for round in 0..1_000 {
         let now = START + Duration::from_mins(round + 1);

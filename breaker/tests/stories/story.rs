@@ -29,8 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override, OverrideKind, Pass, Recorded, Report,
-    Snapshot, State, Thresholds, Ticket, Time, Transition, View,
+    Asked, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override, OverrideKind, Pass, Recorded,
+    Report, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, View,
 };
 
 use crate::thresholds::thresholds;
@@ -127,9 +127,9 @@ impl Told {
                 ("ok".to_owned(), Vec::new())
             }
             ["poll"] => ("ok".to_owned(), self.breaker.poll(self.now)),
-            ["reset"] => ("ok".to_owned(), self.breaker.reset("ann", self.now)),
-            ["probe"] => refusable(self.breaker.probe("ann", self.now)),
-            ["clear"] => refusable(self.breaker.clear_override("ann", self.now)),
+            ["reset"] => ("ok".to_owned(), self.breaker.reset(ann(), self.now)),
+            ["probe"] => refusable(self.breaker.probe(ann(), self.now)),
+            ["clear"] => refusable(self.breaker.clear_override(ann(), self.now)),
             ["force", "open", rest @ ..] => self.set_override(OverrideKind::ForcedOpen, rest),
             ["disable", rest @ ..] => self.set_override(OverrideKind::Disabled, rest),
             ["metrics", "only", rest @ ..] => self.set_override(OverrideKind::MetricsOnly, rest),
@@ -153,7 +153,7 @@ impl Told {
             ["given", "open"] => self.given_open(),
             ["given", "half-open"] => {
                 self.given_open();
-                self.breaker.probe("ann", self.now).0.expect("it is open");
+                self.breaker.probe(ann(), self.now).0.expect("it is open");
                 self.epoch = self.breaker.epoch();
                 ("ok".to_owned(), Vec::new())
             }
@@ -232,7 +232,13 @@ impl Told {
 
     fn set_override(&mut self, kind: OverrideKind, words: &[&str]) -> (String, Vec<Transition>) {
         let expires_at = after(words, "until").map(|end| START + seconds(end));
-        let set_by = Override { kind, expires_at, actor: "ann".to_owned(), reason: "a drill".to_owned() };
+        let set_by = Override {
+            kind,
+            scope: Scope::Breaker,
+            expires_at,
+            actor: "ann".to_owned(),
+            reason: "a drill".to_owned(),
+        };
         ("ok".to_owned(), self.breaker.set_override(set_by, self.now))
     }
 
@@ -371,4 +377,9 @@ fn number(text: &str) -> u64 {
 
 fn seconds(text: &str) -> Duration {
     Duration::try_from_secs_f64(text.parse().expect("seconds")).expect("seconds")
+}
+
+/// Whoever does something by hand in these tests.
+fn ann() -> Asked {
+    Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() }
 }

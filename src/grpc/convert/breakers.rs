@@ -37,6 +37,7 @@ pub(crate) fn breaker(view: &BreakerView, now: Time) -> v1::Breaker {
         config_revision: view.config_revision,
         created_at: Some(times::timestamp(view.created_at)),
         last_used_at: Some(times::timestamp(view.last_used)),
+        r#override: None,
         last_transition: view.last_transition.as_deref().map(|last| transitions::last(&view.key, last)),
     }
 }
@@ -60,6 +61,7 @@ fn counters(counters: &Counters) -> v1::Counters {
         ignored: counters.ignored,
         late: counters.late,
         slow: counters.slow,
+        would_be_rejected: 0,
         rejected: counters.trouble.as_ref().map_or(0, |trouble| {
             trouble.rejected_open + trouble.rejected_half_open + trouble.rejected_forced
         }),

@@ -24,11 +24,16 @@ pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
         recorded_at: Some(times::timestamp(row.recorded_at)),
         revision: Some(row.place.revision),
         replica: row.id.replica.to_string(),
-        actor: row.actor.clone().unwrap_or_default(),
+        actor: row.asked.as_ref().map(|asked| asked.actor.clone()).unwrap_or_default(),
         figures: figures(&row.figures),
         wait: row.wait.map(times::to_wire),
         attempts: row.attempts,
         missing: row.missing,
+        actor_reason: row.asked.as_ref().map(|asked| asked.reason.clone()).unwrap_or_default(),
+        shadow: row.shadow,
+        alone: row.alone,
+        superseded: row.superseded,
+        config_revision: row.config_revision,
     }
 }
 

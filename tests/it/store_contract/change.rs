@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason, Snapshot, State,
-    Time, Transition,
+    AfterMaxWait, Asked, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason, Scope,
+    Snapshot, State, Time, Transition,
 };
 use breakerd::store::{Change, Proposal, TransitionId};
 
@@ -47,6 +47,7 @@ pub(crate) fn snapshot(state: State, epoch: u64) -> Snapshot {
             let kind = OverrideKind::ALL.iter().copied().find(|kind| State::from(*kind) == state).unwrap();
             snapshot.set_by = Some(Override {
                 kind,
+                scope: Scope::Breaker,
                 expires_at: Some(NOON + Duration::from_hours(1)),
                 actor: "ann@example.org".to_owned(),
                 reason: "maintenance, see #12".to_owned(),
@@ -77,7 +78,10 @@ pub(crate) fn transition(from: State, to: State, base_epoch: u64) -> Transition 
         },
         base_epoch,
         at: NOON,
-        actor: after.set_by.as_ref().map(|set_by| set_by.actor.clone()),
+        asked: after
+            .set_by
+            .as_ref()
+            .map(|set_by| Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() }),
         after,
         shadow: false,
     }

@@ -1,6 +1,6 @@
 //! What becomes of proposals.
 
-use breaker::{Reason, Snapshot, State, Time};
+use breaker::{Asked, Reason, Snapshot, State, Time};
 use breakerd::store::{Answer, Change, Place, Proposal, StoreError};
 
 use super::change::{NOON, id, key, own, proposed, snapshot, transition, trip};
@@ -195,7 +195,7 @@ async fn an_operator_takes_the_row_whatever_it_holds(bed: &mut Bed) {
     assert_eq!(answers, [Answer::Won { epoch: 6, revision: 2 }]);
     let rows = history(bed).await;
     assert_eq!((rows[1].from, rows[1].base_epoch, rows[1].epoch), (State::Open, 5, Some(6)));
-    assert_eq!(rows[1].actor.as_deref(), Some("ann@example.org"));
+    assert_eq!(rows[1].asked.as_ref().map(|asked| &*asked.actor), Some("ann@example.org"));
     let why = bed.text("SELECT why FROM history WHERE to_state = 'FORCED_OPEN'").await;
     assert_eq!(why.as_deref(), Some("maintenance, see #12"));
 }
@@ -274,12 +274,12 @@ async fn a_batch_is_written_whole_or_not_at_all(bed: &mut Bed) {
 async fn words_that_one_store_could_not_keep_do_not_stop_a_batch(bed: &mut Bed) {
     let a = key("a", "");
     let mut by_hand = transition(State::Closed, State::Disabled, 0);
-    by_hand.actor = Some("a\0b".to_owned());
+    by_hand.asked = Some(Asked { actor: "a\0b".to_owned(), reason: String::new() });
     if let Some(set_by) = &mut by_hand.after.set_by {
         set_by.reason.replace_range(.., "it's \"é\" \u{1f525}\0");
     }
     propose(bed, &[Proposal { change: Change::Transition(Box::new(by_hand)), ..trip(1, &a) }]).await;
-    assert_eq!(history(bed).await[0].actor.as_deref(), Some("a\u{fffd}b"));
+    assert_eq!(history(bed).await[0].asked.as_ref().map(|asked| &*asked.actor), Some("a\u{fffd}b"));
     let set_by = standing(bed, "a").await.unwrap().set_by.unwrap();
     assert_eq!(set_by.reason, "it's \"é\" \u{1f525}\u{fffd}");
 }

@@ -1,0 +1,231 @@
+//! What services are judged by, as the store keeps it: what the file declares, what was set over the API, the
+//! overrides of whole services; and who changed what.
+//!
+//! A change is planned outside, on a [`StoredConfiguration`], and written with the revision that it was planned on:
+//! when another change came between, nothing is written, and it is planned again. So the rules stand outside of the
+//! store, once, and no two changes overlook each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use breaker::{Asked, Key, Layer, OverrideKind, Snapshot, Time};
+
+use super::{Declaration, StoredDeclaration};
+
+/// Everything that services are judged by, read at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredConfiguration {
+    /// What the file declares; none: no file ever did.
+    pub declared: Option<StoredDeclaration>,
+    /// What was set over the API, by service; never an empty layer.
+    pub set: BTreeMap<String, Layer>,
+    /// The overrides of whole services. One whose end has passed may still be here.
+    pub overrides: BTreeMap<String, ServiceOverride>,
+    /// When the configuration of each service was last changed, of those too that have none any more; under the
+    /// empty name that of the defaults.
+    pub changed: BTreeMap<String, Changed>,
+    /// The newest revision that changed any of this: the guard of the next change.
+    pub revision: u64,
+    /// Services whose configuration went up to this revision may be missing in `changed`.
+    pub forgotten: u64,
+}
+
+/// When the configuration of a service was last changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// The revision that changed it.
+    pub revision: u64,
+    /// When.
+    pub at: Time,
+}
+
+/// An override of all breakers of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceOverride {
+    /// What is set.
+    pub kind: OverrideKind,
+    /// When it ends by itself; none: when it is cleared.
+    pub expires_at: Option<Time>,
+    /// Who set it, and why.
+    pub asked: Asked,
+    /// When it was set.
+    pub set_at: Time,
+}
+
+/// A change of configuration on its way into the store.
+pub struct ConfigWrite<'a> {
+    /// The [`StoredConfiguration::revision`] that it was planned on.
+    pub based_on: u64,
+    /// What to change.
+    pub edit: ConfigEdit,
+    /// The services whose configuration is another by it (under the empty name: the defaults).
+    pub touched: BTreeSet<String>,
+    /// Who asked for it, and why.
+    pub asked: Asked,
+    /// Makes sending it again safe.
+    pub request: Option<RequestId>,
+    /// What the wait of a stored OPEN breaker of a service in `touched` is from now on; none: as it was.
+    pub waits: &'a (dyn Fn(&Key, &Snapshot) -> Option<Duration> + Send + Sync),
+}
+
+/// What a change of configuration changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigEdit {
+    /// What the file declares, from now on.
+    Declared(Declaration),
+    /// The file's release number alone: it declares what it did. Makes no revision, and no row in the audit.
+    Generation(u64),
+    /// What is set over the API for a service; an empty layer: nothing any more.
+    Thresholds {
+        /// The service.
+        service: String,
+        /// All that is set.
+        layer: Layer,
+    },
+    /// The override of a service; none: no longer.
+    Override {
+        /// The service.
+        service: String,
+        /// What is set; its `set_at` is the store's to say, what stands here is not kept.
+        set: Option<ServiceOverride>,
+    },
+}
+
+/// The id that a client gave a request, and what it asked for under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId {
+    /// The client's word, at most 64 bytes.
+    pub id: String,
+    /// A hash of what was asked for: the same id with another digest is another request.
+    pub digest: u64,
+}
+
+/// What became of a change of configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigWritten {
+    /// It is written.
+    Written(Changed),
+    /// It was written before, under the same request id; nothing was written now.
+    Known {
+        /// The revision that it made then.
+        revision: u64,
+    },
+    /// Another request has that id; nothing was written.
+    Reused,
+    /// Another change came between; nothing was written.
+    Stale {
+        /// The revision of that change.
+        revision: u64,
+    },
+}
+
+/// What somebody changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// The file's thresholds.
+    Declared,
+    /// The thresholds of a service, over the API.
+    Thresholds,
+    /// The override of a whole service.
+    ServiceOverride,
+    /// An override of one breaker was set.
+    OverrideSet,
+    /// An override of one breaker was cleared.
+    OverrideCleared,
+    /// A breaker was reset.
+    Reset,
+    /// A breaker was made half-open.
+    ProbeRequested,
+}
+
+impl ChangeKind {
+    /// Every one of them.
+    pub const ALL: [Self; 7] = [
+        Self::Declared,
+        Self::Thresholds,
+        Self::ServiceOverride,
+        Self::OverrideSet,
+        Self::OverrideCleared,
+        Self::Reset,
+        Self::ProbeRequested,
+    ];
+
+    /// How it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Declared => "DECLARED",
+            Self::Thresholds => "THRESHOLDS",
+            Self::ServiceOverride => "SERVICE_OVERRIDE",
+            Self::OverrideSet => "OVERRIDE_SET",
+            Self::OverrideCleared => "OVERRIDE_CLEARED",
+            Self::Reset => "RESET",
+            Self::ProbeRequested => "PROBE_REQUESTED",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A row of the audit: what somebody changed. What changed a breaker's state by hand stands here beside the history,
+/// written in the same transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChange {
+    /// The revision that it made, and its number within that.
+    pub place: super::Place,
+    /// What kind of change.
+    pub kind: ChangeKind,
+    /// The service; empty: the file's thresholds, of all.
+    pub service: String,
+    /// The breaker; empty: the service as a whole.
+    pub name: String,
+    /// When it was written.
+    pub at: Time,
+    /// Who, and why.
+    pub asked: Asked,
+    /// What it was before, as JSON; none: nothing.
+    pub before: Option<String>,
+    /// What it is after, as JSON; none: nothing any more.
+    pub after: Option<String>,
+}
+
+/// Which rows of the audit, the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeQuery {
+    /// Of this service only, and the file's.
+    pub service: Option<String>,
+    /// Of these kinds only; empty: of any.
+    pub kinds: Vec<ChangeKind>,
+    /// By this actor only.
+    pub actor: Option<String>,
+    /// Made at this time or later.
+    pub from_time: Option<Time>,
+    /// Made before this time.
+    pub until_time: Option<Time>,
+    /// Behind this place.
+    pub after: Option<super::Place>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What is to be let go of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// History, audit and receipts from before this go, and closed breakers that have no history behind it.
+    pub before: Time,
+    /// Request ids from before this go.
+    pub requests_before: Time,
+}
+
+/// What was let go of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Rows of the history.
+    pub transitions: u64,
+    /// Rows of breakers.
+    pub breakers: u64,
+    /// Rows of the audit.
+    pub changes: u64,
+}
