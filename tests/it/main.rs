@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
+mod api_docs;
 mod config;
 mod crash;
 mod grpc_breakers;
