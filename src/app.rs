@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use breaker::Time;
 
+use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::metrics::Metrics;
 use crate::replica::Coordinator;
@@ -49,6 +50,8 @@ pub struct Loaded {
     pub store: Arc<dyn Store>,
     /// Agreement on probes.
     pub coordinator: Arc<dyn Coordinator>,
+    /// What services are judged by, and the way to change it.
+    pub control: Arc<Control>,
 }
 
 impl App {

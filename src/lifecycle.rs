@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::watch::{FileEvent, Watcher};
-use crate::control;
 use crate::engine::{Clock, Engine};
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::metrics::ConfigMetrics;
@@ -67,7 +66,9 @@ pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: Can
             tracing::info!("the store answers again");
         }
         reachable = answer.is_ok();
-        health.set(Part::Operations, if reachable { Serving::Yes } else { Serving::No });
+        for part in [Part::Configs, Part::Operations] {
+            health.set(part, if reachable { Serving::Yes } else { Serving::No });
+        }
         if stop.run_until_cancelled(tokio::time::sleep(PING_EVERY)).await.is_none() {
             return;
         }
@@ -86,8 +87,8 @@ pub async fn run_file(app: Arc<App>, mut watcher: Watcher, stop: CancellationTok
                     tracing::warn!(keys, "these settings of the changed file wait for a restart");
                 }
                 let Some(loaded) = app.loaded() else { continue };
-                let take = control::take(&*loaded.store, &loaded.engine, &*app.clock, &config.declaration);
-                match stop.run_until_cancelled(take).await {
+                let declare = loaded.control.declare(&config.declaration);
+                match stop.run_until_cancelled(declare).await {
                     None => return,
                     Some(Ok(revision)) => {
                         reload.last_reload_successful.set(1);

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Loaded};
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
-use crate::control;
+use crate::control::{Control, first_configuration};
 use crate::data_dir::DataDir;
 use crate::engine::{Clock, Engine, Limits, Seals, Standing};
 use crate::journal::Journal;
@@ -120,6 +120,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     tracing::info!("stopping: no new calls are taken");
     let drained = tokio::time::timeout(settings.shutdown_grace, async {
         edges.ended().await;
+        house.control.finished().await;
         house.journal.emptied().await;
     });
     if drained.await.is_err() {
@@ -137,6 +138,7 @@ struct House {
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
+    control: Arc<Control>,
 }
 
 /// Reads the store and the journal. None: it was told to stop meanwhile.
@@ -167,21 +169,18 @@ async fn load(
     app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
 
     let declaration = config.has_file().then_some(&config.declaration);
-    let catalog = control::first_catalog(&*store, declaration).await?;
+    let seals = Seals::new(&meta.permit_key);
+    let configuration = Arc::new(first_configuration(&*store, &seals, declaration).await?);
     let limits = Limits {
         breakers_max: settings.breakers_max,
         own_series_max: settings.breakers_with_own_series,
         idle_ttl: settings.idle_breaker_ttl,
     };
     let coordinator: Arc<dyn Coordinator> = Arc::new(Local);
-    let standing = Standing {
-        seals: Seals::new(&meta.permit_key),
-        lineage: meta.lineage,
-        issuer: boot,
-        numbering: coordinator.numbering(),
-    };
+    let standing =
+        Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
     let outbox = Box::new(Arc::clone(&journal));
-    let engine = Arc::new(Engine::new(limits, standing, &Arc::new(catalog), outbox, clock.now()));
+    let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
 
     let mut after = None;
     loop {
@@ -204,8 +203,14 @@ async fn load(
     if !recovered.is_empty() {
         tracing::info!(entries = recovered.len(), "the journal has changes that the store does not have yet");
     }
-    app.load(Loaded { engine: Arc::clone(&engine), store: Arc::clone(&store), coordinator });
-    Ok(Some(House { engine, store, journal }))
+    let control = Control::new(Arc::clone(&store), Arc::clone(&engine), Arc::clone(clock), configuration);
+    app.load(Loaded {
+        engine: Arc::clone(&engine),
+        store: Arc::clone(&store),
+        coordinator,
+        control: Arc::clone(&control),
+    });
+    Ok(Some(House { engine, store, journal, control }))
 }
 
 /// Opens the store, and waits for it while it does not answer.
@@ -302,7 +307,7 @@ impl Tasks {
         health: &Arc<grpc::HealthBoard>,
     ) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let House { engine, store, journal } = house;
+        let House { engine, store, journal, control: _ } = house;
         let clock = || Arc::clone(&app.clock);
         let idle_ttl = config.settings.idle_breaker_ttl;
         tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));

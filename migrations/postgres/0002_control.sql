@@ -15,6 +15,7 @@ ALTER TABLE audit ADD COLUMN service text COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN name text COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE audit ALTER COLUMN kind DROP DEFAULT;
 CREATE INDEX audit_service ON audit (service, revision, number);
+CREATE INDEX transition_recorded_at ON transition USING brin (recorded_at);
 COMMENT ON TABLE audit IS 'Everything that somebody changed: who, when, why, what was before and after. Only ever added to. Look at the view changes.';
 COMMENT ON COLUMN audit.kind IS 'What was changed: DECLARED is the file''s thresholds, THRESHOLDS a service''s over the API, SERVICE_OVERRIDE all breakers of a service; the others are about one breaker.';
 COMMENT ON COLUMN audit.service IS 'The service; empty: the file''s thresholds, of every service.';

@@ -26,6 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 use super::Limits;
 use super::breakers::Breakers;
 use super::calls::{CallMetrics, Method, code_name};
+use super::config::Configs;
 use super::deadline;
 use super::health::{Health, HealthBoard};
 use super::operations::Operations;
@@ -34,6 +35,7 @@ use super::serve::ServeError;
 use super::status::{Failure, code_of, rewritten};
 use crate::app::App;
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
+use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
 
 /// How often a flood of refused calls is told of in the log.
@@ -55,6 +57,7 @@ pub(super) struct Shared {
     in_flight: AtomicUsize,
     shed_logged_at: AtomicU64,
     breakers: BreakerServiceServer<Breakers>,
+    configs: ConfigServiceServer<Configs>,
     operations: OperationsServiceServer<Operations>,
     health: HealthServer<Health>,
     reflection: Routes,
@@ -77,6 +80,8 @@ impl Edge {
         let health = Health::new(Arc::clone(&health_board), limits.watches_max);
         let shared = Shared {
             breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app)))
+                .max_decoding_message_size(bytes_max),
+            configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app)))
                 .max_decoding_message_size(bytes_max),
             operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app)))
                 .max_decoding_message_size(bytes_max),
@@ -166,6 +171,11 @@ impl Call {
             Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => {
                 self.shared.breakers.clone().call(request)
             }
+            Method::GetConfig
+            | Method::ListConfigs
+            | Method::UpdateConfig
+            | Method::DeleteConfig
+            | Method::ListConfigChanges => self.shared.configs.clone().call(request),
             Method::ListBreakers | Method::GetBreaker | Method::ListTransitions => {
                 self.shared.operations.clone().call(request)
             }

@@ -17,10 +17,12 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use super::breakers::Breakers;
+use super::config::Configs;
 use super::deadline;
 use super::operations::Operations;
 use super::status::Failure;
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
+use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
 
 /// What health tells of by itself.
@@ -30,6 +32,8 @@ pub enum Part {
     Server,
     /// `breakerd.v1.BreakerService`. A database that is away does not change it.
     Breakers,
+    /// `breakerd.v1.ConfigService`, which needs the store.
+    Configs,
     /// `breakerd.v1.OperationsService`, which needs the store.
     Operations,
 }
@@ -52,13 +56,13 @@ pub struct HealthBoard {
 #[derive(Debug, Clone, Copy)]
 struct Told {
     /// By [`Part`].
-    parts: [Serving; 3],
+    parts: [Serving; 4],
     closing: bool,
 }
 
 impl Default for HealthBoard {
     fn default() -> Self {
-        Self { told: watch::Sender::new(Told { parts: [Serving::No; 3], closing: false }) }
+        Self { told: watch::Sender::new(Told { parts: [Serving::No; 4], closing: false }) }
     }
 }
 
@@ -77,14 +81,14 @@ impl HealthBoard {
 
     /// The state is loaded: every part serves.
     pub fn loaded(&self) {
-        for part in [Part::Operations, Part::Breakers, Part::Server] {
+        for part in [Part::Operations, Part::Configs, Part::Breakers, Part::Server] {
             self.set(part, Serving::Yes);
         }
     }
 
     /// Nothing serves any more; watches say so, and end.
     pub fn shut_down(&self) {
-        self.told.send_modify(|told| *told = Told { parts: [Serving::No; 3], closing: true });
+        self.told.send_modify(|told| *told = Told { parts: [Serving::No; 4], closing: true });
     }
 
     /// What is said of `part` now.
@@ -105,6 +109,7 @@ impl Told {
 
 fn part_of(service: &str) -> Option<Part> {
     const BREAKERS: &str = BreakerServiceServer::<Breakers>::NAME;
+    const CONFIGS: &str = ConfigServiceServer::<Configs>::NAME;
     const OPERATIONS: &str = OperationsServiceServer::<Operations>::NAME;
     match service {
         // Health and reflection are there whenever the process is.
@@ -113,6 +118,7 @@ fn part_of(service: &str) -> Option<Part> {
         | "grpc.reflection.v1.ServerReflection"
         | "grpc.reflection.v1alpha.ServerReflection" => Some(Part::Server),
         BREAKERS => Some(Part::Breakers),
+        CONFIGS => Some(Part::Configs),
         OPERATIONS => Some(Part::Operations),
         _ => None,
     }

@@ -12,8 +12,10 @@
 //!
 //! `Status` is made in `status` alone, and `convert` alone sees both the wire's types and the domain's.
 
+mod actor;
 mod breakers;
 mod calls;
+mod config;
 mod convert;
 mod deadline;
 mod edge;

@@ -14,7 +14,6 @@ use crate::proto::v1::{
     GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListTransitionsRequest,
     ListTransitionsResponse,
 };
-use crate::store::StoreError;
 
 /// Lists of breakers that are drawn up at one time: each looks at every breaker there is, and decisions must
 /// not wait for the cores. Further ones wait their turn, until their deadline.
@@ -125,7 +124,11 @@ impl OperationsService for Operations {
     ) -> Result<Response<ListTransitionsResponse>, Status> {
         let loaded = self.loaded()?;
         let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
-        let mut rows = loaded.store.transitions(&list.query).await.map_err(|error| unread(&error))?;
+        let mut rows = loaded
+            .store
+            .transitions(&list.query)
+            .await
+            .map_err(|error| convert::unread("the history could not be read", &error))?;
         let more = rows.len() > list.size;
         rows.truncate(list.size);
         let end = rows.last().filter(|_| more);
@@ -133,15 +136,6 @@ impl OperationsService for Operations {
         let transitions = rows.iter().map(convert::transition).collect();
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
     }
-}
-
-#[cold]
-fn unread(error: &StoreError) -> Failure {
-    if error.is_transient() {
-        tracing::warn!(error = error as &dyn Error, "the history could not be read");
-        return Failure::StoreAway;
-    }
-    broken(error)
 }
 
 #[cold]

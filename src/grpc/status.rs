@@ -44,6 +44,14 @@ pub(crate) enum Failure {
     NoMethod { path: String },
     /// There are as many breakers as there may be.
     BreakersFull { max: usize },
+    /// As many services as there may be have thresholds of their own.
+    ConfigsFull { max: usize },
+    /// The configuration is not the one that the caller has read.
+    EtagMismatch { present: String },
+    /// The request id was used for another change.
+    RequestReused,
+    /// Other changes came between, again and again.
+    Contended,
     /// There are as many watches as there may be.
     WatchesFull { max: usize },
     /// There are as many calls in flight as there may be.
@@ -131,6 +139,10 @@ impl Failure {
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
+            Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
+            Self::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
+            Self::RequestReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
+            Self::Contended => (Code::Unavailable, "CONTENDED"),
             Self::WatchesFull { .. } => (Code::ResourceExhausted, "WATCH_LIMIT_REACHED"),
             Self::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
             Self::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
@@ -156,6 +168,16 @@ impl Failure {
             Self::BreakersFull { max } => {
                 format!("there are already {max} breakers, which is the limit; the new one was not created")
             }
+            Self::ConfigsFull { max } => {
+                format!("{max} services have thresholds set over the API, which is the limit")
+            }
+            Self::EtagMismatch { present } => format!(
+                "the configuration was changed since it was read: its etag is {present} now; read it again"
+            ),
+            Self::RequestReused => {
+                "request_id was used for another change: each change takes one of its own".to_owned()
+            }
+            Self::Contended => "other changes of the configuration came between".to_owned(),
             Self::WatchesFull { max } => format!("there are already {max} watches, which is the limit"),
             Self::Overloaded { max } => {
                 format!("there are already {max} calls in flight, which is the limit")
@@ -172,9 +194,11 @@ impl Failure {
         let (name, value) = match self {
             Self::TooLarge { bytes_max } => ("bytes_max", bytes_max.to_string()),
             Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),
-            Self::BreakersFull { max } | Self::WatchesFull { max } | Self::Overloaded { max } => {
-                ("max", max.to_string())
-            }
+            Self::EtagMismatch { present } => ("etag", present.clone()),
+            Self::BreakersFull { max }
+            | Self::ConfigsFull { max }
+            | Self::WatchesFull { max }
+            | Self::Overloaded { max } => ("max", max.to_string()),
             _ => return HashMap::new(),
         };
         HashMap::from([(name.to_owned(), value)])

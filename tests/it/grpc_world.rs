@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use breaker::{Field, Key, Layer, Numbering, Time, Transition, Value};
 use breakerd::app::{App, Loaded};
-use breakerd::catalog::Catalog;
+use breakerd::control::{Control, first_configuration};
 use breakerd::engine::{Clock, Engine, Event, Limits as EngineLimits, ManualClock, Outbox, Seals, Standing};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
 use breakerd::metrics::Metrics;
 use breakerd::proto::v1;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
+use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::replica::{Coordinator, Local};
 use breakerd::store::{Change, Declaration, Proposal, Store, Target, TransitionId, open};
@@ -83,16 +84,17 @@ impl World {
             own_series_max: BREAKERS_MAX,
             idle_ttl: Duration::from_hours(1),
         };
-        let standing = Standing {
-            seals: Seals::new(&meta.permit_key),
-            lineage: meta.lineage,
-            issuer: 1,
-            numbering: Numbering::Own,
-        };
+        let seals = Seals::new(&meta.permit_key);
+        let first = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
+        let configuration = Arc::new(first);
+        let standing = Standing { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
         let outbox = Box::new(self.changes.clone());
-        let engine = Engine::new(limits, standing, &Arc::new(catalog()), outbox, self.clock.now());
+        let engine =
+            Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, self.clock.now()));
         let store = Arc::clone(&self.store);
-        self.app.load(Loaded { engine: Arc::new(engine), store, coordinator });
+        let clock = Arc::new(self.clock.clone());
+        let control = Control::new(Arc::clone(&store), Arc::clone(&engine), clock, configuration);
+        self.app.load(Loaded { engine, store, coordinator, control });
         self.edge.health().loaded();
     }
 
@@ -116,6 +118,10 @@ impl World {
         BreakerServiceClient::new(self.channel().await)
     }
 
+    pub(crate) async fn configs(&self) -> ConfigServiceClient<Channel> {
+        ConfigServiceClient::new(self.channel().await)
+    }
+
     pub(crate) async fn operations(&self) -> OperationsServiceClient<Channel> {
         OperationsServiceClient::new(self.channel().await)
     }
@@ -129,17 +135,16 @@ impl World {
 }
 
 /// `sentinel` opens after three failures for two minutes; everything else as built in.
-fn catalog() -> Catalog {
+fn declaration() -> Declaration {
     let mut sentinel = Layer::default();
     sentinel.set(Field::FailureThreshold, Value::Count(3)).unwrap();
     sentinel.set(Field::Timeout, Value::Duration(Duration::from_mins(2))).unwrap();
-    let declaration = Declaration {
+    Declaration {
         generation: None,
         enabled: true,
         defaults: Layer::default(),
         services: BTreeMap::from([("sentinel".to_owned(), sentinel)]),
-    };
-    Catalog::new(&declaration, 1, &BTreeMap::new()).unwrap()
+    }
 }
 
 pub(crate) fn ask(service: &str, name: &str) -> v1::AllowRequestRequest {

@@ -17,16 +17,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["engine", "store"]),
     ("replica", &["engine"]),
     // What the edges stand on.
-    ("app", &["engine", "metrics", "replica", "store"]),
+    ("app", &["control", "engine", "metrics", "replica", "store"]),
     // Edges.
-    ("grpc", &["app", "catalog", "engine", "metrics", "proto", "replica", "store"]),
+    ("grpc", &["app", "catalog", "control", "engine", "metrics", "proto", "replica", "store"]),
     ("http", &["app", "engine", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.
     ("config", &["catalog", "store"]),
     ("cli", &["catalog", "config"]),
     ("data_dir", &[]),
-    ("lifecycle", &["app", "config", "control", "engine", "grpc", "metrics", "store"]),
+    ("lifecycle", &["app", "config", "engine", "grpc", "metrics", "store"]),
     ("signals", &[]),
     ("telemetry", &["config"]),
     (

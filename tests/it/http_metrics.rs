@@ -289,12 +289,12 @@ async fn the_store_is_watched() {
     assert_eq!(scrape.value("breakerd_store_reachable"), Some(0.0));
     assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="propose"}"#), Some(0.0));
 
-    world.store.declare(&Declaration::default()).await.unwrap();
+    world.store.configuration().await.unwrap();
     world.store.revision().await.unwrap();
     let scrape = world.scrape().await;
     assert_eq!(scrape.value("breakerd_store_reachable"), Some(1.0));
     assert_eq!(scrape.value("breakerd_store_revision"), Some(11.0), "the newest one seen");
-    let count = r#"breakerd_store_operation_duration_seconds_count{operation="declare"}"#;
+    let count = r#"breakerd_store_operation_duration_seconds_count{operation="configuration"}"#;
     assert_eq!(scrape.value(count), Some(1.0));
 
     world.database.go_away();
@@ -303,7 +303,7 @@ async fn the_store_is_watched() {
     let scrape = world.scrape().await;
     assert_eq!(scrape.value("breakerd_store_reachable"), Some(0.0));
     assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="ping"}"#), Some(1.0));
-    assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="declare"}"#), Some(0.0));
+    assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="configuration"}"#), Some(0.0));
 }
 
 #[tokio::test]

@@ -9,14 +9,15 @@ use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
 use breakerd::catalog::Catalog;
+use breakerd::control::Control;
 use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
 use breakerd::http;
 use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::store::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, MeteredStore, Proposal,
-    Pruned, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredDeclaration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Meta, MeteredStore, Proposal, Pruned,
+    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
+    TransitionQuery,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -83,10 +84,17 @@ impl World {
     }
 
     pub(crate) fn load(&self) {
+        let control = Control::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.engine),
+            Arc::new(self.clock.clone()),
+            Arc::default(),
+        );
         self.app.load(Loaded {
             engine: Arc::clone(&self.engine),
             store: Arc::clone(&self.store),
             coordinator: Arc::new(Local),
+            control,
         });
     }
 
@@ -204,32 +212,24 @@ impl Store for Database {
         self.answer(Vec::new())
     }
 
-    async fn declare(&self, _: &Declaration) -> Result<Declared, StoreError> {
-        self.answer(Declared::Written { revision: 11 })
-    }
-
-    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
-        self.answer(None)
-    }
-
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        self.answer(StoredConfiguration::default())
     }
 
-    async fn write_config(&self, _write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        self.answer(ConfigWritten::Stale { revision: write.based_on })
     }
 
-    async fn changes(&self, _query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn changes(&self, _: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        self.answer(Vec::new())
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        self.answer(0)
     }
 
-    async fn prune(&self, _retention: Retention) -> Result<Pruned, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn prune(&self, _: Retention) -> Result<Pruned, StoreError> {
+        self.answer(Pruned::default())
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

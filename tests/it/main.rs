@@ -6,6 +6,7 @@ mod api_docs;
 mod config;
 mod crash;
 mod grpc_breakers;
+mod grpc_config;
 mod grpc_health;
 mod grpc_operations;
 mod grpc_reflection;

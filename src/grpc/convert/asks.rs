@@ -156,7 +156,7 @@ fn is_text(text: &str) -> bool {
     text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
-fn check_text(field: &'static str, text: &str, faults: &mut Faults) {
+pub(super) fn check_text(field: &'static str, text: &str, faults: &mut Faults) {
     if is_text(text) {
         return;
     }
