@@ -11,6 +11,7 @@ use crate::grpc_world::World;
 
 const SERVICES: [&str; 5] = [
     "breakerd.v1.BreakerService",
+    "breakerd.v1.ConfigService",
     "breakerd.v1.OperationsService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
