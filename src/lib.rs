@@ -4,6 +4,7 @@
 //! protocol in `proto/` and the `breaker` crate. docs/ARCHITECTURE.md is the map of the house.
 
 pub mod app;
+pub mod auth;
 pub mod catalog;
 pub mod cli;
 pub mod config;
