@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod data_dir;
+pub mod doors;
 pub mod engine;
 pub mod grpc;
 pub mod http;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
 use siphasher::sip128::SipHasher24;
 
@@ -28,6 +30,18 @@ pub enum Shown<'a> {
     Authorization(&'a [u8]),
     /// Several, which nobody needs who has one.
     Several,
+}
+
+impl<'a> Shown<'a> {
+    /// What these headers show.
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            (Some(value), None) => Self::Authorization(value.as_bytes()),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
 }
 
 /// Knows who is who. One for the process.

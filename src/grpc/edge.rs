@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use breaker::Time;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -221,7 +221,7 @@ impl Call {
         if needed.is_none() {
             return Ok(Arc::clone(visitor.nobody()));
         }
-        let caller = visitor.caller(shown(headers)).map_err(|_| self.unknown(visitor))?;
+        let caller = visitor.caller(Shown::of(headers)).map_err(|_| self.unknown(visitor))?;
         if !caller.identity.has(needed) {
             let name = Arc::clone(caller.identity.name());
             return Err(Failure::Denied { rights: needed, service: String::new(), name });
@@ -343,16 +343,6 @@ impl Drop for Call {
             // The client went away, or we cut it off.
             self.count(Code::Cancelled);
         }
-    }
-}
-
-/// What a call shows of who sends it.
-fn shown(headers: &HeaderMap) -> Shown<'_> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Shown::Nothing,
-        (Some(value), None) => Shown::Authorization(value.as_bytes()),
-        (Some(_), Some(_)) => Shown::Several,
     }
 }
 

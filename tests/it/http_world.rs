@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
+use breakerd::auth::Door;
 use breakerd::catalog::Catalog;
 use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
 use breakerd::http;
@@ -76,7 +77,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(http::serve(Arc::clone(&app), listener, shutdown.clone(), grace));
+        let server = tokio::spawn(http::serve(Arc::clone(&app), Door::open(), listener, shutdown.clone(), grace));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { clock, app, engine, database, store, address, shutdown, server, client }
     }
