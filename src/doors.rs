@@ -92,7 +92,13 @@ impl Doors {
     pub fn call_out(&self, grpc: SocketAddr, http: SocketAddr) {
         for (what, address, door, auth, tls) in [
             ("gRPC", grpc, &self.grpc, "auth.tokens_file", "tls.certificate and tls.key"),
-            ("HTTP", http, &self.http, "auth.tokens_file (and http.auth)", "tls.certificate and tls.key (and http.tls)"),
+            (
+                "HTTP",
+                http,
+                &self.http,
+                "auth.tokens_file (and http.auth)",
+                "tls.certificate and tls.key (and http.tls)",
+            ),
         ] {
             if address.ip().to_canonical().is_loopback() {
                 continue;

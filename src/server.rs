@@ -271,8 +271,7 @@ impl Edges {
         let tracker = TaskTracker::new();
         let (report, failed) = watch::channel(None);
         tracker.spawn(grpc::serve(edge, listeners.grpc, stop.clone()));
-        let http =
-            http::serve(Arc::clone(app), doors.http.clone(), listeners.http, stop.clone(), grace);
+        let http = http::serve(Arc::clone(app), doors.http.clone(), listeners.http, stop.clone(), grace);
         tracker.spawn(async move {
             if let Err(error) = http.await {
                 report.send_replace(Some(format!("HTTP: {error}")));

@@ -55,7 +55,8 @@ impl CertificateNames {
     pub fn of(certificate: &[u8]) -> Self {
         let mut fingerprint = Digest::of(certificate).to_string();
         fingerprint.truncate(FINGERPRINT_DIGITS);
-        let names = X509Certificate::from_der(certificate).map_or_else(|_| Vec::new(), |(_, read)| names(&read));
+        let names =
+            X509Certificate::from_der(certificate).map_or_else(|_| Vec::new(), |(_, read)| names(&read));
         Self { names, fingerprint }
     }
 

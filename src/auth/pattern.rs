@@ -17,9 +17,8 @@ impl Pattern {
 
     /// None: it has a character that no service has, or none, or too many.
     pub fn new(text: &str) -> Option<Self> {
-        let fits = |byte: u8| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'*')
-        };
+        let fits =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'*');
         let right = !text.is_empty() && text.len() <= CHARS_MAX && text.bytes().all(fits);
         right.then(|| Self(text.into()))
     }

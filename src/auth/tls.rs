@@ -165,8 +165,9 @@ impl Configs {
                 .with_safe_default_protocol_versions()
                 .map_err(TlsError::Pair)?;
             let builder = match &authorities {
-                Some(authorities) => builder
-                    .with_client_cert_verifier(verifier(authorities, &provider, presence)?),
+                Some(authorities) => {
+                    builder.with_client_cert_verifier(verifier(authorities, &provider, presence)?)
+                }
                 None => builder.with_no_client_auth(),
             };
             let mut config = builder.with_single_cert(chain.clone(), key()?).map_err(TlsError::Pair)?;
@@ -212,8 +213,7 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
     presence: ClientCertificate,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(authorities), Arc::clone(provider));
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(authorities), Arc::clone(provider));
     let builder = match presence {
         ClientCertificate::Required => builder,
         ClientCertificate::Optional => builder.allow_unauthenticated(),

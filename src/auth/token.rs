@@ -143,9 +143,16 @@ mod tests {
     fn a_header_is_bearer_and_a_token() {
         assert_eq!(of_authorization(b"Bearer abc"), Some(&b"abc"[..]));
         assert_eq!(of_authorization(b"bEARER abc"), Some(&b"abc"[..]));
-        for wrong in
-            [&b""[..], b"Bearer", b"Bearer ", b"Bearer  abc", b"Basic abc", b"Bearer a b", b"Bearer \xff", b"abc"]
-        {
+        for wrong in [
+            &b""[..],
+            b"Bearer",
+            b"Bearer ",
+            b"Bearer  abc",
+            b"Basic abc",
+            b"Bearer a b",
+            b"Bearer \xff",
+            b"abc",
+        ] {
             assert_eq!(of_authorization(wrong), None, "{wrong:?}");
         }
         assert_eq!(of_authorization(format!("Bearer {}", "a".repeat(513)).as_bytes()), None);

@@ -43,7 +43,8 @@ pub struct NewTokenArgs {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let wrong = "it takes 1 to 128 letters, digits and . _ : / @ -, the first a letter or a digit; not anonymous";
+    let wrong =
+        "it takes 1 to 128 letters, digits and . _ : / @ -, the first a letter or a digit; not anonymous";
     if is_name(text) { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
 }
 
@@ -90,9 +91,8 @@ impl NewTokenArgs {
     }
 
     fn block(&self, digest: &Digest) -> String {
-        let quoted = |texts: Vec<&str>| {
-            texts.iter().map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(", ")
-        };
+        let quoted =
+            |texts: Vec<&str>| texts.iter().map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(", ");
         let roles = quoted(self.roles.iter().copied().map(Role::as_str).collect());
         let name = &self.name;
         let mut block = format!("[[token]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nroles = [{roles}]\n");

@@ -142,7 +142,9 @@ impl<'a> Entry<'_, 'a> {
 
     fn patterns(&mut self, item: &Item<'a>) -> Option<Vec<Pattern>> {
         let takes = || {
-            format!("a list of 1 to {PATTERNS_MAX} services, such as [\"payments\", \"billing.*\"]; left out: all")
+            format!(
+                "a list of 1 to {PATTERNS_MAX} services, such as [\"payments\", \"billing.*\"]; left out: all"
+            )
         };
         let texts = texts(item, PATTERNS_MAX).filter(|texts| !texts.is_empty());
         match texts.and_then(|texts| texts.into_iter().map(Pattern::new).collect()) {
@@ -154,7 +156,8 @@ impl<'a> Entry<'_, 'a> {
     fn digest(&mut self, item: &Item<'a>) -> Option<Digest> {
         let digest = value::text(Given::Toml(item.get_ref())).ok().and_then(Digest::from_hex);
         if digest.is_none() {
-            let (shown, takes) = ("a value that is not shown", "the SHA-256 of the token: 64 hexadecimal digits");
+            let (shown, takes) =
+                ("a value that is not shown", "the SHA-256 of the token: 64 hexadecimal digits");
             let hint = Refusal::because("`breakerd token new` writes the whole block");
             let key = format!("{}.sha256", self.kind);
             self.document.refuse_shown(key, item, shown.to_owned(), takes.to_owned(), hint);

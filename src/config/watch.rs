@@ -201,9 +201,8 @@ impl<J> Eye<J> {
 
     async fn see(&self) -> Option<Vec<Seen>> {
         let (paths, bytes_max) = (Arc::clone(&self.paths), self.bytes_max);
-        let read = move |path: &PathBuf| {
-            Ok(super::read_up_to(path, bytes_max)?.map(|text| FileText(text.into())))
-        };
+        let read =
+            move |path: &PathBuf| Ok(super::read_up_to(path, bytes_max)?.map(|text| FileText(text.into())));
         tokio::task::spawn_blocking(move || paths.iter().map(read).collect()).await.ok()
     }
 }

@@ -265,7 +265,13 @@ mod tests {
         assert_eq!(id(None, ""), breaker::CallerId::ANONYMOUS);
         assert_ne!(id(Some("a"), ""), breaker::CallerId::ANONYMOUS);
         assert_eq!(id(Some("a"), "pod-1"), id(Some("a"), "pod-1"));
-        let all = [id(None, "a"), id(None, "pod-1"), id(Some("a"), ""), id(Some("a"), "pod-1"), id(Some("b"), "pod-1")];
+        let all = [
+            id(None, "a"),
+            id(None, "pod-1"),
+            id(Some("a"), ""),
+            id(Some("a"), "pod-1"),
+            id(Some("b"), "pod-1"),
+        ];
         for (at, one) in all.iter().enumerate() {
             assert!(all[..at].iter().all(|other| other != one), "{at}");
         }

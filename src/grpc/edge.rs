@@ -254,7 +254,11 @@ impl Call {
     fn unknown(&self, visitor: &Visitor) -> Failure {
         if self.shared.told.refused.is_due(self.started) {
             let (peer, method) = (&**visitor.nobody().identity.name(), self.method.name());
-            tracing::warn!(peer, method, "a call was refused: it shows no token or certificate that is known");
+            tracing::warn!(
+                peer,
+                method,
+                "a call was refused: it shows no token or certificate that is known"
+            );
         }
         Failure::Unknown
     }

@@ -57,9 +57,8 @@ impl OperationsService for Operations {
         let engine = Arc::clone(&loaded.engine);
         // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
         let listed = tokio::task::spawn_blocking(move || {
-            let wanted = |key: &Key, state| {
-                list.wanted.has(key, state) && asker.may(Right::Read, key.service())
-            };
+            let wanted =
+                |key: &Key, state| list.wanted.has(key, state) && asker.may(Right::Read, key.service());
             let views = engine.list(list.after.as_ref(), list.size + 1, now, wanted);
             (list, views)
         });

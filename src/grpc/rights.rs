@@ -23,10 +23,7 @@ pub(super) const fn needed(method: Method) -> Rights {
 
 /// Whether it asks about us rather than about breakers: a setting says whether that takes being known.
 pub(super) const fn is_about_us(method: Method) -> bool {
-    matches!(
-        method,
-        Method::HealthCheck | Method::HealthWatch | Method::Reflection | Method::ReflectionAlpha
-    )
+    matches!(method, Method::HealthCheck | Method::HealthWatch | Method::Reflection | Method::ReflectionAlpha)
 }
 
 /// Whether it is one of those that cost about a microsecond. Their handlers take no identity for one that may do

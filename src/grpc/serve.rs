@@ -216,7 +216,11 @@ impl Connection {
         }
     }
 
-    async fn drive(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, names: Option<CertificateNames>) {
+    async fn drive(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+        names: Option<CertificateNames>,
+    ) {
         let limits = self.edge.shared.limits;
         let visitor = Visitor::new(Arc::clone(&self.edge.shared.door.guard), self.peer, names);
         let http = self.http(&limits);

@@ -183,14 +183,18 @@ impl Failure {
                 format!("this caller already has {max} calls in flight, which is the limit for one caller")
             }
             Self::Unknown => {
-                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows".to_owned()
+                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
+                    .to_owned()
             }
             Self::Denied { rights, service, name } => {
                 let roles = roles(*rights);
                 if service.is_empty() {
                     format!("{name} may not do this: it takes the role {roles}")
                 } else {
-                    format!("{name} may not do this for {}: it takes the role {roles}, for that service", excerpt(service))
+                    format!(
+                        "{name} may not do this for {}: it takes the role {roles}, for that service",
+                        excerpt(service)
+                    )
                 }
             }
             Self::Late => "the deadline passed before there was an answer".to_owned(),
@@ -214,7 +218,10 @@ impl Failure {
                 let names = rights.iter().map(Right::as_str).collect::<Vec<_>>().join(",");
                 let mut metadata = HashMap::from([
                     ("right".to_owned(), names),
-                    ("role".to_owned(), rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(",")),
+                    (
+                        "role".to_owned(),
+                        rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(","),
+                    ),
                 ]);
                 if !service.is_empty() {
                     metadata.insert("service".to_owned(), excerpt(service));

@@ -26,7 +26,8 @@ pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next
         }
         Err(_) => {
             edge.refused(visitor, Refusal::Unauthenticated);
-            let why = "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows";
+            let why =
+                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows";
             let challenge = HeaderValue::from_static("Bearer realm=\"breakerd\"");
             ([(header::WWW_AUTHENTICATE, challenge)], problem(StatusCode::UNAUTHORIZED, why)).into_response()
         }

@@ -161,13 +161,19 @@ async fn a_caller_has_its_services_and_no_other() {
             raw.call(ALLOW, &[&payments], &ask(service, "")).await,
             raw.call(RECORD, &[&payments], &failure(service)).await,
         ] {
-            assert_eq!((answer.code(), answer.reason().as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"));
+            assert_eq!(
+                (answer.code(), answer.reason().as_str()),
+                (Code::PermissionDenied, "PERMISSION_DENIED")
+            );
             let info = answer.status.get_details_error_info().unwrap();
             assert_eq!(info.metadata["service"], service);
             assert_eq!((&*info.metadata["right"], &*info.metadata["role"]), ("CALL", "caller"));
         }
     }
-    assert!(world.app.loaded().unwrap().engine.view("billing", "", START_LATER).is_none(), "nothing was made");
+    assert!(
+        world.app.loaded().unwrap().engine.view("billing", "", START_LATER).is_none(),
+        "nothing was made"
+    );
     // What is no service is said to be none.
     let answer = raw.call(ALLOW, &[&payments], &ask("no good", "")).await;
     assert_eq!(answer.code(), Code::InvalidArgument);
@@ -281,10 +287,12 @@ async fn lists_show_what_one_may_see() {
         assert_eq!(found.len(), breakers);
         let (mut found, mut token) = (Vec::new(), String::new());
         loop {
-            let request = v1::ListTransitionsRequest { page_size: 4, page_token: token, ..Default::default() };
+            let request =
+                v1::ListTransitionsRequest { page_size: 4, page_token: token, ..Default::default() };
             let page = raw.call(HISTORY, &[who], &request).await.read::<v1::ListTransitionsResponse>();
             assert!(page.transitions.len() <= 4);
-            found.extend(page.transitions.into_iter().map(|transition| (transition.service, transition.name)));
+            found
+                .extend(page.transitions.into_iter().map(|transition| (transition.service, transition.name)));
             token = page.next_page_token;
             if token.is_empty() {
                 break;
@@ -299,7 +307,11 @@ async fn lists_show_what_one_may_see() {
     let get = |service: &str| v1::GetBreakerRequest { service: service.into(), name: "dependency-1".into() };
     assert_eq!(raw.call(GET, &[&some], &get("team-a.x")).await.code(), Code::Ok);
     assert_eq!(raw.call(GET, &[&some], &get("team-b.x")).await.code(), Code::PermissionDenied);
-    assert_eq!(raw.call(GET, &[&some], &get("team-c.x")).await.code(), Code::PermissionDenied, "there or not");
+    assert_eq!(
+        raw.call(GET, &[&some], &get("team-c.x")).await.code(),
+        Code::PermissionDenied,
+        "there or not"
+    );
     let of_b = v1::ListBreakersRequest { service: "team-b.x".into(), ..Default::default() };
     assert_eq!(raw.call(LIST, &[&some], &of_b).await.code(), Code::PermissionDenied);
     let of_b = v1::ListTransitionsRequest { service: "team-b.x".into(), ..Default::default() };

@@ -47,11 +47,18 @@ impl Raw {
     }
 
     pub(crate) async fn to(address: std::net::SocketAddr) -> Self {
-        Self::over(tokio::net::TcpStream::connect(address).await.unwrap()).await.unwrap()
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream).await.unwrap()
     }
 
     /// Calls with what `authorization` has, one header each.
-    pub(crate) async fn call(&mut self, path: &str, authorization: &[&[u8]], message: &impl Message) -> Answer {
+    pub(crate) async fn call(
+        &mut self,
+        path: &str,
+        authorization: &[&[u8]],
+        message: &impl Message,
+    ) -> Answer {
         self.send(path, authorization, framed(&message.encode_to_vec())).await.unwrap()
     }
 
