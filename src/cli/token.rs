@@ -95,12 +95,11 @@ impl NewTokenArgs {
             |texts: Vec<&str>| texts.iter().map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(", ");
         let roles = quoted(self.roles.iter().copied().map(Role::as_str).collect());
         let name = &self.name;
-        let mut block = format!("[[token]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nroles = [{roles}]\n");
-        if !self.services.is_empty() {
-            let services = quoted(self.services.iter().map(Pattern::as_str).collect());
-            block.push_str(&format!("services = [{services}]\n"));
-        }
-        block
+        let services = match quoted(self.services.iter().map(Pattern::as_str).collect()) {
+            none if none.is_empty() => none,
+            services => format!("services = [{services}]\n"),
+        };
+        format!("[[token]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nroles = [{roles}]\n{services}")
     }
 }
 

@@ -26,7 +26,7 @@ const KEYS: [&str; 5] = ["name", "roles", "services", "sha256", "subject"];
 ///
 /// # Errors
 /// That it cannot be read.
-pub fn read(path: &Path) -> Result<FileText, Error> {
+pub fn read(path: &Path) -> Result<FileText, Box<Error>> {
     super::some(read_up_to(path, BYTES_MAX), path)
 }
 
@@ -63,12 +63,11 @@ fn entries<'a>(document: &mut Document<'a>, kind: &'static str, item: &Item<'a>,
             let place = document.at(entry.span());
             return document.error(place, Fault::Odds { key: kind.to_owned(), problem });
         }
-        match entry.get_ref() {
-            DeValue::Table(table) => Entry { document, kind, item: entry }.read(table, roll),
-            _ => {
-                let shown = "a value of another kind".to_owned();
-                document.refuse_shown(kind.to_owned(), entry, shown, "a table".to_owned(), Refusal::PLAIN);
-            }
+        if let DeValue::Table(table) = entry.get_ref() {
+            Entry { document, kind, item: entry }.read(table, roll);
+        } else {
+            let shown = "a value of another kind".to_owned();
+            document.refuse_shown(kind.to_owned(), entry, shown, "a table".to_owned(), Refusal::PLAIN);
         }
     }
 }

@@ -108,15 +108,14 @@ pub fn parse(text: &str, path: &Path, sources: &Sources) -> Result<Config, Vec<E
 ///
 /// # Errors
 /// That it cannot be read.
-pub fn read_pem(path: &Path) -> Result<FileText, Error> {
+pub fn read_pem(path: &Path) -> Result<FileText, Box<Error>> {
     some(read(path), path)
 }
 
-fn some(read: Result<Option<String>, Box<Error>>, path: &Path) -> Result<FileText, Error> {
-    match read {
-        Ok(Some(text)) => Ok(FileText(text.into())),
-        Ok(None) => Err(missing(path)),
-        Err(error) => Err(*error),
+fn some(read: Result<Option<String>, Box<Error>>, path: &Path) -> Result<FileText, Box<Error>> {
+    match read? {
+        Some(text) => Ok(FileText(text.into())),
+        None => Err(Box::new(missing(path))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The files of tokens and certificates under a running process, and what it says of them.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -157,18 +158,19 @@ async fn no_secret_is_said_anywhere() {
     let mut said = String::new();
     for token in [&good, &wrong] {
         let answer = raw.call(ALLOW, &[&bearer(token)], &ask("payments", "")).await;
-        said.push_str(&format!("{:?}{}", answer.status, String::from_utf8_lossy(answer.status.details())));
+        let details = String::from_utf8_lossy(answer.status.details());
+        write!(said, "{:?}{details}", answer.status).unwrap();
         for path in ["/metrics", "/health", "/nothing"] {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
             let page = client.get(format!("{}{path}", process.http)).header("authorization", bearer(token));
             let page = page.send().await.unwrap();
-            said.push_str(&format!("{:?}", page.headers()));
+            write!(said, "{:?}", page.headers()).unwrap();
             said.push_str(&page.text().await.unwrap());
         }
     }
     // Whole headers of nonsense too: what is not known is not said.
     let answer = raw.call(ALLOW, &[b"Bearer not-so-secret-text"], &ask("payments", "")).await;
-    said.push_str(&format!("{:?}", answer.status));
+    write!(said, "{:?}", answer.status).unwrap();
     drop(raw);
     assert!(process.stop().await.success());
     said.push_str(&log_of(folder.path()));

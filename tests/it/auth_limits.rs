@@ -46,7 +46,7 @@ async fn a_caller_with_too_many_watches_is_refused_and_another_is_not() {
     let mut second = HealthClient::new(world.channel().await);
     let watch = |holder| with(holder, HealthCheckRequest::default());
     let kept = first.watch(watch(&one)).await.unwrap();
-    let _kept_too = second.watch(watch(&one)).await.unwrap();
+    let kept_too = second.watch(watch(&one)).await.unwrap();
     is_limit(&second.watch(watch(&one)).await.unwrap_err(), "CALLER_WATCH_LIMIT_REACHED");
     let others = second.watch(watch(&other)).await.unwrap();
     is_limit(&second.watch(watch(&other)).await.unwrap_err(), "WATCH_LIMIT_REACHED");
@@ -67,7 +67,7 @@ async fn a_caller_with_too_many_watches_is_refused_and_another_is_not() {
         }
     });
     drop(again.await.expect("the place comes free"));
-    drop((first, second, _kept_too));
+    drop((first, second, kept_too));
     world.shutdown.cancel();
     tokio::time::timeout(LONG, world.served).await.unwrap().unwrap();
 }
