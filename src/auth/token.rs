@@ -133,8 +133,8 @@ mod tests {
         assert_eq!(digest.to_string(), digits);
         assert_eq!(Digest::from_hex(digits), Some(digest));
         assert_eq!(Digest::from_hex(&digits.to_uppercase()), Some(digest));
-        assert_ne!(Digest::of(b"abd"), digest);
-        for wrong in ["", "ba78", &digits[1..], &digits.replace('b', "g"), &"ä".repeat(32)] {
+        assert_ne!(Digest::of(b"abcd"), digest);
+        for wrong in ["", "0000", &digits[1..], &digits.replace('b', "g"), &"ä".repeat(32)] {
             assert_eq!(Digest::from_hex(wrong), None, "{wrong}");
         }
     }
