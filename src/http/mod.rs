@@ -3,7 +3,7 @@
 //! Every page is read only and takes no body. `/livez` and `/readyz` are for probes; the other pages are for
 //! people and dashboards: an open circuit, or a database that is away, is no reason to restart breakerd or to
 //! send its callers elsewhere. Those other pages show every service, and where people are asked who they are, they take
-//! somebody who may see every service ([`access`]).
+//! somebody who may see every service (`access`).
 
 mod access;
 mod health;
