@@ -4,6 +4,8 @@
 //! `--grpc-listen` cannot take what `BREAKERD_GRPC_LISTEN` would not; their help comes from the same table.
 //! Exit codes: 0, done; 1, failed; 2, asked wrongly.
 
+mod token;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +16,8 @@ use serde_json::{Map, json};
 
 use crate::catalog::{Catalog, effective};
 use crate::config::{self, Config, Error, SETTINGS, Sources};
+
+pub use token::{NewTokenArgs, TokenCommand, token};
 
 const EXAMPLES: &str = "Examples:
   breakerd serve
@@ -47,6 +51,9 @@ pub enum Command {
     Serve(ServeArgs),
     /// Say whether a file is right: everything that is wrong with it, or what it comes to.
     CheckConfig(CheckConfigArgs),
+    /// Make tokens for those who may do something.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// The flags of `serve`. Their texts are judged when the configuration is loaded.

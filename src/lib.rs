@@ -4,11 +4,13 @@
 //! protocol in `proto/` and the `breaker` crate. docs/ARCHITECTURE.md is the map of the house.
 
 pub mod app;
+pub mod auth;
 pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod data_dir;
+pub mod doors;
 pub mod engine;
 pub mod grpc;
 pub mod http;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => {
             cli::check_config(&args.file, args.show(), &mut io::stdout(), &mut io::stderr())
         }
+        Command::Token(command) => cli::token(&command, &mut io::stdout(), &mut io::stderr()),
     }
 }
 
@@ -49,7 +50,7 @@ fn start(config: config::Config, sources: config::Sources) -> anyhow::Result<()>
         let shutdown = signals::shutdown().context("listen for signals")?;
         let listeners = Listeners::bind(&config.settings).await?;
         if telemetry::is_text(config.settings.log_format)
-            && let Err(error) = server::announce(&listeners, &mut io::stdout())
+            && let Err(error) = server::announce(&listeners, &config.settings, &mut io::stdout())
         {
             // Nobody reads along; that is no reason not to serve.
             tracing::debug!(%error, "the greeting cannot be written");

@@ -5,7 +5,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
@@ -16,10 +15,12 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
+use super::asker::Asker;
 use super::breakers::Breakers;
 use super::config::Configs;
 use super::deadline;
 use super::operations::Operations;
+use super::places::{Place, Places};
 use super::status::Failure;
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 use crate::proto::v1::config_service_server::ConfigServiceServer;
@@ -127,13 +128,12 @@ fn part_of(service: &str) -> Option<Part> {
 /// The service on a board.
 pub(super) struct Health {
     board: Arc<HealthBoard>,
-    watches: Arc<AtomicUsize>,
-    watches_max: usize,
+    places: Places,
 }
 
 impl Health {
-    pub(super) fn new(board: Arc<HealthBoard>, watches_max: usize) -> Self {
-        Self { board, watches: Arc::default(), watches_max }
+    pub(super) fn new(board: Arc<HealthBoard>, places: Places) -> Self {
+        Self { board, places }
     }
 }
 
@@ -155,8 +155,7 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let max = self.watches_max;
-        let place = Place::take(&self.watches, max).ok_or(Failure::WatchesFull { max })?;
+        let place = self.places.take(&Asker::of(&request))?;
         let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let watcher = Watcher {
             told: self.board.told.subscribe(),
@@ -223,23 +222,5 @@ async fn passed(timer: &mut Option<Pin<Box<Sleep>>>) {
     match timer {
         Some(timer) => timer.as_mut().await,
         None => std::future::pending().await,
-    }
-}
-
-/// A place among the watches, given back when the watch is gone.
-struct Place {
-    taken: Arc<AtomicUsize>,
-}
-
-impl Place {
-    fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        taken.fetch_update(Relaxed, Relaxed, |taken| (taken < max).then_some(taken + 1)).ok()?;
-        Some(Self { taken: Arc::clone(taken) })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(1, Relaxed);
     }
 }

@@ -5,6 +5,7 @@
 //! said stays in the log.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Response};
@@ -14,6 +15,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::fault::{Faults, excerpt};
+use crate::auth::{Right, Rights};
 use crate::proto::v1;
 
 /// The domain of every `ErrorInfo`.
@@ -56,6 +58,14 @@ pub(crate) enum Failure {
     WatchesFull { max: usize },
     /// There are as many calls in flight as there may be.
     Overloaded { max: usize },
+    /// The caller has as many watches as one caller may have.
+    CallerWatches { max: usize },
+    /// The caller has as many calls in flight as one caller may have.
+    CallerCalls { max: usize },
+    /// Nobody that is known. It does not say why.
+    Unknown,
+    /// Somebody who is known, and has none of these rights for this service; empty: for any.
+    Denied { rights: Rights, service: String, name: Arc<str> },
     /// The client's deadline, or the longest that we serve a call.
     Late,
     /// Nothing is loaded yet.
@@ -122,7 +132,9 @@ impl Failure {
         match code {
             Code::Unavailable => details.set_retry_info(Some(RETRY_SLOW)),
             Code::ResourceExhausted => details.set_retry_info(Some(match self {
-                Self::Overloaded { .. } => RETRY_SOON,
+                Self::Overloaded { .. } | Self::CallerCalls { .. } => RETRY_SOON,
+                // It would be as large the next time.
+                Self::TooLarge { .. } => return Status::with_error_details(code, message, details),
                 _ => RETRY_SLOW,
             })),
             _ => &mut details,
@@ -133,7 +145,7 @@ impl Failure {
     fn code_and_reason(&self) -> (Code, &'static str) {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
-            Self::TooLarge { .. } => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+            Self::TooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
             Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
@@ -145,6 +157,10 @@ impl Failure {
             Self::Contended => (Code::Unavailable, "CONTENDED"),
             Self::WatchesFull { .. } => (Code::ResourceExhausted, "WATCH_LIMIT_REACHED"),
             Self::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
+            Self::CallerWatches { .. } => (Code::ResourceExhausted, "CALLER_WATCH_LIMIT_REACHED"),
+            Self::CallerCalls { .. } => (Code::ResourceExhausted, "CALLER_CALL_LIMIT_REACHED"),
+            Self::Unknown => (Code::Unauthenticated, "UNAUTHENTICATED"),
+            Self::Denied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::NotLoaded => (Code::Unavailable, "NOT_LOADED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
@@ -182,6 +198,27 @@ impl Failure {
             Self::Overloaded { max } => {
                 format!("there are already {max} calls in flight, which is the limit")
             }
+            Self::CallerWatches { max } => {
+                format!("this caller already has {max} watches, which is the limit for one caller")
+            }
+            Self::CallerCalls { max } => {
+                format!("this caller already has {max} calls in flight, which is the limit for one caller")
+            }
+            Self::Unknown => {
+                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
+                    .to_owned()
+            }
+            Self::Denied { rights, service, name } => {
+                let roles = roles(*rights);
+                if service.is_empty() {
+                    format!("{name} may not do this: it takes the role {roles}")
+                } else {
+                    format!(
+                        "{name} may not do this for {}: it takes the role {roles}, for that service",
+                        excerpt(service)
+                    )
+                }
+            }
             Self::Late => "the deadline passed before there was an answer".to_owned(),
             Self::NotLoaded => "the state is not loaded yet".to_owned(),
             Self::ShuttingDown => "breakerd is shutting down; another replica may serve".to_owned(),
@@ -198,11 +235,32 @@ impl Failure {
             Self::BreakersFull { max }
             | Self::ConfigsFull { max }
             | Self::WatchesFull { max }
-            | Self::Overloaded { max } => ("max", max.to_string()),
+            | Self::Overloaded { max }
+            | Self::CallerWatches { max }
+            | Self::CallerCalls { max } => ("max", max.to_string()),
+            Self::Denied { rights, service, .. } => {
+                let names = rights.iter().map(Right::as_str).collect::<Vec<_>>().join(",");
+                let mut metadata = HashMap::from([
+                    ("right".to_owned(), names),
+                    (
+                        "role".to_owned(),
+                        rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(","),
+                    ),
+                ]);
+                if !service.is_empty() {
+                    metadata.insert("service".to_owned(), excerpt(service));
+                }
+                return metadata;
+            }
             _ => return HashMap::new(),
         };
         HashMap::from([(name.to_owned(), value)])
     }
+}
+
+/// Those that bring one of these rights: `caller or reader`. (An admin has every right.)
+fn roles(rights: Rights) -> String {
+    rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(" or ")
 }
 
 /// The code that a response carries in its headers; one without has its code in its trailers, and it is OK.
@@ -212,8 +270,8 @@ pub(crate) fn code_of(headers: &HeaderMap) -> Code {
 
 /// What the framework found wrong with a message, in our own words.
 ///
-/// tonic answers `OUT_OF_RANGE` to a message over the limit and INTERNAL to one that cannot be decoded; both are
-/// the client's mistakes. Ours are told apart by their details, which the framework's do not have.
+/// tonic answers `OUT_OF_RANGE` to a message over the limit, which is a limit reached, and INTERNAL to one that cannot
+/// be decoded, which is the client's mistake. Ours are told apart by their details, which the framework's do not have.
 pub(crate) fn rewritten(headers: &HeaderMap, bytes_max: usize) -> Option<Failure> {
     if headers.contains_key(DETAILS_HEADER) {
         return None;

@@ -260,7 +260,8 @@ fn every_setting_takes_its_default_from_its_variable_and_from_the_file() {
         assert_eq!(config.settings, config::Settings::default(), "{}", setting.key);
         if !setting.default.is_empty() {
             let is_number = setting.default.bytes().all(|byte| byte.is_ascii_digit());
-            let quote = if is_number { "" } else { "\"" };
+            let is_flag = matches!(setting.default, "true" | "false");
+            let quote = if is_number || is_flag { "" } else { "\"" };
             let config = parse(&format!("{} = {quote}{}{quote}", setting.key, setting.default)).unwrap();
             assert_eq!(config.settings, config::Settings::default(), "{}", setting.key);
         }

@@ -1,4 +1,4 @@
-//! ConfigService, over a real channel.
+//! `ConfigService`, over a real channel.
 
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ fn set(service: &str, thresholds: Thresholds) -> UpdateConfigRequest {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the fields of messages take an Option")]
 fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
     Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
 }

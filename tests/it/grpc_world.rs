@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use breaker::{Field, Key, Layer, Numbering, Time, Transition, Value};
 use breakerd::app::{App, Loaded};
+use breakerd::auth::Door;
 use breakerd::control::{Control, first_configuration};
 use breakerd::engine::{Clock, Engine, Event, Limits as EngineLimits, ManualClock, Outbox, Seals, Standing};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
@@ -62,13 +63,24 @@ impl World {
         world
     }
 
+    /// Loaded and serving, behind a door.
+    pub(crate) async fn behind(door: Door, limits: Limits) -> Self {
+        let world = Self::unloaded_behind(door, limits).await;
+        world.load(Arc::new(Local)).await;
+        world
+    }
+
     /// Serving, and nothing loaded.
     pub(crate) async fn unloaded(limits: Limits) -> Self {
+        Self::unloaded_behind(Door::open(), limits).await
+    }
+
+    async fn unloaded_behind(door: Door, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&Target::Sqlite(folder.path().join("breakerd.db"))).await.unwrap();
         let clock = ManualClock::new(START);
         let app = Arc::new(App::new(Arc::new(clock.clone()), Arc::new(Metrics::default())));
-        let edge = Edge::new(Arc::clone(&app), limits).unwrap();
+        let edge = Edge::behind(door, Arc::clone(&app), limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -19,13 +19,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What the edges stand on.
     ("app", &["control", "engine", "metrics", "replica", "store"]),
     // Edges.
-    ("grpc", &["app", "catalog", "control", "engine", "metrics", "proto", "replica", "store"]),
-    ("http", &["app", "engine", "journal", "metrics"]),
+    ("auth", &[]),
+    ("grpc", &["app", "auth", "catalog", "control", "engine", "metrics", "proto", "replica", "store"]),
+    ("http", &["app", "auth", "engine", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.
-    ("config", &["catalog", "store"]),
-    ("cli", &["catalog", "config"]),
+    ("config", &["auth", "catalog", "store"]),
+    ("cli", &["auth", "catalog", "config"]),
     ("data_dir", &[]),
+    ("doors", &["auth", "config", "engine", "metrics"]),
     ("lifecycle", &["app", "config", "engine", "grpc", "metrics", "store"]),
     ("signals", &[]),
     ("telemetry", &["config"]),
@@ -37,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "control",
             "data_dir",
+            "doors",
             "engine",
             "grpc",
             "http",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
+use breakerd::auth::Door;
 use breakerd::catalog::Catalog;
 use breakerd::control::Control;
 use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
@@ -45,6 +46,16 @@ pub(crate) struct Page {
     pub(crate) text: String,
 }
 
+impl Page {
+    async fn of(response: reqwest::Response) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+}
+
 impl World {
     /// Everything is loaded, and room for ten breakers with series of their own.
     pub(crate) async fn loaded() -> Self {
@@ -57,8 +68,19 @@ impl World {
         world
     }
 
+    /// Everything is loaded, behind a door.
+    pub(crate) async fn behind(door: Door) -> Self {
+        let world = Self::not_loaded_behind(door, 10, Duration::from_millis(100)).await;
+        world.load();
+        world
+    }
+
     /// The listener stands, and nothing else.
     pub(crate) async fn not_loaded(own_series_max: usize, grace: Duration) -> Self {
+        Self::not_loaded_behind(Door::open(), own_series_max, grace).await
+    }
+
+    async fn not_loaded_behind(door: Door, own_series_max: usize, grace: Duration) -> Self {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(START_SECONDS));
         let limits = Limits { breakers_max: 10_000, own_series_max, idle_ttl: IDLE_TTL };
         let standing =
@@ -78,7 +100,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(http::serve(Arc::clone(&app), listener, shutdown.clone(), grace));
+        let server = tokio::spawn(http::serve(Arc::clone(&app), door, listener, shutdown.clone(), grace));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { clock, app, engine, database, store, address, shutdown, server, client }
     }
@@ -100,16 +122,20 @@ impl World {
 
     pub(crate) async fn ask(&self, method: reqwest::Method, path: &str) -> Page {
         let url = format!("http://{}{path}", self.address);
-        let response = self.client.request(method, url).send().await.unwrap();
-        Page {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            text: response.text().await.unwrap(),
-        }
+        Page::of(self.client.request(method, url).send().await.unwrap()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Page {
         self.ask(reqwest::Method::GET, path).await
+    }
+
+    /// As whoever has this `authorization`.
+    pub(crate) async fn get_as(&self, path: &str, authorization: Option<&[u8]>) -> Page {
+        let mut request = self.client.get(format!("http://{}{path}", self.address));
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        Page::of(request.send().await.unwrap()).await
     }
 
     pub(crate) async fn scrape(&self) -> Scrape {

@@ -3,6 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
 mod api_docs;
+mod auth;
+mod auth_files;
+mod auth_fuzz;
+mod auth_limits;
+mod certificates;
 mod config;
 mod crash;
 mod grpc_breakers;
@@ -18,6 +23,8 @@ mod http_metrics;
 mod http_server;
 mod http_world;
 mod process;
+mod raw;
 mod start;
 mod store_contract;
 mod support;
+mod tls;

@@ -30,6 +30,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The one service that is asked for; empty: any.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
     pub(crate) fn has(&self, key: &Key, state: State) -> bool {
         (self.service.is_empty() || **key.service() == *self.service)
             && key.name().starts_with(&self.name_prefix)
