@@ -8,6 +8,7 @@
 //! [`Error`] has its place, its key, what was given and what is taken. Unknown keys are errors, so that a slip
 //! does not quietly leave a default in force.
 
+mod assign;
 mod breakers;
 mod document;
 mod error;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use document::{Document, Item, Table};
 use toml::de::DeValue;
 
+pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Place, Position};
 pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};
