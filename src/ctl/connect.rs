@@ -1,13 +1,14 @@
 //! The way to a breakerd: address, TLS, token, deadline.
 
+use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, TimeoutExpired};
 use tonic_health::pb::health_client::HealthClient;
 
 use super::fault::{Failure, innermost};
@@ -135,15 +136,20 @@ impl Connection {
         request.set_timeout(self.timeout);
         match tokio::time::timeout(self.timeout, call(request)).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) if status.code() == tonic::Code::DeadlineExceeded => Err(self.silent()),
             Ok(Err(status)) => Err(self.told_by(status)),
             Err(_) => Err(self.silent()),
         }
     }
 
-    /// What a status means: one without details that has a cause on this side is a broken connection.
+    /// What a status means: one without details that has a cause on this side is a broken connection, or a
+    /// deadline that passed here.
     pub(super) fn told_by(&self, status: tonic::Status) -> Failure {
-        match std::error::Error::source(&status) {
+        let mut causes = std::iter::successors(status.source(), |cause| (*cause).source());
+        if status.code() == tonic::Code::DeadlineExceeded || causes.any(|cause| cause.is::<TimeoutExpired>())
+        {
+            return self.silent();
+        }
+        match status.source() {
             Some(source) if status.details().is_empty() => {
                 Failure::Unreachable { address: self.address.clone(), problem: innermost(source) }
             }

@@ -24,7 +24,11 @@ pub(super) trait Feed {
     type Event;
 
     /// Calls; an empty token asks for a snapshot.
-    async fn open(&self, connection: &Connection, token: String) -> Result<Streaming<Self::Event>, Status>;
+    async fn open(
+        &mut self,
+        connection: &Connection,
+        token: String,
+    ) -> Result<Streaming<Self::Event>, Status>;
 
     /// Where to resume behind an event; none: it says nothing about it.
     fn token(event: &Self::Event) -> Option<&str>;
@@ -45,7 +49,7 @@ pub(super) async fn follow(
     let mut wait = WAIT_MIN;
     let mut is_first = true;
     loop {
-        // Not by the channel's own deadline: that would be told to breakerd, and end the stream.
+        // A deadline of the request would be told to breakerd, and end the stream with it.
         let opening = tokio::time::timeout(connection.timeout(), feed.open(connection, token.clone()));
         let opened = tokio::select! {
             opened = opening => opened,
@@ -64,7 +68,7 @@ pub(super) async fn follow(
                             wait = WAIT_MIN;
                             feed.show(&event, screen)?;
                             screen.out.flush()?;
-                            if let Some(behind) = feed_token::<_>(&feed, &event) {
+                            if let Some(behind) = token_of(&feed, &event) {
                                 token.clear();
                                 token.push_str(behind);
                             }
@@ -94,7 +98,8 @@ pub(super) async fn follow(
     }
 }
 
-fn feed_token<'a, F: Feed>(_: &F, event: &'a F::Event) -> Option<&'a str> {
+/// Where to resume behind an event, if it says so.
+fn token_of<'a, F: Feed>(_: &F, event: &'a F::Event) -> Option<&'a str> {
     F::token(event).filter(|token| !token.is_empty())
 }
 

@@ -1,5 +1,7 @@
 //! `get`: everything about one breaker.
 
+use std::io;
+
 use breaker::{Field, Time};
 use clap::Args;
 
@@ -39,13 +41,27 @@ pub(super) async fn run(
     let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await?;
     if !screen.object("GetBreakerResponse", &answer)? {
         let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-        sheet(&breaker, clock.now()).write(screen)?;
+        show(&breaker, clock.now(), screen)?;
     }
     Ok(Ended::Done)
 }
 
+/// How a breaker stands, and below it what it is judged by.
+pub(super) fn show(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
+    figures(breaker, now).write(screen)?;
+    let Some(judged_by) = &breaker.thresholds else { return Ok(()) };
+    writeln!(screen.out)?;
+    let mut table = Table::default();
+    for field in Field::ALL {
+        if let Some(value) = thresholds::get(judged_by, *field) {
+            table.row(vec![Cell::from(field.as_str()), Cell::from(value.to_string())]);
+        }
+    }
+    table.write(screen)
+}
+
 /// A line a figure; what there is none of has no line.
-pub(super) fn sheet(breaker: &Breaker, now: Time) -> Table {
+fn figures(breaker: &Breaker, now: Time) -> Table {
     let mut table = Table::default();
     let mut say = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
     say("breaker", words::breaker_name(&breaker.service, &breaker.name).into());
@@ -102,12 +118,5 @@ pub(super) fn sheet(breaker: &Breaker, now: Time) -> Table {
         say("last used", format!("{} ({} ago)", times::clock(used), times::age(used, now)).into());
     }
     say("revision", format!("{} (of its configuration)", breaker.config_revision).into());
-    if let Some(judged_by) = &breaker.thresholds {
-        for field in Field::ALL {
-            if let Some(value) = thresholds::get(judged_by, *field) {
-                say(field.as_str(), value.to_string().into());
-            }
-        }
-    }
     table
 }

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{Asked, Connection, Reach};
 use super::fault::{Ended, Failure};
-use super::get::sheet;
-use super::screen::Screen;
+use super::get;
+use super::screen::{Screen, style_of};
 use super::times;
 use super::words::{self, Target};
 use crate::engine::Clock;
@@ -226,10 +226,10 @@ fn show(
         screen.out,
         "{} is now {}",
         words::breaker_name(&breaker.service, &breaker.name),
-        screen.painted(words::state(breaker.state), super::screen::style_of(breaker.state))
+        screen.painted(words::state(breaker.state), style_of(breaker.state))
     )?;
     writeln!(screen.out)?;
-    sheet(breaker, clock.now()).write(screen)?;
+    get::show(breaker, clock.now(), screen)?;
     note_unrecorded(recorded, screen);
     Ok(Ended::Done)
 }

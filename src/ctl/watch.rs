@@ -85,7 +85,7 @@ pub(super) async fn run_config(
     clock: &impl Clock,
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
-    let feed = Configs { of: args.of.clone(), known: BTreeMap::new(), is_complete: false };
+    let feed = Configs { of: args.of.clone(), known: BTreeMap::new() };
     follow(feed, connection, clock, screen).await
 }
 
@@ -99,7 +99,14 @@ struct Transitions {
 impl Feed for Transitions {
     type Event = WatchTransitionsResponse;
 
-    async fn open(&self, connection: &Connection, token: String) -> Result<Streaming<Self::Event>, Status> {
+    async fn open(
+        &mut self,
+        connection: &Connection,
+        token: String,
+    ) -> Result<Streaming<Self::Event>, Status> {
+        if token.is_empty() {
+            (self.told, self.not_closed) = (0, 0);
+        }
         let question = WatchTransitionsRequest {
             services: self.of.services.clone(),
             service_prefix: self.of.prefix.clone(),
@@ -166,7 +173,7 @@ struct States {
 impl Feed for States {
     type Event = WatchBreakersResponse;
 
-    async fn open(&self, connection: &Connection, _: String) -> Result<Streaming<Self::Event>, Status> {
+    async fn open(&mut self, connection: &Connection, _: String) -> Result<Streaming<Self::Event>, Status> {
         let question = WatchBreakersRequest {
             services: self.of.services.clone(),
             service_prefix: self.of.prefix.clone(),
@@ -213,13 +220,16 @@ struct Configs {
     of: Selection,
     /// What was told of each service, to tell what is another.
     known: BTreeMap<String, ServiceConfig>,
-    is_complete: bool,
 }
 
 impl Feed for Configs {
     type Event = WatchConfigResponse;
 
-    async fn open(&self, connection: &Connection, token: String) -> Result<Streaming<Self::Event>, Status> {
+    async fn open(
+        &mut self,
+        connection: &Connection,
+        token: String,
+    ) -> Result<Streaming<Self::Event>, Status> {
         let question = WatchConfigRequest {
             services: self.of.services.clone(),
             service_prefix: self.of.prefix.clone(),
@@ -249,13 +259,11 @@ impl Feed for Configs {
                 line(vec![Cell::from(name), Cell::from(revision), Cell::from(what)], screen)
             }
             Some(ConfigEvent::Mark(mark)) => {
-                self.is_complete = true;
                 screen.note(&format!("following from revision {}", mark.revision));
                 Ok(())
             }
             Some(ConfigEvent::Restart(restart)) => {
                 self.known.clear();
-                self.is_complete = false;
                 note_restart(restart, screen);
                 Ok(())
             }

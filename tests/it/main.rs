@@ -4,6 +4,8 @@
 
 mod config;
 mod crash;
+mod ctl;
+mod ctl_operate;
 mod grpc_breakers;
 mod grpc_health;
 mod grpc_operations;
