@@ -145,8 +145,8 @@ impl Connection {
     /// deadline that passed here.
     pub(super) fn told_by(&self, status: tonic::Status) -> Failure {
         let mut causes = std::iter::successors(status.source(), |cause| (*cause).source());
-        if status.code() == tonic::Code::DeadlineExceeded || causes.any(|cause| cause.is::<TimeoutExpired>())
-        {
+        let passed_here = causes.any(<dyn std::error::Error>::is::<TimeoutExpired>);
+        if passed_here || status.code() == tonic::Code::DeadlineExceeded {
             return self.silent();
         }
         match status.source() {

@@ -8,7 +8,7 @@ pub(super) fn of_transition(transition: &Transition) -> String {
     let figures = transition.figures.unwrap_or_default();
     let TransitionFigures { calls, failures, slow_calls, consecutive_failures, .. } = figures;
     let told = match transition.reason() {
-        TransitionReason::ConsecutiveFailures => format!("{consecutive_failures} failures in a row"),
+        TransitionReason::ConsecutiveFailures => in_a_row(consecutive_failures),
         TransitionReason::FailureCount => format!("{failures} failures in {calls} calls"),
         TransitionReason::FailureRate => {
             format!("{} of {calls} calls failed", percent(figures.failure_rate))
@@ -55,11 +55,16 @@ pub(super) fn of_breaker(breaker: &Breaker) -> String {
         return with_actor(whose.to_owned(), &set.actor, &set.reason);
     }
     match (breaker.state(), &breaker.last_transition) {
-        (State::Closed, _) if breaker.consecutive_failures > 0 => {
-            format!("{} failures in a row", breaker.consecutive_failures)
-        }
+        (State::Closed, _) if breaker.consecutive_failures > 0 => in_a_row(breaker.consecutive_failures),
         (State::Closed, _) | (_, None) => String::new(),
         (_, Some(transition)) => of_transition(transition),
+    }
+}
+
+fn in_a_row(failures: u32) -> String {
+    match failures {
+        1 => "1 failure".to_owned(),
+        _ => format!("{failures} failures in a row"),
     }
 }
 
