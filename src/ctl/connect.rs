@@ -187,7 +187,14 @@ fn url(reach: &Reach) -> String {
 fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
     let mut tls = ClientTlsConfig::new();
     tls = match &reach.ca {
-        Some(ca) => tls.ca_certificate(Certificate::from_pem(read("read --ca", ca)?)),
+        Some(ca) => {
+            let pem = read("read --ca", ca)?;
+            // rustls would trust nobody, and say so of the certificate that it is shown.
+            if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+                return Err(Failure::Usage(format!("--ca {} holds no certificate in PEM", ca.display())));
+            }
+            tls.ca_certificate(Certificate::from_pem(pem))
+        }
         None => tls.with_native_roots(),
     };
     if let (Some(cert), Some(key)) = (&reach.cert, &reach.key) {

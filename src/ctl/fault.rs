@@ -133,6 +133,11 @@ impl Failure {
     /// What may be done about it.
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Unreachable { address, .. } if address.starts_with("https://") => Some(
+                "is it running, and does it serve TLS? --ca names whom to trust, --cert and --key say who asks, \
+                 --address names another"
+                    .to_owned(),
+            ),
             Self::Unreachable { .. } => Some(
                 "is it running? --address names another, and so does BREAKERD_ADDRESS; one that serves TLS is \
                  written https://"
