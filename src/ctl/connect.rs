@@ -18,6 +18,8 @@ use crate::proto::v1::breaker_service_client::BreakerServiceClient;
 use crate::proto::v1::config_service_client::ConfigServiceClient;
 use crate::proto::v1::operations_service_client::OperationsServiceClient;
 
+/// Where a breakerd on this machine listens unless it is told otherwise.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 /// A page of a thousand breakers, every text as long as it may be, and room for what they will show one day.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often a quiet watch asks whether breakerd is still there.
@@ -41,7 +43,7 @@ pub struct Asked<A: Args> {
 #[command(next_help_heading = "Options of every command")]
 pub struct Reach {
     /// The breakerd to ask: HOST:PORT, or https://HOST:PORT for TLS.
-    #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", default_value = "127.0.0.1:50051")]
+    #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", default_value = DEFAULT_ADDRESS)]
     pub address: String,
     /// A file that holds the token to show, rather than `BREAKERD_TOKEN`.
     #[arg(long, value_name = "FILE")]
@@ -177,11 +179,13 @@ impl Connection {
 
 /// The address as a URL. Who names certificates wants TLS.
 fn url(reach: &Reach) -> String {
-    if reach.address.contains("://") {
-        return reach.address.clone();
+    // An empty variable is none, as with those of the server.
+    let address = if reach.address.is_empty() { DEFAULT_ADDRESS } else { &reach.address };
+    if address.contains("://") {
+        return address.to_owned();
     }
     let scheme = if reach.ca.is_some() || reach.cert.is_some() { "https" } else { "http" };
-    format!("{scheme}://{}", reach.address)
+    format!("{scheme}://{address}")
 }
 
 fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
