@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod data_dir;
 pub mod doors;
 pub mod engine;

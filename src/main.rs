@@ -8,7 +8,7 @@ use anyhow::Context;
 use breakerd::cli::{self, Cli, Command, ServeArgs};
 use breakerd::engine::SystemClock;
 use breakerd::server::{self, Listeners, Start};
-use breakerd::{config, signals, telemetry};
+use breakerd::{config, ctl, signals, telemetry};
 
 /// A batch decodes two strings a decision: with this allocator a tenth more decisions a second (docs/benchmarks.md).
 #[global_allocator]
@@ -21,6 +21,10 @@ fn main() -> ExitCode {
             cli::check_config(&args.file, args.show(), &mut io::stdout(), &mut io::stderr())
         }
         Command::Token(command) => cli::token(&command, &mut io::stdout(), &mut io::stderr()),
+        Command::Completion(args) => cli::completion(args.shell, &mut io::stdout(), &mut io::stderr()),
+        Command::Ask(command) => {
+            ctl::run(&command, &ctl::Surroundings::of_process(), &mut io::stdout(), &mut io::stderr())
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! does not quietly leave a default in force.
 
 pub mod access;
+mod assign;
 mod breakers;
 mod document;
 mod error;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use document::{Document, Item, Table};
 use toml::de::DeValue;
 
+pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Place, Position};
 pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};

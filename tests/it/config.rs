@@ -192,6 +192,9 @@ fn an_empty_variable_is_not_set_and_a_misspelt_one_is_told() {
         ("BREAKERD_SERVICE_HOST", "10.0.0.1"),
         ("BREAKERD_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
         ("BREAKERD_SHUTDOWN_GRACE", "2.5"),
+        // Of the commands that ask, in the same container.
+        ("BREAKERD_ADDRESS", "https://breakerd:50051"),
+        ("BREAKERD_TOKEN", "secret"),
     ]);
     let config = config::parse("", Path::new("breakerd.toml"), &sources).unwrap();
     assert_eq!(config.settings.store_url, None);

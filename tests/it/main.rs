@@ -10,6 +10,8 @@ mod auth_limits;
 mod certificates;
 mod config;
 mod crash;
+mod ctl;
+mod ctl_operate;
 mod grpc_breakers;
 mod grpc_config;
 mod grpc_health;
