@@ -11,7 +11,7 @@ use crate::config::watch::{FileEvent, Watcher};
 use crate::engine::{Clock, Engine};
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::metrics::ConfigMetrics;
-use crate::store::Store;
+use crate::store::{Pruned, Retention, Store, StoreError};
 
 /// How often the store is asked whether it answers.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -19,6 +19,11 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 const SWEEPS_PER_TTL: u32 = 10;
 /// But no more often than this.
 const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
+/// How long after the start old history is first looked for: a start has better things to do.
+const RETENTION_FIRST_AFTER: Duration = Duration::from_mins(1);
+const RETENTION_EVERY: Duration = Duration::from_hours(1);
+/// How long a request id makes a change safe to send again, as the API says.
+const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 
 /// Turns breakers on time, though nobody calls.
 pub async fn run_timer(engine: Arc<Engine>, clock: Arc<dyn Clock>, stop: CancellationToken) {
@@ -72,6 +77,46 @@ pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: Can
         if stop.run_until_cancelled(tokio::time::sleep(PING_EVERY)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Lets go of history that is older than it is to be kept, a minute after the start and then once an hour.
+pub async fn run_retention(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    kept: Duration,
+    stop: CancellationToken,
+) {
+    let mut next = clock.now() + RETENTION_FIRST_AFTER;
+    while stop.run_until_cancelled(clock.sleep_until(next)).await.is_some() {
+        let Some(pruned) = stop.run_until_cancelled(prune(&*store, &*clock, kept)).await else { return };
+        match pruned {
+            Ok(pruned) if pruned == Pruned::default() => {}
+            Ok(Pruned { transitions, breakers, changes }) => {
+                tracing::info!(transitions, breakers, changes, "old history was let go of");
+            }
+            // It tries again in an hour; nothing is lost by it.
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old history could not be let go of")
+            }
+        }
+        next = clock.now() + RETENTION_EVERY;
+    }
+}
+
+/// Prunes until there is nothing to prune, a batch at a time.
+async fn prune(store: &dyn Store, clock: &dyn Clock, kept: Duration) -> Result<Pruned, StoreError> {
+    let now = clock.now();
+    let retention = Retention { before: now - kept, requests_before: now - REQUESTS_KEPT };
+    let mut all = Pruned::default();
+    loop {
+        let some = store.prune(retention).await?;
+        if some == Pruned::default() {
+            return Ok(all);
+        }
+        all.transitions += some.transitions;
+        all.breakers += some.breakers;
+        all.changes += some.changes;
     }
 }
 

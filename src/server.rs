@@ -322,6 +322,8 @@ impl Tasks {
         let idle_ttl = config.settings.idle_breaker_ttl;
         tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
         tracker.spawn(lifecycle::run_sweeper(Arc::clone(engine), clock(), idle_ttl, stop.clone()));
+        let kept = config.settings.store_history_retention;
+        tracker.spawn(lifecycle::run_retention(Arc::clone(store), clock(), kept, stop.clone()));
         tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
         tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
         if let Some(sources) = sources {

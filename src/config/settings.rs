@@ -192,6 +192,10 @@ settings! {
     /// The database. It holds a password: a variable is the better place for it than the file.
     store_url: Option<DatabaseUrl> = "store.url", "DATABASE_URL", Some("database-url"),
         "" or "none: SQLite, in `data_dir`", Takes::DatabaseUrl;
+    /// How long the history, the audit and closed breakers without history are kept. In Postgres the history goes by
+    /// the month, and so stays for up to a month longer.
+    store_history_retention: Duration = "store.history_retention", "BREAKERD_STORE_HISTORY_RETENTION", None,
+        "2160h" or "`2160h`: 90 days", Takes::Duration { min: Duration::from_hours(24), max: Duration::from_hours(24 * 3_660) };
     /// The most transitions the journal holds while the store is away. When it is full the oldest are dropped and
     /// counted, and a row of the history says how many.
     journal_capacity: usize = "journal.capacity", "BREAKERD_JOURNAL_CAPACITY", None,
