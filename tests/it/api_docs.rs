@@ -100,14 +100,15 @@ fn examples(text: &str) -> Vec<Example> {
             let example = examples.last_mut().unwrap();
             example.command.push_str(part);
             example.command.push('\n');
-            // A loop goes on to its end, a line that ends in a backslash to the next.
-            let is_open = example.command.split_whitespace().filter(|word| *word == "do").count()
+            // A loop and a quoted text go on to their ends, a line that ends in a backslash to the next.
+            let is_quoted = example.command.matches('\'').count() % 2 == 1;
+            let is_loop = example.command.split_whitespace().filter(|word| *word == "do").count()
                 > example
                     .command
                     .split_whitespace()
                     .filter(|word| word.trim_end_matches(';') == "done")
                     .count();
-            continues = part.ends_with('\\') || is_open;
+            continues = part.ends_with('\\') || is_quoted || is_loop;
         } else if inside && let Some(example) = examples.last_mut() {
             example.shown.push_str(line);
             example.shown.push('\n');

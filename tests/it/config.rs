@@ -254,7 +254,7 @@ fn every_setting_takes_its_default_from_its_variable_and_from_the_file() {
         let (table, name) = setting.path();
         let expected = match table {
             "" => format!("BREAKERD_{}", name.to_uppercase()),
-            "store" => "DATABASE_URL".to_owned(),
+            "store" if name == "url" => "DATABASE_URL".to_owned(),
             _ => format!("BREAKERD_{}_{}", table.to_uppercase(), name.to_uppercase()),
         };
         assert_eq!(setting.variable, expected);
