@@ -1,7 +1,7 @@
 //! The write path of the configuration: the store first, then the engine, then whoever watches.
 //!
 //! What the store took is what every replica will judge by, under one revision; so nothing is judged by a change that
-//! the store does not have. A change is planned on the configuration in force ([`plan`]), checked whole, and written
+//! the store does not have. A change is planned on the configuration in force (`plan`), checked whole, and written
 //! only if no other came between; else it is planned again on what there is now.
 //!
 //! A change that was begun is finished even if its caller goes away: else the store could have it and this process
