@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use breaker::Time;
 
 use crate::engine::{Clock, Engine};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::replica::Coordinator;
 use crate::store::Store;
@@ -47,6 +48,8 @@ pub struct Loaded {
     pub engine: Arc<Engine>,
     /// Their history.
     pub store: Arc<dyn Store>,
+    /// What is on its way to the store.
+    pub journal: Arc<Journal>,
     /// Agreement on probes.
     pub coordinator: Arc<dyn Coordinator>,
 }

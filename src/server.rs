@@ -204,7 +204,12 @@ async fn load(
     if !recovered.is_empty() {
         tracing::info!(entries = recovered.len(), "the journal has changes that the store does not have yet");
     }
-    app.load(Loaded { engine: Arc::clone(&engine), store: Arc::clone(&store), coordinator });
+    app.load(Loaded {
+        engine: Arc::clone(&engine),
+        store: Arc::clone(&store),
+        journal: Arc::clone(&journal),
+        coordinator,
+    });
     Ok(Some(House { engine, store, journal }))
 }
 

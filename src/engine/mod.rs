@@ -12,6 +12,7 @@
 //! # Order of the locks
 //! Shard, then breaker, then (never together) the heap of deadlines, the outbox's own, the histograms' table.
 
+mod by_hand;
 mod calls;
 mod clock;
 mod counters;
@@ -39,6 +40,7 @@ use breaker::{
     Transition, Verdict,
 };
 
+pub use by_hand::{ByHand, ByHandError};
 pub use calls::{Allowed, EngineError, Taken, Target};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Counters, Edge, Trouble};

@@ -166,9 +166,13 @@ impl Call {
             Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => {
                 self.shared.breakers.clone().call(request)
             }
-            Method::ListBreakers | Method::GetBreaker | Method::ListTransitions => {
-                self.shared.operations.clone().call(request)
-            }
+            Method::ListBreakers
+            | Method::GetBreaker
+            | Method::ListTransitions
+            | Method::SetOverride
+            | Method::ClearOverride
+            | Method::ResetBreaker
+            | Method::ProbeBreaker => self.shared.operations.clone().call(request),
             Method::HealthCheck | Method::HealthWatch => self.shared.health.clone().call(request),
             Method::Reflection | Method::ReflectionAlpha => {
                 Box::pin(self.shared.reflection.clone().call(request))

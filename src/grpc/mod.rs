@@ -12,6 +12,7 @@
 //!
 //! `Status` is made in `status` alone, and `convert` alone sees both the wire's types and the domain's.
 
+mod actor;
 mod breakers;
 mod calls;
 mod convert;

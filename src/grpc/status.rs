@@ -11,7 +11,7 @@ use http::{HeaderMap, Response};
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use super::fault::{Faults, excerpt};
 use crate::proto::v1;
@@ -38,6 +38,8 @@ pub(crate) enum Failure {
     Undecodable { problem: String },
     /// No such breaker.
     NoBreaker { service: String, name: String },
+    /// The breaker is in a state in which this cannot be.
+    WrongState { service: String, name: String, state: &'static str, needed: &'static str },
     /// No such service to be healthy.
     NoHealthOf { service: String },
     /// No such method.
@@ -106,6 +108,11 @@ impl Failure {
             Self::NoBreaker { service, name } => {
                 details.set_resource_info("breakerd.v1.Breaker", format!("{service}/{name}"), "", &*message);
             }
+            Self::WrongState { service, name, .. } => {
+                let subject = format!("{service}/{name}");
+                details
+                    .set_precondition_failure(vec![PreconditionViolation::new("STATE", subject, &*message)]);
+            }
             Self::NoHealthOf { service } => {
                 details.set_resource_info("service", excerpt(service), "", &*message);
             }
@@ -128,6 +135,7 @@ impl Failure {
             Self::TooLarge { .. } => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
             Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
+            Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
@@ -149,6 +157,9 @@ impl Failure {
             Self::NoBreaker { service, name } => {
                 format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
             }
+            Self::WrongState { service, name, state, needed } => {
+                format!("the breaker {service}/{name} is {state}, and must be {needed} for this")
+            }
             Self::NoHealthOf { service } => format!("there is no service {}", excerpt(service)),
             Self::NoMethod { path } => {
                 format!("there is no method {}; reflection lists those there are", excerpt(path))
@@ -169,6 +180,10 @@ impl Failure {
     }
 
     fn metadata(&self) -> HashMap<String, String> {
+        if let Self::WrongState { service, name, state, needed } = self {
+            let pairs = [("breaker", &*format!("{service}/{name}")), ("state", state), ("needed", needed)];
+            return pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        }
         let (name, value) = match self {
             Self::TooLarge { bytes_max } => ("bytes_max", bytes_max.to_string()),
             Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),

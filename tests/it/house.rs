@@ -17,9 +17,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["engine", "store"]),
     ("replica", &["engine"]),
     // What the edges stand on.
-    ("app", &["engine", "metrics", "replica", "store"]),
+    ("app", &["engine", "journal", "metrics", "replica", "store"]),
     // Edges.
-    ("grpc", &["app", "catalog", "engine", "metrics", "proto", "replica", "store"]),
+    ("grpc", &["app", "catalog", "engine", "journal", "metrics", "proto", "replica", "store"]),
     ("http", &["app", "engine", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.

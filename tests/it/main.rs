@@ -5,6 +5,7 @@
 mod config;
 mod crash;
 mod grpc_breakers;
+mod grpc_by_hand;
 mod grpc_health;
 mod grpc_operations;
 mod grpc_reflection;

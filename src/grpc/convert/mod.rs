@@ -4,6 +4,7 @@
 
 mod asks;
 mod breakers;
+mod by_hand;
 mod lists;
 mod times;
 mod transitions;
@@ -11,6 +12,7 @@ mod words;
 
 pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome, taken};
 pub(crate) use breakers::breaker;
+pub(crate) use by_hand::{Subject, read_asked, read_clear, read_set, refused_by_hand};
 pub(crate) use lists::{BreakerList, TransitionList};
 pub(crate) use transitions::transition;
 
