@@ -51,10 +51,10 @@ impl Engine {
         Ok(set)
     }
 
-    /// Takes a breaker's override back: closed, and clean.
+    /// Takes a breaker's own override back: closed, and clean; or in its service's, if that has one.
     ///
     /// # Errors
-    /// [`ByHandError::NotThere`]; [`ByHandError::WrongState`] when it has none.
+    /// [`ByHandError::NotThere`]; [`ByHandError::WrongState`] when it has none of its own.
     pub fn clear_override(
         &self,
         service: &str,
@@ -68,9 +68,9 @@ impl Engine {
     /// Makes a breaker closed, and clean, whatever it was.
     ///
     /// # Errors
-    /// [`ByHandError::NotThere`].
+    /// [`ByHandError::NotThere`]; [`ByHandError::WrongState`] while its service has an override.
     pub fn reset(&self, service: &str, name: &str, by: Asked, now: Time) -> Result<ByHand, ByHandError> {
-        self.by_hand(service, name, now, |inner| (Ok(()), inner.breaker.reset(by, now)))
+        self.by_hand(service, name, now, |inner| inner.breaker.reset(by, now))
     }
 
     /// Makes an open breaker half-open now.

@@ -134,7 +134,7 @@ impl Engine {
                 return self.allow_untracked(entry, inner, now);
             }
             let (decision, transitions) = inner.breaker.allow(now);
-            inner.counters.decided(decision.verdict);
+            inner.counters.decided(&decision);
             self.settle(entry, inner, &transitions);
             let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
             Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
@@ -370,6 +370,7 @@ impl Engine {
             epoch,
             pass: Some(pass),
             retry_after: None,
+            would_deny: false,
         };
         Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
     }

@@ -281,6 +281,30 @@ async fn the_longest_and_the_shortest_that_is_taken_is_taken() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn metrics_only_lets_pass_and_shows_what_would_have_been_denied() {
+    let world = World::new().await;
+    world.keep_writing();
+    let mut breakers = world.breakers().await;
+    let mut operations = world.operations().await;
+    let request = SetOverrideRequest { state: State::MetricsOnly as i32, ..force_open("sentinel") };
+    operations.set_override(request).await.unwrap();
+    for _ in 0..4 {
+        let allowed = breakers.allow_request(ask("sentinel", "")).await.unwrap().into_inner();
+        assert_eq!((allowed.allowed, allowed.reason()), (true, AllowReason::MetricsOnly));
+        breakers.record_outcome(report(&allowed, Outcome::Failure)).await.unwrap();
+    }
+    world.write_behind().await;
+    let get = GetBreakerRequest { service: "sentinel".into(), name: String::new() };
+    let breaker = operations.get_breaker(get).await.unwrap().into_inner().breaker.unwrap();
+    let counters = breaker.counters.unwrap();
+    assert_eq!((counters.failed, counters.rejected, counters.would_be_rejected), (4, 0, 1));
+    let request = ListTransitionsRequest { service: "sentinel".into(), ..ListTransitionsRequest::default() };
+    let rows = operations.list_transitions(request).await.unwrap().into_inner().transitions;
+    assert_eq!((rows[0].shadow, rows[0].to_state(), rows[0].epoch), (true, State::Open, None));
+    world.end().await;
+}
+
 /// It is made for the outage, and the store may be part of it.
 #[tokio::test]
 async fn while_the_store_is_away_everything_works_and_says_that_it_is_not_recorded_yet() {

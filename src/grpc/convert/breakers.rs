@@ -72,7 +72,7 @@ fn counters(counters: &Counters) -> v1::Counters {
         ignored: counters.ignored,
         late: counters.late,
         slow: counters.slow,
-        would_be_rejected: 0,
+        would_be_rejected: counters.trouble.as_ref().map_or(0, |trouble| trouble.would_be_rejected),
         rejected: counters.trouble.as_ref().map_or(0, |trouble| {
             trouble.rejected_open + trouble.rejected_half_open + trouble.rejected_forced
         }),
