@@ -570,9 +570,7 @@ impl Breaker {
                 Phase::HalfOpen(Box::new(HalfOpen::new(terms)))
             }
             (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
-                // Those of one service share it: a hundred thousand breakers may be in it.
-                let shared = self.service.clone().filter(|service| **service == set_by);
-                self.overridden(shared.unwrap_or_else(|| Arc::new(set_by)))
+                self.overridden(Arc::new(set_by))
             }
             _ => Phase::Closed(Tally::new(&self.thresholds)),
         };

@@ -19,6 +19,7 @@ mod counters;
 mod durations;
 mod entry;
 mod outbox;
+mod overrides;
 mod permit;
 mod registry;
 mod sync;
@@ -47,6 +48,7 @@ pub use counters::{Counters, Edge, Trouble};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
 pub use outbox::{Event, Origin, Outbox};
+pub use overrides::Walk;
 pub use permit::{Forged, KeyId, Permit, PermitKind, SEALED_BYTES, Seals};
 
 use crate::catalog::Catalog;
@@ -210,6 +212,7 @@ impl Engine {
         let revision = inner.breaker.config_revision();
         let identity = self.registry.identity(id, now);
         inner.breaker = Breaker::restore(thresholds, revision, identity, snapshot.clone(), now);
+        inner.breaker.inherit(self.registry.service_override(key.service()), now);
         self.arm(&entry, &mut inner);
     }
 

@@ -193,6 +193,26 @@ impl Journal {
         }
     }
 
+    /// Ends when it is at most half full.
+    pub async fn has_room(&self) {
+        loop {
+            let carried = self.carried.notified();
+            {
+                let inner = self.inner.lock();
+                if inner.queue.len() as u64 <= inner.capacity / 2 {
+                    return;
+                }
+            }
+            carried.await;
+        }
+    }
+
+    /// How many entries fit into half of it.
+    pub fn half(&self) -> usize {
+        let capacity = self.inner.lock().capacity;
+        usize::try_from(capacity / 2).unwrap_or(usize::MAX).max(1)
+    }
+
     /// Ends when there may be something for the store.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Second floor: engine + store.
     ("control", &["catalog", "engine", "store"]),
     ("journal", &["engine", "store"]),
+    ("overrides", &["engine", "journal"]),
     ("replica", &["engine"]),
     // What the edges stand on.
     ("app", &["engine", "journal", "metrics", "replica", "store"]),

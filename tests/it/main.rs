@@ -16,6 +16,7 @@ mod http_health;
 mod http_metrics;
 mod http_server;
 mod http_world;
+mod overrides;
 mod process;
 mod start;
 mod store_contract;

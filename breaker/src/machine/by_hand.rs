@@ -90,9 +90,8 @@ impl Breaker {
     /// from birth, which is no transition; one that came back in another state takes it up at the first look.
     pub fn inherit(&mut self, service: Option<Arc<Override>>, now: Time) {
         self.service = service;
-        if self.is_pristine()
-            && let Some(service) = self.service_at(now)
-        {
+        let Some(service) = self.service_at(now) else { return };
+        if self.is_pristine() || self.override_in_force() == Some(&*service) {
             self.phase = self.overridden(service);
         }
     }
