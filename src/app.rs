@@ -7,6 +7,7 @@ use breaker::Time;
 
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::replica::Coordinator;
 use crate::store::Store;
@@ -48,6 +49,8 @@ pub struct Loaded {
     pub engine: Arc<Engine>,
     /// Their history.
     pub store: Arc<dyn Store>,
+    /// What is on its way to the store.
+    pub journal: Arc<Journal>,
     /// Agreement on probes.
     pub coordinator: Arc<dyn Coordinator>,
     /// What services are judged by, and the way to change it.

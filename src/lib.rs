@@ -18,6 +18,7 @@ pub mod http;
 pub mod journal;
 pub mod lifecycle;
 pub mod metrics;
+pub mod overrides;
 pub mod proto;
 pub mod replica;
 pub mod server;

@@ -22,6 +22,7 @@ use crate::journal::Journal;
 use crate::journal::writer::Writer;
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
+use crate::overrides;
 use crate::replica::{Coordinator, Local};
 use crate::store::{self, Change, MeteredStore, Store, StoreError};
 use crate::{grpc, http};
@@ -184,6 +185,9 @@ async fn load(
     let outbox = Box::new(Arc::clone(&journal));
     let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
 
+    for (service, set) in configuration.overrides_to_take_up() {
+        engine.note_service_override(service, Some(set));
+    }
     let mut after = None;
     loop {
         let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;
@@ -205,10 +209,17 @@ async fn load(
     if !recovered.is_empty() {
         tracing::info!(entries = recovered.len(), "the journal has changes that the store does not have yet");
     }
-    let control = Control::new(Arc::clone(&store), Arc::clone(&engine), Arc::clone(clock), configuration);
+    let control = Control::new(
+        Arc::clone(&store),
+        Arc::clone(&engine),
+        Arc::clone(clock),
+        Arc::clone(&journal),
+        configuration,
+    );
     app.load(Loaded {
         engine: Arc::clone(&engine),
         store: Arc::clone(&store),
+        journal: Arc::clone(&journal),
         coordinator,
         control: Arc::clone(&control),
     });
@@ -317,13 +328,22 @@ impl Tasks {
         health: &Arc<grpc::HealthBoard>,
     ) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let House { engine, store, journal, control: _ } = house;
+        let House { engine, store, journal, control } = house;
         let clock = || Arc::clone(&app.clock);
         let idle_ttl = config.settings.idle_breaker_ttl;
         tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
         tracker.spawn(lifecycle::run_sweeper(Arc::clone(engine), clock(), idle_ttl, stop.clone()));
         let kept = config.settings.store_history_retention;
         tracker.spawn(lifecycle::run_retention(Arc::clone(store), clock(), kept, stop.clone()));
+        tracker.spawn(lifecycle::run_overrides(Arc::clone(control), clock(), stop.clone()));
+        let (breakers, written, at, stopped) =
+            (Arc::clone(engine), Arc::clone(journal), clock(), stop.clone());
+        tracker.spawn(async move {
+            let make_good = overrides::make_good(&breakers, &written, &at);
+            if let Some(changed @ 1..) = stopped.run_until_cancelled(make_good).await {
+                tracing::info!(changed, "breakers took up what became of their services' overrides");
+            }
+        });
         tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
         tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
         if let Some(sources) = sources {

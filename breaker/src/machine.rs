@@ -13,6 +13,10 @@
 //! * An outcome of an earlier epoch changes nothing: it neither closes nor prolongs.
 //! * The figures of half-open are fixed when it is entered.
 //!
+//! # Overrides of a service
+//! A breaker knows the override of its service, if there is one, and is in it unless it has one of its own: the
+//! nearest wins. When its own ends, it takes the service's up; while the service has one, it is never without.
+//!
 //! # Who numbers the epochs
 //! With [`Numbering::Own`] a transition is in force the moment it is made. With [`Numbering::Store`] it is a
 //! *proposal*: one that denies does so at once, one that lets calls through answers as the state it leaves;
@@ -28,12 +32,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::by_hand::WrongState;
-use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
+use self::phase::{Cause, Crossing, MetricsOnly, Next, Open, Phase};
 use crate::half_open::HalfOpen;
 use crate::mix;
 use crate::outcome::{Decision, Pass, Probe, Recorded, Report, Ticket, Verdict};
 use crate::seen::Seen;
-use crate::state::{Figures, HalfOpenTerms, Override, OverrideKind, Reason, Snapshot, State, Transition};
+use crate::state::{
+    Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State, Transition,
+};
 use crate::tally::Tally;
 use crate::thresholds::{AfterMaxWait, Judged, Thresholds};
 use crate::time::Time;
@@ -93,6 +99,8 @@ pub struct Breaker {
     entered_at: Time,
     /// The revision that was in force when the state was entered.
     entered_revision: u64,
+    /// The override of its service; one whose end has passed may still be here.
+    service: Option<Arc<Override>>,
     phase: Phase,
 }
 
@@ -114,6 +122,7 @@ impl Breaker {
             last_now: now,
             entered_at: now,
             entered_revision: config_revision,
+            service: None,
             phase,
         }
     }
@@ -258,9 +267,10 @@ impl Breaker {
         self.config_revision
     }
 
-    /// Whether it never left its first state, so that nothing is lost with it.
+    /// Whether it never left the state that it was born in, so that nothing is lost with it.
     pub fn is_pristine(&self) -> bool {
-        self.epoch == 0 && self.proposed.is_none() && matches!(self.phase, Phase::Closed(_))
+        let inherited = || self.override_in_force().is_some_and(|set_by| set_by.scope == Scope::Service);
+        self.epoch == 0 && self.proposed.is_none() && (matches!(self.phase, Phase::Closed(_)) || inherited())
     }
 
     /// How it is shown at `now`. Call [`Breaker::poll`] first: this only reads.
@@ -323,9 +333,19 @@ impl Breaker {
     }
 
     /// The next change that the passing of time makes. At most three follow on each other: half-open lasted
-    /// too long, the wait after it is over too, and there half-open waits for its first probe.
+    /// too long, the wait after it is over too, and there half-open waits for its first probe. (Or two: its own
+    /// override ends, and the service's is there.)
     fn elapse(&mut self, now: Time) -> Option<Transition> {
-        if matches!(self.phase, Phase::Closed(_)) || self.proposed.is_some() {
+        if self.proposed.is_some() {
+            return None;
+        }
+        if self.service.is_some()
+            && self.override_in_force().is_none()
+            && let Some(service) = self.service_at(now)
+        {
+            return Some(self.take_up(service, now));
+        }
+        if matches!(self.phase, Phase::Closed(_)) {
             return None;
         }
         if matches!(self.phase, Phase::Reborn(_)) {
@@ -347,6 +367,7 @@ impl Breaker {
 
     fn decide(&mut self, now: Time) -> Decision {
         let mut state = self.state();
+        let would_deny = self.would_deny(now);
         let (verdict, probe, retry_after) = match (&mut self.phase, self.proposed) {
             (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
             (Phase::Overridden(set_by), _) if set_by.kind == OverrideKind::ForcedOpen => {
@@ -372,7 +393,19 @@ impl Breaker {
             self.next_number += 1;
             Pass { epoch: self.epoch, number, probe }
         });
-        Decision { verdict, state, epoch: self.epoch, pass, retry_after }
+        Decision { verdict, state, epoch: self.epoch, pass, retry_after, would_deny }
+    }
+
+    /// Whether METRICS_ONLY lets a call pass that would be denied: within the wait that would have begun at the last
+    /// crossing, and for as long as the counts stay past the trip. What probes would have found nobody knows.
+    fn would_deny(&mut self, now: Time) -> bool {
+        let (Phase::MetricsOnly(metrics_only), None) = (&mut self.phase, self.proposed) else { return false };
+        let Some(Crossing { at, retry_after }) = metrics_only.crossing else { return false };
+        if now < at + wait(&self.thresholds, self.key_hash, self.epoch + 1, 1, retry_after) {
+            return true;
+        }
+        metrics_only.tally.advance(now);
+        metrics_only.crossed && metrics_only.tally.trip(&self.thresholds).is_some()
     }
 
     /// Takes an outcome that is no repeat.
@@ -406,7 +439,8 @@ impl Breaker {
                 };
                 metrics_only.look(&thresholds, now);
                 metrics_only.tally.count(failed, slow, report.caller, now);
-                (Recorded::Recorded, self.crossed(&thresholds, now))
+                let retry_after = report.retry_after.filter(|_| failed);
+                (Recorded::Recorded, self.crossed(&thresholds, retry_after, now))
             }
             (Phase::HalfOpen(half_open), Some(probe)) => {
                 let (held, retry_after) = match judged {
@@ -440,7 +474,12 @@ impl Breaker {
     }
 
     /// Says, once a crossing, that it would have opened.
-    fn crossed(&mut self, thresholds: &Thresholds, now: Time) -> Option<Transition> {
+    fn crossed(
+        &mut self,
+        thresholds: &Thresholds,
+        retry_after: Option<Duration>,
+        now: Time,
+    ) -> Option<Transition> {
         let Phase::MetricsOnly(metrics_only) = &mut self.phase else {
             return None;
         };
@@ -448,6 +487,7 @@ impl Breaker {
         if std::mem::replace(&mut metrics_only.crossed, true) {
             return None;
         }
+        metrics_only.crossing = Some(Crossing { at: now, retry_after });
         Some(Transition {
             from: State::MetricsOnly,
             reason,
@@ -530,18 +570,17 @@ impl Breaker {
                 Phase::HalfOpen(Box::new(HalfOpen::new(terms)))
             }
             (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
-                self.overridden(set_by)
+                self.overridden(Arc::new(set_by))
             }
             _ => Phase::Closed(Tally::new(&self.thresholds)),
         };
     }
 
-    fn overridden(&self, set_by: Override) -> Phase {
-        if State::from(set_by.kind) == State::MetricsOnly {
-            let tally = Tally::new(&self.thresholds);
-            return Phase::MetricsOnly(Box::new(MetricsOnly { set_by, tally, crossed: false }));
+    fn overridden(&self, set_by: Arc<Override>) -> Phase {
+        if set_by.kind == OverrideKind::MetricsOnly {
+            return Phase::MetricsOnly(Box::new(MetricsOnly::new(set_by, &self.thresholds)));
         }
-        Phase::Overridden(Box::new(set_by))
+        Phase::Overridden(set_by)
     }
 
     /// What half-open is entered with under the present thresholds.

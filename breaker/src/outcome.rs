@@ -100,6 +100,8 @@ pub struct Decision {
     pub pass: Option<Pass>,
     /// When it may not: how long to wait before asking again; none: nobody knows.
     pub retry_after: Option<Duration>,
+    /// METRICS_ONLY let it pass, and but for that it would have been denied.
+    pub would_deny: bool,
 }
 
 /// What an allowed call carries: the part of a permit that the machine makes.

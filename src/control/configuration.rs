@@ -6,7 +6,7 @@ use std::hash::Hasher as _;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use breaker::{Field, Layer, Origin, Thresholds};
+use breaker::{Field, Layer, Origin, Override, Scope, Thresholds};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::catalog::{Catalog, ServiceProblem, effective};
@@ -78,6 +78,15 @@ impl Configuration {
     /// The overrides of services.
     pub fn overrides(&self) -> &BTreeMap<String, ServiceOverride> {
         &self.stored.overrides
+    }
+
+    /// The overrides of services, as their breakers take them up.
+    pub fn overrides_to_take_up(&self) -> impl Iterator<Item = (&str, Override)> {
+        self.stored.overrides.iter().map(|(service, set)| {
+            let ServiceOverride { kind, expires_at, asked, .. } = set.clone();
+            let (actor, reason) = (asked.actor, asked.reason);
+            (service.as_str(), Override { kind, scope: Scope::Service, expires_at, actor, reason })
+        })
     }
 
     /// The services that have a configuration of their own, in order.

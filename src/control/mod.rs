@@ -14,7 +14,7 @@ mod start;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Asked, Field, Layer, Value};
+use breaker::{Asked, Field, Layer, Override, Time, Value};
 use tokio::sync::{Mutex, watch};
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,8 @@ pub use self::configuration::{Configuration, ServiceConfig};
 pub use self::start::first_configuration;
 use crate::catalog::ServiceProblem;
 use crate::engine::{Clock, Engine};
+use crate::journal::Journal;
+use crate::overrides;
 use crate::store::{
     ConfigEdit, ConfigWrite, ConfigWritten, Declaration, RequestId, ServiceOverride, Store, StoreError, Takes,
 };
@@ -109,8 +111,11 @@ pub struct Control {
     store: Arc<dyn Store>,
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
+    journal: Arc<Journal>,
     /// One change at a time, so that the engine is told of them in their order.
     writing: Mutex<()>,
+    /// One override of a service at a time; taken before `writing`.
+    overriding: Mutex<()>,
     published: watch::Sender<Arc<Configuration>>,
     /// Changes that were begun.
     tasks: TaskTracker,
@@ -122,6 +127,7 @@ impl Control {
         store: Arc<dyn Store>,
         engine: Arc<Engine>,
         clock: Arc<dyn Clock>,
+        journal: Arc<Journal>,
         configuration: Arc<Configuration>,
     ) -> Arc<Self> {
         let published = watch::Sender::new(configuration);
@@ -129,7 +135,9 @@ impl Control {
             store,
             engine,
             clock,
+            journal,
             writing: Mutex::default(),
+            overriding: Mutex::default(),
             published,
             tasks: TaskTracker::new(),
         })
@@ -160,18 +168,79 @@ impl Control {
         self.finish(async move { control.update_now(&update).await }).await
     }
 
-    /// Sets the override of a service, or takes it back: in the store, and for breakers born from now on. (The breakers
-    /// that there are must be told.)
+    /// Sets the override of a service: in the store, for breakers born from now on, and on those there are. Answers how
+    /// many of those are in it by this.
     ///
     /// # Errors
     /// [`ControlError`].
-    pub async fn write_override(
+    pub async fn set_service_override(
         self: &Arc<Self>,
         service: &str,
-        set: Option<ServiceOverride>,
-        asked: Asked,
-    ) -> Result<Arc<Configuration>, ControlError> {
+        set: Override,
+    ) -> Result<usize, ControlError> {
+        let asked = Asked { actor: set.actor.clone(), reason: set.reason.clone() };
+        self.change_override(service, Some(set), asked).await
+    }
+
+    /// Takes the override of a service back, as [`Control::set_service_override`] set it. Answers how many breakers left
+    /// it.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn clear_service_override(
+        self: &Arc<Self>,
+        service: &str,
+        by: Asked,
+    ) -> Result<usize, ControlError> {
+        self.change_override(service, None, by).await
+    }
+
+    /// Lets go of the overrides of services that have ended by themselves; their breakers have left them already. Answers
+    /// when the next one ends.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn end_overrides(self: &Arc<Self>) -> Result<Option<Time>, ControlError> {
+        let now = self.clock.now();
+        for (service, set) in self.configuration().overrides() {
+            if set.expires_at.is_some_and(|end| end <= now) {
+                let by = Asked { actor: "breakerd".to_owned(), reason: "it expired".to_owned() };
+                self.change_override(service, None, by).await?;
+            }
+        }
+        Ok(self.configuration().overrides().values().filter_map(|set| set.expires_at).min())
+    }
+
+    async fn change_override(
+        self: &Arc<Self>,
+        service: &str,
+        set: Option<Override>,
+        by: Asked,
+    ) -> Result<usize, ControlError> {
         let (control, service) = (Arc::clone(self), service.to_owned());
+        self.finish(async move {
+            // One at a time, so that the breakers are told of them in their order.
+            let _turn = control.overriding.lock().await;
+            control.write_override(&service, set.as_ref(), &by).await?;
+            let Self { engine, journal, clock, .. } = &*control;
+            Ok(overrides::put_in_force(engine, journal, clock, &service, set, by).await)
+        })
+        .await
+    }
+
+    async fn write_override(
+        self: &Arc<Self>,
+        service: &str,
+        set: Option<&Override>,
+        asked: &Asked,
+    ) -> Result<(), ControlError> {
+        let set = set.map(|set| ServiceOverride {
+            kind: set.kind,
+            expires_at: set.expires_at,
+            asked: asked.clone(),
+            set_at: self.clock.now(),
+        });
+        let service = service.to_owned();
         let edit = move |present: &Configuration| {
             let stands = present.stored().overrides.get(&service);
             let is_same = match (stands, &set) {
@@ -183,7 +252,7 @@ impl Control {
             let edit = ConfigEdit::Override { service: service.clone(), set: set.clone() };
             Ok((!is_same).then_some(edit))
         };
-        self.finish(async move { control.write(&edit, &asked, None).await.map(|(after, _)| after) }).await
+        self.write(&edit, asked, None).await.map(drop)
     }
 
     /// Puts what a changed file declares in force. While the store is away it tries again, until this is dropped.

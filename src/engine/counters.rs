@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use breaker::{Judged, Reason, Recorded, State, Transition, Verdict};
+use breaker::{Decision, Judged, Reason, Recorded, State, Transition, Verdict};
 
 /// Counts since the breaker was born in this process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,17 +35,20 @@ pub struct Trouble {
     pub transitions: BTreeMap<Edge, u64>,
     /// Times METRICS_ONLY kept it from opening.
     pub shadows: u64,
+    /// Let pass by METRICS_ONLY, that would have been denied.
+    pub would_be_rejected: u64,
 }
 
 /// From, to, why.
 pub type Edge = (State, State, Reason);
 
 impl Counters {
-    pub(crate) fn decided(&mut self, verdict: Verdict) {
-        match verdict {
+    pub(crate) fn decided(&mut self, decision: &Decision) {
+        match decision.verdict {
             Verdict::Open => self.in_trouble().rejected_open += 1,
             Verdict::HalfOpenExhausted => self.in_trouble().rejected_half_open += 1,
             Verdict::ForcedOpen => self.in_trouble().rejected_forced += 1,
+            Verdict::MetricsOnly if decision.would_deny => self.in_trouble().would_be_rejected += 1,
             Verdict::Closed | Verdict::Probe | Verdict::Disabled | Verdict::MetricsOnly => {}
         }
     }
@@ -89,6 +92,7 @@ impl Counters {
         trouble.rejected_half_open += other.rejected_half_open;
         trouble.rejected_forced += other.rejected_forced;
         trouble.shadows += other.shadows;
+        trouble.would_be_rejected += other.would_be_rejected;
         for (edge, count) in &other.transitions {
             *trouble.transitions.entry(*edge).or_default() += count;
         }

@@ -12,12 +12,14 @@
 //! # Order of the locks
 //! Shard, then breaker, then (never together) the heap of deadlines, the outbox's own, the histograms' table.
 
+mod by_hand;
 mod calls;
 mod clock;
 mod counters;
 mod durations;
 mod entry;
 mod outbox;
+mod overrides;
 mod permit;
 mod registry;
 mod sync;
@@ -39,12 +41,14 @@ use breaker::{
     Transition, Verdict,
 };
 
+pub use by_hand::{ByHand, ByHandError};
 pub use calls::{Allowed, EngineError, Taken, Target};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Counters, Edge, Trouble};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
 pub use outbox::{Event, Origin, Outbox};
+pub use overrides::Walk;
 pub use permit::{Forged, KeyId, Permit, PermitKind, SEALED_BYTES, Seals};
 
 use crate::catalog::Catalog;
@@ -132,7 +136,7 @@ impl Engine {
                 return self.allow_untracked(entry, inner, now);
             }
             let (decision, transitions) = inner.breaker.allow(now);
-            inner.counters.decided(decision.verdict);
+            inner.counters.decided(&decision);
             self.settle(entry, inner, &transitions);
             let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
             Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
@@ -208,6 +212,7 @@ impl Engine {
         let revision = inner.breaker.config_revision();
         let identity = self.registry.identity(id, now);
         inner.breaker = Breaker::restore(thresholds, revision, identity, snapshot.clone(), now);
+        inner.breaker.inherit(self.registry.service_override(key.service()), now);
         self.arm(&entry, &mut inner);
     }
 
@@ -368,6 +373,7 @@ impl Engine {
             epoch,
             pass: Some(pass),
             retry_after: None,
+            would_deny: false,
         };
         Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
     }

@@ -1,9 +1,10 @@
 //! Which breakers there are: found by id, created at their first use, retired when nobody needs them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Breaker, Identity, Key, Numbering, Time};
+use breaker::{Breaker, Identity, Key, Numbering, Override, Time};
 use hashbrown::{HashTable, hash_table};
 
 use super::Limits;
@@ -23,6 +24,9 @@ const FORCED_SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A table of pointers: the id is in the entry, and is its own hash.
 type Shard = HashTable<Arc<Entry>>;
 
+/// The overrides of services, by service: as many as operators set.
+type Overrides = HashMap<Arc<str>, Arc<Override>>;
+
 /// All breakers, by id.
 pub(super) struct Registry {
     shards: Box<[RwLock<Shard>]>,
@@ -36,6 +40,9 @@ pub(super) struct Registry {
     /// Replaced before the breakers are told: whoever creates one reads it under its shard's lock, so that none
     /// is created with what was replaced, and then missed.
     catalog: RwLock<Arc<Catalog>>,
+    /// The overrides of whole services, in the same way. Where a breaker knows another one than stands here, it is
+    /// about to be told.
+    overrides: RwLock<Overrides>,
     durations: Durations,
     /// What breakers without series of their own had counted when they were retired.
     retired: Mutex<Counters>,
@@ -59,6 +66,7 @@ impl Registry {
             issuer,
             numbering,
             catalog: RwLock::new(catalog),
+            overrides: RwLock::default(),
             durations: Durations::new(limits.own_series_max),
             retired: Mutex::default(),
             last_forced_sweep: Mutex::new(Time::ZERO),
@@ -76,6 +84,27 @@ impl Registry {
     /// Breakers are created with this from now on; those that are there must be told.
     pub(super) fn set_catalog(&self, catalog: Arc<Catalog>) {
         *self.catalog.write() = catalog;
+    }
+
+    /// The override of a service; one whose end has passed may still be here.
+    pub(super) fn service_override(&self, service: &str) -> Option<Arc<Override>> {
+        self.overrides.read().get(service).cloned()
+    }
+
+    /// The services whose override ended by itself.
+    pub(super) fn ended_overrides(&self, now: Time) -> Vec<Arc<str>> {
+        let overrides = self.overrides.read();
+        let ended = overrides.iter().filter(|(_, set)| set.expires_at.is_some_and(|end| end <= now));
+        ended.map(|(service, _)| Arc::clone(service)).collect()
+    }
+
+    /// Breakers of the service are born under this from now on; those that are there must be told.
+    pub(super) fn set_service_override(&self, service: &str, set: Option<Override>) {
+        let mut overrides = self.overrides.write();
+        match set {
+            Some(set) => overrides.insert(service.into(), Arc::new(set)),
+            None => overrides.remove(service),
+        };
     }
 
     pub(super) fn retired_counters(&self) -> Counters {
@@ -150,7 +179,8 @@ impl Registry {
         let own_series = take_place(&self.own_series, self.limits.own_series_max);
         let catalog = self.catalog();
         let thresholds = catalog.thresholds(key.service());
-        let breaker = Breaker::new(thresholds, catalog.revision(), self.identity(id, now), now);
+        let mut breaker = Breaker::new(thresholds, catalog.revision(), self.identity(id, now), now);
+        breaker.inherit(self.service_override(key.service()), now);
         let inner = Inner {
             breaker,
             counters: Counters::default(),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Field, Layer, Outcome, Reason, Value};
+use breaker::{Asked, Field, Layer, Outcome, Override, OverrideKind, Reason, Scope, Value};
 
 use super::*;
 use crate::store::Declaration;
@@ -256,4 +256,132 @@ fn counters_of_retired_breakers_without_series_of_their_own_are_kept() {
     assert_eq!(engine.retired_counters().successful, 2);
     engine.allow("x", "d", at(3_600)).unwrap();
     assert!(engine.view("x", "d", at(3_600)).unwrap().own_series, "its place became free");
+}
+
+fn of_service(kind: OverrideKind, expires_at: Option<Time>) -> Override {
+    Override {
+        kind,
+        scope: Scope::Service,
+        expires_at,
+        actor: "bob".to_owned(),
+        reason: "a drill".to_owned(),
+    }
+}
+
+fn ann() -> Asked {
+    Asked { actor: "ann".to_owned(), reason: "done".to_owned() }
+}
+
+fn walk(engine: &Engine, service: &str, set: Option<Override>, now: Time) -> usize {
+    engine.note_service_override(service, set);
+    let mut walk = engine.walk(Some(service), ann());
+    while engine.walk_on(&mut walk, 1, now) {}
+    walk.changed()
+}
+
+#[test]
+fn an_override_of_a_service_is_on_every_breaker_it_has_and_on_those_that_are_born() {
+    let (engine, kept) = engine();
+    let before = engine.allow("db", "old", at(0)).unwrap().permit;
+    engine.allow("other", "", at(0)).unwrap();
+    assert_eq!(walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, None)), at(1)), 2);
+    assert_eq!(
+        walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, None)), at(1)),
+        0,
+        "the same again"
+    );
+    let late = engine.record(by_permit(before), &Report::plain(Outcome::Success), at(1)).unwrap();
+    assert_eq!(late.recorded, Recorded::Late);
+    for (service, name, verdict) in [
+        ("db", "", Verdict::ForcedOpen),
+        ("db", "old", Verdict::ForcedOpen),
+        ("db", "new", Verdict::ForcedOpen),
+        ("other", "", Verdict::Closed),
+    ] {
+        assert_eq!(engine.allow(service, name, at(2)).unwrap().decision.verdict, verdict, "{service} {name}");
+    }
+    assert_eq!(kept.edges().len(), 2, "of a birth no transition tells");
+    assert_eq!(engine.view("db", "new", at(2)).unwrap().view.snapshot.epoch, 0);
+    assert_eq!(engine.service_override("db", at(2)).unwrap().kind, OverrideKind::ForcedOpen);
+
+    assert_eq!(walk(&engine, "db", None, at(3)), 3);
+    assert_eq!(engine.allow("db", "new", at(3)).unwrap().decision.verdict, Verdict::Closed);
+    let (_, cleared) = kept.0.lock().last().cloned().unwrap();
+    assert_eq!((cleared.reason, cleared.asked), (Reason::OverrideCleared, Some(ann())));
+}
+
+#[test]
+fn one_that_was_born_under_its_services_override_may_be_retired() {
+    let (engine, _) = engine();
+    engine.note_service_override("db", Some(of_service(OverrideKind::Disabled, None)));
+    engine.allow("db", "new", at(0)).unwrap();
+    assert_eq!(engine.sweep(at(3_600)), 1);
+    assert_eq!(engine.allow("db", "new", at(3_601)).unwrap().decision.verdict, Verdict::Disabled);
+}
+
+#[test]
+fn an_override_of_a_service_ends_by_the_timers_and_no_birth_is_under_it_then() {
+    let (engine, kept) = engine();
+    walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, Some(at(90)))), at(0));
+    engine.allow("db", "new", at(1)).unwrap();
+    assert_eq!(engine.next_deadline(), Some(at(90)));
+    assert!(engine.ended_service_overrides(at(89)).is_empty());
+    engine.tick(at(90));
+    assert_eq!(engine.ended_service_overrides(at(90)), ["db".into()]);
+    assert!(engine.service_override("db", at(90)).is_none());
+    let expired = (State::ForcedOpen, State::Closed, Reason::OverrideExpired);
+    assert_eq!(kept.edges()[1..], [expired, expired]);
+    assert_eq!(engine.allow("db", "newer", at(91)).unwrap().decision.verdict, Verdict::Closed);
+    assert_eq!(walk(&engine, "db", None, at(92)), 0, "there is nothing left to take back");
+}
+
+#[test]
+fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
+    let open = |epoch| Snapshot {
+        epoch,
+        state: State::Open,
+        attempts: 1,
+        entered_at: at(0),
+        ..Snapshot::pristine()
+    };
+    let forced = |kind| Snapshot {
+        epoch: 3,
+        state: State::ForcedOpen,
+        entered_at: at(0),
+        set_by: Some(of_service(kind, None)),
+        ..Snapshot::pristine()
+    };
+    let (engine, kept) = engine();
+    engine.note_service_override("a", Some(of_service(OverrideKind::ForcedOpen, None)));
+    let key = |service: &str, name: &str| Key::new(service, name).unwrap();
+    engine.restore(&key("a", "missed"), &open(7), at(1));
+    engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), at(1));
+    engine.restore(&key("b", "left"), &forced(OverrideKind::ForcedOpen), at(1));
+    let mut walk = engine.walk(None, ann());
+    while engine.walk_on(&mut walk, 1, at(2)) {}
+    assert_eq!(walk.changed(), 2);
+    let mut edges = kept.edges();
+    edges.sort_unstable();
+    let expected = [
+        (State::Open, State::ForcedOpen, Reason::OverrideSet),
+        (State::ForcedOpen, State::Closed, Reason::OverrideCleared),
+    ];
+    assert_eq!(edges, expected);
+}
+
+#[test]
+fn a_breakers_own_override_stands_over_its_services() {
+    let (engine, _) = engine();
+    let own = Override { scope: Scope::Breaker, ..of_service(OverrideKind::Disabled, None) };
+    engine.set_override("db", "", own.clone(), at(0)).unwrap();
+    assert_eq!(walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, None)), at(1)), 0);
+    assert_eq!(engine.allow("db", "", at(1)).unwrap().decision.verdict, Verdict::Disabled);
+    let cleared = engine.clear_override("db", "", ann(), at(2)).unwrap();
+    assert_eq!(cleared.breaker.state, State::ForcedOpen);
+    for refused in [engine.clear_override("db", "", ann(), at(2)), engine.reset("db", "", ann(), at(2))] {
+        assert!(matches!(refused, Err(ByHandError::WrongState(_))));
+    }
+    assert!(matches!(engine.reset("nobody", "", ann(), at(2)), Err(ByHandError::NotThere)));
+    engine.set_override("db", "", own, at(3)).unwrap();
+    assert_eq!(walk(&engine, "db", None, at(4)), 0, "only what it has from its service is taken back");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use tonic::metadata::MetadataMap;
 
 use super::fault::{Faults, Kind, excerpt};
 
@@ -17,6 +18,11 @@ pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Faults> {
         Some(timeout) => Ok(Some(timeout)),
         None => Err(wrong(value.as_bytes())),
     }
+}
+
+/// What is left of the client's patience to wait in; none: it said nothing, or what it said was refused.
+pub(super) fn of_call(metadata: &MetadataMap) -> Option<Duration> {
+    parse(metadata.get(HEADER)?.as_bytes())
 }
 
 fn parse(value: &[u8]) -> Option<Duration> {

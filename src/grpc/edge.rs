@@ -215,6 +215,10 @@ impl Call {
             Method::ListBreakers
             | Method::GetBreaker
             | Method::ListTransitions
+            | Method::SetOverride
+            | Method::ClearOverride
+            | Method::ResetBreaker
+            | Method::ProbeBreaker
             | Method::WatchTransitions => self.shared.operations.clone().call(request),
             Method::HealthCheck | Method::HealthWatch => self.shared.health.clone().call(request),
             Method::Reflection | Method::ReflectionAlpha => {

@@ -1,4 +1,6 @@
-//! `OperationsService`: shows breakers and their history.
+//! `OperationsService`: shows breakers and their history, and takes an operator's hand (`by_hand`).
+
+mod by_hand;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,8 +16,9 @@ use crate::app::{App, Loaded};
 use crate::auth::Right;
 use crate::proto::v1::operations_service_server::OperationsService;
 use crate::proto::v1::{
-    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListTransitionsRequest,
-    ListTransitionsResponse,
+    ClearOverrideRequest, ClearOverrideResponse, GetBreakerRequest, GetBreakerResponse, ListBreakersRequest,
+    ListBreakersResponse, ListTransitionsRequest, ListTransitionsResponse, ProbeBreakerRequest,
+    ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
 use crate::store::{Place, Store, StoreError, StoredTransition};
 
@@ -90,30 +93,30 @@ impl OperationsService for Operations {
 
     async fn set_override(
         &self,
-        _request: Request<crate::proto::v1::SetOverrideRequest>,
-    ) -> Result<Response<crate::proto::v1::SetOverrideResponse>, Status> {
-        Err(Failure::NoMethod { path: "SetOverride".to_owned() }.into())
+        request: Request<SetOverrideRequest>,
+    ) -> Result<Response<SetOverrideResponse>, Status> {
+        Ok(Response::new(self.set(request).await?))
     }
 
     async fn clear_override(
         &self,
-        _request: Request<crate::proto::v1::ClearOverrideRequest>,
-    ) -> Result<Response<crate::proto::v1::ClearOverrideResponse>, Status> {
-        Err(Failure::NoMethod { path: "ClearOverride".to_owned() }.into())
+        request: Request<ClearOverrideRequest>,
+    ) -> Result<Response<ClearOverrideResponse>, Status> {
+        Ok(Response::new(self.clear(request).await?))
     }
 
     async fn reset_breaker(
         &self,
-        _request: Request<crate::proto::v1::ResetBreakerRequest>,
-    ) -> Result<Response<crate::proto::v1::ResetBreakerResponse>, Status> {
-        Err(Failure::NoMethod { path: "ResetBreaker".to_owned() }.into())
+        request: Request<ResetBreakerRequest>,
+    ) -> Result<Response<ResetBreakerResponse>, Status> {
+        Ok(Response::new(self.reset(request).await?))
     }
 
     async fn probe_breaker(
         &self,
-        _request: Request<crate::proto::v1::ProbeBreakerRequest>,
-    ) -> Result<Response<crate::proto::v1::ProbeBreakerResponse>, Status> {
-        Err(Failure::NoMethod { path: "ProbeBreaker".to_owned() }.into())
+        request: Request<ProbeBreakerRequest>,
+    ) -> Result<Response<ProbeBreakerResponse>, Status> {
+        Ok(Response::new(self.probe(request).await?))
     }
 
     type WatchTransitionsStream = std::pin::Pin<

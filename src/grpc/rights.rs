@@ -7,6 +7,7 @@ const CALL: Rights = Rights::of(&[Right::Call]);
 const READ: Rights = Rights::of(&[Right::Read]);
 /// Clients that decide by themselves, and those who look on.
 const WATCH: Rights = Rights::of(&[Right::Call, Right::Read]);
+const OPERATE: Rights = Rights::of(&[Right::Operate]);
 const CONFIGURE: Rights = Rights::of(&[Right::Configure]);
 
 /// What a caller must have for `method`: one of these, for some service. For which, its handler checks
@@ -23,6 +24,7 @@ pub(super) const fn needed(method: Method) -> Rights {
         | Method::ListConfigs
         | Method::ListConfigChanges
         | Method::WatchConfig => READ,
+        Method::SetOverride | Method::ClearOverride | Method::ResetBreaker | Method::ProbeBreaker => OPERATE,
         Method::UpdateConfig | Method::DeleteConfig => CONFIGURE,
         // Unless told otherwise: see `of_health`. And what is not there is not there for anybody.
         Method::HealthCheck

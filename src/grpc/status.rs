@@ -12,7 +12,7 @@ use http::{HeaderMap, Response};
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use super::fault::{Faults, excerpt};
 use crate::auth::{Right, Rights};
@@ -40,10 +40,14 @@ pub(crate) enum Failure {
     Undecodable { problem: String },
     /// No such breaker.
     NoBreaker { service: String, name: String },
+    /// The breaker is in a state in which this cannot be.
+    WrongState { service: String, name: String, state: &'static str, needed: &'static str },
     /// No such service to be healthy.
     NoHealthOf { service: String },
     /// No such method.
     NoMethod { path: String },
+    /// The service has no override.
+    NoServiceOverride { service: String },
     /// There are as many breakers as there may be.
     BreakersFull { max: usize },
     /// As many services as there may be have thresholds of their own.
@@ -124,6 +128,11 @@ impl Failure {
             Self::NoBreaker { service, name } => {
                 details.set_resource_info("breakerd.v1.Breaker", format!("{service}/{name}"), "", &*message);
             }
+            Self::WrongState { service, name, .. } => {
+                let subject = format!("{service}/{name}");
+                details
+                    .set_precondition_failure(vec![PreconditionViolation::new("STATE", subject, &*message)]);
+            }
             Self::NoHealthOf { service } => {
                 details.set_resource_info("service", excerpt(service), "", &*message);
             }
@@ -148,8 +157,10 @@ impl Failure {
             Self::TooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
             Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
+            Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
+            Self::NoServiceOverride { .. } => (Code::FailedPrecondition, "NO_SERVICE_OVERRIDE"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
             Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
             Self::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
@@ -177,10 +188,14 @@ impl Failure {
             Self::NoBreaker { service, name } => {
                 format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
             }
+            Self::WrongState { service, name, state, needed } => {
+                format!("the breaker {service}/{name} is {state}, and must be {needed} for this")
+            }
             Self::NoHealthOf { service } => format!("there is no service {}", excerpt(service)),
             Self::NoMethod { path } => {
                 format!("there is no method {}; reflection lists those there are", excerpt(path))
             }
+            Self::NoServiceOverride { service } => format!("the service {service} has no override"),
             Self::BreakersFull { max } => {
                 format!("there are already {max} breakers, which is the limit; the new one was not created")
             }
@@ -228,6 +243,10 @@ impl Failure {
     }
 
     fn metadata(&self) -> HashMap<String, String> {
+        if let Self::WrongState { service, name, state, needed } = self {
+            let pairs = [("breaker", &*format!("{service}/{name}")), ("state", state), ("needed", needed)];
+            return pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        }
         let (name, value) = match self {
             Self::TooLarge { bytes_max } => ("bytes_max", bytes_max.to_string()),
             Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),

@@ -66,8 +66,8 @@ pub struct Journal {
     inner: Mutex<Inner>,
     /// Told when there is something for the store.
     filled: Notify,
-    /// Told when the store has everything.
-    emptied: Notify,
+    /// Told when the store has more than before.
+    carried: Notify,
 }
 
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Journal {
         };
         inner.rewrite()?;
         let journal =
-            Self { replica, boot, inner: Mutex::new(inner), filled: Notify::new(), emptied: Notify::new() };
+            Self { replica, boot, inner: Mutex::new(inner), filled: Notify::new(), carried: Notify::new() };
         journal.filled.notify_one();
         Ok((journal, recovered.entries))
     }
@@ -166,12 +166,51 @@ impl Journal {
     /// Ends when the store has everything.
     pub async fn emptied(&self) {
         loop {
-            let emptied = self.emptied.notified();
+            let carried = self.carried.notified();
             if self.is_empty() {
                 return;
             }
-            emptied.await;
+            carried.await;
         }
+    }
+
+    /// Ends when the store has everything that was taken down up to now; false: some of what the journal held had
+    /// to be dropped meanwhile.
+    pub async fn settled(&self) -> bool {
+        let (place, dropped) = {
+            let inner = self.inner.lock();
+            (inner.place, inner.dropped)
+        };
+        loop {
+            let carried = self.carried.notified();
+            {
+                let inner = self.inner.lock();
+                if inner.queue.oldest_place().is_none_or(|oldest| oldest > place) {
+                    return inner.dropped == dropped;
+                }
+            }
+            carried.await;
+        }
+    }
+
+    /// Ends when it is at most half full.
+    pub async fn has_room(&self) {
+        loop {
+            let carried = self.carried.notified();
+            {
+                let inner = self.inner.lock();
+                if inner.queue.len() as u64 <= inner.capacity / 2 {
+                    return;
+                }
+            }
+            carried.await;
+        }
+    }
+
+    /// How many entries fit into half of it.
+    pub fn half(&self) -> usize {
+        let capacity = self.inner.lock().capacity;
+        usize::try_from(capacity / 2).unwrap_or(usize::MAX).max(1)
     }
 
     /// Ends when there may be something for the store.
@@ -210,9 +249,7 @@ impl Journal {
             tracing::warn!(%error, "the journal's files cannot be removed; they are read again at the next start");
         }
         drop(inner);
-        if empty {
-            self.emptied.notify_waiters();
-        }
+        self.carried.notify_waiters();
     }
 
     /// The store did not take the batch.

@@ -187,3 +187,39 @@ fn the_files_do_not_grow_while_the_store_keeps_up() {
     let (_, recovered) = open(folder.path(), 2, 100_000);
     assert_eq!(said(&recovered).last().unwrap(), "a 40000");
 }
+
+#[tokio::test]
+async fn what_was_taken_down_is_settled_once_the_store_has_it_and_not_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path(), 1, 100);
+    assert!(journal.settled().await, "nothing was taken down");
+    append(&journal, "a", 1);
+    append(&journal, "a", 2);
+    let settled = journal.settled();
+    let mut settled = std::pin::pin!(settled);
+    assert!(futures_util::poll!(&mut settled).is_pending());
+    // What comes later need not be there.
+    append(&journal, "b", 1);
+    for _ in 0..2 {
+        assert!(futures_util::poll!(&mut settled).is_pending());
+        let batch = journal.next(1).unwrap();
+        journal.done(&batch);
+    }
+    assert!(settled.await);
+}
+
+#[tokio::test]
+async fn what_was_dropped_is_not_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path(), 1, 2);
+    for epoch in 1..=2 {
+        append(&journal, "a", epoch);
+    }
+    let mut settled = std::pin::pin!(journal.settled());
+    assert!(futures_util::poll!(&mut settled).is_pending());
+    for epoch in 1..=2 {
+        append(&journal, "b", epoch);
+    }
+    drain(&journal);
+    assert!(!settled.await);
+}

@@ -44,6 +44,8 @@ families! {
         Slow: COUNTER "circuit_breaker_slow_calls_total" ["service", "name"],
         /// Calls that were denied.
         Rejected: COUNTER "circuit_breaker_rejected_calls_total" ["service", "name", "reason"],
+        /// Calls that METRICS_ONLY let pass and that would have been denied.
+        WouldBeRejected: COUNTER "circuit_breaker_would_be_rejected_calls_total" ["service", "name"],
         /// How long calls took that counted, in seconds, as far as callers said.
         Duration: HISTOGRAM "circuit_breaker_call_duration_seconds" ["service"],
         /// Changes of state.
@@ -190,6 +192,7 @@ fn show_counters(page: &mut Page<Shown>, service: &str, name: &str, counters: &C
     let none = Trouble::default();
     let trouble = counters.trouble.as_deref().unwrap_or(&none);
     page.count(Shown::Shadows, &labels, trouble.shadows);
+    page.count(Shown::WouldBeRejected, &labels, trouble.would_be_rejected);
     for (verdict, rejected) in [
         (Verdict::Open, trouble.rejected_open),
         (Verdict::HalfOpenExhausted, trouble.rejected_half_open),

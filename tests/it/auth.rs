@@ -70,6 +70,9 @@ fn takes(method: Method) -> Option<&'static [Role]> {
         | Method::ListConfigs
         | Method::ListConfigChanges
         | Method::WatchConfig => Some(READERS),
+        Method::SetOverride | Method::ClearOverride | Method::ResetBreaker | Method::ProbeBreaker => {
+            Some(&[Role::Operator])
+        }
         Method::UpdateConfig | Method::DeleteConfig => Some(&[Role::Admin]),
         Method::HealthCheck
         | Method::HealthWatch
@@ -267,7 +270,7 @@ async fn lists_show_what_one_may_see() {
     let everything = add(&mut roll, "admin", &[Role::Admin], &[]).header();
     let some = add(&mut roll, "some", &[Role::Reader], &["team-a.*"]).header();
     let none = add(&mut roll, "none", &[Role::Reader], &["elsewhere"]).header();
-    let mut world = World::behind(door(roll), Limits::default()).await;
+    let world = World::behind(door(roll), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     for number in 0..30 {
         for service in ["team-a.x", "team-b.x"] {

@@ -100,7 +100,7 @@ async fn a_change_acts_on_running_breakers_and_leaves_their_counts() {
 
 #[tokio::test]
 async fn a_wait_that_is_changed_ends_at_its_new_end_and_the_store_says_so() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let mut breakers = world.breakers().await;
     let mut client = world.configs().await;
     trip(&mut breakers, "orders", "").await;

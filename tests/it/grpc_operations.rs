@@ -214,7 +214,7 @@ async fn a_wrong_filter_is_named() {
 
 #[tokio::test]
 async fn the_history_is_listed_filtered_and_page_by_page() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let mut breakers = world.breakers().await;
     let mut operations = world.operations().await;
     trip(&mut breakers, "a", "").await;

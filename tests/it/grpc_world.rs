@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use breaker::{Field, Key, Layer, Numbering, Time, Transition, Value};
+use breaker::{Field, Layer, Numbering, Time, Value};
 use breakerd::app::{App, Loaded};
 use breakerd::auth::Door;
 use breakerd::control::{Control, first_configuration};
-use breakerd::engine::{Clock, Engine, Event, Limits as EngineLimits, ManualClock, Outbox, Seals, Standing};
+use breakerd::engine::{Clock, Engine, Limits as EngineLimits, ManualClock, Seals, Standing};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
+use breakerd::journal::Journal;
+use breakerd::journal::writer::Writer;
 use breakerd::metrics::Metrics;
 use breakerd::proto::v1;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::replica::{Coordinator, Local};
-use breakerd::store::{Change, Declaration, Proposal, Store, Target, TransitionId, open};
+use breakerd::store::{Declaration, Store, Target, open};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -36,19 +38,9 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: JoinHandle<Drained>,
-    changes: Changes,
-    written: usize,
+    writer: OnceLock<(JoinHandle<()>, CancellationToken)>,
+    journal: Arc<Journal>,
     _folder: tempfile::TempDir,
-}
-
-/// What the engine said of changes, in the order it said so.
-#[derive(Clone, Default)]
-struct Changes(Arc<Mutex<Vec<(Key, Transition)>>>);
-
-impl Outbox for Changes {
-    fn append(&self, event: Event<'_>) {
-        self.0.lock().unwrap().push((event.key.clone(), event.transition.clone()));
-    }
 }
 
 impl World {
@@ -85,8 +77,9 @@ impl World {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(edge.clone(), listener, shutdown.clone()));
-        let changes = Changes::default();
-        Self { clock, app, edge, address, store, shutdown, served, changes, written: 0, _folder: folder }
+        let (journal, _) = Journal::open(&folder.path().join("journal"), "here".into(), 7, 10_000).unwrap();
+        let (journal, writer) = (Arc::new(journal), OnceLock::new());
+        Self { clock, app, edge, address, store, shutdown, served, writer, journal, _folder: folder }
     }
 
     pub(crate) async fn load(&self, coordinator: Arc<dyn Coordinator>) {
@@ -100,26 +93,30 @@ impl World {
         let first = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
         let configuration = Arc::new(first);
         let standing = Standing { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
-        let outbox = Box::new(self.changes.clone());
+        let outbox = Box::new(Arc::clone(&self.journal));
         let engine =
             Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, self.clock.now()));
-        let store = Arc::clone(&self.store);
+        let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
         let clock = Arc::new(self.clock.clone());
-        let control = Control::new(Arc::clone(&store), Arc::clone(&engine), clock, configuration);
-        self.app.load(Loaded { engine, store, coordinator, control });
+        let control =
+            Control::new(Arc::clone(&store), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
+        self.app.load(Loaded { engine, store, journal, coordinator, control });
         self.edge.health().loaded();
     }
 
-    /// Writes what the engine said to the store, as the journal does behind it.
-    pub(crate) async fn write_behind(&mut self) {
-        let changes = self.changes.0.lock().unwrap().clone();
-        for (seq, (key, transition)) in changes.iter().enumerate().skip(self.written) {
-            let id = TransitionId { replica: "here".into(), boot: 7, seq: seq as u64 };
-            let change = Change::Transition(Box::new(transition.clone()));
-            let proposal = Proposal { id, key: key.clone(), change, numbering: Numbering::Own, alone: false };
-            self.store.propose(&[proposal]).await.unwrap();
-        }
-        self.written = changes.len();
+    /// From now on what the engine says goes to the store by itself.
+    pub(crate) fn keep_writing(&self) {
+        self.writer.get_or_init(|| {
+            let stop = CancellationToken::new();
+            let writer = Writer::new(Arc::clone(&self.journal), Arc::clone(&self.store));
+            (tokio::spawn(writer.run(stop.clone())), stop)
+        });
+    }
+
+    /// Ends when the store has what the engine said.
+    pub(crate) async fn write_behind(&self) {
+        self.keep_writing();
+        self.journal.emptied().await;
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -142,6 +139,10 @@ impl World {
     pub(crate) async fn end(self) {
         self.shutdown.cancel();
         assert_eq!(self.served.await.unwrap(), Drained::Whole);
+        if let Some((writer, stop)) = self.writer.into_inner() {
+            stop.cancel();
+            writer.await.unwrap();
+        }
         self.store.close().await;
     }
 }

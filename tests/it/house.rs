@@ -13,14 +13,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &["engine", "journal", "store"]),
     ("store", &["engine", "metrics"]),
     // Second floor: engine + store.
-    ("control", &["catalog", "engine", "store"]),
+    ("control", &["catalog", "engine", "journal", "overrides", "store"]),
     ("journal", &["engine", "store"]),
+    ("overrides", &["engine", "journal"]),
     ("replica", &["engine"]),
     // What the edges stand on.
-    ("app", &["control", "engine", "metrics", "replica", "store"]),
+    ("app", &["control", "engine", "journal", "metrics", "replica", "store"]),
     // Edges.
     ("auth", &[]),
-    ("grpc", &["app", "auth", "catalog", "control", "engine", "metrics", "proto", "replica", "store"]),
+    (
+        "grpc",
+        &["app", "auth", "catalog", "control", "engine", "journal", "metrics", "proto", "replica", "store"],
+    ),
     ("http", &["app", "auth", "engine", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.
@@ -30,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ctl", &["config", "engine", "proto", "signals"]),
     ("data_dir", &[]),
     ("doors", &["auth", "config", "engine", "metrics"]),
-    ("lifecycle", &["app", "config", "engine", "grpc", "metrics", "store"]),
+    ("lifecycle", &["app", "config", "control", "engine", "grpc", "metrics", "store"]),
     ("signals", &[]),
     ("telemetry", &["config"]),
     (
@@ -48,6 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "lifecycle",
             "metrics",
+            "overrides",
             "replica",
             "store",
         ],

@@ -20,7 +20,7 @@ use crate::http_world::{IDLE_TTL, START_SECONDS, Scrape, World};
 const SENTINEL: &str = r#"service="sentinel",name="sentinel""#;
 
 /// Every series of a breaker, in the words of the design.
-const SERIES: [(&str, &[&str]); 14] = [
+const SERIES: [(&str, &[&str]); 15] = [
     ("state", &[""]),
     ("override", &["override=\"FORCED_OPEN\"", "override=\"DISABLED\"", "override=\"METRICS_ONLY\""]),
     ("calls_total", &[""]),
@@ -29,6 +29,7 @@ const SERIES: [(&str, &[&str]); 14] = [
     ("ignored_calls_total", &[""]),
     ("late_outcomes_total", &[""]),
     ("slow_calls_total", &[""]),
+    ("would_be_rejected_calls_total", &[""]),
     (
         "rejected_calls_total",
         &["reason=\"OPEN\"", "reason=\"HALF_OPEN_EXHAUSTED\"", "reason=\"FORCED_OPEN\""],

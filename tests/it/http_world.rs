@@ -13,6 +13,7 @@ use breakerd::catalog::Catalog;
 use breakerd::control::Control;
 use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
 use breakerd::http;
+use breakerd::journal::Journal;
 use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::store::{
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub(crate) shutdown: CancellationToken,
     pub(crate) server: JoinHandle<std::io::Result<()>>,
     client: reqwest::Client,
+    journal: Arc<Journal>,
+    _folder: tempfile::TempDir,
 }
 
 pub(crate) struct Page {
@@ -102,7 +105,22 @@ impl World {
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(http::serve(Arc::clone(&app), door, listener, shutdown.clone(), grace));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { clock, app, engine, database, store, address, shutdown, server, client }
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path(), "here".into(), 1, 1_000).unwrap();
+        let journal = Arc::new(journal);
+        Self {
+            clock,
+            app,
+            engine,
+            database,
+            store,
+            address,
+            shutdown,
+            server,
+            client,
+            journal,
+            _folder: folder,
+        }
     }
 
     pub(crate) fn load(&self) {
@@ -110,11 +128,13 @@ impl World {
             Arc::clone(&self.store),
             Arc::clone(&self.engine),
             Arc::new(self.clock.clone()),
+            Arc::clone(&self.journal),
             Arc::default(),
         );
         self.app.load(Loaded {
             engine: Arc::clone(&self.engine),
             store: Arc::clone(&self.store),
+            journal: Arc::clone(&self.journal),
             coordinator: Arc::new(Local),
             control,
         });

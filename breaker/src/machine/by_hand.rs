@@ -1,8 +1,10 @@
 //! What an operator may do to a breaker.
 
+use std::sync::Arc;
+
 use super::Breaker;
 use super::phase::{Cause, Next, Phase};
-use crate::state::{Asked, Override, Reason, State, Transition};
+use crate::state::{Asked, Override, Reason, Scope, State, Transition};
 use crate::time::Time;
 
 /// What an operator asked for, and cannot be.
@@ -28,34 +30,46 @@ impl Breaker {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         if self.override_in_force() != Some(&set_by) {
-            let by = Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
-            let cause = Cause::asked(Reason::OverrideSet, by);
-            transitions.push(self.enter(Next::Override(set_by), cause, now));
+            transitions.push(self.take_up(Arc::new(set_by), now));
         }
         transitions
     }
 
-    /// Takes an override back: closed, and clean.
+    /// Takes its own override back: closed, and clean; or in its service's, if that has one.
     ///
     /// # Errors
-    /// [`WrongState`] when there is none; the transitions that time alone caused come with it.
+    /// [`WrongState`] when it has none of its own; the transitions that time alone caused come with it.
     pub fn clear_override(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        if self.override_in_force().is_none() {
-            let needed = "FORCED_OPEN, DISABLED or METRICS_ONLY";
-            return (Err(WrongState { state: self.state(), needed }), transitions);
-        }
-        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, by), now));
-        (Ok(()), transitions)
+        let needed = match self.override_in_force().map(|set_by| set_by.scope) {
+            None => "FORCED_OPEN, DISABLED or METRICS_ONLY",
+            Some(Scope::Service) => "in an override of its own, not of its service,",
+            Some(Scope::Breaker) => {
+                transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, by), now));
+                transitions.extend(self.advance(now));
+                return (Ok(()), transitions);
+            }
+        };
+        (Err(WrongState { state: self.state(), needed }), transitions)
     }
 
     /// Closed, and clean, whatever it was.
-    pub fn reset(&mut self, by: Asked, now: Time) -> Vec<Transition> {
+    ///
+    /// # Errors
+    /// [`WrongState`] while its service has an override; the transitions that time alone caused come with it.
+    pub fn reset(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
+        let inherited = self.override_in_force().is_some_and(|set_by| set_by.scope == Scope::Service);
+        if inherited || self.service_at(now).is_some() {
+            return (
+                Err(WrongState { state: self.state(), needed: "free of its service's override" }),
+                transitions,
+            );
+        }
         transitions.push(self.enter(Next::Closed, Cause::asked(Reason::Reset, by), now));
-        transitions
+        (Ok(()), transitions)
     }
 
     /// Half-open now, without waiting any longer.
@@ -70,5 +84,51 @@ impl Breaker {
         }
         transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, by), now));
         (Ok(()), transitions)
+    }
+
+    /// Tells a breaker that was just born, or has just come back, the override of its service. A newborn is in it
+    /// from birth, which is no transition; one that came back in another state takes it up at the first look.
+    pub fn inherit(&mut self, service: Option<Arc<Override>>, now: Time) {
+        self.service = service;
+        let Some(service) = self.service_at(now) else { return };
+        if self.is_pristine() || self.override_in_force() == Some(&*service) {
+            self.phase = self.overridden(service);
+        }
+    }
+
+    /// The override of its service is another one, or none, from now on; `by` took it back, if it is none. A breaker
+    /// with an override of its own only takes note of it.
+    pub fn set_service_override(
+        &mut self,
+        service: Option<Arc<Override>>,
+        by: &Asked,
+        now: Time,
+    ) -> Vec<Transition> {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        self.service = service;
+        let present = self.service_at(now);
+        match (self.override_in_force(), present) {
+            (Some(own), _) if own.scope == Scope::Breaker => {}
+            (None, None) => {}
+            (Some(inherited), Some(service)) if *inherited == *service => {}
+            (_, Some(service)) => transitions.push(self.take_up(service, now)),
+            (Some(_), None) => {
+                let cause = Cause::asked(Reason::OverrideCleared, by.clone());
+                transitions.push(self.enter(Next::Closed, cause, now));
+            }
+        }
+        transitions
+    }
+
+    /// The override of its service that is in force at `now`.
+    pub(super) fn service_at(&self, now: Time) -> Option<Arc<Override>> {
+        let service = self.service.as_ref()?;
+        service.expires_at.is_none_or(|end| end > now).then(|| Arc::clone(service))
+    }
+
+    pub(super) fn take_up(&mut self, set_by: Arc<Override>, now: Time) -> Transition {
+        let by = Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
+        self.enter(Next::Override(set_by), Cause::asked(Reason::OverrideSet, by), now)
     }
 }

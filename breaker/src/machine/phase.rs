@@ -1,5 +1,6 @@
 //! What each state holds, and what leads from one to the next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::half_open::HalfOpen;
@@ -16,7 +17,7 @@ pub(super) enum Phase {
     /// HALF_OPEN, come back after a restart: whom its probes went to is forgotten.
     Reborn(Box<HalfOpenTerms>),
     /// `FORCED_OPEN` or `DISABLED`.
-    Overridden(Box<Override>),
+    Overridden(Arc<Override>),
     MetricsOnly(Box<MetricsOnly>),
 }
 
@@ -30,13 +31,26 @@ pub(super) struct Open {
 
 #[derive(Debug, Clone)]
 pub(super) struct MetricsOnly {
-    pub(super) set_by: Override,
+    pub(super) set_by: Arc<Override>,
     pub(super) tally: Tally,
     /// The counts are past a trip, and it has been said.
     pub(super) crossed: bool,
+    /// The last crossing that was said.
+    pub(super) crossing: Option<Crossing>,
+}
+
+/// When METRICS_ONLY would have opened, and what the failure asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crossing {
+    pub(super) at: Time,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl MetricsOnly {
+    pub(super) fn new(set_by: Arc<Override>, thresholds: &Thresholds) -> Self {
+        Self { set_by, tally: Tally::new(thresholds), crossed: false, crossing: None }
+    }
+
     /// The crossing is over when the counts, before the next outcome, are no longer past a trip.
     pub(super) fn look(&mut self, thresholds: &Thresholds, now: Time) {
         self.tally.advance(now);
@@ -66,5 +80,5 @@ pub(super) enum Next {
     Closed,
     Open { retry_after: Option<Duration> },
     HalfOpen,
-    Override(Override),
+    Override(Arc<Override>),
 }

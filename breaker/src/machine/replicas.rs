@@ -58,7 +58,7 @@ impl Breaker {
             Phase::MetricsOnly(metrics_only) => {
                 metrics_only.look(&thresholds, now);
                 metrics_only.tally.count_remote(deltas, now);
-                transitions.extend(self.crossed(&thresholds, now));
+                transitions.extend(self.crossed(&thresholds, None, now));
             }
             _ => {}
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Figures, HalfOpenTerms, Override, OverrideKind, Pass, Reason, Recorded, State, Thresholds,
-    Ticket, Time, Verdict,
+    AfterMaxWait, Figures, HalfOpenTerms, Override, Pass, Reason, Recorded, Scope, State, Thresholds, Ticket,
+    Time, Verdict,
 };
 
 use crate::counted::Counts;
@@ -37,6 +37,10 @@ pub(crate) struct Naive {
     pub(crate) set_by: Option<Override>,
     /// METRICS_ONLY: the present crossing has been said.
     said: bool,
+    /// METRICS_ONLY: the last crossing that was said, and the `retry_after` of it.
+    crossing: Option<(Time, Option<Duration>)>,
+    /// The override of its service.
+    pub(crate) service: Option<Override>,
     reported: HashSet<u64>,
 }
 
@@ -63,6 +67,7 @@ pub(crate) struct Change {
 pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     pub(crate) retry_after: Option<Duration>,
+    pub(crate) would_deny: bool,
 }
 
 impl Naive {
@@ -86,6 +91,8 @@ impl Naive {
             after_restart: false,
             set_by: None,
             said: false,
+            crossing: None,
+            service: None,
             reported: HashSet::new(),
         }
     }
@@ -99,10 +106,14 @@ impl Naive {
     pub(crate) fn look(&mut self, now: Time) -> Vec<Change> {
         let now = self.clock(now);
         let mut changes = Vec::new();
-        if self.after_restart {
+        if self.after_restart && self.service_at(now).is_none() {
             changes.push(self.enter(State::HalfOpen, Reason::Restart, now, 0));
         }
-        while let Some(due) = self.deadline().filter(|due| *due <= now) {
+        loop {
+            if self.set_by.is_none() && self.service_at(now).is_some() {
+                changes.push(self.take_up(self.service.clone().unwrap(), now));
+            }
+            let Some(due) = self.deadline().filter(|due| *due <= now) else { break };
             let (to, reason) = match self.state {
                 State::Open => (State::HalfOpen, Reason::WaitElapsed),
                 State::HalfOpen => match self.terms.unwrap().after_max_wait {
@@ -145,7 +156,11 @@ impl Naive {
             State::Disabled => (Verdict::Disabled, None),
             State::MetricsOnly => (Verdict::MetricsOnly, None),
         };
-        (Answer { verdict, retry_after }, changes)
+        let would_deny = self.crossing.is_some_and(|(at, retry_after)| {
+            now < at + rules::wait(&self.thresholds, self.epoch + 1, 1, retry_after)
+                || self.said && self.counted.trip(&self.thresholds, now).is_some()
+        });
+        (Answer { verdict, retry_after, would_deny }, changes)
     }
 
     /// The number of the pass that a probe got.
@@ -272,30 +287,56 @@ impl Naive {
     pub(crate) fn set_override(&mut self, set_by: Override, now: Time) -> Vec<Change> {
         let mut changes = self.look(now);
         if self.set_by.as_ref() != Some(&set_by) {
-            let to = match set_by.kind {
-                OverrideKind::ForcedOpen => State::ForcedOpen,
-                OverrideKind::Disabled => State::Disabled,
-                OverrideKind::MetricsOnly => State::MetricsOnly,
-            };
-            changes.push(self.enter(to, Reason::OverrideSet, self.last_now, 0));
-            self.set_by = Some(set_by);
+            changes.push(self.take_up(set_by, self.last_now));
         }
         changes
+    }
+
+    pub(crate) fn set_service_override(&mut self, service: Option<Override>, now: Time) -> Vec<Change> {
+        let mut changes = self.look(now);
+        self.service = service;
+        if !self.has(Scope::Breaker) {
+            let present = self.service_at(self.last_now);
+            if let Some(service) = present.clone().filter(|_| present != self.set_by) {
+                changes.push(self.take_up(service, self.last_now));
+            } else if present.is_none() && self.set_by.is_some() {
+                changes.push(self.enter(State::Closed, Reason::OverrideCleared, self.last_now, 0));
+            }
+        }
+        changes
+    }
+
+    fn take_up(&mut self, set_by: Override, now: Time) -> Change {
+        let change = self.enter(set_by.kind.into(), Reason::OverrideSet, now, 0);
+        self.set_by = Some(set_by);
+        change
+    }
+
+    fn service_at(&self, now: Time) -> Option<Override> {
+        self.service.clone().filter(|service| service.expires_at.is_none_or(|end| now < end))
+    }
+
+    fn has(&self, scope: Scope) -> bool {
+        self.set_by.as_ref().is_some_and(|set_by| set_by.scope == scope)
     }
 
     pub(crate) fn clear_override(&mut self, now: Time) -> (bool, Vec<Change>) {
         let mut changes = self.look(now);
-        let set = self.set_by.is_some();
+        let set = self.has(Scope::Breaker);
         if set {
             changes.push(self.enter(State::Closed, Reason::OverrideCleared, self.last_now, 0));
+            changes.extend(self.look(now));
         }
         (set, changes)
     }
 
-    pub(crate) fn reset(&mut self, now: Time) -> Vec<Change> {
+    pub(crate) fn reset(&mut self, now: Time) -> (bool, Vec<Change>) {
         let mut changes = self.look(now);
-        changes.push(self.enter(State::Closed, Reason::Reset, self.last_now, 0));
-        changes
+        let may = self.service_at(self.last_now).is_none() && !self.has(Scope::Service);
+        if may {
+            changes.push(self.enter(State::Closed, Reason::Reset, self.last_now, 0));
+        }
+        (may, changes)
     }
 
     pub(crate) fn probe(&mut self, now: Time) -> (bool, Vec<Change>) {
@@ -315,7 +356,7 @@ impl Naive {
         self.probes.clear();
         self.completed.clear();
         self.reported.clear();
-        self.said = false;
+        (self.said, self.crossing) = (false, None);
         self.figures_at_opening = Figures::default();
         self.after_restart = self.state == State::HalfOpen;
     }
@@ -330,7 +371,7 @@ impl Naive {
         self.counted = Counts::default();
         self.probes.clear();
         self.completed.clear();
-        (self.set_by, self.said, self.after_restart) = (None, false, false);
+        (self.set_by, self.said, self.crossing, self.after_restart) = (None, false, None, false);
         let retry_after = self.retry_after.take();
         (self.wait, self.terms) = (None, None);
         match to {
@@ -364,6 +405,7 @@ impl Naive {
         if std::mem::replace(&mut self.said, true) {
             return None;
         }
+        self.crossing = Some((now, retry_after));
         let figures = Figures { reporters, ..self.figures(now) };
         Some(Change { from: State::MetricsOnly, to: State::Open, reason, at: now, figures, epoch: None })
     }

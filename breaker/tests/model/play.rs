@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Asked, Breaker, Identity, Numbering, Override, Pass, Recorded, Scope, Snapshot, State, Thresholds,
-    Ticket, Time, Transition, WindowKind,
+    Asked, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Recorded, Scope, Snapshot, State,
+    Thresholds, Ticket, Time, Transition, WindowKind,
 };
 
 use crate::naive::{Change, Naive};
@@ -84,17 +84,16 @@ impl Play {
             What::Change(settings) => self.change(settings),
             What::ChangeToTheSame => self.set_thresholds(&Arc::new((**self.breaker.thresholds()).clone())),
             What::Override { kind, expires_after_ms } => {
-                let expires_at = expires_after_ms
-                    .map(|ms| Time::from_micros(self.now.as_micros().saturating_add_signed(ms * 1_000)));
-                let set_by = Override {
-                    kind: *kind,
-                    scope: Scope::Breaker,
-                    expires_at,
-                    actor: "ann".into(),
-                    reason: String::new(),
-                };
+                let set_by = self.set_by(*kind, Scope::Breaker, *expires_after_ms);
                 let transitions = self.breaker.set_override(set_by.clone(), self.now);
                 let changes = self.model.set_override(set_by, self.now);
+                self.compare(&transitions, &changes, epoch);
+            }
+            What::Service(set) => {
+                let service = set.map(|(kind, ms)| self.set_by(kind, Scope::Service, ms));
+                let shared = service.clone().map(Arc::new);
+                let transitions = self.breaker.set_service_override(shared, &ann(), self.now);
+                let changes = self.model.set_service_override(service, self.now);
                 self.compare(&transitions, &changes, epoch);
             }
             What::Clear => {
@@ -104,8 +103,9 @@ impl Play {
                 self.compare(&transitions, &changes, epoch);
             }
             What::Reset => {
-                let (transitions, changes) =
-                    (self.breaker.reset(ann(), self.now), self.model.reset(self.now));
+                let (reset, transitions) = self.breaker.reset(ann(), self.now);
+                let (expected, changes) = self.model.reset(self.now);
+                assert_eq!(reset.is_ok(), expected);
                 self.compare(&transitions, &changes, epoch);
             }
             What::Probe => {
@@ -123,6 +123,12 @@ impl Play {
         }
         self.compare_states();
         self.check_the_deadline();
+    }
+
+    fn set_by(&self, kind: OverrideKind, scope: Scope, expires_after_ms: Option<i64>) -> Override {
+        let end = |ms: i64| Time::from_micros(self.now.as_micros().saturating_add_signed(ms * 1_000));
+        let expires_at = expires_after_ms.map(end);
+        Override { kind, scope, expires_at, actor: "ann".into(), reason: String::new() }
     }
 
     fn time_of(&self, when: When) -> Time {
@@ -146,6 +152,7 @@ impl Play {
         self.compare(&transitions, &changes, epoch);
         assert_eq!(decision.verdict, answer.verdict);
         assert_eq!(decision.retry_after, answer.retry_after);
+        assert_eq!(decision.would_deny, answer.would_deny);
         assert_eq!(decision.state, self.model.state);
         assert_eq!(decision.epoch, self.model.epoch);
         assert_eq!(decision.pass.is_some(), decision.verdict.allows());
@@ -195,6 +202,7 @@ impl Play {
         let thresholds = Arc::clone(self.breaker.thresholds());
         let snapshot = self.breaker.snapshot();
         self.breaker = Breaker::restore(thresholds, self.revision, self.identity, snapshot.clone(), self.now);
+        self.breaker.inherit(self.model.service.clone().map(Arc::new), self.now);
         self.model.restart(self.now);
         let restored = self.breaker.snapshot();
         assert_eq!(

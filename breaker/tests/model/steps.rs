@@ -65,6 +65,8 @@ pub(crate) enum What {
         kind: OverrideKind,
         expires_after_ms: Option<i64>,
     },
+    /// Its service's override is this from now on, ending after so many milliseconds; or none.
+    Service(Option<(OverrideKind, Option<i64>)>),
     Clear,
     Reset,
     Probe,
@@ -156,6 +158,8 @@ fn what() -> impl Strategy<Value = What> {
         1 => (select(OverrideKind::ALL), option::of(-5_000_i64..60_000))
             .prop_map(|(kind, expires_after_ms)| What::Override { kind, expires_after_ms }),
         1 => Just(What::Override { kind: OverrideKind::MetricsOnly, expires_after_ms: None }),
+        1 => option::of((select(OverrideKind::ALL), option::of(-5_000_i64..60_000))).prop_map(What::Service),
+        1 => Just(What::Service(None)),
         2 => Just(What::Clear),
         1 => Just(What::Reset),
         2 => Just(What::Probe),

@@ -97,7 +97,7 @@ fn metrics_only_lets_pass_and_says_once_a_crossing_what_it_would_have_done() {
         fail: recorded
         fail: recorded [METRICS_ONLY -> would be OPEN, CONSECUTIVE_FAILURES]
         fail x3: recorded
-        allow: yes #1 METRICS_ONLY
+        allow: yes #1 METRICS_ONLY, would be denied
         succeed: recorded
         fail: recorded
         fail: recorded [METRICS_ONLY -> would be OPEN, CONSECUTIVE_FAILURES]
@@ -181,5 +181,48 @@ fn clearing_what_is_not_set_is_refused() {
     check(
         "timeout_seconds 30",
         "0 given open: ok\n 31 clear: refused [OPEN -> HALF_OPEN, WAIT_ELAPSED, at 30]",
+    );
+}
+
+#[test]
+fn metrics_only_says_of_a_call_that_it_would_be_denied() {
+    let with = |settings: &str, story: &str| check(settings, story);
+    with(
+        "failure_threshold 2, timeout_seconds 30",
+        "
+        0 metrics only: ok [CLOSED -> METRICS_ONLY, OVERRIDE_SET]
+        fail: recorded
+        allow: yes #1 METRICS_ONLY
+        fail: recorded [METRICS_ONLY -> would be OPEN, CONSECUTIVE_FAILURES]
+        allow: yes #2 METRICS_ONLY, would be denied
+        succeed: recorded
+        29.999 allow: yes #3 METRICS_ONLY, would be denied // no longer past the trip, but within the wait
+        30 allow: yes #4 METRICS_ONLY
+        fail x2: recorded; recorded [METRICS_ONLY -> would be OPEN, CONSECUTIVE_FAILURES]
+        90 allow: yes #5 METRICS_ONLY, would be denied // the wait is over, and the failures go on
+        succeed: recorded
+        allow: yes #6 METRICS_ONLY
+        ",
+    );
+    with(
+        "sliding_window_type TIME_BASED, sliding_window_size 10, failure_count_threshold 1, timeout_seconds 2",
+        "
+        0 metrics only: ok [CLOSED -> METRICS_ONLY, OVERRIDE_SET]
+        fail: recorded [METRICS_ONLY -> would be OPEN, FAILURE_COUNT]
+        9 allow: yes #1 METRICS_ONLY, would be denied
+        11 allow: yes #2 METRICS_ONLY // it has left the window
+        ",
+    );
+    with(
+        "failure_threshold 1, timeout_seconds 1, honor_retry_after true",
+        "
+        0 metrics only: ok [CLOSED -> METRICS_ONLY, OVERRIDE_SET]
+        fail retry 60: recorded [METRICS_ONLY -> would be OPEN, CONSECUTIVE_FAILURES]
+        succeed: recorded
+        59 allow: yes #1 METRICS_ONLY, would be denied
+        60 allow: yes #2 METRICS_ONLY
+        metrics only until 90: ok [METRICS_ONLY -> METRICS_ONLY, OVERRIDE_SET]
+        allow: yes #3 METRICS_ONLY
+        ",
     );
 }

@@ -15,6 +15,7 @@ mod changing;
 mod counting;
 mod half_open;
 mod numbered_by_the_store;
+mod of_service;
 mod permits;
 mod remote;
 mod reporters;

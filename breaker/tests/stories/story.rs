@@ -5,13 +5,16 @@
 //!
 //! | event | answer |
 //! |---|---|
-//! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED), `no OPEN, retry in 30` |
+//! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED; and whether it `would be denied`), `no OPEN, retry in 30` |
 //! | `succeed #1`, `fail #1`, `ignore #1` | `recorded`, `late`, `duplicate`, `not counted` |
 //! | `fail` | the same, under a permit of its own; `denied` when there is none to be had |
 //! | `foreign fail #1` | as if another process had given the permit |
 //! | `bare fail`, `bare fail epoch 3` | without a permit |
 //! | `release #1`, `poll` | `ok` |
 //! | `reset`, `probe`, `clear`, `force open`, `disable`, `metrics only` (`until 90`) | `ok`, or `refused` |
+//! | `service FORCED_OPEN` (`until 90`), `service clear` | its service's override is another: `ok` |
+//! | `born under FORCED_OPEN` (`until 90`) | born while its service is in an override: `ok` |
+//! | `forgets its service` | what a crash between the store and the breakers leaves: `ok` |
 //! | `set failure_threshold 3` | other thresholds: `ok` |
 //! | `restart`, `restart with failure_threshold 3` | the process dies and the breaker comes back: `ok` |
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
@@ -75,13 +78,14 @@ struct Told {
     /// Passes of an earlier life come back as foreign ones.
     own_from: usize,
     epoch: u64,
+    service: Option<Arc<Override>>,
 }
 
 impl Told {
     fn begin(settings: &str, numbering: Numbering) -> Self {
         let identity = Identity { key_hash: 7, salt: 1, first_number: 1_000, numbering };
         let breaker = Breaker::new(thresholds(settings), 1, identity, START);
-        Self { breaker, identity, now: START, passes: Vec::new(), own_from: 0, epoch: 0 }
+        Self { breaker, identity, now: START, passes: Vec::new(), own_from: 0, epoch: 0, service: None }
     }
 
     fn tell(&mut self, line: &str) -> String {
@@ -127,9 +131,30 @@ impl Told {
                 ("ok".to_owned(), Vec::new())
             }
             ["poll"] => ("ok".to_owned(), self.breaker.poll(self.now)),
-            ["reset"] => ("ok".to_owned(), self.breaker.reset(ann(), self.now)),
+            ["reset"] => refusable(self.breaker.reset(ann(), self.now)),
             ["probe"] => refusable(self.breaker.probe(ann(), self.now)),
             ["clear"] => refusable(self.breaker.clear_override(ann(), self.now)),
+            ["born", "under", kind, rest @ ..] => {
+                let service = Some(Arc::new(of_service(kind, rest)));
+                self.breaker =
+                    Breaker::new(Arc::clone(self.breaker.thresholds()), 1, self.identity, self.now);
+                self.breaker.inherit(service.clone(), self.now);
+                self.service = service;
+                ("ok".to_owned(), Vec::new())
+            }
+            ["forgets", "its", "service"] => {
+                self.service = None;
+                ("ok".to_owned(), Vec::new())
+            }
+            ["service", "clear"] => {
+                self.service = None;
+                ("ok".to_owned(), self.breaker.set_service_override(None, &ann(), self.now))
+            }
+            ["service", kind, rest @ ..] => {
+                self.service = Some(Arc::new(of_service(kind, rest)));
+                let service = self.service.clone();
+                ("ok".to_owned(), self.breaker.set_service_override(service, &ann(), self.now))
+            }
             ["force", "open", rest @ ..] => self.set_override(OverrideKind::ForcedOpen, rest),
             ["disable", rest @ ..] => self.set_override(OverrideKind::Disabled, rest),
             ["metrics", "only", rest @ ..] => self.set_override(OverrideKind::MetricsOnly, rest),
@@ -180,6 +205,7 @@ impl Told {
                 breaker::Verdict::Closed => String::new(),
                 other => format!(" {other}"),
             };
+            let why = if decision.would_deny { format!("{why}, would be denied") } else { why };
             return (format!("yes #{}{why}", self.passes.len()), transitions);
         }
         let retry =
@@ -250,6 +276,7 @@ impl Told {
         let revision = self.breaker.config_revision();
         let snapshot = self.breaker.snapshot();
         self.breaker = Breaker::restore(thresholds, revision, self.identity, snapshot, self.now);
+        self.breaker.inherit(self.service.clone(), self.now);
         ("ok".to_owned(), Vec::new())
     }
 
@@ -377,6 +404,16 @@ fn number(text: &str) -> u64 {
 
 fn seconds(text: &str) -> Duration {
     Duration::try_from_secs_f64(text.parse().expect("seconds")).expect("seconds")
+}
+
+fn of_service(kind: &str, words: &[&str]) -> Override {
+    Override {
+        kind: OverrideKind::parse(kind).expect("an override"),
+        scope: Scope::Service,
+        expires_at: after(words, "until").map(|end| START + seconds(end)),
+        actor: "bob".to_owned(),
+        reason: "all of it".to_owned(),
+    }
 }
 
 /// Whoever does something by hand in these tests.

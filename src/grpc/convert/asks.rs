@@ -126,7 +126,7 @@ fn check_outcome_key(request: &v1::RecordOutcomeRequest, faults: &mut Faults) {
     }
 }
 
-fn refused(error: EngineError) -> Failure {
+pub(super) fn refused(error: EngineError) -> Failure {
     match error {
         EngineError::Full { max } => Failure::BreakersFull { max },
         EngineError::OtherBreaker { service, name } => {
@@ -159,12 +159,16 @@ fn is_text(text: &str) -> bool {
 }
 
 pub(super) fn check_text(field: &'static str, text: &str, faults: &mut Faults) {
-    if is_text(text) {
-        return;
+    if !is_text(text) {
+        check_text_within(TEXT_BYTES_MAX, field, text, faults);
     }
+}
+
+/// Adds what is wrong with a text of at most `bytes_max` bytes.
+pub(super) fn check_text_within(bytes_max: usize, field: &'static str, text: &str, faults: &mut Faults) {
     let bytes = text.len();
-    if bytes > TEXT_BYTES_MAX {
-        let problem = format!("has {bytes} bytes: it takes at most {TEXT_BYTES_MAX}");
+    if bytes > bytes_max {
+        let problem = format!("has {bytes} bytes: it takes at most {bytes_max}");
         faults.add(field, Kind::TooLong, problem);
         return;
     }

@@ -1,6 +1,6 @@
 //! A breaker as it is shown.
 
-use breaker::{State, Thresholds, Time};
+use breaker::{Override, Scope, State, Thresholds, Time};
 
 use super::{times, transitions, words};
 use crate::engine::{BreakerView, Counters};
@@ -37,8 +37,19 @@ pub(crate) fn breaker(view: &BreakerView, now: Time) -> v1::Breaker {
         config_revision: view.config_revision,
         created_at: Some(times::timestamp(view.created_at)),
         last_used_at: Some(times::timestamp(view.last_used)),
-        r#override: None,
+        r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, snapshot.entered_at)),
         last_transition: view.last_transition.as_deref().map(|last| transitions::last(&view.key, last)),
+    }
+}
+
+fn in_force(set_by: &Override, entered_at: Time) -> v1::BreakerOverride {
+    v1::BreakerOverride {
+        state: words::state(set_by.kind.into()) as i32,
+        actor: set_by.actor.clone(),
+        reason: set_by.reason.clone(),
+        set_at: Some(times::timestamp(entered_at)),
+        expires_at: set_by.expires_at.map(times::timestamp),
+        of_service: set_by.scope == Scope::Service,
     }
 }
 
@@ -61,7 +72,7 @@ fn counters(counters: &Counters) -> v1::Counters {
         ignored: counters.ignored,
         late: counters.late,
         slow: counters.slow,
-        would_be_rejected: 0,
+        would_be_rejected: counters.trouble.as_ref().map_or(0, |trouble| trouble.would_be_rejected),
         rejected: counters.trouble.as_ref().map_or(0, |trouble| {
             trouble.rejected_open + trouble.rejected_half_open + trouble.rejected_forced
         }),

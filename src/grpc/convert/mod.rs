@@ -4,6 +4,7 @@
 
 mod asks;
 mod breakers;
+mod by_hand;
 mod changes;
 mod configs;
 mod fields;
@@ -14,6 +15,7 @@ mod words;
 
 pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome, taken};
 pub(crate) use breakers::breaker;
+pub(crate) use by_hand::{Subject, read_asked, read_clear, read_set, refused_by_hand};
 pub(crate) use changes::{ChangeList, ConfigList, change};
 pub(crate) use configs::{config, deletion, refused_change, update};
 pub(crate) use lists::{BreakerList, TransitionList};

@@ -40,7 +40,7 @@ pub(super) fn states(numbers: &[i32], faults: &mut Faults) -> Vec<State> {
     states
 }
 
-fn read_state(number: i32) -> Option<State> {
+pub(super) fn read_state(number: i32) -> Option<State> {
     match v1::State::try_from(number).ok()? {
         v1::State::Unspecified => None,
         v1::State::Closed => Some(State::Closed),

@@ -1,0 +1,74 @@
+//! Overrides of whole services.
+//!
+//! The registry knows them, so that a breaker that is born is in its service's from birth, without a transition.
+//! Those that are there are told one after the other, by a [`Walk`]: each tells of it by a transition, and with a
+//! hundred thousand of them whoever walks must leave the outbox time. A breaker that was not walked to yet goes on
+//! as it was.
+
+use std::sync::Arc;
+
+use breaker::{Asked, Override, Time};
+
+use super::Engine;
+use super::entry::Entry;
+
+/// Tells breakers of the override that their service now has.
+#[derive(Debug)]
+pub struct Walk {
+    left: Vec<Arc<Entry>>,
+    by: Asked,
+    changed: usize,
+}
+
+impl Walk {
+    /// Breakers that changed their state by it so far.
+    pub fn changed(&self) -> usize {
+        self.changed
+    }
+}
+
+impl Engine {
+    /// Takes note of a service's override; none: it has none any more. Breakers that are born from now on are in it,
+    /// those that are there must be walked to.
+    pub fn note_service_override(&self, service: &str, set: Option<Override>) {
+        self.registry.set_service_override(service, set);
+    }
+
+    /// The override of a service that is in force at `now`.
+    pub fn service_override(&self, service: &str, now: Time) -> Option<Arc<Override>> {
+        let set = self.registry.service_override(service)?;
+        set.expires_at.is_none_or(|end| end > now).then_some(set)
+    }
+
+    /// The services whose override has ended by itself, and is still noted.
+    pub fn ended_service_overrides(&self, now: Time) -> Vec<Arc<str>> {
+        self.registry.ended_overrides(now)
+    }
+
+    /// A walk to the breakers of `service`; none: to all there are, which makes good what a crash left between the
+    /// store and the breakers. `by` takes back what a service has no more.
+    pub fn walk(&self, service: Option<&str>, by: Asked) -> Walk {
+        let mut left = self.registry.entries();
+        if let Some(service) = service {
+            left.retain(|entry| **entry.key.service() == *service);
+        }
+        Walk { left, by, changed: 0 }
+    }
+
+    /// Walks on until `most` breakers more have changed. False: it is at its end.
+    ///
+    /// Every breaker is told what its service has at that moment, so that of two walks at one time the former does
+    /// not undo what the later is for.
+    pub fn walk_on(&self, walk: &mut Walk, most: usize, now: Time) -> bool {
+        let until = walk.changed.saturating_add(most);
+        while walk.changed < until {
+            let Some(entry) = walk.left.pop() else { return false };
+            let mut inner = entry.inner.lock();
+            let set = self.registry.service_override(entry.key.service());
+            let transitions = inner.breaker.set_service_override(set, &walk.by, now);
+            self.settle(&entry, &mut inner, &transitions);
+            walk.changed += usize::from(transitions.iter().any(|transition| transition.asked.is_some()));
+        }
+        true
+    }
+}

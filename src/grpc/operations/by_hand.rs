@@ -1,0 +1,146 @@
+//! What an operator does by hand. To one breaker: the engine first, which stands in the journal before anybody is
+//! told; then the store, for a moment. To a whole service: the store first, since every replica goes by it, and
+//! breakers are born into it.
+//!
+//! An override is set in an outage, and the store may be part of it. So nothing that is done to one breaker depends
+//! on the store: the answer says whether it has the change by now.
+
+use std::time::Duration;
+
+use tonic::Request;
+
+use super::super::asker::Asker;
+use super::super::convert::{self, Subject};
+use super::super::deadline;
+use super::super::status::Failure;
+use super::Operations;
+use crate::app::Loaded;
+use crate::auth::Right;
+use crate::engine::ByHand;
+use crate::proto::v1::{
+    ClearOverrideRequest, ClearOverrideResponse, ProbeBreakerRequest, ProbeBreakerResponse,
+    ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
+};
+
+/// How long the store is waited for; it takes milliseconds, or is away.
+const RECORDED_WAIT: Duration = Duration::from_secs(1);
+
+impl Operations {
+    pub(super) async fn set(
+        &self,
+        request: Request<SetOverrideRequest>,
+    ) -> Result<SetOverrideResponse, Failure> {
+        let loaded = self.loaded()?;
+        let now = self.app.clock.now();
+        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let (subject, set_by) = convert::read_set(request.into_inner(), asker.actor(), now)?;
+        asker.check(Right::Operate, subject.service())?;
+        let key = match subject {
+            Subject::Breaker(key) => key,
+            Subject::Service(service) => {
+                let set = loaded.control.set_service_override(&service, set_by).await;
+                let changed = set.map_err(convert::refused_change)?;
+                return Ok(SetOverrideResponse {
+                    breaker: None,
+                    breakers_changed: u32::try_from(changed).unwrap_or(u32::MAX),
+                    recorded: recorded(loaded, wait).await,
+                });
+            }
+        };
+        let set = loaded
+            .engine
+            .set_override(key.service(), key.name(), set_by, now)
+            .map_err(|error| convert::refused_by_hand(error, &key))?;
+        Ok(SetOverrideResponse {
+            breakers_changed: u32::from(set.changed),
+            breaker: Some(convert::breaker(&set.breaker, now)),
+            recorded: recorded(loaded, wait).await,
+        })
+    }
+
+    pub(super) async fn clear(
+        &self,
+        request: Request<ClearOverrideRequest>,
+    ) -> Result<ClearOverrideResponse, Failure> {
+        let loaded = self.loaded()?;
+        let now = self.app.clock.now();
+        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let (subject, by) = convert::read_clear(request.into_inner(), asker.actor())?;
+        asker.check(Right::Operate, subject.service())?;
+        let key = match subject {
+            Subject::Breaker(key) => key,
+            Subject::Service(service) => {
+                if !loaded.control.configuration().overrides().contains_key(&service) {
+                    return Err(Failure::NoServiceOverride { service });
+                }
+                let cleared = loaded.control.clear_service_override(&service, by).await;
+                let changed = cleared.map_err(convert::refused_change)?;
+                return Ok(ClearOverrideResponse {
+                    breaker: None,
+                    breakers_changed: u32::try_from(changed).unwrap_or(u32::MAX),
+                    recorded: recorded(loaded, wait).await,
+                });
+            }
+        };
+        let ByHand { breaker, changed } = loaded
+            .engine
+            .clear_override(key.service(), key.name(), by, now)
+            .map_err(|error| convert::refused_by_hand(error, &key))?;
+        Ok(ClearOverrideResponse {
+            breakers_changed: u32::from(changed),
+            breaker: Some(convert::breaker(&breaker, now)),
+            recorded: recorded(loaded, wait).await,
+        })
+    }
+
+    pub(super) async fn reset(
+        &self,
+        request: Request<ResetBreakerRequest>,
+    ) -> Result<ResetBreakerResponse, Failure> {
+        let loaded = self.loaded()?;
+        let now = self.app.clock.now();
+        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let ResetBreakerRequest { service, name, reason } = request.into_inner();
+        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
+        asker.check(Right::Operate, &service)?;
+        let reset = loaded
+            .engine
+            .reset(key.service(), key.name(), by, now)
+            .map_err(|error| convert::refused_by_hand(error, &key))?;
+        Ok(ResetBreakerResponse {
+            breaker: Some(convert::breaker(&reset.breaker, now)),
+            recorded: recorded(loaded, wait).await,
+        })
+    }
+
+    pub(super) async fn probe(
+        &self,
+        request: Request<ProbeBreakerRequest>,
+    ) -> Result<ProbeBreakerResponse, Failure> {
+        let loaded = self.loaded()?;
+        let now = self.app.clock.now();
+        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let ProbeBreakerRequest { service, name, reason } = request.into_inner();
+        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
+        asker.check(Right::Operate, &service)?;
+        let probed = loaded
+            .engine
+            .probe(key.service(), key.name(), by, now)
+            .map_err(|error| convert::refused_by_hand(error, &key))?;
+        Ok(ProbeBreakerResponse {
+            breaker: Some(convert::breaker(&probed.breaker, now)),
+            recorded: recorded(loaded, wait).await,
+        })
+    }
+}
+
+/// Half of the client's patience at most: it must hear of what was done.
+fn wait<T>(request: &Request<T>) -> Duration {
+    let patience = deadline::of_call(request.metadata());
+    patience.map_or(RECORDED_WAIT, |patience| RECORDED_WAIT.min(patience / 2))
+}
+
+/// Whether the store has what was done, once it has it or `wait` is over.
+async fn recorded(loaded: &Loaded, wait: Duration) -> bool {
+    tokio::time::timeout(wait, loaded.journal.settled()).await.unwrap_or(false)
+}

@@ -1,0 +1,138 @@
+//! Overrides of whole services on more breakers than the journal has places: engine, journal and SQLite, all real.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{Asked, Numbering, Override, OverrideKind, Reason, Scope, State, Time, Verdict};
+use breakerd::catalog::Catalog;
+use breakerd::engine::{Clock, Engine, Limits, ManualClock, Seals, Standing};
+use breakerd::journal::Journal;
+use breakerd::journal::writer::Writer;
+use breakerd::overrides::{make_good, put_in_force};
+use breakerd::store::{Declaration, Store, TransitionQuery};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::Bed;
+
+/// Far fewer than there are breakers.
+const CAPACITY: usize = 1_024;
+const BREAKERS: usize = 20_000;
+const START: Time = Time::from_micros(1_700_000_000_000_000);
+
+struct House {
+    engine: Arc<Engine>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path(), "here".into(), 1, CAPACITY).unwrap();
+        let journal = Arc::new(journal);
+        let limits = Limits { breakers_max: BREAKERS, own_series_max: 10, idle_ttl: Duration::from_hours(1) };
+        let standing =
+            Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+        let declaration = Declaration { enabled: true, ..Declaration::default() };
+        let catalog = Arc::new(Catalog::new(&declaration, 0, &std::collections::BTreeMap::new()).unwrap());
+        let outbox = Box::new(Arc::clone(&journal));
+        let engine = Arc::new(Engine::new(limits, standing, &catalog, outbox, START));
+        Self { engine, journal, clock: Arc::new(ManualClock::new(START)), _folder: folder }
+    }
+
+    async fn put(&self, set: Option<Override>) -> usize {
+        put_in_force(&self.engine, &self.journal, &self.clock, "db", set, ann()).await
+    }
+}
+
+fn ann() -> Asked {
+    Asked { actor: "ann".to_owned(), reason: "done".to_owned() }
+}
+
+fn forced_open() -> Override {
+    Override {
+        kind: OverrideKind::ForcedOpen,
+        scope: Scope::Service,
+        expires_at: None,
+        actor: "ann".to_owned(),
+        reason: "its disks are being changed".to_owned(),
+    }
+}
+
+/// The names of the breakers in the history that went `to` for `reason`; each row must be another breaker's.
+async fn told(store: &dyn Store, to: State, reason: Reason) -> BTreeSet<String> {
+    let (mut names, mut after) = (BTreeSet::new(), None);
+    loop {
+        let query = TransitionQuery { to: vec![to], after, limit: 1_000, ..TransitionQuery::default() };
+        let page = store.transitions(&query).await.unwrap();
+        let Some(last) = page.last() else { return names };
+        after = Some(last.place);
+        for row in page.iter().filter(|row| row.reason == reason) {
+            assert!(names.insert(row.key.name().to_string()), "{} twice", row.key);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_override_of_more_breakers_than_the_journal_has_places_loses_no_row_of_the_history() {
+    let bed = Bed::sqlite().await;
+    let house = House::new();
+    for index in 0..BREAKERS {
+        house.engine.allow("db", &index.to_string(), START).unwrap();
+    }
+    let stop = CancellationToken::new();
+    let writer = Writer::new(Arc::clone(&house.journal), Arc::clone(&bed.store));
+    let writer = tokio::spawn(writer.run(stop.clone()));
+
+    assert_eq!(house.put(Some(forced_open())).await, BREAKERS);
+    for index in [0, BREAKERS / 2, BREAKERS - 1] {
+        let decided = house.engine.allow("db", &index.to_string(), START).unwrap().decision;
+        assert_eq!(decided.verdict, Verdict::ForcedOpen);
+    }
+    assert_eq!(house.put(None).await, BREAKERS);
+    assert_eq!(make_good(&house.engine, &house.journal, &house.clock).await, 0, "nothing was left undone");
+    house.journal.emptied().await;
+    assert_eq!(house.journal.stats(START).dropped, 0);
+    stop.cancel();
+    writer.await.unwrap();
+    let store = &*bed.store;
+    assert_eq!(told(store, State::ForcedOpen, Reason::OverrideSet).await.len(), BREAKERS);
+    assert_eq!(told(store, State::Closed, Reason::OverrideCleared).await.len(), BREAKERS);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_walk_waits_for_a_store_that_is_away_and_goes_on_when_it_is_back() {
+    let bed = Bed::sqlite().await;
+    let house = House::new();
+    for index in 0..CAPACITY {
+        house.engine.allow("db", &index.to_string(), START).unwrap();
+    }
+    let mut put = std::pin::pin!(house.put(Some(forced_open())));
+    let waits = async {
+        while house.journal.stats(START).depth <= CAPACITY as u64 / 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut put => panic!("the journal cannot take it all"),
+        () = waits => {}
+    }
+    assert!(futures_util::poll!(&mut put).is_pending());
+    // A breaker that is born is under it already.
+    let born = house.engine.allow("db", "born", START).unwrap().decision;
+    assert_eq!(born.verdict, Verdict::ForcedOpen);
+
+    let stop = CancellationToken::new();
+    let writer = Writer::new(Arc::clone(&house.journal), Arc::clone(&bed.store));
+    let writer = tokio::spawn(writer.run(stop.clone()));
+    assert_eq!(put.await, CAPACITY);
+    house.journal.emptied().await;
+    assert_eq!(house.journal.stats(START).dropped, 0);
+    stop.cancel();
+    writer.await.unwrap();
+    assert_eq!(told(&*bed.store, State::ForcedOpen, Reason::OverrideSet).await.len(), CAPACITY);
+    bed.end().await;
+}
