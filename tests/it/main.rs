@@ -17,6 +17,7 @@ mod http_metrics;
 mod http_server;
 mod http_world;
 mod process;
+mod sql_docs;
 mod start;
 mod store_contract;
 mod support;
