@@ -9,7 +9,6 @@ use crate::ctl::Desk;
 use crate::process::PATIENCE;
 
 #[tokio::test]
-#[ignore = "the server's side of overrides is not there yet"]
 async fn an_override_is_set_shown_and_cleared() {
     let desk = Desk::open().await;
     let set =
@@ -32,7 +31,6 @@ async fn an_override_is_set_shown_and_cleared() {
 }
 
 #[tokio::test]
-#[ignore = "the server's side of reset and probe is not there yet"]
 async fn a_breaker_is_probed_and_reset_by_hand() {
     let desk = Desk::open().await;
     let early = desk.ask(&["probe", "search"]).await;
@@ -45,7 +43,6 @@ async fn a_breaker_is_probed_and_reset_by_hand() {
 }
 
 #[tokio::test]
-#[ignore = "the server's side of the configuration is not there yet"]
 async fn thresholds_are_set_shown_and_taken_back() {
     let desk = Desk::open().await;
     let shown = desk.ask(&["config", "get", "database"]).await.lines();

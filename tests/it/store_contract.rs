@@ -1,6 +1,6 @@
 //! What every store promises: one body, both stores.
 
-mod change;
+pub(crate) mod change;
 mod configuration;
 mod history;
 mod postgres;
