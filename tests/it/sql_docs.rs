@@ -188,7 +188,7 @@ async fn the_newest_change_counts_whether_it_is_the_files_or_the_services(bed: &
     bed.sql("UPDATE audit SET revision = 3 WHERE kind = 'DECLARED'").await;
     assert_eq!(lines(bed, query), ["10|DECLARED|3"]);
     // One that came later does not count, nor one of another service.
-    bed.sql("UPDATE audit SET revision = 10 WHERE kind = 'DECLARED'").await;
+    bed.sql("UPDATE audit SET revision = 11 WHERE kind = 'DECLARED'").await;
     assert_eq!(lines(bed, query), ["10|SERVICE_OVERRIDE|2"]);
     bed.sql("UPDATE audit SET service = 'other' WHERE revision = 2").await;
     assert_eq!(lines(bed, query), ["10||"]);
