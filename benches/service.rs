@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use breakerd::auth::Token;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::proto::v1::breaker_service_server::{BreakerService, BreakerServiceServer};
 use breakerd::proto::v1::{
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
     }
     for (store, url) in stores {
         let empty = Server::start_empty()?;
-        let breakerd = Server::start_breakerd(&folder.path().join(store), url.as_deref())?;
+        let breakerd = Server::start_breakerd(&folder.path().join(store), url.as_deref(), None)?;
         println!("\n{store}");
         for (connections, streams) in SHAPES {
             let shape = Shape { path: "AllowRequest", body: &unary, calls: CALLS, connections, streams };
@@ -80,6 +81,31 @@ fn main() -> Result<()> {
         let decisions = median(&mut rates) * f64::from(BATCH);
         println!("  AllowRequests of {BATCH}: {decisions:>10.0} decisions/s on one core (promise: 3000000)");
         breakerd.check()?;
+    }
+    with_a_token(folder.path(), &unary)
+}
+
+/// What it costs that callers are asked who they are: the same calls with and without.
+fn with_a_token(folder: &Path, body: &Path) -> Result<()> {
+    let token = Token::draw()?;
+    let tokens = folder.join("tokens.toml");
+    let digest = token.digest();
+    fs::write(
+        &tokens,
+        format!("[[token]]\nname = \"bench\"\nsha256 = \"{digest}\"\nroles = [\"caller\"]\n"),
+    )?;
+    let open = Server::start_breakerd(&folder.join("open"), None, None)?;
+    let mut guarded = Server::start_breakerd(&folder.join("guarded"), None, Some(&tokens))?;
+    guarded.authorization = Some(format!("authorization: Bearer {}", token.expose()));
+    println!("\nWith a token");
+    for (connections, streams) in SHAPES {
+        let shape = Shape { path: "AllowRequest", body, calls: CALLS, connections, streams };
+        let (with, without) = compare(&guarded, &open, &shape)?;
+        println!(
+            "  AllowRequest, {connections:>2} connections x {streams:>3} streams: {with:>8.0} calls/s, \
+             without {without:>8.0} calls/s, ratio {:.3}",
+            with / without
+        );
     }
     Ok(())
 }
@@ -120,6 +146,8 @@ fn write_body(path: &Path, message: &impl Message) -> Result<()> {
 struct Server {
     process: Child,
     address: SocketAddr,
+    /// A header that every call has.
+    authorization: Option<String>,
 }
 
 impl Server {
@@ -130,7 +158,7 @@ impl Server {
         Self::wait(command.spawn()?, address)
     }
 
-    fn start_breakerd(data_dir: &PathBuf, url: Option<&str>) -> Result<Self> {
+    fn start_breakerd(data_dir: &PathBuf, url: Option<&str>, tokens: Option<&Path>) -> Result<Self> {
         let (address, http) = (free_address()?, free_address()?);
         let mut command = pinned("0", Path::new(env!("CARGO_BIN_EXE_breakerd")));
         command.env_clear().current_dir(std::env::temp_dir()).arg("serve").arg("--data-dir").arg(data_dir);
@@ -138,14 +166,21 @@ impl Server {
         if let Some(url) = url {
             command.arg("--database-url").arg(url);
         }
+        if let Some(tokens) = tokens {
+            command.env("BREAKERD_AUTH_TOKENS_FILE", tokens);
+        }
         Self::wait(command.stderr(Stdio::null()).spawn()?, address)
     }
 
     /// Waits until it answers.
     fn wait(process: Child, address: SocketAddr) -> Result<Self> {
-        let server = Self { process, address };
+        let server = Self { process, address, authorization: None };
         for _ in 0..300 {
-            if server.check().is_ok() {
+            // One that asks who comes answers too.
+            let refused = |error: Box<dyn Error>| {
+                error.downcast_ref::<Status>().is_some_and(|it| it.code() == tonic::Code::Unauthenticated)
+            };
+            if server.check().or_else(|error| if refused(error) { Ok(()) } else { Err("") }).is_ok() {
                 return Ok(server);
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -170,6 +205,9 @@ impl Server {
         command.args(["-n", &shape.calls.to_string(), "-c", &shape.connections.to_string()]);
         command.args(["-m", &shape.streams.to_string(), "-t", "1", "-d"]).arg(shape.body);
         command.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
+        if let Some(header) = &self.authorization {
+            command.args(["-H", header]);
+        }
         command.arg(format!("http://{}/breakerd.v1.BreakerService/{}", self.address, shape.path));
         let output = command.output()?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -26,6 +26,16 @@ renders 'claimName: mine' --set persistence.existingClaim=mine
 renders 'name: DATABASE_URL' --set database.existingSecret=breakerd-database
 renders 'kind: ServiceMonitor' --set serviceMonitor.enabled=true
 renders 'default_failure_threshold = 7' --set-string config=$'[circuit_breaker]\ndefault_failure_threshold = 7\n'
+renders 'scheme: HTTP' && renders 'appProtocol: kubernetes.io/h2c'
+tls=(--set tls.existingSecret=breakerd-tls)
+renders 'scheme: HTTPS' "${tls[@]}"
+renders 'secretName: breakerd-tls' "${tls[@]}"
+renders 'appProtocol: https' "${tls[@]}"
+renders 'value: /etc/breakerd-tls/ca.crt' "${tls[@]}" --set tls.clientCaKey=ca.crt
+renders 'value: "false"' "${tls[@]}" --set tls.http=false
+renders 'value: /etc/breakerd-auth/tokens.toml' --set auth.existingSecret=breakerd-tokens
+renders 'type: Bearer' --set serviceMonitor.enabled=true --set serviceMonitor.authorization.type=Bearer
+refuses --set tls.clientCertificate=never
 refuses --set replicas=2
 refuses --set service.grpcPort=http
 refuses --set livenessProbe.httpGet.path=/health/circuit-breakers

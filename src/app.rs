@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use breaker::Time;
 
+use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -52,6 +53,8 @@ pub struct Loaded {
     pub journal: Arc<Journal>,
     /// Agreement on probes.
     pub coordinator: Arc<dyn Coordinator>,
+    /// What services are judged by, and the way to change it.
+    pub control: Arc<Control>,
 }
 
 impl App {

@@ -2,7 +2,9 @@
 //!
 //! Flags are read as text here and judged by the table of settings, like variables and the file, so that
 //! `--grpc-listen` cannot take what `BREAKERD_GRPC_LISTEN` would not; their help comes from the same table.
-//! Exit codes: 0, done; 1, failed; 2, asked wrongly.
+//! Exit codes: 0, done; 1, failed; 2, asked wrongly; what asks a breakerd (`ctl/`) has further ones.
+
+mod token;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,9 @@ use serde_json::{Map, json};
 
 use crate::catalog::{Catalog, effective};
 use crate::config::{self, Config, Error, SETTINGS, Sources};
+use crate::ctl;
+
+pub use token::{NewTokenArgs, TokenCommand, token};
 
 const EXAMPLES: &str = "Examples:
   breakerd serve
@@ -23,14 +28,37 @@ const EXAMPLES: &str = "Examples:
   DATABASE_URL=postgres://breakerd@db/breakerd breakerd serve
       a database
   breakerd check-config breakerd.toml
-      is the file right, and what does it come to?";
+      is the file right, and what does it come to?
+  breakerd ls --address breakerd.internal:50051
+      which breakers are open?";
+
+const SERVE_EXAMPLES: &str =
+    "Every setting of the file has a variable; see docs/configuration.md. A flag wins over a \
+                              variable, a variable over the file.
+
+Examples:
+  breakerd serve --config /etc/breakerd/breakerd.toml --log-level debug
+  BREAKERD_GRPC_LISTEN=0.0.0.0:50051 breakerd serve";
+
+const CHECK_CONFIG_EXAMPLES: &str = "Examples:
+  breakerd check-config breakerd.toml
+  breakerd check-config breakerd.toml --json | jq .services.database";
+
+const COMPLETION_EXAMPLES: &str = "Examples:
+  source <(breakerd completion bash)
+      for this bash
+  breakerd completion zsh > ~/.zfunc/_breakerd
+      for every zsh that has ~/.zfunc in its fpath
+  breakerd completion fish > ~/.config/fish/completions/breakerd.fish
+      for every fish";
 
 const CONFIG_HELP: &str = "The settings file. One that is named must be there. [variable: BREAKERD_CONFIG] \
                            [default: breakerd.toml, if it is there]";
 
 /// The central circuit breaker service: ask before a call that can fail, report how it went.
 #[derive(Debug, Parser)]
-#[command(name = "breakerd", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "breakerd", version, after_help = format!("{EXAMPLES}\n\n{}", ctl::EXIT_CODES))]
+#[command(arg_required_else_help = true)]
 #[command(propagate_version = true, subcommand_required = true)]
 pub struct Cli {
     /// What to do.
@@ -42,11 +70,20 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve gRPC and HTTP until told to stop.
-    #[command(after_help = "Every setting of the file has a variable; see docs/configuration.md. \
-                            A flag wins over a variable, a variable over the file.")]
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
     /// Say whether a file is right: everything that is wrong with it, or what it comes to.
+    #[command(after_help = CHECK_CONFIG_EXAMPLES)]
     CheckConfig(CheckConfigArgs),
+    /// Make tokens for those who may do something.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print what makes a shell complete these commands.
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completion(CompletionArgs),
+    /// Ask a breakerd.
+    #[command(flatten)]
+    Ask(Box<ctl::Command>),
 }
 
 /// The flags of `serve`. Their texts are judged when the configuration is loaded.
@@ -84,6 +121,14 @@ pub struct CheckConfigArgs {
     /// Print every threshold in force, with the layer it came from, as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `completion`.
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 impl Cli {
@@ -149,6 +194,14 @@ pub fn report_errors(errors: &[Error], err: &mut dyn Write) -> ExitCode {
     ExitCode::from(if errors.iter().any(Error::is_usage) { 2 } else { 1 })
 }
 
+/// Prints what makes `shell` complete the commands.
+pub fn completion(shell: clap_complete::Shell, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    // Into memory first: clap_complete panics when it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "breakerd", &mut script);
+    ended(out.write_all(&script).and_then(|()| out.flush()), err)
+}
+
 /// What `check-config` prints of a file that is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
@@ -187,7 +240,12 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
         Show::Table => write_table(path, &config, &catalog, out),
         Show::Json => write_json(path, &config, &catalog, out),
     };
-    match written.and_then(|()| out.flush()) {
+    ended(written.and_then(|()| out.flush()), err)
+}
+
+/// The code to end with when an answer was written, or was not.
+fn ended(result: io::Result<()>, err: &mut dyn Write) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // `check-config FILE | head` has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

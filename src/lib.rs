@@ -4,11 +4,14 @@
 //! protocol in `proto/` and the `breaker` crate. docs/ARCHITECTURE.md is the map of the house.
 
 pub mod app;
+pub mod auth;
 pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod data_dir;
+pub mod doors;
 pub mod engine;
 pub mod grpc;
 pub mod http;

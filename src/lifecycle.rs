@@ -8,18 +8,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::watch::{FileEvent, Watcher};
-use crate::control;
+use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::metrics::ConfigMetrics;
-use crate::store::Store;
+use crate::store::{Pruned, Retention, Store, StoreError};
 
 /// How often the store is asked whether it answers.
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often overrides of services that have ended are looked for.
+const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
 /// Idle breakers are looked for so many times within the time after which they may go.
 const SWEEPS_PER_TTL: u32 = 10;
 /// But no more often than this.
 const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
+/// How long after the start old history is first looked for: a start has better things to do.
+const RETENTION_FIRST_AFTER: Duration = Duration::from_mins(1);
+const RETENTION_EVERY: Duration = Duration::from_hours(1);
+/// How long a request id makes a change safe to send again, as the API says.
+const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 
 /// Turns breakers on time, though nobody calls.
 pub async fn run_timer(engine: Arc<Engine>, clock: Arc<dyn Clock>, stop: CancellationToken) {
@@ -53,6 +60,42 @@ pub async fn run_sweeper(
     }
 }
 
+/// Makes good what a crash left between the overrides of services and their breakers; then takes those that have
+/// ended out of the store. (The breakers leave them by themselves.)
+pub async fn run_overrides(
+    engine: Arc<Engine>,
+    control: Arc<Control>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    if stop.run_until_cancelled(control.make_good()).await.is_none() {
+        return;
+    }
+    loop {
+        let now = clock.now();
+        for service in engine.ended_service_overrides(now) {
+            let forget = control.forget_override(&service, now);
+            match stop.run_until_cancelled(forget).await {
+                None => return,
+                Some(Ok(())) => {}
+                // It is tried again.
+                Some(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(
+                        error,
+                        service = &*service,
+                        "an override that has ended is still in the store"
+                    );
+                    break;
+                }
+            }
+        }
+        if stop.run_until_cancelled(clock.sleep_until(now + OVERRIDES_EVERY)).await.is_none() {
+            return;
+        }
+    }
+}
+
 /// Asks the store whether it answers, so that its absence is known before something has to be written. Deciding
 /// goes on without it; what reads or writes the store says that it does not serve.
 pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: CancellationToken) {
@@ -67,10 +110,52 @@ pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: Can
             tracing::info!("the store answers again");
         }
         reachable = answer.is_ok();
-        health.set(Part::Operations, if reachable { Serving::Yes } else { Serving::No });
+        for part in [Part::Configs, Part::Operations] {
+            health.set(part, if reachable { Serving::Yes } else { Serving::No });
+        }
         if stop.run_until_cancelled(tokio::time::sleep(PING_EVERY)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Lets go of history that is older than it is to be kept, a minute after the start and then once an hour.
+pub async fn run_retention(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    kept: Duration,
+    stop: CancellationToken,
+) {
+    let mut next = clock.now() + RETENTION_FIRST_AFTER;
+    while stop.run_until_cancelled(clock.sleep_until(next)).await.is_some() {
+        let Some(pruned) = stop.run_until_cancelled(prune(&*store, &*clock, kept)).await else { return };
+        match pruned {
+            Ok(pruned) if pruned == Pruned::default() => {}
+            Ok(Pruned { transitions, breakers, changes }) => {
+                tracing::info!(transitions, breakers, changes, "old history was let go of");
+            }
+            // It tries again in an hour; nothing is lost by it.
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old history could not be let go of")
+            }
+        }
+        next = clock.now() + RETENTION_EVERY;
+    }
+}
+
+/// Prunes until there is nothing to prune, a batch at a time.
+async fn prune(store: &dyn Store, clock: &dyn Clock, kept: Duration) -> Result<Pruned, StoreError> {
+    let now = clock.now();
+    let retention = Retention { before: now - kept, requests_before: now - REQUESTS_KEPT };
+    let mut all = Pruned::default();
+    loop {
+        let some = store.prune(retention).await?;
+        if some == Pruned::default() {
+            return Ok(all);
+        }
+        all.transitions += some.transitions;
+        all.breakers += some.breakers;
+        all.changes += some.changes;
     }
 }
 
@@ -86,8 +171,8 @@ pub async fn run_file(app: Arc<App>, mut watcher: Watcher, stop: CancellationTok
                     tracing::warn!(keys, "these settings of the changed file wait for a restart");
                 }
                 let Some(loaded) = app.loaded() else { continue };
-                let take = control::take(&*loaded.store, &loaded.engine, &*app.clock, &config.declaration);
-                match stop.run_until_cancelled(take).await {
+                let declare = loaded.control.declare(&config.declaration);
+                match stop.run_until_cancelled(declare).await {
                     None => return,
                     Some(Ok(revision)) => {
                         reload.last_reload_successful.set(1);

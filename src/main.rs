@@ -8,7 +8,7 @@ use anyhow::Context;
 use breakerd::cli::{self, Cli, Command, ServeArgs};
 use breakerd::engine::SystemClock;
 use breakerd::server::{self, Listeners, Start};
-use breakerd::{config, signals, telemetry};
+use breakerd::{config, ctl, signals, telemetry};
 
 /// A batch decodes two strings a decision: with this allocator a tenth more decisions a second (docs/benchmarks.md).
 #[global_allocator]
@@ -19,6 +19,11 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(args),
         Command::CheckConfig(args) => {
             cli::check_config(&args.file, args.show(), &mut io::stdout(), &mut io::stderr())
+        }
+        Command::Token(command) => cli::token(&command, &mut io::stdout(), &mut io::stderr()),
+        Command::Completion(args) => cli::completion(args.shell, &mut io::stdout(), &mut io::stderr()),
+        Command::Ask(command) => {
+            ctl::run(&command, &ctl::Surroundings::of_process(), &mut io::stdout(), &mut io::stderr())
         }
     }
 }
@@ -49,7 +54,7 @@ fn start(config: config::Config, sources: config::Sources) -> anyhow::Result<()>
         let shutdown = signals::shutdown().context("listen for signals")?;
         let listeners = Listeners::bind(&config.settings).await?;
         if telemetry::is_text(config.settings.log_format)
-            && let Err(error) = server::announce(&listeners, &mut io::stdout())
+            && let Err(error) = server::announce(&listeners, &config.settings, &mut io::stdout())
         {
             // Nobody reads along; that is no reason not to serve.
             tracing::debug!(%error, "the greeting cannot be written");

@@ -1,6 +1,6 @@
 //! What build.rs made of proto/: the messages, the services and clients, and their description.
 //!
-//! These types are for the wire. Only the edges (`grpc/`, tests, benchmarks) use them; everything
+//! These types are for the wire. Only its two ends (`grpc/` and `ctl/`, tests, benchmarks) use them; everything
 //! else speaks in the types of the domain.
 
 /// The package `breakerd.v1`.

@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Loaded};
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
-use crate::control;
+use crate::control::{Control, first_configuration};
 use crate::data_dir::DataDir;
+use crate::doors::Doors;
 use crate::engine::{Clock, Engine, Limits, Seals, Standing};
 use crate::journal::Journal;
 use crate::journal::writer::Writer;
@@ -87,10 +88,11 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let data_dir = DataDir::take(&settings.data_dir)?;
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
+    let doors = Doors::build(settings, &metrics, clock.now())?;
     let app = Arc::new(App::new(Arc::clone(&clock), metrics));
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
-    let edges = Edges::start(&app, settings, listeners, &shutdown)?;
+    let edges = Edges::start(&app, settings, doors, listeners, &shutdown)?;
     let house = tokio::select! {
         loaded = load(&app, &config, &data_dir, &shutdown) => loaded,
         failed = edges.failed() => Err(failed),
@@ -120,6 +122,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     tracing::info!("stopping: no new calls are taken");
     let drained = tokio::time::timeout(settings.shutdown_grace, async {
         edges.ended().await;
+        house.control.finished().await;
         house.journal.emptied().await;
     });
     if drained.await.is_err() {
@@ -137,6 +140,7 @@ struct House {
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
+    control: Arc<Control>,
 }
 
 /// Reads the store and the journal. None: it was told to stop meanwhile.
@@ -167,22 +171,20 @@ async fn load(
     app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
 
     let declaration = config.has_file().then_some(&config.declaration);
-    let catalog = control::first_catalog(&*store, declaration).await?;
+    let seals = Seals::new(&meta.permit_key);
+    let configuration = Arc::new(first_configuration(&*store, &seals, declaration).await?);
     let limits = Limits {
         breakers_max: settings.breakers_max,
         own_series_max: settings.breakers_with_own_series,
         idle_ttl: settings.idle_breaker_ttl,
     };
     let coordinator: Arc<dyn Coordinator> = Arc::new(Local);
-    let standing = Standing {
-        seals: Seals::new(&meta.permit_key),
-        lineage: meta.lineage,
-        issuer: boot,
-        numbering: coordinator.numbering(),
-    };
+    let standing =
+        Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
     let outbox = Box::new(Arc::clone(&journal));
-    let engine = Arc::new(Engine::new(limits, standing, &Arc::new(catalog), outbox, clock.now()));
+    let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
 
+    engine.note_service_overrides(configuration.engine_overrides());
     let mut after = None;
     loop {
         let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;
@@ -204,13 +206,21 @@ async fn load(
     if !recovered.is_empty() {
         tracing::info!(entries = recovered.len(), "the journal has changes that the store does not have yet");
     }
+    let control = Control::new(
+        Arc::clone(&store),
+        Arc::clone(&engine),
+        Arc::clone(clock),
+        Arc::clone(&journal),
+        configuration,
+    );
     app.load(Loaded {
         engine: Arc::clone(&engine),
         store: Arc::clone(&store),
         journal: Arc::clone(&journal),
         coordinator,
+        control: Arc::clone(&control),
     });
-    Ok(Some(House { engine, store, journal }))
+    Ok(Some(House { engine, store, journal, control }))
 }
 
 /// Opens the store, and waits for it while it does not answer.
@@ -244,19 +254,26 @@ impl Edges {
     fn start(
         app: &Arc<App>,
         settings: &Settings,
+        doors: Doors,
         listeners: Listeners,
         stop: &CancellationToken,
     ) -> Result<Self> {
         // Within the grace there must be time left to write the journal out.
         let grace = settings.shutdown_grace.mul_f64(0.7);
         let limits = grpc::Limits {
+            connections_per_address_max: settings.grpc_connections_per_address_max,
+            in_flight_per_caller_max: settings.grpc_in_flight_per_caller_max,
+            watches_max: settings.grpc_watches_max,
+            watches_per_caller_max: settings.grpc_watches_per_caller_max,
+            health_needs_token: settings.auth_health_needs_token,
             message_bytes_max: settings.grpc_message_size_max,
             streams_max: settings.grpc_streams_max,
             in_flight_max: settings.grpc_in_flight_max,
             grace,
             ..grpc::Limits::default()
         };
-        let edge = grpc::Edge::new(Arc::clone(app), limits)?;
+        doors.call_out(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
+        let edge = grpc::Edge::behind(doors.grpc.clone(), Arc::clone(app), limits)?;
         let health = Arc::clone(edge.health());
         let calls = Arc::clone(edge.calls());
         app.metrics
@@ -267,12 +284,13 @@ impl Edges {
         let tracker = TaskTracker::new();
         let (report, failed) = watch::channel(None);
         tracker.spawn(grpc::serve(edge, listeners.grpc, stop.clone()));
-        let http = http::serve(Arc::clone(app), listeners.http, stop.clone(), grace);
+        let http = http::serve(Arc::clone(app), doors.http.clone(), listeners.http, stop.clone(), grace);
         tracker.spawn(async move {
             if let Err(error) = http.await {
                 report.send_replace(Some(format!("HTTP: {error}")));
             }
         });
+        tracker.spawn(doors.keep_up(Arc::clone(&app.metrics), Arc::clone(&app.clock), stop.clone()));
         tracker.close();
         Ok(Self { tracker, health, failed })
     }
@@ -307,11 +325,19 @@ impl Tasks {
         health: &Arc<grpc::HealthBoard>,
     ) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let House { engine, store, journal } = house;
+        let House { engine, store, journal, control } = house;
         let clock = || Arc::clone(&app.clock);
         let idle_ttl = config.settings.idle_breaker_ttl;
         tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
         tracker.spawn(lifecycle::run_sweeper(Arc::clone(engine), clock(), idle_ttl, stop.clone()));
+        let kept = config.settings.store_history_retention;
+        tracker.spawn(lifecycle::run_retention(Arc::clone(store), clock(), kept, stop.clone()));
+        tracker.spawn(lifecycle::run_overrides(
+            Arc::clone(engine),
+            Arc::clone(control),
+            clock(),
+            stop.clone(),
+        ));
         tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
         tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
         if let Some(sources) = sources {
@@ -332,13 +358,17 @@ impl Tasks {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn announce(listeners: &Listeners, out: &mut dyn Write) -> io::Result<()> {
+pub fn announce(listeners: &Listeners, settings: &Settings, out: &mut dyn Write) -> io::Result<()> {
     let (grpc, http) = (listeners.grpc.local_addr()?, listeners.http.local_addr()?);
+    let has_tls = settings.tls_certificate.is_some();
+    let scheme = if has_tls && settings.http_tls { "https" } else { "http" };
+    writeln!(out, "breakerd listens: gRPC on {grpc}, HTTP on {scheme}://{http}\n")?;
+    if has_tls || settings.auth_tokens_file.is_some() {
+        return writeln!(out, "Who may do what, and how to ask: docs/security.md\n");
+    }
     writeln!(
         out,
-        "breakerd listens: gRPC on {grpc}, HTTP on http://{http}
-
-Try, from another terminal:
+        "Try, from another terminal:
   grpcurl -plaintext -d '{{\"service\": \"sentinel\"}}' {grpc} breakerd.v1.BreakerService/AllowRequest
   grpcurl -plaintext -d '{{\"service\": \"sentinel\", \"outcome\": \"OUTCOME_FAILURE\"}}' {grpc} breakerd.v1.BreakerService/RecordOutcome
   curl http://{http}/health/circuit-breakers

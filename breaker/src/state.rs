@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::Time;
-use crate::thresholds::AfterMaxWait;
+use crate::thresholds::{AfterMaxWait, Thresholds};
+use crate::wait::wait;
 
 /// A closed set of words, each with the one spelling used in the API, the store, the logs and the metrics.
 macro_rules! words {
@@ -245,6 +246,13 @@ impl Snapshot {
             half_open: None,
             config_revision: 0,
         }
+    }
+
+    /// OPEN: how long it would wait under other thresholds, as [`crate::Breaker::set_thresholds`] makes it wait;
+    /// none: it is not OPEN. `key_hash` is that of [`crate::Identity`].
+    pub fn wait_under(&self, thresholds: &Thresholds, key_hash: u64) -> Option<Duration> {
+        let open = self.state == State::Open;
+        open.then(|| wait(thresholds, key_hash, self.epoch, self.attempts, self.retry_after))
     }
 
     /// OPEN: when half-open is due.

@@ -8,6 +8,8 @@
 //! [`Error`] has its place, its key, what was given and what is taken. Unknown keys are errors, so that a slip
 //! does not quietly leave a default in force.
 
+pub mod access;
+mod assign;
 mod breakers;
 mod document;
 mod error;
@@ -26,11 +28,13 @@ use std::sync::Arc;
 use document::{Document, Item, Table};
 use toml::de::DeValue;
 
+pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Place, Position};
 pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
 
+use crate::auth::ClientCertificate;
 use crate::store::Declaration;
 use nearest::nearest;
 use value::Given;
@@ -53,7 +57,14 @@ pub struct Config {
 
 /// The text of a file. It may hold a password, and so does not show itself.
 #[derive(Clone, PartialEq, Eq)]
-struct FileText(Arc<str>);
+pub struct FileText(Arc<str>);
+
+impl FileText {
+    /// The text, secrets and all.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Debug for FileText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,8 +106,27 @@ pub fn parse(text: &str, path: &Path, sources: &Sources) -> Result<Config, Vec<E
     assemble(Some(text), path, sources)
 }
 
+/// The text of a file of certificates or keys.
+///
+/// # Errors
+/// That it cannot be read.
+pub fn read_pem(path: &Path) -> Result<FileText, Box<Error>> {
+    some(read(path), path)
+}
+
+fn some(read: Result<Option<String>, Box<Error>>, path: &Path) -> Result<FileText, Box<Error>> {
+    match read? {
+        Some(text) => Ok(FileText(text.into())),
+        None => Err(Box::new(missing(path))),
+    }
+}
+
 /// The text of a file, if there is one.
 fn read(path: &Path) -> Result<Option<String>, Box<Error>> {
+    read_up_to(path, FILE_BYTES_MAX)
+}
+
+fn read_up_to(path: &Path, bytes_max: u64) -> Result<Option<String>, Box<Error>> {
     let unreadable = |why: String| Box::new(in_file(path, Fault::Unreadable(why)));
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -104,9 +134,9 @@ fn read(path: &Path) -> Result<Option<String>, Box<Error>> {
         Err(error) => return Err(unreadable(error.to_string())),
     };
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Box::new(in_file(path, Fault::TooLarge { bytes_max: FILE_BYTES_MAX })));
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(Box::new(in_file(path, Fault::TooLarge { bytes_max })));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
@@ -255,6 +285,25 @@ fn odds(
             ["http.listen", "grpc.listen"],
             format!("{} is what grpc.listen has already", settings.http_listen),
         );
+    }
+    for (needed, key, by, by_key) in [
+        (&settings.tls_certificate, "tls.certificate", &settings.tls_key, "tls.key"),
+        (&settings.tls_key, "tls.key", &settings.tls_certificate, "tls.certificate"),
+        (&settings.tls_certificate, "tls.certificate", &settings.tls_client_ca, "tls.client_ca"),
+    ] {
+        if needed.is_none() && by.is_some() {
+            at([by_key, key], format!("needs {key}, which is not set"));
+        }
+    }
+    let certificates_alone = settings.tls_client_ca.is_some() && settings.auth_tokens_file.is_none();
+    if certificates_alone && settings.tls_client_certificate == ClientCertificate::Optional {
+        let problem = "without auth.tokens_file nobody could come without a certificate: leave this out";
+        at(["tls.client_certificate", "tls.client_ca"], problem.to_owned());
+    }
+    if certificates_alone && settings.http_auth && !settings.http_tls {
+        let problem = "without auth.tokens_file the pages know only certificates, which need TLS: set http.auth = false \
+                       to show them to everybody";
+        at(["http.tls", "tls.client_ca"], problem.to_owned());
     }
     let services = declaration.services.len();
     if services > settings.breakers_max {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::{self, Given, Refusal};
+use crate::auth::ClientCertificate;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,10 @@ pub enum Takes {
     DatabaseUrl,
     /// The path of a folder.
     Folder,
+    /// The path of a file.
+    File,
+    /// True or false.
+    Flag,
     /// A whole number.
     Count {
         /// The least.
@@ -147,12 +152,50 @@ settings! {
     /// RESOURCE_EXHAUSTED.
     grpc_in_flight_max: usize = "grpc.in_flight_max", "BREAKERD_GRPC_IN_FLIGHT_MAX", None,
         "10000", Takes::Count { min: 1, max: 1_000_000 };
+    /// The most calls that one caller has at work at once, watches not included. A caller is an identity, or an address
+    /// where nobody is asked who they are. More are refused, RESOURCE_EXHAUSTED.
+    grpc_in_flight_per_caller_max: usize = "grpc.in_flight_per_caller_max",
+        "BREAKERD_GRPC_IN_FLIGHT_PER_CALLER_MAX", None, "5000", Takes::Count { min: 1, max: 1_000_000 };
+    /// The most watches that are open at once. More are refused, RESOURCE_EXHAUSTED.
+    grpc_watches_max: usize = "grpc.watches_max", "BREAKERD_GRPC_WATCHES_MAX", None,
+        "10000", Takes::Count { min: 1, max: 1_000_000 };
+    /// The most watches that one caller has open at once. More are refused, RESOURCE_EXHAUSTED.
+    grpc_watches_per_caller_max: usize = "grpc.watches_per_caller_max",
+        "BREAKERD_GRPC_WATCHES_PER_CALLER_MAX", None, "2000", Takes::Count { min: 1, max: 1_000_000 };
+    /// The most connections from one address. More are closed at once.
+    grpc_connections_per_address_max: usize = "grpc.connections_per_address_max",
+        "BREAKERD_GRPC_CONNECTIONS_PER_ADDRESS_MAX", None, "5000", Takes::Count { min: 1, max: 1_000_000 };
     /// Where metrics and health pages are served. Port 0 takes any that is free.
     http_listen: SocketAddr = "http.listen", "BREAKERD_HTTP_LISTEN", Some("http-listen"),
         "127.0.0.1:8080", Takes::Address;
+    /// Whether the pages are served over TLS, when there is a certificate.
+    http_tls: bool = "http.tls", "BREAKERD_HTTP_TLS", None, "true", Takes::Flag;
+    /// Whether the pages ask who comes, when gRPC does. `/`, `/livez` and `/readyz` never do.
+    http_auth: bool = "http.auth", "BREAKERD_HTTP_AUTH", None, "true", Takes::Flag;
+    /// Who may do what: the file of tokens and certificates. Taken anew when it changes.
+    auth_tokens_file: Option<PathBuf> = "auth.tokens_file", "BREAKERD_AUTH_TOKENS_FILE", None,
+        "" or "none: nobody is asked who they are", Takes::File;
+    /// Whether health and reflection of gRPC take only those who are known, when everything else does.
+    auth_health_needs_token: bool = "auth.health_needs_token", "BREAKERD_AUTH_HEALTH_NEEDS_TOKEN", None,
+        "false", Takes::Flag;
+    /// The server's certificate in PEM, and behind it those between it and its authority. Taken anew when it changes.
+    tls_certificate: Option<PathBuf> = "tls.certificate", "BREAKERD_TLS_CERTIFICATE", None,
+        "" or "none: no TLS", Takes::File;
+    /// The certificate's key in PEM. Taken anew when it changes.
+    tls_key: Option<PathBuf> = "tls.key", "BREAKERD_TLS_KEY", None, "" or "none", Takes::File;
+    /// The authorities of clients' certificates in PEM: mutual TLS. Taken anew when it changes.
+    tls_client_ca: Option<PathBuf> = "tls.client_ca", "BREAKERD_TLS_CLIENT_CA", None,
+        "" or "none: no certificate is asked for", Takes::File;
+    /// Whether a client of gRPC must show a certificate, when there is `tls.client_ca`.
+    tls_client_certificate: ClientCertificate = "tls.client_certificate", "BREAKERD_TLS_CLIENT_CERTIFICATE", None,
+        "required", Takes::Word(PRESENCES);
     /// The database. It holds a password: a variable is the better place for it than the file.
     store_url: Option<DatabaseUrl> = "store.url", "DATABASE_URL", Some("database-url"),
         "" or "none: SQLite, in `data_dir`", Takes::DatabaseUrl;
+    /// How long the history, the audit and closed breakers without history are kept. In Postgres the history goes by
+    /// the month, and so stays for up to a month longer.
+    store_history_retention: Duration = "store.history_retention", "BREAKERD_STORE_HISTORY_RETENTION", None,
+        "2160h" or "`2160h`: 90 days", Takes::Duration { min: Duration::from_hours(24), max: Duration::from_hours(24 * 3_660) };
     /// The most transitions the journal holds while the store is away. When it is full the oldest are dropped and
     /// counted, and a row of the history says how many.
     journal_capacity: usize = "journal.capacity", "BREAKERD_JOURNAL_CAPACITY", None,
@@ -178,6 +221,7 @@ settings! {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const PRESENCES: &[&str] = &["required", "optional"];
 
 impl Setting {
     /// What it is for, a line for people.
@@ -211,6 +255,8 @@ impl fmt::Display for Takes {
             Self::Address => f.write_str("an address and a port, such as 127.0.0.1:50051 or [::]:50051"),
             Self::DatabaseUrl => f.write_str("a URL postgres://user:password@host/database"),
             Self::Folder => f.write_str("the path of a folder"),
+            Self::File => f.write_str("the path of a file"),
+            Self::Flag => f.write_str("true or false"),
             Self::Count { min, max } => write!(f, "{min}..={max}"),
             Self::Bytes { min, max } => write!(f, "{}KiB..={}MiB", min >> 10, max >> 20),
             Self::Duration { min, max } => {
@@ -314,6 +360,27 @@ impl Take for PathBuf {
             path if path.is_empty() || path.contains('\0') => Err(Refusal::PLAIN),
             path => Ok(path.into()),
         }
+    }
+}
+
+impl Take for Option<PathBuf> {
+    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+        match value::text(given)? {
+            "" => Ok(None),
+            path => PathBuf::take(Given::Text(path), takes).map(Some),
+        }
+    }
+}
+
+impl Take for bool {
+    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+        value::flag(given)
+    }
+}
+
+impl Take for ClientCertificate {
+    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+        Ok(if value::word(given, PRESENCES)? == "optional" { Self::Optional } else { Self::Required })
     }
 }
 

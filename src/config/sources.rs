@@ -14,6 +14,8 @@ pub const DEFAULT_FILE: &str = "breakerd.toml";
 
 const FILE_VARIABLE: &str = "BREAKERD_CONFIG";
 const PREFIX: &str = "BREAKERD_";
+/// What the commands that ask a breakerd read: in a container they stand beside the server's.
+const CLIENT_VARIABLES: [&str; 2] = ["BREAKERD_ADDRESS", "BREAKERD_TOKEN"];
 
 /// The file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +124,10 @@ impl Sources {
     /// Variables that look like a slip of one of ours. No errors: Kubernetes sets variables for every service it
     /// knows, and a service that is called `breakerd` gets names with our prefix.
     pub(super) fn notes(&self) -> Vec<String> {
-        let ours = || SETTINGS.iter().map(|setting| setting.variable).chain([FILE_VARIABLE]);
+        let ours = || {
+            let settings = SETTINGS.iter().map(|setting| setting.variable);
+            settings.chain([FILE_VARIABLE]).chain(CLIENT_VARIABLES)
+        };
         self.variables
             .keys()
             .filter_map(|name| name.to_str())

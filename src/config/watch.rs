@@ -1,4 +1,4 @@
-//! Takes a changed file while breakerd runs.
+//! Takes changed files while breakerd runs.
 //!
 //! The file's folder is watched rather than the file: editors write another file and rename it, and Kubernetes swaps
 //! the symlink `..data` beside it, so that the file itself never hears of a change. What the folder does not
@@ -9,6 +9,7 @@
 //! in a row see the same, so that a file half written is not taken for a short one. Whatever is wrong with the file,
 //! the configuration that was last right stays; what to do is for whoever receives the events.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Error, Fault};
-use super::{Config, FileText, Settings, Sources};
+use super::{Config, FILE_BYTES_MAX, FileText, Settings, Sources};
 
 /// How long a content must stay the same: longer than a writer pauses within a file, and hardly a wait for people.
 const QUIET: Duration = Duration::from_millis(100);
@@ -49,6 +50,15 @@ pub enum FileEvent {
     Unreadable(Error),
 }
 
+/// What became of files that belong together: certificate and key, tokens.
+#[derive(Debug)]
+pub enum TextsEvent {
+    /// At least one of them changed: the texts of all, in their order.
+    Changed(Vec<FileText>),
+    /// Not all of them can be read: why not.
+    Unreadable(Vec<Error>),
+}
+
 /// How changes are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -58,10 +68,10 @@ pub enum Method {
     Looking,
 }
 
-/// Watches the file of a configuration until it is dropped.
+/// Watches the file of a configuration, or other files, until it is dropped.
 #[derive(Debug)]
-pub struct Watcher {
-    events: mpsc::Receiver<FileEvent>,
+pub struct Watcher<E = FileEvent> {
+    events: mpsc::Receiver<E>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -71,46 +81,82 @@ impl Watcher {
     ///
     /// At most one event waits to be received; changes beyond it come to one, with the newest content.
     pub fn start(sources: Sources, running: &Config, method: Method) -> Self {
+        let path = sources.file().path;
+        let (settings, at) = (running.settings.clone(), path.clone());
+        Self::of(vec![(path, Ok(running.text.clone()))], FILE_BYTES_MAX, method, move |seen| {
+            seen.first().map(|seen| judge(seen, &at, &sources, &settings))
+        })
+    }
+}
+
+impl Watcher<TextsEvent> {
+    /// Watches these files, none of them of more than `bytes_max`; their texts are those that were read last.
+    pub fn of_texts(files: Vec<(PathBuf, FileText)>, bytes_max: u64, method: Method) -> Self {
+        let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
+        let files = files.into_iter().map(|(path, text)| (path, Ok(Some(text)))).collect();
+        Self::of(files, bytes_max, method, move |seen| {
+            let (mut texts, mut errors) = (Vec::new(), Vec::new());
+            for (seen, path) in seen.iter().zip(&paths) {
+                match seen {
+                    Ok(Some(text)) => texts.push(text.clone()),
+                    Ok(None) => errors.push(super::missing(path)),
+                    Err(error) => errors.push((**error).clone()),
+                }
+            }
+            Some(if errors.is_empty() { TextsEvent::Changed(texts) } else { TextsEvent::Unreadable(errors) })
+        })
+    }
+}
+
+impl<E: Send + 'static> Watcher<E> {
+    fn of(
+        files: Vec<(PathBuf, Seen)>,
+        bytes_max: u64,
+        method: Method,
+        judge: impl Fn(&[Seen]) -> Option<E> + Send + Sync + 'static,
+    ) -> Self {
         // One: an event older than the newest content is of no use to anybody.
         let (sender, events) = mpsc::channel(1);
-        let eye = Eye {
-            path: sources.file().path,
-            sources,
-            running: running.settings.clone(),
-            last: Ok(running.text.clone()),
-        };
+        let (paths, last): (Vec<_>, _) = files.into_iter().unzip();
+        let eye = Eye { paths: paths.into(), bytes_max, last, judge };
         Self { events, _task: AbortOnDropHandle::new(tokio::spawn(eye.watch(method, sender))) }
     }
 
     /// The next event. Cancel safe. None when the runtime is shutting down.
-    pub async fn next(&mut self) -> Option<FileEvent> {
+    pub async fn next(&mut self) -> Option<E> {
         self.events.recv().await
     }
 }
 
-/// What a look finds: a text, no file, or why there is neither.
+/// What a look finds of one file: a text, no file, or why there is neither.
 type Seen = Result<Option<FileText>, Box<Error>>;
 
-struct Eye {
-    path: PathBuf,
-    sources: Sources,
-    running: Settings,
+struct Eye<J> {
+    paths: Arc<[PathBuf]>,
+    bytes_max: u64,
     /// What was seen when the last event was sent.
-    last: Seen,
+    last: Vec<Seen>,
+    judge: J,
 }
 
-impl Eye {
-    async fn watch(mut self, method: Method, events: mpsc::Sender<FileEvent>) {
-        if std::fs::metadata(&self.path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+impl<J> Eye<J> {
+    async fn watch<E>(mut self, method: Method, events: mpsc::Sender<E>)
+    where
+        J: Fn(&[Seen]) -> Option<E>,
+    {
+        let is_pipe = |path: &PathBuf| {
+            std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+        };
+        if self.paths.iter().any(is_pipe) {
             // A pipe: it gave what it had when it was read first, and a second read would wait for ever.
             return events.closed().await;
         }
         let changed = Arc::new(Notify::new());
-        let folder = match method {
-            Method::Folder => watch_folder(&self.path, Arc::clone(&changed)).ok(),
+        let folders = match method {
+            Method::Folder => watch_folders(&self.paths, &changed).ok(),
             Method::Looking => None,
         };
-        let poll = if folder.is_some() { SLOW_POLL } else { POLL };
+        let poll = if folders.is_some() { SLOW_POLL } else { POLL };
         loop {
             let Some(event) = self.look().await else { return };
             match event {
@@ -129,14 +175,17 @@ impl Eye {
     }
 
     /// Looks until the content settles. `None` when the runtime is shutting down, `Some(None)` when nothing is new.
-    async fn look(&mut self) -> Option<Option<FileEvent>> {
-        let mut seen = see(&self.path).await?;
+    async fn look<E>(&mut self) -> Option<Option<E>>
+    where
+        J: Fn(&[Seen]) -> Option<E>,
+    {
+        let mut seen = self.see().await?;
         if seen == self.last {
             return Some(None);
         }
         for _ in 0..LOOKS_MAX {
             sleep(QUIET).await;
-            let again = see(&self.path).await?;
+            let again = self.see().await?;
             if again == seen {
                 break;
             }
@@ -145,40 +194,36 @@ impl Eye {
         if seen == self.last {
             return Some(None);
         }
-        let event = self.judge(&seen);
+        let event = (self.judge)(&seen);
         self.last = seen;
-        Some(Some(event))
+        Some(event)
     }
 
-    fn judge(&self, seen: &Seen) -> FileEvent {
-        match seen {
-            Ok(Some(text)) => match super::parse(&text.0, &self.path, &self.sources) {
-                Ok(config) => {
-                    let needs_restart = self.running.differing(&config.settings);
-                    FileEvent::Loaded { config: Box::new(config), needs_restart }
-                }
-                Err(errors) => FileEvent::Wrong(errors),
-            },
-            Ok(None) => FileEvent::Unreadable(super::missing(&self.path)),
-            Err(error) if matches!(error.fault, Fault::Unreadable(_)) => {
-                FileEvent::Unreadable((**error).clone())
+    async fn see(&self) -> Option<Vec<Seen>> {
+        let (paths, bytes_max) = (Arc::clone(&self.paths), self.bytes_max);
+        let read =
+            move |path: &PathBuf| Ok(super::read_up_to(path, bytes_max)?.map(|text| FileText(text.into())));
+        tokio::task::spawn_blocking(move || paths.iter().map(read).collect()).await.ok()
+    }
+}
+
+fn judge(seen: &Seen, path: &Path, sources: &Sources, running: &Settings) -> FileEvent {
+    match seen {
+        Ok(Some(text)) => match super::parse(&text.0, path, sources) {
+            Ok(config) => {
+                let needs_restart = running.differing(&config.settings);
+                FileEvent::Loaded { config: Box::new(config), needs_restart }
             }
-            Err(error) => FileEvent::Wrong(vec![(**error).clone()]),
-        }
+            Err(errors) => FileEvent::Wrong(errors),
+        },
+        Ok(None) => FileEvent::Unreadable(super::missing(path)),
+        Err(error) if matches!(error.fault, Fault::Unreadable(_)) => FileEvent::Unreadable((**error).clone()),
+        Err(error) => FileEvent::Wrong(vec![(**error).clone()]),
     }
 }
 
-async fn see(path: &Path) -> Option<Seen> {
-    let path = path.to_owned();
-    let read = move || Ok(super::read(&path)?.map(|text| FileText(text.into())));
-    tokio::task::spawn_blocking(read).await.ok()
-}
-
-fn watch_folder(path: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+fn watch_folders(paths: &[PathBuf], changed: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let changed = Arc::clone(changed);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Our own look opens the file, and would call for the next.
         let is_look = event.is_ok_and(|event| match event.kind {
@@ -190,6 +235,15 @@ fn watch_folder(path: &Path, changed: Arc<Notify>) -> notify::Result<Recommended
             changed.notify_one();
         }
     })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    let folders: BTreeSet<_> = paths
+        .iter()
+        .map(|path| match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        })
+        .collect();
+    for folder in folders {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    }
     Ok(watcher)
 }

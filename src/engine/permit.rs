@@ -113,12 +113,21 @@ impl Seals {
         KeyId(hasher.finish128().as_u128())
     }
 
-    /// A number for whoever says it is `caller`; the same in every process on this store.
-    pub fn caller_id(&self, caller: &str) -> breaker::CallerId {
-        if caller.is_empty() {
-            return breaker::CallerId::ANONYMOUS;
-        }
-        breaker::CallerId(self.key_id.hash(caller.as_bytes()).h1 | 1)
+    /// A number for whoever says it is `caller`, within the identity that is known of it; the same in every process
+    /// on this store.
+    pub fn caller_id(&self, identity: Option<&str>, caller: &str) -> breaker::CallerId {
+        let Some(identity) = identity else {
+            if caller.is_empty() {
+                return breaker::CallerId::ANONYMOUS;
+            }
+            return breaker::CallerId(self.key_id.hash(caller.as_bytes()).h1 | 1);
+        };
+        // No caller holds a NUL: somebody without an identity cannot pass for one who has it.
+        let mut hasher = self.key_id;
+        hasher.write(identity.as_bytes());
+        hasher.write(&[0]);
+        hasher.write(caller.as_bytes());
+        breaker::CallerId(hasher.finish128().h1 | 1)
     }
 
     /// The permit as it goes out.
@@ -247,6 +256,25 @@ mod tests {
         assert_eq!(seals.open(&sealed[..91]), Err(Forged));
         assert_eq!(seals.open(&[]), Err(Forged));
         assert_eq!(Seals::new(&[2; 16]).open(&sealed), Err(Forged), "another store's");
+    }
+
+    #[test]
+    fn a_caller_is_counted_within_its_identity() {
+        let seals = Seals::new(&[1; 16]);
+        let id = |identity, caller| seals.caller_id(identity, caller);
+        assert_eq!(id(None, ""), breaker::CallerId::ANONYMOUS);
+        assert_ne!(id(Some("a"), ""), breaker::CallerId::ANONYMOUS);
+        assert_eq!(id(Some("a"), "pod-1"), id(Some("a"), "pod-1"));
+        let all = [
+            id(None, "a"),
+            id(None, "pod-1"),
+            id(Some("a"), ""),
+            id(Some("a"), "pod-1"),
+            id(Some("b"), "pod-1"),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| other != one), "{at}");
+        }
     }
 
     #[test]

@@ -6,14 +6,17 @@ use breaker::Time;
 use bytes::{Bytes, BytesMut};
 use tonic::{Request, Response, Status};
 
+use super::asker::Asker;
 use super::convert;
 use super::status::Failure;
 use crate::app::{App, Loaded};
+use crate::auth::Right;
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
+use crate::metrics::{Entry, Refusal};
 use crate::proto::v1::breaker_service_server::BreakerService;
 use crate::proto::v1::{
     AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
-    AllowRequestsResult, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
+    AllowRequestsResult, ItemError, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
     RecordOutcomesResponse, RecordOutcomesResult, allow_requests_result, record_outcomes_result,
 };
 use crate::replica;
@@ -35,6 +38,15 @@ impl Breakers {
     fn loaded(&self) -> Result<&Loaded, Failure> {
         self.app.loaded().ok_or(Failure::NotLoaded)
     }
+
+    /// Why one request of many failed. The edge, which counts refusals, does not see it.
+    #[cold]
+    fn failed(&self, failure: Failure) -> ItemError {
+        if matches!(failure, Failure::Denied { .. }) {
+            self.app.metrics.access.refused(Entry::Grpc, Refusal::PermissionDenied);
+        }
+        failure.into_item()
+    }
 }
 
 #[tonic::async_trait]
@@ -44,7 +56,8 @@ impl BreakerService for Breakers {
         request: Request<AllowRequestRequest>,
     ) -> Result<Response<AllowRequestResponse>, Status> {
         let loaded = self.loaded()?;
-        let allowed = allow(loaded, request.get_ref(), self.app.clock.now()).await?;
+        let asker = Asker::of(&request);
+        let allowed = allow(loaded, &asker, request.get_ref(), self.app.clock.now()).await?;
         let seals = loaded.engine.seals();
         let seal = |permit: &Permit| Bytes::copy_from_slice(&seals.seal(permit));
         Ok(Response::new(convert::allowed(&allowed, seal)))
@@ -54,7 +67,8 @@ impl BreakerService for Breakers {
         &self,
         request: Request<RecordOutcomeRequest>,
     ) -> Result<Response<RecordOutcomeResponse>, Status> {
-        let recorded = record(self.loaded()?, request.get_ref(), self.app.clock.now()).await?;
+        let asker = Asker::of(&request);
+        let recorded = record(self.loaded()?, &asker, request.get_ref(), self.app.clock.now()).await?;
         Ok(Response::new(recorded))
     }
 
@@ -63,6 +77,7 @@ impl BreakerService for Breakers {
         request: Request<AllowRequestsRequest>,
     ) -> Result<Response<AllowRequestsResponse>, Status> {
         let loaded = self.loaded()?;
+        let asker = Asker::of(&request);
         let requests = &request.get_ref().requests;
         convert::check_batch(requests.len()).map_err(Failure::from)?;
         // The permits of a batch are cut from one piece.
@@ -72,7 +87,7 @@ impl BreakerService for Breakers {
         for requests in requests.chunks(MOMENT) {
             let now = self.app.clock.now();
             for request in requests {
-                let result = match allow(loaded, request, now).await {
+                let result = match allow(loaded, &asker, request, now).await {
                     Ok(allowed) => {
                         let seal = |permit: &Permit| {
                             permits.extend_from_slice(&seals.seal(permit));
@@ -80,7 +95,7 @@ impl BreakerService for Breakers {
                         };
                         allow_requests_result::Result::Response(convert::allowed(&allowed, seal))
                     }
-                    Err(failure) => allow_requests_result::Result::Error(failure.into_item()),
+                    Err(failure) => allow_requests_result::Result::Error(self.failed(failure)),
                 };
                 results.push(AllowRequestsResult { result: Some(result) });
             }
@@ -104,15 +119,16 @@ impl BreakerService for Breakers {
         request: Request<RecordOutcomesRequest>,
     ) -> Result<Response<RecordOutcomesResponse>, Status> {
         let loaded = self.loaded()?;
+        let asker = Asker::of(&request);
         let requests = &request.get_ref().requests;
         convert::check_batch(requests.len()).map_err(Failure::from)?;
         let mut results = Vec::with_capacity(requests.len());
         for requests in requests.chunks(MOMENT) {
             let now = self.app.clock.now();
             for request in requests {
-                let result = match record(loaded, request, now).await {
+                let result = match record(loaded, &asker, request, now).await {
                     Ok(response) => record_outcomes_result::Result::Response(response),
-                    Err(failure) => record_outcomes_result::Result::Error(failure.into_item()),
+                    Err(failure) => record_outcomes_result::Result::Error(self.failed(failure)),
                 };
                 results.push(RecordOutcomesResult { result: Some(result) });
             }
@@ -121,19 +137,35 @@ impl BreakerService for Breakers {
     }
 }
 
-async fn allow(loaded: &Loaded, request: &AllowRequestRequest, now: Time) -> Result<Allowed, Failure> {
+async fn allow(
+    loaded: &Loaded,
+    asker: &Asker,
+    request: &AllowRequestRequest,
+    now: Time,
+) -> Result<Allowed, Failure> {
     convert::check_ask(request)?;
+    if !asker.may(Right::Call, &request.service) {
+        // What is no service is nobody's: that is said first.
+        convert::key(&request.service, &request.name)?;
+        asker.check(Right::Call, &request.service)?;
+    }
     replica::allow(&loaded.engine, &*loaded.coordinator, &request.service, &request.name, now)
         .await
         .map_err(|error| convert::refused_ask(error, request))
 }
 
+/// Whoever has a permit was given it by somebody who might call: the permit is the right to report.
 async fn record(
     loaded: &Loaded,
+    asker: &Asker,
     request: &RecordOutcomeRequest,
     now: Time,
 ) -> Result<RecordOutcomeResponse, Failure> {
-    let (target, report) = convert::read_outcome(request, loaded.engine.seals())?;
+    let (target, report) = convert::read_outcome(request, asker.name(), loaded.engine.seals())?;
+    if target.permit.is_none() && !asker.may(Right::Call, &request.service) {
+        convert::key(&request.service, &request.name)?;
+        asker.check(Right::Call, &request.service)?;
+    }
     replica::record(&loaded.engine, &*loaded.coordinator, target, &report, now)
         .await
         .map(convert::taken)

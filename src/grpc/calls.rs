@@ -83,6 +83,13 @@ methods! {
     RecordOutcome = "breakerd.v1.BreakerService" / "RecordOutcome",
     AllowRequests = "breakerd.v1.BreakerService" / "AllowRequests",
     RecordOutcomes = "breakerd.v1.BreakerService" / "RecordOutcomes",
+    WatchBreakers = "breakerd.v1.BreakerService" / "WatchBreakers",
+    GetConfig = "breakerd.v1.ConfigService" / "GetConfig",
+    ListConfigs = "breakerd.v1.ConfigService" / "ListConfigs",
+    UpdateConfig = "breakerd.v1.ConfigService" / "UpdateConfig",
+    DeleteConfig = "breakerd.v1.ConfigService" / "DeleteConfig",
+    ListConfigChanges = "breakerd.v1.ConfigService" / "ListConfigChanges",
+    WatchConfig = "breakerd.v1.ConfigService" / "WatchConfig",
     ListBreakers = "breakerd.v1.OperationsService" / "ListBreakers",
     GetBreaker = "breakerd.v1.OperationsService" / "GetBreaker",
     ListTransitions = "breakerd.v1.OperationsService" / "ListTransitions",
@@ -90,6 +97,7 @@ methods! {
     ClearOverride = "breakerd.v1.OperationsService" / "ClearOverride",
     ResetBreaker = "breakerd.v1.OperationsService" / "ResetBreaker",
     ProbeBreaker = "breakerd.v1.OperationsService" / "ProbeBreaker",
+    WatchTransitions = "breakerd.v1.OperationsService" / "WatchTransitions",
     HealthCheck = "grpc.health.v1.Health" / "Check",
     HealthWatch = "grpc.health.v1.Health" / "Watch",
     Reflection = "grpc.reflection.v1.ServerReflection" / "ServerReflectionInfo",
@@ -99,7 +107,15 @@ methods! {
 impl Method {
     /// Whether its answer is a stream, which has no time of its own: it lasts as long as the client listens.
     pub const fn is_stream(self) -> bool {
-        matches!(self, Self::HealthWatch | Self::Reflection | Self::ReflectionAlpha)
+        matches!(
+            self,
+            Self::WatchBreakers
+                | Self::WatchConfig
+                | Self::WatchTransitions
+                | Self::HealthWatch
+                | Self::Reflection
+                | Self::ReflectionAlpha
+        )
     }
 
     /// Whether it asks only whether we are well: never shed, since a prober takes "too busy" for "dead".

@@ -1,5 +1,5 @@
-//! What every call passes on its way in and out: the method, the load limit, the deadline, the metrics and the
-//! log.
+//! What every call passes on its way in and out: the method, who sends it and whether they may, the load limits, the
+//! deadline, the metrics and the log.
 //!
 //! One future for all of it, around the one that tonic boxes anyway: a layer each would cost each call more
 //! than it does.
@@ -8,12 +8,11 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use breaker::Time;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -26,18 +25,21 @@ use tonic_health::pb::health_server::HealthServer;
 use super::Limits;
 use super::breakers::Breakers;
 use super::calls::{CallMetrics, Method, code_name};
+use super::config::Configs;
 use super::deadline;
 use super::health::{Health, HealthBoard};
 use super::operations::Operations;
+use super::places::Places;
 use super::reflection;
+use super::rights;
 use super::serve::ServeError;
 use super::status::{Failure, code_of, rewritten};
 use crate::app::App;
+use crate::auth::{Caller, Door, Rights, Seldom, Shown, Tally, Visitor};
+use crate::metrics::{Entry, Refusal as Why};
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
+use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
-
-/// How often a flood of refused calls is told of in the log.
-const SHED_LOG_EVERY: Duration = Duration::from_secs(10);
 
 type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -48,16 +50,27 @@ pub struct Edge {
 }
 
 pub(super) struct Shared {
-    app: Arc<App>,
+    pub(super) app: Arc<App>,
     pub(super) limits: Limits,
+    pub(super) door: Door,
     pub(super) health_board: Arc<HealthBoard>,
     calls: Arc<CallMetrics>,
-    in_flight: AtomicUsize,
-    shed_logged_at: AtomicU64,
+    in_flight: Tally,
+    pub(super) told: Told,
     breakers: BreakerServiceServer<Breakers>,
+    configs: ConfigServiceServer<Configs>,
     operations: OperationsServiceServer<Operations>,
     health: HealthServer<Health>,
     reflection: Routes,
+}
+
+/// When each kind of refusal was last told of in the log.
+#[derive(Default)]
+pub(super) struct Told {
+    shed: Seldom,
+    pub(super) caller_limit: Seldom,
+    refused: Seldom,
+    pub(super) handshake: Seldom,
 }
 
 impl std::fmt::Debug for Edge {
@@ -67,16 +80,27 @@ impl std::fmt::Debug for Edge {
 }
 
 impl Edge {
-    /// The services on `app`; nothing is served before [`super::serve`].
+    /// The services on `app`, for everybody; nothing is served before [`super::serve`].
     ///
     /// # Errors
     /// When reflection cannot read the descriptions that were built in.
     pub fn new(app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
+        Self::behind(Door::open(), app, limits)
+    }
+
+    /// The services on `app`, for those whom the door lets in.
+    ///
+    /// # Errors
+    /// As [`Edge::new`].
+    pub fn behind(door: Door, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
         let health_board = Arc::new(HealthBoard::default());
         let bytes_max = limits.message_bytes_max;
-        let health = Health::new(Arc::clone(&health_board), limits.watches_max);
+        let places = Places::new(&limits, app.metrics.access.clone());
+        let health = Health::new(Arc::clone(&health_board), places);
         let shared = Shared {
             breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app)))
+                .max_decoding_message_size(bytes_max),
+            configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app)))
                 .max_decoding_message_size(bytes_max),
             operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app)))
                 .max_decoding_message_size(bytes_max),
@@ -84,10 +108,11 @@ impl Edge {
             reflection: reflection::routes()?,
             app,
             limits,
+            door,
             health_board,
             calls: Arc::default(),
-            in_flight: AtomicUsize::new(0),
-            shed_logged_at: AtomicU64::new(0),
+            in_flight: Tally::default(),
+            told: Told::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -103,23 +128,30 @@ impl Edge {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Edge {
+/// The edge, as one connection comes to it.
+pub(super) struct Entrance {
+    pub(super) edge: Edge,
+    pub(super) visitor: Visitor,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Entrance {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Call;
 
     fn call(&self, request: Request<Incoming>) -> Call {
+        let shared = &self.edge.shared;
         let method = Method::at(request.uri().path());
         let mut call = Call {
-            shared: Arc::clone(&self.shared),
+            shared: Arc::clone(shared),
             method,
-            started: self.shared.app.clock.now(),
-            patience: self.shared.limits.call_max,
+            started: shared.app.clock.now(),
+            patience: shared.limits.call_max,
             stage: Stage::Over,
             timer: None,
-            holds_place: false,
+            place: None,
         };
-        call.stage = match call.begin(request) {
+        call.stage = match call.begin(request, &self.visitor) {
             Ok(running) => Stage::Running(running),
             Err(refusal) => Stage::Answered(refusal.into_response()),
         };
@@ -128,7 +160,7 @@ impl hyper::service::Service<Request<Incoming>> for Edge {
 }
 
 /// One call on its way.
-pub struct Call {
+pub(super) struct Call {
     shared: Arc<Shared>,
     method: Method,
     started: Time,
@@ -137,7 +169,8 @@ pub struct Call {
     stage: Stage,
     /// Started when the call first has to wait: a decision never does.
     timer: Option<Pin<Box<Sleep>>>,
-    holds_place: bool,
+    /// Whose place among the calls in flight it holds.
+    place: Option<Arc<Caller>>,
 }
 
 enum Stage {
@@ -148,10 +181,11 @@ enum Stage {
 }
 
 impl Call {
-    fn begin(&mut self, request: Request<Incoming>) -> Result<Running, Refusal> {
+    fn begin(&mut self, mut request: Request<Incoming>, visitor: &Visitor) -> Result<Running, Refusal> {
         if !is_grpc(&request) {
             return Err(Refusal::NoGrpc);
         }
+        let caller = self.admit(request.headers(), visitor)?;
         if let Some(asked) = deadline::of(request.headers()).map_err(Failure::from)? {
             // A stream may outlive the longest call, and ends its own at its deadline.
             self.patience = self.patience.min(asked);
@@ -159,16 +193,29 @@ impl Call {
                 return Err(Failure::Late.into());
             }
         }
+        // Not for a decision where nobody is asked who they are: it would cost a tenth of one.
+        if !caller.identity.is_anonymous() || !rights::is_decision(self.method) {
+            request.extensions_mut().insert(Arc::clone(&caller));
+        }
         if !self.method.is_health() {
-            self.take_place()?;
+            self.take_place(caller)?;
         }
         Ok(match self.method {
-            Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => {
-                self.shared.breakers.clone().call(request)
-            }
+            Method::AllowRequest
+            | Method::RecordOutcome
+            | Method::AllowRequests
+            | Method::RecordOutcomes
+            | Method::WatchBreakers => self.shared.breakers.clone().call(request),
+            Method::GetConfig
+            | Method::ListConfigs
+            | Method::UpdateConfig
+            | Method::DeleteConfig
+            | Method::ListConfigChanges
+            | Method::WatchConfig => self.shared.configs.clone().call(request),
             Method::ListBreakers
             | Method::GetBreaker
             | Method::ListTransitions
+            | Method::WatchTransitions
             | Method::SetOverride
             | Method::ClearOverride
             | Method::ResetBreaker
@@ -183,30 +230,70 @@ impl Call {
         })
     }
 
-    fn take_place(&mut self) -> Result<(), Failure> {
-        let max = self.shared.limits.in_flight_max;
-        self.holds_place = true;
-        if self.shared.in_flight.fetch_add(1, Relaxed) < max {
-            return Ok(());
+    /// Who sends the call, if they may.
+    fn admit(&self, headers: &HeaderMap, visitor: &Visitor) -> Result<Arc<Caller>, Failure> {
+        let mut needed = rights::needed(self.method);
+        if self.shared.limits.health_needs_token && rights::is_about_us(self.method) {
+            needed = Rights::ALL;
         }
-        self.leave_place();
-        self.log_shed(max);
-        Err(Failure::Overloaded { max })
+        if needed.is_none() {
+            return Ok(Arc::clone(visitor.nobody()));
+        }
+        let caller = visitor.caller(Shown::of(headers)).map_err(|_| self.unknown(visitor))?;
+        if !caller.identity.has(needed) {
+            let name = Arc::clone(caller.identity.name());
+            return Err(Failure::Denied { rights: needed, service: String::new(), name });
+        }
+        Ok(caller)
+    }
+
+    fn take_place(&mut self, caller: Arc<Caller>) -> Result<(), Failure> {
+        let Limits { in_flight_max, in_flight_per_caller_max, .. } = self.shared.limits;
+        if !caller.counts.in_flight.enter(in_flight_per_caller_max) {
+            return Err(self.caller_is_full(&caller, in_flight_per_caller_max));
+        }
+        if !self.shared.in_flight.enter(in_flight_max) {
+            caller.counts.in_flight.leave();
+            self.log_shed(in_flight_max);
+            return Err(Failure::Overloaded { max: in_flight_max });
+        }
+        self.place = Some(caller);
+        Ok(())
     }
 
     fn leave_place(&mut self) {
-        if std::mem::take(&mut self.holds_place) {
-            self.shared.in_flight.fetch_sub(1, Relaxed);
+        if let Some(caller) = self.place.take() {
+            caller.counts.in_flight.leave();
+            self.shared.in_flight.leave();
         }
     }
 
     #[cold]
+    fn unknown(&self, visitor: &Visitor) -> Failure {
+        if self.shared.told.refused.is_due(self.started) {
+            let (peer, method) = (&**visitor.nobody().identity.name(), self.method.name());
+            tracing::warn!(
+                peer,
+                method,
+                "a call was refused: it shows no token or certificate that is known"
+            );
+        }
+        Failure::Unknown
+    }
+
+    #[cold]
+    fn caller_is_full(&self, caller: &Caller, max: usize) -> Failure {
+        self.refused(Why::CallerLimit);
+        if self.shared.told.caller_limit.is_due(self.started) {
+            let caller = &**caller.identity.name();
+            tracing::warn!(caller, max, "calls are refused: the caller has too many in flight");
+        }
+        Failure::CallerCalls { max }
+    }
+
+    #[cold]
     fn log_shed(&self, max: usize) {
-        let logged_at = &self.shared.shed_logged_at;
-        let last = logged_at.load(Relaxed);
-        let due = last == 0 || self.started.since(Time::from_micros(last)) >= SHED_LOG_EVERY;
-        let now = self.started.as_micros();
-        if due && logged_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+        if self.shared.told.shed.is_due(self.started) {
             tracing::warn!(in_flight_max = max, "calls are refused: there are too many in flight");
         }
     }
@@ -218,8 +305,19 @@ impl Call {
             Some(failure) => failure.into_response(),
             None => response,
         };
-        self.count(code_of(response.headers()));
+        let code = code_of(response.headers());
+        match code {
+            Code::Unauthenticated => self.refused(Why::Unauthenticated),
+            Code::PermissionDenied => self.refused(Why::PermissionDenied),
+            _ => {}
+        }
+        self.count(code);
         response
+    }
+
+    #[cold]
+    fn refused(&self, why: Why) {
+        self.shared.app.metrics.access.refused(Entry::Grpc, why);
     }
 
     fn count(&self, code: Code) {

@@ -5,7 +5,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
@@ -16,11 +15,15 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
+use super::asker::Asker;
 use super::breakers::Breakers;
+use super::config::Configs;
 use super::deadline;
 use super::operations::Operations;
+use super::places::{Place, Places};
 use super::status::Failure;
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
+use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
 
 /// What health tells of by itself.
@@ -30,6 +33,8 @@ pub enum Part {
     Server,
     /// `breakerd.v1.BreakerService`. A database that is away does not change it.
     Breakers,
+    /// `breakerd.v1.ConfigService`, which needs the store.
+    Configs,
     /// `breakerd.v1.OperationsService`, which needs the store.
     Operations,
 }
@@ -52,13 +57,13 @@ pub struct HealthBoard {
 #[derive(Debug, Clone, Copy)]
 struct Told {
     /// By [`Part`].
-    parts: [Serving; 3],
+    parts: [Serving; 4],
     closing: bool,
 }
 
 impl Default for HealthBoard {
     fn default() -> Self {
-        Self { told: watch::Sender::new(Told { parts: [Serving::No; 3], closing: false }) }
+        Self { told: watch::Sender::new(Told { parts: [Serving::No; 4], closing: false }) }
     }
 }
 
@@ -77,14 +82,14 @@ impl HealthBoard {
 
     /// The state is loaded: every part serves.
     pub fn loaded(&self) {
-        for part in [Part::Operations, Part::Breakers, Part::Server] {
+        for part in [Part::Operations, Part::Configs, Part::Breakers, Part::Server] {
             self.set(part, Serving::Yes);
         }
     }
 
     /// Nothing serves any more; watches say so, and end.
     pub fn shut_down(&self) {
-        self.told.send_modify(|told| *told = Told { parts: [Serving::No; 3], closing: true });
+        self.told.send_modify(|told| *told = Told { parts: [Serving::No; 4], closing: true });
     }
 
     /// What is said of `part` now.
@@ -105,6 +110,7 @@ impl Told {
 
 fn part_of(service: &str) -> Option<Part> {
     const BREAKERS: &str = BreakerServiceServer::<Breakers>::NAME;
+    const CONFIGS: &str = ConfigServiceServer::<Configs>::NAME;
     const OPERATIONS: &str = OperationsServiceServer::<Operations>::NAME;
     match service {
         // Health and reflection are there whenever the process is.
@@ -113,6 +119,7 @@ fn part_of(service: &str) -> Option<Part> {
         | "grpc.reflection.v1.ServerReflection"
         | "grpc.reflection.v1alpha.ServerReflection" => Some(Part::Server),
         BREAKERS => Some(Part::Breakers),
+        CONFIGS => Some(Part::Configs),
         OPERATIONS => Some(Part::Operations),
         _ => None,
     }
@@ -121,13 +128,12 @@ fn part_of(service: &str) -> Option<Part> {
 /// The service on a board.
 pub(super) struct Health {
     board: Arc<HealthBoard>,
-    watches: Arc<AtomicUsize>,
-    watches_max: usize,
+    places: Places,
 }
 
 impl Health {
-    pub(super) fn new(board: Arc<HealthBoard>, watches_max: usize) -> Self {
-        Self { board, watches: Arc::default(), watches_max }
+    pub(super) fn new(board: Arc<HealthBoard>, places: Places) -> Self {
+        Self { board, places }
     }
 }
 
@@ -149,8 +155,7 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let max = self.watches_max;
-        let place = Place::take(&self.watches, max).ok_or(Failure::WatchesFull { max })?;
+        let place = self.places.take(&Asker::of(&request))?;
         let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let watcher = Watcher {
             told: self.board.told.subscribe(),
@@ -217,23 +222,5 @@ async fn passed(timer: &mut Option<Pin<Box<Sleep>>>) {
     match timer {
         Some(timer) => timer.as_mut().await,
         None => std::future::pending().await,
-    }
-}
-
-/// A place among the watches, given back when the watch is gone.
-struct Place {
-    taken: Arc<AtomicUsize>,
-}
-
-impl Place {
-    fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        taken.fetch_update(Relaxed, Relaxed, |taken| (taken < max).then_some(taken + 1)).ok()?;
-        Some(Self { taken: Arc::clone(taken) })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(1, Relaxed);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! # The road of a call
 //! A connection reads what has arrived, all of it, before any call is answered ([`serve`] and `turns`), so that
-//! the answers leave together. The edge (`edge`) finds the method, takes a place among the calls in flight,
-//! reads the client's deadline, and hands the request to the service that tonic generated; that decodes it and
+//! the answers leave together. The edge (`edge`) finds the method, sees who sends it and whether they may (`rights`),
+//! takes a place among the calls in flight, reads the client's deadline, and hands the request to the service that tonic generated; that decodes it and
 //! calls our handler (`breakers`, `operations`, `health`). On the way back the edge counts the call, and puts
 //! the framework's own errors into our words.
 //!
@@ -12,9 +12,10 @@
 //!
 //! `Status` is made in `status` alone, and `convert` alone sees both the wire's types and the domain's.
 
-mod actor;
+mod asker;
 mod breakers;
 mod calls;
+mod config;
 mod convert;
 mod deadline;
 mod edge;
@@ -22,7 +23,9 @@ mod fault;
 mod health;
 mod operations;
 mod page;
+mod places;
 mod reflection;
+mod rights;
 mod serve;
 mod status;
 mod turns;
@@ -39,13 +42,21 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections; a further one is closed at once, so that its client goes elsewhere.
     pub connections_max: usize,
+    /// Connections from one address; a further one is closed at once.
+    pub connections_per_address_max: usize,
     /// Calls at one time on one connection; a client waits with the further ones by itself.
     pub streams_max: u32,
     /// Calls at one time on all connections; a further one is RESOURCE_EXHAUSTED.
     pub in_flight_max: usize,
-    /// Health watches at one time; a further one is RESOURCE_EXHAUSTED.
+    /// Calls at one time of one caller; a further one is RESOURCE_EXHAUSTED.
+    pub in_flight_per_caller_max: usize,
+    /// Watches at one time; a further one is RESOURCE_EXHAUSTED.
     pub watches_max: usize,
-    /// Bytes of one message; a larger one is INVALID_ARGUMENT.
+    /// Watches at one time of one caller; a further one is RESOURCE_EXHAUSTED.
+    pub watches_per_caller_max: usize,
+    /// Whether health and reflection take only those who are known, when everything else does.
+    pub health_needs_token: bool,
+    /// Bytes of one message; a larger one is RESOURCE_EXHAUSTED.
     pub message_bytes_max: usize,
     /// The longest that a call is served, when its client's deadline is not nearer.
     pub call_max: Duration,
@@ -62,11 +73,16 @@ impl Default for Limits {
         Self {
             // Within the usual 20_000 or more open files that a service is given, with room for all else.
             connections_max: 10_000,
+            // A proxy in front has them all: half, so that it leaves room for the others.
+            connections_per_address_max: 5_000,
             // gRPC clients commonly expect 100 or more; a proxy puts all of its calls on one connection.
             streams_max: 1_000,
             // Decisions do not wait, so this many at one time are probes that wait for the store.
             in_flight_max: 10_000,
-            watches_max: 1_000,
+            in_flight_per_caller_max: 5_000,
+            watches_max: 10_000,
+            watches_per_caller_max: 2_000,
+            health_needs_token: false,
             // A thousand outcomes, every field as long as it may be, are 0.9 MB.
             message_bytes_max: 2 * 1024 * 1024,
             call_max: Duration::from_secs(30),

@@ -5,23 +5,29 @@ mod by_hand;
 use std::error::Error;
 use std::sync::Arc;
 
+use breaker::Key;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::asker::Asker;
 use super::convert::{self, BreakerList, TransitionList};
 use super::status::Failure;
 use crate::app::{App, Loaded};
+use crate::auth::Right;
 use crate::proto::v1::operations_service_server::OperationsService;
 use crate::proto::v1::{
     ClearOverrideRequest, ClearOverrideResponse, GetBreakerRequest, GetBreakerResponse, ListBreakersRequest,
     ListBreakersResponse, ListTransitionsRequest, ListTransitionsResponse, ProbeBreakerRequest,
     ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
-use crate::store::StoreError;
+use crate::store::{Place, Store, StoreError, StoredTransition};
 
 /// Lists of breakers that are drawn up at one time: each looks at every breaker there is, and decisions must
 /// not wait for the cores. Further ones wait their turn, until their deadline.
 const LISTS_AT_ONCE: usize = 2;
+
+/// Pages of the store that are read at most for one page of somebody who may not see every service.
+const READS_MAX: usize = 10;
 
 /// The service on an app.
 pub(super) struct Operations {
@@ -46,13 +52,16 @@ impl OperationsService for Operations {
         request: Request<ListBreakersRequest>,
     ) -> Result<Response<ListBreakersResponse>, Status> {
         let loaded = self.loaded()?;
+        let asker = Asker::of(&request);
         let list = BreakerList::try_from(request.into_inner()).map_err(Failure::from)?;
+        check_filter(&asker, list.wanted.service())?;
         let _turn = self.lists.acquire().await.map_err(|_| Failure::ShuttingDown)?;
         let now = self.app.clock.now();
         let engine = Arc::clone(&loaded.engine);
         // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
         let listed = tokio::task::spawn_blocking(move || {
-            let wanted = |key: &_, state| list.wanted.has(key, state);
+            let wanted =
+                |key: &Key, state| list.wanted.has(key, state) && asker.may(Right::Read, key.service());
             let views = engine.list(list.after.as_ref(), list.size + 1, now, wanted);
             (list, views)
         });
@@ -70,8 +79,10 @@ impl OperationsService for Operations {
         request: Request<GetBreakerRequest>,
     ) -> Result<Response<GetBreakerResponse>, Status> {
         let loaded = self.loaded()?;
+        let asker = Asker::of(&request);
         let request = request.get_ref();
         let key = convert::key(&request.service, &request.name).map_err(Failure::from)?;
+        asker.check(Right::Read, key.service())?;
         let now = self.app.clock.now();
         let Some(view) = loaded.engine.view(key.service(), key.name(), now) else {
             let (service, name) = (key.service().to_string(), key.name().to_string());
@@ -127,24 +138,55 @@ impl OperationsService for Operations {
         request: Request<ListTransitionsRequest>,
     ) -> Result<Response<ListTransitionsResponse>, Status> {
         let loaded = self.loaded()?;
+        let asker = Asker::of(&request);
         let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
-        let mut rows = loaded.store.transitions(&list.query).await.map_err(|error| unread(&error))?;
-        let more = rows.len() > list.size;
-        rows.truncate(list.size);
-        let end = rows.last().filter(|_| more);
-        let next_page_token = end.map(|end| list.token_behind(end.place)).unwrap_or_default();
+        check_filter(&asker, list.query.service.as_deref().unwrap_or_default())?;
+        let (rows, end) = visible(&*loaded.store, &list, &asker)
+            .await
+            .map_err(|error| convert::unread("the history could not be read", &error))?;
+        let next_page_token = end.map(|end| list.token_behind(end)).unwrap_or_default();
         let transitions = rows.iter().map(convert::transition).collect();
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
     }
 }
 
-#[cold]
-fn unread(error: &StoreError) -> Failure {
-    if error.is_transient() {
-        tracing::warn!(error = error as &dyn Error, "the history could not be read");
-        return Failure::StoreAway;
+/// A list of one service is refused to those who may not see it. One without that filter shows what they may see.
+fn check_filter(asker: &Asker, service: &str) -> Result<(), Failure> {
+    if service.is_empty() { Ok(()) } else { asker.check(Right::Read, service) }
+}
+
+/// The rows of a page that `asker` may see, and, if there are more, where the next page begins.
+///
+/// Whoever may see few services would get mostly empty pages, one for each page of everybody's: so it reads on, and
+/// answers with a page that is not full, or empty, only after so many reads.
+async fn visible(
+    store: &dyn Store,
+    list: &TransitionList,
+    asker: &Asker,
+) -> Result<(Vec<StoredTransition>, Option<Place>), StoreError> {
+    let (mut query, mut found) = (list.query.clone(), Vec::new());
+    let reads_max = if asker.may_everywhere(Right::Read) { 1 } else { READS_MAX };
+    for _ in 0..reads_max {
+        let mut rows = store.transitions(&query).await?;
+        let more = rows.len() > list.size;
+        rows.truncate(list.size);
+        for row in rows {
+            if found.len() == list.size {
+                return Ok((found, query.after));
+            }
+            query.after = Some(row.place);
+            if asker.may(Right::Read, row.key.service()) {
+                found.push(row);
+            }
+        }
+        if !more {
+            return Ok((found, None));
+        }
+        if found.len() == list.size {
+            break;
+        }
     }
-    broken(error)
+    Ok((found, query.after))
 }
 
 #[cold]

@@ -6,20 +6,24 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
-use super::edge::Edge;
+use super::edge::{Edge, Entrance};
 use super::turns::Turns;
+use crate::auth::{CertificateNames, Counts, Protocol, Tls, Visitor, names_of};
+use crate::metrics::{Entry, Refusal};
 
 /// Streams that a client may open and cancel before we have looked at them. h2 takes more than 20 for an
 /// attack and closes the connection; clients with short deadlines reach that in one burst.
@@ -30,6 +34,10 @@ const ERROR_RESETS_MAX: usize = 1_024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// How long a client may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long hands may be shaken.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Handshakes at one time, each a millisecond or so of work; a further connection is closed at once.
+const HANDSHAKES_MAX: usize = 1_000;
 /// Pause after a connection could not be accepted, most likely for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long cut connections and their calls may take to notice; it takes them one look.
@@ -81,15 +89,17 @@ async fn accept(
     shutdown: &CancellationToken,
     kill: &CancellationToken,
 ) {
-    let max = edge.shared.limits.connections_max.min(Semaphore::MAX_PERMITS);
+    let limits = &edge.shared.limits;
+    let max = limits.connections_max.min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(max));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) if is_the_clients(&error) => continue,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a connection cannot be accepted");
@@ -101,8 +111,11 @@ async fn accept(
             tracing::debug!(connections_max = max, "a connection was refused: there are too many");
             continue;
         };
+        let Some(place) = Place::take(edge, peer, place) else { continue };
         let connection = Connection {
             edge: edge.clone(),
+            peer,
+            handshakes: Arc::clone(&handshakes),
             turns: Turns::new(tasks.clone()),
             // Children have locks of their own: a connection looks at them each time it is woken.
             shutdown: shutdown.child_token(),
@@ -112,6 +125,34 @@ async fn accept(
             connection.run(stream).await;
             drop(place);
         });
+    }
+}
+
+/// A place among the connections, and among those of its address.
+struct Place {
+    of_address: Arc<Counts>,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(edge: &Edge, peer: IpAddr, of_all: OwnedSemaphorePermit) -> Option<Self> {
+        let shared = &edge.shared;
+        let max = shared.limits.connections_per_address_max;
+        let of_address = shared.door.guard.counts_at(peer);
+        if of_address.connections.enter(max) {
+            return Some(Self { of_address, _of_all: of_all });
+        }
+        shared.app.metrics.access.refused(Entry::Grpc, Refusal::CallerLimit);
+        if shared.told.caller_limit.is_due(shared.app.clock.now()) {
+            tracing::warn!(%peer, max, "connections are closed: their address has too many");
+        }
+        None
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of_address.connections.leave();
     }
 }
 
@@ -125,6 +166,8 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 struct Connection {
     edge: Edge,
+    peer: IpAddr,
+    handshakes: Arc<Semaphore>,
     turns: Turns,
     shutdown: CancellationToken,
     kill: CancellationToken,
@@ -132,13 +175,56 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
-        let limits = self.edge.shared.limits;
-        if !self.speaks(&stream, limits.silence_max).await {
+        if !self.speaks(&stream, self.edge.shared.limits.silence_max).await {
             return;
         }
         // Answers leave at once. It fails only when the client has gone, as the first read will tell.
         let _ = stream.set_nodelay(true);
-        let http = self.http(&limits).serve_connection(TokioIo::new(stream), self.edge);
+        match self.edge.shared.door.tls.clone() {
+            None => self.drive(stream, None).await,
+            // In a box, so that a connection without TLS is not as large as one with it.
+            Some(tls) => Box::pin(self.shake(stream, &tls)).await,
+        }
+    }
+
+    async fn shake(self, stream: TcpStream, tls: &Tls) {
+        let Ok(turn) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            tracing::debug!(HANDSHAKES_MAX, "a connection was refused: too many shake hands");
+            return;
+        };
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream, Protocol::Http2)) => shaken,
+            () = self.shutdown.cancelled() => return,
+        };
+        drop(turn);
+        match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => {
+                let names = names_of(&stream);
+                self.drive(stream, names).await;
+            }
+            Err(error) => self.unshaken(&error),
+        }
+    }
+
+    #[cold]
+    fn unshaken(&self, error: &io::Error) {
+        let shared = &self.edge.shared;
+        shared.app.metrics.tls.failed(Entry::Grpc);
+        if shared.told.handshake.is_due(shared.app.clock.now()) {
+            let peer = self.peer;
+            tracing::warn!(%peer, %error, "a connection for gRPC failed at TLS");
+        }
+    }
+
+    async fn drive(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+        names: Option<CertificateNames>,
+    ) {
+        let limits = self.edge.shared.limits;
+        let visitor = Visitor::new(Arc::clone(&self.edge.shared.door.guard), self.peer, names);
+        let http = self.http(&limits);
+        let http = http.serve_connection(TokioIo::new(stream), Entrance { edge: self.edge, visitor });
         let mut http = pin!(http);
         let mut draining = false;
         loop {

@@ -5,6 +5,7 @@
 //! said stays in the log.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Response};
@@ -14,6 +15,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use super::fault::{Faults, excerpt};
+use crate::auth::{Right, Rights};
 use crate::proto::v1;
 
 /// The domain of every `ErrorInfo`.
@@ -40,16 +42,34 @@ pub(crate) enum Failure {
     NoBreaker { service: String, name: String },
     /// The breaker is in a state in which this cannot be.
     WrongState { service: String, name: String, state: &'static str, needed: &'static str },
+    /// The service has no override to take back.
+    NoOverride,
     /// No such service to be healthy.
     NoHealthOf { service: String },
     /// No such method.
     NoMethod { path: String },
     /// There are as many breakers as there may be.
     BreakersFull { max: usize },
+    /// As many services as there may be have thresholds of their own.
+    ConfigsFull { max: usize },
+    /// The configuration is not the one that the caller has read.
+    EtagMismatch { present: String },
+    /// The request id was used for another change.
+    RequestReused,
+    /// Other changes came between, again and again.
+    Contended,
     /// There are as many watches as there may be.
     WatchesFull { max: usize },
     /// There are as many calls in flight as there may be.
     Overloaded { max: usize },
+    /// The caller has as many watches as one caller may have.
+    CallerWatches { max: usize },
+    /// The caller has as many calls in flight as one caller may have.
+    CallerCalls { max: usize },
+    /// Nobody that is known. It does not say why.
+    Unknown,
+    /// Somebody who is known, and has none of these rights for this service; empty: for any.
+    Denied { rights: Rights, service: String, name: Arc<str> },
     /// The client's deadline, or the longest that we serve a call.
     Late,
     /// Nothing is loaded yet.
@@ -121,7 +141,9 @@ impl Failure {
         match code {
             Code::Unavailable => details.set_retry_info(Some(RETRY_SLOW)),
             Code::ResourceExhausted => details.set_retry_info(Some(match self {
-                Self::Overloaded { .. } => RETRY_SOON,
+                Self::Overloaded { .. } | Self::CallerCalls { .. } => RETRY_SOON,
+                // It would be as large the next time.
+                Self::TooLarge { .. } => return Status::with_error_details(code, message, details),
                 _ => RETRY_SLOW,
             })),
             _ => &mut details,
@@ -132,15 +154,24 @@ impl Failure {
     fn code_and_reason(&self) -> (Code, &'static str) {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
-            Self::TooLarge { .. } => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+            Self::TooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
             Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
+            Self::NoOverride => (Code::FailedPrecondition, "NO_OVERRIDE"),
             Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
+            Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
+            Self::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
+            Self::RequestReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
+            Self::Contended => (Code::Unavailable, "CONTENDED"),
             Self::WatchesFull { .. } => (Code::ResourceExhausted, "WATCH_LIMIT_REACHED"),
             Self::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
+            Self::CallerWatches { .. } => (Code::ResourceExhausted, "CALLER_WATCH_LIMIT_REACHED"),
+            Self::CallerCalls { .. } => (Code::ResourceExhausted, "CALLER_CALL_LIMIT_REACHED"),
+            Self::Unknown => (Code::Unauthenticated, "UNAUTHENTICATED"),
+            Self::Denied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::NotLoaded => (Code::Unavailable, "NOT_LOADED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
@@ -157,6 +188,9 @@ impl Failure {
             Self::NoBreaker { service, name } => {
                 format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
             }
+            Self::NoOverride => {
+                "the service has no override; a breaker of it may have one of its own".to_owned()
+            }
             Self::WrongState { service, name, state, needed } => {
                 format!("the breaker {service}/{name} is {state}, and must be {needed} for this")
             }
@@ -167,9 +201,40 @@ impl Failure {
             Self::BreakersFull { max } => {
                 format!("there are already {max} breakers, which is the limit; the new one was not created")
             }
+            Self::ConfigsFull { max } => {
+                format!("{max} services have thresholds set over the API, which is the limit")
+            }
+            Self::EtagMismatch { present } => format!(
+                "the configuration was changed since it was read: its etag is {present} now; read it again"
+            ),
+            Self::RequestReused => {
+                "request_id was used for another change: each change takes one of its own".to_owned()
+            }
+            Self::Contended => "other changes of the configuration came between".to_owned(),
             Self::WatchesFull { max } => format!("there are already {max} watches, which is the limit"),
             Self::Overloaded { max } => {
                 format!("there are already {max} calls in flight, which is the limit")
+            }
+            Self::CallerWatches { max } => {
+                format!("this caller already has {max} watches, which is the limit for one caller")
+            }
+            Self::CallerCalls { max } => {
+                format!("this caller already has {max} calls in flight, which is the limit for one caller")
+            }
+            Self::Unknown => {
+                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
+                    .to_owned()
+            }
+            Self::Denied { rights, service, name } => {
+                let roles = roles(*rights);
+                if service.is_empty() {
+                    format!("{name} may not do this: it takes the role {roles}")
+                } else {
+                    format!(
+                        "{name} may not do this for {}: it takes the role {roles}, for that service",
+                        excerpt(service)
+                    )
+                }
             }
             Self::Late => "the deadline passed before there was an answer".to_owned(),
             Self::NotLoaded => "the state is not loaded yet".to_owned(),
@@ -187,13 +252,36 @@ impl Failure {
         let (name, value) = match self {
             Self::TooLarge { bytes_max } => ("bytes_max", bytes_max.to_string()),
             Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),
-            Self::BreakersFull { max } | Self::WatchesFull { max } | Self::Overloaded { max } => {
-                ("max", max.to_string())
+            Self::EtagMismatch { present } => ("etag", present.clone()),
+            Self::BreakersFull { max }
+            | Self::ConfigsFull { max }
+            | Self::WatchesFull { max }
+            | Self::Overloaded { max }
+            | Self::CallerWatches { max }
+            | Self::CallerCalls { max } => ("max", max.to_string()),
+            Self::Denied { rights, service, .. } => {
+                let names = rights.iter().map(Right::as_str).collect::<Vec<_>>().join(",");
+                let mut metadata = HashMap::from([
+                    ("right".to_owned(), names),
+                    (
+                        "role".to_owned(),
+                        rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(","),
+                    ),
+                ]);
+                if !service.is_empty() {
+                    metadata.insert("service".to_owned(), excerpt(service));
+                }
+                return metadata;
             }
             _ => return HashMap::new(),
         };
         HashMap::from([(name.to_owned(), value)])
     }
+}
+
+/// Those that bring one of these rights: `caller or reader`. (An admin has every right.)
+fn roles(rights: Rights) -> String {
+    rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(" or ")
 }
 
 /// The code that a response carries in its headers; one without has its code in its trailers, and it is OK.
@@ -203,8 +291,8 @@ pub(crate) fn code_of(headers: &HeaderMap) -> Code {
 
 /// What the framework found wrong with a message, in our own words.
 ///
-/// tonic answers `OUT_OF_RANGE` to a message over the limit and INTERNAL to one that cannot be decoded; both are
-/// the client's mistakes. Ours are told apart by their details, which the framework's do not have.
+/// tonic answers `OUT_OF_RANGE` to a message over the limit, which is a limit reached, and INTERNAL to one that cannot
+/// be decoded, which is the client's mistake. Ours are told apart by their details, which the framework's do not have.
 pub(crate) fn rewritten(headers: &HeaderMap, bytes_max: usize) -> Option<Failure> {
     if headers.contains_key(DETAILS_HEADER) {
         return None;

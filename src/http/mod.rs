@@ -2,8 +2,10 @@
 //!
 //! Every page is read only and takes no body. `/livez` and `/readyz` are for probes; the other pages are for
 //! people and dashboards: an open circuit, or a database that is away, is no reason to restart breakerd or to
-//! send its callers elsewhere.
+//! send its callers elsewhere. Those other pages show every service, and where people are asked who they are, they take
+//! somebody who may see every service (`access`).
 
+mod access;
 mod health;
 mod scrape;
 mod server;
@@ -11,7 +13,7 @@ mod server;
 use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,6 +21,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::app::App;
+use crate::auth::Seldom;
 
 pub use server::serve;
 
@@ -40,18 +43,24 @@ breakerd
 struct Edge {
     app: Arc<App>,
     readers: Arc<Semaphore>,
+    /// When somebody refused was last told of in the log.
+    told: Arc<Seldom>,
 }
 
 /// The pages.
 pub fn router(app: Arc<App>) -> Router {
-    let edge = Edge { app, readers: Arc::new(Semaphore::new(READERS_MAX)) };
-    Router::new()
-        .route("/", get(|| async { INDEX }))
+    let readers = Arc::new(Semaphore::new(READERS_MAX));
+    let edge = Edge { app, readers, told: Arc::default() };
+    let for_readers = Router::new()
         .route("/metrics", get(scrape::metrics))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
         .route("/health", get(health::health))
         .route("/health/circuit-breakers", get(health::circuit_breakers))
+        .route_layer(from_fn_with_state(edge.clone(), access::admit));
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .merge(for_readers)
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page: / lists them") })
         .method_not_allowed_fallback(|| async {
             let problem = problem(StatusCode::METHOD_NOT_ALLOWED, "pages are only read: GET or HEAD");

@@ -5,20 +5,27 @@
 //! a set of tasks holds the connections, and whatever is left of it after the grace time is dropped.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::router;
 use crate::app::App;
+use crate::auth::{CertificateNames, Door, Protocol, Seldom, Tls, Visitor, names_of};
+use crate::metrics::Entry;
 
 /// Connections at one time: scrapers, probes and people are few. At the bound newcomers wait in the
 /// listener's queue, until an idle one is closed at the latest.
@@ -34,17 +41,19 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How long nobody is accepted after that failed: most likely the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves the pages of `app` until `shutdown`; then answers what was asked, for at most `grace`, and ends.
+/// Serves the pages of `app`, behind the door, until `shutdown`; then answers what was asked, for at most `grace`, and ends.
 ///
 /// # Errors
 /// None so far: what fails, fails one connection.
 pub async fn serve(
     app: Arc<App>,
+    door: Door,
     listener: TcpListener,
     shutdown: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    let router = router(app);
+    let host = Host { router: router(Arc::clone(&app)), app, door, told: Arc::default(), shutdown };
+    let shutdown = &host.shutdown;
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -56,8 +65,8 @@ pub async fn serve(
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(converse(stream, router.clone(), shutdown.clone()));
+            Ok((stream, peer)) => {
+                connections.spawn(host.clone().receive(stream, peer.ip()));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -79,25 +88,72 @@ pub async fn serve(
     Ok(())
 }
 
-async fn converse(stream: TcpStream, router: Router, shutdown: CancellationToken) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = last_page(&shutdown) => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(LAST_PAGE_MAX, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return,
+/// What every connection needs.
+#[derive(Clone)]
+struct Host {
+    app: Arc<App>,
+    router: Router,
+    door: Door,
+    /// When a handshake that failed was last told of in the log.
+    told: Arc<Seldom>,
+    shutdown: CancellationToken,
+}
+
+impl Host {
+    async fn receive(self, stream: TcpStream, peer: IpAddr) {
+        match self.door.tls.clone() {
+            None => self.converse(stream, peer, None).await,
+            Some(tls) => self.shake(stream, peer, &tls).await,
+        }
+    }
+
+    async fn shake(self, stream: TcpStream, peer: IpAddr, tls: &Tls) {
+        let shaking = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream, Protocol::Http1));
+        let Some(shaken) = self.shutdown.run_until_cancelled(shaking).await else { return };
+        match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => {
+                let names = names_of(&stream);
+                self.converse(stream, peer, names).await;
+            }
+            Err(error) => {
+                self.app.metrics.tls.failed(Entry::Http);
+                if self.told.is_due(self.app.clock.now()) {
+                    tracing::warn!(%peer, %error, "a connection for pages failed at TLS");
+                }
             }
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an http connection failed");
+    }
+
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: IpAddr,
+        names: Option<CertificateNames>,
+    ) {
+        let visitor = Arc::new(Visitor::new(Arc::clone(&self.door.guard), peer, names));
+        let router = self.router.map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&visitor));
+            request
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = last_page(&self.shutdown) => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(LAST_PAGE_MAX, connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an http connection failed");
+        }
     }
 }
 

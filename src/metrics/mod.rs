@@ -12,6 +12,7 @@
 //! about this process, and only `process_*` stands without it: those names are the same in every program,
 //! and dashboards know them.
 
+mod access;
 mod breakers;
 mod calls;
 mod family;
@@ -29,6 +30,7 @@ use crate::engine::{Clock, Engine};
 use crate::journal::JournalStats;
 use field::metrics;
 
+pub use access::{Entry, Refusal};
 pub use calls::CallRow;
 
 /// How the journal is asked how it stands.
@@ -43,6 +45,10 @@ pub struct Metrics {
     pub store: StoreMetrics,
     /// What is counted of the configuration.
     pub config: ConfigMetrics,
+    /// What is counted of who may do what.
+    pub access: AccessMetrics,
+    /// What is counted of TLS.
+    pub tls: TlsMetrics,
     namespace: Namespace,
     registry: Registry,
     journal: OnceLock<JournalSource>,
@@ -75,6 +81,32 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of who may do what. Clones count into the same series.
+    pub struct AccessMetrics in "breakerd_access" {
+        /// Calls and pages that were refused because of who asked, by edge and reason.
+        refused_total: IntCounterVec["edge", "reason"],
+        /// Changes of the tokens file that were refused, so that the last good one stayed in force.
+        reload_errors_total: IntCounter[],
+        /// Whether the newest content of the tokens file is in force: 1 it is, 0 it was refused.
+        last_reload_successful: IntGauge[],
+    }
+}
+
+metrics! {
+    /// What is counted of TLS. Clones count into the same series.
+    pub struct TlsMetrics in "breakerd_tls" {
+        /// When the certificate in force ends, or one between it and its authority, in seconds since 1970; 0 without TLS.
+        certificate_expiry_timestamp_seconds: IntGauge[],
+        /// Connections that did not come about: no TLS, a certificate that is not good, or none; by edge.
+        handshake_errors_total: IntCounterVec["edge"],
+        /// Changes of the certificate, the key or the authority that were refused, so that the last good ones stayed in force.
+        reload_errors_total: IntCounter[],
+        /// Whether the newest content of those files is in force: 1 it is, 0 it was refused.
+        last_reload_successful: IntGauge[],
+    }
+}
+
+metrics! {
     struct BuildMetrics in "breakerd" {
         /// Which breakerd this is; always 1.
         build_info: IntGaugeVec["version"],
@@ -89,10 +121,20 @@ impl Metrics {
         let config = ConfigMetrics::new(&namespace);
         // Whoever starts has read its configuration.
         config.last_reload_successful.set(1);
+        let access = AccessMetrics::new(&namespace);
+        let tls = TlsMetrics::new(&namespace);
+        access.begin();
+        tls.begin();
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let metrics = Self { store, config, namespace, registry, journal: OnceLock::new() };
-        let fields = [metrics.store.collectors(), metrics.config.collectors(), build.collectors()];
+        let metrics = Self { store, config, access, tls, namespace, registry, journal: OnceLock::new() };
+        let fields = [
+            metrics.store.collectors(),
+            metrics.config.collectors(),
+            metrics.access.collectors(),
+            metrics.tls.collectors(),
+            build.collectors(),
+        ];
         for collector in fields.into_iter().flatten() {
             metrics.register_own(collector);
         }

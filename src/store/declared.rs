@@ -1,9 +1,9 @@
-//! The row that holds what a file declared, and what becomes of the next file.
+//! What a file declares, as it is kept, and what becomes of the next file.
 
 use sqlx::FromRow;
 
 use super::rows::Reader;
-use super::{Declaration, Declared, StoreError, StoredDeclaration, layer_json};
+use super::{Declaration, StoreError, StoredDeclaration, layer_json};
 
 /// The row of `declared`.
 #[derive(FromRow)]
@@ -25,23 +25,42 @@ impl DeclaredRow {
     }
 }
 
-/// Whether what is stored stays when `next` is declared; none: `next` takes its place.
-///
-/// The same content is no change, whatever its generation. A file without a generation takes no part in the
-/// order of releases: it replaces what is there, and is replaced by any.
-pub(super) fn stays(stored: &StoredDeclaration, next: &Declaration) -> Option<Declared> {
-    let revision = stored.revision;
-    let present = &stored.declaration;
-    let is_same = present.enabled == next.enabled
-        && present.defaults == next.defaults
-        && present.services == next.services;
-    if is_same {
-        return Some(Declared::Unchanged { revision });
-    }
-    match (present.generation, next.generation) {
-        (Some(generation), Some(older)) if older < generation => {
-            Some(Declared::Older { generation, revision })
+/// What becomes of another declaration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// It takes the place of what is declared.
+    Differs,
+    /// It says what is declared already.
+    Unchanged,
+    /// It says what is declared already, in a later release.
+    NewerGeneration,
+    /// It is of an older release than what is declared, which stays.
+    Older {
+        /// The generation that stays.
+        generation: u64,
+    },
+}
+
+impl StoredDeclaration {
+    /// What becomes of `next` when it is declared behind this one.
+    ///
+    /// The same content is no change, whatever its generation. A file without a generation takes no part in the
+    /// order of releases: it replaces what is there, and is replaced by any.
+    pub fn takes(&self, next: &Declaration) -> Takes {
+        let present = &self.declaration;
+        let is_same = present.enabled == next.enabled
+            && present.defaults == next.defaults
+            && present.services == next.services;
+        match (present.generation, next.generation) {
+            (present, next) if is_same => {
+                if next > present {
+                    Takes::NewerGeneration
+                } else {
+                    Takes::Unchanged
+                }
+            }
+            (Some(generation), Some(older)) if older < generation => Takes::Older { generation },
+            _ => Takes::Differs,
         }
-        _ => None,
     }
 }

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use breaker::{Key, Numbering, Reason, Snapshot, State, Time, Transition};
 
+use super::config_rows::is_of_service;
 use super::{Answer, Change, Proposal, TransitionId};
 
 /// What is known before judging, read under the locks.
@@ -72,6 +73,8 @@ pub(super) struct Entry<'a> {
     pub(super) occurred_at: Time,
     /// It lost: the epoch that stands instead.
     pub(super) superseded_by: Option<u64>,
+    /// It is a part of an override of the whole service.
+    pub(super) of_service: bool,
 }
 
 impl Judgement<'_> {
@@ -103,7 +106,11 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], docket: Docket<'a>, now: Time
     for proposal in proposals {
         let standing = present.entry(&proposal.key).or_insert_with(Snapshot::pristine);
         let receipt = known.get(&proposal.id).copied().unwrap_or_else(|| {
-            let ruling = rule(proposal, standing, now);
+            let scope = standing.set_by.as_ref().map(|set_by| set_by.scope);
+            let mut ruling = rule(proposal, standing, now);
+            if let Some(entry) = &mut ruling.entry {
+                entry.of_service = is_of_service(&proposal.change, scope);
+            }
             judgement.entries.extend(ruling.entry);
             if let Some(next) = ruling.next {
                 *standing = next.clone();
@@ -198,13 +205,23 @@ fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
         base_epoch: transition.base_epoch,
         occurred_at: transition.at,
         superseded_by: None,
+        of_service: false,
     }
 }
 
 /// A row of the history that changes no state.
 fn noted(proposal: &Proposal, states: (State, State), base_epoch: u64, occurred_at: Time) -> Ruling<'_> {
     let (from, to) = states;
-    let entry = Entry { proposal, from, to, epoch: None, base_epoch, occurred_at, superseded_by: None };
+    let entry = Entry {
+        proposal,
+        from,
+        to,
+        epoch: None,
+        base_epoch,
+        occurred_at,
+        superseded_by: None,
+        of_service: false,
+    };
     Ruling {
         receipt: Receipt::Won { epoch: base_epoch, revision: Stand::Here },
         entry: Some(entry),

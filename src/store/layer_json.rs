@@ -46,6 +46,17 @@ pub(super) fn from_json(text: &str, generation: Option<u64>) -> Result<Declarati
     Ok(Declaration { generation, enabled: content.enabled, defaults, services })
 }
 
+/// One layer.
+pub(super) fn layer_to_text(layer: &Layer) -> String {
+    serde_json::to_string(&layer_to_json(layer)).unwrap_or_default()
+}
+
+/// Reads what [`layer_to_text`] wrote.
+pub(super) fn layer_from_text(text: &str) -> Result<Layer, String> {
+    let fields = serde_json::from_str(text).map_err(|error: serde_json::Error| error.to_string())?;
+    layer_from_json(&fields)
+}
+
 fn layer_to_json(layer: &Layer) -> BTreeMap<String, Json> {
     layer.iter().map(|(field, value)| (field.as_str().to_owned(), value_to_json(value))).collect()
 }

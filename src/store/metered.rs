@@ -7,21 +7,18 @@ use async_trait::async_trait;
 use breaker::Key;
 
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, Proposal, Pruned,
-    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredDeclaration,
-    StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, Retention, Store, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
 };
 use crate::engine::Clock;
 use crate::metrics::StoreMetrics;
 
 /// Every operation there is, as it stands in the metrics.
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 11] = [
     "meta",
     "propose",
     "breakers",
     "transitions",
-    "declare",
-    "declaration",
     "configuration",
     "write_config",
     "changes",
@@ -103,19 +100,6 @@ impl Store for MeteredStore {
 
     async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
         self.watch("transitions", self.store.transitions(query)).await
-    }
-
-    async fn declare(&self, declaration: &Declaration) -> Result<Declared, StoreError> {
-        let declared = self.watch("declare", self.store.declare(declaration)).await?;
-        let (Declared::Written { revision }
-        | Declared::Unchanged { revision }
-        | Declared::Older { revision, .. }) = declared;
-        self.saw(revision);
-        Ok(declared)
-    }
-
-    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
-        self.watch("declaration", self.store.declaration()).await
     }
 
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {

@@ -10,7 +10,9 @@
 //! | `transition` | the history, only ever added to; in Postgres partitioned by time, so that old parts can be dropped |
 //! | `receipt` | what each id was answered, so that a replay writes nothing twice; beside the history, because a table partitioned by time can have no unique index on the id |
 //! | `revision`, `change` | the one counter, and its nonces, for those who follow the store |
-//! | `declared`, `config_change` | the file's thresholds, and who changed what |
+//! | `declared`, `service_config`, `service_override` | what services are judged by: the file's thresholds, what was set over them, the overrides of whole services |
+//! | `audit` | who changed what, when and why, in the transaction that changed it |
+//! | `config_head`, `config_request` | the guard of the next change, and the ids that make a client's change safe to send again |
 //! | `meta` | what the store is, and the key of the permits |
 //! | `probe`, `counts` | in Postgres: what replicas will share; empty while one process has the store |
 //!
@@ -21,6 +23,7 @@
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
 
+mod config_rows;
 mod configuration;
 mod declared;
 mod fault;
@@ -44,6 +47,7 @@ pub use self::configuration::{
     ChangeKind, ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, Pruned, RequestId, Retention,
     ServiceOverride, StoredChange, StoredConfiguration,
 };
+pub use self::declared::Takes;
 pub use self::metered::MeteredStore;
 pub use self::open::{Target, open};
 pub use self::postgres::PostgresStore;
@@ -68,12 +72,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// The history, filtered, newest or oldest first, a page at a time.
     async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError>;
-
-    /// Writes the layers of a file when they differ from what was last declared.
-    async fn declare(&self, declaration: &Declaration) -> Result<Declared, StoreError>;
-
-    /// The layers last declared, if any ever were.
-    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError>;
 
     /// Everything that services are judged by, as of one moment.
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError>;
@@ -276,28 +274,6 @@ impl Default for Declaration {
     fn default() -> Self {
         Self { generation: None, enabled: true, defaults: Layer::default(), services: BTreeMap::new() }
     }
-}
-
-/// What became of a declaration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Declared {
-    /// It differed and is written.
-    Written {
-        /// The new revision.
-        revision: u64,
-    },
-    /// It says what was declared already.
-    Unchanged {
-        /// The revision that declared it.
-        revision: u64,
-    },
-    /// It has an older generation than what was declared, which stays.
-    Older {
-        /// The generation that stays.
-        generation: u64,
-        /// The revision that declared it.
-        revision: u64,
-    },
 }
 
 /// What was last declared.

@@ -4,7 +4,9 @@
 //! pass a pooler in transaction mode, whose clients must not count on a session. Nothing waits without end:
 //! each transaction sets its own timeouts in Postgres, and each call has one here.
 
+mod config;
 mod lock;
+mod prune;
 mod write;
 
 use std::borrow::Cow;
@@ -18,14 +20,12 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Postgres, QueryBuilder};
 
 use self::lock::Lock;
-use super::declared::DeclaredRow;
 use super::fault::{fault, migration_fault, too_slow};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, Proposal, Pruned,
-    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredDeclaration,
-    StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, Retention, Store, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -99,7 +99,7 @@ impl Store for PostgresStore {
         let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
         let page = sqlx::query_as(
             "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
-                    override_reason, override_expires_at, permitted, failures_to_open, slow_to_open, lease_us,
+                    override_reason, override_expires_at, override_scope, permitted, failures_to_open, slow_to_open, lease_us,
                     max_wait_us, after_max_wait, config_revision, revision
              FROM breaker
              WHERE (service, name) > ($1, $2)
@@ -129,39 +129,30 @@ impl Store for PostgresStore {
         rows.into_iter().map(TransitionRow::transition).collect()
     }
 
-    async fn declare(&self, declaration: &Declaration) -> Result<Declared, StoreError> {
-        let written = tokio::time::timeout(CALL_TIMEOUT, write::declare(&self.pool, &self.lock, declaration));
-        written.await.map_err(|_| too_slow("write the declared thresholds"))?
-    }
-
-    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
-        let row: Option<DeclaredRow> = within(
-            "read the declared thresholds",
-            sqlx::query_as("SELECT generation, content::text AS content, revision FROM declared")
-                .fetch_optional(&self.pool),
-        )
-        .await?;
-        row.as_ref().map(DeclaredRow::declaration).transpose()
-    }
-
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        let read = tokio::time::timeout(CALL_TIMEOUT, config::configuration(&self.pool));
+        read.await.map_err(|_| too_slow("read the configuration"))?
     }
 
-    async fn write_config(&self, _write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        let written = tokio::time::timeout(CALL_TIMEOUT, config::write_config(&self.pool, &self.lock, write));
+        written.await.map_err(|_| too_slow("write the configuration"))?
     }
 
-    async fn changes(&self, _query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        let read = tokio::time::timeout(CALL_TIMEOUT, config::changes(&self.pool, query));
+        read.await.map_err(|_| too_slow("read the audit"))?
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        let read = tokio::time::timeout(CALL_TIMEOUT, config::head(&self.pool));
+        read.await
+            .map_err(|_| too_slow("read how far the history reaches"))?
+            .and_then(|head| head.history_floor())
     }
 
-    async fn prune(&self, _retention: Retention) -> Result<Pruned, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        prune::prune(&self.pool, retention).await
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -71,6 +71,7 @@ pub(super) struct BreakerRow {
     pub(super) override_actor: Option<String>,
     pub(super) override_reason: Option<String>,
     pub(super) override_expires_at: Option<Stamp>,
+    pub(super) override_scope: Option<String>,
     pub(super) permitted: Option<i64>,
     pub(super) failures_to_open: Option<i64>,
     pub(super) slow_to_open: Option<i64>,
@@ -98,6 +99,7 @@ impl BreakerRow {
             override_actor: set_by.map(|set_by| printable(&set_by.actor).into_owned()),
             override_reason: set_by.map(|set_by| printable(&set_by.reason).into_owned()),
             override_expires_at: set_by.and_then(|set_by| set_by.expires_at).map(Stamp),
+            override_scope: set_by.map(|set_by| set_by.scope.as_str().to_owned()),
             permitted: terms.map(|terms| terms.permitted.into()),
             failures_to_open: terms.map(|terms| terms.failures_to_open.into()),
             slow_to_open: terms.and_then(|terms| terms.slow_to_open).map(i64::from),
@@ -155,7 +157,11 @@ impl Reader<'_> {
         let actor = self.set("override_actor", row.override_actor.clone())?;
         let reason = self.set("override_reason", row.override_reason.clone())?;
         let expires_at = row.override_expires_at.map(|stamp| stamp.0);
-        Ok(Some(Override { kind, scope: Scope::Breaker, expires_at, actor, reason }))
+        let scope = match &row.override_scope {
+            Some(scope) => self.word("override_scope", scope, Scope::parse)?,
+            None => Scope::Breaker,
+        };
+        Ok(Some(Override { kind, scope, expires_at, actor, reason }))
     }
 
     fn terms(&self, row: &BreakerRow) -> Result<HalfOpenTerms, StoreError> {

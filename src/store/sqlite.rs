@@ -6,6 +6,8 @@
 //!
 //! Who may open the file is not decided here: the server locks the data folder before.
 
+mod config;
+mod prune;
 mod write;
 
 use std::path::Path;
@@ -19,14 +21,12 @@ use sqlx::sqlite::{
 };
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::declared::DeclaredRow;
 use super::fault::{fault, migration_fault};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, Proposal, Pruned,
-    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredDeclaration,
-    StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, Retention, Store, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -108,7 +108,7 @@ impl Store for SqliteStore {
         let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
         let rows: Vec<BreakerRow> = sqlx::query_as(
             "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
-                    override_actor, override_reason, override_expires_at_us AS override_expires_at,
+                    override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
                     permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
                     config_revision, revision
              FROM breaker
@@ -141,36 +141,24 @@ impl Store for SqliteStore {
         rows.into_iter().map(TransitionRow::transition).collect()
     }
 
-    async fn declare(&self, declaration: &Declaration) -> Result<Declared, StoreError> {
-        write::declare(&self.writer, declaration).await
-    }
-
-    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
-        let row: Option<DeclaredRow> = sqlx::query_as("SELECT generation, content, revision FROM declared")
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(fault("read the declared thresholds"))?;
-        row.as_ref().map(DeclaredRow::declaration).transpose()
-    }
-
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        config::configuration(&self.readers).await
     }
 
-    async fn write_config(&self, _write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        config::write_config(&self.writer, write).await
     }
 
-    async fn changes(&self, _query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        config::changes(&self.readers, query).await
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        config::head(&self.readers).await?.history_floor()
     }
 
-    async fn prune(&self, _retention: Retention) -> Result<Pruned, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        prune::prune(&self.writer, retention).await
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -192,6 +192,9 @@ fn an_empty_variable_is_not_set_and_a_misspelt_one_is_told() {
         ("BREAKERD_SERVICE_HOST", "10.0.0.1"),
         ("BREAKERD_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
         ("BREAKERD_SHUTDOWN_GRACE", "2.5"),
+        // Of the commands that ask, in the same container.
+        ("BREAKERD_ADDRESS", "https://breakerd:50051"),
+        ("BREAKERD_TOKEN", "secret"),
     ]);
     let config = config::parse("", Path::new("breakerd.toml"), &sources).unwrap();
     assert_eq!(config.settings.store_url, None);
@@ -251,7 +254,7 @@ fn every_setting_takes_its_default_from_its_variable_and_from_the_file() {
         let (table, name) = setting.path();
         let expected = match table {
             "" => format!("BREAKERD_{}", name.to_uppercase()),
-            "store" => "DATABASE_URL".to_owned(),
+            "store" if name == "url" => "DATABASE_URL".to_owned(),
             _ => format!("BREAKERD_{}_{}", table.to_uppercase(), name.to_uppercase()),
         };
         assert_eq!(setting.variable, expected);
@@ -260,7 +263,8 @@ fn every_setting_takes_its_default_from_its_variable_and_from_the_file() {
         assert_eq!(config.settings, config::Settings::default(), "{}", setting.key);
         if !setting.default.is_empty() {
             let is_number = setting.default.bytes().all(|byte| byte.is_ascii_digit());
-            let quote = if is_number { "" } else { "\"" };
+            let is_flag = matches!(setting.default, "true" | "false");
+            let quote = if is_number || is_flag { "" } else { "\"" };
             let config = parse(&format!("{} = {quote}{}{quote}", setting.key, setting.default)).unwrap();
             assert_eq!(config.settings, config::Settings::default(), "{}", setting.key);
         }

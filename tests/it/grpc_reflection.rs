@@ -9,8 +9,9 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::grpc_world::World;
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "breakerd.v1.BreakerService",
+    "breakerd.v1.ConfigService",
     "breakerd.v1.OperationsService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

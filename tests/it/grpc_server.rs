@@ -175,13 +175,16 @@ async fn a_message_that_is_none_is_the_clients_mistake() {
     ] {
         let response = raw.send(ALLOW, body.clone()).await;
         let wrong = status(response.headers());
-        assert_eq!((wrong.code(), reason(&wrong).as_str()), (Code::InvalidArgument, expected), "{body:?}");
+        let too_large = expected == "MESSAGE_TOO_LARGE";
+        let code = if too_large { Code::ResourceExhausted } else { Code::InvalidArgument };
+        assert_eq!((wrong.code(), reason(&wrong).as_str()), (code, expected), "{body:?}");
+        assert!(wrong.get_details_retry_info().is_none(), "it would be as wrong the next time");
     }
     // And with a proper client.
     let requests = vec![ask("a", ""); 1_000];
     let many = world.breakers().await.allow_requests(v1::AllowRequestsRequest { requests }).await;
     let wrong = many.unwrap_err();
-    assert_eq!((wrong.code(), reason(&wrong).as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
+    assert_eq!((wrong.code(), reason(&wrong).as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     assert_eq!(wrong.get_details_error_info().unwrap().metadata["bytes_max"], "1000");
     world.end().await;
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use breaker::{Field, Layer, Numbering, Time, Value};
 use breakerd::app::{App, Loaded};
-use breakerd::catalog::Catalog;
+use breakerd::auth::Door;
+use breakerd::control::{Control, first_configuration};
 use breakerd::engine::{Clock, Engine, Limits as EngineLimits, ManualClock, Seals, Standing};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
 use breakerd::journal::Journal;
@@ -15,6 +16,7 @@ use breakerd::journal::writer::Writer;
 use breakerd::metrics::Metrics;
 use breakerd::proto::v1;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
+use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::replica::{Coordinator, Local};
 use breakerd::store::{Declaration, Store, Target, open};
@@ -53,13 +55,24 @@ impl World {
         world
     }
 
+    /// Loaded and serving, behind a door.
+    pub(crate) async fn behind(door: Door, limits: Limits) -> Self {
+        let world = Self::unloaded_behind(door, limits).await;
+        world.load(Arc::new(Local)).await;
+        world
+    }
+
     /// Serving, and nothing loaded.
     pub(crate) async fn unloaded(limits: Limits) -> Self {
+        Self::unloaded_behind(Door::open(), limits).await
+    }
+
+    async fn unloaded_behind(door: Door, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&Target::Sqlite(folder.path().join("breakerd.db"))).await.unwrap();
         let clock = ManualClock::new(START);
         let app = Arc::new(App::new(Arc::new(clock.clone()), Arc::new(Metrics::default())));
-        let edge = Edge::new(Arc::clone(&app), limits).unwrap();
+        let edge = Edge::behind(door, Arc::clone(&app), limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -76,16 +89,18 @@ impl World {
             own_series_max: BREAKERS_MAX,
             idle_ttl: Duration::from_hours(1),
         };
-        let standing = Standing {
-            seals: Seals::new(&meta.permit_key),
-            lineage: meta.lineage,
-            issuer: 1,
-            numbering: Numbering::Own,
-        };
+        let seals = Seals::new(&meta.permit_key);
+        let first = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
+        let configuration = Arc::new(first);
+        let standing = Standing { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
         let outbox = Box::new(Arc::clone(&self.journal));
-        let engine = Engine::new(limits, standing, &Arc::new(catalog()), outbox, self.clock.now());
+        let engine =
+            Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, self.clock.now()));
         let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
-        self.app.load(Loaded { engine: Arc::new(engine), store, journal, coordinator });
+        let clock = Arc::new(self.clock.clone());
+        let control =
+            Control::new(Arc::clone(&store), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
+        self.app.load(Loaded { engine, store, journal, coordinator, control });
         self.edge.health().loaded();
     }
 
@@ -112,6 +127,10 @@ impl World {
         BreakerServiceClient::new(self.channel().await)
     }
 
+    pub(crate) async fn configs(&self) -> ConfigServiceClient<Channel> {
+        ConfigServiceClient::new(self.channel().await)
+    }
+
     pub(crate) async fn operations(&self) -> OperationsServiceClient<Channel> {
         OperationsServiceClient::new(self.channel().await)
     }
@@ -129,17 +148,16 @@ impl World {
 }
 
 /// `sentinel` opens after three failures for two minutes; everything else as built in.
-fn catalog() -> Catalog {
+fn declaration() -> Declaration {
     let mut sentinel = Layer::default();
     sentinel.set(Field::FailureThreshold, Value::Count(3)).unwrap();
     sentinel.set(Field::Timeout, Value::Duration(Duration::from_mins(2))).unwrap();
-    let declaration = Declaration {
+    Declaration {
         generation: None,
         enabled: true,
         defaults: Layer::default(),
         services: BTreeMap::from([("sentinel".to_owned(), sentinel)]),
-    };
-    Catalog::new(&declaration, 1, &BTreeMap::new()).unwrap()
+    }
 }
 
 pub(crate) fn ask(service: &str, name: &str) -> v1::AllowRequestRequest {

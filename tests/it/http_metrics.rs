@@ -7,12 +7,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Outcome, OverrideKind, Report};
+use breaker::{Asked, Outcome, OverrideKind, Report};
 use breakerd::catalog::Catalog;
 use breakerd::engine::{Clock, Target};
 use breakerd::journal::JournalStats;
 use breakerd::metrics::{Metrics, Namespace};
-use breakerd::store::{Declaration, StoreError};
+use breakerd::store::{ConfigEdit, ConfigWrite, Declaration, StoreError};
 
 use crate::http_world::{IDLE_TTL, START_SECONDS, Scrape, World};
 
@@ -290,12 +290,12 @@ async fn the_store_is_watched() {
     assert_eq!(scrape.value("breakerd_store_reachable"), Some(0.0));
     assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="propose"}"#), Some(0.0));
 
-    world.store.declare(&Declaration::default()).await.unwrap();
+    world.store.write_config(&no_change()).await.unwrap();
     world.store.revision().await.unwrap();
     let scrape = world.scrape().await;
     assert_eq!(scrape.value("breakerd_store_reachable"), Some(1.0));
     assert_eq!(scrape.value("breakerd_store_revision"), Some(11.0), "the newest one seen");
-    let count = r#"breakerd_store_operation_duration_seconds_count{operation="declare"}"#;
+    let count = r#"breakerd_store_operation_duration_seconds_count{operation="write_config"}"#;
     assert_eq!(scrape.value(count), Some(1.0));
 
     world.database.go_away();
@@ -304,7 +304,7 @@ async fn the_store_is_watched() {
     let scrape = world.scrape().await;
     assert_eq!(scrape.value("breakerd_store_reachable"), Some(0.0));
     assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="ping"}"#), Some(1.0));
-    assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="declare"}"#), Some(0.0));
+    assert_eq!(scrape.value(r#"breakerd_store_errors_total{operation="write_config"}"#), Some(0.0));
 }
 
 #[tokio::test]
@@ -431,4 +431,15 @@ fn promtool(check: &str, text: &str) -> (ExitStatus, String) {
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     (output.status, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn no_change() -> ConfigWrite<'static> {
+    ConfigWrite {
+        based_on: 0,
+        edit: ConfigEdit::Generation(1),
+        touched: BTreeSet::new(),
+        asked: Asked { actor: String::new(), reason: String::new() },
+        request: None,
+        waits: &|_, _| None,
+    }
 }

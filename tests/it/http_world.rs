@@ -8,16 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
+use breakerd::auth::Door;
 use breakerd::catalog::Catalog;
+use breakerd::control::Control;
 use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
 use breakerd::http;
 use breakerd::journal::Journal;
 use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::store::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Declaration, Declared, Meta, MeteredStore, Proposal,
-    Pruned, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredDeclaration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, Changed, ConfigWrite, ConfigWritten, Declaration, Meta, MeteredStore, Proposal,
+    Pruned, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
+    TransitionQuery,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -47,6 +49,16 @@ pub(crate) struct Page {
     pub(crate) text: String,
 }
 
+impl Page {
+    async fn of(response: reqwest::Response) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+}
+
 impl World {
     /// Everything is loaded, and room for ten breakers with series of their own.
     pub(crate) async fn loaded() -> Self {
@@ -59,8 +71,19 @@ impl World {
         world
     }
 
+    /// Everything is loaded, behind a door.
+    pub(crate) async fn behind(door: Door) -> Self {
+        let world = Self::not_loaded_behind(door, 10, Duration::from_millis(100)).await;
+        world.load();
+        world
+    }
+
     /// The listener stands, and nothing else.
     pub(crate) async fn not_loaded(own_series_max: usize, grace: Duration) -> Self {
+        Self::not_loaded_behind(Door::open(), own_series_max, grace).await
+    }
+
+    async fn not_loaded_behind(door: Door, own_series_max: usize, grace: Duration) -> Self {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(START_SECONDS));
         let limits = Limits { breakers_max: 10_000, own_series_max, idle_ttl: IDLE_TTL };
         let standing =
@@ -80,7 +103,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(http::serve(Arc::clone(&app), listener, shutdown.clone(), grace));
+        let server = tokio::spawn(http::serve(Arc::clone(&app), door, listener, shutdown.clone(), grace));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(folder.path(), "here".into(), 1, 1_000).unwrap();
@@ -101,26 +124,38 @@ impl World {
     }
 
     pub(crate) fn load(&self) {
+        let control = Control::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.engine),
+            Arc::new(self.clock.clone()),
+            Arc::clone(&self.journal),
+            Arc::default(),
+        );
         self.app.load(Loaded {
             engine: Arc::clone(&self.engine),
             store: Arc::clone(&self.store),
             journal: Arc::clone(&self.journal),
             coordinator: Arc::new(Local),
+            control,
         });
     }
 
     pub(crate) async fn ask(&self, method: reqwest::Method, path: &str) -> Page {
         let url = format!("http://{}{path}", self.address);
-        let response = self.client.request(method, url).send().await.unwrap();
-        Page {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            text: response.text().await.unwrap(),
-        }
+        Page::of(self.client.request(method, url).send().await.unwrap()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Page {
         self.ask(reqwest::Method::GET, path).await
+    }
+
+    /// As whoever has this `authorization`.
+    pub(crate) async fn get_as(&self, path: &str, authorization: Option<&[u8]>) -> Page {
+        let mut request = self.client.get(format!("http://{}{path}", self.address));
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        Page::of(request.send().await.unwrap()).await
     }
 
     pub(crate) async fn scrape(&self) -> Scrape {
@@ -223,32 +258,24 @@ impl Store for Database {
         self.answer(Vec::new())
     }
 
-    async fn declare(&self, _: &Declaration) -> Result<Declared, StoreError> {
-        self.answer(Declared::Written { revision: 11 })
-    }
-
-    async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
-        self.answer(None)
-    }
-
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        self.answer(StoredConfiguration::default())
     }
 
-    async fn write_config(&self, _write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn write_config(&self, _: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        self.answer(ConfigWritten::Written(Changed { revision: 11, at: Time::ZERO }))
     }
 
-    async fn changes(&self, _query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn changes(&self, _: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        self.answer(Vec::new())
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+        self.answer(0)
     }
 
-    async fn prune(&self, _retention: Retention) -> Result<Pruned, StoreError> {
-        Err(StoreError::Refused("not yet".to_owned()))
+    async fn prune(&self, _: Retention) -> Result<Pruned, StoreError> {
+        self.answer(Pruned::default())
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -2,10 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
+mod api_docs;
+mod auth;
+mod auth_files;
+mod auth_fuzz;
+mod auth_limits;
+mod certificates;
 mod config;
 mod crash;
+mod ctl;
+mod ctl_operate;
 mod grpc_breakers;
 mod grpc_by_hand;
+mod grpc_config;
 mod grpc_health;
 mod grpc_operations;
 mod grpc_reflection;
@@ -18,6 +27,8 @@ mod http_server;
 mod http_world;
 mod overrides;
 mod process;
+mod raw;
 mod start;
 mod store_contract;
 mod support;
+mod tls;

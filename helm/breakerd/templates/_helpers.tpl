@@ -33,6 +33,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{/* What the pages and the probes speak. */}}
+{{- define "breakerd.httpScheme" -}}
+{{- if and .Values.tls.existingSecret .Values.tls.http }}https{{ else }}http{{ end }}
+{{- end }}
+
 {{- define "breakerd.claimName" -}}
 {{- default (include "breakerd.fullname" .) .Values.persistence.existingClaim }}
 {{- end }}

@@ -59,9 +59,11 @@ pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) ->
     }
 }
 
-/// An outcome, and what it is for.
+/// An outcome, and what it is for. `identity` is the name of who sent it, if they have one: what they call their
+/// caller is theirs, and no other identity can pass for it.
 pub(crate) fn read_outcome<'a>(
     request: &'a v1::RecordOutcomeRequest,
+    identity: Option<&str>,
     seals: &Seals,
 ) -> Result<(Target<'a>, Report<'a>), Faults> {
     let mut faults = Faults::default();
@@ -101,7 +103,7 @@ pub(crate) fn read_outcome<'a>(
         duration,
         error_class: &request.error_class,
         retry_after,
-        caller: seals.caller_id(&request.caller),
+        caller: seals.caller_id(identity, &request.caller),
     };
     Ok((target, report))
 }
@@ -156,7 +158,7 @@ fn is_text(text: &str) -> bool {
     text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
-fn check_text(field: &'static str, text: &str, faults: &mut Faults) {
+pub(super) fn check_text(field: &'static str, text: &str, faults: &mut Faults) {
     if !is_text(text) {
         check_text_within(TEXT_BYTES_MAX, field, text, faults);
     }

@@ -79,7 +79,7 @@ fn counters(counters: &Counters) -> v1::Counters {
     }
 }
 
-fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
+pub(super) fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
     // 0 says "off" inside, and absence says so outside.
     let unless_off = |count: u32| (count > 0).then_some(count);
     v1::Thresholds {

@@ -26,6 +26,16 @@ pub(crate) enum Subject {
     Service(String),
 }
 
+impl Subject {
+    /// The service that it is of.
+    pub(crate) fn service(&self) -> &str {
+        match self {
+            Self::Breaker(key) => key.service(),
+            Self::Service(service) => service,
+        }
+    }
+}
+
 /// An override to set, and on what.
 pub(crate) fn read_set(
     request: v1::SetOverrideRequest,

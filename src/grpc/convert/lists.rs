@@ -30,6 +30,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The one service that is asked for; empty: any.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
     pub(crate) fn has(&self, key: &Key, state: State) -> bool {
         (self.service.is_empty() || **key.service() == *self.service)
             && key.name().starts_with(&self.name_prefix)
@@ -123,20 +128,24 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
 impl TransitionList {
     /// The token for what comes behind `last`.
     pub(crate) fn token_behind(&self, last: Place) -> String {
-        let mut position = [0; 12];
-        position[..8].copy_from_slice(&last.revision.to_be_bytes());
-        position[8..].copy_from_slice(&last.number.to_be_bytes());
-        page::token(&self.filters, &position)
+        page::token(&self.filters, &write_place(last))
     }
 }
 
-fn read_place(position: &[u8]) -> Option<Place> {
+pub(super) fn write_place(place: Place) -> [u8; 12] {
+    let mut position = [0; 12];
+    position[..8].copy_from_slice(&place.revision.to_be_bytes());
+    position[8..].copy_from_slice(&place.number.to_be_bytes());
+    position
+}
+
+pub(super) fn read_place(position: &[u8]) -> Option<Place> {
     let (revision, number) = position.split_first_chunk()?;
     let number = number.try_into().ok()?;
     Some(Place { revision: u64::from_be_bytes(*revision), number: u32::from_be_bytes(number) })
 }
 
-fn page_size(asked: i32, faults: &mut Faults) -> u32 {
+pub(super) fn page_size(asked: i32, faults: &mut Faults) -> u32 {
     match u32::try_from(asked) {
         Ok(0) => PAGE_DEFAULT,
         Ok(size) => size.min(PAGE_MAX),
@@ -147,7 +156,7 @@ fn page_size(asked: i32, faults: &mut Faults) -> u32 {
     }
 }
 
-fn check_service_filter(service: &str, faults: &mut Faults) {
+pub(super) fn check_service_filter(service: &str, faults: &mut Faults) {
     if !service.is_empty()
         && let Err(error) = breaker::check_service(service)
     {
@@ -155,7 +164,12 @@ fn check_service_filter(service: &str, faults: &mut Faults) {
     }
 }
 
-fn place<T>(token: &str, filters: &[u8], read: fn(&[u8]) -> Option<T>, faults: &mut Faults) -> Option<T> {
+pub(super) fn place<T>(
+    token: &str,
+    filters: &[u8],
+    read: fn(&[u8]) -> Option<T>,
+    faults: &mut Faults,
+) -> Option<T> {
     if token.is_empty() {
         return None;
     }
@@ -166,6 +180,6 @@ fn place<T>(token: &str, filters: &[u8], read: fn(&[u8]) -> Option<T>, faults: &
     place
 }
 
-fn not_empty(text: String) -> Option<String> {
+pub(super) fn not_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }

@@ -5,6 +5,9 @@
 mod asks;
 mod breakers;
 mod by_hand;
+mod changes;
+mod configs;
+mod fields;
 mod lists;
 mod times;
 mod transitions;
@@ -13,12 +16,18 @@ mod words;
 pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome, taken};
 pub(crate) use breakers::breaker;
 pub(crate) use by_hand::{Subject, read_asked, read_clear, read_set, refused_by_hand};
+pub(crate) use changes::{ChangeList, ConfigList, change};
+pub(crate) use configs::{config, deletion, refused_change, update};
 pub(crate) use lists::{BreakerList, TransitionList};
 pub(crate) use transitions::transition;
+
+use std::error::Error;
 
 use breaker::{Key, check_service};
 
 use super::fault::Faults;
+use super::status::Failure;
+use crate::store::StoreError;
 
 /// Adds what is wrong with a service and a name, each by itself.
 fn check_key(service: &str, name: &str, faults: &mut Faults) {
@@ -45,4 +54,23 @@ pub(crate) fn key(service: &str, name: &str) -> Result<Key, Faults> {
         check_key(service, name, &mut faults);
         faults
     })
+}
+
+/// Why something could not be read from the store, or written; said in the log with `what`.
+#[cold]
+pub(crate) fn unread(what: &'static str, error: &StoreError) -> Failure {
+    if error.is_transient() {
+        tracing::warn!(error = error as &dyn Error, "{what}");
+        Failure::StoreAway
+    } else {
+        tracing::error!(error = error as &dyn Error, "{what}");
+        Failure::Broken
+    }
+}
+
+/// A service that may be left out.
+pub(crate) fn check_service_filter(service: &str) -> Result<(), Faults> {
+    let mut faults = Faults::default();
+    lists::check_service_filter(service, &mut faults);
+    faults.unless(())
 }

@@ -1,5 +1,6 @@
 //! Durations and points in time.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use breaker::Time;
@@ -14,7 +15,7 @@ const NANOS_MAX: i32 = 999_999_999;
 
 /// A duration that may be left out, and may not be negative.
 pub(super) fn not_negative(
-    field: &'static str,
+    field: impl Into<Cow<'static, str>>,
     duration: Option<&prost_types::Duration>,
     faults: &mut Faults,
 ) -> Option<Duration> {

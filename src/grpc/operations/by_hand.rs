@@ -1,25 +1,27 @@
-//! What an operator does by hand to one breaker: the engine first, which stands in the journal before anybody is
-//! told; then the store, for a moment.
+//! What an operator does by hand.
 //!
-//! An override is set in an outage, and the store may be part of it. So nothing here depends on the store: the
-//! answer says whether it has the change by now.
+//! To one breaker: the engine first, which stands in the journal before anybody is told; then the store, for a moment.
+//! An override is set in an outage, and the store may be part of it. So nothing depends on the store: the answer says
+//! whether it has the change by now. To a whole service: the store first (`control`), then every breaker.
 
 use std::time::Duration;
 
+use breaker::Asked;
 use tonic::Request;
 
-use super::super::actor::actor;
+use super::super::asker::Asker;
 use super::super::convert::{self, Subject};
 use super::super::deadline;
-use super::super::fault::{Faults, Kind};
 use super::super::status::Failure;
 use super::Operations;
 use crate::app::Loaded;
+use crate::auth::Right;
 use crate::engine::ByHand;
 use crate::proto::v1::{
     ClearOverrideRequest, ClearOverrideResponse, ProbeBreakerRequest, ProbeBreakerResponse,
     ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
+use crate::store::ServiceOverride;
 
 /// How long the store is waited for; it takes milliseconds, or is away.
 const RECORDED_WAIT: Duration = Duration::from_secs(1);
@@ -31,9 +33,20 @@ impl Operations {
     ) -> Result<SetOverrideResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (actor, wait) = (actor(&request), wait(&request));
-        let (subject, set_by) = convert::read_set(request.into_inner(), actor, now)?;
-        let Subject::Breaker(key) = subject else { return Err(not_served()) };
+        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let (subject, set_by) = convert::read_set(request.into_inner(), asker.actor(), now)?;
+        asker.check(Right::Operate, subject.service())?;
+        let key = match subject {
+            Subject::Breaker(key) => key,
+            Subject::Service(service) => {
+                let asked = Asked { actor: set_by.actor, reason: set_by.reason };
+                let (kind, expires_at) = (set_by.kind, set_by.expires_at);
+                let set = ServiceOverride { kind, expires_at, asked: asked.clone(), set_at: now };
+                let breakers_changed = whole_service(loaded, &service, Some(set), asked).await?;
+                let recorded = recorded(loaded, wait).await;
+                return Ok(SetOverrideResponse { breaker: None, breakers_changed, recorded });
+            }
+        };
         let set = loaded
             .engine
             .set_override(key.service(), key.name(), set_by, now)
@@ -51,9 +64,17 @@ impl Operations {
     ) -> Result<ClearOverrideResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (actor, wait) = (actor(&request), wait(&request));
-        let (subject, by) = convert::read_clear(request.into_inner(), actor)?;
-        let Subject::Breaker(key) = subject else { return Err(not_served()) };
+        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let (subject, by) = convert::read_clear(request.into_inner(), asker.actor())?;
+        asker.check(Right::Operate, subject.service())?;
+        let key = match subject {
+            Subject::Breaker(key) => key,
+            Subject::Service(service) => {
+                let breakers_changed = whole_service(loaded, &service, None, by).await?;
+                let recorded = recorded(loaded, wait).await;
+                return Ok(ClearOverrideResponse { breaker: None, breakers_changed, recorded });
+            }
+        };
         let ByHand { breaker, changed } = loaded
             .engine
             .clear_override(key.service(), key.name(), by, now)
@@ -71,9 +92,10 @@ impl Operations {
     ) -> Result<ResetBreakerResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (actor, wait) = (actor(&request), wait(&request));
+        let (asker, wait) = (Asker::of(&request), wait(&request));
         let ResetBreakerRequest { service, name, reason } = request.into_inner();
-        let (key, by) = convert::read_asked(&service, &name, reason, actor)?;
+        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
+        asker.check(Right::Operate, key.service())?;
         let reset = loaded
             .engine
             .reset(key.service(), key.name(), by, now)
@@ -90,9 +112,10 @@ impl Operations {
     ) -> Result<ProbeBreakerResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (actor, wait) = (actor(&request), wait(&request));
+        let (asker, wait) = (Asker::of(&request), wait(&request));
         let ProbeBreakerRequest { service, name, reason } = request.into_inner();
-        let (key, by) = convert::read_asked(&service, &name, reason, actor)?;
+        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
+        asker.check(Right::Operate, key.service())?;
         let probed = loaded
             .engine
             .probe(key.service(), key.name(), by, now)
@@ -115,6 +138,13 @@ async fn recorded(loaded: &Loaded, wait: Duration) -> bool {
     tokio::time::timeout(wait, loaded.journal.settled()).await.unwrap_or(false)
 }
 
-fn not_served() -> Failure {
-    Faults::one("whole_service", Kind::UnknownValue, "is not served yet").into()
+/// A whole service: the store first, then its breakers. Goes on when its caller has gone.
+async fn whole_service(
+    loaded: &Loaded,
+    service: &str,
+    set: Option<ServiceOverride>,
+    asked: Asked,
+) -> Result<u32, Failure> {
+    let set = loaded.control.set_override(service, set, asked).await;
+    set.map(|changed| u32::try_from(changed).unwrap_or(u32::MAX)).map_err(convert::refused_change)
 }

@@ -20,16 +20,17 @@ use breaker::Key;
 use sqlx::postgres::PgPool;
 use sqlx::{FromRow, Postgres, Transaction};
 
+use super::config;
 use super::lock::Lock;
-use crate::store::declared::{DeclaredRow, stays};
+use crate::store::config_rows::Audit;
 use crate::store::fault::fault;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Docket, Judgement, judge};
 use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
-use crate::store::{Answer, Declaration, Declared, Proposal, StoreError, layer_json};
+use crate::store::{Answer, Proposal, StoreError};
 
-type Write = Transaction<'static, Postgres>;
+pub(super) type Write = Transaction<'static, Postgres>;
 
 /// Timeouts for this transaction alone: under a pooler the session is not ours. The last one is for a process
 /// that is stopped while it holds locks.
@@ -65,6 +66,11 @@ pub(super) async fn propose(
         let bumped = bump(&mut tx, lock).await?;
         write_breakers(&mut tx, &judgement, bumped.revision).await?;
         write_history(&mut tx, &judgement, bumped).await?;
+        for (number, entry) in judgement.entries.iter().enumerate() {
+            if let Some(audit) = Audit::of_entry(entry, number)? {
+                config::write_audit(&mut tx, audit, bumped).await?;
+            }
+        }
         write_receipts(&mut tx, &judgement, Some(bumped.revision), bumped.recorded_at).await?;
         Some(bumped.revision.unsigned_abs())
     };
@@ -76,72 +82,7 @@ pub(super) async fn propose(
     Ok(judgement.answers(revision))
 }
 
-/// See [`crate::store::Store::declare`].
-pub(super) async fn declare(
-    pool: &PgPool,
-    lock: &Lock,
-    declaration: &Declaration,
-) -> Result<Declared, StoreError> {
-    let act = "write the declared thresholds";
-    lock.hold().await?;
-    let mut tx = begin(pool).await?;
-    // There may be no row to lock; one declaration at a time, while readers go on.
-    sqlx::query("LOCK TABLE declared IN SHARE ROW EXCLUSIVE MODE")
-        .execute(&mut *tx)
-        .await
-        .map_err(fault(act))?;
-    let row: Option<DeclaredRow> =
-        sqlx::query_as("SELECT generation, content::text AS content, revision FROM declared")
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(fault(act))?;
-    let stored = row.as_ref().map(DeclaredRow::declaration).transpose()?;
-    let generation = declaration.generation.map(|n| bigint(act, "generation", n)).transpose()?;
-    match stored.and_then(|stored| stays(&stored, declaration)) {
-        Some(Declared::Unchanged { revision }) => {
-            sqlx::query("UPDATE declared SET generation = $1 WHERE generation IS NULL OR generation < $1")
-                .bind(generation)
-                .execute(&mut *tx)
-                .await
-                .map_err(fault(act))?;
-            tx.commit().await.map_err(fault(act))?;
-            return Ok(Declared::Unchanged { revision });
-        }
-        Some(declared) => return Ok(declared),
-        None => {}
-    }
-    let bumped = bump(&mut tx, lock).await?;
-    let content = layer_json::to_json(declaration);
-    sqlx::query(
-        "INSERT INTO declared (generation, content, revision, declared_at)
-         VALUES ($1, $2::text::jsonb, $3, $4)
-         ON CONFLICT (only_row) DO UPDATE
-         SET generation = excluded.generation, content = excluded.content, revision = excluded.revision,
-             declared_at = excluded.declared_at",
-    )
-    .bind(generation)
-    .bind(&content)
-    .bind(bumped.revision)
-    .bind(bumped.recorded_at)
-    .execute(&mut *tx)
-    .await
-    .map_err(fault(act))?;
-    sqlx::query(
-        "INSERT INTO config_change (revision, number, recorded_at, actor, what, before, after)
-         VALUES ($1, 0, $2, 'file', 'declared', $3::text::jsonb, $4::text::jsonb)",
-    )
-    .bind(bumped.revision)
-    .bind(bumped.recorded_at)
-    .bind(row.map(|row| row.content))
-    .bind(&content)
-    .execute(&mut *tx)
-    .await
-    .map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))?;
-    Ok(Declared::Written { revision: bumped.revision.unsigned_abs() })
-}
-
-async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
+pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
     pool.begin_with(BEGIN).await.map_err(fault("begin a write"))
 }
 
@@ -153,7 +94,7 @@ struct BumpedRow {
 }
 
 /// The next revision, its nonce for those who follow, and a hint to them.
-async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreError> {
+pub(super) async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreError> {
     let row: Option<BumpedRow> = sqlx::query_as(
         "WITH bumped AS (
              UPDATE revision SET n = n + 1 WHERE holder = $1 RETURNING n, clock_timestamp() AS now
@@ -209,7 +150,7 @@ async fn present<'a>(
 ) -> Result<BTreeMap<&'a Key, breaker::Snapshot>, StoreError> {
     let rows: Vec<BreakerRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
-                override_reason, override_expires_at, permitted, failures_to_open, slow_to_open, lease_us,
+                override_reason, override_expires_at, override_scope, permitted, failures_to_open, slow_to_open, lease_us,
                 max_wait_us, after_max_wait, config_revision, revision
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)
          ORDER BY service, name
@@ -285,15 +226,16 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
              override_expires_at = row.override_expires_at, permitted = row.permitted,
              failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
              max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
-             config_revision = row.config_revision, revision = $1
+             config_revision = row.config_revision, revision = $1, override_scope = row.override_scope
          FROM unnest(
              $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
              $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[]
+             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[]
          ) AS row (
              service, name, epoch, state, attempts, entered_at, wait_us,
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
-             failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision
+             failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
+             override_scope
          )
          WHERE breaker.service = row.service AND breaker.name = row.name",
     )
@@ -317,6 +259,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     .bind(column(&rows, |row| row.max_wait_us))
     .bind(column(&rows, |row| row.after_max_wait.as_deref()))
     .bind(column(&rows, |row| row.config_revision))
+    .bind(column(&rows, |row| row.override_scope.as_deref()))
     .execute(&mut **tx)
     .await
     .map_err(fault("write the breakers"))?;
@@ -411,6 +354,6 @@ async fn write_receipts(
 }
 
 /// One column of many rows, for `unnest`.
-fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
 }

@@ -1,17 +1,18 @@
 //! What writes to the file. `BEGIN IMMEDIATE` makes each of these the only writer from its first read on, so
 //! that what was read still holds when it is written.
 
+use super::config;
 use sqlx::{FromRow, Sqlite, SqlitePool, Transaction};
 
-use crate::store::declared::{DeclaredRow, stays};
+use crate::store::config_rows::Audit;
 use crate::store::fault::fault;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Docket, Judgement, judge};
 use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
-use crate::store::{Answer, Declaration, Declared, Proposal, StoreError, layer_json};
+use crate::store::{Answer, Proposal, StoreError};
 
-type Write = Transaction<'static, Sqlite>;
+pub(super) type Write = Transaction<'static, Sqlite>;
 
 /// See [`crate::store::Store::propose`].
 pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
@@ -32,6 +33,11 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
         let bumped = bump(&mut tx).await?;
         write_breakers(&mut tx, &judgement, bumped.revision).await?;
         write_history(&mut tx, &judgement, bumped).await?;
+        for (number, entry) in judgement.entries.iter().enumerate() {
+            if let Some(audit) = Audit::of_entry(entry, number)? {
+                config::write_audit(&mut tx, audit, bumped).await?;
+            }
+        }
         write_receipts(&mut tx, &judgement, Some(bumped.revision), bumped.recorded_at).await?;
         Some(bumped.revision.unsigned_abs())
     };
@@ -39,66 +45,12 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
     Ok(judgement.answers(revision))
 }
 
-/// See [`crate::store::Store::declare`].
-pub(super) async fn declare(writer: &SqlitePool, declaration: &Declaration) -> Result<Declared, StoreError> {
-    let act = "write the declared thresholds";
-    let mut tx = begin(writer).await?;
-    let row: Option<DeclaredRow> = sqlx::query_as("SELECT generation, content, revision FROM declared")
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(fault(act))?;
-    let stored = row.as_ref().map(DeclaredRow::declaration).transpose()?;
-    let generation = declaration.generation.map(|n| bigint(act, "generation", n)).transpose()?;
-    match stored.and_then(|stored| stays(&stored, declaration)) {
-        Some(Declared::Unchanged { revision }) => {
-            sqlx::query("UPDATE declared SET generation = $1 WHERE generation IS NULL OR generation < $1")
-                .bind(generation)
-                .execute(&mut *tx)
-                .await
-                .map_err(fault(act))?;
-            tx.commit().await.map_err(fault(act))?;
-            return Ok(Declared::Unchanged { revision });
-        }
-        Some(declared) => return Ok(declared),
-        None => {}
-    }
-    let bumped = bump(&mut tx).await?;
-    let content = layer_json::to_json(declaration);
-    sqlx::query(
-        "INSERT INTO declared (generation, content, revision, declared_at_us)
-         VALUES ($1, $2, $3, $4)
-         ON CONFLICT (only_row) DO UPDATE
-         SET generation = excluded.generation, content = excluded.content, revision = excluded.revision,
-             declared_at_us = excluded.declared_at_us",
-    )
-    .bind(generation)
-    .bind(&content)
-    .bind(bumped.revision)
-    .bind(bumped.recorded_at)
-    .execute(&mut *tx)
-    .await
-    .map_err(fault(act))?;
-    sqlx::query(
-        "INSERT INTO config_change (revision, number, recorded_at_us, actor, what, before, after)
-         VALUES ($1, 0, $2, 'file', 'declared', $3, $4)",
-    )
-    .bind(bumped.revision)
-    .bind(bumped.recorded_at)
-    .bind(row.map(|row| row.content))
-    .bind(&content)
-    .execute(&mut *tx)
-    .await
-    .map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))?;
-    Ok(Declared::Written { revision: bumped.revision.unsigned_abs() })
-}
-
-async fn begin(writer: &SqlitePool) -> Result<Write, StoreError> {
+pub(super) async fn begin(writer: &SqlitePool) -> Result<Write, StoreError> {
     writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault("begin a write"))
 }
 
 /// The time as the database has it, to the millisecond.
-async fn clock(tx: &mut Write) -> Result<Stamp, StoreError> {
+pub(super) async fn clock(tx: &mut Write) -> Result<Stamp, StoreError> {
     sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
         .fetch_one(&mut **tx)
         .await
@@ -113,7 +65,7 @@ struct BumpedRow {
 }
 
 /// The next revision, and its nonce for those who follow.
-async fn bump(tx: &mut Write) -> Result<Bumped, StoreError> {
+pub(super) async fn bump(tx: &mut Write) -> Result<Bumped, StoreError> {
     let act = "bump the revision";
     let row: BumpedRow = sqlx::query_as(
         "UPDATE revision SET n = n + 1 RETURNING n, CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now",
@@ -138,7 +90,7 @@ async fn docket<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Docket<
     for key in keys(proposals) {
         let row: Option<BreakerRow> = sqlx::query_as(
             "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
-                    override_actor, override_reason, override_expires_at_us AS override_expires_at,
+                    override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
                     permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
                     config_revision, revision
              FROM breaker
@@ -179,8 +131,8 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
             "INSERT INTO breaker (service, name, epoch, state, attempts, entered_at_us, wait_us, retry_after_us,
                                   open_until_us, override_actor, override_reason, override_expires_at_us,
                                   permitted, failures_to_open, slow_to_open, lease_us, max_wait_us,
-                                  after_max_wait, config_revision, revision)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+                                  after_max_wait, config_revision, revision, override_scope)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
              ON CONFLICT (service, name) DO UPDATE
              SET epoch = excluded.epoch, state = excluded.state, attempts = excluded.attempts,
                  entered_at_us = excluded.entered_at_us, wait_us = excluded.wait_us,
@@ -190,7 +142,8 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
                  failures_to_open = excluded.failures_to_open, slow_to_open = excluded.slow_to_open,
                  lease_us = excluded.lease_us, max_wait_us = excluded.max_wait_us,
                  after_max_wait = excluded.after_max_wait, first_probe_at_us = NULL,
-                 config_revision = excluded.config_revision, revision = excluded.revision",
+                 config_revision = excluded.config_revision, revision = excluded.revision,
+                 override_scope = excluded.override_scope",
         )
         .bind(row.service)
         .bind(row.name)
@@ -212,6 +165,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
         .bind(row.after_max_wait)
         .bind(row.config_revision)
         .bind(revision)
+        .bind(row.override_scope)
         .execute(&mut **tx)
         .await
         .map_err(fault("write a breaker"))?;

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Field, Layer, Value};
-use breakerd::store::{Declaration, Declared, StoreError};
+use breaker::{Asked, Field, Key, Layer, OverrideKind, State, Time, Value};
+use breakerd::store::{
+    ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Declaration, RequestId, Retention,
+    ServiceOverride, StoreError, Takes,
+};
 
+use super::change::{own, trip};
 use super::on_every_store;
 use crate::support::Bed;
 
@@ -17,6 +21,13 @@ on_every_store!(
     every_declaration_is_in_the_audit,
     two_declarations_at_once_are_one_change,
     a_declaration_that_cannot_be_is_named,
+    what_is_set_for_a_service_comes_back_and_goes,
+    of_two_changes_planned_on_the_same_only_one_is_written,
+    a_request_id_is_good_for_one_change,
+    an_override_of_a_service_comes_back_and_goes,
+    waits_of_open_breakers_change_in_the_same_transaction,
+    the_audit_is_read_by_page_and_filter,
+    what_is_old_goes_and_a_breaker_only_with_its_history,
     a_store_is_the_same_after_a_restart,
     no_two_stores_are_the_same,
 );
@@ -36,80 +47,334 @@ fn declaration(generation: Option<u64>, failures: u32) -> Declaration {
     Declaration { generation, enabled: true, defaults, services }
 }
 
+/// What became of a declaration.
+#[derive(Debug, PartialEq, Eq)]
+enum Declared {
+    Written(u64),
+    Stays(Takes),
+}
+
+/// Declares as whoever plans it does.
+async fn declare_it(bed: &Bed, declaration: &Declaration) -> Declared {
+    loop {
+        let present = bed.store.configuration().await.unwrap();
+        let takes = present.declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration));
+        let edit = match takes {
+            Takes::Differs => ConfigEdit::Declared(declaration.clone()),
+            Takes::NewerGeneration => ConfigEdit::Generation(declaration.generation.unwrap()),
+            Takes::Unchanged | Takes::Older { .. } => return Declared::Stays(takes),
+        };
+        match write(bed, present.revision, edit, &["sentinel"]).await {
+            ConfigWritten::Written(_) if takes == Takes::NewerGeneration => return Declared::Stays(takes),
+            ConfigWritten::Written(changed) => return Declared::Written(changed.revision),
+            _ => {}
+        }
+    }
+}
+
 async fn declare(bed: &Bed, generation: Option<u64>, failures: u32) -> Declared {
-    bed.store.declare(&declaration(generation, failures)).await.unwrap()
+    declare_it(bed, &declaration(generation, failures)).await
+}
+
+async fn write(bed: &Bed, based_on: u64, edit: ConfigEdit, touched: &[&str]) -> ConfigWritten {
+    write_as(bed, based_on, edit, touched, None).await
+}
+
+async fn write_as(
+    bed: &Bed,
+    based_on: u64,
+    edit: ConfigEdit,
+    touched: &[&str],
+    request: Option<(&str, u64)>,
+) -> ConfigWritten {
+    try_write(bed, based_on, edit, touched, request).await.unwrap()
+}
+
+/// Writes a change of configuration.
+pub(crate) async fn try_write(
+    bed: &Bed,
+    based_on: u64,
+    edit: ConfigEdit,
+    touched: &[&str],
+    request: Option<(&str, u64)>,
+) -> Result<ConfigWritten, StoreError> {
+    let request = request.map(|(id, digest)| RequestId { id: id.to_owned(), digest });
+    let write = ConfigWrite {
+        based_on,
+        edit,
+        touched: touched.iter().map(|service| (*service).to_owned()).collect(),
+        asked: ann("a drill"),
+        request,
+        waits: &|key, snapshot| {
+            assert_eq!(snapshot.state, State::Open);
+            (&**key.service() != "stays").then_some(Duration::from_secs(7))
+        },
+    };
+    bed.store.write_config(&write).await
+}
+
+fn ann(reason: &str) -> Asked {
+    Asked { actor: "ann".to_owned(), reason: reason.to_owned() }
+}
+
+fn thresholds(service: &str, failures: u32) -> ConfigEdit {
+    let layer = Layer::default().with(Field::FailureThreshold, Value::Count(failures)).unwrap();
+    ConfigEdit::Thresholds { service: service.to_owned(), layer }
+}
+
+fn revision_of(written: ConfigWritten) -> u64 {
+    let ConfigWritten::Written(changed) = written else { panic!("{written:?}") };
+    changed.revision
+}
+
+async fn declared(bed: &Bed) -> Declaration {
+    bed.store.configuration().await.unwrap().declared.unwrap().declaration
 }
 
 async fn what_a_file_declares_comes_back_exactly(bed: &mut Bed) {
-    assert_eq!(bed.store.declaration().await.unwrap(), None);
-    assert_eq!(declare(bed, Some(4), 3).await, Declared::Written { revision: 1 });
+    assert_eq!(bed.store.configuration().await.unwrap().declared, None);
+    assert_eq!(declare(bed, Some(4), 3).await, Declared::Written(1));
     bed.reopen().await;
-    let stored = bed.store.declaration().await.unwrap().unwrap();
+    let stored = bed.store.configuration().await.unwrap();
+    assert_eq!((stored.revision, stored.changed["sentinel"].revision), (1, 1));
+    let stored = stored.declared.unwrap();
     assert_eq!(stored.declaration, declaration(Some(4), 3));
     assert_eq!(stored.revision, 1);
 }
 
 async fn the_same_content_is_no_change(bed: &mut Bed) {
     declare(bed, None, 3).await;
-    assert_eq!(declare(bed, None, 3).await, Declared::Unchanged { revision: 1 });
+    assert_eq!(declare(bed, None, 3).await, Declared::Stays(Takes::Unchanged));
     let off = Declaration { enabled: false, ..declaration(None, 3) };
-    assert_eq!(bed.store.declare(&off).await.unwrap(), Declared::Written { revision: 2 });
-    assert_eq!(bed.store.declare(&off).await.unwrap(), Declared::Unchanged { revision: 2 });
+    assert_eq!(declare_it(bed, &off).await, Declared::Written(2));
+    assert_eq!(declare_it(bed, &off).await, Declared::Stays(Takes::Unchanged));
     assert_eq!(bed.store.revision().await.unwrap(), 2);
 }
 
 async fn an_older_file_does_not_replace_a_newer_one(bed: &mut Bed) {
     declare(bed, Some(5), 3).await;
-    assert_eq!(declare(bed, Some(4), 9).await, Declared::Older { generation: 5, revision: 1 });
-    assert_eq!(bed.store.declaration().await.unwrap().unwrap().declaration, declaration(Some(5), 3));
-    assert_eq!(declare(bed, Some(5), 4).await, Declared::Written { revision: 2 });
-    assert_eq!(declare(bed, None, 6).await, Declared::Written { revision: 3 });
-    assert_eq!(declare(bed, Some(1), 7).await, Declared::Written { revision: 4 });
+    assert_eq!(declare(bed, Some(4), 9).await, Declared::Stays(Takes::Older { generation: 5 }));
+    assert_eq!(declared(bed).await, declaration(Some(5), 3));
+    assert_eq!(declare(bed, Some(5), 4).await, Declared::Written(2));
+    assert_eq!(declare(bed, None, 6).await, Declared::Written(3));
+    assert_eq!(declare(bed, Some(1), 7).await, Declared::Written(4));
 }
 
 async fn the_same_content_carries_its_generation_on(bed: &mut Bed) {
     declare(bed, Some(5), 3).await;
-    assert_eq!(declare(bed, Some(7), 3).await, Declared::Unchanged { revision: 1 });
-    assert_eq!(declare(bed, Some(6), 9).await, Declared::Older { generation: 7, revision: 1 });
-    assert_eq!(declare(bed, Some(2), 3).await, Declared::Unchanged { revision: 1 });
-    assert_eq!(declare(bed, None, 3).await, Declared::Unchanged { revision: 1 });
-    assert_eq!(declare(bed, Some(6), 9).await, Declared::Older { generation: 7, revision: 1 });
+    assert_eq!(declare(bed, Some(7), 3).await, Declared::Stays(Takes::NewerGeneration));
+    assert_eq!(declare(bed, Some(6), 9).await, Declared::Stays(Takes::Older { generation: 7 }));
+    assert_eq!(declare(bed, Some(2), 3).await, Declared::Stays(Takes::Unchanged));
+    assert_eq!(declare(bed, None, 3).await, Declared::Stays(Takes::Unchanged));
+    assert_eq!(declare(bed, Some(6), 9).await, Declared::Stays(Takes::Older { generation: 7 }));
+    assert_eq!(bed.store.revision().await.unwrap(), 1, "a release number alone is no change");
 }
 
 async fn every_declaration_is_in_the_audit(bed: &mut Bed) {
     declare(bed, None, 3).await;
     declare(bed, None, 3).await;
     declare(bed, None, 4).await;
-    let rows = "SELECT CAST(count(*) AS TEXT) FROM config_change WHERE actor = 'file' AND what = 'declared'";
-    assert_eq!(bed.text(rows).await.as_deref(), Some("2"));
-    let first = "SELECT CAST(before AS TEXT) FROM config_change WHERE revision = 1";
-    assert_eq!(bed.text(first).await, None);
-    let threshold = |column| {
-        format!(
-            "SELECT CAST({column} -> 'defaults' ->> 'failure_threshold' AS TEXT) FROM config_change WHERE revision = 2"
-        )
+    let rows = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0].kind, &*rows[0].service), (ChangeKind::Declared, ""));
+    assert_eq!((rows[0].place.revision, rows[1].place.revision), (2, 1));
+    assert_eq!(rows[1].before, None);
+    let threshold = |json: &Option<String>| {
+        let json: serde_json::Value = serde_json::from_str(json.as_deref().unwrap()).unwrap();
+        json["defaults"]["failure_threshold"].as_u64()
     };
-    assert_eq!(bed.text(&threshold("before")).await.as_deref(), Some("3"));
-    assert_eq!(bed.text(&threshold("after")).await.as_deref(), Some("4"));
+    assert_eq!((threshold(&rows[0].before), threshold(&rows[0].after)), (Some(3), Some(4)));
 }
 
 async fn two_declarations_at_once_are_one_change(bed: &mut Bed) {
     let (one, two) = tokio::join!(declare(bed, None, 3), declare(bed, None, 3));
-    let mut revisions = [one, two];
-    revisions.sort_by_key(|declared| matches!(declared, Declared::Unchanged { .. }));
-    assert_eq!(revisions, [Declared::Written { revision: 1 }, Declared::Unchanged { revision: 1 }]);
+    let mut both = [one, two];
+    both.sort_by_key(|declared| matches!(declared, Declared::Stays(_)));
+    assert_eq!(both, [Declared::Written(1), Declared::Stays(Takes::Unchanged)]);
 }
 
 async fn a_declaration_that_cannot_be_is_named(bed: &mut Bed) {
     declare(bed, None, 3).await;
     bed.sql(r#"UPDATE declared SET content = '{"enabled": true, "defaults": {"shiny": 1}, "services": {}}'"#)
         .await;
-    let error = bed.store.declaration().await.unwrap_err();
+    let error = bed.store.configuration().await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "read the declared thresholds: declared: defaults: shiny is no field that this breakerd knows"
     );
     assert!(matches!(error, StoreError::Corrupt { .. }));
+}
+
+async fn what_is_set_for_a_service_comes_back_and_goes(bed: &mut Bed) {
+    assert_eq!(revision_of(write(bed, 0, thresholds("a", 3), &["a"]).await), 1);
+    bed.reopen().await;
+    let stored = bed.store.configuration().await.unwrap();
+    assert_eq!(stored.set["a"].get(Field::FailureThreshold), Some(&Value::Count(3)));
+    assert_eq!((stored.revision, stored.changed["a"].revision), (1, 1));
+    let nothing = ConfigEdit::Thresholds { service: "a".to_owned(), layer: Layer::default() };
+    assert_eq!(revision_of(write(bed, 1, nothing, &["a"]).await), 2);
+    let stored = bed.store.configuration().await.unwrap();
+    assert!(stored.set.is_empty());
+    assert_eq!(stored.changed["a"].revision, 2, "it is known that it went");
+    let rows = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
+    assert_eq!((rows[0].kind, &*rows[0].service), (ChangeKind::Thresholds, "a"));
+    assert_eq!(rows[0].asked, ann("a drill"));
+    assert_eq!((rows[0].after.as_deref(), rows[1].before.as_deref()), (None, None));
+    let layer: serde_json::Value = serde_json::from_str(rows[0].before.as_deref().unwrap()).unwrap();
+    assert_eq!(layer, serde_json::json!({ "failure_threshold": 3 }));
+    assert_eq!(bed.text("SELECT CAST(n AS TEXT) FROM revision").await.as_deref(), Some("2"));
+}
+
+async fn of_two_changes_planned_on_the_same_only_one_is_written(bed: &mut Bed) {
+    let one = write(bed, 0, thresholds("a", 3), &["a"]);
+    let two = write(bed, 0, thresholds("a", 4), &["a"]);
+    let (one, two) = tokio::join!(one, two);
+    let written = [one, two].iter().filter(|done| matches!(done, ConfigWritten::Written(_))).count();
+    let stale = [one, two].iter().filter(|done| **done == ConfigWritten::Stale { revision: 1 }).count();
+    assert_eq!((written, stale), (1, 1));
+    assert_eq!(bed.store.revision().await.unwrap(), 1);
+}
+
+async fn a_request_id_is_good_for_one_change(bed: &mut Bed) {
+    let once = write_as(bed, 0, thresholds("a", 3), &["a"], Some(("one", u64::MAX))).await;
+    assert_eq!(revision_of(once), 1);
+    let again = write_as(bed, 0, thresholds("a", 3), &["a"], Some(("one", u64::MAX))).await;
+    assert_eq!(again, ConfigWritten::Known { revision: 1 }, "although it was planned on what has passed");
+    let other = write_as(bed, 1, thresholds("a", 4), &["a"], Some(("one", 5))).await;
+    assert_eq!(other, ConfigWritten::Reused);
+    assert_eq!(bed.store.revision().await.unwrap(), 1);
+}
+
+async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {
+    let expires_at = Some(Time::from_micros(1_900_000_000_000_000));
+    let set = ServiceOverride {
+        kind: OverrideKind::ForcedOpen,
+        expires_at,
+        asked: ann("the provider is down"),
+        set_at: Time::ZERO,
+    };
+    let edit = ConfigEdit::Override { service: "a".to_owned(), set: Some(set) };
+    let ConfigWritten::Written(changed) = write(bed, 0, edit, &["a"]).await else { panic!("it is new") };
+    bed.reopen().await;
+    let stored = bed.store.configuration().await.unwrap();
+    let back = &stored.overrides["a"];
+    assert_eq!((back.kind, back.expires_at, back.set_at), (OverrideKind::ForcedOpen, expires_at, changed.at));
+    assert_eq!(back.asked, ann("the provider is down"));
+    let edit = ConfigEdit::Override { service: "a".to_owned(), set: None };
+    assert_eq!(revision_of(write(bed, 1, edit, &["a"]).await), 2);
+    assert!(bed.store.configuration().await.unwrap().overrides.is_empty());
+    let query = ChangeQuery {
+        kinds: vec![ChangeKind::ServiceOverride],
+        service: Some("a".to_owned()),
+        limit: 9,
+        ..ChangeQuery::default()
+    };
+    let rows = bed.store.changes(&query).await.unwrap();
+    let before: serde_json::Value = serde_json::from_str(rows[0].before.as_deref().unwrap()).unwrap();
+    assert_eq!(before["state"], "FORCED_OPEN");
+    assert_eq!(before["expires_at"], "2030-03-17T17:46:40Z");
+    assert_eq!(rows[0].after, None);
+}
+
+async fn waits_of_open_breakers_change_in_the_same_transaction(bed: &mut Bed) {
+    for (seq, service) in ["a", "b", "stays"].into_iter().enumerate() {
+        let key = Key::new(service, "").unwrap();
+        bed.store.propose(&[trip(seq as u64, &key)]).await.unwrap();
+    }
+    let wait =
+        |service: &str| format!("SELECT CAST(wait_us AS TEXT) FROM breaker WHERE service = '{service}'");
+    let former = bed.text(&wait("b")).await;
+    assert_eq!(revision_of(write(bed, 0, thresholds("a", 3), &["a"]).await), 4);
+    assert_eq!(bed.text(&wait("a")).await.as_deref(), Some("7000000"));
+    assert_eq!(bed.text(&wait("b")).await, former, "it was not touched");
+    let stored = bed.store.breakers(None, 9).await.unwrap();
+    assert_eq!((stored[0].revision, stored[1].revision), (4, 2));
+    let is_right = match bed.target {
+        breakerd::store::Target::Sqlite(_) => {
+            "SELECT CAST(open_until_us = entered_at_us + 7000000 AS TEXT) FROM breaker WHERE service = 'a'"
+        }
+        breakerd::store::Target::Postgres(_) => {
+            "SELECT (open_until = entered_at + interval '7 s')::int::text FROM breaker WHERE service = 'a'"
+        }
+    };
+    assert_eq!(bed.text(is_right).await.as_deref(), Some("1"));
+    // The defaults judge services that are named nowhere.
+    assert_eq!(revision_of(write(bed, 4, thresholds("a", 4), &["", "a"]).await), 5);
+    assert_eq!(bed.text(&wait("b")).await.as_deref(), Some("7000000"));
+    assert_eq!(bed.text(&wait("stays")).await, former);
+}
+
+async fn the_audit_is_read_by_page_and_filter(bed: &mut Bed) {
+    for failures in 1..=5 {
+        let service = if failures % 2 == 0 { "even" } else { "odd" };
+        write(bed, u64::from(failures) - 1, thresholds(service, failures), &[service]).await;
+    }
+    let ask = async |query: ChangeQuery| {
+        let rows = bed.store.changes(&query).await.unwrap();
+        rows.iter().map(|row| row.place.revision).collect::<Vec<_>>()
+    };
+    let all = ChangeQuery { limit: 2, ..ChangeQuery::default() };
+    assert_eq!(ask(all.clone()).await, [5, 4]);
+    let after = Some(breakerd::store::Place { revision: 4, number: 0 });
+    assert_eq!(ask(ChangeQuery { after, ..all.clone() }).await, [3, 2]);
+    assert_eq!(ask(ChangeQuery { service: Some("even".to_owned()), limit: 9, ..all.clone() }).await, [4, 2]);
+    assert_eq!(ask(ChangeQuery { actor: Some("nobody".to_owned()), ..all.clone() }).await, Vec::<u64>::new());
+    assert_eq!(ask(ChangeQuery { kinds: vec![ChangeKind::Reset], ..all.clone() }).await, Vec::<u64>::new());
+    let rows = bed.store.changes(&ChangeQuery { limit: 9, ..all.clone() }).await.unwrap();
+    let at = Some(rows[2].at);
+    assert!(ask(ChangeQuery { from_time: at, limit: 9, ..all.clone() }).await.starts_with(&[5, 4]));
+    assert!(!ask(ChangeQuery { until_time: at, limit: 9, ..all }).await.contains(&3));
+}
+
+async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
+    let key = |name: &str| Key::new("a", name).unwrap();
+    let mut seq = 0;
+    let mut change = async |name: &str, from, to, base_epoch| {
+        bed.store.propose(&[own(seq, &key(name), from, to, base_epoch)]).await.unwrap();
+        seq += 1;
+    };
+    change("open", State::Closed, State::Open, 0).await;
+    for name in ["closed", "young"] {
+        change(name, State::Closed, State::Open, 0).await;
+        change(name, State::Open, State::HalfOpen, 1).await;
+        change(name, State::HalfOpen, State::Closed, 2).await;
+    }
+    write(bed, 0, thresholds("gone", 3), &["gone"]).await;
+    let nothing = ConfigEdit::Thresholds { service: "gone".to_owned(), layer: Layer::default() };
+    write(bed, 8, nothing, &["gone"]).await;
+    // Everything but what `young` did last is made old.
+    let (times, ends) = match bed.target {
+        breakerd::store::Target::Sqlite(_) => ("recorded_at_us = 5", "changed_at_us = 5"),
+        breakerd::store::Target::Postgres(_) => ("recorded_at = 'epoch'", "changed_at = 'epoch'"),
+    };
+    bed.sql(&format!(
+        "UPDATE transition SET {times} WHERE revision NOT IN (6, 7);
+         UPDATE audit SET {times}; UPDATE receipt SET {times}; UPDATE change SET {times};
+         UPDATE service_config SET {ends};"
+    ))
+    .await;
+    let far = Time::from_micros(1_500_000_000_000_000);
+    let retention = Retention { before: far, requests_before: far };
+    let pruned = bed.store.prune(retention).await.unwrap();
+    assert!(pruned.transitions >= 4, "{pruned:?}");
+    assert_eq!(pruned.changes, 2);
+    let left = bed.store.breakers(None, 9).await.unwrap();
+    let left: Vec<_> = left.into_iter().map(|stored| stored.key).collect();
+    // They were entered just now: a breaker goes when it has been closed for as long as history is kept.
+    assert_eq!(left, [key("closed"), key("open"), key("young")]);
+    let entered = match bed.target {
+        breakerd::store::Target::Sqlite(_) => "entered_at_us = 5",
+        breakerd::store::Target::Postgres(_) => "entered_at = 'epoch'",
+    };
+    bed.sql(&format!("UPDATE breaker SET {entered}")).await;
+    bed.store.prune(retention).await.unwrap();
+    let left = bed.store.breakers(None, 9).await.unwrap();
+    let left: Vec<_> = left.into_iter().map(|stored| stored.key).collect();
+    assert_eq!(left, [key("open"), key("young")], "one is open, one has history left");
+    assert!(bed.store.history_floor().await.unwrap() >= 4);
+    let stored = bed.store.configuration().await.unwrap();
+    assert_eq!((stored.changed.contains_key("gone"), stored.forgotten), (false, 9));
+    assert_eq!(bed.store.revision().await.unwrap(), 9, "nothing of it is a change");
 }
 
 async fn a_store_is_the_same_after_a_restart(bed: &mut Bed) {

@@ -1,8 +1,9 @@
 //! What only the store in Postgres promises.
 
-use breakerd::store::{Declaration, Store, StoreError, Target, open};
+use breakerd::store::{ConfigEdit, Declaration, Store, StoreError, Target, open};
 
 use super::change::{key, trip};
+use super::configuration::try_write;
 use crate::support::{Bed, new_database, open_again, postgres, server_url};
 
 /// Ends the connection that holds the lock, as a restart of Postgres or a network would.
@@ -19,6 +20,10 @@ async fn lose_the_lock(bed: &Bed) {
 
 async fn trip_one(store: &dyn Store, seq: u64) -> Result<(), StoreError> {
     store.propose(&[trip(seq, &key("service", &format!("{seq}")))]).await.map(drop)
+}
+
+async fn declare(bed: &Bed) -> Result<(), StoreError> {
+    try_write(bed, 0, ConfigEdit::Declared(Declaration::default()), &[""], None).await.map(drop)
 }
 
 #[tokio::test]
@@ -90,7 +95,7 @@ async fn a_write_that_comes_late_from_an_overtaken_process_fails() {
     // The lock still stands here; the database has gone to another all the same.
     bed.sql("UPDATE revision SET holder = 'somebody else'").await;
     assert!(matches!(trip_one(&*bed.store, 2).await, Err(StoreError::Taken(_))));
-    assert!(matches!(bed.store.declare(&Declaration::default()).await, Err(StoreError::Taken(_))));
+    assert!(matches!(declare(&bed).await, Err(StoreError::Taken(_))));
     assert_eq!(bed.store.revision().await.unwrap(), 1);
     bed.end().await;
 }
@@ -103,7 +108,7 @@ async fn every_revision_is_notified_once() {
     listener.listen("breakerd").await.unwrap();
     bed.store.propose(&[trip(1, &key("a", "")), trip(2, &key("b", ""))]).await.unwrap();
     bed.store.propose(&[trip(1, &key("a", ""))]).await.unwrap();
-    bed.store.declare(&Declaration::default()).await.unwrap();
+    declare(&bed).await.unwrap();
     for revision in ["1", "2"] {
         assert_eq!(listener.recv().await.unwrap().payload(), revision);
     }

@@ -1,0 +1,140 @@
+//! What each caller has at work at one time.
+//!
+//! A caller is an identity, or, where nobody is asked who they are, the address they come from. Its counts are kept as long
+//! as one of its connections or calls is there, so that there are never more of them than of those.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::identity::Identity;
+
+/// Whoever asks: who they are, and what they have at work.
+#[derive(Debug)]
+pub struct Caller {
+    /// Who.
+    pub identity: Arc<Identity>,
+    /// What; shared by all that they have.
+    pub counts: Arc<Counts>,
+}
+
+/// What one caller has at work.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Calls that are not answered yet, watches aside.
+    pub in_flight: Tally,
+    /// Streams that are open.
+    pub watches: Tally,
+    /// Connections; counted by address.
+    pub connections: Tally,
+}
+
+/// How many of something there are.
+#[derive(Debug, Default)]
+pub struct Tally(AtomicUsize);
+
+impl Tally {
+    /// One more, unless there are `max`. Whoever entered leaves.
+    pub fn enter(&self, max: usize) -> bool {
+        if self.0.fetch_add(1, Relaxed) < max {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    /// One less.
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// How many there are.
+    pub fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Named(Arc<str>),
+    At(IpAddr),
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Callers {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    counts: HashMap<Who, Weak<Counts>>,
+    /// At this size those that are gone are cleared away.
+    clear_at: usize,
+}
+
+/// Fewer are not worth clearing away.
+const CLEAR_AT_MIN: usize = 1_024;
+
+impl Callers {
+    /// The counts of whoever is called so.
+    pub(super) fn named(&self, name: &Arc<str>) -> Arc<Counts> {
+        self.table.lock().of(Who::Named(Arc::clone(name)))
+    }
+
+    /// The counts of whoever comes from there.
+    pub(super) fn at(&self, peer: IpAddr) -> Arc<Counts> {
+        self.table.lock().of(Who::At(peer))
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.table.lock().counts.len()
+    }
+}
+
+impl Table {
+    fn of(&mut self, who: Who) -> Arc<Counts> {
+        if let Some(counts) = self.counts.get(&who).and_then(Weak::upgrade) {
+            return counts;
+        }
+        if self.counts.len() >= self.clear_at.max(CLEAR_AT_MIN) {
+            self.counts.retain(|_, counts| counts.strong_count() > 0);
+            self.clear_at = 2 * self.counts.len();
+        }
+        let counts = Arc::new(Counts::default());
+        self.counts.insert(who, Arc::downgrade(&counts));
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_has_one_count_wherever_it_comes_in() {
+        let callers = Callers::default();
+        let (one, other) = (callers.named(&"a".into()), callers.named(&"a".into()));
+        assert!(one.in_flight.enter(2) && other.in_flight.enter(2) && !one.in_flight.enter(2));
+        other.in_flight.leave();
+        assert!(one.in_flight.enter(2));
+        assert!(callers.named(&"b".into()).in_flight.enter(2), "another caller has its own");
+        assert!(callers.at([127, 0, 0, 1].into()).in_flight.enter(2));
+    }
+
+    #[test]
+    fn callers_that_are_gone_leave_the_table() {
+        let callers = Callers::default();
+        let kept = callers.at([10, 0, 0, 0].into());
+        kept.watches.enter(1);
+        for number in 0..100_000_u32 {
+            callers.at(IpAddr::from(number.to_be_bytes()));
+        }
+        assert!(callers.len() <= CLEAR_AT_MIN + 1, "{}", callers.len());
+        assert_eq!(callers.at([10, 0, 0, 0].into()).watches.get(), 1);
+    }
+}

@@ -1,0 +1,295 @@
+//! Who is known, and who it is that comes.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use parking_lot::Mutex;
+use siphasher::sip128::SipHasher24;
+
+use super::callers::{Caller, Callers, Counts};
+use super::identity::{Identity, Rights, Role};
+use super::names::CertificateNames;
+use super::pattern::Pattern;
+use super::roll::Roll;
+
+/// Nobody that is known. Why is not said: no token, a wrong one and a strange certificate are answered alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown;
+
+/// What a request shows of who sends it.
+#[derive(Debug, Clone, Copy)]
+pub enum Shown<'a> {
+    /// No `authorization`.
+    Nothing,
+    /// The value of one.
+    Authorization(&'a [u8]),
+    /// Several, which nobody needs who has one.
+    Several,
+}
+
+impl<'a> Shown<'a> {
+    /// What these headers show.
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            (Some(value), None) => Self::Authorization(value.as_bytes()),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
+}
+
+/// Knows who is who. One for the process.
+#[derive(Debug)]
+pub struct Guard {
+    mode: Mode,
+    roll: ArcSwap<Roll>,
+    /// Counts the rolls: what was found in an older one is looked up again.
+    generation: AtomicU64,
+    /// Headers are remembered under this key, so that no token stays in memory.
+    memory: SipHasher24,
+    callers: Callers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Nobody is asked.
+    Open,
+    /// Whoever has a certificate of the authority may do everything.
+    Certificates,
+    /// Whoever is on the roll may do what it says.
+    Roll,
+}
+
+impl Guard {
+    /// Lets everybody do everything.
+    pub fn open() -> Self {
+        Self::new(Mode::Open, Roll::default(), &[0; 16])
+    }
+
+    /// Lets everybody do everything who has a certificate of the authority.
+    pub fn of_certificates() -> Self {
+        // A header is never looked at, nor remembered.
+        Self::new(Mode::Certificates, Roll::default(), &[0; 16])
+    }
+
+    /// Lets those do who are on the roll.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn of_roll(roll: Roll) -> io::Result<Self> {
+        let mut key = [0; 16];
+        getrandom::fill(&mut key)?;
+        Ok(Self::new(Mode::Roll, roll, &key))
+    }
+
+    fn new(mode: Mode, roll: Roll, key: &[u8; 16]) -> Self {
+        Self {
+            mode,
+            roll: ArcSwap::from_pointee(roll),
+            generation: AtomicU64::new(0),
+            memory: SipHasher24::new_with_key(key),
+            callers: Callers::default(),
+        }
+    }
+
+    /// Whether nobody is asked who they are.
+    pub fn is_open(&self) -> bool {
+        self.mode == Mode::Open
+    }
+
+    /// From now on these are known and no others.
+    pub fn take(&self, roll: Roll) {
+        self.roll.store(Arc::new(roll));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The counts of all that comes from `peer`.
+    pub fn counts_at(&self, peer: IpAddr) -> Arc<Counts> {
+        self.callers.at(peer)
+    }
+
+    fn identify(&self, shown: Shown<'_>, names: Option<&CertificateNames>) -> Result<Arc<Identity>, Unknown> {
+        let roll = self.roll.load();
+        match (shown, names) {
+            // A wrong token is wrong, whatever else is shown.
+            (Shown::Several, _) => Err(Unknown),
+            (Shown::Authorization(value), _) if self.mode == Mode::Roll => {
+                roll.by_authorization(value).cloned().ok_or(Unknown)
+            }
+            (_, Some(names)) if self.mode == Mode::Roll => roll.by_certificate(names).cloned().ok_or(Unknown),
+            (_, Some(names)) => {
+                Ok(Arc::new(Identity::new(&names.title(), &[Role::Admin], vec![Pattern::any()])))
+            }
+            (_, None) => Err(Unknown),
+        }
+    }
+}
+
+/// One connection, as the guard sees it. It remembers who came last: a client shows the same token with every
+/// call.
+#[derive(Debug)]
+pub struct Visitor {
+    guard: Arc<Guard>,
+    /// What the certificate says, if one was shown.
+    names: Option<CertificateNames>,
+    /// Whoever shows nothing.
+    nobody: Arc<Caller>,
+    /// Never contended: the calls of a connection come one after the other.
+    last: Mutex<Option<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Of what was shown; none: nothing.
+    seal: Option<u128>,
+    generation: u64,
+    caller: Arc<Caller>,
+}
+
+impl Visitor {
+    /// A connection from `peer`, with what its certificate says, if it has shown one.
+    pub fn new(guard: Arc<Guard>, peer: IpAddr, names: Option<CertificateNames>) -> Self {
+        let rights = if guard.is_open() { Rights::ALL } else { Rights::NONE };
+        // Dressed up as an address of the other family it would be another caller.
+        let peer = peer.to_canonical();
+        let identity = Arc::new(Identity::anonymous(peer, rights));
+        let nobody = Arc::new(Caller { identity, counts: guard.counts_at(peer) });
+        Self { guard, names, nobody, last: Mutex::default() }
+    }
+
+    /// Whoever is not asked who they are. They have every right where nobody is, and none elsewhere.
+    pub fn nobody(&self) -> &Arc<Caller> {
+        &self.nobody
+    }
+
+    /// Who sends a request that shows this.
+    ///
+    /// # Errors
+    /// [`Unknown`].
+    pub fn caller(&self, shown: Shown<'_>) -> Result<Arc<Caller>, Unknown> {
+        if self.guard.is_open() {
+            return Ok(Arc::clone(&self.nobody));
+        }
+        let seal = match shown {
+            Shown::Authorization(value) => Some(self.guard.memory.hash(value).as_u128()),
+            Shown::Nothing | Shown::Several => None,
+        };
+        // Read before the roll, so that what an old roll says is at most looked up once more.
+        let generation = self.guard.generation.load(Ordering::Acquire);
+        let mut last = self.last.lock();
+        if let Some(known) = &*last
+            && known.seal == seal
+            && known.generation == generation
+            && !matches!(shown, Shown::Several)
+        {
+            return Ok(Arc::clone(&known.caller));
+        }
+        let identity = self.guard.identify(shown, self.names.as_ref())?;
+        let counts = self.guard.callers.named(identity.name());
+        let caller = Arc::new(Caller { identity, counts });
+        *last = Some(Known { seal, generation, caller: Arc::clone(&caller) });
+        Ok(caller)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::identity::Right;
+    use super::super::names::Subject;
+    use super::super::token::{Digest, Token};
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn roll(entries: &[(&str, &Token)]) -> Roll {
+        let mut roll = Roll::default();
+        for (name, token) in entries {
+            let identity = Identity::new(name, &[Role::Caller], vec![Pattern::any()]);
+            roll.add_token(token.digest(), identity).unwrap();
+        }
+        roll
+    }
+
+    fn bearer(token: &Token) -> Vec<u8> {
+        format!("Bearer {}", token.expose()).into_bytes()
+    }
+
+    fn name(visitor: &Visitor, header: &[u8]) -> Result<String, Unknown> {
+        visitor.caller(Shown::Authorization(header)).map(|caller| caller.identity.actor())
+    }
+
+    #[test]
+    fn where_nobody_is_asked_everybody_may_everything() {
+        let visitor = Visitor::new(Arc::new(Guard::open()), PEER, None);
+        for shown in [Shown::Nothing, Shown::Authorization(b"Bearer x"), Shown::Several] {
+            let caller = visitor.caller(shown).unwrap();
+            assert_eq!(caller.identity.actor(), "anonymous@127.0.0.1");
+            assert!(caller.identity.may_everywhere(Right::Configure));
+        }
+    }
+
+    #[test]
+    fn a_token_is_known_until_the_roll_says_otherwise() {
+        let (one, other) = (Token::draw().unwrap(), Token::draw().unwrap());
+        let guard = Arc::new(Guard::of_roll(roll(&[("one", &one), ("other", &other)])).unwrap());
+        let visitor = Visitor::new(Arc::clone(&guard), PEER, None);
+        for _ in 0..2 {
+            assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
+            assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
+            assert_eq!(name(&visitor, &bearer(&other)).as_deref(), Ok("other"));
+            assert_eq!(name(&visitor, b"Bearer bk_wrong"), Err(Unknown));
+            assert_eq!(visitor.caller(Shown::Nothing).map(|_| ()), Err(Unknown));
+            assert_eq!(visitor.caller(Shown::Several).map(|_| ()), Err(Unknown));
+        }
+        assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
+        guard.take(roll(&[("renamed", &other)]));
+        assert_eq!(name(&visitor, &bearer(&one)), Err(Unknown), "remembered, and gone");
+        assert_eq!(name(&visitor, &bearer(&other)).as_deref(), Ok("renamed"));
+        assert!(visitor.nobody().identity.has(Rights::NONE));
+        assert!(!visitor.nobody().identity.has(Rights::ALL));
+    }
+
+    #[test]
+    fn a_token_that_is_on_the_roll_twice_is_refused_the_second_time() {
+        let token = Token::draw().unwrap();
+        let mut roll = roll(&[("one", &token)]);
+        let other = Identity::new("other", &[Role::Admin], vec![Pattern::any()]);
+        assert!(roll.add_token(Digest::of(token.expose().as_bytes()), other).is_err());
+        assert_eq!(roll.len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_is_who_the_roll_says_and_a_wrong_token_beside_it_is_wrong() {
+        let certificate = |name: &str| {
+            let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let key = rcgen::KeyPair::generate().unwrap();
+            Some(CertificateNames::of(params.self_signed(&key).unwrap().der()))
+        };
+        let token = Token::draw().unwrap();
+        let mut roll = roll(&[("one", &token)]);
+        let gateway = Identity::new("gateway", &[Role::Caller], vec![Pattern::any()]);
+        roll.add_certificate(Subject::new("gw.example.org").unwrap(), gateway).unwrap();
+        let guard = Arc::new(Guard::of_roll(roll).unwrap());
+        let visitor = Visitor::new(Arc::clone(&guard), PEER, certificate("gw.example.org"));
+        assert_eq!(visitor.caller(Shown::Nothing).unwrap().identity.actor(), "gateway");
+        assert_eq!(name(&visitor, &bearer(&token)).as_deref(), Ok("one"));
+        assert_eq!(name(&visitor, b"Bearer bk_wrong"), Err(Unknown));
+        assert_eq!(visitor.caller(Shown::Nothing).unwrap().identity.actor(), "gateway");
+        let stranger = Visitor::new(guard, PEER, certificate("other.example.org"));
+        assert_eq!(stranger.caller(Shown::Nothing).map(|_| ()), Err(Unknown));
+
+        let guard = Arc::new(Guard::of_certificates());
+        let visitor = Visitor::new(Arc::clone(&guard), PEER, certificate("other.example.org"));
+        let caller = visitor.caller(Shown::Nothing).unwrap();
+        assert_eq!(caller.identity.actor(), "other.example.org");
+        assert!(caller.identity.may_everywhere(Right::Configure));
+        let nobody = Visitor::new(guard, PEER, None);
+        assert_eq!(nobody.caller(Shown::Authorization(b"Bearer x")).map(|_| ()), Err(Unknown));
+    }
+}

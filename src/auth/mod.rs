@@ -1,0 +1,47 @@
+//! Who may do what.
+//!
+//! Both edges ask here, and in the same words. A connection has a [`Visitor`]: it knows the certificate that was
+//! shown, and tells for each request whose it is, by its token or else by that certificate. What comes of it is an
+//! [`Identity`]: a name for the audit, rights, and the services that they are for. What a method or a page needs,
+//! the edges know.
+//!
+//! Nothing here knows gRPC or HTTP, and nothing that is secret leaves: a token is compared by its digest, in
+//! constant time, and remembered under a key as a number; refusals say the same whatever was wrong.
+
+mod callers;
+mod guard;
+mod identity;
+mod names;
+mod pattern;
+mod roll;
+mod seldom;
+mod tls;
+mod token;
+
+use std::sync::Arc;
+
+pub use callers::{Caller, Counts, Tally};
+pub use guard::{Guard, Shown, Unknown, Visitor};
+pub use identity::{Identity, NAME_BYTES_MAX, Right, Rights, Role, is_name};
+pub use names::{CertificateNames, SUBJECT_BYTES_MAX, Subject};
+pub use pattern::Pattern;
+pub use roll::{ENTRIES_MAX, Roll, Taken};
+pub use seldom::Seldom;
+pub use tls::{ClientCertificate, Pem, Protocol, Tls, TlsError, names_of};
+pub use token::{Digest, Token};
+
+/// What stands before an edge.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Who is asked what.
+    pub guard: Arc<Guard>,
+    /// TLS; none: the edge speaks plainly.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Door {
+    /// Stands open: nobody is asked, and nothing is hidden.
+    pub fn open() -> Self {
+        Self { guard: Arc::new(Guard::open()), tls: None }
+    }
+}

@@ -1,0 +1,75 @@
+//! Who is known: tokens and certificates, and whose they are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::identity::Identity;
+use super::names::{CertificateNames, Subject};
+use super::token::{Digest, of_authorization};
+
+/// The most tokens, and the most certificates. A service or a person has one or two; more is a mistake.
+pub const ENTRIES_MAX: usize = 10_000;
+
+/// Everybody who is known.
+#[derive(Debug, Default)]
+pub struct Roll {
+    /// By the first bytes of the digest: two that share them are told apart by the rest.
+    tokens: HashMap<u64, Vec<(Digest, Arc<Identity>)>>,
+    certificates: HashMap<Subject, Arc<Identity>>,
+    entries: usize,
+}
+
+/// Somebody has it already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken;
+
+impl Roll {
+    /// From now on whoever shows a token of this digest is `identity`.
+    ///
+    /// # Errors
+    /// [`Taken`].
+    pub fn add_token(&mut self, digest: Digest, identity: Identity) -> Result<(), Taken> {
+        let bucket = self.tokens.entry(digest.bucket()).or_default();
+        if bucket.iter().any(|(known, _)| *known == digest) {
+            return Err(Taken);
+        }
+        bucket.push((digest, Arc::new(identity)));
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// From now on whoever has a certificate of this subject is `identity`.
+    ///
+    /// # Errors
+    /// [`Taken`].
+    pub fn add_certificate(&mut self, subject: Subject, identity: Identity) -> Result<(), Taken> {
+        if self.certificates.contains_key(&subject) {
+            return Err(Taken);
+        }
+        self.certificates.insert(subject, Arc::new(identity));
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// How many tokens and certificates there are.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Whose token an `authorization` header has.
+    pub(super) fn by_authorization(&self, value: &[u8]) -> Option<&Arc<Identity>> {
+        let digest = Digest::of(of_authorization(value)?);
+        let bucket = self.tokens.get(&digest.bucket())?;
+        bucket.iter().find(|(known, _)| *known == digest).map(|(_, identity)| identity)
+    }
+
+    /// Whose certificate has these names: the first of them that is known.
+    pub(super) fn by_certificate(&self, names: &CertificateNames) -> Option<&Arc<Identity>> {
+        names.iter().find_map(|name| self.certificates.get(name))
+    }
+}

@@ -1,0 +1,199 @@
+//! The file of tokens and certificates: who is known, and what they may do.
+//!
+//! It holds digests, and still errors show no value of `sha256`: what stands there by mistake may be the token.
+
+use std::path::Path;
+
+use toml::de::DeValue;
+
+use super::document::{Document, Item, Table};
+use super::error::{Error, Fault};
+use super::nearest::nearest;
+use super::value::{self, Given, Refusal};
+use super::{FileText, read_up_to};
+use crate::auth::{Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Role, Roll, Subject, is_name};
+
+/// The most bytes of the file: 10 000 entries with some patterns each.
+pub const BYTES_MAX: u64 = 4 << 20;
+/// The most patterns of one entry.
+const PATTERNS_MAX: usize = 64;
+
+const TOKEN: &str = "token";
+const CERTIFICATE: &str = "certificate";
+const KEYS: [&str; 5] = ["name", "roles", "services", "sha256", "subject"];
+
+/// Reads the file.
+///
+/// # Errors
+/// That it cannot be read.
+pub fn read(path: &Path) -> Result<FileText, Box<Error>> {
+    super::some(read_up_to(path, BYTES_MAX), path)
+}
+
+/// Who is known by `text`, which was read from `path`.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn parse(text: &FileText, path: &Path) -> Result<Roll, Vec<Error>> {
+    let mut document = Document::new(&path.display().to_string(), text.expose());
+    let tables = document.tables();
+    let mut roll = Roll::default();
+    for (key, item) in &tables {
+        match key.get_ref().as_ref() {
+            TOKEN => entries(&mut document, TOKEN, item, &mut roll),
+            CERTIFICATE => entries(&mut document, CERTIFICATE, item, &mut roll),
+            _ => document.unknown("", key, || {
+                nearest(key.get_ref(), [TOKEN, CERTIFICATE]).map(|near| format!("did you mean `[[{near}]]`?"))
+            }),
+        }
+    }
+    if document.has_errors() { Err(document.into_errors()) } else { Ok(roll) }
+}
+
+fn entries<'a>(document: &mut Document<'a>, kind: &'static str, item: &Item<'a>, roll: &mut Roll) {
+    let DeValue::Array(entries) = item.get_ref() else {
+        let refusal = Refusal::because(format!("write [[{kind}]] on a line of its own"));
+        // Not as it is written: it may be a token.
+        let shown = "a value of another kind".to_owned();
+        return document.refuse_shown(kind.to_owned(), item, shown, "a list of tables".to_owned(), refusal);
+    };
+    for entry in entries {
+        if roll.len() == ENTRIES_MAX {
+            let problem = format!("more than {ENTRIES_MAX} tokens and certificates");
+            let place = document.at(entry.span());
+            return document.error(place, Fault::Odds { key: kind.to_owned(), problem });
+        }
+        if let DeValue::Table(table) = entry.get_ref() {
+            Entry { document, kind, item: entry }.read(table, roll);
+        } else {
+            let shown = "a value of another kind".to_owned();
+            document.refuse_shown(kind.to_owned(), entry, shown, "a table".to_owned(), Refusal::PLAIN);
+        }
+    }
+}
+
+/// One table of the file.
+struct Entry<'d, 'a> {
+    document: &'d mut Document<'a>,
+    kind: &'static str,
+    item: &'d Item<'a>,
+}
+
+impl<'a> Entry<'_, 'a> {
+    fn read(mut self, table: &Table<'a>, roll: &mut Roll) {
+        let proof = if self.kind == TOKEN { "sha256" } else { "subject" };
+        let (mut name, mut roles, mut patterns) = (None, None, Some(vec![Pattern::any()]));
+        let (mut digest, mut subject) = (None, None);
+        let mut proven_at = None;
+        for (key, item) in table {
+            match key.get_ref().as_ref() {
+                "name" => name = self.name(item),
+                "roles" => roles = self.roles(item),
+                "services" => patterns = self.patterns(item),
+                "sha256" if self.kind == TOKEN => (digest, proven_at) = (self.digest(item), Some(item)),
+                "subject" if self.kind == CERTIFICATE => {
+                    (subject, proven_at) = (self.subject(item), Some(item));
+                }
+                other => {
+                    let near = || nearest(other, KEYS).map(|near| format!("did you mean `{near}`?"));
+                    self.document.unknown(self.kind, key, near);
+                }
+            }
+        }
+        for key in ["name", "roles", proof] {
+            if !table.contains_key(key) {
+                self.odds(format!("`{key}` is missing"), self.item);
+            }
+        }
+        let (Some(name), Some(roles), Some(patterns)) = (name, roles, patterns) else { return };
+        let identity = Identity::new(&name, &roles, patterns);
+        let added = match (digest, subject) {
+            (Some(digest), _) => roll.add_token(digest, identity),
+            (_, Some(subject)) => roll.add_certificate(subject, identity),
+            _ => return,
+        };
+        if added.is_err() {
+            let problem = format!("`{proof}` of {name} stands in another [[{}]] already", self.kind);
+            self.odds(problem, proven_at.unwrap_or(self.item));
+        }
+    }
+
+    fn name(&mut self, item: &Item<'a>) -> Option<String> {
+        let takes = || {
+            format!(
+                "1 to {NAME_BYTES_MAX} letters, digits and . _ : / @ -, the first a letter or a digit; not anonymous"
+            )
+        };
+        match value::text(Given::Toml(item.get_ref())) {
+            Ok(name) if is_name(name) => Some(name.to_owned()),
+            wrong => self.refuse("name", item, takes(), wrong.err()),
+        }
+    }
+
+    fn roles(&mut self, item: &Item<'a>) -> Option<Vec<Role>> {
+        let takes = || format!("a list of {}", Role::ALL.map(Role::as_str).join(", "));
+        let texts = texts(item, Role::ALL.len()).filter(|texts| !texts.is_empty());
+        match texts.and_then(|texts| texts.into_iter().map(Role::by_name).collect()) {
+            Some(roles) => Some(roles),
+            None => self.refuse("roles", item, takes(), None),
+        }
+    }
+
+    fn patterns(&mut self, item: &Item<'a>) -> Option<Vec<Pattern>> {
+        let takes = || {
+            format!(
+                "a list of 1 to {PATTERNS_MAX} services, such as [\"payments\", \"billing.*\"]; left out: all"
+            )
+        };
+        let texts = texts(item, PATTERNS_MAX).filter(|texts| !texts.is_empty());
+        match texts.and_then(|texts| texts.into_iter().map(Pattern::new).collect()) {
+            Some(patterns) => Some(patterns),
+            None => self.refuse("services", item, takes(), None),
+        }
+    }
+
+    fn digest(&mut self, item: &Item<'a>) -> Option<Digest> {
+        let digest = value::text(Given::Toml(item.get_ref())).ok().and_then(Digest::from_hex);
+        if digest.is_none() {
+            let (shown, takes) =
+                ("a value that is not shown", "the SHA-256 of the token: 64 hexadecimal digits");
+            let hint = Refusal::because("`breakerd token new` writes the whole block");
+            let key = format!("{}.sha256", self.kind);
+            self.document.refuse_shown(key, item, shown.to_owned(), takes.to_owned(), hint);
+        }
+        digest
+    }
+
+    fn subject(&mut self, item: &Item<'a>) -> Option<Subject> {
+        let takes = || "a URI, a DNS name or a common name of a certificate, 1 to 256 bytes".to_owned();
+        match value::text(Given::Toml(item.get_ref())).map(Subject::new) {
+            Ok(Some(subject)) => Some(subject),
+            wrong => self.refuse("subject", item, takes(), wrong.err()),
+        }
+    }
+
+    fn refuse<T>(&mut self, key: &str, item: &Item<'a>, takes: String, why: Option<Refusal>) -> Option<T> {
+        let key = format!("{}.{key}", self.kind);
+        self.document.refuse(key, item, takes, why.unwrap_or(Refusal::PLAIN));
+        None
+    }
+
+    fn odds(&mut self, problem: String, item: &Item<'a>) {
+        let place = self.document.at(item.span());
+        self.document.error(place, Fault::Odds { key: self.kind.to_owned(), problem });
+    }
+}
+
+/// The texts of a list of at most `max`. None: it is something else.
+fn texts<'i>(item: &'i Item<'_>, max: usize) -> Option<Vec<&'i str>> {
+    let DeValue::Array(list) = item.get_ref() else { return None };
+    if list.len() > max {
+        return None;
+    }
+    list.iter()
+        .map(|text| match text.get_ref() {
+            DeValue::String(text) => Some(&**text),
+            _ => None,
+        })
+        .collect()
+}

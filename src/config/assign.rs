@@ -1,0 +1,102 @@
+//! `field=value`, as somebody types it: the names and values of the file, without its quotes.
+
+use breaker::{Field, Kind, Layer, Value};
+
+use super::nearest::nearest;
+use super::value::{self, Given};
+
+/// Reads `timeout_seconds=90`, `ignore_error_classes=Cancelled,NotFound`.
+///
+/// # Errors
+/// What is wrong with it, for people: no field of that name (and the nearest there is), or no value that it takes.
+pub fn assignment(text: &str) -> Result<(Field, Value), String> {
+    let Some((name, given)) = text.split_once('=') else {
+        return Err(format!("`{text}` is no assignment: write field=value, such as timeout_seconds=90"));
+    };
+    let field = field(name)?;
+    let refused = |hint: Option<String>| {
+        let hint = hint.map_or_else(String::new, |hint| format!(": {hint}"));
+        format!("{name} is `{given}`, but takes {}{hint}", field.range())
+    };
+    let value = match field.kind() {
+        Kind::Classes => classes(given).ok_or_else(|| {
+            refused(Some("separate them by commas; `config unset` takes a list back".to_owned()))
+        })?,
+        _ => value::threshold(field, Given::Text(given)).map_err(|refusal| refused(refusal.hint))?,
+    };
+    Layer::default().set(field, value.clone()).map_err(|_| refused(None))?;
+    Ok((field, value))
+}
+
+/// The field of that name, or of that other name.
+///
+/// # Errors
+/// That there is none, and which was probably meant.
+pub fn field(name: &str) -> Result<Field, String> {
+    let names = Field::ALL
+        .iter()
+        .flat_map(|field| std::iter::once(field.as_str()).chain(field.aliases().iter().copied()));
+    Field::by_name(name).ok_or_else(|| match nearest(name, names) {
+        Some(near) => format!("there is no field `{name}`: did you mean {near}?"),
+        None => format!("there is no field `{name}`: `breakerd config get SERVICE` shows them all"),
+    })
+}
+
+/// A list without an entry, or with an empty one, is a slip.
+fn classes(text: &str) -> Option<Value> {
+    let classes: Vec<_> = text.split(',').map(|class| class.trim().to_owned()).collect();
+    classes.iter().all(|class| !class.is_empty()).then_some(Value::Classes(classes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_read_as_the_file_has_it() {
+        for (text, expected) in [
+            ("timeout_seconds=90", (Field::Timeout, Value::Duration(Duration::from_secs(90)))),
+            ("wait_duration_in_open_state=2min", (Field::Timeout, Value::Duration(Duration::from_mins(2)))),
+            ("failure_rate_threshold=33.5", (Field::FailureRateThreshold, Value::Rate(33_500))),
+            ("failure_threshold=0", (Field::FailureThreshold, Value::Count(0))),
+            ("sliding_window_type=TIME_BASED", (Field::SlidingWindowType, Value::Word("TIME_BASED"))),
+            ("honor_retry_after=true", (Field::HonorRetryAfter, Value::Flag(true))),
+            (
+                "ignore_error_classes=A, B",
+                (Field::IgnoreErrorClasses, Value::Classes(vec!["A".to_owned(), "B".to_owned()])),
+            ),
+        ] {
+            assert_eq!(assignment(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_what_would_be_right() {
+        for (text, told) in [
+            (
+                "timeout_seconds",
+                "`timeout_seconds` is no assignment: write field=value, such as timeout_seconds=90",
+            ),
+            ("timeout_secnds=9", "there is no field `timeout_secnds`: did you mean timeout_seconds?"),
+            ("listen=9", "there is no field `listen`: `breakerd config get SERVICE` shows them all"),
+            ("failure_threshold=many", "failure_threshold is `many`, but takes 0..=1000000"),
+            (
+                "failure_rate_threshold=101",
+                "failure_rate_threshold is `101`, but takes (0, 100] percent, at most 3 decimals",
+            ),
+            (
+                "sliding_window_type=time_based",
+                "sliding_window_type is `time_based`, but takes COUNT_BASED or TIME_BASED: did you mean TIME_BASED?",
+            ),
+            (
+                "ignore_error_classes=",
+                "ignore_error_classes is ``, but takes at most 64 classes, each of 1 to 128 bytes: separate them by \
+                 commas; `config unset` takes a list back",
+            ),
+        ] {
+            assert_eq!(assignment(text).unwrap_err(), told);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Everything that services are judged by, at one moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::hash::Hasher as _;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use breaker::{Field, Layer, Origin, Override, Scope, Thresholds};
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+use crate::catalog::{Catalog, ServiceProblem, effective};
+use crate::store::{Changed, Declaration, ServiceOverride, StoredConfiguration};
+
+/// What the store has, and what it comes to. Immutable: a change makes another one.
+#[derive(Debug, Clone, Default)]
+pub struct Configuration {
+    stored: StoredConfiguration,
+    catalog: Arc<Catalog>,
+    /// The services by the revision that last changed them.
+    by_revision: BTreeMap<u64, Vec<Arc<str>>>,
+}
+
+/// The configuration of one service.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The service; empty: the defaults.
+    pub service: String,
+    /// What it is judged by.
+    pub thresholds: Arc<Thresholds>,
+    /// For each field that a layer set and that is in force: the layer.
+    pub origins: BTreeMap<Field, Origin>,
+    /// What was set over the API.
+    pub set: Layer,
+    /// The override of the service. One whose end has passed may still be here for a moment.
+    pub set_override: Option<ServiceOverride>,
+    /// False: every breaker lets every call pass.
+    pub enabled: bool,
+    /// When it was last changed; none: never.
+    pub changed: Option<Changed>,
+    /// Whether it is of this service's own, and not what applies to every service.
+    pub is_own: bool,
+    /// Names this content, and no other.
+    pub etag: String,
+}
+
+impl Configuration {
+    /// What the layers that the store has come to.
+    ///
+    /// # Errors
+    /// Every contradiction.
+    pub fn new(stored: StoredConfiguration) -> Result<Self, Vec<ServiceProblem>> {
+        let nothing = Declaration::default();
+        let declaration = stored.declared.as_ref().map_or(&nothing, |declared| &declared.declaration);
+        let catalog = Arc::new(Catalog::new(declaration, stored.revision, &stored.set)?);
+        let mut by_revision: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
+        for (service, changed) in &stored.changed {
+            by_revision.entry(changed.revision).or_default().push(service.as_str().into());
+        }
+        Ok(Self { stored, catalog, by_revision })
+    }
+
+    /// The newest revision that changed it.
+    pub fn revision(&self) -> u64 {
+        self.stored.revision
+    }
+
+    /// Services whose configuration went up to this revision may be missing in [`Configuration::changed_after`].
+    pub fn forgotten(&self) -> u64 {
+        self.stored.forgotten
+    }
+
+    /// The thresholds of every service.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The overrides of services.
+    pub fn overrides(&self) -> &BTreeMap<String, ServiceOverride> {
+        &self.stored.overrides
+    }
+
+    /// The overrides of services, as the engine takes them.
+    pub fn engine_overrides(&self) -> Vec<(String, Override)> {
+        let overrides = self.stored.overrides.iter().map(|(service, set)| {
+            let set_by = Override {
+                kind: set.kind,
+                scope: Scope::Service,
+                expires_at: set.expires_at,
+                actor: set.asked.actor.clone(),
+                reason: set.asked.reason.clone(),
+            };
+            (service.clone(), set_by)
+        });
+        overrides.collect()
+    }
+
+    /// The services that have a configuration of their own, in order.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> = self
+            .catalog
+            .services()
+            .map(|name| &**name)
+            .chain(self.stored.overrides.keys().map(|name| &**name))
+            .collect();
+        names.into_iter()
+    }
+
+    /// The services whose configuration was changed behind `revision`, of those too that have none any more, in the
+    /// order of their newest revisions.
+    pub fn changed_after(&self, revision: u64) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        self.by_revision
+            .range((Bound::Excluded(revision), Bound::Unbounded))
+            .flat_map(|(revision, services)| services.iter().map(|service| (service, *revision)))
+    }
+
+    /// The configuration of `service`; with an empty name the defaults.
+    pub fn service(&self, service: &str) -> ServiceConfig {
+        let set_override = self.stored.overrides.get(service).cloned();
+        let mut config = ServiceConfig {
+            service: service.to_owned(),
+            thresholds: self.catalog.thresholds(service),
+            origins: self.catalog.origins(service).clone(),
+            set: self.stored.set.get(service).cloned().unwrap_or_default(),
+            enabled: self.catalog.enabled(),
+            changed: self.stored.changed.get(service).copied(),
+            is_own: service.is_empty() || self.catalog.contains(service) || set_override.is_some(),
+            set_override,
+            etag: String::new(),
+        };
+        config.etag = config.hash();
+        config
+    }
+
+    pub(super) fn stored(&self) -> &StoredConfiguration {
+        &self.stored
+    }
+
+    pub(super) fn into_stored(self) -> StoredConfiguration {
+        self.stored
+    }
+}
+
+impl ServiceConfig {
+    /// Whether the content is the same, whenever it was changed.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        *self.thresholds == *other.thresholds
+            && self.origins == other.origins
+            && self.set == other.set
+            && self.set_override == other.set_override
+            && (self.enabled, self.is_own) == (other.enabled, other.is_own)
+    }
+
+    /// A hash of all that is shown of it but when it was changed.
+    fn hash(&self) -> String {
+        let mut text = format!("{}\0{}\0{}", self.service, self.enabled, self.is_own);
+        for field in Field::ALL {
+            let value = effective(&self.thresholds, *field);
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\0{value:?}{:?}{:?}", self.origins.get(field), self.set.get(*field));
+        }
+        let _ = write!(text, "\0{:?}", self.set_override);
+        let mut hasher = SipHasher24::new_with_key(b"breakerd etag v1");
+        hasher.write(text.as_bytes());
+        format!("{:032x}", hasher.finish128().as_u128())
+    }
+}

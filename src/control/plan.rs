@@ -1,0 +1,175 @@
+//! What a change comes to, before it is made: pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use breaker::{Key, Snapshot};
+
+use super::configuration::Configuration;
+use crate::catalog::ServiceProblem;
+use crate::engine::Seals;
+use crate::store::{Changed, ConfigEdit, StoredDeclaration};
+
+/// A change that may be made.
+pub(super) struct Planned {
+    /// What is then in force; under the revision of before until it is [`Planned::written`].
+    pub(super) after: Configuration,
+    /// The services whose configuration is another by it; under the empty name the defaults.
+    pub(super) touched: BTreeSet<String>,
+    edit: ConfigEdit,
+}
+
+/// What `edit` makes of `present`.
+///
+/// # Errors
+/// Every contradiction that the layers would come to.
+pub(super) fn plan(present: &Configuration, edit: &ConfigEdit) -> Result<Planned, Vec<ServiceProblem>> {
+    let mut stored = present.stored().clone();
+    match edit {
+        ConfigEdit::Declared(declaration) => {
+            let revision = stored.revision;
+            stored.declared = Some(StoredDeclaration { declaration: declaration.clone(), revision });
+        }
+        ConfigEdit::Generation(generation) => {
+            if let Some(declared) = &mut stored.declared {
+                declared.declaration.generation = Some(*generation);
+            }
+        }
+        ConfigEdit::Thresholds { service, layer } if layer.is_empty() => drop(stored.set.remove(service)),
+        ConfigEdit::Thresholds { service, layer } => {
+            stored.set.insert(service.clone(), layer.clone());
+        }
+        ConfigEdit::Override { service, set: None } => drop(stored.overrides.remove(service)),
+        ConfigEdit::Override { service, set: Some(set) } => {
+            stored.overrides.insert(service.clone(), set.clone());
+        }
+    }
+    let after = Configuration::new(stored)?;
+    let names: BTreeSet<&str> = present.services().chain(after.services()).chain([""]).collect();
+    let touched = names
+        .into_iter()
+        .filter(|service| !present.service(service).is_same_as(&after.service(service)))
+        .map(str::to_owned)
+        .collect();
+    Ok(Planned { after, touched, edit: edit.clone() })
+}
+
+impl Planned {
+    /// As it is once the store has it.
+    pub(super) fn written(self, changed: Changed) -> Configuration {
+        let Self { after, touched, edit } = self;
+        let mut stored = after.into_stored();
+        stored.revision = changed.revision;
+        for service in touched {
+            stored.changed.insert(service, changed);
+        }
+        match edit {
+            ConfigEdit::Declared(_) => {
+                if let Some(declared) = &mut stored.declared {
+                    declared.revision = changed.revision;
+                }
+            }
+            ConfigEdit::Override { service, .. } => {
+                if let Some(set) = stored.overrides.get_mut(&service) {
+                    set.set_at = changed.at;
+                }
+            }
+            ConfigEdit::Generation(_) | ConfigEdit::Thresholds { .. } => {}
+        }
+        // It was without contradiction when it was planned.
+        Configuration::new(stored).unwrap_or_default()
+    }
+}
+
+/// What the wait of an OPEN breaker is after the change; none: as it was.
+pub(super) fn waits<'a>(
+    before: &'a Configuration,
+    after: &'a Configuration,
+    seals: &'a Seals,
+) -> impl Fn(&Key, &Snapshot) -> Option<Duration> + Send + Sync + 'a {
+    move |key, snapshot| {
+        let thresholds = after.catalog().thresholds(key.service());
+        if *before.catalog().thresholds(key.service()) == *thresholds {
+            return None;
+        }
+        let key_hash = seals.key_id(key.service(), key.name()).hash();
+        snapshot.wait_under(&thresholds, key_hash).filter(|wait| snapshot.wait != Some(*wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use breaker::{Asked, Field, Layer, OverrideKind, Time, Value};
+
+    use super::*;
+    use crate::store::{Declaration, ServiceOverride, StoredConfiguration};
+
+    fn layer(field: Field, value: u32) -> Layer {
+        Layer::default().with(field, Value::Count(value)).unwrap()
+    }
+
+    fn present() -> Configuration {
+        let services = BTreeMap::from([
+            ("a".to_owned(), layer(Field::FailureThreshold, 3)),
+            ("b".to_owned(), layer(Field::SuccessThreshold, 4)),
+        ]);
+        let declaration = Declaration { services, ..Declaration::default() };
+        let stored = StoredConfiguration {
+            declared: Some(StoredDeclaration { declaration, revision: 7 }),
+            revision: 7,
+            ..StoredConfiguration::default()
+        };
+        Configuration::new(stored).unwrap()
+    }
+
+    fn touched(edit: &ConfigEdit) -> Vec<String> {
+        plan(&present(), edit).unwrap().touched.into_iter().collect()
+    }
+
+    #[test]
+    fn a_change_touches_the_services_that_it_changes_and_no_other() {
+        let thresholds = |service: &str, layer| ConfigEdit::Thresholds { service: service.to_owned(), layer };
+        assert_eq!(touched(&thresholds("a", layer(Field::FailureThreshold, 9))), ["a"]);
+        assert_eq!(touched(&thresholds("new", layer(Field::FailureThreshold, 9))), ["new"]);
+        // The same value from a nearer layer is another configuration: it comes from elsewhere.
+        assert_eq!(touched(&thresholds("a", layer(Field::FailureThreshold, 3))), ["a"]);
+        assert_eq!(touched(&thresholds("a", Layer::default())), Vec::<String>::new());
+        let mut declaration = present().stored().declared.clone().unwrap().declaration;
+        declaration.services.remove("b");
+        assert_eq!(touched(&ConfigEdit::Declared(declaration.clone())), ["b"]);
+        declaration.defaults = layer(Field::FailureThreshold, 8);
+        assert_eq!(touched(&ConfigEdit::Declared(declaration.clone())), ["", "b"], "a has its own");
+        declaration.enabled = false;
+        assert_eq!(touched(&ConfigEdit::Declared(declaration)), ["", "a", "b"]);
+        let set = ServiceOverride {
+            kind: OverrideKind::Disabled,
+            expires_at: None,
+            asked: Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+            set_at: Time::ZERO,
+        };
+        assert_eq!(touched(&ConfigEdit::Override { service: "b".to_owned(), set: Some(set) }), ["b"]);
+    }
+
+    #[test]
+    fn what_is_written_carries_its_revision() {
+        let edit =
+            ConfigEdit::Thresholds { service: "a".to_owned(), layer: layer(Field::FailureThreshold, 9) };
+        let changed = Changed { revision: 9, at: Time::from_micros(5) };
+        let after = plan(&present(), &edit).unwrap().written(changed);
+        assert_eq!((after.revision(), after.catalog().revision()), (9, 9));
+        assert_eq!(after.service("a").changed, Some(changed));
+        assert_eq!(after.service("b").changed, None);
+        assert_eq!(after.changed_after(7).map(|(service, _)| service.to_string()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(after.changed_after(9).count(), 0);
+    }
+
+    #[test]
+    fn a_contradiction_is_refused_with_its_layers() {
+        let edit = ConfigEdit::Thresholds { service: "b".to_owned(), layer: layer(Field::PermittedCalls, 2) };
+        let Err(problems) = plan(&present(), &edit) else { panic!("4 successes out of 2 calls") };
+        assert_eq!(problems[0].service.as_deref(), Some("b"));
+        assert_eq!(problems[0].problem.field, Field::SuccessThreshold);
+    }
+}

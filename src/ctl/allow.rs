@@ -1,0 +1,54 @@
+//! `allow`: may a call go ahead?
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::screen::Screen;
+use super::times;
+use super::words::{self, Target};
+use crate::proto::v1::AllowRequestRequest;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd allow database --caller nightly-job
+      the answer, and the permit to hand back with `breakerd record`
+  breakerd allow database && ./import.sh
+      in a script: 0 when the call may go ahead, 3 when it may not
+
+A permit of a half-open breaker is a probe: report how the call went.";
+
+#[derive(Debug, Args)]
+pub struct AllowArgs {
+    /// The breaker: SERVICE for the service's own, or SERVICE/NAME. It is made if there is none.
+    #[arg(value_name = "BREAKER")]
+    breaker: Target,
+    /// Who is asking, such as a host.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    caller: String,
+}
+
+pub(super) async fn run(
+    args: &AllowArgs,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let Target { service, name } = args.breaker.clone();
+    let mut breakers = connection.breakers();
+    let question = AllowRequestRequest { service, name, caller: args.caller.clone() };
+    let answer = connection.ask(question, async |ask| breakers.allow_request(ask).await).await?;
+    let ended = if answer.allowed { Ended::Done } else { Ended::No };
+    if screen.object("AllowRequestResponse", &answer)? {
+        return Ok(ended);
+    }
+    let said = if answer.allowed { "allowed" } else { "denied" };
+    writeln!(screen.out, "{said}: {}", words::allow_reason(answer.reason))?;
+    if let Some(retry_after) = &answer.retry_after {
+        writeln!(screen.out, "ask again in {}", times::wire_span(retry_after))?;
+    }
+    if !answer.permit.is_empty() {
+        writeln!(screen.out, "permit: {}", STANDARD.encode(&answer.permit))?;
+    }
+    Ok(ended)
+}

@@ -1,0 +1,63 @@
+//! `config`: the thresholds of services. `config_show` shows them, `config_set` changes them.
+
+use clap::Subcommand;
+
+use super::connect::{Asked, Connection, Reach};
+use super::fault::{Ended, Failure};
+use super::screen::Screen;
+use super::watch::ConfigWatchArgs;
+use super::{config_set, config_show, watch};
+use crate::engine::Clock;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd config get database
+  breakerd config set database timeout_seconds=90 failure_rate_threshold=50 --reason 'slow failover'
+  breakerd config unset database timeout_seconds
+  breakerd config log database";
+
+/// Thresholds.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show what a service is judged by, and where each value comes from.
+    #[command(after_help = config_show::GET_EXAMPLES)]
+    Get(Asked<config_show::GetConfigArgs>),
+    /// Set thresholds of a service, over those of the file.
+    #[command(after_help = config_set::SET_EXAMPLES)]
+    Set(Asked<config_set::SetConfigArgs>),
+    /// Take back what was set: the file's values are in force again.
+    #[command(after_help = config_set::UNSET_EXAMPLES)]
+    Unset(Asked<config_set::UnsetConfigArgs>),
+    /// List what was changed by whom and why, the newest first: thresholds, overrides, resets.
+    #[command(after_help = config_show::LOG_EXAMPLES)]
+    Log(Asked<config_show::LogArgs>),
+    /// Follow changes of thresholds as they happen, until interrupted.
+    #[command(after_help = watch::CONFIG_EXAMPLES)]
+    Watch(Asked<ConfigWatchArgs>),
+}
+
+impl ConfigCommand {
+    pub(super) fn reach(&self) -> &Reach {
+        match self {
+            Self::Get(asked) => &asked.reach,
+            Self::Set(asked) => &asked.reach,
+            Self::Unset(asked) => &asked.reach,
+            Self::Log(asked) => &asked.reach,
+            Self::Watch(asked) => &asked.reach,
+        }
+    }
+}
+
+pub(super) async fn run(
+    command: &ConfigCommand,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    match command {
+        ConfigCommand::Get(asked) => config_show::get(&asked.what, connection, screen).await,
+        ConfigCommand::Set(asked) => config_set::set(&asked.what, connection, screen).await,
+        ConfigCommand::Unset(asked) => config_set::unset(&asked.what, connection, screen).await,
+        ConfigCommand::Log(asked) => config_show::log(&asked.what, connection, clock, screen).await,
+        ConfigCommand::Watch(asked) => watch::run_config(&asked.what, connection, clock, screen).await,
+    }
+}

@@ -1,0 +1,209 @@
+//! `config set` and `config unset`: what was before, what is after.
+
+use breaker::{Field, Value};
+use clap::Args;
+
+use super::config_show::DEFAULTS;
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::screen::Screen;
+use super::table::{Cell, Table};
+use super::{thresholds, words};
+use crate::config;
+use crate::proto::v1::{
+    DeleteConfigRequest, GetConfigRequest, ServiceConfig, Thresholds, UpdateConfigRequest,
+};
+
+pub(super) const SET_EXAMPLES: &str = "Examples:
+  breakerd config set database timeout_seconds=90 --reason 'failover takes a minute'
+      the names and values are those of the file
+  breakerd config set search failure_rate_threshold=50 ignore_error_classes=Cancelled,NotFound --reason r --dry-run
+      what would it come to?
+  breakerd config set database failure_threshold=3 --etag 5f1c --reason 'as measured'
+      only if nobody has changed it since `breakerd config get` showed that etag";
+
+pub(super) const UNSET_EXAMPLES: &str = "Examples:
+  breakerd config unset database timeout_seconds --reason 'failover is quick again'
+      one value
+  breakerd config unset database
+      everything that was set for a service";
+
+#[derive(Debug, Args)]
+pub struct SetConfigArgs {
+    /// The service.
+    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    service: String,
+    /// What to set, such as `timeout_seconds=90`.
+    #[arg(value_name = "FIELD=VALUE", required = true, value_parser = config::assignment)]
+    fields: Vec<(Field, Value)>,
+    /// Why; the log of changes shows it.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+pub struct UnsetConfigArgs {
+    /// The service.
+    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    service: String,
+    /// What to take back. None: everything that was set.
+    #[arg(value_name = "FIELD", value_parser = config::field)]
+    fields: Vec<Field>,
+    /// Why; the log of changes shows it.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// On which conditions, and whether at all.
+#[derive(Debug, Args)]
+struct How {
+    /// Change only what `config get` has shown under this etag.
+    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
+    etag: String,
+    /// Say what the change would come to, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn set(
+    args: &SetConfigArgs,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut set = Thresholds::default();
+    let mut paths: Vec<String> = Vec::new();
+    for (field, value) in &args.fields {
+        let path = thresholds::path(*field).to_owned();
+        if paths.contains(&path) {
+            return Err(Failure::Usage(format!("{field} is given twice")));
+        }
+        thresholds::set(&mut set, *field, value.clone());
+        paths.push(path);
+    }
+    let question = UpdateConfigRequest {
+        service: args.service.clone(),
+        thresholds: Some(set),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        etag: args.how.etag.clone(),
+        validate_only: args.how.dry_run,
+        request_id: String::new(),
+        reason: args.reason.clone(),
+    };
+    update(question, connection, screen).await
+}
+
+pub(super) async fn unset(
+    args: &UnsetConfigArgs,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    if !args.fields.is_empty() {
+        let mut paths: Vec<_> = args.fields.iter().map(|field| thresholds::path(*field).to_owned()).collect();
+        paths.sort();
+        paths.dedup();
+        let question = UpdateConfigRequest {
+            service: args.service.clone(),
+            // Named by the mask and absent here: taken back.
+            thresholds: Some(Thresholds::default()),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            etag: args.how.etag.clone(),
+            validate_only: args.how.dry_run,
+            request_id: String::new(),
+            reason: args.reason.clone(),
+        };
+        return update(question, connection, screen).await;
+    }
+    let before = before(&args.service, connection).await?;
+    let question = DeleteConfigRequest {
+        service: args.service.clone(),
+        etag: args.how.etag.clone(),
+        validate_only: args.how.dry_run,
+        request_id: String::new(),
+        reason: args.reason.clone(),
+    };
+    let mut configs = connection.configs();
+    let answer = connection.ask(question, async |ask| configs.delete_config(ask).await).await?;
+    if screen.object("DeleteConfigResponse", &answer)? {
+        return Ok(Ended::Done);
+    }
+    let after = answer.config.ok_or(Failure::Incomplete("config"))?;
+    show(&before, &after, answer.changed, args.how.dry_run, screen)
+}
+
+async fn update(
+    question: UpdateConfigRequest,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let dry_run = question.validate_only;
+    let before = before(&question.service, connection).await?;
+    let mut configs = connection.configs();
+    let answer = connection.ask(question, async |ask| configs.update_config(ask).await).await?;
+    if screen.object("UpdateConfigResponse", &answer)? {
+        return Ok(Ended::Done);
+    }
+    let after = answer.config.ok_or(Failure::Incomplete("config"))?;
+    show(&before, &after, answer.changed, dry_run, screen)
+}
+
+/// What is in force now, only to be shown beside what will be.
+async fn before(service: &str, connection: &Connection) -> Result<ServiceConfig, Failure> {
+    let mut configs = connection.configs();
+    let question = GetConfigRequest { service: service.to_owned() };
+    let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await?;
+    answer.config.ok_or(Failure::Incomplete("config"))
+}
+
+fn show(
+    before: &ServiceConfig,
+    after: &ServiceConfig,
+    changed: bool,
+    dry_run: bool,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    if !changed {
+        writeln!(screen.out, "{}: it was so already", after.service)?;
+        return Ok(Ended::Done);
+    }
+    let said = if dry_run {
+        "would change, and nothing is written".to_owned()
+    } else {
+        format!("changed, revision {}", after.revision)
+    };
+    writeln!(screen.out, "{}: {said}", after.service)?;
+    let mut table = Table::default();
+    for (field, before, after) in differences(before, after) {
+        table.row(vec![
+            Cell::from(format!("  {field}")),
+            Cell::from(before),
+            Cell::from("->"),
+            Cell::from(after),
+        ]);
+    }
+    table.write(screen)?;
+    Ok(Ended::Done)
+}
+
+/// The fields whose value or layer is another: before and after, as `60s (file)`.
+pub(super) fn differences(before: &ServiceConfig, after: &ServiceConfig) -> Vec<(Field, String, String)> {
+    let told = |config: &ServiceConfig, field| {
+        let (value, layer) = field_of(config, field);
+        format!("{value} ({layer})")
+    };
+    Field::ALL
+        .iter()
+        .map(|field| (*field, told(before, *field), told(after, *field)))
+        .filter(|(_, before, after)| before != after)
+        .collect()
+}
+
+/// The value in force of a field, and the layer it comes from.
+pub(super) fn field_of(config: &ServiceConfig, field: Field) -> (String, &'static str) {
+    let value = config.thresholds.as_ref().and_then(|judged_by| thresholds::get(judged_by, field));
+    let layer = config.layers.get(thresholds::path(field)).copied().map_or(DEFAULTS, words::layer);
+    (value.map_or_else(|| "none".to_owned(), |value| value.to_string()), layer)
+}

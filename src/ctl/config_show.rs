@@ -1,0 +1,276 @@
+//! `config get` and `config log`: what is in force, and how it came about.
+
+use std::collections::BTreeSet;
+
+use breaker::{Field, Origin};
+use clap::Args;
+use serde_json::{Map, Value as Json};
+
+use super::config_set::field_of;
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::screen::{Screen, style_of};
+use super::table::{Cell, Table};
+use super::times::Moment;
+use super::{thresholds, times, words};
+use crate::engine::Clock;
+use crate::proto::v1::{
+    ConfigChange, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest, ServiceConfig,
+};
+
+pub(super) const GET_EXAMPLES: &str = "Examples:
+  breakerd config get
+      the services that have a configuration of their own
+  breakerd config get database
+      each value of a service, and the layer it comes from
+  breakerd config get --defaults --json
+      what judges all others, for a program";
+
+pub(super) const LOG_EXAMPLES: &str = "Examples:
+  breakerd config log
+      the newest 50 changes
+  breakerd config log database --since 2h
+      who did what to a service in the last two hours";
+
+/// Where a value comes from of which the answer does not say it.
+pub(super) const DEFAULTS: &str = Origin::BuiltIn.as_str();
+
+const PAGE: u32 = 1_000;
+
+#[derive(Debug, Args)]
+pub struct GetConfigArgs {
+    /// The service. None: list those that have a configuration of their own.
+    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    service: Option<String>,
+    /// What judges every service without a configuration of its own.
+    #[arg(long, conflicts_with = "service")]
+    defaults: bool,
+    /// List only services whose name starts so.
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["service", "defaults"])]
+    prefix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Only changes of this service, and those of the file.
+    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    service: Option<String>,
+    /// From then on: a time in UTC (2026-11-24 09:30:00), or how long ago (2h).
+    #[arg(long, value_name = "WHEN", value_parser = times::moment)]
+    since: Option<Moment>,
+    /// Before then, likewise.
+    #[arg(long, value_name = "WHEN", value_parser = times::moment)]
+    until: Option<Moment>,
+    /// Only changes that this one made.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    actor: String,
+    /// The most to list.
+    #[arg(long, value_name = "COUNT", default_value = "50")]
+    limit: u32,
+}
+
+pub(super) async fn get(
+    args: &GetConfigArgs,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    if args.service.is_none() && !args.defaults {
+        return list(args, connection, screen).await;
+    }
+    let mut configs = connection.configs();
+    let question = GetConfigRequest { service: args.service.clone().unwrap_or_default() };
+    let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await?;
+    if screen.object("GetConfigResponse", &answer)? {
+        return Ok(Ended::Done);
+    }
+    let config = answer.config.ok_or(Failure::Incomplete("config"))?;
+    let mut head = Table::default();
+    let mut say = |name: &str, value: Cell| head.row(vec![Cell::from(name), value]);
+    say("service", name_of(&config).into());
+    if !config.etag.is_empty() {
+        say("etag", config.etag.as_str().into());
+    }
+    if config.revision > 0 {
+        let at = config.changed_at.as_ref().map_or_else(String::new, |at| format!(", {}", times::clock(at)));
+        say("revision", format!("{}{at}", config.revision).into());
+    }
+    if let Some(set) = &config.r#override {
+        let ends =
+            set.expires_at.as_ref().map_or_else(String::new, |at| format!(", until {}", times::clock(at)));
+        say("override", Cell::styled(words::state(set.state), style_of(set.state)));
+        say("  by", format!("{}: {}{ends}", set.actor, set.reason).into());
+    }
+    head.write(screen)?;
+    if !config.enabled {
+        screen.note("the file has `enabled = false`: every call passes, whatever stands here");
+    }
+    writeln!(screen.out)?;
+    let mut table = Table::new(&["FIELD", "VALUE", "FROM"]);
+    for field in Field::ALL {
+        let (value, layer) = field_of(&config, *field);
+        table.row(vec![Cell::from(field.as_str()), Cell::from(value), Cell::from(layer)]);
+    }
+    table.write(screen)?;
+    Ok(Ended::Done)
+}
+
+async fn list(
+    args: &GetConfigArgs,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut question = ListConfigsRequest {
+        page_size: i32::try_from(PAGE).unwrap_or(i32::MAX),
+        page_token: String::new(),
+        service_prefix: args.prefix.clone().unwrap_or_default(),
+    };
+    let mut table = Table::new(&["SERVICE", "OVERRIDE", "REVISION", "SET"]);
+    loop {
+        let mut configs = connection.configs();
+        let page = connection.ask(question.clone(), async |ask| configs.list_configs(ask).await).await?;
+        for config in &page.configs {
+            if !screen.line("ServiceConfig", config)? {
+                table.row(vec![
+                    Cell::from(name_of(config)),
+                    config.r#override.as_ref().map_or_else(
+                        || Cell::from("-"),
+                        |set| Cell::styled(words::state(set.state), style_of(set.state)),
+                    ),
+                    Cell::from(config.revision.to_string()),
+                    Cell::from(what_was_set(config)),
+                ]);
+            }
+        }
+        question.page_token = page.next_page_token;
+        if question.page_token.is_empty() {
+            break;
+        }
+    }
+    if !screen.is_json() {
+        if table.is_empty() {
+            screen.note("no service has a configuration of its own: `breakerd config get --defaults` shows what is in force");
+        } else {
+            table.write(screen)?;
+        }
+    }
+    Ok(Ended::Done)
+}
+
+fn name_of(config: &ServiceConfig) -> String {
+    if config.service.is_empty() { "(all others)".to_owned() } else { config.service.clone() }
+}
+
+/// What stands over the file: `timeout_seconds 90s, failure_threshold 3`.
+pub(super) fn what_was_set(config: &ServiceConfig) -> String {
+    let set = config.set.clone().unwrap_or_default();
+    let fields: Vec<_> = Field::ALL
+        .iter()
+        .filter_map(|field| thresholds::get(&set, *field).map(|value| format!("{field} {value}")))
+        .collect();
+    if fields.is_empty() { "as the file has it".to_owned() } else { fields.join(", ") }
+}
+
+pub(super) async fn log(
+    args: &LogArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let now = clock.now();
+    let mut question = ListConfigChangesRequest {
+        service: args.service.clone().unwrap_or_default(),
+        from_time: args.since.map(|since| since.stamp(now)),
+        to_time: args.until.map(|until| until.stamp(now)),
+        actor: args.actor.clone(),
+        ..ListConfigChangesRequest::default()
+    };
+    let mut table = Table::new(&["TIME", "REVISION", "ACTOR", "WHAT", "OF", "CHANGE", "REASON"]);
+    let mut left = args.limit;
+    let mut more = false;
+    while left > 0 {
+        question.page_size = i32::try_from(left.min(PAGE)).unwrap_or(i32::MAX);
+        let mut configs = connection.configs();
+        let page =
+            connection.ask(question.clone(), async |ask| configs.list_config_changes(ask).await).await?;
+        for change in &page.changes {
+            left = left.saturating_sub(1);
+            if !screen.line("ConfigChange", change)? {
+                table.row(row(change));
+            }
+        }
+        more = !page.next_page_token.is_empty();
+        question.page_token = page.next_page_token;
+        if !more {
+            break;
+        }
+    }
+    if !screen.is_json() {
+        if table.is_empty() {
+            screen.note("nobody has changed anything there");
+        } else {
+            table.write(screen)?;
+        }
+    }
+    if more {
+        screen.note("and there is more: --limit lists it");
+    }
+    Ok(Ended::Done)
+}
+
+fn row(change: &ConfigChange) -> Vec<Cell> {
+    let of = match (&*change.service, &*change.name) {
+        ("", _) => "all".to_owned(),
+        (service, "") => service.to_owned(),
+        (service, name) => words::breaker_name(service, name),
+    };
+    vec![
+        Cell::from(change.changed_at.as_ref().map_or_else(|| "?".to_owned(), times::clock)),
+        Cell::from(change.revision.to_string()),
+        Cell::from(&*change.actor),
+        Cell::from(words::change_kind(change.kind)),
+        Cell::from(of),
+        Cell::from(difference(&change.before_json, &change.after_json)),
+        Cell::from(&*change.reason),
+    ]
+}
+
+/// The members that are another before and after: `timeout_seconds 60 -> 90`.
+fn difference(before: &str, after: &str) -> String {
+    let object = |text: &str| match serde_json::from_str(text) {
+        Ok(Json::Object(members)) => Some(members),
+        _ if text.is_empty() => Some(Map::new()),
+        _ => None,
+    };
+    let (Some(before), Some(after)) = (object(before), object(after)) else {
+        return format!("{before} -> {after}");
+    };
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let shown = |members: &Map<String, Json>, name| match members.get(name) {
+        None | Some(Json::Null) => "none".to_owned(),
+        Some(Json::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    let changes: Vec<_> = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| format!("{name} {} -> {}", shown(&before, name), shown(&after, name)))
+        .collect();
+    if changes.is_empty() { "-".to_owned() } else { changes.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_by_what_differs() {
+        let told = difference(
+            "{\"timeout_seconds\":60,\"a\":1}",
+            "{\"timeout_seconds\":90,\"a\":1,\"w\":\"FIXED\"}",
+        );
+        assert_eq!(told, "timeout_seconds 60 -> 90, w none -> FIXED");
+        assert_eq!(difference("", "{\"a\":[1]}"), "a none -> [1]");
+        assert_eq!(difference("", ""), "-");
+        assert_eq!(difference("?", "{}"), "? -> {}");
+    }
+}

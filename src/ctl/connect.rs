@@ -1,0 +1,233 @@
+//! The way to a breakerd: address, TLS, token, deadline.
+
+use std::error::Error as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, TimeoutExpired};
+use tonic_health::pb::health_client::HealthClient;
+
+use super::fault::{Failure, innermost};
+use super::screen::Color;
+use super::times;
+use crate::proto::v1::breaker_service_client::BreakerServiceClient;
+use crate::proto::v1::config_service_client::ConfigServiceClient;
+use crate::proto::v1::operations_service_client::OperationsServiceClient;
+
+/// Where a breakerd on this machine listens unless it is told otherwise.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
+/// A page of a thousand breakers, every text as long as it may be, and room for what they will show one day.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How often a quiet watch asks whether breakerd is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A file that holds a token and is longer is another file.
+const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// A command, and how it reaches a breakerd.
+#[derive(Debug, Args)]
+pub struct Asked<A: Args> {
+    /// What is asked.
+    #[command(flatten)]
+    pub what: A,
+    /// Whom, and how the answer is shown.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// How a breakerd is reached, and how its answer is shown.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Reach {
+    /// The breakerd to ask: HOST:PORT, or https://HOST:PORT for TLS.
+    #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub address: String,
+    /// A file that holds the token to show, rather than `BREAKERD_TOKEN`.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Whom to trust, a PEM file, rather than whom the system trusts.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The certificate to show, a PEM file.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The key of the certificate, a PEM file.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// How long to wait for the connection, and for an answer.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = times::duration)]
+    pub timeout: Duration,
+    /// Answer in JSON, as protobuf defines it; errors too.
+    #[arg(long)]
+    pub json: bool,
+    /// When to colour.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    #[arg(help = "When to colour: auto (on a terminal, unless NO_COLOR is set), always, never")]
+    pub color: Color,
+}
+
+/// A connection to a breakerd.
+#[derive(Debug)]
+pub(super) struct Connection {
+    channel: Channel,
+    bearer: Option<MetadataValue<Ascii>>,
+    address: String,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// Connects. `token` is the one of the environment, which a file overrules.
+    pub(super) async fn to(reach: &Reach, token: Option<&str>) -> Result<Self, Failure> {
+        let address = url(reach);
+        let bearer = bearer(reach, token)?;
+        let mut endpoint = Endpoint::from_shared(address.clone())
+            .map_err(|_| {
+                Failure::Usage(format!(
+                    "--address is {}, but takes HOST:PORT or https://HOST:PORT",
+                    reach.address
+                ))
+            })?
+            .user_agent(concat!("breakerd-cli/", env!("CARGO_PKG_VERSION")))
+            // A version is a user agent.
+            .map_err(|error| Failure::Usage(error.to_string()))?
+            .connect_timeout(reach.timeout)
+            .http2_keep_alive_interval(KEEPALIVE);
+        if address.starts_with("https://") {
+            let tls = tls(reach)?;
+            endpoint = endpoint.tls_config(tls).map_err(|error| {
+                Failure::Usage(format!("--ca, --cert and --key make no TLS: {}", innermost(&error)))
+            })?;
+        }
+        let connecting = tokio::time::timeout(reach.timeout, endpoint.connect());
+        match connecting.await {
+            Ok(Ok(channel)) => Ok(Self { channel, bearer, address, timeout: reach.timeout }),
+            Ok(Err(error)) => Err(Failure::Unreachable { address, problem: innermost(&error) }),
+            Err(_) => Err(Failure::Unreachable {
+                address,
+                problem: format!("no connection within {}", humantime::format_duration(reach.timeout)),
+            }),
+        }
+    }
+
+    pub(super) fn breakers(&self) -> BreakerServiceClient<Channel> {
+        BreakerServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn configs(&self) -> ConfigServiceClient<Channel> {
+        ConfigServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn operations(&self) -> OperationsServiceClient<Channel> {
+        OperationsServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel.clone())
+    }
+
+    /// The answer to one call; breakerd is told how long it may take, and nobody waits longer.
+    pub(super) async fn ask<T, A>(
+        &self,
+        question: T,
+        call: impl AsyncFnOnce(Request<T>) -> Result<tonic::Response<A>, tonic::Status>,
+    ) -> Result<A, Failure> {
+        let mut request = self.request(question);
+        request.set_timeout(self.timeout);
+        match tokio::time::timeout(self.timeout, call(request)).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(self.told_by(status)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// What a status means: one without details that has a cause on this side is a broken connection, or a
+    /// deadline that passed here.
+    pub(super) fn told_by(&self, status: tonic::Status) -> Failure {
+        let mut causes = std::iter::successors(status.source(), |cause| (*cause).source());
+        let passed_here = causes.any(<dyn std::error::Error>::is::<TimeoutExpired>);
+        if passed_here || status.code() == tonic::Code::DeadlineExceeded {
+            return self.silent();
+        }
+        match status.source() {
+            Some(source) if status.details().is_empty() => {
+                Failure::Unreachable { address: self.address.clone(), problem: innermost(source) }
+            }
+            _ => status.into(),
+        }
+    }
+
+    /// A request with everything but a deadline: for a stream that has no end.
+    pub(super) fn request<T>(&self, question: T) -> Request<T> {
+        let mut request = Request::new(question);
+        if let Some(bearer) = &self.bearer {
+            request.metadata_mut().insert("authorization", bearer.clone());
+        }
+        request
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) fn silent(&self) -> Failure {
+        Failure::Silent { address: self.address.clone(), timeout: self.timeout }
+    }
+}
+
+/// The address as a URL. Who names certificates wants TLS.
+fn url(reach: &Reach) -> String {
+    // An empty variable is none, as with those of the server.
+    let address = if reach.address.is_empty() { DEFAULT_ADDRESS } else { &reach.address };
+    if address.contains("://") {
+        return address.to_owned();
+    }
+    let scheme = if reach.ca.is_some() || reach.cert.is_some() { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
+fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
+    let mut tls = ClientTlsConfig::new();
+    tls = match &reach.ca {
+        Some(ca) => {
+            let pem = read("read --ca", ca)?;
+            // rustls would trust nobody, and say so of the certificate that it is shown.
+            if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+                return Err(Failure::Usage(format!("--ca {} holds no certificate in PEM", ca.display())));
+            }
+            tls.ca_certificate(Certificate::from_pem(pem))
+        }
+        None => tls.with_native_roots(),
+    };
+    if let (Some(cert), Some(key)) = (&reach.cert, &reach.key) {
+        tls = tls.identity(Identity::from_pem(read("read --cert", cert)?, read("read --key", key)?));
+    }
+    Ok(tls)
+}
+
+fn bearer(reach: &Reach, token: Option<&str>) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    let held = match &reach.token_file {
+        Some(file) => {
+            let bytes = read("read --token-file", file)?;
+            let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= TOKEN_BYTES_MAX);
+            Some(text.ok_or_else(|| Failure::Usage(format!("{} holds no token", file.display())))?)
+        }
+        None => token.map(str::to_owned),
+    };
+    let Some(held) = held else { return Ok(None) };
+    let token = held.trim();
+    // Not shown: it is a secret, even a wrong one.
+    let wrong = || Failure::Usage("the token is empty, or holds what no token holds".to_owned());
+    if token.is_empty() {
+        return Err(wrong());
+    }
+    let mut bearer: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| wrong())?;
+    bearer.set_sensitive(true);
+    Ok(Some(bearer))
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|source| Failure::File { what, path: path.display().to_string(), source })
+}

@@ -1,0 +1,240 @@
+//! What can go wrong, in words, as JSON and as an exit code.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use serde_json::json;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::screen::Screen;
+use super::table::harmless;
+use super::times;
+
+/// How a command ended that did what it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It is done.
+    Done,
+    /// It was asked a question, and the answer is no.
+    No,
+}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Done => Self::SUCCESS,
+            Ended::No => Self::from(3),
+        }
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The command line makes no sense, beyond what clap sees.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that the command line names.
+    #[error("{what} {path}: {source}")]
+    File {
+        /// Which act failed.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers there.
+    #[error("no breakerd answers at {address}: {problem}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// The innermost reason.
+        problem: String,
+    },
+    /// It does not answer in time.
+    #[error("{address} gave no answer within {}", humantime::format_duration(*.timeout))]
+    Silent {
+        /// Who.
+        address: String,
+        /// How long was waited.
+        timeout: std::time::Duration,
+    },
+    /// It answers, with an error.
+    #[error("{}", .0.message())]
+    Refused(Box<Status>),
+    /// It answers what makes no sense.
+    #[error("breakerd's answer lacks its {0}: is it another version?")]
+    Incomplete(&'static str),
+    /// The answer cannot be written.
+    #[error("write the answer: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+impl Failure {
+    /// 1: failed; 2: asked wrongly; 4: there is no such thing.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::File { .. } => 2,
+            Self::Refused(status) => match status.code() {
+                Code::InvalidArgument | Code::OutOfRange => 2,
+                Code::NotFound => 4,
+                _ => 1,
+            },
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Incomplete(_) | Self::Output(_) => 1,
+        }
+    }
+
+    /// A reader that has seen enough.
+    fn is_enough(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// gRPC's name of it.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Usage(_) | Self::File { .. } => "INVALID_ARGUMENT",
+            Self::Unreachable { .. } => "UNAVAILABLE",
+            Self::Silent { .. } => "DEADLINE_EXCEEDED",
+            Self::Refused(status) => name_of(status.code()),
+            Self::Incomplete(_) | Self::Output(_) => "INTERNAL",
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Usage(_) => "USAGE".to_owned(),
+            Self::File { .. } => "FILE".to_owned(),
+            Self::Unreachable { .. } => "UNREACHABLE".to_owned(),
+            Self::Silent { .. } => "NO_ANSWER".to_owned(),
+            Self::Refused(status) => {
+                status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+            }
+            Self::Incomplete(_) => "INCOMPLETE_ANSWER".to_owned(),
+            Self::Output(_) => "OUTPUT".to_owned(),
+        }
+    }
+
+    /// Path and problem of each field that is wrong.
+    fn violations(&self) -> Vec<(String, String)> {
+        let Self::Refused(status) = self else { return Vec::new() };
+        let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+        violations.into_iter().map(|wrong| (wrong.field, wrong.description)).collect()
+    }
+
+    /// What may be done about it.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { address, .. } if address.starts_with("https://") => Some(
+                "is it running, and does it serve TLS? --ca names whom to trust, --cert and --key say who asks, \
+                 --address names another"
+                    .to_owned(),
+            ),
+            Self::Unreachable { .. } => Some(
+                "is it running? --address names another, and so does BREAKERD_ADDRESS; one that serves TLS is \
+                 written https://"
+                    .to_owned(),
+            ),
+            Self::Silent { .. } => Some("--timeout waits longer".to_owned()),
+            Self::Refused(status) => match status.code() {
+                Code::Unauthenticated => {
+                    Some("a token goes into BREAKERD_TOKEN or --token-file, a certificate into --cert and --key".into())
+                }
+                Code::Unimplemented => Some("it is an older breakerd than this program".to_owned()),
+                Code::Aborted => Some("somebody changed it meanwhile: read it again".to_owned()),
+                _ => {
+                    let retry = status.get_details_retry_info().and_then(|info| info.retry_delay)?;
+                    Some(format!("try again in {}", times::span(retry)))
+                }
+            },
+            _ => None,
+        }
+    }
+
+    /// Tells it, and says with which code to end.
+    pub(super) fn tell(&self, screen: &mut Screen<'_>) -> ExitCode {
+        if self.is_enough() {
+            return ExitCode::SUCCESS;
+        }
+        if screen.is_json() {
+            let violations: Vec<_> = self
+                .violations()
+                .into_iter()
+                .map(|(field, problem)| json!({ "field": field, "description": problem }))
+                .collect();
+            let told = json!({
+                "code": self.code(),
+                "message": self.to_string(),
+                "reason": self.reason(),
+                "violations": violations,
+            });
+            screen.note(&told.to_string());
+            return ExitCode::from(self.exit_code());
+        }
+        match &self.violations()[..] {
+            // With violations the message only strings them together.
+            [] => screen.note(&format!("breakerd: {}", harmless(&self.in_words()))),
+            violations => {
+                screen.note("breakerd: the request was refused, nothing has changed");
+                for (field, problem) in violations {
+                    screen.note(&harmless(&format!("  {field}: {problem}")));
+                }
+            }
+        }
+        if let Some(hint) = self.hint() {
+            screen.note(&hint);
+        }
+        ExitCode::from(self.exit_code())
+    }
+
+    /// The message, and the code where the message alone says little.
+    fn in_words(&self) -> String {
+        match self {
+            Self::Refused(status) if status.message().is_empty() => name_of(status.code()).to_owned(),
+            Self::Refused(status) if status.get_details_error_info().is_none() => {
+                format!("{}: {}", name_of(status.code()), status.message())
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// The innermost reason of an error: the outer ones say "transport error".
+pub(super) fn innermost(error: &dyn Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// The names that the protocol has for its codes.
+fn name_of(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,122 @@
+//! `get`: everything about one breaker.
+
+use std::io;
+
+use breaker::{Field, Time};
+use clap::Args;
+
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::ls::since;
+use super::screen::{Screen, style_of};
+use super::table::{Cell, Table};
+use super::thresholds;
+use super::words::Target;
+use super::{times, why, words};
+use crate::engine::Clock;
+use crate::proto::v1::{Breaker, GetBreakerRequest};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd get database
+      the service's own breaker
+  breakerd get notifications/slack --json
+      another one of a service, for a program";
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    #[arg(value_name = "BREAKER")]
+    breaker: Target,
+}
+
+pub(super) async fn run(
+    args: &GetArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let Target { service, name } = args.breaker.clone();
+    let mut operations = connection.operations();
+    let question = GetBreakerRequest { service, name };
+    let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await?;
+    if !screen.object("GetBreakerResponse", &answer)? {
+        let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
+        show(&breaker, clock.now(), screen)?;
+    }
+    Ok(Ended::Done)
+}
+
+/// How a breaker stands, and below it what it is judged by.
+pub(super) fn show(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
+    figures(breaker, now).write(screen)?;
+    let Some(judged_by) = &breaker.thresholds else { return Ok(()) };
+    writeln!(screen.out)?;
+    let mut table = Table::default();
+    for field in Field::ALL {
+        if let Some(value) = thresholds::get(judged_by, *field) {
+            table.row(vec![Cell::from(field.as_str()), Cell::from(value.to_string())]);
+        }
+    }
+    table.write(screen)
+}
+
+/// A line a figure; what there is none of has no line.
+fn figures(breaker: &Breaker, now: Time) -> Table {
+    let mut table = Table::default();
+    let mut say = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
+    say("breaker", words::breaker_name(&breaker.service, &breaker.name).into());
+    say("state", Cell::styled(words::state(breaker.state), style_of(breaker.state)));
+    if let Some(since) = since(breaker) {
+        say("since", format!("{} ({})", times::clock(&since), times::age(&since, now)).into());
+    }
+    let why = why::of_breaker(breaker);
+    if !why.is_empty() {
+        say("why", why.into());
+    }
+    if let Some(expires) = breaker.r#override.as_ref().and_then(|set| set.expires_at) {
+        say("override ends", times::clock(&expires).into());
+    }
+    if let (Some(until), Some(rest)) = (&breaker.open_until, &breaker.remaining_wait) {
+        say("open until", format!("{} (in {})", times::clock(until), times::wire_span(rest)).into());
+    }
+    if let Some(probes) = breaker.half_open {
+        let told = format!(
+            "{} permitted: {} out, {} completed, {} of them failed, {} slow",
+            probes.permitted, probes.in_flight, probes.completed, probes.failed, probes.slow
+        );
+        say("probes", told.into());
+    }
+    if let Some(window) = breaker.window {
+        let told = format!("{} calls: {} failed, {} slow", window.calls, window.failures, window.slow_calls);
+        say("window", told.into());
+        if window.failure_rate.is_some() || window.slow_call_rate.is_some() {
+            let (failed, slow) = (why::percent(window.failure_rate), why::percent(window.slow_call_rate));
+            say("rates", format!("{failed} failed, {slow} slow").into());
+        }
+        let (failed, well) = (breaker.consecutive_failures, breaker.consecutive_successes);
+        say("in a row", format!("{failed} failures, {well} successes").into());
+    }
+    say("epoch", breaker.epoch.to_string().into());
+    if breaker.attempts > 0 {
+        say("attempts", format!("{} since it was last closed", breaker.attempts).into());
+    }
+    let counters = breaker.counters.unwrap_or_default();
+    let counted = format!(
+        "{} successful, {} failed, {} rejected, {} slow, {} ignored, {} late",
+        counters.successful,
+        counters.failed,
+        counters.rejected,
+        counters.slow,
+        counters.ignored,
+        counters.late
+    );
+    say("counted", counted.into());
+    if counters.would_be_rejected > 0 {
+        say("would reject", counters.would_be_rejected.to_string().into());
+    }
+    if let Some(used) = &breaker.last_used_at {
+        say("last used", format!("{} ({} ago)", times::clock(used), times::age(used, now)).into());
+    }
+    say("revision", format!("{} (of its configuration)", breaker.config_revision).into());
+    table
+}

@@ -1,0 +1,136 @@
+//! `history`: what happened to breakers.
+
+use clap::Args;
+
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::screen::{Screen, style_of};
+use super::table::{Cell, Table};
+use super::times::Moment;
+use super::words::Target;
+use super::{times, why, words};
+use crate::engine::Clock;
+use crate::proto::v1::{ListTransitionsRequest, State, Transition, TransitionOrder};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd history
+      the newest 50 changes of state
+  breakerd history database --since 2h
+      what happened to a service's own breaker in the last two hours
+  breakerd history notifications --whole-service --since 2026-11-24 --oldest-first --limit 1000 --json
+      a day of a service, for a program";
+
+/// What the API gives at once.
+const PAGE: u32 = 1_000;
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The breaker: SERVICE for the service's own, or SERVICE/NAME. None: all.
+    #[arg(value_name = "BREAKER")]
+    breaker: Option<Target>,
+    /// All breakers of the service.
+    #[arg(long, requires = "breaker")]
+    whole_service: bool,
+    /// From then on: a time in UTC (2026-11-24 09:30:00), or how long ago (2h).
+    #[arg(long, value_name = "WHEN", value_parser = times::moment)]
+    since: Option<Moment>,
+    /// Before then, likewise.
+    #[arg(long, value_name = "WHEN", value_parser = times::moment)]
+    until: Option<Moment>,
+    /// Only changes to these states: closed, open, half-open, forced-open, disabled, metrics-only.
+    #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = words::state_by_name)]
+    state: Vec<State>,
+    /// The most to list.
+    #[arg(long, value_name = "COUNT", default_value = "50")]
+    limit: u32,
+    /// The oldest first.
+    #[arg(long)]
+    oldest_first: bool,
+}
+
+impl HistoryArgs {
+    fn question(&self, clock: &impl Clock) -> Result<ListTransitionsRequest, Failure> {
+        let (service, name) = match &self.breaker {
+            None => (String::new(), String::new()),
+            Some(target) if self.whole_service => {
+                if !target.name.is_empty() {
+                    return Err(Failure::Usage(super::override_::WHOLE_AND_NAME.to_owned()));
+                }
+                (target.service.clone(), String::new())
+            }
+            // Here the API takes an empty name for all of the service.
+            Some(Target { service, name }) if name.is_empty() => (service.clone(), service.clone()),
+            Some(Target { service, name }) => (service.clone(), name.clone()),
+        };
+        let now = clock.now();
+        let order =
+            if self.oldest_first { TransitionOrder::OldestFirst } else { TransitionOrder::NewestFirst };
+        Ok(ListTransitionsRequest {
+            service,
+            name,
+            states: self.state.iter().map(|state| (*state).into()).collect(),
+            from_time: self.since.map(|since| since.stamp(now)),
+            to_time: self.until.map(|until| until.stamp(now)),
+            order: order.into(),
+            ..ListTransitionsRequest::default()
+        })
+    }
+}
+
+pub(super) async fn run(
+    args: &HistoryArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut question = args.question(clock)?;
+    let mut table = Table::new(&["TIME", "BREAKER", "FROM", "TO", "WHY"]);
+    let mut left = args.limit;
+    let mut more = false;
+    while left > 0 {
+        question.page_size = i32::try_from(left.min(PAGE)).unwrap_or(i32::MAX);
+        let mut operations = connection.operations();
+        let page =
+            connection.ask(question.clone(), async |ask| operations.list_transitions(ask).await).await?;
+        for transition in &page.transitions {
+            left = left.saturating_sub(1);
+            if !screen.line("Transition", transition)? {
+                table.row(row(transition));
+            }
+        }
+        more = !page.next_page_token.is_empty();
+        question.page_token = page.next_page_token;
+        if !more {
+            break;
+        }
+    }
+    if !screen.is_json() {
+        if table.is_empty() {
+            screen.note("nothing has happened there");
+        } else {
+            table.write(screen)?;
+        }
+    }
+    if more {
+        screen.note("and there is more: --limit lists it");
+    }
+    Ok(Ended::Done)
+}
+
+/// Time, breaker, from, to, why: here and in a watch.
+pub(super) fn row(transition: &Transition) -> Vec<Cell> {
+    let time = transition.occurred_at.as_ref().map_or_else(|| "?".to_owned(), times::fine_clock);
+    let state = |state| {
+        if state == i32::from(State::Unspecified) {
+            return Cell::from("?");
+        }
+        Cell::styled(words::state(state), style_of(state))
+    };
+    vec![
+        Cell::from(time),
+        Cell::from(words::breaker_name(&transition.service, &transition.name)),
+        state(transition.from_state),
+        state(transition.to_state),
+        Cell::from(why::of_transition(transition)),
+    ]
+}

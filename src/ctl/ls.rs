@@ -1,0 +1,166 @@
+//! `ls`: which breakers there are. Those that are not closed come first: they are what somebody who asks is after.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use breaker::Time;
+use clap::Args;
+
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::screen::{Screen, style_of};
+use super::table::{Cell, Table};
+use super::{times, why, words};
+use crate::engine::Clock;
+use crate::proto::v1::{Breaker, ListBreakersRequest, State};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd ls
+      the first thousand breakers, and every one that is not closed
+  breakerd ls notifications --state open,half-open
+      those of a service that are in trouble
+  breakerd ls --all --json | jq -r 'select(.state == \"STATE_OPEN\") | .service'
+      a breaker a line, for a program";
+
+/// What the API gives at once.
+const PAGE: i32 = 1_000;
+/// Breakers that are not closed and listed without `--all`: more than anybody reads.
+const TROUBLED_MAX: usize = 10_000;
+
+const NOT_CLOSED: [State; 5] =
+    [State::Open, State::HalfOpen, State::ForcedOpen, State::Disabled, State::MetricsOnly];
+
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Only breakers of this service.
+    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    service: Option<String>,
+    /// Only breakers whose name starts so.
+    #[arg(long, value_name = "PREFIX")]
+    name_prefix: Option<String>,
+    /// Only breakers in these states: closed, open, half-open, forced-open, disabled, metrics-only.
+    #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = words::state_by_name)]
+    state: Vec<State>,
+    /// Every breaker, rather than the first thousand of those that are closed.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) async fn run(
+    args: &LsArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let wanted = |state: &State| args.state.is_empty() || args.state.contains(state);
+    let troubled: Vec<_> = NOT_CLOSED.into_iter().filter(wanted).collect();
+    let mut list = List { args, shown: BTreeSet::new(), table: table() };
+    let mut more = false;
+    if !troubled.is_empty() {
+        let max = if args.all { usize::MAX } else { TROUBLED_MAX };
+        more |= list.part(&troubled, max, connection, clock, screen).await?;
+    }
+    if wanted(&State::Closed) {
+        let max = if args.all { usize::MAX } else { 1_000 };
+        more |= list.part(&[State::Closed], max, connection, clock, screen).await?;
+    }
+    if !screen.is_json() {
+        if list.table.is_empty() {
+            screen.note("there is no such breaker: one is made when it is first used or configured");
+        } else {
+            list.table.write(screen)?;
+        }
+    }
+    if more {
+        screen.note("and there are more: --all lists them");
+    }
+    Ok(Ended::Done)
+}
+
+struct List<'a> {
+    args: &'a LsArgs,
+    /// What stands in the list: a breaker that changed its state between two questions is in both answers.
+    shown: BTreeSet<(String, String)>,
+    table: Table,
+}
+
+impl List<'_> {
+    /// Adds the breakers in one of `states`, `max` of them or somewhat more; whether there are further ones.
+    async fn part(
+        &mut self,
+        states: &[State],
+        max: usize,
+        connection: &Connection,
+        clock: &impl Clock,
+        screen: &mut Screen<'_>,
+    ) -> Result<bool, Failure> {
+        let mut page_token = String::new();
+        let mut listed = 0;
+        loop {
+            let question = ListBreakersRequest {
+                page_size: PAGE,
+                page_token,
+                service: self.args.service.clone().unwrap_or_default(),
+                name_prefix: self.args.name_prefix.clone().unwrap_or_default(),
+                states: states.iter().map(|state| (*state).into()).collect(),
+            };
+            let mut operations = connection.operations();
+            let page = connection.ask(question, async |ask| operations.list_breakers(ask).await).await?;
+            listed += page.breakers.len();
+            for breaker in &page.breakers {
+                self.show(breaker, clock.now(), screen)?;
+            }
+            page_token = page.next_page_token;
+            if page_token.is_empty() || listed >= max {
+                return Ok(!page_token.is_empty());
+            }
+        }
+    }
+
+    fn show(&mut self, breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
+        if !self.shown.insert((breaker.service.clone(), breaker.name.clone())) {
+            return Ok(());
+        }
+        if !screen.line("Breaker", breaker)? {
+            self.table.row(row(breaker, now));
+        }
+        Ok(())
+    }
+}
+
+fn table() -> Table {
+    Table::new(&["SERVICE", "NAME", "STATE", "FOR", "FAILURES", "RATE", "RETRY-IN", "WHY"])
+}
+
+fn row(breaker: &Breaker, now: Time) -> Vec<Cell> {
+    vec![
+        Cell::from(&*breaker.service),
+        Cell::from(&*breaker.name),
+        Cell::styled(words::state(breaker.state), style_of(breaker.state)),
+        Cell::from(since(breaker).map_or_else(none, |since| times::age(&since, now))),
+        Cell::from(failures(breaker)),
+        Cell::from(why::percent(breaker.window.and_then(|window| window.failure_rate))),
+        Cell::from(breaker.remaining_wait.as_ref().map_or_else(none, times::wire_span)),
+        Cell::from(why::of_breaker(breaker)),
+    ]
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+/// Since when it is in its state; none: it never left its first one, or nobody remembers.
+pub(super) fn since(breaker: &Breaker) -> Option<prost_types::Timestamp> {
+    let by_hand = breaker.r#override.as_ref().and_then(|set| set.set_at);
+    let made = breaker.last_transition.as_ref().and_then(|transition| transition.occurred_at);
+    by_hand.or(breaker.opened_at).or(made)
+}
+
+/// Failures of the calls that are judged: the window's, or the probes'.
+fn failures(breaker: &Breaker) -> String {
+    match (breaker.window, breaker.half_open) {
+        (Some(window), _) => format!("{}/{}", window.failures, window.calls),
+        (None, Some(probes)) => format!("{}/{}", probes.failed, probes.completed),
+        (None, None) => none(),
+    }
+}

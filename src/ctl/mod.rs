@@ -1,0 +1,161 @@
+//! The other half of the command line: it asks a breakerd over gRPC, and shows what it answers.
+//!
+//! A command is a file: its arguments, the call, the words. `connect` is the way to the server, `screen` where
+//! answers go, `fault` what goes wrong and the exit code it has. It is a client like any other: it sees of the
+//! server what the API shows, and lives in this program so that whoever has the one has the other.
+
+mod allow;
+mod config;
+mod config_set;
+mod config_show;
+mod connect;
+mod fault;
+mod follow;
+mod get;
+mod healthcheck;
+mod history;
+mod json;
+mod ls;
+mod override_;
+mod record;
+mod screen;
+mod table;
+mod thresholds;
+mod times;
+mod watch;
+mod why;
+mod words;
+
+pub use config::ConfigCommand;
+pub use connect::{Asked, Reach};
+pub use override_::OverrideCommand;
+pub use screen::{Color, Surroundings};
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::engine::SystemClock;
+use connect::Connection;
+use fault::{Ended, Failure};
+use screen::Screen;
+
+/// The exit codes, for the help of the program.
+pub const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed: breakerd failed, or cannot be reached
+  2  asked wrongly
+  3  the answer is no: `allow` was denied, `healthcheck` finds it not serving
+  4  there is no such breaker or service";
+
+/// What a breakerd can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List breakers: those that are not closed first.
+    #[command(after_help = ls::EXAMPLES)]
+    Ls(Asked<ls::LsArgs>),
+    /// Show one breaker: its state, its figures, its thresholds.
+    #[command(after_help = get::EXAMPLES)]
+    Get(Asked<get::GetArgs>),
+    /// List changes of state, the newest first.
+    #[command(after_help = history::EXAMPLES)]
+    History(Asked<history::HistoryArgs>),
+    /// Follow changes of state as they happen, until interrupted.
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(Asked<watch::WatchArgs>),
+    /// Show and change the thresholds of services.
+    #[command(subcommand, after_help = config::EXAMPLES)]
+    Config(ConfigCommand),
+    /// Hold breakers in a state by hand, and let go of them.
+    #[command(subcommand, after_help = override_::EXAMPLES)]
+    Override(OverrideCommand),
+    /// Close a breaker and forget what it counted.
+    #[command(after_help = override_::RESET_EXAMPLES)]
+    Reset(Asked<override_::OneArgs>),
+    /// Let an open breaker try its dependency now, without waiting any longer.
+    #[command(after_help = override_::PROBE_EXAMPLES)]
+    Probe(Asked<override_::OneArgs>),
+    /// Ask whether a call may go ahead. Ends with 3 when it may not.
+    #[command(after_help = allow::EXAMPLES)]
+    Allow(Asked<allow::AllowArgs>),
+    /// Report how a call went.
+    #[command(after_help = record::EXAMPLES)]
+    Record(Asked<record::RecordArgs>),
+    /// Ask whether breakerd serves, for probes that run a command. Ends with 3 when it does not.
+    #[command(after_help = healthcheck::EXAMPLES)]
+    Healthcheck(Asked<healthcheck::HealthcheckArgs>),
+}
+
+impl Command {
+    fn reach(&self) -> &Reach {
+        match self {
+            Self::Ls(asked) => &asked.reach,
+            Self::Get(asked) => &asked.reach,
+            Self::History(asked) => &asked.reach,
+            Self::Watch(asked) => &asked.reach,
+            Self::Config(command) => command.reach(),
+            Self::Override(command) => command.reach(),
+            Self::Reset(asked) | Self::Probe(asked) => &asked.reach,
+            Self::Allow(asked) => &asked.reach,
+            Self::Record(asked) => &asked.reach,
+            Self::Healthcheck(asked) => &asked.reach,
+        }
+    }
+}
+
+/// Asks, writes the answer to `out` and everything else to `err`, and says with which code to end.
+pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    let reach = command.reach();
+    let mut screen = Screen::new(out, err, around, reach.color, reach.json);
+    // One call after the other: one thread is enough.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            screen.note(&format!("breakerd: start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(ask(command, around, &mut screen));
+    // A name that is still being looked up must not hold us back.
+    runtime.shutdown_background();
+    let flushed = ended.and_then(|ended| {
+        screen.out.flush()?;
+        Ok(ended)
+    });
+    match flushed {
+        Ok(ended) => ended.into(),
+        Err(failure) => failure.tell(&mut screen),
+    }
+}
+
+async fn ask(command: &Command, around: &Surroundings, screen: &mut Screen<'_>) -> Result<Ended, Failure> {
+    command.check()?;
+    let connection = Connection::to(command.reach(), around.token.as_deref()).await?;
+    let clock = SystemClock::start();
+    let (connection, clock) = (&connection, &clock);
+    match command {
+        Command::Ls(asked) => ls::run(&asked.what, connection, clock, screen).await,
+        Command::Get(asked) => get::run(&asked.what, connection, clock, screen).await,
+        Command::History(asked) => history::run(&asked.what, connection, clock, screen).await,
+        Command::Watch(asked) => watch::run(&asked.what, connection, clock, screen).await,
+        Command::Config(command) => config::run(command, connection, clock, screen).await,
+        Command::Override(command) => override_::run(command, connection, clock, screen).await,
+        Command::Reset(asked) => override_::reset(&asked.what, connection, clock, screen).await,
+        Command::Probe(asked) => override_::probe(&asked.what, connection, clock, screen).await,
+        Command::Allow(asked) => allow::run(&asked.what, connection, screen).await,
+        Command::Record(asked) => record::run(&asked.what, connection, screen).await,
+        Command::Healthcheck(asked) => healthcheck::run(&asked.what, connection, screen).await,
+    }
+}
+
+impl Command {
+    /// What clap cannot see: before anybody is asked, so that a slip is told even when nobody answers.
+    fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Record(asked) => asked.what.report().map(drop),
+            Self::Override(command) => command.check(),
+            _ => Ok(()),
+        }
+    }
+}

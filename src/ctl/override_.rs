@@ -1,0 +1,248 @@
+//! `override`, `reset`, `probe`: what an operator does to breakers by hand.
+
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::connect::{Asked, Connection, Reach};
+use super::fault::{Ended, Failure};
+use super::get;
+use super::screen::{Screen, style_of};
+use super::times;
+use super::words::{self, Target};
+use crate::engine::Clock;
+use crate::proto::v1::{
+    Breaker, ClearOverrideRequest, ProbeBreakerRequest, ResetBreakerRequest, SetOverrideRequest, State,
+};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd override set database forced-open --reason 'primary fails over' --for 30m
+  breakerd override clear database --reason 'failover is done'";
+
+const SET_EXAMPLES: &str = "Examples:
+  breakerd override set database forced-open --reason 'primary fails over' --for 30m
+      deny every call of the service's own breaker for half an hour
+  breakerd override set notifications disabled --whole-service --reason 'false alarms' --until '2026-11-24 18:00:00'
+      let every call of every breaker of a service pass, until then
+  breakerd override set search/eu metrics-only --reason 'trying thresholds'
+      let calls pass, and show what would have been denied";
+
+const CLEAR_EXAMPLES: &str = "Examples:
+  breakerd override clear database --reason 'failover is done'
+      the service's own breaker decides by itself again
+  breakerd override clear notifications --whole-service
+      take back the override of the whole service";
+
+pub(super) const RESET_EXAMPLES: &str = "Examples:
+  breakerd reset database --reason 'it is repaired'
+      closed, nothing counted, no attempts";
+
+pub(super) const PROBE_EXAMPLES: &str = "Examples:
+  breakerd probe database --reason 'failover is done'
+      half-open: the next calls are probes, and decide";
+
+pub(super) const WHOLE_AND_NAME: &str = "--whole-service takes a service alone, without a /NAME";
+
+/// Overrides.
+#[derive(Debug, Subcommand)]
+pub enum OverrideCommand {
+    /// Hold a breaker, or all of a service, in a state.
+    #[command(after_help = SET_EXAMPLES)]
+    Set(Asked<SetArgs>),
+    /// Let go of it: closed, with nothing counted.
+    #[command(after_help = CLEAR_EXAMPLES)]
+    Clear(Asked<ClearArgs>),
+}
+
+impl OverrideCommand {
+    pub(super) fn reach(&self) -> &Reach {
+        match self {
+            Self::Set(asked) => &asked.reach,
+            Self::Clear(asked) => &asked.reach,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let (whole_service, breaker) = match self {
+            Self::Set(asked) => (asked.what.whole_service, &asked.what.breaker),
+            Self::Clear(asked) => (asked.what.whole_service, &asked.what.breaker),
+        };
+        if whole_service && !breaker.name.is_empty() {
+            return Err(Failure::Usage(WHOLE_AND_NAME.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// What a breaker is held in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Held {
+    /// Deny every call.
+    ForcedOpen,
+    /// Let every call pass, and count nothing.
+    Disabled,
+    /// Let every call pass, count, and show what would have been denied.
+    MetricsOnly,
+}
+
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    #[arg(value_name = "BREAKER")]
+    breaker: Target,
+    /// The state to hold it in.
+    #[arg(value_name = "STATE", value_enum)]
+    state: Held,
+    /// Why; everybody who looks at the breaker reads it.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// For how long, such as 30m. Without it, until it is cleared.
+    #[arg(long = "for", value_name = "TIME", value_parser = times::duration, conflicts_with = "until")]
+    lasts: Option<Duration>,
+    /// Until when, in UTC, such as '2026-11-24 18:00:00'.
+    #[arg(long, value_name = "WHEN", value_parser = times::time)]
+    until: Option<SystemTime>,
+    /// On every breaker that the service has or will have.
+    #[arg(long)]
+    whole_service: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ClearArgs {
+    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    #[arg(value_name = "BREAKER")]
+    breaker: Target,
+    /// Why.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+    /// The override that was set on the whole service.
+    #[arg(long)]
+    whole_service: bool,
+}
+
+/// One breaker, and why.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    #[arg(value_name = "BREAKER")]
+    breaker: Target,
+    /// Why.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+pub(super) async fn run(
+    command: &OverrideCommand,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut operations = connection.operations();
+    let (changed, recorded, breaker, service) = match command {
+        OverrideCommand::Set(Asked { what, .. }) => {
+            let state = match what.state {
+                Held::ForcedOpen => State::ForcedOpen,
+                Held::Disabled => State::Disabled,
+                Held::MetricsOnly => State::MetricsOnly,
+            };
+            let question = SetOverrideRequest {
+                service: what.breaker.service.clone(),
+                name: what.breaker.name.clone(),
+                state: state.into(),
+                reason: what.reason.clone(),
+                expires_at: what.until.map(Into::into),
+                ttl: what.lasts.map(wire).transpose()?,
+                whole_service: what.whole_service,
+            };
+            let answer = connection.ask(question, async |ask| operations.set_override(ask).await).await?;
+            if screen.object("SetOverrideResponse", &answer)? {
+                return Ok(Ended::Done);
+            }
+            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service)
+        }
+        OverrideCommand::Clear(Asked { what, .. }) => {
+            let question = ClearOverrideRequest {
+                service: what.breaker.service.clone(),
+                name: what.breaker.name.clone(),
+                reason: what.reason.clone(),
+                whole_service: what.whole_service,
+            };
+            let answer = connection.ask(question, async |ask| operations.clear_override(ask).await).await?;
+            if screen.object("ClearOverrideResponse", &answer)? {
+                return Ok(Ended::Done);
+            }
+            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service)
+        }
+    };
+    if let Some(breaker) = breaker {
+        return show(&breaker, recorded, clock, screen);
+    }
+    writeln!(screen.out, "{service}: {changed} breakers changed")?;
+    note_unrecorded(recorded, screen);
+    Ok(Ended::Done)
+}
+
+pub(super) async fn reset(
+    args: &OneArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut operations = connection.operations();
+    let Target { service, name } = args.breaker.clone();
+    let question = ResetBreakerRequest { service, name, reason: args.reason.clone() };
+    let answer = connection.ask(question, async |ask| operations.reset_breaker(ask).await).await?;
+    if screen.object("ResetBreakerResponse", &answer)? {
+        return Ok(Ended::Done);
+    }
+    let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
+    show(&breaker, answer.recorded, clock, screen)
+}
+
+pub(super) async fn probe(
+    args: &OneArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut operations = connection.operations();
+    let Target { service, name } = args.breaker.clone();
+    let question = ProbeBreakerRequest { service, name, reason: args.reason.clone() };
+    let answer = connection.ask(question, async |ask| operations.probe_breaker(ask).await).await?;
+    if screen.object("ProbeBreakerResponse", &answer)? {
+        return Ok(Ended::Done);
+    }
+    let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
+    show(&breaker, answer.recorded, clock, screen)
+}
+
+fn show(
+    breaker: &Breaker,
+    recorded: bool,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    writeln!(
+        screen.out,
+        "{} is now {}",
+        words::breaker_name(&breaker.service, &breaker.name),
+        screen.painted(words::state(breaker.state), style_of(breaker.state))
+    )?;
+    writeln!(screen.out)?;
+    get::show(breaker, clock.now(), screen)?;
+    note_unrecorded(recorded, screen);
+    Ok(Ended::Done)
+}
+
+fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {
+    if !recorded {
+        screen.note("it is in force, and stands in the journal until the store has it");
+    }
+}
+
+/// A length of time as the API has it.
+pub(super) fn wire(length: Duration) -> Result<prost_types::Duration, Failure> {
+    length
+        .try_into()
+        .map_err(|_| Failure::Usage(format!("{} is too long", humantime::format_duration(length))))
+}

@@ -1,0 +1,107 @@
+//! `record`: how a call went.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::override_::wire;
+use super::screen::Screen;
+use super::times;
+use super::words::{self, Target};
+use crate::proto::v1::{Outcome, RecordOutcomeRequest};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd record --permit 'AQID...' success --duration 250ms
+      of a call that `breakerd allow` allowed; it counts once, however often it is sent
+  breakerd record database failure --error-class Timeout
+      of a call that breakerd did not decide";
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The breaker, unless --permit names it, and how the call went: success, failure or ignored.
+    #[arg(value_name = "[BREAKER] OUTCOME", num_args = 1..=2, required = true)]
+    words: Vec<String>,
+    /// The permit that `allow` gave.
+    #[arg(long, value_name = "PERMIT")]
+    permit: Option<String>,
+    /// How long the call took, such as 250ms.
+    #[arg(long, value_name = "TIME", value_parser = times::duration)]
+    duration: Option<Duration>,
+    /// What kind of failure it was.
+    #[arg(long, value_name = "CLASS", default_value = "", hide_default_value = true)]
+    error_class: String,
+    /// How long the dependency asked to be left alone.
+    #[arg(long, value_name = "TIME", value_parser = times::duration)]
+    retry_after: Option<Duration>,
+    /// Who is reporting, such as a host.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    caller: String,
+}
+
+impl RecordArgs {
+    /// The report.
+    pub(super) fn report(&self) -> Result<RecordOutcomeRequest, Failure> {
+        let (breaker, outcome) = match &self.words[..] {
+            [outcome] if self.permit.is_some() => (None, outcome),
+            [breaker, outcome] => (Some(breaker), outcome),
+            _ => {
+                return Err(Failure::Usage(
+                    "say which breaker and how it went: breakerd record SERVICE failure, or give a --permit"
+                        .into(),
+                ));
+            }
+        };
+        let outcome = match &*outcome.to_ascii_lowercase() {
+            "success" => Outcome::Success,
+            "failure" => Outcome::Failure,
+            "ignored" => Outcome::Ignored,
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "the outcome is `{outcome}`, but takes success, failure or ignored"
+                )));
+            }
+        };
+        let target = breaker.map(|text| Target::from_str(text)).transpose().map_err(Failure::Usage)?;
+        let Target { service, name } =
+            target.unwrap_or_else(|| Target { service: String::new(), name: String::new() });
+        let permit = match &self.permit {
+            Some(text) => {
+                STANDARD.decode(text.trim()).ok().filter(|permit| !permit.is_empty()).ok_or_else(|| {
+                    Failure::Usage("--permit is not what `breakerd allow` gave: it is in base64".to_owned())
+                })?
+            }
+            None => Vec::new(),
+        };
+        Ok(RecordOutcomeRequest {
+            permit: permit.into(),
+            service,
+            name,
+            outcome: outcome.into(),
+            duration: self.duration.map(wire).transpose()?,
+            error_class: self.error_class.clone(),
+            retry_after: self.retry_after.map(wire).transpose()?,
+            caller: self.caller.clone(),
+            ..RecordOutcomeRequest::default()
+        })
+    }
+}
+
+pub(super) async fn run(
+    args: &RecordArgs,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut breakers = connection.breakers();
+    let report = args.report()?;
+    let answer = connection.ask(report, async |ask| breakers.record_outcome(ask).await).await?;
+    if !screen.object("RecordOutcomeResponse", &answer)? {
+        let state = screen.painted(words::state(answer.state), super::screen::style_of(answer.state));
+        writeln!(screen.out, "{}; the breaker is {state}", words::record_result(answer.result))?;
+    }
+    Ok(Ended::Done)
+}

@@ -1,0 +1,124 @@
+//! Where answers are written, and how: for people or for programs, with colours or without.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use clap::ValueEnum;
+use clap::builder::styling::{AnsiColor, Style};
+use prost::Message;
+
+use super::json::Json;
+use crate::proto::v1::State;
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What this process has around it.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// `BREAKERD_TOKEN`. A flag would show it to everybody who lists processes.
+    pub token: Option<String>,
+    /// Whether answers go to a terminal that takes colours.
+    pub takes_color: bool,
+    /// How many columns the terminal has that answers go to; none: it is no terminal.
+    pub columns: Option<usize>,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn of_process() -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let columns = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        Self {
+            token: std::env::var("BREAKERD_TOKEN").ok().filter(|token| !token.is_empty()),
+            takes_color: is_terminal
+                && !is_set("NO_COLOR")
+                && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+            columns: columns.filter(|_| is_terminal),
+        }
+    }
+}
+
+/// Where a command writes.
+pub(super) struct Screen<'a> {
+    /// The answer.
+    pub(super) out: &'a mut dyn Write,
+    /// What is not the answer: notes, errors.
+    pub(super) err: &'a mut dyn Write,
+    /// The most columns of a table; none: it is read by a program, and nothing is cut.
+    pub(super) columns: Option<usize>,
+    color: bool,
+    json: Option<Json>,
+}
+
+impl<'a> Screen<'a> {
+    pub(super) fn new(
+        out: &'a mut dyn Write,
+        err: &'a mut dyn Write,
+        around: &Surroundings,
+        color: Color,
+        json: bool,
+    ) -> Self {
+        let color = match color {
+            Color::Auto => around.takes_color,
+            Color::Always => true,
+            Color::Never => false,
+        };
+        Self { out, err, columns: around.columns, color, json: json.then(Json::new) }
+    }
+
+    /// Whether programs read along.
+    pub(super) fn is_json(&self) -> bool {
+        self.json.is_some()
+    }
+
+    /// Writes one answer if a program reads it; else says no.
+    ///
+    /// `name` is the message's in the package `breakerd.v1`.
+    pub(super) fn object(&mut self, name: &str, message: &impl Message) -> io::Result<bool> {
+        match &self.json {
+            Some(json) => json.object(&mut self.out, name, message).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// As [`Self::object`], on a line of its own: one of many.
+    pub(super) fn line(&mut self, name: &str, message: &impl Message) -> io::Result<bool> {
+        match &self.json {
+            Some(json) => json.line(&mut self.out, name, message).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Says something that is not the answer. Nobody is left to tell when that fails.
+    pub(super) fn note(&mut self, text: &str) {
+        let _ = writeln!(self.err, "{text}");
+    }
+
+    /// `text` in `style`, where there are colours.
+    pub(super) fn painted(&self, text: &str, style: Style) -> String {
+        if !self.color || style == Style::new() {
+            return text.to_owned();
+        }
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// The colour of a state: what denies calls is red, what a person did is magenta, what is well has none.
+pub(super) fn style_of(state: i32) -> Style {
+    let color = match State::try_from(state) {
+        Ok(State::Open) => AnsiColor::Red,
+        Ok(State::HalfOpen) => AnsiColor::Yellow,
+        Ok(State::ForcedOpen | State::Disabled | State::MetricsOnly) => AnsiColor::Magenta,
+        Ok(State::Closed | State::Unspecified) | Err(_) => return Style::new(),
+    };
+    color.on_default()
+}

@@ -1,0 +1,306 @@
+//! `watch`, `watch --states` and `config watch`: what happens, as it happens.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use clap::Args;
+use tonic::{Status, Streaming};
+
+use super::config_set::differences;
+use super::config_show::what_was_set;
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::follow::{Feed, follow};
+use super::history;
+use super::screen::{Screen, style_of};
+use super::table::{Cell, Table, harmless};
+use super::{times, words};
+use crate::engine::Clock;
+use crate::proto::v1::watch_breakers_response::Event as BreakerEvent;
+use crate::proto::v1::watch_config_response::Event as ConfigEvent;
+use crate::proto::v1::watch_transitions_response::Event as TransitionEvent;
+use crate::proto::v1::{
+    ServiceConfig, State, WatchBreakersRequest, WatchBreakersResponse, WatchConfigRequest,
+    WatchConfigResponse, WatchRestart, WatchTransitionsRequest, WatchTransitionsResponse,
+};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd watch
+      every change of state, none left out: after a broken connection it goes on where it was
+  breakerd watch database search --prefix notifications
+      those of some services
+  breakerd watch --states --json
+      only the newest state of each breaker, as clients that decide locally follow it";
+
+pub(super) const CONFIG_EXAMPLES: &str = "Examples:
+  breakerd config watch
+      what is in force, and every change of it
+  breakerd config watch --prefix notifications --json
+      those of some services, for a program";
+
+/// Configurations that a watch remembers to tell what changed; of further ones it tells what is set.
+const REMEMBERED_MAX: usize = 10_000;
+
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    of: Selection,
+    /// Follow states instead, as clients do that decide by themselves while breakerd is away.
+    #[arg(long)]
+    states: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ConfigWatchArgs {
+    #[command(flatten)]
+    of: Selection,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Selection {
+    /// Only these services. None, and no prefix: all.
+    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    services: Vec<String>,
+    /// Services whose name starts so, too.
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    prefix: String,
+}
+
+pub(super) async fn run(
+    args: &WatchArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    if args.states {
+        return follow(States { of: args.of.clone() }, connection, clock, screen).await;
+    }
+    let feed = Transitions { of: args.of.clone(), told: 0, not_closed: 0 };
+    follow(feed, connection, clock, screen).await
+}
+
+pub(super) async fn run_config(
+    args: &ConfigWatchArgs,
+    connection: &Connection,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let feed = Configs { of: args.of.clone(), known: BTreeMap::new() };
+    follow(feed, connection, clock, screen).await
+}
+
+/// Every transition.
+struct Transitions {
+    of: Selection,
+    told: u64,
+    not_closed: u64,
+}
+
+impl Feed for Transitions {
+    type Event = WatchTransitionsResponse;
+
+    async fn open(
+        &mut self,
+        connection: &Connection,
+        token: String,
+    ) -> Result<Streaming<Self::Event>, Status> {
+        if token.is_empty() {
+            (self.told, self.not_closed) = (0, 0);
+        }
+        let question = WatchTransitionsRequest {
+            services: self.of.services.clone(),
+            service_prefix: self.of.prefix.clone(),
+            resume_token: token,
+        };
+        let answer = connection.operations().watch_transitions(connection.request(question)).await?;
+        Ok(answer.into_inner())
+    }
+
+    fn token(event: &Self::Event) -> Option<&str> {
+        Some(&event.resume_token)
+    }
+
+    fn show(&mut self, event: &Self::Event, screen: &mut Screen<'_>) -> io::Result<()> {
+        if screen.line("WatchTransitionsResponse", event)? {
+            return Ok(());
+        }
+        match &event.event {
+            Some(TransitionEvent::State(state)) => {
+                self.told += 1;
+                // Of what is well there is nothing to tell, and of most breakers that is all.
+                if state.state == i32::from(State::Closed) {
+                    return Ok(());
+                }
+                self.not_closed += 1;
+                let since = state.entered_at.as_ref().map_or_else(|| "?".to_owned(), times::fine_clock);
+                line(
+                    vec![
+                        Cell::from(since),
+                        Cell::from(words::breaker_name(&state.service, &state.name)),
+                        Cell::from("is"),
+                        Cell::styled(words::state(state.state), style_of(state.state)),
+                    ],
+                    screen,
+                )
+            }
+            Some(TransitionEvent::Transition(transition)) => {
+                let mut cells = history::row(transition);
+                cells.insert(3, Cell::from("->"));
+                line(cells, screen)
+            }
+            Some(TransitionEvent::Mark(mark)) => {
+                screen.note(&format!(
+                    "{} breakers have a history, {} of them are not closed; following from revision {}",
+                    self.told, self.not_closed, mark.revision
+                ));
+                Ok(())
+            }
+            Some(TransitionEvent::Restart(restart)) => {
+                (self.told, self.not_closed) = (0, 0);
+                note_restart(restart, screen);
+                Ok(())
+            }
+            Some(TransitionEvent::Heartbeat(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// The newest state of each breaker.
+struct States {
+    of: Selection,
+}
+
+impl Feed for States {
+    type Event = WatchBreakersResponse;
+
+    async fn open(&mut self, connection: &Connection, _: String) -> Result<Streaming<Self::Event>, Status> {
+        let question = WatchBreakersRequest {
+            services: self.of.services.clone(),
+            service_prefix: self.of.prefix.clone(),
+        };
+        let answer = connection.breakers().watch_breakers(connection.request(question)).await?;
+        Ok(answer.into_inner())
+    }
+
+    fn token(_: &Self::Event) -> Option<&str> {
+        None
+    }
+
+    fn show(&mut self, event: &Self::Event, screen: &mut Screen<'_>) -> io::Result<()> {
+        if screen.line("WatchBreakersResponse", event)? {
+            return Ok(());
+        }
+        match &event.event {
+            Some(BreakerEvent::Breaker(breaker)) => {
+                let mut cells = vec![
+                    Cell::from(words::breaker_name(&breaker.service, &breaker.name)),
+                    Cell::styled(words::state(breaker.state), style_of(breaker.state)),
+                    Cell::from(format!("epoch {}", breaker.epoch)),
+                ];
+                if let Some(rest) = &breaker.remaining_wait {
+                    cells.push(Cell::from(format!("for {}", times::wire_span(rest))));
+                }
+                line(cells, screen)
+            }
+            Some(BreakerEvent::Mark(mark)) => {
+                screen.note(&format!("all others are closed; following from revision {}", mark.revision));
+                Ok(())
+            }
+            Some(BreakerEvent::Restart(restart)) => {
+                note_restart(restart, screen);
+                Ok(())
+            }
+            Some(BreakerEvent::Heartbeat(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// Every configuration in force.
+struct Configs {
+    of: Selection,
+    /// What was told of each service, to tell what is another.
+    known: BTreeMap<String, ServiceConfig>,
+}
+
+impl Feed for Configs {
+    type Event = WatchConfigResponse;
+
+    async fn open(
+        &mut self,
+        connection: &Connection,
+        token: String,
+    ) -> Result<Streaming<Self::Event>, Status> {
+        let question = WatchConfigRequest {
+            services: self.of.services.clone(),
+            service_prefix: self.of.prefix.clone(),
+            resume_token: token,
+        };
+        let answer = connection.configs().watch_config(connection.request(question)).await?;
+        Ok(answer.into_inner())
+    }
+
+    fn token(event: &Self::Event) -> Option<&str> {
+        Some(&event.resume_token)
+    }
+
+    fn show(&mut self, event: &Self::Event, screen: &mut Screen<'_>) -> io::Result<()> {
+        if screen.line("WatchConfigResponse", event)? {
+            return Ok(());
+        }
+        match &event.event {
+            Some(ConfigEvent::Config(config)) => {
+                let before = self.known.get(&config.service);
+                let what = told(before, config);
+                if self.known.len() < REMEMBERED_MAX || before.is_some() {
+                    self.known.insert(config.service.clone(), config.clone());
+                }
+                let name = if config.service.is_empty() { "(all others)" } else { &*config.service };
+                let revision = format!("revision {}", config.revision);
+                line(vec![Cell::from(name), Cell::from(revision), Cell::from(what)], screen)
+            }
+            Some(ConfigEvent::Mark(mark)) => {
+                screen.note(&format!("following from revision {}", mark.revision));
+                Ok(())
+            }
+            Some(ConfigEvent::Restart(restart)) => {
+                self.known.clear();
+                note_restart(restart, screen);
+                Ok(())
+            }
+            Some(ConfigEvent::Heartbeat(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// What a configuration came to, beside what was known of it.
+fn told(before: Option<&ServiceConfig>, config: &ServiceConfig) -> String {
+    if config.deleted {
+        return "has no configuration of its own any more".to_owned();
+    }
+    let mut told = match before {
+        None => vec![what_was_set(config)],
+        Some(before) => differences(before, config)
+            .into_iter()
+            .map(|(field, before, after)| format!("{field} {before} -> {after}"))
+            .collect(),
+    };
+    let held = |config: &ServiceConfig| config.r#override.as_ref().map(|set| set.state);
+    match (before.and_then(held), held(config)) {
+        (before, after) if before == after => {}
+        (_, Some(state)) => told.push(format!("held {}", words::state(state))),
+        (Some(state), None) => told.push(format!("no longer held {}", words::state(state))),
+        (None, None) => {}
+    }
+    if told.is_empty() { "as before".to_owned() } else { told.join(", ") }
+}
+
+fn note_restart(restart: &WatchRestart, screen: &mut Screen<'_>) {
+    screen.note(&format!("it begins anew: {}", harmless(&restart.reason)));
+}
+
+/// One line, now: a table would wait for the widest.
+fn line(cells: Vec<Cell>, screen: &mut Screen<'_>) -> io::Result<()> {
+    let mut table = Table::default();
+    table.row(cells);
+    table.write(screen)
+}

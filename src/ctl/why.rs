@@ -1,0 +1,129 @@
+//! Why a breaker is as it is, in a few words.
+
+use super::words;
+use crate::proto::v1::{Breaker, State, Transition, TransitionFigures, TransitionReason};
+
+/// Why a transition was made, with the figures that decided, and who asked for it.
+pub(super) fn of_transition(transition: &Transition) -> String {
+    let figures = transition.figures.unwrap_or_default();
+    let TransitionFigures { calls, failures, slow_calls, consecutive_failures, .. } = figures;
+    let told = match transition.reason() {
+        TransitionReason::ConsecutiveFailures => in_a_row(consecutive_failures),
+        TransitionReason::FailureCount => format!("{failures} failures in {calls} calls"),
+        TransitionReason::FailureRate => {
+            format!("{} of {calls} calls failed", percent(figures.failure_rate))
+        }
+        TransitionReason::SlowCallRate => {
+            format!("{} of {calls} calls were slow", percent(figures.slow_call_rate))
+        }
+        TransitionReason::WaitElapsed => "the wait was over".to_owned(),
+        TransitionReason::ProbesSucceeded => {
+            format!("{} of {calls} probes succeeded", calls.saturating_sub(failures))
+        }
+        TransitionReason::ProbesFailed => format!("{failures} of {calls} probes failed"),
+        TransitionReason::ProbesSlow => format!("{slow_calls} of {calls} probes were slow"),
+        TransitionReason::HalfOpenTimeout => "its probes came to no verdict in time".to_owned(),
+        TransitionReason::Restart => "breakerd was restarted".to_owned(),
+        TransitionReason::OverrideSet => "an override was set".to_owned(),
+        TransitionReason::OverrideCleared => "the override was cleared".to_owned(),
+        TransitionReason::OverrideExpired => "the override expired".to_owned(),
+        TransitionReason::Reset => "it was reset".to_owned(),
+        TransitionReason::ProbeRequested => "a probe was asked for".to_owned(),
+        TransitionReason::ThresholdsChanged => "its thresholds were changed".to_owned(),
+        TransitionReason::HistoryGap => format!("{} transitions were lost", transition.missing),
+        TransitionReason::Unspecified => words::transition_reason(transition.reason).to_owned(),
+    };
+    let mut told = match transition.figures {
+        Some(TransitionFigures { reporters, .. }) if reporters > 1 => {
+            format!("{told}, from {reporters} callers")
+        }
+        _ => told,
+    };
+    if transition.shadow {
+        told.insert_str(0, "would have been: ");
+    }
+    if transition.superseded {
+        told.push_str(" (another replica's change stood instead)");
+    }
+    with_actor(told, &transition.actor, &transition.actor_reason)
+}
+
+/// Why a breaker is in its state: its override, else the transition that led there.
+pub(super) fn of_breaker(breaker: &Breaker) -> String {
+    if let Some(set) = &breaker.r#override {
+        let whose = if set.of_service { "of the whole service" } else { "by hand" };
+        return with_actor(whose.to_owned(), &set.actor, &set.reason);
+    }
+    match (breaker.state(), &breaker.last_transition) {
+        (State::Closed, _) if breaker.consecutive_failures > 0 => in_a_row(breaker.consecutive_failures),
+        (State::Closed, _) | (_, None) => String::new(),
+        (_, Some(transition)) => of_transition(transition),
+    }
+}
+
+fn in_a_row(failures: u32) -> String {
+    match failures {
+        1 => "1 failure".to_owned(),
+        _ => format!("{failures} failures in a row"),
+    }
+}
+
+fn with_actor(mut told: String, actor: &str, reason: &str) -> String {
+    if !actor.is_empty() {
+        told.push_str(", ");
+        told.push_str(actor);
+    }
+    if !reason.is_empty() {
+        told.push_str(": ");
+        told.push_str(reason);
+    }
+    told
+}
+
+/// A rate, or a dash where there is none.
+pub(super) fn percent(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_owned(), |rate| format!("{}%", (rate * 10.0).round() / 10.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::BreakerOverride;
+
+    #[test]
+    fn a_transition_tells_its_figures_and_who_asked() {
+        let mut transition = Transition {
+            reason: TransitionReason::FailureRate.into(),
+            figures: Some(TransitionFigures {
+                calls: 40,
+                failure_rate: Some(52.512),
+                reporters: 3,
+                ..TransitionFigures::default()
+            }),
+            ..Transition::default()
+        };
+        assert_eq!(of_transition(&transition), "52.5% of 40 calls failed, from 3 callers");
+        transition = Transition {
+            reason: TransitionReason::Reset.into(),
+            actor: "ada".to_owned(),
+            actor_reason: "repaired".to_owned(),
+            ..Transition::default()
+        };
+        assert_eq!(of_transition(&transition), "it was reset, ada: repaired");
+    }
+
+    #[test]
+    fn an_override_says_whose_it_is() {
+        let breaker = Breaker {
+            state: State::ForcedOpen.into(),
+            r#override: Some(BreakerOverride {
+                actor: "ada".to_owned(),
+                reason: "maintenance".to_owned(),
+                of_service: true,
+                ..BreakerOverride::default()
+            }),
+            ..Breaker::default()
+        };
+        assert_eq!(of_breaker(&breaker), "of the whole service, ada: maintenance");
+    }
+}

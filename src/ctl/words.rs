@@ -1,0 +1,113 @@
+//! The API's words as people write them, and breakers as `SERVICE/NAME`.
+
+use std::str::FromStr;
+
+use breaker::Origin;
+
+use crate::proto::v1;
+
+/// A breaker: `SERVICE`, the service's own, or `SERVICE/NAME`. A name may hold `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The service.
+    pub service: String,
+    /// The breaker within it; empty: the service's own.
+    pub name: String,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (service, name) = text.split_once('/').unwrap_or((text, ""));
+        if text.ends_with('/') && name.is_empty() {
+            return Err(
+                "there is no name behind the /: leave both out for the service's own breaker".to_owned()
+            );
+        }
+        let key = breaker::Key::new(service, name).map_err(|problem| problem.to_string())?;
+        // The name as it was given: an empty one says the service's own.
+        Ok(Self { service: key.service().to_string(), name: name.to_owned() })
+    }
+}
+
+/// A service alone.
+pub(super) fn service(text: &str) -> Result<String, String> {
+    breaker::check_service(text).map(|()| text.to_owned()).map_err(|problem| problem.to_string())
+}
+
+/// `SERVICE/NAME`, or `SERVICE` for the service's own.
+pub(super) fn breaker_name(service: &str, name: &str) -> String {
+    if name.is_empty() || service == name { service.to_owned() } else { format!("{service}/{name}") }
+}
+
+/// A state in any of the ways people write it: `open`, `half-open`, `HALF_OPEN`.
+pub(super) fn state_by_name(text: &str) -> Result<v1::State, String> {
+    let plain = text.replace('-', "_").to_ascii_uppercase();
+    breaker::State::parse(&plain)
+        .and_then(|state| v1::State::from_str_name(&format!("STATE_{state}")))
+        .ok_or_else(|| "it is one of closed, open, half-open, forced-open, disabled, metrics-only".to_owned())
+}
+
+const NEWER: &str = "(newer than this program)";
+
+pub(super) fn state(wire: i32) -> &'static str {
+    word(v1::State::try_from(wire).ok().map(|state| state.as_str_name()), "STATE_")
+}
+
+pub(super) fn transition_reason(wire: i32) -> &'static str {
+    word(v1::TransitionReason::try_from(wire).ok().map(|reason| reason.as_str_name()), "TRANSITION_REASON_")
+}
+
+pub(super) fn allow_reason(wire: i32) -> &'static str {
+    word(v1::AllowReason::try_from(wire).ok().map(|reason| reason.as_str_name()), "ALLOW_REASON_")
+}
+
+pub(super) fn record_result(wire: i32) -> &'static str {
+    word(v1::RecordResult::try_from(wire).ok().map(|result| result.as_str_name()), "RECORD_RESULT_")
+}
+
+pub(super) fn change_kind(wire: i32) -> &'static str {
+    word(v1::ChangeKind::try_from(wire).ok().map(|kind| kind.as_str_name()), "CHANGE_KIND_")
+}
+
+/// A layer, in the words of `check-config`.
+pub(super) fn layer(wire: i32) -> &'static str {
+    match v1::ConfigLayer::try_from(wire) {
+        Ok(v1::ConfigLayer::BuiltIn) => Origin::BuiltIn.as_str(),
+        Ok(v1::ConfigLayer::FileDefaults) => Origin::FileDefaults.as_str(),
+        Ok(v1::ConfigLayer::FileService) => Origin::FileService.as_str(),
+        Ok(v1::ConfigLayer::Api) => Origin::Api.as_str(),
+        Ok(v1::ConfigLayer::Unspecified) | Err(_) => NEWER,
+    }
+}
+
+fn word(name: Option<&'static str>, prefix: &str) -> &'static str {
+    name.and_then(|name| name.strip_prefix(prefix)).unwrap_or(NEWER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_breaker_is_a_service_or_a_service_and_a_name() {
+        let parts = |text: &str| Target::from_str(text).map(|target| (target.service, target.name));
+        assert_eq!(parts("db"), Ok(("db".to_owned(), String::new())));
+        assert_eq!(parts("db/replica/1"), Ok(("db".to_owned(), "replica/1".to_owned())));
+        assert!(parts("db/").unwrap_err().contains("no name behind the /"));
+        assert!(parts("").is_err());
+        assert!(parts("/x").is_err());
+        assert!(parts("d b").is_err());
+    }
+
+    #[test]
+    fn states_are_read_as_people_write_them() {
+        assert_eq!(state_by_name("half-open"), Ok(v1::State::HalfOpen));
+        assert_eq!(state_by_name("HALF_OPEN"), Ok(v1::State::HalfOpen));
+        assert_eq!(state_by_name("Open"), Ok(v1::State::Open));
+        assert!(state_by_name("ajar").unwrap_err().contains("half-open"));
+        assert_eq!(state(v1::State::ForcedOpen.into()), "FORCED_OPEN");
+        assert_eq!(state(99), NEWER);
+    }
+}

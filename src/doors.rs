@@ -1,0 +1,199 @@
+//! The doors before the edges: made from the settings, kept up with their files, and called out when they stand open
+//! where others can reach them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use breaker::Time;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Door, Guard, Pem, Tls};
+use crate::config::watch::{Method, TextsEvent, Watcher};
+use crate::config::{self, FILE_BYTES_MAX, FileText, Settings, access};
+use crate::engine::Clock;
+use crate::metrics::{AccessMetrics, Metrics, TlsMetrics};
+
+/// The doors of both edges.
+pub struct Doors {
+    /// Before gRPC.
+    pub grpc: Door,
+    /// Before the pages.
+    pub http: Door,
+    tokens: Option<(PathBuf, FileText)>,
+    pem: Option<PemFiles>,
+}
+
+/// The files of TLS, in this order: certificate, key and, if there is one, the authority of clients.
+struct PemFiles(Vec<(PathBuf, FileText)>);
+
+impl PemFiles {
+    fn read(settings: &Settings) -> Result<Option<Self>> {
+        let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) else {
+            return Ok(None);
+        };
+        let read = |(setting, path): (&'static str, &PathBuf)| {
+            let text = config::read_pem(path).map_err(|error| anyhow!("{setting}: {error}"))?;
+            Ok((path.clone(), text))
+        };
+        let files = [("tls.certificate", certificate), ("tls.key", key)];
+        let authority = settings.tls_client_ca.iter().map(|path| ("tls.client_ca", path));
+        files.into_iter().chain(authority).map(read).collect::<Result<_>>().map(|files| Some(Self(files)))
+    }
+}
+
+fn pem(texts: &[FileText]) -> Option<Pem<'_>> {
+    let (certificate, key) = (texts.first()?.expose(), texts.get(1)?.expose());
+    Some(Pem { certificate, key, client_ca: texts.get(2).map(FileText::expose) })
+}
+
+impl Doors {
+    /// As the settings say.
+    ///
+    /// # Errors
+    /// When a file that they name cannot be read, or is wrong: everything that is, a line each.
+    pub fn build(settings: &Settings, metrics: &Metrics, now: Time) -> Result<Self> {
+        let files = PemFiles::read(settings)?;
+        let tls = match &files {
+            None => None,
+            Some(files) => {
+                let texts: Vec<_> = files.0.iter().map(|(_, text)| text.clone()).collect();
+                let pem = pem(&texts).context("read the certificate and its key")?;
+                let tls = Tls::new(&pem, settings.tls_client_certificate).context("read the files of TLS")?;
+                if tls.expires_at() <= now {
+                    tracing::error!("the certificate has expired: clients will refuse it (tls.certificate)");
+                }
+                show_expiry(&metrics.tls, &tls);
+                Some(Arc::new(tls))
+            }
+        };
+        let (guard, tokens) = match &settings.auth_tokens_file {
+            Some(path) => {
+                let text = access::read(path).map_err(|error| anyhow!("auth.tokens_file: {error}"))?;
+                let roll = access::parse(&text, path).map_err(|errors| wrong(&errors))?;
+                if roll.is_empty() {
+                    tracing::warn!("auth.tokens_file knows nobody: every call is refused");
+                }
+                (Guard::of_roll(roll).context("draw a random number")?, Some((path.clone(), text)))
+            }
+            None if settings.tls_client_ca.is_some() => (Guard::of_certificates(), None),
+            None => (Guard::open(), None),
+        };
+        let guard = Arc::new(guard);
+        let http = Door {
+            guard: if settings.http_auth { Arc::clone(&guard) } else { Arc::new(Guard::open()) },
+            tls: tls.clone().filter(|_| settings.http_tls),
+        };
+        Ok(Self { grpc: Door { guard, tls }, http, tokens, pem: files })
+    }
+
+    /// Says loudly what others can reach and nothing protects.
+    pub fn call_out(&self, grpc: SocketAddr, http: SocketAddr) {
+        for (what, address, door, auth, tls) in [
+            ("gRPC", grpc, &self.grpc, "auth.tokens_file", "tls.certificate and tls.key"),
+            (
+                "HTTP",
+                http,
+                &self.http,
+                "auth.tokens_file (and http.auth)",
+                "tls.certificate and tls.key (and http.tls)",
+            ),
+        ] {
+            if address.ip().to_canonical().is_loopback() {
+                continue;
+            }
+            if door.guard.is_open() {
+                tracing::warn!(
+                    %address,
+                    "{what} asks nobody who they are, and can be reached from other machines: whoever reaches it may do \
+                     everything; {auth} names those who may"
+                );
+            }
+            if door.tls.is_none() {
+                tracing::warn!(
+                    %address,
+                    "{what} has no TLS, and can be reached from other machines: whoever is on the way reads and changes \
+                     what is said, tokens included; {tls} give it TLS"
+                );
+            }
+        }
+    }
+
+    /// Takes changed files at once, until `stop`; wrong ones are refused whole, and the last good ones stay.
+    pub async fn keep_up(self, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+        let Self { grpc: Door { guard, tls }, tokens, pem, .. } = self;
+        let tokens = async {
+            let Some((path, text)) = tokens else { return };
+            let mut watcher =
+                Watcher::of_texts(vec![(path.clone(), text)], access::BYTES_MAX, Method::Folder);
+            while let Some(event) = watcher.next().await {
+                take_tokens(&guard, event, &path, &metrics.access);
+            }
+        };
+        let certificates = async {
+            let (Some(PemFiles(files)), Some(tls)) = (pem, tls) else { return };
+            let mut watcher = Watcher::of_texts(files, FILE_BYTES_MAX, Method::Folder);
+            while let Some(event) = watcher.next().await {
+                take_certificates(&tls, event, clock.now(), &metrics.tls);
+            }
+        };
+        stop.run_until_cancelled(async { tokio::join!(tokens, certificates) }).await;
+    }
+}
+
+fn take_tokens(guard: &Guard, event: TextsEvent, path: &Path, metrics: &AccessMetrics) {
+    let roll = match event {
+        TextsEvent::Changed(texts) => match texts.first() {
+            Some(text) => access::parse(text, path),
+            None => return,
+        },
+        TextsEvent::Unreadable(errors) => Err(errors),
+    };
+    match roll {
+        Ok(roll) => {
+            let entries = roll.len();
+            guard.take(roll);
+            metrics.last_reload_successful.set(1);
+            tracing::info!(entries, "the changed tokens file is in force");
+        }
+        Err(errors) => {
+            metrics.reload_errors_total.inc();
+            metrics.last_reload_successful.set(0);
+            for problem in &errors {
+                tracing::error!(%problem, "the changed tokens file is refused; the last good one stays in force");
+            }
+        }
+    }
+}
+
+fn take_certificates(tls: &Tls, event: TextsEvent, now: Time, metrics: &TlsMetrics) {
+    let problems = match event {
+        TextsEvent::Changed(texts) => match pem(&texts).map(|pem| tls.take(&pem, now)) {
+            Some(Ok(())) => {
+                metrics.last_reload_successful.set(1);
+                show_expiry(metrics, tls);
+                tracing::info!("the changed certificate is in force for new connections");
+                return;
+            }
+            Some(Err(error)) => vec![error.to_string()],
+            None => return,
+        },
+        TextsEvent::Unreadable(errors) => errors.iter().map(ToString::to_string).collect(),
+    };
+    metrics.reload_errors_total.inc();
+    metrics.last_reload_successful.set(0);
+    for problem in problems {
+        tracing::error!(problem, "the changed certificate is refused; the last good one stays in force");
+    }
+}
+
+fn show_expiry(metrics: &TlsMetrics, tls: &Tls) {
+    let seconds = tls.expires_at().as_micros() / 1_000_000;
+    metrics.certificate_expiry_timestamp_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+}
+
+fn wrong(errors: &[config::Error]) -> anyhow::Error {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    anyhow!("auth.tokens_file is wrong\n{}", lines.join("\n"))
+}

@@ -1,0 +1,57 @@
+//! Who sent a request, for its handler.
+
+use std::sync::Arc;
+
+use tonic::Request;
+
+use super::status::Failure;
+use crate::auth::{Caller, Right, Rights};
+
+/// Whoever sent a request. The edge has seen to it that they have the method's right for some service; the handler
+/// checks it for the service at hand, before it does anything.
+#[derive(Debug, Clone)]
+pub(super) struct Asker(Option<Arc<Caller>>);
+
+impl Asker {
+    /// Whoever sent `request`: to be asked before the message is taken out of it.
+    pub(super) fn of<T>(request: &Request<T>) -> Self {
+        // The edge leaves it out only where nobody is asked who they are (`rights::is_decision`).
+        Self(request.extensions().get::<Arc<Caller>>().cloned())
+    }
+
+    /// Whether they have `right` for `service`.
+    pub(super) fn may(&self, right: Right, service: &str) -> bool {
+        self.0.as_ref().is_none_or(|caller| caller.identity.may(right, service))
+    }
+
+    /// Whether they have `right` for every service there may be.
+    pub(super) fn may_everywhere(&self, right: Right) -> bool {
+        self.0.as_ref().is_none_or(|caller| caller.identity.may_everywhere(right))
+    }
+
+    /// Fails with `PERMISSION_DENIED` when they do not have `right` for `service`.
+    pub(super) fn check(&self, right: Right, service: &str) -> Result<(), Failure> {
+        if self.may(right, service) { Ok(()) } else { Err(self.denied(right, service)) }
+    }
+
+    /// Their name, if they have one: part of who is counted as a reporter.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.0.as_ref().map(|caller| &caller.identity).filter(|it| !it.is_anonymous()).map(|it| &**it.name())
+    }
+
+    /// Who did it, for the audit: the name, or `anonymous@` and the address; at most 256 bytes.
+    pub(super) fn actor(&self) -> String {
+        self.0.as_ref().map_or_else(|| "anonymous".to_owned(), |caller| caller.identity.actor())
+    }
+
+    /// What they have at work. None: nobody counts it.
+    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.0.as_ref()
+    }
+
+    #[cold]
+    fn denied(&self, right: Right, service: &str) -> Failure {
+        let name = self.0.as_ref().map_or_else(|| "".into(), |caller| Arc::clone(caller.identity.name()));
+        Failure::Denied { rights: Rights::of(&[right]), service: service.to_owned(), name }
+    }
+}

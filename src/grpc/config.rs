@@ -1,0 +1,129 @@
+//! `ConfigService`: shows and changes what services are judged by.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use super::asker::Asker;
+use super::convert::{self, ChangeList, ConfigList};
+use super::status::Failure;
+use crate::app::{App, Loaded};
+use crate::auth::Right;
+use crate::control::{Update, Updated};
+use crate::proto::v1;
+use crate::proto::v1::config_service_server::ConfigService;
+
+/// The service on an app.
+pub(super) struct Configs {
+    app: Arc<App>,
+}
+
+impl Configs {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+
+    fn loaded(&self) -> Result<&Loaded, Failure> {
+        self.app.loaded().ok_or(Failure::NotLoaded)
+    }
+
+    async fn update(&self, update: Update) -> Result<Updated, Failure> {
+        self.loaded()?.control.update(update).await.map_err(convert::refused_change)
+    }
+}
+
+#[tonic::async_trait]
+impl ConfigService for Configs {
+    async fn get_config(
+        &self,
+        request: Request<v1::GetConfigRequest>,
+    ) -> Result<Response<v1::GetConfigResponse>, Status> {
+        let asker = Asker::of(&request);
+        let service = request.into_inner().service;
+        convert::check_service_filter(&service).map_err(Failure::from)?;
+        // The defaults are everybody's.
+        if !service.is_empty() {
+            asker.check(Right::Read, &service)?;
+        }
+        let config = self.loaded()?.control.configuration().service(&service);
+        Ok(Response::new(v1::GetConfigResponse { config: Some(convert::config(&config)) }))
+    }
+
+    async fn list_configs(
+        &self,
+        request: Request<v1::ListConfigsRequest>,
+    ) -> Result<Response<v1::ListConfigsResponse>, Status> {
+        let asker = Asker::of(&request);
+        let list = ConfigList::try_from(request.into_inner()).map_err(Failure::from)?;
+        let configuration = self.loaded()?.control.configuration();
+        let mut names: Vec<&str> = configuration
+            .services()
+            .filter(|service| list.has(service) && asker.may(Right::Read, service))
+            .take(list.size + 1)
+            .collect();
+        let more = names.len() > list.size;
+        names.truncate(list.size);
+        let next_page_token =
+            names.last().filter(|_| more).map(|last| list.token_behind(last)).unwrap_or_default();
+        let configs = names.into_iter().map(|service| convert::config(&configuration.service(service)));
+        Ok(Response::new(v1::ListConfigsResponse { configs: configs.collect(), next_page_token }))
+    }
+
+    async fn update_config(
+        &self,
+        request: Request<v1::UpdateConfigRequest>,
+    ) -> Result<Response<v1::UpdateConfigResponse>, Status> {
+        let asker = Asker::of(&request);
+        let update = convert::update(request.into_inner(), asker.actor()).map_err(Failure::from)?;
+        asker.check(Right::Configure, &update.service)?;
+        let Updated { config, changed } = self.update(update).await?;
+        Ok(Response::new(v1::UpdateConfigResponse { config: Some(convert::config(&config)), changed }))
+    }
+
+    async fn delete_config(
+        &self,
+        request: Request<v1::DeleteConfigRequest>,
+    ) -> Result<Response<v1::DeleteConfigResponse>, Status> {
+        let asker = Asker::of(&request);
+        let update = convert::deletion(request.into_inner(), asker.actor()).map_err(Failure::from)?;
+        asker.check(Right::Configure, &update.service)?;
+        let Updated { config, changed } = self.update(update).await?;
+        Ok(Response::new(v1::DeleteConfigResponse { config: Some(convert::config(&config)), changed }))
+    }
+
+    async fn list_config_changes(
+        &self,
+        request: Request<v1::ListConfigChangesRequest>,
+    ) -> Result<Response<v1::ListConfigChangesResponse>, Status> {
+        let asker = Asker::of(&request);
+        let list = ChangeList::try_from(request.into_inner()).map_err(Failure::from)?;
+        if let Some(service) = &list.query.service {
+            asker.check(Right::Read, service)?;
+        }
+        let read = self.loaded()?.store.changes(&list.query).await;
+        let mut rows = read.map_err(|error| convert::unread("the audit could not be read", &error))?;
+        let more = rows.len() > list.size;
+        rows.truncate(list.size);
+        let end = rows.last().filter(|_| more);
+        let next_page_token = end.map(|end| list.token_behind(end.place)).unwrap_or_default();
+        // A page may hold fewer, even none: whoever may see few services goes on to the next one. What the file
+        // declares names every service, and is for those who may see them all.
+        rows.retain(|row| match &*row.service {
+            "" => asker.may_everywhere(Right::Read),
+            service => asker.may(Right::Read, service),
+        });
+        let changes = rows.into_iter().map(convert::change).collect();
+        Ok(Response::new(v1::ListConfigChangesResponse { changes, next_page_token }))
+    }
+
+    type WatchConfigStream = Pin<Box<dyn Stream<Item = Result<v1::WatchConfigResponse, Status>> + Send>>;
+
+    async fn watch_config(
+        &self,
+        _request: Request<v1::WatchConfigRequest>,
+    ) -> Result<Response<Self::WatchConfigStream>, Status> {
+        Err(Failure::NoMethod { path: "breakerd.v1.ConfigService/WatchConfig".to_owned() }.into())
+    }
+}

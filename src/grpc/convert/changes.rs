@@ -1,0 +1,154 @@
+//! The audit as it is shown, and what is asked of lists of configurations and changes.
+
+use prost::Message as _;
+
+use super::super::fault::{Faults, Kind};
+use super::super::page;
+use super::lists::{check_service_filter, not_empty, page_size, place, read_place, write_place};
+use super::times;
+use crate::proto::v1;
+use crate::store::{ChangeKind, ChangeQuery, Place, StoredChange};
+
+/// Entries of a filter of kinds: there are seven, and a repeat does no harm.
+const KINDS_MAX: usize = 64;
+
+/// One change that somebody made.
+pub(crate) fn change(row: StoredChange) -> v1::ConfigChange {
+    v1::ConfigChange {
+        revision: row.place.revision,
+        kind: kind(row.kind) as i32,
+        service: row.service,
+        name: row.name,
+        changed_at: Some(times::timestamp(row.at)),
+        actor: row.asked.actor,
+        reason: row.asked.reason,
+        before_json: row.before.unwrap_or_default(),
+        after_json: row.after.unwrap_or_default(),
+    }
+}
+
+fn kind(kind: ChangeKind) -> v1::ChangeKind {
+    match kind {
+        ChangeKind::Declared => v1::ChangeKind::Declared,
+        ChangeKind::Thresholds => v1::ChangeKind::Thresholds,
+        ChangeKind::ServiceOverride => v1::ChangeKind::ServiceOverride,
+        ChangeKind::OverrideSet => v1::ChangeKind::OverrideSet,
+        ChangeKind::OverrideCleared => v1::ChangeKind::OverrideCleared,
+        ChangeKind::Reset => v1::ChangeKind::Reset,
+        ChangeKind::ProbeRequested => v1::ChangeKind::ProbeRequested,
+    }
+}
+
+/// A page of the audit.
+#[derive(Debug)]
+pub(crate) struct ChangeList {
+    pub(crate) size: usize,
+    /// Asks for one row more than the page takes, to know whether another page follows.
+    pub(crate) query: ChangeQuery,
+    filters: Vec<u8>,
+}
+
+impl TryFrom<v1::ListConfigChangesRequest> for ChangeList {
+    type Error = Faults;
+
+    fn try_from(request: v1::ListConfigChangesRequest) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let size = page_size(request.page_size, &mut faults);
+        check_service_filter(&request.service, &mut faults);
+        let kinds = kinds(&request.kinds, &mut faults);
+        let from_time = times::bound("from_time", request.from_time.as_ref(), &mut faults);
+        let until_time = times::bound("to_time", request.to_time.as_ref(), &mut faults);
+        if let (Some(from), Some(until)) = (from_time, until_time)
+            && from >= until
+        {
+            faults.add("from_time", Kind::OutOfRange, "is not before to_time");
+        }
+        super::asks::check_text("actor", &request.actor, &mut faults);
+        let page_token = request.page_token.clone();
+        let filters =
+            v1::ListConfigChangesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        let filters = filters.encode_to_vec();
+        let after = place(&page_token, &filters, read_place, &mut faults);
+        let query = ChangeQuery {
+            service: not_empty(request.service),
+            kinds,
+            actor: not_empty(request.actor),
+            from_time,
+            until_time,
+            after,
+            limit: size + 1,
+        };
+        faults.unless(Self { size: size as usize, query, filters })
+    }
+}
+
+impl ChangeList {
+    /// The token for what comes behind `last`.
+    pub(crate) fn token_behind(&self, last: Place) -> String {
+        page::token(&self.filters, &write_place(last))
+    }
+}
+
+fn kinds(numbers: &[i32], faults: &mut Faults) -> Vec<ChangeKind> {
+    if numbers.len() > KINDS_MAX {
+        let problem = format!("has {} entries: it takes at most {KINDS_MAX}", numbers.len());
+        faults.add("kinds", Kind::TooMany, problem);
+        return Vec::new();
+    }
+    let mut kinds = Vec::new();
+    for (index, number) in numbers.iter().enumerate() {
+        match ChangeKind::ALL.into_iter().find(|known| kind(*known) as i32 == *number) {
+            Some(kind) if kinds.contains(&kind) => {}
+            Some(kind) => kinds.push(kind),
+            None => {
+                let problem = format!("is {number}, which is no kind of change");
+                faults.add(format!("kinds[{index}]"), Kind::UnknownValue, problem);
+            }
+        }
+    }
+    kinds
+}
+
+/// A page of configurations.
+#[derive(Debug)]
+pub(crate) struct ConfigList {
+    pub(crate) size: usize,
+    after: Option<String>,
+    prefix: String,
+    filters: Vec<u8>,
+}
+
+impl TryFrom<v1::ListConfigsRequest> for ConfigList {
+    type Error = Faults;
+
+    fn try_from(request: v1::ListConfigsRequest) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let size = page_size(request.page_size, &mut faults);
+        if !request.service_prefix.is_empty()
+            && let Err(error) = breaker::check_service(&request.service_prefix)
+        {
+            faults.add_key("service_prefix", &error);
+        }
+        let filters = v1::ListConfigsRequest {
+            page_size: 0,
+            page_token: String::new(),
+            service_prefix: request.service_prefix.clone(),
+        };
+        let filters = filters.encode_to_vec();
+        let read = |position: &[u8]| std::str::from_utf8(position).ok().map(str::to_owned);
+        let after = place(&request.page_token, &filters, read, &mut faults);
+        faults.unless(Self { size: size as usize, after, prefix: request.service_prefix, filters })
+    }
+}
+
+impl ConfigList {
+    /// Whether a service is of this page or a later one.
+    pub(crate) fn has(&self, service: &str) -> bool {
+        service.starts_with(&self.prefix) && self.after.as_deref().is_none_or(|after| service > after)
+    }
+
+    /// The token for what comes behind `last`.
+    pub(crate) fn token_behind(&self, last: &str) -> String {
+        page::token(&self.filters, last.as_bytes())
+    }
+}

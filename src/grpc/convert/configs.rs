@@ -1,0 +1,199 @@
+//! The configuration as it is shown, and as it is asked to be changed.
+
+use std::hash::Hasher as _;
+
+use breaker::{Asked, Field, Layer, Origin};
+use prost::Message as _;
+use siphasher::sip::SipHasher24;
+
+use super::super::fault::{Faults, Kind, excerpt};
+use super::super::status::Failure;
+use super::{breakers, check_service, fields, times, words};
+use crate::control::{ControlError, LayerChange, ServiceConfig, Update};
+use crate::proto::v1;
+use crate::store::{RequestId, ServiceOverride};
+
+/// Bytes of somebody's reason.
+const REASON_BYTES_MAX: usize = 1_024;
+/// Bytes of a request's id: a UUID has 36.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Entries of a field mask: there are fewer fields, and a repeat does no harm.
+const MASK_MAX: usize = 64;
+
+/// A configuration as it is shown.
+pub(crate) fn config(config: &ServiceConfig) -> v1::ServiceConfig {
+    let layers = Field::ALL
+        .iter()
+        .map(|field| {
+            let origin = config.origins.get(field).copied().unwrap_or(Origin::BuiltIn);
+            (fields::name(*field).to_owned(), layer(origin) as i32)
+        })
+        .collect();
+    v1::ServiceConfig {
+        service: config.service.clone(),
+        thresholds: Some(breakers::thresholds(&config.thresholds)),
+        layers,
+        set: Some(fields::layer_to_wire(&config.set)),
+        etag: config.etag.clone(),
+        revision: config.changed.map_or(0, |changed| changed.revision),
+        changed_at: config.changed.map(|changed| times::timestamp(changed.at)),
+        r#override: config.set_override.as_ref().map(service_override),
+        enabled: config.enabled,
+        deleted: !config.is_own && config.changed.is_some(),
+    }
+}
+
+fn service_override(set: &ServiceOverride) -> v1::ServiceOverride {
+    v1::ServiceOverride {
+        state: words::state(set.kind.into()) as i32,
+        actor: set.asked.actor.clone(),
+        reason: set.asked.reason.clone(),
+        set_at: Some(times::timestamp(set.set_at)),
+        expires_at: set.expires_at.map(times::timestamp),
+    }
+}
+
+fn layer(origin: Origin) -> v1::ConfigLayer {
+    match origin {
+        Origin::BuiltIn => v1::ConfigLayer::BuiltIn,
+        Origin::FileDefaults => v1::ConfigLayer::FileDefaults,
+        Origin::FileService => v1::ConfigLayer::FileService,
+        Origin::Api => v1::ConfigLayer::Api,
+    }
+}
+
+/// What is asked to be set, by `actor`.
+pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<Update, Faults> {
+    let mut faults = Faults::default();
+    let request_id = {
+        let asked = v1::UpdateConfigRequest { validate_only: false, ..request.clone() };
+        request_id(&request.request_id, "update", &asked.encode_to_vec(), &mut faults)
+    };
+    let given = fields::layer_from_wire(&request.thresholds.unwrap_or_default(), &mut faults);
+    let change = match request.update_mask {
+        None => {
+            LayerChange::Fields(given.iter().map(|(field, value)| (field, Some(value.clone()))).collect())
+        }
+        Some(mask) => masked(&mask.paths, given, &mut faults),
+    };
+    let service = own_service(request.service, &mut faults);
+    let reason = reason(request.reason, &mut faults);
+    let update = Update {
+        service,
+        change,
+        etag: Some(request.etag).filter(|etag| !etag.is_empty()),
+        validate_only: request.validate_only,
+        request: request_id,
+        asked: Asked { actor, reason },
+    };
+    faults.unless(update)
+}
+
+/// What is asked to be taken back, by `actor`.
+pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Result<Update, Faults> {
+    let mut faults = Faults::default();
+    let request_id = {
+        let asked = v1::DeleteConfigRequest { validate_only: false, ..request.clone() };
+        request_id(&request.request_id, "delete", &asked.encode_to_vec(), &mut faults)
+    };
+    let service = own_service(request.service, &mut faults);
+    let reason = reason(request.reason, &mut faults);
+    let update = Update {
+        service,
+        change: LayerChange::Whole(Layer::default()),
+        etag: Some(request.etag).filter(|etag| !etag.is_empty()),
+        validate_only: request.validate_only,
+        request: request_id,
+        asked: Asked { actor, reason },
+    };
+    faults.unless(update)
+}
+
+/// A mask says which fields are meant: one that is named and not given is taken back.
+fn masked(paths: &[String], given: Layer, faults: &mut Faults) -> LayerChange {
+    if paths.len() > MASK_MAX {
+        let problem = format!("has {} paths: it takes at most {MASK_MAX}", paths.len());
+        faults.add("update_mask", Kind::TooMany, problem);
+        return LayerChange::Fields(Vec::new());
+    }
+    if paths.iter().any(|path| path == "*") {
+        if paths.len() > 1 {
+            faults.add("update_mask", Kind::Mismatch, "has \"*\" and other paths: \"*\" stands alone");
+        }
+        return LayerChange::Whole(given);
+    }
+    let mut meant = Vec::new();
+    for (index, path) in paths.iter().enumerate() {
+        let Some(field) = fields::by_name(path) else {
+            let path = excerpt(path);
+            let problem = format!("is \"{path}\", which is no field of thresholds: {}", fields::names());
+            faults.add(format!("update_mask.paths[{index}]"), Kind::UnknownValue, problem);
+            continue;
+        };
+        meant.push((field, given.get(field).cloned()));
+    }
+    LayerChange::Fields(meant)
+}
+
+/// The service of a change, which the defaults cannot be.
+fn own_service(service: String, faults: &mut Faults) -> String {
+    if let Err(error) = check_service(&service) {
+        faults.add_key("service", &error);
+    }
+    service
+}
+
+/// Why somebody wants something; may be left out.
+pub(crate) fn reason(reason: String, faults: &mut Faults) -> String {
+    check_words("reason", &reason, REASON_BYTES_MAX, faults);
+    reason
+}
+
+fn request_id(id: &str, call: &str, asked: &[u8], faults: &mut Faults) -> Option<RequestId> {
+    check_words("request_id", id, REQUEST_ID_BYTES_MAX, faults);
+    let mut hasher = SipHasher24::new_with_key(b"breakerd ask  v1");
+    hasher.write(call.as_bytes());
+    hasher.write(asked);
+    (!id.is_empty()).then(|| RequestId { id: id.to_owned(), digest: hasher.finish() })
+}
+
+fn check_words(field: &'static str, text: &str, bytes_max: usize, faults: &mut Faults) {
+    if text.len() > bytes_max {
+        let problem = format!("has {} bytes: it takes at most {bytes_max}", text.len());
+        faults.add(field, Kind::TooLong, problem);
+    } else if let Some((at, found)) = text.char_indices().find(|(_, character)| character.is_control()) {
+        let problem = format!("has {found:?} at byte {at}: it takes no control characters");
+        faults.add(field, Kind::InvalidCharacter, problem);
+    }
+}
+
+/// Why a change was not made.
+#[cold]
+pub(crate) fn refused_change(error: ControlError) -> Failure {
+    match error {
+        ControlError::Contradiction(problems) => {
+            let mut faults = Faults::default();
+            for problem in problems {
+                let field = format!("thresholds.{}", fields::name(problem.problem.field));
+                let told = problem.problem.to_string();
+                let told = told.strip_prefix(problem.problem.field.as_str()).unwrap_or(&told).trim_start();
+                let told = match problem.service {
+                    Some(service) => format!("{told}, for {service}"),
+                    None => told.to_owned(),
+                };
+                faults.add(field, Kind::Mismatch, told);
+            }
+            faults.into()
+        }
+        ControlError::EtagMismatch { present } => Failure::EtagMismatch { present },
+        ControlError::RequestReused => Failure::RequestReused,
+        ControlError::TooManyServices { max } => Failure::ConfigsFull { max },
+        ControlError::NoOverride => Failure::NoOverride,
+        ControlError::Busy => Failure::Contended,
+        ControlError::Store(error) => super::unread("the configuration could not be written", &error),
+        error @ ControlError::Stored(_) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a configuration cannot be");
+            Failure::Broken
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Places for streams that stay open: so many in all, and so many a caller.
+//!
+//! A handler of a stream takes one before it answers, and lets the stream hold it:
+//! `let place = places.take(&Asker::of(&request))?`. When the stream is dropped the place is free again.
+
+use std::sync::Arc;
+
+use super::Limits;
+use super::asker::Asker;
+use super::status::Failure;
+use crate::auth::{Caller, Tally};
+use crate::metrics::{AccessMetrics, Entry, Refusal};
+
+/// Places of the whole edge. Clones count together.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    taken: Arc<Tally>,
+    max: usize,
+    per_caller_max: usize,
+    access: AccessMetrics,
+}
+
+/// A place, given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    taken: Arc<Tally>,
+    caller: Option<Arc<Caller>>,
+}
+
+impl Places {
+    pub(super) fn new(limits: &Limits, access: AccessMetrics) -> Self {
+        let (max, per_caller_max) = (limits.watches_max, limits.watches_per_caller_max);
+        Self { taken: Arc::default(), max, per_caller_max, access }
+    }
+
+    /// A place for a stream of `asker`'s.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`, with when to come again: there is none left, or the caller has its share.
+    pub(super) fn take(&self, asker: &Asker) -> Result<Place, Failure> {
+        let caller = asker.caller();
+        if caller.is_some_and(|caller| !caller.counts.watches.enter(self.per_caller_max)) {
+            self.access.refused(Entry::Grpc, Refusal::CallerLimit);
+            return Err(Failure::CallerWatches { max: self.per_caller_max });
+        }
+        if !self.taken.enter(self.max) {
+            if let Some(caller) = caller {
+                caller.counts.watches.leave();
+            }
+            return Err(Failure::WatchesFull { max: self.max });
+        }
+        Ok(Place { taken: Arc::clone(&self.taken), caller: caller.cloned() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.leave();
+        if let Some(caller) = &self.caller {
+            caller.counts.watches.leave();
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What each method needs.
+
+use super::calls::Method;
+use crate::auth::{Right, Rights};
+
+const CALL: Rights = Rights::of(&[Right::Call]);
+const READ: Rights = Rights::of(&[Right::Read]);
+/// Clients that decide by themselves, and those who look on.
+const WATCH: Rights = Rights::of(&[Right::Call, Right::Read]);
+const OPERATE: Rights = Rights::of(&[Right::Operate]);
+const CONFIGURE: Rights = Rights::of(&[Right::Configure]);
+
+/// What a caller must have for `method`: one of these, for some service. For which, its handler checks
+/// ([`super::asker::Asker`]); a method is refused here only to those who have the right for none.
+pub(super) const fn needed(method: Method) -> Rights {
+    match method {
+        Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => CALL,
+        Method::WatchBreakers => WATCH,
+        Method::ListBreakers
+        | Method::GetBreaker
+        | Method::ListTransitions
+        | Method::WatchTransitions
+        | Method::GetConfig
+        | Method::ListConfigs
+        | Method::ListConfigChanges
+        | Method::WatchConfig => READ,
+        Method::SetOverride | Method::ClearOverride | Method::ResetBreaker | Method::ProbeBreaker => OPERATE,
+        Method::UpdateConfig | Method::DeleteConfig => CONFIGURE,
+        // Unless told otherwise: see `of_health`. And what is not there is not there for anybody.
+        Method::HealthCheck
+        | Method::HealthWatch
+        | Method::Reflection
+        | Method::ReflectionAlpha
+        | Method::Other => Rights::NONE,
+    }
+}
+
+/// Whether it asks about us rather than about breakers: a setting says whether that takes being known.
+pub(super) const fn is_about_us(method: Method) -> bool {
+    matches!(method, Method::HealthCheck | Method::HealthWatch | Method::Reflection | Method::ReflectionAlpha)
+}
+
+/// Whether it is one of those that cost about a microsecond. Their handlers take no identity for one that may do
+/// everything and has no name.
+pub(super) const fn is_decision(method: Method) -> bool {
+    matches!(
+        method,
+        Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes
+    )
+}

@@ -1,0 +1,45 @@
+//! Who may see a page.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::{Edge, internal, problem};
+use crate::auth::{Right, Shown, Visitor};
+use crate::metrics::{Entry, Refusal};
+
+/// Lets those pass who may read of every service: the pages behind it show them all.
+pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    // Every connection has one.
+    let Some(visitor) = request.extensions().get::<Arc<Visitor>>() else { return internal() };
+    match visitor.caller(Shown::of(request.headers())) {
+        Ok(caller) if caller.identity.may_everywhere(Right::Read) => next.run(request).await,
+        Ok(caller) => {
+            let name = caller.identity.name();
+            edge.refused(visitor, Refusal::PermissionDenied);
+            let role = Right::Read.role().as_str();
+            let why = format!("{name} may not see this: it takes the role {role}, for every service");
+            problem(StatusCode::FORBIDDEN, &why)
+        }
+        Err(_) => {
+            edge.refused(visitor, Refusal::Unauthenticated);
+            let why =
+                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows";
+            let challenge = HeaderValue::from_static("Bearer realm=\"breakerd\"");
+            ([(header::WWW_AUTHENTICATE, challenge)], problem(StatusCode::UNAUTHORIZED, why)).into_response()
+        }
+    }
+}
+
+impl Edge {
+    fn refused(&self, visitor: &Visitor, refusal: Refusal) {
+        self.app.metrics.access.refused(Entry::Http, refusal);
+        if self.told.is_due(self.app.clock.now()) {
+            let peer = &**visitor.nobody().identity.name();
+            tracing::warn!(peer, ?refusal, "a page was refused");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Rows of the configuration and of the audit, the same for both stores.
+
+use std::collections::BTreeMap;
+
+use breaker::{Asked, OverrideKind, Reason, Scope, Time};
+use serde_json::json;
+use sqlx::types::time::OffsetDateTime;
+use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
+use time::format_description::well_known::Rfc3339;
+
+use super::declared::DeclaredRow;
+use super::judge::Entry;
+use super::rows::{Reader, bigint, printable};
+use super::stamp::Stamp;
+use super::{
+    Change, ChangeKind, ChangeQuery, Changed, ConfigEdit, ConfigWritten, Place, RequestId, ServiceOverride,
+    StoreError, StoredChange, StoredConfiguration, layer_json,
+};
+
+const ACT: &str = "read the configuration";
+
+/// The row of `config_head`.
+#[derive(FromRow)]
+pub(super) struct HeadRow {
+    pub(super) revision: i64,
+    forgotten: i64,
+    history_floor: i64,
+}
+
+impl HeadRow {
+    pub(super) fn history_floor(&self) -> Result<u64, StoreError> {
+        Reader { act: "read how far the history reaches", row: "config_head" }
+            .number("history_floor", self.history_floor)
+    }
+}
+
+/// A row of `service_config`.
+#[derive(FromRow)]
+pub(super) struct ServiceConfigRow {
+    service: String,
+    layer: Option<String>,
+    revision: i64,
+    changed_at: Stamp,
+}
+
+/// A row of `service_override`.
+#[derive(FromRow)]
+pub(super) struct ServiceOverrideRow {
+    pub(super) service: String,
+    pub(super) kind: String,
+    pub(super) actor: String,
+    pub(super) reason: String,
+    pub(super) set_at: Stamp,
+    pub(super) expires_at: Option<Stamp>,
+}
+
+/// Everything that was read at one moment.
+pub(super) struct ConfigRows {
+    pub(super) head: HeadRow,
+    pub(super) declared: Option<DeclaredRow>,
+    pub(super) services: Vec<ServiceConfigRow>,
+    pub(super) overrides: Vec<ServiceOverrideRow>,
+}
+
+impl ConfigRows {
+    pub(super) fn configuration(self) -> Result<StoredConfiguration, StoreError> {
+        let reader = Reader { act: ACT, row: "config_head" };
+        let (mut set, mut changed) = (BTreeMap::new(), BTreeMap::new());
+        for row in self.services {
+            let name = format!("service_config {}", row.service);
+            let reader = Reader { act: ACT, row: &name };
+            if let Some(text) = &row.layer {
+                let layer = layer_json::layer_from_text(text).map_err(|problem| reader.says(problem))?;
+                if !layer.is_empty() {
+                    set.insert(row.service.clone(), layer);
+                }
+            }
+            let revision = reader.number("revision", row.revision)?;
+            changed.insert(row.service, Changed { revision, at: row.changed_at.0 });
+        }
+        let mut overrides = BTreeMap::new();
+        for row in self.overrides {
+            let name = format!("service_override {}", row.service);
+            let kind = Reader { act: ACT, row: &name }.word("kind", &row.kind, OverrideKind::parse)?;
+            let set = ServiceOverride {
+                kind,
+                expires_at: row.expires_at.map(|stamp| stamp.0),
+                asked: Asked { actor: row.actor, reason: row.reason },
+                set_at: row.set_at.0,
+            };
+            overrides.insert(row.service, set);
+        }
+        Ok(StoredConfiguration {
+            declared: self.declared.as_ref().map(DeclaredRow::declaration).transpose()?,
+            set,
+            overrides,
+            changed,
+            revision: reader.number("revision", self.head.revision)?,
+            forgotten: reader.number("forgotten", self.head.forgotten)?,
+        })
+    }
+}
+
+/// A row of `config_request`.
+#[derive(FromRow)]
+pub(super) struct RequestRow {
+    digest: i64,
+    revision: i64,
+}
+
+impl RequestRow {
+    /// What to answer a request whose id is known.
+    pub(super) fn answer(&self, request: &RequestId) -> Result<ConfigWritten, StoreError> {
+        if self.digest != request.digest.cast_signed() {
+            return Ok(ConfigWritten::Reused);
+        }
+        let reader = Reader { act: "look a request up", row: "config_request" };
+        Ok(ConfigWritten::Known { revision: reader.number("revision", self.revision)? })
+    }
+}
+
+/// A row of `audit` on its way there.
+pub(super) struct Audit {
+    pub(super) number: i64,
+    pub(super) kind: &'static str,
+    pub(super) service: String,
+    pub(super) name: String,
+    pub(super) actor: String,
+    pub(super) reason: Option<String>,
+    pub(super) before: Option<String>,
+    pub(super) after: Option<String>,
+}
+
+impl Audit {
+    /// Of a change of configuration. `before` is what the store had, as JSON.
+    pub(super) fn of_edit(edit: &ConfigEdit, asked: &Asked, before: Option<String>) -> Self {
+        let (kind, service, after) = match edit {
+            ConfigEdit::Declared(declaration) => {
+                (ChangeKind::Declared, "", Some(layer_json::to_json(declaration)))
+            }
+            ConfigEdit::Generation(_) => (ChangeKind::Declared, "", None),
+            ConfigEdit::Thresholds { service, layer } => {
+                let after = (!layer.is_empty()).then(|| layer_json::layer_to_text(layer));
+                (ChangeKind::Thresholds, service.as_str(), after)
+            }
+            ConfigEdit::Override { service, set } => {
+                let after =
+                    set.as_ref().map(|set| override_json(set.kind.as_str(), &set.asked, set.expires_at));
+                (ChangeKind::ServiceOverride, service.as_str(), after)
+            }
+        };
+        Self {
+            number: 0,
+            kind: kind.as_str(),
+            service: service.to_owned(),
+            name: String::new(),
+            actor: printable(&asked.actor).into_owned(),
+            reason: Some(printable(&asked.reason).into_owned()).filter(|reason| !reason.is_empty()),
+            before,
+            after,
+        }
+    }
+
+    /// Of what somebody asked for of one breaker; none: nobody did, it did not come to stand, or it is a part of a
+    /// change of the whole service, which has its own row.
+    pub(super) fn of_entry(entry: &Entry<'_>, number: usize) -> Result<Option<Self>, StoreError> {
+        let Change::Transition(transition) = &entry.proposal.change else { return Ok(None) };
+        let (Some(asked), Some(_), false) = (&transition.asked, entry.epoch, entry.of_service) else {
+            return Ok(None);
+        };
+        let kind = match transition.reason {
+            Reason::OverrideSet => ChangeKind::OverrideSet,
+            Reason::OverrideCleared => ChangeKind::OverrideCleared,
+            Reason::Reset => ChangeKind::Reset,
+            Reason::ProbeRequested => ChangeKind::ProbeRequested,
+            _ => return Ok(None),
+        };
+        let expires_at = transition.after.set_by.as_ref().and_then(|set_by| set_by.expires_at);
+        let key = &entry.proposal.key;
+        Ok(Some(Self {
+            number: bigint("write the audit", "number", number as u64)?,
+            kind: kind.as_str(),
+            service: key.service().to_string(),
+            name: key.name().to_string(),
+            actor: printable(&asked.actor).into_owned(),
+            reason: Some(printable(&asked.reason).into_owned()).filter(|reason| !reason.is_empty()),
+            before: Some(json!({ "state": entry.from.as_str() }).to_string()),
+            after: Some(match expires_at {
+                Some(time) => json!({ "state": entry.to.as_str(), "expires_at": rfc3339(time) }).to_string(),
+                None => json!({ "state": entry.to.as_str() }).to_string(),
+            }),
+        }))
+    }
+}
+
+/// Whether a change is a part of one of the whole service. `standing` is the scope of the override that stood.
+pub(super) fn is_of_service(change: &Change, standing: Option<Scope>) -> bool {
+    let Change::Transition(transition) = change else { return false };
+    match transition.reason {
+        Reason::OverrideSet => {
+            transition.after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service)
+        }
+        Reason::OverrideCleared => standing == Some(Scope::Service),
+        _ => false,
+    }
+}
+
+impl ServiceOverrideRow {
+    /// As the audit has it.
+    pub(super) fn json(&self) -> String {
+        let asked = Asked { actor: self.actor.clone(), reason: self.reason.clone() };
+        override_json(&self.kind, &asked, self.expires_at.map(|stamp| stamp.0))
+    }
+}
+
+fn override_json(state: &str, asked: &Asked, expires_at: Option<Time>) -> String {
+    let Asked { actor, reason } = asked;
+    json!({
+        "state": state,
+        "actor": printable(actor),
+        "reason": printable(reason),
+        "expires_at": expires_at.map(rfc3339),
+    })
+    .to_string()
+}
+
+/// A time for people who read JSON; beyond the year 9999 there is none.
+fn rfc3339(time: Time) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.as_micros()) * 1_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "never".to_owned())
+}
+
+/// A row of `audit` as it is read.
+#[derive(FromRow)]
+pub(super) struct AuditRow {
+    revision: i64,
+    number: i64,
+    kind: String,
+    service: String,
+    name: String,
+    recorded_at: Stamp,
+    actor: String,
+    reason: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl AuditRow {
+    pub(super) fn change(self) -> Result<StoredChange, StoreError> {
+        let row = format!("audit {} of revision {}", self.number, self.revision);
+        let reader = Reader { act: "read the audit", row: &row };
+        Ok(StoredChange {
+            place: Place {
+                revision: reader.number("revision", self.revision)?,
+                number: reader.number("number", self.number)?,
+            },
+            kind: reader.word("kind", &self.kind, ChangeKind::parse)?,
+            service: self.service,
+            name: self.name,
+            at: self.recorded_at.0,
+            asked: Asked { actor: self.actor, reason: self.reason.unwrap_or_default() },
+            before: self.before,
+            after: self.after,
+        })
+    }
+}
+
+/// Adds to a query that ends in `WHERE true` what is asked for, newest first.
+pub(super) fn narrow<DB>(
+    sql: &mut QueryBuilder<DB>,
+    recorded_at: &'static str,
+    query: &ChangeQuery,
+) -> Result<(), StoreError>
+where
+    DB: Database,
+    String: for<'q> Encode<'q, DB> + Type<DB>,
+    i64: for<'q> Encode<'q, DB> + Type<DB>,
+    Stamp: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let act = "read the audit";
+    if let Some(service) = &query.service {
+        sql.push(" AND service IN ('', ").push_bind(service.clone()).push(")");
+    }
+    if let Some(actor) = &query.actor {
+        sql.push(" AND actor = ").push_bind(actor.clone());
+    }
+    if !query.kinds.is_empty() {
+        sql.push(" AND kind IN (");
+        let mut kinds = sql.separated(", ");
+        for kind in &query.kinds {
+            kinds.push_bind(kind.as_str().to_owned());
+        }
+        sql.push(")");
+    }
+    let times: [(&str, Option<Time>); 2] = [(" >= ", query.from_time), (" < ", query.until_time)];
+    for (comparison, time) in times {
+        if let Some(time) = time {
+            sql.push(" AND ").push(recorded_at).push(comparison).push_bind(Stamp(time));
+        }
+    }
+    if let Some(after) = query.after {
+        sql.push(" AND (revision, number) < (").push_bind(bigint(act, "revision", after.revision)?);
+        sql.push(", ").push_bind(i64::from(after.number)).push(")");
+    }
+    sql.push(" ORDER BY revision DESC, number DESC LIMIT ").push_bind(i64::from(query.limit));
+    Ok(())
+}

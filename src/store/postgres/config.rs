@@ -1,0 +1,294 @@
+//! What services are judged by, and the audit.
+
+use breaker::{Key, Snapshot};
+use sqlx::postgres::PgPool;
+use sqlx::{Postgres, QueryBuilder};
+
+use super::lock::Lock;
+use super::write::{Write, begin, bump, column};
+use crate::store::config_rows::{
+    Audit, AuditRow, ConfigRows, HeadRow, RequestRow, ServiceConfigRow, ServiceOverrideRow, narrow,
+};
+use crate::store::declared::DeclaredRow;
+use crate::store::fault::fault;
+use crate::store::history::Bumped;
+use crate::store::rows::{BreakerRow, bigint, micros, printable};
+use crate::store::stamp::Stamp;
+use crate::store::{
+    ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
+    StoredConfiguration, layer_json,
+};
+
+const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
+
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '10s'";
+
+/// See [`crate::store::Store::configuration`].
+pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, StoreError> {
+    let act = "read the configuration";
+    // One snapshot for all four reads.
+    let mut tx = pool.begin_with(SNAPSHOT).await.map_err(fault(act))?;
+    let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
+    let declared: Option<DeclaredRow> =
+        sqlx::query_as("SELECT generation, content::text AS content, revision FROM declared")
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    let services: Vec<ServiceConfigRow> =
+        sqlx::query_as("SELECT service, layer::text AS layer, revision, changed_at FROM service_config")
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    let overrides: Vec<ServiceOverrideRow> =
+        sqlx::query_as("SELECT service, kind, actor, reason, set_at, expires_at FROM service_override")
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    tx.commit().await.map_err(fault(act))?;
+    ConfigRows { head, declared, services, overrides }.configuration()
+}
+
+/// The row of `config_head`.
+pub(super) async fn head(pool: &PgPool) -> Result<HeadRow, StoreError> {
+    sqlx::query_as(HEAD).fetch_one(pool).await.map_err(fault("read how far the history reaches"))
+}
+
+/// See [`crate::store::Store::changes`].
+pub(super) async fn changes(pool: &PgPool, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+    let mut sql = QueryBuilder::<Postgres>::new(
+        "SELECT revision, number, kind, service, name, recorded_at, actor, reason,
+                before::text AS before, after::text AS after
+         FROM audit
+         WHERE true",
+    );
+    narrow(&mut sql, "recorded_at", query)?;
+    let rows: Vec<AuditRow> = sql.build_query_as().fetch_all(pool).await.map_err(fault("read the audit"))?;
+    rows.into_iter().map(AuditRow::change).collect()
+}
+
+/// See [`crate::store::Store::write_config`].
+pub(super) async fn write_config(
+    pool: &PgPool,
+    lock: &Lock,
+    write: &ConfigWrite<'_>,
+) -> Result<ConfigWritten, StoreError> {
+    let act = "write the configuration";
+    lock.hold().await?;
+    let mut tx = begin(pool).await?;
+    // One change of configuration at a time; then, as everywhere, breakers by key, and the revision last.
+    let head: HeadRow =
+        sqlx::query_as("SELECT revision, forgotten, history_floor FROM config_head FOR UPDATE")
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    if let Some(request) = &write.request {
+        let known: Option<RequestRow> =
+            sqlx::query_as("SELECT digest, revision FROM config_request WHERE id = $1")
+                .bind(&request.id)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(fault(act))?;
+        if let Some(known) = known {
+            return known.answer(request);
+        }
+    }
+    let revision = head.revision.unsigned_abs();
+    if revision != write.based_on {
+        return Ok(ConfigWritten::Stale { revision });
+    }
+    if let ConfigEdit::Generation(generation) = &write.edit {
+        let at: Option<Stamp> =
+            sqlx::query_scalar("UPDATE declared SET generation = $1 RETURNING clock_timestamp()")
+                .bind(bigint(act, "generation", *generation)?)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(fault(act))?;
+        let at = at.map_or(breaker::Time::ZERO, |at| at.0);
+        tx.commit().await.map_err(fault(act))?;
+        return Ok(ConfigWritten::Written(Changed { revision, at }));
+    }
+    let waits = waits(&mut tx, write).await?;
+    let bumped = bump(&mut tx, lock).await?;
+    rewait(&mut tx, &waits, bumped).await?;
+    let before = write_edit(&mut tx, &write.edit, bumped).await?;
+    for service in &write.touched {
+        sqlx::query(
+            "INSERT INTO service_config (service, revision, changed_at) VALUES ($1, $2, $3)
+             ON CONFLICT (service) DO UPDATE
+             SET revision = excluded.revision, changed_at = excluded.changed_at",
+        )
+        .bind(service)
+        .bind(bumped.revision)
+        .bind(bumped.recorded_at)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    }
+    write_audit(&mut tx, Audit::of_edit(&write.edit, &write.asked, before), bumped).await?;
+    if let Some(request) = &write.request {
+        sqlx::query("INSERT INTO config_request (id, digest, revision, recorded_at) VALUES ($1, $2, $3, $4)")
+            .bind(&request.id)
+            .bind(request.digest.cast_signed())
+            .bind(bumped.revision)
+            .bind(bumped.recorded_at)
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    }
+    sqlx::query("UPDATE config_head SET revision = $1")
+        .bind(bumped.revision)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    tx.commit().await.map_err(fault(act))?;
+    Ok(ConfigWritten::Written(Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 }))
+}
+
+/// Locks the stored OPEN breakers of touched services whose wait is another now. A breaker that opens meanwhile is
+/// written by the journal, behind this.
+async fn waits(tx: &mut Write, write: &ConfigWrite<'_>) -> Result<Vec<(Key, Snapshot)>, StoreError> {
+    // Those judged by the defaults may be of any service.
+    let of_any = write.touched.contains("");
+    let touched: Vec<&str> = write.touched.iter().map(String::as_str).collect();
+    let rows: Vec<BreakerRow> = sqlx::query_as(
+        "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
+                override_reason, override_expires_at, override_scope, permitted, failures_to_open, slow_to_open,
+                lease_us, max_wait_us, after_max_wait, config_revision, revision
+         FROM breaker
+         WHERE state = 'OPEN' AND ($1 OR service = ANY ($2))
+         ORDER BY service, name
+         FOR UPDATE",
+    )
+    .bind(of_any)
+    .bind(touched)
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault("lock the open breakers"))?;
+    let mut waits = Vec::new();
+    for row in rows {
+        let stored = row.breaker()?;
+        if let Some(wait) = (write.waits)(&stored.key, &stored.snapshot) {
+            waits.push((stored.key, Snapshot { wait: Some(wait), ..stored.snapshot }));
+        }
+    }
+    Ok(waits)
+}
+
+/// Lets stored OPEN breakers wait as long as they now should.
+async fn rewait(tx: &mut Write, waits: &[(Key, Snapshot)], bumped: Bumped) -> Result<(), StoreError> {
+    if waits.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE breaker SET wait_us = row.wait_us, open_until = row.open_until, revision = $1
+         FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
+             AS row (service, name, wait_us, open_until)
+         WHERE breaker.service = row.service AND breaker.name = row.name",
+    )
+    .bind(bumped.revision)
+    .bind(column(waits, |(key, _)| &**key.service()))
+    .bind(column(waits, |(key, _)| &**key.name()))
+    .bind(column(waits, |(_, after)| after.wait.map(micros)))
+    .bind(column(waits, |(_, after)| after.open_until().map(Stamp)))
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("write the waits"))?;
+    Ok(())
+}
+
+/// Writes what is changed, and answers what was there before, as JSON.
+async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result<Option<String>, StoreError> {
+    let act = "write the configuration";
+    match edit {
+        ConfigEdit::Generation(_) => Ok(None),
+        ConfigEdit::Declared(declaration) => {
+            let before = sqlx::query_scalar("SELECT content::text FROM declared")
+                .fetch_optional(&mut **tx)
+                .await
+                .map_err(fault(act))?;
+            sqlx::query(
+                "INSERT INTO declared (generation, content, revision, declared_at)
+                 VALUES ($1, $2::text::jsonb, $3, $4)
+                 ON CONFLICT (only_row) DO UPDATE
+                 SET generation = excluded.generation, content = excluded.content,
+                     revision = excluded.revision, declared_at = excluded.declared_at",
+            )
+            .bind(declaration.generation.map(|n| bigint(act, "generation", n)).transpose()?)
+            .bind(layer_json::to_json(declaration))
+            .bind(bumped.revision)
+            .bind(bumped.recorded_at)
+            .execute(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+            Ok(before)
+        }
+        ConfigEdit::Thresholds { service, layer } => {
+            let before = sqlx::query_scalar("SELECT layer::text FROM service_config WHERE service = $1")
+                .bind(service)
+                .fetch_optional(&mut **tx)
+                .await
+                .map_err(fault(act))?;
+            sqlx::query(
+                "INSERT INTO service_config (service, layer, revision, changed_at) VALUES ($1, $2::text::jsonb, $3, $4)
+                 ON CONFLICT (service) DO UPDATE SET layer = excluded.layer",
+            )
+            .bind(service)
+            .bind((!layer.is_empty()).then(|| layer_json::layer_to_text(layer)))
+            .bind(bumped.revision)
+            .bind(bumped.recorded_at)
+            .execute(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+            Ok(before.flatten())
+        }
+        ConfigEdit::Override { service, set } => {
+            let before: Option<ServiceOverrideRow> = sqlx::query_as(
+                "DELETE FROM service_override WHERE service = $1
+                 RETURNING service, kind, actor, reason, set_at, expires_at",
+            )
+            .bind(service)
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+            if let Some(ServiceOverride { kind, expires_at, asked, set_at: _ }) = set {
+                sqlx::query(
+                    "INSERT INTO service_override (service, kind, actor, reason, set_at, expires_at, revision)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(service)
+                .bind(kind.as_str())
+                .bind(printable(&asked.actor).into_owned())
+                .bind(printable(&asked.reason).into_owned())
+                .bind(bumped.recorded_at)
+                .bind(expires_at.map(Stamp))
+                .bind(bumped.revision)
+                .execute(&mut **tx)
+                .await
+                .map_err(fault(act))?;
+            }
+            Ok(before.map(|row| row.json()))
+        }
+    }
+}
+
+/// Writes a row of the audit.
+pub(super) async fn write_audit(tx: &mut Write, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO audit (revision, number, recorded_at, actor, reason, kind, service, name, before, after)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10::text::jsonb)",
+    )
+    .bind(bumped.revision)
+    .bind(audit.number)
+    .bind(bumped.recorded_at)
+    .bind(audit.actor)
+    .bind(audit.reason)
+    .bind(audit.kind)
+    .bind(audit.service)
+    .bind(audit.name)
+    .bind(audit.before)
+    .bind(audit.after)
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("write the audit"))?;
+    Ok(())
+}

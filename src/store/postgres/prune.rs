@@ -1,0 +1,170 @@
+//! Letting go of what is older than it is to be kept, and making room for what comes.
+//!
+//! The history is partitioned by month. The partitions of the coming months are made ahead; one that lies wholly
+//! before what is to be kept is dropped, which costs the same however many rows it has. What was written before
+//! there was a partition for it stands in the default one, and goes row by row. Months, because a retention is
+//! commonly some of them, and a plan that looks at a few dozen partitions costs nothing; so the history is kept for
+//! up to a month longer than asked.
+
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, FromRow};
+
+use super::write::{Write, begin};
+use crate::store::fault::fault;
+use crate::store::stamp::Stamp;
+use crate::store::{Pruned, Retention, StoreError};
+
+const ACT: &str = "let go of old rows";
+/// Rows in one transaction: no writer waits for longer than these take.
+const ROWS_MAX: i64 = 10_000;
+/// Revisions whose nonces are kept, however old.
+const CHANGES_KEPT: i64 = 1_000;
+
+/// A month's partition, and whether it is there.
+#[derive(FromRow)]
+struct Month {
+    name: String,
+    begins: String,
+    ends: String,
+    is_there: bool,
+}
+
+#[derive(FromRow)]
+struct Gone {
+    rows: i64,
+    newest: Option<i64>,
+}
+
+/// See [`crate::store::Store::prune`].
+pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned, StoreError> {
+    make_room(pool).await?;
+    let before = Stamp(retention.before);
+    let mut transitions = drop_months(pool, before).await?;
+
+    let mut tx = begin(pool).await?;
+    let gone: Gone = sqlx::query_as(
+        "WITH gone AS (
+             DELETE FROM transition_default WHERE ctid IN (
+                 SELECT ctid FROM transition_default WHERE recorded_at < $1 LIMIT $2
+             ) RETURNING revision
+         )
+         SELECT count(*) AS rows, max(revision) AS newest FROM gone",
+    )
+    .bind(before)
+    .bind(ROWS_MAX)
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(fault(ACT))?;
+    raise_floor(&mut tx, &gone).await?;
+    transitions += gone.rows.unsigned_abs();
+    let breakers = delete(
+        &mut tx,
+        "DELETE FROM breaker
+         WHERE state = 'CLOSED' AND epoch > 0 AND entered_at < $1 AND NOT EXISTS (
+             SELECT 1 FROM transition
+             WHERE transition.service = breaker.service AND transition.name = breaker.name
+         )",
+        before,
+    )
+    .await?;
+    let changes = delete(&mut tx, "DELETE FROM audit WHERE recorded_at < $1", before).await?;
+    delete(&mut tx, "DELETE FROM receipt WHERE recorded_at < $1", before).await?;
+    delete(&mut tx, "DELETE FROM config_request WHERE recorded_at < $1", Stamp(retention.requests_before))
+        .await?;
+    sqlx::query("DELETE FROM change WHERE recorded_at < $1 AND rev <= (SELECT max(rev) FROM change) - $2")
+        .bind(before)
+        .bind(CHANGES_KEPT)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(ACT))?;
+    sqlx::query(
+        "WITH gone AS (
+             DELETE FROM service_config
+             WHERE layer IS NULL AND service <> '' AND changed_at < $1
+               AND service NOT IN (SELECT service FROM service_override)
+               AND service NOT IN (SELECT jsonb_object_keys(content -> 'services') FROM declared)
+             RETURNING revision
+         )
+         UPDATE config_head SET forgotten = greatest(forgotten, (SELECT max(revision) FROM gone))",
+    )
+    .bind(before)
+    .execute(&mut *tx)
+    .await
+    .map_err(fault(ACT))?;
+    tx.commit().await.map_err(fault(ACT))?;
+    Ok(Pruned { transitions, breakers, changes })
+}
+
+/// Makes the partitions of the coming months, if they are not there. The present month's rows may stand in the default
+/// partition already, so that it cannot have one any more.
+async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
+    let act = "make room for the history";
+    let months: Vec<Month> = sqlx::query_as(
+        "SELECT to_char(month, '\"transition_\"YYYY\"_\"MM') AS name,
+                to_char(month, 'YYYY-MM-DD') AS begins,
+                to_char(month + interval '1 month', 'YYYY-MM-DD') AS ends,
+                to_regclass(to_char(month, '\"transition_\"YYYY\"_\"MM')) IS NOT NULL AS is_there
+         FROM generate_series(1, 2) AS n,
+              LATERAL (SELECT date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month') AS it (month)",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(fault(act))?;
+    for month in months.into_iter().filter(|month| !month.is_there) {
+        let Month { name, begins, ends, .. } = month;
+        let mut tx = begin(pool).await?;
+        let make_it = format!(
+            "CREATE TABLE {name} PARTITION OF transition
+             FOR VALUES FROM ('{begins} 00:00:00+00') TO ('{ends} 00:00:00+00')"
+        );
+        // Its parts are digits that Postgres itself has written.
+        sqlx::query(AssertSqlSafe(make_it)).execute(&mut *tx).await.map_err(fault(act))?;
+        tx.commit().await.map_err(fault(act))?;
+    }
+    Ok(())
+}
+
+/// Drops the partitions that lie wholly before what is to be kept. Answers how many rows they had.
+async fn drop_months(pool: &PgPool, before: Stamp) -> Result<u64, StoreError> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT child.relname::text
+         FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+         WHERE inhparent = 'transition'::regclass AND child.relname ~ '^transition_[0-9]{4}_[0-9]{2}$'
+           AND (to_date(right(child.relname, 7), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC' <= $1
+         ORDER BY 1",
+    )
+    .bind(before)
+    .fetch_all(pool)
+    .await
+    .map_err(fault(ACT))?;
+    let mut rows = 0;
+    for name in names {
+        let mut tx = begin(pool).await?;
+        let look = format!("SELECT count(*) AS rows, max(revision) AS newest FROM {name}");
+        // The name has the form of a month, as the query above says.
+        let gone: Gone = sqlx::query_as(AssertSqlSafe(look)).fetch_one(&mut *tx).await.map_err(fault(ACT))?;
+        raise_floor(&mut tx, &gone).await?;
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}")))
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(ACT))?;
+        tx.commit().await.map_err(fault(ACT))?;
+        rows += gone.rows.unsigned_abs();
+    }
+    Ok(rows)
+}
+
+async fn raise_floor(tx: &mut Write, gone: &Gone) -> Result<(), StoreError> {
+    let Some(newest) = gone.newest else { return Ok(()) };
+    sqlx::query("UPDATE config_head SET history_floor = greatest(history_floor, $1)")
+        .bind(newest)
+        .execute(&mut **tx)
+        .await
+        .map_err(fault(ACT))?;
+    Ok(())
+}
+
+async fn delete(tx: &mut Write, sql: &'static str, before: Stamp) -> Result<u64, StoreError> {
+    let done = sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault(ACT))?;
+    Ok(done.rows_affected())
+}

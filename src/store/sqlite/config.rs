@@ -1,0 +1,273 @@
+//! What services are judged by, and the audit.
+
+use breaker::Snapshot;
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+
+use super::write::{Write, begin, bump, clock};
+use crate::store::config_rows::{
+    Audit, AuditRow, ConfigRows, HeadRow, RequestRow, ServiceConfigRow, ServiceOverrideRow, narrow,
+};
+use crate::store::declared::DeclaredRow;
+use crate::store::fault::fault;
+use crate::store::history::Bumped;
+use crate::store::rows::{BreakerRow, bigint, micros, printable};
+use crate::store::stamp::Stamp;
+use crate::store::{
+    ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
+    StoredConfiguration, layer_json,
+};
+
+const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
+
+/// See [`crate::store::Store::configuration`].
+pub(super) async fn configuration(readers: &SqlitePool) -> Result<StoredConfiguration, StoreError> {
+    let act = "read the configuration";
+    // One transaction: its first read decides what the others see.
+    let mut tx = readers.begin().await.map_err(fault(act))?;
+    let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
+    let declared: Option<DeclaredRow> = sqlx::query_as("SELECT generation, content, revision FROM declared")
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    let services: Vec<ServiceConfigRow> =
+        sqlx::query_as("SELECT service, layer, revision, changed_at_us AS changed_at FROM service_config")
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    let overrides: Vec<ServiceOverrideRow> = sqlx::query_as(
+        "SELECT service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at
+         FROM service_override",
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(fault(act))?;
+    tx.commit().await.map_err(fault(act))?;
+    ConfigRows { head, declared, services, overrides }.configuration()
+}
+
+/// The row of `config_head`.
+pub(super) async fn head(readers: &SqlitePool) -> Result<HeadRow, StoreError> {
+    sqlx::query_as(HEAD).fetch_one(readers).await.map_err(fault("read how far the history reaches"))
+}
+
+/// See [`crate::store::Store::changes`].
+pub(super) async fn changes(
+    readers: &SqlitePool,
+    query: &ChangeQuery,
+) -> Result<Vec<StoredChange>, StoreError> {
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT revision, number, kind, service, name, recorded_at_us AS recorded_at, actor, reason, before, after
+         FROM audit
+         WHERE true",
+    );
+    narrow(&mut sql, "recorded_at_us", query)?;
+    let rows: Vec<AuditRow> =
+        sql.build_query_as().fetch_all(readers).await.map_err(fault("read the audit"))?;
+    rows.into_iter().map(AuditRow::change).collect()
+}
+
+/// See [`crate::store::Store::write_config`].
+pub(super) async fn write_config(
+    writer: &SqlitePool,
+    write: &ConfigWrite<'_>,
+) -> Result<ConfigWritten, StoreError> {
+    let act = "write the configuration";
+    let mut tx = begin(writer).await?;
+    if let Some(request) = &write.request {
+        let known: Option<RequestRow> =
+            sqlx::query_as("SELECT digest, revision FROM config_request WHERE id = $1")
+                .bind(&request.id)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(fault(act))?;
+        if let Some(known) = known {
+            return known.answer(request);
+        }
+    }
+    let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
+    let revision = head.revision.unsigned_abs();
+    if revision != write.based_on {
+        return Ok(ConfigWritten::Stale { revision });
+    }
+    if let ConfigEdit::Generation(generation) = &write.edit {
+        sqlx::query("UPDATE declared SET generation = $1")
+            .bind(bigint(act, "generation", *generation)?)
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+        let at = clock(&mut tx).await?.0;
+        tx.commit().await.map_err(fault(act))?;
+        return Ok(ConfigWritten::Written(Changed { revision, at }));
+    }
+    let bumped = bump(&mut tx).await?;
+    rewait(&mut tx, write, bumped).await?;
+    let before = write_edit(&mut tx, &write.edit, bumped).await?;
+    for service in &write.touched {
+        sqlx::query(
+            "INSERT INTO service_config (service, revision, changed_at_us) VALUES ($1, $2, $3)
+             ON CONFLICT (service) DO UPDATE
+             SET revision = excluded.revision, changed_at_us = excluded.changed_at_us",
+        )
+        .bind(service)
+        .bind(bumped.revision)
+        .bind(bumped.recorded_at)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    }
+    write_audit(&mut tx, Audit::of_edit(&write.edit, &write.asked, before), bumped).await?;
+    if let Some(request) = &write.request {
+        sqlx::query(
+            "INSERT INTO config_request (id, digest, revision, recorded_at_us) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(&request.id)
+        .bind(request.digest.cast_signed())
+        .bind(bumped.revision)
+        .bind(bumped.recorded_at)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    }
+    sqlx::query("UPDATE config_head SET revision = $1")
+        .bind(bumped.revision)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    tx.commit().await.map_err(fault(act))?;
+    Ok(ConfigWritten::Written(Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 }))
+}
+
+/// Lets the stored OPEN breakers of touched services wait as long as they now should.
+async fn rewait(tx: &mut Write, write: &ConfigWrite<'_>, bumped: Bumped) -> Result<(), StoreError> {
+    let act = "write the waits";
+    // Those judged by the defaults may be of any service.
+    let of_any = write.touched.contains("");
+    let rows: Vec<BreakerRow> = sqlx::query_as(
+        "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
+                override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
+                permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
+                config_revision, revision
+         FROM breaker
+         WHERE state = 'OPEN' AND ($1 OR service IN (SELECT value FROM json_each($2)))",
+    )
+    .bind(of_any)
+    .bind(serde_json::json!(write.touched).to_string())
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault(act))?;
+    for row in rows {
+        let stored = row.breaker()?;
+        let Some(wait) = (write.waits)(&stored.key, &stored.snapshot) else { continue };
+        let after = Snapshot { wait: Some(wait), ..stored.snapshot };
+        sqlx::query(
+            "UPDATE breaker SET wait_us = $1, open_until_us = $2, revision = $3
+             WHERE service = $4 AND name = $5",
+        )
+        .bind(micros(wait))
+        .bind(after.open_until().map(Stamp))
+        .bind(bumped.revision)
+        .bind(&**stored.key.service())
+        .bind(&**stored.key.name())
+        .execute(&mut **tx)
+        .await
+        .map_err(fault(act))?;
+    }
+    Ok(())
+}
+
+/// Writes what is changed, and answers what was there before, as JSON.
+async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result<Option<String>, StoreError> {
+    let act = "write the configuration";
+    match edit {
+        ConfigEdit::Generation(_) => Ok(None),
+        ConfigEdit::Declared(declaration) => {
+            let before = sqlx::query_scalar("SELECT content FROM declared")
+                .fetch_optional(&mut **tx)
+                .await
+                .map_err(fault(act))?;
+            sqlx::query(
+                "INSERT INTO declared (generation, content, revision, declared_at_us)
+                 VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (only_row) DO UPDATE
+                 SET generation = excluded.generation, content = excluded.content,
+                     revision = excluded.revision, declared_at_us = excluded.declared_at_us",
+            )
+            .bind(declaration.generation.map(|n| bigint(act, "generation", n)).transpose()?)
+            .bind(layer_json::to_json(declaration))
+            .bind(bumped.revision)
+            .bind(bumped.recorded_at)
+            .execute(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+            Ok(before)
+        }
+        ConfigEdit::Thresholds { service, layer } => {
+            let before = sqlx::query_scalar("SELECT layer FROM service_config WHERE service = $1")
+                .bind(service)
+                .fetch_optional(&mut **tx)
+                .await
+                .map_err(fault(act))?;
+            sqlx::query(
+                "INSERT INTO service_config (service, layer, revision, changed_at_us) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (service) DO UPDATE SET layer = excluded.layer",
+            )
+            .bind(service)
+            .bind((!layer.is_empty()).then(|| layer_json::layer_to_text(layer)))
+            .bind(bumped.revision)
+            .bind(bumped.recorded_at)
+            .execute(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+            Ok(before.flatten())
+        }
+        ConfigEdit::Override { service, set } => {
+            let before: Option<ServiceOverrideRow> = sqlx::query_as(
+                "DELETE FROM service_override WHERE service = $1
+                 RETURNING service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at",
+            )
+            .bind(service)
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+            if let Some(ServiceOverride { kind, expires_at, asked, set_at: _ }) = set {
+                sqlx::query(
+                    "INSERT INTO service_override (service, kind, actor, reason, set_at_us, expires_at_us, revision)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(service)
+                .bind(kind.as_str())
+                .bind(printable(&asked.actor).into_owned())
+                .bind(printable(&asked.reason).into_owned())
+                .bind(bumped.recorded_at)
+                .bind(expires_at.map(Stamp))
+                .bind(bumped.revision)
+                .execute(&mut **tx)
+                .await
+                .map_err(fault(act))?;
+            }
+            Ok(before.map(|row| row.json()))
+        }
+    }
+}
+
+/// Writes a row of the audit.
+pub(super) async fn write_audit(tx: &mut Write, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO audit (revision, number, recorded_at_us, actor, reason, kind, service, name, before, after)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(bumped.revision)
+    .bind(audit.number)
+    .bind(bumped.recorded_at)
+    .bind(audit.actor)
+    .bind(audit.reason)
+    .bind(audit.kind)
+    .bind(audit.service)
+    .bind(audit.name)
+    .bind(audit.before)
+    .bind(audit.after)
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("write the audit"))?;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Letting go of what is older than it is to be kept.
+
+use sqlx::SqlitePool;
+
+use super::write::{Write, begin};
+use crate::store::fault::fault;
+use crate::store::stamp::Stamp;
+use crate::store::{Pruned, Retention, StoreError};
+
+/// Rows of the history in one transaction: no writer waits for longer than these take.
+const ROWS_MAX: i64 = 10_000;
+/// Revisions whose nonces are kept, however old.
+const CHANGES_KEPT: i64 = 1_000;
+
+/// See [`crate::store::Store::prune`].
+pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<Pruned, StoreError> {
+    let act = "let go of old rows";
+    let before = Stamp(retention.before);
+    let mut tx = begin(writer).await?;
+    // The history is in the order of its revisions, and so in that of its times: what is old is at its beginning.
+    let newest: Option<i64> = sqlx::query_scalar(
+        "SELECT max(revision) FROM (
+             SELECT revision, recorded_at_us FROM transition ORDER BY revision, number LIMIT $2
+         ) WHERE recorded_at_us < $1",
+    )
+    .bind(before)
+    .bind(ROWS_MAX)
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(fault(act))?;
+    let mut transitions = 0;
+    if let Some(newest) = newest {
+        // A revision goes as a whole.
+        let deleted = sqlx::query("DELETE FROM transition WHERE revision <= $1")
+            .bind(newest)
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+        transitions = deleted.rows_affected();
+        sqlx::query("UPDATE config_head SET history_floor = max(history_floor, $1)")
+            .bind(newest)
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+    }
+    let breakers = delete(
+        &mut tx,
+        "DELETE FROM breaker
+         WHERE state = 'CLOSED' AND entered_at_us < $1 AND NOT EXISTS (
+             SELECT 1 FROM transition
+             WHERE transition.service = breaker.service AND transition.name = breaker.name
+         )",
+        before,
+    )
+    .await?;
+    let changes = delete(&mut tx, "DELETE FROM audit WHERE recorded_at_us < $1", before).await?;
+    delete(&mut tx, "DELETE FROM receipt WHERE recorded_at_us < $1", before).await?;
+    delete(&mut tx, "DELETE FROM config_request WHERE recorded_at_us < $1", Stamp(retention.requests_before))
+        .await?;
+    sqlx::query("DELETE FROM change WHERE recorded_at_us < $1 AND rev <= (SELECT max(rev) FROM change) - $2")
+        .bind(before)
+        .bind(CHANGES_KEPT)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    forget_services(&mut tx, before).await?;
+    tx.commit().await.map_err(fault(act))?;
+    Ok(Pruned { transitions, breakers, changes })
+}
+
+/// Forgets when services lost their configuration that have had none for so long.
+async fn forget_services(tx: &mut Write, before: Stamp) -> Result<(), StoreError> {
+    let act = "let go of old rows";
+    let revisions: Vec<i64> = sqlx::query_scalar(
+        "DELETE FROM service_config
+         WHERE layer IS NULL AND service <> '' AND changed_at_us < $1
+           AND service NOT IN (SELECT service FROM service_override)
+           AND service NOT IN (SELECT key FROM declared, json_each(content, '$.services'))
+         RETURNING revision",
+    )
+    .bind(before)
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault(act))?;
+    if let Some(newest) = revisions.into_iter().max() {
+        sqlx::query("UPDATE config_head SET forgotten = max(forgotten, $1)")
+            .bind(newest)
+            .execute(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+    }
+    Ok(())
+}
+
+async fn delete(tx: &mut Write, sql: &'static str, before: Stamp) -> Result<u64, StoreError> {
+    let done = sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault("let go of old rows"))?;
+    Ok(done.rows_affected())
+}

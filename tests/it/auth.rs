@@ -1,0 +1,448 @@
+//! Who may do what: tokens, roles, services.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{Field, Layer, Value};
+use breakerd::auth::{Door, Guard, Identity, Pattern, Role, Roll, Token};
+use breakerd::catalog::Catalog;
+use breakerd::engine::Clock as _;
+use breakerd::grpc::{Limits, Method};
+use breakerd::proto::v1;
+use breakerd::store::Declaration;
+use http::HeaderValue;
+use prost::Message;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_types::StatusExt as _;
+
+use crate::grpc_world::{World, ask, report};
+use crate::http_world;
+use crate::raw::{Raw, framed};
+
+/// Somebody with a token.
+pub(crate) struct Holder {
+    pub(crate) token: Token,
+}
+
+impl Holder {
+    pub(crate) fn header(&self) -> Vec<u8> {
+        format!("Bearer {}", self.token.expose()).into_bytes()
+    }
+}
+
+/// Adds somebody to a roll; no service: all of them.
+pub(crate) fn add(roll: &mut Roll, name: &str, roles: &[Role], services: &[&str]) -> Holder {
+    let token = Token::draw().unwrap();
+    let patterns = if services.is_empty() { &["*"] } else { services };
+    let patterns = patterns.iter().map(|text| Pattern::new(text).unwrap()).collect();
+    roll.add_token(token.digest(), Identity::new(name, roles, patterns)).unwrap();
+    Holder { token }
+}
+
+pub(crate) fn door(roll: Roll) -> Door {
+    Door { guard: Arc::new(Guard::of_roll(roll).unwrap()), tls: None }
+}
+
+const ALLOW: &str = "/breakerd.v1.BreakerService/AllowRequest";
+const RECORD: &str = "/breakerd.v1.BreakerService/RecordOutcome";
+const ALLOW_MANY: &str = "/breakerd.v1.BreakerService/AllowRequests";
+const RECORD_MANY: &str = "/breakerd.v1.BreakerService/RecordOutcomes";
+const GET: &str = "/breakerd.v1.OperationsService/GetBreaker";
+const LIST: &str = "/breakerd.v1.OperationsService/ListBreakers";
+const HISTORY: &str = "/breakerd.v1.OperationsService/ListTransitions";
+
+/// The roles that a method takes, beside the admin's; none: everybody passes.
+fn takes(method: Method) -> Option<&'static [Role]> {
+    const CALLER: &[Role] = &[Role::Caller];
+    const READERS: &[Role] = &[Role::Reader, Role::Operator];
+    match method {
+        Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => {
+            Some(CALLER)
+        }
+        Method::WatchBreakers => Some(&[Role::Caller, Role::Reader, Role::Operator]),
+        Method::ListBreakers
+        | Method::GetBreaker
+        | Method::ListTransitions
+        | Method::WatchTransitions
+        | Method::GetConfig
+        | Method::ListConfigs
+        | Method::ListConfigChanges
+        | Method::WatchConfig => Some(READERS),
+        Method::SetOverride | Method::ClearOverride | Method::ResetBreaker | Method::ProbeBreaker => {
+            Some(&[Role::Operator])
+        }
+        Method::UpdateConfig | Method::DeleteConfig => Some(&[Role::Admin]),
+        Method::HealthCheck
+        | Method::HealthWatch
+        | Method::Reflection
+        | Method::ReflectionAlpha
+        | Method::Other => None,
+    }
+}
+
+#[tokio::test]
+async fn every_method_takes_its_roles_and_no_other() {
+    let mut roll = Roll::default();
+    let holders = Role::ALL.map(|role| (role, add(&mut roll, role.as_str(), &[role], &[])));
+    let world = World::behind(door(roll), Limits::default()).await;
+    let mut raw = Raw::to(world.address).await;
+    for method in Method::ALL {
+        let path = format!("/{}/{}", method.service(), method.name());
+        // An empty message is one that every method can read. A watch would stay open.
+        let watches =
+            [Method::HealthWatch, Method::WatchBreakers, Method::WatchConfig, Method::WatchTransitions];
+        let body = if watches.contains(method) { Vec::new() } else { framed(&[]) };
+        for (role, holder) in &holders {
+            let answer = raw.send(&path, &[&holder.header()], body.clone()).await.unwrap();
+            let passes = takes(*method).is_none_or(|roles| *role == Role::Admin || roles.contains(role));
+            let denied = answer.code() == Code::PermissionDenied;
+            assert_eq!(denied, !passes, "{path} as {role:?}: {:?}", answer.status);
+            assert_ne!(answer.code(), Code::Unauthenticated, "{path} as {role:?}");
+            if denied {
+                assert_eq!(answer.reason(), "PERMISSION_DENIED");
+                let info = answer.status.get_details_error_info().unwrap();
+                let needed = takes(*method).unwrap()[0].as_str();
+                assert_eq!(info.metadata["role"], needed, "{path}");
+                assert!(answer.status.message().contains(needed), "{path}: {}", answer.status.message());
+            }
+        }
+        let answer = raw.send(&path, &[], body).await.unwrap();
+        let refused = answer.code() == Code::Unauthenticated;
+        assert_eq!(refused, takes(*method).is_some(), "{path} without a token: {:?}", answer.status);
+    }
+    drop(raw);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_is_not_known_is_told_the_same_whatever_is_wrong() {
+    let mut roll = Roll::default();
+    let good = add(&mut roll, "good", &[Role::Caller], &[]).header();
+    let world = World::behind(door(roll), Limits::default()).await;
+    let mut raw = Raw::to(world.address).await;
+    let mut changed = good.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    let long = [b"Bearer ".as_slice(), &[b'a'; 4_000]].concat();
+    let upper = good.to_ascii_uppercase();
+    let mut told = None;
+    for shown in [
+        &[][..],
+        &[b"".as_slice()],
+        &[b"Bearer"],
+        &[b"Bearer "],
+        &[&changed],
+        &[&upper],
+        &[&good[..good.len() - 1]],
+        &[&good[b"Bearer ".len()..]],
+        &[b"Basic YTpi"],
+        &[b"Bearer \xff\xfe"],
+        &[&long],
+        &[&good, &good],
+        &[&good, &changed],
+    ] {
+        let answer = raw.call(ALLOW, shown, &ask("a", "")).await;
+        assert_eq!((answer.code(), answer.reason().as_str()), (Code::Unauthenticated, "UNAUTHENTICATED"));
+        let said = (answer.status.message().to_owned(), answer.status.details().to_vec());
+        assert_eq!(*told.get_or_insert(said.clone()), said, "{shown:?}");
+    }
+    let good = raw.call(ALLOW, &[&good], &ask("a", "")).await;
+    assert!(good.read::<v1::AllowRequestResponse>().allowed);
+    let refused = &world.app.metrics.access.refused_total;
+    assert_eq!(refused.with_label_values(&["grpc", "unauthenticated"]).get(), 13);
+    drop(raw);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_caller_has_its_services_and_no_other() {
+    let mut roll = Roll::default();
+    let payments = add(&mut roll, "payments-api", &[Role::Caller], &["payments", "billing.*"]).header();
+    let world = World::behind(door(roll), Limits::default()).await;
+    let mut raw = Raw::to(world.address).await;
+    for service in ["payments", "billing.eu"] {
+        let answer = raw.call(ALLOW, &[&payments], &ask(service, "x")).await;
+        assert_eq!(answer.code(), Code::Ok, "{service}");
+    }
+    let failure = |service: &str| v1::RecordOutcomeRequest {
+        service: service.into(),
+        outcome: v1::Outcome::Failure.into(),
+        ..Default::default()
+    };
+    for service in ["billing", "sentinel", "payments2"] {
+        for answer in [
+            raw.call(ALLOW, &[&payments], &ask(service, "")).await,
+            raw.call(RECORD, &[&payments], &failure(service)).await,
+        ] {
+            assert_eq!(
+                (answer.code(), answer.reason().as_str()),
+                (Code::PermissionDenied, "PERMISSION_DENIED")
+            );
+            let info = answer.status.get_details_error_info().unwrap();
+            assert_eq!(info.metadata["service"], service);
+            assert_eq!((&*info.metadata["right"], &*info.metadata["role"]), ("CALL", "caller"));
+        }
+    }
+    assert!(
+        world.app.loaded().unwrap().engine.view("billing", "", START_LATER).is_none(),
+        "nothing was made"
+    );
+    // What is no service is said to be none.
+    let answer = raw.call(ALLOW, &[&payments], &ask("no good", "")).await;
+    assert_eq!(answer.code(), Code::InvalidArgument);
+    drop(raw);
+    world.end().await;
+}
+
+const START_LATER: breaker::Time = breaker::Time::from_micros(1_800_000_000_000_000);
+
+#[tokio::test]
+async fn in_a_batch_only_the_items_of_other_services_are_denied() {
+    let mut roll = Roll::default();
+    let caller = add(&mut roll, "payments-api", &[Role::Caller], &["payments"]).header();
+    let world = World::behind(door(roll), Limits::default()).await;
+    let mut raw = Raw::to(world.address).await;
+    let requests = ["payments", "sentinel", "no good", "payments"].map(|service| ask(service, "")).to_vec();
+    let answer = raw.call(ALLOW_MANY, &[&caller], &v1::AllowRequestsRequest { requests }).await;
+    let codes: Vec<_> = answer
+        .read::<v1::AllowRequestsResponse>()
+        .results
+        .into_iter()
+        .map(|result| match result.result.unwrap() {
+            v1::allow_requests_result::Result::Response(response) => i32::from(!response.allowed),
+            v1::allow_requests_result::Result::Error(error) => error.code,
+        })
+        .collect();
+    assert_eq!(codes, [0, Code::PermissionDenied as i32, Code::InvalidArgument as i32, 0]);
+
+    let failure = |service: &str| v1::RecordOutcomeRequest {
+        service: service.into(),
+        outcome: v1::Outcome::Failure.into(),
+        ..Default::default()
+    };
+    let requests = vec![failure("sentinel"), failure("payments"), failure("sentinel")];
+    let answer = raw.call(RECORD_MANY, &[&caller], &v1::RecordOutcomesRequest { requests }).await;
+    let errors: Vec<_> = answer
+        .read::<v1::RecordOutcomesResponse>()
+        .results
+        .into_iter()
+        .map(|result| match result.result.unwrap() {
+            v1::record_outcomes_result::Result::Response(_) => 0,
+            v1::record_outcomes_result::Result::Error(error) => error.code,
+        })
+        .collect();
+    assert_eq!(errors, [Code::PermissionDenied as i32, 0, Code::PermissionDenied as i32]);
+    let sentinel = world.app.loaded().unwrap().engine.view("sentinel", "", START_LATER).unwrap();
+    assert_eq!(sentinel.view.figures.consecutive_failures, 0, "what was denied changed nothing");
+    let denied = world.app.metrics.access.refused_total.with_label_values(&["grpc", "permission_denied"]);
+    assert_eq!(denied.get(), 3);
+    drop(raw);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_was_given_a_permit_may_report_under_it() {
+    let mut roll = Roll::default();
+    let asks = add(&mut roll, "front", &[Role::Caller], &["payments"]).header();
+    let tells = add(&mut roll, "worker", &[Role::Caller], &["nothing"]).header();
+    let reads = add(&mut roll, "reader", &[Role::Reader], &[]).header();
+    let world = World::behind(door(roll), Limits::default()).await;
+    let mut raw = Raw::to(world.address).await;
+    let allowed = raw.call(ALLOW, &[&asks], &ask("payments", "")).await.read::<v1::AllowRequestResponse>();
+    let mut outcome = report(&allowed, v1::Outcome::Success);
+    let denied = raw.call(RECORD, &[&reads], &outcome).await;
+    assert_eq!(denied.code(), Code::PermissionDenied, "a reader reports nothing");
+    let told = raw.call(RECORD, &[&tells], &outcome).await.read::<v1::RecordOutcomeResponse>();
+    assert_eq!(told.result(), v1::RecordResult::Recorded);
+    // A permit that is none is no right, and neither is one of another breaker.
+    outcome.service = "sentinel".into();
+    assert_eq!(raw.call(RECORD, &[&tells], &outcome).await.code(), Code::InvalidArgument);
+    outcome.permit = vec![7; outcome.permit.len()].into();
+    assert_eq!(raw.call(RECORD, &[&tells], &outcome).await.code(), Code::InvalidArgument);
+    drop(raw);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn lists_show_what_one_may_see() {
+    let mut roll = Roll::default();
+    let everything = add(&mut roll, "admin", &[Role::Admin], &[]).header();
+    let some = add(&mut roll, "some", &[Role::Reader], &["team-a.*"]).header();
+    let none = add(&mut roll, "none", &[Role::Reader], &["elsewhere"]).header();
+    let world = World::behind(door(roll), Limits::default()).await;
+    let mut raw = Raw::to(world.address).await;
+    for number in 0..30 {
+        for service in ["team-a.x", "team-b.x"] {
+            let failure = v1::RecordOutcomeRequest {
+                service: service.into(),
+                name: format!("dependency-{number}"),
+                outcome: v1::Outcome::Failure.into(),
+                ..Default::default()
+            };
+            for _ in 0..5 {
+                assert_eq!(raw.call(RECORD, &[&everything], &failure).await.code(), Code::Ok);
+            }
+        }
+    }
+    world.write_behind().await;
+
+    for (who, breakers, transitions) in [(&everything, 61, 60), (&some, 30, 30), (&none, 0, 0)] {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        loop {
+            let request = v1::ListBreakersRequest { page_size: 7, page_token: token, ..Default::default() };
+            let page = raw.call(LIST, &[who], &request).await.read::<v1::ListBreakersResponse>();
+            found.extend(page.breakers.into_iter().map(|breaker| breaker.service));
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(found.len(), breakers);
+        let (mut found, mut token) = (Vec::new(), String::new());
+        loop {
+            let request =
+                v1::ListTransitionsRequest { page_size: 4, page_token: token, ..Default::default() };
+            let page = raw.call(HISTORY, &[who], &request).await.read::<v1::ListTransitionsResponse>();
+            assert!(page.transitions.len() <= 4);
+            found
+                .extend(page.transitions.into_iter().map(|transition| (transition.service, transition.name)));
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(found.len(), transitions);
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), transitions, "each once");
+    }
+
+    let get = |service: &str| v1::GetBreakerRequest { service: service.into(), name: "dependency-1".into() };
+    assert_eq!(raw.call(GET, &[&some], &get("team-a.x")).await.code(), Code::Ok);
+    assert_eq!(raw.call(GET, &[&some], &get("team-b.x")).await.code(), Code::PermissionDenied);
+    assert_eq!(
+        raw.call(GET, &[&some], &get("team-c.x")).await.code(),
+        Code::PermissionDenied,
+        "there or not"
+    );
+    let of_b = v1::ListBreakersRequest { service: "team-b.x".into(), ..Default::default() };
+    assert_eq!(raw.call(LIST, &[&some], &of_b).await.code(), Code::PermissionDenied);
+    let of_b = v1::ListTransitionsRequest { service: "team-b.x".into(), ..Default::default() };
+    assert_eq!(raw.call(HISTORY, &[&some], &of_b).await.code(), Code::PermissionDenied);
+    drop(raw);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn health_and_reflection_take_everybody_unless_told_otherwise() {
+    for health_needs_token in [false, true] {
+        let mut roll = Roll::default();
+        let caller = add(&mut roll, "any", &[Role::Caller], &["payments"]).header();
+        let world = World::behind(door(roll), Limits { health_needs_token, ..Limits::default() }).await;
+        let mut raw = Raw::to(world.address).await;
+        let reflect = framed(&tonic_reflection::pb::v1::ServerReflectionRequest::default().encode_to_vec());
+        for (path, body) in [
+            ("/grpc.health.v1.Health/Check", framed(&HealthCheckRequest::default().encode_to_vec())),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", reflect.clone()),
+            ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", reflect),
+        ] {
+            let answer = raw.send(path, &[], body.clone()).await.unwrap();
+            assert_eq!(answer.code() == Code::Unauthenticated, health_needs_token, "{path}");
+            let answer = raw.send(path, &[&caller], body).await.unwrap();
+            assert_ne!(answer.code(), Code::Unauthenticated, "{path}");
+            assert_ne!(answer.code(), Code::PermissionDenied, "{path}");
+        }
+        drop(raw);
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn pages_take_somebody_who_may_read_everything_and_probes_take_everybody() {
+    let mut roll = Roll::default();
+    let reader = add(&mut roll, "prometheus", &[Role::Reader], &[]).header();
+    let operator = add(&mut roll, "ada", &[Role::Operator], &[]).header();
+    let some = add(&mut roll, "some", &[Role::Reader], &["payments"]).header();
+    let caller = add(&mut roll, "payments-api", &[Role::Caller], &[]).header();
+    let world = http_world::World::behind(door(roll)).await;
+    for path in ["/metrics", "/health", "/health/circuit-breakers"] {
+        for (header, status) in [
+            (None, 401),
+            (Some(b"Bearer bk_wrong".to_vec()), 401),
+            (Some(caller.clone()), 403),
+            (Some(some.clone()), 403),
+            (Some(reader.clone()), 200),
+            (Some(operator.clone()), 200),
+        ] {
+            let page = world.get_as(path, header.as_deref()).await;
+            assert_eq!(page.status, status, "{path}: {}", page.text);
+            assert_eq!(page.headers["cache-control"], "no-store");
+            let challenged = page.headers.get("www-authenticate").is_some();
+            assert_eq!(challenged, status == 401);
+        }
+    }
+    for path in ["/", "/livez", "/readyz"] {
+        assert_eq!(world.get_as(path, None).await.status, 200, "{path}");
+        assert_eq!(world.get_as(path, Some(b"Bearer bk_wrong")).await.status, 200, "{path}");
+    }
+    assert_eq!(world.get_as("/nothing", None).await.status, 404);
+    let scrape = http_world::Scrape(world.get_as("/metrics", Some(&reader)).await.text);
+    for (reason, count) in [("unauthenticated", 6.0), ("permission_denied", 6.0), ("caller_limit", 0.0)] {
+        let sample = format!("breakerd_access_refused_total{{edge=\"http\",reason=\"{reason}\"}}");
+        assert_eq!(scrape.value(&sample), Some(count), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_proper_client_sends_its_token_with_every_call() {
+    let mut roll = Roll::default();
+    let holder = add(&mut roll, "payments-api", &[Role::Caller], &[]);
+    let guard = door(roll);
+    let world = World::behind(guard.clone(), Limits::default()).await;
+    let header = HeaderValue::from_bytes(&holder.header()).unwrap();
+    let interceptor = move |mut request: tonic::Request<()>| {
+        request.metadata_mut().insert("authorization", header.to_str().unwrap().parse().unwrap());
+        Ok(request)
+    };
+    let channel = world.channel().await;
+    let mut client = v1::breaker_service_client::BreakerServiceClient::with_interceptor(channel, interceptor);
+    for _ in 0..3 {
+        assert!(client.allow_request(ask("payments", "")).await.unwrap().into_inner().allowed);
+    }
+    // Taken off the roll, it is not known any more, on a connection that stands.
+    guard.guard.take(Roll::default());
+    let refused = client.allow_request(ask("payments", "")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    drop(client);
+    tokio::time::timeout(Duration::from_secs(20), world.end()).await.unwrap();
+}
+
+#[tokio::test]
+async fn reporters_are_counted_by_who_they_are_and_not_by_what_they_say() {
+    let mut roll = Roll::default();
+    let one = add(&mut roll, "one", &[Role::Caller], &[]).header();
+    let other = add(&mut roll, "other", &[Role::Caller], &[]).header();
+    let world = World::behind(door(roll), Limits::default()).await;
+    let mut quorum = Layer::default();
+    quorum.set(Field::MinimumReporters, Value::Count(2)).unwrap();
+    let services = BTreeMap::from([("quorum".to_owned(), quorum)]);
+    let declaration = Declaration { enabled: true, services, ..Declaration::default() };
+    let catalog = Catalog::new(&declaration, 2, &BTreeMap::new()).unwrap();
+    world.app.loaded().unwrap().engine.apply(&Arc::new(catalog), world.clock.now());
+    let mut raw = Raw::to(world.address).await;
+    let failure = v1::RecordOutcomeRequest {
+        service: "quorum".into(),
+        outcome: v1::Outcome::Failure.into(),
+        caller: "the same text".into(),
+        ..Default::default()
+    };
+    for _ in 0..10 {
+        let told = raw.call(RECORD, &[&one], &failure).await.read::<v1::RecordOutcomeResponse>();
+        assert_eq!(told.state(), v1::State::Closed, "one reporter is not enough");
+    }
+    let told = raw.call(RECORD, &[&other], &failure).await.read::<v1::RecordOutcomeResponse>();
+    assert_eq!(told.state(), v1::State::Open);
+    drop(raw);
+    world.end().await;
+}

@@ -1,0 +1,404 @@
+//! The commands that ask a breakerd: the real program against a real server.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Process, ends};
+
+const FILE: &str = "
+[circuit_breaker.database]
+failure_threshold = 3
+timeout_seconds = 120
+[circuit_breaker.search]
+failure_threshold = 1
+";
+
+/// A breakerd, and somebody who asks it.
+pub(crate) struct Desk {
+    pub(crate) process: Process,
+    folder: TempDir,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Said {
+    /// The answer of a command that has done what it was asked to.
+    pub(crate) fn well(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    pub(crate) fn json(self) -> Value {
+        serde_json::from_str(&self.well()).unwrap()
+    }
+
+    /// The lines of a table, spaces run together.
+    pub(crate) fn lines(self) -> Vec<String> {
+        self.well().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+}
+
+/// The program, with nothing of this process' environment.
+pub(crate) fn bare(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_breakerd"));
+    command.env_clear().args(args).stdin(Stdio::null());
+    command
+}
+
+pub(crate) async fn run(args: &[&str]) -> Said {
+    ends(bare(args)).await.into()
+}
+
+impl Desk {
+    pub(crate) async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("breakerd.toml"), FILE).unwrap();
+        let process = Process::ready(folder.path(), None).await;
+        Self { process, folder }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.process.grpc.strip_prefix("http://").unwrap()
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = bare(args);
+        command.env("BREAKERD_ADDRESS", self.address());
+        command
+    }
+
+    pub(crate) async fn ask(&self, args: &[&str]) -> Said {
+        ends(self.command(args)).await.into()
+    }
+
+    /// Opens the service's own breaker.
+    pub(crate) async fn open_breaker(&self, service: &str, failures: usize) {
+        for _ in 0..failures {
+            self.ask(&["record", service, "failure", "--error-class", "Timeout"]).await.well();
+        }
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+#[tokio::test]
+async fn a_permit_that_allow_gave_is_taken_by_record_and_counts_once() {
+    let desk = Desk::open().await;
+    let allowed = desk.ask(&["allow", "database/eu", "--caller", "me"]).await.well();
+    assert!(allowed.starts_with("allowed: CLOSED\npermit: "), "{allowed}");
+    let permit = allowed.lines().last().unwrap().strip_prefix("permit: ").unwrap();
+    let record = ["record", "--permit", permit, "failure", "--duration", "250ms"];
+    assert_eq!(desk.ask(&record).await.well(), "RECORDED; the breaker is CLOSED\n");
+    assert_eq!(desk.ask(&record).await.well(), "DUPLICATE; the breaker is CLOSED\n");
+    // With the breaker beside it, as the API takes it too.
+    let beside = desk.ask(&["record", "database/eu", "failure", "--permit", permit, "--json"]).await.json();
+    assert_eq!(beside["result"], "RECORD_RESULT_DUPLICATE");
+    let other = desk.ask(&["record", "database/us", "failure", "--permit", permit]).await;
+    assert_eq!(other.code, 2, "{other:?}");
+    let shown = desk.ask(&["get", "database/eu", "--json"]).await.json();
+    assert_eq!(shown["breaker"]["window"]["failures"], 1);
+    // The permit of the JSON is the same text.
+    let json = desk.ask(&["allow", "database/eu", "--json"]).await.json();
+    let record = ["record", "--permit", json["permit"].as_str().unwrap(), "ignored"];
+    assert_eq!(desk.ask(&record).await.well(), "RECORDED; the breaker is CLOSED\n");
+}
+
+#[tokio::test]
+async fn a_denied_call_ends_with_3_and_says_when_to_ask_again() {
+    let desk = Desk::open().await;
+    desk.open_breaker("database", 3).await;
+    let denied = desk.ask(&["allow", "database"]).await;
+    assert_eq!(denied.code, 3);
+    assert!(denied.out.starts_with("denied: OPEN\nask again in 1m5"), "{denied:?}");
+    assert_eq!(denied.err, "");
+    let json = desk.ask(&["allow", "database", "--json"]).await;
+    assert_eq!(json.code, 3);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["reason"], "ALLOW_REASON_OPEN");
+    assert!(json.get("permit").is_none() && json.get("allowed").is_none(), "{json}");
+}
+
+#[tokio::test]
+async fn those_that_are_not_closed_are_listed_first() {
+    let desk = Desk::open().await;
+    for breaker in ["a", "b/x"] {
+        desk.ask(&["record", breaker, "success"]).await.well();
+    }
+    desk.open_breaker("search", 1).await;
+    let lines = desk.ask(&["ls"]).await.lines();
+    assert_eq!(lines[0], "SERVICE NAME STATE FOR FAILURES RATE RETRY-IN WHY");
+    let starts = ["search search OPEN", "a a CLOSED", "b x CLOSED", "database database CLOSED"];
+    assert_eq!(lines.len(), 1 + starts.len(), "{lines:?}");
+    for (line, start) in lines[1..].iter().zip(starts) {
+        assert!(line.starts_with(start), "{line}");
+    }
+    assert!(lines[1].ends_with("1 failure"), "{lines:?}");
+
+    let open = desk.ask(&["ls", "--state", "open,half-open", "--json"]).await.well();
+    let open: Vec<Value> = open.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(open.len(), 1);
+    assert_eq!((&open[0]["service"], &open[0]["state"]), (&"search".into(), &"STATE_OPEN".into()));
+    assert_eq!(desk.ask(&["ls", "b", "--name-prefix", "x"]).await.lines().len(), 2);
+    let nothing = desk.ask(&["ls", "nobody"]).await;
+    assert_eq!((nothing.code, &*nothing.out), (0, ""));
+    assert!(nothing.err.starts_with("there is no such breaker"), "{nothing:?}");
+    let all = desk.ask(&["ls", "--all", "--state", "closed", "--json"]).await.well();
+    assert_eq!(all.lines().count(), 3);
+}
+
+#[tokio::test]
+async fn a_breaker_is_shown_whole() {
+    let desk = Desk::open().await;
+    desk.open_breaker("database", 3).await;
+    let lines = desk.ask(&["get", "database"]).await.lines();
+    for start in [
+        "breaker database",
+        "state OPEN",
+        "since 20",
+        "why 3 failures in a row",
+        "open until 20",
+        "epoch 1",
+        "attempts 1 since it was last closed",
+        "counted 0 successful, 3 failed, 0 rejected",
+        "revision 1 (of its configuration)",
+        "failure_threshold 3",
+        "timeout_seconds 2min",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(start)), "{start}: {lines:#?}");
+    }
+    let json = desk.ask(&["get", "database", "--json"]).await.json();
+    assert_eq!(json["breaker"]["thresholds"]["waitDurationInOpenState"], "120s");
+    assert_eq!(json["breaker"]["epoch"], "1");
+}
+
+#[tokio::test]
+async fn the_history_is_listed_newest_first_or_oldest_first() {
+    let desk = Desk::open().await;
+    desk.open_breaker("search", 1).await;
+    desk.open_breaker("database", 3).await;
+    let written = || async { desk.ask(&["history"]).await.lines().len() == 3 };
+    crate::process::eventually("both transitions are in the store", written).await;
+    let lines = desk.ask(&["history"]).await.lines();
+    assert_eq!(lines[0], "TIME BREAKER FROM TO WHY");
+    assert!(lines[1].ends_with("database CLOSED OPEN 3 failures in a row"), "{lines:?}");
+    assert!(lines[2].ends_with("search CLOSED OPEN 1 failure"), "{lines:?}");
+    let oldest = desk.ask(&["history", "--oldest-first", "--limit", "1", "--json"]).await;
+    assert!(oldest.err.contains("there is more: --limit lists it"), "{oldest:?}");
+    let oldest = oldest.json();
+    assert_eq!((&oldest["service"], &oldest["toState"]), (&"search".into(), &"STATE_OPEN".into()));
+    // A bare service is its own breaker, here too.
+    assert_eq!(desk.ask(&["history", "database", "--since", "1h"]).await.lines().len(), 2);
+    assert_eq!(desk.ask(&["history", "database", "--whole-service"]).await.lines().len(), 2);
+    let none = desk.ask(&["history", "database/eu"]).await;
+    assert_eq!((none.code, &*none.err), (0, "nothing has happened there\n"));
+    assert_eq!(desk.ask(&["history", "--until", "2020-01-01"]).await.out, "");
+    let closed = desk.ask(&["history", "--state", "closed", "--json"]).await;
+    assert_eq!(closed.out, "");
+}
+
+#[tokio::test]
+async fn whether_it_serves_is_in_the_exit_code() {
+    let desk = Desk::open().await;
+    assert_eq!(desk.ask(&["healthcheck"]).await.well(), "SERVING\n");
+    assert_eq!(desk.ask(&["healthcheck", "--service", ""]).await.well(), "SERVING\n");
+    assert_eq!(desk.ask(&["healthcheck", "--json"]).await.json()["status"], "SERVING");
+    assert_eq!(desk.ask(&["healthcheck", "--service", "nobody"]).await.code, 4);
+    let gone = run(&["healthcheck", "--address", "127.0.0.1:1"]).await;
+    assert_eq!(gone.code, 1);
+}
+
+#[tokio::test]
+async fn errors_are_told_in_words_and_in_json() {
+    let desk = Desk::open().await;
+    let missing = desk.ask(&["get", "nobody"]).await;
+    assert_eq!((missing.code, &*missing.out), (4, ""));
+    assert!(missing.err.starts_with("breakerd: there is no breaker nobody/nobody"), "{missing:?}");
+
+    let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01"]).await;
+    assert_eq!(wrong.code, 2);
+    assert_eq!(
+        wrong.err,
+        "breakerd: the request was refused, nothing has changed\n  from_time: is not before to_time\n"
+    );
+    let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01", "--json"]).await;
+    assert_eq!((wrong.code, &*wrong.out), (2, ""));
+    let told: Value = serde_json::from_str(&wrong.err).unwrap();
+    assert_eq!(told["code"], "INVALID_ARGUMENT");
+    assert_eq!(told["reason"], "INVALID_REQUEST");
+    assert_eq!(told["violations"][0]["field"], "from_time");
+    assert_eq!(told["violations"][0]["description"], "is not before to_time");
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_with_what_to_do() {
+    let gone = run(&["ls", "--address", "127.0.0.1:1"]).await;
+    assert_eq!(gone.code, 1);
+    assert!(gone.err.starts_with("breakerd: no breakerd answers at http://127.0.0.1:1: "), "{gone:?}");
+    assert!(gone.err.contains("is it running? --address names another"), "{gone:?}");
+    let gone = run(&["ls", "--address", "127.0.0.1:1", "--json"]).await;
+    let told: Value = serde_json::from_str(&gone.err).unwrap();
+    assert_eq!((gone.code, &told["reason"]), (1, &"UNREACHABLE".into()));
+    // TLS where there is none.
+    let desk = Desk::open().await;
+    let tls = run(&["ls", "--address", &format!("https://{}", desk.address())]).await;
+    assert_eq!(tls.code, 1, "{tls:?}");
+    assert!(tls.err.contains("no breakerd answers at https://"), "{tls:?}");
+}
+
+#[tokio::test]
+async fn one_that_gives_no_answer_is_not_waited_for_without_end() {
+    // It takes connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let said = run(&["ls", "--address", &address, "--timeout", "300ms"]).await;
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("300ms"), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_is_asked_wrongly_ends_with_2_and_asks_nobody() {
+    for args in [
+        &["get", "a b"][..],
+        &["get", "a/"],
+        &["get"],
+        &["ls", "--state", "ajar"],
+        &["ls", "--timeout", "soon"],
+        &["ls", "--token", "secret"],
+        &["ls", "--ca", "/nowhere/ca.pem"],
+        &["ls", "--ca", "/dev/null"],
+        &["ls", "--cert", "cert.pem"],
+        &["ls", "--address", "no host:1"],
+        &["history", "--since", "yesterday"],
+        &["record", "database"],
+        &["record", "database", "perhaps"],
+        &["record", "--permit", "?", "success"],
+        &["config", "set", "database", "timeout_seconds=1"],
+        &["config", "set", "database", "--reason", "r"],
+        &["config", "set", "database", "timeout_secnds=1", "--reason", "r"],
+        &["config", "unset", "database", "nothing"],
+        &["override", "set", "database", "ajar", "--reason", "r"],
+        &["override", "set", "database", "disabled"],
+        &["override", "set", "a/b", "disabled", "--reason", "r", "--whole-service"],
+        &["override", "set", "a", "disabled", "--reason", "r", "--for", "1m", "--until", "2030-01-01"],
+        &["completion", "cmd.exe"],
+    ] {
+        // Nobody listens there: one that was asked would end with 1.
+        let mut command = bare(args);
+        command.env("BREAKERD_ADDRESS", "127.0.0.1:1");
+        let said = Said::from(ends(command).await);
+        assert_eq!((said.code, &*said.out), (2, ""), "{args:?}: {said:?}");
+        assert!(!said.err.is_empty(), "{args:?}");
+    }
+    let near = run(&["config", "set", "database", "timeout_secnds=1", "--reason", "r"]).await;
+    assert!(near.err.contains("did you mean timeout_seconds?"), "{near:?}");
+}
+
+#[tokio::test]
+async fn colours_are_for_terminals_or_for_whoever_asks() {
+    let desk = Desk::open().await;
+    desk.open_breaker("search", 1).await;
+    // A pipe, as here, gets none.
+    assert!(!desk.ask(&["ls"]).await.well().contains('\u{1b}'));
+    let coloured = desk.ask(&["ls", "--color", "always"]).await.well();
+    assert!(coloured.contains("\u{1b}[31mOPEN\u{1b}[0m"), "{coloured:?}");
+    assert!(coloured.contains("  CLOSED"), "what is well has no colour: {coloured:?}");
+    assert!(!desk.ask(&["ls", "--color", "never"]).await.well().contains('\u{1b}'));
+    assert!(!desk.ask(&["ls", "--color", "always", "--json"]).await.well().contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_error() {
+    let desk = Desk::open().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = desk.command(&["ls"]);
+    command.stdout(writer).stderr(Stdio::piped());
+    let child = tokio::task::spawn_blocking(move || command.spawn().unwrap().wait_with_output().unwrap());
+    let said = Said::from(child.await.unwrap());
+    assert_eq!((said.code, &*said.err), (0, ""));
+}
+
+#[tokio::test]
+async fn the_token_comes_from_the_environment_or_a_file_and_is_never_shown() {
+    let desk = Desk::open().await;
+    let file = desk.file("token", "brk_a-token\n");
+    let said = desk.ask(&["ls", "--token-file", file.to_str().unwrap()]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let missing = desk.ask(&["ls", "--token-file", "/nowhere/token"]).await;
+    assert_eq!(missing.code, 2);
+    assert!(missing.err.contains("read --token-file /nowhere/token: "), "{missing:?}");
+    let empty = desk.file("empty", "\n");
+    assert_eq!(desk.ask(&["ls", "--token-file", empty.to_str().unwrap()]).await.code, 2);
+    let mut command = desk.command(&["ls"]);
+    command.env("BREAKERD_TOKEN", "wr\u{7}ong");
+    let said = Said::from(ends(command).await);
+    assert_eq!(said.code, 2);
+    assert!(!said.err.contains("ong"), "{said:?}");
+}
+
+#[tokio::test]
+async fn shells_can_read_the_completion() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completion", shell]).await.well();
+        assert!(script.contains("healthcheck"), "{shell}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("completion");
+    std::fs::write(&path, run(&["completion", "bash"]).await.well()).unwrap();
+    let read = Command::new("bash").arg("-n").arg(&path).status().unwrap();
+    assert!(read.success());
+}
+
+#[tokio::test]
+async fn the_help_of_every_command_has_an_example() {
+    fn leaves(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {
+        let subcommands: Vec<_> =
+            command.get_subcommands().filter(|command| command.get_name() != "help").collect();
+        if subcommands.is_empty() {
+            found.push(path.to_vec());
+        }
+        for subcommand in subcommands {
+            leaves(subcommand, &[path, &[subcommand.get_name().to_owned()]].concat(), found);
+        }
+    }
+    let mut found = Vec::new();
+    leaves(&breakerd::cli::command(), &[], &mut found);
+    assert!(found.len() >= 19, "{found:?}");
+    for path in found {
+        let mut args: Vec<_> = path.iter().map(String::as_str).collect();
+        args.push("--help");
+        let help = run(&args).await.well();
+        let example = format!("breakerd {}", path.join(" "));
+        let examples = help.split("Examples:").nth(1).unwrap_or_default();
+        assert!(examples.contains(&example), "the help of `{example}` has no example of it");
+    }
+    let help = run(&["--help"]).await.well();
+    assert!(help.contains("Exit codes:"), "{help}");
+}
