@@ -16,6 +16,8 @@ use crate::store::{Pruned, Retention, Store, StoreError};
 
 /// How often the store is asked whether it answers.
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often overrides of services that have ended are looked for.
+const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
 /// Idle breakers are looked for so many times within the time after which they may go.
 const SWEEPS_PER_TTL: u32 = 10;
 /// But no more often than this.
@@ -54,6 +56,42 @@ pub async fn run_sweeper(
         let retired = engine.sweep(clock.now());
         if retired > 0 {
             tracing::debug!(retired, left = engine.len(), "idle breakers were retired");
+        }
+    }
+}
+
+/// Makes good what a crash left between the overrides of services and their breakers; then takes those that have
+/// ended out of the store. (The breakers leave them by themselves.)
+pub async fn run_overrides(
+    engine: Arc<Engine>,
+    control: Arc<Control>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    if stop.run_until_cancelled(control.make_good()).await.is_none() {
+        return;
+    }
+    loop {
+        let now = clock.now();
+        for service in engine.ended_service_overrides(now) {
+            let forget = control.forget_override(&service, now);
+            match stop.run_until_cancelled(forget).await {
+                None => return,
+                Some(Ok(())) => {}
+                // It is tried again.
+                Some(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(
+                        error,
+                        service = &*service,
+                        "an override that has ended is still in the store"
+                    );
+                    break;
+                }
+            }
+        }
+        if stop.run_until_cancelled(clock.sleep_until(now + OVERRIDES_EVERY)).await.is_none() {
+            return;
         }
     }
 }

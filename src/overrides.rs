@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use breaker::{Asked, Override};
+use breaker::Asked;
 
 use crate::engine::{Clock, Engine, Walk};
 use crate::journal::Journal;
@@ -15,22 +15,20 @@ use crate::journal::Journal;
 /// Breakers that change in one go; some milliseconds.
 const CHUNK: usize = 1_000;
 /// Who takes back what a crash left on a breaker.
-const OURSELVES: &str = "breakerd";
+pub const OURSELVES: &str = "breakerd";
 
-/// Puts a service's override in force, or takes it back, and answers how many breakers changed their state. The
-/// store has it by now.
+/// Tells the breakers of a service what override it has by now, and answers how many changed their state; `by` takes
+/// it back, if it has none.
 ///
-/// What is left undone when this is dropped is done at the next start, or by the next walk: a task that nobody
-/// drops is to run it.
+/// What is left undone when this is dropped is done by the next walk, at the latest at the next start: a task that
+/// nobody drops is to run it.
 pub async fn put_in_force(
     engine: &Arc<Engine>,
     journal: &Journal,
     clock: &Arc<dyn Clock>,
     service: &str,
-    set: Option<Override>,
     by: Asked,
 ) -> usize {
-    engine.note_service_override(service, set);
     let walk = engine.walk(Some(service), by);
     finish(engine, journal, clock, walk).await
 }
@@ -38,7 +36,7 @@ pub async fn put_in_force(
 /// Makes good what a crash left between the store and the breakers: the engine has noted the store's overrides, and
 /// has every stored breaker. Answers how many breakers changed their state.
 pub async fn make_good(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> usize {
-    let reason = "its service's override was taken back before a restart".to_owned();
+    let reason = "the service's override was taken back meanwhile".to_owned();
     let walk = engine.walk(None, Asked { actor: OURSELVES.to_owned(), reason });
     finish(engine, journal, clock, walk).await
 }

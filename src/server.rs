@@ -185,9 +185,7 @@ async fn load(
     let outbox = Box::new(Arc::clone(&journal));
     let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
 
-    for (service, set) in configuration.overrides_to_take_up() {
-        engine.note_service_override(service, Some(set));
-    }
+    engine.note_service_overrides(configuration.engine_overrides());
     let mut after = None;
     loop {
         let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;
@@ -335,15 +333,12 @@ impl Tasks {
         tracker.spawn(lifecycle::run_sweeper(Arc::clone(engine), clock(), idle_ttl, stop.clone()));
         let kept = config.settings.store_history_retention;
         tracker.spawn(lifecycle::run_retention(Arc::clone(store), clock(), kept, stop.clone()));
-        tracker.spawn(lifecycle::run_overrides(Arc::clone(control), clock(), stop.clone()));
-        let (breakers, written, at, stopped) =
-            (Arc::clone(engine), Arc::clone(journal), clock(), stop.clone());
-        tracker.spawn(async move {
-            let make_good = overrides::make_good(&breakers, &written, &at);
-            if let Some(changed @ 1..) = stopped.run_until_cancelled(make_good).await {
-                tracing::info!(changed, "breakers took up what became of their services' overrides");
-            }
-        });
+        tracker.spawn(lifecycle::run_overrides(
+            Arc::clone(engine),
+            Arc::clone(control),
+            clock(),
+            stop.clone(),
+        ));
         tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
         tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
         if let Some(sources) = sources {

@@ -80,13 +80,19 @@ impl Configuration {
         &self.stored.overrides
     }
 
-    /// The overrides of services, as their breakers take them up.
-    pub fn overrides_to_take_up(&self) -> impl Iterator<Item = (&str, Override)> {
-        self.stored.overrides.iter().map(|(service, set)| {
-            let ServiceOverride { kind, expires_at, asked, .. } = set.clone();
-            let (actor, reason) = (asked.actor, asked.reason);
-            (service.as_str(), Override { kind, scope: Scope::Service, expires_at, actor, reason })
-        })
+    /// The overrides of services, as the engine takes them.
+    pub fn engine_overrides(&self) -> Vec<(String, Override)> {
+        let overrides = self.stored.overrides.iter().map(|(service, set)| {
+            let set_by = Override {
+                kind: set.kind,
+                scope: Scope::Service,
+                expires_at: set.expires_at,
+                actor: set.asked.actor.clone(),
+                reason: set.asked.reason.clone(),
+            };
+            (service.clone(), set_by)
+        });
+        overrides.collect()
     }
 
     /// The services that have a configuration of their own, in order.

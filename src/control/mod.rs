@@ -14,7 +14,7 @@ mod start;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Asked, Field, Layer, Override, Time, Value};
+use breaker::{Asked, Field, Layer, Time, Value};
 use tokio::sync::{Mutex, watch};
 use tokio_util::task::TaskTracker;
 
@@ -62,6 +62,9 @@ pub enum ControlError {
         /// The limit.
         max: usize,
     },
+    /// The service has no override.
+    #[error("the service has no override")]
+    NoOverride,
     /// Other changes came between, again and again.
     #[error("other changes came between")]
     Busy,
@@ -168,91 +171,71 @@ impl Control {
         self.finish(async move { control.update_now(&update).await }).await
     }
 
-    /// Sets the override of a service: in the store, for breakers born from now on, and on those there are. Answers how
-    /// many of those are in it by this.
+    /// Sets the override of a service, or takes it back: in the store, for breakers born from now on, and on those that
+    /// there are. Answers how many of these changed their state. The same override again only finishes what an earlier
+    /// call left undone.
     ///
     /// # Errors
-    /// [`ControlError`].
-    pub async fn set_service_override(
+    /// [`ControlError`]; [`ControlError::NoOverride`] when there is none to take back.
+    pub async fn set_override(
         self: &Arc<Self>,
         service: &str,
-        set: Override,
+        set: Option<ServiceOverride>,
+        asked: Asked,
     ) -> Result<usize, ControlError> {
-        let asked = Asked { actor: set.actor.clone(), reason: set.reason.clone() };
-        self.change_override(service, Some(set), asked).await
-    }
-
-    /// Takes the override of a service back, as [`Control::set_service_override`] set it. Answers how many breakers left
-    /// it.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub async fn clear_service_override(
-        self: &Arc<Self>,
-        service: &str,
-        by: Asked,
-    ) -> Result<usize, ControlError> {
-        self.change_override(service, None, by).await
-    }
-
-    /// Lets go of the overrides of services that have ended by themselves; their breakers have left them already. Answers
-    /// when the next one ends.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub async fn end_overrides(self: &Arc<Self>) -> Result<Option<Time>, ControlError> {
         let now = self.clock.now();
-        for (service, set) in self.configuration().overrides() {
-            if set.expires_at.is_some_and(|end| end <= now) {
-                let by = Asked { actor: "breakerd".to_owned(), reason: "it expired".to_owned() };
-                self.change_override(service, None, by).await?;
+        let service = service.to_owned();
+        let edit = {
+            let (service, set) = (service.clone(), set);
+            move |present: &Configuration| {
+                let overrides = present.overrides();
+                let stands = overrides.get(&service);
+                let is_same = match (stands, &set) {
+                    (Some(stands), Some(set)) => {
+                        (stands.kind, stands.expires_at, &stands.asked)
+                            == (set.kind, set.expires_at, &set.asked)
+                    }
+                    (None, Some(_)) if overrides.len() >= SERVICES_MAX => {
+                        return Err(ControlError::TooManyServices { max: SERVICES_MAX });
+                    }
+                    (Some(stands), None) if stands.expires_at.is_none_or(|end| end > now) => false,
+                    (_, None) => return Err(ControlError::NoOverride),
+                    (None, Some(_)) => false,
+                };
+                Ok((!is_same).then(|| ConfigEdit::Override { service: service.clone(), set: set.clone() }))
             }
-        }
-        Ok(self.configuration().overrides().values().filter_map(|set| set.expires_at).min())
+        };
+        self.write_override(service, edit, asked).await
     }
 
-    async fn change_override(
-        self: &Arc<Self>,
-        service: &str,
-        set: Option<Override>,
-        by: Asked,
-    ) -> Result<usize, ControlError> {
-        let (control, service) = (Arc::clone(self), service.to_owned());
-        self.finish(async move {
-            // One at a time, so that the breakers are told of them in their order.
-            let _turn = control.overriding.lock().await;
-            control.write_override(&service, set.as_ref(), &by).await?;
-            let Self { engine, journal, clock, .. } = &*control;
-            Ok(overrides::put_in_force(engine, journal, clock, &service, set, by).await)
-        })
-        .await
+    /// Takes the override of a service that has ended by itself out of the store.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn forget_override(self: &Arc<Self>, service: &str, now: Time) -> Result<(), ControlError> {
+        let name = service.to_owned();
+        let edit = move |present: &Configuration| {
+            let stands = present.overrides().get(&name);
+            let ended = stands.and_then(|stands| stands.expires_at).is_some_and(|end| end <= now);
+            Ok(ended.then(|| ConfigEdit::Override { service: name.clone(), set: None }))
+        };
+        let asked = Asked { actor: overrides::OURSELVES.to_owned(), reason: "it has ended".to_owned() };
+        self.write_override(service.to_owned(), edit, asked).await.map(|_| ())
     }
 
     async fn write_override(
         self: &Arc<Self>,
-        service: &str,
-        set: Option<&Override>,
-        asked: &Asked,
-    ) -> Result<(), ControlError> {
-        let set = set.map(|set| ServiceOverride {
-            kind: set.kind,
-            expires_at: set.expires_at,
-            asked: asked.clone(),
-            set_at: self.clock.now(),
-        });
-        let service = service.to_owned();
-        let edit = move |present: &Configuration| {
-            let stands = present.stored().overrides.get(&service);
-            let is_same = match (stands, &set) {
-                (Some(stands), Some(set)) => {
-                    (stands.kind, stands.expires_at, &stands.asked) == (set.kind, set.expires_at, &set.asked)
-                }
-                (stands, set) => stands.is_none() && set.is_none(),
-            };
-            let edit = ConfigEdit::Override { service: service.clone(), set: set.clone() };
-            Ok((!is_same).then_some(edit))
-        };
-        self.write(&edit, asked, None).await.map(drop)
+        service: String,
+        edit: impl Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'static,
+        asked: Asked,
+    ) -> Result<usize, ControlError> {
+        let control = Arc::clone(self);
+        self.finish(async move {
+            control.write(&edit, &asked, None).await?;
+            let Self { engine, journal, clock, .. } = &*control;
+            Ok(overrides::put_in_force(engine, journal, clock, &service, asked).await)
+        })
+        .await
     }
 
     /// Puts what a changed file declares in force. While the store is away it tries again, until this is dropped.
@@ -386,13 +369,27 @@ impl Control {
         }
     }
 
+    /// Tells every breaker what override its service has: what a crash left between the store and the breakers, or
+    /// another change brought, is made good.
+    pub async fn make_good(&self) {
+        let changed = overrides::make_good(&self.engine, &self.journal, &self.clock).await;
+        if changed > 0 {
+            tracing::info!(changed, "breakers took up, or left, the overrides that their services have");
+        }
+    }
+
     /// Takes over what the store has.
-    async fn reload(&self) -> Result<(), ControlError> {
+    async fn reload(self: &Arc<Self>) -> Result<(), ControlError> {
         let stored = self.store.configuration().await?;
         if stored.revision != self.configuration().stored().revision {
             let problems = |problems: Vec<ServiceProblem>| ControlError::Stored(told(&problems));
             let after = Arc::new(Configuration::new(stored).map_err(problems)?);
+            let walks = after.overrides() != self.configuration().overrides();
             self.put_in_force(&after).await;
+            if walks {
+                let control = Arc::clone(self);
+                self.tasks.spawn(async move { control.make_good().await });
+            }
         }
         Ok(())
     }
@@ -422,6 +419,7 @@ impl Control {
     async fn put_in_force(&self, after: &Arc<Configuration>) {
         let (engine, catalog, now) =
             (Arc::clone(&self.engine), Arc::clone(after.catalog()), self.clock.now());
+        self.engine.note_service_overrides(after.engine_overrides());
         // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
         let applied = tokio::task::spawn_blocking(move || engine.apply(&catalog, now));
         if let Err(failed) = applied.await {

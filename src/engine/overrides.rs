@@ -28,10 +28,10 @@ impl Walk {
 }
 
 impl Engine {
-    /// Takes note of a service's override; none: it has none any more. Breakers that are born from now on are in it,
+    /// Takes note of all the overrides of services that there are. Breakers that are born from now on are in them,
     /// those that are there must be walked to.
-    pub fn note_service_override(&self, service: &str, set: Option<Override>) {
-        self.registry.set_service_override(service, set);
+    pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) {
+        self.registry.set_service_overrides(all);
     }
 
     /// The override of a service that is in force at `now`.

@@ -98,13 +98,10 @@ impl Registry {
         ended.map(|(service, _)| Arc::clone(service)).collect()
     }
 
-    /// Breakers of the service are born under this from now on; those that are there must be told.
-    pub(super) fn set_service_override(&self, service: &str, set: Option<Override>) {
-        let mut overrides = self.overrides.write();
-        match set {
-            Some(set) => overrides.insert(service.into(), Arc::new(set)),
-            None => overrides.remove(service),
-        };
+    /// Breakers are born under these from now on; those that are there must be told.
+    pub(super) fn set_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) {
+        let all = all.into_iter().map(|(service, set)| (service.into(), Arc::new(set))).collect();
+        *self.overrides.write() = all;
     }
 
     pub(super) fn retired_counters(&self) -> Counters {

@@ -273,7 +273,7 @@ fn ann() -> Asked {
 }
 
 fn walk(engine: &Engine, service: &str, set: Option<Override>, now: Time) -> usize {
-    engine.note_service_override(service, set);
+    engine.note_service_overrides(set.map(|set| (service.to_owned(), set)));
     let mut walk = engine.walk(Some(service), ann());
     while engine.walk_on(&mut walk, 1, now) {}
     walk.changed()
@@ -313,7 +313,7 @@ fn an_override_of_a_service_is_on_every_breaker_it_has_and_on_those_that_are_bor
 #[test]
 fn one_that_was_born_under_its_services_override_may_be_retired() {
     let (engine, _) = engine();
-    engine.note_service_override("db", Some(of_service(OverrideKind::Disabled, None)));
+    engine.note_service_overrides([("db".to_owned(), of_service(OverrideKind::Disabled, None))]);
     engine.allow("db", "new", at(0)).unwrap();
     assert_eq!(engine.sweep(at(3_600)), 1);
     assert_eq!(engine.allow("db", "new", at(3_601)).unwrap().decision.verdict, Verdict::Disabled);
@@ -352,7 +352,7 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
         ..Snapshot::pristine()
     };
     let (engine, kept) = engine();
-    engine.note_service_override("a", Some(of_service(OverrideKind::ForcedOpen, None)));
+    engine.note_service_overrides([("a".to_owned(), of_service(OverrideKind::ForcedOpen, None))]);
     let key = |service: &str, name: &str| Key::new(service, name).unwrap();
     engine.restore(&key("a", "missed"), &open(7), at(1));
     engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), at(1));

@@ -215,11 +215,11 @@ impl Call {
             Method::ListBreakers
             | Method::GetBreaker
             | Method::ListTransitions
+            | Method::WatchTransitions
             | Method::SetOverride
             | Method::ClearOverride
             | Method::ResetBreaker
-            | Method::ProbeBreaker
-            | Method::WatchTransitions => self.shared.operations.clone().call(request),
+            | Method::ProbeBreaker => self.shared.operations.clone().call(request),
             Method::HealthCheck | Method::HealthWatch => self.shared.health.clone().call(request),
             Method::Reflection | Method::ReflectionAlpha => {
                 Box::pin(self.shared.reflection.clone().call(request))

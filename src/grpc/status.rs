@@ -42,6 +42,8 @@ pub(crate) enum Failure {
     NoBreaker { service: String, name: String },
     /// The breaker is in a state in which this cannot be.
     WrongState { service: String, name: String, state: &'static str, needed: &'static str },
+    /// The service has no override to take back.
+    NoOverride,
     /// No such service to be healthy.
     NoHealthOf { service: String },
     /// No such method.
@@ -157,6 +159,7 @@ impl Failure {
             Self::TooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
             Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
+            Self::NoOverride => (Code::FailedPrecondition, "NO_OVERRIDE"),
             Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
@@ -187,6 +190,9 @@ impl Failure {
             Self::Undecodable { problem } => format!("the message cannot be decoded: {}", excerpt(problem)),
             Self::NoBreaker { service, name } => {
                 format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
+            }
+            Self::NoOverride => {
+                "the service has no override; a breaker of it may have one of its own".to_owned()
             }
             Self::WrongState { service, name, state, needed } => {
                 format!("the breaker {service}/{name} is {state}, and must be {needed} for this")

@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
+use breaker::{Asked, OverrideKind};
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::proto::v1::{
     self, AllowReason, ClearOverrideRequest, GetBreakerRequest, ListTransitionsRequest, Outcome,
     ProbeBreakerRequest, RecordResult, ResetBreakerRequest, SetOverrideRequest, State, TransitionReason,
 };
+use breakerd::store::{ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, Target, open};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::grpc_world::{BREAKERS_MAX, START, World, ask, report, trip};
-use crate::process::Process;
+use crate::process::{Process, eventually};
 use crate::support::new_database;
+
+/// Who does it here.
+const ACTOR: &str = "anonymous@127.0.0.1";
 
 /// To force `service`'s own breaker open.
 fn force_open(service: &str) -> SetOverrideRequest {
@@ -93,7 +98,7 @@ async fn an_override_denies_is_shown_and_cleared_and_all_of_it_is_in_the_history
     assert_eq!((breaker.state(), breaker.epoch), (State::ForcedOpen, 1));
     let expected = v1::BreakerOverride {
         state: State::ForcedOpen as i32,
-        actor: "anonymous@127.0.0.1".into(),
+        actor: ACTOR.into(),
         reason: "its disks are being changed".into(),
         set_at: Some(at(0)),
         expires_at: None,
@@ -303,6 +308,179 @@ async fn metrics_only_lets_pass_and_shows_what_would_have_been_denied() {
     let rows = operations.list_transitions(request).await.unwrap().into_inner().transitions;
     assert_eq!((rows[0].shadow, rows[0].to_state(), rows[0].epoch), (true, State::Open, None));
     world.end().await;
+}
+
+/// The state of a breaker, and whether it has that from its service.
+async fn state(
+    operations: &mut OperationsServiceClient<Channel>,
+    service: &str,
+    name: &str,
+) -> (State, Option<bool>) {
+    let get = GetBreakerRequest { service: service.into(), name: name.into() };
+    let breaker = operations.get_breaker(get).await.unwrap().into_inner().breaker.unwrap();
+    (breaker.state(), breaker.r#override.map(|set| set.of_service))
+}
+
+#[tokio::test]
+async fn a_whole_service_is_switched_off_with_all_the_breakers_it_has_and_will_have() {
+    let world = World::new().await;
+    world.keep_writing();
+    let mut breakers = world.breakers().await;
+    let mut operations = world.operations().await;
+    let before = breakers.allow_request(ask("db", "a")).await.unwrap().into_inner();
+    breakers.allow_request(ask("db", "")).await.unwrap();
+    breakers.allow_request(ask("other", "")).await.unwrap();
+    let own = SetOverrideRequest {
+        name: "own".into(),
+        state: State::Disabled as i32,
+        ttl: Some(seconds(60)),
+        ..force_open("db")
+    };
+    operations.set_override(own).await.unwrap();
+
+    let whole = SetOverrideRequest { whole_service: true, ..force_open("db") };
+    let set = operations.set_override(whole.clone()).await.unwrap().into_inner();
+    assert_eq!(
+        (set.breakers_changed, set.recorded, set.breaker),
+        (2, true, None),
+        "all but the one of its own"
+    );
+    let again = operations.set_override(whole).await.unwrap().into_inner();
+    assert_eq!(again.breakers_changed, 0, "the same again is no change");
+    for (service, name, allowed) in [
+        ("db", "a", false),
+        ("db", "", false),
+        ("db", "born", false),
+        ("db", "own", true),
+        ("other", "", true),
+    ] {
+        let answer = breakers.allow_request(ask(service, name)).await.unwrap().into_inner();
+        assert_eq!(answer.allowed, allowed, "{service} {name}");
+    }
+    let late = breakers.record_outcome(report(&before, Outcome::Failure)).await.unwrap().into_inner();
+    assert_eq!(late.result(), RecordResult::Late);
+    assert_eq!(state(&mut operations, "db", "born").await, (State::ForcedOpen, Some(true)));
+
+    let of_service = ClearOverrideRequest { name: "a".into(), ..clear("db") };
+    let status = operations.clear_override(of_service).await.unwrap_err();
+    assert_eq!(wrong_state(&status).0, "FORCED_OPEN");
+    let status = operations.reset_breaker(reset("db")).await.unwrap_err();
+    assert_eq!(wrong_state(&status).1, "free of its service's override");
+    let cleared = ClearOverrideRequest { name: "own".into(), ..clear("db") };
+    let cleared = operations.clear_override(cleared).await.unwrap().into_inner().breaker.unwrap();
+    assert_eq!((cleared.state(), cleared.epoch), (State::ForcedOpen, 3), "it takes its service's up");
+
+    let whole = ClearOverrideRequest { whole_service: true, ..clear("db") };
+    let cleared = operations.clear_override(whole.clone()).await.unwrap().into_inner();
+    assert_eq!((cleared.breakers_changed, cleared.recorded, cleared.breaker), (4, true, None));
+    for name in ["", "a", "born", "own", "newborn"] {
+        assert!(breakers.allow_request(ask("db", name)).await.unwrap().into_inner().allowed, "{name}");
+    }
+    let status = operations.clear_override(whole).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "NO_OVERRIDE");
+    let rows = history(&mut operations, "db").await;
+    let cleared = "FORCED_OPEN CLOSED OVERRIDE_CLEARED anonymous@127.0.0.1: done";
+    assert_eq!(rows[..4], [cleared; 4]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_override_of_a_service_ends_by_itself_on_every_breaker() {
+    let world = World::new().await;
+    world.keep_writing();
+    let mut breakers = world.breakers().await;
+    let mut operations = world.operations().await;
+    breakers.allow_request(ask("db", "old")).await.unwrap();
+    let whole = SetOverrideRequest { whole_service: true, ttl: Some(seconds(90)), ..force_open("db") };
+    operations.set_override(whole).await.unwrap();
+    let denied = breakers.allow_request(ask("db", "born")).await.unwrap().into_inner();
+    assert_eq!((denied.allowed, denied.retry_after), (false, Some(seconds(90))));
+    world.clock.advance(Duration::from_secs(90));
+    for name in ["old", "born", "newborn"] {
+        assert!(breakers.allow_request(ask("db", name)).await.unwrap().into_inner().allowed, "{name}");
+    }
+    let whole = ClearOverrideRequest { whole_service: true, ..clear("db") };
+    let status = operations.clear_override(whole).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "it has ended");
+    let control = &world.app.loaded().unwrap().control;
+    assert!(control.configuration().overrides().contains_key("db"));
+    control.forget_override("db", breakerd::engine::Clock::now(&world.clock)).await.unwrap();
+    assert!(control.configuration().overrides().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_a_whole_service_is_refused_and_nothing_changes() {
+    let world = World::new().await;
+    let mut breakers = world.breakers().await;
+    let mut operations = world.operations().await;
+    breakers.allow_request(ask("db", "")).await.unwrap();
+    world.store.close().await;
+    let whole = SetOverrideRequest { whole_service: true, ..force_open("db") };
+    let status = operations.set_override(whole).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(breakers.allow_request(ask("db", "")).await.unwrap().into_inner().allowed);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_services_override_is_made_good_at_the_start_on_sqlite() {
+    made_good(None).await;
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_services_override_is_made_good_at_the_start_on_postgres() {
+    made_good(Some(new_database().await)).await;
+}
+
+/// The row of one service is gone from the store, and that of another is there, and no breaker has heard of it.
+async fn made_good(url: Option<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("breakerd.toml"), "[circuit_breaker]\n").unwrap();
+    let process = Process::ready(folder.path(), url.as_deref()).await;
+    let mut breakers = process.breakers().await;
+    let mut operations = process.operations().await;
+    for service in ["left", "missed"] {
+        // One transition, so that the store knows of the breaker.
+        breakers.allow_request(ask(service, "")).await.unwrap();
+        let request = ResetBreakerRequest { service: service.into(), ..reset("db") };
+        assert!(operations.reset_breaker(request).await.unwrap().into_inner().recorded);
+    }
+    let whole = SetOverrideRequest { whole_service: true, ..force_open("left") };
+    assert!(operations.set_override(whole).await.unwrap().into_inner().recorded);
+    process.kill();
+
+    let target = match &url {
+        Some(url) => Target::Postgres(url.clone()),
+        None => Target::Sqlite(folder.path().join("data/breakerd.db")),
+    };
+    let store = open(&target).await.unwrap();
+    for (service, set) in [("left", None), ("missed", Some(OverrideKind::Disabled))] {
+        let asked = Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() };
+        let set =
+            set.map(|kind| ServiceOverride { kind, expires_at: None, asked: asked.clone(), set_at: START });
+        let write = ConfigWrite {
+            based_on: store.configuration().await.unwrap().revision,
+            edit: ConfigEdit::Override { service: service.to_owned(), set },
+            touched: [service.to_owned()].into(),
+            asked,
+            request: None,
+            waits: &|_, _| None,
+        };
+        assert!(matches!(store.write_config(&write).await.unwrap(), ConfigWritten::Written(_)));
+    }
+    store.close().await;
+
+    let process = Process::ready(folder.path(), url.as_deref()).await;
+    let mut operations = process.operations().await;
+    eventually("the breakers are as their services are", async || {
+        state(&mut operations.clone(), "left", "").await == (State::Closed, None)
+            && state(&mut operations.clone(), "missed", "").await == (State::Disabled, Some(true))
+    })
+    .await;
+    assert_eq!(history(&mut operations, "missed").await.len(), 2);
+    assert!(process.stop().await.success());
 }
 
 /// It is made for the outage, and the store may be part of it.

@@ -43,7 +43,8 @@ impl House {
     }
 
     async fn put(&self, set: Option<Override>) -> usize {
-        put_in_force(&self.engine, &self.journal, &self.clock, "db", set, ann()).await
+        self.engine.note_service_overrides(set.map(|set| ("db".to_owned(), set)));
+        put_in_force(&self.engine, &self.journal, &self.clock, "db", ann()).await
     }
 }
 

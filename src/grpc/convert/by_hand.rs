@@ -27,7 +27,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// The service it is of.
+    /// The service that it is of.
     pub(crate) fn service(&self) -> &str {
         match self {
             Self::Breaker(key) => key.service(),

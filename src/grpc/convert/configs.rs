@@ -188,6 +188,7 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
         ControlError::EtagMismatch { present } => Failure::EtagMismatch { present },
         ControlError::RequestReused => Failure::RequestReused,
         ControlError::TooManyServices { max } => Failure::ConfigsFull { max },
+        ControlError::NoOverride => Failure::NoOverride,
         ControlError::Busy => Failure::Contended,
         ControlError::Store(error) => super::unread("the configuration could not be written", &error),
         error @ ControlError::Stored(_) => {

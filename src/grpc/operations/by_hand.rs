@@ -1,12 +1,12 @@
-//! What an operator does by hand. To one breaker: the engine first, which stands in the journal before anybody is
-//! told; then the store, for a moment. To a whole service: the store first, since every replica goes by it, and
-//! breakers are born into it.
+//! What an operator does by hand.
 //!
-//! An override is set in an outage, and the store may be part of it. So nothing that is done to one breaker depends
-//! on the store: the answer says whether it has the change by now.
+//! To one breaker: the engine first, which stands in the journal before anybody is told; then the store, for a moment.
+//! An override is set in an outage, and the store may be part of it. So nothing depends on the store: the answer says
+//! whether it has the change by now. To a whole service: the store first (`control`), then every breaker.
 
 use std::time::Duration;
 
+use breaker::Asked;
 use tonic::Request;
 
 use super::super::asker::Asker;
@@ -21,6 +21,7 @@ use crate::proto::v1::{
     ClearOverrideRequest, ClearOverrideResponse, ProbeBreakerRequest, ProbeBreakerResponse,
     ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
+use crate::store::ServiceOverride;
 
 /// How long the store is waited for; it takes milliseconds, or is away.
 const RECORDED_WAIT: Duration = Duration::from_secs(1);
@@ -38,13 +39,12 @@ impl Operations {
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
-                let set = loaded.control.set_service_override(&service, set_by).await;
-                let changed = set.map_err(convert::refused_change)?;
-                return Ok(SetOverrideResponse {
-                    breaker: None,
-                    breakers_changed: u32::try_from(changed).unwrap_or(u32::MAX),
-                    recorded: recorded(loaded, wait).await,
-                });
+                let asked = Asked { actor: set_by.actor, reason: set_by.reason };
+                let (kind, expires_at) = (set_by.kind, set_by.expires_at);
+                let set = ServiceOverride { kind, expires_at, asked: asked.clone(), set_at: now };
+                let breakers_changed = whole_service(loaded, &service, Some(set), asked).await?;
+                let recorded = recorded(loaded, wait).await;
+                return Ok(SetOverrideResponse { breaker: None, breakers_changed, recorded });
             }
         };
         let set = loaded
@@ -70,16 +70,9 @@ impl Operations {
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
-                if !loaded.control.configuration().overrides().contains_key(&service) {
-                    return Err(Failure::NoServiceOverride { service });
-                }
-                let cleared = loaded.control.clear_service_override(&service, by).await;
-                let changed = cleared.map_err(convert::refused_change)?;
-                return Ok(ClearOverrideResponse {
-                    breaker: None,
-                    breakers_changed: u32::try_from(changed).unwrap_or(u32::MAX),
-                    recorded: recorded(loaded, wait).await,
-                });
+                let breakers_changed = whole_service(loaded, &service, None, by).await?;
+                let recorded = recorded(loaded, wait).await;
+                return Ok(ClearOverrideResponse { breaker: None, breakers_changed, recorded });
             }
         };
         let ByHand { breaker, changed } = loaded
@@ -102,7 +95,7 @@ impl Operations {
         let (asker, wait) = (Asker::of(&request), wait(&request));
         let ResetBreakerRequest { service, name, reason } = request.into_inner();
         let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
-        asker.check(Right::Operate, &service)?;
+        asker.check(Right::Operate, key.service())?;
         let reset = loaded
             .engine
             .reset(key.service(), key.name(), by, now)
@@ -122,7 +115,7 @@ impl Operations {
         let (asker, wait) = (Asker::of(&request), wait(&request));
         let ProbeBreakerRequest { service, name, reason } = request.into_inner();
         let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
-        asker.check(Right::Operate, &service)?;
+        asker.check(Right::Operate, key.service())?;
         let probed = loaded
             .engine
             .probe(key.service(), key.name(), by, now)
@@ -143,4 +136,15 @@ fn wait<T>(request: &Request<T>) -> Duration {
 /// Whether the store has what was done, once it has it or `wait` is over.
 async fn recorded(loaded: &Loaded, wait: Duration) -> bool {
     tokio::time::timeout(wait, loaded.journal.settled()).await.unwrap_or(false)
+}
+
+/// A whole service: the store first, then its breakers. Goes on when its caller has gone.
+async fn whole_service(
+    loaded: &Loaded,
+    service: &str,
+    set: Option<ServiceOverride>,
+    asked: Asked,
+) -> Result<u32, Failure> {
+    let set = loaded.control.set_override(service, set, asked).await;
+    set.map(|changed| u32::try_from(changed).unwrap_or(u32::MAX)).map_err(convert::refused_change)
 }
