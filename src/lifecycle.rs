@@ -119,31 +119,6 @@ pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: Can
     }
 }
 
-/// Ends the overrides of services that were set with an end. Breakers leave them on time by themselves; this is for the
-/// store, and waits for it.
-pub async fn run_overrides(control: Arc<Control>, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let mut configurations = control.watch();
-    loop {
-        configurations.borrow_and_update();
-        let Some(ended) = stop.run_until_cancelled(control.end_overrides()).await else { return };
-        let next = match ended {
-            Ok(next) => next.unwrap_or(Time::MAX),
-            Err(error) => {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "an override that has ended is still in the store"
-                );
-                clock.now() + PING_EVERY
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = configurations.changed() => if changed.is_err() { return },
-            () = clock.sleep_until(next) => {}
-        }
-    }
-}
-
 /// Lets go of history that is older than it is to be kept, a minute after the start and then once an hour.
 pub async fn run_retention(
     store: Arc<dyn Store>,

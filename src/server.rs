@@ -22,7 +22,6 @@ use crate::journal::Journal;
 use crate::journal::writer::Writer;
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
-use crate::overrides;
 use crate::replica::{Coordinator, Local};
 use crate::store::{self, Change, MeteredStore, Store, StoreError};
 use crate::{grpc, http};

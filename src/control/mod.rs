@@ -117,8 +117,6 @@ pub struct Control {
     journal: Arc<Journal>,
     /// One change at a time, so that the engine is told of them in their order.
     writing: Mutex<()>,
-    /// One override of a service at a time; taken before `writing`.
-    overriding: Mutex<()>,
     published: watch::Sender<Arc<Configuration>>,
     /// Changes that were begun.
     tasks: TaskTracker,
@@ -140,7 +138,6 @@ impl Control {
             clock,
             journal,
             writing: Mutex::default(),
-            overriding: Mutex::default(),
             published,
             tasks: TaskTracker::new(),
         })

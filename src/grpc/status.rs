@@ -48,8 +48,6 @@ pub(crate) enum Failure {
     NoHealthOf { service: String },
     /// No such method.
     NoMethod { path: String },
-    /// The service has no override.
-    NoServiceOverride { service: String },
     /// There are as many breakers as there may be.
     BreakersFull { max: usize },
     /// As many services as there may be have thresholds of their own.
@@ -163,7 +161,6 @@ impl Failure {
             Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
-            Self::NoServiceOverride { .. } => (Code::FailedPrecondition, "NO_SERVICE_OVERRIDE"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
             Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
             Self::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
@@ -201,7 +198,6 @@ impl Failure {
             Self::NoMethod { path } => {
                 format!("there is no method {}; reflection lists those there are", excerpt(path))
             }
-            Self::NoServiceOverride { service } => format!("the service {service} has no override"),
             Self::BreakersFull { max } => {
                 format!("there are already {max} breakers, which is the limit; the new one was not created")
             }

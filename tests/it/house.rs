@@ -52,7 +52,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "lifecycle",
             "metrics",
-            "overrides",
             "replica",
             "store",
         ],

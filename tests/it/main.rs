@@ -19,7 +19,6 @@ mod grpc_health;
 mod grpc_operations;
 mod grpc_reflection;
 mod grpc_server;
-mod grpc_service_override;
 mod grpc_world;
 mod house;
 mod http_health;
