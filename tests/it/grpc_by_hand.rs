@@ -473,13 +473,15 @@ async fn made_good(url: Option<String>) {
     store.close().await;
 
     let process = Process::ready(folder.path(), url.as_deref()).await;
-    let mut operations = process.operations().await;
+    let operations = process.operations().await;
     eventually("the breakers are as their services are", async || {
         state(&mut operations.clone(), "left", "").await == (State::Closed, None)
             && state(&mut operations.clone(), "missed", "").await == (State::Disabled, Some(true))
     })
     .await;
-    assert_eq!(history(&mut operations, "missed").await.len(), 2);
+    // It is in the journal by then, and in the store a moment later.
+    eventually("the history has it", async || history(&mut operations.clone(), "missed").await.len() == 2)
+        .await;
     assert!(process.stop().await.success());
 }
 

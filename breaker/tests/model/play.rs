@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Asked, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Recorded, Scope, Snapshot, State,
-    Thresholds, Ticket, Time, Transition, WindowKind,
+    Asked, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Reason, Recorded, Scope, Snapshot,
+    State, Thresholds, Ticket, Time, Transition, WindowKind,
 };
 
 use crate::naive::{Change, Naive};
@@ -282,6 +282,11 @@ impl Play {
     /// Just before the deadline nothing happens, and at it something does.
     fn check_the_deadline(&self) {
         let Some(deadline) = self.breaker.next_deadline() else { return };
+        // An override of its service that it has not taken up yet is no matter of time: whoever looks first sees it.
+        let looked = self.breaker.clone().poll(self.now);
+        if looked.iter().any(|transition| transition.reason == Reason::OverrideSet) {
+            return;
+        }
         let just_before = deadline - Duration::from_micros(1);
         if just_before > self.now && just_before >= self.breaker.snapshot().entered_at {
             let mut breaker = self.breaker.clone();
