@@ -136,7 +136,10 @@ pub async fn run_retention(
             }
             // It tries again in an hour; nothing is lost by it.
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "old history could not be let go of")
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "old history could not be let go of"
+                );
             }
         }
         next = clock.now() + RETENTION_EVERY;

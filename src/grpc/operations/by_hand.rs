@@ -39,10 +39,10 @@ impl Operations {
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
-                let asked = Asked { actor: set_by.actor, reason: set_by.reason };
+                let by = Asked { actor: set_by.actor, reason: set_by.reason };
                 let (kind, expires_at) = (set_by.kind, set_by.expires_at);
-                let set = ServiceOverride { kind, expires_at, asked: asked.clone(), set_at: now };
-                let breakers_changed = whole_service(loaded, &service, Some(set), asked).await?;
+                let set = ServiceOverride { kind, expires_at, asked: by.clone(), set_at: now };
+                let breakers_changed = whole_service(loaded, &service, Some(set), by).await?;
                 let recorded = recorded(loaded, wait).await;
                 return Ok(SetOverrideResponse { breaker: None, breakers_changed, recorded });
             }
