@@ -473,13 +473,13 @@ async fn made_good(url: Option<String>) {
     store.close().await;
 
     let process = Process::ready(folder.path(), url.as_deref()).await;
-    let mut operations = process.operations().await;
-    eventually("the breakers are as their services are", async || {
+    let operations = process.operations().await;
+    eventually("the breakers are as their services are, and the history has it", async || {
         state(&mut operations.clone(), "left", "").await == (State::Closed, None)
             && state(&mut operations.clone(), "missed", "").await == (State::Disabled, Some(true))
+            && history(&mut operations.clone(), "missed").await.len() == 2
     })
     .await;
-    assert_eq!(history(&mut operations, "missed").await.len(), 2);
     assert!(process.stop().await.success());
 }
 
