@@ -474,14 +474,12 @@ async fn made_good(url: Option<String>) {
 
     let process = Process::ready(folder.path(), url.as_deref()).await;
     let operations = process.operations().await;
-    eventually("the breakers are as their services are", async || {
+    eventually("the breakers are as their services are, and the history has it", async || {
         state(&mut operations.clone(), "left", "").await == (State::Closed, None)
             && state(&mut operations.clone(), "missed", "").await == (State::Disabled, Some(true))
+            && history(&mut operations.clone(), "missed").await.len() == 2
     })
     .await;
-    // It is in the journal by then, and in the store a moment later.
-    eventually("the history has it", async || history(&mut operations.clone(), "missed").await.len() == 2)
-        .await;
     assert!(process.stop().await.success());
 }
 

@@ -17,6 +17,7 @@ mod grpc_by_hand;
 mod grpc_config;
 mod grpc_health;
 mod grpc_operations;
+mod grpc_quorum;
 mod grpc_reflection;
 mod grpc_server;
 mod grpc_world;

@@ -113,7 +113,7 @@ async fn a_walk_waits_for_a_store_that_is_away_and_goes_on_when_it_is_back() {
     }
     let mut put = std::pin::pin!(house.put(Some(forced_open())));
     let waits = async {
-        while house.journal.stats(START).depth <= CAPACITY as u64 / 2 {
+        while house.journal.stats(START).depth <= (CAPACITY / 2) as u64 {
             tokio::task::yield_now().await;
         }
     };
