@@ -145,11 +145,7 @@ async fn time_open_is_split_at_midnight_and_ends_at_a_gap(bed: &mut Bed) {
                  WHERE service IN ('payments', 'mail', 'search') ORDER BY service, day";
     assert_eq!(
         lines(bed, ended),
-        [
-            "mail|mail|2025-02-01|160|2",
-            "payments|eu|2025-01-31|30|1",
-            "payments|eu|2025-02-01|270|2",
-        ]
+        ["mail|mail|2025-02-01|160|2", "payments|eu|2025-01-31|30|1", "payments|eu|2025-02-01|270|2",]
     );
     let lasting = "SELECT day, seconds, openings FROM time_open_by_day
                    WHERE service = 'orders' ORDER BY day LIMIT 3";
@@ -158,7 +154,8 @@ async fn time_open_is_split_at_midnight_and_ends_at_a_gap(bed: &mut Bed) {
 
 async fn a_transition_stands_next_to_the_newest_change_before_it(bed: &mut Bed) {
     story::tell(bed, LATE).await;
-    let query = "SELECT service, from_state, to_state, kind, change_at, change_kind, change_actor, change_reason,
+    let query =
+        "SELECT service, from_state, to_state, kind, change_at, change_kind, change_actor, change_reason,
                         seconds_after_change, change_revision
                  FROM transitions_with_change WHERE to_state IN ('OPEN', 'FORCED_OPEN')
                  ORDER BY revision, number";
@@ -182,7 +179,6 @@ async fn a_transition_stands_next_to_the_newest_change_before_it(bed: &mut Bed) 
 }
 
 async fn the_newest_change_counts_whether_it_is_the_files_or_the_services(bed: &mut Bed) {
-    // The second telling begins with a change of the file, behind which ann's of payments stands again.
     let query = "SELECT revision, change_kind, change_revision FROM transitions_with_change
                  WHERE service = 'search' AND kind = 'change' ORDER BY revision";
     story::tell(bed, LATE).await;
@@ -191,7 +187,7 @@ async fn the_newest_change_counts_whether_it_is_the_files_or_the_services(bed: &
     assert_eq!(lines(bed, query), ["10|SERVICE_OVERRIDE|2"]);
     bed.sql("UPDATE audit SET revision = 3 WHERE kind = 'DECLARED'").await;
     assert_eq!(lines(bed, query), ["10|DECLARED|3"]);
-    // Nor does one count that came later, or nothing that is about another service.
+    // One that came later does not count, nor one of another service.
     bed.sql("UPDATE audit SET revision = 10 WHERE kind = 'DECLARED'").await;
     assert_eq!(lines(bed, query), ["10|SERVICE_OVERRIDE|2"]);
     bed.sql("UPDATE audit SET service = 'other' WHERE revision = 2").await;
@@ -213,10 +209,8 @@ async fn changes_tell_who_and_why(bed: &mut Bed) {
                  WHERE kind = 'THRESHOLDS'";
     assert_eq!(
         lines(bed, query),
-        [
-            "2025-01-31 23:58:30|ann@example.org|opens too late, see #7|THRESHOLDS|payments||\
-             {\"timeout\": 60, \"failure_rate_threshold\": 90}|{\"timeout\": 60, \"failure_rate_threshold\": 50}|2|0"
-        ]
+        ["2025-01-31 23:58:30|ann@example.org|opens too late, see #7|THRESHOLDS|payments||\
+             {\"timeout\": 60, \"failure_rate_threshold\": 90}|{\"timeout\": 60, \"failure_rate_threshold\": 50}|2|0"]
     );
 }
 
@@ -226,7 +220,9 @@ async fn the_views_have_the_same_columns_in_both_stores() {
     for bed in [&sqlite, &postgres] {
         story::tell(bed, LATE).await;
     }
-    for view in ["current_state", "history", "changes", "episodes", "time_open_by_day", "transitions_with_change"] {
+    for view in
+        ["current_state", "history", "changes", "episodes", "time_open_by_day", "transitions_with_change"]
+    {
         let query = format!("SELECT * FROM {view}");
         let columns = |bed: &Bed| ask(&bed.target, &query).unwrap().columns;
         assert_eq!(columns(&sqlite), columns(&postgres), "{view}");

@@ -8,25 +8,31 @@ use breakerd::store::{Change, Proposal, Target};
 use crate::store_contract::change::{id, key, own};
 use crate::support::Bed;
 
-/// A change `after` so many seconds of the story.
-fn step(seq: u64, breaker: (&str, &str), base_epoch: u64, to: (State, State), why: Reason) -> Proposal {
-    own(seq, &key(breaker.0, breaker.1), to.0, to.1, base_epoch).because(why)
+/// The `seq`th change: of this breaker, from a state and its epoch to another.
+fn step(
+    seq: u64,
+    (service, name): (&str, &str),
+    base_epoch: u64,
+    (from, to): (State, State),
+    reason: Reason,
+) -> Proposal {
+    let mut proposal = own(seq, &key(service, name), from, to, base_epoch);
+    if let Change::Transition(transition) = &mut proposal.change {
+        transition.reason = reason;
+        if let Some(set_by) = &mut transition.after.set_by {
+            set_by.expires_at = None;
+        }
+    }
+    proposal
 }
 
-/// What the story says of a change beside the states.
+/// What the story says of a change beside that.
 trait Told: Sized {
-    fn because(self, reason: Reason) -> Self;
     fn at(self, time: Time) -> Self;
     fn counting(self, calls: u32, failures: u32) -> Self;
 }
 
 impl Told for Proposal {
-    fn because(mut self, because: Reason) -> Self {
-        let Change::Transition(transition) = &mut self.change else { return self };
-        transition.reason = because;
-        self
-    }
-
     fn at(mut self, time: Time) -> Self {
         match &mut self.change {
             Change::Transition(transition) => {
@@ -58,17 +64,19 @@ impl Told for Proposal {
 pub(super) async fn tell(bed: &Bed, start: Time) {
     use State::{Closed, ForcedOpen, HalfOpen, MetricsOnly, Open};
     let after = |seconds| start + Duration::from_secs(seconds);
-    let hour_before = Time::from_micros(start.as_micros() - 3_600_000_000);
-    let minute_before = Time::from_micros(start.as_micros() - 60_000_000);
+    let before = |seconds: u64| Time::from_micros(start.as_micros() - seconds * 1_000_000);
     let declared = r#"{"enabled": true, "defaults": {}, "services": {}}"#;
-    audit(bed, hour_before, "DECLARED", "", ("file", None), (None, declared)).await;
+    audit(bed, before(3_600), "DECLARED", "", ("file", None), (None, declared)).await;
     audit(
         bed,
-        minute_before,
+        before(60),
         "THRESHOLDS",
         "payments",
         ("ann@example.org", Some("opens too late, see #7")),
-        (Some(r#"{"failure_rate_threshold": 90, "timeout": 60}"#), r#"{"failure_rate_threshold": 50, "timeout": 60}"#),
+        (
+            Some(r#"{"timeout": 60, "failure_rate_threshold": 90}"#),
+            r#"{"timeout": 60, "failure_rate_threshold": 50}"#,
+        ),
     )
     .await;
     let (payments, orders, search) = (("payments", "eu"), ("orders", ""), ("search", ""));
@@ -106,7 +114,6 @@ pub(super) async fn tell(bed: &Bed, start: Time) {
     for proposal in told {
         bed.store.propose(&[proposal]).await.unwrap();
     }
-    bed.sql("UPDATE breaker SET override_expires_at = NULL WHERE service = 'orders'".to_owned().as_str()).await;
     override_service(bed, after(200)).await;
 }
 
