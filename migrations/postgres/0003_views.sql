@@ -148,7 +148,9 @@ COMMENT ON COLUMN time_open_by_day.day IS 'The day, in UTC.';
 COMMENT ON COLUMN time_open_by_day.seconds IS 'Seconds in OPEN or FORCED_OPEN; of the present state until now. What is behind a gap is not counted.';
 COMMENT ON COLUMN time_open_by_day.openings IS 'How often it came into OPEN or FORCED_OPEN from another state; probes that opened it again count too.';
 
--- A change of configuration is the only row of the audit of its revision: number 0.
+-- A change of configuration is the only row of the audit of its revision: number 0. The newest is looked for as the last
+-- key before (service, revision), since the planner would else walk the whole audit back by its primary key for a service
+-- that was never changed.
 CREATE VIEW transitions_with_change AS
 SELECT
     history.*,
@@ -161,16 +163,16 @@ SELECT
 FROM history
 LEFT JOIN audit ON audit.number = 0 AND audit.revision = greatest(
     (
-        SELECT own.revision FROM audit AS own
-        WHERE own.service = history.service AND own.revision < history.revision
+        SELECT CASE WHEN own.service = history.service THEN own.revision END FROM audit AS own
+        WHERE (own.service, own.revision) < (history.service, history.revision)
             AND own.kind IN ('DECLARED', 'THRESHOLDS', 'SERVICE_OVERRIDE')
-        ORDER BY own.revision DESC LIMIT 1
+        ORDER BY own.service DESC, own.revision DESC LIMIT 1
     ),
     (
         SELECT whole.revision FROM audit AS whole
-        WHERE whole.service = '' AND whole.revision < history.revision
+        WHERE (whole.service, whole.revision) < ('', history.revision)
             AND whole.kind IN ('DECLARED', 'THRESHOLDS', 'SERVICE_OVERRIDE')
-        ORDER BY whole.revision DESC LIMIT 1
+        ORDER BY whole.service DESC, whole.revision DESC LIMIT 1
     )
 );
 COMMENT ON VIEW transitions_with_change IS 'The view history, each row next to the newest change of configuration before it: of its service, or of the file. The same columns in SQLite.';

@@ -143,15 +143,15 @@ FROM history
 JOIN transition ON transition.revision = history.revision AND transition.number = history.number
 LEFT JOIN audit ON audit.number = 0 AND audit.revision = max(
     coalesce((
-        SELECT own.revision FROM audit AS own
-        WHERE own.service = history.service AND own.revision < history.revision
+        SELECT CASE WHEN own.service = history.service THEN own.revision END FROM audit AS own
+        WHERE (own.service, own.revision) < (history.service, history.revision)
             AND own.kind IN ('DECLARED', 'THRESHOLDS', 'SERVICE_OVERRIDE')
-        ORDER BY own.revision DESC LIMIT 1
+        ORDER BY own.service DESC, own.revision DESC LIMIT 1
     ), -1),
     coalesce((
         SELECT whole.revision FROM audit AS whole
-        WHERE whole.service = '' AND whole.revision < history.revision
+        WHERE (whole.service, whole.revision) < ('', history.revision)
             AND whole.kind IN ('DECLARED', 'THRESHOLDS', 'SERVICE_OVERRIDE')
-        ORDER BY whole.revision DESC LIMIT 1
+        ORDER BY whole.service DESC, whole.revision DESC LIMIT 1
     ), -1)
 );

@@ -91,15 +91,17 @@ async fn whatever_is_handed_back_as_a_permit_is_forged_or_good() {
             changed
         });
     for permit in draws(&near, CASES).into_iter().chain(draws(&vec(any::<u8>(), 1..200), CASES)) {
+        // A byte may have been drawn as it was.
+        if permit == allowed.permit {
+            continue;
+        }
         let outcome = v1::RecordOutcomeRequest {
             permit: permit.clone().into(),
             outcome: v1::Outcome::Failure.into(),
             ..Default::default()
         };
         let answer = raw.call(RECORD, &[], &outcome).await;
-        if permit != allowed.permit {
-            assert_eq!(answer.code(), Code::InvalidArgument, "{permit:?}: {:?}", answer.status);
-        }
+        assert_eq!(answer.code(), Code::InvalidArgument, "{permit:?}: {:?}", answer.status);
     }
     let view = world.app.loaded().unwrap().engine.view("a", "", crate::grpc_world::START).unwrap();
     assert_eq!(view.view.figures.consecutive_failures, 0);
