@@ -12,6 +12,7 @@ pub mod control;
 pub mod data_dir;
 pub mod doors;
 pub mod engine;
+pub mod feed;
 pub mod grpc;
 pub mod http;
 pub mod journal;

@@ -8,6 +8,12 @@ use breaker::{Key, Transition};
 pub trait Outbox: Send + Sync + 'static {
     /// Takes a change down for good.
     fn append(&self, event: Event<'_>);
+
+    /// The end of a breaker's wait moved, without a change of state.
+    fn moved(&self, _key: &Key) {}
+
+    /// Every breaker is shown in another state from now on. Called with no breaker locked.
+    fn all_changed(&self) {}
 }
 
 /// One change of one breaker.

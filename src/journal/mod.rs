@@ -68,6 +68,8 @@ pub struct Journal {
     filled: Notify,
     /// Told when the store has everything.
     emptied: Notify,
+    /// Told when the store has more of it.
+    written: Notify,
 }
 
 #[derive(Debug)]
@@ -137,7 +139,7 @@ impl Journal {
         };
         inner.rewrite()?;
         let journal =
-            Self { replica, boot, inner: Mutex::new(inner), filled: Notify::new(), emptied: Notify::new() };
+            Self { replica, boot, inner: Mutex::new(inner), filled: Notify::new(), emptied: Notify::new(), written: Notify::new() };
         journal.filled.notify_one();
         Ok((journal, recovered.entries))
     }
@@ -172,6 +174,11 @@ impl Journal {
             }
             emptied.await;
         }
+    }
+
+    /// Ends when the store has been given something since the last call. For one task.
+    pub async fn written(&self) {
+        self.written.notified().await;
     }
 
     /// Ends when there may be something for the store.
@@ -210,6 +217,7 @@ impl Journal {
             tracing::warn!(%error, "the journal's files cannot be removed; they are read again at the next start");
         }
         drop(inner);
+        self.written.notify_one();
         if empty {
             self.emptied.notify_waiters();
         }

@@ -10,6 +10,7 @@ use breakerd::app::{App, Loaded};
 use breakerd::auth::Door;
 use breakerd::control::{Control, first_configuration};
 use breakerd::engine::{Clock, Engine, Event, Limits as EngineLimits, ManualClock, Outbox, Seals, Standing};
+use breakerd::feed::{Feeds, StateFeed, Told};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
 use breakerd::metrics::Metrics;
 use breakerd::proto::v1;
@@ -100,13 +101,15 @@ impl World {
         let first = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
         let configuration = Arc::new(first);
         let standing = Standing { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
-        let outbox = Box::new(self.changes.clone());
+        let states = Arc::new(StateFeed::default());
+        let outbox = Box::new(Told { journal: self.changes.clone(), states: Arc::clone(&states) });
         let engine =
             Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, self.clock.now()));
         let store = Arc::clone(&self.store);
         let clock = Arc::new(self.clock.clone());
         let control = Control::new(Arc::clone(&store), Arc::clone(&engine), clock, configuration);
-        self.app.load(Loaded { engine, store, coordinator, control });
+        let feeds = Feeds::new(states, Arc::clone(&store), &meta, self.app.metrics.watch.clone());
+        self.app.load(Loaded { engine, store, coordinator, control, feeds });
         self.edge.health().loaded();
     }
 

@@ -14,13 +14,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["engine", "metrics"]),
     // Second floor: engine + store.
     ("control", &["catalog", "engine", "store"]),
+    ("feed", &["control", "engine", "metrics", "store"]),
     ("journal", &["engine", "store"]),
     ("replica", &["engine"]),
     // What the edges stand on.
-    ("app", &["control", "engine", "metrics", "replica", "store"]),
+    ("app", &["control", "engine", "feed", "metrics", "replica", "store"]),
     // Edges.
     ("auth", &[]),
-    ("grpc", &["app", "auth", "catalog", "control", "engine", "metrics", "proto", "replica", "store"]),
+    ("grpc", &["app", "auth", "catalog", "control", "engine", "feed", "metrics", "proto", "replica", "store"]),
     ("http", &["app", "auth", "engine", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.
@@ -28,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["auth", "catalog", "config"]),
     ("data_dir", &[]),
     ("doors", &["auth", "config", "engine", "metrics"]),
-    ("lifecycle", &["app", "config", "engine", "grpc", "metrics", "store"]),
+    ("lifecycle", &["app", "config", "engine", "feed", "grpc", "journal", "metrics", "store"]),
     ("signals", &[]),
     ("telemetry", &["config"]),
     (
@@ -41,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "data_dir",
             "doors",
             "engine",
+            "feed",
             "grpc",
             "http",
             "journal",

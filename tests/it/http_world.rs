@@ -117,6 +117,12 @@ impl World {
             store: Arc::clone(&self.store),
             coordinator: Arc::new(Local),
             control,
+            feeds: breakerd::feed::Feeds::new(
+                Arc::default(),
+                Arc::clone(&self.store),
+                &breakerd::store::Meta { store_id: 1, lineage: 0, permit_key: [0; 16] },
+                self.app.metrics.watch.clone(),
+            ),
         });
     }
 

@@ -28,3 +28,5 @@ mod start;
 mod store_contract;
 mod support;
 mod tls;
+mod watch_config;
+mod watch_transitions;
