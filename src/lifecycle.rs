@@ -93,7 +93,10 @@ pub async fn run_tail(
         if let Err(error) = &looked
             && reachable
         {
-            tracing::warn!(error = error as &dyn std::error::Error, "the history is not followed at the moment");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "the history is not followed at the moment"
+            );
         }
         reachable = looked.is_ok();
         tokio::select! {

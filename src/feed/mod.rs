@@ -11,8 +11,8 @@ mod tail;
 use std::sync::Arc;
 
 pub use states::{StateFeed, StatesBehind, Told};
-pub use tail::{Behind, HistoryTail, Page};
 pub(crate) use tail::end_of;
+pub use tail::{Behind, HistoryTail, Page};
 
 use crate::metrics::WatchMetrics;
 use crate::store::{Meta, Store};

@@ -161,8 +161,6 @@ impl<J: Outbox> Outbox for Told<J> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
-
     use super::*;
 
     fn key(name: &str) -> Key {

@@ -18,7 +18,8 @@ use crate::proto::v1::breaker_service_server::BreakerService;
 use crate::proto::v1::{
     AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
     AllowRequestsResult, ItemError, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
-    RecordOutcomesResponse, RecordOutcomesResult, WatchBreakersRequest, WatchBreakersResponse, allow_requests_result, record_outcomes_result,
+    RecordOutcomesResponse, RecordOutcomesResult, WatchBreakersRequest, WatchBreakersResponse,
+    allow_requests_result, record_outcomes_result,
 };
 use crate::replica;
 

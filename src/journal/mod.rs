@@ -138,8 +138,14 @@ impl Journal {
             line: Vec::new(),
         };
         inner.rewrite()?;
-        let journal =
-            Self { replica, boot, inner: Mutex::new(inner), filled: Notify::new(), emptied: Notify::new(), written: Notify::new() };
+        let journal = Self {
+            replica,
+            boot,
+            inner: Mutex::new(inner),
+            filled: Notify::new(),
+            emptied: Notify::new(),
+            written: Notify::new(),
+        };
         journal.filled.notify_one();
         Ok((journal, recovered.entries))
     }

@@ -145,7 +145,8 @@ impl Metrics {
         watch.begin();
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let metrics = Self { store, config, access, tls, watch, namespace, registry, journal: OnceLock::new() };
+        let metrics =
+            Self { store, config, access, tls, watch, namespace, registry, journal: OnceLock::new() };
         let fields = [
             metrics.store.collectors(),
             metrics.config.collectors(),

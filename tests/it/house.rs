@@ -21,7 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("app", &["control", "engine", "feed", "metrics", "replica", "store"]),
     // Edges.
     ("auth", &[]),
-    ("grpc", &["app", "auth", "catalog", "control", "engine", "feed", "metrics", "proto", "replica", "store"]),
+    (
+        "grpc",
+        &["app", "auth", "catalog", "control", "engine", "feed", "metrics", "proto", "replica", "store"],
+    ),
     ("http", &["app", "auth", "engine", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.

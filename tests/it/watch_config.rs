@@ -41,8 +41,7 @@ async fn watch(client: &mut Client, request: WatchConfigRequest) -> Stream {
 }
 
 async fn set(client: &mut Client, service: &str, threshold: u32) -> u64 {
-    let thresholds =
-        v1::Thresholds { failure_threshold: Some(threshold), ..v1::Thresholds::default() };
+    let thresholds = v1::Thresholds { failure_threshold: Some(threshold), ..v1::Thresholds::default() };
     let request = UpdateConfigRequest {
         service: service.into(),
         thresholds: Some(thresholds),

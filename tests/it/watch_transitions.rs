@@ -66,7 +66,7 @@ async fn history(client: &mut Client) -> Vec<String> {
         let request = ListTransitionsRequest {
             page_size: 1_000,
             page_token,
-            oldest_first: true,
+            order: v1::TransitionOrder::OldestFirst as i32,
             ..ListTransitionsRequest::default()
         };
         let page = client.list_transitions(request).await.unwrap().into_inner();
@@ -106,8 +106,7 @@ async fn a_watch_tells_the_newest_states_and_then_the_history_and_every_token_re
     let tokens = std::iter::once(&mark).chain(seen.iter().map(|(_, token)| token));
     for (done, token) in tokens.enumerate().take(5) {
         let mut again = watch(&mut client, token).await;
-        let rest: Vec<_> =
-            transitions(&mut again, 5 - done).await.into_iter().map(|(id, _)| id).collect();
+        let rest: Vec<_> = transitions(&mut again, 5 - done).await.into_iter().map(|(id, _)| id).collect();
         assert_eq!(rest, written[1 + done..]);
     }
     drop(stream);
@@ -165,7 +164,13 @@ fn proposal(seq: u64) -> Proposal {
         shadow: false,
         base_epoch: 0,
     };
-    Proposal { id, key, change: Change::Transition(Box::new(transition)), numbering: Numbering::Own, alone: false }
+    Proposal {
+        id,
+        key,
+        change: Change::Transition(Box::new(transition)),
+        numbering: Numbering::Own,
+        alone: false,
+    }
 }
 
 /// Follows from `place` as a watcher does, until there is nothing more.

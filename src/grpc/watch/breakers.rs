@@ -81,7 +81,11 @@ struct Follower {
 enum Phase {
     Begin,
     /// These are to be told, and, if there may be more, those behind `after`.
-    Snapshot { found: VecDeque<Key>, after: Option<Key>, more: bool },
+    Snapshot {
+        found: VecDeque<Key>,
+        after: Option<Key>,
+        more: bool,
+    },
     Changes,
 }
 
@@ -119,7 +123,7 @@ impl Source for Follower {
     async fn woken(&mut self) {
         // Fails when nothing can change any more: that is the end of the process, and the stream hears of it.
         if self.newest.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

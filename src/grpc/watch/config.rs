@@ -80,9 +80,14 @@ struct Follower {
 }
 
 enum Phase {
-    Begin { restart: Option<&'static str> },
+    Begin {
+        restart: Option<&'static str>,
+    },
     /// The services behind `after` are still to be told; changes behind `revision` are told later.
-    Snapshot { revision: u64, after: String },
+    Snapshot {
+        revision: u64,
+        after: String,
+    },
     Changes(ConfigPlace),
 }
 
@@ -130,7 +135,7 @@ impl Source for Follower {
                     self.phase = Phase::Begin { restart: Some(reason) };
                     return Ok(Step::More);
                 }
-                Ok(self.read_changes(&configuration, told, ready))
+                Ok(self.read_changes(&configuration, &told, ready))
             }
         }
     }
@@ -138,7 +143,7 @@ impl Source for Follower {
     async fn woken(&mut self) {
         // Fails when nobody can change it any more: that is the end of the process, and the stream hears of it.
         if self.newest.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -155,7 +160,7 @@ impl Follower {
     fn read_changes(
         &mut self,
         configuration: &Configuration,
-        place: ConfigPlace,
+        place: &ConfigPlace,
         ready: &mut VecDeque<v1::WatchConfigResponse>,
     ) -> Step {
         let before = if place.within.is_some() { place.revision.saturating_sub(1) } else { place.revision };

@@ -4,7 +4,7 @@
 //! and waits until there is more. Nothing is queued for it but the few messages of one reading, so a client that reads
 //! nothing costs what any other does, and is sent the newest when it reads again.
 //!
-//! Every stream says `heartbeat` while nothing happens, ends with DEADLINE_EXCEEDED at its client's deadline and with
+//! Every stream says `heartbeat` while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline and with
 //! UNAVAILABLE when the process is about to go.
 
 mod breakers;
@@ -23,7 +23,7 @@ use futures_util::Stream;
 use futures_util::stream;
 use prometheus::IntGauge;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tonic::{Request, Status};
 
 use super::Limits;
@@ -88,7 +88,11 @@ impl Watches {
         metrics: WatchMetrics,
         limits: &Limits,
     ) -> Self {
-        Self { places, board, metrics, heartbeat_every: limits.heartbeat_every,
+        Self {
+            places,
+            board,
+            metrics,
+            heartbeat_every: limits.heartbeat_every,
             looks: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
         }
     }
@@ -172,8 +176,8 @@ impl<S: Source> Watcher<S> {
         }
         match self.message().await {
             Ok(message) => {
-                let next = Instant::now() + self.seat.heartbeat_every;
-                self.heartbeat.as_mut().reset(next);
+                let every = self.seat.heartbeat_every;
+                self.heartbeat.set(tokio::time::sleep(every));
                 Some((Ok(message), self))
             }
             Err(failure) => {

@@ -47,7 +47,8 @@ pub(in crate::grpc) fn transitions(
     let home = Home::of(&loaded.feeds);
     let tail = Arc::clone(&loaded.feeds.tail);
     let restarts = watches.restarts(Method::WatchTransitions);
-    let mut follower = Follower { newest: tail.watch(), tail, selection, home, restarts, phase: Phase::Begin };
+    let mut follower =
+        Follower { newest: tail.watch(), tail, selection, home, restarts, phase: Phase::Begin };
     match token {
         None => {}
         Some((of, place)) if of == home => follower.phase = Phase::Resume(place),
@@ -67,11 +68,16 @@ struct Follower {
 
 enum Phase {
     Begin,
-    Restart { reason: &'static str },
+    Restart {
+        reason: &'static str,
+    },
     /// The store is still to be asked whether it is as new as this.
     Resume(Place),
     /// The breakers behind `after` are still to be told; what happened behind `revision` is told later.
-    Snapshot { revision: u64, after: Option<Key> },
+    Snapshot {
+        revision: u64,
+        after: Option<Key>,
+    },
     /// All up to this place has been told.
     Follow(Place),
 }
@@ -118,7 +124,7 @@ impl Source for Follower {
     async fn woken(&mut self) {
         // Fails when nobody reads the history any more: that is the end of the process, and the stream hears of it.
         if self.newest.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
