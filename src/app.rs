@@ -7,6 +7,7 @@ use breaker::Time;
 
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
+use crate::feed::Feeds;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::replica::Coordinator;
@@ -55,6 +56,8 @@ pub struct Loaded {
     pub coordinator: Arc<dyn Coordinator>,
     /// What services are judged by, and the way to change it.
     pub control: Arc<Control>,
+    /// What streams are fed from.
+    pub feeds: Arc<Feeds>,
 }
 
 impl App {

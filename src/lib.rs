@@ -13,6 +13,7 @@ pub mod ctl;
 pub mod data_dir;
 pub mod doors;
 pub mod engine;
+pub mod feed;
 pub mod grpc;
 pub mod http;
 pub mod journal;

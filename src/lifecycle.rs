@@ -10,7 +10,9 @@ use crate::app::App;
 use crate::config::watch::{FileEvent, Watcher};
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
+use crate::feed::HistoryTail;
 use crate::grpc::{HealthBoard, Part, Serving};
+use crate::journal::Journal;
 use crate::metrics::ConfigMetrics;
 use crate::store::{Pruned, Retention, Store, StoreError};
 
@@ -18,6 +20,8 @@ use crate::store::{Pruned, Retention, Store, StoreError};
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often overrides of services that have ended are looked for.
 const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
+/// How often the store is asked for history that others wrote.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Idle breakers are looked for so many times within the time after which they may go.
 const SWEEPS_PER_TTL: u32 = 10;
 /// But no more often than this.
@@ -159,6 +163,34 @@ async fn prune(store: &dyn Store, clock: &dyn Clock, kept: Duration) -> Result<P
         all.transitions += some.transitions;
         all.breakers += some.breakers;
         all.changes += some.changes;
+    }
+}
+
+/// Reads the end of the history for those who follow it: as soon as this process has written to it, and each second
+/// for what others wrote.
+pub async fn run_tail(
+    tail: Arc<HistoryTail>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let mut reachable = true;
+    loop {
+        let Some(looked) = stop.run_until_cancelled(tail.look(clock.now())).await else { return };
+        if let Err(error) = &looked
+            && reachable
+        {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "the history is not followed at the moment"
+            );
+        }
+        reachable = looked.is_ok();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = journal.written(), if reachable => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::control::{Control, first_configuration};
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::engine::{Clock, Engine, Limits, Seals, Standing};
+use crate::feed::{Feeds, StateFeed, Told};
 use crate::journal::Journal;
 use crate::journal::writer::Writer;
 use crate::lifecycle;
@@ -141,6 +142,7 @@ struct House {
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
     control: Arc<Control>,
+    feeds: Arc<Feeds>,
 }
 
 /// Reads the store and the journal. None: it was told to stop meanwhile.
@@ -181,7 +183,8 @@ async fn load(
     let coordinator: Arc<dyn Coordinator> = Arc::new(Local);
     let standing =
         Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
-    let outbox = Box::new(Arc::clone(&journal));
+    let states = Arc::new(StateFeed::default());
+    let outbox = Box::new(Told { journal: Arc::clone(&journal), states: Arc::clone(&states) });
     let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
 
     engine.note_service_overrides(configuration.engine_overrides());
@@ -213,14 +216,16 @@ async fn load(
         Arc::clone(&journal),
         configuration,
     );
+    let feeds = Feeds::new(states, Arc::clone(&store), &meta, app.metrics.watch.clone());
     app.load(Loaded {
         engine: Arc::clone(&engine),
         store: Arc::clone(&store),
         journal: Arc::clone(&journal),
         coordinator,
         control: Arc::clone(&control),
+        feeds: Arc::clone(&feeds),
     });
-    Ok(Some(House { engine, store, journal, control }))
+    Ok(Some(House { engine, store, journal, control, feeds }))
 }
 
 /// Opens the store, and waits for it while it does not answer.
@@ -325,7 +330,7 @@ impl Tasks {
         health: &Arc<grpc::HealthBoard>,
     ) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let House { engine, store, journal, control } = house;
+        let House { engine, store, journal, control, feeds } = house;
         let clock = || Arc::clone(&app.clock);
         let idle_ttl = config.settings.idle_breaker_ttl;
         tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
@@ -340,6 +345,8 @@ impl Tasks {
         ));
         tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
         tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
+        let tail = Arc::clone(&feeds.tail);
+        tracker.spawn(lifecycle::run_tail(tail, Arc::clone(journal), clock(), stop.clone()));
         if let Some(sources) = sources {
             let watcher = Watcher::start(sources, config, Method::Folder);
             tracker.spawn(lifecycle::run_file(Arc::clone(app), watcher, stop.clone()));

@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
     pub(crate) last_used: Time,
+    /// It was born into an override of its service, without a transition, and nobody has been told.
+    pub(crate) untold: bool,
     /// The deadline that is in the heap; [`Time::MAX`]: none. (An `Option` takes twice the room, a million times.)
     pub(crate) armed: Time,
     pub(crate) last_transition: Option<Box<LastTransition>>,

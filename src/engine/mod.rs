@@ -219,15 +219,22 @@ impl Engine {
     /// Judges by another catalog from now on, running breakers included.
     pub fn apply(&self, catalog: &Arc<Catalog>, now: Time) {
         self.registry.set_catalog(Arc::clone(catalog));
-        self.enabled.store(catalog.enabled(), Ordering::Relaxed);
+        let was_enabled = self.enabled.swap(catalog.enabled(), Ordering::Relaxed);
         self.create_configured(catalog, now);
         for entry in self.registry.entries() {
             let thresholds = catalog.thresholds(entry.key.service());
             let mut inner = entry.inner.lock();
+            let deadline = inner.breaker.next_deadline();
             let transitions = inner.breaker.set_thresholds(thresholds, catalog.revision(), now);
             self.settle(&entry, &mut inner, &transitions);
             // A deadline can move without a change of state.
+            if transitions.is_empty() && inner.breaker.next_deadline() != deadline {
+                self.outbox.moved(&entry.key);
+            }
             self.arm(&entry, &mut inner);
+        }
+        if was_enabled != catalog.enabled() {
+            self.outbox.all_changed();
         }
     }
 
@@ -428,6 +435,9 @@ impl Engine {
     fn settle(&self, entry: &Entry, inner: &mut Inner, transitions: &[Transition]) {
         if transitions.is_empty() && inner.breaker.state() == State::Closed {
             return;
+        }
+        if std::mem::take(&mut inner.untold) && transitions.is_empty() {
+            self.outbox.moved(&entry.key);
         }
         for transition in transitions {
             self.outbox.append(Event { key: &entry.key, transition, origin: Origin::Own });

@@ -8,6 +8,13 @@ use breaker::{Key, Transition};
 pub trait Outbox: Send + Sync + 'static {
     /// Takes a change down for good.
     fn append(&self, event: Event<'_>);
+
+    /// A breaker is to be looked at again without a transition: the end of its wait moved, or it was born into an override
+    /// of its service.
+    fn moved(&self, _key: &Key) {}
+
+    /// Every breaker is shown in another state from now on. Called with no breaker locked.
+    fn all_changed(&self) {}
 }
 
 /// One change of one breaker.

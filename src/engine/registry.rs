@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Breaker, Identity, Key, Numbering, Override, Time};
+use breaker::{Breaker, Identity, Key, Numbering, Override, State, Time};
 use hashbrown::{HashTable, hash_table};
 
 use super::Limits;
@@ -178,8 +178,10 @@ impl Registry {
         let thresholds = catalog.thresholds(key.service());
         let mut breaker = Breaker::new(thresholds, catalog.revision(), self.identity(id, now), now);
         breaker.inherit(self.service_override(key.service()), now);
+        let untold = breaker.state() != State::Closed;
         let inner = Inner {
             breaker,
+            untold,
             counters: Counters::default(),
             last_used: now,
             armed: Time::MAX,

@@ -29,9 +29,14 @@ impl Asker {
         self.0.as_ref().is_none_or(|caller| caller.identity.may_everywhere(right))
     }
 
+    /// Whether they have one of `rights` for `service`.
+    pub(super) fn may_any(&self, rights: Rights, service: &str) -> bool {
+        rights.iter().any(|right| self.may(right, service))
+    }
+
     /// Fails with `PERMISSION_DENIED` when they do not have `right` for `service`.
     pub(super) fn check(&self, right: Right, service: &str) -> Result<(), Failure> {
-        if self.may(right, service) { Ok(()) } else { Err(self.denied(right, service)) }
+        if self.may(right, service) { Ok(()) } else { Err(self.denied(Rights::of(&[right]), service)) }
     }
 
     /// Their name, if they have one: part of who is counted as a reporter.
@@ -49,9 +54,10 @@ impl Asker {
         self.0.as_ref()
     }
 
+    /// That they have none of `rights` for `service`.
     #[cold]
-    fn denied(&self, right: Right, service: &str) -> Failure {
+    pub(super) fn denied(&self, rights: Rights, service: &str) -> Failure {
         let name = self.0.as_ref().map_or_else(|| "".into(), |caller| Arc::clone(caller.identity.name()));
-        Failure::Denied { rights: Rights::of(&[right]), service: service.to_owned(), name }
+        Failure::Denied { rights, service: service.to_owned(), name }
     }
 }

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::asker::Asker;
 use super::convert;
 use super::status::Failure;
+use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
@@ -17,7 +18,8 @@ use crate::proto::v1::breaker_service_server::BreakerService;
 use crate::proto::v1::{
     AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
     AllowRequestsResult, ItemError, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
-    RecordOutcomesResponse, RecordOutcomesResult, allow_requests_result, record_outcomes_result,
+    RecordOutcomesResponse, RecordOutcomesResult, WatchBreakersRequest, WatchBreakersResponse,
+    allow_requests_result, record_outcomes_result,
 };
 use crate::replica;
 
@@ -28,11 +30,12 @@ const MOMENT: usize = 32;
 /// The service on an app.
 pub(super) struct Breakers {
     app: Arc<App>,
+    watches: Watches,
 }
 
 impl Breakers {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app }
+    pub(super) fn new(app: Arc<App>, watches: Watches) -> Self {
+        Self { app, watches }
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
@@ -103,15 +106,13 @@ impl BreakerService for Breakers {
         Ok(Response::new(AllowRequestsResponse { results }))
     }
 
-    type WatchBreakersStream = std::pin::Pin<
-        Box<dyn futures_util::Stream<Item = Result<crate::proto::v1::WatchBreakersResponse, Status>> + Send>,
-    >;
+    type WatchBreakersStream = Watch<WatchBreakersResponse>;
 
     async fn watch_breakers(
         &self,
-        _request: Request<crate::proto::v1::WatchBreakersRequest>,
+        request: Request<WatchBreakersRequest>,
     ) -> Result<Response<Self::WatchBreakersStream>, Status> {
-        Err(Failure::NoMethod { path: "WatchBreakers".to_owned() }.into())
+        Ok(Response::new(watch::breakers(&self.watches, &self.app, self.loaded()?, request)?))
     }
 
     async fn record_outcomes(

@@ -1,14 +1,13 @@
 //! `ConfigService`: shows and changes what services are judged by.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
 use super::asker::Asker;
 use super::convert::{self, ChangeList, ConfigList};
 use super::status::Failure;
+use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
 use crate::control::{Update, Updated};
@@ -18,11 +17,12 @@ use crate::proto::v1::config_service_server::ConfigService;
 /// The service on an app.
 pub(super) struct Configs {
     app: Arc<App>,
+    watches: Watches,
 }
 
 impl Configs {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app }
+    pub(super) fn new(app: Arc<App>, watches: Watches) -> Self {
+        Self { app, watches }
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
@@ -118,12 +118,12 @@ impl ConfigService for Configs {
         Ok(Response::new(v1::ListConfigChangesResponse { changes, next_page_token }))
     }
 
-    type WatchConfigStream = Pin<Box<dyn Stream<Item = Result<v1::WatchConfigResponse, Status>> + Send>>;
+    type WatchConfigStream = Watch<v1::WatchConfigResponse>;
 
     async fn watch_config(
         &self,
-        _request: Request<v1::WatchConfigRequest>,
+        request: Request<v1::WatchConfigRequest>,
     ) -> Result<Response<Self::WatchConfigStream>, Status> {
-        Err(Failure::NoMethod { path: "breakerd.v1.ConfigService/WatchConfig".to_owned() }.into())
+        Ok(Response::new(watch::config(&self.watches, self.loaded()?, request)?))
     }
 }

@@ -34,6 +34,7 @@ use super::reflection;
 use super::rights;
 use super::serve::ServeError;
 use super::status::{Failure, code_of, rewritten};
+use super::watch::Watches;
 use crate::app::App;
 use crate::auth::{Caller, Door, Rights, Seldom, Shown, Tally, Visitor};
 use crate::metrics::{Entry, Refusal as Why};
@@ -96,13 +97,14 @@ impl Edge {
         let health_board = Arc::new(HealthBoard::default());
         let bytes_max = limits.message_bytes_max;
         let places = Places::new(&limits, app.metrics.access.clone());
-        let health = Health::new(Arc::clone(&health_board), places);
+        let health = Health::new(Arc::clone(&health_board), places.clone());
+        let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
         let shared = Shared {
-            breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app)))
+            breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app), watches.clone()))
                 .max_decoding_message_size(bytes_max),
-            configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app)))
+            configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app), watches.clone()))
                 .max_decoding_message_size(bytes_max),
-            operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app)))
+            operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app), watches))
                 .max_decoding_message_size(bytes_max),
             health: HealthServer::new(health).max_decoding_message_size(bytes_max),
             reflection: reflection::routes()?,

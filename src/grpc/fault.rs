@@ -80,7 +80,7 @@ impl Faults {
 
     /// Adds what is wrong with a part of a key, under the name that the request has for it.
     #[cold]
-    pub(crate) fn add_key(&mut self, field: &'static str, error: &KeyError) {
+    pub(crate) fn add_key(&mut self, field: impl Into<Cow<'static, str>>, error: &KeyError) {
         let kind = match error.problem {
             KeyProblem::Empty => Kind::Required,
             KeyProblem::TooLong { .. } => Kind::TooLong,

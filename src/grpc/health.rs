@@ -92,9 +92,26 @@ impl HealthBoard {
         self.told.send_modify(|told| *told = Told { parts: [Serving::No; 4], closing: true });
     }
 
+    /// Tells when the end begins.
+    pub(super) fn closing(&self) -> Closing {
+        Closing(self.told.subscribe())
+    }
+
     /// What is said of `part` now.
     pub fn serving(&self, part: Part) -> Serving {
         self.told.borrow().parts[part as usize]
+    }
+}
+
+/// Somebody who waits for the end to begin.
+#[derive(Debug)]
+pub(super) struct Closing(watch::Receiver<Told>);
+
+impl Closing {
+    /// Ends when it has begun.
+    pub(super) async fn begun(&mut self) {
+        // Fails when the board is gone, and the process with it.
+        let _ = self.0.wait_for(|told| told.closing).await;
     }
 }
 

@@ -29,6 +29,7 @@ mod rights;
 mod serve;
 mod status;
 mod turns;
+mod watch;
 
 pub use calls::{BOUNDS_SECONDS, CallMetrics, CallView, Method};
 pub use edge::Edge;
@@ -54,6 +55,8 @@ pub struct Limits {
     pub watches_max: usize,
     /// Watches at one time of one caller; a further one is RESOURCE_EXHAUSTED.
     pub watches_per_caller_max: usize,
+    /// How often a watch says that it is alive while nothing happens.
+    pub heartbeat_every: Duration,
     /// Whether health and reflection take only those who are known, when everything else does.
     pub health_needs_token: bool,
     /// Bytes of one message; a larger one is RESOURCE_EXHAUSTED.
@@ -82,6 +85,7 @@ impl Default for Limits {
             in_flight_per_caller_max: 5_000,
             watches_max: 10_000,
             watches_per_caller_max: 2_000,
+            heartbeat_every: Duration::from_secs(5),
             health_needs_token: false,
             // A thousand outcomes, every field as long as it may be, are 0.9 MB.
             message_bytes_max: 2 * 1024 * 1024,

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::asker::Asker;
 use super::convert::{self, BreakerList, TransitionList};
 use super::status::Failure;
+use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
 use crate::proto::v1::operations_service_server::OperationsService;
@@ -33,11 +34,12 @@ const READS_MAX: usize = 10;
 pub(super) struct Operations {
     app: Arc<App>,
     lists: Semaphore,
+    watches: Watches,
 }
 
 impl Operations {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app, lists: Semaphore::new(LISTS_AT_ONCE) }
+    pub(super) fn new(app: Arc<App>, watches: Watches) -> Self {
+        Self { app, lists: Semaphore::new(LISTS_AT_ONCE), watches }
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
@@ -119,18 +121,13 @@ impl OperationsService for Operations {
         Ok(Response::new(self.probe(request).await?))
     }
 
-    type WatchTransitionsStream = std::pin::Pin<
-        Box<
-            dyn futures_util::Stream<Item = Result<crate::proto::v1::WatchTransitionsResponse, Status>>
-                + Send,
-        >,
-    >;
+    type WatchTransitionsStream = Watch<crate::proto::v1::WatchTransitionsResponse>;
 
     async fn watch_transitions(
         &self,
-        _request: Request<crate::proto::v1::WatchTransitionsRequest>,
+        request: Request<crate::proto::v1::WatchTransitionsRequest>,
     ) -> Result<Response<Self::WatchTransitionsStream>, Status> {
-        Err(Failure::NoMethod { path: "WatchTransitions".to_owned() }.into())
+        Ok(Response::new(watch::transitions(&self.watches, self.loaded()?, request)?))
     }
 
     async fn list_transitions(

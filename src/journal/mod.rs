@@ -68,6 +68,8 @@ pub struct Journal {
     filled: Notify,
     /// Told when the store has more than before.
     carried: Notify,
+    /// Told when the store has more of it, for the one who reads it from there.
+    written: Notify,
 }
 
 #[derive(Debug)]
@@ -136,8 +138,14 @@ impl Journal {
             line: Vec::new(),
         };
         inner.rewrite()?;
-        let journal =
-            Self { replica, boot, inner: Mutex::new(inner), filled: Notify::new(), carried: Notify::new() };
+        let journal = Self {
+            replica,
+            boot,
+            inner: Mutex::new(inner),
+            filled: Notify::new(),
+            carried: Notify::new(),
+            written: Notify::new(),
+        };
         journal.filled.notify_one();
         Ok((journal, recovered.entries))
     }
@@ -213,6 +221,11 @@ impl Journal {
         usize::try_from(capacity / 2).unwrap_or(usize::MAX).max(1)
     }
 
+    /// Ends when the store has been given something since the last call. For one task.
+    pub async fn written(&self) {
+        self.written.notified().await;
+    }
+
     /// Ends when there may be something for the store.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
@@ -250,6 +263,7 @@ impl Journal {
         }
         drop(inner);
         self.carried.notify_waiters();
+        self.written.notify_one();
     }
 
     /// The store did not take the batch.

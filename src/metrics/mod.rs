@@ -49,6 +49,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// What is counted of TLS.
     pub tls: TlsMetrics,
+    /// What is counted of streams.
+    pub watch: WatchMetrics,
     namespace: Namespace,
     registry: Registry,
     journal: OnceLock<JournalSource>,
@@ -107,6 +109,20 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of streams. Clones count into the same series.
+    pub struct WatchMetrics in "breakerd_watch" {
+        /// Watches that are open.
+        watchers: IntGaugeVec["method"],
+        /// Watches that had to begin anew: too far behind, or resumed with a token that leads nowhere.
+        restarts_total: IntCounterVec["method"],
+        /// How far what watchers of the history are told from memory is behind the store, in seconds.
+        tail_lag_seconds: Gauge[],
+        /// Reads of the store by watchers of the history: snapshots, and those that were too far behind for memory.
+        store_reads_total: IntCounter[],
+    }
+}
+
+metrics! {
     struct BuildMetrics in "breakerd" {
         /// Which breakerd this is; always 1.
         build_info: IntGaugeVec["version"],
@@ -125,14 +141,18 @@ impl Metrics {
         let tls = TlsMetrics::new(&namespace);
         access.begin();
         tls.begin();
+        let watch = WatchMetrics::new(&namespace);
+        watch.begin();
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let metrics = Self { store, config, access, tls, namespace, registry, journal: OnceLock::new() };
+        let metrics =
+            Self { store, config, access, tls, watch, namespace, registry, journal: OnceLock::new() };
         let fields = [
             metrics.store.collectors(),
             metrics.config.collectors(),
             metrics.access.collectors(),
             metrics.tls.collectors(),
+            metrics.watch.collectors(),
             build.collectors(),
         ];
         for collector in fields.into_iter().flatten() {

@@ -122,7 +122,6 @@ impl Following {
 }
 
 #[tokio::test]
-#[ignore = "the server's side of watches is not there yet"]
 async fn transitions_are_followed_until_somebody_interrupts() {
     let desk = Desk::open().await;
     let mut people = Following::start(desk.command(&["watch", "search"]));
@@ -145,7 +144,6 @@ async fn transitions_are_followed_until_somebody_interrupts() {
 }
 
 #[tokio::test]
-#[ignore = "the server's side of watches and of the configuration is not there yet"]
 async fn changes_of_thresholds_are_followed() {
     let desk = Desk::open().await;
     let mut people = Following::start(desk.command(&["config", "watch", "database"]));

@@ -10,6 +10,7 @@ use breakerd::app::{App, Loaded};
 use breakerd::auth::Door;
 use breakerd::control::{Control, first_configuration};
 use breakerd::engine::{Clock, Engine, Limits as EngineLimits, ManualClock, Seals, Standing};
+use breakerd::feed::{Feeds, StateFeed, Told};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
@@ -93,14 +94,16 @@ impl World {
         let first = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
         let configuration = Arc::new(first);
         let standing = Standing { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
-        let outbox = Box::new(Arc::clone(&self.journal));
+        let states = Arc::new(StateFeed::default());
+        let outbox = Box::new(Told { journal: Arc::clone(&self.journal), states: Arc::clone(&states) });
         let engine =
             Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, self.clock.now()));
         let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
         let clock = Arc::new(self.clock.clone());
         let control =
             Control::new(Arc::clone(&store), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
-        self.app.load(Loaded { engine, store, journal, coordinator, control });
+        let feeds = Feeds::new(states, Arc::clone(&store), &meta, self.app.metrics.watch.clone());
+        self.app.load(Loaded { engine, store, journal, coordinator, control, feeds });
         self.edge.health().loaded();
     }
 

@@ -14,16 +14,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["engine", "metrics"]),
     // Second floor: engine + store.
     ("control", &["catalog", "engine", "journal", "overrides", "store"]),
+    ("feed", &["control", "engine", "metrics", "store"]),
     ("journal", &["engine", "store"]),
     ("overrides", &["engine", "journal"]),
     ("replica", &["engine"]),
     // What the edges stand on.
-    ("app", &["control", "engine", "journal", "metrics", "replica", "store"]),
+    ("app", &["control", "engine", "feed", "journal", "metrics", "replica", "store"]),
     // Edges.
     ("auth", &[]),
     (
         "grpc",
-        &["app", "auth", "catalog", "control", "engine", "journal", "metrics", "proto", "replica", "store"],
+        &[
+            "app", "auth", "catalog", "control", "engine", "feed", "journal", "metrics", "proto", "replica",
+            "store",
+        ],
     ),
     ("http", &["app", "auth", "engine", "journal", "metrics"]),
     ("proto", &[]),
@@ -34,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ctl", &["config", "engine", "proto", "signals"]),
     ("data_dir", &[]),
     ("doors", &["auth", "config", "engine", "metrics"]),
-    ("lifecycle", &["app", "config", "control", "engine", "grpc", "metrics", "store"]),
+    ("lifecycle", &["app", "config", "control", "engine", "feed", "grpc", "journal", "metrics", "store"]),
     ("signals", &[]),
     ("telemetry", &["config"]),
     (
@@ -47,6 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "data_dir",
             "doors",
             "engine",
+            "feed",
             "grpc",
             "http",
             "journal",

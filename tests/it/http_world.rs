@@ -137,6 +137,12 @@ impl World {
             journal: Arc::clone(&self.journal),
             coordinator: Arc::new(Local),
             control,
+            feeds: breakerd::feed::Feeds::new(
+                Arc::default(),
+                Arc::clone(&self.store),
+                &breakerd::store::Meta { store_id: 1, lineage: 0, permit_key: [0; 16] },
+                self.app.metrics.watch.clone(),
+            ),
         });
     }
 

@@ -34,3 +34,6 @@ mod start;
 mod store_contract;
 mod support;
 mod tls;
+mod watch_breakers;
+mod watch_config;
+mod watch_transitions;

@@ -53,6 +53,26 @@ fn in_force(set_by: &Override, entered_at: Time) -> v1::BreakerOverride {
     }
 }
 
+/// What a client needs that decides by itself.
+pub(crate) fn breaker_state(view: &BreakerView, now: Time) -> v1::BreakerState {
+    let snapshot = &view.view.snapshot;
+    let ends_at = match view.state {
+        State::Open => snapshot.open_until(),
+        State::Closed | State::HalfOpen => None,
+        State::ForcedOpen | State::Disabled | State::MetricsOnly => {
+            snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at)
+        }
+    };
+    v1::BreakerState {
+        service: view.key.service().to_string(),
+        name: view.key.name().to_string(),
+        state: words::state(view.state) as i32,
+        epoch: snapshot.epoch,
+        remaining_wait: ends_at.map(|ends_at| times::to_wire(ends_at.since(now))),
+        config_revision: view.config_revision,
+    }
+}
+
 fn window(view: &BreakerView) -> v1::WindowFigures {
     let figures = &view.view.figures;
     let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(percent);

@@ -14,12 +14,12 @@ mod transitions;
 mod words;
 
 pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome, taken};
-pub(crate) use breakers::breaker;
+pub(crate) use breakers::{breaker, breaker_state};
 pub(crate) use by_hand::{Subject, read_asked, read_clear, read_set, refused_by_hand};
 pub(crate) use changes::{ChangeList, ConfigList, change};
 pub(crate) use configs::{config, deletion, refused_change, update};
 pub(crate) use lists::{BreakerList, TransitionList};
-pub(crate) use transitions::transition;
+pub(crate) use transitions::{stored_state, transition};
 
 use std::error::Error;
 

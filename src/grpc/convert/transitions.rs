@@ -5,7 +5,7 @@ use breaker::{Figures, Key, Reason};
 use super::{breakers, times, words};
 use crate::engine::LastTransition;
 use crate::proto::v1;
-use crate::store::StoredTransition;
+use crate::store::{StoredBreaker, StoredTransition};
 
 /// A row of the history.
 pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
@@ -34,6 +34,18 @@ pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
         alone: row.alone,
         superseded: row.superseded,
         config_revision: row.config_revision,
+    }
+}
+
+/// The newest state of a breaker, as the store has it.
+pub(crate) fn stored_state(stored: &StoredBreaker) -> v1::StateSnapshot {
+    v1::StateSnapshot {
+        service: stored.key.service().to_string(),
+        name: stored.key.name().to_string(),
+        state: words::state(stored.snapshot.state) as i32,
+        epoch: stored.snapshot.epoch,
+        entered_at: Some(times::timestamp(stored.snapshot.entered_at)),
+        revision: stored.revision,
     }
 }
 

@@ -1,0 +1,194 @@
+//! Which breakers changed, and in which order.
+//!
+//! Only which: what a breaker is now, a watcher asks the engine. So a breaker that changed a thousand times stands
+//! here once, and nobody is shown an older state behind a newer one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use breaker::Key;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::engine::{Event, Outbox};
+
+/// Breakers whose last change is remembered. A watcher that is further behind begins anew.
+const CHANGED_MAX: usize = 65_536;
+
+/// The breakers that changed last. An [`Outbox`]: the engine tells it of changes.
+#[derive(Debug)]
+pub struct StateFeed {
+    inner: Mutex<Inner>,
+    newest: watch::Sender<u64>,
+    changed_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The number of the last change.
+    newest: u64,
+    /// Whoever is behind this one begins anew.
+    floor: u64,
+    by_key: HashMap<Key, u64>,
+    by_number: BTreeMap<u64, Key>,
+}
+
+/// What is behind a cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StatesBehind {
+    /// These breakers changed; the cursor goes to the number.
+    Changed(Vec<Key>, u64),
+    /// The cursor is behind what is remembered, or everything changed at once.
+    TooOld,
+}
+
+impl Default for StateFeed {
+    fn default() -> Self {
+        Self::remembering(CHANGED_MAX)
+    }
+}
+
+impl StateFeed {
+    /// Remembers the last change of so many breakers.
+    pub fn remembering(changed_max: usize) -> Self {
+        Self { inner: Mutex::default(), newest: watch::Sender::new(0), changed_max }
+    }
+
+    /// The number of the last change: where a snapshot that is made from now on can be followed.
+    pub fn newest(&self) -> u64 {
+        self.inner.lock().newest
+    }
+
+    /// Wakes at every change.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// The breakers that changed behind `cursor`, at most `limit`, in the order of their last changes.
+    pub fn behind(&self, cursor: u64, limit: usize) -> StatesBehind {
+        let inner = self.inner.lock();
+        if cursor < inner.floor {
+            return StatesBehind::TooOld;
+        }
+        let behind = inner.by_number.range((Bound::Excluded(cursor), Bound::Unbounded)).take(limit);
+        let mut last = cursor;
+        let keys = behind
+            .map(|(number, key)| {
+                last = *number;
+                key.clone()
+            })
+            .collect();
+        StatesBehind::Changed(keys, last)
+    }
+
+    fn note(&self, key: &Key) {
+        let newest = {
+            let mut inner = self.inner.lock();
+            let inner = &mut *inner;
+            inner.newest += 1;
+            if let Some(before) = inner.by_key.insert(key.clone(), inner.newest) {
+                inner.by_number.remove(&before);
+            }
+            inner.by_number.insert(inner.newest, key.clone());
+            if inner.by_number.len() > self.changed_max
+                && let Some((number, oldest)) = inner.by_number.pop_first()
+            {
+                inner.by_key.remove(&oldest);
+                inner.floor = number;
+            }
+            inner.newest
+        };
+        self.wake(newest);
+    }
+
+    fn wake(&self, newest: u64) {
+        // With nobody there it would be for nothing; of two at one time the later one may come first.
+        if self.newest.receiver_count() > 0 {
+            self.newest.send_modify(|told| *told = newest.max(*told));
+        }
+    }
+}
+
+impl Outbox for StateFeed {
+    fn append(&self, event: Event<'_>) {
+        if !event.transition.shadow {
+            self.note(event.key);
+        }
+    }
+
+    fn moved(&self, key: &Key) {
+        self.note(key);
+    }
+
+    fn all_changed(&self) {
+        let newest = {
+            let mut inner = self.inner.lock();
+            inner.newest += 1;
+            inner.floor = inner.newest;
+            inner.by_key.clear();
+            inner.by_number.clear();
+            inner.newest
+        };
+        self.wake(newest);
+    }
+}
+
+/// Both, the feed first, so that what the store has the feed has too. Whoever it wakes has to lock the breaker to see
+/// what it is, and then the journal has it as well.
+#[derive(Debug)]
+pub struct Told<J> {
+    /// Where changes are written down.
+    pub journal: J,
+    /// Who is told.
+    pub states: Arc<StateFeed>,
+}
+
+impl<J: Outbox> Outbox for Told<J> {
+    fn append(&self, event: Event<'_>) {
+        self.states.append(event);
+        self.journal.append(event);
+    }
+
+    fn moved(&self, key: &Key) {
+        self.states.moved(key);
+    }
+
+    fn all_changed(&self) {
+        self.states.all_changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new("s", name).unwrap()
+    }
+
+    #[test]
+    fn a_breaker_stands_once_however_often_it_changed() {
+        let feed = StateFeed::default();
+        for _ in 0..1_000 {
+            feed.moved(&key("a"));
+        }
+        feed.moved(&key("b"));
+        assert_eq!(feed.behind(0, 9), StatesBehind::Changed(vec![key("a"), key("b")], 1_001));
+        assert_eq!(feed.behind(0, 1), StatesBehind::Changed(vec![key("a")], 1_000));
+        assert_eq!(feed.behind(1_001, 9), StatesBehind::Changed(vec![], 1_001));
+    }
+
+    #[test]
+    fn whoever_is_behind_what_is_remembered_begins_anew() {
+        let feed = StateFeed::remembering(2);
+        for name in ["a", "b", "c"] {
+            feed.moved(&key(name));
+        }
+        assert_eq!(feed.behind(0, 9), StatesBehind::TooOld);
+        assert_eq!(feed.behind(1, 9), StatesBehind::Changed(vec![key("b"), key("c")], 3));
+        feed.all_changed();
+        assert_eq!(feed.behind(3, 9), StatesBehind::TooOld);
+        assert_eq!(feed.behind(feed.newest(), 9), StatesBehind::Changed(vec![], 4));
+    }
+}

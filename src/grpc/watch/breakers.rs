@@ -1,0 +1,191 @@
+//! `WatchBreakers`: the states of breakers, for clients that decide by themselves.
+//!
+//! The feed says which breakers changed; what they are now, the engine says when it is sent. So one that changed often
+//! while nobody read is told once, and never an older state behind a newer one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use breaker::{Key, State};
+use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
+use tonic::Request;
+
+use super::config::mark;
+use super::selection::Selection;
+use super::{Source, Step, Watch, Watches};
+use crate::app::{App, Loaded};
+use crate::auth::{Right, Rights};
+use crate::engine::{Clock, Engine};
+use crate::feed::{HistoryTail, StateFeed, StatesBehind};
+use crate::grpc::asker::Asker;
+use crate::grpc::calls::Method;
+use crate::grpc::convert;
+use crate::grpc::fault::Faults;
+use crate::grpc::status::Failure;
+use crate::proto::v1;
+use v1::watch_breakers_response::Event;
+
+/// Messages of one reading: what a stream whose client does not read keeps.
+const MESSAGES_MAX: usize = 64;
+/// Breakers found by one look at all of them; their keys wait for their client.
+const FOUND_MAX: usize = 1_024;
+
+/// A stream of what `request` selects.
+pub(in crate::grpc) fn breakers(
+    watches: &Watches,
+    app: &App,
+    loaded: &Loaded,
+    request: Request<v1::WatchBreakersRequest>,
+) -> Result<Watch<v1::WatchBreakersResponse>, Failure> {
+    let asker = Asker::of(&request);
+    let seat = watches.seat(Method::WatchBreakers, &request)?;
+    let v1::WatchBreakersRequest { services, service_prefix } = request.into_inner();
+    let mut faults = Faults::default();
+    let rights = Rights::of(&[Right::Call, Right::Read]);
+    let selection = Selection::new(services, service_prefix, asker, rights, &mut faults);
+    faults.unless(())?;
+    selection.check()?;
+    let states = Arc::clone(&loaded.feeds.states);
+    Ok(seat.stream(Follower {
+        engine: Arc::clone(&loaded.engine),
+        clock: Arc::clone(&app.clock),
+        newest: states.watch(),
+        states,
+        tail: Arc::clone(&loaded.feeds.tail),
+        selection: Arc::new(selection),
+        looks: Arc::clone(&watches.looks),
+        restarts: watches.restarts(Method::WatchBreakers),
+        cursor: 0,
+        revision: 0,
+        phase: Phase::Begin,
+    }))
+}
+
+struct Follower {
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    states: Arc<StateFeed>,
+    newest: Receiver<u64>,
+    tail: Arc<HistoryTail>,
+    selection: Arc<Selection>,
+    looks: Arc<Semaphore>,
+    restarts: prometheus::IntCounter,
+    /// The number of the last change that was told.
+    cursor: u64,
+    /// All up to this revision of the store has been told.
+    revision: u64,
+    phase: Phase,
+}
+
+enum Phase {
+    Begin,
+    /// These are to be told, and, if there may be more, those behind `after`.
+    Snapshot {
+        found: VecDeque<Key>,
+        after: Option<Key>,
+        more: bool,
+    },
+    Changes,
+}
+
+impl Source for Follower {
+    type Message = v1::WatchBreakersResponse;
+
+    async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
+        self.newest.borrow_and_update();
+        match &mut self.phase {
+            Phase::Begin => {
+                // Before anything is looked at: whatever changes from here on is told behind the snapshot.
+                self.revision = self.tail.revision();
+                self.cursor = self.states.newest();
+                self.phase = Phase::Snapshot { found: VecDeque::new(), after: None, more: true };
+            }
+            Phase::Snapshot { found, .. } if !found.is_empty() => {
+                let keys: Vec<Key> = found.drain(..found.len().min(MESSAGES_MAX)).collect();
+                self.tell(&keys, ready);
+            }
+            Phase::Snapshot { after, more: true, .. } => {
+                let after = after.clone();
+                let found = self.look(after).await?;
+                let (more, after) = (found.len() == FOUND_MAX, found.back().cloned());
+                self.phase = Phase::Snapshot { found, after, more };
+            }
+            Phase::Snapshot { .. } => {
+                ready.push_back(message(Event::Mark(mark(self.revision))));
+                self.phase = Phase::Changes;
+            }
+            Phase::Changes => return Ok(self.read_changes(ready)),
+        }
+        Ok(Step::More)
+    }
+
+    async fn woken(&mut self) {
+        // Fails when nothing can change any more: that is the end of the process, and the stream hears of it.
+        if self.newest.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn heartbeat(&self) -> Self::Message {
+        // What the store has, the feed had before; and all that it had at the last reading has been told.
+        message(Event::Heartbeat(mark(self.revision)))
+    }
+}
+
+impl Follower {
+    fn read_changes(&mut self, ready: &mut VecDeque<v1::WatchBreakersResponse>) -> Step {
+        let revision = self.tail.revision();
+        match self.states.behind(self.cursor, MESSAGES_MAX) {
+            StatesBehind::TooOld => {
+                self.restarts.inc();
+                let reason = "too much has changed since, or everything at once".to_owned();
+                ready.push_back(message(Event::Restart(v1::WatchRestart { reason })));
+                self.phase = Phase::Begin;
+                Step::More
+            }
+            StatesBehind::Changed(keys, cursor) => {
+                self.cursor = cursor;
+                if keys.is_empty() {
+                    self.revision = revision;
+                    return Step::Idle;
+                }
+                let selected: Vec<Key> =
+                    keys.into_iter().filter(|key| self.selection.has(key.service())).collect();
+                self.tell(&selected, ready);
+                Step::More
+            }
+        }
+    }
+
+    fn tell(&self, keys: &[Key], ready: &mut VecDeque<v1::WatchBreakersResponse>) {
+        let now = self.clock.now();
+        // One that is not there any more is closed, and its state never left its first one.
+        let views = keys.iter().filter_map(|key| self.engine.view(key.service(), key.name(), now));
+        ready.extend(views.map(|view| message(Event::Breaker(convert::breaker_state(&view, now)))));
+    }
+
+    /// The next breakers behind `after` that are not simply closed.
+    async fn look(&self, after: Option<Key>) -> Result<VecDeque<Key>, Failure> {
+        // While breakerd is disabled as a whole every call passes, as it does where nothing is said.
+        if !self.engine.catalog().enabled() {
+            return Ok(VecDeque::new());
+        }
+        let _turn = self.looks.acquire().await.map_err(|_| Failure::ShuttingDown)?;
+        let (engine, selection, now) =
+            (Arc::clone(&self.engine), Arc::clone(&self.selection), self.clock.now());
+        // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
+        let found = tokio::task::spawn_blocking(move || {
+            let wanted = |key: &Key, state| state != State::Closed && selection.has(key.service());
+            engine.list(after.as_ref(), FOUND_MAX, now, wanted).into_iter().map(|view| view.key).collect()
+        });
+        found.await.map_err(|error| {
+            tracing::error!(%error, "the snapshot of a watch failed");
+            Failure::Broken
+        })
+    }
+}
+
+fn message(event: Event) -> v1::WatchBreakersResponse {
+    v1::WatchBreakersResponse { event: Some(event) }
+}

@@ -1,0 +1,76 @@
+//! Which services a stream is about.
+
+use std::collections::HashSet;
+
+use crate::auth::Rights;
+use crate::grpc::asker::Asker;
+use crate::grpc::fault::{Faults, Kind};
+use crate::grpc::status::Failure;
+
+/// Services that one stream may name.
+const SERVICES_MAX: usize = 1_000;
+
+/// What the client asked for, as far as it may see it.
+#[derive(Debug)]
+pub(super) struct Selection {
+    services: HashSet<String>,
+    /// None: nothing beside `services`, unless that is empty too.
+    prefix: Option<String>,
+    asker: Asker,
+    /// One of these is enough.
+    rights: Rights,
+}
+
+impl Selection {
+    /// Checks it; adds to `faults` what is wrong.
+    pub(super) fn new(
+        services: Vec<String>,
+        prefix: String,
+        asker: Asker,
+        rights: Rights,
+        faults: &mut Faults,
+    ) -> Self {
+        if services.len() > SERVICES_MAX {
+            let problem = format!("has {} entries: it takes at most {SERVICES_MAX}", services.len());
+            faults.add("services", Kind::TooMany, problem);
+        } else {
+            for (index, service) in services.iter().enumerate() {
+                if let Err(error) = breaker::check_service(service) {
+                    faults.add_key(format!("services[{index}]"), &error);
+                }
+            }
+        }
+        if !prefix.is_empty()
+            && let Err(error) = breaker::check_service(&prefix)
+        {
+            faults.add_key("service_prefix", &error);
+        }
+        let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+        Self { services: services.into_iter().collect(), prefix, asker, rights }
+    }
+
+    /// Whoever names a service must be allowed to see it. What a prefix, or nothing, selects is what they may see.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.services.iter().find(|service| !self.may(service)) {
+            Some(service) => Err(self.asker.denied(self.rights, service)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it is everything that the client may see.
+    pub(super) fn is_everything(&self) -> bool {
+        self.services.is_empty() && self.prefix.is_none()
+    }
+
+    /// Whether the stream tells of `service`.
+    pub(super) fn has(&self, service: &str) -> bool {
+        let asked_for = self.is_everything()
+            || self.services.contains(service)
+            || self.prefix.as_deref().is_some_and(|prefix| service.starts_with(prefix));
+        asked_for && self.may(service)
+    }
+
+    fn may(&self, service: &str) -> bool {
+        self.asker.may_any(self.rights, service)
+    }
+}

@@ -1,0 +1,232 @@
+//! `WatchTransitions`: the history, none of it left out.
+//!
+//! Read from the tail of the history in memory, and from the store by whoever is further behind than that.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use breaker::Key;
+use tokio::sync::watch::Receiver;
+use tonic::Request;
+
+use super::config::mark;
+use super::selection::Selection;
+use super::token::{self, Home};
+use super::{Source, Step, Watch, Watches};
+use crate::app::Loaded;
+use crate::auth::{Right, Rights};
+use crate::feed::{Behind, HistoryTail, Page, end_of};
+use crate::grpc::asker::Asker;
+use crate::grpc::calls::Method;
+use crate::grpc::convert;
+use crate::grpc::fault::Faults;
+use crate::grpc::status::Failure;
+use crate::proto::v1;
+use crate::store::{Place, StoreError, StoredTransition};
+use v1::watch_transitions_response::Event;
+
+/// Rows of one reading: what a stream whose client does not read keeps.
+const ROWS_MAX: u32 = 128;
+
+/// A stream of what `request` selects.
+pub(in crate::grpc) fn transitions(
+    watches: &Watches,
+    loaded: &Loaded,
+    request: Request<v1::WatchTransitionsRequest>,
+) -> Result<Watch<v1::WatchTransitionsResponse>, Failure> {
+    let asker = Asker::of(&request);
+    let seat = watches.seat(Method::WatchTransitions, &request)?;
+    let v1::WatchTransitionsRequest { services, service_prefix, resume_token } = request.into_inner();
+    let mut faults = Faults::default();
+    let rights = Rights::of(&[Right::Read]);
+    let selection = Selection::new(services, service_prefix, asker, rights, &mut faults);
+    let token = token::transitions_place(&resume_token, &mut faults);
+    faults.unless(())?;
+    selection.check()?;
+
+    let home = Home::of(&loaded.feeds);
+    let tail = Arc::clone(&loaded.feeds.tail);
+    let restarts = watches.restarts(Method::WatchTransitions);
+    let mut follower =
+        Follower { newest: tail.watch(), tail, selection, home, restarts, phase: Phase::Begin };
+    match token {
+        None => {}
+        Some((of, place)) if of == home => follower.phase = Phase::Resume(place),
+        Some(_) => follower.restart("the token is of another store"),
+    }
+    Ok(seat.stream(follower))
+}
+
+struct Follower {
+    tail: Arc<HistoryTail>,
+    newest: Receiver<u64>,
+    selection: Selection,
+    home: Home,
+    restarts: prometheus::IntCounter,
+    phase: Phase,
+}
+
+enum Phase {
+    Begin,
+    Restart {
+        reason: &'static str,
+    },
+    /// The store is still to be asked whether it is as new as this.
+    Resume(Place),
+    /// The breakers behind `after` are still to be told; what happened behind `revision` is told later.
+    Snapshot {
+        revision: u64,
+        after: Option<Key>,
+    },
+    /// All up to this place has been told.
+    Follow(Place),
+}
+
+impl Source for Follower {
+    type Message = v1::WatchTransitionsResponse;
+
+    async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
+        let told = *self.newest.borrow_and_update();
+        match &self.phase {
+            Phase::Begin => {
+                let revision = self.tail.newest_revision().await.map_err(|error| unread(&error))?;
+                self.phase = Phase::Snapshot { revision, after: None };
+                Ok(Step::More)
+            }
+            Phase::Restart { reason } => {
+                let event = Event::Restart(v1::WatchRestart { reason: (*reason).to_owned() });
+                ready.push_back(in_snapshot(event));
+                self.phase = Phase::Begin;
+                Ok(Step::More)
+            }
+            Phase::Resume(place) => {
+                let place = *place;
+                let is_new = place.revision > told
+                    && place.revision > self.tail.newest_revision().await.map_err(|error| unread(&error))?;
+                if is_new {
+                    self.restart("the token is newer than the store, which was restored from a backup");
+                } else {
+                    self.phase = Phase::Follow(place);
+                }
+                Ok(Step::More)
+            }
+            Phase::Snapshot { revision, after } => {
+                let (revision, after) = (*revision, after.clone());
+                self.read_snapshot(revision, after, ready).await
+            }
+            Phase::Follow(place) => {
+                let place = *place;
+                self.follow(place, told, ready).await
+            }
+        }
+    }
+
+    async fn woken(&mut self) {
+        // Fails when nobody reads the history any more: that is the end of the process, and the stream hears of it.
+        if self.newest.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn heartbeat(&self) -> Self::Message {
+        match self.phase {
+            Phase::Follow(place) => {
+                let is_whole = place.number == u32::MAX;
+                let revision = if is_whole { place.revision } else { place.revision.saturating_sub(1) };
+                self.message(Event::Heartbeat(mark(revision)), place)
+            }
+            // It is not asked for before all has been told.
+            _ => in_snapshot(Event::Heartbeat(mark(0))),
+        }
+    }
+}
+
+impl Follower {
+    fn restart(&mut self, reason: &'static str) {
+        self.restarts.inc();
+        self.phase = Phase::Restart { reason };
+    }
+
+    async fn read_snapshot(
+        &mut self,
+        revision: u64,
+        after: Option<Key>,
+        ready: &mut VecDeque<v1::WatchTransitionsResponse>,
+    ) -> Result<Step, Failure> {
+        let page = self.tail.breakers(after.as_ref(), ROWS_MAX).await.map_err(|error| unread(&error))?;
+        let selected = page.iter().filter(|stored| self.selection.has(stored.key.service()));
+        ready.extend(selected.map(|stored| in_snapshot(Event::State(convert::stored_state(stored)))));
+        self.phase = match page.last() {
+            Some(last) if page.len() == ROWS_MAX as usize => {
+                Phase::Snapshot { revision, after: Some(last.key.clone()) }
+            }
+            _ => {
+                let place = end_of(revision);
+                ready.push_back(self.message(Event::Mark(mark(revision)), place));
+                Phase::Follow(place)
+            }
+        };
+        Ok(Step::More)
+    }
+
+    /// `told`: the revision that memory had before anything was read.
+    async fn follow(
+        &mut self,
+        place: Place,
+        told: u64,
+        ready: &mut VecDeque<v1::WatchTransitionsResponse>,
+    ) -> Result<Step, Failure> {
+        match self.tail.behind(place, ROWS_MAX as usize) {
+            Behind::Rows(rows) => {
+                self.tell(&rows, ready);
+                Ok(Step::More)
+            }
+            Behind::Nothing { revision } => {
+                self.phase = Phase::Follow(place.max(end_of(revision)));
+                Ok(Step::Idle)
+            }
+            Behind::Beyond => match self.tail.read(place, ROWS_MAX).await.map_err(|error| unread(&error))? {
+                Page::TooOld => {
+                    self.restart("the history does not reach back so far any more");
+                    Ok(Step::More)
+                }
+                Page::Rows(rows) => {
+                    self.tell(&rows, ready);
+                    if rows.len() < ROWS_MAX as usize {
+                        let last = rows.last().map_or(place, |last| last.place);
+                        // What memory had before the store was read, the store had too.
+                        self.phase = Phase::Follow(last.max(place).max(end_of(told)));
+                        return Ok(if rows.is_empty() { Step::Idle } else { Step::More });
+                    }
+                    if ready.is_empty() {
+                        // Much has passed that is not selected: the client need not begin there again.
+                        ready.push_back(self.heartbeat());
+                    }
+                    Ok(Step::More)
+                }
+            },
+        }
+    }
+
+    fn tell(&mut self, rows: &[Arc<StoredTransition>], ready: &mut VecDeque<v1::WatchTransitionsResponse>) {
+        for row in rows {
+            if self.selection.has(row.key.service()) {
+                ready.push_back(self.message(Event::Transition(convert::transition(row)), row.place));
+            }
+            self.phase = Phase::Follow(row.place);
+        }
+    }
+
+    fn message(&self, event: Event, place: Place) -> v1::WatchTransitionsResponse {
+        v1::WatchTransitionsResponse { event: Some(event), resume_token: self.home.transitions_token(place) }
+    }
+}
+
+fn unread(error: &StoreError) -> Failure {
+    convert::unread("the history could not be read for a watch", error)
+}
+
+/// Within a snapshot there is nothing to resume at.
+fn in_snapshot(event: Event) -> v1::WatchTransitionsResponse {
+    v1::WatchTransitionsResponse { event: Some(event), resume_token: String::new() }
+}

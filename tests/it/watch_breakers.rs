@@ -1,0 +1,162 @@
+//! `WatchBreakers`, over a real channel.
+
+use breakerd::proto::v1;
+use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
+use breakerd::proto::v1::watch_breakers_response::Event;
+use breakerd::proto::v1::{State, WatchBreakersRequest, WatchBreakersResponse};
+use breakerd::store::Declaration;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Streaming};
+
+use crate::grpc_world::{World, ask, report, trip};
+use crate::process::PATIENCE;
+
+type Client = BreakerServiceClient<Channel>;
+type Stream = Streaming<WatchBreakersResponse>;
+
+async fn watch(client: &mut Client, request: WatchBreakersRequest) -> Stream {
+    client.watch_breakers(request).await.unwrap().into_inner()
+}
+
+/// The next event that is no heartbeat; a hang fails the test.
+async fn news(stream: &mut Stream) -> Event {
+    loop {
+        let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("the stream hangs");
+        let event = message.unwrap().expect("the stream ended").event.unwrap();
+        if !matches!(event, Event::Heartbeat(_)) {
+            return event;
+        }
+    }
+}
+
+async fn breaker(stream: &mut Stream) -> v1::BreakerState {
+    match news(stream).await {
+        Event::Breaker(state) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The names of the snapshot.
+async fn snapshot(stream: &mut Stream) -> Vec<String> {
+    let mut names = Vec::new();
+    loop {
+        match news(stream).await {
+            Event::Breaker(state) => names.push(state.name),
+            Event::Mark(_) => return names,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_is_not_closed_and_then_each_change() {
+    let world = World::new().await;
+    let mut client = world.breakers().await;
+    trip(&mut client, "sentinel", "a").await;
+    client.allow_request(ask("sentinel", "closed")).await.unwrap();
+    let mut stream = watch(&mut client, WatchBreakersRequest::default()).await;
+    assert_eq!(snapshot(&mut stream).await, ["a"]);
+    trip(&mut client, "sentinel", "b").await;
+    let state = breaker(&mut stream).await;
+    assert_eq!((&*state.name, state.state(), state.epoch), ("b", State::Open, 1));
+    assert_eq!(state.remaining_wait.unwrap().seconds, 120);
+    world.clock.advance(Duration::from_mins(2));
+    client.allow_request(ask("sentinel", "b")).await.unwrap();
+    let state = breaker(&mut stream).await;
+    assert_eq!((&*state.name, state.state(), state.epoch), ("b", State::HalfOpen, 2));
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_wait_that_is_changed_is_told_though_the_state_is_not() {
+    let world = World::new().await;
+    let (mut client, mut configs) = (world.breakers().await, world.configs().await);
+    trip(&mut client, "sentinel", "a").await;
+    let mut stream = watch(&mut client, WatchBreakersRequest::default()).await;
+    assert_eq!(snapshot(&mut stream).await, ["a"]);
+    let wait = prost_types::Duration { seconds: 30, nanos: 0 };
+    let request = v1::UpdateConfigRequest {
+        service: "sentinel".into(),
+        thresholds: Some(v1::Thresholds {
+            wait_duration_in_open_state: Some(wait),
+            ..v1::Thresholds::default()
+        }),
+        ..v1::UpdateConfigRequest::default()
+    };
+    configs.update_config(request).await.unwrap();
+    let state = breaker(&mut stream).await;
+    assert_eq!((state.state(), state.epoch, state.config_revision), (State::Open, 1, 2));
+    assert_eq!(state.remaining_wait, Some(wait));
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_switch_of_everything_begins_anew() {
+    let world = World::new().await;
+    let mut client = world.breakers().await;
+    trip(&mut client, "sentinel", "a").await;
+    let mut stream = watch(&mut client, WatchBreakersRequest::default()).await;
+    assert_eq!(snapshot(&mut stream).await, ["a"]);
+    let control = &world.app.loaded().unwrap().control;
+    let off = Declaration { enabled: false, ..Declaration::default() };
+    control.declare(&off).await.unwrap();
+    // The thresholds of the service go with it, and so the end of the wait moves; then the switch is told.
+    while !matches!(news(&mut stream).await, Event::Restart(_)) {}
+    assert_eq!(snapshot(&mut stream).await, Vec::<String>::new());
+    control.declare(&Declaration::default()).await.unwrap();
+    assert!(matches!(news(&mut stream).await, Event::Restart(_)));
+    assert_eq!(snapshot(&mut stream).await, ["a"]);
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_reads_nothing_is_told_the_newest_state_only() {
+    let world = World::new().await;
+    let mut client = world.breakers().await;
+    let channel = Endpoint::from_shared(format!("http://{}", world.address))
+        .unwrap()
+        .initial_stream_window_size(1_024)
+        .connect()
+        .await
+        .unwrap();
+    let mut stream = watch(&mut BreakerServiceClient::new(channel), WatchBreakersRequest::default()).await;
+    snapshot(&mut stream).await;
+    trip(&mut client, "sentinel", "a").await;
+    let mut epoch = 1;
+    let rounds = 1_500;
+    for _ in 0..rounds {
+        world.clock.advance(Duration::from_mins(2));
+        let probe = client.allow_request(ask("sentinel", "a")).await.unwrap().into_inner();
+        let done = client.record_outcome(report(&probe, v1::Outcome::Failure)).await.unwrap().into_inner();
+        assert_eq!(done.state(), State::Open);
+        epoch += 2;
+    }
+    let (mut seen, mut messages) = (0, 0);
+    while seen < epoch {
+        let state = breaker(&mut stream).await;
+        assert!(state.epoch >= seen, "an older state behind a newer one");
+        seen = state.epoch;
+        messages += 1;
+    }
+    assert!(messages < rounds, "{messages} messages of {} changes", 2 * rounds);
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_selection_that_is_malformed_is_refused() {
+    let world = World::new().await;
+    let mut client = world.breakers().await;
+    let many = WatchBreakersRequest { services: vec!["a".into(); 1_001], service_prefix: String::new() };
+    assert_eq!(client.watch_breakers(many).await.unwrap_err().code(), Code::InvalidArgument);
+    trip(&mut client, "sentinel", "a").await;
+    let none = WatchBreakersRequest { services: vec!["other".into()], service_prefix: String::new() };
+    let mut stream = watch(&mut client, none).await;
+    assert_eq!(snapshot(&mut stream).await, Vec::<String>::new());
+    drop(stream);
+    world.end().await;
+}
