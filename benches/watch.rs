@@ -147,7 +147,12 @@ async fn config() -> Result<()> {
         }
         took.push(last.duration_since(returned));
     }
-    show("WatchConfig, from the return of UpdateConfig", took, grown, server.processor()? - used);
+    show(
+        "WatchConfig, from the return of UpdateConfig",
+        took,
+        grown,
+        server.processor()?.saturating_sub(used),
+    );
     Ok(())
 }
 
@@ -196,7 +201,12 @@ async fn breakers() -> Result<()> {
         }
         took.push(last.duration_since(returned));
     }
-    show("WatchBreakers, from the return of RecordOutcome", took, grown, server.processor()? - used);
+    show(
+        "WatchBreakers, from the return of RecordOutcome",
+        took,
+        grown,
+        server.processor()?.saturating_sub(used),
+    );
     Ok(())
 }
 
