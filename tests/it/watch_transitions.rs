@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Key, Numbering, State};
+use breaker::{Key, Numbering, State, Time};
 use breakerd::feed::{Behind, HistoryTail, Page};
 use breakerd::metrics::Metrics;
 use breakerd::proto::v1;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::proto::v1::watch_transitions_response::Event;
 use breakerd::proto::v1::{ListTransitionsRequest, WatchTransitionsRequest, WatchTransitionsResponse};
-use breakerd::store::{Change, Place, Proposal, TransitionId};
+use breakerd::store::{Change, Place, Proposal, Retention, TransitionId};
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
@@ -132,6 +132,33 @@ async fn a_token_of_another_store_and_one_that_is_newer_begin_anew() {
     assert_eq!(client.watch_transitions(wrong).await.unwrap_err().code(), Code::InvalidArgument);
     drop(stream);
     other.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_token_from_before_what_was_let_go_of_begins_anew() {
+    let mut world = World::new().await;
+    let (mut breakers, mut client) = (world.breakers().await, world.operations().await);
+    let mut stream = watch(&mut client, "").await;
+    let (_, _, mark) = snapshot(&mut stream).await;
+    drop(stream);
+    for name in ["a", "b"] {
+        trip(&mut breakers, "sentinel", name).await;
+        world.write_behind().await;
+    }
+    let forever = Time::from_micros(4_000_000_000_000_000);
+    let retention = Retention { before: forever, requests_before: forever };
+    while world.store.prune(retention).await.unwrap().transitions > 0 {}
+    assert!(world.store.history_floor().await.unwrap() > 0);
+    let mut stream = watch(&mut client, &mark).await;
+    let (states, restarted, token) = snapshot(&mut stream).await;
+    assert!(restarted && states.len() == 2, "{states:?}");
+    let mut again = watch(&mut client, &token).await;
+    trip(&mut breakers, "sentinel", "c").await;
+    world.write_behind().await;
+    look(&world).await;
+    assert_eq!(transitions(&mut again, 1).await.len(), 1);
+    drop((stream, again));
     world.end().await;
 }
 
