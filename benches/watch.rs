@@ -129,6 +129,7 @@ async fn config() -> Result<()> {
     for _ in 0..WATCHERS {
         told.recv().await;
     }
+    eprintln!("all have their snapshot");
     let (grown, used) = (server.memory()? - memory, server.processor()?);
     let mut took = Vec::new();
     for threshold in 1..=CHANGES {
@@ -190,6 +191,7 @@ async fn breakers() -> Result<()> {
     for _ in 0..WATCHERS {
         told.recv().await;
     }
+    eprintln!("all have their snapshot");
     let (grown, used) = (server.memory()? - memory, server.processor()?);
     let mut took = Vec::new();
     for number in 0..CHANGES {
