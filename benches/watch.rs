@@ -50,6 +50,8 @@ impl Server {
             .current_dir(folder.path())
             .args([
                 "serve",
+                "--log-format",
+                "text",
                 "--data-dir",
                 "data",
                 "--grpc-listen",
@@ -129,7 +131,6 @@ async fn config() -> Result<()> {
     for _ in 0..WATCHERS {
         told.recv().await;
     }
-    eprintln!("all have their snapshot");
     let (grown, used) = (server.memory()? - memory, server.processor()?);
     let mut took = Vec::new();
     for threshold in 1..=CHANGES {
@@ -191,7 +192,6 @@ async fn breakers() -> Result<()> {
     for _ in 0..WATCHERS {
         told.recv().await;
     }
-    eprintln!("all have their snapshot");
     let (grown, used) = (server.memory()? - memory, server.processor()?);
     let mut took = Vec::new();
     for number in 0..CHANGES {
