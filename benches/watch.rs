@@ -50,6 +50,8 @@ impl Server {
             .current_dir(folder.path())
             .args([
                 "serve",
+                "--log-format",
+                "text",
                 "--data-dir",
                 "data",
                 "--grpc-listen",

@@ -91,9 +91,11 @@ async fn every_method_takes_its_roles_and_no_other() {
     for method in Method::ALL {
         let path = format!("/{}/{}", method.service(), method.name());
         // An empty message is one that every method can read. A watch would stay open.
-        let watches =
-            [Method::HealthWatch, Method::WatchBreakers, Method::WatchConfig, Method::WatchTransitions];
-        let body = if watches.contains(method) { Vec::new() } else { framed(&[]) };
+        let stays = matches!(
+            method,
+            Method::HealthWatch | Method::WatchBreakers | Method::WatchConfig | Method::WatchTransitions
+        );
+        let body = if stays { Vec::new() } else { framed(&[]) };
         for (role, holder) in &holders {
             let answer = raw.send(&path, &[&holder.header()], body.clone()).await.unwrap();
             let passes = takes(*method).is_none_or(|roles| *role == Role::Admin || roles.contains(role));
@@ -103,7 +105,7 @@ async fn every_method_takes_its_roles_and_no_other() {
             if denied {
                 assert_eq!(answer.reason(), "PERMISSION_DENIED");
                 let info = answer.status.get_details_error_info().unwrap();
-                let needed = takes(*method).unwrap()[0].as_str();
+                let needed = takes(*method).unwrap().first().unwrap_or(&Role::Admin).as_str();
                 assert_eq!(info.metadata["role"], needed, "{path}");
                 assert!(answer.status.message().contains(needed), "{path}: {}", answer.status.message());
             }

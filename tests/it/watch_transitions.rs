@@ -137,7 +137,7 @@ async fn a_token_of_another_store_and_one_that_is_newer_begin_anew() {
 
 #[tokio::test]
 async fn a_token_from_before_what_was_let_go_of_begins_anew() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let (mut breakers, mut client) = (world.breakers().await, world.operations().await);
     let mut stream = watch(&mut client, "").await;
     let (_, _, mark) = snapshot(&mut stream).await;

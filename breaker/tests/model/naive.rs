@@ -359,6 +359,14 @@ impl Naive {
         (self.said, self.crossing) = (false, None);
         self.figures_at_opening = Figures::default();
         self.after_restart = self.state == State::HalfOpen;
+        // Born again: into its service's override, be it one that had ended by a clock that went back since.
+        if self.epoch == 0
+            && self.state == State::Closed
+            && let Some(service) = self.service_at(now)
+        {
+            self.state = service.kind.into();
+            self.set_by = Some(service);
+        }
     }
 
     fn enter(&mut self, to: State, reason: Reason, at: Time, reporters: u32) -> Change {

@@ -205,11 +205,18 @@ impl Play {
         self.breaker.inherit(self.model.service.clone().map(Arc::new), self.now);
         self.model.restart(self.now);
         let restored = self.breaker.snapshot();
-        assert_eq!(
-            restored,
-            Snapshot { entered_at: restored.entered_at, ..snapshot },
-            "starting writes no state"
-        );
+        let mut expected = Snapshot { entered_at: restored.entered_at, ..snapshot };
+        // Nothing is kept of a breaker that never left its first state: it is born again, and with a clock that went
+        // back into an override that had ended.
+        if expected.epoch == 0 {
+            expected = Snapshot { state: restored.state, set_by: restored.set_by.clone(), ..expected };
+            let is_born_so = match &restored.set_by {
+                Some(set_by) => set_by.scope == Scope::Service,
+                None => restored.state == State::Closed,
+            };
+            assert!(is_born_so, "{restored:?}");
+        }
+        assert_eq!(restored, expected, "starting writes no state");
     }
 
     /// Transitions as the model expects them; each real one counts one up and goes along an edge there is.
