@@ -184,7 +184,7 @@ pub(super) async fn log(
         actor: args.actor.clone(),
         ..ListConfigChangesRequest::default()
     };
-    let mut table = Table::new(&["TIME", "REVISION", "ACTOR", "WHAT", "OF", "CHANGE", "REASON"]);
+    let mut table = Table::new(&["TIME", "REVISION", "ACTOR", "WHAT", "OF", "REASON", "CHANGE"]);
     let mut left = args.limit;
     let mut more = false;
     while left > 0 {
@@ -229,8 +229,9 @@ fn row(change: &ConfigChange) -> Vec<Cell> {
         Cell::from(&*change.actor),
         Cell::from(words::change_kind(change.kind)),
         Cell::from(of),
-        Cell::from(difference(&change.before_json, &change.after_json)),
         Cell::from(&*change.reason),
+        // The last, since what a file declares is as long as the file, and would push away all that stands behind it.
+        Cell::from(difference(&change.before_json, &change.after_json)),
     ]
 }
 
