@@ -160,3 +160,24 @@ async fn a_selection_that_is_malformed_is_refused() {
     drop(stream);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_breaker_that_is_born_into_its_services_override_is_told_though_it_made_no_transition() {
+    let world = World::new().await;
+    let (mut client, mut operations) = (world.breakers().await, world.operations().await);
+    let mut stream = watch(&mut client, WatchBreakersRequest::default()).await;
+    assert_eq!(snapshot(&mut stream).await, Vec::<String>::new());
+    let request = v1::SetOverrideRequest {
+        service: "mail".into(),
+        state: State::ForcedOpen as i32,
+        reason: "the provider is down".into(),
+        whole_service: true,
+        ..v1::SetOverrideRequest::default()
+    };
+    operations.set_override(request).await.unwrap();
+    client.allow_request(ask("mail", "born-later")).await.unwrap();
+    let state = breaker(&mut stream).await;
+    assert_eq!((&*state.name, state.state(), state.epoch), ("born-later", State::ForcedOpen, 0));
+    drop(stream);
+    world.end().await;
+}
