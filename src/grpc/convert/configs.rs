@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher24;
 
 use super::super::fault::{Faults, Kind, excerpt};
 use super::super::status::Failure;
-use super::{breakers, check_service, fields, times, words};
+use super::{asks, breakers, check_service, fields, times, words};
 use crate::control::{ControlError, LayerChange, ServiceConfig, Update};
 use crate::proto::v1;
 use crate::store::{RequestId, ServiceOverride};
@@ -145,26 +145,16 @@ fn own_service(service: String, faults: &mut Faults) -> String {
 
 /// Why somebody wants something; may be left out.
 pub(crate) fn reason(reason: String, faults: &mut Faults) -> String {
-    check_words("reason", &reason, REASON_BYTES_MAX, faults);
+    asks::check_text_within(REASON_BYTES_MAX, "reason", &reason, faults);
     reason
 }
 
 fn request_id(id: &str, call: &str, asked: &[u8], faults: &mut Faults) -> Option<RequestId> {
-    check_words("request_id", id, REQUEST_ID_BYTES_MAX, faults);
+    asks::check_text_within(REQUEST_ID_BYTES_MAX, "request_id", id, faults);
     let mut hasher = SipHasher24::new_with_key(b"breakerd ask  v1");
     hasher.write(call.as_bytes());
     hasher.write(asked);
     (!id.is_empty()).then(|| RequestId { id: id.to_owned(), digest: hasher.finish() })
-}
-
-fn check_words(field: &'static str, text: &str, bytes_max: usize, faults: &mut Faults) {
-    if text.len() > bytes_max {
-        let problem = format!("has {} bytes: it takes at most {bytes_max}", text.len());
-        faults.add(field, Kind::TooLong, problem);
-    } else if let Some((at, found)) = text.char_indices().find(|(_, character)| character.is_control()) {
-        let problem = format!("has {found:?} at byte {at}: it takes no control characters");
-        faults.add(field, Kind::InvalidCharacter, problem);
-    }
 }
 
 /// Why a change was not made.
