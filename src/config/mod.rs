@@ -13,7 +13,6 @@ mod assign;
 mod breakers;
 mod document;
 mod error;
-mod nearest;
 mod settings;
 mod sources;
 mod value;
@@ -35,8 +34,8 @@ pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
 
 use crate::auth::ClientCertificate;
+use crate::nearest::nearest;
 use crate::store::Declaration;
-use nearest::nearest;
 use value::Given;
 
 /// The most bytes of a file. [`SERVICES_MAX`] services with a handful of fields each fit; more is a mistake.

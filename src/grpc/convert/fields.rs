@@ -9,6 +9,7 @@ use breaker::{Field, Layer, Value};
 
 use super::super::fault::{Faults, Kind};
 use super::times;
+use crate::nearest::nearest;
 use crate::proto::v1;
 
 /// The most decimals of a rate or a factor.
@@ -27,6 +28,11 @@ pub(super) fn name(field: Field) -> &'static str {
 /// The field of a mask's path.
 pub(super) fn by_name(path: &str) -> Option<Field> {
     Field::by_name(path)
+}
+
+/// The name that a mask's path is most likely a slip of.
+pub(super) fn near(path: &str) -> Option<&'static str> {
+    nearest(path, Field::ALL.iter().map(|field| name(*field)))
 }
 
 /// Every name, for people.
