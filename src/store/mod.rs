@@ -80,6 +80,14 @@ pub trait Store: Send + Sync + 'static {
     /// audit, and the waits of the stored OPEN breakers that it touches.
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError>;
 
+    /// What a change under this request id was answered: [`ConfigWritten::Known`] or [`ConfigWritten::Reused`]. None:
+    /// the id is new.
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError>;
+
+    /// Keeps the id of a request that asked for what is so already, so that sent again it stays without effect. One
+    /// that is known stays as it is.
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError>;
+
     /// The audit, filtered, newest first, a page at a time.
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError>;
 

@@ -9,6 +9,7 @@ mod auth_fuzz;
 mod auth_limits;
 mod certificates;
 mod config;
+mod control;
 mod crash;
 mod ctl;
 mod ctl_operate;
