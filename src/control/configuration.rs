@@ -1,5 +1,6 @@
 //! Everything that services are judged by, at one moment.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::Hasher as _;
@@ -48,26 +49,18 @@ impl Configuration {
     /// # Errors
     /// Every contradiction.
     pub fn new(stored: StoredConfiguration) -> Result<Self, Vec<ServiceProblem>> {
-        let nothing = Declaration::default();
-        let declaration = stored.declared.as_ref().map_or(&nothing, |declared| &declared.declaration);
-        let catalog = Catalog::new(declaration, stored.revision, &stored.set)?;
+        let catalog = Catalog::new(&declaration(&stored), stored.revision, &stored.set)?;
         Ok(Self::with(stored, catalog))
     }
 
-    fn with(stored: StoredConfiguration, catalog: Catalog) -> Self {
+    /// On layers that come to this.
+    pub(super) fn with(stored: StoredConfiguration, catalog: Catalog) -> Self {
         let mut by_revision: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
         for (service, changed) in &stored.changed {
             by_revision.entry(changed.revision).or_default().push(service.as_str().into());
         }
-        Self { stored, catalog: Arc::new(catalog), by_revision }
-    }
-
-    /// The same layers, under a new revision, with what else `note` notes of it.
-    pub(super) fn under(self, revision: u64, note: impl FnOnce(&mut StoredConfiguration)) -> Self {
-        let Self { mut stored, catalog, by_revision: _ } = self;
-        stored.revision = revision;
-        note(&mut stored);
-        Self::with(stored, Arc::unwrap_or_clone(catalog).at_revision(revision))
+        let catalog = Arc::new(catalog.at_revision(stored.revision, stored.changed.clone()));
+        Self { stored, catalog, by_revision }
     }
 
     /// The newest revision that changed it.
@@ -141,6 +134,18 @@ impl Configuration {
 
     pub(super) fn stored(&self) -> &StoredConfiguration {
         &self.stored
+    }
+
+    pub(super) fn into_parts(self) -> (StoredConfiguration, Catalog) {
+        (self.stored, Arc::unwrap_or_clone(self.catalog))
+    }
+}
+
+/// What the file declares; nothing, if there never was one.
+pub(super) fn declaration(stored: &StoredConfiguration) -> Cow<'_, Declaration> {
+    match &stored.declared {
+        Some(declared) => Cow::Borrowed(&declared.declaration),
+        None => Cow::Owned(Declaration::default()),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use breaker::{Asked, Key, Snapshot};
 
-use super::configuration::Configuration;
-use crate::catalog::ServiceProblem;
+use super::configuration::{Configuration, declaration};
+use crate::catalog::{Catalog, ServiceProblem};
 use crate::engine::Seals;
 use crate::store::{
     Changed, ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Store, StoreError, StoredDeclaration,
@@ -48,7 +48,15 @@ pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Pla
             stored.overrides.insert(service.clone(), set.clone());
         }
     }
-    let after = Configuration::new(stored)?;
+    let catalog = match &edit {
+        ConfigEdit::Declared(declaration) => Catalog::new(declaration, stored.revision, &stored.set)?,
+        // Ten thousand others need not be merged anew.
+        ConfigEdit::Thresholds { service, layer } => {
+            present.catalog().with_service(&declaration(&stored), service, layer)?
+        }
+        ConfigEdit::Generation(_) | ConfigEdit::Override { .. } => Catalog::clone(present.catalog()),
+    };
+    let after = Configuration::with(stored, catalog);
     let names: BTreeSet<&str> = match &edit {
         ConfigEdit::Declared(_) => present.services().chain(after.services()).chain([""]).collect(),
         ConfigEdit::Generation(_) => BTreeSet::new(),
@@ -89,24 +97,25 @@ impl Planned {
     /// As it is once the store has it.
     pub(super) fn written(self, changed: Changed) -> Configuration {
         let Self { after, touched, edit, before: _ } = self;
-        after.under(changed.revision, |stored| {
-            for service in touched {
-                stored.changed.insert(service, changed);
-            }
-            match edit {
-                ConfigEdit::Declared(_) => {
-                    if let Some(declared) = &mut stored.declared {
-                        declared.revision = changed.revision;
-                    }
+        let (mut stored, catalog) = after.into_parts();
+        stored.revision = changed.revision;
+        for service in touched {
+            stored.changed.insert(service, changed);
+        }
+        match edit {
+            ConfigEdit::Declared(_) => {
+                if let Some(declared) = &mut stored.declared {
+                    declared.revision = changed.revision;
                 }
-                ConfigEdit::Override { service, .. } => {
-                    if let Some(set) = stored.overrides.get_mut(&service) {
-                        set.set_at = changed.at;
-                    }
-                }
-                ConfigEdit::Generation(_) | ConfigEdit::Thresholds { .. } => {}
             }
-        })
+            ConfigEdit::Override { service, .. } => {
+                if let Some(set) = stored.overrides.get_mut(&service) {
+                    set.set_at = changed.at;
+                }
+            }
+            ConfigEdit::Generation(_) | ConfigEdit::Thresholds { .. } => {}
+        }
+        Configuration::with(stored, catalog)
     }
 }
 

@@ -120,7 +120,7 @@ impl Engine {
             outbox,
             timers: Timers::default(),
         };
-        engine.create_configured(catalog, now);
+        engine.create_configured(&Catalog::default(), catalog, now);
         engine
     }
 
@@ -216,16 +216,19 @@ impl Engine {
         self.arm(&entry, &mut inner);
     }
 
-    /// Judges by another catalog from now on, running breakers included.
+    /// Judges by another catalog from now on, running breakers included. For one caller at a time.
     pub fn apply(&self, catalog: &Arc<Catalog>, now: Time) {
+        let before = self.registry.catalog();
         self.registry.set_catalog(Arc::clone(catalog));
         let was_enabled = self.enabled.swap(catalog.enabled(), Ordering::Relaxed);
-        self.create_configured(catalog, now);
-        for entry in self.registry.entries() {
-            let thresholds = catalog.thresholds(entry.key.service());
+        self.create_configured(&before, catalog, now);
+        let changed = catalog.changed_since(&before);
+        for entry in self.registry.entries_of(changed) {
+            let service = entry.key.service();
+            let (thresholds, revision) = (catalog.thresholds(service), catalog.revision_of(service));
             let mut inner = entry.inner.lock();
             let deadline = inner.breaker.next_deadline();
-            let transitions = inner.breaker.set_thresholds(thresholds, catalog.revision(), now);
+            let transitions = inner.breaker.set_thresholds(thresholds, revision, now);
             self.settle(&entry, &mut inner, &transitions);
             // A deadline can move without a change of state.
             if transitions.is_empty() && inner.breaker.next_deadline() != deadline {
@@ -352,8 +355,8 @@ impl Engine {
         self.registry.durations()
     }
 
-    fn create_configured(&self, catalog: &Catalog, now: Time) {
-        for service in catalog.services() {
+    fn create_configured(&self, before: &Catalog, catalog: &Catalog, now: Time) {
+        for service in catalog.services().filter(|service| !before.contains(service)) {
             let id = self.seals.key_id(service, "");
             // A registry that is full of others has no place for it; it comes at its first use, or says so then.
             let _ = self.registry.with_breaker(id, service, "", now, |_, _| ());
