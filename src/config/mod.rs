@@ -16,6 +16,7 @@ mod error;
 mod nearest;
 mod settings;
 mod sources;
+mod takes;
 mod value;
 pub mod watch;
 
@@ -31,8 +32,9 @@ use toml::de::DeValue;
 pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Place, Position};
-pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};
+pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
+pub use takes::{DatabaseUrl, LogFormat, Takes};
 
 use crate::auth::ClientCertificate;
 use crate::store::Declaration;

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use super::error::{Error, Fault, Place};
 use super::nearest::nearest;
-use super::settings::{SETTINGS, Setting, is_replica_name};
+use super::settings::{SETTINGS, Setting};
+use super::takes::is_replica_name;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "breakerd.toml";
