@@ -15,6 +15,7 @@ mod document;
 mod error;
 mod settings;
 mod sources;
+mod takes;
 mod value;
 pub mod watch;
 
@@ -30,8 +31,9 @@ use toml::de::DeValue;
 pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Place, Position};
-pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};
+pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
+pub use takes::{DatabaseUrl, LogFormat, Takes};
 
 use crate::auth::ClientCertificate;
 use crate::nearest::nearest;

@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::error::{Error, Fault, Place};
-use super::settings::{SETTINGS, Setting, is_replica_name};
+use super::settings::{SETTINGS, Setting};
+use super::takes::is_replica_name;
 use crate::nearest::nearest;
 
 /// The file that is read when none is named.

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Asked, Field, Layer, Outcome, Override, OverrideKind, Reason, Scope, Value};
+use breaker::{
+    Asked, Field, Layer, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope, Value, Verdict,
+};
 
 use super::*;
 use crate::store::{Changed, Declaration};

@@ -36,6 +36,7 @@ mod postgres;
 mod rows;
 mod sqlite;
 mod stamp;
+mod stretch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
