@@ -36,4 +36,5 @@ mod support;
 mod tls;
 mod watch_breakers;
 mod watch_config;
+mod watch_tokens;
 mod watch_transitions;
