@@ -36,5 +36,6 @@ mod support;
 mod tls;
 mod watch_breakers;
 mod watch_config;
+mod watch_rights;
 mod watch_tokens;
 mod watch_transitions;
