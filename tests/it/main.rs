@@ -29,6 +29,7 @@ mod http_world;
 mod overrides;
 mod process;
 mod raw;
+mod road;
 mod sql_docs;
 mod start;
 mod store_contract;
