@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
 mod api_docs;
+mod audit;
 mod auth;
 mod auth_files;
 mod auth_fuzz;
