@@ -28,6 +28,7 @@ mod http_metrics;
 mod http_server;
 mod http_world;
 mod overrides;
+mod overrides_killed;
 mod process;
 mod raw;
 mod road;
