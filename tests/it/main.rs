@@ -10,6 +10,7 @@ mod auth_fuzz;
 mod auth_limits;
 mod certificates;
 mod config;
+mod config_layers;
 mod config_limit;
 mod crash;
 mod ctl;
