@@ -189,11 +189,11 @@ async fn a_watch_of_the_history_tells_of_services_that_one_may_see_and_denies_ot
     };
     let everything = WatchTransitionsRequest::default;
     let mut all = watch(&mut client, everything(), &house.admin).await.unwrap();
-    let (states, _, token) = watch_transitions::snapshot(&mut all).await;
-    assert_eq!(states.len(), 2);
+    let (told, _, token) = watch_transitions::snapshot(&mut all).await;
+    assert_eq!(told.len(), 2);
     let mut some = watch(&mut client, everything(), &house.reader).await.unwrap();
-    let (states, _, _) = watch_transitions::snapshot(&mut some).await;
-    assert_eq!(states.iter().map(|state| &*state.service).collect::<Vec<_>>(), ["team-a.x"]);
+    let (told, _, _) = watch_transitions::snapshot(&mut some).await;
+    assert_eq!(told.iter().map(|state| &*state.service).collect::<Vec<_>>(), ["team-a.x"]);
     let mut none = watch(&mut client, everything(), &house.stranger).await.unwrap();
     assert_eq!(watch_transitions::snapshot(&mut none).await.0, []);
 
