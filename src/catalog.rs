@@ -4,8 +4,10 @@
 //! checked whole, under the revision that made it. Whoever changes a layer makes a new catalog first; when that is
 //! refused, nothing has changed. A service without settings of its own shares the defaults' thresholds, so
 //! that a million breakers of such services cost one copy.
+//!
+//! A service's thresholds are of the revision that last changed its configuration: what changes others passes it by.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use breaker::{
     AfterMaxWait, Field, Layer, Origin, Problem, Thresholds, Value, WaitInterval, WindowKind, merge,
 };
 
-use crate::store::Declaration;
+use crate::store::{Changed, Declaration};
 
 /// The thresholds of every service, under one revision.
 #[derive(Debug, Clone)]
@@ -22,6 +24,9 @@ pub struct Catalog {
     enabled: bool,
     defaults: Entry,
     services: BTreeMap<Arc<str>, Entry>,
+    /// When the defaults, and each service, were last changed: of services too that have no layer any more. None: all
+    /// at once, by this revision.
+    changed: Option<Arc<BTreeMap<String, Changed>>>,
 }
 
 /// What a service is judged by, and where it came from.
@@ -29,6 +34,27 @@ pub struct Catalog {
 struct Entry {
     thresholds: Arc<Thresholds>,
     origins: Arc<BTreeMap<Field, Origin>>,
+}
+
+impl Entry {
+    /// Of a service, from what the file declares and what was set.
+    fn of(
+        declaration: &Declaration,
+        defaults: Option<&Self>,
+        service: &str,
+        set: &Layer,
+    ) -> Result<Self, Vec<Problem>> {
+        let nothing = Layer::default();
+        let declared = declaration.services.get(service).unwrap_or(&nothing);
+        match defaults {
+            Some(defaults) if declared.is_empty() && set.is_empty() => Ok(defaults.clone()),
+            _ => resolve(&[
+                (Origin::FileDefaults, &declaration.defaults),
+                (Origin::FileService, declared),
+                (Origin::Api, set),
+            ]),
+        }
+    }
 }
 
 impl Catalog {
@@ -57,16 +83,8 @@ impl Catalog {
             declaration.services.keys().chain(api.keys()).map(String::as_str).collect();
         let mut services = BTreeMap::new();
         for name in names {
-            let declared = declaration.services.get(name).unwrap_or(&nothing);
             let set = api.get(name).unwrap_or(&nothing);
-            let entry = match &defaults {
-                Some(entry) if declared.is_empty() && set.is_empty() => Ok(entry.clone()),
-                _ => resolve(&[
-                    (Origin::FileDefaults, &declaration.defaults),
-                    (Origin::FileService, declared),
-                    (Origin::Api, set),
-                ]),
-            };
+            let entry = Entry::of(declaration, defaults.as_ref(), name, set);
             match entry {
                 Ok(entry) => {
                     services.insert(Arc::from(name), entry);
@@ -85,10 +103,34 @@ impl Catalog {
         }
         match defaults {
             Some(defaults) if problems.is_empty() => {
-                Ok(Self { revision, enabled: declaration.enabled, defaults, services })
+                Ok(Self { revision, enabled: declaration.enabled, defaults, services, changed: None })
             }
             _ => Err(problems),
         }
+    }
+
+    /// With another layer set for one service, as [`Catalog::new`] would make it; `declaration` is what this one was
+    /// made with.
+    ///
+    /// # Errors
+    /// Every contradiction.
+    pub fn with_service(
+        &self,
+        declaration: &Declaration,
+        service: &str,
+        set: &Layer,
+    ) -> Result<Self, Vec<ServiceProblem>> {
+        let mut after = self.clone();
+        if set.is_empty() && !declaration.services.contains_key(service) {
+            after.services.remove(service);
+            return Ok(after);
+        }
+        let entry = Entry::of(declaration, Some(&self.defaults), service, set).map_err(|found| {
+            let of_service = |problem| ServiceProblem { service: Some(service.to_owned()), problem };
+            found.into_iter().map(of_service).collect::<Vec<_>>()
+        })?;
+        after.services.insert(Arc::from(service), entry);
+        Ok(after)
     }
 
     /// What `service` is judged by. The defaults when it has no settings of its own.
@@ -126,10 +168,35 @@ impl Catalog {
         self.revision
     }
 
-    /// The same thresholds under another revision: a change elsewhere passed them by.
+    /// The same thresholds under another revision, with when each service was last changed (under the empty name: the
+    /// defaults).
     #[must_use]
-    pub fn at_revision(self, revision: u64) -> Self {
-        Self { revision, ..self }
+    pub fn at_revision(self, revision: u64, changed: BTreeMap<String, Changed>) -> Self {
+        Self { revision, changed: Some(Arc::new(changed)), ..self }
+    }
+
+    /// The revision that last changed what `service` is judged by; 0: none ever did, as far as is known.
+    pub fn revision_of(&self, service: &str) -> u64 {
+        let Some(changed) = &self.changed else { return self.revision };
+        let changed = |service| changed.get(service).map_or(0, |changed: &Changed| changed.revision);
+        if self.contains(service) { changed(service) } else { changed(service).max(changed("")) }
+    }
+
+    /// Says of a service whether it is judged otherwise than under `before`, or under another revision.
+    pub fn changed_since<'a>(&'a self, before: &'a Self) -> impl Fn(&str) -> bool + 'a {
+        let differs = |service: &str| {
+            self.revision_of(service) != before.revision_of(service)
+                || *self.entry(service).thresholds != *before.entry(service).thresholds
+        };
+        let own = |catalog: &'a Self| {
+            let names = catalog.services.keys().map(|name| &**name);
+            names.chain(catalog.changed.iter().flat_map(|changed| changed.keys()).map(|name| &**name))
+        };
+        let known: HashMap<&str, bool> =
+            own(self).chain(own(before)).map(|service| (service, differs(service))).collect();
+        // No service is without a name: those that nothing is known of are judged by the defaults.
+        let others = differs("");
+        move |service| known.get(service).copied().unwrap_or(others)
     }
 
     /// False: every breaker lets every call pass.
@@ -146,7 +213,7 @@ impl Default for Catalog {
     /// What applies when nothing was declared and nothing set: the built-in thresholds, enabled, revision 0.
     fn default() -> Self {
         let defaults = Entry { thresholds: Arc::new(Thresholds::default()), origins: Arc::default() };
-        Self { revision: 0, enabled: true, defaults, services: BTreeMap::new() }
+        Self { revision: 0, enabled: true, defaults, services: BTreeMap::new(), changed: None }
     }
 }
 
@@ -266,6 +333,55 @@ mod tests {
         assert_eq!(catalog.thresholds("anything").failure_threshold(), 7);
         assert_eq!(catalog.services().map(AsRef::as_ref).collect::<Vec<&str>>(), ["search", "sentinel"]);
         assert_eq!((catalog.revision(), catalog.enabled()), (42, true));
+    }
+
+    #[test]
+    fn one_service_set_is_as_all_merged_anew() {
+        let count = |field, value| layer(&[(field, Value::Count(value))]);
+        let declared = declaration(
+            &[(Field::PermittedCalls, Value::Count(4))],
+            &[("declared", &[(Field::SuccessThreshold, Value::Count(3))]), ("empty", &[])],
+        );
+        let before = BTreeMap::from([("set".to_owned(), count(Field::FailureThreshold, 7))]);
+        let catalog = Catalog::new(&declared, 1, &before).unwrap();
+        for service in ["declared", "empty", "set", "new"] {
+            for layer in [
+                Layer::default(),
+                count(Field::FailureThreshold, 9),
+                count(Field::PermittedCalls, 2),
+                count(Field::SuccessThreshold, 5),
+            ] {
+                let mut set = before.clone();
+                set.remove(service);
+                if !layer.is_empty() {
+                    set.insert(service.to_owned(), layer.clone());
+                }
+                let anew = Catalog::new(&declared, 1, &set);
+                let one = catalog.with_service(&declared, service, &layer);
+                assert_eq!(format!("{one:?}"), format!("{anew:?}"), "{service} {layer:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_is_of_the_revision_that_last_changed_it() {
+        let changed = |revisions: &[(&str, u64)]| {
+            let changed = |revision| Changed { revision, at: breaker::Time::ZERO };
+            revisions.iter().map(|(service, revision)| ((*service).to_owned(), changed(*revision))).collect()
+        };
+        let declared = declaration(&[], &[("a", &[(Field::FailureThreshold, Value::Count(3))])]);
+        let catalog = Catalog::new(&declared, 1, &BTreeMap::new()).unwrap();
+        let before = catalog.clone().at_revision(6, changed(&[("", 2), ("a", 1), ("gone", 6)]));
+        let revisions = ["", "a", "gone", "nobody"].map(|service| before.revision_of(service));
+        assert_eq!(revisions, [2, 1, 6, 2]);
+
+        let after = before.clone().at_revision(7, changed(&[("", 2), ("a", 7), ("gone", 6)]));
+        let is_changed = after.changed_since(&before);
+        assert_eq!(["a", "gone", "nobody"].map(&is_changed), [true, false, false]);
+        let after = before.clone().at_revision(8, changed(&[("", 8), ("a", 1), ("gone", 6)]));
+        let is_changed = after.changed_since(&before);
+        assert_eq!(["a", "gone", "nobody"].map(&is_changed), [false, true, true], "a has its own");
+        assert_eq!(after.revision_of("gone"), 8);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod http;
 pub mod journal;
 pub mod lifecycle;
 pub mod metrics;
+mod nearest;
 pub mod overrides;
 pub mod proto;
 pub mod replica;

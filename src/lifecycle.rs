@@ -64,8 +64,8 @@ pub async fn run_sweeper(
     }
 }
 
-/// Makes good what a crash left between the overrides of services and their breakers; then takes those that have
-/// ended out of the store. (The breakers leave them by themselves.)
+/// Makes good what a crash left between the overrides of services and their breakers, or what came from elsewhere;
+/// and takes those that have ended out of the store. (The breakers leave them by themselves.)
 pub async fn run_overrides(
     engine: Arc<Engine>,
     control: Arc<Control>,
@@ -94,10 +94,21 @@ pub async fn run_overrides(
                 }
             }
         }
-        if stop.run_until_cancelled(clock.sleep_until(now + OVERRIDES_EVERY)).await.is_none() {
-            return;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(now + OVERRIDES_EVERY) => {}
+            () = control.walk_due() => {
+                if stop.run_until_cancelled(control.make_good()).await.is_none() {
+                    return;
+                }
+            }
         }
     }
+}
+
+/// Takes over what the store has, each time that it did not say whether it took a change.
+pub async fn run_keep_up(control: Arc<Control>, stop: CancellationToken) {
+    stop.run_until_cancelled(control.keep_up()).await;
 }
 
 /// Asks the store whether it answers, so that its absence is known before something has to be written. Deciding

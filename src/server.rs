@@ -174,7 +174,7 @@ async fn load(
 
     let declaration = config.has_file().then_some(&config.declaration);
     let seals = Seals::new(&meta.permit_key);
-    let configuration = Arc::new(first_configuration(&*store, &seals, declaration).await?);
+    let configuration = first_configuration(&*store, &seals, declaration).await?;
     let limits = Limits {
         breakers_max: settings.breakers_max,
         own_series_max: settings.breakers_with_own_series,
@@ -343,6 +343,7 @@ impl Tasks {
             clock(),
             stop.clone(),
         ));
+        tracker.spawn(lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
         tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
         tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
         let tail = Arc::clone(&feeds.tail);

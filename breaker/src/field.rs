@@ -73,6 +73,19 @@ pub enum Value {
     Classes(Vec<String>),
 }
 
+/// A number with at most three decimals in thousandths, as [`Value::Rate`] and [`Value::Factor`] hold it: 33.5 is
+/// 33,500. None for what is finer, negative, no number, or above 4,294,967.295: nothing is rounded.
+pub fn thousandths(number: f64) -> Option<u32> {
+    let scaled = number * 1_000.0;
+    let whole = scaled.round();
+    // A decimal in binary misses its thousandth by far less than this, and a fourth decimal by far more.
+    if (scaled - whole).abs() > 1e-6 || !(0.0..=f64::from(u32::MAX)).contains(&whole) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within u32")]
+    Some(whole as u32)
+}
+
 /// The most error classes a list may hold: they are compared one by one on every failure.
 pub const CLASSES_MAX: usize = 64;
 /// The most bytes of one error class.
@@ -271,5 +284,16 @@ mod tests {
         assert_eq!(Value::Rate(33_500).to_string(), "33.5");
         assert_eq!(Value::Duration(Duration::from_mins(10)).to_string(), "10min");
         assert_eq!(Value::Duration(Duration::from_millis(1_500)).to_string(), "1.5s");
+    }
+
+    #[test]
+    fn a_decimal_is_exact_to_the_thousandth_or_none() {
+        for exact in (0..=100_000).chain([u32::MAX - 1, u32::MAX]) {
+            assert_eq!(thousandths(f64::from(exact) / 1_000.0), Some(exact));
+        }
+        assert_eq!(thousandths(-0.0), Some(0));
+        for none in [33.333_3, 0.000_1, -0.001, 4_294_967.296, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(thousandths(none), None, "{none}");
+        }
     }
 }

@@ -25,6 +25,8 @@
 //! again does.
 
 mod by_hand;
+mod calls;
+mod kept;
 mod phase;
 mod replicas;
 
@@ -32,16 +34,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::by_hand::WrongState;
-use self::phase::{Cause, Crossing, MetricsOnly, Next, Open, Phase};
+pub use self::kept::View;
+use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
 use crate::half_open::HalfOpen;
-use crate::mix;
-use crate::outcome::{Decision, Pass, Probe, Recorded, Report, Ticket, Verdict};
+use crate::outcome::{Decision, Probe, Recorded, Report, Ticket};
 use crate::seen::Seen;
 use crate::state::{
     Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State, Transition,
 };
 use crate::tally::Tally;
-use crate::thresholds::{AfterMaxWait, Judged, Thresholds};
+use crate::thresholds::{AfterMaxWait, Thresholds};
 use crate::time::Time;
 use crate::wait::wait;
 
@@ -66,19 +68,6 @@ pub struct Identity {
     pub first_number: u64,
     /// Who numbers its epochs.
     pub numbering: Numbering,
-}
-
-/// A breaker as it is shown: its state, and what has been counted in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// The state.
-    pub snapshot: Snapshot,
-    /// What was counted; in OPEN, what was counted when it opened.
-    pub figures: Figures,
-    /// `HALF_OPEN`: probes that are out under a lease.
-    pub probes_out: u32,
-    /// Whether the window holds enough calls for its rates to be judged.
-    pub rates_judged: bool,
 }
 
 /// One circuit breaker.
@@ -125,37 +114,6 @@ impl Breaker {
             service: None,
             phase,
         }
-    }
-
-    /// A breaker as the store and the journal kept it. Its window starts empty.
-    ///
-    /// What is left of a wait is never longer than the wait, even if the clock was set back meanwhile; and
-    /// the wait is the one that the present thresholds make.
-    ///
-    /// HALF_OPEN comes back as such, but whom its probes went to is forgotten. Where the machine numbers the
-    /// epochs, the first look enters it anew (reason RESTART). Where the store does, a restart spends no epoch
-    /// (each crash would hand out P anew): every place counts as out, for a lease from now.
-    pub fn restore(
-        thresholds: Arc<Thresholds>,
-        config_revision: u64,
-        identity: Identity,
-        snapshot: Snapshot,
-        now: Time,
-    ) -> Self {
-        let mut breaker = Self::new(thresholds, config_revision, identity, now);
-        breaker.take_over(snapshot, now);
-        match &mut breaker.phase {
-            Phase::Open(open) => {
-                let retry_after = open.retry_after;
-                breaker.set_wait(retry_after);
-            }
-            Phase::HalfOpen(half_open) => match identity.numbering {
-                Numbering::Own => breaker.phase = Phase::Reborn(Box::new(half_open.terms())),
-                Numbering::Store => half_open.presume_out(now),
-            },
-            _ => {}
-        }
-        breaker
     }
 
     /// May a call go ahead?
@@ -273,42 +231,6 @@ impl Breaker {
         self.epoch == 0 && self.proposed.is_none() && (matches!(self.phase, Phase::Closed(_)) || inherited())
     }
 
-    /// How it is shown at `now`. Call [`Breaker::poll`] first: this only reads.
-    pub fn view(&self, now: Time) -> View {
-        let probes_out = match &self.phase {
-            Phase::HalfOpen(half_open) => half_open.out(now.max(self.last_now)),
-            _ => 0,
-        };
-        let figures = self.figures();
-        let rates_judged = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly(_))
-            && figures.calls >= self.thresholds.minimum_calls();
-        View { snapshot: self.snapshot(), figures, probes_out, rates_judged }
-    }
-
-    /// Its state as it is kept.
-    pub fn snapshot(&self) -> Snapshot {
-        let (wait, retry_after) = match &self.phase {
-            Phase::Open(open) => (Some(open.wait), open.retry_after),
-            _ => (None, None),
-        };
-        let half_open = match &self.phase {
-            Phase::HalfOpen(half_open) => Some(half_open.terms()),
-            Phase::Reborn(terms) => Some(**terms),
-            _ => None,
-        };
-        Snapshot {
-            epoch: self.epoch,
-            state: self.state(),
-            attempts: self.attempts,
-            entered_at: self.entered_at,
-            wait,
-            retry_after,
-            set_by: self.override_in_force().cloned(),
-            half_open,
-            config_revision: self.entered_revision,
-        }
-    }
-
     /// `now`, or the last time seen when that is later.
     fn clock(&mut self, now: Time) -> Time {
         self.last_now = self.last_now.max(now);
@@ -365,151 +287,6 @@ impl Breaker {
         Some(self.enter(next, Cause::own(reason), due))
     }
 
-    fn decide(&mut self, now: Time) -> Decision {
-        let mut state = self.state();
-        let would_deny = self.would_deny(now);
-        let (verdict, probe, retry_after) = match (&mut self.phase, self.proposed) {
-            (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
-            (Phase::Overridden(set_by), _) if set_by.kind == OverrideKind::ForcedOpen => {
-                (Verdict::ForcedOpen, None, set_by.expires_at.map(|end| end.since(now)))
-            }
-            // A proposal that lets calls through again waits for the store, as the state that it leaves.
-            (_, Some(left)) => {
-                state = left;
-                (Verdict::without_probes(left), None, None)
-            }
-            (Phase::HalfOpen(half_open), None) => {
-                // Never 0, and not to be guessed from the number of another life of the process.
-                let nonce = mix(self.salt ^ self.next_number) | 1;
-                match half_open.give(nonce, now) {
-                    Ok(probe) => (Verdict::Probe, Some(probe), None),
-                    Err(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
-                }
-            }
-            _ => (Verdict::without_probes(state), None, None),
-        };
-        let pass = verdict.allows().then(|| {
-            let number = self.next_number;
-            self.next_number += 1;
-            Pass { epoch: self.epoch, number, probe }
-        });
-        Decision { verdict, state, epoch: self.epoch, pass, retry_after, would_deny }
-    }
-
-    /// Whether METRICS_ONLY lets a call pass that would be denied: within the wait that would have begun at the last
-    /// crossing, and for as long as the counts stay past the trip. What probes would have found nobody knows.
-    fn would_deny(&mut self, now: Time) -> bool {
-        let (Phase::MetricsOnly(metrics_only), None) = (&mut self.phase, self.proposed) else { return false };
-        let Some(Crossing { at, retry_after }) = metrics_only.crossing else { return false };
-        if now < at + wait(&self.thresholds, self.key_hash, self.epoch + 1, 1, retry_after) {
-            return true;
-        }
-        metrics_only.tally.advance(now);
-        metrics_only.crossed && metrics_only.tally.trip(&self.thresholds).is_some()
-    }
-
-    /// Takes an outcome that is no repeat.
-    fn take(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> (Recorded, Option<Transition>) {
-        let (epoch, probe) = match ticket {
-            Ticket::Own(pass) | Ticket::Foreign(pass) => (Some(pass.epoch), pass.probe),
-            Ticket::Bare { epoch } => (epoch, None),
-        };
-        let (given_in, present) = (epoch.unwrap_or(self.epoch), self.epoch);
-        let proposed = self.proposed.is_some();
-        if given_in < present || (proposed && epoch.is_some() && given_in == present) {
-            return (Recorded::Late, None);
-        }
-        if given_in > present || proposed {
-            return (Recorded::NotCounted, None);
-        }
-        let thresholds = Arc::clone(&self.thresholds);
-        let judged = thresholds.judge(report);
-        match (&mut self.phase, probe) {
-            (Phase::Closed(tally), None) => {
-                let Judged::Counted { failed, slow } = judged else {
-                    return (Recorded::Recorded, None);
-                };
-                tally.count(failed, slow, report.caller, now);
-                let retry_after = report.retry_after.filter(|_| failed);
-                (Recorded::Recorded, self.tripped(&thresholds, retry_after, now))
-            }
-            (Phase::MetricsOnly(metrics_only), None) => {
-                let Judged::Counted { failed, slow } = judged else {
-                    return (Recorded::Recorded, None);
-                };
-                metrics_only.look(&thresholds, now);
-                metrics_only.tally.count(failed, slow, report.caller, now);
-                let retry_after = report.retry_after.filter(|_| failed);
-                (Recorded::Recorded, self.crossed(&thresholds, retry_after, now))
-            }
-            (Phase::HalfOpen(half_open), Some(probe)) => {
-                let (held, retry_after) = match judged {
-                    Judged::Ignored => (half_open.release(probe, now), None),
-                    Judged::Counted { failed, slow } => {
-                        (half_open.complete(probe, failed, slow, now), report.retry_after.filter(|_| failed))
-                    }
-                };
-                if !held {
-                    return (Recorded::Late, None);
-                }
-                (Recorded::Recorded, self.decided(retry_after, now))
-            }
-            _ => (Recorded::NotCounted, None),
-        }
-    }
-
-    /// Opens a closed breaker whose counts make a trip.
-    fn tripped(
-        &mut self,
-        thresholds: &Thresholds,
-        retry_after: Option<Duration>,
-        now: Time,
-    ) -> Option<Transition> {
-        let Phase::Closed(tally) = &self.phase else {
-            return None;
-        };
-        let (reason, reporters) = tally.trip(thresholds)?;
-        let cause = Cause { reason, asked: None, reporters };
-        Some(self.enter(Next::Open { retry_after }, cause, now))
-    }
-
-    /// Says, once a crossing, that it would have opened.
-    fn crossed(
-        &mut self,
-        thresholds: &Thresholds,
-        retry_after: Option<Duration>,
-        now: Time,
-    ) -> Option<Transition> {
-        let Phase::MetricsOnly(metrics_only) = &mut self.phase else {
-            return None;
-        };
-        let (reason, reporters) = metrics_only.tally.trip(thresholds)?;
-        if std::mem::replace(&mut metrics_only.crossed, true) {
-            return None;
-        }
-        metrics_only.crossing = Some(Crossing { at: now, retry_after });
-        Some(Transition {
-            from: State::MetricsOnly,
-            reason,
-            figures: Figures { reporters, ..self.figures() },
-            base_epoch: self.epoch,
-            at: now,
-            asked: None,
-            after: self.snapshot(),
-            shadow: true,
-        })
-    }
-
-    /// Leaves half-open when its probes have decided.
-    fn decided(&mut self, retry_after: Option<Duration>, now: Time) -> Option<Transition> {
-        let Phase::HalfOpen(half_open) = &self.phase else {
-            return None;
-        };
-        let (state, reason) = half_open.verdict()?;
-        let next = if state == State::Open { Next::Open { retry_after } } else { Next::Closed };
-        Some(self.enter(next, Cause::own(reason), now))
-    }
-
     /// The only place where the state changes, and the only one that makes a real [`Transition`].
     fn enter(&mut self, next: Next, cause: Cause, at: Time) -> Transition {
         let from = self.state();
@@ -548,32 +325,6 @@ impl Breaker {
             after,
             shadow: false,
         }
-    }
-
-    /// Takes a kept state over as it is, with nothing counted.
-    fn take_over(&mut self, snapshot: Snapshot, now: Time) {
-        self.epoch = snapshot.epoch;
-        self.attempts = snapshot.attempts;
-        self.proposed = None;
-        // A state entered in what is now the future was entered now: a clock that was set back must not
-        // make a wait longer than it is.
-        self.entered_at = snapshot.entered_at.min(now);
-        self.entered_revision = snapshot.config_revision;
-        self.phase = match (snapshot.state, snapshot.set_by) {
-            (State::Open, _) => {
-                let retry_after = snapshot.retry_after;
-                let wait = snapshot.wait.unwrap_or_else(|| self.wait(retry_after));
-                Phase::Open(Box::new(Open { wait, retry_after, figures: Figures::default() }))
-            }
-            (State::HalfOpen, _) => {
-                let terms = snapshot.half_open.unwrap_or_else(|| self.half_open_terms());
-                Phase::HalfOpen(Box::new(HalfOpen::new(terms)))
-            }
-            (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
-                self.overridden(Arc::new(set_by))
-            }
-            _ => Phase::Closed(Tally::new(&self.thresholds)),
-        };
     }
 
     fn overridden(&self, set_by: Arc<Override>) -> Phase {

@@ -8,10 +8,10 @@ use toml::de::DeValue;
 
 use super::document::{Document, Item, Table};
 use super::error::{Error, Fault};
-use super::nearest::nearest;
 use super::value::{self, Given, Refusal};
 use super::{FileText, read_up_to};
 use crate::auth::{Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Role, Roll, Subject, is_name};
+use crate::nearest::nearest;
 
 /// The most bytes of the file: 10 000 entries with some patterns each.
 pub const BYTES_MAX: u64 = 4 << 20;

@@ -11,9 +11,9 @@ use toml::de::DeValue;
 
 use super::document::{Document, Item, Table, shorten};
 use super::error::{Fault, Place};
-use super::nearest::nearest;
 use super::value::{self, Given, Refusal};
 use crate::catalog::{Catalog, ServiceProblem};
+use crate::nearest::nearest;
 use crate::store::Declaration;
 
 /// The table's name.

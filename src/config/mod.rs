@@ -13,9 +13,9 @@ mod assign;
 mod breakers;
 mod document;
 mod error;
-mod nearest;
 mod settings;
 mod sources;
+mod takes;
 mod value;
 pub mod watch;
 
@@ -31,12 +31,13 @@ use toml::de::DeValue;
 pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Place, Position};
-pub use settings::{DatabaseUrl, LogFormat, SETTINGS, Setting, Settings, Takes};
+pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
+pub use takes::{DatabaseUrl, LogFormat, Takes};
 
 use crate::auth::ClientCertificate;
+use crate::nearest::nearest;
 use crate::store::Declaration;
-use nearest::nearest;
 use value::Given;
 
 /// The most bytes of a file. [`SERVICES_MAX`] services with a handful of fields each fit; more is a mistake.

@@ -4,12 +4,12 @@
 //! setting cannot have one range here and another there. (The thresholds have such a table of their own:
 //! `breaker::Field`.)
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{self, Given, Refusal};
+use super::takes::{DatabaseUrl, LogFormat, PRESENCES, Take, Takes};
+use super::value::{Given, Refusal};
 use crate::auth::ClientCertificate;
 
 /// A row of the table.
@@ -28,50 +28,6 @@ pub struct Setting {
     /// What it takes.
     pub takes: Takes,
     doc: &'static str,
-}
-
-/// What a setting takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
-    /// An address and a port.
-    Address,
-    /// The URL of a Postgres database.
-    DatabaseUrl,
-    /// The path of a folder.
-    Folder,
-    /// The path of a file.
-    File,
-    /// True or false.
-    Flag,
-    /// A whole number.
-    Count {
-        /// The least.
-        min: u64,
-        /// The most.
-        max: u64,
-    },
-    /// A number of bytes.
-    Bytes {
-        /// The least.
-        min: u64,
-        /// The most.
-        max: u64,
-    },
-    /// A length of time.
-    Duration {
-        /// The least.
-        min: Duration,
-        /// The most.
-        max: Duration,
-    },
-    /// One of a few words.
-    Word(&'static [&'static str]),
-    /// A level of the log, or several with what they are for.
-    LogLevel,
-    /// What names of metrics begin with.
-    MetricPrefix,
-    /// The name of a replica.
-    ReplicaName,
 }
 
 macro_rules! settings {
@@ -221,7 +177,6 @@ settings! {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const PRESENCES: &[&str] = &["required", "optional"];
 
 impl Setting {
     /// What it is for, a line for people.
@@ -246,221 +201,4 @@ impl Setting {
             _ => written.to_owned(),
         }
     }
-}
-
-impl fmt::Display for Takes {
-    /// For people: `1..=1000`, `an address and a port`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address => f.write_str("an address and a port, such as 127.0.0.1:50051 or [::]:50051"),
-            Self::DatabaseUrl => f.write_str("a URL postgres://user:password@host/database"),
-            Self::Folder => f.write_str("the path of a folder"),
-            Self::File => f.write_str("the path of a file"),
-            Self::Flag => f.write_str("true or false"),
-            Self::Count { min, max } => write!(f, "{min}..={max}"),
-            Self::Bytes { min, max } => write!(f, "{}KiB..={}MiB", min >> 10, max >> 20),
-            Self::Duration { min, max } => {
-                write!(f, "{}..={}", breaker::Value::Duration(*min), breaker::Value::Duration(*max))
-            }
-            Self::Word(words) => f.write_str(&words.join(" or ")),
-            Self::LogLevel => {
-                f.write_str("off, error, warn, info, debug or trace; or several, such as info,breakerd=debug")
-            }
-            Self::MetricPrefix => {
-                write!(f, "1 to {NAME_MAX} letters, digits and _, the first no digit")
-            }
-            Self::ReplicaName => write!(f, "1 to {NAME_MAX} letters, digits and . _ : -"),
-        }
-    }
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// Text.
-    Text,
-    /// JSON, an object a line.
-    Json,
-}
-
-impl LogFormat {
-    const WORDS: &'static [&'static str] = &["auto", "text", "json"];
-}
-
-/// The URL of a database. It may hold a password, and so does not show itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// The URL, password and all.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The URL without what stands between its scheme and its host, or behind a `?`: for logs.
-    pub fn shown(&self) -> String {
-        Self::redacted(&self.0)
-    }
-
-    fn redacted(written: &str) -> String {
-        let Some((scheme, rest)) = written.split_once("://") else {
-            return "a text that is not shown".to_owned();
-        };
-        let (before, host) = rest.rsplit_once('@').unwrap_or(("", rest));
-        // A question mark in a password, or an at sign behind one: no telling where the secret ends.
-        if before.contains('?') {
-            return format!("{scheme}://...");
-        }
-        let host = host.split_once('?').map_or(host, |(host, _)| host);
-        format!("{scheme}://{host}")
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
-    }
-}
-
-/// The most characters of a replica's name, and of the prefix of the metrics. Linux lets a host's name have so many.
-const NAME_MAX: usize = 64;
-
-/// A type that a setting can have.
-trait Take: Sized {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal>;
-}
-
-impl Take for SocketAddr {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
-        value::text(given)?.parse().map_err(|_| Refusal::PLAIN)
-    }
-}
-
-impl Take for Option<DatabaseUrl> {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
-        let url = value::text(given)?;
-        if url.is_empty() {
-            return Ok(None);
-        }
-        if url.starts_with("sqlite:") {
-            return Err(Refusal::because("without a URL breakerd keeps an SQLite file in data_dir"));
-        }
-        match url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
-            Some(rest) if !rest.is_empty() => Ok(Some(DatabaseUrl(url.to_owned()))),
-            _ => Err(Refusal::PLAIN),
-        }
-    }
-}
-
-impl Take for PathBuf {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
-        match value::text(given)? {
-            path if path.is_empty() || path.contains('\0') => Err(Refusal::PLAIN),
-            path => Ok(path.into()),
-        }
-    }
-}
-
-impl Take for Option<PathBuf> {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
-        match value::text(given)? {
-            "" => Ok(None),
-            path => PathBuf::take(Given::Text(path), takes).map(Some),
-        }
-    }
-}
-
-impl Take for bool {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
-        value::flag(given)
-    }
-}
-
-impl Take for ClientCertificate {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
-        Ok(if value::word(given, PRESENCES)? == "optional" { Self::Optional } else { Self::Required })
-    }
-}
-
-impl Take for u64 {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
-        let (number, min, max) = match takes {
-            Takes::Count { min, max } => (value::count(given)?, min, max),
-            Takes::Bytes { min, max } => (value::bytes(given)?, min, max),
-            _ => return Err(Refusal::PLAIN),
-        };
-        if (min..=max).contains(&number) { Ok(number) } else { Err(Refusal::PLAIN) }
-    }
-}
-
-impl Take for usize {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
-        Self::try_from(u64::take(given, takes)?).map_err(|_| Refusal::PLAIN)
-    }
-}
-
-impl Take for u32 {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
-        Self::try_from(u64::take(given, takes)?).map_err(|_| Refusal::PLAIN)
-    }
-}
-
-impl Take for Duration {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
-        let duration = value::duration(given)?;
-        match takes {
-            Takes::Duration { min, max } if (min..=max).contains(&duration) => Ok(duration),
-            _ => Err(Refusal::PLAIN),
-        }
-    }
-}
-
-impl Take for LogFormat {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
-        match value::word(given, Self::WORDS)? {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Ok(Self::Auto),
-        }
-    }
-}
-
-impl Take for String {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
-        let text = value::text(given)?;
-        let right = match takes {
-            Takes::LogLevel => is_log_level(text),
-            Takes::MetricPrefix => is_metric_prefix(text),
-            Takes::ReplicaName => is_replica_name(text),
-            _ => false,
-        };
-        if right { Ok(text.to_owned()) } else { Err(Refusal::PLAIN) }
-    }
-}
-
-/// Stricter than the log itself, which takes a misspelt level for the name of a target and then logs nothing.
-fn is_log_level(text: &str) -> bool {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    text.split(',').all(|part| match part.split_once('=') {
-        None => LEVELS.contains(&part),
-        Some((target, level)) => {
-            LEVELS.contains(&level)
-                && !target.is_empty()
-                && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
-        }
-    })
-}
-
-/// As Prometheus has it, without the colon, which is kept for recording rules.
-fn is_metric_prefix(text: &str) -> bool {
-    text.len() <= NAME_MAX
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && text.starts_with(|first: char| !first.is_ascii_digit())
-}
-
-/// What may be the name of a replica: it stands in keys, rows and labels, as a service does.
-pub(super) fn is_replica_name(text: &str) -> bool {
-    text.len() <= NAME_MAX && breaker::check_service(text).is_ok()
 }

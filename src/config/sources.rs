@@ -6,8 +6,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::error::{Error, Fault, Place};
-use super::nearest::nearest;
-use super::settings::{SETTINGS, Setting, is_replica_name};
+use super::settings::{SETTINGS, Setting};
+use super::takes::is_replica_name;
+use crate::nearest::nearest;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "breakerd.toml";

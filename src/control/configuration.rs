@@ -1,5 +1,6 @@
 //! Everything that services are judged by, at one moment.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::Hasher as _;
@@ -40,8 +41,6 @@ pub struct ServiceConfig {
     pub changed: Option<Changed>,
     /// Whether it is of this service's own, and not what applies to every service.
     pub is_own: bool,
-    /// Names this content, and no other.
-    pub etag: String,
 }
 
 impl Configuration {
@@ -50,14 +49,18 @@ impl Configuration {
     /// # Errors
     /// Every contradiction.
     pub fn new(stored: StoredConfiguration) -> Result<Self, Vec<ServiceProblem>> {
-        let nothing = Declaration::default();
-        let declaration = stored.declared.as_ref().map_or(&nothing, |declared| &declared.declaration);
-        let catalog = Arc::new(Catalog::new(declaration, stored.revision, &stored.set)?);
+        let catalog = Catalog::new(&declaration(&stored), stored.revision, &stored.set)?;
+        Ok(Self::with(stored, catalog))
+    }
+
+    /// On layers that come to this.
+    pub(super) fn with(stored: StoredConfiguration, catalog: Catalog) -> Self {
         let mut by_revision: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
         for (service, changed) in &stored.changed {
             by_revision.entry(changed.revision).or_default().push(service.as_str().into());
         }
-        Ok(Self { stored, catalog, by_revision })
+        let catalog = Arc::new(catalog.at_revision(stored.revision, stored.changed.clone()));
+        Self { stored, catalog, by_revision }
     }
 
     /// The newest revision that changed it.
@@ -117,7 +120,7 @@ impl Configuration {
     /// The configuration of `service`; with an empty name the defaults.
     pub fn service(&self, service: &str) -> ServiceConfig {
         let set_override = self.stored.overrides.get(service).cloned();
-        let mut config = ServiceConfig {
+        ServiceConfig {
             service: service.to_owned(),
             thresholds: self.catalog.thresholds(service),
             origins: self.catalog.origins(service).clone(),
@@ -126,18 +129,23 @@ impl Configuration {
             changed: self.stored.changed.get(service).copied(),
             is_own: service.is_empty() || self.catalog.contains(service) || set_override.is_some(),
             set_override,
-            etag: String::new(),
-        };
-        config.etag = config.hash();
-        config
+        }
     }
 
     pub(super) fn stored(&self) -> &StoredConfiguration {
         &self.stored
     }
 
-    pub(super) fn into_stored(self) -> StoredConfiguration {
-        self.stored
+    pub(super) fn into_parts(self) -> (StoredConfiguration, Catalog) {
+        (self.stored, Arc::unwrap_or_clone(self.catalog))
+    }
+}
+
+/// What the file declares; nothing, if there never was one.
+pub(super) fn declaration(stored: &StoredConfiguration) -> Cow<'_, Declaration> {
+    match &stored.declared {
+        Some(declared) => Cow::Borrowed(&declared.declaration),
+        None => Cow::Owned(Declaration::default()),
     }
 }
 
@@ -151,8 +159,8 @@ impl ServiceConfig {
             && (self.enabled, self.is_own) == (other.enabled, other.is_own)
     }
 
-    /// A hash of all that is shown of it but when it was changed.
-    fn hash(&self) -> String {
+    /// Names this content, and no other: a hash of all that is shown of it but when it was changed.
+    pub fn etag(&self) -> String {
         let mut text = format!("{}\0{}\0{}", self.service, self.enabled, self.is_own);
         for field in Field::ALL {
             let value = effective(&self.thresholds, *field);

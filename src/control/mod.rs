@@ -4,18 +4,20 @@
 //! the store does not have. A change is planned on the configuration in force (`plan`), checked whole, and written
 //! only if no other came between; else it is planned again on what there is now.
 //!
-//! A change that was begun is finished even if its caller goes away: else the store could have it and this process
-//! not. When the store does not say whether it took a change, what it has is read as soon as it answers.
+//! One change is made at a time. A caller who goes away before its turn has changed nothing; a change that has its
+//! turn is finished whoever waits for it: else the store could have it and this process not. When the store does
+//! not say whether it took a change, what it has is read as soon as it answers.
 
 mod configuration;
+mod edits;
 mod plan;
 mod start;
+mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use breaker::{Asked, Field, Layer, Time, Value};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 pub use self::configuration::{Configuration, ServiceConfig};
@@ -24,16 +26,13 @@ use crate::catalog::ServiceProblem;
 use crate::engine::{Clock, Engine};
 use crate::journal::Journal;
 use crate::overrides;
-use crate::store::{
-    ConfigEdit, ConfigWrite, ConfigWritten, Declaration, RequestId, ServiceOverride, Store, StoreError, Takes,
-};
+use crate::store::{ConfigEdit, Declaration, RequestId, ServiceOverride, Store, StoreError};
 
 /// Services that may have thresholds set over the API: as many as the file may have tables.
 pub const SERVICES_MAX: usize = 10_000;
-/// Between two attempts to reach a store that is away.
-const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// A change that other processes' changes come before so many times is given up.
-const PLANS_MAX: usize = 8;
+/// Overrides of services that may be on their way to the breakers at one time: the store has them, and while it is
+/// away again the breakers are told no faster than the journal empties. One more is refused.
+const OVERRIDES_UNDER_WAY_MAX: usize = 16;
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +55,17 @@ pub enum ControlError {
     /// The request id was used for another change.
     #[error("the request id was used for another change")]
     RequestReused,
-    /// As many services as there may be have thresholds set over the API.
-    #[error("{max} services have thresholds set over the API, which is the limit")]
+    /// As many services as there may be have this set over the API.
+    #[error("{max} services have {what} set over the API, which is the limit")]
     TooManyServices {
+        /// What they have: "thresholds", or "an override".
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// As many overrides of services as there may be are on their way to the breakers.
+    #[error("{max} overrides of services are on their way to the breakers, which is the limit")]
+    OverridesUnderWay {
         /// The limit.
         max: usize,
     },
@@ -115,11 +122,16 @@ pub struct Control {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     journal: Arc<Journal>,
-    /// One change at a time, so that the engine is told of them in their order.
-    writing: Mutex<()>,
     published: watch::Sender<Arc<Configuration>>,
-    /// Changes that were begun.
+    /// One change at a time, so that the engine is told of them in their order.
+    turns: Arc<Mutex<()>>,
+    overrides_under_way: Arc<Semaphore>,
+    /// Changes that have, or had, their turn: one, and the overrides under way.
     tasks: TaskTracker,
+    /// Told when the store may have a change that is not in force here.
+    unsure: Notify,
+    /// Told when breakers are to be told of overrides that came from elsewhere.
+    walk_due: Notify,
 }
 
 impl Control {
@@ -131,15 +143,17 @@ impl Control {
         journal: Arc<Journal>,
         configuration: Arc<Configuration>,
     ) -> Arc<Self> {
-        let published = watch::Sender::new(configuration);
         Arc::new(Self {
             store,
             engine,
             clock,
             journal,
-            writing: Mutex::default(),
-            published,
+            published: watch::Sender::new(configuration),
+            turns: Arc::default(),
+            overrides_under_way: Arc::new(Semaphore::new(OVERRIDES_UNDER_WAY_MAX)),
             tasks: TaskTracker::new(),
+            unsure: Notify::new(),
+            walk_due: Notify::new(),
         })
     }
 
@@ -164,8 +178,27 @@ impl Control {
     /// # Errors
     /// [`ControlError`]; nothing has changed then, except where the store did not say.
     pub async fn update(self: &Arc<Self>, update: Update) -> Result<Updated, ControlError> {
+        if update.validate_only {
+            return self.tried(update).await;
+        }
         let control = Arc::clone(self);
-        self.finish(async move { control.update_now(&update).await }).await
+        self.in_turn(async move |turn| {
+            let edit = |present: &Configuration| edits::updated(present, &update);
+            let (after, changed) =
+                control.write(&turn, &edit, &update.asked, update.request.as_ref()).await?;
+            Ok(Updated { config: after.service(&update.service), changed })
+        })
+        .await
+    }
+
+    /// What a change would come to.
+    async fn tried(&self, update: Update) -> Result<Updated, ControlError> {
+        let present = self.configuration();
+        let Some(edit) = edits::updated(&present, &update)? else {
+            return Ok(Updated { config: present.service(&update.service), changed: false });
+        };
+        let planned = write::plan(&present, edit).await?;
+        Ok(Updated { config: planned.after.service(&update.service), changed: true })
     }
 
     /// Sets the override of a service, or takes it back: in the store, for breakers born from now on, and on those that
@@ -180,29 +213,9 @@ impl Control {
         set: Option<ServiceOverride>,
         asked: Asked,
     ) -> Result<usize, ControlError> {
-        let now = self.clock.now();
-        let service = service.to_owned();
-        let edit = {
-            let (service, set) = (service.clone(), set);
-            move |present: &Configuration| {
-                let overrides = present.overrides();
-                let stands = overrides.get(&service);
-                let is_same = match (stands, &set) {
-                    (Some(stands), Some(set)) => {
-                        (stands.kind, stands.expires_at, &stands.asked)
-                            == (set.kind, set.expires_at, &set.asked)
-                    }
-                    (None, Some(_)) if overrides.len() >= SERVICES_MAX => {
-                        return Err(ControlError::TooManyServices { max: SERVICES_MAX });
-                    }
-                    (Some(stands), None) if stands.expires_at.is_none_or(|end| end > now) => false,
-                    (_, None) => return Err(ControlError::NoOverride),
-                    (None, Some(_)) => false,
-                };
-                Ok((!is_same).then(|| ConfigEdit::Override { service: service.clone(), set: set.clone() }))
-            }
-        };
-        self.write_override(service, edit, asked).await
+        let (now, name) = (self.clock.now(), service.to_owned());
+        let edit = move |present: &Configuration| edits::overridden(present, &name, set.as_ref(), now);
+        self.write_override(service.to_owned(), edit, asked).await
     }
 
     /// Takes the override of a service that has ended by itself out of the store.
@@ -211,11 +224,7 @@ impl Control {
     /// [`ControlError`].
     pub async fn forget_override(self: &Arc<Self>, service: &str, now: Time) -> Result<(), ControlError> {
         let name = service.to_owned();
-        let edit = move |present: &Configuration| {
-            let stands = present.overrides().get(&name);
-            let ended = stands.and_then(|stands| stands.expires_at).is_some_and(|end| end <= now);
-            Ok(ended.then(|| ConfigEdit::Override { service: name.clone(), set: None }))
-        };
+        let edit = move |present: &Configuration| Ok(edits::ended(present, &name, now));
         let asked = Asked { actor: overrides::OURSELVES.to_owned(), reason: "it has ended".to_owned() };
         self.write_override(service.to_owned(), edit, asked).await.map(|_| ())
     }
@@ -226,11 +235,18 @@ impl Control {
         edit: impl Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'static,
         asked: Asked,
     ) -> Result<usize, ControlError> {
+        let under_way = Arc::clone(&self.overrides_under_way)
+            .try_acquire_owned()
+            .map_err(|_| ControlError::OverridesUnderWay { max: OVERRIDES_UNDER_WAY_MAX })?;
         let control = Arc::clone(self);
-        self.finish(async move {
-            control.write(&edit, &asked, None).await?;
+        self.in_turn(async move |turn| {
+            control.write(&turn, &edit, &asked, None).await?;
+            // The breakers are told at the pace of the journal: others need not wait for that.
+            drop(turn);
             let Self { engine, journal, clock, .. } = &*control;
-            Ok(overrides::put_in_force(engine, journal, clock, &service, asked).await)
+            let changed = overrides::put_in_force(engine, journal, clock, &service, asked).await;
+            drop(under_way);
+            Ok(changed)
         })
         .await
     }
@@ -243,9 +259,9 @@ impl Control {
         let mut waiting = false;
         loop {
             let (control, declaration) = (Arc::clone(self), declaration.clone());
-            let edit = move |present: &Configuration| Ok(declared(present, &declaration));
-            let asked = by_file();
-            let done = self.finish(async move { control.write(&edit, &asked, None).await }).await;
+            let edit = move |present: &Configuration| Ok(edits::declared(present, &declaration));
+            let done =
+                self.in_turn(async move |turn| control.write(&turn, &edit, &by_file(), None).await).await;
             match done {
                 Ok((after, _)) => return Ok(after.revision()),
                 Err(ControlError::Store(error)) if error.is_transient() => {
@@ -255,115 +271,25 @@ impl Control {
                             "the changed file waits for the store; the former thresholds stay in force"
                         );
                     }
-                    tokio::time::sleep(RETRY_EVERY).await;
+                    self.pause().await;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn update_now(self: &Arc<Self>, update: &Update) -> Result<Updated, ControlError> {
-        let service = &update.service;
-        let edit = |present: &Configuration| {
-            if let Some(etag) = &update.etag {
-                let present = present.service(service).etag;
-                if present != *etag {
-                    return Err(ControlError::EtagMismatch { present });
-                }
-            }
-            edit_of(present, service, &update.change)
-        };
-        if update.validate_only {
-            let present = self.configuration();
-            let Some(edit) = edit(&present)? else {
-                return Ok(Updated { config: present.service(service), changed: false });
-            };
-            let planned = plan::plan(&present, &edit).map_err(ControlError::Contradiction)?;
-            return Ok(Updated { config: planned.after.service(service), changed: true });
-        }
-        match self.write(&edit, &update.asked, update.request.as_ref()).await {
-            Ok((after, changed)) => Ok(Updated { config: after.service(service), changed }),
-            // Sent again after an answer that was lost, it has the etag of before.
-            Err(ControlError::EtagMismatch { .. }) if self.was_made(update).await? => {
-                Ok(Updated { config: self.configuration().service(service), changed: false })
-            }
-            Err(error) => Err(error),
+    /// Takes over what the store has, each time that it did not say whether it took a change. For a task that lives
+    /// as long as the process.
+    pub async fn keep_up(self: &Arc<Self>) {
+        loop {
+            self.unsure.notified().await;
+            self.catch_up().await;
         }
     }
 
-    /// Whether a change under this request id was made before.
-    async fn was_made(&self, update: &Update) -> Result<bool, ControlError> {
-        let Some(request) = &update.request else { return Ok(false) };
-        // Planned on what never is, it writes nothing: the store looks the id up first.
-        let write = ConfigWrite {
-            based_on: u64::MAX,
-            edit: ConfigEdit::Thresholds { service: update.service.clone(), layer: Layer::default() },
-            touched: std::collections::BTreeSet::new(),
-            asked: update.asked.clone(),
-            request: Some(request.clone()),
-            waits: &|_, _| None,
-        };
-        match self.store.write_config(&write).await? {
-            ConfigWritten::Known { .. } => Ok(true),
-            ConfigWritten::Reused => Err(ControlError::RequestReused),
-            ConfigWritten::Written(_) | ConfigWritten::Stale { .. } => Ok(false),
-        }
-    }
-
-    /// Makes the change that `edit_of` sees fit to make of the present configuration; none: it is so already. Answers
-    /// what is then in force, and whether that was changed.
-    async fn write(
-        self: &Arc<Self>,
-        edit_of: &(dyn Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync),
-        asked: &Asked,
-        request: Option<&RequestId>,
-    ) -> Result<(Arc<Configuration>, bool), ControlError> {
-        let _turn = self.writing.lock().await;
-        for _ in 0..PLANS_MAX {
-            let present = self.configuration();
-            let Some(edit) = edit_of(&present)? else { return Ok((present, false)) };
-            let planned = plan::plan(&present, &edit).map_err(ControlError::Contradiction)?;
-            let written = {
-                let waits = plan::waits(&present, &planned.after, self.engine.seals());
-                let write = ConfigWrite {
-                    based_on: present.stored().revision,
-                    edit,
-                    touched: planned.touched.clone(),
-                    asked: asked.clone(),
-                    request: request.cloned(),
-                    waits: &waits,
-                };
-                self.store.write_config(&write).await
-            };
-            match written {
-                Ok(ConfigWritten::Written(changed)) => {
-                    let after = Arc::new(planned.written(changed));
-                    self.put_in_force(&after).await;
-                    return Ok((after, true));
-                }
-                Ok(ConfigWritten::Known { .. }) => return Ok((present, false)),
-                Ok(ConfigWritten::Reused) => return Err(ControlError::RequestReused),
-                Ok(ConfigWritten::Stale { .. }) => self.reload().await?,
-                Err(error) => {
-                    if error.is_transient() {
-                        self.tasks.spawn(Arc::clone(self).catch_up());
-                    }
-                    return Err(error.into());
-                }
-            }
-        }
-        Err(ControlError::Busy)
-    }
-
-    /// Finishes what was begun, whether or not anybody still waits for it.
-    async fn finish<T: Send + 'static>(
-        &self,
-        change: impl Future<Output = Result<T, ControlError>> + Send + 'static,
-    ) -> Result<T, ControlError> {
-        match self.tasks.spawn(change).await {
-            Ok(done) => done,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
+    /// Ends when breakers are to be told of overrides that came from elsewhere: [`Control::make_good`].
+    pub async fn walk_due(&self) {
+        self.walk_due.notified().await;
     }
 
     /// Tells every breaker what override its service has: what a crash left between the store and the breakers, or
@@ -374,108 +300,9 @@ impl Control {
             tracing::info!(changed, "breakers took up, or left, the overrides that their services have");
         }
     }
-
-    /// Takes over what the store has.
-    async fn reload(self: &Arc<Self>) -> Result<(), ControlError> {
-        let stored = self.store.configuration().await?;
-        if stored.revision != self.configuration().stored().revision {
-            let problems = |problems: Vec<ServiceProblem>| ControlError::Stored(told(&problems));
-            let after = Arc::new(Configuration::new(stored).map_err(problems)?);
-            let walks = after.overrides() != self.configuration().overrides();
-            self.put_in_force(&after).await;
-            if walks {
-                let control = Arc::clone(self);
-                self.tasks.spawn(async move { control.make_good().await });
-            }
-        }
-        Ok(())
-    }
-
-    /// The store did not say whether it took a change: as soon as it answers, what it has is in force here too.
-    async fn catch_up(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(RETRY_EVERY).await;
-            if self.tasks.is_closed() {
-                return;
-            }
-            let _turn = self.writing.lock().await;
-            match self.reload().await {
-                Ok(()) => return,
-                Err(ControlError::Store(error)) if error.is_transient() => {}
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the configuration that the store has cannot be taken over"
-                    );
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn put_in_force(&self, after: &Arc<Configuration>) {
-        let (engine, catalog, now) =
-            (Arc::clone(&self.engine), Arc::clone(after.catalog()), self.clock.now());
-        self.engine.note_service_overrides(after.engine_overrides());
-        // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
-        let applied = tokio::task::spawn_blocking(move || engine.apply(&catalog, now));
-        if let Err(failed) = applied.await {
-            std::panic::resume_unwind(failed.into_panic());
-        }
-        self.published.send_replace(Arc::clone(after));
-    }
 }
 
 /// The file, as the audit names it.
 fn by_file() -> Asked {
     Asked { actor: "file".to_owned(), reason: String::new() }
-}
-
-/// What becomes of the configuration when a file declares this.
-fn declared(present: &Configuration, declaration: &Declaration) -> Option<ConfigEdit> {
-    let takes = present.stored().declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration));
-    match takes {
-        Takes::Differs => Some(ConfigEdit::Declared(declaration.clone())),
-        Takes::NewerGeneration => declaration.generation.map(ConfigEdit::Generation),
-        Takes::Unchanged => None,
-        Takes::Older { generation } => {
-            tracing::warn!(
-                file = declaration.generation,
-                store = generation,
-                "the file is of an older generation than what the store has, which stays in force"
-            );
-            None
-        }
-    }
-}
-
-/// What becomes of a service's layer; none: it is so already.
-fn edit_of(
-    present: &Configuration,
-    service: &str,
-    change: &LayerChange,
-) -> Result<Option<ConfigEdit>, ControlError> {
-    let set = &present.stored().set;
-    let before = set.get(service).cloned().unwrap_or_default();
-    let layer = match change {
-        LayerChange::Whole(layer) => layer.clone(),
-        LayerChange::Fields(fields) => {
-            let mut layer = before.clone();
-            for (field, value) in fields {
-                match value {
-                    // Its range was checked where it came in; one that is refused all the same is not set.
-                    Some(value) => drop(layer.set(*field, value.clone())),
-                    None => layer.unset(*field),
-                }
-            }
-            layer
-        }
-    };
-    if layer == before {
-        return Ok(None);
-    }
-    if !set.contains_key(service) && set.len() >= SERVICES_MAX {
-        return Err(ControlError::TooManyServices { max: SERVICES_MAX });
-    }
-    Ok(Some(ConfigEdit::Thresholds { service: service.to_owned(), layer }))
 }

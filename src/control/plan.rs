@@ -1,21 +1,25 @@
-//! What a change comes to, before it is made: pure.
+//! What a change comes to, before it is made, and how it is written.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Key, Snapshot};
+use breaker::{Asked, Key, Snapshot};
 
-use super::configuration::Configuration;
-use crate::catalog::ServiceProblem;
+use super::configuration::{Configuration, declaration};
+use crate::catalog::{Catalog, ServiceProblem};
 use crate::engine::Seals;
-use crate::store::{Changed, ConfigEdit, StoredDeclaration};
+use crate::store::{
+    Changed, ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Store, StoreError, StoredDeclaration,
+};
 
 /// A change that may be made.
 pub(super) struct Planned {
+    before: Arc<Configuration>,
     /// What is then in force; under the revision of before until it is [`Planned::written`].
     pub(super) after: Configuration,
     /// The services whose configuration is another by it; under the empty name the defaults.
-    pub(super) touched: BTreeSet<String>,
+    touched: BTreeSet<String>,
     edit: ConfigEdit,
 }
 
@@ -23,9 +27,9 @@ pub(super) struct Planned {
 ///
 /// # Errors
 /// Every contradiction that the layers would come to.
-pub(super) fn plan(present: &Configuration, edit: &ConfigEdit) -> Result<Planned, Vec<ServiceProblem>> {
+pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Planned, Vec<ServiceProblem>> {
     let mut stored = present.stored().clone();
-    match edit {
+    match &edit {
         ConfigEdit::Declared(declaration) => {
             let revision = stored.revision;
             stored.declared = Some(StoredDeclaration { declaration: declaration.clone(), revision });
@@ -44,21 +48,56 @@ pub(super) fn plan(present: &Configuration, edit: &ConfigEdit) -> Result<Planned
             stored.overrides.insert(service.clone(), set.clone());
         }
     }
-    let after = Configuration::new(stored)?;
-    let names: BTreeSet<&str> = present.services().chain(after.services()).chain([""]).collect();
+    let catalog = match &edit {
+        ConfigEdit::Declared(declaration) => Catalog::new(declaration, stored.revision, &stored.set)?,
+        // Ten thousand others need not be merged anew.
+        ConfigEdit::Thresholds { service, layer } => {
+            present.catalog().with_service(&declaration(&stored), service, layer)?
+        }
+        ConfigEdit::Generation(_) | ConfigEdit::Override { .. } => Catalog::clone(present.catalog()),
+    };
+    let after = Configuration::with(stored, catalog);
+    let names: BTreeSet<&str> = match &edit {
+        ConfigEdit::Declared(_) => present.services().chain(after.services()).chain([""]).collect(),
+        ConfigEdit::Generation(_) => BTreeSet::new(),
+        ConfigEdit::Thresholds { service, .. } | ConfigEdit::Override { service, .. } => [&**service].into(),
+    };
     let touched = names
         .into_iter()
         .filter(|service| !present.service(service).is_same_as(&after.service(service)))
         .map(str::to_owned)
         .collect();
-    Ok(Planned { after, touched, edit: edit.clone() })
+    Ok(Planned { before: Arc::clone(present), after, touched, edit })
 }
 
 impl Planned {
+    /// Writes it, if the store still has what it was planned on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) async fn write(
+        &self,
+        store: &dyn Store,
+        seals: &Seals,
+        asked: &Asked,
+        request: Option<&RequestId>,
+    ) -> Result<ConfigWritten, StoreError> {
+        let waits = waits(&self.before, &self.after, seals);
+        let write = ConfigWrite {
+            based_on: self.before.revision(),
+            edit: self.edit.clone(),
+            touched: self.touched.clone(),
+            asked: asked.clone(),
+            request: request.cloned(),
+            waits: &waits,
+        };
+        store.write_config(&write).await
+    }
+
     /// As it is once the store has it.
     pub(super) fn written(self, changed: Changed) -> Configuration {
-        let Self { after, touched, edit } = self;
-        let mut stored = after.into_stored();
+        let Self { after, touched, edit, before: _ } = self;
+        let (mut stored, catalog) = after.into_parts();
         stored.revision = changed.revision;
         for service in touched {
             stored.changed.insert(service, changed);
@@ -76,13 +115,12 @@ impl Planned {
             }
             ConfigEdit::Generation(_) | ConfigEdit::Thresholds { .. } => {}
         }
-        // It was without contradiction when it was planned.
-        Configuration::new(stored).unwrap_or_default()
+        Configuration::with(stored, catalog)
     }
 }
 
 /// What the wait of an OPEN breaker is after the change; none: as it was.
-pub(super) fn waits<'a>(
+fn waits<'a>(
     before: &'a Configuration,
     after: &'a Configuration,
     seals: &'a Seals,
@@ -110,7 +148,7 @@ mod tests {
         Layer::default().with(field, Value::Count(value)).unwrap()
     }
 
-    fn present() -> Configuration {
+    fn present() -> Arc<Configuration> {
         let services = BTreeMap::from([
             ("a".to_owned(), layer(Field::FailureThreshold, 3)),
             ("b".to_owned(), layer(Field::SuccessThreshold, 4)),
@@ -121,35 +159,35 @@ mod tests {
             revision: 7,
             ..StoredConfiguration::default()
         };
-        Configuration::new(stored).unwrap()
+        Arc::new(Configuration::new(stored).unwrap())
     }
 
-    fn touched(edit: &ConfigEdit) -> Vec<String> {
+    fn touched(edit: ConfigEdit) -> Vec<String> {
         plan(&present(), edit).unwrap().touched.into_iter().collect()
     }
 
     #[test]
     fn a_change_touches_the_services_that_it_changes_and_no_other() {
         let thresholds = |service: &str, layer| ConfigEdit::Thresholds { service: service.to_owned(), layer };
-        assert_eq!(touched(&thresholds("a", layer(Field::FailureThreshold, 9))), ["a"]);
-        assert_eq!(touched(&thresholds("new", layer(Field::FailureThreshold, 9))), ["new"]);
+        assert_eq!(touched(thresholds("a", layer(Field::FailureThreshold, 9))), ["a"]);
+        assert_eq!(touched(thresholds("new", layer(Field::FailureThreshold, 9))), ["new"]);
         // The same value from a nearer layer is another configuration: it comes from elsewhere.
-        assert_eq!(touched(&thresholds("a", layer(Field::FailureThreshold, 3))), ["a"]);
-        assert_eq!(touched(&thresholds("a", Layer::default())), Vec::<String>::new());
+        assert_eq!(touched(thresholds("a", layer(Field::FailureThreshold, 3))), ["a"]);
+        assert_eq!(touched(thresholds("a", Layer::default())), Vec::<String>::new());
         let mut declaration = present().stored().declared.clone().unwrap().declaration;
         declaration.services.remove("b");
-        assert_eq!(touched(&ConfigEdit::Declared(declaration.clone())), ["b"]);
+        assert_eq!(touched(ConfigEdit::Declared(declaration.clone())), ["b"]);
         declaration.defaults = layer(Field::FailureThreshold, 8);
-        assert_eq!(touched(&ConfigEdit::Declared(declaration.clone())), ["", "b"], "a has its own");
+        assert_eq!(touched(ConfigEdit::Declared(declaration.clone())), ["", "b"], "a has its own");
         declaration.enabled = false;
-        assert_eq!(touched(&ConfigEdit::Declared(declaration)), ["", "a", "b"]);
+        assert_eq!(touched(ConfigEdit::Declared(declaration)), ["", "a", "b"]);
         let set = ServiceOverride {
             kind: OverrideKind::Disabled,
             expires_at: None,
             asked: Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
         };
-        assert_eq!(touched(&ConfigEdit::Override { service: "b".to_owned(), set: Some(set) }), ["b"]);
+        assert_eq!(touched(ConfigEdit::Override { service: "b".to_owned(), set: Some(set) }), ["b"]);
     }
 
     #[test]
@@ -157,7 +195,7 @@ mod tests {
         let edit =
             ConfigEdit::Thresholds { service: "a".to_owned(), layer: layer(Field::FailureThreshold, 9) };
         let changed = Changed { revision: 9, at: Time::from_micros(5) };
-        let after = plan(&present(), &edit).unwrap().written(changed);
+        let after = plan(&present(), edit).unwrap().written(changed);
         assert_eq!((after.revision(), after.catalog().revision()), (9, 9));
         assert_eq!(after.service("a").changed, Some(changed));
         assert_eq!(after.service("b").changed, None);
@@ -168,7 +206,7 @@ mod tests {
     #[test]
     fn a_contradiction_is_refused_with_its_layers() {
         let edit = ConfigEdit::Thresholds { service: "b".to_owned(), layer: layer(Field::PermittedCalls, 2) };
-        let Err(problems) = plan(&present(), &edit) else { panic!("4 successes out of 2 calls") };
+        let Err(problems) = plan(&present(), edit) else { panic!("4 successes out of 2 calls") };
         assert_eq!(problems[0].service.as_deref(), Some("b"));
         assert_eq!(problems[0].problem.field, Field::SuccessThreshold);
     }

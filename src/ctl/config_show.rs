@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::config_set::field_of;
 use super::connect::Connection;
 use super::fault::{Ended, Failure};
+use super::pages::{List, PAGE};
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
 use super::times::Moment;
@@ -35,7 +36,12 @@ pub(super) const LOG_EXAMPLES: &str = "Examples:
 /// Where a value comes from of which the answer does not say it.
 pub(super) const DEFAULTS: &str = Origin::BuiltIn.as_str();
 
-const PAGE: u32 = 1_000;
+const LOG: List<ConfigChange> = List {
+    message: "ConfigChange",
+    header: &["TIME", "REVISION", "ACTOR", "WHAT", "OF", "REASON", "CHANGE"],
+    row,
+    nothing: "nobody has changed anything there",
+};
 
 #[derive(Debug, Args)]
 pub struct GetConfigArgs {
@@ -120,7 +126,7 @@ async fn list(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut question = ListConfigsRequest {
-        page_size: i32::try_from(PAGE).unwrap_or(i32::MAX),
+        page_size: PAGE,
         page_token: String::new(),
         service_prefix: args.prefix.clone().unwrap_or_default(),
     };
@@ -184,37 +190,14 @@ pub(super) async fn log(
         actor: args.actor.clone(),
         ..ListConfigChangesRequest::default()
     };
-    let mut table = Table::new(&["TIME", "REVISION", "ACTOR", "WHAT", "OF", "REASON", "CHANGE"]);
-    let mut left = args.limit;
-    let mut more = false;
-    while left > 0 {
-        question.page_size = i32::try_from(left.min(PAGE)).unwrap_or(i32::MAX);
+    LOG.show(args.limit, screen, async |page_size, page_token| {
+        (question.page_size, question.page_token) = (page_size, page_token);
         let mut configs = connection.configs();
         let page =
             connection.ask(question.clone(), async |ask| configs.list_config_changes(ask).await).await?;
-        for change in &page.changes {
-            left = left.saturating_sub(1);
-            if !screen.line("ConfigChange", change)? {
-                table.row(row(change));
-            }
-        }
-        more = !page.next_page_token.is_empty();
-        question.page_token = page.next_page_token;
-        if !more {
-            break;
-        }
-    }
-    if !screen.is_json() {
-        if table.is_empty() {
-            screen.note("nobody has changed anything there");
-        } else {
-            table.write(screen)?;
-        }
-    }
-    if more {
-        screen.note("and there is more: --limit lists it");
-    }
-    Ok(Ended::Done)
+        Ok((page.changes, page.next_page_token))
+    })
+    .await
 }
 
 fn row(change: &ConfigChange) -> Vec<Cell> {

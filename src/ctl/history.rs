@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::connect::Connection;
 use super::fault::{Ended, Failure};
+use super::pages::List;
 use super::screen::{Screen, style_of};
-use super::table::{Cell, Table};
+use super::table::Cell;
 use super::times::Moment;
 use super::words::Target;
 use super::{times, why, words};
@@ -20,8 +21,12 @@ pub(super) const EXAMPLES: &str = "Examples:
   breakerd history notifications --whole-service --since 2026-11-24 --oldest-first --limit 1000 --json
       a day of a service, for a program";
 
-/// What the API gives at once.
-const PAGE: u32 = 1_000;
+const LIST: List<Transition> = List {
+    message: "Transition",
+    header: &["TIME", "BREAKER", "FROM", "TO", "WHY"],
+    row,
+    nothing: "nothing has happened there",
+};
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
@@ -84,37 +89,14 @@ pub(super) async fn run(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut question = args.question(clock)?;
-    let mut table = Table::new(&["TIME", "BREAKER", "FROM", "TO", "WHY"]);
-    let mut left = args.limit;
-    let mut more = false;
-    while left > 0 {
-        question.page_size = i32::try_from(left.min(PAGE)).unwrap_or(i32::MAX);
+    LIST.show(args.limit, screen, async |page_size, page_token| {
+        (question.page_size, question.page_token) = (page_size, page_token);
         let mut operations = connection.operations();
         let page =
             connection.ask(question.clone(), async |ask| operations.list_transitions(ask).await).await?;
-        for transition in &page.transitions {
-            left = left.saturating_sub(1);
-            if !screen.line("Transition", transition)? {
-                table.row(row(transition));
-            }
-        }
-        more = !page.next_page_token.is_empty();
-        question.page_token = page.next_page_token;
-        if !more {
-            break;
-        }
-    }
-    if !screen.is_json() {
-        if table.is_empty() {
-            screen.note("nothing has happened there");
-        } else {
-            table.write(screen)?;
-        }
-    }
-    if more {
-        screen.note("and there is more: --limit lists it");
-    }
-    Ok(Ended::Done)
+        Ok((page.transitions, page.next_page_token))
+    })
+    .await
 }
 
 /// Time, breaker, from, to, why: here and in a watch.

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::connect::Connection;
 use super::fault::{Ended, Failure};
+use super::pages::PAGE;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
 use super::{times, why, words};
@@ -22,8 +23,6 @@ pub(super) const EXAMPLES: &str = "Examples:
   breakerd ls --all --json | jq -r 'select(.state == \"STATE_OPEN\") | .service'
       a breaker a line, for a program";
 
-/// What the API gives at once.
-const PAGE: i32 = 1_000;
 /// Breakers that are not closed and listed without `--all`: more than anybody reads.
 const TROUBLED_MAX: usize = 10_000;
 

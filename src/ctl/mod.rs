@@ -17,6 +17,7 @@ mod history;
 mod json;
 mod ls;
 mod override_;
+mod pages;
 mod record;
 mod screen;
 mod table;

@@ -1,8 +1,10 @@
-//! What the engine is asked and told, and what it answers.
+//! Calls: what the engine is asked and told of them, and what it answers.
 
-use breaker::{Decision, KeyError, Recorded, State};
+use breaker::{Decision, Judged, Key, KeyError, Pass, Recorded, Report, State, Ticket, Time, Verdict};
 
-use super::permit::Permit;
+use super::Engine;
+use super::entry::{Entry, Inner};
+use super::permit::{Permit, PermitKind};
 
 /// Why the engine did not take a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,4 +67,131 @@ pub struct Taken {
     pub recorded: Recorded,
     /// The state after it.
     pub state: State,
+}
+
+impl Engine {
+    /// May a call go ahead? The breaker is created at its first use.
+    ///
+    /// # Errors
+    /// [`EngineError::Key`], [`EngineError::Full`].
+    pub fn allow(&self, service: &str, name: &str, now: Time) -> Result<Allowed, EngineError> {
+        let id = self.seals.key_id(service, name);
+        self.registry.with_breaker(id, service, name, now, |entry, inner| {
+            inner.last_used = now;
+            if !self.is_enabled() {
+                return self.allow_untracked(entry, inner, now);
+            }
+            let (decision, transitions) = inner.breaker.allow(now);
+            inner.counters.decided(&decision);
+            self.settle(entry, inner, &transitions);
+            let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
+            Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
+        })
+    }
+
+    /// How a call went. A breaker that is named and not known is created; one that is known only by a permit
+    /// cannot be, and nothing is counted.
+    ///
+    /// # Errors
+    /// [`EngineError`], each of them.
+    pub fn record(&self, target: Target<'_>, report: &Report<'_>, now: Time) -> Result<Taken, EngineError> {
+        let Target { permit, service, name, epoch } = target;
+        let Some(permit) = permit else {
+            let id = self.seals.key_id(service, name);
+            let ticket = Ticket::Bare { epoch };
+            return self.registry.with_breaker(id, service, name, now, |entry, inner| {
+                self.take(entry, inner, ticket, report, now)
+            });
+        };
+        if !service.is_empty() || !name.is_empty() {
+            Key::new(service, name)?;
+            if self.seals.key_id(service, name) != permit.key {
+                return Err(EngineError::OtherBreaker { service: service.into(), name: name.into() });
+            }
+        }
+        if let Some(given) = epoch
+            && given != permit.pass.epoch
+        {
+            return Err(EngineError::OtherEpoch { permit: permit.pass.epoch, given });
+        }
+        let record = |entry: &Entry, inner: &mut Inner| {
+            if permit.lineage != self.lineage || permit.branch != 0 {
+                inner.counters.late += 1;
+                return Taken { recorded: Recorded::Late, state: inner.breaker.state() };
+            }
+            if permit.kind == PermitKind::Untracked {
+                return Taken { recorded: Recorded::NotCounted, state: self.shown(inner.breaker.state()) };
+            }
+            let own = permit.issuer == self.issuer;
+            let ticket = if own { Ticket::Own(permit.pass) } else { Ticket::Foreign(permit.pass) };
+            self.take(entry, inner, ticket, report, now)
+        };
+        if service.is_empty() {
+            // Retired, or not seen since a restart: there is no row of it, so it is closed at epoch 0.
+            let unknown = Taken { recorded: Recorded::NotCounted, state: self.shown(State::Closed) };
+            return Ok(self.registry.with_known(permit.key, record).unwrap_or(unknown));
+        }
+        self.registry.with_breaker(permit.key, service, name, now, record)
+    }
+
+    /// Gives a probe back unused.
+    pub fn release(&self, permit: &Permit, now: Time) {
+        if let Some(probe) = permit.pass.probe {
+            self.registry.with_known(permit.key, |_, inner| inner.breaker.release(probe, now));
+        }
+    }
+
+    /// The answer while breakerd is disabled as a whole: yes, and nothing will be recorded of it.
+    fn allow_untracked(&self, entry: &Entry, inner: &Inner, now: Time) -> Allowed {
+        let epoch = inner.breaker.epoch();
+        let pass = Pass { epoch, number: 0, probe: None };
+        let permit = Permit { kind: PermitKind::Untracked, ..self.permit(entry, inner, pass, now) };
+        let decision = Decision {
+            verdict: Verdict::Disabled,
+            state: State::Disabled,
+            epoch,
+            pass: Some(pass),
+            retry_after: None,
+            would_deny: false,
+        };
+        Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
+    }
+
+    fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {
+        Permit {
+            lineage: self.lineage,
+            key: entry.id,
+            branch: 0,
+            kind: PermitKind::Tracked,
+            pass,
+            issuer: self.issuer,
+            issued_at: now,
+            config_revision: inner.breaker.config_revision(),
+        }
+    }
+
+    fn take(
+        &self,
+        entry: &Entry,
+        inner: &mut Inner,
+        ticket: Ticket,
+        report: &Report<'_>,
+        now: Time,
+    ) -> Taken {
+        inner.last_used = now;
+        if !self.is_enabled() {
+            return Taken { recorded: Recorded::NotCounted, state: State::Disabled };
+        }
+        let judged = inner.breaker.thresholds().judge(report);
+        let (recorded, transitions) = inner.breaker.record(ticket, report, now);
+        inner.counters.recorded(recorded, judged);
+        if recorded == Recorded::Recorded
+            && judged != Judged::Ignored
+            && let Some(took) = report.duration
+        {
+            entry.durations.observe(took);
+        }
+        self.settle(entry, inner, &transitions);
+        Taken { recorded, state: inner.breaker.state() }
+    }
 }

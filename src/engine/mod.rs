@@ -24,6 +24,7 @@ mod permit;
 mod registry;
 mod sync;
 mod timers;
+mod views;
 
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
@@ -31,15 +32,11 @@ mod shuttle_tests;
 #[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use breaker::{
-    Breaker, Decision, Judged, Key, Numbering, Pass, Recorded, Report, Snapshot, State, Ticket, Time,
-    Transition, Verdict,
-};
+use breaker::{Breaker, Key, Numbering, Snapshot, State, Time, Transition};
 
 pub use by_hand::{ByHand, ByHandError};
 pub use calls::{Allowed, EngineError, Taken, Target};
@@ -120,79 +117,8 @@ impl Engine {
             outbox,
             timers: Timers::default(),
         };
-        engine.create_configured(catalog, now);
+        engine.create_configured(&Catalog::default(), catalog, now);
         engine
-    }
-
-    /// May a call go ahead? The breaker is created at its first use.
-    ///
-    /// # Errors
-    /// [`EngineError::Key`], [`EngineError::Full`].
-    pub fn allow(&self, service: &str, name: &str, now: Time) -> Result<Allowed, EngineError> {
-        let id = self.seals.key_id(service, name);
-        self.registry.with_breaker(id, service, name, now, |entry, inner| {
-            inner.last_used = now;
-            if !self.is_enabled() {
-                return self.allow_untracked(entry, inner, now);
-            }
-            let (decision, transitions) = inner.breaker.allow(now);
-            inner.counters.decided(&decision);
-            self.settle(entry, inner, &transitions);
-            let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
-            Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
-        })
-    }
-
-    /// How a call went. A breaker that is named and not known is created; one that is known only by a permit
-    /// cannot be, and nothing is counted.
-    ///
-    /// # Errors
-    /// [`EngineError`], each of them.
-    pub fn record(&self, target: Target<'_>, report: &Report<'_>, now: Time) -> Result<Taken, EngineError> {
-        let Target { permit, service, name, epoch } = target;
-        let Some(permit) = permit else {
-            let id = self.seals.key_id(service, name);
-            let ticket = Ticket::Bare { epoch };
-            return self.registry.with_breaker(id, service, name, now, |entry, inner| {
-                self.take(entry, inner, ticket, report, now)
-            });
-        };
-        if !service.is_empty() || !name.is_empty() {
-            Key::new(service, name)?;
-            if self.seals.key_id(service, name) != permit.key {
-                return Err(EngineError::OtherBreaker { service: service.into(), name: name.into() });
-            }
-        }
-        if let Some(given) = epoch
-            && given != permit.pass.epoch
-        {
-            return Err(EngineError::OtherEpoch { permit: permit.pass.epoch, given });
-        }
-        let record = |entry: &Entry, inner: &mut Inner| {
-            if permit.lineage != self.lineage || permit.branch != 0 {
-                inner.counters.late += 1;
-                return Taken { recorded: Recorded::Late, state: inner.breaker.state() };
-            }
-            if permit.kind == PermitKind::Untracked {
-                return Taken { recorded: Recorded::NotCounted, state: self.shown(inner.breaker.state()) };
-            }
-            let own = permit.issuer == self.issuer;
-            let ticket = if own { Ticket::Own(permit.pass) } else { Ticket::Foreign(permit.pass) };
-            self.take(entry, inner, ticket, report, now)
-        };
-        if service.is_empty() {
-            // Retired, or not seen since a restart: there is no row of it, so it is closed at epoch 0.
-            let unknown = Taken { recorded: Recorded::NotCounted, state: self.shown(State::Closed) };
-            return Ok(self.registry.with_known(permit.key, record).unwrap_or(unknown));
-        }
-        self.registry.with_breaker(permit.key, service, name, now, record)
-    }
-
-    /// Gives a probe back unused.
-    pub fn release(&self, permit: &Permit, now: Time) {
-        if let Some(probe) = permit.pass.probe {
-            self.registry.with_known(permit.key, |_, inner| inner.breaker.release(probe, now));
-        }
     }
 
     /// Puts a breaker in as the store or the journal kept it. An older state than the one it has is nothing.
@@ -222,16 +148,19 @@ impl Engine {
         self.arm(&entry, &mut inner);
     }
 
-    /// Judges by another catalog from now on, running breakers included.
+    /// Judges by another catalog from now on, running breakers included. For one caller at a time.
     pub fn apply(&self, catalog: &Arc<Catalog>, now: Time) {
+        let before = self.registry.catalog();
         self.registry.set_catalog(Arc::clone(catalog));
         let was_enabled = self.enabled.swap(catalog.enabled(), Ordering::Relaxed);
-        self.create_configured(catalog, now);
-        for entry in self.registry.entries() {
-            let thresholds = catalog.thresholds(entry.key.service());
+        self.create_configured(&before, catalog, now);
+        let changed = catalog.changed_since(&before);
+        for entry in self.registry.entries_of(changed) {
+            let service = entry.key.service();
+            let (thresholds, revision) = (catalog.thresholds(service), catalog.revision_of(service));
             let mut inner = entry.inner.lock();
             let deadline = inner.breaker.next_deadline();
-            let transitions = inner.breaker.set_thresholds(thresholds, catalog.revision(), now);
+            let transitions = inner.breaker.set_thresholds(thresholds, revision, now);
             self.settle(&entry, &mut inner, &transitions);
             // A deadline can move without a change of state.
             if transitions.is_empty() && inner.breaker.next_deadline() != deadline {
@@ -304,62 +233,8 @@ impl Engine {
         self.registry.sweep(now)
     }
 
-    /// One breaker as it is at `now`; none: there is no such breaker.
-    pub fn view(&self, service: &str, name: &str, now: Time) -> Option<BreakerView> {
-        self.registry
-            .with_known(self.seals.key_id(service, name), |entry, inner| self.show(entry, inner, now))
-    }
-
-    /// The next `limit` breakers after `after` in the order of their keys, of those that `wanted` wants.
-    pub fn list(
-        &self,
-        after: Option<&Key>,
-        limit: usize,
-        now: Time,
-        wanted: impl Fn(&Key, State) -> bool,
-    ) -> Vec<BreakerView> {
-        let mut found: BTreeMap<Key, Arc<Entry>> = BTreeMap::new();
-        for entry in self.registry.entries() {
-            let beyond =
-                found.len() == limit && found.last_key_value().is_none_or(|(last, _)| entry.key > *last);
-            if beyond || after.is_some_and(|after| entry.key <= *after) {
-                continue;
-            }
-            let state = {
-                let mut inner = entry.inner.lock();
-                self.look(&entry, &mut inner, now);
-                self.shown(inner.breaker.state())
-            };
-            if wanted(&entry.key, state) {
-                found.insert(entry.key.clone(), entry);
-                if found.len() > limit {
-                    found.pop_last();
-                }
-            }
-        }
-        found.values().map(|entry| self.show(entry, &mut entry.inner.lock(), now)).collect()
-    }
-
-    /// Shows every breaker, one at a time, in no order.
-    pub fn for_each(&self, now: Time, mut visit: impl FnMut(BreakerView)) {
-        for entry in self.registry.entries() {
-            let view = self.show(&entry, &mut entry.inner.lock(), now);
-            visit(view);
-        }
-    }
-
-    /// What breakers without series of their own had counted when they were retired.
-    pub fn retired_counters(&self) -> Counters {
-        self.registry.retired_counters()
-    }
-
-    /// How long calls took, by service.
-    pub fn durations(&self) -> Vec<HistogramView> {
-        self.registry.durations()
-    }
-
-    fn create_configured(&self, catalog: &Catalog, now: Time) {
-        for service in catalog.services() {
+    fn create_configured(&self, before: &Catalog, catalog: &Catalog, now: Time) {
+        for service in catalog.services().filter(|service| !before.contains(service)) {
             let id = self.seals.key_id(service, "");
             // A registry that is full of others has no place for it; it comes at its first use, or says so then.
             let _ = self.registry.with_breaker(id, service, "", now, |_, _| ());
@@ -373,60 +248,6 @@ impl Engine {
     /// The state to show of a breaker that is in `state`.
     fn shown(&self, state: State) -> State {
         if self.is_enabled() { state } else { State::Disabled }
-    }
-
-    /// The answer while breakerd is disabled as a whole: yes, and nothing will be recorded of it.
-    fn allow_untracked(&self, entry: &Entry, inner: &Inner, now: Time) -> Allowed {
-        let epoch = inner.breaker.epoch();
-        let pass = Pass { epoch, number: 0, probe: None };
-        let permit = Permit { kind: PermitKind::Untracked, ..self.permit(entry, inner, pass, now) };
-        let decision = Decision {
-            verdict: Verdict::Disabled,
-            state: State::Disabled,
-            epoch,
-            pass: Some(pass),
-            retry_after: None,
-            would_deny: false,
-        };
-        Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
-    }
-
-    fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {
-        Permit {
-            lineage: self.lineage,
-            key: entry.id,
-            branch: 0,
-            kind: PermitKind::Tracked,
-            pass,
-            issuer: self.issuer,
-            issued_at: now,
-            config_revision: inner.breaker.config_revision(),
-        }
-    }
-
-    fn take(
-        &self,
-        entry: &Entry,
-        inner: &mut Inner,
-        ticket: Ticket,
-        report: &Report<'_>,
-        now: Time,
-    ) -> Taken {
-        inner.last_used = now;
-        if !self.is_enabled() {
-            return Taken { recorded: Recorded::NotCounted, state: State::Disabled };
-        }
-        let judged = inner.breaker.thresholds().judge(report);
-        let (recorded, transitions) = inner.breaker.record(ticket, report, now);
-        inner.counters.recorded(recorded, judged);
-        if recorded == Recorded::Recorded
-            && judged != Judged::Ignored
-            && let Some(took) = report.duration
-        {
-            entry.durations.observe(took);
-        }
-        self.settle(entry, inner, &transitions);
-        Taken { recorded, state: inner.breaker.state() }
     }
 
     /// Lets the time that passed take effect.
@@ -463,22 +284,6 @@ impl Engine {
         inner.armed = deadline;
         if deadline < Time::MAX {
             self.timers.arm(deadline, entry.id);
-        }
-    }
-
-    fn show(&self, entry: &Entry, inner: &mut Inner, now: Time) -> BreakerView {
-        self.look(entry, inner, now);
-        BreakerView {
-            key: entry.key.clone(),
-            state: self.shown(inner.breaker.state()),
-            view: inner.breaker.view(now),
-            thresholds: Arc::clone(inner.breaker.thresholds()),
-            config_revision: inner.breaker.config_revision(),
-            counters: inner.counters.clone(),
-            created_at: entry.created_at,
-            last_used: inner.last_used,
-            last_transition: inner.last_transition.clone(),
-            own_series: entry.own_series,
         }
     }
 }

@@ -48,10 +48,10 @@ impl Engine {
     /// A walk to the breakers of `service`; none: to all there are, which makes good what a crash left between the
     /// store and the breakers. `by` takes back what a service has no more.
     pub fn walk(&self, service: Option<&str>, by: Asked) -> Walk {
-        let mut left = self.registry.entries();
-        if let Some(service) = service {
-            left.retain(|entry| **entry.key.service() == *service);
-        }
+        let left = match service {
+            Some(service) => self.registry.entries_of(|of| of == service),
+            None => self.registry.entries(),
+        };
         Walk { left, by, changed: 0 }
     }
 

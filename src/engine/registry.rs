@@ -121,6 +121,15 @@ impl Registry {
         entries
     }
 
+    /// The breakers of the services that are wanted, at this moment; none of them is locked for it.
+    pub(super) fn entries_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Entry>> {
+        let mut entries = Vec::new();
+        for shard in &self.shards {
+            entries.extend(shard.read().iter().filter(|entry| wanted(entry.key.service())).cloned());
+        }
+        entries
+    }
+
     /// Calls with a breaker locked; none: there is no such breaker.
     pub(super) fn with_known<T>(&self, id: KeyId, call: impl FnOnce(&Entry, &mut Inner) -> T) -> Option<T> {
         let shard = self.shard(id).read();
@@ -176,7 +185,8 @@ impl Registry {
         let own_series = take_place(&self.own_series, self.limits.own_series_max);
         let catalog = self.catalog();
         let thresholds = catalog.thresholds(key.service());
-        let mut breaker = Breaker::new(thresholds, catalog.revision(), self.identity(id, now), now);
+        let revision = catalog.revision_of(key.service());
+        let mut breaker = Breaker::new(thresholds, revision, self.identity(id, now), now);
         breaker.inherit(self.service_override(key.service()), now);
         let untold = breaker.state() != State::Closed;
         let inner = Inner {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Field, Layer, Outcome, Value};
+use breaker::{Field, Layer, Outcome, Report, Value};
 use shuttle::sync::Arc;
 use shuttle::thread;
 

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Asked, Field, Layer, Outcome, Override, OverrideKind, Reason, Scope, Value};
+use breaker::{
+    Asked, Field, Layer, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope, Value, Verdict,
+};
 
 use super::*;
-use crate::store::Declaration;
+use crate::store::{Changed, Declaration};
 
 /// Keeps what it is given.
 #[derive(Debug, Default, Clone)]
@@ -210,6 +212,19 @@ fn another_catalog_acts_on_running_breakers_at_once() {
     engine.apply(&catalog(&waiting(2), 3), at(6));
     assert_eq!(kept.edges()[1], (State::Open, State::HalfOpen, Reason::ThresholdsChanged));
     assert_eq!(engine.allow("db", "", at(6)).unwrap().config_revision, 3);
+}
+
+#[test]
+fn a_change_of_one_service_passes_the_others_by() {
+    let (engine, _) = engine();
+    engine.allow("web", "", at(0)).unwrap();
+    let changed = |revision| Changed { revision, at: Time::ZERO };
+    let all = BTreeMap::from([(String::new(), changed(1)), ("db".to_owned(), changed(2))]);
+    engine.apply(&Arc::new(Catalog::clone(&catalog(&waiting(10), 2)).at_revision(2, all)), at(1));
+    let revision = |service| engine.view(service, "", at(1)).unwrap().config_revision;
+    assert_eq!((revision("db"), revision("web")), (2, 1));
+    engine.allow("web", "born-later", at(1)).unwrap();
+    assert_eq!(engine.view("web", "born-later", at(1)).unwrap().config_revision, 1);
 }
 
 #[test]

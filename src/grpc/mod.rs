@@ -2,10 +2,10 @@
 //!
 //! # The road of a call
 //! A connection reads what has arrived, all of it, before any call is answered ([`serve`] and `turns`), so that
-//! the answers leave together. The edge (`edge`) finds the method, sees who sends it and whether they may (`rights`),
-//! takes a place among the calls in flight, reads the client's deadline, and hands the request to the service that tonic generated; that decodes it and
-//! calls our handler (`breakers`, `operations`, `health`). On the way back the edge counts the call, and puts
-//! the framework's own errors into our words.
+//! the answers leave together. The edge (`edge`) takes it in (`passage`): finds the method, sees who sends it and whether
+//! they may (`rights`), reads the client's deadline, takes a place among the calls in flight, and hands the request to the
+//! service that tonic generated; that decodes it and calls our handler (`breakers`, `config`, `operations`, `health`). On the
+//! way back it counts the call, and puts the framework's own errors into our words.
 //!
 //! Nothing on this road waits, starts a timer, makes a span or takes a lock of its own unless the handler has
 //! to wait: that is what lets a decision cost little more than an empty call.
@@ -23,6 +23,7 @@ mod fault;
 mod health;
 mod operations;
 mod page;
+mod passage;
 mod places;
 mod reflection;
 mod rights;

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
-use super::edge::{Edge, Entrance};
+use super::edge::Edge;
+use super::passage::Entrance;
 use super::turns::Turns;
 use crate::auth::{CertificateNames, Counts, Protocol, Tls, Visitor, names_of};
 use crate::metrics::{Entry, Refusal};

@@ -50,8 +50,10 @@ pub(crate) enum Failure {
     NoMethod { path: String },
     /// There are as many breakers as there may be.
     BreakersFull { max: usize },
-    /// As many services as there may be have thresholds of their own.
-    ConfigsFull { max: usize },
+    /// As many services as there may be have this set over the API.
+    ConfigsFull { what: &'static str, max: usize },
+    /// As many overrides of services as there may be are on their way to the breakers.
+    OverridesUnderWay { max: usize },
     /// The configuration is not the one that the caller has read.
     EtagMismatch { present: String },
     /// The request id was used for another change.
@@ -163,6 +165,7 @@ impl Failure {
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
             Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
+            Self::OverridesUnderWay { .. } => (Code::ResourceExhausted, "OVERRIDES_UNDER_WAY"),
             Self::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
             Self::RequestReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
             Self::Contended => (Code::Unavailable, "CONTENDED"),
@@ -201,8 +204,11 @@ impl Failure {
             Self::BreakersFull { max } => {
                 format!("there are already {max} breakers, which is the limit; the new one was not created")
             }
-            Self::ConfigsFull { max } => {
-                format!("{max} services have thresholds set over the API, which is the limit")
+            Self::ConfigsFull { what, max } => {
+                format!("{max} services have {what} set over the API, which is the limit")
+            }
+            Self::OverridesUnderWay { max } => {
+                format!("{max} overrides of services are on their way to the breakers, which is the limit")
             }
             Self::EtagMismatch { present } => format!(
                 "the configuration was changed since it was read: its etag is {present} now; read it again"
@@ -254,7 +260,8 @@ impl Failure {
             Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),
             Self::EtagMismatch { present } => ("etag", present.clone()),
             Self::BreakersFull { max }
-            | Self::ConfigsFull { max }
+            | Self::ConfigsFull { max, .. }
+            | Self::OverridesUnderWay { max }
             | Self::WatchesFull { max }
             | Self::Overloaded { max }
             | Self::CallerWatches { max }

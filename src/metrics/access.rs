@@ -1,6 +1,6 @@
 //! Who was refused, where and why.
 
-use super::{AccessMetrics, TlsMetrics, WatchMetrics};
+use super::{AccessMetrics, TlsMetrics};
 
 /// Where somebody came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,17 +60,6 @@ impl AccessMetrics {
         }
         // Whoever starts has read its files.
         self.last_reload_successful.set(1);
-    }
-}
-
-impl WatchMetrics {
-    const METHODS: [&str; 3] = ["WatchBreakers", "WatchConfig", "WatchTransitions"];
-
-    pub(super) fn begin(&self) {
-        for method in Self::METHODS {
-            self.watchers.with_label_values(&[method]);
-            self.restarts_total.with_label_values(&[method]);
-        }
     }
 }
 

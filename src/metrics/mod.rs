@@ -18,6 +18,7 @@ mod calls;
 mod family;
 mod field;
 mod journal;
+mod watch;
 
 use std::sync::{Arc, OnceLock};
 
@@ -32,6 +33,7 @@ use field::metrics;
 
 pub use access::{Entry, Refusal};
 pub use calls::CallRow;
+pub use watch::{OpenWatch, Restarts, Watched};
 
 /// How the journal is asked how it stands.
 pub type JournalSource = Arc<dyn Fn() -> JournalStats + Send + Sync>;

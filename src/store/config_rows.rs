@@ -12,6 +12,7 @@ use super::declared::DeclaredRow;
 use super::judge::Entry;
 use super::rows::{Reader, bigint, printable};
 use super::stamp::Stamp;
+use super::stretch::Stretch;
 use super::{
     Change, ChangeKind, ChangeQuery, Changed, ConfigEdit, ConfigWritten, Place, RequestId, ServiceOverride,
     StoreError, StoredChange, StoredConfiguration, layer_json,
@@ -279,7 +280,6 @@ where
     i64: for<'q> Encode<'q, DB> + Type<DB>,
     Stamp: for<'q> Encode<'q, DB> + Type<DB>,
 {
-    let act = "read the audit";
     if let Some(service) = &query.service {
         sql.push(" AND service IN ('', ").push_bind(service.clone()).push(")");
     }
@@ -294,16 +294,12 @@ where
         }
         sql.push(")");
     }
-    let times: [(&str, Option<Time>); 2] = [(" >= ", query.from_time), (" < ", query.until_time)];
-    for (comparison, time) in times {
-        if let Some(time) = time {
-            sql.push(" AND ").push(recorded_at).push(comparison).push_bind(Stamp(time));
-        }
-    }
-    if let Some(after) = query.after {
-        sql.push(" AND (revision, number) < (").push_bind(bigint(act, "revision", after.revision)?);
-        sql.push(", ").push_bind(i64::from(after.number)).push(")");
-    }
-    sql.push(" ORDER BY revision DESC, number DESC LIMIT ").push_bind(i64::from(query.limit));
-    Ok(())
+    let stretch = Stretch {
+        from_time: query.from_time,
+        until_time: query.until_time,
+        after: query.after,
+        oldest_first: false,
+        limit: query.limit,
+    };
+    stretch.narrow(sql, recorded_at, "read the audit")
 }

@@ -52,6 +52,18 @@ pub struct ServiceOverride {
     pub set_at: Time,
 }
 
+impl ServiceOverride {
+    /// Whether it says the same, whenever it was set.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        (self.kind, self.expires_at, &self.asked) == (other.kind, other.expires_at, &other.asked)
+    }
+
+    /// Whether it has ended by itself by `now`.
+    pub fn has_ended(&self, now: Time) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
 /// A change of configuration on its way into the store.
 pub struct ConfigWrite<'a> {
     /// The [`StoredConfiguration::revision`] that it was planned on.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use breaker::{Asked, Figures, Key, Reason, Snapshot, State, Time};
+use breaker::{Asked, Figures, Key, Reason, Snapshot, State};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use super::judge::Entry;
 use super::rows::{Reader, bigint, hex, micros, printable, unhex};
 use super::stamp::Stamp;
+use super::stretch::Stretch;
 use super::{Change, Place, StoreError, StoredTransition, TransitionId, TransitionQuery};
 
 /// A row of `transition`, as it is written and as it is read.
@@ -157,7 +158,6 @@ where
     i64: for<'q> Encode<'q, DB> + Type<DB>,
     Stamp: for<'q> Encode<'q, DB> + Type<DB>,
 {
-    let act = "read the history";
     if let Some(service) = &query.service {
         sql.push(" AND service = ").push_bind(service.clone());
     }
@@ -172,19 +172,12 @@ where
         }
         sql.push(")");
     }
-    let times: [(&str, Option<Time>); 2] = [(" >= ", query.from_time), (" < ", query.until_time)];
-    for (comparison, time) in times {
-        if let Some(time) = time {
-            sql.push(" AND ").push(occurred_at).push(comparison).push_bind(Stamp(time));
-        }
-    }
-    let (comparison, order) = if query.oldest_first { (">", "ASC") } else { ("<", "DESC") };
-    if let Some(after) = query.after {
-        sql.push(" AND (revision, number) ").push(comparison).push(" (");
-        sql.push_bind(bigint(act, "revision", after.revision)?).push(", ");
-        sql.push_bind(i64::from(after.number)).push(")");
-    }
-    sql.push(" ORDER BY revision ").push(order).push(", number ").push(order);
-    sql.push(" LIMIT ").push_bind(i64::from(query.limit));
-    Ok(())
+    let stretch = Stretch {
+        from_time: query.from_time,
+        until_time: query.until_time,
+        after: query.after,
+        oldest_first: query.oldest_first,
+        limit: query.limit,
+    };
+    stretch.narrow(sql, occurred_at, "read the history")
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use breaker::{Field, Kind, Layer, Value};
+use breaker::{Field, Kind, Layer, Value, thousandths};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -94,8 +94,8 @@ fn layer_from_json(fields: &BTreeMap<String, Json>) -> Result<Layer, String> {
 fn value_from_json(field: Field, json: &Json) -> Option<Value> {
     match field.kind() {
         Kind::Count { .. } => u32::try_from(json.as_u64()?).ok().map(Value::Count),
-        Kind::Rate => thousandths(json).map(Value::Rate),
-        Kind::Factor { .. } => thousandths(json).map(Value::Factor),
+        Kind::Rate => thousandths(json.as_f64()?).map(Value::Rate),
+        Kind::Factor { .. } => thousandths(json.as_f64()?).map(Value::Factor),
         Kind::Duration { .. } => humantime::parse_duration(json.as_str()?).ok().map(Value::Duration),
         Kind::Flag => json.as_bool().map(Value::Flag),
         Kind::Word(words) => {
@@ -107,18 +107,6 @@ fn value_from_json(field: Field, json: &Json) -> Option<Value> {
             classes.collect::<Option<_>>().map(Value::Classes)
         }
     }
-}
-
-/// A number with at most three decimals, in thousandths.
-fn thousandths(json: &Json) -> Option<u32> {
-    let scaled = json.as_f64()? * 1_000.0;
-    let whole = scaled.round();
-    // A decimal in binary misses its thousandth by far less than this, and a fourth decimal by far more.
-    if (scaled - whole).abs() > 1e-6 || !(0.0..=f64::from(u32::MAX)).contains(&whole) {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within u32")]
-    Some(whole as u32)
 }
 
 #[cfg(test)]

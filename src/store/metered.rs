@@ -7,20 +7,22 @@ use async_trait::async_trait;
 use breaker::Key;
 
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, Retention, Store, StoreError,
-    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId, Retention, Store,
+    StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
 };
 use crate::engine::Clock;
 use crate::metrics::StoreMetrics;
 
 /// Every operation there is, as it stands in the metrics.
-const OPERATIONS: [&str; 11] = [
+const OPERATIONS: [&str; 13] = [
     "meta",
     "propose",
     "breakers",
     "transitions",
     "configuration",
     "write_config",
+    "request",
+    "keep_request",
     "changes",
     "history_floor",
     "prune",
@@ -112,6 +114,14 @@ impl Store for MeteredStore {
             self.saw(changed.revision);
         }
         Ok(written)
+    }
+
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        self.watch("request", self.store.request(request)).await
+    }
+
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
+        self.watch("keep_request", self.store.keep_request(request)).await
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {

@@ -36,6 +36,7 @@ mod postgres;
 mod rows;
 mod sqlite;
 mod stamp;
+mod stretch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,6 +80,14 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a change of configuration, whole or not at all, if nothing came between: what it changes, a row of the
     /// audit, and the waits of the stored OPEN breakers that it touches.
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError>;
+
+    /// What a change under this request id was answered: [`ConfigWritten::Known`] or [`ConfigWritten::Reused`]. None:
+    /// the id is new.
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError>;
+
+    /// Keeps the id of a request that asked for what is so already, so that sent again it stays without effect. One
+    /// that is known stays as it is.
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError>;
 
     /// The audit, filtered, newest first, a page at a time.
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError>;

@@ -7,6 +7,7 @@
 mod config;
 mod lock;
 mod prune;
+mod requests;
 mod write;
 
 use std::borrow::Cow;
@@ -24,8 +25,8 @@ use super::fault::{fault, migration_fault, too_slow};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, Retention, Store, StoreError,
-    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId, Retention, Store,
+    StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -137,6 +138,16 @@ impl Store for PostgresStore {
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
         let written = tokio::time::timeout(CALL_TIMEOUT, config::write_config(&self.pool, &self.lock, write));
         written.await.map_err(|_| too_slow("write the configuration"))?
+    }
+
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        let found = tokio::time::timeout(CALL_TIMEOUT, requests::find(&self.pool, request));
+        found.await.map_err(|_| too_slow("look a request up"))?
+    }
+
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
+        let kept = tokio::time::timeout(CALL_TIMEOUT, requests::keep(&self.pool, &self.lock, request));
+        kept.await.map_err(|_| too_slow("keep a request's id"))?
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {

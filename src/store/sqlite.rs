@@ -8,6 +8,7 @@
 
 mod config;
 mod prune;
+mod requests;
 mod write;
 
 use std::path::Path;
@@ -25,8 +26,8 @@ use super::fault::{fault, migration_fault};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, Retention, Store, StoreError,
-    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId, Retention, Store,
+    StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -147,6 +148,14 @@ impl Store for SqliteStore {
 
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
         config::write_config(&self.writer, write).await
+    }
+
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        requests::find(&self.readers, request).await
+    }
+
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
+        requests::keep(&self.writer, request).await
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {

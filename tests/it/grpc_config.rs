@@ -143,6 +143,7 @@ async fn a_mask_says_what_is_meant() {
     };
     let status = client.update_config(wrong).await.unwrap_err();
     assert_eq!(faults(&status), ["thresholds.failure_rate_threshold", "update_mask.paths[0]", "service"]);
+    assert!(status.message().contains("did you mean failure_threshold?"), "{}", status.message());
     let status = client
         .update_config(UpdateConfigRequest { update_mask: mask(&["*", "max_wait"]), ..set("a", failures(1)) })
         .await

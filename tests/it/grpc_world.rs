@@ -108,8 +108,7 @@ impl World {
             idle_ttl: Duration::from_hours(1),
         };
         let seals = Seals::new(&meta.permit_key);
-        let first = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
-        let configuration = Arc::new(first);
+        let configuration = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
         let standing = Standing { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
         let states = Arc::new(StateFeed::default());
         let outbox = Box::new(Told { journal: Arc::clone(&self.journal), states: Arc::clone(&states) });

@@ -26,19 +26,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "grpc",
         &[
             "app", "auth", "catalog", "control", "engine", "feed", "journal", "metrics", "proto", "replica",
-            "store",
+            "nearest", "store",
         ],
     ),
     ("http", &["app", "auth", "engine", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.
-    ("config", &["auth", "catalog", "store"]),
+    ("config", &["auth", "catalog", "nearest", "store"]),
     ("cli", &["auth", "catalog", "config", "ctl"]),
     // A client of the API that lives in the same program: of the server it uses the clock and the file's words.
     ("ctl", &["config", "engine", "proto", "signals"]),
     ("data_dir", &[]),
     ("doors", &["auth", "config", "engine", "metrics"]),
     ("lifecycle", &["app", "config", "control", "engine", "feed", "grpc", "journal", "metrics", "store"]),
+    ("nearest", &[]),
     ("signals", &[]),
     ("telemetry", &["config"]),
     (

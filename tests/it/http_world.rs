@@ -18,8 +18,8 @@ use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::store::{
     Answer, ChangeQuery, Changed, ConfigWrite, ConfigWritten, Declaration, Meta, MeteredStore, Proposal,
-    Pruned, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
-    TransitionQuery,
+    Pruned, RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TransitionQuery,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -270,6 +270,14 @@ impl Store for Database {
 
     async fn write_config(&self, _: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
         self.answer(ConfigWritten::Written(Changed { revision: 11, at: Time::ZERO }))
+    }
+
+    async fn request(&self, _: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        self.answer(None)
+    }
+
+    async fn keep_request(&self, _: &RequestId) -> Result<(), StoreError> {
+        self.answer(())
     }
 
     async fn changes(&self, _: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {

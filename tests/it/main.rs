@@ -12,6 +12,7 @@ mod certificates;
 mod config;
 mod config_layers;
 mod config_limit;
+mod control;
 mod crash;
 mod ctl;
 mod ctl_operate;

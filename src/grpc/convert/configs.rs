@@ -34,7 +34,7 @@ pub(crate) fn config(config: &ServiceConfig) -> v1::ServiceConfig {
         thresholds: Some(breakers::thresholds(&config.thresholds)),
         layers,
         set: Some(fields::layer_to_wire(&config.set)),
-        etag: config.etag.clone(),
+        etag: config.etag(),
         revision: config.changed.map_or(0, |changed| changed.revision),
         changed_at: config.changed.map(|changed| times::timestamp(changed.at)),
         r#override: config.set_override.as_ref().map(service_override),
@@ -125,8 +125,8 @@ fn masked(paths: &[String], given: Layer, faults: &mut Faults) -> LayerChange {
     let mut meant = Vec::new();
     for (index, path) in paths.iter().enumerate() {
         let Some(field) = fields::by_name(path) else {
-            let path = excerpt(path);
-            let problem = format!("is \"{path}\", which is no field of thresholds: {}", fields::names());
+            let known = fields::near(path).map_or_else(fields::names, |near| format!("did you mean {near}?"));
+            let problem = format!("is \"{}\", which is no field of thresholds: {known}", excerpt(path));
             faults.add(format!("update_mask.paths[{index}]"), Kind::UnknownValue, problem);
             continue;
         };
@@ -177,7 +177,8 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
         }
         ControlError::EtagMismatch { present } => Failure::EtagMismatch { present },
         ControlError::RequestReused => Failure::RequestReused,
-        ControlError::TooManyServices { max } => Failure::ConfigsFull { max },
+        ControlError::TooManyServices { what, max } => Failure::ConfigsFull { what, max },
+        ControlError::OverridesUnderWay { max } => Failure::OverridesUnderWay { max },
         ControlError::NoOverride => Failure::NoOverride,
         ControlError::Busy => Failure::Contended,
         ControlError::Store(error) => super::unread("the configuration could not be written", &error),

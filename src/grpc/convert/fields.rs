@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use breaker::{Field, Layer, Value};
+use breaker::{Field, Layer, Value, thousandths};
 
 use super::super::fault::{Faults, Kind};
 use super::times;
+use crate::nearest::nearest;
 use crate::proto::v1;
 
-/// The most decimals of a rate or a factor.
-const THOUSANDTHS: f64 = 1_000.0;
 /// What is no finer than this is written the same in the file.
 const GRAIN: Duration = Duration::from_millis(1);
 
@@ -27,6 +26,11 @@ pub(super) fn name(field: Field) -> &'static str {
 /// The field of a mask's path.
 pub(super) fn by_name(path: &str) -> Option<Field> {
     Field::by_name(path)
+}
+
+/// The name that a mask's path is most likely a slip of.
+pub(super) fn near(path: &str) -> Option<&'static str> {
+    nearest(path, Field::ALL.iter().map(|field| name(*field)))
 }
 
 /// Every name, for people.
@@ -165,18 +169,6 @@ impl Reader<'_> {
 /// A field's path in a request. One text a field: what a fault keeps.
 fn path(field: Field) -> String {
     format!("thresholds.{}", name(field))
-}
-
-/// A number with at most three decimals, in thousandths.
-fn thousandths(number: f64) -> Option<u32> {
-    let scaled = number * THOUSANDTHS;
-    let whole = scaled.round();
-    // A decimal in binary misses its thousandth by far less than this, and a fourth decimal by far more.
-    if (scaled - whole).abs() > 1e-6 || !(0.0..=f64::from(u32::MAX)).contains(&whole) {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within u32")]
-    Some(whole as u32)
 }
 
 /// A layer as it is shown: what it sets, and nothing else.

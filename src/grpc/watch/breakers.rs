@@ -19,10 +19,10 @@ use crate::auth::{Right, Rights};
 use crate::engine::{Clock, Engine};
 use crate::feed::{HistoryTail, StateFeed, StatesBehind};
 use crate::grpc::asker::Asker;
-use crate::grpc::calls::Method;
 use crate::grpc::convert;
 use crate::grpc::fault::Faults;
 use crate::grpc::status::Failure;
+use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
 use v1::watch_breakers_response::Event;
 
@@ -39,7 +39,7 @@ pub(in crate::grpc) fn breakers(
     request: Request<v1::WatchBreakersRequest>,
 ) -> Result<Watch<v1::WatchBreakersResponse>, Failure> {
     let asker = Asker::of(&request);
-    let seat = watches.seat(Method::WatchBreakers, &request)?;
+    let seat = watches.seat(Watched::Breakers, &request)?;
     let v1::WatchBreakersRequest { services, service_prefix } = request.into_inner();
     let mut faults = Faults::default();
     let rights = Rights::of(&[Right::Call, Right::Read]);
@@ -55,7 +55,7 @@ pub(in crate::grpc) fn breakers(
         tail: Arc::clone(&loaded.feeds.tail),
         selection: Arc::new(selection),
         looks: Arc::clone(&watches.looks),
-        restarts: watches.restarts(Method::WatchBreakers),
+        restarts: watches.restarts(Watched::Breakers),
         cursor: 0,
         revision: 0,
         phase: Phase::Begin,
@@ -70,7 +70,7 @@ struct Follower {
     tail: Arc<HistoryTail>,
     selection: Arc<Selection>,
     looks: Arc<Semaphore>,
-    restarts: prometheus::IntCounter,
+    restarts: Restarts,
     /// The number of the last change that was told.
     cursor: u64,
     /// All up to this revision of the store has been told.
@@ -138,7 +138,7 @@ impl Follower {
         let revision = self.tail.revision();
         match self.states.behind(self.cursor, MESSAGES_MAX) {
             StatesBehind::TooOld => {
-                self.restarts.inc();
+                self.restarts.count();
                 let reason = "too much has changed since, or everything at once".to_owned();
                 ready.push_back(message(Event::Restart(v1::WatchRestart { reason })));
                 self.phase = Phase::Begin;

@@ -16,10 +16,10 @@ use crate::app::Loaded;
 use crate::auth::{Right, Rights};
 use crate::control::Configuration;
 use crate::grpc::asker::Asker;
-use crate::grpc::calls::Method;
 use crate::grpc::convert;
 use crate::grpc::fault::Faults;
 use crate::grpc::status::Failure;
+use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
 use v1::watch_config_response::Event;
 
@@ -33,7 +33,7 @@ pub(in crate::grpc) fn config(
     request: Request<v1::WatchConfigRequest>,
 ) -> Result<Watch<v1::WatchConfigResponse>, Failure> {
     let asker = Asker::of(&request);
-    let seat = watches.seat(Method::WatchConfig, &request)?;
+    let seat = watches.seat(Watched::Config, &request)?;
     let v1::WatchConfigRequest { services, service_prefix, resume_token } = request.into_inner();
     let mut faults = Faults::default();
     let rights = Rights::of(&[Right::Read]);
@@ -43,13 +43,13 @@ pub(in crate::grpc) fn config(
     selection.check()?;
 
     let (home, newest) = (Home::of(&loaded.feeds), loaded.control.watch());
-    let restarts = watches.restarts(Method::WatchConfig);
+    let restarts = watches.restarts(Watched::Config);
     let phase = match token {
         None => Phase::Begin { restart: None },
         Some((of, place)) => match unusable(of == home, &place, &newest.borrow()) {
             None => Phase::Changes(place),
             Some(why) => {
-                restarts.inc();
+                restarts.count();
                 Phase::Begin { restart: Some(why) }
             }
         },
@@ -75,7 +75,7 @@ struct Follower {
     newest: Receiver<Arc<Configuration>>,
     selection: Selection,
     home: Home,
-    restarts: prometheus::IntCounter,
+    restarts: Restarts,
     phase: Phase,
 }
 
@@ -131,7 +131,7 @@ impl Source for Follower {
             Phase::Changes(place) => {
                 let told = place.clone();
                 if let Some(reason) = unusable(true, &told, &configuration) {
-                    self.restarts.inc();
+                    self.restarts.count();
                     self.phase = Phase::Begin { restart: Some(reason) };
                     return Ok(Step::More);
                 }

@@ -21,19 +21,17 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
-use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tonic::{Request, Status};
 
 use super::Limits;
 use super::asker::Asker;
-use super::calls::Method;
 use super::deadline;
 use super::health::{Closing, HealthBoard};
 use super::places::{Place, Places};
 use super::status::Failure;
-use crate::metrics::WatchMetrics;
+use crate::metrics::{OpenWatch, Restarts, WatchMetrics, Watched};
 
 pub(super) use breakers::breakers;
 pub(super) use config::config;
@@ -98,22 +96,20 @@ impl Watches {
     }
 
     /// Room for one more stream of whoever sent `request`.
-    fn seat<T>(&self, method: Method, request: &Request<T>) -> Result<Seat, Failure> {
+    fn seat<T>(&self, watched: Watched, request: &Request<T>) -> Result<Seat, Failure> {
         let place = self.places.take(&Asker::of(request))?;
         let patience = deadline::of(request.metadata().as_ref())?;
-        let open = self.metrics.watchers.with_label_values(&[method.name()]);
-        open.inc();
         Ok(Seat {
             closing: self.board.closing(),
             deadline: patience.map(|patience| Box::pin(tokio::time::sleep(patience))),
             heartbeat_every: self.heartbeat_every,
-            _open: Open(open),
+            _open: self.metrics.open(watched),
             _place: place,
         })
     }
 
-    fn restarts(&self, method: Method) -> prometheus::IntCounter {
-        self.metrics.restarts_total.with_label_values(&[method.name()])
+    fn restarts(&self, watched: Watched) -> Restarts {
+        self.metrics.restarts(watched)
     }
 }
 
@@ -123,17 +119,8 @@ struct Seat {
     /// The client's, if it has one.
     deadline: Option<Pin<Box<Sleep>>>,
     heartbeat_every: Duration,
-    _open: Open,
+    _open: OpenWatch,
     _place: Place,
-}
-
-/// Counted while it is there.
-struct Open(IntGauge);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl Seat {

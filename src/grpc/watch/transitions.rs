@@ -17,10 +17,10 @@ use crate::app::Loaded;
 use crate::auth::{Right, Rights};
 use crate::feed::{Behind, HistoryTail, Page, end_of};
 use crate::grpc::asker::Asker;
-use crate::grpc::calls::Method;
 use crate::grpc::convert;
 use crate::grpc::fault::Faults;
 use crate::grpc::status::Failure;
+use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
 use crate::store::{Place, StoreError, StoredTransition};
 use v1::watch_transitions_response::Event;
@@ -35,7 +35,7 @@ pub(in crate::grpc) fn transitions(
     request: Request<v1::WatchTransitionsRequest>,
 ) -> Result<Watch<v1::WatchTransitionsResponse>, Failure> {
     let asker = Asker::of(&request);
-    let seat = watches.seat(Method::WatchTransitions, &request)?;
+    let seat = watches.seat(Watched::Transitions, &request)?;
     let v1::WatchTransitionsRequest { services, service_prefix, resume_token } = request.into_inner();
     let mut faults = Faults::default();
     let rights = Rights::of(&[Right::Read]);
@@ -46,7 +46,7 @@ pub(in crate::grpc) fn transitions(
 
     let home = Home::of(&loaded.feeds);
     let tail = Arc::clone(&loaded.feeds.tail);
-    let restarts = watches.restarts(Method::WatchTransitions);
+    let restarts = watches.restarts(Watched::Transitions);
     let mut follower =
         Follower { newest: tail.watch(), tail, selection, home, restarts, phase: Phase::Begin };
     match token {
@@ -62,7 +62,7 @@ struct Follower {
     newest: Receiver<u64>,
     selection: Selection,
     home: Home,
-    restarts: prometheus::IntCounter,
+    restarts: Restarts,
     phase: Phase,
 }
 
@@ -143,7 +143,7 @@ impl Source for Follower {
 
 impl Follower {
     fn restart(&mut self, reason: &'static str) {
-        self.restarts.inc();
+        self.restarts.count();
         self.phase = Phase::Restart { reason };
     }
 

@@ -3,9 +3,10 @@
 use breaker::Snapshot;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
+use super::requests;
 use super::write::{Write, begin, bump, clock};
 use crate::store::config_rows::{
-    Audit, AuditRow, ConfigRows, HeadRow, RequestRow, ServiceConfigRow, ServiceOverrideRow, narrow,
+    Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
 use crate::store::declared::DeclaredRow;
 use crate::store::fault::fault;
@@ -73,16 +74,10 @@ pub(super) async fn write_config(
 ) -> Result<ConfigWritten, StoreError> {
     let act = "write the configuration";
     let mut tx = begin(writer).await?;
-    if let Some(request) = &write.request {
-        let known: Option<RequestRow> =
-            sqlx::query_as("SELECT digest, revision FROM config_request WHERE id = $1")
-                .bind(&request.id)
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(fault(act))?;
-        if let Some(known) = known {
-            return known.answer(request);
-        }
+    if let Some(request) = &write.request
+        && let Some(known) = requests::find(&mut *tx, request).await?
+    {
+        return Ok(known);
     }
     let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
     let revision = head.revision.unsigned_abs();
@@ -117,16 +112,7 @@ pub(super) async fn write_config(
     }
     write_audit(&mut tx, Audit::of_edit(&write.edit, &write.asked, before), bumped).await?;
     if let Some(request) = &write.request {
-        sqlx::query(
-            "INSERT INTO config_request (id, digest, revision, recorded_at_us) VALUES ($1, $2, $3, $4)",
-        )
-        .bind(&request.id)
-        .bind(request.digest.cast_signed())
-        .bind(bumped.revision)
-        .bind(bumped.recorded_at)
-        .execute(&mut *tx)
-        .await
-        .map_err(fault(act))?;
+        requests::write(&mut tx, request, bumped).await?;
     }
     sqlx::query("UPDATE config_head SET revision = $1")
         .bind(bumped.revision)

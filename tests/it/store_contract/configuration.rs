@@ -24,6 +24,7 @@ on_every_store!(
     what_is_set_for_a_service_comes_back_and_goes,
     of_two_changes_planned_on_the_same_only_one_is_written,
     a_request_id_is_good_for_one_change,
+    the_id_of_a_request_that_changed_nothing_is_kept,
     an_override_of_a_service_comes_back_and_goes,
     waits_of_open_breakers_change_in_the_same_transaction,
     the_audit_is_read_by_page_and_filter,
@@ -243,6 +244,20 @@ async fn a_request_id_is_good_for_one_change(bed: &mut Bed) {
     let other = write_as(bed, 1, thresholds("a", 4), &["a"], Some(("one", 5))).await;
     assert_eq!(other, ConfigWritten::Reused);
     assert_eq!(bed.store.revision().await.unwrap(), 1);
+}
+
+async fn the_id_of_a_request_that_changed_nothing_is_kept(bed: &mut Bed) {
+    let request = |digest| RequestId { id: "one".to_owned(), digest };
+    assert_eq!(bed.store.request(&request(7)).await.unwrap(), None);
+    write(bed, 0, thresholds("a", 3), &["a"]).await;
+    bed.store.keep_request(&request(7)).await.unwrap();
+    bed.store.keep_request(&request(8)).await.unwrap();
+    bed.reopen().await;
+    assert_eq!(bed.store.request(&request(7)).await.unwrap(), Some(ConfigWritten::Known { revision: 1 }));
+    assert_eq!(bed.store.request(&request(8)).await.unwrap(), Some(ConfigWritten::Reused));
+    let made = write_as(bed, 1, thresholds("a", 4), &["a"], Some(("one", 7))).await;
+    assert_eq!(made, ConfigWritten::Known { revision: 1 });
+    assert_eq!(bed.store.revision().await.unwrap(), 1, "an id alone is no change");
 }
 
 async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {

@@ -1,0 +1,91 @@
+//! What a change of one service costs beside many others: `UpdateConfig` behind the edge, on SQLite.
+//!
+//! A change is planned on the whole configuration and told to every breaker; so what ten thousand services and a hundred
+//! thousand breakers add to it is measured, against a handful in the same run.
+//!
+//! `cargo bench --bench control`
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use breaker::{Asked, Field, Layer, Numbering, Time, Value};
+use breakerd::control::{Control, LayerChange, Update, first_configuration};
+use breakerd::engine::{Clock, Engine, Limits, Seals, Standing, SystemClock};
+use breakerd::journal::Journal;
+use breakerd::store::{Declaration, Target, open};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const CHANGES: u32 = 200;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let few = changes(10, 100).await?;
+    let many = changes(10_000, 100_000).await?;
+    println!("one change of thresholds, the store's part included, p50 of {CHANGES}:");
+    println!("      10 services,     100 breakers: {:6.2} ms", millis(few));
+    println!("  10,000 services, 100,000 breakers: {:6.2} ms", millis(many));
+    println!("  what the many add: {:.2} ms", millis(many.saturating_sub(few)));
+    Ok(())
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// How long one change takes, in the middle.
+async fn changes(services: usize, breakers: usize) -> Result<Duration> {
+    let folder = tempfile::tempdir()?;
+    let store = open(&Target::Sqlite(folder.path().join("breakerd.db"))).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let (journal, _) = Journal::open(&folder.path().join("journal"), "here".into(), 1, 10_000)?;
+    let journal = Arc::new(journal);
+    let seals = Seals::new(&[7; 16]);
+    let declared = declaration(services)?;
+    let configuration = first_configuration(&*store, &seals, Some(&declared)).await?;
+    let limits = Limits {
+        breakers_max: breakers + services,
+        own_series_max: 1_000,
+        idle_ttl: Duration::from_hours(1),
+    };
+    let standing = Standing { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
+    let outbox = Box::new(Arc::clone(&journal));
+    let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
+    for index in 0..breakers {
+        engine.allow(&format!("service-{}", index % services), &index.to_string(), Time::from_micros(1))?;
+    }
+    let control = Control::new(Arc::clone(&store), engine, clock, journal, configuration);
+    let mut took = Vec::new();
+    for count in 0..CHANGES {
+        let change = LayerChange::Fields(vec![(Field::SuccessThreshold, Some(Value::Count(1 + count % 4)))]);
+        let update = Update {
+            service: "service-7".to_owned(),
+            change,
+            etag: None,
+            validate_only: false,
+            request: None,
+            asked: Asked { actor: "bench".to_owned(), reason: String::new() },
+        };
+        let begun_at = Instant::now();
+        control.update(update).await?;
+        took.push(begun_at.elapsed());
+    }
+    store.close().await;
+    took.sort_unstable();
+    Ok(took[took.len() / 2])
+}
+
+fn declaration(services: usize) -> Result<Declaration> {
+    let layer = |index: usize| -> Result<Layer> {
+        let failures = u32::try_from(index % 9 + 1)?;
+        let layer = Layer::default().with(Field::FailureThreshold, Value::Count(failures));
+        Ok(layer?.with(Field::Timeout, Value::Duration(Duration::from_secs(30)))?)
+    };
+    let services: Result<BTreeMap<_, _>> =
+        (0..services).map(|index| Ok((format!("service-{index}"), layer(index)?))).collect();
+    Ok(Declaration { enabled: true, services: services?, ..Declaration::default() })
+}

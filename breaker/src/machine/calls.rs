@@ -1,0 +1,168 @@
+//! Calls: what one is told before it goes ahead, and what its outcome does.
+//!
+//! The passing of time has taken effect before: what is here judges in the state that it has led to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Breaker;
+use super::phase::{Cause, Crossing, Next, Phase};
+use crate::mix;
+use crate::outcome::{Decision, Pass, Recorded, Report, Ticket, Verdict};
+use crate::state::{Figures, OverrideKind, State, Transition};
+use crate::thresholds::{Judged, Thresholds};
+use crate::time::Time;
+use crate::wait::wait;
+
+impl Breaker {
+    /// What a call is told, once the time that passed has taken effect.
+    pub(super) fn decide(&mut self, now: Time) -> Decision {
+        let mut state = self.state();
+        let would_deny = self.would_deny(now);
+        let (verdict, probe, retry_after) = match (&mut self.phase, self.proposed) {
+            (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
+            (Phase::Overridden(set_by), _) if set_by.kind == OverrideKind::ForcedOpen => {
+                (Verdict::ForcedOpen, None, set_by.expires_at.map(|end| end.since(now)))
+            }
+            // A proposal that lets calls through again waits for the store, as the state that it leaves.
+            (_, Some(left)) => {
+                state = left;
+                (Verdict::without_probes(left), None, None)
+            }
+            (Phase::HalfOpen(half_open), None) => {
+                // Never 0, and not to be guessed from the number of another life of the process.
+                let nonce = mix(self.salt ^ self.next_number) | 1;
+                match half_open.give(nonce, now) {
+                    Ok(probe) => (Verdict::Probe, Some(probe), None),
+                    Err(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
+                }
+            }
+            _ => (Verdict::without_probes(state), None, None),
+        };
+        let pass = verdict.allows().then(|| {
+            let number = self.next_number;
+            self.next_number += 1;
+            Pass { epoch: self.epoch, number, probe }
+        });
+        Decision { verdict, state, epoch: self.epoch, pass, retry_after, would_deny }
+    }
+
+    /// Whether METRICS_ONLY lets a call pass that would be denied: within the wait that would have begun at the last
+    /// crossing, and for as long as the counts stay past the trip. What probes would have found nobody knows.
+    fn would_deny(&mut self, now: Time) -> bool {
+        let (Phase::MetricsOnly(metrics_only), None) = (&mut self.phase, self.proposed) else { return false };
+        let Some(Crossing { at, retry_after }) = metrics_only.crossing else { return false };
+        if now < at + wait(&self.thresholds, self.key_hash, self.epoch + 1, 1, retry_after) {
+            return true;
+        }
+        metrics_only.tally.advance(now);
+        metrics_only.crossed && metrics_only.tally.trip(&self.thresholds).is_some()
+    }
+
+    /// Takes an outcome that is no repeat.
+    pub(super) fn take(
+        &mut self,
+        ticket: Ticket,
+        report: &Report<'_>,
+        now: Time,
+    ) -> (Recorded, Option<Transition>) {
+        let (epoch, probe) = match ticket {
+            Ticket::Own(pass) | Ticket::Foreign(pass) => (Some(pass.epoch), pass.probe),
+            Ticket::Bare { epoch } => (epoch, None),
+        };
+        let (given_in, present) = (epoch.unwrap_or(self.epoch), self.epoch);
+        let proposed = self.proposed.is_some();
+        if given_in < present || (proposed && epoch.is_some() && given_in == present) {
+            return (Recorded::Late, None);
+        }
+        if given_in > present || proposed {
+            return (Recorded::NotCounted, None);
+        }
+        let thresholds = Arc::clone(&self.thresholds);
+        let judged = thresholds.judge(report);
+        match (&mut self.phase, probe) {
+            (Phase::Closed(tally), None) => {
+                let Judged::Counted { failed, slow } = judged else {
+                    return (Recorded::Recorded, None);
+                };
+                tally.count(failed, slow, report.caller, now);
+                let retry_after = report.retry_after.filter(|_| failed);
+                (Recorded::Recorded, self.tripped(&thresholds, retry_after, now))
+            }
+            (Phase::MetricsOnly(metrics_only), None) => {
+                let Judged::Counted { failed, slow } = judged else {
+                    return (Recorded::Recorded, None);
+                };
+                metrics_only.look(&thresholds, now);
+                metrics_only.tally.count(failed, slow, report.caller, now);
+                let retry_after = report.retry_after.filter(|_| failed);
+                (Recorded::Recorded, self.crossed(&thresholds, retry_after, now))
+            }
+            (Phase::HalfOpen(half_open), Some(probe)) => {
+                let (held, retry_after) = match judged {
+                    Judged::Ignored => (half_open.release(probe, now), None),
+                    Judged::Counted { failed, slow } => {
+                        (half_open.complete(probe, failed, slow, now), report.retry_after.filter(|_| failed))
+                    }
+                };
+                if !held {
+                    return (Recorded::Late, None);
+                }
+                (Recorded::Recorded, self.decided(retry_after, now))
+            }
+            _ => (Recorded::NotCounted, None),
+        }
+    }
+
+    /// Opens a closed breaker whose counts make a trip.
+    pub(super) fn tripped(
+        &mut self,
+        thresholds: &Thresholds,
+        retry_after: Option<Duration>,
+        now: Time,
+    ) -> Option<Transition> {
+        let Phase::Closed(tally) = &self.phase else {
+            return None;
+        };
+        let (reason, reporters) = tally.trip(thresholds)?;
+        let cause = Cause { reason, asked: None, reporters };
+        Some(self.enter(Next::Open { retry_after }, cause, now))
+    }
+
+    /// Says, once a crossing, that it would have opened.
+    pub(super) fn crossed(
+        &mut self,
+        thresholds: &Thresholds,
+        retry_after: Option<Duration>,
+        now: Time,
+    ) -> Option<Transition> {
+        let Phase::MetricsOnly(metrics_only) = &mut self.phase else {
+            return None;
+        };
+        let (reason, reporters) = metrics_only.tally.trip(thresholds)?;
+        if std::mem::replace(&mut metrics_only.crossed, true) {
+            return None;
+        }
+        metrics_only.crossing = Some(Crossing { at: now, retry_after });
+        Some(Transition {
+            from: State::MetricsOnly,
+            reason,
+            figures: Figures { reporters, ..self.figures() },
+            base_epoch: self.epoch,
+            at: now,
+            asked: None,
+            after: self.snapshot(),
+            shadow: true,
+        })
+    }
+
+    /// Leaves half-open when its probes have decided.
+    fn decided(&mut self, retry_after: Option<Duration>, now: Time) -> Option<Transition> {
+        let Phase::HalfOpen(half_open) = &self.phase else {
+            return None;
+        };
+        let (state, reason) = half_open.verdict()?;
+        let next = if state == State::Open { Next::Open { retry_after } } else { Next::Closed };
+        Some(self.enter(next, Cause::own(reason), now))
+    }
+}

@@ -1,0 +1,119 @@
+//! A breaker as it is kept and as it is shown: its state out of the machine, and back into it.
+
+use std::sync::Arc;
+
+use super::phase::{Open, Phase};
+use super::{Breaker, Identity, Numbering};
+use crate::half_open::HalfOpen;
+use crate::state::{Figures, Snapshot, State};
+use crate::tally::Tally;
+use crate::thresholds::Thresholds;
+use crate::time::Time;
+
+/// A breaker as it is shown: its state, and what has been counted in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The state.
+    pub snapshot: Snapshot,
+    /// What was counted; in OPEN, what was counted when it opened.
+    pub figures: Figures,
+    /// `HALF_OPEN`: probes that are out under a lease.
+    pub probes_out: u32,
+    /// Whether the window holds enough calls for its rates to be judged.
+    pub rates_judged: bool,
+}
+
+impl Breaker {
+    /// A breaker as the store and the journal kept it. Its window starts empty.
+    ///
+    /// What is left of a wait is never longer than the wait, even if the clock was set back meanwhile; and
+    /// the wait is the one that the present thresholds make.
+    ///
+    /// HALF_OPEN comes back as such, but whom its probes went to is forgotten. Where the machine numbers the
+    /// epochs, the first look enters it anew (reason RESTART). Where the store does, a restart spends no epoch
+    /// (each crash would hand out P anew): every place counts as out, for a lease from now.
+    pub fn restore(
+        thresholds: Arc<Thresholds>,
+        config_revision: u64,
+        identity: Identity,
+        snapshot: Snapshot,
+        now: Time,
+    ) -> Self {
+        let mut breaker = Self::new(thresholds, config_revision, identity, now);
+        breaker.take_over(snapshot, now);
+        match &mut breaker.phase {
+            Phase::Open(open) => {
+                let retry_after = open.retry_after;
+                breaker.set_wait(retry_after);
+            }
+            Phase::HalfOpen(half_open) => match identity.numbering {
+                Numbering::Own => breaker.phase = Phase::Reborn(Box::new(half_open.terms())),
+                Numbering::Store => half_open.presume_out(now),
+            },
+            _ => {}
+        }
+        breaker
+    }
+
+    /// How it is shown at `now`. Call [`Breaker::poll`] first: this only reads.
+    pub fn view(&self, now: Time) -> View {
+        let probes_out = match &self.phase {
+            Phase::HalfOpen(half_open) => half_open.out(now.max(self.last_now)),
+            _ => 0,
+        };
+        let figures = self.figures();
+        let rates_judged = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly(_))
+            && figures.calls >= self.thresholds.minimum_calls();
+        View { snapshot: self.snapshot(), figures, probes_out, rates_judged }
+    }
+
+    /// Its state as it is kept.
+    pub fn snapshot(&self) -> Snapshot {
+        let (wait, retry_after) = match &self.phase {
+            Phase::Open(open) => (Some(open.wait), open.retry_after),
+            _ => (None, None),
+        };
+        let half_open = match &self.phase {
+            Phase::HalfOpen(half_open) => Some(half_open.terms()),
+            Phase::Reborn(terms) => Some(**terms),
+            _ => None,
+        };
+        Snapshot {
+            epoch: self.epoch,
+            state: self.state(),
+            attempts: self.attempts,
+            entered_at: self.entered_at,
+            wait,
+            retry_after,
+            set_by: self.override_in_force().cloned(),
+            half_open,
+            config_revision: self.entered_revision,
+        }
+    }
+
+    /// Takes a kept state over as it is, with nothing counted.
+    pub(super) fn take_over(&mut self, snapshot: Snapshot, now: Time) {
+        self.epoch = snapshot.epoch;
+        self.attempts = snapshot.attempts;
+        self.proposed = None;
+        // A state entered in what is now the future was entered now: a clock that was set back must not
+        // make a wait longer than it is.
+        self.entered_at = snapshot.entered_at.min(now);
+        self.entered_revision = snapshot.config_revision;
+        self.phase = match (snapshot.state, snapshot.set_by) {
+            (State::Open, _) => {
+                let retry_after = snapshot.retry_after;
+                let wait = snapshot.wait.unwrap_or_else(|| self.wait(retry_after));
+                Phase::Open(Box::new(Open { wait, retry_after, figures: Figures::default() }))
+            }
+            (State::HalfOpen, _) => {
+                let terms = snapshot.half_open.unwrap_or_else(|| self.half_open_terms());
+                Phase::HalfOpen(Box::new(HalfOpen::new(terms)))
+            }
+            (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
+                self.overridden(Arc::new(set_by))
+            }
+            _ => Phase::Closed(Tally::new(&self.thresholds)),
+        };
+    }
+}

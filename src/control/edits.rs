@@ -1,0 +1,94 @@
+//! What an ask makes of the present configuration: pure.
+
+use breaker::{Layer, Time};
+
+use super::configuration::Configuration;
+use super::{ControlError, LayerChange, SERVICES_MAX, Update};
+use crate::store::{ConfigEdit, Declaration, ServiceOverride, Takes};
+
+/// What becomes of a service's layer; none: it is so already.
+///
+/// # Errors
+/// [`ControlError::EtagMismatch`], [`ControlError::TooManyServices`].
+pub(super) fn updated(present: &Configuration, update: &Update) -> Result<Option<ConfigEdit>, ControlError> {
+    let service = &update.service;
+    if let Some(etag) = &update.etag {
+        let present = present.service(service).etag();
+        if present != *etag {
+            return Err(ControlError::EtagMismatch { present });
+        }
+    }
+    let set = &present.stored().set;
+    let before = set.get(service).cloned().unwrap_or_default();
+    let layer = changed(&before, &update.change);
+    if layer == before {
+        return Ok(None);
+    }
+    if !set.contains_key(service) && set.len() >= SERVICES_MAX {
+        return Err(ControlError::TooManyServices { what: "thresholds", max: SERVICES_MAX });
+    }
+    Ok(Some(ConfigEdit::Thresholds { service: service.clone(), layer }))
+}
+
+fn changed(before: &Layer, change: &LayerChange) -> Layer {
+    let fields = match change {
+        LayerChange::Whole(layer) => return layer.clone(),
+        LayerChange::Fields(fields) => fields,
+    };
+    let mut layer = before.clone();
+    for (field, value) in fields {
+        match value {
+            // Its range was checked where it came in; one that is refused all the same is not set.
+            Some(value) => drop(layer.set(*field, value.clone())),
+            None => layer.unset(*field),
+        }
+    }
+    layer
+}
+
+/// What becomes of the override of a service when it is set, or cleared, at `now`; none: it is set so already.
+///
+/// # Errors
+/// [`ControlError::NoOverride`] when there is none to clear, [`ControlError::TooManyServices`].
+pub(super) fn overridden(
+    present: &Configuration,
+    service: &str,
+    set: Option<&ServiceOverride>,
+    now: Time,
+) -> Result<Option<ConfigEdit>, ControlError> {
+    let overrides = present.overrides();
+    match (overrides.get(service), set) {
+        (Some(stands), Some(set)) if stands.is_same_as(set) => return Ok(None),
+        (None, Some(_)) if overrides.len() >= SERVICES_MAX => {
+            return Err(ControlError::TooManyServices { what: "an override", max: SERVICES_MAX });
+        }
+        (Some(_) | None, Some(_)) => {}
+        (Some(stands), None) if !stands.has_ended(now) => {}
+        (Some(_) | None, None) => return Err(ControlError::NoOverride),
+    }
+    Ok(Some(ConfigEdit::Override { service: service.to_owned(), set: set.cloned() }))
+}
+
+/// What becomes of the override of a service if it has ended by itself; none: it has not.
+pub(super) fn ended(present: &Configuration, service: &str, now: Time) -> Option<ConfigEdit> {
+    let ended = present.overrides().get(service).is_some_and(|stands| stands.has_ended(now));
+    ended.then(|| ConfigEdit::Override { service: service.to_owned(), set: None })
+}
+
+/// What becomes of the configuration when a file declares this; none: it is so already, or the file is of the past.
+pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Option<ConfigEdit> {
+    let takes = present.stored().declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration));
+    match takes {
+        Takes::Differs => Some(ConfigEdit::Declared(declaration.clone())),
+        Takes::NewerGeneration => declaration.generation.map(ConfigEdit::Generation),
+        Takes::Unchanged => None,
+        Takes::Older { generation } => {
+            tracing::warn!(
+                file = declaration.generation,
+                store = generation,
+                "the file is of an older generation than what the store has, which stays in force"
+            );
+            None
+        }
+    }
+}

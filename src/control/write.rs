@@ -1,0 +1,158 @@
+//! How a change is made: one at a time, planned, written, put in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::Asked;
+use tokio::sync::OwnedMutexGuard;
+
+use super::configuration::Configuration;
+use super::plan::{self, Planned};
+use super::{Control, ControlError, told};
+use crate::store::{ConfigEdit, ConfigWritten, RequestId};
+
+/// Between two attempts to reach a store that is away.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// A change that other processes' changes come before so many times is given up.
+const PLANS_MAX: usize = 8;
+
+/// The turn of one change: there is no other meanwhile.
+pub(super) type Turn = OwnedMutexGuard<()>;
+
+/// What becomes of the configuration; none: it is so already.
+type EditOf<'a> = dyn Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'a;
+
+impl Control {
+    /// Makes a change once it has its turn. Before, whoever asks may go away, and nothing has happened; from then on
+    /// it is finished, whether or not anybody still waits for it.
+    pub(super) async fn in_turn<T, F>(&self, change: impl FnOnce(Turn) -> F) -> Result<T, ControlError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ControlError>> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.turns).lock_owned().await;
+        match self.tasks.spawn(change(turn)).await {
+            Ok(done) => done,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// Makes the change that `edit_of` sees fit to make of the present configuration. Answers what is then in force,
+    /// and whether that was changed; under a request's id that is known it is not.
+    pub(super) async fn write(
+        &self,
+        turn: &Turn,
+        edit_of: &EditOf<'_>,
+        asked: &Asked,
+        request: Option<&RequestId>,
+    ) -> Result<(Arc<Configuration>, bool), ControlError> {
+        // Before anything else: sent again, a change has the etag of before, and may contradict what came after it.
+        if let Some(request) = request
+            && let Some(known) = self.store.request(request).await?
+        {
+            return self.answered_before(known);
+        }
+        for _ in 0..PLANS_MAX {
+            let present = self.configuration();
+            let Some(edit) = edit_of(&present)? else {
+                if let Some(request) = request {
+                    self.store.keep_request(request).await?;
+                }
+                return Ok((present, false));
+            };
+            let planned = plan(&present, edit).await?;
+            match planned.write(&*self.store, self.engine.seals(), asked, request).await {
+                Ok(ConfigWritten::Written(changed)) => {
+                    let after = Arc::new(planned.written(changed));
+                    self.put_in_force(turn, &after).await;
+                    return Ok((after, true));
+                }
+                Ok(ConfigWritten::Stale { .. }) => self.reload(turn).await?,
+                Ok(known) => return self.answered_before(known),
+                Err(error) => {
+                    if error.is_transient() {
+                        self.unsure.notify_one();
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(ControlError::Busy)
+    }
+
+    fn answered_before(&self, known: ConfigWritten) -> Result<(Arc<Configuration>, bool), ControlError> {
+        match known {
+            ConfigWritten::Reused => Err(ControlError::RequestReused),
+            _ => Ok((self.configuration(), false)),
+        }
+    }
+
+    /// Takes over what the store has, as soon as it answers.
+    pub(super) async fn catch_up(&self) {
+        loop {
+            self.pause().await;
+            let turn = Arc::clone(&self.turns).lock_owned().await;
+            match self.reload(&turn).await {
+                Ok(()) => return,
+                Err(ControlError::Store(error)) if error.is_transient() => {}
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the configuration that the store has cannot be taken over"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Between two attempts to reach a store that is away.
+    pub(super) async fn pause(&self) {
+        self.clock.sleep_until(self.clock.now() + RETRY_EVERY).await;
+    }
+
+    async fn reload(&self, turn: &Turn) -> Result<(), ControlError> {
+        let stored = self.store.configuration().await?;
+        let present = self.configuration();
+        if stored.revision == present.revision() {
+            return Ok(());
+        }
+        let after = off_the_workers(|| Configuration::new(stored))
+            .await
+            .map_err(|problems| ControlError::Stored(told(&problems)))?;
+        let after = Arc::new(after);
+        self.put_in_force(turn, &after).await;
+        if after.overrides() != present.overrides() {
+            self.walk_due.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn put_in_force(&self, _: &Turn, after: &Arc<Configuration>) {
+        let (engine, configuration, now) = (Arc::clone(&self.engine), Arc::clone(after), self.clock.now());
+        off_the_workers(move || {
+            engine.note_service_overrides(configuration.engine_overrides());
+            engine.apply(configuration.catalog(), now);
+        })
+        .await;
+        self.published.send_replace(Arc::clone(after));
+    }
+}
+
+/// What `edit` makes of `present`.
+///
+/// # Errors
+/// [`ControlError::Contradiction`].
+pub(super) async fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Planned, ControlError> {
+    let present = Arc::clone(present);
+    off_the_workers(move || plan::plan(&present, edit)).await.map_err(ControlError::Contradiction)
+}
+
+/// Off the threads that decide: with ten thousand services, or a hundred thousand breakers, it takes tens of
+/// milliseconds.
+async fn off_the_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}

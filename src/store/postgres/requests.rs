@@ -1,0 +1,61 @@
+//! The ids that clients gave their changes.
+
+use sqlx::postgres::{PgExecutor, PgPool};
+use sqlx::{FromRow, Postgres};
+
+use super::lock::Lock;
+use super::write::{Write, begin};
+use crate::store::config_rows::RequestRow;
+use crate::store::fault::fault;
+use crate::store::history::Bumped;
+use crate::store::stamp::Stamp;
+use crate::store::{ConfigWritten, RequestId, StoreError};
+
+/// See [`crate::store::Store::request`].
+pub(super) async fn find(
+    reader: impl PgExecutor<'_>,
+    request: &RequestId,
+) -> Result<Option<ConfigWritten>, StoreError> {
+    let known =
+        sqlx::query_as::<Postgres, RequestRow>("SELECT digest, revision FROM config_request WHERE id = $1")
+            .bind(&request.id)
+            .fetch_optional(reader)
+            .await
+            .map_err(fault("look a request up"))?;
+    known.map(|known| known.answer(request)).transpose()
+}
+
+#[derive(FromRow)]
+struct NowRow {
+    revision: i64,
+    now: Stamp,
+}
+
+/// See [`crate::store::Store::keep_request`].
+pub(super) async fn keep(pool: &PgPool, lock: &Lock, request: &RequestId) -> Result<(), StoreError> {
+    let act = "keep a request's id";
+    lock.hold().await?;
+    let mut tx = begin(pool).await?;
+    let now: NowRow = sqlx::query_as("SELECT revision, clock_timestamp() AS now FROM config_head")
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    write(&mut tx, request, Bumped { revision: now.revision, recorded_at: now.now }).await?;
+    tx.commit().await.map_err(fault(act))
+}
+
+/// Writes the id beside the change that was made under it.
+pub(super) async fn write(tx: &mut Write, request: &RequestId, made: Bumped) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO config_request (id, digest, revision, recorded_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(&request.id)
+    .bind(request.digest.cast_signed())
+    .bind(made.revision)
+    .bind(made.recorded_at)
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("keep a request's id"))?;
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! How a change of configuration is made: engine, journal and SQLite, all real; only the wire to the store can be cut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use breaker::{Asked, Field, Key, Layer, Numbering, OverrideKind, State, Time, Value};
+use breakerd::control::{
+    Configuration, Control, ControlError, LayerChange, Update, Updated, first_configuration,
+};
+use breakerd::engine::{Clock, Engine, Limits, ManualClock, Seals, Standing};
+use breakerd::journal::Journal;
+use breakerd::store::{
+    Answer, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId,
+    Retention, ServiceOverride, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TransitionQuery,
+};
+use futures_util::poll;
+use tokio::sync::Semaphore;
+
+use crate::support::Bed;
+
+const START: Time = Time::from_micros(1_700_000_000_000_000);
+/// Far fewer than a service-wide override has to tell.
+const JOURNAL_CAPACITY: usize = 64;
+
+/// A real store behind a wire that can be cut before a write, or behind it.
+struct Wire {
+    store: Arc<dyn Store>,
+    /// Nothing comes through.
+    is_cut: AtomicBool,
+    /// The next write is made, and its answer is lost.
+    loses_next: AtomicBool,
+    /// Writes wait here for their turn.
+    gate: Semaphore,
+    /// Writes that came as far as the gate.
+    at_gate: AtomicU32,
+    /// How often the whole configuration was read.
+    reads: AtomicU32,
+}
+
+impl Wire {
+    fn away() -> StoreError {
+        StoreError::Unavailable { act: "ask", source: sqlx::Error::PoolClosed }
+    }
+
+    fn passes(&self) -> Result<&dyn Store, StoreError> {
+        if self.is_cut.load(Ordering::SeqCst) { Err(Self::away()) } else { Ok(&*self.store) }
+    }
+}
+
+#[async_trait]
+impl Store for Wire {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        self.passes()?.meta().await
+    }
+
+    async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
+        self.passes()?.propose(proposals).await
+    }
+
+    async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError> {
+        self.passes()?.breakers(after, limit).await
+    }
+
+    async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
+        self.passes()?.transitions(query).await
+    }
+
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        let store = self.passes()?;
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        store.configuration().await
+    }
+
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        let store = self.passes()?;
+        self.at_gate.fetch_add(1, Ordering::SeqCst);
+        let _pass = self.gate.acquire().await.unwrap();
+        let written = store.write_config(write).await?;
+        if self.loses_next.swap(false, Ordering::SeqCst) { Err(Self::away()) } else { Ok(written) }
+    }
+
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        self.passes()?.request(request).await
+    }
+
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
+        self.passes()?.keep_request(request).await
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        self.passes()?.changes(query).await
+    }
+
+    async fn history_floor(&self) -> Result<u64, StoreError> {
+        self.passes()?.history_floor().await
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        self.passes()?.prune(retention).await
+    }
+
+    async fn revision(&self) -> Result<u64, StoreError> {
+        self.passes()?.revision().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.passes()?.ping().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+struct House {
+    bed: Bed,
+    wire: Arc<Wire>,
+    engine: Arc<Engine>,
+    control: Arc<Control>,
+    clock: ManualClock,
+    journal: Arc<Journal>,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    async fn new() -> Self {
+        let bed = Bed::sqlite().await;
+        let wire = Arc::new(Wire {
+            store: Arc::clone(&bed.store),
+            is_cut: AtomicBool::new(false),
+            loses_next: AtomicBool::new(false),
+            gate: Semaphore::new(1),
+            at_gate: AtomicU32::new(0),
+            reads: AtomicU32::new(0),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path(), "here".into(), 1, JOURNAL_CAPACITY).unwrap();
+        let journal = Arc::new(journal);
+        let limits = Limits { breakers_max: 200, own_series_max: 10, idle_ttl: Duration::from_hours(1) };
+        let seals = Seals::new(&[7; 16]);
+        let configuration = first_configuration(&*bed.store, &seals, None).await.unwrap();
+        let standing = Standing { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
+        let outbox = Box::new(Arc::clone(&journal));
+        let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, START));
+        let clock = ManualClock::new(START);
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let store: Arc<dyn Store> = wire.clone();
+        let control = Control::new(store, Arc::clone(&engine), shared, Arc::clone(&journal), configuration);
+        Self { bed, wire, engine, control, clock, journal, _folder: folder }
+    }
+
+    async fn set(&self, service: &str, failures: u32) -> Result<Updated, ControlError> {
+        self.control.update(update(service, failures)).await
+    }
+
+    fn cut(&self, is_cut: bool) {
+        self.wire.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    /// Ends when `count` writes have come as far as the gate.
+    async fn at_gate(&self, count: u32) {
+        while self.wire.at_gate.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What the store has been told to be set.
+    async fn stored(&self) -> Vec<(String, Layer)> {
+        self.bed.store.configuration().await.unwrap().set.into_iter().collect()
+    }
+
+    async fn end(self) {
+        self.control.finished().await;
+        self.bed.end().await;
+    }
+}
+
+fn failures(count: u32) -> Layer {
+    Layer::default().with(Field::FailureThreshold, Value::Count(count)).unwrap()
+}
+
+fn update(service: &str, count: u32) -> Update {
+    Update {
+        service: service.to_owned(),
+        change: LayerChange::Whole(failures(count)),
+        etag: None,
+        validate_only: false,
+        request: None,
+        asked: ann(),
+    }
+}
+
+fn under_id(update: Update, id: &str, digest: u64) -> Update {
+    Update { request: Some(RequestId { id: id.to_owned(), digest }), ..update }
+}
+
+fn ann() -> Asked {
+    Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() }
+}
+
+fn forced_open() -> ServiceOverride {
+    ServiceOverride { kind: OverrideKind::ForcedOpen, expires_at: None, asked: ann(), set_at: Time::ZERO }
+}
+
+fn is_away(result: &Result<Updated, ControlError>) {
+    assert!(matches!(result, Err(ControlError::Store(StoreError::Unavailable { .. }))), "{result:?}");
+}
+
+#[tokio::test]
+async fn what_the_store_took_without_saying_so_is_taken_over_when_it_answers() {
+    let house = House::new().await;
+    let keeping_up = tokio::spawn({
+        let control = Arc::clone(&house.control);
+        async move { control.keep_up().await }
+    });
+    let mut published = house.control.watch();
+    house.engine.allow("orders", "", START).unwrap();
+    house.wire.loses_next.store(true, Ordering::SeqCst);
+    is_away(&house.set("orders", 9).await);
+    assert_eq!(house.control.configuration().revision(), 0);
+    house.cut(true);
+    for _ in 0..20 {
+        is_away(&house.set("orders", 7).await);
+    }
+    house.clock.advance(Duration::from_secs(1));
+    house.cut(false);
+    // One that is already on its way may find the store still away, and asks again.
+    while !published.has_changed().unwrap() {
+        house.clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    let taken_over = published.borrow_and_update().clone();
+    assert_eq!((taken_over.revision(), taken_over.service("orders").set), (1, failures(9)));
+    let view = house.engine.view("orders", "", START).unwrap();
+    assert_eq!((view.thresholds.failure_threshold(), view.config_revision), (9, 1));
+
+    // However many writes failed, one asks for all of them; and what came meanwhile asks once more.
+    house.set("orders", 8).await.unwrap();
+    house.clock.advance(Duration::from_secs(5));
+    house.set("orders", 7).await.unwrap();
+    assert!(house.wire.reads.load(Ordering::SeqCst) <= 2);
+    keeping_up.abort();
+    house.end().await;
+}
+
+#[tokio::test]
+async fn whoever_goes_away_before_its_turn_has_changed_nothing() {
+    let house = House::new().await;
+    let gate = house.wire.gate.acquire().await.unwrap();
+    let mut first = Box::pin(house.set("first", 3));
+    assert!(poll!(&mut first).is_pending());
+    house.at_gate(1).await;
+    let mut second = Box::pin(house.set("second", 3));
+    assert!(poll!(&mut second).is_pending());
+    drop(second);
+    drop(gate);
+    assert!(first.await.unwrap().changed);
+    house.control.finished().await;
+    assert_eq!(house.stored().await, [("first".to_owned(), failures(3))]);
+    assert_eq!(house.wire.at_gate.load(Ordering::SeqCst), 1);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_change_that_has_its_turn_is_finished_though_nobody_waits_for_it() {
+    let house = House::new().await;
+    let gate = house.wire.gate.acquire().await.unwrap();
+    let mut change = Box::pin(house.set("orders", 3));
+    assert!(poll!(&mut change).is_pending());
+    house.at_gate(1).await;
+    drop(change);
+    drop(gate);
+    house.control.finished().await;
+    assert_eq!(house.control.configuration().service("orders").set, failures(3));
+    assert_eq!(house.stored().await, [("orders".to_owned(), failures(3))]);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_change_is_planned_again_on_what_came_between() {
+    let house = House::new().await;
+    house.engine.allow("db", "", START).unwrap();
+    // Another process changes thresholds and an override.
+    let elsewhere = |based_on, edit, service: &str| {
+        let touched = [service.to_owned()].into();
+        let write = ConfigWrite { based_on, edit, touched, asked: ann(), request: None, waits: &|_, _| None };
+        let store = Arc::clone(&house.bed.store);
+        async move { store.write_config(&write).await.unwrap() }
+    };
+    elsewhere(0, ConfigEdit::Thresholds { service: "orders".to_owned(), layer: failures(4) }, "orders").await;
+    elsewhere(1, ConfigEdit::Override { service: "db".to_owned(), set: Some(forced_open()) }, "db").await;
+    let wait = Layer::default().with(Field::SuccessThreshold, Value::Count(3)).unwrap();
+    let change = LayerChange::Fields(vec![(Field::SuccessThreshold, Some(Value::Count(3)))]);
+    let done = house.control.update(Update { change, ..update("orders", 0) }).await.unwrap();
+    let both = failures(4).with(Field::SuccessThreshold, wait.get(Field::SuccessThreshold).unwrap().clone());
+    assert_eq!(done.config.set, both.unwrap());
+    assert_eq!(house.control.configuration().revision(), 3);
+    // The override that came along is told to the breakers that there are.
+    house.control.walk_due().await;
+    house.control.make_good().await;
+    assert_eq!(house.engine.view("db", "", START).unwrap().state, State::ForcedOpen);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_is_answered_before_anything_else_is_looked_at() {
+    let house = House::new().await;
+    let first = under_id(Update { etag: Some(etag(&house, "orders")), ..update("orders", 9) }, "one", 1);
+    assert!(house.control.update(first.clone()).await.unwrap().changed);
+    // Meanwhile somebody sets what the first contradicts.
+    let contradicting = Layer::default()
+        .with(Field::PermittedCalls, Value::Count(2))
+        .and_then(|layer| layer.with(Field::SuccessThreshold, Value::Count(2)))
+        .unwrap();
+    let other = Update { change: LayerChange::Whole(contradicting.clone()), ..update("orders", 0) };
+    house.control.update(other).await.unwrap();
+    let again = house.control.update(first.clone()).await.unwrap();
+    assert_eq!((again.changed, again.config.set), (false, contradicting.clone()));
+    let fields = vec![(Field::SuccessThreshold, Some(Value::Count(9)))];
+    let wrong = Update { change: LayerChange::Fields(fields), ..first.clone() };
+    assert!(!house.control.update(wrong).await.unwrap().changed, "it would contradict, were it looked at");
+    let reused = under_id(first, "one", 2);
+    assert!(matches!(house.control.update(reused).await, Err(ControlError::RequestReused)));
+
+    // What changed nothing is not made later either.
+    let equal = Update { change: LayerChange::Whole(contradicting), ..update("orders", 0) };
+    let equal = under_id(equal, "two", 3);
+    assert!(!house.control.update(equal.clone()).await.unwrap().changed);
+    house.set("orders", 5).await.unwrap();
+    let again = house.control.update(equal).await.unwrap();
+    assert_eq!((again.changed, again.config.set), (false, failures(5)));
+    house.end().await;
+}
+
+fn etag(house: &House, service: &str) -> String {
+    house.control.configuration().service(service).etag()
+}
+
+#[tokio::test]
+async fn overrides_on_their_way_to_the_breakers_have_a_limit() {
+    let house = House::new().await;
+    // Nobody empties the journal, and the first override fills it.
+    for index in 0..JOURNAL_CAPACITY {
+        house.engine.allow("full", &index.to_string(), START).unwrap();
+    }
+    let set = |service: String| {
+        let control = Arc::clone(&house.control);
+        tokio::spawn(async move { control.set_override(&service, Some(forced_open()), ann()).await })
+    };
+    let mut under_way = vec![set("full".to_owned())];
+    while house.journal.stats(START).depth <= (JOURNAL_CAPACITY / 2) as u64 {
+        tokio::task::yield_now().await;
+    }
+    under_way.extend((1..16).map(|index| set(index.to_string())));
+    let all = |present: &Arc<Configuration>| present.overrides().len() == 16;
+    house.control.watch().wait_for(all).await.unwrap();
+    let refused = house.control.set_override("one more", Some(forced_open()), ann()).await;
+    assert!(matches!(refused, Err(ControlError::OverridesUnderWay { max: 16 })), "{refused:?}");
+    assert_eq!(house.bed.store.configuration().await.unwrap().overrides.len(), 16);
+    for task in under_way {
+        assert!(!task.is_finished());
+        task.abort();
+    }
+    // Those that wait go on as soon as there is room; here nobody makes any, and the process ends.
+    drop(house);
+}
