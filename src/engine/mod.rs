@@ -125,6 +125,10 @@ impl Engine {
     ///
     /// A stored breaker has its place even beyond the limit: were it refused, it would be born again closed,
     /// at an epoch that the store has passed.
+    ///
+    /// One that a crash left behind the override of its service goes on as it was until a [`Walk`] reaches it. It must
+    /// not take the override up at the first look: one page of a list looks at a thousand, a scrape at all, and the
+    /// outbox has only so many places.
     pub fn restore(&self, key: &Key, snapshot: &Snapshot, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
         let Ok(entry) = self.registry.create(id, key.clone(), Room::Always, now) else {
@@ -138,7 +142,9 @@ impl Engine {
         let revision = inner.breaker.config_revision();
         let identity = self.registry.identity(id, now);
         inner.breaker = Breaker::restore(thresholds, revision, identity, snapshot.clone(), now);
-        inner.breaker.inherit(self.registry.service_override(key.service()), now);
+        if snapshot.set_by.is_some() {
+            inner.breaker.inherit(self.registry.service_override(key.service()), now);
+        }
         self.arm(&entry, &mut inner);
     }
 

@@ -372,6 +372,10 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
     engine.restore(&key("a", "missed"), &open(7), at(1));
     engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), at(1));
     engine.restore(&key("b", "left"), &forced(OverrideKind::ForcedOpen), at(1));
+    // Whoever looks before the walk comes there sees what was, and changes nothing: the walk alone keeps the pace.
+    assert_eq!(engine.view("a", "missed", at(1)).unwrap().view.snapshot.state, State::Open);
+    assert_eq!(engine.allow("a", "missed", at(1)).unwrap().decision.verdict, Verdict::Open);
+    assert_eq!(kept.edges(), []);
     let mut walk = engine.walk(None, ann());
     while engine.walk_on(&mut walk, 1, at(2)) {}
     assert_eq!(walk.changed(), 2);

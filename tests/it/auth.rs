@@ -31,6 +31,14 @@ impl Holder {
     pub(crate) fn header(&self) -> Vec<u8> {
         format!("Bearer {}", self.token.expose()).into_bytes()
     }
+
+    /// A request of theirs.
+    pub(crate) fn shows<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        let header = format!("Bearer {}", self.token.expose()).parse().unwrap();
+        request.metadata_mut().insert("authorization", header);
+        request
+    }
 }
 
 /// Adds somebody to a roll; no service: all of them.
