@@ -350,7 +350,9 @@ impl Tasks {
         tracker.spawn(lifecycle::run_tail(tail, Arc::clone(journal), clock(), stop.clone()));
         if let Some(sources) = sources {
             let watcher = Watcher::start(sources, config, Method::Folder);
-            tracker.spawn(lifecycle::run_file(Arc::clone(app), watcher, stop.clone()));
+            let (control, metrics) = (Arc::clone(control), app.metrics.config.clone());
+            let running = config.has_file().then(|| config.declaration.clone());
+            tracker.spawn(lifecycle::run_file(control, metrics, running, watcher, stop.clone()));
         }
         tracker.close();
         Self { tracker, stop }

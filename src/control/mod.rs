@@ -26,7 +26,7 @@ use crate::catalog::ServiceProblem;
 use crate::engine::{Clock, Engine};
 use crate::journal::Journal;
 use crate::overrides;
-use crate::store::{ConfigEdit, Declaration, RequestId, ServiceOverride, Store, StoreError};
+use crate::store::{ConfigEdit, Declaration, RequestId, ServiceOverride, Store, StoreError, Takes};
 
 /// Services that may have thresholds set over the API: as many as the file may have tables.
 pub const SERVICES_MAX: usize = 10_000;
@@ -276,6 +276,11 @@ impl Control {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether what a file declares is another than what is in force, and not of the past.
+    pub fn lacks(&self, declaration: &Declaration) -> bool {
+        edits::takes(&self.configuration(), declaration) == Takes::Differs
     }
 
     /// Takes over what the store has, each time that it did not say whether it took a change. For a task that lives

@@ -71,14 +71,18 @@ async fn a_changed_file_stands_below_what_was_set_over_the_api(database_url: Opt
     }
     assert_eq!(get(&mut client, "a").await, before, "nothing was changed");
 
-    // What is taken back falls to the last good file.
+    // So it is at the next start: what was in force before goes on.
+    assert!(process.stop().await.success());
+    let process = Process::ready(folder, database_url).await;
+    let mut client = ConfigServiceClient::new(process.channel().await);
+    assert_eq!(get(&mut client, "a").await, before);
+    eventually("the contradiction is still refused", || refused(&process)).await;
+
+    // What is taken back falls to the last good file, and then nothing stands in the changed one's way any more.
     let delete = DeleteConfigRequest { service: "a".into(), ..DeleteConfigRequest::default() };
     let after = client.delete_config(delete).await.unwrap().into_inner().config.unwrap();
     assert_eq!(shown(&after), [(7, FileService), (30, FileService), (2, BuiltIn)]);
     assert_eq!(after.revision, before.revision + 1);
-
-    // And nothing stands in the file's way any more.
-    write(folder, "failure_threshold = 8\npermitted_number_of_calls_in_half_open_state = 2 # now it can be");
     judged(&mut client, [(8, FileService), (60, BuiltIn), (2, BuiltIn)]).await;
     eventually("the file is in force again", async || !refused(&process).await).await;
     assert!(process.stop().await.success());
