@@ -30,8 +30,8 @@ use crate::store::{ConfigEdit, Declaration, RequestId, ServiceOverride, Store, S
 
 /// Services that may have thresholds set over the API: as many as the file may have tables.
 pub const SERVICES_MAX: usize = 10_000;
-/// Overrides of services that may be on their way to the breakers at one time: the store has them, and while it is
-/// away again the breakers are told no faster than the journal empties. One more is refused.
+/// Overrides of services that may be on their way to the breakers at one time. The store has them already, and the
+/// breakers are told no faster than the journal empties. One more is refused.
 const OVERRIDES_UNDER_WAY_MAX: usize = 16;
 
 /// Why a change was not made.
