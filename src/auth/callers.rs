@@ -11,8 +11,6 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::identity::Identity;
-use super::names::CertificateNames;
-use super::token::Digest;
 
 /// Whoever asks: who they are, and what they have at work.
 #[derive(Debug)]
@@ -21,16 +19,6 @@ pub struct Caller {
     pub identity: Arc<Identity>,
     /// What; shared by all that they have.
     pub counts: Arc<Counts>,
-    pub(super) credential: Credential,
-}
-
-/// What somebody is known by.
-#[derive(Debug, Clone)]
-pub(super) enum Credential {
-    /// They were not asked.
-    None,
-    Token(Digest),
-    Certificate(Arc<CertificateNames>),
 }
 
 /// What one caller has at work.

@@ -10,14 +10,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
 use siphasher::sip128::SipHasher24;
-use tokio::sync::watch;
 
-use super::callers::{Caller, Callers, Counts, Credential};
+use super::callers::{Caller, Callers, Counts};
 use super::identity::{Identity, Rights, Role};
 use super::names::CertificateNames;
 use super::pattern::Pattern;
 use super::roll::Roll;
-use super::token::{Digest, of_authorization};
 
 /// Nobody that is known. Why is not said: no token, a wrong one and a strange certificate are answered alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +51,6 @@ pub struct Guard {
     roll: ArcSwap<Roll>,
     /// Counts the rolls: what was found in an older one is looked up again.
     generation: AtomicU64,
-    renewed: watch::Sender<()>,
     /// Headers are remembered under this key, so that no token stays in memory.
     memory: SipHasher24,
     callers: Callers,
@@ -96,7 +93,6 @@ impl Guard {
             mode,
             roll: ArcSwap::from_pointee(roll),
             generation: AtomicU64::new(0),
-            renewed: watch::Sender::new(()),
             memory: SipHasher24::new_with_key(key),
             callers: Callers::default(),
         }
@@ -111,7 +107,6 @@ impl Guard {
     pub fn take(&self, roll: Roll) {
         self.roll.store(Arc::new(roll));
         self.generation.fetch_add(1, Ordering::Release);
-        self.renewed.send_replace(());
     }
 
     /// The counts of all that comes from `peer`.
@@ -119,44 +114,17 @@ impl Guard {
         self.callers.at(peer)
     }
 
-    /// Whether whoever came as `caller` is still known by what they showed then, and may what they might.
-    pub fn still_knows(&self, caller: &Caller) -> bool {
-        let roll = self.roll.load();
-        let known = match &caller.credential {
-            Credential::Token(digest) => roll.by_token(digest),
-            Credential::Certificate(names) if self.mode == Mode::Roll => roll.by_certificate(names),
-            Credential::Certificate(_) | Credential::None => return true,
-        };
-        known.is_some_and(|identity| *identity == caller.identity)
-    }
-
-    /// Told each time that others are known than before.
-    pub fn renewals(&self) -> watch::Receiver<()> {
-        self.renewed.subscribe()
-    }
-
-    fn identify(
-        &self,
-        shown: Shown<'_>,
-        names: Option<&Arc<CertificateNames>>,
-    ) -> Result<(Arc<Identity>, Credential), Unknown> {
+    fn identify(&self, shown: Shown<'_>, names: Option<&CertificateNames>) -> Result<Arc<Identity>, Unknown> {
         let roll = self.roll.load();
         match (shown, names) {
             // A wrong token is wrong, whatever else is shown.
             (Shown::Several, _) => Err(Unknown),
             (Shown::Authorization(value), _) if self.mode == Mode::Roll => {
-                let digest = Digest::of(of_authorization(value).ok_or(Unknown)?);
-                let identity = roll.by_token(&digest).ok_or(Unknown)?;
-                Ok((Arc::clone(identity), Credential::Token(digest)))
+                roll.by_authorization(value).cloned().ok_or(Unknown)
             }
+            (_, Some(names)) if self.mode == Mode::Roll => roll.by_certificate(names).cloned().ok_or(Unknown),
             (_, Some(names)) => {
-                let identity = match self.mode {
-                    Mode::Roll => Arc::clone(roll.by_certificate(names).ok_or(Unknown)?),
-                    Mode::Open | Mode::Certificates => {
-                        Arc::new(Identity::new(&names.title(), &[Role::Admin], vec![Pattern::any()]))
-                    }
-                };
-                Ok((identity, Credential::Certificate(Arc::clone(names))))
+                Ok(Arc::new(Identity::new(&names.title(), &[Role::Admin], vec![Pattern::any()])))
             }
             (_, None) => Err(Unknown),
         }
@@ -169,7 +137,7 @@ impl Guard {
 pub struct Visitor {
     guard: Arc<Guard>,
     /// What the certificate says, if one was shown.
-    names: Option<Arc<CertificateNames>>,
+    names: Option<CertificateNames>,
     /// Whoever shows nothing.
     nobody: Arc<Caller>,
     /// Never contended: the calls of a connection come one after the other.
@@ -191,9 +159,8 @@ impl Visitor {
         // Dressed up as an address of the other family it would be another caller.
         let peer = peer.to_canonical();
         let identity = Arc::new(Identity::anonymous(peer, rights));
-        let credential = Credential::None;
-        let nobody = Arc::new(Caller { identity, counts: guard.counts_at(peer), credential });
-        Self { guard, names: names.map(Arc::new), nobody, last: Mutex::default() }
+        let nobody = Arc::new(Caller { identity, counts: guard.counts_at(peer) });
+        Self { guard, names, nobody, last: Mutex::default() }
     }
 
     /// Whoever is not asked who they are. They have every right where nobody is, and none elsewhere.
@@ -223,9 +190,9 @@ impl Visitor {
         {
             return Ok(Arc::clone(&known.caller));
         }
-        let (identity, credential) = self.guard.identify(shown, self.names.as_ref())?;
+        let identity = self.guard.identify(shown, self.names.as_ref())?;
         let counts = self.guard.callers.named(identity.name());
-        let caller = Arc::new(Caller { identity, counts, credential });
+        let caller = Arc::new(Caller { identity, counts });
         *last = Some(Known { seal, generation, caller: Arc::clone(&caller) });
         Ok(caller)
     }
@@ -235,7 +202,7 @@ impl Visitor {
 mod tests {
     use super::super::identity::Right;
     use super::super::names::Subject;
-    use super::super::token::Token;
+    use super::super::token::{Digest, Token};
     use super::*;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -284,10 +251,6 @@ mod tests {
         guard.take(roll(&[("renamed", &other)]));
         assert_eq!(name(&visitor, &bearer(&one)), Err(Unknown), "remembered, and gone");
         assert_eq!(name(&visitor, &bearer(&other)).as_deref(), Ok("renamed"));
-        let caller = visitor.caller(Shown::Authorization(&bearer(&other))).unwrap();
-        assert!(guard.still_knows(&caller) && guard.still_knows(visitor.nobody()));
-        guard.take(roll(&[("renamed", &one), ("someone", &other)]));
-        assert!(!guard.still_knows(&caller), "known by what it showed, and not by its name");
         assert!(visitor.nobody().identity.has(Rights::NONE));
         assert!(!visitor.nobody().identity.has(Rights::ALL));
     }

@@ -75,8 +75,7 @@ impl Edge {
         let bytes_max = limits.message_bytes_max;
         let places = Places::new(&limits, app.metrics.access.clone());
         let health = Health::new(Arc::clone(&health_board), places.clone());
-        let (guard, board) = (Arc::clone(&door.guard), Arc::clone(&health_board));
-        let watches = Watches::new(guard, places, board, app.metrics.watch.clone(), &limits);
+        let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app), watches.clone()))
                 .max_decoding_message_size(bytes_max),

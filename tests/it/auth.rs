@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Asked, Field, Layer, Value};
+use breaker::{Field, Layer, Value};
 use breakerd::auth::{Door, Guard, Identity, Pattern, Role, Roll, Token};
 use breakerd::catalog::Catalog;
 use breakerd::engine::Clock as _;
 use breakerd::grpc::{Limits, Method};
 use breakerd::proto::v1;
-use breakerd::proto::v1::watch_config_response::Event;
 use breakerd::store::Declaration;
 use http::HeaderValue;
 use prost::Message;
@@ -427,54 +426,6 @@ async fn a_proper_client_sends_its_token_with_every_call() {
     assert_eq!(refused.code(), Code::Unauthenticated);
     drop(client);
     tokio::time::timeout(Duration::from_secs(20), world.end()).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_stream_ends_when_whoever_opened_it_is_not_known_any_more() {
-    let mut roll = Roll::default();
-    let gone = add(&mut roll, "gone", &[Role::Reader], &[]);
-    let narrowed = add(&mut roll, "narrowed", &[Role::Reader], &[]);
-    let stays = add(&mut roll, "stays", &[Role::Reader], &[]);
-    let guard = door(roll);
-    let world = World::behind(guard.clone(), Limits::default()).await;
-    let mut client = world.configs().await;
-    let mut streams = Vec::new();
-    for holder in [&gone, &narrowed, &stays] {
-        let mut request = tonic::Request::new(v1::WatchConfigRequest::default());
-        let header = HeaderValue::from_bytes(&holder.header()).unwrap();
-        request.metadata_mut().insert("authorization", header.to_str().unwrap().parse().unwrap());
-        let mut stream = client.watch_config(request).await.unwrap().into_inner();
-        while !matches!(stream.message().await.unwrap().unwrap().event, Some(Event::Mark(_))) {}
-        streams.push(stream);
-    }
-    let mut after = Roll::default();
-    for (holder, services) in [(&narrowed, "a-*"), (&stays, "*")] {
-        let name = if services == "*" { "stays" } else { "narrowed" };
-        let identity = Identity::new(name, &[Role::Reader], vec![Pattern::new(services).unwrap()]);
-        after.add_token(holder.token.digest(), identity).unwrap();
-    }
-    guard.guard.take(after);
-    for stream in &mut streams[..2] {
-        assert_eq!(stream.message().await.unwrap_err().code(), Code::Unauthenticated);
-    }
-    // The third is as it was.
-    let control = Arc::clone(&world.app.loaded().unwrap().control);
-    let update = breakerd::control::Update {
-        service: "orders".to_owned(),
-        change: breakerd::control::LayerChange::Fields(vec![(
-            Field::FailureThreshold,
-            Some(Value::Count(9)),
-        )]),
-        etag: None,
-        validate_only: false,
-        request: None,
-        asked: Asked { actor: "ann".to_owned(), reason: String::new() },
-    };
-    control.update(update).await.unwrap();
-    let told = streams[2].message().await.unwrap().unwrap().event;
-    assert!(matches!(&told, Some(Event::Config(config)) if config.service == "orders"), "{told:?}");
-    drop((streams, client));
-    world.end().await;
 }
 
 #[tokio::test]

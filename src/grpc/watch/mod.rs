@@ -4,9 +4,8 @@
 //! and waits until there is more. Nothing is queued for it but the few messages of one reading, so a client that reads
 //! nothing costs what any other does, and is sent the newest when it reads again.
 //!
-//! Every stream says `heartbeat` while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline, with
-//! UNAUTHENTICATED when whoever opened it is not known any more, or may not what they might, and with UNAVAILABLE
-//! when the process is about to go.
+//! Every stream says `heartbeat` while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline and with
+//! UNAVAILABLE when the process is about to go.
 
 mod breakers;
 mod config;
@@ -22,7 +21,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tonic::{Request, Status};
 
@@ -32,7 +31,6 @@ use super::deadline;
 use super::health::{Closing, HealthBoard};
 use super::places::{Place, Places};
 use super::status::Failure;
-use crate::auth::{Caller, Guard};
 use crate::metrics::{OpenWatch, Restarts, WatchMetrics, Watched};
 
 pub(super) use breakers::breakers;
@@ -74,7 +72,6 @@ trait Source: Send + 'static {
 /// What all streams share.
 #[derive(Clone)]
 pub(super) struct Watches {
-    guard: Arc<Guard>,
     places: Places,
     board: Arc<HealthBoard>,
     metrics: WatchMetrics,
@@ -84,14 +81,12 @@ pub(super) struct Watches {
 
 impl Watches {
     pub(super) fn new(
-        guard: Arc<Guard>,
         places: Places,
         board: Arc<HealthBoard>,
         metrics: WatchMetrics,
         limits: &Limits,
     ) -> Self {
         Self {
-            guard,
             places,
             board,
             metrics,
@@ -102,12 +97,10 @@ impl Watches {
 
     /// Room for one more stream of whoever sent `request`.
     fn seat<T>(&self, watched: Watched, request: &Request<T>) -> Result<Seat, Failure> {
-        let asker = Asker::of(request);
-        let place = self.places.take(&asker)?;
+        let place = self.places.take(&Asker::of(request))?;
         let patience = deadline::of(request.metadata().as_ref())?;
         Ok(Seat {
             closing: self.board.closing(),
-            opener: asker.caller().map(|caller| Opener::new(&self.guard, caller)),
             deadline: patience.map(|patience| Box::pin(tokio::time::sleep(patience))),
             heartbeat_every: self.heartbeat_every,
             _open: self.metrics.open(watched),
@@ -123,8 +116,6 @@ impl Watches {
 /// Room for a stream, and when it ends.
 struct Seat {
     closing: Closing,
-    /// Whoever opened it, where somebody asks who they are.
-    opener: Option<Opener>,
     /// The client's, if it has one.
     deadline: Option<Pin<Box<Sleep>>>,
     heartbeat_every: Duration,
@@ -148,45 +139,10 @@ impl Seat {
                 None => std::future::pending().await,
             }
         };
-        let unknown = async {
-            match &mut self.opener {
-                Some(opener) => opener.unknown().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = self.closing.begun() => Failure::ShuttingDown,
             () = passed => Failure::Late,
-            () = unknown => Failure::Unknown,
-        }
-    }
-}
-
-/// Whoever opened a stream, as long as they are who they were.
-struct Opener {
-    guard: Arc<Guard>,
-    caller: Arc<Caller>,
-    renewals: watch::Receiver<()>,
-}
-
-impl Opener {
-    fn new(guard: &Arc<Guard>, caller: &Arc<Caller>) -> Self {
-        let mut renewals = guard.renewals();
-        // The caller may be from before what is known now.
-        renewals.mark_changed();
-        Self { guard: Arc::clone(guard), caller: Arc::clone(caller), renewals }
-    }
-
-    /// Ends when they are not known any more, or may not what they might.
-    async fn unknown(&mut self) {
-        loop {
-            if self.renewals.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            if !self.guard.still_knows(&self.caller) {
-                return;
-            }
         }
     }
 }
