@@ -63,7 +63,7 @@ impl Engine {
         let until = walk.changed.saturating_add(most);
         while walk.changed < until {
             let Some(entry) = walk.left.pop() else { return false };
-            let mut inner = entry.inner.lock();
+            let Some(mut inner) = entry.lock() else { continue };
             let set = self.registry.service_override(entry.key.service());
             let transitions = inner.breaker.set_service_override(set, &walk.by, now);
             self.settle(&entry, &mut inner, &transitions);

@@ -153,9 +153,14 @@ impl Registry {
                 return Ok(call(entry, &mut entry.inner.lock()));
             }
         }
-        let entry = self.create(id, Key::new(service, name)?, Room::IfAny, now)?;
-        let mut inner = entry.inner.lock();
-        Ok(call(&entry, &mut inner))
+        let key = Key::new(service, name)?;
+        loop {
+            let entry = self.create(id, key.clone(), Room::IfAny, now)?;
+            // Between the two locks it may be retired: then it is created again.
+            if let Some(mut inner) = entry.lock() {
+                return Ok(call(&entry, &mut inner));
+            }
+        }
     }
 
     /// A new breaker, or the one that somebody else created meanwhile.
@@ -192,6 +197,7 @@ impl Registry {
         let inner = Inner {
             breaker,
             untold,
+            retired: false,
             counters: Counters::default(),
             last_used: now,
             armed: Time::MAX,
@@ -222,7 +228,7 @@ impl Registry {
         let mut retired = 0;
         for shard in &self.shards {
             shard.write().retain(|entry| {
-                let inner = entry.inner.lock();
+                let mut inner = entry.inner.lock();
                 let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
                 let configured =
                     *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
@@ -234,6 +240,7 @@ impl Registry {
                 } else {
                     self.retired.lock().add(&inner.counters);
                 }
+                inner.retired = true;
                 retired += 1;
                 false
             });

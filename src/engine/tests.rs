@@ -335,6 +335,19 @@ fn one_that_was_born_under_its_services_override_may_be_retired() {
 }
 
 #[test]
+fn one_that_was_retired_while_a_walk_was_under_way_is_told_nothing() {
+    let (engine, kept) = engine();
+    engine.allow("other", "idle", at(0)).unwrap();
+    engine.note_service_overrides([("other".to_owned(), of_service(OverrideKind::ForcedOpen, None))]);
+    let mut walk = engine.walk(Some("other"), ann());
+    assert_eq!(engine.sweep(at(3_600)), 1);
+    assert!(!engine.walk_on(&mut walk, 9, at(3_601)));
+    assert_eq!((walk.changed(), kept.edges()), (0, vec![]), "nobody has it any more, and its key may be another's");
+    engine.allow("other", "idle", at(3_602)).unwrap();
+    assert_eq!(engine.view("other", "idle", at(3_602)).unwrap().view.snapshot.epoch, 0);
+}
+
+#[test]
 fn an_override_of_a_service_ends_by_the_timers_and_no_birth_is_under_it_then() {
     let (engine, kept) = engine();
     walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, Some(at(90)))), at(0));
