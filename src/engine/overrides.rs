@@ -29,9 +29,12 @@ impl Walk {
 
 impl Engine {
     /// Takes note of all the overrides of services that there are. Breakers that are born from now on are in them,
-    /// those that are there must be walked to.
+    /// those that are there must be walked to. Those that were retired in an override cannot be: whoever follows the
+    /// breakers looks at them all anew when one has come to an end.
     pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) {
-        self.registry.set_service_overrides(all);
+        if self.registry.set_service_overrides(all) {
+            self.outbox.all_changed();
+        }
     }
 
     /// The override of a service that is in force at `now`.
