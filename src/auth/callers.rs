@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::guard::{Known, Standing};
 use super::identity::Identity;
 
 /// Whoever asks: who they are, and what they have at work.
@@ -19,6 +20,14 @@ pub struct Caller {
     pub identity: Arc<Identity>,
     /// What; shared by all that they have.
     pub counts: Arc<Counts>,
+    pub(super) standing: Standing,
+}
+
+impl Caller {
+    /// Whether they are still who they were when they came: for what goes on beyond the call that it came with.
+    pub fn known(&self) -> Known {
+        self.standing.of(&self.identity)
+    }
 }
 
 /// What one caller has at work.
