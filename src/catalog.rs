@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use breaker::{
@@ -156,6 +157,11 @@ impl Catalog {
     /// The services that have a layer of their own, by name, an empty one included.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.services.keys()
+    }
+
+    /// Those of them behind `service`.
+    pub fn services_behind(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.services.range::<str, _>((Bound::Excluded(service), Bound::Unbounded)).map(|(name, _)| name)
     }
 
     /// Whether `service` has a layer of its own.

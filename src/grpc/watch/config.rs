@@ -109,11 +109,9 @@ impl Source for Follower {
                 Ok(Step::More)
             }
             Phase::Snapshot { revision, after } => {
-                let services: Vec<&str> = configuration
-                    .services()
-                    .filter(|service| *service > after.as_str() && self.selection.has(service))
-                    .take(MESSAGES_MAX)
-                    .collect();
+                let selected = |service: &str| self.selection.has(service);
+                let services: Vec<&str> =
+                    configuration.services_behind(after, MESSAGES_MAX, selected).collect();
                 let configs = services.iter().map(|service| convert::config(&configuration.service(service)));
                 ready.extend(configs.map(|config| in_snapshot(Event::Config(config))));
                 self.phase = match services.last() {
