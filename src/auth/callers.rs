@@ -37,8 +37,12 @@ pub struct Counts {
     pub in_flight: Tally,
     /// Streams that are open.
     pub watches: Tally,
-    /// Connections; counted by address.
+    /// Connections for gRPC; counted by address.
     pub connections: Tally,
+    /// Those of them that shake hands.
+    pub handshakes: Tally,
+    /// Connections for pages; counted by address.
+    pub pages: Tally,
 }
 
 /// How many of something there are.
