@@ -21,6 +21,10 @@ async fn lose_the_lock(bed: &Bed) {
     assert_eq!(ended.as_deref(), Some("true"));
 }
 
+/// How many wait for a lock.
+const WAITS: &str = "SELECT CAST(count(*) AS TEXT) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
 async fn trip_one(store: &dyn Store, seq: u64) -> Result<(), StoreError> {
     store.propose(&[trip(seq, &key("service", &format!("{seq}")))]).await.map(drop)
 }
@@ -164,9 +168,7 @@ async fn a_change_and_the_retention_do_not_wait_for_each_other() {
     let far = Time::from_micros(1_500_000_000_000_000);
     let retention = Retention { before: far, requests_before: far };
     let pruning = tokio::spawn(async move { store.prune(retention).await });
-    let waits = "SELECT CAST(count(*) AS TEXT) FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while bed.text(waits).await.as_deref() != Some("1") {
+    while bed.text(WAITS).await.as_deref() != Some("1") {
         tokio::task::yield_now().await;
     }
     let goes_on = sqlx::raw_sql(
@@ -178,6 +180,25 @@ async fn a_change_and_the_retention_do_not_wait_for_each_other() {
     pruning.await.unwrap().unwrap();
     let stored = bed.store.configuration().await.unwrap();
     assert!(stored.changed.contains_key("gone"), "it was changed meanwhile");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn what_is_read_has_a_change_that_is_still_being_committed() {
+    let bed = Bed::postgres().await;
+    let Target::Postgres(url) = &bed.target else { unreachable!() };
+    // As a commit that waits for a standby, and whose caller has given up.
+    let mut change = postgres(url).await;
+    let begun = "BEGIN; SELECT FROM config_head FOR UPDATE; UPDATE config_head SET revision = 5";
+    sqlx::raw_sql(begun).execute(&mut change).await.unwrap();
+    let store = Arc::clone(&bed.store);
+    let reading = tokio::spawn(async move { store.configuration().await });
+    while bed.text(WAITS).await.as_deref() != Some("1") {
+        assert!(!reading.is_finished(), "it did not wait");
+        tokio::task::yield_now().await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut change).await.unwrap();
+    assert_eq!(reading.await.unwrap().unwrap().revision, 5);
     bed.end().await;
 }
 
