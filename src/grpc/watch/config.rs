@@ -23,8 +23,9 @@ use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
 use v1::watch_config_response::Event;
 
-/// Messages of one reading.
-const MESSAGES_MAX: usize = 64;
+/// Messages of one reading: what a stream whose client does not read keeps. A configuration is some kilobytes, and twenty
+/// with long lists of error classes.
+const MESSAGES_MAX: usize = 16;
 
 /// A stream of what `request` selects.
 pub(in crate::grpc) fn config(
