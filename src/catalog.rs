@@ -11,6 +11,7 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use breaker::{
@@ -165,6 +166,11 @@ impl Catalog {
     /// The services that have a layer of their own, by name, an empty one included.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.services.keys()
+    }
+
+    /// Those of them behind `service`.
+    pub fn services_behind(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.services.range::<str, _>((Bound::Excluded(service), Bound::Unbounded)).map(|(name, _)| name)
     }
 
     /// Whether `service` has a layer of its own.

@@ -185,9 +185,10 @@ async fn load(
         Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
     let states = Arc::new(StateFeed::default());
     let outbox = Box::new(Told { journal: Arc::clone(&journal), states: Arc::clone(&states) });
-    let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
-
+    let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), outbox, clock.now()));
+    // The overrides first: the breakers that the catalog names are born into them.
     engine.note_service_overrides(configuration.engine_overrides());
+    engine.apply(configuration.catalog(), clock.now());
     let mut after = None;
     loop {
         let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;

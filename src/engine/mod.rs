@@ -158,7 +158,7 @@ impl Engine {
         for entry in self.registry.entries_of(changed) {
             let service = entry.key.service();
             let (thresholds, revision) = (catalog.thresholds(service), catalog.revision_of(service));
-            let mut inner = entry.inner.lock();
+            let Some(mut inner) = entry.lock() else { continue };
             let deadline = inner.breaker.next_deadline();
             let transitions = inner.breaker.set_thresholds(thresholds, revision, now);
             self.settle(&entry, &mut inner, &transitions);
@@ -210,9 +210,10 @@ impl Engine {
         if self.timers.is_bloated(self.len()) {
             self.timers.clear();
             for entry in self.registry.entries() {
-                let mut inner = entry.inner.lock();
-                inner.armed = Time::MAX;
-                self.arm(&entry, &mut inner);
+                if let Some(mut inner) = entry.lock() {
+                    inner.armed = Time::MAX;
+                    self.arm(&entry, &mut inner);
+                }
             }
         }
     }
@@ -252,6 +253,9 @@ impl Engine {
 
     /// Lets the time that passed take effect.
     fn look(&self, entry: &Entry, inner: &mut Inner, now: Time) {
+        if inner.retired {
+            return;
+        }
         let transitions = inner.breaker.poll(now);
         self.settle(entry, inner, &transitions);
         self.arm(entry, inner);
