@@ -36,9 +36,13 @@ pub async fn put_in_force(
 /// Makes good what a crash left between the store and the breakers: the engine has noted the store's overrides, and
 /// has every stored breaker. Answers how many breakers changed their state.
 pub async fn make_good(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> usize {
+    finish(engine, journal, clock, engine.walk(None, meanwhile())).await
+}
+
+/// Who takes back what a walk finds that was not sent to take anything back.
+pub fn meanwhile() -> Asked {
     let reason = "the service's override was taken back meanwhile".to_owned();
-    let walk = engine.walk(None, Asked { actor: OURSELVES.to_owned(), reason });
-    finish(engine, journal, clock, walk).await
+    Asked { actor: OURSELVES.to_owned(), reason }
 }
 
 async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>, mut walk: Walk) -> usize {

@@ -219,8 +219,10 @@ impl Control {
         asked: Asked,
     ) -> Result<usize, ControlError> {
         let (now, name) = (self.clock.now(), service.to_owned());
+        // Whoever sets one takes none back: if its walk has to, somebody else has asked for that in the meantime.
+        let takes_back = if set.is_some() { overrides::meanwhile() } else { asked.clone() };
         let edit = move |present: &Configuration| edits::overridden(present, &name, set.as_ref(), now);
-        self.write_override(service.to_owned(), edit, asked).await
+        self.write_override(service.to_owned(), edit, asked, takes_back).await
     }
 
     /// Takes the override of a service that has ended by itself out of the store.
@@ -231,7 +233,7 @@ impl Control {
         let name = service.to_owned();
         let edit = move |present: &Configuration| Ok(edits::ended(present, &name, now));
         let asked = Asked { actor: overrides::OURSELVES.to_owned(), reason: "it has ended".to_owned() };
-        self.write_override(service.to_owned(), edit, asked).await.map(|_| ())
+        self.write_override(service.to_owned(), edit, asked.clone(), asked).await.map(|_| ())
     }
 
     async fn write_override(
@@ -239,6 +241,7 @@ impl Control {
         service: String,
         edit: impl Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'static,
         asked: Asked,
+        takes_back: Asked,
     ) -> Result<usize, ControlError> {
         let under_way = Arc::clone(&self.overrides_under_way)
             .try_acquire_owned()
@@ -249,7 +252,7 @@ impl Control {
             // The breakers are told at the pace of the journal: others need not wait for that.
             drop(turn);
             let Self { engine, journal, clock, .. } = &*control;
-            let changed = overrides::put_in_force(engine, journal, clock, &service, asked).await;
+            let changed = overrides::put_in_force(engine, journal, clock, &service, takes_back).await;
             drop(under_way);
             Ok(changed)
         })
