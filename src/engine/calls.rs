@@ -117,7 +117,7 @@ impl Engine {
         let record = |entry: &Entry, inner: &mut Inner| {
             if permit.lineage != self.lineage || permit.branch != 0 {
                 inner.counters.late += 1;
-                return Taken { recorded: Recorded::Late, state: inner.breaker.state() };
+                return Taken { recorded: Recorded::Late, state: self.shown(inner.breaker.state()) };
             }
             if permit.kind == PermitKind::Untracked {
                 return Taken { recorded: Recorded::NotCounted, state: self.shown(inner.breaker.state()) };

@@ -15,6 +15,9 @@ const BOUNDS_MICROS: [u64; 13] = [
     30_000_000, 60_000_000,
 ];
 
+/// Calls are not longer than this, whatever is said of them.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// The label of the services that have none of their own.
 pub const OTHER: &str = "__other__";
 
@@ -40,8 +43,9 @@ pub struct HistogramView {
 }
 
 impl Histogram {
+    /// One that took longer than a day adds a day to the sum: some made-up centuries would make it go back to 0.
     pub(crate) fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(took.min(LONGEST).as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);
@@ -101,5 +105,20 @@ impl Durations {
             views.push(other);
         }
         views
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sum_goes_back_whatever_is_said_of_a_call() {
+        let histogram = Histogram::default();
+        for _ in 0..1_000 {
+            histogram.observe(Duration::MAX);
+        }
+        let view = histogram.view(&OTHER.into());
+        assert_eq!((view.count, view.sum_seconds), (1_000, 86_400_000.0));
     }
 }

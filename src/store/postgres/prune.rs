@@ -86,11 +86,27 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
         .map_err(fault(ACT))?;
     tx.commit().await.map_err(fault(ACT))?;
     forget_services(pool, before).await?;
-    // The largest table, and looked through whole: should that take too long one day, the others are done.
-    let mut tx = begin(pool).await?;
-    delete(&mut tx, "DELETE FROM receipt WHERE recorded_at < $1", before).await?;
-    tx.commit().await.map_err(fault(ACT))?;
+    prune_receipts(pool, before).await?;
     Ok(Pruned { transitions, breakers, changes })
+}
+
+/// As many as there were rows of history: some at a time, each within the time that a statement may take.
+async fn prune_receipts(pool: &PgPool, before: Stamp) -> Result<(), StoreError> {
+    loop {
+        let mut tx = begin(pool).await?;
+        let gone = sqlx::query(
+            "DELETE FROM receipt WHERE ctid IN (SELECT ctid FROM receipt WHERE recorded_at < $1 LIMIT $2)",
+        )
+        .bind(before)
+        .bind(ROWS_MAX)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(ACT))?;
+        tx.commit().await.map_err(fault(ACT))?;
+        if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
+            return Ok(());
+        }
+    }
 }
 
 /// Forgets when services lost their configuration that have had none for so long.

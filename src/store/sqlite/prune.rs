@@ -56,7 +56,6 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
     )
     .await?;
     let changes = delete(&mut tx, "DELETE FROM audit WHERE recorded_at_us < $1", before).await?;
-    delete(&mut tx, "DELETE FROM receipt WHERE recorded_at_us < $1", before).await?;
     delete(&mut tx, "DELETE FROM config_request WHERE recorded_at_us < $1", Stamp(retention.requests_before))
         .await?;
     sqlx::query("DELETE FROM change WHERE recorded_at_us < $1 AND rev <= (SELECT max(rev) FROM change) - $2")
@@ -67,7 +66,29 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
         .map_err(fault(act))?;
     forget_services(&mut tx, before).await?;
     tx.commit().await.map_err(fault(act))?;
+    prune_receipts(writer, before).await?;
     Ok(Pruned { transitions, breakers, changes })
+}
+
+/// As many as there were rows of history: some at a time, so that whoever writes has its turn between them.
+async fn prune_receipts(writer: &SqlitePool, before: Stamp) -> Result<(), StoreError> {
+    loop {
+        let mut tx = begin(writer).await?;
+        let gone = sqlx::query(
+            "DELETE FROM receipt WHERE (replica, boot, seq) IN (
+                 SELECT replica, boot, seq FROM receipt WHERE recorded_at_us < $1 LIMIT $2
+             )",
+        )
+        .bind(before)
+        .bind(ROWS_MAX)
+        .execute(&mut *tx)
+        .await
+        .map_err(fault("let go of old rows"))?;
+        tx.commit().await.map_err(fault("let go of old rows"))?;
+        if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
+            return Ok(());
+        }
+    }
 }
 
 /// Forgets when services lost their configuration that have had none for so long.

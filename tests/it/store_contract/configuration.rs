@@ -369,11 +369,23 @@ async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
          UPDATE service_config SET {ends};"
     ))
     .await;
+    // More than go at one time.
+    let (column, old) = match bed.target {
+        breakerd::store::Target::Sqlite(_) => ("recorded_at_us", "5"),
+        breakerd::store::Target::Postgres(_) => ("recorded_at", "CAST('epoch' AS timestamptz)"),
+    };
+    bed.sql(&format!(
+        "INSERT INTO receipt (replica, boot, seq, {column})
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000)
+         SELECT 'old', '1', i, {old} FROM n"
+    ))
+    .await;
     let far = Time::from_micros(1_500_000_000_000_000);
     let retention = Retention { before: far, requests_before: far };
     let pruned = bed.store.prune(retention).await.unwrap();
     assert!(pruned.transitions >= 4, "{pruned:?}");
     assert_eq!(pruned.changes, 2);
+    assert_eq!(bed.text("SELECT CAST(count(*) AS TEXT) FROM receipt").await.as_deref(), Some("0"));
     let left = bed.store.breakers(None, 9).await.unwrap();
     let left: Vec<_> = left.into_iter().map(|stored| stored.key).collect();
     // They were entered just now: a breaker goes when it has been closed for as long as history is kept.
