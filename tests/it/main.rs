@@ -8,6 +8,7 @@ mod auth_files;
 mod auth_fuzz;
 mod auth_limits;
 mod certificates;
+mod client_docs;
 mod config;
 mod control;
 mod crash;
