@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use http::uri::Authority;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, TimeoutExpired};
@@ -81,7 +82,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects. `token` is the one of the environment, which a file overrules.
     pub(super) async fn to(reach: &Reach, token: Option<&str>) -> Result<Self, Failure> {
-        let address = url(reach);
+        let address = url(reach)?;
         let bearer = bearer(reach, token)?;
         let mut endpoint = Endpoint::from_shared(address.clone())
             .map_err(|_| {
@@ -178,14 +179,18 @@ impl Connection {
 }
 
 /// The address as a URL. Who names certificates wants TLS.
-fn url(reach: &Reach) -> String {
+fn url(reach: &Reach) -> Result<String, Failure> {
     // An empty variable is none, as with those of the server.
     let address = if reach.address.is_empty() { DEFAULT_ADDRESS } else { &reach.address };
     if address.contains("://") {
-        return address.to_owned();
+        return Ok(address.to_owned());
+    }
+    // Without a port it would be that of the web: nobody means it, and what answers there is no breakerd.
+    if address.parse::<Authority>().is_ok_and(|authority| authority.port().is_none()) {
+        return Err(Failure::Usage(format!("--address is {address}, but takes a port too: {address}:50051")));
     }
     let scheme = if reach.ca.is_some() || reach.cert.is_some() { "https" } else { "http" };
-    format!("{scheme}://{address}")
+    Ok(format!("{scheme}://{address}"))
 }
 
 fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {

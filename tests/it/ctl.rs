@@ -295,6 +295,9 @@ async fn what_is_asked_wrongly_ends_with_2_and_asks_nobody() {
         &["ls", "--ca", "/dev/null"],
         &["ls", "--cert", "cert.pem"],
         &["ls", "--address", "no host:1"],
+        &["ls", "--address", "localhost"],
+        &["history", "--limit", "0"],
+        &["config", "log", "--limit", "0"],
         &["history", "--since", "yesterday"],
         &["record", "database"],
         &["record", "database", "perhaps"],
@@ -318,6 +321,8 @@ async fn what_is_asked_wrongly_ends_with_2_and_asks_nobody() {
     }
     let near = run(&["config", "set", "database", "timeout_secnds=1", "--reason", "r"]).await;
     assert!(near.err.contains("did you mean timeout_seconds?"), "{near:?}");
+    let no_port = run(&["ls", "--address", "breakerd.internal"]).await;
+    assert!(no_port.err.contains("takes a port too: breakerd.internal:50051"), "{no_port:?}");
 }
 
 #[tokio::test]

@@ -109,6 +109,23 @@ async fn a_database_that_is_down_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
+async fn the_log_says_which_breakerd_starts_and_where_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::ready(folder.path(), None).await;
+    let log = log_of(folder.path());
+    let starting = log.lines().find(|line| line.contains("starting")).unwrap_or_else(|| panic!("{log}"));
+    for told in [
+        format!("grpc={}", process.grpc.trim_start_matches("http://")),
+        format!("http={}", process.http.trim_start_matches("http://")),
+        format!("version=\"{}\"", env!("CARGO_PKG_VERSION")),
+        "store=\"SQLite\"".to_owned(),
+        "tls=\"off\" tokens=false".to_owned(),
+    ] {
+        assert!(starting.contains(&told), "no {told}: {starting}");
+    }
+}
+
+#[tokio::test]
 async fn a_changed_file_is_taken_at_once_and_a_wrong_one_is_refused_whole() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("breakerd.toml");
