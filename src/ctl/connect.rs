@@ -43,21 +43,29 @@ pub struct Asked<A: Args> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Reach {
-    /// The breakerd to ask: HOST:PORT, or `https://HOST:PORT` for TLS. [variable: `BREAKERD_ADDRESS`]
-    #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", hide_env = true)]
-    #[arg(default_value = DEFAULT_ADDRESS)]
+    /// The breakerd to ask.
+    #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", hide_env = true, default_value = DEFAULT_ADDRESS)]
+    #[arg(
+        help = "The breakerd to ask: HOST:PORT, or https://HOST:PORT for TLS [variable: BREAKERD_ADDRESS]"
+    )]
     pub address: String,
-    /// A file that holds the token to show, rather than `BREAKERD_TOKEN`.
+    /// A file that holds the token to show.
     #[arg(long, value_name = "FILE")]
+    #[arg(help = "A file that holds the token to show, rather than the variable BREAKERD_TOKEN")]
     pub token_file: Option<PathBuf>,
-    /// Whom to trust, a PEM file, rather than whom the system trusts. [variable: `BREAKERD_CA`]
+    /// Whom to trust.
     #[arg(long, value_name = "FILE")]
+    #[arg(help = "Whom to trust, a PEM file, rather than whom the system trusts [variable: BREAKERD_CA]")]
     pub ca: Option<PathBuf>,
-    /// The certificate to show, a PEM file. [variable: `BREAKERD_CERT`]
-    #[arg(long, value_name = "FILE")]
+    /// The certificate to show.
+    #[arg(long, value_name = "FILE", help = "The certificate to show, a PEM file [variable: BREAKERD_CERT]")]
     pub cert: Option<PathBuf>,
-    /// The key of the certificate, a PEM file. [variable: `BREAKERD_KEY`]
-    #[arg(long, value_name = "FILE")]
+    /// The key of the certificate.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The key of the certificate, a PEM file [variable: BREAKERD_KEY]"
+    )]
     pub key: Option<PathBuf>,
     /// How long to wait for the connection, and for an answer.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = times::duration)]
