@@ -76,6 +76,7 @@ async fn what_cannot_be_started_with_says_why() {
     fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
     let said = refusal(folder.path(), &[], None).await;
     assert!(said.contains("the data folder data cannot be used"), "{said}");
+    assert_eq!(said.matches("it is no folder").count(), 1, "{said}");
 
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
