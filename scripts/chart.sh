@@ -48,12 +48,20 @@ refuses --set 'extraVolumeMounts[0].name=ca'
 refuses --set service.grpcPort=http
 refuses --set livenessProbe.httpGet.path=/health/circuit-breakers
 
+# The file of values that the README shows is one that the chart takes.
+shown=$(mktemp "${TMPDIR:-/tmp}/breakerd-values.XXXXXX")
+trap 'rm -f "$shown"' EXIT
+# shellcheck disable=SC2016 # the backticks are those of the document
+sed -n '/^```yaml$/,/^```$/{/^```/d;p;}' "$chart/README.md" >"$shown"
+renders 'history_retention = "720h"' -f "$shown"
+renders 'name: breakerd-prometheus' -f "$shown"
+
 # The values that the README names are those that there are, and none is left out.
 values=$(sed -n 's/^\([A-Za-z]*\):.*/\1/p' "$chart/values.yaml")
 for value in $values; do
   grep -q "\`${value}[.\`]" "$chart/README.md" || die "$chart/README.md does not name the value $value"
 done
-# shellcheck disable=SC2016 # the backticks are the table's
+# shellcheck disable=SC2016 # as above
 named=$(sed -n 's/^| `\([A-Za-z]*\)[.`].*/\1/p' "$chart/README.md" | sort -u)
 for value in $named; do
   grep -qx "$value" <<<"$values" || die "$chart/README.md names the value $value, and there is none"
