@@ -7,8 +7,11 @@
 //!
 //! A service's thresholds are of the revision that last changed its configuration: what changes others passes it by.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use breaker::{
@@ -24,9 +27,11 @@ pub struct Catalog {
     enabled: bool,
     defaults: Entry,
     services: BTreeMap<Arc<str>, Entry>,
-    /// When the defaults, and each service, were last changed: of services too that have no layer any more. None: all
-    /// at once, by this revision.
-    changed: Option<Arc<BTreeMap<String, Changed>>>,
+    /// When the defaults (under the empty name) and each service were last changed: of services too that have no layer
+    /// any more.
+    changed: Arc<BTreeMap<String, Changed>>,
+    /// The revision of those that stand not there.
+    others_changed: u64,
 }
 
 /// What a service is judged by, and where it came from.
@@ -102,9 +107,14 @@ impl Catalog {
             }
         }
         match defaults {
-            Some(defaults) if problems.is_empty() => {
-                Ok(Self { revision, enabled: declaration.enabled, defaults, services, changed: None })
-            }
+            Some(defaults) if problems.is_empty() => Ok(Self {
+                revision,
+                enabled: declaration.enabled,
+                defaults,
+                services,
+                changed: Arc::default(),
+                others_changed: revision,
+            }),
             _ => Err(problems),
         }
     }
@@ -158,6 +168,11 @@ impl Catalog {
         self.services.keys()
     }
 
+    /// Those of them behind `service`.
+    pub fn services_behind(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.services.range::<str, _>((Bound::Excluded(service), Bound::Unbounded)).map(|(name, _)| name)
+    }
+
     /// Whether `service` has a layer of its own.
     pub fn contains(&self, service: &str) -> bool {
         self.services.contains_key(service)
@@ -172,31 +187,28 @@ impl Catalog {
     /// defaults).
     #[must_use]
     pub fn at_revision(self, revision: u64, changed: BTreeMap<String, Changed>) -> Self {
-        Self { revision, changed: Some(Arc::new(changed)), ..self }
+        Self { revision, changed: Arc::new(changed), others_changed: 0, ..self }
     }
 
     /// The revision that last changed what `service` is judged by; 0: none ever did, as far as is known.
     pub fn revision_of(&self, service: &str) -> u64 {
-        let Some(changed) = &self.changed else { return self.revision };
-        let changed = |service| changed.get(service).map_or(0, |changed: &Changed| changed.revision);
+        let changed =
+            |service| self.changed.get(service).map_or(self.others_changed, |changed| changed.revision);
         if self.contains(service) { changed(service) } else { changed(service).max(changed("")) }
     }
 
     /// Says of a service whether it is judged otherwise than under `before`, or under another revision.
     pub fn changed_since<'a>(&'a self, before: &'a Self) -> impl Fn(&str) -> bool + 'a {
-        let differs = |service: &str| {
-            self.revision_of(service) != before.revision_of(service)
-                || *self.entry(service).thresholds != *before.entry(service).thresholds
-        };
-        let own = |catalog: &'a Self| {
-            let names = catalog.services.keys().map(|name| &**name);
-            names.chain(catalog.changed.iter().flat_map(|changed| changed.keys()).map(|name| &**name))
-        };
-        let known: HashMap<&str, bool> =
-            own(self).chain(own(before)).map(|service| (service, differs(service))).collect();
+        let mut changed =
+            differing(&self.changed, &before.changed, |now, then| now.revision == then.revision);
+        changed.append(&mut differing(&self.services, &before.services, |now, then| {
+            Arc::ptr_eq(&now.thresholds, &then.thresholds) || *now.thresholds == *then.thresholds
+        }));
+        let all = self.others_changed != before.others_changed;
         // No service is without a name: those that nothing is known of are judged by the defaults.
-        let others = differs("");
-        move |service| known.get(service).copied().unwrap_or(others)
+        let others = self.revision_of("") != before.revision_of("")
+            || *self.defaults.thresholds != *before.defaults.thresholds;
+        move |service| all || changed.contains(service) || (others && !self.contains(service))
     }
 
     /// False: every breaker lets every call pass.
@@ -213,7 +225,40 @@ impl Default for Catalog {
     /// What applies when nothing was declared and nothing set: the built-in thresholds, enabled, revision 0.
     fn default() -> Self {
         let defaults = Entry { thresholds: Arc::new(Thresholds::default()), origins: Arc::default() };
-        Self { revision: 0, enabled: true, defaults, services: BTreeMap::new(), changed: None }
+        Self {
+            revision: 0,
+            enabled: true,
+            defaults,
+            services: BTreeMap::new(),
+            changed: Arc::default(),
+            others_changed: 0,
+        }
+    }
+}
+
+/// The keys that only one of the two has, or under which they have what is not the same.
+fn differing<'a, K: Ord + Borrow<str>, V>(
+    now: &'a BTreeMap<K, V>,
+    then: &'a BTreeMap<K, V>,
+    is_same: impl Fn(&V, &V) -> bool,
+) -> BTreeSet<&'a str> {
+    let mut differing = BTreeSet::new();
+    // Both in one pass: there may be ten thousand, and mostly they are the same.
+    let (mut now, mut then) = (now.iter().peekable(), then.iter().peekable());
+    loop {
+        let order = match (now.peek(), then.peek()) {
+            (Some((ours, _)), Some((theirs, _))) => ours.cmp(theirs),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return differing,
+        };
+        let ours = if order.is_le() { now.next() } else { None };
+        let theirs = if order.is_ge() { then.next() } else { None };
+        match (ours, theirs) {
+            (Some((_, ours)), Some((_, theirs))) if is_same(ours, theirs) => {}
+            (Some((key, _)), _) | (None, Some((key, _))) => drop(differing.insert(key.borrow())),
+            (None, None) => {}
+        }
     }
 }
 

@@ -1,19 +1,19 @@
 //! Tasks that live as long as the process: the timer, the sweeper, the look at the store, the file.
 
+mod file;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::Time;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
-use crate::config::watch::{FileEvent, Watcher};
+pub use self::file::run_file;
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::feed::HistoryTail;
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::journal::Journal;
-use crate::metrics::ConfigMetrics;
 use crate::store::{Pruned, Retention, Store, StoreError};
 
 /// How often the store is asked whether it answers.
@@ -203,51 +203,4 @@ pub async fn run_tail(
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
-}
-
-/// Takes a changed file at once; a wrong one is refused whole, and the last good one stays.
-pub async fn run_file(app: Arc<App>, mut watcher: Watcher, stop: CancellationToken) {
-    while let Some(Some(event)) = stop.run_until_cancelled(watcher.next()).await {
-        let reload = &app.metrics.config;
-        let refused = || refuse(reload);
-        match event {
-            FileEvent::Loaded { config, needs_restart } => {
-                if !needs_restart.is_empty() {
-                    let keys = needs_restart.join(", ");
-                    tracing::warn!(keys, "these settings of the changed file wait for a restart");
-                }
-                let Some(loaded) = app.loaded() else { continue };
-                let declare = loaded.control.declare(&config.declaration);
-                match stop.run_until_cancelled(declare).await {
-                    None => return,
-                    Some(Ok(revision)) => {
-                        reload.last_reload_successful.set(1);
-                        tracing::info!(revision, "the changed file is in force");
-                    }
-                    Some(Err(error)) => {
-                        refused();
-                        tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "the changed file is not in force; the last good one stays"
-                        );
-                    }
-                }
-            }
-            FileEvent::Wrong(errors) => {
-                refused();
-                for problem in &errors {
-                    tracing::error!(%problem, "the changed file is wrong; the last good one stays in force");
-                }
-            }
-            FileEvent::Unreadable(problem) => {
-                refused();
-                tracing::error!(%problem, "the file cannot be read; the last good one stays in force");
-            }
-        }
-    }
-}
-
-fn refuse(reload: &ConfigMetrics) {
-    reload.reload_errors_total.inc();
-    reload.last_reload_successful.set(0);
 }

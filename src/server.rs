@@ -186,9 +186,10 @@ async fn load(
         Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
     let states = Arc::new(StateFeed::default());
     let outbox = Box::new(Told { journal: Arc::clone(&journal), states: Arc::clone(&states) });
-    let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
-
+    let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), outbox, clock.now()));
+    // The overrides first: the breakers that the catalog names are born into them.
     engine.note_service_overrides(configuration.engine_overrides());
+    engine.apply(configuration.catalog(), clock.now());
     let mut after = None;
     loop {
         let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;
@@ -351,7 +352,9 @@ impl Tasks {
         tracker.spawn(lifecycle::run_tail(tail, Arc::clone(journal), clock(), stop.clone()));
         if let Some(sources) = sources {
             let watcher = Watcher::start(sources, config, Method::Folder);
-            tracker.spawn(lifecycle::run_file(Arc::clone(app), watcher, stop.clone()));
+            let (control, metrics) = (Arc::clone(control), app.metrics.config.clone());
+            let running = config.has_file().then(|| config.declaration.clone());
+            tracker.spawn(lifecycle::run_file(control, metrics, running, watcher, stop.clone()));
         }
         tracker.close();
         Self { tracker, stop }

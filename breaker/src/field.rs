@@ -194,7 +194,9 @@ impl Field {
             Kind::Flag => "true or false".to_owned(),
             Kind::Word(words) => words.join(" or "),
             Kind::Classes => {
-                format!("at most {CLASSES_MAX} classes, each of 1 to {CLASS_BYTES_MAX} bytes")
+                format!(
+                    "at most {CLASSES_MAX} classes, each of 1 to {CLASS_BYTES_MAX} bytes, no control characters"
+                )
             }
         }
     }
@@ -212,8 +214,11 @@ impl Field {
             (Kind::Flag, Value::Flag(_)) => true,
             (Kind::Word(words), Value::Word(word)) => words.contains(word),
             (Kind::Classes, Value::Classes(classes)) => {
-                classes.len() <= CLASSES_MAX
-                    && classes.iter().all(|class| (1..=CLASS_BYTES_MAX).contains(&class.len()))
+                // No report can have a control character in its class, and not every store can keep a NUL.
+                let is_class = |class: &String| {
+                    (1..=CLASS_BYTES_MAX).contains(&class.len()) && !class.chars().any(char::is_control)
+                };
+                classes.len() <= CLASSES_MAX && classes.iter().all(is_class)
             }
             _ => false,
         }

@@ -444,6 +444,8 @@ mod tests {
             (Field::Timeout, Value::Count(3)),
             (Field::MinimumReporters, Value::Count(0)),
             (Field::IgnoreErrorClasses, Value::Classes(vec![String::new()])),
+            (Field::IgnoreErrorClasses, Value::Classes(vec!["a\0b".to_owned()])),
+            (Field::RecordErrorClasses, Value::Classes(vec!["fine".to_owned(), "a\nb".to_owned()])),
         ] {
             let problem = layer.set(field, value).unwrap_err();
             assert_eq!(problem.field, field);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::guard::{Known, Standing};
 use super::identity::Identity;
 
 /// Whoever asks: who they are, and what they have at work.
@@ -19,6 +20,14 @@ pub struct Caller {
     pub identity: Arc<Identity>,
     /// What; shared by all that they have.
     pub counts: Arc<Counts>,
+    pub(super) standing: Standing,
+}
+
+impl Caller {
+    /// Whether they are still who they were when they came: for what goes on beyond the call that it came with.
+    pub fn known(&self) -> Known {
+        self.standing.of(&self.identity)
+    }
 }
 
 /// What one caller has at work.
@@ -28,8 +37,12 @@ pub struct Counts {
     pub in_flight: Tally,
     /// Streams that are open.
     pub watches: Tally,
-    /// Connections; counted by address.
+    /// Connections for gRPC; counted by address.
     pub connections: Tally,
+    /// Those of them that shake hands.
+    pub handshakes: Tally,
+    /// Connections for pages; counted by address.
+    pub pages: Tally,
 }
 
 /// How many of something there are.

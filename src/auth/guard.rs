@@ -16,6 +16,7 @@ use super::identity::{Identity, Rights, Role};
 use super::names::CertificateNames;
 use super::pattern::Pattern;
 use super::roll::Roll;
+use super::token::{Digest, of_authorization};
 
 /// Nobody that is known. Why is not said: no token, a wrong one and a strange certificate are answered alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,19 +115,83 @@ impl Guard {
         self.callers.at(peer)
     }
 
-    fn identify(&self, shown: Shown<'_>, names: Option<&CertificateNames>) -> Result<Arc<Identity>, Unknown> {
-        let roll = self.roll.load();
-        match (shown, names) {
+    fn identify(
+        &self,
+        shown: Shown<'_>,
+        names: Option<&Arc<CertificateNames>>,
+    ) -> Result<(Arc<Identity>, Proof), Unknown> {
+        let proof = match (shown, names) {
             // A wrong token is wrong, whatever else is shown.
-            (Shown::Several, _) => Err(Unknown),
+            (Shown::Several, _) => return Err(Unknown),
             (Shown::Authorization(value), _) if self.mode == Mode::Roll => {
-                roll.by_authorization(value).cloned().ok_or(Unknown)
+                Proof::Token(of_authorization(value).map(Digest::of).ok_or(Unknown)?)
             }
-            (_, Some(names)) if self.mode == Mode::Roll => roll.by_certificate(names).cloned().ok_or(Unknown),
-            (_, Some(names)) => {
-                Ok(Arc::new(Identity::new(&names.title(), &[Role::Admin], vec![Pattern::any()])))
+            (_, Some(names)) => Proof::Certificate(Arc::clone(names)),
+            (_, None) => return Err(Unknown),
+        };
+        let identity = match (&proof, self.mode) {
+            (Proof::Certificate(names), Mode::Certificates) => {
+                Arc::new(Identity::new(&names.title(), &[Role::Admin], vec![Pattern::any()]))
             }
-            (_, None) => Err(Unknown),
+            _ => proof.look_up(&self.roll.load()).ok_or(Unknown)?,
+        };
+        Ok((identity, proof))
+    }
+}
+
+/// Whether somebody is still who they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// They are.
+    Still,
+    /// What they may do, or their name, is another.
+    Changed,
+    /// What they showed is on the roll no more.
+    NoMore,
+}
+
+/// By what somebody is known: a digest at the most, no token.
+#[derive(Debug)]
+enum Proof {
+    /// They are not asked, or not known.
+    Nothing,
+    Token(Digest),
+    Certificate(Arc<CertificateNames>),
+}
+
+impl Proof {
+    fn look_up(&self, roll: &Roll) -> Option<Arc<Identity>> {
+        match self {
+            Self::Nothing => None,
+            Self::Token(digest) => roll.by_digest(digest).cloned(),
+            Self::Certificate(names) => roll.by_certificate(names).cloned(),
+        }
+    }
+}
+
+/// On what somebody's identity stands.
+#[derive(Debug)]
+pub(super) struct Standing {
+    guard: Arc<Guard>,
+    proof: Proof,
+    /// The newest roll on which they were found as they are.
+    generation: AtomicU64,
+}
+
+impl Standing {
+    pub(super) fn of(&self, identity: &Identity) -> Known {
+        let generation = self.guard.generation.load(Ordering::Acquire);
+        // There is another roll only where there is one.
+        if self.generation.load(Ordering::Relaxed) == generation || matches!(self.proof, Proof::Nothing) {
+            return Known::Still;
+        }
+        match self.proof.look_up(&self.guard.roll.load()) {
+            Some(now) if *now == *identity => {
+                self.generation.store(generation, Ordering::Relaxed);
+                Known::Still
+            }
+            Some(_) => Known::Changed,
+            None => Known::NoMore,
         }
     }
 }
@@ -137,15 +202,15 @@ impl Guard {
 pub struct Visitor {
     guard: Arc<Guard>,
     /// What the certificate says, if one was shown.
-    names: Option<CertificateNames>,
+    names: Option<Arc<CertificateNames>>,
     /// Whoever shows nothing.
     nobody: Arc<Caller>,
     /// Never contended: the calls of a connection come one after the other.
-    last: Mutex<Option<Known>>,
+    last: Mutex<Option<Last>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct Last {
     /// Of what was shown; none: nothing.
     seal: Option<u128>,
     generation: u64,
@@ -159,8 +224,10 @@ impl Visitor {
         // Dressed up as an address of the other family it would be another caller.
         let peer = peer.to_canonical();
         let identity = Arc::new(Identity::anonymous(peer, rights));
-        let nobody = Arc::new(Caller { identity, counts: guard.counts_at(peer) });
-        Self { guard, names, nobody, last: Mutex::default() }
+        let standing =
+            Standing { guard: Arc::clone(&guard), proof: Proof::Nothing, generation: AtomicU64::new(0) };
+        let nobody = Arc::new(Caller { identity, counts: guard.counts_at(peer), standing });
+        Self { guard, names: names.map(Arc::new), nobody, last: Mutex::default() }
     }
 
     /// Whoever is not asked who they are. They have every right where nobody is, and none elsewhere.
@@ -190,10 +257,12 @@ impl Visitor {
         {
             return Ok(Arc::clone(&known.caller));
         }
-        let identity = self.guard.identify(shown, self.names.as_ref())?;
+        let (identity, proof) = self.guard.identify(shown, self.names.as_ref())?;
         let counts = self.guard.callers.named(identity.name());
-        let caller = Arc::new(Caller { identity, counts });
-        *last = Some(Known { seal, generation, caller: Arc::clone(&caller) });
+        let standing =
+            Standing { guard: Arc::clone(&self.guard), proof, generation: AtomicU64::new(generation) };
+        let caller = Arc::new(Caller { identity, counts, standing });
+        *last = Some(Last { seal, generation, caller: Arc::clone(&caller) });
         Ok(caller)
     }
 }

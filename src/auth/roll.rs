@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::identity::Identity;
 use super::names::{CertificateNames, Subject};
-use super::token::{Digest, of_authorization};
+use super::token::Digest;
 
 /// The most tokens, and the most certificates. A service or a person has one or two; more is a mistake.
 pub const ENTRIES_MAX: usize = 10_000;
@@ -61,11 +61,10 @@ impl Roll {
         self.entries == 0
     }
 
-    /// Whose token an `authorization` header has.
-    pub(super) fn by_authorization(&self, value: &[u8]) -> Option<&Arc<Identity>> {
-        let digest = Digest::of(of_authorization(value)?);
+    /// Whose token has this digest.
+    pub(super) fn by_digest(&self, digest: &Digest) -> Option<&Arc<Identity>> {
         let bucket = self.tokens.get(&digest.bucket())?;
-        bucket.iter().find(|(known, _)| *known == digest).map(|(_, identity)| identity)
+        bucket.iter().find(|(known, _)| known == digest).map(|(_, identity)| identity)
     }
 
     /// Whose certificate has these names: the first of them that is known.

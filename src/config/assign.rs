@@ -95,8 +95,8 @@ mod tests {
             ),
             (
                 "ignore_error_classes=",
-                "ignore_error_classes is ``, but takes at most 64 classes, each of 1 to 128 bytes: separate them by \
-                 commas; `config unset` takes a list back",
+                "ignore_error_classes is ``, but takes at most 64 classes, each of 1 to 128 bytes, no \
+                 control characters: separate them by commas; `config unset` takes a list back",
             ),
         ] {
             assert_eq!(assignment(text).unwrap_err(), told);

@@ -13,6 +13,10 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use crate::catalog::{Catalog, ServiceProblem, effective};
 use crate::store::{Changed, Declaration, ServiceOverride, StoredConfiguration};
 
+/// Services without a configuration of which it is known when they lost it, about: the store forgets them by age, and
+/// names may come and go by the thousand a day.
+const GONE_MAX: usize = 10_000;
+
 /// What the store has, and what it comes to. Immutable: a change makes another one.
 #[derive(Debug, Clone, Default)]
 pub struct Configuration {
@@ -54,7 +58,8 @@ impl Configuration {
     }
 
     /// On layers that come to this.
-    pub(super) fn with(stored: StoredConfiguration, catalog: Catalog) -> Self {
+    pub(super) fn with(mut stored: StoredConfiguration, catalog: Catalog) -> Self {
+        forget(&mut stored, &catalog);
         let mut by_revision: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
         for (service, changed) in &stored.changed {
             by_revision.entry(changed.revision).or_default().push(service.as_str().into());
@@ -109,6 +114,21 @@ impl Configuration {
         names.into_iter()
     }
 
+    /// Of those the next `most` behind `service` that `wanted` wants.
+    pub fn services_behind(
+        &self,
+        service: &str,
+        most: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = &str> {
+        let wanted = |name: &&str| wanted(name);
+        let layered = self.catalog.services_behind(service).map(|name| &**name).filter(wanted).take(most);
+        let behind = (Bound::Excluded(service), Bound::Unbounded);
+        let overridden = self.stored.overrides.range::<str, _>(behind).map(|(name, _)| &**name);
+        let names: BTreeSet<&str> = layered.chain(overridden.filter(wanted).take(most)).collect();
+        names.into_iter().take(most)
+    }
+
     /// The services whose configuration was changed behind `revision`, of those too that have none any more, in the
     /// order of their newest revisions.
     pub fn changed_after(&self, revision: u64) -> impl Iterator<Item = (&Arc<str>, u64)> {
@@ -139,6 +159,26 @@ impl Configuration {
     pub(super) fn into_parts(self) -> (StoredConfiguration, Catalog) {
         (self.stored, Arc::unwrap_or_clone(self.catalog))
     }
+}
+
+/// Forgets when the first of many services lost their configuration: whoever follows from before begins anew.
+fn forget(stored: &mut StoredConfiguration, catalog: &Catalog) {
+    let StoredConfiguration { changed, overrides, forgotten, .. } = stored;
+    // At least so many of them have none.
+    let gone = changed.len().saturating_sub(1 + catalog.services().len() + overrides.len());
+    if gone <= GONE_MAX {
+        return;
+    }
+    let is_gone =
+        |service: &str| !service.is_empty() && !catalog.contains(service) && !overrides.contains_key(service);
+    let mut revisions: Vec<u64> =
+        changed.iter().filter(|(service, _)| is_gone(service)).map(|(_, changed)| changed.revision).collect();
+    // Half of them, so that this is not done at each change.
+    let middle = revisions.len() / 2;
+    let (_, newest, _) = revisions.select_nth_unstable(middle);
+    let newest = *newest;
+    changed.retain(|service, changed| changed.revision > newest || !is_gone(service));
+    *forgotten = newest.max(*forgotten);
 }
 
 /// What the file declares; nothing, if there never was one.

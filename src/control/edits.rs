@@ -77,8 +77,7 @@ pub(super) fn ended(present: &Configuration, service: &str, now: Time) -> Option
 
 /// What becomes of the configuration when a file declares this; none: it is so already, or the file is of the past.
 pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Option<ConfigEdit> {
-    let takes = present.stored().declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration));
-    match takes {
+    match takes(present, declaration) {
         Takes::Differs => Some(ConfigEdit::Declared(declaration.clone())),
         Takes::NewerGeneration => declaration.generation.map(ConfigEdit::Generation),
         Takes::Unchanged => None,
@@ -91,4 +90,9 @@ pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Op
             None
         }
     }
+}
+
+/// What comes of a file that declares this.
+pub(super) fn takes(present: &Configuration, declaration: &Declaration) -> Takes {
+    present.stored().declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration))
 }

@@ -6,7 +6,8 @@
 //!
 //! One change is made at a time. A caller who goes away before its turn has changed nothing; a change that has its
 //! turn is finished whoever waits for it: else the store could have it and this process not. When the store does
-//! not say whether it took a change, what it has is read as soon as it answers.
+//! not say whether it took a change, what it has is read as soon as it answers, and no change is planned or answered
+//! before.
 
 mod configuration;
 mod edits;
@@ -15,6 +16,7 @@ mod start;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use breaker::{Asked, Field, Layer, Time, Value};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
@@ -26,12 +28,12 @@ use crate::catalog::ServiceProblem;
 use crate::engine::{Clock, Engine};
 use crate::journal::Journal;
 use crate::overrides;
-use crate::store::{ConfigEdit, Declaration, RequestId, ServiceOverride, Store, StoreError};
+use crate::store::{ConfigEdit, Declaration, RequestId, ServiceOverride, Store, StoreError, Takes};
 
 /// Services that may have thresholds set over the API: as many as the file may have tables.
 pub const SERVICES_MAX: usize = 10_000;
-/// Overrides of services that may be on their way to the breakers at one time: the store has them, and while it is
-/// away again the breakers are told no faster than the journal empties. One more is refused.
+/// Overrides of services that may be on their way to the breakers at one time. The store has them already, and the
+/// breakers are told no faster than the journal empties. One more is refused.
 const OVERRIDES_UNDER_WAY_MAX: usize = 16;
 
 /// Why a change was not made.
@@ -128,7 +130,9 @@ pub struct Control {
     overrides_under_way: Arc<Semaphore>,
     /// Changes that have, or had, their turn: one, and the overrides under way.
     tasks: TaskTracker,
-    /// Told when the store may have a change that is not in force here.
+    /// The store may have a change that is not in force here. Set and taken back by whoever has the turn.
+    is_unsure: AtomicBool,
+    /// Told when that is so.
     unsure: Notify,
     /// Told when breakers are to be told of overrides that came from elsewhere.
     walk_due: Notify,
@@ -152,6 +156,7 @@ impl Control {
             turns: Arc::default(),
             overrides_under_way: Arc::new(Semaphore::new(OVERRIDES_UNDER_WAY_MAX)),
             tasks: TaskTracker::new(),
+            is_unsure: AtomicBool::new(false),
             unsure: Notify::new(),
             walk_due: Notify::new(),
         })
@@ -276,6 +281,11 @@ impl Control {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether what a file declares is another than what is in force, and not of the past.
+    pub fn lacks(&self, declaration: &Declaration) -> bool {
+        edits::takes(&self.configuration(), declaration) == Takes::Differs
     }
 
     /// Takes over what the store has, each time that it did not say whether it took a change. For a task that lives

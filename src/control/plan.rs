@@ -204,6 +204,46 @@ mod tests {
     }
 
     #[test]
+    fn of_services_that_came_and_went_so_many_are_remembered() {
+        let stored = present().stored().clone();
+        let mut changed: BTreeMap<_, _> = (1..=30_000_u32)
+            .map(|number| {
+                let changed = Changed { revision: u64::from(number), at: Time::ZERO };
+                (format!("gone-{number:05}"), changed)
+            })
+            .collect();
+        // One that has a configuration, and the defaults.
+        changed.insert("b".to_owned(), Changed { revision: 1, at: Time::ZERO });
+        changed.insert(String::new(), Changed { revision: 1, at: Time::ZERO });
+        let stored = StoredConfiguration { changed, revision: 30_000, ..stored };
+        let after = Configuration::new(stored).unwrap();
+        assert_eq!(after.stored().changed.len(), 2 + 14_999);
+        assert_eq!((after.forgotten(), after.service("b").changed.unwrap().revision), (15_001, 1));
+        assert_eq!(after.changed_after(15_001).count(), 14_999, "whoever follows from there misses nothing");
+        let again = Configuration::with(after.stored().clone(), Catalog::clone(after.catalog()));
+        assert_eq!(again.forgotten(), 22_501);
+    }
+
+    #[test]
+    fn services_come_in_order_a_few_at_a_time_whatever_they_have() {
+        let stored = present().stored().clone();
+        let set = ServiceOverride {
+            kind: OverrideKind::Disabled,
+            expires_at: None,
+            asked: Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+            set_at: Time::ZERO,
+        };
+        let overrides = ["a", "aa", "c"].map(|service| (service.to_owned(), set.clone())).into();
+        let present = Configuration::new(StoredConfiguration { overrides, ..stored }).unwrap();
+        assert_eq!(present.services().collect::<Vec<_>>(), ["a", "aa", "b", "c"]);
+        let behind =
+            |service, most| present.services_behind(service, most, |name| name != "aa").collect::<Vec<_>>();
+        assert_eq!(behind("", 2), ["a", "b"]);
+        assert_eq!(behind("b", 2), ["c"]);
+        assert!(behind("c", 2).is_empty());
+    }
+
+    #[test]
     fn a_contradiction_is_refused_with_its_layers() {
         let edit = ConfigEdit::Thresholds { service: "b".to_owned(), layer: layer(Field::PermittedCalls, 2) };
         let Err(problems) = plan(&present(), edit) else { panic!("4 successes out of 2 calls") };

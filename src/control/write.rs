@@ -1,6 +1,7 @@
 //! How a change is made: one at a time, planned, written, put in force.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use breaker::Asked;
@@ -46,6 +47,11 @@ impl Control {
         asked: &Asked,
         request: Option<&RequestId>,
     ) -> Result<(Arc<Configuration>, bool), ControlError> {
+        // What is in force here may be what a change that was not answered is already past: planned on that, another
+        // would be "so already", and the first one sent again answered with what it has changed.
+        if self.is_unsure.load(Ordering::Relaxed) {
+            self.reload(turn).await?;
+        }
         // Before anything else: sent again, a change has the etag of before, and may contradict what came after it.
         if let Some(request) = request
             && let Some(known) = self.store.request(request).await?
@@ -71,6 +77,7 @@ impl Control {
                 Ok(known) => return self.answered_before(known),
                 Err(error) => {
                     if error.is_transient() {
+                        self.is_unsure.store(true, Ordering::Relaxed);
                         self.unsure.notify_one();
                     }
                     return Err(error.into());
@@ -115,6 +122,7 @@ impl Control {
         let stored = self.store.configuration().await?;
         let present = self.configuration();
         if stored.revision == present.revision() {
+            self.is_unsure.store(false, Ordering::Relaxed);
             return Ok(());
         }
         let after = off_the_workers(|| Configuration::new(stored))
@@ -122,6 +130,7 @@ impl Control {
             .map_err(|problems| ControlError::Stored(told(&problems)))?;
         let after = Arc::new(after);
         self.put_in_force(turn, &after).await;
+        self.is_unsure.store(false, Ordering::Relaxed);
         if after.overrides() != present.overrides() {
             self.walk_due.notify_one();
         }

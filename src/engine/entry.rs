@@ -1,5 +1,6 @@
 //! One breaker in the engine: the machine, what is counted beside it, and what is shown of it.
 
+use std::ops::DerefMut;
 use std::sync::Arc;
 
 use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition, View};
@@ -21,6 +22,14 @@ pub(crate) struct Entry {
     pub(crate) inner: Mutex<Inner>,
 }
 
+impl Entry {
+    /// With its lock; none: it was retired before that was taken.
+    pub(crate) fn lock(&self) -> Option<impl DerefMut<Target = Inner> + '_> {
+        let inner = self.inner.lock();
+        (!inner.retired).then_some(inner)
+    }
+}
+
 /// What one lock protects: held for one pure call and, when that changed the state, for one line of the
 /// journal, so that nobody can be told of a change before it is written down.
 #[derive(Debug)]
@@ -30,6 +39,9 @@ pub(crate) struct Inner {
     pub(crate) last_used: Time,
     /// It was born into an override of its service, without a transition, and nobody has been told.
     pub(crate) untold: bool,
+    /// It is not in the registry any more. Whoever found it before that has nothing to ask of it, or to tell it: its
+    /// key may be another breaker's by now.
+    pub(crate) retired: bool,
     /// The deadline that is in the heap; [`Time::MAX`]: none. (An `Option` takes twice the room, a million times.)
     pub(crate) armed: Time,
     pub(crate) last_transition: Option<Box<LastTransition>>,

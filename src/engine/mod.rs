@@ -125,6 +125,10 @@ impl Engine {
     ///
     /// A stored breaker has its place even beyond the limit: were it refused, it would be born again closed,
     /// at an epoch that the store has passed.
+    ///
+    /// One that a crash left behind the override of its service goes on as it was until a [`Walk`] reaches it. It must
+    /// not take the override up at the first look: one page of a list looks at a thousand, a scrape at all, and the
+    /// outbox has only so many places.
     pub fn restore(&self, key: &Key, snapshot: &Snapshot, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
         let Ok(entry) = self.registry.create(id, key.clone(), Room::Always, now) else {
@@ -138,7 +142,9 @@ impl Engine {
         let revision = inner.breaker.config_revision();
         let identity = self.registry.identity(id, now);
         inner.breaker = Breaker::restore(thresholds, revision, identity, snapshot.clone(), now);
-        inner.breaker.inherit(self.registry.service_override(key.service()), now);
+        if snapshot.set_by.is_some() {
+            inner.breaker.inherit(self.registry.service_override(key.service()), now);
+        }
         self.arm(&entry, &mut inner);
     }
 
@@ -152,7 +158,7 @@ impl Engine {
         for entry in self.registry.entries_of(changed) {
             let service = entry.key.service();
             let (thresholds, revision) = (catalog.thresholds(service), catalog.revision_of(service));
-            let mut inner = entry.inner.lock();
+            let Some(mut inner) = entry.lock() else { continue };
             let deadline = inner.breaker.next_deadline();
             let transitions = inner.breaker.set_thresholds(thresholds, revision, now);
             self.settle(&entry, &mut inner, &transitions);
@@ -204,9 +210,10 @@ impl Engine {
         if self.timers.is_bloated(self.len()) {
             self.timers.clear();
             for entry in self.registry.entries() {
-                let mut inner = entry.inner.lock();
-                inner.armed = Time::MAX;
-                self.arm(&entry, &mut inner);
+                if let Some(mut inner) = entry.lock() {
+                    inner.armed = Time::MAX;
+                    self.arm(&entry, &mut inner);
+                }
             }
         }
     }
@@ -246,6 +253,9 @@ impl Engine {
 
     /// Lets the time that passed take effect.
     fn look(&self, entry: &Entry, inner: &mut Inner, now: Time) {
+        if inner.retired {
+            return;
+        }
         let transitions = inner.breaker.poll(now);
         self.settle(entry, inner, &transitions);
         self.arm(entry, inner);

@@ -13,7 +13,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// of its service.
     fn moved(&self, _key: &Key) {}
 
-    /// Every breaker is shown in another state from now on. Called with no breaker locked.
+    /// Every breaker is shown in another state from now on, or some that are not there any more. Called with no breaker
+    /// locked.
     fn all_changed(&self) {}
 }
 

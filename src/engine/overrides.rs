@@ -29,9 +29,12 @@ impl Walk {
 
 impl Engine {
     /// Takes note of all the overrides of services that there are. Breakers that are born from now on are in them,
-    /// those that are there must be walked to.
+    /// those that are there must be walked to. Those that were retired in an override cannot be: whoever follows the
+    /// breakers looks at them all anew when one has come to an end.
     pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) {
-        self.registry.set_service_overrides(all);
+        if self.registry.set_service_overrides(all) {
+            self.outbox.all_changed();
+        }
     }
 
     /// The override of a service that is in force at `now`.
@@ -63,7 +66,7 @@ impl Engine {
         let until = walk.changed.saturating_add(most);
         while walk.changed < until {
             let Some(entry) = walk.left.pop() else { return false };
-            let mut inner = entry.inner.lock();
+            let Some(mut inner) = entry.lock() else { continue };
             let set = self.registry.service_override(entry.key.service());
             let transitions = inner.breaker.set_service_override(set, &walk.by, now);
             self.settle(&entry, &mut inner, &transitions);

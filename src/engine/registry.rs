@@ -13,7 +13,7 @@ use super::counters::Counters;
 use super::durations::{Durations, HistogramView};
 use super::entry::{Entry, Inner};
 use super::permit::KeyId;
-use super::sync::{AtomicUsize, Mutex, Ordering, RwLock};
+use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
 use crate::catalog::Catalog;
 
 /// Shards: many more than cores, so that two threads seldom want the same one.
@@ -43,6 +43,9 @@ pub(super) struct Registry {
     /// The overrides of whole services, in the same way. Where a breaker knows another one than stands here, it is
     /// about to be told.
     overrides: RwLock<Overrides>,
+    /// A breaker was retired in the state that its service's override holds it in. Whoever was told of it has to hear
+    /// of the end of the override, and there is no breaker to tell of it.
+    retired_in_override: AtomicBool,
     durations: Durations,
     /// What breakers without series of their own had counted when they were retired.
     retired: Mutex<Counters>,
@@ -67,6 +70,7 @@ impl Registry {
             numbering,
             catalog: RwLock::new(catalog),
             overrides: RwLock::default(),
+            retired_in_override: AtomicBool::new(false),
             durations: Durations::new(limits.own_series_max),
             retired: Mutex::default(),
             last_forced_sweep: Mutex::new(Time::ZERO),
@@ -98,10 +102,14 @@ impl Registry {
         ended.map(|(service, _)| Arc::clone(service)).collect()
     }
 
-    /// Breakers are born under these from now on; those that are there must be told.
-    pub(super) fn set_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) {
-        let all = all.into_iter().map(|(service, set)| (service.into(), Arc::new(set))).collect();
-        *self.overrides.write() = all;
+    /// Breakers are born under these from now on; those that are there must be told. True: one that stood stands no
+    /// more, and breakers were retired in it, or in another.
+    pub(super) fn set_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) -> bool {
+        let all: Overrides = all.into_iter().map(|(service, set)| (service.into(), Arc::new(set))).collect();
+        let before = std::mem::replace(&mut *self.overrides.write(), all);
+        let overrides = self.overrides.read();
+        let is_over = before.iter().any(|(service, set)| overrides.get(service) != Some(set));
+        is_over && self.retired_in_override.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn retired_counters(&self) -> Counters {
@@ -153,9 +161,14 @@ impl Registry {
                 return Ok(call(entry, &mut entry.inner.lock()));
             }
         }
-        let entry = self.create(id, Key::new(service, name)?, Room::IfAny, now)?;
-        let mut inner = entry.inner.lock();
-        Ok(call(&entry, &mut inner))
+        let key = Key::new(service, name)?;
+        loop {
+            let entry = self.create(id, key.clone(), Room::IfAny, now)?;
+            // Between the two locks it may be retired: then it is created again.
+            if let Some(mut inner) = entry.lock() {
+                return Ok(call(&entry, &mut inner));
+            }
+        }
     }
 
     /// A new breaker, or the one that somebody else created meanwhile.
@@ -192,6 +205,7 @@ impl Registry {
         let inner = Inner {
             breaker,
             untold,
+            retired: false,
             counters: Counters::default(),
             last_used: now,
             armed: Time::MAX,
@@ -222,11 +236,11 @@ impl Registry {
         let mut retired = 0;
         for shard in &self.shards {
             shard.write().retain(|entry| {
-                let inner = entry.inner.lock();
+                let mut inner = entry.inner.lock();
                 let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
                 let configured =
                     *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
-                if !idle || configured || !inner.breaker.is_pristine() {
+                if !idle || configured || !inner.breaker.is_pristine() || self.is_to_be_told(entry, &inner) {
                     return true;
                 }
                 if entry.own_series {
@@ -234,6 +248,7 @@ impl Registry {
                 } else {
                     self.retired.lock().add(&inner.counters);
                 }
+                inner.retired = true;
                 retired += 1;
                 false
             });
@@ -243,6 +258,14 @@ impl Registry {
             self.durations.prune();
         }
         retired
+    }
+
+    /// Whether a breaker is in an override that its service has no more: the walk that takes it back finds it.
+    fn is_to_be_told(&self, entry: &Entry, inner: &Inner) -> bool {
+        let Some(set_by) = inner.breaker.snapshot().set_by else { return false };
+        // Noted before the look, so that whoever takes the override back behind it finds the note.
+        self.retired_in_override.store(true, Ordering::Relaxed);
+        self.service_override(entry.key.service()).is_none_or(|set| *set != set_by)
     }
 
     /// Looks for room when there is none, but not for every stranger who asks.

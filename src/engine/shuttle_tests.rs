@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Field, Layer, Outcome, Report, Value};
+use breaker::{Asked, Field, Layer, Outcome, Override, OverrideKind, Report, Scope, Value};
 use shuttle::sync::Arc;
 use shuttle::thread;
 
@@ -15,11 +15,18 @@ use crate::store::Declaration;
 const SCHEDULES: usize = 2_000;
 
 #[derive(Default, Clone)]
-struct Kept(std::sync::Arc<std::sync::Mutex<Vec<(Key, Transition)>>>);
+struct Kept(
+    std::sync::Arc<std::sync::Mutex<Vec<(Key, Transition)>>>,
+    std::sync::Arc<std::sync::Mutex<usize>>,
+);
 
 impl Outbox for Kept {
     fn append(&self, event: Event<'_>) {
         self.0.lock().expect("nobody panics").push((event.key.clone(), event.transition.clone()));
+    }
+
+    fn all_changed(&self) {
+        *self.1.lock().expect("nobody panics") += 1;
     }
 }
 
@@ -146,5 +153,40 @@ fn shuttle_the_bound_on_breakers_holds_and_retiring_loses_no_count() {
         let mut seen = 0;
         engine.for_each(at(61), |_| seen += 1);
         assert_eq!(seen, engine.len());
+    });
+}
+
+#[test]
+fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_meanwhile() {
+    explore(|| {
+        let (engine, kept) = engine(2);
+        let set = Override {
+            kind: OverrideKind::ForcedOpen,
+            scope: Scope::Service,
+            expires_at: None,
+            actor: "ann".to_owned(),
+            reason: "a drill".to_owned(),
+        };
+        engine.note_service_overrides([("db".to_owned(), set)]);
+        engine.allow("db", "x", at(0)).expect("there is room");
+        let sweep = {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || engine.sweep(at(61)))
+        };
+        let end = {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || {
+                engine.note_service_overrides([]);
+                let by = Asked { actor: "ann".to_owned(), reason: String::new() };
+                let mut walk = engine.walk(Some("db"), by);
+                while engine.walk_on(&mut walk, 1, at(61)) {}
+            })
+        };
+        let retired = sweep.join().expect("no panic");
+        end.join().expect("no panic");
+        let told = kept.0.lock().expect("nobody panics").len();
+        let anew = *kept.1.lock().expect("nobody panics");
+        assert_eq!((told, engine.len()), (1 - retired, 1 - retired));
+        assert!(told + anew >= 1, "somebody who follows was told that it denies");
     });
 }

@@ -335,6 +335,51 @@ fn one_that_was_born_under_its_services_override_may_be_retired() {
 }
 
 #[test]
+fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_though_it_was_retired() {
+    /// How often everything is to be looked at anew.
+    #[derive(Debug, Default, Clone)]
+    struct Anew(Arc<parking_lot::Mutex<usize>>);
+    impl Outbox for Anew {
+        fn append(&self, _: Event<'_>) {}
+
+        fn all_changed(&self) {
+            *self.0.lock() += 1;
+        }
+    }
+    let anew = Anew::default();
+    let engine = Engine::new(LIMITS, standing(1), &catalog(&declaration(), 1), Box::new(anew.clone()), at(0));
+    let set = |kind| [("other".to_owned(), of_service(kind, None))];
+    engine.note_service_overrides(set(OverrideKind::ForcedOpen));
+    engine.allow("other", "idle", at(0)).unwrap();
+    assert_eq!(engine.sweep(at(3_600)), 1);
+    assert_eq!(*anew.0.lock(), 0, "it would be born into the same again");
+    engine.note_service_overrides(set(OverrideKind::ForcedOpen));
+    assert_eq!(*anew.0.lock(), 0);
+    engine.note_service_overrides([]);
+    assert_eq!(*anew.0.lock(), 1, "no breaker is there to tell of it");
+    engine.note_service_overrides(set(OverrideKind::Disabled));
+    engine.note_service_overrides([]);
+    assert_eq!(*anew.0.lock(), 1, "nobody was told of anything since");
+}
+
+#[test]
+fn one_that_was_retired_while_a_walk_was_under_way_is_told_nothing() {
+    let (engine, kept) = engine();
+    engine.allow("other", "idle", at(0)).unwrap();
+    engine.note_service_overrides([("other".to_owned(), of_service(OverrideKind::ForcedOpen, None))]);
+    let mut walk = engine.walk(Some("other"), ann());
+    assert_eq!(engine.sweep(at(3_600)), 1);
+    assert!(!engine.walk_on(&mut walk, 9, at(3_601)));
+    assert_eq!(
+        (walk.changed(), kept.edges()),
+        (0, vec![]),
+        "nobody has it any more, and its key may be another's"
+    );
+    engine.allow("other", "idle", at(3_602)).unwrap();
+    assert_eq!(engine.view("other", "idle", at(3_602)).unwrap().view.snapshot.epoch, 0);
+}
+
+#[test]
 fn an_override_of_a_service_ends_by_the_timers_and_no_birth_is_under_it_then() {
     let (engine, kept) = engine();
     walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, Some(at(90)))), at(0));
@@ -372,6 +417,10 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
     engine.restore(&key("a", "missed"), &open(7), at(1));
     engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), at(1));
     engine.restore(&key("b", "left"), &forced(OverrideKind::ForcedOpen), at(1));
+    // Whoever looks before the walk comes there sees what was, and changes nothing: the walk alone keeps the pace.
+    assert_eq!(engine.view("a", "missed", at(1)).unwrap().view.snapshot.state, State::Open);
+    assert_eq!(engine.allow("a", "missed", at(1)).unwrap().decision.verdict, Verdict::Open);
+    assert_eq!(kept.edges(), []);
     let mut walk = engine.walk(None, ann());
     while engine.walk_on(&mut walk, 1, at(2)) {}
     assert_eq!(walk.changed(), 2);

@@ -35,7 +35,7 @@ impl Engine {
                 continue;
             }
             let state = {
-                let mut inner = entry.inner.lock();
+                let Some(mut inner) = entry.lock() else { continue };
                 self.look(&entry, &mut inner, now);
                 self.shown(inner.breaker.state())
             };
@@ -46,14 +46,15 @@ impl Engine {
                 }
             }
         }
+        // One that was retired meanwhile is shown as it was: a page that lacked it would look like the last.
         found.values().map(|entry| self.show(entry, &mut entry.inner.lock(), now)).collect()
     }
 
     /// Shows every breaker, one at a time, in no order.
     pub fn for_each(&self, now: Time, mut visit: impl FnMut(BreakerView)) {
         for entry in self.registry.entries() {
-            let view = self.show(&entry, &mut entry.inner.lock(), now);
-            visit(view);
+            let view = entry.lock().map(|mut inner| self.show(&entry, &mut inner, now));
+            view.into_iter().for_each(&mut visit);
         }
     }
 

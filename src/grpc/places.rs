@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Limits;
 use super::asker::Asker;
 use super::status::Failure;
-use crate::auth::{Caller, Tally};
+use crate::auth::{Caller, Known, Tally};
 use crate::metrics::{AccessMetrics, Entry, Refusal};
 
 /// Places of the whole edge. Clones count together.
@@ -50,6 +50,18 @@ impl Places {
             return Err(Failure::WatchesFull { max: self.max });
         }
         Ok(Place { taken: Arc::clone(&self.taken), caller: caller.cloned() })
+    }
+}
+
+impl Place {
+    /// Fails when whoever has it is not who they were when they took it: their token was taken off the roll, or it says
+    /// other things of them.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.caller.as_ref().map_or(Known::Still, |caller| caller.known()) {
+            Known::Still => Ok(()),
+            Known::Changed => Err(Failure::RightsChanged),
+            Known::NoMore => Err(Failure::Unknown),
+        }
     }
 }
 

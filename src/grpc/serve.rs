@@ -39,6 +39,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Handshakes at one time, each a millisecond or so of work; a further connection is closed at once.
 const HANDSHAKES_MAX: usize = 1_000;
+/// Of one address: half, as of connections, so that hellos that never end leave room for others.
+const HANDSHAKES_PER_ADDRESS_MAX: usize = HANDSHAKES_MAX / 2;
 /// Pause after a connection could not be accepted, most likely for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long cut connections and their calls may take to notice; it takes them one look.
@@ -157,6 +159,21 @@ impl Drop for Place {
     }
 }
 
+/// A place among the handshakes of one address.
+struct Share(Arc<Counts>);
+
+impl Share {
+    fn take(of_address: Arc<Counts>) -> Option<Self> {
+        of_address.handshakes.enter(HANDSHAKES_PER_ADDRESS_MAX).then_some(Self(of_address))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.handshakes.leave();
+    }
+}
+
 /// The client was gone before we got to it; that is no reason to pause.
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
@@ -189,7 +206,9 @@ impl Connection {
     }
 
     async fn shake(self, stream: TcpStream, tls: &Tls) {
-        let Ok(turn) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+        let turn = Arc::clone(&self.handshakes).try_acquire_owned().ok();
+        let share = Share::take(self.edge.shared.door.guard.counts_at(self.peer));
+        let (Some(turn), Some(share)) = (turn, share) else {
             tracing::debug!(HANDSHAKES_MAX, "a connection was refused: too many shake hands");
             return;
         };
@@ -197,7 +216,7 @@ impl Connection {
             shaken = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream, Protocol::Http2)) => shaken,
             () = self.shutdown.cancelled() => return,
         };
-        drop(turn);
+        drop((turn, share));
         match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(stream) => {
                 let names = names_of(&stream);

@@ -70,6 +70,8 @@ pub(crate) enum Failure {
     CallerCalls { max: usize },
     /// Nobody that is known. It does not say why.
     Unknown,
+    /// Somebody who is known, as somebody else than when their stream began.
+    RightsChanged,
     /// Somebody who is known, and has none of these rights for this service; empty: for any.
     Denied { rights: Rights, service: String, name: Arc<str> },
     /// The client's deadline, or the longest that we serve a call.
@@ -174,6 +176,7 @@ impl Failure {
             Self::CallerWatches { .. } => (Code::ResourceExhausted, "CALLER_WATCH_LIMIT_REACHED"),
             Self::CallerCalls { .. } => (Code::ResourceExhausted, "CALLER_CALL_LIMIT_REACHED"),
             Self::Unknown => (Code::Unauthenticated, "UNAUTHENTICATED"),
+            Self::RightsChanged => (Code::Unavailable, "RIGHTS_CHANGED"),
             Self::Denied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::NotLoaded => (Code::Unavailable, "NOT_LOADED"),
@@ -231,6 +234,7 @@ impl Failure {
                 "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
                     .to_owned()
             }
+            Self::RightsChanged => "what this caller may do was changed: call again".to_owned(),
             Self::Denied { rights, service, name } => {
                 let roles = roles(*rights);
                 if service.is_empty() {

@@ -24,12 +24,15 @@ use tower::ServiceExt as _;
 
 use super::router;
 use crate::app::App;
-use crate::auth::{CertificateNames, Door, Protocol, Seldom, Tls, Visitor, names_of};
-use crate::metrics::Entry;
+use crate::auth::{CertificateNames, Counts, Door, Protocol, Seldom, Tls, Visitor, names_of};
+use crate::metrics::{Entry, Refusal};
 
 /// Connections at one time: scrapers, probes and people are few. At the bound newcomers wait in the
 /// listener's queue, until an idle one is closed at the latest.
 const CONNECTIONS_MAX: usize = 256;
+/// Of one address; a further one is closed at once. Half, so that whoever opens all they can does not keep the probes out:
+/// a process that does not answer those is restarted.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
 /// How long the head of a request may take; an idle connection waits no longer for its next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The life of a connection: whoever reads a page byte by byte holds its place no longer.
@@ -66,7 +69,14 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.spawn(host.clone().receive(stream, peer.ip()));
+                let peer = peer.ip().to_canonical();
+                if let Some(place) = host.place(peer) {
+                    let received = host.clone().receive(stream, peer);
+                    connections.spawn(async move {
+                        received.await;
+                        drop(place);
+                    });
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -94,12 +104,26 @@ struct Host {
     app: Arc<App>,
     router: Router,
     door: Door,
-    /// When a handshake that failed was last told of in the log.
+    /// When a connection that was refused, or failed at TLS, was last told of in the log.
     told: Arc<Seldom>,
     shutdown: CancellationToken,
 }
 
 impl Host {
+    /// A place among the connections of one address.
+    fn place(&self, peer: IpAddr) -> Option<Place> {
+        let of_address = self.door.guard.counts_at(peer);
+        if of_address.pages.enter(CONNECTIONS_PER_ADDRESS_MAX) {
+            return Some(Place(of_address));
+        }
+        self.app.metrics.access.refused(Entry::Http, Refusal::CallerLimit);
+        if self.told.is_due(self.app.clock.now()) {
+            let max = CONNECTIONS_PER_ADDRESS_MAX;
+            tracing::warn!(%peer, max, "connections for pages are closed: their address has too many");
+        }
+        None
+    }
+
     async fn receive(self, stream: TcpStream, peer: IpAddr) {
         match self.door.tls.clone() {
             None => self.converse(stream, peer, None).await,
@@ -154,6 +178,14 @@ impl Host {
         if let Err(error) = ended {
             tracing::debug!(%error, "an http connection failed");
         }
+    }
+}
+
+struct Place(Arc<Counts>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.pages.leave();
     }
 }
 

@@ -47,12 +47,20 @@ fn corrupt(act: &'static str, source: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt { act, problem: source.to_string() }
 }
 
+/// No fault of a row: whoever has something to write waits with it, until somebody has seen to the database. While a
+/// backup is restored, its tables are not there for a moment.
+fn not_as_made(act: &'static str, source: &sqlx::Error) -> StoreError {
+    StoreError::Refused(format!("{act}: {source}; the database is not as breakerd has made it: restore it"))
+}
+
 fn sqlite_fault(act: &'static str, source: sqlx::Error) -> StoreError {
     // The low byte is the kind, the rest says more about it (https://sqlite.org/rescode.html).
     let kind = code(&source).and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
     match kind {
-        // ERROR (no such table), CORRUPT, CONSTRAINT, MISMATCH, NOTADB
-        Some(1 | 11 | 19 | 20 | 26) => corrupt(act, source),
+        // CONSTRAINT, MISMATCH
+        Some(19 | 20) => corrupt(act, source),
+        // ERROR (no such table), CORRUPT, NOTADB
+        Some(1 | 11 | 26) => not_as_made(act, &source),
         _ => StoreError::Unavailable { act, source },
     }
 }
@@ -63,8 +71,10 @@ fn postgres_fault(act: &'static str, source: sqlx::Error) -> StoreError {
         // Two transactions wrote the same id at once: the next attempt finds it known.
         Some("23505") => StoreError::Unavailable { act, source },
         Some("42501") => StoreError::Refused(format!("{act}: {source}; grant it to the role in the URL")),
-        // Values that do not fit, constraints, tables that are not there or not as they should be.
-        Some(code) if ["22", "23", "42"].iter().any(|class| code.starts_with(class)) => corrupt(act, source),
+        // Values that do not fit, constraints.
+        Some(code) if ["22", "23"].iter().any(|class| code.starts_with(class)) => corrupt(act, source),
+        // Tables that are not there or not as they should be.
+        Some(code) if code.starts_with("42") => not_as_made(act, &source),
         _ => StoreError::Unavailable { act, source },
     }
 }

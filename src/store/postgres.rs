@@ -173,7 +173,8 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.lock.hold().await?;
+        let held = tokio::time::timeout(CALL_TIMEOUT, self.lock.hold());
+        held.await.map_err(|_| too_slow("make sure of the lock on the database"))??;
         let holder: Option<String> = within(
             "ask whether the database is ours",
             sqlx::query_scalar("SELECT holder FROM revision").fetch_one(&self.pool),

@@ -30,6 +30,14 @@ impl Holder {
     pub(crate) fn header(&self) -> Vec<u8> {
         format!("Bearer {}", self.token.expose()).into_bytes()
     }
+
+    /// A request of theirs.
+    pub(crate) fn shows<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        let header = format!("Bearer {}", self.token.expose()).parse().unwrap();
+        request.metadata_mut().insert("authorization", header);
+        request
+    }
 }
 
 /// Adds somebody to a roll; no service: all of them.
@@ -417,6 +425,52 @@ async fn a_proper_client_sends_its_token_with_every_call() {
     let refused = client.allow_request(ask("payments", "")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     drop(client);
+    tokio::time::timeout(Duration::from_secs(20), world.end()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_is_taken_off_the_roll_and_when_the_roll_says_other_things_of_it() {
+    let mut roll = Roll::default();
+    let [gone, other, stays] =
+        ["gone", "other", "stays"].map(|name| add(&mut roll, name, &[Role::Reader], &[]));
+    let guard = door(roll);
+    let limits = Limits { heartbeat_every: Duration::from_millis(10), ..Limits::default() };
+    let world = World::behind(guard.clone(), limits).await;
+    let channel = world.channel().await;
+    let mut streams = Vec::new();
+    for holder in [&gone, &other, &stays] {
+        let header = String::from_utf8(holder.header()).unwrap().parse().unwrap();
+        let mut request = tonic::Request::new(v1::WatchTransitionsRequest::default());
+        request.metadata_mut().insert("authorization", header);
+        let mut client = v1::operations_service_client::OperationsServiceClient::new(channel.clone());
+        let mut stream = client.watch_transitions(request).await.unwrap().into_inner();
+        assert!(stream.message().await.unwrap().is_some());
+        streams.push(stream);
+    }
+    let mut roll = Roll::default();
+    let add_again = |roll: &mut Roll, name: &str, holder: &Holder, service: &str| {
+        let patterns = vec![Pattern::new(service).unwrap()];
+        roll.add_token(holder.token.digest(), Identity::new(name, &[Role::Reader], patterns)).unwrap();
+    };
+    add_again(&mut roll, "other", &other, "payments");
+    add_again(&mut roll, "stays", &stays, "*");
+    guard.guard.take(roll);
+    let mut ends = Vec::new();
+    for stream in &mut streams[..2] {
+        let end = loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                ended => break ended.unwrap_err(),
+            }
+        };
+        ends.push((end.code(), end.get_details_error_info().unwrap().reason));
+    }
+    let expected = [(Code::Unauthenticated, "UNAUTHENTICATED"), (Code::Unavailable, "RIGHTS_CHANGED")];
+    assert_eq!(ends, expected.map(|(code, reason)| (code, reason.to_owned())));
+    for _ in 0..3 {
+        assert!(streams[2].message().await.unwrap().is_some());
+    }
+    drop((streams, channel));
     tokio::time::timeout(Duration::from_secs(20), world.end()).await.unwrap();
 }
 

@@ -247,6 +247,34 @@ async fn what_the_store_took_without_saying_so_is_taken_over_when_it_answers() {
 }
 
 #[tokio::test]
+async fn who_asks_again_after_a_lost_answer_is_told_what_the_store_has() {
+    let house = House::new().await;
+    let first = under_id(update("orders", 9), "one", 1);
+    house.wire.loses_next.store(true, Ordering::SeqCst);
+    is_away(&house.control.update(first.clone()).await);
+    let again = house.control.update(first).await.unwrap();
+    assert_eq!((again.changed, again.config.set), (false, failures(9)));
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_was_made_without_an_answer_can_be_taken_back_at_once() {
+    let house = House::new().await;
+    house.wire.loses_next.store(true, Ordering::SeqCst);
+    is_away(&house.set("orders", 9).await);
+    let nothing = Update { change: LayerChange::Whole(Layer::default()), ..update("orders", 0) };
+    assert!(house.control.update(nothing).await.unwrap().changed, "as far as is known here, nothing was set");
+    assert_eq!(house.stored().await, []);
+
+    house.wire.loses_next.store(true, Ordering::SeqCst);
+    let set = house.control.set_override("db", Some(forced_open()), ann()).await;
+    assert!(matches!(set, Err(ControlError::Store(_))), "{set:?}");
+    house.control.set_override("db", None, ann()).await.unwrap();
+    assert!(house.bed.store.configuration().await.unwrap().overrides.is_empty());
+    house.end().await;
+}
+
+#[tokio::test]
 async fn whoever_goes_away_before_its_turn_has_changed_nothing() {
     let house = House::new().await;
     let gate = house.wire.gate.acquire().await.unwrap();

@@ -139,7 +139,7 @@ fn gone(status: &tonic::Status) {
     assert!(matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{status}");
 }
 
-async fn whole_history(store: &dyn Store) -> Vec<StoredTransition> {
+pub(crate) async fn whole_history(store: &dyn Store) -> Vec<StoredTransition> {
     let mut history: Vec<StoredTransition> = Vec::new();
     loop {
         let after = history.last().map(|row| row.place);

@@ -17,11 +17,11 @@ use crate::process::Process;
 
 type Client = ConfigServiceClient<Channel>;
 
-fn failures(threshold: u32) -> Thresholds {
+pub(crate) fn failures(threshold: u32) -> Thresholds {
     Thresholds { failure_threshold: Some(threshold), ..Thresholds::default() }
 }
 
-fn set(service: &str, thresholds: Thresholds) -> UpdateConfigRequest {
+pub(crate) fn set(service: &str, thresholds: Thresholds) -> UpdateConfigRequest {
     UpdateConfigRequest {
         service: service.into(),
         thresholds: Some(thresholds),
@@ -35,12 +35,12 @@ fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
     Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
 }
 
-async fn get(client: &mut Client, service: &str) -> v1::ServiceConfig {
+pub(crate) async fn get(client: &mut Client, service: &str) -> v1::ServiceConfig {
     let request = GetConfigRequest { service: service.into() };
     client.get_config(request).await.unwrap().into_inner().config.unwrap()
 }
 
-async fn update(client: &mut Client, request: UpdateConfigRequest) -> (v1::ServiceConfig, bool) {
+pub(crate) async fn update(client: &mut Client, request: UpdateConfigRequest) -> (v1::ServiceConfig, bool) {
     let done = client.update_config(request).await.unwrap().into_inner();
     (done.config.unwrap(), done.changed)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::grpc::{Drained, Limits, Part, Serving};
+use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::replica::Local;
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -11,9 +12,14 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt as _;
 
-use crate::grpc_world::World;
+use crate::grpc_config::{failures, set};
+use crate::grpc_world::{World, ask};
+use crate::process::{PATIENCE, Process};
+use crate::road::Road;
+use crate::support::new_database;
 
 const BREAKERS: &str = "breakerd.v1.BreakerService";
+const CONFIGS: &str = "breakerd.v1.ConfigService";
 const OPERATIONS: &str = "breakerd.v1.OperationsService";
 
 fn of(service: &str) -> HealthCheckRequest {
@@ -21,27 +27,31 @@ fn of(service: &str) -> HealthCheckRequest {
 }
 
 async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
-    watch.message().await.unwrap().expect("a status").status()
+    let message = tokio::time::timeout(PATIENCE, watch.message()).await.expect("the watch hangs");
+    message.unwrap().expect("a status").status()
 }
 
 #[tokio::test]
 async fn each_service_is_healthy_once_it_serves() {
     let world = World::unloaded(Limits::default()).await;
     let mut health = HealthClient::new(world.channel().await);
-    for service in ["", BREAKERS, OPERATIONS] {
+    for service in ["", BREAKERS, CONFIGS, OPERATIONS] {
         let status = health.check(of(service)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::NotServing, "{service}: nothing is loaded");
     }
     world.load(Arc::new(Local)).await;
-    for service in ["", BREAKERS, OPERATIONS, "grpc.health.v1.Health"] {
+    for service in ["", BREAKERS, CONFIGS, OPERATIONS, "grpc.health.v1.Health"] {
         let status = health.check(of(service)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "{service}");
     }
     // The store is away: decisions go on.
-    world.edge.health().set(Part::Operations, Serving::No);
+    for part in [Part::Configs, Part::Operations] {
+        world.edge.health().set(part, Serving::No);
+    }
     for (service, expected) in [
         ("", ServingStatus::Serving),
         (BREAKERS, ServingStatus::Serving),
+        (CONFIGS, ServingStatus::NotServing),
         (OPERATIONS, ServingStatus::NotServing),
     ] {
         assert_eq!(health.check(of(service)).await.unwrap().into_inner().status(), expected, "{service}");
@@ -81,6 +91,48 @@ async fn a_watch_tells_every_change_and_ends_with_the_server() {
     }
     assert_eq!(world.served.await.unwrap(), Drained::Whole, "open watches do not hold the process");
     assert_eq!(world.edge.health().serving(Part::Server), Serving::No);
+}
+
+/// A real process, a real Postgres, and a road between them that is cut.
+#[tokio::test]
+async fn while_the_database_is_away_what_writes_to_it_does_not_serve_and_afterwards_it_does_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let road = Road::to(&new_database().await).await;
+    let process = Process::ready(folder.path(), Some(&road.url)).await;
+    let mut breakers = process.breakers().await;
+    let mut configs = ConfigServiceClient::new(process.channel().await);
+    let mut health = HealthClient::new(process.channel().await);
+    let mut watches = Vec::new();
+    for service in [CONFIGS, OPERATIONS] {
+        let mut watch = health.watch(of(service)).await.unwrap().into_inner();
+        assert_eq!(next(&mut watch).await, ServingStatus::Serving);
+        watches.push(watch);
+    }
+    for threshold in 1..3 {
+        road.cut();
+        for watch in &mut watches {
+            assert_eq!(next(watch).await, ServingStatus::NotServing);
+        }
+        for (service, expected) in [
+            ("", ServingStatus::Serving),
+            (BREAKERS, ServingStatus::Serving),
+            (CONFIGS, ServingStatus::NotServing),
+        ] {
+            let status = health.check(of(service)).await.unwrap().into_inner().status();
+            assert_eq!(status, expected, "{service}");
+        }
+        assert!(breakers.allow_request(ask("db", "")).await.unwrap().into_inner().allowed);
+        let status = configs.update_config(set("db", failures(threshold))).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        road.mend();
+        for watch in &mut watches {
+            assert_eq!(next(watch).await, ServingStatus::Serving);
+        }
+        let done = configs.update_config(set("db", failures(threshold))).await.unwrap().into_inner();
+        assert!(done.changed);
+    }
+    drop(watches);
+    assert!(process.stop().await.success());
 }
 
 #[tokio::test]

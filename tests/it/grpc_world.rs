@@ -21,10 +21,13 @@ use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::replica::{Coordinator, Local};
 use breakerd::store::{Declaration, Store, Target, open};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+use crate::support::unique;
 
 /// Breakers that fit.
 pub(crate) const BREAKERS_MAX: usize = 300;
@@ -41,7 +44,7 @@ pub(crate) struct World {
     pub(crate) served: JoinHandle<Drained>,
     writer: OnceLock<(JoinHandle<()>, CancellationToken)>,
     journal: Arc<Journal>,
-    _folder: tempfile::TempDir,
+    _folder: TempDir,
 }
 
 impl World {
@@ -63,6 +66,14 @@ impl World {
         world
     }
 
+    /// Loaded and serving, behind a door, on a store that nobody else has open.
+    pub(crate) async fn on(target: &Target, door: Door) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self::unloaded_on(target, folder, door, Limits::default()).await;
+        world.load(Arc::new(Local)).await;
+        world
+    }
+
     /// Serving, and nothing loaded.
     pub(crate) async fn unloaded(limits: Limits) -> Self {
         Self::unloaded_behind(Door::open(), limits).await
@@ -70,7 +81,12 @@ impl World {
 
     async fn unloaded_behind(door: Door, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = open(&Target::Sqlite(folder.path().join("breakerd.db"))).await.unwrap();
+        let target = Target::Sqlite(folder.path().join("breakerd.db"));
+        Self::unloaded_on(&target, folder, door, limits).await
+    }
+
+    async fn unloaded_on(target: &Target, folder: TempDir, door: Door, limits: Limits) -> Self {
+        let store = open(target).await.unwrap();
         let clock = ManualClock::new(START);
         let app = Arc::new(App::new(Arc::new(clock.clone()), Arc::new(Metrics::default())));
         let edge = Edge::behind(door, Arc::clone(&app), limits).unwrap();
@@ -78,7 +94,8 @@ impl World {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(edge.clone(), listener, shutdown.clone()));
-        let (journal, _) = Journal::open(&folder.path().join("journal"), "here".into(), 7, 10_000).unwrap();
+        let (journal, _) =
+            Journal::open(&folder.path().join("journal"), "here".into(), unique(), 10_000).unwrap();
         let (journal, writer) = (Arc::new(journal), OnceLock::new());
         Self { clock, app, edge, address, store, shutdown, served, writer, journal, _folder: folder }
     }

@@ -111,3 +111,30 @@ async fn a_client_in_the_middle_of_a_request_delays_the_end_by_the_grace_time_on
     let mut rest = Vec::new();
     let _ = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("the connection is closed");
 }
+
+#[tokio::test]
+async fn one_address_does_not_have_all_the_connections() {
+    let world = World::loaded().await;
+    let mut open = Vec::new();
+    let answered = loop {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        // One that is closed at once may be so before it has written.
+        let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut answer = [0; 12];
+        if timeout(LONG, stream.read_exact(&mut answer)).await.unwrap().is_err() {
+            break open.len();
+        }
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        open.push(stream);
+    };
+    assert_eq!(answered, 128, "there are 256 in all");
+    open.pop();
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    while stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.is_err()
+        || stream.read_exact(&mut [0; 12]).await.is_err()
+    {
+        // The place of the one that went is free once the server has seen that.
+        stream = TcpStream::connect(world.address).await.unwrap();
+    }
+    drop(open);
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
 mod api_docs;
+mod audit;
 mod auth;
 mod auth_files;
 mod auth_fuzz;
@@ -10,6 +11,8 @@ mod auth_limits;
 mod certificates;
 mod client_docs;
 mod config;
+mod config_layers;
+mod config_limit;
 mod control;
 mod crash;
 mod ctl;
@@ -29,8 +32,10 @@ mod http_metrics;
 mod http_server;
 mod http_world;
 mod overrides;
+mod overrides_killed;
 mod process;
 mod raw;
+mod road;
 mod sql_docs;
 mod start;
 mod store_contract;
@@ -38,4 +43,6 @@ mod support;
 mod tls;
 mod watch_breakers;
 mod watch_config;
+mod watch_rights;
+mod watch_tokens;
 mod watch_transitions;

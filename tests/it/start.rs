@@ -4,7 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use breakerd::proto::v1::{AllowRequestRequest, GetBreakerRequest, Outcome, RecordOutcomeRequest, State};
+use breakerd::proto::v1::config_service_client::ConfigServiceClient;
+use breakerd::proto::v1::{
+    AllowRequestRequest, GetBreakerRequest, Outcome, RecordOutcomeRequest, SetOverrideRequest, State,
+    Thresholds, UpdateConfigRequest,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -178,6 +182,33 @@ async fn a_restart_brings_the_state_back_and_the_wait_goes_on() {
         RecordOutcomeRequest { permit: other, service: "other".into(), outcome, ..Default::default() };
     let counted = breakers.record_outcome(named).await.unwrap().into_inner();
     assert_eq!(counted.state(), State::Open, "a permit outlives the process that gave it");
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_breaker_that_the_configuration_names_is_born_into_its_services_override_at_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::ready(folder.path(), None).await;
+    let set = SetOverrideRequest {
+        service: "db".into(),
+        whole_service: true,
+        state: State::ForcedOpen.into(),
+        reason: "its disks are being changed".into(),
+        ..Default::default()
+    };
+    process.operations().await.set_override(set).await.unwrap();
+    let thresholds = Some(Thresholds { failure_threshold: Some(3), ..Default::default() });
+    let update = UpdateConfigRequest { service: "db".into(), thresholds, ..Default::default() };
+    ConfigServiceClient::new(process.channel().await).update_config(update).await.unwrap();
+    let get = GetBreakerRequest { service: "db".into(), name: String::new() };
+    let before = process.operations().await.get_breaker(get.clone()).await.unwrap().into_inner();
+    process.kill();
+
+    let process = Process::ready(folder.path(), None).await;
+    let after = process.operations().await.get_breaker(get).await.unwrap().into_inner();
+    for breaker in [before.breaker.unwrap(), after.breaker.unwrap()] {
+        assert_eq!((breaker.state(), breaker.epoch), (State::ForcedOpen, 0), "starting writes no state");
+    }
     assert!(process.stop().await.success());
 }
 

@@ -40,36 +40,35 @@ impl Bed {
 
     /// Runs a statement past the store.
     pub(crate) async fn sql(&self, statement: &str) {
-        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
-        match &self.target {
-            Target::Sqlite(path) => {
-                let mut connection = sqlite(path).await;
-                statement.execute(&mut connection).await.expect("run a statement");
-                connection.close().await.expect("close SQLite");
-            }
-            Target::Postgres(url) => {
-                let mut connection = postgres(url).await;
-                statement.execute(&mut connection).await.expect("run a statement");
-            }
-        }
+        sql(&self.target, statement).await;
     }
 
     /// Asks past the store for one text.
     pub(crate) async fn text(&self, query: &str) -> Option<String> {
-        let query = AssertSqlSafe(query);
-        match &self.target {
-            Target::Sqlite(path) => {
-                let mut connection = sqlite(path).await;
-                let text =
-                    sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("ask for a text");
-                connection.close().await.expect("close SQLite");
-                text
+        text(&self.target, query).await
+    }
+
+    /// What is in the store now, in another one: a backup that was restored. Nobody may have the store open.
+    pub(crate) async fn restored_backup(&self) -> Self {
+        let mut folder = None;
+        let target = match &self.target {
+            Target::Sqlite(_) => {
+                let path =
+                    folder.insert(tempfile::tempdir().expect("make a folder")).path().join("breakerd.db");
+                self.sql(&format!("VACUUM INTO '{}'", path.display())).await;
+                Target::Sqlite(path)
             }
             Target::Postgres(url) => {
-                let mut connection = postgres(url).await;
-                sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("ask for a text")
+                let ((address, name), copy) =
+                    (url.rsplit_once('/').expect("a URL with a database"), new_name());
+                let copy_it = format!("CREATE DATABASE {copy} TEMPLATE {name}");
+                let mut server = postgres(&server_url()).await;
+                sqlx::raw_sql(AssertSqlSafe(copy_it)).execute(&mut server).await.expect("copy the database");
+                Target::Postgres(format!("{address}/{copy}"))
             }
-        }
+        };
+        let store = open(&target).await.expect("open the copy");
+        Self { store, target, folder }
     }
 
     /// Closes the store and takes its database away.
@@ -81,6 +80,39 @@ impl Bed {
             let drop_it = format!("DROP DATABASE {name} WITH (FORCE)");
             let mut server = postgres(&server_url()).await;
             sqlx::raw_sql(AssertSqlSafe(drop_it)).execute(&mut server).await.expect("drop the database");
+        }
+    }
+}
+
+/// Runs a statement past the store at `target`.
+pub(crate) async fn sql(target: &Target, statement: &str) {
+    let statement = sqlx::raw_sql(AssertSqlSafe(statement));
+    match target {
+        Target::Sqlite(path) => {
+            let mut connection = sqlite(path).await;
+            statement.execute(&mut connection).await.expect("run a statement");
+            connection.close().await.expect("close SQLite");
+        }
+        Target::Postgres(url) => {
+            let mut connection = postgres(url).await;
+            statement.execute(&mut connection).await.expect("run a statement");
+        }
+    }
+}
+
+/// Asks past the store at `target` for one text.
+pub(crate) async fn text(target: &Target, query: &str) -> Option<String> {
+    let query = AssertSqlSafe(query);
+    match target {
+        Target::Sqlite(path) => {
+            let mut connection = sqlite(path).await;
+            let text = sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("ask for a text");
+            connection.close().await.expect("close SQLite");
+            text
+        }
+        Target::Postgres(url) => {
+            let mut connection = postgres(url).await;
+            sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("ask for a text")
         }
     }
 }
@@ -103,8 +135,7 @@ pub(crate) fn server_url() -> String {
 
 /// A new, empty database on the throw-away Postgres; its URL.
 pub(crate) async fn new_database() -> String {
-    let url = server_url();
-    let name = format!("test_{:016x}", unique());
+    let (url, name) = (server_url(), new_name());
     let mut server = postgres(&url).await;
     let make_it = format!("CREATE DATABASE {name}");
     sqlx::raw_sql(AssertSqlSafe(make_it)).execute(&mut server).await.expect("create a database");
@@ -120,7 +151,12 @@ async fn sqlite(path: &std::path::Path) -> SqliteConnection {
     SqliteConnection::connect(&path.display().to_string()).await.expect("open SQLite beside the store")
 }
 
-fn unique() -> u64 {
+fn new_name() -> String {
+    format!("test_{:016x}", unique())
+}
+
+/// A number that nobody else has.
+pub(crate) fn unique() -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).expect("draw a name");
     u64::from_le_bytes(bytes)

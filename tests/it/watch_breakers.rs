@@ -20,17 +20,22 @@ async fn watch(client: &mut Client, request: WatchBreakersRequest) -> Stream {
 }
 
 /// The next event that is no heartbeat; a hang fails the test.
-async fn news(stream: &mut Stream) -> Event {
-    loop {
-        let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("the stream hangs");
-        let event = message.unwrap().expect("the stream ended").event.unwrap();
-        if !matches!(event, Event::Heartbeat(_)) {
-            return event;
+pub(crate) async fn news(stream: &mut Stream) -> Event {
+    let news = async {
+        loop {
+            let message = stream.message().await;
+            let event = message.unwrap().expect("the stream ended").event.unwrap();
+            if !matches!(event, Event::Heartbeat(_)) {
+                return event;
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, news)
+        .await
+        .expect("the stream hangs, or tells nothing but that it is alive")
 }
 
-async fn breaker(stream: &mut Stream) -> v1::BreakerState {
+pub(crate) async fn breaker(stream: &mut Stream) -> v1::BreakerState {
     match news(stream).await {
         Event::Breaker(state) => state,
         other => panic!("{other:?}"),
@@ -38,7 +43,7 @@ async fn breaker(stream: &mut Stream) -> v1::BreakerState {
 }
 
 /// The names of the snapshot.
-async fn snapshot(stream: &mut Stream) -> Vec<String> {
+pub(crate) async fn snapshot(stream: &mut Stream) -> Vec<String> {
     let mut names = Vec::new();
     loop {
         match news(stream).await {

@@ -26,21 +26,24 @@ async fn next(stream: &mut Stream) -> (Event, String) {
     (message.event.unwrap(), message.resume_token)
 }
 
-/// The next message that is no heartbeat.
-async fn news(stream: &mut Stream) -> (Event, String) {
-    loop {
-        let (event, token) = next(stream).await;
-        if !matches!(event, Event::Heartbeat(_)) {
-            return (event, token);
+/// The next message that is no heartbeat; without one the test fails.
+pub(crate) async fn news(stream: &mut Stream) -> (Event, String) {
+    let news = async {
+        loop {
+            let (event, token) = next(stream).await;
+            if !matches!(event, Event::Heartbeat(_)) {
+                return (event, token);
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, news).await.expect("the stream tells nothing but that it is alive")
 }
 
-async fn watch(client: &mut Client, request: WatchConfigRequest) -> Stream {
+pub(crate) async fn watch(client: &mut Client, request: WatchConfigRequest) -> Stream {
     client.watch_config(request).await.unwrap().into_inner()
 }
 
-async fn set(client: &mut Client, service: &str, threshold: u32) -> u64 {
+pub(crate) async fn set(client: &mut Client, service: &str, threshold: u32) -> u64 {
     let thresholds = v1::Thresholds { failure_threshold: Some(threshold), ..v1::Thresholds::default() };
     let request = UpdateConfigRequest {
         service: service.into(),
@@ -50,7 +53,7 @@ async fn set(client: &mut Client, service: &str, threshold: u32) -> u64 {
     client.update_config(request).await.unwrap().into_inner().config.unwrap().revision
 }
 
-fn told(event: &Event) -> String {
+pub(crate) fn told(event: &Event) -> String {
     match event {
         Event::Config(config) => {
             let threshold = config.thresholds.as_ref().unwrap().failure_threshold.unwrap_or_default();
@@ -64,7 +67,7 @@ fn told(event: &Event) -> String {
 }
 
 /// All up to the mark.
-async fn snapshot(stream: &mut Stream) -> (Vec<String>, String) {
+pub(crate) async fn snapshot(stream: &mut Stream) -> (Vec<String>, String) {
     let mut all = Vec::new();
     loop {
         let (event, token) = next(stream).await;
@@ -76,7 +79,7 @@ async fn snapshot(stream: &mut Stream) -> (Vec<String>, String) {
     }
 }
 
-fn resume(token: &str) -> WatchConfigRequest {
+pub(crate) fn resume(token: &str) -> WatchConfigRequest {
     WatchConfigRequest { resume_token: token.to_owned(), ..WatchConfigRequest::default() }
 }
 

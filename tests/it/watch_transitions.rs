@@ -23,19 +23,32 @@ use crate::support::{Bed, new_database};
 type Client = OperationsServiceClient<Channel>;
 type Stream = Streaming<WatchTransitionsResponse>;
 
-async fn next(stream: &mut Stream) -> Option<WatchTransitionsResponse> {
+pub(crate) async fn next(stream: &mut Stream) -> Option<WatchTransitionsResponse> {
     // It breaks off with the process.
     tokio::time::timeout(PATIENCE, stream.message()).await.expect("the stream hangs").ok().flatten()
 }
 
-async fn watch(client: &mut Client, token: &str) -> Stream {
+/// The next message that is no heartbeat; without one the test fails.
+pub(crate) async fn news(stream: &mut Stream) -> Event {
+    let news = async {
+        loop {
+            let event = next(stream).await.expect("the stream ended").event.unwrap();
+            if !matches!(event, Event::Heartbeat(_)) {
+                return event;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, news).await.expect("the stream tells nothing but that it is alive")
+}
+
+pub(crate) async fn watch(client: &mut Client, token: &str) -> Stream {
     let request =
         WatchTransitionsRequest { resume_token: token.to_owned(), ..WatchTransitionsRequest::default() };
     client.watch_transitions(request).await.unwrap().into_inner()
 }
 
 /// The states of the snapshot, whether it began anew, and the token of the mark.
-async fn snapshot(stream: &mut Stream) -> (Vec<v1::StateSnapshot>, bool, String) {
+pub(crate) async fn snapshot(stream: &mut Stream) -> (Vec<v1::StateSnapshot>, bool, String) {
     let (mut states, mut restarted) = (Vec::new(), false);
     loop {
         let message = next(stream).await.unwrap();
@@ -49,14 +62,17 @@ async fn snapshot(stream: &mut Stream) -> (Vec<v1::StateSnapshot>, bool, String)
 }
 
 /// The next `count` transitions, each with its token.
-async fn transitions(stream: &mut Stream, count: usize) -> Vec<(String, String)> {
+pub(crate) async fn transitions(stream: &mut Stream, count: usize) -> Vec<(String, String)> {
     let mut seen = Vec::new();
-    while seen.len() < count {
-        let message = next(stream).await.unwrap();
-        if let Some(Event::Transition(transition)) = message.event {
-            seen.push((transition.id, message.resume_token));
+    let all = async {
+        while seen.len() < count {
+            let message = next(stream).await.unwrap();
+            if let Some(Event::Transition(transition)) = message.event {
+                seen.push((transition.id, message.resume_token));
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("the stream tells nothing but that it is alive");
     seen
 }
 
@@ -78,7 +94,7 @@ async fn history(client: &mut Client) -> Vec<String> {
     }
 }
 
-async fn look(world: &World) {
+pub(crate) async fn look(world: &World) {
     let tail = Arc::clone(&world.app.loaded().unwrap().feeds.tail);
     tail.look(START).await.unwrap();
 }

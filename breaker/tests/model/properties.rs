@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::play::{Play, ann};
+use crate::rules::KEY_HASH;
 use crate::settings::settings;
 use crate::steps::steps;
 use crate::{beginning, config};
@@ -36,6 +37,39 @@ fn open(thresholds: Arc<Thresholds>, key_hash: u64, epoch: u64, attempts: u32) -
 
 fn wait_ms(value: u64) -> Value {
     Value::Duration(Duration::from_millis(value))
+}
+
+/// Changes the thresholds of a breaker, and compares it with what its snapshot of before says of that. False: it is
+/// not open any more, or was not.
+fn changes_alike(
+    breaker: &mut Breaker,
+    thresholds: &Arc<Thresholds>,
+    key_hash: u64,
+    revision: u64,
+    now: Time,
+) -> Result<bool, TestCaseError> {
+    breaker.poll(now);
+    let kept = breaker.snapshot();
+    let wait = kept.wait_under(thresholds, key_hash);
+    prop_assert_eq!(wait.is_some(), kept.state == State::Open);
+    let Some(wait) = wait else { return Ok(false) };
+    let as_kept = Snapshot { wait: Some(wait), ..kept };
+    let open_until = as_kept.open_until().unwrap();
+
+    let transitions = breaker.set_thresholds(Arc::clone(thresholds), revision, now);
+    let running = breaker.snapshot();
+    if open_until <= now {
+        prop_assert_eq!(transitions.len(), 1);
+        prop_assert_eq!((running.state, running.entered_at), (State::HalfOpen, now));
+        return Ok(false);
+    }
+    prop_assert!(transitions.is_empty());
+    prop_assert_eq!(&running, &as_kept);
+    prop_assert_eq!((running.open_until(), breaker.next_deadline()), (Some(open_until), Some(open_until)));
+    // And whoever starts with what was kept waits as long.
+    let restored = Breaker::restore(Arc::clone(thresholds), revision, identity(key_hash), as_kept, now);
+    prop_assert_eq!(restored.snapshot().open_until(), Some(open_until));
+    Ok(true)
 }
 
 proptest! {
@@ -109,6 +143,48 @@ proptest! {
         let (least, most) = (grown * (1.0 - share) * rounding, grown * (1.0 + share));
         prop_assert!(seconds <= most.min(cap) + 1e-5, "{seconds} above {most} or {cap}");
         prop_assert!(seconds >= least.min(cap) - 1e-5, "{seconds} below {least} and {cap}");
+    }
+
+    /// What the store writes down for an OPEN breaker, when its thresholds change, is what the running one does: however
+    /// it came to be open, whichever thresholds come, and however often they change.
+    #[test]
+    fn a_kept_wait_changes_as_that_of_the_running_breaker_does(
+        before in settings(),
+        changes in vec((settings(), 0_u64..200_000), 1..4),
+        key_hash: u64,
+        epoch in 1_u64..1_000_000,
+        attempts in prop_oneof![1_u32..8, 1_u32..1_000],
+        retry_after in proptest::option::of((1_u64..400_000).prop_map(Duration::from_millis)),
+    ) {
+        let thresholds = before.thresholds();
+        let retry_after = retry_after.filter(|_| thresholds.honor_retry_after());
+        let kept = Snapshot {
+            epoch, state: State::Open, attempts, retry_after, entered_at: START, ..Snapshot::pristine()
+        };
+        let mut breaker = Breaker::restore(thresholds, 0, identity(key_hash), kept, START);
+        let mut now = START;
+        for (revision, (after, pause_ms)) in (1..).zip(&changes) {
+            now = now + Duration::from_millis(*pause_ms);
+            if !changes_alike(&mut breaker, &after.thresholds(), key_hash, revision, now)? {
+                break;
+            }
+        }
+    }
+
+    /// The same of breakers that opened by themselves.
+    #[test]
+    fn a_kept_wait_changes_as_the_running_ones_whatever_opened_it(
+        before in settings(),
+        after in settings(),
+        now in beginning(),
+        steps in steps(40),
+    ) {
+        let mut play = Play::begin(&before, now);
+        for step in &steps {
+            play.step(step);
+            let mut breaker = play.breaker().clone();
+            changes_alike(&mut breaker, &after.thresholds(), KEY_HASH, u64::MAX, play.now())?;
+        }
     }
 
     /// What a change of a time window's size keeps may hang on the slices of both sizes, but not on more.

@@ -141,8 +141,10 @@ pub(super) fn write_place(place: Place) -> [u8; 12] {
 
 pub(super) fn read_place(position: &[u8]) -> Option<Place> {
     let (revision, number) = position.split_first_chunk()?;
-    let number = number.try_into().ok()?;
-    Some(Place { revision: u64::from_be_bytes(*revision), number: u32::from_be_bytes(number) })
+    let (revision, number) = (u64::from_be_bytes(*revision), number.try_into().ok()?);
+    // Beyond that no store counts.
+    i64::try_from(revision).ok()?;
+    Some(Place { revision, number: u32::from_be_bytes(number) })
 }
 
 pub(super) fn page_size(asked: i32, faults: &mut Faults) -> u32 {
@@ -182,4 +184,16 @@ pub(super) fn place<T>(
 
 pub(super) fn not_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_no_store_counts_to_is_none() {
+        let last = Place { revision: u64::MAX / 2, number: u32::MAX };
+        assert_eq!(read_place(&write_place(last)), Some(last));
+        assert_eq!(read_place(&write_place(Place { revision: last.revision + 1, number: 0 })), None);
+    }
 }

@@ -23,8 +23,9 @@ use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
 use v1::watch_config_response::Event;
 
-/// Messages of one reading.
-const MESSAGES_MAX: usize = 64;
+/// Messages of one reading: what a stream whose client does not read keeps. A configuration is some kilobytes, and twenty
+/// with long lists of error classes.
+const MESSAGES_MAX: usize = 16;
 
 /// A stream of what `request` selects.
 pub(in crate::grpc) fn config(
@@ -109,11 +110,9 @@ impl Source for Follower {
                 Ok(Step::More)
             }
             Phase::Snapshot { revision, after } => {
-                let services: Vec<&str> = configuration
-                    .services()
-                    .filter(|service| *service > after.as_str() && self.selection.has(service))
-                    .take(MESSAGES_MAX)
-                    .collect();
+                let selected = |service: &str| self.selection.has(service);
+                let services: Vec<&str> =
+                    configuration.services_behind(after, MESSAGES_MAX, selected).collect();
                 let configs = services.iter().map(|service| convert::config(&configuration.service(service)));
                 ready.extend(configs.map(|config| in_snapshot(Event::Config(config))));
                 self.phase = match services.last() {

@@ -4,8 +4,8 @@
 //! and waits until there is more. Nothing is queued for it but the few messages of one reading, so a client that reads
 //! nothing costs what any other does, and is sent the newest when it reads again.
 //!
-//! Every stream says `heartbeat` while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline and with
-//! UNAVAILABLE when the process is about to go.
+//! Every stream says `heartbeat` while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline, with
+//! UNAVAILABLE when the process is about to go, and with UNAUTHENTICATED when its token is taken off the roll.
 
 mod breakers;
 mod config;
@@ -104,7 +104,7 @@ impl Watches {
             deadline: patience.map(|patience| Box::pin(tokio::time::sleep(patience))),
             heartbeat_every: self.heartbeat_every,
             _open: self.metrics.open(watched),
-            _place: place,
+            place,
         })
     }
 
@@ -120,7 +120,7 @@ struct Seat {
     deadline: Option<Pin<Box<Sleep>>>,
     heartbeat_every: Duration,
     _open: OpenWatch,
-    _place: Place,
+    place: Place,
 }
 
 impl Seat {
@@ -161,7 +161,9 @@ impl<S: Source> Watcher<S> {
         if self.ended {
             return None;
         }
-        match self.message().await {
+        // Whoever is not known any more is told nothing more. A heartbeat is due every few seconds, so that is soon.
+        let message = self.message().await.and_then(|message| self.seat.place.check().map(|()| message));
+        match message {
             Ok(message) => {
                 let every = self.seat.heartbeat_every;
                 self.heartbeat.set(tokio::time::sleep(every));

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaker::Key;
 use tokio::sync::watch::Receiver;
@@ -27,6 +28,10 @@ use v1::watch_transitions_response::Event;
 
 /// Rows of one reading: what a stream whose client does not read keeps.
 const ROWS_MAX: u32 = 128;
+
+/// How long a stream may wait for its turn to read from the store, and for that. Meanwhile it says nothing, not even that it
+/// is alive: with the store away, a thousand that wait for each other would be silent for minutes.
+const READ_MAX: Duration = Duration::from_secs(30);
 
 /// A stream of what `request` selects.
 pub(in crate::grpc) fn transitions(
@@ -89,7 +94,7 @@ impl Source for Follower {
         let told = *self.newest.borrow_and_update();
         match &self.phase {
             Phase::Begin => {
-                let revision = self.tail.newest_revision().await.map_err(|error| unread(&error))?;
+                let revision = within(self.tail.newest_revision()).await?;
                 self.phase = Phase::Snapshot { revision, after: None };
                 Ok(Step::More)
             }
@@ -101,8 +106,8 @@ impl Source for Follower {
             }
             Phase::Resume(place) => {
                 let place = *place;
-                let is_new = place.revision > told
-                    && place.revision > self.tail.newest_revision().await.map_err(|error| unread(&error))?;
+                let is_new =
+                    place.revision > told && place.revision > within(self.tail.newest_revision()).await?;
                 if is_new {
                     self.restart("the token is newer than the store, which was restored from a backup");
                 } else {
@@ -153,7 +158,7 @@ impl Follower {
         after: Option<Key>,
         ready: &mut VecDeque<v1::WatchTransitionsResponse>,
     ) -> Result<Step, Failure> {
-        let page = self.tail.breakers(after.as_ref(), ROWS_MAX).await.map_err(|error| unread(&error))?;
+        let page = within(self.tail.breakers(after.as_ref(), ROWS_MAX)).await?;
         let selected = page.iter().filter(|stored| self.selection.has(stored.key.service()));
         ready.extend(selected.map(|stored| in_snapshot(Event::State(convert::stored_state(stored)))));
         self.phase = match page.last() {
@@ -185,7 +190,7 @@ impl Follower {
                 self.phase = Phase::Follow(place.max(end_of(revision)));
                 Ok(Step::Idle)
             }
-            Behind::Beyond => match self.tail.read(place, ROWS_MAX).await.map_err(|error| unread(&error))? {
+            Behind::Beyond => match within(self.tail.read(place, ROWS_MAX)).await? {
                 Page::TooOld => {
                     self.restart("the history does not reach back so far any more");
                     Ok(Step::More)
@@ -222,8 +227,13 @@ impl Follower {
     }
 }
 
-fn unread(error: &StoreError) -> Failure {
-    convert::unread("the history could not be read for a watch", error)
+async fn within<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, Failure> {
+    match tokio::time::timeout(READ_MAX, read).await {
+        Ok(read) => {
+            read.map_err(|error| convert::unread("the history could not be read for a watch", &error))
+        }
+        Err(_) => Err(Failure::StoreAway),
+    }
 }
 
 /// Within a snapshot there is nothing to resume at.

@@ -22,14 +22,17 @@ use crate::store::{
 
 const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
 
-const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '10s'";
-
 /// See [`crate::store::Store::configuration`].
 pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, StoreError> {
     let act = "read the configuration";
-    // One snapshot for all four reads.
-    let mut tx = pool.begin_with(SNAPSHOT).await.map_err(fault(act))?;
-    let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
+    // Nobody changes any of this meanwhile; and a change whose caller has given up, and that is still being committed, is
+    // waited for: whoever asks because they do not know what became of it would ask no more.
+    let mut tx = begin(pool).await?;
+    let head: HeadRow =
+        sqlx::query_as("SELECT revision, forgotten, history_floor FROM config_head FOR SHARE")
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(fault(act))?;
     let declared: Option<DeclaredRow> =
         sqlx::query_as("SELECT generation, content::text AS content, revision FROM declared")
             .fetch_optional(&mut *tx)

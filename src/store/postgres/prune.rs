@@ -20,7 +20,7 @@ const ROWS_MAX: i64 = 10_000;
 /// Revisions whose nonces are kept, however old.
 const CHANGES_KEPT: i64 = 1_000;
 
-/// A month's partition, and whether it is there.
+/// A month's partition, and whether it is there, or cannot be any more.
 #[derive(FromRow)]
 struct Month {
     name: String,
@@ -56,14 +56,22 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
     .await
     .map_err(fault(ACT))?;
     raise_floor(&mut tx, &gone).await?;
+    tx.commit().await.map_err(fault(ACT))?;
     transitions += gone.rows.unsigned_abs();
+
+    let mut tx = begin(pool).await?;
+    // One that is locked is being written, and not old.
     let breakers = delete(
         &mut tx,
-        "DELETE FROM breaker
-         WHERE state = 'CLOSED' AND epoch > 0 AND entered_at < $1 AND NOT EXISTS (
-             SELECT 1 FROM transition
-             WHERE transition.service = breaker.service AND transition.name = breaker.name
-         )",
+        "DELETE FROM breaker USING (
+             SELECT service, name FROM breaker
+             WHERE state = 'CLOSED' AND epoch > 0 AND entered_at < $1 AND NOT EXISTS (
+                 SELECT 1 FROM transition
+                 WHERE transition.service = breaker.service AND transition.name = breaker.name
+             )
+             FOR UPDATE SKIP LOCKED
+         ) AS old
+         WHERE breaker.service = old.service AND breaker.name = old.name",
         before,
     )
     .await?;
@@ -77,6 +85,16 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
         .execute(&mut *tx)
         .await
         .map_err(fault(ACT))?;
+    tx.commit().await.map_err(fault(ACT))?;
+    forget_services(pool, before).await?;
+    Ok(Pruned { transitions, breakers, changes })
+}
+
+/// Forgets when services lost their configuration that have had none for so long.
+async fn forget_services(pool: &PgPool, before: Stamp) -> Result<(), StoreError> {
+    let mut tx = begin(pool).await?;
+    // A change of configuration takes this lock first, and then the rows of services.
+    sqlx::query("SELECT FROM config_head FOR UPDATE").execute(&mut *tx).await.map_err(fault(ACT))?;
     sqlx::query(
         "WITH gone AS (
              DELETE FROM service_config
@@ -91,19 +109,22 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
     .execute(&mut *tx)
     .await
     .map_err(fault(ACT))?;
-    tx.commit().await.map_err(fault(ACT))?;
-    Ok(Pruned { transitions, breakers, changes })
+    tx.commit().await.map_err(fault(ACT))
 }
 
 /// Makes the partitions of the coming months, if they are not there. The present month's rows may stand in the default
-/// partition already, so that it cannot have one any more.
+/// partition already, so that it cannot have one any more; so may, from a clock that was ahead, those of a coming one.
 async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
     let act = "make room for the history";
     let months: Vec<Month> = sqlx::query_as(
         "SELECT to_char(month, '\"transition_\"YYYY\"_\"MM') AS name,
                 to_char(month, 'YYYY-MM-DD') AS begins,
                 to_char(month + interval '1 month', 'YYYY-MM-DD') AS ends,
-                to_regclass(to_char(month, '\"transition_\"YYYY\"_\"MM')) IS NOT NULL AS is_there
+                to_regclass(to_char(month, '\"transition_\"YYYY\"_\"MM')) IS NOT NULL OR EXISTS (
+                    SELECT 1 FROM transition_default
+                    WHERE recorded_at >= month AT TIME ZONE 'UTC'
+                      AND recorded_at < (month + interval '1 month') AT TIME ZONE 'UTC'
+                ) AS is_there
          FROM generate_series(1, 2) AS n,
               LATERAL (SELECT date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month') AS it (month)",
     )
@@ -139,10 +160,11 @@ async fn drop_months(pool: &PgPool, before: Stamp) -> Result<u64, StoreError> {
     .map_err(fault(ACT))?;
     let mut rows = 0;
     for name in names {
-        let mut tx = begin(pool).await?;
         let look = format!("SELECT count(*) AS rows, max(revision) AS newest FROM {name}");
-        // The name has the form of a month, as the query above says.
-        let gone: Gone = sqlx::query_as(AssertSqlSafe(look)).fetch_one(&mut *tx).await.map_err(fault(ACT))?;
+        // The name has the form of a month, as the query above says. Counting a month of millions may take longer than a
+        // statement of a write may; nothing is written to a month that is over.
+        let gone: Gone = sqlx::query_as(AssertSqlSafe(look)).fetch_one(pool).await.map_err(fault(ACT))?;
+        let mut tx = begin(pool).await?;
         raise_floor(&mut tx, &gone).await?;
         sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}")))
             .execute(&mut *tx)

@@ -17,7 +17,8 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
     let act = "let go of old rows";
     let before = Stamp(retention.before);
     let mut tx = begin(writer).await?;
-    // The history is in the order of its revisions, and so in that of its times: what is old is at its beginning.
+    // The history is in the order of its revisions, and so, but for a clock that was set, in that of its times: what is
+    // old is at its beginning.
     let newest: Option<i64> = sqlx::query_scalar(
         "SELECT max(revision) FROM (
              SELECT revision, recorded_at_us FROM transition ORDER BY revision, number LIMIT $2
@@ -30,9 +31,10 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
     .map_err(fault(act))?;
     let mut transitions = 0;
     if let Some(newest) = newest {
-        // A revision goes as a whole.
-        let deleted = sqlx::query("DELETE FROM transition WHERE revision <= $1")
+        // A revision goes as a whole. One that is not old stays, even before one of a clock that was behind.
+        let deleted = sqlx::query("DELETE FROM transition WHERE revision <= $1 AND recorded_at_us < $2")
             .bind(newest)
+            .bind(before)
             .execute(&mut *tx)
             .await
             .map_err(fault(act))?;

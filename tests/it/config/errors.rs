@@ -126,12 +126,12 @@ fn each_wrong_value_says_what_is_taken() {
         (
             "ignore_error_classes = \"NotFound\"",
             "24: circuit_breaker.sentinel.ignore_error_classes is \"NotFound\", but takes at most 64 classes, each \
-             of 1 to 128 bytes (a list of texts, such as [\"Timeout\", \"Refused\"])",
+             of 1 to 128 bytes, no control characters (a list of texts, such as [\"Timeout\", \"Refused\"])",
         ),
         (
             "ignore_error_classes = [\"\"]",
             "24: circuit_breaker.sentinel.ignore_error_classes is [\"\"], but takes at most 64 classes, each of 1 \
-             to 128 bytes",
+             to 128 bytes, no control characters",
         ),
         (
             "multiplier = 1",

@@ -29,6 +29,7 @@ on_every_store!(
     waits_of_open_breakers_change_in_the_same_transaction,
     the_audit_is_read_by_page_and_filter,
     what_is_old_goes_and_a_breaker_only_with_its_history,
+    a_clock_that_was_once_behind_takes_nothing_newer_along,
     a_store_is_the_same_after_a_restart,
     no_two_stores_are_the_same,
 );
@@ -390,6 +391,23 @@ async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
     let stored = bed.store.configuration().await.unwrap();
     assert_eq!((stored.changed.contains_key("gone"), stored.forgotten), (false, 9));
     assert_eq!(bed.store.revision().await.unwrap(), 9, "nothing of it is a change");
+}
+
+async fn a_clock_that_was_once_behind_takes_nothing_newer_along(bed: &mut Bed) {
+    for seq in 1..=3 {
+        bed.store.propose(&[trip(seq, &Key::new("a", &seq.to_string()).unwrap())]).await.unwrap();
+    }
+    let time = match bed.target {
+        breakerd::store::Target::Sqlite(_) => "recorded_at_us = 5",
+        breakerd::store::Target::Postgres(_) => "recorded_at = 'epoch'",
+    };
+    bed.sql(&format!("UPDATE transition SET {time} WHERE revision = 2")).await;
+    let far = Time::from_micros(1_500_000_000_000_000);
+    let pruned = bed.store.prune(Retention { before: far, requests_before: far }).await.unwrap();
+    assert_eq!(pruned.transitions, 1);
+    let left: Vec<_> = super::history(bed).await.iter().map(|row| row.place.revision).collect();
+    assert_eq!(left, [1, 3]);
+    assert_eq!(bed.store.history_floor().await.unwrap(), 2);
 }
 
 async fn a_store_is_the_same_after_a_restart(bed: &mut Bed) {

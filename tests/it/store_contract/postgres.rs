@@ -1,6 +1,9 @@
 //! What only the store in Postgres promises.
 
-use breakerd::store::{ConfigEdit, Declaration, Store, StoreError, Target, open};
+use std::sync::Arc;
+
+use breaker::{Field, Layer, Time, Value};
+use breakerd::store::{ConfigEdit, Declaration, Retention, Store, StoreError, Target, open};
 
 use super::change::{key, trip};
 use super::configuration::try_write;
@@ -17,6 +20,10 @@ async fn lose_the_lock(bed: &Bed) {
         .await;
     assert_eq!(ended.as_deref(), Some("true"));
 }
+
+/// How many wait for a lock.
+const WAITS: &str = "SELECT CAST(count(*) AS TEXT) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 async fn trip_one(store: &dyn Store, seq: u64) -> Result<(), StoreError> {
     store.propose(&[trip(seq, &key("service", &format!("{seq}")))]).await.map(drop)
@@ -123,6 +130,75 @@ async fn nothing_that_was_locked_for_a_moment_stays() {
     bed.store.propose(&[late, lost]).await.unwrap();
     let rows = bed.text("SELECT string_agg(service || ' ' || epoch, ',') FROM breaker").await;
     assert_eq!(rows.as_deref(), Some("a 4"));
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_once_ahead_does_not_keep_old_history() {
+    let bed = Bed::postgres().await;
+    trip_one(&*bed.store, 1).await.unwrap();
+    trip_one(&*bed.store, 2).await.unwrap();
+    bed.sql(
+        "UPDATE transition SET recorded_at = 'epoch' WHERE revision = 1;
+         UPDATE transition SET recorded_at = date_trunc('month', now()) + interval '40 days' WHERE revision = 2",
+    )
+    .await;
+    let far = Time::from_micros(1_500_000_000_000_000);
+    let pruned = bed.store.prune(Retention { before: far, requests_before: far }).await.unwrap();
+    assert_eq!(pruned.transitions, 1);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_change_and_the_retention_do_not_wait_for_each_other() {
+    let bed = Bed::postgres().await;
+    let thresholds = |failures| {
+        let layer = Layer::default().with(Field::FailureThreshold, Value::Count(failures)).unwrap();
+        ConfigEdit::Thresholds { service: "gone".to_owned(), layer }
+    };
+    let nothing = ConfigEdit::Thresholds { service: "gone".to_owned(), layer: Layer::default() };
+    try_write(&bed, 0, thresholds(3), &["gone"], None).await.unwrap();
+    try_write(&bed, 1, nothing, &["gone"], None).await.unwrap();
+    bed.sql("UPDATE service_config SET changed_at = 'epoch'").await;
+    // A change of the same service, as far as its first lock.
+    let Target::Postgres(url) = &bed.target else { unreachable!() };
+    let mut change = postgres(url).await;
+    sqlx::raw_sql("BEGIN; SELECT * FROM config_head FOR UPDATE").execute(&mut change).await.unwrap();
+    let store = Arc::clone(&bed.store);
+    let far = Time::from_micros(1_500_000_000_000_000);
+    let retention = Retention { before: far, requests_before: far };
+    let pruning = tokio::spawn(async move { store.prune(retention).await });
+    while bed.text(WAITS).await.as_deref() != Some("1") {
+        tokio::task::yield_now().await;
+    }
+    let goes_on = sqlx::raw_sql(
+        "INSERT INTO service_config (service, revision, changed_at) VALUES ('gone', 3, now())
+         ON CONFLICT (service) DO UPDATE SET revision = 3, changed_at = now();
+         COMMIT",
+    );
+    goes_on.execute(&mut change).await.unwrap();
+    pruning.await.unwrap().unwrap();
+    let stored = bed.store.configuration().await.unwrap();
+    assert!(stored.changed.contains_key("gone"), "it was changed meanwhile");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn what_is_read_has_a_change_that_is_still_being_committed() {
+    let bed = Bed::postgres().await;
+    let Target::Postgres(url) = &bed.target else { unreachable!() };
+    // As a commit that waits for a standby, and whose caller has given up.
+    let mut change = postgres(url).await;
+    let begun = "BEGIN; SELECT FROM config_head FOR UPDATE; UPDATE config_head SET revision = 5";
+    sqlx::raw_sql(begun).execute(&mut change).await.unwrap();
+    let store = Arc::clone(&bed.store);
+    let reading = tokio::spawn(async move { store.configuration().await });
+    while bed.text(WAITS).await.as_deref() != Some("1") {
+        assert!(!reading.is_finished(), "it did not wait");
+        tokio::task::yield_now().await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut change).await.unwrap();
+    assert_eq!(reading.await.unwrap().unwrap().revision, 5);
     bed.end().await;
 }
 

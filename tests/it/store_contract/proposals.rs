@@ -28,6 +28,7 @@ on_every_store!(
     breakers_come_in_pages_by_key,
     a_hundred_thousand_breakers_load,
     a_row_that_no_breaker_can_be_is_named,
+    changes_are_not_at_fault_for_a_table_that_is_not_there,
 );
 
 async fn propose(bed: &Bed, proposals: &[Proposal]) -> Vec<Answer> {
@@ -379,4 +380,13 @@ async fn a_row_that_no_breaker_can_be_is_named(bed: &mut Bed) {
     let query = breakerd::store::TransitionQuery { limit: 10, ..Default::default() };
     let error = bed.store.transitions(&query).await.unwrap_err();
     assert_eq!(error.to_string(), "read the history: transition 1 of revision 1: reason cannot be BOREDOM");
+}
+
+/// The journal leaves out what the store cannot hold, one by one: it must not be told so of everything that it has.
+async fn changes_are_not_at_fault_for_a_table_that_is_not_there(bed: &mut Bed) {
+    bed.sql("ALTER TABLE transition RENAME TO elsewhere").await;
+    let error = bed.store.propose(&[trip(1, &key("a", ""))]).await.unwrap_err();
+    assert!(!matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    bed.sql("ALTER TABLE elsewhere RENAME TO transition").await;
+    propose(bed, &[trip(1, &key("a", ""))]).await;
 }

@@ -1,0 +1,113 @@
+//! The file that declares thresholds: taken as soon as it changes, or as soon as it can be.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::config::watch::{FileEvent, Watcher};
+use crate::control::{Control, ControlError};
+use crate::metrics::ConfigMetrics;
+use crate::store::Declaration;
+
+/// Takes a changed file at once; a wrong one is refused whole, and the last good one stays. One that contradicts what
+/// was set over the API is tried again each time that the configuration changes: `running` too, what the file declared
+/// at the start, if it is not in force.
+pub async fn run_file(
+    control: Arc<Control>,
+    metrics: ConfigMetrics,
+    running: Option<Declaration>,
+    watcher: Watcher,
+    stop: CancellationToken,
+) {
+    let contradicting = running.filter(|running| control.lacks(running));
+    let mut taker = Taker { control, metrics, contradicting };
+    if taker.contradicting.is_some() {
+        taker.refused();
+    }
+    stop.run_until_cancelled(taker.run(watcher)).await;
+}
+
+struct Taker {
+    control: Arc<Control>,
+    metrics: ConfigMetrics,
+    /// What the file declares, and cannot be in force beside what was set over the API.
+    contradicting: Option<Declaration>,
+}
+
+impl Taker {
+    async fn run(&mut self, mut watcher: Watcher) {
+        let mut newest = self.control.watch();
+        loop {
+            tokio::select! {
+                event = watcher.next() => match event {
+                    Some(event) => self.take(event).await,
+                    None => return,
+                },
+                changed = newest.changed(), if self.contradicting.is_some() => match changed {
+                    Ok(()) => self.try_again().await,
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, event: FileEvent) {
+        self.contradicting = None;
+        match event {
+            FileEvent::Loaded { config, needs_restart } => {
+                if !needs_restart.is_empty() {
+                    let keys = needs_restart.join(", ");
+                    tracing::warn!(keys, "these settings of the changed file wait for a restart");
+                }
+                self.declare(*config).await;
+            }
+            FileEvent::Wrong(errors) => {
+                self.refused();
+                for problem in &errors {
+                    tracing::error!(%problem, "the changed file is wrong; the last good one stays in force");
+                }
+            }
+            FileEvent::Unreadable(problem) => {
+                self.refused();
+                tracing::error!(%problem, "the file cannot be read; the last good one stays in force");
+            }
+        }
+    }
+
+    async fn declare(&mut self, config: Config) {
+        match self.control.declare(&config.declaration).await {
+            Ok(revision) => self.in_force(revision),
+            Err(error) => {
+                self.refused();
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the changed file is not in force; the last good one stays"
+                );
+                if matches!(error, ControlError::Contradiction(_)) {
+                    self.contradicting = Some(config.declaration);
+                }
+            }
+        }
+    }
+
+    /// What was refused once is refused again without a word.
+    async fn try_again(&mut self) {
+        if let Some(declaration) = &self.contradicting
+            && let Ok(revision) = self.control.declare(declaration).await
+        {
+            self.contradicting = None;
+            self.in_force(revision);
+        }
+    }
+
+    fn in_force(&self, revision: u64) {
+        self.metrics.last_reload_successful.set(1);
+        tracing::info!(revision, "the changed file is in force");
+    }
+
+    fn refused(&self) {
+        self.metrics.reload_errors_total.inc();
+        self.metrics.last_reload_successful.set(0);
+    }
+}

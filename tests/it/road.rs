@@ -1,0 +1,69 @@
+//! A road to the throw-away Postgres that can be cut, and mended.
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Carries connections on, until it is cut; then it drops them, and those that come. Ends with this.
+pub(crate) struct Road {
+    /// The database, by this road.
+    pub(crate) url: String,
+    is_open: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Road {
+    /// To the database at `url`.
+    pub(crate) async fn to(url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").expect("a URL");
+        let (before, database) = rest.rsplit_once('/').expect("a URL with a database");
+        let (user, host) = before.rsplit_once('@').expect("a URL with a user");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let is_open = watch::Sender::new(true);
+        let task = tokio::spawn(carry(listener, host.to_owned(), is_open.subscribe()));
+        Self { url: format!("{scheme}://{user}@{address}/{database}"), is_open, task }
+    }
+
+    /// Nothing goes through any more.
+    pub(crate) fn cut(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    /// Who comes from now on goes through.
+    pub(crate) fn mend(&self) {
+        self.is_open.send_replace(true);
+    }
+}
+
+impl Drop for Road {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(listener: TcpListener, host: String, is_open: watch::Receiver<bool>) {
+    let mut carried = JoinSet::new();
+    loop {
+        while carried.try_join_next().is_some() {}
+        let (mut client, _) = listener.accept().await.unwrap();
+        let (host, mut is_open) = (host.clone(), is_open.clone());
+        carried.spawn(async move {
+            let cut = async {
+                // Fails when the road is gone, which is a cut too.
+                let _ = is_open.wait_for(|is_open| !is_open).await;
+            };
+            let go = async {
+                let mut server = TcpStream::connect(host).await.unwrap();
+                // How it ends is theirs.
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            };
+            tokio::select! {
+                biased;
+                () = cut => {}
+                () = go => {}
+            }
+        });
+    }
+}
