@@ -13,6 +13,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 RUN mkdir /data
 
 FROM gcr.io/distroless/cc-debian12:nonroot
+LABEL org.opencontainers.image.title="breakerd" \
+    org.opencontainers.image.description="The central circuit breaker service" \
+    org.opencontainers.image.source="https://github.com/breakerd/breakerd" \
+    org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /breakerd /usr/local/bin/breakerd
 COPY --from=build /src/breakerd.toml /etc/breakerd/breakerd.toml
 COPY --from=build --chown=65532:65532 /data /var/lib/breakerd
@@ -25,7 +29,8 @@ USER 65532:65532
 EXPOSE 50051 8080
 VOLUME /var/lib/breakerd
 # No shell and no curl here: the program asks itself. With TLS, say `-e BREAKERD_ADDRESS=https://NAME:50051`, NAME as the
-# certificate has it. Kubernetes has probes of its own and does not look at this.
+# certificate has it, and `-e BREAKERD_CA=FILE` when its authority is your own; docs/cli.md has the variables of the rest.
+# Kubernetes has probes of its own and does not look at this.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["/usr/local/bin/breakerd", "healthcheck", "--timeout", "2s"]
 ENTRYPOINT ["/usr/local/bin/breakerd"]
 CMD ["serve"]

@@ -16,7 +16,7 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// It cannot be made or written.
-    #[error("the data folder {} cannot be used: {source}; data_dir (BREAKERD_DATA_DIR, --data-dir) names another", path.display())]
+    #[error("the data folder {} cannot be used; data_dir (BREAKERD_DATA_DIR, --data-dir) names another", path.display())]
     Unusable {
         /// The folder.
         path: PathBuf,
@@ -44,7 +44,11 @@ impl DataDir {
     /// [`DataDirError`].
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(unusable)?;
+        fs::create_dir_all(path).map_err(|source| {
+            // The system says of a file there only that it exists.
+            let is_no_folder = source.kind() == io::ErrorKind::AlreadyExists;
+            unusable(if is_no_folder { io::Error::other("it is no folder") } else { source })
+        })?;
         let mut lock = OpenOptions::new()
             .create(true)
             .truncate(false)

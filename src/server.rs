@@ -93,6 +93,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let app = Arc::new(App::new(Arc::clone(&clock), metrics));
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
+    tell_start(settings, &listeners)?;
     let edges = Edges::start(&app, settings, doors, listeners, &shutdown)?;
     let house = tokio::select! {
         loaded = load(&app, &config, &data_dir, &shutdown) => loaded,
@@ -363,6 +364,27 @@ impl Tasks {
         self.stop.cancel();
         self.tracker.wait().await;
     }
+}
+
+/// What whoever reads the log later asks first: which breakerd this was, where it listened, on what it stood.
+fn tell_start(settings: &Settings, listeners: &Listeners) -> io::Result<()> {
+    let tls = match (&settings.tls_certificate, &settings.tls_client_ca) {
+        (None, _) => "off",
+        (Some(_), None) => "on",
+        (Some(_), Some(_)) => "mutual",
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        replica = %settings.replica,
+        grpc = %listeners.grpc.local_addr()?,
+        http = %listeners.http.local_addr()?,
+        store = if settings.store_url.is_some() { "Postgres" } else { "SQLite" },
+        data_dir = %settings.data_dir.display(),
+        tls,
+        tokens = settings.auth_tokens_file.is_some(),
+        "starting"
+    );
+    Ok(())
 }
 
 /// Says where it listens, and what to try: for a person who has just started it.

@@ -1,9 +1,18 @@
 //! The log: text for a person at a terminal, JSON, an object a line, for everything else.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, IsTerminal};
+use std::iter::successors;
 
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::{FmtSpan, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
 
@@ -22,7 +31,7 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), tracing_subscriber::f
     let _ = if is_text(format) {
         log.with_ansi(io::stderr().is_terminal()).try_init()
     } else {
-        log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        log.with_ansi(false).event_format(Objects).try_init()
     };
     Ok(())
 }
@@ -33,5 +42,138 @@ pub fn is_text(format: LogFormat) -> bool {
         LogFormat::Text => true,
         LogFormat::Json => false,
         LogFormat::Auto => io::stderr().is_terminal(),
+    }
+}
+
+/// An object a line: when, how bad, whose it is when it is not ours, what, and the fields.
+///
+/// The library has such a format too, but it leaves the causes of an error out: a database would "not answer", and
+/// nobody could tell a wrong certificate from a wrong port.
+struct Objects;
+
+impl<S, N> FormatEvent<S, N> for Objects
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let about = event.metadata();
+        write!(writer, "{{\"timestamp\":\"{time}\",\"level\":\"{}\"", about.level())?;
+        if !about.target().starts_with(env!("CARGO_CRATE_NAME")) {
+            write!(writer, ",\"target\":{}", Value::from(about.target()))?;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        for (name, value) in fields.0 {
+            write!(writer, ",{}:{value}", Value::from(name))?;
+        }
+        writeln!(writer, "}}")
+    }
+}
+
+/// The fields of an event, in their order.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn say(&mut self, field: &Field, value: impl Into<Value>) {
+        // What the crate `log` hands over of itself: where in the source of others.
+        if !field.name().starts_with("log.") {
+            self.0.push((field.name(), value.into()));
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.say(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.say(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.say(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.say(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.say(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.say(field, with_causes(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.say(field, format!("{value:?}"));
+    }
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut told = error.to_string();
+    for cause in successors(error.source(), |cause| (*cause).source()) {
+        let cause = cause.to_string();
+        // Many say their cause themselves.
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Fault(&'static str, #[source] Option<Box<Fault>>);
+
+    /// What stands in the log, line by line.
+    fn logged(say: impl FnOnce()) -> Vec<Value> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(file.reopen().unwrap());
+        let log = tracing_subscriber::fmt().with_writer(writer).event_format(Objects).finish();
+        tracing::subscriber::with_default(log, say);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_object_has_the_causes_of_an_error_once_and_numbers_as_numbers() {
+        let cause = Fault("io: wrong certificate", Some(Box::new(Fault("wrong certificate", None))));
+        let error = Fault("the database does not answer", Some(Box::new(cause)));
+        let lines = logged(|| {
+            tracing::error!(error = &error as &dyn Error, tries = 3_u64, name = %"a \"b\"", "waiting");
+        });
+        assert_eq!(lines.len(), 1);
+        let line = lines[0].as_object().unwrap();
+        assert_eq!(line["error"], "the database does not answer: io: wrong certificate");
+        assert_eq!((&line["tries"], &line["name"]), (&3.into(), &"a \"b\"".into()));
+        assert_eq!((&line["level"], &line["message"]), (&"ERROR".into(), &"waiting".into()));
+        assert!(
+            line["timestamp"].as_str().unwrap().ends_with('Z') && !line.contains_key("target"),
+            "{line:?}"
+        );
+    }
+
+    #[test]
+    fn what_others_say_has_their_name_on_it() {
+        let lines = logged(|| tracing::warn!(target: "sqlx::pool", "a slow one"));
+        assert_eq!(lines[0]["target"], "sqlx::pool");
     }
 }

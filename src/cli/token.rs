@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::auth::{Digest, Pattern, Role, Token, is_name};
+use crate::config::{Error, access};
 
 const EXAMPLES: &str = "Examples:
   breakerd token new --name payments-api --role caller --service payments --service 'payments.*'
@@ -76,6 +77,7 @@ impl NewTokenArgs {
         // The file first: a token that was shown and is known nowhere would look like a good one.
         match &self.append {
             Some(path) => {
+                check(path)?;
                 append(path, &block).map_err(|error| {
                     io::Error::new(error.kind(), format!("write {}: {error}", path.display()))
                 })?;
@@ -103,6 +105,20 @@ impl NewTokenArgs {
     }
 }
 
+/// A block in a file that is wrong would be known to nobody: breakerd refuses such a file whole.
+fn check(path: &Path) -> io::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let refused = |errors: &[Error]| {
+        let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let told = told.join("\n  ");
+        io::Error::other(format!("{} takes no block before this is mended:\n  {told}", path.display()))
+    };
+    let text = access::read(path).map_err(|error| refused(&[*error]))?;
+    access::parse(&text, path).map(drop).map_err(|errors| refused(&errors))
+}
+
 /// In one write, so that a breakerd that watches the file sees the block whole.
 fn append(path: &Path, block: &str) -> io::Result<()> {
     let is_new = !path.exists();
@@ -116,7 +132,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::access;
 
     fn args(append: Option<PathBuf>) -> TokenCommand {
         TokenCommand::New(NewTokenArgs {
@@ -150,6 +165,20 @@ mod tests {
         assert!(block.contains("services = [\"payments\", \"payments.*\"]"), "{block}");
         std::fs::write(&path, block).unwrap();
         assert_eq!(entries(&path), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_gets_no_block_and_nobody_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.toml");
+        let wrong = "[[token]]\nname = \"a\"\n";
+        std::fs::write(&path, wrong).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        token(&args(Some(path.clone())), &mut out, &mut err);
+        let told = String::from_utf8(err).unwrap();
+        assert!(out.is_empty() && told.contains("takes no block before this is mended:\n  "), "{told}");
+        assert!(told.contains("`sha256` is missing"), "{told}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), wrong);
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub fn field(name: &str) -> Result<Field, String> {
     let names = Field::ALL
         .iter()
         .flat_map(|field| std::iter::once(field.as_str()).chain(field.aliases().iter().copied()));
-    Field::by_name(name).ok_or_else(|| match nearest(name, names) {
+    // In the file's [circuit_breaker] a field may have that prefix.
+    let short = name.strip_prefix("default_").unwrap_or(name);
+    Field::by_name(name).ok_or_else(|| match nearest(short, names) {
         Some(near) => format!("there is no field `{name}`: did you mean {near}?"),
         None => format!("there is no field `{name}`: `breakerd config get SERVICE` shows them all"),
     })
@@ -80,6 +82,7 @@ mod tests {
                 "`timeout_seconds` is no assignment: write field=value, such as timeout_seconds=90",
             ),
             ("timeout_secnds=9", "there is no field `timeout_secnds`: did you mean timeout_seconds?"),
+            ("default_max_wait=9", "there is no field `default_max_wait`: did you mean max_wait?"),
             ("listen=9", "there is no field `listen`: `breakerd config get SERVICE` shows them all"),
             ("failure_threshold=many", "failure_threshold is `many`, but takes 0..=1000000"),
             (

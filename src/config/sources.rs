@@ -16,7 +16,8 @@ pub const DEFAULT_FILE: &str = "breakerd.toml";
 const FILE_VARIABLE: &str = "BREAKERD_CONFIG";
 const PREFIX: &str = "BREAKERD_";
 /// What the commands that ask a breakerd read: in a container they stand beside the server's.
-const CLIENT_VARIABLES: [&str; 2] = ["BREAKERD_ADDRESS", "BREAKERD_TOKEN"];
+const CLIENT_VARIABLES: [&str; 5] =
+    ["BREAKERD_ADDRESS", "BREAKERD_TOKEN", "BREAKERD_CA", "BREAKERD_CERT", "BREAKERD_KEY"];
 
 /// The file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -71,7 +71,7 @@ pub struct LogArgs {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     actor: String,
     /// The most to list.
-    #[arg(long, value_name = "COUNT", default_value = "50")]
+    #[arg(long, value_name = "COUNT", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 

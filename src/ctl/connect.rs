@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use http::uri::Authority;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, TimeoutExpired};
 use tonic_health::pb::health_client::HealthClient;
 
 use super::fault::{Failure, innermost};
-use super::screen::Color;
+use super::screen::{Color, Surroundings};
 use super::times;
 use crate::proto::v1::breaker_service_client::BreakerServiceClient;
 use crate::proto::v1::config_service_client::ConfigServiceClient;
@@ -42,20 +43,29 @@ pub struct Asked<A: Args> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Reach {
-    /// The breakerd to ask: HOST:PORT, or https://HOST:PORT for TLS.
-    #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    /// The breakerd to ask.
+    #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", hide_env = true, default_value = DEFAULT_ADDRESS)]
+    #[arg(
+        help = "The breakerd to ask: HOST:PORT, or https://HOST:PORT for TLS [variable: BREAKERD_ADDRESS]"
+    )]
     pub address: String,
-    /// A file that holds the token to show, rather than `BREAKERD_TOKEN`.
+    /// A file that holds the token to show.
     #[arg(long, value_name = "FILE")]
+    #[arg(help = "A file that holds the token to show, rather than the variable BREAKERD_TOKEN")]
     pub token_file: Option<PathBuf>,
-    /// Whom to trust, a PEM file, rather than whom the system trusts.
+    /// Whom to trust.
     #[arg(long, value_name = "FILE")]
+    #[arg(help = "Whom to trust, a PEM file, rather than whom the system trusts [variable: BREAKERD_CA]")]
     pub ca: Option<PathBuf>,
-    /// The certificate to show, a PEM file.
-    #[arg(long, value_name = "FILE", requires = "key")]
+    /// The certificate to show.
+    #[arg(long, value_name = "FILE", help = "The certificate to show, a PEM file [variable: BREAKERD_CERT]")]
     pub cert: Option<PathBuf>,
-    /// The key of the certificate, a PEM file.
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    /// The key of the certificate.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The key of the certificate, a PEM file [variable: BREAKERD_KEY]"
+    )]
     pub key: Option<PathBuf>,
     /// How long to wait for the connection, and for an answer.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = times::duration)]
@@ -69,6 +79,19 @@ pub struct Reach {
     pub color: Color,
 }
 
+impl Reach {
+    fn over(&self, around: &Surroundings) -> Self {
+        let or =
+            |flag: &Option<PathBuf>, variable: &Option<PathBuf>| flag.as_ref().or(variable.as_ref()).cloned();
+        Self {
+            ca: or(&self.ca, &around.ca),
+            cert: or(&self.cert, &around.cert),
+            key: or(&self.key, &around.key),
+            ..self.clone()
+        }
+    }
+}
+
 /// A connection to a breakerd.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -79,10 +102,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects. `token` is the one of the environment, which a file overrules.
-    pub(super) async fn to(reach: &Reach, token: Option<&str>) -> Result<Self, Failure> {
-        let address = url(reach);
-        let bearer = bearer(reach, token)?;
+    /// Connects. What flags leave out is taken from the variables.
+    pub(super) async fn to(reach: &Reach, around: &Surroundings) -> Result<Self, Failure> {
+        let reach = &reach.over(around);
+        let address = url(reach)?;
+        let bearer = bearer(reach, around.token.as_deref())?;
         let mut endpoint = Endpoint::from_shared(address.clone())
             .map_err(|_| {
                 Failure::Usage(format!(
@@ -178,14 +202,19 @@ impl Connection {
 }
 
 /// The address as a URL. Who names certificates wants TLS.
-fn url(reach: &Reach) -> String {
+fn url(reach: &Reach) -> Result<String, Failure> {
     // An empty variable is none, as with those of the server.
     let address = if reach.address.is_empty() { DEFAULT_ADDRESS } else { &reach.address };
     if address.contains("://") {
-        return address.to_owned();
+        return Ok(address.to_owned());
     }
-    let scheme = if reach.ca.is_some() || reach.cert.is_some() { "https" } else { "http" };
-    format!("{scheme}://{address}")
+    // Without a port it would be that of the web: nobody means it, and what answers there is no breakerd.
+    if address.parse::<Authority>().is_ok_and(|authority| authority.port().is_none()) {
+        return Err(Failure::Usage(format!("--address is {address}, but takes a port too: {address}:50051")));
+    }
+    let scheme =
+        if reach.ca.is_some() || reach.cert.is_some() || reach.key.is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{address}"))
 }
 
 fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
@@ -201,10 +230,13 @@ fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
         }
         None => tls.with_native_roots(),
     };
-    if let (Some(cert), Some(key)) = (&reach.cert, &reach.key) {
-        tls = tls.identity(Identity::from_pem(read("read --cert", cert)?, read("read --key", key)?));
+    match (&reach.cert, &reach.key) {
+        (None, None) => Ok(tls),
+        (Some(cert), Some(key)) => {
+            Ok(tls.identity(Identity::from_pem(read("read --cert", cert)?, read("read --key", key)?)))
+        }
+        _ => Err(Failure::Usage("--cert and --key (BREAKERD_CERT, BREAKERD_KEY) go together".to_owned())),
     }
-    Ok(tls)
 }
 
 fn bearer(reach: &Reach, token: Option<&str>) -> Result<Option<MetadataValue<Ascii>>, Failure> {

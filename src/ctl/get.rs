@@ -46,9 +46,14 @@ pub(super) async fn run(
     Ok(Ended::Done)
 }
 
+/// How a breaker stands: what there is to see of it when its state was changed by hand.
+pub(super) fn show_state(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
+    figures(breaker, now).write(screen)
+}
+
 /// How a breaker stands, and below it what it is judged by.
-pub(super) fn show(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
-    figures(breaker, now).write(screen)?;
+fn show(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
+    show_state(breaker, now, screen)?;
     let Some(judged_by) = &breaker.thresholds else { return Ok(()) };
     writeln!(screen.out)?;
     let mut table = Table::default();

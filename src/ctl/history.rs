@@ -46,7 +46,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = words::state_by_name)]
     state: Vec<State>,
     /// The most to list.
-    #[arg(long, value_name = "COUNT", default_value = "50")]
+    #[arg(long, value_name = "COUNT", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// The oldest first.
     #[arg(long)]

@@ -132,7 +132,7 @@ pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &
 
 async fn ask(command: &Command, around: &Surroundings, screen: &mut Screen<'_>) -> Result<Ended, Failure> {
     command.check()?;
-    let connection = Connection::to(command.reach(), around.token.as_deref()).await?;
+    let connection = Connection::to(command.reach(), around).await?;
     let clock = SystemClock::start();
     let (connection, clock) = (&connection, &clock);
     match command {

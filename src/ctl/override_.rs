@@ -138,7 +138,7 @@ pub(super) async fn run(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut operations = connection.operations();
-    let (changed, recorded, breaker, service) = match command {
+    let (changed, recorded, breaker, service, held) = match command {
         OverrideCommand::Set(Asked { what, .. }) => {
             let state = match what.state {
                 Held::ForcedOpen => State::ForcedOpen,
@@ -158,7 +158,7 @@ pub(super) async fn run(
             if screen.object("SetOverrideResponse", &answer)? {
                 return Ok(Ended::Done);
             }
-            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service)
+            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service, Some(state))
         }
         OverrideCommand::Clear(Asked { what, .. }) => {
             let question = ClearOverrideRequest {
@@ -171,13 +171,23 @@ pub(super) async fn run(
             if screen.object("ClearOverrideResponse", &answer)? {
                 return Ok(Ended::Done);
             }
-            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service)
+            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service, None)
         }
     };
     if let Some(breaker) = breaker {
         return show(&breaker, recorded, clock, screen);
     }
-    writeln!(screen.out, "{service}: {changed} breakers changed")?;
+    let changed = if changed == 1 { "1 breaker".to_owned() } else { format!("{changed} breakers") };
+    match held {
+        Some(state) => {
+            let state = screen.painted(words::state(state.into()), style_of(state.into()));
+            writeln!(
+                screen.out,
+                "{service} is now {state} as a whole, breakers to come too; {changed} changed"
+            )?;
+        }
+        None => writeln!(screen.out, "{service} is no longer held as a whole; {changed} changed")?,
+    }
     note_unrecorded(recorded, screen);
     Ok(Ended::Done)
 }
@@ -229,7 +239,7 @@ fn show(
         screen.painted(words::state(breaker.state), style_of(breaker.state))
     )?;
     writeln!(screen.out)?;
-    get::show(breaker, clock.now(), screen)?;
+    get::show_state(breaker, clock.now(), screen)?;
     note_unrecorded(recorded, screen);
     Ok(Ended::Done)
 }

@@ -1,6 +1,7 @@
 //! Where answers are written, and how: for people or for programs, with colours or without.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::styling::{AnsiColor, Style};
@@ -25,6 +26,12 @@ pub enum Color {
 pub struct Surroundings {
     /// `BREAKERD_TOKEN`. A flag would show it to everybody who lists processes.
     pub token: Option<String>,
+    /// `BREAKERD_CA`: whom to trust.
+    pub ca: Option<PathBuf>,
+    /// `BREAKERD_CERT`: the certificate to show.
+    pub cert: Option<PathBuf>,
+    /// `BREAKERD_KEY`: its key.
+    pub key: Option<PathBuf>,
     /// Whether answers go to a terminal that takes colours.
     pub takes_color: bool,
     /// How many columns the terminal has that answers go to; none: it is no terminal.
@@ -35,12 +42,15 @@ impl Surroundings {
     /// Those of this process.
     pub fn of_process() -> Self {
         let is_terminal = io::stdout().is_terminal();
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let columns = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         Self {
             token: std::env::var("BREAKERD_TOKEN").ok().filter(|token| !token.is_empty()),
+            ca: set("BREAKERD_CA").map(PathBuf::from),
+            cert: set("BREAKERD_CERT").map(PathBuf::from),
+            key: set("BREAKERD_KEY").map(PathBuf::from),
             takes_color: is_terminal
-                && !is_set("NO_COLOR")
+                && set("NO_COLOR").is_none()
                 && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
             columns: columns.filter(|_| is_terminal),
         }

@@ -150,7 +150,7 @@ impl Feed for Transitions {
             }
             Some(TransitionEvent::Mark(mark)) => {
                 screen.note(&format!(
-                    "{} breakers have a history, {} of them are not closed; following from revision {}",
+                    "breakers with a history: {}, not closed: {}; following from revision {}",
                     self.told, self.not_closed, mark.revision
                 ));
                 Ok(())

@@ -195,6 +195,9 @@ fn an_empty_variable_is_not_set_and_a_misspelt_one_is_told() {
         // Of the commands that ask, in the same container.
         ("BREAKERD_ADDRESS", "https://breakerd:50051"),
         ("BREAKERD_TOKEN", "secret"),
+        ("BREAKERD_CA", "/etc/breakerd/ca.crt"),
+        ("BREAKERD_CERT", "/etc/breakerd/client.crt"),
+        ("BREAKERD_KEY", "/etc/breakerd/client.key"),
     ]);
     let config = config::parse("", Path::new("breakerd.toml"), &sources).unwrap();
     assert_eq!(config.settings.store_url, None);

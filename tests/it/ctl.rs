@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::certificates::{Authority, Dates};
 use crate::process::{Process, ends};
 
 const FILE: &str = "
@@ -294,7 +295,11 @@ async fn what_is_asked_wrongly_ends_with_2_and_asks_nobody() {
         &["ls", "--ca", "/nowhere/ca.pem"],
         &["ls", "--ca", "/dev/null"],
         &["ls", "--cert", "cert.pem"],
+        &["ls", "--key", "key.pem"],
         &["ls", "--address", "no host:1"],
+        &["ls", "--address", "localhost"],
+        &["history", "--limit", "0"],
+        &["config", "log", "--limit", "0"],
         &["history", "--since", "yesterday"],
         &["record", "database"],
         &["record", "database", "perhaps"],
@@ -318,6 +323,8 @@ async fn what_is_asked_wrongly_ends_with_2_and_asks_nobody() {
     }
     let near = run(&["config", "set", "database", "timeout_secnds=1", "--reason", "r"]).await;
     assert!(near.err.contains("did you mean timeout_seconds?"), "{near:?}");
+    let no_port = run(&["ls", "--address", "breakerd.internal"]).await;
+    assert!(no_port.err.contains("takes a port too: breakerd.internal:50051"), "{no_port:?}");
 }
 
 #[tokio::test]
@@ -361,6 +368,41 @@ async fn the_token_comes_from_the_environment_or_a_file_and_is_never_shown() {
     let said = Said::from(ends(command).await);
     assert_eq!(said.code, 2);
     assert!(!said.err.contains("ong"), "{said:?}");
+}
+
+#[tokio::test]
+async fn over_tls_flags_or_variables_say_whom_to_trust_and_what_to_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let authority = Authority::new();
+    let (server, client) = (authority.server(Dates::Good), authority.client("spiffe://cluster/ns/payments"));
+    for (name, text) in [
+        ("ca.crt", &authority.pem),
+        ("tls.crt", &server.certificate),
+        ("tls.key", &server.key),
+        ("client.crt", &client.certificate),
+        ("client.key", &client.key),
+    ] {
+        std::fs::write(path(name), text).unwrap();
+    }
+    let settings = "[tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\nclient_ca = \"ca.crt\"\n[http]\ntls = false\nauth = false\n";
+    std::fs::write(path("breakerd.toml"), settings).unwrap();
+    let process = Process::ready(folder.path(), None).await;
+    let address = process.grpc.replace("http://127.0.0.1", "localhost");
+
+    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let flags = ["healthcheck", "--address", &address, "--ca", &ca, "--cert", &cert, "--key", &key];
+    assert_eq!(run(&flags).await.well(), "SERVING\n");
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = bare(&["healthcheck"]);
+        command.env("BREAKERD_ADDRESS", &address).envs(variables.iter().copied());
+        async { Said::from(ends(command).await) }
+    };
+    let (ca, cert, key) = (("BREAKERD_CA", &*ca), ("BREAKERD_CERT", &*cert), ("BREAKERD_KEY", &*key));
+    assert_eq!(with(&[ca, cert, key]).await.well(), "SERVING\n");
+    assert_eq!(with(&[ca]).await.code, 1, "it shows no certificate");
+    let half = with(&[ca, key]).await;
+    assert!(half.code == 2 && half.err.contains("go together"), "{half:?}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ async fn an_override_is_set_shown_and_cleared() {
         ["override", "set", "search", "forced-open", "--reason", "index is being built", "--for", "30m"];
     let said = desk.ask(&set).await.well();
     assert!(said.starts_with("search is now FORCED_OPEN\n"), "{said}");
+    assert!(said.contains("override ends") && !said.contains("failure_threshold"), "the state alone: {said}");
     let denied = desk.ask(&["allow", "search"]).await;
     assert_eq!(denied.code, 3);
     assert!(denied.out.starts_with("denied: FORCED_OPEN\n"), "{denied:?}");
@@ -28,6 +29,13 @@ async fn an_override_is_set_shown_and_cleared() {
     assert_eq!(desk.ask(&["override", "clear", "nobody"]).await.code, 4);
     let whole = ["override", "set", "search", "disabled", "--whole-service", "--reason", "r", "--json"];
     assert!(desk.ask(&whole).await.json()["breakersChanged"].is_number());
+    // One that has no breaker yet.
+    let whole = ["override", "set", "orders", "disabled", "--whole-service", "--reason", "r"];
+    let told = "orders is now DISABLED as a whole, breakers to come too; 0 breakers changed\n";
+    assert_eq!(desk.ask(&whole).await.well(), told);
+    desk.ask(&["allow", "orders"]).await.well();
+    let cleared = desk.ask(&["override", "clear", "orders", "--whole-service"]).await.well();
+    assert_eq!(cleared, "orders is no longer held as a whole; 1 breaker changed\n");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod auth_files;
 mod auth_fuzz;
 mod auth_limits;
 mod certificates;
+mod client_docs;
 mod config;
 mod config_layers;
 mod config_limit;

@@ -80,6 +80,7 @@ async fn what_cannot_be_started_with_says_why() {
     fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
     let said = refusal(folder.path(), &[], None).await;
     assert!(said.contains("the data folder data cannot be used"), "{said}");
+    assert_eq!(said.matches("it is no folder").count(), 1, "{said}");
 
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
@@ -110,6 +111,23 @@ async fn a_database_that_is_down_at_the_start_is_waited_for() {
         .await;
     assert!(!log_of(folder.path()).contains("hidden"), "the password is in the log");
     assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn the_log_says_which_breakerd_starts_and_where_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::ready(folder.path(), None).await;
+    let log = log_of(folder.path());
+    let starting = log.lines().find(|line| line.contains("starting")).unwrap_or_else(|| panic!("{log}"));
+    for told in [
+        format!("grpc={}", process.grpc.trim_start_matches("http://")),
+        format!("http={}", process.http.trim_start_matches("http://")),
+        format!("version=\"{}\"", env!("CARGO_PKG_VERSION")),
+        "store=\"SQLite\"".to_owned(),
+        "tls=\"off\" tokens=false".to_owned(),
+    ] {
+        assert!(starting.contains(&told), "no {told}: {starting}");
+    }
 }
 
 #[tokio::test]
