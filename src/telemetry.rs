@@ -21,7 +21,8 @@ use crate::config::LogFormat;
 /// # Errors
 /// When `level` is no level.
 pub fn start(level: &str, format: LogFormat) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::try_new(level)?;
+    // What Postgres notes of each start ("already exists, skipping") is for nobody; a level that names it wins.
+    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{level}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -110,7 +110,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}, but takes {}", self.field, self.value, self.expected)?;
         if !self.layers.is_empty() {
-            let layers: Vec<_> = self.layers.iter().map(|origin| origin.as_str()).collect();
+            let mut layers: Vec<_> = self.layers.iter().map(|origin| origin.as_str()).collect();
+            // Two fields of one layer.
+            layers.dedup();
             write!(f, " (set by: {})", layers.join("; "))?;
         }
         Ok(())
@@ -430,6 +432,10 @@ mod tests {
                 "max_wait is 30s, but takes at least timeout_seconds (60s) (set by: file defaults; built-in)",
             ]
         );
+        let both =
+            layer(&[(Field::SuccessThreshold, Value::Count(5)), (Field::PermittedCalls, Value::Count(3))]);
+        let problems = merge(&[(Origin::Api, &both)]).unwrap_err();
+        assert!(problems[0].to_string().ends_with(" (set by: API)"), "{}", problems[0]);
     }
 
     #[test]
