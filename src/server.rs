@@ -1,9 +1,10 @@
 //! The whole service, put together: what main runs, and what tests run.
 
+mod load;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
@@ -11,26 +12,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{App, Loaded};
+use self::load::{House, load};
+use crate::app::App;
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
-use crate::control::{Control, first_configuration};
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
-use crate::engine::{Clock, Engine, Limits, Seals, Standing};
-use crate::feed::{Feeds, StateFeed, Told};
-use crate::journal::Journal;
+use crate::engine::Clock;
 use crate::journal::writer::Writer;
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
-use crate::replica::{Coordinator, Local};
-use crate::store::{self, Change, MeteredStore, Store, StoreError};
 use crate::{grpc, http};
-
-/// Breakers read from the store at one time.
-const PAGE: u32 = 10_000;
-/// Between two attempts to reach a store that does not answer at the start.
-const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// The two sockets, bound.
 #[derive(Debug)]
@@ -135,119 +127,6 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     house.store.close().await;
     tracing::info!("stopped");
     ended
-}
-
-/// What stands once the store has been read.
-struct House {
-    engine: Arc<Engine>,
-    store: Arc<dyn Store>,
-    journal: Arc<Journal>,
-    control: Arc<Control>,
-    feeds: Arc<Feeds>,
-}
-
-/// Reads the store and the journal. None: it was told to stop meanwhile.
-async fn load(
-    app: &App,
-    config: &Config,
-    data_dir: &DataDir,
-    shutdown: &CancellationToken,
-) -> Result<Option<House>> {
-    let settings = &config.settings;
-    let target = match &settings.store_url {
-        Some(url) => store::Target::Postgres(url.expose().to_owned()),
-        None => store::Target::Sqlite(data_dir.database()),
-    };
-    let Some(store) = shutdown.run_until_cancelled(open_store(&target)).await else { return Ok(None) };
-    let store: Arc<dyn Store> =
-        Arc::new(MeteredStore::new(store?, app.metrics.store.clone(), Arc::clone(&app.clock)));
-    let meta = store.meta().await.context("read what the store is")?;
-    let clock = &app.clock;
-
-    let replica: Arc<str> = settings.replica.as_str().into();
-    let boot = getrandom::u64().context("draw a random number")?;
-    let (journal, recovered) =
-        Journal::open(&data_dir.journal(meta.store_id), replica, boot, settings.journal_capacity)
-            .context("open the journal in the data folder")?;
-    let journal = Arc::new(journal);
-    let (read, at) = (Arc::clone(&journal), Arc::clone(clock));
-    app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
-
-    let declaration = config.has_file().then_some(&config.declaration);
-    let seals = Seals::new(&meta.permit_key);
-    let configuration = first_configuration(&*store, &seals, declaration).await?;
-    let limits = Limits {
-        breakers_max: settings.breakers_max,
-        own_series_max: settings.breakers_with_own_series,
-        idle_ttl: settings.idle_breaker_ttl,
-    };
-    let coordinator: Arc<dyn Coordinator> = Arc::new(Local);
-    let standing =
-        Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
-    let states = Arc::new(StateFeed::default());
-    let outbox = Box::new(Told { journal: Arc::clone(&journal), states: Arc::clone(&states) });
-    let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), outbox, clock.now()));
-    // The overrides first: the breakers that the catalog names are born into them.
-    engine.note_service_overrides(configuration.engine_overrides());
-    engine.apply(configuration.catalog(), clock.now());
-    let mut after = None;
-    loop {
-        let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;
-        for stored in &page {
-            engine.restore(&stored.key, &stored.snapshot, clock.now());
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE as usize => after = Some(last.key.clone()),
-            _ => break,
-        }
-    }
-    for proposal in &recovered {
-        if let Change::Transition(transition) = &proposal.change
-            && !transition.shadow
-        {
-            engine.restore(&proposal.key, &transition.after, clock.now());
-        }
-    }
-    if !recovered.is_empty() {
-        tracing::info!(entries = recovered.len(), "the journal has changes that the store does not have yet");
-    }
-    let control = Control::new(
-        Arc::clone(&store),
-        Arc::clone(&engine),
-        Arc::clone(clock),
-        Arc::clone(&journal),
-        configuration,
-    );
-    let feeds = Feeds::new(states, Arc::clone(&store), &meta, app.metrics.watch.clone());
-    app.load(Loaded {
-        engine: Arc::clone(&engine),
-        store: Arc::clone(&store),
-        journal: Arc::clone(&journal),
-        coordinator,
-        control: Arc::clone(&control),
-        feeds: Arc::clone(&feeds),
-    });
-    Ok(Some(House { engine, store, journal, control, feeds }))
-}
-
-/// Opens the store, and waits for it while it does not answer.
-async fn open_store(target: &store::Target) -> Result<Arc<dyn Store>, StoreError> {
-    let mut waiting = false;
-    loop {
-        match store::open(target).await {
-            Ok(store) => return Ok(store),
-            Err(error) if error.is_transient() => {
-                if !std::mem::replace(&mut waiting, true) {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the database does not answer; breakerd is not ready until it does, and goes on trying"
-                    );
-                }
-                tokio::time::sleep(STORE_RETRY_EVERY).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// The two servers, each a task.
