@@ -40,6 +40,7 @@ pub(super) struct Shared {
     pub(super) operations: OperationsServiceServer<Operations>,
     pub(super) health: HealthServer<Health>,
     pub(super) reflection: Routes,
+    pub(super) places: Places,
 }
 
 /// When each kind of refusal was last told of in the log.
@@ -75,7 +76,8 @@ impl Edge {
         let bytes_max = limits.message_bytes_max;
         let places = Places::new(&limits, app.metrics.access.clone());
         let health = Health::new(Arc::clone(&health_board), places.clone());
-        let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
+        let watches =
+            Watches::new(places.clone(), Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app), watches.clone()))
                 .max_decoding_message_size(bytes_max),
@@ -85,6 +87,7 @@ impl Edge {
                 .max_decoding_message_size(bytes_max),
             health: HealthServer::new(health).max_decoding_message_size(bytes_max),
             reflection: reflection::routes()?,
+            places,
             app,
             limits,
             door,

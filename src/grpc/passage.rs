@@ -21,9 +21,11 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 
 use super::Limits;
+use super::asker::Asker;
 use super::calls::{Method, code_name};
 use super::deadline;
 use super::edge::{Edge, Shared};
+use super::reflection;
 use super::rights;
 use super::status::{Failure, code_of, rewritten};
 use crate::auth::{Caller, Rights, Shown, Visitor};
@@ -101,7 +103,7 @@ impl Call {
             request.extensions_mut().insert(Arc::clone(&caller));
         }
         if !self.method.is_health() {
-            self.take_place(caller)?;
+            self.take_place(Arc::clone(&caller))?;
         }
         Ok(match self.method {
             Method::AllowRequest
@@ -125,6 +127,9 @@ impl Call {
             | Method::ProbeBreaker => self.shared.operations.clone().call(request),
             Method::HealthCheck | Method::HealthWatch => self.shared.health.clone().call(request),
             Method::Reflection | Method::ReflectionAlpha => {
+                let place = self.shared.places.take(&Asker::is(caller))?;
+                let closing = self.shared.health_board.closing();
+                let request = request.map(|body| reflection::held(body, place, closing));
                 Box::pin(self.shared.reflection.clone().call(request))
             }
             Method::Other => {

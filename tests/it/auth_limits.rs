@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::auth::{Role, Roll};
-use breakerd::grpc::Limits;
+use breakerd::grpc::{Drained, Limits};
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::replica::Local;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio_stream::StreamExt as _;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
 use crate::auth::{Holder, add, door};
@@ -84,6 +88,27 @@ async fn where_nobody_is_asked_an_address_is_a_caller() {
     drop((kept, client, other));
     world.shutdown.cancel();
     tokio::time::timeout(LONG, world.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_of_reflection_takes_a_place_and_does_not_hold_the_end() {
+    let limits = Limits { watches_per_caller_max: 1, ..Limits::default() };
+    let world = World::with(limits, Arc::new(Local)).await;
+    let mut client = ServerReflectionClient::new(world.channel().await);
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    // Its client asks once, and never says that it is done.
+    let asks = || tokio_stream::iter([list.clone()]).chain(tokio_stream::pending());
+    let mut kept = client.server_reflection_info(asks()).await.unwrap().into_inner();
+    assert!(kept.message().await.unwrap().is_some());
+    let refused = client.clone().server_reflection_info(asks()).await.unwrap_err();
+    is_limit(&refused, "CALLER_WATCH_LIMIT_REACHED");
+    world.shutdown.cancel();
+    assert_eq!(kept.message().await.unwrap(), None, "all that was asked was answered");
+    drop((kept, client));
+    assert_eq!(tokio::time::timeout(LONG, world.served).await.unwrap().unwrap(), Drained::Whole);
 }
 
 #[tokio::test]
