@@ -88,7 +88,8 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     tell_start(settings, &listeners)?;
     let edges = Edges::start(&app, settings, doors, listeners, &shutdown)?;
     let house = tokio::select! {
-        loaded = load(&app, &config, &data_dir, &shutdown) => loaded,
+        loaded = load(&app, &config, &data_dir) => loaded.map(Some),
+        () = shutdown.cancelled() => Ok(None),
         failed = edges.failed() => Err(failed),
     };
     let house = match house {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Loaded};
 use crate::config::Config;
-use crate::control::{Control, first_configuration};
+use crate::control::{Control, ControlError, first_configuration};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals, Standing};
 use crate::feed::{Feeds, StateFeed, Told};
@@ -30,22 +29,19 @@ pub(super) struct House {
     pub(super) feeds: Arc<Feeds>,
 }
 
-/// Reads the store and the journal. None: it was told to stop meanwhile.
-pub(super) async fn load(
-    app: &App,
-    config: &Config,
-    data_dir: &DataDir,
-    shutdown: &CancellationToken,
-) -> Result<Option<House>> {
+/// Reads the store and the journal. The store is waited for, as long as this is.
+pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<House> {
     let settings = &config.settings;
     let target = match &settings.store_url {
         Some(url) => store::Target::Postgres(url.expose().to_owned()),
         None => store::Target::Sqlite(data_dir.database()),
     };
-    let Some(store) = shutdown.run_until_cancelled(open_store(&target)).await else { return Ok(None) };
+    let is_away = StoreError::is_transient;
+    let store = until_it_answers(is_away, async || store::open(&target).await).await?;
     let store: Arc<dyn Store> =
-        Arc::new(MeteredStore::new(store?, app.metrics.store.clone(), Arc::clone(&app.clock)));
-    let meta = store.meta().await.context("read what the store is")?;
+        Arc::new(MeteredStore::new(store, app.metrics.store.clone(), Arc::clone(&app.clock)));
+    let meta =
+        until_it_answers(is_away, async || store.meta().await).await.context("read what the store is")?;
     let clock = &app.clock;
 
     let replica: Arc<str> = settings.replica.as_str().into();
@@ -59,7 +55,11 @@ pub(super) async fn load(
 
     let declaration = config.has_file().then_some(&config.declaration);
     let seals = Seals::new(&meta.permit_key);
-    let configuration = first_configuration(&*store, &seals, declaration).await?;
+    let configuration = until_it_answers(
+        |error| matches!(error, ControlError::Store(error) if error.is_transient()),
+        async || first_configuration(&*store, &seals, declaration).await,
+    )
+    .await?;
     let limits = Limits {
         breakers_max: settings.breakers_max,
         own_series_max: settings.breakers_with_own_series,
@@ -76,7 +76,9 @@ pub(super) async fn load(
     engine.apply(configuration.catalog(), clock.now());
     let mut after = None;
     loop {
-        let page = store.breakers(after.as_ref(), PAGE).await.context("read the breakers")?;
+        let page = until_it_answers(is_away, async || store.breakers(after.as_ref(), PAGE).await)
+            .await
+            .context("read the breakers")?;
         for stored in &page {
             engine.restore(&stored.key, &stored.snapshot, clock.now());
         }
@@ -111,16 +113,18 @@ pub(super) async fn load(
         control: Arc::clone(&control),
         feeds: Arc::clone(&feeds),
     });
-    Ok(Some(House { engine, store, journal, control, feeds }))
+    Ok(House { engine, store, journal, control, feeds })
 }
 
-/// Opens the store, and waits for it while it does not answer.
-async fn open_store(target: &store::Target) -> Result<Arc<dyn Store>, StoreError> {
+/// Asks the store until it answers: it may go away at any moment of a start.
+async fn until_it_answers<T, E: std::error::Error + 'static>(
+    is_away: impl Fn(&E) -> bool,
+    ask: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, E> {
     let mut waiting = false;
     loop {
-        match store::open(target).await {
-            Ok(store) => return Ok(store),
-            Err(error) if error.is_transient() => {
+        match ask().await {
+            Err(error) if is_away(&error) => {
                 if !std::mem::replace(&mut waiting, true) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -129,7 +133,7 @@ async fn open_store(target: &store::Target) -> Result<Arc<dyn Store>, StoreError
                 }
                 tokio::time::sleep(STORE_RETRY_EVERY).await;
             }
-            Err(error) => return Err(error),
+            answered => return answered,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A road to the throw-away Postgres that can be cut, and mended.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -10,6 +13,8 @@ pub(crate) struct Road {
     /// The database, by this road.
     pub(crate) url: String,
     is_open: watch::Sender<bool>,
+    /// Connections that may still come.
+    left: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -22,8 +27,9 @@ impl Road {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let is_open = watch::Sender::new(true);
-        let task = tokio::spawn(carry(listener, host.to_owned(), is_open.subscribe()));
-        Self { url: format!("{scheme}://{user}@{address}/{database}"), is_open, task }
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let task = tokio::spawn(carry(listener, host.to_owned(), is_open.subscribe(), Arc::clone(&left)));
+        Self { url: format!("{scheme}://{user}@{address}/{database}"), is_open, left, task }
     }
 
     /// Nothing goes through any more.
@@ -31,8 +37,14 @@ impl Road {
         self.is_open.send_replace(false);
     }
 
+    /// So many go through from now on, and nobody after them.
+    pub(crate) fn let_through(&self, connections: usize) {
+        self.left.store(connections, Ordering::SeqCst);
+    }
+
     /// Who comes from now on goes through.
     pub(crate) fn mend(&self) {
+        self.left.store(usize::MAX, Ordering::SeqCst);
         self.is_open.send_replace(true);
     }
 }
@@ -43,11 +55,15 @@ impl Drop for Road {
     }
 }
 
-async fn carry(listener: TcpListener, host: String, is_open: watch::Receiver<bool>) {
+async fn carry(listener: TcpListener, host: String, is_open: watch::Receiver<bool>, left: Arc<AtomicUsize>) {
     let mut carried = JoinSet::new();
     loop {
         while carried.try_join_next().is_some() {}
         let (mut client, _) = listener.accept().await.unwrap();
+        let counted = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if counted.is_err() {
+            continue;
+        }
         let (host, mut is_open) = (host.clone(), is_open.clone());
         carried.spawn(async move {
             let cut = async {

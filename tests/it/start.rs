@@ -16,6 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::process::{Process, ends, eventually, log_of, program};
+use crate::road::Road;
 use crate::support::new_database;
 
 fn ask(service: &str) -> AllowRequestRequest {
@@ -110,6 +111,23 @@ async fn a_database_that_is_down_at_the_start_is_waited_for() {
     eventually("it says so", || async { log_of(folder.path()).contains("the database does not answer") })
         .await;
     assert!(!log_of(folder.path()).contains("hidden"), "the password is in the log");
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_in_the_middle_of_the_start_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let road = Road::to(&new_database().await).await;
+    // The lock and the tables; what reads comes on connections of its own.
+    road.let_through(1);
+    let process = Process::start(folder.path(), Some(&road.url));
+    eventually("it says that it waits", async || {
+        log_of(folder.path()).contains("the database does not answer")
+    })
+    .await;
+    assert!(!process.page_is("/readyz", 200).await);
+    road.mend();
+    eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
     assert!(process.stop().await.success());
 }
 
