@@ -112,7 +112,8 @@ settings! {
     /// where nobody is asked who they are. More are refused, RESOURCE_EXHAUSTED.
     grpc_in_flight_per_caller_max: usize = "grpc.in_flight_per_caller_max",
         "BREAKERD_GRPC_IN_FLIGHT_PER_CALLER_MAX", None, "5000", Takes::Count { min: 1, max: 1_000_000 };
-    /// The most watches that are open at once. More are refused, RESOURCE_EXHAUSTED.
+    /// The most watches that are open at once; and as many streams of health and reflection. More are refused,
+    /// RESOURCE_EXHAUSTED.
     grpc_watches_max: usize = "grpc.watches_max", "BREAKERD_GRPC_WATCHES_MAX", None,
         "10000", Takes::Count { min: 1, max: 1_000_000 };
     /// The most watches that one caller has open at once. More are refused, RESOURCE_EXHAUSTED.

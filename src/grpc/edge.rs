@@ -40,7 +40,7 @@ pub(super) struct Shared {
     pub(super) operations: OperationsServiceServer<Operations>,
     pub(super) health: HealthServer<Health>,
     pub(super) reflection: Routes,
-    pub(super) places: Places,
+    pub(super) places_about_us: Places,
 }
 
 /// When each kind of refusal was last told of in the log.
@@ -75,9 +75,10 @@ impl Edge {
         let health_board = Arc::new(HealthBoard::default());
         let bytes_max = limits.message_bytes_max;
         let places = Places::new(&limits, app.metrics.access.clone());
-        let health = Health::new(Arc::clone(&health_board), places.clone());
-        let watches =
-            Watches::new(places.clone(), Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
+        // Streams that need no token have places of their own, as many: strangers cannot take those of callers.
+        let places_about_us = Places::new(&limits, app.metrics.access.clone());
+        let health = Health::new(Arc::clone(&health_board), places_about_us.clone());
+        let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app), watches.clone()))
                 .max_decoding_message_size(bytes_max),
@@ -87,7 +88,7 @@ impl Edge {
                 .max_decoding_message_size(bytes_max),
             health: HealthServer::new(health).max_decoding_message_size(bytes_max),
             reflection: reflection::routes()?,
-            places,
+            places_about_us,
             app,
             limits,
             door,

@@ -127,7 +127,7 @@ impl Call {
             | Method::ProbeBreaker => self.shared.operations.clone().call(request),
             Method::HealthCheck | Method::HealthWatch => self.shared.health.clone().call(request),
             Method::Reflection | Method::ReflectionAlpha => {
-                let place = self.shared.places.take(&Asker::is(caller))?;
+                let place = self.shared.places_about_us.take(&Asker::is(caller))?;
                 let closing = self.shared.health_board.closing();
                 let request = request.map(|body| reflection::held(body, place, closing));
                 Box::pin(self.shared.reflection.clone().call(request))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use breakerd::auth::{Role, Roll};
 use breakerd::grpc::{Drained, Limits};
+use breakerd::proto::v1::WatchConfigRequest;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::replica::Local;
 use tokio::io::AsyncReadExt as _;
@@ -86,6 +87,24 @@ async fn where_nobody_is_asked_an_address_is_a_caller() {
     is_limit(&other.watch(HealthCheckRequest::default()).await.unwrap_err(), "CALLER_WATCH_LIMIT_REACHED");
     assert!(other.check(HealthCheckRequest::default()).await.is_ok(), "a check is no watch");
     drop((kept, client, other));
+    world.shutdown.cancel();
+    tokio::time::timeout(LONG, world.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_need_no_token_do_not_take_the_places_of_those_that_do() {
+    let mut roll = Roll::default();
+    let one = add(&mut roll, "one", &[Role::Reader], &[]);
+    let limits = Limits { watches_max: 1, ..Limits::default() };
+    let world = World::behind(door(roll), limits).await;
+    let mut health = HealthClient::new(world.channel().await);
+    let kept = health.watch(HealthCheckRequest::default()).await.unwrap();
+    is_limit(&health.watch(HealthCheckRequest::default()).await.unwrap_err(), "WATCH_LIMIT_REACHED");
+    let mut configs = world.configs().await;
+    let watch = || with(&one, WatchConfigRequest::default());
+    let kept_too = configs.watch_config(watch()).await.unwrap();
+    is_limit(&configs.watch_config(watch()).await.unwrap_err(), "WATCH_LIMIT_REACHED");
+    drop((kept, kept_too, health, configs));
     world.shutdown.cancel();
     tokio::time::timeout(LONG, world.served).await.unwrap().unwrap();
 }
