@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use breaker::Asked;
+use breaker::{Asked, Time};
 use tonic::Request;
 
 use super::super::asker::Asker;
@@ -16,9 +16,9 @@ use super::super::status::Failure;
 use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
-use crate::engine::ByHand;
+use crate::engine::{ByHand, ByHandError, Engine};
 use crate::proto::v1::{
-    ClearOverrideRequest, ClearOverrideResponse, ProbeBreakerRequest, ProbeBreakerResponse,
+    Breaker, ClearOverrideRequest, ClearOverrideResponse, ProbeBreakerRequest, ProbeBreakerResponse,
     ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
 use crate::store::ServiceOverride;
@@ -90,40 +90,37 @@ impl Operations {
         &self,
         request: Request<ResetBreakerRequest>,
     ) -> Result<ResetBreakerResponse, Failure> {
-        let loaded = self.loaded()?;
-        let now = self.app.clock.now();
-        let (asker, wait) = (Asker::of(&request), wait(&request));
-        let ResetBreakerRequest { service, name, reason } = request.into_inner();
-        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
-        asker.check(Right::Operate, key.service())?;
-        let reset = loaded
-            .engine
-            .reset(key.service(), key.name(), by, now)
-            .map_err(|error| convert::refused_by_hand(error, &key))?;
-        Ok(ResetBreakerResponse {
-            breaker: Some(convert::breaker(&reset.breaker, now)),
-            recorded: recorded(loaded, wait).await,
-        })
+        let parts = |ResetBreakerRequest { service, name, reason }| (service, name, reason);
+        let (breaker, recorded) = self.on_one(request, parts, Engine::reset).await?;
+        Ok(ResetBreakerResponse { breaker: Some(breaker), recorded })
     }
 
     pub(super) async fn probe(
         &self,
         request: Request<ProbeBreakerRequest>,
     ) -> Result<ProbeBreakerResponse, Failure> {
+        let parts = |ProbeBreakerRequest { service, name, reason }| (service, name, reason);
+        let (breaker, recorded) = self.on_one(request, parts, Engine::probe).await?;
+        Ok(ProbeBreakerResponse { breaker: Some(breaker), recorded })
+    }
+
+    /// Does `act` to the breaker that a request names by its service, name and reason. Answers the breaker after it, and
+    /// whether the store has it.
+    async fn on_one<T>(
+        &self,
+        request: Request<T>,
+        parts: impl FnOnce(T) -> (String, String, String),
+        act: impl FnOnce(&Engine, &str, &str, Asked, Time) -> Result<ByHand, ByHandError>,
+    ) -> Result<(Breaker, bool), Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
         let (asker, wait) = (Asker::of(&request), wait(&request));
-        let ProbeBreakerRequest { service, name, reason } = request.into_inner();
+        let (service, name, reason) = parts(request.into_inner());
         let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
         asker.check(Right::Operate, key.service())?;
-        let probed = loaded
-            .engine
-            .probe(key.service(), key.name(), by, now)
+        let done = act(&loaded.engine, key.service(), key.name(), by, now)
             .map_err(|error| convert::refused_by_hand(error, &key))?;
-        Ok(ProbeBreakerResponse {
-            breaker: Some(convert::breaker(&probed.breaker, now)),
-            recorded: recorded(loaded, wait).await,
-        })
+        Ok((convert::breaker(&done.breaker, now), recorded(loaded, wait).await))
     }
 }
 
