@@ -16,7 +16,9 @@ const BREAKERS: usize = 1_000_000;
 struct Nobody;
 
 impl Outbox for Nobody {
-    fn append(&self, _event: Event<'_>) {}
+    fn append(&self, _event: Event<'_>) -> u64 {
+        0
+    }
 }
 
 fn main() {

@@ -6,8 +6,9 @@ use breaker::{Key, Transition};
 ///
 /// Called with the breaker locked: it must be quick, and must not call the engine.
 pub trait Outbox: Send + Sync + 'static {
-    /// Takes a change down for good.
-    fn append(&self, event: Event<'_>);
+    /// Takes a change down for good. Answers its place among all that were taken down, which counts up from 1; 0: this
+    /// keeps nothing that a store would still have to take.
+    fn append(&self, event: Event<'_>) -> u64;
 
     /// A breaker is to be looked at again without a transition: the end of its wait moved, or it was born into an override
     /// of its service.

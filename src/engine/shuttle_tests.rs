@@ -21,8 +21,10 @@ struct Kept(
 );
 
 impl Outbox for Kept {
-    fn append(&self, event: Event<'_>) {
-        self.0.lock().expect("nobody panics").push((event.key.clone(), event.transition.clone()));
+    fn append(&self, event: Event<'_>) -> u64 {
+        let mut kept = self.0.lock().expect("nobody panics");
+        kept.push((event.key.clone(), event.transition.clone()));
+        kept.len() as u64
     }
 
     fn all_changed(&self) {

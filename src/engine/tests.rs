@@ -13,8 +13,10 @@ use crate::store::{Changed, Declaration};
 struct Kept(Arc<parking_lot::Mutex<Vec<(Key, Transition)>>>);
 
 impl Outbox for Kept {
-    fn append(&self, event: Event<'_>) {
-        self.0.lock().push((event.key.clone(), event.transition.clone()));
+    fn append(&self, event: Event<'_>) -> u64 {
+        let mut kept = self.0.lock();
+        kept.push((event.key.clone(), event.transition.clone()));
+        kept.len() as u64
     }
 }
 
@@ -340,7 +342,9 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
     #[derive(Debug, Default, Clone)]
     struct Anew(Arc<parking_lot::Mutex<usize>>);
     impl Outbox for Anew {
-        fn append(&self, _: Event<'_>) {}
+        fn append(&self, _: Event<'_>) -> u64 {
+            0
+        }
 
         fn all_changed(&self) {
             *self.0.lock() += 1;

@@ -111,10 +111,11 @@ impl StateFeed {
 }
 
 impl Outbox for StateFeed {
-    fn append(&self, event: Event<'_>) {
+    fn append(&self, event: Event<'_>) -> u64 {
         if !event.transition.shadow {
             self.note(event.key);
         }
+        0
     }
 
     fn moved(&self, key: &Key) {
@@ -145,9 +146,9 @@ pub struct Told<J> {
 }
 
 impl<J: Outbox> Outbox for Told<J> {
-    fn append(&self, event: Event<'_>) {
+    fn append(&self, event: Event<'_>) -> u64 {
         self.states.append(event);
-        self.journal.append(event);
+        self.journal.append(event)
     }
 
     fn moved(&self, key: &Key) {

@@ -12,7 +12,7 @@ use breaker::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Change, Proposal, TransitionId};
+use crate::store::{Change, Gap, GapCause, Proposal, TransitionId};
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +90,7 @@ struct WireEntry {
 #[serde(rename_all = "snake_case")]
 enum WireChange {
     Transition(Box<WireTransition>),
-    Gap { missing: u64, at_us: u64, base_epoch: u64 },
+    Gap(Box<WireGap>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,6 +106,18 @@ struct WireTransition {
     shadow: bool,
     figures: WireFigures,
     after: WireSnapshot,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireGap {
+    missing: u64,
+    at_us: u64,
+    base_epoch: u64,
+    /// An earlier version wrote none, and no cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<WireSnapshot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,9 +176,7 @@ impl From<&Proposal> for WireEntry {
             alone: proposal.alone,
             change: match &proposal.change {
                 Change::Transition(transition) => WireChange::Transition(Box::new((&**transition).into())),
-                Change::Gap { missing, at, base_epoch } => {
-                    WireChange::Gap { missing: *missing, at_us: at.as_micros(), base_epoch: *base_epoch }
-                }
+                Change::Gap(gap) => WireChange::Gap(Box::new((&**gap).into())),
             },
         }
     }
@@ -183,9 +193,37 @@ impl TryFrom<WireEntry> for Proposal {
             alone: wire.alone,
             change: match wire.change {
                 WireChange::Transition(transition) => Change::Transition(Box::new((*transition).try_into()?)),
-                WireChange::Gap { missing, at_us, base_epoch } => {
-                    Change::Gap { missing, at: Time::from_micros(at_us), base_epoch }
-                }
+                WireChange::Gap(gap) => Change::Gap(Box::new((*gap).try_into()?)),
+            },
+        })
+    }
+}
+
+impl From<&Gap> for WireGap {
+    fn from(gap: &Gap) -> Self {
+        Self {
+            missing: gap.missing,
+            at_us: gap.at.as_micros(),
+            base_epoch: gap.base_epoch,
+            after: gap.after.as_ref().map(Into::into),
+            cause: Some(gap.cause.as_str().to_owned()),
+        }
+    }
+}
+
+impl TryFrom<WireGap> for Gap {
+    type Error = String;
+
+    fn try_from(wire: WireGap) -> Result<Self, String> {
+        Ok(Self {
+            missing: wire.missing,
+            at: Time::from_micros(wire.at_us),
+            base_epoch: wire.base_epoch,
+            after: wire.after.map(TryInto::try_into).transpose()?,
+            // The only one that an earlier version knew.
+            cause: match wire.cause {
+                Some(cause) => word("cause", &cause, GapCause::parse)?,
+                None => GapCause::JournalFull,
             },
         })
     }
@@ -359,6 +397,20 @@ mod tests {
         }
     }
 
+    fn gap(after: Option<Snapshot>) -> Box<Gap> {
+        let cause = GapCause::JournalUnwritable;
+        Box::new(Gap { missing: 4, at: Time::from_micros(8), base_epoch: 2, after, cause })
+    }
+
+    #[test]
+    fn a_gap_of_an_earlier_version_is_read() {
+        let body = br#"{"entry":{"replica":"r","boot":1,"seq":2,"service":"db","name":"","numbered_by_store":false,"alone":false,"gap":{"missing":4,"at_us":8,"base_epoch":2}}}"#;
+        let line = [format!("{:08x} ", crc32fast::hash(body)).as_bytes(), body].concat();
+        let Ok(Line::Entry(entry)) = decode(&line) else { panic!("{:?}", decode(&line)) };
+        let expected = Gap { cause: GapCause::JournalFull, ..*gap(None) };
+        assert_eq!(entry.change, Change::Gap(Box::new(expected)));
+    }
+
     #[test]
     fn a_line_comes_back_as_it_was_written() {
         let transition = Transition {
@@ -373,7 +425,8 @@ mod tests {
         };
         let lines = [
             entry(Change::Transition(Box::new(transition))),
-            entry(Change::Gap { missing: 4, at: Time::from_micros(8), base_epoch: 2 }),
+            entry(Change::Gap(gap(Some(snapshot())))),
+            entry(Change::Gap(gap(None))),
             Line::Dropped(vec![(1, 2), (u64::MAX, 3)]),
         ];
         for line in lines {
@@ -388,7 +441,7 @@ mod tests {
     #[test]
     fn a_torn_or_changed_line_is_not_taken_for_another() {
         let mut bytes = Vec::new();
-        encode(&entry(Change::Gap { missing: 4, at: Time::ZERO, base_epoch: 2 }), &mut bytes);
+        encode(&entry(Change::Gap(gap(None))), &mut bytes);
         bytes.pop();
         for length in 0..bytes.len() {
             assert!(decode(&bytes[..length]).is_err(), "cut to {length}");

@@ -155,7 +155,7 @@ impl Journal {
         let inner = self.inner.lock();
         let lag = inner.queue.oldest().map_or(Duration::ZERO, |oldest| match &oldest.change {
             Change::Transition(transition) => now.since(transition.at),
-            Change::Gap { at, .. } => now.since(*at),
+            Change::Gap(gap) => now.since(gap.at),
         });
         JournalStats {
             depth: inner.queue.len() as u64,
@@ -180,6 +180,13 @@ impl Journal {
             }
             carried.await;
         }
+    }
+
+    /// The place up to which the store has everything, of those that [`Outbox::append`] answers: a breaker whose newest
+    /// place is not beyond it stands in the store as it is.
+    pub fn stored_up_to(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.queue.oldest_place().map_or(inner.place, |oldest| oldest - 1)
     }
 
     /// Ends when the store has everything that was taken down up to now; false: some of what the journal held had
@@ -273,7 +280,7 @@ impl Journal {
 }
 
 impl Outbox for Journal {
-    fn append(&self, event: Event<'_>) {
+    fn append(&self, event: Event<'_>) -> u64 {
         let mut inner = self.inner.lock();
         let id = TransitionId { replica: Arc::clone(&self.replica), boot: self.boot, seq: inner.next_seq };
         inner.next_seq += 1;
@@ -285,14 +292,16 @@ impl Outbox for Journal {
             alone: event.origin == Origin::Alone,
         };
         inner.append(proposal);
+        let place = inner.place;
         drop(inner);
         self.filled.notify_one();
+        place
     }
 }
 
 impl Outbox for Arc<Journal> {
-    fn append(&self, event: Event<'_>) {
-        Journal::append(self, event);
+    fn append(&self, event: Event<'_>) -> u64 {
+        Journal::append(self, event)
     }
 }
 
@@ -379,7 +388,7 @@ fn recover(contents: &[file::Content]) -> Recovered {
             }
             match line::decode(text) {
                 Ok(Line::Entry(entry)) => match entry.change {
-                    Change::Gap { .. } => gaps.push(*entry),
+                    Change::Gap(_) => gaps.push(*entry),
                     Change::Transition(_) => entries.push(*entry),
                 },
                 Ok(Line::Dropped(ids)) => dropped.extend(ids),

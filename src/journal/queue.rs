@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use breaker::{Key, Time};
 
-use crate::store::{Change, Proposal};
+use crate::store::{self, Change, GapCause, Proposal};
 
 impl Gap {
     fn change(&self) -> Change {
-        Change::Gap { missing: self.missing, at: self.last_at, base_epoch: self.base_epoch }
+        let Self { missing, last_at: at, base_epoch } = *self;
+        let (after, cause) = (None, GapCause::JournalFull);
+        Change::Gap(Box::new(store::Gap { missing, at, base_epoch, after, cause }))
     }
 }
 
@@ -77,7 +79,7 @@ impl Queue {
     pub(super) fn note_dropped(&mut self, entry: &Proposal) {
         let (at, base_epoch, missing) = match &entry.change {
             Change::Transition(transition) => (transition.at, transition.base_epoch, 1),
-            Change::Gap { missing, at, base_epoch } => (*at, *base_epoch, *missing),
+            Change::Gap(gap) => (gap.at, gap.base_epoch, gap.missing),
         };
         let gap = self.gaps.entry(entry.key.clone()).or_insert(Gap { missing: 0, last_at: at, base_epoch });
         gap.missing += missing;
@@ -118,9 +120,9 @@ impl Queue {
     /// The store has the gaps that were asked for.
     pub(super) fn gaps_done(&mut self, done: &[(Key, Change)]) {
         for (key, change) in done {
-            let Change::Gap { missing: written, .. } = change else { continue };
+            let Change::Gap(written) = change else { continue };
             if let Some(gap) = self.gaps.get_mut(key) {
-                gap.missing = gap.missing.saturating_sub(*written);
+                gap.missing = gap.missing.saturating_sub(written.missing);
                 if gap.missing == 0 {
                     self.gaps.remove(key);
                 }
@@ -178,6 +180,6 @@ impl Queue {
 fn base_epoch(entry: &Proposal) -> u64 {
     match &entry.change {
         Change::Transition(transition) => transition.base_epoch,
-        Change::Gap { base_epoch, .. } => *base_epoch,
+        Change::Gap(gap) => gap.base_epoch,
     }
 }

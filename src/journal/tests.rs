@@ -26,7 +26,11 @@ fn open(folder: &Path, boot: u64, capacity: usize) -> (Journal, Vec<Proposal>) {
 }
 
 fn append(journal: &Journal, name: &str, epoch: u64) {
-    Outbox::append(journal, Event { key: &key(name), transition: &change(epoch), origin: Origin::Own });
+    place_of(journal, name, epoch);
+}
+
+fn place_of(journal: &Journal, name: &str, epoch: u64) -> u64 {
+    Outbox::append(journal, Event { key: &key(name), transition: &change(epoch), origin: Origin::Own })
 }
 
 /// What stands in a list of proposals: name and epoch, or name and how many are missing.
@@ -35,7 +39,7 @@ fn said(proposals: &[Proposal]) -> Vec<String> {
         .iter()
         .map(|proposal| match &proposal.change {
             Change::Transition(transition) => format!("{} {}", proposal.key.name(), transition.after.epoch),
-            Change::Gap { missing, .. } => format!("{} misses {missing}", proposal.key.name()),
+            Change::Gap(gap) => format!("{} misses {}", proposal.key.name(), gap.missing),
         })
         .collect()
 }
@@ -195,12 +199,13 @@ async fn what_was_taken_down_is_settled_once_the_store_has_it_and_not_before() {
     assert!(journal.settled().await, "nothing was taken down");
     append(&journal, "a", 1);
     append(&journal, "a", 2);
+    assert!(journal.stored_up_to() < place_of(&journal, "a", 3), "what was just taken down is not stored");
     let settled = journal.settled();
     let mut settled = std::pin::pin!(settled);
     assert!(futures_util::poll!(&mut settled).is_pending());
     // What comes later need not be there.
     append(&journal, "b", 1);
-    for _ in 0..2 {
+    for _ in 0..3 {
         assert!(futures_util::poll!(&mut settled).is_pending());
         let batch = journal.next(1).unwrap();
         journal.done(&batch);

@@ -11,6 +11,9 @@ use super::stamp::Stamp;
 use super::stretch::Stretch;
 use super::{Change, Place, StoreError, StoredTransition, TransitionId, TransitionQuery};
 
+/// The actor of a gap: nobody asked for it.
+const GAP_ACTOR: &str = "breakerd";
+
 /// A row of `transition`, as it is written and as it is read.
 #[derive(FromRow)]
 pub(super) struct TransitionRow {
@@ -57,12 +60,17 @@ impl TransitionRow {
     pub(super) fn new(entry: &Entry<'_>, number: usize, bumped: Bumped) -> Result<Self, StoreError> {
         let act = "write the history";
         let proposal = entry.proposal;
-        let (figures, after, asked, reason, missing) = match &proposal.change {
+        let (figures, after, reason, missing) = match &proposal.change {
             Change::Transition(transition) => {
-                let after = Some(&transition.after);
-                (transition.figures, after, transition.asked.as_ref(), transition.reason, 0)
+                (transition.figures, Some(&transition.after), transition.reason, 0)
             }
-            Change::Gap { missing, .. } => (Figures::default(), None, None, Reason::HistoryGap, *missing),
+            Change::Gap(gap) => (Figures::default(), gap.after.as_ref(), Reason::HistoryGap, gap.missing),
+        };
+        let asked = match &proposal.change {
+            Change::Transition(transition) => transition.asked.clone(),
+            Change::Gap(gap) => {
+                Some(Asked { actor: GAP_ACTOR.to_owned(), reason: gap.cause.text().to_owned() })
+            }
         };
         Ok(Self {
             revision: bumped.revision,
@@ -86,8 +94,8 @@ impl TransitionRow {
             attempts: after.map_or(0, |after| after.attempts.into()),
             wait_us: after.and_then(|after| after.wait).map(micros),
             retry_after_us: after.and_then(|after| after.retry_after).map(micros),
-            actor: asked.map(|asked| printable(&asked.actor).into_owned()),
-            override_reason: asked.map(|asked| printable(&asked.reason).into_owned()),
+            actor: asked.as_ref().map(|asked| printable(&asked.actor).into_owned()),
+            override_reason: asked.as_ref().map(|asked| printable(&asked.reason).into_owned()),
             missing: bigint(act, "missing", missing)?,
             shadow: entry.epoch.is_none() && matches!(&proposal.change, Change::Transition(t) if t.shadow),
             alone: proposal.alone,

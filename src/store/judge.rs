@@ -12,14 +12,15 @@
 //!   the row whatever it holds. A wait that is not over by the store's clock is not over.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
 //!   or when what stands is not what it wanted to bring about.
-//! * Shadows and gaps change no row: they always win, at the epoch that they were seen in.
+//! * Shadows change no row: they always win, at the epoch that they were seen in. So does a gap in the history, unless
+//!   it knows a state of a later epoch than the row's, which then takes the row.
 
 use std::collections::{BTreeMap, HashMap};
 
 use breaker::{Key, Numbering, Reason, Snapshot, State, Time, Transition};
 
 use super::config_rows::is_of_service;
-use super::{Answer, Change, Proposal, TransitionId};
+use super::{Answer, Change, Gap, Proposal, TransitionId};
 
 /// What is known before judging, read under the locks.
 #[derive(Default)]
@@ -142,9 +143,7 @@ struct Ruling<'a> {
 fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> Ruling<'a> {
     let transition = match &proposal.change {
         Change::Transition(transition) => transition,
-        Change::Gap { at, base_epoch, .. } => {
-            return noted(proposal, (standing.state, standing.state), *base_epoch, *at);
-        }
+        Change::Gap(gap) => return gap_ruling(proposal, gap, standing),
     };
     if transition.shadow {
         let states = (transition.from, transition.to());
@@ -206,6 +205,19 @@ fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
         occurred_at: transition.at,
         superseded_by: None,
         of_service: false,
+    }
+}
+
+/// A gap in the history. What was lost with it is history only: the state behind it takes the row.
+fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, standing: &Snapshot) -> Ruling<'a> {
+    let unchanged = noted(proposal, (standing.state, standing.state), gap.base_epoch, gap.at);
+    let Some(after) = gap.after.as_ref().filter(|after| after.epoch > standing.epoch) else {
+        return unchanged;
+    };
+    Ruling {
+        receipt: Receipt::Won { epoch: after.epoch, revision: Stand::Here },
+        entry: unchanged.entry.map(|entry| Entry { to: after.state, epoch: Some(after.epoch), ..entry }),
+        next: Some(after.clone()),
     }
 }
 

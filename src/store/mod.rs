@@ -151,15 +151,64 @@ pub struct Proposal {
 pub enum Change {
     /// A transition (or a shadow, which changes no state).
     Transition(Box<Transition>),
-    /// `missing` transitions of this breaker before this row were dropped, because the journal was full.
-    Gap {
-        /// How many.
-        missing: u64,
-        /// When the last of them was dropped.
-        at: Time,
-        /// The breaker's epoch before the gap, as far as known.
-        base_epoch: u64,
-    },
+    /// Transitions of this breaker before this row are lost to the history.
+    Gap(Box<Gap>),
+}
+
+/// Transitions of one breaker that the history will never have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// How many, at least 1.
+    pub missing: u64,
+    /// When the last of them happened.
+    pub at: Time,
+    /// The breaker's epoch before the gap, as far as known.
+    pub base_epoch: u64,
+    /// The state that the last of them entered. It takes the breaker's row if its epoch is higher than the row's, so
+    /// that only history is lost and never state. None: not known (written by an earlier version), or all of them were
+    /// shadows, which entered no state.
+    pub after: Option<Snapshot>,
+    /// Why they are lost.
+    pub cause: GapCause,
+}
+
+/// Why transitions are lost to the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapCause {
+    /// The journal reached its bound on disk before the store took them.
+    JournalFull,
+    /// The journal's file could not be written, and its bound in memory was reached before the store took them.
+    JournalUnwritable,
+}
+
+impl GapCause {
+    /// Every cause.
+    pub const ALL: [Self; 2] = [Self::JournalFull, Self::JournalUnwritable];
+
+    /// As the journal has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JournalFull => "JOURNAL_FULL",
+            Self::JournalUnwritable => "JOURNAL_UNWRITABLE",
+        }
+    }
+
+    /// The inverse of [`GapCause::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == text)
+    }
+
+    /// For people: what stands in the history as the reason.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::JournalFull => {
+                "the journal reached journal.bytes_max before the store took these transitions"
+            }
+            Self::JournalUnwritable => {
+                "the journal could not be written, and its limit in memory was reached before the store took these transitions"
+            }
+        }
+    }
 }
 
 /// What the store made of a proposal.
@@ -167,7 +216,7 @@ pub enum Change {
 pub enum Answer {
     /// It stands, under this epoch and revision.
     Won {
-        /// The epoch; of a shadow and of a gap, which enter none, the one they were seen in.
+        /// The epoch; of a shadow and of a gap that entered none, the one they were seen in.
         epoch: u64,
         /// The revision of the transaction.
         revision: u64,
@@ -203,17 +252,17 @@ pub struct StoredTransition {
     pub key: Key,
     /// The state that was left; of a gap, the one that the store had.
     pub from: State,
-    /// The state that was entered; of a shadow, the one that would have been; of a gap, as `from`.
+    /// The state that was entered; of a shadow, the one that would have been; of a gap without an epoch, as `from`.
     pub to: State,
     /// Why.
     pub reason: Reason,
-    /// The epoch that was entered; none of a shadow, of a gap and of a change that was superseded.
+    /// The epoch that was entered; none of a shadow, of a change that was superseded, and of a gap that changed no row.
     pub epoch: Option<u64>,
     /// The epoch that was left.
     pub base_epoch: u64,
     /// What was counted in the state that was left.
     pub figures: Figures,
-    /// Who asked for it, and why.
+    /// Who asked for it, and why; of a gap, breakerd, and the cause.
     pub asked: Option<Asked>,
     /// How often the breaker had opened since it last closed, this time included.
     pub attempts: u32,

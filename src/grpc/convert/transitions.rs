@@ -10,13 +10,13 @@ use crate::store::{StoredBreaker, StoredTransition};
 /// A row of the history.
 pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
     let gap = row.reason == Reason::HistoryGap;
-    let state = |state| if gap { v1::State::Unspecified } else { words::state(state) } as i32;
+    let state = |state, known| if known { words::state(state) } else { v1::State::Unspecified } as i32;
     v1::Transition {
         id: format!("{}-{:016x}-{}", row.id.replica, row.id.boot, row.id.seq),
         service: row.key.service().to_string(),
         name: row.key.name().to_string(),
-        from_state: state(row.from),
-        to_state: state(row.to),
+        from_state: state(row.from, !gap),
+        to_state: state(row.to, !gap || row.epoch.is_some()),
         reason: words::transition_reason(row.reason) as i32,
         epoch: row.epoch,
         base_epoch: row.base_epoch,

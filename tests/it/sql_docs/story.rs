@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use breaker::{Reason, State, Time};
-use breakerd::store::{Change, Proposal, Target};
+use breakerd::store::{Change, Gap, GapCause, Proposal, Target};
 
 use crate::store_contract::change::{id, key, own};
 use crate::support::Bed;
@@ -39,7 +39,7 @@ impl Told for Proposal {
                 transition.at = time;
                 transition.after.entered_at = time;
             }
-            Change::Gap { at, .. } => *at = time,
+            Change::Gap(gap) => gap.at = time,
         }
         self
     }
@@ -87,11 +87,8 @@ pub(super) async fn tell(bed: &Bed, start: Time) {
     }
     let mut lone = step(10, mail, 0, (Closed, Open), Reason::FailureCount).at(after(400));
     lone.alone = true;
-    let gap = Proposal {
-        id: id(11),
-        change: Change::Gap { missing: 3, at: after(500), base_epoch: 1 },
-        ..lone.clone()
-    };
+    let gap = Gap { missing: 3, at: after(500), base_epoch: 1, after: None, cause: GapCause::JournalFull };
+    let gap = Proposal { id: id(11), change: Change::Gap(Box::new(gap)), ..lone.clone() };
     let told = [
         step(1, payments, 0, (Closed, Open), Reason::FailureRate).at(start),
         step(2, payments, 1, (Open, HalfOpen), Reason::WaitElapsed).at(after(60)).counting(0, 0),

@@ -1,7 +1,7 @@
 //! What becomes of proposals.
 
 use breaker::{Asked, Reason, Snapshot, State, Time};
-use breakerd::store::{Answer, Change, Place, Proposal, StoreError};
+use breakerd::store::{Answer, Change, Gap, GapCause, Place, Proposal, StoreError};
 
 use super::change::{NOON, id, key, own, proposed, snapshot, transition, trip};
 use super::{history, on_every_store};
@@ -20,6 +20,7 @@ on_every_store!(
     the_stores_clock_decides_whether_a_wait_is_over,
     an_operator_takes_the_row_whatever_it_holds,
     changes_of_one_breaker_in_a_batch_follow_each_other,
+    a_gap_brings_the_state_behind_it_and_says_why,
     gaps_and_shadows_change_no_state,
     a_batch_that_says_nothing_new_bumps_no_revision,
     a_batch_is_written_whole_or_not_at_all,
@@ -228,10 +229,40 @@ async fn changes_of_one_breaker_in_a_batch_follow_each_other(bed: &mut Bed) {
     assert_eq!(places, [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)]);
 }
 
+fn history_gap(missing: u64, base_epoch: u64, after: Option<Snapshot>) -> Change {
+    Change::Gap(Box::new(Gap { missing, at: NOON, base_epoch, after, cause: GapCause::JournalFull }))
+}
+
+async fn a_gap_brings_the_state_behind_it_and_says_why(bed: &mut Bed) {
+    let a = key("a", "");
+    propose(bed, &[trip(1, &a)]).await;
+    let open = snapshot(State::Open, 1);
+    // Nothing that the row does not have: it stays, and the history says that rows are missing.
+    let older = Proposal { change: history_gap(1, 0, Some(snapshot(State::Closed, 1))), ..trip(2, &a) };
+    let answers = propose(bed, &[older]).await;
+    assert_eq!(answers, [Answer::Won { epoch: 0, revision: 2 }]);
+    assert_eq!(standing(bed, "a").await, Some(open));
+
+    let newer = Proposal { change: history_gap(4, 1, Some(snapshot(State::HalfOpen, 5))), ..trip(3, &a) };
+    for _ in 0..2 {
+        let answers = propose(bed, std::slice::from_ref(&newer)).await;
+        assert_eq!(answers, [Answer::Won { epoch: 5, revision: 3 }], "however often it comes");
+    }
+    assert_eq!(standing(bed, "a").await, Some(snapshot(State::HalfOpen, 5)));
+    let rows = history(bed).await;
+    assert_eq!(rows.len(), 3);
+    let row = &rows[2];
+    assert_eq!((row.missing, row.base_epoch, row.epoch), (4, 1, Some(5)));
+    assert_eq!((row.from, row.to), (State::Open, State::HalfOpen));
+    assert!(row.asked.as_ref().unwrap().reason.contains("journal.bytes_max"), "{row:?}");
+    // What comes behind it goes on from there.
+    propose(bed, &[own(4, &a, State::HalfOpen, State::Closed, 5)]).await;
+    assert_eq!(standing(bed, "a").await, Some(snapshot(State::Closed, 6)));
+}
+
 async fn gaps_and_shadows_change_no_state(bed: &mut Bed) {
     let a = key("a", "");
-    let gap = Change::Gap { missing: 12, at: NOON, base_epoch: 3 };
-    let gap = Proposal { change: gap, ..trip(1, &a) };
+    let gap = Proposal { change: history_gap(12, 3, None), ..trip(1, &a) };
     let shadow = breaker::Transition {
         shadow: true,
         after: snapshot(State::MetricsOnly, 3),
