@@ -1,11 +1,12 @@
 //! The doors before the edges: made from the settings, kept up with their files, and called out when they stand open
 //! where others can reach them.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use breaker::Time;
 use tokio_util::sync::CancellationToken;
 
@@ -121,24 +122,30 @@ impl Doors {
     }
 
     /// Takes changed files at once, until `stop`; wrong ones are refused whole, and the last good ones stay.
-    pub async fn keep_up(self, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// When a file is not watched any more.
+    pub async fn keep_up(&self, metrics: &Metrics, clock: &dyn Clock, stop: CancellationToken) -> Result<()> {
         let Self { grpc: Door { guard, tls }, tokens, pem, .. } = self;
         let tokens = async {
-            let Some((path, text)) = tokens else { return };
+            let Some((path, text)) = tokens else { return pending().await };
             let mut watcher =
-                Watcher::of_texts(vec![(path.clone(), text)], access::BYTES_MAX, Method::Folder);
+                Watcher::of_texts(vec![(path.clone(), text.clone())], access::BYTES_MAX, Method::Folder);
             while let Some(event) = watcher.next().await {
-                take_tokens(&guard, event, &path, &metrics.access);
+                take_tokens(guard, event, path, &metrics.access);
             }
+            bail!("the tokens file is not watched any more")
         };
         let certificates = async {
-            let (Some(PemFiles(files)), Some(tls)) = (pem, tls) else { return };
-            let mut watcher = Watcher::of_texts(files, FILE_BYTES_MAX, Method::Folder);
+            let (Some(PemFiles(files)), Some(tls)) = (pem, tls) else { return pending().await };
+            let mut watcher = Watcher::of_texts(files.clone(), FILE_BYTES_MAX, Method::Folder);
             while let Some(event) = watcher.next().await {
-                take_certificates(&tls, event, clock.now(), &metrics.tls);
+                take_certificates(tls, event, clock.now(), &metrics.tls);
             }
+            bail!("the files of TLS are not watched any more")
         };
-        stop.run_until_cancelled(async { tokio::join!(tokens, certificates) }).await;
+        let both = async { tokio::try_join!(tokens, certificates).map(|((), ())| ()) };
+        stop.run_until_cancelled(both).await.unwrap_or(Ok(()))
     }
 }
 

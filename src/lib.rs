@@ -26,4 +26,5 @@ pub mod replica;
 pub mod server;
 pub mod signals;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;

@@ -5,6 +5,7 @@ mod file;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use breaker::Time;
 use tokio_util::sync::CancellationToken;
 
@@ -33,11 +34,14 @@ const RETENTION_EVERY: Duration = Duration::from_hours(1);
 const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 
 /// Turns breakers on time, though nobody calls.
-pub async fn run_timer(engine: Arc<Engine>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+///
+/// # Errors
+/// None. (So of every task here that says nothing else: it runs until `stop`.)
+pub async fn run_timer(engine: Arc<Engine>, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<()> {
     loop {
         let deadline = engine.next_deadline().unwrap_or(Time::MAX);
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
             () = engine.earlier_deadline() => {}
             () = clock.sleep_until(deadline) => engine.tick(clock.now()),
         }
@@ -45,21 +49,25 @@ pub async fn run_timer(engine: Arc<Engine>, clock: Arc<dyn Clock>, stop: Cancell
 }
 
 /// Retires breakers that nobody uses.
+///
+/// # Errors
+/// When a sweep panicked.
 pub async fn run_sweeper(
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     idle_ttl: Duration,
     stop: CancellationToken,
-) {
+) -> Result<()> {
     let every = (idle_ttl / SWEEPS_PER_TTL).max(SWEEP_EVERY_MIN);
     loop {
         let next = clock.now() + every;
         if stop.run_until_cancelled(clock.sleep_until(next)).await.is_none() {
-            return;
+            return Ok(());
         }
         let (sweeping, now) = (Arc::clone(&engine), clock.now());
         // Off the threads that decide: with a million breakers it takes a tenth of a second.
-        let Ok(retired) = tokio::task::spawn_blocking(move || sweeping.sweep(now)).await else { return };
+        let swept = tokio::task::spawn_blocking(move || sweeping.sweep(now)).await;
+        let retired = swept.context("retire idle breakers")?;
         if retired > 0 {
             tracing::debug!(retired, left = engine.len(), "idle breakers were retired");
         }
@@ -73,16 +81,16 @@ pub async fn run_overrides(
     control: Arc<Control>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
-) {
+) -> Result<()> {
     if stop.run_until_cancelled(control.make_good()).await.is_none() {
-        return;
+        return Ok(());
     }
     loop {
         let now = clock.now();
         for service in engine.ended_service_overrides(now) {
             let forget = control.forget_override(&service, now);
             match stop.run_until_cancelled(forget).await {
-                None => return,
+                None => return Ok(()),
                 Some(Ok(())) => {}
                 // It is tried again.
                 Some(Err(error)) => {
@@ -97,11 +105,11 @@ pub async fn run_overrides(
             }
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
             () = clock.sleep_until(now + OVERRIDES_EVERY) => {}
             () = control.walk_due() => {
                 if stop.run_until_cancelled(control.make_good()).await.is_none() {
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -109,16 +117,21 @@ pub async fn run_overrides(
 }
 
 /// Takes over what the store has, each time that it did not say whether it took a change.
-pub async fn run_keep_up(control: Arc<Control>, stop: CancellationToken) {
+pub async fn run_keep_up(control: Arc<Control>, stop: CancellationToken) -> Result<()> {
     stop.run_until_cancelled(control.keep_up()).await;
+    Ok(())
 }
 
 /// Asks the store whether it answers, so that its absence is known before something has to be written. Deciding
 /// goes on without it; what reads or writes the store says that it does not serve.
-pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: CancellationToken) {
+pub async fn run_ping(
+    store: Arc<dyn Store>,
+    health: Arc<HealthBoard>,
+    stop: CancellationToken,
+) -> Result<()> {
     let mut reachable = true;
     loop {
-        let Some(answer) = stop.run_until_cancelled(store.ping()).await else { return };
+        let Some(answer) = stop.run_until_cancelled(store.ping()).await else { return Ok(()) };
         if let Err(error) = &answer
             && reachable
         {
@@ -131,7 +144,7 @@ pub async fn run_ping(store: Arc<dyn Store>, health: Arc<HealthBoard>, stop: Can
             health.set(part, if reachable { Serving::Yes } else { Serving::No });
         }
         if stop.run_until_cancelled(tokio::time::sleep(PING_EVERY)).await.is_none() {
-            return;
+            return Ok(());
         }
     }
 }
@@ -142,10 +155,12 @@ pub async fn run_retention(
     clock: Arc<dyn Clock>,
     kept: Duration,
     stop: CancellationToken,
-) {
+) -> Result<()> {
     let mut next = clock.now() + RETENTION_FIRST_AFTER;
     while stop.run_until_cancelled(clock.sleep_until(next)).await.is_some() {
-        let Some(pruned) = stop.run_until_cancelled(prune(&*store, &*clock, kept)).await else { return };
+        let Some(pruned) = stop.run_until_cancelled(prune(&*store, &*clock, kept)).await else {
+            return Ok(());
+        };
         match pruned {
             Ok(pruned) if pruned == Pruned::default() => {}
             Ok(Pruned { transitions, breakers, changes }) => {
@@ -161,6 +176,7 @@ pub async fn run_retention(
         }
         next = clock.now() + RETENTION_EVERY;
     }
+    Ok(())
 }
 
 /// Prunes until there is nothing to prune, a batch at a time.
@@ -186,10 +202,10 @@ pub async fn run_tail(
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
-) {
+) -> Result<()> {
     let mut reachable = true;
     loop {
-        let Some(looked) = stop.run_until_cancelled(tail.look(clock.now())).await else { return };
+        let Some(looked) = stop.run_until_cancelled(tail.look(clock.now())).await else { return Ok(()) };
         if let Err(error) = &looked
             && reachable
         {
@@ -200,7 +216,7 @@ pub async fn run_tail(
         }
         reachable = looked.is_ok();
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
             () = journal.written(), if reachable => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }

@@ -38,7 +38,7 @@ fn serve(args: ServeArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("breakerd: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(server::exit_code(&error))
         }
     }
 }

@@ -5,12 +5,11 @@ mod load;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use self::load::{House, load};
 use crate::app::App;
@@ -22,6 +21,7 @@ use crate::engine::Clock;
 use crate::journal::writer::Writer;
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
+use crate::supervisor::{Supervisor, TaskFailure};
 use crate::{grpc, http};
 
 /// The two sockets, bound.
@@ -71,10 +71,15 @@ pub struct Start {
     pub clock: Arc<dyn Clock>,
 }
 
+/// How long tasks may take to stop once everything that matters has been awaited; those that take longer are named in
+/// the log and aborted.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
 /// Serves until `shutdown`, and then ends within the grace time.
 ///
 /// # Errors
-/// When it cannot start, or an edge fails while it runs. A database that is away at the start is waited for.
+/// When it cannot start, or a task that it needs ends while it runs ([`TaskFailure`]); [`exit_code`] makes a code of it.
+/// A database that is away at the start is waited for.
 pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let Start { config, sources, listeners, clock } = start;
     let settings = &config.settings;
@@ -86,164 +91,174 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
     tell_start(settings, &listeners)?;
-    let edges = Edges::start(&app, settings, doors, listeners, &shutdown)?;
+    let (mut edges, health) = start_edges(&app, settings, doors, listeners, &shutdown)?;
     let house = tokio::select! {
         loaded = load(&app, &config, &data_dir) => loaded.map(Some),
         () = shutdown.cancelled() => Ok(None),
-        failed = edges.failed() => Err(failed),
+        failure = edges.failed() => Err(failure.into()),
     };
     let house = match house {
-        Ok(house) => house,
-        Err(error) => {
+        Ok(Some(house)) => house,
+        not_loaded => {
             shutdown.cancel();
-            edges.ended().await;
-            return Err(error);
+            let ended = stop(&mut edges, settings.shutdown_grace).await;
+            return not_loaded.map(drop).and(ended);
         }
     };
-    let Some(house) = house else {
-        edges.ended().await;
-        return Ok(());
-    };
-    edges.health.loaded();
-    let tasks = Tasks::start(&app, &config, sources, &house, &edges.health);
+    health.loaded();
+    let mut tasks = start_tasks(&app, &config, sources, &house, &health);
     tracing::info!(breakers = house.engine.len(), revision = house.engine.catalog().revision(), "ready");
 
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        failed = edges.failed() => Err(failed),
+        failure = edges.failed() => Err(failure.into()),
+        failure = tasks.failed() => Err(failure.into()),
     };
     app.status.shut_down();
     shutdown.cancel();
     tracing::info!("stopping: no new calls are taken");
-    let drained = tokio::time::timeout(settings.shutdown_grace, async {
-        edges.ended().await;
-        house.control.finished().await;
-        house.journal.emptied().await;
-    });
-    if drained.await.is_err() {
-        let left = house.journal.stats(clock.now()).depth;
-        tracing::warn!(left, "the grace time is over; what is left stands in the journal for the next start");
+    let drain = async {
+        edges.finished().await?;
+        // A process that has lost a task may wait for ever for what that task did.
+        if ended.is_ok() {
+            house.control.finished().await;
+            house.journal.emptied().await;
+        }
+        Ok::<(), anyhow::Error>(())
+    };
+    let drained = tokio::select! {
+        drained = tokio::time::timeout(settings.shutdown_grace, drain) => drained.unwrap_or_else(|_| {
+            let left = house.journal.stats(clock.now()).depth;
+            tracing::warn!(left, "the grace time is over; what is left stands in the journal for the next start");
+            Ok(())
+        }),
+        failure = tasks.failed() => Err(failure.into()),
+    };
+    let stopped = stop(&mut tasks, STOP_MAX).await;
+    if tokio::time::timeout(STOP_MAX, house.store.close()).await.is_err() {
+        tracing::warn!("closing the store takes too long, leaving its connections to the system");
     }
-    tasks.stop().await;
-    house.store.close().await;
     tracing::info!("stopped");
-    ended
+    ended.and(drained).and(stopped)
 }
 
-/// The two servers, each a task.
-struct Edges {
-    tracker: TaskTracker,
-    health: Arc<grpc::HealthBoard>,
-    failed: watch::Receiver<Option<String>>,
-}
-
-impl Edges {
-    fn start(
-        app: &Arc<App>,
-        settings: &Settings,
-        doors: Doors,
-        listeners: Listeners,
-        stop: &CancellationToken,
-    ) -> Result<Self> {
-        // Within the grace there must be time left to write the journal out.
-        let grace = settings.shutdown_grace.mul_f64(0.7);
-        let limits = grpc::Limits {
-            connections_per_address_max: settings.grpc_connections_per_address_max,
-            in_flight_per_caller_max: settings.grpc_in_flight_per_caller_max,
-            watches_max: settings.grpc_watches_max,
-            watches_per_caller_max: settings.grpc_watches_per_caller_max,
-            health_needs_token: settings.auth_health_needs_token,
-            message_bytes_max: settings.grpc_message_size_max,
-            streams_max: settings.grpc_streams_max,
-            in_flight_max: settings.grpc_in_flight_max,
-            grace,
-            ..grpc::Limits::default()
-        };
-        doors.call_out(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
-        let edge = grpc::Edge::behind(doors.grpc.clone(), Arc::clone(app), limits)?;
-        let health = Arc::clone(edge.health());
-        let calls = Arc::clone(edge.calls());
-        app.metrics
-            .show_calls(Arc::new(move || {
-                calls.snapshot().into_iter().map(grpc::CallView::into_row).collect()
-            }))
-            .context("show the calls")?;
-        let tracker = TaskTracker::new();
-        let (report, failed) = watch::channel(None);
-        tracker.spawn(grpc::serve(edge, listeners.grpc, stop.clone()));
-        let http = http::serve(Arc::clone(app), doors.http.clone(), listeners.http, stop.clone(), grace);
-        tracker.spawn(async move {
-            if let Err(error) = http.await {
-                report.send_replace(Some(format!("HTTP: {error}")));
-            }
-        });
-        tracker.spawn(doors.keep_up(Arc::clone(&app.metrics), Arc::clone(&app.clock), stop.clone()));
-        tracker.close();
-        Ok(Self { tracker, health, failed })
+/// Tells tasks to stop and waits for them, not for ever.
+async fn stop(tasks: &mut Supervisor, within: Duration) -> Result<()> {
+    tasks.stop_token().cancel();
+    if let Ok(finished) = tokio::time::timeout(within, tasks.finished()).await {
+        return finished.map_err(Into::into);
     }
-
-    /// Ends when an edge fails, with why.
-    async fn failed(&self) -> anyhow::Error {
-        let mut failed = self.failed.clone();
-        match failed.wait_for(Option::is_some).await.map(|why| why.clone()) {
-            Ok(why) => anyhow!("stopped serving {}", why.unwrap_or_default()),
-            // Both ended without a failure: that is the shutdown, and who waits for it hears of it.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    async fn ended(&self) {
-        self.tracker.wait().await;
-    }
+    tracing::warn!(tasks = tasks.running().join(", "), "tasks do not stop, aborting them");
+    Ok(())
 }
 
-/// The tasks behind the edges.
-struct Tasks {
-    tracker: TaskTracker,
-    stop: CancellationToken,
+/// The code that a process ends with when [`run`] ended with `error`: 5 when a task ended early, which is a fault of
+/// breakerd; else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<TaskFailure>()) { TASK_FAILED } else { FAILED }
 }
 
-impl Tasks {
-    fn start(
-        app: &Arc<App>,
-        config: &Config,
-        sources: Option<Sources>,
-        house: &House,
-        health: &Arc<grpc::HealthBoard>,
-    ) -> Self {
-        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let House { engine, store, journal, control, feeds } = house;
-        let clock = || Arc::clone(&app.clock);
-        let idle_ttl = config.settings.idle_breaker_ttl;
-        tracker.spawn(lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
-        tracker.spawn(lifecycle::run_sweeper(Arc::clone(engine), clock(), idle_ttl, stop.clone()));
-        let kept = config.settings.store_history_retention;
-        tracker.spawn(lifecycle::run_retention(Arc::clone(store), clock(), kept, stop.clone()));
-        tracker.spawn(lifecycle::run_overrides(
-            Arc::clone(engine),
-            Arc::clone(control),
-            clock(),
-            stop.clone(),
-        ));
-        tracker.spawn(lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
-        tracker.spawn(lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
-        tracker.spawn(Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone()));
-        let tail = Arc::clone(&feeds.tail);
-        tracker.spawn(lifecycle::run_tail(tail, Arc::clone(journal), clock(), stop.clone()));
-        if let Some(sources) = sources {
-            let watcher = Watcher::start(sources, config, Method::Folder);
-            let (control, metrics) = (Arc::clone(control), app.metrics.config.clone());
+/// It could not start.
+const FAILED: u8 = 1;
+/// A task that the process needs ended early. Not 2 to 4, which the commands that ask a breakerd have.
+const TASK_FAILED: u8 = 5;
+
+/// The two servers, and what keeps their files up to date: tasks that end with `shutdown`.
+fn start_edges(
+    app: &Arc<App>,
+    settings: &Settings,
+    doors: Doors,
+    listeners: Listeners,
+    shutdown: &CancellationToken,
+) -> Result<(Supervisor, Arc<grpc::HealthBoard>)> {
+    // Within the grace there must be time left to write the journal out.
+    let grace = settings.shutdown_grace.mul_f64(0.7);
+    let limits = grpc::Limits {
+        connections_per_address_max: settings.grpc_connections_per_address_max,
+        in_flight_per_caller_max: settings.grpc_in_flight_per_caller_max,
+        watches_max: settings.grpc_watches_max,
+        watches_per_caller_max: settings.grpc_watches_per_caller_max,
+        health_needs_token: settings.auth_health_needs_token,
+        message_bytes_max: settings.grpc_message_size_max,
+        streams_max: settings.grpc_streams_max,
+        in_flight_max: settings.grpc_in_flight_max,
+        grace,
+        ..grpc::Limits::default()
+    };
+    doors.call_out(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
+    let edge = grpc::Edge::behind(doors.grpc.clone(), Arc::clone(app), limits)?;
+    let health = Arc::clone(edge.health());
+    let calls = Arc::clone(edge.calls());
+    app.metrics
+        .show_calls(Arc::new(move || calls.snapshot().into_iter().map(grpc::CallView::into_row).collect()))
+        .context("show the calls")?;
+    let mut edges = Supervisor::new(shutdown.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
+    let grpc = grpc::serve(edge, listeners.grpc, shutdown.clone());
+    edges.spawn("grpc", async move {
+        grpc.await;
+        Ok(())
+    });
+    let http = http::serve(Arc::clone(app), doors.http.clone(), listeners.http, shutdown.clone(), grace);
+    edges.spawn("http", async move { http.await.context("serve HTTP") });
+    let (doors, app, stop) = (Arc::new(doors), Arc::clone(app), shutdown.clone());
+    // The files that were last right stay in force meanwhile.
+    edges.spawn_restarted("security_file_reload", move || {
+        let (doors, app, stop) = (Arc::clone(&doors), Arc::clone(&app), stop.clone());
+        async move { doors.keep_up(&app.metrics, &*app.clock, stop).await }
+    });
+    Ok((edges, health))
+}
+
+/// The tasks behind the edges. They outlive them, so that what the last calls caused is written.
+fn start_tasks(
+    app: &Arc<App>,
+    config: &Config,
+    sources: Option<Sources>,
+    house: &House,
+    health: &Arc<grpc::HealthBoard>,
+) -> Supervisor {
+    let stop = CancellationToken::new();
+    let mut tasks = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
+    let House { engine, store, journal, control, feeds } = house;
+    let clock = || Arc::clone(&app.clock);
+    tasks.spawn("timer", lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
+    tasks.spawn(
+        "service_overrides",
+        lifecycle::run_overrides(Arc::clone(engine), Arc::clone(control), clock(), stop.clone()),
+    );
+    tasks.spawn("configuration_sync", lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
+    tasks.spawn("store_check", lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
+    let writer = Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone());
+    tasks.spawn("journal_writer", async move {
+        writer.await;
+        Ok(())
+    });
+    tasks.spawn(
+        "history_tail",
+        lifecycle::run_tail(Arc::clone(&feeds.tail), Arc::clone(journal), clock(), stop.clone()),
+    );
+
+    // Housekeeping: without it breakerd takes more room than it should, or holds an old file in force, and says so.
+    let idle_ttl = config.settings.idle_breaker_ttl;
+    let (sweeping, time, stopping) = (Arc::clone(engine), clock(), stop.clone());
+    tasks.spawn_restarted("idle_breaker_sweeper", move || {
+        lifecycle::run_sweeper(Arc::clone(&sweeping), Arc::clone(&time), idle_ttl, stopping.clone())
+    });
+    let kept = config.settings.store_history_retention;
+    let (pruned, time, stopping) = (Arc::clone(store), clock(), stop.clone());
+    tasks.spawn_restarted("history_retention", move || {
+        lifecycle::run_retention(Arc::clone(&pruned), Arc::clone(&time), kept, stopping.clone())
+    });
+    if let Some(sources) = sources {
+        let (control, metrics) = (Arc::clone(control), app.metrics.config.clone());
+        let config = config.clone();
+        tasks.spawn_restarted("config_file_reload", move || {
+            let watcher = Watcher::start(sources.clone(), &config, Method::Folder);
             let running = config.has_file().then(|| config.declaration.clone());
-            tracker.spawn(lifecycle::run_file(control, metrics, running, watcher, stop.clone()));
-        }
-        tracker.close();
-        Self { tracker, stop }
+            lifecycle::run_file(Arc::clone(&control), metrics.clone(), running, watcher, stop.clone())
+        });
     }
-
-    async fn stop(&self) {
-        self.stop.cancel();
-        self.tracker.wait().await;
-    }
+    tasks
 }
 
 /// What whoever reads the log later asks first: which breakerd this was, where it listened, on what it stood.

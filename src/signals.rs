@@ -16,8 +16,11 @@ pub fn shutdown() -> io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let asked = token.clone();
-    // Ends with the runtime: there is no moment at which the process stops listening.
+    // Ends with the runtime: there is no moment at which the process stops listening. Should it panic all the same, the
+    // guard asks the process to stop: one that hears no signal could only be killed.
+    let guard = token.clone().drop_guard();
     tokio::spawn(async move {
+        let _guard = guard;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -1,9 +1,11 @@
 //! The log: text for a person at a terminal, JSON, an object a line, for everything else.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::iter::successors;
+use std::panic::PanicHookInfo;
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -16,7 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
 
-/// Starts the log, on standard error. A second start changes nothing.
+/// Starts the log, on standard error, and has panics stand in it. A second start changes nothing.
 ///
 /// # Errors
 /// When `level` is no level.
@@ -34,7 +36,23 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), tracing_subscriber::f
     } else {
         log.with_ansi(false).event_format(Objects).try_init()
     };
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// A panic is a line of the log like any other, with its level and in its format: whoever collects the log finds it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    // Captured only when RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(
+        panic = panic.payload_as_str().unwrap_or("no message"),
+        location,
+        thread = std::thread::current().name().unwrap_or("unnamed"),
+        backtrace,
+        "panicked"
+    );
 }
 
 /// Whether a person reads along.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::{Result, bail};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -13,19 +14,22 @@ use crate::store::Declaration;
 /// Takes a changed file at once; a wrong one is refused whole, and the last good one stays. One that contradicts what
 /// was set over the API is tried again each time that the configuration changes: `running` too, what the file declared
 /// at the start, if it is not in force.
+///
+/// # Errors
+/// When the file is not watched any more.
 pub async fn run_file(
     control: Arc<Control>,
     metrics: ConfigMetrics,
     running: Option<Declaration>,
     watcher: Watcher,
     stop: CancellationToken,
-) {
+) -> Result<()> {
     let contradicting = running.filter(|running| control.lacks(running));
     let mut taker = Taker { control, metrics, contradicting };
     if taker.contradicting.is_some() {
         taker.refused();
     }
-    stop.run_until_cancelled(taker.run(watcher)).await;
+    stop.run_until_cancelled(taker.run(watcher)).await.unwrap_or(Ok(()))
 }
 
 struct Taker {
@@ -36,17 +40,17 @@ struct Taker {
 }
 
 impl Taker {
-    async fn run(&mut self, mut watcher: Watcher) {
+    async fn run(&mut self, mut watcher: Watcher) -> Result<()> {
         let mut newest = self.control.watch();
         loop {
             tokio::select! {
                 event = watcher.next() => match event {
                     Some(event) => self.take(event).await,
-                    None => return,
+                    None => bail!("the configuration file is not watched any more"),
                 },
                 changed = newest.changed(), if self.contradicting.is_some() => match changed {
                     Ok(()) => self.try_again().await,
-                    Err(_) => return,
+                    Err(_) => bail!("the configuration is gone"),
                 },
             }
         }

@@ -51,6 +51,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// What is counted of TLS.
     pub tls: TlsMetrics,
+    /// What is counted of long-lived tasks.
+    pub task: TaskMetrics,
     /// What is counted of streams.
     pub watch: WatchMetrics,
     namespace: Namespace,
@@ -111,6 +113,14 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of long-lived tasks. Clones count into the same series.
+    pub struct TaskMetrics in "breakerd_task" {
+        /// Long-lived tasks that panicked, failed or returned before they were told to; most of them end the process.
+        failures_total: IntCounterVec["task"],
+    }
+}
+
+metrics! {
     /// What is counted of streams. Clones count into the same series.
     pub struct WatchMetrics in "breakerd_watch" {
         /// Watches that are open.
@@ -143,17 +153,19 @@ impl Metrics {
         let tls = TlsMetrics::new(&namespace);
         access.begin();
         tls.begin();
+        let task = TaskMetrics::new(&namespace);
         let watch = WatchMetrics::new(&namespace);
         watch.begin();
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics =
-            Self { store, config, access, tls, watch, namespace, registry, journal: OnceLock::new() };
+            Self { store, config, access, tls, task, watch, namespace, registry, journal: OnceLock::new() };
         let fields = [
             metrics.store.collectors(),
             metrics.config.collectors(),
             metrics.access.collectors(),
             metrics.tls.collectors(),
+            metrics.task.collectors(),
             metrics.watch.collectors(),
             build.collectors(),
         ];

@@ -41,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lifecycle", &["app", "config", "control", "engine", "feed", "grpc", "journal", "metrics", "store"]),
     ("nearest", &[]),
     ("signals", &[]),
+    ("supervisor", &["engine", "metrics"]),
     ("telemetry", &["config"]),
     (
         "server",
@@ -60,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "replica",
             "store",
+            "supervisor",
         ],
     ),
     ("main", &["cli", "config", "ctl", "engine", "server", "signals", "telemetry"]),

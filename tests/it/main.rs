@@ -39,6 +39,7 @@ mod road;
 mod sql_docs;
 mod start;
 mod store_contract;
+mod supervision;
 mod support;
 mod tls;
 mod watch_breakers;
