@@ -18,7 +18,8 @@ use crate::store::{Place, Store, StoreError, StoredBreaker, StoredTransition, Tr
 const ROWS_MAX: usize = 8_192;
 /// Rows read at one time.
 const PAGE: u32 = 1_000;
-/// Watchers that read from the store at one time: deciding and the journal need it too.
+/// Watchers that read from the store at one time: deciding and the journal need it too. Who reads does so in a task that is
+/// polled whatever its client does; a permit held by a stream that nobody polls would be lost to all others.
 const READS_AT_ONCE: usize = 4;
 
 /// The end of the history, for all who follow it.

@@ -44,6 +44,7 @@ pub(crate) struct World {
     pub(crate) served: JoinHandle<Drained>,
     writer: OnceLock<(JoinHandle<()>, CancellationToken)>,
     journal: Arc<Journal>,
+    breakers_max: usize,
     _folder: TempDir,
 }
 
@@ -51,6 +52,14 @@ impl World {
     /// Loaded and serving.
     pub(crate) async fn new() -> Self {
         Self::with(Limits::default(), Arc::new(Local)).await
+    }
+
+    /// Loaded and serving, with room for so many breakers.
+    pub(crate) async fn with_room(breakers_max: usize) -> Self {
+        let mut world = Self::unloaded(Limits::default()).await;
+        world.breakers_max = breakers_max;
+        world.load(Arc::new(Local)).await;
+        world
     }
 
     pub(crate) async fn with(limits: Limits, coordinator: Arc<dyn Coordinator>) -> Self {
@@ -97,13 +106,26 @@ impl World {
         let (journal, _) =
             Journal::open(&folder.path().join("journal"), "here".into(), unique(), 10_000).unwrap();
         let (journal, writer) = (Arc::new(journal), OnceLock::new());
-        Self { clock, app, edge, address, store, shutdown, served, writer, journal, _folder: folder }
+        let breakers_max = BREAKERS_MAX;
+        Self {
+            clock,
+            app,
+            edge,
+            address,
+            store,
+            shutdown,
+            served,
+            writer,
+            journal,
+            breakers_max,
+            _folder: folder,
+        }
     }
 
     pub(crate) async fn load(&self, coordinator: Arc<dyn Coordinator>) {
         let meta = self.store.meta().await.unwrap();
         let limits = EngineLimits {
-            breakers_max: BREAKERS_MAX,
+            breakers_max: self.breakers_max,
             own_series_max: BREAKERS_MAX,
             idle_ttl: Duration::from_hours(1),
         };

@@ -45,5 +45,6 @@ mod tls;
 mod watch_breakers;
 mod watch_config;
 mod watch_rights;
+mod watch_stopped;
 mod watch_tokens;
 mod watch_transitions;

@@ -12,7 +12,7 @@ use breakerd::proto::v1;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::proto::v1::watch_transitions_response::Event;
 use breakerd::proto::v1::{ListTransitionsRequest, WatchTransitionsRequest, WatchTransitionsResponse};
-use breakerd::store::{Change, Place, Proposal, Retention, TransitionId};
+use breakerd::store::{Change, Place, Proposal, Retention, Store, TransitionId};
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
@@ -179,11 +179,11 @@ async fn a_token_from_before_what_was_let_go_of_begins_anew() {
 }
 
 /// A row of the history for each of `count` breakers, `batch` in a transaction.
-async fn write(bed: &Bed, from: u64, count: u64, batch: u64) {
+pub(crate) async fn write(store: &Arc<dyn Store>, from: u64, count: u64, batch: u64) {
     let mut seq = from;
     while seq < from + count {
         let proposals: Vec<_> = (seq..(seq + batch).min(from + count)).map(proposal).collect();
-        bed.store.propose(&proposals).await.unwrap();
+        store.propose(&proposals).await.unwrap();
         seq += batch;
     }
 }
@@ -246,7 +246,7 @@ async fn nothing_is_left_out(bed: &Bed) {
     for round in 0..40 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let count = (random >> 33) % 90;
-        write(bed, written, count, 1 + (random >> 50) % 40).await;
+        write(&bed.store, written, count, 1 + (random >> 50) % 40).await;
         written += count;
         if random >> 62 != 0 {
             tail.look(START).await.unwrap();

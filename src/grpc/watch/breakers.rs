@@ -13,7 +13,7 @@ use tonic::Request;
 
 use super::config::mark;
 use super::selection::Selection;
-use super::{Source, Step, Watch, Watches};
+use super::{Source, Step, Watch, Watches, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
 use crate::engine::{Clock, Engine};
@@ -171,18 +171,24 @@ impl Follower {
         if !self.engine.catalog().enabled() {
             return Ok(VecDeque::new());
         }
-        let _turn = self.looks.acquire().await.map_err(|_| Failure::ShuttingDown)?;
-        let (engine, selection, now) =
-            (Arc::clone(&self.engine), Arc::clone(&self.selection), self.clock.now());
-        // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
-        let found = tokio::task::spawn_blocking(move || {
-            let wanted = |key: &Key, state| state != State::Closed && selection.has(key.service());
-            engine.list(after.as_ref(), FOUND_MAX, now, wanted).into_iter().map(|view| view.key).collect()
-        });
-        found.await.map_err(|error| {
-            tracing::error!(%error, "the snapshot of a watch failed");
-            Failure::Broken
+        let (engine, selection, looks) =
+            (Arc::clone(&self.engine), Arc::clone(&self.selection), Arc::clone(&self.looks));
+        let now = self.clock.now();
+        detached(async move {
+            let permit = looks.acquire_owned().await.map_err(|_| Failure::ShuttingDown)?;
+            // Off the threads that decide: with a hundred thousand breakers it takes tens of milliseconds.
+            let found = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                let wanted = |key: &Key, state| state != State::Closed && selection.has(key.service());
+                let views = engine.list(after.as_ref(), FOUND_MAX, now, wanted);
+                views.into_iter().map(|view| view.key).collect()
+            });
+            found.await.map_err(|error| {
+                tracing::error!(%error, "the snapshot of a watch failed");
+                Failure::Broken
+            })
         })
+        .await?
     }
 }
 

@@ -4,6 +4,9 @@
 //! and waits until there is more. Nothing is queued for it but the few messages of one reading, so a client that reads
 //! nothing costs what any other does, and is sent the newest when it reads again.
 //!
+//! A stream whose client stops reading is not polled, perhaps for hours, and a future that is not polled keeps what it has
+//! acquired. So a source awaits shared things - a permit, a connection of the store - in a task ([`detached`]), never itself.
+//!
 //! Every stream says `heartbeat` while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline, with
 //! UNAVAILABLE when the process is about to go, and with UNAUTHENTICATED when its token is taken off the roll.
 
@@ -22,6 +25,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tonic::{Request, Status};
 
@@ -110,6 +114,21 @@ impl Watches {
 
     fn restarts(&self, watched: Watched) -> Restarts {
         self.metrics.restarts(watched)
+    }
+}
+
+/// Runs `work` as a task, to its end even while the stream that waits for it is not polled; so whatever `work` acquires is
+/// released whether or not the client reads. Its result waits here. A stream that is dropped aborts it.
+async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Failure> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    match tasks.join_next().await {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(error)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a read for a watch failed");
+            Err(Failure::Broken)
+        }
+        None => Err(Failure::Broken),
     }
 }
 

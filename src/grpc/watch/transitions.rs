@@ -13,7 +13,7 @@ use tonic::Request;
 use super::config::mark;
 use super::selection::Selection;
 use super::token::{self, Home};
-use super::{Source, Step, Watch, Watches};
+use super::{Source, Step, Watch, Watches, detached};
 use crate::app::Loaded;
 use crate::auth::{Right, Rights};
 use crate::feed::{Behind, HistoryTail, Page, end_of};
@@ -94,7 +94,8 @@ impl Source for Follower {
         let told = *self.newest.borrow_and_update();
         match &self.phase {
             Phase::Begin => {
-                let revision = within(self.tail.newest_revision()).await?;
+                let tail = Arc::clone(&self.tail);
+                let revision = within(async move { tail.newest_revision().await }).await?;
                 self.phase = Phase::Snapshot { revision, after: None };
                 Ok(Step::More)
             }
@@ -106,8 +107,9 @@ impl Source for Follower {
             }
             Phase::Resume(place) => {
                 let place = *place;
-                let is_new =
-                    place.revision > told && place.revision > within(self.tail.newest_revision()).await?;
+                let tail = Arc::clone(&self.tail);
+                let is_new = place.revision > told
+                    && place.revision > within(async move { tail.newest_revision().await }).await?;
                 if is_new {
                     self.restart("the token is newer than the store, which was restored from a backup");
                 } else {
@@ -158,7 +160,8 @@ impl Follower {
         after: Option<Key>,
         ready: &mut VecDeque<v1::WatchTransitionsResponse>,
     ) -> Result<Step, Failure> {
-        let page = within(self.tail.breakers(after.as_ref(), ROWS_MAX)).await?;
+        let tail = Arc::clone(&self.tail);
+        let page = within(async move { tail.breakers(after.as_ref(), ROWS_MAX).await }).await?;
         let selected = page.iter().filter(|stored| self.selection.has(stored.key.service()));
         ready.extend(selected.map(|stored| in_snapshot(Event::State(convert::stored_state(stored)))));
         self.phase = match page.last() {
@@ -190,26 +193,29 @@ impl Follower {
                 self.phase = Phase::Follow(place.max(end_of(revision)));
                 Ok(Step::Idle)
             }
-            Behind::Beyond => match within(self.tail.read(place, ROWS_MAX)).await? {
-                Page::TooOld => {
-                    self.restart("the history does not reach back so far any more");
-                    Ok(Step::More)
-                }
-                Page::Rows(rows) => {
-                    self.tell(&rows, ready);
-                    if rows.len() < ROWS_MAX as usize {
-                        let last = rows.last().map_or(place, |last| last.place);
-                        // What memory had before the store was read, the store had too.
-                        self.phase = Phase::Follow(last.max(place).max(end_of(told)));
-                        return Ok(if rows.is_empty() { Step::Idle } else { Step::More });
+            Behind::Beyond => {
+                let tail = Arc::clone(&self.tail);
+                match within(async move { tail.read(place, ROWS_MAX).await }).await? {
+                    Page::TooOld => {
+                        self.restart("the history does not reach back so far any more");
+                        Ok(Step::More)
                     }
-                    if ready.is_empty() {
-                        // Much has passed that is not selected: the client need not begin there again.
-                        ready.push_back(self.heartbeat());
+                    Page::Rows(rows) => {
+                        self.tell(&rows, ready);
+                        if rows.len() < ROWS_MAX as usize {
+                            let last = rows.last().map_or(place, |last| last.place);
+                            // What memory had before the store was read, the store had too.
+                            self.phase = Phase::Follow(last.max(place).max(end_of(told)));
+                            return Ok(if rows.is_empty() { Step::Idle } else { Step::More });
+                        }
+                        if ready.is_empty() {
+                            // Much has passed that is not selected: the client need not begin there again.
+                            ready.push_back(self.heartbeat());
+                        }
+                        Ok(Step::More)
                     }
-                    Ok(Step::More)
                 }
-            },
+            }
         }
     }
 
@@ -227,8 +233,10 @@ impl Follower {
     }
 }
 
-async fn within<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, Failure> {
-    match tokio::time::timeout(READ_MAX, read).await {
+async fn within<T: Send + 'static>(
+    read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, Failure> {
+    match detached(tokio::time::timeout(READ_MAX, read)).await? {
         Ok(read) => {
             read.map_err(|error| convert::unread("the history could not be read for a watch", &error))
         }
