@@ -1,13 +1,14 @@
 //! Page tokens: where a list goes on.
 //!
-//! Opaque: base64url of a version, a position and a checksum over both and over the list's filters, so that a
-//! token of another list, or one that was changed on the way, is told from a good one. It is no secret: whoever
+//! Opaque: base64url of a version, a position and a checksum over both and over the list's method and filters, so that
+//! a token of another list, or one that was changed on the way, is told from a good one. It is no secret: whoever
 //! makes one up reads what they could have asked for anyway. Hence a checksum, and not a MAC.
 
 use std::hash::Hasher;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prost::Message;
 use siphasher::sip::SipHasher24;
 
 use super::fault::{Faults, Kind};
@@ -17,6 +18,15 @@ const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 8;
 /// More than the largest position in base64: two parts of a key, a separator, version and checksum.
 const TOKEN_CHARS_MAX: usize = 512;
+
+/// What a token of a list is bound to: its method, and the filters of its request. `request` has no page size, which may
+/// change from page to page, and no token. Two lists whose filters are encoded alike are two by their methods.
+pub(crate) fn filters(method: &'static str, request: &impl Message) -> Vec<u8> {
+    // No method has a NUL in its name.
+    let mut filters = [method.as_bytes(), &[0]].concat();
+    filters.extend_from_slice(&request.encode_to_vec());
+    filters
+}
 
 /// The token for what comes behind `position` in the list with these filters.
 pub(crate) fn token(filters: &[u8], position: &[u8]) -> String {

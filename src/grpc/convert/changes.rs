@@ -1,7 +1,5 @@
 //! The audit as it is shown, and what is asked of lists of configurations and changes.
 
-use prost::Message as _;
-
 use super::super::fault::{Faults, Kind};
 use super::super::page;
 use super::lists::{check_service_filter, not_empty, page_size, place, read_place, write_place};
@@ -67,7 +65,7 @@ impl TryFrom<v1::ListConfigChangesRequest> for ChangeList {
         let page_token = request.page_token.clone();
         let filters =
             v1::ListConfigChangesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
-        let filters = filters.encode_to_vec();
+        let filters = page::filters("ListConfigChanges", &filters);
         let after = place(&page_token, &filters, read_place, &mut faults);
         let query = ChangeQuery {
             service: not_empty(request.service),
@@ -134,7 +132,7 @@ impl TryFrom<v1::ListConfigsRequest> for ConfigList {
             page_token: String::new(),
             service_prefix: request.service_prefix.clone(),
         };
-        let filters = filters.encode_to_vec();
+        let filters = page::filters("ListConfigs", &filters);
         let read = |position: &[u8]| std::str::from_utf8(position).ok().map(str::to_owned);
         let after = place(&request.page_token, &filters, read, &mut faults);
         faults.unless(Self { size: size as usize, after, prefix: request.service_prefix, filters })

@@ -1,7 +1,6 @@
 //! What is asked of lists: filters, sizes, places.
 
 use breaker::{Key, State};
-use prost::Message;
 
 use super::super::fault::{Faults, Kind};
 use super::super::page;
@@ -53,7 +52,7 @@ impl TryFrom<v1::ListBreakersRequest> for BreakerList {
         let states = words::states(&request.states, &mut faults);
         let page_token = request.page_token.clone();
         let filters = v1::ListBreakersRequest { page_size: 0, page_token: String::new(), ..request.clone() };
-        let filters = filters.encode_to_vec();
+        let filters = page::filters("ListBreakers", &filters);
         let after = place(&page_token, &filters, read_key, &mut faults);
         let wanted = Wanted { service: request.service, name_prefix: request.name_prefix, states };
         faults.unless(Self { size: size as usize, after, wanted, filters })
@@ -109,7 +108,7 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
         let page_token = request.page_token.clone();
         let filters =
             v1::ListTransitionsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
-        let filters = filters.encode_to_vec();
+        let filters = page::filters("ListTransitions", &filters);
         let after = place(&page_token, &filters, read_place, &mut faults);
         let query = TransitionQuery {
             service: not_empty(request.service),
@@ -189,6 +188,42 @@ pub(super) fn not_empty(text: String) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_token_of_one_list_is_refused_by_every_other() {
+        use super::super::changes::{ChangeList, ConfigList};
+        let place = Place { revision: 3, number: 1 };
+        let history = TransitionList::try_from(v1::ListTransitionsRequest::default()).unwrap();
+        let breakers = BreakerList::try_from(v1::ListBreakersRequest::default()).unwrap();
+        let changes = ChangeList::try_from(v1::ListConfigChangesRequest::default()).unwrap();
+        let configs = ConfigList::try_from(v1::ListConfigsRequest::default()).unwrap();
+        let tokens = [
+            breakers.token_behind(&Key::new("s", "n").unwrap()),
+            history.token_behind(place),
+            changes.token_behind(place),
+            configs.token_behind("s"),
+        ];
+        for (of, page_token) in tokens.into_iter().enumerate() {
+            let token = || page_token.clone();
+            let taken = [
+                BreakerList::try_from(v1::ListBreakersRequest { page_token: token(), ..Default::default() })
+                    .is_ok(),
+                TransitionList::try_from(v1::ListTransitionsRequest {
+                    page_token: token(),
+                    ..Default::default()
+                })
+                .is_ok(),
+                ChangeList::try_from(v1::ListConfigChangesRequest {
+                    page_token: token(),
+                    ..Default::default()
+                })
+                .is_ok(),
+                ConfigList::try_from(v1::ListConfigsRequest { page_token: token(), ..Default::default() })
+                    .is_ok(),
+            ];
+            assert_eq!(taken, std::array::from_fn(|list| list == of), "a token of list {of}");
+        }
+    }
 
     #[test]
     fn a_place_that_no_store_counts_to_is_none() {
