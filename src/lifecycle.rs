@@ -60,9 +60,15 @@ pub async fn run_sweeper(
 ) -> Result<()> {
     let every = (idle_ttl / SWEEPS_PER_TTL).max(SWEEP_EVERY_MIN);
     loop {
-        let next = clock.now() + every;
-        if stop.run_until_cancelled(clock.sleep_until(next)).await.is_none() {
-            return Ok(());
+        let last = clock.now();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep_until(last + every) => {}
+            () = async {
+                // However often room is wanted: each sweep looks at every breaker.
+                clock.sleep_until(last + SWEEP_EVERY_MIN).await;
+                engine.sweep_wanted().await;
+            } => {}
         }
         let (sweeping, now) = (Arc::clone(&engine), clock.now());
         // Off the threads that decide: with a million breakers it takes a tenth of a second.

@@ -35,6 +35,8 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) breaker: Breaker,
+    /// The state that it stands under in the index.
+    pub(crate) indexed: State,
     pub(crate) counters: Counters,
     pub(crate) last_used: Time,
     /// It was born into an override of its service, without a transition, and nobody has been told.

@@ -5,12 +5,16 @@
 //! deadlines, and the counters that metrics read.
 //!
 //! # The road of a call
-//! Hash the key, read-lock its shard, find the breaker, lock it, let the machine decide, count. When the machine
+//! Hash the key, find the breaker in its shard, lock it, let the machine decide, count. When the machine
 //! answers with transitions, they go to the [`Outbox`] (the journal) before the breaker is unlocked: nobody can
 //! be told of a change, or decided by it, before it is written down.
 //!
 //! # Order of the locks
-//! Shard, then breaker, then (never together) the heap of deadlines, the outbox's own, the histograms' table.
+//! A breaker is found under its shard's lock, and locked when that is released: what a call does with it may take as long
+//! as the journal's disk. Then (never together) the heap of deadlines, the outbox's own, the catalog, the overrides of
+//! services, the index, the histograms' table, the counts of those that were retired. Where a breaker is made or retired these are
+//! taken under the shard's lock too, and so is the index;
+//! a breaker is then only tried, never waited for.
 
 mod by_hand;
 mod calls;
@@ -18,6 +22,7 @@ mod clock;
 mod counters;
 mod durations;
 mod entry;
+mod index;
 mod outbox;
 mod overrides;
 mod permit;
@@ -47,6 +52,7 @@ pub use entry::{BreakerView, LastTransition};
 pub use outbox::{Event, Origin, Outbox};
 pub use overrides::Walk;
 pub use permit::{Forged, KeyId, Permit, PermitKind, SEALED_BYTES, Seals};
+pub use views::ListQuery;
 
 use crate::catalog::Catalog;
 use entry::{Entry, Inner};
@@ -145,6 +151,7 @@ impl Engine {
         if snapshot.set_by.is_some() {
             inner.breaker.inherit(self.registry.service_override(key.service()), now);
         }
+        self.registry.reindex(&entry, &mut inner);
         self.arm(&entry, &mut inner);
     }
 
@@ -197,10 +204,13 @@ impl Engine {
     pub fn tick(&self, now: Time) {
         loop {
             let due = self.timers.due(now, DUE_MAX);
-            for id in &due {
+            for (deadline, id) in &due {
                 self.registry.with_known(*id, |entry, inner| {
-                    inner.armed = Time::MAX;
-                    self.look(entry, inner, now);
+                    // A stale one: the breaker has another deadline by now, which is in the heap too, or none.
+                    if inner.armed == *deadline {
+                        inner.armed = Time::MAX;
+                        self.look(entry, inner, now);
+                    }
                 });
             }
             if due.len() < DUE_MAX {
@@ -232,6 +242,12 @@ impl Engine {
     /// used for the idle time. Answers how many.
     pub fn sweep(&self, now: Time) -> usize {
         self.registry.sweep(now)
+    }
+
+    /// Ends when there is little room left for new breakers, so that a [`Engine::sweep`] out of turn is worth while. For
+    /// one task; it is not to answer each of these with a sweep.
+    pub async fn sweep_wanted(&self) {
+        self.registry.sweep_wanted().await;
     }
 
     fn create_configured(&self, before: &Catalog, catalog: &Catalog, now: Time) {
@@ -277,6 +293,7 @@ impl Engine {
                 inner.last_transition = Some(Box::new(transition.into()));
             }
         }
+        self.registry.reindex(entry, inner);
         self.arm(entry, inner);
     }
 

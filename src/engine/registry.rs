@@ -2,24 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use breaker::{Breaker, Identity, Key, Numbering, Override, State, Time};
 use hashbrown::{HashTable, hash_table};
+use tokio::sync::Notify;
 
 use super::Limits;
 use super::calls::EngineError;
 use super::counters::Counters;
 use super::durations::{Durations, HistogramView};
 use super::entry::{Entry, Inner};
+use super::index::Index;
 use super::permit::KeyId;
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
 use crate::catalog::Catalog;
 
 /// Shards: many more than cores, so that two threads seldom want the same one.
 const SHARDS: usize = 64;
-/// How often, at the most, a full registry is searched for breakers that may go.
-const FORCED_SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Idle breakers are looked for out of turn once no more than this part of the room is left: there is still some while
+/// the sweep runs.
+const SPARE_PART: usize = 8;
 
 /// A table of pointers: the id is in the entry, and is its own hash.
 type Shard = HashTable<Arc<Entry>>;
@@ -30,6 +32,8 @@ type Overrides = HashMap<Arc<str>, Arc<Override>>;
 /// All breakers, by id.
 pub(super) struct Registry {
     shards: Box<[RwLock<Shard>]>,
+    /// The same breakers, in order: what is in a shard is in the index.
+    index: Index,
     /// Breakers there are.
     count: AtomicUsize,
     /// Breakers with series of their own.
@@ -49,7 +53,8 @@ pub(super) struct Registry {
     durations: Durations,
     /// What breakers without series of their own had counted when they were retired.
     retired: Mutex<Counters>,
-    last_forced_sweep: Mutex<Time>,
+    /// Told when there is little room left.
+    sweep_wanted: Notify,
 }
 
 /// Whether a new breaker needs a free place.
@@ -63,6 +68,7 @@ impl Registry {
     pub(super) fn new(limits: Limits, issuer: u64, numbering: Numbering, catalog: Arc<Catalog>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            index: Index::default(),
             count: AtomicUsize::new(0),
             own_series: AtomicUsize::new(0),
             limits,
@@ -73,12 +79,26 @@ impl Registry {
             retired_in_override: AtomicBool::new(false),
             durations: Durations::new(limits.own_series_max),
             retired: Mutex::default(),
-            last_forced_sweep: Mutex::new(Time::ZERO),
+            sweep_wanted: Notify::new(),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Puts a breaker that may have changed its state under the one that it is in. Not one that was retired: that is in
+    /// the index no more.
+    pub(super) fn reindex(&self, entry: &Entry, inner: &mut Inner) {
+        let state = inner.breaker.state();
+        if state != inner.indexed && !inner.retired {
+            self.index.change(&entry.key, inner.indexed, state);
+            inner.indexed = state;
+        }
     }
 
     pub(super) fn catalog(&self) -> Arc<Catalog> {
@@ -140,10 +160,13 @@ impl Registry {
 
     /// Calls with a breaker locked; none: there is no such breaker.
     pub(super) fn with_known<T>(&self, id: KeyId, call: impl FnOnce(&Entry, &mut Inner) -> T) -> Option<T> {
-        let shard = self.shard(id).read();
-        let entry = shard.find(id.hash(), |entry| entry.id == id)?;
-        let mut inner = entry.inner.lock();
-        Some(call(entry, &mut inner))
+        loop {
+            let entry = self.find(id)?;
+            // Between the two locks it may be retired: then there is none any more, or a new one.
+            if let Some(mut inner) = entry.lock() {
+                return Some(call(&entry, &mut inner));
+            }
+        }
     }
 
     /// Calls with a breaker locked, created if need be.
@@ -155,20 +178,21 @@ impl Registry {
         now: Time,
         call: impl FnOnce(&Entry, &mut Inner) -> T,
     ) -> Result<T, EngineError> {
-        {
-            let shard = self.shard(id).read();
-            if let Some(entry) = shard.find(id.hash(), |entry| entry.id == id) {
-                return Ok(call(entry, &mut entry.inner.lock()));
-            }
-        }
-        let key = Key::new(service, name)?;
         loop {
-            let entry = self.create(id, key.clone(), Room::IfAny, now)?;
-            // Between the two locks it may be retired: then it is created again.
+            let entry = match self.find(id) {
+                Some(entry) => entry,
+                None => self.create(id, Key::new(service, name)?, Room::IfAny, now)?,
+            };
             if let Some(mut inner) = entry.lock() {
                 return Ok(call(&entry, &mut inner));
             }
         }
+    }
+
+    /// A breaker, out of its shard: nobody locks one while the shard is locked, since whoever has it may be writing to
+    /// the journal, and all others of the shard would wait for that disk.
+    fn find(&self, id: KeyId) -> Option<Arc<Entry>> {
+        self.shard(id).read().find(id.hash(), |entry| entry.id == id).cloned()
     }
 
     /// A new breaker, or the one that somebody else created meanwhile.
@@ -180,18 +204,16 @@ impl Registry {
         room: Room,
         now: Time,
     ) -> Result<Arc<Entry>, EngineError> {
-        if room == Room::IfAny && self.len() >= self.limits.breakers_max {
-            self.forced_sweep(now);
+        let max = self.limits.breakers_max;
+        if room == Room::IfAny && self.len() >= max - max / SPARE_PART {
+            self.sweep_wanted.notify_one();
         }
         let mut shard = self.shard(id).write();
         let vacant = match shard.entry(id.hash(), |entry| entry.id == id, |entry| entry.id.hash()) {
             hash_table::Entry::Occupied(present) => return Ok(Arc::clone(present.get())),
             hash_table::Entry::Vacant(vacant) => vacant,
         };
-        let max = match room {
-            Room::IfAny => self.limits.breakers_max,
-            Room::Always => usize::MAX,
-        };
+        let max = if room == Room::IfAny { max } else { usize::MAX };
         if !take_place(&self.count, max) {
             return Err(EngineError::Full { max });
         }
@@ -201,9 +223,11 @@ impl Registry {
         let revision = catalog.revision_of(key.service());
         let mut breaker = Breaker::new(thresholds, revision, self.identity(id, now), now);
         breaker.inherit(self.service_override(key.service()), now);
-        let untold = breaker.state() != State::Closed;
+        let indexed = breaker.state();
+        let untold = indexed != State::Closed;
         let inner = Inner {
             breaker,
+            indexed,
             untold,
             retired: false,
             counters: Counters::default(),
@@ -215,6 +239,7 @@ impl Registry {
         let key = key.sharing(service);
         let entry =
             Arc::new(Entry { key, id, created_at: now, own_series, durations, inner: Mutex::new(inner) });
+        self.index.insert(Arc::clone(&entry), indexed);
         vacant.insert(Arc::clone(&entry));
         Ok(entry)
     }
@@ -233,31 +258,47 @@ impl Registry {
     /// used for the idle time. Answers how many.
     pub(super) fn sweep(&self, now: Time) -> usize {
         let catalog = self.catalog();
+        let may_go = |entry: &Entry, inner: &Inner| {
+            let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
+            let configured =
+                *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
+            idle && !configured && inner.breaker.is_pristine() && !self.is_to_be_told(entry, inner)
+        };
         let mut retired = 0;
         for shard in &self.shards {
-            shard.write().retain(|entry| {
-                let mut inner = entry.inner.lock();
-                let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
-                let configured =
-                    *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
-                if !idle || configured || !inner.breaker.is_pristine() || self.is_to_be_told(entry, &inner) {
-                    return true;
-                }
-                if entry.own_series {
-                    self.own_series.fetch_sub(1, Ordering::Relaxed);
-                } else {
-                    self.retired.lock().add(&inner.counters);
-                }
-                inner.retired = true;
-                retired += 1;
-                false
-            });
+            let entries: Vec<_> = shard.read().iter().cloned().collect();
+            for entry in entries {
+                let is_candidate = may_go(&entry, &entry.inner.lock());
+                retired += usize::from(is_candidate && self.retire(&entry, may_go));
+            }
         }
-        self.count.fetch_sub(retired, Ordering::Relaxed);
         if retired > 0 {
             self.durations.prune();
         }
         retired
+    }
+
+    /// Takes a breaker out, if it still may go.
+    fn retire(&self, entry: &Arc<Entry>, may_go: impl Fn(&Entry, &Inner) -> bool) -> bool {
+        let mut shard = self.shard(entry.id).write();
+        // Not waited for under the shard's lock: whoever has the breaker is using it, so that it is not idle.
+        let Some(mut inner) = entry.inner.try_lock() else { return false };
+        if inner.retired || !may_go(entry, &inner) {
+            return false;
+        }
+        let Ok(present) = shard.find_entry(entry.id.hash(), |present| Arc::ptr_eq(present, entry)) else {
+            return false;
+        };
+        present.remove();
+        self.index.remove(&entry.key, inner.indexed);
+        inner.retired = true;
+        if entry.own_series {
+            self.own_series.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.retired.lock().add(&inner.counters);
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        true
     }
 
     /// Whether a breaker is in an override that its service has no more: the walk that takes it back finds it.
@@ -268,15 +309,10 @@ impl Registry {
         self.service_override(entry.key.service()).is_none_or(|set| *set != set_by)
     }
 
-    /// Looks for room when there is none, but not for every stranger who asks.
-    fn forced_sweep(&self, now: Time) {
-        let mut last = self.last_forced_sweep.lock();
-        if now.since(*last) < FORCED_SWEEP_EVERY {
-            return;
-        }
-        *last = now;
-        drop(last);
-        self.sweep(now);
+    /// Ends when there is little room left, and it is worth a sweep; for one task, which is not to sweep for every
+    /// breaker that finds none.
+    pub(super) async fn sweep_wanted(&self) {
+        self.sweep_wanted.notified().await;
     }
 
     fn shard(&self, id: KeyId) -> &RwLock<Shard> {

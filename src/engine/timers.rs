@@ -39,13 +39,14 @@ impl Timers {
         self.heap.lock().peek().map(|Reverse((deadline, _))| *deadline)
     }
 
-    /// Takes out at most `most` deadlines that `now` has reached.
-    pub(crate) fn due(&self, now: Time, most: usize) -> Vec<KeyId> {
+    /// Takes out at most `most` deadlines that `now` has reached, with their breakers. One that is not the breaker's
+    /// present deadline is stale, and for the caller to skip.
+    pub(crate) fn due(&self, now: Time, most: usize) -> Vec<(Time, KeyId)> {
         let mut heap = self.heap.lock();
         let mut due = Vec::new();
         while due.len() < most {
             match heap.peek() {
-                Some(Reverse((deadline, key))) if *deadline <= now => due.push(*key),
+                Some(Reverse(entry)) if entry.0 <= now => due.push(*entry),
                 _ => break,
             }
             heap.pop();
@@ -56,6 +57,12 @@ impl Timers {
     /// Whether most of the heap must be stale, given the number of breakers.
     pub(crate) fn is_bloated(&self, breakers: usize) -> bool {
         self.heap.lock().len() > 2 * breakers + STALE_ALLOWED
+    }
+
+    /// How many there are, stale ones included.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.lock().len()
     }
 
     /// Starts over with nothing.

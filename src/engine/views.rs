@@ -2,7 +2,7 @@
 //!
 //! A look lets the time that passed take effect, as a call does.
 
-use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use breaker::{Key, State, Time};
@@ -11,6 +11,52 @@ use super::Engine;
 use super::counters::Counters;
 use super::durations::HistogramView;
 use super::entry::{BreakerView, Entry, Inner};
+use super::index::{Selected, first_of};
+
+/// Which breakers to list, and how many.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListQuery<'a> {
+    /// Those behind this key only.
+    pub after: Option<&'a Key>,
+    /// Of this service only.
+    pub service: Option<&'a str>,
+    /// Whose name starts so only.
+    pub name_prefix: &'a str,
+    /// In one of these states only, each named once; empty: in any.
+    pub states: &'a [State],
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl ListQuery<'_> {
+    /// Where the list begins; none: nothing can be in it.
+    fn start(&self) -> Option<Bound<Key>> {
+        let first = match self.service {
+            Some(service) => Some(first_of(service, self.name_prefix)?),
+            None => None,
+        };
+        Some(match (self.after, first) {
+            (Some(after), Some(first)) if *after < first => Bound::Included(first),
+            (Some(after), _) => Bound::Excluded(after.clone()),
+            (None, Some(first)) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        })
+    }
+
+    fn select(&self, key: &Key, may_see: impl Fn(&str) -> bool) -> Selected {
+        let has_prefix = key.name().starts_with(self.name_prefix);
+        if let Some(service) = self.service
+            && (**key.service() != *service || !has_prefix)
+        {
+            return Selected::NoneAfter;
+        }
+        match (may_see(key.service()), has_prefix) {
+            (false, _) => Selected::NoneOfService,
+            (true, false) => Selected::No,
+            (true, true) => Selected::Yes,
+        }
+    }
+}
 
 impl Engine {
     /// One breaker as it is at `now`; none: there is no such breaker.
@@ -19,35 +65,32 @@ impl Engine {
             .with_known(self.seals.key_id(service, name), |entry, inner| self.show(entry, inner, now))
     }
 
-    /// The next `limit` breakers after `after` in the order of their keys, of those that `wanted` wants.
-    pub fn list(
-        &self,
-        after: Option<&Key>,
-        limit: usize,
-        now: Time,
-        wanted: impl Fn(&Key, State) -> bool,
-    ) -> Vec<BreakerView> {
-        let mut found: BTreeMap<Key, Arc<Entry>> = BTreeMap::new();
-        for entry in self.registry.entries() {
-            let beyond =
-                found.len() == limit && found.last_key_value().is_none_or(|(last, _)| entry.key > *last);
-            if beyond || after.is_some_and(|after| entry.key <= *after) {
-                continue;
-            }
-            let state = {
+    /// The next breakers of a list, in the order of their keys, of the services that `may_see` says yes to. Fewer than
+    /// the limit only at the end. Locks those that it shows, and few others.
+    pub fn list(&self, query: &ListQuery<'_>, now: Time, may_see: impl Fn(&str) -> bool) -> Vec<BreakerView> {
+        let mut views = Vec::new();
+        let mut next = query.start();
+        while let Some(from) = next.take().filter(|_| views.len() < query.limit) {
+            let most = query.limit - views.len();
+            let states = self.states_to_look_under(query.states, now);
+            let page = self.registry.index().page(states, from, most, |key| query.select(key, &may_see));
+            for entry in page.entries {
+                // One that was retired meanwhile is not there; the page is filled up with others.
                 let Some(mut inner) = entry.lock() else { continue };
                 self.look(&entry, &mut inner, now);
-                self.shown(inner.breaker.state())
-            };
-            if wanted(&entry.key, state) {
-                found.insert(entry.key.clone(), entry);
-                if found.len() > limit {
-                    found.pop_last();
+                if query.states.is_empty() || query.states.contains(&self.shown(inner.breaker.state())) {
+                    views.push(self.show(&entry, &mut inner, now));
                 }
             }
+            next = page.next;
         }
-        // One that was retired meanwhile is shown as it was: a page that lacked it would look like the last.
-        found.values().map(|entry| self.show(entry, &mut entry.inner.lock(), now)).collect()
+        views
+    }
+
+    /// Where the index may have breakers that are in one of `states` now; empty: in any.
+    fn states_to_look_under<'a>(&self, states: &'a [State], now: Time) -> &'a [State] {
+        let is_due = self.timers.next().is_some_and(|deadline| deadline <= now);
+        if states.is_empty() || is_due || !self.is_enabled() { State::ALL } else { states }
     }
 
     /// Shows every breaker, one at a time, in no order.

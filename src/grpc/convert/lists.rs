@@ -5,6 +5,7 @@ use breaker::{Key, State};
 use super::super::fault::{Faults, Kind};
 use super::super::page;
 use super::{check_name, times, words};
+use crate::engine::ListQuery;
 use crate::proto::v1;
 use crate::store::{Place, TransitionQuery};
 
@@ -33,12 +34,6 @@ impl Wanted {
     pub(crate) fn service(&self) -> &str {
         &self.service
     }
-
-    pub(crate) fn has(&self, key: &Key, state: State) -> bool {
-        (self.service.is_empty() || **key.service() == *self.service)
-            && key.name().starts_with(&self.name_prefix)
-            && (self.states.is_empty() || self.states.contains(&state))
-    }
 }
 
 impl TryFrom<v1::ListBreakersRequest> for BreakerList {
@@ -49,7 +44,9 @@ impl TryFrom<v1::ListBreakersRequest> for BreakerList {
         let size = page_size(request.page_size, &mut faults);
         check_service_filter(&request.service, &mut faults);
         check_name("name_prefix", &request.name_prefix, &mut faults);
-        let states = words::states(&request.states, &mut faults);
+        let mut states = words::states(&request.states, &mut faults);
+        states.sort_unstable();
+        states.dedup();
         let page_token = request.page_token.clone();
         let filters = v1::ListBreakersRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let filters = page::filters("ListBreakers", &filters);
@@ -60,6 +57,18 @@ impl TryFrom<v1::ListBreakersRequest> for BreakerList {
 }
 
 impl BreakerList {
+    /// What to ask the engine: for one more than the page takes, to know whether another page follows.
+    pub(crate) fn query(&self) -> ListQuery<'_> {
+        let Wanted { service, name_prefix, states } = &self.wanted;
+        ListQuery {
+            after: self.after.as_ref(),
+            service: Some(&**service).filter(|service| !service.is_empty()),
+            name_prefix,
+            states,
+            limit: self.size + 1,
+        }
+    }
+
     /// The token for what comes behind `last`.
     pub(crate) fn token_behind(&self, last: &Key) -> String {
         page::token(&self.filters, format!("{}\0{}", last.service(), last.name()).as_bytes())
