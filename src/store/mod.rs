@@ -37,6 +37,7 @@ mod rows;
 mod sqlite;
 mod stamp;
 mod stretch;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

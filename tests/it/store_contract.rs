@@ -2,6 +2,7 @@
 
 pub(crate) mod change;
 mod configuration;
+mod failing;
 mod history;
 mod postgres;
 mod proposals;

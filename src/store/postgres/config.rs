@@ -48,7 +48,7 @@ pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, 
             .fetch_all(&mut *tx)
             .await
             .map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))?;
+    tx.commit(act).await?;
     ConfigRows { head, declared, services, overrides }.configuration()
 }
 
@@ -88,10 +88,12 @@ pub(super) async fn write_config(
     if let Some(request) = &write.request
         && let Some(known) = requests::find(&mut *tx, request).await?
     {
+        tx.rollback().await?;
         return Ok(known);
     }
     let revision = head.revision.unsigned_abs();
     if revision != write.based_on {
+        tx.rollback().await?;
         return Ok(ConfigWritten::Stale { revision });
     }
     if let ConfigEdit::Generation(generation) = &write.edit {
@@ -102,7 +104,7 @@ pub(super) async fn write_config(
                 .await
                 .map_err(fault(act))?;
         let at = at.map_or(breaker::Time::ZERO, |at| at.0);
-        tx.commit().await.map_err(fault(act))?;
+        tx.commit(act).await?;
         return Ok(ConfigWritten::Written(Changed { revision, at }));
     }
     let waits = waits(&mut tx, write).await?;
@@ -131,7 +133,7 @@ pub(super) async fn write_config(
         .execute(&mut *tx)
         .await
         .map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))?;
+    tx.commit(act).await?;
     Ok(ConfigWritten::Written(Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 }))
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
     .await
     .map_err(fault(ACT))?;
     raise_floor(&mut tx, &gone).await?;
-    tx.commit().await.map_err(fault(ACT))?;
+    tx.commit(ACT).await?;
     transitions += gone.rows.unsigned_abs();
 
     let mut tx = begin(pool).await?;
@@ -84,7 +84,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
         .execute(&mut *tx)
         .await
         .map_err(fault(ACT))?;
-    tx.commit().await.map_err(fault(ACT))?;
+    tx.commit(ACT).await?;
     forget_services(pool, before).await?;
     prune_receipts(pool, before).await?;
     Ok(Pruned { transitions, breakers, changes })
@@ -102,7 +102,7 @@ async fn prune_receipts(pool: &PgPool, before: Stamp) -> Result<(), StoreError> 
         .execute(&mut *tx)
         .await
         .map_err(fault(ACT))?;
-        tx.commit().await.map_err(fault(ACT))?;
+        tx.commit(ACT).await?;
         if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
             return Ok(());
         }
@@ -128,7 +128,7 @@ async fn forget_services(pool: &PgPool, before: Stamp) -> Result<(), StoreError>
     .execute(&mut *tx)
     .await
     .map_err(fault(ACT))?;
-    tx.commit().await.map_err(fault(ACT))
+    tx.commit(ACT).await
 }
 
 /// Makes the partitions of the coming months, if they are not there. The present month's rows may stand in the default
@@ -159,7 +159,7 @@ async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
         );
         // Its parts are digits that Postgres itself has written.
         sqlx::query(AssertSqlSafe(make_it)).execute(&mut *tx).await.map_err(fault(act))?;
-        tx.commit().await.map_err(fault(act))?;
+        tx.commit(act).await?;
     }
     Ok(())
 }
@@ -189,7 +189,7 @@ async fn drop_months(pool: &PgPool, before: Stamp) -> Result<u64, StoreError> {
             .execute(&mut *tx)
             .await
             .map_err(fault(ACT))?;
-        tx.commit().await.map_err(fault(ACT))?;
+        tx.commit(ACT).await?;
         rows += gone.rows.unsigned_abs();
     }
     Ok(rows)

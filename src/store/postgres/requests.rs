@@ -41,7 +41,7 @@ pub(super) async fn keep(pool: &PgPool, lock: &Lock, request: &RequestId) -> Res
         .await
         .map_err(fault(act))?;
     write(&mut tx, request, Bumped { revision: now.revision, recorded_at: now.now }).await?;
-    tx.commit().await.map_err(fault(act))
+    tx.commit(act).await
 }
 
 /// Writes the id beside the change that was made under it.

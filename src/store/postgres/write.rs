@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use breaker::Key;
 use sqlx::postgres::PgPool;
-use sqlx::{FromRow, Postgres, Transaction};
+use sqlx::{FromRow, Postgres};
 
 use super::config;
 use super::lock::Lock;
@@ -28,9 +28,10 @@ use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Docket, Judgement, judge};
 use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
+use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError};
 
-pub(super) type Write = Transaction<'static, Postgres>;
+pub(super) type Write = Transaction<Postgres>;
 
 /// Timeouts for this transaction alone: under a pooler the session is not ours. The last one is for a process
 /// that is stopped while it holds locks.
@@ -57,6 +58,7 @@ pub(super) async fn propose(
     let unseated: Vec<_> = keys.into_iter().filter(|key| !docket.present.contains_key(key)).collect();
     let judgement = judge(proposals, docket, now.0);
     if judgement.receipts.is_empty() {
+        tx.rollback().await?;
         return Ok(judgement.answers(None));
     }
     let revision = if judgement.entries.is_empty() {
@@ -78,12 +80,12 @@ pub(super) async fn propose(
     if !empty.is_empty() {
         unseat(&mut tx, &empty).await?;
     }
-    tx.commit().await.map_err(fault("commit transitions"))?;
+    tx.commit("commit transitions").await?;
     Ok(judgement.answers(revision))
 }
 
 pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
-    pool.begin_with(BEGIN).await.map_err(fault("begin a write"))
+    Transaction::begin(pool, BEGIN).await
 }
 
 /// The row of `revision`, bumped.

@@ -13,6 +13,7 @@ use crate::store::fault::fault;
 use crate::store::history::Bumped;
 use crate::store::rows::{BreakerRow, bigint, micros, printable};
 use crate::store::stamp::Stamp;
+use crate::store::transaction::Transaction;
 use crate::store::{
     ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
     StoredConfiguration, layer_json,
@@ -24,7 +25,7 @@ const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
 pub(super) async fn configuration(readers: &SqlitePool) -> Result<StoredConfiguration, StoreError> {
     let act = "read the configuration";
     // One transaction: its first read decides what the others see.
-    let mut tx = readers.begin().await.map_err(fault(act))?;
+    let mut tx = Transaction::begin(readers, "BEGIN").await?;
     let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
     let declared: Option<DeclaredRow> = sqlx::query_as("SELECT generation, content, revision FROM declared")
         .fetch_optional(&mut *tx)
@@ -42,7 +43,7 @@ pub(super) async fn configuration(readers: &SqlitePool) -> Result<StoredConfigur
     .fetch_all(&mut *tx)
     .await
     .map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))?;
+    tx.commit(act).await?;
     ConfigRows { head, declared, services, overrides }.configuration()
 }
 
@@ -77,11 +78,13 @@ pub(super) async fn write_config(
     if let Some(request) = &write.request
         && let Some(known) = requests::find(&mut *tx, request).await?
     {
+        tx.rollback().await?;
         return Ok(known);
     }
     let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
     let revision = head.revision.unsigned_abs();
     if revision != write.based_on {
+        tx.rollback().await?;
         return Ok(ConfigWritten::Stale { revision });
     }
     if let ConfigEdit::Generation(generation) = &write.edit {
@@ -91,7 +94,7 @@ pub(super) async fn write_config(
             .await
             .map_err(fault(act))?;
         let at = clock(&mut tx).await?.0;
-        tx.commit().await.map_err(fault(act))?;
+        tx.commit(act).await?;
         return Ok(ConfigWritten::Written(Changed { revision, at }));
     }
     let bumped = bump(&mut tx).await?;
@@ -119,7 +122,7 @@ pub(super) async fn write_config(
         .execute(&mut *tx)
         .await
         .map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))?;
+    tx.commit(act).await?;
     Ok(ConfigWritten::Written(Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 }))
 }
 

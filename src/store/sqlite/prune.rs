@@ -65,7 +65,7 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
         .await
         .map_err(fault(act))?;
     forget_services(&mut tx, before).await?;
-    tx.commit().await.map_err(fault(act))?;
+    tx.commit(act).await?;
     prune_receipts(writer, before).await?;
     Ok(Pruned { transitions, breakers, changes })
 }
@@ -84,7 +84,7 @@ async fn prune_receipts(writer: &SqlitePool, before: Stamp) -> Result<(), StoreE
         .execute(&mut *tx)
         .await
         .map_err(fault("let go of old rows"))?;
-        tx.commit().await.map_err(fault("let go of old rows"))?;
+        tx.commit("let go of old rows").await?;
         if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
             return Ok(());
         }

@@ -32,7 +32,7 @@ pub(super) async fn keep(writer: &SqlitePool, request: &RequestId) -> Result<(),
         .map_err(fault(act))?;
     let recorded_at = clock(&mut tx).await?;
     write(&mut tx, request, Bumped { revision, recorded_at }).await?;
-    tx.commit().await.map_err(fault(act))
+    tx.commit(act).await
 }
 
 /// Writes the id beside the change that was made under it.

@@ -2,7 +2,7 @@
 //! that what was read still holds when it is written.
 
 use super::config;
-use sqlx::{FromRow, Sqlite, SqlitePool, Transaction};
+use sqlx::{FromRow, Sqlite, SqlitePool};
 
 use crate::store::config_rows::Audit;
 use crate::store::fault::fault;
@@ -10,9 +10,10 @@ use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Docket, Judgement, judge};
 use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
+use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError};
 
-pub(super) type Write = Transaction<'static, Sqlite>;
+pub(super) type Write = Transaction<Sqlite>;
 
 /// See [`crate::store::Store::propose`].
 pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
@@ -24,6 +25,7 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
     let now = clock(&mut tx).await?;
     let judgement = judge(proposals, docket, now.0);
     if judgement.receipts.is_empty() {
+        tx.rollback().await?;
         return Ok(judgement.answers(None));
     }
     let revision = if judgement.entries.is_empty() {
@@ -41,12 +43,12 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
         write_receipts(&mut tx, &judgement, Some(bumped.revision), bumped.recorded_at).await?;
         Some(bumped.revision.unsigned_abs())
     };
-    tx.commit().await.map_err(fault("commit transitions"))?;
+    tx.commit("commit transitions").await?;
     Ok(judgement.answers(revision))
 }
 
 pub(super) async fn begin(writer: &SqlitePool) -> Result<Write, StoreError> {
-    writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault("begin a write"))
+    Transaction::begin(writer, "BEGIN IMMEDIATE").await
 }
 
 /// The time as the database has it, to the millisecond.
