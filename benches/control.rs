@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use breaker::{Asked, Field, Layer, Numbering, Time, Value};
 use breakerd::control::{Control, LayerChange, Update, first_configuration};
 use breakerd::engine::{Clock, Engine, Limits, Seals, Standing, SystemClock};
-use breakerd::journal::Journal;
+use breakerd::journal::{Journal, JournalOptions};
 use breakerd::store::{Declaration, Target, open};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -42,7 +42,14 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
     let folder = tempfile::tempdir()?;
     let store = open(&Target::Sqlite(folder.path().join("breakerd.db"))).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let (journal, _) = Journal::open(&folder.path().join("journal"), "here".into(), 1, 10_000)?;
+    let options = JournalOptions {
+        replica: "here".into(),
+        boot: 1,
+        bytes_max: 64 << 20,
+        breakers_max: 1_000,
+        clock: Arc::clone(&clock),
+    };
+    let (journal, _) = Journal::open(&folder.path().join("journal"), options)?;
     let journal = Arc::new(journal);
     let seals = Seals::new(&[7; 16]);
     let declared = declaration(services)?;

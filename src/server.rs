@@ -19,6 +19,7 @@ use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::engine::Clock;
 use crate::journal::writer::Writer;
+use crate::journal::{Journal, keeper};
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
 use crate::supervisor::{Supervisor, TaskFailure};
@@ -128,18 +129,47 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     };
     let drained = tokio::select! {
         drained = tokio::time::timeout(settings.shutdown_grace, drain) => drained.unwrap_or_else(|_| {
-            let left = house.journal.stats(clock.now()).depth;
-            tracing::warn!(left, "the grace time is over; what is left stands in the journal for the next start");
+            tracing::warn!("grace time is over");
             Ok(())
         }),
         failure = tasks.failed() => Err(failure.into()),
     };
     let stopped = stop(&mut tasks, STOP_MAX).await;
+    let closed = close_journal(&house.journal, &*clock).await;
     if tokio::time::timeout(STOP_MAX, house.store.close()).await.is_err() {
         tracing::warn!("closing the store takes too long, leaving its connections to the system");
     }
     tracing::info!("stopped");
-    ended.and(drained).and(stopped)
+    ended.and(drained).and(stopped).and(closed)
+}
+
+/// Closes the journal, and says where the transitions are that the store did not take.
+///
+/// # Errors
+/// When some of them are nowhere but in memory.
+async fn close_journal(journal: &Arc<Journal>, clock: &dyn Clock) -> Result<()> {
+    let closing = Arc::clone(journal);
+    tokio::task::spawn_blocking(move || closing.close()).await.context("close the journal")?;
+    let stats = journal.stats(clock.now());
+    let in_files = stats.depth.saturating_sub(stats.in_memory);
+    if stats.in_memory > 0 {
+        let lost = stats.in_memory;
+        tracing::error!(
+            lost,
+            in_journal = in_files,
+            "stopped with transitions that neither the journal nor the store could write: they are lost"
+        );
+        return Err(anyhow!(
+            "{lost} transitions are lost: neither the journal nor the store could write them"
+        ));
+    }
+    if in_files > 0 {
+        tracing::warn!(
+            in_journal = in_files,
+            "stopped before the store took all transitions: they are in the journal for the next start"
+        );
+    }
+    Ok(())
 }
 
 /// Tells tasks to stop and waits for them, not for ever.
@@ -228,6 +258,11 @@ fn start_tasks(
     );
     tasks.spawn("configuration_sync", lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
     tasks.spawn("store_check", lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
+    let keeper = keeper::run(Arc::clone(journal), Arc::clone(store), clock(), stop.clone());
+    tasks.spawn("journal_upkeep", async move {
+        keeper.await;
+        Ok(())
+    });
     let writer = Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone());
     tasks.spawn("journal_writer", async move {
         writer.await;

@@ -153,10 +153,10 @@ settings! {
     /// the month, and so stays for up to a month longer.
     store_history_retention: Duration = "store.history_retention", "BREAKERD_STORE_HISTORY_RETENTION", None,
         "2160h" or "`2160h`: 90 days", Takes::Duration { min: Duration::from_hours(24), max: Duration::from_hours(24 * 3_660) };
-    /// The most transitions the journal holds while the store is away. When it is full the oldest are dropped and
-    /// counted, and a row of the history says how many.
-    journal_capacity: usize = "journal.capacity", "BREAKERD_JOURNAL_CAPACITY", None,
-        "65536", Takes::Count { min: 1_024, max: 4_194_304 };
+    /// Maximum size of the journal on disk. At the limit the oldest transitions of a breaker become one row of the history
+    /// that says how many are missing; its state is kept. Beside it, 1 KiB for each of `limits.breakers_max` is reserved.
+    journal_bytes_max: u64 = "journal.bytes_max", "BREAKERD_JOURNAL_BYTES_MAX", None,
+        "1GiB", Takes::Bytes { min: 1 << 20, max: 1 << 40 };
     /// The most breakers. Beyond it a call for a new one is refused, RESOURCE_EXHAUSTED.
     breakers_max: usize = "limits.breakers_max", "BREAKERD_LIMITS_BREAKERS_MAX", None,
         "100000", Takes::Count { min: 1, max: 10_000_000 };

@@ -137,11 +137,9 @@ pub(super) fn bytes(given: Given<'_>) -> Result<u64, Refusal> {
         Given::Toml(DeValue::String(text)) => text,
         Given::Toml(_) => return count(given).map_err(|_| Refusal::because(BYTES)),
     };
-    let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
-        (Some(number), _) => (number, 1 << 10),
-        (_, Some(number)) => (number, 1 << 20),
-        _ => (text, 1),
-    };
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let of_unit = |(name, bytes)| text.strip_suffix(name).map(|number| (number, bytes));
+    let (number, unit) = units.into_iter().find_map(of_unit).unwrap_or((text, 1));
     let number = digits(number.trim_end()).map_err(|_| Refusal::because(BYTES))?;
     number.checked_mul(unit).ok_or(Refusal::PLAIN)
 }

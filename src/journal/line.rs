@@ -1,4 +1,4 @@
-//! One line of the journal: a checksum, and what happened as JSON.
+//! One line of the journal: a checksum, the version of the format, and what happened as JSON.
 //!
 //! Lines, because a torn write then damages the last line only; JSON, because in trouble a person reads this
 //! file; a checksum, because a line that is whole is not yet a line that is right.
@@ -19,23 +19,55 @@ use crate::store::{Change, Gap, GapCause, Proposal, TransitionId};
 pub(super) enum Line {
     /// This happened.
     Entry(Box<Proposal>),
-    /// These entries, by boot and number, were dropped because the journal was full.
+    /// This segment holds what was merged of all segments from its own number up to this one.
+    Merged {
+        /// The number of the last of them.
+        up_to: u64,
+    },
+    /// Written by version 1 only: these entries, by boot and number, were dropped because the journal was full.
     Dropped(Vec<(u64, u64)>),
 }
 
+/// The version that is written. Version 1 had no number in its lines; its entries are read.
+const VERSION: u32 = 2;
+
 /// Why a line cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unreadable(String);
+pub(super) enum Unreadable {
+    /// It is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// It is of a later version.
+    #[error(
+        "written by a later version of breakerd (journal format {found}, this one reads up to {VERSION}): start that version, or let it write its journal out first"
+    )]
+    Newer {
+        /// Its version.
+        found: u32,
+    },
+}
+
+impl Unreadable {
+    pub(super) fn too_long() -> Self {
+        Self::Damaged("line is too long".to_owned())
+    }
+
+    pub(super) fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer { .. })
+    }
+}
 
 /// Appends a line to `out`, its end included.
 pub(super) fn encode(line: &Line, out: &mut Vec<u8>) {
     let wire = match line {
         Line::Entry(proposal) => Wire::Entry(Box::new((&**proposal).into())),
+        Line::Merged { up_to } => Wire::Merged { up_to: *up_to },
         Line::Dropped(ids) => Wire::Dropped(ids.clone()),
     };
     let start = out.len();
     out.extend_from_slice(b"00000000 ");
+    out.extend_from_slice(VERSION.to_string().as_bytes());
+    out.push(b' ');
     // Writing plain structs to memory cannot fail; a line without a body would be dropped at the next start.
     if serde_json::to_writer(&mut *out, &wire).is_err() {
         out.truncate(start);
@@ -48,7 +80,7 @@ pub(super) fn encode(line: &Line, out: &mut Vec<u8>) {
 
 /// Reads a line without its end.
 pub(super) fn decode(line: &[u8]) -> Result<Line, Unreadable> {
-    let unreadable = |problem: &str| Unreadable(problem.to_owned());
+    let unreadable = |problem: &str| Unreadable::Damaged(problem.to_owned());
     let (sum, body) = line
         .split_at_checked(9)
         .and_then(|(head, body)| Some((str::from_utf8(head).ok()?.strip_suffix(' ')?, body)))
@@ -56,10 +88,22 @@ pub(super) fn decode(line: &[u8]) -> Result<Line, Unreadable> {
     if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(body)) {
         return Err(unreadable("its checksum is wrong"));
     }
-    let wire = serde_json::from_slice(body).map_err(|error| Unreadable(error.to_string()))?;
+    let (version, json) = match body.first() {
+        Some(first) if first.is_ascii_digit() => {
+            let end = body.iter().position(|byte| *byte == b' ').unwrap_or(body.len());
+            let version = str::from_utf8(&body[..end]).ok().and_then(|version| version.parse().ok());
+            (version.ok_or_else(|| unreadable("its version is no number"))?, body[end..].trim_ascii_start())
+        }
+        _ => (1, body),
+    };
+    if version > VERSION {
+        return Err(Unreadable::Newer { found: version });
+    }
+    let wire = serde_json::from_slice(json).map_err(|error| Unreadable::Damaged(error.to_string()))?;
     match wire {
+        Wire::Merged { up_to } => Ok(Line::Merged { up_to }),
         Wire::Entry(entry) => {
-            let proposal = (*entry).try_into().map_err(|problem: String| Unreadable(problem))?;
+            let proposal = (*entry).try_into().map_err(Unreadable::Damaged)?;
             Ok(Line::Entry(Box::new(proposal)))
         }
         Wire::Dropped(ids) => Ok(Line::Dropped(ids)),
@@ -70,6 +114,7 @@ pub(super) fn decode(line: &[u8]) -> Result<Line, Unreadable> {
 #[serde(rename_all = "snake_case")]
 enum Wire {
     Entry(Box<WireEntry>),
+    Merged { up_to: u64 },
     Dropped(Vec<(u64, u64)>),
 }
 
@@ -82,15 +127,11 @@ struct WireEntry {
     name: String,
     numbered_by_store: bool,
     alone: bool,
-    #[serde(flatten)]
-    change: WireChange,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum WireChange {
-    Transition(Box<WireTransition>),
-    Gap(Box<WireGap>),
+    /// One of the two. (Not a flattened enum, which reads through a copy of everything.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transition: Option<Box<WireTransition>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gap: Option<Box<WireGap>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -166,6 +207,10 @@ struct WireTerms {
 
 impl From<&Proposal> for WireEntry {
     fn from(proposal: &Proposal) -> Self {
+        let (transition, gap) = match &proposal.change {
+            Change::Transition(transition) => (Some(Box::new((&**transition).into())), None),
+            Change::Gap(gap) => (None, Some(Box::new((&**gap).into()))),
+        };
         Self {
             replica: proposal.id.replica.to_string(),
             boot: proposal.id.boot,
@@ -174,10 +219,8 @@ impl From<&Proposal> for WireEntry {
             name: proposal.key.name().to_string(),
             numbered_by_store: proposal.numbering == Numbering::Store,
             alone: proposal.alone,
-            change: match &proposal.change {
-                Change::Transition(transition) => WireChange::Transition(Box::new((&**transition).into())),
-                Change::Gap(gap) => WireChange::Gap(Box::new((&**gap).into())),
-            },
+            transition,
+            gap,
         }
     }
 }
@@ -191,9 +234,10 @@ impl TryFrom<WireEntry> for Proposal {
             key: Key::new(&wire.service, &wire.name).map_err(|error| error.to_string())?,
             numbering: if wire.numbered_by_store { Numbering::Store } else { Numbering::Own },
             alone: wire.alone,
-            change: match wire.change {
-                WireChange::Transition(transition) => Change::Transition(Box::new((*transition).try_into()?)),
-                WireChange::Gap(gap) => Change::Gap(Box::new((*gap).try_into()?)),
+            change: match (wire.transition, wire.gap) {
+                (Some(transition), None) => Change::Transition(Box::new((*transition).try_into()?)),
+                (None, Some(gap)) => Change::Gap(Box::new((*gap).try_into()?)),
+                _ => return Err("it is neither a transition nor a gap".to_owned()),
             },
         })
     }
@@ -412,6 +456,13 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_a_later_version_is_no_damaged_line() {
+        let body = br#"3 {"whatever":{}}"#;
+        let line = [format!("{:08x} ", crc32fast::hash(body)).as_bytes(), body].concat();
+        assert_eq!(decode(&line), Err(Unreadable::Newer { found: 3 }));
+    }
+
+    #[test]
     fn a_line_comes_back_as_it_was_written() {
         let transition = Transition {
             from: State::Open,
@@ -427,6 +478,7 @@ mod tests {
             entry(Change::Transition(Box::new(transition))),
             entry(Change::Gap(gap(Some(snapshot())))),
             entry(Change::Gap(gap(None))),
+            Line::Merged { up_to: 9 },
             Line::Dropped(vec![(1, 2), (u64::MAX, 3)]),
         ];
         for line in lines {

@@ -1,21 +1,41 @@
-//! Every change of state stands in a local file before anybody is told of it, and in the store soon after.
+//! The write-ahead log: every transition stands in a local file before anybody is told of it, and in the store soon
+//! after.
 //!
 //! Deciding does not wait for the store, and yet nothing that a caller was told of may be lost by a crash of
-//! this process, of the database, or an outage between them. So a change is appended here under the breaker's
+//! this process, of the database, or an outage between them. So a transition is appended here under the breaker's
 //! lock (one small write), and a [`writer`] carries what is here to the store in batches, in order, for as long
-//! as it takes. What the store has is removed. A start reads what is left, puts it into the engine, and the
-//! writer carries it on; every entry has an id, so that a replay writes nothing twice.
+//! as it takes. A start reads what is left, puts it into the engine, and the writer carries it on; every entry has an
+//! id, so that a replay writes nothing twice.
 //!
 //! A crash of the process loses nothing: what was written is with the operating system. A crash of the *machine*
 //! can lose the last moments, as far as the store did not have them: there is no fsync on the way of a call.
 //!
-//! # When it is full
-//! The queue holds `capacity` entries. Beyond it the oldest are dropped and counted, the first and the last of
-//! each breaker staying as long as possible, and the history gets a row that says how many are missing.
+//! # Where things are
+//! Entries are in files, segments of some megabytes, and not in memory: what is kept of them is where each segment
+//! begins and how far the store has come. [`tail`] is what a call writes to; [`log`] the segments behind it; [`upkeep`]
+//! opens, merges and removes segments, on a thread that no call waits for.
+//!
+//! # Limits
+//! * On disk: `bytes_max`. Beyond it, segments go that the store has acknowledged; then the oldest others are merged
+//!   into one record of each breaker ([`compact`]): history gets a gap, state is kept.
+//! * A full disk: the log goes on in a file that was allocated at the start, and is merged in another such file.
+//! * A disk that fails: entries stay in memory ([`overflow`]), bounded in the same way, go to the store from there, and
+//!   to a file as soon as one can be written.
+//!
+//! Segments that the store has acknowledged stay for a while all the same, and are sent again by a start: a database
+//! that lost its last moments, or was put back from a backup of minutes ago, is made whole by it.
 
-mod file;
+mod compact;
+mod disk;
+pub mod keeper;
 mod line;
-mod queue;
+mod log;
+mod merge;
+mod overflow;
+mod recover;
+mod segment;
+mod tail;
+mod upkeep;
 pub mod writer;
 
 #[cfg(test)]
@@ -24,151 +44,249 @@ mod tests;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use breaker::{Key, Numbering, Time};
+use breaker::{Numbering, Time};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::engine::{Event, Origin, Outbox};
+pub use self::recover::{Recovered, RecoveredState};
+pub use self::tail::{WRITE_BOUNDS_SECONDS, WriteTimes};
+
+use self::compact::MergeFile;
+use self::disk::{Disk, RealDisk};
+use self::line::Line;
+pub(crate) use self::log::Batch;
+use self::log::{Cursor, Log, Source};
+use self::merge::happened_at;
+use self::overflow::{Overflow, Sent};
+use self::segment::{acknowledged_path, pending_path};
+use self::tail::{Active, InFlight, Tail, new_segment};
+pub(crate) use self::upkeep::Removal;
+use crate::engine::{Clock, Event, Origin, Outbox};
 use crate::store::{Change, Proposal, TransitionId};
-use file::Segments;
-use line::Line;
-use queue::Queue;
 
-/// Bytes on disk, for each entry of the capacity, beyond which the files are written anew without what was
-/// dropped: several times what an entry takes.
-const BYTES_PER_ENTRY_MAX: u64 = 2_048;
+/// Entries in one batch for the store: enough that a thousand breakers opening at once are one transaction.
+const BATCH_ENTRIES_MAX: usize = 1_000;
+/// And bytes of them, as the file has them.
+const BATCH_BYTES_MAX: u64 = 1024 * 1024;
+/// The most bytes of a segment: what is acknowledged or merged goes in pieces of this size.
+const SEGMENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// Entries that cannot be written to a file, in memory, before those of one breaker are merged.
+const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Room that is reserved for each breaker, for a full disk: a record with names of some length. (Longer ones are rare.)
+const RECORD_BYTES: u64 = 512;
+/// An entry with what an operator wrote is hardly longer.
+const ENTRY_BYTES_MAX: u64 = 1024;
+/// How long segments stay that the store has acknowledged.
+const ACKNOWLEDGED_KEPT: Duration = Duration::from_mins(10);
+/// The file reserved for appending to on a full disk.
+const SPARE_NAME: &str = "spare.reserved";
+/// The file reserved for merging on a full disk.
+const MERGING_NAME: &str = "merge.reserved";
 
-/// The line that what an earlier life left stands in, all of it.
-const FIRST_PLACE: u64 = 1;
+/// What a journal is opened with.
+#[derive(Clone)]
+pub struct JournalOptions {
+    /// The name of this replica, in the ids of its transitions.
+    pub replica: Arc<str>,
+    /// Random for each life of the process.
+    pub boot: u64,
+    /// The most bytes on disk, beside one record of each breaker. At least 1.
+    pub bytes_max: u64,
+    /// The most breakers: room for a record of each is reserved on disk, twice.
+    pub breakers_max: usize,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
 
-/// How the journal stands.
+/// Limits and times; tests choose others.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    bytes_max: u64,
+    segment_bytes: u64,
+    batch_entries: usize,
+    batch_bytes: u64,
+    memory_bytes_max: u64,
+    room_bytes: u64,
+    acknowledged_kept: Duration,
+}
+
+impl Sizes {
+    fn of(options: &JournalOptions) -> Self {
+        Self {
+            bytes_max: options.bytes_max,
+            segment_bytes: (options.bytes_max / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
+            batch_entries: BATCH_ENTRIES_MAX,
+            batch_bytes: BATCH_BYTES_MAX,
+            memory_bytes_max: MEMORY_BYTES_MAX,
+            room_bytes: options.breakers_max as u64 * RECORD_BYTES,
+            acknowledged_kept: ACKNOWLEDGED_KEPT,
+        }
+    }
+}
+
+/// The state of the journal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalStats {
     /// Entries that the store does not have yet.
     pub depth: u64,
+    /// Bytes of them.
+    pub depth_bytes: u64,
     /// Age of the oldest of them.
     pub lag: Duration,
-    /// Entries dropped since the start because the journal was full.
+    /// Bytes on disk, those included that the store has acknowledged.
+    pub bytes: u64,
+    /// Entries that are in memory only, because the file cannot be written.
+    pub in_memory: u64,
+    /// The file could not be written when it was last tried.
+    pub write_failing: bool,
+    /// The store did not take the last batch it was given.
+    pub store_failing: bool,
+    /// Transitions since the start that the history will not have.
     pub dropped: u64,
     /// Writes to the file that failed since the start.
     pub write_errors: u64,
     /// Entries taken down since the start.
     pub appended: u64,
+    /// How long writes to the file took.
+    pub write_times: WriteTimes,
 }
 
 /// The journal of one process.
-#[derive(Debug)]
 pub struct Journal {
     replica: Arc<str>,
     boot: u64,
-    inner: Mutex<Inner>,
-    /// Told when there is something for the store.
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    sizes: Sizes,
+    next_seq: AtomicU64,
+    /// Locked before `tail` where both are needed; calls never need it.
+    log: Mutex<Log>,
+    merging: Mutex<Option<MergeFile>>,
+    tail: Mutex<Tail>,
+    /// See [`Journal::stored_up_to`].
+    stored_up_to: AtomicU64,
+    /// Bytes in closed segments.
+    closed_bytes: AtomicU64,
+    store_failing: AtomicBool,
+    /// The log says that nothing could be reserved.
+    told_unreserved: AtomicBool,
+    /// Notified when there is something for the store.
     filled: Notify,
-    /// Told when the store has more than before.
+    /// Notified when the store has more than before.
     carried: Notify,
-    /// Told when the store has more of it, for the one who reads it from there.
+    /// Notified when the store has more of it, for the one who reads it from there.
     written: Notify,
+    /// Notified when upkeep has something to do at once.
+    upkeep: Notify,
 }
 
-#[derive(Debug)]
-struct Inner {
-    segments: Segments,
-    queue: Queue,
-    capacity: u64,
-    next_seq: u64,
-    /// The line that was written last; lines count up from the start.
-    place: u64,
-    appended: u64,
-    dropped: u64,
-    write_errors: u64,
-    /// The file cannot be written; said once in the log until it can again.
-    failing: bool,
-    line: Vec<u8>,
-}
-
-/// A batch on its way to the store.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// Gaps first, then entries.
-    pub(crate) proposals: Vec<Proposal>,
-    gaps: Vec<(Key, Change)>,
-}
-
-impl Batch {
-    /// Changes in it, gaps aside.
-    pub(crate) fn entries(&self) -> &[Proposal] {
-        &self.proposals[self.gaps.len()..]
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("sizes", &self.sizes).finish_non_exhaustive()
     }
 }
 
 impl Journal {
-    /// Opens the journal in `folder` and reads what an earlier life left there, the oldest first.
+    /// Opens the journal in `folder` and reads what an earlier life left there.
     ///
     /// # Errors
-    /// When the folder cannot be made, read or written. A damaged line is not an error: it is logged, and
-    /// what can be read is kept.
-    pub fn open(
+    /// When the folder cannot be created, read or written, or was written by a later version. A damaged line is not an
+    /// error: it is logged, and what can be read is kept.
+    pub fn open(folder: &Path, options: JournalOptions) -> io::Result<(Self, Recovered)> {
+        let sizes = Sizes::of(&options);
+        Self::open_on(Arc::new(RealDisk), folder, options, sizes)
+    }
+
+    fn open_on(
+        disk: Arc<dyn Disk>,
         folder: &Path,
-        replica: Arc<str>,
-        boot: u64,
-        capacity: usize,
-    ) -> io::Result<(Self, Vec<Proposal>)> {
-        let (segments, contents) = Segments::open(folder)?;
-        let recovered = recover(&contents);
-        let mut queue = Queue::new(capacity);
-        for entry in &recovered.dropped {
-            queue.note_dropped(entry);
-        }
-        let mut dropped = 0;
-        for entry in &recovered.entries {
-            dropped += queue.push(entry.clone(), FIRST_PLACE).len() as u64;
-        }
-        let mut inner = Inner {
-            segments,
-            queue,
-            capacity: capacity as u64,
-            next_seq: 0,
-            place: FIRST_PLACE,
-            appended: 0,
-            dropped,
-            write_errors: 0,
-            failing: false,
-            line: Vec::new(),
+        options: JournalOptions,
+        sizes: Sizes,
+    ) -> io::Result<(Self, Recovered)> {
+        let now = options.clock.now();
+        let contents = recover::recover(folder, &*disk, now)?;
+        let number = contents.last_number + 1;
+        let path = pending_path(folder, number);
+        let active = Active {
+            file: disk.append_to(&path)?,
+            segment: new_segment(number, path, contents.last_place + 1),
+            torn: 0,
+            opened_at: now,
+            room: None,
         };
-        inner.rewrite()?;
+        let tail = Tail {
+            active,
+            sealed: Vec::new(),
+            spare: None,
+            next_number: number + 1,
+            place: contents.last_place,
+            depth: contents.recovered.entries,
+            depth_bytes: contents.bytes,
+            oldest_at: contents.oldest_at,
+            failing: false,
+            is_out_of_space: false,
+            overflow: Overflow::new(sizes.memory_bytes_max),
+            in_flight: None,
+            appended: 0,
+            dropped: 0,
+            write_errors: 0,
+            write_times: WriteTimes::default(),
+        };
         let journal = Self {
-            replica,
-            boot,
-            inner: Mutex::new(inner),
+            replica: options.replica,
+            boot: options.boot,
+            clock: options.clock,
+            disk,
+            sizes,
+            next_seq: AtomicU64::new(0),
+            closed_bytes: AtomicU64::new(contents.log.bytes()),
+            log: Mutex::new(contents.log),
+            merging: Mutex::new(None),
+            tail: Mutex::new(tail),
+            stored_up_to: AtomicU64::new(0),
+            store_failing: AtomicBool::new(false),
+            told_unreserved: AtomicBool::new(false),
             filled: Notify::new(),
             carried: Notify::new(),
             written: Notify::new(),
+            upkeep: Notify::new(),
         };
+        {
+            let log = journal.log.lock();
+            journal.reserve(&log);
+            journal.note_stored(&log, &journal.tail.lock());
+        }
         journal.filled.notify_one();
-        Ok((journal, recovered.entries))
+        Ok((journal, contents.recovered))
     }
 
     /// How it stands at `now`.
     pub fn stats(&self, now: Time) -> JournalStats {
-        let inner = self.inner.lock();
-        let lag = inner.queue.oldest().map_or(Duration::ZERO, |oldest| match &oldest.change {
-            Change::Transition(transition) => now.since(transition.at),
-            Change::Gap(gap) => now.since(gap.at),
-        });
+        let tail = self.tail.lock();
         JournalStats {
-            depth: inner.queue.len() as u64,
-            lag,
-            dropped: inner.dropped,
-            write_errors: inner.write_errors,
-            appended: inner.appended,
+            depth: tail.depth,
+            depth_bytes: tail.depth_bytes,
+            lag: tail.oldest_at.filter(|_| tail.depth > 0).map_or(Duration::ZERO, |at| now.since(at)),
+            bytes: self.closed_bytes.load(Ordering::Relaxed)
+                + tail.active.segment.bytes
+                + tail.sealed.iter().map(|segment| segment.bytes).sum::<u64>(),
+            in_memory: tail.overflow.len() as u64,
+            write_failing: tail.failing,
+            store_failing: self.store_failing.load(Ordering::Relaxed),
+            dropped: tail.dropped,
+            write_errors: tail.write_errors,
+            appended: tail.appended,
+            write_times: tail.write_times,
         }
     }
 
     /// Whether the store has everything.
     pub fn is_empty(&self) -> bool {
-        self.inner.lock().queue.is_empty()
+        self.tail.lock().depth == 0
     }
 
     /// Ends when the store has everything.
@@ -185,24 +303,20 @@ impl Journal {
     /// The place up to which the store has everything, of those that [`Outbox::append`] answers: a breaker whose newest
     /// place is not beyond it stands in the store as it is.
     pub fn stored_up_to(&self) -> u64 {
-        let inner = self.inner.lock();
-        inner.queue.oldest_place().map_or(inner.place, |oldest| oldest - 1)
+        self.stored_up_to.load(Ordering::Acquire)
     }
 
     /// Ends when the store has everything that was taken down up to now; false: some of what the journal held had
-    /// to be dropped meanwhile.
+    /// to be dropped from the history meanwhile.
     pub async fn settled(&self) -> bool {
         let (place, dropped) = {
-            let inner = self.inner.lock();
-            (inner.place, inner.dropped)
+            let tail = self.tail.lock();
+            (tail.place, tail.dropped)
         };
         loop {
             let carried = self.carried.notified();
-            {
-                let inner = self.inner.lock();
-                if inner.queue.oldest_place().is_none_or(|oldest| oldest > place) {
-                    return inner.dropped == dropped;
-                }
+            if self.stored_up_to() >= place {
+                return self.tail.lock().dropped == dropped;
             }
             carried.await;
         }
@@ -213,8 +327,8 @@ impl Journal {
         loop {
             let carried = self.carried.notified();
             {
-                let inner = self.inner.lock();
-                if inner.queue.len() as u64 <= inner.capacity / 2 {
+                let tail = self.tail.lock();
+                if tail.depth_bytes <= self.sizes.bytes_max / 2 && !tail.overflow.is_half_full() {
                     return;
                 }
             }
@@ -222,10 +336,9 @@ impl Journal {
         }
     }
 
-    /// How many entries fit into half of it.
+    /// How many entries fit into half of it, at least.
     pub fn half(&self) -> usize {
-        let capacity = self.inner.lock().capacity;
-        usize::try_from(capacity / 2).unwrap_or(usize::MAX).max(1)
+        usize::try_from(self.sizes.bytes_max / 2 / ENTRY_BYTES_MAX).unwrap_or(usize::MAX).max(1)
     }
 
     /// Ends when the store has been given something since the last call. For one task.
@@ -233,68 +346,149 @@ impl Journal {
         self.written.notified().await;
     }
 
+    /// Marks what the store has, so that the next start does not read it for nothing, and tries once more to write what
+    /// is in memory. For the end of the process; blocks.
+    pub fn close(&self) {
+        self.keep_up(self.clock.now(), Removal::NotAsked);
+        let log = self.log.lock();
+        let mut tail = self.tail.lock();
+        if tail.depth > 0 || tail.active.segment.records == 0 {
+            return;
+        }
+        let path = acknowledged_path(&log.folder, tail.active.segment.number);
+        match self.disk.rename(&tail.active.segment.path, &path) {
+            Ok(()) => tail.active.segment.path = path,
+            Err(error) => tracing::debug!(%error, "journal segment cannot be renamed"),
+        }
+    }
+
     /// Ends when there may be something for the store.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
     }
 
-    /// The next batch for the store; none: it has everything.
-    pub(crate) fn next(&self, most: usize) -> Option<Batch> {
-        let mut inner = self.inner.lock();
-        if inner.queue.is_empty() {
-            return None;
-        }
-        let entries = inner.queue.next(most);
-        let gaps = inner.queue.gaps_before(&entries);
-        let mut proposals = Vec::with_capacity(gaps.len() + entries.len());
-        for (key, change) in &gaps {
-            let id =
-                TransitionId { replica: Arc::clone(&self.replica), boot: self.boot, seq: inner.next_seq };
-            inner.next_seq += 1;
-            let (key, change) = (key.clone(), change.clone());
-            proposals.push(Proposal { id, key, change, numbering: Numbering::Own, alone: false });
-        }
-        proposals.extend(entries);
-        Some(Batch { proposals, gaps })
+    /// Ends when upkeep has something to do at once.
+    pub(crate) async fn needs_upkeep(&self) {
+        self.upkeep.notified().await;
     }
 
-    /// The store has the batch.
-    pub(crate) fn done(&self, batch: &Batch) {
-        let mut inner = self.inner.lock();
-        inner.queue.done();
-        inner.queue.gaps_done(&batch.gaps);
-        let empty = inner.queue.is_empty();
-        let until = inner.queue.oldest_place().map_or(inner.place, |oldest| oldest - 1);
-        if let Err(error) = inner.segments.remove_until(until, empty) {
-            tracing::warn!(%error, "the journal's files cannot be removed; they are read again at the next start");
+    /// The most entries of a batch.
+    pub(crate) fn batch_entries(&self) -> usize {
+        self.sizes.batch_entries
+    }
+
+    /// The next batch for the store, at most `most` entries; none: it has everything. For one writer, and for a thread
+    /// that may wait for the disk.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub(crate) fn next(&self, most: usize) -> io::Result<Option<Batch>> {
+        let mut log = self.log.lock();
+        loop {
+            let active = {
+                let mut tail = self.tail.lock();
+                log.take_sealed(&mut tail);
+                tail.active.segment.clone()
+            };
+            match log.read(&active, most.min(self.sizes.batch_entries), self.sizes.batch_bytes)? {
+                Some(batch) if batch.proposals.is_empty() => self.finish(&mut log, &batch),
+                Some(batch) => {
+                    if matches!(batch.source, Source::Files { records: 1.., .. }) {
+                        self.tail.lock().oldest_at = batch.proposals.first().map(happened_at);
+                    }
+                    return Ok(Some(batch));
+                }
+                None => break,
+            }
         }
-        drop(inner);
+        let mut tail = self.tail.lock();
+        if tail.overflow.is_empty() || tail.active.segment.last_place() > log.cursor.place {
+            // (The second: an entry was written meanwhile.)
+            let has_more =
+                tail.active.segment.records > 0 && tail.active.segment.last_place() > log.cursor.place;
+            drop(tail);
+            if has_more {
+                self.filled.notify_one();
+            }
+            return Ok(None);
+        }
+        let Sent { proposals, place, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
+        tail.oldest_at = proposals.first().map(happened_at);
+        tail.in_flight = Some(InFlight::InMemory { place });
+        Ok(Some(Batch { proposals, source: Source::Memory { place, bytes } }))
+    }
+
+    /// The store has the batch. For a thread that may wait for the disk.
+    pub(crate) fn done(&self, batch: &Batch) {
+        self.finish(&mut self.log.lock(), batch);
+        self.store_failing.store(false, Ordering::Relaxed);
         self.carried.notify_waiters();
         self.written.notify_one();
     }
 
-    /// The store did not take the batch.
+    /// The store did not take the batch, which is given again.
     pub(crate) fn failed(&self) {
-        self.inner.lock().queue.failed();
+        self.tail.lock().in_flight = None;
+        self.store_failing.store(true, Ordering::Relaxed);
+    }
+
+    fn finish(&self, log: &mut Log, batch: &Batch) {
+        let now = self.clock.now();
+        match batch.source {
+            Source::Files { end, records, bytes } => {
+                log.advance(end, &*self.disk, now);
+                self.tail.lock().stored(records, bytes);
+            }
+            Source::Memory { place, bytes } => {
+                let mut tail = self.tail.lock();
+                let in_flight = tail.in_flight.take();
+                let cursor = match in_flight {
+                    Some(InFlight::Moved { place }) => Cursor { place, next: None },
+                    _ => {
+                        tail.overflow.stored(place);
+                        Cursor { place: place.max(log.cursor.place), next: None }
+                    }
+                };
+                tail.stored(batch.proposals.len() as u64, bytes);
+                drop(tail);
+                log.advance(cursor, &*self.disk, now);
+            }
+        }
+        self.note_stored(log, &self.tail.lock());
+    }
+
+    fn note_stored(&self, log: &Log, tail: &Tail) {
+        self.stored_up_to.store(log.next_place(tail) - 1, Ordering::Release);
+        self.closed_bytes.store(log.bytes(), Ordering::Relaxed);
     }
 }
 
 impl Outbox for Journal {
     fn append(&self, event: Event<'_>) -> u64 {
-        let mut inner = self.inner.lock();
-        let id = TransitionId { replica: Arc::clone(&self.replica), boot: self.boot, seq: inner.next_seq };
-        inner.next_seq += 1;
+        let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         let proposal = Proposal {
-            id,
+            id: TransitionId { replica: Arc::clone(&self.replica), boot: self.boot, seq },
             key: event.key.clone(),
             change: Change::Transition(Box::new(event.transition.clone())),
             numbering: Numbering::Own,
             alone: event.origin == Origin::Alone,
         };
-        inner.append(proposal);
-        let place = inner.place;
-        drop(inner);
+        // Nothing but the write itself waits for other breakers' writes.
+        let entry = Line::Entry(Box::new(proposal));
+        let mut line = Vec::with_capacity(512);
+        line::encode(&entry, &mut line);
+        let Line::Entry(proposal) = entry else { return 0 };
+        let mut tail = self.tail.lock();
+        tail.append(*proposal, &line, &*self.clock);
+        let place = tail.place;
+        let needs_upkeep = tail.failing
+            || tail.active.room.is_some()
+            || tail.active.segment.bytes >= self.sizes.segment_bytes;
+        drop(tail);
         self.filled.notify_one();
+        if needs_upkeep {
+            self.upkeep.notify_one();
+        }
         place
     }
 }
@@ -303,112 +497,4 @@ impl Outbox for Arc<Journal> {
     fn append(&self, event: Event<'_>) -> u64 {
         Journal::append(self, event)
     }
-}
-
-impl Inner {
-    fn append(&mut self, proposal: Proposal) {
-        self.appended += 1;
-        self.write(&Line::Entry(Box::new(proposal.clone())));
-        let dropped = self.queue.push(proposal, self.place);
-        if dropped.is_empty() {
-            return;
-        }
-        if self.dropped == 0 {
-            tracing::error!(
-                capacity = self.capacity,
-                "the journal is full: the store has been away for too long, and the history will have gaps"
-            );
-        }
-        self.dropped += dropped.len() as u64;
-        self.write(&Line::Dropped(dropped.iter().map(|entry| (entry.id.boot, entry.id.seq)).collect()));
-        if self.segments.bytes() > self.capacity * BYTES_PER_ENTRY_MAX {
-            let rewritten = self.rewrite();
-            self.note(rewritten);
-        }
-    }
-
-    fn write(&mut self, line: &Line) {
-        self.place += 1;
-        self.line.clear();
-        line::encode(line, &mut self.line);
-        let written = self.segments.append(&self.line, self.place);
-        self.note(written);
-    }
-
-    /// Writes the files anew: what is in the queue, and a gap for what is not.
-    fn rewrite(&mut self) -> io::Result<()> {
-        let mut lines = Vec::new();
-        for (key, change) in self.queue.gaps() {
-            // A gap keeps no id: it is given one when it goes to the store.
-            let id = TransitionId { replica: "".into(), boot: 0, seq: 0 };
-            let gap = Proposal { id, key, change, numbering: Numbering::Own, alone: false };
-            line::encode(&Line::Entry(Box::new(gap)), &mut lines);
-        }
-        for entry in self.queue.iter() {
-            line::encode(&Line::Entry(Box::new(entry.clone())), &mut lines);
-        }
-        self.segments.start_over(&lines, self.place)
-    }
-
-    /// A write that failed: the entry is still in memory and goes to the store from there.
-    fn note(&mut self, written: io::Result<()>) {
-        match written {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                self.write_errors += 1;
-                if !self.failing {
-                    tracing::error!(
-                        %error,
-                        "the journal cannot be written: changes are kept in memory until the store has them"
-                    );
-                }
-                self.failing = true;
-            }
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Recovered {
-    entries: Vec<Proposal>,
-    /// Dropped in an earlier life, and not yet in the history.
-    dropped: Vec<Proposal>,
-}
-
-/// Reads the segments of an earlier life.
-fn recover(contents: &[file::Content]) -> Recovered {
-    let mut entries: Vec<Proposal> = Vec::new();
-    let mut gaps = Vec::new();
-    let mut dropped = std::collections::HashSet::new();
-    for (path, content) in contents {
-        let mut lines = content.split(|byte| *byte == b'\n').enumerate().peekable();
-        while let Some((index, text)) = lines.next() {
-            if text.is_empty() {
-                continue;
-            }
-            match line::decode(text) {
-                Ok(Line::Entry(entry)) => match entry.change {
-                    Change::Gap(_) => gaps.push(*entry),
-                    Change::Transition(_) => entries.push(*entry),
-                },
-                Ok(Line::Dropped(ids)) => dropped.extend(ids),
-                // The process died while it wrote its last line: nobody was told of that change.
-                Err(_) if lines.peek().is_none() => {}
-                Err(problem) => tracing::error!(
-                    file = %path.display(),
-                    line = index + 1,
-                    %problem,
-                    "a line of the journal is damaged and is left out"
-                ),
-            }
-        }
-    }
-    // A crash between writing the files anew and removing the old ones leaves an entry twice.
-    let mut known = std::collections::HashSet::new();
-    entries.retain(|entry| known.insert(entry.id.clone()));
-    let (lost, entries) =
-        entries.into_iter().partition(|entry| dropped.contains(&(entry.id.boot, entry.id.seq)));
-    let mut recovered = Recovered { entries, dropped: lost };
-    recovered.dropped.extend(gaps);
-    recovered
 }

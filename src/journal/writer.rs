@@ -1,5 +1,6 @@
 //! Carries the journal to the store, in batches and in order.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Batch, Journal};
 use crate::store::{Answer, Store, StoreError};
 
-/// Entries in one transaction: enough that a thousand breakers opening at once are one.
-const BATCH_MAX: usize = 1_000;
 /// The first pause after the store did not answer; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// Short enough that a store that is back is found within seconds.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A pause is longer or shorter by up to this part of it, so that replicas that lost one store do not come back to it
+/// all at once.
+const JITTER: f64 = 0.25;
 
 /// The road from the journal to the store.
 pub struct Writer {
@@ -21,24 +23,27 @@ pub struct Writer {
     store: Arc<dyn Store>,
     /// The store did not take the last batch, and the log says so.
     refused: bool,
+    /// The log says that the journal cannot be read.
+    unreadable: bool,
 }
 
 impl Writer {
     /// Will carry what is in `journal` to `store`.
     pub fn new(journal: Arc<Journal>, store: Arc<dyn Store>) -> Self {
-        Self { journal, store, refused: false }
+        Self { journal, store, refused: false, unreadable: false }
     }
 
     /// Runs until `stop`. The batch that is under way then is finished.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut pause = PAUSE_FIRST;
-        let mut most = BATCH_MAX;
+        let batch_max = self.journal.batch_entries();
+        let mut most = batch_max;
         loop {
             let waited = match self.step(most).await {
                 Step::Wrote => {
                     pause = PAUSE_FIRST;
                     // After a search for a wrong row, back to whole batches bit by bit.
-                    most = (most * 2).min(BATCH_MAX);
+                    most = (most * 2).min(batch_max);
                     continue;
                 }
                 Step::Wrong => {
@@ -47,7 +52,7 @@ impl Writer {
                 }
                 Step::Idle => stop.run_until_cancelled(self.journal.filled()).await,
                 Step::Failed => {
-                    let waited = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    let waited = stop.run_until_cancelled(tokio::time::sleep(jittered(pause))).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                     waited
                 }
@@ -59,7 +64,17 @@ impl Writer {
     }
 
     async fn step(&mut self, most: usize) -> Step {
-        let Some(batch) = self.journal.next(most) else { return Step::Idle };
+        let batch = match self.next(most).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Step::Idle,
+            Err(error) => {
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    tracing::error!(%error, "journal cannot be read, retrying");
+                }
+                return Step::Failed;
+            }
+        };
+        self.unreadable = false;
         let error = match self.store.propose(&batch.proposals).await {
             Ok(answers) => {
                 for (proposal, answer) in batch.proposals.iter().zip(&answers) {
@@ -72,38 +87,46 @@ impl Writer {
                         );
                     }
                 }
-                self.journal.done(&batch);
+                self.done(batch).await;
                 self.answered();
                 return Step::Wrote;
             }
             Err(error) => error,
         };
         if matches!(error, StoreError::Corrupt { .. }) {
-            return self.search(&batch, &error);
+            return self.search(batch, &error).await;
         }
         self.journal.failed();
         self.did_not_answer(&error);
         Step::Failed
     }
 
+    /// Reads the next batch from the files, on a thread that may wait for the disk.
+    async fn next(&self, most: usize) -> io::Result<Option<Batch>> {
+        let journal = Arc::clone(&self.journal);
+        blocking(move || journal.next(most)).await.unwrap_or(Ok(None))
+    }
+
+    async fn done(&self, batch: Batch) {
+        let journal = Arc::clone(&self.journal);
+        // None only when the process ends: the next start sends the batch again, which the store then knows.
+        let _ = blocking(move || journal.done(&batch)).await;
+    }
+
     /// Something in the batch meets a row that is wrong, and would stop the history of every breaker: the
     /// entries are tried one by one, and the one at fault is left out, loudly.
-    fn search(&self, batch: &Batch, error: &StoreError) -> Step {
-        match batch.entries() {
-            [] | [_] => {
-                tracing::error!(
-                    error = error as &dyn std::error::Error,
-                    changes = ?batch.proposals,
-                    "the store cannot hold this change, which is left out of the history"
-                );
-                self.journal.done(batch);
-                Step::Wrote
-            }
-            _ => {
-                self.journal.failed();
-                Step::Wrong
-            }
+    async fn search(&self, batch: Batch, error: &StoreError) -> Step {
+        if batch.proposals.len() > 1 {
+            self.journal.failed();
+            return Step::Wrong;
         }
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            changes = ?batch.proposals,
+            "the store cannot hold this change, which is left out of the history"
+        );
+        self.done(batch).await;
+        Step::Wrote
     }
 
     fn answered(&mut self) {
@@ -120,6 +143,21 @@ impl Writer {
             );
         }
     }
+}
+
+/// Runs what may wait for a disk; none: the process ends.
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(answer) => Some(answer),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
+/// A pause, longer or shorter by chance.
+fn jittered(pause: Duration) -> Duration {
+    let chance = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
+    pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
 }
 
 enum Step {

@@ -3,8 +3,9 @@
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use super::family::{Names, Page, families, number};
+use super::family::{Buckets, Names, Page, families, number};
 use super::{JournalSource, Namespace};
+use crate::journal::WRITE_BOUNDS_SECONDS;
 
 families! {
     enum Shown {
@@ -14,10 +15,16 @@ families! {
         Lag: GAUGE "breakerd_journal_lag_seconds" [],
         /// Changes of state written to the journal.
         Appended: COUNTER "breakerd_journal_appended_total" [],
-        /// Changes of state dropped from the journal because it was full: the history misses them.
+        /// Changes of state that the history will not have, because the journal reached its limit or could not be written.
         Dropped: COUNTER "breakerd_journal_dropped_total" [],
         /// Writes to the journal's file that failed.
         WriteErrors: COUNTER "breakerd_journal_write_errors_total" [],
+        /// How long writes to the journal's file took, in seconds: a call that changes a state waits for one.
+        WriteTimes: HISTOGRAM "breakerd_journal_write_duration_seconds" [],
+        /// Bytes of the journal on disk, those included that the store has and that are kept for some minutes.
+        Bytes: GAUGE "breakerd_journal_bytes" [],
+        /// Transitions that are in memory only, because the journal's file cannot be written.
+        InMemory: GAUGE "breakerd_journal_in_memory" [],
     }
 }
 
@@ -46,6 +53,15 @@ impl Collector for Journal {
         page.count(Shown::Appended, &[], stats.appended);
         page.count(Shown::Dropped, &[], stats.dropped);
         page.count(Shown::WriteErrors, &[], stats.write_errors);
+        let times = Buckets {
+            bounds_seconds: &WRITE_BOUNDS_SECONDS,
+            cumulative: &stats.write_times.cumulative,
+            count: stats.write_times.count,
+            sum_seconds: stats.write_times.sum.as_secs_f64(),
+        };
+        page.histogram(Shown::WriteTimes, &[], &times);
+        page.gauge(Shown::Bytes, &[], number(stats.bytes));
+        page.gauge(Shown::InMemory, &[], number(stats.in_memory));
         page.into_families(&self.names)
     }
 }

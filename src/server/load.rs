@@ -11,9 +11,9 @@ use crate::control::{Control, ControlError, first_configuration};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals, Standing};
 use crate::feed::{Feeds, StateFeed, Told};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalOptions};
 use crate::replica::{Coordinator, Local};
-use crate::store::{self, Change, MeteredStore, Store, StoreError};
+use crate::store::{self, MeteredStore, Store, StoreError};
 
 /// Breakers read from the store at one time.
 const PAGE: u32 = 10_000;
@@ -46,9 +46,17 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
 
     let replica: Arc<str> = settings.replica.as_str().into();
     let boot = getrandom::u64().context("draw a random number")?;
+    let options = JournalOptions {
+        replica,
+        boot,
+        bytes_max: settings.journal_bytes_max,
+        breakers_max: settings.breakers_max,
+        clock: Arc::clone(clock),
+    };
+    let folder = data_dir.journal(meta.store_id);
+    let opened = tokio::task::spawn_blocking(move || Journal::open(&folder, options)).await;
     let (journal, recovered) =
-        Journal::open(&data_dir.journal(meta.store_id), replica, boot, settings.journal_capacity)
-            .context("open the journal in the data folder")?;
+        opened.context("read the journal")?.context("open the journal in the data folder")?;
     let journal = Arc::new(journal);
     let (read, at) = (Arc::clone(&journal), Arc::clone(clock));
     app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
@@ -87,15 +95,14 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
             _ => break,
         }
     }
-    for proposal in &recovered {
-        if let Change::Transition(transition) = &proposal.change
-            && !transition.shadow
-        {
-            engine.restore(&proposal.key, &transition.after, clock.now());
-        }
+    for newest in &recovered.states {
+        engine.restore(&newest.key, &newest.snapshot, clock.now());
     }
-    if !recovered.is_empty() {
-        tracing::info!(entries = recovered.len(), "the journal has changes that the store does not have yet");
+    if recovered.entries > 0 {
+        tracing::info!(
+            entries = recovered.entries,
+            "the journal has changes that the store does not have yet"
+        );
     }
     let control = Control::new(
         Arc::clone(&store),

@@ -73,7 +73,7 @@ fn an_empty_file_is_what_is_built_in() {
     assert_eq!(config.settings.breakers_max, 100_000);
     assert_eq!(config.settings.grpc_message_size_max, 4 << 20);
     assert_eq!(config.settings.idle_breaker_ttl, Duration::from_hours(1));
-    assert_eq!(config.settings.journal_capacity, 65_536);
+    assert_eq!(config.settings.journal_bytes_max, 1 << 30);
     assert_eq!(config.settings.log_format, LogFormat::Auto);
     assert_eq!(config.settings.store_url, None);
 }
@@ -240,7 +240,7 @@ fn settings_take_what_they_say() {
         "log.level = \"INFO\"",
         "log.format = \"JSON\"",
         "http.listen = \"[::1]\"",
-        "journal.capacity = 1979-05-27T07:32:00Z",
+        "journal.bytes_max = 1979-05-27T07:32:00Z",
         "grpc = 5",
         "[data_dir]",
         "[[grpc]]",

@@ -19,11 +19,13 @@ use breakerd::store::{
 use futures_util::poll;
 use tokio::sync::Semaphore;
 
-use crate::support::Bed;
+use crate::support::{Bed, journal};
 
 const START: Time = Time::from_micros(1_700_000_000_000_000);
-/// Far fewer than a service-wide override has to tell.
-const JOURNAL_CAPACITY: usize = 64;
+/// What the journal may take on disk.
+const JOURNAL_BYTES_MAX: u64 = 32 * 1024;
+/// Breakers whose transitions take more than half of that.
+const SEVERAL: usize = 100;
 
 /// A real store behind a wire that can be cut before a write, or behind it.
 struct Wire {
@@ -137,8 +139,7 @@ impl House {
             reads: AtomicU32::new(0),
         });
         let folder = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(folder.path(), "here".into(), 1, JOURNAL_CAPACITY).unwrap();
-        let journal = Arc::new(journal);
+        let (journal, _) = journal(folder.path(), JOURNAL_BYTES_MAX);
         let limits = Limits { breakers_max: 200, own_series_max: 10, idle_ttl: Duration::from_hours(1) };
         let seals = Seals::new(&[7; 16]);
         let configuration = first_configuration(&*bed.store, &seals, None).await.unwrap();
@@ -371,7 +372,7 @@ fn etag(house: &House, service: &str) -> String {
 async fn overrides_on_their_way_to_the_breakers_have_a_limit() {
     let house = House::new().await;
     // Nobody empties the journal, and the first override fills it.
-    for index in 0..JOURNAL_CAPACITY {
+    for index in 0..SEVERAL {
         house.engine.allow("full", &index.to_string(), START).unwrap();
     }
     let set = |service: String| {
@@ -379,7 +380,7 @@ async fn overrides_on_their_way_to_the_breakers_have_a_limit() {
         tokio::spawn(async move { control.set_override(&service, Some(forced_open()), ann()).await })
     };
     let mut under_way = vec![set("full".to_owned())];
-    while house.journal.stats(START).depth <= (JOURNAL_CAPACITY / 2) as u64 {
+    while house.journal.stats(START).depth_bytes <= JOURNAL_BYTES_MAX / 2 {
         tokio::task::yield_now().await;
     }
     under_way.extend((1..16).map(|index| set(index.to_string())));

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::support::unique;
+use crate::support::journal;
 
 /// Breakers that fit.
 pub(crate) const BREAKERS_MAX: usize = 300;
@@ -103,9 +103,8 @@ impl World {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(edge.clone(), listener, shutdown.clone()));
-        let (journal, _) =
-            Journal::open(&folder.path().join("journal"), "here".into(), unique(), 10_000).unwrap();
-        let (journal, writer) = (Arc::new(journal), OnceLock::new());
+        let (journal, _) = journal(&folder.path().join("journal"), 8 << 20);
+        let writer = OnceLock::new();
         let breakers_max = BREAKERS_MAX;
         Self {
             clock,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use breaker::{Asked, Outcome, OverrideKind, Report};
 use breakerd::catalog::Catalog;
 use breakerd::engine::{Clock, Target};
-use breakerd::journal::JournalStats;
+use breakerd::journal::{JournalStats, WriteTimes};
 use breakerd::metrics::{Metrics, Namespace};
 use breakerd::store::{ConfigEdit, ConfigWrite, Declaration, StoreError};
 
@@ -272,6 +272,14 @@ async fn the_journal_is_read_at_the_scrape() {
         dropped: 2,
         write_errors: 1,
         appended: 9,
+        bytes: 7,
+        in_memory: 5,
+        write_times: WriteTimes {
+            cumulative: std::array::from_fn(|index| u64::from(index > 2)),
+            count: 2,
+            sum: Duration::from_millis(30),
+        },
+        ..JournalStats::default()
     };
     world.app.metrics.show_journal(Arc::new(move || stats)).unwrap();
     let scrape = world.scrape().await;
@@ -280,6 +288,13 @@ async fn the_journal_is_read_at_the_scrape() {
     assert_eq!(scrape.value("breakerd_journal_appended_total"), Some(9.0));
     assert_eq!(scrape.value("breakerd_journal_dropped_total"), Some(2.0));
     assert_eq!(scrape.value("breakerd_journal_write_errors_total"), Some(1.0));
+    assert_eq!(scrape.value("breakerd_journal_bytes"), Some(7.0));
+    assert_eq!(scrape.value("breakerd_journal_in_memory"), Some(5.0));
+    assert_eq!(scrape.value("breakerd_journal_write_duration_seconds_count"), Some(2.0));
+    assert_eq!(scrape.value("breakerd_journal_write_duration_seconds_sum"), Some(0.03));
+    let within = |bound: &str| format!("breakerd_journal_write_duration_seconds_bucket{{le=\"{bound}\"}}");
+    assert_eq!(scrape.value(&within("0.0001")), Some(0.0));
+    assert_eq!(scrape.value(&within("0.0003")), Some(1.0));
     assert!(world.app.metrics.show_journal(Arc::new(move || stats)).is_err());
 }
 

@@ -25,6 +25,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::journal;
+
 /// When every test begins.
 pub(crate) const START_SECONDS: u64 = 1_000;
 pub(crate) const IDLE_TTL: Duration = Duration::from_hours(1);
@@ -106,8 +108,7 @@ impl World {
         let server = tokio::spawn(http::serve(Arc::clone(&app), door, listener, shutdown.clone(), grace));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(folder.path(), "here".into(), 1, 1_000).unwrap();
-        let journal = Arc::new(journal);
+        let (journal, _) = journal(folder.path(), 1 << 20);
         Self {
             clock,
             app,

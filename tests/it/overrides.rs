@@ -13,10 +13,12 @@ use breakerd::overrides::{make_good, put_in_force};
 use breakerd::store::{Declaration, Store, TransitionQuery};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::Bed;
+use crate::support::{Bed, journal};
 
-/// Far fewer than there are breakers.
-const CAPACITY: usize = 1_024;
+/// What the journal may take on disk: far less than a transition of each breaker does.
+const BYTES_MAX: u64 = 1024 * 1024;
+/// Breakers whose transitions take more than half of that.
+const SEVERAL: usize = 4_096;
 const BREAKERS: usize = 20_000;
 const START: Time = Time::from_micros(1_700_000_000_000_000);
 
@@ -30,8 +32,7 @@ struct House {
 impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(folder.path(), "here".into(), 1, CAPACITY).unwrap();
-        let journal = Arc::new(journal);
+        let (journal, _) = journal(folder.path(), BYTES_MAX);
         let limits = Limits { breakers_max: BREAKERS, own_series_max: 10, idle_ttl: Duration::from_hours(1) };
         let standing =
             Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
@@ -108,12 +109,12 @@ async fn an_override_of_more_breakers_than_the_journal_has_places_loses_no_row_o
 async fn a_walk_waits_for_a_store_that_is_away_and_goes_on_when_it_is_back() {
     let bed = Bed::sqlite().await;
     let house = House::new();
-    for index in 0..CAPACITY {
+    for index in 0..SEVERAL {
         house.engine.allow("db", &index.to_string(), START).unwrap();
     }
     let mut put = std::pin::pin!(house.put(Some(forced_open())));
     let waits = async {
-        while house.journal.stats(START).depth <= (CAPACITY / 2) as u64 {
+        while house.journal.stats(START).depth_bytes <= BYTES_MAX / 2 {
             tokio::task::yield_now().await;
         }
     };
@@ -129,11 +130,11 @@ async fn a_walk_waits_for_a_store_that_is_away_and_goes_on_when_it_is_back() {
     let stop = CancellationToken::new();
     let writer = Writer::new(Arc::clone(&house.journal), Arc::clone(&bed.store));
     let writer = tokio::spawn(writer.run(stop.clone()));
-    assert_eq!(put.await, CAPACITY);
+    assert_eq!(put.await, SEVERAL);
     house.journal.emptied().await;
     assert_eq!(house.journal.stats(START).dropped, 0);
     stop.cancel();
     writer.await.unwrap();
-    assert_eq!(told(&*bed.store, State::ForcedOpen, Reason::OverrideSet).await.len(), CAPACITY);
+    assert_eq!(told(&*bed.store, State::ForcedOpen, Reason::OverrideSet).await.len(), SEVERAL);
     bed.end().await;
 }

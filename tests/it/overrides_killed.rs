@@ -15,12 +15,12 @@ use crate::grpc_world::ask;
 use crate::process::{Process, eventually};
 use crate::support::{new_database, sql, text};
 
-/// Several times as many as the journal has places.
+/// Several times as many as the journal takes transitions of before the walk waits.
 const BREAKERS: usize = 5_000;
 /// One failure opens, for longer than any test takes.
 const FILE: &str = "[circuit_breaker]\nfailure_threshold = 1\ntimeout_seconds = 3600\n";
-/// The fewest places there may be: the walk keeps the pace of the store.
-const FEW_PLACES: &str = "[journal]\ncapacity = 1024\n";
+/// The least there may be: the walk keeps the pace of the store.
+const FEW_PLACES: &str = "[journal]\nbytes_max = \"1MiB\"\n";
 
 /// A store that takes about a millisecond for each row, so that the walk takes seconds.
 fn slow(target: &Target) -> &'static str {

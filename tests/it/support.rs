@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use breakerd::engine::ManualClock;
+use breakerd::journal::{Journal, JournalOptions, Recovered};
 use breakerd::store::{Store, StoreError, Target, open};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -115,6 +117,15 @@ pub(crate) async fn text(target: &Target, query: &str) -> Option<String> {
             sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("ask for a text")
         }
     }
+}
+
+/// A journal of its own, with room for few breakers on a full disk.
+pub(crate) fn journal(folder: &std::path::Path, bytes_max: u64) -> (Arc<Journal>, Recovered) {
+    let clock = Arc::new(ManualClock::new(breaker::Time::from_micros(1_700_000_000_000_000)));
+    let options =
+        JournalOptions { replica: "here".into(), boot: unique(), bytes_max, breakers_max: 100, clock };
+    let (journal, recovered) = Journal::open(folder, options).expect("open a journal");
+    (Arc::new(journal), recovered)
 }
 
 /// Opens the store of `bed` a second time.

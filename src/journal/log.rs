@@ -1,0 +1,165 @@
+//! The closed segments, and how far the store has come in them. Whoever holds this may read and write files; calls do
+//! not wait for it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+
+use breaker::Time;
+
+use super::disk::Disk;
+use super::line::Line;
+use super::segment::{Records, Segment, acknowledged_path};
+use super::tail::Tail;
+use crate::store::Proposal;
+
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) folder: PathBuf,
+    /// The oldest first.
+    pub(super) closed: VecDeque<Segment>,
+    pub(super) cursor: Cursor,
+    /// The log says that acknowledged segments cannot be marked.
+    pub(super) told_unmarked: bool,
+}
+
+/// How far the store has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// It has every record up to this place.
+    pub(super) place: u64,
+    /// Where the next record begins: in the segment of this number, at this offset. None: to be looked for.
+    pub(super) next: Option<(u64, u64)>,
+}
+
+/// Records for the store, in order.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) proposals: Vec<Proposal>,
+    pub(super) source: Source,
+}
+
+/// Where a batch comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// From files: where the store has come to with it, and the records and bytes that it does not lack any more.
+    Files { end: Cursor, records: u64, bytes: u64 },
+    /// From memory, up to this place.
+    Memory { place: u64, bytes: u64 },
+}
+
+impl Log {
+    /// Takes over the segments that were closed in the middle of calls.
+    pub(super) fn take_sealed(&mut self, tail: &mut Tail) {
+        self.closed.extend(tail.sealed.drain(..));
+    }
+
+    /// The next records in files, at most `most` and about `bytes_max`, up to the end of `active`. None: the store has
+    /// everything that is in files.
+    pub(super) fn read(
+        &mut self,
+        active: &Segment,
+        most: usize,
+        bytes_max: u64,
+    ) -> io::Result<Option<Batch>> {
+        let mut proposals = Vec::new();
+        let mut end = self.cursor;
+        let (mut records, mut bytes) = (0, 0);
+        for segment in self.closed.iter().chain([active]) {
+            if segment.records == 0 || segment.last_place() <= end.place {
+                continue;
+            }
+            let is_due = segment.acknowledged_at.is_none();
+            let (mut place, offset) = match end.next {
+                Some((number, offset)) if number == segment.number => {
+                    (end.place.max(segment.first_place - 1), offset)
+                }
+                _ => (segment.first_place - 1, 0),
+            };
+            let from = end.place.max(segment.first_place - 1);
+            let mut lines = Records::open(&segment.path, segment.number, offset, segment.bytes)?;
+            let mut is_full = false;
+            while let Some(record) = lines.next()? {
+                // What is damaged was told when it was found, at the start or below.
+                let Ok(Line::Entry(proposal)) = record.line else { continue };
+                place += 1;
+                if place <= end.place {
+                    continue;
+                }
+                is_full =
+                    proposals.len() >= most || (!proposals.is_empty() && bytes + record.bytes > bytes_max);
+                if is_full {
+                    place -= 1;
+                    end = Cursor { place, next: Some((segment.number, record.begins)) };
+                    break;
+                }
+                bytes += record.bytes;
+                proposals.push(*proposal);
+            }
+            if !is_full {
+                let missing = segment.last_place().saturating_sub(place);
+                if missing > 0 {
+                    tracing::error!(
+                        file = %segment.path.display(),
+                        missing,
+                        "journal segment is damaged: transitions are missing from it"
+                    );
+                }
+                end = Cursor { place: segment.last_place(), next: Some((segment.number, lines.offset())) };
+            }
+            if is_due {
+                records += end.place.saturating_sub(from);
+            } else {
+                bytes = 0;
+            }
+            if is_full || proposals.len() >= most {
+                break;
+            }
+        }
+        if end.place == self.cursor.place {
+            return Ok(None);
+        }
+        Ok(Some(Batch { proposals, source: Source::Files { end, records, bytes } }))
+    }
+
+    /// The store has come to `cursor`. Marks the segments that it has all of.
+    pub(super) fn advance(&mut self, cursor: Cursor, disk: &dyn Disk, now: Time) {
+        self.cursor = cursor;
+        for segment in &mut self.closed {
+            if segment.acknowledged_at.is_some() || segment.last_place() > cursor.place {
+                continue;
+            }
+            segment.acknowledged_at = Some(now);
+            let path = acknowledged_path(&self.folder, segment.number);
+            match disk.rename(&segment.path, &path) {
+                Ok(()) => segment.path = path,
+                // The next start sends them to the store once more, which knows them.
+                Err(error) if !std::mem::replace(&mut self.told_unmarked, true) => {
+                    tracing::warn!(%error, "journal segment cannot be renamed: the next start will send it to the store again");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The place of the first record that the store does not have.
+    pub(super) fn next_place(&self, tail: &Tail) -> u64 {
+        let segments = self.closed.iter().chain(&tail.sealed).chain([&tail.active.segment]);
+        let in_files = segments
+            .filter(|segment| segment.records > 0 && segment.last_place() > self.cursor.place)
+            .map(|segment| segment.first_place.max(self.cursor.place + 1))
+            .min();
+        let in_memory = tail.overflow.first_place();
+        in_files.into_iter().chain(in_memory).min().unwrap_or(tail.place + 1)
+    }
+
+    /// Bytes of the segments, those that count toward the limit.
+    pub(super) fn bounded_bytes(&self) -> u64 {
+        self.closed.iter().map(Segment::bounded_bytes).sum()
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.closed.iter().map(|segment| segment.bytes).sum()
+    }
+}

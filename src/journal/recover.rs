@@ -1,0 +1,157 @@
+//! What an earlier life of the process left in the folder: read line by line, whatever its size.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use breaker::{Key, Snapshot, Time};
+
+use super::disk::Disk;
+use super::line::Line;
+use super::log::{Cursor, Log};
+use super::merge::{happened_at, state_after};
+use super::segment::{Found, Records, Segment, list, pending_path};
+use super::{MERGING_NAME, SPARE_NAME};
+
+/// What the journal had at the start.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The newest state of each breaker that has one in the journal, in no order.
+    pub states: Vec<RecoveredState>,
+    /// Entries that the store may not have.
+    pub entries: u64,
+}
+
+/// The newest state of a breaker in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveredState {
+    /// The breaker.
+    pub key: Key,
+    /// Its state.
+    pub snapshot: Snapshot,
+    /// The place of the entry that brought it, as [`super::Journal::stored_up_to`] counts them.
+    pub place: u64,
+}
+
+/// The log as it was found.
+pub(super) struct Contents {
+    pub(super) log: Log,
+    pub(super) recovered: Recovered,
+    pub(super) bytes: u64,
+    pub(super) oldest_at: Option<Time>,
+    pub(super) last_place: u64,
+    pub(super) last_number: u64,
+}
+
+/// Reads the folder, which is created if need be.
+pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<Contents> {
+    fs::create_dir_all(folder)?;
+    take_back(folder, disk)?;
+    let mut found = Contents {
+        log: Log {
+            folder: folder.to_owned(),
+            closed: [].into(),
+            cursor: Cursor::default(),
+            told_unmarked: false,
+        },
+        recovered: Recovered::default(),
+        bytes: 0,
+        oldest_at: None,
+        last_place: 0,
+        last_number: 0,
+    };
+    let mut states: HashMap<Key, (Snapshot, u64)> = HashMap::new();
+    // Segments up to this number were merged into an earlier one, and a crash came before they were removed.
+    let mut merged_up_to = 0;
+    for segment in list(folder)? {
+        found.last_number = segment.number;
+        // An empty one, or one with the empty line that showed that the disk works, says nothing.
+        let is_empty = fs::metadata(&segment.path)?.len() <= 1;
+        if is_empty || segment.number <= merged_up_to {
+            disk.remove(&segment.path)?;
+            continue;
+        }
+        merged_up_to = found.read(&segment, &mut states, now)?.unwrap_or(merged_up_to);
+    }
+    let state = |(key, (snapshot, place))| RecoveredState { key, snapshot, place };
+    found.recovered.states = states.into_iter().map(state).collect();
+    Ok(found)
+}
+
+impl Contents {
+    /// Reads a segment. Answers up to which number segments were merged into it, if it is such a one.
+    fn read(
+        &mut self,
+        found: &Found,
+        states: &mut HashMap<Key, (Snapshot, u64)>,
+        now: Time,
+    ) -> io::Result<Option<u64>> {
+        let end = fs::metadata(&found.path)?.len();
+        let mut segment = Segment {
+            number: found.number,
+            path: found.path.clone(),
+            first_place: self.last_place + 1,
+            records: 0,
+            bytes: end,
+            is_merged: false,
+            acknowledged_at: found.is_acknowledged.then_some(now),
+        };
+        let mut merged_up_to = None;
+        let mut lines = Records::open(&found.path, found.number, 0, end)?;
+        while let Some(record) = lines.next()? {
+            match record.line {
+                Ok(Line::Entry(entry)) => {
+                    segment.records += 1;
+                    let place = segment.last_place();
+                    if !found.is_acknowledged {
+                        self.recovered.entries += 1;
+                        self.bytes += record.bytes;
+                        self.oldest_at = self.oldest_at.or_else(|| Some(happened_at(&entry)));
+                    }
+                    if let Some(after) = state_after(&entry) {
+                        let newest =
+                            states.entry(entry.key.clone()).or_insert_with(|| (after.clone(), place));
+                        if after.epoch >= newest.0.epoch {
+                            *newest = (after.clone(), place);
+                        }
+                        newest.1 = place;
+                    }
+                }
+                Ok(Line::Merged { up_to }) => {
+                    segment.is_merged = true;
+                    merged_up_to = Some(up_to);
+                }
+                // An earlier version dropped entries by naming them; they are still there, and are sent.
+                Ok(Line::Dropped(_)) => {}
+                Err(problem) if problem.is_newer() => {
+                    let problem = format!("{}: {problem}", found.path.display());
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
+                }
+                // The process died, or the disk failed, while this was written: nobody was told of that change.
+                Err(_) if !record.is_whole => {}
+                Err(problem) => tracing::error!(
+                    file = %found.path.display(),
+                    offset = record.begins,
+                    %problem,
+                    "journal line is damaged and is left out"
+                ),
+            }
+        }
+        self.last_place = segment.last_place();
+        self.log.closed.push_back(segment);
+        Ok(merged_up_to)
+    }
+}
+
+/// What was written to the room for a full disk is the newest segment; what was being merged had not begun to count.
+fn take_back(folder: &Path, disk: &dyn Disk) -> io::Result<()> {
+    disk.remove(&folder.join(MERGING_NAME))?;
+    let spare = folder.join(SPARE_NAME);
+    let is_used = fs::metadata(&spare).is_ok_and(|spare| spare.len() > 0);
+    if !is_used {
+        return disk.remove(&spare);
+    }
+    let number = list(folder)?.last().map_or(1, |last| last.number + 1);
+    disk.rename(&spare, &pending_path(folder, number))
+}
