@@ -8,6 +8,7 @@ use breaker::Time;
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::feed::Feeds;
+use crate::health::{Health, Problem};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::replica::Coordinator;
@@ -21,6 +22,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// What the process is about to do.
     pub status: Status,
+    /// Whether what it stands on is well.
+    pub health: Health,
     /// When this was made.
     pub started_at: Time,
     loaded: OnceLock<Loaded>,
@@ -62,9 +65,14 @@ pub struct Loaded {
 
 impl App {
     /// Nothing is loaded yet: listeners may stand, and say so.
-    pub fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>, health: Health) -> Self {
         let started_at = clock.now();
-        Self { clock, metrics, status: Status::default(), started_at, loaded: OnceLock::new() }
+        Self { clock, metrics, status: Status::default(), health, started_at, loaded: OnceLock::new() }
+    }
+
+    /// Everything that is not well at the moment.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.health.problems(self.metrics.journal())
     }
 
     /// The engine and the store; none: they are not loaded yet.

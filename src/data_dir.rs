@@ -2,14 +2,20 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+/// The file whose lock says whose the folder is.
+const LOCK_FILE: &str = "breakerd.lock";
 
 /// A data folder, held until this is dropped. The lock is the operating system's on an open file: a process that
 /// died does not hold it, whatever the file says.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: Mutex<File>,
 }
 
 /// Why a data folder cannot be had.
@@ -49,29 +55,30 @@ impl DataDir {
             let is_no_folder = source.kind() == io::ErrorKind::AlreadyExists;
             unusable(if is_no_folder { io::Error::other("it is no folder") } else { source })
         })?;
-        let mut lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path.join("breakerd.lock"))
-            .map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only to be helpful: the lock itself has spoken.
-                let _ = lock.take(16).read_to_string(&mut holder);
-                let holder = holder.trim().to_owned();
-                return Err(DataDirError::Taken { path: path.to_owned(), holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        Ok(Self { path: path.to_owned(), lock: Mutex::new(take_lock(path)?) })
+    }
+
+    /// Makes sure that the folder's lock is still this process's. A lock file that was deleted or replaced (a folder that
+    /// was restored, say) is locked anew, so that no other process can take the folder unseen.
+    ///
+    /// # Errors
+    /// [`DataDirError::Taken`] when another process has locked the file that is there now.
+    pub fn hold(&self) -> Result<(), DataDirError> {
+        let unusable = |source| DataDirError::Unusable { path: self.path.clone(), source };
+        let mut lock = self.lock.lock();
+        let ours = lock.metadata().map_err(unusable)?;
+        match fs::metadata(self.path.join(LOCK_FILE)) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(error)),
         }
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        *lock = take_lock(&self.path)?;
+        tracing::warn!(
+            data_dir = %self.path.display(),
+            "the lock file of the data folder was deleted or replaced, locked it again"
+        );
+        Ok(())
     }
 
     /// The SQLite file.
@@ -83,6 +90,34 @@ impl DataDir {
     pub fn journal(&self, store_id: u64) -> PathBuf {
         self.path.join(format!("journal-{store_id:016x}"))
     }
+}
+
+/// Locks the file in `folder` that says whose it is, and writes this process's id into it.
+fn take_lock(folder: &Path) -> Result<File, DataDirError> {
+    let unusable = |source| DataDirError::Unusable { path: folder.to_owned(), source };
+    let mut lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(folder.join(LOCK_FILE))
+        .map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Only to be helpful: the lock itself has spoken.
+            let _ = lock.take(16).read_to_string(&mut holder);
+            let holder = holder.trim().to_owned();
+            return Err(DataDirError::Taken { path: folder.to_owned(), holder });
+        }
+        Err(TryLockError::Error(source)) => return Err(unusable(source)),
+    }
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        .map_err(unusable)?;
+    Ok(lock)
 }
 
 #[cfg(test)]
@@ -99,6 +134,22 @@ mod tests {
         assert!(second.starts_with(&me), "{second}");
         drop(first);
         assert!(DataDir::take(&path).is_ok(), "whoever is gone holds nothing");
+    }
+
+    #[test]
+    fn a_lock_file_that_was_replaced_is_locked_again_unless_another_process_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let first = DataDir::take(&path).unwrap();
+        first.hold().unwrap();
+        fs::remove_file(path.join(LOCK_FILE)).unwrap();
+        first.hold().unwrap();
+        assert!(matches!(DataDir::take(&path), Err(DataDirError::Taken { .. })), "held again");
+
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        let second = DataDir::take(&path).unwrap();
+        assert!(matches!(first.hold(), Err(DataDirError::Taken { .. })), "another has it");
+        second.hold().unwrap();
     }
 
     #[test]

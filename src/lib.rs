@@ -15,6 +15,7 @@ pub mod doors;
 pub mod engine;
 pub mod feed;
 pub mod grpc;
+pub mod health;
 pub mod http;
 pub mod journal;
 pub mod lifecycle;

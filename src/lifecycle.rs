@@ -1,6 +1,7 @@
 //! Tasks that live as long as the process: the timer, the sweeper, the look at the store, the file.
 
 mod file;
+mod health;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +11,13 @@ use breaker::Time;
 use tokio_util::sync::CancellationToken;
 
 pub use self::file::run_file;
+pub use self::health::{run_data_folder_lock, run_health, run_store_check};
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::feed::HistoryTail;
-use crate::grpc::{HealthBoard, Part, Serving};
 use crate::journal::Journal;
 use crate::store::{Pruned, Retention, Store, StoreError};
 
-/// How often the store is asked whether it answers.
-const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often overrides of services that have ended are looked for.
 const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
 /// How often the store is asked for history that others wrote.
@@ -126,33 +125,6 @@ pub async fn run_overrides(
 pub async fn run_keep_up(control: Arc<Control>, stop: CancellationToken) -> Result<()> {
     stop.run_until_cancelled(control.keep_up()).await;
     Ok(())
-}
-
-/// Asks the store whether it answers, so that its absence is known before something has to be written. Deciding
-/// goes on without it; what reads or writes the store says that it does not serve.
-pub async fn run_ping(
-    store: Arc<dyn Store>,
-    health: Arc<HealthBoard>,
-    stop: CancellationToken,
-) -> Result<()> {
-    let mut reachable = true;
-    loop {
-        let Some(answer) = stop.run_until_cancelled(store.ping()).await else { return Ok(()) };
-        if let Err(error) = &answer
-            && reachable
-        {
-            tracing::warn!(error = error as &dyn std::error::Error, "the store does not answer");
-        } else if answer.is_ok() && !reachable {
-            tracing::info!("the store answers again");
-        }
-        reachable = answer.is_ok();
-        for part in [Part::Configs, Part::Operations] {
-            health.set(part, if reachable { Serving::Yes } else { Serving::No });
-        }
-        if stop.run_until_cancelled(tokio::time::sleep(PING_EVERY)).await.is_none() {
-            return Ok(());
-        }
-    }
 }
 
 /// Lets go of history that is older than it is to be kept, a minute after the start and then once an hour.

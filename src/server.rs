@@ -15,13 +15,15 @@ use self::load::{House, load};
 use crate::app::App;
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::doors::Doors;
 use crate::engine::Clock;
+use crate::health::Health;
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, keeper};
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
+use crate::store::StoreError;
 use crate::supervisor::{Supervisor, TaskFailure};
 use crate::{grpc, http};
 
@@ -88,7 +90,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
     let doors = Doors::build(settings, &metrics, clock.now())?;
-    let app = Arc::new(App::new(Arc::clone(&clock), metrics));
+    let app = Arc::new(App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)));
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
     tell_start(settings, &listeners)?;
@@ -107,7 +109,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         }
     };
     health.loaded();
-    let mut tasks = start_tasks(&app, &config, sources, &house, &health);
+    let mut tasks = start_tasks(&app, &config, sources, &house, data_dir, &health);
     tracing::info!(breakers = house.engine.len(), revision = house.engine.catalog().revision(), "ready");
 
     let ended = tokio::select! {
@@ -182,16 +184,29 @@ async fn stop(tasks: &mut Supervisor, within: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The code that a process ends with when [`run`] ended with `error`: 5 when a task ended early, which is a fault of
-/// breakerd; else 1.
+/// The code that a process ends with when [`run`] ended with `error`: 6 when another breakerd took over what it ran on; 5
+/// when a task ended early for another reason, which is a fault of breakerd; else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<TaskFailure>()) { TASK_FAILED } else { FAILED }
+    if !error.chain().any(|cause| cause.is::<TaskFailure>()) {
+        return FAILED;
+    }
+    if is_overtaken(error) { OVERTAKEN } else { TASK_FAILED }
+}
+
+/// Another breakerd has the store or the data folder.
+fn is_overtaken(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(StoreError::Taken(_)))
+            || matches!(cause.downcast_ref(), Some(DataDirError::Taken { .. }))
+    })
 }
 
 /// It could not start.
 const FAILED: u8 = 1;
 /// A task that the process needs ended early. Not 2 to 4, which the commands that ask a breakerd have.
 const TASK_FAILED: u8 = 5;
+/// Another breakerd decides now.
+const OVERTAKEN: u8 = 6;
 
 /// The two servers, and what keeps their files up to date: tasks that end with `shutdown`.
 fn start_edges(
@@ -245,6 +260,7 @@ fn start_tasks(
     config: &Config,
     sources: Option<Sources>,
     house: &House,
+    data_dir: DataDir,
     health: &Arc<grpc::HealthBoard>,
 ) -> Supervisor {
     let stop = CancellationToken::new();
@@ -257,7 +273,9 @@ fn start_tasks(
         lifecycle::run_overrides(Arc::clone(engine), Arc::clone(control), clock(), stop.clone()),
     );
     tasks.spawn("configuration_sync", lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
-    tasks.spawn("store_check", lifecycle::run_ping(Arc::clone(store), Arc::clone(health), stop.clone()));
+    tasks.spawn("store_check", lifecycle::run_store_check(Arc::clone(store), Arc::clone(app), stop.clone()));
+    tasks.spawn("health", lifecycle::run_health(Arc::clone(app), Arc::clone(health), stop.clone()));
+    tasks.spawn("data_folder_lock", lifecycle::run_data_folder_lock(data_dir, stop.clone()));
     let keeper = keeper::run(Arc::clone(journal), Arc::clone(store), clock(), stop.clone());
     tasks.spawn("journal_upkeep", async move {
         keeper.await;

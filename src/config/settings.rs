@@ -157,6 +157,10 @@ settings! {
     /// that says how many are missing; its state is kept. Beside it, 1 KiB for each of `limits.breakers_max` is reserved.
     journal_bytes_max: u64 = "journal.bytes_max", "BREAKERD_JOURNAL_BYTES_MAX", None,
         "1GiB", Takes::Bytes { min: 1 << 20, max: 1 << 40 };
+    /// How long a transition may wait in the journal for the store. Longer, and `/health` is degraded, and gRPC health
+    /// reports `NOT_SERVING` for `ConfigService` and `OperationsService`.
+    journal_lag_max: Duration = "journal.lag_max", "BREAKERD_JOURNAL_LAG_MAX", None,
+        "30s", Takes::Duration { min: SECOND, max: Duration::from_hours(24) };
     /// The most breakers. Beyond it a call for a new one is refused, RESOURCE_EXHAUSTED.
     breakers_max: usize = "limits.breakers_max", "BREAKERD_LIMITS_BREAKERS_MAX", None,
         "100000", Takes::Count { min: 1, max: 10_000_000 };

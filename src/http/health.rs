@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{Edge, internal};
 use crate::app::App;
 use crate::engine::{BreakerView, Engine};
+use crate::health::Problem;
 
 /// Breakers that are shown one by one.
 const DETAILS_MAX: usize = 1_000;
@@ -68,6 +69,8 @@ struct Health {
     version: &'static str,
     uptime_seconds: u64,
     loaded: bool,
+    /// What is not well, by name.
+    problems: Vec<Problem>,
     store: StoreHealth,
     journal: Option<JournalHealth>,
     breakers: usize,
@@ -75,7 +78,10 @@ struct Health {
 
 #[derive(Serialize)]
 struct StoreHealth {
+    /// It answered the last ping.
     reachable: bool,
+    /// It took the last write of each kind.
+    writable: bool,
 }
 
 #[derive(Serialize)]
@@ -83,14 +89,17 @@ struct JournalHealth {
     depth: u64,
     lag_seconds: f64,
     dropped: u64,
+    /// Its file can be written.
+    writable: bool,
 }
 
 pub(super) async fn health(State(edge): State<Edge>) -> Response {
     let app = &edge.app;
     let readiness = Readiness::of(app);
-    let reachable = app.metrics.store.reachable.get() == 1;
+    let problems = app.problems();
+    let store = app.health.store().get();
     let status = match readiness {
-        Readiness::Ready if reachable => "healthy",
+        Readiness::Ready if problems.is_empty() => "healthy",
         Readiness::Ready => "degraded",
         Readiness::Loading => "loading",
         Readiness::ShuttingDown => "shutting_down",
@@ -99,13 +108,15 @@ pub(super) async fn health(State(edge): State<Edge>) -> Response {
         depth: stats.depth,
         lag_seconds: stats.lag.as_secs_f64(),
         dropped: stats.dropped,
+        writable: !stats.write_failing,
     });
     let health = Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.clock.now().since(app.started_at).as_secs(),
         loaded: app.loaded().is_some(),
-        store: StoreHealth { reachable },
+        problems,
+        store: StoreHealth { reachable: store.answers, writable: store.takes_writes() },
         journal,
         breakers: app.loaded().map_or(0, |loaded| loaded.engine.len()),
     };

@@ -67,8 +67,10 @@ metrics! {
         operation_duration_seconds: HistogramVec["operation"],
         /// Operations of the store that failed.
         errors_total: IntCounterVec["operation"],
-        /// Whether the store answered when it was last asked: 1 it did, 0 it did not, or was not asked yet.
+        /// Whether the store answered its last ping: 1 it did, 0 it did not, or was not asked yet.
         reachable: IntGauge[],
+        /// Whether the store took the last write of each kind: 1 it did, or there was none yet; 0 one failed, and none has succeeded since.
+        writable: IntGauge[],
         /// The newest revision of the store that this replica knows.
         revision: IntGauge[],
         /// How far this replica is behind the store's revisions, in seconds; 0 while no other replica writes.
@@ -146,6 +148,8 @@ impl Metrics {
     pub fn new(namespace: Namespace) -> Self {
         let registry = Registry::new();
         let store = StoreMetrics::new(&namespace);
+        // Nothing was refused yet.
+        store.writable.set(1);
         let config = ConfigMetrics::new(&namespace);
         // Whoever starts has read its configuration.
         config.last_reload_successful.set(1);

@@ -38,8 +38,12 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     };
     let is_away = StoreError::is_transient;
     let store = until_it_answers(is_away, async || store::open(&target).await).await?;
-    let store: Arc<dyn Store> =
-        Arc::new(MeteredStore::new(store, app.metrics.store.clone(), Arc::clone(&app.clock)));
+    let store: Arc<dyn Store> = Arc::new(MeteredStore::new(
+        store,
+        app.metrics.store.clone(),
+        Arc::clone(app.health.store()),
+        Arc::clone(&app.clock),
+    ));
     let meta =
         until_it_answers(is_away, async || store.meta().await).await.context("read what the store is")?;
     let clock = &app.clock;

@@ -1,4 +1,4 @@
-//! A store that is watched: how long each operation takes, how many fail, whether it answers at all.
+//! A store that is watched: how long each operation takes, how many fail, and what their answers say of its status.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,14 +7,15 @@ use async_trait::async_trait;
 use breaker::Key;
 
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId, Retention, Store,
-    StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, OperationKind, Proposal, Pruned, RequestId,
+    Retention, Store, StoreError, StoreMonitor, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TransitionQuery,
 };
 use crate::engine::Clock;
 use crate::metrics::StoreMetrics;
 
 /// Every operation there is, as it stands in the metrics.
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 14] = [
     "meta",
     "propose",
     "breakers",
@@ -28,26 +29,32 @@ const OPERATIONS: [&str; 13] = [
     "prune",
     "revision",
     "ping",
+    "check_writable",
 ];
 
 /// Passes every operation on to another store, and counts.
 ///
-/// Whoever gives up waiting and drops an operation has it counted nowhere; a ping that is given up is for the
-/// one who gave up to note in [`StoreMetrics::reachable`].
+/// Whoever gives up waiting and drops an operation has it counted nowhere.
 pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: StoreMetrics,
+    monitor: Arc<StoreMonitor>,
     clock: Arc<dyn Clock>,
 }
 
 impl MeteredStore {
-    /// Watches `store`. Every operation has its series from here on.
-    pub fn new(store: Arc<dyn Store>, metrics: StoreMetrics, clock: Arc<dyn Clock>) -> Self {
+    /// Watches `store`, and has `monitor` note every answer. Every operation has its series from here on.
+    pub fn new(
+        store: Arc<dyn Store>,
+        metrics: StoreMetrics,
+        monitor: Arc<StoreMonitor>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         for operation in OPERATIONS {
             metrics.operation_duration_seconds.with_label_values(&[operation]);
             metrics.errors_total.with_label_values(&[operation]);
         }
-        Self { store, metrics, clock }
+        Self { store, metrics, monitor, clock }
     }
 
     async fn watch<T>(
@@ -57,14 +64,13 @@ impl MeteredStore {
     ) -> Result<T, StoreError> {
         let begun_at = self.clock.now();
         let result = call.await;
-        let took = self.clock.now().since(begun_at);
+        let now = self.clock.now();
+        let took = now.since(begun_at);
         self.metrics.operation_duration_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
-        let reachable = match &result {
-            // A wrong row is an answer.
-            Ok(_) | Err(StoreError::Corrupt { .. }) => 1,
-            Err(StoreError::Unavailable { .. } | StoreError::Taken(_) | StoreError::Refused(_)) => 0,
-        };
-        self.metrics.reachable.set(reachable);
+        self.monitor.note(kind_of(operation), &result, now);
+        let status = self.monitor.get();
+        self.metrics.reachable.set(i64::from(status.answers));
+        self.metrics.writable.set(i64::from(status.takes_writes()));
         if result.is_err() {
             self.metrics.errors_total.with_label_values(&[operation]).inc();
         }
@@ -77,6 +83,17 @@ impl MeteredStore {
         if revision > self.metrics.revision.get() {
             self.metrics.revision.set(revision);
         }
+    }
+}
+
+/// What an operation says of the store's status.
+fn kind_of(operation: &str) -> OperationKind {
+    match operation {
+        // The first question of a start, before it is pinged.
+        "ping" | "meta" => OperationKind::Ping,
+        "propose" => OperationKind::TransitionWrite,
+        "write_config" | "keep_request" | "check_writable" => OperationKind::ConfigWrite,
+        _ => OperationKind::Other,
     }
 }
 
@@ -144,6 +161,10 @@ impl Store for MeteredStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.watch("ping", self.store.ping()).await
+    }
+
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        self.watch("check_writable", self.store.check_writable()).await
     }
 
     async fn close(&self) {

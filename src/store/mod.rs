@@ -31,6 +31,7 @@ mod history;
 mod judge;
 mod layer_json;
 mod metered;
+mod monitor;
 mod open;
 mod postgres;
 mod rows;
@@ -51,9 +52,24 @@ pub use self::configuration::{
 };
 pub use self::declared::Takes;
 pub use self::metered::MeteredStore;
+pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, open};
 pub use self::postgres::PostgresStore;
 pub use self::sqlite::SqliteStore;
+
+/// Touches every table that breakerd writes to while it runs, and changes nothing: fails where one is gone, or may not be
+/// written. The same words in both stores.
+const TOUCH_TABLES: &str = "
+    UPDATE breaker SET service = service WHERE false;
+    UPDATE transition SET service = service WHERE false;
+    UPDATE receipt SET seq = seq WHERE false;
+    UPDATE change SET rev = rev WHERE false;
+    UPDATE declared SET revision = revision WHERE false;
+    UPDATE audit SET service = service WHERE false;
+    UPDATE config_head SET revision = revision WHERE false;
+    UPDATE service_config SET service = service WHERE false;
+    UPDATE service_override SET service = service WHERE false;
+    UPDATE config_request SET digest = digest WHERE false";
 
 /// What breakerd keeps and asks back.
 #[async_trait]
@@ -105,6 +121,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether the store answers, and still belongs to this process.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether the store takes writes: a transaction that touches every table that others write to, and changes nothing.
+    /// For when nothing else has been written for a while.
+    async fn check_writable(&self) -> Result<(), StoreError>;
 
     /// Closes every connection; the lock on the store goes with it.
     async fn close(&self);

@@ -183,6 +183,11 @@ impl Store for PostgresStore {
         if holder.as_deref() == Some(self.lock.holder()) { Ok(()) } else { Err(self.lock.overtaken()) }
     }
 
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        let checked = tokio::time::timeout(CALL_TIMEOUT, write::check_writable(&self.pool, &self.lock));
+        checked.await.map_err(|_| too_slow("check that the store takes writes"))?
+    }
+
     async fn close(&self) {
         self.pool.close().await;
         self.lock.release().await;

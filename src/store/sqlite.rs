@@ -182,6 +182,10 @@ impl Store for SqliteStore {
         self.revision().await.map(drop)
     }
 
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        write::check_writable(&self.writer).await
+    }
+
     async fn close(&self) {
         // The last connection to close brings what is in the WAL into the file, and a reader could not.
         self.readers.close().await;

@@ -112,6 +112,10 @@ impl Store for Wire {
         self.passes()?.ping().await
     }
 
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        self.passes()?.check_writable().await
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }

@@ -12,6 +12,7 @@ use breakerd::control::{Control, first_configuration};
 use breakerd::engine::{Clock, Engine, Limits as EngineLimits, ManualClock, Seals, Standing};
 use breakerd::feed::{Feeds, StateFeed, Told};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
+use breakerd::health::Health;
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
 use breakerd::metrics::Metrics;
@@ -97,7 +98,11 @@ impl World {
     async fn unloaded_on(target: &Target, folder: TempDir, door: Door, limits: Limits) -> Self {
         let store = open(target).await.unwrap();
         let clock = ManualClock::new(START);
-        let app = Arc::new(App::new(Arc::new(clock.clone()), Arc::new(Metrics::default())));
+        let app = Arc::new(App::new(
+            Arc::new(clock.clone()),
+            Arc::new(Metrics::default()),
+            Health::new(Duration::from_secs(30)),
+        ));
         let edge = Edge::behind(door, Arc::clone(&app), limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -19,7 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("overrides", &["engine", "journal"]),
     ("replica", &["engine"]),
     // What the edges stand on.
-    ("app", &["control", "engine", "feed", "journal", "metrics", "replica", "store"]),
+    ("health", &["journal", "store"]),
+    ("app", &["control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),
     // Edges.
     ("auth", &[]),
     (
@@ -29,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "nearest", "store",
         ],
     ),
-    ("http", &["app", "auth", "engine", "journal", "metrics"]),
+    ("http", &["app", "auth", "engine", "health", "journal", "metrics"]),
     ("proto", &[]),
     // Roof.
     ("config", &["auth", "catalog", "nearest", "store"]),
@@ -38,7 +39,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ctl", &["config", "engine", "proto", "signals"]),
     ("data_dir", &[]),
     ("doors", &["auth", "config", "engine", "metrics"]),
-    ("lifecycle", &["app", "config", "control", "engine", "feed", "grpc", "journal", "metrics", "store"]),
+    (
+        "lifecycle",
+        &[
+            "app", "config", "control", "data_dir", "engine", "feed", "grpc", "health", "journal", "metrics",
+            "store",
+        ],
+    ),
     ("nearest", &[]),
     ("signals", &[]),
     ("supervisor", &["engine", "metrics"]),
@@ -55,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "engine",
             "feed",
             "grpc",
+            "health",
             "http",
             "journal",
             "lifecycle",

@@ -7,7 +7,7 @@ use breaker::{Outcome, OverrideKind};
 use breakerd::journal::JournalStats;
 use serde_json::{Value, json};
 
-use crate::http_world::{Page, World};
+use crate::http_world::{JOURNAL_LAG_MAX, Page, World};
 
 fn body(page: &Page) -> (u16, Value) {
     (page.status, serde_json::from_str(&page.text).unwrap())
@@ -129,8 +129,9 @@ async fn a_database_that_is_away_leaves_breakerd_ready() {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": 61,
         "loaded": true,
-        "store": { "reachable": true },
-        "journal": { "depth": 3, "lag_seconds": 1.5, "dropped": 0 },
+        "problems": [],
+        "store": { "reachable": true, "writable": true },
+        "journal": { "depth": 3, "lag_seconds": 1.5, "dropped": 0, "writable": true },
         "breakers": 1,
     });
     assert_eq!(get(&world, "/health").await, (200, expected.clone()));
@@ -139,8 +140,60 @@ async fn a_database_that_is_away_leaves_breakerd_ready() {
     world.store.ping().await.unwrap_err();
     expected["status"] = json!("degraded");
     expected["store"]["reachable"] = json!(false);
+    expected["problems"] = json!(["store_unreachable"]);
     assert_eq!(get(&world, "/health").await, (200, expected));
     assert_eq!(get(&world, "/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_store_that_can_be_read_and_not_written_is_degraded_until_a_write_works() {
+    let world = World::loaded().await;
+    world.store.ping().await.unwrap();
+    assert_eq!(get(&world, "/health").await.1["status"], "healthy");
+
+    world.database.set_read_only(true);
+    world.store.propose(&[]).await.unwrap_err();
+    world.store.check_writable().await.unwrap_err();
+    world.store.ping().await.unwrap();
+    world.store.revision().await.unwrap();
+    let (status, page) = get(&world, "/health").await;
+    assert_eq!((status, &page["status"]), (200, &json!("degraded")));
+    assert_eq!(page["problems"], json!(["store_refuses_transitions", "store_refuses_changes"]));
+    assert_eq!(page["store"], json!({ "reachable": true, "writable": false }));
+    assert_eq!(world.scrape().await.value("breakerd_store_writable"), Some(0.0));
+    assert_eq!(get(&world, "/readyz").await.0, 200, "decisions are made from memory");
+
+    world.database.set_read_only(false);
+    world.store.check_writable().await.unwrap();
+    let page = get(&world, "/health").await.1;
+    assert_eq!(page["problems"], json!(["store_refuses_transitions"]), "the batch was not taken yet");
+    world.store.propose(&[]).await.unwrap();
+    assert_eq!(get(&world, "/health").await.1["status"], "healthy");
+    assert_eq!(world.scrape().await.value("breakerd_store_writable"), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_journal_that_lags_or_cannot_be_written_is_degraded() {
+    let world = World::loaded().await;
+    world.store.ping().await.unwrap();
+    let stats = Arc::new(parking_lot::Mutex::new(JournalStats::default()));
+    let shown = Arc::clone(&stats);
+    world.app.metrics.show_journal(Arc::new(move || *shown.lock())).unwrap();
+    for (now, problems) in [
+        (JournalStats::default(), json!([])),
+        (JournalStats { lag: JOURNAL_LAG_MAX, ..JournalStats::default() }, json!([])),
+        (
+            JournalStats { lag: JOURNAL_LAG_MAX + Duration::from_secs(1), ..JournalStats::default() },
+            json!(["journal_lags"]),
+        ),
+        (JournalStats { write_failing: true, ..JournalStats::default() }, json!(["journal_unwritable"])),
+    ] {
+        *stats.lock() = now;
+        let page = get(&world, "/health").await.1;
+        assert_eq!(page["status"], if problems == json!([]) { "healthy" } else { "degraded" });
+        assert_eq!(page["problems"], problems);
+        assert_eq!(page["journal"]["writable"], !now.write_failing);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use breakerd::auth::Door;
 use breakerd::catalog::Catalog;
 use breakerd::control::Control;
 use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
+use breakerd::health::Health;
 use breakerd::http;
 use breakerd::journal::Journal;
 use breakerd::metrics::Metrics;
@@ -30,6 +31,7 @@ use crate::support::journal;
 /// When every test begins.
 pub(crate) const START_SECONDS: u64 = 1_000;
 pub(crate) const IDLE_TTL: Duration = Duration::from_hours(1);
+pub(crate) const JOURNAL_LAG_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
@@ -96,12 +98,13 @@ impl World {
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let metrics = Arc::new(Metrics::default());
         let database = Arc::<Database>::default();
+        let app = Arc::new(App::new(Arc::clone(&shared), metrics, Health::new(JOURNAL_LAG_MAX)));
         let store: Arc<dyn Store> = Arc::new(MeteredStore::new(
             Arc::clone(&database) as Arc<dyn Store>,
-            metrics.store.clone(),
-            Arc::clone(&shared),
+            app.metrics.store.clone(),
+            Arc::clone(app.health.store()),
+            shared,
         ));
-        let app = Arc::new(App::new(shared, metrics));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -230,15 +233,27 @@ impl Outbox for Nowhere {
     }
 }
 
-/// A store that holds nothing, and is away when told so.
+/// A store that holds nothing, and is away, or takes no writes, when told so.
 #[derive(Default)]
 pub(crate) struct Database {
     away: AtomicBool,
+    read_only: AtomicBool,
 }
 
 impl Database {
     pub(crate) fn go_away(&self) {
         self.away.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        self.read_only.store(read_only, Ordering::Relaxed);
+    }
+
+    fn write<T>(&self, answer: T) -> Result<T, StoreError> {
+        if self.read_only.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable { act: "write", source: sqlx::Error::PoolClosed });
+        }
+        self.answer(answer)
     }
 
     fn answer<T>(&self, answer: T) -> Result<T, StoreError> {
@@ -256,7 +271,7 @@ impl Store for Database {
     }
 
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
-        self.answer(proposals.iter().map(|_| Answer::Won { epoch: 1, revision: 12 }).collect())
+        self.write(proposals.iter().map(|_| Answer::Won { epoch: 1, revision: 12 }).collect())
     }
 
     async fn breakers(&self, _: Option<&Key>, _: u32) -> Result<Vec<StoredBreaker>, StoreError> {
@@ -272,7 +287,7 @@ impl Store for Database {
     }
 
     async fn write_config(&self, _: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        self.answer(ConfigWritten::Written(Changed { revision: 11, at: Time::ZERO }))
+        self.write(ConfigWritten::Written(Changed { revision: 11, at: Time::ZERO }))
     }
 
     async fn request(&self, _: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
@@ -280,7 +295,7 @@ impl Store for Database {
     }
 
     async fn keep_request(&self, _: &RequestId) -> Result<(), StoreError> {
-        self.answer(())
+        self.write(())
     }
 
     async fn changes(&self, _: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
@@ -301,6 +316,10 @@ impl Store for Database {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.answer(())
+    }
+
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        self.write(())
     }
 
     async fn close(&self) {}

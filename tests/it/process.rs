@@ -40,8 +40,12 @@ pub(crate) async fn ends(mut command: Command) -> Output {
 impl Process {
     /// Starts it in `folder`, where its breakerd.toml is, if there is one. Its log goes to `log`.
     pub(crate) fn start(folder: &Path, database_url: Option<&str>) -> Self {
+        Self::run(program(folder, database_url), folder)
+    }
+
+    fn run(mut program: Command, folder: &Path) -> Self {
         let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        let mut child = program(folder, database_url).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = program.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let (grpc, http) = first
@@ -55,6 +59,18 @@ impl Process {
     /// Starts it and waits until it is ready.
     pub(crate) async fn ready(folder: &Path, database_url: Option<&str>) -> Self {
         let process = Self::start(folder, database_url);
+        eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
+        process
+    }
+
+    /// As [`Process::ready`], on SQLite, with SIGXFSZ ignored: a write beyond a limit of the size of files fails, as on
+    /// a full disk, and kills nobody.
+    pub(crate) async fn ready_ignoring_file_size_signals(folder: &Path) -> Self {
+        let program = program(folder, None);
+        let mut shell = Command::new("sh");
+        shell.env_clear().current_dir(folder).args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        shell.arg(program.get_program()).args(program.get_args());
+        let process = Self::run(shell, folder);
         eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
         process
     }
@@ -88,8 +104,18 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
+    }
+
+    /// Any signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        assert!(Command::new("kill").args([&signal, &pid]).status().unwrap().success());
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGTERM, and how it ended.

@@ -97,8 +97,14 @@ impl Lock {
             *held = None;
         }
         let mut session = self.connect().await?;
-        self.acquire(&mut session, backend).await?;
+        let acquired = self.acquire(&mut session, backend).await;
+        // Whoever takes the database over says so in the revision's row, and that alone is final: it ends this process.
+        // Before it does, or when it is our own lost connection that Postgres still knows, the lock may come back.
         self.still_ours(&mut session.connection).await?;
+        if let Err(StoreError::Taken(_)) = acquired {
+            return Err(too_slow("take the lock on the database again, which another connection holds"));
+        }
+        acquired?;
         *held = Some(session);
         Ok(())
     }

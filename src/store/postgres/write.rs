@@ -29,7 +29,7 @@ use crate::store::judge::{Docket, Judgement, judge};
 use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
 use crate::store::transaction::Transaction;
-use crate::store::{Answer, Proposal, StoreError};
+use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
 
 pub(super) type Write = Transaction<Postgres>;
 
@@ -86,6 +86,21 @@ pub(super) async fn propose(
 
 pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
     Transaction::begin(pool, BEGIN).await
+}
+
+/// See [`crate::store::Store::check_writable`].
+pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
+    let act = "check that the store takes writes";
+    lock.hold().await?;
+    let mut tx = begin(pool).await?;
+    sqlx::raw_sql(TOUCH_TABLES).execute(&mut *tx).await.map_err(fault(act))?;
+    let touched = sqlx::query("UPDATE revision SET n = n WHERE holder = $1")
+        .bind(lock.holder())
+        .execute(&mut *tx)
+        .await
+        .map_err(fault(act))?;
+    tx.commit().await.map_err(fault(act))?;
+    if touched.rows_affected() == 1 { Ok(()) } else { Err(lock.overtaken()) }
 }
 
 /// The row of `revision`, bumped.

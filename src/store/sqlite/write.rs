@@ -11,7 +11,7 @@ use crate::store::judge::{Docket, Judgement, judge};
 use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
 use crate::store::transaction::Transaction;
-use crate::store::{Answer, Proposal, StoreError};
+use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
 
 pub(super) type Write = Transaction<Sqlite>;
 
@@ -49,6 +49,15 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
 
 pub(super) async fn begin(writer: &SqlitePool) -> Result<Write, StoreError> {
     Transaction::begin(writer, "BEGIN IMMEDIATE").await
+}
+
+/// See [`crate::store::Store::check_writable`]. Committed, so that the disk is asked for room as well.
+pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError> {
+    let act = "check that the store takes writes";
+    let mut tx = begin(writer).await?;
+    sqlx::raw_sql(TOUCH_TABLES).execute(&mut *tx).await.map_err(fault(act))?;
+    sqlx::query("UPDATE revision SET n = n").execute(&mut *tx).await.map_err(fault(act))?;
+    tx.commit().await.map_err(fault(act))
 }
 
 /// The time as the database has it, to the millisecond.

@@ -1,0 +1,177 @@
+//! What a store's newest answers say of it: whether it answers at all, and whether it takes what is written.
+//!
+//! The two are apart because a store that can only be read (a full disk, a switched-over primary, a file on a read-only
+//! mount, a lock that somebody holds) answers every question well. So a read never says that writing works: only a
+//! write does, of the same kind as the one that failed. Where nothing is to be written, [`super::Store::check_writable`]
+//! is that write.
+
+use std::sync::Arc;
+
+use breaker::Time;
+use tokio::sync::watch;
+
+use super::StoreError;
+
+/// Keeps the status of a store: [`super::MeteredStore`] notes every answer, health reads it. A store that was not asked
+/// yet does not answer, and refuses nothing.
+#[derive(Debug)]
+pub struct StoreMonitor {
+    status: watch::Sender<StoreStatus>,
+}
+
+/// The status of a store at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Whether it answered the last ping.
+    pub answers: bool,
+    /// The newest batch of transitions was not taken. The journal sends it again until it is.
+    pub refuses_transition_writes: bool,
+    /// The newest write of another kind was not taken.
+    pub refuses_config_writes: bool,
+    /// When it last took a write.
+    pub written_at: Option<Time>,
+    /// Another process has it: why that is known. Final.
+    pub overtaken: Option<Arc<str>>,
+}
+
+impl StoreStatus {
+    /// Whether writes are taken, as far as is known.
+    pub fn takes_writes(&self) -> bool {
+        !self.refuses_transition_writes && !self.refuses_config_writes
+    }
+}
+
+/// What an operation of the store says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationKind {
+    /// A ping. Says nothing of writing.
+    Ping,
+    /// A write of a batch of transitions.
+    TransitionWrite,
+    /// Another write: a change of configuration, a request's id, the check that changes nothing.
+    ConfigWrite,
+    /// Anything else: reads, whose failures are their callers' to handle; pruning, which may run out of its time.
+    Other,
+}
+
+impl Default for StoreMonitor {
+    fn default() -> Self {
+        Self { status: watch::Sender::new(StoreStatus::default()) }
+    }
+}
+
+impl StoreMonitor {
+    /// The present status.
+    pub fn get(&self) -> StoreStatus {
+        self.status.borrow().clone()
+    }
+
+    /// The present status, and every change of it.
+    pub fn watch(&self) -> watch::Receiver<StoreStatus> {
+        self.status.subscribe()
+    }
+
+    /// Ends when another process has the store, with why that is known.
+    pub async fn overtaken(&self) -> Arc<str> {
+        let mut now = self.status.subscribe();
+        match now.wait_for(|now| now.overtaken.is_some()).await.map(|now| now.overtaken.clone()) {
+            Ok(Some(reason)) => reason,
+            // The sender is this one.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// A ping was not answered within the time that it should take.
+    pub fn note_silence(&self) {
+        self.change(|now| now.answers = false);
+    }
+
+    /// The store answered what it was asked, at `at`, or failed.
+    pub fn note<T>(&self, kind: OperationKind, answer: &Result<T, StoreError>, at: Time) {
+        // A wrong row is an answer: the store works, and one row does not.
+        let failed = !matches!(answer, Ok(_) | Err(StoreError::Corrupt { .. }));
+        let reason = match answer {
+            Err(StoreError::Taken(reason)) => Some(reason),
+            _ => None,
+        };
+        self.change(|now| {
+            match kind {
+                OperationKind::Ping => now.answers = !failed,
+                OperationKind::TransitionWrite => now.refuses_transition_writes = failed,
+                OperationKind::ConfigWrite => now.refuses_config_writes = failed,
+                OperationKind::Other => {}
+            }
+            if matches!(kind, OperationKind::TransitionWrite | OperationKind::ConfigWrite) && answer.is_ok() {
+                now.written_at = Some(at);
+                now.answers = true;
+            }
+            if let (None, Some(reason)) = (&now.overtaken, reason) {
+                now.overtaken = Some(reason.as_str().into());
+            }
+        });
+    }
+
+    /// Wakes those who watch only for what they care for: when it was last written changes all the time.
+    fn change(&self, change: impl FnOnce(&mut StoreStatus)) {
+        self.status.send_if_modified(|now| {
+            let before = StoreStatus { written_at: None, ..now.clone() };
+            change(now);
+            before != StoreStatus { written_at: None, ..now.clone() }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed() -> Result<(), StoreError> {
+        Err(StoreError::Unavailable { act: "write", source: sqlx::Error::PoolClosed })
+    }
+
+    #[test]
+    fn a_read_that_works_does_not_say_that_writing_does() {
+        let (monitor, at) = (StoreMonitor::default(), Time::from_micros(1));
+        assert!(!monitor.get().answers, "nothing is known yet");
+        monitor.note(OperationKind::Ping, &Ok(()), at);
+        assert!(monitor.get().answers && monitor.get().takes_writes());
+        for kind in [OperationKind::TransitionWrite, OperationKind::ConfigWrite] {
+            monitor.note(kind, &failed(), at);
+            monitor.note(OperationKind::Ping, &Ok(()), at);
+            monitor.note(OperationKind::Other, &Ok(()), at);
+            assert!(monitor.get().answers && !monitor.get().takes_writes(), "{kind:?}");
+            assert_eq!(monitor.get().written_at, None);
+            monitor.note(kind, &Ok(()), at);
+            assert!(monitor.get().takes_writes(), "{kind:?}");
+            assert_eq!(monitor.get().written_at.take(), Some(at));
+            monitor.change(|now| now.written_at = None);
+        }
+    }
+
+    #[test]
+    fn a_write_of_one_kind_does_not_answer_for_the_other() {
+        let (monitor, at) = (StoreMonitor::default(), Time::from_micros(1));
+        monitor.note(OperationKind::TransitionWrite, &failed(), at);
+        monitor.note(OperationKind::ConfigWrite, &Ok(()), at);
+        assert!(monitor.get().refuses_transition_writes && !monitor.get().refuses_config_writes);
+    }
+
+    #[test]
+    fn a_wrong_row_is_an_answer_and_a_failed_read_is_its_readers() {
+        let (monitor, at) = (StoreMonitor::default(), Time::from_micros(1));
+        monitor.note(OperationKind::Ping, &Ok(()), at);
+        let corrupt: Result<(), _> = Err(StoreError::Corrupt { act: "write", problem: "odd".to_owned() });
+        monitor.note(OperationKind::TransitionWrite, &corrupt, at);
+        monitor.note(OperationKind::Other, &failed(), at);
+        assert!(monitor.get().answers && monitor.get().takes_writes());
+    }
+
+    #[tokio::test]
+    async fn who_was_overtaken_once_stays_so() {
+        let (monitor, at) = (StoreMonitor::default(), Time::from_micros(1));
+        let taken: Result<(), _> = Err(StoreError::Taken("another has it".to_owned()));
+        monitor.note(OperationKind::Other, &taken, at);
+        monitor.note(OperationKind::Ping, &Ok(()), at);
+        assert_eq!(&*monitor.overtaken().await, "another has it");
+    }
+}
