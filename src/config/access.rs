@@ -8,8 +8,8 @@ use toml::de::DeValue;
 
 use super::document::{Document, Item, Table};
 use super::error::{Error, Fault};
+use super::file::{self, FileText};
 use super::value::{self, Given, Refusal};
-use super::{FileText, read_up_to};
 use crate::auth::{Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Role, Roll, Subject, is_name};
 use crate::nearest::nearest;
 
@@ -27,7 +27,7 @@ const KEYS: [&str; 5] = ["name", "roles", "services", "sha256", "subject"];
 /// # Errors
 /// That it cannot be read.
 pub fn read(path: &Path) -> Result<FileText, Box<Error>> {
-    super::some(read_up_to(path, BYTES_MAX), path)
+    file::read_existing(path, BYTES_MAX)
 }
 
 /// Who is known by `text`, which was read from `path`.

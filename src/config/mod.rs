@@ -13,6 +13,7 @@ mod assign;
 mod breakers;
 mod document;
 mod error;
+mod file;
 mod settings;
 mod sources;
 mod takes;
@@ -20,17 +21,16 @@ mod value;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 use document::{Document, Item, Table};
+use file::Reading;
 use toml::de::DeValue;
 
 pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Place, Position};
+pub use file::FileText;
 pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
 pub use takes::{DatabaseUrl, LogFormat, Takes};
@@ -56,23 +56,6 @@ pub struct Config {
     text: Option<FileText>,
 }
 
-/// The text of a file. It may hold a password, and so does not show itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FileText(Arc<str>);
-
-impl FileText {
-    /// The text, secrets and all.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for FileText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({} bytes)", self.0.len())
-    }
-}
-
 impl Config {
     /// Whether it was read from a file, rather than built in.
     pub fn has_file(&self) -> bool {
@@ -87,9 +70,12 @@ impl Config {
 /// is not there is an error only when it was named.
 pub fn load(sources: &Sources) -> Result<Config, Vec<Error>> {
     let file = sources.file();
-    match read(&file.path) {
-        Ok(Some(text)) => parse(&text, &file.path, sources),
-        Ok(None) if file.is_named => Err(vec![missing(&file.path)]),
+    match file::read(&file.path, FILE_BYTES_MAX, Reading::First) {
+        Ok(Some(text)) => {
+            let config = parse(text.expose(), &file.path, sources)?;
+            Ok(Config { text: Some(text), ..config })
+        }
+        Ok(None) if file.is_named => Err(vec![file::missing(&file.path)]),
         Ok(None) => {
             let mut config = assemble(None, &file.path, sources)?;
             config.notes.insert(0, format!("{} is not there: built-in values apply", file.path.display()));
@@ -112,49 +98,7 @@ pub fn parse(text: &str, path: &Path, sources: &Sources) -> Result<Config, Vec<E
 /// # Errors
 /// That it cannot be read.
 pub fn read_pem(path: &Path) -> Result<FileText, Box<Error>> {
-    some(read(path), path)
-}
-
-fn some(read: Result<Option<String>, Box<Error>>, path: &Path) -> Result<FileText, Box<Error>> {
-    match read? {
-        Some(text) => Ok(FileText(text.into())),
-        None => Err(Box::new(missing(path))),
-    }
-}
-
-/// The text of a file, if there is one.
-fn read(path: &Path) -> Result<Option<String>, Box<Error>> {
-    read_up_to(path, FILE_BYTES_MAX)
-}
-
-fn read_up_to(path: &Path, bytes_max: u64) -> Result<Option<String>, Box<Error>> {
-    let unreadable = |why: String| Box::new(in_file(path, Fault::Unreadable(why)));
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error.to_string())),
-    };
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(Box::new(in_file(path, Fault::TooLarge { bytes_max })));
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) => {
-            let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
-            let place = Document::new(&path.display().to_string(), &valid).at(valid.len()..valid.len());
-            Err(Box::new(Error { place, fault: Fault::Syntax("this is not UTF-8".to_owned()) }))
-        }
-    }
-}
-
-fn missing(path: &Path) -> Error {
-    in_file(path, Fault::Unreadable("there is no such file".to_owned()))
-}
-
-fn in_file(path: &Path, fault: Fault) -> Error {
-    Error { place: Place::File { path: path.display().to_string().into(), at: None }, fault }
+    file::read_existing(path, FILE_BYTES_MAX)
 }
 
 fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config, Vec<Error>> {
@@ -197,7 +141,7 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Config { settings, declaration, notes: sources.notes(), text: text.map(|text| FileText(text.into())) })
+    Ok(Config { settings, declaration, notes: sources.notes(), text: text.map(FileText::from) })
 }
 
 fn read_settings<'a>(

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Error, Fault};
+use super::file::{self, Reading};
 use super::{Config, FILE_BYTES_MAX, FileText, Settings, Sources};
 
 /// How long a content must stay the same: longer than a writer pauses within a file, and hardly a wait for people.
@@ -99,7 +100,7 @@ impl Watcher<TextsEvent> {
             for (seen, path) in seen.iter().zip(&paths) {
                 match seen {
                     Ok(Some(text)) => texts.push(text.clone()),
-                    Ok(None) => errors.push(super::missing(path)),
+                    Ok(None) => errors.push(file::missing(path)),
                     Err(error) => errors.push((**error).clone()),
                 }
             }
@@ -117,8 +118,11 @@ impl<E: Send + 'static> Watcher<E> {
     ) -> Self {
         // One: an event older than the newest content is of no use to anybody.
         let (sender, events) = mpsc::channel(1);
-        let (paths, last): (Vec<_>, _) = files.into_iter().unzip();
-        let eye = Eye { paths: paths.into(), bytes_max, last, judge };
+        let (paths, last): (Vec<_>, Vec<Seen>) = files.into_iter().unzip();
+        let is_once = |seen: &Seen| matches!(seen, Ok(Some(text)) if !text.is_repeatable());
+        let sources = paths.into_iter().zip(&last);
+        let sources = sources.map(|(path, seen)| Source { path, once: is_once(seen).then(|| seen.clone()) });
+        let eye = Eye { sources: sources.collect(), bytes_max, last, judge };
         Self { events, _task: AbortOnDropHandle::new(tokio::spawn(eye.watch(method, sender))) }
     }
 
@@ -131,8 +135,15 @@ impl<E: Send + 'static> Watcher<E> {
 /// What a look finds of one file: a text, no file, or why there is neither.
 type Seen = Result<Option<FileText>, Box<Error>>;
 
+/// A file to look at.
+struct Source {
+    path: PathBuf,
+    /// What a pipe gave when it was read at the start: it gives nothing again, and is not looked at.
+    once: Option<Seen>,
+}
+
 struct Eye<J> {
-    paths: Arc<[PathBuf]>,
+    sources: Arc<[Source]>,
     bytes_max: u64,
     /// What was seen when the last event was sent.
     last: Vec<Seen>,
@@ -144,16 +155,12 @@ impl<J> Eye<J> {
     where
         J: Fn(&[Seen]) -> Option<E>,
     {
-        let is_pipe = |path: &PathBuf| {
-            std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
-        };
-        if self.paths.iter().any(is_pipe) {
-            // A pipe: it gave what it had when it was read first, and a second read would wait for ever.
+        if self.sources.iter().all(|source| source.once.is_some()) {
             return events.closed().await;
         }
         let changed = Arc::new(Notify::new());
         let folders = match method {
-            Method::Folder => watch_folders(&self.paths, &changed).ok(),
+            Method::Folder => watch_folders(self.sources.iter().map(|source| &*source.path), &changed).ok(),
             Method::Looking => None,
         };
         let poll = if folders.is_some() { SLOW_POLL } else { POLL };
@@ -200,29 +207,33 @@ impl<J> Eye<J> {
     }
 
     async fn see(&self) -> Option<Vec<Seen>> {
-        let (paths, bytes_max) = (Arc::clone(&self.paths), self.bytes_max);
-        let read =
-            move |path: &PathBuf| Ok(super::read_up_to(path, bytes_max)?.map(|text| FileText(text.into())));
-        tokio::task::spawn_blocking(move || paths.iter().map(read).collect()).await.ok()
+        let (sources, bytes_max) = (Arc::clone(&self.sources), self.bytes_max);
+        let see = move |source: &Source| {
+            source.once.clone().unwrap_or_else(|| file::read(&source.path, bytes_max, Reading::Again))
+        };
+        tokio::task::spawn_blocking(move || sources.iter().map(see).collect()).await.ok()
     }
 }
 
 fn judge(seen: &Seen, path: &Path, sources: &Sources, running: &Settings) -> FileEvent {
     match seen {
-        Ok(Some(text)) => match super::parse(&text.0, path, sources) {
+        Ok(Some(text)) => match super::parse(text.expose(), path, sources) {
             Ok(config) => {
                 let needs_restart = running.differing(&config.settings);
                 FileEvent::Loaded { config: Box::new(config), needs_restart }
             }
             Err(errors) => FileEvent::Wrong(errors),
         },
-        Ok(None) => FileEvent::Unreadable(super::missing(path)),
+        Ok(None) => FileEvent::Unreadable(file::missing(path)),
         Err(error) if matches!(error.fault, Fault::Unreadable(_)) => FileEvent::Unreadable((**error).clone()),
         Err(error) => FileEvent::Wrong(vec![(**error).clone()]),
     }
 }
 
-fn watch_folders(paths: &[PathBuf], changed: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn watch_folders<'p>(
+    paths: impl Iterator<Item = &'p Path>,
+    changed: &Arc<Notify>,
+) -> notify::Result<RecommendedWatcher> {
     let changed = Arc::clone(changed);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Our own look opens the file, and would call for the next.
@@ -236,7 +247,6 @@ fn watch_folders(paths: &[PathBuf], changed: &Arc<Notify>) -> notify::Result<Rec
         }
     })?;
     let folders: BTreeSet<_> = paths
-        .iter()
         .map(|path| match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),

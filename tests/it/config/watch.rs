@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use breakerd::config::watch::{FileEvent, Method, Watcher};
+use breakerd::config::watch::{FileEvent, Method, TextsEvent, Watcher};
 use breakerd::config::{self, Sources};
 use tempfile::TempDir;
 
@@ -176,4 +176,55 @@ async fn a_dropped_watcher_ends_its_task() {
     })
     .await
     .expect("the task ends");
+}
+
+/// Puts `what` (not a regular file) in the place of the file, in one step.
+fn put_in_place(path: &Path, make: &str, target: &[&str]) {
+    let beside = path.with_extension("new");
+    let made = std::process::Command::new(make).args(target).arg(&beside).status().unwrap();
+    assert!(made.success());
+    fs::rename(beside, path).unwrap();
+}
+
+#[tokio::test]
+async fn a_pipe_or_a_device_in_place_of_the_file_is_told_and_the_next_file_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    fs::write(&path, threshold(1)).unwrap();
+    let mut watcher = watch(&path, Method::Folder);
+    for (number, (make, target, what)) in
+        [("mkfifo", &[][..], "is a pipe"), ("ln", &["-s", "/dev/zero"], "is a device")]
+            .into_iter()
+            .enumerate()
+    {
+        put_in_place(&path, make, target);
+        match next(&mut watcher).await {
+            FileEvent::Unreadable(error) => assert!(error.to_string().contains(what), "{error}"),
+            other => panic!("not {what}: {other:?}"),
+        }
+        let number = u32::try_from(number).unwrap() + 2;
+        rename_into(&path, &threshold(number));
+        assert_eq!(loaded_threshold(&mut watcher).await, number);
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_in_place_of_one_of_several_files_is_told_and_the_next_file_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let paths = [folder.path().join("certificate"), folder.path().join("key")];
+    let files = paths.iter().map(|path| {
+        fs::write(path, "old").unwrap();
+        (path.clone(), config::read_pem(path).unwrap())
+    });
+    let mut watcher = Watcher::of_texts(files.collect(), 1_000, Method::Folder);
+    put_in_place(&paths[1], "mkfifo", &[]);
+    match tokio::time::timeout(PATIENCE, watcher.next()).await.expect("an event comes").unwrap() {
+        TextsEvent::Unreadable(errors) => assert!(errors[0].to_string().contains("is a pipe"), "{errors:?}"),
+        TextsEvent::Changed(texts) => panic!("changed: {texts:?}"),
+    }
+    rename_into(&paths[1], "new");
+    match tokio::time::timeout(PATIENCE, watcher.next()).await.expect("an event comes").unwrap() {
+        TextsEvent::Changed(texts) => assert_eq!([texts[0].expose(), texts[1].expose()], ["old", "new"]),
+        TextsEvent::Unreadable(errors) => panic!("unreadable: {errors:?}"),
+    }
 }
