@@ -29,3 +29,4 @@ pub mod signals;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod transition_log;

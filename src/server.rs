@@ -265,7 +265,7 @@ fn start_tasks(
 ) -> Supervisor {
     let stop = CancellationToken::new();
     let mut tasks = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
-    let House { engine, store, journal, control, feeds } = house;
+    let House { engine, store, journal, control, feeds, transition_log } = house;
     let clock = || Arc::clone(&app.clock);
     tasks.spawn("timer", lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
     tasks.spawn(
@@ -296,6 +296,11 @@ fn start_tasks(
     let (sweeping, time, stopping) = (Arc::clone(engine), clock(), stop.clone());
     tasks.spawn_restarted("idle_breaker_sweeper", move || {
         lifecycle::run_sweeper(Arc::clone(&sweeping), Arc::clone(&time), idle_ttl, stopping.clone())
+    });
+    let (transition_log, stopping) = (Arc::clone(transition_log), stop.clone());
+    tasks.spawn_restarted("transition_log", move || {
+        let (transition_log, stop) = (Arc::clone(&transition_log), stopping.clone());
+        async move { transition_log.run(stop).await }
     });
     let kept = config.settings.store_history_retention;
     let (pruned, time, stopping) = (Arc::clone(store), clock(), stop.clone());

@@ -14,6 +14,7 @@ use crate::feed::{Feeds, StateFeed, Told};
 use crate::journal::{Journal, JournalOptions};
 use crate::replica::{Coordinator, Local};
 use crate::store::{self, MeteredStore, Store, StoreError};
+use crate::transition_log::{self, TransitionLog};
 
 /// Breakers read from the store at one time.
 const PAGE: u32 = 10_000;
@@ -27,6 +28,7 @@ pub(super) struct House {
     pub(super) journal: Arc<Journal>,
     pub(super) control: Arc<Control>,
     pub(super) feeds: Arc<Feeds>,
+    pub(super) transition_log: Arc<TransitionLog>,
 }
 
 /// Reads the store and the journal. The store is waited for, as long as this is.
@@ -81,8 +83,9 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let standing =
         Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
     let states = Arc::new(StateFeed::default());
-    let outbox = Box::new(Told { journal: Arc::clone(&journal), states: Arc::clone(&states) });
-    let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), outbox, clock.now()));
+    let outbox = Told { journal: Arc::clone(&journal), states: Arc::clone(&states) };
+    let (outbox, transition_log) = transition_log::logging(outbox, Arc::clone(clock));
+    let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), Box::new(outbox), clock.now()));
     // The overrides first: the breakers that the catalog names are born into them.
     engine.note_service_overrides(configuration.engine_overrides());
     engine.apply(configuration.catalog(), clock.now());
@@ -124,7 +127,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         control: Arc::clone(&control),
         feeds: Arc::clone(&feeds),
     });
-    Ok(House { engine, store, journal, control, feeds })
+    Ok(House { engine, store, journal, control, feeds, transition_log: Arc::new(transition_log) })
 }
 
 /// Asks the store until it answers: it may go away at any moment of a start.

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["engine", "store"]),
     ("overrides", &["engine", "journal"]),
     ("replica", &["engine"]),
+    ("transition_log", &["engine"]),
     // What the edges stand on.
     ("health", &["journal", "store"]),
     ("app", &["control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),
@@ -34,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proto", &[]),
     // Roof.
     ("config", &["auth", "catalog", "nearest", "store"]),
-    ("cli", &["auth", "catalog", "config", "ctl"]),
+    ("cli", &["auth", "catalog", "config", "ctl", "data_dir", "doors"]),
     // A client of the API that lives in the same program: of the server it uses the clock and the file's words.
     ("ctl", &["config", "engine", "proto", "signals"]),
     ("data_dir", &[]),
@@ -70,6 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "replica",
             "store",
             "supervisor",
+            "transition_log",
         ],
     ),
     ("main", &["cli", "config", "ctl", "engine", "server", "signals", "telemetry"]),
