@@ -12,6 +12,7 @@
 mod configuration;
 mod edits;
 mod plan;
+mod relaxed;
 mod start;
 mod write;
 

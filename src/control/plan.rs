@@ -7,6 +7,7 @@ use std::time::Duration;
 use breaker::{Asked, Key, Snapshot};
 
 use super::configuration::{Configuration, declaration};
+use super::relaxed::log_relaxed;
 use crate::catalog::{Catalog, ServiceProblem};
 use crate::engine::Seals;
 use crate::store::{
@@ -96,7 +97,10 @@ impl Planned {
 
     /// As it is once the store has it.
     pub(super) fn written(self, changed: Changed) -> Configuration {
-        let Self { after, touched, edit, before: _ } = self;
+        let Self { after, touched, edit, before } = self;
+        if matches!(edit, ConfigEdit::Declared(_)) {
+            log_relaxed(&before, &after, &touched);
+        }
         let (mut stored, catalog) = after.into_parts();
         stored.revision = changed.revision;
         for service in touched {
