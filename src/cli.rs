@@ -17,6 +17,8 @@ use serde_json::{Map, json};
 use crate::catalog::{Catalog, effective};
 use crate::config::{self, Config, Error, SETTINGS, Sources};
 use crate::ctl;
+use crate::data_dir::DataDir;
+use crate::doors::Doors;
 
 pub use token::{NewTokenArgs, TokenCommand, token};
 
@@ -218,7 +220,8 @@ impl CheckConfigArgs {
     }
 }
 
-/// Says whether the file at `path` is right. Reads nothing else: no variables, no store.
+/// Says whether `serve` would start with the file at `path`, as far as can be told from here: the files that it names are
+/// read as `serve` reads them (tokens, TLS), and the data folder must be able to be one. No variables, no store.
 ///
 /// Ends with 0 and what the file comes to on `out`, or with 1 and everything that is wrong on `err`.
 pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
@@ -236,6 +239,20 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
             return ExitCode::from(1);
         }
     };
+    let mut refused = false;
+    let mut refuse = |problem: String| {
+        refused = true;
+        let _ = writeln!(err, "{}: {problem}", path.display());
+    };
+    if let Err(error) = Doors::check(&config.settings) {
+        refuse(format!("{error:#}"));
+    }
+    if let Err(error) = DataDir::check(&config.settings.data_dir) {
+        refuse(format!("{:#}", anyhow::Error::from(error)));
+    }
+    if refused {
+        return ExitCode::from(1);
+    }
     let written = match show {
         Show::Table => write_table(path, &config, &catalog, out),
         Show::Json => write_json(path, &config, &catalog, out),

@@ -44,17 +44,28 @@ fn of(holder: &str) -> String {
 }
 
 impl DataDir {
+    /// Whether the path can be a data folder, without making or locking anything: one that is not there yet can.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn check(path: &Path) -> Result<(), DataDirError> {
+        let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
+        match fs::metadata(path) {
+            Ok(there) if there.is_dir() => Ok(()),
+            Ok(_) => Err(unusable(io::Error::other("it is no folder"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(unusable(error)),
+        }
+    }
+
     /// Makes the folder if need be, and takes it.
     ///
     /// # Errors
     /// [`DataDirError`].
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
-        let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(|source| {
-            // The system says of a file there only that it exists.
-            let is_no_folder = source.kind() == io::ErrorKind::AlreadyExists;
-            unusable(if is_no_folder { io::Error::other("it is no folder") } else { source })
-        })?;
+        Self::check(path)?;
+        fs::create_dir_all(path)
+            .map_err(|source| DataDirError::Unusable { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), lock: Mutex::new(take_lock(path)?) })
     }
 

@@ -89,6 +89,14 @@ impl Doors {
         Ok(Self { grpc: Door { guard, tls }, http, tokens, pem: files })
     }
 
+    /// What [`Doors::build`] would refuse, for whoever only wants to know.
+    ///
+    /// # Errors
+    /// As [`Doors::build`].
+    pub fn check(settings: &Settings) -> Result<()> {
+        Self::build(settings, &Metrics::default(), Time::ZERO).map(drop)
+    }
+
     /// Says loudly what others can reach and nothing protects.
     pub fn call_out(&self, grpc: SocketAddr, http: SocketAddr) {
         for (what, address, door, auth, tls) in [

@@ -55,6 +55,29 @@ fn check_config_prints_the_errors_of_a_wrong_file_and_fails() {
 }
 
 #[test]
+fn check_config_refuses_the_files_that_serve_would() {
+    let folder = TempDir::new().unwrap();
+    let (path, other) = (folder.path().join("breakerd.toml"), folder.path().join("other"));
+    let missing = folder.path().join("nowhere");
+    fs::write(&other, "[[token]]\nname = \"a b\"\n").unwrap();
+    for (text, problem) in [
+        (format!("[auth]\ntokens_file = {missing:?}\n"), "auth.tokens_file: "),
+        (format!("[auth]\ntokens_file = {other:?}\n"), "auth.tokens_file is wrong"),
+        (format!("[tls]\ncertificate = {missing:?}\nkey = {missing:?}\n"), "tls.certificate: "),
+        (format!("[tls]\ncertificate = {other:?}\nkey = {other:?}\n"), "tls.certificate: "),
+        (format!("data_dir = {other:?}\n"), "data_dir (BREAKERD_DATA_DIR, --data-dir) names another"),
+    ] {
+        fs::write(&path, &text).unwrap();
+        let (code, out, err) = check(&path, Show::Table);
+        assert_eq!((code, &*out), (ExitCode::from(1), ""), "{text}{err}");
+        assert!(err.starts_with(&format!("{}: ", path.display())) && err.contains(problem), "{text}{err}");
+    }
+    fs::write(&path, format!("data_dir = {missing:?}\n")).unwrap();
+    assert_eq!(check(&path, Show::Table).0, ExitCode::SUCCESS, "a folder that is not there yet is made");
+    assert!(!missing.exists(), "but not by a check");
+}
+
+#[test]
 fn the_shipped_file_is_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("breakerd.toml");
     let (code, out, err) = check(&path, Show::Table);
