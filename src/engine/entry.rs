@@ -1,6 +1,6 @@
 //! One breaker in the engine: the machine, what is counted beside it, and what is shown of it.
 
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition, View};
@@ -26,7 +26,44 @@ impl Entry {
     /// With its lock; none: it was retired before that was taken.
     pub(crate) fn lock(&self) -> Option<impl DerefMut<Target = Inner> + '_> {
         let inner = self.inner.lock();
-        (!inner.retired).then_some(inner)
+        (!inner.retired).then(|| AbortOnPanic::new(inner))
+    }
+}
+
+/// A breaker's lock that no panic may release: half a call would stay, such as a transition that is in force here and in
+/// no journal. The process ends instead, and the next one starts from what was written down.
+struct AbortOnPanic<G> {
+    guard: G,
+    /// It was taken while a panic was under way already, which left nothing half done here.
+    was_panicking: bool,
+}
+
+impl<G> AbortOnPanic<G> {
+    fn new(guard: G) -> Self {
+        Self { guard, was_panicking: std::thread::panicking() }
+    }
+}
+
+impl<G: Deref> Deref for AbortOnPanic<G> {
+    type Target = G::Target;
+
+    fn deref(&self) -> &G::Target {
+        &self.guard
+    }
+}
+
+impl<G: DerefMut> DerefMut for AbortOnPanic<G> {
+    fn deref_mut(&mut self) -> &mut G::Target {
+        &mut self.guard
+    }
+}
+
+impl<G> Drop for AbortOnPanic<G> {
+    fn drop(&mut self) {
+        // The panic has been reported by its hook. (shuttle reports by panics of its own.)
+        if std::thread::panicking() && !self.was_panicking && cfg!(not(shuttle)) {
+            std::process::abort();
+        }
     }
 }
 

@@ -31,6 +31,9 @@ mod sync;
 mod timers;
 mod views;
 
+#[cfg(all(test, not(shuttle)))]
+#[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
+mod panic_tests;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
