@@ -86,7 +86,8 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let Start { config, sources, listeners, clock } = start;
     let settings = &config.settings;
-    let data_dir = DataDir::take(&settings.data_dir)?;
+    // Until the store is closed: nobody else may open it before.
+    let data_dir = Arc::new(DataDir::take(&settings.data_dir)?);
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
     let doors = Doors::build(settings, &metrics, clock.now())?;
@@ -109,7 +110,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         }
     };
     health.loaded();
-    let mut tasks = start_tasks(&app, &config, sources, &house, data_dir, &health);
+    let mut tasks = start_tasks(&app, &config, sources, &house, &data_dir, &health);
     tracing::info!(breakers = house.engine.len(), revision = house.engine.catalog().revision(), "ready");
 
     let ended = tokio::select! {
@@ -260,7 +261,7 @@ fn start_tasks(
     config: &Config,
     sources: Option<Sources>,
     house: &House,
-    data_dir: DataDir,
+    data_dir: &Arc<DataDir>,
     health: &Arc<grpc::HealthBoard>,
 ) -> Supervisor {
     let stop = CancellationToken::new();
@@ -275,7 +276,7 @@ fn start_tasks(
     tasks.spawn("configuration_sync", lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
     tasks.spawn("store_check", lifecycle::run_store_check(Arc::clone(store), Arc::clone(app), stop.clone()));
     tasks.spawn("health", lifecycle::run_health(Arc::clone(app), Arc::clone(health), stop.clone()));
-    tasks.spawn("data_folder_lock", lifecycle::run_data_folder_lock(data_dir, stop.clone()));
+    tasks.spawn("data_folder_lock", lifecycle::run_data_folder_lock(Arc::clone(data_dir), stop.clone()));
     let keeper = keeper::run(Arc::clone(journal), Arc::clone(store), clock(), stop.clone());
     tasks.spawn("journal_upkeep", async move {
         keeper.await;

@@ -100,8 +100,7 @@ fn log_difference(before: &[Problem], now: &[Problem]) {
 ///
 /// # Errors
 /// [`DataDirError::Taken`] when another process has it.
-pub async fn run_data_folder_lock(data_dir: DataDir, stop: CancellationToken) -> Result<()> {
-    let data_dir = Arc::new(data_dir);
+pub async fn run_data_folder_lock(data_dir: Arc<DataDir>, stop: CancellationToken) -> Result<()> {
     let mut known: Option<String> = None;
     while stop.run_until_cancelled(tokio::time::sleep(CHECK_EVERY)).await.is_some() {
         let held = Arc::clone(&data_dir);

@@ -420,6 +420,7 @@ async fn everything() -> Scrape {
     };
     let source = Arc::new(move || calls.snapshot().into_iter().map(row).collect());
     world.app.metrics.show_calls(source).unwrap();
+    world.app.metrics.task.failures_total.with_label_values(&["timer"]);
     world.store.ping().await.unwrap();
     world.scrape().await
 }
