@@ -99,7 +99,7 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
         .execute(&mut *tx)
         .await
         .map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))?;
+    tx.commit(act).await?;
     if touched.rows_affected() == 1 { Ok(()) } else { Err(lock.overtaken()) }
 }
 

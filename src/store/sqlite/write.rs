@@ -57,7 +57,7 @@ pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError
     let mut tx = begin(writer).await?;
     sqlx::raw_sql(TOUCH_TABLES).execute(&mut *tx).await.map_err(fault(act))?;
     sqlx::query("UPDATE revision SET n = n").execute(&mut *tx).await.map_err(fault(act))?;
-    tx.commit().await.map_err(fault(act))
+    tx.commit(act).await
 }
 
 /// The time as the database has it, to the millisecond.
