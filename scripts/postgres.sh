@@ -4,6 +4,8 @@
 #   scripts/postgres.sh start DIR [--port N] [--fsync off]   create DIR's cluster if new, start it, print its URL
 #   scripts/postgres.sh stop DIR                             stop it at once; DIR stays
 #   scripts/postgres.sh crash DIR                            kill -9, as a test of recovery wants it; `start` again
+#   scripts/postgres.sh standby DIR PRIMARY                  create DIR's as a standby of the running PRIMARY, start it
+#   scripts/postgres.sh promote DIR                          make a primary of a standby
 #
 # The port is picked once and kept in DIR/port, so that a URL survives stop, crash and start.
 # PostgreSQL refuses to run as root: there it runs as the packaged user `postgres`.
@@ -11,7 +13,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 # The folder of initdb and pg_ctl: Debian keeps them off PATH, one folder a version; take the newest.
 find_server() {
@@ -49,10 +51,32 @@ create_cluster() {
     >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; die "initdb failed in $dir"; }
 }
 
-start() {
-  local dir=$1 port=$2 fsync=$3 tries=10
+# A copy of the primary that follows it.
+create_standby() {
+  local dir=$1 primary=$2
+  mkdir -p "$dir"
+  [ "$(id -u)" -ne 0 ] || chown postgres "$dir"
+  dir=$(cd "$dir" && pwd) primary=$(cd "$primary" && pwd)
+  cd "$dir"
+  as_owner "$bin/pg_basebackup" -h "$primary" -p "$(cat "$primary/port")" -U breakerd -D "$dir/data" -R -X stream \
+    -c fast >"$dir/basebackup.log" 2>&1 || { cat "$dir/basebackup.log" >&2; die "pg_basebackup failed in $dir"; }
+}
+
+promote() {
+  local dir
+  dir=$(cd "$1" && pwd)
+  cd "$dir"
+  as_owner "$bin/pg_ctl" promote -w -t 60 -s -D "$dir/data" >promote.log 2>&1 || { cat promote.log >&2; die "promote failed"; }
+}
+
+need_server() {
   bin=$(find_server) || { install_package postgresql postgresql-server postgresql; bin=$(find_server); } ||
     die "the PostgreSQL server programs (initdb, pg_ctl) were not found"
+}
+
+start() {
+  local dir=$1 port=$2 fsync=$3 tries=10
+  need_server
   [ "$(id -u)" -ne 0 ] || id postgres >/dev/null 2>&1 || die "running as root needs the user postgres of the package"
   [ -d "$dir/data" ] || create_cluster "$dir"
   dir=$(cd "$dir" && pwd)
@@ -93,8 +117,12 @@ end() {
 }
 
 [ $# -ge 2 ] || usage
-command=$1 dir=$2 port='' fsync=on
+command=$1 dir=$2 port='' fsync=on primary=''
 shift 2
+if [ "$command" = standby ]; then
+  primary=${1:?standby needs the folder of its primary}
+  shift
+fi
 while [ $# -gt 0 ]; do
   case $1 in
     --port) port=${2:?--port needs a number} ;;
@@ -105,6 +133,15 @@ while [ $# -gt 0 ]; do
 done
 case $command in
   start) start "$dir" "$port" "$fsync" ;;
+  standby)
+    need_server
+    (create_standby "$dir" "$primary")
+    start "$dir" "$port" "$fsync"
+    ;;
+  promote)
+    need_server
+    promote "$dir"
+    ;;
   stop) end "$dir" QUIT ;;
   crash) end "$dir" KILL ;;
   *) usage ;;
