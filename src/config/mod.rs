@@ -123,7 +123,8 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
                     place,
                     fault: Fault::Value {
                         key: setting.key.to_owned(),
-                        value: setting.shown(&format!("\"{}\"", document::shorten(&given))),
+                        // What may be secret goes first: cut short, it could no longer be told.
+                        value: document::shorten(&setting.shown(&format!("\"{given}\""))),
                         takes: setting.takes.to_string(),
                         hint: refusal.hint,
                     },
@@ -230,6 +231,9 @@ fn odds(
             ["http.listen", "grpc.listen"],
             format!("{} is what grpc.listen has already", settings.http_listen),
         );
+    }
+    if settings.store_url.is_some() && settings.store_url_file.is_some() {
+        at(["store.url_file", "store.url"], "store.url is set too: leave one of them out".to_owned());
     }
     for (needed, key, by, by_key) in [
         (&settings.tls_certificate, "tls.certificate", &settings.tls_key, "tls.key"),

@@ -122,6 +122,13 @@ settings! {
     /// The most connections from one address. More are closed at once.
     grpc_connections_per_address_max: usize = "grpc.connections_per_address_max",
         "BREAKERD_GRPC_CONNECTIONS_PER_ADDRESS_MAX", None, "5000", Takes::Count { min: 1, max: 1_000_000 };
+    /// The most reads of the history and the audit (ListTransitions, ListConfigChanges) at once. A few are read from the
+    /// store at a time, the others wait. More are rejected, RESOURCE_EXHAUSTED.
+    grpc_history_reads_max: usize = "grpc.history_reads_max", "BREAKERD_GRPC_HISTORY_READS_MAX", None,
+        "32", Takes::Count { min: 1, max: 10_000 };
+    /// The most reads of the history and the audit that one caller has at once. More are rejected, RESOURCE_EXHAUSTED.
+    grpc_history_reads_per_caller_max: usize = "grpc.history_reads_per_caller_max",
+        "BREAKERD_GRPC_HISTORY_READS_PER_CALLER_MAX", None, "8", Takes::Count { min: 1, max: 10_000 };
     /// Where metrics and health pages are served. Port 0 takes any that is free.
     http_listen: SocketAddr = "http.listen", "BREAKERD_HTTP_LISTEN", Some("http-listen"),
         "127.0.0.1:8080", Takes::Address;
@@ -146,9 +153,14 @@ settings! {
     /// Whether a client of gRPC must show a certificate, when there is `tls.client_ca`.
     tls_client_certificate: ClientCertificate = "tls.client_certificate", "BREAKERD_TLS_CLIENT_CERTIFICATE", None,
         "required", Takes::Word(PRESENCES);
-    /// The database. It holds a password: a variable is the better place for it than the file.
+    /// The database; several hosts (`a:5432,b:5432`) for one that is switched over. It holds a password: a variable, or
+    /// `store.url_file`, is the better place for it than the file.
     store_url: Option<DatabaseUrl> = "store.url", "DATABASE_URL", Some("database-url"),
         "" or "none: SQLite, in `data_dir`", Takes::DatabaseUrl;
+    /// A file that holds the database's URL on one line, in place of `store.url`. Reloaded when it changes: a rotated
+    /// password is used for the next connection.
+    store_url_file: Option<PathBuf> = "store.url_file", "BREAKERD_STORE_URL_FILE", None,
+        "" or "none", Takes::File;
     /// How long the history, the audit and closed breakers without history are kept. In Postgres the history goes by
     /// the month, and so stays for up to a month longer.
     store_history_retention: Duration = "store.history_retention", "BREAKERD_STORE_HISTORY_RETENTION", None,

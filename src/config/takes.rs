@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::value::{self, Given, Refusal};
 use crate::auth::ClientCertificate;
+use crate::store::PostgresUrl;
 
 /// What a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,9 @@ impl fmt::Display for Takes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address => f.write_str("an address and a port, such as 127.0.0.1:50051 or [::]:50051"),
-            Self::DatabaseUrl => f.write_str("a URL postgres://user:password@host/database"),
+            Self::DatabaseUrl => f.write_str(
+                "a URL postgres://user:password@host/database, or with several hosts host:port,host:port",
+            ),
             Self::Folder => f.write_str("the path of a folder"),
             Self::File => f.write_str("the path of a file"),
             Self::Flag => f.write_str("true or false"),
@@ -108,18 +111,33 @@ impl DatabaseUrl {
         Self::redacted(&self.0)
     }
 
+    /// What was written, in quotes if it was, without what may be secret.
     pub(super) fn redacted(written: &str) -> String {
-        let Some((scheme, rest)) = written.split_once("://") else {
+        let bare = written.trim_matches(['"', '\'']);
+        let quote = if bare == written { "" } else { "\"" };
+        let Some((scheme, rest)) = bare.split_once("://") else {
             return "a text that is not shown".to_owned();
         };
-        let (before, host) = rest.rsplit_once('@').unwrap_or(("", rest));
-        // A question mark in a password, or an at sign behind one: no telling where the secret ends.
-        if before.contains('?') {
-            return format!("{scheme}://...");
+        let (before, behind) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let host = behind.split_once('?').map_or(behind, |(host, _)| host);
+        // A question mark in a password, or an at sign behind one: no telling where the secret ends. And without an at
+        // sign, what stands where a port should be may be a password.
+        if before.contains('?') || host.contains('#') || !has_ports(host) {
+            return format!("{quote}{scheme}://...{quote}");
         }
-        let host = host.split_once('?').map_or(host, |(host, _)| host);
-        format!("{scheme}://{host}")
+        format!("{quote}{scheme}://{host}{quote}")
     }
+}
+
+/// Whether what stands behind the colon of each host may be a port.
+fn has_ports(hosts_and_database: &str) -> bool {
+    let hosts = hosts_and_database.split_once('/').map_or(hosts_and_database, |(hosts, _)| hosts);
+    hosts.split(',').all(|host| {
+        // The colons of an IPv6 address stand in brackets.
+        let host = host.rsplit_once(']').map_or(host, |(_, behind)| behind);
+        host.split_once(':')
+            .is_none_or(|(_, port)| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()))
+    })
 }
 
 impl fmt::Debug for DatabaseUrl {
@@ -153,9 +171,9 @@ impl Take for Option<DatabaseUrl> {
         if url.starts_with("sqlite:") {
             return Err(Refusal::because("without a URL breakerd keeps an SQLite file in data_dir"));
         }
-        match url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
-            Some(rest) if !rest.is_empty() => Ok(Some(DatabaseUrl(url.to_owned()))),
-            _ => Err(Refusal::PLAIN),
+        match PostgresUrl::parse(url) {
+            Ok(_) => Ok(Some(DatabaseUrl(url.to_owned()))),
+            Err(problem) => Err(Refusal::because(format!("it {problem}"))),
         }
     }
 }

@@ -34,12 +34,13 @@ pub(super) struct House {
 /// Reads the store and the journal. The store is waited for, as long as this is.
 pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<House> {
     let settings = &config.settings;
-    let target = match &settings.store_url {
-        Some(url) => store::Target::Postgres(url.expose().to_owned()),
-        None => store::Target::Sqlite(data_dir.database()),
-    };
     let is_away = StoreError::is_transient;
-    let store = until_it_answers(is_away, async || store::open(&target).await).await?;
+    let store = until_it_answers(is_away, async || match (&settings.store_url, &settings.store_url_file) {
+        (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await,
+        (None, Some(path)) => store::open_by_file(path).await,
+        (None, None) => store::open(&store::Target::Sqlite(data_dir.database())).await,
+    })
+    .await?;
     let store: Arc<dyn Store> = Arc::new(MeteredStore::new(
         store,
         app.metrics.store.clone(),
@@ -142,7 +143,8 @@ async fn until_it_answers<T, E: std::error::Error + 'static>(
                 if !std::mem::replace(&mut waiting, true) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "the database does not answer; breakerd is not ready until it does, and goes on trying"
+                        ready = false,
+                        "store unavailable, retrying"
                     );
                 }
                 tokio::time::sleep(STORE_RETRY_EVERY).await;

@@ -1,9 +1,12 @@
-//! What the drivers' errors mean to the rest of breakerd.
+//! What the drivers' errors mean to the rest of breakerd, and to the person who reads the log: the cause as the database
+//! has it, and what to do about it. What the codes of Postgres mean stands in [`super::sqlstate`].
 
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqliteError;
 
 use super::StoreError;
+use super::postgres::Address;
+use super::sqlstate;
 
 /// Tells a database that failed, and may answer later, from one that holds what it should not.
 pub(super) fn fault(act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
@@ -16,15 +19,80 @@ pub(super) fn fault(act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
         | sqlx::Error::TypeNotFound { .. } => corrupt(act, source),
         sqlx::Error::Database(error) => match error.try_downcast_ref::<SqliteError>() {
             Some(_) => sqlite_fault(act, source),
-            None => postgres_fault(act, source),
+            None => sqlstate::fault(act, source),
         },
         _ => StoreError::Unavailable { act, source },
+    }
+}
+
+/// What [`StoreError::Unavailable`] says before its cause.
+pub(super) fn unavailable(source: &sqlx::Error) -> &'static str {
+    match source {
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+            "no server of the database takes writes"
+        }
+        sqlx::Error::Database(error) => match error.try_downcast_ref::<SqliteError>() {
+            Some(_) => sqlite_unavailable(sqlite_kind(source)),
+            None => sqlstate::unavailable(error.code().as_deref().unwrap_or_default()),
+        },
+        sqlx::Error::BeginFailed | sqlx::Error::InvalidSavePointStatement => {
+            "a transaction cannot be begun on a connection that failed"
+        }
+        // Whether it is away or busy, who waited cannot tell.
+        _ => "the database does not answer",
     }
 }
 
 /// No answer within the time that a caller is willing to wait for one.
 pub(super) fn too_slow(act: &'static str) -> StoreError {
     StoreError::Unavailable { act, source: sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()) }
+}
+
+/// No server takes writes: what each of them said.
+pub(super) fn not_writable(act: &'static str, told: String) -> StoreError {
+    let error = std::io::Error::new(std::io::ErrorKind::ReadOnlyFilesystem, told);
+    StoreError::Unavailable { act, source: sqlx::Error::Io(error) }
+}
+
+/// Whether a write failed because the server takes none.
+pub(super) fn is_read_only(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    source.as_database_error().and_then(|error| error.code()).as_deref() == Some(sqlstate::READ_ONLY)
+}
+
+/// Whether the connection to Postgres that failed so is worth nothing any more. One that Postgres answers on is well,
+/// unless the answer is that the server goes away, or takes no writes.
+pub(super) fn is_lost(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    match source {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            code == sqlstate::READ_ONLY || code.starts_with("57P") || code.starts_with("08")
+        }
+        _ => false,
+    }
+}
+
+/// Why a connection to Postgres could not be made.
+pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => {
+            StoreError::Refused(format!("{address} cannot be connected to as the URL says: {error}"))
+        }
+        sqlx::Error::Database(_) => sqlstate::connect_fault(address, act, error),
+        _ => fault(act)(error),
+    }
+}
+
+/// As [`migration_fault`], with what only Postgres has: rights, schemas, and tables of other programs.
+pub(super) fn postgres_migration_fault(address: &Address, error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+            sqlstate::migration_fault(address, "create the tables", source)
+        }
+        error => migration_fault(&address.to_string(), error),
+    }
 }
 
 /// Why the tables could not be brought to this program's form. `place` names the database.
@@ -36,27 +104,32 @@ pub(super) fn migration_fault(place: &str, error: MigrateError) -> StoreError {
         MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
             StoreError::Refused(format!(
                 "{place} was written by a newer breakerd (this one does not know migration {version}): run that \
-                 one, or restore a backup from before"
+                 one, or restore a backup from before; if another program keeps its migrations there, give \
+                 breakerd a database of its own"
             ))
         }
+        MigrateError::VersionMismatch(version) => StoreError::Refused(format!(
+            "{place} has another migration {version} than this breakerd: another program keeps its migrations there \
+             (give breakerd a database of its own), or another build of breakerd made it"
+        )),
         error => StoreError::Refused(format!("{place} cannot be brought up to date: {error}")),
     }
 }
 
-fn corrupt(act: &'static str, source: impl std::fmt::Display) -> StoreError {
+pub(super) fn corrupt(act: &'static str, source: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt { act, problem: source.to_string() }
 }
 
 /// No fault of a row: whoever has something to write waits with it, until somebody has seen to the database. While a
 /// backup is restored, its tables are not there for a moment.
-fn not_as_made(act: &'static str, source: &sqlx::Error) -> StoreError {
-    StoreError::Refused(format!("{act}: {source}; the database is not as breakerd has made it: restore it"))
+pub(super) fn not_as_made(act: &'static str, source: &sqlx::Error) -> StoreError {
+    StoreError::Refused(format!(
+        "{act}: {source}; a table was dropped or changed under breakerd: restore the database from a backup"
+    ))
 }
 
 fn sqlite_fault(act: &'static str, source: sqlx::Error) -> StoreError {
-    // The low byte is the kind, the rest says more about it (https://sqlite.org/rescode.html).
-    let kind = code(&source).and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
-    match kind {
+    match sqlite_kind(&source) {
         // CONSTRAINT, MISMATCH
         Some(19 | 20) => corrupt(act, source),
         // ERROR (no such table), CORRUPT, NOTADB
@@ -65,20 +138,22 @@ fn sqlite_fault(act: &'static str, source: sqlx::Error) -> StoreError {
     }
 }
 
-fn postgres_fault(act: &'static str, source: sqlx::Error) -> StoreError {
-    // SQLSTATE: two characters of class, three of particulars.
-    match code(&source).as_deref() {
-        // Two transactions wrote the same id at once: the next attempt finds it known.
-        Some("23505") => StoreError::Unavailable { act, source },
-        Some("42501") => StoreError::Refused(format!("{act}: {source}; grant it to the role in the URL")),
-        // Values that do not fit, constraints.
-        Some(code) if ["22", "23"].iter().any(|class| code.starts_with(class)) => corrupt(act, source),
-        // Tables that are not there or not as they should be.
-        Some(code) if code.starts_with("42") => not_as_made(act, &source),
-        _ => StoreError::Unavailable { act, source },
-    }
+/// The low byte is the kind, the rest says more about it (https://sqlite.org/rescode.html).
+fn sqlite_kind(source: &sqlx::Error) -> Option<u32> {
+    let code = source.as_database_error()?.code()?;
+    Some(code.parse::<u32>().ok()? & 0xff)
 }
 
-fn code(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
+fn sqlite_unavailable(kind: Option<u32>) -> &'static str {
+    match kind {
+        // BUSY, LOCKED
+        Some(5 | 6) => "the database file is locked by another program",
+        // PERM, READONLY, CANTOPEN
+        Some(3 | 8 | 14) => "the database file, or its folder, cannot be written",
+        // IOERR
+        Some(10) => "the disk of the database file fails",
+        // FULL
+        Some(13) => "the disk of the database file is full",
+        _ => "the database fails",
+    }
 }

@@ -36,6 +36,7 @@ mod open;
 mod postgres;
 mod rows;
 mod sqlite;
+mod sqlstate;
 mod stamp;
 mod stretch;
 mod transaction;
@@ -53,8 +54,8 @@ pub use self::configuration::{
 pub use self::declared::Takes;
 pub use self::metered::MeteredStore;
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
-pub use self::open::{Target, open};
-pub use self::postgres::PostgresStore;
+pub use self::open::{Target, open, open_by_file};
+pub use self::postgres::{PostgresStore, PostgresUrl};
 pub use self::sqlite::SqliteStore;
 
 /// Touches every table that breakerd writes to while it runs, and changes nothing: fails where one is gone, or may not be
@@ -70,6 +71,10 @@ const TOUCH_TABLES: &str = "
     UPDATE service_config SET service = service WHERE false;
     UPDATE service_override SET service = service WHERE false;
     UPDATE config_request SET digest = digest WHERE false";
+
+/// Pages of the history and of the audit that a store reads at one time, on connections that serve nothing else. They are
+/// for people, so a few; and each may scan a month of rows.
+pub const HISTORY_READS_AT_ONCE: usize = 4;
 
 /// What breakerd keeps and asks back.
 #[async_trait]
@@ -335,6 +340,16 @@ pub struct TransitionQuery {
     pub limit: u32,
 }
 
+impl TransitionQuery {
+    /// Whether it is one page of all there is behind a place, in the order it was written: found by an index, and short
+    /// whatever the history holds. So is what those who follow the history ask.
+    pub(crate) fn follows(&self) -> bool {
+        let Self { service, name, to, from_time, until_time, oldest_first, after, limit: _ } = self;
+        let is_filtered = service.is_some() || name.is_some() || !to.is_empty();
+        *oldest_first && after.is_some() && !is_filtered && from_time.is_none() && until_time.is_none()
+    }
+}
+
 /// What a file declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
@@ -368,7 +383,7 @@ pub struct StoredDeclaration {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database failed, or cannot be reached; it may answer later.
-    #[error("{act}: the database does not answer")]
+    #[error("{act}: {}", fault::unavailable(source))]
     Unavailable {
         /// What was being done.
         act: &'static str,

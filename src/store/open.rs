@@ -1,7 +1,7 @@
 //! Which of the two stores.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::postgres::PostgresStore;
@@ -33,4 +33,12 @@ pub async fn open(target: &Target) -> Result<Arc<dyn Store>, StoreError> {
         Target::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
         Target::Postgres(url) => Arc::new(PostgresStore::connect(url).await?),
     })
+}
+
+/// As [`open`], for the Postgres whose URL is in a file; the file is read again while the store is open.
+///
+/// # Errors
+/// As [`PostgresStore::connect`]; and when the file cannot be read, or holds no URL.
+pub async fn open_by_file(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(PostgresStore::connect_by_file(path).await?))
 }

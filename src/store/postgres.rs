@@ -1,27 +1,35 @@
 //! The store in Postgres.
 //!
-//! Only the lock's connection keeps anything between two transactions (see [`lock`]); everything else would
-//! pass a pooler in transaction mode, whose clients must not count on a session. Nothing waits without end:
-//! each transaction sets its own timeouts in Postgres, and each call has one here.
+//! The lock's connection keeps the lock between two transactions (see [`lock`]), so a pooler must give sessions; one
+//! that gives transactions is refused. Who writes, who reads for a moment and who pages through the history each have
+//! connections of their own ([`pools`]). Nothing waits without end: each transaction sets its own timeouts in Postgres,
+//! and each call has one here.
 
+mod address;
 mod config;
+mod connector;
 mod lock;
+mod pools;
 mod prune;
 mod requests;
+mod url;
 mod write;
 
-use std::borrow::Cow;
-use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use breaker::Key;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Postgres, QueryBuilder};
 
+pub(super) use self::address::Address;
+use self::connector::{Connector, Source};
 use self::lock::Lock;
-use super::fault::{fault, migration_fault, too_slow};
+pub use self::url::PostgresUrl;
+use super::fault::{fault, is_read_only, postgres_migration_fault, too_slow};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
 use super::{
@@ -30,12 +38,6 @@ use super::{
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
-
-/// The journal writes with one at a time; the others are for pages of the history and for operators.
-const CONNECTIONS: u32 = 8;
-
-/// How long a caller waits for a connection, be it that all are used or that there is no database.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a call may take in all. Longer than the timeouts that Postgres is given, so that it is Postgres
 /// that gives up, and says why.
@@ -47,7 +49,6 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
 /// The store in Postgres.
 #[derive(Debug)]
 pub struct PostgresStore {
-    pool: PgPool,
     lock: Lock,
 }
 
@@ -58,23 +59,54 @@ impl PostgresStore {
     /// [`StoreError::Taken`] when another breakerd holds the lock, [`StoreError::Unavailable`] when there is no
     /// database there now, [`StoreError::Refused`] when trying again will not help.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = options(url)?;
-        let place = Place::of(&options);
-        let lock = Lock::take(options.clone(), place.clone(), async |connection| {
+        let url = PostgresUrl::parse(url)
+            .map_err(|problem| StoreError::Refused(format!("the store's URL {problem}; {URL_FORM}")))?;
+        Self::connect_from(Source::Given(url)).await
+    }
+
+    /// As [`PostgresStore::connect`], with the URL in a file, which is read again when it changes.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn connect_by_file(path: &Path) -> Result<Self, StoreError> {
+        Self::connect_from(Source::File { path: path.to_owned(), last: Arc::default() }).await
+    }
+
+    async fn connect_from(source: Source) -> Result<Self, StoreError> {
+        let lock = Lock::take(Connector::new(source), async |connection, address| {
             let migrated =
                 tokio::time::timeout(MIGRATION_TIMEOUT, MIGRATOR.run_direct(None, connection, false));
             migrated
                 .await
                 .map_err(|_| too_slow("create the tables"))?
-                .map_err(|error| migration_fault(&place.to_string(), error))?;
+                .map_err(|error| postgres_migration_fault(address, error))?;
             identify(connection).await
         });
-        let lock = lock.await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options);
-        Ok(Self { pool, lock })
+        Ok(Self { lock: lock.await? })
+    }
+
+    /// For whatever writes: the lock first, which decides where to.
+    async fn writes(&self) -> Result<PgPool, StoreError> {
+        self.lock.hold().await?;
+        Ok(self.lock.place().pools.writes.clone())
+    }
+
+    /// For short reads.
+    fn reads(&self) -> PgPool {
+        self.lock.place().pools.reads.clone()
+    }
+
+    /// For reads whose length a caller chooses.
+    fn history(&self) -> PgPool {
+        self.lock.place().pools.history.clone()
+    }
+
+    /// Takes note of what a write came to.
+    fn noted<T>(&self, written: Result<T, StoreError>) -> Result<T, StoreError> {
+        if written.as_ref().is_err_and(is_read_only) {
+            self.lock.drop_connections();
+        }
+        written
     }
 }
 
@@ -84,20 +116,32 @@ impl Store for PostgresStore {
         let act = "read the store's identity";
         let row: MetaRow = within(
             act,
-            sqlx::query_as("SELECT store_id, lineage, permit_key FROM meta").fetch_one(&self.pool),
+            sqlx::query_as("SELECT store_id, lineage, permit_key FROM meta").fetch_one(&self.reads()),
         )
         .await?;
         row.meta()
     }
 
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
-        let written = tokio::time::timeout(CALL_TIMEOUT, write::propose(&self.pool, &self.lock, proposals));
-        written.await.map_err(|_| too_slow("write transitions"))?
+        if proposals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = tokio::time::timeout(CALL_TIMEOUT, async {
+            write::propose(&self.writes().await?, &self.lock, proposals).await
+        });
+        let answers = self.noted(written.await.map_err(|_| too_slow("write transitions"))?)?;
+        for answer in &answers {
+            if let Answer::Won { revision, .. } = answer {
+                self.lock.committed(*revision);
+            }
+        }
+        Ok(answers)
     }
 
     async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError> {
         // No service is empty: every key is behind this one.
         let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
+        let pool = self.reads();
         let page = sqlx::query_as(
             "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                     override_reason, override_expires_at, override_scope, permitted, failures_to_open, slow_to_open, lease_us,
@@ -110,7 +154,7 @@ impl Store for PostgresStore {
         .bind(service)
         .bind(name)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool);
+        .fetch_all(&pool);
         let rows: Vec<BreakerRow> = within("read the breakers", page).await?;
         rows.into_iter().map(BreakerRow::breaker).collect()
     }
@@ -125,119 +169,89 @@ impl Store for PostgresStore {
              WHERE true",
         );
         narrow(&mut sql, "occurred_at", query)?;
+        let pool = if query.follows() { self.reads() } else { self.history() };
         let rows: Vec<TransitionRow> =
-            within("read the history", sql.build_query_as().fetch_all(&self.pool)).await?;
+            within("read the history", sql.build_query_as().fetch_all(&pool)).await?;
         rows.into_iter().map(TransitionRow::transition).collect()
     }
 
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        let read = tokio::time::timeout(CALL_TIMEOUT, config::configuration(&self.pool));
+        let pool = self.reads();
+        let read = tokio::time::timeout(CALL_TIMEOUT, config::configuration(&pool));
         read.await.map_err(|_| too_slow("read the configuration"))?
     }
 
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        let written = tokio::time::timeout(CALL_TIMEOUT, config::write_config(&self.pool, &self.lock, write));
-        written.await.map_err(|_| too_slow("write the configuration"))?
+        let written = tokio::time::timeout(CALL_TIMEOUT, async {
+            config::write_config(&self.writes().await?, &self.lock, write).await
+        });
+        let written = self.noted(written.await.map_err(|_| too_slow("write the configuration"))?)?;
+        if let ConfigWritten::Written(changed) = &written {
+            self.lock.committed(changed.revision);
+        }
+        Ok(written)
     }
 
     async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
-        let found = tokio::time::timeout(CALL_TIMEOUT, requests::find(&self.pool, request));
+        let pool = self.reads();
+        let found = tokio::time::timeout(CALL_TIMEOUT, requests::find(&pool, request));
         found.await.map_err(|_| too_slow("look a request up"))?
     }
 
     async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
-        let kept = tokio::time::timeout(CALL_TIMEOUT, requests::keep(&self.pool, &self.lock, request));
-        kept.await.map_err(|_| too_slow("keep a request's id"))?
+        let kept = tokio::time::timeout(CALL_TIMEOUT, async {
+            requests::keep(&self.writes().await?, request).await
+        });
+        self.noted(kept.await.map_err(|_| too_slow("keep a request's id"))?)
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        let read = tokio::time::timeout(CALL_TIMEOUT, config::changes(&self.pool, query));
+        let pool = self.history();
+        let read = tokio::time::timeout(CALL_TIMEOUT, config::changes(&pool, query));
         read.await.map_err(|_| too_slow("read the audit"))?
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
-        let read = tokio::time::timeout(CALL_TIMEOUT, config::head(&self.pool));
+        let pool = self.reads();
+        let read = tokio::time::timeout(CALL_TIMEOUT, config::head(&pool));
         read.await
             .map_err(|_| too_slow("read how far the history reaches"))?
             .and_then(|head| head.history_floor())
     }
 
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        prune::prune(&self.pool, retention).await
+        self.noted(prune::prune(&self.writes().await?, retention).await)
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {
         let act = "read the revision";
-        let n = within(act, sqlx::query_scalar("SELECT n FROM revision").fetch_one(&self.pool)).await?;
+        let n = within(act, sqlx::query_scalar("SELECT n FROM revision").fetch_one(&self.reads())).await?;
         Reader { act, row: "revision" }.number("n", n)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let held = tokio::time::timeout(CALL_TIMEOUT, self.lock.hold());
-        held.await.map_err(|_| too_slow("make sure of the lock on the database"))??;
-        let holder: Option<String> = within(
-            "ask whether the database is ours",
-            sqlx::query_scalar("SELECT holder FROM revision").fetch_one(&self.pool),
-        )
-        .await?;
-        if holder.as_deref() == Some(self.lock.holder()) { Ok(()) } else { Err(self.lock.overtaken()) }
+        let asked = tokio::time::timeout(CALL_TIMEOUT, async {
+            self.lock.log_in_anew().await?;
+            self.lock.hold().await
+        });
+        asked.await.map_err(|_| too_slow("make sure of the lock on the database"))?
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {
-        let checked = tokio::time::timeout(CALL_TIMEOUT, write::check_writable(&self.pool, &self.lock));
-        checked.await.map_err(|_| too_slow("check that the store takes writes"))?
+        let checked = tokio::time::timeout(CALL_TIMEOUT, async {
+            write::check_writable(&self.writes().await?, &self.lock).await
+        });
+        self.noted(checked.await.map_err(|_| too_slow("check that the store takes writes"))?)
     }
 
     async fn close(&self) {
-        self.pool.close().await;
         self.lock.release().await;
     }
 }
 
-/// Where a database is, without the secrets of its URL.
-#[derive(Debug, Clone)]
-struct Place {
-    database: String,
-    host: String,
-    port: u16,
-}
-
-impl Place {
-    fn of(options: &PgConnectOptions) -> Self {
-        let socket = options.get_socket().map(|socket| socket.display().to_string());
-        Self {
-            database: options.get_database().unwrap_or(options.get_username()).to_owned(),
-            host: socket.unwrap_or_else(|| options.get_host().to_owned()),
-            port: options.get_port(),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "database {} at {}:{}", self.database, self.host, self.port)
-    }
-}
-
-/// Reads a URL. What is wrong with it is said without repeating it: there may be a password in it.
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    let refused = |problem: &str| {
-        StoreError::Refused(format!(
-            "the store's URL {problem}; it takes postgres://user:password@host:port/database (none at all: \
-             SQLite in the data folder)"
-        ))
-    };
-    match url.split_once("://") {
-        Some(("postgres" | "postgresql", _)) => {}
-        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            return Err(refused(&format!("has the scheme {scheme}, which breakerd does not know")));
-        }
-        _ => return Err(refused("has no scheme")),
-    }
-    let options: PgConnectOptions = url.parse().map_err(|_| refused("cannot be read"))?;
-    let named = options.get_application_name().is_some();
-    Ok(if named { options } else { options.application_name("breakerd") })
-}
+/// What a URL looks like, for who wrote another.
+const URL_FORM: &str = "it takes postgres://user:password@host:port/database, with several hosts as host:port,host:port \
+                        (none at all: SQLite in the data folder)";
 
 /// Gives a new store its identity; one that has one keeps it.
 async fn identify(connection: &mut PgConnection) -> Result<(), StoreError> {
@@ -249,25 +263,6 @@ async fn identify(connection: &mut PgConnection) -> Result<(), StoreError> {
         .await
         .map_err(fault("make the store's identity"))?;
     Ok(())
-}
-
-/// Why a connection could not be made. What the server says names the role and the database, never the
-/// password.
-fn refused_or(place: &Place, act: &'static str, error: sqlx::Error) -> StoreError {
-    let code = error.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
-    match (&error, code.as_deref()) {
-        // Wrong role or password, no such database.
-        (sqlx::Error::Database(said), Some(code)) if code.starts_with("28") || code == "3D000" => {
-            StoreError::Refused(format!(
-                "{place} refuses the connection: {}; correct the URL",
-                said.message()
-            ))
-        }
-        (sqlx::Error::Tls(_) | sqlx::Error::Configuration(_), _) => {
-            StoreError::Refused(format!("{place} cannot be connected to as the URL says: {error}"))
-        }
-        _ => fault(act)(error),
-    }
 }
 
 /// A read, within the time that a call may take.

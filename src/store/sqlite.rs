@@ -1,7 +1,7 @@
 //! The store in a file of its own, for one process.
 //!
 //! One connection writes, a few read: SQLite has one writer at a time anyway, and with WAL readers do not wait
-//! for it. `synchronous = NORMAL`: what was committed outlives a kill of the process; a power cut can take the
+//! for it, nor it for them. Pages of the history have connections apart, so that they hold up no other reader. `synchronous = NORMAL`: what was committed outlives a kill of the process; a power cut can take the
 //! last moments, and the journal has them still.
 //!
 //! Who may open the file is not decided here: the server locks the data folder before.
@@ -26,14 +26,18 @@ use super::fault::{fault, migration_fault};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId, Retention, Store,
-    StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Proposal, Pruned,
+    RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TransitionQuery,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Pages of the history and the load at start; more would only take memory.
+/// The tail of the history, watchers that catch up, the load at start; more would only take memory.
 const READERS: u32 = 4;
+
+/// Pages of the history and of the audit, for people.
+const HISTORY: u32 = HISTORY_READS_AT_ONCE as u32;
 
 /// How long a statement waits for a person's `sqlite3` that is in the middle of a write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +50,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    history: SqlitePool,
 }
 
 impl SqliteStore {
@@ -67,8 +72,10 @@ impl SqliteStore {
             .map_err(|error| refused_or(path, "open the database", error))?;
         let place = path.display().to_string();
         MIGRATOR.run(&writer).await.map_err(|error| migration_fault(&place, error))?;
-        let readers = pool(READERS).connect_lazy_with(options.read_only(true));
-        let store = Self { writer, readers };
+        let options = options.read_only(true);
+        let readers = pool(READERS).connect_lazy_with(options.clone());
+        let history = pool(HISTORY).connect_lazy_with(options);
+        let store = Self { writer, readers, history };
         store.identify().await?;
         Ok(store)
     }
@@ -137,8 +144,9 @@ impl Store for SqliteStore {
              WHERE true",
         );
         narrow(&mut sql, "occurred_at_us", query)?;
+        let pool = if query.follows() { &self.readers } else { &self.history };
         let rows: Vec<TransitionRow> =
-            sql.build_query_as().fetch_all(&self.readers).await.map_err(fault("read the history"))?;
+            sql.build_query_as().fetch_all(pool).await.map_err(fault("read the history"))?;
         rows.into_iter().map(TransitionRow::transition).collect()
     }
 
@@ -159,7 +167,7 @@ impl Store for SqliteStore {
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        config::changes(&self.readers, query).await
+        config::changes(&self.history, query).await
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
@@ -189,6 +197,7 @@ impl Store for SqliteStore {
     async fn close(&self) {
         // The last connection to close brings what is in the WAL into the file, and a reader could not.
         self.readers.close().await;
+        self.history.close().await;
         self.writer.close().await;
     }
 }

@@ -178,7 +178,8 @@ fn a_flag_wins_over_a_variable_over_the_file_over_what_is_built_in() {
             "breakerd.toml:2:10: grpc.listen is 5, but takes an address and a port, such as 127.0.0.1:50051 or \
              [::]:50051 (write it in quotes)",
             "BREAKERD_LIMITS_BREAKERS_MAX is \"many\", but takes 1..=10000000",
-            "DATABASE_URL is \"mysql://db/x\", but takes a URL postgres://user:password@host/database",
+            "DATABASE_URL is \"mysql://db/x\", but takes a URL postgres://user:password@host/database, or with several \
+             hosts host:port,host:port (it has the scheme mysql, which breakerd does not know)",
             "--log-format is \"xml\", but takes auto or text or json",
         ]
     );
@@ -279,7 +280,7 @@ fn a_password_shows_nowhere() {
     for url in [
         "postgres://u:hunter2@db/x",
         "postgres://db/x?password=hunter2",
-        "postgres://u:hunter?2@db/x?a=b@hunter2",
+        "postgres://u:hunter2@[::1]:5432,db:5433/x?sslmode=verify-full",
     ] {
         let config = parse(&format!("[store]\nurl = \"{url}\"\n")).unwrap();
         assert_eq!(config.settings.store_url.as_ref().unwrap().expose(), url);
@@ -289,6 +290,29 @@ fn a_password_shows_nowhere() {
             assert!(!text.contains("hunter"), "{text}");
         }
     }
+    let long = format!("postgres://u:{}@db/x?sslmod=verify-full", "hunter2".repeat(99));
+    for (url, told) in [
+        ("postgres://u:hunter2@db/x?sslmod=verify-full", "did you mean sslmode?"),
+        ("postgres://u:hunter#2@db/x", "write %23"),
+        ("postgres://u:hunter?2@db/x?a=b@hunter2", "write %3F"),
+        ("postgres://u:hun/ter2@db/x", "write %2F"),
+        ("postgres://u:hunter2", "a port is a number"),
+        (&long, "did you mean sslmode?"),
+    ] {
+        let sources = Sources::none().with_variables([("DATABASE_URL", url)]);
+        let by_variable = config::parse("", Path::new("x"), &sources).unwrap_err()[0].to_string();
+        for text in [errors(&format!("[store]\nurl = \"{url}\"\n")).join(""), by_variable] {
+            assert!(text.contains(told) && !text.contains("hun"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_database_is_named_in_one_place() {
+    let config = parse("[store]\nurl_file = \"/run/secrets/url\"\n").unwrap();
+    assert_eq!(config.settings.store_url_file, Some("/run/secrets/url".into()));
+    let both = errors("[store]\nurl = \"postgres://db/x\"\nurl_file = \"url\"\n").join("");
+    assert!(both.contains("store.url_file") && both.contains("leave one of them out"), "{both}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("catalog", &["store"]),
     ("engine", &["catalog"]),
     ("metrics", &["engine", "journal", "store"]),
-    ("store", &["engine", "metrics"]),
+    ("store", &["engine", "metrics", "nearest"]),
     // Second floor: engine + store.
     ("control", &["catalog", "engine", "journal", "overrides", "store"]),
     ("feed", &["control", "engine", "metrics", "store"]),

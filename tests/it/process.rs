@@ -43,7 +43,8 @@ impl Process {
         Self::run(program(folder, database_url), folder)
     }
 
-    fn run(mut program: Command, folder: &Path) -> Self {
+    /// Runs `program`, which is to be a breakerd; its log goes to `log` in `folder`.
+    pub(crate) fn run(mut program: Command, folder: &Path) -> Self {
         let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let mut child = program.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut first = String::new();

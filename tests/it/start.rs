@@ -118,8 +118,8 @@ async fn a_database_that_is_down_at_the_start_is_waited_for() {
 async fn a_database_that_goes_away_in_the_middle_of_the_start_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let road = Road::to(&new_database().await).await;
-    // The lock and the tables; what reads comes on connections of its own.
-    road.let_through(1);
+    // The lock and the tables, and the look for a pooler; what reads comes on connections of its own.
+    road.let_through(2);
     let process = Process::start(folder.path(), Some(&road.url));
     eventually("it says that it waits", async || {
         log_of(folder.path()).contains("the database does not answer")

@@ -77,7 +77,6 @@ pub(super) async fn write_config(
     write: &ConfigWrite<'_>,
 ) -> Result<ConfigWritten, StoreError> {
     let act = "write the configuration";
-    lock.hold().await?;
     let mut tx = begin(pool).await?;
     // One change of configuration at a time; then, as everywhere, breakers by key, and the revision last.
     let head: HeadRow =

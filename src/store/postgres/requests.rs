@@ -3,7 +3,6 @@
 use sqlx::postgres::{PgExecutor, PgPool};
 use sqlx::{FromRow, Postgres};
 
-use super::lock::Lock;
 use super::write::{Write, begin};
 use crate::store::config_rows::RequestRow;
 use crate::store::fault::fault;
@@ -32,9 +31,8 @@ struct NowRow {
 }
 
 /// See [`crate::store::Store::keep_request`].
-pub(super) async fn keep(pool: &PgPool, lock: &Lock, request: &RequestId) -> Result<(), StoreError> {
+pub(super) async fn keep(pool: &PgPool, request: &RequestId) -> Result<(), StoreError> {
     let act = "keep a request's id";
-    lock.hold().await?;
     let mut tx = begin(pool).await?;
     let now: NowRow = sqlx::query_as("SELECT revision, clock_timestamp() AS now FROM config_head")
         .fetch_one(&mut *tx)

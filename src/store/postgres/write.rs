@@ -49,7 +49,6 @@ pub(super) async fn propose(
     if proposals.is_empty() {
         return Ok(Vec::new());
     }
-    lock.hold().await?;
     let mut tx = begin(pool).await?;
     let keys = keys(proposals);
     seat(&mut tx, &keys).await?;
@@ -91,7 +90,6 @@ pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
 /// See [`crate::store::Store::check_writable`].
 pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
     let act = "check that the store takes writes";
-    lock.hold().await?;
     let mut tx = begin(pool).await?;
     sqlx::raw_sql(TOUCH_TABLES).execute(&mut *tx).await.map_err(fault(act))?;
     let touched = sqlx::query("UPDATE revision SET n = n WHERE holder = $1")

@@ -228,6 +228,7 @@ async fn a_url_that_cannot_be_is_refused_without_repeating_it() {
         ("ann:secret://x", "has no scheme"),
         ("", "has no scheme"),
         ("postgres://ann:secret@localhost:port/x", "cannot be read"),
+        ("postgres://ann:secret@localhost/x?sslmod=verify-full", "did you mean sslmode?"),
     ] {
         let Err(error) = open(&Target::Postgres(url.to_owned())).await else { panic!("opened {url}") };
         let text = format!("{error} {error:?}");
@@ -246,6 +247,7 @@ async fn a_database_that_does_not_exist_is_refused() {
     let text = format!("{error} {error:?}");
     assert!(matches!(error, StoreError::Refused(_)), "{text}");
     assert!(text.contains("database \"nowhere\" does not exist") && !text.contains("secret"), "{text}");
+    assert!(text.contains("CREATE DATABASE nowhere OWNER breakerd"), "{text}");
 }
 
 #[tokio::test]
@@ -271,6 +273,7 @@ async fn a_role_that_may_not_make_tables_is_told_so() {
     let Err(error) = open(&Target::Postgres(poor)).await else { panic!("opened") };
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     assert!(error.to_string().contains("permission denied for schema public"), "{error}");
+    assert!(error.to_string().contains(&format!("ALTER DATABASE {database} OWNER TO {role}")), "{error}");
     let bed = Bed::postgres().await;
     drop(admin);
     bed.sql(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
@@ -294,4 +297,83 @@ async fn a_caller_that_gives_up_does_not_let_go_of_the_database() {
     bed.store.ping().await.unwrap();
     assert_eq!(bed.text(backends).await, before);
     bed.end().await;
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_locks_does_not_cost_the_lock_on_the_database() {
+    let bed = Bed::postgres().await;
+    let Target::Postgres(url) = &bed.target else { unreachable!() };
+    let mut other = postgres(url).await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE revision").execute(&mut other).await.unwrap();
+    let error = bed.store.ping().await.unwrap_err();
+    assert!(error.to_string().contains("another transaction holds a lock"), "{error}");
+    assert!(matches!(open_again(&bed).await, Err(StoreError::Taken(_))));
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    bed.store.ping().await.unwrap();
+    bed.end().await;
+}
+
+/// What is said to whoever opens the store of a database that is not as it should be: never that it does not answer.
+#[tokio::test]
+async fn what_is_wrong_with_a_database_is_told_with_what_to_do() {
+    let url = new_database().await;
+    let (address, database) = url.rsplit_once('/').unwrap();
+    let role = format!("role_{database}");
+    let mut admin = postgres(&url).await;
+    let limited = url.replacen("postgres://breakerd@", &format!("postgres://{role}@"), 1);
+    let nowhere = format!("{url}?options[search_path]=nowhere");
+    for (make, url, is_transient, told) in [
+        (
+            "CREATE TABLE meta (x int)",
+            &url,
+            false,
+            ["relation \"meta\" already exists", "a database of its own"],
+        ),
+        (
+            "DROP TABLE meta; CREATE VIEW transition AS SELECT 1",
+            &url,
+            false,
+            ["\"transition\" already exists", "a database of its own"],
+        ),
+        (
+            "DROP VIEW transition",
+            &nowhere,
+            false,
+            ["no schema has been selected to create in", "CREATE SCHEMA"],
+        ),
+        (
+            &format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 0"),
+            &limited,
+            true,
+            ["no connection left", "CONNECTION LIMIT of the role"],
+        ),
+        (
+            &format!(
+                "ALTER ROLE {role} CONNECTION LIMIT -1; REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"
+            ),
+            &limited,
+            false,
+            ["permission denied for database", "GRANT CONNECT ON DATABASE"],
+        ),
+        (
+            &format!("ALTER DATABASE {database} SET default_transaction_read_only = on"),
+            &url,
+            true,
+            ["no server of the database takes writes", ""],
+        ),
+    ] {
+        for statement in make.split("; ") {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+        }
+        let Err(error) = open(&Target::Postgres(url.clone())).await else { panic!("opened: {make}") };
+        let text = error.to_string();
+        assert_eq!(error.is_transient(), is_transient, "{make}: {error:?}");
+        assert!(told.iter().all(|told| text.contains(told)), "{make}: {text}");
+        assert!(!text.contains("does not answer") && !text.contains("restore"), "{make}: {text}");
+    }
+    drop(admin);
+    let mut server = postgres(&format!("{address}/breakerd")).await;
+    for statement in [format!("DROP DATABASE {database} WITH (FORCE)"), format!("DROP ROLE {role}")] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut server).await.unwrap();
+    }
 }

@@ -1,0 +1,80 @@
+//! The connections to one server, apart by what they are for, so that nobody who reads holds up who writes.
+//!
+//! A pool knows one server. When another one takes the writes, or the lock's connection was lost, all of them are
+//! replaced at once: a connection to a server that has turned into a standby works, and every write on it fails.
+
+use std::time::Duration;
+
+use sqlx::Executor as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::store::HISTORY_READS_AT_ONCE;
+
+/// The journal, one change of the configuration and the retention write at one time; one may still be ending a
+/// transaction that its caller has given up.
+const WRITES: u32 = 4;
+/// The tail of the history, watchers that catch up, the configuration, what a start loads.
+const READS: u32 = 4;
+/// Pages of the history and of the audit, for people: [`HISTORY_READS_AT_ONCE`].
+const HISTORY: u32 = HISTORY_READS_AT_ONCE as u32;
+/// How long a caller waits for a connection, be it that all are used or that there is no database.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// For reads; writes set their own. Less than a call may take, so that it is Postgres that gives up: a read whose
+/// caller has gone would otherwise go on, and keep its connection.
+const READ_TIMEOUT: &str = "SET statement_timeout = '15s'";
+
+/// The connections to one server.
+#[derive(Debug)]
+pub(super) struct Pools {
+    /// For whatever writes.
+    pub(super) writes: PgPool,
+    /// For short reads.
+    pub(super) reads: PgPool,
+    /// For reads whose length a caller chooses.
+    pub(super) history: PgPool,
+}
+
+impl Pools {
+    /// To this server. Connects when a connection is first asked for.
+    pub(super) fn to(server: &PgConnectOptions) -> Self {
+        let pool =
+            |connections| PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+        let reading = |connections| {
+            pool(connections).after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(READ_TIMEOUT).await.map(drop) })
+            })
+        };
+        Self {
+            writes: pool(WRITES).connect_lazy_with(server.clone()),
+            reads: reading(READS).connect_lazy_with(server.clone()),
+            history: reading(HISTORY).connect_lazy_with(server.clone()),
+        }
+    }
+
+    fn all(&self) -> [&PgPool; 3] {
+        [&self.writes, &self.reads, &self.history]
+    }
+
+    /// Connections that are made from now on log in so. Those that there are stay.
+    pub(super) fn log_in_as(&self, server: &PgConnectOptions) {
+        for pool in self.all() {
+            pool.set_connect_options(server.clone());
+        }
+    }
+
+    /// Nobody gets a connection any more; those in use are closed when they come back.
+    pub(super) fn retire(&self) {
+        for pool in self.all() {
+            // Closed from here on; the future would wait for those in use.
+            drop(pool.close());
+        }
+    }
+
+    /// Closes every connection, once it has come back.
+    pub(super) async fn close(&self) {
+        for pool in self.all() {
+            pool.close().await;
+        }
+    }
+}
