@@ -37,6 +37,8 @@ pub struct Counts {
     pub in_flight: Tally,
     /// Streams that are open.
     pub watches: Tally,
+    /// Reads of the history and the audit that are not answered yet.
+    pub history_reads: Tally,
     /// Connections for gRPC; counted by address.
     pub connections: Tally,
     /// Those of them that shake hands.

@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::asker::Asker;
 use super::convert::{self, ChangeList, ConfigList};
+use super::history_reads::HistoryReads;
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
@@ -18,11 +19,12 @@ use crate::proto::v1::config_service_server::ConfigService;
 pub(super) struct Configs {
     app: Arc<App>,
     watches: Watches,
+    reads: HistoryReads,
 }
 
 impl Configs {
-    pub(super) fn new(app: Arc<App>, watches: Watches) -> Self {
-        Self { app, watches }
+    pub(super) fn new(app: Arc<App>, watches: Watches, reads: HistoryReads) -> Self {
+        Self { app, watches, reads }
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
@@ -102,7 +104,11 @@ impl ConfigService for Configs {
         if let Some(service) = &list.query.service {
             asker.check(Right::Read, service)?;
         }
-        let read = self.loaded()?.store.changes(&list.query).await;
+        let loaded = self.loaded()?;
+        let read = {
+            let _read = self.reads.admit(&asker).await?;
+            loaded.store.changes(&list.query).await
+        };
         let mut rows = read.map_err(|error| convert::unread("the audit could not be read", &error))?;
         let more = rows.len() > list.size;
         rows.truncate(list.size);

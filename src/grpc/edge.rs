@@ -10,6 +10,7 @@ use super::breakers::Breakers;
 use super::calls::CallMetrics;
 use super::config::Configs;
 use super::health::{Health, HealthBoard};
+use super::history_reads::HistoryReads;
 use super::operations::Operations;
 use super::places::Places;
 use super::reflection;
@@ -78,13 +79,14 @@ impl Edge {
         // Streams that need no token have places of their own, as many: strangers cannot take those of callers.
         let places_about_us = Places::new(&limits, app.metrics.access.clone());
         let health = Health::new(Arc::clone(&health_board), places_about_us.clone());
+        let reads = HistoryReads::new(&limits, app.metrics.access.clone());
         let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app), watches.clone()))
                 .max_decoding_message_size(bytes_max),
-            configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app), watches.clone()))
+            configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app), watches.clone(), reads.clone()))
                 .max_decoding_message_size(bytes_max),
-            operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app), watches))
+            operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app), watches, reads))
                 .max_decoding_message_size(bytes_max),
             health: HealthServer::new(health).max_decoding_message_size(bytes_max),
             reflection: reflection::routes()?,

@@ -21,6 +21,7 @@ mod deadline;
 mod edge;
 mod fault;
 mod health;
+mod history_reads;
 mod operations;
 mod page;
 mod passage;
@@ -56,6 +57,10 @@ pub struct Limits {
     pub watches_max: usize,
     /// Watches at one time of one caller; a further one is RESOURCE_EXHAUSTED.
     pub watches_per_caller_max: usize,
+    /// Reads of the history and the audit at one time; a further one is RESOURCE_EXHAUSTED.
+    pub history_reads_max: usize,
+    /// Reads of the history and the audit at one time of one caller; a further one is RESOURCE_EXHAUSTED.
+    pub history_reads_per_caller_max: usize,
     /// How often a watch says that it is alive while nothing happens.
     pub heartbeat_every: Duration,
     /// Whether health and reflection take only those who are known, when everything else does.
@@ -86,6 +91,8 @@ impl Default for Limits {
             in_flight_per_caller_max: 5_000,
             watches_max: 10_000,
             watches_per_caller_max: 2_000,
+            history_reads_max: 32,
+            history_reads_per_caller_max: 8,
             heartbeat_every: Duration::from_secs(5),
             health_needs_token: false,
             // A thousand outcomes, every field as long as it may be, are 0.9 MB.

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::asker::Asker;
 use super::convert::{self, BreakerList, TransitionList};
+use super::history_reads::HistoryReads;
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
@@ -34,11 +35,12 @@ pub(super) struct Operations {
     app: Arc<App>,
     lists: Semaphore,
     watches: Watches,
+    reads: HistoryReads,
 }
 
 impl Operations {
-    pub(super) fn new(app: Arc<App>, watches: Watches) -> Self {
-        Self { app, lists: Semaphore::new(LISTS_AT_ONCE), watches }
+    pub(super) fn new(app: Arc<App>, watches: Watches, reads: HistoryReads) -> Self {
+        Self { app, lists: Semaphore::new(LISTS_AT_ONCE), watches, reads }
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
@@ -135,9 +137,11 @@ impl OperationsService for Operations {
         let asker = Asker::of(&request);
         let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
         check_filter(&asker, list.query.service.as_deref().unwrap_or_default())?;
-        let (rows, end) = visible(&*loaded.store, &list, &asker)
-            .await
-            .map_err(|error| convert::unread("the history could not be read", &error))?;
+        let read = {
+            let _read = self.reads.admit(&asker).await?;
+            visible(&*loaded.store, &list, &asker).await
+        };
+        let (rows, end) = read.map_err(|error| convert::unread("the history could not be read", &error))?;
         let next_page_token = end.map(|end| list.token_behind(end)).unwrap_or_default();
         let transitions = rows.iter().map(convert::transition).collect();
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))

@@ -68,6 +68,10 @@ pub(crate) enum Failure {
     CallerWatches { max: usize },
     /// The caller has as many calls in flight as one caller may have.
     CallerCalls { max: usize },
+    /// As many reads of the history and the audit are under way as there may be.
+    HistoryReadsFull { max: usize },
+    /// The caller has as many reads of the history and the audit under way as one caller may have.
+    CallerHistoryReads { max: usize },
     /// Nobody that is known. It does not say why.
     Unknown,
     /// Somebody who is known, as somebody else than when their stream began.
@@ -175,6 +179,8 @@ impl Failure {
             Self::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
             Self::CallerWatches { .. } => (Code::ResourceExhausted, "CALLER_WATCH_LIMIT_REACHED"),
             Self::CallerCalls { .. } => (Code::ResourceExhausted, "CALLER_CALL_LIMIT_REACHED"),
+            Self::HistoryReadsFull { .. } => (Code::ResourceExhausted, "HISTORY_READ_LIMIT_REACHED"),
+            Self::CallerHistoryReads { .. } => (Code::ResourceExhausted, "CALLER_HISTORY_READ_LIMIT_REACHED"),
             Self::Unknown => (Code::Unauthenticated, "UNAUTHENTICATED"),
             Self::RightsChanged => (Code::Unavailable, "RIGHTS_CHANGED"),
             Self::Denied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
@@ -230,6 +236,13 @@ impl Failure {
             Self::CallerCalls { max } => {
                 format!("this caller already has {max} calls in flight, which is the limit for one caller")
             }
+            Self::HistoryReadsFull { max } => {
+                format!("{max} reads of the history and the audit are in progress, which is the limit")
+            }
+            Self::CallerHistoryReads { max } => format!(
+                "this caller has {max} reads of the history and the audit in progress, which is the limit for one \
+                 caller"
+            ),
             Self::Unknown => {
                 "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
                     .to_owned()
@@ -269,7 +282,9 @@ impl Failure {
             | Self::WatchesFull { max }
             | Self::Overloaded { max }
             | Self::CallerWatches { max }
-            | Self::CallerCalls { max } => ("max", max.to_string()),
+            | Self::CallerCalls { max }
+            | Self::HistoryReadsFull { max }
+            | Self::CallerHistoryReads { max } => ("max", max.to_string()),
             Self::Denied { rights, service, .. } => {
                 let names = rights.iter().map(Right::as_str).collect::<Vec<_>>().join(",");
                 let mut metadata = HashMap::from([

@@ -31,6 +31,7 @@ mod grpc_quorum;
 mod grpc_reflection;
 mod grpc_server;
 mod grpc_world;
+mod history_reads;
 mod house;
 mod http_health;
 mod http_metrics;
