@@ -58,6 +58,9 @@ fn transition(epoch: u64, at: Time) -> Transition {
         figures: Figures { consecutive_failures: 5, ..Figures::default() },
         base_epoch: epoch - 1,
         at,
+        lasted: None,
+        rejected_calls: 0,
+        outcome: None,
         asked: None,
         after: Snapshot {
             epoch,

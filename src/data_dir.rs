@@ -1,5 +1,6 @@
 //! The data folder, which one process has for itself.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -99,8 +100,42 @@ impl DataDir {
 
     /// The journal of a store. One folder a store: what was decided on one is never written to another.
     pub fn journal(&self, store_id: u64) -> PathBuf {
-        self.path.join(format!("journal-{store_id:016x}"))
+        self.path.join(format!("{JOURNAL}{store_id:016x}"))
     }
+
+    /// The folders of the journals of other stores that may hold changes which their stores do not have.
+    ///
+    /// # Errors
+    /// What the operating system says when a folder cannot be read.
+    pub fn other_journals(&self, store_id: u64) -> io::Result<Vec<PathBuf>> {
+        let own = self.journal(store_id);
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let is_journal =
+                path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(JOURNAL));
+            if is_journal && path != own && path.is_dir() && holds_segments(&path)? {
+                others.push(path);
+            }
+        }
+        others.sort();
+        Ok(others)
+    }
+}
+
+/// How the folders of journals begin.
+const JOURNAL: &str = "journal-";
+
+/// Whether a journal has a segment that its store has not acknowledged.
+fn holds_segments(folder: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_pending = entry.path().extension() == Some(OsStr::new("journal"));
+        if is_pending && entry.metadata()?.len() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Locks the file in `folder` that says whose it is, and writes this process's id into it.
@@ -161,6 +196,21 @@ mod tests {
         let second = DataDir::take(&path).unwrap();
         assert!(matches!(first.hold(), Err(DataDirError::Taken { .. })), "another has it");
         second.hold().unwrap();
+    }
+
+    #[test]
+    fn the_journal_of_another_store_is_named_while_it_holds_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::take(folder.path()).unwrap();
+        for store_id in [1, 2, 3] {
+            fs::create_dir(data.journal(store_id)).unwrap();
+            fs::write(data.journal(store_id).join("000000000001.journal"), "").unwrap();
+        }
+        assert!(data.other_journals(1).unwrap().is_empty());
+        for store_id in [1, 3] {
+            fs::write(data.journal(store_id).join("000000000002.journal"), "a line").unwrap();
+        }
+        assert_eq!(data.other_journals(1).unwrap(), [data.journal(3)]);
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub use layer::{Layer, Merged, Origin, Problem, merge};
 pub use machine::{Breaker, Identity, Numbering, View, WrongState};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
 pub use state::{
-    Asked, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State, Transition,
+    Asked, CausingOutcome, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State,
+    Transition,
 };
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};

@@ -40,7 +40,8 @@ use crate::half_open::HalfOpen;
 use crate::outcome::{Decision, Probe, Recorded, Report, Ticket};
 use crate::seen::Seen;
 use crate::state::{
-    Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State, Transition,
+    CausingOutcome, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State,
+    Transition,
 };
 use crate::tally::Tally;
 use crate::thresholds::{AfterMaxWait, Thresholds};
@@ -86,6 +87,8 @@ pub struct Breaker {
     seen: Seen,
     last_now: Time,
     entered_at: Time,
+    /// Calls rejected since then, or since a restart after it.
+    rejected_calls: u64,
     /// The revision that was in force when the state was entered.
     entered_revision: u64,
     /// The override of its service; one whose end has passed may still be here.
@@ -110,6 +113,7 @@ impl Breaker {
             seen: Seen::default(),
             last_now: now,
             entered_at: now,
+            rejected_calls: 0,
             entered_revision: config_revision,
             service: None,
             phase,
@@ -132,7 +136,10 @@ impl Breaker {
         {
             return (Recorded::Duplicate, transitions);
         }
-        let (recorded, transition) = self.take(ticket, report, now);
+        let (recorded, mut transition) = self.take(ticket, report, now);
+        if let Some(transition) = &mut transition {
+            transition.outcome = Some(CausingOutcome::of(report));
+        }
         transitions.extend(transition);
         (recorded, transitions)
     }
@@ -298,6 +305,8 @@ impl Breaker {
             Numbering::Own => self.epoch = epoch,
             Numbering::Store => self.proposed = self.proposed.or(Some(from)),
         }
+        let lasted = Some(at.since(self.entered_at));
+        let rejected_calls = std::mem::take(&mut self.rejected_calls);
         self.entered_at = at;
         self.entered_revision = self.config_revision;
         self.phase = match next {
@@ -321,6 +330,9 @@ impl Breaker {
             figures,
             base_epoch,
             at,
+            lasted,
+            rejected_calls,
+            outcome: None,
             asked: cause.asked,
             after,
             shadow: false,

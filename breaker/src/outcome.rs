@@ -30,12 +30,21 @@ pub struct Report<'a> {
     pub retry_after: Option<Duration>,
     /// Who saw it; all anonymous callers are one.
     pub caller: CallerId,
+    /// The name that the caller gave itself, for the history; empty: none. Nothing is judged by it.
+    pub caller_name: &'a str,
 }
 
 impl Report<'_> {
     /// An anonymous report without particulars.
     pub const fn plain(outcome: Outcome) -> Self {
-        Self { outcome, duration: None, error_class: "", retry_after: None, caller: CallerId::ANONYMOUS }
+        Self {
+            outcome,
+            duration: None,
+            error_class: "",
+            retry_after: None,
+            caller: CallerId::ANONYMOUS,
+            caller_name: "",
+        }
     }
 }
 

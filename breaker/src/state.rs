@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Time;
+use crate::outcome::{Outcome, Report};
 use crate::thresholds::{AfterMaxWait, Thresholds};
 use crate::wait::wait;
 
@@ -261,6 +262,23 @@ impl Snapshot {
     }
 }
 
+/// What is kept of the outcome that caused a transition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CausingOutcome {
+    /// The class of its error; empty: it had none.
+    pub error_class: String,
+    /// Who reported it, by their own word; empty: nobody said.
+    pub caller: String,
+}
+
+impl CausingOutcome {
+    /// What is kept of this report. Only failures have an error class.
+    pub(crate) fn of(report: &Report<'_>) -> Self {
+        let error_class = if report.outcome == Outcome::Failure { report.error_class } else { "" };
+        Self { error_class: error_class.to_owned(), caller: report.caller_name.to_owned() }
+    }
+}
+
 /// One change of state, or, with `shadow`, one that METRICS_ONLY kept from happening.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -274,6 +292,13 @@ pub struct Transition {
     pub base_epoch: u64,
     /// When it happened. `after.entered_at` of the new state, and of a shadow the time of the crossing.
     pub at: Time,
+    /// How long the state that was left had lasted, by the clock that the machine is given, which nobody sets; across a
+    /// restart by the wall clock, and at least 0. None: not known, as of a change that an earlier version wrote down.
+    pub lasted: Option<Duration>,
+    /// Calls rejected in the state that was left, since it was entered, or since a restart within it.
+    pub rejected_calls: u64,
+    /// The outcome that caused it; none: time, an operator or another replica did.
+    pub outcome: Option<CausingOutcome>,
     /// Who asked for it, and why; none: the machine itself.
     pub asked: Option<Asked>,
     /// The state as it now is: what the store keeps of this breaker. `after.epoch` is a proposal until

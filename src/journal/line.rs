@@ -7,8 +7,8 @@ use std::str;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Asked, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason, Scope,
-    Snapshot, State, Time, Transition,
+    AfterMaxWait, Asked, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind,
+    Reason, Scope, Snapshot, State, Time, Transition,
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,15 @@ struct WireTransition {
     actor: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     actor_reason: Option<String>,
+    /// These four are not in the lines of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lasted_us: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    rejected_calls: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caller: Option<String>,
     shadow: bool,
     figures: WireFigures,
     after: WireSnapshot,
@@ -284,6 +293,10 @@ impl From<&Transition> for WireTransition {
             at_us: transition.at.as_micros(),
             actor: transition.asked.as_ref().map(|asked| asked.actor.clone()),
             actor_reason: transition.asked.as_ref().map(|asked| asked.reason.clone()),
+            lasted_us: transition.lasted.map(micros),
+            rejected_calls: transition.rejected_calls,
+            error_class: transition.outcome.as_ref().map(|outcome| outcome.error_class.clone()),
+            caller: transition.outcome.as_ref().map(|outcome| outcome.caller.clone()),
             shadow: transition.shadow,
             figures: WireFigures {
                 consecutive_failures,
@@ -316,6 +329,11 @@ impl TryFrom<WireTransition> for Transition {
             figures,
             base_epoch: wire.base_epoch,
             at: Time::from_micros(wire.at_us),
+            lasted: wire.lasted_us.map(Duration::from_micros),
+            rejected_calls: wire.rejected_calls,
+            outcome: wire
+                .error_class
+                .map(|error_class| CausingOutcome { error_class, caller: wire.caller.unwrap_or_default() }),
             asked: wire.actor.map(|actor| Asked { actor, reason: wire.actor_reason.unwrap_or_default() }),
             after: wire.after.try_into()?,
             shadow: wire.shadow,
@@ -390,6 +408,11 @@ impl TryFrom<WireSnapshot> for Snapshot {
             half_open: half_open.transpose()?,
         })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -470,6 +493,9 @@ mod tests {
             figures: Figures { consecutive_failures: 5, calls: 9, ..Figures::default() },
             base_epoch: 3,
             at: Time::from_micros(7),
+            lasted: Some(Duration::from_micros(5)),
+            rejected_calls: 11,
+            outcome: Some(CausingOutcome { error_class: "Timeout".to_owned(), caller: "web-1".to_owned() }),
             asked: Some(Asked { actor: "timer".to_owned(), reason: "a drill".to_owned() }),
             after: snapshot(),
             shadow: false,
@@ -488,6 +514,16 @@ mod tests {
             assert!(!bytes.contains(&b'\n'));
             assert_eq!(decode(&bytes), Ok(line));
         }
+    }
+
+    #[test]
+    fn a_line_of_before_transitions_said_how_long_a_state_had_lasted_is_read() {
+        let body = br#"{"entry":{"replica":"r-1","boot":1,"seq":2,"service":"db","name":"db","numbered_by_store":false,"alone":false,"transition":{"from":"CLOSED","reason":"FAILURE_RATE","base_epoch":0,"at_us":7,"shadow":false,"figures":{"consecutive_failures":5,"consecutive_successes":0,"calls":9,"failures":5,"slow_calls":0,"reporters":0},"after":{"epoch":1,"state":"OPEN","attempts":1,"entered_at_us":7,"wait_us":60,"retry_after_us":null,"config_revision":1,"set_by":null,"half_open":null}}}}"#;
+        let mut line = format!("{:08x} ", crc32fast::hash(body)).into_bytes();
+        line.extend_from_slice(body);
+        let Ok(Line::Entry(proposal)) = decode(&line) else { panic!("{:?}", decode(&line)) };
+        let Change::Transition(transition) = proposal.change else { panic!("no transition") };
+        assert_eq!((transition.lasted, transition.rejected_calls, transition.outcome), (None, 0, None));
     }
 
     #[test]

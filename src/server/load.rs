@@ -68,6 +68,8 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let (read, at) = (Arc::clone(&journal), Arc::clone(clock));
     app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
 
+    warn_of_other_journals(data_dir, meta.store_id);
+
     let declaration = config.has_file().then_some(&config.declaration);
     let seals = Seals::new(&meta.permit_key);
     let configuration = until_it_answers(
@@ -129,6 +131,22 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         feeds: Arc::clone(&feeds),
     });
     Ok(House { engine, store, journal, control, feeds, transition_log: Arc::new(transition_log) })
+}
+
+/// The database may have been deleted or replaced: what the journal of the old one holds is written to no other.
+fn warn_of_other_journals(data_dir: &DataDir, store_id: u64) {
+    match data_dir.other_journals(store_id) {
+        Ok(folders) => {
+            for folder in folders {
+                tracing::warn!(
+                    folder = %folder.display(),
+                    "the journal of another store holds changes that were not written to it; to write them, start breakerd \
+                     with that store, else remove the folder"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, "cannot look for journals of other stores"),
+    }
 }
 
 /// Asks the store until it answers: it may go away at any moment of a start.

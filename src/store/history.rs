@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use breaker::{Asked, Figures, Key, Reason, Snapshot, State};
+use breaker::{Asked, CausingOutcome, Figures, Key, Reason, Snapshot, State};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use super::judge::Entry;
@@ -40,6 +40,10 @@ pub(super) struct TransitionRow {
     pub(super) retry_after_us: Option<i64>,
     pub(super) actor: Option<String>,
     pub(super) override_reason: Option<String>,
+    pub(super) lasted_us: Option<i64>,
+    pub(super) rejected_calls: i64,
+    pub(super) error_class: Option<String>,
+    pub(super) caller: Option<String>,
     pub(super) missing: i64,
     pub(super) shadow: bool,
     pub(super) alone: bool,
@@ -60,11 +64,9 @@ impl TransitionRow {
     pub(super) fn new(entry: &Entry<'_>, number: usize, bumped: Bumped) -> Result<Self, StoreError> {
         let act = "write the history";
         let proposal = entry.proposal;
-        let (figures, after, reason, missing) = match &proposal.change {
-            Change::Transition(transition) => {
-                (transition.figures, Some(&transition.after), transition.reason, 0)
-            }
-            Change::Gap(gap) => (Figures::default(), gap.after.as_ref(), Reason::HistoryGap, gap.missing),
+        let (transition, after, missing) = match &proposal.change {
+            Change::Transition(transition) => (Some(&**transition), Some(&transition.after), 0),
+            Change::Gap(gap) => (None, gap.after.as_ref(), gap.missing),
         };
         let asked = match &proposal.change {
             Change::Transition(transition) => transition.asked.clone(),
@@ -72,6 +74,10 @@ impl TransitionRow {
                 Some(Asked { actor: GAP_ACTOR.to_owned(), reason: gap.cause.text().to_owned() })
             }
         };
+        let figures = transition.map_or_else(Figures::default, |transition| transition.figures);
+        let outcome = transition.and_then(|transition| transition.outcome.as_ref());
+        let reason = transition.map_or(Reason::HistoryGap, |transition| transition.reason);
+        let text = |text: &str| (!text.is_empty()).then(|| printable(text).into_owned());
         Ok(Self {
             revision: bumped.revision,
             number: bigint(act, "number", number as u64)?,
@@ -96,6 +102,14 @@ impl TransitionRow {
             retry_after_us: after.and_then(|after| after.retry_after).map(micros),
             actor: asked.as_ref().map(|asked| printable(&asked.actor).into_owned()),
             override_reason: asked.as_ref().map(|asked| printable(&asked.reason).into_owned()),
+            lasted_us: entry.lasted.map(micros),
+            rejected_calls: bigint(
+                act,
+                "rejected_calls",
+                transition.map_or(0, |transition| transition.rejected_calls),
+            )?,
+            error_class: outcome.and_then(|outcome| text(&outcome.error_class)),
+            caller: outcome.and_then(|outcome| text(&outcome.caller)),
             missing: bigint(act, "missing", missing)?,
             shadow: entry.epoch.is_none() && matches!(&proposal.change, Change::Transition(t) if t.shadow),
             alone: proposal.alone,
@@ -133,6 +147,12 @@ impl TransitionRow {
                 slow_calls: reader.number("slow_calls", self.slow_calls)?,
                 reporters: reader.number("reporters", self.reporters)?,
             },
+            lasted: self.lasted_us.map(|lasted| reader.duration("lasted_us", lasted)).transpose()?,
+            rejected_calls: reader.number("rejected_calls", self.rejected_calls)?,
+            outcome: (self.error_class.is_some() || self.caller.is_some()).then(|| CausingOutcome {
+                error_class: self.error_class.unwrap_or_default(),
+                caller: self.caller.unwrap_or_default(),
+            }),
             asked: self.actor.map(|actor| Asked { actor, reason: self.override_reason.unwrap_or_default() }),
             attempts: reader.number("attempts", self.attempts)?,
             wait: self.wait_us.map(|wait| reader.duration("wait_us", wait)).transpose()?,

@@ -14,21 +14,33 @@
 //!   or when what stands is not what it wanted to bring about.
 //! * Shadows change no row: they always win, at the epoch that they were seen in. So does a gap in the history, unless
 //!   it knows a state of a later epoch than the row's, which then takes the row.
+//!
+//! What of the history is kept as it happens ([`episode`]) is worked out here too, where what stands is known.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use breaker::{Key, Numbering, Reason, Snapshot, State, Time, Transition};
 
 use super::config_rows::is_of_service;
+use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
 
 /// What is known before judging, read under the locks.
 #[derive(Default)]
 pub(super) struct Docket<'a> {
     /// The breakers that the batch names and that have a row.
-    pub(super) present: BTreeMap<&'a Key, Snapshot>,
+    pub(super) present: BTreeMap<&'a Key, BreakerState>,
     /// The changes of the batch that were answered before.
     pub(super) known: HashMap<&'a TransitionId, Receipt>,
+}
+
+/// What the row of a breaker holds.
+#[derive(Debug, Clone)]
+pub(super) struct BreakerState {
+    pub(super) snapshot: Snapshot,
+    /// The outage that lasts.
+    pub(super) episode: Option<Episode>,
 }
 
 /// What a change was answered when it first came.
@@ -53,7 +65,11 @@ pub(super) struct Judgement<'a> {
     /// Rows for the history, in order.
     pub(super) entries: Vec<Entry<'a>>,
     /// Breakers whose row is new or other than it was.
-    pub(super) changed: BTreeMap<&'a Key, Snapshot>,
+    pub(super) changed: BTreeMap<&'a Key, BreakerState>,
+    /// Outages that are over, and the place in `entries` of what ended each.
+    pub(super) ended: Vec<(usize, &'a Key, EndedEpisode)>,
+    /// Time in OPEN to be added, by day (since the Unix epoch, in UTC) and breaker.
+    pub(super) open_time: BTreeMap<(u64, &'a Key), OpenTime>,
     /// Every id that was not known, and the epoch that it won, if it won.
     pub(super) receipts: Vec<(&'a TransitionId, Option<u64>)>,
 }
@@ -72,13 +88,68 @@ pub(super) struct Entry<'a> {
     pub(super) epoch: Option<u64>,
     pub(super) base_epoch: u64,
     pub(super) occurred_at: Time,
+    /// How long the state that was left had lasted; none: not known, or no state was left.
+    pub(super) lasted: Option<Duration>,
     /// It lost: the epoch that stands instead.
     pub(super) superseded_by: Option<u64>,
     /// It is a part of an override of the whole service.
     pub(super) of_service: bool,
 }
 
-impl Judgement<'_> {
+impl BreakerState {
+    fn pristine() -> Self {
+        Self { snapshot: Snapshot::pristine(), episode: None }
+    }
+}
+
+impl<'a> Judgement<'a> {
+    /// Brings what stands up to date, and with it what is kept of the outage there and of the time in OPEN.
+    fn follow(&mut self, proposal: &'a Proposal, standing: &mut BreakerState, ruling: &mut Ruling<'a>) {
+        let Some(entry) = &mut ruling.entry else { return };
+        let key = &proposal.key;
+        let next = ruling.next.take();
+        let before = standing.episode.take();
+        let (episode, ended) = match (&proposal.change, &next) {
+            (Change::Transition(transition), Some(next)) => {
+                let (from, at) = (entry.from, entry.occurred_at);
+                entry.lasted = episode::lasted(transition, &standing.snapshot, at);
+                self.add_open_time(key, from, at, entry.lasted.unwrap_or_default());
+                episode::follow(before.clone(), transition, (from, next.epoch, at), entry.lasted)
+            }
+            (Change::Gap(gap), next) => {
+                if let Some(next) = next {
+                    // When it was left is among what is missing: before the next state was entered, at the latest.
+                    let until = next.entered_at.min(gap.at);
+                    let lasted = until.since(standing.snapshot.entered_at);
+                    self.add_open_time(key, standing.snapshot.state, until, lasted);
+                }
+                episode::follow_gap(before.clone(), gap.missing, next.as_ref())
+            }
+            (Change::Transition(_), None) => (before.clone(), None),
+        };
+        self.ended.extend(ended.map(|ended| (self.entries.len(), key, ended)));
+        let is_other = next.is_some() || episode != before;
+        standing.episode = episode;
+        if let Some(next) = next {
+            standing.snapshot = next;
+        }
+        if is_other {
+            self.changed.insert(key, standing.clone());
+        }
+    }
+
+    fn add_open_time(&mut self, key: &'a Key, state: State, until: Time, lasted: Duration) {
+        for part in episode::open_time(state, until, lasted) {
+            let sum = self.open_time.entry((part.day, key)).or_insert(OpenTime {
+                day: part.day,
+                open_us: 0,
+                openings: 0,
+            });
+            sum.open_us += part.open_us;
+            sum.openings += part.openings;
+        }
+    }
+
     /// The answers, once the number of the transaction is known; none when it wrote nothing to the history.
     pub(super) fn answers(self, revision: Option<u64>) -> Vec<Answer> {
         let number = |stand| match stand {
@@ -102,21 +173,20 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], docket: Docket<'a>, now: Time
         verdicts: Vec::with_capacity(proposals.len()),
         entries: Vec::with_capacity(proposals.len()),
         changed: BTreeMap::new(),
+        ended: Vec::new(),
+        open_time: BTreeMap::new(),
         receipts: Vec::with_capacity(proposals.len()),
     };
     for proposal in proposals {
-        let standing = present.entry(&proposal.key).or_insert_with(Snapshot::pristine);
+        let standing = present.entry(&proposal.key).or_insert_with(BreakerState::pristine);
         let receipt = known.get(&proposal.id).copied().unwrap_or_else(|| {
-            let scope = standing.set_by.as_ref().map(|set_by| set_by.scope);
-            let mut ruling = rule(proposal, standing, now);
+            let scope = standing.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
+            let mut ruling = rule(proposal, &standing.snapshot, now);
             if let Some(entry) = &mut ruling.entry {
                 entry.of_service = is_of_service(&proposal.change, scope);
             }
+            judgement.follow(proposal, standing, &mut ruling);
             judgement.entries.extend(ruling.entry);
-            if let Some(next) = ruling.next {
-                *standing = next.clone();
-                judgement.changed.insert(&proposal.key, next);
-            }
             let won = match ruling.receipt {
                 Receipt::Won { epoch, .. } => Some(epoch),
                 Receipt::Lost => None,
@@ -127,7 +197,7 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], docket: Docket<'a>, now: Time
         });
         judgement.verdicts.push(match receipt {
             Receipt::Won { epoch, revision } => Verdict::Won { epoch, revision },
-            Receipt::Lost => Verdict::Lost { present: standing.clone() },
+            Receipt::Lost => Verdict::Lost { present: standing.snapshot.clone() },
         });
     }
     judgement
@@ -203,6 +273,7 @@ fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
         epoch: None,
         base_epoch: transition.base_epoch,
         occurred_at: transition.at,
+        lasted: None,
         superseded_by: None,
         of_service: false,
     }
@@ -231,6 +302,7 @@ fn noted(proposal: &Proposal, states: (State, State), base_epoch: u64, occurred_
         epoch: None,
         base_epoch,
         occurred_at,
+        lasted: None,
         superseded_by: None,
         of_service: false,
     };

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `breaker` | the newest state of each breaker: what a start loads, and the guard of every proposal |
 //! | `transition` | the history, only ever added to; in Postgres partitioned by time, so that old parts can be dropped |
+//! | `episode` | outages that are over, written with the transition that ended each; one that lasts is in its breaker's row |
+//! | `open_time` | how long each breaker was open on each day: sums, so that nobody has to go through the history |
 //! | `receipt` | what each id was answered, so that a replay writes nothing twice; beside the history, because a table partitioned by time can have no unique index on the id |
 //! | `revision`, `change` | the one counter, and its nonces, for those who follow the store |
 //! | `declared`, `service_config`, `service_override` | what services are judged by: the file's thresholds, what was set over them, the overrides of whole services |
@@ -16,7 +18,7 @@
 //! | `meta` | what the store is, and the key of the permits |
 //! | `probe`, `counts` | in Postgres: what replicas will share; empty while one process has the store |
 //!
-//! The views `current_state` and `history` are for people, and have the same columns in both. Durations are
+//! The views (`current_state`, `history`, `episodes` ...) are for people, and have the same columns in both. Durations are
 //! kept in whole microseconds.
 //!
 //! Every transaction that changes configuration or state bumps the single `revision` row last and stamps what
@@ -26,6 +28,7 @@
 mod config_rows;
 mod configuration;
 mod declared;
+mod episode;
 mod fault;
 mod history;
 mod judge;
@@ -45,7 +48,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use breaker::{Asked, Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition};
+use breaker::{
+    Asked, CausingOutcome, Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition,
+};
 
 pub use self::configuration::{
     ChangeKind, ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, Pruned, RequestId, Retention,
@@ -288,6 +293,12 @@ pub struct StoredTransition {
     pub base_epoch: u64,
     /// What was counted in the state that was left.
     pub figures: Figures,
+    /// How long the state that was left had lasted; none: not known, or no state was left.
+    pub lasted: Option<std::time::Duration>,
+    /// Calls rejected in the state that was left.
+    pub rejected_calls: u64,
+    /// The outcome that caused it; none: no outcome did, or it had neither class nor caller.
+    pub outcome: Option<CausingOutcome>,
     /// Who asked for it, and why; of a gap, breakerd, and the cause.
     pub asked: Option<Asked>,
     /// How often the breaker had opened since it last closed, this time included.
@@ -402,6 +413,10 @@ pub enum StoreError {
     /// Another process has the store.
     #[error("{0}")]
     Taken(String),
+    /// The store's file was deleted or replaced under this process: nothing that it is given can be found again, until
+    /// the very same file is back.
+    #[error("{0}")]
+    Replaced(String),
     /// The store cannot be opened as it is set, and trying again will not help.
     #[error("{0}")]
     Refused(String),

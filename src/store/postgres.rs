@@ -82,7 +82,9 @@ impl PostgresStore {
                 .map_err(|error| postgres_migration_fault(address, error))?;
             identify(connection).await
         });
-        Ok(Self { lock: lock.await? })
+        let lock = lock.await?;
+        prune::make_room(&lock.place().pools.writes).await?;
+        Ok(Self { lock })
     }
 
     /// For whatever writes: the lock first, which decides where to.
@@ -163,8 +165,9 @@ impl Store for PostgresStore {
         let mut sql = QueryBuilder::<Postgres>::new(
             "SELECT revision, number, replica, boot, seq, service, name, from_state, to_state, reason, epoch,
                     base_epoch, calls, failures, slow_calls, consecutive_failures, consecutive_successes,
-                    reporters, attempts, wait_us, retry_after_us, actor, override_reason, missing, shadow,
-                    alone, superseded_by, config_revision, occurred_at, recorded_at
+                    reporters, attempts, wait_us, retry_after_us, actor, override_reason, lasted_us,
+                    rejected_calls, error_class, caller, missing, shadow, alone, superseded_by, config_revision,
+                    occurred_at, recorded_at
              FROM transition
              WHERE true",
         );

@@ -8,10 +8,14 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::time::Duration;
 
-use breaker::{AfterMaxWait, HalfOpenTerms, Key, Override, OverrideKind, Scope, Snapshot, State};
+use breaker::{
+    AfterMaxWait, Figures, HalfOpenTerms, Key, Override, OverrideKind, Scope, Snapshot, State, Time,
+};
 use sqlx::FromRow;
 
-use super::judge::{Receipt, Stand};
+use super::episode::{EndedEpisode, Episode};
+use super::history::Bumped;
+use super::judge::{BreakerState, Receipt, Stand};
 use super::stamp::Stamp;
 use super::{Meta, Proposal, StoreError, StoredBreaker};
 
@@ -117,6 +121,17 @@ impl BreakerRow {
         Some(Stamp(self.entered_at.0 + wait))
     }
 
+    /// The row with the outage that stands in it.
+    pub(super) fn state(self, episode: Option<&str>) -> Result<BreakerState, StoreError> {
+        let row = format!("breaker {}/{}", self.service, self.name);
+        let reader = Reader { act: "read the breakers", row: &row };
+        let episode = episode
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| reader.says(format_args!("episode cannot be read: {error}")))?;
+        Ok(BreakerState { snapshot: self.breaker()?.snapshot, episode })
+    }
+
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {
         let row = format!("breaker {}/{}", self.service, self.name);
         let reader = Reader { act: "read the breakers", row: &row };
@@ -176,6 +191,82 @@ impl Reader<'_> {
             after_max_wait: self.word("after_max_wait", after_max_wait, AfterMaxWait::parse)?,
         })
     }
+}
+
+/// A row of `episode`, as it is written.
+pub(super) struct EpisodeRow<'a> {
+    pub(super) revision: i64,
+    pub(super) number: i64,
+    pub(super) service: &'a str,
+    pub(super) name: &'a str,
+    pub(super) epoch: i64,
+    pub(super) opened_at: Stamp,
+    pub(super) half_open_at: Option<Stamp>,
+    pub(super) closed_at: Option<Stamp>,
+    pub(super) lasted_us: Option<i64>,
+    pub(super) reason: &'a str,
+    pub(super) actor: Option<&'a str>,
+    pub(super) why: Option<&'a str>,
+    pub(super) failure_rate: Option<f64>,
+    pub(super) slow_call_rate: Option<f64>,
+    pub(super) error_class: Option<&'a str>,
+    pub(super) caller: Option<&'a str>,
+    pub(super) reopened: i64,
+    pub(super) probes: i64,
+    pub(super) rejected_calls: i64,
+    pub(super) missing: i64,
+    pub(super) ended_by: &'static str,
+    pub(super) recorded_at: Stamp,
+}
+
+impl<'a> EpisodeRow<'a> {
+    pub(super) fn new(
+        number: usize,
+        key: &'a Key,
+        ended: &'a EndedEpisode,
+        bumped: Bumped,
+    ) -> Result<Self, StoreError> {
+        let act = "write the episodes";
+        let EndedEpisode { episode, ended_by, closed_at } = ended;
+        let time = |us| Stamp(Time::from_micros(us));
+        let figures = Figures {
+            calls: episode.calls,
+            failures: episode.failures,
+            slow_calls: episode.slow_calls,
+            ..Figures::default()
+        };
+        let percent = |thousandths: Option<u32>| thousandths.map(|rate| f64::from(rate) / 1_000.0);
+        Ok(Self {
+            revision: bumped.revision,
+            number: bigint(act, "number", number as u64)?,
+            service: key.service(),
+            name: key.name(),
+            epoch: bigint(act, "epoch", episode.epoch)?,
+            opened_at: time(episode.opened_at_us),
+            half_open_at: episode.half_open_at_us.map(time),
+            closed_at: closed_at.map(Stamp),
+            lasted_us: closed_at.map(|_| bigint(act, "lasted_us", episode.lasted_us)).transpose()?,
+            reason: &episode.reason,
+            actor: episode.actor.as_deref(),
+            why: episode.why.as_deref(),
+            failure_rate: percent(figures.failure_rate()),
+            slow_call_rate: percent(figures.slow_call_rate()),
+            error_class: episode.error_class.as_deref(),
+            caller: episode.caller.as_deref(),
+            reopened: bigint(act, "reopened", episode.reopened)?,
+            probes: bigint(act, "probes", episode.probes)?,
+            rejected_calls: bigint(act, "rejected_calls", episode.rejected_calls)?,
+            missing: bigint(act, "missing", episode.missing)?,
+            ended_by: ended_by.as_str(),
+            recorded_at: bumped.recorded_at,
+        })
+    }
+}
+
+/// An outage as it stands in its breaker's row.
+pub(super) fn episode_text(episode: Option<&Episode>) -> Result<Option<String>, StoreError> {
+    let text = episode.map(serde_json::to_string).transpose();
+    text.map_err(|error| StoreError::Corrupt { act: "write the breakers", problem: error.to_string() })
 }
 
 /// What a row of `receipt` says about an id.

@@ -6,12 +6,15 @@
 //!
 //! Who may open the file is not decided here: the server locks the data folder before.
 
+mod batch;
 mod config;
+mod file_identity;
 mod prune;
 mod requests;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +25,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{QueryBuilder, Sqlite};
 
+use self::file_identity::FileIdentity;
 use super::fault::{fault, migration_fault};
 use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
@@ -51,6 +55,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     history: SqlitePool,
+    file: Arc<FileIdentity>,
 }
 
 impl SqliteStore {
@@ -60,24 +65,34 @@ impl SqliteStore {
     /// [`StoreError::Refused`] when the path cannot be a store: it names the path and what to do.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         make_file(path).await?;
+        let file = Arc::new(FileIdentity::of(path)?);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal);
-        let writer = pool(1)
+        let writer = pool(1, &file, true)
             .connect_with(options.clone())
             .await
             .map_err(|error| refused_or(path, "open the database", error))?;
         let place = path.display().to_string();
         MIGRATOR.run(&writer).await.map_err(|error| migration_fault(&place, error))?;
         let options = options.read_only(true);
-        let readers = pool(READERS).connect_lazy_with(options.clone());
-        let history = pool(HISTORY).connect_lazy_with(options);
-        let store = Self { writer, readers, history };
+        let readers = pool(READERS, &file, false).connect_lazy_with(options.clone());
+        let history = pool(HISTORY, &file, false).connect_lazy_with(options);
+        let store = Self { writer, readers, history, file };
         store.identify().await?;
         Ok(store)
+    }
+
+    /// Runs a write, and answers it only if what it wrote is in the file that is there.
+    async fn recorded<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.file.check_database()?;
+        let written = write.await;
+        // Before what else is wrong: that the file is another one explains it.
+        self.file.check_both()?;
+        written
     }
 
     /// Gives a new store its identity; one that has one keeps it.
@@ -108,7 +123,7 @@ impl Store for SqliteStore {
     }
 
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
-        write::propose(&self.writer, proposals).await
+        self.recorded(write::propose(&self.writer, proposals)).await
     }
 
     async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError> {
@@ -138,8 +153,8 @@ impl Store for SqliteStore {
             "SELECT revision, number, replica, boot, seq, service, name, from_state, to_state, reason,
                     epoch, base_epoch, calls, failures, slow_calls, consecutive_failures,
                     consecutive_successes, reporters, attempts, wait_us, retry_after_us, actor,
-                    override_reason, missing, shadow, alone, superseded_by, config_revision,
-                    occurred_at_us AS occurred_at, recorded_at_us AS recorded_at
+                    override_reason, lasted_us, rejected_calls, error_class, caller, missing, shadow, alone,
+                    superseded_by, config_revision, occurred_at_us AS occurred_at, recorded_at_us AS recorded_at
              FROM transition
              WHERE true",
         );
@@ -155,7 +170,7 @@ impl Store for SqliteStore {
     }
 
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        config::write_config(&self.writer, write).await
+        self.recorded(config::write_config(&self.writer, write)).await
     }
 
     async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
@@ -163,7 +178,7 @@ impl Store for SqliteStore {
     }
 
     async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
-        requests::keep(&self.writer, request).await
+        self.recorded(requests::keep(&self.writer, request)).await
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
@@ -175,7 +190,7 @@ impl Store for SqliteStore {
     }
 
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        prune::prune(&self.writer, retention).await
+        self.recorded(prune::prune(&self.writer, retention)).await
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {
@@ -187,11 +202,16 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
+        if self.writer.size() > 0 {
+            self.file.check_both()?;
+        } else {
+            self.file.check_database()?;
+        }
         self.revision().await.map(drop)
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {
-        write::check_writable(&self.writer).await
+        self.recorded(write::check_writable(&self.writer)).await
     }
 
     async fn close(&self) {
@@ -202,9 +222,19 @@ impl Store for SqliteStore {
     }
 }
 
-fn pool(connections: u32) -> SqlitePoolOptions {
+/// Connections to `file`: one that finds another file there is not used.
+fn pool(connections: u32, file: &Arc<FileIdentity>, writes: bool) -> SqlitePoolOptions {
+    let file = Arc::clone(file);
     // A connection to a file does not age.
     SqlitePoolOptions::new()
+        .after_connect(move |_, _| {
+            if writes {
+                file.forget_wal();
+            }
+            let is_ours =
+                file.check_database().map_err(|error| sqlx::Error::Io(std::io::Error::other(error)));
+            Box::pin(std::future::ready(is_ours))
+        })
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)

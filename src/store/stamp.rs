@@ -22,7 +22,7 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 const INFINITY: i64 = i64::MAX;
 
 impl Stamp {
-    fn micros(self) -> i64 {
+    pub(super) fn micros(self) -> i64 {
         i64::try_from(self.0.as_micros()).unwrap_or(INFINITY)
     }
 

@@ -4,10 +4,12 @@ mod shell;
 mod story;
 
 use std::fs;
+use std::time::Duration;
 
-use breaker::Time;
-use breakerd::store::Target;
+use breaker::{State, Time};
+use breakerd::store::{Change, Target};
 
+use crate::store_contract::change::{key, own};
 use crate::store_contract::on_every_store;
 use crate::support::{Bed, postgres};
 use shell::{ask, run_script};
@@ -24,7 +26,9 @@ on_every_store!(
     time_open_is_split_at_midnight_and_ends_at_a_gap,
     a_transition_stands_next_to_the_newest_change_before_it,
     the_newest_change_counts_whether_it_is_the_files_or_the_services,
-    an_opening_that_is_not_in_the_history_makes_no_episode,
+    durations_are_measured_and_not_the_difference_of_two_times,
+    overrides_in_force_are_those_of_breakers_and_of_services,
+    an_episode_is_whole_though_the_history_of_its_opening_has_gone,
     changes_tell_who_and_why,
 );
 
@@ -121,20 +125,61 @@ async fn episodes_tell_when_and_why_and_what_is_not_known(bed: &mut Bed) {
     let query = "
         SELECT service, name, opened_at, half_open_at, closed_at,
                CASE WHEN ended_by IS NULL THEN seconds > 86400 ELSE seconds END AS seconds,
-               why, reopened, probes, ended_by, missing, failure_rate, actor, epoch
-        FROM episodes ORDER BY opened_at";
+               reason, error_class, caller, rejected_calls, reopened, probes, ended_by, missing, failure_rate, actor, why, epoch
+        FROM episodes ORDER BY opened_at, service";
     let query = match bed.target {
         Target::Sqlite(_) => query.to_owned(),
         Target::Postgres(_) => query.replace("seconds > 86400", "(seconds > 86400)::int"),
     };
+    let from = "Timeout|web-1";
+    let by_ann = "ann@example.org|maintenance, see #12";
     assert_eq!(
         lines(bed, &query),
         [
-            "payments|eu|2025-01-31 23:59:30|2025-02-01 00:00:30|2025-02-01 00:19:30|1200|FAILURE_RATE|2|20|PROBES_SUCCEEDED|0|58.333||1",
-            "orders|orders|2025-02-01 00:01:10|||1|OVERRIDE_SET|0|0||0|58.333|ann@example.org|1",
-            "mail|mail|2025-02-01 00:06:10||||FAILURE_COUNT|0|0|HISTORY_GAP|3|58.333||1",
-            "mail|mail|2025-02-01 00:09:30|2025-02-01 00:10:30|2025-02-01 00:10:40|70|FAILURE_COUNT|0|2|PROBES_SUCCEEDED|0|58.333||5",
-            "catalog|catalog|2025-02-01 00:12:50|||1|SLOW_CALL_RATE|0|0||0|58.333||1",
+            format!(
+                "payments|eu|2025-01-31 23:59:30|2025-02-01 00:00:30|2025-02-01 00:19:30|1200|FAILURE_RATE|{from}|102|2|20|PROBES_SUCCEEDED|0|58.333|||1"
+            ),
+            format!("orders|orders|2025-02-01 00:01:10|||1|OVERRIDE_SET|||0|0|0||0|58.333|{by_ann}|1"),
+            format!("mail|mail|2025-02-01 00:06:10||||FAILURE_COUNT|{from}|0|0|0|HISTORY_GAP|3|58.333|||1"),
+            format!(
+                "mail|mail|2025-02-01 00:09:30|2025-02-01 00:10:30|2025-02-01 00:10:40|70|FAILURE_COUNT|{from}|34|0|2|PROBES_SUCCEEDED|0|58.333|||5"
+            ),
+            format!("catalog|catalog|2025-02-01 00:12:50|||1|SLOW_CALL_RATE|{from}|0|0|0||0|58.333|||1"),
+            format!("ledger|ledger|2025-02-01 00:12:50|||1|FAILURE_RATE|{from}|0|0|0||0|58.333|||1"),
+        ]
+    );
+}
+
+async fn durations_are_measured_and_not_the_difference_of_two_times(bed: &mut Bed) {
+    let a = key("a", "");
+    // The wall clock is set back by an hour while it is OPEN.
+    let told = [
+        (1, State::Closed, State::Open, 0, LATE, 5),
+        (2, State::Open, State::HalfOpen, 1, LATE - Duration::from_hours(1), 60),
+        (3, State::HalfOpen, State::Closed, 2, LATE - Duration::from_mins(59), 10),
+    ];
+    for (seq, from, to, base_epoch, at, lasted) in told {
+        let mut proposal = own(seq, &a, from, to, base_epoch);
+        let Change::Transition(transition) = &mut proposal.change else { unreachable!() };
+        (transition.at, transition.after.entered_at) = (at, at);
+        transition.lasted = Some(Duration::from_secs(lasted));
+        bed.store.propose(&[proposal]).await.unwrap();
+    }
+    assert_eq!(lines(bed, "SELECT seconds FROM episodes"), ["70"]);
+    assert_eq!(lines(bed, "SELECT seconds, openings FROM time_open_by_day"), ["60|1"]);
+    assert_eq!(lines(bed, "SELECT lasted_s FROM history ORDER BY revision"), ["5", "60", "10"]);
+}
+
+async fn overrides_in_force_are_those_of_breakers_and_of_services(bed: &mut Bed) {
+    story::tell(bed, LATE).await;
+    // That of billing has ended.
+    let query = "SELECT service, name, state, scope, actor, why, since, expires_at FROM overrides ORDER BY service, scope";
+    assert_eq!(
+        lines(bed, query),
+        [
+            "orders|orders|FORCED_OPEN|BREAKER|ann@example.org|maintenance, see #12|2025-02-01 00:01:10|",
+            "search|search|METRICS_ONLY|BREAKER|ann@example.org|maintenance, see #12|2025-02-01 00:02:50|",
+            "search||METRICS_ONLY|SERVICE|bob|new thresholds|2025-02-01 00:02:50|",
         ]
     );
 }
@@ -155,7 +200,7 @@ async fn time_open_is_split_at_midnight_and_ends_at_a_gap(bed: &mut Bed) {
 async fn a_transition_stands_next_to_the_newest_change_before_it(bed: &mut Bed) {
     story::tell(bed, LATE).await;
     let query =
-        "SELECT service, from_state, to_state, kind, change_at, change_kind, change_actor, change_reason,
+        "SELECT service, from_state, to_state, kind, change_at, change_kind, change_actor, change_why,
                         seconds_after_change, change_revision
                  FROM transitions_with_change WHERE to_state IN ('OPEN', 'FORCED_OPEN')
                  ORDER BY revision, number";
@@ -171,9 +216,9 @@ async fn a_transition_stands_next_to_the_newest_change_before_it(bed: &mut Bed) 
             format!("payments|HALF_OPEN|OPEN|change|{ann}|260|2"),
             format!("search|METRICS_ONLY|OPEN|shadow|{file}|3900|1"),
             format!("mail|CLOSED|OPEN|change|{file}|4000|1"),
-            format!("mail|OPEN|OPEN|gap|{file}|4100|1"),
             format!("mail|CLOSED|OPEN|change|{file}|4200|1"),
             format!("catalog|CLOSED|OPEN|change|{file}|4400|1"),
+            format!("ledger|CLOSED|OPEN|change|{file}|4400|1"),
         ]
     );
 }
@@ -194,18 +239,18 @@ async fn the_newest_change_counts_whether_it_is_the_files_or_the_services(bed: &
     assert_eq!(lines(bed, query), ["10||"]);
 }
 
-async fn an_opening_that_is_not_in_the_history_makes_no_episode(bed: &mut Bed) {
+async fn an_episode_is_whole_though_the_history_of_its_opening_has_gone(bed: &mut Bed) {
     story::tell(bed, LATE).await;
     bed.sql("DELETE FROM transition WHERE service = 'payments' AND epoch = 1").await;
-    assert!(lines(bed, "SELECT service FROM episodes WHERE service = 'payments'").is_empty());
-    // What is left of it counts on.
-    let rest = "SELECT day, seconds, openings FROM time_open_by_day WHERE service = 'payments'";
-    assert_eq!(lines(bed, rest), ["2025-02-01|240|2"]);
+    let episodes = "SELECT opened_at, seconds FROM episodes WHERE service = 'payments'";
+    assert_eq!(lines(bed, episodes), ["2025-01-31 23:59:30|1200"]);
+    let days = "SELECT day, seconds, openings FROM time_open_by_day WHERE service = 'payments' ORDER BY day";
+    assert_eq!(lines(bed, days), ["2025-01-31|30|1", "2025-02-01|270|2"]);
 }
 
 async fn changes_tell_who_and_why(bed: &mut Bed) {
     story::tell(bed, LATE).await;
-    let query = "SELECT at, who, why, kind, service, name, before, after, revision, number FROM changes
+    let query = "SELECT at, actor, why, kind, service, name, before, after, revision, number FROM changes
                  WHERE kind = 'THRESHOLDS'";
     assert_eq!(
         lines(bed, query),
@@ -220,9 +265,15 @@ async fn the_views_have_the_same_columns_in_both_stores() {
     for bed in [&sqlite, &postgres] {
         story::tell(bed, LATE).await;
     }
-    for view in
-        ["current_state", "history", "changes", "episodes", "time_open_by_day", "transitions_with_change"]
-    {
+    for view in [
+        "current_state",
+        "history",
+        "changes",
+        "episodes",
+        "overrides",
+        "time_open_by_day",
+        "transitions_with_change",
+    ] {
         let query = format!("SELECT * FROM {view}");
         let columns = |bed: &Bed| ask(&bed.target, &query).unwrap().columns;
         assert_eq!(columns(&sqlite), columns(&postgres), "{view}");
@@ -309,6 +360,6 @@ async fn a_store_that_is_closed_can_be_asked_too() {
     let bed = Bed::sqlite().await;
     story::tell(&bed, LATE).await;
     bed.store.close().await;
-    assert_eq!(lines(&bed, "SELECT count(*) FROM episodes"), ["5"]);
+    assert_eq!(lines(&bed, "SELECT count(*) FROM episodes"), ["6"]);
     bed.end().await;
 }

@@ -8,6 +8,7 @@ mod postgres;
 mod proposals;
 mod sqlite;
 mod together;
+mod upgrade;
 
 use crate::support::Bed;
 

@@ -34,6 +34,11 @@ impl Bed {
         Self { store, target, folder: None }
     }
 
+    /// Around a store that is open already.
+    pub(crate) fn of(store: Arc<dyn Store>, target: Target) -> Self {
+        Self { store, target, folder: None }
+    }
+
     /// As after a restart.
     pub(crate) async fn reopen(&mut self) {
         self.store.close().await;

@@ -39,6 +39,7 @@ impl Breaker {
             }
             _ => (Verdict::without_probes(state), None, None),
         };
+        self.rejected_calls += u64::from(!verdict.allows());
         let pass = verdict.allows().then(|| {
             let number = self.next_number;
             self.next_number += 1;
@@ -150,6 +151,9 @@ impl Breaker {
             figures: Figures { reporters, ..self.figures() },
             base_epoch: self.epoch,
             at: now,
+            lasted: None,
+            rejected_calls: 0,
+            outcome: None,
             asked: None,
             after: self.snapshot(),
             shadow: true,

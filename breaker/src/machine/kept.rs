@@ -99,6 +99,7 @@ impl Breaker {
         // A state entered in what is now the future was entered now: a clock that was set back must not
         // make a wait longer than it is.
         self.entered_at = snapshot.entered_at.min(now);
+        self.rejected_calls = 0;
         self.entered_revision = snapshot.config_revision;
         self.phase = match (snapshot.state, snapshot.set_by) {
             (State::Open, _) => {

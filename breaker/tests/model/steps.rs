@@ -92,6 +92,7 @@ impl Told {
             error_class: self.class,
             retry_after: self.retry_after,
             caller: CallerId(self.caller),
+            caller_name: "",
         }
     }
 }

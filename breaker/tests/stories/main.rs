@@ -14,6 +14,7 @@ mod by_hand;
 mod changing;
 mod counting;
 mod half_open;
+mod left_state;
 mod numbered_by_the_store;
 mod of_service;
 mod permits;

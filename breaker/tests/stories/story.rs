@@ -245,6 +245,7 @@ impl Told {
             error_class: after(words, "class").unwrap_or_default(),
             retry_after: after(words, "retry").map(seconds),
             caller: after(words, "by").map_or(CallerId::ANONYMOUS, caller),
+            caller_name: after(words, "by").unwrap_or_default(),
         };
         let (recorded, transitions) = self.breaker.record(ticket, &report, self.now);
         let text = match recorded {

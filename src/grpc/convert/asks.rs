@@ -63,7 +63,7 @@ pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) ->
 /// caller is theirs, and no other identity can pass for it.
 pub(crate) fn read_outcome<'a>(
     request: &'a v1::RecordOutcomeRequest,
-    identity: Option<&str>,
+    identity: Option<&'a str>,
     seals: &Seals,
 ) -> Result<(Target<'a>, Report<'a>), Faults> {
     let mut faults = Faults::default();
@@ -104,6 +104,10 @@ pub(crate) fn read_outcome<'a>(
         error_class: &request.error_class,
         retry_after,
         caller: seals.caller_id(identity, &request.caller),
+        caller_name: match request.caller.as_str() {
+            "" => identity.unwrap_or_default(),
+            named => named,
+        },
     };
     Ok((target, report))
 }

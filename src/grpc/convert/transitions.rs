@@ -34,6 +34,10 @@ pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
         alone: row.alone,
         superseded: row.superseded,
         config_revision: row.config_revision,
+        lasted: row.lasted.map(times::to_wire),
+        rejected_calls: row.rejected_calls,
+        error_class: row.outcome.as_ref().map(|outcome| outcome.error_class.clone()).unwrap_or_default(),
+        caller: row.outcome.as_ref().map(|outcome| outcome.caller.clone()).unwrap_or_default(),
     }
 }
 

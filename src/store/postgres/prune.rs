@@ -1,8 +1,8 @@
 //! Letting go of what is older than it is to be kept, and making room for what comes.
 //!
 //! The history is partitioned by month. The partitions of the coming months are made ahead; one that lies wholly
-//! before what is to be kept is dropped, which costs the same however many rows it has. What was written before
-//! there was a partition for it stands in the default one, and goes row by row. Months, because a retention is
+//! before what is to be kept is dropped, which costs the same however many rows it has. What has no partition, because a
+//! clock was far off, stands in the default one, and goes row by row. Months, because a retention is
 //! commonly some of them, and a plan that looks at a few dozen partitions costs nothing; so the history is kept for
 //! up to a month longer than asked.
 
@@ -86,22 +86,35 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
         .map_err(fault(ACT))?;
     tx.commit(ACT).await?;
     forget_services(pool, before).await?;
-    prune_receipts(pool, before).await?;
+    prune_rows(
+        pool,
+        "DELETE FROM receipt WHERE ctid IN (SELECT ctid FROM receipt WHERE recorded_at < $1 LIMIT $2)",
+        before,
+    )
+    .await?;
+    prune_rows(
+        pool,
+        "DELETE FROM episode WHERE ctid IN (SELECT ctid FROM episode WHERE recorded_at < $1 LIMIT $2)",
+        before,
+    )
+    .await?;
+    prune_rows(
+        pool,
+        "DELETE FROM open_time WHERE ctid IN (
+             SELECT ctid FROM open_time WHERE day < ($1 AT TIME ZONE 'UTC')::date LIMIT $2
+         )",
+        before,
+    )
+    .await?;
     Ok(Pruned { transitions, breakers, changes })
 }
 
-/// As many as there were rows of history: some at a time, each within the time that a statement may take.
-async fn prune_receipts(pool: &PgPool, before: Stamp) -> Result<(), StoreError> {
+/// There are as many of these as rows of history: some at a time, each within the time that a statement may take.
+async fn prune_rows(pool: &PgPool, delete: &'static str, before: Stamp) -> Result<(), StoreError> {
     loop {
         let mut tx = begin(pool).await?;
-        let gone = sqlx::query(
-            "DELETE FROM receipt WHERE ctid IN (SELECT ctid FROM receipt WHERE recorded_at < $1 LIMIT $2)",
-        )
-        .bind(before)
-        .bind(ROWS_MAX)
-        .execute(&mut *tx)
-        .await
-        .map_err(fault(ACT))?;
+        let gone =
+            sqlx::query(delete).bind(before).bind(ROWS_MAX).execute(&mut *tx).await.map_err(fault(ACT))?;
         tx.commit(ACT).await?;
         if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
             return Ok(());
@@ -131,9 +144,9 @@ async fn forget_services(pool: &PgPool, before: Stamp) -> Result<(), StoreError>
     tx.commit(ACT).await
 }
 
-/// Makes the partitions of the coming months, if they are not there. The present month's rows may stand in the default
-/// partition already, so that it cannot have one any more; so may, from a clock that was ahead, those of a coming one.
-async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
+/// Makes the partitions of this month and the coming ones, if they are not there. A month whose rows stand in the default
+/// partition already cannot have one any more: so this is done before the first row is written, too.
+pub(super) async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
     let act = "make room for the history";
     let months: Vec<Month> = sqlx::query_as(
         "SELECT to_char(month, '\"transition_\"YYYY\"_\"MM') AS name,
@@ -144,7 +157,7 @@ async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
                     WHERE recorded_at >= month AT TIME ZONE 'UTC'
                       AND recorded_at < (month + interval '1 month') AT TIME ZONE 'UTC'
                 ) AS is_there
-         FROM generate_series(1, 2) AS n,
+         FROM generate_series(0, 2) AS n,
               LATERAL (SELECT date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month') AS it (month)",
     )
     .fetch_all(pool)

@@ -23,10 +23,11 @@ use sqlx::{FromRow, Postgres};
 use super::config;
 use super::lock::Lock;
 use crate::store::config_rows::Audit;
+use crate::store::episode::OpenTime;
 use crate::store::fault::fault;
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::{Docket, Judgement, judge};
-use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
+use crate::store::judge::{BreakerState, Docket, Judgement, judge};
+use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, bigint, episode_text, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
 use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
@@ -67,6 +68,8 @@ pub(super) async fn propose(
         let bumped = bump(&mut tx, lock).await?;
         write_breakers(&mut tx, &judgement, bumped.revision).await?;
         write_history(&mut tx, &judgement, bumped).await?;
+        write_episodes(&mut tx, &judgement, bumped).await?;
+        write_open_time(&mut tx, &judgement).await?;
         for (number, entry) in judgement.entries.iter().enumerate() {
             if let Some(audit) = Audit::of_entry(entry, number)? {
                 config::write_audit(&mut tx, audit, bumped).await?;
@@ -158,15 +161,23 @@ async fn unseat(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A row of `breaker`, with the outage that stands in it.
+#[derive(FromRow)]
+struct StandingRow {
+    #[sqlx(flatten)]
+    breaker: BreakerRow,
+    episode: Option<String>,
+}
+
 /// Locks the rows of these breakers, in the order of their keys, and reads what stands.
 async fn present<'a>(
     tx: &mut Write,
     keys: &[&'a Key],
-) -> Result<BTreeMap<&'a Key, breaker::Snapshot>, StoreError> {
-    let rows: Vec<BreakerRow> = sqlx::query_as(
+) -> Result<BTreeMap<&'a Key, BreakerState>, StoreError> {
+    let rows: Vec<StandingRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, permitted, failures_to_open, slow_to_open, lease_us,
-                max_wait_us, after_max_wait, config_revision, revision
+                max_wait_us, after_max_wait, config_revision, revision, episode::text AS episode
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)
          ORDER BY service, name
          FOR UPDATE OF breaker",
@@ -177,10 +188,11 @@ async fn present<'a>(
     .await
     .map_err(fault("lock the breakers"))?;
     let mut present = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| row.epoch > 0) {
-        let stored = row.breaker()?;
-        if let Ok(place) = keys.binary_search(&&stored.key) {
-            present.insert(keys[place], stored.snapshot);
+    for StandingRow { breaker, episode } in rows.into_iter().filter(|row| row.breaker.epoch > 0) {
+        let key = Key::new(&breaker.service, &breaker.name);
+        let state = breaker.state(episode.as_deref())?;
+        if let Some(place) = key.ok().and_then(|key| keys.binary_search(&&key).ok()) {
+            present.insert(keys[place], state);
         }
     }
     Ok(present)
@@ -231,7 +243,12 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     let rows = judgement
         .changed
         .iter()
-        .map(|(key, snapshot)| BreakerRow::new(key, snapshot))
+        .map(|(key, state)| BreakerRow::new(key, &state.snapshot))
+        .collect::<Result<Vec<_>, _>>()?;
+    let episodes = judgement
+        .changed
+        .values()
+        .map(|state| episode_text(state.episode.as_ref()))
         .collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "UPDATE breaker
@@ -241,16 +258,18 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
              override_expires_at = row.override_expires_at, permitted = row.permitted,
              failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
              max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
-             config_revision = row.config_revision, revision = $1, override_scope = row.override_scope
+             config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
+             episode = row.episode::jsonb
          FROM unnest(
              $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
              $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[]
+             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
+             $22::text[]
          ) AS row (
              service, name, epoch, state, attempts, entered_at, wait_us,
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
              failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
-             override_scope
+             override_scope, episode
          )
          WHERE breaker.service = row.service AND breaker.name = row.name",
     )
@@ -275,6 +294,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     .bind(column(&rows, |row| row.after_max_wait.as_deref()))
     .bind(column(&rows, |row| row.config_revision))
     .bind(column(&rows, |row| row.override_scope.as_deref()))
+    .bind(episodes)
     .execute(&mut **tx)
     .await
     .map_err(fault("write the breakers"))?;
@@ -291,14 +311,14 @@ async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped
                                  to_state, reason, epoch, base_epoch, calls, failures, slow_calls,
                                  consecutive_failures, consecutive_successes, reporters, attempts, wait_us,
                                  retry_after_us, actor, override_reason, missing, shadow, alone, superseded_by,
-                                 config_revision, occurred_at)
+                                 config_revision, occurred_at, lasted_us, rejected_calls, error_class, caller)
          SELECT $1, $2, *
          FROM unnest(
              $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
              $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
              $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[],
              $22::bigint[], $23::text[], $24::text[], $25::bigint[], $26::bool[], $27::bool[], $28::bigint[],
-             $29::bigint[], $30::timestamptz[]
+             $29::bigint[], $30::timestamptz[], $31::bigint[], $32::bigint[], $33::text[], $34::text[]
          )",
     )
     .bind(bumped.revision)
@@ -331,9 +351,92 @@ async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped
     .bind(column(&rows, |row| row.superseded_by))
     .bind(column(&rows, |row| row.config_revision))
     .bind(column(&rows, |row| row.occurred_at))
+    .bind(column(&rows, |row| row.lasted_us))
+    .bind(column(&rows, |row| row.rejected_calls))
+    .bind(column(&rows, |row| row.error_class.as_deref()))
+    .bind(column(&rows, |row| row.caller.as_deref()))
     .execute(&mut **tx)
     .await
     .map_err(fault("write the history"))?;
+    Ok(())
+}
+
+async fn write_episodes(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+    if judgement.ended.is_empty() {
+        return Ok(());
+    }
+    let rows = judgement
+        .ended
+        .iter()
+        .map(|(number, key, ended)| EpisodeRow::new(*number, key, ended, bumped))
+        .collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "INSERT INTO episode (revision, recorded_at, number, service, name, epoch, opened_at, half_open_at, closed_at,
+                              lasted_us, reason, actor, why, failure_rate, slow_call_rate, error_class, caller,
+                              reopened, probes, rejected_calls, missing, ended_by)
+         SELECT $1, $2, *
+         FROM unnest(
+             $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::timestamptz[],
+             $9::timestamptz[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::float8[],
+             $15::float8[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[],
+             $22::text[]
+         )",
+    )
+    .bind(bumped.revision)
+    .bind(bumped.recorded_at)
+    .bind(column(&rows, |row| row.number))
+    .bind(column(&rows, |row| row.service))
+    .bind(column(&rows, |row| row.name))
+    .bind(column(&rows, |row| row.epoch))
+    .bind(column(&rows, |row| row.opened_at))
+    .bind(column(&rows, |row| row.half_open_at))
+    .bind(column(&rows, |row| row.closed_at))
+    .bind(column(&rows, |row| row.lasted_us))
+    .bind(column(&rows, |row| row.reason))
+    .bind(column(&rows, |row| row.actor))
+    .bind(column(&rows, |row| row.why))
+    .bind(column(&rows, |row| row.failure_rate))
+    .bind(column(&rows, |row| row.slow_call_rate))
+    .bind(column(&rows, |row| row.error_class))
+    .bind(column(&rows, |row| row.caller))
+    .bind(column(&rows, |row| row.reopened))
+    .bind(column(&rows, |row| row.probes))
+    .bind(column(&rows, |row| row.rejected_calls))
+    .bind(column(&rows, |row| row.missing))
+    .bind(column(&rows, |row| row.ended_by))
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("write the episodes"))?;
+    Ok(())
+}
+
+async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<(), StoreError> {
+    let act = "write the time in OPEN";
+    if judgement.open_time.is_empty() {
+        return Ok(());
+    }
+    let parts: Vec<_> = judgement.open_time.iter().collect();
+    let whole = |number: fn(&OpenTime) -> u64| {
+        let numbers = parts.iter().map(|(_, part)| bigint(act, "open_time", number(part)));
+        numbers.collect::<Result<Vec<_>, _>>()
+    };
+    // No other transaction has these rows: they are locked with their breakers'.
+    sqlx::query(
+        "INSERT INTO open_time (day, service, name, open_us, openings)
+         SELECT date '1970-01-01' + day::integer, service, name, open_us, openings
+         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+             AS part (day, service, name, open_us, openings)
+         ON CONFLICT (day, service, name) DO UPDATE
+         SET open_us = open_time.open_us + excluded.open_us, openings = open_time.openings + excluded.openings",
+    )
+    .bind(whole(|part| part.day)?)
+    .bind(column(&parts, |((_, key), _)| &**key.service()))
+    .bind(column(&parts, |((_, key), _)| &**key.name()))
+    .bind(whole(|part| part.open_us)?)
+    .bind(whole(|part| part.openings)?)
+    .execute(&mut **tx)
+    .await
+    .map_err(fault(act))?;
     Ok(())
 }
 

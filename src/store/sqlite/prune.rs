@@ -66,25 +66,43 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
         .map_err(fault(act))?;
     forget_services(&mut tx, before).await?;
     tx.commit(act).await?;
-    prune_receipts(writer, before).await?;
+    prune_rows(
+        writer,
+        "DELETE FROM receipt WHERE (replica, boot, seq) IN (
+             SELECT replica, boot, seq FROM receipt WHERE recorded_at_us < $1 LIMIT $2
+         )",
+        before,
+    )
+    .await?;
+    prune_rows(
+        writer,
+        "DELETE FROM episode WHERE (revision, number) IN (
+             SELECT revision, number FROM (
+                 SELECT revision, number, recorded_at_us FROM episode ORDER BY revision, number LIMIT $2
+             ) WHERE recorded_at_us < $1
+         )",
+        before,
+    )
+    .await?;
+    prune_rows(
+        writer,
+        "DELETE FROM open_time WHERE (day, service, name) IN (
+             SELECT day, service, name FROM open_time WHERE day < $1 / 86400000000 LIMIT $2
+         )",
+        before,
+    )
+    .await?;
     Ok(Pruned { transitions, breakers, changes })
 }
 
-/// As many as there were rows of history: some at a time, so that whoever writes has its turn between them.
-async fn prune_receipts(writer: &SqlitePool, before: Stamp) -> Result<(), StoreError> {
+/// There are as many of these as rows of history: some at a time, so that whoever writes has its turn between them.
+async fn prune_rows(writer: &SqlitePool, delete: &'static str, before: Stamp) -> Result<(), StoreError> {
+    let act = "let go of old rows";
     loop {
         let mut tx = begin(writer).await?;
-        let gone = sqlx::query(
-            "DELETE FROM receipt WHERE (replica, boot, seq) IN (
-                 SELECT replica, boot, seq FROM receipt WHERE recorded_at_us < $1 LIMIT $2
-             )",
-        )
-        .bind(before)
-        .bind(ROWS_MAX)
-        .execute(&mut *tx)
-        .await
-        .map_err(fault("let go of old rows"))?;
-        tx.commit("let go of old rows").await?;
+        let gone =
+            sqlx::query(delete).bind(before).bind(ROWS_MAX).execute(&mut *tx).await.map_err(fault(act))?;
+        tx.commit(act).await?;
         if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
             return Ok(());
         }

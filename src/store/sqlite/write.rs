@@ -1,6 +1,7 @@
-//! What writes to the file. `BEGIN IMMEDIATE` makes each of these the only writer from its first read on, so
+//! What writes to the file, a statement a table and batch. `BEGIN IMMEDIATE` makes each of these the only writer from its first read on, so
 //! that what was read still holds when it is written.
 
+use super::batch::{self, Cell, Into};
 use super::config;
 use sqlx::{FromRow, Sqlite, SqlitePool};
 
@@ -8,7 +9,7 @@ use crate::store::config_rows::Audit;
 use crate::store::fault::fault;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Docket, Judgement, judge};
-use crate::store::rows::{BreakerRow, ReceiptRow, bigint, hex, keys, new_nonce};
+use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, bigint, episode_text, hex, keys, new_nonce};
 use crate::store::stamp::Stamp;
 use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
@@ -35,6 +36,8 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
         let bumped = bump(&mut tx).await?;
         write_breakers(&mut tx, &judgement, bumped.revision).await?;
         write_history(&mut tx, &judgement, bumped).await?;
+        write_episodes(&mut tx, &judgement, bumped).await?;
+        write_open_time(&mut tx, &judgement).await?;
         for (number, entry) in judgement.entries.iter().enumerate() {
             if let Some(audit) = Audit::of_entry(entry, number)? {
                 config::write_audit(&mut tx, audit, bumped).await?;
@@ -94,57 +97,133 @@ pub(super) async fn bump(tx: &mut Write) -> Result<Bumped, StoreError> {
     Ok(Bumped { revision: row.n, recorded_at: row.now })
 }
 
+/// A row of `breaker`, and which of the batch's keys it is of.
+#[derive(FromRow)]
+struct StandingRow {
+    place: i64,
+    episode: Option<String>,
+    #[sqlx(flatten)]
+    breaker: BreakerRow,
+}
+
+/// A row of `receipt`, and which of the batch's ids it is of.
+#[derive(FromRow)]
+struct KnownRow {
+    place: i64,
+    #[sqlx(flatten)]
+    receipt: ReceiptRow,
+}
+
 /// What stands, and what was answered before.
 async fn docket<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Docket<'a>, StoreError> {
     let act = "read what stands";
     let mut docket = Docket::default();
-    for key in keys(proposals) {
-        let row: Option<BreakerRow> = sqlx::query_as(
-            "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
-                    override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
-                    permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
-                    config_revision, revision
-             FROM breaker
-             WHERE service = $1 AND name = $2",
-        )
-        .bind(&**key.service())
-        .bind(&**key.name())
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(fault(act))?;
-        if let Some(row) = row {
-            docket.present.insert(key, row.breaker()?.snapshot);
+    let keys = keys(proposals);
+    let asked: Vec<_> = keys.iter().map(|key| [(&**key.service()).into(), (&**key.name()).into()]).collect();
+    let rows: Vec<StandingRow> = sqlx::query_as(
+        "SELECT asked.key AS place, service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us,
+                retry_after_us, override_actor, override_reason, override_expires_at_us AS override_expires_at,
+                override_scope, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
+                config_revision, revision, episode
+         FROM json_each($1) AS asked CROSS JOIN breaker ON service = asked.value ->> 0 AND name = asked.value ->> 1",
+    )
+    .bind(batch::rows(act, &asked)?)
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault(act))?;
+    for row in rows {
+        if let Some(key) = usize::try_from(row.place).ok().and_then(|place| keys.get(place)) {
+            docket.present.insert(key, row.breaker.state(row.episode.as_deref())?);
         }
     }
-    for proposal in proposals {
-        let id = &proposal.id;
-        let row: Option<ReceiptRow> = sqlx::query_as(
-            "SELECT epoch, revision FROM receipt WHERE replica = $1 AND boot = $2 AND seq = $3",
-        )
-        .bind(&*id.replica)
-        .bind(hex(id.boot))
-        .bind(bigint(act, "seq", id.seq)?)
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(fault(act))?;
-        if let Some(row) = row {
-            docket.known.insert(id, row.receipt()?);
+    let asked = proposals
+        .iter()
+        .map(|proposal| {
+            let id = &proposal.id;
+            Ok([(&*id.replica).into(), hex(id.boot).into(), bigint(act, "seq", id.seq)?.into()])
+        })
+        .collect::<Result<Vec<[Cell<'_>; 3]>, StoreError>>()?;
+    let rows: Vec<KnownRow> = sqlx::query_as(
+        "SELECT asked.key AS place, epoch, revision
+         FROM json_each($1) AS asked CROSS JOIN receipt
+             ON replica = asked.value ->> 0 AND boot = asked.value ->> 1 AND seq = asked.value ->> 2",
+    )
+    .bind(batch::rows(act, &asked)?)
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault(act))?;
+    for row in rows {
+        if let Some(proposal) = usize::try_from(row.place).ok().and_then(|place| proposals.get(place)) {
+            docket.known.insert(&proposal.id, row.receipt.receipt()?);
         }
     }
     Ok(docket)
 }
 
 async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64) -> Result<(), StoreError> {
-    for (key, snapshot) in &judgement.changed {
-        let row = BreakerRow::new(key, snapshot)?;
-        let open_until = row.open_until();
-        sqlx::query(
-            "INSERT INTO breaker (service, name, epoch, state, attempts, entered_at_us, wait_us, retry_after_us,
-                                  open_until_us, override_actor, override_reason, override_expires_at_us,
-                                  permitted, failures_to_open, slow_to_open, lease_us, max_wait_us,
-                                  after_max_wait, config_revision, revision, override_scope)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
-             ON CONFLICT (service, name) DO UPDATE
+    let rows = judgement
+        .changed
+        .iter()
+        .map(|(key, state)| {
+            Ok((BreakerRow::new(key, &state.snapshot)?, episode_text(state.episode.as_ref())?))
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let cells: Vec<_> = rows
+        .iter()
+        .map(|(row, episode)| {
+            [
+                (&row.service).into(),
+                (&row.name).into(),
+                row.epoch.into(),
+                (&row.state).into(),
+                row.attempts.into(),
+                row.entered_at.into(),
+                row.wait_us.into(),
+                row.retry_after_us.into(),
+                row.open_until().into(),
+                row.override_actor.as_ref().into(),
+                row.override_reason.as_ref().into(),
+                row.override_expires_at.into(),
+                row.permitted.into(),
+                row.failures_to_open.into(),
+                row.slow_to_open.into(),
+                row.lease_us.into(),
+                row.max_wait_us.into(),
+                row.after_max_wait.as_ref().into(),
+                row.config_revision.into(),
+                revision.into(),
+                row.override_scope.as_ref().into(),
+                episode.as_ref().into(),
+            ]
+        })
+        .collect();
+    let into = Into {
+        table: "breaker",
+        columns: [
+            "service",
+            "name",
+            "epoch",
+            "state",
+            "attempts",
+            "entered_at_us",
+            "wait_us",
+            "retry_after_us",
+            "open_until_us",
+            "override_actor",
+            "override_reason",
+            "override_expires_at_us",
+            "permitted",
+            "failures_to_open",
+            "slow_to_open",
+            "lease_us",
+            "max_wait_us",
+            "after_max_wait",
+            "config_revision",
+            "revision",
+            "override_scope",
+            "episode",
+        ],
+        on_conflict: "ON CONFLICT (service, name) DO UPDATE
              SET epoch = excluded.epoch, state = excluded.state, attempts = excluded.attempts,
                  entered_at_us = excluded.entered_at_us, wait_us = excluded.wait_us,
                  retry_after_us = excluded.retry_after_us, open_until_us = excluded.open_until_us,
@@ -154,83 +233,192 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
                  lease_us = excluded.lease_us, max_wait_us = excluded.max_wait_us,
                  after_max_wait = excluded.after_max_wait, first_probe_at_us = NULL,
                  config_revision = excluded.config_revision, revision = excluded.revision,
-                 override_scope = excluded.override_scope",
-        )
-        .bind(row.service)
-        .bind(row.name)
-        .bind(row.epoch)
-        .bind(row.state)
-        .bind(row.attempts)
-        .bind(row.entered_at)
-        .bind(row.wait_us)
-        .bind(row.retry_after_us)
-        .bind(open_until)
-        .bind(row.override_actor)
-        .bind(row.override_reason)
-        .bind(row.override_expires_at)
-        .bind(row.permitted)
-        .bind(row.failures_to_open)
-        .bind(row.slow_to_open)
-        .bind(row.lease_us)
-        .bind(row.max_wait_us)
-        .bind(row.after_max_wait)
-        .bind(row.config_revision)
-        .bind(revision)
-        .bind(row.override_scope)
-        .execute(&mut **tx)
-        .await
-        .map_err(fault("write a breaker"))?;
-    }
-    Ok(())
+                 override_scope = excluded.override_scope, episode = excluded.episode",
+        act: "write the breakers",
+    };
+    batch::insert(tx, into, &cells).await
 }
 
 async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
-    for (number, entry) in judgement.entries.iter().enumerate() {
-        let row = TransitionRow::new(entry, number, bumped)?;
-        sqlx::query(
-            "INSERT INTO transition (revision, number, replica, boot, seq, service, name, from_state, to_state,
-                                     reason, epoch, base_epoch, calls, failures, slow_calls,
-                                     consecutive_failures, consecutive_successes, reporters, attempts, wait_us,
-                                     retry_after_us, actor, override_reason, missing, shadow, alone,
-                                     superseded_by, config_revision, occurred_at_us, recorded_at_us)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                     $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)",
-        )
-        .bind(row.revision)
-        .bind(row.number)
-        .bind(row.replica)
-        .bind(row.boot)
-        .bind(row.seq)
-        .bind(row.service)
-        .bind(row.name)
-        .bind(row.from_state)
-        .bind(row.to_state)
-        .bind(row.reason)
-        .bind(row.epoch)
-        .bind(row.base_epoch)
-        .bind(row.calls)
-        .bind(row.failures)
-        .bind(row.slow_calls)
-        .bind(row.consecutive_failures)
-        .bind(row.consecutive_successes)
-        .bind(row.reporters)
-        .bind(row.attempts)
-        .bind(row.wait_us)
-        .bind(row.retry_after_us)
-        .bind(row.actor)
-        .bind(row.override_reason)
-        .bind(row.missing)
-        .bind(row.shadow)
-        .bind(row.alone)
-        .bind(row.superseded_by)
-        .bind(row.config_revision)
-        .bind(row.occurred_at)
-        .bind(row.recorded_at)
-        .execute(&mut **tx)
-        .await
-        .map_err(fault("write the history"))?;
-    }
-    Ok(())
+    let entries = judgement.entries.iter().enumerate();
+    let rows = entries
+        .map(|(number, entry)| TransitionRow::new(entry, number, bumped))
+        .collect::<Result<Vec<_>, _>>()?;
+    let cells: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            [
+                row.revision.into(),
+                row.number.into(),
+                (&row.replica).into(),
+                (&row.boot).into(),
+                row.seq.into(),
+                (&row.service).into(),
+                (&row.name).into(),
+                (&row.from_state).into(),
+                (&row.to_state).into(),
+                (&row.reason).into(),
+                row.epoch.into(),
+                row.base_epoch.into(),
+                row.calls.into(),
+                row.failures.into(),
+                row.slow_calls.into(),
+                row.consecutive_failures.into(),
+                row.consecutive_successes.into(),
+                row.reporters.into(),
+                row.attempts.into(),
+                row.wait_us.into(),
+                row.retry_after_us.into(),
+                row.actor.as_ref().into(),
+                row.override_reason.as_ref().into(),
+                row.lasted_us.into(),
+                row.rejected_calls.into(),
+                row.error_class.as_ref().into(),
+                row.caller.as_ref().into(),
+                row.missing.into(),
+                row.shadow.into(),
+                row.alone.into(),
+                row.superseded_by.into(),
+                row.config_revision.into(),
+                row.occurred_at.into(),
+                row.recorded_at.into(),
+            ]
+        })
+        .collect();
+    let into = Into {
+        table: "transition",
+        columns: [
+            "revision",
+            "number",
+            "replica",
+            "boot",
+            "seq",
+            "service",
+            "name",
+            "from_state",
+            "to_state",
+            "reason",
+            "epoch",
+            "base_epoch",
+            "calls",
+            "failures",
+            "slow_calls",
+            "consecutive_failures",
+            "consecutive_successes",
+            "reporters",
+            "attempts",
+            "wait_us",
+            "retry_after_us",
+            "actor",
+            "override_reason",
+            "lasted_us",
+            "rejected_calls",
+            "error_class",
+            "caller",
+            "missing",
+            "shadow",
+            "alone",
+            "superseded_by",
+            "config_revision",
+            "occurred_at_us",
+            "recorded_at_us",
+        ],
+        on_conflict: "",
+        act: "write the history",
+    };
+    batch::insert(tx, into, &cells).await
+}
+
+async fn write_episodes(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+    let rows = judgement
+        .ended
+        .iter()
+        .map(|(number, key, ended)| EpisodeRow::new(*number, key, ended, bumped))
+        .collect::<Result<Vec<_>, _>>()?;
+    let cells: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            [
+                row.revision.into(),
+                row.number.into(),
+                row.service.into(),
+                row.name.into(),
+                row.epoch.into(),
+                row.opened_at.into(),
+                row.half_open_at.into(),
+                row.closed_at.into(),
+                row.lasted_us.into(),
+                row.reason.into(),
+                row.actor.into(),
+                row.why.into(),
+                row.failure_rate.into(),
+                row.slow_call_rate.into(),
+                row.error_class.into(),
+                row.caller.into(),
+                row.reopened.into(),
+                row.probes.into(),
+                row.rejected_calls.into(),
+                row.missing.into(),
+                row.ended_by.into(),
+                row.recorded_at.into(),
+            ]
+        })
+        .collect();
+    let into = Into {
+        table: "episode",
+        columns: [
+            "revision",
+            "number",
+            "service",
+            "name",
+            "epoch",
+            "opened_at_us",
+            "half_open_at_us",
+            "closed_at_us",
+            "lasted_us",
+            "reason",
+            "actor",
+            "why",
+            "failure_rate",
+            "slow_call_rate",
+            "error_class",
+            "caller",
+            "reopened",
+            "probes",
+            "rejected_calls",
+            "missing",
+            "ended_by",
+            "recorded_at_us",
+        ],
+        on_conflict: "",
+        act: "write the episodes",
+    };
+    batch::insert(tx, into, &cells).await
+}
+
+async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<(), StoreError> {
+    let act = "write the time in OPEN";
+    let cells = judgement
+        .open_time
+        .iter()
+        .map(|((day, key), part)| {
+            Ok([
+                bigint(act, "day", *day)?.into(),
+                (&**key.service()).into(),
+                (&**key.name()).into(),
+                bigint(act, "open_us", part.open_us)?.into(),
+                bigint(act, "openings", part.openings)?.into(),
+            ])
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let into = Into {
+        table: "open_time",
+        columns: ["day", "service", "name", "open_us", "openings"],
+        on_conflict: "ON CONFLICT DO UPDATE
+             SET open_us = open_us + excluded.open_us, openings = openings + excluded.openings",
+        act,
+    };
+    batch::insert(tx, into, &cells).await
 }
 
 async fn write_receipts(
@@ -240,20 +428,25 @@ async fn write_receipts(
     recorded_at: Stamp,
 ) -> Result<(), StoreError> {
     let act = "write what was answered";
-    for (id, epoch) in &judgement.receipts {
-        sqlx::query(
-            "INSERT INTO receipt (replica, boot, seq, epoch, revision, recorded_at_us)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(&*id.replica)
-        .bind(hex(id.boot))
-        .bind(bigint(act, "seq", id.seq)?)
-        .bind(epoch.map(|epoch| bigint(act, "epoch", epoch)).transpose()?)
-        .bind(revision)
-        .bind(recorded_at)
-        .execute(&mut **tx)
-        .await
-        .map_err(fault(act))?;
-    }
-    Ok(())
+    let cells = judgement
+        .receipts
+        .iter()
+        .map(|(id, epoch)| {
+            Ok([
+                (&*id.replica).into(),
+                hex(id.boot).into(),
+                bigint(act, "seq", id.seq)?.into(),
+                epoch.map(|epoch| bigint(act, "epoch", epoch)).transpose()?.into(),
+                revision.into(),
+                recorded_at.into(),
+            ])
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let into = Into {
+        table: "receipt",
+        columns: ["replica", "boot", "seq", "epoch", "revision", "recorded_at_us"],
+        on_conflict: "",
+        act,
+    };
+    batch::insert(tx, into, &cells).await
 }

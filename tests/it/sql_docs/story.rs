@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use breaker::{Reason, State, Time};
+use breaker::{Reason, Snapshot, State, Time};
 use breakerd::store::{Change, Gap, GapCause, Proposal, Target};
 
-use crate::store_contract::change::{id, key, own};
+use crate::store_contract::change::{id, key, own, snapshot};
 use crate::support::Bed;
 
 /// The `seq`th change: of this breaker, from a state and its epoch to another.
@@ -19,6 +19,8 @@ fn step(
     let mut proposal = own(seq, &key(service, name), from, to, base_epoch);
     if let Change::Transition(transition) = &mut proposal.change {
         transition.reason = reason;
+        // As of an entry that does not say it: from the times.
+        transition.lasted = None;
         if let Some(set_by) = &mut transition.after.set_by {
             set_by.expires_at = None;
         }
@@ -58,11 +60,12 @@ impl Told for Proposal {
 /// * `payments/eu` opens at once, is opened again by its probes twice, and closes after 1200 s.
 /// * `orders` is forced open by hand after 100 s, without an end; a change that came too late is superseded.
 /// * `search` is METRICS_ONLY from 200 s on, as its whole service is, and would have opened at 300 s.
-/// * `mail` opens at 400 s, decided alone; three changes are missing until 500 s; it opens again at 600 s, and
+/// * `mail` opens at 400 s, decided alone; three changes are missing until 500 s, when it was CLOSED; it opens again at 600 s, and
 ///   closes at 670 s.
-/// * `catalog` opens at 800 s for its slowness, and still is.
+/// * `catalog` and `ledger` open at 800 s, and still are.
+/// * `billing` is DISABLED by hand at 900 s, for 75 minutes.
 pub(super) async fn tell(bed: &Bed, start: Time) {
-    use State::{Closed, ForcedOpen, HalfOpen, MetricsOnly, Open};
+    use State::{Closed, Disabled, ForcedOpen, HalfOpen, MetricsOnly, Open};
     let after = |seconds| start + Duration::from_secs(seconds);
     let before = |seconds: u64| Time::from_micros(start.as_micros() - seconds * 1_000_000);
     let declared = r#"{"enabled": true, "defaults": {}, "services": {}}"#;
@@ -80,15 +83,23 @@ pub(super) async fn tell(bed: &Bed, start: Time) {
     )
     .await;
     let (payments, orders, search) = (("payments", "eu"), ("orders", ""), ("search", ""));
-    let (mail, catalog) = (("mail", ""), ("catalog", ""));
+    let (mail, catalog, ledger, billing) = (("mail", ""), ("catalog", ""), ("ledger", ""), ("billing", ""));
     let mut shadow = step(9, search, 1, (MetricsOnly, Open), Reason::ConsecutiveFailures).at(after(300));
     if let Change::Transition(transition) = &mut shadow.change {
         transition.shadow = true;
     }
     let mut lone = step(10, mail, 0, (Closed, Open), Reason::FailureCount).at(after(400));
     lone.alone = true;
-    let gap = Gap { missing: 3, at: after(500), base_epoch: 1, after: None, cause: GapCause::JournalFull };
+    let closed = Snapshot { entered_at: after(500), ..snapshot(Closed, 4) };
+    let gap =
+        Gap { missing: 3, at: after(500), base_epoch: 1, after: Some(closed), cause: GapCause::JournalFull };
     let gap = Proposal { id: id(11), change: Change::Gap(Box::new(gap)), ..lone.clone() };
+    let mut soon = step(19, billing, 0, (Closed, Disabled), Reason::OverrideSet).at(after(900));
+    if let Change::Transition(transition) = &mut soon.change
+        && let Some(set_by) = &mut transition.after.set_by
+    {
+        set_by.expires_at = Some(after(5_400));
+    }
     let told = [
         step(1, payments, 0, (Closed, Open), Reason::FailureRate).at(start),
         step(2, payments, 1, (Open, HalfOpen), Reason::WaitElapsed).at(after(60)).counting(0, 0),
@@ -106,6 +117,8 @@ pub(super) async fn tell(bed: &Bed, start: Time) {
         step(14, mail, 5, (Open, HalfOpen), Reason::ProbeRequested).at(after(660)).counting(0, 0),
         step(15, mail, 6, (HalfOpen, Closed), Reason::ProbesSucceeded).at(after(670)).counting(2, 0),
         step(16, catalog, 0, (Closed, Open), Reason::SlowCallRate).at(after(800)),
+        step(18, ledger, 0, (Closed, Open), Reason::FailureRate).at(after(800)),
+        soon,
         step(17, payments, 6, (HalfOpen, Closed), Reason::ProbesSucceeded).at(after(1_200)).counting(10, 1),
     ];
     for proposal in told {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Asked, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason, Scope,
-    Snapshot, State, Time, Transition,
+    AfterMaxWait, Asked, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind,
+    Reason, Scope, Snapshot, State, Time, Transition,
 };
 use breakerd::store::{Change, Proposal, TransitionId};
 
@@ -78,6 +78,12 @@ pub(crate) fn transition(from: State, to: State, base_epoch: u64) -> Transition 
         },
         base_epoch,
         at: NOON,
+        lasted: Some(Duration::from_micros(90_000_001)),
+        rejected_calls: 17,
+        outcome: after
+            .set_by
+            .is_none()
+            .then(|| CausingOutcome { error_class: "Timeout".to_owned(), caller: "web-1".to_owned() }),
         asked: after
             .set_by
             .as_ref()

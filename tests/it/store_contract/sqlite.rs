@@ -128,3 +128,53 @@ async fn a_person_who_writes_beside_it_is_waited_for() {
     sqlx::Connection::close(person).await.unwrap();
     bed.end().await;
 }
+
+/// A file that is not the database any more, and one that is again.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_is_deleted_or_replaced_under_the_store_records_nothing_until_it_is_back() {
+    let bed = Bed::sqlite().await;
+    let Target::Sqlite(path) = &bed.target else { unreachable!() };
+    bed.store.propose(&[trip(1, &key("a", ""))]).await.unwrap();
+    bed.store.ping().await.unwrap();
+    let away = path.with_file_name("away.db");
+    for replaced in [false, true] {
+        fs::rename(path, &away).unwrap();
+        if replaced {
+            fs::copy(&away, path).unwrap();
+        }
+        let proposal = trip(2, &key("b", ""));
+        for error in [bed.store.ping().await.unwrap_err(), bed.store.propose(&[proposal]).await.unwrap_err()]
+        {
+            let StoreError::Replaced(problem) = &error else { panic!("{error:?}") };
+            let became = if replaced { "replaced by another file" } else { "deleted or moved away" };
+            assert!(problem.contains(became), "{problem}");
+            assert!(problem.contains(&path.display().to_string()), "{problem}");
+        }
+        if replaced {
+            // Another file stays another one, whatever is in it.
+            bed.store.ping().await.unwrap_err();
+        }
+        fs::rename(&away, path).unwrap();
+        bed.store.ping().await.unwrap();
+    }
+    bed.store.propose(&[trip(2, &key("b", ""))]).await.unwrap();
+    assert_eq!(bed.store.breakers(None, 10).await.unwrap().len(), 2);
+    bed.end().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_write_ahead_log_that_is_deleted_under_the_store_is_noticed() {
+    let bed = Bed::sqlite().await;
+    let Target::Sqlite(path) = &bed.target else { unreachable!() };
+    bed.store.propose(&[trip(1, &key("a", ""))]).await.unwrap();
+    fs::remove_file(path.with_file_name("breakerd.db-wal")).unwrap();
+    let error = bed.store.propose(&[trip(2, &key("b", ""))]).await.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Replaced(problem) if problem.contains("breakerd.db-wal")),
+        "{error:?}"
+    );
+    assert!(matches!(bed.store.ping().await, Err(StoreError::Replaced(_))));
+    bed.end().await;
+}

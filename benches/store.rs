@@ -1,0 +1,169 @@
+//! How many transitions a second each store takes, beside rows that are only inserted, in the same run.
+//!
+//! The reference is a table of the same database with one text a row and a number as its key, filled a statement a batch. It
+//! says what the machine and its disk can do today; what counts is the ratio.
+//!
+//! `cargo bench --bench store`; Postgres too where `BREAKERD_TEST_POSTGRES_URL` names one that is to be filled
+//! (`scripts/with-postgres.sh cargo bench --bench store`).
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use breaker::{
+    CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Reason, Snapshot, State, Time, Transition,
+};
+use breakerd::store::{Change, Proposal, Store, Target, TransitionId, open};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// As many as the journal's writer takes at one time.
+const BATCH: usize = 1_000;
+const BREAKERS: usize = 50_000;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("breakerd.db");
+    let reference = sqlite_reference(&folder.path().join("reference.db")).await?;
+    let store = open(&Target::Sqlite(path)).await?;
+    run("SQLite", &*store, reference).await?;
+    store.close().await;
+
+    let Ok(url) = std::env::var("BREAKERD_TEST_POSTGRES_URL") else {
+        println!("Postgres: BREAKERD_TEST_POSTGRES_URL is not set, not measured");
+        return Ok(());
+    };
+    let reference = postgres_reference(&url).await?;
+    let store = open(&Target::Postgres(url)).await?;
+    run("Postgres", &*store, reference).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// Each breaker opens (a burst), then each turns half-open and closes.
+async fn run(name: &str, store: &dyn Store, reference: f64) -> Result<()> {
+    let keys = (0..BREAKERS).map(|n| Ok(Key::new(&format!("service-{}", n % 50), &n.to_string())?));
+    let keys = keys.collect::<Result<Vec<_>>>()?;
+    let mut seq = 0;
+    println!("{name}: reference {reference:8.0} rows/s");
+    for (what, from, to, base_epoch) in [
+        ("opened", State::Closed, State::Open, 0),
+        ("half-open", State::Open, State::HalfOpen, 1),
+        ("closed", State::HalfOpen, State::Closed, 2),
+    ] {
+        let proposals: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                seq += 1;
+                proposal(seq, key, from, to, base_epoch)
+            })
+            .collect();
+        let begun_at = Instant::now();
+        for batch in proposals.chunks(BATCH) {
+            store.propose(batch).await?;
+        }
+        let rate = per_second(BREAKERS, begun_at.elapsed());
+        println!("  {what:>9}: {rate:8.0} transitions/s, ratio {:.2}", rate / reference);
+    }
+    Ok(())
+}
+
+fn per_second(count: usize, took: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / took.as_secs_f64()
+}
+
+fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Proposal {
+    let at = Time::from_micros(1_735_689_600_000_000 + base_epoch * 60_000_000 + seq);
+    let after = Snapshot {
+        epoch: base_epoch + 1,
+        state: to,
+        attempts: u32::from(to != State::Closed),
+        entered_at: at,
+        wait: (to == State::Open).then_some(Duration::from_mins(1)),
+        half_open: (to == State::HalfOpen).then_some(HalfOpenTerms {
+            permitted: 10,
+            failures_to_open: 5,
+            slow_to_open: None,
+            lease: Duration::from_mins(1),
+            max_wait: None,
+            after_max_wait: breaker::AfterMaxWait::Open,
+        }),
+        config_revision: 1,
+        ..Snapshot::pristine()
+    };
+    let outcome = CausingOutcome { error_class: "Timeout".to_owned(), caller: "web-1".to_owned() };
+    let transition = Transition {
+        from,
+        reason: match to {
+            State::Open => Reason::ConsecutiveFailures,
+            State::HalfOpen => Reason::WaitElapsed,
+            _ => Reason::ProbesSucceeded,
+        },
+        figures: Figures { consecutive_failures: 5, calls: 20, failures: 7, ..Figures::default() },
+        base_epoch,
+        at,
+        lasted: Some(Duration::from_mins(1)),
+        rejected_calls: 12,
+        outcome: (to != State::HalfOpen).then_some(outcome),
+        asked: None,
+        after,
+        shadow: false,
+    };
+    Proposal {
+        id: TransitionId { replica: Arc::from("bench"), boot: 1, seq },
+        key: key.clone(),
+        change: Change::Transition(Box::new(transition)),
+        numbering: Numbering::Own,
+        alone: false,
+    }
+}
+
+/// A text as long as a row of the history.
+fn texts(batch: usize) -> String {
+    let row = format!("{batch:08}{}", "x".repeat(240));
+    serde_json::json!(vec![row; BATCH]).to_string()
+}
+
+async fn sqlite_reference(path: &std::path::Path) -> Result<f64> {
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    let mut connection = SqliteConnection::connect(&url).await?;
+    sqlx::raw_sql(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = NORMAL;
+         CREATE TABLE reference (n INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT",
+    )
+    .execute(&mut connection)
+    .await?;
+    let begun_at = Instant::now();
+    for batch in 0..BREAKERS / BATCH {
+        sqlx::query("INSERT INTO reference (text) SELECT value FROM json_each($1)")
+            .bind(texts(batch))
+            .execute(&mut connection)
+            .await?;
+    }
+    let took = begun_at.elapsed();
+    connection.close().await?;
+    Ok(per_second(BREAKERS, took))
+}
+
+async fn postgres_reference(url: &str) -> Result<f64> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::raw_sql("CREATE TABLE reference (n bigserial PRIMARY KEY, text text NOT NULL)")
+        .execute(&mut connection)
+        .await?;
+    let begun_at = Instant::now();
+    for batch in 0..BREAKERS / BATCH {
+        sqlx::query("INSERT INTO reference (text) SELECT jsonb_array_elements_text($1::jsonb)")
+            .bind(texts(batch))
+            .execute(&mut connection)
+            .await?;
+    }
+    let took = begun_at.elapsed();
+    sqlx::raw_sql("DROP TABLE reference").execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(per_second(BREAKERS, took))
+}

@@ -1,0 +1,176 @@
+//! A database that an earlier version made, with rows in it.
+
+use breakerd::store::{Target, open};
+use sqlx::migrate::Migrator;
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+use super::history;
+use crate::support::{Bed, new_database, sql, text};
+
+/// The migrations of the version before episodes were kept.
+const BEFORE: [&str; 4] = ["0001_store.sql", "0002_control.sql", "0003_views.sql", "0004_receipts.sql"];
+
+/// 2025-01-31 23:59:30 UTC, in seconds.
+const START: u64 = 1_738_367_970;
+
+/// `(service, from, to, reason, base_epoch, seconds after START, missing)`, a revision each.
+const ROWS: [(&str, &str, &str, &str, u64, u64, u64); 10] = [
+    ("a", "CLOSED", "OPEN", "FAILURE_RATE", 0, 0, 0),
+    ("a", "OPEN", "HALF_OPEN", "WAIT_ELAPSED", 1, 60, 0),
+    ("a", "HALF_OPEN", "OPEN", "PROBES_FAILED", 2, 70, 0),
+    ("a", "OPEN", "HALF_OPEN", "WAIT_ELAPSED", 3, 130, 0),
+    ("b", "CLOSED", "OPEN", "SLOW_CALL_RATE", 0, 135, 0),
+    ("a", "HALF_OPEN", "CLOSED", "PROBES_SUCCEEDED", 4, 140, 0),
+    ("c", "CLOSED", "OPEN", "FAILURE_COUNT", 0, 200, 0),
+    ("c", "OPEN", "OPEN", "HISTORY_GAP", 1, 210, 3),
+    ("c", "CLOSED", "OPEN", "FAILURE_COUNT", 4, 220, 0),
+    ("c", "OPEN", "HALF_OPEN", "WAIT_ELAPSED", 5, 280, 0),
+];
+
+async fn make_with_the_version_before(target: &Target) {
+    let kind = if matches!(target, Target::Sqlite(_)) { "sqlite" } else { "postgres" };
+    let folder = tempfile::tempdir().unwrap();
+    for file in BEFORE {
+        std::fs::copy(format!("migrations/{kind}/{file}"), folder.path().join(file)).unwrap();
+    }
+    let migrator = Migrator::new(folder.path()).await.unwrap();
+    match target {
+        Target::Sqlite(path) => {
+            std::fs::File::create(path).unwrap();
+            let mut connection = SqliteConnection::connect(&path.display().to_string()).await.unwrap();
+            migrator.run_direct(None, &mut connection, false).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Target::Postgres(url) => {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            migrator.run_direct(None, &mut connection, false).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+/// A time as SQL, and how the column that holds it ends.
+fn time(target: &Target, seconds: u64) -> (&'static str, String) {
+    match target {
+        Target::Sqlite(_) => ("_us", format!("{}", (START + seconds) * 1_000_000)),
+        Target::Postgres(_) => ("", format!("to_timestamp({})", START + seconds)),
+    }
+}
+
+async fn fill(target: &Target) {
+    let no = if matches!(target, Target::Sqlite(_)) { "0" } else { "false" };
+    for (revision, (service, from, to, reason, base_epoch, seconds, missing)) in (1..).zip(ROWS) {
+        let (us, at) = time(target, seconds);
+        let epoch = if missing > 0 { "NULL".to_owned() } else { (base_epoch + 1).to_string() };
+        let calls = if from == "HALF_OPEN" { 5 } else { 10 };
+        sql(
+            target,
+            &format!(
+                "INSERT INTO transition (revision, number, replica, boot, seq, service, name, from_state, to_state,
+                     reason, epoch, base_epoch, calls, failures, slow_calls, consecutive_failures,
+                     consecutive_successes, reporters, attempts, missing, shadow, alone, config_revision,
+                     occurred_at{us}, recorded_at{us})
+                 VALUES ({revision}, 0, 'r', '0123456789abcdef', {revision}, '{service}', '{service}', '{from}', '{to}',
+                     '{reason}', {epoch}, {base_epoch}, {calls}, 5, 0, 5, 0, 0, 1, {missing}, {no}, {no}, 0, {at}, {at})"
+            ),
+        )
+        .await;
+    }
+    for (service, state, epoch, seconds, more) in [
+        ("a", "CLOSED", 5, 140, ("", "")),
+        ("b", "OPEN", 1, 135, (", wait_us", ", 60000000")),
+        (
+            "c",
+            "HALF_OPEN",
+            6,
+            280,
+            (", permitted, failures_to_open, lease_us, after_max_wait", ", 2, 1, 60000000, 'OPEN'"),
+        ),
+    ] {
+        let (us, at) = time(target, seconds);
+        let (columns, values) = more;
+        sql(
+            target,
+            &format!(
+                "INSERT INTO breaker (service, name, epoch, state, attempts, entered_at{us}, config_revision,
+                     revision{columns})
+                 VALUES ('{service}', '{service}', {epoch}, '{state}', 0, {at}, 0, 1{values})"
+            ),
+        )
+        .await;
+    }
+    sql(target, &format!("UPDATE revision SET n = {}", ROWS.len())).await;
+}
+
+/// The rows of an answer as one text, a line a row.
+async fn lines(target: &Target, query: &str) -> String {
+    let joined = match target {
+        Target::Sqlite(_) => format!("SELECT group_concat(line, char(10)) FROM ({query})"),
+        Target::Postgres(_) => format!("SELECT string_agg(line, chr(10)) FROM ({query}) AS answer"),
+    };
+    text(target, &joined).await.unwrap_or_default()
+}
+
+async fn is_brought_forward(target: &Target) {
+    make_with_the_version_before(target).await;
+    fill(target).await;
+    let store = open(target).await.unwrap();
+    let bed = Bed::of(store, target.clone());
+    let rows = history(&bed).await;
+    let lasted: Vec<_> = rows.iter().map(|row| row.lasted.map(|lasted| lasted.as_secs())).collect();
+    assert_eq!(
+        lasted,
+        [None, Some(60), Some(10), Some(60), None, Some(10), None, None, None, Some(60)],
+        "how long each state had lasted"
+    );
+    let ended = lines(
+        target,
+        "SELECT service || ' ' || reason || ' ' || coalesce(CAST(CAST(seconds AS INTEGER) AS TEXT), '-') || ' '
+             || reopened || ' ' || probes || ' ' || ended_by || ' ' || missing || ' ' || epoch AS line
+         FROM episodes WHERE ended_by IS NOT NULL ORDER BY service, epoch",
+    )
+    .await;
+    assert_eq!(ended, "a FAILURE_RATE 140 1 10 PROBES_SUCCEEDED 0 1\nc FAILURE_COUNT - 0 0 HISTORY_GAP 3 1");
+    let lasting = lines(
+        target,
+        "SELECT service || ' ' || reason || ' ' || epoch || ' ' || CAST(failure_rate AS INTEGER) AS line
+         FROM episodes WHERE ended_by IS NULL ORDER BY service",
+    )
+    .await;
+    assert_eq!(lasting, "b SLOW_CALL_RATE 1 50\nc FAILURE_COUNT 5 50");
+    let open_time = lines(
+        target,
+        "SELECT service || ' ' || day || ' ' || CAST(seconds AS INTEGER) || ' ' || openings AS line
+         FROM time_open_by_day WHERE service <> 'b' ORDER BY service, day",
+    )
+    .await;
+    assert_eq!(open_time, "a 2025-01-31 30 1\na 2025-02-01 90 1\nc 2025-02-01 70 2");
+    bed.store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_version_is_brought_forward_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    is_brought_forward(&Target::Sqlite(folder.path().join("breakerd.db"))).await;
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_version_is_brought_forward_on_postgres() {
+    let target = Target::Postgres(new_database().await);
+    is_brought_forward(&target).await;
+    // The months that stood in the default partition have partitions of their own, and so has the present one.
+    let partitions = "SELECT string_agg(tableoid::regclass::text, ' ' ORDER BY tableoid::regclass::text)
+                      FROM (SELECT DISTINCT tableoid FROM transition) AS used";
+    assert_eq!(text(&target, partitions).await.as_deref(), Some("transition_2025_01 transition_2025_02"));
+    let present = "SELECT (to_regclass(to_char(now() AT TIME ZONE 'UTC', '\"transition_\"YYYY\"_\"MM')) IS NOT NULL)::text";
+    assert_eq!(text(&target, present).await.as_deref(), Some("true"));
+}
+
+#[tokio::test]
+async fn the_month_of_installation_has_a_partition() {
+    let bed = Bed::postgres().await;
+    bed.store.propose(&[super::change::trip(1, &super::change::key("a", ""))]).await.unwrap();
+    let in_default = bed.text("SELECT count(*)::text FROM transition_default").await;
+    assert_eq!(in_default.as_deref(), Some("0"));
+    bed.end().await;
+}
