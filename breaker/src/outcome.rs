@@ -26,7 +26,7 @@ pub struct Report<'a> {
     pub duration: Option<Duration>,
     /// The class of its error; empty: none. Only failures have one.
     pub error_class: &'a str,
-    /// How long the dependency asked to be left alone.
+    /// How long the dependency asked to be left alone. A failure's only: of a success it means nothing.
     pub retry_after: Option<Duration>,
     /// Who saw it; all anonymous callers are one.
     pub caller: CallerId,
@@ -35,6 +35,12 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// The time to be left alone that may lengthen a wait: a failure's, if it counted as one. A slow success may count as
+    /// a failure, and it asked for nothing: the dependency answered.
+    pub(crate) fn honored_retry_after(&self, failed: bool) -> Option<Duration> {
+        self.retry_after.filter(|_| failed && self.outcome == Outcome::Failure)
+    }
+
     /// An anonymous report without particulars.
     pub const fn plain(outcome: Outcome) -> Self {
         Self {
@@ -138,7 +144,8 @@ pub struct Probe {
 pub enum Ticket {
     /// A pass that this life of the process gave: a repeat can be told.
     Own(Pass),
-    /// A pass that another process, or an earlier life of this one, gave: a repeat cannot be told.
+    /// A pass that another process, or an earlier life of this one, gave: a breaker cannot tell a repeat. Whoever has
+    /// many breakers remembers such passes, and brings each once.
     Foreign(Pass),
     /// No pass; perhaps the epoch it was decided in.
     Bare {

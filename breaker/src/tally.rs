@@ -12,7 +12,9 @@ pub(crate) struct Tally {
     consecutive_failures: u32,
     consecutive_successes: u32,
     window: Window,
-    /// Who failed and who was slow; none while one reporter is enough.
+    /// Distinct callers that a trip needs.
+    minimum_reporters: u32,
+    /// Who failed and who was slow; none: nobody yet.
     reporters: Option<Box<Seers>>,
 }
 
@@ -89,7 +91,8 @@ impl Tally {
             consecutive_failures: 0,
             consecutive_successes: 0,
             window: Window::new(thresholds.window_kind(), thresholds.window_size()),
-            reporters: seers(thresholds.minimum_reporters()),
+            minimum_reporters: thresholds.minimum_reporters(),
+            reporters: None,
         }
     }
 
@@ -103,7 +106,9 @@ impl Tally {
             self.consecutive_successes = self.consecutive_successes.saturating_add(1);
             self.consecutive_failures = 0;
         }
-        if let Some(seers) = &mut self.reporters {
+        if failed || slow {
+            self.seers().count(failed, slow, caller, now);
+        } else if let Some(seers) = &mut self.reporters {
             seers.count(failed, slow, caller, now);
         }
     }
@@ -132,18 +137,32 @@ impl Tally {
             let successes = deltas.successes.saturating_add(deltas.slow_successes);
             self.consecutive_successes.saturating_add(successes)
         };
+        if !deltas.failed_callers.is_empty() || !deltas.slow_callers.is_empty() {
+            self.seers();
+        }
         if let Some(seers) = &mut self.reporters {
             seers.count_remote(deltas, pushed, any_success, now);
         }
     }
 
+    fn seers(&mut self) -> &mut Seers {
+        let minimum = self.minimum_reporters;
+        self.reporters.get_or_insert_with(|| Box::new(Seers::new(minimum)))
+    }
+
     /// The trip that the counts make, the first hit in the order of the rules, and how many reporters it
     /// had. Comparisons are exact: by cross-multiplying, not by a rounded rate.
     pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<(Reason, u32)> {
+        let needed = thresholds.minimum_reporters();
+        // None: one is enough, and whoever reported is one.
+        let reporters = |count: &dyn Fn(&Seers) -> u32| {
+            (needed > 1).then(|| self.reporters.as_deref().map_or(0, count).min(needed))
+        };
+        let enough = |reporters: Option<u32>| reporters.is_none_or(|reporters| reporters >= needed);
         let run = thresholds.failure_threshold();
         if run > 0 && self.consecutive_failures >= run {
-            let reporters = self.reporters.as_ref().map(|seers| seers.failed.since(seers.run_start));
-            if enough(reporters, thresholds) {
+            let reporters = reporters(&|seers| seers.failed.since(seers.run_start));
+            if enough(reporters) {
                 return Some((Reason::ConsecutiveFailures, reporters.unwrap_or(0)));
             }
         }
@@ -155,17 +174,15 @@ impl Tally {
         let by_count = thresholds.failure_count_threshold().is_some_and(|limit| totals.failures >= limit);
         let by_rate = judged && reaches(totals.failures, thresholds.failure_rate_threshold());
         if by_count || by_rate {
-            let reporters =
-                self.reporters.as_ref().map(|seers| seers.failed.in_window(&self.window, seers.counted));
-            if enough(reporters, thresholds) {
+            let reporters = reporters(&|seers| seers.failed.in_window(&self.window, seers.counted));
+            if enough(reporters) {
                 let reason = if by_count { Reason::FailureCount } else { Reason::FailureRate };
                 return Some((reason, reporters.unwrap_or(0)));
             }
         }
         if judged && reaches(totals.slow, thresholds.slow_call_rate_threshold()) {
-            let reporters =
-                self.reporters.as_ref().map(|seers| seers.slow.in_window(&self.window, seers.counted));
-            if enough(reporters, thresholds) {
+            let reporters = reporters(&|seers| seers.slow.in_window(&self.window, seers.counted));
+            if enough(reporters) {
                 return Some((Reason::SlowCallRate, reporters.unwrap_or(0)));
             }
         }
@@ -175,17 +192,13 @@ impl Tally {
     /// Keeps what was counted, under other thresholds.
     pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) {
         let emptied = self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
+        self.minimum_reporters = thresholds.minimum_reporters();
         if let Some(seers) = &mut self.reporters {
             let kept = (!emptied).then_some(&self.window);
-            seers.failed.leave(kept, seers.counted);
-            seers.slow.leave(kept, seers.counted);
-        }
-        match &mut self.reporters {
-            Some(seers) if thresholds.minimum_reporters() > 1 => {
-                seers.failed.resize(thresholds.minimum_reporters());
-                seers.slow.resize(thresholds.minimum_reporters());
+            for reporters in [&mut seers.failed, &mut seers.slow] {
+                reporters.leave(kept, seers.counted);
+                reporters.resize(self.minimum_reporters);
             }
-            reporters => *reporters = seers(thresholds.minimum_reporters()),
         }
     }
 
@@ -205,13 +218,4 @@ impl Tally {
             reporters: 0,
         }
     }
-}
-
-fn seers(minimum: u32) -> Option<Box<Seers>> {
-    (minimum > 1).then(|| Box::new(Seers::new(minimum)))
-}
-
-/// None: one reporter is enough, and whoever reported is one.
-fn enough(reporters: Option<u32>, thresholds: &Thresholds) -> bool {
-    reporters.is_none_or(|reporters| reporters >= thresholds.minimum_reporters())
 }

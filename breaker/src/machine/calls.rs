@@ -87,7 +87,7 @@ impl Breaker {
                     return (Recorded::Recorded, None);
                 };
                 tally.count(failed, slow, report.caller, now);
-                let retry_after = report.retry_after.filter(|_| failed);
+                let retry_after = report.honored_retry_after(failed);
                 (Recorded::Recorded, self.tripped(&thresholds, retry_after, now))
             }
             (Phase::MetricsOnly(metrics_only), None) => {
@@ -96,14 +96,14 @@ impl Breaker {
                 };
                 metrics_only.look(&thresholds, now);
                 metrics_only.tally.count(failed, slow, report.caller, now);
-                let retry_after = report.retry_after.filter(|_| failed);
+                let retry_after = report.honored_retry_after(failed);
                 (Recorded::Recorded, self.crossed(&thresholds, retry_after, now))
             }
             (Phase::HalfOpen(half_open), Some(probe)) => {
                 let (held, retry_after) = match judged {
                     Judged::Ignored => (half_open.release(probe, now), None),
                     Judged::Counted { failed, slow } => {
-                        (half_open.complete(probe, failed, slow, now), report.retry_after.filter(|_| failed))
+                        (half_open.complete(probe, failed, slow, now), report.honored_retry_after(failed))
                     }
                 };
                 if !held {

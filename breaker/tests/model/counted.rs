@@ -16,7 +16,6 @@ pub(crate) struct Counts {
 }
 
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "a naive model keeps what happened as it happened")]
 struct Counted {
     at: Time,
     failed: bool,
@@ -24,28 +23,16 @@ struct Counted {
     caller: u64,
     /// Out of the window for good: it was made smaller, or emptied.
     left: bool,
-    /// Whose failure (slow call) it was is not known any more: fewer callers were needed then.
-    failure_forgotten: bool,
-    slow_forgotten: bool,
 }
 
 impl Counts {
     pub(crate) fn push(&mut self, failed: bool, slow: bool, caller: u64, at: Time) {
-        self.counted.push(Counted {
-            at,
-            failed,
-            slow,
-            caller,
-            left: false,
-            failure_forgotten: false,
-            slow_forgotten: false,
-        });
+        self.counted.push(Counted { at, failed, slow, caller, left: false });
     }
 
     /// Other thresholds from now on.
     pub(crate) fn change(&mut self, former: &Thresholds, present: &Thresholds) {
         self.shrink(former, present);
-        self.forget_callers(former.minimum_reporters(), present.minimum_reporters());
     }
 
     /// The trip that the outcomes make, the first in the order of the rules.
@@ -54,19 +41,19 @@ impl Counts {
             let callers: BTreeSet<u64> = who.map(|counted| counted.caller).collect();
             callers.len() >= thresholds.minimum_reporters() as usize || thresholds.minimum_reporters() == 1
         };
-        let failed_known = |counted: &&Counted| counted.failed && !counted.failure_forgotten;
-        let slow_known = |counted: &&Counted| counted.slow && !counted.slow_forgotten;
+        let failed = |counted: &&Counted| counted.failed;
+        let slow = |counted: &&Counted| counted.slow;
 
         let run: Vec<&Counted> = self.counted.iter().rev().take_while(|counted| counted.failed).collect();
         let in_a_row = thresholds.failure_threshold() as usize;
-        if in_a_row > 0 && run.len() >= in_a_row && callers(&mut run.iter().copied().filter(failed_known)) {
+        if in_a_row > 0 && run.len() >= in_a_row && callers(&mut run.iter().copied().filter(failed)) {
             return Some(Reason::ConsecutiveFailures);
         }
         let window = self.window(thresholds, now);
         let failures = window.iter().filter(|counted| counted.failed).count() as u64;
         let slows = window.iter().filter(|counted| counted.slow).count() as u64;
-        let failed_by_enough = callers(&mut window.iter().copied().filter(failed_known));
-        let slow_for_enough = callers(&mut window.iter().copied().filter(slow_known));
+        let failed_by_enough = callers(&mut window.iter().copied().filter(failed));
+        let slow_for_enough = callers(&mut window.iter().copied().filter(slow));
         if thresholds.failure_count_threshold().is_some_and(|limit| failures >= u64::from(limit))
             && failed_by_enough
         {
@@ -108,32 +95,6 @@ impl Counts {
         };
         let held = self.counted.iter_mut().filter(|counted| !counted.left);
         held.rev().skip(kept as usize).for_each(|counted| counted.left = true);
-    }
-
-    /// Only the newest callers are remembered, as many as are needed; none while one is enough.
-    fn forget_callers(&mut self, former: u32, present: u32) {
-        let kept = match former.min(present) {
-            1 => 0,
-            fewer => fewer as usize,
-        };
-        let newest = |saw: fn(&Counted) -> bool| {
-            let mut callers = Vec::new();
-            for counted in self.counted.iter().rev().filter(|counted| saw(counted)) {
-                if !callers.contains(&counted.caller) {
-                    callers.push(counted.caller);
-                }
-            }
-            callers.truncate(kept);
-            callers
-        };
-        if former != present {
-            let failed = newest(|counted| counted.failed && !counted.failure_forgotten);
-            let slow = newest(|counted| counted.slow && !counted.slow_forgotten);
-            for counted in &mut self.counted {
-                counted.failure_forgotten |= !failed.contains(&counted.caller);
-                counted.slow_forgotten |= !slow.contains(&counted.caller);
-            }
-        }
     }
 
     pub(crate) fn figures(&self, thresholds: &Thresholds, now: Time) -> Figures {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Figures, HalfOpenTerms, Override, Pass, Reason, Recorded, Scope, State, Thresholds, Ticket,
-    Time, Verdict,
+    AfterMaxWait, Figures, HalfOpenTerms, Outcome, Override, Pass, Reason, Recorded, Scope, State,
+    Thresholds, Ticket, Time, Verdict,
 };
 
 use crate::counted::Counts;
@@ -194,7 +194,7 @@ impl Naive {
         let recorded = match (self.state, pass) {
             (State::Closed | State::MetricsOnly, _) => {
                 if let Some((failed, slow)) = rules::judge(&self.thresholds, told) {
-                    let retry_after = told.retry_after.filter(|_| failed);
+                    let retry_after = told.retry_after.filter(|_| failed && told.outcome == Outcome::Failure);
                     self.before_counting(now);
                     self.counted.push(failed, slow, told.caller, now);
                     changes.extend(self.after_counting(retry_after, now));
@@ -221,7 +221,7 @@ impl Naive {
         let slow_limit = terms.slow_to_open.map_or(usize::MAX, |limit| limit as usize);
         if failures >= fail_limit || slows >= slow_limit {
             let reason = if failures >= fail_limit { Reason::ProbesFailed } else { Reason::ProbesSlow };
-            self.retry_after = told.retry_after.filter(|_| failed);
+            self.retry_after = told.retry_after.filter(|_| failed && told.outcome == Outcome::Failure);
             changes.push(self.enter(State::Open, reason, now, 0));
         } else if failures + to_come < fail_limit && slows + to_come < slow_limit {
             changes.push(self.enter(State::Closed, Reason::ProbesSucceeded, now, 0));

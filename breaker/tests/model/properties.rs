@@ -284,7 +284,7 @@ fn memory_does_not_grow_with_traffic() {
             }
             format!("{breaker:?}").len()
         };
-        let (some, much) = (traffic(10_000, 10), traffic(100_000, 10_000));
+        let (some, much) = (traffic(10_000, 1_000), traffic(100_000, 10_000));
         // Numbers have become a few digits longer.
         assert!(much < some + 200, "{kind}: from {some} to {much}");
     }
@@ -309,6 +309,9 @@ fn a_half_open_that_loses_every_probe_does_not_grow() {
 fn a_breaker_with_default_thresholds_takes_at_most_a_kibibyte() {
     let own = size_of::<Breaker>();
     let (window, permits) = (100_usize.div_ceil(32) * 8, 4_096 / 8);
-    let allocations = 2 * 16;
-    assert!(own + window + permits + allocations <= 1_024, "{own} + {window} + {permits} + {allocations}");
+    // Who failed: one caller. Two counts, two lists, an entry.
+    let reporters = 2 * 8 + 2 * 32 + 32;
+    let allocations = 4 * 16;
+    let all = own + window + permits + reporters + allocations;
+    assert!(all <= 1_024, "{own} + {window} + {permits} + {reporters} + {allocations}");
 }

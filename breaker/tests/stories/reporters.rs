@@ -201,16 +201,55 @@ fn with_fewer_reporters_needed_the_newest_are_remembered() {
     );
 }
 
-/// Only as many as were needed are remembered, and none while one is enough.
+/// Their failures are still counted, and so are they: however few were needed when they failed.
 #[test]
-fn more_reporters_needed_are_counted_from_the_change_on() {
+fn when_more_reporters_are_needed_those_whose_failures_are_counted_are_among_them() {
     check(
         "failure_threshold 4",
         "
         0 fail by X x3: recorded
         set failure_threshold 4, minimum_reporters 2: ok
-        fail by Y: recorded
-        fail by X: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        fail by Y: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
         ",
+    );
+    let count = "failure_count_threshold 6, failure_threshold 0";
+    check(
+        &format!("{count}, minimum_reporters 2"),
+        &format!(
+            "
+            0 fail by A: recorded
+            fail by B: recorded
+            fail by C: recorded
+            set {count}, minimum_reporters 3: ok
+            fail by C x2: recorded
+            fail by C: recorded [CLOSED -> OPEN, FAILURE_COUNT]
+            "
+        ),
+    );
+    check(
+        "slow_call_duration_threshold 1, slow_call_rate_threshold 50, minimum_number_of_calls 3",
+        "
+        0 succeed by X took 2: recorded
+        succeed by Y took 2: recorded
+        set slow_call_duration_threshold 1, slow_call_rate_threshold 50, minimum_number_of_calls 3, minimum_reporters 2: ok
+        succeed by X took 2: recorded [CLOSED -> OPEN, SLOW_CALL_RATE]
+        ",
+    );
+}
+
+#[test]
+fn a_caller_whose_failure_has_left_the_window_is_not_among_them() {
+    let count = "failure_count_threshold 2, failure_threshold 0, sliding_window_size 3";
+    check(
+        count,
+        &format!(
+            "
+            0 fail by X: recorded
+            succeed x3: recorded
+            set {count}, minimum_reporters 2: ok
+            fail by Y x3: recorded
+            fail by X: recorded [CLOSED -> OPEN, FAILURE_COUNT]
+            "
+        ),
     );
 }

@@ -116,6 +116,25 @@ fn the_longest_wait_is_ten_minutes_or_the_wait_if_that_is_longer() {
     );
 }
 
+#[test]
+fn a_slow_success_that_counts_as_a_failure_lengthens_no_wait() {
+    let slow = "slow_call_duration_threshold 1, slow_calls_as_failures true, honor_retry_after true";
+    check(
+        &format!("failure_threshold 1, {slow}, wait_duration_in_open_state 60"),
+        "
+        0 succeed took 2 retry 300: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        deadline: at 60
+        ",
+    );
+    check(
+        &format!("failure_threshold 1, {slow}, wait_duration_in_open_state 60"),
+        "
+        0 fail took 2 retry 300: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        deadline: at 300
+        ",
+    );
+}
+
 /// Row 32 (failsafe).
 #[test]
 fn a_retry_after_lengthens_the_wait_when_it_is_honoured() {
