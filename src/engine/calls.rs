@@ -115,16 +115,17 @@ impl Engine {
             return Err(EngineError::OtherEpoch { permit: permit.pass.epoch, given });
         }
         let record = |entry: &Entry, inner: &mut Inner| {
-            if permit.lineage != self.lineage || permit.branch != 0 {
+            if permit.lineage != self.lineage || permit.branch != 0 || permit.has_expired(now) {
                 inner.counters.late += 1;
                 return Taken { recorded: Recorded::Late, state: self.shown(inner.breaker.state()) };
             }
             if permit.kind == PermitKind::Untracked {
                 return Taken { recorded: Recorded::NotCounted, state: self.shown(inner.breaker.state()) };
             }
-            let own = permit.issuer == self.issuer;
-            let ticket = if own { Ticket::Own(permit.pass) } else { Ticket::Foreign(permit.pass) };
-            self.take(entry, inner, ticket, report, now)
+            if permit.issuer == self.issuer {
+                return self.take(entry, inner, Ticket::Own(permit.pass), report, now);
+            }
+            self.take_foreign(entry, inner, &permit, report, now)
         };
         if service.is_empty() {
             // Retired, or not seen since a restart: there is no row of it, so it is closed at epoch 0.
@@ -168,6 +169,25 @@ impl Engine {
             issued_at: now,
             config_revision: inner.breaker.config_revision(),
         }
+    }
+
+    /// An outcome under a permit of another issuer, which its breaker cannot tell from a repeat.
+    fn take_foreign(
+        &self,
+        entry: &Entry,
+        inner: &mut Inner,
+        permit: &Permit,
+        report: &Report<'_>,
+        now: Time,
+    ) -> Taken {
+        // What is not recorded is not noted either: sent again, it is not recorded again.
+        if !self.is_enabled() || self.reported.note(permit, now) {
+            return self.take(entry, inner, Ticket::Foreign(permit.pass), report, now);
+        }
+        inner.last_used = now;
+        self.look(entry, inner, now);
+        inner.counters.recorded(Recorded::Duplicate, inner.breaker.thresholds().judge(report));
+        Taken { recorded: Recorded::Duplicate, state: inner.breaker.state() }
     }
 
     fn take(

@@ -12,7 +12,8 @@
 //! # Order of the locks
 //! A breaker is found under its shard's lock, and locked when that is released: what a call does with it may take as long
 //! as the journal's disk. Then (never together) the heap of deadlines, the outbox's own, the catalog, the overrides of
-//! services, the index, the histograms' table, the counts of those that were retired. Where a breaker is made or retired these are
+//! services, the index, the histograms' table, the counts of those that were retired,
+//! the table of reported permits. Where a breaker is made or retired these are
 //! taken under the shard's lock too, and so is the index;
 //! a breaker is then only tried, never waited for.
 
@@ -27,6 +28,7 @@ mod outbox;
 mod overrides;
 mod permit;
 mod registry;
+mod reported;
 mod sync;
 mod timers;
 mod views;
@@ -54,12 +56,13 @@ pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
 pub use outbox::{Event, Origin, Outbox};
 pub use overrides::Walk;
-pub use permit::{Forged, KeyId, Permit, PermitKind, SEALED_BYTES, Seals};
+pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
 pub use views::ListQuery;
 
 use crate::catalog::Catalog;
 use entry::{Entry, Inner};
 use registry::{Registry, Room};
+use reported::ReportedPermits;
 use sync::Ordering;
 use timers::Timers;
 
@@ -98,6 +101,8 @@ pub struct Engine {
     lineage: u32,
     /// Random for each life of the process.
     issuer: u64,
+    /// Permits of other issuers that were reported.
+    reported: ReportedPermits,
     outbox: Box<dyn Outbox>,
     timers: Timers,
 }
@@ -123,6 +128,7 @@ impl Engine {
             seals: standing.seals,
             lineage: standing.lineage,
             issuer: standing.issuer,
+            reported: ReportedPermits::default(),
             outbox,
             timers: Timers::default(),
         };

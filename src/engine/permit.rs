@@ -7,6 +7,7 @@
 //! a secret key: docs/adr/0004-permits.md weighs it against HMAC and BLAKE3.
 
 use std::hash::Hasher;
+use std::time::Duration;
 
 use breaker::{Pass, Probe, Time};
 use siphasher::sip128::{Hasher128, SipHasher13, SipHasher24};
@@ -16,6 +17,9 @@ use subtle::ConstantTimeEq;
 pub const SEALED_BYTES: usize = 92;
 const TAG_BYTES: usize = 16;
 const BODY_BYTES: usize = SEALED_BYTES - TAG_BYTES;
+/// How long a permit is good for: an outcome under an older one is late. Whatever is kept for the sake of permits has to be
+/// kept for so long, and no longer.
+pub const PERMIT_LIFE: Duration = Duration::from_hours(24);
 /// Says how the rest is laid out; another layout takes another number.
 const LAYOUT: u8 = 1;
 
@@ -50,6 +54,23 @@ pub struct Permit {
     pub issued_at: Time,
     /// The revision of the thresholds in force.
     pub config_revision: u64,
+}
+
+impl Permit {
+    /// Whether its life is over.
+    pub(super) fn has_expired(&self, now: Time) -> bool {
+        now.since(self.issued_at) >= PERMIT_LIFE
+    }
+
+    /// Names it among all permits of all issuers, so well as 64 bits can. The key's id is a keyed hash: nobody can choose
+    /// permits whose hashes meet.
+    pub(super) fn hash(&self) -> u64 {
+        let secret = self.key.0.to_le_bytes();
+        let mut hasher = SipHasher13::new_with_key(&secret);
+        hasher.write(&self.issuer.to_le_bytes());
+        hasher.write(&self.pass.number.to_le_bytes());
+        hasher.finish128().h1
+    }
 }
 
 /// What an outcome under a permit is for.

@@ -196,6 +196,37 @@ fn a_permit_outlives_the_process_that_gave_it() {
 }
 
 #[test]
+fn a_permit_of_an_earlier_life_counts_once() {
+    let (before, _) = engine();
+    let permits = [0, 1].map(|_| before.allow("other", "x", at(0)).unwrap().permit);
+    let after =
+        Engine::new(LIMITS, standing(2), &catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
+    let named = |permit| Target { service: "other", name: "x", ..by_permit(permit) };
+    let record =
+        |permit, now| after.record(named(permit), &Report::plain(Outcome::Failure), now).unwrap().recorded;
+    assert_eq!(record(permits[0], at(1)), Recorded::Recorded);
+    for again in 2..5 {
+        assert_eq!(record(permits[0], at(again)), Recorded::Duplicate);
+    }
+    assert_eq!(record(permits[1], at(5)), Recorded::Recorded);
+    let view = after.view("other", "x", at(5)).unwrap();
+    assert_eq!(view.view.figures.consecutive_failures, 2, "each once");
+}
+
+#[test]
+fn a_permit_lives_a_day() {
+    let (engine, _) = engine();
+    let permits = [0, 1].map(|_| engine.allow("other", "x", at(0)).unwrap().permit);
+    let day = PERMIT_LIFE.as_secs();
+    let record = |permit, now| {
+        engine.record(by_permit(permit), &Report::plain(Outcome::Failure), now).unwrap().recorded
+    };
+    assert_eq!(record(permits[0], at(day - 1)), Recorded::Recorded);
+    assert_eq!(record(permits[1], at(day)), Recorded::Late);
+    assert_eq!(record(permits[0], at(day)), Recorded::Late, "nothing is remembered for longer");
+}
+
+#[test]
 fn disabled_lets_everything_pass_and_records_nothing() {
     let (engine, kept) = engine();
     trip(&engine, "db", "", at(0));
