@@ -98,6 +98,11 @@ impl DataDir {
         self.path.join("breakerd.db")
     }
 
+    /// What was last seen of a store.
+    pub fn position(&self, store_id: u64) -> PathBuf {
+        self.path.join(format!("position-{store_id:016x}"))
+    }
+
     /// The journal of a store. One folder a store: what was decided on one is never written to another.
     pub fn journal(&self, store_id: u64) -> PathBuf {
         self.path.join(format!("{JOURNAL}{store_id:016x}"))

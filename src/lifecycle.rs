@@ -2,6 +2,8 @@
 
 mod file;
 mod health;
+mod position;
+mod tail;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::file::run_file;
 pub use self::health::{run_data_folder_lock, run_health, run_store_check};
+pub use self::position::{PositionFile, SeenPosition};
+pub use self::tail::run_tail;
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
-use crate::feed::HistoryTail;
-use crate::journal::Journal;
 use crate::store::{Pruned, Retention, Store, StoreError};
 
 /// How often overrides of services that have ended are looked for.
 const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
-/// How often the store is asked for history that others wrote.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Idle breakers are looked for so many times within the time after which they may go.
 const SWEEPS_PER_TTL: u32 = 10;
 /// But no more often than this.
@@ -170,33 +170,5 @@ async fn prune(store: &dyn Store, clock: &dyn Clock, kept: Duration) -> Result<P
         all.transitions += some.transitions;
         all.breakers += some.breakers;
         all.changes += some.changes;
-    }
-}
-
-/// Reads the end of the history for those who follow it: as soon as this process has written to it, and each second
-/// for what others wrote.
-pub async fn run_tail(
-    tail: Arc<HistoryTail>,
-    journal: Arc<Journal>,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) -> Result<()> {
-    let mut reachable = true;
-    loop {
-        let Some(looked) = stop.run_until_cancelled(tail.look(clock.now())).await else { return Ok(()) };
-        if let Err(error) = &looked
-            && reachable
-        {
-            tracing::warn!(
-                error = error as &dyn std::error::Error,
-                "the history is not followed at the moment"
-            );
-        }
-        reachable = looked.is_ok();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = journal.written(), if reachable => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
     }
 }

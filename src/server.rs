@@ -268,7 +268,7 @@ fn start_tasks(
 ) -> Supervisor {
     let stop = CancellationToken::new();
     let mut tasks = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
-    let House { engine, store, journal, control, feeds, transition_log } = house;
+    let House { engine, store, journal, control, feeds, transition_log, position } = house;
     let clock = || Arc::clone(&app.clock);
     tasks.spawn("timer", lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
     tasks.spawn(
@@ -291,7 +291,14 @@ fn start_tasks(
     });
     tasks.spawn(
         "history_tail",
-        lifecycle::run_tail(Arc::clone(&feeds.tail), Arc::clone(journal), clock(), stop.clone()),
+        lifecycle::run_tail(
+            Arc::clone(feeds),
+            Arc::clone(control),
+            Arc::clone(journal),
+            clock(),
+            lifecycle::PositionFile::at(position.clone()),
+            stop.clone(),
+        ),
     );
 
     // Housekeeping: without it breakerd takes more room than it should, or holds an old file in force, and says so.

@@ -113,6 +113,18 @@ impl Control {
         }
     }
 
+    /// Takes over what a store has that went back: a backup was restored. Until it has answered, no change is planned on
+    /// what was in force before.
+    pub async fn take_over(&self) {
+        self.is_unsure.store(true, Ordering::Relaxed);
+        let turn = Arc::clone(&self.turns).lock_owned().await;
+        let reloaded = self.reload(&turn).await;
+        drop(turn);
+        if reloaded.is_err() {
+            self.catch_up().await;
+        }
+    }
+
     /// Between two attempts to reach a store that is away.
     pub(super) async fn pause(&self) {
         self.clock.sleep_until(self.clock.now() + RETRY_EVERY).await;
@@ -121,7 +133,8 @@ impl Control {
     async fn reload(&self, turn: &Turn) -> Result<(), ControlError> {
         let stored = self.store.configuration().await?;
         let present = self.configuration();
-        if stored.revision == present.revision() {
+        // Not by the revision alone: in a store that went back it may be another change.
+        if stored == *present.stored() {
             self.is_unsure.store(false, Ordering::Relaxed);
             return Ok(());
         }

@@ -5,17 +5,21 @@
 //! more. Three feeds: the configuration (it is [`crate::control::Control::watch`], and stands there), the states of
 //! breakers ([`StateFeed`]), the history ([`HistoryTail`]).
 
+mod anchors;
 mod states;
 mod tail;
 
 use std::sync::Arc;
 
+use breaker::Time;
+use tokio::sync::watch;
+
 pub use states::{StateFeed, StatesBehind, Told};
 pub(crate) use tail::end_of;
-pub use tail::{Behind, HistoryTail, Page};
+pub use tail::{Behind, Checked, HistoryTail, Looked, Page};
 
 use crate::metrics::WatchMetrics;
-use crate::store::{Meta, Store};
+use crate::store::{Meta, Position, Store};
 
 /// The feeds of one process, and the store whose tokens they take.
 pub struct Feeds {
@@ -25,8 +29,7 @@ pub struct Feeds {
     pub tail: Arc<HistoryTail>,
     /// Random, made with the store.
     pub store_id: u64,
-    /// Counts up when the store went back.
-    pub lineage: u32,
+    lineage: watch::Sender<u32>,
 }
 
 impl Feeds {
@@ -38,6 +41,18 @@ impl Feeds {
         metrics: WatchMetrics,
     ) -> Arc<Self> {
         let tail = Arc::new(HistoryTail::new(store, metrics));
-        Arc::new(Self { states, tail, store_id: meta.store_id, lineage: meta.lineage })
+        Arc::new(Self { states, tail, store_id: meta.store_id, lineage: watch::Sender::new(meta.lineage) })
+    }
+
+    /// The lineage of the store, and every change of it.
+    pub fn lineage(&self) -> watch::Receiver<u32> {
+        self.lineage.subscribe()
+    }
+
+    /// Follows the history that a store which went back has now, and tells everybody who follows this one.
+    pub fn begin_anew(&self, position: &Position, now: Time) {
+        // In this order: who knows of the lineage reads nothing from memory that is of the one before.
+        self.tail.begin_anew(position, now);
+        self.lineage.send_replace(position.lineage);
     }
 }

@@ -11,8 +11,11 @@ use breaker::{Key, Time};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
+use super::anchors::Anchors;
 use crate::metrics::WatchMetrics;
-use crate::store::{Place, Store, StoreError, StoredBreaker, StoredTransition, TransitionQuery};
+use crate::store::{
+    ChangeId, Place, Position, Store, StoreError, StoredBreaker, StoredTransition, TransitionQuery,
+};
 
 /// Rows in memory: some megabytes, and a few seconds of the most that a store takes in.
 const ROWS_MAX: usize = 8_192;
@@ -26,6 +29,8 @@ const READS_AT_ONCE: usize = 4;
 pub struct HistoryTail {
     store: Arc<dyn Store>,
     ring: Mutex<Ring>,
+    /// What was seen of the store, and in which lineage.
+    anchors: Mutex<Anchors>,
     /// The revision up to which everything is in the ring.
     newest: watch::Sender<u64>,
     reads: Semaphore,
@@ -74,6 +79,29 @@ pub enum Page {
     TooOld,
 }
 
+/// What a look at the store found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// The history that was there before, and perhaps more of it.
+    Followed,
+    /// Another history: a backup was restored, by the nonces or by a lineage that another process has given the store.
+    /// Nothing was read of it; [`HistoryTail::begin_anew`] does.
+    WentBack(Position),
+}
+
+/// Whether the history that somebody was told of is still the store's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// It is.
+    Present,
+    /// The store is before it.
+    Newer,
+    /// The store has another one.
+    Replaced,
+    /// So much has happened since that the store cannot tell any more.
+    TooOld,
+}
+
 /// The end of a revision: behind all of its rows.
 pub(crate) const fn end_of(revision: u64) -> Place {
     Place { revision, number: u32::MAX }
@@ -90,6 +118,7 @@ impl HistoryTail {
         Self {
             store,
             ring: Mutex::new(Ring { head: None, rows: VecDeque::new() }),
+            anchors: Mutex::default(),
             newest: watch::Sender::new(0),
             reads: Semaphore::new(READS_AT_ONCE),
             rows_max,
@@ -107,11 +136,58 @@ impl HistoryTail {
         *self.newest.borrow()
     }
 
-    /// Reads what is new in the store. One at a time.
+    /// The newest change of the store that was seen: names the history that everything told so far is of.
+    pub fn anchor(&self) -> ChangeId {
+        self.anchors.lock().newest()
+    }
+
+    /// The lineage of the store, and the newest change of it that was seen; none: it was not read yet.
+    pub fn seen(&self) -> Option<(u32, ChangeId)> {
+        let anchors = self.anchors.lock();
+        anchors.lineage().map(|lineage| (lineage, anchors.newest()))
+    }
+
+    /// A change of the store at `revision` or behind it, from memory if that reaches so far.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn anchor_at(&self, revision: u64) -> Result<ChangeId, StoreError> {
+        let known = self.anchor();
+        if known.revision >= revision {
+            return Ok(known);
+        }
+        let _permit = self.permit().await;
+        // Another one may have read it while this one waited.
+        let known = self.anchor();
+        if known.revision < revision {
+            self.read_position().await?;
+        }
+        Ok(self.anchor())
+    }
+
+    /// Whether the history that `anchor` names is still the store's. One of this process is found in memory.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn check(&self, anchor: ChangeId) -> Result<Checked, StoreError> {
+        if anchor.revision == 0 || self.anchors.lock().contains(anchor) {
+            return Ok(Checked::Present);
+        }
+        let _permit = self.permit().await;
+        let position = self.store.position(anchor.revision).await?;
+        Ok(match position.nonce {
+            _ if position.newest.revision < anchor.revision => Checked::Newer,
+            Some(nonce) if nonce == anchor.nonce => Checked::Present,
+            Some(_) => Checked::Replaced,
+            None => Checked::TooOld,
+        })
+    }
+
+    /// Reads what is new in the store. One at a time. What it finds to have gone back it gives another lineage.
     ///
     /// # Errors
     /// When the store does not answer: what is here stays, and the next look goes on behind it.
-    pub async fn look(&self, now: Time) -> Result<(), StoreError> {
+    pub async fn look(&self, now: Time) -> Result<Looked, StoreError> {
         let looked = self.look_at_store(now).await;
         if looked.is_err() {
             let looked_at = self.ring.lock().head.map_or(now, |head| head.looked_at);
@@ -120,28 +196,31 @@ impl HistoryTail {
         looked
     }
 
-    async fn look_at_store(&self, now: Time) -> Result<(), StoreError> {
-        let mut revision = self.store.revision().await?;
+    async fn look_at_store(&self, now: Time) -> Result<Looked, StoreError> {
+        let seen = self.anchor();
+        let position = self.store.position(seen.revision).await?;
+        let lineage = self.anchors.lock().lineage();
+        if !self.anchors.lock().note(seen, &position) {
+            return self.renewed(position, lineage.unwrap_or_default()).await.map(Looked::WentBack);
+        }
+        let revision = position.newest.revision;
         let before = self.ring.lock().head;
         let Some(head) = before else {
-            let place = end_of(revision);
-            self.ring.lock().head = Some(Head { floor: place, revision, last: place, looked_at: now });
-            self.newest.send_replace(revision);
-            return Ok(());
+            self.start_behind(revision, now);
+            return Ok(Looked::Followed);
         };
         let (mut after, mut lag) = (head.last, None);
         while revision > head.revision {
-            let rows = self.page(after, PAGE).await?;
+            let mut rows = self.page(after, PAGE).await?;
             let is_last = rows.len() < PAGE as usize;
+            // What came after the position was read is told by the next look: no anchor reaches so far yet.
+            rows.retain(|row| row.place.revision <= revision);
             if let Some(last) = rows.last() {
                 lag = lag.or_else(|| rows.first().map(|first| now.since(first.recorded_at)));
                 after = last.place;
             }
-            // What a page that is not full ends with is the end of a revision, if one that is newer than what
-            // the store said a moment before. A full one may end in the middle.
-            if is_last {
-                revision = revision.max(after.revision);
-            }
+            let is_last = is_last || rows.len() < PAGE as usize;
+            // A page that is full may end in the middle of a revision.
             let told = if is_last { revision } else { after.revision.saturating_sub(1).max(head.revision) };
             self.take(rows, told, after, now);
             if is_last {
@@ -152,7 +231,32 @@ impl HistoryTail {
             head.looked_at = now;
         }
         self.metrics.tail_lag_seconds.set(lag.unwrap_or_default().as_secs_f64());
-        Ok(())
+        Ok(Looked::Followed)
+    }
+
+    /// Where the store is once it has a lineage of its own, if another process did not give it one already.
+    async fn renewed(&self, position: Position, lineage: u32) -> Result<Position, StoreError> {
+        if position.lineage > lineage {
+            return Ok(position);
+        }
+        self.store.renew_lineage(position.lineage, lineage).await?;
+        self.store.position(0).await
+    }
+
+    /// Forgets what was read, and follows the history that the store has now, from `position` on.
+    pub fn begin_anew(&self, position: &Position, now: Time) {
+        self.anchors.lock().begin_anew(position);
+        self.start_behind(position.newest.revision, now);
+    }
+
+    fn start_behind(&self, revision: u64, now: Time) {
+        let place = end_of(revision);
+        {
+            let mut ring = self.ring.lock();
+            ring.rows.clear();
+            ring.head = Some(Head { floor: place, revision, last: place, looked_at: now });
+        }
+        self.newest.send_replace(revision);
     }
 
     fn take(&self, rows: Vec<StoredTransition>, revision: u64, last: Place, now: Time) {
@@ -186,16 +290,19 @@ impl HistoryTail {
         if rows.is_empty() { Behind::Nothing { revision: head.revision } } else { Behind::Rows(rows) }
     }
 
-    /// The rows behind `place` as the store has them, at most `limit`.
+    /// The rows behind `place` as the store has them, at most `limit`. [`HistoryTail::anchor`] is behind them then.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn read(&self, place: Place, limit: u32) -> Result<Page, StoreError> {
-        let _turn = self.turn().await;
+        let _permit = self.permit().await;
         let rows = self.page(place, limit).await?;
         // Asked for behind the rows: had some gone before they were read, it says so.
         if place < end_of(self.store.history_floor().await?) {
             return Ok(Page::TooOld);
+        }
+        if rows.last().is_some_and(|last| last.place.revision > self.anchor().revision) {
+            self.read_position().await?;
         }
         Ok(Page::Rows(rows.into_iter().map(Arc::new).collect()))
     }
@@ -205,8 +312,8 @@ impl HistoryTail {
     /// # Errors
     /// When the store does not answer.
     pub async fn newest_revision(&self) -> Result<u64, StoreError> {
-        let _turn = self.turn().await;
-        self.store.revision().await
+        let _permit = self.permit().await;
+        Ok(self.read_position().await?.newest.revision)
     }
 
     /// The newest states as the store has them, a page behind `after`.
@@ -214,14 +321,22 @@ impl HistoryTail {
     /// # Errors
     /// When the store does not answer.
     pub async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError> {
-        let _turn = self.turn().await;
+        let _permit = self.permit().await;
         self.store.breakers(after, limit).await
     }
 
-    async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
         self.metrics.store_reads_total.inc();
         // It is never closed.
         self.reads.acquire().await.ok()
+    }
+
+    /// Where the store is now, which is remembered if it is the history that is followed.
+    async fn read_position(&self) -> Result<Position, StoreError> {
+        let seen = self.anchor();
+        let position = self.store.position(seen.revision).await?;
+        self.anchors.lock().note(seen, &position);
+        Ok(position)
     }
 
     async fn page(&self, after: Place, limit: u32) -> Result<Vec<StoredTransition>, StoreError> {

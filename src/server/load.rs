@@ -1,5 +1,6 @@
 //! What a start reads: the store, the journal, the configuration; and what it makes of them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals, Standing};
 use crate::feed::{Feeds, StateFeed, Told};
 use crate::journal::{Journal, JournalOptions};
+use crate::lifecycle::PositionFile;
 use crate::replica::{Coordinator, Local};
-use crate::store::{self, MeteredStore, Store, StoreError};
+use crate::store::{self, Meta, MeteredStore, Store, StoreError};
 use crate::transition_log::{self, TransitionLog};
 
 /// Breakers read from the store at one time.
@@ -29,6 +31,8 @@ pub(super) struct House {
     pub(super) control: Arc<Control>,
     pub(super) feeds: Arc<Feeds>,
     pub(super) transition_log: Arc<TransitionLog>,
+    /// The file of what was last seen of the store.
+    pub(super) position: PathBuf,
 }
 
 /// Reads the store and the journal. The store is waited for, as long as this is.
@@ -49,6 +53,10 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     ));
     let meta =
         until_it_answers(is_away, async || store.meta().await).await.context("read what the store is")?;
+    let position = data_dir.position(meta.store_id);
+    let meta = until_it_answers(is_away, async || in_its_lineage(&*store, &meta, &position).await)
+        .await
+        .context("compare the store with what was last seen of it")?;
     let clock = &app.clock;
 
     let replica: Arc<str> = settings.replica.as_str().into();
@@ -130,7 +138,37 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         control: Arc::clone(&control),
         feeds: Arc::clone(&feeds),
     });
-    Ok(House { engine, store, journal, control, feeds, transition_log: Arc::new(transition_log) })
+    Ok(House { engine, store, journal, control, feeds, transition_log: Arc::new(transition_log), position })
+}
+
+/// What the store is, once one that has gone back since it was last seen has a lineage of its own: what was decided on
+/// what it lost means nothing in it.
+async fn in_its_lineage(store: &dyn Store, meta: &Meta, position: &Path) -> Result<Meta, StoreError> {
+    let seen = match PositionFile::at(position.to_owned()).read() {
+        Ok(Some(seen)) => seen,
+        Ok(None) => return Ok(meta.clone()),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, path = %position.display(), "cannot read what was last seen of the store");
+            return Ok(meta.clone());
+        }
+    };
+    let position = store.position(seen.change.revision).await?;
+    // A larger lineage than was seen: another breakerd has found out already.
+    let went_back = position.lineage < seen.lineage
+        || (position.lineage == seen.lineage && position.went_back_behind(seen.change));
+    if !went_back {
+        return store.meta().await;
+    }
+    store.renew_lineage(position.lineage, seen.lineage).await?;
+    let meta = store.meta().await?;
+    tracing::warn!(
+        revision = position.newest.revision,
+        seen = seen.change.revision,
+        lineage = meta.lineage,
+        "the store was restored from a backup: permits of before are late, watchers restart"
+    );
+    Ok(meta)
 }
 
 /// The database may have been deleted or replaced: what the journal of the old one holds is written to no other.

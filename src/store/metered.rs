@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use breaker::Key;
 
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, OperationKind, Proposal, Pruned, RequestId,
-    Retention, Store, StoreError, StoreMonitor, StoredBreaker, StoredChange, StoredConfiguration,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, OperationKind, Position, Proposal, Pruned,
+    RequestId, Retention, Store, StoreError, StoreMonitor, StoredBreaker, StoredChange, StoredConfiguration,
     StoredTransition, TransitionQuery,
 };
 use crate::engine::Clock;
 use crate::metrics::StoreMetrics;
 
 /// Every operation there is, as it stands in the metrics.
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 16] = [
     "meta",
     "propose",
     "breakers",
@@ -28,6 +28,8 @@ const OPERATIONS: [&str; 14] = [
     "history_floor",
     "prune",
     "revision",
+    "position",
+    "renew_lineage",
     "ping",
     "check_writable",
 ];
@@ -92,7 +94,7 @@ fn kind_of(operation: &str) -> OperationKind {
         // The first question of a start, before it is pinged.
         "ping" | "meta" => OperationKind::Ping,
         "propose" => OperationKind::TransitionWrite,
-        "write_config" | "keep_request" | "check_writable" => OperationKind::ConfigWrite,
+        "write_config" | "keep_request" | "renew_lineage" | "check_writable" => OperationKind::ConfigWrite,
         _ => OperationKind::Other,
     }
 }
@@ -157,6 +159,19 @@ impl Store for MeteredStore {
         let revision = self.watch("revision", self.store.revision()).await?;
         self.saw(revision);
         Ok(revision)
+    }
+
+    async fn position(&self, seen: u64) -> Result<Position, StoreError> {
+        let position = self.watch("position", self.store.position(seen)).await?;
+        self.saw(position.newest.revision);
+        Ok(position)
+    }
+
+    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        let renewed = self.watch("renew_lineage", self.store.renew_lineage(present, past)).await;
+        // The revision went back with the store: the next answer says where it is.
+        self.metrics.revision.set(0);
+        renewed
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -36,6 +36,7 @@ mod layer_json;
 mod metered;
 mod monitor;
 mod open;
+mod position;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -60,6 +61,7 @@ pub use self::declared::Takes;
 pub use self::metered::MeteredStore;
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, open, open_by_file};
+pub use self::position::{ChangeId, Position};
 pub use self::postgres::{PostgresStore, PostgresUrl};
 pub use self::sqlite::SqliteStore;
 
@@ -129,6 +131,14 @@ pub trait Store: Send + Sync + 'static {
     /// The newest revision: the number of transactions that changed configuration or state.
     async fn revision(&self) -> Result<u64, StoreError>;
 
+    /// The newest revision and the lineage, and the nonce that the store has for the revision `seen`.
+    async fn position(&self, seen: u64) -> Result<Position, StoreError>;
+
+    /// Gives the store another lineage, larger than `present` and `past`, in a transaction that bumps the revision; if
+    /// it still has `present`, else another process was first, and nothing is written. `past` is the largest that was
+    /// ever seen of it.
+    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError>;
+
     /// Whether the store answers, and still belongs to this process.
     async fn ping(&self) -> Result<(), StoreError>;
 
@@ -145,7 +155,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct Meta {
     /// Random, made with the store.
     pub store_id: u64,
-    /// Counts up when the store went back (a restored backup): what was decided before means nothing after.
+    /// Another and larger number after the store went back (a restored backup): what was decided before means nothing
+    /// after.
     pub lineage: u32,
     /// What permits are sealed with. Secret.
     pub permit_key: [u8; 16],

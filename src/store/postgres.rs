@@ -31,10 +31,11 @@ use self::lock::Lock;
 pub use self::url::PostgresUrl;
 use super::fault::{fault, is_read_only, postgres_migration_fault, too_slow};
 use super::history::{TransitionRow, narrow};
-use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
+use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
+use super::rows::{BreakerRow, MetaRow, Reader, bigint, new_identity};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId, Retention, Store,
-    StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId, Retention,
+    Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -230,6 +231,32 @@ impl Store for PostgresStore {
         let act = "read the revision";
         let n = within(act, sqlx::query_scalar("SELECT n FROM revision").fetch_one(&self.reads())).await?;
         Reader { act, row: "revision" }.number("n", n)
+    }
+
+    async fn position(&self, seen: u64) -> Result<Position, StoreError> {
+        let act = "read the revision";
+        let pool = self.reads();
+        let read = sqlx::query_as(POSITION).bind(bigint(act, "revision", seen)?).fetch_one(&pool);
+        let row: PositionRow = within(act, read).await?;
+        row.position()
+    }
+
+    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        let act = "write another lineage";
+        let renewed = tokio::time::timeout(CALL_TIMEOUT, async {
+            let mut tx = write::begin(&self.writes().await?).await?;
+            let renewed = sqlx::query(RENEW_LINEAGE)
+                .bind(lineage_after(present.max(past))?)
+                .bind(i64::from(present))
+                .execute(&mut *tx)
+                .await
+                .map_err(fault(act))?;
+            if renewed.rows_affected() == 1 {
+                write::bump(&mut tx, &self.lock).await?;
+            }
+            tx.commit(act).await
+        });
+        self.noted(renewed.await.map_err(|_| too_slow(act))?)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

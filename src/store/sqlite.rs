@@ -28,9 +28,10 @@ use sqlx::{QueryBuilder, Sqlite};
 use self::file_identity::FileIdentity;
 use super::fault::{fault, migration_fault};
 use super::history::{TransitionRow, narrow};
-use super::rows::{BreakerRow, MetaRow, Reader, new_identity};
+use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
+use super::rows::{BreakerRow, MetaRow, Reader, bigint, new_identity};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Proposal, Pruned,
+    Answer, ChangeQuery, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position, Proposal, Pruned,
     RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
     StoredTransition, TransitionQuery,
 };
@@ -199,6 +200,31 @@ impl Store for SqliteStore {
             .await
             .map_err(fault("read the revision"))?;
         Reader { act: "read the revision", row: "revision" }.number("n", n)
+    }
+
+    async fn position(&self, seen: u64) -> Result<Position, StoreError> {
+        let act = "read the revision";
+        let row: PositionRow = sqlx::query_as(POSITION)
+            .bind(bigint(act, "revision", seen)?)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(fault(act))?;
+        row.position()
+    }
+
+    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        let act = "write another lineage";
+        let mut tx = write::begin(&self.writer).await?;
+        let renewed = sqlx::query(RENEW_LINEAGE)
+            .bind(lineage_after(present.max(past))?)
+            .bind(i64::from(present))
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(act))?;
+        if renewed.rows_affected() == 1 {
+            write::bump(&mut tx).await?;
+        }
+        tx.commit(act).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use breakerd::control::{
 use breakerd::engine::{Clock, Engine, Limits, ManualClock, Seals, Standing};
 use breakerd::journal::Journal;
 use breakerd::store::{
-    Answer, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Meta, Proposal, Pruned, RequestId,
+    Answer, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId,
     Retention, ServiceOverride, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
     StoredTransition, TransitionQuery,
 };
@@ -106,6 +106,14 @@ impl Store for Wire {
 
     async fn revision(&self) -> Result<u64, StoreError> {
         self.passes()?.revision().await
+    }
+
+    async fn position(&self, seen: u64) -> Result<Position, StoreError> {
+        self.passes()?.position(seen).await
+    }
+
+    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.passes()?.renew_lineage(present, past).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -18,9 +18,9 @@ use breakerd::journal::Journal;
 use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::store::{
-    Answer, ChangeQuery, Changed, ConfigWrite, ConfigWritten, Declaration, Meta, MeteredStore, Proposal,
-    Pruned, RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TransitionQuery,
+    Answer, ChangeId, ChangeQuery, Changed, ConfigWrite, ConfigWritten, Declaration, Meta, MeteredStore,
+    Position, Proposal, Pruned, RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange,
+    StoredConfiguration, StoredTransition, TransitionQuery,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -312,6 +312,18 @@ impl Store for Database {
 
     async fn revision(&self) -> Result<u64, StoreError> {
         self.answer(10)
+    }
+
+    async fn position(&self, seen: u64) -> Result<Position, StoreError> {
+        self.answer(Position {
+            lineage: 1,
+            newest: ChangeId { revision: 10, nonce: 1 },
+            nonce: (seen == 10).then_some(1),
+        })
+    }
+
+    async fn renew_lineage(&self, _: u32, _: u32) -> Result<(), StoreError> {
+        self.answer(())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -2,12 +2,18 @@
 
 use breaker::Time;
 use breakerd::auth::Door;
+use breakerd::lifecycle::{PositionFile, run_tail};
 use breakerd::proto::v1::watch_config_response::Event as Told;
 use breakerd::proto::v1::watch_transitions_response::Event;
-use breakerd::proto::v1::{DeleteConfigRequest, WatchConfigRequest, WatchTransitionsRequest};
+use breakerd::proto::v1::{
+    DeleteConfigRequest, Outcome, RecordResult, WatchConfigRequest, WatchTransitionsRequest,
+};
 use breakerd::store::Retention;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
-use crate::grpc_world::{World, trip};
+use crate::grpc_world::{World, ask, report, trip};
+use crate::process::{Process, eventually};
 use crate::store_contract::on_every_store;
 use crate::support::Bed;
 use crate::{watch_config, watch_transitions};
@@ -17,6 +23,9 @@ on_every_store!(
     a_token_of_the_history_from_before_what_was_let_go_of_begins_anew,
     a_token_from_after_a_backup_that_was_restored_begins_anew,
     a_token_of_another_lineage_begins_anew,
+    a_token_of_a_history_that_another_has_replaced_begins_anew,
+    a_store_that_goes_back_while_it_is_followed_restarts_its_watchers,
+    another_history_at_the_same_revision_is_found_out,
 );
 
 /// Everything is old.
@@ -173,4 +182,178 @@ async fn a_token_of_another_lineage_begins_anew(bed: &mut Bed) {
     assert!(reason.contains("another store"), "{reason}");
     assert_eq!(states, 1);
     after.end().await;
+}
+
+/// Takes the store back to `revision`, past breakerd, as a backup does that is put back under a running one.
+async fn wind_back(bed: &Bed, revision: u64) {
+    let sql = format!(
+        "UPDATE revision SET n = {revision};
+         DELETE FROM change WHERE rev > {revision};
+         DELETE FROM transition WHERE revision > {revision};
+         DELETE FROM breaker WHERE revision > {revision};
+         DELETE FROM audit WHERE revision > {revision};
+         DELETE FROM service_config WHERE revision > {revision};
+         UPDATE config_head SET revision = {revision} WHERE revision > {revision};"
+    );
+    bed.sql(&sql).await;
+}
+
+/// Follows the store as a server does, until the token is cancelled.
+fn follow(
+    world: &World,
+    folder: &tempfile::TempDir,
+) -> (tokio::task::JoinHandle<anyhow::Result<()>>, CancellationToken) {
+    let (loaded, stop) = (world.app.loaded().unwrap(), CancellationToken::new());
+    let follow = run_tail(
+        Arc::clone(&loaded.feeds),
+        Arc::clone(&loaded.control),
+        Arc::clone(&loaded.journal),
+        Arc::new(world.clock.clone()),
+        PositionFile::at(folder.path().join("position")),
+        stop.clone(),
+    );
+    (tokio::spawn(follow), stop)
+}
+
+async fn a_token_of_a_history_that_another_has_replaced_begins_anew(bed: &mut Bed) {
+    let original = world(bed).await;
+    original.end().await;
+    let backup = bed.restored_backup().await;
+    let original = World::on(&bed.target, Door::open()).await;
+    for number in 0..10 {
+        trip(&mut original.breakers().await, "sentinel", &format!("lost-{number}")).await;
+        original.write_behind().await;
+    }
+    watch_config::set(&mut original.configs().await, "lost", 7).await;
+    let (config, history) = tokens(&original).await;
+    original.end().await;
+
+    // The backup goes on past the revision of the token: by its number alone it could be resumed at.
+    let restored = world(&backup).await;
+    for number in 0..14 {
+        trip(&mut restored.breakers().await, "sentinel", &format!("other-{number}")).await;
+        restored.write_behind().await;
+    }
+    let (reason, all) = begins_anew(&restored, &config).await;
+    assert!(reason.contains("another history"), "{reason}");
+    assert_eq!(all, ["defaults=5", "sentinel=3", "mark 1"]);
+    let (reason, states) = history_begins_anew(&restored, &history).await;
+    assert!(reason.contains("another history"), "{reason}");
+    assert_eq!(states, 14);
+    restored.end().await;
+    backup.end().await;
+}
+
+async fn a_store_that_goes_back_while_it_is_followed_restarts_its_watchers(bed: &mut Bed) {
+    let (world, folder) = (world(bed).await, tempfile::tempdir().unwrap());
+    let (followed, stop) = follow(&world, &folder);
+    let before = world.store.meta().await.unwrap();
+    trip(&mut world.breakers().await, "sentinel", "kept").await;
+    world.write_behind().await;
+    let kept = world.store.revision().await.unwrap();
+    trip(&mut world.breakers().await, "sentinel", "lost").await;
+    world.write_behind().await;
+    watch_config::set(&mut world.configs().await, "lost", 7).await;
+    let mut configs = watch_config::watch(&mut world.configs().await, WatchConfigRequest::default()).await;
+    let mut history = watch_transitions::watch(&mut world.operations().await, "").await;
+    let (told, config) = watch_config::snapshot(&mut configs).await;
+    assert!(told.contains(&"lost=7".to_owned()), "{told:?}");
+    let (states, _, token) = watch_transitions::snapshot(&mut history).await;
+    assert_eq!(states.len(), 2);
+    // All of it was seen; what nobody saw cannot be missed.
+    let newest = world.store.revision().await.unwrap();
+    let tail = &world.app.loaded().unwrap().feeds.tail;
+    eventually("the store is followed", async || tail.anchor().revision >= newest).await;
+
+    wind_back(bed, kept).await;
+    // The streams that are open hear of it, and so does whoever resumes.
+    let (first, _) = watch_config::news(&mut configs).await;
+    assert!(
+        matches!(&first, Told::Restart(restart) if restart.reason.contains("another history")),
+        "{first:?}"
+    );
+    let (all, _) = watch_config::snapshot(&mut configs).await;
+    assert_eq!(all[..2], ["defaults=5", "sentinel=3"], "{all:?}");
+    let first = watch_transitions::news(&mut history).await;
+    assert!(
+        matches!(&first, Event::Restart(restart) if restart.reason.contains("another history")),
+        "{first:?}"
+    );
+    let (states, _, _) = watch_transitions::snapshot(&mut history).await;
+    assert_eq!(states.iter().map(|state| &*state.name).collect::<Vec<_>>(), ["kept"]);
+    begins_anew(&world, &config).await;
+    history_begins_anew(&world, &token).await;
+    let after = world.store.meta().await.unwrap();
+    assert!(after.lineage > before.lineage, "{} and {}", after.lineage, before.lineage);
+    // And it goes on.
+    trip(&mut world.breakers().await, "sentinel", "new").await;
+    watch_transitions::transitions(&mut history, 1).await;
+    drop((configs, history));
+    stop.cancel();
+    followed.await.unwrap().unwrap();
+    let seen = PositionFile::at(folder.path().join("position")).read().unwrap().unwrap();
+    assert_eq!(seen.lineage, after.lineage);
+    world.end().await;
+}
+
+async fn another_history_at_the_same_revision_is_found_out(bed: &mut Bed) {
+    let (world, folder) = (world(bed).await, tempfile::tempdir().unwrap());
+    trip(&mut world.breakers().await, "sentinel", "a").await;
+    world.write_behind().await;
+    let newest = world.store.revision().await.unwrap();
+    let (followed, stop) = follow(&world, &folder);
+    let tail = Arc::clone(&world.app.loaded().unwrap().feeds.tail);
+    eventually("the store is followed", async || tail.anchor().revision >= newest).await;
+    let before = world.store.meta().await.unwrap().lineage;
+    bed.sql(&format!("UPDATE change SET nonce = nonce / 2 + 1 WHERE rev = {newest}")).await;
+    eventually("the lineage has risen", async || world.store.meta().await.unwrap().lineage > before).await;
+    let risen = world.store.meta().await.unwrap().lineage;
+    eventually("the new one is followed", async || tail.seen().unwrap().0 == risen).await;
+    // Once: what has a lineage of its own has not gone back.
+    trip(&mut world.breakers().await, "sentinel", "b").await;
+    world.write_behind().await;
+    let newest = world.store.revision().await.unwrap();
+    eventually("it is followed further", async || tail.anchor().revision >= newest).await;
+    assert_eq!(world.store.meta().await.unwrap().lineage, risen);
+    stop.cancel();
+    followed.await.unwrap().unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (database, backup) = (folder.path().join("data/breakerd.db"), folder.path().join("backup.db"));
+    let target = breakerd::store::Target::Sqlite(database.clone());
+    let lineage = async || -> u64 {
+        let text = crate::support::text(&target, "SELECT CAST(lineage AS TEXT) FROM meta").await;
+        text.unwrap().parse().unwrap()
+    };
+    let process = Process::ready(folder.path(), None).await;
+    trip(&mut process.breakers().await, "sentinel", "kept").await;
+    assert!(process.stop().await.success());
+    std::fs::copy(&database, &backup).unwrap();
+
+    let process = Process::ready(folder.path(), None).await;
+    assert_eq!(lineage().await, 0, "a restart alone is nothing");
+    let mut breakers = process.breakers().await;
+    let permit = breakers.allow_request(ask("sentinel", "other")).await.unwrap().into_inner();
+    trip(&mut breakers, "sentinel", "lost").await;
+    assert!(process.stop().await.success());
+    std::fs::copy(&backup, &database).unwrap();
+
+    let process = Process::ready(folder.path(), None).await;
+    let risen = lineage().await;
+    assert!(risen > 0);
+    let mut breakers = process.breakers().await;
+    breakers.allow_request(ask("sentinel", "other")).await.unwrap();
+    let late = breakers.record_outcome(report(&permit, Outcome::Failure)).await.unwrap().into_inner();
+    assert_eq!(late.result(), RecordResult::Late, "what was decided before means nothing after");
+    assert!(process.stop().await.success());
+
+    // The same backup again: another lineage than the first time.
+    std::fs::copy(&backup, &database).unwrap();
+    let process = Process::ready(folder.path(), None).await;
+    assert!(lineage().await > risen);
+    assert!(process.stop().await.success());
 }

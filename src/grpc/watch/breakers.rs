@@ -131,8 +131,10 @@ impl Source for Follower {
     }
 
     fn heartbeat(&self) -> Self::Message {
-        // What the store has, the feed had before; and all that it had at the last reading has been told.
-        message(Event::Heartbeat(mark(self.revision)))
+        // In this order: what the store has, the feed had before.
+        let revision = self.tail.revision();
+        let is_all_told = self.states.newest() == self.cursor;
+        message(Event::Heartbeat(mark(if is_all_told { revision } else { self.revision })))
     }
 }
 

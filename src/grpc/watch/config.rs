@@ -5,16 +5,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
 use tonic::Request;
 
 use super::selection::Selection;
-use super::token::{self, ConfigPlace, Home};
-use super::{Source, Step, Watch, Watches};
+use super::token::{self, ConfigPlace, Home, Token};
+use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached};
 use crate::app::Loaded;
 use crate::auth::{Right, Rights};
 use crate::control::Configuration;
+use crate::feed::{Feeds, HistoryTail};
 use crate::grpc::asker::Asker;
 use crate::grpc::convert;
 use crate::grpc::fault::Faults;
@@ -26,6 +28,9 @@ use v1::watch_config_response::Event;
 /// Messages of one reading: what a stream whose client does not read keeps. A configuration is some kilobytes, and twenty
 /// with long lists of error classes.
 const MESSAGES_MAX: usize = 16;
+/// How long the store may take to name the history that a change is of. Without, its token names an older one, and whoever
+/// resumes there is told the change again.
+const ANCHOR_MAX: Duration = Duration::from_secs(1);
 
 /// A stream of what `request` selects.
 pub(in crate::grpc) fn config(
@@ -43,27 +48,30 @@ pub(in crate::grpc) fn config(
     faults.unless(())?;
     selection.check()?;
 
-    let (home, newest) = (Home::of(&loaded.feeds), loaded.control.watch());
-    let restarts = watches.restarts(Watched::Config);
-    let phase = match token {
-        None => Phase::Begin { restart: None },
-        Some((of, place)) => match unusable(of == home, &place, &newest.borrow()) {
-            None => Phase::Changes(place),
-            Some(why) => {
-                restarts.count();
-                Phase::Begin { restart: Some(why) }
-            }
-        },
+    let mut lineage = loaded.feeds.lineage();
+    let home = Home::new(loaded.feeds.store_id, *lineage.borrow_and_update());
+    let mut follower = Follower {
+        feeds: Arc::clone(&loaded.feeds),
+        newest: loaded.control.watch(),
+        lineage,
+        selection,
+        home,
+        restarts: watches.restarts(Watched::Config),
+        anchored: 0,
+        phase: Phase::Begin { restart: None },
     };
-    Ok(seat.stream(Follower { newest, selection, home, restarts, phase }))
+    match token {
+        None => {}
+        Some(token) if token.home == home => follower.phase = Phase::Resume(token),
+        Some(_) => follower.restart("the token is of another store"),
+    }
+    Ok(seat.stream(follower))
 }
 
 /// Why the stream cannot go on behind a place.
-fn unusable(is_ours: bool, place: &ConfigPlace, newest: &Configuration) -> Option<&'static str> {
+fn unusable(place: &ConfigPlace, newest: &Configuration) -> Option<&'static str> {
     let told = if place.within.is_some() { place.revision.saturating_sub(1) } else { place.revision };
-    if !is_ours {
-        Some("the token is of another store")
-    } else if place.revision > newest.revision() {
+    if place.revision > newest.revision() {
         Some("the token is newer than the store, which was restored from a backup")
     } else if told < newest.forgotten() {
         Some("the token is too old: what changed since is not known any more")
@@ -73,10 +81,14 @@ fn unusable(is_ours: bool, place: &ConfigPlace, newest: &Configuration) -> Optio
 }
 
 struct Follower {
+    feeds: Arc<Feeds>,
     newest: Receiver<Arc<Configuration>>,
+    lineage: Receiver<u32>,
     selection: Selection,
     home: Home,
     restarts: Restarts,
+    /// The newest revision of the configuration for which the history was asked about.
+    anchored: u64,
     phase: Phase,
 }
 
@@ -84,6 +96,8 @@ enum Phase {
     Begin {
         restart: Option<&'static str>,
     },
+    /// The store is still to be asked whether it has the history that this is of.
+    Resume(Token<ConfigPlace>),
     /// The services behind `after` are still to be told; changes behind `revision` are told later.
     Snapshot {
         revision: u64,
@@ -96,8 +110,18 @@ impl Source for Follower {
     type Message = v1::WatchConfigResponse;
 
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
+        if self.lineage.has_changed().unwrap_or(false) {
+            self.home = Home::new(self.feeds.store_id, *self.lineage.borrow_and_update());
+            self.restart(GONE_BACK);
+        }
+        // Behind the lineage: the configuration of a store that went back is in force before its lineage is told.
         let configuration = Arc::clone(&self.newest.borrow_and_update());
         match &self.phase {
+            Phase::Resume(token) => {
+                let token = token.clone();
+                self.resume(token).await?;
+                Ok(Step::More)
+            }
             Phase::Begin { restart } => {
                 if let Some(reason) = restart {
                     let event = Event::Restart(v1::WatchRestart { reason: (*reason).to_owned() });
@@ -110,18 +134,20 @@ impl Source for Follower {
                 Ok(Step::More)
             }
             Phase::Snapshot { revision, after } => {
+                let (revision, after) = (*revision, after.clone());
                 let selected = |service: &str| self.selection.has(service);
                 let services: Vec<&str> =
-                    configuration.services_behind(after, MESSAGES_MAX, selected).collect();
+                    configuration.services_behind(&after, MESSAGES_MAX, selected).collect();
                 let configs = services.iter().map(|service| convert::config(&configuration.service(service)));
                 ready.extend(configs.map(|config| in_snapshot(Event::Config(config))));
                 self.phase = match services.last() {
                     Some(last) if services.len() == MESSAGES_MAX => {
-                        Phase::Snapshot { revision: *revision, after: (*last).to_owned() }
+                        Phase::Snapshot { revision, after: (*last).to_owned() }
                     }
                     _ => {
-                        let place = ConfigPlace { revision: *revision, within: None };
-                        ready.push_back(self.message(Event::Mark(mark(*revision)), &place));
+                        self.anchor(revision).await?;
+                        let place = ConfigPlace { revision, within: None };
+                        ready.push_back(self.message(Event::Mark(mark(revision)), &place));
                         Phase::Changes(place)
                     }
                 };
@@ -129,20 +155,20 @@ impl Source for Follower {
             }
             Phase::Changes(place) => {
                 let told = place.clone();
-                if let Some(reason) = unusable(true, &told, &configuration) {
-                    self.restarts.count();
-                    self.phase = Phase::Begin { restart: Some(reason) };
+                if let Some(reason) = unusable(&told, &configuration) {
+                    self.restart(reason);
                     return Ok(Step::More);
                 }
+                self.anchor(configuration.revision()).await?;
                 Ok(self.read_changes(&configuration, &told, ready))
             }
         }
     }
 
     async fn woken(&mut self) {
-        // Fails when nobody can change it any more: that is the end of the process, and the stream hears of it.
-        if self.newest.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = changed(&mut self.newest) => {}
+            () = changed(&mut self.lineage) => self.lineage.mark_changed(),
         }
     }
 
@@ -150,12 +176,58 @@ impl Source for Follower {
         match &self.phase {
             Phase::Changes(place) => self.message(Event::Heartbeat(mark(place.revision)), place),
             // It is not asked for before all has been told.
-            Phase::Begin { .. } | Phase::Snapshot { .. } => in_snapshot(Event::Heartbeat(mark(0))),
+            Phase::Begin { .. } | Phase::Resume(_) | Phase::Snapshot { .. } => {
+                in_snapshot(Event::Heartbeat(mark(0)))
+            }
         }
     }
 }
 
 impl Follower {
+    fn restart(&mut self, reason: &'static str) {
+        self.restarts.count();
+        self.phase = Phase::Begin { restart: Some(reason) };
+    }
+
+    async fn resume(&mut self, token: Token<ConfigPlace>) -> Result<(), Failure> {
+        let Token { anchor, place, .. } = token;
+        let tail = Arc::clone(&self.feeds.tail);
+        let checked =
+            detached(tokio::time::timeout(ANCHOR_MAX, async move { tail.check(anchor).await })).await?;
+        // The configuration is told from memory, whatever the store does: so a token that cannot be checked costs a
+        // snapshot, and not the stream.
+        let reason = match checked {
+            Ok(Ok(checked)) => super::unusable(checked),
+            Ok(Err(_)) | Err(_) => Some("the store does not say whether it has what the token is of"),
+        };
+        match reason {
+            Some(reason) => self.restart(reason),
+            // What is behind the anchor is told again: another history may have brought it.
+            None if anchor.revision < place.revision => {
+                self.phase = Phase::Changes(ConfigPlace { revision: anchor.revision, within: None });
+            }
+            None => self.phase = Phase::Changes(place),
+        }
+        Ok(())
+    }
+
+    /// Sees to it that tokens can name the history that `revision` is of, if the store says so in time; once a revision.
+    async fn anchor(&mut self, revision: u64) -> Result<(), Failure> {
+        let tail: Arc<HistoryTail> = Arc::clone(&self.feeds.tail);
+        if revision <= self.anchored || revision <= tail.anchor().revision {
+            return Ok(());
+        }
+        self.anchored = revision;
+        let read = async move { tail.anchor_at(revision).await };
+        if let Ok(Err(error)) = detached(tokio::time::timeout(ANCHOR_MAX, read)).await? {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "cannot read the revision for a resume token"
+            );
+        }
+        Ok(())
+    }
+
     fn read_changes(
         &mut self,
         configuration: &Configuration,
@@ -192,7 +264,10 @@ impl Follower {
     }
 
     fn message(&self, event: Event, place: &ConfigPlace) -> v1::WatchConfigResponse {
-        v1::WatchConfigResponse { event: Some(event), resume_token: self.home.config_token(place) }
+        v1::WatchConfigResponse {
+            event: Some(event),
+            resume_token: self.home.config_token(place, self.feeds.tail.anchor()),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tonic::{Request, Status};
@@ -35,6 +35,7 @@ use super::deadline;
 use super::health::{Closing, HealthBoard};
 use super::places::{Place, Places};
 use super::status::Failure;
+use crate::feed::Checked;
 use crate::metrics::{OpenWatch, Restarts, WatchMetrics, Watched};
 
 pub(super) use breakers::breakers;
@@ -43,6 +44,9 @@ pub(super) use transitions::transitions;
 
 /// Snapshots that look at every breaker at one time: decisions must not wait for the cores.
 const LOOKS_AT_ONCE: usize = 2;
+
+/// Why a stream begins anew whose history is not the store's any more.
+const GONE_BACK: &str = "the store was restored from a backup: it has another history than was told";
 
 /// A stream as tonic takes it.
 pub(super) type Watch<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -114,6 +118,24 @@ impl Watches {
 
     fn restarts(&self, watched: Watched) -> Restarts {
         self.metrics.restarts(watched)
+    }
+}
+
+/// Ends when there is a new value. Never when nobody can change it any more: that is the end of the process, and the stream
+/// hears of it.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Why a token whose history was `checked` cannot be resumed at; none: it can.
+const fn unusable(checked: Checked) -> Option<&'static str> {
+    match checked {
+        Checked::Present => None,
+        Checked::Newer => Some("the token is newer than the store, which was restored from a backup"),
+        Checked::Replaced => Some(GONE_BACK),
+        Checked::TooOld => Some("the token is too old: what it is of is not known any more"),
     }
 }
 

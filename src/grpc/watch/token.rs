@@ -1,12 +1,14 @@
-//! Where a stream is resumed: a store, and a place in it.
+//! Where a stream is resumed: a store, a place in it, and the history that the place is of.
+//!
+//! The history is named by its anchor: a change at the place or behind it, with its nonce. A store in which the change has
+//! another nonce, or none, was restored from a backup, and what is behind the place in it is not what the client lacks.
 //!
 //! Opaque, and checked as page tokens are. The selection is not part of it: whoever resumes with another one gets what
 //! happened behind the place of what it selects now.
 
-use crate::feed::Feeds;
 use crate::grpc::fault::{Faults, Kind};
 use crate::grpc::page;
-use crate::store::Place;
+use crate::store::{ChangeId, Place};
 
 /// Which stream a token is of.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,14 @@ pub(super) struct ConfigPlace {
     pub(super) within: Option<String>,
 }
 
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Token<T> {
+    pub(super) home: Home,
+    pub(super) anchor: ChangeId,
+    pub(super) place: T,
+}
+
 impl Of {
     const fn filters(self) -> &'static [u8] {
         match self {
@@ -40,12 +50,12 @@ impl Of {
 }
 
 impl Home {
-    pub(super) fn of(feeds: &Feeds) -> Self {
-        Self { store_id: feeds.store_id, lineage: feeds.lineage }
+    pub(super) const fn new(store_id: u64, lineage: u32) -> Self {
+        Self { store_id, lineage }
     }
 
-    pub(super) fn config_token(self, place: &ConfigPlace) -> String {
-        let mut bytes = self.begin(place.revision);
+    pub(super) fn config_token(self, place: &ConfigPlace, anchor: ChangeId) -> String {
+        let mut bytes = self.begin(place.revision, anchor);
         if let Some(within) = &place.within {
             bytes.push(0);
             bytes.extend_from_slice(within.as_bytes());
@@ -53,22 +63,24 @@ impl Home {
         page::token(Of::Config.filters(), &bytes)
     }
 
-    pub(super) fn transitions_token(self, place: Place) -> String {
-        let mut bytes = self.begin(place.revision);
+    pub(super) fn transitions_token(self, place: Place, anchor: ChangeId) -> String {
+        let mut bytes = self.begin(place.revision, anchor);
         bytes.extend_from_slice(&place.number.to_be_bytes());
         page::token(Of::Transitions.filters(), &bytes)
     }
 
-    fn begin(self, revision: u64) -> Vec<u8> {
+    fn begin(self, revision: u64, anchor: ChangeId) -> Vec<u8> {
         let mut bytes = self.store_id.to_be_bytes().to_vec();
         bytes.extend_from_slice(&self.lineage.to_be_bytes());
+        bytes.extend_from_slice(&anchor.revision.to_be_bytes());
+        bytes.extend_from_slice(&anchor.nonce.to_be_bytes());
         bytes.extend_from_slice(&revision.to_be_bytes());
         bytes
     }
 }
 
-/// The store and the place that a token names; none: there is no token.
-pub(super) fn config_place(token: &str, faults: &mut Faults) -> Option<(Home, ConfigPlace)> {
+/// What a token says; none: there is no token.
+pub(super) fn config_place(token: &str, faults: &mut Faults) -> Option<Token<ConfigPlace>> {
     read(Of::Config, token, faults, |revision, rest| {
         let within = match rest.split_first() {
             None => None,
@@ -80,7 +92,7 @@ pub(super) fn config_place(token: &str, faults: &mut Faults) -> Option<(Home, Co
 }
 
 /// As [`config_place`].
-pub(super) fn transitions_place(token: &str, faults: &mut Faults) -> Option<(Home, Place)> {
+pub(super) fn transitions_place(token: &str, faults: &mut Faults) -> Option<Token<Place>> {
     read(Of::Transitions, token, faults, |revision, rest| {
         Some(Place { revision, number: u32::from_be_bytes(rest.try_into().ok()?) })
     })
@@ -91,21 +103,32 @@ fn read<T>(
     token: &str,
     faults: &mut Faults,
     place: impl FnOnce(u64, &[u8]) -> Option<T>,
-) -> Option<(Home, T)> {
+) -> Option<Token<T>> {
     if token.is_empty() {
         return None;
     }
     let read = page::position(of.filters(), token).ok().and_then(|bytes| {
-        let (store_id, rest) = bytes.split_first_chunk()?;
-        let (lineage, rest) = rest.split_first_chunk()?;
-        let (revision, rest) = rest.split_first_chunk()?;
-        let home = Home { store_id: u64::from_be_bytes(*store_id), lineage: u32::from_be_bytes(*lineage) };
-        Some((home, place(u64::from_be_bytes(*revision), rest)?))
+        let mut rest = bytes.as_slice();
+        let store_id = take_u64(&mut rest)?;
+        let (lineage, behind) = rest.split_first_chunk()?;
+        rest = behind;
+        let home = Home { store_id, lineage: u32::from_be_bytes(*lineage) };
+        let anchor = ChangeId { revision: take_u64(&mut rest)?, nonce: take_u64(&mut rest)? };
+        let revision = take_u64(&mut rest)?;
+        // Beyond that no store counts.
+        i64::try_from(revision.max(anchor.revision)).ok()?;
+        Some(Token { home, anchor, place: place(revision, rest)? })
     });
     if read.is_none() {
         faults.add("resume_token", Kind::InvalidToken, "is not one that this method gave");
     }
     read
+}
+
+fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    let (number, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u64::from_be_bytes(*number))
 }
 
 #[cfg(test)]
@@ -115,17 +138,27 @@ mod tests {
     #[test]
     fn a_token_leads_back_to_its_place_and_only_in_its_stream() {
         let home = Home { store_id: u64::MAX, lineage: 3 };
+        let anchor = ChangeId { revision: 9, nonce: u64::MAX };
         let mut faults = Faults::default();
         for within in [None, Some(String::new()), Some("payments".to_owned())] {
             let place = ConfigPlace { revision: 7, within };
-            let token = home.config_token(&place);
-            assert_eq!(config_place(&token, &mut faults), Some((home, place)));
+            let token = home.config_token(&place, anchor);
+            assert_eq!(config_place(&token, &mut faults), Some(Token { home, anchor, place }));
         }
         let place = Place { revision: 1, number: u32::MAX };
-        let token = home.transitions_token(place);
-        assert_eq!(transitions_place(&token, &mut faults), Some((home, place)));
+        let token = home.transitions_token(place, anchor);
+        assert_eq!(transitions_place(&token, &mut faults), Some(Token { home, anchor, place }));
         assert_eq!(faults, Faults::default());
         assert_eq!(config_place(&token, &mut faults), None);
+        assert_ne!(faults, Faults::default());
+    }
+
+    #[test]
+    fn a_token_of_a_revision_that_no_store_counts_to_is_refused() {
+        let home = Home { store_id: 1, lineage: 0 };
+        let place = Place { revision: u64::MAX, number: 0 };
+        let mut faults = Faults::default();
+        assert_eq!(transitions_place(&home.transitions_token(place, ChangeId::default()), &mut faults), None);
         assert_ne!(faults, Faults::default());
     }
 }

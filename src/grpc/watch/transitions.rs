@@ -12,11 +12,11 @@ use tonic::Request;
 
 use super::config::mark;
 use super::selection::Selection;
-use super::token::{self, Home};
-use super::{Source, Step, Watch, Watches, detached};
+use super::token::{self, Home, Token};
+use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached, unusable};
 use crate::app::Loaded;
 use crate::auth::{Right, Rights};
-use crate::feed::{Behind, HistoryTail, Page, end_of};
+use crate::feed::{Behind, Feeds, HistoryTail, Page, end_of};
 use crate::grpc::asker::Asker;
 use crate::grpc::convert;
 use crate::grpc::fault::Faults;
@@ -49,22 +49,32 @@ pub(in crate::grpc) fn transitions(
     faults.unless(())?;
     selection.check()?;
 
-    let home = Home::of(&loaded.feeds);
     let tail = Arc::clone(&loaded.feeds.tail);
-    let restarts = watches.restarts(Watched::Transitions);
-    let mut follower =
-        Follower { newest: tail.watch(), tail, selection, home, restarts, phase: Phase::Begin };
+    let mut lineage = loaded.feeds.lineage();
+    let home = Home::new(loaded.feeds.store_id, *lineage.borrow_and_update());
+    let mut follower = Follower {
+        feeds: Arc::clone(&loaded.feeds),
+        newest: tail.watch(),
+        tail,
+        lineage,
+        selection,
+        home,
+        restarts: watches.restarts(Watched::Transitions),
+        phase: Phase::Begin,
+    };
     match token {
         None => {}
-        Some((of, place)) if of == home => follower.phase = Phase::Resume(place),
+        Some(token) if token.home == home => follower.phase = Phase::Resume(token),
         Some(_) => follower.restart("the token is of another store"),
     }
     Ok(seat.stream(follower))
 }
 
 struct Follower {
+    feeds: Arc<Feeds>,
     tail: Arc<HistoryTail>,
     newest: Receiver<u64>,
+    lineage: Receiver<u32>,
     selection: Selection,
     home: Home,
     restarts: Restarts,
@@ -76,8 +86,8 @@ enum Phase {
     Restart {
         reason: &'static str,
     },
-    /// The store is still to be asked whether it is as new as this.
-    Resume(Place),
+    /// The store is still to be asked whether it has the history that this is of.
+    Resume(Token<Place>),
     /// The breakers behind `after` are still to be told; what happened behind `revision` is told later.
     Snapshot {
         revision: u64,
@@ -91,6 +101,11 @@ impl Source for Follower {
     type Message = v1::WatchTransitionsResponse;
 
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
+        // The lineage first: what is read from memory after it is of that lineage, or of one that is told next.
+        if self.lineage.has_changed().unwrap_or(false) {
+            self.home = Home::new(self.feeds.store_id, *self.lineage.borrow_and_update());
+            self.restart(GONE_BACK);
+        }
         let told = *self.newest.borrow_and_update();
         match &self.phase {
             Phase::Begin => {
@@ -105,15 +120,14 @@ impl Source for Follower {
                 self.phase = Phase::Begin;
                 Ok(Step::More)
             }
-            Phase::Resume(place) => {
-                let place = *place;
-                let tail = Arc::clone(&self.tail);
-                let is_new = place.revision > told
-                    && place.revision > within(async move { tail.newest_revision().await }).await?;
-                if is_new {
-                    self.restart("the token is newer than the store, which was restored from a backup");
-                } else {
-                    self.phase = Phase::Follow(place);
+            Phase::Resume(token) => {
+                let (tail, anchor, place) = (Arc::clone(&self.tail), token.anchor, token.place);
+                let checked = within(async move { tail.check(anchor).await }).await?;
+                match unusable(checked) {
+                    Some(reason) => self.restart(reason),
+                    // Made while the store went back.
+                    None if anchor.revision < place.revision => self.restart(GONE_BACK),
+                    None => self.phase = Phase::Follow(place),
                 }
                 Ok(Step::More)
             }
@@ -129,9 +143,9 @@ impl Source for Follower {
     }
 
     async fn woken(&mut self) {
-        // Fails when nobody reads the history any more: that is the end of the process, and the stream hears of it.
-        if self.newest.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = changed(&mut self.newest) => {}
+            () = changed(&mut self.lineage) => self.lineage.mark_changed(),
         }
     }
 
@@ -229,7 +243,8 @@ impl Follower {
     }
 
     fn message(&self, event: Event, place: Place) -> v1::WatchTransitionsResponse {
-        v1::WatchTransitionsResponse { event: Some(event), resume_token: self.home.transitions_token(place) }
+        let resume_token = self.home.transitions_token(place, self.tail.anchor());
+        v1::WatchTransitionsResponse { event: Some(event), resume_token }
     }
 }
 

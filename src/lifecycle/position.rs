@@ -1,0 +1,121 @@
+//! What was last seen of the store, in a small file of the data folder: by this a start finds out that the store has gone
+//! back while no breakerd ran.
+//!
+//! It is not flushed to the disk. After a power cut it may be older than it was, and an older position is a true one too.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use crate::store::ChangeId;
+
+/// What was seen of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenPosition {
+    /// Its lineage.
+    pub lineage: u32,
+    /// The newest change of it.
+    pub change: ChangeId,
+}
+
+/// The file. One line: lineage, revision and nonce, in decimal.
+#[derive(Debug)]
+pub struct PositionFile {
+    path: PathBuf,
+    written: Option<SeenPosition>,
+    failed: bool,
+}
+
+impl PositionFile {
+    /// At `path`, in a folder that is there.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, written: None, failed: false }
+    }
+
+    /// What it says; none: nothing was seen yet.
+    ///
+    /// # Errors
+    /// When it cannot be read, or does not say it.
+    pub fn read(&self) -> io::Result<Option<SeenPosition>> {
+        match fs::read_to_string(&self.path) {
+            Ok(text) => {
+                let seen = parse(&text);
+                seen.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a position"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes `seen` down, if it is news. A file that cannot be written is only a poorer memory, and is said once.
+    pub(super) async fn noted(mut self, seen: Option<SeenPosition>) -> Self {
+        if seen.is_none() || seen == self.written {
+            return self;
+        }
+        let writing = tokio::task::spawn_blocking(move || {
+            if let Some(seen) = &seen {
+                match self.write(seen) {
+                    Ok(()) => {
+                        self.written = Some(*seen);
+                        self.failed = false;
+                    }
+                    Err(error) => {
+                        if !std::mem::replace(&mut self.failed, true) {
+                            tracing::warn!(
+                                error = &error as &dyn std::error::Error,
+                                path = %self.path.display(),
+                                "cannot write the store's position; a restart may not notice a restored backup"
+                            );
+                        }
+                    }
+                }
+            }
+            self
+        });
+        match writing.await {
+            Ok(file) => file,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// Whole or not at all: by a file beside it that takes its place.
+    fn write(&self, seen: &SeenPosition) -> io::Result<()> {
+        let beside = self.path.with_extension("new");
+        let SeenPosition { lineage, change } = seen;
+        fs::write(&beside, format!("{lineage} {} {}\n", change.revision, change.nonce))?;
+        fs::rename(&beside, &self.path)
+    }
+}
+
+fn parse(text: &str) -> Option<SeenPosition> {
+    let mut words = text.split_whitespace();
+    let lineage = words.next()?.parse().ok()?;
+    let revision = words.next()?.parse().ok()?;
+    let nonce = words.next()?.parse().ok()?;
+    words.next().is_none().then_some(SeenPosition { lineage, change: ChangeId { revision, nonce } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_seen_is_read_again_and_what_is_no_position_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("position");
+        let file = PositionFile::at(path.clone());
+        assert_eq!(file.read().unwrap(), None);
+        let seen = SeenPosition { lineage: 7, change: ChangeId { revision: 12, nonce: u64::MAX } };
+        let file = file.noted(None).await.noted(Some(seen)).await;
+        assert_eq!(file.read().unwrap(), Some(seen));
+        for text in ["", "7", "7 12", "7 12 x", "7 12 1 1", "-1 2 3"] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(file.read().unwrap_err().kind(), io::ErrorKind::InvalidData, "{text}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(file.read().is_err());
+        let other = SeenPosition { lineage: 8, ..seen };
+        assert!(file.noted(Some(other)).await.failed);
+    }
+}
