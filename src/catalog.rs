@@ -7,6 +7,8 @@
 //!
 //! A service's thresholds are of the revision that last changed its configuration: what changes others passes it by.
 
+mod warnings;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +20,8 @@ use breaker::{
     AfterMaxWait, Field, Layer, Origin, Problem, Thresholds, Value, WaitInterval, WindowKind, merge,
 };
 
+pub(crate) use self::warnings::warnings;
+pub use self::warnings::{ServiceWarning, Warning};
 use crate::store::{Changed, Declaration};
 
 /// The thresholds of every service, under one revision.

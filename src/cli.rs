@@ -223,7 +223,8 @@ impl CheckConfigArgs {
 /// Says whether `serve` would start with the file at `path`, as far as can be told from here: the files that it names are
 /// read as `serve` reads them (tokens, TLS), and the data folder must be able to be one. No variables, no store.
 ///
-/// Ends with 0 and what the file comes to on `out`, or with 1 and everything that is wrong on `err`.
+/// Ends with 0 and what the file comes to on `out`, or with 1 and everything that is wrong on `err`. Warnings of what is
+/// allowed and hardly meant are on `err`, whatever it ends with.
 pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let config = match config::load(&Sources::none().with_file(path)) {
         Ok(config) => config,
@@ -252,6 +253,9 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
     }
     if refused {
         return ExitCode::from(1);
+    }
+    for warning in catalog.warnings() {
+        let _ = writeln!(err, "warning: {}: {warning}", path.display());
     }
     let written = match show {
         Show::Table => write_table(path, &config, &catalog, out),
@@ -332,6 +336,7 @@ fn write_json(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Wri
         "file": path.display().to_string(),
         "enabled": catalog.enabled(),
         "generation": config.declaration.generation,
+        "warnings": catalog.warnings().map(|warning| warning.to_string()).collect::<Vec<_>>(),
         "defaults": of(&catalog.defaults(), catalog.default_origins()),
         "services": services,
     });

@@ -152,6 +152,19 @@ impl Thresholds {
         }
     }
 
+    /// What was set for [`Thresholds::minimum_calls`].
+    pub fn minimum_calls_set(&self) -> u32 {
+        self.terms.minimum_calls
+    }
+
+    /// Whether there is a trip at all: without one, nothing that is recorded opens a breaker.
+    pub fn can_trip(&self) -> bool {
+        self.terms.failure_threshold > 0
+            || self.terms.failure_count.is_some()
+            || self.terms.failure_rate.is_some()
+            || self.terms.slow_rate.is_some()
+    }
+
     /// P: probes that may be out or completed in one half-open.
     pub fn permitted(&self) -> u32 {
         self.terms.permitted

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use breaker::{Field, Layer, Origin, Override, Scope, Thresholds};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-use crate::catalog::{Catalog, ServiceProblem, effective};
+use crate::catalog::{Catalog, ServiceProblem, Warning, effective, warnings};
 use crate::store::{Changed, Declaration, ServiceOverride, StoredConfiguration};
 
 /// Services without a configuration of which it is known when they lost it, about: the store forgets them by age, and
@@ -197,6 +197,11 @@ impl ServiceConfig {
             && self.set == other.set
             && self.set_override == other.set_override
             && (self.enabled, self.is_own) == (other.enabled, other.is_own)
+    }
+
+    /// What is odd about its thresholds.
+    pub fn warnings(&self) -> Vec<Warning> {
+        warnings(&self.thresholds, &self.origins)
     }
 
     /// Names this content, and no other: a hash of all that is shown of it but when it was changed.

@@ -78,7 +78,12 @@ pub(super) fn ended(present: &Configuration, service: &str, now: Time) -> Option
 /// What becomes of the configuration when a file declares this; none: it is so already, or the file is of the past.
 pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Option<ConfigEdit> {
     match takes(present, declaration) {
-        Takes::Differs => Some(ConfigEdit::Declared(declaration.clone())),
+        Takes::Differs => {
+            // A file that says nothing of releases is of none; the order of those that do goes on behind it.
+            let stood = present.stored().declared.as_ref().and_then(|stored| stored.declaration.generation);
+            let generation = declaration.generation.or(stood);
+            Some(ConfigEdit::Declared(Declaration { generation, ..declaration.clone() }))
+        }
         Takes::NewerGeneration => declaration.generation.map(ConfigEdit::Generation),
         Takes::Unchanged => None,
         Takes::Older { generation } => {
@@ -95,4 +100,33 @@ pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Op
 /// What comes of a file that declares this.
 pub(super) fn takes(present: &Configuration, declaration: &Declaration) -> Takes {
     present.stored().declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration))
+}
+
+#[cfg(test)]
+mod tests {
+    use breaker::{Field, Value};
+
+    use super::*;
+    use crate::store::{StoredConfiguration, StoredDeclaration};
+
+    fn declaration(generation: Option<u64>, failures: u32) -> Declaration {
+        let defaults = Layer::default().with(Field::FailureThreshold, Value::Count(failures)).unwrap();
+        Declaration { generation, defaults, ..Declaration::default() }
+    }
+
+    /// What is declared once `next` was.
+    fn behind(present: &Configuration, next: &Declaration) -> Option<Configuration> {
+        let ConfigEdit::Declared(declaration) = declared(present, next)? else { panic!("a declaration") };
+        let declared = Some(StoredDeclaration { declaration, revision: 1 });
+        Some(Configuration::new(StoredConfiguration { declared, ..StoredConfiguration::default() }).unwrap())
+    }
+
+    #[test]
+    fn a_file_without_a_generation_leaves_the_order_of_those_that_have_one() {
+        let present = behind(&Configuration::default(), &declaration(Some(5), 1)).unwrap();
+        let present = behind(&present, &declaration(None, 2)).unwrap();
+        assert_eq!(present.stored().declared.as_ref().unwrap().declaration.generation, Some(5));
+        assert!(behind(&present, &declaration(Some(4), 3)).is_none(), "older than what was there before");
+        assert!(behind(&present, &declaration(Some(5), 3)).is_some());
+    }
 }

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::configuration::{Configuration, ServiceConfig};
 pub use self::start::first_configuration;
+pub use self::write::log_warnings;
 use crate::catalog::ServiceProblem;
 use crate::engine::{Clock, Engine};
 use crate::journal::Journal;

@@ -1,5 +1,6 @@
 //! How a change is made: one at a time, planned, written, put in force.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,12 +11,16 @@ use tokio::sync::OwnedMutexGuard;
 use super::configuration::Configuration;
 use super::plan::{self, Planned};
 use super::{Control, ControlError, told};
+use crate::catalog::{Catalog, ServiceWarning};
 use crate::store::{ConfigEdit, ConfigWritten, RequestId};
 
 /// Between two attempts to reach a store that is away.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// A change that other processes' changes come before so many times is given up.
 const PLANS_MAX: usize = 8;
+
+/// Warnings that are logged one by one at a time.
+const WARNINGS_MAX: usize = 20;
 
 /// The turn of one change: there is no other meanwhile.
 pub(super) type Turn = OwnedMutexGuard<()>;
@@ -153,11 +158,26 @@ impl Control {
     async fn put_in_force(&self, _: &Turn, after: &Arc<Configuration>) {
         let (engine, configuration, now) = (Arc::clone(&self.engine), Arc::clone(after), self.clock.now());
         off_the_workers(move || {
+            log_warnings(configuration.catalog(), Some(&engine.catalog()));
             engine.note_service_overrides(configuration.engine_overrides());
             engine.apply(configuration.catalog(), now);
         })
         .await;
         self.published.send_replace(Arc::clone(after));
+    }
+}
+
+/// Logs what is odd about the thresholds of `catalog`, and was not under `before`.
+pub fn log_warnings(catalog: &Catalog, before: Option<&Catalog>) {
+    let known: HashSet<String> =
+        before.into_iter().flat_map(Catalog::warnings).map(|warning| warning.to_string()).collect();
+    let mut new = catalog.warnings().filter(|warning| !known.contains(&warning.to_string()));
+    for ServiceWarning { service, warning } in new.by_ref().take(WARNINGS_MAX) {
+        tracing::warn!(service = service.as_deref().unwrap_or("(defaults)"), %warning, "questionable thresholds");
+    }
+    let more = new.count();
+    if more > 0 {
+        tracing::warn!(more, "questionable thresholds of other services; check-config lists all");
     }
 }
 

@@ -185,6 +185,9 @@ fn show(
         ]);
     }
     table.write(screen)?;
+    for warning in &after.warnings {
+        screen.note(&format!("warning: {warning}"));
+    }
     Ok(Ended::Done)
 }
 

@@ -110,6 +110,9 @@ pub(super) async fn get(
     if !config.enabled {
         screen.note("the file has `enabled = false`: every call passes, whatever stands here");
     }
+    for warning in &config.warnings {
+        screen.note(&format!("warning: {warning}"));
+    }
     writeln!(screen.out)?;
     let mut table = Table::new(&["FIELD", "VALUE", "FROM"]);
     for field in Field::ALL {

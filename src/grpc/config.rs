@@ -50,7 +50,9 @@ impl ConfigService for Configs {
             asker.check(Right::Read, &service)?;
         }
         let config = self.loaded()?.control.configuration().service(&service);
-        Ok(Response::new(v1::GetConfigResponse { config: Some(convert::config(&config)) }))
+        Ok(Response::new(v1::GetConfigResponse {
+            config: Some(convert::config(&config, self.app.clock.now())),
+        }))
     }
 
     async fn list_configs(
@@ -69,7 +71,8 @@ impl ConfigService for Configs {
         names.truncate(list.size);
         let next_page_token =
             names.last().filter(|_| more).map(|last| list.token_behind(last)).unwrap_or_default();
-        let configs = names.into_iter().map(|service| convert::config(&configuration.service(service)));
+        let now = self.app.clock.now();
+        let configs = names.into_iter().map(|service| convert::config(&configuration.service(service), now));
         Ok(Response::new(v1::ListConfigsResponse { configs: configs.collect(), next_page_token }))
     }
 
@@ -81,7 +84,10 @@ impl ConfigService for Configs {
         let update = convert::update(request.into_inner(), asker.actor()).map_err(Failure::from)?;
         asker.check(Right::Configure, &update.service)?;
         let Updated { config, changed } = self.update(update).await?;
-        Ok(Response::new(v1::UpdateConfigResponse { config: Some(convert::config(&config)), changed }))
+        Ok(Response::new(v1::UpdateConfigResponse {
+            config: Some(convert::config(&config, self.app.clock.now())),
+            changed,
+        }))
     }
 
     async fn delete_config(
@@ -92,7 +98,10 @@ impl ConfigService for Configs {
         let update = convert::deletion(request.into_inner(), asker.actor()).map_err(Failure::from)?;
         asker.check(Right::Configure, &update.service)?;
         let Updated { config, changed } = self.update(update).await?;
-        Ok(Response::new(v1::DeleteConfigResponse { config: Some(convert::config(&config)), changed }))
+        Ok(Response::new(v1::DeleteConfigResponse {
+            config: Some(convert::config(&config, self.app.clock.now())),
+            changed,
+        }))
     }
 
     async fn list_config_changes(
@@ -130,6 +139,6 @@ impl ConfigService for Configs {
         &self,
         request: Request<v1::WatchConfigRequest>,
     ) -> Result<Response<Self::WatchConfigStream>, Status> {
-        Ok(Response::new(watch::config(&self.watches, self.loaded()?, request)?))
+        Ok(Response::new(watch::config(&self.watches, &self.app, self.loaded()?, request)?))
     }
 }

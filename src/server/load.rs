@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::app::{App, Loaded};
 use crate::config::Config;
-use crate::control::{Control, ControlError, first_configuration};
+use crate::control::{Control, ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals, Standing};
 use crate::feed::{Feeds, StateFeed, Told};
@@ -99,6 +99,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), Box::new(outbox), clock.now()));
     // The overrides first: the breakers that the catalog names are born into them.
     engine.note_service_overrides(configuration.engine_overrides());
+    log_warnings(configuration.catalog(), None);
     engine.apply(configuration.catalog(), clock.now());
     let mut after = None;
     loop {

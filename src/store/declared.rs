@@ -44,8 +44,8 @@ pub enum Takes {
 impl StoredDeclaration {
     /// What becomes of `next` when it is declared behind this one.
     ///
-    /// The same content is no change, whatever its generation. A file without a generation takes no part in the
-    /// order of releases: it replaces what is there, and is replaced by any.
+    /// The same content is no change, whatever its generation. A file without a generation is of no
+    /// release: it replaces what is there. The newest generation that was declared stays all the same.
     pub fn takes(&self, next: &Declaration) -> Takes {
         let present = &self.declaration;
         let is_same = present.enabled == next.enabled

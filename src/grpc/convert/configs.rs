@@ -2,7 +2,7 @@
 
 use std::hash::Hasher as _;
 
-use breaker::{Asked, Field, Layer, Origin};
+use breaker::{Asked, Field, Layer, Origin, Time};
 use prost::Message as _;
 use siphasher::sip::SipHasher24;
 
@@ -20,8 +20,9 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Entries of a field mask: there are fewer fields, and a repeat does no harm.
 const MASK_MAX: usize = 64;
 
-/// A configuration as it is shown.
-pub(crate) fn config(config: &ServiceConfig) -> v1::ServiceConfig {
+/// A configuration as it is shown at `now`: an override that has ended by then is not in force, though the store may have
+/// it for some seconds more.
+pub(crate) fn config(config: &ServiceConfig, now: Time) -> v1::ServiceConfig {
     let layers = Field::ALL
         .iter()
         .map(|field| {
@@ -37,9 +38,10 @@ pub(crate) fn config(config: &ServiceConfig) -> v1::ServiceConfig {
         etag: config.etag(),
         revision: config.changed.map_or(0, |changed| changed.revision),
         changed_at: config.changed.map(|changed| times::timestamp(changed.at)),
-        r#override: config.set_override.as_ref().map(service_override),
+        r#override: config.set_override.as_ref().filter(|set| !set.has_ended(now)).map(service_override),
         enabled: config.enabled,
         deleted: !config.is_own && config.changed.is_some(),
+        warnings: config.warnings().iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -13,9 +13,10 @@ use tonic::Request;
 use super::selection::Selection;
 use super::token::{self, ConfigPlace, Home, Token};
 use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached};
-use crate::app::Loaded;
+use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
 use crate::control::Configuration;
+use crate::engine::Clock;
 use crate::feed::{Feeds, HistoryTail};
 use crate::grpc::asker::Asker;
 use crate::grpc::convert;
@@ -35,6 +36,7 @@ const ANCHOR_MAX: Duration = Duration::from_secs(1);
 /// A stream of what `request` selects.
 pub(in crate::grpc) fn config(
     watches: &Watches,
+    app: &App,
     loaded: &Loaded,
     request: Request<v1::WatchConfigRequest>,
 ) -> Result<Watch<v1::WatchConfigResponse>, Failure> {
@@ -52,6 +54,7 @@ pub(in crate::grpc) fn config(
     let home = Home::new(loaded.feeds.store_id, *lineage.borrow_and_update());
     let mut follower = Follower {
         feeds: Arc::clone(&loaded.feeds),
+        clock: Arc::clone(&app.clock),
         newest: loaded.control.watch(),
         lineage,
         selection,
@@ -82,6 +85,7 @@ fn unusable(place: &ConfigPlace, newest: &Configuration) -> Option<&'static str>
 
 struct Follower {
     feeds: Arc<Feeds>,
+    clock: Arc<dyn Clock>,
     newest: Receiver<Arc<Configuration>>,
     lineage: Receiver<u32>,
     selection: Selection,
@@ -128,7 +132,7 @@ impl Source for Follower {
                     ready.push_back(in_snapshot(event));
                 }
                 if self.selection.is_everything() {
-                    ready.push_back(in_snapshot(Event::Config(convert::config(&configuration.service("")))));
+                    ready.push_back(in_snapshot(Event::Config(self.shown(&configuration, ""))));
                 }
                 self.phase = Phase::Snapshot { revision: configuration.revision(), after: String::new() };
                 Ok(Step::More)
@@ -138,7 +142,7 @@ impl Source for Follower {
                 let selected = |service: &str| self.selection.has(service);
                 let services: Vec<&str> =
                     configuration.services_behind(&after, MESSAGES_MAX, selected).collect();
-                let configs = services.iter().map(|service| convert::config(&configuration.service(service)));
+                let configs = services.iter().map(|service| self.shown(&configuration, service));
                 ready.extend(configs.map(|config| in_snapshot(Event::Config(config))));
                 self.phase = match services.last() {
                     Some(last) if services.len() == MESSAGES_MAX => {
@@ -251,7 +255,7 @@ impl Follower {
             // The last of a revision ends it, as far as this stream is concerned.
             let more = changes.peek().is_some_and(|(_, next)| *next == revision);
             let place = ConfigPlace { revision, within: more.then(|| service.to_string()) };
-            let event = Event::Config(convert::config(&configuration.service(service)));
+            let event = Event::Config(self.shown(configuration, service));
             ready.push_back(self.message(event, &place));
             self.phase = Phase::Changes(place);
         }
@@ -261,6 +265,10 @@ impl Follower {
         let revision = configuration.revision().max(place.revision);
         self.phase = Phase::Changes(ConfigPlace { revision, within: None });
         Step::Idle
+    }
+
+    fn shown(&self, configuration: &Configuration, service: &str) -> v1::ServiceConfig {
+        convert::config(&configuration.service(service), self.clock.now())
     }
 
     fn message(&self, event: Event, place: &ConfigPlace) -> v1::WatchConfigResponse {
