@@ -322,6 +322,36 @@ async fn state(
 }
 
 #[tokio::test]
+async fn an_override_of_a_service_that_has_ended_is_not_shown() {
+    let world = World::new().await;
+    world.keep_writing();
+    let (mut operations, mut configs) = (world.operations().await, world.configs().await);
+    let whole = SetOverrideRequest { whole_service: true, ttl: Some(seconds(60)), ..force_open("db") };
+    operations.set_override(whole).await.unwrap();
+    world.clock.advance(Duration::from_secs(59));
+    assert!(crate::grpc_config::get(&mut configs, "db").await.r#override.is_some());
+    // Nobody has taken it out of the store yet.
+    world.clock.advance(Duration::from_secs(1));
+    assert!(world.store.configuration().await.unwrap().overrides.contains_key("db"));
+    assert_eq!(crate::grpc_config::get(&mut configs, "db").await.r#override, None);
+    let list = breakerd::proto::v1::ListConfigsRequest::default();
+    let listed = configs.list_configs(list).await.unwrap().into_inner().configs;
+    assert!(listed.iter().all(|config| config.r#override.is_none()), "{listed:?}");
+    let watch = breakerd::proto::v1::WatchConfigRequest::default();
+    let mut stream = crate::watch_config::watch(&mut configs, watch).await;
+    loop {
+        use breakerd::proto::v1::watch_config_response::Event;
+        match crate::watch_config::news(&mut stream).await.0 {
+            Event::Config(config) => assert_eq!(config.r#override, None, "{}", config.service),
+            Event::Mark(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_whole_service_is_switched_off_with_all_the_breakers_it_has_and_will_have() {
     let world = World::new().await;
     world.keep_writing();

@@ -52,6 +52,28 @@ fn faults(status: &Status) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn thresholds_that_are_hardly_meant_are_taken_with_a_warning() {
+    let world = World::new().await;
+    let mut client = world.configs().await;
+    assert_eq!(get(&mut client, "orders").await.warnings, Vec::<String>::new());
+    let (config, changed) = update(&mut client, set("orders", failures(0))).await;
+    assert!(changed);
+    assert!(config.warnings[0].contains("breakers never open"), "{:?}", config.warnings);
+    assert_eq!(get(&mut client, "orders").await.warnings, config.warnings, "and are shown with it");
+    let thresholds = Thresholds {
+        failure_rate_threshold: Some(50.0),
+        sliding_window_size: Some(50),
+        minimum_number_of_calls: Some(500),
+        ..Thresholds::default()
+    };
+    let (config, _) = update(&mut client, set("orders", thresholds)).await;
+    assert_eq!(config.thresholds.unwrap().minimum_number_of_calls, Some(50), "what it comes to");
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("500 has the effect of 50"), "{:?}", config.warnings);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn each_field_is_shown_with_the_layer_it_comes_from() {
     let world = World::new().await;
     let mut client = world.configs().await;

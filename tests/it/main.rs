@@ -41,6 +41,7 @@ mod overrides;
 mod overrides_killed;
 mod overtaken;
 mod pgbouncer;
+mod permits;
 mod process;
 mod raw;
 mod road;

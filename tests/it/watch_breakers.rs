@@ -1,16 +1,20 @@
 //! `WatchBreakers`, over a real channel.
 
+use breakerd::grpc::Limits;
 use breakerd::proto::v1;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::proto::v1::watch_breakers_response::Event;
 use breakerd::proto::v1::{State, WatchBreakersRequest, WatchBreakersResponse};
+use breakerd::replica::Local;
 use breakerd::store::Declaration;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
 
 use crate::grpc_world::{World, ask, report, trip};
 use crate::process::PATIENCE;
+use crate::{watch_config, watch_transitions};
 
 type Client = BreakerServiceClient<Channel>;
 type Stream = Streaming<WatchBreakersResponse>;
@@ -94,6 +98,32 @@ async fn a_wait_that_is_changed_is_told_though_the_state_is_not() {
     let state = breaker(&mut stream).await;
     assert_eq!((state.state(), state.epoch, state.config_revision), (State::Open, 1, 2));
     assert_eq!(state.remaining_wait, Some(wait));
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_carries_the_revision_of_now() {
+    let limits = Limits { heartbeat_every: Duration::from_millis(10), ..Limits::default() };
+    let world = World::with(limits, Arc::new(Local)).await;
+    let mut client = world.breakers().await;
+    watch_transitions::look(&world).await;
+    let mut stream = watch(&mut client, WatchBreakersRequest::default()).await;
+    snapshot(&mut stream).await;
+    // Changes of the store that no breaker here takes part in.
+    watch_config::set(&mut world.configs().await, "orders", 7).await;
+    watch_config::set(&mut world.configs().await, "orders", 8).await;
+    watch_transitions::look(&world).await;
+    let heard = async {
+        loop {
+            if let Event::Heartbeat(mark) = stream.message().await.unwrap().unwrap().event.unwrap()
+                && mark.revision == 3
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.expect("the heartbeats say an old revision");
     drop(stream);
     world.end().await;
 }

@@ -15,10 +15,10 @@ use crate::{watch_breakers, watch_config, watch_transitions};
 
 /// Watchers of each kind that stop.
 const STOPPED: u32 = 100;
-/// Rows of the history that they are behind: more than memory holds.
-const ROWS: u64 = 12_000;
+/// Rows of the history that they are behind. Memory holds none of them: it has not looked yet.
+const ROWS: u64 = 4_000;
 /// Breakers that are open: a snapshot of several looks.
-const OPEN: usize = 3_000;
+const OPEN: usize = 2_500;
 
 /// A connection whose streams may send so much before their client has read it.
 async fn narrow(world: &World, window: u32) -> Channel {

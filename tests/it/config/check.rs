@@ -44,6 +44,27 @@ fn check_config_says_what_a_right_file_comes_to() {
 }
 
 #[test]
+fn check_config_warns_of_what_is_right_and_hardly_meant() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    let text = "[circuit_breaker.a]\nfailure_threshold = 0\n\n\
+                [circuit_breaker.b]\nfailure_rate_threshold = 50\nsliding_window_size = 50\n\
+                minimum_number_of_calls = 500\n";
+    fs::write(&path, text).unwrap();
+    let (code, out, err) = check(&path, Show::Table);
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(out.contains("minimum_number_of_calls 50"), "what it comes to: {out}");
+    let warnings: Vec<_> = err.lines().collect();
+    assert_eq!(warnings.len(), 2, "{err}");
+    let of = |service: &str| format!("warning: {}: {service}: ", path.display());
+    assert!(warnings[0].starts_with(&format!("{}no trip is set", of("a"))), "{err}");
+    assert!(warnings[1].starts_with(&format!("{}minimum_number_of_calls: 500", of("b"))), "{err}");
+    let (_, out, _) = check(&path, Show::Json);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn check_config_prints_the_errors_of_a_wrong_file_and_fails() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("breakerd.toml");
