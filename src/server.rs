@@ -228,6 +228,9 @@ fn start_edges(
         history_reads_per_caller_max: settings.grpc_history_reads_per_caller_max,
         health_needs_token: settings.auth_health_needs_token,
         message_bytes_max: settings.grpc_message_size_max,
+        bytes_max: settings.grpc_bytes_in_flight_max,
+        bytes_per_caller_max: settings.grpc_bytes_in_flight_per_caller_max,
+        write_timeout: settings.grpc_write_timeout,
         streams_max: settings.grpc_streams_max,
         in_flight_max: settings.grpc_in_flight_max,
         grace,
@@ -246,7 +249,8 @@ fn start_edges(
         grpc.await;
         Ok(())
     });
-    let http = http::serve(Arc::clone(app), doors.http.clone(), listeners.http, shutdown.clone(), grace);
+    let timeouts = http::Timeouts { write: settings.http_write_timeout, grace };
+    let http = http::serve(Arc::clone(app), doors.http.clone(), listeners.http, shutdown.clone(), timeouts);
     edges.spawn("http", async move { http.await.context("serve HTTP") });
     let (doors, app, stop) = (Arc::new(doors), Arc::clone(app), shutdown.clone());
     // The files that were last right stay in force meanwhile.

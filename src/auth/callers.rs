@@ -35,6 +35,10 @@ impl Caller {
 pub struct Counts {
     /// Calls that are not answered yet, watches aside.
     pub in_flight: Tally,
+    /// Bytes that are kept for its calls and streams.
+    pub bytes: Tally,
+    /// Checks of health that are not answered yet.
+    pub probes: Tally,
     /// Streams that are open.
     pub watches: Tally,
     /// Reads of the history and the audit that are not answered yet.
@@ -45,6 +49,29 @@ pub struct Counts {
     pub handshakes: Tally,
     /// Connections for pages; counted by address.
     pub pages: Tally,
+    /// Scrapes that are not read to their end; counted by address.
+    pub scrapes: Tally,
+}
+
+impl Counts {
+    /// One more of what `tally` names, unless there are `max` already; one less again when the guard is dropped.
+    pub fn enter(self: &Arc<Self>, tally: fn(&Self) -> &Tally, max: usize) -> Option<CountGuard> {
+        // Built only once it is counted: a guard that counts down what was never counted up would lock its caller out.
+        tally(self).enter(max).then(|| CountGuard { counts: Arc::clone(self), tally })
+    }
+}
+
+/// One of those that a caller's [`Tally`] counts, until this is dropped.
+#[derive(Debug)]
+pub struct CountGuard {
+    counts: Arc<Counts>,
+    tally: fn(&Counts) -> &Tally,
+}
+
+impl Drop for CountGuard {
+    fn drop(&mut self) {
+        (self.tally)(&self.counts).leave();
+    }
 }
 
 /// How many of something there are.
@@ -63,7 +90,26 @@ impl Tally {
 
     /// One less.
     pub fn leave(&self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.remove(1);
+    }
+
+    /// So many more, unless that would be more than `max` in all. Whoever added removes.
+    pub fn add(&self, amount: usize, max: usize) -> bool {
+        if self.0.fetch_add(amount, Relaxed).saturating_add(amount) <= max {
+            return true;
+        }
+        self.remove(amount);
+        false
+    }
+
+    /// So many more, whatever there are already.
+    pub fn add_always(&self, amount: usize) {
+        self.0.fetch_add(amount, Relaxed);
+    }
+
+    /// So many less.
+    pub fn remove(&self, amount: usize) {
+        self.0.fetch_sub(amount, Relaxed);
     }
 
     /// How many there are.
@@ -139,6 +185,21 @@ mod tests {
         assert!(one.in_flight.enter(2));
         assert!(callers.named(&"b".into()).in_flight.enter(2), "another caller has its own");
         assert!(callers.at([127, 0, 0, 1].into()).in_flight.enter(2));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_given_back() {
+        let counts = Arc::new(Counts::default());
+        let enter = || counts.enter(|counts| &counts.handshakes, 2);
+        let held = (enter(), enter());
+        assert!(held.0.is_some() && held.1.is_some());
+        for _ in 0..3 {
+            assert!(enter().is_none());
+            assert_eq!(counts.handshakes.get(), 2);
+        }
+        drop(held);
+        assert_eq!(counts.handshakes.get(), 0);
+        assert!(enter().is_some());
     }
 
     #[test]

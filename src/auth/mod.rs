@@ -20,7 +20,7 @@ mod token;
 
 use std::sync::Arc;
 
-pub use callers::{Caller, Counts, Tally};
+pub use callers::{Caller, CountGuard, Counts, Tally};
 pub use guard::{Guard, Known, Shown, Unknown, Visitor};
 pub use identity::{Identity, NAME_BYTES_MAX, Right, Rights, Role, is_name};
 pub use names::{CertificateNames, SUBJECT_BYTES_MAX, Subject};

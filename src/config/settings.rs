@@ -98,9 +98,22 @@ settings! {
     /// Where gRPC is served. Port 0 takes any that is free.
     grpc_listen: SocketAddr = "grpc.listen", "BREAKERD_GRPC_LISTEN", Some("grpc-listen"),
         "127.0.0.1:50051", Takes::Address;
-    /// The most bytes of one message, either way. A longer request is refused, RESOURCE_EXHAUSTED.
+    /// The most bytes of the largest request, a batch; compressed or not. Other methods take less. A longer request is
+    /// refused, RESOURCE_EXHAUSTED.
     grpc_message_size_max: usize = "grpc.message_size_max", "BREAKERD_GRPC_MESSAGE_SIZE_MAX", None,
-        "4MiB", Takes::Bytes { min: 64 << 10, max: 64 << 20 };
+        "1MiB", Takes::Bytes { min: 64 << 10, max: 64 << 20 };
+    /// The most bytes that are kept for the calls and watches of all clients: requests as they arrive, what is made of
+    /// them, and answers that are not sent. Beyond it a call is refused, RESOURCE_EXHAUSTED.
+    grpc_bytes_in_flight_max: usize = "grpc.bytes_in_flight_max", "BREAKERD_GRPC_BYTES_IN_FLIGHT_MAX", None,
+        "256MiB", Takes::Bytes { min: 64 << 20, max: 1 << 40 };
+    /// The most bytes that are kept for the calls and watches of one caller. Beyond it a call is refused,
+    /// RESOURCE_EXHAUSTED.
+    grpc_bytes_in_flight_per_caller_max: usize = "grpc.bytes_in_flight_per_caller_max",
+        "BREAKERD_GRPC_BYTES_IN_FLIGHT_PER_CALLER_MAX", None, "128MiB", Takes::Bytes { min: 16 << 20, max: 1 << 40 };
+    /// How long an answer, or a message of a watch, may wait for its client without any of it being read. Then its
+    /// stream is reset.
+    grpc_write_timeout: Duration = "grpc.write_timeout", "BREAKERD_GRPC_WRITE_TIMEOUT", None,
+        "30s", Takes::Duration { min: SECOND, max: Duration::from_mins(10) };
     /// The most calls at work at once on one connection, watches included. More wait at the client (HTTP/2).
     grpc_streams_max: u32 = "grpc.streams_max", "BREAKERD_GRPC_STREAMS_MAX", None,
         "1024", Takes::Count { min: 1, max: 65_536 };
@@ -132,6 +145,9 @@ settings! {
     /// Where metrics and health pages are served. Port 0 takes any that is free.
     http_listen: SocketAddr = "http.listen", "BREAKERD_HTTP_LISTEN", Some("http-listen"),
         "127.0.0.1:8080", Takes::Address;
+    /// How long a page may wait for its client without any of it being read. Then its connection is closed.
+    http_write_timeout: Duration = "http.write_timeout", "BREAKERD_HTTP_WRITE_TIMEOUT", None,
+        "30s", Takes::Duration { min: SECOND, max: Duration::from_mins(10) };
     /// Whether the pages are served over TLS, when there is a certificate.
     http_tls: bool = "http.tls", "BREAKERD_HTTP_TLS", None, "true", Takes::Flag;
     /// Whether the pages ask who comes, when gRPC does. `/`, `/livez` and `/readyz` never do.

@@ -19,11 +19,6 @@ impl Asker {
         Self(request.extensions().get::<Arc<Caller>>().cloned())
     }
 
-    /// `caller`, who was found already.
-    pub(super) fn is(caller: Arc<Caller>) -> Self {
-        Self(Some(caller))
-    }
-
     /// Whether they have `right` for `service`.
     pub(super) fn may(&self, right: Right, service: &str) -> bool {
         self.0.as_ref().is_none_or(|caller| caller.identity.may(right, service))

@@ -26,6 +26,8 @@ use crate::replica;
 /// Requests of a batch that are decided as of one moment. They take microseconds, and asking for the time is a
 /// tenth of the cost of a decision; probes that wait for the store take longer, hence no whole batch.
 const MOMENT: usize = 32;
+/// Moments after which a batch lets other calls go on: some hundred microseconds of work.
+const MOMENTS_A_TURN: usize = 4;
 
 /// The service on an app.
 pub(super) struct Breakers {
@@ -87,7 +89,8 @@ impl BreakerService for Breakers {
         let mut permits = BytesMut::with_capacity(requests.len() * SEALED_BYTES);
         let seals = loaded.engine.seals();
         let mut results = Vec::with_capacity(requests.len());
-        for requests in requests.chunks(MOMENT) {
+        for (moment, requests) in requests.chunks(MOMENT).enumerate() {
+            yield_after(moment).await;
             let now = self.app.clock.now();
             for request in requests {
                 let result = match allow(loaded, &asker, request, now).await {
@@ -124,7 +127,8 @@ impl BreakerService for Breakers {
         let requests = &request.get_ref().requests;
         convert::check_batch(requests.len()).map_err(Failure::from)?;
         let mut results = Vec::with_capacity(requests.len());
-        for requests in requests.chunks(MOMENT) {
+        for (moment, requests) in requests.chunks(MOMENT).enumerate() {
+            yield_after(moment).await;
             let now = self.app.clock.now();
             for request in requests {
                 let result = match record(loaded, &asker, request, now).await {
@@ -135,6 +139,13 @@ impl BreakerService for Breakers {
             }
         }
         Ok(Response::new(RecordOutcomesResponse { results }))
+    }
+}
+
+/// Lets others go on when it is time.
+async fn yield_after(moments: usize) {
+    if moments > 0 && moments.is_multiple_of(MOMENTS_A_TURN) {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -118,9 +118,43 @@ impl Method {
         )
     }
 
-    /// Whether it asks only whether we are well: never shed, since a prober takes "too busy" for "dead".
-    pub const fn is_health(self) -> bool {
-        matches!(self, Self::HealthCheck | Self::HealthWatch)
+    /// Whether it asks only whether we are well: never shed because of others, since a prober takes "too busy" for
+    /// "dead".
+    pub const fn is_probe(self) -> bool {
+        matches!(self, Self::HealthCheck)
+    }
+
+    /// Whether its request is a stream of messages.
+    pub const fn takes_many(self) -> bool {
+        matches!(self, Self::Reflection | Self::ReflectionAlpha)
+    }
+
+    /// Whether its request is a list of up to 1,000 requests, its first field.
+    pub const fn is_batch(self) -> bool {
+        matches!(self, Self::AllowRequests | Self::RecordOutcomes)
+    }
+
+    /// Whether it answers a page of a list.
+    pub const fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::ListBreakers | Self::ListConfigs | Self::ListTransitions | Self::ListConfigChanges
+        )
+    }
+
+    /// Bytes of its largest lawful request, rounded up; `batch_max` is that of a batch, and no other is above it.
+    pub fn request_bytes_max(self, batch_max: usize) -> usize {
+        let largest = match self {
+            // A thousand outcomes, every field as long as it may be, are 0.9 MB.
+            Self::AllowRequests | Self::RecordOutcomes => batch_max,
+            // A thousand services that are selected; two lists of 64 error classes and a mask.
+            Self::WatchBreakers | Self::WatchConfig | Self::WatchTransitions | Self::UpdateConfig => {
+                192 * 1024
+            }
+            // Names, a token of a page, a reason.
+            _ => 16 * 1024,
+        };
+        largest.min(batch_max)
     }
 }
 
@@ -231,6 +265,14 @@ mod tests {
         {
             assert_eq!(Method::at(path), Method::Other, "{path}");
         }
+    }
+
+    #[test]
+    fn no_method_takes_more_than_a_batch_does() {
+        assert_eq!(Method::RecordOutcomes.request_bytes_max(1 << 20), 1 << 20);
+        assert_eq!(Method::WatchBreakers.request_bytes_max(1 << 20), 192 << 10);
+        assert_eq!(Method::HealthCheck.request_bytes_max(1 << 20), 16 << 10);
+        assert!(Method::ALL.iter().all(|method| method.request_bytes_max(1_000) == 1_000));
     }
 
     #[test]

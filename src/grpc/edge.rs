@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 
 use super::Limits;
 use super::breakers::Breakers;
@@ -13,7 +13,7 @@ use super::health::{Health, HealthBoard};
 use super::history_reads::HistoryReads;
 use super::operations::Operations;
 use super::places::Places;
-use super::reflection;
+use super::reflection::Reflection;
 use super::serve::ServeError;
 use super::watch::Watches;
 use crate::app::App;
@@ -35,13 +35,17 @@ pub(super) struct Shared {
     pub(super) health_board: Arc<HealthBoard>,
     pub(super) calls: Arc<CallMetrics>,
     pub(super) in_flight: Tally,
+    /// Checks of health in flight.
+    pub(super) probes: Tally,
+    /// Bytes that are charged to calls, and how many there may be.
+    pub(super) bytes: Tally,
+    pub(super) bytes_max: usize,
     pub(super) told: Told,
     pub(super) breakers: BreakerServiceServer<Breakers>,
     pub(super) configs: ConfigServiceServer<Configs>,
     pub(super) operations: OperationsServiceServer<Operations>,
     pub(super) health: HealthServer<Health>,
-    pub(super) reflection: Routes,
-    pub(super) places_about_us: Places,
+    pub(super) reflection: ServerReflectionServer<Reflection>,
 }
 
 /// When each kind of refusal was last told of in the log.
@@ -51,6 +55,7 @@ pub(super) struct Told {
     pub(super) caller_limit: Seldom,
     pub(super) refused: Seldom,
     pub(super) handshake: Seldom,
+    pub(super) stalled: Seldom,
 }
 
 impl std::fmt::Debug for Edge {
@@ -74,29 +79,33 @@ impl Edge {
     /// As [`Edge::new`].
     pub fn behind(door: Door, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
         let health_board = Arc::new(HealthBoard::default());
-        let bytes_max = limits.message_bytes_max;
+        // The limits of the methods are checked before a message comes so far.
+        let message_bytes_max = limits.message_bytes_max;
         let places = Places::new(&limits, app.metrics.access.clone());
         // Streams that need no token have places of their own, as many: strangers cannot take those of callers.
         let places_about_us = Places::new(&limits, app.metrics.access.clone());
         let health = Health::new(Arc::clone(&health_board), places_about_us.clone());
         let reads = HistoryReads::new(&limits, app.metrics.access.clone());
+        let reflection = Reflection::new(places_about_us, Arc::clone(&health_board))?;
         let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app), watches.clone()))
-                .max_decoding_message_size(bytes_max),
+                .max_decoding_message_size(message_bytes_max),
             configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app), watches.clone(), reads.clone()))
-                .max_decoding_message_size(bytes_max),
+                .max_decoding_message_size(message_bytes_max),
             operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app), watches, reads))
-                .max_decoding_message_size(bytes_max),
-            health: HealthServer::new(health).max_decoding_message_size(bytes_max),
-            reflection: reflection::routes()?,
-            places_about_us,
+                .max_decoding_message_size(message_bytes_max),
+            health: HealthServer::new(health).max_decoding_message_size(message_bytes_max),
+            reflection: ServerReflectionServer::new(reflection).max_decoding_message_size(message_bytes_max),
             app,
             limits,
             door,
             health_board,
             calls: Arc::default(),
             in_flight: Tally::default(),
+            probes: Tally::default(),
+            bytes: Tally::default(),
+            bytes_max: limits.call_bytes_max(),
             told: Told::default(),
         };
         Ok(Self { shared: Arc::new(shared) })

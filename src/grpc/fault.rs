@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 
 use breaker::{KeyError, KeyProblem};
 
-/// Faults that are named of one request; more are only counted. A list of a thousand unknown states is told
-/// as well by the first few, and trailers must stay small: clients commonly take 8 KiB.
-const NAMED_MAX: usize = 8;
+/// Bytes of the faults that are named of one request; more are only counted. They are sent twice, in the message and in the details, and
+/// all of it must fit in the 8 KiB of trailers that clients commonly take.
+const NAMED_BYTES_MAX: usize = 2_560;
+/// What a fault costs beside its texts: its kind, and how the three are framed.
+const FAULT_BYTES: usize = 24;
 
 /// What kind of fault, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ pub(crate) struct Fault {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
     named: Vec<Fault>,
+    named_bytes: usize,
     unnamed: usize,
 }
 
@@ -71,11 +74,15 @@ impl Faults {
         kind: Kind,
         problem: impl Into<String>,
     ) {
-        if self.named.len() == NAMED_MAX {
+        let fault = Fault { field: field.into(), kind, problem: problem.into() };
+        let bytes = FAULT_BYTES + sent_bytes(&fault.field) + sent_bytes(&fault.problem);
+        // The first is always named. Behind one that did not fit none is: what is left out comes last.
+        if self.unnamed > 0 || self.named_bytes > 0 && self.named_bytes + bytes > NAMED_BYTES_MAX {
             self.unnamed += 1;
             return;
         }
-        self.named.push(Fault { field: field.into(), kind, problem: problem.into() });
+        self.named_bytes += bytes;
+        self.named.push(fault);
     }
 
     /// Adds what is wrong with a part of a key, under the name that the request has for it.
@@ -129,6 +136,12 @@ impl std::fmt::Display for Faults {
     }
 }
 
+/// Bytes of a text as a status message has it: a space, some signs and what is not ASCII are written with three for each byte.
+fn sent_bytes(text: &str) -> usize {
+    let as_it_is = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>`?{}%".contains(&byte);
+    text.bytes().map(|byte| if as_it_is(byte) { 1 } else { 3 }).sum()
+}
+
 /// A value from outside as it may be shown back: short, and without control characters.
 pub(crate) fn excerpt(text: &str) -> String {
     const CHARS_MAX: usize = 64;
@@ -141,4 +154,38 @@ pub(crate) fn excerpt(text: &str) -> String {
         shown.push_str("...");
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_named_as_long_as_it_fits() {
+        let mut faults = Faults::default();
+        for number in 0..21 {
+            faults.add(
+                format!("thresholds.field_{number}"),
+                Kind::OutOfRange,
+                "is 120: it takes (0, 100] percent",
+            );
+        }
+        assert_eq!((faults.named().len(), faults.unnamed), (21, 0));
+        for number in 0..10_000 {
+            faults.add(format!("services[{number}]"), Kind::InvalidCharacter, "has the character \u{e4}");
+        }
+        assert_eq!(faults.named().len() + faults.unnamed, 10_021);
+        assert!(faults.to_string().ends_with(&format!("; and {} more", faults.unnamed)));
+        let sent = tonic::Status::from(super::super::status::Failure::from(faults));
+        let mut headers = http::HeaderMap::new();
+        sent.add_header(&mut headers).unwrap();
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!((4_000..8_192).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn one_fault_is_named_however_long_it_is() {
+        let faults = Faults::one("reason", Kind::TooLong, "x".repeat(2 * NAMED_BYTES_MAX));
+        assert_eq!(faults.named().len(), 1);
+    }
 }

@@ -13,34 +13,41 @@ use std::time::Duration;
 
 use breaker::Time;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
-use super::Limits;
-use super::asker::Asker;
+use super::call_slot::{CallSlot, Pool};
 use super::calls::{Method, code_name};
 use super::deadline;
 use super::edge::{Edge, Shared};
+use super::gzip::{self, Encoding};
 use super::reflection;
+use super::reply_body::ReplyBody;
+use super::request_body::RequestBody;
 use super::rights;
 use super::status::{Failure, code_of, rewritten};
+use super::turns::Turns;
 use crate::auth::{Caller, Rights, Shown, Visitor};
 use crate::metrics::{Entry, Refusal as Why};
 
 type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
+/// Bytes of the metadata of a call, as gRPC clients commonly allow for answers: of each header its name, its value, and 32.
+const METADATA_BYTES_MAX: usize = 16 * 1024;
+
 /// The edge, as one connection comes to it.
 pub(super) struct Entrance {
     pub(super) edge: Edge,
     pub(super) visitor: Visitor,
+    pub(super) turns: Turns,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Entrance {
-    type Response = Response<Body>;
+    type Response = Response<ReplyBody>;
     type Error = Infallible;
     type Future = Call;
 
@@ -54,12 +61,15 @@ impl hyper::service::Service<Request<Incoming>> for Entrance {
             patience: shared.limits.call_max,
             stage: Stage::Over,
             timer: None,
-            place: None,
+            answer_encoding: Encoding::Identity,
+            slot: None,
         };
         call.stage = match call.begin(request, &self.visitor) {
             Ok(running) => Stage::Running(running),
             Err(refusal) => Stage::Answered(refusal.into_response()),
         };
+        // hyper hands the call over next.
+        self.turns.expect(method, call.slot.clone());
         call
     }
 }
@@ -74,8 +84,9 @@ pub(super) struct Call {
     stage: Stage,
     /// Started when the call first has to wait: a decision never does.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Whose place among the calls in flight it holds.
-    place: Option<Arc<Caller>>,
+    answer_encoding: Encoding,
+    /// Its slot among the calls in flight; it goes on with the answer.
+    slot: Option<Arc<CallSlot>>,
 }
 
 enum Stage {
@@ -90,6 +101,11 @@ impl Call {
         if !is_grpc(&request) {
             return Err(Refusal::NoGrpc);
         }
+        let metadata_bytes = metadata_bytes(request.headers());
+        if metadata_bytes > METADATA_BYTES_MAX {
+            let bytes_max = METADATA_BYTES_MAX;
+            return Err(Failure::MetadataTooLarge { bytes: metadata_bytes, bytes_max }.into());
+        }
         let caller = self.admit(request.headers(), visitor)?;
         if let Some(asked) = deadline::of(request.headers()).map_err(Failure::from)? {
             // A stream may outlive the longest call, and ends its own at its deadline.
@@ -98,25 +114,42 @@ impl Call {
                 return Err(Failure::Late.into());
             }
         }
+        if self.method == Method::Other {
+            return Err(Failure::NoMethod { path: request.uri().path().to_owned() }.into());
+        }
+        let encodings = gzip::of(request.headers())?;
+        if encodings.request == Encoding::Gzip {
+            // From here on its messages are not compressed any more.
+            request.headers_mut().remove(gzip::ENCODING_HEADER);
+        }
+        self.answer_encoding = encodings.answer;
         // Not for a decision where nobody is asked who they are: it would cost a tenth of one.
         if !caller.identity.is_anonymous() || !rights::is_decision(self.method) {
             request.extensions_mut().insert(Arc::clone(&caller));
         }
-        if !self.method.is_health() {
-            self.take_place(Arc::clone(&caller))?;
-        }
-        Ok(match self.method {
+        let pool = if self.method.is_probe() { Pool::Probes } else { Pool::Calls };
+        let slot = CallSlot::take(&self.shared, caller, pool, metadata_bytes)?;
+        self.slot = Some(Arc::clone(&slot));
+        let method = self.method;
+        let bytes_max = method.request_bytes_max(self.shared.limits.message_bytes_max);
+        let request = request.map(|body| RequestBody::new(body, slot, method, encodings.request, bytes_max));
+        Ok(self.route(request))
+    }
+
+    fn route(&self, mut request: Request<RequestBody>) -> Running {
+        let shared = &self.shared;
+        match self.method {
             Method::AllowRequest
             | Method::RecordOutcome
             | Method::AllowRequests
             | Method::RecordOutcomes
-            | Method::WatchBreakers => self.shared.breakers.clone().call(request),
+            | Method::WatchBreakers => shared.breakers.clone().call(request),
             Method::GetConfig
             | Method::ListConfigs
             | Method::UpdateConfig
             | Method::DeleteConfig
             | Method::ListConfigChanges
-            | Method::WatchConfig => self.shared.configs.clone().call(request),
+            | Method::WatchConfig => shared.configs.clone().call(request),
             Method::ListBreakers
             | Method::GetBreaker
             | Method::ListTransitions
@@ -124,18 +157,15 @@ impl Call {
             | Method::SetOverride
             | Method::ClearOverride
             | Method::ResetBreaker
-            | Method::ProbeBreaker => self.shared.operations.clone().call(request),
-            Method::HealthCheck | Method::HealthWatch => self.shared.health.clone().call(request),
-            Method::Reflection | Method::ReflectionAlpha => {
-                let place = self.shared.places_about_us.take(&Asker::is(caller))?;
-                let closing = self.shared.health_board.closing();
-                let request = request.map(|body| reflection::held(body, place, closing));
-                Box::pin(self.shared.reflection.clone().call(request))
+            | Method::ProbeBreaker => shared.operations.clone().call(request),
+            Method::HealthCheck | Method::HealthWatch => shared.health.clone().call(request),
+            Method::Reflection => shared.reflection.clone().call(request),
+            // It is served as the newer one, which is the same on the wire. (`Other` was refused before it came here.)
+            Method::ReflectionAlpha | Method::Other => {
+                *request.uri_mut() = Uri::from_static(reflection::PATH);
+                shared.reflection.clone().call(request)
             }
-            Method::Other => {
-                return Err(Failure::NoMethod { path: request.uri().path().to_owned() }.into());
-            }
-        })
+        }
     }
 
     /// Who sends the call, if they may.
@@ -155,27 +185,6 @@ impl Call {
         Ok(caller)
     }
 
-    fn take_place(&mut self, caller: Arc<Caller>) -> Result<(), Failure> {
-        let Limits { in_flight_max, in_flight_per_caller_max, .. } = self.shared.limits;
-        if !caller.counts.in_flight.enter(in_flight_per_caller_max) {
-            return Err(self.caller_is_full(&caller, in_flight_per_caller_max));
-        }
-        if !self.shared.in_flight.enter(in_flight_max) {
-            caller.counts.in_flight.leave();
-            self.log_shed(in_flight_max);
-            return Err(Failure::Overloaded { max: in_flight_max });
-        }
-        self.place = Some(caller);
-        Ok(())
-    }
-
-    fn leave_place(&mut self) {
-        if let Some(caller) = self.place.take() {
-            caller.counts.in_flight.leave();
-            self.shared.in_flight.leave();
-        }
-    }
-
     #[cold]
     fn unknown(&self, visitor: &Visitor) -> Failure {
         if self.shared.told.refused.is_due(self.started) {
@@ -189,38 +198,32 @@ impl Call {
         Failure::Unknown
     }
 
-    #[cold]
-    fn caller_is_full(&self, caller: &Caller, max: usize) -> Failure {
-        self.refused(Why::CallerLimit);
-        if self.shared.told.caller_limit.is_due(self.started) {
-            let caller = &**caller.identity.name();
-            tracing::warn!(caller, max, "calls are refused: the caller has too many in flight");
-        }
-        Failure::CallerCalls { max }
-    }
-
-    #[cold]
-    fn log_shed(&self, max: usize) {
-        if self.shared.told.shed.is_due(self.started) {
-            tracing::warn!(in_flight_max = max, "calls are refused: there are too many in flight");
-        }
-    }
-
-    fn end(&mut self, response: Response<Body>) -> Response<Body> {
+    fn end(&mut self, response: Response<Body>) -> Response<ReplyBody> {
         self.stage = Stage::Over;
-        self.leave_place();
-        let response = match rewritten(response.headers(), self.shared.limits.message_bytes_max) {
+        let slot = self.slot.take();
+        if let Some(slot) = &slot {
+            if self.method.is_stream() {
+                slot.is_stream();
+            } else {
+                slot.answered();
+            }
+        }
+        let mut response = match rewritten(response.headers()) {
             Some(failure) => failure.into_response(),
             None => response,
         };
         let code = code_of(response.headers());
+        if code == Code::Ok && self.answer_encoding == Encoding::Gzip {
+            response.headers_mut().insert(gzip::ENCODING_HEADER, HeaderValue::from_static(gzip::GZIP));
+        }
         match code {
             Code::Unauthenticated => self.refused(Why::Unauthenticated),
             Code::PermissionDenied => self.refused(Why::PermissionDenied),
             _ => {}
         }
         self.count(code);
-        response
+        let encoding = self.answer_encoding;
+        response.map(|body| ReplyBody::new(body, slot, encoding))
     }
 
     #[cold]
@@ -242,7 +245,7 @@ impl Call {
 }
 
 impl Future for Call {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<ReplyBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let call = &mut *self;
@@ -268,7 +271,6 @@ impl Future for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.leave_place();
         if !matches!(self.stage, Stage::Over) {
             // The client went away, or we cut it off.
             self.count(Code::Cancelled);
@@ -278,8 +280,19 @@ impl Drop for Call {
 
 fn is_grpc(request: &Request<Incoming>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    request.method() == http::Method::POST
-        && content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
+    request.method() == http::Method::POST && content_type.is_some_and(is_grpc_type)
+}
+
+/// `application/grpc`, or `application/grpc+proto`, perhaps with parameters.
+fn is_grpc_type(content_type: &[u8]) -> bool {
+    let Some(rest) = content_type.strip_prefix(b"application/grpc") else { return false };
+    let rest = rest.strip_prefix(b"+proto").unwrap_or(rest);
+    matches!(rest.trim_ascii_start().first(), None | Some(b';'))
+}
+
+/// As HTTP/2 counts them.
+fn metadata_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 /// Why a call is not begun.
@@ -305,6 +318,34 @@ impl Refusal {
                 *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
                 response
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grpc_with_protobuf_is_taken() {
+        let taken = [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;charset=utf-8",
+            "application/grpc+proto ; x=y",
+        ];
+        assert!(taken.iter().all(|content_type| is_grpc_type(content_type.as_bytes())));
+        let refused = [
+            "",
+            "text/plain",
+            "application/grpcfoo",
+            "application/grpc-web",
+            "application/grpc+json",
+            "application/grpc+protobuf",
+            "application/grpc+proto+proto",
+        ];
+        for content_type in refused {
+            assert!(!is_grpc_type(content_type.as_bytes()), "{content_type}");
         }
     }
 }

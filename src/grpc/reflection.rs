@@ -1,62 +1,267 @@
 //! Reflection in both versions: what grpcurl and its like read before they can ask anything.
 //!
-//! It is a stream for as long as its client likes, and the library's own; so its questions are held to what other streams
-//! are: a place among them, and an end when the process is about to go.
+//! The library's own service ends a stream at the first name that it does not know, and answers from a task that nobody owns.
+//! Here a question that has no answer gets an `error_response`, and the stream goes on; nothing is read of the next question before
+//! the client has taken the answer to the last; and the stream ends at its client's deadline, or when the process is about to go.
+//! Both versions are the same on the wire, so one service speaks both.
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::{Frame, Incoming};
-use tonic::body::Body;
-use tonic::service::Routes;
-use tonic_reflection::server::Builder;
+use futures_util::stream::{self, Stream};
+use prost::Message;
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
+use tokio::time::Sleep;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::server_reflection_server::ServerReflection;
+use tonic_reflection::pb::v1::{
+    ErrorResponse, ExtensionNumberResponse, FileDescriptorResponse, ListServiceResponse,
+    ServerReflectionRequest, ServerReflectionResponse, ServiceResponse,
+};
 
-use super::health::Closing;
-use super::places::Place;
+use super::asker::Asker;
+use super::deadline;
+use super::fault::excerpt;
+use super::health::{Closing, HealthBoard};
+use super::places::{Place, Places};
 use super::serve::ServeError;
+use super::status::Failure;
 use crate::proto::FILE_DESCRIPTOR_SET;
 
-/// Both services. Each describes the other too, and the details of errors, which no method names.
-pub(super) fn routes() -> Result<Routes, ServeError> {
-    let v1 = described().build_v1().map_err(ServeError::Reflection)?;
-    let v1alpha = described().build_v1alpha().map_err(ServeError::Reflection)?;
-    Ok(Routes::new(v1).add_service(v1alpha).prepare())
+/// Where version 1 is served; the older one is sent there.
+pub(super) const PATH: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+/// Every set that is described: each version describes the other too, and the details of errors, which no method
+/// names.
+const SETS: [&[u8]; 5] = [
+    FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_types::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
+
+/// The service.
+pub(super) struct Reflection {
+    descriptors: Arc<Descriptors>,
+    places: Places,
+    board: Arc<HealthBoard>,
 }
 
-fn described() -> Builder<'static> {
-    Builder::configure()
-        .include_reflection_service(false)
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+impl Reflection {
+    pub(super) fn new(places: Places, board: Arc<HealthBoard>) -> Result<Self, ServeError> {
+        let descriptors = Descriptors::read(&SETS).map_err(ServeError::Reflection)?;
+        Ok(Self { descriptors: Arc::new(descriptors), places, board })
+    }
 }
 
-/// What one client asks, in its place among the streams. With the end of the questions the answers end too.
-pub(super) fn held(body: Incoming, place: Place, mut closing: Closing) -> Body {
-    let over = Box::pin(async move { closing.begun().await });
-    Body::new(Held { body, over, is_over: false, _place: place })
+#[tonic::async_trait]
+impl ServerReflection for Reflection {
+    type ServerReflectionInfoStream =
+        Pin<Box<dyn Stream<Item = Result<ServerReflectionResponse, Status>> + Send>>;
+
+    async fn server_reflection_info(
+        &self,
+        request: Request<Streaming<ServerReflectionRequest>>,
+    ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
+        let place = self.places.take(&Asker::of(&request))?;
+        let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
+        let session = Session {
+            descriptors: Arc::clone(&self.descriptors),
+            questions: request.into_inner(),
+            closing: self.board.closing(),
+            deadline: patience.map(|patience| Box::pin(tokio::time::sleep(patience))),
+            ended: false,
+            _place: place,
+        };
+        Ok(Response::new(Box::pin(stream::unfold(session, Session::next))))
+    }
 }
 
-struct Held {
-    body: Incoming,
-    /// Ends when nothing more is taken.
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
-    is_over: bool,
+/// One stream of questions and answers.
+struct Session {
+    descriptors: Arc<Descriptors>,
+    questions: Streaming<ServerReflectionRequest>,
+    closing: Closing,
+    /// The client's, if it has one.
+    deadline: Option<Pin<Box<Sleep>>>,
+    ended: bool,
     _place: Place,
 }
 
-impl hyper::body::Body for Held {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.is_over = self.is_over || self.over.as_mut().poll(context).is_ready();
-        if self.is_over { Poll::Ready(None) } else { Pin::new(&mut self.body).poll_frame(context) }
+impl Session {
+    async fn next(mut self) -> Option<(Result<ServerReflectionResponse, Status>, Self)> {
+        if self.ended {
+            return None;
+        }
+        let asked = tokio::select! {
+            biased;
+            () = self.closing.begun() => return None,
+            () = passed(&mut self.deadline) => Err(Failure::Late.into()),
+            question = self.questions.message() => question,
+        };
+        match asked {
+            Ok(None) => None,
+            Ok(Some(question)) => {
+                let answer = self.descriptors.answer(question);
+                Some((Ok(answer), self))
+            }
+            Err(status) => {
+                self.ended = true;
+                Some((Err(status), self))
+            }
+        }
     }
+}
+
+/// Ends when the timer does; never, if there is none.
+async fn passed(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A `FileDescriptorSet` whose files are kept as they were written, with the options that we do not know.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawSet {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    files: Vec<Bytes>,
+}
+
+/// What is described, by name.
+#[derive(Debug, Default)]
+struct Descriptors {
+    services: Vec<String>,
+    files: HashMap<String, Bytes>,
+    /// Services, methods, messages, fields, enums and their values, each with the file that has it.
+    symbols: HashMap<String, Bytes>,
+    messages: Vec<String>,
+}
+
+/// Why a question has no answer.
+struct Unanswered {
+    code: Code,
+    message: String,
+}
+
+impl Descriptors {
+    fn read(sets: &[&'static [u8]]) -> Result<Self, prost::DecodeError> {
+        let mut descriptors = Self::default();
+        for set in sets {
+            for raw in RawSet::decode(*set)?.files {
+                let file = FileDescriptorProto::decode(raw.clone())?;
+                // Sets share files: the first one stays.
+                if !descriptors.files.contains_key(file.name()) {
+                    descriptors.files.insert(file.name().to_owned(), raw.clone());
+                    descriptors.add(&file, &raw);
+                }
+            }
+        }
+        Ok(descriptors)
+    }
+
+    fn add(&mut self, file: &FileDescriptorProto, raw: &Bytes) {
+        let package = file.package();
+        for message in &file.message_type {
+            self.add_message(package, message, raw);
+        }
+        for kind in &file.enum_type {
+            self.add_enum(package, kind, raw);
+        }
+        for service in &file.service {
+            let name = joined(package, service.name());
+            for method in &service.method {
+                self.symbols.insert(joined(&name, method.name()), raw.clone());
+            }
+            self.symbols.insert(name.clone(), raw.clone());
+            self.services.push(name);
+        }
+    }
+
+    fn add_message(&mut self, scope: &str, message: &DescriptorProto, raw: &Bytes) {
+        let name = joined(scope, message.name());
+        let fields = message.field.iter().map(prost_types::FieldDescriptorProto::name);
+        let unions = message.oneof_decl.iter().map(prost_types::OneofDescriptorProto::name);
+        for inner in fields.chain(unions) {
+            self.symbols.insert(joined(&name, inner), raw.clone());
+        }
+        for nested in &message.nested_type {
+            self.add_message(&name, nested, raw);
+        }
+        for kind in &message.enum_type {
+            self.add_enum(&name, kind, raw);
+        }
+        self.symbols.insert(name.clone(), raw.clone());
+        self.messages.push(name);
+    }
+
+    fn add_enum(&mut self, scope: &str, kind: &EnumDescriptorProto, raw: &Bytes) {
+        let name = joined(scope, kind.name());
+        for value in &kind.value {
+            self.symbols.insert(joined(&name, value.name()), raw.clone());
+        }
+        self.symbols.insert(name, raw.clone());
+    }
+
+    fn answer(&self, question: ServerReflectionRequest) -> ServerReflectionResponse {
+        let answer = self.look_up(question.message_request.as_ref()).unwrap_or_else(|unanswered| {
+            MessageResponse::ErrorResponse(ErrorResponse {
+                error_code: unanswered.code as i32,
+                error_message: unanswered.message,
+            })
+        });
+        ServerReflectionResponse {
+            valid_host: question.host.clone(),
+            original_request: Some(question),
+            message_response: Some(answer),
+        }
+    }
+
+    fn look_up(&self, asked: Option<&MessageRequest>) -> Result<MessageResponse, Unanswered> {
+        let file = |found: Option<&Bytes>, what: &str, name: &str| match found {
+            Some(raw) => Ok(MessageResponse::FileDescriptorResponse(FileDescriptorResponse {
+                file_descriptor_proto: vec![raw.to_vec()],
+            })),
+            None => Err(unknown(what, name)),
+        };
+        match asked {
+            Some(MessageRequest::FileByFilename(name)) => file(self.files.get(name), "file", name),
+            Some(MessageRequest::FileContainingSymbol(name)) => file(self.symbols.get(name), "symbol", name),
+            Some(MessageRequest::FileContainingExtension(extension)) => {
+                let name = format!("{} of {}", extension.extension_number, extension.containing_type);
+                Err(unknown("extension", &name))
+            }
+            // There are no extensions here; grpcurl asks for those of every message.
+            Some(MessageRequest::AllExtensionNumbersOfType(name)) => {
+                if !self.messages.contains(name) {
+                    return Err(unknown("message", name));
+                }
+                let numbers =
+                    ExtensionNumberResponse { base_type_name: name.clone(), extension_number: Vec::new() };
+                Ok(MessageResponse::AllExtensionNumbersResponse(numbers))
+            }
+            Some(MessageRequest::ListServices(_)) => {
+                let service =
+                    self.services.iter().map(|name| ServiceResponse { name: name.clone() }).collect();
+                Ok(MessageResponse::ListServicesResponse(ListServiceResponse { service }))
+            }
+            None => Err(Unanswered {
+                code: Code::InvalidArgument,
+                message: "message_request is required: it says what to describe".to_owned(),
+            }),
+        }
+    }
+}
+
+fn unknown(what: &str, name: &str) -> Unanswered {
+    Unanswered { code: Code::NotFound, message: format!("there is no {what} {}", excerpt(name)) }
+}
+
+fn joined(scope: &str, name: &str) -> String {
+    if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") }
 }

@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 use super::Limits;
 use super::edge::Edge;
 use super::passage::Entrance;
-use super::turns::Turns;
-use crate::auth::{CertificateNames, Counts, Protocol, Tls, Visitor, names_of};
+use super::turns::{Turn, Turns};
+use crate::auth::{CertificateNames, CountGuard, Protocol, Tls, Visitor, names_of};
 use crate::metrics::{Entry, Refusal};
 
 /// Streams that a client may open and cancel before we have looked at them. h2 takes more than 20 for an
@@ -31,16 +31,13 @@ use crate::metrics::{Entry, Refusal};
 const PENDING_RESETS_MAX: usize = 1_024;
 /// Streams of a connection that we reset for the client's mistakes, before it is closed.
 const ERROR_RESETS_MAX: usize = 1_024;
-/// Bytes of all headers of a call, as gRPC clients commonly allow for answers.
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of all headers of a call that are read; beyond that HTTP/2 itself answers 431. What a call may have is less, and answered
+/// in gRPC's words ([`super::passage`]).
+const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// How long a client may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long hands may be shaken.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Handshakes at one time, each a millisecond or so of work; a further connection is closed at once.
-const HANDSHAKES_MAX: usize = 1_000;
-/// Of one address: half, as of connections, so that hellos that never end leave room for others.
-const HANDSHAKES_PER_ADDRESS_MAX: usize = HANDSHAKES_MAX / 2;
 /// Pause after a connection could not be accepted, most likely for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long cut connections and their calls may take to notice; it takes them one look.
@@ -51,7 +48,7 @@ const CUT_MAX: Duration = Duration::from_secs(1);
 pub enum ServeError {
     /// The descriptions that were built in cannot be read.
     #[error("read the built-in descriptions for reflection")]
-    Reflection(#[source] tonic_reflection::server::Error),
+    Reflection(#[source] prost::DecodeError),
 }
 
 /// How the serving ended.
@@ -95,7 +92,7 @@ async fn accept(
     let limits = &edge.shared.limits;
     let max = limits.connections_max.min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(max));
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let handshakes = Arc::new(Semaphore::new(limits.handshakes_max.min(Semaphore::MAX_PERMITS)));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -119,7 +116,7 @@ async fn accept(
             edge: edge.clone(),
             peer,
             handshakes: Arc::clone(&handshakes),
-            turns: Turns::new(tasks.clone()),
+            turns: Turns::new(tasks.clone(), limits.write_timeout),
             // Children have locks of their own: a connection looks at them each time it is woken.
             shutdown: shutdown.child_token(),
             kill: kill.child_token(),
@@ -133,7 +130,7 @@ async fn accept(
 
 /// A place among the connections, and among those of its address.
 struct Place {
-    of_address: Arc<Counts>,
+    _of_address: CountGuard,
     _of_all: OwnedSemaphorePermit,
 }
 
@@ -141,36 +138,15 @@ impl Place {
     fn take(edge: &Edge, peer: IpAddr, of_all: OwnedSemaphorePermit) -> Option<Self> {
         let shared = &edge.shared;
         let max = shared.limits.connections_per_address_max;
-        let of_address = shared.door.guard.counts_at(peer);
-        if of_address.connections.enter(max) {
-            return Some(Self { of_address, _of_all: of_all });
+        let of_address = shared.door.guard.counts_at(peer).enter(|counts| &counts.connections, max);
+        if let Some(of_address) = of_address {
+            return Some(Self { _of_address: of_address, _of_all: of_all });
         }
         shared.app.metrics.access.refused(Entry::Grpc, Refusal::CallerLimit);
         if shared.told.caller_limit.is_due(shared.app.clock.now()) {
             tracing::warn!(%peer, max, "connections are closed: their address has too many");
         }
         None
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.of_address.connections.leave();
-    }
-}
-
-/// A place among the handshakes of one address.
-struct Share(Arc<Counts>);
-
-impl Share {
-    fn take(of_address: Arc<Counts>) -> Option<Self> {
-        of_address.handshakes.enter(HANDSHAKES_PER_ADDRESS_MAX).then_some(Self(of_address))
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.0.handshakes.leave();
     }
 }
 
@@ -207,9 +183,13 @@ impl Connection {
 
     async fn shake(self, stream: TcpStream, tls: &Tls) {
         let turn = Arc::clone(&self.handshakes).try_acquire_owned().ok();
-        let share = Share::take(self.edge.shared.door.guard.counts_at(self.peer));
+        let shared = &self.edge.shared;
+        let handshakes_max = shared.limits.handshakes_max;
+        // Half of them to one address, so that hellos that never end leave room for others.
+        let max = handshakes_max.div_ceil(2);
+        let share = shared.door.guard.counts_at(self.peer).enter(|counts| &counts.handshakes, max);
         let (Some(turn), Some(share)) = (turn, share) else {
-            tracing::debug!(HANDSHAKES_MAX, "a connection was refused: too many shake hands");
+            tracing::debug!(handshakes_max, "connection rejected: too many TLS handshakes in progress");
             return;
         };
         let shaken = tokio::select! {
@@ -244,13 +224,17 @@ impl Connection {
         let limits = self.edge.shared.limits;
         let visitor = Visitor::new(Arc::clone(&self.edge.shared.door.guard), self.peer, names);
         let http = self.http(&limits);
-        let http = http.serve_connection(TokioIo::new(stream), Entrance { edge: self.edge, visitor });
+        let entrance = Entrance { edge: self.edge, visitor, turns: self.turns.clone() };
+        let http = http.serve_connection(TokioIo::new(stream), entrance);
         let mut http = pin!(http);
         let mut draining = false;
         loop {
             let driven = poll_fn(|context| {
                 let driven = http.as_mut().poll(context);
-                self.turns.run();
+                if self.turns.run() == Turn::More {
+                    // The others first: it is polled again behind them.
+                    context.waker().wake_by_ref();
+                }
                 driven
             });
             tokio::select! {
@@ -258,6 +242,10 @@ impl Connection {
                 ended = driven => {
                     if let Err(error) = ended {
                         tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+                    }
+                    // What was read of it is done, though nobody waits for the answers.
+                    while self.turns.run() == Turn::More {
+                        tokio::task::yield_now().await;
                     }
                     return;
                 }
@@ -289,6 +277,8 @@ impl Connection {
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(ERROR_RESETS_MAX)
             .max_header_list_size(HEADER_BYTES_MAX)
+            .initial_connection_window_size(limits.connection_window_bytes())
+            .initial_stream_window_size(Limits::STREAM_WINDOW_BYTES)
             .keep_alive_interval(limits.keepalive_interval)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             // gRPC has no use for it.

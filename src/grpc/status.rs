@@ -11,10 +11,12 @@ use std::time::Duration;
 use http::{HeaderMap, Response};
 use prost::Message as _;
 use tonic::body::Body;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use super::fault::{Faults, excerpt};
+use super::gzip;
 use crate::auth::{Right, Rights};
 use crate::proto::v1;
 
@@ -36,6 +38,10 @@ pub(crate) enum Failure {
     Invalid(Faults),
     /// The message is larger than we take.
     TooLarge { bytes_max: usize },
+    /// The metadata of the call is larger than we take.
+    MetadataTooLarge { bytes: usize, bytes_max: usize },
+    /// The message is compressed in a way that we do not know.
+    UnknownEncoding { encoding: String },
     /// The message is not what the method takes.
     Undecodable { problem: String },
     /// No such breaker.
@@ -72,6 +78,10 @@ pub(crate) enum Failure {
     HistoryReadsFull { max: usize },
     /// The caller has as many reads of the history and the audit under way as one caller may have.
     CallerHistoryReads { max: usize },
+    /// As many bytes are kept for all callers as may be.
+    BytesFull { max: usize },
+    /// As many bytes are kept for the caller as may be.
+    CallerBytes { max: usize },
     /// Nobody that is known. It does not say why.
     Unknown,
     /// Somebody who is known, as somebody else than when their stream began.
@@ -149,20 +159,37 @@ impl Failure {
         match code {
             Code::Unavailable => details.set_retry_info(Some(RETRY_SLOW)),
             Code::ResourceExhausted => details.set_retry_info(Some(match self {
-                Self::Overloaded { .. } | Self::CallerCalls { .. } => RETRY_SOON,
+                Self::Overloaded { .. }
+                | Self::CallerCalls { .. }
+                | Self::BytesFull { .. }
+                | Self::CallerBytes { .. } => RETRY_SOON,
                 // It would be as large the next time.
-                Self::TooLarge { .. } => return Status::with_error_details(code, message, details),
+                Self::TooLarge { .. } | Self::MetadataTooLarge { .. } => {
+                    return Status::with_error_details(code, message, details);
+                }
                 _ => RETRY_SLOW,
             })),
             _ => &mut details,
         };
-        Status::with_error_details(code, message, details)
+        let mut status = Status::with_error_details(code, message, details);
+        if let Self::UnknownEncoding { .. } = self {
+            let accepted = MetadataValue::from_static(gzip::ACCEPTED);
+            status.metadata_mut().insert(gzip::ACCEPT_HEADER, accepted);
+        }
+        status
+    }
+
+    /// What programs and the log call it.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.code_and_reason().1
     }
 
     fn code_and_reason(&self) -> (Code, &'static str) {
         match self {
             Self::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
             Self::TooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            Self::MetadataTooLarge { .. } => (Code::ResourceExhausted, "METADATA_TOO_LARGE"),
+            Self::UnknownEncoding { .. } => (Code::Unimplemented, "UNKNOWN_ENCODING"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
             Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
             Self::NoOverride => (Code::FailedPrecondition, "NO_OVERRIDE"),
@@ -181,6 +208,8 @@ impl Failure {
             Self::CallerCalls { .. } => (Code::ResourceExhausted, "CALLER_CALL_LIMIT_REACHED"),
             Self::HistoryReadsFull { .. } => (Code::ResourceExhausted, "HISTORY_READ_LIMIT_REACHED"),
             Self::CallerHistoryReads { .. } => (Code::ResourceExhausted, "CALLER_HISTORY_READ_LIMIT_REACHED"),
+            Self::BytesFull { .. } => (Code::ResourceExhausted, "BYTE_LIMIT_REACHED"),
+            Self::CallerBytes { .. } => (Code::ResourceExhausted, "CALLER_BYTE_LIMIT_REACHED"),
             Self::Unknown => (Code::Unauthenticated, "UNAUTHENTICATED"),
             Self::RightsChanged => (Code::Unavailable, "RIGHTS_CHANGED"),
             Self::Denied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
@@ -196,6 +225,12 @@ impl Failure {
         match self {
             Self::Invalid(faults) => faults.to_string(),
             Self::TooLarge { bytes_max } => format!("the message is larger than {bytes_max} bytes"),
+            Self::MetadataTooLarge { bytes, bytes_max } => {
+                format!("the metadata is {bytes} bytes: it may be at most {bytes_max}")
+            }
+            Self::UnknownEncoding { encoding } => {
+                format!("grpc-encoding is \"{}\": accepted are {}", excerpt(encoding), gzip::ACCEPTED)
+            }
             Self::Undecodable { problem } => format!("the message cannot be decoded: {}", excerpt(problem)),
             Self::NoBreaker { service, name } => {
                 format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
@@ -243,6 +278,14 @@ impl Failure {
                 "this caller has {max} reads of the history and the audit in progress, which is the limit for one \
                  caller"
             ),
+            Self::BytesFull { max } => {
+                format!("{max} bytes are kept for calls already, which is the limit")
+            }
+            Self::CallerBytes { max } => {
+                format!(
+                    "{max} bytes are kept for the calls of this caller already, which is the limit for one caller"
+                )
+            }
             Self::Unknown => {
                 "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
                     .to_owned()
@@ -273,7 +316,9 @@ impl Failure {
             return pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         }
         let (name, value) = match self {
-            Self::TooLarge { bytes_max } => ("bytes_max", bytes_max.to_string()),
+            Self::TooLarge { bytes_max } | Self::MetadataTooLarge { bytes_max, .. } => {
+                ("bytes_max", bytes_max.to_string())
+            }
             Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),
             Self::EtagMismatch { present } => ("etag", present.clone()),
             Self::BreakersFull { max }
@@ -283,6 +328,8 @@ impl Failure {
             | Self::Overloaded { max }
             | Self::CallerWatches { max }
             | Self::CallerCalls { max }
+            | Self::BytesFull { max }
+            | Self::CallerBytes { max }
             | Self::HistoryReadsFull { max }
             | Self::CallerHistoryReads { max } => ("max", max.to_string()),
             Self::Denied { rights, service, .. } => {
@@ -310,6 +357,11 @@ fn roles(rights: Rights) -> String {
     rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(" or ")
 }
 
+/// Why the body of a request could not be read on: most likely its client has gone.
+pub(crate) fn of_body(error: hyper::Error) -> Status {
+    Status::from_error(error.into())
+}
+
 /// The code that a response carries in its headers; one without has its code in its trailers, and it is OK.
 pub(crate) fn code_of(headers: &HeaderMap) -> Code {
     headers.get(STATUS_HEADER).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
@@ -317,20 +369,13 @@ pub(crate) fn code_of(headers: &HeaderMap) -> Code {
 
 /// What the framework found wrong with a message, in our own words.
 ///
-/// tonic answers `OUT_OF_RANGE` to a message over the limit, which is a limit reached, and INTERNAL to one that cannot
-/// be decoded, which is the client's mistake. Ours are told apart by their details, which the framework's do not have.
-pub(crate) fn rewritten(headers: &HeaderMap, bytes_max: usize) -> Option<Failure> {
-    if headers.contains_key(DETAILS_HEADER) {
+/// tonic answers INTERNAL to one that cannot be decoded, which is the client's mistake. Ours are told apart by their details, which
+/// the framework's do not have.
+pub(crate) fn rewritten(headers: &HeaderMap) -> Option<Failure> {
+    if headers.contains_key(DETAILS_HEADER) || code_of(headers) != Code::Internal {
         return None;
     }
-    match code_of(headers) {
-        Code::OutOfRange => Some(Failure::TooLarge { bytes_max }),
-        Code::Internal => {
-            let problem = Status::from_header_map(headers)
-                .map(|status| status.message().to_owned())
-                .unwrap_or_default();
-            Some(Failure::Undecodable { problem })
-        }
-        _ => None,
-    }
+    let problem =
+        Status::from_header_map(headers).map(|status| status.message().to_owned()).unwrap_or_default();
+    Some(Failure::Undecodable { problem })
 }

@@ -5,17 +5,37 @@
 //! then they run in the connection's own turn, one after the other, and their answers leave together. Only a
 //! call that has to wait becomes a task.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hyper::rt::Executor;
 use parking_lot::Mutex;
+use tokio::time::Sleep;
 use tokio_util::task::TaskTracker;
 
-type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
+use super::call_slot::CallSlot;
+use super::calls::Method;
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Work of one turn: some hundred microseconds, after which other connections have theirs. A call that decides is 1.
+const WORK_MAX: u32 = 128;
+/// Work of any other call: a batch decides as many before it yields by itself ([`super::breakers`]), a list reads a page.
+const WORK_OF_MANY: u32 = 32;
+
+/// Whether there is more to do in a further turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Calls are left.
+    More,
+    /// All have run.
+    Done,
+}
 
 /// The calls of one connection that have not run yet. There are at most as many as the connection may have
 /// streams.
@@ -25,37 +45,70 @@ pub(crate) struct Turns {
 }
 
 struct Shared {
-    arrived: Mutex<Vec<Call>>,
+    arrived: Mutex<Arrived>,
     tasks: TaskTracker,
+    write_timeout: Duration,
+}
+
+#[derive(Default)]
+struct Arrived {
+    calls: VecDeque<Arrival>,
+    /// What is known of the call that comes next.
+    next: Option<Expected>,
+}
+
+struct Expected {
+    work: u32,
+    slot: Option<Arc<CallSlot>>,
+}
+
+struct Arrival {
+    call: Running,
+    expected: Expected,
 }
 
 impl Turns {
-    /// Calls that wait become tasks of `tasks`.
-    pub(crate) fn new(tasks: TaskTracker) -> Self {
-        Self { shared: Arc::new(Shared { arrived: Mutex::default(), tasks }) }
+    /// Calls that wait become tasks of `tasks`. One whose client takes nothing of the answer for `write_timeout` is given up.
+    pub(crate) fn new(tasks: TaskTracker, write_timeout: Duration) -> Self {
+        Self { shared: Arc::new(Shared { arrived: Mutex::default(), tasks, write_timeout }) }
     }
 
-    /// Runs what has arrived.
-    pub(crate) fn run(&self) {
-        let mut calls = std::mem::take(&mut *self.shared.arrived.lock());
+    /// The next call that is handed over is of `method`, and has `slot`.
+    pub(super) fn expect(&self, method: Method, slot: Option<Arc<CallSlot>>) {
+        let work = if slot.is_none() || super::rights::is_decision(method) && !method.is_batch() {
+            1
+        } else {
+            WORK_OF_MANY
+        };
+        self.shared.arrived.lock().next = Some(Expected { work, slot });
+    }
+
+    /// Runs what has arrived, up to a bounded amount of work.
+    pub(crate) fn run(&self) -> Turn {
+        let mut calls = std::mem::take(&mut self.shared.arrived.lock().calls);
         if calls.is_empty() {
-            return;
+            return Turn::Done;
         }
-        for mut call in calls.drain(..) {
+        let mut work = 0;
+        while work < WORK_MAX {
+            let Some(Arrival { mut call, expected }) = calls.pop_front() else { break };
+            work += expected.work;
             // Whoever waits is polled again as a task, which is then woken; this first look need not be.
             let mut context = Context::from_waker(Waker::noop());
             // A task that panics takes nobody with it, and neither may a call in its connection's turn.
             let looked = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context)));
             if looked.is_ok_and(|looked| looked.is_pending()) {
-                self.shared.tasks.spawn(call);
+                let write_timeout = self.shared.write_timeout;
+                let slot = expected.slot;
+                self.shared.tasks.spawn(Waiting { call, slot, write_timeout, owed: None, timer: None });
             }
         }
+        let turn = if calls.is_empty() { Turn::Done } else { Turn::More };
         // Keep the room that it has taken, for the next turn.
         let mut arrived = self.shared.arrived.lock();
-        if arrived.capacity() < calls.capacity() {
-            calls.append(&mut arrived);
-            *arrived = calls;
-        }
+        calls.append(&mut arrived.calls);
+        arrived.calls = calls;
+        turn
     }
 }
 
@@ -64,7 +117,50 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, call: F) {
-        self.shared.arrived.lock().push(Box::pin(call));
+        let call = Box::pin(call);
+        let mut arrived = self.shared.arrived.lock();
+        let expected = arrived.next.take().unwrap_or(Expected { work: 1, slot: None });
+        arrived.calls.push_back(Arrival { call, expected });
+    }
+}
+
+/// A call that waits: for the store, for what it watches, or for its client to take the answer. The last of these has
+/// an end: progress, and not age, since a watch may live for days.
+struct Waiting {
+    call: Running,
+    slot: Option<Arc<CallSlot>>,
+    write_timeout: Duration,
+    /// Which frame the client owes it to take.
+    owed: Option<u32>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Waiting {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.call.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(slot) = &this.slot else { return Poll::Pending };
+        let owed = slot.frame_owed();
+        if owed.is_none() {
+            this.owed = None;
+            return Poll::Pending;
+        }
+        let timeout = this.write_timeout;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if this.owed != owed {
+            this.owed = owed;
+            timer.set(tokio::time::sleep(timeout));
+        }
+        if timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        slot.stalled();
+        // With the future goes its stream, which is reset, and all that waits to be sent on it.
+        Poll::Ready(())
     }
 }
 
@@ -77,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_runs_in_its_turn_and_one_that_waits_becomes_a_task() {
         let tasks = TaskTracker::new();
-        let turns = Turns::new(tasks.clone());
+        let turns = Turns::new(tasks.clone(), Duration::from_secs(30));
         let ended = Arc::new(AtomicUsize::new(0));
         let end = |ended: &Arc<AtomicUsize>| ended.fetch_add(1, Ordering::Relaxed);
         for waits in [false, true, false] {
@@ -90,7 +186,7 @@ mod tests {
             });
         }
         assert_eq!(ended.load(Ordering::Relaxed), 0, "nothing runs before its turn");
-        turns.run();
+        assert_eq!(turns.run(), Turn::Done);
         assert_eq!((ended.load(Ordering::Relaxed), tasks.len()), (2, 1));
         tasks.close();
         tasks.wait().await;
@@ -99,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_takes_no_other_with_it() {
-        let turns = Turns::new(TaskTracker::new());
+        let turns = Turns::new(TaskTracker::new(), Duration::from_secs(30));
         let ended = Arc::new(AtomicUsize::new(0));
         turns.execute(async { panic!("on purpose") });
         let after = Arc::clone(&ended);
@@ -108,5 +204,20 @@ mod tests {
         });
         turns.run();
         assert_eq!(ended.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_after_a_bounded_amount_of_work_and_nothing_is_left_behind() {
+        let turns = Turns::new(TaskTracker::new(), Duration::from_secs(30));
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        let calls = 3 * WORK_MAX;
+        for number in 0..calls {
+            let ran = Arc::clone(&ran);
+            turns.execute(async move { ran.lock().push(number) });
+        }
+        assert_eq!(turns.run(), Turn::More);
+        assert_eq!(ran.lock().len(), WORK_MAX as usize);
+        while turns.run() == Turn::More {}
+        assert_eq!(*ran.lock(), (0..calls).collect::<Vec<_>>(), "in the order in which they came");
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use crate::app::App;
 use crate::auth::Seldom;
 
-pub use server::serve;
+pub use server::{Timeouts, serve};
 
 /// Pages that read every breaker, at work at one time: each keeps a core busy. Others wait for their turn.
 const READERS_MAX: usize = 1;
@@ -43,6 +43,7 @@ breakerd
 struct Edge {
     app: Arc<App>,
     readers: Arc<Semaphore>,
+    scrapes: Arc<scrape::Scrapes>,
     /// When somebody refused was last told of in the log.
     told: Arc<Seldom>,
 }
@@ -50,7 +51,7 @@ struct Edge {
 /// The pages.
 pub fn router(app: Arc<App>) -> Router {
     let readers = Arc::new(Semaphore::new(READERS_MAX));
-    let edge = Edge { app, readers, told: Arc::default() };
+    let edge = Edge { app, readers, scrapes: Arc::default(), told: Arc::default() };
     let for_readers = Router::new()
         .route("/metrics", get(scrape::metrics))
         .route("/health", get(health::health))

@@ -1,21 +1,141 @@
 //! `/metrics`.
+//!
+//! A scrape is megabytes where there are many breakers, and stays until its client has read it. So those who wait together share
+//! one, and of those that are not read yet there are only so many.
 
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 
-use super::{Edge, internal};
+use super::{Edge, internal, problem};
+use crate::auth::{CountGuard, Tally, Visitor};
+use crate::metrics::{Entry, Metrics, Refusal};
 
 /// The text format, as Prometheus names it.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Scrapes that are not read to their end, at one time.
+const UNREAD_MAX: usize = 8;
+/// Of one address: half, so that whoever does not read what it asks for leaves room for Prometheus.
+const UNREAD_PER_ADDRESS_MAX: usize = UNREAD_MAX / 2;
+/// When to come again after it was one too many, in seconds.
+const RETRY_AFTER: &str = "1";
 
-pub(super) async fn metrics(State(edge): State<Edge>) -> Response {
-    match edge.read(|app| app.metrics.render()).await {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+pub(super) async fn metrics(
+    State(edge): State<Edge>,
+    Extension(visitor): Extension<Arc<Visitor>>,
+) -> Response {
+    let scrapes = Arc::clone(&edge.scrapes);
+    let arrived = scrapes.begun.load(Relaxed);
+    match edge.read(move |app| scrapes.scrape(&app.metrics, arrived, &visitor)).await {
+        Some(Ok(Some(scrape))) => {
+            let text = Bytes::from_owner(Shared(scrape));
+            ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
+        }
+        Some(Ok(None)) => {
+            edge.app.metrics.access.refused(Entry::Http, Refusal::CallerLimit);
+            let busy = problem(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes are not read yet");
+            ([(header::RETRY_AFTER, RETRY_AFTER)], busy).into_response()
+        }
         Some(Err(error)) => {
             tracing::error!(%error, "metrics could not be rendered");
             internal()
         }
         None => internal(),
+    }
+}
+
+/// The scrapes that are not read to their end.
+#[derive(Default)]
+pub(super) struct Scrapes {
+    /// How many were begun.
+    begun: AtomicU64,
+    unread: Arc<Tally>,
+    newest: Mutex<Weak<Scrape>>,
+}
+
+/// One, and its place among them.
+struct Scrape {
+    text: String,
+    /// How many had been begun when this was.
+    number: u64,
+    unread: Arc<Tally>,
+    _of_address: CountGuard,
+}
+
+impl Drop for Scrape {
+    fn drop(&mut self) {
+        self.unread.leave();
+    }
+}
+
+impl Scrapes {
+    /// Everything as of now: rendered, or shared with somebody for whom that was begun after `arrived`. None: too many are
+    /// not read yet.
+    fn scrape(
+        &self,
+        metrics: &Metrics,
+        arrived: u64,
+        visitor: &Visitor,
+    ) -> prometheus::Result<Option<Arc<Scrape>>> {
+        // The readers' turn is held: nobody else renders meanwhile.
+        if let Some(newest) = self.newest.lock().upgrade()
+            && newest.number > arrived
+        {
+            return Ok(Some(newest));
+        }
+        let of_address = visitor.nobody().counts.enter(|counts| &counts.scrapes, UNREAD_PER_ADDRESS_MAX);
+        let Some(of_address) = of_address else { return Ok(None) };
+        if !self.unread.enter(UNREAD_MAX) {
+            return Ok(None);
+        }
+        let number = self.begun.fetch_add(1, Relaxed) + 1;
+        let mut scrape =
+            Scrape { text: String::new(), number, unread: Arc::clone(&self.unread), _of_address: of_address };
+        scrape.text = metrics.render()?;
+        let scrape = Arc::new(scrape);
+        *self.newest.lock() = Arc::downgrade(&scrape);
+        Ok(Some(scrape))
+    }
+}
+
+/// A scrape as the bytes of a body.
+struct Shared(Arc<Scrape>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.text.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::auth::Guard;
+
+    #[test]
+    fn unread_scrapes_are_bounded_and_those_who_wait_together_share_one() {
+        let (scrapes, metrics, guard) = (Scrapes::default(), Metrics::default(), Arc::new(Guard::open()));
+        let visitor = |last| Visitor::new(Arc::clone(&guard), IpAddr::from([127, 0, 0, last]), None);
+        let (one, other, third) = (visitor(1), visitor(2), visitor(3));
+        let scrape = |arrived, visitor| scrapes.scrape(&metrics, arrived, visitor).unwrap();
+        let mut unread: Vec<_> = (0..4).map(|begun| scrape(begun, &one).unwrap()).collect();
+        assert!(scrape(4, &one).is_none(), "a fifth of one address is one too many");
+        // One that was begun after somebody came is theirs too, and costs nothing.
+        assert!(Arc::ptr_eq(&scrape(3, &one).unwrap(), &unread[3]));
+        unread.extend((4..8).map(|begun| scrape(begun, &other).unwrap()));
+        assert!(scrape(8, &third).is_none(), "and a ninth of all");
+        assert!(unread[7].text.starts_with("# HELP"));
+        unread.clear();
+        assert!(scrape(0, &one).is_some(), "there is room again, and nothing old is shown");
+        assert_eq!(scrapes.begun.load(Relaxed), 9);
     }
 }

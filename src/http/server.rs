@@ -19,12 +19,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::router;
 use crate::app::App;
-use crate::auth::{CertificateNames, Counts, Door, Protocol, Seldom, Tls, Visitor, names_of};
+use crate::auth::{CertificateNames, CountGuard, Door, Protocol, Seldom, Tls, Visitor, names_of};
 use crate::metrics::{Entry, Refusal};
 
 /// Connections at one time: scrapers, probes and people are few. At the bound newcomers wait in the
@@ -44,7 +45,17 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How long nobody is accepted after that failed: most likely the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves the pages of `app`, behind the door, until `shutdown`; then answers what was asked, for at most `grace`, and ends.
+/// How long the server waits for its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For a client to take some of a page; then its connection is closed.
+    pub write: Duration,
+    /// For pages that were asked for, once the shutdown began.
+    pub grace: Duration,
+}
+
+/// Serves the pages of `app`, behind the door, until `shutdown`; then answers what was asked, for at most the grace time, and
+/// ends.
 ///
 /// # Errors
 /// None so far: what fails, fails one connection.
@@ -53,9 +64,11 @@ pub async fn serve(
     door: Door,
     listener: TcpListener,
     shutdown: CancellationToken,
-    grace: Duration,
+    timeouts: Timeouts,
 ) -> io::Result<()> {
-    let host = Host { router: router(Arc::clone(&app)), app, door, told: Arc::default(), shutdown };
+    let Timeouts { write: write_timeout, grace } = timeouts;
+    let router = router(Arc::clone(&app));
+    let host = Host { router, app, door, told: Arc::default(), write_timeout, shutdown };
     let shutdown = &host.shutdown;
     let mut connections = JoinSet::new();
     loop {
@@ -106,19 +119,20 @@ struct Host {
     door: Door,
     /// When a connection that was refused, or failed at TLS, was last told of in the log.
     told: Arc<Seldom>,
+    write_timeout: Duration,
     shutdown: CancellationToken,
 }
 
 impl Host {
     /// A place among the connections of one address.
-    fn place(&self, peer: IpAddr) -> Option<Place> {
-        let of_address = self.door.guard.counts_at(peer);
-        if of_address.pages.enter(CONNECTIONS_PER_ADDRESS_MAX) {
-            return Some(Place(of_address));
+    fn place(&self, peer: IpAddr) -> Option<CountGuard> {
+        let max = CONNECTIONS_PER_ADDRESS_MAX;
+        let place = self.door.guard.counts_at(peer).enter(|counts| &counts.pages, max);
+        if place.is_some() {
+            return place;
         }
         self.app.metrics.access.refused(Entry::Http, Refusal::CallerLimit);
         if self.told.is_due(self.app.clock.now()) {
-            let max = CONNECTIONS_PER_ADDRESS_MAX;
             tracing::warn!(%peer, max, "connections for pages are closed: their address has too many");
         }
         None
@@ -159,11 +173,14 @@ impl Host {
             request.extensions_mut().insert(Arc::clone(&visitor));
             request
         });
+        let mut stream = TimeoutStream::new(stream);
+        // A client that reads nothing keeps a page, and a connection.
+        stream.set_write_timeout(Some(self.write_timeout));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -178,14 +195,6 @@ impl Host {
         if let Err(error) = ended {
             tracing::debug!(%error, "an http connection failed");
         }
-    }
-}
-
-struct Place(Arc<Counts>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.pages.leave();
     }
 }
 

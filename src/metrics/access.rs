@@ -20,12 +20,15 @@ pub enum Refusal {
     PermissionDenied,
     /// Somebody who has as much at work as one caller may have.
     CallerLimit,
+    /// Somebody who did not read the answer.
+    Stalled,
 }
 
 impl Entry {
     const ALL: [Self; 2] = [Self::Grpc, Self::Http];
 
-    const fn as_str(self) -> &'static str {
+    /// As a label.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
             Self::Http => "http",
@@ -34,13 +37,15 @@ impl Entry {
 }
 
 impl Refusal {
-    const ALL: [Self; 3] = [Self::Unauthenticated, Self::PermissionDenied, Self::CallerLimit];
+    const ALL: [Self; 4] = [Self::Unauthenticated, Self::PermissionDenied, Self::CallerLimit, Self::Stalled];
 
-    const fn as_str(self) -> &'static str {
+    /// As a label.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::CallerLimit => "caller_limit",
+            Self::Stalled => "stalled",
         }
     }
 }

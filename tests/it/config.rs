@@ -71,7 +71,7 @@ fn an_empty_file_is_what_is_built_in() {
     assert_eq!(config.settings.http_listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.settings.metrics_namespace, "llm_incident_manager");
     assert_eq!(config.settings.breakers_max, 100_000);
-    assert_eq!(config.settings.grpc_message_size_max, 4 << 20);
+    assert_eq!(config.settings.grpc_message_size_max, 1 << 20);
     assert_eq!(config.settings.idle_breaker_ttl, Duration::from_hours(1));
     assert_eq!(config.settings.journal_bytes_max, 1 << 30);
     assert_eq!(config.settings.log_format, LogFormat::Auto);

@@ -160,7 +160,7 @@ async fn a_page_token_is_good_for_its_own_list_only() {
         ListBreakersRequest { page_token: tampered, ..list.clone() },
         ListBreakersRequest { page_token: token[1..].to_owned(), ..list.clone() },
         ListBreakersRequest { page_token: "\u{0}".into(), ..list.clone() },
-        ListBreakersRequest { page_token: "A".repeat(100_000), ..list.clone() },
+        ListBreakersRequest { page_token: "A".repeat(10_000), ..list.clone() },
         ListBreakersRequest { page_token: token.clone(), service: String::new(), ..list.clone() },
         ListBreakersRequest { page_token: token.clone(), name_prefix: "1".into(), ..list.clone() },
     ] {

@@ -38,7 +38,12 @@ macro_rules! reflection_lists_everything {
             let symbol = |name: &str| ask(MessageRequest::FileContainingSymbol(name.into()));
             let mut requests = vec![ask(MessageRequest::ListServices(String::new()))];
             requests.extend(SERVICES.into_iter().chain(DETAILS).map(symbol));
+            // What has no answer says so, and the stream goes on.
             requests.push(symbol("breakerd.v1.Nothing"));
+            requests.push(ask(MessageRequest::FileByFilename("nothing.proto".into())));
+            requests.push($version::ServerReflectionRequest::default());
+            requests.push(ask(MessageRequest::AllExtensionNumbersOfType("breakerd.v1.Breaker".into())));
+            requests.push(symbol("breakerd.v1.BreakerService.AllowRequest"));
             let mut answers = client.server_reflection_info(iter(requests)).await.unwrap().into_inner();
 
             let first = answers.next().await.unwrap().unwrap().message_response.unwrap();
@@ -54,8 +59,18 @@ macro_rules! reflection_lists_everything {
                 let package = file.package().to_owned();
                 assert!(name.starts_with(&package), "{name} is in {package}");
             }
-            let unknown = answers.next().await.unwrap();
-            assert_eq!(unknown.unwrap_err().code(), tonic::Code::NotFound);
+            for expected in [tonic::Code::NotFound, tonic::Code::NotFound, tonic::Code::InvalidArgument] {
+                let answer = answers.next().await.unwrap().unwrap();
+                assert!(answer.original_request.is_some());
+                let answer = answer.message_response.unwrap();
+                let MessageResponse::ErrorResponse(error) = answer else { panic!("{answer:?}") };
+                assert_eq!(error.error_code, expected as i32, "{error:?}");
+            }
+            let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
+            assert!(matches!(answer, MessageResponse::AllExtensionNumbersResponse(_)), "{answer:?}");
+            let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
+            assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{answer:?}");
+            assert!(answers.next().await.is_none());
             drop(answers);
             world.end().await;
         }

@@ -1,11 +1,12 @@
 //! The server under the pages: what it answers to what is not a page, and how it ends.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::http_world::World;
@@ -137,4 +138,28 @@ async fn one_address_does_not_have_all_the_connections() {
         stream = TcpStream::connect(world.address).await.unwrap();
     }
     drop(open);
+}
+
+#[tokio::test]
+async fn a_page_that_nobody_reads_ends_its_connection() {
+    let world = World::not_loaded(1_000, LONG).await;
+    world.load();
+    for number in 0..300 {
+        world.call("payments", &format!("dependency-{number}"), breaker::Outcome::Success);
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    // So that the kernel does not read on our behalf.
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(world.address).await.unwrap();
+    // More than the kernel keeps for us, one after the other.
+    let asked = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    stream.write_all(&asked).await.unwrap();
+    let ended = timeout(LONG, async {
+        // Only one who writes is told that the other end has gone.
+        while !matches!(stream.try_write(b"\r\n"), Err(error) if error.kind() != ErrorKind::WouldBlock) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    ended.await.expect("the connection is closed");
+    assert_eq!(world.get("/metrics").await.status, 200, "and others are served");
 }

@@ -33,6 +33,9 @@ pub(crate) const START_SECONDS: u64 = 1_000;
 pub(crate) const IDLE_TTL: Duration = Duration::from_hours(1);
 pub(crate) const JOURNAL_LAG_MAX: Duration = Duration::from_secs(30);
 
+/// How long a page waits for its client to take some of it.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
     pub(crate) app: Arc<App>,
@@ -108,7 +111,8 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(http::serve(Arc::clone(&app), door, listener, shutdown.clone(), grace));
+        let timeouts = http::Timeouts { write: WRITE_TIMEOUT, grace };
+        let server = tokio::spawn(http::serve(Arc::clone(&app), door, listener, shutdown.clone(), timeouts));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = journal(folder.path(), 1 << 20);

@@ -26,6 +26,7 @@ mod grpc_breakers;
 mod grpc_by_hand;
 mod grpc_config;
 mod grpc_health;
+mod grpc_limits;
 mod grpc_operations;
 mod grpc_quorum;
 mod grpc_reflection;

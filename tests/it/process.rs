@@ -76,6 +76,13 @@ impl Process {
         process
     }
 
+    /// Bytes of its memory that are resident now.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it runs");
+        line.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
+    }
+
     pub(crate) async fn page_is(&self, path: &str, status: u16) -> bool {
         let answer = reqwest::get(format!("{}{path}", self.http)).await;
         answer.is_ok_and(|answer| answer.status() == status)

@@ -172,6 +172,42 @@ async fn a_connection_that_does_not_shake_hands_holds_nothing_up() {
     tokio::time::timeout(LONG, world.end()).await.expect("the end does not wait for it");
 }
 
+#[tokio::test]
+async fn hellos_that_never_end_do_not_lock_their_address_out() {
+    let authority = Authority::new();
+    let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
+    let door = Door { guard: Arc::new(Guard::open()), tls: Some(tls) };
+    let world = World::behind(door, Limits { handshakes_max: 8, ..Limits::default() }).await;
+    // An old client of the same address, which goes on living.
+    let stream = authority.connect(world.address, None, H2).await.unwrap();
+    let mut old = Raw::over(stream).await.unwrap();
+    let body = || crate::raw::framed(&prost::Message::encode_to_vec(&ask("payments", "")));
+    old.send(ALLOW, &[], body()).await.unwrap();
+
+    // The first byte of a record and no more: four of them wait for the rest, and those beyond are closed.
+    let mut hellos = Vec::new();
+    let mut closed = 0;
+    while closed < 3 {
+        let mut hello = TcpStream::connect(world.address).await.unwrap();
+        hello.write_all(&[0x16]).await.unwrap();
+        let read = tokio::time::timeout(Duration::from_millis(200), hello.read(&mut [0; 1])).await;
+        closed += usize::from(read.is_ok());
+        hellos.push(hello);
+        assert!(hellos.len() <= 16, "the limit of an address is not kept");
+    }
+    assert_eq!(hellos.len() - closed, 4, "half of them are for one address");
+    drop(hellos);
+    let again = tokio::time::timeout(LONG, async {
+        while call(&world, &authority, None, &[]).await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    });
+    again.await.expect("the address is served again");
+    assert!(old.send(ALLOW, &[], body()).await.is_ok());
+    drop(old);
+    world.end().await;
+}
+
 async fn page(
     world: &http_world::World,
     authority: &Authority,

@@ -150,7 +150,9 @@ async fn a_switch_of_everything_begins_anew() {
 
 #[tokio::test]
 async fn whoever_reads_nothing_is_told_the_newest_state_only() {
-    let world = World::new().await;
+    // However long that takes here, it is not given up meanwhile.
+    let limits = Limits { write_timeout: Duration::from_hours(1), ..Limits::default() };
+    let world = World::with(limits, Arc::new(Local)).await;
     let mut client = world.breakers().await;
     let channel = Endpoint::from_shared(format!("http://{}", world.address))
         .unwrap()

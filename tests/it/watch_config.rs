@@ -169,7 +169,12 @@ async fn a_stream_that_has_nothing_to_say_is_alive() {
 
 #[tokio::test]
 async fn whoever_reads_nothing_is_told_the_newest_and_costs_nothing() {
-    let world = World::new().await;
+    // However long that takes here, it is not given up meanwhile.
+    let limits = breakerd::grpc::Limits {
+        write_timeout: std::time::Duration::from_hours(1),
+        ..breakerd::grpc::Limits::default()
+    };
+    let world = World::with(limits, std::sync::Arc::new(breakerd::replica::Local)).await;
     let mut client = world.configs().await;
     let channel = Endpoint::from_shared(format!("http://{}", world.address))
         .unwrap()

@@ -1,0 +1,128 @@
+//! The body of an answer: what it holds stays counted until the connection has written it, or dropped it.
+//!
+//! A connection takes a piece of an answer once its client's window has room for a byte of it, whole, and counts it as sent
+//! from there on; the client may never open the window for the rest. So each piece carries the call's slot with it into the connection's
+//! buffers, and a long answer is handed over in pieces. The very last byte goes by itself: the connection takes it only when there
+//! is room for all before it, and until then the answer can still be given up ([`super::turns`]).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::body::Frame;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::call_slot::CallSlot;
+use super::gzip::{self, Encoding};
+
+/// A longer frame is handed over in pieces of this size.
+const PIECE_BYTES: usize = 64 * 1024;
+/// A frame up to this size fits in the codec's buffer, which every call is charged for.
+const SMALL_BYTES: usize = 8 * 1024;
+
+/// The body of one answer.
+pub(super) struct ReplyBody {
+    body: Body,
+    /// None: the call was refused, and its answer is but headers.
+    slot: Option<Arc<CallSlot>>,
+    encoding: Encoding,
+    /// What is left of a frame that is handed over in pieces.
+    rest: Bytes,
+}
+
+impl ReplyBody {
+    pub(super) fn new(body: Body, slot: Option<Arc<CallSlot>>, encoding: Encoding) -> Self {
+        Self { body, slot, encoding, rest: Bytes::new() }
+    }
+
+    /// The next piece of the rest.
+    fn piece(&mut self) -> Piece {
+        let length = match self.rest.len() {
+            0 | 1 => self.rest.len(),
+            rest => PIECE_BYTES.min(rest - 1),
+        };
+        self.hand_over(length)
+    }
+
+    fn hand_over(&mut self, length: usize) -> Piece {
+        let bytes = self.rest.split_to(length);
+        let held = if length > SMALL_BYTES { length } else { 0 };
+        if let Some(slot) = &self.slot {
+            slot.hold(held);
+            slot.frame_taken();
+        }
+        Piece { bytes, held, slot: self.slot.clone() }
+    }
+}
+
+impl hyper::body::Body for ReplyBody {
+    type Data = Piece;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, Status>>> {
+        let this = &mut *self;
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(this.piece()))));
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        if polled.is_pending()
+            && let Some(slot) = &this.slot
+        {
+            slot.frame_awaited();
+        }
+        let frame = match ready!(polled) {
+            Some(Ok(frame)) => frame,
+            Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+            None => return Poll::Ready(None),
+        };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            // What is no data is trailers, which have no data.
+            Err(frame) => return Poll::Ready(frame.into_trailers().ok().map(|it| Ok(Frame::trailers(it)))),
+        };
+        this.rest = if this.encoding == Encoding::Gzip { gzip::compressed(data) } else { data };
+        let whole = this.rest.len();
+        // A small one goes at once: cutting it would cost more than it holds.
+        let piece = if whole <= SMALL_BYTES { this.hand_over(whole) } else { this.piece() };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+}
+
+/// A piece of an answer. The connection drops it when it is written to the socket, or the stream is reset.
+pub(super) struct Piece {
+    bytes: Bytes,
+    /// What the slot holds for it.
+    held: usize,
+    slot: Option<Arc<CallSlot>>,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.slot {
+            slot.release(self.held);
+        }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}

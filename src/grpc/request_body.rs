@@ -1,0 +1,238 @@
+//! The body of a request: its bytes are counted, and its messages checked, before anything is reserved for them.
+//!
+//! gRPC puts a flag and a length before each message, and the codec reserves that length at once: five bytes would take
+//! megabytes. So a message is kept back here, growing with what arrives, until it is whole. On the way:
+//! - the announced length is checked against the limit of the method;
+//! - what arrives is charged to the call ([`CallSlot`]), and then what its handler may need;
+//! - a compressed message is decompressed, up to the same limit;
+//! - a batch is refused before it is decoded when it has too many items: an item of two bytes becomes hundreds;
+//! - a method that takes one message gets one.
+//!
+//! The usual message, which arrives whole in one frame, passes as it is: nothing is copied.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use hyper::body::{Body, Frame, Incoming};
+use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
+use tonic::Status;
+
+use super::call_slot::CallSlot;
+use super::calls::Method;
+use super::convert;
+use super::gzip::{self, Encoding, PREFIX_BYTES};
+use super::status::{Failure, of_body};
+
+/// What an item of a batch takes once it is decoded, with its result and that on the wire.
+const ITEM_BYTES: usize = 512;
+/// What a page of a list takes: a thousand rows of some hundred bytes, as they are read, converted and written.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// What a stream takes for as long as it is open: messages of one reading, one with its client.
+const STREAM_BYTES: usize = 16 * 1024;
+
+/// The body of one request.
+pub(super) struct RequestBody {
+    body: Incoming,
+    slot: Arc<CallSlot>,
+    method: Method,
+    encoding: Encoding,
+    /// Bytes of one message at most, compressed or not.
+    bytes_max: usize,
+    /// What has arrived of messages that were not handed on.
+    arrived: BytesMut,
+    /// What was charged for the message that is arriving, or was handed on last.
+    charged: usize,
+    messages: usize,
+}
+
+impl RequestBody {
+    pub(super) fn new(
+        body: Incoming,
+        slot: Arc<CallSlot>,
+        method: Method,
+        encoding: Encoding,
+        bytes_max: usize,
+    ) -> Self {
+        Self { body, slot, method, encoding, bytes_max, arrived: BytesMut::new(), charged: 0, messages: 0 }
+    }
+
+    /// Takes what has arrived, and gives a message if one is whole.
+    fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Failure> {
+        if data.is_empty() {
+            return Ok(None);
+        }
+        self.check_one()?;
+        if self.arrived.is_empty()
+            && let Some((prefix, message)) = data.split_first_chunk()
+            && message.len() == self.length(*prefix)?
+        {
+            return self.hand_on(data).map(Some);
+        }
+        self.charge(data.len())?;
+        self.arrived.extend_from_slice(&data);
+        self.whole()
+    }
+
+    /// The next message, if all of it is there.
+    fn whole(&mut self) -> Result<Option<Bytes>, Failure> {
+        let Some((prefix, rest)) = self.arrived.split_first_chunk() else { return Ok(None) };
+        let rest = rest.len();
+        let length = self.length(*prefix)?;
+        if rest < length {
+            return Ok(None);
+        }
+        self.check_one()?;
+        let message = self.arrived.split_to(PREFIX_BYTES + length).freeze();
+        if !self.arrived.is_empty() {
+            self.messages += 1;
+            self.check_one()?;
+            self.messages -= 1;
+        }
+        self.hand_on(message).map(Some)
+    }
+
+    /// Checks that a further message is welcome.
+    fn check_one(&self) -> Result<(), Failure> {
+        if self.messages == 0 || self.method.takes_many() {
+            return Ok(());
+        }
+        Err(Failure::Undecodable { problem: "a second message follows, and this method takes one".into() })
+    }
+
+    fn length(&self, prefix: [u8; PREFIX_BYTES]) -> Result<usize, Failure> {
+        let [flag, length @ ..] = prefix;
+        if flag > 1 {
+            return Err(Failure::Undecodable { problem: format!("the compression flag is {flag}: 0 or 1") });
+        }
+        if flag == 1 && self.encoding == Encoding::Identity {
+            let problem = "it is compressed, and grpc-encoding does not say how".into();
+            return Err(Failure::Undecodable { problem });
+        }
+        let length = u32::from_be_bytes(length) as usize;
+        if length > self.bytes_max {
+            return Err(Failure::TooLarge { bytes_max: self.bytes_max });
+        }
+        Ok(length)
+    }
+
+    /// Hands on a whole message, its prefix before it.
+    fn hand_on(&mut self, message: Bytes) -> Result<Bytes, Failure> {
+        self.messages += 1;
+        let message = if message[0] == 1 {
+            // Before it is decompressed nobody knows its size.
+            self.charge(self.bytes_max)?;
+            gzip::decompressed(&message[PREFIX_BYTES..], self.bytes_max)?
+        } else {
+            message
+        };
+        let needed = self.needed(&message[PREFIX_BYTES..])?;
+        if needed > 0 {
+            self.charge(needed)?;
+        }
+        Ok(message)
+    }
+
+    /// What its handler may need beside the message.
+    fn needed(&self, message: &[u8]) -> Result<usize, Failure> {
+        if self.method.is_batch() {
+            let items = items(message);
+            convert::check_batch(items)?;
+            return Ok(items * ITEM_BYTES);
+        }
+        Ok(if self.method.is_list() {
+            PAGE_BYTES
+        } else if self.method.is_stream() {
+            STREAM_BYTES
+        } else {
+            0
+        })
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Failure> {
+        if self.messages > 0 && self.arrived.is_empty() && self.method.takes_many() {
+            // A further message of a stream: the last one was answered.
+            self.slot.release(std::mem::take(&mut self.charged));
+        }
+        self.slot.charge(bytes)?;
+        self.charged += bytes;
+        Ok(())
+    }
+}
+
+/// How many items the message of a batch has, its only field: counted and not decoded. What is no message has none, and is
+/// refused by the decoder.
+fn items(mut message: &[u8]) -> usize {
+    let mut items = 0;
+    while let Ok((tag, wire_type)) = decode_key(&mut message) {
+        if tag == 1 && wire_type == WireType::LengthDelimited {
+            let Ok(length) = decode_varint(&mut message) else { break };
+            let Some(length) = usize::try_from(length).ok().filter(|length| *length <= message.len()) else {
+                break;
+            };
+            message.advance(length);
+            items += 1;
+        } else if skip_field(wire_type, tag, &mut message, prost::encoding::DecodeContext::default()).is_err()
+        {
+            break;
+        }
+    }
+    items
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        loop {
+            // Of a stream, the next message may be here already.
+            let whole = if this.arrived.is_empty() { Ok(None) } else { this.whole() };
+            if let Some(message) = whole.transpose() {
+                return Poll::Ready(Some(message.map(Frame::data).map_err(Status::from)));
+            }
+            let taken = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.take(data),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(of_body(error)))),
+                None if this.arrived.is_empty() => return Poll::Ready(None),
+                None => {
+                    this.arrived.clear();
+                    Err(Failure::Undecodable { problem: "it ends before its length".into() })
+                }
+            };
+            if let Some(message) = taken.transpose() {
+                return Poll::Ready(Some(message.map(Frame::data).map_err(Status::from)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::v1;
+
+    #[test]
+    fn items_are_counted_without_being_decoded() {
+        let batch = |requests| v1::AllowRequestsRequest { requests }.encode_to_vec();
+        let request =
+            v1::AllowRequestRequest { service: "payments".into(), ..v1::AllowRequestRequest::default() };
+        assert_eq!(items(&[]), 0);
+        assert_eq!(items(&batch(vec![v1::AllowRequestRequest::default(); 1_001])), 1_001);
+        assert_eq!(items(&batch(vec![request.clone(), request])), 2);
+        // An unknown field, and what is no message.
+        assert_eq!(items(&[0x10, 0x05, 0x0a, 0x00]), 1);
+        assert_eq!(items(&[0x0a, 0x7f, 0x00]), 0);
+        assert_eq!(items(&[0xff; 20]), 0);
+    }
+}
