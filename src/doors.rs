@@ -148,7 +148,7 @@ impl Doors {
             let (Some(PemFiles(files)), Some(tls)) = (pem, tls) else { return pending().await };
             let mut watcher = Watcher::of_texts(files.clone(), FILE_BYTES_MAX, Method::Folder);
             while let Some(event) = watcher.next().await {
-                take_certificates(tls, event, clock.now(), &metrics.tls);
+                take_certificates(tls, event, clock.wall(), &metrics.tls);
             }
             bail!("the files of TLS are not watched any more")
         };

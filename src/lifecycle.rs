@@ -1,9 +1,10 @@
-//! Tasks that live as long as the process: the timer, the sweeper, the look at the store, the file.
+//! Tasks that live as long as the process: the timer, the wall clock, the sweeper, the look at the store, the file.
 
 mod file;
 mod health;
 mod position;
 mod tail;
+mod wall_clock;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use self::file::run_file;
 pub use self::health::{run_data_folder_lock, run_health, run_store_check};
 pub use self::position::{PositionFile, SeenPosition};
 pub use self::tail::run_tail;
+pub use self::wall_clock::run_wall_clock;
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::store::{Pruned, Retention, Store, StoreError};
@@ -92,8 +94,8 @@ pub async fn run_overrides(
     }
     loop {
         let now = clock.now();
-        for service in engine.ended_service_overrides(now) {
-            let forget = control.forget_override(&service, now);
+        for (service, ended) in engine.ended_service_overrides(now) {
+            let forget = control.forget_override(&service, ended);
             match stop.run_until_cancelled(forget).await {
                 None => return Ok(()),
                 Some(Ok(())) => {}
@@ -159,7 +161,8 @@ pub async fn run_retention(
 
 /// Prunes until there is nothing to prune, a batch at a time.
 async fn prune(store: &dyn Store, clock: &dyn Clock, kept: Duration) -> Result<Pruned, StoreError> {
-    let now = clock.now();
+    // What is kept says when it was by the wall clock.
+    let now = clock.wall();
     let retention = Retention { before: now - kept, requests_before: now - REQUESTS_KEPT };
     let mut all = Pruned::default();
     loop {

@@ -90,7 +90,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let data_dir = Arc::new(DataDir::take(&settings.data_dir)?);
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
-    let doors = Doors::build(settings, &metrics, clock.now())?;
+    let doors = Doors::build(settings, &metrics, clock.wall())?;
     let app = Arc::new(App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)));
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
@@ -275,6 +275,7 @@ fn start_tasks(
     let House { engine, store, journal, control, feeds, transition_log, position } = house;
     let clock = || Arc::clone(&app.clock);
     tasks.spawn("timer", lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
+    tasks.spawn("wall_clock", lifecycle::run_wall_clock(Arc::clone(engine), clock(), stop.clone()));
     tasks.spawn(
         "service_overrides",
         lifecycle::run_overrides(Arc::clone(engine), Arc::clone(control), clock(), stop.clone()),

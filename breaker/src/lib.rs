@@ -5,9 +5,10 @@
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use breaker::{Breaker, Identity, Numbering, Outcome, Report, State, Thresholds, Ticket, Time};
+//! use breaker::{Breaker, Identity, Numbering, Outcome, Report, State, Thresholds, Ticket, Time, WallOffset};
 //!
-//! let identity = Identity { key_hash: 1, salt: 2, first_number: 0, numbering: Numbering::Own };
+//! let (numbering, wall) = (Numbering::Own, WallOffset::ZERO);
+//! let identity = Identity { key_hash: 1, salt: 2, first_number: 0, numbering, wall };
 //! let mut now = Time::from_micros(1_000_000);
 //! let mut breaker = Breaker::new(Arc::new(Thresholds::default()), 0, identity, now);
 //!
@@ -43,7 +44,7 @@ mod window;
 pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, Kind, Value, thousandths};
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Merged, Origin, Problem, merge};
-pub use machine::{Breaker, Identity, Numbering, View, WrongState};
+pub use machine::{ActiveOverride, Breaker, Identity, Numbering, View, WrongState};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
 pub use state::{
     Asked, CausingOutcome, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State,
@@ -51,7 +52,7 @@ pub use state::{
 };
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};
-pub use time::Time;
+pub use time::{Time, WallOffset};
 
 /// Spreads the bits of a number (`SplitMix64`'s finaliser, Steele, Lea and Flood 2014).
 const fn mix(mut bits: u64) -> u64 {

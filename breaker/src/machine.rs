@@ -13,6 +13,11 @@
 //! * An outcome of an earlier epoch changes nothing: it neither closes nor prolongs.
 //! * The figures of half-open are fixed when it is entered.
 //!
+//! # Two clocks
+//! `now` is a time of the monotonic clock, and all that the machine counts on is. What leaves it to be stored or shown
+//! (snapshots, transitions, views) is a time of the wall clock, as that is set ([`WallOffset`]); what comes back from
+//! the store is converted again. The wall clock decides one thing: when an override ends that was set until a time of it.
+//!
 //! # Overrides of a service
 //! A breaker knows the override of its service, if there is one, and is in it unless it has one of its own: the
 //! nearest wins. When its own ends, it takes the service's up; while the service has one, it is never without.
@@ -24,6 +29,7 @@
 //! says what the store made of it. So a trip never waits for the store, and everything that lets calls through
 //! again does.
 
+mod active_override;
 mod by_hand;
 mod calls;
 mod kept;
@@ -33,6 +39,7 @@ mod replicas;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::active_override::ActiveOverride;
 pub use self::by_hand::WrongState;
 pub use self::kept::View;
 use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
@@ -40,12 +47,11 @@ use crate::half_open::HalfOpen;
 use crate::outcome::{Decision, Probe, Recorded, Report, Ticket};
 use crate::seen::Seen;
 use crate::state::{
-    CausingOutcome, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State,
-    Transition,
+    CausingOutcome, Figures, HalfOpenTerms, OverrideKind, Reason, Scope, Snapshot, State, Transition,
 };
 use crate::tally::Tally;
 use crate::thresholds::{AfterMaxWait, Thresholds};
-use crate::time::Time;
+use crate::time::{Time, WallOffset};
 use crate::wait::wait;
 
 /// Who numbers a breaker's epochs.
@@ -69,6 +75,8 @@ pub struct Identity {
     pub first_number: u64,
     /// Who numbers its epochs.
     pub numbering: Numbering,
+    /// How the wall clock stands.
+    pub wall: WallOffset,
 }
 
 /// One circuit breaker.
@@ -86,13 +94,16 @@ pub struct Breaker {
     next_number: u64,
     seen: Seen,
     last_now: Time,
+    wall: WallOffset,
+    /// When the wall clock was last set: an end by the wall clock that this moved into the past came then.
+    wall_set_at: Time,
     entered_at: Time,
     /// Calls rejected since then, or since a restart after it.
     rejected_calls: u64,
     /// The revision that was in force when the state was entered.
     entered_revision: u64,
     /// The override of its service; one whose end has passed may still be here.
-    service: Option<Arc<Override>>,
+    service: Option<Arc<ActiveOverride>>,
     phase: Phase,
 }
 
@@ -112,6 +123,8 @@ impl Breaker {
             next_number: identity.first_number,
             seen: Seen::default(),
             last_now: now,
+            wall: identity.wall,
+            wall_set_at: Time::ZERO,
             entered_at: now,
             rejected_calls: 0,
             entered_revision: config_revision,
@@ -169,8 +182,22 @@ impl Breaker {
             Phase::Closed(_) | Phase::Reborn(_) => None,
             Phase::Open(open) => Some(self.entered_at + open.wait),
             Phase::HalfOpen(half_open) => half_open.deadline(),
-            Phase::Overridden(set_by) => set_by.expires_at,
-            Phase::MetricsOnly(metrics_only) => metrics_only.set_by.expires_at,
+            Phase::Overridden(active) => self.end_of(active),
+            Phase::MetricsOnly(metrics_only) => self.end_of(&metrics_only.set_by),
+        }
+    }
+
+    /// How far the wall clock is ahead, as far as it knows.
+    pub fn wall_offset(&self) -> WallOffset {
+        self.wall
+    }
+
+    /// The wall clock was set at `set_at`. Overrides that end by it end accordingly, at the next look; nothing else
+    /// changes but what is shown.
+    pub fn set_wall_offset(&mut self, wall: WallOffset, set_at: Time) {
+        if wall != self.wall {
+            self.wall = wall;
+            self.wall_set_at = set_at;
         }
     }
 
@@ -212,7 +239,7 @@ impl Breaker {
             Phase::Closed(_) => State::Closed,
             Phase::Open(_) => State::Open,
             Phase::HalfOpen(_) | Phase::Reborn(_) => State::HalfOpen,
-            Phase::Overridden(set_by) => set_by.kind.into(),
+            Phase::Overridden(active) => active.set_by.kind.into(),
             Phase::MetricsOnly(_) => State::MetricsOnly,
         }
     }
@@ -234,7 +261,8 @@ impl Breaker {
 
     /// Whether it never left the state that it was born in, so that nothing is lost with it.
     pub fn is_pristine(&self) -> bool {
-        let inherited = || self.override_in_force().is_some_and(|set_by| set_by.scope == Scope::Service);
+        let inherited =
+            || self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Service);
         self.epoch == 0 && self.proposed.is_none() && (matches!(self.phase, Phase::Closed(_)) || inherited())
     }
 
@@ -261,10 +289,22 @@ impl Breaker {
         }
     }
 
-    /// The next change that the passing of time makes. At most three follow on each other: half-open lasted
-    /// too long, the wait after it is over too, and there half-open waits for its first probe. (Or two: its own
-    /// override ends, and the service's is there.)
+    /// Whether the next look at `now` changes the state: the passing of time does, or an override of its service that it
+    /// has not taken up yet.
+    pub fn is_due(&self, now: Time) -> bool {
+        self.due(now.max(self.last_now)).is_some()
+    }
+
+    /// Makes the next change that is due. At most three follow on each other: half-open lasted too long, the wait after
+    /// it is over too, and there half-open waits for its first probe. (Or two: its own override ends, and the service's
+    /// is there.)
     fn elapse(&mut self, now: Time) -> Option<Transition> {
+        let (next, cause, at) = self.due(now)?;
+        Some(self.enter(next, cause, at))
+    }
+
+    /// The next change that the passing of time makes, why, and when it was due.
+    fn due(&self, now: Time) -> Option<(Next, Cause, Time)> {
         if self.proposed.is_some() {
             return None;
         }
@@ -272,13 +312,14 @@ impl Breaker {
             && self.override_in_force().is_none()
             && let Some(service) = self.service_at(now)
         {
-            return Some(self.take_up(service, now));
+            let cause = Cause::asked(Reason::OverrideSet, service.asked());
+            return Some((Next::Override(service), cause, now));
         }
         if matches!(self.phase, Phase::Closed(_)) {
             return None;
         }
         if matches!(self.phase, Phase::Reborn(_)) {
-            return Some(self.enter(Next::HalfOpen, Cause::own(Reason::Restart), now));
+            return Some((Next::HalfOpen, Cause::own(Reason::Restart), now));
         }
         let due = self.next_deadline().filter(|due| *due <= now)?;
         let (next, reason) = match &self.phase {
@@ -290,8 +331,7 @@ impl Breaker {
             _ => (Next::Closed, Reason::OverrideExpired),
         };
         // An override may be set with an end that is past; it does not end before it began.
-        let due = due.max(self.entered_at);
-        Some(self.enter(next, Cause::own(reason), due))
+        Some((next, Cause::own(reason), due.max(self.entered_at)))
     }
 
     /// The only place where the state changes, and the only one that makes a real [`Transition`].
@@ -329,7 +369,7 @@ impl Breaker {
             reason: cause.reason,
             figures,
             base_epoch,
-            at,
+            at: self.wall.to_wall(at),
             lasted,
             rejected_calls,
             outcome: None,
@@ -339,8 +379,8 @@ impl Breaker {
         }
     }
 
-    fn overridden(&self, set_by: Arc<Override>) -> Phase {
-        if set_by.kind == OverrideKind::MetricsOnly {
+    fn overridden(&self, set_by: Arc<ActiveOverride>) -> Phase {
+        if set_by.set_by.kind == OverrideKind::MetricsOnly {
             return Phase::MetricsOnly(Box::new(MetricsOnly::new(set_by, &self.thresholds)));
         }
         Phase::Overridden(set_by)
@@ -358,12 +398,19 @@ impl Breaker {
         }
     }
 
-    fn override_in_force(&self) -> Option<&Override> {
+    fn override_in_force(&self) -> Option<&ActiveOverride> {
         match &self.phase {
             Phase::Overridden(set_by) => Some(set_by),
             Phase::MetricsOnly(metrics_only) => Some(&metrics_only.set_by),
             _ => None,
         }
+    }
+
+    /// When an override ends by itself, on the monotonic clock. One whose end was moved into the past by a wall clock
+    /// that was set ends at that moment: until then it was in force.
+    fn end_of(&self, active: &ActiveOverride) -> Option<Time> {
+        let end = active.ends_at(self.wall)?;
+        Some(if active.follows_wall_clock() { end.max(self.wall_set_at) } else { end })
     }
 
     fn figures(&self) -> Figures {

@@ -176,15 +176,20 @@ pub struct Asked {
     pub reason: String,
 }
 
-/// An override as an operator set it.
+/// An override as an operator set it: what tells it from another one, and what is stored of it.
+///
+/// It ends at a time of the wall clock, or after a duration, or only when it is cleared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
     /// What is set.
     pub kind: OverrideKind,
     /// On what.
     pub scope: Scope,
-    /// When it ends by itself; none: when it is cleared.
+    /// When it ends by itself, by the wall clock; none: when it is cleared.
     pub expires_at: Option<Time>,
+    /// How long it lasts, when it was set for a duration: the wall clock has no say then, and `expires_at` is what the
+    /// end came to when it was set.
+    pub ttl: Option<Duration>,
     /// Who set it.
     pub actor: String,
     /// Why, in the operator's words.
@@ -219,7 +224,7 @@ pub struct Snapshot {
     pub state: State,
     /// How often it opened since it last closed.
     pub attempts: u32,
-    /// When this state was entered.
+    /// When this state was entered, by the wall clock.
     pub entered_at: Time,
     /// OPEN: how long it stays open from `entered_at`.
     pub wait: Option<Duration>,
@@ -256,7 +261,7 @@ impl Snapshot {
         open.then(|| wait(thresholds, key_hash, self.epoch, self.attempts, self.retry_after))
     }
 
-    /// OPEN: when half-open is due.
+    /// OPEN: when half-open is due, by the wall clock.
     pub fn open_until(&self) -> Option<Time> {
         self.wait.map(|wait| self.entered_at + wait)
     }
@@ -290,7 +295,7 @@ pub struct Transition {
     pub figures: Figures,
     /// The epoch that was left; the guard of a proposal.
     pub base_epoch: u64,
-    /// When it happened. `after.entered_at` of the new state, and of a shadow the time of the crossing.
+    /// When it happened, by the wall clock. `after.entered_at` of the new state, and of a shadow the time of the crossing.
     pub at: Time,
     /// How long the state that was left had lasted, by the clock that the machine is given, which nobody sets; across a
     /// restart by the wall clock, and at least 0. None: not known, as of a change that an earlier version wrote down.

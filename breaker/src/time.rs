@@ -1,4 +1,4 @@
-//! A point in time, given to the machine by whoever calls it.
+//! A point in time, given to the machine by whoever calls it, and what the wall clock says at it.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -6,8 +6,11 @@ use std::time::Duration;
 
 /// Microseconds since the Unix epoch.
 ///
-/// The machine never asks what time it is. Whoever calls passes a `Time` from a monotonic clock that
-/// was anchored to the wall clock once, so that it can be stored and shown, and never jumps.
+/// The machine never asks what time it is. Whoever calls passes a `Time` of a monotonic clock, which never jumps:
+/// waits, leases and windows are counted on it. It was anchored to the wall clock once, and the wall clock may have been
+/// set since: [`WallOffset`] converts. Each `now` is a time of the monotonic clock; each time that is stored or shown is
+/// one of the wall clock.
+///
 /// Microseconds, because that is what Postgres keeps: nothing is lost on the way to the store and back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
@@ -31,6 +34,54 @@ impl Time {
     /// How long it is from `earlier` to this; zero when `earlier` is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// How far the wall clock is ahead of the monotonic clock, in microseconds; negative: behind. It changes when somebody
+/// sets the wall clock, and only then.
+///
+/// [`Time::MAX`] is later than everything on either clock; what would lie before the Unix epoch is the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WallOffset(i64);
+
+impl WallOffset {
+    /// The two clocks say the same.
+    pub const ZERO: Self = Self(0);
+
+    /// What it is when the clocks say `monotonic` and `wall` at one moment.
+    pub const fn between(monotonic: Time, wall: Time) -> Self {
+        let ahead = wall.0.wrapping_sub(monotonic.0).cast_signed();
+        Self(match (wall.0 >= monotonic.0, ahead >= 0) {
+            (true, false) => i64::MAX,
+            (false, true) => i64::MIN,
+            _ => ahead,
+        })
+    }
+
+    /// From microseconds.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// In microseconds.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// What the wall clock says at a time of the monotonic clock.
+    pub const fn to_wall(self, monotonic: Time) -> Time {
+        match monotonic {
+            Time::MAX => Time::MAX,
+            Time(micros) => Time(micros.saturating_add_signed(self.0)),
+        }
+    }
+
+    /// When, on the monotonic clock, the wall clock says `wall`.
+    pub const fn to_monotonic(self, wall: Time) -> Time {
+        match wall {
+            Time::MAX => Time::MAX,
+            Time(micros) => Time(micros.saturating_sub_signed(self.0)),
+        }
     }
 }
 

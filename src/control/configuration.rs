@@ -7,7 +7,7 @@ use std::hash::Hasher as _;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use breaker::{Field, Layer, Origin, Override, Scope, Thresholds};
+use breaker::{Field, Layer, Origin, Override, Thresholds};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::catalog::{Catalog, ServiceProblem, Warning, effective, warnings};
@@ -90,17 +90,8 @@ impl Configuration {
 
     /// The overrides of services, as the engine takes them.
     pub fn engine_overrides(&self) -> Vec<(String, Override)> {
-        let overrides = self.stored.overrides.iter().map(|(service, set)| {
-            let set_by = Override {
-                kind: set.kind,
-                scope: Scope::Service,
-                expires_at: set.expires_at,
-                actor: set.asked.actor.clone(),
-                reason: set.asked.reason.clone(),
-            };
-            (service.clone(), set_by)
-        });
-        overrides.collect()
+        let overrides = &self.stored.overrides;
+        overrides.iter().map(|(service, set)| (service.clone(), set.as_override())).collect()
     }
 
     /// The services that have a configuration of their own, in order.

@@ -1,6 +1,6 @@
 //! What an ask makes of the present configuration: pure.
 
-use breaker::{Layer, Time};
+use breaker::{Layer, Override};
 
 use super::configuration::Configuration;
 use super::{ControlError, LayerChange, SERVICES_MAX, Update};
@@ -46,7 +46,8 @@ fn changed(before: &Layer, change: &LayerChange) -> Layer {
     layer
 }
 
-/// What becomes of the override of a service when it is set, or cleared, at `now`; none: it is set so already.
+/// What becomes of the override of a service when it is set, or cleared; none: it is set so already. `is_active`: the
+/// one that stands has not ended by itself.
 ///
 /// # Errors
 /// [`ControlError::NoOverride`] when there is none to clear, [`ControlError::TooManyServices`].
@@ -54,7 +55,7 @@ pub(super) fn overridden(
     present: &Configuration,
     service: &str,
     set: Option<&ServiceOverride>,
-    now: Time,
+    is_active: bool,
 ) -> Result<Option<ConfigEdit>, ControlError> {
     let overrides = present.overrides();
     match (overrides.get(service), set) {
@@ -63,16 +64,16 @@ pub(super) fn overridden(
             return Err(ControlError::TooManyServices { what: "an override", max: SERVICES_MAX });
         }
         (Some(_) | None, Some(_)) => {}
-        (Some(stands), None) if !stands.has_ended(now) => {}
+        (Some(_), None) if is_active => {}
         (Some(_) | None, None) => return Err(ControlError::NoOverride),
     }
     Ok(Some(ConfigEdit::Override { service: service.to_owned(), set: set.cloned() }))
 }
 
-/// What becomes of the override of a service if it has ended by itself; none: it has not.
-pub(super) fn ended(present: &Configuration, service: &str, now: Time) -> Option<ConfigEdit> {
-    let ended = present.overrides().get(service).is_some_and(|stands| stands.has_ended(now));
-    ended.then(|| ConfigEdit::Override { service: service.to_owned(), set: None })
+/// What becomes of the override of a service once `ended` has ended by itself; none: another one stands by now.
+pub(super) fn ended(present: &Configuration, service: &str, ended: &Override) -> Option<ConfigEdit> {
+    let stands = present.overrides().get(service).is_some_and(|stands| stands.as_override() == *ended);
+    stands.then(|| ConfigEdit::Override { service: service.to_owned(), set: None })
 }
 
 /// What becomes of the configuration when a file declares this; none: it is so already, or the file is of the past.

@@ -19,7 +19,7 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use breaker::{Asked, Field, Layer, Time, Value};
+use breaker::{Asked, Field, Layer, Override, Value};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
@@ -220,20 +220,28 @@ impl Control {
         set: Option<ServiceOverride>,
         asked: Asked,
     ) -> Result<usize, ControlError> {
-        let (now, name) = (self.clock.now(), service.to_owned());
+        let (name, engine, clock) = (service.to_owned(), Arc::clone(&self.engine), Arc::clone(&self.clock));
         // Whoever sets one takes none back: if its walk has to, somebody else has asked for that in the meantime.
         let takes_back = if set.is_some() { overrides::meanwhile() } else { asked.clone() };
-        let edit = move |present: &Configuration| edits::overridden(present, &name, set.as_ref(), now);
+        let edit = move |present: &Configuration| {
+            // What is in force here, the engine knows; and by which clock it ends.
+            let is_active = engine.service_override(&name, clock.now()).is_some();
+            edits::overridden(present, &name, set.as_ref(), is_active)
+        };
         self.write_override(service.to_owned(), edit, asked, takes_back).await
     }
 
-    /// Takes the override of a service that has ended by itself out of the store.
+    /// Takes `ended`, the override of a service that has ended by itself, out of the store.
     ///
     /// # Errors
     /// [`ControlError`].
-    pub async fn forget_override(self: &Arc<Self>, service: &str, now: Time) -> Result<(), ControlError> {
+    pub async fn forget_override(
+        self: &Arc<Self>,
+        service: &str,
+        ended: Override,
+    ) -> Result<(), ControlError> {
         let name = service.to_owned();
-        let edit = move |present: &Configuration| Ok(edits::ended(present, &name, now));
+        let edit = move |present: &Configuration| Ok(edits::ended(present, &name, &ended));
         let asked = Asked { actor: overrides::OURSELVES.to_owned(), reason: "it has ended".to_owned() };
         self.write_override(service.to_owned(), edit, asked.clone(), asked).await.map(|_| ())
     }

@@ -188,6 +188,7 @@ mod tests {
         let set = ServiceOverride {
             kind: OverrideKind::Disabled,
             expires_at: None,
+            ttl: None,
             asked: Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
         };
@@ -234,6 +235,7 @@ mod tests {
         let set = ServiceOverride {
             kind: OverrideKind::Disabled,
             expires_at: None,
+            ttl: None,
             asked: Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
         };

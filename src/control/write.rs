@@ -159,7 +159,7 @@ impl Control {
         let (engine, configuration, now) = (Arc::clone(&self.engine), Arc::clone(after), self.clock.now());
         off_the_workers(move || {
             log_warnings(configuration.catalog(), Some(&engine.catalog()));
-            engine.note_service_overrides(configuration.engine_overrides());
+            engine.note_service_overrides(configuration.engine_overrides(), now);
             engine.apply(configuration.catalog(), now);
         })
         .await;

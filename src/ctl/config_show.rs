@@ -185,7 +185,7 @@ pub(super) async fn log(
     clock: &impl Clock,
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
-    let now = clock.now();
+    let now = clock.wall();
     let mut question = ListConfigChangesRequest {
         service: args.service.clone().unwrap_or_default(),
         from_time: args.since.map(|since| since.stamp(now)),

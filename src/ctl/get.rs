@@ -41,7 +41,7 @@ pub(super) async fn run(
     let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await?;
     if !screen.object("GetBreakerResponse", &answer)? {
         let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-        show(&breaker, clock.now(), screen)?;
+        show(&breaker, clock.wall(), screen)?;
     }
     Ok(Ended::Done)
 }

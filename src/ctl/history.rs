@@ -67,7 +67,7 @@ impl HistoryArgs {
             Some(Target { service, name }) if name.is_empty() => (service.clone(), service.clone()),
             Some(Target { service, name }) => (service.clone(), name.clone()),
         };
-        let now = clock.now();
+        let now = clock.wall();
         let order =
             if self.oldest_first { TransitionOrder::OldestFirst } else { TransitionOrder::NewestFirst };
         Ok(ListTransitionsRequest {

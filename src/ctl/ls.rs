@@ -107,7 +107,7 @@ impl List<'_> {
             let page = connection.ask(question, async |ask| operations.list_breakers(ask).await).await?;
             listed += page.breakers.len();
             for breaker in &page.breakers {
-                self.show(breaker, clock.now(), screen)?;
+                self.show(breaker, clock.wall(), screen)?;
             }
             page_token = page.next_page_token;
             if page_token.is_empty() || listed >= max {

@@ -239,7 +239,7 @@ fn show(
         screen.painted(words::state(breaker.state), style_of(breaker.state))
     )?;
     writeln!(screen.out)?;
-    get::show_state(breaker, clock.now(), screen)?;
+    get::show_state(breaker, clock.wall(), screen)?;
     note_unrecorded(recorded, screen);
     Ok(Ended::Done)
 }

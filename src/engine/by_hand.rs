@@ -45,6 +45,7 @@ impl Engine {
     ) -> Result<ByHand, ByHandError> {
         let id = self.seals.key_id(service, name);
         let set = self.registry.with_breaker(id, service, name, now, |entry, inner| {
+            self.sync_wall(inner);
             let transitions = inner.breaker.set_override(set_by, now);
             self.done(entry, inner, &transitions, now)
         })?;
@@ -90,6 +91,7 @@ impl Engine {
     ) -> Result<ByHand, ByHandError> {
         let id = self.seals.key_id(service, name);
         let acted = self.registry.with_known(id, |entry, inner| {
+            self.sync_wall(inner);
             let (acted, transitions) = act(inner);
             let done = self.done(entry, inner, &transitions, now);
             acted.map(|()| done)

@@ -78,6 +78,7 @@ impl Engine {
         let id = self.seals.key_id(service, name);
         self.registry.with_breaker(id, service, name, now, |entry, inner| {
             inner.last_used = now;
+            self.sync_wall(inner);
             if !self.is_enabled() {
                 return self.allow_untracked(entry, inner, now);
             }
@@ -199,6 +200,7 @@ impl Engine {
         now: Time,
     ) -> Taken {
         inner.last_used = now;
+        self.sync_wall(inner);
         if !self.is_enabled() {
             return Taken { recorded: Recorded::NotCounted, state: State::Disabled };
         }

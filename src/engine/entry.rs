@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition, View};
+use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition, View, WallOffset};
 
 use super::counters::Counters;
 use super::durations::Histogram;
@@ -97,26 +97,26 @@ pub struct LastTransition {
     pub reason: Reason,
     /// The epoch that was entered.
     pub epoch: u64,
-    /// When.
+    /// When. In the engine a time of the monotonic clock, in a [`BreakerView`] one of the wall clock.
     pub at: Time,
     /// What was counted in the state that was left.
     pub figures: Figures,
 }
 
-impl From<&Transition> for LastTransition {
-    fn from(transition: &Transition) -> Self {
+impl LastTransition {
+    pub(super) fn new(transition: &Transition, wall: WallOffset) -> Self {
         Self {
             from: transition.from,
             to: transition.to(),
             reason: transition.reason,
             epoch: transition.after.epoch,
-            at: transition.at,
+            at: wall.to_monotonic(transition.at),
             figures: transition.figures,
         }
     }
 }
 
-/// A breaker as it is shown.
+/// A breaker as it is shown. All times are those of the wall clock of now.
 #[derive(Debug, Clone)]
 pub struct BreakerView {
     /// Its key.

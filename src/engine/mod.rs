@@ -12,10 +12,14 @@
 //! # Order of the locks
 //! A breaker is found under its shard's lock, and locked when that is released: what a call does with it may take as long
 //! as the journal's disk. Then (never together) the heap of deadlines, the outbox's own, the catalog, the overrides of
-//! services, the index, the histograms' table, the counts of those that were retired,
+//! services, the index, the histograms' table, how the wall clock stands, the counts of those that were retired,
 //! the table of reported permits. Where a breaker is made or retired these are
 //! taken under the shard's lock too, and so is the index;
 //! a breaker is then only tried, never waited for.
+//!
+//! # Time
+//! Each `now` is of the monotonic clock, and so are deadlines. What leaves the engine (views, and transitions on their way
+//! to the outbox) says times of the wall clock, and what comes in from the store does too.
 
 mod by_hand;
 mod calls;
@@ -32,6 +36,7 @@ mod reported;
 mod sync;
 mod timers;
 mod views;
+mod wall_clock;
 
 #[cfg(all(test, not(shuttle)))]
 #[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
@@ -58,6 +63,7 @@ pub use outbox::{Event, Origin, Outbox};
 pub use overrides::Walk;
 pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
 pub use views::ListQuery;
+pub use wall_clock::Rearm;
 
 use crate::catalog::Catalog;
 use entry::{Entry, Inner};
@@ -66,7 +72,7 @@ use reported::ReportedPermits;
 use sync::Ordering;
 use timers::Timers;
 
-/// Deadlines taken from the heap at one time.
+/// Deadlines taken from the heap at one time by [`Engine::tick`].
 const DUE_MAX: usize = 1_024;
 
 /// What an engine is made with.
@@ -175,6 +181,7 @@ impl Engine {
             let service = entry.key.service();
             let (thresholds, revision) = (catalog.thresholds(service), catalog.revision_of(service));
             let Some(mut inner) = entry.lock() else { continue };
+            self.sync_wall(&mut inner);
             let deadline = inner.breaker.next_deadline();
             let transitions = inner.breaker.set_thresholds(thresholds, revision, now);
             self.settle(&entry, &mut inner, &transitions);
@@ -209,22 +216,26 @@ impl Engine {
         self.len() == 0
     }
 
-    /// Lets every breaker whose deadline `now` has reached take note of it.
+    /// Lets every breaker whose deadline `now` has reached take note of it. Each writes to the outbox: who has other
+    /// things to do takes [`Engine::tick_some`].
     pub fn tick(&self, now: Time) {
-        loop {
-            let due = self.timers.due(now, DUE_MAX);
-            for (deadline, id) in &due {
-                self.registry.with_known(*id, |entry, inner| {
-                    // A stale one: the breaker has another deadline by now, which is in the heap too, or none.
-                    if inner.armed == *deadline {
-                        inner.armed = Time::MAX;
-                        self.look(entry, inner, now);
-                    }
-                });
-            }
-            if due.len() < DUE_MAX {
-                break;
-            }
+        while self.tick_some(DUE_MAX, now) {}
+    }
+
+    /// Lets at most `most` of the breakers whose deadline `now` has reached take note of it. False: those were the last.
+    pub fn tick_some(&self, most: usize, now: Time) -> bool {
+        let due = self.timers.due(now, most);
+        for (deadline, id) in &due {
+            self.registry.with_known(*id, |entry, inner| {
+                // A stale one: the breaker has another deadline by now, which is in the heap too, or none.
+                if inner.armed == *deadline {
+                    inner.armed = Time::MAX;
+                    self.look(entry, inner, now);
+                }
+            });
+        }
+        if due.len() == most {
+            return true;
         }
         if self.timers.is_bloated(self.len()) {
             self.timers.clear();
@@ -235,6 +246,7 @@ impl Engine {
                 }
             }
         }
+        false
     }
 
     /// The earliest deadline of all breakers.
@@ -281,6 +293,7 @@ impl Engine {
         if inner.retired {
             return;
         }
+        self.sync_wall(inner);
         let transitions = inner.breaker.poll(now);
         self.settle(entry, inner, &transitions);
         self.arm(entry, inner);
@@ -299,7 +312,8 @@ impl Engine {
             self.outbox.append(Event { key: &entry.key, transition, origin: Origin::Own });
             inner.counters.changed(transition);
             if !transition.shadow {
-                inner.last_transition = Some(Box::new(transition.into()));
+                let wall = inner.breaker.wall_offset();
+                inner.last_transition = Some(Box::new(LastTransition::new(transition, wall)));
             }
         }
         self.registry.reindex(entry, inner);

@@ -31,20 +31,20 @@ impl Engine {
     /// Takes note of all the overrides of services that there are. Breakers that are born from now on are in them,
     /// those that are there must be walked to. Those that were retired in an override cannot be: whoever follows the
     /// breakers looks at them all anew when one has come to an end.
-    pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) {
-        if self.registry.set_service_overrides(all) {
+    pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>, now: Time) {
+        if self.registry.set_service_overrides(all, now) {
             self.outbox.all_changed();
         }
     }
 
     /// The override of a service that is in force at `now`.
-    pub fn service_override(&self, service: &str, now: Time) -> Option<Arc<Override>> {
-        let set = self.registry.service_override(service)?;
-        set.expires_at.is_none_or(|end| end > now).then_some(set)
+    pub fn service_override(&self, service: &str, now: Time) -> Option<Override> {
+        let active = self.registry.service_override(service)?;
+        active.is_active(self.registry.wall.offset(), now).then(|| active.set_by.clone())
     }
 
-    /// The services whose override has ended by itself, and is still noted.
-    pub fn ended_service_overrides(&self, now: Time) -> Vec<Arc<str>> {
+    /// The services whose override has ended by itself, and is still noted; and that override.
+    pub fn ended_service_overrides(&self, now: Time) -> Vec<(Arc<str>, Override)> {
         self.registry.ended_overrides(now)
     }
 
@@ -67,6 +67,7 @@ impl Engine {
         while walk.changed < until {
             let Some(entry) = walk.left.pop() else { return false };
             let Some(mut inner) = entry.lock() else { continue };
+            self.sync_wall(&mut inner);
             let set = self.registry.service_override(entry.key.service());
             let transitions = inner.breaker.set_service_override(set, &walk.by, now);
             self.settle(&entry, &mut inner, &transitions);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use breaker::{Breaker, Identity, Key, Numbering, Override, State, Time};
+use breaker::{ActiveOverride, Breaker, Identity, Key, Numbering, Override, State, Time};
 use hashbrown::{HashTable, hash_table};
 use tokio::sync::Notify;
 
@@ -15,6 +15,7 @@ use super::entry::{Entry, Inner};
 use super::index::Index;
 use super::permit::KeyId;
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
+use super::wall_clock::WallClock;
 use crate::catalog::Catalog;
 
 /// Shards: many more than cores, so that two threads seldom want the same one.
@@ -27,7 +28,7 @@ const SPARE_PART: usize = 8;
 type Shard = HashTable<Arc<Entry>>;
 
 /// The overrides of services, by service: as many as operators set.
-type Overrides = HashMap<Arc<str>, Arc<Override>>;
+type Overrides = HashMap<Arc<str>, Arc<ActiveOverride>>;
 
 /// All breakers, by id.
 pub(super) struct Registry {
@@ -50,6 +51,8 @@ pub(super) struct Registry {
     /// A breaker was retired in the state that its service's override holds it in. Whoever was told of it has to hear
     /// of the end of the override, and there is no breaker to tell of it.
     retired_in_override: AtomicBool,
+    /// How the wall clock stands.
+    pub(super) wall: WallClock,
     durations: Durations,
     /// What breakers without series of their own had counted when they were retired.
     retired: Mutex<Counters>,
@@ -77,6 +80,7 @@ impl Registry {
             catalog: RwLock::new(catalog),
             overrides: RwLock::default(),
             retired_in_override: AtomicBool::new(false),
+            wall: WallClock::default(),
             durations: Durations::new(limits.own_series_max),
             retired: Mutex::default(),
             sweep_wanted: Notify::new(),
@@ -111,24 +115,41 @@ impl Registry {
     }
 
     /// The override of a service; one whose end has passed may still be here.
-    pub(super) fn service_override(&self, service: &str) -> Option<Arc<Override>> {
+    pub(super) fn service_override(&self, service: &str) -> Option<Arc<ActiveOverride>> {
         self.overrides.read().get(service).cloned()
     }
 
     /// The services whose override ended by itself.
-    pub(super) fn ended_overrides(&self, now: Time) -> Vec<Arc<str>> {
+    pub(super) fn ended_overrides(&self, now: Time) -> Vec<(Arc<str>, Override)> {
         let overrides = self.overrides.read();
-        let ended = overrides.iter().filter(|(_, set)| set.expires_at.is_some_and(|end| end <= now));
-        ended.map(|(service, _)| Arc::clone(service)).collect()
+        let wall = self.wall.offset();
+        let ended = overrides.iter().filter(|(_, set)| !set.is_active(wall, now));
+        ended.map(|(service, set)| (Arc::clone(service), set.set_by.clone())).collect()
     }
 
     /// Breakers are born under these from now on; those that are there must be told. True: one that stood stands no
     /// more, and breakers were retired in it, or in another.
-    pub(super) fn set_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>) -> bool {
-        let all: Overrides = all.into_iter().map(|(service, set)| (service.into(), Arc::new(set))).collect();
-        let before = std::mem::replace(&mut *self.overrides.write(), all);
-        let overrides = self.overrides.read();
-        let is_over = before.iter().any(|(service, set)| overrides.get(service) != Some(set));
+    pub(super) fn set_service_overrides(
+        &self,
+        all: impl IntoIterator<Item = (String, Override)>,
+        now: Time,
+    ) -> bool {
+        let wall = self.wall.offset();
+        let mut overrides = self.overrides.write();
+        let of = |(service, set_by): (String, Override)| {
+            // One that stands goes on: what is left of its duration is counted from when it was set.
+            let standing = overrides.get(&*service).filter(|standing| standing.set_by == set_by);
+            let active =
+                standing.cloned().unwrap_or_else(|| Arc::new(ActiveOverride::new(set_by, wall, now)));
+            (service.into(), active)
+        };
+        let all: Overrides = all.into_iter().map(of).collect();
+        let before = std::mem::replace(&mut *overrides, all);
+        let stands = |service: &str, set: &ActiveOverride| {
+            overrides.get(service).is_some_and(|present| present.set_by == set.set_by)
+        };
+        let is_over = before.iter().any(|(service, set)| !stands(service, set));
+        drop(overrides);
         is_over && self.retired_in_override.swap(false, Ordering::Relaxed)
     }
 
@@ -251,6 +272,7 @@ impl Registry {
             salt: self.issuer ^ key_hash,
             first_number: now.as_micros(),
             numbering: self.numbering,
+            wall: self.wall.offset(),
         }
     }
 
@@ -306,7 +328,7 @@ impl Registry {
         let Some(set_by) = inner.breaker.snapshot().set_by else { return false };
         // Noted before the look, so that whoever takes the override back behind it finds the note.
         self.retired_in_override.store(true, Ordering::Relaxed);
-        self.service_override(entry.key.service()).is_none_or(|set| *set != set_by)
+        self.service_override(entry.key.service()).is_none_or(|set| set.set_by != set_by)
     }
 
     /// Ends when there is little room left, and it is worth a sweep; for one task, which is not to sweep for every

@@ -166,10 +166,11 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
             kind: OverrideKind::ForcedOpen,
             scope: Scope::Service,
             expires_at: None,
+            ttl: None,
             actor: "ann".to_owned(),
             reason: "a drill".to_owned(),
         };
-        engine.note_service_overrides([("db".to_owned(), set)]);
+        engine.note_service_overrides([("db".to_owned(), set)], at(0));
         engine.allow("db", "x", at(0)).expect("there is room");
         let sweep = {
             let engine = Arc::clone(&engine);
@@ -178,7 +179,7 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
         let end = {
             let engine = Arc::clone(&engine);
             thread::spawn(move || {
-                engine.note_service_overrides([]);
+                engine.note_service_overrides([], at(0));
                 let by = Asked { actor: "ann".to_owned(), reason: String::new() };
                 let mut walk = engine.walk(Some("db"), by);
                 while engine.walk_on(&mut walk, 1, at(61)) {}

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use breaker::{
     Asked, Field, Layer, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope, Value, Verdict,
+    WallOffset,
 };
 
 use super::*;
@@ -318,7 +319,7 @@ fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
         if draw(3) == 0 {
             let (actor, reason) = ("ann".to_owned(), String::new());
             let (kind, scope, expires_at) = (OverrideKind::ALL[draw(3) as usize], Scope::Breaker, None);
-            let set_by = Override { kind, scope, expires_at, actor, reason };
+            let set_by = Override { kind, scope, expires_at, ttl: None, actor, reason };
             engine.set_override(&service, &name, set_by, at(0)).unwrap();
         }
     }
@@ -451,6 +452,7 @@ fn of_service(kind: OverrideKind, expires_at: Option<Time>) -> Override {
         kind,
         scope: Scope::Service,
         expires_at,
+        ttl: None,
         actor: "bob".to_owned(),
         reason: "a drill".to_owned(),
     }
@@ -461,7 +463,7 @@ fn ann() -> Asked {
 }
 
 fn walk(engine: &Engine, service: &str, set: Option<Override>, now: Time) -> usize {
-    engine.note_service_overrides(set.map(|set| (service.to_owned(), set)));
+    engine.note_service_overrides(set.map(|set| (service.to_owned(), set)), now);
     let mut walk = engine.walk(Some(service), ann());
     while engine.walk_on(&mut walk, 1, now) {}
     walk.changed()
@@ -501,7 +503,7 @@ fn an_override_of_a_service_is_on_every_breaker_it_has_and_on_those_that_are_bor
 #[test]
 fn one_that_was_born_under_its_services_override_may_be_retired() {
     let (engine, _) = engine();
-    engine.note_service_overrides([("db".to_owned(), of_service(OverrideKind::Disabled, None))]);
+    engine.note_service_overrides([("db".to_owned(), of_service(OverrideKind::Disabled, None))], at(0));
     engine.allow("db", "new", at(0)).unwrap();
     assert_eq!(engine.sweep(at(3_600)), 1);
     assert_eq!(engine.allow("db", "new", at(3_601)).unwrap().decision.verdict, Verdict::Disabled);
@@ -524,16 +526,16 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
     let anew = Anew::default();
     let engine = Engine::new(LIMITS, standing(1), &catalog(&declaration(), 1), Box::new(anew.clone()), at(0));
     let set = |kind| [("other".to_owned(), of_service(kind, None))];
-    engine.note_service_overrides(set(OverrideKind::ForcedOpen));
+    engine.note_service_overrides(set(OverrideKind::ForcedOpen), at(0));
     engine.allow("other", "idle", at(0)).unwrap();
     assert_eq!(engine.sweep(at(3_600)), 1);
     assert_eq!(*anew.0.lock(), 0, "it would be born into the same again");
-    engine.note_service_overrides(set(OverrideKind::ForcedOpen));
+    engine.note_service_overrides(set(OverrideKind::ForcedOpen), at(0));
     assert_eq!(*anew.0.lock(), 0);
-    engine.note_service_overrides([]);
+    engine.note_service_overrides([], at(0));
     assert_eq!(*anew.0.lock(), 1, "no breaker is there to tell of it");
-    engine.note_service_overrides(set(OverrideKind::Disabled));
-    engine.note_service_overrides([]);
+    engine.note_service_overrides(set(OverrideKind::Disabled), at(0));
+    engine.note_service_overrides([], at(0));
     assert_eq!(*anew.0.lock(), 1, "nobody was told of anything since");
 }
 
@@ -541,7 +543,7 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
 fn one_that_was_retired_while_a_walk_was_under_way_is_told_nothing() {
     let (engine, kept) = engine();
     engine.allow("other", "idle", at(0)).unwrap();
-    engine.note_service_overrides([("other".to_owned(), of_service(OverrideKind::ForcedOpen, None))]);
+    engine.note_service_overrides([("other".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
     let mut walk = engine.walk(Some("other"), ann());
     assert_eq!(engine.sweep(at(3_600)), 1);
     assert!(!engine.walk_on(&mut walk, 9, at(3_601)));
@@ -562,7 +564,8 @@ fn an_override_of_a_service_ends_by_the_timers_and_no_birth_is_under_it_then() {
     assert_eq!(engine.next_deadline(), Some(at(90)));
     assert!(engine.ended_service_overrides(at(89)).is_empty());
     engine.tick(at(90));
-    assert_eq!(engine.ended_service_overrides(at(90)), ["db".into()]);
+    let ended = engine.ended_service_overrides(at(90));
+    assert_eq!(ended, [("db".into(), of_service(OverrideKind::ForcedOpen, Some(at(90))))]);
     assert!(engine.service_override("db", at(90)).is_none());
     let expired = (State::ForcedOpen, State::Closed, Reason::OverrideExpired);
     assert_eq!(kept.edges()[1..], [expired, expired]);
@@ -587,7 +590,7 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
         ..Snapshot::pristine()
     };
     let (engine, kept) = engine();
-    engine.note_service_overrides([("a".to_owned(), of_service(OverrideKind::ForcedOpen, None))]);
+    engine.note_service_overrides([("a".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
     let key = |service: &str, name: &str| Key::new(service, name).unwrap();
     engine.restore(&key("a", "missed"), &open(7), at(1));
     engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), at(1));
@@ -623,4 +626,78 @@ fn a_breakers_own_override_stands_over_its_services() {
     assert!(matches!(engine.reset("nobody", "", ann(), at(2)), Err(ByHandError::NotThere)));
     engine.set_override("db", "", own, at(3)).unwrap();
     assert_eq!(walk(&engine, "db", None, at(4)), 0, "only what it has from its service is taken back");
+}
+
+#[test]
+fn the_timers_end_an_override_when_the_wall_clock_is_set_past_its_end() {
+    let (engine, kept) = engine();
+    let until = |end| Override { scope: Scope::Breaker, ..of_service(OverrideKind::ForcedOpen, Some(end)) };
+    engine.set_override("other", "until", until(at(600)), at(0)).unwrap();
+    let lasting = Override { ttl: Some(Duration::from_secs(600)), ..until(at(600)) };
+    engine.set_override("other", "for", lasting, at(0)).unwrap();
+    assert_eq!(engine.next_deadline(), Some(at(600)));
+
+    let ahead = WallOffset::between(at(10), at(7_210));
+    assert_eq!(engine.note_wall_offset(ahead, at(10)), Some(7_200_000_000));
+    assert_eq!(engine.note_wall_offset(ahead, at(11)), None, "it was set once");
+    let mut rearm = engine.rearm();
+    while engine.rearm_some(&mut rearm, 1) {}
+    engine.tick(at(11));
+    let expired = (State::ForcedOpen, State::Closed, Reason::OverrideExpired);
+    assert_eq!(kept.edges()[2..], [expired]);
+    let (key, ended) = kept.0.lock().last().cloned().unwrap();
+    assert_eq!((&**key.name(), ended.at), ("until", at(7_210)), "until then it was in force");
+
+    let held = engine.view("other", "for", at(20)).unwrap();
+    assert_eq!(held.view.override_ends_at, Some(at(7_800)));
+    assert_eq!(held.view.snapshot.entered_at, at(7_200));
+    assert_eq!(held.created_at, at(7_200));
+    assert_eq!(held.last_transition.unwrap().at, at(7_200));
+    engine.tick(at(600));
+    assert_eq!(kept.edges()[3..], [expired]);
+}
+
+#[test]
+fn a_duration_is_not_longer_after_a_restart_with_a_clock_that_went_back() {
+    let (engine, _) = engine();
+    let ttl = Some(Duration::from_secs(120));
+    let of_breaker =
+        Override { scope: Scope::Breaker, ttl, ..of_service(OverrideKind::ForcedOpen, Some(at(120))) };
+    let forced = |set_by| Snapshot {
+        epoch: 3,
+        state: State::ForcedOpen,
+        entered_at: at(0),
+        set_by: Some(set_by),
+        ..Snapshot::pristine()
+    };
+    // The new life begins with a wall clock that is a day behind.
+    let day = Duration::from_hours(24);
+    let start = at(10) - day;
+    let of_its_service = Override { ttl, ..of_service(OverrideKind::ForcedOpen, Some(at(120))) };
+    engine.note_service_overrides([("a".to_owned(), of_its_service.clone())], start);
+    engine.restore(&Key::new("b", "").unwrap(), &forced(of_breaker), start);
+    engine.restore(&Key::new("a", "").unwrap(), &forced(of_its_service.clone()), start);
+    for (service, name) in [("a", ""), ("b", ""), ("a", "born")] {
+        let rest = engine.allow(service, name, start).unwrap().decision.retry_after;
+        assert_eq!(rest, ttl, "{service} {name}");
+    }
+    // Another change of the configuration brings the same override once more.
+    engine.note_service_overrides([("a".to_owned(), of_its_service)], start + Duration::from_secs(60));
+    let rest = engine.allow("a", "born", start + Duration::from_secs(60)).unwrap().decision.retry_after;
+    assert_eq!(rest, Some(Duration::from_secs(60)));
+    engine.tick(start + Duration::from_secs(120));
+    for (service, name) in [("a", ""), ("b", ""), ("a", "born")] {
+        let verdict = engine.allow(service, name, start + Duration::from_secs(120)).unwrap().decision.verdict;
+        assert_eq!(verdict, Verdict::Closed, "{service} {name}");
+    }
+}
+
+#[test]
+fn what_goes_to_the_outbox_says_the_wall_clock_of_its_moment() {
+    let (engine, kept) = engine();
+    engine.note_wall_offset(WallOffset::between(at(0), at(3_600)), at(0));
+    trip(&engine, "db", "", at(1));
+    let (_, opened) = kept.0.lock().last().cloned().unwrap();
+    assert_eq!((opened.at, opened.after.entered_at), (at(3_601), at(3_601)));
+    assert_eq!(engine.next_deadline(), Some(at(31)), "waits are counted on the monotonic clock");
 }

@@ -113,6 +113,11 @@ impl Engine {
 
     pub(super) fn show(&self, entry: &Entry, inner: &mut Inner, now: Time) -> BreakerView {
         self.look(entry, inner, now);
+        let wall = inner.breaker.wall_offset();
+        let mut last_transition = inner.last_transition.clone();
+        if let Some(last) = &mut last_transition {
+            last.at = wall.to_wall(last.at);
+        }
         BreakerView {
             key: entry.key.clone(),
             state: self.shown(inner.breaker.state()),
@@ -120,9 +125,9 @@ impl Engine {
             thresholds: Arc::clone(inner.breaker.thresholds()),
             config_revision: inner.breaker.config_revision(),
             counters: inner.counters.clone(),
-            created_at: entry.created_at,
-            last_used: inner.last_used,
-            last_transition: inner.last_transition.clone(),
+            created_at: wall.to_wall(entry.created_at),
+            last_used: wall.to_wall(inner.last_used),
+            last_transition,
             own_series: entry.own_series,
         }
     }

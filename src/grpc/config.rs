@@ -51,7 +51,7 @@ impl ConfigService for Configs {
         }
         let config = self.loaded()?.control.configuration().service(&service);
         Ok(Response::new(v1::GetConfigResponse {
-            config: Some(convert::config(&config, self.app.clock.now())),
+            config: Some(convert::config(&config, self.app.clock.wall())),
         }))
     }
 
@@ -71,7 +71,7 @@ impl ConfigService for Configs {
         names.truncate(list.size);
         let next_page_token =
             names.last().filter(|_| more).map(|last| list.token_behind(last)).unwrap_or_default();
-        let now = self.app.clock.now();
+        let now = self.app.clock.wall();
         let configs = names.into_iter().map(|service| convert::config(&configuration.service(service), now));
         Ok(Response::new(v1::ListConfigsResponse { configs: configs.collect(), next_page_token }))
     }
@@ -85,7 +85,7 @@ impl ConfigService for Configs {
         asker.check(Right::Configure, &update.service)?;
         let Updated { config, changed } = self.update(update).await?;
         Ok(Response::new(v1::UpdateConfigResponse {
-            config: Some(convert::config(&config, self.app.clock.now())),
+            config: Some(convert::config(&config, self.app.clock.wall())),
             changed,
         }))
     }
@@ -99,7 +99,7 @@ impl ConfigService for Configs {
         asker.check(Right::Configure, &update.service)?;
         let Updated { config, changed } = self.update(update).await?;
         Ok(Response::new(v1::DeleteConfigResponse {
-            config: Some(convert::config(&config, self.app.clock.now())),
+            config: Some(convert::config(&config, self.app.clock.wall())),
             changed,
         }))
     }

@@ -71,7 +71,8 @@ impl OperationsService for Operations {
         views.truncate(list.size);
         let end = views.last().filter(|_| more);
         let next_page_token = end.map(|end| list.token_behind(&end.key)).unwrap_or_default();
-        let breakers = views.iter().map(|view| convert::breaker(view, now)).collect();
+        let wall = loaded.engine.wall(now);
+        let breakers = views.iter().map(|view| convert::breaker(view, wall)).collect();
         Ok(Response::new(ListBreakersResponse { breakers, next_page_token }))
     }
 
@@ -89,7 +90,9 @@ impl OperationsService for Operations {
             let (service, name) = (key.service().to_string(), key.name().to_string());
             return Err(Failure::NoBreaker { service, name }.into());
         };
-        Ok(Response::new(GetBreakerResponse { breaker: Some(convert::breaker(&view, now)) }))
+        Ok(Response::new(GetBreakerResponse {
+            breaker: Some(convert::breaker(&view, loaded.engine.wall(now))),
+        }))
     }
 
     async fn set_override(

@@ -200,6 +200,9 @@ struct WireOverride {
     #[serde(default)]
     scope: Option<String>,
     expires_at_us: Option<u64>,
+    /// One of before overrides could be set for a duration has none.
+    #[serde(default)]
+    ttl_us: Option<u64>,
     actor: String,
     reason: String,
 }
@@ -355,6 +358,7 @@ impl From<&Snapshot> for WireSnapshot {
                 kind: set_by.kind.to_string(),
                 scope: Some(set_by.scope.to_string()),
                 expires_at_us: set_by.expires_at.map(Time::as_micros),
+                ttl_us: set_by.ttl.map(micros),
                 actor: set_by.actor.clone(),
                 reason: set_by.reason.clone(),
             }),
@@ -382,6 +386,7 @@ impl TryFrom<WireSnapshot> for Snapshot {
                     None => Scope::Breaker,
                 },
                 expires_at: set_by.expires_at_us.map(Time::from_micros),
+                ttl: set_by.ttl_us.map(Duration::from_micros),
                 actor: set_by.actor,
                 reason: set_by.reason,
             })
@@ -449,6 +454,7 @@ mod tests {
                 kind: OverrideKind::MetricsOnly,
                 scope: Scope::Service,
                 expires_at: Some(Time::from_micros(5)),
+                ttl: Some(Duration::from_micros(3)),
                 actor: "anna".to_owned(),
                 reason: "a \"test\"\nof lines".to_owned(),
             }),

@@ -226,7 +226,7 @@ impl Journal {
             place: contents.last_place,
             depth: contents.recovered.entries,
             depth_bytes: contents.bytes,
-            oldest_at: contents.oldest_at,
+            oldest_at: contents.oldest_at.map(|at| monotonic(at, &*options.clock)),
             failing: false,
             is_out_of_space: false,
             overflow: Overflow::new(sizes.memory_bytes_max),
@@ -264,7 +264,7 @@ impl Journal {
         Ok((journal, contents.recovered))
     }
 
-    /// How it stands at `now`.
+    /// How it stands at `now`, on the monotonic clock.
     pub fn stats(&self, now: Time) -> JournalStats {
         let tail = self.tail.lock();
         JournalStats {
@@ -394,7 +394,8 @@ impl Journal {
                 Some(batch) if batch.proposals.is_empty() => self.finish(&mut log, &batch),
                 Some(batch) => {
                     if matches!(batch.source, Source::Files { records: 1.., .. }) {
-                        self.tail.lock().oldest_at = batch.proposals.first().map(happened_at);
+                        self.tail.lock().oldest_at =
+                            batch.proposals.first().map(|first| appended_at(first, &*self.clock));
                     }
                     return Ok(Some(batch));
                 }
@@ -413,7 +414,7 @@ impl Journal {
             return Ok(None);
         }
         let Sent { proposals, place, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
-        tail.oldest_at = proposals.first().map(happened_at);
+        tail.oldest_at = proposals.first().map(|first| appended_at(first, &*self.clock));
         tail.in_flight = Some(InFlight::InMemory { place });
         Ok(Some(Batch { proposals, source: Source::Memory { place, bytes } }))
     }
@@ -461,6 +462,16 @@ impl Journal {
         self.stored_up_to.store(log.next_place(tail) - 1, Ordering::Release);
         self.closed_bytes.store(log.bytes(), Ordering::Relaxed);
     }
+}
+
+/// When a record was appended, on the monotonic clock, as far as its stamp tells.
+fn appended_at(proposal: &Proposal, clock: &dyn Clock) -> Time {
+    monotonic(happened_at(proposal), clock)
+}
+
+/// A stamp is a time of the wall clock, which may have been set since.
+fn monotonic(stamp: Time, clock: &dyn Clock) -> Time {
+    clock.wall_offset().to_monotonic(stamp).min(clock.now())
 }
 
 impl Outbox for Journal {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use breaker::Time;
 
 use super::disk::{AppendFile, is_out_of_space};
-use super::merge::happened_at;
 use super::overflow::Overflow;
 use super::segment::Segment;
 use crate::engine::Clock;
@@ -90,7 +89,7 @@ pub(super) struct Tail {
     /// Records that the store does not have, and the bytes of their lines.
     pub(super) depth: u64,
     pub(super) depth_bytes: u64,
-    /// When the oldest of them happened.
+    /// When the oldest of them was appended, on the monotonic clock.
     pub(super) oldest_at: Option<Time>,
     /// Files cannot be written: records stay in memory until [`super::upkeep`] has found that they can be.
     pub(super) failing: bool,
@@ -110,7 +109,7 @@ impl Tail {
         self.place += 1;
         self.appended += 1;
         if self.depth == 0 {
-            self.oldest_at = Some(happened_at(&proposal));
+            self.oldest_at = Some(clock.now());
         }
         self.depth += 1;
         self.depth_bytes += line.len() as u64;

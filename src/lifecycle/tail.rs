@@ -35,7 +35,7 @@ pub async fn run_tail(
     let tail = &feeds.tail;
     let (mut reachable, mut note_at) = (true, Time::ZERO);
     loop {
-        let Some(looked) = stop.run_until_cancelled(tail.look(clock.now())).await else { break };
+        let Some(looked) = stop.run_until_cancelled(tail.look(clock.wall())).await else { break };
         match &looked {
             Ok(Looked::Followed) => {}
             Ok(Looked::WentBack(position)) => {

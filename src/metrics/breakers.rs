@@ -251,7 +251,7 @@ fn open_until_seconds(view: &BreakerView) -> f64 {
     let snapshot = &view.view.snapshot;
     let end = match view.state {
         State::Open => snapshot.open_until(),
-        State::ForcedOpen => snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at),
+        State::ForcedOpen => view.view.override_ends_at,
         State::Closed | State::HalfOpen | State::Disabled | State::MetricsOnly => None,
     };
     end.map_or(0.0, |end| end.since(Time::ZERO).as_secs_f64())

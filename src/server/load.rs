@@ -97,8 +97,9 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let outbox = Told { journal: Arc::clone(&journal), states: Arc::clone(&states) };
     let (outbox, transition_log) = transition_log::logging(outbox, Arc::clone(clock));
     let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), Box::new(outbox), clock.now()));
+    engine.note_wall_offset(clock.wall_offset(), clock.now());
     // The overrides first: the breakers that the catalog names are born into them.
-    engine.note_service_overrides(configuration.engine_overrides());
+    engine.note_service_overrides(configuration.engine_overrides(), clock.now());
     log_warnings(configuration.catalog(), None);
     engine.apply(configuration.catalog(), clock.now());
     let mut after = None;

@@ -53,6 +53,7 @@ pub(super) struct ServiceOverrideRow {
     pub(super) reason: String,
     pub(super) set_at: Stamp,
     pub(super) expires_at: Option<Stamp>,
+    pub(super) ttl_us: Option<i64>,
 }
 
 /// Everything that was read at one moment.
@@ -82,9 +83,11 @@ impl ConfigRows {
         let mut overrides = BTreeMap::new();
         for row in self.overrides {
             let name = format!("service_override {}", row.service);
-            let kind = Reader { act: ACT, row: &name }.word("kind", &row.kind, OverrideKind::parse)?;
+            let reader = Reader { act: ACT, row: &name };
+            let kind = reader.word("kind", &row.kind, OverrideKind::parse)?;
             let set = ServiceOverride {
                 kind,
+                ttl: row.ttl_us.map(|ttl| reader.duration("ttl_us", ttl)).transpose()?,
                 expires_at: row.expires_at.map(|stamp| stamp.0),
                 asked: Asked { actor: row.actor, reason: row.reason },
                 set_at: row.set_at.0,

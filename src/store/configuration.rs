@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use breaker::{Asked, Key, Layer, OverrideKind, Snapshot, Time};
+use breaker::{Asked, Key, Layer, Override, OverrideKind, Scope, Snapshot, Time};
 
 use super::{Declaration, StoredDeclaration};
 
@@ -44,8 +44,10 @@ pub struct Changed {
 pub struct ServiceOverride {
     /// What is set.
     pub kind: OverrideKind,
-    /// When it ends by itself; none: when it is cleared.
+    /// When it ends by itself, by the wall clock; none: when it is cleared.
     pub expires_at: Option<Time>,
+    /// How long it lasts, when it was set for a duration; see [`breaker::Override::ttl`].
+    pub ttl: Option<Duration>,
     /// Who set it, and why.
     pub asked: Asked,
     /// When it was set.
@@ -55,12 +57,26 @@ pub struct ServiceOverride {
 impl ServiceOverride {
     /// Whether it says the same, whenever it was set.
     pub fn is_same_as(&self, other: &Self) -> bool {
-        (self.kind, self.expires_at, &self.asked) == (other.kind, other.expires_at, &other.asked)
+        (self.kind, self.expires_at, self.ttl, &self.asked)
+            == (other.kind, other.expires_at, other.ttl, &other.asked)
     }
 
-    /// Whether it has ended by itself by `now`.
-    pub fn has_ended(&self, now: Time) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+    /// Whether it has ended when the wall clock says `wall`, as far as that tells; the engine knows better of one that was
+    /// set for a duration.
+    pub fn has_ended(&self, wall: Time) -> bool {
+        self.expires_at.is_some_and(|end| end <= wall)
+    }
+
+    /// As the breakers of its service take it.
+    pub fn as_override(&self) -> Override {
+        Override {
+            kind: self.kind,
+            scope: Scope::Service,
+            expires_at: self.expires_at,
+            ttl: self.ttl,
+            actor: self.asked.actor.clone(),
+            reason: self.asked.reason.clone(),
+        }
     }
 }
 

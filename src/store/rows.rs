@@ -76,6 +76,7 @@ pub(super) struct BreakerRow {
     pub(super) override_reason: Option<String>,
     pub(super) override_expires_at: Option<Stamp>,
     pub(super) override_scope: Option<String>,
+    pub(super) override_ttl_us: Option<i64>,
     pub(super) permitted: Option<i64>,
     pub(super) failures_to_open: Option<i64>,
     pub(super) slow_to_open: Option<i64>,
@@ -104,6 +105,7 @@ impl BreakerRow {
             override_reason: set_by.map(|set_by| printable(&set_by.reason).into_owned()),
             override_expires_at: set_by.and_then(|set_by| set_by.expires_at).map(Stamp),
             override_scope: set_by.map(|set_by| set_by.scope.as_str().to_owned()),
+            override_ttl_us: set_by.and_then(|set_by| set_by.ttl).map(micros),
             permitted: terms.map(|terms| terms.permitted.into()),
             failures_to_open: terms.map(|terms| terms.failures_to_open.into()),
             slow_to_open: terms.and_then(|terms| terms.slow_to_open).map(i64::from),
@@ -176,7 +178,8 @@ impl Reader<'_> {
             Some(scope) => self.word("override_scope", scope, Scope::parse)?,
             None => Scope::Breaker,
         };
-        Ok(Some(Override { kind, scope, expires_at, actor, reason }))
+        let ttl = row.override_ttl_us.map(|ttl| self.duration("override_ttl_us", ttl)).transpose()?;
+        Ok(Some(Override { kind, scope, expires_at, ttl, actor, reason }))
     }
 
     fn terms(&self, row: &BreakerRow) -> Result<HalfOpenTerms, StoreError> {

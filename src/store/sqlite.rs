@@ -133,6 +133,7 @@ impl Store for SqliteStore {
         let rows: Vec<BreakerRow> = sqlx::query_as(
             "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
                     override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
+                    override_ttl_us,
                     permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
                     config_revision, revision
              FROM breaker

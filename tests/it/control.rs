@@ -215,7 +215,13 @@ fn ann() -> Asked {
 }
 
 fn forced_open() -> ServiceOverride {
-    ServiceOverride { kind: OverrideKind::ForcedOpen, expires_at: None, asked: ann(), set_at: Time::ZERO }
+    ServiceOverride {
+        kind: OverrideKind::ForcedOpen,
+        expires_at: None,
+        ttl: None,
+        asked: ann(),
+        set_at: Time::ZERO,
+    }
 }
 
 fn is_away(result: &Result<Updated, ControlError>) {

@@ -433,9 +433,15 @@ async fn an_override_of_a_service_ends_by_itself_on_every_breaker() {
     let whole = ClearOverrideRequest { whole_service: true, ..clear("db") };
     let status = operations.clear_override(whole).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "it has ended");
-    let control = &world.app.loaded().unwrap().control;
+    let loaded = world.app.loaded().unwrap();
+    let control = &loaded.control;
     assert!(control.configuration().overrides().contains_key("db"));
-    control.forget_override("db", breakerd::engine::Clock::now(&world.clock)).await.unwrap();
+    let ended = loaded.engine.ended_service_overrides(breakerd::engine::Clock::now(&world.clock));
+    let (service, ended) = ended.into_iter().next().unwrap();
+    let another = breaker::Override { reason: "set meanwhile".to_owned(), ..ended.clone() };
+    control.forget_override(&service, another).await.unwrap();
+    assert!(control.configuration().overrides().contains_key("db"), "that one has not ended");
+    control.forget_override(&service, ended).await.unwrap();
     assert!(control.configuration().overrides().is_empty());
     world.end().await;
 }
@@ -488,8 +494,13 @@ async fn made_good(url: Option<String>) {
     let store = open(&target).await.unwrap();
     for (service, set) in [("left", None), ("missed", Some(OverrideKind::Disabled))] {
         let asked = Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() };
-        let set =
-            set.map(|kind| ServiceOverride { kind, expires_at: None, asked: asked.clone(), set_at: START });
+        let set = set.map(|kind| ServiceOverride {
+            kind,
+            expires_at: None,
+            ttl: None,
+            asked: asked.clone(),
+            set_at: START,
+        });
         let write = ConfigWrite {
             based_on: store.configuration().await.unwrap().revision,
             edit: ConfigEdit::Override { service: service.to_owned(), set },

@@ -204,6 +204,7 @@ impl World {
                 kind,
                 scope: Scope::Breaker,
                 expires_at,
+                ttl: None,
                 actor: "ada".into(),
                 reason: "drill".into(),
             }),

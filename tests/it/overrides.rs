@@ -44,7 +44,7 @@ impl House {
     }
 
     async fn put(&self, set: Option<Override>) -> usize {
-        self.engine.note_service_overrides(set.map(|set| ("db".to_owned(), set)));
+        self.engine.note_service_overrides(set.map(|set| ("db".to_owned(), set)), START);
         put_in_force(&self.engine, &self.journal, &self.clock, "db", ann()).await
     }
 }
@@ -58,6 +58,7 @@ fn forced_open() -> Override {
         kind: OverrideKind::ForcedOpen,
         scope: Scope::Service,
         expires_at: None,
+        ttl: None,
         actor: "ann".to_owned(),
         reason: "its disks are being changed".to_owned(),
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Breaker;
 use super::phase::{Cause, Next, Phase};
+use super::{ActiveOverride, Breaker};
 use crate::state::{Asked, Override, Reason, Scope, State, Transition};
 use crate::time::Time;
 
@@ -29,8 +29,9 @@ impl Breaker {
     pub fn set_override(&mut self, set_by: Override, now: Time) -> Vec<Transition> {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        if self.override_in_force() != Some(&set_by) {
-            transitions.push(self.take_up(Arc::new(set_by), now));
+        if self.override_in_force().is_none_or(|active| active.set_by != set_by) {
+            let active = ActiveOverride::new(set_by, self.wall, now);
+            transitions.push(self.take_up(Arc::new(active), now));
         }
         transitions
     }
@@ -42,7 +43,7 @@ impl Breaker {
     pub fn clear_override(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        let needed = match self.override_in_force().map(|set_by| set_by.scope) {
+        let needed = match self.override_in_force().map(|active| active.set_by.scope) {
             None => "FORCED_OPEN, DISABLED or METRICS_ONLY",
             Some(Scope::Service) => "in an override of its own, not of its service,",
             Some(Scope::Breaker) => {
@@ -61,7 +62,7 @@ impl Breaker {
     pub fn reset(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        let inherited = self.override_in_force().is_some_and(|set_by| set_by.scope == Scope::Service);
+        let inherited = self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Service);
         if inherited || self.service_at(now).is_some() {
             return (
                 Err(WrongState { state: self.state(), needed: "free of its service's override" }),
@@ -88,10 +89,11 @@ impl Breaker {
 
     /// Tells a breaker that was just born, or has just come back, the override of its service. A newborn is in it
     /// from birth, which is no transition; one that came back in another state takes it up at the first look.
-    pub fn inherit(&mut self, service: Option<Arc<Override>>, now: Time) {
+    pub fn inherit(&mut self, service: Option<Arc<ActiveOverride>>, now: Time) {
         self.service = service;
         let Some(service) = self.service_at(now) else { return };
-        if self.is_pristine() || self.override_in_force() == Some(&*service) {
+        let same = |active: &ActiveOverride| active.set_by == service.set_by;
+        if self.is_pristine() || self.override_in_force().is_some_and(same) {
             self.phase = self.overridden(service);
         }
     }
@@ -100,7 +102,7 @@ impl Breaker {
     /// with an override of its own only takes note of it.
     pub fn set_service_override(
         &mut self,
-        service: Option<Arc<Override>>,
+        service: Option<Arc<ActiveOverride>>,
         by: &Asked,
         now: Time,
     ) -> Vec<Transition> {
@@ -109,9 +111,9 @@ impl Breaker {
         self.service = service;
         let present = self.service_at(now);
         match (self.override_in_force(), present) {
-            (Some(own), _) if own.scope == Scope::Breaker => {}
+            (Some(own), _) if own.set_by.scope == Scope::Breaker => {}
             (None, None) => {}
-            (Some(inherited), Some(service)) if *inherited == *service => {}
+            (Some(inherited), Some(service)) if inherited.set_by == service.set_by => {}
             (_, Some(service)) => transitions.push(self.take_up(service, now)),
             (Some(_), None) => {
                 let cause = Cause::asked(Reason::OverrideCleared, by.clone());
@@ -122,13 +124,13 @@ impl Breaker {
     }
 
     /// The override of its service that is in force at `now`.
-    pub(super) fn service_at(&self, now: Time) -> Option<Arc<Override>> {
+    pub(super) fn service_at(&self, now: Time) -> Option<Arc<ActiveOverride>> {
         let service = self.service.as_ref()?;
-        service.expires_at.is_none_or(|end| end > now).then(|| Arc::clone(service))
+        service.is_active(self.wall, now).then(|| Arc::clone(service))
     }
 
-    pub(super) fn take_up(&mut self, set_by: Arc<Override>, now: Time) -> Transition {
-        let by = Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
-        self.enter(Next::Override(set_by), Cause::asked(Reason::OverrideSet, by), now)
+    pub(super) fn take_up(&mut self, active: Arc<ActiveOverride>, now: Time) -> Transition {
+        let by = active.asked();
+        self.enter(Next::Override(active), Cause::asked(Reason::OverrideSet, by), now)
     }
 }

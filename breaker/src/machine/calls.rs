@@ -21,8 +21,8 @@ impl Breaker {
         let would_deny = self.would_deny(now);
         let (verdict, probe, retry_after) = match (&mut self.phase, self.proposed) {
             (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
-            (Phase::Overridden(set_by), _) if set_by.kind == OverrideKind::ForcedOpen => {
-                (Verdict::ForcedOpen, None, set_by.expires_at.map(|end| end.since(now)))
+            (Phase::Overridden(active), _) if active.set_by.kind == OverrideKind::ForcedOpen => {
+                (Verdict::ForcedOpen, None, active.ends_at(self.wall).map(|end| end.since(now)))
             }
             // A proposal that lets calls through again waits for the store, as the state that it leaves.
             (_, Some(left)) => {
@@ -150,7 +150,7 @@ impl Breaker {
             reason,
             figures: Figures { reporters, ..self.figures() },
             base_epoch: self.epoch,
-            at: now,
+            at: self.wall.to_wall(now),
             lasted: None,
             rejected_calls: 0,
             outcome: None,

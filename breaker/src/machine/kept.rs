@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::phase::{Open, Phase};
-use super::{Breaker, Identity, Numbering};
+use super::{ActiveOverride, Breaker, Identity, Numbering};
 use crate::half_open::HalfOpen;
 use crate::state::{Figures, Snapshot, State};
 use crate::tally::Tally;
@@ -19,6 +19,8 @@ pub struct View {
     pub figures: Figures,
     /// `HALF_OPEN`: probes that are out under a lease.
     pub probes_out: u32,
+    /// In an override: when it ends by itself, by the wall clock of now; none: when it is cleared.
+    pub override_ends_at: Option<Time>,
     /// Whether the window holds enough calls for its rates to be judged.
     pub rates_judged: bool,
 }
@@ -64,7 +66,14 @@ impl Breaker {
         let figures = self.figures();
         let rates_judged = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly(_))
             && figures.calls >= self.thresholds.minimum_calls();
-        View { snapshot: self.snapshot(), figures, probes_out, rates_judged }
+        let override_ends_at = self.override_in_force().and_then(|active| active.ends_at(self.wall));
+        View {
+            snapshot: self.snapshot(),
+            figures,
+            probes_out,
+            override_ends_at: override_ends_at.map(|end| self.wall.to_wall(end)),
+            rates_judged,
+        }
     }
 
     /// Its state as it is kept.
@@ -82,10 +91,10 @@ impl Breaker {
             epoch: self.epoch,
             state: self.state(),
             attempts: self.attempts,
-            entered_at: self.entered_at,
+            entered_at: self.wall.to_wall(self.entered_at),
             wait,
             retry_after,
-            set_by: self.override_in_force().cloned(),
+            set_by: self.override_in_force().map(|active| active.set_by.clone()),
             half_open,
             config_revision: self.entered_revision,
         }
@@ -98,7 +107,7 @@ impl Breaker {
         self.proposed = None;
         // A state entered in what is now the future was entered now: a clock that was set back must not
         // make a wait longer than it is.
-        self.entered_at = snapshot.entered_at.min(now);
+        self.entered_at = self.wall.to_monotonic(snapshot.entered_at).min(now);
         self.rejected_calls = 0;
         self.entered_revision = snapshot.config_revision;
         self.phase = match (snapshot.state, snapshot.set_by) {
@@ -112,7 +121,7 @@ impl Breaker {
                 Phase::HalfOpen(Box::new(HalfOpen::new(terms)))
             }
             (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
-                self.overridden(Arc::new(set_by))
+                self.overridden(Arc::new(ActiveOverride::new(set_by, self.wall, now)))
             }
             _ => Phase::Closed(Tally::new(&self.thresholds)),
         };

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ActiveOverride;
 use crate::half_open::HalfOpen;
-use crate::state::{Asked, Figures, HalfOpenTerms, Override, Reason};
+use crate::state::{Asked, Figures, HalfOpenTerms, Reason};
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
@@ -17,7 +18,7 @@ pub(super) enum Phase {
     /// HALF_OPEN, come back after a restart: whom its probes went to is forgotten.
     Reborn(Box<HalfOpenTerms>),
     /// `FORCED_OPEN` or `DISABLED`.
-    Overridden(Arc<Override>),
+    Overridden(Arc<ActiveOverride>),
     MetricsOnly(Box<MetricsOnly>),
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Open {
 
 #[derive(Debug, Clone)]
 pub(super) struct MetricsOnly {
-    pub(super) set_by: Arc<Override>,
+    pub(super) set_by: Arc<ActiveOverride>,
     pub(super) tally: Tally,
     /// The counts are past a trip, and it has been said.
     pub(super) crossed: bool,
@@ -47,7 +48,7 @@ pub(super) struct Crossing {
 }
 
 impl MetricsOnly {
-    pub(super) fn new(set_by: Arc<Override>, thresholds: &Thresholds) -> Self {
+    pub(super) fn new(set_by: Arc<ActiveOverride>, thresholds: &Thresholds) -> Self {
         Self { set_by, tally: Tally::new(thresholds), crossed: false, crossing: None }
     }
 
@@ -80,5 +81,5 @@ pub(super) enum Next {
     Closed,
     Open { retry_after: Option<Duration> },
     HalfOpen,
-    Override(Arc<Override>),
+    Override(Arc<ActiveOverride>),
 }

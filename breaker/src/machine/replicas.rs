@@ -37,7 +37,7 @@ impl Breaker {
             self.take_over(snapshot, now);
         } else if let (Phase::Open(open), Some(wait)) = (&mut self.phase, snapshot.wait) {
             (open.wait, open.retry_after) = (wait, snapshot.retry_after);
-            self.entered_at = snapshot.entered_at.min(now);
+            self.entered_at = self.wall.to_monotonic(snapshot.entered_at).min(now);
         }
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Asked, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Reason, Recorded, Scope, Snapshot,
-    State, Thresholds, Ticket, Time, Transition, WindowKind,
+    ActiveOverride, Asked, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Reason, Recorded,
+    Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, WallOffset, WindowKind,
 };
 
 use crate::naive::{Change, Naive};
@@ -25,7 +25,13 @@ pub(crate) struct Play {
 
 impl Play {
     pub(crate) fn begin(settings: &Settings, now: Time) -> Self {
-        let identity = Identity { key_hash: KEY_HASH, salt: 0, first_number: 1, numbering: Numbering::Own };
+        let identity = Identity {
+            key_hash: KEY_HASH,
+            salt: 0,
+            first_number: 1,
+            numbering: Numbering::Own,
+            wall: WallOffset::ZERO,
+        };
         let thresholds = settings.thresholds();
         let breaker = Breaker::new(Arc::clone(&thresholds), 0, identity, now);
         let model = Naive::new(thresholds, now);
@@ -91,7 +97,7 @@ impl Play {
             }
             What::Service(set) => {
                 let service = set.map(|(kind, ms)| self.set_by(kind, Scope::Service, ms));
-                let shared = service.clone().map(Arc::new);
+                let shared = self.active(service.clone());
                 let transitions = self.breaker.set_service_override(shared, &ann(), self.now);
                 let changes = self.model.set_service_override(service, self.now);
                 self.compare(&transitions, &changes, epoch);
@@ -128,7 +134,11 @@ impl Play {
     fn set_by(&self, kind: OverrideKind, scope: Scope, expires_after_ms: Option<i64>) -> Override {
         let end = |ms: i64| Time::from_micros(self.now.as_micros().saturating_add_signed(ms * 1_000));
         let expires_at = expires_after_ms.map(end);
-        Override { kind, scope, expires_at, actor: "ann".into(), reason: String::new() }
+        Override { kind, scope, expires_at, ttl: None, actor: "ann".into(), reason: String::new() }
+    }
+
+    fn active(&self, service: Option<Override>) -> Option<Arc<ActiveOverride>> {
+        service.map(|service| Arc::new(ActiveOverride::new(service, self.identity.wall, self.now)))
     }
 
     fn time_of(&self, when: When) -> Time {
@@ -202,7 +212,7 @@ impl Play {
         let thresholds = Arc::clone(self.breaker.thresholds());
         let snapshot = self.breaker.snapshot();
         self.breaker = Breaker::restore(thresholds, self.revision, self.identity, snapshot.clone(), self.now);
-        self.breaker.inherit(self.model.service.clone().map(Arc::new), self.now);
+        self.breaker.inherit(self.active(self.model.service.clone()), self.now);
         self.model.restart(self.now);
         let restored = self.breaker.snapshot();
         let mut expected = Snapshot { entered_at: restored.entered_at, ..snapshot };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use breaker::{
     Breaker, CallerId, Field, Identity, Layer, Numbering, Origin, Outcome, Report, Snapshot, State,
-    Thresholds, Ticket, Time, Value, merge,
+    Thresholds, Ticket, Time, Value, WallOffset, merge,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ use crate::{beginning, config};
 const START: Time = Time::from_micros(1_000_000_800_000_000);
 
 fn identity(key_hash: u64) -> Identity {
-    Identity { key_hash, salt: 1, first_number: 0, numbering: Numbering::Own }
+    Identity { key_hash, salt: 1, first_number: 0, numbering: Numbering::Own, wall: WallOffset::ZERO }
 }
 
 fn thresholds(values: &[(Field, Value)]) -> Arc<Thresholds> {

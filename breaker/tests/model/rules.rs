@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use breaker::{
     Breaker, Figures, HalfOpenTerms, Identity, Numbering, Outcome, Snapshot, State, Thresholds, Time,
-    WaitInterval,
+    WaitInterval, WallOffset,
 };
 
 use crate::steps::Told;
@@ -84,7 +84,13 @@ fn drawn_by_chance(
     attempts: u32,
     retry_after: Option<Duration>,
 ) -> Duration {
-    let identity = Identity { key_hash: KEY_HASH, salt: 99, first_number: 0, numbering: Numbering::Own };
+    let identity = Identity {
+        key_hash: KEY_HASH,
+        salt: 99,
+        first_number: 0,
+        numbering: Numbering::Own,
+        wall: WallOffset::ZERO,
+    };
     let open = Snapshot { epoch, state: State::Open, attempts, retry_after, ..Snapshot::pristine() };
     let thresholds = Arc::new(thresholds.clone());
     Breaker::restore(thresholds, 0, identity, open, Time::ZERO).snapshot().wait.unwrap()

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use breaker::{
     Breaker, CausingOutcome, Field, Identity, Layer, Numbering, Origin, Outcome, Report, State, Thresholds,
-    Ticket, Time, Transition, Value, merge,
+    Ticket, Time, Transition, Value, WallOffset, merge,
 };
 
 const START: Time = Time::from_micros(1_000_000_000);
-const IDENTITY: Identity = Identity { key_hash: 1, salt: 2, first_number: 3, numbering: Numbering::Own };
+const IDENTITY: Identity =
+    Identity { key_hash: 1, salt: 2, first_number: 3, numbering: Numbering::Own, wall: WallOffset::ZERO };
 
 fn at(seconds: u64) -> Time {
     START + Duration::from_secs(seconds)

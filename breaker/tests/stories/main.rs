@@ -24,4 +24,5 @@ mod restarting;
 mod story;
 mod thresholds;
 mod waiting;
+mod wall_clock;
 mod windows;

@@ -11,12 +11,14 @@
 //! | `foreign fail #1` | as if another process had given the permit |
 //! | `bare fail`, `bare fail epoch 3` | without a permit |
 //! | `release #1`, `poll` | `ok` |
-//! | `reset`, `probe`, `clear`, `force open`, `disable`, `metrics only` (`until 90`) | `ok`, or `refused` |
-//! | `service FORCED_OPEN` (`until 90`), `service clear` | its service's override is another: `ok` |
+//! | `reset`, `probe`, `clear`, `force open`, `disable`, `metrics only` (`until 90` by the wall clock, or `for 90`) | `ok`, or `refused` |
+//! | `service FORCED_OPEN` (`until 90`, `for 90`), `service clear` | its service's override is another: `ok` |
 //! | `born under FORCED_OPEN` (`until 90`) | born while its service is in an override: `ok` |
 //! | `forgets its service` | what a crash between the store and the breakers leaves: `ok` |
 //! | `set failure_threshold 3` | other thresholds: `ok` |
 //! | `restart`, `restart with failure_threshold 3` | the process dies and the breaker comes back: `ok` |
+//! | `wall +7200` | the wall clock is set, so many seconds ahead of the monotonic clock: `ok` |
+//! | `restart wall -86400` | the wall clock was set while the process was down: `ok` |
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
 //! | `confirm 0 as 1`, `adopt OPEN epoch 3 since 10 wait 30` | the store's word: `ok`, or `refused` |
 //! | `deadline` | `at 30`, or `none` |
@@ -25,15 +27,16 @@
 //!
 //! An outcome may go on with `took 2.5`, `by X`, `class timeout`, `retry 120`. `fail x80` happens eighty times;
 //! answers that differ are counted. A transition stands behind the answer that it came with:
-//! `[CLOSED -> OPEN, CONSECUTIVE_FAILURES]`, with its time when that is not now.
+//! `[CLOSED -> OPEN, CONSECUTIVE_FAILURES]`, with its time when that is not now. A line begins with a time of the monotonic
+//! clock, and `deadline` answers with one; all other times are those of the wall clock.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Asked, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override, OverrideKind, Pass, Recorded,
-    Report, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, View,
+    ActiveOverride, Asked, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override, OverrideKind,
+    Pass, Recorded, Report, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, View, WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -78,12 +81,13 @@ struct Told {
     /// Passes of an earlier life come back as foreign ones.
     own_from: usize,
     epoch: u64,
-    service: Option<Arc<Override>>,
+    service: Option<Arc<ActiveOverride>>,
 }
 
 impl Told {
     fn begin(settings: &str, numbering: Numbering) -> Self {
-        let identity = Identity { key_hash: 7, salt: 1, first_number: 1_000, numbering };
+        let identity =
+            Identity { key_hash: 7, salt: 1, first_number: 1_000, numbering, wall: WallOffset::ZERO };
         let breaker = Breaker::new(thresholds(settings), 1, identity, START);
         Self { breaker, identity, now: START, passes: Vec::new(), own_from: 0, epoch: 0, service: None }
     }
@@ -134,8 +138,13 @@ impl Told {
             ["reset"] => refusable(self.breaker.reset(ann(), self.now)),
             ["probe"] => refusable(self.breaker.probe(ann(), self.now)),
             ["clear"] => refusable(self.breaker.clear_override(ann(), self.now)),
+            ["wall", ahead] => {
+                self.identity.wall = wall(ahead);
+                self.breaker.set_wall_offset(self.identity.wall, self.now);
+                ("ok".to_owned(), self.breaker.poll(self.now))
+            }
             ["born", "under", kind, rest @ ..] => {
-                let service = Some(Arc::new(of_service(kind, rest)));
+                let service = Some(self.of_service(kind, rest));
                 self.breaker =
                     Breaker::new(Arc::clone(self.breaker.thresholds()), 1, self.identity, self.now);
                 self.breaker.inherit(service.clone(), self.now);
@@ -151,7 +160,7 @@ impl Told {
                 ("ok".to_owned(), self.breaker.set_service_override(None, &ann(), self.now))
             }
             ["service", kind, rest @ ..] => {
-                self.service = Some(Arc::new(of_service(kind, rest)));
+                self.service = Some(self.of_service(kind, rest));
                 let service = self.service.clone();
                 ("ok".to_owned(), self.breaker.set_service_override(service, &ann(), self.now))
             }
@@ -175,6 +184,13 @@ impl Told {
             }
             ["restart"] => self.restart(Arc::clone(self.breaker.thresholds())),
             ["restart", "with", rest @ ..] => self.restart(thresholds(&rest.join(" "))),
+            ["restart", "wall", ahead] => {
+                self.identity.wall = wall(ahead);
+                let service = self.service.take();
+                // The new life reads it from the store, as it was set.
+                self.service = service.map(|service| self.active(service.set_by.clone()));
+                self.restart(Arc::clone(self.breaker.thresholds()))
+            }
             ["given", "open"] => self.given_open(),
             ["given", "half-open"] => {
                 self.given_open();
@@ -189,7 +205,7 @@ impl Told {
                     .map_or("none".to_owned(), |due| format!("at {}", clock(due)));
                 (text, Vec::new())
             }
-            ["show"] => (show(&self.breaker.view(self.now), self.now), Vec::new()),
+            ["show"] => (show(&self.breaker.view(self.now), self.wall_now()), Vec::new()),
             _ => panic!("no such event: {words:?}"),
         };
         self.with_transitions(answer, &transitions)
@@ -258,15 +274,43 @@ impl Told {
     }
 
     fn set_override(&mut self, kind: OverrideKind, words: &[&str]) -> (String, Vec<Transition>) {
-        let expires_at = after(words, "until").map(|end| START + seconds(end));
+        let (expires_at, ttl) = self.end(words);
         let set_by = Override {
             kind,
             scope: Scope::Breaker,
             expires_at,
+            ttl,
             actor: "ann".to_owned(),
             reason: "a drill".to_owned(),
         };
         ("ok".to_owned(), self.breaker.set_override(set_by, self.now))
+    }
+
+    /// When an override ends by itself, and how long it lasts.
+    fn end(&self, words: &[&str]) -> (Option<Time>, Option<Duration>) {
+        let ttl = after(words, "for").map(seconds);
+        let until = after(words, "until").map(|end| START + seconds(end));
+        (ttl.map(|ttl| self.wall_now() + ttl).or(until), ttl)
+    }
+
+    fn of_service(&self, kind: &str, words: &[&str]) -> Arc<ActiveOverride> {
+        let (expires_at, ttl) = self.end(words);
+        self.active(Override {
+            kind: OverrideKind::parse(kind).expect("an override"),
+            scope: Scope::Service,
+            expires_at,
+            ttl,
+            actor: "bob".to_owned(),
+            reason: "all of it".to_owned(),
+        })
+    }
+
+    fn active(&self, set_by: Override) -> Arc<ActiveOverride> {
+        Arc::new(ActiveOverride::new(set_by, self.identity.wall, self.now))
+    }
+
+    fn wall_now(&self) -> Time {
+        self.identity.wall.to_wall(self.now)
     }
 
     /// The next life of the process knows the snapshot, and draws another salt.
@@ -286,7 +330,7 @@ impl Told {
             epoch: 1,
             state: State::Open,
             attempts: 1,
-            entered_at: self.now,
+            entered_at: self.wall_now(),
             ..Snapshot::pristine()
         };
         let thresholds = Arc::clone(self.breaker.thresholds());
@@ -302,7 +346,7 @@ impl Told {
             epoch: self.epoch,
             state: State::parse(words[0]).expect("a state"),
             attempts: after(words, "attempts").map_or(1, |attempts| number(attempts) as u32),
-            entered_at: after(words, "since").map_or(self.now, |since| START + seconds(since)),
+            entered_at: after(words, "since").map_or(self.wall_now(), |since| START + seconds(since)),
             wait: after(words, "wait").map(seconds),
             ..Snapshot::pristine()
         }
@@ -325,7 +369,7 @@ impl Told {
             let shadow = if transition.shadow { "would be " } else { "" };
             write!(answer, " [{} -> {shadow}{}, {}", transition.from, transition.to(), transition.reason)
                 .unwrap();
-            if transition.at != self.now {
+            if transition.at != self.wall_now() {
                 write!(answer, ", at {}", clock(transition.at)).unwrap();
             }
             answer.push(']');
@@ -403,18 +447,12 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"))
 }
 
-fn seconds(text: &str) -> Duration {
-    Duration::try_from_secs_f64(text.parse().expect("seconds")).expect("seconds")
+fn wall(ahead: &str) -> WallOffset {
+    WallOffset::from_micros(ahead.parse::<i64>().expect("seconds") * 1_000_000)
 }
 
-fn of_service(kind: &str, words: &[&str]) -> Override {
-    Override {
-        kind: OverrideKind::parse(kind).expect("an override"),
-        scope: Scope::Service,
-        expires_at: after(words, "until").map(|end| START + seconds(end)),
-        actor: "bob".to_owned(),
-        reason: "all of it".to_owned(),
-    }
+fn seconds(text: &str) -> Duration {
+    Duration::try_from_secs_f64(text.parse().expect("seconds")).expect("seconds")
 }
 
 /// Whoever does something by hand in these tests.

@@ -1,13 +1,13 @@
 //! A breaker as it is shown.
 
-use breaker::{Override, Scope, State, Thresholds, Time};
+use breaker::{Override, Scope, State, Thresholds, Time, View};
 
 use super::{times, transitions, words};
 use crate::engine::{BreakerView, Counters};
 use crate::proto::v1;
 
-/// A breaker as it stands at `now`.
-pub(crate) fn breaker(view: &BreakerView, now: Time) -> v1::Breaker {
+/// A breaker as it stands when the wall clock says `wall`.
+pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
     let snapshot = &view.view.snapshot;
     let figures = &view.view.figures;
     let counts = matches!(view.state, State::Closed | State::MetricsOnly);
@@ -21,7 +21,7 @@ pub(crate) fn breaker(view: &BreakerView, now: Time) -> v1::Breaker {
         attempts: snapshot.attempts,
         opened_at: open_until.map(|_| times::timestamp(snapshot.entered_at)),
         open_until: open_until.map(times::timestamp),
-        remaining_wait: open_until.map(|until| times::to_wire(until.since(now))),
+        remaining_wait: open_until.map(|until| times::to_wire(until.since(wall))),
         consecutive_failures: if counts { figures.consecutive_failures } else { 0 },
         consecutive_successes: if counts || half_open { figures.consecutive_successes } else { 0 },
         window: counts.then(|| window(view)),
@@ -37,38 +37,36 @@ pub(crate) fn breaker(view: &BreakerView, now: Time) -> v1::Breaker {
         config_revision: view.config_revision,
         created_at: Some(times::timestamp(view.created_at)),
         last_used_at: Some(times::timestamp(view.last_used)),
-        r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, snapshot.entered_at)),
+        r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, &view.view)),
         last_transition: view.last_transition.as_deref().map(|last| transitions::last(&view.key, last)),
     }
 }
 
-fn in_force(set_by: &Override, entered_at: Time) -> v1::BreakerOverride {
+fn in_force(set_by: &Override, view: &View) -> v1::BreakerOverride {
     v1::BreakerOverride {
         state: words::state(set_by.kind.into()) as i32,
         actor: set_by.actor.clone(),
         reason: set_by.reason.clone(),
-        set_at: Some(times::timestamp(entered_at)),
-        expires_at: set_by.expires_at.map(times::timestamp),
+        set_at: Some(times::timestamp(view.snapshot.entered_at)),
+        expires_at: view.override_ends_at.map(times::timestamp),
         of_service: set_by.scope == Scope::Service,
     }
 }
 
-/// What a client needs that decides by itself.
-pub(crate) fn breaker_state(view: &BreakerView, now: Time) -> v1::BreakerState {
+/// What a client needs that decides by itself, when the wall clock says `wall`.
+pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState {
     let snapshot = &view.view.snapshot;
     let ends_at = match view.state {
         State::Open => snapshot.open_until(),
         State::Closed | State::HalfOpen => None,
-        State::ForcedOpen | State::Disabled | State::MetricsOnly => {
-            snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at)
-        }
+        State::ForcedOpen | State::Disabled | State::MetricsOnly => view.view.override_ends_at,
     };
     v1::BreakerState {
         service: view.key.service().to_string(),
         name: view.key.name().to_string(),
         state: words::state(view.state) as i32,
         epoch: snapshot.epoch,
-        remaining_wait: ends_at.map(|ends_at| times::to_wire(ends_at.since(now))),
+        remaining_wait: ends_at.map(|ends_at| times::to_wire(ends_at.since(wall))),
         config_revision: view.config_revision,
     }
 }

@@ -36,11 +36,11 @@ impl Subject {
     }
 }
 
-/// An override to set, and on what.
+/// An override to set, and on what. `wall` is what the wall clock says.
 pub(crate) fn read_set(
     request: v1::SetOverrideRequest,
     actor: String,
-    now: Time,
+    wall: Time,
 ) -> Result<(Subject, Override), Faults> {
     let mut faults = Faults::default();
     let subject = subject(&request.service, &request.name, request.whole_service, &mut faults);
@@ -49,14 +49,14 @@ pub(crate) fn read_set(
     if request.reason.is_empty() {
         faults.add("reason", Kind::Required, "is missing: whoever finds the override will ask why");
     }
-    let expires_at = end(&request, now, &mut faults);
+    let (expires_at, ttl) = end(&request, wall, &mut faults);
     match (subject, kind) {
         (Some(subject), Some(kind)) if faults.is_empty() => {
             let scope = match subject {
                 Subject::Breaker(_) => Scope::Breaker,
                 Subject::Service(_) => Scope::Service,
             };
-            Ok((subject, Override { kind, scope, expires_at, actor, reason: request.reason }))
+            Ok((subject, Override { kind, scope, expires_at, ttl, actor, reason: request.reason }))
         }
         _ => Err(faults),
     }
@@ -136,17 +136,21 @@ fn kind(number: i32, faults: &mut Faults) -> Option<OverrideKind> {
     None
 }
 
-/// When the override ends by itself.
-fn end(request: &v1::SetOverrideRequest, now: Time, faults: &mut Faults) -> Option<Time> {
+/// When the override ends by itself, by the wall clock; and how long it lasts, if that is what was asked for.
+fn end(
+    request: &v1::SetOverrideRequest,
+    wall: Time,
+    faults: &mut Faults,
+) -> (Option<Time>, Option<Duration>) {
     let expires_at = times::bound("expires_at", request.expires_at.as_ref(), faults);
     let ttl = times::not_negative("ttl", request.ttl.as_ref(), faults);
     if request.expires_at.is_some() && request.ttl.is_some() {
         faults.add("ttl", Kind::Mismatch, "stands beside expires_at: give one of them");
     }
     if let Some(end) = expires_at
-        && (end <= now || end > now + LASTS_MAX)
+        && (end <= wall || end > wall + LASTS_MAX)
     {
-        let problem = if end <= now { "is past" } else { "is more than 366 days from now" };
+        let problem = if end <= wall { "is past" } else { "is more than 366 days from now" };
         faults.add("expires_at", Kind::OutOfRange, problem);
     }
     if let Some(ttl) = ttl
@@ -155,7 +159,7 @@ fn end(request: &v1::SetOverrideRequest, now: Time, faults: &mut Faults) -> Opti
         let problem = format!("is {} s: it takes 1 s to 366 days", ttl.as_secs_f64());
         faults.add("ttl", Kind::OutOfRange, problem);
     }
-    expires_at.or(ttl.map(|ttl| now + ttl))
+    (expires_at.or(ttl.map(|ttl| wall + ttl)), ttl)
 }
 
 fn check_reason(reason: &str, faults: &mut Faults) {

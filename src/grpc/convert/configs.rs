@@ -20,9 +20,9 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Entries of a field mask: there are fewer fields, and a repeat does no harm.
 const MASK_MAX: usize = 64;
 
-/// A configuration as it is shown at `now`: an override that has ended by then is not in force, though the store may have
+/// A configuration as it is shown when the wall clock says `wall`: an override that has ended by then is not in force, though the store may have
 /// it for some seconds more.
-pub(crate) fn config(config: &ServiceConfig, now: Time) -> v1::ServiceConfig {
+pub(crate) fn config(config: &ServiceConfig, wall: Time) -> v1::ServiceConfig {
     let layers = Field::ALL
         .iter()
         .map(|field| {
@@ -38,7 +38,7 @@ pub(crate) fn config(config: &ServiceConfig, now: Time) -> v1::ServiceConfig {
         etag: config.etag(),
         revision: config.changed.map_or(0, |changed| changed.revision),
         changed_at: config.changed.map(|changed| times::timestamp(changed.at)),
-        r#override: config.set_override.as_ref().filter(|set| !set.has_ended(now)).map(service_override),
+        r#override: config.set_override.as_ref().filter(|set| !set.has_ended(wall)).map(service_override),
         enabled: config.enabled,
         deleted: !config.is_own && config.changed.is_some(),
         warnings: config.warnings().iter().map(ToString::to_string).collect(),

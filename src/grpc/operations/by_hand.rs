@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use breaker::{Asked, Time};
+use breaker::{Asked, Override, Time};
 use tonic::Request;
 
 use super::super::asker::Asker;
@@ -33,15 +33,16 @@ impl Operations {
     ) -> Result<SetOverrideResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
+        let wall = loaded.engine.wall(now);
         let (asker, wait) = (Asker::of(&request), wait(&request));
-        let (subject, set_by) = convert::read_set(request.into_inner(), asker.actor(), now)?;
+        let (subject, set_by) = convert::read_set(request.into_inner(), asker.actor(), wall)?;
         asker.check(Right::Operate, subject.service())?;
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
-                let by = Asked { actor: set_by.actor, reason: set_by.reason };
-                let (kind, expires_at) = (set_by.kind, set_by.expires_at);
-                let set = ServiceOverride { kind, expires_at, asked: by.clone(), set_at: now };
+                let by = Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
+                let Override { kind, expires_at, ttl, .. } = set_by;
+                let set = ServiceOverride { kind, expires_at, ttl, asked: by.clone(), set_at: wall };
                 let breakers_changed = whole_service(loaded, &service, Some(set), by).await?;
                 let recorded = recorded(loaded, wait).await;
                 return Ok(SetOverrideResponse { breaker: None, breakers_changed, recorded });
@@ -53,7 +54,7 @@ impl Operations {
             .map_err(|error| convert::refused_by_hand(error, &key))?;
         Ok(SetOverrideResponse {
             breakers_changed: u32::from(set.changed),
-            breaker: Some(convert::breaker(&set.breaker, now)),
+            breaker: Some(convert::breaker(&set.breaker, wall)),
             recorded: recorded(loaded, wait).await,
         })
     }
@@ -81,7 +82,7 @@ impl Operations {
             .map_err(|error| convert::refused_by_hand(error, &key))?;
         Ok(ClearOverrideResponse {
             breakers_changed: u32::from(changed),
-            breaker: Some(convert::breaker(&breaker, now)),
+            breaker: Some(convert::breaker(&breaker, loaded.engine.wall(now))),
             recorded: recorded(loaded, wait).await,
         })
     }
@@ -120,7 +121,7 @@ impl Operations {
         asker.check(Right::Operate, key.service())?;
         let done = act(&loaded.engine, key.service(), key.name(), by, now)
             .map_err(|error| convert::refused_by_hand(error, &key))?;
-        Ok((convert::breaker(&done.breaker, now), recorded(loaded, wait).await))
+        Ok((convert::breaker(&done.breaker, loaded.engine.wall(now)), recorded(loaded, wait).await))
     }
 }
 

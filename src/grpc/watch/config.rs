@@ -268,7 +268,7 @@ impl Follower {
     }
 
     fn shown(&self, configuration: &Configuration, service: &str) -> v1::ServiceConfig {
-        convert::config(&configuration.service(service), self.clock.now())
+        convert::config(&configuration.service(service), self.clock.wall())
     }
 
     fn message(&self, event: Event, place: &ConfigPlace) -> v1::WatchConfigResponse {

@@ -43,11 +43,12 @@ pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, 
             .fetch_all(&mut *tx)
             .await
             .map_err(fault(act))?;
-    let overrides: Vec<ServiceOverrideRow> =
-        sqlx::query_as("SELECT service, kind, actor, reason, set_at, expires_at FROM service_override")
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(fault(act))?;
+    let overrides: Vec<ServiceOverrideRow> = sqlx::query_as(
+        "SELECT service, kind, actor, reason, set_at, expires_at, ttl_us FROM service_override",
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(fault(act))?;
     tx.commit(act).await?;
     ConfigRows { head, declared, services, overrides }.configuration()
 }
@@ -144,7 +145,8 @@ async fn waits(tx: &mut Write, write: &ConfigWrite<'_>) -> Result<Vec<(Key, Snap
     let touched: Vec<&str> = write.touched.iter().map(String::as_str).collect();
     let rows: Vec<BreakerRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
-                override_reason, override_expires_at, override_scope, permitted, failures_to_open, slow_to_open,
+                override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
+                failures_to_open, slow_to_open,
                 lease_us, max_wait_us, after_max_wait, config_revision, revision
          FROM breaker
          WHERE state = 'OPEN' AND ($1 OR service = ANY ($2))
@@ -236,16 +238,16 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
         ConfigEdit::Override { service, set } => {
             let before: Option<ServiceOverrideRow> = sqlx::query_as(
                 "DELETE FROM service_override WHERE service = $1
-                 RETURNING service, kind, actor, reason, set_at, expires_at",
+                 RETURNING service, kind, actor, reason, set_at, expires_at, ttl_us",
             )
             .bind(service)
             .fetch_optional(&mut **tx)
             .await
             .map_err(fault(act))?;
-            if let Some(ServiceOverride { kind, expires_at, asked, set_at: _ }) = set {
+            if let Some(ServiceOverride { kind, expires_at, ttl, asked, set_at: _ }) = set {
                 sqlx::query(
-                    "INSERT INTO service_override (service, kind, actor, reason, set_at, expires_at, revision)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    "INSERT INTO service_override (service, kind, actor, reason, set_at, expires_at, ttl_us, revision)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 )
                 .bind(service)
                 .bind(kind.as_str())
@@ -253,6 +255,7 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
                 .bind(printable(&asked.reason).into_owned())
                 .bind(bumped.recorded_at)
                 .bind(expires_at.map(Stamp))
+                .bind(ttl.map(micros))
                 .bind(bumped.revision)
                 .execute(&mut **tx)
                 .await

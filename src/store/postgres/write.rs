@@ -176,8 +176,8 @@ async fn present<'a>(
 ) -> Result<BTreeMap<&'a Key, BreakerState>, StoreError> {
     let rows: Vec<StandingRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
-                override_reason, override_expires_at, override_scope, permitted, failures_to_open, slow_to_open, lease_us,
-                max_wait_us, after_max_wait, config_revision, revision, episode::text AS episode
+                override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
+                failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision, episode::text AS episode
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)
          ORDER BY service, name
          FOR UPDATE OF breaker",
@@ -259,17 +259,17 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
              failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
              max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
              config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
-             episode = row.episode::jsonb
+             override_ttl_us = row.override_ttl_us, episode = row.episode::jsonb
          FROM unnest(
              $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
              $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
-             $22::text[]
+             $22::bigint[], $23::text[]
          ) AS row (
              service, name, epoch, state, attempts, entered_at, wait_us,
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
              failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
-             override_scope, episode
+             override_scope, override_ttl_us, episode
          )
          WHERE breaker.service = row.service AND breaker.name = row.name",
     )
@@ -294,6 +294,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     .bind(column(&rows, |row| row.after_max_wait.as_deref()))
     .bind(column(&rows, |row| row.config_revision))
     .bind(column(&rows, |row| row.override_scope.as_deref()))
+    .bind(column(&rows, |row| row.override_ttl_us))
     .bind(episodes)
     .execute(&mut **tx)
     .await

@@ -37,7 +37,7 @@ pub(super) async fn configuration(readers: &SqlitePool) -> Result<StoredConfigur
             .await
             .map_err(fault(act))?;
     let overrides: Vec<ServiceOverrideRow> = sqlx::query_as(
-        "SELECT service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at
+        "SELECT service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at, ttl_us
          FROM service_override",
     )
     .fetch_all(&mut *tx)
@@ -134,6 +134,7 @@ async fn rewait(tx: &mut Write, write: &ConfigWrite<'_>, bumped: Bumped) -> Resu
     let rows: Vec<BreakerRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
                 override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
+                    override_ttl_us,
                 permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
                 config_revision, revision
          FROM breaker
@@ -212,16 +213,17 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
         ConfigEdit::Override { service, set } => {
             let before: Option<ServiceOverrideRow> = sqlx::query_as(
                 "DELETE FROM service_override WHERE service = $1
-                 RETURNING service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at",
+                 RETURNING service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at, ttl_us",
             )
             .bind(service)
             .fetch_optional(&mut **tx)
             .await
             .map_err(fault(act))?;
-            if let Some(ServiceOverride { kind, expires_at, asked, set_at: _ }) = set {
+            if let Some(ServiceOverride { kind, expires_at, ttl, asked, set_at: _ }) = set {
                 sqlx::query(
-                    "INSERT INTO service_override (service, kind, actor, reason, set_at_us, expires_at_us, revision)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    "INSERT INTO service_override (service, kind, actor, reason, set_at_us, expires_at_us, ttl_us,
+                                                   revision)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 )
                 .bind(service)
                 .bind(kind.as_str())
@@ -229,6 +231,7 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
                 .bind(printable(&asked.reason).into_owned())
                 .bind(bumped.recorded_at)
                 .bind(expires_at.map(Stamp))
+                .bind(ttl.map(micros))
                 .bind(bumped.revision)
                 .execute(&mut **tx)
                 .await

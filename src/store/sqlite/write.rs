@@ -123,7 +123,7 @@ async fn docket<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Docket<
     let rows: Vec<StandingRow> = sqlx::query_as(
         "SELECT asked.key AS place, service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us,
                 retry_after_us, override_actor, override_reason, override_expires_at_us AS override_expires_at,
-                override_scope, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
+                override_scope, override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
                 config_revision, revision, episode
          FROM json_each($1) AS asked CROSS JOIN breaker ON service = asked.value ->> 0 AND name = asked.value ->> 1",
     )
@@ -193,6 +193,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
                 row.config_revision.into(),
                 revision.into(),
                 row.override_scope.as_ref().into(),
+                row.override_ttl_us.into(),
                 episode.as_ref().into(),
             ]
         })
@@ -221,6 +222,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
             "config_revision",
             "revision",
             "override_scope",
+            "override_ttl_us",
             "episode",
         ],
         on_conflict: "ON CONFLICT (service, name) DO UPDATE
@@ -233,7 +235,8 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
                  lease_us = excluded.lease_us, max_wait_us = excluded.max_wait_us,
                  after_max_wait = excluded.after_max_wait, first_probe_at_us = NULL,
                  config_revision = excluded.config_revision, revision = excluded.revision,
-                 override_scope = excluded.override_scope, episode = excluded.episode",
+                 override_scope = excluded.override_scope, override_ttl_us = excluded.override_ttl_us,
+                 episode = excluded.episode",
         act: "write the breakers",
     };
     batch::insert(tx, into, &cells).await

@@ -49,6 +49,7 @@ pub(crate) fn snapshot(state: State, epoch: u64) -> Snapshot {
                 kind,
                 scope: Scope::Breaker,
                 expires_at: Some(NOON + Duration::from_hours(1)),
+                ttl: Some(Duration::from_mins(90)),
                 actor: "ann@example.org".to_owned(),
                 reason: "maintenance, see #12".to_owned(),
             });

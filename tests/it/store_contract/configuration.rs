@@ -263,9 +263,11 @@ async fn the_id_of_a_request_that_changed_nothing_is_kept(bed: &mut Bed) {
 
 async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {
     let expires_at = Some(Time::from_micros(1_900_000_000_000_000));
+    let ttl = Some(Duration::from_secs(90));
     let set = ServiceOverride {
         kind: OverrideKind::ForcedOpen,
         expires_at,
+        ttl,
         asked: ann("the provider is down"),
         set_at: Time::ZERO,
     };
@@ -275,6 +277,7 @@ async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {
     let stored = bed.store.configuration().await.unwrap();
     let back = &stored.overrides["a"];
     assert_eq!((back.kind, back.expires_at, back.set_at), (OverrideKind::ForcedOpen, expires_at, changed.at));
+    assert_eq!(back.ttl, ttl);
     assert_eq!(back.asked, ann("the provider is down"));
     let edit = ConfigEdit::Override { service: "a".to_owned(), set: None };
     assert_eq!(revision_of(write(bed, 1, edit, &["a"]).await), 2);

@@ -1,0 +1,47 @@
+//! An override that a breaker, or its service, is in: what was set, and when that ends.
+
+use crate::state::{Asked, Override};
+use crate::time::{Time, WallOffset};
+
+/// An override, with the end of its duration on the machine's clock.
+#[derive(Debug, Clone)]
+pub struct ActiveOverride {
+    /// What was set.
+    pub set_by: Override,
+    /// The end of [`Override::ttl`] on the monotonic clock; none: it was not set for a duration.
+    ttl_ends: Option<Time>,
+}
+
+impl ActiveOverride {
+    /// An override that is set, or comes back from the store, at `now`.
+    ///
+    /// What is left of a duration is at most all of it and at least nothing, whatever became of the wall clock
+    /// since it was set.
+    pub fn new(set_by: Override, wall: WallOffset, now: Time) -> Self {
+        let ttl_ends = set_by.ttl.map(|ttl| {
+            let left = set_by.expires_at.map_or(ttl, |end| end.since(wall.to_wall(now)));
+            now + left.min(ttl)
+        });
+        Self { set_by, ttl_ends }
+    }
+
+    /// When it ends by itself on the monotonic clock, as the wall clock is set; none: when it is cleared.
+    pub fn ends_at(&self, wall: WallOffset) -> Option<Time> {
+        self.ttl_ends.or_else(|| self.set_by.expires_at.map(|end| wall.to_monotonic(end)))
+    }
+
+    /// Whether it has not ended by itself at `now`.
+    pub fn is_active(&self, wall: WallOffset, now: Time) -> bool {
+        self.ends_at(wall).is_none_or(|end| end > now)
+    }
+
+    /// Who set it, and why.
+    pub(super) fn asked(&self) -> Asked {
+        Asked { actor: self.set_by.actor.clone(), reason: self.set_by.reason.clone() }
+    }
+
+    /// Whether its end is a time of the wall clock, and moves when that is set.
+    pub(super) fn follows_wall_clock(&self) -> bool {
+        self.ttl_ends.is_none() && self.set_by.expires_at.is_some()
+    }
+}
