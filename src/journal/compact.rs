@@ -113,7 +113,7 @@ fn write(chosen: &[Segment], target: &mut MergeFile) -> io::Result<(Segment, Com
             lost_before += lost(&entry);
             compacted.bytes += record.bytes;
             let entry = match newest.remove(&entry.key) {
-                Some((_, older)) => merge(&older, *entry, GapCause::JournalFull),
+                Some((_, before)) => merge(&before, *entry, GapCause::JournalFull),
                 None => *entry,
             };
             newest.insert(entry.key.clone(), (order, entry));

@@ -443,12 +443,11 @@ impl Journal {
             Source::Memory { place, bytes } => {
                 let mut tail = self.tail.lock();
                 let in_flight = tail.in_flight.take();
-                let cursor = match in_flight {
-                    Some(InFlight::Moved { place }) => Cursor { place, next: None },
-                    _ => {
-                        tail.overflow.stored(place);
-                        Cursor { place: place.max(log.cursor.place), next: None }
-                    }
+                let cursor = if let Some(InFlight::Moved { place }) = in_flight {
+                    Cursor { place, next: None }
+                } else {
+                    tail.overflow.stored(place);
+                    Cursor { place: place.max(log.cursor.place), next: None }
                 };
                 tail.stored(batch.proposals.len() as u64, bytes);
                 drop(tail);

@@ -134,12 +134,13 @@ impl Tail {
     fn write(&mut self, line: &[u8], clock: &dyn Clock) -> io::Result<()> {
         let begun = clock.now();
         let mut written = self.active.append(line);
-        if let Err(error) = &written {
-            if is_out_of_space(error) && self.take_spare(begun) {
-                self.write_errors += 1;
-                tracing::error!(%error, "disk full: the journal continues in the space reserved for this");
-                written = self.active.append(line);
-            }
+        if let Err(error) = &written
+            && is_out_of_space(error)
+            && self.take_spare(begun)
+        {
+            self.write_errors += 1;
+            tracing::error!(%error, "disk full: the journal continues in the space reserved for this");
+            written = self.active.append(line);
         }
         self.write_times.add(clock.now().since(begun));
         if let Err(error) = &written {

@@ -665,9 +665,8 @@ fn a_place_is_stored_once_the_store_has_the_entry_and_not_before() {
     for round in 1..=300_u64 {
         match round {
             100 => bench.disk.fails(io::ErrorKind::Other, 10),
-            150 => bench.disk.works(),
             200 => bench.disk.is_full(),
-            250 => bench.disk.works(),
+            150 | 250 => bench.disk.works(),
             _ => {}
         }
         let name = format!("b{}", round % 7);

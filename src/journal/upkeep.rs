@@ -327,12 +327,17 @@ impl Journal {
         };
         tail.next_number = number + 2;
         tail.replace(opened);
-        if segment.records > 0 {
+        let is_empty = segment.records == 0;
+        if !is_empty {
             tail.sealed.push(segment.clone());
         }
         log.take_sealed(&mut tail);
         (tail.failing, tail.is_out_of_space) = (false, false);
         drop(tail);
+        if is_empty {
+            // An empty file says nothing, and the next start removes it.
+            let _ = self.disk.remove(flush_path);
+        }
         tracing::info!(transitions = segment.records, "the journal can be written again");
         Ok(())
     }

@@ -167,3 +167,16 @@ enum Step {
     /// A row is wrong, and the batch has more entries than one.
     Wrong,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_of_several_replicas_spread() {
+        let pauses: Vec<_> = (0..100).map(|_| jittered(PAUSE_MAX)).collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(*least >= PAUSE_MAX.mul_f64(1.0 - JITTER) && *most <= PAUSE_MAX.mul_f64(1.0 + JITTER));
+        assert!(*most > *least + Duration::from_millis(100), "{least:?} to {most:?}");
+    }
+}

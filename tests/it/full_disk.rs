@@ -104,6 +104,32 @@ async fn a_full_disk_and_kill_9_lose_no_state_that_a_caller_was_told_of() {
 }
 
 #[tokio::test]
+async fn once_a_full_disk_has_room_everything_is_written_without_a_restart() {
+    let disk = SmallDisk::new();
+    if !disk.is_mounted {
+        eprintln!("no right to mount a tmpfs: the journal's own tests fill a disk that is made up");
+        return;
+    }
+    let process = Process::ready(disk.path(), None).await;
+    disk.fill();
+    assert_eq!(trip(&process, 0..40).await, 40);
+    eventually("the store refuses", || async { log_of(disk.path()).contains("wait in the journal") }).await;
+    disk.make_room();
+    eventually("the store has everything", || async {
+        process
+            .page("/metrics")
+            .await
+            .lines()
+            .any(|line| line == "llm_incident_manager_breakerd_journal_depth 0")
+    })
+    .await;
+    assert_eq!(trip(&process, 40..50).await, 10);
+    assert!(process.stop().await.success(), "{}", log_of(disk.path()));
+    let process = Process::ready(disk.path(), None).await;
+    assert_eq!(open(&process).await, 50);
+}
+
+#[tokio::test]
 async fn a_stop_that_loses_transitions_says_so_and_fails() {
     let disk = SmallDisk::new();
     if !disk.is_mounted {
