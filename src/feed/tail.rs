@@ -210,7 +210,8 @@ impl HistoryTail {
             return Ok(Looked::Followed);
         };
         let (mut after, mut lag) = (head.last, None);
-        while revision > head.revision {
+        let mut is_behind = revision > head.revision;
+        while is_behind {
             let mut rows = self.page(after, PAGE).await?;
             let is_last = rows.len() < PAGE as usize;
             // What came after the position was read is told by the next look: no anchor reaches so far yet.
@@ -223,9 +224,7 @@ impl HistoryTail {
             // A page that is full may end in the middle of a revision.
             let told = if is_last { revision } else { after.revision.saturating_sub(1).max(head.revision) };
             self.take(rows, told, after, now);
-            if is_last {
-                break;
-            }
+            is_behind = !is_last;
         }
         if let Some(head) = &mut self.ring.lock().head {
             head.looked_at = now;

@@ -37,7 +37,6 @@ pub async fn run_tail(
     loop {
         let Some(looked) = stop.run_until_cancelled(tail.look(clock.wall())).await else { break };
         match &looked {
-            Ok(Looked::Followed) => {}
             Ok(Looked::WentBack(position)) => {
                 tracing::warn!(
                     revision = position.newest.revision,
@@ -57,7 +56,7 @@ pub async fn run_tail(
                     "cannot follow the history, retrying"
                 );
             }
-            Err(_) => {}
+            Ok(Looked::Followed) | Err(_) => {}
         }
         reachable = looked.is_ok();
         if reachable && clock.now() >= note_at {

@@ -51,12 +51,9 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         Arc::clone(app.health.store()),
         Arc::clone(&app.clock),
     ));
-    let meta =
-        until_it_answers(is_away, async || store.meta().await).await.context("read what the store is")?;
-    let position = data_dir.position(meta.store_id);
-    let meta = until_it_answers(is_away, async || in_its_lineage(&*store, &meta, &position).await)
+    let (meta, position) = until_it_answers(is_away, async || identity(&*store, data_dir).await)
         .await
-        .context("compare the store with what was last seen of it")?;
+        .context("read what the store is")?;
     let clock = &app.clock;
 
     let replica: Arc<str> = settings.replica.as_str().into();
@@ -141,6 +138,13 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         feeds: Arc::clone(&feeds),
     });
     Ok(House { engine, store, journal, control, feeds, transition_log: Arc::new(transition_log), position })
+}
+
+/// What the store is, and the file of what was last seen of it.
+async fn identity(store: &dyn Store, data_dir: &DataDir) -> Result<(Meta, PathBuf), StoreError> {
+    let meta = store.meta().await?;
+    let position = data_dir.position(meta.store_id);
+    Ok((in_its_lineage(store, &meta, &position).await?, position))
 }
 
 /// What the store is, once one that has gone back since it was last seen has a lineage of its own: what was decided on

@@ -213,24 +213,24 @@ mod tests {
             configs.token_behind("s"),
         ];
         for (of, page_token) in tokens.into_iter().enumerate() {
-            let token = || page_token.clone();
-            let taken = [
-                BreakerList::try_from(v1::ListBreakersRequest { page_token: token(), ..Default::default() })
+            let given = || page_token.clone();
+            let accepted = [
+                BreakerList::try_from(v1::ListBreakersRequest { page_token: given(), ..Default::default() })
                     .is_ok(),
                 TransitionList::try_from(v1::ListTransitionsRequest {
-                    page_token: token(),
+                    page_token: given(),
                     ..Default::default()
                 })
                 .is_ok(),
                 ChangeList::try_from(v1::ListConfigChangesRequest {
-                    page_token: token(),
+                    page_token: given(),
                     ..Default::default()
                 })
                 .is_ok(),
-                ConfigList::try_from(v1::ListConfigsRequest { page_token: token(), ..Default::default() })
+                ConfigList::try_from(v1::ListConfigsRequest { page_token: given(), ..Default::default() })
                     .is_ok(),
             ];
-            assert_eq!(taken, std::array::from_fn(|list| list == of), "a token of list {of}");
+            assert_eq!(accepted, std::array::from_fn(|list| list == of), "a token of list {of}");
         }
     }
 
