@@ -19,6 +19,7 @@ use crate::config::{self, Config, Error, SETTINGS, Sources};
 use crate::ctl;
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
+use crate::store;
 
 pub use token::{NewTokenArgs, TokenCommand, token};
 
@@ -247,6 +248,11 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
     };
     if let Err(error) = Doors::check(&config.settings) {
         refuse(format!("{error:#}"));
+    }
+    if let Some(url_file) = &config.settings.store_url_file
+        && let Err(problem) = store::check_url_file(url_file)
+    {
+        refuse(problem);
     }
     if let Err(error) = DataDir::check(&config.settings.data_dir) {
         refuse(format!("{:#}", anyhow::Error::from(error)));

@@ -11,8 +11,8 @@ use crate::store::{Answer, Store, StoreError};
 
 /// The first pause after the store did not answer; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// Short enough that a store that is back is found within seconds.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Short enough that what waits is written within about a second after the store takes writes again.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A pause is longer or shorter by up to this part of it, so that replicas that lost one store do not come back to it
 /// all at once.
 const JITTER: f64 = 0.25;

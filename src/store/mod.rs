@@ -62,7 +62,7 @@ pub use self::metered::MeteredStore;
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, open, open_by_file};
 pub use self::position::{ChangeId, Position};
-pub use self::postgres::{PostgresStore, PostgresUrl};
+pub use self::postgres::{PostgresStore, PostgresUrl, check_url_file};
 pub use self::sqlite::SqliteStore;
 
 /// Touches every table that breakerd writes to while it runs, and changes nothing: fails where one is gone, or may not be

@@ -279,6 +279,14 @@ impl Store for PostgresStore {
     }
 }
 
+/// Reads the file of `store.url_file` as the store does, and connects to nothing.
+///
+/// # Errors
+/// That it cannot be read, or what is wrong with the URL in it; without repeating what it holds.
+pub fn check_url_file(path: &Path) -> Result<(), String> {
+    connector::read(path).map(drop)
+}
+
 /// What a URL looks like, for who wrote another.
 const URL_FORM: &str = "it takes postgres://user:password@host:port/database, with several hosts as host:port,host:port \
                         (none at all: SQLite in the data folder)";

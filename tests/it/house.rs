@@ -35,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proto", &[]),
     // Roof.
     ("config", &["auth", "catalog", "nearest", "store"]),
-    ("cli", &["auth", "catalog", "config", "ctl", "data_dir", "doors"]),
+    ("cli", &["auth", "catalog", "config", "ctl", "data_dir", "doors", "store"]),
     // A client of the API that lives in the same program: of the server it uses the clock and the file's words.
     ("ctl", &["config", "engine", "proto", "signals"]),
     ("data_dir", &[]),

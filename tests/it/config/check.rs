@@ -86,6 +86,8 @@ fn check_config_refuses_the_files_that_serve_would() {
         (format!("[auth]\ntokens_file = {other:?}\n"), "auth.tokens_file is wrong"),
         (format!("[tls]\ncertificate = {missing:?}\nkey = {missing:?}\n"), "tls.certificate: "),
         (format!("[tls]\ncertificate = {other:?}\nkey = {other:?}\n"), "tls.certificate: "),
+        (format!("[store]\nurl_file = {missing:?}\n"), "store.url_file"),
+        (format!("[store]\nurl_file = {other:?}\n"), "has no scheme"),
         (format!("data_dir = {other:?}\n"), "data_dir (BREAKERD_DATA_DIR, --data-dir) names another"),
     ] {
         fs::write(&path, &text).unwrap();
