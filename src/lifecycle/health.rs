@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::health::Problem;
-use crate::store::{Store, StoreError, StoreStatus};
+use crate::store::{OperationKind, Store, StoreError, StoreStatus};
 
 /// How often the store is pinged, and the lock on the data folder looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -31,9 +31,9 @@ pub async fn run_store_check(store: Arc<dyn Store>, app: Arc<App>, stop: Cancell
     let monitor = Arc::clone(app.health.store());
     let checks = async {
         loop {
-            within_patience(&app, store.ping()).await;
+            within_patience(&app, OperationKind::Ping, store.ping()).await;
             if is_write_check_due(&monitor.get(), app.clock.now()) {
-                within_patience(&app, store.check_writable()).await;
+                within_patience(&app, OperationKind::ConfigWrite, store.check_writable()).await;
             }
             tokio::time::sleep(CHECK_EVERY).await;
         }
@@ -52,10 +52,15 @@ fn is_write_check_due(status: &StoreStatus, now: Time) -> bool {
 }
 
 /// Waits for an answer; what it says is noted by whoever measures the store.
-async fn within_patience(app: &App, check: impl Future<Output = Result<(), StoreError>>) {
+async fn within_patience(
+    app: &App,
+    kind: OperationKind,
+    check: impl Future<Output = Result<(), StoreError>>,
+) {
     let mut check = std::pin::pin!(check);
     if tokio::time::timeout(ANSWER_MAX, check.as_mut()).await.is_err() {
-        app.health.store().note_silence();
+        app.health.store().note_silence(kind);
+        app.metrics.store.show(&app.health.store().get());
         // How it ends is noted as well.
         let _ = check.await;
     }

@@ -29,6 +29,7 @@ use prometheus::{
 
 use crate::engine::{Clock, Engine};
 use crate::journal::JournalStats;
+use crate::store::StoreStatus;
 use field::metrics;
 
 pub use access::{Entry, Refusal};
@@ -75,6 +76,14 @@ metrics! {
         revision: IntGauge[],
         /// How far this replica is behind the store's revisions, in seconds; 0 while no other replica writes.
         revision_lag_seconds: Gauge[],
+    }
+}
+
+impl StoreMetrics {
+    /// Shows the status of the store.
+    pub fn show(&self, status: &StoreStatus) {
+        self.reachable.set(i64::from(status.answers));
+        self.writable.set(i64::from(status.takes_writes()));
     }
 }
 

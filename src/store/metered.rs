@@ -70,9 +70,7 @@ impl MeteredStore {
         let took = now.since(begun_at);
         self.metrics.operation_duration_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
         self.monitor.note(kind_of(operation), &result, now);
-        let status = self.monitor.get();
-        self.metrics.reachable.set(i64::from(status.answers));
-        self.metrics.writable.set(i64::from(status.takes_writes()));
+        self.metrics.show(&self.monitor.get());
         if result.is_err() {
             self.metrics.errors_total.with_label_values(&[operation]).inc();
         }

@@ -39,6 +39,15 @@ impl StoreStatus {
     pub fn takes_writes(&self) -> bool {
         !self.refuses_transition_writes && !self.refuses_config_writes
     }
+
+    fn set_failed(&mut self, kind: OperationKind, failed: bool) {
+        match kind {
+            OperationKind::Ping => self.answers = !failed,
+            OperationKind::TransitionWrite => self.refuses_transition_writes = failed,
+            OperationKind::ConfigWrite => self.refuses_config_writes = failed,
+            OperationKind::Other => {}
+        }
+    }
 }
 
 /// What an operation of the store says of it.
@@ -81,9 +90,9 @@ impl StoreMonitor {
         }
     }
 
-    /// A ping was not answered within the time that it should take.
-    pub fn note_silence(&self) {
-        self.change(|now| now.answers = false);
+    /// An operation of this kind has not been answered within the time that it should take. Its answer may come yet.
+    pub fn note_silence(&self, kind: OperationKind) {
+        self.change(|now| now.set_failed(kind, true));
     }
 
     /// The store answered what it was asked, at `at`, or failed.
@@ -95,12 +104,7 @@ impl StoreMonitor {
             _ => None,
         };
         self.change(|now| {
-            match kind {
-                OperationKind::Ping => now.answers = !failed,
-                OperationKind::TransitionWrite => now.refuses_transition_writes = failed,
-                OperationKind::ConfigWrite => now.refuses_config_writes = failed,
-                OperationKind::Other => {}
-            }
+            now.set_failed(kind, failed);
             if matches!(kind, OperationKind::TransitionWrite | OperationKind::ConfigWrite) && answer.is_ok() {
                 now.written_at = Some(at);
                 now.answers = true;
@@ -164,6 +168,17 @@ mod tests {
         monitor.note(OperationKind::TransitionWrite, &corrupt, at);
         monitor.note(OperationKind::Other, &failed(), at);
         assert!(monitor.get().answers && monitor.get().takes_writes());
+    }
+
+    #[test]
+    fn silence_counts_as_a_failure_of_what_was_asked_until_the_answer_comes() {
+        let (monitor, at) = (StoreMonitor::default(), Time::from_micros(1));
+        monitor.note(OperationKind::Ping, &Ok(()), at);
+        monitor.note_silence(OperationKind::ConfigWrite);
+        assert!(monitor.get().answers && !monitor.get().takes_writes());
+        monitor.note(OperationKind::ConfigWrite, &Ok(()), at);
+        monitor.note_silence(OperationKind::Ping);
+        assert!(!monitor.get().answers && monitor.get().takes_writes());
     }
 
     #[tokio::test]
