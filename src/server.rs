@@ -24,7 +24,7 @@ use crate::journal::{Journal, keeper};
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
 use crate::store::StoreError;
-use crate::supervisor::{Supervisor, TaskFailure};
+use crate::supervisor::{Cause, Supervisor, TaskFailure};
 use crate::{grpc, http};
 
 /// The two sockets, bound.
@@ -188,18 +188,17 @@ async fn stop(tasks: &mut Supervisor, within: Duration) -> Result<()> {
 /// The code that a process ends with when [`run`] ended with `error`: 6 when another breakerd took over what it ran on; 5
 /// when a task ended early for another reason, which is a fault of breakerd; else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if !error.chain().any(|cause| cause.is::<TaskFailure>()) {
-        return FAILED;
+    match error.downcast_ref::<TaskFailure>() {
+        Some(TaskFailure { cause: Cause::Failed(cause), .. }) if is_overtaken(cause) => OVERTAKEN,
+        Some(_) => TASK_FAILED,
+        None => FAILED,
     }
-    if is_overtaken(error) { OVERTAKEN } else { TASK_FAILED }
 }
 
 /// Another breakerd has the store or the data folder.
 fn is_overtaken(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        matches!(cause.downcast_ref(), Some(StoreError::Taken(_)))
-            || matches!(cause.downcast_ref(), Some(DataDirError::Taken { .. }))
-    })
+    matches!(error.downcast_ref(), Some(StoreError::Taken(_)))
+        || matches!(error.downcast_ref(), Some(DataDirError::Taken { .. }))
 }
 
 /// It could not start.

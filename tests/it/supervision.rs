@@ -16,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{PATIENCE, eventually};
 
-/// The system's clock, until whoever sleeps by it panics.
+/// The wait in OPEN: what the timer sleeps for, and nobody else.
+const WAIT: Duration = Duration::from_secs(1_000);
+
+/// The system's clock, until whoever sleeps by it for about [`WAIT`] panics.
 struct FailingClock {
     system: SystemClock,
     fails: AtomicBool,
@@ -32,9 +35,8 @@ impl Clock for FailingClock {
     }
 
     fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        // The other tasks sleep for a second or some, over and over.
-        let is_timers = deadline.since(self.now()) > Duration::from_secs(30);
-        assert!(!(is_timers && self.fails.load(SeqCst)), "the clock fails on purpose");
+        let is_the_wait = (WAIT / 2..WAIT * 2).contains(&deadline.since(self.now()));
+        assert!(!(is_the_wait && self.fails.load(SeqCst)), "the clock fails on purpose");
         self.system.sleep_until(deadline)
     }
 }
@@ -44,7 +46,7 @@ async fn a_task_that_panics_ends_the_server_with_its_name_and_a_code_of_its_own(
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
         "data_dir = {:?}\n[grpc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-         [circuit_breaker]\nfailure_threshold = 1\n",
+         [circuit_breaker]\nfailure_threshold = 1\ntimeout_seconds = 1_000\n",
         folder.path().join("data")
     );
     let config = config::parse(&text, &folder.path().join("breakerd.toml"), &Sources::none()).unwrap();
