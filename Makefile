@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build breakerd and start it on SQLite, with breakerd.toml
-	cargo run --release -- serve --config breakerd.toml --log-format text
+	cargo run --profile quick -- serve --config breakerd.toml --log-format text
 
 test: ## run every test, on SQLite and on a throw-away Postgres; ends with the total
 	@$(TOOLS) promtool grpcurl jq sqlite3

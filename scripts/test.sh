@@ -18,13 +18,28 @@ tally() {
   awk -v word="$1" '/test result: (ok|FAILED)/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) sum += $(i - 1) } END { print sum + 0 }' "$log"
 }
 
+# begin NAME: says what is being done, before the wait for it
+begin() {
+  began=$SECONDS
+  printf '\n== %s\n' "$1"
+}
+
+# build NAME CARGO-ARGS...: what cannot be built fails the step that runs it, with the compiler's words; here it is the wait
+# that is shown.
+build() {
+  begin "$1: build"
+  cargo test "${@:2}" --no-run </dev/null 2>&1 | grep -v 'Executable' || true
+  printf '== %s: built in %s s\n' "$1" $((SECONDS - began))
+}
+
 # step NAME CMD...
 step() {
   local name=$1 passed failed code=0
   shift
   passed=$(tally passed) failed=$(tally failed)
-  printf '\n== %s\n' "$name"
+  begin "$name"
   "$@" </dev/null 2>&1 | tee -a "$log" || code=$?
+  printf '== %s: took %s s\n' "$name" $((SECONDS - began))
   [ "$(tally failed)" -eq "$failed" ] || return 0 # counted already
   if [ "$code" -ne 0 ]; then
     fail "$name: exit code $code without a failed test"
@@ -38,8 +53,11 @@ fail() {
   broken=$((broken + 1))
 }
 
+build "workspace" --workspace
 step "workspace" scripts/with-postgres.sh cargo test --workspace --no-fail-fast
-step "schedules (shuttle)" env RUSTFLAGS="--cfg shuttle" cargo test --lib shuttle --target-dir target/shuttle
+# A feature in the same target folder: only breakerd itself is compiled again, and nothing when nothing changed.
+build "schedules (shuttle)" --lib --features shuttle
+step "schedules (shuttle)" cargo test --lib --features shuttle shuttle
 
 passed=$(tally passed)
 failed=$(($(tally failed) + broken))

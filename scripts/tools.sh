@@ -44,6 +44,7 @@ finish() {
     die "$1 $2 was installed but does not run: $said"
   }
   echo "$2" >"$root/versions/$1"
+  say "$1 $2 is ready after $((SECONDS - began)) s"
 }
 
 # go_tool NAME PACKAGE VERSION [FLAGS...]
@@ -91,4 +92,7 @@ system_tool() {
 
 mkdir -p "$root/bin" "$root/versions"
 [ $# -gt 0 ] || set -- "${default_tools[@]}"
-for tool in "$@"; do install "$tool"; done
+for tool in "$@"; do
+  began=$SECONDS
+  install "$tool"
+done

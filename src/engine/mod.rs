@@ -38,12 +38,12 @@ mod timers;
 mod views;
 mod wall_clock;
 
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(feature = "shuttle")))]
 #[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 mod panic_tests;
-#[cfg(all(test, shuttle))]
+#[cfg(all(test, feature = "shuttle"))]
 mod shuttle_tests;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(feature = "shuttle")))]
 #[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 mod tests;
 

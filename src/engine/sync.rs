@@ -1,18 +1,18 @@
 //! The locks and counters of the engine, in one place, so that the schedule-exploring tests can put
 //! shuttle's in their stead.
 
-#[cfg(not(shuttle))]
+#[cfg(not(all(test, feature = "shuttle")))]
 pub(crate) use parking_lot::{Mutex, RwLock};
-#[cfg(not(shuttle))]
+#[cfg(not(all(test, feature = "shuttle")))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-#[cfg(shuttle)]
+#[cfg(all(test, feature = "shuttle"))]
 pub(crate) use explored::{Mutex, RwLock};
-#[cfg(shuttle)]
+#[cfg(all(test, feature = "shuttle"))]
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// shuttle's locks with `parking_lot`'s signatures. A thread that panics fails the test, so poison says nothing.
-#[cfg(shuttle)]
+#[cfg(all(test, feature = "shuttle"))]
 mod explored {
     use shuttle::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
