@@ -11,7 +11,7 @@ use super::connect::Connection;
 use super::fault::{Ended, Failure};
 use super::pages::{List, PAGE};
 use super::screen::{Screen, style_of};
-use super::table::{Cell, Table};
+use super::table::{Cell, Narrow, Table};
 use super::times::Moment;
 use super::{thresholds, times, words};
 use crate::engine::Clock;
@@ -38,7 +38,15 @@ pub(super) const DEFAULTS: &str = Origin::BuiltIn.as_str();
 
 const LOG: List<ConfigChange> = List {
     message: "ConfigChange",
-    header: &["TIME", "REVISION", "ACTOR", "WHAT", "OF", "REASON", "CHANGE"],
+    columns: &[
+        ("TIME", Narrow::Keep),
+        ("REVISION", Narrow::Drop(0)),
+        ("ACTOR", Narrow::Cut(10)),
+        ("WHAT", Narrow::Drop(1)),
+        ("OF", Narrow::Cut(10)),
+        ("REASON", Narrow::Cut(16)),
+        ("CHANGE", Narrow::Keep),
+    ],
     row,
     nothing: "nobody has changed anything there",
 };
@@ -114,7 +122,7 @@ pub(super) async fn get(
         screen.note(&format!("warning: {warning}"));
     }
     writeln!(screen.out)?;
-    let mut table = Table::new(&["FIELD", "VALUE", "FROM"]);
+    let mut table = Table::new(&[("FIELD", Narrow::Keep), ("VALUE", Narrow::Keep), ("FROM", Narrow::Keep)]);
     for field in Field::ALL {
         let (value, layer) = field_of(&config, *field);
         table.row(vec![Cell::from(field.as_str()), Cell::from(value), Cell::from(layer)]);
@@ -133,7 +141,12 @@ async fn list(
         page_token: String::new(),
         service_prefix: args.prefix.clone().unwrap_or_default(),
     };
-    let mut table = Table::new(&["SERVICE", "OVERRIDE", "REVISION", "SET"]);
+    let mut table = Table::new(&[
+        ("SERVICE", Narrow::Cut(16)),
+        ("OVERRIDE", Narrow::Keep),
+        ("REVISION", Narrow::Drop(0)),
+        ("SET", Narrow::Keep),
+    ]);
     loop {
         let mut configs = connection.configs();
         let page = connection.ask(question.clone(), async |ask| configs.list_configs(ask).await).await?;
@@ -210,7 +223,7 @@ fn row(change: &ConfigChange) -> Vec<Cell> {
         (service, name) => words::breaker_name(service, name),
     };
     vec![
-        Cell::from(change.changed_at.as_ref().map_or_else(|| "?".to_owned(), times::clock)),
+        Cell::time(change.changed_at.as_ref().map_or_else(|| "?".to_owned(), times::clock)),
         Cell::from(change.revision.to_string()),
         Cell::from(&*change.actor),
         Cell::from(words::change_kind(change.kind)),

@@ -73,6 +73,9 @@ pub struct Reach {
     /// Answer in JSON, as protobuf defines it; errors too.
     #[arg(long)]
     pub json: bool,
+    /// Tables as wide as they are, on a terminal too.
+    #[arg(long, help = "Tables as wide as they are: nothing is left out or cut to fit the terminal")]
+    pub wide: bool,
     /// When to colour.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     #[arg(help = "When to colour: auto (on a terminal, unless NO_COLOR is set), always, never")]

@@ -19,6 +19,8 @@ pub(super) enum Ended {
     Done,
     /// It was asked a question, and the answer is no.
     No,
+    /// With the exit status of what it ran, or what stands for it.
+    With(u8),
 }
 
 impl From<Ended> for ExitCode {
@@ -26,6 +28,7 @@ impl From<Ended> for ExitCode {
         match ended {
             Ended::Done => Self::SUCCESS,
             Ended::No => Self::from(3),
+            Ended::With(status) => Self::from(status),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::connect::Connection;
 use super::fault::{Ended, Failure};
 use super::pages::List;
 use super::screen::{Screen, style_of};
-use super::table::Cell;
+use super::table::{Cell, Narrow};
 use super::times::Moment;
 use super::words::Target;
 use super::{times, why, words};
@@ -23,7 +23,14 @@ pub(super) const EXAMPLES: &str = "Examples:
 
 const LIST: List<Transition> = List {
     message: "Transition",
-    header: &["TIME", "BREAKER", "FROM", "TO", "WHY"],
+    columns: &[
+        ("TIME", Narrow::Keep),
+        ("BREAKER", Narrow::Cut(16)),
+        // It is the TO of the line before.
+        ("FROM", Narrow::Drop(0)),
+        ("TO", Narrow::Keep),
+        ("WHY", Narrow::Keep),
+    ],
     row,
     nothing: "nothing has happened there",
 };
@@ -109,7 +116,7 @@ pub(super) fn row(transition: &Transition) -> Vec<Cell> {
         Cell::styled(words::state(state), style_of(state))
     };
     vec![
-        Cell::from(time),
+        Cell::time(time),
         Cell::from(words::breaker_name(&transition.service, &transition.name)),
         state(transition.from_state),
         state(transition.to_state),

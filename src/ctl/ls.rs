@@ -10,7 +10,7 @@ use super::connect::Connection;
 use super::fault::{Ended, Failure};
 use super::pages::PAGE;
 use super::screen::{Screen, style_of};
-use super::table::{Cell, Table};
+use super::table::{Cell, Narrow, Table};
 use super::{times, why, words};
 use crate::engine::Clock;
 use crate::proto::v1::{Breaker, ListBreakersRequest, State};
@@ -128,7 +128,17 @@ impl List<'_> {
 }
 
 fn table() -> Table {
-    Table::new(&["SERVICE", "NAME", "STATE", "FOR", "FAILURES", "RATE", "RETRY-IN", "WHY"])
+    Table::new(&[
+        ("SERVICE", Narrow::Cut(12)),
+        ("NAME", Narrow::Cut(12)),
+        ("STATE", Narrow::Keep),
+        ("FOR", Narrow::Keep),
+        // Of a breaker that is open there are none, and WHY says those that opened it.
+        ("FAILURES", Narrow::Drop(1)),
+        ("RATE", Narrow::Drop(0)),
+        ("RETRY-IN", Narrow::Keep),
+        ("WHY", Narrow::Keep),
+    ])
 }
 
 fn row(breaker: &Breaker, now: Time) -> Vec<Cell> {

@@ -19,6 +19,7 @@ mod ls;
 mod override_;
 mod pages;
 mod record;
+mod run;
 mod screen;
 mod table;
 mod thresholds;
@@ -47,8 +48,9 @@ pub const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed: breakerd failed, or cannot be reached
   2  asked wrongly
-  3  the answer is no: `allow` was denied, `healthcheck` finds it not serving
-  4  there is no such breaker or service";
+  3  the answer is no: `allow` or `run` was denied, `healthcheck` finds it not serving
+  4  there is no such breaker or service
+`run` ends as its command did.";
 
 /// What a breakerd can be asked.
 #[derive(Debug, Subcommand)]
@@ -83,6 +85,9 @@ pub enum Command {
     /// Report how a call went.
     #[command(after_help = record::EXAMPLES)]
     Record(Asked<record::RecordArgs>),
+    /// Run a command if its breaker allows it, and report how it ended.
+    #[command(after_help = run::EXAMPLES)]
+    Run(Asked<run::RunArgs>),
     /// Ask whether breakerd serves, for probes that run a command. Ends with 3 when it does not.
     #[command(after_help = healthcheck::EXAMPLES)]
     Healthcheck(Asked<healthcheck::HealthcheckArgs>),
@@ -100,6 +105,7 @@ impl Command {
             Self::Reset(asked) | Self::Probe(asked) => &asked.reach,
             Self::Allow(asked) => &asked.reach,
             Self::Record(asked) => &asked.reach,
+            Self::Run(asked) => &asked.reach,
             Self::Healthcheck(asked) => &asked.reach,
         }
     }
@@ -109,6 +115,9 @@ impl Command {
 pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let reach = command.reach();
     let mut screen = Screen::new(out, err, around, reach.color, reach.json);
+    if reach.wide {
+        screen.columns = None;
+    }
     // One call after the other: one thread is enough.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -132,21 +141,22 @@ pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &
 
 async fn ask(command: &Command, around: &Surroundings, screen: &mut Screen<'_>) -> Result<Ended, Failure> {
     command.check()?;
-    let connection = Connection::to(command.reach(), around).await?;
-    let clock = SystemClock::start();
-    let (connection, clock) = (&connection, &clock);
+    let clock = &SystemClock::start();
+    let connected = async || Connection::to(command.reach(), around).await;
     match command {
-        Command::Ls(asked) => ls::run(&asked.what, connection, clock, screen).await,
-        Command::Get(asked) => get::run(&asked.what, connection, clock, screen).await,
-        Command::History(asked) => history::run(&asked.what, connection, clock, screen).await,
-        Command::Watch(asked) => watch::run(&asked.what, connection, clock, screen).await,
-        Command::Config(command) => config::run(command, connection, clock, screen).await,
-        Command::Override(command) => override_::run(command, connection, clock, screen).await,
-        Command::Reset(asked) => override_::reset(&asked.what, connection, clock, screen).await,
-        Command::Probe(asked) => override_::probe(&asked.what, connection, clock, screen).await,
-        Command::Allow(asked) => allow::run(&asked.what, connection, screen).await,
-        Command::Record(asked) => record::run(&asked.what, connection, screen).await,
-        Command::Healthcheck(asked) => healthcheck::run(&asked.what, connection, screen).await,
+        Command::Ls(asked) => ls::run(&asked.what, &connected().await?, clock, screen).await,
+        Command::Get(asked) => get::run(&asked.what, &connected().await?, clock, screen).await,
+        Command::History(asked) => history::run(&asked.what, &connected().await?, clock, screen).await,
+        Command::Watch(asked) => watch::run(&asked.what, &connected().await?, clock, screen).await,
+        Command::Config(command) => config::run(command, &connected().await?, clock, screen).await,
+        Command::Override(command) => override_::run(command, &connected().await?, clock, screen).await,
+        Command::Reset(asked) => override_::reset(&asked.what, &connected().await?, clock, screen).await,
+        Command::Probe(asked) => override_::probe(&asked.what, &connected().await?, clock, screen).await,
+        Command::Allow(asked) => allow::run(&asked.what, &connected().await?, screen).await,
+        Command::Record(asked) => record::run(&asked.what, &connected().await?, screen).await,
+        // It goes on without a connection.
+        Command::Run(asked) => run::run(asked, around, clock, screen).await,
+        Command::Healthcheck(asked) => healthcheck::run(&asked.what, &connected().await?, screen).await,
     }
 }
 
@@ -155,6 +165,7 @@ impl Command {
     fn check(&self) -> Result<(), Failure> {
         match self {
             Self::Record(asked) => asked.what.report().map(drop),
+            Self::Run(asked) => asked.what.check(),
             Self::Override(command) => command.check(),
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::fault::{Ended, Failure};
 use super::screen::Screen;
-use super::table::{Cell, Table};
+use super::table::{Cell, Column, Table};
 
 /// The most that the API gives at once.
 pub(super) const PAGE: i32 = 1_000;
@@ -13,8 +13,8 @@ pub(super) const PAGE: i32 = 1_000;
 pub(super) struct List<T> {
     /// The message's name in the package `breakerd.v1`.
     pub(super) message: &'static str,
-    /// The table's header.
-    pub(super) header: &'static [&'static str],
+    /// The table's columns.
+    pub(super) columns: &'static [Column],
     /// What stands below it of each.
     pub(super) row: fn(&T) -> Vec<Cell>,
     /// What is said when there are none.
@@ -30,7 +30,7 @@ impl<T: Message> List<T> {
         screen: &mut Screen<'_>,
         mut ask: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
     ) -> Result<Ended, Failure> {
-        let mut table = Table::new(self.header);
+        let mut table = Table::new(self.columns);
         let mut left = limit;
         let mut token = String::new();
         while left > 0 {

@@ -135,7 +135,7 @@ impl Feed for Transitions {
                 let since = state.entered_at.as_ref().map_or_else(|| "?".to_owned(), times::fine_clock);
                 line(
                     vec![
-                        Cell::from(since),
+                        Cell::time(since),
                         Cell::from(words::breaker_name(&state.service, &state.name)),
                         Cell::from("is"),
                         Cell::styled(words::state(state.state), style_of(state.state)),

@@ -1,0 +1,247 @@
+//! `run`: guards a command with a breaker.
+//!
+//! Asks whether the call may go ahead, runs the command, and reports how it ended. breakerd must never be the outage:
+//! when it gives no answer the command runs all the same, unless `--fail-closed` says otherwise. Whatever happens once
+//! a permit was given, it is reported, so that a probe of a half-open breaker does not keep its slot until its lease
+//! ends.
+
+mod child;
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+
+use self::child::{End, Signals};
+use super::connect::{Asked, Connection};
+use super::fault::{Ended, Failure};
+use super::override_::wire;
+use super::screen::{Screen, Surroundings};
+use super::table::harmless;
+use super::times;
+use super::words::{self, Target};
+use crate::engine::Clock;
+use crate::proto::v1::{AllowRequestRequest, AllowRequestResponse, Outcome, RecordOutcomeRequest};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd run database -- ./import.sh --all
+      runs the script unless the breaker is open, and reports how it ended
+  breakerd run notifications/slack --command-timeout 30s --ignore-exit 75 -- ./notify
+      after 30 s it is stopped, which is a failure; exit status 75 says nothing about the service
+  breakerd run database --timeout 500ms --fail-closed -- ./migrate
+      not without an answer from breakerd, which is waited for half a second
+
+The exit status is the command's own, 128 + N when signal N ended it, 124 when it took too long, 126 or 127 when it
+could not be started; 3 when the breaker denied it (--denied-exit), and nothing was run.";
+
+/// How often a report is tried: under its permit it counts once.
+const REPORTS_MAX: u32 = 3;
+/// Between two tries.
+const REPORT_PAUSE: Duration = Duration::from_millis(200);
+/// As `timeout` of coreutils.
+const EXIT_TIMED_OUT: u8 = 124;
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+const EXIT_NOT_FOUND: u8 = 127;
+/// Added to the number of the signal that ended the command, as shells do.
+const EXIT_SIGNAL: i32 = 128;
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The breaker: SERVICE for the service's own, or SERVICE/NAME. It is made if there is none.
+    #[arg(value_name = "BREAKER")]
+    breaker: Target,
+    /// Who is asking, such as a host.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    caller: String,
+    /// How long the command may take; then it is stopped (SIGTERM, 10 s later SIGKILL), and that is a failure.
+    #[arg(long, value_name = "TIME", value_parser = times::duration)]
+    command_timeout: Option<Duration>,
+    /// Exit statuses that are a success, beside 0.
+    #[arg(long, value_name = "STATUS,..", value_delimiter = ',')]
+    success_exit: Vec<u8>,
+    /// Exit statuses that say nothing about the service, such as a wrong argument.
+    #[arg(long, value_name = "STATUS,..", value_delimiter = ',', conflicts_with = "success_exit")]
+    ignore_exit: Vec<u8>,
+    /// The exit status when the breaker denies the command.
+    #[arg(long, value_name = "STATUS", default_value_t = 3)]
+    denied_exit: u8,
+    /// Do not run the command when breakerd gives no answer; end with 1.
+    #[arg(long)]
+    fail_closed: bool,
+    /// The command and its arguments, behind `--`. No shell reads it.
+    #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
+    command: Vec<OsString>,
+}
+
+/// What breakerd said before the command began.
+enum Answer {
+    Allowed(Connection, AllowRequestResponse),
+    Denied(AllowRequestResponse),
+    /// The command runs all the same, and its outcome counts by name.
+    Missing(Failure),
+}
+
+impl RunArgs {
+    /// What clap cannot see.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let without_meaning = self.ignore_exit.iter().chain(&self.success_exit).find(|status| **status == 0);
+        match without_meaning {
+            Some(_) => Err(Failure::Usage("--ignore-exit and --success-exit take 1 to 255: 0 is a success".into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the command says that the service is well.
+    fn judge(&self, end: &End) -> (Outcome, String) {
+        match end {
+            // It says nothing about the service.
+            End::NotStarted(_) => (Outcome::Ignored, String::new()),
+            End::TimedOut => (Outcome::Failure, "timeout".to_owned()),
+            End::Exited(status) | End::Interrupted(status) => match (status.code(), end) {
+                (Some(0), _) => (Outcome::Success, String::new()),
+                // Whoever stopped it did so for reasons of their own.
+                (_, End::Interrupted(_)) => (Outcome::Ignored, String::new()),
+                (Some(code), _) if lists(&self.success_exit, code) => (Outcome::Success, String::new()),
+                (Some(code), _) if lists(&self.ignore_exit, code) => (Outcome::Ignored, String::new()),
+                (Some(code), _) => (Outcome::Failure, format!("exit-{code}")),
+                (None, _) => (Outcome::Failure, format!("signal-{}", child::signal_of(*status).unwrap_or_default())),
+            },
+        }
+    }
+
+    fn report(&self, permit: Bytes, end: &End, took: Duration) -> RecordOutcomeRequest {
+        let (outcome, error_class) = self.judge(end);
+        RecordOutcomeRequest {
+            permit,
+            service: self.breaker.service.clone(),
+            name: self.breaker.name.clone(),
+            outcome: outcome.into(),
+            // A command of more than 10,000 years is a slow call without a figure.
+            duration: wire(took).ok(),
+            error_class,
+            caller: self.caller.clone(),
+            ..RecordOutcomeRequest::default()
+        }
+    }
+}
+
+pub(super) async fn run(
+    asked: &Asked<RunArgs>,
+    around: &Surroundings,
+    clock: &impl Clock,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let args = &asked.what;
+    // Before a permit is asked for: from here on no signal ends us, and it is reported whatever comes.
+    let mut signals = Signals::listen()?;
+    let (connection, permit) = tokio::select! {
+        answer = ask(asked, around) => match answer? {
+            Answer::Allowed(connection, answer) => (Some(connection), answer.permit),
+            Answer::Denied(answer) => return Ok(args.denied(&answer, screen)),
+            Answer::Missing(failure) if args.fail_closed => return Err(failure),
+            Answer::Missing(failure) => {
+                let problem = failure.to_string();
+                screen.note(&format!("breakerd: {}; the command runs all the same", harmless(&problem)));
+                (None, Bytes::new())
+            }
+        },
+        // Nothing was begun. A permit that is on its way to us ends with its lease.
+        (signal, _) = signals.next() => return Ok(Ended::With(exit_of_signal(signal.as_raw()))),
+    };
+    let begun = clock.now();
+    let end = child::run(&args.command, args.command_timeout, &mut signals).await;
+    let report = args.report(permit, &end, clock.now().since(begun));
+    let reported = match connection {
+        Some(connection) => tell(&connection, &report).await,
+        None => tell_by_name(asked, around, &report).await,
+    };
+    if let Err(failure) = reported {
+        screen.note(&format!("breakerd: the outcome was not recorded: {}", harmless(&failure.to_string())));
+    }
+    Ok(args.ended(&end, screen))
+}
+
+/// Asks. No answer is an answer, but slips of the command line are errors: they would be so each time.
+async fn ask(asked: &Asked<RunArgs>, around: &Surroundings) -> Result<Answer, Failure> {
+    let args = &asked.what;
+    let connection = match Connection::to(&asked.reach, around).await {
+        Ok(connection) => connection,
+        Err(failure @ (Failure::Usage(_) | Failure::File { .. })) => return Err(failure),
+        Err(failure) => return Ok(Answer::Missing(failure)),
+    };
+    let Target { service, name } = args.breaker.clone();
+    let question = AllowRequestRequest { service, name, caller: args.caller.clone() };
+    let mut breakers = connection.breakers();
+    match connection.ask(question, async |ask| breakers.allow_request(ask).await).await {
+        Ok(answer) if answer.allowed => Ok(Answer::Allowed(connection, answer)),
+        Ok(answer) => Ok(Answer::Denied(answer)),
+        Err(failure) => Ok(Answer::Missing(failure)),
+    }
+}
+
+/// Reports, more than once if need be.
+async fn tell(connection: &Connection, report: &RecordOutcomeRequest) -> Result<(), Failure> {
+    let mut breakers = connection.breakers();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let told = connection.ask(report.clone(), async |ask| breakers.record_outcome(ask).await).await;
+        match told {
+            Ok(_) => return Ok(()),
+            // Without a permit a second one would count a second time.
+            Err(failure) if tries == REPORTS_MAX || report.permit.is_empty() => return Err(failure),
+            Err(Failure::Unreachable { .. } | Failure::Silent { .. }) => tokio::time::sleep(REPORT_PAUSE).await,
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// breakerd may be back by now.
+async fn tell_by_name(
+    asked: &Asked<RunArgs>,
+    around: &Surroundings,
+    report: &RecordOutcomeRequest,
+) -> Result<(), Failure> {
+    let connection = Connection::to(&asked.reach, around).await?;
+    tell(&connection, report).await
+}
+
+impl RunArgs {
+    fn denied(&self, answer: &AllowRequestResponse, screen: &mut Screen<'_>) -> Ended {
+        let breaker = words::breaker_name(&self.breaker.service, &self.breaker.name);
+        let again = answer.retry_after.as_ref().map(times::wire_span);
+        let again = again.map(|again| format!("; ask again in {again}")).unwrap_or_default();
+        let reason = words::allow_reason(answer.reason);
+        screen.note(&format!("breakerd: {breaker} is {reason}, the command was not run{again}"));
+        Ended::With(self.denied_exit)
+    }
+
+    fn ended(&self, end: &End, screen: &mut Screen<'_>) -> Ended {
+        let command = self.command.first().map(|command| harmless(&command.to_string_lossy())).unwrap_or_default();
+        match end {
+            End::NotStarted(error) => {
+                screen.note(&format!("breakerd: run {command}: {error}"));
+                let is_missing = error.kind() == io::ErrorKind::NotFound;
+                Ended::With(if is_missing { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE })
+            }
+            End::TimedOut => {
+                screen.note(&format!("breakerd: {command} took too long and was stopped"));
+                Ended::With(EXIT_TIMED_OUT)
+            }
+            End::Exited(status) | End::Interrupted(status) => Ended::With(match status.code() {
+                Some(code) => u8::try_from(code).unwrap_or(u8::MAX),
+                None => exit_of_signal(child::signal_of(*status).unwrap_or_default()),
+            }),
+        }
+    }
+}
+
+fn lists(statuses: &[u8], code: i32) -> bool {
+    statuses.iter().any(|status| i32::from(*status) == code)
+}
+
+fn exit_of_signal(signal: i32) -> u8 {
+    u8::try_from(EXIT_SIGNAL + signal).unwrap_or(u8::MAX)
+}
