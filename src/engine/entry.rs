@@ -61,7 +61,7 @@ impl<G: DerefMut> DerefMut for AbortOnPanic<G> {
 impl<G> Drop for AbortOnPanic<G> {
     fn drop(&mut self) {
         // The panic has been reported by its hook. (shuttle reports by panics of its own.)
-        if std::thread::panicking() && !self.was_panicking && cfg!(not(shuttle)) {
+        if std::thread::panicking() && !self.was_panicking && cfg!(not(all(test, feature = "shuttle"))) {
             std::process::abort();
         }
     }

@@ -1,5 +1,5 @@
 //! Schedules explored: shuttle runs each body under many interleavings of its threads.
-//! `RUSTFLAGS="--cfg shuttle" cargo test --lib shuttle`
+//! `cargo test --lib --features shuttle shuttle`
 
 use std::collections::BTreeMap;
 use std::time::Duration;
