@@ -88,7 +88,9 @@ impl RunArgs {
     pub(super) fn check(&self) -> Result<(), Failure> {
         let without_meaning = self.ignore_exit.iter().chain(&self.success_exit).find(|status| **status == 0);
         match without_meaning {
-            Some(_) => Err(Failure::Usage("--ignore-exit and --success-exit take 1 to 255: 0 is a success".into())),
+            Some(_) => {
+                Err(Failure::Usage("--ignore-exit and --success-exit take 1 to 255: 0 is a success".into()))
+            }
             None => Ok(()),
         }
     }
@@ -106,7 +108,9 @@ impl RunArgs {
                 (Some(code), _) if lists(&self.success_exit, code) => (Outcome::Success, String::new()),
                 (Some(code), _) if lists(&self.ignore_exit, code) => (Outcome::Ignored, String::new()),
                 (Some(code), _) => (Outcome::Failure, format!("exit-{code}")),
-                (None, _) => (Outcome::Failure, format!("signal-{}", child::signal_of(*status).unwrap_or_default())),
+                (None, _) => {
+                    (Outcome::Failure, format!("signal-{}", child::signal_of(*status).unwrap_or_default()))
+                }
             },
         }
     }
@@ -192,7 +196,9 @@ async fn tell(connection: &Connection, report: &RecordOutcomeRequest) -> Result<
             Ok(_) => return Ok(()),
             // Without a permit a second one would count a second time.
             Err(failure) if tries == REPORTS_MAX || report.permit.is_empty() => return Err(failure),
-            Err(Failure::Unreachable { .. } | Failure::Silent { .. }) => tokio::time::sleep(REPORT_PAUSE).await,
+            Err(Failure::Unreachable { .. } | Failure::Silent { .. }) => {
+                tokio::time::sleep(REPORT_PAUSE).await
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -219,7 +225,8 @@ impl RunArgs {
     }
 
     fn ended(&self, end: &End, screen: &mut Screen<'_>) -> Ended {
-        let command = self.command.first().map(|command| harmless(&command.to_string_lossy())).unwrap_or_default();
+        let command =
+            self.command.first().map(|command| harmless(&command.to_string_lossy())).unwrap_or_default();
         match end {
             End::NotStarted(error) => {
                 screen.note(&format!("breakerd: run {command}: {error}"));

@@ -91,7 +91,8 @@ impl Table {
         let fit = self.fit(screen.columns);
         for line in self.lines() {
             let mut written = String::new();
-            let shown: Vec<_> = line.iter().zip(&fit.widths).filter_map(|(cell, width)| Some((cell, (*width)?))).collect();
+            let shown: Vec<_> =
+                line.iter().zip(&fit.widths).filter_map(|(cell, width)| Some((cell, (*width)?))).collect();
             for (column, (cell, width)) in shown.iter().enumerate() {
                 let text = cut(fit.text(cell), *width);
                 written.push_str(&screen.painted(&text, cell.style));
@@ -119,11 +120,17 @@ impl Table {
         let Some(last) = fit.widths.len().checked_sub(1) else { return fit };
         // What the last column wants is kept free for it, the rest is the others'.
         let wanted = fit.widths[last].unwrap_or_default().min(LAST_COLUMNS_WANTED);
-        let over = |fit: &Fit| (fit.total() - fit.widths[last].unwrap_or_default() + wanted).saturating_sub(room);
-        let mut droppable: Vec<_> = self.narrow.iter().enumerate().filter_map(|(column, narrow)| match narrow {
-            Narrow::Drop(rank) => Some((*rank, column)),
-            Narrow::Keep | Narrow::Cut(_) => None,
-        }).collect();
+        let over =
+            |fit: &Fit| (fit.total() - fit.widths[last].unwrap_or_default() + wanted).saturating_sub(room);
+        let mut droppable: Vec<_> = self
+            .narrow
+            .iter()
+            .enumerate()
+            .filter_map(|(column, narrow)| match narrow {
+                Narrow::Drop(rank) => Some((*rank, column)),
+                Narrow::Keep | Narrow::Cut(_) => None,
+            })
+            .collect();
         droppable.sort_unstable();
         for (_, column) in droppable {
             if over(&fit) > 0 {
@@ -142,7 +149,9 @@ impl Table {
 
     fn widths(&self, fit: &Fit) -> Vec<Option<usize>> {
         let columns = self.lines().map(Vec::len).max().unwrap_or_default();
-        let width = |column| self.lines().filter_map(|line| line.get(column)).map(|cell| fit.text(cell).width()).max();
+        let width = |column| {
+            self.lines().filter_map(|line| line.get(column)).map(|cell| fit.text(cell).width()).max()
+        };
         (0..columns).map(width).collect()
     }
 }
@@ -238,7 +247,12 @@ mod tests {
         ]);
         let why = "3 failures in a row, from 2 callers, as it was on Monday";
         let time = "2026-11-24 10:14:57.622Z";
-        table.row([Cell::time(time)].into_iter().chain(["ada@example.com", "41", "7", why].map(Cell::from)).collect());
+        table.row(
+            [Cell::time(time)]
+                .into_iter()
+                .chain(["ada@example.com", "41", "7", why].map(Cell::from))
+                .collect(),
+        );
         let second_line = |columns| {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let around = Surroundings { columns, ..Surroundings::default() };
@@ -248,9 +262,13 @@ mod tests {
         let whole = format!("{time}  ada@example.com  41        7      {why}");
         assert_eq!(second_line(None), whole);
         assert_eq!(second_line(Some(whole.width())), whole, "it fits");
-        let narrower = "11-24 10:14:57  ada@example.com  41        7      3 failures in a row, from 2 callers,…";
+        let narrower =
+            "11-24 10:14:57  ada@example.com  41        7      3 failures in a row, from 2 callers,…";
         assert_eq!(second_line(Some(narrower.width())), narrower, "times are shortened first");
-        assert_eq!(second_line(Some(80)), "11-24 10:14:57  ada@example.com  41        3 failures in a row, from 2 callers,…"[..].to_owned());
+        assert_eq!(
+            second_line(Some(80)),
+            "11-24 10:14:57  ada@example.com  41        3 failures in a row, from 2 callers,…"[..].to_owned()
+        );
         assert_eq!(second_line(Some(60)), "11-24 10:14:57  ada@e…  3 failures in a row, from 2 callers…");
     }
 }

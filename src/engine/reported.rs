@@ -84,7 +84,7 @@ impl Generations {
     }
 }
 
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use breaker::Pass;
 

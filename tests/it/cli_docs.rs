@@ -27,8 +27,10 @@ async fn the_incident_of_the_command_lines_guide_can_be_played_with_the_shipped_
     fs::copy("breakerd.toml", folder.path().join("breakerd.toml")).unwrap();
     let process = Process::ready(folder.path(), None).await;
     for Step { command, shown } in steps {
-        let output = ends(shell(&command, folder.path(), process.grpc.strip_prefix("http://").unwrap())).await;
-        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let output =
+            ends(shell(&command, folder.path(), process.grpc.strip_prefix("http://").unwrap())).await;
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert!(output.status.success(), "$ {command}\n{out}{err}");
         let printed: Vec<_> = out.lines().map(words).collect();
         let (shown, more) = match shown.split_last() {
@@ -68,6 +70,8 @@ fn steps(section: &str) -> Vec<Step> {
 
 /// The words of a line, with `#` for those that are another each time.
 fn words(line: &str) -> Vec<String> {
-    let word = |word: &str| if word.contains(|c: char| c.is_ascii_digit()) { "#".to_owned() } else { word.to_owned() };
+    let word = |word: &str| {
+        if word.contains(|c: char| c.is_ascii_digit()) { "#".to_owned() } else { word.to_owned() }
+    };
     line.split_whitespace().map(word).collect()
 }

@@ -81,7 +81,8 @@ async fn a_signal_is_passed_on_and_what_it_ends_is_ignored() {
     let child = desk.command(&["run", "search", "--", "sh", "-c", &script]).spawn().unwrap();
     eventually("the command runs", || async { started.exists() }).await;
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-    let output: Output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let output: Output =
+        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(128 + 15), "{output:?}");
     assert_eq!(counted(&desk, "search").await["ignored"], "1");
 }
