@@ -141,8 +141,9 @@ async fn start(data: &Path) -> Result<Duration> {
     std::fs::write(
         &file,
         format!(
-            "data_dir = {data:?}\ngrpc.listen = \"127.0.0.1:0\"\nhttp.listen = \"127.0.0.1:0\"\nlog.level = \"off\"\n\
-             limits.breakers_max = 1000000\nshutdown_grace = \"1s\"\n"
+            "data_dir = \"{}\"\ngrpc.listen = \"127.0.0.1:0\"\nhttp.listen = \"127.0.0.1:0\"\nlog.level = \"off\"\n\
+             limits.breakers_max = 1000000\nshutdown_grace = \"1s\"\n",
+            data.display()
         ),
     )?;
     let config = config::load(&Sources::none().with_file(&file)).map_err(|errors| format!("{errors:?}"))?;

@@ -135,7 +135,7 @@ settings! {
     /// The most connections from one address. More are closed at once.
     grpc_connections_per_address_max: usize = "grpc.connections_per_address_max",
         "BREAKERD_GRPC_CONNECTIONS_PER_ADDRESS_MAX", None, "5000", Takes::Count { min: 1, max: 1_000_000 };
-    /// The most reads of the history and the audit (ListTransitions, ListConfigChanges) at once. A few are read from the
+    /// The most reads of the history and the audit (`ListTransitions`, `ListConfigChanges`) at once. A few are read from the
     /// store at a time, the others wait. More are rejected, RESOURCE_EXHAUSTED.
     grpc_history_reads_max: usize = "grpc.history_reads_max", "BREAKERD_GRPC_HISTORY_READS_MAX", None,
         "32", Takes::Count { min: 1, max: 10_000 };

@@ -197,7 +197,7 @@ async fn tell(connection: &Connection, report: &RecordOutcomeRequest) -> Result<
             // Without a permit a second one would count a second time.
             Err(failure) if tries == REPORTS_MAX || report.permit.is_empty() => return Err(failure),
             Err(Failure::Unreachable { .. } | Failure::Silent { .. }) => {
-                tokio::time::sleep(REPORT_PAUSE).await
+                tokio::time::sleep(REPORT_PAUSE).await;
             }
             Err(failure) => return Err(failure),
         }

@@ -39,7 +39,6 @@ mod views;
 mod wall_clock;
 
 #[cfg(all(test, not(feature = "shuttle")))]
-#[expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 mod panic_tests;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttle_tests;

@@ -278,7 +278,7 @@ fn lists_come_in_the_order_of_their_keys_a_page_at_a_time() {
     let names =
         |views: &[BreakerView]| views.iter().map(|view| view.key.name().to_string()).collect::<Vec<_>>();
     let page = |after, limit, states| {
-        engine.list(&ListQuery { after, limit, states, ..ListQuery::default() }, at(0), |_| true)
+        engine.list(&ListQuery { after, states, limit, ..ListQuery::default() }, at(0), |_| true)
     };
     let first = page(None, 2, &[]);
     assert_eq!(names(&first), ["a", "b"]);
@@ -633,7 +633,7 @@ fn the_timers_end_an_override_when_the_wall_clock_is_set_past_its_end() {
     let (engine, kept) = engine();
     let until = |end| Override { scope: Scope::Breaker, ..of_service(OverrideKind::ForcedOpen, Some(end)) };
     engine.set_override("other", "until", until(at(600)), at(0)).unwrap();
-    let lasting = Override { ttl: Some(Duration::from_secs(600)), ..until(at(600)) };
+    let lasting = Override { ttl: Some(Duration::from_mins(10)), ..until(at(600)) };
     engine.set_override("other", "for", lasting, at(0)).unwrap();
     assert_eq!(engine.next_deadline(), Some(at(600)));
 
@@ -660,7 +660,7 @@ fn the_timers_end_an_override_when_the_wall_clock_is_set_past_its_end() {
 #[test]
 fn a_duration_is_not_longer_after_a_restart_with_a_clock_that_went_back() {
     let (engine, _) = engine();
-    let ttl = Some(Duration::from_secs(120));
+    let ttl = Some(Duration::from_mins(2));
     let of_breaker =
         Override { scope: Scope::Breaker, ttl, ..of_service(OverrideKind::ForcedOpen, Some(at(120))) };
     let forced = |set_by| Snapshot {
@@ -682,12 +682,12 @@ fn a_duration_is_not_longer_after_a_restart_with_a_clock_that_went_back() {
         assert_eq!(rest, ttl, "{service} {name}");
     }
     // Another change of the configuration brings the same override once more.
-    engine.note_service_overrides([("a".to_owned(), of_its_service)], start + Duration::from_secs(60));
-    let rest = engine.allow("a", "born", start + Duration::from_secs(60)).unwrap().decision.retry_after;
-    assert_eq!(rest, Some(Duration::from_secs(60)));
-    engine.tick(start + Duration::from_secs(120));
+    engine.note_service_overrides([("a".to_owned(), of_its_service)], start + Duration::from_mins(1));
+    let rest = engine.allow("a", "born", start + Duration::from_mins(1)).unwrap().decision.retry_after;
+    assert_eq!(rest, Some(Duration::from_mins(1)));
+    engine.tick(start + Duration::from_mins(2));
     for (service, name) in [("a", ""), ("b", ""), ("a", "born")] {
-        let verdict = engine.allow(service, name, start + Duration::from_secs(120)).unwrap().decision.verdict;
+        let verdict = engine.allow(service, name, start + Duration::from_mins(2)).unwrap().decision.verdict;
         assert_eq!(verdict, Verdict::Closed, "{service} {name}");
     }
 }

@@ -48,7 +48,7 @@ impl HistoryReads {
             admitted: Tally::default(),
             max: limits.history_reads_max,
             per_caller_max: limits.history_reads_per_caller_max,
-            connections: Semaphore::new(HISTORY_READS_AT_ONCE),
+            connections: Semaphore::new(HISTORY_READS_AT_ONCE as usize),
             access,
         }))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::app::{App, Loaded};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::control::{Control, ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals, Standing};
@@ -39,18 +39,7 @@ pub(super) struct House {
 pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<House> {
     let settings = &config.settings;
     let is_away = StoreError::is_transient;
-    let store = until_it_answers(is_away, async || match (&settings.store_url, &settings.store_url_file) {
-        (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await,
-        (None, Some(path)) => store::open_by_file(path).await,
-        (None, None) => store::open(&store::Target::Sqlite(data_dir.database())).await,
-    })
-    .await?;
-    let store: Arc<dyn Store> = Arc::new(MeteredStore::new(
-        store,
-        app.metrics.store.clone(),
-        Arc::clone(app.health.store()),
-        Arc::clone(&app.clock),
-    ));
+    let store = open_store(app, settings, data_dir).await?;
     let (meta, position) = until_it_answers(is_away, async || identity(&*store, data_dir).await)
         .await
         .context("read what the store is")?;
@@ -191,6 +180,23 @@ fn warn_of_other_journals(data_dir: &DataDir, store_id: u64) {
         }
         Err(error) => tracing::warn!(%error, "cannot look for journals of other stores"),
     }
+}
+
+/// Opens the store that the settings name, measured and watched.
+async fn open_store(app: &App, settings: &Settings, data_dir: &DataDir) -> Result<Arc<dyn Store>> {
+    let opened = until_it_answers(StoreError::is_transient, async || {
+        match (&settings.store_url, &settings.store_url_file) {
+            (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await,
+            (None, Some(path)) => store::open_by_file(path).await,
+            (None, None) => store::open(&store::Target::Sqlite(data_dir.database())).await,
+        }
+    });
+    Ok(Arc::new(MeteredStore::new(
+        opened.await?,
+        app.metrics.store.clone(),
+        Arc::clone(app.health.store()),
+        Arc::clone(&app.clock),
+    )))
 }
 
 /// Asks the store until it answers: it may go away at any moment of a start.

@@ -57,7 +57,8 @@ pub(super) fn not_writable(act: &'static str, told: String) -> StoreError {
 /// Whether a write failed because the server takes none.
 pub(super) fn is_read_only(error: &StoreError) -> bool {
     let StoreError::Unavailable { source, .. } = error else { return false };
-    source.as_database_error().and_then(|error| error.code()).as_deref() == Some(sqlstate::READ_ONLY)
+    source.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref()
+        == Some(sqlstate::READ_ONLY)
 }
 
 /// Whether the connection to Postgres that failed so is worth nothing any more. One that Postgres answers on is well,
@@ -138,7 +139,7 @@ fn sqlite_fault(act: &'static str, source: sqlx::Error) -> StoreError {
     }
 }
 
-/// The low byte is the kind, the rest says more about it (https://sqlite.org/rescode.html).
+/// The low byte is the kind, the rest says more about it (<https://sqlite.org/rescode.html>).
 fn sqlite_kind(source: &sqlx::Error) -> Option<u32> {
     let code = source.as_database_error()?.code()?;
     Some(code.parse::<u32>().ok()? & 0xff)

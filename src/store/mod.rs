@@ -81,7 +81,7 @@ const TOUCH_TABLES: &str = "
 
 /// Pages of the history and of the audit that a store reads at one time, on connections that serve nothing else. They are
 /// for people, so a few; and each may scan a month of rows.
-pub const HISTORY_READS_AT_ONCE: usize = 4;
+pub const HISTORY_READS_AT_ONCE: u32 = 4;
 
 /// What breakerd keeps and asks back.
 #[async_trait]

@@ -42,7 +42,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 const READERS: u32 = 4;
 
 /// Pages of the history and of the audit, for people.
-const HISTORY: u32 = HISTORY_READS_AT_ONCE as u32;
+const HISTORY: u32 = HISTORY_READS_AT_ONCE;
 
 /// How long a statement waits for a person's `sqlite3` that is in the middle of a write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

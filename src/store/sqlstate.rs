@@ -113,5 +113,5 @@ pub(super) fn migration_fault(address: &Address, act: &'static str, error: sqlx:
 }
 
 fn code(error: &sqlx::Error) -> Cow<'_, str> {
-    error.as_database_error().and_then(|error| error.code()).unwrap_or_default()
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default()
 }

@@ -96,7 +96,7 @@ impl Connector {
             Some(error) if !several => error,
             Some(last) => {
                 errors.push(last);
-                none_of(errors)
+                none_of(&errors)
             }
             None => StoreError::Refused("the store's URL names no server".to_owned()),
         })
@@ -201,7 +201,7 @@ async fn connect_to(server: PgConnectOptions) -> (PgConnectOptions, Result<PgCon
 }
 
 /// Why none of several servers took the connection.
-fn none_of(errors: Vec<StoreError>) -> StoreError {
+fn none_of(errors: &[StoreError]) -> StoreError {
     // One that may come back is worth waiting for, whatever is wrong with the others.
     let is_hopeless = errors.iter().all(|error| !error.is_transient());
     let told = errors.iter().map(told).collect::<Vec<_>>().join("; ");

@@ -190,13 +190,12 @@ impl Lock {
     pub(super) async fn log_in_anew(&self) -> Result<(), StoreError> {
         let Some(servers) = self.connector.changed_servers().await? else { return Ok(()) };
         let place = self.place();
-        match servers.iter().find(|server| is_same_place(server, &place.server)) {
-            Some(server) => place.pools.log_in_as(server),
-            None => {
-                tracing::warn!(server = %place.address, "the store's URL names another server now, leaving this one");
-                // Closed by its drop, and the lock with it; the next hold connects to where the URL leads.
-                drop(self.session.lock().await.take());
-            }
+        if let Some(server) = servers.iter().find(|server| is_same_place(server, &place.server)) {
+            place.pools.log_in_as(server);
+        } else {
+            tracing::warn!(server = %place.address, "the store's URL names another server now, leaving this one");
+            // Closed by its drop, and the lock with it; the next hold connects to where the URL leads.
+            drop(self.session.lock().await.take());
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ const WRITES: u32 = 4;
 /// The tail of the history, watchers that catch up, the configuration, what a start loads.
 const READS: u32 = 4;
 /// Pages of the history and of the audit, for people: [`HISTORY_READS_AT_ONCE`].
-const HISTORY: u32 = HISTORY_READS_AT_ONCE as u32;
+const HISTORY: u32 = HISTORY_READS_AT_ONCE;
 /// How long a caller waits for a connection, be it that all are used or that there is no database.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 

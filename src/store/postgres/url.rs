@@ -7,7 +7,7 @@
 //! No error repeats a part of the URL that may be a secret, or a piece of one: host, port and the names of parameters
 //! are shown, user, password and the values of parameters are not, except for those that take one of a few words.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sqlx::postgres::PgConnectOptions;
@@ -186,7 +186,8 @@ impl PostgresUrl {
         let mut url = "postgres:///?".to_owned();
         let mut pair = |name: &str, value: &str| {
             let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-            url.push_str(&format!("{}={}&", encode(name), encode(value)));
+            // Writing to a text cannot fail.
+            let _ = write!(url, "{}={}&", encode(name), encode(value));
         };
         if !host.name.is_empty() {
             pair("host", &host.name);
@@ -247,18 +248,15 @@ impl<'a> Parts<'a> {
     }
 
     fn host(text: &str) -> Result<Host, String> {
-        let (name, at) = match text.strip_prefix('[') {
-            Some(inside) => {
-                let (address, behind) = inside.split_once(']').ok_or("has a [ without its ]")?;
-                if address.parse::<std::net::Ipv6Addr>().is_err() {
-                    return Err("has in brackets what is not an IPv6 address".to_owned());
-                }
-                (address.to_owned(), behind)
+        let (name, at) = if let Some(inside) = text.strip_prefix('[') {
+            let (address, behind) = inside.split_once(']').ok_or("has a [ without its ]")?;
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err("has in brackets what is not an IPv6 address".to_owned());
             }
-            None => {
-                let end = text.find(':').unwrap_or(text.len());
-                (decode(&text[..end], "its host")?, &text[end..])
-            }
+            (address.to_owned(), behind)
+        } else {
+            let end = text.find(':').unwrap_or(text.len());
+            (decode(&text[..end], "its host")?, &text[end..])
         };
         if at.matches(':').count() > 1 {
             return Err("has a host with more than one colon: an IPv6 address stands in brackets, as in \

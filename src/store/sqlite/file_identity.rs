@@ -48,7 +48,7 @@ impl FileIdentity {
     /// # Errors
     /// [`StoreError::Replaced`], [`StoreError::Unavailable`] when that cannot be found out.
     pub(super) fn check_database(&self) -> Result<(), StoreError> {
-        self.check(&self.path, self.database)
+        check(&self.path, self.database)
     }
 
     /// Whether the database and the write-ahead log are the files that they were. To be called while a connection that
@@ -59,38 +59,36 @@ impl FileIdentity {
     pub(super) fn check_both(&self) -> Result<(), StoreError> {
         self.check_database()?;
         let mut wal = self.wal.lock();
-        match *wal {
-            Some(known) => self.check(&self.wal_path, known),
-            None => {
-                *wal = file_id(&self.wal_path).unwrap_or_default();
-                Ok(())
-            }
+        if let Some(known) = *wal {
+            return check(&self.wal_path, known);
         }
+        *wal = file_id(&self.wal_path).unwrap_or_default();
+        Ok(())
     }
 
     /// A connection that writes was opened, and with it perhaps a new write-ahead log.
     pub(super) fn forget_wal(&self) {
         *self.wal.lock() = None;
     }
+}
 
-    fn check(&self, path: &Path, known: FileId) -> Result<(), StoreError> {
-        let became = match file_id(path) {
-            Ok(Some(id)) if id == known => return Ok(()),
-            Ok(Some(_)) => "replaced by another file",
-            Ok(None) => "deleted or moved away",
-            Err(source) => {
-                return Err(StoreError::Unavailable {
-                    act: "look at the database's file",
-                    source: source.into(),
-                });
-            }
-        };
-        Err(StoreError::Replaced(format!(
-            "the file {} was {became} while breakerd runs; nothing is recorded in it any more, and changes are kept in the \
-             journal: put the very same file back, or restart breakerd to go on with what is there now",
-            path.display()
-        )))
-    }
+fn check(path: &Path, known: FileId) -> Result<(), StoreError> {
+    let became = match file_id(path) {
+        Ok(Some(id)) if id == known => return Ok(()),
+        Ok(Some(_)) => "replaced by another file",
+        Ok(None) => "deleted or moved away",
+        Err(source) => {
+            return Err(StoreError::Unavailable {
+                act: "look at the database's file",
+                source: source.into(),
+            });
+        }
+    };
+    Err(StoreError::Replaced(format!(
+        "the file {} was {became} while breakerd runs; nothing is recorded in it any more, and changes are kept in the \
+         journal: put the very same file back, or restart breakerd to go on with what is there now",
+        path.display()
+    )))
 }
 
 /// None: there is no file.
