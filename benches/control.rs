@@ -56,6 +56,8 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
     let configuration = first_configuration(&*store, &seals, Some(&declared)).await?;
     let limits = Limits {
         breakers_max: breakers + services,
+        breakers_per_service_max: breakers + services,
+        breakers_per_caller_max: breakers + services,
         own_series_max: 1_000,
         idle_ttl: Duration::from_hours(1),
     };

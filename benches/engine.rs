@@ -27,6 +27,8 @@ impl Outbox for Nobody {
 fn engine() -> Engine {
     let limits = Limits {
         breakers_max: BREAKERS,
+        breakers_per_service_max: BREAKERS,
+        breakers_per_caller_max: BREAKERS,
         own_series_max: 1_000,
         idle_ttl: std::time::Duration::from_hours(1),
     };

@@ -22,7 +22,13 @@ impl Outbox for Nobody {
 }
 
 fn main() {
-    let limits = Limits { breakers_max: BREAKERS, own_series_max: 1_000, idle_ttl: Duration::from_hours(1) };
+    let limits = Limits {
+        breakers_max: BREAKERS,
+        breakers_per_service_max: BREAKERS,
+        breakers_per_caller_max: BREAKERS,
+        own_series_max: 1_000,
+        idle_ttl: Duration::from_hours(1),
+    };
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
     let before = resident_bytes();

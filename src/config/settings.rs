@@ -192,6 +192,15 @@ settings! {
     /// The most breakers. Beyond it a call for a new one is refused, RESOURCE_EXHAUSTED.
     breakers_max: usize = "limits.breakers_max", "BREAKERD_LIMITS_BREAKERS_MAX", None,
         "100000", Takes::Count { min: 1, max: 10_000_000 };
+    /// The most breakers of one service. Beyond it a call for a new one is refused, RESOURCE_EXHAUSTED.
+    breakers_per_service_max: Option<usize> = "limits.breakers_per_service_max",
+        "BREAKERD_LIMITS_BREAKERS_PER_SERVICE_MAX", None,
+        "" or "half of `limits.breakers_max`", Takes::Count { min: 1, max: 10_000_000 };
+    /// The most breakers that the calls of one caller have created. A caller is an identity, or an address where nobody is
+    /// asked who they are. Beyond it a call for a new one is refused, RESOURCE_EXHAUSTED.
+    breakers_per_caller_max: Option<usize> = "limits.breakers_per_caller_max",
+        "BREAKERD_LIMITS_BREAKERS_PER_CALLER_MAX", None,
+        "" or "half of `limits.breakers_max`", Takes::Count { min: 1, max: 10_000_000 };
     /// How long nobody must have used a breaker before it may be retired to make room. One that ever tripped, or that
     /// is configured, never is.
     idle_breaker_ttl: Duration = "limits.idle_breaker_ttl", "BREAKERD_LIMITS_IDLE_BREAKER_TTL", None,

@@ -225,6 +225,15 @@ impl Take for usize {
     }
 }
 
+impl Take for Option<usize> {
+    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+        match given {
+            Given::Text("") => Ok(None),
+            given => usize::take(given, takes).map(Some),
+        }
+    }
+}
+
 impl Take for u32 {
     fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
         Self::try_from(u64::take(given, takes)?).map_err(|_| Refusal::PLAIN)

@@ -7,6 +7,7 @@ use breaker::{Asked, Override, Time, Transition, WrongState};
 use super::Engine;
 use super::calls::EngineError;
 use super::entry::{BreakerView, Entry, Inner};
+use super::shares::Creator;
 
 /// What became of it.
 #[derive(Debug, Clone)]
@@ -32,19 +33,22 @@ pub enum ByHandError {
 }
 
 impl Engine {
-    /// Sets a state by hand. The breaker is created if need be; the same override again is no change.
+    /// Sets a state by hand. The breaker is created if need be, and counts for `creator` then; the same override again
+    /// is no change.
     ///
     /// # Errors
     /// [`ByHandError::Engine`].
     pub fn set_override(
         &self,
+        creator: Creator<'_>,
         service: &str,
         name: &str,
         set_by: Override,
         now: Time,
     ) -> Result<ByHand, ByHandError> {
         let id = self.seals.key_id(service, name);
-        let set = self.registry.with_breaker(id, service, name, now, |entry, inner| {
+        let owner = || self.owner(service, creator);
+        let set = self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
             self.sync_wall(inner);
             let transitions = inner.breaker.set_override(set_by, now);
             self.done(entry, inner, &transitions, now)

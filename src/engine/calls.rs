@@ -5,6 +5,7 @@ use breaker::{Decision, Judged, Key, KeyError, Pass, Recorded, Report, State, Ti
 use super::Engine;
 use super::entry::{Entry, Inner};
 use super::permit::{Permit, PermitKind};
+use super::shares::{BreakerLimit, Creator};
 
 /// Why the engine did not take a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,9 +14,11 @@ pub enum EngineError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// There are as many breakers as there may be.
-    #[error("there are already {max} breakers, which is the limit; the new one was not created")]
+    #[error("{limit} {max} breakers, which is the limit ({}); the new one was not created", limit.setting())]
     Full {
-        /// The limit.
+        /// Which limit is reached.
+        limit: BreakerLimit,
+        /// Its figure.
         max: usize,
     },
     /// The permit is another breaker's than the one named beside it.
@@ -70,13 +73,28 @@ pub struct Taken {
 }
 
 impl Engine {
-    /// May a call go ahead? The breaker is created at its first use.
+    /// May a call go ahead? As [`Engine::allow_for`], on behalf of nobody.
     ///
     /// # Errors
     /// [`EngineError::Key`], [`EngineError::Full`].
     pub fn allow(&self, service: &str, name: &str, now: Time) -> Result<Allowed, EngineError> {
+        self.allow_for(Creator::Server, service, name, now)
+    }
+
+    /// May a call go ahead? The breaker is created at its first use, and counts for `creator` then.
+    ///
+    /// # Errors
+    /// [`EngineError::Key`], [`EngineError::Full`].
+    pub fn allow_for(
+        &self,
+        creator: Creator<'_>,
+        service: &str,
+        name: &str,
+        now: Time,
+    ) -> Result<Allowed, EngineError> {
         let id = self.seals.key_id(service, name);
-        self.registry.with_breaker(id, service, name, now, |entry, inner| {
+        let owner = || self.owner(service, creator);
+        self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
             inner.last_used = now;
             self.sync_wall(inner);
             if !self.is_enabled() {
@@ -90,17 +108,32 @@ impl Engine {
         })
     }
 
-    /// How a call went. A breaker that is named and not known is created; one that is known only by a permit
-    /// cannot be, and nothing is counted.
+    /// How a call went. As [`Engine::record_for`], on behalf of nobody.
     ///
     /// # Errors
     /// [`EngineError`], each of them.
     pub fn record(&self, target: Target<'_>, report: &Report<'_>, now: Time) -> Result<Taken, EngineError> {
+        self.record_for(Creator::Server, target, report, now)
+    }
+
+    /// How a call went. A breaker that is named and not known is created, and counts for `creator` then; one that is
+    /// known only by a permit cannot be, and nothing is counted.
+    ///
+    /// # Errors
+    /// [`EngineError`], each of them.
+    pub fn record_for(
+        &self,
+        creator: Creator<'_>,
+        target: Target<'_>,
+        report: &Report<'_>,
+        now: Time,
+    ) -> Result<Taken, EngineError> {
         let Target { permit, service, name, epoch } = target;
+        let owner = || self.owner(service, creator);
         let Some(permit) = permit else {
             let id = self.seals.key_id(service, name);
             let ticket = Ticket::Bare { epoch };
-            return self.registry.with_breaker(id, service, name, now, |entry, inner| {
+            return self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
                 self.take(entry, inner, ticket, report, now)
             });
         };
@@ -133,7 +166,7 @@ impl Engine {
             let unknown = Taken { recorded: Recorded::NotCounted, state: self.shown(State::Closed) };
             return Ok(self.registry.with_known(permit.key, record).unwrap_or(unknown));
         }
-        self.registry.with_breaker(permit.key, service, name, now, record)
+        self.registry.with_breaker(permit.key, service, name, owner, now, record)
     }
 
     /// Gives a probe back unused.

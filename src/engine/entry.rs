@@ -8,6 +8,7 @@ use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition
 use super::counters::Counters;
 use super::durations::Histogram;
 use super::permit::KeyId;
+use super::shares::Owner;
 use super::sync::Mutex;
 
 /// A breaker and all that goes with it.
@@ -15,6 +16,8 @@ use super::sync::Mutex;
 pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) id: KeyId,
+    /// Whom it counts for.
+    pub(super) owner: Owner,
     pub(crate) created_at: Time,
     /// Whether it has metric series of its own, or counts under `__other__`.
     pub(crate) own_series: bool,

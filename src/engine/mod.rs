@@ -33,6 +33,7 @@ mod overrides;
 mod permit;
 mod registry;
 mod reported;
+mod shares;
 mod sync;
 mod timers;
 mod views;
@@ -61,13 +62,15 @@ pub use entry::{BreakerView, LastTransition};
 pub use outbox::{Event, Origin, Outbox};
 pub use overrides::Walk;
 pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
+pub use shares::{BreakerLimit, Creator};
 pub use views::ListQuery;
 pub use wall_clock::Rearm;
 
 use crate::catalog::Catalog;
 use entry::{Entry, Inner};
-use registry::{Registry, Room};
+use registry::Registry;
 use reported::ReportedPermits;
+use shares::{Owner, Room};
 use sync::Ordering;
 use timers::Timers;
 
@@ -79,6 +82,10 @@ const DUE_MAX: usize = 1_024;
 pub struct Limits {
     /// Breakers in all; beyond it a new one is refused.
     pub breakers_max: usize,
+    /// Breakers of one service, tombstones included; beyond it a new one is refused.
+    pub breakers_per_service_max: usize,
+    /// Breakers that the requests of one caller created, tombstones included; beyond it a new one is refused.
+    pub breakers_per_caller_max: usize,
     /// Breakers, and services, with metric series of their own; the rest count under [`OTHER`].
     pub own_series_max: usize,
     /// How long a breaker that never left its first state, and that nobody configured, may go unused.
@@ -151,7 +158,8 @@ impl Engine {
     /// outbox has only so many places.
     pub fn restore(&self, key: &Key, snapshot: &Snapshot, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
-        let Ok(entry) = self.registry.create(id, key.clone(), Room::Always, now) else {
+        let owner = self.owner(key.service(), Creator::Server);
+        let Ok(entry) = self.registry.create(id, key.clone(), owner, Room::Always, now) else {
             return;
         };
         let mut inner = entry.inner.lock();
@@ -274,8 +282,14 @@ impl Engine {
         for service in catalog.services().filter(|service| !before.contains(service)) {
             let id = self.seals.key_id(service, "");
             // A registry that is full of others has no place for it; it comes at its first use, or says so then.
-            let _ = self.registry.with_breaker(id, service, "", now, |_, _| ());
+            let owner = || self.owner(service, Creator::Server);
+            let _ = self.registry.with_breaker(id, service, "", owner, now, |_, _| ());
         }
+    }
+
+    /// Whom a new breaker of `service` counts for.
+    fn owner(&self, service: &str, creator: Creator<'_>) -> Owner {
+        Owner::new(&self.seals, service, creator)
     }
 
     fn is_enabled(&self) -> bool {

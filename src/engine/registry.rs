@@ -14,6 +14,7 @@ use super::durations::{Durations, HistogramView};
 use super::entry::{Entry, Inner};
 use super::index::Index;
 use super::permit::KeyId;
+use super::shares::{BreakerLimit, Owner, Room, Shares};
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
 use super::wall_clock::WallClock;
 use crate::catalog::Catalog;
@@ -39,6 +40,7 @@ pub(super) struct Registry {
     count: AtomicUsize,
     /// Breakers with series of their own.
     own_series: AtomicUsize,
+    shares: Shares,
     limits: Limits,
     issuer: u64,
     numbering: Numbering,
@@ -60,13 +62,6 @@ pub(super) struct Registry {
     sweep_wanted: Notify,
 }
 
-/// Whether a new breaker needs a free place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    IfAny,
-    Always,
-}
-
 impl Registry {
     pub(super) fn new(limits: Limits, issuer: u64, numbering: Numbering, catalog: Arc<Catalog>) -> Self {
         Self {
@@ -74,6 +69,7 @@ impl Registry {
             index: Index::default(),
             count: AtomicUsize::new(0),
             own_series: AtomicUsize::new(0),
+            shares: Shares::new(limits.breakers_per_service_max, limits.breakers_per_caller_max),
             limits,
             issuer,
             numbering,
@@ -190,19 +186,20 @@ impl Registry {
         }
     }
 
-    /// Calls with a breaker locked, created if need be.
+    /// Calls with a breaker locked, created if need be: then it counts for `owner`.
     pub(super) fn with_breaker<T>(
         &self,
         id: KeyId,
         service: &str,
         name: &str,
+        owner: impl Fn() -> Owner,
         now: Time,
         call: impl FnOnce(&Entry, &mut Inner) -> T,
     ) -> Result<T, EngineError> {
         loop {
             let entry = match self.find(id) {
                 Some(entry) => entry,
-                None => self.create(id, Key::new(service, name)?, Room::IfAny, now)?,
+                None => self.create(id, Key::new(service, name)?, owner(), Room::IfAny, now)?,
             };
             if let Some(mut inner) = entry.lock() {
                 return Ok(call(&entry, &mut inner));
@@ -222,6 +219,7 @@ impl Registry {
         &self,
         id: KeyId,
         key: Key,
+        owner: Owner,
         room: Room,
         now: Time,
     ) -> Result<Arc<Entry>, EngineError> {
@@ -235,8 +233,10 @@ impl Registry {
             hash_table::Entry::Vacant(vacant) => vacant,
         };
         let max = if room == Room::IfAny { max } else { usize::MAX };
+        self.shares.take(owner, room).map_err(|(limit, max)| EngineError::Full { limit, max })?;
         if !take_place(&self.count, max) {
-            return Err(EngineError::Full { max });
+            self.shares.give_back(owner);
+            return Err(EngineError::Full { limit: BreakerLimit::Total, max });
         }
         let own_series = take_place(&self.own_series, self.limits.own_series_max);
         let catalog = self.catalog();
@@ -258,8 +258,15 @@ impl Registry {
         };
         let (service, durations) = self.durations.of(key.service());
         let key = key.sharing(service);
-        let entry =
-            Arc::new(Entry { key, id, created_at: now, own_series, durations, inner: Mutex::new(inner) });
+        let entry = Arc::new(Entry {
+            key,
+            id,
+            owner,
+            created_at: now,
+            own_series,
+            durations,
+            inner: Mutex::new(inner),
+        });
         self.index.insert(Arc::clone(&entry), indexed);
         vacant.insert(Arc::clone(&entry));
         Ok(entry)
@@ -320,6 +327,7 @@ impl Registry {
             self.retired.lock().add(&inner.counters);
         }
         self.count.fetch_sub(1, Ordering::Relaxed);
+        self.shares.give_back(entry.owner);
         true
     }
 

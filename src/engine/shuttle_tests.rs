@@ -46,7 +46,13 @@ fn catalog(failure_threshold: u32, revision: u64) -> std::sync::Arc<Catalog> {
 }
 
 fn engine(breakers_max: usize) -> (Arc<Engine>, Kept) {
-    let limits = Limits { breakers_max, own_series_max: 1, idle_ttl: Duration::from_secs(60) };
+    let limits = Limits {
+        breakers_max,
+        breakers_per_service_max: breakers_max,
+        breakers_per_caller_max: breakers_max,
+        own_series_max: 1,
+        idle_ttl: Duration::from_secs(60),
+    };
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let kept = Kept::default();
     let engine = Engine::new(limits, standing, &catalog(1, 1), Box::new(kept.clone()), at(0));

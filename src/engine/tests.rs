@@ -27,7 +27,13 @@ impl Kept {
     }
 }
 
-const LIMITS: Limits = Limits { breakers_max: 4, own_series_max: 2, idle_ttl: Duration::from_hours(1) };
+const LIMITS: Limits = Limits {
+    breakers_max: 4,
+    breakers_per_service_max: 4,
+    breakers_per_caller_max: 4,
+    own_series_max: 2,
+    idle_ttl: Duration::from_hours(1),
+};
 
 fn at(seconds: u64) -> Time {
     Time::from_micros(1_700_000_000_000_000) + Duration::from_secs(seconds)
@@ -123,14 +129,14 @@ fn a_full_engine_refuses_the_new_and_keeps_the_old() {
     for name in ["a", "b", "c"] {
         engine.allow("db", name, at(0)).unwrap();
     }
-    assert_eq!(engine.allow("db", "d", at(1)), Err(EngineError::Full { max: 4 }));
+    assert_eq!(engine.allow("db", "d", at(1)), Err(EngineError::Full { limit: BreakerLimit::Total, max: 4 }));
     assert!(engine.allow("db", "a", at(1)).is_ok());
     trip(&engine, "db", "b", at(2));
     // An hour later: "a" and "c" went unused; "b" tripped, and the service's own is configured.
     let later = at(2 + 3_600);
     assert_eq!(
         engine.allow("db", "d", later),
-        Err(EngineError::Full { max: 4 }),
+        Err(EngineError::Full { limit: BreakerLimit::Total, max: 4 }),
         "nobody sweeps in a decision"
     );
     assert_eq!(engine.sweep(later), 2);
@@ -304,7 +310,12 @@ fn a_list_shows_what_time_alone_has_changed() {
 
 #[test]
 fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
-    let limits = Limits { breakers_max: 2_000, ..LIMITS };
+    let limits = Limits {
+        breakers_max: 2_000,
+        breakers_per_service_max: 2_000,
+        breakers_per_caller_max: 2_000,
+        ..LIMITS
+    };
     let engine =
         Engine::new(limits, standing(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
     let mut random = 7_u32;
@@ -320,7 +331,7 @@ fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
             let (actor, reason) = ("ann".to_owned(), String::new());
             let (kind, scope, expires_at) = (OverrideKind::ALL[draw(3) as usize], Scope::Breaker, None);
             let set_by = Override { kind, scope, expires_at, ttl: None, actor, reason };
-            engine.set_override(&service, &name, set_by, at(0)).unwrap();
+            engine.set_override(Creator::Server, &service, &name, set_by, at(0)).unwrap();
         }
     }
     let mut all = Vec::new();
@@ -361,7 +372,12 @@ fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
 
 #[test]
 fn a_page_locks_no_breaker_that_it_does_not_show() {
-    let limits = Limits { breakers_max: 2_000, ..LIMITS };
+    let limits = Limits {
+        breakers_max: 2_000,
+        breakers_per_service_max: 2_000,
+        breakers_per_caller_max: 2_000,
+        ..LIMITS
+    };
     let engine =
         Engine::new(limits, standing(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
     for number in 0..1_000 {
@@ -392,7 +408,12 @@ fn a_disk_that_stands_still_under_one_breaker_holds_up_no_other_of_its_shard() {
         }
     }
     let stalled = Stalled(Arc::new(std::sync::Barrier::new(2)));
-    let limits = Limits { breakers_max: 2_000, ..LIMITS };
+    let limits = Limits {
+        breakers_max: 2_000,
+        breakers_per_service_max: 2_000,
+        breakers_per_caller_max: 2_000,
+        ..LIMITS
+    };
     let catalog = catalog(&declaration(), 1);
     let engine = Engine::new(limits, standing(1), &catalog, Box::new(stalled.clone()), at(0));
     std::thread::scope(|scope| {
@@ -615,7 +636,7 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
 fn a_breakers_own_override_stands_over_its_services() {
     let (engine, _) = engine();
     let own = Override { scope: Scope::Breaker, ..of_service(OverrideKind::Disabled, None) };
-    engine.set_override("db", "", own.clone(), at(0)).unwrap();
+    engine.set_override(Creator::Server, "db", "", own.clone(), at(0)).unwrap();
     assert_eq!(walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, None)), at(1)), 0);
     assert_eq!(engine.allow("db", "", at(1)).unwrap().decision.verdict, Verdict::Disabled);
     let cleared = engine.clear_override("db", "", ann(), at(2)).unwrap();
@@ -624,7 +645,7 @@ fn a_breakers_own_override_stands_over_its_services() {
         assert!(matches!(refused, Err(ByHandError::WrongState(_))));
     }
     assert!(matches!(engine.reset("nobody", "", ann(), at(2)), Err(ByHandError::NotThere)));
-    engine.set_override("db", "", own, at(3)).unwrap();
+    engine.set_override(Creator::Server, "db", "", own, at(3)).unwrap();
     assert_eq!(walk(&engine, "db", None, at(4)), 0, "only what it has from its service is taken back");
 }
 
@@ -632,9 +653,9 @@ fn a_breakers_own_override_stands_over_its_services() {
 fn the_timers_end_an_override_when_the_wall_clock_is_set_past_its_end() {
     let (engine, kept) = engine();
     let until = |end| Override { scope: Scope::Breaker, ..of_service(OverrideKind::ForcedOpen, Some(end)) };
-    engine.set_override("other", "until", until(at(600)), at(0)).unwrap();
+    engine.set_override(Creator::Server, "other", "until", until(at(600)), at(0)).unwrap();
     let lasting = Override { ttl: Some(Duration::from_mins(10)), ..until(at(600)) };
-    engine.set_override("other", "for", lasting, at(0)).unwrap();
+    engine.set_override(Creator::Server, "other", "for", lasting, at(0)).unwrap();
     assert_eq!(engine.next_deadline(), Some(at(600)));
 
     let ahead = WallOffset::between(at(10), at(7_210));
@@ -700,4 +721,48 @@ fn what_goes_to_the_outbox_says_the_wall_clock_of_its_moment() {
     let (_, opened) = kept.0.lock().last().cloned().unwrap();
     assert_eq!((opened.at, opened.after.entered_at), (at(3_601), at(3_601)));
     assert_eq!(engine.next_deadline(), Some(at(31)), "waits are counted on the monotonic clock");
+}
+
+#[test]
+fn a_service_and_a_caller_that_have_their_share_leave_the_rest_to_others() {
+    let limits =
+        Limits { breakers_max: 8, breakers_per_service_max: 4, breakers_per_caller_max: 3, ..LIMITS };
+    let engine =
+        Engine::new(limits, standing(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+    let (greedy, other) = (Creator::Address("10.0.0.1"), Creator::Identity("checkout"));
+    let full = |limit, max| Err(EngineError::Full { limit, max });
+    for name in ["a", "b", "c"] {
+        engine.allow_for(greedy, "web", name, at(0)).unwrap();
+    }
+    // However often it tries, and with whatever: by a question, a report or by hand.
+    for name in ["d", "e"] {
+        assert_eq!(engine.allow_for(greedy, "web", name, at(0)).map(drop), full(BreakerLimit::Caller, 3));
+        let target = Target { permit: None, service: "mail", name, epoch: None };
+        let told = engine.record_for(greedy, target, &Report::plain(Outcome::Failure), at(0));
+        assert_eq!(told.map(drop), full(BreakerLimit::Caller, 3));
+    }
+    assert!(engine.allow_for(greedy, "web", "a", at(0)).is_ok(), "what it has it may use");
+    engine.allow_for(other, "web", "d", at(0)).unwrap();
+    assert_eq!(engine.allow_for(other, "web", "e", at(0)).map(drop), full(BreakerLimit::Service, 4));
+    engine.allow_for(other, "mail", "", at(0)).unwrap();
+    assert_eq!(engine.len(), 6);
+    // What goes is theirs to use again.
+    assert_eq!(engine.sweep(at(3_600)), 5);
+    assert!(engine.allow_for(greedy, "web", "d", at(3_600)).is_ok());
+}
+
+#[test]
+fn a_refusal_names_the_limit_and_its_setting() {
+    let text = |limit| EngineError::Full { limit, max: 4 }.to_string();
+    let end = "the new one was not created";
+    assert_eq!(
+        text(BreakerLimit::Total),
+        format!("there are already 4 breakers, which is the limit (limits.breakers_max); {end}")
+    );
+    assert_eq!(
+        text(BreakerLimit::Caller),
+        format!(
+            "requests of this caller have already created 4 breakers, which is the limit (limits.breakers_per_caller_max); {end}"
+        )
+    );
 }

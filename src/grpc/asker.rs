@@ -6,6 +6,7 @@ use tonic::Request;
 
 use super::status::Failure;
 use crate::auth::{Caller, Right, Rights};
+use crate::engine::Creator;
 
 /// Whoever sent a request. The edge has seen to it that they have the method's right for some service; the handler
 /// checks it for the service at hand, before it does anything.
@@ -42,6 +43,19 @@ impl Asker {
     /// Their name, if they have one: part of who is counted as a reporter.
     pub(super) fn name(&self) -> Option<&str> {
         self.0.as_ref().map(|caller| &caller.identity).filter(|it| !it.is_anonymous()).map(|it| &**it.name())
+    }
+
+    /// Whom a breaker counts for that the request creates. `unnamed` is whoever comes over the connection and is not
+    /// asked who they are.
+    pub(super) fn creator<'a>(&'a self, unnamed: &'a Caller) -> Creator<'a> {
+        let identity = &self.0.as_deref().unwrap_or(unnamed).identity;
+        let name = &**identity.name();
+        if identity.is_anonymous() { Creator::Address(name) } else { Creator::Identity(name) }
+    }
+
+    /// The same, of a call that is not a decision: the edge always says who sends it.
+    pub(super) fn own_creator(&self) -> Creator<'_> {
+        self.0.as_deref().map_or(Creator::Server, |caller| self.creator(caller))
     }
 
     /// Who did it, for the audit: the name, or `anonymous@` and the address; at most 256 bytes.

@@ -11,7 +11,7 @@ use super::convert;
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
-use crate::auth::Right;
+use crate::auth::{Caller, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
 use crate::metrics::{Entry, Refusal};
 use crate::proto::v1::breaker_service_server::BreakerService;
@@ -29,15 +29,18 @@ const MOMENT: usize = 32;
 /// Moments after which a batch lets other calls go on: some hundred microseconds of work.
 const MOMENTS_A_TURN: usize = 4;
 
-/// The service on an app.
+/// The service on an app, for one connection.
 pub(super) struct Breakers {
     app: Arc<App>,
     watches: Watches,
+    /// Whoever comes over the connection and is not asked who they are. The edge does not say so with each decision,
+    /// which would cost a tenth of one.
+    unnamed: Arc<Caller>,
 }
 
 impl Breakers {
-    pub(super) fn new(app: Arc<App>, watches: Watches) -> Self {
-        Self { app, watches }
+    pub(super) fn new(app: Arc<App>, watches: Watches, unnamed: Arc<Caller>) -> Self {
+        Self { app, watches, unnamed }
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
@@ -54,6 +57,59 @@ impl Breakers {
     }
 }
 
+impl Breakers {
+    async fn allow(
+        &self,
+        loaded: &Loaded,
+        asker: &Asker,
+        request: &AllowRequestRequest,
+        now: Time,
+    ) -> Result<Allowed, Failure> {
+        convert::check_ask(request)?;
+        if !asker.may(Right::Call, &request.service) {
+            // What is no service is nobody's: that is said first.
+            convert::key(&request.service, &request.name)?;
+            asker.check(Right::Call, &request.service)?;
+        }
+        replica::allow(
+            &loaded.engine,
+            &*loaded.coordinator,
+            asker.creator(&self.unnamed),
+            &request.service,
+            &request.name,
+            now,
+        )
+        .await
+        .map_err(|error| convert::refused_ask(error, request))
+    }
+
+    /// Whoever has a permit was given it by somebody who might call: the permit is the right to report.
+    async fn record(
+        &self,
+        loaded: &Loaded,
+        asker: &Asker,
+        request: &RecordOutcomeRequest,
+        now: Time,
+    ) -> Result<RecordOutcomeResponse, Failure> {
+        let (target, report) = convert::read_outcome(request, asker.name(), loaded.engine.seals())?;
+        if target.permit.is_none() && !asker.may(Right::Call, &request.service) {
+            convert::key(&request.service, &request.name)?;
+            asker.check(Right::Call, &request.service)?;
+        }
+        replica::record(
+            &loaded.engine,
+            &*loaded.coordinator,
+            asker.creator(&self.unnamed),
+            target,
+            &report,
+            now,
+        )
+        .await
+        .map(convert::taken)
+        .map_err(|error| convert::refused_outcome(error, request))
+    }
+}
+
 #[tonic::async_trait]
 impl BreakerService for Breakers {
     async fn allow_request(
@@ -62,7 +118,7 @@ impl BreakerService for Breakers {
     ) -> Result<Response<AllowRequestResponse>, Status> {
         let loaded = self.loaded()?;
         let asker = Asker::of(&request);
-        let allowed = allow(loaded, &asker, request.get_ref(), self.app.clock.now()).await?;
+        let allowed = self.allow(loaded, &asker, request.get_ref(), self.app.clock.now()).await?;
         let seals = loaded.engine.seals();
         let seal = |permit: &Permit| Bytes::copy_from_slice(&seals.seal(permit));
         Ok(Response::new(convert::allowed(&allowed, seal)))
@@ -73,7 +129,7 @@ impl BreakerService for Breakers {
         request: Request<RecordOutcomeRequest>,
     ) -> Result<Response<RecordOutcomeResponse>, Status> {
         let asker = Asker::of(&request);
-        let recorded = record(self.loaded()?, &asker, request.get_ref(), self.app.clock.now()).await?;
+        let recorded = self.record(self.loaded()?, &asker, request.get_ref(), self.app.clock.now()).await?;
         Ok(Response::new(recorded))
     }
 
@@ -93,7 +149,7 @@ impl BreakerService for Breakers {
             yield_after(moment).await;
             let now = self.app.clock.now();
             for request in requests {
-                let result = match allow(loaded, &asker, request, now).await {
+                let result = match self.allow(loaded, &asker, request, now).await {
                     Ok(allowed) => {
                         let seal = |permit: &Permit| {
                             permits.extend_from_slice(&seals.seal(permit));
@@ -131,7 +187,7 @@ impl BreakerService for Breakers {
             yield_after(moment).await;
             let now = self.app.clock.now();
             for request in requests {
-                let result = match record(loaded, &asker, request, now).await {
+                let result = match self.record(loaded, &asker, request, now).await {
                     Ok(response) => record_outcomes_result::Result::Response(response),
                     Err(failure) => record_outcomes_result::Result::Error(self.failed(failure)),
                 };
@@ -147,39 +203,4 @@ async fn yield_after(moments: usize) {
     if moments > 0 && moments.is_multiple_of(MOMENTS_A_TURN) {
         tokio::task::yield_now().await;
     }
-}
-
-async fn allow(
-    loaded: &Loaded,
-    asker: &Asker,
-    request: &AllowRequestRequest,
-    now: Time,
-) -> Result<Allowed, Failure> {
-    convert::check_ask(request)?;
-    if !asker.may(Right::Call, &request.service) {
-        // What is no service is nobody's: that is said first.
-        convert::key(&request.service, &request.name)?;
-        asker.check(Right::Call, &request.service)?;
-    }
-    replica::allow(&loaded.engine, &*loaded.coordinator, &request.service, &request.name, now)
-        .await
-        .map_err(|error| convert::refused_ask(error, request))
-}
-
-/// Whoever has a permit was given it by somebody who might call: the permit is the right to report.
-async fn record(
-    loaded: &Loaded,
-    asker: &Asker,
-    request: &RecordOutcomeRequest,
-    now: Time,
-) -> Result<RecordOutcomeResponse, Failure> {
-    let (target, report) = convert::read_outcome(request, asker.name(), loaded.engine.seals())?;
-    if target.permit.is_none() && !asker.may(Right::Call, &request.service) {
-        convert::key(&request.service, &request.name)?;
-        asker.check(Right::Call, &request.service)?;
-    }
-    replica::record(&loaded.engine, &*loaded.coordinator, target, &report, now)
-        .await
-        .map(convert::taken)
-        .map_err(|error| convert::refused_outcome(error, request))
 }

@@ -17,7 +17,7 @@ use super::reflection::Reflection;
 use super::serve::ServeError;
 use super::watch::Watches;
 use crate::app::App;
-use crate::auth::{Door, Seldom, Tally};
+use crate::auth::{Caller, Door, Seldom, Tally};
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
@@ -41,7 +41,7 @@ pub(super) struct Shared {
     pub(super) bytes: Tally,
     pub(super) bytes_max: usize,
     pub(super) told: Told,
-    pub(super) breakers: BreakerServiceServer<Breakers>,
+    pub(super) watches: Watches,
     pub(super) configs: ConfigServiceServer<Configs>,
     pub(super) operations: OperationsServiceServer<Operations>,
     pub(super) health: HealthServer<Health>,
@@ -89,8 +89,7 @@ impl Edge {
         let reflection = Reflection::new(places_about_us, Arc::clone(&health_board))?;
         let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
         let shared = Shared {
-            breakers: BreakerServiceServer::new(Breakers::new(Arc::clone(&app), watches.clone()))
-                .max_decoding_message_size(message_bytes_max),
+            watches: watches.clone(),
             configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app), watches.clone(), reads.clone()))
                 .max_decoding_message_size(message_bytes_max),
             operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app), watches, reads))
@@ -109,6 +108,14 @@ impl Edge {
             told: Told::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The service that decides, for the calls of one connection; `unnamed` is whoever comes over it and is not asked who
+    /// they are.
+    pub(super) fn breakers(&self, unnamed: Arc<Caller>) -> BreakerServiceServer<Breakers> {
+        let Shared { app, watches, limits, .. } = &*self.shared;
+        BreakerServiceServer::new(Breakers::new(Arc::clone(app), watches.clone(), unnamed))
+            .max_decoding_message_size(limits.message_bytes_max)
     }
 
     /// What health says; to be set from outside.

@@ -20,6 +20,7 @@ use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
+use super::breakers::Breakers;
 use super::call_slot::{CallSlot, Pool};
 use super::calls::{Method, code_name};
 use super::deadline;
@@ -33,6 +34,7 @@ use super::status::{Failure, code_of, rewritten};
 use super::turns::Turns;
 use crate::auth::{Caller, Rights, Shown, Visitor};
 use crate::metrics::{Entry, Refusal as Why};
+use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 
 type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -41,9 +43,17 @@ const METADATA_BYTES_MAX: usize = 16 * 1024;
 
 /// The edge, as one connection comes to it.
 pub(super) struct Entrance {
-    pub(super) edge: Edge,
-    pub(super) visitor: Visitor,
-    pub(super) turns: Turns,
+    edge: Edge,
+    visitor: Visitor,
+    turns: Turns,
+    breakers: BreakerServiceServer<Breakers>,
+}
+
+impl Entrance {
+    pub(super) fn new(edge: Edge, visitor: Visitor, turns: Turns) -> Self {
+        let breakers = edge.breakers(Arc::clone(visitor.nobody()));
+        Self { edge, visitor, turns, breakers }
+    }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Entrance {
@@ -64,7 +74,7 @@ impl hyper::service::Service<Request<Incoming>> for Entrance {
             answer_encoding: Encoding::Identity,
             slot: None,
         };
-        call.stage = match call.begin(request, &self.visitor) {
+        call.stage = match call.begin(request, &self.visitor, &self.breakers) {
             Ok(running) => Stage::Running(running),
             Err(refusal) => Stage::Answered(refusal.into_response()),
         };
@@ -97,7 +107,12 @@ enum Stage {
 }
 
 impl Call {
-    fn begin(&mut self, mut request: Request<Incoming>, visitor: &Visitor) -> Result<Running, Refusal> {
+    fn begin(
+        &mut self,
+        mut request: Request<Incoming>,
+        visitor: &Visitor,
+        breakers: &BreakerServiceServer<Breakers>,
+    ) -> Result<Running, Refusal> {
         if !is_grpc(&request) {
             return Err(Refusal::NoGrpc);
         }
@@ -133,17 +148,21 @@ impl Call {
         let method = self.method;
         let bytes_max = method.request_bytes_max(self.shared.limits.message_bytes_max);
         let request = request.map(|body| RequestBody::new(body, slot, method, encodings.request, bytes_max));
-        Ok(self.route(request))
+        Ok(self.route(request, breakers))
     }
 
-    fn route(&self, mut request: Request<RequestBody>) -> Running {
+    fn route(
+        &self,
+        mut request: Request<RequestBody>,
+        breakers: &BreakerServiceServer<Breakers>,
+    ) -> Running {
         let shared = &self.shared;
         match self.method {
             Method::AllowRequest
             | Method::RecordOutcome
             | Method::AllowRequests
             | Method::RecordOutcomes
-            | Method::WatchBreakers => shared.breakers.clone().call(request),
+            | Method::WatchBreakers => breakers.clone().call(request),
             Method::GetConfig
             | Method::ListConfigs
             | Method::UpdateConfig

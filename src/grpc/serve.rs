@@ -224,7 +224,7 @@ impl Connection {
         let limits = self.edge.shared.limits;
         let visitor = Visitor::new(Arc::clone(&self.edge.shared.door.guard), self.peer, names);
         let http = self.http(&limits);
-        let entrance = Entrance { edge: self.edge, visitor, turns: self.turns.clone() };
+        let entrance = Entrance::new(self.edge, visitor, self.turns.clone());
         let http = http.serve_connection(TokioIo::new(stream), entrance);
         let mut http = pin!(http);
         let mut draining = false;

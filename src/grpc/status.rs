@@ -18,6 +18,7 @@ use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt
 use super::fault::{Faults, excerpt};
 use super::gzip;
 use crate::auth::{Right, Rights};
+use crate::engine::BreakerLimit;
 use crate::proto::v1;
 
 /// The domain of every `ErrorInfo`.
@@ -55,7 +56,7 @@ pub(crate) enum Failure {
     /// No such method.
     NoMethod { path: String },
     /// There are as many breakers as there may be.
-    BreakersFull { max: usize },
+    BreakersFull { limit: BreakerLimit, max: usize },
     /// As many services as there may be have this set over the API.
     ConfigsFull { what: &'static str, max: usize },
     /// As many overrides of services as there may be are on their way to the breakers.
@@ -245,8 +246,9 @@ impl Failure {
             Self::NoMethod { path } => {
                 format!("there is no method {}; reflection lists those there are", excerpt(path))
             }
-            Self::BreakersFull { max } => {
-                format!("there are already {max} breakers, which is the limit; the new one was not created")
+            Self::BreakersFull { limit, max } => {
+                let setting = limit.setting();
+                format!("{limit} {max} breakers, which is the limit ({setting}); the new one was not created")
             }
             Self::ConfigsFull { what, max } => {
                 format!("{max} services have {what} set over the API, which is the limit")
@@ -315,14 +317,19 @@ impl Failure {
             let pairs = [("breaker", &*format!("{service}/{name}")), ("state", state), ("needed", needed)];
             return pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         }
+        if let Self::BreakersFull { limit, max } = self {
+            return HashMap::from([
+                ("max".to_owned(), max.to_string()),
+                ("setting".to_owned(), limit.setting().to_owned()),
+            ]);
+        }
         let (name, value) = match self {
             Self::TooLarge { bytes_max } | Self::MetadataTooLarge { bytes_max, .. } => {
                 ("bytes_max", bytes_max.to_string())
             }
             Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),
             Self::EtagMismatch { present } => ("etag", present.clone()),
-            Self::BreakersFull { max }
-            | Self::ConfigsFull { max, .. }
+            Self::ConfigsFull { max, .. }
             | Self::OverridesUnderWay { max }
             | Self::WatchesFull { max }
             | Self::Overloaded { max }

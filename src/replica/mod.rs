@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Decision, Numbering, Recorded, Report, State, Time, Verdict};
 
-use crate::engine::{Allowed, Engine, EngineError, Permit, Taken, Target};
+use crate::engine::{Allowed, Creator, Engine, EngineError, Permit, Taken, Target};
 
 /// How long a caller whose claim was refused is told to wait: a place may come free at any time.
 const REFUSED_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -64,15 +64,16 @@ impl Coordinator for Local {
 /// May a call go ahead? Waits for nobody unless the answer is a probe.
 ///
 /// # Errors
-/// As [`Engine::allow`].
+/// As [`Engine::allow_for`].
 pub async fn allow(
     engine: &Engine,
     coordinator: &dyn Coordinator,
+    creator: Creator<'_>,
     service: &str,
     name: &str,
     now: Time,
 ) -> Result<Allowed, EngineError> {
-    let allowed = engine.allow(service, name, now)?;
+    let allowed = engine.allow_for(creator, service, name, now)?;
     let Some(permit) = probe_of(allowed.permit) else { return Ok(allowed) };
     match coordinator.claim(&permit).await {
         Claim::Given => Ok(allowed),
@@ -92,10 +93,11 @@ pub async fn allow(
 /// How a call went. Waits for nobody unless it was a probe.
 ///
 /// # Errors
-/// As [`Engine::record`].
+/// As [`Engine::record_for`].
 pub async fn record(
     engine: &Engine,
     coordinator: &dyn Coordinator,
+    creator: Creator<'_>,
     target: Target<'_>,
     report: &Report<'_>,
     now: Time,
@@ -105,7 +107,7 @@ pub async fn record(
     {
         return Ok(Taken { recorded: Recorded::Late, state: State::HalfOpen });
     }
-    engine.record(target, report, now)
+    engine.record_for(creator, target, report, now)
 }
 
 fn probe_of(permit: Option<Permit>) -> Option<Permit> {

@@ -71,8 +71,11 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         async || first_configuration(&*store, &seals, declaration).await,
     )
     .await?;
+    let half = (settings.breakers_max / 2).max(1);
     let limits = Limits {
         breakers_max: settings.breakers_max,
+        breakers_per_service_max: settings.breakers_per_service_max.unwrap_or(half),
+        breakers_per_caller_max: settings.breakers_per_caller_max.unwrap_or(half),
         own_series_max: settings.breakers_with_own_series,
         idle_ttl: settings.idle_breaker_ttl,
     };

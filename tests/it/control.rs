@@ -152,7 +152,13 @@ impl House {
         });
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = journal(folder.path(), JOURNAL_BYTES_MAX);
-        let limits = Limits { breakers_max: 200, own_series_max: 10, idle_ttl: Duration::from_hours(1) };
+        let limits = Limits {
+            breakers_max: 200,
+            breakers_per_service_max: 200,
+            breakers_per_caller_max: 200,
+            own_series_max: 10,
+            idle_ttl: Duration::from_hours(1),
+        };
         let seals = Seals::new(&[7; 16]);
         let configuration = first_configuration(&*bed.store, &seals, None).await.unwrap();
         let standing = Standing { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };

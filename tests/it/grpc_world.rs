@@ -130,6 +130,8 @@ impl World {
         let meta = self.store.meta().await.unwrap();
         let limits = EngineLimits {
             breakers_max: self.breakers_max,
+            breakers_per_service_max: self.breakers_max,
+            breakers_per_caller_max: self.breakers_max,
             own_series_max: BREAKERS_MAX,
             idle_ttl: Duration::from_hours(1),
         };

@@ -92,7 +92,13 @@ impl World {
 
     async fn not_loaded_behind(door: Door, own_series_max: usize, grace: Duration) -> Self {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(START_SECONDS));
-        let limits = Limits { breakers_max: 10_000, own_series_max, idle_ttl: IDLE_TTL };
+        let limits = Limits {
+            breakers_max: 10_000,
+            breakers_per_service_max: 10_000,
+            breakers_per_caller_max: 10_000,
+            own_series_max,
+            idle_ttl: IDLE_TTL,
+        };
         let standing =
             Standing { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
         let declaration = Declaration { enabled: true, ..Declaration::default() };

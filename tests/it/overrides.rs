@@ -33,7 +33,13 @@ impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = journal(folder.path(), BYTES_MAX);
-        let limits = Limits { breakers_max: BREAKERS, own_series_max: 10, idle_ttl: Duration::from_hours(1) };
+        let limits = Limits {
+            breakers_max: BREAKERS,
+            breakers_per_service_max: BREAKERS,
+            breakers_per_caller_max: BREAKERS,
+            own_series_max: 10,
+            idle_ttl: Duration::from_hours(1),
+        };
         let standing =
             Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
         let declaration = Declaration { enabled: true, ..Declaration::default() };

@@ -132,7 +132,7 @@ fn check_outcome_key(request: &v1::RecordOutcomeRequest, faults: &mut Faults) {
 
 pub(super) fn refused(error: EngineError) -> Failure {
     match error {
-        EngineError::Full { max } => Failure::BreakersFull { max },
+        EngineError::Full { limit, max } => Failure::BreakersFull { limit, max },
         EngineError::OtherBreaker { service, name } => {
             let name = if name.is_empty() { &service } else { &name };
             let problem = format!("belongs to another breaker than {service}/{name}");

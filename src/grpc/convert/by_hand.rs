@@ -7,7 +7,7 @@ use breaker::{Asked, Key, Override, OverrideKind, Scope, State, Time};
 use super::super::fault::{Faults, Kind};
 use super::super::status::Failure;
 use super::{asks, check_key, times, words};
-use crate::engine::{ByHandError, EngineError};
+use crate::engine::ByHandError;
 use crate::proto::v1;
 
 /// Bytes of a reason.
@@ -101,7 +101,6 @@ pub(crate) fn refused_by_hand(error: ByHandError, key: &Key) -> Failure {
         ByHandError::WrongState(wrong) => {
             Failure::WrongState { service, name, state: wrong.state.as_str(), needed: wrong.needed }
         }
-        ByHandError::Engine(EngineError::Full { max }) => Failure::BreakersFull { max },
         ByHandError::Engine(error) => asks::refused(error),
     }
 }

@@ -50,7 +50,7 @@ impl Operations {
         };
         let set = loaded
             .engine
-            .set_override(key.service(), key.name(), set_by, now)
+            .set_override(asker.own_creator(), key.service(), key.name(), set_by, now)
             .map_err(|error| convert::refused_by_hand(error, &key))?;
         Ok(SetOverrideResponse {
             breakers_changed: u32::from(set.changed),
