@@ -6,11 +6,12 @@ mod position;
 mod tail;
 mod wall_clock;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use breaker::Time;
+use breaker::{Key, Time};
 use tokio_util::sync::CancellationToken;
 
 pub use self::file::run_file;
@@ -20,6 +21,7 @@ pub use self::tail::run_tail;
 pub use self::wall_clock::run_wall_clock;
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
+use crate::journal::Journal;
 use crate::store::{Pruned, Retention, Store, StoreError};
 
 /// How often overrides of services that have ended are looked for.
@@ -31,6 +33,8 @@ const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
 /// How long after the start old history is first looked for: a start has better things to do.
 const RETENTION_FIRST_AFTER: Duration = Duration::from_mins(1);
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
+/// Rows of breakers that are looked at, and deleted, at one time: no writer waits for longer than these take.
+const BREAKERS_PAGE: u32 = 10_000;
 /// How long a request id makes a change safe to send again, as the API says.
 const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 
@@ -55,6 +59,7 @@ pub async fn run_timer(engine: Arc<Engine>, clock: Arc<dyn Clock>, stop: Cancell
 /// When a sweep panicked.
 pub async fn run_sweeper(
     engine: Arc<Engine>,
+    journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     idle_ttl: Duration,
     stop: CancellationToken,
@@ -72,8 +77,9 @@ pub async fn run_sweeper(
             } => {}
         }
         let (sweeping, now) = (Arc::clone(&engine), clock.now());
+        let stored_up_to = journal.stored_up_to();
         // Off the threads that decide: with a million breakers it takes a tenth of a second.
-        let swept = tokio::task::spawn_blocking(move || sweeping.sweep(now)).await;
+        let swept = tokio::task::spawn_blocking(move || sweeping.sweep(stored_up_to, now)).await;
         let retired = swept.context("retire idle breakers")?;
         if retired > 0 {
             tracing::debug!(retired, left = engine.len(), "idle breakers were retired");
@@ -132,13 +138,14 @@ pub async fn run_keep_up(control: Arc<Control>, stop: CancellationToken) -> Resu
 /// Lets go of history that is older than it is to be kept, a minute after the start and then once an hour.
 pub async fn run_retention(
     store: Arc<dyn Store>,
+    engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     kept: Duration,
     stop: CancellationToken,
 ) -> Result<()> {
     let mut next = clock.now() + RETENTION_FIRST_AFTER;
     while stop.run_until_cancelled(clock.sleep_until(next)).await.is_some() {
-        let Some(pruned) = stop.run_until_cancelled(prune(&*store, &*clock, kept)).await else {
+        let Some(pruned) = stop.run_until_cancelled(prune(&*store, &engine, &*clock, kept)).await else {
             return Ok(());
         };
         match pruned {
@@ -160,7 +167,12 @@ pub async fn run_retention(
 }
 
 /// Prunes until there is nothing to prune, a batch at a time.
-async fn prune(store: &dyn Store, clock: &dyn Clock, kept: Duration) -> Result<Pruned, StoreError> {
+async fn prune(
+    store: &dyn Store,
+    engine: &Engine,
+    clock: &dyn Clock,
+    kept: Duration,
+) -> Result<Pruned, StoreError> {
     // What is kept says when it was by the wall clock.
     let now = clock.wall();
     let retention = Retention { before: now - kept, requests_before: now - REQUESTS_KEPT };
@@ -168,10 +180,37 @@ async fn prune(store: &dyn Store, clock: &dyn Clock, kept: Duration) -> Result<P
     loop {
         let some = store.prune(retention).await?;
         if some == Pruned::default() {
-            return Ok(all);
+            break;
         }
         all.transitions += some.transitions;
-        all.breakers += some.breakers;
         all.changes += some.changes;
+    }
+    all.breakers = prune_breakers(store, engine, clock.now(), retention.before).await?;
+    Ok(all)
+}
+
+/// Deletes the rows of breakers that have no history left and that nobody uses, and forgets their epochs with them: the row
+/// first, so that none is created again at an epoch that its row has passed. Answers how many.
+async fn prune_breakers(
+    store: &dyn Store,
+    engine: &Engine,
+    now: Time,
+    before: Time,
+) -> Result<u64, StoreError> {
+    let (mut after, mut deleted) = (None, 0);
+    loop {
+        let page = store.breakers_without_history(before, after.as_ref(), BREAKERS_PAGE).await?;
+        let is_last = page.len() < BREAKERS_PAGE as usize;
+        after = page.last().map(|(key, _)| key.clone());
+        let old: Vec<_> = page.into_iter().filter(|(key, _)| engine.may_forget(key, now)).collect();
+        let gone = store.delete_breakers(&old).await?;
+        deleted += gone.len() as u64;
+        let gone: HashSet<Key> = gone.into_iter().collect();
+        for (key, epoch) in old.iter().filter(|(key, _)| gone.contains(key)) {
+            engine.forget(key, *epoch);
+        }
+        if is_last {
+            return Ok(deleted);
+        }
     }
 }

@@ -307,9 +307,11 @@ fn start_tasks(
 
     // Housekeeping: without it breakerd takes more room than it should, or holds an old file in force, and says so.
     let idle_ttl = config.settings.idle_breaker_ttl;
-    let (sweeping, time, stopping) = (Arc::clone(engine), clock(), stop.clone());
+    let (sweeping, stored, time) = (Arc::clone(engine), Arc::clone(journal), clock());
+    let stopping = stop.clone();
     tasks.spawn_restarted("idle_breaker_sweeper", move || {
-        lifecycle::run_sweeper(Arc::clone(&sweeping), Arc::clone(&time), idle_ttl, stopping.clone())
+        let (engine, journal, clock) = (Arc::clone(&sweeping), Arc::clone(&stored), Arc::clone(&time));
+        lifecycle::run_sweeper(engine, journal, clock, idle_ttl, stopping.clone())
     });
     let (transition_log, stopping) = (Arc::clone(transition_log), stop.clone());
     tasks.spawn_restarted("transition_log", move || {
@@ -317,9 +319,11 @@ fn start_tasks(
         async move { transition_log.run(stop).await }
     });
     let kept = config.settings.store_history_retention;
-    let (pruned, time, stopping) = (Arc::clone(store), clock(), stop.clone());
+    let (pruned, known, time) = (Arc::clone(store), Arc::clone(engine), clock());
+    let stopping = stop.clone();
     tasks.spawn_restarted("history_retention", move || {
-        lifecycle::run_retention(Arc::clone(&pruned), Arc::clone(&time), kept, stopping.clone())
+        let (store, engine, clock) = (Arc::clone(&pruned), Arc::clone(&known), Arc::clone(&time));
+        lifecycle::run_retention(store, engine, clock, kept, stopping.clone())
     });
     if let Some(sources) = sources {
         let (control, metrics) = (Arc::clone(control), app.metrics.config.clone());

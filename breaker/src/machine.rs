@@ -266,6 +266,11 @@ impl Breaker {
         self.epoch == 0 && self.proposed.is_none() && (matches!(self.phase, Phase::Closed(_)) || inherited())
     }
 
+    /// Whether nothing but its epoch is lost with it: it is CLOSED, or in the state that it was born in.
+    pub fn is_retirable(&self) -> bool {
+        self.proposed.is_none() && (matches!(self.phase, Phase::Closed(_)) || self.is_pristine())
+    }
+
     /// `now`, or the last time seen when that is later.
     fn clock(&mut self, now: Time) -> Time {
         self.last_now = self.last_now.max(now);

@@ -113,6 +113,8 @@ words! {
         OverrideExpired = "OVERRIDE_EXPIRED",
         /// An operator reset the breaker.
         Reset = "RESET",
+        /// An operator deleted the breaker: what is left of it is its epoch.
+        Deleted = "DELETED",
         /// An operator asked for probes before the wait was over.
         ProbeRequested = "PROBE_REQUESTED",
         /// A change of thresholds made the wait shorter than the time already waited.

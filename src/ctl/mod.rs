@@ -11,6 +11,7 @@ mod config_show;
 mod connect;
 mod fault;
 mod follow;
+mod forget;
 mod get;
 mod healthcheck;
 mod history;
@@ -76,6 +77,9 @@ pub enum Command {
     /// Close a breaker and forget what it counted.
     #[command(after_help = override_::RESET_EXAMPLES)]
     Reset(Asked<override_::OneArgs>),
+    /// Delete a breaker: closed, and in no list until it is used again.
+    #[command(after_help = forget::EXAMPLES)]
+    Forget(Asked<override_::OneArgs>),
     /// Let an open breaker try its dependency now, without waiting any longer.
     #[command(after_help = override_::PROBE_EXAMPLES)]
     Probe(Asked<override_::OneArgs>),
@@ -102,7 +106,7 @@ impl Command {
             Self::Watch(asked) => &asked.reach,
             Self::Config(command) => command.reach(),
             Self::Override(command) => command.reach(),
-            Self::Reset(asked) | Self::Probe(asked) => &asked.reach,
+            Self::Reset(asked) | Self::Forget(asked) | Self::Probe(asked) => &asked.reach,
             Self::Allow(asked) => &asked.reach,
             Self::Record(asked) => &asked.reach,
             Self::Run(asked) => &asked.reach,
@@ -151,6 +155,7 @@ async fn ask(command: &Command, around: &Surroundings, screen: &mut Screen<'_>) 
         Command::Config(command) => config::run(command, &connected().await?, clock, screen).await,
         Command::Override(command) => override_::run(command, &connected().await?, clock, screen).await,
         Command::Reset(asked) => override_::reset(&asked.what, &connected().await?, clock, screen).await,
+        Command::Forget(asked) => forget::run(&asked.what, &connected().await?, screen).await,
         Command::Probe(asked) => override_::probe(&asked.what, &connected().await?, clock, screen).await,
         Command::Allow(asked) => allow::run(&asked.what, &connected().await?, screen).await,
         Command::Record(asked) => record::run(&asked.what, &connected().await?, screen).await,

@@ -125,10 +125,10 @@ pub struct ClearArgs {
 pub struct OneArgs {
     /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
     #[arg(value_name = "BREAKER")]
-    breaker: Target,
+    pub(super) breaker: Target,
     /// Why.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
+    pub(super) reason: String,
 }
 
 pub(super) async fn run(
@@ -244,7 +244,7 @@ fn show(
     Ok(Ended::Done)
 }
 
-fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {
+pub(super) fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {
     if !recorded {
         screen.note("it is in force, and stands in the journal until the store has it");
     }

@@ -7,7 +7,9 @@ use breaker::{Asked, Override, Time, Transition, WrongState};
 use super::Engine;
 use super::calls::EngineError;
 use super::entry::{BreakerView, Entry, Inner};
+use super::registry::Known;
 use super::shares::Creator;
+use super::tombstones::Tombstone;
 
 /// What became of it.
 #[derive(Debug, Clone)]
@@ -15,6 +17,15 @@ pub struct ByHand {
     /// The breaker as it now is.
     pub breaker: BreakerView,
     /// Whether it changed anything: the same override again does not.
+    pub changed: bool,
+}
+
+/// What became of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// The epoch that is left of the breaker.
+    pub epoch: u64,
+    /// Whether it changed anything: there was a breaker to delete.
     pub changed: bool,
 }
 
@@ -78,6 +89,49 @@ impl Engine {
         self.by_hand(service, name, now, |inner| inner.breaker.reset(by, now))
     }
 
+    /// Deletes a breaker: closed, and clean, whatever it was, and retired as soon as the store has that, unless it is used
+    /// again before ([`Engine::retire_deleted`], or the next sweep). Of one that is retired there is nothing left to
+    /// delete, nor of a configured one that has not been used.
+    ///
+    /// # Errors
+    /// [`ByHandError::NotThere`] when it is neither there, nor retired, nor configured; [`ByHandError::WrongState`] while
+    /// its service has an override.
+    pub fn delete(&self, service: &str, name: &str, by: Asked, now: Time) -> Result<Deleted, ByHandError> {
+        let id = self.seals.key_id(service, name);
+        loop {
+            match self.registry.known(id) {
+                None => break,
+                Some(Known::Retired(Tombstone { epoch, .. })) => {
+                    return Ok(Deleted { epoch, changed: false });
+                }
+                Some(Known::Live(entry)) => {
+                    let Some(mut inner) = entry.lock() else { continue };
+                    self.sync_wall(&mut inner);
+                    let (acted, transitions) = inner.breaker.delete(by, now);
+                    self.settle(&entry, &mut inner, &transitions);
+                    acted?;
+                    inner.deleted = true;
+                    return Ok(Deleted { epoch: inner.breaker.epoch(), changed: true });
+                }
+            }
+        }
+        let is_own = name.is_empty() || name == service;
+        if is_own && self.catalog().contains(service) {
+            return Ok(Deleted { epoch: 0, changed: false });
+        }
+        Err(ByHandError::NotThere)
+    }
+
+    /// Retires a breaker that was deleted, if the store has that by now and it was not used again. `stored_up_to` is that
+    /// of [`Engine::sweep`].
+    pub fn retire_deleted(&self, service: &str, name: &str, stored_up_to: u64, now: Time) -> bool {
+        let Some(Known::Live(entry)) = self.registry.known(self.seals.key_id(service, name)) else {
+            return false;
+        };
+        let deleted = entry.inner.lock().deleted;
+        deleted && self.registry.retire(&entry, stored_up_to, now)
+    }
+
     /// Makes an open breaker half-open now.
     ///
     /// # Errors
@@ -94,13 +148,23 @@ impl Engine {
         act: impl FnOnce(&mut Inner) -> (Result<(), WrongState>, Vec<Transition>),
     ) -> Result<ByHand, ByHandError> {
         let id = self.seals.key_id(service, name);
-        let acted = self.registry.with_known(id, |entry, inner| {
-            self.sync_wall(inner);
-            let (acted, transitions) = act(inner);
-            let done = self.done(entry, inner, &transitions, now);
-            acted.map(|()| done)
-        });
-        Ok(acted.ok_or(ByHandError::NotThere)??)
+        loop {
+            match self.registry.known(id).ok_or(ByHandError::NotThere)? {
+                Known::Retired(_) => {
+                    // It is there as every other that was used once, goes on from its epoch, and counts for whom it did.
+                    let owner = || self.owner(service, Creator::Server);
+                    self.registry.with_breaker(id, service, name, owner, now, |_, _| ())?;
+                }
+                Known::Live(entry) => {
+                    let Some(mut inner) = entry.lock() else { continue };
+                    self.sync_wall(&mut inner);
+                    let (acted, transitions) = act(&mut inner);
+                    let done = self.done(&entry, &mut inner, &transitions, now);
+                    acted?;
+                    return Ok(done);
+                }
+            }
+        }
     }
 
     fn done(&self, entry: &Entry, inner: &mut Inner, transitions: &[Transition], now: Time) -> ByHand {

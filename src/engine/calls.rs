@@ -5,6 +5,7 @@ use breaker::{Decision, Judged, Key, KeyError, Pass, Recorded, Report, State, Ti
 use super::Engine;
 use super::entry::{Entry, Inner};
 use super::permit::{Permit, PermitKind};
+use super::registry::Known;
 use super::shares::{BreakerLimit, Creator};
 
 /// Why the engine did not take a call.
@@ -95,7 +96,7 @@ impl Engine {
         let id = self.seals.key_id(service, name);
         let owner = || self.owner(service, creator);
         self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
-            inner.last_used = now;
+            inner.used(now);
             self.sync_wall(inner);
             if !self.is_enabled() {
                 return self.allow_untracked(entry, inner, now);
@@ -162,9 +163,18 @@ impl Engine {
             self.take_foreign(entry, inner, &permit, report, now)
         };
         if service.is_empty() {
-            // Retired, or not seen since a restart: there is no row of it, so it is closed at epoch 0.
-            let unknown = Taken { recorded: Recorded::NotCounted, state: self.shown(State::Closed) };
-            return Ok(self.registry.with_known(permit.key, record).unwrap_or(unknown));
+            loop {
+                let recorded = match self.registry.known(permit.key) {
+                    Some(Known::Live(entry)) => match entry.lock() {
+                        Some(mut inner) => return Ok(record(&entry, &mut inner)),
+                        None => continue,
+                    },
+                    Some(Known::Retired(tombstone)) if tombstone.epoch > permit.pass.epoch => Recorded::Late,
+                    // Not used since: it is closed, and without its name it cannot be created.
+                    _ => Recorded::NotCounted,
+                };
+                return Ok(Taken { recorded, state: self.shown(State::Closed) });
+            }
         }
         self.registry.with_breaker(permit.key, service, name, owner, now, record)
     }
@@ -232,7 +242,7 @@ impl Engine {
         report: &Report<'_>,
         now: Time,
     ) -> Taken {
-        inner.last_used = now;
+        inner.used(now);
         self.sync_wall(inner);
         if !self.is_enabled() {
             return Taken { recorded: Recorded::NotCounted, state: State::Disabled };

@@ -8,7 +8,7 @@ use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition
 use super::counters::Counters;
 use super::durations::Histogram;
 use super::permit::KeyId;
-use super::shares::Owner;
+use super::shares::CallerHash;
 use super::sync::Mutex;
 
 /// A breaker and all that goes with it.
@@ -16,11 +16,9 @@ use super::sync::Mutex;
 pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) id: KeyId,
-    /// Whom it counts for.
-    pub(super) owner: Owner,
+    /// Whom it counts for, beside its service.
+    pub(super) caller: CallerHash,
     pub(crate) created_at: Time,
-    /// Whether it has metric series of its own, or counts under `__other__`.
-    pub(crate) own_series: bool,
     pub(crate) durations: Arc<Histogram>,
     pub(crate) inner: Mutex<Inner>,
 }
@@ -84,9 +82,36 @@ pub(crate) struct Inner {
     /// It is not in the registry any more. Whoever found it before that has nothing to ask of it, or to tell it: its
     /// key may be another breaker's by now.
     pub(crate) retired: bool,
+    /// Whether it has metric series of its own, or counts under `__other__`.
+    pub(crate) own_series: bool,
+    /// It was deleted, and goes as soon as the store has that, unless it is used again before.
+    pub(crate) deleted: bool,
     /// The deadline that is in the heap; [`Time::MAX`]: none. (An `Option` takes twice the room, a million times.)
     pub(crate) armed: Time,
-    pub(crate) last_transition: Option<Box<LastTransition>>,
+    /// The newest that the outbox has of it; none: nothing, or the store has it. (Few breakers ever have one.)
+    pub(crate) newest: Option<Box<Newest>>,
+}
+
+/// The newest that the outbox has of a breaker, from this life of the process or from an earlier one.
+#[derive(Debug, Default)]
+pub(crate) struct Newest {
+    /// Its place there: the store has it once it has everything up to this.
+    pub(crate) place: u64,
+    /// None: no real transition in this life.
+    pub(crate) last_transition: Option<LastTransition>,
+}
+
+impl Inner {
+    /// Up to which place in the outbox the store has to have everything, to have the breaker as it is.
+    pub(super) fn newest_place(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |newest| newest.place)
+    }
+
+    /// It decided a call, or took an outcome.
+    pub(super) fn used(&mut self, now: Time) {
+        self.last_used = now;
+        self.deleted = false;
+    }
 }
 
 /// The newest change of a breaker, in short.
@@ -139,7 +164,19 @@ pub struct BreakerView {
     /// When it was last asked or told something.
     pub last_used: Time,
     /// Its newest change in this process.
-    pub last_transition: Option<Box<LastTransition>>,
+    pub last_transition: Option<LastTransition>,
     /// Whether it has metric series of its own.
     pub own_series: bool,
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_with_its_counts_of_references_stays_within_a_size_that_the_allocator_has() {
+        // mimalloc's next sizes are 448 and 512: a million breakers would take 61 MiB more each.
+        let bytes = size_of::<Entry>() + 2 * size_of::<usize>();
+        assert!(bytes <= 384, "{bytes} bytes");
+    }
 }

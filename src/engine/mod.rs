@@ -36,6 +36,7 @@ mod reported;
 mod shares;
 mod sync;
 mod timers;
+mod tombstones;
 mod views;
 mod wall_clock;
 
@@ -53,7 +54,7 @@ use std::time::Duration;
 
 use breaker::{Breaker, Key, Numbering, Snapshot, State, Time, Transition};
 
-pub use by_hand::{ByHand, ByHandError};
+pub use by_hand::{ByHand, ByHandError, Deleted};
 pub use calls::{Allowed, EngineError, Taken, Target};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Counters, Edge, Trouble};
@@ -67,12 +68,13 @@ pub use views::ListQuery;
 pub use wall_clock::Rearm;
 
 use crate::catalog::Catalog;
-use entry::{Entry, Inner};
-use registry::Registry;
+use entry::{Entry, Inner, Newest};
+use registry::{Known, Registry};
 use reported::ReportedPermits;
 use shares::{Owner, Room};
 use sync::Ordering;
 use timers::Timers;
+use tombstones::Tombstone;
 
 /// Deadlines taken from the heap at one time by [`Engine::tick`].
 const DUE_MAX: usize = 1_024;
@@ -88,7 +90,7 @@ pub struct Limits {
     pub breakers_per_caller_max: usize,
     /// Breakers, and services, with metric series of their own; the rest count under [`OTHER`].
     pub own_series_max: usize,
-    /// How long a breaker that never left its first state, and that nobody configured, may go unused.
+    /// How long a closed breaker that nobody configured may go unused, until it is retired.
     pub idle_ttl: Duration,
 }
 
@@ -136,7 +138,7 @@ impl Engine {
     ) -> Self {
         let engine = Self {
             enabled: AtomicBool::new(catalog.enabled()),
-            registry: Registry::new(limits, standing.issuer, standing.numbering, Arc::clone(catalog)),
+            registry: Registry::new(limits, &standing, Arc::clone(catalog)),
             seals: standing.seals,
             lineage: standing.lineage,
             issuer: standing.issuer,
@@ -151,13 +153,18 @@ impl Engine {
     /// Puts a breaker in as the store or the journal kept it. An older state than the one it has is nothing.
     ///
     /// A stored breaker has its place even beyond the limit: were it refused, it would be born again closed,
-    /// at an epoch that the store has passed.
+    /// at an epoch that the store has passed. Of one that has been closed for the idle time only its epoch is kept, as
+    /// if it had been retired: it is there again at its next use. `place` is that of its state in the outbox; 0: the
+    /// store has it.
     ///
     /// One that a crash left behind the override of its service goes on as it was until a [`Walk`] reaches it. It must
     /// not take the override up at the first look: one page of a list looks at a thousand, a scrape at all, and the
     /// outbox has only so many places.
-    pub fn restore(&self, key: &Key, snapshot: &Snapshot, now: Time) {
+    pub fn restore(&self, key: &Key, snapshot: &Snapshot, place: u64, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
+        if place == 0 && self.bury(id, key, snapshot, now) {
+            return;
+        }
         let owner = self.owner(key.service(), Creator::Server);
         let Ok(entry) = self.registry.create(id, key.clone(), owner, Room::Always, now) else {
             return;
@@ -173,8 +180,41 @@ impl Engine {
         if snapshot.set_by.is_some() {
             inner.breaker.inherit(self.registry.service_override(key.service()), now);
         }
+        if place > 0 {
+            inner.newest = Some(Box::new(Newest { place, last_transition: None }));
+        }
         self.registry.reindex(&entry, &mut inner);
         self.arm(&entry, &mut inner);
+    }
+
+    /// Keeps only the epoch of a stored breaker that is closed and idle.
+    fn bury(&self, id: KeyId, key: &Key, snapshot: &Snapshot, now: Time) -> bool {
+        let Snapshot { epoch, state, entered_at, .. } = *snapshot;
+        let configured = *key.name() == *key.service() && self.catalog().contains(key.service());
+        let closed_at = self.registry.wall.offset().to_monotonic(entered_at);
+        let idle = now.since(closed_at) >= self.registry.idle_ttl();
+        let owner = self.owner(key.service(), Creator::Server);
+        // A permit may have been given until a moment ago.
+        state == State::Closed
+            && epoch > 0
+            && idle
+            && !configured
+            && self.registry.bury(Tombstone::new(id, epoch, owner, closed_at, now))
+    }
+
+    /// Whether the store may let go of the row of a breaker that is closed and has no history: nobody has used it for as
+    /// long as a permit counts.
+    pub fn may_forget(&self, key: &Key, now: Time) -> bool {
+        match self.registry.known(self.seals.key_id(key.service(), key.name())) {
+            Some(Known::Live(_)) => false,
+            Some(Known::Retired(tombstone)) => now.since(tombstone.last_used()) >= PERMIT_LIFE,
+            None => true,
+        }
+    }
+
+    /// Forgets a breaker that was retired at `epoch`, now that the store has let go of its row.
+    pub fn forget(&self, key: &Key, epoch: u64) {
+        self.registry.forget(self.seals.key_id(key.service(), key.name()), epoch);
     }
 
     /// Judges by another catalog from now on, running breakers included. For one caller at a time.
@@ -266,10 +306,14 @@ impl Engine {
         self.timers.earlier()
     }
 
-    /// Retires the breakers that never left their first state, that nobody configured, and that nobody has
-    /// used for the idle time. Answers how many.
-    pub fn sweep(&self, now: Time) -> usize {
-        self.registry.sweep(now)
+    /// Retires the breakers that are closed, that nobody configured, and that nobody has used for the idle time; of those
+    /// that ever changed their state only the ones that the store has as they are: `stored_up_to` is the place in the
+    /// outbox up to which it has everything. Answers how many.
+    ///
+    /// Of one that ever changed its state a tombstone is kept: it goes on from its epoch when it is used again. There are
+    /// no more tombstones than there may be breakers; beyond that such a breaker stays.
+    pub fn sweep(&self, stored_up_to: u64, now: Time) -> usize {
+        self.registry.sweep(stored_up_to, now)
     }
 
     /// Ends when there is little room left for new breakers, so that a [`Engine::sweep`] out of turn is worth while. For
@@ -322,11 +366,12 @@ impl Engine {
             self.outbox.moved(&entry.key);
         }
         for transition in transitions {
-            self.outbox.append(Event { key: &entry.key, transition, origin: Origin::Own });
+            let place = self.outbox.append(Event { key: &entry.key, transition, origin: Origin::Own });
             inner.counters.changed(transition);
+            let newest = inner.newest.get_or_insert_default();
+            newest.place = newest.place.max(place);
             if !transition.shadow {
-                let wall = inner.breaker.wall_offset();
-                inner.last_transition = Some(Box::new(LastTransition::new(transition, wall)));
+                newest.last_transition = Some(LastTransition::new(transition, inner.breaker.wall_offset()));
             }
         }
         self.registry.reindex(entry, inner);

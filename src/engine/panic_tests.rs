@@ -20,8 +20,13 @@ impl Outbox for Panicking {
 #[test]
 #[ignore = "it aborts: the test below runs it, in a process of its own"]
 fn trips_into_an_outbox_that_panics() {
-    let limits =
-        Limits { breakers_max: 10, own_series_max: 10, idle_ttl: std::time::Duration::from_hours(1) };
+    let limits = Limits {
+        breakers_max: 10,
+        breakers_per_service_max: 10,
+        breakers_per_caller_max: 10,
+        own_series_max: 10,
+        idle_ttl: std::time::Duration::from_hours(1),
+    };
     let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
     let engine = Engine::new(limits, standing, &std::sync::Arc::default(), Box::new(Panicking), now);

@@ -2,21 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaker::{ActiveOverride, Breaker, Identity, Key, Numbering, Override, State, Time};
 use hashbrown::{HashTable, hash_table};
 use tokio::sync::Notify;
 
-use super::Limits;
 use super::calls::EngineError;
 use super::counters::Counters;
 use super::durations::{Durations, HistogramView};
 use super::entry::{Entry, Inner};
 use super::index::Index;
-use super::permit::KeyId;
+use super::permit::{KeyId, Seals};
 use super::shares::{BreakerLimit, Owner, Room, Shares};
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
+use super::tombstones::Tombstone;
 use super::wall_clock::WallClock;
+use super::{Limits, Standing};
 use crate::catalog::Catalog;
 
 /// Shards: many more than cores, so that two threads seldom want the same one.
@@ -25,8 +27,20 @@ const SHARDS: usize = 64;
 /// the sweep runs.
 const SPARE_PART: usize = 8;
 
-/// A table of pointers: the id is in the entry, and is its own hash.
-type Shard = HashTable<Arc<Entry>>;
+/// Tables whose hash is a part of the id.
+#[derive(Default)]
+struct Shard {
+    /// Pointers: the id is in the entry.
+    live: HashTable<Arc<Entry>>,
+    /// Of breakers that are not in `live`.
+    tombstones: HashTable<Tombstone>,
+}
+
+/// What is known under an id.
+pub(super) enum Known {
+    Live(Arc<Entry>),
+    Retired(Tombstone),
+}
 
 /// The overrides of services, by service: as many as operators set.
 type Overrides = HashMap<Arc<str>, Arc<ActiveOverride>>;
@@ -40,8 +54,12 @@ pub(super) struct Registry {
     count: AtomicUsize,
     /// Breakers with series of their own.
     own_series: AtomicUsize,
+    /// Tombstones there are; as many as there may be breakers. Where there are so many, a breaker that would leave another
+    /// one is not retired.
+    tombstones: AtomicUsize,
     shares: Shares,
     limits: Limits,
+    seals: Seals,
     issuer: u64,
     numbering: Numbering,
     /// Replaced before the breakers are told: whoever creates one reads it under its shard's lock, so that none
@@ -63,16 +81,18 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(limits: Limits, issuer: u64, numbering: Numbering, catalog: Arc<Catalog>) -> Self {
+    pub(super) fn new(limits: Limits, standing: &Standing, catalog: Arc<Catalog>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             index: Index::default(),
             count: AtomicUsize::new(0),
             own_series: AtomicUsize::new(0),
+            tombstones: AtomicUsize::new(0),
             shares: Shares::new(limits.breakers_per_service_max, limits.breakers_per_caller_max),
             limits,
-            issuer,
-            numbering,
+            seals: standing.seals.clone(),
+            issuer: standing.issuer,
+            numbering: standing.numbering,
             catalog: RwLock::new(catalog),
             overrides: RwLock::default(),
             retired_in_override: AtomicBool::new(false),
@@ -85,6 +105,10 @@ impl Registry {
 
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn idle_ttl(&self) -> Duration {
+        self.limits.idle_ttl
     }
 
     pub(super) fn index(&self) -> &Index {
@@ -123,8 +147,8 @@ impl Registry {
         ended.map(|(service, set)| (Arc::clone(service), set.set_by.clone())).collect()
     }
 
-    /// Breakers are born under these from now on; those that are there must be told. True: one that stood stands no
-    /// more, and breakers were retired in it, or in another.
+    /// Breakers are born under these from now on; those that are there must be told. True: whoever
+    /// follows the breakers has to look at them all anew, since some were retired that are in another state by it.
     pub(super) fn set_service_overrides(
         &self,
         all: impl IntoIterator<Item = (String, Override)>,
@@ -145,8 +169,14 @@ impl Registry {
             overrides.get(service).is_some_and(|present| present.set_by == set.set_by)
         };
         let is_over = before.iter().any(|(service, set)| !stands(service, set));
+        let stood = |service: &str, set: &ActiveOverride| {
+            before.get(service).is_some_and(|former| former.set_by == set.set_by)
+        };
+        let is_new = overrides.iter().any(|(service, set)| !stood(service, set));
         drop(overrides);
-        is_over && self.retired_in_override.swap(false, Ordering::Relaxed)
+        // Those that were retired as closed will be used again under the new one, and nobody is told of it.
+        let missed = is_new && self.tombstones.load(Ordering::Relaxed) > 0;
+        (is_over && self.retired_in_override.swap(false, Ordering::Relaxed)) || missed
     }
 
     pub(super) fn retired_counters(&self) -> Counters {
@@ -161,7 +191,7 @@ impl Registry {
     pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = Vec::with_capacity(self.len());
         for shard in &self.shards {
-            entries.extend(shard.read().iter().cloned());
+            entries.extend(shard.read().live.iter().cloned());
         }
         entries
     }
@@ -170,7 +200,7 @@ impl Registry {
     pub(super) fn entries_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Entry>> {
         let mut entries = Vec::new();
         for shard in &self.shards {
-            entries.extend(shard.read().iter().filter(|entry| wanted(entry.key.service())).cloned());
+            entries.extend(shard.read().live.iter().filter(|entry| wanted(entry.key.service())).cloned());
         }
         entries
     }
@@ -210,7 +240,59 @@ impl Registry {
     /// A breaker, out of its shard: nobody locks one while the shard is locked, since whoever has it may be writing to
     /// the journal, and all others of the shard would wait for that disk.
     fn find(&self, id: KeyId) -> Option<Arc<Entry>> {
-        self.shard(id).read().find(id.hash(), |entry| entry.id == id).cloned()
+        self.shard(id).read().live.find(id.hash(), |entry| entry.id == id).cloned()
+    }
+
+    /// A breaker, or what is left of it.
+    pub(super) fn known(&self, id: KeyId) -> Option<Known> {
+        let shard = self.shard(id).read();
+        let live = shard.live.find(id.hash(), |entry| entry.id == id).cloned().map(Known::Live);
+        live.or_else(|| {
+            shard.tombstones.find(id.hash(), |buried| buried.id == id).copied().map(Known::Retired)
+        })
+    }
+
+    /// Keeps only the tombstone of a breaker that the store has. False: it is known already, or there is no room.
+    pub(super) fn bury(&self, tombstone: Tombstone) -> bool {
+        let (id, hash) = (tombstone.id, tombstone.id.hash());
+        let mut shard = self.shard(id).write();
+        let is_known = shard.live.find(hash, |entry| entry.id == id).is_some()
+            || shard.tombstones.find(hash, |buried| buried.id == id).is_some();
+        if is_known || !take_place(&self.tombstones, self.limits.breakers_max) {
+            return false;
+        }
+        // Stored ones count, and are never refused.
+        let _ = self.shares.take(tombstone.owner, Room::Always);
+        shard.tombstones.insert_unique(hash, tombstone, |buried| buried.id.hash());
+        true
+    }
+
+    /// Forgets a breaker that was retired at `epoch`: the store has nothing of it any more.
+    pub(super) fn forget(&self, id: KeyId, epoch: u64) {
+        let mut shard = self.shard(id).write();
+        let buried =
+            shard.tombstones.find_entry(id.hash(), |buried| buried.id == id && buried.epoch == epoch);
+        if let Ok(buried) = buried {
+            let (tombstone, _) = buried.remove();
+            self.tombstones.fetch_sub(1, Ordering::Relaxed);
+            self.shares.give_back(tombstone.owner);
+        }
+    }
+
+    /// The machine of a breaker that is created, or created again.
+    pub(super) fn machine(&self, id: KeyId, service: &str, buried: Option<&Tombstone>, now: Time) -> Breaker {
+        let catalog = self.catalog();
+        let (thresholds, revision) = (catalog.thresholds(service), catalog.revision_of(service));
+        let identity = self.identity(id, now);
+        let mut breaker = match buried {
+            Some(tombstone) => {
+                let snapshot = tombstone.snapshot(revision, identity.wall);
+                Breaker::restore(thresholds, revision, identity, snapshot, now)
+            }
+            None => Breaker::new(thresholds, revision, identity, now),
+        };
+        breaker.inherit(self.service_override(service), now);
+        breaker
     }
 
     /// A new breaker, or the one that somebody else created meanwhile.
@@ -228,22 +310,30 @@ impl Registry {
             self.sweep_wanted.notify_one();
         }
         let mut shard = self.shard(id).write();
-        let vacant = match shard.entry(id.hash(), |entry| entry.id == id, |entry| entry.id.hash()) {
+        let Shard { live, tombstones } = &mut *shard;
+        let vacant = match live.entry(id.hash(), |entry| entry.id == id, |entry| entry.id.hash()) {
             hash_table::Entry::Occupied(present) => return Ok(Arc::clone(present.get())),
             hash_table::Entry::Vacant(vacant) => vacant,
         };
+        let buried = tombstones.find_entry(id.hash(), |buried| buried.id == id).ok();
         let max = if room == Room::IfAny { max } else { usize::MAX };
-        self.shares.take(owner, room).map_err(|(limit, max)| EngineError::Full { limit, max })?;
+        // One that is used again has counted for its owner all the time.
+        let owner = buried.as_ref().map_or(owner, |buried| buried.get().owner);
         if !take_place(&self.count, max) {
-            self.shares.give_back(owner);
             return Err(EngineError::Full { limit: BreakerLimit::Total, max });
         }
+        if buried.is_none()
+            && let Err((limit, max)) = self.shares.take(owner, room)
+        {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(EngineError::Full { limit, max });
+        }
         let own_series = take_place(&self.own_series, self.limits.own_series_max);
-        let catalog = self.catalog();
-        let thresholds = catalog.thresholds(key.service());
-        let revision = catalog.revision_of(key.service());
-        let mut breaker = Breaker::new(thresholds, revision, self.identity(id, now), now);
-        breaker.inherit(self.service_override(key.service()), now);
+        let breaker = self.machine(id, key.service(), buried.as_ref().map(|buried| buried.get()), now);
+        if let Some(buried) = buried {
+            buried.remove();
+            self.tombstones.fetch_sub(1, Ordering::Relaxed);
+        }
         let indexed = breaker.state();
         let untold = indexed != State::Closed;
         let inner = Inner {
@@ -251,22 +341,16 @@ impl Registry {
             indexed,
             untold,
             retired: false,
+            deleted: false,
+            own_series,
             counters: Counters::default(),
             last_used: now,
             armed: Time::MAX,
-            last_transition: None,
+            newest: None,
         };
         let (service, durations) = self.durations.of(key.service());
-        let key = key.sharing(service);
-        let entry = Arc::new(Entry {
-            key,
-            id,
-            owner,
-            created_at: now,
-            own_series,
-            durations,
-            inner: Mutex::new(inner),
-        });
+        let (key, caller) = (key.sharing(service), owner.caller());
+        let entry = Arc::new(Entry { key, id, caller, created_at: now, durations, inner: Mutex::new(inner) });
         self.index.insert(Arc::clone(&entry), indexed);
         vacant.insert(Arc::clone(&entry));
         Ok(entry)
@@ -283,22 +367,17 @@ impl Registry {
         }
     }
 
-    /// Retires the breakers that never left their first state, that nobody configured, and that nobody has
-    /// used for the idle time. Answers how many.
-    pub(super) fn sweep(&self, now: Time) -> usize {
+    /// Retires the breakers that are CLOSED, or in the state that they were born in, that nobody configured and that
+    /// nobody has used for the idle time; of those that ever changed their state, the ones that the store has as they
+    /// are, which it does up to the place `stored_up_to`. Answers how many.
+    pub(super) fn sweep(&self, stored_up_to: u64, now: Time) -> usize {
         let catalog = self.catalog();
-        let may_go = |entry: &Entry, inner: &Inner| {
-            let idle = now.since(inner.last_used) >= self.limits.idle_ttl;
-            let configured =
-                *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
-            idle && !configured && inner.breaker.is_pristine() && !self.is_to_be_told(entry, inner)
-        };
         let mut retired = 0;
         for shard in &self.shards {
-            let entries: Vec<_> = shard.read().iter().cloned().collect();
+            let entries: Vec<_> = shard.read().live.iter().cloned().collect();
             for entry in entries {
-                let is_candidate = may_go(&entry, &entry.inner.lock());
-                retired += usize::from(is_candidate && self.retire(&entry, may_go));
+                let is_candidate = self.may_go(&entry, &entry.inner.lock(), &catalog, stored_up_to, now);
+                retired += usize::from(is_candidate && self.retire(&entry, stored_up_to, now));
             }
         }
         if retired > 0 {
@@ -307,33 +386,66 @@ impl Registry {
         retired
     }
 
-    /// Takes a breaker out, if it still may go.
-    fn retire(&self, entry: &Arc<Entry>, may_go: impl Fn(&Entry, &Inner) -> bool) -> bool {
+    fn may_go(&self, entry: &Entry, inner: &Inner, catalog: &Catalog, stored_up_to: u64, now: Time) -> bool {
+        let configured =
+            || *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
+        let idle = || now.since(inner.last_used) >= self.limits.idle_ttl && !configured();
+        (inner.deleted || idle())
+            && inner.newest_place() <= stored_up_to
+            && inner.breaker.is_retirable()
+            && !self.is_to_be_told(entry, inner, now)
+    }
+
+    /// Takes a breaker out, if it still may go, and leaves its tombstone if it ever changed its state.
+    pub(super) fn retire(&self, entry: &Arc<Entry>, stored_up_to: u64, now: Time) -> bool {
+        let catalog = self.catalog();
         let mut shard = self.shard(entry.id).write();
         // Not waited for under the shard's lock: whoever has the breaker is using it, so that it is not idle.
         let Some(mut inner) = entry.inner.try_lock() else { return false };
-        if inner.retired || !may_go(entry, &inner) {
+        if inner.retired {
             return false;
         }
-        let Ok(present) = shard.find_entry(entry.id.hash(), |present| Arc::ptr_eq(present, entry)) else {
+        let epoch = inner.breaker.epoch();
+        // Before the look at the override of its service: whoever sets one behind that look finds the tombstone.
+        if epoch > 0 && !take_place(&self.tombstones, self.limits.breakers_max) {
             return false;
-        };
-        present.remove();
+        }
+        if !self.may_go(entry, &inner, &catalog, stored_up_to, now) {
+            self.tombstones.fetch_sub(usize::from(epoch > 0), Ordering::Relaxed);
+            return false;
+        }
+        if let Ok(present) = shard.live.find_entry(entry.id.hash(), |present| Arc::ptr_eq(present, entry)) {
+            present.remove();
+        }
+        let owner = Owner::of(&self.seals, entry.key.service(), entry.caller);
+        if epoch > 0 {
+            let closed_at = inner.breaker.wall_offset().to_monotonic(inner.breaker.snapshot().entered_at);
+            let tombstone = Tombstone::new(entry.id, epoch, owner, closed_at, inner.last_used);
+            shard.tombstones.insert_unique(entry.id.hash(), tombstone, |buried| buried.id.hash());
+        } else {
+            self.shares.give_back(owner);
+        }
         self.index.remove(&entry.key, inner.indexed);
         inner.retired = true;
-        if entry.own_series {
+        if inner.own_series {
             self.own_series.fetch_sub(1, Ordering::Relaxed);
         } else {
             self.retired.lock().add(&inner.counters);
         }
         self.count.fetch_sub(1, Ordering::Relaxed);
-        self.shares.give_back(entry.owner);
         true
     }
 
-    /// Whether a breaker is in an override that its service has no more: the walk that takes it back finds it.
-    fn is_to_be_told(&self, entry: &Entry, inner: &Inner) -> bool {
-        let Some(set_by) = inner.breaker.snapshot().set_by else { return false };
+    /// Whether a breaker is in an override that its service has no more, or not yet in one that its service has: the walk
+    /// that tells it finds it.
+    fn is_to_be_told(&self, entry: &Entry, inner: &Inner, now: Time) -> bool {
+        let Some(set_by) = inner.breaker.snapshot().set_by else {
+            // Of one that never changed its state nobody was told, and it is born into the override.
+            let wall = self.wall.offset();
+            let in_force = |set: Arc<ActiveOverride>| set.is_active(wall, now);
+            return inner.breaker.epoch() > 0
+                && self.service_override(entry.key.service()).is_some_and(in_force);
+        };
         // Noted before the look, so that whoever takes the override back behind it finds the note.
         self.retired_in_override.store(true, Ordering::Relaxed);
         self.service_override(entry.key.service()).is_none_or(|set| set.set_by != set_by)

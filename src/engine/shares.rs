@@ -58,8 +58,11 @@ impl std::fmt::Display for BreakerLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
     service: u64,
-    caller: Option<NonZeroU64>,
+    caller: CallerHash,
 }
+
+/// The hash of a caller; none: nobody but breakerd created the breaker.
+pub(super) type CallerHash = Option<NonZeroU64>;
 
 impl Owner {
     pub(super) fn new(seals: &Seals, service: &str, creator: Creator<'_>) -> Self {
@@ -68,7 +71,16 @@ impl Owner {
             Creator::Address(address) => NonZeroU64::new(seals.caller_id(None, address).0),
             Creator::Server => None,
         };
+        Self::of(seals, service, caller)
+    }
+
+    /// Of a breaker of `service` that was created for `caller`.
+    pub(super) fn of(seals: &Seals, service: &str, caller: CallerHash) -> Self {
         Self { service: seals.key_id(service, "").hash(), caller }
+    }
+
+    pub(super) fn caller(&self) -> CallerHash {
+        self.caller
     }
 }
 
@@ -146,7 +158,7 @@ fn uncount<K: Eq + Hash>(used: &mut HashMap<K, usize>, key: K) {
     }
 }
 
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use super::*;
 

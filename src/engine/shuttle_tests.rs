@@ -153,7 +153,7 @@ fn shuttle_the_bound_on_breakers_holds_and_retiring_loses_no_count() {
             .collect();
         let sweep = {
             let engine = Arc::clone(&engine);
-            thread::spawn(move || engine.sweep(at(61)))
+            thread::spawn(move || engine.sweep(u64::MAX, at(61)))
         };
         let made: usize = threads.into_iter().map(|t| usize::from(t.join().expect("no panic"))).sum();
         sweep.join().expect("no panic");
@@ -180,7 +180,7 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
         engine.allow("db", "x", at(0)).expect("there is room");
         let sweep = {
             let engine = Arc::clone(&engine);
-            thread::spawn(move || engine.sweep(at(61)))
+            thread::spawn(move || engine.sweep(u64::MAX, at(61)))
         };
         let end = {
             let engine = Arc::clone(&engine);
@@ -197,5 +197,91 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
         let anew = *kept.1.lock().expect("nobody panics");
         assert_eq!((told, engine.len()), (1 - retired, 1 - retired));
         assert!(told + anew >= 1, "somebody who follows was told that it denies");
+    });
+}
+
+fn by() -> Asked {
+    Asked { actor: "ann".to_owned(), reason: String::new() }
+}
+
+/// Closed, at epoch 2.
+fn trip_and_reset(engine: &Engine, name: &str) {
+    fail(engine, name, at(0));
+    engine.reset("db", name, by(), at(0)).expect("it is there");
+}
+
+/// Every change of a breaker has an epoch of its own, in order; and what is in the shards is in the index.
+fn check_consistent(engine: &Engine, kept: &Kept) {
+    let epochs: Vec<_> =
+        kept.0.lock().expect("nobody panics").iter().map(|(_, change)| change.after.epoch).collect();
+    assert_eq!(epochs, (1..=epochs.len() as u64).collect::<Vec<_>>());
+    let view = engine.view("db", "x", at(61)).expect("it is never forgotten");
+    assert_eq!(view.view.snapshot.epoch, epochs.len() as u64);
+    let mut seen = 0;
+    engine.for_each(at(61), |_| seen += 1);
+    let query = ListQuery { limit: 9, ..ListQuery::default() };
+    assert_eq!((seen, engine.list(&query, at(61), |_| true).len()), (engine.len(), engine.len()));
+}
+
+#[test]
+fn shuttle_a_call_a_sweep_and_a_deletion_of_one_breaker_lose_no_epoch() {
+    explore(|| {
+        let (engine, kept) = engine(2);
+        trip_and_reset(&engine, "x");
+        let threads = [
+            {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || {
+                    let decision = engine.allow("db", "x", at(61)).expect("there is room").decision;
+                    assert!((2..=3).contains(&decision.epoch), "{}", decision.epoch);
+                })
+            },
+            {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || drop(engine.sweep(u64::MAX, at(61))))
+            },
+            {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || {
+                    engine.delete("db", "x", by(), at(61)).expect("it is known all the time");
+                    engine.retire_deleted("db", "x", u64::MAX, at(61));
+                })
+            },
+        ];
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        check_consistent(&engine, &kept);
+    });
+}
+
+#[test]
+fn shuttle_a_trip_beside_a_sweep_is_kept_and_an_old_permit_changes_nothing() {
+    explore(|| {
+        let (engine, kept) = engine(2);
+        let old = engine.allow("db", "x", at(0)).expect("there is room").permit;
+        trip_and_reset(&engine, "x");
+        let threads = [
+            {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || drop(fail(&engine, "x", at(61))))
+            },
+            {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || drop(engine.sweep(u64::MAX, at(61))))
+            },
+            {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || {
+                    let target = Target { permit: old, service: "", name: "", epoch: None };
+                    let told = engine.record(target, &Report::plain(Outcome::Failure), at(61));
+                    assert_eq!(told.map(|told| told.recorded), Ok(breaker::Recorded::Late));
+                })
+            },
+        ];
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        check_consistent(&engine, &kept);
     });
 }

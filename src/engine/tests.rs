@@ -1,3 +1,5 @@
+mod retiring;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -139,7 +141,7 @@ fn a_full_engine_refuses_the_new_and_keeps_the_old() {
         Err(EngineError::Full { limit: BreakerLimit::Total, max: 4 }),
         "nobody sweeps in a decision"
     );
-    assert_eq!(engine.sweep(later), 2);
+    assert_eq!(engine.sweep(u64::MAX, later), 2);
     assert!(engine.allow("db", "d", later).is_ok());
     assert_eq!(engine.len(), 3);
     assert!(engine.view("db", "a", at(4_000)).is_none());
@@ -158,7 +160,7 @@ fn a_stored_breaker_comes_back_even_beyond_the_limit() {
         ..Snapshot::pristine()
     };
     for name in ["a", "b", "c", "d", "e"] {
-        engine.restore(&Key::new("db", name).unwrap(), &open, at(0));
+        engine.restore(&Key::new("db", name).unwrap(), &open, 0, at(0));
     }
     assert_eq!(engine.len(), 6);
     let denied = engine.allow("db", "e", at(0)).unwrap().decision;
@@ -166,7 +168,7 @@ fn a_stored_breaker_comes_back_even_beyond_the_limit() {
     engine.tick(at(20));
     assert_eq!(engine.view("db", "e", at(20)).unwrap().state, State::HalfOpen);
     // What the store had is older than what has happened since.
-    engine.restore(&Key::new("db", "e").unwrap(), &open, at(21));
+    engine.restore(&Key::new("db", "e").unwrap(), &open, 0, at(21));
     assert_eq!(engine.view("db", "e", at(21)).unwrap().state, State::HalfOpen);
 }
 
@@ -462,7 +464,7 @@ fn counters_of_retired_breakers_without_series_of_their_own_are_kept() {
     let mut own = 0;
     engine.for_each(at(0), |view| own += usize::from(view.own_series));
     assert_eq!(own, 2, "the configured one and the first");
-    assert_eq!(engine.sweep(at(3_600)), 3);
+    assert_eq!(engine.sweep(u64::MAX, at(3_600)), 3);
     assert_eq!(engine.retired_counters().successful, 2);
     engine.allow("x", "d", at(3_600)).unwrap();
     assert!(engine.view("x", "d", at(3_600)).unwrap().own_series, "its place became free");
@@ -526,7 +528,7 @@ fn one_that_was_born_under_its_services_override_may_be_retired() {
     let (engine, _) = engine();
     engine.note_service_overrides([("db".to_owned(), of_service(OverrideKind::Disabled, None))], at(0));
     engine.allow("db", "new", at(0)).unwrap();
-    assert_eq!(engine.sweep(at(3_600)), 1);
+    assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
     assert_eq!(engine.allow("db", "new", at(3_601)).unwrap().decision.verdict, Verdict::Disabled);
 }
 
@@ -549,7 +551,7 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
     let set = |kind| [("other".to_owned(), of_service(kind, None))];
     engine.note_service_overrides(set(OverrideKind::ForcedOpen), at(0));
     engine.allow("other", "idle", at(0)).unwrap();
-    assert_eq!(engine.sweep(at(3_600)), 1);
+    assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
     assert_eq!(*anew.0.lock(), 0, "it would be born into the same again");
     engine.note_service_overrides(set(OverrideKind::ForcedOpen), at(0));
     assert_eq!(*anew.0.lock(), 0);
@@ -566,7 +568,7 @@ fn one_that_was_retired_while_a_walk_was_under_way_is_told_nothing() {
     engine.allow("other", "idle", at(0)).unwrap();
     engine.note_service_overrides([("other".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
     let mut walk = engine.walk(Some("other"), ann());
-    assert_eq!(engine.sweep(at(3_600)), 1);
+    assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
     assert!(!engine.walk_on(&mut walk, 9, at(3_601)));
     assert_eq!(
         (walk.changed(), kept.edges()),
@@ -613,9 +615,9 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
     let (engine, kept) = engine();
     engine.note_service_overrides([("a".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
     let key = |service: &str, name: &str| Key::new(service, name).unwrap();
-    engine.restore(&key("a", "missed"), &open(7), at(1));
-    engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), at(1));
-    engine.restore(&key("b", "left"), &forced(OverrideKind::ForcedOpen), at(1));
+    engine.restore(&key("a", "missed"), &open(7), 0, at(1));
+    engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), 0, at(1));
+    engine.restore(&key("b", "left"), &forced(OverrideKind::ForcedOpen), 0, at(1));
     // Whoever looks before the walk comes there sees what was, and changes nothing: the walk alone keeps the pace.
     assert_eq!(engine.view("a", "missed", at(1)).unwrap().view.snapshot.state, State::Open);
     assert_eq!(engine.allow("a", "missed", at(1)).unwrap().decision.verdict, Verdict::Open);
@@ -696,8 +698,8 @@ fn a_duration_is_not_longer_after_a_restart_with_a_clock_that_went_back() {
     let start = at(10) - day;
     let of_its_service = Override { ttl, ..of_service(OverrideKind::ForcedOpen, Some(at(120))) };
     engine.note_service_overrides([("a".to_owned(), of_its_service.clone())], start);
-    engine.restore(&Key::new("b", "").unwrap(), &forced(of_breaker), start);
-    engine.restore(&Key::new("a", "").unwrap(), &forced(of_its_service.clone()), start);
+    engine.restore(&Key::new("b", "").unwrap(), &forced(of_breaker), 0, start);
+    engine.restore(&Key::new("a", "").unwrap(), &forced(of_its_service.clone()), 0, start);
     for (service, name) in [("a", ""), ("b", ""), ("a", "born")] {
         let rest = engine.allow(service, name, start).unwrap().decision.retry_after;
         assert_eq!(rest, ttl, "{service} {name}");
@@ -747,7 +749,7 @@ fn a_service_and_a_caller_that_have_their_share_leave_the_rest_to_others() {
     engine.allow_for(other, "mail", "", at(0)).unwrap();
     assert_eq!(engine.len(), 6);
     // What goes is theirs to use again.
-    assert_eq!(engine.sweep(at(3_600)), 5);
+    assert_eq!(engine.sweep(u64::MAX, at(3_600)), 5);
     assert!(engine.allow_for(greedy, "web", "d", at(3_600)).is_ok());
 }
 

@@ -12,6 +12,8 @@ use super::counters::Counters;
 use super::durations::HistogramView;
 use super::entry::{BreakerView, Entry, Inner};
 use super::index::{Selected, first_of};
+use super::registry::Known;
+use super::tombstones::Tombstone;
 
 /// Which breakers to list, and how many.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,10 +61,45 @@ impl ListQuery<'_> {
 }
 
 impl Engine {
-    /// One breaker as it is at `now`; none: there is no such breaker.
+    /// One breaker as it is at `now`; of one that was retired, as it would be if it were used now. None: nothing is
+    /// known of it.
     pub fn view(&self, service: &str, name: &str, now: Time) -> Option<BreakerView> {
-        self.registry
-            .with_known(self.seals.key_id(service, name), |entry, inner| self.show(entry, inner, now))
+        let id = self.seals.key_id(service, name);
+        loop {
+            match self.registry.known(id)? {
+                Known::Retired(tombstone) => return self.show_retired(service, name, &tombstone, now),
+                Known::Live(entry) => {
+                    if let Some(mut inner) = entry.lock() {
+                        return Some(self.show(&entry, &mut inner, now));
+                    }
+                }
+            }
+        }
+    }
+
+    fn show_retired(
+        &self,
+        service: &str,
+        name: &str,
+        tombstone: &Tombstone,
+        now: Time,
+    ) -> Option<BreakerView> {
+        let key = Key::new(service, name).ok()?;
+        let mut breaker = self.registry.machine(tombstone.id, service, Some(tombstone), now);
+        breaker.poll(now);
+        let wall = breaker.wall_offset();
+        Some(BreakerView {
+            key,
+            state: self.shown(breaker.state()),
+            view: breaker.view(now),
+            thresholds: Arc::clone(breaker.thresholds()),
+            config_revision: breaker.config_revision(),
+            counters: Counters::default(),
+            created_at: wall.to_wall(tombstone.closed_at()),
+            last_used: wall.to_wall(tombstone.last_used().min(now)),
+            last_transition: None,
+            own_series: false,
+        })
     }
 
     /// The next breakers of a list, in the order of their keys, of the services that `may_see` says yes to. Fewer than
@@ -114,7 +151,7 @@ impl Engine {
     pub(super) fn show(&self, entry: &Entry, inner: &mut Inner, now: Time) -> BreakerView {
         self.look(entry, inner, now);
         let wall = inner.breaker.wall_offset();
-        let mut last_transition = inner.last_transition.clone();
+        let mut last_transition = inner.newest.as_ref().and_then(|newest| newest.last_transition.clone());
         if let Some(last) = &mut last_transition {
             last.at = wall.to_wall(last.at);
         }
@@ -128,7 +165,7 @@ impl Engine {
             created_at: wall.to_wall(entry.created_at),
             last_used: wall.to_wall(inner.last_used),
             last_transition,
-            own_series: entry.own_series,
+            own_series: inner.own_series,
         }
     }
 }

@@ -96,6 +96,7 @@ methods! {
     SetOverride = "breakerd.v1.OperationsService" / "SetOverride",
     ClearOverride = "breakerd.v1.OperationsService" / "ClearOverride",
     ResetBreaker = "breakerd.v1.OperationsService" / "ResetBreaker",
+    DeleteBreaker = "breakerd.v1.OperationsService" / "DeleteBreaker",
     ProbeBreaker = "breakerd.v1.OperationsService" / "ProbeBreaker",
     WatchTransitions = "breakerd.v1.OperationsService" / "WatchTransitions",
     HealthCheck = "grpc.health.v1.Health" / "Check",

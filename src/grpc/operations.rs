@@ -17,9 +17,10 @@ use crate::app::{App, Loaded};
 use crate::auth::Right;
 use crate::proto::v1::operations_service_server::OperationsService;
 use crate::proto::v1::{
-    ClearOverrideRequest, ClearOverrideResponse, GetBreakerRequest, GetBreakerResponse, ListBreakersRequest,
-    ListBreakersResponse, ListTransitionsRequest, ListTransitionsResponse, ProbeBreakerRequest,
-    ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
+    ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
+    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListTransitionsRequest,
+    ListTransitionsResponse, ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest,
+    ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
 use crate::store::{Place, Store, StoreError, StoredTransition};
 
@@ -114,6 +115,13 @@ impl OperationsService for Operations {
         request: Request<ResetBreakerRequest>,
     ) -> Result<Response<ResetBreakerResponse>, Status> {
         Ok(Response::new(self.reset(request).await?))
+    }
+
+    async fn delete_breaker(
+        &self,
+        request: Request<DeleteBreakerRequest>,
+    ) -> Result<Response<DeleteBreakerResponse>, Status> {
+        Ok(Response::new(self.delete(request).await?))
     }
 
     async fn probe_breaker(

@@ -151,11 +151,7 @@ impl Call {
         Ok(self.route(request, breakers))
     }
 
-    fn route(
-        &self,
-        mut request: Request<RequestBody>,
-        breakers: &BreakerServiceServer<Breakers>,
-    ) -> Running {
+    fn route(&self, mut request: Request<RequestBody>, breakers: &BreakerServiceServer<Breakers>) -> Running {
         let shared = &self.shared;
         match self.method {
             Method::AllowRequest
@@ -176,6 +172,7 @@ impl Call {
             | Method::SetOverride
             | Method::ClearOverride
             | Method::ResetBreaker
+            | Method::DeleteBreaker
             | Method::ProbeBreaker => shared.operations.clone().call(request),
             Method::HealthCheck | Method::HealthWatch => shared.health.clone().call(request),
             Method::Reflection => shared.reflection.clone().call(request),

@@ -24,7 +24,11 @@ pub(super) const fn needed(method: Method) -> Rights {
         | Method::ListConfigs
         | Method::ListConfigChanges
         | Method::WatchConfig => READ,
-        Method::SetOverride | Method::ClearOverride | Method::ResetBreaker | Method::ProbeBreaker => OPERATE,
+        Method::SetOverride
+        | Method::ClearOverride
+        | Method::ResetBreaker
+        | Method::DeleteBreaker
+        | Method::ProbeBreaker => OPERATE,
         Method::UpdateConfig | Method::DeleteConfig => CONFIGURE,
         // Unless told otherwise: see `of_health`. And what is not there is not there for anybody.
         Method::HealthCheck

@@ -97,7 +97,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
             .await
             .context("read the breakers")?;
         for stored in &page {
-            engine.restore(&stored.key, &stored.snapshot, clock.now());
+            engine.restore(&stored.key, &stored.snapshot, 0, clock.now());
         }
         match page.last() {
             Some(last) if page.len() == PAGE as usize => after = Some(last.key.clone()),
@@ -105,7 +105,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         }
     }
     for newest in &recovered.states {
-        engine.restore(&newest.key, &newest.snapshot, clock.now());
+        engine.restore(&newest.key, &newest.snapshot, newest.place, clock.now());
     }
     if recovered.entries > 0 {
         tracing::info!(

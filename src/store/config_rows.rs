@@ -176,6 +176,7 @@ impl Audit {
             Reason::OverrideSet => ChangeKind::OverrideSet,
             Reason::OverrideCleared => ChangeKind::OverrideCleared,
             Reason::Reset => ChangeKind::Reset,
+            Reason::Deleted => ChangeKind::Deleted,
             Reason::ProbeRequested => ChangeKind::ProbeRequested,
             _ => return Ok(None),
         };

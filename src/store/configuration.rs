@@ -164,11 +164,13 @@ pub enum ChangeKind {
     Reset,
     /// A breaker was made half-open.
     ProbeRequested,
+    /// A breaker was deleted.
+    Deleted,
 }
 
 impl ChangeKind {
     /// Every one of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Declared,
         Self::Thresholds,
         Self::ServiceOverride,
@@ -176,6 +178,7 @@ impl ChangeKind {
         Self::OverrideCleared,
         Self::Reset,
         Self::ProbeRequested,
+        Self::Deleted,
     ];
 
     /// How it is written.
@@ -188,6 +191,7 @@ impl ChangeKind {
             Self::OverrideCleared => "OVERRIDE_CLEARED",
             Self::Reset => "RESET",
             Self::ProbeRequested => "PROBE_REQUESTED",
+            Self::Deleted => "DELETED",
         }
     }
 

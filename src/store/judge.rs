@@ -253,7 +253,10 @@ fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> Ruling<'a
 }
 
 fn wins(transition: &Transition, standing: &Snapshot, now: Time) -> bool {
-    if matches!(transition.reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset) {
+    if matches!(
+        transition.reason,
+        Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted
+    ) {
         return true;
     }
     let wait_is_over = transition.reason != Reason::WaitElapsed

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use breaker::Key;
+use breaker::{Key, Time};
 
 use super::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, OperationKind, Position, Proposal, Pruned,
@@ -15,7 +15,7 @@ use crate::engine::Clock;
 use crate::metrics::StoreMetrics;
 
 /// Every operation there is, as it stands in the metrics.
-const OPERATIONS: [&str; 16] = [
+const OPERATIONS: [&str; 18] = [
     "meta",
     "propose",
     "breakers",
@@ -27,6 +27,8 @@ const OPERATIONS: [&str; 16] = [
     "changes",
     "history_floor",
     "prune",
+    "breakers_without_history",
+    "delete_breakers",
     "revision",
     "position",
     "renew_lineage",
@@ -151,6 +153,20 @@ impl Store for MeteredStore {
 
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
         self.watch("prune", self.store.prune(retention)).await
+    }
+
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        let read = self.store.breakers_without_history(before, after, limit);
+        self.watch("breakers_without_history", read).await
+    }
+
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        self.watch("delete_breakers", self.store.delete_breakers(breakers)).await
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -128,6 +128,18 @@ pub trait Store: Send + Sync + 'static {
     /// makes the room that the history needs next (Postgres: its partitions).
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError>;
 
+    /// The breakers that are CLOSED, entered that before `before`, and have no history left, with their epochs: `limit` at
+    /// a time in the order of their keys, after `after`.
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError>;
+
+    /// Deletes the rows of these breakers, where they are still CLOSED at these epochs. Answers which.
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError>;
+
     /// The newest revision: the number of transactions that changed configuration or state.
     async fn revision(&self) -> Result<u64, StoreError>;
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::Key;
+use breaker::{Key, Time};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Postgres, QueryBuilder};
@@ -225,6 +225,19 @@ impl Store for PostgresStore {
 
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
         self.noted(prune::prune(&self.writes().await?, retention).await)
+    }
+
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.noted(prune::breakers_without_history(&self.reads(), before, after, limit).await)
+    }
+
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        self.noted(prune::delete_breakers(&self.writes().await?, breakers).await)
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

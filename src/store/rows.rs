@@ -365,3 +365,11 @@ pub(super) fn hex(number: u64) -> String {
 pub(super) fn unhex(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
+
+/// A breaker that its history has gone of, and its epoch.
+pub(super) fn old_breaker(service: &str, name: &str, epoch: i64) -> Result<(Key, u64), StoreError> {
+    let corrupt = |problem: String| StoreError::Corrupt { act: "read old breakers", problem };
+    let key = Key::new(service, name).map_err(|error| corrupt(error.to_string()))?;
+    let epoch = u64::try_from(epoch).map_err(|_| corrupt(format!("{key} has the epoch {epoch}")))?;
+    Ok((key, epoch))
+}

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::Key;
+use breaker::{Key, Time};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -193,6 +193,19 @@ impl Store for SqliteStore {
 
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
         self.recorded(prune::prune(&self.writer, retention)).await
+    }
+
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        prune::breakers_without_history(&self.readers, before, after, limit).await
+    }
+
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        prune::delete_breakers(&self.writer, breakers).await
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -52,7 +52,13 @@ impl World {
         let inner = Counting::default();
         let passed_on = Arc::clone(&inner.0);
         let (outbox, log) = logging(inner, Arc::new(clock.clone()));
-        let limits = Limits { breakers_max: 10_000, own_series_max: 10, idle_ttl: Duration::from_hours(1) };
+        let limits = Limits {
+            breakers_max: 10_000,
+            breakers_per_service_max: 10_000,
+            breakers_per_caller_max: 10_000,
+            own_series_max: 10,
+            idle_ttl: Duration::from_hours(1),
+        };
         let standing = Standing {
             seals: Seals::new(&[7; 16]),
             lineage: 1,

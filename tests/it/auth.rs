@@ -78,9 +78,11 @@ fn takes(method: Method) -> Option<&'static [Role]> {
         | Method::ListConfigs
         | Method::ListConfigChanges
         | Method::WatchConfig => Some(READERS),
-        Method::SetOverride | Method::ClearOverride | Method::ResetBreaker | Method::ProbeBreaker => {
-            Some(&[Role::Operator])
-        }
+        Method::SetOverride
+        | Method::ClearOverride
+        | Method::ResetBreaker
+        | Method::DeleteBreaker
+        | Method::ProbeBreaker => Some(&[Role::Operator]),
         Method::UpdateConfig | Method::DeleteConfig => Some(&[Role::Admin]),
         Method::HealthCheck
         | Method::HealthWatch

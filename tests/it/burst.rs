@@ -75,8 +75,10 @@ async fn once(url: Option<&str>, size: Size, kill: Kill) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let breakers_max = size.batches * size.each;
-    fs::write(folder.join("breakerd.toml"), format!("{CONFIG}[limits]\nbreakers_max = {breakers_max}\n"))
-        .unwrap();
+    let limits = ["breakers_max", "breakers_per_service_max", "breakers_per_caller_max"]
+        .map(|limit| format!("{limit} = {breakers_max}\n"))
+        .concat();
+    fs::write(folder.join("breakerd.toml"), format!("{CONFIG}[limits]\n{limits}")).unwrap();
     let told: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let process = Process::ready(folder, url).await;
     let next = Arc::new(Mutex::new(0..size.batches));

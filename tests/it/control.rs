@@ -104,6 +104,19 @@ impl Store for Wire {
         self.passes()?.prune(retention).await
     }
 
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.passes()?.breakers_without_history(before, after, limit).await
+    }
+
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        self.passes()?.delete_breakers(breakers).await
+    }
+
     async fn revision(&self) -> Result<u64, StoreError> {
         self.passes()?.revision().await
     }

@@ -51,6 +51,21 @@ async fn a_breaker_is_probed_and_reset_by_hand() {
 }
 
 #[tokio::test]
+async fn a_breaker_is_forgotten() {
+    let desk = Desk::open().await;
+    desk.open_breaker("search", 1).await;
+    let forgotten = desk.ask(&["forget", "search", "--reason", "it moved"]).await.well();
+    assert!(forgotten.starts_with("search is deleted: closed, at epoch 2\n"), "{forgotten}");
+    let again = desk.ask(&["forget", "search", "--json"]).await.json();
+    assert_eq!((again["epoch"].as_str(), again["changed"].as_bool()), (Some("2"), None));
+    assert_eq!(desk.ask(&["forget", "nobody"]).await.code, 4);
+    let log = desk.ask(&["config", "log", "--json"]).await.well();
+    assert!(log.contains("CHANGE_KIND_DELETED") && log.contains("it moved"), "{log}");
+    let history = desk.ask(&["history", "search"]).await.well();
+    assert!(history.contains("it was deleted"), "{history}");
+}
+
+#[tokio::test]
 async fn thresholds_are_set_shown_and_taken_back() {
     let desk = Desk::open().await;
     let shown = desk.ask(&["config", "get", "database"]).await.lines();

@@ -585,3 +585,73 @@ async fn outlives(url: Option<String>) {
     assert_eq!(last.reason(), TransitionReason::OverrideCleared);
     assert!(process.stop().await.success());
 }
+
+#[tokio::test]
+async fn a_deleted_breaker_is_closed_for_those_who_follow_and_gone_once_it_stands_in_the_store() {
+    let world = World::new().await;
+    world.keep_writing();
+    let (mut breakers, mut operations) = (world.breakers().await, world.operations().await);
+    trip(&mut breakers, "sentinel", "eu").await;
+    let request = v1::WatchBreakersRequest { services: vec!["sentinel".into()], ..Default::default() };
+    let mut watch = breakers.watch_breakers(request).await.unwrap().into_inner();
+    let mut next_state = async || loop {
+        let message = watch.message().await.unwrap().expect("it goes on");
+        if let Some(v1::watch_breakers_response::Event::Breaker(breaker)) = message.event {
+            return (breaker.name.clone(), breaker.state(), breaker.epoch);
+        }
+    };
+    assert_eq!(next_state().await, ("eu".to_owned(), State::Open, 1));
+
+    let delete = |name: &str| v1::DeleteBreakerRequest {
+        service: "sentinel".into(),
+        name: name.into(),
+        reason: "eu has moved".into(),
+    };
+    let deleted = operations.delete_breaker(delete("eu")).await.unwrap().into_inner();
+    assert_eq!(deleted, v1::DeleteBreakerResponse { epoch: 2, changed: true, recorded: true });
+    assert_eq!(next_state().await, ("eu".to_owned(), State::Closed, 2));
+    let listed = operations.list_breakers(v1::ListBreakersRequest::default()).await.unwrap().into_inner();
+    assert!(listed.breakers.iter().all(|breaker| breaker.name != "eu"), "{listed:?}");
+    assert_eq!(
+        history(&mut operations, "sentinel").await[0],
+        format!("OPEN CLOSED DELETED {ACTOR} eu has moved")
+    );
+    let again = operations.delete_breaker(delete("eu")).await.unwrap().into_inner();
+    assert_eq!(again, v1::DeleteBreakerResponse { epoch: 2, changed: false, recorded: true });
+    let unknown = operations.delete_breaker(delete("us")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    // It is called again: it is there, closed, and goes on from its epoch.
+    let allowed = breakers.allow_request(ask("sentinel", "eu")).await.unwrap().into_inner();
+    assert_eq!((allowed.reason(), allowed.epoch), (AllowReason::Closed, 2));
+
+    let whole = SetOverrideRequest { whole_service: true, ..force_open("sentinel") };
+    operations.set_override(whole).await.unwrap();
+    let (state, needed) = wrong_state(&operations.delete_breaker(delete("eu")).await.unwrap_err());
+    assert_eq!((&*state, &*needed), ("FORCED_OPEN", "free of its service's override"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_has_its_share_of_the_breakers_is_told_the_setting_and_others_go_on() {
+    let world = World::with_caller_share(3).await;
+    let mut breakers = world.breakers().await;
+    for name in ["a", "b", "c"] {
+        breakers.allow_request(ask("mail", name)).await.unwrap();
+    }
+    let refused = breakers.allow_request(ask("mail", "d")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let info = refused.get_details_error_info().expect("ErrorInfo");
+    assert_eq!(info.reason, "BREAKER_LIMIT_REACHED");
+    assert_eq!((&*info.metadata["max"], &*info.metadata["setting"]), ("3", "limits.breakers_per_caller_max"));
+    assert!(refused.get_details_retry_info().is_some());
+    // In a batch, by a report and by hand it is the same.
+    let batch = v1::AllowRequestsRequest { requests: vec![ask("mail", "a"), ask("mail", "e")] };
+    let results = breakers.allow_requests(batch).await.unwrap().into_inner().results;
+    assert!(matches!(results[0].result, Some(v1::allow_requests_result::Result::Response(_))));
+    assert!(matches!(results[1].result, Some(v1::allow_requests_result::Result::Error(_))));
+    let set = world.operations().await.set_override(force_open("mail")).await.unwrap_err();
+    assert_eq!(set.code(), Code::ResourceExhausted);
+    // What is configured counts for nobody.
+    breakers.allow_request(ask("sentinel", "")).await.unwrap();
+    world.end().await;
+}

@@ -46,6 +46,7 @@ pub(crate) struct World {
     writer: OnceLock<(JoinHandle<()>, CancellationToken)>,
     journal: Arc<Journal>,
     breakers_max: usize,
+    breakers_per_caller_max: usize,
     _folder: TempDir,
 }
 
@@ -55,10 +56,19 @@ impl World {
         Self::with(Limits::default(), Arc::new(Local)).await
     }
 
+    /// Loaded and serving, where each caller may have so many breakers.
+    pub(crate) async fn with_caller_share(breakers_max: usize) -> Self {
+        let mut world = Self::unloaded(Limits::default()).await;
+        world.breakers_per_caller_max = breakers_max;
+        world.load(Arc::new(Local)).await;
+        world
+    }
+
     /// Loaded and serving, with room for so many breakers.
     pub(crate) async fn with_room(breakers_max: usize) -> Self {
         let mut world = Self::unloaded(Limits::default()).await;
         world.breakers_max = breakers_max;
+        world.breakers_per_caller_max = breakers_max;
         world.load(Arc::new(Local)).await;
         world
     }
@@ -122,6 +132,7 @@ impl World {
             writer,
             journal,
             breakers_max,
+            breakers_per_caller_max: breakers_max,
             _folder: folder,
         }
     }
@@ -131,7 +142,7 @@ impl World {
         let limits = EngineLimits {
             breakers_max: self.breakers_max,
             breakers_per_service_max: self.breakers_max,
-            breakers_per_caller_max: self.breakers_max,
+            breakers_per_caller_max: self.breakers_per_caller_max,
             own_series_max: BREAKERS_MAX,
             idle_ttl: Duration::from_hours(1),
         };

@@ -81,7 +81,7 @@ async fn every_series_is_there_from_birth_and_goes_with_its_breaker() {
     assert_eq!(scrape.value(r#"circuit_breakers{state="OPEN"}"#), Some(0.0));
 
     world.clock.advance(IDLE_TTL);
-    assert_eq!(world.engine.sweep(world.clock.now()), 1);
+    assert_eq!(world.engine.sweep(u64::MAX, world.clock.now()), 1);
     assert_eq!(world.scrape().await.samples("sentinel"), [""; 0]);
 }
 
@@ -221,7 +221,7 @@ async fn breakers_beyond_the_bound_are_counted_together_and_never_backwards() {
 
     // `d` has a history and stays; what `c` counted stays in the sum.
     world.clock.advance(IDLE_TTL);
-    assert_eq!(world.engine.sweep(world.clock.now()), 3);
+    assert_eq!(world.engine.sweep(u64::MAX, world.clock.now()), 3);
     let scrape = world.scrape().await;
     assert_eq!(scrape.value(&of(other, "calls_total")), Some(8.0));
     assert_eq!(scrape.samples("name=\"a\""), [""; 0]);

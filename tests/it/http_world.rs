@@ -216,7 +216,7 @@ impl World {
             }),
             ..Snapshot::pristine()
         };
-        self.engine.restore(&Key::new(service, name).unwrap(), &snapshot, self.clock.now());
+        self.engine.restore(&Key::new(service, name).unwrap(), &snapshot, 0, self.clock.now());
     }
 }
 
@@ -319,6 +319,19 @@ impl Store for Database {
 
     async fn prune(&self, _: Retention) -> Result<Pruned, StoreError> {
         self.answer(Pruned::default())
+    }
+
+    async fn breakers_without_history(
+        &self,
+        _: Time,
+        _: Option<&Key>,
+        _: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.answer(Vec::new())
+    }
+
+    async fn delete_breakers(&self, _: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        self.answer(Vec::new())
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

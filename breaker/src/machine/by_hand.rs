@@ -60,6 +60,18 @@ impl Breaker {
     /// # Errors
     /// [`WrongState`] while its service has an override; the transitions that time alone caused come with it.
     pub fn reset(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+        self.close(Reason::Reset, by, now)
+    }
+
+    /// Closed, and clean, whatever it was, before it is retired: outcomes of what it allowed are late from here on.
+    ///
+    /// # Errors
+    /// As [`Breaker::reset`].
+    pub fn delete(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+        self.close(Reason::Deleted, by, now)
+    }
+
+    fn close(&mut self, reason: Reason, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         let inherited = self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Service);
@@ -69,7 +81,7 @@ impl Breaker {
                 transitions,
             );
         }
-        transitions.push(self.enter(Next::Closed, Cause::asked(Reason::Reset, by), now));
+        transitions.push(self.enter(Next::Closed, Cause::asked(reason, by), now));
         (Ok(()), transitions)
     }
 

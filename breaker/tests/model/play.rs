@@ -338,7 +338,7 @@ fn legal(transition: &Transition) -> bool {
         R::Restart => (from, to) == (HalfOpen, HalfOpen),
         R::OverrideSet => by_hand(to),
         R::OverrideCleared | R::OverrideExpired => by_hand(from) && to == Closed,
-        R::Reset => to == Closed,
+        R::Reset | R::Deleted => to == Closed,
         R::HistoryGap => false,
     }
 }

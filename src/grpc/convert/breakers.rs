@@ -38,7 +38,7 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         created_at: Some(times::timestamp(view.created_at)),
         last_used_at: Some(times::timestamp(view.last_used)),
         r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, &view.view)),
-        last_transition: view.last_transition.as_deref().map(|last| transitions::last(&view.key, last)),
+        last_transition: view.last_transition.as_ref().map(|last| transitions::last(&view.key, last)),
     }
 }
 

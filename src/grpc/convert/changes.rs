@@ -34,6 +34,7 @@ fn kind(kind: ChangeKind) -> v1::ChangeKind {
         ChangeKind::OverrideCleared => v1::ChangeKind::OverrideCleared,
         ChangeKind::Reset => v1::ChangeKind::Reset,
         ChangeKind::ProbeRequested => v1::ChangeKind::ProbeRequested,
+        ChangeKind::Deleted => v1::ChangeKind::Deleted,
     }
 }
 

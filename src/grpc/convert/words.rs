@@ -99,6 +99,7 @@ pub(super) fn transition_reason(reason: Reason) -> v1::TransitionReason {
         Reason::OverrideCleared => Wire::OverrideCleared,
         Reason::OverrideExpired => Wire::OverrideExpired,
         Reason::Reset => Wire::Reset,
+        Reason::Deleted => Wire::Deleted,
         Reason::ProbeRequested => Wire::ProbeRequested,
         Reason::ThresholdsChanged => Wire::ThresholdsChanged,
         Reason::HistoryGap => Wire::HistoryGap,

@@ -16,10 +16,11 @@ use super::super::status::Failure;
 use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
-use crate::engine::{ByHand, ByHandError, Engine};
+use crate::engine::{ByHand, ByHandError, Deleted, Engine};
 use crate::proto::v1::{
-    Breaker, ClearOverrideRequest, ClearOverrideResponse, ProbeBreakerRequest, ProbeBreakerResponse,
-    ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
+    Breaker, ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
+    ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest,
+    SetOverrideResponse,
 };
 use crate::store::ServiceOverride;
 
@@ -103,6 +104,27 @@ impl Operations {
         let parts = |ProbeBreakerRequest { service, name, reason }| (service, name, reason);
         let (breaker, recorded) = self.on_one(request, parts, Engine::probe).await?;
         Ok(ProbeBreakerResponse { breaker: Some(breaker), recorded })
+    }
+
+    pub(super) async fn delete(
+        &self,
+        request: Request<DeleteBreakerRequest>,
+    ) -> Result<DeleteBreakerResponse, Failure> {
+        let loaded = self.loaded()?;
+        let now = self.app.clock.now();
+        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let DeleteBreakerRequest { service, name, reason } = request.into_inner();
+        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
+        asker.check(Right::Operate, key.service())?;
+        let Deleted { epoch, changed } = loaded
+            .engine
+            .delete(key.service(), key.name(), by, now)
+            .map_err(|error| convert::refused_by_hand(error, &key))?;
+        let recorded = !changed || recorded(loaded, wait).await;
+        // At once where the store has it by now, so that it is gone when its operator looks; else with a sweep.
+        let stored_up_to = loaded.journal.stored_up_to();
+        loaded.engine.retire_deleted(key.service(), key.name(), stored_up_to, self.app.clock.now());
+        Ok(DeleteBreakerResponse { epoch, changed, recorded })
     }
 
     /// Does `act` to the breaker that a request names by its service, name and reason. Answers the breaker after it, and

@@ -6,11 +6,13 @@
 //! commonly some of them, and a plan that looks at a few dozen partitions costs nothing; so the history is kept for
 //! up to a month longer than asked.
 
+use breaker::{Key, Time};
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::write::{Write, begin};
 use crate::store::fault::fault;
+use crate::store::rows::old_breaker;
 use crate::store::stamp::Stamp;
 use crate::store::{Pruned, Retention, StoreError};
 
@@ -60,21 +62,6 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
     transitions += gone.rows.unsigned_abs();
 
     let mut tx = begin(pool).await?;
-    // One that is locked is being written, and not old.
-    let breakers = delete(
-        &mut tx,
-        "DELETE FROM breaker USING (
-             SELECT service, name FROM breaker
-             WHERE state = 'CLOSED' AND epoch > 0 AND entered_at < $1 AND NOT EXISTS (
-                 SELECT 1 FROM transition
-                 WHERE transition.service = breaker.service AND transition.name = breaker.name
-             )
-             FOR UPDATE SKIP LOCKED
-         ) AS old
-         WHERE breaker.service = old.service AND breaker.name = old.name",
-        before,
-    )
-    .await?;
     let changes = delete(&mut tx, "DELETE FROM audit WHERE recorded_at < $1", before).await?;
     delete(&mut tx, "DELETE FROM config_request WHERE recorded_at < $1", Stamp(retention.requests_before))
         .await?;
@@ -106,7 +93,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
         before,
     )
     .await?;
-    Ok(Pruned { transitions, breakers, changes })
+    Ok(Pruned { transitions, breakers: 0, changes })
 }
 
 /// There are as many of these as rows of history: some at a time, each within the time that a statement may take.
@@ -221,4 +208,65 @@ async fn raise_floor(tx: &mut Write, gone: &Gone) -> Result<(), StoreError> {
 async fn delete(tx: &mut Write, sql: &'static str, before: Stamp) -> Result<u64, StoreError> {
     let done = sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault(ACT))?;
     Ok(done.rows_affected())
+}
+
+/// See [`crate::store::Store::breakers_without_history`].
+pub(super) async fn breakers_without_history(
+    pool: &PgPool,
+    before: Time,
+    after: Option<&Key>,
+    limit: u32,
+) -> Result<Vec<(Key, u64)>, StoreError> {
+    let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT service, name, epoch FROM breaker
+         WHERE state = 'CLOSED' AND epoch > 0 AND entered_at < $1 AND (service, name) > ($2, $3) AND NOT EXISTS (
+             SELECT 1 FROM transition
+             WHERE transition.service = breaker.service AND transition.name = breaker.name
+         )
+         ORDER BY service, name
+         LIMIT $4",
+    )
+    .bind(Stamp(before))
+    .bind(service)
+    .bind(name)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+    .map_err(fault("look for old breakers"))?;
+    rows.into_iter().map(|(service, name, epoch)| old_breaker(&service, &name, epoch)).collect()
+}
+
+/// See [`crate::store::Store::delete_breakers`].
+pub(super) async fn delete_breakers(pool: &PgPool, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+    let act = "delete old breakers";
+    let (mut services, mut names, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, epoch) in breakers {
+        services.push(&**key.service());
+        names.push(&**key.name());
+        epochs.push(i64::try_from(*epoch).unwrap_or(i64::MAX));
+    }
+    let mut tx = begin(pool).await?;
+    // In the order of their keys, as every writer locks them.
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "WITH old AS (
+             SELECT service, name FROM breaker
+             JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS listed (service, name, epoch)
+                 USING (service, name, epoch)
+             WHERE state = 'CLOSED'
+             ORDER BY service, name
+             FOR UPDATE OF breaker
+         )
+         DELETE FROM breaker USING old
+         WHERE breaker.service = old.service AND breaker.name = old.name
+         RETURNING breaker.service, breaker.name, breaker.epoch",
+    )
+    .bind(services)
+    .bind(names)
+    .bind(epochs)
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(fault(act))?;
+    tx.commit(act).await?;
+    rows.into_iter().map(|(service, name, epoch)| Ok(old_breaker(&service, &name, epoch)?.0)).collect()
 }

@@ -1,9 +1,11 @@
 //! Letting go of what is older than it is to be kept.
 
+use breaker::{Key, Time};
 use sqlx::SqlitePool;
 
 use super::write::{Write, begin};
 use crate::store::fault::fault;
+use crate::store::rows::old_breaker;
 use crate::store::stamp::Stamp;
 use crate::store::{Pruned, Retention, StoreError};
 
@@ -45,16 +47,6 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
             .await
             .map_err(fault(act))?;
     }
-    let breakers = delete(
-        &mut tx,
-        "DELETE FROM breaker
-         WHERE state = 'CLOSED' AND entered_at_us < $1 AND NOT EXISTS (
-             SELECT 1 FROM transition
-             WHERE transition.service = breaker.service AND transition.name = breaker.name
-         )",
-        before,
-    )
-    .await?;
     let changes = delete(&mut tx, "DELETE FROM audit WHERE recorded_at_us < $1", before).await?;
     delete(&mut tx, "DELETE FROM config_request WHERE recorded_at_us < $1", Stamp(retention.requests_before))
         .await?;
@@ -92,7 +84,7 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
         before,
     )
     .await?;
-    Ok(Pruned { transitions, breakers, changes })
+    Ok(Pruned { transitions, breakers: 0, changes })
 }
 
 /// There are as many of these as rows of history: some at a time, so that whoever writes has its turn between them.
@@ -136,4 +128,57 @@ async fn forget_services(tx: &mut Write, before: Stamp) -> Result<(), StoreError
 async fn delete(tx: &mut Write, sql: &'static str, before: Stamp) -> Result<u64, StoreError> {
     let done = sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault("let go of old rows"))?;
     Ok(done.rows_affected())
+}
+
+/// See [`crate::store::Store::breakers_without_history`].
+pub(super) async fn breakers_without_history(
+    readers: &SqlitePool,
+    before: Time,
+    after: Option<&Key>,
+    limit: u32,
+) -> Result<Vec<(Key, u64)>, StoreError> {
+    let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT service, name, epoch FROM breaker
+         WHERE state = 'CLOSED' AND entered_at_us < $1 AND (service, name) > ($2, $3) AND NOT EXISTS (
+             SELECT 1 FROM transition
+             WHERE transition.service = breaker.service AND transition.name = breaker.name
+         )
+         ORDER BY service, name
+         LIMIT $4",
+    )
+    .bind(Stamp(before))
+    .bind(service.to_owned())
+    .bind(name.to_owned())
+    .bind(limit)
+    .fetch_all(readers)
+    .await
+    .map_err(fault("look for old breakers"))?;
+    rows.into_iter().map(|(service, name, epoch)| old_breaker(&service, &name, epoch)).collect()
+}
+
+/// See [`crate::store::Store::delete_breakers`].
+pub(super) async fn delete_breakers(
+    writer: &SqlitePool,
+    breakers: &[(Key, u64)],
+) -> Result<Vec<Key>, StoreError> {
+    let act = "delete old breakers";
+    let mut tx = begin(writer).await?;
+    let list = breakers.iter().map(|(key, epoch)| (&**key.service(), &**key.name(), *epoch));
+    let list = serde_json::Value::from_iter(
+        list.map(|(service, name, epoch)| serde_json::json!([service, name, epoch])),
+    );
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "DELETE FROM breaker
+         WHERE state = 'CLOSED' AND (service, name, epoch) IN (
+             SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)
+         )
+         RETURNING service, name, epoch",
+    )
+    .bind(list.to_string())
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(fault(act))?;
+    tx.commit(act).await?;
+    rows.into_iter().map(|(service, name, epoch)| Ok(old_breaker(&service, &name, epoch)?.0)).collect()
 }

@@ -398,10 +398,20 @@ async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
         breakerd::store::Target::Postgres(_) => "entered_at = 'epoch'",
     };
     bed.sql(&format!("UPDATE breaker SET {entered}")).await;
-    bed.store.prune(retention).await.unwrap();
+    let old = bed.store.breakers_without_history(far, None, 9).await.unwrap();
+    assert_eq!(old, [(key("closed"), 2)], "one is open, one has history left");
+    assert_eq!(bed.store.breakers_without_history(far, Some(&key("closed")), 9).await.unwrap(), []);
+    let other = [(key("closed"), 1), (key("open"), 1), (key("nobody"), 1)];
+    assert_eq!(
+        bed.store.delete_breakers(&other).await.unwrap(),
+        [],
+        "it has changed since, or is not closed"
+    );
+    assert_eq!(bed.store.delete_breakers(&old).await.unwrap(), [key("closed")]);
+    assert_eq!(bed.store.delete_breakers(&[]).await.unwrap(), []);
     let left = bed.store.breakers(None, 9).await.unwrap();
     let left: Vec<_> = left.into_iter().map(|stored| stored.key).collect();
-    assert_eq!(left, [key("open"), key("young")], "one is open, one has history left");
+    assert_eq!(left, [key("open"), key("young")]);
     assert!(bed.store.history_floor().await.unwrap() >= 4);
     let stored = bed.store.configuration().await.unwrap();
     assert_eq!((stored.changed.contains_key("gone"), stored.forgotten), (false, 9));

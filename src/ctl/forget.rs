@@ -1,0 +1,36 @@
+//! `forget`: deletes a breaker.
+
+use super::connect::Connection;
+use super::fault::{Ended, Failure};
+use super::override_::{OneArgs, note_unrecorded};
+use super::screen::Screen;
+use super::words::{self, Target};
+use crate::proto::v1::DeleteBreakerRequest;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  breakerd forget database/tmp-17 --reason 'the host is gone'
+      closed, and in no list any more; its history stays
+  breakerd forget databse --reason 'a typo'
+      a breaker that is still called comes back, closed, with its next call";
+
+pub(super) async fn run(
+    args: &OneArgs,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let mut operations = connection.operations();
+    let Target { service, name } = args.breaker.clone();
+    let shown = words::breaker_name(&service, if name.is_empty() { &service } else { &name });
+    let question = DeleteBreakerRequest { service, name, reason: args.reason.clone() };
+    let answer = connection.ask(question, async |ask| operations.delete_breaker(ask).await).await?;
+    if screen.object("DeleteBreakerResponse", &answer)? {
+        return Ok(Ended::Done);
+    }
+    if answer.changed {
+        writeln!(screen.out, "{shown} is deleted: closed, at epoch {}", answer.epoch)?;
+        note_unrecorded(answer.recorded, screen);
+    } else {
+        writeln!(screen.out, "{shown} is not in use: nothing to delete")?;
+    }
+    Ok(Ended::Done)
+}
