@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod metrics;
 mod nearest;
 pub mod overrides;
+pub mod pacer;
 pub mod proto;
 pub mod replica;
 pub mod server;

@@ -22,6 +22,7 @@ pub use self::wall_clock::run_wall_clock;
 use crate::control::Control;
 use crate::engine::{Clock, Engine};
 use crate::journal::Journal;
+use crate::pacer;
 use crate::store::{Pruned, Retention, Store, StoreError};
 
 /// How often overrides of services that have ended are looked for.
@@ -38,17 +39,31 @@ const BREAKERS_PAGE: u32 = 10_000;
 /// How long a request id makes a change safe to send again, as the API says.
 const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 
-/// Turns breakers on time, though nobody calls.
+/// Changes breakers whose wait or override is over, though nobody calls: at the pace of the journal, which some thousands
+/// may be due at one moment for.
 ///
 /// # Errors
 /// None. (So of every task here that says nothing else: it runs until `stop`.)
-pub async fn run_timer(engine: Arc<Engine>, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<()> {
+pub async fn run_timer(
+    engine: Arc<Engine>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<()> {
     loop {
         let deadline = engine.next_deadline().unwrap_or(Time::MAX);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = engine.earlier_deadline() => {}
-            () = clock.sleep_until(deadline) => engine.tick(clock.now()),
+            () = clock.sleep_until(deadline) => {
+                let time = Arc::clone(&clock);
+                let tick = move |engine: &mut Arc<Engine>, most| engine.tick_some(most, time.now());
+                let ticked = pacer::run(&journal, &clock, Arc::clone(&engine), tick);
+                match stop.run_until_cancelled(ticked).await {
+                    Some(ticked) => drop(ticked.context("change breakers that are due")?),
+                    None => return Ok(()),
+                }
+            }
         }
     }
 }

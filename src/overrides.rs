@@ -2,8 +2,8 @@
 //!
 //! The store has them first: they are what every replica goes by. Then the engine takes note, so that breakers that
 //! are born are in them at once, and the breakers that are there are walked to. Each makes a transition, and a
-//! service may have more breakers than the journal has places; so the walk goes on only while the journal is at most
-//! half full. While the store is away the walk waits, and goes on when it is back.
+//! service may have more breakers than the journal has room for; so the walk is paced ([`crate::pacer`]): while the store is
+//! away and the journal half full it waits, and goes on when the store is back.
 
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use breaker::Asked;
 
 use crate::engine::{Clock, Engine, Walk};
 use crate::journal::Journal;
+use crate::pacer;
 
-/// Breakers that change in one go; some milliseconds.
-const CHUNK: usize = 1_000;
 /// Who takes back what a crash left on a breaker.
 pub const OURSELVES: &str = "breakerd";
 
@@ -45,24 +44,14 @@ pub fn meanwhile() -> Asked {
     Asked { actor: OURSELVES.to_owned(), reason }
 }
 
-async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>, mut walk: Walk) -> usize {
-    // Half is free, half of that is left to the breakers that change by themselves meanwhile.
-    let most = CHUNK.min(journal.half() / 2).max(1);
-    loop {
-        journal.has_room().await;
-        let (engine, clock) = (Arc::clone(engine), Arc::clone(clock));
-        // Off the threads that decide.
-        let walked = tokio::task::spawn_blocking(move || {
-            let more = engine.walk_on(&mut walk, most, clock.now());
-            (walk, more)
-        });
-        match walked.await {
-            Ok((walked, true)) => walk = walked,
-            Ok((walked, false)) => return walked.changed(),
-            Err(error) => {
-                tracing::error!(%error, "an override is not on every breaker of its service; the next start makes it good");
-                return 0;
-            }
+async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>, walk: Walk) -> usize {
+    let (walking, time) = (Arc::clone(engine), Arc::clone(clock));
+    let step = move |walk: &mut Walk, most| walking.walk_on(walk, most, time.now());
+    match pacer::run(journal, clock, walk, step).await {
+        Ok(walked) => walked.changed(),
+        Err(error) => {
+            tracing::error!(%error, "an override is not on every breaker of its service; the next start makes it good");
+            0
         }
     }
 }

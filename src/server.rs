@@ -273,7 +273,8 @@ fn start_tasks(
     let mut tasks = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
     let House { engine, store, journal, control, feeds, transition_log, position } = house;
     let clock = || Arc::clone(&app.clock);
-    tasks.spawn("timer", lifecycle::run_timer(Arc::clone(engine), clock(), stop.clone()));
+    tasks
+        .spawn("timer", lifecycle::run_timer(Arc::clone(engine), Arc::clone(journal), clock(), stop.clone()));
     tasks.spawn("wall_clock", lifecycle::run_wall_clock(Arc::clone(engine), clock(), stop.clone()));
     tasks.spawn(
         "service_overrides",

@@ -1,6 +1,8 @@
 //! What is shown of breakers: one, some in the order of their keys, all; and what was counted.
 //!
-//! A look lets the time that passed take effect, as a call does.
+//! A look lets the time that passed take effect, as a call does. Whoever looks at many does so for some of them only, and
+//! shows the others as they stand: a list, or a scrape, at the moment at which a hundred thousand waits end would
+//! otherwise write as many records. The timer comes to those, at its pace.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ use super::entry::{BreakerView, Entry, Inner};
 use super::index::{Selected, first_of};
 use super::registry::Known;
 use super::tombstones::Tombstone;
+
+/// The most breakers that one read of many changes.
+const READ_CHANGES_MAX: usize = 64;
 
 /// Which breakers to list, and how many.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,13 +69,24 @@ impl Engine {
     /// One breaker as it is at `now`; of one that was retired, as it would be if it were used now. None: nothing is
     /// known of it.
     pub fn view(&self, service: &str, name: &str, now: Time) -> Option<BreakerView> {
+        self.view_within(&mut 1, service, name, now)
+    }
+
+    fn view_within(
+        &self,
+        changes_left: &mut usize,
+        service: &str,
+        name: &str,
+        now: Time,
+    ) -> Option<BreakerView> {
         let id = self.seals.key_id(service, name);
         loop {
             match self.registry.known(id)? {
                 Known::Retired(tombstone) => return self.show_retired(service, name, &tombstone, now),
                 Known::Live(entry) => {
                     if let Some(mut inner) = entry.lock() {
-                        return Some(self.show(&entry, &mut inner, now));
+                        self.look_within(changes_left, &entry, &mut inner, now);
+                        return Some(self.view_of(&entry, &inner, now));
                     }
                 }
             }
@@ -105,6 +121,7 @@ impl Engine {
     /// The next breakers of a list, in the order of their keys, of the services that `may_see` says yes to. Fewer than
     /// the limit only at the end. Locks those that it shows, and few others.
     pub fn list(&self, query: &ListQuery<'_>, now: Time, may_see: impl Fn(&str) -> bool) -> Vec<BreakerView> {
+        let mut changes_left = READ_CHANGES_MAX;
         let mut views = Vec::new();
         let mut next = query.start();
         while let Some(from) = next.take().filter(|_| views.len() < query.limit) {
@@ -114,9 +131,9 @@ impl Engine {
             for entry in page.entries {
                 // One that was retired meanwhile is not there; the page is filled up with others.
                 let Some(mut inner) = entry.lock() else { continue };
-                self.look(&entry, &mut inner, now);
+                self.look_within(&mut changes_left, &entry, &mut inner, now);
                 if query.states.is_empty() || query.states.contains(&self.shown(inner.breaker.state())) {
-                    views.push(self.show(&entry, &mut inner, now));
+                    views.push(self.view_of(&entry, &inner, now));
                 }
             }
             next = page.next;
@@ -132,8 +149,12 @@ impl Engine {
 
     /// Shows every breaker, one at a time, in no order.
     pub fn for_each(&self, now: Time, mut visit: impl FnMut(BreakerView)) {
+        let mut changes_left = READ_CHANGES_MAX;
         for entry in self.registry.entries() {
-            let view = entry.lock().map(|mut inner| self.show(&entry, &mut inner, now));
+            let view = entry.lock().map(|mut inner| {
+                self.look_within(&mut changes_left, &entry, &mut inner, now);
+                self.view_of(&entry, &inner, now)
+            });
             view.into_iter().for_each(&mut visit);
         }
     }
@@ -148,8 +169,33 @@ impl Engine {
         self.registry.durations()
     }
 
+    /// These breakers as [`Engine::view`] shows them, except that not all of those that are due are changed; those of
+    /// which nothing is known are left out.
+    pub fn views(&self, keys: &[Key], now: Time) -> Vec<BreakerView> {
+        let mut changes_left = READ_CHANGES_MAX;
+        let views =
+            keys.iter().filter_map(|key| self.view_within(&mut changes_left, key.service(), key.name(), now));
+        views.collect()
+    }
+
+    /// Lets the time that passed take effect, unless that changes the state and no changes are left.
+    fn look_within(&self, changes_left: &mut usize, entry: &Entry, inner: &mut Inner, now: Time) {
+        self.sync_wall(inner);
+        if inner.breaker.is_due(now) {
+            if *changes_left == 0 {
+                return;
+            }
+            *changes_left -= 1;
+        }
+        self.look(entry, inner, now);
+    }
+
     pub(super) fn show(&self, entry: &Entry, inner: &mut Inner, now: Time) -> BreakerView {
         self.look(entry, inner, now);
+        self.view_of(entry, inner, now)
+    }
+
+    fn view_of(&self, entry: &Entry, inner: &Inner, now: Time) -> BreakerView {
         let wall = inner.breaker.wall_offset();
         let mut last_transition = inner.newest.as_ref().and_then(|newest| newest.last_transition.clone());
         if let Some(last) = &mut last_transition {

@@ -16,7 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &["catalog", "engine", "journal", "overrides", "store"]),
     ("feed", &["control", "engine", "metrics", "store"]),
     ("journal", &["engine", "store"]),
-    ("overrides", &["engine", "journal"]),
+    ("overrides", &["engine", "journal", "pacer"]),
+    ("pacer", &["engine", "journal"]),
     ("replica", &["engine"]),
     ("transition_log", &["engine"]),
     // What the edges stand on.
@@ -44,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "lifecycle",
         &[
             "app", "config", "control", "data_dir", "engine", "feed", "grpc", "health", "journal", "metrics",
-            "store",
+            "pacer", "store",
         ],
     ),
     ("nearest", &[]),

@@ -43,6 +43,7 @@ mod http_world;
 mod overrides;
 mod overrides_killed;
 mod overtaken;
+mod pacing;
 mod permits;
 mod pgbouncer;
 mod process;

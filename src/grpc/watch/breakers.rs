@@ -167,8 +167,8 @@ impl Follower {
         let now = self.clock.now();
         let wall = self.engine.wall(now);
         // One that is not there any more is closed, and its state never left its first one.
-        let views = keys.iter().filter_map(|key| self.engine.view(key.service(), key.name(), now));
-        ready.extend(views.map(|view| message(Event::Breaker(convert::breaker_state(&view, wall)))));
+        let views = self.engine.views(keys, now);
+        ready.extend(views.iter().map(|view| message(Event::Breaker(convert::breaker_state(view, wall)))));
     }
 
     /// The next breakers behind `after` that are not simply closed.
