@@ -283,7 +283,10 @@ fn start_tasks(
     tasks.spawn("configuration_sync", lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
     tasks.spawn("store_check", lifecycle::run_store_check(Arc::clone(store), Arc::clone(app), stop.clone()));
     tasks.spawn("health", lifecycle::run_health(Arc::clone(app), Arc::clone(health), stop.clone()));
-    tasks.spawn("data_folder_lock", lifecycle::run_data_folder_lock(Arc::clone(data_dir), stop.clone()));
+    tasks.spawn(
+        "data_folder_lock",
+        lifecycle::run_data_folder_lock(Arc::clone(data_dir), clock(), stop.clone()),
+    );
     let keeper = keeper::run(Arc::clone(journal), Arc::clone(store), clock(), stop.clone());
     tasks.spawn("journal_upkeep", async move {
         keeper.await;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::engine::Clock;
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::health::Problem;
 use crate::store::{OperationKind, Store, StoreError, StoreStatus};
@@ -35,7 +36,7 @@ pub async fn run_store_check(store: Arc<dyn Store>, app: Arc<App>, stop: Cancell
             if is_write_check_due(&monitor.get(), app.clock.now()) {
                 within_patience(&app, OperationKind::ConfigWrite, store.check_writable()).await;
             }
-            tokio::time::sleep(CHECK_EVERY).await;
+            app.clock.sleep_until(app.clock.now() + CHECK_EVERY).await;
         }
     };
     tokio::select! {
@@ -86,7 +87,7 @@ pub async fn run_health(app: Arc<App>, board: Arc<HealthBoard>, stop: Cancellati
             () = stop.cancelled() => return Ok(()),
             // The store's answers are seen at once, the journal's state at the next look.
             changed = store.changed() => changed.context("watch the store's status")?,
-            () = tokio::time::sleep(CHECK_EVERY) => {}
+            () = app.clock.sleep_until(app.clock.now() + CHECK_EVERY) => {}
         }
     }
 }
@@ -105,9 +106,13 @@ fn log_difference(before: &[Problem], now: &[Problem]) {
 ///
 /// # Errors
 /// [`DataDirError::Taken`] when another process has it.
-pub async fn run_data_folder_lock(data_dir: Arc<DataDir>, stop: CancellationToken) -> Result<()> {
+pub async fn run_data_folder_lock(
+    data_dir: Arc<DataDir>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<()> {
     let mut known: Option<String> = None;
-    while stop.run_until_cancelled(tokio::time::sleep(CHECK_EVERY)).await.is_some() {
+    while stop.run_until_cancelled(clock.sleep_until(clock.now() + CHECK_EVERY)).await.is_some() {
         let held = Arc::clone(&data_dir);
         let held =
             tokio::task::spawn_blocking(move || held.hold()).await.context("check the data folder's lock")?;

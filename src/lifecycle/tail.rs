@@ -66,7 +66,7 @@ pub async fn run_tail(
         tokio::select! {
             () = stop.cancelled() => break,
             () = journal.written(), if reachable => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = clock.sleep_until(clock.now() + LOOK_EVERY) => {}
         }
     }
     positions.noted(seen(&feeds)).await;

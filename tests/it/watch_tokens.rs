@@ -10,6 +10,7 @@ use breakerd::proto::v1::{
 };
 use breakerd::store::Retention;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc_world::{World, ask, report, trip};
@@ -28,6 +29,8 @@ on_every_store!(
     another_history_at_the_same_revision_is_found_out,
 );
 
+/// How often the end of the history is looked at, at least.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Everything is old.
 const FOREVER: Time = Time::from_micros(4_000_000_000_000_000);
 
@@ -215,6 +218,16 @@ fn follow(
     (tokio::spawn(follow), stop)
 }
 
+/// Lets the time pass at which whoever follows the store looks at it without having written, and finds it replaced.
+async fn looked_again(world: &World, lineage: u32) {
+    eventually("the lineage has risen", async || {
+        // It sleeps, or is about to: time moves on once it does.
+        world.clock.advance(LOOK_EVERY);
+        world.store.meta().await.unwrap().lineage > lineage
+    })
+    .await;
+}
+
 async fn a_token_of_a_history_that_another_has_replaced_begins_anew(bed: &mut Bed) {
     let original = world(bed).await;
     original.end().await;
@@ -266,6 +279,7 @@ async fn a_store_that_goes_back_while_it_is_followed_restarts_its_watchers(bed: 
     eventually("the store is followed", async || tail.anchor().revision >= newest).await;
 
     wind_back(bed, kept).await;
+    looked_again(&world, before.lineage).await;
     // The streams that are open hear of it, and so does whoever resumes.
     let (first, _) = watch_config::news(&mut configs).await;
     assert!(
@@ -306,7 +320,7 @@ async fn another_history_at_the_same_revision_is_found_out(bed: &mut Bed) {
     eventually("the store is followed", async || tail.anchor().revision >= newest).await;
     let before = world.store.meta().await.unwrap().lineage;
     bed.sql(&format!("UPDATE change SET nonce = nonce / 2 + 1 WHERE rev = {newest}")).await;
-    eventually("the lineage has risen", async || world.store.meta().await.unwrap().lineage > before).await;
+    looked_again(&world, before).await;
     let risen = world.store.meta().await.unwrap().lineage;
     eventually("the new one is followed", async || tail.seen().unwrap().0 == risen).await;
     // Once: what has a lineage of its own has not gone back.
