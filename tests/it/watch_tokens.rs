@@ -334,6 +334,16 @@ async fn another_history_at_the_same_revision_is_found_out(bed: &mut Bed) {
     world.end().await;
 }
 
+/// The newest revision that a process with this data folder has seen of its store.
+fn position(data: &std::path::Path) -> Option<u64> {
+    let mut files = std::fs::read_dir(data).unwrap().map(|file| file.unwrap().path());
+    // Not the one that is about to take its place.
+    let file = files.find(|path| {
+        path.extension().is_none() && path.file_name().unwrap().to_string_lossy().starts_with("position")
+    })?;
+    PositionFile::at(file).read().unwrap().map(|seen| seen.change.revision)
+}
+
 #[tokio::test]
 async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineage() {
     let folder = tempfile::tempdir().unwrap();
@@ -347,12 +357,16 @@ async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineag
     trip(&mut process.breakers().await, "sentinel", "kept").await;
     assert!(process.stop().await.success());
     std::fs::copy(&database, &backup).unwrap();
+    let kept = crate::support::text(&target, "SELECT CAST(n AS TEXT) FROM revision").await;
+    let kept: u64 = kept.unwrap().parse().unwrap();
 
     let process = Process::ready(folder.path(), None).await;
     assert_eq!(lineage().await, 0, "a restart alone is nothing");
     let mut breakers = process.breakers().await;
     let permit = breakers.allow_request(ask("sentinel", "other")).await.unwrap().into_inner();
     trip(&mut breakers, "sentinel", "lost").await;
+    // What nobody saw cannot be missed.
+    eventually("it was seen", async || position(&folder.path().join("data")) > Some(kept)).await;
     assert!(process.stop().await.success());
     std::fs::copy(&backup, &database).unwrap();
 
