@@ -32,6 +32,7 @@ async fn set_wall(world: &World, wall: Time) {
     follows.await.unwrap().unwrap();
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]
 fn stamp(time: Time) -> Option<prost_types::Timestamp> {
     let micros = i64::try_from(time.as_micros()).unwrap();
     let nanos = i32::try_from(micros % 1_000_000 * 1_000).unwrap();
@@ -84,7 +85,8 @@ async fn what_people_read_follows_a_wall_clock_that_is_set() {
     let metrics = world.app.metrics.render().unwrap();
     let line = metrics.lines().find(is_until).unwrap();
     let value: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
-    assert_eq!(value as u64, (now + Duration::from_mins(1)).as_micros() / 1_000_000);
+    let until = Duration::from_micros((now + Duration::from_mins(1)).as_micros());
+    assert_eq!(Duration::from_secs_f64(value).as_secs(), until.as_secs());
     world.end().await;
 }
 
