@@ -18,14 +18,14 @@ on_every_store!(
     what_was_refused_or_changed_nothing_leaves_no_row,
 );
 
-/// Rows of the audit, as `kind service/name before>after who: why`.
+/// Rows of the audit, as `kind service/name before>after actor: why`.
 const AUDIT: &str = "
     SELECT string_agg(
         kind || ' ' || service || '/' || name || ' ' || coalesce(before ->> 'state', '-') || '>'
-            || coalesce(after ->> 'state', '-') || ' ' || who || ': ' || why,
+            || coalesce(after ->> 'state', '-') || ' ' || actor || ': ' || why,
         '; ' ORDER BY revision, number
     ) FROM changes WHERE kind <> 'DECLARED'";
-/// Rows of the history that somebody asked for, as `service/name from>to reason who: why`.
+/// Rows of the history that somebody asked for, as `service/name from>to reason actor: why`.
 const HISTORY: &str = "
     SELECT string_agg(
         service || '/' || name || ' ' || from_state || '>' || to_state || ' ' || reason || ' ' || actor || ': ' || why,

@@ -455,7 +455,7 @@ async fn while_the_store_is_away_a_whole_service_is_refused_and_nothing_changes(
     world.store.close().await;
     let whole = SetOverrideRequest { whole_service: true, ..force_open("db") };
     let status = operations.set_override(whole).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(breakers.allow_request(ask("db", "")).await.unwrap().into_inner().allowed);
     world.end().await;
 }
@@ -614,7 +614,7 @@ async fn a_deleted_breaker_is_closed_for_those_who_follow_and_gone_once_it_stand
     assert!(listed.breakers.iter().all(|breaker| breaker.name != "eu"), "{listed:?}");
     assert_eq!(
         history(&mut operations, "sentinel").await[0],
-        format!("OPEN CLOSED DELETED {ACTOR} eu has moved")
+        format!("OPEN CLOSED DELETED {ACTOR}: eu has moved")
     );
     let again = operations.delete_breaker(delete("eu")).await.unwrap().into_inner();
     assert_eq!(again, v1::DeleteBreakerResponse { epoch: 2, changed: false, recorded: true });

@@ -219,7 +219,7 @@ async fn breakers_beyond_the_bound_are_counted_together_and_never_backwards() {
     assert_eq!(scrape.value(r#"circuit_breakers{state="CLOSED"}"#), Some(3.0));
     assert_eq!(scrape.value(r#"circuit_breakers{state="OPEN"}"#), Some(1.0));
 
-    // `d` has a history and stays; what `c` counted stays in the sum.
+    // `d` is open and stays; what `c` counted stays in the sum.
     world.clock.advance(IDLE_TTL);
     assert_eq!(world.engine.sweep(u64::MAX, world.clock.now()), 3);
     let scrape = world.scrape().await;

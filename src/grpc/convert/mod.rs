@@ -61,10 +61,13 @@ pub(crate) fn key(service: &str, name: &str) -> Result<Key, Faults> {
 pub(crate) fn unread(what: &'static str, error: &StoreError) -> Failure {
     if error.is_transient() {
         tracing::warn!(error = error as &dyn Error, "{what}");
-        Failure::StoreAway
-    } else {
-        tracing::error!(error = error as &dyn Error, "{what}");
-        Failure::Broken
+        return Failure::StoreAway;
+    }
+    tracing::error!(error = error as &dyn Error, "{what}");
+    match error {
+        // For whoever calls it is away too: it may be put back, and that is nothing that breakerd did wrong.
+        StoreError::Replaced(_) => Failure::StoreAway,
+        _ => Failure::Broken,
     }
 }
 

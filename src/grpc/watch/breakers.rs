@@ -166,7 +166,7 @@ impl Follower {
     fn tell(&self, keys: &[Key], ready: &mut VecDeque<v1::WatchBreakersResponse>) {
         let now = self.clock.now();
         let wall = self.engine.wall(now);
-        // One that is not there any more is closed, and its state never left its first one.
+        // One that was retired is shown as closed, at its epoch. Of which nothing is known never left its first state.
         let views = self.engine.views(keys, now);
         ready.extend(views.iter().map(|view| message(Event::Breaker(convert::breaker_state(view, wall)))));
     }
