@@ -10,9 +10,9 @@ CREATE TABLE audit_with_deleted (
     reason         TEXT,
     before         TEXT    CHECK (json_valid(before)),
     after          TEXT    CHECK (json_valid(after)),
-    kind           TEXT    NOT NULL CHECK (kind IN ('DECLARED', 'THRESHOLDS', 'SERVICE_OVERRIDE', 'OVERRIDE_SET', 'OVERRIDE_CLEARED', 'RESET', 'PROBE_REQUESTED', 'DELETED')),
-    service        TEXT    NOT NULL,
-    name           TEXT    NOT NULL,
+    kind           TEXT    NOT NULL DEFAULT 'DECLARED' CHECK (kind IN ('DECLARED', 'THRESHOLDS', 'SERVICE_OVERRIDE', 'OVERRIDE_SET', 'OVERRIDE_CLEARED', 'RESET', 'PROBE_REQUESTED', 'DELETED')),
+    service        TEXT    NOT NULL DEFAULT '',
+    name           TEXT    NOT NULL DEFAULT '',
     PRIMARY KEY (revision, number)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO audit_with_deleted (revision, number, recorded_at_us, actor, reason, before, after, kind, service, name)

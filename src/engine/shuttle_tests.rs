@@ -238,7 +238,9 @@ fn shuttle_a_call_a_sweep_and_a_deletion_of_one_breaker_lose_no_epoch() {
             },
             {
                 let engine = Arc::clone(&engine);
-                thread::spawn(move || drop(engine.sweep(u64::MAX, at(61))))
+                thread::spawn(move || {
+                    engine.sweep(u64::MAX, at(61));
+                })
             },
             {
                 let engine = Arc::clone(&engine);
@@ -264,11 +266,15 @@ fn shuttle_a_trip_beside_a_sweep_is_kept_and_an_old_permit_changes_nothing() {
         let threads = [
             {
                 let engine = Arc::clone(&engine);
-                thread::spawn(move || drop(fail(&engine, "x", at(61))))
+                thread::spawn(move || {
+                    fail(&engine, "x", at(61));
+                })
             },
             {
                 let engine = Arc::clone(&engine);
-                thread::spawn(move || drop(engine.sweep(u64::MAX, at(61))))
+                thread::spawn(move || {
+                    engine.sweep(u64::MAX, at(61));
+                })
             },
             {
                 let engine = Arc::clone(&engine);
