@@ -37,7 +37,7 @@ pub struct SetConfigArgs {
     #[arg(value_name = "FIELD=VALUE", required = true, value_parser = config::assignment)]
     fields: Vec<(Field, Value)>,
     /// Why; the log of changes shows it.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: String,
     #[command(flatten)]
     how: How,
@@ -52,8 +52,8 @@ pub struct UnsetConfigArgs {
     #[arg(value_name = "FIELD", value_parser = config::field)]
     fields: Vec<Field>,
     /// Why; the log of changes shows it.
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
+    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+    reason: Option<String>,
     #[command(flatten)]
     how: How,
 }
@@ -113,7 +113,7 @@ pub(super) async fn unset(
             etag: args.how.etag.clone(),
             validate_only: args.how.dry_run,
             request_id: String::new(),
-            reason: args.reason.clone(),
+            reason: args.reason.clone().unwrap_or_default(),
         };
         return update(question, connection, screen).await;
     }
@@ -123,7 +123,7 @@ pub(super) async fn unset(
         etag: args.how.etag.clone(),
         validate_only: args.how.dry_run,
         request_id: String::new(),
-        reason: args.reason.clone(),
+        reason: args.reason.clone().unwrap_or_default(),
     };
     let mut configs = connection.configs();
     let answer = connection.ask(question, async |ask| configs.delete_config(ask).await).await?;

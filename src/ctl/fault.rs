@@ -19,6 +19,8 @@ pub(super) enum Ended {
     Done,
     /// It was asked a question, and the answer is no.
     No,
+    /// There is no such breaker or service.
+    Missing,
     /// With the exit status of what it ran, or what stands for it.
     With(u8),
 }
@@ -28,6 +30,7 @@ impl From<Ended> for ExitCode {
         match ended {
             Ended::Done => Self::SUCCESS,
             Ended::No => Self::from(3),
+            Ended::Missing => Self::from(4),
             Ended::With(status) => Self::from(status),
         }
     }
@@ -188,7 +191,7 @@ impl Failure {
             violations => {
                 screen.note("breakerd: the request was refused, nothing has changed");
                 for (field, problem) in violations {
-                    screen.note(&harmless(&format!("  {field}: {problem}")));
+                    screen.note(&harmless(&format!("  {}: {}", flag_of(field), in_flags(problem))));
                 }
             }
         }
@@ -208,6 +211,33 @@ impl Failure {
             _ => self.to_string(),
         }
     }
+}
+
+/// The API's fields that flags of other names give.
+const FLAGS: [(&str, &str); 12] = [
+    ("caller", "--caller"),
+    ("error_class", "--error-class"),
+    ("etag", "--etag"),
+    ("expires_at", "--until"),
+    ("from_time", "--since"),
+    ("name_prefix", "--name-prefix"),
+    ("page_size", "--limit"),
+    ("permit", "--permit"),
+    ("reason", "--reason"),
+    ("service_prefix", "--prefix"),
+    ("to_time", "--until"),
+    ("ttl", "--for"),
+];
+
+/// A field of the API in the words of the command line: the flag that gave it, or its own name.
+fn flag_of(field: &str) -> &str {
+    FLAGS.iter().find(|(name, _)| *name == field).map_or(field, |(_, flag)| flag)
+}
+
+/// What is said of a field often names another: the names that are no words of a sentence become flags too.
+fn in_flags(problem: &str) -> String {
+    let names = FLAGS.iter().filter(|(name, _)| name.contains('_'));
+    names.fold(problem.to_owned(), |problem, (name, flag)| problem.replace(name, flag))
 }
 
 /// The innermost reason of an error: the outer ones say "transport error".

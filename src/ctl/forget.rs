@@ -21,7 +21,7 @@ pub(super) async fn run(
     let mut operations = connection.operations();
     let Target { service, name } = args.breaker.clone();
     let shown = words::breaker_name(&service, if name.is_empty() { &service } else { &name });
-    let question = DeleteBreakerRequest { service, name, reason: args.reason.clone() };
+    let question = DeleteBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
     let answer = connection.ask(question, async |ask| operations.delete_breaker(ask).await).await?;
     if screen.object("DeleteBreakerResponse", &answer)? {
         return Ok(Ended::Done);

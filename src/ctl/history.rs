@@ -11,7 +11,7 @@ use super::times::Moment;
 use super::words::Target;
 use super::{times, why, words};
 use crate::engine::Clock;
-use crate::proto::v1::{ListTransitionsRequest, State, Transition, TransitionOrder};
+use crate::proto::v1::{GetBreakerRequest, ListTransitionsRequest, State, Transition, TransitionOrder};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd history
@@ -101,6 +101,15 @@ pub(super) async fn run(
         let mut operations = connection.operations();
         let page =
             connection.ask(question.clone(), async |ask| operations.list_transitions(ask).await).await?;
+        // No history, and no such breaker, are two answers.
+        if let Some(Target { service, name }) = &args.breaker
+            && !args.whole_service
+            && question.page_token.is_empty()
+            && page.transitions.is_empty()
+        {
+            let question = GetBreakerRequest { service: service.clone(), name: name.clone() };
+            connection.ask(question, async |ask| operations.get_breaker(ask).await).await?;
+        }
         Ok((page.transitions, page.next_page_token))
     })
     .await

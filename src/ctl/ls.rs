@@ -63,17 +63,47 @@ pub(super) async fn run(
         let max = if args.all { usize::MAX } else { 1_000 };
         more |= list.part(&[State::Closed], max, connection, clock, screen).await?;
     }
-    if !screen.is_json() {
-        if list.table.is_empty() {
-            screen.note("there is no such breaker: one is made when it is first used or configured");
-        } else {
-            list.table.write(screen)?;
-        }
+    if !list.table.is_empty() {
+        list.table.write(screen)?;
+    }
+    if list.shown.is_empty() {
+        return args.nothing(connection, screen).await;
     }
     if more {
         screen.note("and there are more: --all lists them");
     }
     Ok(Ended::Done)
+}
+
+impl LsArgs {
+    /// What it means that nothing is listed: there are no such breakers, or none in the states that are asked for.
+    async fn nothing(&self, connection: &Connection, screen: &mut Screen<'_>) -> Result<Ended, Failure> {
+        let question = ListBreakersRequest {
+            page_size: 1,
+            service: self.service.clone().unwrap_or_default(),
+            name_prefix: self.name_prefix.clone().unwrap_or_default(),
+            ..ListBreakersRequest::default()
+        };
+        let mut operations = connection.operations();
+        let any = connection.ask(question, async |ask| operations.list_breakers(ask).await).await?;
+        let states: Vec<_> = self.state.iter().map(|state| words::state((*state).into())).collect();
+        if !any.breakers.is_empty() {
+            screen.note(&format!("no breaker is {}", states.join(" or ")));
+            return Ok(Ended::Done);
+        }
+        if self.service.is_none() && self.name_prefix.is_none() {
+            screen.note("there is no breaker yet: one is made when it is first used or configured");
+            return Ok(Ended::Done);
+        }
+        let of =
+            self.service.as_ref().map(|service| format!(" of the service {service}")).unwrap_or_default();
+        let named = self.name_prefix.as_ref().map(|prefix| format!(" whose name starts with {prefix}"));
+        screen.note(&format!(
+            "breakerd: there is no breaker{of}{}: one is made when it is first used or configured",
+            named.unwrap_or_default()
+        ));
+        Ok(Ended::Missing)
+    }
 }
 
 struct List<'a> {

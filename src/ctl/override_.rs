@@ -94,7 +94,7 @@ pub struct SetArgs {
     #[arg(value_name = "STATE", value_enum)]
     state: Held,
     /// Why; everybody who looks at the breaker reads it.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: String,
     /// For how long, such as 30m. Without it, until it is cleared.
     #[arg(long = "for", value_name = "TIME", value_parser = times::duration, conflicts_with = "until")]
@@ -113,8 +113,8 @@ pub struct ClearArgs {
     #[arg(value_name = "BREAKER")]
     breaker: Target,
     /// Why.
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
+    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+    reason: Option<String>,
     /// The override that was set on the whole service.
     #[arg(long)]
     whole_service: bool,
@@ -127,8 +127,8 @@ pub struct OneArgs {
     #[arg(value_name = "BREAKER")]
     pub(super) breaker: Target,
     /// Why.
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    pub(super) reason: String,
+    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+    pub(super) reason: Option<String>,
 }
 
 pub(super) async fn run(
@@ -164,7 +164,7 @@ pub(super) async fn run(
             let question = ClearOverrideRequest {
                 service: what.breaker.service.clone(),
                 name: what.breaker.name.clone(),
-                reason: what.reason.clone(),
+                reason: what.reason.clone().unwrap_or_default(),
                 whole_service: what.whole_service,
             };
             let answer = connection.ask(question, async |ask| operations.clear_override(ask).await).await?;
@@ -200,7 +200,7 @@ pub(super) async fn reset(
 ) -> Result<Ended, Failure> {
     let mut operations = connection.operations();
     let Target { service, name } = args.breaker.clone();
-    let question = ResetBreakerRequest { service, name, reason: args.reason.clone() };
+    let question = ResetBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
     let answer = connection.ask(question, async |ask| operations.reset_breaker(ask).await).await?;
     if screen.object("ResetBreakerResponse", &answer)? {
         return Ok(Ended::Done);
@@ -217,7 +217,7 @@ pub(super) async fn probe(
 ) -> Result<Ended, Failure> {
     let mut operations = connection.operations();
     let Target { service, name } = args.breaker.clone();
-    let question = ProbeBreakerRequest { service, name, reason: args.reason.clone() };
+    let question = ProbeBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
     let answer = connection.ask(question, async |ask| operations.probe_breaker(ask).await).await?;
     if screen.object("ProbeBreakerResponse", &answer)? {
         return Ok(Ended::Done);

@@ -36,6 +36,14 @@ pub(super) fn service(text: &str) -> Result<String, String> {
     breaker::check_service(text).map(|()| text.to_owned()).map_err(|problem| problem.to_string())
 }
 
+/// Why somebody does something: what is left out is no reason, and what says nothing is none either.
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty: say why, for whoever finds it later".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// `SERVICE/NAME`, or `SERVICE` for the service's own.
 pub(super) fn breaker_name(service: &str, name: &str) -> String {
     if name.is_empty() || service == name { service.to_owned() } else { format!("{service}/{name}") }

@@ -444,3 +444,38 @@ async fn the_help_of_every_command_has_an_example() {
     let help = run(&["--help"]).await.well();
     assert!(help.contains("Exit codes:"), "{help}");
 }
+
+#[tokio::test]
+async fn what_is_not_there_ends_with_4_and_what_is_in_no_such_state_with_0() {
+    let desk = Desk::open().await;
+    let missing = desk.ask(&["ls", "nosuch"]).await;
+    assert_eq!((missing.code, &*missing.out), (4, ""), "{missing:?}");
+    assert!(missing.err.contains("there is no breaker of the service nosuch"), "{missing:?}");
+    assert_eq!(desk.ask(&["ls", "nosuch", "--json"]).await.code, 4);
+    let named = desk.ask(&["ls", "--name-prefix", "nosuch"]).await;
+    assert!(named.code == 4 && named.err.contains("whose name starts with nosuch"), "{named:?}");
+    let history = desk.ask(&["history", "nosuch"]).await;
+    assert!(history.code == 4 && history.err.contains("there is no breaker nosuch"), "{history:?}");
+    let closed = desk.ask(&["ls", "--state", "open,half-open"]).await;
+    assert_eq!((closed.code, &*closed.err), (0, "no breaker is OPEN or HALF_OPEN\n"), "{closed:?}");
+    let quiet = desk.ask(&["history", "database"]).await;
+    assert_eq!((quiet.code, &*quiet.err), (0, "nothing has happened there\n"), "{quiet:?}");
+}
+
+#[tokio::test]
+async fn slips_are_told_by_the_flags_that_were_given_and_an_empty_reason_is_none() {
+    let desk = Desk::open().await;
+    let backwards = desk.ask(&["history", "--since", "1h", "--until", "2h"]).await;
+    assert_eq!(backwards.code, 2, "{backwards:?}");
+    assert!(backwards.err.contains("--since") || backwards.err.contains("--until"), "{backwards:?}");
+    assert!(!backwards.err.contains("from_time") && !backwards.err.contains("  to_time"), "{backwards:?}");
+    for act in [
+        &["override", "set", "database", "disabled", "--reason", " "][..],
+        &["override", "clear", "database", "--reason", ""],
+        &["reset", "database", "--reason", ""],
+        &["config", "set", "database", "timeout_seconds=9", "--reason", ""],
+    ] {
+        let refused = desk.ask(act).await;
+        assert!(refused.code == 2 && refused.err.contains("say why"), "{act:?}: {refused:?}");
+    }
+}

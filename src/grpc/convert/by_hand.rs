@@ -46,7 +46,7 @@ pub(crate) fn read_set(
     let subject = subject(&request.service, &request.name, request.whole_service, &mut faults);
     let kind = kind(request.state, &mut faults);
     check_reason(&request.reason, &mut faults);
-    if request.reason.is_empty() {
+    if request.reason.trim().is_empty() {
         faults.add("reason", Kind::Required, "is missing: whoever finds the override will ask why");
     }
     let (expires_at, ttl) = end(&request, wall, &mut faults);
