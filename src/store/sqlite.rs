@@ -1,8 +1,9 @@
 //! The store in a file of its own, for one process.
 //!
 //! One connection writes, a few read: SQLite has one writer at a time anyway, and with WAL readers do not wait
-//! for it, nor it for them. Pages of the history have connections apart, so that they hold up no other reader. `synchronous = NORMAL`: what was committed outlives a kill of the process; a power cut can take the
-//! last moments, and the journal has them still.
+//! for it, nor it for them. Pages of the history have connections apart, so that they hold up no other reader.
+//! `synchronous = NORMAL`: what was committed outlives a kill of the process; a power cut can take the last moments, and
+//! the journal has them still.
 //!
 //! Who may open the file is not decided here: the server locks the data folder before.
 
@@ -47,8 +48,13 @@ const HISTORY: u32 = HISTORY_READS_AT_ONCE;
 /// How long a statement waits for a person's `sqlite3` that is in the middle of a write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a caller waits for a connection that others use.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a read waits for a connection that others use.
+const READER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a write waits for the one connection that writes. That is the write lock of this store: who waits for it
+/// waits for whole transactions of others, up to a batch or a step of pruning each, on a disk that may be slow. So it
+/// has the time that a whole call has on Postgres, where such a wait is one for a row's lock.
+const WRITER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The store in a file.
 #[derive(Debug)]
@@ -74,14 +80,18 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal);
         let writer = pool(1, &file, true)
+            .acquire_timeout(WRITER_ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await
             .map_err(|error| refused_or(path, "open the database", error))?;
         let place = path.display().to_string();
         MIGRATOR.run(&writer).await.map_err(|error| migration_fault(&place, error))?;
         let options = options.read_only(true);
-        let readers = pool(READERS, &file, false).connect_lazy_with(options.clone());
-        let history = pool(HISTORY, &file, false).connect_lazy_with(options);
+        let readers = pool(READERS, &file, false)
+            .acquire_timeout(READER_ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options.clone());
+        let history =
+            pool(HISTORY, &file, false).acquire_timeout(READER_ACQUIRE_TIMEOUT).connect_lazy_with(options);
         let store = Self { writer, readers, history, file };
         store.identify().await?;
         Ok(store)
@@ -276,7 +286,6 @@ fn pool(connections: u32, file: &Arc<FileIdentity>, writes: bool) -> SqlitePoolO
             Box::pin(std::future::ready(is_ours))
         })
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
 }
