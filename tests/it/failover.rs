@@ -44,7 +44,14 @@ async fn a_primary_that_turns_read_only_and_keeps_its_connections_is_left() {
     has_caught_up(&old, &new).await;
 
     old.sql(&MAKE_READ_ONLY).await;
-    // Nobody takes writes: nothing is written, and it is said why.
+    let is_read_only = "SHOW default_transaction_read_only";
+    eventually("the old primary is read-only", || async {
+        old.text(is_read_only).await.as_deref() == Some("on")
+    })
+    .await;
+    // Nobody takes writes: nothing is written, and it is said why. (The first to meet it may be a write that had begun.)
+    let first = trip_one(&*store, 2).await.unwrap_err();
+    assert!(first.is_transient(), "{first:?}");
     let error = trip_one(&*store, 2).await.unwrap_err();
     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(error.is_transient(), "{error:?}");
