@@ -75,8 +75,8 @@ async fn measure(timer: Timer) -> Result<Vec<Duration>> {
             Timer::None => {}
             Timer::InOneGo => ticking.tick(due),
             Timer::Paced => {
-                let step = move |engine: &mut Arc<Engine>, most| engine.tick_some(most, due);
-                pacer::run(&paced_by, &time, ticking, step).await?;
+                let turn_some = move |engine: &mut Arc<Engine>, most| engine.tick_some(most, due);
+                pacer::run(&paced_by, &time, ticking, turn_some).await?;
             }
         }
         Ok::<_, tokio::task::JoinError>(())

@@ -10,7 +10,7 @@ use crate::proto::v1::DeleteBreakerRequest;
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd forget database/tmp-17 --reason 'the host is gone'
       closed, and in no list any more; its history stays
-  breakerd forget databse --reason 'a typo'
+  breakerd forget data-base --reason 'a slip of the pen'
       a breaker that is still called comes back, closed, with its next call";
 
 pub(super) async fn run(

@@ -71,6 +71,10 @@ impl<G> Drop for AbortOnPanic<G> {
 /// What one lock protects: held for one pure call and, when that changed the state, for one line of the
 /// journal, so that nobody can be told of a change before it is written down.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four that are true independently, a byte each, a million times"
+)]
 pub(crate) struct Inner {
     pub(crate) breaker: Breaker,
     /// The state that it stands under in the index.

@@ -329,7 +329,8 @@ impl Registry {
             return Err(EngineError::Full { limit, max });
         }
         let own_series = take_place(&self.own_series, self.limits.own_series_max);
-        let breaker = self.machine(id, key.service(), buried.as_ref().map(|buried| buried.get()), now);
+        let breaker =
+            self.machine(id, key.service(), buried.as_ref().map(hash_table::OccupiedEntry::get), now);
         if let Some(buried) = buried {
             buried.remove();
             self.tombstones.fetch_sub(1, Ordering::Relaxed);

@@ -101,8 +101,7 @@ async fn once(url: Option<&str>, size: Size, kill: Kill) -> usize {
     let process = Process::ready(folder, url).await;
     everything_told_is_open(&process, &told).await;
     process.kill();
-    let told = told.lock().unwrap().len();
-    told
+    Arc::into_inner(told).unwrap().into_inner().unwrap().len()
 }
 
 /// After a restart every breaker that a caller was told is open is open.

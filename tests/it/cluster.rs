@@ -78,7 +78,7 @@ pub(crate) fn either(one: &Server, other: &Server) -> String {
     )
 }
 
-/// A PgBouncer. Stopped when this is dropped.
+/// A `PgBouncer`. Stopped when this is dropped.
 pub(crate) struct Pooler {
     folder: TempDir,
     /// The database behind it, through it.

@@ -165,9 +165,8 @@ pub(super) async fn delete_breakers(
     let act = "delete old breakers";
     let mut tx = begin(writer).await?;
     let list = breakers.iter().map(|(key, epoch)| (&**key.service(), &**key.name(), *epoch));
-    let list = serde_json::Value::from_iter(
-        list.map(|(service, name, epoch)| serde_json::json!([service, name, epoch])),
-    );
+    let list: serde_json::Value =
+        list.map(|(service, name, epoch)| serde_json::json!([service, name, epoch])).collect();
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
         "DELETE FROM breaker
          WHERE state = 'CLOSED' AND (service, name, epoch) IN (

@@ -181,8 +181,8 @@ async fn a_dropped_watcher_ends_its_task() {
 /// Puts `what` (not a regular file) in the place of the file, in one step.
 fn put_in_place(path: &Path, make: &str, target: &[&str]) {
     let beside = path.with_extension("new");
-    let made = std::process::Command::new(make).args(target).arg(&beside).status().unwrap();
-    assert!(made.success());
+    let status = std::process::Command::new(make).args(target).arg(&beside).status().unwrap();
+    assert!(status.success());
     fs::rename(beside, path).unwrap();
 }
 
