@@ -2,7 +2,7 @@
 //!
 //! The engine reports a transition with the breaker locked, so nothing is written there: a record goes into a bounded
 //! queue, or, when that is full, into a counter of its reason. A task writes what is in the queue, at most
-//! [`LINES_PER_SECOND_MAX`] lines a second, and then a line for each reason that was only counted.
+//! `LINES_PER_SECOND_MAX` lines a second, and then a line for each reason that was only counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! The task that keeps the log in order: see [`super::upkeep`].
+//! The task that keeps the log in order: see `super::upkeep`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,14 +12,14 @@
 //!
 //! # Where things are
 //! Entries are in files, segments of some megabytes, and not in memory: what is kept of them is where each segment
-//! begins and how far the store has come. [`tail`] is what a call writes to; [`log`] the segments behind it; [`upkeep`]
+//! begins and how far the store has come. `tail` is what a call writes to; `log` the segments behind it; `upkeep`
 //! opens, merges and removes segments, on a thread that no call waits for.
 //!
 //! # Limits
 //! * On disk: `bytes_max`. Beyond it, segments go that the store has acknowledged; then the oldest others are merged
-//!   into one record of each breaker ([`compact`]): history gets a gap, state is kept.
+//!   into one record of each breaker (`compact`): history gets a gap, state is kept.
 //! * A full disk: the log goes on in a file that was allocated at the start, and is merged in another such file.
-//! * A disk that fails: entries stay in memory ([`overflow`]), bounded in the same way, go to the store from there, and
+//! * A disk that fails: entries stay in memory (`overflow`), bounded in the same way, go to the store from there, and
 //!   to a file as soon as one can be written.
 //!
 //! Segments that the store has acknowledged stay for a while all the same, and are sent again by a start: a database
