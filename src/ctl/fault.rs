@@ -208,7 +208,8 @@ impl Failure {
             Self::Refused(status) if status.get_details_error_info().is_none() => {
                 format!("{}: {}", name_of(status.code()), status.message())
             }
-            _ => self.to_string(),
+            // As the flag is written that gives it.
+            _ => self.to_string().replace("create = true", "--create"),
         }
     }
 }

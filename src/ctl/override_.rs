@@ -24,8 +24,8 @@ const SET_EXAMPLES: &str = "Examples:
       deny every call of the service's own breaker for half an hour
   breakerd override set notifications disabled --whole-service --reason 'false alarms' --until '2026-11-24 18:00:00'
       let every call of every breaker of a service pass, until then
-  breakerd override set search/eu metrics-only --reason 'trying thresholds'
-      let calls pass, and show what would have been denied";
+  breakerd override set search/eu metrics-only --reason 'trying thresholds' --create
+      let calls pass, and show what would have been denied; also if nobody has asked for that breaker yet";
 
 const CLEAR_EXAMPLES: &str = "Examples:
   breakerd override clear database --reason 'failover is done'
@@ -105,6 +105,9 @@ pub struct SetArgs {
     /// On every breaker that the service has or will have.
     #[arg(long)]
     whole_service: bool,
+    /// Also on a breaker or service that breakerd does not know yet; without it, a name that is not known is refused.
+    #[arg(long)]
+    create: bool,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +156,7 @@ pub(super) async fn run(
                 expires_at: what.until.map(Into::into),
                 ttl: what.lasts.map(wire).transpose()?,
                 whole_service: what.whole_service,
+                create: what.create,
             };
             let answer = connection.ask(question, async |ask| operations.set_override(ask).await).await?;
             if screen.object("SetOverrideResponse", &answer)? {

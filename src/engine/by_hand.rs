@@ -20,6 +20,15 @@ pub struct ByHand {
     pub changed: bool,
 }
 
+/// What to do with a breaker of which nothing is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// Create it.
+    Create,
+    /// Refuse it: whoever names it has probably made a slip.
+    Refuse,
+}
+
 /// What became of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deleted {
@@ -44,20 +53,25 @@ pub enum ByHandError {
 }
 
 impl Engine {
-    /// Sets a state by hand. The breaker is created if need be, and counts for `creator` then; the same override again
-    /// is no change.
+    /// Sets a state by hand; the same override again is no change. A breaker that is not in use is created, and counts for
+    /// `creator`; one that is not known either, neither retired nor configured, only if it is to be.
     ///
     /// # Errors
-    /// [`ByHandError::Engine`].
+    /// [`ByHandError::NotThere`] when it is not known and not to be created; [`ByHandError::Engine`].
     pub fn set_override(
         &self,
         creator: Creator<'_>,
+        unknown: Unknown,
         service: &str,
         name: &str,
         set_by: Override,
         now: Time,
     ) -> Result<ByHand, ByHandError> {
         let id = self.seals.key_id(service, name);
+        let is_known = || self.registry.known(id).is_some() || self.is_configured(service, name);
+        if unknown == Unknown::Refuse && !is_known() {
+            return Err(ByHandError::NotThere);
+        }
         let owner = || self.owner(service, creator);
         let set = self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
             self.sync_wall(inner);
@@ -115,11 +129,20 @@ impl Engine {
                 }
             }
         }
-        let is_own = name.is_empty() || name == service;
-        if is_own && self.catalog().contains(service) {
+        if self.is_configured(service, name) {
             return Ok(Deleted { epoch: 0, changed: false });
         }
         Err(ByHandError::NotThere)
+    }
+
+    /// Whether anything is known of a service: it is configured, or a breaker of it is in use or retired.
+    pub fn knows_service(&self, service: &str) -> bool {
+        self.catalog().contains(service) || self.registry.has_any_of(self.owner(service, Creator::Server))
+    }
+
+    /// The configuration names services: so it names each service's own breaker.
+    fn is_configured(&self, service: &str, name: &str) -> bool {
+        (name.is_empty() || name == service) && self.catalog().contains(service)
     }
 
     /// Retires a breaker that was deleted, if the store has that by now and it was not used again. `stored_up_to` is that

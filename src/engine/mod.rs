@@ -54,7 +54,7 @@ use std::time::Duration;
 
 use breaker::{Breaker, Key, Numbering, Snapshot, State, Time, Transition};
 
-pub use by_hand::{ByHand, ByHandError, Deleted};
+pub use by_hand::{ByHand, ByHandError, Deleted, Unknown};
 pub use calls::{Allowed, EngineError, Taken, Target};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Counters, Edge, Trouble};

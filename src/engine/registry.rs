@@ -252,6 +252,11 @@ impl Registry {
         })
     }
 
+    /// Whether the service of `owner` has a breaker, or a tombstone of one.
+    pub(super) fn has_any_of(&self, owner: Owner) -> bool {
+        self.shares.has_service(owner)
+    }
+
     /// Keeps only the tombstone of a breaker that the store has. False: it is known already, or there is no room.
     pub(super) fn bury(&self, tombstone: Tombstone) -> bool {
         let (id, hash) = (tombstone.id, tombstone.id.hash());

@@ -123,6 +123,11 @@ impl Shares {
         Ok(())
     }
 
+    /// Whether the service of `owner` has any.
+    pub(super) fn has_service(&self, owner: Owner) -> bool {
+        self.used.lock().by_service.contains_key(&owner.service)
+    }
+
     /// One less.
     pub(super) fn give_back(&self, owner: Owner) {
         let mut used = self.used.lock();

@@ -333,7 +333,7 @@ fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
             let (actor, reason) = ("ann".to_owned(), String::new());
             let (kind, scope, expires_at) = (OverrideKind::ALL[draw(3) as usize], Scope::Breaker, None);
             let set_by = Override { kind, scope, expires_at, ttl: None, actor, reason };
-            engine.set_override(Creator::Server, &service, &name, set_by, at(0)).unwrap();
+            engine.set_override(Creator::Server, Unknown::Create, &service, &name, set_by, at(0)).unwrap();
         }
     }
     let mut all = Vec::new();
@@ -638,7 +638,7 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
 fn a_breakers_own_override_stands_over_its_services() {
     let (engine, _) = engine();
     let own = Override { scope: Scope::Breaker, ..of_service(OverrideKind::Disabled, None) };
-    engine.set_override(Creator::Server, "db", "", own.clone(), at(0)).unwrap();
+    engine.set_override(Creator::Server, Unknown::Create, "db", "", own.clone(), at(0)).unwrap();
     assert_eq!(walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, None)), at(1)), 0);
     assert_eq!(engine.allow("db", "", at(1)).unwrap().decision.verdict, Verdict::Disabled);
     let cleared = engine.clear_override("db", "", ann(), at(2)).unwrap();
@@ -647,7 +647,7 @@ fn a_breakers_own_override_stands_over_its_services() {
         assert!(matches!(refused, Err(ByHandError::WrongState(_))));
     }
     assert!(matches!(engine.reset("nobody", "", ann(), at(2)), Err(ByHandError::NotThere)));
-    engine.set_override(Creator::Server, "db", "", own, at(3)).unwrap();
+    engine.set_override(Creator::Server, Unknown::Create, "db", "", own, at(3)).unwrap();
     assert_eq!(walk(&engine, "db", None, at(4)), 0, "only what it has from its service is taken back");
 }
 
@@ -655,9 +655,9 @@ fn a_breakers_own_override_stands_over_its_services() {
 fn the_timers_end_an_override_when_the_wall_clock_is_set_past_its_end() {
     let (engine, kept) = engine();
     let until = |end| Override { scope: Scope::Breaker, ..of_service(OverrideKind::ForcedOpen, Some(end)) };
-    engine.set_override(Creator::Server, "other", "until", until(at(600)), at(0)).unwrap();
+    engine.set_override(Creator::Server, Unknown::Create, "other", "until", until(at(600)), at(0)).unwrap();
     let lasting = Override { ttl: Some(Duration::from_mins(10)), ..until(at(600)) };
-    engine.set_override(Creator::Server, "other", "for", lasting, at(0)).unwrap();
+    engine.set_override(Creator::Server, Unknown::Create, "other", "for", lasting, at(0)).unwrap();
     assert_eq!(engine.next_deadline(), Some(at(600)));
 
     let ahead = WallOffset::between(at(10), at(7_210));

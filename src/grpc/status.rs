@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     Undecodable { problem: String },
     /// No such breaker.
     NoBreaker { service: String, name: String },
+    /// No such breaker, or no such service, and the request does not say to create it.
+    NotCreated { service: String, name: Option<String> },
     /// The breaker is in a state in which this cannot be.
     WrongState { service: String, name: String, state: &'static str, needed: &'static str },
     /// The service has no override to take back.
@@ -147,6 +149,13 @@ impl Failure {
             Self::NoBreaker { service, name } => {
                 details.set_resource_info("breakerd.v1.Breaker", format!("{service}/{name}"), "", &*message);
             }
+            Self::NotCreated { service, name } => {
+                let (kind, subject) = match name {
+                    Some(name) => ("breakerd.v1.Breaker", format!("{service}/{name}")),
+                    None => ("service", service.clone()),
+                };
+                details.set_resource_info(kind, subject, "", &*message);
+            }
             Self::WrongState { service, name, .. } => {
                 let subject = format!("{service}/{name}");
                 details
@@ -192,10 +201,14 @@ impl Failure {
             Self::MetadataTooLarge { .. } => (Code::ResourceExhausted, "METADATA_TOO_LARGE"),
             Self::UnknownEncoding { .. } => (Code::Unimplemented, "UNKNOWN_ENCODING"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
-            Self::NoBreaker { .. } => (Code::NotFound, "BREAKER_NOT_FOUND"),
+            Self::NoBreaker { .. } | Self::NotCreated { name: Some(_), .. } => {
+                (Code::NotFound, "BREAKER_NOT_FOUND")
+            }
             Self::NoOverride => (Code::FailedPrecondition, "NO_OVERRIDE"),
             Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
-            Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
+            Self::NoHealthOf { .. } | Self::NotCreated { name: None, .. } => {
+                (Code::NotFound, "SERVICE_NOT_FOUND")
+            }
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
             Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
@@ -235,6 +248,15 @@ impl Failure {
             Self::Undecodable { problem } => format!("the message cannot be decoded: {}", excerpt(problem)),
             Self::NoBreaker { service, name } => {
                 format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
+            }
+            Self::NotCreated { service, name } => {
+                let subject = match name {
+                    Some(name) => format!("breaker {service}/{name}"),
+                    None => format!("service {service}"),
+                };
+                format!(
+                    "there is no {subject}: nobody has used or configured it yet (create = true sets it all the same)"
+                )
             }
             Self::NoOverride => {
                 "the service has no override; a breaker of it may have one of its own".to_owned()
@@ -327,7 +349,10 @@ impl Failure {
             Self::TooLarge { bytes_max } | Self::MetadataTooLarge { bytes_max, .. } => {
                 ("bytes_max", bytes_max.to_string())
             }
-            Self::NoBreaker { service, name } => ("breaker", format!("{service}/{name}")),
+            Self::NoBreaker { service, name } | Self::NotCreated { service, name: Some(name) } => {
+                ("breaker", format!("{service}/{name}"))
+            }
+            Self::NotCreated { service, name: None } => ("service", service.clone()),
             Self::EtagMismatch { present } => ("etag", present.clone()),
             Self::ConfigsFull { max, .. }
             | Self::OverridesUnderWay { max }

@@ -55,6 +55,7 @@ impl Ada {
             state: state as i32,
             reason: reason.into(),
             whole_service,
+            create: true,
             ..SetOverrideRequest::default()
         };
         let mut client = self.world.operations().await;

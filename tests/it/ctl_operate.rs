@@ -29,8 +29,18 @@ async fn an_override_is_set_shown_and_cleared() {
     assert_eq!(desk.ask(&["override", "clear", "nobody"]).await.code, 4);
     let whole = ["override", "set", "search", "disabled", "--whole-service", "--reason", "r", "--json"];
     assert!(desk.ask(&whole).await.json()["breakersChanged"].is_number());
-    // One that has no breaker yet.
-    let whole = ["override", "set", "orders", "disabled", "--whole-service", "--reason", "r"];
+    // One that has no breaker yet is more often a slip than meant.
+    let whole = ["override", "set", "orders", "disabled", "--whole-service", "--reason", "r", "--create"];
+    let slip = desk.ask(&whole[..whole.len() - 1]).await;
+    let told =
+        "there is no service orders: nobody has used or configured it yet (--create sets it all the same)\n";
+    assert_eq!((slip.code, slip.err.as_str()), (4, format!("breakerd: {told}").as_str()));
+    let slip = desk.ask(&["override", "set", "search/tpyo", "disabled", "--reason", "r"]).await;
+    assert!(
+        slip.code == 4 && slip.err.contains("no breaker search/tpyo") && slip.err.contains("--create"),
+        "{slip:?}"
+    );
+    assert!(!desk.ask(&["ls"]).await.well().contains("tpyo"));
     let told = "orders is now DISABLED as a whole, breakers to come too; 0 breakers changed\n";
     assert_eq!(desk.ask(&whole).await.well(), told);
     desk.ask(&["allow", "orders"]).await.well();

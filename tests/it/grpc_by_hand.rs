@@ -20,12 +20,13 @@ use crate::support::new_database;
 /// Who does it here.
 const ACTOR: &str = "anonymous@127.0.0.1";
 
-/// To force `service`'s own breaker open.
+/// To force `service`'s own breaker open, whether or not anybody has used it.
 fn force_open(service: &str) -> SetOverrideRequest {
     SetOverrideRequest {
         service: service.into(),
         state: State::ForcedOpen as i32,
         reason: "its disks are being changed".into(),
+        create: true,
         ..SetOverrideRequest::default()
     }
 }
@@ -197,6 +198,17 @@ async fn what_is_not_there_is_not_found_and_only_an_override_creates_a_breaker()
         assert_eq!(status.code(), Code::NotFound);
         assert_eq!(status.get_details_resource_info().unwrap().resource_name, "nobody/nobody");
     }
+    for (request, resource) in [
+        (force_open("nobody"), "nobody/nobody"),
+        (SetOverrideRequest { name: "slip".into(), ..force_open("sentinel") }, "sentinel/slip"),
+        (SetOverrideRequest { whole_service: true, ..force_open("nobody") }, "nobody"),
+    ] {
+        let status =
+            operations.set_override(SetOverrideRequest { create: false, ..request }).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(status.get_details_resource_info().unwrap().resource_name, resource);
+        assert!(status.message().contains("create = true"), "{status:?}");
+    }
     assert_eq!(world.app.loaded().unwrap().engine.len(), there);
     for index in there..BREAKERS_MAX {
         let request = SetOverrideRequest { name: index.to_string(), ..force_open("many") };
@@ -226,6 +238,7 @@ async fn a_wrong_request_names_every_field_at_fault_and_changes_nothing() {
                 reason: "x".repeat(1_025),
                 expires_at: Some(at(0)),
                 ttl: Some(seconds(-1)),
+                create: false,
                 whole_service: true,
             },
             &["service", "name", "name", "state", "reason", "ttl", "ttl", "expires_at"],

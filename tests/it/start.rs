@@ -210,6 +210,7 @@ async fn a_breaker_that_the_configuration_names_is_born_into_its_services_overri
     let set = SetOverrideRequest {
         service: "db".into(),
         whole_service: true,
+        create: true,
         state: State::ForcedOpen.into(),
         reason: "its disks are being changed".into(),
         ..Default::default()

@@ -56,6 +56,7 @@ fn set(service: &str) -> SetOverrideRequest {
         service: service.into(),
         state: State::ForcedOpen as i32,
         reason: "a drill".into(),
+        create: true,
         ..SetOverrideRequest::default()
     }
 }

@@ -209,6 +209,7 @@ async fn a_breaker_that_is_born_into_its_services_override_is_told_though_it_mad
         state: State::ForcedOpen as i32,
         reason: "the provider is down".into(),
         whole_service: true,
+        create: true,
         ..v1::SetOverrideRequest::default()
     };
     operations.set_override(request).await.unwrap();

@@ -16,7 +16,7 @@ use super::super::status::Failure;
 use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
-use crate::engine::{ByHand, ByHandError, Deleted, Engine};
+use crate::engine::{ByHand, ByHandError, Deleted, Engine, Unknown};
 use crate::proto::v1::{
     Breaker, ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
     ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest,
@@ -36,11 +36,16 @@ impl Operations {
         let now = self.app.clock.now();
         let wall = loaded.engine.wall(now);
         let (asker, wait) = (Asker::of(&request), wait(&request));
-        let (subject, set_by) = convert::read_set(request.into_inner(), asker.actor(), wall)?;
+        let request = request.into_inner();
+        let unknown = if request.create { Unknown::Create } else { Unknown::Refuse };
+        let (subject, set_by) = convert::read_set(request, asker.actor(), wall)?;
         asker.check(Right::Operate, subject.service())?;
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
+                if unknown == Unknown::Refuse && !loaded.engine.knows_service(&service) {
+                    return Err(Failure::NotCreated { service, name: None });
+                }
                 let by = Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
                 let Override { kind, expires_at, ttl, .. } = set_by;
                 let set = ServiceOverride { kind, expires_at, ttl, asked: by.clone(), set_at: wall };
@@ -51,8 +56,14 @@ impl Operations {
         };
         let set = loaded
             .engine
-            .set_override(asker.own_creator(), key.service(), key.name(), set_by, now)
-            .map_err(|error| convert::refused_by_hand(error, &key))?;
+            .set_override(asker.own_creator(), unknown, key.service(), key.name(), set_by, now)
+            .map_err(|error| match error {
+                ByHandError::NotThere => Failure::NotCreated {
+                    service: key.service().to_string(),
+                    name: Some(key.name().to_string()),
+                },
+                error => convert::refused_by_hand(error, &key),
+            })?;
         Ok(SetOverrideResponse {
             breakers_changed: u32::from(set.changed),
             breaker: Some(convert::breaker(&set.breaker, wall)),
