@@ -71,16 +71,10 @@ pub(in crate::grpc) fn config(
     Ok(seat.stream(follower))
 }
 
-/// Why the stream cannot go on behind a place.
-fn unusable(place: &ConfigPlace, newest: &Configuration) -> Option<&'static str> {
+/// Whether changes behind `place` have been forgotten.
+fn is_too_old(place: &ConfigPlace, newest: &Configuration) -> bool {
     let told = if place.within.is_some() { place.revision.saturating_sub(1) } else { place.revision };
-    if place.revision > newest.revision() {
-        Some("the token is newer than the store, which was restored from a backup")
-    } else if told < newest.forgotten() {
-        Some("the token is too old: what changed since is not known any more")
-    } else {
-        None
-    }
+    told < newest.forgotten()
 }
 
 struct Follower {
@@ -159,8 +153,13 @@ impl Source for Follower {
             }
             Phase::Changes(place) => {
                 let told = place.clone();
-                if let Some(reason) = unusable(&told, &configuration) {
-                    self.restart(reason);
+                if told.revision > configuration.revision() {
+                    // The configuration of a store that went back is in force before its lineage, which restarts this
+                    // stream, is told: once, and with tokens of that lineage.
+                    return Ok(Step::Idle);
+                }
+                if is_too_old(&told, &configuration) {
+                    self.restart("the token is too old: what changed since is not known any more");
                     return Ok(Step::More);
                 }
                 self.anchor(configuration.revision()).await?;
@@ -206,6 +205,9 @@ impl Follower {
         };
         match reason {
             Some(reason) => self.restart(reason),
+            None if place.revision > self.newest.borrow().revision() => {
+                self.restart("the token is newer than the store, which was restored from a backup");
+            }
             // What is behind the anchor is told again: another history may have brought it.
             None if anchor.revision < place.revision => {
                 self.phase = Phase::Changes(ConfigPlace { revision: anchor.revision, within: None });
