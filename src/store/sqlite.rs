@@ -24,7 +24,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{ConnectOptions, QueryBuilder, Sqlite};
 
 use self::file_identity::FileIdentity;
 use super::fault::{fault, migration_fault};
@@ -81,7 +81,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Normal);
         let writer = pool(1, &file, true)
             .acquire_timeout(WRITER_ACQUIRE_TIMEOUT)
-            .connect_with(options.clone())
+            // A statement that writes a batch is some kilobytes of placeholders: too long for a line of the log.
+            .connect_with(options.clone().disable_statement_logging())
             .await
             .map_err(|error| refused_or(path, "open the database", error))?;
         let place = path.display().to_string();

@@ -1,5 +1,5 @@
-//! What writes to the file, a statement a table and batch. `BEGIN IMMEDIATE` makes each of these the only writer from its first read on, so
-//! that what was read still holds when it is written.
+//! What writes to the file, a few statements a table and batch. `BEGIN IMMEDIATE` makes each of these the only writer from its
+//! first read on, so that what was read still holds when it is written.
 
 use super::batch::{self, Cell, Into};
 use super::config;

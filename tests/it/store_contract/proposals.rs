@@ -24,6 +24,7 @@ on_every_store!(
     gaps_and_shadows_change_no_state,
     a_batch_that_says_nothing_new_bumps_no_revision,
     a_batch_is_written_whole_or_not_at_all,
+    batches_of_any_size_are_written_whole,
     words_that_one_store_could_not_keep_do_not_stop_a_batch,
     times_past_the_calendar_are_kept,
     breakers_come_in_pages_by_key,
@@ -301,6 +302,37 @@ async fn a_batch_is_written_whole_or_not_at_all(bed: &mut Bed) {
     assert_eq!(standing(bed, "a").await, None);
     assert_eq!(bed.store.revision().await.unwrap(), 0);
     assert_eq!(propose(bed, &[trip(1, &key("a", ""))]).await, [Answer::Won { epoch: 1, revision: 1 }]);
+}
+
+async fn batches_of_any_size_are_written_whole(bed: &mut Bed) {
+    let (mut seq, mut total) = (0, 0);
+    for size in [1, 2, 3, 64, 127, 128, 129, 255, 300] {
+        let keys: Vec<_> = (0..size).map(|n| key(&format!("batch-{size}"), &n.to_string())).collect();
+        for (from, to, base_epoch) in [(State::Closed, State::Open, 0), (State::Open, State::Closed, 1)] {
+            let proposals: Vec<_> = keys
+                .iter()
+                .map(|key| {
+                    seq += 1;
+                    own(seq, key, from, to, base_epoch)
+                })
+                .collect();
+            let answers = propose(bed, &proposals).await;
+            assert!(answers.iter().all(|answer| matches!(answer, Answer::Won { .. })), "{size}");
+            // Each id is known afterwards: a replay writes nothing.
+            assert_eq!(propose(bed, &proposals).await, answers, "{size}");
+            total += size;
+            let rows = history(bed).await;
+            assert_eq!(rows.len(), total, "{size}");
+            let written = rows[total - size..].iter().zip(&proposals);
+            assert!(written.clone().all(|(row, proposal)| row.id == proposal.id && row.key == proposal.key));
+            assert!(written.zip(0..).all(|((row, _), number)| row.place.number == number), "{size}");
+        }
+        let breakers = bed.store.breakers(None, 10_000).await.unwrap();
+        let closed = breakers.iter().filter(|breaker| **breaker.key.service() == format!("batch-{size}"));
+        assert_eq!(closed.filter(|breaker| breaker.snapshot == snapshot(State::Closed, 2)).count(), size);
+    }
+    let outages = bed.text("SELECT CAST(count(*) AS text) FROM episode").await;
+    assert_eq!(outages, Some((total / 2).to_string()));
 }
 
 async fn words_that_one_store_could_not_keep_do_not_stop_a_batch(bed: &mut Bed) {
