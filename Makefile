@@ -5,14 +5,14 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
 .NOTPARALLEL:
-.PHONY: help run test check bench tools clean fmt fmt-check lint proto-lint proto-breaking deny advisories typos docs \
+.PHONY: help run test e2e check bench tools clean fmt fmt-check lint proto-lint proto-breaking deny advisories typos docs \
 	machine chart shell
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 TOOLS := scripts/tools.sh
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build breakerd and start it on SQLite, with breakerd.toml
 	cargo run --profile quick -- serve --config breakerd.toml --log-format text
@@ -20,6 +20,9 @@ run: ## build breakerd and start it on SQLite, with breakerd.toml
 test: ## run every test, on SQLite and on a throw-away Postgres; ends with the total
 	@$(TOOLS) promtool grpcurl jq sqlite3
 	@scripts/test.sh
+
+e2e: ## run the heavy suites, which need other toolchains (Go, Node, Java, Python); ends with the total
+	@scripts/e2e.sh
 
 check: fmt-check typos shell proto-lint chart deny machine lint docs ## everything that must hold before a change goes in, but the tests
 
@@ -75,4 +78,4 @@ chart: ## lint and render the Helm chart
 
 shell: ## shellcheck on the scripts
 	@$(TOOLS) shellcheck
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh tests/e2e/*/run.sh .ci/run

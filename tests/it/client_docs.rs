@@ -1,5 +1,5 @@
-//! docs/clients.md speaks of the API that there is. Its programs need five languages, and are run by hand; what they name
-//! is looked up here.
+//! docs/clients.md speaks of the API that there is. Its programs need five languages, and are run by
+//! `make e2e`; what they name is looked up here.
 
 use std::collections::BTreeSet;
 use std::fs;
