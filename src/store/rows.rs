@@ -61,8 +61,8 @@ impl MetaRow {
     }
 }
 
-/// A row of `breaker`.
-#[derive(FromRow)]
+/// A row of `breaker`. In JSON its columns have the same names.
+#[derive(FromRow, serde::Deserialize)]
 pub(super) struct BreakerRow {
     pub(super) service: String,
     pub(super) name: String,

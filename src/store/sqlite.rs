@@ -56,6 +56,14 @@ const READER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// has the time that a whole call has on Postgres, where such a wait is one for a row's lock.
 const WRITER_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Pages that the writer keeps in memory, in KiB (SQLite reads a negative size so): where a hundred thousand breakers open at once,
+/// their rows and the ends of the indexes.
+const WRITER_CACHE_KIB: &str = "-32768";
+
+/// Pages of 4 KiB in the write-ahead log before it is copied into the file: 32 MiB. A page that many transitions change is copied
+/// once then.
+const CHECKPOINT_PAGES: &str = "8192";
+
 /// The store in a file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -82,7 +90,13 @@ impl SqliteStore {
         let writer = pool(1, &file, true)
             .acquire_timeout(WRITER_ACQUIRE_TIMEOUT)
             // A statement that writes a batch is some kilobytes of placeholders: too long for a line of the log.
-            .connect_with(options.clone().disable_statement_logging())
+            .connect_with(
+                options
+                    .clone()
+                    .disable_statement_logging()
+                    .pragma("cache_size", WRITER_CACHE_KIB)
+                    .pragma("wal_autocheckpoint", CHECKPOINT_PAGES),
+            )
             .await
             .map_err(|error| refused_or(path, "open the database", error))?;
         let place = path.display().to_string();

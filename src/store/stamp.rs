@@ -12,7 +12,8 @@ use sqlx::{Decode, Encode, Postgres, Sqlite, Type};
 ///
 /// What does not fit into an `i64` is `infinity` in Postgres, the largest integer in SQLite, and read as
 /// [`Time::MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "i64")]
 pub(super) struct Stamp(pub(super) Time);
 
 /// From the Unix epoch to 2000-01-01, where `timestamptz` counts from.
@@ -25,8 +26,12 @@ impl Stamp {
     pub(super) fn micros(self) -> i64 {
         i64::try_from(self.0.as_micros()).unwrap_or(INFINITY)
     }
+}
 
-    fn from_micros(micros: i64) -> Result<Self, BoxDynError> {
+impl TryFrom<i64> for Stamp {
+    type Error = &'static str;
+
+    fn try_from(micros: i64) -> Result<Self, &'static str> {
         if micros == INFINITY {
             return Ok(Self(Time::MAX));
         }
@@ -64,7 +69,7 @@ impl<'r> Decode<'r, Postgres> for Stamp {
             return Err("a time that came as text".into());
         }
         let stamp = <i64 as Decode<Postgres>>::decode(value)?;
-        Self::from_micros(stamp.saturating_add(POSTGRES_EPOCH_US))
+        Ok(Self::try_from(stamp.saturating_add(POSTGRES_EPOCH_US))?)
     }
 }
 
@@ -86,6 +91,6 @@ impl Encode<'_, Sqlite> for Stamp {
 
 impl<'r> Decode<'r, Sqlite> for Stamp {
     fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
-        Self::from_micros(<i64 as Decode<Sqlite>>::decode(value)?)
+        Ok(Self::try_from(<i64 as Decode<Sqlite>>::decode(value)?)?)
     }
 }

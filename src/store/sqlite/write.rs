@@ -100,15 +100,6 @@ pub(super) async fn bump(tx: &mut Write) -> Result<Bumped, StoreError> {
     Ok(Bumped { revision: row.n, recorded_at: row.now })
 }
 
-/// A row of `breaker`, and which of the batch's keys it is of.
-#[derive(FromRow)]
-struct StandingRow {
-    place: i64,
-    episode: Option<String>,
-    #[sqlx(flatten)]
-    breaker: BreakerRow,
-}
-
 /// A row of `receipt`, and which of the batch's ids it is of.
 #[derive(FromRow)]
 struct KnownRow {
@@ -123,20 +114,27 @@ async fn docket<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Docket<
     let mut docket = Docket::default();
     let keys = keys(proposals);
     let asked: Vec<_> = keys.iter().map(|key| [(&**key.service()).into(), (&**key.name()).into()]).collect();
-    let rows: Vec<StandingRow> = sqlx::query_as(
-        "SELECT asked.key AS place, service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us,
-                retry_after_us, override_actor, override_reason, override_expires_at_us AS override_expires_at,
-                override_scope, override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
-                config_revision, revision, episode
+    // One row, as the driver wakes us for each: which key, the outage that its row has, and the row.
+    let present: String = sqlx::query_scalar(
+        "SELECT json_group_array(json_array(asked.key, episode, json_object(
+             'service', service, 'name', name, 'epoch', epoch, 'state', state, 'attempts', attempts,
+             'entered_at', entered_at_us, 'wait_us', wait_us, 'retry_after_us', retry_after_us,
+             'override_actor', override_actor, 'override_reason', override_reason,
+             'override_expires_at', override_expires_at_us, 'override_scope', override_scope,
+             'override_ttl_us', override_ttl_us, 'permitted', permitted, 'failures_to_open', failures_to_open,
+             'slow_to_open', slow_to_open, 'lease_us', lease_us, 'max_wait_us', max_wait_us,
+             'after_max_wait', after_max_wait, 'config_revision', config_revision, 'revision', revision)))
          FROM json_each($1) AS asked CROSS JOIN breaker ON service = asked.value ->> 0 AND name = asked.value ->> 1",
     )
     .bind(batch::rows(act, &asked)?)
-    .fetch_all(&mut **tx)
+    .fetch_one(&mut **tx)
     .await
     .map_err(fault(act))?;
-    for row in rows {
-        if let Some(key) = usize::try_from(row.place).ok().and_then(|place| keys.get(place)) {
-            docket.present.insert(key, row.breaker.state(row.episode.as_deref())?);
+    let rows: Vec<(usize, Option<String>, BreakerRow)> = serde_json::from_str(&present)
+        .map_err(|error| StoreError::Corrupt { act, problem: format!("a row of breaker: {error}") })?;
+    for (place, episode, breaker) in rows {
+        if let Some(key) = keys.get(place) {
+            docket.present.insert(key, breaker.state(episode.as_deref())?);
         }
     }
     let asked = proposals
