@@ -263,6 +263,11 @@ impl Engine {
         self.len() == 0
     }
 
+    /// How many breakers were retired of which the epoch is still known.
+    pub fn retired(&self) -> usize {
+        self.registry.retired()
+    }
+
     /// Lets every breaker whose deadline `now` has reached take note of it. Each writes to the outbox: who has other
     /// things to do takes [`Engine::tick_some`].
     pub fn tick(&self, now: Time) {

@@ -107,6 +107,10 @@ impl Registry {
         self.count.load(Ordering::Relaxed)
     }
 
+    pub(super) fn retired(&self) -> usize {
+        self.tombstones.load(Ordering::Relaxed)
+    }
+
     pub(super) fn idle_ttl(&self) -> Duration {
         self.limits.idle_ttl
     }

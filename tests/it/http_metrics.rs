@@ -86,6 +86,21 @@ async fn every_series_is_there_from_birth_and_goes_with_its_breaker() {
 }
 
 #[tokio::test]
+async fn breakers_that_were_retired_are_counted_until_they_are_used_again() {
+    let world = World::loaded().await;
+    let retired = async || world.scrape().await.value("circuit_breakers_retired");
+    assert_eq!(retired().await, Some(0.0));
+    world.fail("sentinel", "", 5);
+    let by = Asked { actor: "ann".to_owned(), reason: "repaired".to_owned() };
+    world.engine.reset("sentinel", "", by, world.clock.now()).unwrap();
+    world.clock.advance(IDLE_TTL);
+    assert_eq!(world.engine.sweep(u64::MAX, world.clock.now()), 1);
+    assert_eq!(retired().await, Some(1.0));
+    world.engine.allow("sentinel", "", world.clock.now()).unwrap();
+    assert_eq!(retired().await, Some(0.0));
+}
+
+#[tokio::test]
 async fn figures_tell_the_story_of_a_trip_and_its_end() {
     let world = World::loaded().await;
     let now = world.clock.now();
