@@ -11,6 +11,10 @@ use breaker::{Numbering, Outcome, Report, Time};
 use breakerd::catalog::Catalog;
 use breakerd::engine::{Engine, Event, Limits, Outbox, Seals, Standing, Target};
 
+/// The one that breakerd runs with: sizes are rounded up as there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BREAKERS: usize = 1_000_000;
 
 struct Nobody;

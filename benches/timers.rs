@@ -1,8 +1,8 @@
 //! What 60,000 breakers whose wait ends at one moment cost somebody who calls another one.
 //!
-//! Calls arrive at a fixed rate on the only thread of a runtime, and each is counted from when it was due: alone, beside
-//! the timer that keeps to the pace of the journal, and beside all changes in one go. The journal is a real one, and so is
-//! SQLite behind it.
+//! Calls arrive at a fixed rate at a runtime of one thread, from a thread of their own as from a network, and each is
+//! counted from when it was due: alone, beside the timer that keeps to the pace of the journal, and beside all changes in
+//! one go. The journal is a real one, and so is SQLite behind it.
 //!
 //! `cargo bench --bench timers`
 
@@ -10,12 +10,12 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use breaker::{Field, Layer, Numbering, Outcome, Report, Value};
+use breaker::{Field, Layer, Numbering, Outcome, Report, Time, Value};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Clock, Engine, Limits, Seals, Standing, SystemClock, Target};
+use breakerd::engine::{Clock, Engine, EngineError, Limits, Seals, Standing, SystemClock, Target};
 use breakerd::journal::writer::Writer;
 use breakerd::journal::{Journal, JournalOptions};
 use breakerd::pacer;
@@ -29,6 +29,8 @@ const WAIT: Duration = Duration::from_hours(1);
 /// From one call to the next.
 const CALL_EVERY: Duration = Duration::from_micros(100);
 const CALLS: u32 = 20_000;
+/// From the first call to the moment at which the others are due.
+const AFTER_FIRST_CALL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy)]
 enum Timer {
@@ -66,8 +68,12 @@ async fn measure(timer: Timer) -> Result<Vec<Duration>> {
     let journal = Arc::new(journal);
     let stop = CancellationToken::new();
     let writer = tokio::spawn(Writer::new(Arc::clone(&journal), Arc::clone(&store)).run(stop.clone()));
+    let runtime = tokio::runtime::Handle::current();
     let engine = with_open_breakers(&journal, &*clock).await?;
 
+    let (called, calls_clock) = (Arc::clone(&engine), Arc::clone(&clock));
+    let took = tokio::task::spawn_blocking(move || call(&runtime, &called, &calls_clock));
+    tokio::time::sleep(AFTER_FIRST_CALL).await;
     let (ticking, paced_by, time) = (Arc::clone(&engine), Arc::clone(&journal), Arc::clone(&clock));
     let ticked = tokio::spawn(async move {
         let due = time.now() + WAIT;
@@ -81,7 +87,7 @@ async fn measure(timer: Timer) -> Result<Vec<Duration>> {
         }
         Ok::<_, tokio::task::JoinError>(())
     });
-    let took = tokio::spawn(call(engine, clock)).await??;
+    let took = took.await??;
     ticked.await??;
     stop.cancel();
     writer.await?;
@@ -118,18 +124,30 @@ async fn with_open_breakers(journal: &Arc<Journal>, clock: &dyn Clock) -> Result
 }
 
 /// How long each call took, from when it was due.
-async fn call(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Result<Vec<Duration>> {
-    let mut took = Vec::new();
+fn call(
+    runtime: &tokio::runtime::Handle,
+    engine: &Arc<Engine>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Duration>> {
+    let (answers, answered) = mpsc::channel();
     let begun_at = Instant::now();
     for index in 0..CALLS {
         let due_at = begun_at + CALL_EVERY * index;
-        while Instant::now() < due_at {
-            tokio::task::yield_now().await;
-        }
-        let permit = engine.allow("other", "", clock.now())?.permit;
-        let target = Target { permit, service: "", name: "", epoch: None };
-        engine.record(target, &Report::plain(Outcome::Success), clock.now())?;
-        took.push(due_at.elapsed());
+        std::thread::sleep(due_at.saturating_duration_since(Instant::now()));
+        let (engine, clock, answers) = (Arc::clone(engine), Arc::clone(clock), answers.clone());
+        runtime.spawn(async move {
+            let done = allow_and_record(&engine, clock.now());
+            // Whoever waits for it has failed if it cannot be sent.
+            let _ = answers.send(done.map(|()| due_at.elapsed()));
+        });
     }
-    Ok(took)
+    drop(answers);
+    answered.into_iter().map(|answer| Ok(answer?)).collect()
+}
+
+fn allow_and_record(engine: &Engine, now: Time) -> std::result::Result<(), EngineError> {
+    let permit = engine.allow("other", "", now)?.permit;
+    let target = Target { permit, service: "", name: "", epoch: None };
+    engine.record(target, &Report::plain(Outcome::Success), now)?;
+    Ok(())
 }
