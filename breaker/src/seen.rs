@@ -5,44 +5,108 @@
 const REMEMBERED: u64 = 4_096;
 const WORDS: usize = (REMEMBERED / 64) as usize;
 
+/// Numbers that the smaller ring remembers, in 64 bytes. Most breakers of a large fleet are seldom called, and never need more.
+const REMEMBERED_BY_FEW: u64 = 512;
+const WORDS_OF_FEW: usize = (REMEMBERED_BY_FEW / 64) as usize;
+
 /// The newest numbers, a bit each; allocated on first use.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     /// One above the highest number reported so far.
     end: u64,
-    bits: Option<Box<[u64; WORDS]>>,
+    bits: Bits,
+}
+
+/// The bit of a number is at its remainder: a ring. Bits of numbers that were never reported are 0.
+#[derive(Debug, Clone, Default)]
+enum Bits {
+    #[default]
+    None,
+    /// As long as no number was reported that is further back.
+    Few(Box<[u64; WORDS_OF_FEW]>),
+    All(Box<[u64; WORDS]>),
 }
 
 impl Seen {
     /// Takes note of a number; false when it was noted before. A number too old to tell counts as new.
     pub(crate) fn note(&mut self, number: u64) -> bool {
-        let bits = self.bits.get_or_insert_with(|| Box::new([0; WORDS]));
-        if number >= self.end {
-            if number - self.end >= REMEMBERED {
-                bits.fill(0);
-            } else {
-                for skipped in self.end..number {
-                    let (word, mask) = place(skipped);
-                    bits[word] &= !mask;
+        if number < self.end && self.end - number > REMEMBERED {
+            return true;
+        }
+        self.make_room_for(number);
+        let Self { end, bits } = self;
+        let words = match bits {
+            Bits::None => return true,
+            Bits::Few(words) => &mut words[..],
+            Bits::All(words) => &mut words[..],
+        };
+        if number >= *end {
+            forget(words, *end, number);
+            *end = number + 1;
+        }
+        let (word, mask) = place(number, words.len());
+        let is_new = words[word] & mask == 0;
+        words[word] |= mask;
+        is_new
+    }
+
+    /// Takes the larger ring before the smaller one would lose a number that was reported.
+    fn make_room_for(&mut self, number: u64) {
+        match &self.bits {
+            Bits::None => self.bits = Bits::Few(Box::default()),
+            Bits::Few(words) => {
+                let is_too_old = self.end > number && self.end - number > REMEMBERED_BY_FEW;
+                let loses = number >= self.end
+                    && number - self.end < REMEMBERED
+                    && loses(&words[..], self.end, number);
+                if is_too_old || loses {
+                    self.bits = Bits::All(self.larger(words));
                 }
             }
-            self.end = number + 1;
-            let (word, mask) = place(number);
-            bits[word] |= mask;
-            return true;
+            Bits::All(_) => {}
         }
-        if self.end - number > REMEMBERED {
-            return true;
+    }
+
+    fn larger(&self, few: &[u64; WORDS_OF_FEW]) -> Box<[u64; WORDS]> {
+        let mut all = Box::new([0; WORDS]);
+        for number in self.end.saturating_sub(REMEMBERED_BY_FEW)..self.end {
+            let (word, mask) = place(number, WORDS_OF_FEW);
+            if few[word] & mask != 0 {
+                let (word, mask) = place(number, WORDS);
+                all[word] |= mask;
+            }
         }
-        let (word, mask) = place(number);
-        let new = bits[word] & mask == 0;
-        bits[word] |= mask;
-        new
+        all
     }
 }
 
-fn place(number: u64) -> (usize, u64) {
-    (((number % REMEMBERED) / 64) as usize, 1 << (number % 64))
+/// Whether a number that was reported has its bit where one of `end` to `number` will have it.
+fn loses(words: &[u64], end: u64, number: u64) -> bool {
+    if number - end >= words.len() as u64 * 64 {
+        return words.iter().any(|word| *word != 0);
+    }
+    (end..=number).any(|next| {
+        let (word, mask) = place(next, words.len());
+        words[word] & mask != 0
+    })
+}
+
+/// Clears the bits of `end` to `number`: those there were are of numbers that are too old now.
+fn forget(words: &mut [u64], end: u64, number: u64) {
+    if number - end >= words.len() as u64 * 64 {
+        words.fill(0);
+        return;
+    }
+    for next in end..=number {
+        let (word, mask) = place(next, words.len());
+        words[word] &= !mask;
+    }
+}
+
+fn place(number: u64, words: usize) -> (usize, u64) {
+    let bit = number % (words as u64 * 64);
+    // Below the number of words.
+    ((bit / 64) as usize, 1 << (bit % 64))
 }
 
 #[cfg(test)]
@@ -66,7 +130,35 @@ mod tests {
         assert!(!seen.note(2_000_000));
     }
 
+    #[test]
+    fn a_breaker_that_is_seldom_called_takes_the_smaller_ring() {
+        let mut seen = Seen::default();
+        assert!((0..512).all(|number| seen.note(number)));
+        assert!((0..512).all(|number| !seen.note(number)));
+        assert!(matches!(seen.bits, Bits::Few(_)));
+        assert!(seen.note(512));
+        assert!(matches!(seen.bits, Bits::All(_)));
+        assert!((0..=512).all(|number| !seen.note(number)), "nothing is lost on the way");
+    }
+
     proptest::proptest! {
+        #[test]
+        fn it_agrees_with_a_set_where_numbers_are_near(steps in proptest::collection::vec(0_u64..40, 1..900)) {
+            // Forwards, now and then by much, and back by up to some hundred.
+            let (mut seen, mut set, mut at) = (Seen::default(), HashSet::new(), 1_000_u64);
+            for step in steps {
+                let number = match step {
+                    0 => { at += 300; at }
+                    1 => { at += 5_000; at }
+                    2..20 => { at += step; at }
+                    _ => at - (step - 20) * 31,
+                };
+                let highest = set.iter().copied().max().unwrap_or(0).max(number);
+                let new = set.insert(number) || number + REMEMBERED <= highest;
+                proptest::prop_assert_eq!(seen.note(number), new);
+            }
+        }
+
         #[test]
         fn it_agrees_with_a_set(steps in proptest::collection::vec(0_u64..9_000, 1..600)) {
             let mut seen = Seen::default();

@@ -12,8 +12,6 @@ pub(crate) struct Tally {
     consecutive_failures: u32,
     consecutive_successes: u32,
     window: Window,
-    /// Distinct callers that a trip needs.
-    minimum_reporters: u32,
     /// Who failed and who was slow; none: nobody yet.
     reporters: Option<Box<Seers>>,
 }
@@ -91,13 +89,19 @@ impl Tally {
             consecutive_failures: 0,
             consecutive_successes: 0,
             window: Window::new(thresholds.window_kind(), thresholds.window_size()),
-            minimum_reporters: thresholds.minimum_reporters(),
             reporters: None,
         }
     }
 
-    /// Counts one outcome.
-    pub(crate) fn count(&mut self, failed: bool, slow: bool, caller: CallerId, now: Time) {
+    /// Counts one outcome. `minimum_reporters` is how many distinct callers a trip needs.
+    pub(crate) fn count(
+        &mut self,
+        failed: bool,
+        slow: bool,
+        caller: CallerId,
+        minimum_reporters: u32,
+        now: Time,
+    ) {
         self.window.push(failed, slow, now);
         if failed {
             self.consecutive_failures = self.consecutive_failures.saturating_add(1);
@@ -107,7 +111,7 @@ impl Tally {
             self.consecutive_failures = 0;
         }
         if failed || slow {
-            self.seers().count(failed, slow, caller, now);
+            self.seers(minimum_reporters).count(failed, slow, caller, now);
         } else if let Some(seers) = &mut self.reporters {
             seers.count(failed, slow, caller, now);
         }
@@ -115,7 +119,7 @@ impl Tally {
 
     /// Counts what other replicas counted. Their order among themselves is unknown: any new success ends
     /// the run (summing each replica's run trips far too often), else the new failures prolong it.
-    pub(crate) fn count_remote(&mut self, deltas: &Deltas, now: Time) {
+    pub(crate) fn count_remote(&mut self, deltas: &Deltas, minimum_reporters: u32, now: Time) {
         let run = self.consecutive_failures;
         let any_success = deltas.successes > 0 || deltas.slow_successes > 0;
         let kinds = [
@@ -138,16 +142,15 @@ impl Tally {
             self.consecutive_successes.saturating_add(successes)
         };
         if !deltas.failed_callers.is_empty() || !deltas.slow_callers.is_empty() {
-            self.seers();
+            self.seers(minimum_reporters);
         }
         if let Some(seers) = &mut self.reporters {
             seers.count_remote(deltas, pushed, any_success, now);
         }
     }
 
-    fn seers(&mut self) -> &mut Seers {
-        let minimum = self.minimum_reporters;
-        self.reporters.get_or_insert_with(|| Box::new(Seers::new(minimum)))
+    fn seers(&mut self, minimum_reporters: u32) -> &mut Seers {
+        self.reporters.get_or_insert_with(|| Box::new(Seers::new(minimum_reporters)))
     }
 
     /// The trip that the counts make, the first hit in the order of the rules, and how many reporters it
@@ -192,12 +195,11 @@ impl Tally {
     /// Keeps what was counted, under other thresholds.
     pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) {
         let emptied = self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
-        self.minimum_reporters = thresholds.minimum_reporters();
         if let Some(seers) = &mut self.reporters {
             let kept = (!emptied).then_some(&self.window);
             for reporters in [&mut seers.failed, &mut seers.slow] {
                 reporters.leave(kept, seers.counted);
-                reporters.resize(self.minimum_reporters);
+                reporters.resize(thresholds.minimum_reporters());
             }
         }
     }

@@ -86,7 +86,7 @@ impl Breaker {
                 let Judged::Counted { failed, slow } = judged else {
                     return (Recorded::Recorded, None);
                 };
-                tally.count(failed, slow, report.caller, now);
+                tally.count(failed, slow, report.caller, thresholds.minimum_reporters(), now);
                 let retry_after = report.honored_retry_after(failed);
                 (Recorded::Recorded, self.tripped(&thresholds, retry_after, now))
             }
@@ -95,7 +95,7 @@ impl Breaker {
                     return (Recorded::Recorded, None);
                 };
                 metrics_only.look(&thresholds, now);
-                metrics_only.tally.count(failed, slow, report.caller, now);
+                metrics_only.tally.count(failed, slow, report.caller, thresholds.minimum_reporters(), now);
                 let retry_after = report.honored_retry_after(failed);
                 (Recorded::Recorded, self.crossed(&thresholds, retry_after, now))
             }

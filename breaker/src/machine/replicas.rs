@@ -52,12 +52,12 @@ impl Breaker {
         let thresholds = Arc::clone(&self.thresholds);
         match &mut self.phase {
             Phase::Closed(tally) => {
-                tally.count_remote(deltas, now);
+                tally.count_remote(deltas, thresholds.minimum_reporters(), now);
                 transitions.extend(self.tripped(&thresholds, None, now));
             }
             Phase::MetricsOnly(metrics_only) => {
                 metrics_only.look(&thresholds, now);
-                metrics_only.tally.count_remote(deltas, now);
+                metrics_only.tally.count_remote(deltas, thresholds.minimum_reporters(), now);
                 transitions.extend(self.crossed(&thresholds, None, now));
             }
             _ => {}
