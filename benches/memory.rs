@@ -16,6 +16,9 @@ use breakerd::engine::{Engine, Event, Limits, Outbox, Seals, Standing, Target};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BREAKERS: usize = 1_000_000;
+/// Breakers that are called more often than the smaller memory of reported permits takes.
+const BUSY: usize = 20_000;
+const CALLS_OF_BUSY: usize = 600;
 
 struct Nobody;
 
@@ -42,13 +45,26 @@ fn main() {
     }
     report("asked", before);
     for i in 0..BREAKERS {
-        let name = format!("dependency-{i}");
-        let permit = engine.allow("payments", &name, now).expect("it is there").permit;
-        let target = Target { permit, service: "", name: "", epoch: None };
-        engine.record(target, &Report::plain(Outcome::Success), now).expect("its own permit");
+        call(&engine, &format!("dependency-{i}"), now);
     }
     report("asked and told", before);
+    let before_busy = resident_bytes();
+    // The memory of reported permits is at its largest then.
+    for i in 0..BUSY {
+        let name = format!("dependency-{i}");
+        for _ in 0..CALLS_OF_BUSY {
+            call(&engine, &name, now);
+        }
+    }
+    let grown = resident_bytes().saturating_sub(before_busy);
+    println!("{BUSY} of them busy: {} bytes more each", grown / BUSY as u64);
     assert_eq!(engine.len(), BREAKERS);
+}
+
+fn call(engine: &Engine, name: &str, now: Time) {
+    let permit = engine.allow("payments", name, now).expect("it is there").permit;
+    let target = Target { permit, service: "", name: "", epoch: None };
+    engine.record(target, &Report::plain(Outcome::Success), now).expect("its own permit");
 }
 
 fn report(what: &str, before: u64) {
