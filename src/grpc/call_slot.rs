@@ -117,7 +117,7 @@ impl CallSlot {
         }
     }
 
-    /// The call is answered, and needs its request no more: only what every call costs stays charged, and what is held from
+    /// The answer is encoded, and its request and message are needed no more: only what every call costs stays charged, and what is held from
     /// here on.
     pub(super) fn answered(&self) {
         let bytes = self.bytes.load(Relaxed);

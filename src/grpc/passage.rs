@@ -217,12 +217,10 @@ impl Call {
     fn end(&mut self, response: Response<Body>) -> Response<ReplyBody> {
         self.stage = Stage::Over;
         let slot = self.slot.take();
-        if let Some(slot) = &slot {
-            if self.method.is_stream() {
-                slot.is_stream();
-            } else {
-                slot.answered();
-            }
+        if let Some(slot) = &slot
+            && self.method.is_stream()
+        {
+            slot.is_stream();
         }
         let mut response = match rewritten(response.headers()) {
             Some(failure) => failure.into_response(),
@@ -239,7 +237,7 @@ impl Call {
         }
         self.count(code);
         let encoding = self.answer_encoding;
-        response.map(|body| ReplyBody::new(body, slot, encoding))
+        response.map(|body| ReplyBody::new(body, slot, encoding, self.method.is_stream()))
     }
 
     #[cold]

@@ -28,13 +28,18 @@ pub(super) struct ReplyBody {
     /// None: the call was refused, and its answer is but headers.
     slot: Option<Arc<CallSlot>>,
     encoding: Encoding,
+    /// The message is not encoded yet: the connection has not asked for it, as long as its client leaves no room for it.
+    unencoded: bool,
     /// What is left of a frame that is handed over in pieces.
     rest: Bytes,
+    /// Whether the frame is larger than what every call is charged for, and so held.
+    is_held: bool,
 }
 
 impl ReplyBody {
-    pub(super) fn new(body: Body, slot: Option<Arc<CallSlot>>, encoding: Encoding) -> Self {
-        Self { body, slot, encoding, rest: Bytes::new() }
+    /// `is_stream`: what it is charged stays charged for as long as it is open.
+    pub(super) fn new(body: Body, slot: Option<Arc<CallSlot>>, encoding: Encoding, is_stream: bool) -> Self {
+        Self { body, slot, encoding, unencoded: !is_stream, rest: Bytes::new(), is_held: false }
     }
 
     /// The next piece of the rest.
@@ -48,12 +53,24 @@ impl ReplyBody {
 
     fn hand_over(&mut self, length: usize) -> Piece {
         let bytes = self.rest.split_to(length);
-        let held = if length > SMALL_BYTES { length } else { 0 };
         if let Some(slot) = &self.slot {
-            slot.hold(held);
             slot.frame_taken();
         }
+        let held = if self.is_held { length } else { 0 };
         Piece { bytes, held, slot: self.slot.clone() }
+    }
+
+    /// From here on what is encoded is held, and no more what the handler needed, which a message that is not encoded is made of.
+    fn encoded(&mut self, bytes: usize) {
+        if let Some(slot) = &self.slot {
+            if std::mem::take(&mut self.unencoded) {
+                slot.answered();
+            }
+            self.is_held = bytes > SMALL_BYTES;
+            if self.is_held {
+                slot.hold(bytes);
+            }
+        }
     }
 }
 
@@ -87,6 +104,7 @@ impl hyper::body::Body for ReplyBody {
         };
         this.rest = if this.encoding == Encoding::Gzip { gzip::compressed(data) } else { data };
         let whole = this.rest.len();
+        this.encoded(whole);
         // A small one goes at once: cutting it would cost more than it holds.
         let piece = if whole <= SMALL_BYTES { this.hand_over(whole) } else { this.piece() };
         Poll::Ready(Some(Ok(Frame::data(piece))))

@@ -361,6 +361,24 @@ async fn an_answer_that_nobody_reads_keeps_its_slot_and_has_an_end() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_not_encoded_keeps_what_it_was_charged() {
+    let limits = Limits { bytes_per_caller_max: 640 << 10, ..Limits::default() };
+    let world = World::with(limits, Arc::new(Local)).await;
+    let batch = || framed(&[0x0a, 0x00].repeat(1_000));
+    let mut deaf = Client::connect(world.address, 0).await;
+    let held = tokio::time::timeout(LONG, deaf.begin(RECORD_MANY, &[], Sent::Whole(batch()))).await;
+    // It is answered; nobody takes the message.
+    let held = held.unwrap().unwrap();
+    let mut other = Client::of(&world).await;
+    let (status, ..) = other.call(RECORD_MANY, &[], batch()).await;
+    assert_eq!(reason(&status), "CALLER_BYTE_LIMIT_REACHED");
+    drop((held, deaf));
+    until(&mut other, RECORD_MANY, batch, |status| status.code() == Code::Ok).await;
+    drop(other);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_long_answer_is_given_up_too_when_its_window_stays_a_byte_short() {
     let limits = Limits { in_flight_max: 1, write_timeout: Duration::from_secs(2), ..Limits::default() };
     let world = World::with(limits, Arc::new(Local)).await;
