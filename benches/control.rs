@@ -12,11 +12,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use breaker::{Asked, Field, Layer, Numbering, Time, Value};
+use breaker::{Attribution, Field, Layer, Numbering, Time, Value};
+use breakerd::catalog::Declaration;
+use breakerd::clock::{Clock, SystemClock};
 use breakerd::control::{Control, LayerChange, Update, first_configuration};
-use breakerd::engine::{Clock, Engine, Limits, Seals, Standing, SystemClock};
+use breakerd::engine::{Engine, Limits, Seals, StoreIdentity};
 use breakerd::journal::{Journal, JournalOptions};
-use breakerd::store::{Declaration, Target, open};
+use breakerd::store::{Target, open};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -61,9 +63,9 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
         own_series_max: 1_000,
         idle_ttl: Duration::from_hours(1),
     };
-    let standing = Standing { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
-    let outbox = Box::new(Arc::clone(&journal));
-    let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, clock.now()));
+    let identity = StoreIdentity { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
+    let sink = Box::new(Arc::clone(&journal));
+    let engine = Arc::new(Engine::new(limits, identity, configuration.catalog(), sink, clock.now()));
     for index in 0..breakers {
         engine.allow(&format!("service-{}", index % services), &index.to_string(), Time::from_micros(1))?;
     }
@@ -77,7 +79,7 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
             etag: None,
             validate_only: false,
             request: None,
-            asked: Asked { actor: "bench".to_owned(), reason: String::new() },
+            asked: Attribution { actor: "bench".to_owned(), reason: String::new() },
         };
         let begun_at = Instant::now();
         control.update(update).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use breaker::{Numbering, Outcome, Report, Time};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Engine, Event, Limits, Outbox, Seals, Standing, Target};
+use breakerd::engine::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
 use divan::Bencher;
 
 fn main() {
@@ -18,7 +18,7 @@ const BREAKERS: usize = 10_000;
 
 struct Nobody;
 
-impl Outbox for Nobody {
+impl TransitionSink for Nobody {
     fn append(&self, _event: Event<'_>) -> u64 {
         0
     }
@@ -32,9 +32,10 @@ fn engine() -> Engine {
         own_series_max: 1_000,
         idle_ttl: std::time::Duration::from_hours(1),
     };
-    let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+    let identity =
+        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let catalog = Arc::new(Catalog::default());
-    let engine = Engine::new(limits, standing, &catalog, Box::new(Nobody), Time::from_micros(1));
+    let engine = Engine::new(limits, identity, &catalog, Box::new(Nobody), Time::from_micros(1));
     for (service, name) in keys() {
         engine.allow(&service, &name, Time::from_micros(1)).expect("there is room");
     }

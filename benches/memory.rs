@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use breaker::{Numbering, Outcome, Report, Time};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Engine, Event, Limits, Outbox, Seals, Standing, Target};
+use breakerd::engine::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
 
 /// The one that breakerd runs with: sizes are rounded up as there.
 #[global_allocator]
@@ -22,7 +22,7 @@ const CALLS_OF_BUSY: usize = 600;
 
 struct Nobody;
 
-impl Outbox for Nobody {
+impl TransitionSink for Nobody {
     fn append(&self, _event: Event<'_>) -> u64 {
         0
     }
@@ -36,10 +36,11 @@ fn main() {
         own_series_max: 1_000,
         idle_ttl: Duration::from_hours(1),
     };
-    let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+    let identity =
+        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
     let before = resident_bytes();
-    let engine = Engine::new(limits, standing, &Arc::new(Catalog::default()), Box::new(Nobody), now);
+    let engine = Engine::new(limits, identity, &Arc::new(Catalog::default()), Box::new(Nobody), now);
     for i in 0..BREAKERS {
         engine.allow("payments", &format!("dependency-{i}"), now).expect("there is room");
     }

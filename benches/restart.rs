@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use breaker::{Figures, Key, Numbering, Reason, Snapshot, State, Time, Transition};
+use breakerd::clock::{Clock, SystemClock};
 use breakerd::config::{self, Sources};
-use breakerd::engine::{Clock, Event, Origin, Outbox, SystemClock};
+use breakerd::engine::{Event, Origin, TransitionSink};
 use breakerd::journal::{Journal, JournalOptions};
 use breakerd::server::{self, Listeners, Start};
 use breakerd::store::{Change, Proposal, Target, TransitionId, open};

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use breaker::{Field, Layer, Numbering, Outcome, Report, Time, Value};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Clock, Engine, EngineError, Limits, Seals, Standing, SystemClock, Target};
+use breakerd::catalog::Declaration;
+use breakerd::clock::{Clock, SystemClock};
+use breakerd::engine::{Engine, EngineError, Limits, Seals, StoreIdentity, Target};
 use breakerd::journal::writer::Writer;
 use breakerd::journal::{Journal, JournalOptions};
 use breakerd::pacer;
-use breakerd::store::{Declaration, Target as StoreTarget, open};
+use breakerd::store::{Target as StoreTarget, open};
 use tokio_util::sync::CancellationToken;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -103,7 +105,8 @@ async fn with_open_breakers(journal: &Arc<Journal>, clock: &dyn Clock) -> Result
         own_series_max: 1_000,
         idle_ttl: WAIT,
     };
-    let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+    let standing =
+        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let defaults = Layer::default()
         .with(Field::FailureThreshold, Value::Count(1))?
         .with(Field::Timeout, Value::Duration(WAIT))?;

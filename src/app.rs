@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use breaker::Time;
 
+use crate::clock::Clock;
 use crate::control::Control;
-use crate::engine::{Clock, Engine};
+use crate::engine::Engine;
 use crate::feed::Feeds;
 use crate::health::{Health, Problem};
 use crate::journal::Journal;
@@ -87,7 +88,7 @@ impl App {
         if self.loaded.set(loaded).is_ok()
             && let Err(error) = self.metrics.show_breakers(engine, Arc::clone(&self.clock))
         {
-            tracing::error!(%error, "the breakers are missing in the metrics");
+            tracing::error!(%error, "cannot add breakers to the metrics");
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! A service's thresholds are of the revision that last changed its configuration: what changes others passes it by.
 
+mod declaration;
 mod warnings;
 
 use std::borrow::Borrow;
@@ -20,9 +21,9 @@ use breaker::{
     AfterMaxWait, Field, Layer, Origin, Problem, Thresholds, Value, WaitInterval, WindowKind, merge,
 };
 
+pub use self::declaration::{Changed, Declaration, DeclarationDiff, StoredDeclaration};
 pub(crate) use self::warnings::warnings;
 pub use self::warnings::{ServiceWarning, Warning};
-use crate::store::{Changed, Declaration};
 
 /// The thresholds of every service, under one revision.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use crate::catalog::{Catalog, effective};
 use crate::config::{self, Config, Error, SETTINGS, Sources};
 use crate::ctl;
 use crate::data_dir::DataDir;
-use crate::doors::Doors;
+use crate::security::Security;
 use crate::store;
 
 pub use token::{NewTokenArgs, TokenCommand, token};
@@ -246,7 +246,7 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
         refused = true;
         let _ = writeln!(err, "{}: {problem}", path.display());
     };
-    if let Err(error) = Doors::check(&config.settings) {
+    if let Err(error) = Security::check(&config.settings) {
         refuse(format!("{error:#}"));
     }
     if let Some(url_file) = &config.settings.store_url_file

@@ -32,7 +32,7 @@ pub enum DataDirError {
     },
     /// Another process has it.
     #[error("another breakerd{} has the data folder {}; stop it, or name another folder with data_dir (BREAKERD_DATA_DIR, --data-dir)", of(holder), path.display())]
-    Taken {
+    LockedByAnother {
         /// The folder.
         path: PathBuf,
         /// The process that has it, by its own word.
@@ -74,7 +74,7 @@ impl DataDir {
     /// was restored, say) is locked anew, so that no other process can take the folder unseen.
     ///
     /// # Errors
-    /// [`DataDirError::Taken`] when another process has locked the file that is there now.
+    /// [`DataDirError::LockedByAnother`] when another process has locked the file that is there now.
     pub fn hold(&self) -> Result<(), DataDirError> {
         let unusable = |source| DataDirError::Unusable { path: self.path.clone(), source };
         let mut lock = self.lock.lock();
@@ -160,7 +160,7 @@ fn take_lock(folder: &Path) -> Result<File, DataDirError> {
             // Only to be helpful: the lock itself has spoken.
             let _ = lock.take(16).read_to_string(&mut holder);
             let holder = holder.trim().to_owned();
-            return Err(DataDirError::Taken { path: folder.to_owned(), holder });
+            return Err(DataDirError::LockedByAnother { path: folder.to_owned(), holder });
         }
         Err(TryLockError::Error(source)) => return Err(unusable(source)),
     }
@@ -195,11 +195,11 @@ mod tests {
         first.hold().unwrap();
         fs::remove_file(path.join(LOCK_FILE)).unwrap();
         first.hold().unwrap();
-        assert!(matches!(DataDir::take(&path), Err(DataDirError::Taken { .. })), "held again");
+        assert!(matches!(DataDir::take(&path), Err(DataDirError::LockedByAnother { .. })), "held again");
 
         fs::rename(&path, folder.path().join("moved")).unwrap();
         let second = DataDir::take(&path).unwrap();
-        assert!(matches!(first.hold(), Err(DataDirError::Taken { .. })), "another has it");
+        assert!(matches!(first.hold(), Err(DataDirError::LockedByAnother { .. })), "another has it");
         second.hold().unwrap();
     }
 

@@ -19,8 +19,9 @@ pub use self::health::{run_data_folder_lock, run_health, run_store_check};
 pub use self::position::{PositionFile, SeenPosition};
 pub use self::tail::run_tail;
 pub use self::wall_clock::run_wall_clock;
+use crate::clock::Clock;
 use crate::control::Control;
-use crate::engine::{Clock, Engine};
+use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::pacer;
 use crate::store::{Pruned, Retention, Store, StoreError};
@@ -110,7 +111,7 @@ pub async fn run_overrides(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<()> {
-    if stop.run_until_cancelled(control.make_good()).await.is_none() {
+    if stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
         return Ok(());
     }
     loop {
@@ -136,7 +137,7 @@ pub async fn run_overrides(
             () = stop.cancelled() => return Ok(()),
             () = clock.sleep_until(now + OVERRIDES_EVERY) => {}
             () = control.walk_due() => {
-                if stop.run_until_cancelled(control.make_good()).await.is_none() {
+                if stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
                     return Ok(());
                 }
             }
@@ -145,8 +146,8 @@ pub async fn run_overrides(
 }
 
 /// Takes over what the store has, each time that it did not say whether it took a change.
-pub async fn run_keep_up(control: Arc<Control>, stop: CancellationToken) -> Result<()> {
-    stop.run_until_cancelled(control.keep_up()).await;
+pub async fn run_configuration_reload(control: Arc<Control>, stop: CancellationToken) -> Result<()> {
+    stop.run_until_cancelled(control.run_reload()).await;
     Ok(())
 }
 
@@ -166,14 +167,11 @@ pub async fn run_retention(
         match pruned {
             Ok(pruned) if pruned == Pruned::default() => {}
             Ok(Pruned { transitions, breakers, changes }) => {
-                tracing::info!(transitions, breakers, changes, "old history was let go of");
+                tracing::info!(transitions, breakers, changes, "pruned history");
             }
             // It tries again in an hour; nothing is lost by it.
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "old history could not be let go of"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune history");
             }
         }
         next = clock.now() + RETENTION_EVERY;

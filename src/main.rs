@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use breakerd::cli::{self, Cli, Command, ServeArgs};
-use breakerd::engine::SystemClock;
+use breakerd::clock::SystemClock;
 use breakerd::server::{self, Listeners, Start};
 use breakerd::{config, ctl, signals, telemetry};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::journal::Journal;
 
 /// The most changes in one step: some milliseconds.

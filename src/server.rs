@@ -11,18 +11,18 @@ use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::load::{House, load};
+use self::load::{Components, load};
 use crate::app::App;
+use crate::clock::Clock;
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::doors::Doors;
-use crate::engine::Clock;
 use crate::health::Health;
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, keeper};
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
+use crate::security::Security;
 use crate::store::StoreError;
 use crate::supervisor::{Cause, Supervisor, TaskFailure};
 use crate::{grpc, http};
@@ -55,7 +55,9 @@ async fn bind(address: SocketAddr, what: &str, setting: &str) -> Result<TcpListe
     TcpListener::bind(address).await.map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
-            io::ErrorKind::PermissionDenied => "the port needs rights that this process lacks".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "the port needs rights that this process differs_from".to_owned()
+            }
             _ => error.to_string(),
         };
         anyhow!("cannot serve {what} on {address}: {why}; {setting} names another")
@@ -90,19 +92,19 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let data_dir = Arc::new(DataDir::take(&settings.data_dir)?);
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
-    let doors = Doors::build(settings, &metrics, clock.wall())?;
+    let doors = Security::build(settings, &metrics, clock.wall())?;
     let app = Arc::new(App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)));
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
     tell_start(settings, &listeners)?;
     let (mut edges, health) = start_edges(&app, settings, doors, listeners, &shutdown)?;
-    let house = tokio::select! {
+    let components = tokio::select! {
         loaded = load(&app, &config, &data_dir) => loaded.map(Some),
         () = shutdown.cancelled() => Ok(None),
         failure = edges.failed() => Err(failure.into()),
     };
-    let house = match house {
-        Ok(Some(house)) => house,
+    let components = match components {
+        Ok(Some(components)) => components,
         not_loaded => {
             shutdown.cancel();
             let ended = stop(&mut edges, settings.shutdown_grace).await;
@@ -110,8 +112,12 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         }
     };
     health.loaded();
-    let mut tasks = start_tasks(&app, &config, sources, &house, &data_dir, &health);
-    tracing::info!(breakers = house.engine.len(), revision = house.engine.catalog().revision(), "ready");
+    let mut tasks = start_tasks(&app, &config, sources, &components, &data_dir, &health);
+    tracing::info!(
+        breakers = components.engine.len(),
+        revision = components.engine.catalog().revision(),
+        "ready"
+    );
 
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
@@ -120,27 +126,27 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     };
     app.status.shut_down();
     shutdown.cancel();
-    tracing::info!("stopping: no new calls are taken");
+    tracing::info!("shutting down: no new calls are accepted");
     let drain = async {
         edges.finished().await?;
         // A process that has lost a task may wait for ever for what that task did.
         if ended.is_ok() {
-            house.control.finished().await;
-            house.journal.emptied().await;
+            components.control.finished().await;
+            components.journal.emptied().await;
         }
         Ok::<(), anyhow::Error>(())
     };
     let drained = tokio::select! {
         drained = tokio::time::timeout(settings.shutdown_grace, drain) => drained.unwrap_or_else(|_| {
-            tracing::warn!("grace time is over");
+            tracing::warn!("shutdown grace period is over");
             Ok(())
         }),
         failure = tasks.failed() => Err(failure.into()),
     };
     let stopped = stop(&mut tasks, STOP_MAX).await;
-    let closed = close_journal(&house.journal, &*clock).await;
-    if tokio::time::timeout(STOP_MAX, house.store.close()).await.is_err() {
-        tracing::warn!("closing the store takes too long, leaving its connections to the system");
+    let closed = close_journal(&components.journal, &*clock).await;
+    if tokio::time::timeout(STOP_MAX, components.store.close()).await.is_err() {
+        tracing::warn!("closing the store timed out");
     }
     tracing::info!("stopped");
     ended.and(drained).and(stopped).and(closed)
@@ -181,7 +187,7 @@ async fn stop(tasks: &mut Supervisor, within: Duration) -> Result<()> {
     if let Ok(finished) = tokio::time::timeout(within, tasks.finished()).await {
         return finished.map_err(Into::into);
     }
-    tracing::warn!(tasks = tasks.running().join(", "), "tasks do not stop, aborting them");
+    tracing::warn!(tasks = tasks.running().join(", "), "tasks did not stop in time, aborting them");
     Ok(())
 }
 
@@ -197,8 +203,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Another breakerd has the store or the data folder.
 fn is_overtaken(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(StoreError::Taken(_)))
-        || matches!(error.downcast_ref(), Some(DataDirError::Taken { .. }))
+    matches!(error.downcast_ref(), Some(StoreError::LockedByAnother(_)))
+        || matches!(error.downcast_ref(), Some(DataDirError::LockedByAnother { .. }))
 }
 
 /// It could not start.
@@ -212,7 +218,7 @@ const OVERTAKEN: u8 = 6;
 fn start_edges(
     app: &Arc<App>,
     settings: &Settings,
-    doors: Doors,
+    doors: Security,
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> Result<(Supervisor, Arc<grpc::HealthBoard>)> {
@@ -235,7 +241,7 @@ fn start_edges(
         grace,
         ..grpc::Limits::default()
     };
-    doors.call_out(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
+    doors.warn_if_exposed(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
     let edge = grpc::Edge::behind(doors.grpc.clone(), Arc::clone(app), limits)?;
     let health = Arc::clone(edge.health());
     let calls = Arc::clone(edge.calls());
@@ -255,7 +261,7 @@ fn start_edges(
     // The files that were last right stay in force meanwhile.
     edges.spawn_restarted("security_file_reload", move || {
         let (doors, app, stop) = (Arc::clone(&doors), Arc::clone(&app), stop.clone());
-        async move { doors.keep_up(&app.metrics, &*app.clock, stop).await }
+        async move { doors.reload_on_change(&app.metrics, &*app.clock, stop).await }
     });
     Ok((edges, health))
 }
@@ -265,13 +271,13 @@ fn start_tasks(
     app: &Arc<App>,
     config: &Config,
     sources: Option<Sources>,
-    house: &House,
+    components: &Components,
     data_dir: &Arc<DataDir>,
     health: &Arc<grpc::HealthBoard>,
 ) -> Supervisor {
     let stop = CancellationToken::new();
     let mut tasks = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
-    let House { engine, store, journal, control, feeds, transition_log, position } = house;
+    let Components { engine, store, journal, control, feeds, transition_log, position } = components;
     let clock = || Arc::clone(&app.clock);
     tasks
         .spawn("timer", lifecycle::run_timer(Arc::clone(engine), Arc::clone(journal), clock(), stop.clone()));
@@ -280,7 +286,7 @@ fn start_tasks(
         "service_overrides",
         lifecycle::run_overrides(Arc::clone(engine), Arc::clone(control), clock(), stop.clone()),
     );
-    tasks.spawn("configuration_sync", lifecycle::run_keep_up(Arc::clone(control), stop.clone()));
+    tasks.spawn("configuration_sync", lifecycle::run_configuration_reload(Arc::clone(control), stop.clone()));
     tasks.spawn("store_check", lifecycle::run_store_check(Arc::clone(store), Arc::clone(app), stop.clone()));
     tasks.spawn("health", lifecycle::run_health(Arc::clone(app), Arc::clone(health), stop.clone()));
     tasks.spawn(

@@ -28,10 +28,10 @@ pub fn shutdown() -> io::Result<CancellationToken> {
                 _ = hangup.recv() => continue,
             }
             if asked.is_cancelled() {
-                tracing::warn!("asked to stop a second time: ending at once");
+                tracing::warn!("second shutdown signal received, exiting immediately");
                 std::process::exit(130);
             }
-            tracing::info!("asked to stop");
+            tracing::info!("shutdown signal received");
             asked.cancel();
         }
     });

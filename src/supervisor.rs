@@ -21,7 +21,7 @@ use futures_util::FutureExt as _;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::metrics::TaskMetrics;
 
 /// The first pause before a task is started anew; it doubles up to the longest.
@@ -184,7 +184,7 @@ mod tests {
     use breaker::Time;
 
     use super::*;
-    use crate::engine::ManualClock;
+    use crate::clock::ManualClock;
     use crate::metrics::Metrics;
 
     struct World {

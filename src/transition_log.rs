@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Result;
-use breaker::{Asked, Figures, Key, Reason, State, Transition};
+use breaker::{Attribution, Figures, Key, Reason, State, Transition};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Clock, Event, Outbox};
+use crate::clock::Clock;
+use crate::engine::{Event, TransitionSink};
 
 /// Transitions that are logged one by one, a second: those of a few services in trouble are, and a fleet-wide outage of
 /// a hundred thousand breakers is not a hundred thousand lines. As many wait in the queue.
@@ -22,7 +23,7 @@ const LINES_PER_SECOND_MAX: usize = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Passes every change on to another outbox, and has transitions logged.
-pub struct LoggingOutbox<O> {
+pub struct LoggingSink<O> {
     inner: O,
     records: mpsc::Sender<Record>,
     counted: Arc<Counted>,
@@ -47,19 +48,19 @@ struct Record {
     epoch: u64,
     figures: Figures,
     wait: Option<Duration>,
-    asked: Option<Asked>,
+    asked: Option<Attribution>,
     shadow: bool,
 }
 
 /// An outbox before `inner` and the log that it feeds, paced by `clock`.
-pub fn logging<O: Outbox>(inner: O, clock: Arc<dyn Clock>) -> (LoggingOutbox<O>, TransitionLog) {
+pub fn logging<O: TransitionSink>(inner: O, clock: Arc<dyn Clock>) -> (LoggingSink<O>, TransitionLog) {
     let (sender, records) = mpsc::channel(LINES_PER_SECOND_MAX);
     let counted = Arc::new(Counted([const { AtomicU64::new(0) }; Reason::ALL.len()]));
     let log = TransitionLog { records: Mutex::new(records), counted: Arc::clone(&counted), clock };
-    (LoggingOutbox { inner, records: sender, counted }, log)
+    (LoggingSink { inner, records: sender, counted }, log)
 }
 
-impl<O: Outbox> Outbox for LoggingOutbox<O> {
+impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
     fn append(&self, event: Event<'_>) -> u64 {
         let place = self.inner.append(event);
         match self.records.try_reserve() {

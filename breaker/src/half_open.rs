@@ -19,7 +19,7 @@ pub(crate) struct HalfOpen {
     /// When the first probe was given; the maximal wait counts from here.
     first_probe_at: Option<Time>,
     /// The places used so far, at most P.
-    places: Vec<Place>,
+    slots: Vec<ProbeSlot>,
     completed: u32,
     failures: u32,
     slow: u32,
@@ -28,13 +28,13 @@ pub(crate) struct HalfOpen {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum ProbeSlot {
     Free,
     Out { nonce: u64, lease_until: Time },
     Completed,
 }
 
-impl Place {
+impl ProbeSlot {
     fn is_out(self, now: Time) -> bool {
         matches!(self, Self::Out { lease_until, .. } if now < lease_until)
     }
@@ -49,7 +49,7 @@ impl HalfOpen {
         Self {
             terms,
             first_probe_at: None,
-            places: Vec::new(),
+            slots: Vec::new(),
             completed: 0,
             failures: 0,
             slow: 0,
@@ -66,7 +66,7 @@ impl HalfOpen {
     pub(crate) fn presume_out(&mut self, now: Time) {
         let lease_until = now + self.terms.lease;
         // No probe has the nonce 0.
-        self.places = vec![Place::Out { nonce: 0, lease_until }; self.terms.permitted as usize];
+        self.slots = vec![ProbeSlot::Out { nonce: 0, lease_until }; self.terms.permitted as usize];
         self.first_probe_at = Some(now);
     }
 
@@ -77,15 +77,15 @@ impl HalfOpen {
 
     /// A place for a probe, or how long until one may be free.
     pub(crate) fn give(&mut self, nonce: u64, now: Time) -> Result<Probe, Duration> {
-        let slot = match self.places.iter().position(|place| place.can_be_given(now)) {
+        let slot = match self.slots.iter().position(|slot| slot.can_be_given(now)) {
             Some(slot) => slot,
-            None if self.places.len() < self.terms.permitted as usize => {
-                self.places.push(Place::Free);
-                self.places.len() - 1
+            None if self.slots.len() < self.terms.permitted as usize => {
+                self.slots.push(ProbeSlot::Free);
+                self.slots.len() - 1
             }
             None => return Err(self.retry_after(now)),
         };
-        self.places[slot] = Place::Out { nonce, lease_until: now + self.terms.lease };
+        self.slots[slot] = ProbeSlot::Out { nonce, lease_until: now + self.terms.lease };
         self.first_probe_at.get_or_insert(now);
         // Places are at most P, and P at most 1000.
         Ok(Probe { slot: u16::try_from(slot).unwrap_or(u16::MAX), nonce })
@@ -94,8 +94,8 @@ impl HalfOpen {
     /// Gives a probe's place back; false when it no longer holds one.
     pub(crate) fn release(&mut self, probe: Probe, now: Time) -> bool {
         let held = self.held(probe, now);
-        if let Some(place) = held {
-            *place = Place::Free;
+        if let Some(slot) = held {
+            *slot = ProbeSlot::Free;
             return true;
         }
         false
@@ -103,10 +103,10 @@ impl HalfOpen {
 
     /// Completes a probe's place; false when it no longer holds one.
     pub(crate) fn complete(&mut self, probe: Probe, failed: bool, slow: bool, now: Time) -> bool {
-        let Some(place) = self.held(probe, now) else {
+        let Some(slot) = self.held(probe, now) else {
             return false;
         };
-        *place = Place::Completed;
+        *slot = ProbeSlot::Completed;
         self.completed += 1;
         self.failures += u32::from(failed);
         self.slow += u32::from(slow);
@@ -147,23 +147,23 @@ impl HalfOpen {
 
     /// Probes that are out under a lease.
     pub(crate) fn out(&self, now: Time) -> u32 {
-        let out = self.places.iter().filter(|place| place.is_out(now)).count();
+        let out = self.slots.iter().filter(|slot| slot.is_out(now)).count();
         u32::try_from(out).unwrap_or(u32::MAX)
     }
 
-    fn held(&mut self, probe: Probe, now: Time) -> Option<&mut Place> {
-        self.places.get_mut(usize::from(probe.slot)).filter(|place| match place {
-            Place::Out { nonce, lease_until } => *nonce == probe.nonce && now < *lease_until,
-            Place::Free | Place::Completed => false,
+    fn held(&mut self, probe: Probe, now: Time) -> Option<&mut ProbeSlot> {
+        self.slots.get_mut(usize::from(probe.slot)).filter(|slot| match slot {
+            ProbeSlot::Out { nonce, lease_until } => *nonce == probe.nonce && now < *lease_until,
+            ProbeSlot::Free | ProbeSlot::Completed => false,
         })
     }
 
     fn retry_after(&self, now: Time) -> Duration {
-        self.places
+        self.slots
             .iter()
-            .filter_map(|place| match place {
-                Place::Out { lease_until, .. } => Some(lease_until.since(now)),
-                Place::Free | Place::Completed => None,
+            .filter_map(|slot| match slot {
+                ProbeSlot::Out { lease_until, .. } => Some(lease_until.since(now)),
+                ProbeSlot::Free | ProbeSlot::Completed => None,
             })
             .min()
             .map_or(RETRY_AFTER_MAX, |rest| rest.min(RETRY_AFTER_MAX))

@@ -26,6 +26,7 @@
 //! assert!(breaker.allow(now).0.pass.expect("a probe is free").probe.is_some());
 //! ```
 
+mod dedup;
 mod field;
 mod half_open;
 mod key;
@@ -33,7 +34,6 @@ mod layer;
 mod machine;
 mod outcome;
 mod reporters;
-mod seen;
 mod state;
 mod tally;
 mod thresholds;
@@ -47,8 +47,8 @@ pub use layer::{Layer, Merged, Origin, Problem, merge};
 pub use machine::{ActiveOverride, Breaker, Identity, Numbering, View, WrongState};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
 pub use state::{
-    Asked, CausingOutcome, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot, State,
-    Transition,
+    Attribution, CausingOutcome, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot,
+    State, Transition,
 };
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};

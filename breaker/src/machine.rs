@@ -30,22 +30,22 @@
 //! again does.
 
 mod active_override;
-mod by_hand;
 mod calls;
-mod kept;
+mod operator_actions;
 mod phase;
-mod replicas;
+mod replication;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::active_override::ActiveOverride;
-pub use self::by_hand::WrongState;
-pub use self::kept::View;
+pub use self::operator_actions::WrongState;
 use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
+pub use self::snapshot::View;
+use crate::dedup::ReportedNumbers;
 use crate::half_open::HalfOpen;
 use crate::outcome::{Decision, Probe, Recorded, Report, Ticket};
-use crate::seen::Seen;
 use crate::state::{
     CausingOutcome, Figures, HalfOpenTerms, OverrideKind, Reason, Scope, Snapshot, State, Transition,
 };
@@ -92,7 +92,7 @@ pub struct Breaker {
     /// The state stands, but the store has not numbered it yet: the state that it was proposed in.
     proposed: Option<State>,
     next_number: u64,
-    seen: Seen,
+    seen: ReportedNumbers,
     last_now: Time,
     wall: WallOffset,
     /// When the wall clock was last set: an end by the wall clock that this moved into the past came then.
@@ -121,7 +121,7 @@ impl Breaker {
             numbering: identity.numbering,
             proposed: None,
             next_number: identity.first_number,
-            seen: Seen::default(),
+            seen: ReportedNumbers::default(),
             last_now: now,
             wall: identity.wall,
             wall_set_at: Time::ZERO,
@@ -179,7 +179,7 @@ impl Breaker {
             return None;
         }
         match &self.phase {
-            Phase::Closed(_) | Phase::Reborn(_) => None,
+            Phase::Closed(_) | Phase::HalfOpenRestored(_) => None,
             Phase::Open(open) => Some(self.entered_at + open.wait),
             Phase::HalfOpen(half_open) => half_open.deadline(),
             Phase::Overridden(active) => self.end_of(active),
@@ -228,7 +228,7 @@ impl Breaker {
                     transitions.push(self.enter(Next::HalfOpen, cause, now));
                 }
             }
-            Phase::HalfOpen(_) | Phase::Reborn(_) | Phase::Overridden(_) => {}
+            Phase::HalfOpen(_) | Phase::HalfOpenRestored(_) | Phase::Overridden(_) => {}
         }
         transitions
     }
@@ -238,7 +238,7 @@ impl Breaker {
         match &self.phase {
             Phase::Closed(_) => State::Closed,
             Phase::Open(_) => State::Open,
-            Phase::HalfOpen(_) | Phase::Reborn(_) => State::HalfOpen,
+            Phase::HalfOpen(_) | Phase::HalfOpenRestored(_) => State::HalfOpen,
             Phase::Overridden(active) => active.set_by.kind.into(),
             Phase::MetricsOnly(_) => State::MetricsOnly,
         }
@@ -323,7 +323,7 @@ impl Breaker {
         if matches!(self.phase, Phase::Closed(_)) {
             return None;
         }
-        if matches!(self.phase, Phase::Reborn(_)) {
+        if matches!(self.phase, Phase::HalfOpenRestored(_)) {
             return Some((Next::HalfOpen, Cause::own(Reason::Restart), now));
         }
         let due = self.next_deadline().filter(|due| *due <= now)?;
@@ -424,7 +424,7 @@ impl Breaker {
             Phase::MetricsOnly(metrics_only) => metrics_only.tally.figures(),
             Phase::Open(open) => open.figures,
             Phase::HalfOpen(half_open) => half_open.figures(),
-            Phase::Reborn(_) | Phase::Overridden(_) => Figures::default(),
+            Phase::HalfOpenRestored(_) | Phase::Overridden(_) => Figures::default(),
         }
     }
 

@@ -171,7 +171,7 @@ words! {
 
 /// Who asked for a change, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct Attribution {
     /// Who.
     pub actor: String,
     /// Why, in the actor's words; may be empty.
@@ -307,7 +307,7 @@ pub struct Transition {
     /// The outcome that caused it; none: time, an operator or another replica did.
     pub outcome: Option<CausingOutcome>,
     /// Who asked for it, and why; none: the machine itself.
-    pub asked: Option<Asked>,
+    pub asked: Option<Attribution>,
     /// The state as it now is: what the store keeps of this breaker. `after.epoch` is a proposal until
     /// [`crate::Breaker::confirm`], where the store numbers epochs.
     pub after: Snapshot,

@@ -13,11 +13,11 @@ pub(crate) struct Tally {
     consecutive_successes: u32,
     window: Window,
     /// Who failed and who was slow; none: nobody yet.
-    reporters: Option<Box<Seers>>,
+    reporters: Option<Box<ReporterSets>>,
 }
 
 #[derive(Debug, Clone)]
-struct Seers {
+struct ReporterSets {
     /// Outcomes counted since there are seers; the ordinal of the next one.
     counted: u64,
     /// The ordinal that the present run of failures began at.
@@ -26,7 +26,7 @@ struct Seers {
     slow: Reporters,
 }
 
-impl Seers {
+impl ReporterSets {
     fn new(minimum: u32) -> Self {
         Self { counted: 0, run_start: 0, failed: Reporters::new(minimum), slow: Reporters::new(minimum) }
     }
@@ -111,9 +111,9 @@ impl Tally {
             self.consecutive_failures = 0;
         }
         if failed || slow {
-            self.seers(minimum_reporters).count(failed, slow, caller, now);
-        } else if let Some(seers) = &mut self.reporters {
-            seers.count(failed, slow, caller, now);
+            self.reporter_sets(minimum_reporters).count(failed, slow, caller, now);
+        } else if let Some(reporter_sets) = &mut self.reporters {
+            reporter_sets.count(failed, slow, caller, now);
         }
     }
 
@@ -142,15 +142,15 @@ impl Tally {
             self.consecutive_successes.saturating_add(successes)
         };
         if !deltas.failed_callers.is_empty() || !deltas.slow_callers.is_empty() {
-            self.seers(minimum_reporters);
+            self.reporter_sets(minimum_reporters);
         }
-        if let Some(seers) = &mut self.reporters {
-            seers.count_remote(deltas, pushed, any_success, now);
+        if let Some(reporter_sets) = &mut self.reporters {
+            reporter_sets.count_remote(deltas, pushed, any_success, now);
         }
     }
 
-    fn seers(&mut self, minimum_reporters: u32) -> &mut Seers {
-        self.reporters.get_or_insert_with(|| Box::new(Seers::new(minimum_reporters)))
+    fn reporter_sets(&mut self, minimum_reporters: u32) -> &mut ReporterSets {
+        self.reporters.get_or_insert_with(|| Box::new(ReporterSets::new(minimum_reporters)))
     }
 
     /// The trip that the counts make, the first hit in the order of the rules, and how many reporters it
@@ -158,13 +158,13 @@ impl Tally {
     pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<(Reason, u32)> {
         let needed = thresholds.minimum_reporters();
         // None: one is enough, and whoever reported is one.
-        let reporters = |count: &dyn Fn(&Seers) -> u32| {
+        let reporters = |count: &dyn Fn(&ReporterSets) -> u32| {
             (needed > 1).then(|| self.reporters.as_deref().map_or(0, count).min(needed))
         };
         let enough = |reporters: Option<u32>| reporters.is_none_or(|reporters| reporters >= needed);
         let run = thresholds.failure_threshold();
         if run > 0 && self.consecutive_failures >= run {
-            let reporters = reporters(&|seers| seers.failed.since(seers.run_start));
+            let reporters = reporters(&|reporter_sets| reporter_sets.failed.since(reporter_sets.run_start));
             if enough(reporters) {
                 return Some((Reason::ConsecutiveFailures, reporters.unwrap_or(0)));
             }
@@ -177,14 +177,17 @@ impl Tally {
         let by_count = thresholds.failure_count_threshold().is_some_and(|limit| totals.failures >= limit);
         let by_rate = judged && reaches(totals.failures, thresholds.failure_rate_threshold());
         if by_count || by_rate {
-            let reporters = reporters(&|seers| seers.failed.in_window(&self.window, seers.counted));
+            let reporters = reporters(&|reporter_sets| {
+                reporter_sets.failed.in_window(&self.window, reporter_sets.counted)
+            });
             if enough(reporters) {
                 let reason = if by_count { Reason::FailureCount } else { Reason::FailureRate };
                 return Some((reason, reporters.unwrap_or(0)));
             }
         }
         if judged && reaches(totals.slow, thresholds.slow_call_rate_threshold()) {
-            let reporters = reporters(&|seers| seers.slow.in_window(&self.window, seers.counted));
+            let reporters =
+                reporters(&|reporter_sets| reporter_sets.slow.in_window(&self.window, reporter_sets.counted));
             if enough(reporters) {
                 return Some((Reason::SlowCallRate, reporters.unwrap_or(0)));
             }
@@ -195,10 +198,10 @@ impl Tally {
     /// Keeps what was counted, under other thresholds.
     pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) {
         let emptied = self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
-        if let Some(seers) = &mut self.reporters {
+        if let Some(reporter_sets) = &mut self.reporters {
             let kept = (!emptied).then_some(&self.window);
-            for reporters in [&mut seers.failed, &mut seers.slow] {
-                reporters.leave(kept, seers.counted);
+            for reporters in [&mut reporter_sets.failed, &mut reporter_sets.slow] {
+                reporters.leave(kept, reporter_sets.counted);
                 reporters.resize(thresholds.minimum_reporters());
             }
         }

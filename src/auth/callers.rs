@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::guard::{Known, Standing};
+use super::authenticator::{CredentialCheck, CredentialStatus};
 use super::identity::Identity;
 
 /// Whoever asks: who they are, and what they have at work.
@@ -20,12 +20,12 @@ pub struct Caller {
     pub identity: Arc<Identity>,
     /// What; shared by all that they have.
     pub counts: Arc<Counts>,
-    pub(super) standing: Standing,
+    pub(super) standing: CredentialCheck,
 }
 
 impl Caller {
     /// Whether they are still who they were when they came: for what goes on beyond the call that it came with.
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> CredentialStatus {
         self.standing.of(&self.identity)
     }
 }
@@ -34,38 +34,42 @@ impl Caller {
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Calls that are not answered yet, watches aside.
-    pub in_flight: Tally,
+    pub in_flight: ConcurrencyCounter,
     /// Bytes that are kept for its calls and streams.
-    pub bytes: Tally,
+    pub bytes: ConcurrencyCounter,
     /// Checks of health that are not answered yet.
-    pub probes: Tally,
+    pub probes: ConcurrencyCounter,
     /// Streams that are open.
-    pub watches: Tally,
+    pub watches: ConcurrencyCounter,
     /// Reads of the history and the audit that are not answered yet.
-    pub history_reads: Tally,
+    pub history_reads: ConcurrencyCounter,
     /// Connections for gRPC; counted by address.
-    pub connections: Tally,
+    pub connections: ConcurrencyCounter,
     /// Those of them that shake hands.
-    pub handshakes: Tally,
+    pub handshakes: ConcurrencyCounter,
     /// Connections for pages; counted by address.
-    pub pages: Tally,
+    pub pages: ConcurrencyCounter,
     /// Scrapes that are not read to their end; counted by address.
-    pub scrapes: Tally,
+    pub scrapes: ConcurrencyCounter,
 }
 
 impl Counts {
     /// One more of what `tally` names, unless there are `max` already; one less again when the guard is dropped.
-    pub fn enter(self: &Arc<Self>, tally: fn(&Self) -> &Tally, max: usize) -> Option<CountGuard> {
+    pub fn enter(
+        self: &Arc<Self>,
+        tally: fn(&Self) -> &ConcurrencyCounter,
+        max: usize,
+    ) -> Option<CountGuard> {
         // Built only once it is counted: a guard that counts down what was never counted up would lock its caller out.
         tally(self).enter(max).then(|| CountGuard { counts: Arc::clone(self), tally })
     }
 }
 
-/// One of those that a caller's [`Tally`] counts, until this is dropped.
+/// One of those that a caller's [`ConcurrencyCounter`] counts, until this is dropped.
 #[derive(Debug)]
 pub struct CountGuard {
     counts: Arc<Counts>,
-    tally: fn(&Counts) -> &Tally,
+    tally: fn(&Counts) -> &ConcurrencyCounter,
 }
 
 impl Drop for CountGuard {
@@ -76,9 +80,9 @@ impl Drop for CountGuard {
 
 /// How many of something there are.
 #[derive(Debug, Default)]
-pub struct Tally(AtomicUsize);
+pub struct ConcurrencyCounter(AtomicUsize);
 
-impl Tally {
+impl ConcurrencyCounter {
     /// One more, unless there are `max`. Whoever entered leaves.
     pub fn enter(&self, max: usize) -> bool {
         if self.0.fetch_add(1, Relaxed) < max {

@@ -1,6 +1,6 @@
 //! Who may do what.
 //!
-//! Both edges ask here, and in the same words. A connection has a [`Visitor`]: it knows the certificate that was
+//! Both edges ask here, and in the same words. A connection has a [`ConnectionAuth`]: it knows the certificate that was
 //! shown, and tells for each request whose it is, by its token or else by that certificate. What comes of it is an
 //! [`Identity`]: a name for the audit, rights, and the services that they are for. What a method or a page needs,
 //! the edges know.
@@ -8,40 +8,38 @@
 //! Nothing here knows gRPC or HTTP, and nothing that is secret leaves: a token is compared by its digest, in
 //! constant time, and remembered under a key as a number; refusals say the same whatever was wrong.
 
+mod authenticator;
 mod callers;
-mod guard;
 mod identity;
 mod names;
 mod pattern;
-mod roll;
-mod seldom;
+mod principals;
 mod tls;
 mod token;
 
 use std::sync::Arc;
 
-pub use callers::{Caller, CountGuard, Counts, Tally};
-pub use guard::{Guard, Known, Shown, Unknown, Visitor};
+pub use authenticator::{Authenticator, ConnectionAuth, CredentialStatus, Credentials, Unknown};
+pub use callers::{Caller, ConcurrencyCounter, CountGuard, Counts};
 pub use identity::{Identity, NAME_BYTES_MAX, Right, Rights, Role, is_name};
 pub use names::{CertificateNames, SUBJECT_BYTES_MAX, Subject};
 pub use pattern::Pattern;
-pub use roll::{ENTRIES_MAX, Roll, Taken};
-pub use seldom::Seldom;
+pub use principals::{Duplicate, ENTRIES_MAX, Principals};
 pub use tls::{ClientCertificate, Pem, Protocol, Tls, TlsError, names_of};
 pub use token::{Digest, Token};
 
 /// What stands before an edge.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct EdgeSecurity {
     /// Who is asked what.
-    pub guard: Arc<Guard>,
+    pub guard: Arc<Authenticator>,
     /// TLS; none: the edge speaks plainly.
     pub tls: Option<Arc<Tls>>,
 }
 
-impl Door {
+impl EdgeSecurity {
     /// Stands open: nobody is asked, and nothing is hidden.
     pub fn open() -> Self {
-        Self { guard: Arc::new(Guard::open()), tls: None }
+        Self { guard: Arc::new(Authenticator::open()), tls: None }
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     use breaker::{Layer, Value};
 
     use super::*;
-    use crate::store::Declaration;
+    use crate::catalog::Declaration;
 
     fn layer(fields: &[(Field, Value)]) -> Layer {
         fields

@@ -10,7 +10,9 @@ use super::document::{Document, Item, Table};
 use super::error::{Error, Fault};
 use super::file::{self, FileText};
 use super::value::{self, Given, Refusal};
-use crate::auth::{Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Role, Roll, Subject, is_name};
+use crate::auth::{
+    Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Principals, Role, Subject, is_name,
+};
 use crate::nearest::nearest;
 
 /// The most bytes of the file: 10 000 entries with some patterns each.
@@ -34,23 +36,28 @@ pub fn read(path: &Path) -> Result<FileText, Box<Error>> {
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the file.
-pub fn parse(text: &FileText, path: &Path) -> Result<Roll, Vec<Error>> {
+pub fn parse(text: &FileText, path: &Path) -> Result<Principals, Vec<Error>> {
     let mut document = Document::new(&path.display().to_string(), text.expose());
     let tables = document.tables();
-    let mut roll = Roll::default();
+    let mut principals = Principals::default();
     for (key, item) in &tables {
         match key.get_ref().as_ref() {
-            TOKEN => entries(&mut document, TOKEN, item, &mut roll),
-            CERTIFICATE => entries(&mut document, CERTIFICATE, item, &mut roll),
+            TOKEN => entries(&mut document, TOKEN, item, &mut principals),
+            CERTIFICATE => entries(&mut document, CERTIFICATE, item, &mut principals),
             _ => document.unknown("", key, || {
                 nearest(key.get_ref(), [TOKEN, CERTIFICATE]).map(|near| format!("did you mean `[[{near}]]`?"))
             }),
         }
     }
-    if document.has_errors() { Err(document.into_errors()) } else { Ok(roll) }
+    if document.has_errors() { Err(document.into_errors()) } else { Ok(principals) }
 }
 
-fn entries<'a>(document: &mut Document<'a>, kind: &'static str, item: &Item<'a>, roll: &mut Roll) {
+fn entries<'a>(
+    document: &mut Document<'a>,
+    kind: &'static str,
+    item: &Item<'a>,
+    principals: &mut Principals,
+) {
     let DeValue::Array(entries) = item.get_ref() else {
         let refusal = Refusal::because(format!("write [[{kind}]] on a line of its own"));
         // Not as it is written: it may be a token.
@@ -58,13 +65,13 @@ fn entries<'a>(document: &mut Document<'a>, kind: &'static str, item: &Item<'a>,
         return document.refuse_shown(kind.to_owned(), item, shown, "a list of tables".to_owned(), refusal);
     };
     for entry in entries {
-        if roll.len() == ENTRIES_MAX {
+        if principals.len() == ENTRIES_MAX {
             let problem = format!("more than {ENTRIES_MAX} tokens and certificates");
             let place = document.at(entry.span());
-            return document.error(place, Fault::Odds { key: kind.to_owned(), problem });
+            return document.error(place, Fault::Conflict { key: kind.to_owned(), problem });
         }
         if let DeValue::Table(table) = entry.get_ref() {
-            Entry { document, kind, item: entry }.read(table, roll);
+            Entry { document, kind, item: entry }.read(table, principals);
         } else {
             let shown = "a value of another kind".to_owned();
             document.refuse_shown(kind.to_owned(), entry, shown, "a table".to_owned(), Refusal::PLAIN);
@@ -80,7 +87,7 @@ struct Entry<'d, 'a> {
 }
 
 impl<'a> Entry<'_, 'a> {
-    fn read(mut self, table: &Table<'a>, roll: &mut Roll) {
+    fn read(mut self, table: &Table<'a>, principals: &mut Principals) {
         let proof = if self.kind == TOKEN { "sha256" } else { "subject" };
         let (mut name, mut roles, mut patterns) = (None, None, Some(vec![Pattern::any()]));
         let (mut digest, mut subject) = (None, None);
@@ -102,19 +109,19 @@ impl<'a> Entry<'_, 'a> {
         }
         for key in ["name", "roles", proof] {
             if !table.contains_key(key) {
-                self.odds(format!("`{key}` is missing"), self.item);
+                self.conflicts(format!("`{key}` is missing"), self.item);
             }
         }
         let (Some(name), Some(roles), Some(patterns)) = (name, roles, patterns) else { return };
         let identity = Identity::new(&name, &roles, patterns);
         let added = match (digest, subject) {
-            (Some(digest), _) => roll.add_token(digest, identity),
-            (_, Some(subject)) => roll.add_certificate(subject, identity),
+            (Some(digest), _) => principals.add_token(digest, identity),
+            (_, Some(subject)) => principals.add_certificate(subject, identity),
             _ => return,
         };
         if added.is_err() {
             let problem = format!("`{proof}` of {name} stands in another [[{}]] already", self.kind);
-            self.odds(problem, proven_at.unwrap_or(self.item));
+            self.conflicts(problem, proven_at.unwrap_or(self.item));
         }
     }
 
@@ -178,9 +185,9 @@ impl<'a> Entry<'_, 'a> {
         None
     }
 
-    fn odds(&mut self, problem: String, item: &Item<'a>) {
+    fn conflicts(&mut self, problem: String, item: &Item<'a>) {
         let place = self.document.at(item.span());
-        self.document.error(place, Fault::Odds { key: self.kind.to_owned(), problem });
+        self.document.error(place, Fault::Conflict { key: self.kind.to_owned(), problem });
     }
 }
 

@@ -10,11 +10,11 @@ use breaker::{Field, Layer, Origin, Problem, check_service};
 use toml::de::DeValue;
 
 use super::document::{Document, Item, Table, shorten};
-use super::error::{Fault, Place};
+use super::error::{Fault, SourceLocation};
 use super::value::{self, Given, Refusal};
+use crate::catalog::Declaration;
 use crate::catalog::{Catalog, ServiceProblem};
 use crate::nearest::nearest;
-use crate::store::Declaration;
 
 /// The table's name.
 pub(super) const TABLE: &str = "circuit_breaker";
@@ -45,7 +45,7 @@ type Owner = Option<String>;
 struct Reader<'d, 'a> {
     document: &'d mut Document<'a>,
     /// Where each field was set.
-    places: BTreeMap<(Owner, Field), Place>,
+    places: BTreeMap<(Owner, Field), SourceLocation>,
     /// The fields whose values were refused: what they leave open is no contradiction.
     refused: BTreeSet<(Owner, Field)>,
 }
@@ -94,7 +94,7 @@ impl<'a> Reader<'_, 'a> {
         if services > SERVICES_MAX {
             let problem = format!("{services} services are more than the most, {SERVICES_MAX}");
             let place = self.document.at(item.span());
-            self.document.error(place, Fault::Odds { key: TABLE.to_owned(), problem });
+            self.document.error(place, Fault::Conflict { key: TABLE.to_owned(), problem });
         }
         declaration.defaults = self.layer(&None, TABLE, &fields);
     }
@@ -180,7 +180,7 @@ impl<'a> Reader<'_, 'a> {
                 fields.iter().filter_map(|field| self.place(service.as_ref(), *field)).collect();
             let place = places.first().map_or_else(|| self.document.whole(), |place| (*place).clone());
             let problem = self.told(service.as_ref(), &problem, fields);
-            self.document.error(place, Fault::Odds { key, problem });
+            self.document.error(place, Fault::Conflict { key, problem });
         }
     }
 
@@ -190,7 +190,10 @@ impl<'a> Reader<'_, 'a> {
             .iter()
             .zip(&problem.layers)
             .map(|(field, origin)| {
-                match self.place(service, *field).filter(|_| *origin != Origin::BuiltIn).and_then(Place::line)
+                match self
+                    .place(service, *field)
+                    .filter(|_| *origin != Origin::BuiltIn)
+                    .and_then(SourceLocation::line)
                 {
                     Some(line) => format!("{field}: line {line}"),
                     None => format!("{field}: {origin}"),
@@ -202,7 +205,7 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Where a field of a service was set: in its own table, else in the defaults'.
-    fn place(&self, service: Option<&String>, field: Field) -> Option<&Place> {
+    fn place(&self, service: Option<&String>, field: Field) -> Option<&SourceLocation> {
         self.places.get(&(service.cloned(), field)).or_else(|| self.places.get(&(None, field)))
     }
 }

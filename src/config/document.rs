@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Error, Fault, Place, Position};
+use super::error::{Error, Fault, Position, SourceLocation};
 use super::value::Refusal;
 
 /// A table, with the places of its keys and values.
@@ -60,7 +60,7 @@ impl<'a> Document<'a> {
         Table::new()
     }
 
-    pub(super) fn at(&self, span: Range<usize>) -> Place {
+    pub(super) fn at(&self, span: Range<usize>) -> SourceLocation {
         let start = span.start.min(self.text.len());
         let line = self.line(start);
         let line_start = self.lines[line - 1];
@@ -68,7 +68,7 @@ impl<'a> Document<'a> {
             bytes if bytes > COLUMN_MAX => bytes,
             _ => self.text.get(line_start..start).map_or(0, |before| before.chars().count()),
         };
-        Place::File { path: Arc::clone(&self.path), at: Some(Position { line, column: before + 1 }) }
+        SourceLocation::File { path: Arc::clone(&self.path), at: Some(Position { line, column: before + 1 }) }
     }
 
     /// The line of a byte, from 1.
@@ -76,11 +76,11 @@ impl<'a> Document<'a> {
         self.lines.partition_point(|line| *line <= byte)
     }
 
-    pub(super) fn whole(&self) -> Place {
-        Place::File { path: Arc::clone(&self.path), at: None }
+    pub(super) fn whole(&self) -> SourceLocation {
+        SourceLocation::File { path: Arc::clone(&self.path), at: None }
     }
 
-    pub(super) fn error(&mut self, place: Place, fault: Fault) {
+    pub(super) fn error(&mut self, place: SourceLocation, fault: Fault) {
         if self.errors.len() < ERRORS_MAX {
             self.errors.push(Error { place, fault });
         } else {

@@ -10,14 +10,14 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// Where.
-    pub place: Place,
+    pub place: SourceLocation,
     /// What.
     pub fault: Fault,
 }
 
 /// Where something was set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum SourceLocation {
     /// In the file; without a position when all of it is meant.
     File {
         /// Its path, as it was given.
@@ -91,7 +91,7 @@ pub enum Fault {
         problem: String,
     },
     /// Values that are each right, and cannot stand together.
-    Odds {
+    Conflict {
         /// The service's table, or that of the defaults; or the setting.
         key: String,
         /// What is at odds.
@@ -107,11 +107,11 @@ pub enum Fault {
 impl Error {
     /// Whether the command line was wrong, rather than the file or a variable.
     pub fn is_usage(&self) -> bool {
-        matches!(self.place, Place::Flag(_))
+        matches!(self.place, SourceLocation::Flag(_))
     }
 }
 
-impl Place {
+impl SourceLocation {
     /// The line, when it is in the file.
     pub fn line(&self) -> Option<usize> {
         match self {
@@ -121,7 +121,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, at: Some(Position { line, column }) } => write!(f, "{path}:{line}:{column}"),
@@ -146,8 +146,8 @@ impl fmt::Display for Error {
             }
             Fault::Value { key, value, takes, hint } => {
                 match place {
-                    Place::File { .. } => write!(f, "{place}: {key} is {value}, but takes {takes}")?,
-                    Place::Variable(_) | Place::Flag(_) => {
+                    SourceLocation::File { .. } => write!(f, "{place}: {key} is {value}, but takes {takes}")?,
+                    SourceLocation::Variable(_) | SourceLocation::Flag(_) => {
                         write!(f, "{place} is {value}, but takes {takes}")?;
                     }
                 }
@@ -158,7 +158,7 @@ impl fmt::Display for Error {
                 "{place}: {table}: `{second}` is another name of `{first}`, which line {first_line} sets already"
             ),
             Fault::Service { table, problem } => write!(f, "{place}: {table}: {problem}"),
-            Fault::Odds { key, problem } => write!(f, "{place}: {key}: {problem}"),
+            Fault::Conflict { key, problem } => write!(f, "{place}: {key}: {problem}"),
             Fault::More { count } => write!(f, "{place}: and {count} more"),
         }
     }

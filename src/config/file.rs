@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::Document;
-use super::error::{Error, Fault, Place};
+use super::error::{Error, Fault, SourceLocation};
 
 /// How often a pipe without data is looked at.
 const STREAM_POLL: Duration = Duration::from_millis(20);
@@ -101,7 +101,7 @@ pub(super) fn missing(path: &Path) -> Error {
 }
 
 fn in_file(path: &Path, fault: Fault) -> Error {
-    Error { place: Place::File { path: path.display().to_string().into(), at: None }, fault }
+    Error { place: SourceLocation::File { path: path.display().to_string().into(), at: None }, fault }
 }
 
 fn read_whole(mut file: impl Read) -> io::Result<Vec<u8>> {

@@ -16,8 +16,8 @@ mod error;
 mod file;
 mod settings;
 mod sources;
-mod takes;
 mod value;
+mod value_kind;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -29,15 +29,15 @@ use toml::de::DeValue;
 
 pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
-pub use error::{Error, Fault, Place, Position};
+pub use error::{Error, Fault, Position, SourceLocation};
 pub use file::FileText;
 pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
-pub use takes::{DatabaseUrl, LogFormat, Takes};
+pub use value_kind::{DatabaseUrl, LogFormat, ValueKind};
 
 use crate::auth::ClientCertificate;
+use crate::catalog::Declaration;
 use crate::nearest::nearest;
-use crate::store::Declaration;
 use value::Given;
 
 /// The most bytes of a file. [`SERVICES_MAX`] services with a handful of fields each fit; more is a mistake.
@@ -133,7 +133,7 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
         }
     }
     if !document.has_errors() && outside.is_empty() {
-        outside.extend(odds(&settings, &declaration, &places, &document.whole()));
+        outside.extend(conflicts(&settings, &declaration, &places, &document.whole()));
     }
 
     outside.sort_by(|a, b| a.place.cmp(&b.place));
@@ -149,7 +149,7 @@ fn read_settings<'a>(
     document: &mut Document<'a>,
     tables: &Table<'a>,
     settings: &mut Settings,
-    places: &mut BTreeMap<&'static str, Place>,
+    places: &mut BTreeMap<&'static str, SourceLocation>,
 ) {
     for (key, item) in tables {
         let name = key.get_ref().as_ref();
@@ -183,7 +183,7 @@ fn take(
     setting: &Setting,
     item: &Item<'_>,
     settings: &mut Settings,
-    places: &mut BTreeMap<&'static str, Place>,
+    places: &mut BTreeMap<&'static str, SourceLocation>,
 ) {
     match settings.set(setting, Given::Toml(item.get_ref())) {
         Ok(()) => {
@@ -215,16 +215,16 @@ fn suggestion(table: &str, key: &str) -> Option<String> {
 }
 
 /// Settings that are each right, and cannot stand together.
-fn odds(
+fn conflicts(
     settings: &Settings,
     declaration: &Declaration,
-    places: &BTreeMap<&'static str, Place>,
-    file: &Place,
+    places: &BTreeMap<&'static str, SourceLocation>,
+    file: &SourceLocation,
 ) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut at = |keys: [&'static str; 2], problem: String| {
         let place = keys.iter().find_map(|key| places.get(key)).unwrap_or(file).clone();
-        errors.push(Error { place, fault: Fault::Odds { key: keys[0].to_owned(), problem } });
+        errors.push(Error { place, fault: Fault::Conflict { key: keys[0].to_owned(), problem } });
     };
     if settings.grpc_listen == settings.http_listen && settings.http_listen.port() != 0 {
         at(

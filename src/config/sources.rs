@@ -5,9 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::error::{Error, Fault, Place};
+use super::error::{Error, Fault, SourceLocation};
 use super::settings::{SETTINGS, Setting};
-use super::takes::is_replica_name;
+use super::value_kind::is_replica_name;
 use crate::nearest::nearest;
 
 /// The file that is read when none is named.
@@ -100,10 +100,10 @@ impl Sources {
     }
 
     /// What a setting is given, the nearest last. A variable that is no text is an error.
-    pub(super) fn given(&self, setting: &Setting, errors: &mut Vec<Error>) -> Vec<(Place, String)> {
+    pub(super) fn given(&self, setting: &Setting, errors: &mut Vec<Error>) -> Vec<(SourceLocation, String)> {
         let mut given = Vec::new();
         if let Some(value) = self.variables.get(OsStr::new(setting.variable)) {
-            let place = Place::Variable(setting.variable);
+            let place = SourceLocation::Variable(setting.variable);
             match value.to_str() {
                 Some(text) => given.push((place, text.to_owned())),
                 None => errors.push(Error {
@@ -118,7 +118,7 @@ impl Sources {
             }
         }
         if let Some((flag, text)) = setting.flag.and_then(|flag| self.flags.get_key_value(flag)) {
-            given.push((Place::Flag(flag), text.clone()));
+            given.push((SourceLocation::Flag(flag), text.clone()));
         }
         given
     }

@@ -122,7 +122,7 @@ impl<E: Send + 'static> Watcher<E> {
         let is_once = |seen: &Seen| matches!(seen, Ok(Some(text)) if !text.is_repeatable());
         let sources = paths.into_iter().zip(&last);
         let sources = sources.map(|(path, seen)| Source { path, once: is_once(seen).then(|| seen.clone()) });
-        let eye = Eye { sources: sources.collect(), bytes_max, last, judge };
+        let eye = FileWatcher { sources: sources.collect(), bytes_max, last, judge };
         Self { events, _task: AbortOnDropHandle::new(tokio::spawn(eye.watch(method, sender))) }
     }
 
@@ -142,7 +142,7 @@ struct Source {
     once: Option<Seen>,
 }
 
-struct Eye<J> {
+struct FileWatcher<J> {
     sources: Arc<[Source]>,
     bytes_max: u64,
     /// What was seen when the last event was sent.
@@ -150,7 +150,7 @@ struct Eye<J> {
     judge: J,
 }
 
-impl<J> Eye<J> {
+impl<J> FileWatcher<J> {
     async fn watch<E>(mut self, method: Method, events: mpsc::Sender<E>)
     where
         J: Fn(&[Seen]) -> Option<E>,

@@ -11,7 +11,8 @@ use breaker::{Field, Layer, Origin, Override, Thresholds};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::catalog::{Catalog, ServiceProblem, Warning, effective, warnings};
-use crate::store::{Changed, Declaration, ServiceOverride, StoredConfiguration};
+use crate::catalog::{Changed, Declaration};
+use crate::store::{ServiceOverride, StoredConfiguration};
 
 /// Services without a configuration of which it is known when they lost it, about: the store forgets them by age, and
 /// names may come and go by the thousand a day.

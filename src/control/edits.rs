@@ -4,7 +4,8 @@ use breaker::{Layer, Override};
 
 use super::configuration::Configuration;
 use super::{ControlError, LayerChange, SERVICES_MAX, Update};
-use crate::store::{ConfigEdit, Declaration, ServiceOverride, Takes};
+use crate::catalog::{Declaration, DeclarationDiff};
+use crate::store::{ConfigEdit, ServiceOverride};
 
 /// What becomes of a service's layer; none: it is so already.
 ///
@@ -79,19 +80,19 @@ pub(super) fn ended(present: &Configuration, service: &str, ended: &Override) ->
 /// What becomes of the configuration when a file declares this; none: it is so already, or the file is of the past.
 pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Option<ConfigEdit> {
     match takes(present, declaration) {
-        Takes::Differs => {
+        DeclarationDiff::Differs => {
             // A file that says nothing of releases is of none; the order of those that do goes on behind it.
             let stood = present.stored().declared.as_ref().and_then(|stored| stored.declaration.generation);
             let generation = declaration.generation.or(stood);
             Some(ConfigEdit::Declared(Declaration { generation, ..declaration.clone() }))
         }
-        Takes::NewerGeneration => declaration.generation.map(ConfigEdit::Generation),
-        Takes::Unchanged => None,
-        Takes::Older { generation } => {
+        DeclarationDiff::NewerGeneration => declaration.generation.map(ConfigEdit::Generation),
+        DeclarationDiff::Unchanged => None,
+        DeclarationDiff::Older { generation } => {
             tracing::warn!(
                 file = declaration.generation,
                 store = generation,
-                "the file is of an older generation than what the store has, which stays in force"
+                "config file is of an older generation than the stored one: keeping the stored thresholds"
             );
             None
         }
@@ -99,8 +100,8 @@ pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Op
 }
 
 /// What comes of a file that declares this.
-pub(super) fn takes(present: &Configuration, declaration: &Declaration) -> Takes {
-    present.stored().declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration))
+pub(super) fn takes(present: &Configuration, declaration: &Declaration) -> DeclarationDiff {
+    present.stored().declared.as_ref().map_or(DeclarationDiff::Differs, |stored| stored.takes(declaration))
 }
 
 #[cfg(test)]
@@ -108,7 +109,8 @@ mod tests {
     use breaker::{Field, Value};
 
     use super::*;
-    use crate::store::{StoredConfiguration, StoredDeclaration};
+    use crate::catalog::StoredDeclaration;
+    use crate::store::StoredConfiguration;
 
     fn declaration(generation: Option<u64>, failures: u32) -> Declaration {
         let defaults = Layer::default().with(Field::FailureThreshold, Value::Count(failures)).unwrap();

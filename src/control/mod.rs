@@ -19,7 +19,7 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use breaker::{Asked, Field, Layer, Override, Value};
+use breaker::{Attribution, Field, Layer, Override, Value};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
@@ -27,10 +27,12 @@ pub use self::configuration::{Configuration, ServiceConfig};
 pub use self::start::first_configuration;
 pub use self::write::log_warnings;
 use crate::catalog::ServiceProblem;
-use crate::engine::{Clock, Engine};
+use crate::catalog::{Declaration, DeclarationDiff};
+use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::journal::Journal;
-use crate::overrides;
-use crate::store::{ConfigEdit, Declaration, RequestId, ServiceOverride, Store, StoreError, Takes};
+use crate::override_reconciler;
+use crate::store::{ConfigEdit, RequestId, ServiceOverride, Store, StoreError};
 
 /// Services that may have thresholds set over the API: as many as the file may have tables.
 pub const SERVICES_MAX: usize = 10_000;
@@ -99,7 +101,7 @@ pub struct Update {
     /// Makes sending it again safe.
     pub request: Option<RequestId>,
     /// Who asked for it, and why.
-    pub asked: Asked,
+    pub asked: Attribution,
 }
 
 /// What to do with a layer.
@@ -133,9 +135,9 @@ pub struct Control {
     /// Changes that have, or had, their turn: one, and the overrides under way.
     tasks: TaskTracker,
     /// The store may have a change that is not in force here. Set and taken back by whoever has the turn.
-    is_unsure: AtomicBool,
+    is_commit_unknown: AtomicBool,
     /// Told when that is so.
-    unsure: Notify,
+    commit_unknown: Notify,
     /// Told when breakers are to be told of overrides that came from elsewhere.
     walk_due: Notify,
 }
@@ -158,8 +160,8 @@ impl Control {
             turns: Arc::default(),
             overrides_under_way: Arc::new(Semaphore::new(OVERRIDES_UNDER_WAY_MAX)),
             tasks: TaskTracker::new(),
-            is_unsure: AtomicBool::new(false),
-            unsure: Notify::new(),
+            is_commit_unknown: AtomicBool::new(false),
+            commit_unknown: Notify::new(),
             walk_due: Notify::new(),
         })
     }
@@ -189,7 +191,7 @@ impl Control {
             return self.tried(update).await;
         }
         let control = Arc::clone(self);
-        self.in_turn(async move |turn| {
+        self.serialized(async move |turn| {
             let edit = |present: &Configuration| edits::updated(present, &update);
             let (after, changed) =
                 control.write(&turn, &edit, &update.asked, update.request.as_ref()).await?;
@@ -218,11 +220,11 @@ impl Control {
         self: &Arc<Self>,
         service: &str,
         set: Option<ServiceOverride>,
-        asked: Asked,
+        asked: Attribution,
     ) -> Result<usize, ControlError> {
         let (name, engine, clock) = (service.to_owned(), Arc::clone(&self.engine), Arc::clone(&self.clock));
         // Whoever sets one takes none back: if its walk has to, somebody else has asked for that in the meantime.
-        let takes_back = if set.is_some() { overrides::meanwhile() } else { asked.clone() };
+        let takes_back = if set.is_some() { override_reconciler::meanwhile() } else { asked.clone() };
         let edit = move |present: &Configuration| {
             // What is in force here, the engine knows; and by which clock it ends.
             let is_active = engine.service_override(&name, clock.now()).is_some();
@@ -242,7 +244,10 @@ impl Control {
     ) -> Result<(), ControlError> {
         let name = service.to_owned();
         let edit = move |present: &Configuration| Ok(edits::ended(present, &name, &ended));
-        let asked = Asked { actor: overrides::OURSELVES.to_owned(), reason: "it has ended".to_owned() };
+        let asked = Attribution {
+            actor: override_reconciler::OURSELVES.to_owned(),
+            reason: "it has ended".to_owned(),
+        };
         self.write_override(service.to_owned(), edit, asked.clone(), asked).await.map(|_| ())
     }
 
@@ -250,19 +255,20 @@ impl Control {
         self: &Arc<Self>,
         service: String,
         edit: impl Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'static,
-        asked: Asked,
-        takes_back: Asked,
+        asked: Attribution,
+        takes_back: Attribution,
     ) -> Result<usize, ControlError> {
         let under_way = Arc::clone(&self.overrides_under_way)
             .try_acquire_owned()
             .map_err(|_| ControlError::OverridesUnderWay { max: OVERRIDES_UNDER_WAY_MAX })?;
         let control = Arc::clone(self);
-        self.in_turn(async move |turn| {
+        self.serialized(async move |turn| {
             control.write(&turn, &edit, &asked, None).await?;
             // The breakers are told at the pace of the journal: others need not wait for that.
             drop(turn);
             let Self { engine, journal, clock, .. } = &*control;
-            let changed = overrides::put_in_force(engine, journal, clock, &service, takes_back).await;
+            let changed =
+                override_reconciler::put_in_force(engine, journal, clock, &service, takes_back).await;
             drop(under_way);
             Ok(changed)
         })
@@ -279,14 +285,14 @@ impl Control {
             let (control, declaration) = (Arc::clone(self), declaration.clone());
             let edit = move |present: &Configuration| Ok(edits::declared(present, &declaration));
             let done =
-                self.in_turn(async move |turn| control.write(&turn, &edit, &by_file(), None).await).await;
+                self.serialized(async move |turn| control.write(&turn, &edit, &by_file(), None).await).await;
             match done {
                 Ok((after, _)) => return Ok(after.revision()),
                 Err(ControlError::Store(error)) if error.is_transient() => {
                     if !std::mem::replace(&mut waiting, true) {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
-                            "the changed file waits for the store; the former thresholds stay in force"
+                            "config file change waits for the store: keeping the previous thresholds"
                         );
                     }
                     self.pause().await;
@@ -297,35 +303,36 @@ impl Control {
     }
 
     /// Whether what a file declares is another than what is in force, and not of the past.
-    pub fn lacks(&self, declaration: &Declaration) -> bool {
-        edits::takes(&self.configuration(), declaration) == Takes::Differs
+    pub fn differs_from(&self, declaration: &Declaration) -> bool {
+        edits::takes(&self.configuration(), declaration) == DeclarationDiff::Differs
     }
 
     /// Takes over what the store has, each time that it did not say whether it took a change. For a task that lives
     /// as long as the process.
-    pub async fn keep_up(self: &Arc<Self>) {
+    pub async fn run_reload(self: &Arc<Self>) {
         loop {
-            self.unsure.notified().await;
-            self.catch_up().await;
+            self.commit_unknown.notified().await;
+            self.reload_until_ok().await;
         }
     }
 
-    /// Ends when breakers are to be told of overrides that came from elsewhere: [`Control::make_good`].
+    /// Ends when breakers are to be told of overrides that came from elsewhere: [`Control::reconcile_overrides`].
     pub async fn walk_due(&self) {
         self.walk_due.notified().await;
     }
 
     /// Tells every breaker what override its service has: what a crash left between the store and the breakers, or
     /// another change brought, is made good.
-    pub async fn make_good(&self) {
-        let changed = overrides::make_good(&self.engine, &self.journal, &self.clock).await;
+    pub async fn reconcile_overrides(&self) {
+        let changed =
+            override_reconciler::reconcile_overrides(&self.engine, &self.journal, &self.clock).await;
         if changed > 0 {
-            tracing::info!(changed, "breakers took up, or left, the overrides that their services have");
+            tracing::info!(changed, "reconciled service-wide overrides");
         }
     }
 }
 
 /// The file, as the audit names it.
-fn by_file() -> Asked {
-    Asked { actor: "file".to_owned(), reason: String::new() }
+fn by_file() -> Attribution {
+    Attribution { actor: "file".to_owned(), reason: String::new() }
 }

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Asked, Key, Snapshot};
+use breaker::{Attribution, Key, Snapshot};
 
 use super::configuration::{Configuration, declaration};
 use super::relaxed::log_relaxed;
 use crate::catalog::{Catalog, ServiceProblem};
+use crate::catalog::{Changed, StoredDeclaration};
 use crate::engine::Seals;
-use crate::store::{
-    Changed, ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Store, StoreError, StoredDeclaration,
-};
+use crate::store::{ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Store, StoreError};
 
 /// A change that may be made.
 pub(super) struct Planned {
@@ -80,7 +79,7 @@ impl Planned {
         &self,
         store: &dyn Store,
         seals: &Seals,
-        asked: &Asked,
+        asked: &Attribution,
         request: Option<&RequestId>,
     ) -> Result<ConfigWritten, StoreError> {
         let waits = waits(&self.before, &self.after, seals);
@@ -143,10 +142,11 @@ fn waits<'a>(
 mod tests {
     use std::collections::BTreeMap;
 
-    use breaker::{Asked, Field, Layer, OverrideKind, Time, Value};
+    use breaker::{Attribution, Field, Layer, OverrideKind, Time, Value};
 
     use super::*;
-    use crate::store::{Declaration, ServiceOverride, StoredConfiguration};
+    use crate::catalog::Declaration;
+    use crate::store::{ServiceOverride, StoredConfiguration};
 
     fn layer(field: Field, value: u32) -> Layer {
         Layer::default().with(field, Value::Count(value)).unwrap()
@@ -189,7 +189,7 @@ mod tests {
             kind: OverrideKind::Disabled,
             expires_at: None,
             ttl: None,
-            asked: Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+            asked: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
         };
         assert_eq!(touched(ConfigEdit::Override { service: "b".to_owned(), set: Some(set) }), ["b"]);
@@ -236,7 +236,7 @@ mod tests {
             kind: OverrideKind::Disabled,
             expires_at: None,
             ttl: None,
-            asked: Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+            asked: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
         };
         let overrides = ["a", "aa", "c"].map(|service| (service.to_owned(), set.clone())).into();

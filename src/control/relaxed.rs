@@ -93,9 +93,9 @@ fn is_softer(field: Field, then: Option<&Value>, now: Option<&Value>) -> bool {
         Field::StateAfterMaxWait => {
             matches!(now, Some(Value::Word(word)) if *word == "CLOSED") && then != now
         }
-        Field::IgnoreErrorClasses => lacks(now, then),
+        Field::IgnoreErrorClasses => differs_from(now, then),
         // An empty list records every failure.
-        Field::RecordErrorClasses => !is_empty(now) && (is_empty(then) || lacks(then, now)),
+        Field::RecordErrorClasses => !is_empty(now) && (is_empty(then) || differs_from(then, now)),
         Field::SlidingWindowType
         | Field::SlidingWindowSize
         | Field::HalfOpenPermitTimeout
@@ -123,7 +123,7 @@ fn amount(value: Option<&Value>) -> Option<u128> {
 }
 
 /// Whether `some` has a class that `others` has not.
-fn lacks(some: Option<&Value>, others: Option<&Value>) -> bool {
+fn differs_from(some: Option<&Value>, others: Option<&Value>) -> bool {
     let (Some(Value::Classes(some)), Some(Value::Classes(others))) = (some, others) else { return false };
     some.iter().any(|class| !others.contains(class))
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::catalog::Declaration;
 use crate::control::edits::declared;
 use crate::control::{Configuration, ControlError, by_file, plan, told};
 use crate::engine::Seals;
-use crate::store::{ConfigWritten, Declaration, Store};
+use crate::store::{ConfigWritten, Store};
 
 /// What the store has, with what the file declares written to it, unless the store has a later generation. Without a
 /// file, what the store has.
@@ -33,7 +34,7 @@ pub async fn first_configuration(
                 let problems = told(&problems);
                 tracing::error!(
                     problems,
-                    "the file contradicts what was set over the API; what was in force before stays"
+                    "config file conflicts with thresholds set through the API: keeping the previous configuration"
                 );
                 return Ok(present);
             }

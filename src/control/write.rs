@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use breaker::Asked;
+use breaker::Attribution;
 use tokio::sync::OwnedMutexGuard;
 
 use super::configuration::Configuration;
@@ -31,7 +31,7 @@ type EditOf<'a> = dyn Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlEr
 impl Control {
     /// Makes a change once it has its turn. Before, whoever asks may go away, and nothing has happened; from then on
     /// it is finished, whether or not anybody still waits for it.
-    pub(super) async fn in_turn<T, F>(&self, change: impl FnOnce(Turn) -> F) -> Result<T, ControlError>
+    pub(super) async fn serialized<T, F>(&self, change: impl FnOnce(Turn) -> F) -> Result<T, ControlError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
@@ -49,12 +49,12 @@ impl Control {
         &self,
         turn: &Turn,
         edit_of: &EditOf<'_>,
-        asked: &Asked,
+        asked: &Attribution,
         request: Option<&RequestId>,
     ) -> Result<(Arc<Configuration>, bool), ControlError> {
         // What is in force here may be what a change that was not answered is already past: planned on that, another
         // would be "so already", and the first one sent again answered with what it has changed.
-        if self.is_unsure.load(Ordering::Relaxed) {
+        if self.is_commit_unknown.load(Ordering::Relaxed) {
             self.reload(turn).await?;
         }
         // Before anything else: sent again, a change has the etag of before, and may contradict what came after it.
@@ -82,8 +82,8 @@ impl Control {
                 Ok(known) => return self.answered_before(known),
                 Err(error) => {
                     if error.is_transient() {
-                        self.is_unsure.store(true, Ordering::Relaxed);
-                        self.unsure.notify_one();
+                        self.is_commit_unknown.store(true, Ordering::Relaxed);
+                        self.commit_unknown.notify_one();
                     }
                     return Err(error.into());
                 }
@@ -100,7 +100,7 @@ impl Control {
     }
 
     /// Takes over what the store has, as soon as it answers.
-    pub(super) async fn catch_up(&self) {
+    pub(super) async fn reload_until_ok(&self) {
         loop {
             self.pause().await;
             let turn = Arc::clone(&self.turns).lock_owned().await;
@@ -110,7 +110,7 @@ impl Control {
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "the configuration that the store has cannot be taken over"
+                        "stored configuration is invalid, keeping the previous one"
                     );
                     return;
                 }
@@ -121,12 +121,12 @@ impl Control {
     /// Takes over what a store has that went back: a backup was restored. Until it has answered, no change is planned on
     /// what was in force before.
     pub async fn take_over(&self) {
-        self.is_unsure.store(true, Ordering::Relaxed);
+        self.is_commit_unknown.store(true, Ordering::Relaxed);
         let turn = Arc::clone(&self.turns).lock_owned().await;
         let reloaded = self.reload(&turn).await;
         drop(turn);
         if reloaded.is_err() {
-            self.catch_up().await;
+            self.reload_until_ok().await;
         }
     }
 
@@ -140,7 +140,7 @@ impl Control {
         let present = self.configuration();
         // Not by the revision alone: in a store that went back it may be another change.
         if stored == *present.stored() {
-            self.is_unsure.store(false, Ordering::Relaxed);
+            self.is_commit_unknown.store(false, Ordering::Relaxed);
             return Ok(());
         }
         let after = off_the_workers(|| Configuration::new(stored))
@@ -148,7 +148,7 @@ impl Control {
             .map_err(|problems| ControlError::Stored(told(&problems)))?;
         let after = Arc::new(after);
         self.put_in_force(turn, &after).await;
-        self.is_unsure.store(false, Ordering::Relaxed);
+        self.is_commit_unknown.store(false, Ordering::Relaxed);
         if after.overrides() != present.overrides() {
             self.walk_due.notify_one();
         }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::times;
 use super::words::{self, Target};

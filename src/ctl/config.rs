@@ -2,12 +2,12 @@
 
 use clap::Subcommand;
 
-use super::connect::{Asked, Connection, Reach};
-use super::fault::{Ended, Failure};
+use super::connect::{CliRequest, Connection, Reach};
+use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::watch::ConfigWatchArgs;
 use super::{config_set, config_show, watch};
-use crate::engine::Clock;
+use crate::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd config get database
@@ -20,19 +20,19 @@ pub(super) const EXAMPLES: &str = "Examples:
 pub enum ConfigCommand {
     /// Show what a service is judged by, and where each value comes from.
     #[command(after_help = config_show::GET_EXAMPLES)]
-    Get(Asked<config_show::GetConfigArgs>),
+    Get(CliRequest<config_show::GetConfigArgs>),
     /// Set thresholds of a service, over those of the file.
     #[command(after_help = config_set::SET_EXAMPLES)]
-    Set(Asked<config_set::SetConfigArgs>),
+    Set(CliRequest<config_set::SetConfigArgs>),
     /// Take back what was set: the file's values are in force again.
     #[command(after_help = config_set::UNSET_EXAMPLES)]
-    Unset(Asked<config_set::UnsetConfigArgs>),
+    Unset(CliRequest<config_set::UnsetConfigArgs>),
     /// List what was changed by whom and why, the newest first: thresholds, overrides, resets.
     #[command(after_help = config_show::LOG_EXAMPLES)]
-    Log(Asked<config_show::LogArgs>),
+    Log(CliRequest<config_show::LogArgs>),
     /// Follow changes of thresholds as they happen, until interrupted.
     #[command(after_help = watch::CONFIG_EXAMPLES)]
-    Watch(Asked<ConfigWatchArgs>),
+    Watch(CliRequest<ConfigWatchArgs>),
 }
 
 impl ConfigCommand {

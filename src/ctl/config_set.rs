@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::config_show::DEFAULTS;
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::table::{Cell, Table};
 use super::{thresholds, words};

@@ -8,13 +8,13 @@ use serde_json::{Map, Value as Json};
 
 use super::config_set::field_of;
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::pages::{List, PAGE};
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
 use super::times::Moment;
 use super::{thresholds, times, words};
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::proto::v1::{
     ConfigChange, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest, ServiceConfig,
 };

@@ -12,7 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, TimeoutExpired};
 use tonic_health::pb::health_client::HealthClient;
 
-use super::fault::{Failure, innermost};
+use super::error::{Failure, innermost};
 use super::screen::{Color, Surroundings};
 use super::times;
 use crate::proto::v1::breaker_service_client::BreakerServiceClient;
@@ -30,7 +30,7 @@ const TOKEN_BYTES_MAX: usize = 4_096;
 
 /// A command, and how it reaches a breakerd.
 #[derive(Debug, Args)]
-pub struct Asked<A: Args> {
+pub struct CliRequest<A: Args> {
     /// What is asked.
     #[command(flatten)]
     pub what: A,

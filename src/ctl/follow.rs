@@ -10,9 +10,9 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::screen::Screen;
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::signals;
 
 const WAIT_MIN: Duration = Duration::from_millis(500);

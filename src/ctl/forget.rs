@@ -1,7 +1,7 @@
 //! `forget`: deletes a breaker.
 
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::override_::{OneArgs, note_unrecorded};
 use super::screen::Screen;
 use super::words::{self, Target};

@@ -6,14 +6,14 @@ use breaker::{Field, Time};
 use clap::Args;
 
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::ls::since;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
 use super::thresholds;
 use super::words::Target;
 use super::{times, why, words};
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::proto::v1::{Breaker, GetBreakerRequest};
 
 pub(super) const EXAMPLES: &str = "Examples:

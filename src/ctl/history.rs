@@ -3,14 +3,14 @@
 use clap::Args;
 
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::pages::List;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow};
 use super::times::Moment;
 use super::words::Target;
 use super::{times, why, words};
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::proto::v1::{GetBreakerRequest, ListTransitionsRequest, State, Transition, TransitionOrder};
 
 pub(super) const EXAMPLES: &str = "Examples:

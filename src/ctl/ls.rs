@@ -7,12 +7,12 @@ use breaker::Time;
 use clap::Args;
 
 use super::connect::Connection;
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::pages::PAGE;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
 use super::{times, why, words};
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::proto::v1::{Breaker, ListBreakersRequest, State};
 
 pub(super) const EXAMPLES: &str = "Examples:

@@ -9,7 +9,7 @@ mod config;
 mod config_set;
 mod config_show;
 mod connect;
-mod fault;
+mod error;
 mod follow;
 mod forget;
 mod get;
@@ -30,7 +30,7 @@ mod why;
 mod words;
 
 pub use config::ConfigCommand;
-pub use connect::{Asked, Reach};
+pub use connect::{CliRequest, Reach};
 pub use override_::OverrideCommand;
 pub use screen::{Color, Surroundings};
 
@@ -39,9 +39,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::engine::SystemClock;
+use crate::clock::SystemClock;
 use connect::Connection;
-use fault::{Ended, Failure};
+use error::{Ended, Failure};
 use screen::Screen;
 
 /// The exit codes, for the help of the program.
@@ -58,16 +58,16 @@ pub const EXIT_CODES: &str = "Exit codes:
 pub enum Command {
     /// List breakers: those that are not closed first.
     #[command(after_help = ls::EXAMPLES)]
-    Ls(Asked<ls::LsArgs>),
+    Ls(CliRequest<ls::LsArgs>),
     /// Show one breaker: its state, its figures, its thresholds.
     #[command(after_help = get::EXAMPLES)]
-    Get(Asked<get::GetArgs>),
+    Get(CliRequest<get::GetArgs>),
     /// List changes of state, the newest first.
     #[command(after_help = history::EXAMPLES)]
-    History(Asked<history::HistoryArgs>),
+    History(CliRequest<history::HistoryArgs>),
     /// Follow changes of state as they happen, until interrupted.
     #[command(after_help = watch::EXAMPLES)]
-    Watch(Asked<watch::WatchArgs>),
+    Watch(CliRequest<watch::WatchArgs>),
     /// Show and change the thresholds of services.
     #[command(subcommand, after_help = config::EXAMPLES)]
     Config(ConfigCommand),
@@ -76,25 +76,25 @@ pub enum Command {
     Override(OverrideCommand),
     /// Close a breaker and forget what it counted.
     #[command(after_help = override_::RESET_EXAMPLES)]
-    Reset(Asked<override_::OneArgs>),
+    Reset(CliRequest<override_::OneArgs>),
     /// Delete a breaker: closed, and in no list until it is used again.
     #[command(after_help = forget::EXAMPLES)]
-    Forget(Asked<override_::OneArgs>),
+    Forget(CliRequest<override_::OneArgs>),
     /// Let an open breaker try its dependency now, without waiting any longer.
     #[command(after_help = override_::PROBE_EXAMPLES)]
-    Probe(Asked<override_::OneArgs>),
+    Probe(CliRequest<override_::OneArgs>),
     /// Ask whether a call may go ahead. Ends with 3 when it may not.
     #[command(after_help = allow::EXAMPLES)]
-    Allow(Asked<allow::AllowArgs>),
+    Allow(CliRequest<allow::AllowArgs>),
     /// Report how a call went.
     #[command(after_help = record::EXAMPLES)]
-    Record(Asked<record::RecordArgs>),
+    Record(CliRequest<record::RecordArgs>),
     /// Run a command if its breaker allows it, and report how it ended.
     #[command(after_help = run::EXAMPLES)]
-    Run(Asked<run::RunArgs>),
+    Run(CliRequest<run::RunArgs>),
     /// Ask whether breakerd serves, for probes that run a command. Ends with 3 when it does not.
     #[command(after_help = healthcheck::EXAMPLES)]
-    Healthcheck(Asked<healthcheck::HealthcheckArgs>),
+    Healthcheck(CliRequest<healthcheck::HealthcheckArgs>),
 }
 
 impl Command {

@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::connect::{Asked, Connection, Reach};
-use super::fault::{Ended, Failure};
+use super::connect::{CliRequest, Connection, Reach};
+use super::error::{Ended, Failure};
 use super::get;
 use super::screen::{Screen, style_of};
 use super::times;
 use super::words::{self, Target};
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::proto::v1::{
     Breaker, ClearOverrideRequest, ProbeBreakerRequest, ResetBreakerRequest, SetOverrideRequest, State,
 };
@@ -48,10 +48,10 @@ pub(super) const WHOLE_AND_NAME: &str = "--whole-service takes a service alone, 
 pub enum OverrideCommand {
     /// Hold a breaker, or all of a service, in a state.
     #[command(after_help = SET_EXAMPLES)]
-    Set(Asked<SetArgs>),
+    Set(CliRequest<SetArgs>),
     /// Let go of it: closed, with nothing counted.
     #[command(after_help = CLEAR_EXAMPLES)]
-    Clear(Asked<ClearArgs>),
+    Clear(CliRequest<ClearArgs>),
 }
 
 impl OverrideCommand {
@@ -142,7 +142,7 @@ pub(super) async fn run(
 ) -> Result<Ended, Failure> {
     let mut operations = connection.operations();
     let (changed, recorded, breaker, service, held) = match command {
-        OverrideCommand::Set(Asked { what, .. }) => {
+        OverrideCommand::Set(CliRequest { what, .. }) => {
             let state = match what.state {
                 Held::ForcedOpen => State::ForcedOpen,
                 Held::Disabled => State::Disabled,
@@ -164,7 +164,7 @@ pub(super) async fn run(
             }
             (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service, Some(state))
         }
-        OverrideCommand::Clear(Asked { what, .. }) => {
+        OverrideCommand::Clear(CliRequest { what, .. }) => {
             let question = ClearOverrideRequest {
                 service: what.breaker.service.clone(),
                 name: what.breaker.name.clone(),

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::fault::{Ended, Failure};
+use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::table::{Cell, Column, Table};
 

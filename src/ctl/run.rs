@@ -15,14 +15,14 @@ use bytes::Bytes;
 use clap::Args;
 
 use self::child::{End, Signals};
-use super::connect::{Asked, Connection};
-use super::fault::{Ended, Failure};
+use super::connect::{CliRequest, Connection};
+use super::error::{Ended, Failure};
 use super::override_::wire;
 use super::screen::{Screen, Surroundings};
 use super::table::harmless;
 use super::times;
 use super::words::{self, Target};
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::proto::v1::{AllowRequestRequest, AllowRequestResponse, Outcome, RecordOutcomeRequest};
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -132,7 +132,7 @@ impl RunArgs {
 }
 
 pub(super) async fn run(
-    asked: &Asked<RunArgs>,
+    asked: &CliRequest<RunArgs>,
     around: &Surroundings,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
@@ -168,7 +168,7 @@ pub(super) async fn run(
 }
 
 /// Asks. No answer is an answer, but slips of the command line are errors: they would be so each time.
-async fn ask(asked: &Asked<RunArgs>, around: &Surroundings) -> Result<Answer, Failure> {
+async fn ask(asked: &CliRequest<RunArgs>, around: &Surroundings) -> Result<Answer, Failure> {
     let args = &asked.what;
     let connection = match Connection::to(&asked.reach, around).await {
         Ok(connection) => connection,
@@ -206,7 +206,7 @@ async fn tell(connection: &Connection, report: &RecordOutcomeRequest) -> Result<
 
 /// breakerd may be back by now.
 async fn tell_by_name(
-    asked: &Asked<RunArgs>,
+    asked: &CliRequest<RunArgs>,
     around: &Surroundings,
     report: &RecordOutcomeRequest,
 ) -> Result<(), Failure> {

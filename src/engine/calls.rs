@@ -66,7 +66,7 @@ pub struct Target<'a> {
 
 /// What became of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub struct RecordResult {
     /// Whether it counted.
     pub recorded: Recorded,
     /// The state after it.
@@ -113,7 +113,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`], each of them.
-    pub fn record(&self, target: Target<'_>, report: &Report<'_>, now: Time) -> Result<Taken, EngineError> {
+    pub fn record(
+        &self,
+        target: Target<'_>,
+        report: &Report<'_>,
+        now: Time,
+    ) -> Result<RecordResult, EngineError> {
         self.record_for(Creator::Server, target, report, now)
     }
 
@@ -128,7 +133,7 @@ impl Engine {
         target: Target<'_>,
         report: &Report<'_>,
         now: Time,
-    ) -> Result<Taken, EngineError> {
+    ) -> Result<RecordResult, EngineError> {
         let Target { permit, service, name, epoch } = target;
         let owner = || self.owner(service, creator);
         let Some(permit) = permit else {
@@ -152,10 +157,13 @@ impl Engine {
         let record = |entry: &Entry, inner: &mut Inner| {
             if permit.lineage != self.lineage || permit.branch != 0 || permit.has_expired(now) {
                 inner.counters.late += 1;
-                return Taken { recorded: Recorded::Late, state: self.shown(inner.breaker.state()) };
+                return RecordResult { recorded: Recorded::Late, state: self.shown(inner.breaker.state()) };
             }
             if permit.kind == PermitKind::Untracked {
-                return Taken { recorded: Recorded::NotCounted, state: self.shown(inner.breaker.state()) };
+                return RecordResult {
+                    recorded: Recorded::NotCounted,
+                    state: self.shown(inner.breaker.state()),
+                };
             }
             if permit.issuer == self.issuer {
                 return self.take(entry, inner, Ticket::Own(permit.pass), report, now);
@@ -173,7 +181,7 @@ impl Engine {
                     // Not used since: it is closed, and without its name it cannot be created.
                     _ => Recorded::NotCounted,
                 };
-                return Ok(Taken { recorded, state: self.shown(State::Closed) });
+                return Ok(RecordResult { recorded, state: self.shown(State::Closed) });
             }
         }
         self.registry.with_breaker(permit.key, service, name, owner, now, record)
@@ -223,7 +231,7 @@ impl Engine {
         permit: &Permit,
         report: &Report<'_>,
         now: Time,
-    ) -> Taken {
+    ) -> RecordResult {
         // What is not recorded is not noted either: sent again, it is not recorded again.
         if !self.is_enabled() || self.reported.note(permit, now) {
             return self.take(entry, inner, Ticket::Foreign(permit.pass), report, now);
@@ -231,7 +239,7 @@ impl Engine {
         inner.last_used = now;
         self.look(entry, inner, now);
         inner.counters.recorded(Recorded::Duplicate, inner.breaker.thresholds().judge(report));
-        Taken { recorded: Recorded::Duplicate, state: inner.breaker.state() }
+        RecordResult { recorded: Recorded::Duplicate, state: inner.breaker.state() }
     }
 
     fn take(
@@ -241,11 +249,11 @@ impl Engine {
         ticket: Ticket,
         report: &Report<'_>,
         now: Time,
-    ) -> Taken {
+    ) -> RecordResult {
         inner.used(now);
         self.sync_wall(inner);
         if !self.is_enabled() {
-            return Taken { recorded: Recorded::NotCounted, state: State::Disabled };
+            return RecordResult { recorded: Recorded::NotCounted, state: State::Disabled };
         }
         let judged = inner.breaker.thresholds().judge(report);
         let (recorded, transitions) = inner.breaker.record(ticket, report, now);
@@ -257,6 +265,6 @@ impl Engine {
             entry.durations.observe(took);
         }
         self.settle(entry, inner, &transitions);
-        Taken { recorded, state: inner.breaker.state() }
+        RecordResult { recorded, state: inner.breaker.state() }
     }
 }

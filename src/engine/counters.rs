@@ -19,12 +19,12 @@ pub struct Counters {
     /// Outcomes that counted as slow.
     pub slow: u64,
     /// What only a breaker counts that has left its first state; most never do.
-    pub trouble: Option<Box<Trouble>>,
+    pub opened: Option<Box<OpenedCounters>>,
 }
 
 /// Counts of a breaker that was not always closed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Trouble {
+pub struct OpenedCounters {
     /// Denied because the breaker was open.
     pub rejected_open: u64,
     /// Denied because every probe was out or done.
@@ -45,10 +45,10 @@ pub type Edge = (State, State, Reason);
 impl Counters {
     pub(crate) fn decided(&mut self, decision: &Decision) {
         match decision.verdict {
-            Verdict::Open => self.in_trouble().rejected_open += 1,
-            Verdict::HalfOpenExhausted => self.in_trouble().rejected_half_open += 1,
-            Verdict::ForcedOpen => self.in_trouble().rejected_forced += 1,
-            Verdict::MetricsOnly if decision.would_deny => self.in_trouble().would_be_rejected += 1,
+            Verdict::Open => self.opened_mut().rejected_open += 1,
+            Verdict::HalfOpenExhausted => self.opened_mut().rejected_half_open += 1,
+            Verdict::ForcedOpen => self.opened_mut().rejected_forced += 1,
+            Verdict::MetricsOnly if decision.would_deny => self.opened_mut().would_be_rejected += 1,
             Verdict::Closed | Verdict::Probe | Verdict::Disabled | Verdict::MetricsOnly => {}
         }
     }
@@ -68,15 +68,15 @@ impl Counters {
 
     pub(crate) fn changed(&mut self, transition: &Transition) {
         if transition.shadow {
-            self.in_trouble().shadows += 1;
+            self.opened_mut().shadows += 1;
             return;
         }
         let edge = (transition.from, transition.to(), transition.reason);
-        *self.in_trouble().transitions.entry(edge).or_default() += 1;
+        *self.opened_mut().transitions.entry(edge).or_default() += 1;
     }
 
-    fn in_trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+    fn opened_mut(&mut self) -> &mut OpenedCounters {
+        self.opened.get_or_insert_default()
     }
 
     /// Adds another breaker's, for the series that many share.
@@ -86,15 +86,15 @@ impl Counters {
         self.ignored += other.ignored;
         self.late += other.late;
         self.slow += other.slow;
-        let Some(other) = &other.trouble else { return };
-        let trouble = self.in_trouble();
-        trouble.rejected_open += other.rejected_open;
-        trouble.rejected_half_open += other.rejected_half_open;
-        trouble.rejected_forced += other.rejected_forced;
-        trouble.shadows += other.shadows;
-        trouble.would_be_rejected += other.would_be_rejected;
+        let Some(other) = &other.opened else { return };
+        let opened = self.opened_mut();
+        opened.rejected_open += other.rejected_open;
+        opened.rejected_half_open += other.rejected_half_open;
+        opened.rejected_forced += other.rejected_forced;
+        opened.shadows += other.shadows;
+        opened.would_be_rejected += other.would_be_rejected;
         for (edge, count) in &other.transitions {
-            *trouble.transitions.entry(*edge).or_default() += count;
+            *opened.transitions.entry(*edge).or_default() += count;
         }
     }
 }

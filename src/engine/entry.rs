@@ -82,7 +82,7 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     pub(crate) last_used: Time,
     /// It was born into an override of its service, without a transition, and nobody has been told.
-    pub(crate) untold: bool,
+    pub(crate) birth_unannounced: bool,
     /// It is not in the registry any more. Whoever found it before that has nothing to ask of it, or to tell it: its
     /// key may be another breaker's by now.
     pub(crate) retired: bool,

@@ -6,7 +6,7 @@
 //!
 //! # The road of a call
 //! Hash the key, find the breaker in its shard, lock it, let the machine decide, count. When the machine
-//! answers with transitions, they go to the [`Outbox`] (the journal) before the breaker is unlocked: nobody can
+//! answers with transitions, they go to the [`TransitionSink`] (the journal) before the breaker is unlocked: nobody can
 //! be told of a change, or decided by it, before it is written down.
 //!
 //! # Order of the locks
@@ -21,14 +21,12 @@
 //! Each `now` is of the monotonic clock, and so are deadlines. What leaves the engine (views, and transitions on their way
 //! to the outbox) says times of the wall clock, and what comes in from the store does too.
 
-mod by_hand;
 mod calls;
-mod clock;
 mod counters;
 mod durations;
 mod entry;
 mod index;
-mod outbox;
+mod operator_actions;
 mod overrides;
 mod permit;
 mod registry;
@@ -37,6 +35,7 @@ mod shares;
 mod sync;
 mod timers;
 mod tombstones;
+mod transition_sink;
 mod views;
 mod wall_clock;
 
@@ -54,16 +53,15 @@ use std::time::Duration;
 
 use breaker::{Breaker, Key, Numbering, Snapshot, State, Time, Transition};
 
-pub use by_hand::{ByHand, ByHandError, Deleted, Unknown};
-pub use calls::{Allowed, EngineError, Taken, Target};
-pub use clock::{Clock, ManualClock, SystemClock};
-pub use counters::{Counters, Edge, Trouble};
+pub use calls::{Allowed, EngineError, RecordResult, Target};
+pub use counters::{Counters, Edge, OpenedCounters};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
-pub use outbox::{Event, Origin, Outbox};
+pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 pub use overrides::Walk;
 pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
 pub use shares::{BreakerLimit, Creator};
+pub use transition_sink::{Event, Origin, TransitionSink};
 pub use views::ListQuery;
 pub use wall_clock::Rearm;
 
@@ -96,7 +94,7 @@ pub struct Limits {
 
 /// What the engine takes from the store it stands on.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct StoreIdentity {
     /// The store's seals.
     pub seals: Seals,
     /// The store's lineage.
@@ -117,7 +115,7 @@ pub struct Engine {
     issuer: u64,
     /// Permits of other issuers that were reported.
     reported: ReportedPermits,
-    outbox: Box<dyn Outbox>,
+    sink: Box<dyn TransitionSink>,
     timers: Timers,
 }
 
@@ -131,9 +129,9 @@ impl Engine {
     /// An engine with the breakers that the catalog names.
     pub fn new(
         limits: Limits,
-        standing: Standing,
+        standing: StoreIdentity,
         catalog: &Arc<Catalog>,
-        outbox: Box<dyn Outbox>,
+        sink: Box<dyn TransitionSink>,
         now: Time,
     ) -> Self {
         let engine = Self {
@@ -143,7 +141,7 @@ impl Engine {
             lineage: standing.lineage,
             issuer: standing.issuer,
             reported: ReportedPermits::default(),
-            outbox,
+            sink,
             timers: Timers::default(),
         };
         engine.create_configured(&Catalog::default(), catalog, now);
@@ -234,12 +232,12 @@ impl Engine {
             self.settle(&entry, &mut inner, &transitions);
             // A deadline can move without a change of state.
             if transitions.is_empty() && inner.breaker.next_deadline() != deadline {
-                self.outbox.moved(&entry.key);
+                self.sink.moved(&entry.key);
             }
             self.arm(&entry, &mut inner);
         }
         if was_enabled != catalog.enabled() {
-            self.outbox.all_changed();
+            self.sink.all_changed();
         }
     }
 
@@ -367,11 +365,11 @@ impl Engine {
         if transitions.is_empty() && inner.breaker.state() == State::Closed {
             return;
         }
-        if std::mem::take(&mut inner.untold) && transitions.is_empty() {
-            self.outbox.moved(&entry.key);
+        if std::mem::take(&mut inner.birth_unannounced) && transitions.is_empty() {
+            self.sink.moved(&entry.key);
         }
         for transition in transitions {
-            let place = self.outbox.append(Event { key: &entry.key, transition, origin: Origin::Own });
+            let place = self.sink.append(Event { key: &entry.key, transition, origin: Origin::Own });
             inner.counters.changed(transition);
             let newest = inner.newest.get_or_insert_default();
             newest.place = newest.place.max(place);

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use breaker::{Asked, Override, Time};
+use breaker::{Attribution, Override, Time};
 
 use super::Engine;
 use super::entry::Entry;
@@ -16,7 +16,7 @@ use super::entry::Entry;
 #[derive(Debug)]
 pub struct Walk {
     left: Vec<Arc<Entry>>,
-    by: Asked,
+    by: Attribution,
     changed: usize,
 }
 
@@ -33,7 +33,7 @@ impl Engine {
     /// breakers looks at them all anew when one has come to an end.
     pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>, now: Time) {
         if self.registry.set_service_overrides(all, now) {
-            self.outbox.all_changed();
+            self.sink.all_changed();
         }
     }
 
@@ -50,7 +50,7 @@ impl Engine {
 
     /// A walk to the breakers of `service`; none: to all there are, which makes good what a crash left between the
     /// store and the breakers. `by` takes back what a service has no more.
-    pub fn walk(&self, service: Option<&str>, by: Asked) -> Walk {
+    pub fn walk(&self, service: Option<&str>, by: Attribution) -> Walk {
         let left = match service {
             Some(service) => self.registry.entries_of(|of| of == service),
             None => self.registry.entries(),

@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 
 use breaker::{Numbering, Outcome, Report, Time};
 
-use super::{Engine, Event, Limits, Outbox, Seals, Standing, Target};
+use super::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
 
 const SIGABRT: i32 = 6;
 
 struct Panicking;
 
-impl Outbox for Panicking {
+impl TransitionSink for Panicking {
     fn append(&self, _: Event<'_>) -> u64 {
         panic!("on purpose")
     }
@@ -27,7 +27,8 @@ fn trips_into_an_outbox_that_panics() {
         own_series_max: 10,
         idle_ttl: std::time::Duration::from_hours(1),
     };
-    let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
+    let standing =
+        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
     let engine = Engine::new(limits, standing, &std::sync::Arc::default(), Box::new(Panicking), now);
     for _ in 0..5 {

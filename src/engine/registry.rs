@@ -18,7 +18,7 @@ use super::shares::{BreakerLimit, Owner, Room, Shares};
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
 use super::tombstones::Tombstone;
 use super::wall_clock::WallClock;
-use super::{Limits, Standing};
+use super::{Limits, StoreIdentity};
 use crate::catalog::Catalog;
 
 /// Shards: many more than cores, so that two threads seldom want the same one.
@@ -81,7 +81,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(limits: Limits, standing: &Standing, catalog: Arc<Catalog>) -> Self {
+    pub(super) fn new(limits: Limits, standing: &StoreIdentity, catalog: Arc<Catalog>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             index: Index::default(),
@@ -345,11 +345,11 @@ impl Registry {
             self.tombstones.fetch_sub(1, Ordering::Relaxed);
         }
         let indexed = breaker.state();
-        let untold = indexed != State::Closed;
+        let birth_unannounced = indexed != State::Closed;
         let inner = Inner {
             breaker,
             indexed,
-            untold,
+            birth_unannounced,
             retired: false,
             deleted: false,
             own_series,

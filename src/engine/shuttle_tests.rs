@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Asked, Field, Layer, Outcome, Override, OverrideKind, Report, Scope, Value};
+use breaker::{Attribution, Field, Layer, Outcome, Override, OverrideKind, Report, Scope, Value};
 use shuttle::sync::Arc;
 use shuttle::thread;
 
 use super::*;
-use crate::store::Declaration;
+use crate::catalog::Declaration;
 
 /// Schedules tried of each body.
 const SCHEDULES: usize = 2_000;
@@ -20,7 +20,7 @@ struct Kept(
     std::sync::Arc<std::sync::Mutex<usize>>,
 );
 
-impl Outbox for Kept {
+impl TransitionSink for Kept {
     fn append(&self, event: Event<'_>) -> u64 {
         let mut kept = self.0.lock().expect("nobody panics");
         kept.push((event.key.clone(), event.transition.clone()));
@@ -53,7 +53,8 @@ fn engine(breakers_max: usize) -> (Arc<Engine>, Kept) {
         own_series_max: 1,
         idle_ttl: Duration::from_secs(60),
     };
-    let standing = Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+    let standing =
+        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
     let kept = Kept::default();
     let engine = Engine::new(limits, standing, &catalog(1, 1), Box::new(kept.clone()), at(0));
     (Arc::new(engine), kept)
@@ -63,7 +64,7 @@ fn at(seconds: u64) -> Time {
     Time::from_micros(1_700_000_000_000_000) + Duration::from_secs(seconds)
 }
 
-fn fail(engine: &Engine, name: &str, now: Time) -> Option<Taken> {
+fn fail(engine: &Engine, name: &str, now: Time) -> Option<RecordResult> {
     let permit = engine.allow("db", name, now).ok()?.permit?;
     let target = Target { permit: Some(permit), service: "", name: "", epoch: None };
     engine.record(target, &Report::plain(Outcome::Failure), now).ok()
@@ -187,7 +188,7 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
             let engine = Arc::clone(&engine);
             thread::spawn(move || {
                 engine.note_service_overrides([], at(0));
-                let by = Asked { actor: "ann".to_owned(), reason: String::new() };
+                let by = Attribution { actor: "ann".to_owned(), reason: String::new() };
                 let mut walk = engine.walk(Some("db"), by);
                 while engine.walk_on(&mut walk, 1, at(61)) {}
             })
@@ -201,8 +202,8 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
     });
 }
 
-fn by() -> Asked {
-    Asked { actor: "ann".to_owned(), reason: String::new() }
+fn by() -> Attribution {
+    Attribution { actor: "ann".to_owned(), reason: String::new() }
 }
 
 /// Closed, at epoch 2.

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use breaker::{
-    Asked, Field, Layer, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope, Value, Verdict,
-    WallOffset,
+    Attribution, Field, Layer, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope, Value,
+    Verdict, WallOffset,
 };
 
 use super::*;
-use crate::store::{Changed, Declaration};
+use crate::catalog::{Changed, Declaration};
 
 /// Keeps what it is given.
 #[derive(Debug, Default, Clone)]
 struct Kept(Arc<parking_lot::Mutex<Vec<(Key, Transition)>>>);
 
-impl Outbox for Kept {
+impl TransitionSink for Kept {
     fn append(&self, event: Event<'_>) -> u64 {
         let mut kept = self.0.lock();
         kept.push((event.key.clone(), event.transition.clone()));
@@ -41,8 +41,8 @@ fn at(seconds: u64) -> Time {
     Time::from_micros(1_700_000_000_000_000) + Duration::from_secs(seconds)
 }
 
-fn standing(issuer: u64) -> Standing {
-    Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer, numbering: Numbering::Own }
+fn standing(issuer: u64) -> StoreIdentity {
+    StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer, numbering: Numbering::Own }
 }
 
 /// One failure opens `db` for 30 s; two probes of it decide.
@@ -119,7 +119,7 @@ fn open_turns_half_open_on_time_though_nobody_calls() {
     let view = engine.view("db", "", at(31)).unwrap();
     assert_eq!((view.state, view.view.snapshot.entered_at), (State::HalfOpen, at(30)));
     assert_eq!(
-        view.counters.trouble.unwrap().transitions[&(State::Open, State::HalfOpen, Reason::WaitElapsed)],
+        view.counters.opened.unwrap().transitions[&(State::Open, State::HalfOpen, Reason::WaitElapsed)],
         1
     );
     assert_eq!(engine.next_deadline(), None);
@@ -177,9 +177,9 @@ fn a_permit_is_enough_to_find_its_breaker() {
     let (engine, _) = engine();
     let permit = engine.allow("db", "x", at(0)).unwrap().permit;
     let taken = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(0)).unwrap();
-    assert_eq!(taken, Taken { recorded: Recorded::Recorded, state: State::Open });
+    assert_eq!(taken, RecordResult { recorded: Recorded::Recorded, state: State::Open });
     let again = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(0)).unwrap();
-    assert_eq!(again, Taken { recorded: Recorded::Duplicate, state: State::Open });
+    assert_eq!(again, RecordResult { recorded: Recorded::Duplicate, state: State::Open });
     let wrong = Target { service: "db", name: "y", ..by_permit(permit) };
     let wrong = engine.record(wrong, &Report::plain(Outcome::Failure), at(0));
     assert_eq!(wrong, Err(EngineError::OtherBreaker { service: "db".into(), name: "y".into() }));
@@ -198,7 +198,7 @@ fn a_permit_outlives_the_process_that_gave_it() {
     assert_eq!(lost.recorded, Recorded::NotCounted, "nobody knows the name of the breaker any more");
     let named = Target { service: "db", name: "x", ..by_permit(permit) };
     let taken = after.record(named, &Report::plain(Outcome::Failure), at(1)).unwrap();
-    assert_eq!(taken, Taken { recorded: Recorded::Recorded, state: State::Open });
+    assert_eq!(taken, RecordResult { recorded: Recorded::Recorded, state: State::Open });
     let other_lineage = Permit { lineage: 9, ..permit.unwrap() };
     let late = after.record(by_permit(Some(other_lineage)), &Report::plain(Outcome::Success), at(1)).unwrap();
     assert_eq!(late.recorded, Recorded::Late);
@@ -243,7 +243,7 @@ fn disabled_lets_everything_pass_and_records_nothing() {
     let allowed = engine.allow("db", "", at(1)).unwrap();
     assert_eq!((allowed.decision.verdict, allowed.decision.state), (Verdict::Disabled, State::Disabled));
     let taken = engine.record(by_permit(allowed.permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
-    assert_eq!(taken, Taken { recorded: Recorded::NotCounted, state: State::Disabled });
+    assert_eq!(taken, RecordResult { recorded: Recorded::NotCounted, state: State::Disabled });
     assert_eq!(engine.view("db", "", at(1)).unwrap().state, State::Disabled);
     engine.apply(&catalog(&declaration(), 3), at(2));
     assert_eq!(engine.allow("db", "", at(2)).unwrap().decision.verdict, Verdict::Open);
@@ -402,7 +402,7 @@ fn a_disk_that_stands_still_under_one_breaker_holds_up_no_other_of_its_shard() {
     /// Waits with the first change until it is let go of.
     #[derive(Debug, Clone)]
     struct Stalled(Arc<std::sync::Barrier>);
-    impl Outbox for Stalled {
+    impl TransitionSink for Stalled {
         fn append(&self, _: Event<'_>) -> u64 {
             self.0.wait();
             self.0.wait();
@@ -481,8 +481,8 @@ fn of_service(kind: OverrideKind, expires_at: Option<Time>) -> Override {
     }
 }
 
-fn ann() -> Asked {
-    Asked { actor: "ann".to_owned(), reason: "done".to_owned() }
+fn ann() -> Attribution {
+    Attribution { actor: "ann".to_owned(), reason: "done".to_owned() }
 }
 
 fn walk(engine: &Engine, service: &str, set: Option<Override>, now: Time) -> usize {
@@ -537,7 +537,7 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
     /// How often everything is to be looked at anew.
     #[derive(Debug, Default, Clone)]
     struct Anew(Arc<parking_lot::Mutex<usize>>);
-    impl Outbox for Anew {
+    impl TransitionSink for Anew {
         fn append(&self, _: Event<'_>) -> u64 {
             0
         }
@@ -644,9 +644,9 @@ fn a_breakers_own_override_stands_over_its_services() {
     let cleared = engine.clear_override("db", "", ann(), at(2)).unwrap();
     assert_eq!(cleared.breaker.state, State::ForcedOpen);
     for refused in [engine.clear_override("db", "", ann(), at(2)), engine.reset("db", "", ann(), at(2))] {
-        assert!(matches!(refused, Err(ByHandError::WrongState(_))));
+        assert!(matches!(refused, Err(OperatorError::WrongState(_))));
     }
-    assert!(matches!(engine.reset("nobody", "", ann(), at(2)), Err(ByHandError::NotThere)));
+    assert!(matches!(engine.reset("nobody", "", ann(), at(2)), Err(OperatorError::NotThere)));
     engine.set_override(Creator::Server, Unknown::Create, "db", "", own, at(3)).unwrap();
     assert_eq!(walk(&engine, "db", None, at(4)), 0, "only what it has from its service is taken back");
 }

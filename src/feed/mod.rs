@@ -14,7 +14,7 @@ use std::sync::Arc;
 use breaker::Time;
 use tokio::sync::watch;
 
-pub use states::{StateFeed, StatesBehind, Told};
+pub use states::{FanOut, StateFeed, StatesBehind};
 pub(crate) use tail::end_of;
 pub use tail::{Behind, Checked, HistoryTail, Looked, Page};
 

@@ -11,12 +11,12 @@ use breaker::Key;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::engine::{Event, Outbox};
+use crate::engine::{Event, TransitionSink};
 
 /// Breakers whose last change is remembered. A watcher that is further behind begins anew.
 const CHANGED_MAX: usize = 65_536;
 
-/// The breakers that changed last. An [`Outbox`]: the engine tells it of changes.
+/// The breakers that changed last. An [`TransitionSink`]: the engine tells it of changes.
 #[derive(Debug)]
 pub struct StateFeed {
     inner: Mutex<Inner>,
@@ -110,7 +110,7 @@ impl StateFeed {
     }
 }
 
-impl Outbox for StateFeed {
+impl TransitionSink for StateFeed {
     fn append(&self, event: Event<'_>) -> u64 {
         if !event.transition.shadow {
             self.note(event.key);
@@ -138,14 +138,14 @@ impl Outbox for StateFeed {
 /// Both, the feed first, so that what the store has the feed has too. Whoever it wakes has to lock the breaker to see
 /// what it is, and then the journal has it as well.
 #[derive(Debug)]
-pub struct Told<J> {
+pub struct FanOut<J> {
     /// Where changes are written down.
     pub journal: J,
     /// Who is told.
     pub states: Arc<StateFeed>,
 }
 
-impl<J: Outbox> Outbox for Told<J> {
+impl<J: TransitionSink> TransitionSink for FanOut<J> {
     fn append(&self, event: Event<'_>) -> u64 {
         self.states.append(event);
         self.journal.append(event)

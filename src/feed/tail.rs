@@ -1,7 +1,7 @@
 //! The newest rows of the history in memory, read from the store by one task for all watchers.
 //!
 //! Whoever is further behind than memory reaches reads pages from the store, a few at a time, until it has caught up.
-//! Rows are told by their [`Place`], which is the order in which transactions committed: what is behind a place is
+//! Rows are told by their [`HistoryCursor`], which is the order in which transactions committed: what is behind a place is
 //! complete, always, and so nothing is left out and nothing told twice, whichever of the two it was read from.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::anchors::Anchors;
 use crate::metrics::WatchMetrics;
 use crate::store::{
-    ChangeId, Place, Position, Store, StoreError, StoredBreaker, StoredTransition, TransitionQuery,
+    ChangeId, HistoryCursor, Position, Store, StoreError, StoredBreaker, StoredTransition, TransitionQuery,
 };
 
 /// Rows in memory: some megabytes, and a few seconds of the most that a store takes in.
@@ -48,11 +48,11 @@ struct Ring {
 #[derive(Debug, Clone, Copy)]
 struct Head {
     /// Every row behind this place, up to `revision`, is in the ring.
-    floor: Place,
+    floor: HistoryCursor,
     /// Up to which revision the store was read.
     revision: u64,
     /// The last row that was read.
-    last: Place,
+    last: HistoryCursor,
     looked_at: Time,
 }
 
@@ -103,8 +103,8 @@ pub enum Checked {
 }
 
 /// The end of a revision: behind all of its rows.
-pub(crate) const fn end_of(revision: u64) -> Place {
-    Place { revision, number: u32::MAX }
+pub(crate) const fn end_of(revision: u64) -> HistoryCursor {
+    HistoryCursor { revision, number: u32::MAX }
 }
 
 impl HistoryTail {
@@ -258,7 +258,7 @@ impl HistoryTail {
         self.newest.send_replace(revision);
     }
 
-    fn take(&self, rows: Vec<StoredTransition>, revision: u64, last: Place, now: Time) {
+    fn take(&self, rows: Vec<StoredTransition>, revision: u64, last: HistoryCursor, now: Time) {
         let mut ring = self.ring.lock();
         let ring_now = &mut *ring;
         let Some(head) = &mut ring_now.head else { return };
@@ -278,7 +278,7 @@ impl HistoryTail {
     }
 
     /// The rows in memory behind `place`, at most `limit`.
-    pub fn behind(&self, place: Place, limit: usize) -> Behind {
+    pub fn behind(&self, place: HistoryCursor, limit: usize) -> Behind {
         let ring = self.ring.lock();
         let Some(head) = ring.head else { return Behind::Beyond };
         if place < head.floor {
@@ -293,7 +293,7 @@ impl HistoryTail {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn read(&self, place: Place, limit: u32) -> Result<Page, StoreError> {
+    pub async fn read(&self, place: HistoryCursor, limit: u32) -> Result<Page, StoreError> {
         let _permit = self.permit().await;
         let rows = self.page(place, limit).await?;
         // Asked for behind the rows: had some gone before they were read, it says so.
@@ -338,7 +338,7 @@ impl HistoryTail {
         Ok(position)
     }
 
-    async fn page(&self, after: Place, limit: u32) -> Result<Vec<StoredTransition>, StoreError> {
+    async fn page(&self, after: HistoryCursor, limit: u32) -> Result<Vec<StoredTransition>, StoreError> {
         let query =
             TransitionQuery { oldest_first: true, after: Some(after), limit, ..TransitionQuery::default() };
         self.store.transitions(&query).await

@@ -6,7 +6,7 @@ use breaker::Time;
 use bytes::{Bytes, BytesMut};
 use tonic::{Request, Response, Status};
 
-use super::asker::Asker;
+use super::client_info::ClientInfo;
 use super::convert;
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
@@ -61,20 +61,20 @@ impl Breakers {
     async fn allow(
         &self,
         loaded: &Loaded,
-        asker: &Asker,
+        client: &ClientInfo,
         request: &AllowRequestRequest,
         now: Time,
     ) -> Result<Allowed, Failure> {
         convert::check_ask(request)?;
-        if !asker.may(Right::Call, &request.service) {
+        if !client.may(Right::Call, &request.service) {
             // What is no service is nobody's: that is said first.
             convert::key(&request.service, &request.name)?;
-            asker.check(Right::Call, &request.service)?;
+            client.check(Right::Call, &request.service)?;
         }
         replica::allow(
             &loaded.engine,
             &*loaded.coordinator,
-            asker.creator(&self.unnamed),
+            client.creator(&self.unnamed),
             &request.service,
             &request.name,
             now,
@@ -87,19 +87,19 @@ impl Breakers {
     async fn record(
         &self,
         loaded: &Loaded,
-        asker: &Asker,
+        client: &ClientInfo,
         request: &RecordOutcomeRequest,
         now: Time,
     ) -> Result<RecordOutcomeResponse, Failure> {
-        let (target, report) = convert::read_outcome(request, asker.name(), loaded.engine.seals())?;
-        if target.permit.is_none() && !asker.may(Right::Call, &request.service) {
+        let (target, report) = convert::read_outcome(request, client.name(), loaded.engine.seals())?;
+        if target.permit.is_none() && !client.may(Right::Call, &request.service) {
             convert::key(&request.service, &request.name)?;
-            asker.check(Right::Call, &request.service)?;
+            client.check(Right::Call, &request.service)?;
         }
         replica::record(
             &loaded.engine,
             &*loaded.coordinator,
-            asker.creator(&self.unnamed),
+            client.creator(&self.unnamed),
             target,
             &report,
             now,
@@ -117,8 +117,8 @@ impl BreakerService for Breakers {
         request: Request<AllowRequestRequest>,
     ) -> Result<Response<AllowRequestResponse>, Status> {
         let loaded = self.loaded()?;
-        let asker = Asker::of(&request);
-        let allowed = self.allow(loaded, &asker, request.get_ref(), self.app.clock.now()).await?;
+        let client = ClientInfo::of(&request);
+        let allowed = self.allow(loaded, &client, request.get_ref(), self.app.clock.now()).await?;
         let seals = loaded.engine.seals();
         let seal = |permit: &Permit| Bytes::copy_from_slice(&seals.seal(permit));
         Ok(Response::new(convert::allowed(&allowed, seal)))
@@ -128,8 +128,8 @@ impl BreakerService for Breakers {
         &self,
         request: Request<RecordOutcomeRequest>,
     ) -> Result<Response<RecordOutcomeResponse>, Status> {
-        let asker = Asker::of(&request);
-        let recorded = self.record(self.loaded()?, &asker, request.get_ref(), self.app.clock.now()).await?;
+        let client = ClientInfo::of(&request);
+        let recorded = self.record(self.loaded()?, &client, request.get_ref(), self.app.clock.now()).await?;
         Ok(Response::new(recorded))
     }
 
@@ -138,7 +138,7 @@ impl BreakerService for Breakers {
         request: Request<AllowRequestsRequest>,
     ) -> Result<Response<AllowRequestsResponse>, Status> {
         let loaded = self.loaded()?;
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let requests = &request.get_ref().requests;
         convert::check_batch(requests.len()).map_err(Failure::from)?;
         // The permits of a batch are cut from one piece.
@@ -149,7 +149,7 @@ impl BreakerService for Breakers {
             yield_after(moment).await;
             let now = self.app.clock.now();
             for request in requests {
-                let result = match self.allow(loaded, &asker, request, now).await {
+                let result = match self.allow(loaded, &client, request, now).await {
                     Ok(allowed) => {
                         let seal = |permit: &Permit| {
                             permits.extend_from_slice(&seals.seal(permit));
@@ -179,7 +179,7 @@ impl BreakerService for Breakers {
         request: Request<RecordOutcomesRequest>,
     ) -> Result<Response<RecordOutcomesResponse>, Status> {
         let loaded = self.loaded()?;
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let requests = &request.get_ref().requests;
         convert::check_batch(requests.len()).map_err(Failure::from)?;
         let mut results = Vec::with_capacity(requests.len());
@@ -187,7 +187,7 @@ impl BreakerService for Breakers {
             yield_after(moment).await;
             let now = self.app.clock.now();
             for request in requests {
-                let result = match self.record(loaded, &asker, request, now).await {
+                let result = match self.record(loaded, &client, request, now).await {
                     Ok(response) => record_outcomes_result::Result::Response(response),
                     Err(failure) => record_outcomes_result::Result::Error(self.failed(failure)),
                 };

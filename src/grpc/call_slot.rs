@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use super::Limits;
 use super::edge::Shared;
 use super::status::Failure;
-use crate::auth::{Caller, Tally};
+use crate::auth::{Caller, ConcurrencyCounter};
 use crate::metrics::{Entry, Refusal};
 
 /// Bytes of every call beside its message: the codec's two buffers of 8 KiB.
@@ -179,7 +179,7 @@ impl std::fmt::Debug for CallSlot {
     }
 }
 
-fn of_caller(caller: &Caller, pool: Pool) -> &Tally {
+fn of_caller(caller: &Caller, pool: Pool) -> &ConcurrencyCounter {
     match pool {
         Pool::Calls => &caller.counts.in_flight,
         Pool::Probes => &caller.counts.probes,
@@ -187,7 +187,7 @@ fn of_caller(caller: &Caller, pool: Pool) -> &Tally {
 }
 
 impl Shared {
-    fn slots(&self, pool: Pool) -> &Tally {
+    fn slots(&self, pool: Pool) -> &ConcurrencyCounter {
         match pool {
             Pool::Calls => &self.in_flight,
             Pool::Probes => &self.probes,

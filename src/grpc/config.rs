@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::asker::Asker;
+use super::client_info::ClientInfo;
 use super::convert::{self, ChangeList, ConfigList};
 use super::history_reads::HistoryReads;
 use super::status::Failure;
@@ -42,12 +42,12 @@ impl ConfigService for Configs {
         &self,
         request: Request<v1::GetConfigRequest>,
     ) -> Result<Response<v1::GetConfigResponse>, Status> {
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let service = request.into_inner().service;
         convert::check_service_filter(&service).map_err(Failure::from)?;
         // The defaults are everybody's.
         if !service.is_empty() {
-            asker.check(Right::Read, &service)?;
+            client.check(Right::Read, &service)?;
         }
         let config = self.loaded()?.control.configuration().service(&service);
         Ok(Response::new(v1::GetConfigResponse {
@@ -59,12 +59,12 @@ impl ConfigService for Configs {
         &self,
         request: Request<v1::ListConfigsRequest>,
     ) -> Result<Response<v1::ListConfigsResponse>, Status> {
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let list = ConfigList::try_from(request.into_inner()).map_err(Failure::from)?;
         let configuration = self.loaded()?.control.configuration();
         let mut names: Vec<&str> = configuration
             .services()
-            .filter(|service| list.has(service) && asker.may(Right::Read, service))
+            .filter(|service| list.has(service) && client.may(Right::Read, service))
             .take(list.size + 1)
             .collect();
         let more = names.len() > list.size;
@@ -80,9 +80,9 @@ impl ConfigService for Configs {
         &self,
         request: Request<v1::UpdateConfigRequest>,
     ) -> Result<Response<v1::UpdateConfigResponse>, Status> {
-        let asker = Asker::of(&request);
-        let update = convert::update(request.into_inner(), asker.actor()).map_err(Failure::from)?;
-        asker.check(Right::Configure, &update.service)?;
+        let client = ClientInfo::of(&request);
+        let update = convert::update(request.into_inner(), client.actor()).map_err(Failure::from)?;
+        client.check(Right::Configure, &update.service)?;
         let Updated { config, changed } = self.update(update).await?;
         Ok(Response::new(v1::UpdateConfigResponse {
             config: Some(convert::config(&config, self.app.clock.wall())),
@@ -94,9 +94,9 @@ impl ConfigService for Configs {
         &self,
         request: Request<v1::DeleteConfigRequest>,
     ) -> Result<Response<v1::DeleteConfigResponse>, Status> {
-        let asker = Asker::of(&request);
-        let update = convert::deletion(request.into_inner(), asker.actor()).map_err(Failure::from)?;
-        asker.check(Right::Configure, &update.service)?;
+        let client = ClientInfo::of(&request);
+        let update = convert::deletion(request.into_inner(), client.actor()).map_err(Failure::from)?;
+        client.check(Right::Configure, &update.service)?;
         let Updated { config, changed } = self.update(update).await?;
         Ok(Response::new(v1::DeleteConfigResponse {
             config: Some(convert::config(&config, self.app.clock.wall())),
@@ -108,14 +108,14 @@ impl ConfigService for Configs {
         &self,
         request: Request<v1::ListConfigChangesRequest>,
     ) -> Result<Response<v1::ListConfigChangesResponse>, Status> {
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let list = ChangeList::try_from(request.into_inner()).map_err(Failure::from)?;
         if let Some(service) = &list.query.service {
-            asker.check(Right::Read, service)?;
+            client.check(Right::Read, service)?;
         }
         let loaded = self.loaded()?;
         let read = {
-            let _read = self.reads.admit(&asker).await?;
+            let _read = self.reads.admit(&client).await?;
             loaded.store.changes(&list.query).await
         };
         let mut rows = read.map_err(|error| convert::unread("the audit could not be read", &error))?;
@@ -126,8 +126,8 @@ impl ConfigService for Configs {
         // A page may hold fewer, even none: whoever may see few services goes on to the next one. What the file
         // declares names every service, and is for those who may see them all.
         rows.retain(|row| match &*row.service {
-            "" => asker.may_everywhere(Right::Read),
-            service => asker.may(Right::Read, service),
+            "" => client.may_everywhere(Right::Read),
+            service => client.may(Right::Read, service),
         });
         let changes = rows.into_iter().map(convert::change).collect();
         Ok(Response::new(v1::ListConfigChangesResponse { changes, next_page_token }))

@@ -5,14 +5,14 @@ use std::time::Duration;
 use http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
-use super::fault::{Faults, Kind, excerpt};
+use super::violations::{Kind, Violations, excerpt};
 
 const HEADER: &str = "grpc-timeout";
 /// Digits that gRPC allows; with the largest unit they are more than eleven thousand years.
 const DIGITS_MAX: usize = 8;
 
 /// What the client says of its patience; none: nothing.
-pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Faults> {
+pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Violations> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     match parse(value.as_bytes()) {
         Some(timeout) => Ok(Some(timeout)),
@@ -49,9 +49,9 @@ fn parse(value: &[u8]) -> Option<Duration> {
 }
 
 #[cold]
-fn wrong(value: &[u8]) -> Faults {
+fn wrong(value: &[u8]) -> Violations {
     let value = excerpt(&String::from_utf8_lossy(value));
-    Faults::one(
+    Violations::one(
         HEADER,
         Kind::OutOfRange,
         format!("is \"{value}\": it takes 1 to 8 digits and a unit out of H M S m u n"),

@@ -7,17 +7,18 @@ use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 
 use super::Limits;
 use super::breakers::Breakers;
-use super::calls::CallMetrics;
+use super::call_metrics::CallMetrics;
 use super::config::Configs;
 use super::health::{Health, HealthBoard};
 use super::history_reads::HistoryReads;
 use super::operations::Operations;
-use super::places::Places;
 use super::reflection::Reflection;
 use super::serve::ServeError;
+use super::stream_limiter::StreamLimiter;
 use super::watch::Watches;
 use crate::app::App;
-use crate::auth::{Caller, Door, Seldom, Tally};
+use crate::auth::{Caller, ConcurrencyCounter, EdgeSecurity};
+use crate::log_throttle::LogThrottle;
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
@@ -31,14 +32,14 @@ pub struct Edge {
 pub(super) struct Shared {
     pub(super) app: Arc<App>,
     pub(super) limits: Limits,
-    pub(super) door: Door,
+    pub(super) door: EdgeSecurity,
     pub(super) health_board: Arc<HealthBoard>,
     pub(super) calls: Arc<CallMetrics>,
-    pub(super) in_flight: Tally,
+    pub(super) in_flight: ConcurrencyCounter,
     /// Checks of health in flight.
-    pub(super) probes: Tally,
+    pub(super) probes: ConcurrencyCounter,
     /// Bytes that are charged to calls, and how many there may be.
-    pub(super) bytes: Tally,
+    pub(super) bytes: ConcurrencyCounter,
     pub(super) bytes_max: usize,
     pub(super) told: Told,
     pub(super) watches: Watches,
@@ -51,11 +52,11 @@ pub(super) struct Shared {
 /// When each kind of refusal was last told of in the log.
 #[derive(Default)]
 pub(super) struct Told {
-    pub(super) shed: Seldom,
-    pub(super) caller_limit: Seldom,
-    pub(super) refused: Seldom,
-    pub(super) handshake: Seldom,
-    pub(super) stalled: Seldom,
+    pub(super) shed: LogThrottle,
+    pub(super) caller_limit: LogThrottle,
+    pub(super) refused: LogThrottle,
+    pub(super) handshake: LogThrottle,
+    pub(super) stalled: LogThrottle,
 }
 
 impl std::fmt::Debug for Edge {
@@ -70,20 +71,20 @@ impl Edge {
     /// # Errors
     /// When reflection cannot read the descriptions that were built in.
     pub fn new(app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
-        Self::behind(Door::open(), app, limits)
+        Self::behind(EdgeSecurity::open(), app, limits)
     }
 
     /// The services on `app`, for those whom the door lets in.
     ///
     /// # Errors
     /// As [`Edge::new`].
-    pub fn behind(door: Door, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
+    pub fn behind(door: EdgeSecurity, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
         let health_board = Arc::new(HealthBoard::default());
         // The limits of the methods are checked before a message comes so far.
         let message_bytes_max = limits.message_bytes_max;
-        let places = Places::new(&limits, app.metrics.access.clone());
+        let places = StreamLimiter::new(&limits, app.metrics.access.clone());
         // Streams that need no token have places of their own, as many: strangers cannot take those of callers.
-        let places_about_us = Places::new(&limits, app.metrics.access.clone());
+        let places_about_us = StreamLimiter::new(&limits, app.metrics.access.clone());
         let health = Health::new(Arc::clone(&health_board), places_about_us.clone());
         let reads = HistoryReads::new(&limits, app.metrics.access.clone());
         let reflection = Reflection::new(places_about_us, Arc::clone(&health_board))?;
@@ -101,9 +102,9 @@ impl Edge {
             door,
             health_board,
             calls: Arc::default(),
-            in_flight: Tally::default(),
-            probes: Tally::default(),
-            bytes: Tally::default(),
+            in_flight: ConcurrencyCounter::default(),
+            probes: ConcurrencyCounter::default(),
+            bytes: ConcurrencyCounter::default(),
             bytes_max: limits.call_bytes_max(),
             told: Told::default(),
         };

@@ -15,13 +15,13 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
-use super::asker::Asker;
 use super::breakers::Breakers;
+use super::client_info::ClientInfo;
 use super::config::Configs;
 use super::deadline;
 use super::operations::Operations;
-use super::places::{Place, Places};
 use super::status::Failure;
+use super::stream_limiter::{StreamLimiter, StreamSlot};
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
@@ -145,11 +145,11 @@ fn part_of(service: &str) -> Option<Part> {
 /// The service on a board.
 pub(super) struct Health {
     board: Arc<HealthBoard>,
-    places: Places,
+    places: StreamLimiter,
 }
 
 impl Health {
-    pub(super) fn new(board: Arc<HealthBoard>, places: Places) -> Self {
+    pub(super) fn new(board: Arc<HealthBoard>, places: StreamLimiter) -> Self {
         Self { board, places }
     }
 }
@@ -172,7 +172,7 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let place = self.places.take(&Asker::of(&request))?;
+        let place = self.places.take(&ClientInfo::of(&request))?;
         let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let watcher = Watcher {
             told: self.board.told.subscribe(),
@@ -195,7 +195,7 @@ struct Watcher {
     /// The client's deadline, if it has one.
     timer: Option<Pin<Box<Sleep>>>,
     ended: bool,
-    _place: Place,
+    _place: StreamSlot,
 }
 
 impl Watcher {
@@ -223,7 +223,7 @@ impl Watcher {
                         return Some(self.end(Failure::ShuttingDown));
                     }
                 }
-                () = passed(&mut self.timer) => return Some(self.end(Failure::Late)),
+                () = passed(&mut self.timer) => return Some(self.end(Failure::DeadlineExceeded)),
             }
         }
     }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Limits;
-use super::asker::Asker;
+use super::client_info::ClientInfo;
 use super::status::Failure;
-use crate::auth::{Caller, Tally};
+use crate::auth::{Caller, ConcurrencyCounter};
 use crate::metrics::{AccessMetrics, Entry, Refusal};
 use crate::store::HISTORY_READS_AT_ONCE;
 
@@ -21,7 +21,7 @@ pub(super) struct HistoryReads(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    admitted: Tally,
+    admitted: ConcurrencyCounter,
     max: usize,
     per_caller_max: usize,
     connections: Semaphore,
@@ -38,14 +38,14 @@ pub(super) struct HistoryRead<'a> {
 
 #[derive(Debug)]
 struct Slot<'a> {
-    admitted: &'a Tally,
+    admitted: &'a ConcurrencyCounter,
     caller: Option<Arc<Caller>>,
 }
 
 impl HistoryReads {
     pub(super) fn new(limits: &Limits, access: AccessMetrics) -> Self {
         Self(Arc::new(Shared {
-            admitted: Tally::default(),
+            admitted: ConcurrencyCounter::default(),
             max: limits.history_reads_max,
             per_caller_max: limits.history_reads_per_caller_max,
             connections: Semaphore::new(HISTORY_READS_AT_ONCE as usize),
@@ -53,19 +53,19 @@ impl HistoryReads {
         }))
     }
 
-    /// Lets `asker` read, once a connection is free.
+    /// Lets `client` read, once a connection is free.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`, with when to retry: as many reads are admitted as may be, in all or of the caller.
-    pub(super) async fn admit(&self, asker: &Asker) -> Result<HistoryRead<'_>, Failure> {
-        let slot = self.slot(asker)?;
+    pub(super) async fn admit(&self, client: &ClientInfo) -> Result<HistoryRead<'_>, Failure> {
+        let slot = self.slot(client)?;
         let connection = self.0.connections.acquire().await.ok();
         Ok(HistoryRead { _slot: slot, _connection: connection })
     }
 
-    fn slot(&self, asker: &Asker) -> Result<Slot<'_>, Failure> {
+    fn slot(&self, client: &ClientInfo) -> Result<Slot<'_>, Failure> {
         let Shared { admitted, max, per_caller_max, access, .. } = &*self.0;
-        let caller = asker.caller();
+        let caller = client.caller();
         if caller.is_some_and(|caller| !caller.counts.history_reads.enter(*per_caller_max)) {
             access.refused(Entry::Grpc, Refusal::CallerLimit);
             return Err(Failure::CallerHistoryReads { max: *per_caller_max });

@@ -13,32 +13,32 @@
 //!
 //! `Status` is made in `status` alone, and `convert` alone sees both the wire's types and the domain's.
 
-mod asker;
 mod breakers;
+mod call;
+mod call_metrics;
 mod call_slot;
-mod calls;
+mod client_info;
 mod config;
 mod convert;
 mod deadline;
 mod edge;
-mod fault;
 mod gzip;
 mod health;
 mod history_reads;
+mod inline_executor;
 mod operations;
 mod page;
-mod passage;
-mod places;
 mod reflection;
 mod reply_body;
 mod request_body;
 mod rights;
 mod serve;
 mod status;
-mod turns;
+mod stream_limiter;
+mod violations;
 mod watch;
 
-pub use calls::{BOUNDS_SECONDS, CallMetrics, CallView, Method};
+pub use call_metrics::{BOUNDS_SECONDS, CallMetrics, CallView, Method};
 pub use edge::Edge;
 pub use health::{HealthBoard, Part, Serving};
 pub use serve::{Drained, ServeError, serve};

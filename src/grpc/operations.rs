@@ -1,6 +1,6 @@
 //! `OperationsService`: shows breakers and their history, and takes an operator's hand (`by_hand`).
 
-mod by_hand;
+mod operator_actions;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::asker::Asker;
+use super::client_info::ClientInfo;
 use super::convert::{self, BreakerList, TransitionList};
 use super::history_reads::HistoryReads;
 use super::status::Failure;
@@ -22,7 +22,7 @@ use crate::proto::v1::{
     ListTransitionsResponse, ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest,
     ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
-use crate::store::{Place, Store, StoreError, StoredTransition};
+use crate::store::{HistoryCursor, Store, StoreError, StoredTransition};
 
 /// Lists of breakers that are drawn up at one time: one that few breakers pass looks at many, and decisions must not
 /// wait for the cores. Further ones wait their turn, until their deadline.
@@ -56,15 +56,15 @@ impl OperationsService for Operations {
         request: Request<ListBreakersRequest>,
     ) -> Result<Response<ListBreakersResponse>, Status> {
         let loaded = self.loaded()?;
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let list = BreakerList::try_from(request.into_inner()).map_err(Failure::from)?;
-        check_filter(&asker, list.wanted.service())?;
+        check_filter(&client, list.wanted.service())?;
         let _turn = self.lists.acquire().await.map_err(|_| Failure::ShuttingDown)?;
         let now = self.app.clock.now();
         let engine = Arc::clone(&loaded.engine);
         // Off the threads that decide: a thousand breakers are locked, one after the other.
         let listed = tokio::task::spawn_blocking(move || {
-            let views = engine.list(&list.query(), now, |service| asker.may(Right::Read, service));
+            let views = engine.list(&list.query(), now, |service| client.may(Right::Read, service));
             (list, views)
         });
         let (list, mut views) = listed.await.map_err(|error| broken(&error))?;
@@ -82,10 +82,10 @@ impl OperationsService for Operations {
         request: Request<GetBreakerRequest>,
     ) -> Result<Response<GetBreakerResponse>, Status> {
         let loaded = self.loaded()?;
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let request = request.get_ref();
         let key = convert::key(&request.service, &request.name).map_err(Failure::from)?;
-        asker.check(Right::Read, key.service())?;
+        client.check(Right::Read, key.service())?;
         let now = self.app.clock.now();
         let Some(view) = loaded.engine.view(key.service(), key.name(), now) else {
             let (service, name) = (key.service().to_string(), key.name().to_string());
@@ -145,12 +145,12 @@ impl OperationsService for Operations {
         request: Request<ListTransitionsRequest>,
     ) -> Result<Response<ListTransitionsResponse>, Status> {
         let loaded = self.loaded()?;
-        let asker = Asker::of(&request);
+        let client = ClientInfo::of(&request);
         let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
-        check_filter(&asker, list.query.service.as_deref().unwrap_or_default())?;
+        check_filter(&client, list.query.service.as_deref().unwrap_or_default())?;
         let read = {
-            let _read = self.reads.admit(&asker).await?;
-            visible(&*loaded.store, &list, &asker).await
+            let _read = self.reads.admit(&client).await?;
+            visible(&*loaded.store, &list, &client).await
         };
         let (rows, end) = read.map_err(|error| convert::unread("the history could not be read", &error))?;
         let next_page_token = end.map(|end| list.token_behind(end)).unwrap_or_default();
@@ -160,21 +160,21 @@ impl OperationsService for Operations {
 }
 
 /// A list of one service is refused to those who may not see it. One without that filter shows what they may see.
-fn check_filter(asker: &Asker, service: &str) -> Result<(), Failure> {
-    if service.is_empty() { Ok(()) } else { asker.check(Right::Read, service) }
+fn check_filter(client: &ClientInfo, service: &str) -> Result<(), Failure> {
+    if service.is_empty() { Ok(()) } else { client.check(Right::Read, service) }
 }
 
-/// The rows of a page that `asker` may see, and, if there are more, where the next page begins.
+/// The rows of a page that `client` may see, and, if there are more, where the next page begins.
 ///
 /// Whoever may see few services would get mostly empty pages, one for each page of everybody's: so it reads on, and
 /// answers with a page that is not full, or empty, only after so many reads.
 async fn visible(
     store: &dyn Store,
     list: &TransitionList,
-    asker: &Asker,
-) -> Result<(Vec<StoredTransition>, Option<Place>), StoreError> {
+    client: &ClientInfo,
+) -> Result<(Vec<StoredTransition>, Option<HistoryCursor>), StoreError> {
     let (mut query, mut found) = (list.query.clone(), Vec::new());
-    let reads_max = if asker.may_everywhere(Right::Read) { 1 } else { READS_MAX };
+    let reads_max = if client.may_everywhere(Right::Read) { 1 } else { READS_MAX };
     for _ in 0..reads_max {
         let mut rows = store.transitions(&query).await?;
         let more = rows.len() > list.size;
@@ -184,7 +184,7 @@ async fn visible(
                 return Ok((found, query.after));
             }
             query.after = Some(row.place);
-            if asker.may(Right::Read, row.key.service()) {
+            if client.may(Right::Read, row.key.service()) {
                 found.push(row);
             }
         }
@@ -200,6 +200,6 @@ async fn visible(
 
 #[cold]
 fn broken(error: &(dyn Error + 'static)) -> Failure {
-    tracing::error!(error, "a call of the operations service failed");
-    Failure::Broken
+    tracing::error!(error, "OperationsService call failed");
+    Failure::Internal
 }

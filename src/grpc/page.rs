@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use siphasher::sip::SipHasher24;
 
-use super::fault::{Faults, Kind};
+use super::violations::{Kind, Violations};
 
 /// Says how the rest is laid out, and what a position is.
 const VERSION: u8 = 1;
@@ -39,14 +39,14 @@ pub(crate) fn token(filters: &[u8], position: &[u8]) -> String {
 }
 
 /// The position that `token` stands for, in the list with these filters.
-pub(crate) fn position(filters: &[u8], token: &str) -> Result<Vec<u8>, Faults> {
+pub(crate) fn position(filters: &[u8], token: &str) -> Result<Vec<u8>, Violations> {
     read(filters, token).ok_or_else(refused)
 }
 
 /// The answer to a token that cannot be used.
 #[cold]
-pub(crate) fn refused() -> Faults {
-    Faults::one("page_token", Kind::InvalidToken, "is not one of a list with these filters")
+pub(crate) fn refused() -> Violations {
+    Violations::one("page_token", Kind::InvalidToken, "is not one of a list with these filters")
 }
 
 fn read(filters: &[u8], token: &str) -> Option<Vec<u8>> {

@@ -23,13 +23,13 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, ServerReflectionResponse, ServiceResponse,
 };
 
-use super::asker::Asker;
+use super::client_info::ClientInfo;
 use super::deadline;
-use super::fault::excerpt;
 use super::health::{Closing, HealthBoard};
-use super::places::{Place, Places};
 use super::serve::ServeError;
 use super::status::Failure;
+use super::stream_limiter::{StreamLimiter, StreamSlot};
+use super::violations::excerpt;
 use crate::proto::FILE_DESCRIPTOR_SET;
 
 /// Where version 1 is served; the older one is sent there.
@@ -48,12 +48,12 @@ const SETS: [&[u8]; 5] = [
 /// The service.
 pub(super) struct Reflection {
     descriptors: Arc<Descriptors>,
-    places: Places,
+    places: StreamLimiter,
     board: Arc<HealthBoard>,
 }
 
 impl Reflection {
-    pub(super) fn new(places: Places, board: Arc<HealthBoard>) -> Result<Self, ServeError> {
+    pub(super) fn new(places: StreamLimiter, board: Arc<HealthBoard>) -> Result<Self, ServeError> {
         let descriptors = Descriptors::read(&SETS).map_err(ServeError::Reflection)?;
         Ok(Self { descriptors: Arc::new(descriptors), places, board })
     }
@@ -68,7 +68,7 @@ impl ServerReflection for Reflection {
         &self,
         request: Request<Streaming<ServerReflectionRequest>>,
     ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
-        let place = self.places.take(&Asker::of(&request))?;
+        let place = self.places.take(&ClientInfo::of(&request))?;
         let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let session = Session {
             descriptors: Arc::clone(&self.descriptors),
@@ -90,7 +90,7 @@ struct Session {
     /// The client's, if it has one.
     deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
-    _place: Place,
+    _place: StreamSlot,
 }
 
 impl Session {
@@ -101,7 +101,7 @@ impl Session {
         let asked = tokio::select! {
             biased;
             () = self.closing.begun() => return None,
-            () = passed(&mut self.deadline) => Err(Failure::Late.into()),
+            () = passed(&mut self.deadline) => Err(Failure::DeadlineExceeded.into()),
             question = self.questions.message() => question,
         };
         match asked {

@@ -19,8 +19,8 @@ use hyper::body::{Body, Frame, Incoming};
 use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
 use tonic::Status;
 
+use super::call_metrics::Method;
 use super::call_slot::CallSlot;
-use super::calls::Method;
 use super::convert;
 use super::gzip::{self, Encoding, PREFIX_BYTES};
 use super::status::{Failure, of_body};

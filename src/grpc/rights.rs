@@ -1,6 +1,6 @@
 //! What each method needs.
 
-use super::calls::Method;
+use super::call_metrics::Method;
 use crate::auth::{Right, Rights};
 
 const CALL: Rights = Rights::of(&[Right::Call]);
@@ -11,7 +11,7 @@ const OPERATE: Rights = Rights::of(&[Right::Operate]);
 const CONFIGURE: Rights = Rights::of(&[Right::Configure]);
 
 /// What a caller must have for `method`: one of these, for some service. For which, its handler checks
-/// ([`super::asker::Asker`]); a method is refused here only to those who have the right for none.
+/// ([`super::client_info::ClientInfo`]); a method is refused here only to those who have the right for none.
 pub(super) const fn needed(method: Method) -> Rights {
     match method {
         Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => CALL,

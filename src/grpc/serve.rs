@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
+use super::call::ConnectionService;
 use super::edge::Edge;
-use super::passage::Entrance;
-use super::turns::{Turn, Turns};
-use crate::auth::{CertificateNames, CountGuard, Protocol, Tls, Visitor, names_of};
+use super::inline_executor::{InlineExecutor, Progress};
+use crate::auth::{CertificateNames, ConnectionAuth, CountGuard, Protocol, Tls, names_of};
 use crate::metrics::{Entry, Refusal};
 
 /// Streams that a client may open and cancel before we have looked at them. h2 takes more than 20 for an
@@ -74,10 +74,10 @@ pub async fn serve(edge: Edge, listener: TcpListener, shutdown: CancellationToke
         return Drained::Whole;
     }
     let cut = tasks.len();
-    tracing::warn!(connections_and_calls = cut, "the grace time is over; connections are cut off");
+    tracing::warn!(connections_and_calls = cut, "shutdown grace period is over, closing connections");
     kill.cancel();
     if tokio::time::timeout(CUT_MAX, tasks.wait()).await.is_err() {
-        tracing::error!(tasks = tasks.len(), "connections or calls do not end; they are left to their fate");
+        tracing::error!(tasks = tasks.len(), "connections or calls ignored the shutdown, abandoning them");
     }
     Drained::Cut(cut)
 }
@@ -102,7 +102,7 @@ async fn accept(
             Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) if is_the_clients(&error) => continue,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a connection cannot be accepted");
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot accept a gRPC connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -111,12 +111,12 @@ async fn accept(
             tracing::debug!(connections_max = max, "a connection was refused: there are too many");
             continue;
         };
-        let Some(place) = Place::take(edge, peer, place) else { continue };
+        let Some(place) = ConnectionSlot::take(edge, peer, place) else { continue };
         let connection = Connection {
             edge: edge.clone(),
             peer,
             handshakes: Arc::clone(&handshakes),
-            turns: Turns::new(tasks.clone(), limits.write_timeout),
+            turns: InlineExecutor::new(tasks.clone(), limits.write_timeout),
             // Children have locks of their own: a connection looks at them each time it is woken.
             shutdown: shutdown.child_token(),
             kill: kill.child_token(),
@@ -129,12 +129,12 @@ async fn accept(
 }
 
 /// A place among the connections, and among those of its address.
-struct Place {
+struct ConnectionSlot {
     _of_address: CountGuard,
     _of_all: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl ConnectionSlot {
     fn take(edge: &Edge, peer: IpAddr, of_all: OwnedSemaphorePermit) -> Option<Self> {
         let shared = &edge.shared;
         let max = shared.limits.connections_per_address_max;
@@ -144,7 +144,7 @@ impl Place {
         }
         shared.app.metrics.access.refused(Entry::Grpc, Refusal::CallerLimit);
         if shared.told.caller_limit.is_due(shared.app.clock.now()) {
-            tracing::warn!(%peer, max, "connections are closed: their address has too many");
+            tracing::warn!(%peer, max, "gRPC connections closed: too many of one address");
         }
         None
     }
@@ -162,7 +162,7 @@ struct Connection {
     edge: Edge,
     peer: IpAddr,
     handshakes: Arc<Semaphore>,
-    turns: Turns,
+    turns: InlineExecutor,
     shutdown: CancellationToken,
     kill: CancellationToken,
 }
@@ -212,7 +212,7 @@ impl Connection {
         shared.app.metrics.tls.failed(Entry::Grpc);
         if shared.told.handshake.is_due(shared.app.clock.now()) {
             let peer = self.peer;
-            tracing::warn!(%peer, %error, "a connection for gRPC failed at TLS");
+            tracing::warn!(%peer, %error, "TLS handshake of a gRPC connection failed");
         }
     }
 
@@ -222,16 +222,16 @@ impl Connection {
         names: Option<CertificateNames>,
     ) {
         let limits = self.edge.shared.limits;
-        let visitor = Visitor::new(Arc::clone(&self.edge.shared.door.guard), self.peer, names);
+        let visitor = ConnectionAuth::new(Arc::clone(&self.edge.shared.door.guard), self.peer, names);
         let http = self.http(&limits);
-        let entrance = Entrance::new(self.edge, visitor, self.turns.clone());
+        let entrance = ConnectionService::new(self.edge, visitor, self.turns.clone());
         let http = http.serve_connection(TokioIo::new(stream), entrance);
         let mut http = pin!(http);
         let mut draining = false;
         loop {
             let driven = poll_fn(|context| {
                 let driven = http.as_mut().poll(context);
-                if self.turns.run() == Turn::More {
+                if self.turns.run() == Progress::More {
                     // The others first: it is polled again behind them.
                     context.waker().wake_by_ref();
                 }
@@ -244,7 +244,7 @@ impl Connection {
                         tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
                     }
                     // What was read of it is done, though nobody waits for the answers.
-                    while self.turns.run() == Turn::More {
+                    while self.turns.run() == Progress::More {
                         tokio::task::yield_now().await;
                     }
                     return;
@@ -269,7 +269,7 @@ impl Connection {
         }
     }
 
-    fn http(&self, limits: &Limits) -> http2::Builder<Turns> {
+    fn http(&self, limits: &Limits) -> http2::Builder<InlineExecutor> {
         let mut builder = http2::Builder::new(self.turns.clone());
         builder
             .timer(TokioTimer::new())

@@ -15,8 +15,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
-use super::fault::{Faults, excerpt};
 use super::gzip;
+use super::violations::{Violations, excerpt};
 use crate::auth::{Right, Rights};
 use crate::engine::BreakerLimit;
 use crate::proto::v1;
@@ -36,7 +36,7 @@ const DETAILS_HEADER: &str = "grpc-status-details-bin";
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Fields of the request are wrong.
-    Invalid(Faults),
+    Invalid(Violations),
     /// The message is larger than we take.
     TooLarge { bytes_max: usize },
     /// The metadata of the call is larger than we take.
@@ -86,26 +86,26 @@ pub(crate) enum Failure {
     /// As many bytes are kept for the caller as may be.
     CallerBytes { max: usize },
     /// Nobody that is known. It does not say why.
-    Unknown,
+    Unauthenticated,
     /// Somebody who is known, as somebody else than when their stream began.
     RightsChanged,
     /// Somebody who is known, and has none of these rights for this service; empty: for any.
     Denied { rights: Rights, service: String, name: Arc<str> },
     /// The client's deadline, or the longest that we serve a call.
-    Late,
+    DeadlineExceeded,
     /// Nothing is loaded yet.
     NotLoaded,
     /// We are about to go.
     ShuttingDown,
     /// The store does not answer.
-    StoreAway,
+    StoreUnavailable,
     /// The store holds what it cannot hold, or we did what we must not do.
-    Broken,
+    Internal,
 }
 
-impl From<Faults> for Failure {
-    fn from(faults: Faults) -> Self {
-        Self::Invalid(faults)
+impl From<Violations> for Failure {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations)
     }
 }
 
@@ -138,13 +138,13 @@ impl Failure {
         let mut details = ErrorDetails::new();
         details.set_error_info(reason, DOMAIN, self.metadata());
         match &self {
-            Self::Invalid(faults) => {
-                let violation = |fault: &super::fault::Fault| {
+            Self::Invalid(violations) => {
+                let violation = |fault: &super::violations::Violation| {
                     let mut violation = FieldViolation::new(&*fault.field, &*fault.problem);
                     fault.kind.as_str().clone_into(&mut violation.reason);
                     violation
                 };
-                details.set_bad_request(faults.named().iter().map(violation).collect::<Vec<_>>());
+                details.set_bad_request(violations.named().iter().map(violation).collect::<Vec<_>>());
             }
             Self::NoBreaker { service, name } => {
                 details.set_resource_info("breakerd.v1.Breaker", format!("{service}/{name}"), "", &*message);
@@ -224,20 +224,20 @@ impl Failure {
             Self::CallerHistoryReads { .. } => (Code::ResourceExhausted, "CALLER_HISTORY_READ_LIMIT_REACHED"),
             Self::BytesFull { .. } => (Code::ResourceExhausted, "BYTE_LIMIT_REACHED"),
             Self::CallerBytes { .. } => (Code::ResourceExhausted, "CALLER_BYTE_LIMIT_REACHED"),
-            Self::Unknown => (Code::Unauthenticated, "UNAUTHENTICATED"),
+            Self::Unauthenticated => (Code::Unauthenticated, "UNAUTHENTICATED"),
             Self::RightsChanged => (Code::Unavailable, "RIGHTS_CHANGED"),
             Self::Denied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
-            Self::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::NotLoaded => (Code::Unavailable, "NOT_LOADED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
-            Self::StoreAway => (Code::Unavailable, "STORE_UNAVAILABLE"),
-            Self::Broken => (Code::Internal, "INTERNAL"),
+            Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Self::Internal => (Code::Internal, "INTERNAL"),
         }
     }
 
     fn message(&self) -> String {
         match self {
-            Self::Invalid(faults) => faults.to_string(),
+            Self::Invalid(violations) => violations.to_string(),
             Self::TooLarge { bytes_max } => format!("the message is larger than {bytes_max} bytes"),
             Self::MetadataTooLarge { bytes, bytes_max } => {
                 format!("the metadata is {bytes} bytes: it may be at most {bytes_max}")
@@ -310,7 +310,7 @@ impl Failure {
                     "{max} bytes are kept for the calls of this caller already, which is the limit for one caller"
                 )
             }
-            Self::Unknown => {
+            Self::Unauthenticated => {
                 "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
                     .to_owned()
             }
@@ -326,11 +326,11 @@ impl Failure {
                     )
                 }
             }
-            Self::Late => "the deadline passed before there was an answer".to_owned(),
+            Self::DeadlineExceeded => "the deadline passed before there was an answer".to_owned(),
             Self::NotLoaded => "the state is not loaded yet".to_owned(),
             Self::ShuttingDown => "breakerd is shutting down; another replica may serve".to_owned(),
-            Self::StoreAway => "the store does not answer".to_owned(),
-            Self::Broken => "breakerd failed; its log says why".to_owned(),
+            Self::StoreUnavailable => "the store does not answer".to_owned(),
+            Self::Internal => "breakerd failed; its log says why".to_owned(),
         }
     }
 

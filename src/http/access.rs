@@ -8,14 +8,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::{Edge, internal, problem};
-use crate::auth::{Right, Shown, Visitor};
+use crate::auth::{ConnectionAuth, Credentials, Right};
 use crate::metrics::{Entry, Refusal};
 
 /// Lets those pass who may read of every service: the pages behind it show them all.
 pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     // Every connection has one.
-    let Some(visitor) = request.extensions().get::<Arc<Visitor>>() else { return internal() };
-    match visitor.caller(Shown::of(request.headers())) {
+    let Some(visitor) = request.extensions().get::<Arc<ConnectionAuth>>() else { return internal() };
+    match visitor.caller(Credentials::of(request.headers())) {
         Ok(caller) if caller.identity.may_everywhere(Right::Read) => next.run(request).await,
         Ok(caller) => {
             let name = caller.identity.name();
@@ -35,11 +35,11 @@ pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next
 }
 
 impl Edge {
-    fn refused(&self, visitor: &Visitor, refusal: Refusal) {
+    fn refused(&self, visitor: &ConnectionAuth, refusal: Refusal) {
         self.app.metrics.access.refused(Entry::Http, refusal);
         if self.told.is_due(self.app.clock.now()) {
             let peer = &**visitor.nobody().identity.name();
-            tracing::warn!(peer, ?refusal, "a page was refused");
+            tracing::warn!(peer, ?refusal, "HTTP request rejected");
         }
     }
 }

@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::app::App;
-use crate::auth::Seldom;
+use crate::log_throttle::LogThrottle;
 
 pub use server::{Timeouts, serve};
 
@@ -45,7 +45,7 @@ struct Edge {
     readers: Arc<Semaphore>,
     scrapes: Arc<scrape::Scrapes>,
     /// When somebody refused was last told of in the log.
-    told: Arc<Seldom>,
+    told: Arc<LogThrottle>,
 }
 
 /// The pages.
@@ -84,7 +84,7 @@ impl Edge {
             drop(turn);
             done
         });
-        reading.await.inspect_err(|error| tracing::error!(%error, "a page could not be made")).ok()
+        reading.await.inspect_err(|error| tracing::error!(%error, "HTTP response failed")).ok()
     }
 }
 

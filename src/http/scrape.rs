@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
 use super::{Edge, internal, problem};
-use crate::auth::{CountGuard, Tally, Visitor};
+use crate::auth::{ConcurrencyCounter, ConnectionAuth, CountGuard};
 use crate::metrics::{Entry, Metrics, Refusal};
 
 /// The text format, as Prometheus names it.
@@ -29,7 +29,7 @@ const RETRY_AFTER: &str = "1";
 
 pub(super) async fn metrics(
     State(edge): State<Edge>,
-    Extension(visitor): Extension<Arc<Visitor>>,
+    Extension(visitor): Extension<Arc<ConnectionAuth>>,
 ) -> Response {
     let scrapes = Arc::clone(&edge.scrapes);
     let arrived = scrapes.begun.load(Relaxed);
@@ -44,7 +44,7 @@ pub(super) async fn metrics(
             ([(header::RETRY_AFTER, RETRY_AFTER)], busy).into_response()
         }
         Some(Err(error)) => {
-            tracing::error!(%error, "metrics could not be rendered");
+            tracing::error!(%error, "cannot render metrics");
             internal()
         }
         None => internal(),
@@ -56,7 +56,7 @@ pub(super) async fn metrics(
 pub(super) struct Scrapes {
     /// How many were begun.
     begun: AtomicU64,
-    unread: Arc<Tally>,
+    unread: Arc<ConcurrencyCounter>,
     newest: Mutex<Weak<Scrape>>,
 }
 
@@ -65,7 +65,7 @@ struct Scrape {
     text: String,
     /// How many had been begun when this was.
     number: u64,
-    unread: Arc<Tally>,
+    unread: Arc<ConcurrencyCounter>,
     _of_address: CountGuard,
 }
 
@@ -82,7 +82,7 @@ impl Scrapes {
         &self,
         metrics: &Metrics,
         arrived: u64,
-        visitor: &Visitor,
+        visitor: &ConnectionAuth,
     ) -> prometheus::Result<Option<Arc<Scrape>>> {
         // The readers' turn is held: nobody else renders meanwhile.
         if let Some(newest) = self.newest.lock().upgrade()
@@ -119,12 +119,13 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::auth::Guard;
+    use crate::auth::Authenticator;
 
     #[test]
     fn unread_scrapes_are_bounded_and_those_who_wait_together_share_one() {
-        let (scrapes, metrics, guard) = (Scrapes::default(), Metrics::default(), Arc::new(Guard::open()));
-        let visitor = |last| Visitor::new(Arc::clone(&guard), IpAddr::from([127, 0, 0, last]), None);
+        let (scrapes, metrics, guard) =
+            (Scrapes::default(), Metrics::default(), Arc::new(Authenticator::open()));
+        let visitor = |last| ConnectionAuth::new(Arc::clone(&guard), IpAddr::from([127, 0, 0, last]), None);
         let (one, other, third) = (visitor(1), visitor(2), visitor(3));
         let scrape = |arrived, visitor| scrapes.scrape(&metrics, arrived, visitor).unwrap();
         let mut unread: Vec<_> = (0..4).map(|begun| scrape(begun, &one).unwrap()).collect();

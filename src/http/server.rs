@@ -25,7 +25,8 @@ use tower::ServiceExt as _;
 
 use super::router;
 use crate::app::App;
-use crate::auth::{CertificateNames, CountGuard, Door, Protocol, Seldom, Tls, Visitor, names_of};
+use crate::auth::{CertificateNames, ConnectionAuth, CountGuard, EdgeSecurity, Protocol, Tls, names_of};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Entry, Refusal};
 
 /// Connections at one time: scrapers, probes and people are few. At the bound newcomers wait in the
@@ -61,7 +62,7 @@ pub struct Timeouts {
 /// None so far: what fails, fails one connection.
 pub async fn serve(
     app: Arc<App>,
-    door: Door,
+    door: EdgeSecurity,
     listener: TcpListener,
     shutdown: CancellationToken,
     timeouts: Timeouts,
@@ -93,7 +94,7 @@ pub async fn serve(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "no connection could be accepted");
+                tracing::error!(%error, "cannot accept an HTTP connection");
                 shutdown.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
             }
         }
@@ -105,7 +106,10 @@ pub async fn serve(
         }
     };
     if tokio::time::timeout(grace, answered).await.is_err() {
-        tracing::warn!(connections = connections.len(), "http clients held on beyond the grace time");
+        tracing::warn!(
+            connections = connections.len(),
+            "HTTP connections outlived the shutdown grace period"
+        );
         connections.shutdown().await;
     }
     Ok(())
@@ -116,9 +120,9 @@ pub async fn serve(
 struct Host {
     app: Arc<App>,
     router: Router,
-    door: Door,
+    door: EdgeSecurity,
     /// When a connection that was refused, or failed at TLS, was last told of in the log.
-    told: Arc<Seldom>,
+    told: Arc<LogThrottle>,
     write_timeout: Duration,
     shutdown: CancellationToken,
 }
@@ -133,7 +137,7 @@ impl Host {
         }
         self.app.metrics.access.refused(Entry::Http, Refusal::CallerLimit);
         if self.told.is_due(self.app.clock.now()) {
-            tracing::warn!(%peer, max, "connections for pages are closed: their address has too many");
+            tracing::warn!(%peer, max, "HTTP connections closed: too many of one address");
         }
         None
     }
@@ -156,7 +160,7 @@ impl Host {
             Err(error) => {
                 self.app.metrics.tls.failed(Entry::Http);
                 if self.told.is_due(self.app.clock.now()) {
-                    tracing::warn!(%peer, %error, "a connection for pages failed at TLS");
+                    tracing::warn!(%peer, %error, "TLS handshake of an HTTP connection failed");
                 }
             }
         }
@@ -168,7 +172,7 @@ impl Host {
         peer: IpAddr,
         names: Option<CertificateNames>,
     ) {
-        let visitor = Arc::new(Visitor::new(Arc::clone(&self.door.guard), peer, names));
+        let visitor = Arc::new(ConnectionAuth::new(Arc::clone(&self.door.guard), peer, names));
         let router = self.router.map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&visitor));
             request
@@ -215,6 +219,6 @@ fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "an http connection panicked");
+        tracing::error!(%error, "HTTP connection task panicked");
     }
 }

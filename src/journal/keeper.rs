@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Journal, Removal};
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::store::Store;
 
 /// How often the log is looked after when nothing asks for it.

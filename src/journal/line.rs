@@ -7,8 +7,8 @@ use std::str;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Asked, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind,
-    Reason, Scope, Snapshot, State, Time, Transition,
+    AfterMaxWait, Attribution, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override,
+    OverrideKind, Reason, Scope, Snapshot, State, Time, Transition,
 };
 use serde::{Deserialize, Serialize};
 
@@ -337,7 +337,9 @@ impl TryFrom<WireTransition> for Transition {
             outcome: wire
                 .error_class
                 .map(|error_class| CausingOutcome { error_class, caller: wire.caller.unwrap_or_default() }),
-            asked: wire.actor.map(|actor| Asked { actor, reason: wire.actor_reason.unwrap_or_default() }),
+            asked: wire
+                .actor
+                .map(|actor| Attribution { actor, reason: wire.actor_reason.unwrap_or_default() }),
             after: wire.after.try_into()?,
             shadow: wire.shadow,
         })
@@ -502,7 +504,7 @@ mod tests {
             lasted: Some(Duration::from_micros(5)),
             rejected_calls: 11,
             outcome: Some(CausingOutcome { error_class: "Timeout".to_owned(), caller: "web-1".to_owned() }),
-            asked: Some(Asked { actor: "timer".to_owned(), reason: "a drill".to_owned() }),
+            asked: Some(Attribution { actor: "timer".to_owned(), reason: "a drill".to_owned() }),
             after: snapshot(),
             shadow: false,
         };

@@ -64,7 +64,8 @@ use self::overflow::{Overflow, Sent};
 use self::segment::{acknowledged_path, pending_path};
 use self::tail::{Active, InFlight, Tail, new_segment};
 pub(crate) use self::upkeep::Removal;
-use crate::engine::{Clock, Event, Origin, Outbox};
+use crate::clock::Clock;
+use crate::engine::{Event, Origin, TransitionSink};
 use crate::store::{Change, Proposal, TransitionId};
 
 /// Entries in one batch for the store: enough that a thousand breakers opening at once are one transaction.
@@ -300,7 +301,7 @@ impl Journal {
         }
     }
 
-    /// The place up to which the store has everything, of those that [`Outbox::append`] answers: a breaker whose newest
+    /// The place up to which the store has everything, of those that [`TransitionSink::append`] answers: a breaker whose newest
     /// place is not beyond it stands in the store as it is.
     pub fn stored_up_to(&self) -> u64 {
         self.stored_up_to.load(Ordering::Acquire)
@@ -473,7 +474,7 @@ fn monotonic(stamp: Time, clock: &dyn Clock) -> Time {
     clock.wall_offset().to_monotonic(stamp).min(clock.now())
 }
 
-impl Outbox for Journal {
+impl TransitionSink for Journal {
     fn append(&self, event: Event<'_>) -> u64 {
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         let proposal = Proposal {
@@ -503,7 +504,7 @@ impl Outbox for Journal {
     }
 }
 
-impl Outbox for Arc<Journal> {
+impl TransitionSink for Arc<Journal> {
     fn append(&self, event: Event<'_>) -> u64 {
         Journal::append(self, event)
     }

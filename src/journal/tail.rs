@@ -10,7 +10,7 @@ use breaker::Time;
 use super::disk::{AppendFile, is_out_of_space};
 use super::overflow::Overflow;
 use super::segment::Segment;
-use crate::engine::Clock;
+use crate::clock::Clock;
 use crate::store::Proposal;
 
 /// The upper bounds of the histogram of write times, in seconds.

@@ -5,7 +5,7 @@ use breaker::{Figures, Key, Reason, Snapshot, State, Transition};
 
 use super::disk::AppendFile;
 use super::*;
-use crate::engine::ManualClock;
+use crate::clock::ManualClock;
 use crate::store::GapCause;
 
 /// A day after 1970, so that no age is cut off at the beginning of time.
@@ -182,7 +182,10 @@ impl AppendFile for FaultyFile {
 }
 
 fn append(journal: &Journal, name: &str, epoch: u64) -> u64 {
-    Outbox::append(journal, Event { key: &key(name), transition: &change(epoch), origin: Origin::Own })
+    TransitionSink::append(
+        journal,
+        Event { key: &key(name), transition: &change(epoch), origin: Origin::Own },
+    )
 }
 
 /// What a list of proposals says: name and epoch; of a gap also how many are missing.
@@ -651,7 +654,7 @@ fn memory_is_bounded_while_neither_disk_nor_store_take_anything() {
     assert_eq!(states(&recovered), named(&[("a", 2_000), ("b", 2_000)]));
     let all = drain(&journal);
     let told: u64 = all.iter().map(|proposal| merge::lost(proposal).max(1)).sum();
-    assert_eq!(told, 4_000, "the history knows of every one that it lacks");
+    assert_eq!(told, 4_000, "the history knows of every one that it differs_from");
     let unwritable = |proposal: &Proposal| matches!(&proposal.change, Change::Gap(gap) if gap.cause == GapCause::JournalUnwritable);
     assert!(all.iter().any(unwritable), "and why");
 }

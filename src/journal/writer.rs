@@ -83,7 +83,7 @@ impl Writer {
                             breaker = %proposal.key,
                             epoch = present.epoch,
                             state = %present.state,
-                            "the store has a later state of this breaker than the one it was given"
+                            "store has a newer state of this breaker, transition superseded"
                         );
                     }
                 }
@@ -123,7 +123,7 @@ impl Writer {
         tracing::error!(
             error = error as &dyn std::error::Error,
             changes = ?batch.proposals,
-            "the store cannot hold this change, which is left out of the history"
+            "store rejected a transition: dropped from the history"
         );
         self.done(batch).await;
         Step::Wrote
@@ -131,7 +131,7 @@ impl Writer {
 
     fn answered(&mut self) {
         if std::mem::replace(&mut self.refused, false) {
-            tracing::info!("the store answers again; the journal is being written to it");
+            tracing::info!("store available again, writing the journal to it");
         }
     }
 
@@ -139,7 +139,7 @@ impl Writer {
         if !std::mem::replace(&mut self.refused, true) {
             tracing::error!(
                 error = error as &dyn std::error::Error,
-                "the store does not take changes: they wait in the journal"
+                "store write failed: transitions wait in the journal"
             );
         }
     }

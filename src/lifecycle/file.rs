@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::Declaration;
 use crate::config::Config;
 use crate::config::watch::{FileEvent, Watcher};
 use crate::control::{Control, ControlError};
 use crate::metrics::ConfigMetrics;
-use crate::store::Declaration;
 
 /// Takes a changed file at once; a wrong one is refused whole, and the last good one stays. One that contradicts what
 /// was set over the API is tried again each time that the configuration changes: `running` too, what the file declared
@@ -24,7 +24,7 @@ pub async fn run_file(
     watcher: Watcher,
     stop: CancellationToken,
 ) -> Result<()> {
-    let contradicting = running.filter(|running| control.lacks(running));
+    let contradicting = running.filter(|running| control.differs_from(running));
     let mut taker = Taker { control, metrics, contradicting };
     if taker.contradicting.is_some() {
         taker.refused();
@@ -62,19 +62,19 @@ impl Taker {
             FileEvent::Loaded { config, needs_restart } => {
                 if !needs_restart.is_empty() {
                     let keys = needs_restart.join(", ");
-                    tracing::warn!(keys, "these settings of the changed file wait for a restart");
+                    tracing::warn!(keys, "changed settings take effect after a restart");
                 }
                 self.declare(*config).await;
             }
             FileEvent::Wrong(errors) => {
                 self.refused();
                 for problem in &errors {
-                    tracing::error!(%problem, "the changed file is wrong; the last good one stays in force");
+                    tracing::error!(%problem, "config file is invalid, keeping the previous version");
                 }
             }
             FileEvent::Unreadable(problem) => {
                 self.refused();
-                tracing::error!(%problem, "the file cannot be read; the last good one stays in force");
+                tracing::error!(%problem, "config file cannot be read, keeping the previous version");
             }
         }
     }
@@ -86,7 +86,7 @@ impl Taker {
                 self.refused();
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "the changed file is not in force; the last good one stays"
+                    "config file not applied, keeping the previous version"
                 );
                 if matches!(error, ControlError::Contradiction(_)) {
                     self.contradicting = Some(config.declaration);
@@ -107,7 +107,7 @@ impl Taker {
 
     fn in_force(&self, revision: u64) {
         self.metrics.last_reload_successful.set(1);
-        tracing::info!(revision, "the changed file is in force");
+        tracing::info!(revision, "config file reloaded");
     }
 
     fn refused(&self) {

@@ -8,8 +8,8 @@ use breaker::Time;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError};
-use crate::engine::Clock;
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::health::Problem;
 use crate::store::{OperationKind, Store, StoreError, StoreStatus};
@@ -27,7 +27,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// that it is known before something has to be written.
 ///
 /// # Errors
-/// [`StoreError::Taken`] when another breakerd has the store: this process must not decide any more.
+/// [`StoreError::LockedByAnother`] when another breakerd has the store: this process must not decide any more.
 pub async fn run_store_check(store: Arc<dyn Store>, app: Arc<App>, stop: CancellationToken) -> Result<()> {
     let monitor = Arc::clone(app.health.store());
     let checks = async {
@@ -41,7 +41,7 @@ pub async fn run_store_check(store: Arc<dyn Store>, app: Arc<App>, stop: Cancell
     };
     tokio::select! {
         () = stop.cancelled() => Ok(()),
-        reason = monitor.overtaken() => Err(StoreError::Taken(reason.to_string()).into()),
+        reason = monitor.overtaken() => Err(StoreError::LockedByAnother(reason.to_string()).into()),
         never = checks => never,
     }
 }
@@ -105,7 +105,7 @@ fn log_difference(before: &[Problem], now: &[Problem]) {
 /// another breakerd on it.
 ///
 /// # Errors
-/// [`DataDirError::Taken`] when another process has it.
+/// [`DataDirError::LockedByAnother`] when another process has it.
 pub async fn run_data_folder_lock(
     data_dir: Arc<DataDir>,
     clock: Arc<dyn Clock>,
@@ -117,7 +117,7 @@ pub async fn run_data_folder_lock(
         let held =
             tokio::task::spawn_blocking(move || held.hold()).await.context("check the data folder's lock")?;
         match held {
-            Err(error @ DataDirError::Taken { .. }) => return Err(error.into()),
+            Err(error @ DataDirError::LockedByAnother { .. }) => return Err(error.into()),
             // Nobody else has it; whether it can be written the journal and the store find out.
             Err(error) => {
                 let problem = error.to_string();

@@ -8,8 +8,8 @@ use breaker::Time;
 use tokio_util::sync::CancellationToken;
 
 use super::position::{PositionFile, SeenPosition};
+use crate::clock::Clock;
 use crate::control::Control;
-use crate::engine::Clock;
 use crate::feed::{Feeds, Looked};
 use crate::journal::Journal;
 

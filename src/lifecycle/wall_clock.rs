@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Clock, Engine};
+use crate::clock::Clock;
+use crate::engine::Engine;
 
 /// How often the two clocks are compared: for so long, times that are shown may be those of before.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);

@@ -19,8 +19,9 @@ use prometheus::proto::MetricFamily;
 
 use super::Namespace;
 use super::family::{Buckets, Names, Page, families, number};
+use crate::clock::Clock;
 use crate::engine::{
-    BOUNDS_SECONDS, BreakerView, Clock, Counters, Edge, Engine, HistogramView, OTHER, Trouble,
+    BOUNDS_SECONDS, BreakerView, Counters, Edge, Engine, HistogramView, OTHER, OpenedCounters,
 };
 
 families! {
@@ -192,18 +193,18 @@ fn show_counters(page: &mut Page<Shown>, service: &str, name: &str, counters: &C
     page.count(Shown::Ignored, &labels, counters.ignored);
     page.count(Shown::Late, &labels, counters.late);
     page.count(Shown::Slow, &labels, counters.slow);
-    let none = Trouble::default();
-    let trouble = counters.trouble.as_deref().unwrap_or(&none);
-    page.count(Shown::Shadows, &labels, trouble.shadows);
-    page.count(Shown::WouldBeRejected, &labels, trouble.would_be_rejected);
+    let none = OpenedCounters::default();
+    let opened = counters.opened.as_deref().unwrap_or(&none);
+    page.count(Shown::Shadows, &labels, opened.shadows);
+    page.count(Shown::WouldBeRejected, &labels, opened.would_be_rejected);
     for (verdict, rejected) in [
-        (Verdict::Open, trouble.rejected_open),
-        (Verdict::HalfOpenExhausted, trouble.rejected_half_open),
-        (Verdict::ForcedOpen, trouble.rejected_forced),
+        (Verdict::Open, opened.rejected_open),
+        (Verdict::HalfOpenExhausted, opened.rejected_half_open),
+        (Verdict::ForcedOpen, opened.rejected_forced),
     ] {
         page.count(Shown::Rejected, &[service, name, verdict.as_str()], rejected);
     }
-    let happened = &trouble.transitions;
+    let happened = &opened.transitions;
     for edge in OWN_EDGES {
         let count = happened.get(&edge).copied().unwrap_or(0);
         show_edge(page, service, name, edge, count);

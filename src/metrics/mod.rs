@@ -18,6 +18,7 @@ mod calls;
 mod family;
 mod field;
 mod journal;
+mod metered_store;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -27,13 +28,15 @@ use prometheus::{
     Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::engine::{Clock, Engine};
+use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::journal::JournalStats;
 use crate::store::StoreStatus;
 use field::metrics;
 
 pub use access::{Entry, Refusal};
 pub use calls::CallRow;
+pub use metered_store::MeteredStore;
 pub use watch::{OpenWatch, Restarts, Watched};
 
 /// How the journal is asked how it stands.

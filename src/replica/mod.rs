@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Decision, Numbering, Recorded, Report, State, Time, Verdict};
 
-use crate::engine::{Allowed, Creator, Engine, EngineError, Permit, Taken, Target};
+use crate::engine::{Allowed, Creator, Engine, EngineError, Permit, RecordResult, Target};
 
 /// How long a caller whose claim was refused is told to wait: a place may come free at any time.
 const REFUSED_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -101,11 +101,11 @@ pub async fn record(
     target: Target<'_>,
     report: &Report<'_>,
     now: Time,
-) -> Result<Taken, EngineError> {
+) -> Result<RecordResult, EngineError> {
     if let Some(permit) = probe_of(target.permit)
         && coordinator.settle(&permit).await == Claim::Refused
     {
-        return Ok(Taken { recorded: Recorded::Late, state: State::HalfOpen });
+        return Ok(RecordResult { recorded: Recorded::Late, state: State::HalfOpen });
     }
     engine.record_for(creator, target, report, now)
 }

@@ -10,12 +10,13 @@ use crate::app::{App, Loaded};
 use crate::config::{Config, Settings};
 use crate::control::{Control, ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
-use crate::engine::{Engine, Limits, Seals, Standing};
-use crate::feed::{Feeds, StateFeed, Told};
+use crate::engine::{Engine, Limits, Seals, StoreIdentity};
+use crate::feed::{FanOut, Feeds, StateFeed};
 use crate::journal::{Journal, JournalOptions};
 use crate::lifecycle::PositionFile;
+use crate::metrics::MeteredStore;
 use crate::replica::{Coordinator, Local};
-use crate::store::{self, Meta, MeteredStore, Store, StoreError};
+use crate::store::{self, Meta, Store, StoreError};
 use crate::transition_log::{self, TransitionLog};
 
 /// Breakers read from the store at one time.
@@ -24,7 +25,7 @@ const PAGE: u32 = 10_000;
 const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What stands once the store has been read.
-pub(super) struct House {
+pub(super) struct Components {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<dyn Store>,
     pub(super) journal: Arc<Journal>,
@@ -36,7 +37,7 @@ pub(super) struct House {
 }
 
 /// Reads the store and the journal. The store is waited for, as long as this is.
-pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<House> {
+pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<Components> {
     let settings = &config.settings;
     let is_away = StoreError::is_transient;
     let store = open_store(app, settings, data_dir).await?;
@@ -80,12 +81,12 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         idle_ttl: settings.idle_breaker_ttl,
     };
     let coordinator: Arc<dyn Coordinator> = Arc::new(Local);
-    let standing =
-        Standing { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
+    let identity =
+        StoreIdentity { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
     let states = Arc::new(StateFeed::default());
-    let outbox = Told { journal: Arc::clone(&journal), states: Arc::clone(&states) };
-    let (outbox, transition_log) = transition_log::logging(outbox, Arc::clone(clock));
-    let engine = Arc::new(Engine::new(limits, standing, &Arc::default(), Box::new(outbox), clock.now()));
+    let sink = FanOut { journal: Arc::clone(&journal), states: Arc::clone(&states) };
+    let (sink, transition_log) = transition_log::logging(sink, Arc::clone(clock));
+    let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), Box::new(sink), clock.now()));
     engine.note_wall_offset(clock.wall_offset(), clock.now());
     // The overrides first: the breakers that the catalog names are born into them.
     engine.note_service_overrides(configuration.engine_overrides(), clock.now());
@@ -110,7 +111,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
-            "the journal has changes that the store does not have yet"
+            "journal has transitions that the store does not have yet"
         );
     }
     let control = Control::new(
@@ -129,7 +130,15 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         control: Arc::clone(&control),
         feeds: Arc::clone(&feeds),
     });
-    Ok(House { engine, store, journal, control, feeds, transition_log: Arc::new(transition_log), position })
+    Ok(Components {
+        engine,
+        store,
+        journal,
+        control,
+        feeds,
+        transition_log: Arc::new(transition_log),
+        position,
+    })
 }
 
 /// What the store is, and the file of what was last seen of it.

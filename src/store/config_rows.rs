@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use breaker::{Asked, OverrideKind, Reason, Scope, Time};
+use breaker::{Attribution, OverrideKind, Reason, Scope, Time};
 use serde_json::json;
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
@@ -10,13 +10,14 @@ use time::format_description::well_known::Rfc3339;
 
 use super::declared::DeclaredRow;
 use super::judge::Entry;
+use super::range_filter::RangeFilter;
 use super::rows::{Reader, bigint, printable};
-use super::stamp::Stamp;
-use super::stretch::Stretch;
+use super::timestamp::Timestamp;
 use super::{
-    Change, ChangeKind, ChangeQuery, Changed, ConfigEdit, ConfigWritten, Place, RequestId, ServiceOverride,
+    Change, ChangeKind, ChangeQuery, ConfigEdit, ConfigWritten, HistoryCursor, RequestId, ServiceOverride,
     StoreError, StoredChange, StoredConfiguration, layer_json,
 };
+use crate::catalog::Changed;
 
 const ACT: &str = "read the configuration";
 
@@ -41,7 +42,7 @@ pub(super) struct ServiceConfigRow {
     service: String,
     layer: Option<String>,
     revision: i64,
-    changed_at: Stamp,
+    changed_at: Timestamp,
 }
 
 /// A row of `service_override`.
@@ -51,8 +52,8 @@ pub(super) struct ServiceOverrideRow {
     pub(super) kind: String,
     pub(super) actor: String,
     pub(super) reason: String,
-    pub(super) set_at: Stamp,
-    pub(super) expires_at: Option<Stamp>,
+    pub(super) set_at: Timestamp,
+    pub(super) expires_at: Option<Timestamp>,
     pub(super) ttl_us: Option<i64>,
 }
 
@@ -89,7 +90,7 @@ impl ConfigRows {
                 kind,
                 ttl: row.ttl_us.map(|ttl| reader.duration("ttl_us", ttl)).transpose()?,
                 expires_at: row.expires_at.map(|stamp| stamp.0),
-                asked: Asked { actor: row.actor, reason: row.reason },
+                asked: Attribution { actor: row.actor, reason: row.reason },
                 set_at: row.set_at.0,
             };
             overrides.insert(row.service, set);
@@ -137,7 +138,7 @@ pub(super) struct Audit {
 
 impl Audit {
     /// Of a change of configuration. `before` is what the store had, as JSON.
-    pub(super) fn of_edit(edit: &ConfigEdit, asked: &Asked, before: Option<String>) -> Self {
+    pub(super) fn of_edit(edit: &ConfigEdit, asked: &Attribution, before: Option<String>) -> Self {
         let (kind, service, after) = match edit {
             ConfigEdit::Declared(declaration) => {
                 (ChangeKind::Declared, "", Some(layer_json::to_json(declaration)))
@@ -213,13 +214,13 @@ pub(super) fn is_of_service(change: &Change, standing: Option<Scope>) -> bool {
 impl ServiceOverrideRow {
     /// As the audit has it.
     pub(super) fn json(&self) -> String {
-        let asked = Asked { actor: self.actor.clone(), reason: self.reason.clone() };
+        let asked = Attribution { actor: self.actor.clone(), reason: self.reason.clone() };
         override_json(&self.kind, &asked, self.expires_at.map(|stamp| stamp.0))
     }
 }
 
-fn override_json(state: &str, asked: &Asked, expires_at: Option<Time>) -> String {
-    let Asked { actor, reason } = asked;
+fn override_json(state: &str, asked: &Attribution, expires_at: Option<Time>) -> String {
+    let Attribution { actor, reason } = asked;
     json!({
         "state": state,
         "actor": printable(actor),
@@ -245,7 +246,7 @@ pub(super) struct AuditRow {
     kind: String,
     service: String,
     name: String,
-    recorded_at: Stamp,
+    recorded_at: Timestamp,
     actor: String,
     reason: Option<String>,
     before: Option<String>,
@@ -257,7 +258,7 @@ impl AuditRow {
         let row = format!("audit {} of revision {}", self.number, self.revision);
         let reader = Reader { act: "read the audit", row: &row };
         Ok(StoredChange {
-            place: Place {
+            place: HistoryCursor {
                 revision: reader.number("revision", self.revision)?,
                 number: reader.number("number", self.number)?,
             },
@@ -265,7 +266,7 @@ impl AuditRow {
             service: self.service,
             name: self.name,
             at: self.recorded_at.0,
-            asked: Asked { actor: self.actor, reason: self.reason.unwrap_or_default() },
+            asked: Attribution { actor: self.actor, reason: self.reason.unwrap_or_default() },
             before: self.before,
             after: self.after,
         })
@@ -282,7 +283,7 @@ where
     DB: Database,
     String: for<'q> Encode<'q, DB> + Type<DB>,
     i64: for<'q> Encode<'q, DB> + Type<DB>,
-    Stamp: for<'q> Encode<'q, DB> + Type<DB>,
+    Timestamp: for<'q> Encode<'q, DB> + Type<DB>,
 {
     if let Some(service) = &query.service {
         sql.push(" AND service IN ('', ").push_bind(service.clone()).push(")");
@@ -298,12 +299,12 @@ where
         }
         sql.push(")");
     }
-    let stretch = Stretch {
+    let range = RangeFilter {
         from_time: query.from_time,
         until_time: query.until_time,
         after: query.after,
         oldest_first: false,
         limit: query.limit,
     };
-    stretch.narrow(sql, recorded_at, "read the audit")
+    range.narrow(sql, recorded_at, "read the audit")
 }

@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use breaker::{Asked, Key, Layer, Override, OverrideKind, Scope, Snapshot, Time};
+use breaker::{Attribution, Key, Layer, Override, OverrideKind, Scope, Snapshot, Time};
 
-use super::{Declaration, StoredDeclaration};
+use crate::catalog::{Changed, Declaration, StoredDeclaration};
 
 /// Everything that services are judged by, read at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,15 +30,6 @@ pub struct StoredConfiguration {
     pub forgotten: u64,
 }
 
-/// When the configuration of a service was last changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Changed {
-    /// The revision that changed it.
-    pub revision: u64,
-    /// When.
-    pub at: Time,
-}
-
 /// An override of all breakers of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceOverride {
@@ -49,7 +40,7 @@ pub struct ServiceOverride {
     /// How long it lasts, when it was set for a duration; see [`breaker::Override::ttl`].
     pub ttl: Option<Duration>,
     /// Who set it, and why.
-    pub asked: Asked,
+    pub asked: Attribution,
     /// When it was set.
     pub set_at: Time,
 }
@@ -89,7 +80,7 @@ pub struct ConfigWrite<'a> {
     /// The services whose configuration is another by it (under the empty name: the defaults).
     pub touched: BTreeSet<String>,
     /// Who asked for it, and why.
-    pub asked: Asked,
+    pub asked: Attribution,
     /// Makes sending it again safe.
     pub request: Option<RequestId>,
     /// What the wait of a stored OPEN breaker of a service in `touched` is from now on; none: as it was.
@@ -206,7 +197,7 @@ impl ChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredChange {
     /// The revision that it made, and its number within that.
-    pub place: super::Place,
+    pub place: super::HistoryCursor,
     /// What kind of change.
     pub kind: ChangeKind,
     /// The service; empty: the file's thresholds, of all.
@@ -216,7 +207,7 @@ pub struct StoredChange {
     /// When it was written.
     pub at: Time,
     /// Who, and why.
-    pub asked: Asked,
+    pub asked: Attribution,
     /// What it was before, as JSON; none: nothing.
     pub before: Option<String>,
     /// What it is after, as JSON; none: nothing any more.
@@ -237,7 +228,7 @@ pub struct ChangeQuery {
     /// Made before this time.
     pub until_time: Option<Time>,
     /// Behind this place.
-    pub after: Option<super::Place>,
+    pub after: Option<super::HistoryCursor>,
     /// At most so many.
     pub limit: u32,
 }

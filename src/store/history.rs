@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use breaker::{Asked, CausingOutcome, Figures, Key, Reason, Snapshot, State};
+use breaker::{Attribution, CausingOutcome, Figures, Key, Reason, Snapshot, State};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use super::judge::Entry;
+use super::range_filter::RangeFilter;
 use super::rows::{Reader, bigint, hex, micros, printable, unhex};
-use super::stamp::Stamp;
-use super::stretch::Stretch;
-use super::{Change, Place, StoreError, StoredTransition, TransitionId, TransitionQuery};
+use super::timestamp::Timestamp;
+use super::{Change, HistoryCursor, StoreError, StoredTransition, TransitionId, TransitionQuery};
 
 /// The actor of a gap: nobody asked for it.
 const GAP_ACTOR: &str = "breakerd";
@@ -49,15 +49,15 @@ pub(super) struct TransitionRow {
     pub(super) alone: bool,
     pub(super) superseded_by: Option<i64>,
     pub(super) config_revision: i64,
-    pub(super) occurred_at: Stamp,
-    pub(super) recorded_at: Stamp,
+    pub(super) occurred_at: Timestamp,
+    pub(super) recorded_at: Timestamp,
 }
 
 /// Where a transaction stands in the history.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bumped {
     pub(super) revision: i64,
-    pub(super) recorded_at: Stamp,
+    pub(super) recorded_at: Timestamp,
 }
 
 impl TransitionRow {
@@ -71,7 +71,7 @@ impl TransitionRow {
         let asked = match &proposal.change {
             Change::Transition(transition) => transition.asked.clone(),
             Change::Gap(gap) => {
-                Some(Asked { actor: GAP_ACTOR.to_owned(), reason: gap.cause.text().to_owned() })
+                Some(Attribution { actor: GAP_ACTOR.to_owned(), reason: gap.cause.text().to_owned() })
             }
         };
         let figures = transition.map_or_else(Figures::default, |transition| transition.figures);
@@ -115,7 +115,7 @@ impl TransitionRow {
             alone: proposal.alone,
             superseded_by: entry.superseded_by.map(|epoch| bigint(act, "epoch", epoch)).transpose()?,
             config_revision: bigint(act, "config_revision", after.map_or(0, config_revision))?,
-            occurred_at: Stamp(entry.occurred_at),
+            occurred_at: Timestamp(entry.occurred_at),
             recorded_at: bumped.recorded_at,
         })
     }
@@ -129,7 +129,7 @@ impl TransitionRow {
                 boot: unhex(&self.boot).ok_or_else(|| reader.wrong("boot", &self.boot))?,
                 seq: reader.number("seq", self.seq)?,
             },
-            place: Place {
+            place: HistoryCursor {
                 revision: reader.number("revision", self.revision)?,
                 number: reader.number("number", self.number)?,
             },
@@ -153,7 +153,9 @@ impl TransitionRow {
                 error_class: self.error_class.unwrap_or_default(),
                 caller: self.caller.unwrap_or_default(),
             }),
-            asked: self.actor.map(|actor| Asked { actor, reason: self.override_reason.unwrap_or_default() }),
+            asked: self
+                .actor
+                .map(|actor| Attribution { actor, reason: self.override_reason.unwrap_or_default() }),
             attempts: reader.number("attempts", self.attempts)?,
             wait: self.wait_us.map(|wait| reader.duration("wait_us", wait)).transpose()?,
             missing: reader.number("missing", self.missing)?,
@@ -184,7 +186,7 @@ where
     DB: Database,
     String: for<'q> Encode<'q, DB> + Type<DB>,
     i64: for<'q> Encode<'q, DB> + Type<DB>,
-    Stamp: for<'q> Encode<'q, DB> + Type<DB>,
+    Timestamp: for<'q> Encode<'q, DB> + Type<DB>,
 {
     if let Some(service) = &query.service {
         sql.push(" AND service = ").push_bind(service.clone());
@@ -200,12 +202,12 @@ where
         }
         sql.push(")");
     }
-    let stretch = Stretch {
+    let range = RangeFilter {
         from_time: query.from_time,
         until_time: query.until_time,
         after: query.after,
         oldest_first: query.oldest_first,
         limit: query.limit,
     };
-    stretch.narrow(sql, occurred_at, "read the history")
+    range.narrow(sql, occurred_at, "read the history")
 }

@@ -28,7 +28,7 @@ use super::{Answer, Change, Gap, Proposal, TransitionId};
 
 /// What is known before judging, read under the locks.
 #[derive(Default)]
-pub(super) struct Docket<'a> {
+pub(super) struct LockedRows<'a> {
     /// The breakers that the batch names and that have a row.
     pub(super) present: BTreeMap<&'a Key, BreakerState>,
     /// The changes of the batch that were answered before.
@@ -46,13 +46,13 @@ pub(super) struct BreakerState {
 /// What a change was answered when it first came.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Receipt {
-    Won { epoch: u64, revision: Stand },
+    Won { epoch: u64, revision: RowRevision },
     Lost,
 }
 
 /// Which transaction wrote a change.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Stand {
+pub(super) enum RowRevision {
     /// The one that is being made.
     Here,
     /// One that was.
@@ -75,7 +75,7 @@ pub(super) struct Judgement<'a> {
 }
 
 enum Verdict {
-    Won { epoch: u64, revision: Stand },
+    Won { epoch: u64, revision: RowRevision },
     Lost { present: Snapshot },
 }
 
@@ -104,10 +104,15 @@ impl BreakerState {
 
 impl<'a> Judgement<'a> {
     /// Brings what stands up to date, and with it what is kept of the outage there and of the time in OPEN.
-    fn follow(&mut self, proposal: &'a Proposal, standing: &mut BreakerState, ruling: &mut Ruling<'a>) {
-        let Some(entry) = &mut ruling.entry else { return };
+    fn follow(
+        &mut self,
+        proposal: &'a Proposal,
+        standing: &mut BreakerState,
+        decision: &mut EntryDecision<'a>,
+    ) {
+        let Some(entry) = &mut decision.entry else { return };
         let key = &proposal.key;
-        let next = ruling.next.take();
+        let next = decision.next.take();
         let before = standing.episode.take();
         let (episode, ended) = match (&proposal.change, &next) {
             (Change::Transition(transition), Some(next)) => {
@@ -153,8 +158,8 @@ impl<'a> Judgement<'a> {
     /// The answers, once the number of the transaction is known; none when it wrote nothing to the history.
     pub(super) fn answers(self, revision: Option<u64>) -> Vec<Answer> {
         let number = |stand| match stand {
-            Stand::Here => revision.unwrap_or_default(),
-            Stand::At(revision) => revision,
+            RowRevision::Here => revision.unwrap_or_default(),
+            RowRevision::At(revision) => revision,
         };
         self.verdicts
             .into_iter()
@@ -167,8 +172,8 @@ impl<'a> Judgement<'a> {
 }
 
 /// Decides a batch in its order: a later change of the same breaker meets what an earlier one left.
-pub(super) fn judge<'a>(proposals: &'a [Proposal], docket: Docket<'a>, now: Time) -> Judgement<'a> {
-    let Docket { mut present, mut known } = docket;
+pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, now: Time) -> Judgement<'a> {
+    let LockedRows { mut present, mut known } = locked_rows;
     let mut judgement = Judgement {
         verdicts: Vec::with_capacity(proposals.len()),
         entries: Vec::with_capacity(proposals.len()),
@@ -181,19 +186,19 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], docket: Docket<'a>, now: Time
         let standing = present.entry(&proposal.key).or_insert_with(BreakerState::pristine);
         let receipt = known.get(&proposal.id).copied().unwrap_or_else(|| {
             let scope = standing.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
-            let mut ruling = rule(proposal, &standing.snapshot, now);
-            if let Some(entry) = &mut ruling.entry {
+            let mut decision = rule(proposal, &standing.snapshot, now);
+            if let Some(entry) = &mut decision.entry {
                 entry.of_service = is_of_service(&proposal.change, scope);
             }
-            judgement.follow(proposal, standing, &mut ruling);
-            judgement.entries.extend(ruling.entry);
-            let won = match ruling.receipt {
+            judgement.follow(proposal, standing, &mut decision);
+            judgement.entries.extend(decision.entry);
+            let won = match decision.receipt {
                 Receipt::Won { epoch, .. } => Some(epoch),
                 Receipt::Lost => None,
             };
             judgement.receipts.push((&proposal.id, won));
-            known.insert(&proposal.id, ruling.receipt);
-            ruling.receipt
+            known.insert(&proposal.id, decision.receipt);
+            decision.receipt
         });
         judgement.verdicts.push(match receipt {
             Receipt::Won { epoch, revision } => Verdict::Won { epoch, revision },
@@ -203,14 +208,14 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], docket: Docket<'a>, now: Time
     judgement
 }
 
-struct Ruling<'a> {
+struct EntryDecision<'a> {
     receipt: Receipt,
     entry: Option<Entry<'a>>,
     /// The breaker's row from now on, when it changed.
     next: Option<Snapshot>,
 }
 
-fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> Ruling<'a> {
+fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> EntryDecision<'a> {
     let transition = match &proposal.change {
         Change::Transition(transition) => transition,
         Change::Gap(gap) => return gap_ruling(proposal, gap, standing),
@@ -220,8 +225,8 @@ fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> Ruling<'a
         return noted(proposal, states, transition.base_epoch, transition.at);
     }
     match proposal.numbering {
-        Numbering::Own if standing.epoch < transition.after.epoch => Ruling {
-            receipt: Receipt::Won { epoch: transition.after.epoch, revision: Stand::Here },
+        Numbering::Own if standing.epoch < transition.after.epoch => EntryDecision {
+            receipt: Receipt::Won { epoch: transition.after.epoch, revision: RowRevision::Here },
             entry: Some(Entry { epoch: Some(transition.after.epoch), ..entry(proposal, transition) }),
             next: Some(transition.after.clone()),
         },
@@ -237,8 +242,8 @@ fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> Ruling<'a
                 occurred_at: if proposal.alone { transition.at } else { now },
                 ..entry(proposal, transition)
             };
-            let receipt = Receipt::Won { epoch, revision: Stand::Here };
-            Ruling { receipt, entry: Some(entry), next: Some(next) }
+            let receipt = Receipt::Won { epoch, revision: RowRevision::Here };
+            EntryDecision { receipt, entry: Some(entry), next: Some(next) }
         }
         Numbering::Store => {
             let is_same =
@@ -247,7 +252,7 @@ fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> Ruling<'a
             if proposal.alone || !(is_same || is_early) {
                 return lost(proposal, transition, standing);
             }
-            Ruling { receipt: Receipt::Lost, entry: None, next: None }
+            EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
         }
     }
 }
@@ -283,20 +288,25 @@ fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
 }
 
 /// A gap in the history. What was lost with it is history only: the state behind it takes the row.
-fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, standing: &Snapshot) -> Ruling<'a> {
+fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, standing: &Snapshot) -> EntryDecision<'a> {
     let unchanged = noted(proposal, (standing.state, standing.state), gap.base_epoch, gap.at);
     let Some(after) = gap.after.as_ref().filter(|after| after.epoch > standing.epoch) else {
         return unchanged;
     };
-    Ruling {
-        receipt: Receipt::Won { epoch: after.epoch, revision: Stand::Here },
+    EntryDecision {
+        receipt: Receipt::Won { epoch: after.epoch, revision: RowRevision::Here },
         entry: unchanged.entry.map(|entry| Entry { to: after.state, epoch: Some(after.epoch), ..entry }),
         next: Some(after.clone()),
     }
 }
 
 /// A row of the history that changes no state.
-fn noted(proposal: &Proposal, states: (State, State), base_epoch: u64, occurred_at: Time) -> Ruling<'_> {
+fn noted(
+    proposal: &Proposal,
+    states: (State, State),
+    base_epoch: u64,
+    occurred_at: Time,
+) -> EntryDecision<'_> {
     let (from, to) = states;
     let entry = Entry {
         proposal,
@@ -309,15 +319,15 @@ fn noted(proposal: &Proposal, states: (State, State), base_epoch: u64, occurred_
         superseded_by: None,
         of_service: false,
     };
-    Ruling {
-        receipt: Receipt::Won { epoch: base_epoch, revision: Stand::Here },
+    EntryDecision {
+        receipt: Receipt::Won { epoch: base_epoch, revision: RowRevision::Here },
         entry: Some(entry),
         next: None,
     }
 }
 
 /// A row of the history that says what did not come to stand.
-fn lost<'a>(proposal: &'a Proposal, transition: &Transition, standing: &Snapshot) -> Ruling<'a> {
+fn lost<'a>(proposal: &'a Proposal, transition: &Transition, standing: &Snapshot) -> EntryDecision<'a> {
     let entry = Entry { superseded_by: Some(standing.epoch), ..entry(proposal, transition) };
-    Ruling { receipt: Receipt::Lost, entry: Some(entry), next: None }
+    EntryDecision { receipt: Receipt::Lost, entry: Some(entry), next: None }
 }

@@ -14,7 +14,7 @@ use breaker::{Field, Kind, Layer, Value, thousandths};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::Declaration;
+use crate::catalog::Declaration;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -29,36 +29,32 @@ mod config_rows;
 mod configuration;
 mod declared;
 mod episode;
-mod fault;
 mod history;
 mod judge;
 mod layer_json;
-mod metered;
 mod monitor;
 mod open;
 mod position;
 mod postgres;
+mod range_filter;
 mod rows;
 mod sqlite;
 mod sqlstate;
-mod stamp;
-mod stretch;
+mod sqlx_error;
+mod timestamp;
 mod transaction;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{
-    Asked, CausingOutcome, Figures, Key, Layer, Numbering, Reason, Snapshot, State, Time, Transition,
+    Attribution, CausingOutcome, Figures, Key, Numbering, Reason, Snapshot, State, Time, Transition,
 };
 
 pub use self::configuration::{
-    ChangeKind, ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, Pruned, RequestId, Retention,
+    ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Pruned, RequestId, Retention,
     ServiceOverride, StoredChange, StoredConfiguration,
 };
-pub use self::declared::Takes;
-pub use self::metered::MeteredStore;
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, open, open_by_file};
 pub use self::position::{ChangeId, Position};
@@ -303,7 +299,7 @@ pub struct StoredTransition {
     /// Its id.
     pub id: TransitionId,
     /// Its place in the history: orders rows in the order they were written.
-    pub place: Place,
+    pub place: HistoryCursor,
     /// The breaker.
     pub key: Key,
     /// The state that was left; of a gap, the one that the store had.
@@ -325,7 +321,7 @@ pub struct StoredTransition {
     /// The outcome that caused it; none: no outcome did, or it had neither class nor caller.
     pub outcome: Option<CausingOutcome>,
     /// Who asked for it, and why; of a gap, breakerd, and the cause.
-    pub asked: Option<Asked>,
+    pub asked: Option<Attribution>,
     /// How often the breaker had opened since it last closed, this time included.
     pub attempts: u32,
     /// OPEN: how long it waits.
@@ -348,7 +344,7 @@ pub struct StoredTransition {
 
 /// The place of a row in the history: by revision, and within one by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct HistoryCursor {
     /// The revision of the transaction that wrote it.
     pub revision: u64,
     /// Its number within that transaction, from 0.
@@ -371,7 +367,7 @@ pub struct TransitionQuery {
     /// The oldest first; else the newest.
     pub oldest_first: bool,
     /// Behind this place, in the order asked for.
-    pub after: Option<Place>,
+    pub after: Option<HistoryCursor>,
     /// At most so many.
     pub limit: u32,
 }
@@ -386,40 +382,11 @@ impl TransitionQuery {
     }
 }
 
-/// What a file declares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Declaration {
-    /// A release number: a file with an older one does not replace a newer one's layers.
-    pub generation: Option<u64>,
-    /// `enabled`; false: every breaker lets every call pass.
-    pub enabled: bool,
-    /// `[circuit_breaker]`.
-    pub defaults: Layer,
-    /// `[circuit_breaker.<service>]`.
-    pub services: BTreeMap<String, Layer>,
-}
-
-impl Default for Declaration {
-    /// What applies without a file.
-    fn default() -> Self {
-        Self { generation: None, enabled: true, defaults: Layer::default(), services: BTreeMap::new() }
-    }
-}
-
-/// What was last declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredDeclaration {
-    /// What.
-    pub declaration: Declaration,
-    /// Under which revision.
-    pub revision: u64,
-}
-
 /// Why a store did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database failed, or cannot be reached; it may answer later.
-    #[error("{act}: {}", fault::unavailable(source))]
+    #[error("{act}: {}", sqlx_error::unavailable(source))]
     Unavailable {
         /// What was being done.
         act: &'static str,
@@ -437,7 +404,7 @@ pub enum StoreError {
     },
     /// Another process has the store.
     #[error("{0}")]
-    Taken(String),
+    LockedByAnother(String),
     /// The store's file was deleted or replaced under this process: nothing that it is given can be found again, until
     /// the very same file is back.
     #[error("{0}")]

@@ -100,7 +100,7 @@ impl StoreMonitor {
         // A wrong row is an answer: the store works, and one row does not.
         let failed = !matches!(answer, Ok(_) | Err(StoreError::Corrupt { .. }));
         let reason = match answer {
-            Err(StoreError::Taken(reason)) => Some(reason),
+            Err(StoreError::LockedByAnother(reason)) => Some(reason),
             _ => None,
         };
         self.change(|now| {
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn who_was_overtaken_once_stays_so() {
         let (monitor, at) = (StoreMonitor::default(), Time::from_micros(1));
-        let taken: Result<(), _> = Err(StoreError::Taken("another has it".to_owned()));
+        let taken: Result<(), _> = Err(StoreError::LockedByAnother("another has it".to_owned()));
         monitor.note(OperationKind::Other, &taken, at);
         monitor.note(OperationKind::Ping, &Ok(()), at);
         assert_eq!(&*monitor.overtaken().await, "another has it");

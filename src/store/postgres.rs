@@ -29,10 +29,10 @@ pub(super) use self::address::Address;
 use self::connector::{Connector, Source};
 use self::lock::Lock;
 pub use self::url::PostgresUrl;
-use super::fault::{fault, is_read_only, postgres_migration_fault, too_slow};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
 use super::rows::{BreakerRow, MetaRow, Reader, bigint, new_identity};
+use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
 use super::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId, Retention,
     Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
@@ -57,7 +57,7 @@ impl PostgresStore {
     /// Connects, takes the lock on the database and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when another breakerd holds the lock, [`StoreError::Unavailable`] when there is no
+    /// [`StoreError::LockedByAnother`] when another breakerd holds the lock, [`StoreError::Unavailable`] when there is no
     /// database there now, [`StoreError::Refused`] when trying again will not help.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let url = PostgresUrl::parse(url)

@@ -15,8 +15,8 @@ use sqlx::FromRow;
 
 use super::episode::{EndedEpisode, Episode};
 use super::history::Bumped;
-use super::judge::{BreakerState, Receipt, Stand};
-use super::stamp::Stamp;
+use super::judge::{BreakerState, Receipt, RowRevision};
+use super::timestamp::Timestamp;
 use super::{Meta, Proposal, StoreError, StoredBreaker};
 
 /// The row of `meta`.
@@ -69,12 +69,12 @@ pub(super) struct BreakerRow {
     pub(super) epoch: i64,
     pub(super) state: String,
     pub(super) attempts: i64,
-    pub(super) entered_at: Stamp,
+    pub(super) entered_at: Timestamp,
     pub(super) wait_us: Option<i64>,
     pub(super) retry_after_us: Option<i64>,
     pub(super) override_actor: Option<String>,
     pub(super) override_reason: Option<String>,
-    pub(super) override_expires_at: Option<Stamp>,
+    pub(super) override_expires_at: Option<Timestamp>,
     pub(super) override_scope: Option<String>,
     pub(super) override_ttl_us: Option<i64>,
     pub(super) permitted: Option<i64>,
@@ -98,12 +98,12 @@ impl BreakerRow {
             epoch: bigint(act, "epoch", snapshot.epoch)?,
             state: snapshot.state.as_str().to_owned(),
             attempts: snapshot.attempts.into(),
-            entered_at: Stamp(snapshot.entered_at),
+            entered_at: Timestamp(snapshot.entered_at),
             wait_us: snapshot.wait.map(micros),
             retry_after_us: snapshot.retry_after.map(micros),
             override_actor: set_by.map(|set_by| printable(&set_by.actor).into_owned()),
             override_reason: set_by.map(|set_by| printable(&set_by.reason).into_owned()),
-            override_expires_at: set_by.and_then(|set_by| set_by.expires_at).map(Stamp),
+            override_expires_at: set_by.and_then(|set_by| set_by.expires_at).map(Timestamp),
             override_scope: set_by.map(|set_by| set_by.scope.as_str().to_owned()),
             override_ttl_us: set_by.and_then(|set_by| set_by.ttl).map(micros),
             permitted: terms.map(|terms| terms.permitted.into()),
@@ -118,9 +118,9 @@ impl BreakerRow {
     }
 
     /// When half-open is due, for people; what counts is the wait.
-    pub(super) fn open_until(&self) -> Option<Stamp> {
+    pub(super) fn open_until(&self) -> Option<Timestamp> {
         let wait = Duration::from_micros(self.wait_us?.unsigned_abs());
-        Some(Stamp(self.entered_at.0 + wait))
+        Some(Timestamp(self.entered_at.0 + wait))
     }
 
     /// The row with the outage that stands in it.
@@ -203,9 +203,9 @@ pub(super) struct EpisodeRow<'a> {
     pub(super) service: &'a str,
     pub(super) name: &'a str,
     pub(super) epoch: i64,
-    pub(super) opened_at: Stamp,
-    pub(super) half_open_at: Option<Stamp>,
-    pub(super) closed_at: Option<Stamp>,
+    pub(super) opened_at: Timestamp,
+    pub(super) half_open_at: Option<Timestamp>,
+    pub(super) closed_at: Option<Timestamp>,
     pub(super) lasted_us: Option<i64>,
     pub(super) reason: &'a str,
     pub(super) actor: Option<&'a str>,
@@ -219,7 +219,7 @@ pub(super) struct EpisodeRow<'a> {
     pub(super) rejected_calls: i64,
     pub(super) missing: i64,
     pub(super) ended_by: &'static str,
-    pub(super) recorded_at: Stamp,
+    pub(super) recorded_at: Timestamp,
 }
 
 impl<'a> EpisodeRow<'a> {
@@ -231,7 +231,7 @@ impl<'a> EpisodeRow<'a> {
     ) -> Result<Self, StoreError> {
         let act = "write the episodes";
         let EndedEpisode { episode, ended_by, closed_at } = ended;
-        let time = |us| Stamp(Time::from_micros(us));
+        let time = |us| Timestamp(Time::from_micros(us));
         let figures = Figures {
             calls: episode.calls,
             failures: episode.failures,
@@ -247,7 +247,7 @@ impl<'a> EpisodeRow<'a> {
             epoch: bigint(act, "epoch", episode.epoch)?,
             opened_at: time(episode.opened_at_us),
             half_open_at: episode.half_open_at_us.map(time),
-            closed_at: closed_at.map(Stamp),
+            closed_at: closed_at.map(Timestamp),
             lasted_us: closed_at.map(|_| bigint(act, "lasted_us", episode.lasted_us)).transpose()?,
             reason: &episode.reason,
             actor: episode.actor.as_deref(),
@@ -285,7 +285,7 @@ impl ReceiptRow {
         Ok(match (self.epoch, self.revision) {
             (Some(epoch), Some(revision)) => Receipt::Won {
                 epoch: reader.number("epoch", epoch)?,
-                revision: Stand::At(reader.number("revision", revision)?),
+                revision: RowRevision::At(reader.number("revision", revision)?),
             },
             _ => Receipt::Lost,
         })

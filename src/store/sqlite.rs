@@ -27,10 +27,10 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite};
 
 use self::file_identity::FileIdentity;
-use super::fault::{fault, migration_fault};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
 use super::rows::{BreakerRow, MetaRow, Reader, bigint, new_identity};
+use super::sqlx_error::{fault, migration_fault};
 use super::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position, Proposal, Pruned,
     RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::StoreError;
-use super::fault::{corrupt, not_as_made};
 use super::postgres::Address;
+use super::sqlx_error::{corrupt, not_as_made};
 
 /// A write on a server that takes none.
 pub(super) const READ_ONLY: &str = "25006";
@@ -89,7 +89,7 @@ pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::E
 /// Why the tables could not be made.
 pub(super) fn migration_fault(address: &Address, act: &'static str, error: sqlx::Error) -> StoreError {
     let Some(said) = error.as_database_error().map(|error| error.message().to_owned()) else {
-        return super::fault::fault(act)(error);
+        return super::sqlx_error::fault(act)(error);
     };
     let Address { database, role, .. } = address;
     let advice = match &*code(&error) {
@@ -107,7 +107,7 @@ pub(super) fn migration_fault(address: &Address, act: &'static str, error: sqlx:
             "no schema of the role's search_path is there: CREATE SCHEMA one and let {role} use it, or correct \
              search_path (SHOW search_path)"
         ),
-        _ => return super::fault::fault(act)(error),
+        _ => return super::sqlx_error::fault(act)(error),
     };
     StoreError::Refused(format!("{address}: {act}: {said}; {advice}"))
 }

@@ -12,7 +12,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Database, Executor, Pool};
 
 use super::StoreError;
-use super::fault::fault;
+use super::sqlx_error::fault;
 
 /// A transaction on a connection of a pool. Dropped before [`Transaction::commit`] or [`Transaction::rollback`] has
 /// succeeded, it closes the connection.
@@ -43,7 +43,7 @@ where
 
     /// Ends a transaction that has nothing to write.
     pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
-        self.run("ROLLBACK").await.map_err(fault("roll back a transaction"))?;
+        self.run("ROLLBACK").await.map_err(fault("principals back a transaction"))?;
         self.ended = true;
         Ok(())
     }

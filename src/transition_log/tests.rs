@@ -5,12 +5,13 @@ use breaker::{Outcome, Report, Time};
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::engine::{Engine, Limits, ManualClock, Seals, Standing, Target};
+use crate::clock::ManualClock;
+use crate::engine::{Engine, Limits, Seals, StoreIdentity, Target};
 
 #[derive(Default)]
 struct Counting(Arc<AtomicUsize>);
 
-impl Outbox for Counting {
+impl TransitionSink for Counting {
     fn append(&self, _: Event<'_>) -> u64 {
         self.0.fetch_add(1, Relaxed) as u64 + 1
     }
@@ -51,7 +52,7 @@ impl World {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(1_000));
         let inner = Counting::default();
         let passed_on = Arc::clone(&inner.0);
-        let (outbox, log) = logging(inner, Arc::new(clock.clone()));
+        let (sink, log) = logging(inner, Arc::new(clock.clone()));
         let limits = Limits {
             breakers_max: 10_000,
             breakers_per_service_max: 10_000,
@@ -59,14 +60,14 @@ impl World {
             own_series_max: 10,
             idle_ttl: Duration::from_hours(1),
         };
-        let standing = Standing {
+        let standing = StoreIdentity {
             seals: Seals::new(&[7; 16]),
             lineage: 1,
             issuer: 1,
             numbering: breaker::Numbering::Own,
         };
         let engine =
-            Engine::new(limits, standing, &Arc::new(Catalog::default()), Box::new(outbox), clock.now());
+            Engine::new(limits, standing, &Arc::new(Catalog::default()), Box::new(sink), clock.now());
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber =

@@ -1,6 +1,6 @@
 //! What an operator did by hand stands in the audit and in the history, with who and why: asked of both stores by SQL.
 
-use breakerd::auth::{Role, Roll};
+use breakerd::auth::{Principals, Role};
 use breakerd::proto::v1::{
     ClearOverrideRequest, Outcome, ProbeBreakerRequest, RecordOutcomeRequest, ResetBreakerRequest,
     SetOverrideRequest, State,
@@ -41,9 +41,9 @@ struct Ada {
 impl Ada {
     async fn at(bed: &Bed) -> Self {
         bed.store.close().await;
-        let mut roll = Roll::default();
-        let holder = add(&mut roll, "ada", &[Role::Caller, Role::Operator], &[]);
-        let world = World::on(&bed.target, door(roll)).await;
+        let mut principals = Principals::default();
+        let holder = add(&mut principals, "ada", &[Role::Caller, Role::Operator], &[]);
+        let world = World::on(&bed.target, door(principals)).await;
         world.keep_writing();
         Self { world, holder }
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{Field, Layer, Value};
-use breakerd::auth::{Door, Guard, Identity, Pattern, Role, Roll, Token};
+use breakerd::auth::{Authenticator, EdgeSecurity, Identity, Pattern, Principals, Role, Token};
 use breakerd::catalog::Catalog;
-use breakerd::engine::Clock as _;
+use breakerd::catalog::Declaration;
+use breakerd::clock::Clock as _;
 use breakerd::grpc::{Limits, Method};
 use breakerd::proto::v1;
-use breakerd::store::Declaration;
 use http::HeaderValue;
 use prost::Message;
 use tonic::Code;
@@ -41,16 +41,16 @@ impl Holder {
 }
 
 /// Adds somebody to a roll; no service: all of them.
-pub(crate) fn add(roll: &mut Roll, name: &str, roles: &[Role], services: &[&str]) -> Holder {
+pub(crate) fn add(principals: &mut Principals, name: &str, roles: &[Role], services: &[&str]) -> Holder {
     let token = Token::draw().unwrap();
     let patterns = if services.is_empty() { &["*"] } else { services };
     let patterns = patterns.iter().map(|text| Pattern::new(text).unwrap()).collect();
-    roll.add_token(token.digest(), Identity::new(name, roles, patterns)).unwrap();
+    principals.add_token(token.digest(), Identity::new(name, roles, patterns)).unwrap();
     Holder { token }
 }
 
-pub(crate) fn door(roll: Roll) -> Door {
-    Door { guard: Arc::new(Guard::of_roll(roll).unwrap()), tls: None }
+pub(crate) fn door(principals: Principals) -> EdgeSecurity {
+    EdgeSecurity { guard: Arc::new(Authenticator::of_roll(principals).unwrap()), tls: None }
 }
 
 const ALLOW: &str = "/breakerd.v1.BreakerService/AllowRequest";
@@ -94,9 +94,9 @@ fn takes(method: Method) -> Option<&'static [Role]> {
 
 #[tokio::test]
 async fn every_method_takes_its_roles_and_no_other() {
-    let mut roll = Roll::default();
-    let holders = Role::ALL.map(|role| (role, add(&mut roll, role.as_str(), &[role], &[])));
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let holders = Role::ALL.map(|role| (role, add(&mut principals, role.as_str(), &[role], &[])));
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     for method in Method::ALL {
         let path = format!("/{}/{}", method.service(), method.name());
@@ -130,9 +130,9 @@ async fn every_method_takes_its_roles_and_no_other() {
 
 #[tokio::test]
 async fn whoever_is_not_known_is_told_the_same_whatever_is_wrong() {
-    let mut roll = Roll::default();
-    let good = add(&mut roll, "good", &[Role::Caller], &[]).header();
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let good = add(&mut principals, "good", &[Role::Caller], &[]).header();
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let mut changed = good.clone();
     *changed.last_mut().unwrap() ^= 1;
@@ -169,9 +169,9 @@ async fn whoever_is_not_known_is_told_the_same_whatever_is_wrong() {
 
 #[tokio::test]
 async fn a_caller_has_its_services_and_no_other() {
-    let mut roll = Roll::default();
-    let payments = add(&mut roll, "payments-api", &[Role::Caller], &["payments", "billing.*"]).header();
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let payments = add(&mut principals, "payments-api", &[Role::Caller], &["payments", "billing.*"]).header();
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     for service in ["payments", "billing.eu"] {
         let answer = raw.call(ALLOW, &[&payments], &ask(service, "x")).await;
@@ -211,9 +211,9 @@ const START_LATER: breaker::Time = breaker::Time::from_micros(1_800_000_000_000_
 
 #[tokio::test]
 async fn in_a_batch_only_the_items_of_other_services_are_denied() {
-    let mut roll = Roll::default();
-    let caller = add(&mut roll, "payments-api", &[Role::Caller], &["payments"]).header();
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let caller = add(&mut principals, "payments-api", &[Role::Caller], &["payments"]).header();
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let requests = ["payments", "sentinel", "no good", "payments"].map(|service| ask(service, "")).to_vec();
     let answer = raw.call(ALLOW_MANY, &[&caller], &v1::AllowRequestsRequest { requests }).await;
@@ -255,11 +255,11 @@ async fn in_a_batch_only_the_items_of_other_services_are_denied() {
 
 #[tokio::test]
 async fn whoever_was_given_a_permit_may_report_under_it() {
-    let mut roll = Roll::default();
-    let asks = add(&mut roll, "front", &[Role::Caller], &["payments"]).header();
-    let tells = add(&mut roll, "worker", &[Role::Caller], &["nothing"]).header();
-    let reads = add(&mut roll, "reader", &[Role::Reader], &[]).header();
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let asks = add(&mut principals, "front", &[Role::Caller], &["payments"]).header();
+    let tells = add(&mut principals, "worker", &[Role::Caller], &["nothing"]).header();
+    let reads = add(&mut principals, "reader", &[Role::Reader], &[]).header();
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let allowed = raw.call(ALLOW, &[&asks], &ask("payments", "")).await.read::<v1::AllowRequestResponse>();
     let mut outcome = report(&allowed, v1::Outcome::Success);
@@ -278,11 +278,11 @@ async fn whoever_was_given_a_permit_may_report_under_it() {
 
 #[tokio::test]
 async fn lists_show_what_one_may_see() {
-    let mut roll = Roll::default();
-    let everything = add(&mut roll, "admin", &[Role::Admin], &[]).header();
-    let some = add(&mut roll, "some", &[Role::Reader], &["team-a.*"]).header();
-    let none = add(&mut roll, "none", &[Role::Reader], &["elsewhere"]).header();
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let everything = add(&mut principals, "admin", &[Role::Admin], &[]).header();
+    let some = add(&mut principals, "some", &[Role::Reader], &["team-a.*"]).header();
+    let none = add(&mut principals, "none", &[Role::Reader], &["elsewhere"]).header();
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     for number in 0..30 {
         for service in ["team-a.x", "team-b.x"] {
@@ -349,9 +349,9 @@ async fn lists_show_what_one_may_see() {
 #[tokio::test]
 async fn health_and_reflection_take_everybody_unless_told_otherwise() {
     for health_needs_token in [false, true] {
-        let mut roll = Roll::default();
-        let caller = add(&mut roll, "any", &[Role::Caller], &["payments"]).header();
-        let world = World::behind(door(roll), Limits { health_needs_token, ..Limits::default() }).await;
+        let mut principals = Principals::default();
+        let caller = add(&mut principals, "any", &[Role::Caller], &["payments"]).header();
+        let world = World::behind(door(principals), Limits { health_needs_token, ..Limits::default() }).await;
         let mut raw = Raw::to(world.address).await;
         let reflect = framed(&tonic_reflection::pb::v1::ServerReflectionRequest::default().encode_to_vec());
         for (path, body) in [
@@ -372,12 +372,12 @@ async fn health_and_reflection_take_everybody_unless_told_otherwise() {
 
 #[tokio::test]
 async fn pages_take_somebody_who_may_read_everything_and_probes_take_everybody() {
-    let mut roll = Roll::default();
-    let reader = add(&mut roll, "prometheus", &[Role::Reader], &[]).header();
-    let operator = add(&mut roll, "ada", &[Role::Operator], &[]).header();
-    let some = add(&mut roll, "some", &[Role::Reader], &["payments"]).header();
-    let caller = add(&mut roll, "payments-api", &[Role::Caller], &[]).header();
-    let world = http_world::World::behind(door(roll)).await;
+    let mut principals = Principals::default();
+    let reader = add(&mut principals, "prometheus", &[Role::Reader], &[]).header();
+    let operator = add(&mut principals, "ada", &[Role::Operator], &[]).header();
+    let some = add(&mut principals, "some", &[Role::Reader], &["payments"]).header();
+    let caller = add(&mut principals, "payments-api", &[Role::Caller], &[]).header();
+    let world = http_world::World::behind(door(principals)).await;
     for path in ["/metrics", "/health", "/health/circuit-breakers"] {
         for (header, status) in [
             (None, 401),
@@ -408,9 +408,9 @@ async fn pages_take_somebody_who_may_read_everything_and_probes_take_everybody()
 
 #[tokio::test]
 async fn a_proper_client_sends_its_token_with_every_call() {
-    let mut roll = Roll::default();
-    let holder = add(&mut roll, "payments-api", &[Role::Caller], &[]);
-    let guard = door(roll);
+    let mut principals = Principals::default();
+    let holder = add(&mut principals, "payments-api", &[Role::Caller], &[]);
+    let guard = door(principals);
     let world = World::behind(guard.clone(), Limits::default()).await;
     let header = HeaderValue::from_bytes(&holder.header()).unwrap();
     let interceptor = move |mut request: tonic::Request<()>| {
@@ -423,7 +423,7 @@ async fn a_proper_client_sends_its_token_with_every_call() {
         assert!(client.allow_request(ask("payments", "")).await.unwrap().into_inner().allowed);
     }
     // Taken off the roll, it is not known any more, on a connection that stands.
-    guard.guard.take(Roll::default());
+    guard.guard.take(Principals::default());
     let refused = client.allow_request(ask("payments", "")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     drop(client);
@@ -432,10 +432,10 @@ async fn a_proper_client_sends_its_token_with_every_call() {
 
 #[tokio::test]
 async fn a_stream_ends_when_its_token_is_taken_off_the_roll_and_when_the_roll_says_other_things_of_it() {
-    let mut roll = Roll::default();
+    let mut principals = Principals::default();
     let [gone, other, stays] =
-        ["gone", "other", "stays"].map(|name| add(&mut roll, name, &[Role::Reader], &[]));
-    let guard = door(roll);
+        ["gone", "other", "stays"].map(|name| add(&mut principals, name, &[Role::Reader], &[]));
+    let guard = door(principals);
     let limits = Limits { heartbeat_every: Duration::from_millis(10), ..Limits::default() };
     let world = World::behind(guard.clone(), limits).await;
     let channel = world.channel().await;
@@ -449,14 +449,14 @@ async fn a_stream_ends_when_its_token_is_taken_off_the_roll_and_when_the_roll_sa
         assert!(stream.message().await.unwrap().is_some());
         streams.push(stream);
     }
-    let mut roll = Roll::default();
-    let add_again = |roll: &mut Roll, name: &str, holder: &Holder, service: &str| {
+    let mut principals = Principals::default();
+    let add_again = |principals: &mut Principals, name: &str, holder: &Holder, service: &str| {
         let patterns = vec![Pattern::new(service).unwrap()];
-        roll.add_token(holder.token.digest(), Identity::new(name, &[Role::Reader], patterns)).unwrap();
+        principals.add_token(holder.token.digest(), Identity::new(name, &[Role::Reader], patterns)).unwrap();
     };
-    add_again(&mut roll, "other", &other, "payments");
-    add_again(&mut roll, "stays", &stays, "*");
-    guard.guard.take(roll);
+    add_again(&mut principals, "other", &other, "payments");
+    add_again(&mut principals, "stays", &stays, "*");
+    guard.guard.take(principals);
     let mut ends = Vec::new();
     for stream in &mut streams[..2] {
         let end = loop {
@@ -478,10 +478,10 @@ async fn a_stream_ends_when_its_token_is_taken_off_the_roll_and_when_the_roll_sa
 
 #[tokio::test]
 async fn reporters_are_counted_by_who_they_are_and_not_by_what_they_say() {
-    let mut roll = Roll::default();
-    let one = add(&mut roll, "one", &[Role::Caller], &[]).header();
-    let other = add(&mut roll, "other", &[Role::Caller], &[]).header();
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let one = add(&mut principals, "one", &[Role::Caller], &[]).header();
+    let other = add(&mut principals, "other", &[Role::Caller], &[]).header();
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut quorum = Layer::default();
     quorum.set(Field::MinimumReporters, Value::Count(2)).unwrap();
     let services = BTreeMap::from([("quorum".to_owned(), quorum)]);

@@ -116,7 +116,7 @@ async fn a_changed_file_of_tokens_is_taken_and_a_wrong_one_is_not() {
     eventually("the wrong file is refused", || metric("last_reload_successful", 0)).await;
     assert!(metric("reload_errors_total", 1).await);
     let log = log_of(folder.path());
-    assert!(log.contains("tokens.toml:5") && log.contains("the last good one stays in force"), "{log}");
+    assert!(log.contains("tokens.toml:5") && log.contains("keeping the previous version"), "{log}");
     assert_eq!(
         (code(&mut raw, &first).await, code(&mut raw, &second).await),
         (Code::Ok, Code::Unauthenticated)
@@ -174,10 +174,7 @@ async fn no_secret_is_said_anywhere() {
     drop(raw);
     assert!(process.stop().await.success());
     said.push_str(&log_of(folder.path()));
-    assert!(
-        said.contains("a call was refused: it shows no token or certificate that is known"),
-        "it was logged"
-    );
+    assert!(said.contains("unauthenticated call rejected: unknown token or certificate"), "it was logged");
     for secret in [good.expose(), wrong.expose(), &good.digest().to_string(), "not-so-secret-text"] {
         assert!(!said.contains(secret), "{}", said.lines().find(|line| line.contains(secret)).unwrap());
     }
@@ -253,8 +250,8 @@ async fn what_others_can_reach_and_nothing_protects_is_called_out() {
     assert!(!log_of(folder.path()).contains("can be reached from other machines"));
     let settings = breakerd::config::Settings { grpc_listen: ([0, 0, 0, 0], 0).into(), ..Default::default() };
     let metrics = breakerd::metrics::Metrics::default();
-    let doors = breakerd::doors::Doors::build(&settings, &metrics, breaker::Time::ZERO).unwrap();
-    let said = crate::support::logged(|| doors.call_out(settings.grpc_listen, settings.http_listen));
+    let doors = breakerd::security::Security::build(&settings, &metrics, breaker::Time::ZERO).unwrap();
+    let said = crate::support::logged(|| doors.warn_if_exposed(settings.grpc_listen, settings.http_listen));
     assert_eq!(said.matches("can be reached from other machines").count(), 2, "{said}");
     assert!(said.contains("gRPC asks nobody who they are") && said.contains("auth.tokens_file"), "{said}");
     assert!(said.contains("gRPC has no TLS") && said.contains("tls.certificate and tls.key"), "{said}");

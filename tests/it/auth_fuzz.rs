@@ -1,6 +1,6 @@
 //! Whatever comes in as a token, a permit or a body: it is answered, it is never our fault, and the connection goes on.
 
-use breakerd::auth::{Role, Roll};
+use breakerd::auth::{Principals, Role};
 use breakerd::grpc::Limits;
 use breakerd::proto::v1;
 use proptest::collection::vec;
@@ -48,9 +48,9 @@ fn is_no_fault(answer: &Answer, what: &dyn std::fmt::Debug) {
 
 #[tokio::test]
 async fn whatever_is_shown_as_a_token_is_not_known() {
-    let mut roll = Roll::default();
-    let good = add(&mut roll, "good", &[Role::Admin], &[]).header();
-    let world = World::behind(door(roll), Limits::default()).await;
+    let mut principals = Principals::default();
+    let good = add(&mut principals, "good", &[Role::Admin], &[]).header();
+    let world = World::behind(door(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let likely = good.clone();
     let near = (0..good.len(), any::<u8>()).prop_map(move |(at, byte)| {

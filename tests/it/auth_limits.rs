@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breakerd::auth::{Role, Roll};
+use breakerd::auth::{Principals, Role};
 use breakerd::grpc::{Drained, Limits};
 use breakerd::proto::v1::WatchConfigRequest;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
@@ -40,12 +40,12 @@ fn is_limit(status: &Status, reason: &str) {
 
 #[tokio::test]
 async fn a_caller_with_too_many_watches_is_refused_and_another_is_not() {
-    let mut roll = Roll::default();
-    let one = add(&mut roll, "one", &[Role::Reader], &[]);
-    let other = add(&mut roll, "other", &[Role::Reader], &[]);
+    let mut principals = Principals::default();
+    let one = add(&mut principals, "one", &[Role::Reader], &[]);
+    let other = add(&mut principals, "other", &[Role::Reader], &[]);
     let limits =
         Limits { watches_per_caller_max: 2, watches_max: 3, health_needs_token: true, ..Limits::default() };
-    let world = World::behind(door(roll), limits).await;
+    let world = World::behind(door(principals), limits).await;
     // On connections of their own: the caller counts, not the connection.
     let mut first = HealthClient::new(world.channel().await);
     let mut second = HealthClient::new(world.channel().await);
@@ -93,10 +93,10 @@ async fn where_nobody_is_asked_an_address_is_a_caller() {
 
 #[tokio::test]
 async fn streams_that_need_no_token_do_not_take_the_places_of_those_that_do() {
-    let mut roll = Roll::default();
-    let one = add(&mut roll, "one", &[Role::Reader], &[]);
+    let mut principals = Principals::default();
+    let one = add(&mut principals, "one", &[Role::Reader], &[]);
     let limits = Limits { watches_max: 1, ..Limits::default() };
-    let world = World::behind(door(roll), limits).await;
+    let world = World::behind(door(principals), limits).await;
     let mut health = HealthClient::new(world.channel().await);
     let kept = health.watch(HealthCheckRequest::default()).await.unwrap();
     is_limit(&health.watch(HealthCheckRequest::default()).await.unwrap_err(), "WATCH_LIMIT_REACHED");
@@ -132,11 +132,11 @@ async fn a_stream_of_reflection_takes_a_place_and_does_not_hold_the_end() {
 
 #[tokio::test]
 async fn a_caller_with_too_many_calls_in_flight_is_refused_and_another_is_not() {
-    let mut roll = Roll::default();
-    let one = add(&mut roll, "one", &[Role::Caller], &[]);
-    let other = add(&mut roll, "other", &[Role::Caller], &[]);
+    let mut principals = Principals::default();
+    let one = add(&mut principals, "one", &[Role::Caller], &[]);
+    let other = add(&mut principals, "other", &[Role::Caller], &[]);
     let limits = Limits { in_flight_per_caller_max: 2, ..Limits::default() };
-    let world = World::behind(door(roll), limits).await;
+    let world = World::behind(door(principals), limits).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         // A call whose message never comes.

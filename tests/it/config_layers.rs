@@ -62,7 +62,7 @@ async fn a_changed_file_stands_below_what_was_set_over_the_api(database_url: Opt
     let line = log.lines().find(|line| line.contains("the changed file is not in force")).unwrap_or(&log);
     for part in [
         "ERROR",
-        "the last good one stays",
+        "keeping the previous version",
         "success_threshold is 4",
         "permitted_number_of_calls_in_half_open_state (2)",
         "API",

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Asked, Field, Key, Layer, Numbering, OverrideKind, State, Time, Value};
+use breaker::{Attribution, Field, Key, Layer, Numbering, OverrideKind, State, Time, Value};
+use breakerd::clock::{Clock, ManualClock};
 use breakerd::control::{
     Configuration, Control, ControlError, LayerChange, Update, Updated, first_configuration,
 };
-use breakerd::engine::{Clock, Engine, Limits, ManualClock, Seals, Standing};
+use breakerd::engine::{Engine, Limits, Seals, StoreIdentity};
 use breakerd::journal::Journal;
 use breakerd::store::{
     Answer, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId,
@@ -174,9 +175,9 @@ impl House {
         };
         let seals = Seals::new(&[7; 16]);
         let configuration = first_configuration(&*bed.store, &seals, None).await.unwrap();
-        let standing = Standing { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
-        let outbox = Box::new(Arc::clone(&journal));
-        let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, START));
+        let standing = StoreIdentity { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
+        let sink = Box::new(Arc::clone(&journal));
+        let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), sink, START));
         let clock = ManualClock::new(START);
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let store: Arc<dyn Store> = wire.clone();
@@ -229,8 +230,8 @@ fn under_id(update: Update, id: &str, digest: u64) -> Update {
     Update { request: Some(RequestId { id: id.to_owned(), digest }), ..update }
 }
 
-fn ann() -> Asked {
-    Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() }
+fn ann() -> Attribution {
+    Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() }
 }
 
 fn forced_open() -> ServiceOverride {
@@ -252,7 +253,7 @@ async fn what_the_store_took_without_saying_so_is_taken_over_when_it_answers() {
     let house = House::new().await;
     let keeping_up = tokio::spawn({
         let control = Arc::clone(&house.control);
-        async move { control.keep_up().await }
+        async move { control.run_reload().await }
     });
     let mut published = house.control.watch();
     house.engine.allow("orders", "", START).unwrap();
@@ -366,7 +367,7 @@ async fn a_change_is_planned_again_on_what_came_between() {
     assert_eq!(house.control.configuration().revision(), 3);
     // The override that came along is told to the breakers that there are.
     house.control.walk_due().await;
-    house.control.make_good().await;
+    house.control.reconcile_overrides().await;
     assert_eq!(house.engine.view("db", "", START).unwrap().state, State::ForcedOpen);
     house.end().await;
 }

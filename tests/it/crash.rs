@@ -59,10 +59,10 @@ async fn play(folder: &std::path::Path, url: Option<&str>, target: Target) {
         nothing_told_is_forgotten(&process, &told).await;
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
-                tokio::spawn(drive(process.grpc.clone(), client, Dice(dice.roll()), Arc::clone(&told)))
+                tokio::spawn(drive(process.grpc.clone(), client, Dice(dice.principals()), Arc::clone(&told)))
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(50 + dice.roll() % 400)).await;
+        tokio::time::sleep(Duration::from_millis(50 + dice.principals() % 400)).await;
         process.kill();
         for client in clients {
             client.await.unwrap();
@@ -108,7 +108,7 @@ async fn nothing_told_is_forgotten(process: &Process, told: &Mutex<Told>) {
 async fn drive(address: String, client: u64, mut dice: Dice, told: Arc<Mutex<Told>>) {
     let Ok(mut breakers) = BreakerServiceClient::connect(address).await else { return };
     loop {
-        let name = format!("b-{client}-{}", dice.roll() % BREAKERS_EACH);
+        let name = format!("b-{client}-{}", dice.principals() % BREAKERS_EACH);
         let request = AllowRequestRequest { service: "db".into(), name: name.clone(), caller: String::new() };
         let answer = match breakers.allow_request(request).await {
             Ok(answer) => answer.into_inner(),
@@ -124,7 +124,8 @@ async fn drive(address: String, client: u64, mut dice: Dice, told: Arc<Mutex<Tol
             }
         }
         if answer.allowed {
-            let outcome = if dice.roll().is_multiple_of(2) { Outcome::Failure } else { Outcome::Success };
+            let outcome =
+                if dice.principals().is_multiple_of(2) { Outcome::Failure } else { Outcome::Success };
             let request =
                 RecordOutcomeRequest { permit: answer.permit, outcome: outcome.into(), ..Default::default() };
             if let Err(status) = breakers.record_outcome(request).await {
@@ -160,7 +161,7 @@ fn number(variable: &str) -> Option<u64> {
 struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    fn principals(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }

@@ -69,7 +69,7 @@ async fn a_primary_that_turns_read_only_and_keeps_its_connections_is_left() {
     eventually("the old primary is left", || async { old.text(CONNECTIONS).await.as_deref() == Some("0") })
         .await;
     let Err(error) = open(&Target::Postgres(new.url.clone())).await else { panic!("two on one database") };
-    assert!(matches!(error, StoreError::Taken(_)), "the lock is held on the new primary: {error}");
+    assert!(matches!(error, StoreError::LockedByAnother(_)), "the lock is held on the new primary: {error}");
     store.close().await;
 }
 

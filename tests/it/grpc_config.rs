@@ -372,7 +372,7 @@ async fn what_is_set_outlives_a_kill_and_a_changed_file(database_url: Option<&st
     let process = Process::ready(folder.path(), database_url).await;
     let mut client = ConfigServiceClient::connect(process.grpc.clone()).await.unwrap();
     assert_eq!(get(&mut client, "a").await.thresholds.unwrap().failure_threshold, Some(7));
-    assert!(crate::process::log_of(folder.path()).contains("contradicts what was set over the API"));
+    assert!(crate::process::log_of(folder.path()).contains("conflicts with thresholds set through the API"));
     assert!(process.stop().await.success());
 }
 

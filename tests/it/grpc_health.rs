@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 use crate::grpc_config::{failures, set};
 use crate::grpc_world::{World, ask};
 use crate::process::{PATIENCE, Process};
-use crate::road::Road;
+use crate::severable_proxy::Road;
 use crate::support::new_database;
 
 const BREAKERS: &str = "breakerd.v1.BreakerService";

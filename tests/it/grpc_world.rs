@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use breaker::{Field, Layer, Numbering, Time, Value};
 use breakerd::app::{App, Loaded};
-use breakerd::auth::Door;
+use breakerd::auth::EdgeSecurity;
+use breakerd::catalog::Declaration;
+use breakerd::clock::{Clock, ManualClock};
 use breakerd::control::{Control, first_configuration};
-use breakerd::engine::{Clock, Engine, Limits as EngineLimits, ManualClock, Seals, Standing};
-use breakerd::feed::{Feeds, StateFeed, Told};
+use breakerd::engine::{Engine, Limits as EngineLimits, Seals, StoreIdentity};
+use breakerd::feed::{FanOut, Feeds, StateFeed};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
 use breakerd::health::Health;
 use breakerd::journal::Journal;
@@ -21,7 +23,7 @@ use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::replica::{Coordinator, Local};
-use breakerd::store::{Declaration, Store, Target, open};
+use breakerd::store::{Store, Target, open};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -80,14 +82,14 @@ impl World {
     }
 
     /// Loaded and serving, behind a door.
-    pub(crate) async fn behind(door: Door, limits: Limits) -> Self {
+    pub(crate) async fn behind(door: EdgeSecurity, limits: Limits) -> Self {
         let world = Self::unloaded_behind(door, limits).await;
         world.load(Arc::new(Local)).await;
         world
     }
 
     /// Loaded and serving, behind a door, on a store that nobody else has open.
-    pub(crate) async fn on(target: &Target, door: Door) -> Self {
+    pub(crate) async fn on(target: &Target, door: EdgeSecurity) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let world = Self::unloaded_on(target, folder, door, Limits::default()).await;
         world.load(Arc::new(Local)).await;
@@ -96,16 +98,16 @@ impl World {
 
     /// Serving, and nothing loaded.
     pub(crate) async fn unloaded(limits: Limits) -> Self {
-        Self::unloaded_behind(Door::open(), limits).await
+        Self::unloaded_behind(EdgeSecurity::open(), limits).await
     }
 
-    async fn unloaded_behind(door: Door, limits: Limits) -> Self {
+    async fn unloaded_behind(door: EdgeSecurity, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::Sqlite(folder.path().join("breakerd.db"));
         Self::unloaded_on(&target, folder, door, limits).await
     }
 
-    async fn unloaded_on(target: &Target, folder: TempDir, door: Door, limits: Limits) -> Self {
+    async fn unloaded_on(target: &Target, folder: TempDir, door: EdgeSecurity, limits: Limits) -> Self {
         let store = open(target).await.unwrap();
         let clock = ManualClock::new(START);
         let app = Arc::new(App::new(
@@ -148,11 +150,10 @@ impl World {
         };
         let seals = Seals::new(&meta.permit_key);
         let configuration = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
-        let standing = Standing { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
+        let standing = StoreIdentity { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
         let states = Arc::new(StateFeed::default());
-        let outbox = Box::new(Told { journal: Arc::clone(&self.journal), states: Arc::clone(&states) });
-        let engine =
-            Arc::new(Engine::new(limits, standing, configuration.catalog(), outbox, self.clock.now()));
+        let sink = Box::new(FanOut { journal: Arc::clone(&self.journal), states: Arc::clone(&states) });
+        let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), sink, self.clock.now()));
         let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
         let clock = Arc::new(self.clock.clone());
         let control =

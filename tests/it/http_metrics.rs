@@ -7,12 +7,14 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Asked, Outcome, OverrideKind, Report};
+use breaker::{Attribution, Outcome, OverrideKind, Report};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Clock, Target};
+use breakerd::catalog::Declaration;
+use breakerd::clock::Clock;
+use breakerd::engine::Target;
 use breakerd::journal::{JournalStats, WriteTimes};
 use breakerd::metrics::{Metrics, Namespace};
-use breakerd::store::{ConfigEdit, ConfigWrite, Declaration, StoreError};
+use breakerd::store::{ConfigEdit, ConfigWrite, StoreError};
 
 use crate::http_world::{IDLE_TTL, START_SECONDS, Scrape, World};
 
@@ -91,7 +93,7 @@ async fn breakers_that_were_retired_are_counted_until_they_are_used_again() {
     let retired = async || world.scrape().await.value("circuit_breakers_retired");
     assert_eq!(retired().await, Some(0.0));
     world.fail("sentinel", "", 5);
-    let by = Asked { actor: "ann".to_owned(), reason: "repaired".to_owned() };
+    let by = Attribution { actor: "ann".to_owned(), reason: "repaired".to_owned() };
     world.engine.reset("sentinel", "", by, world.clock.now()).unwrap();
     world.clock.advance(IDLE_TTL);
     assert_eq!(world.engine.sweep(u64::MAX, world.clock.now()), 1);
@@ -469,7 +471,7 @@ fn no_change() -> ConfigWrite<'static> {
         based_on: 0,
         edit: ConfigEdit::Generation(1),
         touched: BTreeSet::new(),
-        asked: Asked { actor: String::new(), reason: String::new() },
+        asked: Attribution { actor: String::new(), reason: String::new() },
         request: None,
         waits: &|_, _| None,
     }

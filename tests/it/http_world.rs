@@ -8,19 +8,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
-use breakerd::auth::Door;
+use breakerd::auth::EdgeSecurity;
 use breakerd::catalog::Catalog;
+use breakerd::catalog::{Changed, Declaration};
+use breakerd::clock::{Clock, ManualClock};
 use breakerd::control::Control;
-use breakerd::engine::{Clock, Engine, Event, Limits, ManualClock, Outbox, Seals, Standing, Target};
+use breakerd::engine::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
 use breakerd::health::Health;
 use breakerd::http;
 use breakerd::journal::Journal;
+use breakerd::metrics::MeteredStore;
 use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::store::{
-    Answer, ChangeId, ChangeQuery, Changed, ConfigWrite, ConfigWritten, Declaration, Meta, MeteredStore,
-    Position, Proposal, Pruned, RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange,
-    StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeId, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId,
+    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
+    TransitionQuery,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -79,7 +82,7 @@ impl World {
     }
 
     /// Everything is loaded, behind a door.
-    pub(crate) async fn behind(door: Door) -> Self {
+    pub(crate) async fn behind(door: EdgeSecurity) -> Self {
         let world = Self::not_loaded_behind(door, 10, Duration::from_millis(100)).await;
         world.load();
         world
@@ -87,10 +90,10 @@ impl World {
 
     /// The listener stands, and nothing else.
     pub(crate) async fn not_loaded(own_series_max: usize, grace: Duration) -> Self {
-        Self::not_loaded_behind(Door::open(), own_series_max, grace).await
+        Self::not_loaded_behind(EdgeSecurity::open(), own_series_max, grace).await
     }
 
-    async fn not_loaded_behind(door: Door, own_series_max: usize, grace: Duration) -> Self {
+    async fn not_loaded_behind(door: EdgeSecurity, own_series_max: usize, grace: Duration) -> Self {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(START_SECONDS));
         let limits = Limits {
             breakers_max: 10_000,
@@ -100,7 +103,7 @@ impl World {
             idle_ttl: IDLE_TTL,
         };
         let standing =
-            Standing { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
+            StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
         let declaration = Declaration { enabled: true, ..Declaration::default() };
         let catalog = Arc::new(Catalog::new(&declaration, 42, &BTreeMap::new()).unwrap());
         let engine = Arc::new(Engine::new(limits, standing, &catalog, Box::new(Nowhere), clock.now()));
@@ -238,7 +241,7 @@ impl Scrape {
 
 struct Nowhere;
 
-impl Outbox for Nowhere {
+impl TransitionSink for Nowhere {
     fn append(&self, _event: Event<'_>) -> u64 {
         0
     }

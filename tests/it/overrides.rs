@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Asked, Numbering, Override, OverrideKind, Reason, Scope, State, Time, Verdict};
+use breaker::{Attribution, Numbering, Override, OverrideKind, Reason, Scope, State, Time, Verdict};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Clock, Engine, Limits, ManualClock, Seals, Standing};
+use breakerd::catalog::Declaration;
+use breakerd::clock::{Clock, ManualClock};
+use breakerd::engine::{Engine, Limits, Seals, StoreIdentity};
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
-use breakerd::overrides::{make_good, put_in_force};
-use breakerd::store::{Declaration, Store, TransitionQuery};
+use breakerd::override_reconciler::{put_in_force, reconcile_overrides};
+use breakerd::store::{Store, TransitionQuery};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Bed, journal};
@@ -41,11 +43,11 @@ impl House {
             idle_ttl: Duration::from_hours(1),
         };
         let standing =
-            Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+            StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
         let declaration = Declaration { enabled: true, ..Declaration::default() };
         let catalog = Arc::new(Catalog::new(&declaration, 0, &std::collections::BTreeMap::new()).unwrap());
-        let outbox = Box::new(Arc::clone(&journal));
-        let engine = Arc::new(Engine::new(limits, standing, &catalog, outbox, START));
+        let sink = Box::new(Arc::clone(&journal));
+        let engine = Arc::new(Engine::new(limits, standing, &catalog, sink, START));
         Self { engine, journal, clock: Arc::new(ManualClock::new(START)), _folder: folder }
     }
 
@@ -55,8 +57,8 @@ impl House {
     }
 }
 
-fn ann() -> Asked {
-    Asked { actor: "ann".to_owned(), reason: "done".to_owned() }
+fn ann() -> Attribution {
+    Attribution { actor: "ann".to_owned(), reason: "done".to_owned() }
 }
 
 fn forced_open() -> Override {
@@ -101,7 +103,11 @@ async fn an_override_of_more_breakers_than_the_journal_has_places_loses_no_row_o
         assert_eq!(decided.verdict, Verdict::ForcedOpen);
     }
     assert_eq!(house.put(None).await, BREAKERS);
-    assert_eq!(make_good(&house.engine, &house.journal, &house.clock).await, 0, "nothing was left undone");
+    assert_eq!(
+        reconcile_overrides(&house.engine, &house.journal, &house.clock).await,
+        0,
+        "nothing was left undone"
+    );
     house.journal.emptied().await;
     assert_eq!(house.journal.stats(START).dropped, 0);
     stop.cancel();

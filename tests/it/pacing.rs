@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use breaker::{Field, Layer, Numbering, Outcome, Report, State, Value, Verdict};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Clock, Engine, Limits, ManualClock, Seals, Standing, Target};
+use breakerd::catalog::Declaration;
+use breakerd::clock::{Clock, ManualClock};
+use breakerd::engine::{Engine, Limits, Seals, StoreIdentity, Target};
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
 use breakerd::lifecycle::run_timer;
-use breakerd::store::Declaration;
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc_world::START;
@@ -41,7 +42,7 @@ impl House {
             idle_ttl: Duration::from_hours(1),
         };
         let standing =
-            Standing { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+            StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
         let defaults = Layer::default()
             .with(Field::FailureThreshold, Value::Count(1))
             .and_then(|layer| layer.with(Field::Timeout, Value::Duration(WAIT)))

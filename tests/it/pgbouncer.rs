@@ -20,7 +20,7 @@ async fn a_pooler_in_session_mode_works_as_it_is_shipped() {
     for life in 1..=2 {
         let store = open(&target).await.unwrap();
         let Err(error) = open(&Target::Postgres(url.clone())).await else { panic!("two on one database") };
-        assert!(matches!(error, StoreError::Taken(_)), "{error}");
+        assert!(matches!(error, StoreError::LockedByAnother(_)), "{error}");
         store.propose(&[trip(life, &key("service", &life.to_string()))]).await.unwrap();
         store.ping().await.unwrap();
         let query = TransitionQuery { limit: 10, ..TransitionQuery::default() };

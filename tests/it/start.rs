@@ -16,7 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::process::{Process, ends, eventually, log_of, program};
-use crate::road::Road;
+use crate::severable_proxy::Road;
 use crate::support::new_database;
 
 fn ask(service: &str) -> AllowRequestRequest {
@@ -160,7 +160,7 @@ async fn a_changed_file_is_taken_at_once_and_a_wrong_one_is_refused_whole() {
     fs::write(&file, "[circuit_breaker.db]\nfailure_threshold = 0.5\n").unwrap();
     let failed = "breakerd_config_last_reload_successful 0";
     eventually("the wrong file is seen", || async { process.page("/metrics").await.contains(failed) }).await;
-    assert!(log_of(folder.path()).contains("the last good one stays in force"));
+    assert!(log_of(folder.path()).contains("keeping the previous version"));
     let after = breakers.allow_request(ask("db")).await.unwrap().into_inner().config_revision;
     assert_eq!(after, before);
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use breaker::{Time, WallOffset};
+use breakerd::clock::{Clock, SystemClock};
 use breakerd::config::{self, Sources};
-use breakerd::engine::{Clock, SystemClock};
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::proto::v1::{Outcome, RecordOutcomeRequest};
 use breakerd::server::{self, Listeners, Start};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use breakerd::engine::ManualClock;
+use breakerd::clock::ManualClock;
 use breakerd::journal::{Journal, JournalOptions, Recovered};
 use breakerd::store::{Store, StoreError, Target, open};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::Time;
-use breakerd::auth::{ClientCertificate, Door, Guard, Identity, Pattern, Role, Roll, Subject, TlsError};
+use breakerd::auth::{
+    Authenticator, ClientCertificate, EdgeSecurity, Identity, Pattern, Principals, Role, Subject, TlsError,
+};
 use breakerd::grpc::Limits;
 use breakerd::proto::v1;
 use http_body_util::Empty;
@@ -25,9 +27,9 @@ const LIST: &str = "/breakerd.v1.OperationsService/ListBreakers";
 const H2: &[u8] = b"h2";
 const LONG: Duration = Duration::from_secs(20);
 
-async fn encrypted(authority: &Authority) -> (World, Door) {
+async fn encrypted(authority: &Authority) -> (World, EdgeSecurity) {
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let door = Door { guard: Arc::new(Guard::open()), tls: Some(tls) };
+    let door = EdgeSecurity { guard: Arc::new(Authenticator::open()), tls: Some(tls) };
     (World::behind(door.clone(), Limits::default()).await, door)
 }
 
@@ -72,7 +74,7 @@ async fn a_client_refuses_a_certificate_that_is_over() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Over).tls(None, ClientCertificate::Required).unwrap();
     assert!(tls.expires_at() < Time::from_micros(1_600_000_000_000_000));
-    let door = Door { guard: Arc::new(Guard::open()), tls: Some(tls) };
+    let door = EdgeSecurity { guard: Arc::new(Authenticator::open()), tls: Some(tls) };
     let world = World::behind(door, Limits::default()).await;
     let error = authority.connect(world.address, None, H2).await.unwrap_err();
     assert!(error.to_string().contains("xpired"), "{error}");
@@ -83,7 +85,7 @@ async fn a_client_refuses_a_certificate_that_is_over() {
 async fn with_mutual_tls_only_certificates_of_the_authority_come_in() {
     let (authority, other) = (Authority::new(), Authority::new());
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Required).unwrap();
-    let door = Door { guard: Arc::new(Guard::of_certificates()), tls: Some(tls) };
+    let door = EdgeSecurity { guard: Arc::new(Authenticator::of_certificates()), tls: Some(tls) };
     let world = World::behind(door, Limits::default()).await;
     let uri = |text: &str| vec![rcgen::SanType::URI(text.try_into().unwrap())];
     let over = authority.signs(uri("spiffe://cluster/ns/a"), Dates::Over);
@@ -100,12 +102,12 @@ async fn with_mutual_tls_only_certificates_of_the_authority_come_in() {
 #[tokio::test]
 async fn a_certificate_is_who_the_file_says_and_a_token_comes_before_it() {
     let authority = Authority::new();
-    let mut roll = Roll::default();
-    let token = add(&mut roll, "reader", &[Role::Reader], &[]).header();
+    let mut principals = Principals::default();
+    let token = add(&mut principals, "reader", &[Role::Reader], &[]).header();
     let caller = Identity::new("a", &[Role::Caller], vec![Pattern::new("payments").unwrap()]);
-    roll.add_certificate(Subject::new("spiffe://cluster/ns/a").unwrap(), caller).unwrap();
+    principals.add_certificate(Subject::new("spiffe://cluster/ns/a").unwrap(), caller).unwrap();
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Optional).unwrap();
-    let door = Door { guard: Arc::new(Guard::of_roll(roll).unwrap()), tls: Some(tls) };
+    let door = EdgeSecurity { guard: Arc::new(Authenticator::of_roll(principals).unwrap()), tls: Some(tls) };
     let world = World::behind(door, Limits::default()).await;
     let (known, unknown) =
         (authority.client("spiffe://cluster/ns/a"), authority.client("spiffe://cluster/ns/ab"));
@@ -176,7 +178,7 @@ async fn a_connection_that_does_not_shake_hands_holds_nothing_up() {
 async fn hellos_that_never_end_do_not_lock_their_address_out() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let door = Door { guard: Arc::new(Guard::open()), tls: Some(tls) };
+    let door = EdgeSecurity { guard: Arc::new(Authenticator::open()), tls: Some(tls) };
     let world = World::behind(door, Limits { handshakes_max: 8, ..Limits::default() }).await;
     // An old client of the same address, which goes on living.
     let stream = authority.connect(world.address, None, H2).await.unwrap();
@@ -229,13 +231,13 @@ async fn page(
 #[tokio::test]
 async fn pages_pass_over_tls_and_a_probe_needs_no_certificate() {
     let authority = Authority::new();
-    let mut roll = Roll::default();
-    let token = add(&mut roll, "prometheus", &[Role::Reader], &[]).header();
+    let mut principals = Principals::default();
+    let token = add(&mut principals, "prometheus", &[Role::Reader], &[]).header();
     let reader = Identity::new("grafana", &[Role::Reader], vec![Pattern::any()]);
-    roll.add_certificate(Subject::new("spiffe://cluster/grafana").unwrap(), reader).unwrap();
+    principals.add_certificate(Subject::new("spiffe://cluster/grafana").unwrap(), reader).unwrap();
     // Required, and yet not for pages.
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Required).unwrap();
-    let door = Door { guard: Arc::new(Guard::of_roll(roll).unwrap()), tls: Some(tls) };
+    let door = EdgeSecurity { guard: Arc::new(Authenticator::of_roll(principals).unwrap()), tls: Some(tls) };
     let world = http_world::World::behind(door).await;
     let grafana = authority.client("spiffe://cluster/grafana");
     assert_eq!(page(&world, &authority, None, "/readyz", None).await, 200);

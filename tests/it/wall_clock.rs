@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::Time;
-use breakerd::engine::{Clock, ManualClock};
+use breakerd::clock::{Clock, ManualClock};
 use breakerd::lifecycle::{run_retention, run_wall_clock};
 use breakerd::proto::v1::{
     Breaker, GetBreakerRequest, ListTransitionsRequest, SetOverrideRequest, State, Transition,

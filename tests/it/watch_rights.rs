@@ -1,6 +1,6 @@
 //! What a watch tells those who may see some services only.
 
-use breakerd::auth::{Role, Roll};
+use breakerd::auth::{Principals, Role};
 use breakerd::grpc::Limits;
 use breakerd::proto::v1;
 use breakerd::proto::v1::watch_breakers_response::Event as Told;
@@ -27,12 +27,12 @@ struct House {
 
 impl House {
     async fn new() -> Self {
-        let mut roll = Roll::default();
-        let admin = add(&mut roll, "admin", &[Role::Admin], &[]);
-        let reader = add(&mut roll, "reader", &[Role::Reader], &["team-a.*"]);
-        let caller = add(&mut roll, "caller", &[Role::Caller], &["team-a.*"]);
-        let stranger = add(&mut roll, "stranger", &[Role::Reader], &["elsewhere"]);
-        let world = World::behind(door(roll), Limits::default()).await;
+        let mut principals = Principals::default();
+        let admin = add(&mut principals, "admin", &[Role::Admin], &[]);
+        let reader = add(&mut principals, "reader", &[Role::Reader], &["team-a.*"]);
+        let caller = add(&mut principals, "caller", &[Role::Caller], &["team-a.*"]);
+        let stranger = add(&mut principals, "stranger", &[Role::Reader], &["elsewhere"]);
+        let world = World::behind(door(principals), Limits::default()).await;
         Self { world, admin, reader, caller, stranger }
     }
 

@@ -12,7 +12,7 @@ use breakerd::proto::v1;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::proto::v1::watch_transitions_response::Event;
 use breakerd::proto::v1::{ListTransitionsRequest, WatchTransitionsRequest, WatchTransitionsResponse};
-use breakerd::store::{Change, Place, Proposal, Retention, Store, TransitionId};
+use breakerd::store::{Change, HistoryCursor, Proposal, Retention, Store, TransitionId};
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
@@ -220,7 +220,7 @@ fn proposal(seq: u64) -> Proposal {
 }
 
 /// Follows from `place` as a watcher does, until there is nothing more.
-async fn follow(tail: &HistoryTail, mut place: Place, limit: u32) -> (Vec<u64>, Place) {
+async fn follow(tail: &HistoryTail, mut place: HistoryCursor, limit: u32) -> (Vec<u64>, HistoryCursor) {
     let mut seen = Vec::new();
     loop {
         let rows = match tail.behind(place, limit as usize) {
@@ -242,8 +242,8 @@ async fn follow(tail: &HistoryTail, mut place: Place, limit: u32) -> (Vec<u64>, 
 /// Whoever follows in steps of any size, through memory and past it, is told every row once.
 async fn nothing_is_left_out(bed: &Bed) {
     let tail = HistoryTail::remembering(50, Arc::clone(&bed.store), Metrics::default().watch);
-    let zero = Place { revision: 0, number: u32::MAX };
-    let mut watchers: Vec<(u32, Vec<u64>, Place)> =
+    let zero = HistoryCursor { revision: 0, number: u32::MAX };
+    let mut watchers: Vec<(u32, Vec<u64>, HistoryCursor)> =
         [1, 7, 49, 128].map(|limit| (limit, Vec::new(), zero)).to_vec();
     let (mut written, mut random) = (0, 7_u64);
     for round in 0..40 {

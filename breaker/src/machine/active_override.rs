@@ -1,6 +1,6 @@
 //! An override that a breaker, or its service, is in: what was set, and when that ends.
 
-use crate::state::{Asked, Override};
+use crate::state::{Attribution, Override};
 use crate::time::{Time, WallOffset};
 
 /// An override, with the end of its duration on the machine's clock.
@@ -36,8 +36,8 @@ impl ActiveOverride {
     }
 
     /// Who set it, and why.
-    pub(super) fn asked(&self) -> Asked {
-        Asked { actor: self.set_by.actor.clone(), reason: self.set_by.reason.clone() }
+    pub(super) fn asked(&self) -> Attribution {
+        Attribution { actor: self.set_by.actor.clone(), reason: self.set_by.reason.clone() }
     }
 
     /// Whether its end is a time of the wall clock, and moves when that is set.

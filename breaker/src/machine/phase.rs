@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ActiveOverride;
 use crate::half_open::HalfOpen;
-use crate::state::{Asked, Figures, HalfOpenTerms, Reason};
+use crate::state::{Attribution, Figures, HalfOpenTerms, Reason};
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
@@ -16,7 +16,7 @@ pub(super) enum Phase {
     Open(Box<Open>),
     HalfOpen(Box<HalfOpen>),
     /// HALF_OPEN, come back after a restart: whom its probes went to is forgotten.
-    Reborn(Box<HalfOpenTerms>),
+    HalfOpenRestored(Box<HalfOpenTerms>),
     /// `FORCED_OPEN` or `DISABLED`.
     Overridden(Arc<ActiveOverride>),
     MetricsOnly(Box<MetricsOnly>),
@@ -62,7 +62,7 @@ impl MetricsOnly {
 /// Why and by whom a state is entered.
 pub(super) struct Cause {
     pub(super) reason: Reason,
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<Attribution>,
     pub(super) reporters: u32,
 }
 
@@ -71,7 +71,7 @@ impl Cause {
         Self { reason, asked: None, reporters: 0 }
     }
 
-    pub(super) fn asked(reason: Reason, by: Asked) -> Self {
+    pub(super) fn asked(reason: Reason, by: Attribution) -> Self {
         Self { reason, asked: Some(by), reporters: 0 }
     }
 }

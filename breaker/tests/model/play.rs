@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    ActiveOverride, Asked, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Reason, Recorded,
-    Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, WallOffset, WindowKind,
+    ActiveOverride, Attribution, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Reason,
+    Recorded, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, WallOffset, WindowKind,
 };
 
 use crate::naive::{Change, Naive};
@@ -348,6 +348,6 @@ fn pick<T>(which: proptest::sample::Index, among: &[T]) -> Option<&T> {
 }
 
 /// Whoever does something by hand in these tests.
-pub(crate) fn ann() -> Asked {
-    Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() }
+pub(crate) fn ann() -> Attribution {
+    Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() }
 }

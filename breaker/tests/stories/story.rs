@@ -35,8 +35,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    ActiveOverride, Asked, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override, OverrideKind,
-    Pass, Recorded, Report, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, View, WallOffset,
+    ActiveOverride, Attribution, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override,
+    OverrideKind, Pass, Recorded, Report, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, View,
+    WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -456,6 +457,6 @@ fn seconds(text: &str) -> Duration {
 }
 
 /// Whoever does something by hand in these tests.
-fn ann() -> Asked {
-    Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() }
+fn ann() -> Attribution {
+    Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() }
 }

@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::store::{Declaration, StoredConfiguration, StoredDeclaration};
+use crate::catalog::{Declaration, StoredDeclaration};
+use crate::store::StoredConfiguration;
 
 fn configuration(file: &str) -> Configuration {
     let text = format!("[circuit_breaker]\n{file}");

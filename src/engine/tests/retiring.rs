@@ -12,7 +12,7 @@ struct Numbered {
     anew: Arc<AtomicUsize>,
 }
 
-impl Outbox for Numbered {
+impl TransitionSink for Numbered {
     fn append(&self, event: Event<'_>) -> u64 {
         self.kept.append(event);
         self.places.fetch_add(1, Ordering::Relaxed) + 1
@@ -28,9 +28,9 @@ const ROOM: Limits =
 const HOUR: u64 = 3_600;
 
 fn engine_with(limits: Limits) -> (Engine, Numbered) {
-    let outbox = Numbered::default();
+    let sink = Numbered::default();
     let catalog = catalog(&declaration(), 1);
-    (Engine::new(limits, standing(1), &catalog, Box::new(outbox.clone()), at(0)), outbox)
+    (Engine::new(limits, standing(1), &catalog, Box::new(sink.clone()), at(0)), sink)
 }
 
 /// A breaker that opened and was reset: closed, at epoch 2.
@@ -49,7 +49,7 @@ fn key(name: &str) -> Key {
 
 #[test]
 fn a_breaker_that_ever_tripped_is_retired_and_goes_on_from_its_epoch() {
-    let (engine, outbox) = engine_with(ROOM);
+    let (engine, sink) = engine_with(ROOM);
     let before = engine.allow("db", "x", at(0)).unwrap().permit;
     trip_and_reset(&engine, "x", at(0));
     assert_eq!(engine.sweep(u64::MAX, at(HOUR - 1)), 0, "not idle yet");
@@ -62,7 +62,7 @@ fn a_breaker_that_ever_tripped_is_retired_and_goes_on_from_its_epoch() {
     assert_eq!(shown.view.snapshot.entered_at, at(0));
     assert_eq!(engine.len(), 1, "a look creates nothing");
     let late = engine.record(by_permit(before), &Report::plain(Outcome::Failure), at(HOUR)).unwrap();
-    assert_eq!(late, Taken { recorded: Recorded::Late, state: State::Closed });
+    assert_eq!(late, RecordResult { recorded: Recorded::Late, state: State::Closed });
 
     let again = engine.allow("db", "x", at(HOUR)).unwrap();
     assert_eq!((again.decision.verdict, again.decision.epoch), (Verdict::Closed, 2));
@@ -70,7 +70,7 @@ fn a_breaker_that_ever_tripped_is_retired_and_goes_on_from_its_epoch() {
     let late = engine.record(named, &Report::plain(Outcome::Failure), at(HOUR)).unwrap();
     assert_eq!(late.recorded, Recorded::Late);
     trip(&engine, "db", "x", at(HOUR));
-    let epochs: Vec<_> = outbox.kept.0.lock().iter().map(|(_, change)| change.after.epoch).collect();
+    let epochs: Vec<_> = sink.kept.0.lock().iter().map(|(_, change)| change.after.epoch).collect();
     assert_eq!(epochs, [1, 2, 3]);
     assert_eq!(engine.sweep(u64::MAX, at(9 * HOUR)), 0, "one that is open stays");
 }
@@ -199,11 +199,11 @@ fn a_row_goes_only_when_no_permit_of_its_breaker_counts_any_more() {
 
 #[test]
 fn a_deleted_breaker_is_closed_and_gone_once_the_store_has_that() {
-    let (engine, outbox) = engine_with(ROOM);
+    let (engine, sink) = engine_with(ROOM);
     let permit = engine.allow("db", "x", at(0)).unwrap().permit;
     trip(&engine, "db", "x", at(0));
     assert_eq!(engine.delete("db", "x", ann(), at(1)), Ok(Deleted { epoch: 2, changed: true }));
-    let (_, last) = outbox.kept.0.lock().last().cloned().unwrap();
+    let (_, last) = sink.kept.0.lock().last().cloned().unwrap();
     assert_eq!((last.from, last.to(), last.reason), (State::Open, State::Closed, Reason::Deleted));
     assert_eq!(last.asked, Some(ann()));
     assert!(!engine.retire_deleted("db", "x", 1, at(1)), "the store does not have it yet");
@@ -213,7 +213,7 @@ fn a_deleted_breaker_is_closed_and_gone_once_the_store_has_that() {
     let late = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
     assert_eq!(late.recorded, Recorded::Late);
     assert_eq!(engine.delete("db", "x", ann(), at(2)), Ok(Deleted { epoch: 2, changed: false }));
-    assert_eq!(engine.delete("db", "y", ann(), at(2)), Err(ByHandError::NotThere));
+    assert_eq!(engine.delete("db", "y", ann(), at(2)), Err(OperatorError::NotThere));
     let again = engine.allow("db", "x", at(3)).unwrap().decision;
     assert_eq!((again.verdict, again.epoch), (Verdict::Closed, 2));
 }
@@ -236,7 +236,7 @@ fn a_configured_breaker_that_is_deleted_comes_back_closed_at_its_next_use() {
 fn a_breaker_under_its_services_override_is_not_deleted() {
     let (engine, _) = engine_with(ROOM);
     walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, None)), at(0));
-    assert!(matches!(engine.delete("db", "", ann(), at(1)), Err(ByHandError::WrongState(_))));
+    assert!(matches!(engine.delete("db", "", ann(), at(1)), Err(OperatorError::WrongState(_))));
     assert_eq!(engine.sweep(u64::MAX, at(HOUR)), 0);
     assert_eq!(engine.allow("db", "", at(HOUR)).unwrap().decision.verdict, Verdict::ForcedOpen);
 }
@@ -248,17 +248,17 @@ fn an_operator_finds_a_breaker_that_was_retired() {
     assert_eq!(engine.sweep(u64::MAX, at(HOUR)), 1);
     let reset = engine.reset("db", "x", ann(), at(HOUR)).unwrap();
     assert_eq!(reset.breaker.view.snapshot.epoch, 3);
-    assert!(matches!(engine.probe("db", "y", ann(), at(HOUR)), Err(ByHandError::NotThere)));
+    assert!(matches!(engine.probe("db", "y", ann(), at(HOUR)), Err(OperatorError::NotThere)));
 }
 
 #[test]
 fn whoever_follows_hears_of_an_override_though_the_breakers_it_knows_as_closed_were_retired() {
-    let (engine, outbox) = engine_with(ROOM);
+    let (engine, sink) = engine_with(ROOM);
     trip_and_reset(&engine, "x", at(0));
     assert_eq!(engine.sweep(u64::MAX, at(HOUR)), 1);
-    assert_eq!(outbox.anew.load(Ordering::Relaxed), 0);
+    assert_eq!(sink.anew.load(Ordering::Relaxed), 0);
     walk(&engine, "db", Some(of_service(OverrideKind::ForcedOpen, None)), at(HOUR));
-    assert_eq!(outbox.anew.load(Ordering::Relaxed), 1, "no breaker is there to tell of it");
+    assert_eq!(sink.anew.load(Ordering::Relaxed), 1, "no breaker is there to tell of it");
     let shown = engine.view("db", "x", at(HOUR)).unwrap();
     assert_eq!((shown.state, shown.view.snapshot.epoch), (State::ForcedOpen, 3));
     let used = engine.allow("db", "x", at(HOUR)).unwrap().decision;

@@ -3,10 +3,10 @@
 use breaker::{Outcome, Report};
 use bytes::Bytes;
 
-use super::super::fault::{Faults, Kind};
 use super::super::status::Failure;
+use super::super::violations::{Kind, Violations};
 use super::{check_key, times, words};
-use crate::engine::{Allowed, EngineError, Permit, Seals, Taken, Target};
+use crate::engine::{Allowed, EngineError, Permit, RecordResult, Seals, Target};
 use crate::proto::v1;
 
 /// Requests in one batch.
@@ -15,16 +15,16 @@ pub(crate) const BATCH_MAX: usize = 1_000;
 const TEXT_BYTES_MAX: usize = 256;
 
 /// Whether a batch is one.
-pub(crate) fn check_batch(requests: usize) -> Result<(), Faults> {
+pub(crate) fn check_batch(requests: usize) -> Result<(), Violations> {
     if requests <= BATCH_MAX {
         return Ok(());
     }
     let problem = format!("has {requests} of them: it takes at most {BATCH_MAX}");
-    Err(Faults::one("requests", Kind::TooMany, problem))
+    Err(Violations::one("requests", Kind::TooMany, problem))
 }
 
 /// Checks what the engine does not: the key is checked there, and only when it is new.
-pub(crate) fn check_ask(request: &v1::AllowRequestRequest) -> Result<(), Faults> {
+pub(crate) fn check_ask(request: &v1::AllowRequestRequest) -> Result<(), Violations> {
     if is_text(&request.caller) { Ok(()) } else { Err(ask_faults(request)) }
 }
 
@@ -38,11 +38,11 @@ pub(crate) fn refused_ask(error: EngineError, request: &v1::AllowRequestRequest)
 }
 
 #[cold]
-fn ask_faults(request: &v1::AllowRequestRequest) -> Faults {
-    let mut faults = Faults::default();
-    check_key(&request.service, &request.name, &mut faults);
-    check_text("caller", &request.caller, &mut faults);
-    faults
+fn ask_faults(request: &v1::AllowRequestRequest) -> Violations {
+    let mut violations = Violations::default();
+    check_key(&request.service, &request.name, &mut violations);
+    check_text("caller", &request.caller, &mut violations);
+    violations
 }
 
 /// The decision; `seal` makes the permit's bytes, if there is one.
@@ -65,15 +65,15 @@ pub(crate) fn read_outcome<'a>(
     request: &'a v1::RecordOutcomeRequest,
     identity: Option<&'a str>,
     seals: &Seals,
-) -> Result<(Target<'a>, Report<'a>), Faults> {
-    let mut faults = Faults::default();
+) -> Result<(Target<'a>, Report<'a>), Violations> {
+    let mut violations = Violations::default();
     let permit = if request.permit.is_empty() {
         None
     } else {
         match seals.open(&request.permit) {
             Ok(permit) => Some(permit),
             Err(_forged) => {
-                faults.add("permit", Kind::Forged, "was not made by this breakerd, or was changed");
+                violations.add("permit", Kind::Forged, "was not made by this breakerd, or was changed");
                 None
             }
         }
@@ -86,16 +86,16 @@ pub(crate) fn read_outcome<'a>(
                 format!("is {unknown}, which is no outcome: it takes SUCCESS, FAILURE or IGNORED"),
             ),
         };
-        faults.add("outcome", kind, problem);
+        violations.add("outcome", kind, problem);
         Outcome::Ignored
     });
-    let duration = times::not_negative("duration", request.duration.as_ref(), &mut faults);
-    let retry_after = times::not_negative("retry_after", request.retry_after.as_ref(), &mut faults);
-    check_text("error_class", &request.error_class, &mut faults);
-    check_text("caller", &request.caller, &mut faults);
-    if !faults.is_empty() {
-        check_outcome_key(request, &mut faults);
-        return Err(faults);
+    let duration = times::not_negative("duration", request.duration.as_ref(), &mut violations);
+    let retry_after = times::not_negative("retry_after", request.retry_after.as_ref(), &mut violations);
+    check_text("error_class", &request.error_class, &mut violations);
+    check_text("caller", &request.caller, &mut violations);
+    if !violations.is_empty() {
+        check_outcome_key(request, &mut violations);
+        return Err(violations);
     }
     let target = Target { permit, service: &request.service, name: &request.name, epoch: request.epoch };
     let report = Report {
@@ -116,17 +116,17 @@ pub(crate) fn read_outcome<'a>(
 #[cold]
 pub(crate) fn refused_outcome(error: EngineError, request: &v1::RecordOutcomeRequest) -> Failure {
     let EngineError::Key(_) = error else { return refused(error) };
-    let mut faults = Faults::default();
-    check_outcome_key(request, &mut faults);
-    faults.into()
+    let mut violations = Violations::default();
+    check_outcome_key(request, &mut violations);
+    violations.into()
 }
 
 /// Beside a permit, service and name may be left out.
 #[cold]
-fn check_outcome_key(request: &v1::RecordOutcomeRequest, faults: &mut Faults) {
+fn check_outcome_key(request: &v1::RecordOutcomeRequest, violations: &mut Violations) {
     let named = !request.service.is_empty() || !request.name.is_empty();
     if named || request.permit.is_empty() {
-        check_key(&request.service, &request.name, faults);
+        check_key(&request.service, &request.name, violations);
     }
 }
 
@@ -136,22 +136,22 @@ pub(super) fn refused(error: EngineError) -> Failure {
         EngineError::OtherBreaker { service, name } => {
             let name = if name.is_empty() { &service } else { &name };
             let problem = format!("belongs to another breaker than {service}/{name}");
-            Faults::one("permit", Kind::Mismatch, problem).into()
+            Violations::one("permit", Kind::Mismatch, problem).into()
         }
         EngineError::OtherEpoch { permit, given } => {
             let problem = format!("is {given}, but the permit is of epoch {permit}");
-            Faults::one("epoch", Kind::Mismatch, problem).into()
+            Violations::one("epoch", Kind::Mismatch, problem).into()
         }
         EngineError::Key(error) => {
-            let mut faults = Faults::default();
-            faults.add_key(error.field, &error);
-            faults.into()
+            let mut violations = Violations::default();
+            violations.add_key(error.field, &error);
+            violations.into()
         }
     }
 }
 
 /// What became of an outcome.
-pub(crate) fn taken(taken: Taken) -> v1::RecordOutcomeResponse {
+pub(crate) fn taken(taken: RecordResult) -> v1::RecordOutcomeResponse {
     v1::RecordOutcomeResponse {
         result: words::result(taken.recorded) as i32,
         state: words::state(taken.state) as i32,
@@ -162,22 +162,27 @@ fn is_text(text: &str) -> bool {
     text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
-pub(super) fn check_text(field: &'static str, text: &str, faults: &mut Faults) {
+pub(super) fn check_text(field: &'static str, text: &str, violations: &mut Violations) {
     if !is_text(text) {
-        check_text_within(TEXT_BYTES_MAX, field, text, faults);
+        check_text_within(TEXT_BYTES_MAX, field, text, violations);
     }
 }
 
 /// Adds what is wrong with a text of at most `bytes_max` bytes.
-pub(super) fn check_text_within(bytes_max: usize, field: &'static str, text: &str, faults: &mut Faults) {
+pub(super) fn check_text_within(
+    bytes_max: usize,
+    field: &'static str,
+    text: &str,
+    violations: &mut Violations,
+) {
     let bytes = text.len();
     if bytes > bytes_max {
         let problem = format!("has {bytes} bytes: it takes at most {bytes_max}");
-        faults.add(field, Kind::TooLong, problem);
+        violations.add(field, Kind::TooLong, problem);
         return;
     }
     if let Some((at, found)) = text.char_indices().find(|(_, character)| character.is_control()) {
         let problem = format!("has {found:?} at byte {at}: it takes no control characters");
-        faults.add(field, Kind::InvalidCharacter, problem);
+        violations.add(field, Kind::InvalidCharacter, problem);
     }
 }

@@ -90,10 +90,11 @@ fn counters(counters: &Counters) -> v1::Counters {
         ignored: counters.ignored,
         late: counters.late,
         slow: counters.slow,
-        would_be_rejected: counters.trouble.as_ref().map_or(0, |trouble| trouble.would_be_rejected),
-        rejected: counters.trouble.as_ref().map_or(0, |trouble| {
-            trouble.rejected_open + trouble.rejected_half_open + trouble.rejected_forced
-        }),
+        would_be_rejected: counters.opened.as_ref().map_or(0, |opened| opened.would_be_rejected),
+        rejected: counters
+            .opened
+            .as_ref()
+            .map_or(0, |opened| opened.rejected_open + opened.rejected_half_open + opened.rejected_forced),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The audit as it is shown, and what is asked of lists of configurations and changes.
 
-use super::super::fault::{Faults, Kind};
 use super::super::page;
+use super::super::violations::{Kind, Violations};
 use super::lists::{check_service_filter, not_empty, page_size, place, read_place, write_place};
 use super::times;
 use crate::proto::v1;
-use crate::store::{ChangeKind, ChangeQuery, Place, StoredChange};
+use crate::store::{ChangeKind, ChangeQuery, HistoryCursor, StoredChange};
 
 /// Entries of a filter of kinds: there are seven, and a repeat does no harm.
 const KINDS_MAX: usize = 64;
@@ -48,26 +48,26 @@ pub(crate) struct ChangeList {
 }
 
 impl TryFrom<v1::ListConfigChangesRequest> for ChangeList {
-    type Error = Faults;
+    type Error = Violations;
 
-    fn try_from(request: v1::ListConfigChangesRequest) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let size = page_size(request.page_size, &mut faults);
-        check_service_filter(&request.service, &mut faults);
-        let kinds = kinds(&request.kinds, &mut faults);
-        let from_time = times::bound("from_time", request.from_time.as_ref(), &mut faults);
-        let until_time = times::bound("to_time", request.to_time.as_ref(), &mut faults);
+    fn try_from(request: v1::ListConfigChangesRequest) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        let size = page_size(request.page_size, &mut violations);
+        check_service_filter(&request.service, &mut violations);
+        let kinds = kinds(&request.kinds, &mut violations);
+        let from_time = times::bound("from_time", request.from_time.as_ref(), &mut violations);
+        let until_time = times::bound("to_time", request.to_time.as_ref(), &mut violations);
         if let (Some(from), Some(until)) = (from_time, until_time)
             && from >= until
         {
-            faults.add("from_time", Kind::OutOfRange, "is not before to_time");
+            violations.add("from_time", Kind::OutOfRange, "is not before to_time");
         }
-        super::asks::check_text("actor", &request.actor, &mut faults);
+        super::asks::check_text("actor", &request.actor, &mut violations);
         let page_token = request.page_token.clone();
         let filters =
             v1::ListConfigChangesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let filters = page::filters("ListConfigChanges", &filters);
-        let after = place(&page_token, &filters, read_place, &mut faults);
+        let after = place(&page_token, &filters, read_place, &mut violations);
         let query = ChangeQuery {
             service: not_empty(request.service),
             kinds,
@@ -77,21 +77,21 @@ impl TryFrom<v1::ListConfigChangesRequest> for ChangeList {
             after,
             limit: size + 1,
         };
-        faults.unless(Self { size: size as usize, query, filters })
+        violations.unless(Self { size: size as usize, query, filters })
     }
 }
 
 impl ChangeList {
     /// The token for what comes behind `last`.
-    pub(crate) fn token_behind(&self, last: Place) -> String {
+    pub(crate) fn token_behind(&self, last: HistoryCursor) -> String {
         page::token(&self.filters, &write_place(last))
     }
 }
 
-fn kinds(numbers: &[i32], faults: &mut Faults) -> Vec<ChangeKind> {
+fn kinds(numbers: &[i32], violations: &mut Violations) -> Vec<ChangeKind> {
     if numbers.len() > KINDS_MAX {
         let problem = format!("has {} entries: it takes at most {KINDS_MAX}", numbers.len());
-        faults.add("kinds", Kind::TooMany, problem);
+        violations.add("kinds", Kind::TooMany, problem);
         return Vec::new();
     }
     let mut kinds = Vec::new();
@@ -101,7 +101,7 @@ fn kinds(numbers: &[i32], faults: &mut Faults) -> Vec<ChangeKind> {
             Some(kind) => kinds.push(kind),
             None => {
                 let problem = format!("is {number}, which is no kind of change");
-                faults.add(format!("kinds[{index}]"), Kind::UnknownValue, problem);
+                violations.add(format!("kinds[{index}]"), Kind::UnknownValue, problem);
             }
         }
     }
@@ -118,15 +118,15 @@ pub(crate) struct ConfigList {
 }
 
 impl TryFrom<v1::ListConfigsRequest> for ConfigList {
-    type Error = Faults;
+    type Error = Violations;
 
-    fn try_from(request: v1::ListConfigsRequest) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let size = page_size(request.page_size, &mut faults);
+    fn try_from(request: v1::ListConfigsRequest) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        let size = page_size(request.page_size, &mut violations);
         if !request.service_prefix.is_empty()
             && let Err(error) = breaker::check_service(&request.service_prefix)
         {
-            faults.add_key("service_prefix", &error);
+            violations.add_key("service_prefix", &error);
         }
         let filters = v1::ListConfigsRequest {
             page_size: 0,
@@ -135,8 +135,8 @@ impl TryFrom<v1::ListConfigsRequest> for ConfigList {
         };
         let filters = page::filters("ListConfigs", &filters);
         let read = |position: &[u8]| std::str::from_utf8(position).ok().map(str::to_owned);
-        let after = place(&request.page_token, &filters, read, &mut faults);
-        faults.unless(Self { size: size as usize, after, prefix: request.service_prefix, filters })
+        let after = place(&request.page_token, &filters, read, &mut violations);
+        violations.unless(Self { size: size as usize, after, prefix: request.service_prefix, filters })
     }
 }
 

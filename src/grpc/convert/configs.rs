@@ -2,12 +2,12 @@
 
 use std::hash::Hasher as _;
 
-use breaker::{Asked, Field, Layer, Origin, Time};
+use breaker::{Attribution, Field, Layer, Origin, Time};
 use prost::Message as _;
 use siphasher::sip::SipHasher24;
 
-use super::super::fault::{Faults, Kind, excerpt};
 use super::super::status::Failure;
+use super::super::violations::{Kind, Violations, excerpt};
 use super::{asks, breakers, check_service, fields, times, words};
 use crate::control::{ControlError, LayerChange, ServiceConfig, Update};
 use crate::proto::v1;
@@ -65,62 +65,62 @@ fn layer(origin: Origin) -> v1::ConfigLayer {
 }
 
 /// What is asked to be set, by `actor`.
-pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<Update, Faults> {
-    let mut faults = Faults::default();
+pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<Update, Violations> {
+    let mut violations = Violations::default();
     let request_id = {
         let asked = v1::UpdateConfigRequest { validate_only: false, ..request.clone() };
-        request_id(&request.request_id, "update", &asked.encode_to_vec(), &mut faults)
+        request_id(&request.request_id, "update", &asked.encode_to_vec(), &mut violations)
     };
-    let given = fields::layer_from_wire(&request.thresholds.unwrap_or_default(), &mut faults);
+    let given = fields::layer_from_wire(&request.thresholds.unwrap_or_default(), &mut violations);
     let change = match request.update_mask {
         None => {
             LayerChange::Fields(given.iter().map(|(field, value)| (field, Some(value.clone()))).collect())
         }
-        Some(mask) => masked(&mask.paths, given, &mut faults),
+        Some(mask) => masked(&mask.paths, given, &mut violations),
     };
-    let service = own_service(request.service, &mut faults);
-    let reason = reason(request.reason, &mut faults);
+    let service = own_service(request.service, &mut violations);
+    let reason = reason(request.reason, &mut violations);
     let update = Update {
         service,
         change,
         etag: Some(request.etag).filter(|etag| !etag.is_empty()),
         validate_only: request.validate_only,
         request: request_id,
-        asked: Asked { actor, reason },
+        asked: Attribution { actor, reason },
     };
-    faults.unless(update)
+    violations.unless(update)
 }
 
 /// What is asked to be taken back, by `actor`.
-pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Result<Update, Faults> {
-    let mut faults = Faults::default();
+pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Result<Update, Violations> {
+    let mut violations = Violations::default();
     let request_id = {
         let asked = v1::DeleteConfigRequest { validate_only: false, ..request.clone() };
-        request_id(&request.request_id, "delete", &asked.encode_to_vec(), &mut faults)
+        request_id(&request.request_id, "delete", &asked.encode_to_vec(), &mut violations)
     };
-    let service = own_service(request.service, &mut faults);
-    let reason = reason(request.reason, &mut faults);
+    let service = own_service(request.service, &mut violations);
+    let reason = reason(request.reason, &mut violations);
     let update = Update {
         service,
         change: LayerChange::Whole(Layer::default()),
         etag: Some(request.etag).filter(|etag| !etag.is_empty()),
         validate_only: request.validate_only,
         request: request_id,
-        asked: Asked { actor, reason },
+        asked: Attribution { actor, reason },
     };
-    faults.unless(update)
+    violations.unless(update)
 }
 
 /// A mask says which fields are meant: one that is named and not given is taken back.
-fn masked(paths: &[String], given: Layer, faults: &mut Faults) -> LayerChange {
+fn masked(paths: &[String], given: Layer, violations: &mut Violations) -> LayerChange {
     if paths.len() > MASK_MAX {
         let problem = format!("has {} paths: it takes at most {MASK_MAX}", paths.len());
-        faults.add("update_mask", Kind::TooMany, problem);
+        violations.add("update_mask", Kind::TooMany, problem);
         return LayerChange::Fields(Vec::new());
     }
     if paths.iter().any(|path| path == "*") {
         if paths.len() > 1 {
-            faults.add("update_mask", Kind::Mismatch, "has \"*\" and other paths: \"*\" stands alone");
+            violations.add("update_mask", Kind::Mismatch, "has \"*\" and other paths: \"*\" stands alone");
         }
         return LayerChange::Whole(given);
     }
@@ -129,7 +129,7 @@ fn masked(paths: &[String], given: Layer, faults: &mut Faults) -> LayerChange {
         let Some(field) = fields::by_name(path) else {
             let known = fields::near(path).map_or_else(fields::names, |near| format!("did you mean {near}?"));
             let problem = format!("is \"{}\", which is no field of thresholds: {known}", excerpt(path));
-            faults.add(format!("update_mask.paths[{index}]"), Kind::UnknownValue, problem);
+            violations.add(format!("update_mask.paths[{index}]"), Kind::UnknownValue, problem);
             continue;
         };
         meant.push((field, given.get(field).cloned()));
@@ -138,21 +138,21 @@ fn masked(paths: &[String], given: Layer, faults: &mut Faults) -> LayerChange {
 }
 
 /// The service of a change, which the defaults cannot be.
-fn own_service(service: String, faults: &mut Faults) -> String {
+fn own_service(service: String, violations: &mut Violations) -> String {
     if let Err(error) = check_service(&service) {
-        faults.add_key("service", &error);
+        violations.add_key("service", &error);
     }
     service
 }
 
 /// Why somebody wants something; may be left out.
-pub(crate) fn reason(reason: String, faults: &mut Faults) -> String {
-    asks::check_text_within(REASON_BYTES_MAX, "reason", &reason, faults);
+pub(crate) fn reason(reason: String, violations: &mut Violations) -> String {
+    asks::check_text_within(REASON_BYTES_MAX, "reason", &reason, violations);
     reason
 }
 
-fn request_id(id: &str, call: &str, asked: &[u8], faults: &mut Faults) -> Option<RequestId> {
-    asks::check_text_within(REQUEST_ID_BYTES_MAX, "request_id", id, faults);
+fn request_id(id: &str, call: &str, asked: &[u8], violations: &mut Violations) -> Option<RequestId> {
+    asks::check_text_within(REQUEST_ID_BYTES_MAX, "request_id", id, violations);
     let mut hasher = SipHasher24::new_with_key(b"breakerd ask  v1");
     hasher.write(call.as_bytes());
     hasher.write(asked);
@@ -164,7 +164,7 @@ fn request_id(id: &str, call: &str, asked: &[u8], faults: &mut Faults) -> Option
 pub(crate) fn refused_change(error: ControlError) -> Failure {
     match error {
         ControlError::Contradiction(problems) => {
-            let mut faults = Faults::default();
+            let mut violations = Violations::default();
             for problem in problems {
                 let field = format!("thresholds.{}", fields::name(problem.problem.field));
                 let told = problem.problem.to_string();
@@ -173,9 +173,9 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
                     Some(service) => format!("{told}, for {service}"),
                     None => told.to_owned(),
                 };
-                faults.add(field, Kind::Mismatch, told);
+                violations.add(field, Kind::Mismatch, told);
             }
-            faults.into()
+            violations.into()
         }
         ControlError::EtagMismatch { present } => Failure::EtagMismatch { present },
         ControlError::RequestReused => Failure::RequestReused,
@@ -185,8 +185,8 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
         ControlError::Busy => Failure::Contended,
         ControlError::Store(error) => super::unread("the configuration could not be written", &error),
         error @ ControlError::Stored(_) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a configuration cannot be");
-            Failure::Broken
+            tracing::error!(error = &error as &dyn std::error::Error, "configuration cannot be shown");
+            Failure::Internal
         }
     }
 }

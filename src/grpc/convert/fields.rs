@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use breaker::{Field, Layer, Value, thousandths};
 
-use super::super::fault::{Faults, Kind};
+use super::super::violations::{Kind, Violations};
 use super::times;
 use crate::nearest::nearest;
 use crate::proto::v1;
@@ -40,8 +40,8 @@ pub(super) fn names() -> String {
 }
 
 /// The values that a message sets. What it leaves out is not in the layer.
-pub(super) fn layer_from_wire(wire: &v1::Thresholds, faults: &mut Faults) -> Layer {
-    let mut reader = Reader { layer: Layer::default(), faults };
+pub(super) fn layer_from_wire(wire: &v1::Thresholds, violations: &mut Violations) -> Layer {
+    let mut reader = Reader { layer: Layer::default(), violations };
     reader.count(Field::FailureThreshold, wire.failure_threshold);
     reader.count(Field::SuccessThreshold, wire.success_threshold);
     reader.duration(Field::Timeout, wire.wait_duration_in_open_state.as_ref());
@@ -88,7 +88,7 @@ pub(super) fn layer_from_wire(wire: &v1::Thresholds, faults: &mut Faults) -> Lay
 
 struct Reader<'a> {
     layer: Layer,
-    faults: &'a mut Faults,
+    violations: &'a mut Violations,
 }
 
 impl Reader<'_> {
@@ -102,7 +102,7 @@ impl Reader<'_> {
     #[cold]
     fn refuse(&mut self, field: Field, value: &str) {
         let problem = format!("is {value}, but takes {}", field.range());
-        self.faults.add(path(field), Kind::OutOfRange, problem);
+        self.violations.add(path(field), Kind::OutOfRange, problem);
     }
 
     fn count(&mut self, field: Field, count: Option<u32>) {
@@ -134,14 +134,14 @@ impl Reader<'_> {
     }
 
     fn duration(&mut self, field: Field, duration: Option<&prost_types::Duration>) {
-        let mut faults = Faults::default();
-        let read = times::not_negative(path(field), duration, &mut faults);
-        self.faults.add_all(faults);
+        let mut violations = Violations::default();
+        let read = times::not_negative(path(field), duration, &mut violations);
+        self.violations.add_all(violations);
         let Some(duration) = read else { return };
         if !duration.as_nanos().is_multiple_of(GRAIN.as_nanos()) {
             let problem =
                 format!("is {duration:?}, but takes {}, no finer than a millisecond", field.range());
-            self.faults.add(path(field), Kind::OutOfRange, problem);
+            self.violations.add(path(field), Kind::OutOfRange, problem);
             return;
         }
         self.set(field, Value::Duration(duration));
@@ -153,7 +153,7 @@ impl Reader<'_> {
         }
         let Some(word) = read(number) else {
             let problem = format!("is {number}, but takes {}", field.range());
-            self.faults.add(path(field), Kind::UnknownValue, problem);
+            self.violations.add(path(field), Kind::UnknownValue, problem);
             return;
         };
         self.set(field, Value::Word(word));
@@ -266,14 +266,14 @@ mod tests {
 
     #[test]
     fn every_field_goes_out_and_comes_back_as_it_was() {
-        let mut faults = Faults::default();
-        assert_eq!(layer_from_wire(&layer_to_wire(&whole()), &mut faults), whole());
-        assert!(faults.is_empty(), "{faults}");
+        let mut violations = Violations::default();
+        assert_eq!(layer_from_wire(&layer_to_wire(&whole()), &mut violations), whole());
+        assert!(violations.is_empty(), "{violations}");
         for (field, value) in whole().iter() {
             let one = Layer::default().with(field, value.clone()).unwrap();
-            assert_eq!(layer_from_wire(&layer_to_wire(&one), &mut faults), one, "{field}");
+            assert_eq!(layer_from_wire(&layer_to_wire(&one), &mut violations), one, "{field}");
         }
-        assert!(layer_from_wire(&v1::Thresholds::default(), &mut faults).is_empty());
+        assert!(layer_from_wire(&v1::Thresholds::default(), &mut violations).is_empty());
     }
 
     #[test]
@@ -289,10 +289,10 @@ mod tests {
             wait_interval: 9,
             ..v1::Thresholds::default()
         };
-        let mut faults = Faults::default();
-        assert!(layer_from_wire(&wire, &mut faults).is_empty());
+        let mut violations = Violations::default();
+        assert!(layer_from_wire(&wire, &mut violations).is_empty());
         let told: Vec<_> =
-            faults.named().iter().map(|fault| format!("{} {}", fault.field, fault.problem)).collect();
+            violations.named().iter().map(|fault| format!("{} {}", fault.field, fault.problem)).collect();
         assert_eq!(
             told,
             [

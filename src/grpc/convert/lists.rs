@@ -2,12 +2,12 @@
 
 use breaker::{Key, State};
 
-use super::super::fault::{Faults, Kind};
 use super::super::page;
+use super::super::violations::{Kind, Violations};
 use super::{check_name, times, words};
 use crate::engine::ListQuery;
 use crate::proto::v1;
-use crate::store::{Place, TransitionQuery};
+use crate::store::{HistoryCursor, TransitionQuery};
 
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
@@ -37,22 +37,22 @@ impl Wanted {
 }
 
 impl TryFrom<v1::ListBreakersRequest> for BreakerList {
-    type Error = Faults;
+    type Error = Violations;
 
-    fn try_from(request: v1::ListBreakersRequest) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let size = page_size(request.page_size, &mut faults);
-        check_service_filter(&request.service, &mut faults);
-        check_name("name_prefix", &request.name_prefix, &mut faults);
-        let mut states = words::states(&request.states, &mut faults);
+    fn try_from(request: v1::ListBreakersRequest) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        let size = page_size(request.page_size, &mut violations);
+        check_service_filter(&request.service, &mut violations);
+        check_name("name_prefix", &request.name_prefix, &mut violations);
+        let mut states = words::states(&request.states, &mut violations);
         states.sort_unstable();
         states.dedup();
         let page_token = request.page_token.clone();
         let filters = v1::ListBreakersRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let filters = page::filters("ListBreakers", &filters);
-        let after = place(&page_token, &filters, read_key, &mut faults);
+        let after = place(&page_token, &filters, read_key, &mut violations);
         let wanted = Wanted { service: request.service, name_prefix: request.name_prefix, states };
-        faults.unless(Self { size: size as usize, after, wanted, filters })
+        violations.unless(Self { size: size as usize, after, wanted, filters })
     }
 }
 
@@ -90,27 +90,27 @@ pub(crate) struct TransitionList {
 }
 
 impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
-    type Error = Faults;
+    type Error = Violations;
 
-    fn try_from(request: v1::ListTransitionsRequest) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let size = page_size(request.page_size, &mut faults);
-        check_service_filter(&request.service, &mut faults);
-        check_name("name", &request.name, &mut faults);
-        let to = words::states(&request.states, &mut faults);
-        let from_time = times::bound("from_time", request.from_time.as_ref(), &mut faults);
-        let until_time = times::bound("to_time", request.to_time.as_ref(), &mut faults);
+    fn try_from(request: v1::ListTransitionsRequest) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        let size = page_size(request.page_size, &mut violations);
+        check_service_filter(&request.service, &mut violations);
+        check_name("name", &request.name, &mut violations);
+        let to = words::states(&request.states, &mut violations);
+        let from_time = times::bound("from_time", request.from_time.as_ref(), &mut violations);
+        let until_time = times::bound("to_time", request.to_time.as_ref(), &mut violations);
         if let (Some(from), Some(until)) = (from_time, until_time)
             && from >= until
         {
-            faults.add("from_time", Kind::OutOfRange, "is not before to_time");
+            violations.add("from_time", Kind::OutOfRange, "is not before to_time");
         }
         let oldest_first = match v1::TransitionOrder::try_from(request.order) {
             Ok(v1::TransitionOrder::Unspecified | v1::TransitionOrder::NewestFirst) => false,
             Ok(v1::TransitionOrder::OldestFirst) => true,
             Err(_) => {
                 let problem = format!("is {}, which is no order", request.order);
-                faults.add("order", Kind::UnknownValue, problem);
+                violations.add("order", Kind::UnknownValue, problem);
                 false
             }
         };
@@ -118,7 +118,7 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
         let filters =
             v1::ListTransitionsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let filters = page::filters("ListTransitions", &filters);
-        let after = place(&page_token, &filters, read_place, &mut faults);
+        let after = place(&page_token, &filters, read_place, &mut violations);
         let query = TransitionQuery {
             service: not_empty(request.service),
             name: not_empty(request.name),
@@ -129,48 +129,48 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
             after,
             limit: size + 1,
         };
-        faults.unless(Self { size: size as usize, query, filters })
+        violations.unless(Self { size: size as usize, query, filters })
     }
 }
 
 impl TransitionList {
     /// The token for what comes behind `last`.
-    pub(crate) fn token_behind(&self, last: Place) -> String {
+    pub(crate) fn token_behind(&self, last: HistoryCursor) -> String {
         page::token(&self.filters, &write_place(last))
     }
 }
 
-pub(super) fn write_place(place: Place) -> [u8; 12] {
+pub(super) fn write_place(place: HistoryCursor) -> [u8; 12] {
     let mut position = [0; 12];
     position[..8].copy_from_slice(&place.revision.to_be_bytes());
     position[8..].copy_from_slice(&place.number.to_be_bytes());
     position
 }
 
-pub(super) fn read_place(position: &[u8]) -> Option<Place> {
+pub(super) fn read_place(position: &[u8]) -> Option<HistoryCursor> {
     let (revision, number) = position.split_first_chunk()?;
     let (revision, number) = (u64::from_be_bytes(*revision), number.try_into().ok()?);
     // Beyond that no store counts.
     i64::try_from(revision).ok()?;
-    Some(Place { revision, number: u32::from_be_bytes(number) })
+    Some(HistoryCursor { revision, number: u32::from_be_bytes(number) })
 }
 
-pub(super) fn page_size(asked: i32, faults: &mut Faults) -> u32 {
+pub(super) fn page_size(asked: i32, violations: &mut Violations) -> u32 {
     match u32::try_from(asked) {
         Ok(0) => PAGE_DEFAULT,
         Ok(size) => size.min(PAGE_MAX),
         Err(_) => {
-            faults.add("page_size", Kind::OutOfRange, format!("is {asked}: it is not negative"));
+            violations.add("page_size", Kind::OutOfRange, format!("is {asked}: it is not negative"));
             PAGE_DEFAULT
         }
     }
 }
 
-pub(super) fn check_service_filter(service: &str, faults: &mut Faults) {
+pub(super) fn check_service_filter(service: &str, violations: &mut Violations) {
     if !service.is_empty()
         && let Err(error) = breaker::check_service(service)
     {
-        faults.add_key("service", &error);
+        violations.add_key("service", &error);
     }
 }
 
@@ -178,14 +178,14 @@ pub(super) fn place<T>(
     token: &str,
     filters: &[u8],
     read: fn(&[u8]) -> Option<T>,
-    faults: &mut Faults,
+    violations: &mut Violations,
 ) -> Option<T> {
     if token.is_empty() {
         return None;
     }
     let place = page::position(filters, token).ok().as_deref().and_then(read);
     if place.is_none() {
-        faults.add_all(page::refused());
+        violations.add_all(page::refused());
     }
     place
 }
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_page_token_of_one_list_is_refused_by_every_other() {
         use super::super::changes::{ChangeList, ConfigList};
-        let place = Place { revision: 3, number: 1 };
+        let place = HistoryCursor { revision: 3, number: 1 };
         let history = TransitionList::try_from(v1::ListTransitionsRequest::default()).unwrap();
         let breakers = BreakerList::try_from(v1::ListBreakersRequest::default()).unwrap();
         let changes = ChangeList::try_from(v1::ListConfigChangesRequest::default()).unwrap();
@@ -236,8 +236,8 @@ mod tests {
 
     #[test]
     fn a_place_that_no_store_counts_to_is_none() {
-        let last = Place { revision: u64::MAX / 2, number: u32::MAX };
+        let last = HistoryCursor { revision: u64::MAX / 2, number: u32::MAX };
         assert_eq!(read_place(&write_place(last)), Some(last));
-        assert_eq!(read_place(&write_place(Place { revision: last.revision + 1, number: 0 })), None);
+        assert_eq!(read_place(&write_place(HistoryCursor { revision: last.revision + 1, number: 0 })), None);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use breaker::Time;
 
-use super::super::fault::{Faults, Kind};
+use super::super::violations::{Kind, Violations};
 
 /// google.protobuf.Duration's own range: ten thousand years.
 const SECONDS_MAX: i64 = 315_576_000_000;
@@ -17,7 +17,7 @@ const NANOS_MAX: i32 = 999_999_999;
 pub(super) fn not_negative(
     field: impl Into<Cow<'static, str>>,
     duration: Option<&prost_types::Duration>,
-    faults: &mut Faults,
+    violations: &mut Violations,
 ) -> Option<Duration> {
     let prost_types::Duration { seconds, nanos } = *duration?;
     if let (Ok(secs), Ok(subsec_nanos)) = (u64::try_from(seconds), u32::try_from(nanos))
@@ -35,7 +35,7 @@ pub(super) fn not_negative(
     } else {
         format!("has {seconds} seconds: they are at most {SECONDS_MAX}")
     };
-    faults.add(field, Kind::OutOfRange, problem);
+    violations.add(field, Kind::OutOfRange, problem);
     None
 }
 
@@ -44,12 +44,12 @@ pub(super) fn not_negative(
 pub(super) fn bound(
     field: &'static str,
     timestamp: Option<&prost_types::Timestamp>,
-    faults: &mut Faults,
+    violations: &mut Violations,
 ) -> Option<Time> {
     let prost_types::Timestamp { seconds, nanos } = *timestamp?;
     if !TIMESTAMPS.contains(&seconds) || !(0..=NANOS_MAX).contains(&nanos) {
         let problem = "is no timestamp: it takes the years 1 to 9999, and nanos from 0 to 999999999";
-        faults.add(field, Kind::OutOfRange, problem);
+        violations.add(field, Kind::OutOfRange, problem);
         return None;
     }
     let (Ok(secs), Ok(subsec_nanos)) = (u64::try_from(seconds), u64::try_from(nanos)) else {
@@ -75,11 +75,11 @@ mod tests {
     use super::*;
 
     fn read(seconds: i64, nanos: i32) -> Result<Duration, String> {
-        let mut faults = Faults::default();
-        let duration = not_negative("it", Some(&prost_types::Duration { seconds, nanos }), &mut faults);
+        let mut violations = Violations::default();
+        let duration = not_negative("it", Some(&prost_types::Duration { seconds, nanos }), &mut violations);
         match duration {
-            Some(duration) if faults.is_empty() => Ok(duration),
-            _ => Err(faults.to_string()),
+            Some(duration) if violations.is_empty() => Ok(duration),
+            _ => Err(violations.to_string()),
         }
     }
 
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn a_bound_between_two_microseconds_is_the_later_one() {
         let read = |seconds, nanos| {
-            let mut faults = Faults::default();
-            let time = bound("it", Some(&prost_types::Timestamp { seconds, nanos }), &mut faults);
-            faults.unless(time)
+            let mut violations = Violations::default();
+            let time = bound("it", Some(&prost_types::Timestamp { seconds, nanos }), &mut violations);
+            violations.unless(time)
         };
         assert_eq!(read(1, 1), Ok(Some(Time::from_micros(1_000_001))));
         assert_eq!(read(1, 1_000), Ok(Some(Time::from_micros(1_000_001))));

@@ -2,7 +2,7 @@
 
 use breaker::{AfterMaxWait, Outcome, Reason, Recorded, State, Verdict, WaitInterval, WindowKind};
 
-use super::super::fault::{Faults, Kind};
+use super::super::violations::{Kind, Violations};
 use crate::proto::v1;
 
 pub(super) fn state(state: State) -> v1::State {
@@ -20,17 +20,17 @@ pub(super) fn state(state: State) -> v1::State {
 const STATES_MAX: usize = 64;
 
 /// The states of a filter, each once.
-pub(super) fn states(numbers: &[i32], faults: &mut Faults) -> Vec<State> {
+pub(super) fn states(numbers: &[i32], violations: &mut Violations) -> Vec<State> {
     let mut states = Vec::new();
     if numbers.len() > STATES_MAX {
         let problem = format!("has {} entries: it takes at most {STATES_MAX}", numbers.len());
-        faults.add("states", Kind::TooMany, problem);
+        violations.add("states", Kind::TooMany, problem);
         return states;
     }
     for (index, number) in numbers.iter().enumerate() {
         let Some(state) = read_state(*number) else {
             let problem = format!("is {number}, which is no state");
-            faults.add(format!("states[{index}]"), Kind::UnknownValue, problem);
+            violations.add(format!("states[{index}]"), Kind::UnknownValue, problem);
             continue;
         };
         if !states.contains(&state) {

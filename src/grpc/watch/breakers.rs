@@ -16,12 +16,13 @@ use super::selection::Selection;
 use super::{Source, Step, Watch, Watches, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
-use crate::engine::{Clock, Engine, ListQuery};
+use crate::clock::Clock;
+use crate::engine::{Engine, ListQuery};
 use crate::feed::{HistoryTail, StateFeed, StatesBehind};
-use crate::grpc::asker::Asker;
+use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
-use crate::grpc::fault::Faults;
 use crate::grpc::status::Failure;
+use crate::grpc::violations::Violations;
 use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
 use v1::watch_breakers_response::Event;
@@ -41,13 +42,13 @@ pub(in crate::grpc) fn breakers(
     loaded: &Loaded,
     request: Request<v1::WatchBreakersRequest>,
 ) -> Result<Watch<v1::WatchBreakersResponse>, Failure> {
-    let asker = Asker::of(&request);
+    let client = ClientInfo::of(&request);
     let seat = watches.seat(Watched::Breakers, &request)?;
     let v1::WatchBreakersRequest { services, service_prefix } = request.into_inner();
-    let mut faults = Faults::default();
+    let mut violations = Violations::default();
     let rights = Rights::of(&[Right::Call, Right::Read]);
-    let selection = Selection::new(services, service_prefix, asker, rights, &mut faults);
-    faults.unless(())?;
+    let selection = Selection::new(services, service_prefix, client, rights, &mut violations);
+    violations.unless(())?;
     selection.check()?;
     let states = Arc::clone(&loaded.feeds.states);
     Ok(seat.stream(Follower {
@@ -195,8 +196,8 @@ impl Follower {
                 views.into_iter().map(|view| view.key).collect()
             });
             found.await.map_err(|error| {
-                tracing::error!(%error, "the snapshot of a watch failed");
-                Failure::Broken
+                tracing::error!(%error, "watch snapshot failed");
+                Failure::Internal
             })
         })
         .await?

@@ -15,13 +15,13 @@ use super::token::{self, ConfigPlace, Home, Token};
 use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
+use crate::clock::Clock;
 use crate::control::Configuration;
-use crate::engine::Clock;
 use crate::feed::{Feeds, HistoryTail};
-use crate::grpc::asker::Asker;
+use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
-use crate::grpc::fault::Faults;
 use crate::grpc::status::Failure;
+use crate::grpc::violations::Violations;
 use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
 use v1::watch_config_response::Event;
@@ -40,14 +40,14 @@ pub(in crate::grpc) fn config(
     loaded: &Loaded,
     request: Request<v1::WatchConfigRequest>,
 ) -> Result<Watch<v1::WatchConfigResponse>, Failure> {
-    let asker = Asker::of(&request);
+    let client = ClientInfo::of(&request);
     let seat = watches.seat(Watched::Config, &request)?;
     let v1::WatchConfigRequest { services, service_prefix, resume_token } = request.into_inner();
-    let mut faults = Faults::default();
+    let mut violations = Violations::default();
     let rights = Rights::of(&[Right::Read]);
-    let selection = Selection::new(services, service_prefix, asker, rights, &mut faults);
-    let token = token::config_place(&resume_token, &mut faults);
-    faults.unless(())?;
+    let selection = Selection::new(services, service_prefix, client, rights, &mut violations);
+    let token = token::config_place(&resume_token, &mut violations);
+    violations.unless(())?;
     selection.check()?;
 
     let mut lineage = loaded.feeds.lineage();

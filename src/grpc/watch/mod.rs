@@ -30,11 +30,11 @@ use tokio::time::Sleep;
 use tonic::{Request, Status};
 
 use super::Limits;
-use super::asker::Asker;
+use super::client_info::ClientInfo;
 use super::deadline;
 use super::health::{Closing, HealthBoard};
-use super::places::{Place, Places};
 use super::status::Failure;
+use super::stream_limiter::{StreamLimiter, StreamSlot};
 use crate::feed::Checked;
 use crate::metrics::{OpenWatch, Restarts, WatchMetrics, Watched};
 
@@ -80,7 +80,7 @@ trait Source: Send + 'static {
 /// What all streams share.
 #[derive(Clone)]
 pub(super) struct Watches {
-    places: Places,
+    places: StreamLimiter,
     board: Arc<HealthBoard>,
     metrics: WatchMetrics,
     heartbeat_every: Duration,
@@ -89,7 +89,7 @@ pub(super) struct Watches {
 
 impl Watches {
     pub(super) fn new(
-        places: Places,
+        places: StreamLimiter,
         board: Arc<HealthBoard>,
         metrics: WatchMetrics,
         limits: &Limits,
@@ -105,7 +105,7 @@ impl Watches {
 
     /// Room for one more stream of whoever sent `request`.
     fn seat<T>(&self, watched: Watched, request: &Request<T>) -> Result<Seat, Failure> {
-        let place = self.places.take(&Asker::of(request))?;
+        let place = self.places.take(&ClientInfo::of(request))?;
         let patience = deadline::of(request.metadata().as_ref())?;
         Ok(Seat {
             closing: self.board.closing(),
@@ -147,10 +147,10 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
     match tasks.join_next().await {
         Some(Ok(done)) => Ok(done),
         Some(Err(error)) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a read for a watch failed");
-            Err(Failure::Broken)
+            tracing::error!(error = &error as &dyn std::error::Error, "watch read failed");
+            Err(Failure::Internal)
         }
-        None => Err(Failure::Broken),
+        None => Err(Failure::Internal),
     }
 }
 
@@ -161,7 +161,7 @@ struct Seat {
     deadline: Option<Pin<Box<Sleep>>>,
     heartbeat_every: Duration,
     _open: OpenWatch,
-    place: Place,
+    place: StreamSlot,
 }
 
 impl Seat {
@@ -183,7 +183,7 @@ impl Seat {
         tokio::select! {
             biased;
             () = self.closing.begun() => Failure::ShuttingDown,
-            () = passed => Failure::Late,
+            () = passed => Failure::DeadlineExceeded,
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use crate::auth::Rights;
-use crate::grpc::asker::Asker;
-use crate::grpc::fault::{Faults, Kind};
+use crate::grpc::client_info::ClientInfo;
 use crate::grpc::status::Failure;
+use crate::grpc::violations::{Kind, Violations};
 
 /// Services that one stream may name.
 const SERVICES_MAX: usize = 1_000;
@@ -16,43 +16,43 @@ pub(super) struct Selection {
     services: HashSet<String>,
     /// None: nothing beside `services`, unless that is empty too.
     prefix: Option<String>,
-    asker: Asker,
+    client: ClientInfo,
     /// One of these is enough.
     rights: Rights,
 }
 
 impl Selection {
-    /// Checks it; adds to `faults` what is wrong.
+    /// Checks it; adds to `violations` what is wrong.
     pub(super) fn new(
         services: Vec<String>,
         prefix: String,
-        asker: Asker,
+        client: ClientInfo,
         rights: Rights,
-        faults: &mut Faults,
+        violations: &mut Violations,
     ) -> Self {
         if services.len() > SERVICES_MAX {
             let problem = format!("has {} entries: it takes at most {SERVICES_MAX}", services.len());
-            faults.add("services", Kind::TooMany, problem);
+            violations.add("services", Kind::TooMany, problem);
         } else {
             for (index, service) in services.iter().enumerate() {
                 if let Err(error) = breaker::check_service(service) {
-                    faults.add_key(format!("services[{index}]"), &error);
+                    violations.add_key(format!("services[{index}]"), &error);
                 }
             }
         }
         if !prefix.is_empty()
             && let Err(error) = breaker::check_service(&prefix)
         {
-            faults.add_key("service_prefix", &error);
+            violations.add_key("service_prefix", &error);
         }
         let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-        Self { services: services.into_iter().collect(), prefix, asker, rights }
+        Self { services: services.into_iter().collect(), prefix, client, rights }
     }
 
     /// Whoever names a service must be allowed to see it. What a prefix, or nothing, selects is what they may see.
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self.services.iter().find(|service| !self.may(service)) {
-            Some(service) => Err(self.asker.denied(self.rights, service)),
+            Some(service) => Err(self.client.denied(self.rights, service)),
             None => Ok(()),
         }
     }
@@ -71,6 +71,6 @@ impl Selection {
     }
 
     fn may(&self, service: &str) -> bool {
-        self.asker.may_any(self.rights, service)
+        self.client.may_any(self.rights, service)
     }
 }

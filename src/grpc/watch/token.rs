@@ -6,9 +6,9 @@
 //! Opaque, and checked as page tokens are. The selection is not part of it: whoever resumes with another one gets what
 //! happened behind the place of what it selects now.
 
-use crate::grpc::fault::{Faults, Kind};
 use crate::grpc::page;
-use crate::store::{ChangeId, Place};
+use crate::grpc::violations::{Kind, Violations};
+use crate::store::{ChangeId, HistoryCursor};
 
 /// Which stream a token is of.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ impl Home {
         page::token(Of::Config.filters(), &bytes)
     }
 
-    pub(super) fn transitions_token(self, place: Place, anchor: ChangeId) -> String {
+    pub(super) fn transitions_token(self, place: HistoryCursor, anchor: ChangeId) -> String {
         let mut bytes = self.begin(place.revision, anchor);
         bytes.extend_from_slice(&place.number.to_be_bytes());
         page::token(Of::Transitions.filters(), &bytes)
@@ -80,8 +80,8 @@ impl Home {
 }
 
 /// What a token says; none: there is no token.
-pub(super) fn config_place(token: &str, faults: &mut Faults) -> Option<Token<ConfigPlace>> {
-    read(Of::Config, token, faults, |revision, rest| {
+pub(super) fn config_place(token: &str, violations: &mut Violations) -> Option<Token<ConfigPlace>> {
+    read(Of::Config, token, violations, |revision, rest| {
         let within = match rest.split_first() {
             None => None,
             Some((0, name)) => Some(std::str::from_utf8(name).ok()?.to_owned()),
@@ -92,16 +92,16 @@ pub(super) fn config_place(token: &str, faults: &mut Faults) -> Option<Token<Con
 }
 
 /// As [`config_place`].
-pub(super) fn transitions_place(token: &str, faults: &mut Faults) -> Option<Token<Place>> {
-    read(Of::Transitions, token, faults, |revision, rest| {
-        Some(Place { revision, number: u32::from_be_bytes(rest.try_into().ok()?) })
+pub(super) fn transitions_place(token: &str, violations: &mut Violations) -> Option<Token<HistoryCursor>> {
+    read(Of::Transitions, token, violations, |revision, rest| {
+        Some(HistoryCursor { revision, number: u32::from_be_bytes(rest.try_into().ok()?) })
     })
 }
 
 fn read<T>(
     of: Of,
     token: &str,
-    faults: &mut Faults,
+    violations: &mut Violations,
     place: impl FnOnce(u64, &[u8]) -> Option<T>,
 ) -> Option<Token<T>> {
     if token.is_empty() {
@@ -120,7 +120,7 @@ fn read<T>(
         Some(Token { home, anchor, place: place(revision, rest)? })
     });
     if read.is_none() {
-        faults.add("resume_token", Kind::InvalidToken, "is not one that this method gave");
+        violations.add("resume_token", Kind::InvalidToken, "is not one that this method gave");
     }
     read
 }
@@ -139,26 +139,29 @@ mod tests {
     fn a_token_leads_back_to_its_place_and_only_in_its_stream() {
         let home = Home { store_id: u64::MAX, lineage: 3 };
         let anchor = ChangeId { revision: 9, nonce: u64::MAX };
-        let mut faults = Faults::default();
+        let mut violations = Violations::default();
         for within in [None, Some(String::new()), Some("payments".to_owned())] {
             let place = ConfigPlace { revision: 7, within };
             let token = home.config_token(&place, anchor);
-            assert_eq!(config_place(&token, &mut faults), Some(Token { home, anchor, place }));
+            assert_eq!(config_place(&token, &mut violations), Some(Token { home, anchor, place }));
         }
-        let place = Place { revision: 1, number: u32::MAX };
+        let place = HistoryCursor { revision: 1, number: u32::MAX };
         let token = home.transitions_token(place, anchor);
-        assert_eq!(transitions_place(&token, &mut faults), Some(Token { home, anchor, place }));
-        assert_eq!(faults, Faults::default());
-        assert_eq!(config_place(&token, &mut faults), None);
-        assert_ne!(faults, Faults::default());
+        assert_eq!(transitions_place(&token, &mut violations), Some(Token { home, anchor, place }));
+        assert_eq!(violations, Violations::default());
+        assert_eq!(config_place(&token, &mut violations), None);
+        assert_ne!(violations, Violations::default());
     }
 
     #[test]
     fn a_token_of_a_revision_that_no_store_counts_to_is_refused() {
         let home = Home { store_id: 1, lineage: 0 };
-        let place = Place { revision: u64::MAX, number: 0 };
-        let mut faults = Faults::default();
-        assert_eq!(transitions_place(&home.transitions_token(place, ChangeId::default()), &mut faults), None);
-        assert_ne!(faults, Faults::default());
+        let place = HistoryCursor { revision: u64::MAX, number: 0 };
+        let mut violations = Violations::default();
+        assert_eq!(
+            transitions_place(&home.transitions_token(place, ChangeId::default()), &mut violations),
+            None
+        );
+        assert_ne!(violations, Violations::default());
     }
 }

@@ -17,13 +17,13 @@ use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached, unusable
 use crate::app::Loaded;
 use crate::auth::{Right, Rights};
 use crate::feed::{Behind, Feeds, HistoryTail, Page, end_of};
-use crate::grpc::asker::Asker;
+use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
-use crate::grpc::fault::Faults;
 use crate::grpc::status::Failure;
+use crate::grpc::violations::Violations;
 use crate::metrics::{Restarts, Watched};
 use crate::proto::v1;
-use crate::store::{Place, StoreError, StoredTransition};
+use crate::store::{HistoryCursor, StoreError, StoredTransition};
 use v1::watch_transitions_response::Event;
 
 /// Rows of one reading: what a stream whose client does not read keeps.
@@ -39,14 +39,14 @@ pub(in crate::grpc) fn transitions(
     loaded: &Loaded,
     request: Request<v1::WatchTransitionsRequest>,
 ) -> Result<Watch<v1::WatchTransitionsResponse>, Failure> {
-    let asker = Asker::of(&request);
+    let client = ClientInfo::of(&request);
     let seat = watches.seat(Watched::Transitions, &request)?;
     let v1::WatchTransitionsRequest { services, service_prefix, resume_token } = request.into_inner();
-    let mut faults = Faults::default();
+    let mut violations = Violations::default();
     let rights = Rights::of(&[Right::Read]);
-    let selection = Selection::new(services, service_prefix, asker, rights, &mut faults);
-    let token = token::transitions_place(&resume_token, &mut faults);
-    faults.unless(())?;
+    let selection = Selection::new(services, service_prefix, client, rights, &mut violations);
+    let token = token::transitions_place(&resume_token, &mut violations);
+    violations.unless(())?;
     selection.check()?;
 
     let tail = Arc::clone(&loaded.feeds.tail);
@@ -87,14 +87,14 @@ enum Phase {
         reason: &'static str,
     },
     /// The store is still to be asked whether it has the history that this is of.
-    Resume(Token<Place>),
+    Resume(Token<HistoryCursor>),
     /// The breakers behind `after` are still to be told; what happened behind `revision` is told later.
     Snapshot {
         revision: u64,
         after: Option<Key>,
     },
     /// All up to this place has been told.
-    Follow(Place),
+    Follow(HistoryCursor),
 }
 
 impl Source for Follower {
@@ -194,7 +194,7 @@ impl Follower {
     /// `told`: the revision that memory had before anything was read.
     async fn follow(
         &mut self,
-        place: Place,
+        place: HistoryCursor,
         told: u64,
         ready: &mut VecDeque<v1::WatchTransitionsResponse>,
     ) -> Result<Step, Failure> {
@@ -242,7 +242,7 @@ impl Follower {
         }
     }
 
-    fn message(&self, event: Event, place: Place) -> v1::WatchTransitionsResponse {
+    fn message(&self, event: Event, place: HistoryCursor) -> v1::WatchTransitionsResponse {
         let resume_token = self.home.transitions_token(place, self.tail.anchor());
         v1::WatchTransitionsResponse { event: Some(event), resume_token }
     }
@@ -255,7 +255,7 @@ async fn within<T: Send + 'static>(
         Ok(read) => {
             read.map_err(|error| convert::unread("the history could not be read for a watch", &error))
         }
-        Err(_) => Err(Failure::StoreAway),
+        Err(_) => Err(Failure::StoreUnavailable),
     }
 }
 

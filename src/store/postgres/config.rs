@@ -7,16 +7,17 @@ use sqlx::{Postgres, QueryBuilder};
 use super::lock::Lock;
 use super::requests;
 use super::write::{Write, begin, bump, column};
+use crate::catalog::Changed;
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
 use crate::store::declared::DeclaredRow;
-use crate::store::fault::fault;
 use crate::store::history::Bumped;
 use crate::store::rows::{BreakerRow, bigint, micros, printable};
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 use crate::store::{
-    ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
+    ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
     StoredConfiguration, layer_json,
 };
 
@@ -97,7 +98,7 @@ pub(super) async fn write_config(
         return Ok(ConfigWritten::Stale { revision });
     }
     if let ConfigEdit::Generation(generation) = &write.edit {
-        let at: Option<Stamp> =
+        let at: Option<Timestamp> =
             sqlx::query_scalar("UPDATE declared SET generation = $1 RETURNING clock_timestamp()")
                 .bind(bigint(act, "generation", *generation)?)
                 .fetch_optional(&mut *tx)
@@ -183,7 +184,7 @@ async fn rewait(tx: &mut Write, waits: &[(Key, Snapshot)], bumped: Bumped) -> Re
     .bind(column(waits, |(key, _)| &**key.service()))
     .bind(column(waits, |(key, _)| &**key.name()))
     .bind(column(waits, |(_, after)| after.wait.map(micros)))
-    .bind(column(waits, |(_, after)| after.open_until().map(Stamp)))
+    .bind(column(waits, |(_, after)| after.open_until().map(Timestamp)))
     .execute(&mut **tx)
     .await
     .map_err(fault("write the waits"))?;
@@ -254,7 +255,7 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
                 .bind(printable(&asked.actor).into_owned())
                 .bind(printable(&asked.reason).into_owned())
                 .bind(bumped.recorded_at)
-                .bind(expires_at.map(Stamp))
+                .bind(expires_at.map(Timestamp))
                 .bind(ttl.map(micros))
                 .bind(bumped.revision)
                 .execute(&mut **tx)

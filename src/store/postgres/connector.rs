@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::address::Address;
 use super::url::PostgresUrl;
 use crate::store::StoreError;
-use crate::store::fault::{connect_fault, fault, not_writable, too_slow};
+use crate::store::sqlx_error::{connect_fault, fault, not_writable, too_slow};
 
 const ACT: &str = "connect to the database";
 

@@ -28,8 +28,8 @@ use super::address::Address;
 use super::connector::{ANSWER_TIMEOUT, Connector, backend, is_same_place, refuse_transaction_pooling};
 use super::pools::Pools;
 use crate::store::StoreError;
-use crate::store::fault::{fault, is_lost, too_slow};
 use crate::store::rows::{hex, random};
+use crate::store::sqlx_error::{fault, is_lost, too_slow};
 
 /// The key of the lock: the letters of `breakerd`.
 const KEY: i64 = i64::from_be_bytes(*b"breakerd");
@@ -50,18 +50,18 @@ pub(super) struct Lock {
     revision: AtomicU64,
     session: Mutex<Option<Session>>,
     /// The server that the lock was last held on, and the connections to it.
-    place: ArcSwap<Place>,
+    place: ArcSwap<DatabaseName>,
 }
 
 /// A server, and the connections to it beside the lock's.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct DatabaseName {
     pub(super) server: PgConnectOptions,
     pub(super) address: Address,
     pub(super) pools: Pools,
 }
 
-impl Place {
+impl DatabaseName {
     fn at(server: PgConnectOptions) -> Arc<Self> {
         Arc::new(Self { address: Address::of(&server), pools: Pools::to(&server), server })
     }
@@ -101,7 +101,7 @@ impl Lock {
         let act = "take the lock on the database";
         let holder = hex(u64::from_le_bytes(random(act)?));
         let mut session = connect(&connector).await?;
-        let place = Place::at(session.server.clone());
+        let place = DatabaseName::at(session.server.clone());
         acquire(&mut session, &place.address, None).await?;
         prepare(&mut session.connection, &place.address).await?;
         sqlx::query("UPDATE revision SET holder = $1")
@@ -126,7 +126,7 @@ impl Lock {
     }
 
     /// Where the lock was last held, with the connections to there.
-    pub(super) fn place(&self) -> Arc<Place> {
+    pub(super) fn place(&self) -> Arc<DatabaseName> {
         self.place.load_full()
     }
 
@@ -174,7 +174,7 @@ impl Lock {
         // Whoever takes the database over says so in the revision's row, and that alone is final: it ends this process.
         // Before it does, or when it is our own lost connection that Postgres still knows, the lock may come back.
         self.check_state(&state)?;
-        if let Err(StoreError::Taken(_)) = acquired {
+        if let Err(StoreError::LockedByAnother(_)) = acquired {
             return Err(too_slow("take the lock on the database again, which another connection holds"));
         }
         acquired?;
@@ -207,12 +207,12 @@ impl Lock {
     }
 
     fn go_to(&self, server: PgConnectOptions) {
-        self.place.swap(Place::at(server)).pools.retire();
+        self.place.swap(DatabaseName::at(server)).pools.retire();
     }
 
     /// What a write says when the revision's row does not name this process.
     pub(super) fn overtaken(&self) -> StoreError {
-        StoreError::Taken(format!(
+        StoreError::LockedByAnother(format!(
             "another breakerd took {} over while this one's connection was lost; restart this one",
             self.place().address
         ))
@@ -336,7 +336,7 @@ fn taken(owner: Option<OwnerRow>, address: &Address) -> StoreError {
             )
         },
     );
-    StoreError::Taken(format!(
+    StoreError::LockedByAnother(format!(
         "another breakerd ({owner}) holds the lock on {address}: stop it, or give this one a database of its own"
     ))
 }

@@ -11,9 +11,9 @@ use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::write::{Write, begin};
-use crate::store::fault::fault;
 use crate::store::rows::old_breaker;
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 use crate::store::{Pruned, Retention, StoreError};
 
 const ACT: &str = "let go of old rows";
@@ -40,7 +40,7 @@ struct Gone {
 /// See [`crate::store::Store::prune`].
 pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned, StoreError> {
     make_room(pool).await?;
-    let before = Stamp(retention.before);
+    let before = Timestamp(retention.before);
     let mut transitions = drop_months(pool, before).await?;
 
     let mut tx = begin(pool).await?;
@@ -63,8 +63,12 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
 
     let mut tx = begin(pool).await?;
     let changes = delete(&mut tx, "DELETE FROM audit WHERE recorded_at < $1", before).await?;
-    delete(&mut tx, "DELETE FROM config_request WHERE recorded_at < $1", Stamp(retention.requests_before))
-        .await?;
+    delete(
+        &mut tx,
+        "DELETE FROM config_request WHERE recorded_at < $1",
+        Timestamp(retention.requests_before),
+    )
+    .await?;
     sqlx::query("DELETE FROM change WHERE recorded_at < $1 AND rev <= (SELECT max(rev) FROM change) - $2")
         .bind(before)
         .bind(CHANGES_KEPT)
@@ -97,7 +101,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
 }
 
 /// There are as many of these as rows of history: some at a time, each within the time that a statement may take.
-async fn prune_rows(pool: &PgPool, delete: &'static str, before: Stamp) -> Result<(), StoreError> {
+async fn prune_rows(pool: &PgPool, delete: &'static str, before: Timestamp) -> Result<(), StoreError> {
     loop {
         let mut tx = begin(pool).await?;
         let gone =
@@ -110,7 +114,7 @@ async fn prune_rows(pool: &PgPool, delete: &'static str, before: Stamp) -> Resul
 }
 
 /// Forgets when services lost their configuration that have had none for so long.
-async fn forget_services(pool: &PgPool, before: Stamp) -> Result<(), StoreError> {
+async fn forget_services(pool: &PgPool, before: Timestamp) -> Result<(), StoreError> {
     let mut tx = begin(pool).await?;
     // A change of configuration takes this lock first, and then the rows of services.
     sqlx::query("SELECT FROM config_head FOR UPDATE").execute(&mut *tx).await.map_err(fault(ACT))?;
@@ -165,7 +169,7 @@ pub(super) async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
 }
 
 /// Drops the partitions that lie wholly before what is to be kept. Answers how many rows they had.
-async fn drop_months(pool: &PgPool, before: Stamp) -> Result<u64, StoreError> {
+async fn drop_months(pool: &PgPool, before: Timestamp) -> Result<u64, StoreError> {
     let names: Vec<String> = sqlx::query_scalar(
         "SELECT child.relname::text
          FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
@@ -205,7 +209,7 @@ async fn raise_floor(tx: &mut Write, gone: &Gone) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn delete(tx: &mut Write, sql: &'static str, before: Stamp) -> Result<u64, StoreError> {
+async fn delete(tx: &mut Write, sql: &'static str, before: Timestamp) -> Result<u64, StoreError> {
     let done = sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault(ACT))?;
     Ok(done.rows_affected())
 }
@@ -227,7 +231,7 @@ pub(super) async fn breakers_without_history(
          ORDER BY service, name
          LIMIT $4",
     )
-    .bind(Stamp(before))
+    .bind(Timestamp(before))
     .bind(service)
     .bind(name)
     .bind(i64::from(limit))

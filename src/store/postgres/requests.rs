@@ -5,9 +5,9 @@ use sqlx::{FromRow, Postgres};
 
 use super::write::{Write, begin};
 use crate::store::config_rows::RequestRow;
-use crate::store::fault::fault;
 use crate::store::history::Bumped;
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 use crate::store::{ConfigWritten, RequestId, StoreError};
 
 /// See [`crate::store::Store::request`].
@@ -27,7 +27,7 @@ pub(super) async fn find(
 #[derive(FromRow)]
 struct NowRow {
     revision: i64,
-    now: Stamp,
+    now: Timestamp,
 }
 
 /// See [`crate::store::Store::keep_request`].

@@ -24,11 +24,11 @@ use super::config;
 use super::lock::Lock;
 use crate::store::config_rows::Audit;
 use crate::store::episode::OpenTime;
-use crate::store::fault::fault;
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::{BreakerState, Docket, Judgement, judge};
+use crate::store::judge::{BreakerState, Judgement, LockedRows, judge};
 use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, bigint, episode_text, hex, keys, new_nonce};
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
 
@@ -53,10 +53,10 @@ pub(super) async fn propose(
     let mut tx = begin(pool).await?;
     let keys = keys(proposals);
     seat(&mut tx, &keys).await?;
-    let mut docket = Docket { present: present(&mut tx, &keys).await?, ..Docket::default() };
-    let now = known(&mut tx, proposals, &mut docket).await?;
-    let unseated: Vec<_> = keys.into_iter().filter(|key| !docket.present.contains_key(key)).collect();
-    let judgement = judge(proposals, docket, now.0);
+    let mut locked_rows = LockedRows { present: present(&mut tx, &keys).await?, ..LockedRows::default() };
+    let now = known(&mut tx, proposals, &mut locked_rows).await?;
+    let unseated: Vec<_> = keys.into_iter().filter(|key| !locked_rows.present.contains_key(key)).collect();
+    let judgement = judge(proposals, locked_rows, now.0);
     if judgement.receipts.is_empty() {
         tx.rollback().await?;
         return Ok(judgement.answers(None));
@@ -108,7 +108,7 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
 #[derive(FromRow)]
 struct BumpedRow {
     n: i64,
-    now: Stamp,
+    now: Timestamp,
 }
 
 /// The next revision, its nonce for those who follow, and a hint to them.
@@ -202,7 +202,7 @@ async fn present<'a>(
 #[derive(FromRow)]
 struct KnownRow {
     is_known: bool,
-    now: Stamp,
+    now: Timestamp,
     #[sqlx(flatten)]
     receipt: ReceiptRow,
 }
@@ -211,8 +211,8 @@ struct KnownRow {
 async fn known<'a>(
     tx: &mut Write,
     proposals: &'a [Proposal],
-    docket: &mut Docket<'a>,
-) -> Result<Stamp, StoreError> {
+    locked_rows: &mut LockedRows<'a>,
+) -> Result<Timestamp, StoreError> {
     let act = "look the ids up";
     let ids: Vec<_> = proposals.iter().map(|proposal| &proposal.id).collect();
     let rows: Vec<KnownRow> = sqlx::query_as(
@@ -227,10 +227,10 @@ async fn known<'a>(
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(act))?;
-    let now = rows.first().map_or(Stamp(breaker::Time::ZERO), |row| row.now);
+    let now = rows.first().map_or(Timestamp(breaker::Time::ZERO), |row| row.now);
     for (id, row) in ids.into_iter().zip(rows) {
         if row.is_known {
-            docket.known.insert(id, row.receipt.receipt()?);
+            locked_rows.known.insert(id, row.receipt.receipt()?);
         }
     }
     Ok(now)
@@ -445,7 +445,7 @@ async fn write_receipts(
     tx: &mut Write,
     judgement: &Judgement<'_>,
     revision: Option<i64>,
-    recorded_at: Stamp,
+    recorded_at: Timestamp,
 ) -> Result<(), StoreError> {
     let act = "write what was answered";
     let receipts = &judgement.receipts;

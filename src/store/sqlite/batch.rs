@@ -12,8 +12,8 @@ use sqlx::sqlite::SqliteArguments;
 
 use super::write::Write;
 use crate::store::StoreError;
-use crate::store::fault::fault;
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 
 /// Rows in one statement, at most. 34 columns of them are 4,352 values, where SQLite takes 32,766; more rows gain nothing,
 /// as the prepared statement grows out of the processor's cache.
@@ -48,8 +48,8 @@ impl From<bool> for Cell<'_> {
     }
 }
 
-impl From<Stamp> for Cell<'_> {
-    fn from(stamp: Stamp) -> Self {
+impl From<Timestamp> for Cell<'_> {
+    fn from(stamp: Timestamp) -> Self {
         Self::Integer(stamp.micros())
     }
 }

@@ -5,17 +5,18 @@ use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use super::requests;
 use super::write::{Write, begin, bump, clock};
+use crate::catalog::Changed;
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
 use crate::store::declared::DeclaredRow;
-use crate::store::fault::fault;
 use crate::store::history::Bumped;
 use crate::store::rows::{BreakerRow, bigint, micros, printable};
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 use crate::store::transaction::Transaction;
 use crate::store::{
-    ChangeQuery, Changed, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
+    ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
     StoredConfiguration, layer_json,
 };
 
@@ -154,7 +155,7 @@ async fn rewait(tx: &mut Write, write: &ConfigWrite<'_>, bumped: Bumped) -> Resu
              WHERE service = $4 AND name = $5",
         )
         .bind(micros(wait))
-        .bind(after.open_until().map(Stamp))
+        .bind(after.open_until().map(Timestamp))
         .bind(bumped.revision)
         .bind(&**stored.key.service())
         .bind(&**stored.key.name())
@@ -230,7 +231,7 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
                 .bind(printable(&asked.actor).into_owned())
                 .bind(printable(&asked.reason).into_owned())
                 .bind(bumped.recorded_at)
-                .bind(expires_at.map(Stamp))
+                .bind(expires_at.map(Timestamp))
                 .bind(ttl.map(micros))
                 .bind(bumped.revision)
                 .execute(&mut **tx)

@@ -4,9 +4,9 @@ use breaker::{Key, Time};
 use sqlx::SqlitePool;
 
 use super::write::{Write, begin};
-use crate::store::fault::fault;
 use crate::store::rows::old_breaker;
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 use crate::store::{Pruned, Retention, StoreError};
 
 /// Rows of the history in one transaction: no writer waits for longer than these take.
@@ -17,7 +17,7 @@ const CHANGES_KEPT: i64 = 1_000;
 /// See [`crate::store::Store::prune`].
 pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<Pruned, StoreError> {
     let act = "let go of old rows";
-    let before = Stamp(retention.before);
+    let before = Timestamp(retention.before);
     let mut tx = begin(writer).await?;
     // The history is in the order of its revisions, and so, but for a clock that was set, in that of its times: what is
     // old is at its beginning.
@@ -48,8 +48,12 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
             .map_err(fault(act))?;
     }
     let changes = delete(&mut tx, "DELETE FROM audit WHERE recorded_at_us < $1", before).await?;
-    delete(&mut tx, "DELETE FROM config_request WHERE recorded_at_us < $1", Stamp(retention.requests_before))
-        .await?;
+    delete(
+        &mut tx,
+        "DELETE FROM config_request WHERE recorded_at_us < $1",
+        Timestamp(retention.requests_before),
+    )
+    .await?;
     sqlx::query("DELETE FROM change WHERE recorded_at_us < $1 AND rev <= (SELECT max(rev) FROM change) - $2")
         .bind(before)
         .bind(CHANGES_KEPT)
@@ -88,7 +92,7 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
 }
 
 /// There are as many of these as rows of history: some at a time, so that whoever writes has its turn between them.
-async fn prune_rows(writer: &SqlitePool, delete: &'static str, before: Stamp) -> Result<(), StoreError> {
+async fn prune_rows(writer: &SqlitePool, delete: &'static str, before: Timestamp) -> Result<(), StoreError> {
     let act = "let go of old rows";
     loop {
         let mut tx = begin(writer).await?;
@@ -102,7 +106,7 @@ async fn prune_rows(writer: &SqlitePool, delete: &'static str, before: Stamp) ->
 }
 
 /// Forgets when services lost their configuration that have had none for so long.
-async fn forget_services(tx: &mut Write, before: Stamp) -> Result<(), StoreError> {
+async fn forget_services(tx: &mut Write, before: Timestamp) -> Result<(), StoreError> {
     let act = "let go of old rows";
     let revisions: Vec<i64> = sqlx::query_scalar(
         "DELETE FROM service_config
@@ -125,7 +129,7 @@ async fn forget_services(tx: &mut Write, before: Stamp) -> Result<(), StoreError
     Ok(())
 }
 
-async fn delete(tx: &mut Write, sql: &'static str, before: Stamp) -> Result<u64, StoreError> {
+async fn delete(tx: &mut Write, sql: &'static str, before: Timestamp) -> Result<u64, StoreError> {
     let done = sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault("let go of old rows"))?;
     Ok(done.rows_affected())
 }
@@ -147,7 +151,7 @@ pub(super) async fn breakers_without_history(
          ORDER BY service, name
          LIMIT $4",
     )
-    .bind(Stamp(before))
+    .bind(Timestamp(before))
     .bind(service.to_owned())
     .bind(name.to_owned())
     .bind(limit)

@@ -4,8 +4,8 @@ use sqlx::{Sqlite, SqliteExecutor, SqlitePool};
 
 use super::write::{Write, begin, clock};
 use crate::store::config_rows::RequestRow;
-use crate::store::fault::fault;
 use crate::store::history::Bumped;
+use crate::store::sqlx_error::fault;
 use crate::store::{ConfigWritten, RequestId, StoreError};
 
 /// See [`crate::store::Store::request`].

@@ -6,11 +6,11 @@ use super::config;
 use sqlx::{FromRow, Sqlite, SqlitePool};
 
 use crate::store::config_rows::Audit;
-use crate::store::fault::fault;
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::{Docket, Judgement, judge};
+use crate::store::judge::{Judgement, LockedRows, judge};
 use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, bigint, episode_text, hex, keys, new_nonce};
-use crate::store::stamp::Stamp;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
 use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
 
@@ -22,9 +22,9 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
         return Ok(Vec::new());
     }
     let mut tx = begin(writer).await?;
-    let docket = docket(&mut tx, proposals).await?;
+    let locked_rows = locked_rows(&mut tx, proposals).await?;
     let now = clock(&mut tx).await?;
-    let judgement = judge(proposals, docket, now.0);
+    let judgement = judge(proposals, locked_rows, now.0);
     if judgement.receipts.is_empty() {
         tx.rollback().await?;
         return Ok(judgement.answers(None));
@@ -67,7 +67,7 @@ pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError
 }
 
 /// The time as the database has it, to the millisecond.
-pub(super) async fn clock(tx: &mut Write) -> Result<Stamp, StoreError> {
+pub(super) async fn clock(tx: &mut Write) -> Result<Timestamp, StoreError> {
     sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
         .fetch_one(&mut **tx)
         .await
@@ -78,7 +78,7 @@ pub(super) async fn clock(tx: &mut Write) -> Result<Stamp, StoreError> {
 #[derive(FromRow)]
 struct BumpedRow {
     n: i64,
-    now: Stamp,
+    now: Timestamp,
 }
 
 /// The next revision, and its nonce for those who follow.
@@ -109,9 +109,9 @@ struct KnownRow {
 }
 
 /// What stands, and what was answered before.
-async fn docket<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Docket<'a>, StoreError> {
+async fn locked_rows<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
     let act = "read what stands";
-    let mut docket = Docket::default();
+    let mut locked_rows = LockedRows::default();
     let keys = keys(proposals);
     let asked: Vec<_> = keys.iter().map(|key| [(&**key.service()).into(), (&**key.name()).into()]).collect();
     // One row, as the driver wakes us for each: which key, the outage that its row has, and the row.
@@ -134,7 +134,7 @@ async fn docket<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Docket<
         .map_err(|error| StoreError::Corrupt { act, problem: format!("a row of breaker: {error}") })?;
     for (place, episode, breaker) in rows {
         if let Some(key) = keys.get(place) {
-            docket.present.insert(key, breaker.state(episode.as_deref())?);
+            locked_rows.present.insert(key, breaker.state(episode.as_deref())?);
         }
     }
     let asked = proposals
@@ -155,10 +155,10 @@ async fn docket<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Docket<
     .map_err(fault(act))?;
     for row in rows {
         if let Some(proposal) = usize::try_from(row.place).ok().and_then(|place| proposals.get(place)) {
-            docket.known.insert(&proposal.id, row.receipt.receipt()?);
+            locked_rows.known.insert(&proposal.id, row.receipt.receipt()?);
         }
     }
-    Ok(docket)
+    Ok(locked_rows)
 }
 
 async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64) -> Result<(), StoreError> {
@@ -429,7 +429,7 @@ async fn write_receipts(
     tx: &mut Write,
     judgement: &Judgement<'_>,
     revision: Option<i64>,
-    recorded_at: Stamp,
+    recorded_at: Timestamp,
 ) -> Result<(), StoreError> {
     let act = "write what was answered";
     let cells = judgement

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Asked, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override, OverrideKind,
-    Reason, Scope, Snapshot, State, Time, Transition,
+    AfterMaxWait, Attribution, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override,
+    OverrideKind, Reason, Scope, Snapshot, State, Time, Transition,
 };
 use breakerd::store::{Change, Proposal, TransitionId};
 
@@ -88,7 +88,7 @@ pub(crate) fn transition(from: State, to: State, base_epoch: u64) -> Transition 
         asked: after
             .set_by
             .as_ref()
-            .map(|set_by| Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() }),
+            .map(|set_by| Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() }),
         after,
         shadow: false,
     }

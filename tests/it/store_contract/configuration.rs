@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Asked, Field, Key, Layer, OverrideKind, State, Time, Value};
+use breaker::{Attribution, Field, Key, Layer, OverrideKind, State, Time, Value};
+use breakerd::catalog::{Declaration, DeclarationDiff};
 use breakerd::store::{
-    ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Declaration, RequestId, Retention,
-    ServiceOverride, StoreError, Takes,
+    ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Retention, ServiceOverride,
+    StoreError,
 };
 
 use super::change::{own, trip};
@@ -53,21 +54,24 @@ fn declaration(generation: Option<u64>, failures: u32) -> Declaration {
 #[derive(Debug, PartialEq, Eq)]
 enum Declared {
     Written(u64),
-    Stays(Takes),
+    Stays(DeclarationDiff),
 }
 
 /// Declares as whoever plans it does.
 async fn declare_it(bed: &Bed, declaration: &Declaration) -> Declared {
     loop {
         let present = bed.store.configuration().await.unwrap();
-        let takes = present.declared.as_ref().map_or(Takes::Differs, |stored| stored.takes(declaration));
+        let takes =
+            present.declared.as_ref().map_or(DeclarationDiff::Differs, |stored| stored.takes(declaration));
         let edit = match takes {
-            Takes::Differs => ConfigEdit::Declared(declaration.clone()),
-            Takes::NewerGeneration => ConfigEdit::Generation(declaration.generation.unwrap()),
-            Takes::Unchanged | Takes::Older { .. } => return Declared::Stays(takes),
+            DeclarationDiff::Differs => ConfigEdit::Declared(declaration.clone()),
+            DeclarationDiff::NewerGeneration => ConfigEdit::Generation(declaration.generation.unwrap()),
+            DeclarationDiff::Unchanged | DeclarationDiff::Older { .. } => return Declared::Stays(takes),
         };
         match write(bed, present.revision, edit, &["sentinel"]).await {
-            ConfigWritten::Written(_) if takes == Takes::NewerGeneration => return Declared::Stays(takes),
+            ConfigWritten::Written(_) if takes == DeclarationDiff::NewerGeneration => {
+                return Declared::Stays(takes);
+            }
             ConfigWritten::Written(changed) => return Declared::Written(changed.revision),
             _ => {}
         }
@@ -115,8 +119,8 @@ pub(crate) async fn try_write(
     bed.store.write_config(&write).await
 }
 
-fn ann(reason: &str) -> Asked {
-    Asked { actor: "ann".to_owned(), reason: reason.to_owned() }
+fn ann(reason: &str) -> Attribution {
+    Attribution { actor: "ann".to_owned(), reason: reason.to_owned() }
 }
 
 fn thresholds(service: &str, failures: u32) -> ConfigEdit {
@@ -146,16 +150,16 @@ async fn what_a_file_declares_comes_back_exactly(bed: &mut Bed) {
 
 async fn the_same_content_is_no_change(bed: &mut Bed) {
     declare(bed, None, 3).await;
-    assert_eq!(declare(bed, None, 3).await, Declared::Stays(Takes::Unchanged));
+    assert_eq!(declare(bed, None, 3).await, Declared::Stays(DeclarationDiff::Unchanged));
     let off = Declaration { enabled: false, ..declaration(None, 3) };
     assert_eq!(declare_it(bed, &off).await, Declared::Written(2));
-    assert_eq!(declare_it(bed, &off).await, Declared::Stays(Takes::Unchanged));
+    assert_eq!(declare_it(bed, &off).await, Declared::Stays(DeclarationDiff::Unchanged));
     assert_eq!(bed.store.revision().await.unwrap(), 2);
 }
 
 async fn an_older_file_does_not_replace_a_newer_one(bed: &mut Bed) {
     declare(bed, Some(5), 3).await;
-    assert_eq!(declare(bed, Some(4), 9).await, Declared::Stays(Takes::Older { generation: 5 }));
+    assert_eq!(declare(bed, Some(4), 9).await, Declared::Stays(DeclarationDiff::Older { generation: 5 }));
     assert_eq!(declared(bed).await, declaration(Some(5), 3));
     assert_eq!(declare(bed, Some(5), 4).await, Declared::Written(2));
     assert_eq!(declare(bed, None, 6).await, Declared::Written(3));
@@ -164,11 +168,11 @@ async fn an_older_file_does_not_replace_a_newer_one(bed: &mut Bed) {
 
 async fn the_same_content_carries_its_generation_on(bed: &mut Bed) {
     declare(bed, Some(5), 3).await;
-    assert_eq!(declare(bed, Some(7), 3).await, Declared::Stays(Takes::NewerGeneration));
-    assert_eq!(declare(bed, Some(6), 9).await, Declared::Stays(Takes::Older { generation: 7 }));
-    assert_eq!(declare(bed, Some(2), 3).await, Declared::Stays(Takes::Unchanged));
-    assert_eq!(declare(bed, None, 3).await, Declared::Stays(Takes::Unchanged));
-    assert_eq!(declare(bed, Some(6), 9).await, Declared::Stays(Takes::Older { generation: 7 }));
+    assert_eq!(declare(bed, Some(7), 3).await, Declared::Stays(DeclarationDiff::NewerGeneration));
+    assert_eq!(declare(bed, Some(6), 9).await, Declared::Stays(DeclarationDiff::Older { generation: 7 }));
+    assert_eq!(declare(bed, Some(2), 3).await, Declared::Stays(DeclarationDiff::Unchanged));
+    assert_eq!(declare(bed, None, 3).await, Declared::Stays(DeclarationDiff::Unchanged));
+    assert_eq!(declare(bed, Some(6), 9).await, Declared::Stays(DeclarationDiff::Older { generation: 7 }));
     assert_eq!(bed.store.revision().await.unwrap(), 1, "a release number alone is no change");
 }
 
@@ -192,7 +196,7 @@ async fn two_declarations_at_once_are_one_change(bed: &mut Bed) {
     let (one, two) = tokio::join!(declare(bed, None, 3), declare(bed, None, 3));
     let mut both = [one, two];
     both.sort_by_key(|declared| matches!(declared, Declared::Stays(_)));
-    assert_eq!(both, [Declared::Written(1), Declared::Stays(Takes::Unchanged)]);
+    assert_eq!(both, [Declared::Written(1), Declared::Stays(DeclarationDiff::Unchanged)]);
 }
 
 async fn a_declaration_that_cannot_be_is_named(bed: &mut Bed) {
@@ -334,7 +338,7 @@ async fn the_audit_is_read_by_page_and_filter(bed: &mut Bed) {
     };
     let all = ChangeQuery { limit: 2, ..ChangeQuery::default() };
     assert_eq!(ask(all.clone()).await, [5, 4]);
-    let after = Some(breakerd::store::Place { revision: 4, number: 0 });
+    let after = Some(breakerd::store::HistoryCursor { revision: 4, number: 0 });
     assert_eq!(ask(ChangeQuery { after, ..all.clone() }).await, [3, 2]);
     assert_eq!(ask(ChangeQuery { service: Some("even".to_owned()), limit: 9, ..all.clone() }).await, [4, 2]);
     assert_eq!(ask(ChangeQuery { actor: Some("nobody".to_owned()), ..all.clone() }).await, Vec::<u64>::new());

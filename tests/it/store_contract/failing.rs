@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use breaker::{Asked, Field, Layer, Time, Value};
+use breaker::{Attribution, Field, Layer, Time, Value};
 use breakerd::store::{
     Answer, ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Retention, StoreError, Target,
 };
@@ -54,7 +54,7 @@ async fn set_a_threshold(bed: &Bed, count: u32) -> Result<ConfigWritten, StoreEr
     let write = ConfigWrite {
         based_on: stored.revision,
         edit: ConfigEdit::Thresholds { service: "a".to_owned(), layer },
-        asked: Asked { actor: "ann".to_owned(), reason: String::new() },
+        asked: Attribution { actor: "ann".to_owned(), reason: String::new() },
         request: None,
         touched: BTreeSet::from(["a".to_owned()]),
         waits: &|_, _| None,

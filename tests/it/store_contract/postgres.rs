@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use breaker::{Field, Layer, Time, Value};
-use breakerd::store::{ConfigEdit, Declaration, Retention, Store, StoreError, Target, open};
+use breakerd::catalog::Declaration;
+use breakerd::store::{ConfigEdit, Retention, Store, StoreError, Target, open};
 
 use super::change::{key, trip};
 use super::configuration::try_write;
@@ -38,7 +39,7 @@ async fn a_second_breakerd_is_told_who_has_the_database() {
     let bed = Bed::postgres().await;
     let Err(error) = open_again(&bed).await else { panic!("two on one database") };
     let text = error.to_string();
-    assert!(matches!(error, StoreError::Taken(_)), "{text}");
+    assert!(matches!(error, StoreError::LockedByAnother(_)), "{text}");
     for part in [
         "another breakerd (backend pid ",
         "client address 127.0.0.1",
@@ -71,10 +72,10 @@ async fn a_lock_that_was_lost_is_taken_again_before_anything_is_written() {
     let bed = Bed::postgres().await;
     lose_the_lock(&bed).await;
     trip_one(&*bed.store, 1).await.unwrap();
-    assert!(matches!(open_again(&bed).await, Err(StoreError::Taken(_))));
+    assert!(matches!(open_again(&bed).await, Err(StoreError::LockedByAnother(_))));
     lose_the_lock(&bed).await;
     bed.store.ping().await.unwrap();
-    assert!(matches!(open_again(&bed).await, Err(StoreError::Taken(_))));
+    assert!(matches!(open_again(&bed).await, Err(StoreError::LockedByAnother(_))));
     bed.end().await;
 }
 
@@ -84,8 +85,8 @@ async fn who_lost_the_lock_to_another_writes_nothing_more() {
     lose_the_lock(&bed).await;
     let other = open_again(&bed).await.unwrap();
     let error = trip_one(&*bed.store, 1).await.unwrap_err();
-    assert!(matches!(error, StoreError::Taken(_)), "{error:?}");
-    assert!(matches!(bed.store.ping().await, Err(StoreError::Taken(_))));
+    assert!(matches!(error, StoreError::LockedByAnother(_)), "{error:?}");
+    assert!(matches!(bed.store.ping().await, Err(StoreError::LockedByAnother(_))));
     trip_one(&*other, 2).await.unwrap();
     // Nor when the other is gone: what it wrote is not known here.
     other.close().await;
@@ -101,8 +102,8 @@ async fn a_write_that_comes_late_from_an_overtaken_process_fails() {
     trip_one(&*bed.store, 1).await.unwrap();
     // The lock still stands here; the database has gone to another all the same.
     bed.sql("UPDATE revision SET holder = 'somebody else'").await;
-    assert!(matches!(trip_one(&*bed.store, 2).await, Err(StoreError::Taken(_))));
-    assert!(matches!(declare(&bed).await, Err(StoreError::Taken(_))));
+    assert!(matches!(trip_one(&*bed.store, 2).await, Err(StoreError::LockedByAnother(_))));
+    assert!(matches!(declare(&bed).await, Err(StoreError::LockedByAnother(_))));
     assert_eq!(bed.store.revision().await.unwrap(), 1);
     bed.end().await;
 }
@@ -307,7 +308,7 @@ async fn a_table_that_somebody_locks_does_not_cost_the_lock_on_the_database() {
     sqlx::raw_sql("BEGIN; LOCK TABLE revision").execute(&mut other).await.unwrap();
     let error = bed.store.ping().await.unwrap_err();
     assert!(error.to_string().contains("another transaction holds a lock"), "{error}");
-    assert!(matches!(open_again(&bed).await, Err(StoreError::Taken(_))));
+    assert!(matches!(open_again(&bed).await, Err(StoreError::LockedByAnother(_))));
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     bed.store.ping().await.unwrap();
     bed.end().await;

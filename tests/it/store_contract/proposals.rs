@@ -1,7 +1,7 @@
 //! What becomes of proposals.
 
-use breaker::{Asked, Reason, Snapshot, State, Time};
-use breakerd::store::{Answer, Change, Gap, GapCause, Place, Proposal, StoreError};
+use breaker::{Attribution, Reason, Snapshot, State, Time};
+use breakerd::store::{Answer, Change, Gap, GapCause, HistoryCursor, Proposal, StoreError};
 
 use super::change::{NOON, id, key, own, proposed, snapshot, transition, trip};
 use super::{history, on_every_store};
@@ -67,7 +67,7 @@ async fn a_row_of_the_history_says_all_there_is_to_say(bed: &mut Bed) {
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
     let written = transition(State::HalfOpen, State::Open, 4);
     assert_eq!(row.id, id(1));
-    assert_eq!(row.place, Place { revision: 1, number: 0 });
+    assert_eq!(row.place, HistoryCursor { revision: 1, number: 0 });
     assert_eq!((&row.key, row.from, row.to), (&a, State::HalfOpen, State::Open));
     assert_eq!((row.reason, row.epoch, row.base_epoch), (Reason::FailureRate, Some(5), 4));
     assert_eq!(row.figures, written.figures);
@@ -338,7 +338,7 @@ async fn batches_of_any_size_are_written_whole(bed: &mut Bed) {
 async fn words_that_one_store_could_not_keep_do_not_stop_a_batch(bed: &mut Bed) {
     let a = key("a", "");
     let mut by_hand = transition(State::Closed, State::Disabled, 0);
-    by_hand.asked = Some(Asked { actor: "a\0b".to_owned(), reason: String::new() });
+    by_hand.asked = Some(Attribution { actor: "a\0b".to_owned(), reason: String::new() });
     if let Some(set_by) = &mut by_hand.after.set_by {
         set_by.reason.replace_range(.., "it's \"é\" \u{1f525}\0");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use breaker::{Key, State};
-use breakerd::store::{Answer, Place, Proposal, Store, TransitionQuery};
+use breakerd::store::{Answer, HistoryCursor, Proposal, Store, TransitionQuery};
 use tokio::task::JoinSet;
 
 use super::change::{key, own, proposed, trip};
@@ -92,7 +92,7 @@ async fn the_same_batch_at_once_is_written_once(bed: &mut Bed) {
 }
 
 /// Reads the history behind `after` to its end.
-async fn follow(store: &dyn Store, after: &mut Option<Place>, seen: &mut Vec<(Place, u64)>) {
+async fn follow(store: &dyn Store, after: &mut Option<HistoryCursor>, seen: &mut Vec<(HistoryCursor, u64)>) {
     loop {
         let query =
             TransitionQuery { oldest_first: true, after: *after, limit: 16, ..TransitionQuery::default() };

@@ -11,9 +11,9 @@ use crate::engine::Creator;
 /// Whoever sent a request. The edge has seen to it that they have the method's right for some service; the handler
 /// checks it for the service at hand, before it does anything.
 #[derive(Debug, Clone)]
-pub(super) struct Asker(Option<Arc<Caller>>);
+pub(super) struct ClientInfo(Option<Arc<Caller>>);
 
-impl Asker {
+impl ClientInfo {
     /// Whoever sent `request`: to be asked before the message is taken out of it.
     pub(super) fn of<T>(request: &Request<T>) -> Self {
         // The edge leaves it out only where nobody is asked who they are (`rights::is_decision`).

@@ -2,7 +2,7 @@
 //!
 //! A change is in the outbox before anybody is told of it, like every other.
 
-use breaker::{Asked, Override, Time, Transition, WrongState};
+use breaker::{Attribution, Override, Time, Transition, WrongState};
 
 use super::Engine;
 use super::calls::EngineError;
@@ -13,7 +13,7 @@ use super::tombstones::Tombstone;
 
 /// What became of it.
 #[derive(Debug, Clone)]
-pub struct ByHand {
+pub struct OperatorResult {
     /// The breaker as it now is.
     pub breaker: BreakerView,
     /// Whether it changed anything: the same override again does not.
@@ -40,7 +40,7 @@ pub struct Deleted {
 
 /// Why nothing was done; what time alone had changed meanwhile stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ByHandError {
+pub enum OperatorError {
     /// The breaker cannot be created.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -57,7 +57,7 @@ impl Engine {
     /// `creator`; one that is not known either, neither retired nor configured, only if it is to be.
     ///
     /// # Errors
-    /// [`ByHandError::NotThere`] when it is not known and not to be created; [`ByHandError::Engine`].
+    /// [`OperatorError::NotThere`] when it is not known and not to be created; [`OperatorError::Engine`].
     pub fn set_override(
         &self,
         creator: Creator<'_>,
@@ -66,11 +66,11 @@ impl Engine {
         name: &str,
         set_by: Override,
         now: Time,
-    ) -> Result<ByHand, ByHandError> {
+    ) -> Result<OperatorResult, OperatorError> {
         let id = self.seals.key_id(service, name);
         let is_known = || self.registry.known(id).is_some() || self.is_configured(service, name);
         if unknown == Unknown::Refuse && !is_known() {
-            return Err(ByHandError::NotThere);
+            return Err(OperatorError::NotThere);
         }
         let owner = || self.owner(service, creator);
         let set = self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
@@ -84,23 +84,29 @@ impl Engine {
     /// Takes a breaker's own override back: closed, and clean; or in its service's, if that has one.
     ///
     /// # Errors
-    /// [`ByHandError::NotThere`]; [`ByHandError::WrongState`] when it has none of its own.
+    /// [`OperatorError::NotThere`]; [`OperatorError::WrongState`] when it has none of its own.
     pub fn clear_override(
         &self,
         service: &str,
         name: &str,
-        by: Asked,
+        by: Attribution,
         now: Time,
-    ) -> Result<ByHand, ByHandError> {
-        self.by_hand(service, name, now, |inner| inner.breaker.clear_override(by, now))
+    ) -> Result<OperatorResult, OperatorError> {
+        self.operate(service, name, now, |inner| inner.breaker.clear_override(by, now))
     }
 
     /// Makes a breaker closed, and clean, whatever it was.
     ///
     /// # Errors
-    /// [`ByHandError::NotThere`]; [`ByHandError::WrongState`] while its service has an override.
-    pub fn reset(&self, service: &str, name: &str, by: Asked, now: Time) -> Result<ByHand, ByHandError> {
-        self.by_hand(service, name, now, |inner| inner.breaker.reset(by, now))
+    /// [`OperatorError::NotThere`]; [`OperatorError::WrongState`] while its service has an override.
+    pub fn reset(
+        &self,
+        service: &str,
+        name: &str,
+        by: Attribution,
+        now: Time,
+    ) -> Result<OperatorResult, OperatorError> {
+        self.operate(service, name, now, |inner| inner.breaker.reset(by, now))
     }
 
     /// Deletes a breaker: closed, and clean, whatever it was, and retired as soon as the store has that, unless it is used
@@ -108,9 +114,15 @@ impl Engine {
     /// delete, nor of a configured one that has not been used.
     ///
     /// # Errors
-    /// [`ByHandError::NotThere`] when it is neither there, nor retired, nor configured; [`ByHandError::WrongState`] while
+    /// [`OperatorError::NotThere`] when it is neither there, nor retired, nor configured; [`OperatorError::WrongState`] while
     /// its service has an override.
-    pub fn delete(&self, service: &str, name: &str, by: Asked, now: Time) -> Result<Deleted, ByHandError> {
+    pub fn delete(
+        &self,
+        service: &str,
+        name: &str,
+        by: Attribution,
+        now: Time,
+    ) -> Result<Deleted, OperatorError> {
         let id = self.seals.key_id(service, name);
         loop {
             match self.registry.known(id) {
@@ -132,7 +144,7 @@ impl Engine {
         if self.is_configured(service, name) {
             return Ok(Deleted { epoch: 0, changed: false });
         }
-        Err(ByHandError::NotThere)
+        Err(OperatorError::NotThere)
     }
 
     /// Whether anything is known of a service: it is configured, or a breaker of it is in use or retired.
@@ -158,21 +170,27 @@ impl Engine {
     /// Makes an open breaker half-open now.
     ///
     /// # Errors
-    /// [`ByHandError::NotThere`]; [`ByHandError::WrongState`] when it is not open.
-    pub fn probe(&self, service: &str, name: &str, by: Asked, now: Time) -> Result<ByHand, ByHandError> {
-        self.by_hand(service, name, now, |inner| inner.breaker.probe(by, now))
+    /// [`OperatorError::NotThere`]; [`OperatorError::WrongState`] when it is not open.
+    pub fn probe(
+        &self,
+        service: &str,
+        name: &str,
+        by: Attribution,
+        now: Time,
+    ) -> Result<OperatorResult, OperatorError> {
+        self.operate(service, name, now, |inner| inner.breaker.probe(by, now))
     }
 
-    fn by_hand(
+    fn operate(
         &self,
         service: &str,
         name: &str,
         now: Time,
         act: impl FnOnce(&mut Inner) -> (Result<(), WrongState>, Vec<Transition>),
-    ) -> Result<ByHand, ByHandError> {
+    ) -> Result<OperatorResult, OperatorError> {
         let id = self.seals.key_id(service, name);
         loop {
-            match self.registry.known(id).ok_or(ByHandError::NotThere)? {
+            match self.registry.known(id).ok_or(OperatorError::NotThere)? {
                 Known::Retired(_) => {
                     // It is there as every other that was used once, goes on from its epoch, and counts for whom it did.
                     let owner = || self.owner(service, Creator::Server);
@@ -190,9 +208,15 @@ impl Engine {
         }
     }
 
-    fn done(&self, entry: &Entry, inner: &mut Inner, transitions: &[Transition], now: Time) -> ByHand {
+    fn done(
+        &self,
+        entry: &Entry,
+        inner: &mut Inner,
+        transitions: &[Transition],
+        now: Time,
+    ) -> OperatorResult {
         self.settle(entry, inner, transitions);
         let changed = transitions.iter().any(|transition| transition.asked.is_some());
-        ByHand { breaker: self.show(entry, inner, now), changed }
+        OperatorResult { breaker: self.show(entry, inner, now), changed }
     }
 }

@@ -1,20 +1,20 @@
 //! Places for streams that stay open: so many in all, and so many a caller.
 //!
 //! A handler of a stream takes one before it answers, and lets the stream hold it:
-//! `let place = places.take(&Asker::of(&request))?`. When the stream is dropped the place is free again.
+//! `let place = places.take(&ClientInfo::of(&request))?`. When the stream is dropped the place is free again.
 
 use std::sync::Arc;
 
 use super::Limits;
-use super::asker::Asker;
+use super::client_info::ClientInfo;
 use super::status::Failure;
-use crate::auth::{Caller, Known, Tally};
+use crate::auth::{Caller, ConcurrencyCounter, CredentialStatus};
 use crate::metrics::{AccessMetrics, Entry, Refusal};
 
 /// Places of the whole edge. Clones count together.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
-    taken: Arc<Tally>,
+pub(super) struct StreamLimiter {
+    taken: Arc<ConcurrencyCounter>,
     max: usize,
     per_caller_max: usize,
     access: AccessMetrics,
@@ -22,23 +22,23 @@ pub(super) struct Places {
 
 /// A place, given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    taken: Arc<Tally>,
+pub(super) struct StreamSlot {
+    taken: Arc<ConcurrencyCounter>,
     caller: Option<Arc<Caller>>,
 }
 
-impl Places {
+impl StreamLimiter {
     pub(super) fn new(limits: &Limits, access: AccessMetrics) -> Self {
         let (max, per_caller_max) = (limits.watches_max, limits.watches_per_caller_max);
         Self { taken: Arc::default(), max, per_caller_max, access }
     }
 
-    /// A place for a stream of `asker`'s.
+    /// A place for a stream of `client`'s.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`, with when to come again: there is none left, or the caller has its share.
-    pub(super) fn take(&self, asker: &Asker) -> Result<Place, Failure> {
-        let caller = asker.caller();
+    pub(super) fn take(&self, client: &ClientInfo) -> Result<StreamSlot, Failure> {
+        let caller = client.caller();
         if caller.is_some_and(|caller| !caller.counts.watches.enter(self.per_caller_max)) {
             self.access.refused(Entry::Grpc, Refusal::CallerLimit);
             return Err(Failure::CallerWatches { max: self.per_caller_max });
@@ -49,23 +49,23 @@ impl Places {
             }
             return Err(Failure::WatchesFull { max: self.max });
         }
-        Ok(Place { taken: Arc::clone(&self.taken), caller: caller.cloned() })
+        Ok(StreamSlot { taken: Arc::clone(&self.taken), caller: caller.cloned() })
     }
 }
 
-impl Place {
+impl StreamSlot {
     /// Fails when whoever has it is not who they were when they took it: their token was taken off the roll, or it says
     /// other things of them.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        match self.caller.as_ref().map_or(Known::Still, |caller| caller.known()) {
-            Known::Still => Ok(()),
-            Known::Changed => Err(Failure::RightsChanged),
-            Known::NoMore => Err(Failure::Unknown),
+        match self.caller.as_ref().map_or(CredentialStatus::Still, |caller| caller.known()) {
+            CredentialStatus::Still => Ok(()),
+            CredentialStatus::Changed => Err(Failure::RightsChanged),
+            CredentialStatus::NoMore => Err(Failure::Unauthenticated),
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.taken.leave();
         if let Some(caller) = &self.caller {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breaker::{Asked, OverrideKind};
+use breaker::{Attribution, OverrideKind};
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::proto::v1::{
     self, AllowReason, ClearOverrideRequest, GetBreakerRequest, ListTransitionsRequest, Outcome,
@@ -449,7 +449,7 @@ async fn an_override_of_a_service_ends_by_itself_on_every_breaker() {
     let loaded = world.app.loaded().unwrap();
     let control = &loaded.control;
     assert!(control.configuration().overrides().contains_key("db"));
-    let ended = loaded.engine.ended_service_overrides(breakerd::engine::Clock::now(&world.clock));
+    let ended = loaded.engine.ended_service_overrides(breakerd::clock::Clock::now(&world.clock));
     let (service, ended) = ended.into_iter().next().unwrap();
     let another = breaker::Override { reason: "set meanwhile".to_owned(), ..ended.clone() };
     control.forget_override(&service, another).await.unwrap();
@@ -506,7 +506,7 @@ async fn made_good(url: Option<String>) {
     };
     let store = open(&target).await.unwrap();
     for (service, set) in [("left", None), ("missed", Some(OverrideKind::Disabled))] {
-        let asked = Asked { actor: "ann".to_owned(), reason: "a drill".to_owned() };
+        let asked = Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() };
         let set = set.map(|kind| ServiceOverride {
             kind,
             expires_at: None,

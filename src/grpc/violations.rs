@@ -43,7 +43,7 @@ impl Kind {
 
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct Violation {
     /// Its path within the request.
     pub(crate) field: Cow<'static, str>,
     pub(crate) kind: Kind,
@@ -53,18 +53,18 @@ pub(crate) struct Fault {
 
 /// Every field at fault. Costs nothing as long as there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Faults {
-    named: Vec<Fault>,
+pub(crate) struct Violations {
+    named: Vec<Violation>,
     named_bytes: usize,
     unnamed: usize,
 }
 
-impl Faults {
+impl Violations {
     /// A single one.
     pub(crate) fn one(field: impl Into<Cow<'static, str>>, kind: Kind, problem: impl Into<String>) -> Self {
-        let mut faults = Self::default();
-        faults.add(field, kind, problem);
-        faults
+        let mut violations = Self::default();
+        violations.add(field, kind, problem);
+        violations
     }
 
     #[cold]
@@ -74,7 +74,7 @@ impl Faults {
         kind: Kind,
         problem: impl Into<String>,
     ) {
-        let fault = Fault { field: field.into(), kind, problem: problem.into() };
+        let fault = Violation { field: field.into(), kind, problem: problem.into() };
         let bytes = FAULT_BYTES + sent_bytes(&fault.field) + sent_bytes(&fault.problem);
         // The first is always named. Behind one that did not fit none is: what is left out comes last.
         if self.unnamed > 0 || self.named_bytes > 0 && self.named_bytes + bytes > NAMED_BYTES_MAX {
@@ -111,7 +111,7 @@ impl Faults {
         self.named.is_empty()
     }
 
-    pub(crate) fn named(&self) -> &[Fault] {
+    pub(crate) fn named(&self) -> &[Violation] {
         &self.named
     }
 
@@ -121,7 +121,7 @@ impl Faults {
     }
 }
 
-impl std::fmt::Display for Faults {
+impl std::fmt::Display for Violations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, fault) in self.named.iter().enumerate() {
             if index > 0 {
@@ -162,21 +162,21 @@ mod tests {
 
     #[test]
     fn every_field_is_named_as_long_as_it_fits() {
-        let mut faults = Faults::default();
+        let mut violations = Violations::default();
         for number in 0..21 {
-            faults.add(
+            violations.add(
                 format!("thresholds.field_{number}"),
                 Kind::OutOfRange,
                 "is 120: it takes (0, 100] percent",
             );
         }
-        assert_eq!((faults.named().len(), faults.unnamed), (21, 0));
+        assert_eq!((violations.named().len(), violations.unnamed), (21, 0));
         for number in 0..10_000 {
-            faults.add(format!("services[{number}]"), Kind::InvalidCharacter, "has the character \u{e4}");
+            violations.add(format!("services[{number}]"), Kind::InvalidCharacter, "has the character \u{e4}");
         }
-        assert_eq!(faults.named().len() + faults.unnamed, 10_021);
-        assert!(faults.to_string().ends_with(&format!("; and {} more", faults.unnamed)));
-        let sent = tonic::Status::from(super::super::status::Failure::from(faults));
+        assert_eq!(violations.named().len() + violations.unnamed, 10_021);
+        assert!(violations.to_string().ends_with(&format!("; and {} more", violations.unnamed)));
+        let sent = tonic::Status::from(super::super::status::Failure::from(violations));
         let mut headers = http::HeaderMap::new();
         sent.add_header(&mut headers).unwrap();
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn one_fault_is_named_however_long_it_is() {
-        let faults = Faults::one("reason", Kind::TooLong, "x".repeat(2 * NAMED_BYTES_MAX));
-        assert_eq!(faults.named().len(), 1);
+        let violations = Violations::one("reason", Kind::TooLong, "x".repeat(2 * NAMED_BYTES_MAX));
+        assert_eq!(violations.named().len(), 1);
     }
 }

@@ -11,7 +11,7 @@ const WORDS_OF_FEW: usize = (REMEMBERED_BY_FEW / 64) as usize;
 
 /// The newest numbers, a bit each; allocated on first use.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ReportedNumbers {
     /// One above the highest number reported so far.
     end: u64,
     bits: Bits,
@@ -27,7 +27,7 @@ enum Bits {
     All(Box<[u64; WORDS]>),
 }
 
-impl Seen {
+impl ReportedNumbers {
     /// Takes note of a number; false when it was noted before. A number too old to tell counts as new.
     pub(crate) fn note(&mut self, number: u64) -> bool {
         if number < self.end && self.end - number > REMEMBERED {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_repeat_within_the_last_4096_is_told() {
-        let mut seen = Seen::default();
+        let mut seen = ReportedNumbers::default();
         assert!(seen.note(1_000_000));
         assert!(!seen.note(1_000_000));
         assert!(seen.note(1_000_000 - 4_095));
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_breaker_that_is_seldom_called_takes_the_smaller_ring() {
-        let mut seen = Seen::default();
+        let mut seen = ReportedNumbers::default();
         assert!((0..512).all(|number| seen.note(number)));
         assert!((0..512).all(|number| !seen.note(number)));
         assert!(matches!(seen.bits, Bits::Few(_)));
@@ -145,7 +145,7 @@ mod tests {
         #[test]
         fn it_agrees_with_a_set_where_numbers_are_near(steps in proptest::collection::vec(0_u64..40, 1..900)) {
             // Forwards, now and then by much, and back by up to some hundred.
-            let (mut seen, mut set, mut at) = (Seen::default(), HashSet::new(), 1_000_u64);
+            let (mut seen, mut set, mut at) = (ReportedNumbers::default(), HashSet::new(), 1_000_u64);
             for step in steps {
                 let number = match step {
                     0 => { at += 300; at }
@@ -161,7 +161,7 @@ mod tests {
 
         #[test]
         fn it_agrees_with_a_set(steps in proptest::collection::vec(0_u64..9_000, 1..600)) {
-            let mut seen = Seen::default();
+            let mut seen = ReportedNumbers::default();
             let mut set = HashSet::new();
             let mut highest = 0;
             for number in steps {

@@ -4,24 +4,24 @@ use breaker::Time;
 use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use super::rows::bigint;
-use super::stamp::Stamp;
-use super::{Place, StoreError};
+use super::timestamp::Timestamp;
+use super::{HistoryCursor, StoreError};
 
 /// Rows between two times, behind a place, in the order of their places.
-pub(super) struct Stretch {
+pub(super) struct RangeFilter {
     /// From this time on.
     pub(super) from_time: Option<Time>,
     /// Before this time.
     pub(super) until_time: Option<Time>,
     /// Behind this place, in the order asked for.
-    pub(super) after: Option<Place>,
+    pub(super) after: Option<HistoryCursor>,
     /// The oldest first; else the newest.
     pub(super) oldest_first: bool,
     /// At most so many.
     pub(super) limit: u32,
 }
 
-impl Stretch {
+impl RangeFilter {
     /// Adds it to a query whose last clause is `WHERE`. `time` is the column of the rows' times; `act` says what
     /// failed, if the place is one that no row can have. What is not asked for is not in the query at all.
     pub(super) fn narrow<DB>(
@@ -33,11 +33,11 @@ impl Stretch {
     where
         DB: Database,
         i64: for<'q> Encode<'q, DB> + Type<DB>,
-        Stamp: for<'q> Encode<'q, DB> + Type<DB>,
+        Timestamp: for<'q> Encode<'q, DB> + Type<DB>,
     {
         for (comparison, bound) in [(" >= ", self.from_time), (" < ", self.until_time)] {
             if let Some(bound) = bound {
-                sql.push(" AND ").push(time).push(comparison).push_bind(Stamp(bound));
+                sql.push(" AND ").push(time).push(comparison).push_bind(Timestamp(bound));
             }
         }
         let (comparison, order) = if self.oldest_first { (">", "ASC") } else { ("<", "DESC") };

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use breaker::{Key, Time};
 
-use super::{
+use super::StoreMetrics;
+use crate::clock::Clock;
+use crate::store::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, OperationKind, Position, Proposal, Pruned,
     RequestId, Retention, Store, StoreError, StoreMonitor, StoredBreaker, StoredChange, StoredConfiguration,
     StoredTransition, TransitionQuery,
 };
-use crate::engine::Clock;
-use crate::metrics::StoreMetrics;
 
 /// Every operation there is, as it stands in the metrics.
 const OPERATIONS: [&str; 18] = [

@@ -49,7 +49,7 @@ impl Breaker {
                 breaker.set_wait(retry_after);
             }
             Phase::HalfOpen(half_open) => match identity.numbering {
-                Numbering::Own => breaker.phase = Phase::Reborn(Box::new(half_open.terms())),
+                Numbering::Own => breaker.phase = Phase::HalfOpenRestored(Box::new(half_open.terms())),
                 Numbering::Store => half_open.presume_out(now),
             },
             _ => {}
@@ -84,7 +84,7 @@ impl Breaker {
         };
         let half_open = match &self.phase {
             Phase::HalfOpen(half_open) => Some(half_open.terms()),
-            Phase::Reborn(terms) => Some(**terms),
+            Phase::HalfOpenRestored(terms) => Some(**terms),
             _ => None,
         };
         Snapshot {

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tokio_util::task::TaskTracker;
 
+use super::call_metrics::Method;
 use super::call_slot::CallSlot;
-use super::calls::Method;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -30,7 +30,7 @@ const WORK_OF_MANY: u32 = 32;
 
 /// Whether there is more to do in a further turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Progress {
     /// Calls are left.
     More,
     /// All have run.
@@ -40,7 +40,7 @@ pub(crate) enum Turn {
 /// The calls of one connection that have not run yet. There are at most as many as the connection may have
 /// streams.
 #[derive(Clone)]
-pub(crate) struct Turns {
+pub(crate) struct InlineExecutor {
     shared: Arc<Shared>,
 }
 
@@ -67,7 +67,7 @@ struct Arrival {
     expected: Expected,
 }
 
-impl Turns {
+impl InlineExecutor {
     /// Calls that wait become tasks of `tasks`. One whose client takes nothing of the answer for `write_timeout` is given up.
     pub(crate) fn new(tasks: TaskTracker, write_timeout: Duration) -> Self {
         Self { shared: Arc::new(Shared { arrived: Mutex::default(), tasks, write_timeout }) }
@@ -84,10 +84,10 @@ impl Turns {
     }
 
     /// Runs what has arrived, up to a bounded amount of work.
-    pub(crate) fn run(&self) -> Turn {
+    pub(crate) fn run(&self) -> Progress {
         let mut calls = std::mem::take(&mut self.shared.arrived.lock().calls);
         if calls.is_empty() {
-            return Turn::Done;
+            return Progress::Done;
         }
         let mut work = 0;
         while work < WORK_MAX {
@@ -103,7 +103,7 @@ impl Turns {
                 self.shared.tasks.spawn(Waiting { call, slot, write_timeout, owed: None, timer: None });
             }
         }
-        let turn = if calls.is_empty() { Turn::Done } else { Turn::More };
+        let turn = if calls.is_empty() { Progress::Done } else { Progress::More };
         // Keep the room that it has taken, for the next turn.
         let mut arrived = self.shared.arrived.lock();
         calls.append(&mut arrived.calls);
@@ -112,7 +112,7 @@ impl Turns {
     }
 }
 
-impl<F> Executor<F> for Turns
+impl<F> Executor<F> for InlineExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -173,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_runs_in_its_turn_and_one_that_waits_becomes_a_task() {
         let tasks = TaskTracker::new();
-        let turns = Turns::new(tasks.clone(), Duration::from_secs(30));
+        let turns = InlineExecutor::new(tasks.clone(), Duration::from_secs(30));
         let ended = Arc::new(AtomicUsize::new(0));
         let end = |ended: &Arc<AtomicUsize>| ended.fetch_add(1, Ordering::Relaxed);
         for waits in [false, true, false] {
@@ -186,7 +186,7 @@ mod tests {
             });
         }
         assert_eq!(ended.load(Ordering::Relaxed), 0, "nothing runs before its turn");
-        assert_eq!(turns.run(), Turn::Done);
+        assert_eq!(turns.run(), Progress::Done);
         assert_eq!((ended.load(Ordering::Relaxed), tasks.len()), (2, 1));
         tasks.close();
         tasks.wait().await;
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_takes_no_other_with_it() {
-        let turns = Turns::new(TaskTracker::new(), Duration::from_secs(30));
+        let turns = InlineExecutor::new(TaskTracker::new(), Duration::from_secs(30));
         let ended = Arc::new(AtomicUsize::new(0));
         turns.execute(async { panic!("on purpose") });
         let after = Arc::clone(&ended);
@@ -208,16 +208,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_ends_after_a_bounded_amount_of_work_and_nothing_is_left_behind() {
-        let turns = Turns::new(TaskTracker::new(), Duration::from_secs(30));
+        let turns = InlineExecutor::new(TaskTracker::new(), Duration::from_secs(30));
         let ran = Arc::new(Mutex::new(Vec::new()));
         let calls = 3 * WORK_MAX;
         for number in 0..calls {
             let ran = Arc::clone(&ran);
             turns.execute(async move { ran.lock().push(number) });
         }
-        assert_eq!(turns.run(), Turn::More);
+        assert_eq!(turns.run(), Progress::More);
         assert_eq!(ran.lock().len(), WORK_MAX as usize);
-        while turns.run() == Turn::More {}
+        while turns.run() == Progress::More {}
         assert_eq!(*ran.lock(), (0..calls).collect::<Vec<_>>(), "in the order in which they came");
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use breaker::{Asked, Key, Override, OverrideKind, Scope, State, Time};
+use breaker::{Attribution, Key, Override, OverrideKind, Scope, State, Time};
 
-use super::super::fault::{Faults, Kind};
 use super::super::status::Failure;
+use super::super::violations::{Kind, Violations};
 use super::{asks, check_key, times, words};
-use crate::engine::ByHandError;
+use crate::engine::OperatorError;
 use crate::proto::v1;
 
 /// Bytes of a reason.
@@ -41,24 +41,24 @@ pub(crate) fn read_set(
     request: v1::SetOverrideRequest,
     actor: String,
     wall: Time,
-) -> Result<(Subject, Override), Faults> {
-    let mut faults = Faults::default();
-    let subject = subject(&request.service, &request.name, request.whole_service, &mut faults);
-    let kind = kind(request.state, &mut faults);
-    check_reason(&request.reason, &mut faults);
+) -> Result<(Subject, Override), Violations> {
+    let mut violations = Violations::default();
+    let subject = subject(&request.service, &request.name, request.whole_service, &mut violations);
+    let kind = kind(request.state, &mut violations);
+    check_reason(&request.reason, &mut violations);
     if request.reason.trim().is_empty() {
-        faults.add("reason", Kind::Required, "is missing: whoever finds the override will ask why");
+        violations.add("reason", Kind::Required, "is missing: whoever finds the override will ask why");
     }
-    let (expires_at, ttl) = end(&request, wall, &mut faults);
+    let (expires_at, ttl) = end(&request, wall, &mut violations);
     match (subject, kind) {
-        (Some(subject), Some(kind)) if faults.is_empty() => {
+        (Some(subject), Some(kind)) if violations.is_empty() => {
             let scope = match subject {
                 Subject::Breaker(_) => Scope::Breaker,
                 Subject::Service(_) => Scope::Service,
             };
             Ok((subject, Override { kind, scope, expires_at, ttl, actor, reason: request.reason }))
         }
-        _ => Err(faults),
+        _ => Err(violations),
     }
 }
 
@@ -66,13 +66,15 @@ pub(crate) fn read_set(
 pub(crate) fn read_clear(
     request: v1::ClearOverrideRequest,
     actor: String,
-) -> Result<(Subject, Asked), Faults> {
-    let mut faults = Faults::default();
-    let subject = subject(&request.service, &request.name, request.whole_service, &mut faults);
-    check_reason(&request.reason, &mut faults);
+) -> Result<(Subject, Attribution), Violations> {
+    let mut violations = Violations::default();
+    let subject = subject(&request.service, &request.name, request.whole_service, &mut violations);
+    check_reason(&request.reason, &mut violations);
     match subject {
-        Some(subject) if faults.is_empty() => Ok((subject, Asked { actor, reason: request.reason })),
-        _ => Err(faults),
+        Some(subject) if violations.is_empty() => {
+            Ok((subject, Attribution { actor, reason: request.reason }))
+        }
+        _ => Err(violations),
     }
 }
 
@@ -82,41 +84,41 @@ pub(crate) fn read_asked(
     name: &str,
     reason: String,
     actor: String,
-) -> Result<(Key, Asked), Faults> {
-    let mut faults = Faults::default();
-    check_key(service, name, &mut faults);
-    check_reason(&reason, &mut faults);
+) -> Result<(Key, Attribution), Violations> {
+    let mut violations = Violations::default();
+    check_key(service, name, &mut violations);
+    check_reason(&reason, &mut violations);
     match Key::new(service, name) {
-        Ok(key) if faults.is_empty() => Ok((key, Asked { actor, reason })),
-        _ => Err(faults),
+        Ok(key) if violations.is_empty() => Ok((key, Attribution { actor, reason })),
+        _ => Err(violations),
     }
 }
 
 /// Why nothing was done to the breaker.
 #[cold]
-pub(crate) fn refused_by_hand(error: ByHandError, key: &Key) -> Failure {
+pub(crate) fn operator_refused(error: OperatorError, key: &Key) -> Failure {
     let (service, name) = (key.service().to_string(), key.name().to_string());
     match error {
-        ByHandError::NotThere => Failure::NoBreaker { service, name },
-        ByHandError::WrongState(wrong) => {
+        OperatorError::NotThere => Failure::NoBreaker { service, name },
+        OperatorError::WrongState(wrong) => {
             Failure::WrongState { service, name, state: wrong.state.as_str(), needed: wrong.needed }
         }
-        ByHandError::Engine(error) => asks::refused(error),
+        OperatorError::Engine(error) => asks::refused(error),
     }
 }
 
-fn subject(service: &str, name: &str, whole_service: bool, faults: &mut Faults) -> Option<Subject> {
-    check_key(service, name, faults);
+fn subject(service: &str, name: &str, whole_service: bool, violations: &mut Violations) -> Option<Subject> {
+    check_key(service, name, violations);
     if !whole_service {
         return Key::new(service, name).ok().map(Subject::Breaker);
     }
     if !name.is_empty() {
-        faults.add("name", Kind::Mismatch, "stands beside whole_service: give one of them");
+        violations.add("name", Kind::Mismatch, "stands beside whole_service: give one of them");
     }
     Some(Subject::Service(service.to_owned()))
 }
 
-fn kind(number: i32, faults: &mut Faults) -> Option<OverrideKind> {
+fn kind(number: i32, violations: &mut Violations) -> Option<OverrideKind> {
     const TAKES: &str = "it takes FORCED_OPEN, DISABLED or METRICS_ONLY";
     match words::read_state(number) {
         Some(State::ForcedOpen) => return Some(OverrideKind::ForcedOpen),
@@ -124,12 +126,12 @@ fn kind(number: i32, faults: &mut Faults) -> Option<OverrideKind> {
         Some(State::MetricsOnly) => return Some(OverrideKind::MetricsOnly),
         Some(other @ (State::Closed | State::Open | State::HalfOpen)) => {
             let problem = format!("is {other}, which is no override: {TAKES}");
-            faults.add("state", Kind::OutOfRange, problem);
+            violations.add("state", Kind::OutOfRange, problem);
         }
-        None if number == 0 => faults.add("state", Kind::Required, format!("is missing: {TAKES}")),
+        None if number == 0 => violations.add("state", Kind::Required, format!("is missing: {TAKES}")),
         None => {
             let problem = format!("is {number}, which is no state: {TAKES}");
-            faults.add("state", Kind::UnknownValue, problem);
+            violations.add("state", Kind::UnknownValue, problem);
         }
     }
     None
@@ -139,28 +141,28 @@ fn kind(number: i32, faults: &mut Faults) -> Option<OverrideKind> {
 fn end(
     request: &v1::SetOverrideRequest,
     wall: Time,
-    faults: &mut Faults,
+    violations: &mut Violations,
 ) -> (Option<Time>, Option<Duration>) {
-    let expires_at = times::bound("expires_at", request.expires_at.as_ref(), faults);
-    let ttl = times::not_negative("ttl", request.ttl.as_ref(), faults);
+    let expires_at = times::bound("expires_at", request.expires_at.as_ref(), violations);
+    let ttl = times::not_negative("ttl", request.ttl.as_ref(), violations);
     if request.expires_at.is_some() && request.ttl.is_some() {
-        faults.add("ttl", Kind::Mismatch, "stands beside expires_at: give one of them");
+        violations.add("ttl", Kind::Mismatch, "stands beside expires_at: give one of them");
     }
     if let Some(end) = expires_at
         && (end <= wall || end > wall + LASTS_MAX)
     {
         let problem = if end <= wall { "is past" } else { "is more than 366 days from now" };
-        faults.add("expires_at", Kind::OutOfRange, problem);
+        violations.add("expires_at", Kind::OutOfRange, problem);
     }
     if let Some(ttl) = ttl
         && !(LASTS_MIN..=LASTS_MAX).contains(&ttl)
     {
         let problem = format!("is {} s: it takes 1 s to 366 days", ttl.as_secs_f64());
-        faults.add("ttl", Kind::OutOfRange, problem);
+        violations.add("ttl", Kind::OutOfRange, problem);
     }
     (expires_at.or(ttl.map(|ttl| wall + ttl)), ttl)
 }
 
-fn check_reason(reason: &str, faults: &mut Faults) {
-    asks::check_text_within(REASON_BYTES_MAX, "reason", reason, faults);
+fn check_reason(reason: &str, violations: &mut Violations) {
+    asks::check_text_within(REASON_BYTES_MAX, "reason", reason, violations);
 }

@@ -15,7 +15,7 @@ use super::callers::{Caller, Callers, Counts};
 use super::identity::{Identity, Rights, Role};
 use super::names::CertificateNames;
 use super::pattern::Pattern;
-use super::roll::Roll;
+use super::principals::Principals;
 use super::token::{Digest, of_authorization};
 
 /// Nobody that is known. Why is not said: no token, a wrong one and a strange certificate are answered alike.
@@ -24,7 +24,7 @@ pub struct Unknown;
 
 /// What a request shows of who sends it.
 #[derive(Debug, Clone, Copy)]
-pub enum Shown<'a> {
+pub enum Credentials<'a> {
     /// No `authorization`.
     Nothing,
     /// The value of one.
@@ -33,7 +33,7 @@ pub enum Shown<'a> {
     Several,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> Credentials<'a> {
     /// What these headers show.
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -47,9 +47,9 @@ impl<'a> Shown<'a> {
 
 /// Knows who is who. One for the process.
 #[derive(Debug)]
-pub struct Guard {
+pub struct Authenticator {
     mode: Mode,
-    roll: ArcSwap<Roll>,
+    principals: ArcSwap<Principals>,
     /// Counts the rolls: what was found in an older one is looked up again.
     generation: AtomicU64,
     /// Headers are remembered under this key, so that no token stays in memory.
@@ -64,35 +64,35 @@ enum Mode {
     /// Whoever has a certificate of the authority may do everything.
     Certificates,
     /// Whoever is on the roll may do what it says.
-    Roll,
+    Principals,
 }
 
-impl Guard {
+impl Authenticator {
     /// Lets everybody do everything.
     pub fn open() -> Self {
-        Self::new(Mode::Open, Roll::default(), &[0; 16])
+        Self::new(Mode::Open, Principals::default(), &[0; 16])
     }
 
     /// Lets everybody do everything who has a certificate of the authority.
     pub fn of_certificates() -> Self {
         // A header is never looked at, nor remembered.
-        Self::new(Mode::Certificates, Roll::default(), &[0; 16])
+        Self::new(Mode::Certificates, Principals::default(), &[0; 16])
     }
 
     /// Lets those do who are on the roll.
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub fn of_roll(roll: Roll) -> io::Result<Self> {
+    pub fn of_roll(principals: Principals) -> io::Result<Self> {
         let mut key = [0; 16];
         getrandom::fill(&mut key)?;
-        Ok(Self::new(Mode::Roll, roll, &key))
+        Ok(Self::new(Mode::Principals, principals, &key))
     }
 
-    fn new(mode: Mode, roll: Roll, key: &[u8; 16]) -> Self {
+    fn new(mode: Mode, principals: Principals, key: &[u8; 16]) -> Self {
         Self {
             mode,
-            roll: ArcSwap::from_pointee(roll),
+            principals: ArcSwap::from_pointee(principals),
             generation: AtomicU64::new(0),
             memory: SipHasher24::new_with_key(key),
             callers: Callers::default(),
@@ -105,8 +105,8 @@ impl Guard {
     }
 
     /// From now on these are known and no others.
-    pub fn take(&self, roll: Roll) {
-        self.roll.store(Arc::new(roll));
+    pub fn take(&self, principals: Principals) {
+        self.principals.store(Arc::new(principals));
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -117,13 +117,13 @@ impl Guard {
 
     fn identify(
         &self,
-        shown: Shown<'_>,
+        shown: Credentials<'_>,
         names: Option<&Arc<CertificateNames>>,
     ) -> Result<(Arc<Identity>, Proof), Unknown> {
         let proof = match (shown, names) {
             // A wrong token is wrong, whatever else is shown.
-            (Shown::Several, _) => return Err(Unknown),
-            (Shown::Authorization(value), _) if self.mode == Mode::Roll => {
+            (Credentials::Several, _) => return Err(Unknown),
+            (Credentials::Authorization(value), _) if self.mode == Mode::Principals => {
                 Proof::Token(of_authorization(value).map(Digest::of).ok_or(Unknown)?)
             }
             (_, Some(names)) => Proof::Certificate(Arc::clone(names)),
@@ -133,7 +133,7 @@ impl Guard {
             (Proof::Certificate(names), Mode::Certificates) => {
                 Arc::new(Identity::new(&names.title(), &[Role::Admin], vec![Pattern::any()]))
             }
-            _ => proof.look_up(&self.roll.load()).ok_or(Unknown)?,
+            _ => proof.look_up(&self.principals.load()).ok_or(Unknown)?,
         };
         Ok((identity, proof))
     }
@@ -141,7 +141,7 @@ impl Guard {
 
 /// Whether somebody is still who they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum CredentialStatus {
     /// They are.
     Still,
     /// What they may do, or their name, is another.
@@ -160,38 +160,38 @@ enum Proof {
 }
 
 impl Proof {
-    fn look_up(&self, roll: &Roll) -> Option<Arc<Identity>> {
+    fn look_up(&self, principals: &Principals) -> Option<Arc<Identity>> {
         match self {
             Self::Nothing => None,
-            Self::Token(digest) => roll.by_digest(digest).cloned(),
-            Self::Certificate(names) => roll.by_certificate(names).cloned(),
+            Self::Token(digest) => principals.by_digest(digest).cloned(),
+            Self::Certificate(names) => principals.by_certificate(names).cloned(),
         }
     }
 }
 
 /// On what somebody's identity stands.
 #[derive(Debug)]
-pub(super) struct Standing {
-    guard: Arc<Guard>,
+pub(super) struct CredentialCheck {
+    guard: Arc<Authenticator>,
     proof: Proof,
     /// The newest roll on which they were found as they are.
     generation: AtomicU64,
 }
 
-impl Standing {
-    pub(super) fn of(&self, identity: &Identity) -> Known {
+impl CredentialCheck {
+    pub(super) fn of(&self, identity: &Identity) -> CredentialStatus {
         let generation = self.guard.generation.load(Ordering::Acquire);
         // There is another roll only where there is one.
         if self.generation.load(Ordering::Relaxed) == generation || matches!(self.proof, Proof::Nothing) {
-            return Known::Still;
+            return CredentialStatus::Still;
         }
-        match self.proof.look_up(&self.guard.roll.load()) {
+        match self.proof.look_up(&self.guard.principals.load()) {
             Some(now) if *now == *identity => {
                 self.generation.store(generation, Ordering::Relaxed);
-                Known::Still
+                CredentialStatus::Still
             }
-            Some(_) => Known::Changed,
-            None => Known::NoMore,
+            Some(_) => CredentialStatus::Changed,
+            None => CredentialStatus::NoMore,
         }
     }
 }
@@ -199,8 +199,8 @@ impl Standing {
 /// One connection, as the guard sees it. It remembers who came last: a client shows the same token with every
 /// call.
 #[derive(Debug)]
-pub struct Visitor {
-    guard: Arc<Guard>,
+pub struct ConnectionAuth {
+    guard: Arc<Authenticator>,
     /// What the certificate says, if one was shown.
     names: Option<Arc<CertificateNames>>,
     /// Whoever shows nothing.
@@ -217,15 +217,18 @@ struct Last {
     caller: Arc<Caller>,
 }
 
-impl Visitor {
+impl ConnectionAuth {
     /// A connection from `peer`, with what its certificate says, if it has shown one.
-    pub fn new(guard: Arc<Guard>, peer: IpAddr, names: Option<CertificateNames>) -> Self {
+    pub fn new(guard: Arc<Authenticator>, peer: IpAddr, names: Option<CertificateNames>) -> Self {
         let rights = if guard.is_open() { Rights::ALL } else { Rights::NONE };
         // Dressed up as an address of the other family it would be another caller.
         let peer = peer.to_canonical();
         let identity = Arc::new(Identity::anonymous(peer, rights));
-        let standing =
-            Standing { guard: Arc::clone(&guard), proof: Proof::Nothing, generation: AtomicU64::new(0) };
+        let standing = CredentialCheck {
+            guard: Arc::clone(&guard),
+            proof: Proof::Nothing,
+            generation: AtomicU64::new(0),
+        };
         let nobody = Arc::new(Caller { identity, counts: guard.counts_at(peer), standing });
         Self { guard, names: names.map(Arc::new), nobody, last: Mutex::default() }
     }
@@ -239,13 +242,13 @@ impl Visitor {
     ///
     /// # Errors
     /// [`Unknown`].
-    pub fn caller(&self, shown: Shown<'_>) -> Result<Arc<Caller>, Unknown> {
+    pub fn caller(&self, shown: Credentials<'_>) -> Result<Arc<Caller>, Unknown> {
         if self.guard.is_open() {
             return Ok(Arc::clone(&self.nobody));
         }
         let seal = match shown {
-            Shown::Authorization(value) => Some(self.guard.memory.hash(value).as_u128()),
-            Shown::Nothing | Shown::Several => None,
+            Credentials::Authorization(value) => Some(self.guard.memory.hash(value).as_u128()),
+            Credentials::Nothing | Credentials::Several => None,
         };
         // Read before the roll, so that what an old roll says is at most looked up once more.
         let generation = self.guard.generation.load(Ordering::Acquire);
@@ -253,14 +256,14 @@ impl Visitor {
         if let Some(known) = &*last
             && known.seal == seal
             && known.generation == generation
-            && !matches!(shown, Shown::Several)
+            && !matches!(shown, Credentials::Several)
         {
             return Ok(Arc::clone(&known.caller));
         }
         let (identity, proof) = self.guard.identify(shown, self.names.as_ref())?;
         let counts = self.guard.callers.named(identity.name());
         let standing =
-            Standing { guard: Arc::clone(&self.guard), proof, generation: AtomicU64::new(generation) };
+            CredentialCheck { guard: Arc::clone(&self.guard), proof, generation: AtomicU64::new(generation) };
         let caller = Arc::new(Caller { identity, counts, standing });
         *last = Some(Last { seal, generation, caller: Arc::clone(&caller) });
         Ok(caller)
@@ -276,27 +279,27 @@ mod tests {
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn roll(entries: &[(&str, &Token)]) -> Roll {
-        let mut roll = Roll::default();
+    fn principals(entries: &[(&str, &Token)]) -> Principals {
+        let mut principals = Principals::default();
         for (name, token) in entries {
             let identity = Identity::new(name, &[Role::Caller], vec![Pattern::any()]);
-            roll.add_token(token.digest(), identity).unwrap();
+            principals.add_token(token.digest(), identity).unwrap();
         }
-        roll
+        principals
     }
 
     fn bearer(token: &Token) -> Vec<u8> {
         format!("Bearer {}", token.expose()).into_bytes()
     }
 
-    fn name(visitor: &Visitor, header: &[u8]) -> Result<String, Unknown> {
-        visitor.caller(Shown::Authorization(header)).map(|caller| caller.identity.actor())
+    fn name(visitor: &ConnectionAuth, header: &[u8]) -> Result<String, Unknown> {
+        visitor.caller(Credentials::Authorization(header)).map(|caller| caller.identity.actor())
     }
 
     #[test]
     fn where_nobody_is_asked_everybody_may_everything() {
-        let visitor = Visitor::new(Arc::new(Guard::open()), PEER, None);
-        for shown in [Shown::Nothing, Shown::Authorization(b"Bearer x"), Shown::Several] {
+        let visitor = ConnectionAuth::new(Arc::new(Authenticator::open()), PEER, None);
+        for shown in [Credentials::Nothing, Credentials::Authorization(b"Bearer x"), Credentials::Several] {
             let caller = visitor.caller(shown).unwrap();
             assert_eq!(caller.identity.actor(), "anonymous@127.0.0.1");
             assert!(caller.identity.may_everywhere(Right::Configure));
@@ -306,18 +309,19 @@ mod tests {
     #[test]
     fn a_token_is_known_until_the_roll_says_otherwise() {
         let (one, other) = (Token::draw().unwrap(), Token::draw().unwrap());
-        let guard = Arc::new(Guard::of_roll(roll(&[("one", &one), ("other", &other)])).unwrap());
-        let visitor = Visitor::new(Arc::clone(&guard), PEER, None);
+        let guard =
+            Arc::new(Authenticator::of_roll(principals(&[("one", &one), ("other", &other)])).unwrap());
+        let visitor = ConnectionAuth::new(Arc::clone(&guard), PEER, None);
         for _ in 0..2 {
             assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
             assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
             assert_eq!(name(&visitor, &bearer(&other)).as_deref(), Ok("other"));
             assert_eq!(name(&visitor, b"Bearer bk_wrong"), Err(Unknown));
-            assert_eq!(visitor.caller(Shown::Nothing).map(|_| ()), Err(Unknown));
-            assert_eq!(visitor.caller(Shown::Several).map(|_| ()), Err(Unknown));
+            assert_eq!(visitor.caller(Credentials::Nothing).map(|_| ()), Err(Unknown));
+            assert_eq!(visitor.caller(Credentials::Several).map(|_| ()), Err(Unknown));
         }
         assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
-        guard.take(roll(&[("renamed", &other)]));
+        guard.take(principals(&[("renamed", &other)]));
         assert_eq!(name(&visitor, &bearer(&one)), Err(Unknown), "remembered, and gone");
         assert_eq!(name(&visitor, &bearer(&other)).as_deref(), Ok("renamed"));
         assert!(visitor.nobody().identity.has(Rights::NONE));
@@ -327,10 +331,10 @@ mod tests {
     #[test]
     fn a_token_that_is_on_the_roll_twice_is_refused_the_second_time() {
         let token = Token::draw().unwrap();
-        let mut roll = roll(&[("one", &token)]);
+        let mut principals = principals(&[("one", &token)]);
         let other = Identity::new("other", &[Role::Admin], vec![Pattern::any()]);
-        assert!(roll.add_token(Digest::of(token.expose().as_bytes()), other).is_err());
-        assert_eq!(roll.len(), 1);
+        assert!(principals.add_token(Digest::of(token.expose().as_bytes()), other).is_err());
+        assert_eq!(principals.len(), 1);
     }
 
     #[test]
@@ -341,24 +345,24 @@ mod tests {
             Some(CertificateNames::of(params.self_signed(&key).unwrap().der()))
         };
         let token = Token::draw().unwrap();
-        let mut roll = roll(&[("one", &token)]);
+        let mut principals = principals(&[("one", &token)]);
         let gateway = Identity::new("gateway", &[Role::Caller], vec![Pattern::any()]);
-        roll.add_certificate(Subject::new("gw.example.org").unwrap(), gateway).unwrap();
-        let guard = Arc::new(Guard::of_roll(roll).unwrap());
-        let visitor = Visitor::new(Arc::clone(&guard), PEER, certificate("gw.example.org"));
-        assert_eq!(visitor.caller(Shown::Nothing).unwrap().identity.actor(), "gateway");
+        principals.add_certificate(Subject::new("gw.example.org").unwrap(), gateway).unwrap();
+        let guard = Arc::new(Authenticator::of_roll(principals).unwrap());
+        let visitor = ConnectionAuth::new(Arc::clone(&guard), PEER, certificate("gw.example.org"));
+        assert_eq!(visitor.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
         assert_eq!(name(&visitor, &bearer(&token)).as_deref(), Ok("one"));
         assert_eq!(name(&visitor, b"Bearer bk_wrong"), Err(Unknown));
-        assert_eq!(visitor.caller(Shown::Nothing).unwrap().identity.actor(), "gateway");
-        let stranger = Visitor::new(guard, PEER, certificate("other.example.org"));
-        assert_eq!(stranger.caller(Shown::Nothing).map(|_| ()), Err(Unknown));
+        assert_eq!(visitor.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
+        let stranger = ConnectionAuth::new(guard, PEER, certificate("other.example.org"));
+        assert_eq!(stranger.caller(Credentials::Nothing).map(|_| ()), Err(Unknown));
 
-        let guard = Arc::new(Guard::of_certificates());
-        let visitor = Visitor::new(Arc::clone(&guard), PEER, certificate("other.example.org"));
-        let caller = visitor.caller(Shown::Nothing).unwrap();
+        let guard = Arc::new(Authenticator::of_certificates());
+        let visitor = ConnectionAuth::new(Arc::clone(&guard), PEER, certificate("other.example.org"));
+        let caller = visitor.caller(Credentials::Nothing).unwrap();
         assert_eq!(caller.identity.actor(), "other.example.org");
         assert!(caller.identity.may_everywhere(Right::Configure));
-        let nobody = Visitor::new(guard, PEER, None);
-        assert_eq!(nobody.caller(Shown::Authorization(b"Bearer x")).map(|_| ()), Err(Unknown));
+        let nobody = ConnectionAuth::new(guard, PEER, None);
+        assert_eq!(nobody.caller(Credentials::Authorization(b"Bearer x")).map(|_| ()), Err(Unknown));
     }
 }

@@ -6,17 +6,17 @@
 
 use std::time::Duration;
 
-use breaker::{Asked, Override, Time};
+use breaker::{Attribution, Override, Time};
 use tonic::Request;
 
-use super::super::asker::Asker;
+use super::super::client_info::ClientInfo;
 use super::super::convert::{self, Subject};
 use super::super::deadline;
 use super::super::status::Failure;
 use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
-use crate::engine::{ByHand, ByHandError, Deleted, Engine, Unknown};
+use crate::engine::{Deleted, Engine, OperatorError, OperatorResult, Unknown};
 use crate::proto::v1::{
     Breaker, ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
     ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest,
@@ -35,18 +35,18 @@ impl Operations {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
         let wall = loaded.engine.wall(now);
-        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let (client, wait) = (ClientInfo::of(&request), wait(&request));
         let request = request.into_inner();
         let unknown = if request.create { Unknown::Create } else { Unknown::Refuse };
-        let (subject, set_by) = convert::read_set(request, asker.actor(), wall)?;
-        asker.check(Right::Operate, subject.service())?;
+        let (subject, set_by) = convert::read_set(request, client.actor(), wall)?;
+        client.check(Right::Operate, subject.service())?;
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
                 if unknown == Unknown::Refuse && !loaded.engine.knows_service(&service) {
                     return Err(Failure::NotCreated { service, name: None });
                 }
-                let by = Asked { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
+                let by = Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
                 let Override { kind, expires_at, ttl, .. } = set_by;
                 let set = ServiceOverride { kind, expires_at, ttl, asked: by.clone(), set_at: wall };
                 let breakers_changed = whole_service(loaded, &service, Some(set), by).await?;
@@ -56,13 +56,13 @@ impl Operations {
         };
         let set = loaded
             .engine
-            .set_override(asker.own_creator(), unknown, key.service(), key.name(), set_by, now)
+            .set_override(client.own_creator(), unknown, key.service(), key.name(), set_by, now)
             .map_err(|error| match error {
-                ByHandError::NotThere => Failure::NotCreated {
+                OperatorError::NotThere => Failure::NotCreated {
                     service: key.service().to_string(),
                     name: Some(key.name().to_string()),
                 },
-                error => convert::refused_by_hand(error, &key),
+                error => convert::operator_refused(error, &key),
             })?;
         Ok(SetOverrideResponse {
             breakers_changed: u32::from(set.changed),
@@ -77,9 +77,9 @@ impl Operations {
     ) -> Result<ClearOverrideResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (asker, wait) = (Asker::of(&request), wait(&request));
-        let (subject, by) = convert::read_clear(request.into_inner(), asker.actor())?;
-        asker.check(Right::Operate, subject.service())?;
+        let (client, wait) = (ClientInfo::of(&request), wait(&request));
+        let (subject, by) = convert::read_clear(request.into_inner(), client.actor())?;
+        client.check(Right::Operate, subject.service())?;
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
@@ -88,10 +88,10 @@ impl Operations {
                 return Ok(ClearOverrideResponse { breaker: None, breakers_changed, recorded });
             }
         };
-        let ByHand { breaker, changed } = loaded
+        let OperatorResult { breaker, changed } = loaded
             .engine
             .clear_override(key.service(), key.name(), by, now)
-            .map_err(|error| convert::refused_by_hand(error, &key))?;
+            .map_err(|error| convert::operator_refused(error, &key))?;
         Ok(ClearOverrideResponse {
             breakers_changed: u32::from(changed),
             breaker: Some(convert::breaker(&breaker, loaded.engine.wall(now))),
@@ -123,14 +123,14 @@ impl Operations {
     ) -> Result<DeleteBreakerResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let (client, wait) = (ClientInfo::of(&request), wait(&request));
         let DeleteBreakerRequest { service, name, reason } = request.into_inner();
-        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
-        asker.check(Right::Operate, key.service())?;
+        let (key, by) = convert::read_asked(&service, &name, reason, client.actor())?;
+        client.check(Right::Operate, key.service())?;
         let Deleted { epoch, changed } = loaded
             .engine
             .delete(key.service(), key.name(), by, now)
-            .map_err(|error| convert::refused_by_hand(error, &key))?;
+            .map_err(|error| convert::operator_refused(error, &key))?;
         let recorded = !changed || recorded(loaded, wait).await;
         // At once where the store has it by now, so that it is gone when its operator looks; else with a sweep.
         let stored_up_to = loaded.journal.stored_up_to();
@@ -144,16 +144,16 @@ impl Operations {
         &self,
         request: Request<T>,
         parts: impl FnOnce(T) -> (String, String, String),
-        act: impl FnOnce(&Engine, &str, &str, Asked, Time) -> Result<ByHand, ByHandError>,
+        act: impl FnOnce(&Engine, &str, &str, Attribution, Time) -> Result<OperatorResult, OperatorError>,
     ) -> Result<(Breaker, bool), Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (asker, wait) = (Asker::of(&request), wait(&request));
+        let (client, wait) = (ClientInfo::of(&request), wait(&request));
         let (service, name, reason) = parts(request.into_inner());
-        let (key, by) = convert::read_asked(&service, &name, reason, asker.actor())?;
-        asker.check(Right::Operate, key.service())?;
+        let (key, by) = convert::read_asked(&service, &name, reason, client.actor())?;
+        client.check(Right::Operate, key.service())?;
         let done = act(&loaded.engine, key.service(), key.name(), by, now)
-            .map_err(|error| convert::refused_by_hand(error, &key))?;
+            .map_err(|error| convert::operator_refused(error, &key))?;
         Ok((convert::breaker(&done.breaker, loaded.engine.wall(now)), recorded(loaded, wait).await))
     }
 }
@@ -174,7 +174,7 @@ async fn whole_service(
     loaded: &Loaded,
     service: &str,
     set: Option<ServiceOverride>,
-    asked: Asked,
+    asked: Attribution,
 ) -> Result<u32, Failure> {
     let set = loaded.control.set_override(service, set, asked).await;
     set.map(|changed| u32::try_from(changed).unwrap_or(u32::MAX)).map_err(convert::refused_change)

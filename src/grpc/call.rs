@@ -21,18 +21,18 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 
 use super::breakers::Breakers;
+use super::call_metrics::{Method, code_name};
 use super::call_slot::{CallSlot, Pool};
-use super::calls::{Method, code_name};
 use super::deadline;
 use super::edge::{Edge, Shared};
 use super::gzip::{self, Encoding};
+use super::inline_executor::InlineExecutor;
 use super::reflection;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
 use super::rights;
 use super::status::{Failure, code_of, rewritten};
-use super::turns::Turns;
-use crate::auth::{Caller, Rights, Shown, Visitor};
+use crate::auth::{Caller, ConnectionAuth, Credentials, Rights};
 use crate::metrics::{Entry, Refusal as Why};
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 
@@ -42,21 +42,21 @@ type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> +
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 
 /// The edge, as one connection comes to it.
-pub(super) struct Entrance {
+pub(super) struct ConnectionService {
     edge: Edge,
-    visitor: Visitor,
-    turns: Turns,
+    visitor: ConnectionAuth,
+    turns: InlineExecutor,
     breakers: BreakerServiceServer<Breakers>,
 }
 
-impl Entrance {
-    pub(super) fn new(edge: Edge, visitor: Visitor, turns: Turns) -> Self {
+impl ConnectionService {
+    pub(super) fn new(edge: Edge, visitor: ConnectionAuth, turns: InlineExecutor) -> Self {
         let breakers = edge.breakers(Arc::clone(visitor.nobody()));
         Self { edge, visitor, turns, breakers }
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Entrance {
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = Response<ReplyBody>;
     type Error = Infallible;
     type Future = Call;
@@ -110,7 +110,7 @@ impl Call {
     fn begin(
         &mut self,
         mut request: Request<Incoming>,
-        visitor: &Visitor,
+        visitor: &ConnectionAuth,
         breakers: &BreakerServiceServer<Breakers>,
     ) -> Result<Running, Refusal> {
         if !is_grpc(&request) {
@@ -126,7 +126,7 @@ impl Call {
             // A stream may outlive the longest call, and ends its own at its deadline.
             self.patience = self.patience.min(asked);
             if asked.is_zero() {
-                return Err(Failure::Late.into());
+                return Err(Failure::DeadlineExceeded.into());
             }
         }
         if self.method == Method::Other {
@@ -185,7 +185,7 @@ impl Call {
     }
 
     /// Who sends the call, if they may.
-    fn admit(&self, headers: &HeaderMap, visitor: &Visitor) -> Result<Arc<Caller>, Failure> {
+    fn admit(&self, headers: &HeaderMap, visitor: &ConnectionAuth) -> Result<Arc<Caller>, Failure> {
         let mut needed = rights::needed(self.method);
         if self.shared.limits.health_needs_token && rights::is_about_us(self.method) {
             needed = Rights::ALL;
@@ -193,7 +193,7 @@ impl Call {
         if needed.is_none() {
             return Ok(Arc::clone(visitor.nobody()));
         }
-        let caller = visitor.caller(Shown::of(headers)).map_err(|_| self.unknown(visitor))?;
+        let caller = visitor.caller(Credentials::of(headers)).map_err(|_| self.unknown(visitor))?;
         if !caller.identity.has(needed) {
             let name = Arc::clone(caller.identity.name());
             return Err(Failure::Denied { rights: needed, service: String::new(), name });
@@ -202,16 +202,12 @@ impl Call {
     }
 
     #[cold]
-    fn unknown(&self, visitor: &Visitor) -> Failure {
+    fn unknown(&self, visitor: &ConnectionAuth) -> Failure {
         if self.shared.told.refused.is_due(self.started) {
             let (peer, method) = (&**visitor.nobody().identity.name(), self.method.name());
-            tracing::warn!(
-                peer,
-                method,
-                "a call was refused: it shows no token or certificate that is known"
-            );
+            tracing::warn!(peer, method, "unauthenticated call rejected: unknown token or certificate");
         }
-        Failure::Unknown
+        Failure::Unauthenticated
     }
 
     fn end(&mut self, response: Response<Body>) -> Response<ReplyBody> {
@@ -272,7 +268,7 @@ impl Future for Call {
                     if timer.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
-                    Failure::Late.into_response()
+                    Failure::DeadlineExceeded.into_response()
                 }
             },
             Stage::Answered(answer) => std::mem::take(answer),

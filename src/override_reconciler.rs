@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
-use breaker::Asked;
+use breaker::Attribution;
 
-use crate::engine::{Clock, Engine, Walk};
+use crate::clock::Clock;
+use crate::engine::{Engine, Walk};
 use crate::journal::Journal;
 use crate::pacer;
 
@@ -26,7 +27,7 @@ pub async fn put_in_force(
     journal: &Journal,
     clock: &Arc<dyn Clock>,
     service: &str,
-    by: Asked,
+    by: Attribution,
 ) -> usize {
     let walk = engine.walk(Some(service), by);
     finish(engine, journal, clock, walk).await
@@ -34,14 +35,14 @@ pub async fn put_in_force(
 
 /// Makes good what a crash left between the store and the breakers: the engine has noted the store's overrides, and
 /// has every stored breaker. Answers how many breakers changed their state.
-pub async fn make_good(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> usize {
+pub async fn reconcile_overrides(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> usize {
     finish(engine, journal, clock, engine.walk(None, meanwhile())).await
 }
 
 /// Who takes back what a walk finds that was not sent to take anything back.
-pub fn meanwhile() -> Asked {
+pub fn meanwhile() -> Attribution {
     let reason = "the service's override was taken back meanwhile".to_owned();
-    Asked { actor: OURSELVES.to_owned(), reason }
+    Attribution { actor: OURSELVES.to_owned(), reason }
 }
 
 async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>, walk: Walk) -> usize {
@@ -50,7 +51,7 @@ async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>,
     match pacer::run(journal, clock, walk, step).await {
         Ok(walked) => walked.changed(),
         Err(error) => {
-            tracing::error!(%error, "an override is not on every breaker of its service; the next start makes it good");
+            tracing::error!(%error, "service-wide override only partly applied: the next start reconciles it");
             0
         }
     }

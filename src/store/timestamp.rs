@@ -14,7 +14,7 @@ use sqlx::{Decode, Encode, Postgres, Sqlite, Type};
 /// [`Time::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "i64")]
-pub(super) struct Stamp(pub(super) Time);
+pub(super) struct Timestamp(pub(super) Time);
 
 /// From the Unix epoch to 2000-01-01, where `timestamptz` counts from.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
@@ -22,13 +22,13 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// How Postgres writes `infinity`.
 const INFINITY: i64 = i64::MAX;
 
-impl Stamp {
+impl Timestamp {
     pub(super) fn micros(self) -> i64 {
         i64::try_from(self.0.as_micros()).unwrap_or(INFINITY)
     }
 }
 
-impl TryFrom<i64> for Stamp {
+impl TryFrom<i64> for Timestamp {
     type Error = &'static str;
 
     fn try_from(micros: i64) -> Result<Self, &'static str> {
@@ -40,19 +40,19 @@ impl TryFrom<i64> for Stamp {
     }
 }
 
-impl Type<Postgres> for Stamp {
+impl Type<Postgres> for Timestamp {
     fn type_info() -> PgTypeInfo {
         <OffsetDateTime as Type<Postgres>>::type_info()
     }
 }
 
-impl PgHasArrayType for Stamp {
+impl PgHasArrayType for Timestamp {
     fn array_type_info() -> PgTypeInfo {
         <OffsetDateTime as PgHasArrayType>::array_type_info()
     }
 }
 
-impl Encode<'_, Postgres> for Stamp {
+impl Encode<'_, Postgres> for Timestamp {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         let stamp = match self.micros() {
             INFINITY => INFINITY,
@@ -62,7 +62,7 @@ impl Encode<'_, Postgres> for Stamp {
     }
 }
 
-impl<'r> Decode<'r, Postgres> for Stamp {
+impl<'r> Decode<'r, Postgres> for Timestamp {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         // Every query here is prepared, and what is prepared is answered in binary.
         if value.format() != PgValueFormat::Binary {
@@ -73,7 +73,7 @@ impl<'r> Decode<'r, Postgres> for Stamp {
     }
 }
 
-impl Type<Sqlite> for Stamp {
+impl Type<Sqlite> for Timestamp {
     fn type_info() -> SqliteTypeInfo {
         <i64 as Type<Sqlite>>::type_info()
     }
@@ -83,13 +83,13 @@ impl Type<Sqlite> for Stamp {
     }
 }
 
-impl Encode<'_, Sqlite> for Stamp {
+impl Encode<'_, Sqlite> for Timestamp {
     fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
         <i64 as Encode<Sqlite>>::encode_by_ref(&self.micros(), buffer)
     }
 }
 
-impl<'r> Decode<'r, Sqlite> for Stamp {
+impl<'r> Decode<'r, Sqlite> for Timestamp {
     fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
         Ok(Self::try_from(<i64 as Decode<Sqlite>>::decode(value)?)?)
     }

@@ -12,7 +12,7 @@ pub const ENTRIES_MAX: usize = 10_000;
 
 /// Everybody who is known.
 #[derive(Debug, Default)]
-pub struct Roll {
+pub struct Principals {
     /// By the first bytes of the digest: two that share them are told apart by the rest.
     tokens: HashMap<u64, Vec<(Digest, Arc<Identity>)>>,
     certificates: HashMap<Subject, Arc<Identity>>,
@@ -21,17 +21,17 @@ pub struct Roll {
 
 /// Somebody has it already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken;
+pub struct Duplicate;
 
-impl Roll {
+impl Principals {
     /// From now on whoever shows a token of this digest is `identity`.
     ///
     /// # Errors
-    /// [`Taken`].
-    pub fn add_token(&mut self, digest: Digest, identity: Identity) -> Result<(), Taken> {
+    /// [`Duplicate`].
+    pub fn add_token(&mut self, digest: Digest, identity: Identity) -> Result<(), Duplicate> {
         let bucket = self.tokens.entry(digest.bucket()).or_default();
         if bucket.iter().any(|(known, _)| *known == digest) {
-            return Err(Taken);
+            return Err(Duplicate);
         }
         bucket.push((digest, Arc::new(identity)));
         self.entries += 1;
@@ -41,10 +41,10 @@ impl Roll {
     /// From now on whoever has a certificate of this subject is `identity`.
     ///
     /// # Errors
-    /// [`Taken`].
-    pub fn add_certificate(&mut self, subject: Subject, identity: Identity) -> Result<(), Taken> {
+    /// [`Duplicate`].
+    pub fn add_certificate(&mut self, subject: Subject, identity: Identity) -> Result<(), Duplicate> {
         if self.certificates.contains_key(&subject) {
-            return Err(Taken);
+            return Err(Duplicate);
         }
         self.certificates.insert(subject, Arc::new(identity));
         self.entries += 1;

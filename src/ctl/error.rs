@@ -72,7 +72,7 @@ pub(super) enum Failure {
     #[error("{}", .0.message())]
     Refused(Box<Status>),
     /// It answers what makes no sense.
-    #[error("breakerd's answer lacks its {0}: is it another version?")]
+    #[error("breakerd's answer differs_from its {0}: is it another version?")]
     Incomplete(&'static str),
     /// The answer cannot be written.
     #[error("write the answer: {0}")]

@@ -10,18 +10,18 @@ use anyhow::{Context, Result, anyhow, bail};
 use breaker::Time;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Door, Guard, Pem, Tls};
+use crate::auth::{Authenticator, EdgeSecurity, Pem, Tls};
+use crate::clock::Clock;
 use crate::config::watch::{Method, TextsEvent, Watcher};
 use crate::config::{self, FILE_BYTES_MAX, FileText, Settings, access};
-use crate::engine::Clock;
 use crate::metrics::{AccessMetrics, Metrics, TlsMetrics};
 
 /// The doors of both edges.
-pub struct Doors {
+pub struct Security {
     /// Before gRPC.
-    pub grpc: Door,
+    pub grpc: EdgeSecurity,
     /// Before the pages.
-    pub http: Door,
+    pub http: EdgeSecurity,
     tokens: Option<(PathBuf, FileText)>,
     pem: Option<PemFiles>,
 }
@@ -49,7 +49,7 @@ fn pem(texts: &[FileText]) -> Option<Pem<'_>> {
     Some(Pem { certificate, key, client_ca: texts.get(2).map(FileText::expose) })
 }
 
-impl Doors {
+impl Security {
     /// As the settings say.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Doors {
                 let pem = pem(&texts).context("read the certificate and its key")?;
                 let tls = Tls::new(&pem, settings.tls_client_certificate).context("read the files of TLS")?;
                 if tls.expires_at() <= now {
-                    tracing::error!("the certificate has expired: clients will refuse it (tls.certificate)");
+                    tracing::error!("tls.certificate has expired: clients will reject it");
                 }
                 show_expiry(&metrics.tls, &tls);
                 Some(Arc::new(tls))
@@ -72,33 +72,36 @@ impl Doors {
         let (guard, tokens) = match &settings.auth_tokens_file {
             Some(path) => {
                 let text = access::read(path).map_err(|error| anyhow!("auth.tokens_file: {error}"))?;
-                let roll = access::parse(&text, path).map_err(|errors| wrong(&errors))?;
-                if roll.is_empty() {
-                    tracing::warn!("auth.tokens_file knows nobody: every call is refused");
+                let principals = access::parse(&text, path).map_err(|errors| wrong(&errors))?;
+                if principals.is_empty() {
+                    tracing::warn!("auth.tokens_file has no entries: all calls will be rejected");
                 }
-                (Guard::of_roll(roll).context("draw a random number")?, Some((path.clone(), text)))
+                (
+                    Authenticator::of_roll(principals).context("draw a random number")?,
+                    Some((path.clone(), text)),
+                )
             }
-            None if settings.tls_client_ca.is_some() => (Guard::of_certificates(), None),
-            None => (Guard::open(), None),
+            None if settings.tls_client_ca.is_some() => (Authenticator::of_certificates(), None),
+            None => (Authenticator::open(), None),
         };
         let guard = Arc::new(guard);
-        let http = Door {
-            guard: if settings.http_auth { Arc::clone(&guard) } else { Arc::new(Guard::open()) },
+        let http = EdgeSecurity {
+            guard: if settings.http_auth { Arc::clone(&guard) } else { Arc::new(Authenticator::open()) },
             tls: tls.clone().filter(|_| settings.http_tls),
         };
-        Ok(Self { grpc: Door { guard, tls }, http, tokens, pem: files })
+        Ok(Self { grpc: EdgeSecurity { guard, tls }, http, tokens, pem: files })
     }
 
-    /// What [`Doors::build`] would refuse, for whoever only wants to know.
+    /// What [`Security::build`] would refuse, for whoever only wants to know.
     ///
     /// # Errors
-    /// As [`Doors::build`].
+    /// As [`Security::build`].
     pub fn check(settings: &Settings) -> Result<()> {
         Self::build(settings, &Metrics::default(), Time::ZERO).map(drop)
     }
 
     /// Says loudly what others can reach and nothing protects.
-    pub fn call_out(&self, grpc: SocketAddr, http: SocketAddr) {
+    pub fn warn_if_exposed(&self, grpc: SocketAddr, http: SocketAddr) {
         for (what, address, door, auth, tls) in [
             ("gRPC", grpc, &self.grpc, "auth.tokens_file", "tls.certificate and tls.key"),
             (
@@ -133,8 +136,13 @@ impl Doors {
     ///
     /// # Errors
     /// When a file is not watched any more.
-    pub async fn keep_up(&self, metrics: &Metrics, clock: &dyn Clock, stop: CancellationToken) -> Result<()> {
-        let Self { grpc: Door { guard, tls }, tokens, pem, .. } = self;
+    pub async fn reload_on_change(
+        &self,
+        metrics: &Metrics,
+        clock: &dyn Clock,
+        stop: CancellationToken,
+    ) -> Result<()> {
+        let Self { grpc: EdgeSecurity { guard, tls }, tokens, pem, .. } = self;
         let tokens = async {
             let Some((path, text)) = tokens else { return pending().await };
             let mut watcher =
@@ -157,26 +165,26 @@ impl Doors {
     }
 }
 
-fn take_tokens(guard: &Guard, event: TextsEvent, path: &Path, metrics: &AccessMetrics) {
-    let roll = match event {
+fn take_tokens(guard: &Authenticator, event: TextsEvent, path: &Path, metrics: &AccessMetrics) {
+    let principals = match event {
         TextsEvent::Changed(texts) => match texts.first() {
             Some(text) => access::parse(text, path),
             None => return,
         },
         TextsEvent::Unreadable(errors) => Err(errors),
     };
-    match roll {
-        Ok(roll) => {
-            let entries = roll.len();
-            guard.take(roll);
+    match principals {
+        Ok(principals) => {
+            let entries = principals.len();
+            guard.take(principals);
             metrics.last_reload_successful.set(1);
-            tracing::info!(entries, "the changed tokens file is in force");
+            tracing::info!(entries, "tokens file reloaded");
         }
         Err(errors) => {
             metrics.reload_errors_total.inc();
             metrics.last_reload_successful.set(0);
             for problem in &errors {
-                tracing::error!(%problem, "the changed tokens file is refused; the last good one stays in force");
+                tracing::error!(%problem, "tokens file is invalid, keeping the previous version");
             }
         }
     }
@@ -188,7 +196,7 @@ fn take_certificates(tls: &Tls, event: TextsEvent, now: Time, metrics: &TlsMetri
             Some(Ok(())) => {
                 metrics.last_reload_successful.set(1);
                 show_expiry(metrics, tls);
-                tracing::info!("the changed certificate is in force for new connections");
+                tracing::info!("certificate reloaded for new connections");
                 return;
             }
             Some(Err(error)) => vec![error.to_string()],
@@ -199,7 +207,7 @@ fn take_certificates(tls: &Tls, event: TextsEvent, now: Time, metrics: &TlsMetri
     metrics.reload_errors_total.inc();
     metrics.last_reload_successful.set(0);
     for problem in problems {
-        tracing::error!(problem, "the changed certificate is refused; the last good one stays in force");
+        tracing::error!(problem, "certificate is invalid, keeping the previous version");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::store::PostgresUrl;
 
 /// What a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub enum ValueKind {
     /// An address and a port.
     Address,
     /// The URL of a Postgres database.
@@ -53,7 +53,7 @@ pub enum Takes {
     ReplicaName,
 }
 
-impl fmt::Display for Takes {
+impl fmt::Display for ValueKind {
     /// For people: `1..=1000`, `an address and a port`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -153,17 +153,17 @@ const NAME_MAX: usize = 64;
 
 /// A type that a setting can have.
 pub(super) trait Take: Sized {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal>;
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal>;
 }
 
 impl Take for SocketAddr {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
         value::text(given)?.parse().map_err(|_| Refusal::PLAIN)
     }
 }
 
 impl Take for Option<DatabaseUrl> {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
         let url = value::text(given)?;
         if url.is_empty() {
             return Ok(None);
@@ -179,7 +179,7 @@ impl Take for Option<DatabaseUrl> {
 }
 
 impl Take for PathBuf {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
         match value::text(given)? {
             path if path.is_empty() || path.contains('\0') => Err(Refusal::PLAIN),
             path => Ok(path.into()),
@@ -188,7 +188,7 @@ impl Take for PathBuf {
 }
 
 impl Take for Option<PathBuf> {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
         match value::text(given)? {
             "" => Ok(None),
             path => PathBuf::take(Given::Text(path), takes).map(Some),
@@ -197,22 +197,22 @@ impl Take for Option<PathBuf> {
 }
 
 impl Take for bool {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
         value::flag(given)
     }
 }
 
 impl Take for ClientCertificate {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
         Ok(if value::word(given, PRESENCES)? == "optional" { Self::Optional } else { Self::Required })
     }
 }
 
 impl Take for u64 {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
         let (number, min, max) = match takes {
-            Takes::Count { min, max } => (value::count(given)?, min, max),
-            Takes::Bytes { min, max } => (value::bytes(given)?, min, max),
+            ValueKind::Count { min, max } => (value::count(given)?, min, max),
+            ValueKind::Bytes { min, max } => (value::bytes(given)?, min, max),
             _ => return Err(Refusal::PLAIN),
         };
         if (min..=max).contains(&number) { Ok(number) } else { Err(Refusal::PLAIN) }
@@ -220,13 +220,13 @@ impl Take for u64 {
 }
 
 impl Take for usize {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
         Self::try_from(u64::take(given, takes)?).map_err(|_| Refusal::PLAIN)
     }
 }
 
 impl Take for Option<usize> {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
         match given {
             Given::Text("") => Ok(None),
             given => usize::take(given, takes).map(Some),
@@ -235,23 +235,23 @@ impl Take for Option<usize> {
 }
 
 impl Take for u32 {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
         Self::try_from(u64::take(given, takes)?).map_err(|_| Refusal::PLAIN)
     }
 }
 
 impl Take for Duration {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
         let duration = value::duration(given)?;
         match takes {
-            Takes::Duration { min, max } if (min..=max).contains(&duration) => Ok(duration),
+            ValueKind::Duration { min, max } if (min..=max).contains(&duration) => Ok(duration),
             _ => Err(Refusal::PLAIN),
         }
     }
 }
 
 impl Take for LogFormat {
-    fn take(given: Given<'_>, _: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
         match value::word(given, Self::WORDS)? {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
@@ -261,12 +261,12 @@ impl Take for LogFormat {
 }
 
 impl Take for String {
-    fn take(given: Given<'_>, takes: Takes) -> Result<Self, Refusal> {
+    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
         let text = value::text(given)?;
         let right = match takes {
-            Takes::LogLevel => is_log_level(text),
-            Takes::MetricPrefix => is_metric_prefix(text),
-            Takes::ReplicaName => is_replica_name(text),
+            ValueKind::LogLevel => is_log_level(text),
+            ValueKind::MetricPrefix => is_metric_prefix(text),
+            ValueKind::ReplicaName => is_replica_name(text),
             _ => false,
         };
         if right { Ok(text.to_owned()) } else { Err(Refusal::PLAIN) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::phase::{Cause, Next, Phase};
 use super::{ActiveOverride, Breaker};
-use crate::state::{Asked, Override, Reason, Scope, State, Transition};
+use crate::state::{Attribution, Override, Reason, Scope, State, Transition};
 use crate::time::Time;
 
 /// What an operator asked for, and cannot be.
@@ -40,7 +40,11 @@ impl Breaker {
     ///
     /// # Errors
     /// [`WrongState`] when it has none of its own; the transitions that time alone caused come with it.
-    pub fn clear_override(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+    pub fn clear_override(
+        &mut self,
+        by: Attribution,
+        now: Time,
+    ) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         let needed = match self.override_in_force().map(|active| active.set_by.scope) {
@@ -59,7 +63,7 @@ impl Breaker {
     ///
     /// # Errors
     /// [`WrongState`] while its service has an override; the transitions that time alone caused come with it.
-    pub fn reset(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+    pub fn reset(&mut self, by: Attribution, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         self.close(Reason::Reset, by, now)
     }
 
@@ -67,11 +71,16 @@ impl Breaker {
     ///
     /// # Errors
     /// As [`Breaker::reset`].
-    pub fn delete(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+    pub fn delete(&mut self, by: Attribution, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         self.close(Reason::Deleted, by, now)
     }
 
-    fn close(&mut self, reason: Reason, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+    fn close(
+        &mut self,
+        reason: Reason,
+        by: Attribution,
+        now: Time,
+    ) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         let inherited = self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Service);
@@ -89,7 +98,7 @@ impl Breaker {
     ///
     /// # Errors
     /// [`WrongState`] when it is not OPEN; the transitions that time alone caused come with it.
-    pub fn probe(&mut self, by: Asked, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
+    pub fn probe(&mut self, by: Attribution, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         if !matches!(self.phase, Phase::Open(_)) || self.proposed.is_some() {
@@ -115,7 +124,7 @@ impl Breaker {
     pub fn set_service_override(
         &mut self,
         service: Option<Arc<ActiveOverride>>,
-        by: &Asked,
+        by: &Attribution,
         now: Time,
     ) -> Vec<Transition> {
         let now = self.clock(now);
