@@ -14,6 +14,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+use tokio::sync::Semaphore;
+
 use super::Limits;
 use super::edge::Shared;
 use super::status::Failure;
@@ -115,6 +117,11 @@ impl CallSlot {
             self.caller.counts.bytes.remove(bytes);
             self.shared.bytes.remove(bytes);
         }
+    }
+
+    /// Taken while a large message is decompressed.
+    pub(super) fn decompressions(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.shared.decompressions)
     }
 
     /// The answer is encoded, and its request and message are needed no more: only what every call costs stays charged, and what is held from

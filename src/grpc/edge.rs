@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 
+use tokio::sync::Semaphore;
+
 use super::Limits;
 use super::breakers::Breakers;
 use super::call_metrics::CallMetrics;
@@ -41,6 +43,8 @@ pub(super) struct Shared {
     /// Bytes that are charged to calls, and how many there may be.
     pub(super) bytes: ConcurrencyCounter,
     pub(super) bytes_max: usize,
+    /// For whoever decompresses a large message.
+    pub(super) decompressions: Arc<Semaphore>,
     pub(super) told: Told,
     pub(super) watches: Watches,
     pub(super) configs: ConfigServiceServer<Configs>,
@@ -106,6 +110,7 @@ impl Edge {
             probes: ConcurrencyCounter::default(),
             bytes: ConcurrencyCounter::default(),
             bytes_max: limits.call_bytes_max(),
+            decompressions: Arc::new(Semaphore::new(1)),
             told: Told::default(),
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -15,6 +15,8 @@ use http::HeaderMap;
 
 use super::status::Failure;
 
+/// A message up to this size is decompressed where it arrives: some ten microseconds.
+pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
 pub(super) const ENCODING_HEADER: &str = "grpc-encoding";
 pub(super) const ACCEPT_HEADER: &str = "grpc-accept-encoding";
 /// What is accepted, as a header has it.

@@ -28,7 +28,7 @@ pub(super) struct ReplyBody {
     /// None: the call was refused, and its answer is but headers.
     slot: Option<Arc<CallSlot>>,
     encoding: Encoding,
-    /// The message is not encoded yet: the connection has not asked for it, as long as its client leaves no room for it.
+    /// The message is not encoded yet: so far the call is charged for what its handler needed.
     unencoded: bool,
     /// What is left of a frame that is handed over in pieces.
     rest: Bytes,
@@ -60,7 +60,7 @@ impl ReplyBody {
         Piece { bytes, held, slot: self.slot.clone() }
     }
 
-    /// From here on what is encoded is held, and no more what the handler needed, which a message that is not encoded is made of.
+    /// From here on what is encoded is held, all of it: what waits behind the first piece takes memory too.
     fn encoded(&mut self, bytes: usize) {
         if let Some(slot) = &self.slot {
             if std::mem::take(&mut self.unencoded) {

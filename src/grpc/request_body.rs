@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming};
 use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
+use tokio::task::JoinSet;
 use tonic::Status;
 
 use super::call_metrics::Method;
@@ -25,8 +26,9 @@ use super::convert;
 use super::gzip::{self, Encoding, PREFIX_BYTES};
 use super::status::{Failure, of_body};
 
-/// What an item of a batch takes once it is decoded, with its result and that on the wire.
-const ITEM_BYTES: usize = 512;
+/// What an item of a batch takes once it is decoded, with its result and that on the wire: one whose every field is wrong has a result of
+/// a kilobyte.
+const ITEM_BYTES: usize = 1_536;
 /// What a page of a list takes: a thousand rows of some hundred bytes, as they are read, converted and written.
 const PAGE_BYTES: usize = 1024 * 1024;
 /// What a stream takes for as long as it is open: messages of one reading, one with its client.
@@ -45,6 +47,8 @@ pub(super) struct RequestBody {
     /// What was charged for the message that is arriving, or was handed on last.
     charged: usize,
     messages: usize,
+    /// A message that is being decompressed.
+    decompressing: JoinSet<Result<Bytes, Failure>>,
 }
 
 impl RequestBody {
@@ -55,7 +59,17 @@ impl RequestBody {
         encoding: Encoding,
         bytes_max: usize,
     ) -> Self {
-        Self { body, slot, method, encoding, bytes_max, arrived: BytesMut::new(), charged: 0, messages: 0 }
+        Self {
+            body,
+            slot,
+            method,
+            encoding,
+            bytes_max,
+            arrived: BytesMut::new(),
+            charged: 0,
+            messages: 0,
+            decompressing: JoinSet::new(),
+        }
     }
 
     /// Takes what has arrived, and gives a message if one is whole.
@@ -68,7 +82,7 @@ impl RequestBody {
             && let Some((prefix, message)) = data.split_first_chunk()
             && message.len() == self.length(*prefix)?
         {
-            return self.hand_on(data).map(Some);
+            return self.hand_on(data);
         }
         self.charge(data.len())?;
         self.arrived.extend_from_slice(&data);
@@ -90,7 +104,7 @@ impl RequestBody {
             self.check_one()?;
             self.messages -= 1;
         }
-        self.hand_on(message).map(Some)
+        self.hand_on(message)
     }
 
     /// Checks that a further message is welcome.
@@ -117,16 +131,30 @@ impl RequestBody {
         Ok(length)
     }
 
-    /// Hands on a whole message, its prefix before it.
-    fn hand_on(&mut self, message: Bytes) -> Result<Bytes, Failure> {
+    /// Hands on a whole message, its prefix before it; none: it is being decompressed.
+    fn hand_on(&mut self, message: Bytes) -> Result<Option<Bytes>, Failure> {
         self.messages += 1;
-        let message = if message[0] == 1 {
-            // Before it is decompressed nobody knows its size.
-            self.charge(self.bytes_max)?;
-            gzip::decompressed(&message[PREFIX_BYTES..], self.bytes_max)?
-        } else {
-            message
-        };
+        if message[0] == 0 {
+            return self.decoded(message).map(Some);
+        }
+        // Before it is decompressed nobody knows its size.
+        self.charge(self.bytes_max)?;
+        let small = gzip::decompressed(&message[PREFIX_BYTES..], self.bytes_max.min(gzip::INLINE_BYTES_MAX));
+        if !matches!(small, Err(Failure::TooLarge { .. })) {
+            return self.decoded(small?).map(Some);
+        }
+        // Megabytes take milliseconds, which other connections do not wait for: off the threads that decide, one at a time.
+        let (one_at_a_time, bytes_max) = (self.slot.decompressions(), self.bytes_max);
+        self.decompressing.spawn(async move {
+            let Ok(_permit) = one_at_a_time.acquire_owned().await else { return Err(Failure::ShuttingDown) };
+            let work = move || gzip::decompressed(&message[PREFIX_BYTES..], bytes_max);
+            tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Internal))
+        });
+        Ok(None)
+    }
+
+    /// Charges what the handler of a message may need.
+    fn decoded(&mut self, message: Bytes) -> Result<Bytes, Failure> {
         let needed = self.needed(&message[PREFIX_BYTES..])?;
         if needed > 0 {
             self.charge(needed)?;
@@ -191,8 +219,19 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         loop {
+            if !this.decompressing.is_empty() {
+                let message = match ready!(this.decompressing.poll_join_next(context)) {
+                    Some(Ok(Ok(message))) => this.decoded(message),
+                    Some(Ok(Err(failure))) => Err(failure),
+                    Some(Err(_)) | None => Err(Failure::Internal),
+                };
+                return Poll::Ready(Some(message.map(Frame::data).map_err(Status::from)));
+            }
             // Of a stream, the next message may be here already.
             let whole = if this.arrived.is_empty() { Ok(None) } else { this.whole() };
+            if !this.decompressing.is_empty() {
+                continue;
+            }
             if let Some(message) = whole.transpose() {
                 return Poll::Ready(Some(message.map(Frame::data).map_err(Status::from)));
             }

@@ -293,6 +293,36 @@ async fn gzip_is_taken_and_given() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_large_once_decompressed_is_one_like_any_other() {
+    let world = World::new().await;
+    let mut client = Client::of(&world).await;
+    let headers = [("grpc-encoding", "gzip")];
+    let lawful = batch(1_000).encode_to_vec();
+    assert!(lawful.len() > 20_000, "not decompressed where it arrives");
+    let (status, _, answer) = client.call(ALLOW_MANY, &headers, gzipped(&lawful)).await;
+    assert_eq!(status.code(), Code::Ok);
+    let answer = AllowRequestsResponse::decode(&answer[5..]).unwrap();
+    assert_eq!(answer.results.len(), 1_000);
+    // A kilobyte that is a megabyte, of a hundred clients at once, and what is no gzip behind its first bytes.
+    let bomb = gzipped(&[0; (1 << 20) - 10]);
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (bomb, mut client) = (bomb.clone(), Client::of(&world).await);
+        senders.spawn(async move { client.call(ALLOW_MANY, &headers, bomb).await.0.code() });
+    }
+    while let Some(code) = senders.join_next().await {
+        assert_eq!(code.unwrap(), Code::InvalidArgument);
+    }
+    let mut torn = gzipped(&lawful);
+    let end = torn.len() - 9;
+    torn[end] ^= 0xff;
+    let (status, ..) = client.call(ALLOW_MANY, &headers, torn).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    drop(client);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn bytes_that_arrive_are_bounded_a_caller_and_given_back() {
     let limits = Limits { bytes_per_caller_max: 128 << 10, ..Limits::default() };
     let world = World::with(limits, Arc::new(Local)).await;
@@ -328,7 +358,7 @@ async fn bytes_that_arrive_are_bounded_a_caller_and_given_back() {
     assert_eq!(other.call(CHECK, &[], check()).await.0.code(), Code::Ok);
     held.abort();
     drop(client);
-    until(&mut other, RECORD_MANY, || framed(&[0x0a, 0x00].repeat(200)), |status| status.code() == Code::Ok)
+    until(&mut other, RECORD_MANY, || framed(&[0x0a, 0x00].repeat(60)), |status| status.code() == Code::Ok)
         .await;
     drop(other);
     world.end().await;
@@ -361,13 +391,14 @@ async fn an_answer_that_nobody_reads_keeps_its_slot_and_has_an_end() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_encoded_keeps_what_it_was_charged() {
-    let limits = Limits { bytes_per_caller_max: 640 << 10, ..Limits::default() };
+async fn an_answer_that_nobody_reads_is_charged_whole() {
+    // A batch of a thousand and its answer, 368 KB, but not two such batches beside one such answer.
+    let limits = Limits { bytes_per_caller_max: 1_750_000, ..Limits::default() };
     let world = World::with(limits, Arc::new(Local)).await;
     let batch = || framed(&[0x0a, 0x00].repeat(1_000));
     let mut deaf = Client::connect(world.address, 0).await;
     let held = tokio::time::timeout(LONG, deaf.begin(RECORD_MANY, &[], Sent::Whole(batch()))).await;
-    // It is answered; nobody takes the message.
+    // It is answered; nobody takes the message, of which the connection has the first piece.
     let held = held.unwrap().unwrap();
     let mut other = Client::of(&world).await;
     let (status, ..) = other.call(RECORD_MANY, &[], batch()).await;
