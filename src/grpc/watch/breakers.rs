@@ -28,9 +28,9 @@ use crate::proto::v1;
 use v1::watch_breakers_response::Event;
 
 /// Messages of one reading: what a stream whose client does not read keeps.
-const MESSAGES_MAX: usize = 64;
+const MESSAGES_MAX: usize = 32;
 /// Breakers found by one look at all of them; their keys wait for their client.
-const FOUND_MAX: usize = 1_024;
+const FOUND_MAX: usize = 256;
 /// The states that a snapshot tells of.
 const NOT_CLOSED: &[State] =
     &[State::Open, State::HalfOpen, State::ForcedOpen, State::Disabled, State::MetricsOnly];
@@ -193,7 +193,10 @@ impl Follower {
                     ..ListQuery::default()
                 };
                 let views = engine.list(&query, now, |service| selection.has(service));
-                views.into_iter().map(|view| view.key).collect()
+                // Not collected in place: the keys would keep the room of the views, which are ten times as large.
+                let mut keys = VecDeque::with_capacity(views.len());
+                keys.extend(views.into_iter().map(|view| view.key));
+                keys
             });
             found.await.map_err(|error| {
                 tracing::error!(%error, "watch snapshot failed");

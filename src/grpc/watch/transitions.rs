@@ -27,7 +27,7 @@ use crate::store::{HistoryCursor, StoreError, StoredTransition};
 use v1::watch_transitions_response::Event;
 
 /// Rows of one reading: what a stream whose client does not read keeps.
-const ROWS_MAX: u32 = 128;
+const ROWS_MAX: u32 = 64;
 
 /// How long a stream may wait for its turn to read from the store, and for that. Meanwhile it says nothing, not even that it
 /// is alive: with the store away, a thousand that wait for each other would be silent for minutes.
