@@ -52,6 +52,14 @@ pub enum ControlError {
     /// What the store holds contradicts itself; a later version may have written it.
     #[error("the thresholds that the store holds cannot be: {0}")]
     Stored(String),
+    /// The file is of an older release than the one that was declared last.
+    #[error("generation is {}, and the file that was declared last has {stored}", .file.unwrap_or_default())]
+    OlderGeneration {
+        /// That of the file.
+        file: Option<u64>,
+        /// That of what stays in force.
+        stored: u64,
+    },
     /// The configuration is not the one that the caller has read.
     #[error("the configuration was changed meanwhile: its etag is {present}")]
     EtagMismatch {
@@ -283,7 +291,12 @@ impl Control {
         let mut waiting = false;
         loop {
             let (control, declaration) = (Arc::clone(self), declaration.clone());
-            let edit = move |present: &Configuration| Ok(edits::declared(present, &declaration));
+            let edit = move |present: &Configuration| match edits::takes(present, &declaration) {
+                DeclarationDiff::Older { generation } => {
+                    Err(ControlError::OlderGeneration { file: declaration.generation, stored: generation })
+                }
+                _ => Ok(edits::declared(present, &declaration)),
+            };
             let done =
                 self.serialized(async move |turn| control.write(&turn, &edit, &by_file(), None).await).await;
             match done {

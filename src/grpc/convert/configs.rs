@@ -184,7 +184,7 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
         ControlError::NoOverride => Failure::NoOverride,
         ControlError::Busy => Failure::Contended,
         ControlError::Store(error) => super::unread("the configuration could not be written", &error),
-        error @ ControlError::Stored(_) => {
+        error @ (ControlError::Stored(_) | ControlError::OlderGeneration { .. }) => {
             tracing::error!(error = &error as &dyn std::error::Error, "configuration cannot be shown");
             Failure::Internal
         }
