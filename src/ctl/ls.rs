@@ -87,20 +87,23 @@ impl LsArgs {
         let mut operations = connection.operations();
         let any = connection.ask(question, async |ask| operations.list_breakers(ask).await).await?;
         let states: Vec<_> = self.state.iter().map(|state| words::state((*state).into())).collect();
-        if !any.breakers.is_empty() {
-            screen.note(&format!("no breaker is {}", states.join(" or ")));
-            return Ok(Ended::Done);
-        }
-        if self.service.is_none() && self.name_prefix.is_none() {
+        if any.breakers.is_empty() && self.service.is_none() && self.name_prefix.is_none() {
             screen.note("there is no breaker yet: one is made when it is first used or configured");
             return Ok(Ended::Done);
         }
         let of =
             self.service.as_ref().map(|service| format!(" of the service {service}")).unwrap_or_default();
-        let named = self.name_prefix.as_ref().map(|prefix| format!(" whose name starts with {prefix}"));
+        let named = self
+            .name_prefix
+            .as_ref()
+            .map(|prefix| format!(" whose name starts with {prefix}"))
+            .unwrap_or_default();
+        if !any.breakers.is_empty() {
+            screen.note(&format!("no breaker{of}{named} is {}", states.join(" or ")));
+            return Ok(Ended::Done);
+        }
         screen.note(&format!(
-            "breakerd: there is no breaker{of}{}: one is made when it is first used or configured",
-            named.unwrap_or_default()
+            "breakerd: there is no breaker{of}{named}: one is made when it is first used or configured"
         ));
         Ok(Ended::Missing)
     }
