@@ -103,10 +103,10 @@ impl HalfOpen {
 
     /// Completes a probe's place; false when it no longer holds one.
     pub(crate) fn complete(&mut self, probe: Probe, failed: bool, slow: bool, now: Time) -> bool {
-        let Some(slot) = self.held(probe, now) else {
+        let Some(held) = self.held(probe, now) else {
             return false;
         };
-        *slot = ProbeSlot::Completed;
+        *held = ProbeSlot::Completed;
         self.completed += 1;
         self.failures += u32::from(failed);
         self.slow += u32::from(slow);

@@ -62,7 +62,7 @@ families! {
         OpenUntil: GAUGE "circuit_breaker_open_until_timestamp_seconds" ["service", "name"],
         /// Breakers in each state, those without series of their own included.
         Breakers: GAUGE "circuit_breakers" ["state"],
-        /// Retired breakers, of which the epoch alone is kept in memory; at limits.breakers_max of them no more are retired.
+        /// Retired breakers, of which the epoch alone is kept in memory; at `limits.breakers_max` of them no more are retired.
         Retired: GAUGE "circuit_breakers_retired" [],
         /// The revision of the thresholds in force.
         ConfigRevision: GAUGE "breakerd_config_revision" [],

@@ -279,24 +279,24 @@ fn uses(root: &Path, name: &str) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     let files: BTreeMap<Vec<String>, PathBuf> =
         sources(root).into_iter().map(|file| (module_of(&file, root), file)).collect();
     let mut re_exports = BTreeMap::new();
-    let mut named = BTreeMap::new();
+    let mut paths_of = BTreeMap::new();
     for (module, file) in &files {
         let parsed = syn::parse_file(&fs::read_to_string(file).unwrap()).unwrap();
-        let mut names = Names { files: &files, module, name, used: Vec::new(), re_exported: Vec::new() };
-        names.visit_file(&parsed);
-        for path in names.re_exported {
+        let mut visitor = Names { files: &files, module, name, used: Vec::new(), re_exported: Vec::new() };
+        visitor.visit_file(&parsed);
+        for path in visitor.re_exported {
             let exported = [module.clone(), vec![path.last().unwrap().clone()]].concat();
             re_exports.insert(exported, path);
         }
-        named.insert(file.clone(), names.used);
+        paths_of.insert(file.clone(), visitor.used);
     }
-    let mut uses = BTreeMap::new();
-    for (file, paths) in named {
-        let used = paths.into_iter().filter_map(|path| file_of(path, &files, &re_exports));
-        let used: BTreeSet<PathBuf> = used.filter(|used| *used != file).collect();
-        uses.insert(file, used);
+    let mut graph = BTreeMap::new();
+    for (file, paths) in paths_of {
+        let others = paths.into_iter().filter_map(|path| file_of(path, &files, &re_exports));
+        let others: BTreeSet<PathBuf> = others.filter(|other| *other != file).collect();
+        graph.insert(file, others);
     }
-    uses
+    graph
 }
 
 fn module_of(file: &Path, root: &Path) -> Vec<String> {
