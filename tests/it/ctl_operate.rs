@@ -35,12 +35,12 @@ async fn an_override_is_set_shown_and_cleared() {
     let told =
         "there is no service orders: nobody has used or configured it yet (--create sets it all the same)\n";
     assert_eq!((slip.code, slip.err.as_str()), (4, format!("breakerd: {told}").as_str()));
-    let slip = desk.ask(&["override", "set", "search/tpyo", "disabled", "--reason", "r"]).await;
+    let slip = desk.ask(&["override", "set", "search/sl", "disabled", "--reason", "r"]).await;
     assert!(
-        slip.code == 4 && slip.err.contains("no breaker search/tpyo") && slip.err.contains("--create"),
+        slip.code == 4 && slip.err.contains("no breaker search/sl") && slip.err.contains("--create"),
         "{slip:?}"
     );
-    assert!(!desk.ask(&["ls"]).await.well().contains("tpyo"));
+    assert_eq!(desk.ask(&["get", "search/sl"]).await.code, 4, "it was not created");
     let told = "orders is now DISABLED as a whole, breakers to come too; 0 breakers changed\n";
     assert_eq!(desk.ask(&whole).await.well(), told);
     desk.ask(&["allow", "orders"]).await.well();
