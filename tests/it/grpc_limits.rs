@@ -304,7 +304,7 @@ async fn a_message_that_is_large_once_decompressed_is_one_like_any_other() {
     let answer = AllowRequestsResponse::decode(&answer[5..]).unwrap();
     assert_eq!(answer.results.len(), 1_000);
     // A kilobyte that is a megabyte, of a hundred clients at once, and what is no gzip behind its first bytes.
-    let bomb = gzipped(&[0; (1 << 20) - 10]);
+    let bomb = gzipped(&vec![0; (1 << 20) - 10]);
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let (bomb, mut client) = (bomb.clone(), Client::of(&world).await);
