@@ -8,7 +8,7 @@ use breaker::Time;
 /// The least time between two lines.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// At most one log line per [`EVERY`].
+/// At most one log line in ten seconds.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
     logged_at: AtomicU64,

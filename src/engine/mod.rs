@@ -1,7 +1,7 @@
 //! Many breakers under one clock.
 //!
 //! The engine holds the machines, finds them by key, locks one for one pure call, and passes on what changed.
-//! It never waits and knows no store. Its parts: the registry, [`Clock`], sealed [`Permit`]s, the heap of
+//! It never waits and knows no store. Its parts: the registry, sealed [`Permit`]s, the heap of
 //! deadlines, and the counters that metrics read.
 //!
 //! # The road of a call

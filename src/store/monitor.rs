@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::StoreError;
 
-/// Keeps the status of a store: [`super::MeteredStore`] notes every answer, health reads it. A store that was not asked
+/// Keeps the status of a store: `MeteredStore` notes every answer, health reads it. A store that was not asked
 /// yet does not answer, and refuses nothing.
 #[derive(Debug)]
 pub struct StoreMonitor {
