@@ -3,7 +3,6 @@
 use breaker::{Field, Value};
 use clap::Args;
 
-use super::config_show::DEFAULTS;
 use super::connect::Connection;
 use super::error::{Ended, Failure};
 use super::screen::Screen;
@@ -194,7 +193,7 @@ fn show(
 /// The fields whose value or layer is another: before and after, as `60s (file)`.
 pub(super) fn differences(before: &ServiceConfig, after: &ServiceConfig) -> Vec<(Field, String, String)> {
     let told = |config: &ServiceConfig, field| {
-        let (value, layer) = field_of(config, field);
+        let (value, layer) = thresholds::field_of(config, field);
         format!("{value} ({layer})")
     };
     Field::ALL
@@ -202,11 +201,4 @@ pub(super) fn differences(before: &ServiceConfig, after: &ServiceConfig) -> Vec<
         .map(|field| (*field, told(before, *field), told(after, *field)))
         .filter(|(_, before, after)| before != after)
         .collect()
-}
-
-/// The value in force of a field, and the layer it comes from.
-pub(super) fn field_of(config: &ServiceConfig, field: Field) -> (String, &'static str) {
-    let value = config.thresholds.as_ref().and_then(|judged_by| thresholds::get(judged_by, field));
-    let layer = config.layers.get(thresholds::path(field)).copied().map_or(DEFAULTS, words::layer);
-    (value.map_or_else(|| "none".to_owned(), |value| value.to_string()), layer)
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use breaker::{Field, Origin};
+use breaker::Field;
 use clap::Args;
 use serde_json::{Map, Value as Json};
 
-use super::config_set::field_of;
 use super::connect::Connection;
 use super::error::{Ended, Failure};
 use super::pages::{List, PAGE};
@@ -32,9 +31,6 @@ pub(super) const LOG_EXAMPLES: &str = "Examples:
       the newest 50 changes
   breakerd config log database --since 2h
       who did what to a service in the last two hours";
-
-/// Where a value comes from of which the answer does not say it.
-pub(super) const DEFAULTS: &str = Origin::BuiltIn.as_str();
 
 const LOG: List<ConfigChange> = List {
     message: "ConfigChange",
@@ -124,7 +120,7 @@ pub(super) async fn get(
     writeln!(screen.out)?;
     let mut table = Table::new(&[("FIELD", Narrow::Keep), ("VALUE", Narrow::Keep), ("FROM", Narrow::Keep)]);
     for field in Field::ALL {
-        let (value, layer) = field_of(&config, *field);
+        let (value, layer) = thresholds::field_of(&config, *field);
         table.row(vec![Cell::from(field.as_str()), Cell::from(value), Cell::from(layer)]);
     }
     table.write(screen)?;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use breaker::{Field, Value};
+use breaker::{Field, Origin, Value};
 
-use crate::proto::v1::{SlidingWindowType, State, Thresholds, WaitInterval};
+use super::words;
+use crate::proto::v1::{ServiceConfig, SlidingWindowType, State, Thresholds, WaitInterval};
 
 /// The field's name in the API's messages and masks.
 pub(super) fn path(field: Field) -> &'static str {
@@ -133,6 +134,16 @@ fn word(name: &'static str, prefix: &str) -> Option<Value> {
 
 fn classes(list: &[String]) -> Option<Value> {
     (!list.is_empty()).then(|| Value::Classes(list.to_vec()))
+}
+
+/// Where a value comes from of which the answer does not say it.
+pub(super) const DEFAULTS: &str = Origin::BuiltIn.as_str();
+
+/// The value in force of a field, and the layer it comes from.
+pub(super) fn field_of(config: &ServiceConfig, field: Field) -> (String, &'static str) {
+    let value = config.thresholds.as_ref().and_then(|judged_by| get(judged_by, field));
+    let layer = config.layers.get(path(field)).copied().map_or(DEFAULTS, words::layer);
+    (value.map_or_else(|| "none".to_owned(), |value| value.to_string()), layer)
 }
 
 #[cfg(test)]

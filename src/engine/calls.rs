@@ -1,44 +1,13 @@
 //! Calls: what the engine is asked and told of them, and what it answers.
 
-use breaker::{Decision, Judged, Key, KeyError, Pass, Recorded, Report, State, Ticket, Time, Verdict};
+use breaker::{Decision, Judged, Key, Pass, Recorded, Report, State, Ticket, Time, Verdict};
 
 use super::Engine;
 use super::entry::{Entry, Inner};
+use super::limits::EngineError;
 use super::permit::{Permit, PermitKind};
 use super::registry::Known;
-use super::shares::{BreakerLimit, Creator};
-
-/// Why the engine did not take a call.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The service or the name cannot be.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// There are as many breakers as there may be.
-    #[error("{limit} {max} breakers, which is the limit ({}); the new one was not created", limit.setting())]
-    Full {
-        /// Which limit is reached.
-        limit: BreakerLimit,
-        /// Its figure.
-        max: usize,
-    },
-    /// The permit is another breaker's than the one named beside it.
-    #[error("the permit belongs to another breaker than {service}/{name}")]
-    OtherBreaker {
-        /// The service named.
-        service: String,
-        /// The name.
-        name: String,
-    },
-    /// The permit is of another epoch than the one given beside it.
-    #[error("the permit is of epoch {permit}, not {given}")]
-    OtherEpoch {
-        /// The permit's.
-        permit: u64,
-        /// The one given.
-        given: u64,
-    },
-}
+use super::shares::Creator;
 
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,9 +26,11 @@ mod counters;
 mod durations;
 mod entry;
 mod index;
+mod limits;
 mod operator_actions;
 mod overrides;
 mod permit;
+mod rearm;
 mod registry;
 mod reported;
 mod shares;
@@ -49,21 +51,21 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use breaker::{Breaker, Key, Numbering, Snapshot, State, Time, Transition};
+use breaker::{Breaker, Key, Snapshot, State, Time, Transition};
 
-pub use calls::{Allowed, EngineError, RecordResult, Target};
+pub use calls::{Allowed, RecordResult, Target};
 pub use counters::{Counters, Edge, OpenedCounters};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
+pub use limits::{EngineError, Limits, StoreIdentity};
 pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 pub use overrides::Walk;
 pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
+pub use rearm::Rearm;
 pub use shares::{BreakerLimit, Creator};
 pub use transition_sink::{Event, Origin, TransitionSink};
 pub use views::ListQuery;
-pub use wall_clock::Rearm;
 
 use crate::catalog::Catalog;
 use entry::{Entry, Inner, Newest};
@@ -76,34 +78,6 @@ use tombstones::Tombstone;
 
 /// Deadlines taken from the heap at one time by [`Engine::tick`].
 const DUE_MAX: usize = 1_024;
-
-/// What an engine is made with.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Breakers in all; beyond it a new one is refused.
-    pub breakers_max: usize,
-    /// Breakers of one service, tombstones included; beyond it a new one is refused.
-    pub breakers_per_service_max: usize,
-    /// Breakers that the requests of one caller created, tombstones included; beyond it a new one is refused.
-    pub breakers_per_caller_max: usize,
-    /// Breakers, and services, with metric series of their own; the rest count under [`OTHER`].
-    pub own_series_max: usize,
-    /// How long a closed breaker that nobody configured may go unused, until it is retired.
-    pub idle_ttl: Duration,
-}
-
-/// What the engine takes from the store it stands on.
-#[derive(Debug, Clone)]
-pub struct StoreIdentity {
-    /// The store's seals.
-    pub seals: Seals,
-    /// The store's lineage.
-    pub lineage: u32,
-    /// Random for each life of the process.
-    pub issuer: u64,
-    /// Who numbers epochs.
-    pub numbering: Numbering,
-}
 
 /// All breakers of this process.
 pub struct Engine {

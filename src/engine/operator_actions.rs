@@ -5,8 +5,8 @@
 use breaker::{Attribution, Override, Time, Transition, WrongState};
 
 use super::Engine;
-use super::calls::EngineError;
 use super::entry::{BreakerView, Entry, Inner};
+use super::limits::EngineError;
 use super::registry::Known;
 use super::shares::Creator;
 use super::tombstones::Tombstone;

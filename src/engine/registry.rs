@@ -8,17 +8,17 @@ use breaker::{ActiveOverride, Breaker, Identity, Key, Numbering, Override, State
 use hashbrown::{HashTable, hash_table};
 use tokio::sync::Notify;
 
-use super::calls::EngineError;
 use super::counters::Counters;
 use super::durations::{Durations, HistogramView};
 use super::entry::{Entry, Inner};
 use super::index::Index;
+use super::limits::{EngineError, Limits, StoreIdentity};
 use super::permit::{KeyId, Seals};
 use super::shares::{BreakerLimit, Owner, Room, Shares};
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
 use super::tombstones::Tombstone;
 use super::wall_clock::WallClock;
-use super::{Limits, StoreIdentity};
+
 use crate::catalog::Catalog;
 
 /// Shards: many more than cores, so that two threads seldom want the same one.

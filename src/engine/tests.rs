@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use breaker::{
-    Attribution, Field, Layer, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope, Value,
-    Verdict, WallOffset,
+    Attribution, Field, Layer, Numbering, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope,
+    Value, Verdict, WallOffset,
 };
 
 use super::*;

@@ -1,86 +1,20 @@
-//! How the wall clock stands, as the engine was told last.
-//!
-//! Breakers hand out times of the wall clock, and each knows how far that is ahead. When the clock is set, a breaker hears
-//! of it at the next look at it, so that nobody has to go round: [`Engine::sync_wall`] stands before whatever is asked of
-//! one. Only the deadlines in the heap must be set anew for those who are in an override until a time of the wall clock;
-//! [`Engine::rearm`] does that, a part at a time.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! How the wall clock stands beside the monotonic one, as the engine was told last.
 
 use breaker::{Time, WallOffset};
 
-use super::Engine;
-use super::entry::{Entry, Inner};
 use super::sync::{AtomicU64, Mutex, Ordering};
-
-/// A difference below this is no clock that was set: the two clocks are read one after the other, by a thread that may be
-/// interrupted. What is shown is exact to so much.
-const STEP_MIN: Duration = Duration::from_millis(50);
 
 /// The wall clock beside the monotonic one.
 #[derive(Debug, Default)]
 pub(super) struct WallClock {
     /// The bits of the offset: read at every call, written when the clock was set.
-    offset: AtomicU64,
+    pub(super) offset: AtomicU64,
     /// The offset, and since when.
-    set: Mutex<(WallOffset, Time)>,
+    pub(super) set: Mutex<(WallOffset, Time)>,
 }
 
 impl WallClock {
     pub(super) fn offset(&self) -> WallOffset {
         WallOffset::from_micros(self.offset.load(Ordering::Relaxed).cast_signed())
-    }
-}
-
-/// Breakers whose deadlines are to be set anew.
-#[derive(Debug)]
-pub struct Rearm {
-    left: Vec<Arc<Entry>>,
-}
-
-impl Engine {
-    /// What the wall clock says at `now`.
-    pub fn wall(&self, now: Time) -> Time {
-        self.registry.wall.offset().to_wall(now)
-    }
-
-    /// Takes note of how the wall clock stands at `now`. When it was set since the last time, answers by how much, in
-    /// microseconds: [`Engine::rearm`] is due then. A difference of less than 50 ms is none.
-    pub fn note_wall_offset(&self, measured: WallOffset, now: Time) -> Option<i64> {
-        let wall = &self.registry.wall;
-        let mut set = wall.set.lock();
-        let step = measured.as_micros().saturating_sub(set.0.as_micros());
-        if Duration::from_micros(step.unsigned_abs()) < STEP_MIN {
-            return None;
-        }
-        *set = (measured, now);
-        wall.offset.store(measured.as_micros().cast_unsigned(), Ordering::Relaxed);
-        Some(step)
-    }
-
-    /// The breakers that [`Engine::rearm_some`] goes through: those that there are.
-    pub fn rearm(&self) -> Rearm {
-        Rearm { left: self.registry.entries() }
-    }
-
-    /// Sets the deadlines of at most `most` breakers by the wall clock as it stands. False: those were the last. Those
-    /// that are due are left to [`Engine::tick_some`].
-    pub fn rearm_some(&self, rearm: &mut Rearm, most: usize) -> bool {
-        for _ in 0..most {
-            let Some(entry) = rearm.left.pop() else { return false };
-            let Some(mut inner) = entry.lock() else { continue };
-            self.sync_wall(&mut inner);
-            self.arm(&entry, &mut inner);
-        }
-        true
-    }
-
-    /// Tells a breaker that the wall clock was set, if it does not know.
-    pub(super) fn sync_wall(&self, inner: &mut Inner) {
-        if inner.breaker.wall_offset() != self.registry.wall.offset() {
-            let (offset, set_at) = *self.registry.wall.set.lock();
-            inner.breaker.set_wall_offset(offset, set_at);
-        }
     }
 }

@@ -25,6 +25,7 @@ use super::call_metrics::{Method, code_name};
 use super::call_slot::{CallSlot, Pool};
 use super::deadline;
 use super::edge::{Edge, Shared};
+use super::encoding_headers;
 use super::gzip::{self, Encoding};
 use super::inline_executor::InlineExecutor;
 use super::reflection;
@@ -135,7 +136,7 @@ impl Call {
         let encodings = gzip::of(request.headers())?;
         if encodings.request == Encoding::Gzip {
             // From here on its messages are not compressed any more.
-            request.headers_mut().remove(gzip::ENCODING_HEADER);
+            request.headers_mut().remove(encoding_headers::ENCODING_HEADER);
         }
         self.answer_encoding = encodings.answer;
         // Not for a decision where nobody is asked who they are: it would cost a tenth of one.
@@ -224,7 +225,9 @@ impl Call {
         };
         let code = code_of(response.headers());
         if code == Code::Ok && self.answer_encoding == Encoding::Gzip {
-            response.headers_mut().insert(gzip::ENCODING_HEADER, HeaderValue::from_static(gzip::GZIP));
+            response
+                .headers_mut()
+                .insert(encoding_headers::ENCODING_HEADER, HeaderValue::from_static(gzip::GZIP));
         }
         match code {
             Code::Unauthenticated => self.refused(Why::Unauthenticated),

@@ -13,14 +13,11 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::HeaderMap;
 
+use super::encoding_headers::{ACCEPT_HEADER, ENCODING_HEADER};
 use super::status::Failure;
 
 /// A message up to this size is decompressed where it arrives: some ten microseconds.
 pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
-pub(super) const ENCODING_HEADER: &str = "grpc-encoding";
-pub(super) const ACCEPT_HEADER: &str = "grpc-accept-encoding";
-/// What is accepted, as a header has it.
-pub(super) const ACCEPTED: &str = "identity,gzip";
 pub(super) const GZIP: &str = "gzip";
 
 /// A shorter message hardly shrinks.

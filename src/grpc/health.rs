@@ -10,21 +10,15 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::Sleep;
-use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
-use super::breakers::Breakers;
 use super::client_info::ClientInfo;
-use super::config::Configs;
 use super::deadline;
-use super::operations::Operations;
 use super::status::Failure;
 use super::stream_limiter::{StreamLimiter, StreamSlot};
-use crate::proto::v1::breaker_service_server::BreakerServiceServer;
-use crate::proto::v1::config_service_server::ConfigServiceServer;
-use crate::proto::v1::operations_service_server::OperationsServiceServer;
+use crate::proto::v1::{breaker_service_server, config_service_server, operations_service_server};
 
 /// What health tells of by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,9 +120,9 @@ impl Told {
 }
 
 fn part_of(service: &str) -> Option<Part> {
-    const BREAKERS: &str = BreakerServiceServer::<Breakers>::NAME;
-    const CONFIGS: &str = ConfigServiceServer::<Configs>::NAME;
-    const OPERATIONS: &str = OperationsServiceServer::<Operations>::NAME;
+    const BREAKERS: &str = breaker_service_server::SERVICE_NAME;
+    const CONFIGS: &str = config_service_server::SERVICE_NAME;
+    const OPERATIONS: &str = operations_service_server::SERVICE_NAME;
     match service {
         // Health and reflection are there whenever the process is.
         ""

@@ -22,6 +22,7 @@ mod config;
 mod convert;
 mod deadline;
 mod edge;
+mod encoding_headers;
 mod gzip;
 mod health;
 mod history_reads;
@@ -41,7 +42,8 @@ mod watch;
 pub use call_metrics::{BOUNDS_SECONDS, CallMetrics, CallView, Method};
 pub use edge::Edge;
 pub use health::{HealthBoard, Part, Serving};
-pub use serve::{Drained, ServeError, serve};
+pub use reflection::ServeError;
+pub use serve::{Drained, serve};
 
 use std::time::Duration;
 

@@ -26,11 +26,18 @@ use tonic_reflection::pb::v1::{
 use super::client_info::ClientInfo;
 use super::deadline;
 use super::health::{Closing, HealthBoard};
-use super::serve::ServeError;
 use super::status::Failure;
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 use super::violations::excerpt;
 use crate::proto::FILE_DESCRIPTOR_SET;
+
+/// Why the edge could not be built or served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The descriptions that were built in cannot be read.
+    #[error("read the built-in descriptions for reflection")]
+    Reflection(#[source] prost::DecodeError),
+}
 
 /// Where version 1 is served; the older one is sent there.
 pub(super) const PATH: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";

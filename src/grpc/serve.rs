@@ -43,14 +43,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long cut connections and their calls may take to notice; it takes them one look.
 const CUT_MAX: Duration = Duration::from_secs(1);
 
-/// Why the edge could not be built or served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The descriptions that were built in cannot be read.
-    #[error("read the built-in descriptions for reflection")]
-    Reflection(#[source] prost::DecodeError),
-}
-
 /// How the serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {

@@ -15,7 +15,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
-use super::gzip;
+use super::encoding_headers;
 use super::violations::{Violations, excerpt};
 use crate::auth::{Right, Rights};
 use crate::engine::BreakerLimit;
@@ -183,8 +183,8 @@ impl Failure {
         };
         let mut status = Status::with_error_details(code, message, details);
         if let Self::UnknownEncoding { .. } = self {
-            let accepted = MetadataValue::from_static(gzip::ACCEPTED);
-            status.metadata_mut().insert(gzip::ACCEPT_HEADER, accepted);
+            let accepted = MetadataValue::from_static(encoding_headers::ACCEPTED);
+            status.metadata_mut().insert(encoding_headers::ACCEPT_HEADER, accepted);
         }
         status
     }
@@ -243,7 +243,11 @@ impl Failure {
                 format!("the metadata is {bytes} bytes: it may be at most {bytes_max}")
             }
             Self::UnknownEncoding { encoding } => {
-                format!("grpc-encoding is \"{}\": accepted are {}", excerpt(encoding), gzip::ACCEPTED)
+                format!(
+                    "grpc-encoding is \"{}\": accepted are {}",
+                    excerpt(encoding),
+                    encoding_headers::ACCEPTED
+                )
             }
             Self::Undecodable { problem } => format!("the message cannot be decoded: {}", excerpt(problem)),
             Self::NoBreaker { service, name } => {

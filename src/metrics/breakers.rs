@@ -17,8 +17,8 @@ use breaker::{OverrideKind, Reason, State, Time, Verdict};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use super::Namespace;
 use super::family::{Buckets, Names, Page, families, number};
+use super::namespace::Namespace;
 use crate::clock::Clock;
 use crate::engine::{
     BOUNDS_SECONDS, BreakerView, Counters, Edge, Engine, HistogramView, OTHER, OpenedCounters,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use prometheus::core::Desc;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::Namespace;
+use super::namespace::Namespace;
 
 /// Some families that are filled together.
 pub(super) trait Family: Copy + 'static {

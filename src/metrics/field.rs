@@ -5,7 +5,7 @@ use prometheus::{
     Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Result,
 };
 
-use super::Namespace;
+use super::namespace::Namespace;
 
 /// Upper bounds of what breakerd itself waits for, in seconds: from a write to a local file to a database
 /// that has given up.

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use breaker::{Attribution, OverrideKind, Reason, Scope, Time};
+use breaker::{Attribution, OverrideKind, Reason, Time};
 use serde_json::json;
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 use time::format_description::well_known::Rfc3339;
 
+use super::columns::{Reader, bigint, printable};
 use super::declared::DeclaredRow;
 use super::judge::Entry;
 use super::range_filter::RangeFilter;
-use super::rows::{Reader, bigint, printable};
 use super::timestamp::Timestamp;
 use super::{
     Change, ChangeKind, ChangeQuery, ConfigEdit, ConfigWritten, HistoryCursor, RequestId, ServiceOverride,
@@ -196,18 +196,6 @@ impl Audit {
                 None => json!({ "state": entry.to.as_str() }).to_string(),
             }),
         }))
-    }
-}
-
-/// Whether a change is a part of one of the whole service. `standing` is the scope of the override that stood.
-pub(super) fn is_of_service(change: &Change, standing: Option<Scope>) -> bool {
-    let Change::Transition(transition) = change else { return false };
-    match transition.reason {
-        Reason::OverrideSet => {
-            transition.after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service)
-        }
-        Reason::OverrideCleared => standing == Some(Scope::Service),
-        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::rows::Reader;
+use super::columns::Reader;
 use super::{StoreError, layer_json};
 use crate::catalog::StoredDeclaration;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use breaker::{Reason, Snapshot, State, Time, Transition};
 use serde::{Deserialize, Serialize};
 
-use super::rows::printable;
+use super::columns::printable;
 
 /// Days that one state can be spread over. A state that lasted longer (a FORCED_OPEN that nobody cleared, a clock that was
 /// years behind) counts on its newest days only; no history is kept for longer by default.
@@ -220,7 +220,7 @@ impl EndedEpisode {
 
 /// Whole microseconds; never more than the databases' integers hold.
 fn micros(duration: Duration) -> u64 {
-    super::rows::micros(duration).unsigned_abs()
+    super::columns::micros(duration).unsigned_abs()
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use breaker::{Attribution, CausingOutcome, Figures, Key, Reason, Snapshot, State};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
+use super::columns::{Reader, bigint, hex, micros, printable, unhex};
 use super::judge::Entry;
 use super::range_filter::RangeFilter;
-use super::rows::{Reader, bigint, hex, micros, printable, unhex};
 use super::timestamp::Timestamp;
 use super::{Change, HistoryCursor, StoreError, StoredTransition, TransitionId, TransitionQuery};
 

@@ -20,9 +20,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use breaker::{Key, Numbering, Reason, Snapshot, State, Time, Transition};
+use breaker::{Key, Numbering, Reason, Scope, Snapshot, State, Time, Transition};
 
-use super::config_rows::is_of_service;
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
 
@@ -330,4 +329,16 @@ fn noted(
 fn lost<'a>(proposal: &'a Proposal, transition: &Transition, standing: &Snapshot) -> EntryDecision<'a> {
     let entry = Entry { superseded_by: Some(standing.epoch), ..entry(proposal, transition) };
     EntryDecision { receipt: Receipt::Lost, entry: Some(entry), next: None }
+}
+
+/// Whether a change is a part of one of the whole service. `standing` is the scope of the override that stood.
+fn is_of_service(change: &Change, standing: Option<Scope>) -> bool {
+    let Change::Transition(transition) = change else { return false };
+    match transition.reason {
+        Reason::OverrideSet => {
+            transition.after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service)
+        }
+        Reason::OverrideCleared => standing == Some(Scope::Service),
+        _ => false,
+    }
 }

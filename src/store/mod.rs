@@ -25,10 +25,12 @@
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
 
+mod columns;
 mod config_rows;
 mod configuration;
 mod declared;
 mod episode;
+mod failures;
 mod history;
 mod judge;
 mod layer_json;

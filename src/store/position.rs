@@ -6,7 +6,7 @@
 use sqlx::FromRow;
 
 use super::StoreError;
-use super::rows::{Reader, random};
+use super::columns::{Reader, random};
 
 /// A revision of one history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

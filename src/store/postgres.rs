@@ -14,6 +14,7 @@ mod prune;
 mod requests;
 mod url;
 mod write;
+mod write_transaction;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,9 +30,10 @@ pub(super) use self::address::Address;
 use self::connector::{Connector, Source};
 use self::lock::Lock;
 pub use self::url::PostgresUrl;
+use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
-use super::rows::{BreakerRow, MetaRow, Reader, bigint, new_identity};
+use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
 use super::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId, Retention,
@@ -257,7 +259,7 @@ impl Store for PostgresStore {
     async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let act = "write another lineage";
         let renewed = tokio::time::timeout(CALL_TIMEOUT, async {
-            let mut tx = write::begin(&self.writes().await?).await?;
+            let mut tx = write_transaction::begin(&self.writes().await?).await?;
             let renewed = sqlx::query(RENEW_LINEAGE)
                 .bind(lineage_after(present.max(past))?)
                 .bind(i64::from(present))
@@ -265,7 +267,7 @@ impl Store for PostgresStore {
                 .await
                 .map_err(fault(act))?;
             if renewed.rows_affected() == 1 {
-                write::bump(&mut tx, &self.lock).await?;
+                write_transaction::bump(&mut tx, &self.lock).await?;
             }
             tx.commit(act).await
         });

@@ -3,7 +3,7 @@
 use breaker::Time;
 use sqlx::{Database, Encode, QueryBuilder, Type};
 
-use super::rows::bigint;
+use super::columns::bigint;
 use super::timestamp::Timestamp;
 use super::{HistoryCursor, StoreError};
 

@@ -13,6 +13,7 @@ mod file_identity;
 mod prune;
 mod requests;
 mod write;
+mod write_transaction;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,9 +28,10 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite};
 
 use self::file_identity::FileIdentity;
+use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
-use super::rows::{BreakerRow, MetaRow, Reader, bigint, new_identity};
+use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::sqlx_error::{fault, migration_fault};
 use super::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position, Proposal, Pruned,
@@ -253,7 +255,7 @@ impl Store for SqliteStore {
 
     async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let act = "write another lineage";
-        let mut tx = write::begin(&self.writer).await?;
+        let mut tx = write_transaction::begin(&self.writer).await?;
         let renewed = sqlx::query(RENEW_LINEAGE)
             .bind(lineage_after(present.max(past))?)
             .bind(i64::from(present))
@@ -261,7 +263,7 @@ impl Store for SqliteStore {
             .await
             .map_err(fault(act))?;
         if renewed.rows_affected() == 1 {
-            write::bump(&mut tx).await?;
+            write_transaction::bump(&mut tx).await?;
         }
         tx.commit(act).await
     }

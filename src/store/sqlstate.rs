@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::StoreError;
+use super::failures::{corrupt, not_as_made};
 use super::postgres::Address;
-use super::sqlx_error::{corrupt, not_as_made};
 
 /// A write on a server that takes none.
 pub(super) const READ_ONLY: &str = "25006";
@@ -86,13 +86,15 @@ pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::E
     StoreError::Refused(format!("{address} refuses the connection: {said}; {advice}"))
 }
 
-/// Why the tables could not be made.
-pub(super) fn migration_fault(address: &Address, act: &'static str, error: sqlx::Error) -> StoreError {
-    let Some(said) = error.as_database_error().map(|error| error.message().to_owned()) else {
-        return super::sqlx_error::fault(act)(error);
-    };
+/// Why the tables could not be made; none: the code says nothing of that.
+pub(super) fn migration_fault(
+    address: &Address,
+    act: &'static str,
+    error: &sqlx::Error,
+) -> Option<StoreError> {
+    let said = error.as_database_error()?.message();
     let Address { database, role, .. } = address;
-    let advice = match &*code(&error) {
+    let advice = match &*code(error) {
         // A table, a view or a type of that name.
         "42P07" | "42710" | "42723" => {
             "another program has a table of this name there: give breakerd a database of its own, or a schema \
@@ -107,9 +109,9 @@ pub(super) fn migration_fault(address: &Address, act: &'static str, error: sqlx:
             "no schema of the role's search_path is there: CREATE SCHEMA one and let {role} use it, or correct \
              search_path (SHOW search_path)"
         ),
-        _ => return super::sqlx_error::fault(act)(error),
+        _ => return None,
     };
-    StoreError::Refused(format!("{address}: {act}: {said}; {advice}"))
+    Some(StoreError::Refused(format!("{address}: {act}: {said}; {advice}")))
 }
 
 fn code(error: &sqlx::Error) -> Cow<'_, str> {

@@ -5,6 +5,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqliteError;
 
 use super::StoreError;
+use super::failures::{corrupt, not_as_made};
 use super::postgres::Address;
 use super::sqlstate;
 
@@ -90,7 +91,8 @@ pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::E
 pub(super) fn postgres_migration_fault(address: &Address, error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
-            sqlstate::migration_fault(address, "create the tables", source)
+            let act = "create the tables";
+            sqlstate::migration_fault(address, act, &source).unwrap_or_else(|| fault(act)(source))
         }
         error => migration_fault(&address.to_string(), error),
     }
@@ -115,18 +117,6 @@ pub(super) fn migration_fault(place: &str, error: MigrateError) -> StoreError {
         )),
         error => StoreError::Refused(format!("{place} cannot be brought up to date: {error}")),
     }
-}
-
-pub(super) fn corrupt(act: &'static str, source: impl std::fmt::Display) -> StoreError {
-    StoreError::Corrupt { act, problem: source.to_string() }
-}
-
-/// No fault of a row: whoever has something to write waits with it, until somebody has seen to the database. While a
-/// backup is restored, its tables are not there for a moment.
-pub(super) fn not_as_made(act: &'static str, source: &sqlx::Error) -> StoreError {
-    StoreError::Refused(format!(
-        "{act}: {source}; a table was dropped or changed under breakerd: restore the database from a backup"
-    ))
 }
 
 fn sqlite_fault(act: &'static str, source: sqlx::Error) -> StoreError {

@@ -73,7 +73,7 @@ pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState 
 
 fn window(view: &BreakerView) -> v1::WindowFigures {
     let figures = &view.view.figures;
-    let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(percent);
+    let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(words::percent);
     v1::WindowFigures {
         calls: figures.calls,
         failures: figures.failures,
@@ -105,8 +105,8 @@ pub(super) fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
         failure_threshold: unless_off(thresholds.failure_threshold()),
         success_threshold: unless_off(thresholds.success_threshold()),
         wait_duration_in_open_state: Some(times::to_wire(thresholds.wait())),
-        failure_rate_threshold: thresholds.failure_rate_threshold().map(percent),
-        slow_call_rate_threshold: thresholds.slow_call_rate_threshold().map(percent),
+        failure_rate_threshold: thresholds.failure_rate_threshold().map(words::percent),
+        slow_call_rate_threshold: thresholds.slow_call_rate_threshold().map(words::percent),
         slow_call_duration_threshold: thresholds.slow_call_duration_threshold().map(times::to_wire),
         failure_count_threshold: thresholds.failure_count_threshold(),
         slow_calls_as_failures: Some(thresholds.slow_calls_as_failures()),
@@ -118,21 +118,12 @@ pub(super) fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
         max_wait_duration_in_half_open_state: thresholds.max_wait_in_half_open().map(times::to_wire),
         transition_to_state_after_wait_duration: words::after_max_wait(thresholds.after_max_wait()) as i32,
         wait_interval: words::wait_interval(thresholds.wait_interval()) as i32,
-        multiplier: Some(thousandths(thresholds.multiplier())),
-        randomization_factor: Some(thousandths(thresholds.randomization_factor())),
+        multiplier: Some(words::thousandths(thresholds.multiplier())),
+        randomization_factor: Some(words::thousandths(thresholds.randomization_factor())),
         max_wait: Some(times::to_wire(thresholds.max_wait())),
         honor_retry_after: Some(thresholds.honor_retry_after()),
         minimum_reporters: Some(thresholds.minimum_reporters()),
         ignore_error_classes: thresholds.ignore_error_classes().to_vec(),
         record_error_classes: thresholds.record_error_classes().to_vec(),
     }
-}
-
-/// A rate in thousandths of a percent, in percent.
-pub(super) fn percent(rate: u32) -> f64 {
-    thousandths(rate)
-}
-
-fn thousandths(value: u32) -> f64 {
-    f64::from(value) / 1_000.0
 }

@@ -195,7 +195,7 @@ pub(super) fn layer_to_wire(layer: &Layer) -> v1::Thresholds {
                     Field::Multiplier => &mut wire.multiplier,
                     _ => &mut wire.randomization_factor,
                 };
-                *place = Some(super::breakers::percent(*thousandths));
+                *place = Some(super::words::percent(*thousandths));
             }
             Value::Duration(duration) => {
                 let place = match field {

@@ -2,7 +2,7 @@
 
 use breaker::{Figures, Key, Reason};
 
-use super::{breakers, times, words};
+use super::{times, words};
 use crate::engine::LastTransition;
 use crate::proto::v1;
 use crate::store::{StoredBreaker, StoredTransition};
@@ -76,8 +76,8 @@ fn figures(figures: &Figures) -> Option<v1::TransitionFigures> {
         calls: figures.calls,
         failures: figures.failures,
         slow_calls: figures.slow_calls,
-        failure_rate: figures.failure_rate().map(breakers::percent),
-        slow_call_rate: figures.slow_call_rate().map(breakers::percent),
+        failure_rate: figures.failure_rate().map(words::percent),
+        slow_call_rate: figures.slow_call_rate().map(words::percent),
         reporters: figures.reporters,
     })
 }

@@ -126,3 +126,12 @@ pub(super) fn after_max_wait(after: AfterMaxWait) -> v1::State {
         AfterMaxWait::Closed => v1::State::Closed,
     }
 }
+
+pub(super) fn thousandths(value: u32) -> f64 {
+    f64::from(value) / 1_000.0
+}
+
+/// A rate in thousandths of a percent, in percent.
+pub(super) fn percent(rate: u32) -> f64 {
+    thousandths(rate)
+}

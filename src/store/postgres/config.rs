@@ -6,14 +6,15 @@ use sqlx::{Postgres, QueryBuilder};
 
 use super::lock::Lock;
 use super::requests;
-use super::write::{Write, begin, bump, column};
+use super::write_transaction::{Write, begin, bump, column};
 use crate::catalog::Changed;
+use crate::store::columns::{bigint, micros, printable};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
 use crate::store::declared::DeclaredRow;
 use crate::store::history::Bumped;
-use crate::store::rows::{BreakerRow, bigint, micros, printable};
+use crate::store::rows::BreakerRow;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::{

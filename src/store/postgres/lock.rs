@@ -28,7 +28,7 @@ use super::address::Address;
 use super::connector::{ANSWER_TIMEOUT, Connector, backend, is_same_place, refuse_transaction_pooling};
 use super::pools::Pools;
 use crate::store::StoreError;
-use crate::store::rows::{hex, random};
+use crate::store::columns::{hex, random};
 use crate::store::sqlx_error::{fault, is_lost, too_slow};
 
 /// The key of the lock: the letters of `breakerd`.

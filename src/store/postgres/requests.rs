@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgExecutor, PgPool};
 use sqlx::{FromRow, Postgres};
 
-use super::write::{Write, begin};
+use super::write_transaction::{Write, begin};
 use crate::store::config_rows::RequestRow;
 use crate::store::history::Bumped;
 use crate::store::sqlx_error::fault;

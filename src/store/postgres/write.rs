@@ -17,29 +17,21 @@
 use std::collections::BTreeMap;
 
 use breaker::Key;
+use sqlx::FromRow;
 use sqlx::postgres::PgPool;
-use sqlx::{FromRow, Postgres};
 
 use super::config;
 use super::lock::Lock;
+use super::write_transaction::{Write, begin, bump, column};
+use crate::store::columns::{bigint, hex};
 use crate::store::config_rows::Audit;
 use crate::store::episode::OpenTime;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{BreakerState, Judgement, LockedRows, judge};
-use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, bigint, episode_text, hex, keys, new_nonce};
+use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
-use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
-
-pub(super) type Write = Transaction<Postgres>;
-
-/// Timeouts for this transaction alone: under a pooler the session is not ours. The last one is for a process
-/// that is stopped while it holds locks.
-const BEGIN: &str = "BEGIN;
-    SET LOCAL statement_timeout = '10s';
-    SET LOCAL lock_timeout = '5s';
-    SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
 /// See [`crate::store::Store::propose`].
 pub(super) async fn propose(
@@ -86,10 +78,6 @@ pub(super) async fn propose(
     Ok(judgement.answers(revision))
 }
 
-pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
-    Transaction::begin(pool, BEGIN).await
-}
-
 /// See [`crate::store::Store::check_writable`].
 pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
     let act = "check that the store takes writes";
@@ -102,32 +90,6 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
         .map_err(fault(act))?;
     tx.commit(act).await?;
     if touched.rows_affected() == 1 { Ok(()) } else { Err(lock.overtaken()) }
-}
-
-/// The row of `revision`, bumped.
-#[derive(FromRow)]
-struct BumpedRow {
-    n: i64,
-    now: Timestamp,
-}
-
-/// The next revision, its nonce for those who follow, and a hint to them.
-pub(super) async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreError> {
-    let row: Option<BumpedRow> = sqlx::query_as(
-        "WITH bumped AS (
-             UPDATE revision SET n = n + 1 WHERE holder = $1 RETURNING n, clock_timestamp() AS now
-         ), noted AS (
-             INSERT INTO change (rev, nonce, recorded_at) SELECT n, $2, now FROM bumped
-         )
-         SELECT n, now FROM bumped CROSS JOIN LATERAL pg_notify('breakerd', n::text)",
-    )
-    .bind(lock.holder())
-    .bind(new_nonce()?)
-    .fetch_optional(&mut **tx)
-    .await
-    .map_err(fault("bump the revision"))?;
-    let row = row.ok_or_else(|| lock.overtaken())?;
-    Ok(Bumped { revision: row.n, recorded_at: row.now })
 }
 
 /// Gives each breaker a row that can be locked.
@@ -470,9 +432,4 @@ async fn write_receipts(
     .await
     .map_err(fault(act))?;
     Ok(())
-}
-
-/// One column of many rows, for `unnest`.
-pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
 }

@@ -10,7 +10,7 @@ use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 
-use super::write::Write;
+use super::write_transaction::Write;
 use crate::store::StoreError;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;

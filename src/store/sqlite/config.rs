@@ -4,14 +4,15 @@ use breaker::Snapshot;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use super::requests;
-use super::write::{Write, begin, bump, clock};
+use super::write_transaction::{Write, begin, bump, clock};
 use crate::catalog::Changed;
+use crate::store::columns::{bigint, micros, printable};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
 use crate::store::declared::DeclaredRow;
 use crate::store::history::Bumped;
-use crate::store::rows::{BreakerRow, bigint, micros, printable};
+use crate::store::rows::BreakerRow;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::transaction::Transaction;

@@ -3,7 +3,7 @@
 use breaker::{Key, Time};
 use sqlx::SqlitePool;
 
-use super::write::{Write, begin};
+use super::write_transaction::{Write, begin};
 use crate::store::rows::old_breaker;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;

@@ -2,7 +2,7 @@
 
 use sqlx::{Sqlite, SqliteExecutor, SqlitePool};
 
-use super::write::{Write, begin, clock};
+use super::write_transaction::{Write, begin, clock};
 use crate::store::config_rows::RequestRow;
 use crate::store::history::Bumped;
 use crate::store::sqlx_error::fault;

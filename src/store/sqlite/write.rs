@@ -3,18 +3,17 @@
 
 use super::batch::{self, Cell, Into};
 use super::config;
-use sqlx::{FromRow, Sqlite, SqlitePool};
+use super::write_transaction::{Write, begin, bump, clock};
+use sqlx::{FromRow, SqlitePool};
 
+use crate::store::columns::{bigint, hex};
 use crate::store::config_rows::Audit;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Judgement, LockedRows, judge};
-use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, bigint, episode_text, hex, keys, new_nonce};
+use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
-use crate::store::transaction::Transaction;
 use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
-
-pub(super) type Write = Transaction<Sqlite>;
 
 /// See [`crate::store::Store::propose`].
 pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
@@ -50,10 +49,6 @@ pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Resu
     Ok(judgement.answers(revision))
 }
 
-pub(super) async fn begin(writer: &SqlitePool) -> Result<Write, StoreError> {
-    Transaction::begin(writer, "BEGIN IMMEDIATE").await
-}
-
 /// See [`crate::store::Store::check_writable`]. Committed, so that the disk is asked for room as well.
 pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError> {
     let act = "check that the store takes writes";
@@ -64,40 +59,6 @@ pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError
         sqlx::query(step).execute(&mut *tx).await.map_err(fault(act))?;
     }
     tx.commit(act).await
-}
-
-/// The time as the database has it, to the millisecond.
-pub(super) async fn clock(tx: &mut Write) -> Result<Timestamp, StoreError> {
-    sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
-        .fetch_one(&mut **tx)
-        .await
-        .map_err(fault("ask the database's clock"))
-}
-
-/// The row of `revision`, bumped.
-#[derive(FromRow)]
-struct BumpedRow {
-    n: i64,
-    now: Timestamp,
-}
-
-/// The next revision, and its nonce for those who follow.
-pub(super) async fn bump(tx: &mut Write) -> Result<Bumped, StoreError> {
-    let act = "bump the revision";
-    let row: BumpedRow = sqlx::query_as(
-        "UPDATE revision SET n = n + 1 RETURNING n, CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now",
-    )
-    .fetch_one(&mut **tx)
-    .await
-    .map_err(fault(act))?;
-    sqlx::query("INSERT INTO change (rev, nonce, recorded_at_us) VALUES ($1, $2, $3)")
-        .bind(row.n)
-        .bind(new_nonce()?)
-        .bind(row.now)
-        .execute(&mut **tx)
-        .await
-        .map_err(fault(act))?;
-    Ok(Bumped { revision: row.n, recorded_at: row.now })
 }
 
 /// A row of `receipt`, and which of the batch's ids it is of.

@@ -1,0 +1,8 @@
+//! The headers that say how messages are compressed.
+
+/// How those of this direction are.
+pub(super) const ENCODING_HEADER: &str = "grpc-encoding";
+/// What the sender can decompress.
+pub(super) const ACCEPT_HEADER: &str = "grpc-accept-encoding";
+/// What is accepted, as a header has it.
+pub(super) const ACCEPTED: &str = "identity,gzip";

@@ -1,0 +1,56 @@
+//! The transaction that writes: its timeouts, and the revision that ends it.
+
+use sqlx::postgres::PgPool;
+use sqlx::{FromRow, Postgres};
+
+use super::lock::Lock;
+use crate::store::StoreError;
+use crate::store::history::Bumped;
+use crate::store::rows::new_nonce;
+use crate::store::sqlx_error::fault;
+use crate::store::timestamp::Timestamp;
+use crate::store::transaction::Transaction;
+
+pub(super) type Write = Transaction<Postgres>;
+
+/// Timeouts for this transaction alone: under a pooler the session is not ours. The last one is for a process
+/// that is stopped while it holds locks.
+const BEGIN: &str = "BEGIN;
+    SET LOCAL statement_timeout = '10s';
+    SET LOCAL lock_timeout = '5s';
+    SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
+pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
+    Transaction::begin(pool, BEGIN).await
+}
+
+/// The row of `revision`, bumped.
+#[derive(FromRow)]
+struct BumpedRow {
+    n: i64,
+    now: Timestamp,
+}
+
+/// The next revision, its nonce for those who follow, and a hint to them.
+pub(super) async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreError> {
+    let row: Option<BumpedRow> = sqlx::query_as(
+        "WITH bumped AS (
+             UPDATE revision SET n = n + 1 WHERE holder = $1 RETURNING n, clock_timestamp() AS now
+         ), noted AS (
+             INSERT INTO change (rev, nonce, recorded_at) SELECT n, $2, now FROM bumped
+         )
+         SELECT n, now FROM bumped CROSS JOIN LATERAL pg_notify('breakerd', n::text)",
+    )
+    .bind(lock.holder())
+    .bind(new_nonce()?)
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(fault("bump the revision"))?;
+    let row = row.ok_or_else(|| lock.overtaken())?;
+    Ok(Bumped { revision: row.n, recorded_at: row.now })
+}
+
+/// One column of many rows, for `unnest`.
+pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
