@@ -3,7 +3,7 @@
 //! A connection takes a piece of an answer once its client's window has room for a byte of it, whole, and counts it as sent
 //! from there on; the client may never open the window for the rest. So each piece carries the call's slot with it into the connection's
 //! buffers, and a long answer is handed over in pieces. The very last byte goes by itself: the connection takes it only when there
-//! is room for all before it, and until then the answer can still be given up ([`super::turns`]).
+//! is room for all before it, and until then the answer can still be given up ([`super::inline_executor`]).
 
 use std::pin::Pin;
 use std::sync::Arc;
