@@ -124,8 +124,8 @@ impl CallSlot {
         Arc::clone(&self.shared.decompressions)
     }
 
-    /// The answer is encoded, and its request and message are needed no more: only what every call costs stays charged, and what is held from
-    /// here on.
+    /// The answer is encoded, and its request and message are needed no more: only what every call costs stays charged, and
+    /// what is held from here on.
     pub(super) fn answered(&self) {
         let bytes = self.bytes.load(Relaxed);
         self.release(bytes.saturating_sub(CALL_BYTES));

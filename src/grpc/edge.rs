@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
-
-use tokio::sync::Semaphore;
 
 use super::Limits;
 use super::breakers::Breakers;
@@ -42,7 +41,7 @@ pub(super) struct Shared {
     /// Bytes that are charged to calls, and how many there may be.
     pub(super) bytes: ConcurrencyCounter,
     pub(super) bytes_max: usize,
-    /// For whoever decompresses a large message.
+    /// Large messages that are decompressed at one time.
     pub(super) decompressions: Arc<Semaphore>,
     pub(super) told: Told,
     pub(super) watches: Watches,

@@ -144,10 +144,17 @@ impl RequestBody {
             return self.decoded(small?).map(Some);
         }
         // Megabytes take milliseconds, which other connections do not wait for: off the threads that decide, one at a time.
-        let (one_at_a_time, bytes_max) = (self.slot.decompressions(), self.bytes_max);
+        let (slot, bytes_max) = (Arc::clone(&self.slot), self.bytes_max);
         self.decompressing.spawn(async move {
-            let Ok(_permit) = one_at_a_time.acquire_owned().await else { return Err(Failure::ShuttingDown) };
-            let work = move || gzip::decompressed(&message[PREFIX_BYTES..], bytes_max);
+            let Ok(permit) = slot.decompressions().acquire_owned().await else {
+                return Err(Failure::ShuttingDown);
+            };
+            // It goes on when its client resets the stream, and keeps until its end what it works with: its turn and its bytes.
+            let work = move || {
+                let decompressed = gzip::decompressed(&message[PREFIX_BYTES..], bytes_max);
+                drop((permit, slot));
+                decompressed
+            };
             tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Internal))
         });
         Ok(None)
