@@ -14,14 +14,12 @@ const WORDS_OF_FEW: usize = (REMEMBERED_BY_FEW / 64) as usize;
 pub(crate) struct ReportedNumbers {
     /// One above the highest number reported so far.
     end: u64,
-    bits: Bits,
+    ring: Option<Ring>,
 }
 
-/// The bit of a number is at its remainder: a ring. Bits of numbers that were never reported are 0.
-#[derive(Debug, Clone, Default)]
-enum Bits {
-    #[default]
-    None,
+/// The bit of a number is at its remainder. Bits of numbers that were never reported are 0.
+#[derive(Debug, Clone)]
+enum Ring {
     /// As long as no number was reported that is further back.
     Few(Box<[u64; WORDS_OF_FEW]>),
     All(Box<[u64; WORDS]>),
@@ -33,13 +31,8 @@ impl ReportedNumbers {
         if number < self.end && self.end - number > REMEMBERED {
             return true;
         }
-        self.make_room_for(number);
-        let Self { end, bits } = self;
-        let words = match bits {
-            Bits::None => return true,
-            Bits::Few(words) => &mut words[..],
-            Bits::All(words) => &mut words[..],
-        };
+        let Self { end, ring } = self;
+        let words = ring.get_or_insert_with(|| Ring::Few(Box::default())).room_for(number, *end);
         if number >= *end {
             forget(words, *end, number);
             *end = number + 1;
@@ -49,35 +42,37 @@ impl ReportedNumbers {
         words[word] |= mask;
         is_new
     }
+}
 
-    /// Takes the larger ring before the smaller one would lose a number that was reported.
-    fn make_room_for(&mut self, number: u64) {
-        match &self.bits {
-            Bits::None => self.bits = Bits::Few(Box::default()),
-            Bits::Few(words) => {
-                let is_too_old = self.end > number && self.end - number > REMEMBERED_BY_FEW;
-                let loses = number >= self.end
-                    && number - self.end < REMEMBERED
-                    && loses(&words[..], self.end, number);
-                if is_too_old || loses {
-                    self.bits = Bits::All(self.larger(words));
-                }
-            }
-            Bits::All(_) => {}
-        }
-    }
-
-    fn larger(&self, few: &[u64; WORDS_OF_FEW]) -> Box<[u64; WORDS]> {
-        let mut all = Box::new([0; WORDS]);
-        for number in self.end.saturating_sub(REMEMBERED_BY_FEW)..self.end {
-            let (word, mask) = place(number, WORDS_OF_FEW);
-            if few[word] & mask != 0 {
-                let (word, mask) = place(number, WORDS);
-                all[word] |= mask;
+impl Ring {
+    /// The bits that `number` goes into: those of the larger ring before the smaller would lose a number that was reported. `end`
+    /// is one above the highest of those.
+    fn room_for(&mut self, number: u64, end: u64) -> &mut [u64] {
+        if let Self::Few(few) = self {
+            let is_too_old = end > number && end - number > REMEMBERED_BY_FEW;
+            let loses = number >= end && number - end < REMEMBERED && loses(&few[..], end, number);
+            if is_too_old || loses {
+                *self = Self::All(larger(few, end));
             }
         }
-        all
+        match self {
+            Self::Few(words) => &mut words[..],
+            Self::All(words) => &mut words[..],
+        }
     }
+}
+
+/// The numbers of the smaller ring, in the larger.
+fn larger(few: &[u64; WORDS_OF_FEW], end: u64) -> Box<[u64; WORDS]> {
+    let mut all = Box::new([0; WORDS]);
+    for number in end.saturating_sub(REMEMBERED_BY_FEW)..end {
+        let (word, mask) = place(number, WORDS_OF_FEW);
+        if few[word] & mask != 0 {
+            let (word, mask) = place(number, WORDS);
+            all[word] |= mask;
+        }
+    }
+    all
 }
 
 /// Whether a number that was reported has its bit where one of `end` to `number` will have it.
@@ -135,9 +130,9 @@ mod tests {
         let mut seen = ReportedNumbers::default();
         assert!((0..512).all(|number| seen.note(number)));
         assert!((0..512).all(|number| !seen.note(number)));
-        assert!(matches!(seen.bits, Bits::Few(_)));
+        assert!(matches!(seen.ring, Some(Ring::Few(_))));
         assert!(seen.note(512));
-        assert!(matches!(seen.bits, Bits::All(_)));
+        assert!(matches!(seen.ring, Some(Ring::All(_))));
         assert!((0..=512).all(|number| !seen.note(number)), "nothing is lost on the way");
     }
 
