@@ -1,4 +1,4 @@
-//! How the wall clock stands, as the engine was told last.
+//! What a wall clock that was set changes in the engine.
 //!
 //! Breakers hand out times of the wall clock, and each knows how far that is ahead. When the clock is set, a breaker hears
 //! of it at the next look at it, so that nobody has to go round: [`Engine::sync_wall`] stands before whatever is asked of
@@ -6,17 +6,11 @@
 //! [`Engine::rearm`] does that, a part at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use breaker::{Time, WallOffset};
 
 use super::Engine;
 use super::entry::{Entry, Inner};
-use super::sync::Ordering;
-
-/// A difference below this is no clock that was set: the two clocks are read one after the other, by a thread that may be
-/// interrupted. What is shown is exact to so much.
-const STEP_MIN: Duration = Duration::from_millis(50);
 
 /// Breakers whose deadlines are to be set anew.
 #[derive(Debug)]
@@ -33,15 +27,7 @@ impl Engine {
     /// Takes note of how the wall clock stands at `now`. When it was set since the last time, answers by how much, in
     /// microseconds: [`Engine::rearm`] is due then. A difference of less than 50 ms is none.
     pub fn note_wall_offset(&self, measured: WallOffset, now: Time) -> Option<i64> {
-        let wall = &self.registry.wall;
-        let mut set = wall.set.lock();
-        let step = measured.as_micros().saturating_sub(set.0.as_micros());
-        if Duration::from_micros(step.unsigned_abs()) < STEP_MIN {
-            return None;
-        }
-        *set = (measured, now);
-        wall.offset.store(measured.as_micros().cast_unsigned(), Ordering::Relaxed);
-        Some(step)
+        self.registry.wall.note(measured, now)
     }
 
     /// The breakers that [`Engine::rearm_some`] goes through: those that there are.
@@ -64,7 +50,7 @@ impl Engine {
     /// Tells a breaker that the wall clock was set, if it does not know.
     pub(super) fn sync_wall(&self, inner: &mut Inner) {
         if inner.breaker.wall_offset() != self.registry.wall.offset() {
-            let (offset, set_at) = *self.registry.wall.set.lock();
+            let (offset, set_at) = self.registry.wall.set();
             inner.breaker.set_wall_offset(offset, set_at);
         }
     }
