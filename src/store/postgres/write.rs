@@ -44,10 +44,11 @@ pub(super) async fn propose(
     }
     let mut tx = begin(pool).await?;
     let keys = keys(proposals);
-    seat(&mut tx, &keys).await?;
-    let mut locked_rows = LockedRows { present: present(&mut tx, &keys).await?, ..LockedRows::default() };
-    let now = known(&mut tx, proposals, &mut locked_rows).await?;
-    let unseated: Vec<_> = keys.into_iter().filter(|key| !locked_rows.present.contains_key(key)).collect();
+    insert_placeholders(&mut tx, &keys).await?;
+    let mut locked_rows = LockedRows { present: lock_rows(&mut tx, &keys).await?, ..LockedRows::default() };
+    let now = find_receipts(&mut tx, proposals, &mut locked_rows).await?;
+    let placeholders: Vec<_> =
+        keys.into_iter().filter(|key| !locked_rows.present.contains_key(key)).collect();
     let judgement = judge(proposals, locked_rows, now.0);
     if judgement.receipts.is_empty() {
         tx.rollback().await?;
@@ -70,9 +71,9 @@ pub(super) async fn propose(
         write_receipts(&mut tx, &judgement, Some(bumped.revision), bumped.recorded_at).await?;
         Some(bumped.revision.unsigned_abs())
     };
-    let empty: Vec<_> = unseated.into_iter().filter(|key| !judgement.changed.contains_key(key)).collect();
+    let empty: Vec<_> = placeholders.into_iter().filter(|key| !judgement.changed.contains_key(key)).collect();
     if !empty.is_empty() {
-        unseat(&mut tx, &empty).await?;
+        delete_placeholders(&mut tx, &empty).await?;
     }
     tx.commit("commit transitions").await?;
     Ok(judgement.answers(revision))
@@ -93,7 +94,7 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
 }
 
 /// Gives each breaker a row that can be locked.
-async fn seat(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
+async fn insert_placeholders(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO breaker (service, name, epoch, state, attempts, entered_at, config_revision, revision)
          SELECT service, name, 0, 'CLOSED', 0, 'epoch', 0, 0
@@ -109,8 +110,8 @@ async fn seat(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Takes the rows back that [`seat`] made and nothing came of.
-async fn unseat(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
+/// Takes the rows back that [`insert_placeholders`] made and nothing came of.
+async fn delete_placeholders(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
     sqlx::query(
         "DELETE FROM breaker USING unnest($1::text[], $2::text[]) AS asked (service, name)
          WHERE breaker.service = asked.service AND breaker.name = asked.name AND epoch = 0",
@@ -132,7 +133,7 @@ struct StandingRow {
 }
 
 /// Locks the rows of these breakers, in the order of their keys, and reads what stands.
-async fn present<'a>(
+async fn lock_rows<'a>(
     tx: &mut Write,
     keys: &[&'a Key],
 ) -> Result<BTreeMap<&'a Key, BreakerState>, StoreError> {
@@ -170,7 +171,7 @@ struct KnownRow {
 }
 
 /// Which of these ids were answered before; and the store's time.
-async fn known<'a>(
+async fn find_receipts<'a>(
     tx: &mut Write,
     proposals: &'a [Proposal],
     locked_rows: &mut LockedRows<'a>,
