@@ -59,7 +59,8 @@ async fn a_changed_file_stands_below_what_was_set_over_the_api(database_url: Opt
     write(folder, "failure_threshold = 8\npermitted_number_of_calls_in_half_open_state = 2");
     eventually("the contradiction is refused", || refused(&process)).await;
     let log = log_of(folder);
-    let line = log.lines().find(|line| line.contains("the changed file is not in force")).unwrap_or(&log);
+    let line = log.lines().find(|line| line.contains("config file not applied"));
+    let line = line.unwrap_or_else(|| panic!("nothing is logged of it: {log}"));
     for part in [
         "ERROR",
         "keeping the previous version",
@@ -85,6 +86,33 @@ async fn a_changed_file_stands_below_what_was_set_over_the_api(database_url: Opt
     assert_eq!(after.revision, before.revision + 1);
     judged(&mut client, [(8, FileService), (60, BuiltIn), (2, BuiltIn)]).await;
     eventually("the file is in force again", async || !refused(&process).await).await;
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_generation_is_not_applied_and_counts_as_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let write = |generation: u32, threshold: u32| {
+        let beside = folder.join("beside");
+        let text = format!("[circuit_breaker]\ngeneration = {generation}\nfailure_threshold = {threshold}\n");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, folder.join("breakerd.toml")).unwrap();
+    };
+    write(9, 3);
+    let process = Process::ready(folder, None).await;
+    let mut client = ConfigServiceClient::new(process.channel().await);
+    let before = get(&mut client, "a").await;
+    write(8, 7);
+    eventually("it is refused", || refused(&process)).await;
+    assert_eq!(get(&mut client, "a").await, before, "nothing was changed");
+    let log = log_of(folder);
+    let line = log.lines().find(|line| line.contains("config file not applied"));
+    assert!(line.unwrap_or_else(|| panic!("{log}")).contains("generation is 8"), "{line:?}");
+    assert!(!log.contains("config file reloaded"), "{log}");
+    write(10, 7);
+    eventually("a newer one is applied", async || !refused(&process).await).await;
+    assert_ne!(get(&mut client, "a").await, before);
     assert!(process.stop().await.success());
 }
 
