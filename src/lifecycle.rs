@@ -165,8 +165,8 @@ pub async fn run_retention(
             return Ok(());
         };
         match pruned {
-            Ok(pruned) if pruned == Pruned::default() => {}
-            Ok(Pruned { transitions, breakers, changes }) => {
+            Ok((Pruned { transitions: 0, changes: 0 }, 0)) => {}
+            Ok((Pruned { transitions, changes }, breakers)) => {
                 tracing::info!(transitions, breakers, changes, "pruned history");
             }
             // It tries again in an hour; nothing is lost by it.
@@ -179,13 +179,13 @@ pub async fn run_retention(
     Ok(())
 }
 
-/// Prunes until there is nothing to prune, a batch at a time.
+/// Prunes until there is nothing to prune, a batch at a time. Answers how many breakers went, too.
 async fn prune(
     store: &dyn Store,
     engine: &Engine,
     clock: &dyn Clock,
     kept: Duration,
-) -> Result<Pruned, StoreError> {
+) -> Result<(Pruned, u64), StoreError> {
     // What is kept says when it was by the wall clock.
     let now = clock.wall();
     let retention = Retention { before: now - kept, requests_before: now - REQUESTS_KEPT };
@@ -198,8 +198,8 @@ async fn prune(
         all.transitions += some.transitions;
         all.changes += some.changes;
     }
-    all.breakers = prune_breakers(store, engine, clock.now(), retention.before).await?;
-    Ok(all)
+    let breakers = prune_breakers(store, engine, clock.now(), retention.before).await?;
+    Ok((all, breakers))
 }
 
 /// Deletes the rows of breakers that have no history left and that nobody uses, and forgets their epochs with them: the row

@@ -1,7 +1,7 @@
 //! The body of an answer: what it holds stays counted until the connection has written it, or dropped it.
 //!
-//! A connection takes a piece of an answer once its client's window has room for a byte of it, whole, and counts it as sent
-//! from there on; the client may never open the window for the rest. So each piece carries the call's slot with it into the connection's
+//! A connection has one piece of an answer ahead. It hands that on once its client's window has room for a byte of it, whole, and
+//! counts it as sent from there on; the client may never open the window for the rest. So each piece carries the call's slot with it into the connection's
 //! buffers, and a long answer is handed over in pieces. The very last byte goes by itself: the connection takes it only when there
 //! is room for all before it, and until then the answer can still be given up ([`super::inline_executor`]).
 

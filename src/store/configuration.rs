@@ -247,8 +247,6 @@ pub struct Retention {
 pub struct Pruned {
     /// Rows of the history.
     pub transitions: u64,
-    /// Rows of breakers.
-    pub breakers: u64,
     /// Rows of the audit.
     pub changes: u64,
 }

@@ -97,7 +97,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
         before,
     )
     .await?;
-    Ok(Pruned { transitions, breakers: 0, changes })
+    Ok(Pruned { transitions, changes })
 }
 
 /// There are as many of these as rows of history: some at a time, each within the time that a statement may take.

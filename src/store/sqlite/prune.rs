@@ -88,7 +88,7 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
         before,
     )
     .await?;
-    Ok(Pruned { transitions, breakers: 0, changes })
+    Ok(Pruned { transitions, changes })
 }
 
 /// There are as many of these as rows of history: some at a time, so that whoever writes has its turn between them.
