@@ -21,7 +21,7 @@ pub use self::tail::run_tail;
 pub use self::wall_clock::run_wall_clock;
 use crate::clock::Clock;
 use crate::control::Control;
-use crate::engine::Engine;
+use crate::engine::{Engine, IdleWalk};
 use crate::journal::Journal;
 use crate::pacer;
 use crate::store::{Pruned, Retention, Store, StoreError};
@@ -69,7 +69,8 @@ pub async fn run_timer(
     }
 }
 
-/// Retires breakers that nobody uses.
+/// Closes half-open breakers that nobody uses, and retires closed ones. What it closes it retires at the next sweep, once
+/// the store has it.
 ///
 /// # Errors
 /// When a sweep panicked.
@@ -91,6 +92,15 @@ pub async fn run_sweeper(
                 clock.sleep_until(last + SWEEP_EVERY_MIN).await;
                 engine.sweep_wanted().await;
             } => {}
+        }
+        let (time, walk) = (Arc::clone(&clock), Engine::idle_walk());
+        let close = move |(engine, walk): &mut (Arc<Engine>, IdleWalk), most| {
+            engine.close_idle(walk, most, time.now())
+        };
+        let closing = pacer::run(&journal, &clock, (Arc::clone(&engine), walk), close);
+        match stop.run_until_cancelled(closing).await {
+            Some(closed) => drop(closed.context("close idle breakers")?),
+            None => return Ok(()),
         }
         let (sweeping, now) = (Arc::clone(&engine), clock.now());
         let stored_up_to = journal.stored_up_to();

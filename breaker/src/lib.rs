@@ -47,8 +47,8 @@ pub use layer::{Layer, Merged, Origin, Problem, merge};
 pub use machine::{ActiveOverride, Breaker, Identity, Numbering, View, WrongState};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
 pub use state::{
-    Attribution, CausingOutcome, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope, Snapshot,
-    State, Transition,
+    Attribution, CausingOutcome, EnteredBy, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope,
+    Snapshot, State, Transition,
 };
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};

@@ -115,6 +115,8 @@ words! {
         Reset = "RESET",
         /// An operator deleted the breaker: what is left of it is its epoch.
         Deleted = "DELETED",
+        /// Nobody has asked a half-open breaker for a probe for so long that it is about to be retired.
+        Idle = "IDLE",
         /// An operator asked for probes before the wait was over.
         ProbeRequested = "PROBE_REQUESTED",
         /// A change of thresholds made the wait shorter than the time already waited.
@@ -269,6 +271,17 @@ impl Snapshot {
     }
 }
 
+/// How a state was entered: what is kept of the transition beside the state itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnteredBy {
+    /// The state that was left.
+    pub from: State,
+    /// Why.
+    pub reason: Reason,
+    /// What was counted in the state that was left.
+    pub figures: Figures,
+}
+
 /// What is kept of the outcome that caused a transition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CausingOutcome {
@@ -316,6 +329,12 @@ pub struct Transition {
 }
 
 impl Transition {
+    /// How it entered its state.
+    pub fn entered_by(&self) -> EnteredBy {
+        let Self { from, reason, figures, .. } = *self;
+        EnteredBy { from, reason, figures }
+    }
+
     /// The state that was entered; of a shadow, the one that would have been.
     pub fn to(&self) -> State {
         if self.shadow { State::Open } else { self.after.state }

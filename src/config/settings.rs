@@ -201,9 +201,9 @@ settings! {
     breakers_per_caller_max: Option<usize> = "limits.breakers_per_caller_max",
         "BREAKERD_LIMITS_BREAKERS_PER_CALLER_MAX", None,
         "" or "half of `limits.breakers_max`", ValueKind::Count { min: 1, max: 10_000_000 };
-    /// How long nobody must have used a closed breaker before it is retired. One that is configured never is. Of one that
-    /// ever changed its state the epoch is remembered as long as the store has its row, for at most as many as
-    /// `limits.breakers_max`; beyond that it stays.
+    /// How long nobody must have used a closed breaker before it is retired. A half-open one is closed first. One that is
+    /// configured never is. Of one that ever changed its state the epoch is remembered as long as the store has its row, for
+    /// at most as many as `limits.breakers_max`; beyond that it stays.
     idle_breaker_ttl: Duration = "limits.idle_breaker_ttl", "BREAKERD_LIMITS_IDLE_BREAKER_TTL", None,
         "1h", ValueKind::Duration { min: Duration::from_mins(1), max: Duration::from_hours(24 * 30) };
     /// What the names of all metrics begin with.

@@ -29,6 +29,7 @@ pub(super) fn of_transition(transition: &Transition) -> String {
         TransitionReason::OverrideExpired => "the override expired".to_owned(),
         TransitionReason::Reset => "it was reset".to_owned(),
         TransitionReason::Deleted => "it was deleted".to_owned(),
+        TransitionReason::Idle => "nobody asked for a probe".to_owned(),
         TransitionReason::ProbeRequested => "a probe was asked for".to_owned(),
         TransitionReason::ThresholdsChanged => "its thresholds were changed".to_owned(),
         TransitionReason::HistoryGap => format!("{} transitions were lost", transition.missing),

@@ -3,7 +3,9 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use breaker::{Breaker, Figures, Key, Reason, State, Thresholds, Time, Transition, View, WallOffset};
+use breaker::{
+    Breaker, EnteredBy, Figures, Key, Reason, Snapshot, State, Thresholds, Time, Transition, View, WallOffset,
+};
 
 use super::counters::Counters;
 use super::durations::Histogram;
@@ -101,7 +103,7 @@ pub(crate) struct Inner {
 pub(crate) struct Newest {
     /// Its place there: the store has it once it has everything up to this.
     pub(crate) place: u64,
-    /// None: no real transition in this life.
+    /// None: it was restored closed, and has made no real transition since.
     pub(crate) last_transition: Option<LastTransition>,
 }
 
@@ -136,6 +138,13 @@ pub struct LastTransition {
 }
 
 impl LastTransition {
+    /// The one that led to a state that was kept.
+    pub(super) fn restored(snapshot: &Snapshot, entered_by: EnteredBy, wall: WallOffset) -> Self {
+        let EnteredBy { from, reason, figures } = entered_by;
+        let Snapshot { state: to, epoch, entered_at, .. } = *snapshot;
+        Self { from, to, reason, epoch, at: wall.to_monotonic(entered_at), figures }
+    }
+
     pub(super) fn new(transition: &Transition, wall: WallOffset) -> Self {
         Self {
             from: transition.from,
@@ -167,7 +176,7 @@ pub struct BreakerView {
     pub created_at: Time,
     /// When it was last asked or told something.
     pub last_used: Time,
-    /// Its newest change in this process.
+    /// Its newest transition; of one that has been closed since before this process began: none.
     pub last_transition: Option<LastTransition>,
     /// Whether it has metric series of its own.
     pub own_series: bool,

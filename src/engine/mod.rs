@@ -25,6 +25,7 @@ mod calls;
 mod counters;
 mod durations;
 mod entry;
+mod idle;
 mod index;
 mod limits;
 mod operator_actions;
@@ -52,12 +53,13 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use breaker::{Breaker, Key, Snapshot, State, Time, Transition};
+use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
 
 pub use calls::{Allowed, RecordResult, Target};
 pub use counters::{Counters, Edge, OpenedCounters};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
+pub use idle::IdleWalk;
 pub use limits::{EngineError, Limits, StoreIdentity};
 pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 pub use overrides::Walk;
@@ -126,15 +128,28 @@ impl Engine {
     ///
     /// A stored breaker has its place even beyond the limit: were it refused, it would be born again closed,
     /// at an epoch that the store has passed. Of one that has been closed for the idle time only its epoch is kept, as
-    /// if it had been retired: it is there again at its next use. `place` is that of its state in the outbox; 0: the
-    /// store has it.
+    /// if it had been retired: it is there again at its next use; likewise of one that was deleted, or about to be retired.
+    /// `place` is that of its state in the outbox; 0: the store has it. `entered_by` is shown as its newest transition.
     ///
     /// One that a crash left behind the override of its service goes on as it was until a [`Walk`] reaches it. It must
     /// not take the override up at the first look: one page of a list looks at a thousand, a scrape at all, and the
     /// outbox has only so many places.
-    pub fn restore(&self, key: &Key, snapshot: &Snapshot, place: u64, now: Time) {
+    pub fn restore(
+        &self,
+        key: &Key,
+        snapshot: &Snapshot,
+        entered_by: Option<EnteredBy>,
+        place: u64,
+        now: Time,
+    ) {
         let id = self.seals.key_id(key.service(), key.name());
-        if place == 0 && self.bury(id, key, snapshot, now) {
+        let deleted = snapshot.state == State::Closed
+            && matches!(entered_by, Some(EnteredBy { reason: Reason::Deleted | Reason::Idle, .. }));
+        if place == 0 && self.bury(id, key, snapshot, deleted, now) {
+            return;
+        }
+        // The outbox keeps for a while what the store has already.
+        if matches!(self.registry.known(id), Some(Known::Retired(buried)) if snapshot.epoch <= buried.epoch) {
             return;
         }
         let owner = self.owner(key.service(), Creator::Server);
@@ -152,25 +167,28 @@ impl Engine {
         if snapshot.set_by.is_some() {
             inner.breaker.inherit(self.registry.service_override(key.service()), now);
         }
-        if place > 0 {
-            inner.newest = Some(Box::new(Newest { place, last_transition: None }));
-        }
+        inner.deleted = deleted;
+        // Of a closed breaker nobody asks why; there are a million of them.
+        let last_transition = entered_by
+            .filter(|_| snapshot.state != State::Closed)
+            .map(|entered_by| LastTransition::restored(snapshot, entered_by, self.registry.wall.offset()));
+        inner.newest =
+            (place > 0 || last_transition.is_some()).then(|| Box::new(Newest { place, last_transition }));
         self.registry.reindex(&entry, &mut inner);
         self.arm(&entry, &mut inner);
     }
 
-    /// Keeps only the epoch of a stored breaker that is closed and idle.
-    fn bury(&self, id: KeyId, key: &Key, snapshot: &Snapshot, now: Time) -> bool {
+    /// Keeps only the epoch of a stored breaker that is closed and idle, or was deleted.
+    fn bury(&self, id: KeyId, key: &Key, snapshot: &Snapshot, deleted: bool, now: Time) -> bool {
         let Snapshot { epoch, state, entered_at, .. } = *snapshot;
-        let configured = *key.name() == *key.service() && self.catalog().contains(key.service());
+        let configured = self.registry.is_configured(key);
         let closed_at = self.registry.wall.offset().to_monotonic(entered_at);
         let idle = now.since(closed_at) >= self.registry.idle_ttl();
         let owner = self.owner(key.service(), Creator::Server);
         // A permit may have been given until a moment ago.
         state == State::Closed
             && epoch > 0
-            && idle
-            && !configured
+            && (deleted || (idle && !configured))
             && self.registry.bury(Tombstone::new(id, epoch, owner, closed_at, now))
     }
 

@@ -200,6 +200,11 @@ impl Registry {
         entries
     }
 
+    /// Whether the configuration names the service, and this is its own breaker: such a one is never retired.
+    pub(super) fn is_configured(&self, key: &Key) -> bool {
+        *key.name() == *key.service() && self.catalog.read().contains(key.service())
+    }
+
     /// The breakers of the services that are wanted, at this moment; none of them is locked for it.
     pub(super) fn entries_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Entry>> {
         let mut entries = Vec::new();

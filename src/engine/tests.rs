@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use breaker::{
-    Attribution, Field, Layer, Numbering, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope,
-    Value, Verdict, WallOffset,
+    Attribution, Field, Figures, Layer, Numbering, Outcome, Override, OverrideKind, Reason, Recorded, Report,
+    Scope, Value, Verdict, WallOffset,
 };
 
 use super::*;
@@ -160,7 +160,7 @@ fn a_stored_breaker_comes_back_even_beyond_the_limit() {
         ..Snapshot::pristine()
     };
     for name in ["a", "b", "c", "d", "e"] {
-        engine.restore(&Key::new("db", name).unwrap(), &open, 0, at(0));
+        engine.restore(&Key::new("db", name).unwrap(), &open, None, 0, at(0));
     }
     assert_eq!(engine.len(), 6);
     let denied = engine.allow("db", "e", at(0)).unwrap().decision;
@@ -168,7 +168,7 @@ fn a_stored_breaker_comes_back_even_beyond_the_limit() {
     engine.tick(at(20));
     assert_eq!(engine.view("db", "e", at(20)).unwrap().state, State::HalfOpen);
     // What the store had is older than what has happened since.
-    engine.restore(&Key::new("db", "e").unwrap(), &open, 0, at(21));
+    engine.restore(&Key::new("db", "e").unwrap(), &open, None, 0, at(21));
     assert_eq!(engine.view("db", "e", at(21)).unwrap().state, State::HalfOpen);
 }
 
@@ -615,9 +615,9 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
     let (engine, kept) = engine();
     engine.note_service_overrides([("a".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
     let key = |service: &str, name: &str| Key::new(service, name).unwrap();
-    engine.restore(&key("a", "missed"), &open(7), 0, at(1));
-    engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), 0, at(1));
-    engine.restore(&key("b", "left"), &forced(OverrideKind::ForcedOpen), 0, at(1));
+    engine.restore(&key("a", "missed"), &open(7), None, 0, at(1));
+    engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), None, 0, at(1));
+    engine.restore(&key("b", "left"), &forced(OverrideKind::ForcedOpen), None, 0, at(1));
     // Whoever looks before the walk comes there sees what was, and changes nothing: the walk alone keeps the pace.
     assert_eq!(engine.view("a", "missed", at(1)).unwrap().view.snapshot.state, State::Open);
     assert_eq!(engine.allow("a", "missed", at(1)).unwrap().decision.verdict, Verdict::Open);
@@ -698,8 +698,8 @@ fn a_duration_is_not_longer_after_a_restart_with_a_clock_that_went_back() {
     let start = at(10) - day;
     let of_its_service = Override { ttl, ..of_service(OverrideKind::ForcedOpen, Some(at(120))) };
     engine.note_service_overrides([("a".to_owned(), of_its_service.clone())], start);
-    engine.restore(&Key::new("b", "").unwrap(), &forced(of_breaker), 0, start);
-    engine.restore(&Key::new("a", "").unwrap(), &forced(of_its_service.clone()), 0, start);
+    engine.restore(&Key::new("b", "").unwrap(), &forced(of_breaker), None, 0, start);
+    engine.restore(&Key::new("a", "").unwrap(), &forced(of_its_service.clone()), None, 0, start);
     for (service, name) in [("a", ""), ("b", ""), ("a", "born")] {
         let rest = engine.allow(service, name, start).unwrap().decision.retry_after;
         assert_eq!(rest, ttl, "{service} {name}");

@@ -1,6 +1,6 @@
 //! Two records of one breaker into one: a gap in the history, with the state behind it.
 
-use breaker::{Snapshot, Time};
+use breaker::{EnteredBy, Snapshot, Time};
 
 use crate::store::{Change, Gap, GapCause, Proposal};
 
@@ -26,6 +26,14 @@ pub(super) fn state_after(proposal: &Proposal) -> Option<&Snapshot> {
         Change::Transition(transition) if transition.shadow => None,
         Change::Transition(transition) => Some(&transition.after),
         Change::Gap(gap) => gap.after.as_ref(),
+    }
+}
+
+/// How the state that a record brings was entered; none: it brings none, or is a gap, behind which nobody knows.
+pub(super) fn entered_by(proposal: &Proposal) -> Option<EnteredBy> {
+    match &proposal.change {
+        Change::Transition(transition) if !transition.shadow => Some(transition.entered_by()),
+        Change::Transition(_) | Change::Gap(_) => None,
     }
 }
 

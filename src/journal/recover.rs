@@ -1,16 +1,17 @@
 //! What an earlier life of the process left in the folder: read line by line, whatever its size.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use breaker::{Key, Snapshot, Time};
+use breaker::{EnteredBy, Key, Snapshot, Time};
 
 use super::disk::Disk;
 use super::line::Line;
 use super::log::{Cursor, Log};
-use super::merge::{happened_at, state_after};
+use super::merge::{entered_by, happened_at, state_after};
 use super::segment::{Found, Records, Segment, list, pending_path};
 use super::{MERGING_NAME, SPARE_NAME};
 
@@ -30,6 +31,8 @@ pub struct RecoveredState {
     pub key: Key,
     /// Its state.
     pub snapshot: Snapshot,
+    /// How it came into this state; none: not known.
+    pub entered_by: Option<EnteredBy>,
     /// The place of the entry that brought it, as [`super::Journal::stored_up_to`] counts them.
     pub place: u64,
 }
@@ -61,7 +64,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
         last_place: 0,
         last_number: 0,
     };
-    let mut states: HashMap<Key, (Snapshot, u64)> = HashMap::new();
+    let mut states: HashMap<Key, RecoveredState> = HashMap::new();
     // Segments up to this number were merged into an earlier one, and a crash came before they were removed.
     let mut merged_up_to = 0;
     for segment in list(folder)? {
@@ -74,8 +77,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
         }
         merged_up_to = found.read(&segment, &mut states, now)?.unwrap_or(merged_up_to);
     }
-    let state = |(key, (snapshot, place))| RecoveredState { key, snapshot, place };
-    found.recovered.states = states.into_iter().map(state).collect();
+    found.recovered.states = states.into_values().collect();
     Ok(found)
 }
 
@@ -84,7 +86,7 @@ impl Contents {
     fn read(
         &mut self,
         found: &Found,
-        states: &mut HashMap<Key, (Snapshot, u64)>,
+        states: &mut HashMap<Key, RecoveredState>,
         now: Time,
     ) -> io::Result<Option<u64>> {
         let end = fs::metadata(&found.path)?.len();
@@ -110,12 +112,21 @@ impl Contents {
                         self.oldest_at = self.oldest_at.or_else(|| Some(happened_at(&entry)));
                     }
                     if let Some(after) = state_after(&entry) {
-                        let newest =
-                            states.entry(entry.key.clone()).or_insert_with(|| (after.clone(), place));
-                        if after.epoch >= newest.0.epoch {
-                            *newest = (after.clone(), place);
+                        let found = RecoveredState {
+                            key: entry.key.clone(),
+                            snapshot: after.clone(),
+                            entered_by: entered_by(&entry),
+                            place,
+                        };
+                        match states.entry(entry.key.clone()) {
+                            Vacant(vacant) => {
+                                vacant.insert(found);
+                            }
+                            Occupied(mut newest) if after.epoch >= newest.get().snapshot.epoch => {
+                                newest.insert(found);
+                            }
+                            Occupied(mut newest) => newest.get_mut().place = place,
                         }
-                        newest.1 = place;
                     }
                 }
                 Ok(Line::Merged { up_to }) => {

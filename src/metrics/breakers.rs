@@ -69,8 +69,8 @@ families! {
     }
 }
 
-/// The changes that a breaker makes by itself: there from its birth, at 0. Those that an operator, or a
-/// change of thresholds, makes appear when they first happen.
+/// The changes that a breaker makes by itself: there from its birth, at 0. Those that an operator, a
+/// change of thresholds, or being idle makes appear when they first happen.
 const OWN_EDGES: [Edge; 11] = [
     (State::Closed, State::Open, Reason::ConsecutiveFailures),
     (State::Closed, State::Open, Reason::FailureCount),

@@ -7,16 +7,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::app::{App, Loaded};
+use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::control::{Control, ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals, StoreIdentity};
 use crate::feed::{FanOut, Feeds, StateFeed};
-use crate::journal::{Journal, JournalOptions};
+use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::PositionFile;
 use crate::metrics::MeteredStore;
 use crate::replica::{Coordinator, Local};
-use crate::store::{self, Meta, Store, StoreError};
+use crate::store::{self, Meta, Store, StoreError, StoredBreaker};
 use crate::transition_log::{self, TransitionLog};
 
 /// Breakers read from the store at one time.
@@ -92,22 +93,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     engine.note_service_overrides(configuration.engine_overrides(), clock.now());
     log_warnings(configuration.catalog(), None);
     engine.apply(configuration.catalog(), clock.now());
-    let mut after = None;
-    loop {
-        let page = until_it_answers(is_away, async || store.breakers(after.as_ref(), PAGE).await)
-            .await
-            .context("read the breakers")?;
-        for stored in &page {
-            engine.restore(&stored.key, &stored.snapshot, 0, clock.now());
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE as usize => after = Some(last.key.clone()),
-            _ => break,
-        }
-    }
-    for newest in &recovered.states {
-        engine.restore(&newest.key, &newest.snapshot, newest.place, clock.now());
-    }
+    restore_breakers(&engine, &*store, &recovered, &**clock).await?;
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
@@ -139,6 +125,33 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         transition_log: Arc::new(transition_log),
         position,
     })
+}
+
+/// Puts the breakers in: as the store has them, then what the journal knows better.
+async fn restore_breakers(
+    engine: &Engine,
+    store: &dyn Store,
+    journal: &Recovered,
+    clock: &dyn Clock,
+) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page =
+            until_it_answers(StoreError::is_transient, async || store.breakers(after.as_ref(), PAGE).await)
+                .await
+                .context("read the breakers")?;
+        for StoredBreaker { key, snapshot, entered_by, .. } in &page {
+            engine.restore(key, snapshot, *entered_by, 0, clock.now());
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE as usize => after = Some(last.key.clone()),
+            _ => break,
+        }
+    }
+    for RecoveredState { key, snapshot, entered_by, place } in &journal.states {
+        engine.restore(key, snapshot, *entered_by, *place, clock.now());
+    }
+    Ok(())
 }
 
 /// What the store is, and the file of what was last seen of it.

@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use breaker::{Key, Numbering, Reason, Scope, Snapshot, State, Time, Transition};
+use breaker::{EnteredBy, Key, Numbering, Reason, Scope, Snapshot, State, Time, Transition};
 
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
@@ -38,6 +38,8 @@ pub(super) struct LockedRows<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct BreakerState {
     pub(super) snapshot: Snapshot,
+    /// How it came into this state; none: not known.
+    pub(super) entered_by: Option<EnteredBy>,
     /// The outage that lasts.
     pub(super) episode: Option<Episode>,
 }
@@ -97,7 +99,7 @@ pub(super) struct Entry<'a> {
 
 impl BreakerState {
     fn pristine() -> Self {
-        Self { snapshot: Snapshot::pristine(), episode: None }
+        Self { snapshot: Snapshot::pristine(), entered_by: None, episode: None }
     }
 }
 
@@ -136,6 +138,12 @@ impl<'a> Judgement<'a> {
         standing.episode = episode;
         if let Some(next) = next {
             standing.snapshot = next;
+            standing.entered_by = match &proposal.change {
+                Change::Transition(transition) => {
+                    Some(EnteredBy { from: entry.from, ..transition.entered_by() })
+                }
+                Change::Gap(_) => None,
+            };
         }
         if is_other {
             self.changed.insert(key, standing.clone());

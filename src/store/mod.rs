@@ -29,6 +29,7 @@ mod columns;
 mod config_rows;
 mod configuration;
 mod declared;
+mod entered_by;
 mod episode;
 mod failures;
 mod history;
@@ -50,7 +51,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{
-    Attribution, CausingOutcome, Figures, Key, Numbering, Reason, Snapshot, State, Time, Transition,
+    Attribution, CausingOutcome, EnteredBy, Figures, Key, Numbering, Reason, Snapshot, State, Time,
+    Transition,
 };
 
 pub use self::configuration::{
@@ -291,6 +293,8 @@ pub struct StoredBreaker {
     pub key: Key,
     /// Its state.
     pub snapshot: Snapshot,
+    /// How it came into this state; none: not known.
+    pub entered_by: Option<EnteredBy>,
     /// The revision that wrote it.
     pub revision: u64,
 }

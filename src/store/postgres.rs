@@ -150,7 +150,8 @@ impl Store for PostgresStore {
         let page = sqlx::query_as(
             "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                     override_reason, override_expires_at, override_scope, override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us,
-                    max_wait_us, after_max_wait, config_revision, revision
+                    max_wait_us, after_max_wait, config_revision, revision,
+                    entered_by::text AS entered_by
              FROM breaker
              WHERE (service, name) > ($1, $2)
              ORDER BY service, name

@@ -12,6 +12,7 @@ use breaker::{
 use sqlx::FromRow;
 
 use super::columns::{Reader, bigint, hex, micros, printable, random, unhex};
+use super::entered_by;
 use super::episode::{EndedEpisode, Episode};
 use super::history::Bumped;
 use super::judge::{BreakerState, Receipt, RowRevision};
@@ -73,11 +74,13 @@ pub(super) struct BreakerRow {
     pub(super) after_max_wait: Option<String>,
     pub(super) config_revision: i64,
     pub(super) revision: i64,
+    pub(super) entered_by: Option<String>,
 }
 
 impl BreakerRow {
-    pub(super) fn new(key: &Key, snapshot: &Snapshot) -> Result<Self, StoreError> {
+    pub(super) fn new(key: &Key, state: &BreakerState) -> Result<Self, StoreError> {
         let act = "write a breaker";
+        let snapshot = &state.snapshot;
         let set_by = snapshot.set_by.as_ref();
         let terms = snapshot.half_open.as_ref();
         Ok(Self {
@@ -102,6 +105,7 @@ impl BreakerRow {
             after_max_wait: terms.map(|terms| terms.after_max_wait.as_str().to_owned()),
             config_revision: bigint(act, "config_revision", snapshot.config_revision)?,
             revision: 0,
+            entered_by: entered_by::to_json(state.entered_by.as_ref())?,
         })
     }
 
@@ -119,7 +123,8 @@ impl BreakerRow {
             .map(serde_json::from_str)
             .transpose()
             .map_err(|error| reader.says(format_args!("episode cannot be read: {error}")))?;
-        Ok(BreakerState { snapshot: self.breaker()?.snapshot, episode })
+        let StoredBreaker { snapshot, entered_by, .. } = self.breaker()?;
+        Ok(BreakerState { snapshot, entered_by, episode })
     }
 
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {
@@ -149,6 +154,11 @@ impl BreakerRow {
                 half_open,
                 config_revision: reader.number("config_revision", self.config_revision)?,
             },
+            entered_by: self
+                .entered_by
+                .as_deref()
+                .map(|text| entered_by::from_json(&reader, text))
+                .transpose()?,
             revision: reader.number("revision", self.revision)?,
         })
     }

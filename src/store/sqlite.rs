@@ -162,7 +162,7 @@ impl Store for SqliteStore {
                     override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
                     override_ttl_us,
                     permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
-                    config_revision, revision
+                    config_revision, revision, entered_by
              FROM breaker
              WHERE (service, name) > ($1, $2)
              ORDER BY service, name

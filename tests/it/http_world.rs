@@ -219,7 +219,7 @@ impl World {
             }),
             ..Snapshot::pristine()
         };
-        self.engine.restore(&Key::new(service, name).unwrap(), &snapshot, 0, self.clock.now());
+        self.engine.restore(&Key::new(service, name).unwrap(), &snapshot, None, 0, self.clock.now());
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an operator may do to a breaker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::phase::{Cause, Next, Phase};
 use super::{ActiveOverride, Breaker};
@@ -73,6 +74,21 @@ impl Breaker {
     /// As [`Breaker::reset`].
     pub fn delete(&mut self, by: Attribution, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         self.close(Reason::Deleted, by, now)
+    }
+
+    /// Closes a half-open breaker that was entered `idle` ago or earlier and has no probe out: nobody seems to want it any
+    /// more, and half-open has no end of its own. A waiting OPEN turns half-open first; nothing else changes.
+    pub fn close_idle(&mut self, idle: Duration, now: Time) -> Vec<Transition> {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        let is_idle = match &self.phase {
+            Phase::HalfOpen(half_open) => now.since(self.entered_at) >= idle && half_open.out(now) == 0,
+            _ => false,
+        };
+        if is_idle && self.proposed.is_none() {
+            transitions.push(self.enter(Next::Closed, Cause::own(Reason::Idle), now));
+        }
+        transitions
     }
 
     fn close(

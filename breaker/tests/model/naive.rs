@@ -339,6 +339,15 @@ impl Naive {
         (may, changes)
     }
 
+    pub(crate) fn close_idle(&mut self, idle: Duration, now: Time) -> Vec<Change> {
+        let mut changes = self.look(now);
+        let out = self.probes_out(self.last_now);
+        if self.state == State::HalfOpen && out == 0 && self.last_now.since(self.entered_at) >= idle {
+            changes.push(self.enter(State::Closed, Reason::Idle, self.last_now, 0));
+        }
+        changes
+    }
+
     pub(crate) fn probe(&mut self, now: Time) -> (bool, Vec<Change>) {
         let mut changes = self.look(now);
         let open = self.state == State::Open;

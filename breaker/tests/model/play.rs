@@ -114,6 +114,12 @@ impl Play {
                 assert_eq!(reset.is_ok(), expected);
                 self.compare(&transitions, &changes, epoch);
             }
+            What::CloseIdle { after_ms } => {
+                let idle = Duration::from_millis(*after_ms);
+                let transitions = self.breaker.close_idle(idle, self.now);
+                let changes = self.model.close_idle(idle, self.now);
+                self.compare(&transitions, &changes, epoch);
+            }
             What::Probe => {
                 let (probed, transitions) = self.breaker.probe(ann(), self.now);
                 let (expected, changes) = self.model.probe(self.now);
@@ -332,7 +338,7 @@ fn legal(transition: &Transition) -> bool {
             (from, to) == (Closed, Open)
         }
         R::WaitElapsed | R::ProbeRequested | R::ThresholdsChanged => (from, to) == (Open, HalfOpen),
-        R::ProbesSucceeded => (from, to) == (HalfOpen, Closed),
+        R::ProbesSucceeded | R::Idle => (from, to) == (HalfOpen, Closed),
         R::ProbesFailed | R::ProbesSlow => (from, to) == (HalfOpen, Open),
         R::HalfOpenTimeout => from == HalfOpen && matches!(to, Open | Closed),
         R::Restart => (from, to) == (HalfOpen, HalfOpen),

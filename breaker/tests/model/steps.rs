@@ -69,6 +69,9 @@ pub(crate) enum What {
     Service(Option<(OverrideKind, Option<i64>)>),
     Clear,
     Reset,
+    CloseIdle {
+        after_ms: u64,
+    },
     Probe,
     Restart,
     Remote(Remote),
@@ -163,6 +166,7 @@ fn what() -> impl Strategy<Value = What> {
         1 => Just(What::Service(None)),
         2 => Just(What::Clear),
         1 => Just(What::Reset),
+        1 => (0_u64..120_000).prop_map(|after_ms| What::CloseIdle { after_ms }),
         2 => Just(What::Probe),
         1 => Just(What::Restart),
         2 => remote().prop_map(What::Remote),

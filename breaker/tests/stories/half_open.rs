@@ -363,3 +363,32 @@ fn one_look_after_a_long_silence_lives_through_everything_that_was_due() {
         ",
     );
 }
+
+#[test]
+fn half_open_that_nobody_wants_a_probe_of_is_closed_once_it_is_idle() {
+    check(
+        "timeout_seconds 10, half_open_permit_timeout 5",
+        "
+        0 given open: ok
+        9 close idle 5: ok // it is waiting
+        12 close idle 5: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED, at 10]
+        15 close idle 5: ok [HALF_OPEN -> CLOSED, IDLE]
+        show: CLOSED epoch 3, in a row 0, in the window 0 of 0 failed
+        close idle 0: ok // closed it stays
+        ",
+    );
+}
+
+#[test]
+fn half_open_with_a_probe_out_is_not_idle() {
+    check(
+        "half_open_permit_timeout 5",
+        "
+        0 given half-open: ok
+        8 allow: yes #1 PROBE
+        9 close idle 5: ok
+        13 close idle 5: ok [HALF_OPEN -> CLOSED, IDLE]
+        succeed #1: late
+        ",
+    );
+}

@@ -136,6 +136,7 @@ impl Told {
                 ("ok".to_owned(), Vec::new())
             }
             ["poll"] => ("ok".to_owned(), self.breaker.poll(self.now)),
+            ["close", "idle", idle] => ("ok".to_owned(), self.breaker.close_idle(seconds(idle), self.now)),
             ["reset"] => refusable(self.breaker.reset(ann(), self.now)),
             ["probe"] => refusable(self.breaker.probe(ann(), self.now)),
             ["clear"] => refusable(self.breaker.clear_override(ann(), self.now)),

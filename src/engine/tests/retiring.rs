@@ -129,10 +129,10 @@ fn of_stored_breakers_that_are_closed_and_idle_only_the_epoch_is_kept() {
     let (engine, _) = engine_with(Limits { breakers_per_service_max: 2, ..ROOM });
     let now = at(5 * HOUR);
     let closed = |entered_at| Snapshot { epoch: 7, entered_at, ..Snapshot::pristine() };
-    engine.restore(&key("idle"), &closed(at(0)), 0, now);
-    engine.restore(&key("recent"), &closed(at(5 * HOUR - 60)), 0, now);
-    engine.restore(&key("journaled"), &closed(at(0)), 5, now);
-    engine.restore(&key("db"), &closed(at(0)), 0, now);
+    engine.restore(&key("idle"), &closed(at(0)), None, 0, now);
+    engine.restore(&key("recent"), &closed(at(5 * HOUR - 60)), None, 0, now);
+    engine.restore(&key("journaled"), &closed(at(0)), None, 5, now);
+    engine.restore(&key("db"), &closed(at(0)), None, 0, now);
     assert_eq!(engine.len(), 3, "the configured one is there as well");
     for name in ["idle", "recent", "journaled", "db"] {
         assert_eq!(epoch(&engine, name, now), Some(7), "{name}");
@@ -140,9 +140,9 @@ fn of_stored_breakers_that_are_closed_and_idle_only_the_epoch_is_kept() {
     // The journal may have a newer state of one that the store has as closed.
     let open =
         Snapshot { epoch: 8, state: State::Open, attempts: 1, entered_at: now, ..Snapshot::pristine() };
-    engine.restore(&key("idle"), &open, 6, now);
+    engine.restore(&key("idle"), &open, None, 6, now);
     assert_eq!(engine.allow("db", "idle", now).unwrap().decision.verdict, Verdict::Open);
-    engine.restore(&key("idle"), &closed(at(0)), 0, now);
+    engine.restore(&key("idle"), &closed(at(0)), None, 0, now);
     assert_eq!(epoch(&engine, "idle", now), Some(8), "an older state is nothing");
     assert_eq!(engine.sweep(4, at(9 * HOUR)), 1, "the journaled one is not in the store yet");
     assert_eq!(engine.sweep(5, at(9 * HOUR)), 1);
@@ -155,6 +155,7 @@ fn the_times_of_a_retired_breaker_follow_the_wall_clock_and_its_permits_do_not()
     engine.restore(
         &key("stored"),
         &Snapshot { epoch: 7, entered_at: at(0), ..Snapshot::pristine() },
+        None,
         0,
         at(HOUR),
     );
@@ -274,4 +275,68 @@ fn one_that_is_about_to_be_told_of_an_override_is_not_retired_before() {
     let mut walk = engine.walk(Some("db"), ann());
     while engine.walk_on(&mut walk, 9, at(HOUR)) {}
     assert_eq!(walk.changed(), 2);
+}
+
+#[test]
+fn a_tripped_breaker_that_nobody_calls_any_more_is_closed_and_retired() {
+    let (engine, sink) = engine_with(ROOM);
+    trip(&engine, "db", "forgotten", at(0));
+    trip(&engine, "db", "called", at(0));
+    trip(&engine, "db", "", at(0));
+    let half_open = at(30);
+    engine.tick(half_open);
+    let close = |now| {
+        let mut walk = Engine::idle_walk();
+        while engine.close_idle(&mut walk, 1, now) {}
+    };
+    close(half_open + Duration::from_secs(HOUR - 1));
+    assert_eq!(sink.kept.0.lock().iter().filter(|(_, change)| change.reason == Reason::Idle).count(), 0);
+
+    engine.allow("db", "called", at(HOUR)).unwrap();
+    close(half_open + Duration::from_secs(HOUR));
+    let closed: Vec<_> = sink.kept.0.lock().iter().rev().take(1).cloned().collect();
+    let (forgotten, change) = &closed[0];
+    assert_eq!((forgotten, change.reason, change.after.epoch), (&key("forgotten"), Reason::Idle, 3));
+    let states = |name| engine.view("db", name, at(HOUR + 30)).unwrap().state;
+    assert_eq!(["forgotten", "called", ""].map(states), [State::Closed, State::HalfOpen, State::HalfOpen]);
+
+    let retired = engine.sweep(u64::MAX, at(HOUR + 30));
+    assert_eq!((retired, epoch(&engine, "forgotten", at(HOUR + 30))), (1, Some(3)));
+}
+
+#[test]
+fn what_was_deleted_is_not_there_again_after_a_restart() {
+    let (engine, _) = engine_with(ROOM);
+    let closed = Snapshot { epoch: 7, entered_at: at(0), ..Snapshot::pristine() };
+    let deleted = |from, reason| Some(EnteredBy { from, reason, figures: Figures::default() });
+    // The store has the first, and the journal still keeps it; the other is only in the journal.
+    engine.restore(&key("stored"), &closed, deleted(State::Open, Reason::Deleted), 0, at(1));
+    engine.restore(&key("idle"), &closed, deleted(State::HalfOpen, Reason::Idle), 0, at(1));
+    engine.restore(&key("reset"), &closed, deleted(State::Open, Reason::Reset), 0, at(1));
+    engine.restore(&key("stored"), &closed, deleted(State::Open, Reason::Deleted), 4, at(1));
+    engine.restore(&key("journaled"), &closed, deleted(State::Open, Reason::Deleted), 5, at(1));
+    let all = ListQuery { service: Some("db"), limit: 9, ..ListQuery::default() };
+    let listed = || {
+        let names = engine.list(&all, at(1), |_| true);
+        names.iter().map(|view| view.key.name().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(), ["db", "journaled", "reset"]);
+    assert_eq!(engine.sweep(5, at(1)), 1, "as soon as the store has it");
+    assert_eq!(listed(), ["db", "reset"]);
+    for name in ["stored", "idle", "journaled"] {
+        assert_eq!(epoch(&engine, name, at(1)), Some(7), "{name} goes on from its epoch");
+    }
+}
+
+#[test]
+fn a_restored_breaker_still_says_why_it_is_open() {
+    let (engine, _) = engine_with(ROOM);
+    let wait = Some(Duration::from_mins(10));
+    let open = Snapshot { epoch: 3, state: State::Open, entered_at: at(0), wait, ..Snapshot::pristine() };
+    let figures = Figures { consecutive_failures: 5, ..Figures::default() };
+    let entered_by = EnteredBy { from: State::Closed, reason: Reason::ConsecutiveFailures, figures };
+    engine.restore(&key("x"), &open, Some(entered_by), 0, at(1));
+    let last = engine.view("db", "x", at(1)).unwrap().last_transition.unwrap();
+    assert_eq!((last.from, last.to, last.epoch, last.at), (State::Closed, State::Open, 3, at(0)));
+    assert_eq!((last.reason, last.figures), (entered_by.reason, figures));
 }

@@ -100,6 +100,7 @@ pub(super) fn transition_reason(reason: Reason) -> v1::TransitionReason {
         Reason::OverrideExpired => Wire::OverrideExpired,
         Reason::Reset => Wire::Reset,
         Reason::Deleted => Wire::Deleted,
+        Reason::Idle => Wire::Idle,
         Reason::ProbeRequested => Wire::ProbeRequested,
         Reason::ThresholdsChanged => Wire::ThresholdsChanged,
         Reason::HistoryGap => Wire::HistoryGap,

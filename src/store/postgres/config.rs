@@ -149,7 +149,8 @@ async fn waits(tx: &mut Write, write: &ConfigWrite<'_>) -> Result<Vec<(Key, Snap
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open,
-                lease_us, max_wait_us, after_max_wait, config_revision, revision
+                lease_us, max_wait_us, after_max_wait, config_revision, revision,
+                entered_by::text AS entered_by
          FROM breaker
          WHERE state = 'OPEN' AND ($1 OR service = ANY ($2))
          ORDER BY service, name

@@ -140,7 +140,8 @@ async fn lock_rows<'a>(
     let rows: Vec<StandingRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
-                failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision, episode::text AS episode
+                failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
+                entered_by::text AS entered_by, episode::text AS episode
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)
          ORDER BY service, name
          FOR UPDATE OF breaker",
@@ -206,7 +207,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     let rows = judgement
         .changed
         .iter()
-        .map(|(key, state)| BreakerRow::new(key, &state.snapshot))
+        .map(|(key, state)| BreakerRow::new(key, state))
         .collect::<Result<Vec<_>, _>>()?;
     let episodes = judgement
         .changed
@@ -222,17 +223,18 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
              failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
              max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
              config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
-             override_ttl_us = row.override_ttl_us, episode = row.episode::jsonb
+             override_ttl_us = row.override_ttl_us, episode = row.episode::jsonb,
+             entered_by = row.entered_by::jsonb
          FROM unnest(
              $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
              $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
-             $22::bigint[], $23::text[]
+             $22::bigint[], $23::text[], $24::text[]
          ) AS row (
              service, name, epoch, state, attempts, entered_at, wait_us,
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
              failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
-             override_scope, override_ttl_us, episode
+             override_scope, override_ttl_us, episode, entered_by
          )
          WHERE breaker.service = row.service AND breaker.name = row.name",
     )
@@ -259,6 +261,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     .bind(column(&rows, |row| row.override_scope.as_deref()))
     .bind(column(&rows, |row| row.override_ttl_us))
     .bind(episodes)
+    .bind(column(&rows, |row| row.entered_by.as_deref()))
     .execute(&mut **tx)
     .await
     .map_err(fault("write the breakers"))?;

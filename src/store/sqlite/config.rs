@@ -138,7 +138,7 @@ async fn rewait(tx: &mut Write, write: &ConfigWrite<'_>, bumped: Bumped) -> Resu
                 override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
                     override_ttl_us,
                 permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
-                config_revision, revision
+                config_revision, revision, entered_by
          FROM breaker
          WHERE state = 'OPEN' AND ($1 OR service IN (SELECT value FROM json_each($2)))",
     )

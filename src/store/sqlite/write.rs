@@ -84,7 +84,8 @@ async fn locked_rows<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Lo
              'override_expires_at', override_expires_at_us, 'override_scope', override_scope,
              'override_ttl_us', override_ttl_us, 'permitted', permitted, 'failures_to_open', failures_to_open,
              'slow_to_open', slow_to_open, 'lease_us', lease_us, 'max_wait_us', max_wait_us,
-             'after_max_wait', after_max_wait, 'config_revision', config_revision, 'revision', revision)))
+             'after_max_wait', after_max_wait, 'config_revision', config_revision, 'revision', revision,
+             'entered_by', entered_by)))
          FROM json_each($1) AS asked CROSS JOIN breaker ON service = asked.value ->> 0 AND name = asked.value ->> 1",
     )
     .bind(batch::rows(act, &asked)?)
@@ -126,9 +127,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     let rows = judgement
         .changed
         .iter()
-        .map(|(key, state)| {
-            Ok((BreakerRow::new(key, &state.snapshot)?, episode_text(state.episode.as_ref())?))
-        })
+        .map(|(key, state)| Ok((BreakerRow::new(key, state)?, episode_text(state.episode.as_ref())?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
     let cells: Vec<_> = rows
         .iter()
@@ -157,6 +156,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
                 row.override_scope.as_ref().into(),
                 row.override_ttl_us.into(),
                 episode.as_ref().into(),
+                row.entered_by.as_ref().into(),
             ]
         })
         .collect();
@@ -186,6 +186,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
             "override_scope",
             "override_ttl_us",
             "episode",
+            "entered_by",
         ],
         on_conflict: "ON CONFLICT (service, name) DO UPDATE
              SET epoch = excluded.epoch, state = excluded.state, attempts = excluded.attempts,
@@ -198,7 +199,7 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
                  after_max_wait = excluded.after_max_wait, first_probe_at_us = NULL,
                  config_revision = excluded.config_revision, revision = excluded.revision,
                  override_scope = excluded.override_scope, override_ttl_us = excluded.override_ttl_us,
-                 episode = excluded.episode",
+                 episode = excluded.episode, entered_by = excluded.entered_by",
         act: "write the breakers",
     };
     batch::insert(tx, into, &cells).await

@@ -56,6 +56,9 @@ async fn every_state_comes_back_as_it_was_written(bed: &mut Bed) {
     for breaker in breakers {
         let state = State::parse(breaker.key.name()).unwrap();
         assert_eq!(breaker.snapshot, snapshot(state, 1));
+        let written = proposals.iter().find(|proposal| proposal.key == breaker.key).map(|it| &it.change);
+        let Some(Change::Transition(written)) = written else { panic!("{written:?}") };
+        assert_eq!(breaker.entered_by, Some(written.entered_by()));
         assert_eq!(breaker.revision, 1);
     }
 }
@@ -250,6 +253,7 @@ async fn a_gap_brings_the_state_behind_it_and_says_why(bed: &mut Bed) {
         assert_eq!(answers, [Answer::Won { epoch: 5, revision: 3 }], "however often it comes");
     }
     assert_eq!(standing(bed, "a").await, Some(snapshot(State::HalfOpen, 5)));
+    assert_eq!(bed.store.breakers(None, 1).await.unwrap()[0].entered_by, None, "nobody knows");
     let rows = history(bed).await;
     assert_eq!(rows.len(), 3);
     let row = &rows[2];
@@ -429,6 +433,10 @@ async fn a_row_that_no_breaker_can_be_is_named(bed: &mut Bed) {
         (
             "UPDATE breaker SET name = 'no key' WHERE service = 'b'",
             "breaker b/no key: name has ' ' at byte 2",
+        ),
+        (
+            r#"UPDATE breaker SET entered_by = '{"from":"CLOSED","reason":"BOREDOM"}' WHERE service = 'a'"#,
+            "breaker a/a: entered_by.reason cannot be BOREDOM",
         ),
     ] {
         bed.sql(damage).await;

@@ -1,0 +1,70 @@
+//! How a breaker came into its state, as it stands in its row: JSON, read and written whole.
+
+use breaker::{EnteredBy, Figures, Reason, State};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::columns::Reader;
+
+/// The column `breaker.entered_by`.
+#[derive(Serialize, Deserialize)]
+struct EnteredByJson {
+    from: String,
+    reason: String,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    consecutive_failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    consecutive_successes: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    calls: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    slow_calls: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    reporters: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The text of the column.
+pub(super) fn to_json(entered_by: Option<&EnteredBy>) -> Result<Option<String>, StoreError> {
+    let column = |entered_by: &EnteredBy| {
+        let EnteredBy { from, reason, figures } = *entered_by;
+        let Figures { consecutive_failures, consecutive_successes, calls, failures, slow_calls, reporters } =
+            figures;
+        serde_json::to_string(&EnteredByJson {
+            from: from.as_str().to_owned(),
+            reason: reason.as_str().to_owned(),
+            consecutive_failures,
+            consecutive_successes,
+            calls,
+            failures,
+            slow_calls,
+            reporters,
+        })
+    };
+    let text = entered_by.map(column).transpose();
+    text.map_err(|error| StoreError::Corrupt { act: "write the breakers", problem: error.to_string() })
+}
+
+/// What the text of the column says.
+pub(super) fn from_json(reader: &Reader<'_>, text: &str) -> Result<EnteredBy, StoreError> {
+    let json: EnteredByJson = serde_json::from_str(text)
+        .map_err(|error| reader.says(format_args!("entered_by cannot be read: {error}")))?;
+    Ok(EnteredBy {
+        from: reader.word("entered_by.from", &json.from, State::parse)?,
+        reason: reader.word("entered_by.reason", &json.reason, Reason::parse)?,
+        figures: Figures {
+            consecutive_failures: json.consecutive_failures,
+            consecutive_successes: json.consecutive_successes,
+            calls: json.calls,
+            failures: json.failures,
+            slow_calls: json.slow_calls,
+            reporters: json.reporters,
+        },
+    })
+}
