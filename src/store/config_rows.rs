@@ -134,6 +134,8 @@ pub(super) struct Audit {
     pub(super) reason: Option<String>,
     pub(super) before: Option<String>,
     pub(super) after: Option<String>,
+    /// When it was done; none: as it is written.
+    pub(super) occurred_at: Option<Timestamp>,
 }
 
 impl Audit {
@@ -163,6 +165,7 @@ impl Audit {
             reason: Some(printable(&asked.reason).into_owned()).filter(|reason| !reason.is_empty()),
             before,
             after,
+            occurred_at: None,
         }
     }
 
@@ -195,6 +198,7 @@ impl Audit {
                 Some(time) => json!({ "state": entry.to.as_str(), "expires_at": rfc3339(time) }).to_string(),
                 None => json!({ "state": entry.to.as_str() }).to_string(),
             }),
+            occurred_at: Some(Timestamp(entry.occurred_at)),
         }))
     }
 }
@@ -234,7 +238,7 @@ pub(super) struct AuditRow {
     kind: String,
     service: String,
     name: String,
-    recorded_at: Timestamp,
+    at: Timestamp,
     actor: String,
     reason: Option<String>,
     before: Option<String>,
@@ -253,7 +257,7 @@ impl AuditRow {
             kind: reader.word("kind", &self.kind, ChangeKind::parse)?,
             service: self.service,
             name: self.name,
-            at: self.recorded_at.0,
+            at: self.at.0,
             asked: Attribution { actor: self.actor, reason: self.reason.unwrap_or_default() },
             before: self.before,
             after: self.after,
@@ -264,7 +268,7 @@ impl AuditRow {
 /// Adds to a query that ends in `WHERE true` what is asked for, newest first.
 pub(super) fn narrow<DB>(
     sql: &mut QueryBuilder<DB>,
-    recorded_at: &'static str,
+    time: &'static str,
     query: &ChangeQuery,
 ) -> Result<(), StoreError>
 where
@@ -294,5 +298,5 @@ where
         oldest_first: false,
         limit: query.limit,
     };
-    range.narrow(sql, recorded_at, "read the audit")
+    range.narrow(sql, time, "read the audit")
 }

@@ -204,7 +204,7 @@ pub struct StoredChange {
     pub service: String,
     /// The breaker; empty: the service as a whole.
     pub name: String,
-    /// When it was written.
+    /// When it was done. While the store is away, what an operator does to one breaker is written later.
     pub at: Time,
     /// Who, and why.
     pub asked: Attribution,

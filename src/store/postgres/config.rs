@@ -63,12 +63,12 @@ pub(super) async fn head(pool: &PgPool) -> Result<HeadRow, StoreError> {
 /// See [`crate::store::Store::changes`].
 pub(super) async fn changes(pool: &PgPool, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
     let mut sql = QueryBuilder::<Postgres>::new(
-        "SELECT revision, number, kind, service, name, recorded_at, actor, reason,
+        "SELECT revision, number, kind, service, name, coalesce(occurred_at, recorded_at) AS at, actor, reason,
                 before::text AS before, after::text AS after
          FROM audit
          WHERE true",
     );
-    narrow(&mut sql, "recorded_at", query)?;
+    narrow(&mut sql, "coalesce(occurred_at, recorded_at)", query)?;
     let rows: Vec<AuditRow> = sql.build_query_as().fetch_all(pool).await.map_err(fault("read the audit"))?;
     rows.into_iter().map(AuditRow::change).collect()
 }
@@ -272,8 +272,8 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
 /// Writes a row of the audit.
 pub(super) async fn write_audit(tx: &mut Write, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO audit (revision, number, recorded_at, actor, reason, kind, service, name, before, after)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10::text::jsonb)",
+        "INSERT INTO audit (revision, number, recorded_at, actor, reason, kind, service, name, before, after, occurred_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10::text::jsonb, $11)",
     )
     .bind(bumped.revision)
     .bind(audit.number)
@@ -285,6 +285,7 @@ pub(super) async fn write_audit(tx: &mut Write, audit: Audit, bumped: Bumped) ->
     .bind(audit.name)
     .bind(audit.before)
     .bind(audit.after)
+    .bind(audit.occurred_at)
     .execute(&mut **tx)
     .await
     .map_err(fault("write the audit"))?;

@@ -60,11 +60,11 @@ pub(super) async fn changes(
     query: &ChangeQuery,
 ) -> Result<Vec<StoredChange>, StoreError> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "SELECT revision, number, kind, service, name, recorded_at_us AS recorded_at, actor, reason, before, after
+        "SELECT revision, number, kind, service, name, coalesce(occurred_at_us, recorded_at_us) AS at, actor, reason, before, after
          FROM audit
          WHERE true",
     );
-    narrow(&mut sql, "recorded_at_us", query)?;
+    narrow(&mut sql, "coalesce(occurred_at_us, recorded_at_us)", query)?;
     let rows: Vec<AuditRow> =
         sql.build_query_as().fetch_all(readers).await.map_err(fault("read the audit"))?;
     rows.into_iter().map(AuditRow::change).collect()
@@ -247,8 +247,9 @@ async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result
 /// Writes a row of the audit.
 pub(super) async fn write_audit(tx: &mut Write, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO audit (revision, number, recorded_at_us, actor, reason, kind, service, name, before, after)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO audit (revision, number, recorded_at_us, actor, reason, kind, service, name, before, after,
+                            occurred_at_us)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(bumped.revision)
     .bind(audit.number)
@@ -260,6 +261,7 @@ pub(super) async fn write_audit(tx: &mut Write, audit: Audit, bumped: Bumped) ->
     .bind(audit.name)
     .bind(audit.before)
     .bind(audit.after)
+    .bind(audit.occurred_at)
     .execute(&mut **tx)
     .await
     .map_err(fault("write the audit"))?;

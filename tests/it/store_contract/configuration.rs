@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Attribution, Field, Key, Layer, OverrideKind, State, Time, Value};
+use breaker::{Attribution, Field, Key, Layer, OverrideKind, Reason, State, Time, Value};
 use breakerd::catalog::{Declaration, DeclarationDiff};
 use breakerd::store::{
-    ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Retention, ServiceOverride,
-    StoreError,
+    Change, ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Proposal, RequestId, Retention,
+    ServiceOverride, StoreError,
 };
 
-use super::change::{own, trip};
+use super::change::{NOON, own, transition, trip};
 use super::on_every_store;
 use crate::support::Bed;
 
@@ -29,6 +29,7 @@ on_every_store!(
     an_override_of_a_service_comes_back_and_goes,
     waits_of_open_breakers_change_in_the_same_transaction,
     the_audit_is_read_by_page_and_filter,
+    the_audit_says_when_it_was_done_and_not_when_it_was_written,
     what_is_old_goes_and_a_breaker_only_with_its_history,
     a_clock_that_was_once_behind_takes_nothing_newer_along,
     a_store_is_the_same_after_a_restart,
@@ -347,6 +348,25 @@ async fn the_audit_is_read_by_page_and_filter(bed: &mut Bed) {
     let at = Some(rows[2].at);
     assert!(ask(ChangeQuery { from_time: at, limit: 9, ..all.clone() }).await.starts_with(&[5, 4]));
     assert!(!ask(ChangeQuery { until_time: at, limit: 9, ..all }).await.contains(&3));
+}
+
+async fn the_audit_says_when_it_was_done_and_not_when_it_was_written(bed: &mut Bed) {
+    let done_at = NOON;
+    let mut reset = transition(State::Open, State::Closed, 1);
+    reset.reason = Reason::Reset;
+    reset.asked = Some(Attribution { actor: "ann".to_owned(), reason: "fixed".to_owned() });
+    assert_eq!(reset.at, done_at);
+    let key = Key::new("a", "").unwrap();
+    let reset = Proposal { change: Change::Transition(Box::new(reset)), ..trip(1, &key) };
+    bed.store.propose(&[trip(0, &key), reset]).await.unwrap();
+    let all = ChangeQuery { limit: 9, ..ChangeQuery::default() };
+    let rows = bed.store.changes(&all).await.unwrap();
+    assert_eq!(rows.iter().map(|row| (row.kind, row.at)).collect::<Vec<_>>(), [(ChangeKind::Reset, done_at)]);
+    let before = ChangeQuery { until_time: Some(done_at), ..all };
+    assert_eq!(bed.store.changes(&before).await.unwrap(), []);
+    let shown = bed.text("SELECT CAST(at AS TEXT) FROM changes").await.unwrap();
+    let written = bed.text("SELECT CAST(at AS TEXT) FROM history LIMIT 1").await.unwrap();
+    assert_eq!(shown, written, "as the history has it");
 }
 
 async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
