@@ -304,11 +304,11 @@ fn a_half_open_that_loses_every_probe_does_not_grow() {
     assert!(lengths[999] < lengths[0] + 50, "from {} to {}", lengths[0], lengths[999]);
 }
 
-/// The window of calls has two bits a call, the permits a bit each of the newest 4,096.
+/// The window of calls has two bits a call, the permits a bit each of the newest 2,560.
 #[test]
 fn a_breaker_with_default_thresholds_takes_at_most_a_kibibyte() {
     let own = size_of::<Breaker>();
-    let (window, permits) = (100_usize.div_ceil(32) * 8, 4_096 / 8);
+    let (window, permits) = (100_usize.div_ceil(32) * 8, 2_560 / 8);
     // Who failed: one caller. Two counts, two lists, an entry.
     let reporters = 2 * 8 + 2 * 32 + 32;
     let allocations = 4 * 16;

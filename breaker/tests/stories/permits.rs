@@ -59,13 +59,13 @@ fn a_repeat_of_a_probe_counts_once() {
 }
 
 #[test]
-fn a_permit_older_than_the_last_4096_counts_without_the_promise() {
+fn a_permit_older_than_the_last_2560_counts_without_the_promise() {
     check(
         "failure_threshold 0",
         "
         0 allow: yes #1
         fail #1: recorded
-        succeed x4095: recorded
+        succeed x2559: recorded
         fail #1: duplicate
         succeed: recorded
         fail #1: recorded
