@@ -119,9 +119,9 @@ impl CallSlot {
         }
     }
 
-    /// Taken while a large message is decompressed.
-    pub(super) fn decompressions(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.shared.decompressions)
+    /// One is taken while a large message is compressed or decompressed.
+    pub(super) fn off_thread_permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.shared.off_thread_permits)
     }
 
     /// The answer is encoded, and its request and message are needed no more: only what every call costs stays charged, and

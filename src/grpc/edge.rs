@@ -41,8 +41,8 @@ pub(super) struct Shared {
     /// Bytes that are charged to calls, and how many there may be.
     pub(super) bytes: ConcurrencyCounter,
     pub(super) bytes_max: usize,
-    /// Large messages that are decompressed at one time.
-    pub(super) decompressions: Arc<Semaphore>,
+    /// Large messages that are compressed or decompressed at one time.
+    pub(super) off_thread_permits: Arc<Semaphore>,
     pub(super) told: Told,
     pub(super) watches: Watches,
     pub(super) configs: ConfigServiceServer<Configs>,
@@ -108,7 +108,7 @@ impl Edge {
             probes: ConcurrencyCounter::default(),
             bytes: ConcurrencyCounter::default(),
             bytes_max: limits.call_bytes_max(),
-            decompressions: Arc::new(Semaphore::new(1)),
+            off_thread_permits: Arc::new(Semaphore::new(1)),
             told: Told::default(),
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -18,6 +18,8 @@ use super::status::Failure;
 
 /// A message up to this size is decompressed where it arrives: some ten microseconds.
 pub(super) const INLINE_BYTES_MAX: usize = 16 * 1024;
+/// An answer up to this size is compressed where it is sent: some ten microseconds too, as that costs several times as much.
+pub(super) const COMPRESS_INLINE_BYTES_MAX: usize = 4 * 1024;
 pub(super) const GZIP: &str = "gzip";
 
 /// A shorter message hardly shrinks.

@@ -28,6 +28,7 @@ mod health;
 mod history_reads;
 mod inline_executor;
 mod operations;
+mod off_thread;
 mod page;
 mod reflection;
 mod reply_body;

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::body::Frame;
+use hyper::body::{Body as _, Frame};
 use tonic::Status;
 use tonic::body::Body;
 
 use super::call_slot::CallSlot;
 use super::gzip::{self, Encoding};
+use super::off_thread::OffThread;
 
 /// A longer frame is handed over in pieces of this size.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -34,12 +35,28 @@ pub(super) struct ReplyBody {
     rest: Bytes,
     /// Whether the frame is larger than what every call is charged for, and so held.
     is_held: bool,
+    /// A frame that is being compressed.
+    compressing: OffThread<Compressed>,
+}
+
+/// A frame after it was compressed, and the bytes that were held for it before.
+struct Compressed {
+    frame: Bytes,
+    held: usize,
 }
 
 impl ReplyBody {
     /// `is_stream`: what it is charged stays charged for as long as it is open.
     pub(super) fn new(body: Body, slot: Option<Arc<CallSlot>>, encoding: Encoding, is_stream: bool) -> Self {
-        Self { body, slot, encoding, unencoded: !is_stream, rest: Bytes::new(), is_held: false }
+        Self {
+            body,
+            slot,
+            encoding,
+            unencoded: !is_stream,
+            rest: Bytes::new(),
+            is_held: false,
+            compressing: OffThread::new(),
+        }
     }
 
     /// The next piece of the rest.
@@ -58,6 +75,37 @@ impl ReplyBody {
         }
         let held = if self.is_held { length } else { 0 };
         Piece { bytes, held, slot: self.slot.clone() }
+    }
+
+    /// The next frame, compressed if that is wanted.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if !self.compressing.is_running() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                ended => return Poll::Ready(ended),
+            };
+            let data = match frame.into_data() {
+                Ok(data) if self.encoding == Encoding::Gzip => data,
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            let Some(slot) = self.slot.as_ref().filter(|_| data.len() > gzip::COMPRESS_INLINE_BYTES_MAX)
+            else {
+                return Poll::Ready(Some(Ok(Frame::data(gzip::compressed(data)))));
+            };
+            // Beside what the handler needed, until it is known how long it is compressed.
+            let held = data.len();
+            slot.hold(held);
+            let work = move || Compressed { frame: gzip::compressed(data), held };
+            self.compressing.start(Arc::clone(slot), work);
+        }
+        let compressed = ready!(self.compressing.poll(context));
+        Poll::Ready(Some(compressed.map_err(Status::from).map(|Compressed { frame, held }| {
+            if let Some(slot) = &self.slot {
+                slot.release(held);
+            }
+            Frame::data(frame)
+        })))
     }
 
     /// From here on what is encoded is held, all of it: what waits behind the first piece takes memory too.
@@ -86,7 +134,7 @@ impl hyper::body::Body for ReplyBody {
         if !this.rest.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(this.piece()))));
         }
-        let polled = Pin::new(&mut this.body).poll_frame(context);
+        let polled = this.poll_data(context);
         if polled.is_pending()
             && let Some(slot) = &this.slot
         {
@@ -102,7 +150,7 @@ impl hyper::body::Body for ReplyBody {
             // What is no data is trailers, which have no data.
             Err(frame) => return Poll::Ready(frame.into_trailers().ok().map(|it| Ok(Frame::trailers(it)))),
         };
-        this.rest = if this.encoding == Encoding::Gzip { gzip::compressed(data) } else { data };
+        this.rest = data;
         let whole = this.rest.len();
         this.encoded(whole);
         // A small one goes at once: cutting it would cost more than it holds.
@@ -111,7 +159,7 @@ impl hyper::body::Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && !self.compressing.is_running() && self.body.is_end_stream()
     }
 }
 

@@ -17,13 +17,13 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming};
 use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
-use tokio::task::JoinSet;
 use tonic::Status;
 
 use super::call_metrics::Method;
 use super::call_slot::CallSlot;
 use super::convert;
 use super::gzip::{self, Encoding, PREFIX_BYTES};
+use super::off_thread::OffThread;
 use super::status::{Failure, of_body};
 
 /// What an item of a batch takes once it is decoded, with its result and that on the wire: one whose every field is wrong has a result of
@@ -48,7 +48,7 @@ pub(super) struct RequestBody {
     charged: usize,
     messages: usize,
     /// A message that is being decompressed.
-    decompressing: JoinSet<Result<Bytes, Failure>>,
+    decompressing: OffThread<Result<Bytes, Failure>>,
 }
 
 impl RequestBody {
@@ -68,7 +68,7 @@ impl RequestBody {
             arrived: BytesMut::new(),
             charged: 0,
             messages: 0,
-            decompressing: JoinSet::new(),
+            decompressing: OffThread::new(),
         }
     }
 
@@ -143,20 +143,9 @@ impl RequestBody {
         if !matches!(small, Err(Failure::TooLarge { .. })) {
             return self.decoded(small?).map(Some);
         }
-        // Megabytes take milliseconds, which other connections do not wait for: off the threads that decide, one at a time.
-        let (slot, bytes_max) = (Arc::clone(&self.slot), self.bytes_max);
-        self.decompressing.spawn(async move {
-            let Ok(permit) = slot.decompressions().acquire_owned().await else {
-                return Err(Failure::ShuttingDown);
-            };
-            // It goes on when its client resets the stream, and keeps until its end what it works with: its turn and its bytes.
-            let work = move || {
-                let decompressed = gzip::decompressed(&message[PREFIX_BYTES..], bytes_max);
-                drop((permit, slot));
-                decompressed
-            };
-            tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Internal))
-        });
+        let bytes_max = self.bytes_max;
+        let work = move || gzip::decompressed(&message[PREFIX_BYTES..], bytes_max);
+        self.decompressing.start(Arc::clone(&self.slot), work);
         Ok(None)
     }
 
@@ -226,17 +215,14 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         loop {
-            if !this.decompressing.is_empty() {
-                let message = match ready!(this.decompressing.poll_join_next(context)) {
-                    Some(Ok(Ok(message))) => this.decoded(message),
-                    Some(Ok(Err(failure))) => Err(failure),
-                    Some(Err(_)) | None => Err(Failure::Internal),
-                };
+            if this.decompressing.is_running() {
+                let message = ready!(this.decompressing.poll(context)).flatten();
+                let message = message.and_then(|message| this.decoded(message));
                 return Poll::Ready(Some(message.map(Frame::data).map_err(Status::from)));
             }
             // Of a stream, the next message may be here already.
             let whole = if this.arrived.is_empty() { Ok(None) } else { this.whole() };
-            if !this.decompressing.is_empty() {
+            if this.decompressing.is_running() {
                 continue;
             }
             if let Some(message) = whole.transpose() {

@@ -2,11 +2,12 @@
 
 use breakerd::proto::v1::{AllowRequestResponse, AllowRequestsResponse};
 use flate2::read::GzDecoder;
+use http::HeaderValue;
 use prost::Message as _;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::body_client::{ALLOW, ALLOW_MANY, Client, allow_one, batch, gzipped, reason};
+use crate::body_client::{ALLOW, ALLOW_MANY, Client, LONG, Sent, allow_one, batch, gzipped, read, reason};
 use crate::grpc_world::{World, ask};
 use crate::raw::framed;
 
@@ -78,4 +79,50 @@ async fn a_message_that_is_large_once_decompressed_is_one_like_any_other() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     drop(client);
     world.end().await;
+}
+
+/// Sends a batch of `requests` as gzip while the only thread that may block is busy, and finds it unanswered behind many
+/// other calls until that thread is free.
+async fn waits_for_a_thread(requests: usize) {
+    const CALLS_BEHIND: usize = 100;
+    let world = World::new().await;
+    let mut client = Client::of(&world).await;
+    let (free, until) = std::sync::mpsc::channel::<()>();
+    let busy = tokio::task::spawn_blocking(move || until.recv());
+    let headers = [("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip")];
+    let large = client.begin(ALLOW_MANY, &headers, Sent::Whole(gzipped(&batch(requests).encode_to_vec())));
+    let large = tokio::spawn(async move { read(large.await.unwrap()).await });
+    for _ in 0..CALLS_BEHIND {
+        let small = gzipped(&ask("payments", "").encode_to_vec());
+        assert_eq!(client.call(ALLOW, &headers, small).await.0.code(), Code::Ok);
+    }
+    assert!(!large.is_finished(), "the thread that decides did it");
+    drop(free);
+    assert!(busy.await.unwrap().is_err());
+    let (status, head, answer) = tokio::time::timeout(LONG, large).await.unwrap().unwrap();
+    assert_eq!((status.code(), &head["grpc-encoding"]), (Code::Ok, &HeaderValue::from_static("gzip")));
+    let mut message = Vec::new();
+    std::io::Read::read_to_end(&mut GzDecoder::new(&answer[5..]), &mut message).unwrap();
+    assert_eq!(AllowRequestsResponse::decode(&*message).unwrap().results.len(), requests);
+    drop(client);
+    world.end().await;
+}
+
+fn on_one_blocking_thread(test: impl Future<Output = ()>) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(test);
+}
+
+#[test]
+fn a_large_message_is_decompressed_off_the_threads_that_decide() {
+    on_one_blocking_thread(waits_for_a_thread(1_000));
+}
+
+#[test]
+fn a_large_answer_is_compressed_off_the_threads_that_decide() {
+    // Its request is small enough to be decompressed where it arrives; its answer, with a permit each, is not.
+    const REQUESTS: usize = 200;
+    assert!(batch(REQUESTS).encoded_len() < 16 << 10);
+    on_one_blocking_thread(waits_for_a_thread(REQUESTS));
 }
