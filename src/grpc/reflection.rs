@@ -26,7 +26,7 @@ use tonic_reflection::pb::v1::{
 use super::client_info::ClientInfo;
 use super::deadline;
 use super::health::{Closing, HealthBoard};
-use super::status::Failure;
+use super::status::{Failure, of_stream};
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 use super::violations::excerpt;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -109,7 +109,7 @@ impl Session {
             biased;
             () = self.closing.begun() => return None,
             () = passed(&mut self.deadline) => Err(Failure::DeadlineExceeded.into()),
-            question = self.questions.message() => question,
+            question = self.questions.message() => question.map_err(of_stream),
         };
         match asked {
             Ok(None) => None,

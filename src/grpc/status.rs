@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Response};
-use prost::Message as _;
+use prost::Message;
+use prost_types::Any;
 use tonic::body::Body;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+use tonic_types::pb;
 
 use super::encoding_headers;
 use super::violations::{Violations, excerpt};
@@ -125,68 +126,96 @@ impl Failure {
     /// The answer in place of one response of many.
     #[cold]
     pub(crate) fn into_item(self) -> v1::ItemError {
-        let status = self.into_status();
-        // Always there and always readable: `into_status` has just written it.
-        let details = tonic_types::pb::Status::decode(status.details()).unwrap_or_default().details;
-        v1::ItemError { code: status.code() as i32, message: status.message().to_owned(), details }
+        let (code, message, details) = self.into_parts();
+        v1::ItemError { code: code as i32, message, details }
     }
 
     #[cold]
     fn into_status(self) -> Status {
+        let accepted = matches!(self, Self::UnknownEncoding { .. }).then_some(encoding_headers::ACCEPTED);
+        let (code, message, details) = self.into_parts();
+        let encoded = pb::Status { code: code as i32, message: message.clone(), details }.encode_to_vec();
+        let mut status = Status::with_details(code, message, encoded.into());
+        if let Some(accepted) = accepted {
+            status
+                .metadata_mut()
+                .insert(encoding_headers::ACCEPT_HEADER, MetadataValue::from_static(accepted));
+        }
+        status
+    }
+
+    /// What a `Status` and an item of a batch have alike. Encoded here, each detail once: a thousand items may fail in one batch.
+    fn into_parts(self) -> (Code, String, Vec<Any>) {
         let (code, reason) = self.code_and_reason();
         let message = self.message();
-        let mut details = ErrorDetails::new();
-        details.set_error_info(reason, DOMAIN, self.metadata());
-        match &self {
-            Self::Invalid(violations) => {
-                let violation = |fault: &super::violations::Violation| {
-                    let mut violation = FieldViolation::new(&*fault.field, &*fault.problem);
-                    fault.kind.as_str().clone_into(&mut violation.reason);
-                    violation
-                };
-                details.set_bad_request(violations.named().iter().map(violation).collect::<Vec<_>>());
-            }
-            Self::NoBreaker { service, name } => {
-                details.set_resource_info("breakerd.v1.Breaker", format!("{service}/{name}"), "", &*message);
-            }
-            Self::NotCreated { service, name } => {
-                let (kind, subject) = match name {
-                    Some(name) => ("breakerd.v1.Breaker", format!("{service}/{name}")),
-                    None => ("service", service.clone()),
-                };
-                details.set_resource_info(kind, subject, "", &*message);
-            }
-            Self::WrongState { service, name, .. } => {
-                let subject = format!("{service}/{name}");
-                details
-                    .set_precondition_failure(vec![PreconditionViolation::new("STATE", subject, &*message)]);
-            }
-            Self::NoHealthOf { service } => {
-                details.set_resource_info("service", excerpt(service), "", &*message);
-            }
-            _ => {}
+        let mut details = Vec::with_capacity(3);
+        if let Some(delay) = self.retry_delay(code) {
+            // Ours are a second at most.
+            let retry_delay = prost_types::Duration::try_from(delay).ok();
+            details.push(any("RetryInfo", &pb::RetryInfo { retry_delay }));
         }
-        match code {
-            Code::Unavailable => details.set_retry_info(Some(RETRY_SLOW)),
-            Code::ResourceExhausted => details.set_retry_info(Some(match self {
+        let info =
+            pb::ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata: self.metadata() };
+        details.push(any("ErrorInfo", &info));
+        details.extend(self.subject(&message));
+        (code, message, details)
+    }
+
+    /// When to come again, for those codes that invite to it.
+    fn retry_delay(&self, code: Code) -> Option<Duration> {
+        match (code, self) {
+            (Code::Unavailable, _) => Some(RETRY_SLOW),
+            // It would be as large the next time.
+            (_, Self::TooLarge { .. } | Self::MetadataTooLarge { .. }) => None,
+            (
+                Code::ResourceExhausted,
                 Self::Overloaded { .. }
                 | Self::CallerCalls { .. }
                 | Self::BytesFull { .. }
-                | Self::CallerBytes { .. } => RETRY_SOON,
-                // It would be as large the next time.
-                Self::TooLarge { .. } | Self::MetadataTooLarge { .. } => {
-                    return Status::with_error_details(code, message, details);
-                }
-                _ => RETRY_SLOW,
-            })),
-            _ => &mut details,
-        };
-        let mut status = Status::with_error_details(code, message, details);
-        if let Self::UnknownEncoding { .. } = self {
-            let accepted = MetadataValue::from_static(encoding_headers::ACCEPTED);
-            status.metadata_mut().insert(encoding_headers::ACCEPT_HEADER, accepted);
+                | Self::CallerBytes { .. },
+            ) => Some(RETRY_SOON),
+            (Code::ResourceExhausted, _) => Some(RETRY_SLOW),
+            _ => None,
         }
-        status
+    }
+
+    /// The detail that says what the failure is about: fields, or a thing.
+    fn subject(&self, message: &str) -> Option<Any> {
+        let resource = |kind: &str, name: String| {
+            let info = pb::ResourceInfo {
+                resource_type: kind.to_owned(),
+                resource_name: name,
+                owner: String::new(),
+                description: message.to_owned(),
+            };
+            Some(any("ResourceInfo", &info))
+        };
+        match self {
+            Self::Invalid(violations) => {
+                let violation = |fault: &super::violations::Violation| pb::bad_request::FieldViolation {
+                    field: fault.field.to_string(),
+                    description: fault.problem.clone(),
+                    reason: fault.kind.as_str().to_owned(),
+                    localized_message: None,
+                };
+                let field_violations = violations.named().iter().map(violation).collect();
+                Some(any("BadRequest", &pb::BadRequest { field_violations }))
+            }
+            Self::NoBreaker { service, name } | Self::NotCreated { service, name: Some(name) } => {
+                resource("breakerd.v1.Breaker", format!("{service}/{name}"))
+            }
+            Self::NotCreated { service, name: None } => resource("service", service.clone()),
+            Self::NoHealthOf { service } => resource("service", excerpt(service)),
+            Self::WrongState { service, name, .. } => {
+                let violation = pb::precondition_failure::Violation {
+                    r#type: "STATE".to_owned(),
+                    subject: format!("{service}/{name}"),
+                    description: message.to_owned(),
+                };
+                Some(any("PreconditionFailure", &pb::PreconditionFailure { violations: vec![violation] }))
+            }
+            _ => None,
+        }
     }
 
     /// What programs and the log call it.
@@ -388,6 +417,11 @@ impl Failure {
     }
 }
 
+/// A detail of google.rpc.
+fn any(name: &str, detail: &impl Message) -> Any {
+    Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value: detail.encode_to_vec() }
+}
+
 /// Those that bring one of these rights: `caller or reader`. (An admin has every right.)
 fn roles(rights: Rights) -> String {
     rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(" or ")
@@ -414,4 +448,12 @@ pub(crate) fn rewritten(headers: &HeaderMap) -> Option<Failure> {
     let problem =
         Status::from_header_map(headers).map(|status| status.message().to_owned()).unwrap_or_default();
     Some(Failure::Undecodable { problem })
+}
+
+/// The same of a message of a stream, which the handler reads.
+pub(crate) fn of_stream(status: Status) -> Status {
+    if status.code() != Code::Internal || !status.details().is_empty() {
+        return status;
+    }
+    Failure::Undecodable { problem: status.message().to_owned() }.into()
 }

@@ -1,5 +1,6 @@
 //! Messages and headers that are wrong beside their fields: each by a client that no proper client is.
 
+use breakerd::grpc::Method;
 use breakerd::proto::v1::{AllowRequestResponse, Outcome, RecordOutcomeRequest, RecordOutcomesRequest};
 use bytes::Bytes;
 use http::Request;
@@ -9,6 +10,8 @@ use prost::Message as _;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
 use crate::body_client::{
@@ -116,6 +119,33 @@ async fn each_method_has_a_limit_of_its_own() {
     // And one with more items than it may have is refused before it is decoded.
     let (status, ..) = client.call(RECORD_MANY, &[], framed(&[0x0a, 0x00].repeat(500_000))).await;
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+    drop(client);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_decoded_is_the_clients_mistake_whatever_the_method() {
+    let world = World::new().await;
+    let mut client = Client::of(&world).await;
+    for method in Method::ALL.iter().filter(|method| **method != Method::Other) {
+        let path = format!("/{}/{}", method.service(), method.name());
+        let (status, ..) = client.call(&path, &[], framed(&[0xff; 3])).await;
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
+            "{path}"
+        );
+    }
+    // Of a stream of messages, a later one.
+    let listed = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..ServerReflectionRequest::default()
+    };
+    let sent = [framed(&listed.encode_to_vec()), framed(&[0xff; 3])].concat();
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let (status, _, answer) = client.call(path, &[], sent).await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MESSAGE_UNDECODABLE"));
+    assert!(!answer.is_empty(), "the first one has its answer");
     drop(client);
     world.end().await;
 }
