@@ -6,6 +6,7 @@ use breaker::Time;
 use bytes::{Bytes, BytesMut};
 use tonic::{Request, Response, Status};
 
+use super::batch_pace::BatchPace;
 use super::client_info::ClientInfo;
 use super::convert;
 use super::status::Failure;
@@ -22,12 +23,6 @@ use crate::proto::v1::{
     allow_requests_result, record_outcomes_result,
 };
 use crate::replica;
-
-/// Requests of a batch that are decided as of one moment. They take microseconds, and asking for the time is a
-/// tenth of the cost of a decision; probes that wait for the store take longer, hence no whole batch.
-const MOMENT: usize = 32;
-/// Moments after which a batch lets other calls go on: some hundred microseconds of work.
-const MOMENTS_A_TURN: usize = 4;
 
 /// The service on an app, for one connection.
 pub(super) struct Breakers {
@@ -145,22 +140,29 @@ impl BreakerService for Breakers {
         let mut permits = BytesMut::with_capacity(requests.len() * SEALED_BYTES);
         let seals = loaded.engine.seals();
         let mut results = Vec::with_capacity(requests.len());
-        for (moment, requests) in requests.chunks(MOMENT).enumerate() {
-            yield_after(moment).await;
-            let now = self.app.clock.now();
-            for request in requests {
-                let result = match self.allow(loaded, &client, request, now).await {
-                    Ok(allowed) => {
-                        let seal = |permit: &Permit| {
-                            permits.extend_from_slice(&seals.seal(permit));
-                            permits.split().freeze()
-                        };
-                        allow_requests_result::Result::Response(convert::allowed(&allowed, seal))
-                    }
-                    Err(failure) => allow_requests_result::Result::Error(self.failed(failure)),
-                };
-                results.push(AllowRequestsResult { result: Some(result) });
+        let mut pace = BatchPace::default();
+        let mut now = self.app.clock.now();
+        for request in requests {
+            if pace.is_turn_over() {
+                tokio::task::yield_now().await;
             }
+            if pace.is_moment_over() {
+                now = self.app.clock.now();
+            }
+            let result = match self.allow(loaded, &client, request, now).await {
+                Ok(allowed) => {
+                    let seal = |permit: &Permit| {
+                        permits.extend_from_slice(&seals.seal(permit));
+                        permits.split().freeze()
+                    };
+                    allow_requests_result::Result::Response(convert::allowed(&allowed, seal))
+                }
+                Err(failure) => {
+                    pace.failed();
+                    allow_requests_result::Result::Error(self.failed(failure))
+                }
+            };
+            results.push(AllowRequestsResult { result: Some(result) });
         }
         Ok(Response::new(AllowRequestsResponse { results }))
     }
@@ -183,24 +185,24 @@ impl BreakerService for Breakers {
         let requests = &request.get_ref().requests;
         convert::check_batch(requests.len()).map_err(Failure::from)?;
         let mut results = Vec::with_capacity(requests.len());
-        for (moment, requests) in requests.chunks(MOMENT).enumerate() {
-            yield_after(moment).await;
-            let now = self.app.clock.now();
-            for request in requests {
-                let result = match self.record(loaded, &client, request, now).await {
-                    Ok(response) => record_outcomes_result::Result::Response(response),
-                    Err(failure) => record_outcomes_result::Result::Error(self.failed(failure)),
-                };
-                results.push(RecordOutcomesResult { result: Some(result) });
+        let mut pace = BatchPace::default();
+        let mut now = self.app.clock.now();
+        for request in requests {
+            if pace.is_turn_over() {
+                tokio::task::yield_now().await;
             }
+            if pace.is_moment_over() {
+                now = self.app.clock.now();
+            }
+            let result = match self.record(loaded, &client, request, now).await {
+                Ok(response) => record_outcomes_result::Result::Response(response),
+                Err(failure) => {
+                    pace.failed();
+                    record_outcomes_result::Result::Error(self.failed(failure))
+                }
+            };
+            results.push(RecordOutcomesResult { result: Some(result) });
         }
         Ok(Response::new(RecordOutcomesResponse { results }))
-    }
-}
-
-/// Lets others go on when it is time.
-async fn yield_after(moments: usize) {
-    if moments > 0 && moments.is_multiple_of(MOMENTS_A_TURN) {
-        tokio::task::yield_now().await;
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! `Status` is made in `status` alone, and `convert` alone sees both the wire's types and the domain's.
 
+mod batch_pace;
 mod breakers;
 mod call;
 mod call_metrics;

@@ -1,0 +1,78 @@
+//! How a batch takes turns with other calls.
+
+/// Requests of a batch that are decided as of one moment. They take microseconds, and asking for the time is a
+/// tenth of the cost of a decision; probes that wait for the store take longer, hence no whole batch.
+const MOMENT: u32 = 32;
+/// Work after which a batch lets other calls go on: some hundred microseconds. A decision is 1.
+const TURN_WORK: u32 = 128;
+/// Work of a request that failed, beside its decision: its error is made of a dozen texts, and encoded.
+const FAILED_WORK: u32 = 7;
+
+/// Counts the work of one batch. Ask both questions before each request.
+#[derive(Debug, Default)]
+pub(super) struct BatchPace {
+    work: u32,
+    requests: u32,
+}
+
+impl BatchPace {
+    /// Whether to yield before the next request.
+    pub(super) fn is_turn_over(&mut self) -> bool {
+        if self.work < TURN_WORK {
+            self.work += 1;
+            return false;
+        }
+        self.work = 1;
+        // What a moment has is decided after the yield.
+        self.requests = MOMENT;
+        true
+    }
+
+    /// Whether to read the clock again before the next request.
+    pub(super) fn is_moment_over(&mut self) -> bool {
+        let over = self.requests >= MOMENT;
+        self.requests = if over { 1 } else { self.requests + 1 };
+        over
+    }
+
+    /// The request failed.
+    pub(super) fn failed(&mut self) {
+        self.work += FAILED_WORK;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Before which requests of a batch of `requests` it yields, and before which it reads the clock.
+    fn turns(requests: usize, fails: bool) -> (Vec<usize>, Vec<usize>) {
+        let (mut pace, mut yields, mut moments) = (BatchPace::default(), Vec::new(), Vec::new());
+        for request in 0..requests {
+            if pace.is_turn_over() {
+                yields.push(request);
+            }
+            if pace.is_moment_over() {
+                moments.push(request);
+            }
+            if fails {
+                pace.failed();
+            }
+        }
+        (yields, moments)
+    }
+
+    #[test]
+    fn a_batch_yields_after_a_bounded_number_of_decisions() {
+        let (yields, moments) = turns(300, false);
+        assert_eq!(yields, [128, 256]);
+        assert_eq!(moments, [32, 64, 96, 128, 160, 192, 224, 256, 288]);
+    }
+
+    #[test]
+    fn a_batch_of_wrong_requests_yields_eight_times_as_often() {
+        let (yields, moments) = turns(70, true);
+        assert_eq!(yields, [16, 32, 48, 64]);
+        assert_eq!(moments, [16, 32, 48, 64], "after a yield it is later");
+    }
+}
