@@ -25,6 +25,7 @@ mod nearest;
 pub mod override_reconciler;
 pub mod pacer;
 pub mod proto;
+pub mod rate_limiter;
 pub mod replica;
 pub mod security;
 pub mod server;

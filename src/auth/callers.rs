@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::authenticator::{CredentialCheck, CredentialStatus};
 use super::identity::Identity;
+use crate::rate_limiter::RateLimiter;
 
 /// Whoever asks: who they are, and what they have at work.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct Counts {
     pub connections: ConcurrencyCounter,
     /// Those of them that shake hands.
     pub handshakes: ConcurrencyCounter,
+    /// Calls for gRPC that were refused; counted by address.
+    pub refusals: RateLimiter,
     /// Connections for pages; counted by address.
     pub pages: ConcurrencyCounter,
     /// Scrapes that are not read to their end; counted by address.

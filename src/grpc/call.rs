@@ -28,6 +28,7 @@ use super::edge::{Edge, Shared};
 use super::encoding_headers;
 use super::gzip::{self, Encoding};
 use super::inline_executor::InlineExecutor;
+use super::read_budget::ReadBudget;
 use super::reflection;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
@@ -44,16 +45,28 @@ const METADATA_BYTES_MAX: usize = 16 * 1024;
 
 /// The edge, as one connection comes to it.
 pub(super) struct ConnectionService {
-    edge: Edge,
+    connection: Arc<ConnectionShared>,
     visitor: ConnectionAuth,
     turns: InlineExecutor,
     breakers: BreakerServiceServer<Breakers>,
 }
 
+/// What the calls of one connection share.
+struct ConnectionShared {
+    shared: Arc<Shared>,
+    read_budget: Arc<ReadBudget>,
+}
+
 impl ConnectionService {
-    pub(super) fn new(edge: Edge, visitor: ConnectionAuth, turns: InlineExecutor) -> Self {
+    pub(super) fn new(
+        edge: &Edge,
+        visitor: ConnectionAuth,
+        turns: InlineExecutor,
+        read_budget: Arc<ReadBudget>,
+    ) -> Self {
         let breakers = edge.breakers(Arc::clone(visitor.nobody()));
-        Self { edge, visitor, turns, breakers }
+        let connection = Arc::new(ConnectionShared { shared: Arc::clone(&edge.shared), read_budget });
+        Self { connection, visitor, turns, breakers }
     }
 }
 
@@ -63,10 +76,10 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Future = Call;
 
     fn call(&self, request: Request<Incoming>) -> Call {
-        let shared = &self.edge.shared;
+        let shared = &self.connection.shared;
         let method = Method::at(request.uri().path());
         let mut call = Call {
-            shared: Arc::clone(shared),
+            connection: Arc::clone(&self.connection),
             method,
             started: shared.app.clock.now(),
             patience: shared.limits.call_max,
@@ -77,7 +90,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
         };
         call.stage = match call.begin(request, &self.visitor, &self.breakers) {
             Ok(running) => Stage::Running(running),
-            Err(refusal) => Stage::Answered(refusal.into_response()),
+            Err(refusal) => Stage::Refused(refusal),
         };
         // hyper hands the call over next.
         self.turns.expect(method, call.slot.clone());
@@ -87,7 +100,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
 
 /// One call on its way.
 pub(super) struct Call {
-    shared: Arc<Shared>,
+    connection: Arc<ConnectionShared>,
     method: Method,
     started: Time,
     /// How long it may take.
@@ -102,8 +115,8 @@ pub(super) struct Call {
 
 enum Stage {
     Running(Running),
-    /// Refused at the door.
-    Answered(Response<Body>),
+    /// Not begun. Its answer is made in its turn, and not while the connection still reads.
+    Refused(Refusal),
     Over,
 }
 
@@ -144,16 +157,16 @@ impl Call {
             request.extensions_mut().insert(Arc::clone(&caller));
         }
         let pool = if self.method.is_probe() { Pool::Probes } else { Pool::Calls };
-        let slot = CallSlot::take(&self.shared, caller, pool, metadata_bytes)?;
+        let slot = CallSlot::take(&self.connection.shared, caller, pool, metadata_bytes)?;
         self.slot = Some(Arc::clone(&slot));
         let method = self.method;
-        let bytes_max = method.request_bytes_max(self.shared.limits.message_bytes_max);
+        let bytes_max = method.request_bytes_max(self.connection.shared.limits.message_bytes_max);
         let request = request.map(|body| RequestBody::new(body, slot, method, encodings.request, bytes_max));
         Ok(self.route(request, breakers))
     }
 
     fn route(&self, mut request: Request<RequestBody>, breakers: &BreakerServiceServer<Breakers>) -> Running {
-        let shared = &self.shared;
+        let shared = &self.connection.shared;
         match self.method {
             Method::AllowRequest
             | Method::RecordOutcome
@@ -188,7 +201,7 @@ impl Call {
     /// Who sends the call, if they may.
     fn admit(&self, headers: &HeaderMap, visitor: &ConnectionAuth) -> Result<Arc<Caller>, Failure> {
         let mut needed = rights::needed(self.method);
-        if self.shared.limits.health_needs_token && rights::is_about_us(self.method) {
+        if self.connection.shared.limits.health_needs_token && rights::is_about_us(self.method) {
             needed = Rights::ALL;
         }
         if needed.is_none() {
@@ -204,7 +217,7 @@ impl Call {
 
     #[cold]
     fn unknown(&self, visitor: &ConnectionAuth) -> Failure {
-        if self.shared.told.refused.is_due(self.started) {
+        if self.connection.shared.told.refused.is_due(self.started) {
             let (peer, method) = (&**visitor.nobody().identity.name(), self.method.name());
             tracing::warn!(peer, method, "unauthenticated call rejected: unknown token or certificate");
         }
@@ -234,6 +247,9 @@ impl Call {
             Code::PermissionDenied => self.refused(Why::PermissionDenied),
             _ => {}
         }
+        if is_refusal(code, response.status()) {
+            self.connection.read_budget.count_refused();
+        }
         self.count(code);
         let encoding = self.answer_encoding;
         response.map(|body| ReplyBody::new(body, slot, encoding, self.method.is_stream()))
@@ -241,12 +257,13 @@ impl Call {
 
     #[cold]
     fn refused(&self, why: Why) {
-        self.shared.app.metrics.access.refused(Entry::Grpc, why);
+        self.connection.shared.app.metrics.access.refused(Entry::Grpc, why);
     }
 
     fn count(&self, code: Code) {
-        let took = self.shared.app.clock.now().since(self.started);
-        self.shared.calls.ended(self.method, code, took);
+        let shared = &self.connection.shared;
+        let took = shared.app.clock.now().since(self.started);
+        shared.calls.ended(self.method, code, took);
         tracing::debug!(
             service = self.method.service(),
             method = self.method.name(),
@@ -274,9 +291,11 @@ impl Future for Call {
                     Failure::DeadlineExceeded.into_response()
                 }
             },
-            Stage::Answered(answer) => std::mem::take(answer),
-            // Nobody polls a future that has ended.
-            Stage::Over => return Poll::Pending,
+            Stage::Refused(_) | Stage::Over => match std::mem::replace(&mut call.stage, Stage::Over) {
+                Stage::Refused(refusal) => refusal.into_response(),
+                // Nobody polls a future that has ended.
+                Stage::Running(_) | Stage::Over => return Poll::Pending,
+            },
         };
         Poll::Ready(Ok(call.end(answer)))
     }
@@ -288,6 +307,18 @@ impl Drop for Call {
             // The client went away, or we cut it off.
             self.count(Code::Cancelled);
         }
+    }
+}
+
+/// Whether a call was answered so because of what its client sent, or sends too much of.
+fn is_refusal(code: Code, status: StatusCode) -> bool {
+    match code {
+        Code::ResourceExhausted
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::InvalidArgument
+        | Code::Unimplemented => true,
+        _ => status != StatusCode::OK,
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) struct Told {
     pub(super) refused: LogThrottle,
     pub(super) handshake: LogThrottle,
     pub(super) stalled: LogThrottle,
+    pub(super) refusal_rate: LogThrottle,
 }
 
 impl std::fmt::Debug for Edge {

@@ -83,6 +83,11 @@ impl InlineExecutor {
         self.shared.arrived.lock().next = Some(Expected { work, slot });
     }
 
+    /// Whether calls have arrived that have not run.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.shared.arrived.lock().calls.is_empty()
+    }
+
     /// Runs what has arrived, up to a bounded amount of work.
     pub(crate) fn run(&self) -> Progress {
         let mut calls = std::mem::take(&mut self.shared.arrived.lock().calls);

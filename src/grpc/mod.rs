@@ -1,8 +1,8 @@
 //! The edge of gRPC: convert, call, convert.
 //!
 //! # The road of a call
-//! A connection reads what has arrived, all of it, before any call is answered ([`serve`] and `turns`), so that
-//! the answers leave together. The edge (`edge`) takes it in (`passage`): finds the method, sees who sends it and whether
+//! A connection reads what has arrived, a few kilobytes a turn (`read_budget`), before any call of it is answered ([`serve`] and
+//! `inline_executor`), so that the answers leave together. The edge (`edge`) takes it in (`call`): finds the method, sees who sends it and whether
 //! they may (`rights`), reads the client's deadline, takes a slot among the calls in flight (`call_slot`), and hands the request to
 //! the service that tonic generated. That reads the message, whose bytes are counted on the way (`request_body`), decodes it and calls
 //! our handler (`breakers`, `config`, `operations`, `health`, `reflection`). On the way back it counts the call, puts the framework's
@@ -28,9 +28,10 @@ mod gzip;
 mod health;
 mod history_reads;
 mod inline_executor;
-mod operations;
 mod off_thread;
+mod operations;
 mod page;
+mod read_budget;
 mod reflection;
 mod reply_body;
 mod request_body;

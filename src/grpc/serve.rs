@@ -4,11 +4,12 @@
 //! CANCELLED, waits without end for a connection that never spoke, spins when it runs out of open files, and
 //! puts three boxes and a router around every call.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
@@ -16,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +25,8 @@ use super::Limits;
 use super::call::ConnectionService;
 use super::edge::Edge;
 use super::inline_executor::{InlineExecutor, Progress};
-use crate::auth::{CertificateNames, ConnectionAuth, CountGuard, Protocol, Tls, names_of};
+use super::read_budget::{BudgetedIo, ReadBudget};
+use crate::auth::{CertificateNames, ConnectionAuth, CountGuard, Counts, Protocol, Tls, names_of};
 use crate::metrics::{Entry, Refusal};
 
 /// Streams that a client may open and cancel before we have looked at them. h2 takes more than 20 for an
@@ -213,17 +216,26 @@ impl Connection {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send,
         names: Option<CertificateNames>,
     ) {
-        let limits = self.edge.shared.limits;
-        let visitor = ConnectionAuth::new(Arc::clone(&self.edge.shared.door.guard), self.peer, names);
-        let http = self.http(&limits);
-        let entrance = ConnectionService::new(self.edge, visitor, self.turns.clone());
-        let http = http.serve_connection(TokioIo::new(stream), entrance);
-        let mut http = pin!(http);
+        let shared = &self.edge.shared;
+        let visitor = ConnectionAuth::new(Arc::clone(&shared.door.guard), self.peer, names);
+        let mut reading = Reading {
+            budget: Arc::default(),
+            counts: shared.door.guard.counts_at(self.peer),
+            edge: self.edge.clone(),
+            peer: self.peer,
+            pause: None,
+        };
+        let budget = &reading.budget;
+        let entrance = ConnectionService::new(&self.edge, visitor, self.turns.clone(), Arc::clone(budget));
+        let stream = TokioIo::new(BudgetedIo::new(stream, Arc::clone(budget)));
+        let mut http = pin!(self.http(&shared.limits).serve_connection(stream, entrance));
         let mut draining = false;
         loop {
             let driven = poll_fn(|context| {
+                reading.begin_turn(self.turns.has_calls(), context);
                 let driven = http.as_mut().poll(context);
-                if self.turns.run() == Progress::More {
+                let progress = self.turns.run();
+                if reading.end_turn(context) == Progress::More || progress == Progress::More {
                     // The others first: it is polled again behind them.
                     context.waker().wake_by_ref();
                 }
@@ -276,5 +288,51 @@ impl Connection {
             // gRPC has no use for it.
             .auto_date_header(false);
         builder
+    }
+}
+
+/// When a connection is read, and how much of it.
+struct Reading {
+    budget: Arc<ReadBudget>,
+    /// Those of its address.
+    counts: Arc<Counts>,
+    edge: Edge,
+    peer: IpAddr,
+    /// Runs while it is not read, because too many of its calls were refused.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Reading {
+    fn begin_turn(&mut self, has_calls: bool, context: &mut Context<'_>) {
+        if self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(context).is_ready()) {
+            self.pause = None;
+        }
+        if has_calls || self.pause.is_some() {
+            self.budget.begin_without_reading();
+        } else {
+            self.budget.begin(&self.counts, self.edge.shared.app.clock.now());
+        }
+    }
+
+    /// Whether there is more to read in a further turn, without waiting.
+    fn end_turn(&mut self, context: &mut Context<'_>) -> Progress {
+        let shared = &self.edge.shared;
+        if let Some(pause) = self.budget.pause(&self.counts, || shared.app.clock.now()) {
+            self.limited(pause);
+            self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+        }
+        // The first look at a timer starts it.
+        let pauses = self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(context).is_pending());
+        if self.budget.is_exhausted() && !pauses { Progress::More } else { Progress::Done }
+    }
+
+    #[cold]
+    fn limited(&self, pause: Duration) {
+        let shared = &self.edge.shared;
+        shared.app.metrics.access.refused(Entry::Grpc, Refusal::RefusalRate);
+        if shared.told.refusal_rate.is_due(shared.app.clock.now()) {
+            let (peer, pause_ms) = (self.peer, pause.as_millis());
+            tracing::warn!(%peer, pause_ms, "connection throttled: too many of its calls are rejected");
+        }
     }
 }

@@ -22,6 +22,8 @@ pub enum Refusal {
     CallerLimit,
     /// Somebody who did not read the answer.
     Stalled,
+    /// Somebody whose calls are refused so often that their connection is read more slowly.
+    RefusalRate,
 }
 
 impl Entry {
@@ -37,7 +39,8 @@ impl Entry {
 }
 
 impl Refusal {
-    const ALL: [Self; 4] = [Self::Unauthenticated, Self::PermissionDenied, Self::CallerLimit, Self::Stalled];
+    const ALL: [Self; 5] =
+        [Self::Unauthenticated, Self::PermissionDenied, Self::CallerLimit, Self::Stalled, Self::RefusalRate];
 
     /// As a label.
     pub const fn as_str(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Refusal {
             Self::PermissionDenied => "permission_denied",
             Self::CallerLimit => "caller_limit",
             Self::Stalled => "stalled",
+            Self::RefusalRate => "refusal_rate",
         }
     }
 }

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::grpc::Limits;
+use breakerd::metrics::{Entry, Refusal};
+use breakerd::proto::v1::{
+    RecordOutcomeRequest, RecordOutcomesRequest, RecordOutcomesResponse, record_outcomes_result,
+};
 use breakerd::replica::Local;
 use bytes::BytesMut;
 use prost::Message as _;
+use tokio::task::JoinSet;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_types::StatusExt as _;
@@ -90,4 +95,92 @@ async fn what_is_announced_takes_no_memory() {
     let grown = process.resident_bytes().saturating_sub(before);
     assert!(grown < 64 << 20, "{} MiB for {} bytes", grown >> 20, 5 * held.len());
     drop((held, client, process));
+}
+
+/// The clock stands still, so that nothing of the rate comes back.
+#[tokio::test]
+async fn a_connection_whose_calls_are_refused_is_slowed_down_and_no_other() {
+    const FLOOD: usize = 5_000;
+    let world = World::new().await;
+    let mut flooding = Client::of(&world).await;
+    let too_large = || {
+        let mut announced = vec![0];
+        announced.extend_from_slice(&(4_u32 << 20).to_be_bytes());
+        Sent::Whole(announced)
+    };
+    let mut flood = JoinSet::new();
+    for _ in 0..FLOOD {
+        let answered = flooding.begin(RECORD_MANY, &[], too_large());
+        flood.spawn(async move { read(answered.await.unwrap()).await.0 });
+    }
+    let throttled = world
+        .app
+        .metrics
+        .access
+        .refused_total
+        .with_label_values(&[Entry::Grpc.as_str(), Refusal::RefusalRate.as_str()]);
+    let mut answered = 0;
+    let slowed_down = tokio::time::timeout(LONG, async {
+        while throttled.get() == 0 {
+            let status = flood.join_next().await.expect("it is slowed down before its end").unwrap();
+            assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
+            answered += 1;
+        }
+    });
+    slowed_down.await.expect("in the end");
+    assert!(answered < FLOOD / 2, "{answered}");
+    // Another connection of the same address is not, and goes on while calls of the first wait.
+    let mut other = Client::of(&world).await;
+    for _ in 0..100 {
+        assert_eq!(other.call(ALLOW, &[], allow_one()).await.0.code(), Code::Ok);
+    }
+    assert!(flood.len() > FLOOD / 4, "{} are not answered", flood.len());
+    // It is still there: each of its calls has an answer, in time.
+    let status = tokio::time::timeout(LONG, flood.join_next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    drop((flood, flooding, other));
+    world.shutdown.cancel();
+    tokio::time::timeout(LONG, world.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_errors_of_a_batch_take_no_more_than_is_charged_for_them() {
+    /// What a call is charged for an item of its batch.
+    const ITEM_BYTES: usize = 1_536;
+    let world = World::new().await;
+    let mut client = Client::of(&world).await;
+    let negative = Some(prost_types::Duration { seconds: i64::MIN, nanos: i32::MIN });
+    let wrong = RecordOutcomeRequest {
+        permit: vec![7; 96].into(),
+        service: "\u{1}".repeat(40),
+        name: "\u{1}".repeat(40),
+        outcome: i32::MIN,
+        error_class: "\u{1}".repeat(250),
+        caller: "\u{1}".repeat(250),
+        duration: negative,
+        retry_after: negative,
+        ..RecordOutcomeRequest::default()
+    };
+    let body = framed(&RecordOutcomesRequest { requests: vec![wrong; 1_000] }.encode_to_vec());
+    let (status, _, answer) = client.call(RECORD_MANY, &[], body).await;
+    assert_eq!(status.code(), Code::Ok, "{status:?}");
+    assert!(answer.len() < 1_000 * ITEM_BYTES, "{} bytes an item", answer.len() / 1_000);
+    let results = RecordOutcomesResponse::decode(answer.slice(5..)).unwrap().results;
+    assert_eq!(results.len(), 1_000);
+    for result in results {
+        let Some(record_outcomes_result::Result::Error(error)) = result.result else { panic!("{result:?}") };
+        assert_eq!(error.code, Code::InvalidArgument as i32);
+        let named = |field| error.message.contains(field);
+        assert!(
+            ["permit", "outcome", "duration", "error_class", "service"].into_iter().all(named),
+            "{error:?}"
+        );
+        let kinds: Vec<_> = error.details.iter().map(|detail| &*detail.type_url).collect();
+        assert_eq!(
+            kinds,
+            ["type.googleapis.com/google.rpc.ErrorInfo", "type.googleapis.com/google.rpc.BadRequest"]
+        );
+    }
+    drop(client);
+    world.end().await;
 }

@@ -16,7 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("data_dir", &[]),
     ("proto", &[]),
     ("log_throttle", &[]),
-    ("auth", &[]),
+    ("rate_limiter", &[]),
+    ("auth", &["rate_limiter"]),
     // The domain.
     ("catalog", &[]),
     ("store", &["catalog", "nearest"]),
@@ -48,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "nearest",
             "proto",
+            "rate_limiter",
             "replica",
             "store",
         ],
