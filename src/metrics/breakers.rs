@@ -26,45 +26,45 @@ use crate::engine::{
 
 families! {
     enum Shown {
-        /// State of the circuit: 0 closed (calls pass), 1 open, 2 half-open.
-        /// FORCED_OPEN shows 1, DISABLED and METRICS_ONLY show 0.
+        /// State of the breaker: 0 closed, 1 open, 2 half-open.
+        /// FORCED_OPEN is 1, DISABLED and METRICS_ONLY are 0.
         State: GAUGE "circuit_breaker_state" ["service", "name"],
-        /// Whether an operator set this state by hand: 1 or 0.
+        /// Whether this manual override is set: 1 or 0.
         Override: GAUGE "circuit_breaker_override" ["service", "name", "override"],
-        /// Calls whose outcome counted: successful and failed ones.
+        /// Protected calls whose outcome counted: successes and failures.
         Calls: COUNTER "circuit_breaker_calls_total" ["service", "name"],
-        /// Calls that counted as successes.
+        /// Protected calls that counted as successes.
         Successful: COUNTER "circuit_breaker_successful_calls_total" ["service", "name"],
-        /// Calls that counted as failures.
+        /// Protected calls that counted as failures.
         Failed: COUNTER "circuit_breaker_failed_calls_total" ["service", "name"],
-        /// Outcomes that count as neither success nor failure, by the caller's word or their error class.
+        /// Outcomes that counted as neither success nor failure: reported as ignored, or by their error class.
         Ignored: COUNTER "circuit_breaker_ignored_calls_total" ["service", "name"],
-        /// Outcomes that came after the state they belong to was left, or after their probe's lease.
+        /// Outcomes reported after the breaker had left the state of their permit, or after the probe timeout. They had no effect.
         Late: COUNTER "circuit_breaker_late_outcomes_total" ["service", "name"],
-        /// Calls that took longer than `slow_call_duration_threshold`, successful or not.
+        /// Protected calls that took longer than `slow_call_duration_threshold`, successful or not.
         Slow: COUNTER "circuit_breaker_slow_calls_total" ["service", "name"],
-        /// Calls that were denied.
+        /// Requests that the breaker rejected, by reason.
         Rejected: COUNTER "circuit_breaker_rejected_calls_total" ["service", "name", "reason"],
-        /// Calls that METRICS_ONLY let pass and that would have been denied.
+        /// Requests that METRICS_ONLY allowed and that would have been rejected.
         WouldBeRejected: COUNTER "circuit_breaker_would_be_rejected_calls_total" ["service", "name"],
-        /// How long calls took that counted, in seconds, as far as callers said.
+        /// Duration of protected calls as reported by clients, in seconds.
         Duration: HISTOGRAM "circuit_breaker_call_duration_seconds" ["service"],
-        /// Changes of state.
+        /// State transitions.
         Transitions: COUNTER "circuit_breaker_transitions_total" ["service", "name", "from", "to", "reason"],
-        /// Times that METRICS_ONLY kept the circuit from opening.
+        /// Transitions to OPEN that METRICS_ONLY prevented.
         Shadows: COUNTER "circuit_breaker_shadow_transitions_total" ["service", "name"],
-        /// Share of failures among the calls in the window, from 0 to 1 (0.5 is 50 %).
-        /// NaN without a call in it, and in states that have no window.
-        FailureRate: GAUGE "circuit_breaker_failure_rate" ["service", "name"],
-        /// Failures since the last success; when open, those that there were on opening.
+        /// Failures divided by calls in the window, from 0 to 1.
+        /// NaN without calls, and in states that have no window.
+        FailureRatio: GAUGE "circuit_breaker_failure_ratio" ["service", "name"],
+        /// Consecutive failures; while OPEN, those at the moment of opening.
         ConsecutiveFailures: GAUGE "circuit_breaker_consecutive_failures" ["service", "name"],
-        /// When the wait in OPEN, or a FORCED_OPEN with an expiry, ends, in seconds since 1970; else 0.
+        /// End of the open-state wait, or of a FORCED_OPEN with an expiry, as a Unix timestamp in seconds; otherwise 0.
         OpenUntil: GAUGE "circuit_breaker_open_until_timestamp_seconds" ["service", "name"],
-        /// Breakers in each state, those without series of their own included.
+        /// Number of breakers, by state, including those without series of their own.
         Breakers: GAUGE "circuit_breakers" ["state"],
-        /// Retired breakers, of which the epoch alone is kept in memory; at `limits.breakers_max` of them no more are retired.
+        /// Number of retired breakers whose epoch is kept in memory. At `limits.breakers_max`, no more are retired.
         Retired: GAUGE "circuit_breakers_retired" [],
-        /// The revision of the thresholds in force.
+        /// Revision of the effective thresholds.
         ConfigRevision: GAUGE "breakerd_config_revision" [],
     }
 }
@@ -226,7 +226,7 @@ fn show_gauges(page: &mut Page<Shown>, service: &str, name: &str, view: &Breaker
         let set = view.state == State::from(*kind);
         page.gauge(Shown::Override, &[service, name, kind.as_str()], f64::from(u8::from(set)));
     }
-    page.gauge(Shown::FailureRate, &labels, failure_rate(view));
+    page.gauge(Shown::FailureRatio, &labels, failure_ratio(view));
     page.gauge(Shown::ConsecutiveFailures, &labels, f64::from(view.view.figures.consecutive_failures));
     page.gauge(Shown::OpenUntil, &labels, open_until_seconds(view));
 }
@@ -242,7 +242,7 @@ fn state_number(state: State) -> f64 {
 /// NaN, and not 0 or -1, where there is no rate: comparisons with it are false, so that no alert rings on it
 /// and no minimum is spoiled by it. Shown below the minimum number of calls too, though it is not judged there:
 /// whoever looks at a quiet breaker wants to see what it has seen.
-fn failure_rate(view: &BreakerView) -> f64 {
+fn failure_ratio(view: &BreakerView) -> f64 {
     let figures = view.view.figures;
     let has_window = matches!(view.state, State::Closed | State::MetricsOnly);
     if !has_window || figures.calls == 0 {

@@ -8,9 +8,9 @@ use super::{CallSource, Namespace};
 
 families! {
     enum Shown {
-        /// Calls of gRPC that ended, by status code; a stream counts when it begins.
+        /// Completed RPCs, by status code. A stream counts when it starts.
         Calls: COUNTER "breakerd_grpc_calls_total" ["service", "method", "code"],
-        /// How long calls of gRPC took in this process, in seconds; streams are not timed.
+        /// Duration of unary RPCs in this process, in seconds.
         Duration: HISTOGRAM "breakerd_grpc_call_duration_seconds" ["service", "method"],
     }
 }

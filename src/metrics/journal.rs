@@ -9,21 +9,21 @@ use crate::journal::WRITE_BOUNDS_SECONDS;
 
 families! {
     enum Shown {
-        /// Changes of state in the journal that the store does not have yet.
+        /// Transitions in the journal that are not in the store yet.
         Depth: GAUGE "breakerd_journal_depth" [],
-        /// Age of the oldest change in the journal that the store does not have yet, in seconds; 0 without one.
+        /// Age of the oldest transition in the journal that is not in the store yet, in seconds; 0 without one.
         Lag: GAUGE "breakerd_journal_lag_seconds" [],
-        /// Changes of state written to the journal.
+        /// Transitions appended to the journal.
         Appended: COUNTER "breakerd_journal_appended_total" [],
-        /// Changes of state that the history will not have, because the journal reached its limit or could not be written.
+        /// Transitions lost to the history, because the journal reached its limit or could not be written.
         Dropped: COUNTER "breakerd_journal_dropped_total" [],
-        /// Writes to the journal's file that failed.
+        /// Failed writes to the journal.
         WriteErrors: COUNTER "breakerd_journal_write_errors_total" [],
-        /// How long writes to the journal's file took, in seconds: a call that changes a state waits for one.
+        /// Duration of writes to the journal, in seconds. An RPC that causes a transition waits for one.
         WriteTimes: HISTOGRAM "breakerd_journal_write_duration_seconds" [],
-        /// Bytes of the journal on disk, those included that the store has and that are kept for some minutes.
+        /// Size of the journal on disk, in bytes, including segments that are in the store and kept for ten minutes.
         Bytes: GAUGE "breakerd_journal_bytes" [],
-        /// Transitions that are in memory only, because the journal's file cannot be written.
+        /// Transitions held in memory only, because the journal cannot be written. A crash loses them.
         InMemory: GAUGE "breakerd_journal_in_memory" [],
     }
 }

@@ -39,12 +39,12 @@ pub use access::{Entry, Refusal};
 pub use calls::CallRow;
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
-pub use watch::{OpenWatch, Restarts, Watched};
+pub use watch::{OpenWatch, Resyncs, Watched};
 
-/// How the journal is asked how it stands.
+/// Reads the statistics of the journal.
 pub type JournalSource = Arc<dyn Fn() -> JournalStats + Send + Sync>;
 
-/// How the gRPC edge is asked what it counted.
+/// Reads what the gRPC transport counted.
 pub type CallSource = Arc<dyn Fn() -> Vec<CallRow> + Send + Sync>;
 
 /// All that is counted, and the registry it is shown from.
@@ -69,17 +69,17 @@ pub struct Metrics {
 metrics! {
     /// What is counted of the store. Clones count into the same series.
     pub struct StoreMetrics in "breakerd_store" {
-        /// How long operations of the store took, in seconds, whether they succeeded or not.
+        /// Duration of store operations, in seconds, including failed ones.
         operation_duration_seconds: HistogramVec["operation"],
-        /// Operations of the store that failed.
+        /// Failed store operations.
         errors_total: IntCounterVec["operation"],
-        /// Whether the store answered its last ping: 1 it did, 0 it did not, or was not asked yet.
+        /// Whether the last ping of the store succeeded: 1 or 0.
         reachable: IntGauge[],
-        /// Whether the store took the last write of each kind: 1 it did, or there was none yet; 0 one failed, and none has succeeded since.
+        /// Whether the last write of each kind succeeded: 1, or 0 while one kind fails.
         writable: IntGauge[],
-        /// The newest revision of the store that this replica knows.
+        /// Newest store revision known to this replica.
         revision: IntGauge[],
-        /// How far this replica is behind the store's revisions, in seconds; 0 while no other replica writes.
+        /// Lag of this replica behind the store revision, in seconds; 0 while no other replica writes.
         revision_lag_seconds: Gauge[],
     }
 }
@@ -95,9 +95,9 @@ impl StoreMetrics {
 metrics! {
     /// What is counted of the configuration. Clones count into the same series.
     pub struct ConfigMetrics in "breakerd_config" {
-        /// Changes of the configuration file that were refused, so that the last good one stayed in force.
+        /// Failed reloads of the configuration file. The previous configuration stays effective.
         reload_errors_total: IntCounter[],
-        /// Whether the newest content of the configuration file is in force: 1 it is, 0 it was refused.
+        /// Whether the last reload of the configuration file succeeded: 1 or 0.
         last_reload_successful: IntGauge[],
     }
 }
@@ -105,11 +105,11 @@ metrics! {
 metrics! {
     /// What is counted of who may do what. Clones count into the same series.
     pub struct AccessMetrics in "breakerd_access" {
-        /// Calls and pages that were refused because of who asked, by edge and reason.
-        refused_total: IntCounterVec["edge", "reason"],
-        /// Changes of the tokens file that were refused, so that the last good one stayed in force.
+        /// Requests denied by access control or by a limit of one client, by protocol and reason.
+        refused_total: IntCounterVec["protocol", "reason"],
+        /// Failed reloads of the tokens file. The previous tokens stay active.
         reload_errors_total: IntCounter[],
-        /// Whether the newest content of the tokens file is in force: 1 it is, 0 it was refused.
+        /// Whether the last reload of the tokens file succeeded: 1 or 0.
         last_reload_successful: IntGauge[],
     }
 }
@@ -117,13 +117,13 @@ metrics! {
 metrics! {
     /// What is counted of TLS. Clones count into the same series.
     pub struct TlsMetrics in "breakerd_tls" {
-        /// When the certificate in force ends, or one between it and its authority, in seconds since 1970; 0 without TLS.
+        /// Expiry of the active certificate chain as a Unix timestamp in seconds; 0 without TLS.
         certificate_expiry_timestamp_seconds: IntGauge[],
-        /// Connections that did not come about: no TLS, a certificate that is not good, or none; by edge.
-        handshake_errors_total: IntCounterVec["edge"],
-        /// Changes of the certificate, the key or the authority that were refused, so that the last good ones stayed in force.
+        /// Failed TLS handshakes, by protocol.
+        handshake_errors_total: IntCounterVec["protocol"],
+        /// Failed reloads of the certificate, key or CA files. The previous ones stay active.
         reload_errors_total: IntCounter[],
-        /// Whether the newest content of those files is in force: 1 it is, 0 it was refused.
+        /// Whether the last reload of the TLS files succeeded: 1 or 0.
         last_reload_successful: IntGauge[],
     }
 }
@@ -131,7 +131,7 @@ metrics! {
 metrics! {
     /// What is counted of long-lived tasks. Clones count into the same series.
     pub struct TaskMetrics in "breakerd_task" {
-        /// Long-lived tasks that panicked, failed or returned before they were told to; most of them end the process.
+        /// Long-lived tasks that panicked, failed or returned early, by task. Most of them end the process.
         failures_total: IntCounterVec["task"],
     }
 }
@@ -139,20 +139,20 @@ metrics! {
 metrics! {
     /// What is counted of streams. Clones count into the same series.
     pub struct WatchMetrics in "breakerd_watch" {
-        /// Watches that are open.
-        watchers: IntGaugeVec["method"],
-        /// Watches that had to begin anew: too far behind, or resumed with a token that leads nowhere.
-        restarts_total: IntCounterVec["method"],
-        /// How far what watchers of the history are told from memory is behind the store, in seconds.
+        /// Open watch streams, by method.
+        streams: IntGaugeVec["method"],
+        /// Watch streams that were resynchronized with a snapshot: lagging too far, or resumed with an expired token.
+        resyncs_total: IntCounterVec["method"],
+        /// Lag of the in-memory transition tail behind the store, in seconds.
         tail_lag_seconds: Gauge[],
-        /// Reads of the store by watchers of the history: snapshots, and those that were too far behind for memory.
+        /// Store reads by WatchTransitions streams: snapshots, and streams that lag behind the in-memory tail.
         store_reads_total: IntCounter[],
     }
 }
 
 metrics! {
     struct BuildMetrics in "breakerd" {
-        /// Which breakerd this is; always 1.
+        /// Version of breakerd; always 1.
         build_info: IntGaugeVec["version"],
     }
 }

@@ -1,10 +1,10 @@
-//! Streams: how many are open, and how often one had to begin anew.
+//! Watch streams: how many are open, and how often one was resynchronized.
 
 use prometheus::{IntCounter, IntGauge};
 
 use super::WatchMetrics;
 
-/// What a stream tells of.
+/// What a stream follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watched {
     /// The states of breakers.
@@ -27,7 +27,7 @@ impl Watched {
     }
 }
 
-/// A stream, counted while it is there.
+/// An open stream, counted until it is dropped.
 #[derive(Debug)]
 pub struct OpenWatch(IntGauge);
 
@@ -37,35 +37,35 @@ impl Drop for OpenWatch {
     }
 }
 
-/// Where a stream says that it had to begin anew.
+/// Counts the resynchronizations of a stream.
 #[derive(Debug)]
-pub struct Restarts(IntCounter);
+pub struct Resyncs(IntCounter);
 
-impl Restarts {
-    /// It had to, once more.
+impl Resyncs {
+    /// Counts one more.
     pub fn count(&self) {
         self.0.inc();
     }
 }
 
 impl WatchMetrics {
-    /// A stream is open, until the answer is dropped.
+    /// Counts a stream as open until the returned value is dropped.
     pub fn open(&self, watched: Watched) -> OpenWatch {
-        let watchers = self.watchers.with_label_values(&[watched.as_str()]);
-        watchers.inc();
-        OpenWatch(watchers)
+        let streams = self.streams.with_label_values(&[watched.as_str()]);
+        streams.inc();
+        OpenWatch(streams)
     }
 
-    /// Where a stream of `watched` counts its restarts.
-    pub fn restarts(&self, watched: Watched) -> Restarts {
-        Restarts(self.restarts_total.with_label_values(&[watched.as_str()]))
+    /// The counter of a stream of `watched`.
+    pub fn resyncs(&self, watched: Watched) -> Resyncs {
+        Resyncs(self.resyncs_total.with_label_values(&[watched.as_str()]))
     }
 
     /// Every series from the beginning, so that the first watch is an increase and no new series.
     pub(super) fn begin(&self) {
         for watched in Watched::ALL {
-            self.watchers.with_label_values(&[watched.as_str()]);
-            self.restarts_total.with_label_values(&[watched.as_str()]);
+            self.streams.with_label_values(&[watched.as_str()]);
+            self.resyncs_total.with_label_values(&[watched.as_str()]);
         }
     }
 }

@@ -401,7 +401,7 @@ async fn pages_take_somebody_who_may_read_everything_and_probes_take_everybody()
     assert_eq!(world.get_as("/nothing", None).await.status, 404);
     let scrape = http_world::Scrape(world.get_as("/metrics", Some(&reader)).await.text);
     for (reason, count) in [("unauthenticated", 6.0), ("permission_denied", 6.0), ("caller_limit", 0.0)] {
-        let sample = format!("breakerd_access_refused_total{{edge=\"http\",reason=\"{reason}\"}}");
+        let sample = format!("breakerd_access_refused_total{{protocol=\"http\",reason=\"{reason}\"}}");
         assert_eq!(scrape.value(&sample), Some(count), "{reason}");
     }
 }

@@ -158,7 +158,7 @@ async fn watchers_that_do_not_read_take_little_and_are_given_up() {
         assert!(reset.is_err(), "the stream is reset");
     }
     let metrics = process.page("/metrics").await;
-    let stalled = format!("access_refused_total{{edge=\"grpc\",reason=\"stalled\"}} {WATCHERS}");
+    let stalled = format!("access_refused_total{{protocol=\"grpc\",reason=\"stalled\"}} {WATCHERS}");
     assert!(metrics.contains(&stalled), "all of them were given up");
     drop((deaf, client, process));
 }

@@ -215,8 +215,8 @@ async fn a_token_that_leads_nowhere_begins_anew_and_a_malformed_one_is_refused()
     let mut stream = watch(&mut client, resume(&foreign)).await;
     assert_eq!(snapshot(&mut stream).await.0, ["restart", "defaults=5", "sentinel=3", "mark 1"]);
     let page = world.app.metrics.render().unwrap();
-    assert!(page.contains("breakerd_watch_restarts_total{method=\"WatchConfig\"} 1\n"), "{page}");
-    assert!(page.contains("breakerd_watch_watchers{method=\"WatchConfig\"} 1\n"), "{page}");
+    assert!(page.contains("breakerd_watch_resyncs_total{method=\"WatchConfig\"} 1\n"), "{page}");
+    assert!(page.contains("breakerd_watch_streams{method=\"WatchConfig\"} 1\n"), "{page}");
     drop(stream);
 
     let wrong = WatchConfigRequest {

@@ -23,7 +23,7 @@ use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
 use crate::grpc::status::Failure;
 use crate::grpc::violations::Violations;
-use crate::metrics::{Restarts, Watched};
+use crate::metrics::{Resyncs, Watched};
 use crate::proto::v1;
 use v1::watch_breakers_response::Event;
 
@@ -59,7 +59,7 @@ pub(in crate::grpc) fn breakers(
         tail: Arc::clone(&loaded.feeds.tail),
         selection: Arc::new(selection),
         looks: Arc::clone(&watches.looks),
-        restarts: watches.restarts(Watched::Breakers),
+        resyncs: watches.resyncs(Watched::Breakers),
         cursor: 0,
         revision: 0,
         phase: Phase::Begin,
@@ -74,7 +74,7 @@ struct Follower {
     tail: Arc<HistoryTail>,
     selection: Arc<Selection>,
     looks: Arc<Semaphore>,
-    restarts: Restarts,
+    resyncs: Resyncs,
     /// The number of the last change that was told.
     cursor: u64,
     /// All up to this revision of the store has been told.
@@ -144,7 +144,7 @@ impl Follower {
         let revision = self.tail.revision();
         match self.states.behind(self.cursor, MESSAGES_MAX) {
             StatesBehind::TooOld => {
-                self.restarts.count();
+                self.resyncs.count();
                 let reason = "too much has changed since, or everything at once".to_owned();
                 ready.push_back(message(Event::Restart(v1::WatchRestart { reason })));
                 self.phase = Phase::Begin;

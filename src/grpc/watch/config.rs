@@ -22,7 +22,7 @@ use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
 use crate::grpc::status::Failure;
 use crate::grpc::violations::Violations;
-use crate::metrics::{Restarts, Watched};
+use crate::metrics::{Resyncs, Watched};
 use crate::proto::v1;
 use v1::watch_config_response::Event;
 
@@ -59,7 +59,7 @@ pub(in crate::grpc) fn config(
         lineage,
         selection,
         home,
-        restarts: watches.restarts(Watched::Config),
+        resyncs: watches.resyncs(Watched::Config),
         anchored: 0,
         phase: Phase::Begin { restart: None },
     };
@@ -84,7 +84,7 @@ struct Follower {
     lineage: Receiver<u32>,
     selection: Selection,
     home: Home,
-    restarts: Restarts,
+    resyncs: Resyncs,
     /// The newest revision of the configuration for which the history was asked about.
     anchored: u64,
     phase: Phase,
@@ -188,7 +188,7 @@ impl Source for Follower {
 
 impl Follower {
     fn restart(&mut self, reason: &'static str) {
-        self.restarts.count();
+        self.resyncs.count();
         self.phase = Phase::Begin { restart: Some(reason) };
     }
 

@@ -36,7 +36,7 @@ use super::health::{Closing, HealthBoard};
 use super::status::Failure;
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 use crate::feed::Checked;
-use crate::metrics::{OpenWatch, Restarts, WatchMetrics, Watched};
+use crate::metrics::{OpenWatch, Resyncs, WatchMetrics, Watched};
 
 pub(super) use breakers::breakers;
 pub(super) use config::config;
@@ -116,8 +116,8 @@ impl Watches {
         })
     }
 
-    fn restarts(&self, watched: Watched) -> Restarts {
-        self.metrics.restarts(watched)
+    fn resyncs(&self, watched: Watched) -> Resyncs {
+        self.metrics.resyncs(watched)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
 use crate::grpc::status::Failure;
 use crate::grpc::violations::Violations;
-use crate::metrics::{Restarts, Watched};
+use crate::metrics::{Resyncs, Watched};
 use crate::proto::v1;
 use crate::store::{HistoryCursor, StoreError, StoredTransition};
 use v1::watch_transitions_response::Event;
@@ -59,7 +59,7 @@ pub(in crate::grpc) fn transitions(
         lineage,
         selection,
         home,
-        restarts: watches.restarts(Watched::Transitions),
+        resyncs: watches.resyncs(Watched::Transitions),
         phase: Phase::Begin,
     };
     match token {
@@ -77,7 +77,7 @@ struct Follower {
     lineage: Receiver<u32>,
     selection: Selection,
     home: Home,
-    restarts: Restarts,
+    resyncs: Resyncs,
     phase: Phase,
 }
 
@@ -164,7 +164,7 @@ impl Source for Follower {
 
 impl Follower {
     fn restart(&mut self, reason: &'static str) {
-        self.restarts.count();
+        self.resyncs.count();
         self.phase = Phase::Restart { reason };
     }
 
