@@ -145,7 +145,7 @@ metrics! {
         resyncs_total: IntCounterVec["method"],
         /// Lag of the in-memory transition tail behind the store, in seconds.
         tail_lag_seconds: Gauge[],
-        /// Store reads by WatchTransitions streams: snapshots, and streams that lag behind the in-memory tail.
+        /// Store reads by `WatchTransitions` streams: snapshots, and streams that lag behind the in-memory tail.
         store_reads_total: IntCounter[],
     }
 }
