@@ -77,6 +77,7 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
             service: "service-7".to_owned(),
             change,
             etag: None,
+            must_exist: false,
             validate_only: false,
             request: None,
             asked: Attribution { actor: "bench".to_owned(), reason: String::new() },

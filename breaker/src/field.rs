@@ -190,7 +190,7 @@ impl Field {
             Kind::Factor { min, max, bound: Bound::Lower } => {
                 format!("[{}, {}), at most 3 decimals", Milli(min), Milli(max))
             }
-            Kind::Duration { min, max } => format!("{min:?}..={}", Span(max)),
+            Kind::Duration { min, max } => format!("{}..={}", HumanDuration(min), HumanDuration(max)),
             Kind::Flag => "true or false".to_owned(),
             Kind::Word(words) => words.join(" or "),
             Kind::Classes => {
@@ -230,7 +230,7 @@ impl fmt::Display for Value {
         match self {
             Self::Count(count) => write!(f, "{count}"),
             Self::Rate(thousandths) | Self::Factor(thousandths) => write!(f, "{}", Milli(*thousandths)),
-            Self::Duration(duration) => write!(f, "{}", Span(*duration)),
+            Self::Duration(duration) => write!(f, "{}", HumanDuration(*duration)),
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Word(word) => f.write_str(word),
             Self::Classes(classes) => write!(f, "{classes:?}"),
@@ -251,18 +251,20 @@ impl fmt::Display for Milli {
     }
 }
 
-/// A duration in the largest unit that leaves no rest.
-struct Span(Duration);
+/// A duration as the file takes it, in the largest unit that leaves no rest: `250ms`, `90s`, `5m`, `2h`. The one spelling of
+/// settings: in the audit, on the command line, in logs and errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HumanDuration(pub Duration);
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        if self.0.subsec_nanos() != 0 || seconds == 0 {
+        if self.0.subsec_nanos() != 0 {
             return write!(f, "{:?}", self.0);
         }
-        match seconds {
+        match self.0.as_secs() {
+            0 => f.write_str("0s"),
             s if s % 3_600 == 0 => write!(f, "{}h", s / 3_600),
-            s if s % 60 == 0 && s > 60 => write!(f, "{}min", s / 60),
+            s if s % 60 == 0 => write!(f, "{}m", s / 60),
             s => write!(f, "{s}s"),
         }
     }
@@ -287,8 +289,12 @@ mod tests {
         assert_eq!(Field::Multiplier.range(), "(1, 10], at most 3 decimals");
         assert_eq!(Field::RandomizationFactor.range(), "[0, 1), at most 3 decimals");
         assert_eq!(Value::Rate(33_500).to_string(), "33.5");
-        assert_eq!(Value::Duration(Duration::from_mins(10)).to_string(), "10min");
-        assert_eq!(Value::Duration(Duration::from_millis(1_500)).to_string(), "1.5s");
+        assert_eq!(Value::Duration(Duration::from_mins(10)).to_string(), "10m");
+        for (millis, written) in
+            [(0, "0s"), (250, "250ms"), (1_500, "1.5s"), (60_000, "1m"), (90_000, "90s"), (7_200_000, "2h")]
+        {
+            assert_eq!(HumanDuration(Duration::from_millis(millis)).to_string(), written);
+        }
     }
 
     #[test]

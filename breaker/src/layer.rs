@@ -429,7 +429,7 @@ mod tests {
                  (set by: file, service; file defaults)",
                 "slow_call_rate_threshold is set, but takes slow_call_duration_threshold beside it \
                  (set by: file defaults)",
-                "max_wait is 30s, but takes at least timeout_seconds (60s) (set by: file defaults; built-in)",
+                "max_wait is 30s, but takes at least timeout_seconds (1m) (set by: file defaults; built-in)",
             ]
         );
         let both =

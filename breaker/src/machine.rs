@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::active_override::ActiveOverride;
-pub use self::operator_actions::WrongState;
+pub use self::operator_actions::{Needed, WrongState};
 use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
 pub use self::snapshot::View;
 use crate::dedup::ReportedNumbers;

@@ -12,8 +12,9 @@ use crate::auth::{Digest, Pattern, Role, Token, is_name};
 use crate::config::{Error, access};
 
 const EXAMPLES: &str = "Examples:
-  breakerd token new --name payments-api --role caller --service payments --service 'payments.*'
-      the token, and the block that goes into the file that auth.tokens_file names
+  breakerd token new --name payments-api --role caller \\
+      --service payments --service 'payments.*'
+      the token, and the block for the file that auth.tokens_file names
   token=$(breakerd token new --name ci --role operator --append tokens.toml)
       the token alone; the block is written to the file";
 

@@ -60,6 +60,12 @@ pub enum ControlError {
         /// That of what stays in force.
         stored: u64,
     },
+    /// Nothing is known of the service.
+    #[error("there is no service {service}: nobody has used or configured it yet")]
+    NoService {
+        /// The service.
+        service: String,
+    },
     /// The configuration is not the one that the caller has read.
     #[error("the configuration was changed meanwhile: its etag is {present}")]
     EtagMismatch {
@@ -104,6 +110,8 @@ pub struct Update {
     pub change: LayerChange,
     /// Only if this is the present etag.
     pub etag: Option<String>,
+    /// Only if the service is known: configured, or with a breaker in use or retired.
+    pub must_exist: bool,
     /// Only say what it would come to.
     pub validate_only: bool,
     /// Makes sending it again safe.
@@ -200,7 +208,10 @@ impl Control {
         }
         let control = Arc::clone(self);
         self.serialized(async move |turn| {
-            let edit = |present: &Configuration| edits::updated(present, &update);
+            let edit = |present: &Configuration| {
+                control.check_exists(present, &update)?;
+                edits::updated(present, &update)
+            };
             let (after, changed) =
                 control.write(&turn, &edit, &update.asked, update.request.as_ref()).await?;
             Ok(Updated { config: after.service(&update.service), changed })
@@ -208,9 +219,19 @@ impl Control {
         .await
     }
 
+    /// Fails with [`ControlError::NoService`] when the service of an update must be known, and is not.
+    fn check_exists(&self, present: &Configuration, update: &Update) -> Result<(), ControlError> {
+        let Update { service, must_exist, .. } = update;
+        if !must_exist || present.service(service).is_own || self.engine.knows_service(service) {
+            return Ok(());
+        }
+        Err(ControlError::NoService { service: service.clone() })
+    }
+
     /// What a change would come to.
     async fn tried(&self, update: Update) -> Result<Updated, ControlError> {
         let present = self.configuration();
+        self.check_exists(&present, &update)?;
         let Some(edit) = edits::updated(&present, &update)? else {
             return Ok(Updated { config: present.service(&update.service), changed: false });
         };

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd config get database
-  breakerd config set database timeout_seconds=90 failure_rate_threshold=50 --reason 'slow failover'
+  breakerd config set database timeout_seconds=90 --reason 'slow failover'
   breakerd config unset database timeout_seconds
   breakerd config log database";
 
@@ -36,6 +36,20 @@ pub enum ConfigCommand {
 }
 
 impl ConfigCommand {
+    /// Everything that is wrong with what is to be set or unset.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Set(asked) => asked.what.assignments().map(drop),
+            Self::Unset(asked) => asked.what.fields().map(drop),
+            Self::Get(_) | Self::Log(_) | Self::Watch(_) => Ok(()),
+        }
+    }
+
+    /// Whether it changes anything.
+    pub(super) const fn is_write(&self) -> bool {
+        matches!(self, Self::Set(_) | Self::Unset(_))
+    }
+
     pub(super) fn reach(&self) -> &Reach {
         match self {
             Self::Get(asked) => &asked.reach,

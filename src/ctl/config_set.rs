@@ -9,20 +9,19 @@ use super::screen::Screen;
 use super::table::{Cell, Table};
 use super::{thresholds, words};
 use crate::config;
-use crate::proto::v1::{
-    DeleteConfigRequest, GetConfigRequest, ServiceConfig, Thresholds, UpdateConfigRequest,
-};
+use crate::proto::v1::{GetConfigRequest, ServiceConfig, Thresholds, UpdateConfigRequest};
 
 pub(super) const SET_EXAMPLES: &str = "Examples:
-  breakerd config set database timeout_seconds=90 --reason 'failover takes a minute'
+  breakerd config set database timeout_seconds=90 --reason 'slow failover'
       the names and values are those of the file
-  breakerd config set search failure_rate_threshold=50 ignore_error_classes=Cancelled,NotFound --reason r --dry-run
+  breakerd config set search failure_rate_threshold=50 \\
+      ignore_error_classes=Cancelled,NotFound --reason r --dry-run
       what would it come to?
-  breakerd config set database failure_threshold=3 --etag 5f1c --reason 'as measured'
+  breakerd config set database failure_threshold=3 --etag 5f1c --reason r
       only if nobody has changed it since `breakerd config get` showed that etag";
 
 pub(super) const UNSET_EXAMPLES: &str = "Examples:
-  breakerd config unset database timeout_seconds --reason 'failover is quick again'
+  breakerd config unset database timeout_seconds --reason 'quick failover'
       one value
   breakerd config unset database
       everything that was set for a service";
@@ -33,11 +32,15 @@ pub struct SetConfigArgs {
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     service: String,
     /// What to set, such as `timeout_seconds=90`.
-    #[arg(value_name = "FIELD=VALUE", required = true, value_parser = config::assignment)]
-    fields: Vec<(Field, Value)>,
+    // Read later, so that everything that is wrong is named at once: clap ends at the first.
+    #[arg(value_name = "FIELD=VALUE", required = true)]
+    fields: Vec<String>,
     /// Why; the log of changes shows it.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: String,
+    /// Also for a service that breakerd does not know yet; without it, a name that is not known is refused.
+    #[arg(long)]
+    create: bool,
     #[command(flatten)]
     how: How,
 }
@@ -48,13 +51,56 @@ pub struct UnsetConfigArgs {
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     service: String,
     /// What to take back. None: everything that was set.
-    #[arg(value_name = "FIELD", value_parser = config::field)]
-    fields: Vec<Field>,
+    #[arg(value_name = "FIELD")]
+    fields: Vec<String>,
     /// Why; the log of changes shows it.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: Option<String>,
     #[command(flatten)]
     how: How,
+}
+
+impl SetConfigArgs {
+    /// What to set, each field once.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub(super) fn assignments(&self) -> Result<Vec<(Field, Value)>, Failure> {
+        let name = |text: &str| text.split_once('=').map_or(text, |(name, _)| name).to_owned();
+        each_once(&self.fields, name, |text| config::assignment(text).map(|set| (set.0, set)))
+    }
+}
+
+impl UnsetConfigArgs {
+    /// What to unset.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub(super) fn fields(&self) -> Result<Vec<Field>, Failure> {
+        each_once(&self.fields, str::to_owned, |text| config::field(text).map(|field| (field, field)))
+    }
+}
+
+/// Reads every one of `texts`, or says of all that are wrong what is wrong with them.
+fn each_once<T>(
+    texts: &[String],
+    name: impl Fn(&str) -> String,
+    read: impl Fn(&str) -> Result<(Field, T), String>,
+) -> Result<Vec<T>, Failure> {
+    let (mut found, mut named, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    for text in texts {
+        match read(text) {
+            Ok((field, _)) if named.contains(&field) => {
+                wrong.push((name(text), format!("{field} is given twice")));
+            }
+            Ok((field, value)) => {
+                named.push(field);
+                found.push(value);
+            }
+            Err(problem) => wrong.push((name(text), problem)),
+        }
+    }
+    if wrong.is_empty() { Ok(found) } else { Err(Failure::Arguments(wrong)) }
 }
 
 /// On which conditions, and whether at all.
@@ -74,14 +120,10 @@ pub(super) async fn set(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut set = Thresholds::default();
-    let mut paths: Vec<String> = Vec::new();
-    for (field, value) in &args.fields {
-        let path = thresholds::path(*field).to_owned();
-        if paths.contains(&path) {
-            return Err(Failure::Usage(format!("{field} is given twice")));
-        }
-        thresholds::set(&mut set, *field, value.clone());
-        paths.push(path);
+    let mut paths = Vec::new();
+    for (field, value) in args.assignments()? {
+        thresholds::set(&mut set, field, value);
+        paths.push(thresholds::path(field).to_owned());
     }
     let question = UpdateConfigRequest {
         service: args.service.clone(),
@@ -91,6 +133,7 @@ pub(super) async fn set(
         validate_only: args.how.dry_run,
         request_id: String::new(),
         reason: args.reason.clone(),
+        must_exist: !args.create,
     };
     update(question, connection, screen).await
 }
@@ -100,37 +143,24 @@ pub(super) async fn unset(
     connection: &Connection,
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
-    if !args.fields.is_empty() {
-        let mut paths: Vec<_> = args.fields.iter().map(|field| thresholds::path(*field).to_owned()).collect();
-        paths.sort();
-        paths.dedup();
-        let question = UpdateConfigRequest {
-            service: args.service.clone(),
-            // Named by the mask and absent here: taken back.
-            thresholds: Some(Thresholds::default()),
-            update_mask: Some(prost_types::FieldMask { paths }),
-            etag: args.how.etag.clone(),
-            validate_only: args.how.dry_run,
-            request_id: String::new(),
-            reason: args.reason.clone().unwrap_or_default(),
-        };
-        return update(question, connection, screen).await;
+    let mut paths: Vec<_> =
+        args.fields()?.into_iter().map(|field| thresholds::path(field).to_owned()).collect();
+    if paths.is_empty() {
+        // As DeleteConfig, which takes a name that is not known.
+        paths.push("*".to_owned());
     }
-    let before = before(&args.service, connection).await?;
-    let question = DeleteConfigRequest {
+    let question = UpdateConfigRequest {
         service: args.service.clone(),
+        // Named by the mask and absent here: unset.
+        thresholds: Some(Thresholds::default()),
+        update_mask: Some(prost_types::FieldMask { paths }),
         etag: args.how.etag.clone(),
         validate_only: args.how.dry_run,
         request_id: String::new(),
         reason: args.reason.clone().unwrap_or_default(),
+        must_exist: true,
     };
-    let mut configs = connection.configs();
-    let answer = connection.ask(question, async |ask| configs.delete_config(ask).await).await?;
-    if screen.object("DeleteConfigResponse", &answer)? {
-        return Ok(Ended::Done);
-    }
-    let after = answer.config.ok_or(Failure::Incomplete("config"))?;
-    show(&before, &after, answer.changed, args.how.dry_run, screen)
+    update(question, connection, screen).await
 }
 
 async fn update(
@@ -190,7 +220,7 @@ fn show(
     Ok(Ended::Done)
 }
 
-/// The fields whose value or layer is another: before and after, as `60s (file)`.
+/// The fields whose value or layer is another: before and after, as `1m (file)`.
 pub(super) fn differences(before: &ServiceConfig, after: &ServiceConfig) -> Vec<(Field, String, String)> {
     let told = |config: &ServiceConfig, field| {
         let (value, layer) = thresholds::field_of(config, field);

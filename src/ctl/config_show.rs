@@ -32,16 +32,16 @@ pub(super) const LOG_EXAMPLES: &str = "Examples:
   breakerd config log database --since 2h
       who did what to a service in the last two hours";
 
-const LOG: List<ConfigChange> = List {
+pub(super) const LOG: List<ConfigChange> = List {
     message: "ConfigChange",
     columns: &[
         ("TIME", Narrow::Keep),
         ("REVISION", Narrow::Drop(0)),
-        ("ACTOR", Narrow::Cut(10)),
-        ("WHAT", Narrow::Drop(1)),
-        ("OF", Narrow::Cut(10)),
-        ("REASON", Narrow::Cut(16)),
-        ("CHANGE", Narrow::Keep),
+        ("WHAT", Narrow::Keep),
+        ("OF", Narrow::Cut(32)),
+        ("ACTOR", Narrow::Below),
+        ("REASON", Narrow::Below),
+        ("CHANGE", Narrow::Below),
     ],
     row,
     nothing: "nobody has changed anything there",
@@ -138,10 +138,10 @@ async fn list(
         service_prefix: args.prefix.clone().unwrap_or_default(),
     };
     let mut table = Table::new(&[
-        ("SERVICE", Narrow::Cut(16)),
+        ("SERVICE", Narrow::Cut(32)),
         ("OVERRIDE", Narrow::Keep),
         ("REVISION", Narrow::Drop(0)),
-        ("SET", Narrow::Keep),
+        ("SET", Narrow::Below),
     ]);
     loop {
         let mut configs = connection.configs();
@@ -221,11 +221,11 @@ fn row(change: &ConfigChange) -> Vec<Cell> {
     vec![
         Cell::time(change.changed_at.as_ref().map_or_else(|| "?".to_owned(), times::clock)),
         Cell::from(change.revision.to_string()),
-        Cell::from(&*change.actor),
         Cell::from(words::change_kind(change.kind)),
         Cell::from(of),
+        Cell::from(&*change.actor),
         Cell::from(&*change.reason),
-        // The last, since what a file declares is as long as the file, and would push away all that stands behind it.
+        // The last, since what a file declares is as long as the file.
         Cell::from(difference(&change.before_json, &change.after_json)),
     ]
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use breaker::HumanDuration;
 use clap::Args;
 use http::uri::Authority;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -134,7 +135,7 @@ impl Connection {
             Ok(Err(error)) => Err(Failure::Unreachable { address, problem: innermost(&error) }),
             Err(_) => Err(Failure::Unreachable {
                 address,
-                problem: format!("no connection within {}", humantime::format_duration(reach.timeout)),
+                problem: format!("no connection within {}", HumanDuration(reach.timeout)),
             }),
         }
     }

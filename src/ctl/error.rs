@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use breaker::HumanDuration;
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -36,12 +37,24 @@ impl From<Ended> for ExitCode {
     }
 }
 
+/// What a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It changes nothing.
+    Read,
+    /// It changes something, unless it fails.
+    Write,
+}
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The command line makes no sense, beyond what clap sees.
     #[error("{0}")]
     Usage(String),
+    /// Arguments that are wrong, each with its name and what is wrong.
+    #[error("{}", .0.iter().map(|(_, problem)| &**problem).collect::<Vec<_>>().join("; "))]
+    Arguments(Vec<(String, String)>),
     /// A file that the command line names.
     #[error("{what} {path}: {source}")]
     File {
@@ -61,7 +74,7 @@ pub(super) enum Failure {
         problem: String,
     },
     /// It does not answer in time.
-    #[error("{address} gave no answer within {}", humantime::format_duration(*.timeout))]
+    #[error("{address} gave no answer within {}", HumanDuration(*.timeout))]
     Silent {
         /// Who.
         address: String,
@@ -89,7 +102,7 @@ impl Failure {
     /// 1: failed; 2: asked wrongly; 4: there is no such thing.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::File { .. } => 2,
+            Self::Usage(_) | Self::Arguments(_) | Self::File { .. } => 2,
             Self::Refused(status) => match status.code() {
                 Code::InvalidArgument | Code::OutOfRange => 2,
                 Code::NotFound => 4,
@@ -107,7 +120,7 @@ impl Failure {
     /// gRPC's name of it.
     fn code(&self) -> &'static str {
         match self {
-            Self::Usage(_) | Self::File { .. } => "INVALID_ARGUMENT",
+            Self::Usage(_) | Self::Arguments(_) | Self::File { .. } => "INVALID_ARGUMENT",
             Self::Unreachable { .. } => "UNAVAILABLE",
             Self::Silent { .. } => "DEADLINE_EXCEEDED",
             Self::Refused(status) => name_of(status.code()),
@@ -117,7 +130,7 @@ impl Failure {
 
     fn reason(&self) -> String {
         match self {
-            Self::Usage(_) => "USAGE".to_owned(),
+            Self::Usage(_) | Self::Arguments(_) => "USAGE".to_owned(),
             Self::File { .. } => "FILE".to_owned(),
             Self::Unreachable { .. } => "UNREACHABLE".to_owned(),
             Self::Silent { .. } => "NO_ANSWER".to_owned(),
@@ -131,7 +144,11 @@ impl Failure {
 
     /// Path and problem of each field that is wrong.
     fn violations(&self) -> Vec<(String, String)> {
-        let Self::Refused(status) = self else { return Vec::new() };
+        let status = match self {
+            Self::Refused(status) => status,
+            Self::Arguments(wrong) => return wrong.clone(),
+            _ => return Vec::new(),
+        };
         let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
         violations.into_iter().map(|wrong| (wrong.field, wrong.description)).collect()
     }
@@ -155,7 +172,6 @@ impl Failure {
                     Some("a token goes into BREAKERD_TOKEN or --token-file, a certificate into --cert and --key".into())
                 }
                 Code::Unimplemented => Some("it is an older breakerd than this program".to_owned()),
-                Code::Aborted => Some("somebody changed it meanwhile: read it again".to_owned()),
                 _ => {
                     let retry = status.get_details_retry_info().and_then(|info| info.retry_delay)?;
                     Some(format!("try again in {}", times::span(retry)))
@@ -166,7 +182,7 @@ impl Failure {
     }
 
     /// Tells it, and says with which code to end.
-    pub(super) fn tell(&self, screen: &mut Screen<'_>) -> ExitCode {
+    pub(super) fn tell(&self, effect: Effect, screen: &mut Screen<'_>) -> ExitCode {
         if self.is_enough() {
             return ExitCode::SUCCESS;
         }
@@ -189,9 +205,17 @@ impl Failure {
             // With violations the message only strings them together.
             [] => screen.note(&format!("breakerd: {}", harmless(&self.in_words()))),
             violations => {
-                screen.note("breakerd: the request was refused, nothing has changed");
+                screen.note(match (self, effect) {
+                    (Self::Arguments(_), _) => "breakerd: wrong arguments, nothing was sent",
+                    (_, Effect::Read) => "breakerd: the request was refused",
+                    (_, Effect::Write) => "breakerd: the request was refused, nothing has changed",
+                });
                 for (field, problem) in violations {
-                    screen.note(&harmless(&format!("  {}: {}", flag_of(field), in_flags(problem))));
+                    screen.note(&harmless(&match self {
+                        // It names its field.
+                        Self::Arguments(_) => format!("  {problem}"),
+                        _ => format!("  {}: {}", flag_of(field), in_flags(problem)),
+                    }));
                 }
             }
         }
@@ -209,10 +233,17 @@ impl Failure {
                 format!("{}: {}", name_of(status.code()), status.message())
             }
             // As the flag is written that gives it.
-            _ => self.to_string().replace("create = true", "--create"),
+            _ => API_WORDS.iter().fold(self.to_string(), |message, (api, flag)| message.replace(api, flag)),
         }
     }
 }
+
+/// What messages of the API advise, as the command line takes it.
+const API_WORDS: [(&str, &str); 3] = [
+    ("ClearOverride with whole_service = true", "override clear --whole-service"),
+    ("create = true", "--create"),
+    ("must_exist = false", "--create"),
+];
 
 /// The API's fields that flags of other names give.
 const FLAGS: [(&str, &str); 12] = [

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use breaker::HumanDuration;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
@@ -89,7 +90,7 @@ pub(super) async fn follow(
         }
         let asked = ended.as_ref().and_then(|status| status.get_details_retry_info()?.retry_delay);
         let pause = wait.max(asked.unwrap_or_default().min(WAIT_MAX));
-        screen.note(&format!("the watch ended; taking it up again in {}", humantime::format_duration(pause)));
+        screen.note(&format!("the watch ended; taking it up again in {}", HumanDuration(pause)));
         tokio::select! {
             () = clock.sleep_until(clock.now() + pause) => {}
             () = stop.cancelled() => return Ok(Ended::Done),

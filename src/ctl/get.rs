@@ -14,7 +14,7 @@ use super::thresholds;
 use super::words::Target;
 use super::{times, why, words};
 use crate::clock::Clock;
-use crate::proto::v1::{Breaker, GetBreakerRequest};
+use crate::proto::v1::{Breaker, GetBreakerRequest, State};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd get database
@@ -71,6 +71,10 @@ fn figures(breaker: &Breaker, now: Time) -> Table {
     let mut say = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
     say("breaker", words::breaker_name(&breaker.service, &breaker.name).into());
     say("state", Cell::styled(words::state(breaker.state), style_of(breaker.state)));
+    if breaker.state_when_enabled() != State::Unspecified {
+        let state = breaker.state_when_enabled;
+        say("if enabled", Cell::styled(words::state(state), style_of(state)));
+    }
     if let Some(since) = since(breaker) {
         say("since", format!("{} ({})", times::clock(&since), times::age(&since, now)).into());
     }

@@ -18,18 +18,19 @@ pub(super) const EXAMPLES: &str = "Examples:
       the newest 50 changes of state
   breakerd history database --since 2h
       what happened to a service's own breaker in the last two hours
-  breakerd history notifications --whole-service --since 2026-11-24 --oldest-first --limit 1000 --json
+  breakerd history notifications --whole-service --since 2026-11-24 \\
+      --oldest-first --limit 1000 --json
       a day of a service, for a program";
 
-const LIST: List<Transition> = List {
+pub(super) const LIST: List<Transition> = List {
     message: "Transition",
     columns: &[
         ("TIME", Narrow::Keep),
-        ("BREAKER", Narrow::Cut(16)),
+        ("BREAKER", Narrow::Cut(32)),
         // It is the TO of the line before.
         ("FROM", Narrow::Drop(0)),
         ("TO", Narrow::Keep),
-        ("WHY", Narrow::Keep),
+        ("WHY", Narrow::Below),
     ],
     row,
     nothing: "nothing has happened there",

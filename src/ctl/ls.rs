@@ -160,21 +160,21 @@ impl List<'_> {
     }
 }
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     Table::new(&[
-        ("SERVICE", Narrow::Cut(12)),
-        ("NAME", Narrow::Cut(12)),
+        ("SERVICE", Narrow::Cut(16)),
+        ("NAME", Narrow::Cut(20)),
         ("STATE", Narrow::Keep),
-        ("FOR", Narrow::Keep),
+        ("FOR", Narrow::Drop(2)),
         // Of a breaker that is open there are none, and WHY says those that opened it.
         ("FAILURES", Narrow::Drop(1)),
         ("RATE", Narrow::Drop(0)),
         ("RETRY-IN", Narrow::Keep),
-        ("WHY", Narrow::Keep),
+        ("WHY", Narrow::Below),
     ])
 }
 
-fn row(breaker: &Breaker, now: Time) -> Vec<Cell> {
+pub(super) fn row(breaker: &Breaker, now: Time) -> Vec<Cell> {
     vec![
         Cell::from(&*breaker.service),
         Cell::from(&*breaker.name),
@@ -182,9 +182,18 @@ fn row(breaker: &Breaker, now: Time) -> Vec<Cell> {
         Cell::from(since(breaker).map_or_else(none, |since| times::age(&since, now))),
         Cell::from(failures(breaker)),
         Cell::from(why::percent(breaker.window.and_then(|window| window.failure_rate))),
-        Cell::from(breaker.remaining_wait.as_ref().map_or_else(none, times::wire_span)),
+        Cell::from(retry_in(breaker, now).unwrap_or_else(none)),
         Cell::from(why::of_breaker(breaker)),
     ]
+}
+
+/// When a call is allowed again, as far as that is known: the rest of the wait, or of an override that rejects every call.
+fn retry_in(breaker: &Breaker, now: Time) -> Option<String> {
+    if let Some(rest) = &breaker.remaining_wait {
+        return Some(times::wire_span(rest));
+    }
+    let expires_at = breaker.r#override.as_ref()?.expires_at.as_ref()?;
+    (breaker.state() == State::ForcedOpen).then(|| times::until(expires_at, now))
 }
 
 fn none() -> String {

@@ -5,6 +5,8 @@
 //! server what the API shows, and lives in this program so that whoever has the one has the other.
 
 mod allow;
+#[cfg(test)]
+mod at_80_columns;
 mod config;
 mod config_set;
 mod config_show;
@@ -41,7 +43,7 @@ use clap::Subcommand;
 
 use crate::clock::SystemClock;
 use connect::Connection;
-use error::{Ended, Failure};
+use error::{Effect, Ended, Failure};
 use screen::Screen;
 
 /// The exit codes, for the help of the program.
@@ -49,7 +51,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed: breakerd failed, or cannot be reached
   2  asked wrongly
-  3  the answer is no: `allow` or `run` was denied, `healthcheck` finds it not serving
+  3  the answer is no: `allow` or `run` was denied, or it does not serve
   4  there is no such breaker or service
 `run` ends as its command did.";
 
@@ -139,7 +141,7 @@ pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &
     });
     match flushed {
         Ok(ended) => ended.into(),
-        Err(failure) => failure.tell(&mut screen),
+        Err(failure) => failure.tell(command.effect(), &mut screen),
     }
 }
 
@@ -172,7 +174,26 @@ impl Command {
             Self::Record(asked) => asked.what.report().map(drop),
             Self::Run(asked) => asked.what.check(),
             Self::Override(command) => command.check(),
+            Self::Config(command) => command.check(),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether it changes anything.
+    const fn effect(&self) -> Effect {
+        match self {
+            Self::Config(command) if !command.is_write() => Effect::Read,
+            Self::Ls(_) | Self::Get(_) | Self::History(_) | Self::Watch(_) | Self::Healthcheck(_) => {
+                Effect::Read
+            }
+            Self::Config(_)
+            | Self::Override(_)
+            | Self::Reset(_)
+            | Self::Forget(_)
+            | Self::Probe(_)
+            | Self::Allow(_)
+            | Self::Record(_)
+            | Self::Run(_) => Effect::Write,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use breaker::HumanDuration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{CliRequest, Connection, Reach};
@@ -9,23 +10,27 @@ use super::error::{Ended, Failure};
 use super::get;
 use super::screen::{Screen, style_of};
 use super::times;
+use super::why;
 use super::words::{self, Target};
 use crate::clock::Clock;
 use crate::proto::v1::{
-    Breaker, ClearOverrideRequest, ProbeBreakerRequest, ResetBreakerRequest, SetOverrideRequest, State,
+    Breaker, ClearOverrideRequest, GetConfigRequest, ProbeBreakerRequest, ResetBreakerRequest,
+    SetOverrideRequest, State,
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
-  breakerd override set database forced-open --reason 'primary fails over' --for 30m
+  breakerd override set database forced-open --reason 'failover' --for 30m
   breakerd override clear database --reason 'failover is done'";
 
 const SET_EXAMPLES: &str = "Examples:
-  breakerd override set database forced-open --reason 'primary fails over' --for 30m
+  breakerd override set database forced-open --reason 'failover' --for 30m
       deny every call of the service's own breaker for half an hour
-  breakerd override set notifications disabled --whole-service --reason 'false alarms' --until '2026-11-24 18:00:00'
+  breakerd override set notifications disabled --whole-service \\
+      --reason 'false alarms' --until '2026-11-24 18:00:00'
       let every call of every breaker of a service pass, until then
-  breakerd override set search/eu metrics-only --reason 'trying thresholds' --create
-      let calls pass, and show what would have been denied; also if nobody has asked for that breaker yet";
+  breakerd override set search/eu metrics-only --reason 'a trial' --create
+      let calls pass, and show what would have been denied; also if that breaker
+      was never used";
 
 const CLEAR_EXAMPLES: &str = "Examples:
   breakerd override clear database --reason 'failover is done'
@@ -193,6 +198,9 @@ pub(super) async fn run(
         None => writeln!(screen.out, "{service} is no longer held as a whole; {changed} changed")?,
     }
     note_unrecorded(recorded, screen);
+    if held.is_some() && is_switched_off(service, connection).await {
+        note_switched_off(screen);
+    }
     Ok(Ended::Done)
 }
 
@@ -236,16 +244,33 @@ fn show(
     clock: &impl Clock,
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
+    let is_enabled = breaker.state_when_enabled() == State::Unspecified;
+    let state = if is_enabled { breaker.state } else { breaker.state_when_enabled };
     writeln!(
         screen.out,
         "{} is now {}",
         words::breaker_name(&breaker.service, &breaker.name),
-        screen.painted(words::state(breaker.state), style_of(breaker.state))
+        screen.painted(words::state(state), style_of(state))
     )?;
     writeln!(screen.out)?;
     get::show_state(breaker, clock.wall(), screen)?;
     note_unrecorded(recorded, screen);
+    if !is_enabled {
+        note_switched_off(screen);
+    }
     Ok(Ended::Done)
+}
+
+fn note_switched_off(screen: &mut Screen<'_>) {
+    screen.note(&format!("without effect so far: {}, every call is allowed", why::SWITCHED_OFF));
+}
+
+/// Whether breakers are switched off, as far as the caller may know.
+async fn is_switched_off(service: &str, connection: &Connection) -> bool {
+    let mut configs = connection.configs();
+    let question = GetConfigRequest { service: service.to_owned() };
+    let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await;
+    answer.ok().and_then(|answer| answer.config).is_some_and(|config| !config.enabled)
 }
 
 pub(super) fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {
@@ -256,7 +281,5 @@ pub(super) fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {
 
 /// A length of time as the API has it.
 pub(super) fn wire(length: Duration) -> Result<prost_types::Duration, Failure> {
-    length
-        .try_into()
-        .map_err(|_| Failure::Usage(format!("{} is too long", humantime::format_duration(length))))
+    length.try_into().map_err(|_| Failure::Usage(format!("{} is too long", HumanDuration(length))))
 }

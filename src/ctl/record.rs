@@ -17,7 +17,7 @@ use crate::proto::v1::{Outcome, RecordOutcomeRequest};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd record --permit 'AQID...' success --duration 250ms
-      of a call that `breakerd allow` allowed; it counts once, however often it is sent
+      of a call that `breakerd allow` allowed; it counts once, however often sent
   breakerd record database failure --error-class Timeout
       of a call that breakerd did not decide";
 

@@ -7,12 +7,14 @@
 
 mod child;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use tonic::Code;
 
 use self::child::{End, Signals};
 use super::connect::{CliRequest, Connection};
@@ -28,18 +30,19 @@ use crate::proto::v1::{AllowRequestRequest, AllowRequestResponse, Outcome, Recor
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd run database -- ./import.sh --all
       runs the script unless the breaker is open, and reports how it ended
-  breakerd run notifications/slack --command-timeout 30s --ignore-exit 75 -- ./notify
-      after 30 s it is stopped, which is a failure; exit status 75 says nothing about the service
+  breakerd run search --command-timeout 30s --ignore-exit 75 -- ./reindex
+      after 30 s it is stopped, which is a failure; exit status 75 says nothing
+      about the service
   breakerd run database --timeout 500ms --fail-closed -- ./migrate
       not without an answer from breakerd, which is waited for half a second
 
-The exit status is the command's own, 128 + N when signal N ended it, 124 when it took too long, 126 or 127 when it
-could not be started; 3 when the breaker denied it (--denied-exit), and nothing was run.";
+The exit status is the command's own, 128 + N when signal N ended it, 124 when it
+took too long, 126 or 127 when it could not be started; 3 when the breaker denied
+it (--denied-exit), and nothing was run.";
 
-/// How often a report is tried: under its permit it counts once.
-const REPORTS_MAX: u32 = 3;
-/// Between two tries.
-const REPORT_PAUSE: Duration = Duration::from_millis(200);
+/// Between two attempts to report; it doubles, up to the larger one.
+const REPORT_PAUSE_MIN: Duration = Duration::from_millis(100);
+const REPORT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// As `timeout` of coreutils.
 const EXIT_TIMED_OUT: u8 = 124;
 const EXIT_NOT_EXECUTABLE: u8 = 126;
@@ -157,11 +160,7 @@ pub(super) async fn run(
     let begun = clock.now();
     let end = child::run(&args.command, args.command_timeout, &mut signals).await;
     let report = args.report(permit, &end, clock.now().since(begun));
-    let reported = match connection {
-        Some(connection) => tell(&connection, &report).await,
-        None => tell_by_name(asked, around, &report).await,
-    };
-    if let Err(failure) = reported {
+    if let Err(failure) = self::report(asked, around, connection, &report).await {
         screen.note(&format!("breakerd: the outcome was not recorded: {}", harmless(&failure.to_string())));
     }
     Ok(args.ended(&end, screen))
@@ -185,33 +184,72 @@ async fn ask(asked: &CliRequest<RunArgs>, around: &Surroundings) -> Result<Answe
     }
 }
 
-/// Reports, more than once if need be.
-async fn tell(connection: &Connection, report: &RecordOutcomeRequest) -> Result<(), Failure> {
-    let mut breakers = connection.breakers();
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let told = connection.ask(report.clone(), async |ask| breakers.record_outcome(ask).await).await;
-        match told {
-            Ok(_) => return Ok(()),
-            // Without a permit a second one would count a second time.
-            Err(failure) if tries == REPORTS_MAX || report.permit.is_empty() => return Err(failure),
-            Err(Failure::Unreachable { .. } | Failure::Silent { .. }) => {
-                tokio::time::sleep(REPORT_PAUSE).await;
-            }
-            Err(failure) => return Err(failure),
+/// Reports: again and again for as long as an answer is waited for, where a later attempt may be taken and none before it
+/// can have been counted. breakerd may be restarting, or be back by now.
+async fn report(
+    asked: &CliRequest<RunArgs>,
+    around: &Surroundings,
+    mut connection: Option<Connection>,
+    report: &RecordOutcomeRequest,
+) -> Result<(), Failure> {
+    let newest = RefCell::new(None);
+    let until_taken = async {
+        let mut pause = REPORT_PAUSE_MIN;
+        loop {
+            let failure = match send(asked, around, &mut connection, report).await {
+                Ok(()) => return Ok(()),
+                Err(Unsent::Retry(failure)) => failure,
+                Err(Unsent::Final(failure)) => return Err(failure),
+            };
+            newest.replace(Some(failure));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(REPORT_PAUSE_MAX);
+        }
+    };
+    let timeout = asked.reach.timeout;
+    match tokio::time::timeout(timeout, until_taken).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            Err(newest.take().unwrap_or(Failure::Silent { address: asked.reach.address.clone(), timeout }))
         }
     }
 }
 
-/// breakerd may be back by now.
-async fn tell_by_name(
+/// Why a report was not taken.
+enum Unsent {
+    /// A later attempt may be taken, and counts once.
+    Retry(Failure),
+    Final(Failure),
+}
+
+/// Reports once, on a connection that is made if there is none.
+async fn send(
     asked: &CliRequest<RunArgs>,
     around: &Surroundings,
+    connection: &mut Option<Connection>,
     report: &RecordOutcomeRequest,
-) -> Result<(), Failure> {
-    let connection = Connection::to(&asked.reach, around).await?;
-    tell(&connection, report).await
+) -> Result<(), Unsent> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => match Connection::to(&asked.reach, around).await {
+            Ok(made) => connection.insert(made),
+            Err(failure @ Failure::Unreachable { .. }) => return Err(Unsent::Retry(failure)),
+            Err(failure) => return Err(Unsent::Final(failure)),
+        },
+    };
+    let mut breakers = connection.breakers();
+    let told = connection.ask(report.clone(), async |ask| breakers.record_outcome(ask).await).await;
+    told.map(drop).map_err(|failure| match &failure {
+        // It was refused, and not counted.
+        Failure::Refused(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
+            Unsent::Retry(failure)
+        }
+        // It may have been counted: once under its permit, without one each time.
+        Failure::Unreachable { .. } | Failure::Silent { .. } if !report.permit.is_empty() => {
+            Unsent::Retry(failure)
+        }
+        _ => Unsent::Final(failure),
+    })
 }
 
 impl RunArgs {

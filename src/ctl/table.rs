@@ -2,8 +2,9 @@
 //!
 //! Where a program reads along, and with `--wide`, nothing is ever left out. On a terminal a table is made to fit, in
 //! this order and no further than it must: cells that have a shorter text show that; columns that matter least are left
-//! out; those that may be cut are; the last one, which says why, is cut where the line ends. It is less than any table
-//! library would need to be told to draw no table.
+//! out. Where that is not enough, what says why (a reason, a change) is written below its row, wrapped at the end of the
+//! line, and the columns that were left out for it are back as far as they fit. Only then are names cut. It is less than
+//! any table library would need to be told to draw no table.
 
 use std::io;
 
@@ -14,10 +15,14 @@ use super::screen::Screen;
 
 /// Between two columns.
 const GAP: &str = "  ";
-/// The last column is not cut below this: what does not fit then is wrapped by the terminal.
-const LAST_COLUMNS_MIN: usize = 12;
-/// What the last column is given before others keep their room: a reason and the one who gave it.
-const LAST_COLUMNS_WANTED: usize = 36;
+/// Before what stands below its row.
+const INDENT: &str = "    ";
+/// Between two texts below the same row.
+const JOINT: &str = "; ";
+/// Lines that are written below one row at most: what a file declares is as long as the file.
+const LINES_BELOW_MAX: usize = 4;
+/// What does not fit is not wrapped within a narrower column than this: the terminal wraps it.
+const WRAPPED_MIN: usize = 24;
 
 /// One cell.
 #[derive(Debug, Clone)]
@@ -52,10 +57,12 @@ impl Cell {
 pub(super) enum Narrow {
     /// It stays whole.
     Keep,
-    /// It is cut, but not below this.
-    Cut(usize),
     /// It is left out; those with the lowest rank first.
     Drop(u8),
+    /// It is written below its row. All columns behind the first such one are.
+    Below,
+    /// It is cut, but not below this, when nothing else is left.
+    Cut(usize),
 }
 
 /// A column's name, and what becomes of it on a narrow terminal.
@@ -79,6 +86,12 @@ impl Table {
         }
     }
 
+    /// One row, without a header: one of many that are written as they come.
+    pub(super) fn line(cells: impl IntoIterator<Item = (Cell, Narrow)>) -> Self {
+        let (cells, narrow) = cells.into_iter().unzip();
+        Self { header: Vec::new(), narrow, rows: vec![cells] }
+    }
+
     pub(super) fn row(&mut self, cells: Vec<Cell>) {
         self.rows.push(cells);
     }
@@ -90,18 +103,34 @@ impl Table {
     pub(super) fn write(&self, screen: &mut Screen<'_>) -> io::Result<()> {
         let fit = self.fit(screen.columns);
         for line in self.lines() {
-            let mut written = String::new();
             let shown: Vec<_> =
                 line.iter().zip(&fit.widths).filter_map(|(cell, width)| Some((cell, (*width)?))).collect();
+            let mut written = String::new();
+            let mut indent = 0;
             for (column, (cell, width)) in shown.iter().enumerate() {
                 let text = cut(fit.text(cell), *width);
-                written.push_str(&screen.painted(&text, cell.style));
                 if column + 1 < shown.len() {
+                    written.push_str(&screen.painted(&text, cell.style));
                     written.extend(std::iter::repeat_n(' ', width - text.width()));
                     written.push_str(GAP);
+                    indent += width + GAP.len();
+                    continue;
+                }
+                let mut lines = fit.last_lines(&text, indent).into_iter();
+                written.push_str(&screen.painted(&lines.next().unwrap_or_default(), cell.style));
+                for line in lines {
+                    written.push('\n');
+                    written.extend(std::iter::repeat_n(' ', indent));
+                    written.push_str(&screen.painted(&line, cell.style));
                 }
             }
             writeln!(screen.out, "{}", written.trim_end())?;
+            if let Some((first, room)) = fit.below {
+                let texts: Vec<_> = line.iter().skip(first).map(|cell| &*cell.text).collect();
+                for line in below(&texts, room) {
+                    writeln!(screen.out, "{INDENT}{line}")?;
+                }
+            }
         }
         Ok(())
     }
@@ -110,41 +139,53 @@ impl Table {
         std::iter::once(&self.header).chain(&self.rows).filter(|line| !line.is_empty())
     }
 
-    /// How wide each column becomes on a terminal of so many columns; none: it is no terminal.
+    /// How the table is drawn on a terminal of so many columns; none: it is no terminal.
     fn fit(&self, terminal: Option<usize>) -> Fit {
-        let mut fit = Fit { short: false, widths: Vec::new() };
+        let mut fit = Fit::default();
         fit.widths = self.widths(&fit);
         let Some(room) = terminal.filter(|room| fit.total() > *room) else { return fit };
         fit.short = true;
         fit.widths = self.widths(&fit);
-        let Some(last) = fit.widths.len().checked_sub(1) else { return fit };
-        // What the last column wants is kept free for it, the rest is the others'.
-        let wanted = fit.widths[last].unwrap_or_default().min(LAST_COLUMNS_WANTED);
-        let over =
-            |fit: &Fit| (fit.total() - fit.widths[last].unwrap_or_default() + wanted).saturating_sub(room);
+        let whole = fit.widths.clone();
+        self.drop_until(&mut fit, room);
+        if fit.total() <= room {
+            return fit;
+        }
+        match self.narrow.iter().position(|narrow| *narrow == Narrow::Below) {
+            Some(first) => {
+                fit.widths = whole;
+                fit.widths[first..].fill(None);
+                fit.below = Some((first, room.saturating_sub(INDENT.len()).max(WRAPPED_MIN)));
+                self.drop_until(&mut fit, room);
+            }
+            None => fit.wrap_last = Some(room),
+        }
+        for (column, narrow) in self.narrow.iter().enumerate() {
+            let over = fit.total().saturating_sub(room);
+            if let (Narrow::Cut(min), Some(width)) = (narrow, fit.widths[column]) {
+                fit.widths[column] = Some(width.saturating_sub(over).max(width.min(*min)));
+            }
+        }
+        fit
+    }
+
+    /// Leaves out what may be, until the rest fits.
+    fn drop_until(&self, fit: &mut Fit, room: usize) {
         let mut droppable: Vec<_> = self
             .narrow
             .iter()
             .enumerate()
             .filter_map(|(column, narrow)| match narrow {
                 Narrow::Drop(rank) => Some((*rank, column)),
-                Narrow::Keep | Narrow::Cut(_) => None,
+                Narrow::Keep | Narrow::Below | Narrow::Cut(_) => None,
             })
             .collect();
         droppable.sort_unstable();
         for (_, column) in droppable {
-            if over(&fit) > 0 {
+            if fit.total() > room {
                 fit.widths[column] = None;
             }
         }
-        for (column, narrow) in self.narrow.iter().enumerate().filter(|(column, _)| *column != last) {
-            let (Narrow::Cut(min), Some(width)) = (narrow, fit.widths[column]) else { continue };
-            fit.widths[column] = Some(width.saturating_sub(over(&fit)).max(width.min(*min)));
-        }
-        let before_last = fit.total() - fit.widths[last].unwrap_or_default();
-        let left = room.saturating_sub(before_last).max(LAST_COLUMNS_MIN);
-        fit.widths[last] = fit.widths[last].map(|width| width.min(left));
-        fit
     }
 
     fn widths(&self, fit: &Fit) -> Vec<Option<usize>> {
@@ -156,11 +197,16 @@ impl Table {
     }
 }
 
-/// A table made to fit.
+/// How a table is drawn.
+#[derive(Debug, Default)]
 struct Fit {
     short: bool,
     /// Of each column; none: it is left out.
     widths: Vec<Option<usize>>,
+    /// The first column that is written below its row, and the columns that there are for it.
+    below: Option<(usize, usize)>,
+    /// The last column is wrapped at the end of a line of so many columns.
+    wrap_last: Option<usize>,
 }
 
 impl Fit {
@@ -172,6 +218,54 @@ impl Fit {
         let shown = self.widths.iter().flatten();
         shown.clone().sum::<usize>() + GAP.len() * shown.count().saturating_sub(1)
     }
+
+    /// The text of the last column, which begins behind `indent` columns.
+    fn last_lines(&self, text: &str, indent: usize) -> Vec<String> {
+        match self.wrap_last.map(|room| room.saturating_sub(indent)) {
+            Some(room) if room >= WRAPPED_MIN => wrap(text, room),
+            _ => vec![text.to_owned()],
+        }
+    }
+}
+
+/// What is written below a row: the texts that say something, one behind the other.
+fn below(texts: &[&str], room: usize) -> Vec<String> {
+    let told: Vec<_> = texts.iter().copied().filter(|text| !matches!(*text, "" | "-")).collect();
+    let mut lines = wrap(&told.join(JOINT), room);
+    if lines.len() > LINES_BELOW_MAX {
+        lines.truncate(LINES_BELOW_MAX);
+        if let Some(last) = lines.last_mut() {
+            *last = cut(&format!("{last} …"), room);
+        }
+    }
+    lines
+}
+
+/// `text` in lines of at most `max` columns, broken between words where that is possible. None for an empty text.
+fn wrap(text: &str, max: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= max => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+        // One that is longer than a line is broken anywhere.
+        while let Some(line) = lines.last_mut().filter(|line| line.width() > max) {
+            let mut width = 0;
+            let end = line.char_indices().find_map(|(at, character)| {
+                width += character.to_string().width();
+                (width > max).then_some(at)
+            });
+            let Some(end) = end.filter(|end| *end > 0) else { break };
+            let rest = line.split_off(end);
+            lines.push(rest);
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
 }
 
 /// `text` in at most `max` columns; that something is missing is shown.
@@ -226,9 +320,21 @@ mod tests {
     }
 
     #[test]
-    fn on_a_terminal_the_last_column_is_cut() {
-        assert!(drawn(Some(30), Color::Auto).contains("überlang  the dependency is a…\n"));
-        assert!(drawn(Some(5), Color::Auto).contains("überlang  the depende…\n"));
+    fn on_a_terminal_the_last_column_is_wrapped_and_never_cut() {
+        let wrapped =
+            "NAME      WHY\nüberlang  the dependency is away\n          until noon\na         \\u{1b}[2J\n";
+        assert_eq!(drawn(Some(36), Color::Auto), wrapped);
+        assert!(drawn(Some(20), Color::Auto).contains("überlang  the dependency is away until noon\n"));
+    }
+
+    #[test]
+    fn what_is_longer_than_a_line_is_broken() {
+        assert_eq!(wrap("ab cd efghijk l", 5), ["ab cd", "efghi", "jk l"]);
+        assert_eq!(wrap("äöü", 2), ["äö", "ü"]);
+        assert_eq!(wrap("", 2), Vec::<String>::new());
+        let lines = below(&["", "-", &"word ".repeat(100)], 24);
+        assert_eq!(lines.len(), LINES_BELOW_MAX);
+        assert!(lines[3].ends_with('…') && lines.iter().all(|line| line.width() <= 24), "{lines:?}");
     }
 
     #[test]
@@ -240,35 +346,34 @@ mod tests {
     fn a_narrow_terminal_costs_what_matters_least_and_keeps_why() {
         let mut table = Table::new(&[
             ("TIME", Narrow::Keep),
-            ("ACTOR", Narrow::Cut(6)),
+            ("NAME", Narrow::Cut(8)),
             ("REVISION", Narrow::Drop(1)),
             ("EPOCH", Narrow::Drop(0)),
-            ("WHY", Narrow::Keep),
+            ("WHY", Narrow::Below),
         ]);
         let why = "3 failures in a row, from 2 callers, as it was on Monday";
         let time = "2026-11-24 10:14:57.622Z";
         table.row(
-            [Cell::time(time)]
-                .into_iter()
-                .chain(["ada@example.com", "41", "7", why].map(Cell::from))
-                .collect(),
+            [Cell::time(time)].into_iter().chain(["notifications", "41", "7", why].map(Cell::from)).collect(),
         );
-        let second_line = |columns| {
+        let drawn = |columns| {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let around = Surroundings { columns, ..Surroundings::default() };
             table.write(&mut Screen::new(&mut out, &mut err, &around, Color::Never, false)).unwrap();
-            String::from_utf8(out).unwrap().lines().nth(1).unwrap().to_owned()
+            String::from_utf8(out).unwrap().lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
         };
-        let whole = format!("{time}  ada@example.com  41        7      {why}");
-        assert_eq!(second_line(None), whole);
-        assert_eq!(second_line(Some(whole.width())), whole, "it fits");
-        let narrower =
-            "11-24 10:14:57  ada@example.com  41        7      3 failures in a row, from 2 callers,…";
-        assert_eq!(second_line(Some(narrower.width())), narrower, "times are shortened first");
-        assert_eq!(
-            second_line(Some(80)),
-            "11-24 10:14:57  ada@example.com  41        3 failures in a row, from 2 callers,…"[..].to_owned()
-        );
-        assert_eq!(second_line(Some(60)), "11-24 10:14:57  ada@e…  3 failures in a row, from 2 callers…");
+        let whole = format!("{time}  notifications  41        7      {why}");
+        assert_eq!(drawn(None), [&*whole]);
+        assert_eq!(drawn(Some(whole.width())), [&*whole], "it fits");
+        let short = format!("11-24 10:14:57  notifications  41        7      {why}");
+        assert_eq!(drawn(Some(short.width())), [&*short], "times are shortened first");
+        let dropped = format!("11-24 10:14:57  notifications  {why}");
+        assert_eq!(drawn(Some(dropped.width())), [&*dropped], "then columns are left out");
+        let head = "11-24 10:14:57  notifications  41        7";
+        assert_eq!(drawn(Some(80)), ["    WHY", head, &format!("    {why}")], "then it is written below");
+        let below = drawn(Some(31));
+        assert_eq!(below[1], "11-24 10:14:57  notifications");
+        assert_eq!(below[2..].join(" ").split_whitespace().collect::<Vec<_>>().join(" "), why);
+        assert_eq!(drawn(Some(27))[1], "11-24 10:14:57  notificati…", "names are cut last");
     }
 }

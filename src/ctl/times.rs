@@ -76,6 +76,12 @@ pub(super) fn age(stamp: &prost_types::Timestamp, now: Time) -> String {
     )
 }
 
+/// How long it is until then.
+pub(super) fn until(stamp: &prost_types::Timestamp, now: Time) -> String {
+    SystemTime::try_from(*stamp)
+        .map_or_else(|_| "?".to_owned(), |then| span(then.duration_since(system(now)).unwrap_or_default()))
+}
+
 /// A length of time of an answer.
 pub(super) fn wire_span(wire: &prost_types::Duration) -> String {
     Duration::try_from(*wire).map_or_else(|_| "0s".to_owned(), span)

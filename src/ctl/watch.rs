@@ -13,24 +13,26 @@ use super::error::{Ended, Failure};
 use super::follow::{Feed, follow};
 use super::history;
 use super::screen::{Screen, style_of};
-use super::table::{Cell, Table, harmless};
+use super::table::{Cell, Narrow, Table, harmless};
 use super::{times, words};
 use crate::clock::Clock;
 use crate::proto::v1::watch_breakers_response::Event as BreakerEvent;
 use crate::proto::v1::watch_config_response::Event as ConfigEvent;
 use crate::proto::v1::watch_transitions_response::Event as TransitionEvent;
 use crate::proto::v1::{
-    ServiceConfig, State, WatchBreakersRequest, WatchBreakersResponse, WatchConfigRequest,
+    ServiceConfig, State, Transition, WatchBreakersRequest, WatchBreakersResponse, WatchConfigRequest,
     WatchConfigResponse, WatchRestart, WatchTransitionsRequest, WatchTransitionsResponse,
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd watch
-      every change of state, none left out: after a broken connection it goes on where it was
+      every change of state, none left out: after a broken connection it goes on
+      where it was
   breakerd watch database search --prefix notifications
       those of some services
   breakerd watch --states --json
-      only the newest state of each breaker, as clients that decide locally follow it";
+      only the newest state of each breaker, as clients follow it that decide
+      locally";
 
 pub(super) const CONFIG_EXAMPLES: &str = "Examples:
   breakerd config watch
@@ -133,21 +135,15 @@ impl Feed for Transitions {
                 }
                 self.not_closed += 1;
                 let since = state.entered_at.as_ref().map_or_else(|| "?".to_owned(), times::fine_clock);
-                line(
-                    vec![
-                        Cell::time(since),
-                        Cell::from(words::breaker_name(&state.service, &state.name)),
-                        Cell::from("is"),
-                        Cell::styled(words::state(state.state), style_of(state.state)),
-                    ],
-                    screen,
-                )
+                let cells = [
+                    Cell::time(since),
+                    Cell::from(words::breaker_name(&state.service, &state.name)),
+                    Cell::from("is"),
+                    Cell::styled(words::state(state.state), style_of(state.state)),
+                ];
+                line(cells.map(|cell| (cell, Narrow::Keep)), screen)
             }
-            Some(TransitionEvent::Transition(transition)) => {
-                let mut cells = history::row(transition);
-                cells.insert(3, Cell::from("->"));
-                line(cells, screen)
-            }
+            Some(TransitionEvent::Transition(transition)) => show_transition(transition, screen),
             Some(TransitionEvent::Mark(mark)) => {
                 screen.note(&format!(
                     "breakers with a history: {}, not closed: {}; following from revision {}",
@@ -163,6 +159,14 @@ impl Feed for Transitions {
             Some(TransitionEvent::Heartbeat(_)) | None => Ok(()),
         }
     }
+}
+
+/// A row of the history, on a line of its own.
+pub(super) fn show_transition(transition: &Transition, screen: &mut Screen<'_>) -> io::Result<()> {
+    let narrow = history::LIST.columns.iter().map(|(_, narrow)| *narrow);
+    let mut cells: Vec<_> = history::row(transition).into_iter().zip(narrow).collect();
+    cells.insert(3, (Cell::from("->"), Narrow::Keep));
+    line(cells, screen)
 }
 
 /// The newest state of each breaker.
@@ -200,7 +204,7 @@ impl Feed for States {
                 if let Some(rest) = &breaker.remaining_wait {
                     cells.push(Cell::from(format!("for {}", times::wire_span(rest))));
                 }
-                line(cells, screen)
+                line(cells.into_iter().map(|cell| (cell, Narrow::Keep)), screen)
             }
             Some(BreakerEvent::Mark(mark)) => {
                 screen.note(&format!("all others are closed; following from revision {}", mark.revision));
@@ -256,7 +260,12 @@ impl Feed for Configs {
                 }
                 let name = if config.service.is_empty() { "(all others)" } else { &*config.service };
                 let revision = format!("revision {}", config.revision);
-                line(vec![Cell::from(name), Cell::from(revision), Cell::from(what)], screen)
+                let cells = [
+                    (Cell::from(name), Narrow::Keep),
+                    (Cell::from(revision), Narrow::Drop(0)),
+                    (Cell::from(what), Narrow::Below),
+                ];
+                line(cells, screen)
             }
             Some(ConfigEvent::Mark(mark)) => {
                 screen.note(&format!("following from revision {}", mark.revision));
@@ -299,8 +308,6 @@ fn note_restart(restart: &WatchRestart, screen: &mut Screen<'_>) {
 }
 
 /// One line, now: a table would wait for the widest.
-fn line(cells: Vec<Cell>, screen: &mut Screen<'_>) -> io::Result<()> {
-    let mut table = Table::default();
-    table.row(cells);
-    table.write(screen)
+fn line(cells: impl IntoIterator<Item = (Cell, Narrow)>, screen: &mut Screen<'_>) -> io::Result<()> {
+    Table::line(cells).write(screen)
 }

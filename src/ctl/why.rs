@@ -52,11 +52,31 @@ pub(super) fn of_transition(transition: &Transition) -> String {
 
 /// Why a breaker is in its state: its override, else the transition that led there.
 pub(super) fn of_breaker(breaker: &Breaker) -> String {
+    let told = of_state(breaker);
+    match breaker.state_when_enabled() {
+        State::Unspecified => told,
+        State::Closed => SWITCHED_OFF.to_owned(),
+        otherwise => {
+            let told = if told.is_empty() { told } else { format!(", {told}") };
+            format!("{SWITCHED_OFF}; else {}{told}", words::state(otherwise.into()))
+        }
+    }
+}
+
+/// Why every breaker is DISABLED at once.
+pub(super) const SWITCHED_OFF: &str = "the file has enabled = false";
+
+/// Why it is in the state that it is in when breakers are enabled.
+fn of_state(breaker: &Breaker) -> String {
     if let Some(set) = &breaker.r#override {
         let whose = if set.of_service { "of the whole service" } else { "by hand" };
         return with_actor(whose.to_owned(), &set.actor, &set.reason);
     }
-    match (breaker.state(), &breaker.last_transition) {
+    let state = match breaker.state_when_enabled() {
+        State::Unspecified => breaker.state(),
+        state => state,
+    };
+    match (state, &breaker.last_transition) {
         (State::Closed, _) if breaker.consecutive_failures > 0 => in_a_row(breaker.consecutive_failures),
         (State::Closed, _) | (_, None) => String::new(),
         (_, Some(transition)) => of_transition(transition),
@@ -112,6 +132,26 @@ mod tests {
             ..Transition::default()
         };
         assert_eq!(of_transition(&transition), "it was reset, ada: repaired");
+    }
+
+    #[test]
+    fn while_the_file_disables_all_what_an_override_would_do_is_said_too() {
+        let mut breaker = Breaker {
+            state: State::Disabled.into(),
+            state_when_enabled: State::ForcedOpen.into(),
+            r#override: Some(BreakerOverride {
+                actor: "ada".to_owned(),
+                reason: "maintenance".to_owned(),
+                ..BreakerOverride::default()
+            }),
+            ..Breaker::default()
+        };
+        let told = "the file has enabled = false; else FORCED_OPEN, by hand, ada: maintenance";
+        assert_eq!(of_breaker(&breaker), told);
+        breaker = Breaker { r#override: None, state_when_enabled: State::Open.into(), ..breaker };
+        assert_eq!(of_breaker(&breaker), "the file has enabled = false; else OPEN");
+        breaker.state_when_enabled = State::Closed.into();
+        assert_eq!(of_breaker(&breaker), "the file has enabled = false");
     }
 
     #[test]

@@ -164,6 +164,8 @@ pub struct BreakerView {
     pub key: Key,
     /// The state to show: DISABLED while breakerd is disabled as a whole.
     pub state: State,
+    /// Whether breakerd is not disabled as a whole.
+    pub is_enabled: bool,
     /// The machine's view.
     pub view: View,
     /// What it is judged by.

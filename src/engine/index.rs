@@ -128,7 +128,7 @@ pub(super) fn first_of(service: &str, prefix: &str) -> Option<Key> {
 }
 
 /// The last key that a breaker of the same service can have.
-fn last_of(key: &Key) -> Key {
+pub(super) fn last_of(key: &Key) -> Key {
     Key::new(key.service(), LAST_NAME).unwrap_or_else(|_| key.clone())
 }
 

@@ -228,6 +228,7 @@ impl Engine {
             }
             self.arm(&entry, &mut inner);
         }
+        self.retire_unconfigured(&before, catalog, now);
         if was_enabled != catalog.enabled() {
             self.sink.all_changed();
         }
@@ -323,6 +324,18 @@ impl Engine {
             // A registry that is full of others has no place for it; it comes at its first use, or says so then.
             let owner = || self.owner(service, Creator::Server);
             let _ = self.registry.with_breaker(id, service, "", owner, now, |_, _| ());
+        }
+    }
+
+    /// Breakers that were made because their service was configured, and were never used, go with the configuration: a name
+    /// that was a typo is not known any more once its settings are unset. One that is busy at this moment stays until the
+    /// next sweep, if it was not used.
+    fn retire_unconfigured(&self, before: &Catalog, catalog: &Catalog, now: Time) {
+        for service in before.services().filter(|service| !catalog.contains(service)) {
+            if let Some(Known::Live(entry)) = self.registry.known(self.seals.key_id(service, "")) {
+                // Nothing of it is on its way to the store: it never changed its state.
+                self.registry.retire(&entry, 0, now);
+            }
         }
     }
 

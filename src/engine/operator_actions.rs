@@ -147,9 +147,11 @@ impl Engine {
         Err(OperatorError::NotThere)
     }
 
-    /// Whether anything is known of a service: it is configured, or a breaker of it is in use or retired.
+    /// Whether anything is known of a service: it is configured, has an override, or a breaker of it is in use or retired.
     pub fn knows_service(&self, service: &str) -> bool {
-        self.catalog().contains(service) || self.registry.has_any_of(self.owner(service, Creator::Server))
+        self.catalog().contains(service)
+            || self.registry.service_override(service).is_some()
+            || self.registry.has_any_of(self.owner(service, Creator::Server))
     }
 
     /// The configuration names services: so it names each service's own breaker.

@@ -382,8 +382,8 @@ impl Registry {
         }
     }
 
-    /// Retires the breakers that are CLOSED, or in the state that they were born in, that nobody configured and that
-    /// nobody has used for the idle time; of those that ever changed their state, the ones that the store has as they
+    /// Retires the breakers that are CLOSED, or in the state that they were born in, that are not configured and that
+    /// were not used for the idle time, or never; of those that ever changed their state, the ones that the store has as they
     /// are, which it does up to the place `stored_up_to`. Answers how many.
     pub(super) fn sweep(&self, stored_up_to: u64, now: Time) -> usize {
         let catalog = self.catalog();
@@ -404,8 +404,11 @@ impl Registry {
     fn may_go(&self, entry: &Entry, inner: &Inner, catalog: &Catalog, stored_up_to: u64, now: Time) -> bool {
         let configured =
             || *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
-        let idle = || now.since(inner.last_used) >= self.limits.idle_ttl && !configured();
-        (inner.deleted || idle())
+        // Made because it was configured, and no more: as if its service had never been named.
+        let unused =
+            || entry.caller.is_none() && inner.last_used == entry.created_at && inner.breaker.epoch() == 0;
+        let idle = || now.since(inner.last_used) >= self.limits.idle_ttl;
+        (inner.deleted || ((unused() || idle()) && !configured()))
             && inner.newest_place() <= stored_up_to
             && inner.breaker.is_retirable()
             && !self.is_to_be_told(entry, inner, now)

@@ -13,7 +13,7 @@ use super::Engine;
 use super::counters::Counters;
 use super::durations::HistogramView;
 use super::entry::{BreakerView, Entry, Inner};
-use super::index::{Selected, first_of};
+use super::index::{Selected, first_of, last_of};
 use super::registry::Known;
 use super::tombstones::Tombstone;
 
@@ -107,6 +107,7 @@ impl Engine {
         Some(BreakerView {
             key,
             state: self.shown(breaker.state()),
+            is_enabled: self.is_enabled(),
             view: breaker.view(now),
             thresholds: Arc::clone(breaker.thresholds()),
             config_revision: breaker.config_revision(),
@@ -139,6 +140,38 @@ impl Engine {
             next = page.next;
         }
         views
+    }
+
+    /// The services that have a breaker in use and that `may_see` says yes to, in order; at most `most`.
+    pub fn services_in_use(&self, most: usize, may_see: impl Fn(&str) -> bool) -> Vec<Key> {
+        let mut found = Vec::new();
+        let mut next = Some(Bound::Unbounded);
+        while let Some(from) = next.take().filter(|_| found.len() < most) {
+            let select =
+                |key: &Key| if may_see(key.service()) { Selected::Yes } else { Selected::NoneOfService };
+            let page = self.registry.index().page(State::ALL, from, 1, select);
+            // On behind its service: a service may have any number of them.
+            next = match page.entries.first() {
+                Some(entry) => Some(Bound::Excluded(last_of(&entry.key))),
+                None => page.next,
+            };
+            found.extend(page.entries.first().map(|entry| entry.key.clone()));
+        }
+        found
+    }
+
+    /// The breakers of `service` that are in use, in order; at most `most`.
+    pub fn breakers_in_use(&self, service: &str, most: usize) -> Vec<Key> {
+        let mut found = Vec::new();
+        let mut next = first_of(service, "").map(Bound::Included);
+        while let Some(from) = next.take().filter(|_| found.len() < most) {
+            let select =
+                |key: &Key| if **key.service() == *service { Selected::Yes } else { Selected::NoneAfter };
+            let page = self.registry.index().page(State::ALL, from, most - found.len(), select);
+            found.extend(page.entries.iter().map(|entry| entry.key.clone()));
+            next = page.next;
+        }
+        found
     }
 
     /// Where the index may have breakers that are in one of `states` now; empty: in any.
@@ -204,6 +237,7 @@ impl Engine {
         BreakerView {
             key: entry.key.clone(),
             state: self.shown(inner.breaker.state()),
+            is_enabled: self.is_enabled(),
             view: inner.breaker.view(now),
             thresholds: Arc::clone(inner.breaker.thresholds()),
             config_revision: inner.breaker.config_revision(),

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use super::client_info::ClientInfo;
 use super::convert::{self, ChangeList, ConfigList};
 use super::history_reads::HistoryReads;
+use super::near;
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
@@ -83,7 +84,11 @@ impl ConfigService for Configs {
         let client = ClientInfo::of(&request);
         let update = convert::update(request.into_inner(), client.actor()).map_err(Failure::from)?;
         client.check(Right::Configure, &update.service)?;
-        let Updated { config, changed } = self.update(update).await?;
+        let updated = match (self.update(update).await, self.app.loaded()) {
+            (Err(failure), Some(loaded)) => Err(near::suggest(failure, loaded, &client).await),
+            (updated, _) => updated,
+        };
+        let Updated { config, changed } = updated?;
         Ok(Response::new(v1::UpdateConfigResponse {
             config: Some(convert::config(&config, self.app.clock.wall())),
             changed,

@@ -28,6 +28,7 @@ mod gzip;
 mod health;
 mod history_reads;
 mod inline_executor;
+mod near;
 mod off_thread;
 mod operations;
 mod page;
@@ -39,6 +40,7 @@ mod rights;
 mod serve;
 mod status;
 mod stream_limiter;
+mod unknown_name;
 mod violations;
 mod watch;
 

@@ -11,7 +11,9 @@ use tonic::{Request, Response, Status};
 use super::client_info::ClientInfo;
 use super::convert::{self, BreakerList, TransitionList};
 use super::history_reads::HistoryReads;
+use super::near;
 use super::status::Failure;
+use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
@@ -46,6 +48,15 @@ impl Operations {
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
         self.app.loaded().ok_or(Failure::NotLoaded)
+    }
+
+    /// The answer to `client`; where it named what is not known, with the name that was probably meant.
+    async fn answer<T>(&self, done: Result<T, Failure>, client: &ClientInfo) -> Result<Response<T>, Status> {
+        match (done, self.app.loaded()) {
+            (Ok(answer), _) => Ok(Response::new(answer)),
+            (Err(failure), Some(loaded)) => Err(near::suggest(failure, loaded, client).await.into()),
+            (Err(failure), None) => Err(failure.into()),
+        }
     }
 }
 
@@ -88,8 +99,8 @@ impl OperationsService for Operations {
         client.check(Right::Read, key.service())?;
         let now = self.app.clock.now();
         let Some(view) = loaded.engine.view(key.service(), key.name(), now) else {
-            let (service, name) = (key.service().to_string(), key.name().to_string());
-            return Err(Failure::NoBreaker { service, name }.into());
+            let unknown = Failure::NotFound(UnknownName::breaker(&key));
+            return Err(near::suggest(unknown, loaded, &client).await.into());
         };
         Ok(Response::new(GetBreakerResponse {
             breaker: Some(convert::breaker(&view, loaded.engine.wall(now))),
@@ -100,35 +111,40 @@ impl OperationsService for Operations {
         &self,
         request: Request<SetOverrideRequest>,
     ) -> Result<Response<SetOverrideResponse>, Status> {
-        Ok(Response::new(self.set(request).await?))
+        let client = ClientInfo::of(&request);
+        self.answer(self.set(request).await, &client).await
     }
 
     async fn clear_override(
         &self,
         request: Request<ClearOverrideRequest>,
     ) -> Result<Response<ClearOverrideResponse>, Status> {
-        Ok(Response::new(self.clear(request).await?))
+        let client = ClientInfo::of(&request);
+        self.answer(self.clear(request).await, &client).await
     }
 
     async fn reset_breaker(
         &self,
         request: Request<ResetBreakerRequest>,
     ) -> Result<Response<ResetBreakerResponse>, Status> {
-        Ok(Response::new(self.reset(request).await?))
+        let client = ClientInfo::of(&request);
+        self.answer(self.reset(request).await, &client).await
     }
 
     async fn delete_breaker(
         &self,
         request: Request<DeleteBreakerRequest>,
     ) -> Result<Response<DeleteBreakerResponse>, Status> {
-        Ok(Response::new(self.delete(request).await?))
+        let client = ClientInfo::of(&request);
+        self.answer(self.delete(request).await, &client).await
     }
 
     async fn probe_breaker(
         &self,
         request: Request<ProbeBreakerRequest>,
     ) -> Result<Response<ProbeBreakerResponse>, Status> {
-        Ok(Response::new(self.probe(request).await?))
+        let client = ClientInfo::of(&request);
+        self.answer(self.probe(request).await, &client).await
     }
 
     type WatchTransitionsStream = Watch<crate::proto::v1::WatchTransitionsResponse>;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use breaker::Needed;
 use http::{HeaderMap, Response};
 use prost::Message;
 use prost_types::Any;
@@ -17,6 +18,7 @@ use tonic::{Code, Status};
 use tonic_types::pb;
 
 use super::encoding_headers;
+use super::unknown_name::UnknownName;
 use super::violations::{Violations, excerpt};
 use crate::auth::{Right, Rights};
 use crate::engine::BreakerLimit;
@@ -24,6 +26,9 @@ use crate::proto::v1;
 
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "breakerd";
+
+/// The type of what the health service is asked about, by the full name of the API's.
+const HEALTH: &str = "grpc.health.v1.Health";
 
 /// When to come again while the state is being loaded, and while the store is away.
 const RETRY_SLOW: Duration = Duration::from_secs(1);
@@ -46,12 +51,10 @@ pub(crate) enum Failure {
     UnknownEncoding { encoding: String },
     /// The message is not what the method takes.
     Undecodable { problem: String },
-    /// No such breaker.
-    NoBreaker { service: String, name: String },
-    /// No such breaker, or no such service, and the request does not say to create it.
-    NotCreated { service: String, name: Option<String> },
+    /// No such breaker, or service.
+    NotFound(UnknownName),
     /// The breaker is in a state in which this cannot be.
-    WrongState { service: String, name: String, state: &'static str, needed: &'static str },
+    WrongState { service: String, name: String, state: &'static str, needed: Needed },
     /// The service has no override to take back.
     NoOverride,
     /// No such service to be healthy.
@@ -201,11 +204,8 @@ impl Failure {
                 let field_violations = violations.named().iter().map(violation).collect();
                 Some(any("BadRequest", &pb::BadRequest { field_violations }))
             }
-            Self::NoBreaker { service, name } | Self::NotCreated { service, name: Some(name) } => {
-                resource("breakerd.v1.Breaker", format!("{service}/{name}"))
-            }
-            Self::NotCreated { service, name: None } => resource("service", service.clone()),
-            Self::NoHealthOf { service } => resource("service", excerpt(service)),
+            Self::NotFound(unknown) => resource(unknown.resource_type(), unknown.resource_name()),
+            Self::NoHealthOf { service } => resource(HEALTH, excerpt(service)),
             Self::WrongState { service, name, .. } => {
                 let violation = pb::precondition_failure::Violation {
                     r#type: "STATE".to_owned(),
@@ -230,14 +230,10 @@ impl Failure {
             Self::MetadataTooLarge { .. } => (Code::ResourceExhausted, "METADATA_TOO_LARGE"),
             Self::UnknownEncoding { .. } => (Code::Unimplemented, "UNKNOWN_ENCODING"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
-            Self::NoBreaker { .. } | Self::NotCreated { name: Some(_), .. } => {
-                (Code::NotFound, "BREAKER_NOT_FOUND")
-            }
+            Self::NotFound(unknown) => (Code::NotFound, unknown.reason()),
             Self::NoOverride => (Code::FailedPrecondition, "NO_OVERRIDE"),
             Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
-            Self::NoHealthOf { .. } | Self::NotCreated { name: None, .. } => {
-                (Code::NotFound, "SERVICE_NOT_FOUND")
-            }
+            Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
             Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
@@ -279,23 +275,19 @@ impl Failure {
                 )
             }
             Self::Undecodable { problem } => format!("the message cannot be decoded: {}", excerpt(problem)),
-            Self::NoBreaker { service, name } => {
-                format!("there is no breaker {service}/{name}: nobody has used or configured it yet")
-            }
-            Self::NotCreated { service, name } => {
-                let subject = match name {
-                    Some(name) => format!("breaker {service}/{name}"),
-                    None => format!("service {service}"),
-                };
-                format!(
-                    "there is no {subject}: nobody has used or configured it yet (create = true sets it all the same)"
-                )
-            }
+            Self::NotFound(unknown) => unknown.message(),
             Self::NoOverride => {
                 "the service has no override; a breaker of it may have one of its own".to_owned()
             }
             Self::WrongState { service, name, state, needed } => {
-                format!("the breaker {service}/{name} is {state}, and must be {needed} for this")
+                let needs = needed.as_str();
+                let remedy = match needed {
+                    Needed::OwnOverride | Needed::NoServiceOverride => {
+                        " (ClearOverride with whole_service = true clears the override of the service)"
+                    }
+                    Needed::Open | Needed::Override => "",
+                };
+                format!("the breaker {service}/{name} is {state}, and must be {needs} for this{remedy}")
             }
             Self::NoHealthOf { service } => format!("there is no service {}", excerpt(service)),
             Self::NoMethod { path } => {
@@ -369,8 +361,12 @@ impl Failure {
 
     fn metadata(&self) -> HashMap<String, String> {
         if let Self::WrongState { service, name, state, needed } = self {
-            let pairs = [("breaker", &*format!("{service}/{name}")), ("state", state), ("needed", needed)];
+            let pairs =
+                [("breaker", &*format!("{service}/{name}")), ("state", state), ("needed", needed.as_str())];
             return pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        }
+        if let Self::NotFound(unknown) = self {
+            return unknown.metadata();
         }
         if let Self::BreakersFull { limit, max } = self {
             return HashMap::from([
@@ -382,10 +378,6 @@ impl Failure {
             Self::TooLarge { bytes_max } | Self::MetadataTooLarge { bytes_max, .. } => {
                 ("bytes_max", bytes_max.to_string())
             }
-            Self::NoBreaker { service, name } | Self::NotCreated { service, name: Some(name) } => {
-                ("breaker", format!("{service}/{name}"))
-            }
-            Self::NotCreated { service, name: None } => ("service", service.clone()),
             Self::EtagMismatch { present } => ("etag", present.clone()),
             Self::ConfigsFull { max, .. }
             | Self::OverridesUnderWay { max }

@@ -220,6 +220,7 @@ fn update(service: &str, count: u32) -> Update {
         service: service.to_owned(),
         change: LayerChange::Whole(failures(count)),
         etag: None,
+        must_exist: false,
         validate_only: false,
         request: None,
         asked: ann(),

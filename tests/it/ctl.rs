@@ -71,8 +71,12 @@ pub(crate) async fn run(args: &[&str]) -> Said {
 
 impl Desk {
     pub(crate) async fn open() -> Self {
+        Self::with_file(FILE).await
+    }
+
+    pub(crate) async fn with_file(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("breakerd.toml"), FILE).unwrap();
+        std::fs::write(folder.path().join("breakerd.toml"), text).unwrap();
         let process = Process::ready(folder.path(), None).await;
         Self { process, folder }
     }
@@ -189,7 +193,7 @@ async fn a_breaker_is_shown_whole() {
         "counted 0 successful, 3 failed, 0 rejected",
         "revision 1 (of its configuration)",
         "failure_threshold 3",
-        "timeout_seconds 2min",
+        "timeout_seconds 2m",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(start)), "{start}: {lines:#?}");
     }
@@ -244,8 +248,8 @@ async fn errors_are_told_in_words_and_in_json() {
     let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01"]).await;
     assert_eq!(wrong.code, 2);
     assert_eq!(
-        wrong.err,
-        "breakerd: the request was refused, nothing has changed\n  --since: is not before --until\n"
+        wrong.err, "breakerd: the request was refused\n  --since: is not before --until\n",
+        "a read changes nothing anyway"
     );
     let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01", "--json"]).await;
     assert_eq!((wrong.code, &*wrong.out), (2, ""));
@@ -254,6 +258,49 @@ async fn errors_are_told_in_words_and_in_json() {
     assert_eq!(told["reason"], "INVALID_REQUEST");
     assert_eq!(told["violations"][0]["field"], "from_time");
     assert_eq!(told["violations"][0]["description"], "is not before to_time");
+}
+
+#[tokio::test]
+async fn every_wrong_argument_of_config_set_and_unset_is_named() {
+    let set = [
+        "config",
+        "set",
+        "database",
+        "failure_threshold=many",
+        "timeout_secnds=9",
+        "max_wait=2m",
+        "failure_rate_threshold=101",
+        "max_wait=3m",
+        "multiplier",
+        "--reason",
+        "r",
+    ];
+    let wrong = run(&set).await;
+    assert_eq!(wrong.code, 2);
+    assert_eq!(
+        wrong.err,
+        "breakerd: wrong arguments, nothing was sent
+  failure_threshold is `many`, but takes 0..=1000000
+  there is no field `timeout_secnds`: did you mean timeout_seconds?
+  failure_rate_threshold is `101`, but takes (0, 100] percent, at most 3 decimals
+  max_wait is given twice
+  `multiplier` is no assignment: write field=value, such as timeout_seconds=90
+"
+    );
+    let wrong = run(&[&set[..], &["--json"]].concat()).await;
+    let told: Value = serde_json::from_str(&wrong.err).unwrap();
+    let fields: Vec<_> = told["violations"].as_array().unwrap().iter().map(|of| &of["field"]).collect();
+    let named = ["failure_threshold", "timeout_secnds", "failure_rate_threshold", "max_wait", "multiplier"];
+    assert_eq!(fields, named);
+    let wrong = run(&["config", "unset", "database", "max_wiat", "max_wait", "nothing"]).await;
+    assert!(wrong.code == 2 && wrong.err.contains("max_wiat") && wrong.err.contains("nothing"), "{wrong:?}");
+
+    // What only breakerd sees: a contradiction in each of two fields.
+    let desk = Desk::open().await;
+    let odd = ["config", "set", "database", "slow_call_rate_threshold=9", "max_wait=1", "--reason", "r"];
+    let odd = desk.ask(&odd).await;
+    assert!(odd.code == 2 && odd.err.contains("nothing has changed"), "{odd:?}");
+    assert!(odd.err.contains("slow_call_rate_threshold: ") && odd.err.contains("max_wait: "), "{odd:?}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ async fn an_override_is_set_shown_and_cleared() {
     assert_eq!(denied.code, 3);
     assert!(denied.out.starts_with("denied: FORCED_OPEN\n"), "{denied:?}");
     let lines = desk.ask(&["ls", "--state", "forced-open"]).await.lines();
+    assert!(lines[1].contains(" FORCED_OPEN ") && lines[1].contains(" 29m"), "RETRY-IN: {lines:?}");
     assert!(lines[1].contains("by hand") && lines[1].ends_with("index is being built"), "{lines:?}");
     let shown = desk.ask(&["get", "search"]).await.lines();
     assert!(shown.iter().any(|line| line.starts_with("override ends 20")), "{shown:?}");
@@ -46,6 +47,98 @@ async fn an_override_is_set_shown_and_cleared() {
     desk.ask(&["allow", "orders"]).await.well();
     let cleared = desk.ask(&["override", "clear", "orders", "--whole-service"]).await.well();
     assert_eq!(cleared, "orders is no longer held as a whole; 1 breaker changed\n");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_known_is_not_configured_unless_it_is_to_be_created() {
+    let desk = Desk::open().await;
+    let set = |service| ["config", "set", service, "timeout_seconds=90", "--reason", "r"];
+    let unknown = |service: &str, near: &str| {
+        format!(
+            "breakerd: there is no service {service}: nobody has used or configured it yet{near} (--create sets it all the \
+             same)\n"
+        )
+    };
+    let typo = desk.ask(&set("databases")).await;
+    let told = unknown("databases", "; did you mean database?");
+    assert_eq!((typo.code, typo.err.as_str()), (4, told.as_str()));
+    let dry = desk.ask(&[&set("databases")[..], &["--dry-run"]].concat()).await;
+    assert_eq!((dry.code, dry.err), (4, told));
+
+    // One that only has a breaker in use is known.
+    desk.ask(&["allow", "orders/eu"]).await.well();
+    desk.ask(&set("orders")).await.well();
+
+    desk.ask(&[&set("databases")[..], &["--create"]].concat()).await.well();
+    let again = desk.ask(&set("databases")).await;
+    assert_eq!(again.well(), "databases: it was so already\n", "what was set makes it known");
+    desk.ask(&["config", "unset", "databases", "timeout_seconds", "--reason", "a typo"]).await.well();
+    let typo =
+        desk.ask(&["override", "set", "databases", "disabled", "--whole-service", "--reason", "r"]).await;
+    let told = unknown("databases", "; did you mean database?");
+    assert_eq!((typo.code, typo.err), (4, told), "what was unset makes it unknown again");
+    for again in [&["config", "unset", "databases"][..], &["get", "databases"], &set("databases")] {
+        let typo = desk.ask(again).await;
+        assert!(typo.code == 4 && typo.err.contains("did you mean database?"), "{again:?}: {typo:?}");
+    }
+}
+
+#[tokio::test]
+async fn while_the_file_disables_all_what_is_in_force_and_what_an_override_would_do_are_shown() {
+    let desk = Desk::with_file("[circuit_breaker]\nenabled = false\n[circuit_breaker.search]\n").await;
+    let set = ["override", "set", "search", "forced-open", "--reason", "drill", "--for", "30m"];
+    let set = desk.ask(&set).await;
+    assert!(set.err.contains("without effect so far: the file has enabled = false"), "{set:?}");
+    assert!(set.well().starts_with("search is now FORCED_OPEN\n"));
+    let lines = desk.ask(&["ls"]).await.lines();
+    assert!(lines[1].starts_with("search search DISABLED "), "{lines:?}");
+    assert!(lines[1].contains("the file has enabled = false; else FORCED_OPEN, by hand, "), "{lines:?}");
+    let lines = desk.ask(&["get", "search"]).await.lines();
+    for line in ["state DISABLED", "if enabled FORCED_OPEN"] {
+        assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");
+    }
+    assert!(lines.iter().any(|line| line.starts_with("override ends ")), "{lines:?}");
+    let json = desk.ask(&["get", "search", "--json"]).await.json();
+    assert_eq!(json["breaker"]["stateWhenEnabled"], "STATE_FORCED_OPEN");
+    assert_eq!(desk.ask(&["allow", "search"]).await.code, 0);
+    let whole = ["override", "set", "search", "forced-open", "--reason", "drill", "--whole-service"];
+    let whole = desk.ask(&whole).await;
+    assert!(whole.code == 0 && whole.err.contains("without effect so far"), "{whole:?}");
+}
+
+#[tokio::test]
+async fn the_breaker_that_was_probably_meant_is_named() {
+    let desk = Desk::open().await;
+    desk.ask(&["allow", "search/pagerduty"]).await.well();
+    for (typo, meant) in [
+        (&["get", "search/pagerdutys"][..], "search/pagerduty"),
+        (&["reset", "searches"], "search"),
+        (&["probe", "searches/pagerduty"], "search"),
+        (&["forget", "search/pagerduty2"], "search/pagerduty"),
+        (&["override", "clear", "search/pagerduty3"], "search/pagerduty"),
+        (&["override", "set", "search/searched", "disabled", "--reason", "r"], "search"),
+    ] {
+        let said = desk.ask(typo).await;
+        assert!(said.code == 4 && said.err.contains(&format!("did you mean {meant}?")), "{typo:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_clears_a_breaker_that_only_its_service_holds_hears_of_whole_service() {
+    let desk = Desk::open().await;
+    let set = ["override", "set", "search", "disabled", "--whole-service", "--reason", "r"];
+    desk.ask(&set).await.well();
+    let hint = "override clear --whole-service clears the override of the service";
+    for act in [&["override", "clear"][..], &["reset"], &["forget"]] {
+        let said = desk.ask(&[act, &["search"]].concat()).await;
+        assert!(said.code == 1 && said.err.contains(hint), "{act:?}: {said:?}");
+    }
+    // Also before it has a breaker.
+    let set = ["override", "set", "orders", "disabled", "--whole-service", "--reason", "r", "--create"];
+    desk.ask(&set).await.well();
+    let said = desk.ask(&["override", "clear", "orders"]).await;
+    assert!(said.code == 1 && said.err.contains(hint), "{said:?}");
+    desk.ask(&["override", "clear", "orders", "--whole-service"]).await.well();
 }
 
 #[tokio::test]
@@ -79,7 +172,7 @@ async fn a_breaker_is_forgotten() {
 async fn thresholds_are_set_shown_and_taken_back() {
     let desk = Desk::open().await;
     let shown = desk.ask(&["config", "get", "database"]).await.lines();
-    assert!(shown.iter().any(|line| line == "timeout_seconds 2min file, service"), "{shown:?}");
+    assert!(shown.iter().any(|line| line == "timeout_seconds 2m file, service"), "{shown:?}");
 
     let set =
         ["config", "set", "database", "timeout_seconds=90", "failure_rate_threshold=50", "--reason", "slow"];
@@ -87,7 +180,7 @@ async fn thresholds_are_set_shown_and_taken_back() {
     assert_eq!(dry[0], "database: would change, and nothing is written");
     let changed = desk.ask(&set).await.lines();
     assert!(changed[0].starts_with("database: changed, revision "), "{changed:?}");
-    assert!(changed.contains(&"timeout_seconds 2min (file, service) -> 90s (API)".to_owned()), "{changed:?}");
+    assert!(changed.contains(&"timeout_seconds 2m (file, service) -> 90s (API)".to_owned()), "{changed:?}");
     assert_eq!(desk.ask(&set).await.lines(), ["database: it was so already"]);
 
     let json = desk.ask(&["config", "get", "database", "--json"]).await.json();
@@ -95,7 +188,8 @@ async fn thresholds_are_set_shown_and_taken_back() {
     let late =
         desk.ask(&[&set[..3], &["timeout_seconds=1", "--reason", "r", "--etag", "old"]].concat()).await;
     assert_eq!(late.code, 1);
-    assert!(late.err.contains("read it again"), "{late:?}");
+    assert_eq!(late.err.matches("read it again").count(), 1, "{late:?}");
+    assert_eq!(late.err.lines().count(), 1, "{late:?}");
     let odd = desk.ask(&["config", "set", "database", "success_threshold=9", "--reason", "r"]).await;
     assert_eq!(odd.code, 0, "the permitted calls follow: {odd:?}");
     let odd = ["config", "set", "database", "slow_call_rate_threshold=9", "--reason", "r"];
@@ -106,7 +200,7 @@ async fn thresholds_are_set_shown_and_taken_back() {
     let newest: Value = serde_json::from_str(log.lines().nth(1).unwrap()).unwrap();
     assert_eq!((&newest["kind"], &newest["reason"]), (&"CHANGE_KIND_THRESHOLDS".into(), &"slow".into()));
     let unset = desk.ask(&["config", "unset", "database", "timeout_seconds"]).await.lines();
-    assert!(unset.contains(&"timeout_seconds 90s (API) -> 2min (file, service)".to_owned()), "{unset:?}");
+    assert!(unset.contains(&"timeout_seconds 90s (API) -> 2m (file, service)".to_owned()), "{unset:?}");
     let unset = desk.ask(&["config", "unset", "database", "--json"]).await.json();
     assert_eq!(unset["changed"], true);
     assert_eq!(desk.ask(&["config", "unset", "database"]).await.lines(), ["database: it was so already"]);
@@ -183,6 +277,6 @@ async fn changes_of_thresholds_are_followed() {
     people.until("database").await;
     desk.ask(&["config", "set", "database", "timeout_seconds=90", "--reason", "r"]).await.well();
     let line = people.until("90s").await;
-    assert!(line.contains("timeout_seconds 2min (file, service) -> 90s (API)"), "{line}");
+    assert!(line.contains("timeout_seconds 2m (file, service) -> 90s (API)"), "{line}");
     assert_eq!(people.interrupt().await, 0);
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::ctl::{Desk, Said, bare};
 use crate::process::{ends, eventually};
+use crate::severable_proxy::Road;
 
 /// What was counted of a breaker.
 async fn counted(desk: &Desk, breaker: &str) -> Value {
@@ -85,6 +86,29 @@ async fn a_signal_is_passed_on_and_what_it_ends_is_ignored() {
         tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(128 + 15), "{output:?}");
     assert_eq!(counted(&desk, "search").await["ignored"], "1");
+}
+
+#[tokio::test]
+async fn a_report_is_tried_for_as_long_as_an_answer_is_waited_for() {
+    let desk = Desk::open().await;
+    let road = Road::to(&format!("http://nobody@{}/", desk.address())).await;
+    let address = road.url.strip_prefix("http://nobody@").unwrap().trim_end_matches('/');
+    let (started, go) = (desk.folder().join("started"), desk.folder().join("go"));
+    let script = format!("touch {}; until [ -e {} ]; do sleep 0.02; done", started.display(), go.display());
+    let path = std::env::var("PATH").unwrap();
+    let mut command = bare(&["run", "database", "--timeout", "30s", "--", "sh", "-c", &script]);
+    let child = command.env("BREAKERD_ADDRESS", address).env("PATH", path).spawn().unwrap();
+    eventually("the command runs", || async { started.exists() }).await;
+    // breakerd goes while the command runs, and is back after a while.
+    road.let_through(0);
+    road.cut();
+    fs::write(&go, "").unwrap();
+    eventually("it tries again", || async { road.turned_away() >= 5 }).await;
+    road.mend();
+    let output: Output =
+        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(counted(&desk, "database").await["successful"], "1");
 }
 
 #[tokio::test]

@@ -30,6 +30,29 @@ pub(crate) fn set(service: &str, thresholds: Thresholds) -> UpdateConfigRequest 
     }
 }
 
+#[tokio::test]
+async fn a_service_may_be_configured_before_its_first_call_unless_it_must_exist() {
+    let world = World::new().await;
+    let mut configs = world.configs().await;
+    let strict = |service| UpdateConfigRequest { must_exist: true, ..set(service, failures(9)) };
+    for request in [strict("new"), UpdateConfigRequest { validate_only: true, ..strict("new") }] {
+        let status = configs.update_config(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(status.get_details_error_info().unwrap().reason, "SERVICE_NOT_FOUND");
+        let resource = status.get_details_resource_info().unwrap();
+        assert_eq!(
+            (&*resource.resource_type, &*resource.resource_name),
+            ("breakerd.v1.ServiceConfig", "new")
+        );
+    }
+    assert!(configs.update_config(set("new", failures(8))).await.unwrap().into_inner().changed);
+    assert!(configs.update_config(strict("new")).await.unwrap().into_inner().changed);
+    let delete = DeleteConfigRequest { service: "new".into(), ..DeleteConfigRequest::default() };
+    assert!(configs.delete_config(delete).await.unwrap().into_inner().changed);
+    let status = configs.update_config(strict("new")).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "what was unset makes it unknown again");
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "the fields of messages take an Option")]
 fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
     Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
@@ -183,7 +206,7 @@ async fn what_the_layers_come_to_is_checked_whole() {
         Thresholds { max_wait: Some(wait), slow_call_rate_threshold: Some(50.0), ..Thresholds::default() };
     let status = client.update_config(set("sentinel", contradiction)).await.unwrap_err();
     assert_eq!(faults(&status), ["thresholds.slow_call_rate_threshold", "thresholds.max_wait"]);
-    assert!(status.message().contains("at least timeout_seconds (2min)"), "{}", status.message());
+    assert!(status.message().contains("at least timeout_seconds (2m)"), "{}", status.message());
     assert_eq!(world.store.revision().await.unwrap(), 1, "nothing was changed");
     world.end().await;
 }

@@ -15,6 +15,7 @@ pub(crate) struct Road {
     is_open: watch::Sender<bool>,
     /// Connections that may still come.
     left: Arc<AtomicUsize>,
+    turned_away: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -28,8 +29,10 @@ impl Road {
         let address = listener.local_addr().unwrap();
         let is_open = watch::Sender::new(true);
         let left = Arc::new(AtomicUsize::new(usize::MAX));
-        let task = tokio::spawn(carry(listener, host.to_owned(), is_open.subscribe(), Arc::clone(&left)));
-        Self { url: format!("{scheme}://{user}@{address}/{database}"), is_open, left, task }
+        let turned_away = Arc::default();
+        let counts = (Arc::clone(&left), Arc::clone(&turned_away));
+        let task = tokio::spawn(carry(listener, host.to_owned(), is_open.subscribe(), counts));
+        Self { url: format!("{scheme}://{user}@{address}/{database}"), is_open, left, turned_away, task }
     }
 
     /// Nothing goes through any more.
@@ -40,6 +43,11 @@ impl Road {
     /// So many go through from now on, and nobody after them.
     pub(crate) fn let_through(&self, connections: usize) {
         self.left.store(connections, Ordering::SeqCst);
+    }
+
+    /// How many came since [`Road::let_through`] has let the last one through.
+    pub(crate) fn turned_away(&self) -> usize {
+        self.turned_away.load(Ordering::SeqCst)
     }
 
     /// Who comes from now on goes through.
@@ -55,13 +63,19 @@ impl Drop for Road {
     }
 }
 
-async fn carry(listener: TcpListener, host: String, is_open: watch::Receiver<bool>, left: Arc<AtomicUsize>) {
+async fn carry(
+    listener: TcpListener,
+    host: String,
+    is_open: watch::Receiver<bool>,
+    (left, turned_away): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) {
     let mut carried = JoinSet::new();
     loop {
         while carried.try_join_next().is_some() {}
         let (mut client, _) = listener.accept().await.unwrap();
         let counted = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if counted.is_err() {
+            turned_away.fetch_add(1, Ordering::SeqCst);
             continue;
         }
         let (host, mut is_open) = (host.clone(), is_open.clone());

@@ -179,10 +179,10 @@ async fn a_token_of_another_lineage_begins_anew(bed: &mut Bed) {
     // The same store, and as new as the tokens; but what was told of it may be of what is no more.
     let after = World::on(&bed.target, EdgeSecurity::open()).await;
     let (reason, all) = begins_anew(&after, &config).await;
-    assert!(reason.contains("another store"), "{reason}");
+    assert!(reason.contains("the store went back to an older state"), "{reason}");
     assert_eq!(all, ["defaults=5", "sentinel=3", "mark 1"]);
     let (reason, states) = history_begins_anew(&after, &history).await;
-    assert!(reason.contains("another store"), "{reason}");
+    assert!(reason.contains("the store went back to an older state"), "{reason}");
     assert_eq!(states, 1);
     after.end().await;
 }

@@ -14,12 +14,37 @@ pub struct WrongState {
     /// The state the breaker is in.
     pub state: State,
     /// The state it would have to be in.
-    pub needed: &'static str,
+    pub needed: Needed,
+}
+
+/// What a breaker would have to be in for what an operator asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// OPEN.
+    Open,
+    /// An override.
+    Override,
+    /// An override of its own: it is in that of its service.
+    OwnOverride,
+    /// No override of its service.
+    NoServiceOverride,
+}
+
+impl Needed {
+    /// In words, to follow "must be".
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "OPEN",
+            Self::Override => "FORCED_OPEN, DISABLED or METRICS_ONLY",
+            Self::OwnOverride => "in an override of its own, not of its service,",
+            Self::NoServiceOverride => "free of its service's override",
+        }
+    }
 }
 
 impl std::fmt::Display for WrongState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the breaker is {}, and must be {} for this", self.state, self.needed)
+        write!(f, "the breaker is {}, and must be {} for this", self.state, self.needed.as_str())
     }
 }
 
@@ -49,8 +74,8 @@ impl Breaker {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         let needed = match self.override_in_force().map(|active| active.set_by.scope) {
-            None => "FORCED_OPEN, DISABLED or METRICS_ONLY",
-            Some(Scope::Service) => "in an override of its own, not of its service,",
+            None => Needed::Override,
+            Some(Scope::Service) => Needed::OwnOverride,
             Some(Scope::Breaker) => {
                 transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, by), now));
                 transitions.extend(self.advance(now));
@@ -101,10 +126,7 @@ impl Breaker {
         let mut transitions = self.advance(now);
         let inherited = self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Service);
         if inherited || self.service_at(now).is_some() {
-            return (
-                Err(WrongState { state: self.state(), needed: "free of its service's override" }),
-                transitions,
-            );
+            return (Err(WrongState { state: self.state(), needed: Needed::NoServiceOverride }), transitions);
         }
         transitions.push(self.enter(Next::Closed, Cause::asked(reason, by), now));
         (Ok(()), transitions)
@@ -118,7 +140,7 @@ impl Breaker {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         if !matches!(self.phase, Phase::Open(_)) || self.proposed.is_some() {
-            return (Err(WrongState { state: self.state(), needed: "OPEN" }), transitions);
+            return (Err(WrongState { state: self.state(), needed: Needed::Open }), transitions);
         }
         transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, by), now));
         (Ok(()), transitions)

@@ -76,6 +76,20 @@ fn a_breaker_that_ever_tripped_is_retired_and_goes_on_from_its_epoch() {
 }
 
 #[test]
+fn a_breaker_that_was_only_configured_goes_with_its_configuration() {
+    let (engine, _) = engine_with(ROOM);
+    assert!(engine.knows_service("db") && engine.view("db", "db", at(0)).is_some());
+    engine.apply(&Arc::default(), at(1));
+    assert!(!engine.knows_service("db") && engine.is_empty());
+
+    engine.apply(&catalog(&declaration(), 2), at(2));
+    engine.allow("db", "db", at(3)).unwrap();
+    engine.apply(&Arc::default(), at(4));
+    assert!(engine.knows_service("db"), "it was used");
+    assert_eq!(engine.sweep(u64::MAX, at(5)), 0, "and goes when it is idle");
+}
+
+#[test]
 fn a_breaker_stays_until_the_store_has_its_newest_state() {
     let (engine, _) = engine_with(ROOM);
     trip_and_reset(&engine, "x", at(0));

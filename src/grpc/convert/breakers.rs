@@ -39,6 +39,11 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         last_used_at: Some(times::timestamp(view.last_used)),
         r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, &view.view)),
         last_transition: view.last_transition.as_ref().map(|last| transitions::last(&view.key, last)),
+        state_when_enabled: if view.is_enabled {
+            v1::State::Unspecified
+        } else {
+            words::state(snapshot.state)
+        } as i32,
     }
 }
 

@@ -7,6 +7,7 @@ use prost::Message as _;
 use siphasher::sip::SipHasher24;
 
 use super::super::status::Failure;
+use super::super::unknown_name::UnknownName;
 use super::super::violations::{Kind, Violations, excerpt};
 use super::{asks, breakers, check_service, fields, times, words};
 use crate::control::{ControlError, LayerChange, ServiceConfig, Update};
@@ -84,6 +85,7 @@ pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<
         service,
         change,
         etag: Some(request.etag).filter(|etag| !etag.is_empty()),
+        must_exist: request.must_exist,
         validate_only: request.validate_only,
         request: request_id,
         asked: Attribution { actor, reason },
@@ -104,6 +106,7 @@ pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Resul
         service,
         change: LayerChange::Whole(Layer::default()),
         etag: Some(request.etag).filter(|etag| !etag.is_empty()),
+        must_exist: false,
         validate_only: request.validate_only,
         request: request_id,
         asked: Attribution { actor, reason },
@@ -176,6 +179,9 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
                 violations.add(field, Kind::Mismatch, told);
             }
             violations.into()
+        }
+        ControlError::NoService { service } => {
+            Failure::NotFound(UnknownName::service(service).unless("must_exist = false"))
         }
         ControlError::EtagMismatch { present } => Failure::EtagMismatch { present },
         ControlError::RequestReused => Failure::RequestReused,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use breaker::{Attribution, Key, Override, OverrideKind, Scope, State, Time};
 
 use super::super::status::Failure;
+use super::super::unknown_name::UnknownName;
 use super::super::violations::{Kind, Violations};
 use super::{asks, check_key, times, words};
 use crate::engine::OperatorError;
@@ -99,7 +100,7 @@ pub(crate) fn read_asked(
 pub(crate) fn operator_refused(error: OperatorError, key: &Key) -> Failure {
     let (service, name) = (key.service().to_string(), key.name().to_string());
     match error {
-        OperatorError::NotThere => Failure::NoBreaker { service, name },
+        OperatorError::NotThere => Failure::NotFound(UnknownName::breaker(key)),
         OperatorError::WrongState(wrong) => {
             Failure::WrongState { service, name, state: wrong.state.as_str(), needed: wrong.needed }
         }

@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use breaker::{Attribution, Override, Time};
+use breaker::{Attribution, Needed, Override, Time, WrongState};
 use tonic::Request;
 
 use super::super::client_info::ClientInfo;
 use super::super::convert::{self, Subject};
 use super::super::deadline;
 use super::super::status::Failure;
+use super::super::unknown_name::UnknownName;
 use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
@@ -44,7 +45,7 @@ impl Operations {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
                 if unknown == Unknown::Refuse && !loaded.engine.knows_service(&service) {
-                    return Err(Failure::NotCreated { service, name: None });
+                    return Err(not_created(UnknownName::service(service)));
                 }
                 let by = Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
                 let Override { kind, expires_at, ttl, .. } = set_by;
@@ -58,10 +59,7 @@ impl Operations {
             .engine
             .set_override(client.own_creator(), unknown, key.service(), key.name(), set_by, now)
             .map_err(|error| match error {
-                OperatorError::NotThere => Failure::NotCreated {
-                    service: key.service().to_string(),
-                    name: Some(key.name().to_string()),
-                },
+                OperatorError::NotThere => not_created(UnknownName::breaker(&key)),
                 error => convert::operator_refused(error, &key),
             })?;
         Ok(SetOverrideResponse {
@@ -88,10 +86,18 @@ impl Operations {
                 return Ok(ClearOverrideResponse { breaker: None, breakers_changed, recorded });
             }
         };
-        let OperatorResult { breaker, changed } = loaded
-            .engine
-            .clear_override(key.service(), key.name(), by, now)
-            .map_err(|error| convert::operator_refused(error, &key))?;
+        let cleared = loaded.engine.clear_override(key.service(), key.name(), by, now);
+        let OperatorResult { breaker, changed } = cleared.map_err(|error| {
+            // A service may have an override before it has a breaker.
+            let of_service = loaded.engine.service_override(key.service(), now);
+            match (error, of_service) {
+                (OperatorError::NotThere, Some(set)) if *key.name() == *key.service() => {
+                    let wrong = WrongState { state: set.kind.into(), needed: Needed::OwnOverride };
+                    convert::operator_refused(wrong.into(), &key)
+                }
+                (error, _) => convert::operator_refused(error, &key),
+            }
+        })?;
         Ok(ClearOverrideResponse {
             breakers_changed: u32::from(changed),
             breaker: Some(convert::breaker(&breaker, loaded.engine.wall(now))),
@@ -156,6 +162,10 @@ impl Operations {
             .map_err(|error| convert::operator_refused(error, &key))?;
         Ok((convert::breaker(&done.breaker, loaded.engine.wall(now)), recorded(loaded, wait).await))
     }
+}
+
+fn not_created(unknown: UnknownName) -> Failure {
+    Failure::NotFound(unknown.unless("create = true"))
 }
 
 /// Half of the client's patience at most: it must hear of what was done.

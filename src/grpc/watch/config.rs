@@ -66,7 +66,7 @@ pub(in crate::grpc) fn config(
     match token {
         None => {}
         Some(token) if token.home == home => follower.phase = Phase::Resume(token),
-        Some(_) => follower.restart("the token is of another store"),
+        Some(token) => follower.restart(home.why_not(token.home)),
     }
     Ok(seat.stream(follower))
 }

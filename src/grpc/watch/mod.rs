@@ -46,7 +46,7 @@ pub(super) use transitions::transitions;
 const LOOKS_AT_ONCE: usize = 2;
 
 /// Why a stream begins anew whose history is not the store's any more.
-const GONE_BACK: &str = "the store was restored from a backup: it has another history than was told";
+const GONE_BACK: &str = "the store went back to an older state, as when a backup is restored: it has another history than was sent";
 
 /// A stream as tonic takes it.
 pub(super) type Watch<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

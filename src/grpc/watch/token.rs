@@ -6,6 +6,7 @@
 //! Opaque, and checked as page tokens are. The selection is not part of it: whoever resumes with another one gets what
 //! happened behind the place of what it selects now.
 
+use super::GONE_BACK;
 use crate::grpc::page;
 use crate::grpc::violations::{Kind, Violations};
 use crate::store::{ChangeId, HistoryCursor};
@@ -22,6 +23,13 @@ pub(super) enum Of {
 pub(super) struct Home {
     store_id: u64,
     lineage: u32,
+}
+
+impl Home {
+    /// Why a token of `other` cannot be resumed at here.
+    pub(super) fn why_not(self, other: Self) -> &'static str {
+        if self.store_id == other.store_id { GONE_BACK } else { "the token is of another store" }
+    }
 }
 
 /// How far the configuration was told: all before `revision`, and of that the services up to one in their order.

@@ -1,0 +1,66 @@
+//! A breaker or a service that breakerd does not know, as errors tell of it.
+
+use std::collections::HashMap;
+
+use breaker::Key;
+
+/// A name of which nothing is known: nobody has used or configured it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnknownName {
+    pub(super) service: String,
+    /// The breaker within the service; none: it is about the service.
+    pub(super) name: Option<String>,
+    /// The known name that was probably meant.
+    pub(super) nearest: Option<String>,
+    /// What in the request would do all the same what was asked for; none: nothing.
+    unless: Option<&'static str>,
+}
+
+impl UnknownName {
+    /// A breaker.
+    pub(crate) fn breaker(key: &Key) -> Self {
+        let (service, name) = (key.service().to_string(), Some(key.name().to_string()));
+        Self { service, name, nearest: None, unless: None }
+    }
+
+    /// A service.
+    pub(crate) fn service(service: String) -> Self {
+        Self { service, name: None, nearest: None, unless: None }
+    }
+
+    /// The same, where `unless` in the request would have created it.
+    pub(crate) fn unless(self, unless: &'static str) -> Self {
+        Self { unless: Some(unless), ..self }
+    }
+
+    /// The API's type of it, by its full name.
+    pub(super) fn resource_type(&self) -> &'static str {
+        if self.name.is_some() { "breakerd.v1.Breaker" } else { "breakerd.v1.ServiceConfig" }
+    }
+
+    pub(super) fn resource_name(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{}/{name}", self.service),
+            None => self.service.clone(),
+        }
+    }
+
+    pub(super) fn reason(&self) -> &'static str {
+        if self.name.is_some() { "BREAKER_NOT_FOUND" } else { "SERVICE_NOT_FOUND" }
+    }
+
+    pub(super) fn message(&self) -> String {
+        let what = if self.name.is_some() { "breaker" } else { "service" };
+        let name = self.resource_name();
+        let nearest = self.nearest.as_ref().map(|nearest| format!("; did you mean {nearest}?"));
+        let unless = self.unless.map(|unless| format!(" ({unless} sets it all the same)"));
+        let (nearest, unless) = (nearest.unwrap_or_default(), unless.unwrap_or_default());
+        format!("there is no {what} {name}: nobody has used or configured it yet{nearest}{unless}")
+    }
+
+    pub(super) fn metadata(&self) -> HashMap<String, String> {
+        let what = if self.name.is_some() { "breaker" } else { "service" };
+        let nearest = self.nearest.iter().map(|nearest| ("nearest".to_owned(), nearest.clone()));
+        nearest.chain([(what.to_owned(), self.resource_name())]).collect()
+    }
+}
