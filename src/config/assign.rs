@@ -75,6 +75,16 @@ mod tests {
     }
 
     #[test]
+    fn a_duration_is_taken_as_it_is_written_and_means_the_same() {
+        for millis in
+            [1, 250, 1_000, 1_500, 59_000, 60_000, 90_000, 90_500, 120_000, 3_600_000, 5_400_000, 86_400_000]
+        {
+            let value = Value::Duration(Duration::from_millis(millis));
+            assert_eq!(assignment(&format!("timeout_seconds={value}")), Ok((Field::Timeout, value)));
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_what_would_be_right() {
         for (text, told) in [
             (

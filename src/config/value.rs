@@ -38,7 +38,7 @@ const QUOTED: &str = "write it in quotes";
 const NO_EXPONENT: &str = "write it without an exponent";
 const TOO_FINE: &str = "it has more than 3 decimals";
 const TOO_FINE_TIME: &str = "no finer than a millisecond";
-const TIMES: &str = "seconds as a number, or a text such as \"250ms\" or \"2min\"";
+const TIMES: &str = "seconds as a number, or a text such as \"250ms\" or \"2m\"";
 
 /// What `field` makes of a value; that it is in the field's range is for `Layer::set` to say.
 pub(super) fn threshold(field: Field, given: Given<'_>) -> Result<Value, Refusal> {

@@ -1,6 +1,6 @@
 //! Declared layers as the JSON that the store keeps, written for whoever reads it in SQL.
 //!
-//! Counts are numbers, rates are percent, factors are plain, durations are as a person says them, and every
+//! Counts are numbers, rates are percent, factors are plain, durations are as the file takes them, and every
 //! field has the name that it has in the file:
 //! ```json
 //! {"defaults": {"failure_threshold": 5, "timeout_seconds": "1m"}, "enabled": true,
@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use breaker::{Field, Kind, Layer, Value, thousandths};
+use breaker::{Field, HumanDuration, Kind, Layer, Value, thousandths};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -65,7 +65,7 @@ fn value_to_json(value: &Value) -> Json {
     match value {
         Value::Count(count) => Json::from(*count),
         Value::Rate(thousandths) | Value::Factor(thousandths) => decimal(*thousandths),
-        Value::Duration(duration) => Json::from(humantime::format_duration(*duration).to_string()),
+        Value::Duration(duration) => Json::from(HumanDuration(*duration).to_string()),
         Value::Flag(flag) => Json::from(*flag),
         Value::Word(word) => Json::from(*word),
         Value::Classes(classes) => Json::from(classes.clone()),
@@ -175,7 +175,7 @@ mod tests {
         let declaration = Declaration { enabled: true, defaults, ..Declaration::default() };
         assert_eq!(
             to_json(&declaration),
-            r#"{"enabled":true,"defaults":{"failure_rate_threshold":33.5,"failure_threshold":5,"slow_call_rate_threshold":100,"timeout_seconds":"1m 30s"},"services":{}}"#
+            r#"{"enabled":true,"defaults":{"failure_rate_threshold":33.5,"failure_threshold":5,"slow_call_rate_threshold":100,"timeout_seconds":"90s"},"services":{}}"#
         );
     }
 

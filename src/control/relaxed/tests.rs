@@ -31,7 +31,7 @@ fn softer(before: &str, after: &str) -> Vec<String> {
 fn whatever_makes_a_breaker_open_later_is_softer_and_the_reverse_is_not() {
     for (strict, soft, changes) in [
         ("failure_threshold = 3", "failure_threshold = 10", "failure_threshold 3 -> 10"),
-        ("timeout_seconds = 60", "timeout_seconds = 5", "timeout_seconds 60s -> 5s"),
+        ("timeout_seconds = 60", "timeout_seconds = 5", "timeout_seconds 1m -> 5s"),
         ("minimum_reporters = 1", "minimum_reporters = 2", "minimum_reporters 1 -> 2"),
         ("failure_rate_threshold = 50", "failure_rate_threshold = 90", "failure_rate_threshold 50 -> 90"),
         ("ignore_error_classes = []", "ignore_error_classes = [\"A\"]", "ignore_error_classes"),

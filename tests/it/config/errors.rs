@@ -103,7 +103,7 @@ fn each_wrong_value_says_what_is_taken() {
         (
             "timeout_seconds = \"soon\"",
             "19: circuit_breaker.sentinel.timeout_seconds is \"soon\", but takes 1ms..=24h (seconds as a number, or \
-             a text such as \"250ms\" or \"2min\")",
+             a text such as \"250ms\" or \"2m\")",
         ),
         (
             "wait_duration_in_open_state = \"2d\"",
@@ -263,7 +263,7 @@ failure_threshold = 1
         [
             "breakerd.toml:3:1: circuit_breaker: slow_call_rate_threshold is set, but takes \
              slow_call_duration_threshold beside it (slow_call_rate_threshold: line 3)",
-            "breakerd.toml:4:1: circuit_breaker: max_wait is 30s, but takes at least timeout_seconds (60s) \
+            "breakerd.toml:4:1: circuit_breaker: max_wait is 30s, but takes at least timeout_seconds (1m) \
              (max_wait: line 4; timeout_seconds: built-in)",
             "breakerd.toml:6:1: circuit_breaker.a: success_threshold is 5, but takes at most \
              permitted_number_of_calls_in_half_open_state (3) (success_threshold: line 6; \
