@@ -153,7 +153,7 @@ async fn start(data: &Path) -> Result<Duration> {
     let stop = CancellationToken::new();
     let begun = Instant::now();
     let clock = Arc::new(SystemClock::start());
-    let run = server::run(Start { config, sources: None, listeners, clock }, stop.clone());
+    let run = server::run(Start { config, sources: None, listeners, clock, greet: None }, stop.clone());
     let ready = async {
         loop {
             let answer = reqwest::get(format!("http://{address}/readyz")).await;

@@ -60,14 +60,10 @@ fn start(config: config::Config, sources: config::Sources) -> anyhow::Result<()>
         }
         let shutdown = signals::shutdown().context("listen for signals")?;
         let listeners = Listeners::bind(&config.settings).await?;
-        if telemetry::is_text(config.settings.log_format)
-            && let Err(error) = server::announce(&listeners, &config.settings, &mut io::stdout())
-        {
-            // Nobody reads along; that is no reason not to serve.
-            tracing::debug!(%error, "the greeting cannot be written");
-        }
+        let greet = telemetry::is_text(config.settings.log_format)
+            .then(|| Box::new(io::stdout()) as Box<dyn io::Write + Send>);
         let clock = Arc::new(SystemClock::start());
-        server::run(Start { config, sources: Some(sources), listeners, clock }, shutdown).await
+        server::run(Start { config, sources: Some(sources), listeners, clock, greet }, shutdown).await
     });
     // A connection that will not end must not keep the process: everything that matters has been awaited.
     runtime.shutdown_background();

@@ -74,6 +74,8 @@ pub struct Start {
     pub listeners: Listeners,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where to say, once it is ready, where it listens and what to try: for a person who has just started it. None: nowhere.
+    pub greet: Option<Box<dyn Write + Send>>,
 }
 
 /// How long tasks may take to stop once everything that matters has been awaited; those that take longer are named in
@@ -86,7 +88,7 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// When it cannot start, or a task that it needs ends while it runs ([`TaskFailure`]); [`exit_code`] makes a code of it.
 /// A database that is away at the start is waited for.
 pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
-    let Start { config, sources, listeners, clock } = start;
+    let Start { config, sources, listeners, clock, greet } = start;
     let settings = &config.settings;
     // Until the store is closed: nobody else may open it before.
     let data_dir = Arc::new(DataDir::take(&settings.data_dir)?);
@@ -97,6 +99,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
     tell_start(settings, &listeners)?;
+    let greeting = greeting(&listeners, settings)?;
     let (mut edges, health) = start_edges(&app, settings, doors, listeners, &shutdown)?;
     let components = tokio::select! {
         loaded = load(&app, &config, &data_dir) => loaded.map(Some),
@@ -118,6 +121,12 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         revision = components.engine.catalog().revision(),
         "ready"
     );
+    if let Some(mut out) = greet
+        && let Err(error) = out.write_all(greeting.as_bytes()).and_then(|()| out.flush())
+    {
+        // Nobody reads along; that is no reason not to serve.
+        tracing::debug!(%error, "cannot write the greeting");
+    }
 
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
@@ -368,24 +377,21 @@ fn tell_start(settings: &Settings, listeners: &Listeners) -> io::Result<()> {
     Ok(())
 }
 
-/// Says where it listens, and what to try: for a person who has just started it.
-///
-/// # Errors
-/// When `out` cannot be written.
-pub fn announce(listeners: &Listeners, settings: &Settings, out: &mut dyn Write) -> io::Result<()> {
+/// Where it listens, and what to try: for a person who has just started it.
+fn greeting(listeners: &Listeners, settings: &Settings) -> io::Result<String> {
     let (grpc, http) = (listeners.grpc.local_addr()?, listeners.http.local_addr()?);
     let has_tls = settings.tls_certificate.is_some();
     let scheme = if has_tls && settings.http_tls { "https" } else { "http" };
-    writeln!(out, "breakerd listens: gRPC on {grpc}, HTTP on {scheme}://{http}\n")?;
+    let listens = format!("breakerd listens: gRPC on {grpc}, HTTP on {scheme}://{http}\n\n");
     if has_tls || settings.auth_tokens_file.is_some() {
-        return writeln!(out, "Who may do what, and how to ask: docs/security.md\n");
+        return Ok(listens + "Who may do what, and how to ask: docs/security.md\n\n");
     }
-    writeln!(
-        out,
-        "Try, from another terminal:
+    Ok(format!(
+        "{listens}Try, from another terminal:
   grpcurl -plaintext -d '{{\"service\": \"sentinel\"}}' {grpc} breakerd.v1.BreakerService/AllowRequest
   grpcurl -plaintext -d '{{\"service\": \"sentinel\", \"outcome\": \"OUTCOME_FAILURE\"}}' {grpc} breakerd.v1.BreakerService/RecordOutcome
   curl http://{http}/health/circuit-breakers
+
 "
-    )
+    ))
 }

@@ -1,9 +1,8 @@
 //! breakerd as a process of its own: started, killed, asked from outside.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::time::Duration;
 
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
@@ -12,6 +11,9 @@ use tonic::transport::Channel;
 
 /// A bound that only a hang reaches.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at a log.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A running breakerd. Killed when this is dropped, so that a test that fails leaves nothing behind.
 pub(crate) struct Process {
@@ -43,18 +45,28 @@ impl Process {
         Self::run(program(folder, database_url), folder)
     }
 
-    /// Runs `program`, which is to be a breakerd; its log goes to `log` in `folder`.
+    /// Runs `program`, which is to be a breakerd; its log goes to `log` in `folder`, what else it says to `out`.
     pub(crate) fn run(mut program: Command, folder: &Path) -> Self {
-        let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        let mut child = program.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut first = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-        let (grpc, http) = first
-            .trim()
-            .strip_prefix("breakerd listens: gRPC on ")
-            .and_then(|rest| rest.split_once(", HTTP on "))
-            .unwrap_or_else(|| panic!("it says {first:?}; its log: {}", log_of(folder)));
-        Self { child, grpc: format!("http://{grpc}"), http: http.to_owned() }
+        let file = |name| File::options().create(true).append(true).open(folder.join(name)).unwrap();
+        // Those before it in the same folder have written there too.
+        let before = log_of(folder).len();
+        let mut child = program.stdout(file("out")).stderr(file("log")).spawn().unwrap();
+        for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
+            let log = log_of(folder);
+            let lines = log[before..].split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let listens = |line: &str, name| {
+                line.split_whitespace().find_map(|field| field.strip_prefix(name)).map(str::to_owned)
+            };
+            let mut starting = lines.filter(|line| line.contains(" starting version="));
+            if let Some(line) = starting.next() {
+                let at = |name| format!("http://{}", listens(line, name).unwrap());
+                return Self { child, grpc: at("grpc="), http: at("http=") };
+            }
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended; its log: {log}");
+            std::thread::sleep(POLL);
+        }
+        panic!("it does not start; its log: {}", log_of(folder));
     }
 
     /// Starts it and waits until it is ready.

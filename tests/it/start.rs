@@ -33,6 +33,7 @@ async fn refusal(folder: &Path, arguments: &[&str], database_url: Option<&str>) 
     command.args(arguments);
     let output = ends(command).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "nobody is greeted: {output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -51,7 +52,20 @@ async fn a_port_in_use_is_named_with_the_setting_that_names_another() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(&format!("cannot serve {what} on {address}: the port is in use")), "{said}");
         assert!(said.contains(variable), "{said}");
+        assert!(output.stdout.is_empty(), "greeted: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_person_is_greeted_once_it_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), None);
+    let greeting = || fs::read_to_string(folder.path().join("out")).unwrap();
+    eventually("it greets", async || greeting().contains("Try, from another terminal")).await;
+    assert!(process.page_is("/readyz", 200).await);
+    let grpc = process.grpc.strip_prefix("http://").unwrap();
+    let listens = format!("breakerd listens: gRPC on {grpc}, HTTP on {}\n", process.http);
+    assert!(greeting().starts_with(&listens), "{}", greeting());
 }
 
 #[tokio::test]
@@ -111,6 +125,7 @@ async fn a_database_that_is_down_at_the_start_is_waited_for() {
     eventually("it says so", || async { log_of(folder.path()).contains("the database does not answer") })
         .await;
     assert!(!log_of(folder.path()).contains("hidden"), "the password is in the log");
+    assert_eq!(fs::read_to_string(folder.path().join("out")).unwrap(), "", "it is not ready");
     assert!(process.stop().await.success());
 }
 

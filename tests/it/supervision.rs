@@ -54,7 +54,8 @@ async fn a_task_that_panics_ends_the_server_with_its_name_and_a_code_of_its_own(
     let grpc = format!("http://{}", listeners.grpc.local_addr().unwrap());
     let ready = format!("http://{}/readyz", listeners.http.local_addr().unwrap());
     let clock = Arc::new(FailingClock { system: SystemClock::start(), fails: AtomicBool::new(false) });
-    let start = Start { config, sources: None, listeners, clock: Arc::clone(&clock) as Arc<dyn Clock> };
+    let clock_of_server = Arc::clone(&clock) as Arc<dyn Clock>;
+    let start = Start { config, sources: None, listeners, clock: clock_of_server, greet: None };
     let trip = async {
         let is_ready = async || reqwest::get(&ready).await.is_ok_and(|page| page.status() == 200);
         eventually("it is ready", is_ready).await;
