@@ -15,7 +15,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::{Map, json};
 
 use crate::catalog::{Catalog, effective};
-use crate::config::{self, Config, Error, SETTINGS, Sources};
+use crate::config::{self, Config, Error, SETTINGS, Settings, Sources};
 use crate::ctl;
 use crate::data_dir::DataDir;
 use crate::security::Security;
@@ -36,8 +36,8 @@ const EXAMPLES: &str = "Examples:
       which breakers are open?";
 
 const SERVE_EXAMPLES: &str =
-    "Every setting of the file has a variable; see docs/configuration.md. A flag wins over a \
-                              variable, a variable over the file.
+    "Every setting of the file has a variable; see docs/configuration.md. A flag wins
+over a variable, a variable over the file.
 
 Examples:
   breakerd serve --config /etc/breakerd/breakerd.toml --log-level debug
@@ -227,9 +227,16 @@ impl CheckConfigArgs {
 /// Ends with 0 and what the file comes to on `out`, or with 1 and everything that is wrong on `err`. Warnings of what is
 /// allowed and hardly meant are on `err`, whatever it ends with.
 pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    let config = match config::load(&Sources::none().with_file(path)) {
+    let config = match config::inspect(&Sources::none().with_file(path)) {
         Ok(config) => config,
-        Err(errors) => return report_errors(&errors, err),
+        Err(invalid) => {
+            let code = report_errors(&invalid.errors, err);
+            // What else is wrong, as far as the rest says.
+            if let Some(settings) = &invalid.settings {
+                report_files(path, settings, err);
+            }
+            return code;
+        }
     };
     // A declaration that was loaded merges: loading tried it.
     let catalog = match Catalog::new(&config.declaration, 0, &std::collections::BTreeMap::new()) {
@@ -241,23 +248,7 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
             return ExitCode::from(1);
         }
     };
-    let mut refused = false;
-    let mut refuse = |problem: String| {
-        refused = true;
-        let _ = writeln!(err, "{}: {problem}", path.display());
-    };
-    if let Err(error) = Security::check(&config.settings) {
-        refuse(format!("{error:#}"));
-    }
-    if let Some(url_file) = &config.settings.store_url_file
-        && let Err(problem) = store::check_url_file(url_file)
-    {
-        refuse(problem);
-    }
-    if let Err(error) = DataDir::check(&config.settings.data_dir) {
-        refuse(format!("{:#}", anyhow::Error::from(error)));
-    }
-    if refused {
+    if report_files(path, &config.settings, err) > 0 {
         return ExitCode::from(1);
     }
     for warning in catalog.warnings() {
@@ -268,6 +259,27 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
         Show::Json => write_json(path, &config, &catalog, out),
     };
     ended(written.and_then(|()| out.flush()), err)
+}
+
+/// Writes what is wrong with the files that the settings of the file at `path` name, a problem a line or more; answers how
+/// many there are.
+fn report_files(path: &Path, settings: &Settings, err: &mut dyn Write) -> usize {
+    let mut problems = Vec::new();
+    if let Err(found) = Security::check(settings) {
+        problems.extend(found.iter().map(|error| format!("{error:#}")));
+    }
+    if let Some(url_file) = &settings.store_url_file
+        && let Err(problem) = store::check_url_file(url_file)
+    {
+        problems.push(problem);
+    }
+    if let Err(error) = DataDir::check(&settings.data_dir) {
+        problems.push(format!("{:#}", anyhow::Error::from(error)));
+    }
+    for problem in &problems {
+        let _ = writeln!(err, "{}: {problem}", path.display());
+    }
+    problems.len()
 }
 
 /// The code to end with when an answer was written, or was not.
@@ -375,6 +387,19 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn examples_can_be_pasted_from_a_terminal_of_80_columns() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                // clap breaks longer ones, in the middle of a command.
+                assert!(line.chars().count() <= 80, "{} --help: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&command());
     }
 
     #[test]

@@ -30,17 +30,66 @@ pub struct Security {
 struct PemFiles(Vec<(PathBuf, FileText)>);
 
 impl PemFiles {
-    fn read(settings: &Settings) -> Result<Option<Self>> {
-        let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) else {
-            return Ok(None);
-        };
-        let read = |(setting, path): (&'static str, &PathBuf)| {
-            let text = config::read_pem(path).map_err(|error| anyhow!("{setting}: {error}"))?;
-            Ok((path.clone(), text))
-        };
-        let files = [("tls.certificate", certificate), ("tls.key", key)];
-        let authority = settings.tls_client_ca.iter().map(|path| ("tls.client_ca", path));
-        files.into_iter().chain(authority).map(read).collect::<Result<_>>().map(|files| Some(Self(files)))
+    /// Reads those that the settings name; without a certificate and its key there is nothing to do with the others.
+    fn read(settings: &Settings) -> Result<Option<Self>, Vec<anyhow::Error>> {
+        let (mut files, mut problems) = (Vec::new(), Vec::new());
+        for (setting, path) in [
+            ("tls.certificate", &settings.tls_certificate),
+            ("tls.key", &settings.tls_key),
+            ("tls.client_ca", &settings.tls_client_ca),
+        ] {
+            let Some(path) = path else { continue };
+            match config::read_pem(path) {
+                Ok(text) => files.push((path.clone(), text)),
+                Err(error) => problems.push(anyhow!("{setting}: {error}")),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let is_tls = settings.tls_certificate.is_some() && settings.tls_key.is_some();
+        Ok(is_tls.then_some(Self(files)))
+    }
+}
+
+/// A transport's TLS, and the files that it was read from.
+struct TlsFiles {
+    tls: Arc<Tls>,
+    files: PemFiles,
+}
+
+impl TlsFiles {
+    fn read(settings: &Settings, metrics: &Metrics, now: Time) -> Result<Option<Self>, Vec<anyhow::Error>> {
+        let Some(files) = PemFiles::read(settings)? else { return Ok(None) };
+        let texts: Vec<_> = files.0.iter().map(|(_, text)| text.clone()).collect();
+        let tls = pem(&texts)
+            .context("read the certificate and its key")
+            .and_then(|pem| Tls::new(&pem, settings.tls_client_certificate).context("read the files of TLS"))
+            .map_err(|error| vec![error])?;
+        if tls.expires_at() <= now {
+            tracing::error!("tls.certificate has expired: clients will reject it");
+        }
+        show_expiry(&metrics.tls, &tls);
+        Ok(Some(Self { tls: Arc::new(tls), files }))
+    }
+}
+
+/// Who may call, and the file of tokens that says so, with its text.
+type Access = (Authenticator, Option<(PathBuf, FileText)>);
+
+fn access_of(settings: &Settings) -> Result<Access> {
+    match &settings.auth_tokens_file {
+        Some(path) => {
+            let text = access::read(path).map_err(|error| anyhow!("auth.tokens_file: {error}"))?;
+            let principals = access::parse(&text, path).map_err(|errors| wrong(&errors))?;
+            if principals.is_empty() {
+                tracing::warn!("auth.tokens_file has no entries: all calls will be rejected");
+            }
+            let guard = Authenticator::of_roll(principals).context("draw a random number")?;
+            Ok((guard, Some((path.clone(), text))))
+        }
+        None if settings.tls_client_ca.is_some() => Ok((Authenticator::of_certificates(), None)),
+        None => Ok((Authenticator::open(), None)),
     }
 }
 
@@ -55,49 +104,33 @@ impl Security {
     /// # Errors
     /// When a file that they name cannot be read, or is wrong: everything that is, a line each.
     pub fn build(settings: &Settings, metrics: &Metrics, now: Time) -> Result<Self> {
-        let files = PemFiles::read(settings)?;
-        let tls = match &files {
-            None => None,
-            Some(files) => {
-                let texts: Vec<_> = files.0.iter().map(|(_, text)| text.clone()).collect();
-                let pem = pem(&texts).context("read the certificate and its key")?;
-                let tls = Tls::new(&pem, settings.tls_client_certificate).context("read the files of TLS")?;
-                if tls.expires_at() <= now {
-                    tracing::error!("tls.certificate has expired: clients will reject it");
-                }
-                show_expiry(&metrics.tls, &tls);
-                Some(Arc::new(tls))
+        Self::read(settings, metrics, now).map_err(|problems| {
+            let lines: Vec<_> = problems.iter().map(|problem| format!("{problem:#}")).collect();
+            anyhow!(lines.join("\n"))
+        })
+    }
+
+    fn read(settings: &Settings, metrics: &Metrics, now: Time) -> Result<Self, Vec<anyhow::Error>> {
+        let (tls, guard, tokens) = match (TlsFiles::read(settings, metrics, now), access_of(settings)) {
+            (Ok(tls), Ok((guard, tokens))) => (tls, Arc::new(guard), tokens),
+            (tls, access) => {
+                return Err(tls.err().into_iter().flatten().chain(access.err()).collect());
             }
         };
-        let (guard, tokens) = match &settings.auth_tokens_file {
-            Some(path) => {
-                let text = access::read(path).map_err(|error| anyhow!("auth.tokens_file: {error}"))?;
-                let principals = access::parse(&text, path).map_err(|errors| wrong(&errors))?;
-                if principals.is_empty() {
-                    tracing::warn!("auth.tokens_file has no entries: all calls will be rejected");
-                }
-                (
-                    Authenticator::of_roll(principals).context("draw a random number")?,
-                    Some((path.clone(), text)),
-                )
-            }
-            None if settings.tls_client_ca.is_some() => (Authenticator::of_certificates(), None),
-            None => (Authenticator::open(), None),
-        };
-        let guard = Arc::new(guard);
+        let (tls, pem) = tls.map(|TlsFiles { tls, files }| (tls, files)).unzip();
         let http = EdgeSecurity {
             guard: if settings.http_auth { Arc::clone(&guard) } else { Arc::new(Authenticator::open()) },
             tls: tls.clone().filter(|_| settings.http_tls),
         };
-        Ok(Self { grpc: EdgeSecurity { guard, tls }, http, tokens, pem: files })
+        Ok(Self { grpc: EdgeSecurity { guard, tls }, http, tokens, pem })
     }
 
-    /// What [`Security::build`] would refuse, for whoever only wants to know.
+    /// What [`Security::build`] would refuse.
     ///
     /// # Errors
-    /// As [`Security::build`].
-    pub fn check(settings: &Settings) -> Result<()> {
-        Self::build(settings, &Metrics::default(), Time::ZERO).map(drop)
+    /// Everything that is wrong with the files that the settings name.
+    pub fn check(settings: &Settings) -> Result<(), Vec<anyhow::Error>> {
+        Self::read(settings, &Metrics::default(), Time::ZERO).map(drop)
     }
 
     /// Says loudly what others can reach and nothing protects.

@@ -20,7 +20,7 @@ mod value;
 mod value_kind;
 pub mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use document::{Document, Item, Table};
@@ -63,25 +63,49 @@ impl Config {
     }
 }
 
+/// A configuration that is wrong.
+#[derive(Debug)]
+pub struct Invalid {
+    /// Everything that is wrong, in the order of the file, then of the variables, then of the flags.
+    pub errors: Vec<Error>,
+    /// The settings as far as they are right, so that what they name can be checked too. Those that are wrong are as built
+    /// in. None: the file cannot be read, or is no TOML.
+    pub settings: Option<Box<Settings>>,
+}
+
+impl From<Error> for Invalid {
+    fn from(error: Error) -> Self {
+        Self { errors: vec![error], settings: None }
+    }
+}
+
 /// Reads the file that `sources` names, and puts the variables and flags over it.
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the file, then of the variables, then of the flags. A file that
 /// is not there is an error only when it was named.
 pub fn load(sources: &Sources) -> Result<Config, Vec<Error>> {
+    inspect(sources).map_err(|invalid| invalid.errors)
+}
+
+/// As [`load`]; of a configuration that is wrong what is right, too.
+///
+/// # Errors
+/// As [`load`].
+pub fn inspect(sources: &Sources) -> Result<Config, Invalid> {
     let file = sources.file();
     match file::read(&file.path, FILE_BYTES_MAX, Reading::First) {
         Ok(Some(text)) => {
-            let config = parse(text.expose(), &file.path, sources)?;
+            let config = assemble(Some(text.expose()), &file.path, sources)?;
             Ok(Config { text: Some(text), ..config })
         }
-        Ok(None) if file.is_named => Err(vec![file::missing(&file.path)]),
+        Ok(None) if file.is_named => Err(file::missing(&file.path).into()),
         Ok(None) => {
             let mut config = assemble(None, &file.path, sources)?;
             config.notes.insert(0, format!("{} is not there: built-in values apply", file.path.display()));
             Ok(config)
         }
-        Err(error) => Err(vec![*error]),
+        Err(error) => Err((*error).into()),
     }
 }
 
@@ -90,7 +114,7 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Error>> {
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, path: &Path, sources: &Sources) -> Result<Config, Vec<Error>> {
-    assemble(Some(text), path, sources)
+    assemble(Some(text), path, sources).map_err(|invalid| invalid.errors)
 }
 
 /// The text of a file of certificates or keys.
@@ -101,13 +125,13 @@ pub fn read_pem(path: &Path) -> Result<FileText, Box<Error>> {
     file::read_existing(path, FILE_BYTES_MAX)
 }
 
-fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config, Vec<Error>> {
+fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config, Invalid> {
     let mut settings = Settings::default();
     if let Some(hostname) = sources.hostname() {
         hostname.clone_into(&mut settings.replica);
     }
     let mut document = Document::new(&path.display().to_string(), text.unwrap_or_default());
-    let mut places = BTreeMap::new();
+    let mut places = Places::default();
     let tables = document.tables();
     let declaration = breakers::read(&mut document, tables.get(breakers::TABLE));
     read_settings(&mut document, &tables, &mut settings, &mut places);
@@ -117,39 +141,49 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
         for (place, given) in sources.given(setting, &mut outside) {
             match settings.set(setting, Given::Text(&given)) {
                 Ok(()) => {
-                    places.insert(setting.key, place);
+                    places.set.insert(setting.key, place);
                 }
-                Err(refusal) => outside.push(Error {
-                    place,
-                    fault: Fault::Value {
-                        key: setting.key.to_owned(),
-                        // What may be secret goes first: cut short, it could no longer be told.
-                        value: document::shorten(&setting.shown(&format!("\"{given}\""))),
-                        takes: setting.takes.to_string(),
-                        hint: refusal.hint,
-                    },
-                }),
+                Err(refusal) => {
+                    places.refused.insert(setting.key);
+                    outside.push(Error {
+                        place,
+                        fault: Fault::Value {
+                            key: setting.key.to_owned(),
+                            // What may be secret goes first: cut short, it could no longer be told.
+                            value: document::shorten(&setting.shown(&format!("\"{given}\""))),
+                            takes: setting.takes.to_string(),
+                            hint: refusal.hint,
+                        },
+                    });
+                }
             }
         }
     }
-    if !document.has_errors() && outside.is_empty() {
-        outside.extend(conflicts(&settings, &declaration, &places, &document.whole()));
-    }
+    outside.extend(conflicts(&settings, &declaration, &places, &document.whole()));
 
     outside.sort_by(|a, b| a.place.cmp(&b.place));
     let mut errors = document.into_errors();
     errors.extend(outside);
     if !errors.is_empty() {
-        return Err(errors);
+        let is_readable = !errors.iter().any(|error| matches!(error.fault, Fault::Syntax(_)));
+        return Err(Invalid { errors, settings: is_readable.then(|| Box::new(settings)) });
     }
     Ok(Config { settings, declaration, notes: sources.notes(), text: text.map(FileText::from) })
+}
+
+/// Where settings were set.
+#[derive(Default)]
+struct Places {
+    set: BTreeMap<&'static str, SourceLocation>,
+    /// Those that were given what they do not take: what that leaves open is no conflict.
+    refused: BTreeSet<&'static str>,
 }
 
 fn read_settings<'a>(
     document: &mut Document<'a>,
     tables: &Table<'a>,
     settings: &mut Settings,
-    places: &mut BTreeMap<&'static str, SourceLocation>,
+    places: &mut Places,
 ) {
     for (key, item) in tables {
         let name = key.get_ref().as_ref();
@@ -183,13 +217,14 @@ fn take(
     setting: &Setting,
     item: &Item<'_>,
     settings: &mut Settings,
-    places: &mut BTreeMap<&'static str, SourceLocation>,
+    places: &mut Places,
 ) {
     match settings.set(setting, Given::Toml(item.get_ref())) {
         Ok(()) => {
-            places.insert(setting.key, document.at(item.span()));
+            places.set.insert(setting.key, document.at(item.span()));
         }
         Err(refusal) => {
+            places.refused.insert(setting.key);
             let is_table = matches!(item.get_ref(), DeValue::Table(_));
             let written = document.written(item);
             let shown = if is_table { written } else { setting.shown(&written) };
@@ -218,22 +253,25 @@ fn suggestion(table: &str, key: &str) -> Option<String> {
 fn conflicts(
     settings: &Settings,
     declaration: &Declaration,
-    places: &BTreeMap<&'static str, SourceLocation>,
+    places: &Places,
     file: &SourceLocation,
 ) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut at = |keys: [&'static str; 2], problem: String| {
-        let place = keys.iter().find_map(|key| places.get(key)).unwrap_or(file).clone();
+    let mut at = |keys: &[&'static str], problem: String| {
+        if keys.iter().any(|key| places.refused.contains(key)) {
+            return;
+        }
+        let place = keys.iter().find_map(|key| places.set.get(key)).unwrap_or(file).clone();
         errors.push(Error { place, fault: Fault::Conflict { key: keys[0].to_owned(), problem } });
     };
     if settings.grpc_listen == settings.http_listen && settings.http_listen.port() != 0 {
         at(
-            ["http.listen", "grpc.listen"],
+            &["http.listen", "grpc.listen"],
             format!("{} is what grpc.listen has already", settings.http_listen),
         );
     }
     if settings.store_url.is_some() && settings.store_url_file.is_some() {
-        at(["store.url_file", "store.url"], "store.url is set too: leave one of them out".to_owned());
+        at(&["store.url_file", "store.url"], "store.url is set too: leave one of them out".to_owned());
     }
     for (needed, key, by, by_key) in [
         (&settings.tls_certificate, "tls.certificate", &settings.tls_key, "tls.key"),
@@ -241,18 +279,18 @@ fn conflicts(
         (&settings.tls_certificate, "tls.certificate", &settings.tls_client_ca, "tls.client_ca"),
     ] {
         if needed.is_none() && by.is_some() {
-            at([by_key, key], format!("needs {key}, which is not set"));
+            at(&[by_key, key], format!("needs {key}, which is not set"));
         }
     }
     let certificates_alone = settings.tls_client_ca.is_some() && settings.auth_tokens_file.is_none();
     if certificates_alone && settings.tls_client_certificate == ClientCertificate::Optional {
         let problem = "without auth.tokens_file nobody could come without a certificate: leave this out";
-        at(["tls.client_certificate", "tls.client_ca"], problem.to_owned());
+        at(&["tls.client_certificate", "tls.client_ca", "auth.tokens_file"], problem.to_owned());
     }
     if certificates_alone && settings.http_auth && !settings.http_tls {
         let problem = "without auth.tokens_file the pages know only certificates, which need TLS: set http.auth = false \
                        to show them to everybody";
-        at(["http.tls", "tls.client_ca"], problem.to_owned());
+        at(&["http.tls", "tls.client_ca", "auth.tokens_file", "http.auth"], problem.to_owned());
     }
     let services = declaration.services.len();
     if services > settings.breakers_max {
@@ -261,7 +299,7 @@ fn conflicts(
             settings.breakers_max,
             breakers::TABLE
         );
-        at(["limits.breakers_max", breakers::TABLE], problem);
+        at(&["limits.breakers_max", breakers::TABLE], problem);
     }
     errors
 }

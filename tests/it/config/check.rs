@@ -27,7 +27,7 @@ fn check_config_says_what_a_right_file_comes_to() {
     assert_eq!(
         out,
         format!(
-            "{} is right\n\nsentinel    failure_threshold 3, timeout_seconds 2min\nall others  as built in\n",
+            "{} is right\n\nsentinel    failure_threshold 3, timeout_seconds 2m\nall others  as built in\n",
             path.display()
         )
     );
@@ -98,6 +98,44 @@ fn check_config_refuses_the_files_that_serve_would() {
     fs::write(&path, format!("data_dir = {missing:?}\n")).unwrap();
     assert_eq!(check(&path, Show::Table).0, ExitCode::SUCCESS, "a folder that is not there yet is made");
     assert!(!missing.exists(), "but not by a check");
+}
+
+#[test]
+fn check_config_names_every_fault_at_once() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    let missing = |name: &str| folder.path().join(name);
+    let text = format!(
+        "bogus = 1\n[grpc]\nlisten = \"nope\"\n[http]\nlisten = \"127.0.0.1:1\"\n[store]\nurl = \"postgres://a@b/c\"\n\
+         url_file = {:?}\n[auth]\ntokens_file = {:?}\n[tls]\ncertificate = {:?}\nclient_ca = {:?}\n\
+         [circuit_breaker.a]\nmultiplier = 0.5\nslow_call_rate_threshold = 50\n\
+         [circuit_breaker.b]\nslow_call_rate_threshold = 50\nmax_wait = 1\n",
+        missing("url"),
+        missing("tokens"),
+        missing("certificate"),
+        missing("ca")
+    );
+    fs::write(&path, text).unwrap();
+    let (code, out, err) = check(&path, Show::Table);
+    assert_eq!((code, &*out), (ExitCode::from(1), ""));
+    let told = [
+        "unknown key `bogus`",
+        "grpc.listen is \"nope\", but takes an address",
+        "circuit_breaker.a.multiplier is 0.5, but takes (1, 10]",
+        "circuit_breaker.a: slow_call_rate_threshold is set, but takes slow_call_duration_threshold",
+        "circuit_breaker.b: slow_call_rate_threshold is set, but takes slow_call_duration_threshold",
+        "circuit_breaker.b: max_wait is 1s, but takes at least timeout_seconds (1m)",
+        "store.url_file: store.url is set too",
+        "tls.certificate: needs tls.key, which is not set",
+        "tls.certificate: ",
+        "tls.client_ca: ",
+        "auth.tokens_file: ",
+        "url_file",
+    ];
+    for told in told {
+        assert!(err.contains(told), "{told} is not in\n{err}");
+    }
+    assert_eq!(err.lines().count(), told.len(), "{err}");
 }
 
 #[test]
