@@ -17,7 +17,8 @@ use crate::proto::v1::{Outcome, RecordOutcomeRequest};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd record --permit 'AQID...' success --duration 250ms
-      of a call that `breakerd allow` allowed; it counts once, however often sent
+      of a call that `breakerd allow` allowed; it counts once, however often it
+      is sent
   breakerd record database failure --error-class Timeout
       of a call that breakerd did not decide";
 
