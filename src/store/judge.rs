@@ -37,6 +37,8 @@ pub(super) struct LockedRows<'a> {
 /// What the row of a breaker holds.
 #[derive(Debug, Clone)]
 pub(super) struct BreakerState {
+    /// Whether there is a row yet.
+    pub(super) is_stored: bool,
     pub(super) snapshot: Snapshot,
     /// How it came into this state; none: not known.
     pub(super) entered_by: Option<EnteredBy>,
@@ -99,7 +101,7 @@ pub(super) struct Entry<'a> {
 
 impl BreakerState {
     fn pristine() -> Self {
-        Self { snapshot: Snapshot::pristine(), entered_by: None, episode: None }
+        Self { is_stored: false, snapshot: Snapshot::pristine(), entered_by: None, episode: None }
     }
 }
 

@@ -41,6 +41,7 @@ mod position;
 mod postgres;
 mod range_filter;
 mod rows;
+mod script;
 mod sqlite;
 mod sqlstate;
 mod sqlx_error;

@@ -30,10 +30,12 @@ pub(super) use self::address::Address;
 use self::connector::{Connector, Source};
 use self::lock::Lock;
 pub use self::url::PostgresUrl;
+use self::write_transaction::PostgresTransaction;
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
 use super::rows::{BreakerRow, MetaRow, new_identity};
+use super::script;
 use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
 use super::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId, Retention,
@@ -132,7 +134,8 @@ impl Store for PostgresStore {
             return Ok(Vec::new());
         }
         let written = tokio::time::timeout(CALL_TIMEOUT, async {
-            write::propose(&self.writes().await?, &self.lock, proposals).await
+            let tx = PostgresTransaction::begin(&self.writes().await?, &self.lock).await?;
+            script::propose(tx, proposals).await
         });
         let answers = self.noted(written.await.map_err(|_| too_slow("write transitions"))?)?;
         for answer in &answers {
@@ -190,7 +193,8 @@ impl Store for PostgresStore {
 
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
         let written = tokio::time::timeout(CALL_TIMEOUT, async {
-            config::write_config(&self.writes().await?, &self.lock, write).await
+            let tx = PostgresTransaction::begin(&self.writes().await?, &self.lock).await?;
+            script::write_config(tx, write).await
         });
         let written = self.noted(written.await.map_err(|_| too_slow("write the configuration"))?)?;
         if let ConfigWritten::Written(changed) = &written {
@@ -240,7 +244,7 @@ impl Store for PostgresStore {
     }
 
     async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
-        self.noted(prune::delete_breakers(&self.writes().await?, breakers).await)
+        self.noted(prune::delete_breakers(&self.writes().await?, &self.lock, breakers).await)
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -124,7 +124,7 @@ impl BreakerRow {
             .transpose()
             .map_err(|error| reader.says(format_args!("episode cannot be read: {error}")))?;
         let StoredBreaker { snapshot, entered_by, .. } = self.breaker()?;
-        Ok(BreakerState { snapshot, entered_by, episode })
+        Ok(BreakerState { is_stored: true, snapshot, entered_by, episode })
     }
 
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {

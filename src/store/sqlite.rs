@@ -28,10 +28,12 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite};
 
 use self::file_identity::FileIdentity;
+use self::write_transaction::SqliteTransaction;
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
 use super::rows::{BreakerRow, MetaRow, new_identity};
+use super::script;
 use super::sqlx_error::{fault, migration_fault};
 use super::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position, Proposal, Pruned,
@@ -151,7 +153,11 @@ impl Store for SqliteStore {
     }
 
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
-        self.recorded(write::propose(&self.writer, proposals)).await
+        if proposals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let write = async { script::propose(SqliteTransaction::begin(&self.writer).await?, proposals).await };
+        self.recorded(write).await
     }
 
     async fn breakers(&self, after: Option<&Key>, limit: u32) -> Result<Vec<StoredBreaker>, StoreError> {
@@ -199,7 +205,9 @@ impl Store for SqliteStore {
     }
 
     async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        self.recorded(config::write_config(&self.writer, write)).await
+        let write =
+            async { script::write_config(SqliteTransaction::begin(&self.writer).await?, write).await };
+        self.recorded(write).await
     }
 
     async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {

@@ -43,7 +43,7 @@ where
 
     /// Ends a transaction that has nothing to write.
     pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
-        self.run("ROLLBACK").await.map_err(fault("principals back a transaction"))?;
+        self.run("ROLLBACK").await.map_err(fault("roll back a transaction"))?;
         self.ended = true;
         Ok(())
     }

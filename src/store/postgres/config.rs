@@ -1,13 +1,12 @@
 //! What services are judged by, and the audit.
 
-use breaker::{Key, Snapshot};
+use std::collections::BTreeSet;
+
+use breaker::{Key, Snapshot, Time};
 use sqlx::postgres::PgPool;
 use sqlx::{Postgres, QueryBuilder};
 
-use super::lock::Lock;
-use super::requests;
-use super::write_transaction::{Write, begin, bump, column};
-use crate::catalog::Changed;
+use super::write_transaction::{Write, begin, column};
 use crate::store::columns::{bigint, micros, printable};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
@@ -18,8 +17,7 @@ use crate::store::rows::BreakerRow;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
-    ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
-    StoredConfiguration, layer_json,
+    ChangeQuery, ConfigEdit, ServiceOverride, StoreError, StoredChange, StoredConfiguration, layer_json,
 };
 
 const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
@@ -73,109 +71,87 @@ pub(super) async fn changes(pool: &PgPool, query: &ChangeQuery) -> Result<Vec<St
     rows.into_iter().map(AuditRow::change).collect()
 }
 
-/// See [`crate::store::Store::write_config`].
-pub(super) async fn write_config(
-    pool: &PgPool,
-    lock: &Lock,
-    write: &ConfigWrite<'_>,
-) -> Result<ConfigWritten, StoreError> {
-    let act = "write the configuration";
-    let mut tx = begin(pool).await?;
-    // One change of configuration at a time; then, as everywhere, breakers by key, and the revision last.
-    let head: HeadRow =
-        sqlx::query_as("SELECT revision, forgotten, history_floor FROM config_head FOR UPDATE")
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(fault(act))?;
-    if let Some(request) = &write.request
-        && let Some(known) = requests::find(&mut *tx, request).await?
-    {
-        tx.rollback().await?;
-        return Ok(known);
-    }
-    let revision = head.revision.unsigned_abs();
-    if revision != write.based_on {
-        tx.rollback().await?;
-        return Ok(ConfigWritten::Stale { revision });
-    }
-    if let ConfigEdit::Generation(generation) = &write.edit {
-        let at: Option<Timestamp> =
-            sqlx::query_scalar("UPDATE declared SET generation = $1 RETURNING clock_timestamp()")
-                .bind(bigint(act, "generation", *generation)?)
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(fault(act))?;
-        let at = at.map_or(breaker::Time::ZERO, |at| at.0);
-        tx.commit(act).await?;
-        return Ok(ConfigWritten::Written(Changed { revision, at }));
-    }
-    let waits = waits(&mut tx, write).await?;
-    let bumped = bump(&mut tx, lock).await?;
-    rewait(&mut tx, &waits, bumped).await?;
-    let before = write_edit(&mut tx, &write.edit, bumped).await?;
-    for service in &write.touched {
-        sqlx::query(
-            "INSERT INTO service_config (service, revision, changed_at) VALUES ($1, $2, $3)
-             ON CONFLICT (service) DO UPDATE
-             SET revision = excluded.revision, changed_at = excluded.changed_at",
-        )
-        .bind(service)
-        .bind(bumped.revision)
-        .bind(bumped.recorded_at)
-        .execute(&mut *tx)
+/// See [`crate::store::script::WriteTransaction::lock_configuration`].
+pub(super) async fn lock_head(tx: &mut Write) -> Result<HeadRow, StoreError> {
+    sqlx::query_as("SELECT revision, forgotten, history_floor FROM config_head FOR UPDATE")
+        .fetch_one(&mut **tx)
         .await
-        .map_err(fault(act))?;
-    }
-    write_audit(&mut tx, Audit::of_edit(&write.edit, &write.asked, before), bumped).await?;
-    if let Some(request) = &write.request {
-        requests::write(&mut tx, request, bumped).await?;
-    }
-    sqlx::query("UPDATE config_head SET revision = $1")
-        .bind(bumped.revision)
-        .execute(&mut *tx)
-        .await
-        .map_err(fault(act))?;
-    tx.commit(act).await?;
-    Ok(ConfigWritten::Written(Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 }))
+        .map_err(fault("lock the configuration"))
 }
 
-/// Locks the stored OPEN breakers of touched services whose wait is another now. A breaker that opens meanwhile is
-/// written by the journal, behind this.
-async fn waits(tx: &mut Write, write: &ConfigWrite<'_>) -> Result<Vec<(Key, Snapshot)>, StoreError> {
+/// See [`crate::store::script::WriteTransaction::write_generation`].
+pub(super) async fn write_generation(tx: &mut Write, generation: u64) -> Result<Timestamp, StoreError> {
+    let act = "write the configuration";
+    let at: Option<Timestamp> =
+        sqlx::query_scalar("UPDATE declared SET generation = $1 RETURNING clock_timestamp()")
+            .bind(bigint(act, "generation", generation)?)
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+    Ok(at.unwrap_or(Timestamp(Time::ZERO)))
+}
+
+/// See [`crate::store::script::WriteTransaction::write_service_revisions`].
+pub(super) async fn write_service_revisions(
+    tx: &mut Write,
+    services: &BTreeSet<String>,
+    bumped: Bumped,
+) -> Result<(), StoreError> {
+    let services: Vec<&str> = services.iter().map(String::as_str).collect();
+    sqlx::query(
+        "INSERT INTO service_config (service, revision, changed_at) SELECT service, $2, $3 FROM unnest($1::text[]) AS service
+         ON CONFLICT (service) DO UPDATE
+         SET revision = excluded.revision, changed_at = excluded.changed_at",
+    )
+    .bind(services)
+    .bind(bumped.revision)
+    .bind(bumped.recorded_at)
+    .execute(&mut **tx)
+    .await
+    .map_err(fault("write the configuration"))?;
+    Ok(())
+}
+
+/// See [`crate::store::script::WriteTransaction::write_configuration_revision`].
+pub(super) async fn write_revision(tx: &mut Write, bumped: Bumped) -> Result<(), StoreError> {
+    sqlx::query("UPDATE config_head SET revision = $1")
+        .bind(bumped.revision)
+        .execute(&mut **tx)
+        .await
+        .map_err(fault("write the configuration"))?;
+    Ok(())
+}
+
+/// See [`crate::store::script::WriteTransaction::open_breakers`].
+pub(super) async fn open_breakers(
+    tx: &mut Write,
+    services: &BTreeSet<String>,
+) -> Result<Vec<BreakerRow>, StoreError> {
     // Those judged by the defaults may be of any service.
-    let of_any = write.touched.contains("");
-    let touched: Vec<&str> = write.touched.iter().map(String::as_str).collect();
-    let rows: Vec<BreakerRow> = sqlx::query_as(
+    let of_any = services.contains("");
+    let services: Vec<&str> = services.iter().map(String::as_str).collect();
+    sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open,
                 lease_us, max_wait_us, after_max_wait, config_revision, revision,
                 entered_by::text AS entered_by
          FROM breaker
-         WHERE state = 'OPEN' AND ($1 OR service = ANY ($2))
-         ORDER BY service, name
-         FOR UPDATE",
+         WHERE state = 'OPEN' AND ($1 OR service = ANY ($2))",
     )
     .bind(of_any)
-    .bind(touched)
+    .bind(services)
     .fetch_all(&mut **tx)
     .await
-    .map_err(fault("lock the open breakers"))?;
-    let mut waits = Vec::new();
-    for row in rows {
-        let stored = row.breaker()?;
-        if let Some(wait) = (write.waits)(&stored.key, &stored.snapshot) {
-            waits.push((stored.key, Snapshot { wait: Some(wait), ..stored.snapshot }));
-        }
-    }
-    Ok(waits)
+    .map_err(fault("read the open breakers"))
 }
 
-/// Lets stored OPEN breakers wait as long as they now should.
-async fn rewait(tx: &mut Write, waits: &[(Key, Snapshot)], bumped: Bumped) -> Result<(), StoreError> {
-    if waits.is_empty() {
-        return Ok(());
-    }
+/// See [`crate::store::script::WriteTransaction::write_waits`].
+pub(super) async fn write_waits(
+    tx: &mut Write,
+    waits: &[(Key, Snapshot)],
+    bumped: Bumped,
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE breaker SET wait_us = row.wait_us, open_until = row.open_until, revision = $1
          FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
@@ -194,7 +170,11 @@ async fn rewait(tx: &mut Write, waits: &[(Key, Snapshot)], bumped: Bumped) -> Re
 }
 
 /// Writes what is changed, and answers what was there before, as JSON.
-async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result<Option<String>, StoreError> {
+pub(super) async fn write_edit(
+    tx: &mut Write,
+    edit: &ConfigEdit,
+    bumped: Bumped,
+) -> Result<Option<String>, StoreError> {
     let act = "write the configuration";
     match edit {
         ConfigEdit::Generation(_) => Ok(None),

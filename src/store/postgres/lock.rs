@@ -50,18 +50,18 @@ pub(super) struct Lock {
     revision: AtomicU64,
     session: Mutex<Option<Session>>,
     /// The server that the lock was last held on, and the connections to it.
-    place: ArcSwap<DatabaseName>,
+    place: ArcSwap<Primary>,
 }
 
 /// A server, and the connections to it beside the lock's.
 #[derive(Debug)]
-pub(super) struct DatabaseName {
+pub(super) struct Primary {
     pub(super) server: PgConnectOptions,
     pub(super) address: Address,
     pub(super) pools: Pools,
 }
 
-impl DatabaseName {
+impl Primary {
     fn at(server: PgConnectOptions) -> Arc<Self> {
         Arc::new(Self { address: Address::of(&server), pools: Pools::to(&server), server })
     }
@@ -101,7 +101,7 @@ impl Lock {
         let act = "take the lock on the database";
         let holder = hex(u64::from_le_bytes(random(act)?));
         let mut session = connect(&connector).await?;
-        let place = DatabaseName::at(session.server.clone());
+        let place = Primary::at(session.server.clone());
         acquire(&mut session, &place.address, None).await?;
         prepare(&mut session.connection, &place.address).await?;
         sqlx::query("UPDATE revision SET holder = $1")
@@ -126,7 +126,7 @@ impl Lock {
     }
 
     /// Where the lock was last held, with the connections to there.
-    pub(super) fn place(&self) -> Arc<DatabaseName> {
+    pub(super) fn place(&self) -> Arc<Primary> {
         self.place.load_full()
     }
 
@@ -207,7 +207,7 @@ impl Lock {
     }
 
     fn go_to(&self, server: PgConnectOptions) {
-        self.place.swap(DatabaseName::at(server)).pools.retire();
+        self.place.swap(Primary::at(server)).pools.retire();
     }
 
     /// What a write says when the revision's row does not name this process.

@@ -10,7 +10,8 @@ use breaker::{Key, Time};
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, FromRow};
 
-use super::write_transaction::{Write, begin};
+use super::lock::Lock;
+use super::write_transaction::{Write, begin, lock_revision};
 use crate::store::rows::old_breaker;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
@@ -242,7 +243,11 @@ pub(super) async fn breakers_without_history(
 }
 
 /// See [`crate::store::Store::delete_breakers`].
-pub(super) async fn delete_breakers(pool: &PgPool, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+pub(super) async fn delete_breakers(
+    pool: &PgPool,
+    lock: &Lock,
+    breakers: &[(Key, u64)],
+) -> Result<Vec<Key>, StoreError> {
     let act = "delete old breakers";
     let (mut services, mut names, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
     for (key, epoch) in breakers {
@@ -251,18 +256,11 @@ pub(super) async fn delete_breakers(pool: &PgPool, breakers: &[(Key, u64)]) -> R
         epochs.push(i64::try_from(*epoch).unwrap_or(i64::MAX));
     }
     let mut tx = begin(pool).await?;
-    // In the order of their keys, as every writer locks them.
+    lock_revision(&mut tx, lock).await?;
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "WITH old AS (
-             SELECT service, name FROM breaker
-             JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS listed (service, name, epoch)
-                 USING (service, name, epoch)
-             WHERE state = 'CLOSED'
-             ORDER BY service, name
-             FOR UPDATE OF breaker
-         )
-         DELETE FROM breaker USING old
-         WHERE breaker.service = old.service AND breaker.name = old.name
+        "DELETE FROM breaker USING unnest($1::text[], $2::text[], $3::bigint[]) AS listed (service, name, epoch)
+         WHERE breaker.service = listed.service AND breaker.name = listed.name AND breaker.epoch = listed.epoch
+           AND state = 'CLOSED'
          RETURNING breaker.service, breaker.name, breaker.epoch",
     )
     .bind(services)

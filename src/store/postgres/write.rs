@@ -1,83 +1,25 @@
-//! What writes to Postgres: one transaction a batch, a few statements whatever its size.
+//! What writes transitions to Postgres: a few statements whatever the size of the batch.
 //!
-//! # Why it is right when two transactions meet
-//! Every batch takes its locks in one order, so that no two can wait for each other: the rows of its breakers,
-//! by key; then, last, the row of the revision.
-//!
-//! * A breaker without a row has nothing to lock. So each batch first inserts what is missing, by key, at epoch
-//!   0: an insert waits for another batch's insert of the same key as a lock waits for a lock. A row that is at
-//!   epoch 0 when the batch is decided is deleted again; nobody else ever sees one.
-//! * What is known of the ids is read after the rows are locked, in a statement of its own, which in
-//!   READ COMMITTED sees all that was committed by then. The same id always comes with the same breaker, so
-//!   whoever came first with it has either committed before, and is seen, or waits behind us. The history
-//!   itself could not answer this with a unique index: it is partitioned by time.
-//! * The revision's row is held from the bump to the commit: who bumps next commits later. So commit order is
-//!   revision order, and a bump that is rolled back leaves no gap.
+//! The revision's row is held from the first read to the commit ([`crate::store::script`]), so no row of `breaker` needs a
+//! lock of its own, a breaker without a row needs none to be locked by, and what is known of the ids is still all of it when
+//! it is written: the history itself could not say so with a unique index, as it is partitioned by time.
 
 use std::collections::BTreeMap;
 
 use breaker::Key;
-use sqlx::FromRow;
 use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, FromRow};
 
-use super::config;
 use super::lock::Lock;
-use super::write_transaction::{Write, begin, bump, column};
+use super::write_transaction::{Write, begin, column};
 use crate::store::columns::{bigint, hex};
-use crate::store::config_rows::Audit;
 use crate::store::episode::OpenTime;
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::{BreakerState, Judgement, LockedRows, judge};
+use crate::store::judge::{BreakerState, Judgement, LockedRows};
 use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
-use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
-
-/// See [`crate::store::Store::propose`].
-pub(super) async fn propose(
-    pool: &PgPool,
-    lock: &Lock,
-    proposals: &[Proposal],
-) -> Result<Vec<Answer>, StoreError> {
-    if proposals.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut tx = begin(pool).await?;
-    let keys = keys(proposals);
-    insert_placeholders(&mut tx, &keys).await?;
-    let mut locked_rows = LockedRows { present: lock_rows(&mut tx, &keys).await?, ..LockedRows::default() };
-    let now = find_receipts(&mut tx, proposals, &mut locked_rows).await?;
-    let placeholders: Vec<_> =
-        keys.into_iter().filter(|key| !locked_rows.present.contains_key(key)).collect();
-    let judgement = judge(proposals, locked_rows, now.0);
-    if judgement.receipts.is_empty() {
-        tx.rollback().await?;
-        return Ok(judgement.answers(None));
-    }
-    let revision = if judgement.entries.is_empty() {
-        write_receipts(&mut tx, &judgement, None, now).await?;
-        None
-    } else {
-        let bumped = bump(&mut tx, lock).await?;
-        write_breakers(&mut tx, &judgement, bumped.revision).await?;
-        write_history(&mut tx, &judgement, bumped).await?;
-        write_episodes(&mut tx, &judgement, bumped).await?;
-        write_open_time(&mut tx, &judgement).await?;
-        for (number, entry) in judgement.entries.iter().enumerate() {
-            if let Some(audit) = Audit::of_entry(entry, number)? {
-                config::write_audit(&mut tx, audit, bumped).await?;
-            }
-        }
-        write_receipts(&mut tx, &judgement, Some(bumped.revision), bumped.recorded_at).await?;
-        Some(bumped.revision.unsigned_abs())
-    };
-    let empty: Vec<_> = placeholders.into_iter().filter(|key| !judgement.changed.contains_key(key)).collect();
-    if !empty.is_empty() {
-        delete_placeholders(&mut tx, &empty).await?;
-    }
-    tx.commit("commit transitions").await?;
-    Ok(judgement.answers(revision))
-}
+use crate::store::{Proposal, StoreError, TOUCH_TABLES};
 
 /// See [`crate::store::Store::check_writable`].
 pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
@@ -93,37 +35,6 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
     if touched.rows_affected() == 1 { Ok(()) } else { Err(lock.overtaken()) }
 }
 
-/// Gives each breaker a row that can be locked.
-async fn insert_placeholders(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO breaker (service, name, epoch, state, attempts, entered_at, config_revision, revision)
-         SELECT service, name, 0, 'CLOSED', 0, 'epoch', 0, 0
-         FROM unnest($1::text[], $2::text[]) AS asked (service, name)
-         ORDER BY service COLLATE \"C\", name COLLATE \"C\"
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(column(keys, |key| &**key.service()))
-    .bind(column(keys, |key| &**key.name()))
-    .execute(&mut **tx)
-    .await
-    .map_err(fault("lock the breakers"))?;
-    Ok(())
-}
-
-/// Takes the rows back that [`insert_placeholders`] made and nothing came of.
-async fn delete_placeholders(tx: &mut Write, keys: &[&Key]) -> Result<(), StoreError> {
-    sqlx::query(
-        "DELETE FROM breaker USING unnest($1::text[], $2::text[]) AS asked (service, name)
-         WHERE breaker.service = asked.service AND breaker.name = asked.name AND epoch = 0",
-    )
-    .bind(column(keys, |key| &**key.service()))
-    .bind(column(keys, |key| &**key.name()))
-    .execute(&mut **tx)
-    .await
-    .map_err(fault("unlock the breakers"))?;
-    Ok(())
-}
-
 /// A row of `breaker`, with the outage that stands in it.
 #[derive(FromRow)]
 struct StandingRow {
@@ -132,8 +43,8 @@ struct StandingRow {
     episode: Option<String>,
 }
 
-/// Locks the rows of these breakers, in the order of their keys, and reads what stands.
-async fn lock_rows<'a>(
+/// What stands.
+async fn standing<'a>(
     tx: &mut Write,
     keys: &[&'a Key],
 ) -> Result<BTreeMap<&'a Key, BreakerState>, StoreError> {
@@ -142,17 +53,15 @@ async fn lock_rows<'a>(
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
                 entered_by::text AS entered_by, episode::text AS episode
-         FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)
-         ORDER BY service, name
-         FOR UPDATE OF breaker",
+         FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)",
     )
     .bind(column(keys, |key| &**key.service()))
     .bind(column(keys, |key| &**key.name()))
     .fetch_all(&mut **tx)
     .await
-    .map_err(fault("lock the breakers"))?;
+    .map_err(fault("read the breakers"))?;
     let mut present = BTreeMap::new();
-    for StandingRow { breaker, episode } in rows.into_iter().filter(|row| row.breaker.epoch > 0) {
+    for StandingRow { breaker, episode } in rows {
         let key = Key::new(&breaker.service, &breaker.name);
         let state = breaker.state(episode.as_deref())?;
         if let Some(place) = key.ok().and_then(|key| keys.binary_search(&&key).ok()) {
@@ -162,25 +71,25 @@ async fn lock_rows<'a>(
     Ok(present)
 }
 
-/// What was answered to an id before, and the time.
+/// What was answered to an id before.
 #[derive(FromRow)]
 struct KnownRow {
     is_known: bool,
-    now: Timestamp,
     #[sqlx(flatten)]
     receipt: ReceiptRow,
 }
 
-/// Which of these ids were answered before; and the store's time.
-async fn find_receipts<'a>(
+/// See [`crate::store::script::WriteTransaction::read_rows`].
+pub(super) async fn read_rows<'a>(
     tx: &mut Write,
     proposals: &'a [Proposal],
-    locked_rows: &mut LockedRows<'a>,
-) -> Result<Timestamp, StoreError> {
+) -> Result<LockedRows<'a>, StoreError> {
     let act = "look the ids up";
+    let mut locked_rows =
+        LockedRows { present: standing(tx, &keys(proposals)).await?, ..LockedRows::default() };
     let ids: Vec<_> = proposals.iter().map(|proposal| &proposal.id).collect();
     let rows: Vec<KnownRow> = sqlx::query_as(
-        "SELECT receipt.recorded_at IS NOT NULL AS is_known, clock_timestamp() AS now, receipt.epoch, revision
+        "SELECT receipt.recorded_at IS NOT NULL AS is_known, receipt.epoch, revision
          FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS asked (replica, boot, seq, place)
          LEFT JOIN receipt USING (replica, boot, seq)
          ORDER BY place",
@@ -191,30 +100,37 @@ async fn find_receipts<'a>(
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(act))?;
-    let now = rows.first().map_or(Timestamp(breaker::Time::ZERO), |row| row.now);
     for (id, row) in ids.into_iter().zip(rows) {
         if row.is_known {
             locked_rows.known.insert(id, row.receipt.receipt()?);
         }
     }
-    Ok(now)
+    Ok(locked_rows)
 }
 
-async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64) -> Result<(), StoreError> {
-    if judgement.changed.is_empty() {
-        return Ok(());
-    }
-    let rows = judgement
-        .changed
-        .iter()
-        .map(|(key, state)| BreakerRow::new(key, state))
-        .collect::<Result<Vec<_>, _>>()?;
-    let episodes = judgement
-        .changed
-        .values()
-        .map(|state| episode_text(state.episode.as_ref()))
-        .collect::<Result<Vec<_>, _>>()?;
-    sqlx::query(
+/// The columns of many breakers' rows, by `unnest`: `$1` is the revision.
+const ROWS: &str = "unnest(
+             $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
+             $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
+             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
+             $22::bigint[], $23::text[], $24::text[]
+         ) AS row (
+             service, name, epoch, state, attempts, entered_at, wait_us,
+             retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
+             failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
+             override_scope, override_ttl_us, episode, entered_by
+         )";
+
+/// See [`crate::store::script::WriteTransaction::write_breakers`]. New rows and those that change take a statement each: one
+/// that could do either would lock each row before it writes it.
+pub(super) async fn write_breakers(
+    tx: &mut Write,
+    judgement: &Judgement<'_>,
+    revision: i64,
+) -> Result<(), StoreError> {
+    let (stored, new): (Vec<_>, Vec<_>) =
+        judgement.changed.iter().map(|(key, state)| (*key, state)).partition(|(_, state)| state.is_stored);
+    let update = format!(
         "UPDATE breaker
          SET epoch = row.epoch, state = row.state, attempts = row.attempts, entered_at = row.entered_at,
              wait_us = row.wait_us, retry_after_us = row.retry_after_us, open_until = row.open_until,
@@ -225,50 +141,76 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
              config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
              override_ttl_us = row.override_ttl_us, episode = row.episode::jsonb,
              entered_by = row.entered_by::jsonb
-         FROM unnest(
-             $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
-             $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
-             $22::bigint[], $23::text[], $24::text[]
-         ) AS row (
-             service, name, epoch, state, attempts, entered_at, wait_us,
-             retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
-             failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
-             override_scope, override_ttl_us, episode, entered_by
+         FROM {ROWS}
+         WHERE breaker.service = row.service AND breaker.name = row.name"
+    );
+    write_rows(tx, update, &stored, revision).await?;
+    let insert = format!(
+        "INSERT INTO breaker (
+             service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, open_until, override_actor,
+             override_reason, override_expires_at, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us,
+             after_max_wait, config_revision, override_scope, override_ttl_us, episode, entered_by, revision
          )
-         WHERE breaker.service = row.service AND breaker.name = row.name",
-    )
-    .bind(revision)
-    .bind(column(&rows, |row| row.service.as_str()))
-    .bind(column(&rows, |row| row.name.as_str()))
-    .bind(column(&rows, |row| row.epoch))
-    .bind(column(&rows, |row| row.state.as_str()))
-    .bind(column(&rows, |row| row.attempts))
-    .bind(column(&rows, |row| row.entered_at))
-    .bind(column(&rows, |row| row.wait_us))
-    .bind(column(&rows, |row| row.retry_after_us))
-    .bind(column(&rows, BreakerRow::open_until))
-    .bind(column(&rows, |row| row.override_actor.as_deref()))
-    .bind(column(&rows, |row| row.override_reason.as_deref()))
-    .bind(column(&rows, |row| row.override_expires_at))
-    .bind(column(&rows, |row| row.permitted))
-    .bind(column(&rows, |row| row.failures_to_open))
-    .bind(column(&rows, |row| row.slow_to_open))
-    .bind(column(&rows, |row| row.lease_us))
-    .bind(column(&rows, |row| row.max_wait_us))
-    .bind(column(&rows, |row| row.after_max_wait.as_deref()))
-    .bind(column(&rows, |row| row.config_revision))
-    .bind(column(&rows, |row| row.override_scope.as_deref()))
-    .bind(column(&rows, |row| row.override_ttl_us))
-    .bind(episodes)
-    .bind(column(&rows, |row| row.entered_by.as_deref()))
-    .execute(&mut **tx)
-    .await
-    .map_err(fault("write the breakers"))?;
+         SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, open_until, override_actor,
+                override_reason, override_expires_at, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us,
+                after_max_wait, config_revision, override_scope, override_ttl_us, episode::jsonb, entered_by::jsonb, $1
+         FROM {ROWS}"
+    );
+    write_rows(tx, insert, &new, revision).await
+}
+
+async fn write_rows(
+    tx: &mut Write,
+    statement: String,
+    changed: &[(&Key, &BreakerState)],
+    revision: i64,
+) -> Result<(), StoreError> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let rows =
+        changed.iter().map(|(key, state)| BreakerRow::new(key, state)).collect::<Result<Vec<_>, _>>()?;
+    let episodes = changed
+        .iter()
+        .map(|(_, state)| episode_text(state.episode.as_ref()))
+        .collect::<Result<Vec<_>, _>>()?;
+    // Made of what stands in this file.
+    sqlx::query(AssertSqlSafe(statement))
+        .bind(revision)
+        .bind(column(&rows, |row| row.service.as_str()))
+        .bind(column(&rows, |row| row.name.as_str()))
+        .bind(column(&rows, |row| row.epoch))
+        .bind(column(&rows, |row| row.state.as_str()))
+        .bind(column(&rows, |row| row.attempts))
+        .bind(column(&rows, |row| row.entered_at))
+        .bind(column(&rows, |row| row.wait_us))
+        .bind(column(&rows, |row| row.retry_after_us))
+        .bind(column(&rows, BreakerRow::open_until))
+        .bind(column(&rows, |row| row.override_actor.as_deref()))
+        .bind(column(&rows, |row| row.override_reason.as_deref()))
+        .bind(column(&rows, |row| row.override_expires_at))
+        .bind(column(&rows, |row| row.permitted))
+        .bind(column(&rows, |row| row.failures_to_open))
+        .bind(column(&rows, |row| row.slow_to_open))
+        .bind(column(&rows, |row| row.lease_us))
+        .bind(column(&rows, |row| row.max_wait_us))
+        .bind(column(&rows, |row| row.after_max_wait.as_deref()))
+        .bind(column(&rows, |row| row.config_revision))
+        .bind(column(&rows, |row| row.override_scope.as_deref()))
+        .bind(column(&rows, |row| row.override_ttl_us))
+        .bind(episodes)
+        .bind(column(&rows, |row| row.entered_by.as_deref()))
+        .execute(&mut **tx)
+        .await
+        .map_err(fault("write the breakers"))?;
     Ok(())
 }
 
-async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+pub(super) async fn write_history(
+    tx: &mut Write,
+    judgement: &Judgement<'_>,
+    bumped: Bumped,
+) -> Result<(), StoreError> {
     let entries = judgement.entries.iter().enumerate();
     let rows = entries
         .map(|(number, entry)| TransitionRow::new(entry, number, bumped))
@@ -328,7 +270,11 @@ async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped
     Ok(())
 }
 
-async fn write_episodes(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+pub(super) async fn write_episodes(
+    tx: &mut Write,
+    judgement: &Judgement<'_>,
+    bumped: Bumped,
+) -> Result<(), StoreError> {
     if judgement.ended.is_empty() {
         return Ok(());
     }
@@ -377,7 +323,7 @@ async fn write_episodes(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumpe
     Ok(())
 }
 
-async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<(), StoreError> {
+pub(super) async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<(), StoreError> {
     let act = "write the time in OPEN";
     if judgement.open_time.is_empty() {
         return Ok(());
@@ -407,7 +353,7 @@ async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<()
     Ok(())
 }
 
-async fn write_receipts(
+pub(super) async fn write_receipts(
     tx: &mut Write,
     judgement: &Judgement<'_>,
     revision: Option<i64>,

@@ -1,11 +1,11 @@
 //! What services are judged by, and the audit.
 
-use breaker::Snapshot;
+use std::collections::BTreeSet;
+
+use breaker::{Key, Snapshot};
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
-use super::requests;
-use super::write_transaction::{Write, begin, bump, clock};
-use crate::catalog::Changed;
+use super::write_transaction::{Write, clock};
 use crate::store::columns::{bigint, micros, printable};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
@@ -17,8 +17,7 @@ use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::transaction::Transaction;
 use crate::store::{
-    ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, StoreError, StoredChange,
-    StoredConfiguration, layer_json,
+    ChangeQuery, ConfigEdit, ServiceOverride, StoreError, StoredChange, StoredConfiguration, layer_json,
 };
 
 const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
@@ -70,39 +69,29 @@ pub(super) async fn changes(
     rows.into_iter().map(AuditRow::change).collect()
 }
 
-/// See [`crate::store::Store::write_config`].
-pub(super) async fn write_config(
-    writer: &SqlitePool,
-    write: &ConfigWrite<'_>,
-) -> Result<ConfigWritten, StoreError> {
+/// See [`crate::store::script::WriteTransaction::lock_configuration`].
+pub(super) async fn lock_head(tx: &mut Write) -> Result<HeadRow, StoreError> {
+    sqlx::query_as(HEAD).fetch_one(&mut **tx).await.map_err(fault("read the configuration"))
+}
+
+/// See [`crate::store::script::WriteTransaction::write_generation`].
+pub(super) async fn write_generation(tx: &mut Write, generation: u64) -> Result<Timestamp, StoreError> {
     let act = "write the configuration";
-    let mut tx = begin(writer).await?;
-    if let Some(request) = &write.request
-        && let Some(known) = requests::find(&mut *tx, request).await?
-    {
-        tx.rollback().await?;
-        return Ok(known);
-    }
-    let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
-    let revision = head.revision.unsigned_abs();
-    if revision != write.based_on {
-        tx.rollback().await?;
-        return Ok(ConfigWritten::Stale { revision });
-    }
-    if let ConfigEdit::Generation(generation) = &write.edit {
-        sqlx::query("UPDATE declared SET generation = $1")
-            .bind(bigint(act, "generation", *generation)?)
-            .execute(&mut *tx)
-            .await
-            .map_err(fault(act))?;
-        let at = clock(&mut tx).await?.0;
-        tx.commit(act).await?;
-        return Ok(ConfigWritten::Written(Changed { revision, at }));
-    }
-    let bumped = bump(&mut tx).await?;
-    rewait(&mut tx, write, bumped).await?;
-    let before = write_edit(&mut tx, &write.edit, bumped).await?;
-    for service in &write.touched {
+    sqlx::query("UPDATE declared SET generation = $1")
+        .bind(bigint(act, "generation", generation)?)
+        .execute(&mut **tx)
+        .await
+        .map_err(fault(act))?;
+    clock(tx).await
+}
+
+/// See [`crate::store::script::WriteTransaction::write_service_revisions`].
+pub(super) async fn write_service_revisions(
+    tx: &mut Write,
+    services: &BTreeSet<String>,
+    bumped: Bumped,
+) -> Result<(), StoreError> {
+    for service in services {
         sqlx::query(
             "INSERT INTO service_config (service, revision, changed_at_us) VALUES ($1, $2, $3)
              ON CONFLICT (service) DO UPDATE
@@ -111,64 +100,74 @@ pub(super) async fn write_config(
         .bind(service)
         .bind(bumped.revision)
         .bind(bumped.recorded_at)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await
-        .map_err(fault(act))?;
+        .map_err(fault("write the configuration"))?;
     }
-    write_audit(&mut tx, Audit::of_edit(&write.edit, &write.asked, before), bumped).await?;
-    if let Some(request) = &write.request {
-        requests::write(&mut tx, request, bumped).await?;
-    }
-    sqlx::query("UPDATE config_head SET revision = $1")
-        .bind(bumped.revision)
-        .execute(&mut *tx)
-        .await
-        .map_err(fault(act))?;
-    tx.commit(act).await?;
-    Ok(ConfigWritten::Written(Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 }))
+    Ok(())
 }
 
-/// Lets the stored OPEN breakers of touched services wait as long as they now should.
-async fn rewait(tx: &mut Write, write: &ConfigWrite<'_>, bumped: Bumped) -> Result<(), StoreError> {
-    let act = "write the waits";
+/// See [`crate::store::script::WriteTransaction::write_configuration_revision`].
+pub(super) async fn write_revision(tx: &mut Write, bumped: Bumped) -> Result<(), StoreError> {
+    sqlx::query("UPDATE config_head SET revision = $1")
+        .bind(bumped.revision)
+        .execute(&mut **tx)
+        .await
+        .map_err(fault("write the configuration"))?;
+    Ok(())
+}
+
+/// See [`crate::store::script::WriteTransaction::open_breakers`].
+pub(super) async fn open_breakers(
+    tx: &mut Write,
+    services: &BTreeSet<String>,
+) -> Result<Vec<BreakerRow>, StoreError> {
     // Those judged by the defaults may be of any service.
-    let of_any = write.touched.contains("");
-    let rows: Vec<BreakerRow> = sqlx::query_as(
+    let of_any = services.contains("");
+    sqlx::query_as(
         "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
                 override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
-                    override_ttl_us,
-                permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
+                override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
                 config_revision, revision, entered_by
          FROM breaker
          WHERE state = 'OPEN' AND ($1 OR service IN (SELECT value FROM json_each($2)))",
     )
     .bind(of_any)
-    .bind(serde_json::json!(write.touched).to_string())
+    .bind(serde_json::json!(services).to_string())
     .fetch_all(&mut **tx)
     .await
-    .map_err(fault(act))?;
-    for row in rows {
-        let stored = row.breaker()?;
-        let Some(wait) = (write.waits)(&stored.key, &stored.snapshot) else { continue };
-        let after = Snapshot { wait: Some(wait), ..stored.snapshot };
+    .map_err(fault("read the open breakers"))
+}
+
+/// See [`crate::store::script::WriteTransaction::write_waits`].
+pub(super) async fn write_waits(
+    tx: &mut Write,
+    waits: &[(Key, Snapshot)],
+    bumped: Bumped,
+) -> Result<(), StoreError> {
+    for (key, after) in waits {
         sqlx::query(
             "UPDATE breaker SET wait_us = $1, open_until_us = $2, revision = $3
              WHERE service = $4 AND name = $5",
         )
-        .bind(micros(wait))
+        .bind(after.wait.map(micros))
         .bind(after.open_until().map(Timestamp))
         .bind(bumped.revision)
-        .bind(&**stored.key.service())
-        .bind(&**stored.key.name())
+        .bind(&**key.service())
+        .bind(&**key.name())
         .execute(&mut **tx)
         .await
-        .map_err(fault(act))?;
+        .map_err(fault("write the waits"))?;
     }
     Ok(())
 }
 
 /// Writes what is changed, and answers what was there before, as JSON.
-async fn write_edit(tx: &mut Write, edit: &ConfigEdit, bumped: Bumped) -> Result<Option<String>, StoreError> {
+pub(super) async fn write_edit(
+    tx: &mut Write,
+    edit: &ConfigEdit,
+    bumped: Bumped,
+) -> Result<Option<String>, StoreError> {
     let act = "write the configuration";
     match edit {
         ConfigEdit::Generation(_) => Ok(None),

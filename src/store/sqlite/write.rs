@@ -2,52 +2,16 @@
 //! first read on, so that what was read still holds when it is written.
 
 use super::batch::{self, Cell, Into};
-use super::config;
-use super::write_transaction::{Write, begin, bump, clock};
+use super::write_transaction::{Write, begin};
 use sqlx::{FromRow, SqlitePool};
 
 use crate::store::columns::{bigint, hex};
-use crate::store::config_rows::Audit;
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::{Judgement, LockedRows, judge};
+use crate::store::judge::{Judgement, LockedRows};
 use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
-use crate::store::{Answer, Proposal, StoreError, TOUCH_TABLES};
-
-/// See [`crate::store::Store::propose`].
-pub(super) async fn propose(writer: &SqlitePool, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
-    if proposals.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut tx = begin(writer).await?;
-    let locked_rows = locked_rows(&mut tx, proposals).await?;
-    let now = clock(&mut tx).await?;
-    let judgement = judge(proposals, locked_rows, now.0);
-    if judgement.receipts.is_empty() {
-        tx.rollback().await?;
-        return Ok(judgement.answers(None));
-    }
-    let revision = if judgement.entries.is_empty() {
-        write_receipts(&mut tx, &judgement, None, now).await?;
-        None
-    } else {
-        let bumped = bump(&mut tx).await?;
-        write_breakers(&mut tx, &judgement, bumped.revision).await?;
-        write_history(&mut tx, &judgement, bumped).await?;
-        write_episodes(&mut tx, &judgement, bumped).await?;
-        write_open_time(&mut tx, &judgement).await?;
-        for (number, entry) in judgement.entries.iter().enumerate() {
-            if let Some(audit) = Audit::of_entry(entry, number)? {
-                config::write_audit(&mut tx, audit, bumped).await?;
-            }
-        }
-        write_receipts(&mut tx, &judgement, Some(bumped.revision), bumped.recorded_at).await?;
-        Some(bumped.revision.unsigned_abs())
-    };
-    tx.commit("commit transitions").await?;
-    Ok(judgement.answers(revision))
-}
+use crate::store::{Proposal, StoreError, TOUCH_TABLES};
 
 /// See [`crate::store::Store::check_writable`]. Committed, so that the disk is asked for room as well.
 pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError> {
@@ -69,8 +33,11 @@ struct KnownRow {
     receipt: ReceiptRow,
 }
 
-/// What stands, and what was answered before.
-async fn locked_rows<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
+/// See [`crate::store::script::WriteTransaction::read_rows`].
+pub(super) async fn read_rows<'a>(
+    tx: &mut Write,
+    proposals: &'a [Proposal],
+) -> Result<LockedRows<'a>, StoreError> {
     let act = "read what stands";
     let mut locked_rows = LockedRows::default();
     let keys = keys(proposals);
@@ -123,7 +90,11 @@ async fn locked_rows<'a>(tx: &mut Write, proposals: &'a [Proposal]) -> Result<Lo
     Ok(locked_rows)
 }
 
-async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64) -> Result<(), StoreError> {
+pub(super) async fn write_breakers(
+    tx: &mut Write,
+    judgement: &Judgement<'_>,
+    revision: i64,
+) -> Result<(), StoreError> {
     let rows = judgement
         .changed
         .iter()
@@ -205,7 +176,11 @@ async fn write_breakers(tx: &mut Write, judgement: &Judgement<'_>, revision: i64
     batch::insert(tx, into, &cells).await
 }
 
-async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+pub(super) async fn write_history(
+    tx: &mut Write,
+    judgement: &Judgement<'_>,
+    bumped: Bumped,
+) -> Result<(), StoreError> {
     let entries = judgement.entries.iter().enumerate();
     let rows = entries
         .map(|(number, entry)| TransitionRow::new(entry, number, bumped))
@@ -295,7 +270,11 @@ async fn write_history(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped
     batch::insert(tx, into, &cells).await
 }
 
-async fn write_episodes(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+pub(super) async fn write_episodes(
+    tx: &mut Write,
+    judgement: &Judgement<'_>,
+    bumped: Bumped,
+) -> Result<(), StoreError> {
     let rows = judgement
         .ended
         .iter()
@@ -362,7 +341,7 @@ async fn write_episodes(tx: &mut Write, judgement: &Judgement<'_>, bumped: Bumpe
     batch::insert(tx, into, &cells).await
 }
 
-async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<(), StoreError> {
+pub(super) async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<(), StoreError> {
     let act = "write the time in OPEN";
     let cells = judgement
         .open_time
@@ -387,7 +366,7 @@ async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<()
     batch::insert(tx, into, &cells).await
 }
 
-async fn write_receipts(
+pub(super) async fn write_receipts(
     tx: &mut Write,
     judgement: &Judgement<'_>,
     revision: Option<i64>,
