@@ -36,9 +36,9 @@ pub(super) const EXAMPLES: &str = "Examples:
   breakerd run database --timeout 500ms --fail-closed -- ./migrate
       not without an answer from breakerd, which is waited for half a second
 
-The exit status is the command's own, 128 + N when signal N ended it, 124 when it
-took too long, 126 or 127 when it could not be started; 3 when the breaker denied
-it (--denied-exit), and nothing was run.";
+The exit status is the command's own, 128 + N when signal N ended it, 124 when
+it took too long, 126 or 127 when it could not be started; 3 when the breaker
+denied it (--denied-exit), and nothing was run.";
 
 /// Between two attempts to report; it doubles, up to the larger one.
 const REPORT_PAUSE_MIN: Duration = Duration::from_millis(100);
