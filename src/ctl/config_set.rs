@@ -135,7 +135,7 @@ pub(super) async fn set(
         reason: args.reason.clone(),
         must_exist: !args.create,
     };
-    update(question, connection, screen).await
+    update(Action::Set, question, connection, screen).await
 }
 
 pub(super) async fn unset(
@@ -160,10 +160,11 @@ pub(super) async fn unset(
         reason: args.reason.clone().unwrap_or_default(),
         must_exist: true,
     };
-    update(question, connection, screen).await
+    update(Action::Unset, question, connection, screen).await
 }
 
 async fn update(
+    action: Action,
     question: UpdateConfigRequest,
     connection: &Connection,
     screen: &mut Screen<'_>,
@@ -176,7 +177,7 @@ async fn update(
         return Ok(Ended::Done);
     }
     let after = answer.config.ok_or(Failure::Incomplete("config"))?;
-    show(&before, &after, answer.changed, dry_run, screen)
+    show(action, &before, &after, answer.changed, dry_run, screen)
 }
 
 /// What is in force now, only to be shown beside what will be.
@@ -187,7 +188,14 @@ async fn before(service: &str, connection: &Connection) -> Result<ServiceConfig,
     answer.config.ok_or(Failure::Incomplete("config"))
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Set,
+    Unset,
+}
+
 fn show(
+    action: Action,
     before: &ServiceConfig,
     after: &ServiceConfig,
     changed: bool,
@@ -195,7 +203,8 @@ fn show(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     if !changed {
-        writeln!(screen.out, "{}: it was so already", after.service)?;
+        let said = if action == Action::Unset { "nothing was set" } else { "it was so already" };
+        writeln!(screen.out, "{}: {said}", after.service)?;
         return Ok(Ended::Done);
     }
     let said = if dry_run {

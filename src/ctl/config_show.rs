@@ -15,7 +15,7 @@ use super::times::Moment;
 use super::{thresholds, times, words};
 use crate::clock::Clock;
 use crate::proto::v1::{
-    ConfigChange, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest, ServiceConfig,
+    ConfigChange, ConfigLayer, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest, ServiceConfig,
 };
 
 pub(super) const GET_EXAMPLES: &str = "Examples:
@@ -113,6 +113,12 @@ pub(super) async fn get(
     head.write(screen)?;
     if !config.enabled {
         screen.note("the file has `enabled = false`: every call passes, whatever stands here");
+    }
+    let is_own = |layer: &i32| {
+        !matches!(ConfigLayer::try_from(*layer), Ok(ConfigLayer::BuiltIn | ConfigLayer::FileDefaults))
+    };
+    if args.service.is_some() && config.r#override.is_none() && !config.layers.values().any(is_own) {
+        screen.note("it has no thresholds of its own: these are the defaults");
     }
     for warning in &config.warnings {
         screen.note(&format!("warning: {warning}"));

@@ -153,6 +153,12 @@ impl Failure {
         violations.into_iter().map(|wrong| (wrong.field, wrong.description)).collect()
     }
 
+    /// The known name that was probably meant by one that breakerd does not know.
+    pub(super) fn nearest(&self) -> Option<String> {
+        let Self::Refused(status) = self else { return None };
+        status.get_details_error_info()?.metadata.remove("nearest")
+    }
+
     /// What may be done about it.
     fn hint(&self) -> Option<String> {
         match self {
@@ -233,7 +239,10 @@ impl Failure {
                 format!("{}: {}", name_of(status.code()), status.message())
             }
             // As the flag is written that gives it.
-            _ => API_WORDS.iter().fold(self.to_string(), |message, (api, flag)| message.replace(api, flag)),
+            Self::Refused(status) => API_WORDS
+                .iter()
+                .fold(own_breakers(status.message()), |message, (api, flag)| message.replace(api, flag)),
+            _ => self.to_string(),
         }
     }
 }
@@ -260,6 +269,18 @@ const FLAGS: [(&str, &str); 12] = [
     ("to_time", "--until"),
     ("ttl", "--for"),
 ];
+
+/// The service's own breaker is `SERVICE` on the command line, `SERVICE/SERVICE` in messages of the API.
+fn own_breakers(message: &str) -> String {
+    let shown = message.split(' ').map(|word| {
+        let (name, end) = word.strip_suffix(':').map_or((word, ""), |name| (name, ":"));
+        match name.split_once('/') {
+            Some((service, name)) if service == name => format!("{service}{end}"),
+            _ => word.to_owned(),
+        }
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
 
 /// A field of the API in the words of the command line: the flag that gave it, or its own name.
 fn flag_of(field: &str) -> &str {
@@ -301,5 +322,16 @@ fn name_of(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_services_own_breaker_is_named_as_it_is_given() {
+        let message = "there is no breaker db/db: nobody has used db/eu yet";
+        assert_eq!(own_breakers(message), "there is no breaker db: nobody has used db/eu yet");
     }
 }

@@ -13,7 +13,7 @@ use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
 use super::{times, why, words};
 use crate::clock::Clock;
-use crate::proto::v1::{Breaker, ListBreakersRequest, State};
+use crate::proto::v1::{Breaker, GetBreakerRequest, ListBreakersRequest, State};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd ls
@@ -102,11 +102,24 @@ impl LsArgs {
             screen.note(&format!("no breaker{of}{named} is {}", states.join(" or ")));
             return Ok(Ended::Done);
         }
+        let near = match (&self.service, &self.name_prefix) {
+            (Some(service), None) => nearest(service, connection).await,
+            _ => None,
+        };
+        let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         screen.note(&format!(
-            "breakerd: there is no breaker{of}{named}: one is made when it is first used or configured"
+            "breakerd: there is no breaker{of}{named}: one is made when it is first used or configured{near}"
         ));
         Ok(Ended::Missing)
     }
+}
+
+/// The service that was probably meant.
+async fn nearest(service: &str, connection: &Connection) -> Option<String> {
+    let mut operations = connection.operations();
+    let question = GetBreakerRequest { service: service.to_owned(), name: String::new() };
+    let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await;
+    answer.err()?.nearest()
 }
 
 struct List<'a> {

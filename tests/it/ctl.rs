@@ -243,7 +243,7 @@ async fn errors_are_told_in_words_and_in_json() {
     let desk = Desk::open().await;
     let missing = desk.ask(&["get", "nobody"]).await;
     assert_eq!((missing.code, &*missing.out), (4, ""));
-    assert!(missing.err.starts_with("breakerd: there is no breaker nobody/nobody"), "{missing:?}");
+    assert!(missing.err.starts_with("breakerd: there is no breaker nobody: "), "{missing:?}");
 
     let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01"]).await;
     assert_eq!(wrong.code, 2);
@@ -498,6 +498,11 @@ async fn what_is_not_there_ends_with_4_and_what_is_in_no_such_state_with_0() {
     assert_eq!((missing.code, &*missing.out), (4, ""), "{missing:?}");
     assert!(missing.err.contains("there is no breaker of the service nosuch"), "{missing:?}");
     assert_eq!(desk.ask(&["ls", "nosuch", "--json"]).await.code, 4);
+    let near = desk.ask(&["ls", "searches"]).await;
+    assert!(near.code == 4 && near.err.contains("did you mean search?"), "{near:?}");
+    let others = desk.ask(&["config", "get", "nosuch"]).await;
+    assert!(others.code == 0 && others.err.contains("these are the defaults"), "{others:?}");
+    assert_eq!(desk.ask(&["config", "get", "search"]).await.err, "", "it has its own");
     let named = desk.ask(&["ls", "--name-prefix", "nosuch"]).await;
     assert!(named.code == 4 && named.err.contains("whose name starts with nosuch"), "{named:?}");
     let history = desk.ask(&["history", "nosuch"]).await;

@@ -203,7 +203,7 @@ async fn thresholds_are_set_shown_and_taken_back() {
     assert!(unset.contains(&"timeout_seconds 90s (API) -> 2m (file, service)".to_owned()), "{unset:?}");
     let unset = desk.ask(&["config", "unset", "database", "--json"]).await.json();
     assert_eq!(unset["changed"], true);
-    assert_eq!(desk.ask(&["config", "unset", "database"]).await.lines(), ["database: it was so already"]);
+    assert_eq!(desk.ask(&["config", "unset", "database"]).await.lines(), ["database: nothing was set"]);
     let list = desk.ask(&["config", "get"]).await.lines();
     assert_eq!(list[0], "SERVICE OVERRIDE REVISION SET");
     assert!(list[1].starts_with("database - "), "{list:?}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breaker::{Attribution, Key, Override, OverrideKind, Scope, State, Time};
+use breaker::{Attribution, HumanDuration, Key, Override, OverrideKind, Scope, State, Time};
 
 use super::super::status::Failure;
 use super::super::unknown_name::UnknownName;
@@ -158,7 +158,12 @@ fn end(
     if let Some(ttl) = ttl
         && !(LASTS_MIN..=LASTS_MAX).contains(&ttl)
     {
-        let problem = format!("is {} s: it takes 1 s to 366 days", ttl.as_secs_f64());
+        let problem = format!(
+            "is {}: it takes {} to {} (366 days)",
+            HumanDuration(ttl),
+            HumanDuration(LASTS_MIN),
+            HumanDuration(LASTS_MAX)
+        );
         violations.add("ttl", Kind::OutOfRange, problem);
     }
     (expires_at.or(ttl.map(|ttl| wall + ttl)), ttl)
