@@ -347,6 +347,23 @@ async fn lists_show_what_one_may_see() {
 }
 
 #[tokio::test]
+async fn no_error_suggests_a_name_that_its_caller_may_not_see() {
+    let mut principals = Principals::default();
+    let admin = add(&mut principals, "admin", &[Role::Admin], &[]);
+    let reader = add(&mut principals, "reader", &[Role::Reader], &["orders2"]);
+    let world = World::behind(door(principals), Limits::default()).await;
+    world.breakers().await.allow_request(admin.shows(ask("orders", ""))).await.unwrap();
+    let mut operations = world.operations().await;
+    let get = || v1::GetBreakerRequest { service: "orders2".into(), ..v1::GetBreakerRequest::default() };
+    let told = operations.get_breaker(admin.shows(get())).await.unwrap_err();
+    assert!(told.message().contains("did you mean orders?"), "{told:?}");
+    let told = operations.get_breaker(reader.shows(get())).await.unwrap_err();
+    assert_eq!(told.code(), Code::NotFound);
+    assert!(!told.message().contains("did you mean"), "{told:?}");
+    assert!(!told.get_details_error_info().unwrap().metadata.contains_key("nearest"), "{told:?}");
+}
+
+#[tokio::test]
 async fn health_and_reflection_take_everybody_unless_told_otherwise() {
     for health_needs_token in [false, true] {
         let mut principals = Principals::default();
