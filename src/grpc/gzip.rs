@@ -61,6 +61,13 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Encodings, Failure> {
     }
 }
 
+/// Whether a message without its prefix says that it is small once decompressed, in its last four bytes. It need not be true: a
+/// lie costs the attempt.
+pub(super) fn seems_small(message: &[u8]) -> bool {
+    let length = message.last_chunk().map(|length| u32::from_le_bytes(*length));
+    length.is_none_or(|length| length as usize <= INLINE_BYTES_MAX)
+}
+
 /// A message without its prefix, decompressed, with a prefix that says so.
 ///
 /// # Errors
@@ -147,6 +154,15 @@ mod tests {
         assert!(matches!(decompressed(b"no gzip", 16_384), Err(Failure::Undecodable { .. })));
         let cut = &bomb[..bomb.len() / 2];
         assert!(matches!(decompressed(cut, 100_000_000), Err(Failure::Undecodable { .. })));
+    }
+
+    #[test]
+    fn a_message_says_how_long_it_is() {
+        for (bytes, small) in [(0, true), (INLINE_BYTES_MAX, true), (INLINE_BYTES_MAX + 1, false)] {
+            let (_, message) = compress(&vec![7; bytes]).unwrap_or_default();
+            assert_eq!(seems_small(&message), small, "{bytes}");
+        }
+        assert!(seems_small(b"no") && !seems_small(b"no gzip"));
     }
 
     #[test]

@@ -139,9 +139,12 @@ impl RequestBody {
         }
         // Before it is decompressed nobody knows its size.
         self.charge(self.bytes_max)?;
-        let small = gzip::decompressed(&message[PREFIX_BYTES..], self.bytes_max.min(gzip::INLINE_BYTES_MAX));
-        if !matches!(small, Err(Failure::TooLarge { .. })) {
-            return self.decoded(small?).map(Some);
+        if gzip::seems_small(&message[PREFIX_BYTES..]) {
+            let bytes_max = self.bytes_max.min(gzip::INLINE_BYTES_MAX);
+            let small = gzip::decompressed(&message[PREFIX_BYTES..], bytes_max);
+            if !matches!(small, Err(Failure::TooLarge { .. })) {
+                return self.decoded(small?).map(Some);
+            }
         }
         let bytes_max = self.bytes_max;
         let work = move || gzip::decompressed(&message[PREFIX_BYTES..], bytes_max);
