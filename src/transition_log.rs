@@ -62,12 +62,12 @@ pub fn logging<O: TransitionSink>(inner: O, clock: Arc<dyn Clock>) -> (LoggingSi
 
 impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
     fn append(&self, event: Event<'_>) -> u64 {
-        let place = self.inner.append(event);
+        let lsn = self.inner.append(event);
         match self.records.try_reserve() {
             Ok(slot) => slot.send(Record::of(event.key, event.transition)),
             Err(_) => self.counted.add(event.transition.reason),
         }
-        place
+        lsn
     }
 
     fn moved(&self, key: &Key) {

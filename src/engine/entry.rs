@@ -101,16 +101,16 @@ pub(crate) struct Inner {
 /// The newest that the outbox has of a breaker, from this life of the process or from an earlier one.
 #[derive(Debug, Default)]
 pub(crate) struct Newest {
-    /// Its place there: the store has it once it has everything up to this.
-    pub(crate) place: u64,
+    /// Its log sequence number there: the store has it once it has everything up to this.
+    pub(crate) lsn: u64,
     /// None: it was restored closed, and has made no real transition since.
     pub(crate) last_transition: Option<LastTransition>,
 }
 
 impl Inner {
-    /// Up to which place in the outbox the store has to have everything, to have the breaker as it is.
-    pub(super) fn newest_place(&self) -> u64 {
-        self.newest.as_ref().map_or(0, |newest| newest.place)
+    /// Up to which log sequence number the store has to have everything, to have the breaker as it is.
+    pub(super) fn newest_lsn(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |newest| newest.lsn)
     }
 
     /// It decided a call, or took an outcome.

@@ -129,7 +129,7 @@ impl Engine {
     /// A stored breaker has its place even beyond the limit: were it refused, it would be born again closed,
     /// at an epoch that the store has passed. Of one that has been closed for the idle time only its epoch is kept, as
     /// if it had been retired: it is there again at its next use; likewise of one that was deleted, or about to be retired.
-    /// `place` is that of its state in the outbox; 0: the store has it. `entered_by` is shown as its newest transition.
+    /// `lsn` is the log sequence number of its state in the journal; 0: the store has it. `entered_by` is shown as its newest transition.
     ///
     /// One that a crash left behind the override of its service goes on as it was until a [`Walk`] reaches it. It must
     /// not take the override up at the first look: one page of a list looks at a thousand, a scrape at all, and the
@@ -139,13 +139,13 @@ impl Engine {
         key: &Key,
         snapshot: &Snapshot,
         entered_by: Option<EnteredBy>,
-        place: u64,
+        lsn: u64,
         now: Time,
     ) {
         let id = self.seals.key_id(key.service(), key.name());
         let deleted = snapshot.state == State::Closed
             && matches!(entered_by, Some(EnteredBy { reason: Reason::Deleted | Reason::Idle, .. }));
-        if place == 0 && self.bury(id, key, snapshot, deleted, now) {
+        if lsn == 0 && self.bury(id, key, snapshot, deleted, now) {
             return;
         }
         // The outbox keeps for a while what the store has already.
@@ -173,7 +173,7 @@ impl Engine {
             .filter(|_| snapshot.state != State::Closed)
             .map(|entered_by| LastTransition::restored(snapshot, entered_by, self.registry.wall.offset()));
         inner.newest =
-            (place > 0 || last_transition.is_some()).then(|| Box::new(Newest { place, last_transition }));
+            (lsn > 0 || last_transition.is_some()).then(|| Box::new(Newest { lsn, last_transition }));
         self.registry.reindex(&entry, &mut inner);
         self.arm(&entry, &mut inner);
     }
@@ -374,10 +374,10 @@ impl Engine {
             self.sink.moved(&entry.key);
         }
         for transition in transitions {
-            let place = self.sink.append(Event { key: &entry.key, transition, origin: Origin::Own });
+            let lsn = self.sink.append(Event { key: &entry.key, transition, origin: Origin::Own });
             inner.counters.changed(transition);
             let newest = inner.newest.get_or_insert_default();
-            newest.place = newest.place.max(place);
+            newest.lsn = newest.lsn.max(lsn);
             if !transition.shadow {
                 newest.last_transition = Some(LastTransition::new(transition, inner.breaker.wall_offset()));
             }

@@ -384,7 +384,7 @@ impl Registry {
 
     /// Retires the breakers that are CLOSED, or in the state that they were born in, that are not configured and that
     /// were not used for the idle time, or never; of those that ever changed their state, the ones that the store has as they
-    /// are, which it does up to the place `stored_up_to`. Answers how many.
+    /// are, which it does up to the log sequence number `stored_up_to`. Answers how many.
     pub(super) fn sweep(&self, stored_up_to: u64, now: Time) -> usize {
         let catalog = self.catalog();
         let mut retired = 0;
@@ -409,7 +409,7 @@ impl Registry {
             || entry.caller.is_none() && inner.last_used == entry.created_at && inner.breaker.epoch() == 0;
         let idle = || now.since(inner.last_used) >= self.limits.idle_ttl;
         (inner.deleted || ((unused() || idle()) && !configured()))
-            && inner.newest_place() <= stored_up_to
+            && inner.newest_lsn() <= stored_up_to
             && inner.breaker.is_retirable()
             && !self.is_to_be_told(entry, inner, now)
     }

@@ -6,7 +6,7 @@ use breaker::{Key, Transition};
 ///
 /// Called with the breaker locked: it must be quick, and must not call the engine.
 pub trait TransitionSink: Send + Sync + 'static {
-    /// Takes a change down for good. Answers its place among all that were taken down, which counts up from 1; 0: this
+    /// Takes a change down for good. Answers its log sequence number, which counts up from 1; 0: this
     /// keeps nothing that a store would still have to take.
     fn append(&self, event: Event<'_>) -> u64;
 

@@ -85,7 +85,7 @@ fn choose(log: &Log, excess: u64, spared: u64) -> Option<(usize, usize)> {
         }
         if first.is_none() {
             if ahead < spared {
-                ahead += segment.records_behind(log.cursor.place);
+                ahead += segment.records_behind(log.cursor.lsn);
                 continue;
             }
             first = Some(index);
@@ -121,7 +121,7 @@ fn write(chosen: &[Segment], target: &mut MergeFile) -> io::Result<(Segment, Com
     }
     let (first, last) = (&chosen[0], &chosen[chosen.len() - 1]);
     compacted.records = chosen.iter().map(|segment| segment.records).sum::<u64>() - newest.len() as u64;
-    // In the order of the newest records: so no record comes to stand behind the place that it had.
+    // In the order of the newest records: so no record comes later than it did.
     let mut kept: Vec<_> = newest.into_values().collect();
     kept.sort_unstable_by_key(|(order, _)| *order);
     let mut segment = Segment { records: kept.len() as u64, bytes: 0, is_merged: true, ..first.clone() };

@@ -26,8 +26,8 @@ pub(super) struct Log {
 /// How far the store has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// It has every record up to this place.
-    pub(super) place: u64,
+    /// It has every record up to this log sequence number.
+    pub(super) lsn: u64,
     /// Where the next record begins: in the segment of this number, at this offset. None: to be looked for.
     pub(super) next: Option<(u64, u64)>,
 }
@@ -44,8 +44,8 @@ pub(crate) struct Batch {
 pub(super) enum Source {
     /// From files: where the store has come to with it, and the records and bytes that it does not lack any more.
     Files { end: Cursor, records: u64, bytes: u64 },
-    /// From memory, up to this place.
-    Memory { place: u64, bytes: u64 },
+    /// From memory, up to this log sequence number.
+    Memory { lsn: u64, bytes: u64 },
 }
 
 impl Log {
@@ -66,38 +66,38 @@ impl Log {
         let mut end = self.cursor;
         let (mut records, mut bytes) = (0, 0);
         for segment in self.closed.iter().chain([active]) {
-            if segment.records == 0 || segment.last_place() <= end.place {
+            if segment.records == 0 || segment.last_lsn() <= end.lsn {
                 continue;
             }
             let is_due = segment.acknowledged_at.is_none();
-            let (mut place, offset) = match end.next {
+            let (mut lsn, offset) = match end.next {
                 Some((number, offset)) if number == segment.number => {
-                    (end.place.max(segment.first_place - 1), offset)
+                    (end.lsn.max(segment.first_lsn - 1), offset)
                 }
-                _ => (segment.first_place - 1, 0),
+                _ => (segment.first_lsn - 1, 0),
             };
-            let from = end.place.max(segment.first_place - 1);
+            let from = end.lsn.max(segment.first_lsn - 1);
             let mut lines = Records::open(&segment.path, segment.number, offset, segment.bytes)?;
             let mut is_full = false;
             while let Some(record) = lines.next()? {
                 // What is damaged was told when it was found, at the start or below.
                 let Ok(Line::Entry(proposal)) = record.line else { continue };
-                place += 1;
-                if place <= end.place {
+                lsn += 1;
+                if lsn <= end.lsn {
                     continue;
                 }
                 is_full =
                     proposals.len() >= most || (!proposals.is_empty() && bytes + record.bytes > bytes_max);
                 if is_full {
-                    place -= 1;
-                    end = Cursor { place, next: Some((segment.number, record.begins)) };
+                    lsn -= 1;
+                    end = Cursor { lsn, next: Some((segment.number, record.begins)) };
                     break;
                 }
                 bytes += record.bytes;
                 proposals.push(*proposal);
             }
             if !is_full {
-                let missing = segment.last_place().saturating_sub(place);
+                let missing = segment.last_lsn().saturating_sub(lsn);
                 if missing > 0 {
                     tracing::error!(
                         file = %segment.path.display(),
@@ -105,10 +105,10 @@ impl Log {
                         "journal segment is damaged: transitions are missing from it"
                     );
                 }
-                end = Cursor { place: segment.last_place(), next: Some((segment.number, lines.offset())) };
+                end = Cursor { lsn: segment.last_lsn(), next: Some((segment.number, lines.offset())) };
             }
             if is_due {
-                records += end.place.saturating_sub(from);
+                records += end.lsn.saturating_sub(from);
             } else {
                 bytes = 0;
             }
@@ -116,7 +116,7 @@ impl Log {
                 break;
             }
         }
-        if end.place == self.cursor.place {
+        if end.lsn == self.cursor.lsn {
             return Ok(None);
         }
         Ok(Some(Batch { proposals, source: Source::Files { end, records, bytes } }))
@@ -126,7 +126,7 @@ impl Log {
     pub(super) fn advance(&mut self, cursor: Cursor, disk: &dyn Disk, now: Time) {
         self.cursor = cursor;
         for segment in &mut self.closed {
-            if segment.acknowledged_at.is_some() || segment.last_place() > cursor.place {
+            if segment.acknowledged_at.is_some() || segment.last_lsn() > cursor.lsn {
                 continue;
             }
             segment.acknowledged_at = Some(now);
@@ -142,15 +142,15 @@ impl Log {
         }
     }
 
-    /// The place of the first record that the store does not have.
+    /// Log sequence number of the first record that the store does not have.
     pub(super) fn next_place(&self, tail: &Tail) -> u64 {
         let segments = self.closed.iter().chain(&tail.sealed).chain([&tail.active.segment]);
         let in_files = segments
-            .filter(|segment| segment.records > 0 && segment.last_place() > self.cursor.place)
-            .map(|segment| segment.first_place.max(self.cursor.place + 1))
+            .filter(|segment| segment.records > 0 && segment.last_lsn() > self.cursor.lsn)
+            .map(|segment| segment.first_lsn.max(self.cursor.lsn + 1))
             .min();
-        let in_memory = tail.overflow.first_place();
-        in_files.into_iter().chain(in_memory).min().unwrap_or(tail.place + 1)
+        let in_memory = tail.overflow.first_lsn();
+        in_files.into_iter().chain(in_memory).min().unwrap_or(tail.lsn + 1)
     }
 
     /// Bytes of the segments, those that count toward the limit.

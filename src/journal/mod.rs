@@ -214,7 +214,7 @@ impl Journal {
         let path = pending_path(folder, number);
         let active = Active {
             file: disk.append_to(&path)?,
-            segment: new_segment(number, path, contents.last_place + 1),
+            segment: new_segment(number, path, contents.last_lsn + 1),
             torn: 0,
             opened_at: now,
             room: None,
@@ -224,7 +224,7 @@ impl Journal {
             sealed: Vec::new(),
             spare: None,
             next_number: number + 1,
-            place: contents.last_place,
+            lsn: contents.last_lsn,
             depth: contents.recovered.entries,
             depth_bytes: contents.bytes,
             oldest_at: contents.oldest_at.map(|at| monotonic(at, &*options.clock)),
@@ -301,8 +301,8 @@ impl Journal {
         }
     }
 
-    /// The place up to which the store has everything, of those that [`TransitionSink::append`] answers: a breaker whose newest
-    /// place is not beyond it stands in the store as it is.
+    /// The log sequence number up to which the store has everything, of those that [`TransitionSink::append`] answers: a breaker
+    /// whose newest one is not beyond it is in the store as it is.
     pub fn stored_up_to(&self) -> u64 {
         self.stored_up_to.load(Ordering::Acquire)
     }
@@ -310,13 +310,13 @@ impl Journal {
     /// Ends when the store has everything that was taken down up to now; false: some of what the journal held had
     /// to be dropped from the history meanwhile.
     pub async fn settled(&self) -> bool {
-        let (place, dropped) = {
+        let (lsn, dropped) = {
             let tail = self.tail.lock();
-            (tail.place, tail.dropped)
+            (tail.lsn, tail.dropped)
         };
         loop {
             let carried = self.carried.notified();
-            if self.stored_up_to() >= place {
+            if self.stored_up_to() >= lsn {
                 return self.tail.lock().dropped == dropped;
             }
             carried.await;
@@ -404,20 +404,19 @@ impl Journal {
             }
         }
         let mut tail = self.tail.lock();
-        if tail.overflow.is_empty() || tail.active.segment.last_place() > log.cursor.place {
+        if tail.overflow.is_empty() || tail.active.segment.last_lsn() > log.cursor.lsn {
             // (The second: an entry was written meanwhile.)
-            let has_more =
-                tail.active.segment.records > 0 && tail.active.segment.last_place() > log.cursor.place;
+            let has_more = tail.active.segment.records > 0 && tail.active.segment.last_lsn() > log.cursor.lsn;
             drop(tail);
             if has_more {
                 self.filled.notify_one();
             }
             return Ok(None);
         }
-        let Sent { proposals, place, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
+        let Sent { proposals, lsn, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
         tail.oldest_at = proposals.first().map(|first| appended_at(first, &*self.clock));
-        tail.in_flight = Some(InFlight::InMemory { place });
-        Ok(Some(Batch { proposals, source: Source::Memory { place, bytes } }))
+        tail.in_flight = Some(InFlight::InMemory { lsn });
+        Ok(Some(Batch { proposals, source: Source::Memory { lsn, bytes } }))
     }
 
     /// The store has the batch. For a thread that may wait for the disk.
@@ -441,14 +440,14 @@ impl Journal {
                 log.advance(end, &*self.disk, now);
                 self.tail.lock().stored(records, bytes);
             }
-            Source::Memory { place, bytes } => {
+            Source::Memory { lsn, bytes } => {
                 let mut tail = self.tail.lock();
                 let in_flight = tail.in_flight.take();
-                let cursor = if let Some(InFlight::Moved { place }) = in_flight {
-                    Cursor { place, next: None }
+                let cursor = if let Some(InFlight::Moved { lsn }) = in_flight {
+                    Cursor { lsn, next: None }
                 } else {
-                    tail.overflow.stored(place);
-                    Cursor { place: place.max(log.cursor.place), next: None }
+                    tail.overflow.stored(lsn);
+                    Cursor { lsn: lsn.max(log.cursor.lsn), next: None }
                 };
                 tail.stored(batch.proposals.len() as u64, bytes);
                 drop(tail);
@@ -491,7 +490,7 @@ impl TransitionSink for Journal {
         let Line::Entry(proposal) = entry else { return 0 };
         let mut tail = self.tail.lock();
         tail.append(*proposal, &line, &*self.clock);
-        let place = tail.place;
+        let lsn = tail.lsn;
         let needs_upkeep = tail.failing
             || tail.active.room.is_some()
             || tail.active.segment.bytes >= self.sizes.segment_bytes;
@@ -500,7 +499,7 @@ impl TransitionSink for Journal {
         if needs_upkeep {
             self.upkeep.notify_one();
         }
-        place
+        lsn
     }
 }
 

@@ -10,19 +10,19 @@ use crate::store::{GapCause, Proposal};
 /// What a record takes in memory beside the length of its line: the maps' own, and what a line says shorter.
 const OVERHEAD_BYTES: u64 = 400;
 
-/// Records in the order of their places, bounded: beyond `bytes_max` a breaker has one record more at most, since each
+/// Records by log sequence number, bounded: beyond `bytes_max` a breaker has one record more at most, since each
 /// newer one is merged with the one before into a gap. So no state is ever lost, only history, and memory is bounded by
 /// `bytes_max` and the number of breakers.
 #[derive(Debug)]
 pub(super) struct Overflow {
     entries: BTreeMap<u64, Held>,
-    /// The place of the newest record of each breaker that has one here.
+    /// Log sequence number of the newest record of each breaker that has one here.
     newest: HashMap<Key, u64>,
     bytes: u64,
     bytes_max: u64,
-    /// Records up to this place have been sent to the store, which may have them whatever it answered.
+    /// Records up to this one have been sent to the store, which may have them whatever it answered.
     sent: u64,
-    /// Records up to this place are being written to a file.
+    /// Records up to this one are being written to a file.
     flushing: u64,
 }
 
@@ -49,13 +49,13 @@ impl Overflow {
         self.bytes > self.bytes_max / 2
     }
 
-    pub(super) fn first_place(&self) -> Option<u64> {
-        self.entries.first_key_value().map(|(place, _)| *place)
+    pub(super) fn first_lsn(&self) -> Option<u64> {
+        self.entries.first_key_value().map(|(lsn, _)| *lsn)
     }
 
     /// Puts a record at the end. Answers how many transitions were lost to the history by it, and how many records
     /// there are less than were put in.
-    pub(super) fn push(&mut self, place: u64, proposal: Proposal, line_bytes: u64) -> Merged {
+    pub(super) fn push(&mut self, lsn: u64, proposal: Proposal, line_bytes: u64) -> Merged {
         let mut bytes = line_bytes + OVERHEAD_BYTES;
         let mut proposal = proposal;
         let mut merged = Merged::default();
@@ -71,35 +71,35 @@ impl Overflow {
             merged = Merged { lost: lost(&proposal) - lost_before, records: 1 };
         }
         self.bytes += bytes;
-        self.newest.insert(proposal.key.clone(), place);
-        self.entries.insert(place, Held { proposal, bytes });
+        self.newest.insert(proposal.key.clone(), lsn);
+        self.entries.insert(lsn, Held { proposal, bytes });
         merged
     }
 
     /// The first records, at most `most` and about `bytes_max`, for the store. From now on they stay as they are.
     pub(super) fn send(&mut self, most: usize, bytes_max: u64) -> Sent {
         let mut batch = Sent::default();
-        for (place, held) in self.entries.iter().take(most) {
+        for (lsn, held) in self.entries.iter().take(most) {
             let bytes = held.bytes - OVERHEAD_BYTES;
             if batch.bytes + bytes > bytes_max && !batch.proposals.is_empty() {
                 break;
             }
             batch.bytes += bytes;
-            batch.place = *place;
+            batch.lsn = *lsn;
             batch.proposals.push(held.proposal.clone());
         }
-        self.sent = self.sent.max(batch.place);
+        self.sent = self.sent.max(batch.lsn);
         batch
     }
 
-    /// The store has every record up to `place`.
-    pub(super) fn stored(&mut self, place: u64) {
+    /// The store has every record up to `lsn`.
+    pub(super) fn stored(&mut self, lsn: u64) {
         while let Some(first) = self.entries.first_entry()
-            && *first.key() <= place
+            && *first.key() <= lsn
         {
-            let (place, held) = first.remove_entry();
+            let (lsn, held) = first.remove_entry();
             self.bytes -= held.bytes;
-            if self.newest.get(&held.proposal.key) == Some(&place) {
+            if self.newest.get(&held.proposal.key) == Some(&lsn) {
                 self.newest.remove(&held.proposal.key);
             }
         }
@@ -109,16 +109,16 @@ impl Overflow {
     /// [`Overflow::not_flushed`].
     pub(super) fn flush(&mut self, after: u64, most: usize) -> Vec<(u64, Proposal)> {
         let behind = self.entries.range(after + 1..).take(most);
-        let some: Vec<_> = behind.map(|(place, held)| (*place, held.proposal.clone())).collect();
+        let some: Vec<_> = behind.map(|(lsn, held)| (*lsn, held.proposal.clone())).collect();
         if let Some((last, _)) = some.last() {
             self.flushing = *last;
         }
         some
     }
 
-    /// Everything stands in a file. Answers how many of the records had a place up to `place`.
-    pub(super) fn flushed(&mut self, place: u64) -> u64 {
-        let count = self.entries.range(..=place).count() as u64;
+    /// Everything stands in a file. Answers how many of the records came before or at `lsn`.
+    pub(super) fn flushed(&mut self, lsn: u64) -> u64 {
+        let count = self.entries.range(..=lsn).count() as u64;
         *self = Self::new(self.bytes_max);
         count
     }
@@ -133,8 +133,8 @@ impl Overflow {
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) proposals: Vec<Proposal>,
-    /// The place of the last of them.
-    pub(super) place: u64,
+    /// Log sequence number of the last of them.
+    pub(super) lsn: u64,
     /// The bytes of their lines.
     pub(super) bytes: u64,
 }

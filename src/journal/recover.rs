@@ -33,8 +33,8 @@ pub struct RecoveredState {
     pub snapshot: Snapshot,
     /// How it came into this state; none: not known.
     pub entered_by: Option<EnteredBy>,
-    /// The place of the entry that brought it, as [`super::Journal::stored_up_to`] counts them.
-    pub place: u64,
+    /// Log sequence number of the entry that brought it, as [`super::Journal::stored_up_to`] counts them.
+    pub lsn: u64,
 }
 
 /// The log as it was found.
@@ -43,7 +43,7 @@ pub(super) struct Contents {
     pub(super) recovered: Recovered,
     pub(super) bytes: u64,
     pub(super) oldest_at: Option<Time>,
-    pub(super) last_place: u64,
+    pub(super) last_lsn: u64,
     pub(super) last_number: u64,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
         recovered: Recovered::default(),
         bytes: 0,
         oldest_at: None,
-        last_place: 0,
+        last_lsn: 0,
         last_number: 0,
     };
     let mut states: HashMap<Key, RecoveredState> = HashMap::new();
@@ -93,7 +93,7 @@ impl Contents {
         let mut segment = Segment {
             number: found.number,
             path: found.path.clone(),
-            first_place: self.last_place + 1,
+            first_lsn: self.last_lsn + 1,
             records: 0,
             bytes: end,
             is_merged: false,
@@ -105,7 +105,7 @@ impl Contents {
             match record.line {
                 Ok(Line::Entry(entry)) => {
                     segment.records += 1;
-                    let place = segment.last_place();
+                    let lsn = segment.last_lsn();
                     if !found.is_acknowledged {
                         self.recovered.entries += 1;
                         self.bytes += record.bytes;
@@ -116,7 +116,7 @@ impl Contents {
                             key: entry.key.clone(),
                             snapshot: after.clone(),
                             entered_by: entered_by(&entry),
-                            place,
+                            lsn,
                         };
                         match states.entry(entry.key.clone()) {
                             Vacant(vacant) => {
@@ -125,7 +125,7 @@ impl Contents {
                             Occupied(mut newest) if after.epoch >= newest.get().snapshot.epoch => {
                                 newest.insert(found);
                             }
-                            Occupied(mut newest) => newest.get_mut().place = place,
+                            Occupied(mut newest) => newest.get_mut().lsn = lsn,
                         }
                     }
                 }
@@ -149,7 +149,7 @@ impl Contents {
                 ),
             }
         }
-        self.last_place = segment.last_place();
+        self.last_lsn = segment.last_lsn();
         self.log.closed.push_back(segment);
         Ok(merged_up_to)
     }

@@ -22,8 +22,8 @@ pub(super) struct Segment {
     /// Orders the segments.
     pub(super) number: u64,
     pub(super) path: PathBuf,
-    /// The place of its first record. Within a segment places count up by one; between two there may be a jump.
-    pub(super) first_place: u64,
+    /// Log sequence number of its first record. Within a segment they count up by one; between two there may be a jump.
+    pub(super) first_lsn: u64,
     /// Lines that say something.
     pub(super) records: u64,
     /// Bytes that were written whole.
@@ -35,9 +35,9 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// The place of its last record; before its first one when it has none.
-    pub(super) fn last_place(&self) -> u64 {
-        self.first_place + self.records - 1
+    /// Log sequence number of its last record; one below its first when it has none.
+    pub(super) fn last_lsn(&self) -> u64 {
+        self.first_lsn + self.records - 1
     }
 
     /// Bytes that count toward the limit: merged records have room of their own.
@@ -45,9 +45,9 @@ impl Segment {
         if self.is_merged { 0 } else { self.bytes }
     }
 
-    /// How many of its records are behind `place`.
-    pub(super) fn records_behind(&self, place: u64) -> u64 {
-        self.last_place().saturating_sub(place.max(self.first_place - 1))
+    /// How many of its records come after `lsn`.
+    pub(super) fn records_behind(&self, lsn: u64) -> u64 {
+        self.last_lsn().saturating_sub(lsn.max(self.first_lsn - 1))
     }
 }
 

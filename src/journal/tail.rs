@@ -63,16 +63,16 @@ pub(super) struct Spare {
 /// The batch that is with the store, when it came from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InFlight {
-    /// It ends at this place, and is still in memory.
-    InMemory { place: u64 },
-    /// It was written to a file meanwhile, where it ends at this place.
-    Moved { place: u64 },
+    /// It ends at this log sequence number, and is still in memory.
+    InMemory { lsn: u64 },
+    /// It was written to a file meanwhile, where it ends at this log sequence number.
+    Moved { lsn: u64 },
 }
 
 impl InFlight {
-    pub(super) fn place(self) -> u64 {
+    pub(super) fn lsn(self) -> u64 {
         match self {
-            Self::InMemory { place } | Self::Moved { place } => place,
+            Self::InMemory { lsn } | Self::Moved { lsn } => lsn,
         }
     }
 }
@@ -84,8 +84,8 @@ pub(super) struct Tail {
     pub(super) sealed: Vec<Segment>,
     pub(super) spare: Option<Spare>,
     pub(super) next_number: u64,
-    /// The place of the newest record; places count up from the start.
-    pub(super) place: u64,
+    /// Log sequence number of the newest record; they count up from the start.
+    pub(super) lsn: u64,
     /// Records that the store does not have, and the bytes of their lines.
     pub(super) depth: u64,
     pub(super) depth_bytes: u64,
@@ -106,7 +106,7 @@ pub(super) struct Tail {
 impl Tail {
     /// Takes a record down: to the file, and when that fails to memory.
     pub(super) fn append(&mut self, proposal: Proposal, line: &[u8], clock: &dyn Clock) {
-        self.place += 1;
+        self.lsn += 1;
         self.appended += 1;
         if self.depth == 0 {
             self.oldest_at = Some(clock.now());
@@ -117,7 +117,7 @@ impl Tail {
             self.active.segment.records += 1;
             return;
         }
-        let merged = self.overflow.push(self.place, proposal, line.len() as u64);
+        let merged = self.overflow.push(self.lsn, proposal, line.len() as u64);
         self.depth -= merged.records;
         if merged.records > 0 {
             self.depth_bytes = self.depth_bytes.saturating_sub(line.len() as u64);
@@ -163,7 +163,7 @@ impl Tail {
     /// Goes on, with the record that is being appended, in the file that has room. It is given its own name later.
     fn take_spare(&mut self, now: Time) -> bool {
         let Some(Spare { path, file, room }) = self.spare.take() else { return false };
-        let segment = new_segment(self.next_number, path, self.place);
+        let segment = new_segment(self.next_number, path, self.lsn);
         self.next_number += 1;
         self.replace(Active { segment, file, torn: 0, opened_at: now, room: Some(room) });
         true
@@ -177,8 +177,8 @@ impl Tail {
 }
 
 /// A segment with nothing in it.
-pub(super) fn new_segment(number: u64, path: PathBuf, first_place: u64) -> Segment {
-    Segment { number, path, first_place, records: 0, bytes: 0, is_merged: false, acknowledged_at: None }
+pub(super) fn new_segment(number: u64, path: PathBuf, first_lsn: u64) -> Segment {
+    Segment { number, path, first_lsn, records: 0, bytes: 0, is_merged: false, acknowledged_at: None }
 }
 
 impl Active {

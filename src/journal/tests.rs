@@ -686,8 +686,8 @@ fn a_place_is_stored_once_the_store_has_the_entry_and_not_before() {
     let mut stored = std::collections::HashMap::new();
     loop {
         let up_to = journal.stored_up_to();
-        for (name, (place, epoch)) in &newest {
-            assert!(*place > up_to || stored.get(name) >= Some(epoch), "{name} is not stored at {up_to}");
+        for (name, (lsn, epoch)) in &newest {
+            assert!(*lsn > up_to || stored.get(name) >= Some(epoch), "{name} is not stored at {up_to}");
         }
         let Some(batch) = journal.next(3).unwrap() else { break };
         for proposal in &batch.proposals {
@@ -696,7 +696,7 @@ fn a_place_is_stored_once_the_store_has_the_entry_and_not_before() {
         }
         journal.done(&batch);
     }
-    assert!(newest.values().all(|(place, _)| *place <= journal.stored_up_to()));
+    assert!(newest.values().all(|(lsn, _)| *lsn <= journal.stored_up_to()));
 }
 
 #[test]

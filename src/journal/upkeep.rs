@@ -112,7 +112,7 @@ impl Journal {
             return self.disk.remove(&path);
         }
         tail.next_number += 1;
-        let segment = new_segment(number, path, tail.place + 1);
+        let segment = new_segment(number, path, tail.lsn + 1);
         tail.replace(Active { segment, file, torn: 0, opened_at: now, room: None });
         log.take_sealed(&mut tail);
         drop(tail);
@@ -259,13 +259,13 @@ impl Journal {
 
     /// Writes what is in memory to a new segment, and then lets calls write to the file behind it again.
     fn flush(&self, log: &mut Log, now: Time) -> io::Result<()> {
-        let (number, first_place) = {
+        let (number, first_lsn) = {
             let tail = self.tail.lock();
-            (tail.next_number, tail.overflow.first_place())
+            (tail.next_number, tail.overflow.first_lsn())
         };
         let flush_path = pending_path(&log.folder, number);
         let active_path = pending_path(&log.folder, number + 1);
-        let flushed = self.write_overflow(log, now, (number, first_place), (&flush_path, &active_path));
+        let flushed = self.write_overflow(log, now, (number, first_lsn), (&flush_path, &active_path));
         if flushed.is_err() {
             self.tail.lock().overflow.not_flushed();
             for path in [flush_path, active_path] {
@@ -280,7 +280,7 @@ impl Journal {
         &self,
         log: &mut Log,
         now: Time,
-        (number, first_place): (u64, Option<u64>),
+        (number, first_lsn): (u64, Option<u64>),
         (flush_path, active_path): (&std::path::Path, &std::path::Path),
     ) -> io::Result<()> {
         let whole = |written: Result<(), (u64, io::Error)>| written.map_err(|(_, error)| error);
@@ -288,7 +288,7 @@ impl Journal {
         // An empty line says nothing, and shows whether the disk takes any.
         whole(active.write_whole(b"\n"))?;
         let mut file = self.disk.append_to(flush_path)?;
-        let mut segment = new_segment(number, flush_path.to_owned(), first_place.unwrap_or(1));
+        let mut segment = new_segment(number, flush_path.to_owned(), first_lsn.unwrap_or(1));
         let mut write = |some: Vec<(u64, Proposal)>| {
             let mut lines = Vec::new();
             let count = some.len() as u64;
@@ -304,7 +304,7 @@ impl Journal {
         let mut tail = loop {
             let mut tail = self.tail.lock();
             let some = tail.overflow.flush(after, FLUSH_ENTRIES);
-            after = some.last().map_or(after, |(place, _)| *place);
+            after = some.last().map_or(after, |(lsn, _)| *lsn);
             if some.len() <= FLUSH_LAST_ENTRIES {
                 // The last of them, with nothing coming in between.
                 write(some)?;
@@ -313,13 +313,13 @@ impl Journal {
             drop(tail);
             write(some)?;
         };
-        let sent_up_to = tail.in_flight.map_or(0, InFlight::place);
+        let sent_up_to = tail.in_flight.map_or(0, InFlight::lsn);
         let sent = tail.overflow.flushed(sent_up_to);
         if let Some(InFlight::InMemory { .. }) = tail.in_flight {
-            tail.in_flight = Some(InFlight::Moved { place: segment.first_place + sent - 1 });
+            tail.in_flight = Some(InFlight::Moved { lsn: segment.first_lsn + sent - 1 });
         }
         let opened = Active {
-            segment: Segment { bytes: 1, ..new_segment(number + 1, active_path.to_owned(), tail.place + 1) },
+            segment: Segment { bytes: 1, ..new_segment(number + 1, active_path.to_owned(), tail.lsn + 1) },
             file: active,
             torn: 0,
             opened_at: now,

@@ -276,8 +276,8 @@ mod tests {
     fn the_doc_comment_is_the_help_text() {
         let text = Metrics::default().render().unwrap();
         assert!(text.contains(
-            "# HELP llm_incident_manager_breakerd_store_revision The newest revision of the store that this \
-             replica knows.\n# TYPE llm_incident_manager_breakerd_store_revision gauge\n\
+            "# HELP llm_incident_manager_breakerd_store_revision Newest store revision known to this \
+             replica.\n# TYPE llm_incident_manager_breakerd_store_revision gauge\n\
              llm_incident_manager_breakerd_store_revision 0\n"
         ));
     }

@@ -148,8 +148,8 @@ async fn restore_breakers(
             _ => break,
         }
     }
-    for RecoveredState { key, snapshot, entered_by, place } in &journal.states {
-        engine.restore(key, snapshot, *entered_by, *place, clock.now());
+    for RecoveredState { key, snapshot, entered_by, lsn } in &journal.states {
+        engine.restore(key, snapshot, *entered_by, *lsn, clock.now());
     }
     Ok(())
 }

@@ -88,24 +88,24 @@ impl PostgresStore {
             identify(connection).await
         });
         let lock = lock.await?;
-        prune::make_room(&lock.place().pools.writes).await?;
+        prune::make_room(&lock.primary().pools.writes).await?;
         Ok(Self { lock })
     }
 
     /// For whatever writes: the lock first, which decides where to.
     async fn writes(&self) -> Result<PgPool, StoreError> {
         self.lock.hold().await?;
-        Ok(self.lock.place().pools.writes.clone())
+        Ok(self.lock.primary().pools.writes.clone())
     }
 
     /// For short reads.
     fn reads(&self) -> PgPool {
-        self.lock.place().pools.reads.clone()
+        self.lock.primary().pools.reads.clone()
     }
 
     /// For reads whose length a caller chooses.
     fn history(&self) -> PgPool {
-        self.lock.place().pools.history.clone()
+        self.lock.primary().pools.history.clone()
     }
 
     /// Takes note of what a write came to.

@@ -8,14 +8,14 @@ use super::*;
 #[derive(Debug, Default, Clone)]
 struct Numbered {
     kept: Kept,
-    places: Arc<AtomicU64>,
+    lsns: Arc<AtomicU64>,
     anew: Arc<AtomicUsize>,
 }
 
 impl TransitionSink for Numbered {
     fn append(&self, event: Event<'_>) -> u64 {
         self.kept.append(event);
-        self.places.fetch_add(1, Ordering::Relaxed) + 1
+        self.lsns.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn all_changed(&self) {

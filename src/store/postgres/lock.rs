@@ -50,7 +50,7 @@ pub(super) struct Lock {
     revision: AtomicU64,
     session: Mutex<Option<Session>>,
     /// The server that the lock was last held on, and the connections to it.
-    place: ArcSwap<Primary>,
+    primary: ArcSwap<Primary>,
 }
 
 /// A server, and the connections to it beside the lock's.
@@ -101,9 +101,9 @@ impl Lock {
         let act = "take the lock on the database";
         let holder = hex(u64::from_le_bytes(random(act)?));
         let mut session = connect(&connector).await?;
-        let place = Primary::at(session.server.clone());
-        acquire(&mut session, &place.address, None).await?;
-        prepare(&mut session.connection, &place.address).await?;
+        let primary = Primary::at(session.server.clone());
+        acquire(&mut session, &primary.address, None).await?;
+        prepare(&mut session.connection, &primary.address).await?;
         sqlx::query("UPDATE revision SET holder = $1")
             .bind(&holder)
             .execute(&mut session.connection)
@@ -116,7 +116,7 @@ impl Lock {
             store_id: state.store_id,
             revision: AtomicU64::new(state.n.unsigned_abs()),
             session: Mutex::new(Some(session)),
-            place: ArcSwap::new(place),
+            primary: ArcSwap::new(primary),
         })
     }
 
@@ -126,8 +126,8 @@ impl Lock {
     }
 
     /// Where the lock was last held, with the connections to there.
-    pub(super) fn place(&self) -> Arc<Primary> {
-        self.place.load_full()
+    pub(super) fn primary(&self) -> Arc<Primary> {
+        self.primary.load_full()
     }
 
     /// Takes note of a revision that was committed.
@@ -152,12 +152,12 @@ impl Lock {
             };
             tracing::warn!(
                 why,
-                server = %self.place().address,
+                server = %self.primary().address,
                 "lost the connection that holds the lock on the database, taking the lock again"
             );
             before = held.take().map(|session| (session.server, session.backend));
             // The other connections lead to the same server, and are worth no more.
-            self.go_to(self.place().server.clone());
+            self.go_to(self.primary().server.clone());
         }
         let mut session = connect(&self.connector).await?;
         let before = before.filter(|(server, _)| is_same_place(server, &session.server));
@@ -189,11 +189,11 @@ impl Lock {
     /// file that was changed, names no more.
     pub(super) async fn log_in_anew(&self) -> Result<(), StoreError> {
         let Some(servers) = self.connector.changed_servers().await? else { return Ok(()) };
-        let place = self.place();
-        if let Some(server) = servers.iter().find(|server| is_same_place(server, &place.server)) {
-            place.pools.log_in_as(server);
+        let primary = self.primary();
+        if let Some(server) = servers.iter().find(|server| is_same_place(server, &primary.server)) {
+            primary.pools.log_in_as(server);
         } else {
-            tracing::warn!(server = %place.address, "the store's URL names another server now, leaving this one");
+            tracing::warn!(server = %primary.address, "the store's URL names another server now, leaving this one");
             // Closed by its drop, and the lock with it; the next hold connects to where the URL leads.
             drop(self.session.lock().await.take());
         }
@@ -203,18 +203,18 @@ impl Lock {
     /// Drops every connection but the lock's: those of a server that has turned read-only go on working, and every
     /// write on them fails.
     pub(super) fn drop_connections(&self) {
-        self.go_to(self.place().server.clone());
+        self.go_to(self.primary().server.clone());
     }
 
     fn go_to(&self, server: PgConnectOptions) {
-        self.place.swap(Primary::at(server)).pools.retire();
+        self.primary.swap(Primary::at(server)).pools.retire();
     }
 
     /// What a write says when the revision's row does not name this process.
     pub(super) fn overtaken(&self) -> StoreError {
         StoreError::LockedByAnother(format!(
             "another breakerd took {} over while this one's connection was lost; restart this one",
-            self.place().address
+            self.primary().address
         ))
     }
 
@@ -238,7 +238,7 @@ impl Lock {
 
     /// Gives the lock back, and closes every connection.
     pub(super) async fn release(&self) {
-        self.place().pools.close().await;
+        self.primary().pools.close().await;
         if let Some(session) = self.session.lock().await.take() {
             // A close that fails leaves a connection that is dropped, and that gives the lock back too.
             drop(timeout(ANSWER_TIMEOUT, session.connection.close()).await);
