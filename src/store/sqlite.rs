@@ -12,6 +12,7 @@ mod config;
 mod file_identity;
 mod prune;
 mod requests;
+mod steps;
 mod write;
 mod write_transaction;
 
@@ -28,7 +29,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite};
 
 use self::file_identity::FileIdentity;
-use self::write_transaction::SqliteTransaction;
+use self::steps::SqliteTransaction;
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};

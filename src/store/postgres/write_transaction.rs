@@ -1,23 +1,15 @@
 //! The transaction that writes: its timeouts, and the revision that ends it.
 
-use std::collections::BTreeSet;
-
-use async_trait::async_trait;
-use breaker::{Key, Snapshot};
 use sqlx::postgres::PgPool;
 use sqlx::{FromRow, Postgres};
 
 use super::lock::Lock;
-use super::{config, requests, write};
-use crate::store::config_rows::{Audit, HeadRow};
+use crate::store::StoreError;
 use crate::store::history::Bumped;
-use crate::store::judge::{Judgement, LockedRows};
-use crate::store::rows::{BreakerRow, new_nonce};
-use crate::store::script::WriteTransaction;
+use crate::store::rows::new_nonce;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::transaction::Transaction;
-use crate::store::{ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError};
 
 pub(super) type Write = Transaction<Postgres>;
 
@@ -63,18 +55,6 @@ pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T>
     rows.iter().map(of).collect()
 }
 
-/// The steps of what writes.
-pub(super) struct PostgresTransaction<'a> {
-    tx: Write,
-    lock: &'a Lock,
-}
-
-impl<'a> PostgresTransaction<'a> {
-    pub(super) async fn begin(pool: &PgPool, lock: &'a Lock) -> Result<Self, StoreError> {
-        Ok(Self { tx: begin(pool).await?, lock })
-    }
-}
-
 /// Waits for whoever writes breakers, and keeps others from it until this transaction ends.
 pub(super) async fn lock_revision(tx: &mut Write, lock: &Lock) -> Result<Timestamp, StoreError> {
     let now = sqlx::query_scalar("SELECT clock_timestamp() FROM revision WHERE holder = $1 FOR UPDATE")
@@ -83,96 +63,4 @@ pub(super) async fn lock_revision(tx: &mut Write, lock: &Lock) -> Result<Timesta
         .await
         .map_err(fault("lock the revision"))?;
     now.ok_or_else(|| lock.overtaken())
-}
-
-#[async_trait]
-impl WriteTransaction for PostgresTransaction<'_> {
-    async fn lock_revision(&mut self) -> Result<Timestamp, StoreError> {
-        lock_revision(&mut self.tx, self.lock).await
-    }
-
-    async fn read_rows<'a>(&mut self, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
-        write::read_rows(&mut self.tx, proposals).await
-    }
-
-    async fn bump(&mut self) -> Result<Bumped, StoreError> {
-        bump(&mut self.tx, self.lock).await
-    }
-
-    async fn write_breakers(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
-        write::write_breakers(&mut self.tx, judgement, bumped.revision).await
-    }
-
-    async fn write_history(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
-        write::write_history(&mut self.tx, judgement, bumped).await
-    }
-
-    async fn write_episodes(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
-        write::write_episodes(&mut self.tx, judgement, bumped).await
-    }
-
-    async fn write_open_time(&mut self, judgement: &Judgement<'_>) -> Result<(), StoreError> {
-        write::write_open_time(&mut self.tx, judgement).await
-    }
-
-    async fn write_receipts(
-        &mut self,
-        judgement: &Judgement<'_>,
-        revision: Option<i64>,
-        recorded_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        write::write_receipts(&mut self.tx, judgement, revision, recorded_at).await
-    }
-
-    async fn write_audit(&mut self, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {
-        config::write_audit(&mut self.tx, audit, bumped).await
-    }
-
-    async fn lock_configuration(&mut self) -> Result<HeadRow, StoreError> {
-        config::lock_head(&mut self.tx).await
-    }
-
-    async fn find_request(&mut self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
-        requests::find(&mut *self.tx, request).await
-    }
-
-    async fn write_request(&mut self, request: &RequestId, bumped: Bumped) -> Result<(), StoreError> {
-        requests::write(&mut self.tx, request, bumped).await
-    }
-
-    async fn write_generation(&mut self, generation: u64) -> Result<Timestamp, StoreError> {
-        config::write_generation(&mut self.tx, generation).await
-    }
-
-    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<BreakerRow>, StoreError> {
-        config::open_breakers(&mut self.tx, services).await
-    }
-
-    async fn write_waits(&mut self, waits: &[(Key, Snapshot)], bumped: Bumped) -> Result<(), StoreError> {
-        config::write_waits(&mut self.tx, waits, bumped).await
-    }
-
-    async fn write_edit(&mut self, edit: &ConfigEdit, bumped: Bumped) -> Result<Option<String>, StoreError> {
-        config::write_edit(&mut self.tx, edit, bumped).await
-    }
-
-    async fn write_service_revisions(
-        &mut self,
-        services: &BTreeSet<String>,
-        bumped: Bumped,
-    ) -> Result<(), StoreError> {
-        config::write_service_revisions(&mut self.tx, services, bumped).await
-    }
-
-    async fn write_configuration_revision(&mut self, bumped: Bumped) -> Result<(), StoreError> {
-        config::write_revision(&mut self.tx, bumped).await
-    }
-
-    async fn commit(self, act: &'static str) -> Result<(), StoreError> {
-        self.tx.commit(act).await
-    }
-
-    async fn rollback(self) -> Result<(), StoreError> {
-        self.tx.rollback().await
-    }
 }
