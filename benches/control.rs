@@ -12,12 +12,16 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use breaker::{Attribution, Field, Layer, Numbering, Time, Value};
+use breaker::{Attribution, Field, Layer, Time, Value};
+use breakerd::app::Loaded;
 use breakerd::catalog::Declaration;
 use breakerd::clock::{Clock, SystemClock};
-use breakerd::control::{Control, LayerChange, Update, first_configuration};
-use breakerd::engine::{Engine, Limits, Seals, StoreIdentity};
+use breakerd::control::{LayerChange, Update, first_configuration};
+use breakerd::engine::{Limits, Seals};
 use breakerd::journal::{Journal, JournalOptions};
+use breakerd::metrics::Metrics;
+use breakerd::replica::Local;
+use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{Target, open};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -63,13 +67,21 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
         own_series_max: 1_000,
         idle_ttl: Duration::from_hours(1),
     };
-    let identity = StoreIdentity { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
-    let sink = Box::new(Arc::clone(&journal));
-    let engine = Arc::new(Engine::new(limits, identity, configuration.catalog(), sink, clock.now()));
+    let runtime = Runtime::assemble(Parts {
+        clock,
+        store: Arc::clone(&store),
+        meta: store.meta().await?,
+        journal,
+        configuration,
+        limits,
+        issuer: 1,
+        coordinator: Arc::new(Local),
+        watch: Metrics::default().watch.clone(),
+    });
+    let Loaded { engine, control, .. } = runtime.loaded;
     for index in 0..breakers {
         engine.allow(&format!("service-{}", index % services), &index.to_string(), Time::from_micros(1))?;
     }
-    let control = Control::new(Arc::clone(&store), engine, clock, journal, configuration);
     let mut took = Vec::new();
     for count in 0..CHANGES {
         let change = LayerChange::Fields(vec![(Field::SuccessThreshold, Some(Value::Count(1 + count % 4)))]);

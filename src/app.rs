@@ -49,6 +49,7 @@ impl Status {
 }
 
 /// What is there once the store has been read.
+#[derive(Clone)]
 pub struct Loaded {
     /// The breakers.
     pub engine: Arc<Engine>,

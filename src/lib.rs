@@ -1,7 +1,7 @@
 //! breakerd: the central circuit breaker service.
 //!
 //! This library is the program's own: `main.rs` and the tests use it. What others may build on is the
-//! protocol in `proto/` and the `breaker` crate. docs/ARCHITECTURE.md is the map of the house.
+//! protocol in `proto/` and the `breaker` crate. docs/ARCHITECTURE.md is the map of the code.
 
 pub mod app;
 pub mod auth;
@@ -27,6 +27,7 @@ pub mod pacer;
 pub mod proto;
 pub mod rate_limiter;
 pub mod replica;
+pub mod runtime;
 pub mod security;
 pub mod server;
 pub mod signals;

@@ -4,6 +4,7 @@ mod load;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::load::{Components, load};
-use crate::app::App;
+use self::load::load;
+use crate::app::{App, Loaded};
 use crate::clock::Clock;
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
@@ -22,6 +23,7 @@ use crate::journal::writer::Writer;
 use crate::journal::{Journal, keeper};
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
+use crate::runtime::Runtime;
 use crate::security::Security;
 use crate::store::StoreError;
 use crate::supervisor::{Cause, Supervisor, TaskFailure};
@@ -101,13 +103,13 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     tell_start(settings, &listeners)?;
     let greeting = greeting(&listeners, settings)?;
     let (mut edges, health) = start_edges(&app, settings, doors, listeners, &shutdown)?;
-    let components = tokio::select! {
+    let loaded = tokio::select! {
         loaded = load(&app, &config, &data_dir) => loaded.map(Some),
         () = shutdown.cancelled() => Ok(None),
         failure = edges.failed() => Err(failure.into()),
     };
-    let components = match components {
-        Ok(Some(components)) => components,
+    let (runtime, position) = match loaded {
+        Ok(Some(loaded)) => loaded,
         not_loaded => {
             shutdown.cancel();
             let ended = stop(&mut edges, settings.shutdown_grace).await;
@@ -115,10 +117,10 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         }
     };
     health.loaded();
-    let mut tasks = start_tasks(&app, &config, sources, &components, &data_dir, &health);
+    let mut tasks = start_tasks(&app, &config, sources, &runtime, &position, &data_dir, &health);
     tracing::info!(
-        breakers = components.engine.len(),
-        revision = components.engine.catalog().revision(),
+        breakers = runtime.loaded.engine.len(),
+        revision = runtime.loaded.engine.catalog().revision(),
         "ready"
     );
     if let Some(mut out) = greet
@@ -140,8 +142,8 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         edges.finished().await?;
         // A process that has lost a task may wait for ever for what that task did.
         if ended.is_ok() {
-            components.control.finished().await;
-            components.journal.emptied().await;
+            runtime.loaded.control.finished().await;
+            runtime.loaded.journal.emptied().await;
         }
         Ok::<(), anyhow::Error>(())
     };
@@ -153,8 +155,8 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         failure = tasks.failed() => Err(failure.into()),
     };
     let stopped = stop(&mut tasks, STOP_MAX).await;
-    let closed = close_journal(&components.journal, &*clock).await;
-    if tokio::time::timeout(STOP_MAX, components.store.close()).await.is_err() {
+    let closed = close_journal(&runtime.loaded.journal, &*clock).await;
+    if tokio::time::timeout(STOP_MAX, runtime.loaded.store.close()).await.is_err() {
         tracing::warn!("closing the store timed out");
     }
     tracing::info!("stopped");
@@ -280,13 +282,15 @@ fn start_tasks(
     app: &Arc<App>,
     config: &Config,
     sources: Option<Sources>,
-    components: &Components,
+    runtime: &Runtime,
+    position: &Path,
     data_dir: &Arc<DataDir>,
     health: &Arc<grpc::HealthBoard>,
 ) -> Supervisor {
     let stop = CancellationToken::new();
     let mut tasks = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
-    let Components { engine, store, journal, control, feeds, transition_log, position } = components;
+    let Loaded { engine, store, journal, control, feeds, .. } = &runtime.loaded;
+    let transition_log = &runtime.transition_log;
     let clock = || Arc::clone(&app.clock);
     tasks
         .spawn("timer", lifecycle::run_timer(Arc::clone(engine), Arc::clone(journal), clock(), stop.clone()));
@@ -319,7 +323,7 @@ fn start_tasks(
             Arc::clone(control),
             Arc::clone(journal),
             clock(),
-            lifecycle::PositionFile::at(position.clone()),
+            lifecycle::PositionFile::at(position.to_owned()),
             stop.clone(),
         ),
     );

@@ -9,36 +9,24 @@ use anyhow::{Context, Result};
 use crate::app::{App, Loaded};
 use crate::clock::Clock;
 use crate::config::{Config, Settings};
-use crate::control::{Control, ControlError, first_configuration, log_warnings};
+use crate::control::{ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
-use crate::engine::{Engine, Limits, Seals, StoreIdentity};
-use crate::feed::{FanOut, Feeds, StateFeed};
+use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::PositionFile;
 use crate::metrics::MeteredStore;
-use crate::replica::{Coordinator, Local};
+use crate::replica::Local;
+use crate::runtime::{Parts, Runtime};
 use crate::store::{self, Meta, Store, StoreError, StoredBreaker};
-use crate::transition_log::{self, TransitionLog};
 
 /// Breakers read from the store at one time.
 const PAGE: u32 = 10_000;
 /// Between two attempts to reach a store that does not answer at the start.
 const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What stands once the store has been read.
-pub(super) struct Components {
-    pub(super) engine: Arc<Engine>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) journal: Arc<Journal>,
-    pub(super) control: Arc<Control>,
-    pub(super) feeds: Arc<Feeds>,
-    pub(super) transition_log: Arc<TransitionLog>,
-    /// The file of what was last seen of the store.
-    pub(super) position: PathBuf,
-}
-
-/// Reads the store and the journal. The store is waited for, as long as this is.
-pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<Components> {
+/// Reads the store and the journal. The store is waited for, as long as this is. Answers what runs, and the file of what was last
+/// seen of the store.
+pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<(Runtime, PathBuf)> {
     let settings = &config.settings;
     let is_away = StoreError::is_transient;
     let store = open_store(app, settings, data_dir).await?;
@@ -81,50 +69,28 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         own_series_max: settings.breakers_with_own_series,
         idle_ttl: settings.idle_breaker_ttl,
     };
-    let coordinator: Arc<dyn Coordinator> = Arc::new(Local);
-    let identity =
-        StoreIdentity { seals, lineage: meta.lineage, issuer: boot, numbering: coordinator.numbering() };
-    let states = Arc::new(StateFeed::default());
-    let sink = FanOut { journal: Arc::clone(&journal), states: Arc::clone(&states) };
-    let (sink, transition_log) = transition_log::logging(sink, Arc::clone(clock));
-    let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), Box::new(sink), clock.now()));
-    engine.note_wall_offset(clock.wall_offset(), clock.now());
-    // The overrides first: the breakers that the catalog names are born into them.
-    engine.note_service_overrides(configuration.engine_overrides(), clock.now());
     log_warnings(configuration.catalog(), None);
-    engine.apply(configuration.catalog(), clock.now());
-    restore_breakers(&engine, &*store, &recovered, &**clock).await?;
+    let runtime = Runtime::assemble(Parts {
+        clock: Arc::clone(clock),
+        store,
+        meta,
+        journal,
+        configuration,
+        limits,
+        issuer: boot,
+        coordinator: Arc::new(Local),
+        watch: app.metrics.watch.clone(),
+    });
+    let Loaded { engine, store, .. } = &runtime.loaded;
+    restore_breakers(engine, &**store, &recovered, &**clock).await?;
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
             "journal has transitions that the store does not have yet"
         );
     }
-    let control = Control::new(
-        Arc::clone(&store),
-        Arc::clone(&engine),
-        Arc::clone(clock),
-        Arc::clone(&journal),
-        configuration,
-    );
-    let feeds = Feeds::new(states, Arc::clone(&store), &meta, app.metrics.watch.clone());
-    app.load(Loaded {
-        engine: Arc::clone(&engine),
-        store: Arc::clone(&store),
-        journal: Arc::clone(&journal),
-        coordinator,
-        control: Arc::clone(&control),
-        feeds: Arc::clone(&feeds),
-    });
-    Ok(Components {
-        engine,
-        store,
-        journal,
-        control,
-        feeds,
-        transition_log: Arc::new(transition_log),
-        position,
-    })
+    app.load(runtime.loaded.clone());
+    Ok((runtime, position))
 }
 
 /// Puts the breakers in: as the store has them, then what the journal knows better.

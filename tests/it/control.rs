@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Attribution, Field, Key, Layer, Numbering, OverrideKind, State, Time, Value};
-use breakerd::clock::{Clock, ManualClock};
+use breaker::{Attribution, Field, Key, Layer, OverrideKind, State, Time, Value};
+use breakerd::app::Loaded;
+use breakerd::clock::ManualClock;
 use breakerd::control::{
     Configuration, Control, ControlError, LayerChange, Update, Updated, first_configuration,
 };
-use breakerd::engine::{Engine, Limits, Seals, StoreIdentity};
+use breakerd::engine::{Engine, Limits, Seals};
 use breakerd::journal::Journal;
+use breakerd::metrics::Metrics;
+use breakerd::replica::Local;
+use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
     Answer, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId,
     Retention, ServiceOverride, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
@@ -143,7 +147,7 @@ impl Store for Wire {
     }
 }
 
-struct House {
+struct World {
     bed: Bed,
     wire: Arc<Wire>,
     engine: Arc<Engine>,
@@ -153,7 +157,7 @@ struct House {
     _folder: tempfile::TempDir,
 }
 
-impl House {
+impl World {
     async fn new() -> Self {
         let bed = Bed::sqlite().await;
         let wire = Arc::new(Wire {
@@ -175,13 +179,19 @@ impl House {
         };
         let seals = Seals::new(&[7; 16]);
         let configuration = first_configuration(&*bed.store, &seals, None).await.unwrap();
-        let standing = StoreIdentity { seals, lineage: 0, issuer: 1, numbering: Numbering::Own };
-        let sink = Box::new(Arc::clone(&journal));
-        let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), sink, START));
         let clock = ManualClock::new(START);
-        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
-        let store: Arc<dyn Store> = wire.clone();
-        let control = Control::new(store, Arc::clone(&engine), shared, Arc::clone(&journal), configuration);
+        let runtime = Runtime::assemble(Parts {
+            clock: Arc::new(clock.clone()),
+            store: wire.clone(),
+            meta: bed.store.meta().await.unwrap(),
+            journal: Arc::clone(&journal),
+            configuration,
+            limits,
+            issuer: 1,
+            coordinator: Arc::new(Local),
+            watch: Metrics::default().watch.clone(),
+        });
+        let Loaded { engine, control, .. } = runtime.loaded;
         Self { bed, wire, engine, control, clock, journal, _folder: folder }
     }
 
@@ -251,187 +261,187 @@ fn is_away(result: &Result<Updated, ControlError>) {
 
 #[tokio::test]
 async fn what_the_store_took_without_saying_so_is_taken_over_when_it_answers() {
-    let house = House::new().await;
+    let world = World::new().await;
     let keeping_up = tokio::spawn({
-        let control = Arc::clone(&house.control);
+        let control = Arc::clone(&world.control);
         async move { control.run_reload().await }
     });
-    let mut published = house.control.watch();
-    house.engine.allow("orders", "", START).unwrap();
-    house.wire.loses_next.store(true, Ordering::SeqCst);
-    is_away(&house.set("orders", 9).await);
-    assert_eq!(house.control.configuration().revision(), 0);
-    house.cut(true);
+    let mut published = world.control.watch();
+    world.engine.allow("orders", "", START).unwrap();
+    world.wire.loses_next.store(true, Ordering::SeqCst);
+    is_away(&world.set("orders", 9).await);
+    assert_eq!(world.control.configuration().revision(), 0);
+    world.cut(true);
     for _ in 0..20 {
-        is_away(&house.set("orders", 7).await);
+        is_away(&world.set("orders", 7).await);
     }
-    house.clock.advance(Duration::from_secs(1));
-    house.cut(false);
+    world.clock.advance(Duration::from_secs(1));
+    world.cut(false);
     // One that is already on its way may find the store still away, and asks again.
     while !published.has_changed().unwrap() {
-        house.clock.advance(Duration::from_secs(1));
+        world.clock.advance(Duration::from_secs(1));
         tokio::task::yield_now().await;
     }
     let taken_over = published.borrow_and_update().clone();
     assert_eq!((taken_over.revision(), taken_over.service("orders").set), (1, failures(9)));
-    let view = house.engine.view("orders", "", START).unwrap();
+    let view = world.engine.view("orders", "", START).unwrap();
     assert_eq!((view.thresholds.failure_threshold(), view.config_revision), (9, 1));
 
     // However many writes failed, one asks for all of them; and what came meanwhile asks once more.
-    house.set("orders", 8).await.unwrap();
-    house.clock.advance(Duration::from_secs(5));
-    house.set("orders", 7).await.unwrap();
-    assert!(house.wire.reads.load(Ordering::SeqCst) <= 2);
+    world.set("orders", 8).await.unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    world.set("orders", 7).await.unwrap();
+    assert!(world.wire.reads.load(Ordering::SeqCst) <= 2);
     keeping_up.abort();
-    house.end().await;
+    world.end().await;
 }
 
 #[tokio::test]
 async fn who_asks_again_after_a_lost_answer_is_told_what_the_store_has() {
-    let house = House::new().await;
+    let world = World::new().await;
     let first = under_id(update("orders", 9), "one", 1);
-    house.wire.loses_next.store(true, Ordering::SeqCst);
-    is_away(&house.control.update(first.clone()).await);
-    let again = house.control.update(first).await.unwrap();
+    world.wire.loses_next.store(true, Ordering::SeqCst);
+    is_away(&world.control.update(first.clone()).await);
+    let again = world.control.update(first).await.unwrap();
     assert_eq!((again.changed, again.config.set), (false, failures(9)));
-    house.end().await;
+    world.end().await;
 }
 
 #[tokio::test]
 async fn what_was_made_without_an_answer_can_be_taken_back_at_once() {
-    let house = House::new().await;
-    house.wire.loses_next.store(true, Ordering::SeqCst);
-    is_away(&house.set("orders", 9).await);
+    let world = World::new().await;
+    world.wire.loses_next.store(true, Ordering::SeqCst);
+    is_away(&world.set("orders", 9).await);
     let nothing = Update { change: LayerChange::Whole(Layer::default()), ..update("orders", 0) };
-    assert!(house.control.update(nothing).await.unwrap().changed, "as far as is known here, nothing was set");
-    assert_eq!(house.stored().await, []);
+    assert!(world.control.update(nothing).await.unwrap().changed, "as far as is known here, nothing was set");
+    assert_eq!(world.stored().await, []);
 
-    house.wire.loses_next.store(true, Ordering::SeqCst);
-    let set = house.control.set_override("db", Some(forced_open()), ann()).await;
+    world.wire.loses_next.store(true, Ordering::SeqCst);
+    let set = world.control.set_override("db", Some(forced_open()), ann()).await;
     assert!(matches!(set, Err(ControlError::Store(_))), "{set:?}");
-    house.control.set_override("db", None, ann()).await.unwrap();
-    assert!(house.bed.store.configuration().await.unwrap().overrides.is_empty());
-    house.end().await;
+    world.control.set_override("db", None, ann()).await.unwrap();
+    assert!(world.bed.store.configuration().await.unwrap().overrides.is_empty());
+    world.end().await;
 }
 
 #[tokio::test]
 async fn whoever_goes_away_before_its_turn_has_changed_nothing() {
-    let house = House::new().await;
-    let gate = house.wire.gate.acquire().await.unwrap();
-    let mut first = Box::pin(house.set("first", 3));
+    let world = World::new().await;
+    let gate = world.wire.gate.acquire().await.unwrap();
+    let mut first = Box::pin(world.set("first", 3));
     assert!(poll!(&mut first).is_pending());
-    house.at_gate(1).await;
-    let mut second = Box::pin(house.set("second", 3));
+    world.at_gate(1).await;
+    let mut second = Box::pin(world.set("second", 3));
     assert!(poll!(&mut second).is_pending());
     drop(second);
     drop(gate);
     assert!(first.await.unwrap().changed);
-    house.control.finished().await;
-    assert_eq!(house.stored().await, [("first".to_owned(), failures(3))]);
-    assert_eq!(house.wire.at_gate.load(Ordering::SeqCst), 1);
-    house.end().await;
+    world.control.finished().await;
+    assert_eq!(world.stored().await, [("first".to_owned(), failures(3))]);
+    assert_eq!(world.wire.at_gate.load(Ordering::SeqCst), 1);
+    world.end().await;
 }
 
 #[tokio::test]
 async fn a_change_that_has_its_turn_is_finished_though_nobody_waits_for_it() {
-    let house = House::new().await;
-    let gate = house.wire.gate.acquire().await.unwrap();
-    let mut change = Box::pin(house.set("orders", 3));
+    let world = World::new().await;
+    let gate = world.wire.gate.acquire().await.unwrap();
+    let mut change = Box::pin(world.set("orders", 3));
     assert!(poll!(&mut change).is_pending());
-    house.at_gate(1).await;
+    world.at_gate(1).await;
     drop(change);
     drop(gate);
-    house.control.finished().await;
-    assert_eq!(house.control.configuration().service("orders").set, failures(3));
-    assert_eq!(house.stored().await, [("orders".to_owned(), failures(3))]);
-    house.end().await;
+    world.control.finished().await;
+    assert_eq!(world.control.configuration().service("orders").set, failures(3));
+    assert_eq!(world.stored().await, [("orders".to_owned(), failures(3))]);
+    world.end().await;
 }
 
 #[tokio::test]
 async fn a_change_is_planned_again_on_what_came_between() {
-    let house = House::new().await;
-    house.engine.allow("db", "", START).unwrap();
+    let world = World::new().await;
+    world.engine.allow("db", "", START).unwrap();
     // Another process changes thresholds and an override.
     let elsewhere = |based_on, edit, service: &str| {
         let touched = [service.to_owned()].into();
         let write = ConfigWrite { based_on, edit, touched, asked: ann(), request: None, waits: &|_, _| None };
-        let store = Arc::clone(&house.bed.store);
+        let store = Arc::clone(&world.bed.store);
         async move { store.write_config(&write).await.unwrap() }
     };
     elsewhere(0, ConfigEdit::Thresholds { service: "orders".to_owned(), layer: failures(4) }, "orders").await;
     elsewhere(1, ConfigEdit::Override { service: "db".to_owned(), set: Some(forced_open()) }, "db").await;
     let wait = Layer::default().with(Field::SuccessThreshold, Value::Count(3)).unwrap();
     let change = LayerChange::Fields(vec![(Field::SuccessThreshold, Some(Value::Count(3)))]);
-    let done = house.control.update(Update { change, ..update("orders", 0) }).await.unwrap();
+    let done = world.control.update(Update { change, ..update("orders", 0) }).await.unwrap();
     let both = failures(4).with(Field::SuccessThreshold, wait.get(Field::SuccessThreshold).unwrap().clone());
     assert_eq!(done.config.set, both.unwrap());
-    assert_eq!(house.control.configuration().revision(), 3);
+    assert_eq!(world.control.configuration().revision(), 3);
     // The override that came along is told to the breakers that there are.
-    house.control.walk_due().await;
-    house.control.reconcile_overrides().await;
-    assert_eq!(house.engine.view("db", "", START).unwrap().state, State::ForcedOpen);
-    house.end().await;
+    world.control.walk_due().await;
+    world.control.reconcile_overrides().await;
+    assert_eq!(world.engine.view("db", "", START).unwrap().state, State::ForcedOpen);
+    world.end().await;
 }
 
 #[tokio::test]
 async fn a_request_that_comes_again_is_answered_before_anything_else_is_looked_at() {
-    let house = House::new().await;
-    let first = under_id(Update { etag: Some(etag(&house, "orders")), ..update("orders", 9) }, "one", 1);
-    assert!(house.control.update(first.clone()).await.unwrap().changed);
+    let world = World::new().await;
+    let first = under_id(Update { etag: Some(etag(&world, "orders")), ..update("orders", 9) }, "one", 1);
+    assert!(world.control.update(first.clone()).await.unwrap().changed);
     // Meanwhile somebody sets what the first contradicts.
     let contradicting = Layer::default()
         .with(Field::PermittedCalls, Value::Count(2))
         .and_then(|layer| layer.with(Field::SuccessThreshold, Value::Count(2)))
         .unwrap();
     let other = Update { change: LayerChange::Whole(contradicting.clone()), ..update("orders", 0) };
-    house.control.update(other).await.unwrap();
-    let again = house.control.update(first.clone()).await.unwrap();
+    world.control.update(other).await.unwrap();
+    let again = world.control.update(first.clone()).await.unwrap();
     assert_eq!((again.changed, again.config.set), (false, contradicting.clone()));
     let fields = vec![(Field::SuccessThreshold, Some(Value::Count(9)))];
     let wrong = Update { change: LayerChange::Fields(fields), ..first.clone() };
-    assert!(!house.control.update(wrong).await.unwrap().changed, "it would contradict, were it looked at");
+    assert!(!world.control.update(wrong).await.unwrap().changed, "it would contradict, were it looked at");
     let reused = under_id(first, "one", 2);
-    assert!(matches!(house.control.update(reused).await, Err(ControlError::RequestReused)));
+    assert!(matches!(world.control.update(reused).await, Err(ControlError::RequestReused)));
 
     // What changed nothing is not made later either.
     let equal = Update { change: LayerChange::Whole(contradicting), ..update("orders", 0) };
     let equal = under_id(equal, "two", 3);
-    assert!(!house.control.update(equal.clone()).await.unwrap().changed);
-    house.set("orders", 5).await.unwrap();
-    let again = house.control.update(equal).await.unwrap();
+    assert!(!world.control.update(equal.clone()).await.unwrap().changed);
+    world.set("orders", 5).await.unwrap();
+    let again = world.control.update(equal).await.unwrap();
     assert_eq!((again.changed, again.config.set), (false, failures(5)));
-    house.end().await;
+    world.end().await;
 }
 
-fn etag(house: &House, service: &str) -> String {
-    house.control.configuration().service(service).etag()
+fn etag(world: &World, service: &str) -> String {
+    world.control.configuration().service(service).etag()
 }
 
 #[tokio::test]
 async fn overrides_on_their_way_to_the_breakers_have_a_limit() {
-    let house = House::new().await;
+    let world = World::new().await;
     // Nobody empties the journal, and the first override fills it.
     for index in 0..SEVERAL {
-        house.engine.allow("full", &index.to_string(), START).unwrap();
+        world.engine.allow("full", &index.to_string(), START).unwrap();
     }
     let set = |service: String| {
-        let control = Arc::clone(&house.control);
+        let control = Arc::clone(&world.control);
         tokio::spawn(async move { control.set_override(&service, Some(forced_open()), ann()).await })
     };
     let mut under_way = vec![set("full".to_owned())];
-    while house.journal.stats(START).depth_bytes <= JOURNAL_BYTES_MAX / 2 {
+    while world.journal.stats(START).depth_bytes <= JOURNAL_BYTES_MAX / 2 {
         tokio::task::yield_now().await;
     }
     under_way.extend((1..16).map(|index| set(index.to_string())));
     let all = |present: &Arc<Configuration>| present.overrides().len() == 16;
-    house.control.watch().wait_for(all).await.unwrap();
-    let refused = house.control.set_override("one more", Some(forced_open()), ann()).await;
+    world.control.watch().wait_for(all).await.unwrap();
+    let refused = world.control.set_override("one more", Some(forced_open()), ann()).await;
     assert!(matches!(refused, Err(ControlError::OverridesUnderWay { max: 16 })), "{refused:?}");
-    assert_eq!(house.bed.store.configuration().await.unwrap().overrides.len(), 16);
+    assert_eq!(world.bed.store.configuration().await.unwrap().overrides.len(), 16);
     for task in under_way {
         assert!(!task.is_finished());
         task.abort();
     }
     // Those that wait go on as soon as there is room; here nobody makes any, and the process ends.
-    drop(house);
+    drop(world);
 }

@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use breaker::{Field, Layer, Numbering, Time, Value};
-use breakerd::app::{App, Loaded};
+use breaker::{Field, Layer, Time, Value};
+use breakerd::app::App;
 use breakerd::auth::EdgeSecurity;
 use breakerd::catalog::Declaration;
-use breakerd::clock::{Clock, ManualClock};
-use breakerd::control::{Control, first_configuration};
-use breakerd::engine::{Engine, Limits as EngineLimits, Seals, StoreIdentity};
-use breakerd::feed::{FanOut, Feeds, StateFeed};
+use breakerd::clock::ManualClock;
+use breakerd::control::first_configuration;
+use breakerd::engine::{Limits as EngineLimits, Seals};
 use breakerd::grpc::{Drained, Edge, Limits, serve};
 use breakerd::health::Health;
 use breakerd::journal::Journal;
@@ -23,6 +22,7 @@ use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::replica::{Coordinator, Local};
+use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{Store, Target, open};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -150,16 +150,18 @@ impl World {
         };
         let seals = Seals::new(&meta.permit_key);
         let configuration = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
-        let standing = StoreIdentity { seals, lineage: meta.lineage, issuer: 1, numbering: Numbering::Own };
-        let states = Arc::new(StateFeed::default());
-        let sink = Box::new(FanOut { journal: Arc::clone(&self.journal), states: Arc::clone(&states) });
-        let engine = Arc::new(Engine::new(limits, standing, configuration.catalog(), sink, self.clock.now()));
-        let (store, journal) = (Arc::clone(&self.store), Arc::clone(&self.journal));
-        let clock = Arc::new(self.clock.clone());
-        let control =
-            Control::new(Arc::clone(&store), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
-        let feeds = Feeds::new(states, Arc::clone(&store), &meta, self.app.metrics.watch.clone());
-        self.app.load(Loaded { engine, store, journal, coordinator, control, feeds });
+        let parts = Parts {
+            clock: Arc::new(self.clock.clone()),
+            store: Arc::clone(&self.store),
+            meta,
+            journal: Arc::clone(&self.journal),
+            configuration,
+            limits,
+            issuer: 1,
+            coordinator,
+            watch: self.app.metrics.watch.clone(),
+        };
+        self.app.load(Runtime::assemble(parts).loaded);
         self.edge.health().loaded();
     }
 

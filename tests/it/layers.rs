@@ -33,6 +33,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transition_log", &["clock", "engine"]),
     ("health", &["journal", "store"]),
     ("app", &["clock", "control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),
+    (
+        "runtime",
+        &[
+            "app",
+            "clock",
+            "control",
+            "engine",
+            "feed",
+            "journal",
+            "metrics",
+            "replica",
+            "store",
+            "transition_log",
+        ],
+    ),
     // Transports: convert, call, convert.
     (
         "grpc",
@@ -77,7 +92,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "control",
             "data_dir",
             "engine",
-            "feed",
             "grpc",
             "health",
             "http",
@@ -85,10 +99,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "lifecycle",
             "metrics",
             "replica",
+            "runtime",
             "security",
             "store",
             "supervisor",
-            "transition_log",
         ],
     ),
     // A client of the API that lives in the same program.

@@ -24,14 +24,14 @@ const SEVERAL: usize = 4_096;
 const BREAKERS: usize = 20_000;
 const START: Time = Time::from_micros(1_700_000_000_000_000);
 
-struct House {
+struct World {
     engine: Arc<Engine>,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     _folder: tempfile::TempDir,
 }
 
-impl House {
+impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = journal(folder.path(), BYTES_MAX);
@@ -89,27 +89,27 @@ async fn told(store: &dyn Store, to: State, reason: Reason) -> BTreeSet<String> 
 #[tokio::test]
 async fn an_override_of_more_breakers_than_the_journal_has_places_loses_no_row_of_the_history() {
     let bed = Bed::sqlite().await;
-    let house = House::new();
+    let world = World::new();
     for index in 0..BREAKERS {
-        house.engine.allow("db", &index.to_string(), START).unwrap();
+        world.engine.allow("db", &index.to_string(), START).unwrap();
     }
     let stop = CancellationToken::new();
-    let writer = Writer::new(Arc::clone(&house.journal), Arc::clone(&bed.store));
+    let writer = Writer::new(Arc::clone(&world.journal), Arc::clone(&bed.store));
     let writer = tokio::spawn(writer.run(stop.clone()));
 
-    assert_eq!(house.put(Some(forced_open())).await, BREAKERS);
+    assert_eq!(world.put(Some(forced_open())).await, BREAKERS);
     for index in [0, BREAKERS / 2, BREAKERS - 1] {
-        let decided = house.engine.allow("db", &index.to_string(), START).unwrap().decision;
+        let decided = world.engine.allow("db", &index.to_string(), START).unwrap().decision;
         assert_eq!(decided.verdict, Verdict::ForcedOpen);
     }
-    assert_eq!(house.put(None).await, BREAKERS);
+    assert_eq!(world.put(None).await, BREAKERS);
     assert_eq!(
-        reconcile_overrides(&house.engine, &house.journal, &house.clock).await,
+        reconcile_overrides(&world.engine, &world.journal, &world.clock).await,
         0,
         "nothing was left undone"
     );
-    house.journal.emptied().await;
-    assert_eq!(house.journal.stats(START).dropped, 0);
+    world.journal.emptied().await;
+    assert_eq!(world.journal.stats(START).dropped, 0);
     stop.cancel();
     writer.await.unwrap();
     let store = &*bed.store;
@@ -121,13 +121,13 @@ async fn an_override_of_more_breakers_than_the_journal_has_places_loses_no_row_o
 #[tokio::test]
 async fn a_walk_waits_for_a_store_that_is_away_and_goes_on_when_it_is_back() {
     let bed = Bed::sqlite().await;
-    let house = House::new();
+    let world = World::new();
     for index in 0..SEVERAL {
-        house.engine.allow("db", &index.to_string(), START).unwrap();
+        world.engine.allow("db", &index.to_string(), START).unwrap();
     }
-    let mut put = std::pin::pin!(house.put(Some(forced_open())));
+    let mut put = std::pin::pin!(world.put(Some(forced_open())));
     let waits = async {
-        while house.journal.stats(START).depth_bytes <= BYTES_MAX / 2 {
+        while world.journal.stats(START).depth_bytes <= BYTES_MAX / 2 {
             tokio::task::yield_now().await;
         }
     };
@@ -137,15 +137,15 @@ async fn a_walk_waits_for_a_store_that_is_away_and_goes_on_when_it_is_back() {
     }
     assert!(futures_util::poll!(&mut put).is_pending());
     // A breaker that is born is under it already.
-    let born = house.engine.allow("db", "born", START).unwrap().decision;
+    let born = world.engine.allow("db", "born", START).unwrap().decision;
     assert_eq!(born.verdict, Verdict::ForcedOpen);
 
     let stop = CancellationToken::new();
-    let writer = Writer::new(Arc::clone(&house.journal), Arc::clone(&bed.store));
+    let writer = Writer::new(Arc::clone(&world.journal), Arc::clone(&bed.store));
     let writer = tokio::spawn(writer.run(stop.clone()));
     assert_eq!(put.await, SEVERAL);
-    house.journal.emptied().await;
-    assert_eq!(house.journal.stats(START).dropped, 0);
+    world.journal.emptied().await;
+    assert_eq!(world.journal.stats(START).dropped, 0);
     stop.cancel();
     writer.await.unwrap();
     assert_eq!(told(&*bed.store, State::ForcedOpen, Reason::OverrideSet).await.len(), SEVERAL);

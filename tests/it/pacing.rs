@@ -22,14 +22,14 @@ const BYTES_MAX: u64 = 1 << 20;
 const BREAKERS: usize = 4_000;
 const WAIT: Duration = Duration::from_secs(30);
 
-struct House {
+struct World {
     engine: Arc<Engine>,
     journal: Arc<Journal>,
     clock: ManualClock,
     _folder: tempfile::TempDir,
 }
 
-impl House {
+impl World {
     /// With breakers that are open, and that the journal has forgotten.
     async fn with_open_breakers(bed: &Bed) -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::new(START));
@@ -90,28 +90,28 @@ fn write(journal: &Arc<Journal>, bed: &Bed) -> (CancellationToken, tokio::task::
 #[tokio::test]
 async fn waits_that_end_together_wait_for_room_in_the_journal() {
     let bed = Bed::sqlite().await;
-    let house = House::with_open_breakers(&bed).await;
-    house.clock.advance(WAIT);
-    let (stop, timer) = house.time();
-    while house.journal.stats(START).depth_bytes <= BYTES_MAX / 2 {
+    let world = World::with_open_breakers(&bed).await;
+    world.clock.advance(WAIT);
+    let (stop, timer) = world.time();
+    while world.journal.stats(START).depth_bytes <= BYTES_MAX / 2 {
         tokio::task::yield_now().await;
     }
-    let open = house.are_open();
+    let open = world.are_open();
     assert!(open > BREAKERS / 4, "the journal cannot take them all, and {open} are left");
     // Whoever is called does not wait for the timer.
     for index in (0..BREAKERS).step_by(BREAKERS / 8) {
-        let decided = house.engine.allow("db", &index.to_string(), house.clock.now()).unwrap().decision;
+        let decided = world.engine.allow("db", &index.to_string(), world.clock.now()).unwrap().decision;
         assert_eq!(decided.verdict, Verdict::Probe, "{index}");
     }
 
-    let (stop_writer, writer) = write(&house.journal, &bed);
-    while house.are_open() > 0 {
+    let (stop_writer, writer) = write(&world.journal, &bed);
+    while world.are_open() > 0 {
         tokio::task::yield_now().await;
     }
     stop.cancel();
     timer.await.unwrap().unwrap();
-    house.journal.emptied().await;
-    assert_eq!(house.journal.stats(START).dropped, 0);
+    world.journal.emptied().await;
+    assert_eq!(world.journal.stats(START).dropped, 0);
     stop_writer.cancel();
     writer.await.unwrap();
     bed.end().await;
@@ -120,12 +120,12 @@ async fn waits_that_end_together_wait_for_room_in_the_journal() {
 #[tokio::test]
 async fn a_read_of_many_leaves_most_of_what_is_due_to_the_timer() {
     let bed = Bed::sqlite().await;
-    let house = House::with_open_breakers(&bed).await;
-    house.clock.advance(WAIT);
-    let appended = || house.journal.stats(START).appended;
+    let world = World::with_open_breakers(&bed).await;
+    world.clock.advance(WAIT);
+    let appended = || world.journal.stats(START).appended;
     let before = appended();
     let (mut open, mut half_open) = (0, 0);
-    house.engine.for_each(house.clock.now(), |view| match view.state {
+    world.engine.for_each(world.clock.now(), |view| match view.state {
         State::Open => open += 1,
         State::HalfOpen => half_open += 1,
         other => panic!("{other}"),

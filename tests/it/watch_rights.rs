@@ -14,7 +14,7 @@ use crate::grpc_world::World;
 use crate::{watch_breakers, watch_config, watch_transitions};
 
 /// A world behind a door, and who comes to it.
-struct House {
+struct Server {
     world: World,
     admin: Holder,
     /// Reads `team-a.*`.
@@ -25,7 +25,7 @@ struct House {
     stranger: Holder,
 }
 
-impl House {
+impl Server {
     async fn new() -> Self {
         let mut principals = Principals::default();
         let admin = add(&mut principals, "admin", &[Role::Admin], &[]);
@@ -85,38 +85,38 @@ fn named() -> [(Vec<String>, Option<&'static str>); 3] {
 
 #[tokio::test]
 async fn a_watch_of_the_configuration_tells_of_services_that_one_may_see_and_denies_others() {
-    let house = House::new().await;
-    house.set("team-b.x", 8).await;
-    house.set("team-a.x", 9).await;
-    let mut client = house.world.configs().await;
+    let server = Server::new().await;
+    server.set("team-b.x", 8).await;
+    server.set("team-a.x", 9).await;
+    let mut client = server.world.configs().await;
     let watch =
         async |client: &mut v1::config_service_client::ConfigServiceClient<_>, request, who: &Holder| {
             client.watch_config(who.shows(request)).await.map(tonic::Response::into_inner)
         };
     let everything = WatchConfigRequest::default;
-    let mut all = watch(&mut client, everything(), &house.admin).await.unwrap();
+    let mut all = watch(&mut client, everything(), &server.admin).await.unwrap();
     let (told, token) = watch_config::snapshot(&mut all).await;
     assert_eq!(told, ["defaults=5", "sentinel=3", "team-a.x=9", "team-b.x=8", "mark 3"]);
     // The defaults are everybody's.
-    let mut some = watch(&mut client, everything(), &house.reader).await.unwrap();
+    let mut some = watch(&mut client, everything(), &server.reader).await.unwrap();
     assert_eq!(watch_config::snapshot(&mut some).await.0, ["defaults=5", "team-a.x=9", "mark 3"]);
-    let mut none = watch(&mut client, everything(), &house.stranger).await.unwrap();
+    let mut none = watch(&mut client, everything(), &server.stranger).await.unwrap();
     assert_eq!(watch_config::snapshot(&mut none).await.0, ["defaults=5", "mark 3"]);
     let prefix = WatchConfigRequest { service_prefix: "team-".into(), ..everything() };
-    let mut team = watch(&mut client, prefix, &house.reader).await.unwrap();
+    let mut team = watch(&mut client, prefix, &server.reader).await.unwrap();
     assert_eq!(watch_config::snapshot(&mut team).await.0, ["team-a.x=9", "mark 3"]);
 
-    house.set("team-b.x", 1).await;
-    house.set("team-a.x", 2).await;
+    server.set("team-b.x", 1).await;
+    server.set("team-a.x", 2).await;
     // A token says where, not what: who shows another's sees no more than before.
     let resume = WatchConfigRequest { resume_token: token, ..everything() };
-    let mut resumed = watch(&mut client, resume, &house.reader).await.unwrap();
+    let mut resumed = watch(&mut client, resume, &server.reader).await.unwrap();
     for stream in [&mut some, &mut team, &mut resumed] {
         assert_eq!(watch_config::told(&watch_config::news(stream).await.0), "team-a.x=2");
     }
     for (services, denied) in named() {
         let request = WatchConfigRequest { services, ..everything() };
-        match (watch(&mut client, request, &house.reader).await, denied) {
+        match (watch(&mut client, request, &server.reader).await, denied) {
             (Ok(mut stream), None) => {
                 assert_eq!(watch_config::snapshot(&mut stream).await.0, ["team-a.x=2", "mark 5"]);
             }
@@ -125,14 +125,14 @@ async fn a_watch_of_the_configuration_tells_of_services_that_one_may_see_and_den
         }
     }
     drop((all, some, none, team, resumed));
-    house.world.end().await;
+    server.world.end().await;
 }
 
 #[tokio::test]
 async fn a_watch_of_breakers_tells_of_services_that_one_may_see_and_denies_others() {
-    let house = House::new().await;
-    house.trip("old").await;
-    let mut client = house.world.breakers().await;
+    let server = Server::new().await;
+    server.trip("old").await;
+    let mut client = server.world.breakers().await;
     let watch =
         async |client: &mut v1::breaker_service_client::BreakerServiceClient<_>, request, who: &Holder| {
             client.watch_breakers(who.shows(request)).await.map(tonic::Response::into_inner)
@@ -141,18 +141,18 @@ async fn a_watch_of_breakers_tells_of_services_that_one_may_see_and_denies_other
     let mut streams = Vec::new();
     // A caller decides by itself; it sees what it may ask about.
     for (who, seen) in [
-        (&house.reader, &["old"][..]),
-        (&house.caller, &["old"]),
-        (&house.stranger, &[]),
-        (&house.admin, &["old", "old"]),
+        (&server.reader, &["old"][..]),
+        (&server.caller, &["old"]),
+        (&server.stranger, &[]),
+        (&server.admin, &["old", "old"]),
     ] {
         let mut stream = watch(&mut client, everything(), who).await.unwrap();
         assert_eq!(watch_breakers::snapshot(&mut stream).await, seen);
         streams.push(stream);
     }
-    house.trip("new").await;
+    server.trip("new").await;
     let prefix = WatchBreakersRequest { service_prefix: "team-".into(), ..everything() };
-    let mut team = watch(&mut client, prefix, &house.reader).await.unwrap();
+    let mut team = watch(&mut client, prefix, &server.reader).await.unwrap();
     for stream in &mut streams[..2] {
         let told = watch_breakers::news(stream).await;
         assert!(
@@ -161,7 +161,7 @@ async fn a_watch_of_breakers_tells_of_services_that_one_may_see_and_denies_other
         );
     }
     assert_eq!(watch_breakers::snapshot(&mut team).await, ["new", "old"]);
-    for who in [&house.reader, &house.caller] {
+    for who in [&server.reader, &server.caller] {
         for (services, denied) in named() {
             let request = WatchBreakersRequest { services, ..everything() };
             match (watch(&mut client, request, who).await, denied) {
@@ -174,32 +174,32 @@ async fn a_watch_of_breakers_tells_of_services_that_one_may_see_and_denies_other
         }
     }
     drop((streams, team));
-    house.world.end().await;
+    server.world.end().await;
 }
 
 #[tokio::test]
 async fn a_watch_of_the_history_tells_of_services_that_one_may_see_and_denies_others() {
-    let house = House::new().await;
-    house.trip("old").await;
-    let mut client = house.world.operations().await;
+    let server = Server::new().await;
+    server.trip("old").await;
+    let mut client = server.world.operations().await;
     let watch = async |client: &mut v1::operations_service_client::OperationsServiceClient<_>,
                        request,
                        who: &Holder| {
         client.watch_transitions(who.shows(request)).await.map(tonic::Response::into_inner)
     };
     let everything = WatchTransitionsRequest::default;
-    let mut all = watch(&mut client, everything(), &house.admin).await.unwrap();
+    let mut all = watch(&mut client, everything(), &server.admin).await.unwrap();
     let (told, _, token) = watch_transitions::snapshot(&mut all).await;
     assert_eq!(told.len(), 2);
-    let mut some = watch(&mut client, everything(), &house.reader).await.unwrap();
+    let mut some = watch(&mut client, everything(), &server.reader).await.unwrap();
     let (told, _, _) = watch_transitions::snapshot(&mut some).await;
     assert_eq!(told.iter().map(|state| &*state.service).collect::<Vec<_>>(), ["team-a.x"]);
-    let mut none = watch(&mut client, everything(), &house.stranger).await.unwrap();
+    let mut none = watch(&mut client, everything(), &server.stranger).await.unwrap();
     assert_eq!(watch_transitions::snapshot(&mut none).await.0, []);
 
-    house.trip("new").await;
+    server.trip("new").await;
     let resume = WatchTransitionsRequest { resume_token: token, ..everything() };
-    let mut resumed = watch(&mut client, resume, &house.reader).await.unwrap();
+    let mut resumed = watch(&mut client, resume, &server.reader).await.unwrap();
     for stream in [&mut some, &mut resumed] {
         let told = watch_transitions::news(stream).await;
         assert!(
@@ -209,7 +209,7 @@ async fn a_watch_of_the_history_tells_of_services_that_one_may_see_and_denies_ot
     }
     for (services, denied) in named() {
         let request = WatchTransitionsRequest { services, ..everything() };
-        match (watch(&mut client, request, &house.reader).await, denied) {
+        match (watch(&mut client, request, &server.reader).await, denied) {
             (Ok(mut stream), None) => {
                 assert_eq!(watch_transitions::snapshot(&mut stream).await.0.len(), 2);
             }
@@ -217,8 +217,8 @@ async fn a_watch_of_the_history_tells_of_services_that_one_may_see_and_denies_ot
             (answer, _) => panic!("{denied:?}: {answer:?}"),
         }
     }
-    let status = watch(&mut client, everything(), &house.caller).await.unwrap_err();
+    let status = watch(&mut client, everything(), &server.caller).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied, "a caller reads no history");
     drop((all, some, none, resumed));
-    house.world.end().await;
+    server.world.end().await;
 }

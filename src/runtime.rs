@@ -1,0 +1,70 @@
+//! What a running breakerd is made of, put together in one place: by the server, by tests that serve, by benchmarks.
+
+use std::sync::Arc;
+
+use crate::app::Loaded;
+use crate::clock::Clock;
+use crate::control::{Configuration, Control};
+use crate::engine::{Engine, Limits, Seals, StoreIdentity};
+use crate::feed::{FanOut, Feeds, StateFeed};
+use crate::journal::Journal;
+use crate::metrics::WatchMetrics;
+use crate::replica::Coordinator;
+use crate::store::{Meta, Store};
+use crate::transition_log::{self, TransitionLog};
+
+/// What is there before it is put together: opened, read, and not running yet.
+pub struct Parts {
+    /// The one clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where the history goes.
+    pub store: Arc<dyn Store>,
+    /// What the store is.
+    pub meta: Meta,
+    /// What is on its way to the store.
+    pub journal: Arc<Journal>,
+    /// What services are judged by at first.
+    pub configuration: Arc<Configuration>,
+    /// Bounds of the breakers.
+    pub limits: Limits,
+    /// Random for each life of the process: which permits are its own.
+    pub issuer: u64,
+    /// Agreement on probes.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// Where streams are counted.
+    pub watch: WatchMetrics,
+}
+
+/// What runs. Breakers are those that the configuration names, until others are restored or called.
+pub struct Runtime {
+    /// What transports work with.
+    pub loaded: Loaded,
+    /// The lines of transitions, which somebody has to write.
+    pub transition_log: Arc<TransitionLog>,
+}
+
+impl Runtime {
+    /// Puts it together. A transition goes from the engine to the log, the journal and the streams.
+    pub fn assemble(parts: Parts) -> Self {
+        let Parts { clock, store, meta, journal, configuration, limits, issuer, coordinator, watch } = parts;
+        let identity = StoreIdentity {
+            seals: Seals::new(&meta.permit_key),
+            lineage: meta.lineage,
+            issuer,
+            numbering: coordinator.numbering(),
+        };
+        let states = Arc::new(StateFeed::default());
+        let sink = FanOut { journal: Arc::clone(&journal), states: Arc::clone(&states) };
+        let (sink, transition_log) = transition_log::logging(sink, Arc::clone(&clock));
+        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), Box::new(sink), clock.now()));
+        engine.note_wall_offset(clock.wall_offset(), clock.now());
+        // The overrides first: the breakers that the catalog names are born into them.
+        engine.note_service_overrides(configuration.engine_overrides(), clock.now());
+        engine.apply(configuration.catalog(), clock.now());
+        let control =
+            Control::new(Arc::clone(&store), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
+        let feeds = Feeds::new(states, Arc::clone(&store), &meta, watch);
+        let loaded = Loaded { engine, store, journal, coordinator, control, feeds };
+        Self { loaded, transition_log: Arc::new(transition_log) }
+    }
+}
