@@ -457,9 +457,9 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "defaults: slow_call_rate_threshold is set, but takes slow_call_duration_threshold beside it \
+                "defaults: slow_call_rate_threshold: must be set together with slow_call_duration_threshold \
                  (set by: file defaults)",
-                "b: success_threshold is 9, but takes at most permitted_number_of_calls_in_half_open_state (3) \
+                "b: success_threshold: invalid value 9: must be at most permitted_number_of_calls_in_half_open_state (3) \
                  (set by: file, service; file defaults)",
             ]
         );

@@ -179,16 +179,16 @@ impl Field {
         Self::parse(name).or_else(|| Self::ALL.iter().copied().find(|field| field.aliases().contains(&name)))
     }
 
-    /// What it takes, for people: `1..=1000`, `(0, 100] percent`, `COUNT_BASED or TIME_BASED`.
+    /// What it takes, for people: `1..=1000`, `true or false`, `COUNT_BASED or TIME_BASED`.
     pub fn range(self) -> String {
         match self.kind() {
             Kind::Count { min, max } => format!("{min}..={max}"),
-            Kind::Rate => "(0, 100] percent, at most 3 decimals".to_owned(),
+            Kind::Rate => "greater than 0 and at most 100 (percent, up to 3 decimals)".to_owned(),
             Kind::Factor { min, max, bound: Bound::Upper } => {
-                format!("({}, {}], at most 3 decimals", Milli(min), Milli(max))
+                format!("greater than {} and at most {} (up to 3 decimals)", Milli(min), Milli(max))
             }
             Kind::Factor { min, max, bound: Bound::Lower } => {
-                format!("[{}, {}), at most 3 decimals", Milli(min), Milli(max))
+                format!("at least {} and less than {} (up to 3 decimals)", Milli(min), Milli(max))
             }
             Kind::Duration { min, max } => format!("{}..={}", HumanDuration(min), HumanDuration(max)),
             Kind::Flag => "true or false".to_owned(),
@@ -286,8 +286,8 @@ mod tests {
     #[test]
     fn ranges_read_as_a_person_writes_them() {
         assert_eq!(Field::Timeout.range(), "1ms..=24h");
-        assert_eq!(Field::Multiplier.range(), "(1, 10], at most 3 decimals");
-        assert_eq!(Field::RandomizationFactor.range(), "[0, 1), at most 3 decimals");
+        assert_eq!(Field::Multiplier.range(), "greater than 1 and at most 10 (up to 3 decimals)");
+        assert_eq!(Field::RandomizationFactor.range(), "at least 0 and less than 1 (up to 3 decimals)");
         assert_eq!(Value::Rate(33_500).to_string(), "33.5");
         assert_eq!(Value::Duration(Duration::from_mins(10)).to_string(), "10m");
         for (millis, written) in

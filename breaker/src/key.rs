@@ -128,14 +128,14 @@ impl fmt::Display for KeyError {
         let slash = if self.field == "name" { " /" } else { "" };
         match self.problem {
             KeyProblem::Empty => {
-                write!(f, "{} is empty: it takes 1 to {KEY_PART_BYTES_MAX} characters", self.field)
+                write!(f, "{}: must not be empty (1 to {KEY_PART_BYTES_MAX} characters)", self.field)
             }
             KeyProblem::TooLong { bytes } => {
-                write!(f, "{} has {bytes} bytes: it takes at most {KEY_PART_BYTES_MAX}", self.field)
+                write!(f, "{}: too long: {bytes} bytes, the limit is {KEY_PART_BYTES_MAX}", self.field)
             }
             KeyProblem::Character { found, at } => write!(
                 f,
-                "{} has {found:?} at byte {at}: it takes letters, digits and . _ : -{slash}",
+                "{}: invalid character {found:?} at byte {at}: allowed are letters, digits and . _ : -{slash}",
                 self.field
             ),
         }
@@ -158,11 +158,20 @@ mod tests {
     #[test]
     fn a_wrong_key_says_which_part_and_why() {
         let text = |service: &str, name: &str| Key::new(service, name).unwrap_err().to_string();
-        assert_eq!(text("", "x"), "service is empty: it takes 1 to 128 characters");
-        assert_eq!(text("a/b", ""), "service has '/' at byte 1: it takes letters, digits and . _ : -");
-        assert_eq!(text("a", "b\n"), "name has '\\n' at byte 1: it takes letters, digits and . _ : - /");
-        assert_eq!(text("a", "bé"), "name has 'é' at byte 1: it takes letters, digits and . _ : - /");
-        assert_eq!(text(&"a".repeat(129), ""), "service has 129 bytes: it takes at most 128");
+        assert_eq!(text("", "x"), "service: must not be empty (1 to 128 characters)");
+        assert_eq!(
+            text("a/b", ""),
+            "service: invalid character '/' at byte 1: allowed are letters, digits and . _ : -"
+        );
+        assert_eq!(
+            text("a", "b\n"),
+            "name: invalid character '\\n' at byte 1: allowed are letters, digits and . _ : - /"
+        );
+        assert_eq!(
+            text("a", "bé"),
+            "name: invalid character 'é' at byte 1: allowed are letters, digits and . _ : - /"
+        );
+        assert_eq!(text(&"a".repeat(129), ""), "service: too long: 129 bytes, the limit is 128");
         assert!(Key::new(&"a".repeat(128), "eu/west:1._-").is_ok());
     }
 }

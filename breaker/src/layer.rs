@@ -98,7 +98,7 @@ crate::state::words! {
 pub struct Problem {
     /// The field at fault.
     pub field: Field,
-    /// What it was given.
+    /// What it was given; empty when the value alone is not at fault.
     pub value: String,
     /// What it takes.
     pub expected: String,
@@ -106,9 +106,19 @@ pub struct Problem {
     pub layers: Vec<Origin>,
 }
 
+impl Problem {
+    /// What is wrong, without the field and the layers.
+    pub fn fault(&self) -> String {
+        match &*self.value {
+            "" => format!("must be {}", self.expected),
+            value => format!("invalid value {value}: must be {}", self.expected),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}, but takes {}", self.field, self.value, self.expected)?;
+        write!(f, "{}: {}", self.field, self.fault())?;
         if !self.layers.is_empty() {
             let mut layers: Vec<_> = self.layers.iter().map(|origin| origin.as_str()).collect();
             // Two fields of one layer.
@@ -220,7 +230,7 @@ impl<'a> Nearest<'a> {
             at_odds(
                 Field::SlidingWindowSize,
                 &terms.size,
-                "1..=3600 seconds when the window is TIME_BASED".to_owned(),
+                "1..=3600 (seconds) if sliding_window_type is TIME_BASED".to_owned(),
                 &[Field::SlidingWindowSize, Field::SlidingWindowType],
             );
         }
@@ -232,7 +242,7 @@ impl<'a> Nearest<'a> {
             at_odds(
                 Field::FailureCountThreshold,
                 &count,
-                format!("at most {field} ({size}), which a COUNT_BASED window cannot exceed"),
+                format!("at most {field} ({size}) if sliding_window_type is COUNT_BASED"),
                 &[Field::FailureCountThreshold, field],
             );
         }
@@ -241,8 +251,8 @@ impl<'a> Nearest<'a> {
             (Field::SlowCallsAsFailures, terms.slow_as_failures),
         ] {
             if wants_it && terms.slow_duration.is_none() {
-                let beside = format!("{} beside it", Field::SlowCallDurationThreshold);
-                at_odds(field, &"set", beside, &[field]);
+                let beside = format!("set together with {}", Field::SlowCallDurationThreshold);
+                at_odds(field, &"", beside, &[field]);
             }
         }
         if terms.max_wait < terms.wait {
@@ -423,13 +433,13 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "success_threshold is 5, but takes at most permitted_number_of_calls_in_half_open_state (3) \
+                "success_threshold: invalid value 5: must be at most permitted_number_of_calls_in_half_open_state (3) \
                  (set by: file, service; file defaults)",
-                "sliding_window_size is 4000, but takes 1..=3600 seconds when the window is TIME_BASED \
+                "sliding_window_size: invalid value 4000: must be 1..=3600 (seconds) if sliding_window_type is TIME_BASED \
                  (set by: file, service; file defaults)",
-                "slow_call_rate_threshold is set, but takes slow_call_duration_threshold beside it \
+                "slow_call_rate_threshold: must be set together with slow_call_duration_threshold \
                  (set by: file defaults)",
-                "max_wait is 30s, but takes at least timeout_seconds (1m) (set by: file defaults; built-in)",
+                "max_wait: invalid value 30s: must be at least timeout_seconds (1m) (set by: file defaults; built-in)",
             ]
         );
         let both =

@@ -16,11 +16,11 @@ pub fn assignment(text: &str) -> Result<(Field, Value), String> {
     let field = field(name)?;
     let refused = |hint: Option<String>| {
         let hint = hint.map_or_else(String::new, |hint| format!(": {hint}"));
-        format!("{name} is `{given}`, but takes {}{hint}", field.range())
+        format!("{name}: invalid value `{given}`: must be {}{hint}", field.range())
     };
     let value = match field.kind() {
         Kind::Classes => classes(given).ok_or_else(|| {
-            refused(Some("separate them by commas; `config unset` takes a list back".to_owned()))
+            refused(Some("separate them by commas; to remove a list, use `config unset`".to_owned()))
         })?,
         _ => value::threshold(field, Given::Text(given)).map_err(|refusal| refused(refusal.hint))?,
     };
@@ -94,19 +94,19 @@ mod tests {
             ("timeout_secnds=9", "there is no field `timeout_secnds`: did you mean timeout_seconds?"),
             ("default_max_wait=9", "there is no field `default_max_wait`: did you mean max_wait?"),
             ("listen=9", "there is no field `listen`: `breakerd config get SERVICE` shows them all"),
-            ("failure_threshold=many", "failure_threshold is `many`, but takes 0..=1000000"),
+            ("failure_threshold=many", "failure_threshold: invalid value `many`: must be 0..=1000000"),
             (
                 "failure_rate_threshold=101",
-                "failure_rate_threshold is `101`, but takes (0, 100] percent, at most 3 decimals",
+                "failure_rate_threshold: invalid value `101`: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
             ),
             (
                 "sliding_window_type=time_based",
-                "sliding_window_type is `time_based`, but takes COUNT_BASED or TIME_BASED: did you mean TIME_BASED?",
+                "sliding_window_type: invalid value `time_based`: must be COUNT_BASED or TIME_BASED: did you mean TIME_BASED?",
             ),
             (
                 "ignore_error_classes=",
-                "ignore_error_classes is ``, but takes at most 64 classes, each of 1 to 128 bytes, no \
-                 control characters: separate them by commas; `config unset` takes a list back",
+                "ignore_error_classes: invalid value ``: must be at most 64 classes, each of 1 to 128 bytes, no \
+                 control characters: separate them by commas; to remove a list, use `config unset`",
             ),
         ] {
             assert_eq!(assignment(text).unwrap_err(), told);

@@ -200,8 +200,7 @@ impl<'a> Reader<'_, 'a> {
                 }
             })
             .collect();
-        let Problem { field, value, expected, .. } = problem;
-        format!("{field} is {value}, but takes {expected} ({})", set_by.join("; "))
+        format!("{}: {} ({})", problem.field, problem.fault(), set_by.join("; "))
     }
 
     /// Where a field of a service was set: in its own table, else in the defaults'.

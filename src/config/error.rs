@@ -146,9 +146,11 @@ impl fmt::Display for Error {
             }
             Fault::Value { key, value, takes, hint } => {
                 match place {
-                    SourceLocation::File { .. } => write!(f, "{place}: {key} is {value}, but takes {takes}")?,
+                    SourceLocation::File { .. } => {
+                        write!(f, "{place}: {key}: invalid value {value}: must be {takes}")?;
+                    }
                     SourceLocation::Variable(_) | SourceLocation::Flag(_) => {
-                        write!(f, "{place} is {value}, but takes {takes}")?;
+                        write!(f, "{place}: invalid value {value}: must be {takes}")?;
                     }
                 }
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))

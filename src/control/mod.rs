@@ -50,10 +50,10 @@ pub enum ControlError {
     #[error("{}", told(.0))]
     Contradiction(Vec<ServiceProblem>),
     /// What the store holds contradicts itself; a later version may have written it.
-    #[error("the thresholds that the store holds cannot be: {0}")]
+    #[error("invalid thresholds in the store: {0}")]
     Stored(String),
     /// The file is of an older release than the one that was declared last.
-    #[error("generation is {}, and the file that was declared last has {stored}", .file.unwrap_or_default())]
+    #[error("generation: invalid value {}: must be at least {stored}, the generation of the last applied file", .file.unwrap_or_default())]
     OlderGeneration {
         /// That of the file.
         file: Option<u64>,
@@ -61,22 +61,22 @@ pub enum ControlError {
         stored: u64,
     },
     /// Nothing is known of the service.
-    #[error("there is no service {service}: nobody has used or configured it yet")]
+    #[error("service {service} not found: services are created on first use")]
     NoService {
         /// The service.
         service: String,
     },
     /// The configuration is not the one that the caller has read.
-    #[error("the configuration was changed meanwhile: its etag is {present}")]
+    #[error("etag mismatch: current etag is {present}; read the configuration again")]
     EtagMismatch {
         /// The present etag.
         present: String,
     },
     /// The request id was used for another change.
-    #[error("the request id was used for another change")]
+    #[error("request_id was already used for another change: use a new one for each change")]
     RequestReused,
     /// As many services as there may be have this set over the API.
-    #[error("{max} services have {what} set over the API, which is the limit")]
+    #[error("limit reached: {max} services have {what} set through the API")]
     TooManyServices {
         /// What they have: "thresholds", or "an override".
         what: &'static str,
@@ -84,16 +84,16 @@ pub enum ControlError {
         max: usize,
     },
     /// As many overrides of services as there may be are on their way to the breakers.
-    #[error("{max} overrides of services are on their way to the breakers, which is the limit")]
+    #[error("too many service-wide overrides in progress (limit {max})")]
     OverridesUnderWay {
         /// The limit.
         max: usize,
     },
     /// The service has no override.
-    #[error("the service has no override")]
+    #[error("no service-wide override is set")]
     NoOverride,
     /// Other changes came between, again and again.
-    #[error("other changes came between")]
+    #[error("too many concurrent configuration changes: retry")]
     Busy,
 }
 
@@ -273,10 +273,8 @@ impl Control {
     ) -> Result<(), ControlError> {
         let name = service.to_owned();
         let edit = move |present: &Configuration| Ok(edits::ended(present, &name, &ended));
-        let asked = Attribution {
-            actor: override_reconciler::OURSELVES.to_owned(),
-            reason: "it has ended".to_owned(),
-        };
+        let asked =
+            Attribution { actor: override_reconciler::OURSELVES.to_owned(), reason: "expired".to_owned() };
         self.write_override(service.to_owned(), edit, asked.clone(), asked).await.map(|_| ())
     }
 

@@ -114,7 +114,7 @@ impl Connection {
         let mut endpoint = Endpoint::from_shared(address.clone())
             .map_err(|_| {
                 Failure::Usage(format!(
-                    "--address is {}, but takes HOST:PORT or https://HOST:PORT",
+                    "--address: invalid value {}: must be HOST:PORT or https://HOST:PORT",
                     reach.address
                 ))
             })?
@@ -214,7 +214,7 @@ fn url(reach: &Reach) -> Result<String, Failure> {
     }
     // Without a port it would be that of the web: nobody means it, and what answers there is no breakerd.
     if address.parse::<Authority>().is_ok_and(|authority| authority.port().is_none()) {
-        return Err(Failure::Usage(format!("--address is {address}, but takes a port too: {address}:50051")));
+        return Err(Failure::Usage(format!("--address: {address} has no port: use {address}:50051")));
     }
     let scheme =
         if reach.ca.is_some() || reach.cert.is_some() || reach.key.is_some() { "https" } else { "http" };

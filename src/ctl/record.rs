@@ -63,7 +63,7 @@ impl RecordArgs {
             "ignored" => Outcome::Ignored,
             _ => {
                 return Err(Failure::Usage(format!(
-                    "the outcome is `{outcome}`, but takes success, failure or ignored"
+                    "OUTCOME: invalid value `{outcome}`: must be success, failure or ignored"
                 )));
             }
         };

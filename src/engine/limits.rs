@@ -42,7 +42,7 @@ pub enum EngineError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// There are as many breakers as there may be.
-    #[error("{limit} {max} breakers, which is the limit ({}); the new one was not created", limit.setting())]
+    #[error("{limit} reached ({max}): increase {}", limit.setting())]
     Full {
         /// Which limit is reached.
         limit: BreakerLimit,
@@ -50,7 +50,7 @@ pub enum EngineError {
         max: usize,
     },
     /// The permit is another breaker's than the one named beside it.
-    #[error("the permit belongs to another breaker than {service}/{name}")]
+    #[error("the permit was issued for another breaker, not for {service}/{name}")]
     OtherBreaker {
         /// The service named.
         service: String,

@@ -45,7 +45,7 @@ pub enum OperatorError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// There is no such breaker.
-    #[error("there is no such breaker")]
+    #[error("breaker not found")]
     NotThere,
     /// Not in this state.
     #[error(transparent)]

@@ -84,7 +84,7 @@ pub enum PermitKind {
 
 /// A permit that does not carry our seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the permit was not made by this breakerd")]
+#[error("the permit was not issued by this breakerd")]
 pub struct Forged;
 
 /// Seals permits and names keys, under the store's secret.

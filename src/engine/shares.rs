@@ -47,9 +47,9 @@ impl BreakerLimit {
 impl std::fmt::Display for BreakerLimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Total => "there are already",
-            Self::Service => "the service already has",
-            Self::Caller => "requests of this caller have already created",
+            Self::Total => "breaker limit",
+            Self::Service => "breaker limit of the service",
+            Self::Caller => "breaker limit of this client",
         })
     }
 }

@@ -756,15 +756,9 @@ fn a_service_and_a_caller_that_have_their_share_leave_the_rest_to_others() {
 #[test]
 fn a_refusal_names_the_limit_and_its_setting() {
     let text = |limit| EngineError::Full { limit, max: 4 }.to_string();
-    let end = "the new one was not created";
-    assert_eq!(
-        text(BreakerLimit::Total),
-        format!("there are already 4 breakers, which is the limit (limits.breakers_max); {end}")
-    );
+    assert_eq!(text(BreakerLimit::Total), "breaker limit reached (4): increase limits.breakers_max");
     assert_eq!(
         text(BreakerLimit::Caller),
-        format!(
-            "requests of this caller have already created 4 breakers, which is the limit (limits.breakers_per_caller_max); {end}"
-        )
+        "breaker limit of this client reached (4): increase limits.breakers_per_caller_max"
     );
 }

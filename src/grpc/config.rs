@@ -123,7 +123,7 @@ impl ConfigService for Configs {
             let _read = self.reads.admit(&client).await?;
             loaded.store.changes(&list.query).await
         };
-        let mut rows = read.map_err(|error| convert::unread("the audit could not be read", &error))?;
+        let mut rows = read.map_err(|error| convert::unread("audit read failed", &error))?;
         let more = rows.len() > list.size;
         rows.truncate(list.size);
         let end = rows.last().filter(|_| more);

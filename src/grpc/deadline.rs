@@ -54,7 +54,7 @@ fn wrong(value: &[u8]) -> Violations {
     Violations::one(
         HEADER,
         Kind::OutOfRange,
-        format!("is \"{value}\": it takes 1 to 8 digits and a unit out of H M S m u n"),
+        format!("invalid value \"{value}\": must be 1 to 8 digits and a unit (H, M, S, m, u or n)"),
     )
 }
 

@@ -168,7 +168,7 @@ impl OperationsService for Operations {
             let _read = self.reads.admit(&client).await?;
             visible(&*loaded.store, &list, &client).await
         };
-        let (rows, end) = read.map_err(|error| convert::unread("the history could not be read", &error))?;
+        let (rows, end) = read.map_err(|error| convert::unread("history read failed", &error))?;
         let next_page_token = end.map(|end| list.token_behind(end)).unwrap_or_default();
         let transitions = rows.iter().map(convert::transition).collect();
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))

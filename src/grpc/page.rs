@@ -46,7 +46,11 @@ pub(crate) fn position(filters: &[u8], token: &str) -> Result<Vec<u8>, Violation
 /// The answer to a token that cannot be used.
 #[cold]
 pub(crate) fn refused() -> Violations {
-    Violations::one("page_token", Kind::InvalidToken, "is not one of a list with these filters")
+    Violations::one(
+        "page_token",
+        Kind::InvalidToken,
+        "invalid page token: must be a token returned for the same filters",
+    )
 }
 
 fn read(filters: &[u8], token: &str) -> Option<Vec<u8>> {

@@ -35,7 +35,7 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The descriptions that were built in cannot be read.
-    #[error("read the built-in descriptions for reflection")]
+    #[error("read the built-in descriptors for reflection")]
     Reflection(#[source] prost::DecodeError),
 }
 
@@ -259,14 +259,14 @@ impl Descriptors {
             }
             None => Err(Unanswered {
                 code: Code::InvalidArgument,
-                message: "message_request is required: it says what to describe".to_owned(),
+                message: "message_request is required".to_owned(),
             }),
         }
     }
 }
 
 fn unknown(what: &str, name: &str) -> Unanswered {
-    Unanswered { code: Code::NotFound, message: format!("there is no {what} {}", excerpt(name)) }
+    Unanswered { code: Code::NotFound, message: format!("{what} {} not found", excerpt(name)) }
 }
 
 fn joined(scope: &str, name: &str) -> String {

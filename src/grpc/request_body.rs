@@ -112,16 +112,18 @@ impl RequestBody {
         if self.messages == 0 || self.method.takes_many() {
             return Ok(());
         }
-        Err(Failure::Undecodable { problem: "a second message follows, and this method takes one".into() })
+        Err(Failure::Undecodable { problem: "more than one message in a unary request".into() })
     }
 
     fn length(&self, prefix: [u8; PREFIX_BYTES]) -> Result<usize, Failure> {
         let [flag, length @ ..] = prefix;
         if flag > 1 {
-            return Err(Failure::Undecodable { problem: format!("the compression flag is {flag}: 0 or 1") });
+            return Err(Failure::Undecodable {
+                problem: format!("invalid compression flag {flag}: must be 0 or 1"),
+            });
         }
         if flag == 1 && self.encoding == Encoding::Identity {
-            let problem = "it is compressed, and grpc-encoding does not say how".into();
+            let problem = "compressed message without grpc-encoding".into();
             return Err(Failure::Undecodable { problem });
         }
         let length = u32::from_be_bytes(length) as usize;
@@ -240,7 +242,7 @@ impl Body for RequestBody {
                 None if this.arrived.is_empty() => return Poll::Ready(None),
                 None => {
                     this.arrived.clear();
-                    Err(Failure::Undecodable { problem: "it ends before its length".into() })
+                    Err(Failure::Undecodable { problem: "message is shorter than its length".into() })
                 }
             };
             if let Some(message) = taken.transpose() {

@@ -263,99 +263,100 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Self::Invalid(violations) => violations.to_string(),
-            Self::TooLarge { bytes_max } => format!("the message is larger than {bytes_max} bytes"),
+            Self::TooLarge { bytes_max } => format!("message too large: the limit is {bytes_max} bytes"),
             Self::MetadataTooLarge { bytes, bytes_max } => {
-                format!("the metadata is {bytes} bytes: it may be at most {bytes_max}")
+                format!("metadata too large: {bytes} bytes, the limit is {bytes_max}")
             }
             Self::UnknownEncoding { encoding } => {
                 format!(
-                    "grpc-encoding is \"{}\": accepted are {}",
+                    "unsupported grpc-encoding \"{}\": supported are {}",
                     excerpt(encoding),
                     encoding_headers::ACCEPTED
                 )
             }
-            Self::Undecodable { problem } => format!("the message cannot be decoded: {}", excerpt(problem)),
+            Self::Undecodable { problem } => format!("cannot decode the message: {}", excerpt(problem)),
             Self::NotFound(unknown) => unknown.message(),
             Self::NoOverride => {
-                "the service has no override; a breaker of it may have one of its own".to_owned()
+                "no service-wide override is set: single breakers can have overrides of their own".to_owned()
             }
             Self::WrongState { service, name, state, needed } => {
                 let needs = needed.as_str();
                 let remedy = match needed {
                     Needed::OwnOverride | Needed::NoServiceOverride => {
-                        " (ClearOverride with whole_service = true clears the override of the service)"
+                        ": to clear a service-wide override, use ClearOverride with whole_service = true"
                     }
                     Needed::Open | Needed::Override => "",
                 };
-                format!("the breaker {service}/{name} is {state}, and must be {needs} for this{remedy}")
+                format!("breaker {service}/{name} is {state}: operation requires {needs}{remedy}")
             }
-            Self::NoHealthOf { service } => format!("there is no service {}", excerpt(service)),
+            Self::NoHealthOf { service } => format!("unknown service {}", excerpt(service)),
             Self::NoMethod { path } => {
-                format!("there is no method {}; reflection lists those there are", excerpt(path))
+                format!("unknown method {}: use server reflection to list the methods", excerpt(path))
             }
             Self::BreakersFull { limit, max } => {
                 let setting = limit.setting();
-                format!("{limit} {max} breakers, which is the limit ({setting}); the new one was not created")
+                format!("{limit} reached ({max}): increase {setting}")
             }
             Self::ConfigsFull { what, max } => {
-                format!("{max} services have {what} set over the API, which is the limit")
+                format!("limit reached: {max} services have {what} set through the API")
             }
             Self::OverridesUnderWay { max } => {
-                format!("{max} overrides of services are on their way to the breakers, which is the limit")
+                format!("too many service-wide overrides in progress (limit {max})")
             }
-            Self::EtagMismatch { present } => format!(
-                "the configuration was changed since it was read: its etag is {present} now; read it again"
-            ),
+            Self::EtagMismatch { present } => {
+                format!("etag mismatch: current etag is {present}; read the configuration again")
+            }
             Self::RequestReused => {
-                "request_id was used for another change: each change takes one of its own".to_owned()
+                "request_id was already used for another change: use a new one for each change".to_owned()
             }
-            Self::Contended => "other changes of the configuration came between".to_owned(),
-            Self::WatchesFull { max } => format!("there are already {max} watches, which is the limit"),
+            Self::Contended => "too many concurrent configuration changes: retry".to_owned(),
+            Self::WatchesFull { max } => format!("watch limit reached ({max}): increase grpc.watches_max"),
             Self::Overloaded { max } => {
-                format!("there are already {max} calls in flight, which is the limit")
+                format!("limit of RPCs in flight reached ({max}): increase grpc.in_flight_max")
             }
             Self::CallerWatches { max } => {
-                format!("this caller already has {max} watches, which is the limit for one caller")
+                format!("watch limit of this client reached ({max}): increase grpc.watches_per_caller_max")
             }
             Self::CallerCalls { max } => {
-                format!("this caller already has {max} calls in flight, which is the limit for one caller")
+                format!(
+                    "limit of RPCs in flight of this client reached ({max}): increase grpc.in_flight_per_caller_max"
+                )
             }
             Self::HistoryReadsFull { max } => {
-                format!("{max} reads of the history and the audit are in progress, which is the limit")
+                format!("history read limit reached ({max}): increase grpc.history_reads_max")
             }
             Self::CallerHistoryReads { max } => format!(
-                "this caller has {max} reads of the history and the audit in progress, which is the limit for one \
-                 caller"
+                "history read limit of this client reached ({max}): increase grpc.history_reads_per_caller_max"
             ),
             Self::BytesFull { max } => {
-                format!("{max} bytes are kept for calls already, which is the limit")
+                format!("limit of bytes in flight reached ({max}): increase grpc.bytes_in_flight_max")
             }
             Self::CallerBytes { max } => {
                 format!(
-                    "{max} bytes are kept for the calls of this caller already, which is the limit for one caller"
+                    "limit of bytes in flight of this client reached ({max}): increase grpc.bytes_in_flight_per_caller_max"
                 )
             }
             Self::Unauthenticated => {
-                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows"
+                "authentication required: send a bearer token or use a registered client certificate"
                     .to_owned()
             }
-            Self::RightsChanged => "what this caller may do was changed: call again".to_owned(),
+            Self::RightsChanged => "the roles of this client have changed: reconnect".to_owned(),
             Self::Denied { rights, service, name } => {
                 let roles = roles(*rights);
                 if service.is_empty() {
-                    format!("{name} may not do this: it takes the role {roles}")
+                    format!("{name} is not authorized: requires role {roles}")
                 } else {
                     format!(
-                        "{name} may not do this for {}: it takes the role {roles}, for that service",
+                        "{name} is not authorized for service {}: requires role {roles} for that service",
                         excerpt(service)
                     )
                 }
             }
-            Self::DeadlineExceeded => "the deadline passed before there was an answer".to_owned(),
-            Self::NotLoaded => "the state is not loaded yet".to_owned(),
-            Self::ShuttingDown => "breakerd is shutting down; another replica may serve".to_owned(),
-            Self::StoreUnavailable => "the store does not answer".to_owned(),
-            Self::Internal => "breakerd failed; its log says why".to_owned(),
+            Self::DeadlineExceeded => "deadline exceeded".to_owned(),
+            Self::NotLoaded => "starting: the state is not loaded yet".to_owned(),
+            Self::ShuttingDown => "breakerd is shutting down: reconnect".to_owned(),
+            Self::StoreUnavailable => "store unavailable".to_owned(),
+            Self::Internal => "internal error: see the server log".to_owned(),
         }
     }
 

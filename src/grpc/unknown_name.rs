@@ -53,9 +53,9 @@ impl UnknownName {
         let what = if self.name.is_some() { "breaker" } else { "service" };
         let name = self.resource_name();
         let nearest = self.nearest.as_ref().map(|nearest| format!("; did you mean {nearest}?"));
-        let unless = self.unless.map(|unless| format!(" ({unless} sets it all the same)"));
+        let unless = self.unless.map(|unless| format!(" (to create it, use {unless})"));
         let (nearest, unless) = (nearest.unwrap_or_default(), unless.unwrap_or_default());
-        format!("there is no {what} {name}: nobody has used or configured it yet{nearest}{unless}")
+        format!("{what} {name} not found: {what}s are created on first use{nearest}{unless}")
     }
 
     pub(super) fn metadata(&self) -> HashMap<String, String> {

@@ -47,7 +47,7 @@ pub(crate) struct Violation {
     /// Its path within the request.
     pub(crate) field: Cow<'static, str>,
     pub(crate) kind: Kind,
-    /// What is wrong, in words that stand behind the path.
+    /// What is wrong, in words that follow the path and a colon.
     pub(crate) problem: String,
 }
 
@@ -94,7 +94,7 @@ impl Violations {
             KeyProblem::Character { .. } => Kind::InvalidCharacter,
         };
         let told = error.to_string();
-        let problem = told.strip_prefix(error.field).unwrap_or(&told).trim_start();
+        let problem = told.strip_prefix(error.field).unwrap_or(&told).trim_start_matches([':', ' ']);
         self.add(field, kind, problem);
     }
 
@@ -127,7 +127,7 @@ impl std::fmt::Display for Violations {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            write!(f, "{} {}", fault.field, fault.problem)?;
+            write!(f, "{}: {}", fault.field, fault.problem)?;
         }
         if self.unnamed > 0 {
             write!(f, "; and {} more", self.unnamed)?;
@@ -167,12 +167,12 @@ mod tests {
             violations.add(
                 format!("thresholds.field_{number}"),
                 Kind::OutOfRange,
-                "is 120: it takes (0, 100] percent",
+                "invalid value 120: must be greater than 0",
             );
         }
         assert_eq!((violations.named().len(), violations.unnamed), (21, 0));
         for number in 0..10_000 {
-            violations.add(format!("services[{number}]"), Kind::InvalidCharacter, "has the character \u{e4}");
+            violations.add(format!("services[{number}]"), Kind::InvalidCharacter, "invalid character \u{e4}");
         }
         assert_eq!(violations.named().len() + violations.unnamed, 10_021);
         assert!(violations.to_string().ends_with(&format!("; and {} more", violations.unnamed)));

@@ -21,13 +21,12 @@ pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next
             let name = caller.identity.name();
             edge.refused(visitor, Refusal::PermissionDenied);
             let role = Right::Read.role().as_str();
-            let why = format!("{name} may not see this: it takes the role {role}, for every service");
+            let why = format!("{name} is not authorized: requires role {role} for every service");
             problem(StatusCode::FORBIDDEN, &why)
         }
         Err(_) => {
             edge.refused(visitor, Refusal::Unauthenticated);
-            let why =
-                "this takes a token (authorization: Bearer ...) or a client certificate that breakerd knows";
+            let why = "authentication required: send a bearer token or use a registered client certificate";
             let challenge = HeaderValue::from_static("Bearer realm=\"breakerd\"");
             ([(header::WWW_AUTHENTICATE, challenge)], problem(StatusCode::UNAUTHORIZED, why)).into_response()
         }

@@ -85,7 +85,7 @@ fn layer_from_json(fields: &BTreeMap<String, Json>) -> Result<Layer, String> {
         let field =
             Field::by_name(name).ok_or_else(|| format!("{name} is no field that this breakerd knows"))?;
         let value = value_from_json(field, json)
-            .ok_or_else(|| format!("{name} is {json}, but takes {}", field.range()))?;
+            .ok_or_else(|| format!("{name}: invalid value {json}: must be {}", field.range()))?;
         layer.set(field, value).map_err(|problem| problem.to_string())?;
     }
     Ok(layer)
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(problem(r#"{"shiny": 1}"#), "service a: shiny is no field that this breakerd knows");
         assert_eq!(
             problem(r#"{"failure_rate_threshold": 33.3333}"#),
-            "service a: failure_rate_threshold is 33.3333, but takes (0, 100] percent, at most 3 decimals"
+            "service a: failure_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 (percent, up to 3 decimals)"
         );
         assert!(problem(r#"{"failure_threshold": -1}"#).starts_with("service a: failure_threshold is -1"));
     }

@@ -63,7 +63,7 @@ fn what_is_wrong_with_a_file_of_tokens_is_told_at_once_and_no_secret_with_it() {
     for (line, part) in [
         ("2:", "token.name is \"a b\""),
         ("3:", "token.sha256 is a value that is not shown"),
-        ("4:", "token.roles is [\"boss\"], but takes a list of caller, reader, operator, admin"),
+        ("4:", "token.roles: invalid value [\"boss\"]: must be a list of caller, reader, operator, admin"),
         ("5:", "token.services is [\"a b\"]"),
         ("12:", "`sha256` of two stands in another [[token]] already"),
         ("13:", "unknown key `role`: did you mean `roles`?"),

@@ -86,9 +86,9 @@ fn enabled_and_generation_are_read() {
     assert_eq!(
         errors("[circuit_breaker]\nenabled = \"false\"\ngeneration = -1\n"),
         [
-            "breakerd.toml:2:11: circuit_breaker.enabled is \"false\", but takes true or false \
+            "breakerd.toml:2:11: circuit_breaker.enabled: invalid value \"false\": must be true or false \
              (write it without quotes)",
-            "breakerd.toml:3:14: circuit_breaker.generation is -1, but takes 0..=9223372036854775807",
+            "breakerd.toml:3:14: circuit_breaker.generation: invalid value -1: must be 0..=9223372036854775807",
         ]
     );
 }
@@ -175,12 +175,12 @@ fn a_flag_wins_over_a_variable_over_the_file_over_what_is_built_in() {
     assert_eq!(
         errors,
         [
-            "breakerd.toml:2:10: grpc.listen is 5, but takes an address and a port, such as 127.0.0.1:50051 or \
+            "breakerd.toml:2:10: grpc.listen: invalid value 5: must be an address and a port, such as 127.0.0.1:50051 or \
              [::]:50051 (write it in quotes)",
-            "BREAKERD_LIMITS_BREAKERS_MAX is \"many\", but takes 1..=10000000",
-            "DATABASE_URL is \"mysql://db/x\", but takes a URL postgres://user:password@host/database, or with several \
+            "BREAKERD_LIMITS_BREAKERS_MAX: invalid value \"many\": must be 1..=10000000",
+            "DATABASE_URL: invalid value \"mysql://db/x\": must be a URL postgres://user:password@host/database, or with several \
              hosts host:port,host:port (it has the scheme mysql, which breakerd does not know)",
-            "--log-format is \"xml\", but takes auto or text or json",
+            "--log-format: invalid value \"xml\": must be auto or text or json",
         ]
     );
 }

@@ -34,7 +34,7 @@ async fn seed(bed: &Bed) {
 /// That `status` says that there are as many as there may be.
 fn is_full(status: &Status) {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
-    assert_eq!(status.message(), "10000 services have thresholds set over the API, which is the limit");
+    assert_eq!(status.message(), "limit reached: 10000 services have thresholds set through the API");
     assert_eq!(status.get_details_error_info().unwrap().reason, "CONFIG_LIMIT_REACHED");
 }
 

@@ -221,7 +221,7 @@ async fn the_history_is_listed_newest_first_or_oldest_first() {
     assert_eq!(desk.ask(&["history", "database", "--since", "1h"]).await.lines().len(), 2);
     assert_eq!(desk.ask(&["history", "database", "--whole-service"]).await.lines().len(), 2);
     let none = desk.ask(&["history", "database/eu"]).await;
-    assert!(none.code == 4 && none.err.contains("there is no breaker database/eu"), "{none:?}");
+    assert!(none.code == 4 && none.err.contains("breaker database/eu not found"), "{none:?}");
     assert_eq!(desk.ask(&["history", "--until", "2020-01-01"]).await.out, "");
     let closed = desk.ask(&["history", "--state", "closed", "--json"]).await;
     assert_eq!(closed.out, "");
@@ -243,12 +243,12 @@ async fn errors_are_told_in_words_and_in_json() {
     let desk = Desk::open().await;
     let missing = desk.ask(&["get", "nobody"]).await;
     assert_eq!((missing.code, &*missing.out), (4, ""));
-    assert!(missing.err.starts_with("breakerd: there is no breaker nobody: "), "{missing:?}");
+    assert!(missing.err.starts_with("breakerd: breaker nobody not found: "), "{missing:?}");
 
     let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01"]).await;
     assert_eq!(wrong.code, 2);
     assert_eq!(
-        wrong.err, "breakerd: the request was refused\n  --since: is not before --until\n",
+        wrong.err, "breakerd: the request was refused\n  --since: must be before --until\n",
         "a read changes nothing anyway"
     );
     let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01", "--json"]).await;
@@ -257,7 +257,7 @@ async fn errors_are_told_in_words_and_in_json() {
     assert_eq!(told["code"], "INVALID_ARGUMENT");
     assert_eq!(told["reason"], "INVALID_REQUEST");
     assert_eq!(told["violations"][0]["field"], "from_time");
-    assert_eq!(told["violations"][0]["description"], "is not before to_time");
+    assert_eq!(told["violations"][0]["description"], "must be before to_time");
 }
 
 #[tokio::test]
@@ -280,9 +280,9 @@ async fn every_wrong_argument_of_config_set_and_unset_is_named() {
     assert_eq!(
         wrong.err,
         "breakerd: wrong arguments, nothing was sent
-  failure_threshold is `many`, but takes 0..=1000000
+  failure_threshold: invalid value `many`: must be 0..=1000000
   there is no field `timeout_secnds`: did you mean timeout_seconds?
-  failure_rate_threshold is `101`, but takes (0, 100] percent, at most 3 decimals
+  failure_rate_threshold: invalid value `101`: must be greater than 0 and at most 100 (percent, up to 3 decimals)
   max_wait is given twice
   `multiplier` is no assignment: write field=value, such as timeout_seconds=90
 "
@@ -506,7 +506,7 @@ async fn what_is_not_there_ends_with_4_and_what_is_in_no_such_state_with_0() {
     let named = desk.ask(&["ls", "--name-prefix", "nosuch"]).await;
     assert!(named.code == 4 && named.err.contains("whose name starts with nosuch"), "{named:?}");
     let history = desk.ask(&["history", "nosuch"]).await;
-    assert!(history.code == 4 && history.err.contains("there is no breaker nosuch"), "{history:?}");
+    assert!(history.code == 4 && history.err.contains("breaker nosuch not found"), "{history:?}");
     let closed = desk.ask(&["ls", "--state", "open,half-open"]).await;
     assert_eq!((closed.code, &*closed.err), (0, "no breaker is OPEN or HALF_OPEN\n"), "{closed:?}");
     let quiet = desk.ask(&["history", "database"]).await;

@@ -33,12 +33,11 @@ async fn an_override_is_set_shown_and_cleared() {
     // One that has no breaker yet is more often a slip than meant.
     let whole = ["override", "set", "orders", "disabled", "--whole-service", "--reason", "r", "--create"];
     let slip = desk.ask(&whole[..whole.len() - 1]).await;
-    let told =
-        "there is no service orders: nobody has used or configured it yet (--create sets it all the same)\n";
+    let told = "service orders not found: services are created on first use (to create it, use --create)\n";
     assert_eq!((slip.code, slip.err.as_str()), (4, format!("breakerd: {told}").as_str()));
     let slip = desk.ask(&["override", "set", "search/sl", "disabled", "--reason", "r"]).await;
     assert!(
-        slip.code == 4 && slip.err.contains("no breaker search/sl") && slip.err.contains("--create"),
+        slip.code == 4 && slip.err.contains("breaker search/sl not found") && slip.err.contains("--create"),
         "{slip:?}"
     );
     assert_eq!(desk.ask(&["get", "search/sl"]).await.code, 4, "it was not created");
@@ -55,8 +54,7 @@ async fn a_service_that_is_not_known_is_not_configured_unless_it_is_to_be_create
     let set = |service| ["config", "set", service, "timeout_seconds=90", "--reason", "r"];
     let unknown = |service: &str, near: &str| {
         format!(
-            "breakerd: there is no service {service}: nobody has used or configured it yet{near} (--create sets it all the \
-             same)\n"
+            "breakerd: service {service} not found: services are created on first use{near} (to create it, use --create)\n"
         )
     };
     let typo = desk.ask(&set("databases")).await;

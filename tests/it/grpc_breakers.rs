@@ -337,7 +337,10 @@ async fn before_it_is_loaded_everything_is_unavailable() {
         operations.list_breakers(v1::ListBreakersRequest::default()).await.unwrap_err(),
         operations.list_transitions(v1::ListTransitionsRequest::default()).await.unwrap_err(),
     ] {
-        assert_eq!((status.code(), status.message()), (Code::Unavailable, "the state is not loaded yet"));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unavailable, "starting: the state is not loaded yet")
+        );
         assert_eq!(status.get_details_error_info().unwrap().reason, "NOT_LOADED");
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
     }

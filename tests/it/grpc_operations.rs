@@ -281,7 +281,7 @@ async fn a_store_that_does_not_answer_is_unavailable_and_decisions_go_on() {
     let mut breakers = world.breakers().await;
     let mut operations = world.operations().await;
     let status = operations.list_transitions(ListTransitionsRequest::default()).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "the store does not answer"));
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "store unavailable"));
     assert_eq!(status.get_details_error_info().unwrap().reason, "STORE_UNAVAILABLE");
     assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
     trip(&mut breakers, "a", "").await;

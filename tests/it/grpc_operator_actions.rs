@@ -408,7 +408,7 @@ async fn a_whole_service_is_switched_off_with_all_the_breakers_it_has_and_will_h
     let status = operations.clear_override(of_service).await.unwrap_err();
     assert_eq!(wrong_state(&status).0, "FORCED_OPEN");
     let status = operations.reset_breaker(reset("db")).await.unwrap_err();
-    assert_eq!(wrong_state(&status).1, "free of its service's override");
+    assert_eq!(wrong_state(&status).1, "no service-wide override");
     let cleared = ClearOverrideRequest { name: "own".into(), ..clear("db") };
     let cleared = operations.clear_override(cleared).await.unwrap().into_inner().breaker.unwrap();
     assert_eq!((cleared.state(), cleared.epoch), (State::ForcedOpen, 3), "it takes its service's up");
@@ -640,7 +640,7 @@ async fn a_deleted_breaker_is_closed_for_those_who_follow_and_gone_once_it_stand
     let whole = SetOverrideRequest { whole_service: true, ..force_open("sentinel") };
     operations.set_override(whole).await.unwrap();
     let (state, needed) = wrong_state(&operations.delete_breaker(delete("eu")).await.unwrap_err());
-    assert_eq!((&*state, &*needed), ("FORCED_OPEN", "free of its service's override"));
+    assert_eq!((&*state, &*needed), ("FORCED_OPEN", "no service-wide override"));
     world.end().await;
 }
 

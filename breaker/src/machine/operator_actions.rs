@@ -31,20 +31,20 @@ pub enum Needed {
 }
 
 impl Needed {
-    /// In words, to follow "must be".
+    /// In words, to follow "requires".
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "OPEN",
             Self::Override => "FORCED_OPEN, DISABLED or METRICS_ONLY",
-            Self::OwnOverride => "in an override of its own, not of its service,",
-            Self::NoServiceOverride => "free of its service's override",
+            Self::OwnOverride => "an override of the breaker itself",
+            Self::NoServiceOverride => "no service-wide override",
         }
     }
 }
 
 impl std::fmt::Display for WrongState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the breaker is {}, and must be {} for this", self.state, self.needed.as_str())
+        write!(f, "breaker is {}: operation requires {}", self.state, self.needed.as_str())
     }
 }
 

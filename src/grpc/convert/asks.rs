@@ -19,7 +19,7 @@ pub(crate) fn check_batch(requests: usize) -> Result<(), Violations> {
     if requests <= BATCH_MAX {
         return Ok(());
     }
-    let problem = format!("has {requests} of them: it takes at most {BATCH_MAX}");
+    let problem = format!("too many requests: {requests}, the limit is {BATCH_MAX}");
     Err(Violations::one("requests", Kind::TooMany, problem))
 }
 
@@ -73,18 +73,21 @@ pub(crate) fn read_outcome<'a>(
         match seals.open(&request.permit) {
             Ok(permit) => Some(permit),
             Err(_forged) => {
-                violations.add("permit", Kind::Forged, "was not made by this breakerd, or was changed");
+                violations.add(
+                    "permit",
+                    Kind::Forged,
+                    "invalid permit: not issued by this breakerd, or modified",
+                );
                 None
             }
         }
     };
     let outcome = words::outcome(request.outcome).unwrap_or_else(|| {
         let (kind, problem) = match request.outcome {
-            0 => (Kind::Required, "is missing: it takes SUCCESS, FAILURE or IGNORED".to_owned()),
-            unknown => (
-                Kind::UnknownValue,
-                format!("is {unknown}, which is no outcome: it takes SUCCESS, FAILURE or IGNORED"),
-            ),
+            0 => (Kind::Required, "is required: must be SUCCESS, FAILURE or IGNORED".to_owned()),
+            unknown => {
+                (Kind::UnknownValue, format!("invalid value {unknown}: must be SUCCESS, FAILURE or IGNORED"))
+            }
         };
         violations.add("outcome", kind, problem);
         Outcome::Ignored
@@ -135,11 +138,11 @@ pub(super) fn refused(error: EngineError) -> Failure {
         EngineError::Full { limit, max } => Failure::BreakersFull { limit, max },
         EngineError::OtherBreaker { service, name } => {
             let name = if name.is_empty() { &service } else { &name };
-            let problem = format!("belongs to another breaker than {service}/{name}");
+            let problem = format!("issued for another breaker, not for {service}/{name}");
             Violations::one("permit", Kind::Mismatch, problem).into()
         }
         EngineError::OtherEpoch { permit, given } => {
-            let problem = format!("is {given}, but the permit is of epoch {permit}");
+            let problem = format!("invalid value {given}: must be the epoch of the permit ({permit})");
             Violations::one("epoch", Kind::Mismatch, problem).into()
         }
         EngineError::Key(error) => {
@@ -177,12 +180,13 @@ pub(super) fn check_text_within(
 ) {
     let bytes = text.len();
     if bytes > bytes_max {
-        let problem = format!("has {bytes} bytes: it takes at most {bytes_max}");
+        let problem = format!("too long: {bytes} bytes, the limit is {bytes_max}");
         violations.add(field, Kind::TooLong, problem);
         return;
     }
     if let Some((at, found)) = text.char_indices().find(|(_, character)| character.is_control()) {
-        let problem = format!("has {found:?} at byte {at}: it takes no control characters");
+        let problem =
+            format!("invalid character {found:?} at byte {at}: must not contain control characters");
         violations.add(field, Kind::InvalidCharacter, problem);
     }
 }

@@ -60,7 +60,7 @@ impl TryFrom<v1::ListConfigChangesRequest> for ChangeList {
         if let (Some(from), Some(until)) = (from_time, until_time)
             && from >= until
         {
-            violations.add("from_time", Kind::OutOfRange, "is not before to_time");
+            violations.add("from_time", Kind::OutOfRange, "must be before to_time");
         }
         super::asks::check_text("actor", &request.actor, &mut violations);
         let page_token = request.page_token.clone();
@@ -90,7 +90,7 @@ impl ChangeList {
 
 fn kinds(numbers: &[i32], violations: &mut Violations) -> Vec<ChangeKind> {
     if numbers.len() > KINDS_MAX {
-        let problem = format!("has {} entries: it takes at most {KINDS_MAX}", numbers.len());
+        let problem = format!("too many entries: {}, the limit is {KINDS_MAX}", numbers.len());
         violations.add("kinds", Kind::TooMany, problem);
         return Vec::new();
     }
@@ -100,7 +100,7 @@ fn kinds(numbers: &[i32], violations: &mut Violations) -> Vec<ChangeKind> {
             Some(kind) if kinds.contains(&kind) => {}
             Some(kind) => kinds.push(kind),
             None => {
-                let problem = format!("is {number}, which is no kind of change");
+                let problem = format!("unknown value {number}: must be a ChangeKind");
                 violations.add(format!("kinds[{index}]"), Kind::UnknownValue, problem);
             }
         }

@@ -117,13 +117,13 @@ pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Resul
 /// A mask says which fields are meant: one that is named and not given is taken back.
 fn masked(paths: &[String], given: Layer, violations: &mut Violations) -> LayerChange {
     if paths.len() > MASK_MAX {
-        let problem = format!("has {} paths: it takes at most {MASK_MAX}", paths.len());
+        let problem = format!("too many paths: {}, the limit is {MASK_MAX}", paths.len());
         violations.add("update_mask", Kind::TooMany, problem);
         return LayerChange::Fields(Vec::new());
     }
     if paths.iter().any(|path| path == "*") {
         if paths.len() > 1 {
-            violations.add("update_mask", Kind::Mismatch, "has \"*\" and other paths: \"*\" stands alone");
+            violations.add("update_mask", Kind::Mismatch, "\"*\" cannot be combined with other paths");
         }
         return LayerChange::Whole(given);
     }
@@ -131,7 +131,7 @@ fn masked(paths: &[String], given: Layer, violations: &mut Violations) -> LayerC
     for (index, path) in paths.iter().enumerate() {
         let Some(field) = fields::by_name(path) else {
             let known = fields::near(path).map_or_else(fields::names, |near| format!("did you mean {near}?"));
-            let problem = format!("is \"{}\", which is no field of thresholds: {known}", excerpt(path));
+            let problem = format!("unknown field \"{}\": {known}", excerpt(path));
             violations.add(format!("update_mask.paths[{index}]"), Kind::UnknownValue, problem);
             continue;
         };
@@ -171,9 +171,10 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
             for problem in problems {
                 let field = format!("thresholds.{}", fields::name(problem.problem.field));
                 let told = problem.problem.to_string();
-                let told = told.strip_prefix(problem.problem.field.as_str()).unwrap_or(&told).trim_start();
+                let told = told.strip_prefix(problem.problem.field.as_str()).unwrap_or(&told);
+                let told = told.trim_start_matches([':', ' ']);
                 let told = match problem.service {
-                    Some(service) => format!("{told}, for {service}"),
+                    Some(service) => format!("{told}, for service {service}"),
                     None => told.to_owned(),
                 };
                 violations.add(field, Kind::Mismatch, told);
@@ -189,9 +190,9 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
         ControlError::OverridesUnderWay { max } => Failure::OverridesUnderWay { max },
         ControlError::NoOverride => Failure::NoOverride,
         ControlError::Busy => Failure::Contended,
-        ControlError::Store(error) => super::unread("the configuration could not be written", &error),
+        ControlError::Store(error) => super::unread("configuration write failed", &error),
         error @ (ControlError::Stored(_) | ControlError::OlderGeneration { .. }) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "configuration cannot be shown");
+            tracing::error!(error = &error as &dyn std::error::Error, "stored configuration is invalid");
             Failure::Internal
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn near(path: &str) -> Option<&'static str> {
 /// Every name, for people.
 pub(super) fn names() -> String {
     let names: Vec<_> = Field::ALL.iter().map(|field| name(*field)).collect();
-    format!("there are {}", names.join(", "))
+    format!("valid fields are {}", names.join(", "))
 }
 
 /// The values that a message sets. What it leaves out is not in the layer.
@@ -101,7 +101,7 @@ impl Reader<'_> {
 
     #[cold]
     fn refuse(&mut self, field: Field, value: &str) {
-        let problem = format!("is {value}, but takes {}", field.range());
+        let problem = format!("invalid value {value}: must be {}", field.range());
         self.violations.add(path(field), Kind::OutOfRange, problem);
     }
 
@@ -140,7 +140,7 @@ impl Reader<'_> {
         let Some(duration) = read else { return };
         if !duration.as_nanos().is_multiple_of(GRAIN.as_nanos()) {
             let problem =
-                format!("is {duration:?}, but takes {}, no finer than a millisecond", field.range());
+                format!("invalid value {duration:?}: must be {}, no finer than a millisecond", field.range());
             self.violations.add(path(field), Kind::OutOfRange, problem);
             return;
         }
@@ -152,7 +152,7 @@ impl Reader<'_> {
             return;
         }
         let Some(word) = read(number) else {
-            let problem = format!("is {number}, but takes {}", field.range());
+            let problem = format!("invalid value {number}: must be {}", field.range());
             self.violations.add(path(field), Kind::UnknownValue, problem);
             return;
         };
@@ -296,14 +296,14 @@ mod tests {
         assert_eq!(
             told,
             [
-                "thresholds.wait_duration_in_open_state is negative",
-                "thresholds.failure_rate_threshold is NaN, but takes (0, 100] percent, at most 3 decimals",
-                "thresholds.slow_call_rate_threshold is 33.3333, but takes (0, 100] percent, at most 3 decimals",
-                "thresholds.wait_interval is 9, but takes FIXED or EXPONENTIAL",
-                "thresholds.multiplier is inf, but takes (1, 10], at most 3 decimals",
-                "thresholds.randomization_factor is -0.5, but takes [0, 1), at most 3 decimals",
-                "thresholds.max_wait is 1.000000001s, but takes 1ms..=24h, no finer than a millisecond",
-                "thresholds.minimum_reporters is 0, but takes 1..=1000",
+                "thresholds.wait_duration_in_open_state: must not be negative",
+                "thresholds.failure_rate_threshold: invalid value NaN: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+                "thresholds.slow_call_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+                "thresholds.wait_interval: invalid value 9: must be FIXED or EXPONENTIAL",
+                "thresholds.multiplier: invalid value inf: must be greater than 1 and at most 10 (up to 3 decimals)",
+                "thresholds.randomization_factor: invalid value -0.5: must be at least 0 and less than 1 (up to 3 decimals)",
+                "thresholds.max_wait: invalid value 1.000000001s: must be 1ms..=24h, no finer than a millisecond",
+                "thresholds.minimum_reporters: invalid value 0: must be 1..=1000",
             ]
         );
     }

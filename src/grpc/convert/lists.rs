@@ -103,13 +103,13 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
         if let (Some(from), Some(until)) = (from_time, until_time)
             && from >= until
         {
-            violations.add("from_time", Kind::OutOfRange, "is not before to_time");
+            violations.add("from_time", Kind::OutOfRange, "must be before to_time");
         }
         let oldest_first = match v1::TransitionOrder::try_from(request.order) {
             Ok(v1::TransitionOrder::Unspecified | v1::TransitionOrder::NewestFirst) => false,
             Ok(v1::TransitionOrder::OldestFirst) => true,
             Err(_) => {
-                let problem = format!("is {}, which is no order", request.order);
+                let problem = format!("unknown value {}: must be a SortOrder", request.order);
                 violations.add("order", Kind::UnknownValue, problem);
                 false
             }
@@ -160,7 +160,11 @@ pub(super) fn page_size(asked: i32, violations: &mut Violations) -> u32 {
         Ok(0) => PAGE_DEFAULT,
         Ok(size) => size.min(PAGE_MAX),
         Err(_) => {
-            violations.add("page_size", Kind::OutOfRange, format!("is {asked}: it is not negative"));
+            violations.add(
+                "page_size",
+                Kind::OutOfRange,
+                format!("invalid value {asked}: must not be negative"),
+            );
             PAGE_DEFAULT
         }
     }

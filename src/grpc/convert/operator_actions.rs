@@ -48,7 +48,7 @@ pub(crate) fn read_set(
     let kind = kind(request.state, &mut violations);
     check_reason(&request.reason, &mut violations);
     if request.reason.trim().is_empty() {
-        violations.add("reason", Kind::Required, "is missing: whoever finds the override will ask why");
+        violations.add("reason", Kind::Required, "is required");
     }
     let (expires_at, ttl) = end(&request, wall, &mut violations);
     match (subject, kind) {
@@ -114,24 +114,24 @@ fn subject(service: &str, name: &str, whole_service: bool, violations: &mut Viol
         return Key::new(service, name).ok().map(Subject::Breaker);
     }
     if !name.is_empty() {
-        violations.add("name", Kind::Mismatch, "stands beside whole_service: give one of them");
+        violations.add("name", Kind::Mismatch, "cannot be combined with whole_service");
     }
     Some(Subject::Service(service.to_owned()))
 }
 
 fn kind(number: i32, violations: &mut Violations) -> Option<OverrideKind> {
-    const TAKES: &str = "it takes FORCED_OPEN, DISABLED or METRICS_ONLY";
+    const TAKES: &str = "must be FORCED_OPEN, DISABLED or METRICS_ONLY";
     match words::read_state(number) {
         Some(State::ForcedOpen) => return Some(OverrideKind::ForcedOpen),
         Some(State::Disabled) => return Some(OverrideKind::Disabled),
         Some(State::MetricsOnly) => return Some(OverrideKind::MetricsOnly),
         Some(other @ (State::Closed | State::Open | State::HalfOpen)) => {
-            let problem = format!("is {other}, which is no override: {TAKES}");
+            let problem = format!("invalid value {other}: {TAKES}");
             violations.add("state", Kind::OutOfRange, problem);
         }
-        None if number == 0 => violations.add("state", Kind::Required, format!("is missing: {TAKES}")),
+        None if number == 0 => violations.add("state", Kind::Required, format!("is required: {TAKES}")),
         None => {
-            let problem = format!("is {number}, which is no state: {TAKES}");
+            let problem = format!("unknown value {number}: {TAKES}");
             violations.add("state", Kind::UnknownValue, problem);
         }
     }
@@ -147,19 +147,19 @@ fn end(
     let expires_at = times::bound("expires_at", request.expires_at.as_ref(), violations);
     let ttl = times::not_negative("ttl", request.ttl.as_ref(), violations);
     if request.expires_at.is_some() && request.ttl.is_some() {
-        violations.add("ttl", Kind::Mismatch, "stands beside expires_at: give one of them");
+        violations.add("ttl", Kind::Mismatch, "cannot be combined with expires_at");
     }
     if let Some(end) = expires_at
         && (end <= wall || end > wall + LASTS_MAX)
     {
-        let problem = if end <= wall { "is past" } else { "is more than 366 days from now" };
+        let problem = if end <= wall { "must be in the future" } else { "must be at most 366 days from now" };
         violations.add("expires_at", Kind::OutOfRange, problem);
     }
     if let Some(ttl) = ttl
         && !(LASTS_MIN..=LASTS_MAX).contains(&ttl)
     {
         let problem = format!(
-            "is {}: it takes {} to {} (366 days)",
+            "invalid value {}: must be from {} to {} (366 days)",
             HumanDuration(ttl),
             HumanDuration(LASTS_MIN),
             HumanDuration(LASTS_MAX)

@@ -27,13 +27,13 @@ pub(super) fn not_negative(
         return Some(Duration::new(secs, subsec_nanos));
     }
     let problem = if !(-NANOS_MAX..=NANOS_MAX).contains(&nanos) {
-        format!("has {nanos} nanos: they are at most {NANOS_MAX}")
+        format!("invalid nanos {nanos}: must be at most {NANOS_MAX}")
     } else if (seconds > 0 && nanos < 0) || (seconds < 0 && nanos > 0) {
-        "has seconds and nanos of different signs".to_owned()
+        "seconds and nanos must have the same sign".to_owned()
     } else if seconds < 0 || nanos < 0 {
-        "is negative".to_owned()
+        "must not be negative".to_owned()
     } else {
-        format!("has {seconds} seconds: they are at most {SECONDS_MAX}")
+        format!("invalid seconds {seconds}: must be at most {SECONDS_MAX}")
     };
     violations.add(field, Kind::OutOfRange, problem);
     None
@@ -48,7 +48,7 @@ pub(super) fn bound(
 ) -> Option<Time> {
     let prost_types::Timestamp { seconds, nanos } = *timestamp?;
     if !TIMESTAMPS.contains(&seconds) || !(0..=NANOS_MAX).contains(&nanos) {
-        let problem = "is no timestamp: it takes the years 1 to 9999, and nanos from 0 to 999999999";
+        let problem = "invalid timestamp: must be in the years 1 to 9999, with nanos from 0 to 999999999";
         violations.add(field, Kind::OutOfRange, problem);
         return None;
     }
@@ -88,10 +88,10 @@ mod tests {
         assert_eq!(read(0, 0), Ok(Duration::ZERO));
         assert_eq!(read(1, 5), Ok(Duration::new(1, 5)));
         assert_eq!(read(SECONDS_MAX, NANOS_MAX), Ok(Duration::new(315_576_000_000, 999_999_999)));
-        assert_eq!(read(-1, 0), Err("it is negative".to_owned()));
-        assert_eq!(read(0, -1), Err("it is negative".to_owned()));
-        assert_eq!(read(1, -1), Err("it has seconds and nanos of different signs".to_owned()));
-        assert_eq!(read(-1, 1), Err("it has seconds and nanos of different signs".to_owned()));
+        assert_eq!(read(-1, 0), Err("it: must not be negative".to_owned()));
+        assert_eq!(read(0, -1), Err("it: must not be negative".to_owned()));
+        assert_eq!(read(1, -1), Err("it: seconds and nanos must have the same sign".to_owned()));
+        assert_eq!(read(-1, 1), Err("it: seconds and nanos must have the same sign".to_owned()));
         for (seconds, nanos) in
             [(0, NANOS_MAX + 1), (0, i32::MIN), (SECONDS_MAX + 1, 0), (i64::MAX, i32::MAX)]
         {

@@ -23,13 +23,13 @@ const STATES_MAX: usize = 64;
 pub(super) fn states(numbers: &[i32], violations: &mut Violations) -> Vec<State> {
     let mut states = Vec::new();
     if numbers.len() > STATES_MAX {
-        let problem = format!("has {} entries: it takes at most {STATES_MAX}", numbers.len());
+        let problem = format!("too many entries: {}, the limit is {STATES_MAX}", numbers.len());
         violations.add("states", Kind::TooMany, problem);
         return states;
     }
     for (index, number) in numbers.iter().enumerate() {
         let Some(state) = read_state(*number) else {
-            let problem = format!("is {number}, which is no state");
+            let problem = format!("unknown value {number}: must be a State");
             violations.add(format!("states[{index}]"), Kind::UnknownValue, problem);
             continue;
         };

@@ -31,7 +31,7 @@ impl Selection {
         violations: &mut Violations,
     ) -> Self {
         if services.len() > SERVICES_MAX {
-            let problem = format!("has {} entries: it takes at most {SERVICES_MAX}", services.len());
+            let problem = format!("too many entries: {}, the limit is {SERVICES_MAX}", services.len());
             violations.add("services", Kind::TooMany, problem);
         } else {
             for (index, service) in services.iter().enumerate() {

@@ -128,7 +128,11 @@ fn read<T>(
         Some(Token { home, anchor, place: place(revision, rest)? })
     });
     if read.is_none() {
-        violations.add("resume_token", Kind::InvalidToken, "is not one that this method gave");
+        violations.add(
+            "resume_token",
+            Kind::InvalidToken,
+            "invalid resume token: must be a token returned by this RPC",
+        );
     }
     read
 }

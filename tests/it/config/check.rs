@@ -72,7 +72,10 @@ fn check_config_prints_the_errors_of_a_wrong_file_and_fails() {
     let (code, out, err) = check(&path, Show::Table);
     assert_eq!((code, &*out), (ExitCode::from(1), ""));
     assert_eq!(err.lines().count(), 2);
-    assert!(err.starts_with(&format!("{}:2:12: circuit_breaker.max_wait is -1, but takes ", path.display())));
+    assert!(err.starts_with(&format!(
+        "{}:2:12: circuit_breaker.max_wait: invalid value -1: must be ",
+        path.display()
+    )));
 }
 
 #[test]
@@ -120,11 +123,11 @@ fn check_config_names_every_fault_at_once() {
     assert_eq!((code, &*out), (ExitCode::from(1), ""));
     let told = [
         "unknown key `bogus`",
-        "grpc.listen is \"nope\", but takes an address",
-        "circuit_breaker.a.multiplier is 0.5, but takes (1, 10]",
-        "circuit_breaker.a: slow_call_rate_threshold is set, but takes slow_call_duration_threshold",
-        "circuit_breaker.b: slow_call_rate_threshold is set, but takes slow_call_duration_threshold",
-        "circuit_breaker.b: max_wait is 1s, but takes at least timeout_seconds (1m)",
+        "grpc.listen: invalid value \"nope\": must be an address",
+        "circuit_breaker.a.multiplier: invalid value 0.5: must be greater than 1",
+        "circuit_breaker.a: slow_call_rate_threshold: must be set together with slow_call_duration_threshold",
+        "circuit_breaker.b: slow_call_rate_threshold: must be set together with slow_call_duration_threshold",
+        "circuit_breaker.b: max_wait: invalid value 1s: must be at least timeout_seconds (1m)",
         "store.url_file: store.url is set too",
         "tls.certificate: needs tls.key, which is not set",
         "tls.certificate: ",

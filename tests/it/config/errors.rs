@@ -21,121 +21,127 @@ fn each_wrong_value_says_what_is_taken() {
     for (line, expected) in [
         (
             "failure_rate_threshold = 120",
-            "26: circuit_breaker.sentinel.failure_rate_threshold is 120, but takes (0, 100] percent, at most 3 decimals",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 120: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
         ),
         (
             "failure_rate_threshold = 33.3333",
-            "26: circuit_breaker.sentinel.failure_rate_threshold is 33.3333, but takes (0, 100] percent, at most 3 \
-             decimals (it has more than 3 decimals)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 (percent, up to 3 decimals) (it has more than 3 decimals)",
         ),
         (
             "failure_rate_threshold = 0",
-            "26: circuit_breaker.sentinel.failure_rate_threshold is 0, but takes (0, 100] percent, at most 3 decimals",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 0: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
         ),
         (
             "failure_rate_threshold = \"50\"",
-            "26: circuit_breaker.sentinel.failure_rate_threshold is \"50\", but takes (0, 100] percent, at most 3 \
-             decimals (write it without quotes)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value \"50\": must be greater than 0 and at most 100 (percent, up to 3 decimals) (write it without quotes)",
         ),
         (
             "failure_rate_threshold = 5e1",
-            "26: circuit_breaker.sentinel.failure_rate_threshold is 5e1, but takes (0, 100] percent, at most 3 \
-             decimals (write it without an exponent)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 5e1: must be greater than 0 and at most 100 (percent, up to 3 decimals) (write it without an exponent)",
         ),
         (
             "failure_rate_threshold = nan",
-            "26: circuit_breaker.sentinel.failure_rate_threshold is nan, but takes (0, 100] percent, at most 3 decimals",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value nan: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
         ),
         (
             "failure_threshold = 60.0",
-            "21: circuit_breaker.sentinel.failure_threshold is 60.0, but takes 0..=1000000 (a whole number, written \
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value 60.0: must be 0..=1000000 (a whole number, written \
              without a decimal point)",
         ),
         (
             "failure_threshold = \"3\"",
-            "21: circuit_breaker.sentinel.failure_threshold is \"3\", but takes 0..=1000000 (write it without quotes)",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value \"3\": must be 0..=1000000 (write it without quotes)",
         ),
         (
             "failure_threshold = -3",
-            "21: circuit_breaker.sentinel.failure_threshold is -3, but takes 0..=1000000",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value -3: must be 0..=1000000",
         ),
         (
             "failure_threshold = 99999999999999999999999999",
-            "21: circuit_breaker.sentinel.failure_threshold is 99999999999999999999999999, but takes 0..=1000000",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value 99999999999999999999999999: must be 0..=1000000",
         ),
         (
             "failure_threshold = 1979-05-27",
-            "21: circuit_breaker.sentinel.failure_threshold is 1979-05-27, but takes 0..=1000000",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value 1979-05-27: must be 0..=1000000",
         ),
         (
             "failure_threshold = true",
-            "21: circuit_breaker.sentinel.failure_threshold is true, but takes 0..=1000000",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value true: must be 0..=1000000",
         ),
         (
             "failure_threshold = { value = 3 }",
-            "21: circuit_breaker.sentinel.failure_threshold is a table, but takes 0..=1000000",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value a table: must be 0..=1000000",
         ),
         (
             "failure_threshold = [3]",
-            "21: circuit_breaker.sentinel.failure_threshold is [3], but takes 0..=1000000",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value [3]: must be 0..=1000000",
         ),
-        ("timeout_seconds = 0", "19: circuit_breaker.sentinel.timeout_seconds is 0, but takes 1ms..=24h"),
+        (
+            "timeout_seconds = 0",
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value 0: must be 1ms..=24h",
+        ),
         (
             "timeout_seconds = 0.0005",
-            "19: circuit_breaker.sentinel.timeout_seconds is 0.0005, but takes 1ms..=24h (no finer than a millisecond)",
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value 0.0005: must be 1ms..=24h (no finer than a millisecond)",
         ),
         (
             "timeout_seconds = \"1500us\"",
-            "19: circuit_breaker.sentinel.timeout_seconds is \"1500us\", but takes 1ms..=24h (no finer than a \
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"1500us\": must be 1ms..=24h (no finer than a \
              millisecond)",
         ),
-        ("timeout_seconds = -1", "19: circuit_breaker.sentinel.timeout_seconds is -1, but takes 1ms..=24h"),
+        (
+            "timeout_seconds = -1",
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value -1: must be 1ms..=24h",
+        ),
         (
             "timeout_seconds = -0.5",
-            "19: circuit_breaker.sentinel.timeout_seconds is -0.5, but takes 1ms..=24h",
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value -0.5: must be 1ms..=24h",
         ),
-        ("timeout_seconds = inf", "19: circuit_breaker.sentinel.timeout_seconds is inf, but takes 1ms..=24h"),
+        (
+            "timeout_seconds = inf",
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value inf: must be 1ms..=24h",
+        ),
         (
             "timeout_seconds = \"60\"",
-            "19: circuit_breaker.sentinel.timeout_seconds is \"60\", but takes 1ms..=24h (write it without quotes, \
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"60\": must be 1ms..=24h (write it without quotes, \
              or give it a unit)",
         ),
         (
             "timeout_seconds = \"soon\"",
-            "19: circuit_breaker.sentinel.timeout_seconds is \"soon\", but takes 1ms..=24h (seconds as a number, or \
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"soon\": must be 1ms..=24h (seconds as a number, or \
              a text such as \"250ms\" or \"2m\")",
         ),
         (
             "wait_duration_in_open_state = \"2d\"",
-            "31: circuit_breaker.sentinel.wait_duration_in_open_state is \"2d\", but takes 1ms..=24h",
+            "31: circuit_breaker.sentinel.wait_duration_in_open_state: invalid value \"2d\": must be 1ms..=24h",
         ),
         (
             "sliding_window_type = \"count_based\"",
-            "23: circuit_breaker.sentinel.sliding_window_type is \"count_based\", but takes COUNT_BASED or \
+            "23: circuit_breaker.sentinel.sliding_window_type: invalid value \"count_based\": must be COUNT_BASED or \
              TIME_BASED (did you mean COUNT_BASED?)",
         ),
         (
             "sliding_window_type = 1",
-            "23: circuit_breaker.sentinel.sliding_window_type is 1, but takes COUNT_BASED or TIME_BASED (write it \
+            "23: circuit_breaker.sentinel.sliding_window_type: invalid value 1: must be COUNT_BASED or TIME_BASED (write it \
              in quotes)",
         ),
         (
             "honor_retry_after = 1",
-            "21: circuit_breaker.sentinel.honor_retry_after is 1, but takes true or false",
+            "21: circuit_breaker.sentinel.honor_retry_after: invalid value 1: must be true or false",
         ),
         (
             "ignore_error_classes = \"NotFound\"",
-            "24: circuit_breaker.sentinel.ignore_error_classes is \"NotFound\", but takes at most 64 classes, each \
+            "24: circuit_breaker.sentinel.ignore_error_classes: invalid value \"NotFound\": must be at most 64 classes, each \
              of 1 to 128 bytes, no control characters (a list of texts, such as [\"Timeout\", \"Refused\"])",
         ),
         (
             "ignore_error_classes = [\"\"]",
-            "24: circuit_breaker.sentinel.ignore_error_classes is [\"\"], but takes at most 64 classes, each of 1 \
+            "24: circuit_breaker.sentinel.ignore_error_classes: invalid value [\"\"]: must be at most 64 classes, each of 1 \
              to 128 bytes, no control characters",
         ),
         (
             "multiplier = 1",
-            "14: circuit_breaker.sentinel.multiplier is 1, but takes (1, 10], at most 3 decimals",
+            "14: circuit_breaker.sentinel.multiplier: invalid value 1: must be greater than 1 and at most 10 (up to 3 decimals)",
         ),
     ] {
         assert_eq!(error_of(line), expected);
@@ -209,8 +215,8 @@ fn services_are_checked_by_name_and_may_stand_in_quotes() {
     assert_eq!(
         errors("[circuit_breaker.\"a b\"]\n[circuit_breaker.\"\"]\n"),
         [
-            "breakerd.toml:1:18: circuit_breaker: service has ' ' at byte 1: it takes letters, digits and . _ : -",
-            "breakerd.toml:2:18: circuit_breaker: service is empty: it takes 1 to 128 characters",
+            "breakerd.toml:1:18: circuit_breaker: service: invalid character ' ' at byte 1: allowed are letters, digits and . _ : -",
+            "breakerd.toml:2:18: circuit_breaker: service: must not be empty (1 to 128 characters)",
         ]
     );
 }
@@ -232,15 +238,14 @@ level = \"inof\"
     assert_eq!(
         errors(text),
         [
-            "breakerd.toml:1:12: data_dir is 3, but takes the path of a folder (write it in quotes)",
+            "breakerd.toml:1:12: data_dir: invalid value 3: must be the path of a folder (write it in quotes)",
             "breakerd.toml:3:1: circuit_breaker: unknown key `default_failure_treshold`: did you mean \
              `default_failure_threshold`?",
-            "breakerd.toml:5:26: circuit_breaker.sentinel.failure_rate_threshold is 120, but takes (0, 100] percent, \
-             at most 3 decimals",
-            "breakerd.toml:6:14: circuit_breaker.sentinel.multiplier is 0.5, but takes (1, 10], at most 3 decimals",
-            "breakerd.toml:8:10: grpc.listen is \"localhost\", but takes an address and a port, such as \
+            "breakerd.toml:5:26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 120: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+            "breakerd.toml:6:14: circuit_breaker.sentinel.multiplier: invalid value 0.5: must be greater than 1 and at most 10 (up to 3 decimals)",
+            "breakerd.toml:8:10: grpc.listen: invalid value \"localhost\": must be an address and a port, such as \
              127.0.0.1:50051 or [::]:50051",
-            "breakerd.toml:10:9: log.level is \"inof\", but takes off, error, warn, info, debug or trace; or \
+            "breakerd.toml:10:9: log.level: invalid value \"inof\": must be off, error, warn, info, debug or trace; or \
              several, such as info,breakerd=debug",
         ]
     );
@@ -261,11 +266,10 @@ failure_threshold = 1
     assert_eq!(
         errors(text),
         [
-            "breakerd.toml:3:1: circuit_breaker: slow_call_rate_threshold is set, but takes \
-             slow_call_duration_threshold beside it (slow_call_rate_threshold: line 3)",
-            "breakerd.toml:4:1: circuit_breaker: max_wait is 30s, but takes at least timeout_seconds (1m) \
+            "breakerd.toml:3:1: circuit_breaker: slow_call_rate_threshold: must be set together with slow_call_duration_threshold (slow_call_rate_threshold: line 3)",
+            "breakerd.toml:4:1: circuit_breaker: max_wait: invalid value 30s: must be at least timeout_seconds (1m) \
              (max_wait: line 4; timeout_seconds: built-in)",
-            "breakerd.toml:6:1: circuit_breaker.a: success_threshold is 5, but takes at most \
+            "breakerd.toml:6:1: circuit_breaker.a: success_threshold: invalid value 5: must be at most \
              permitted_number_of_calls_in_half_open_state (3) (success_threshold: line 6; \
              permitted_number_of_calls_in_half_open_state: line 2)",
         ]
