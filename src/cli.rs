@@ -55,7 +55,7 @@ const COMPLETION_EXAMPLES: &str = "Examples:
   breakerd completion fish > ~/.config/fish/completions/breakerd.fish
       for every fish";
 
-const CONFIG_HELP: &str = "The settings file. One that is named must be there. [variable: BREAKERD_CONFIG] \
+const CONFIG_HELP: &str = "The settings file. One that is named must be there. [env: BREAKERD_CONFIG] \
                            [default: breakerd.toml, if it is there]";
 
 /// The central circuit breaker service: ask before a call that can fail, report how it went.
@@ -148,7 +148,7 @@ pub fn command() -> clap::Command {
         SETTINGS.iter().fold(serve, |serve, setting| match setting.flag {
             Some(flag) => serve.mut_arg(flag.replace('-', "_"), |arg| {
                 arg.help(format!(
-                    "{} [variable: {}] [default: {}]",
+                    "{} [env: {}] [default: {}]",
                     setting.doc().replace('`', ""),
                     setting.variable,
                     setting.default_text().replace('`', "")
@@ -420,7 +420,7 @@ mod tests {
             let cli = Cli::try_parse_from(["breakerd", "serve", &format!("--{flag}={wrong}")]).unwrap();
             let Command::Serve(args) = cli.command else { panic!("serve was asked for") };
             let errors = config::parse("", Path::new("x.toml"), &args.over(Sources::none())).unwrap_err();
-            assert!(errors[0].to_string().starts_with(&format!("--{flag} is ")), "{}", errors[0]);
+            assert!(errors[0].to_string().starts_with(&format!("--{flag}: invalid value ")), "{}", errors[0]);
             assert!(errors[0].is_usage());
         }
     }
@@ -429,8 +429,8 @@ mod tests {
     fn the_help_of_a_flag_says_its_variable_and_default() {
         let help = command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(help.contains("[variable: BREAKERD_GRPC_LISTEN] [default: 127.0.0.1:50051]"), "{help}");
-        assert!(help.contains("[variable: DATABASE_URL] [default: none: SQLite, in data_dir]"), "{help}");
+        assert!(help.contains("[env: BREAKERD_GRPC_LISTEN] [default: 127.0.0.1:50051]"), "{help}");
+        assert!(help.contains("[env: DATABASE_URL] [default: none: SQLite, in data_dir]"), "{help}");
         assert!(help.contains("--config <FILE>"), "{help}");
     }
 

@@ -23,7 +23,7 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// It cannot be made or written.
-    #[error("the data folder {} cannot be used; data_dir (BREAKERD_DATA_DIR, --data-dir) names another", path.display())]
+    #[error("cannot use data directory {}: change data_dir (BREAKERD_DATA_DIR, --data-dir)", path.display())]
     Unusable {
         /// The folder.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// Another process has it.
-    #[error("another breakerd{} has the data folder {}; stop it, or name another folder with data_dir (BREAKERD_DATA_DIR, --data-dir)", of(holder), path.display())]
+    #[error("data directory {} is locked by another breakerd{}: stop it or change data_dir (BREAKERD_DATA_DIR, --data-dir)", path.display(), of(holder))]
     LockedByAnother {
         /// The folder.
         path: PathBuf,
@@ -53,7 +53,7 @@ impl DataDir {
         let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
         match fs::metadata(path) {
             Ok(there) if there.is_dir() => Ok(()),
-            Ok(_) => Err(unusable(io::Error::other("it is no folder"))),
+            Ok(_) => Err(unusable(io::Error::other("not a directory"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(unusable(error)),
         }
@@ -88,7 +88,7 @@ impl DataDir {
         *lock = take_lock(&self.path)?;
         tracing::warn!(
             data_dir = %self.path.display(),
-            "the lock file of the data folder was deleted or replaced, locked it again"
+            "lock file of the data directory was deleted or replaced, locked again"
         );
         Ok(())
     }
@@ -181,8 +181,8 @@ mod tests {
         let path = folder.path().join("deep/data");
         let first = DataDir::take(&path).unwrap();
         let second = DataDir::take(&path).unwrap_err().to_string();
-        let me = format!("another breakerd (process {}) has the data folder", std::process::id());
-        assert!(second.starts_with(&me), "{second}");
+        let me = format!("is locked by another breakerd (process {})", std::process::id());
+        assert!(second.contains(&me), "{second}");
         drop(first);
         assert!(DataDir::take(&path).is_ok(), "whoever is gone holds nothing");
     }

@@ -57,12 +57,10 @@ async fn bind(address: SocketAddr, what: &str, setting: &str) -> Result<TcpListe
     TcpListener::bind(address).await.map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
-            io::ErrorKind::PermissionDenied => {
-                "the port needs rights that this process differs_from".to_owned()
-            }
+            io::ErrorKind::PermissionDenied => "permission denied for this port".to_owned(),
             _ => error.to_string(),
         };
-        anyhow!("cannot serve {what} on {address}: {why}; {setting} names another")
+        anyhow!("cannot listen on {address} ({what}): {why}; change {setting}")
     })
 }
 
@@ -386,12 +384,12 @@ fn greeting(listeners: &Listeners, settings: &Settings) -> io::Result<String> {
     let (grpc, http) = (listeners.grpc.local_addr()?, listeners.http.local_addr()?);
     let has_tls = settings.tls_certificate.is_some();
     let scheme = if has_tls && settings.http_tls { "https" } else { "http" };
-    let listens = format!("breakerd listens: gRPC on {grpc}, HTTP on {scheme}://{http}\n\n");
+    let listens = format!("breakerd is listening: gRPC on {grpc}, HTTP on {scheme}://{http}\n\n");
     if has_tls || settings.auth_tokens_file.is_some() {
-        return Ok(listens + "Who may do what, and how to ask: docs/security.md\n\n");
+        return Ok(listens + "To authenticate, see docs/security.md\n\n");
     }
     Ok(format!(
-        "{listens}Try, from another terminal:
+        "{listens}Try it in another terminal:
   grpcurl -plaintext -d '{{\"service\": \"sentinel\"}}' {grpc} breakerd.v1.BreakerService/AllowRequest
   grpcurl -plaintext -d '{{\"service\": \"sentinel\", \"outcome\": \"OUTCOME_FAILURE\"}}' {grpc} breakerd.v1.BreakerService/RecordOutcome
   curl http://{http}/health/circuit-breakers

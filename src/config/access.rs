@@ -162,8 +162,7 @@ impl<'a> Entry<'_, 'a> {
     fn digest(&mut self, item: &Item<'a>) -> Option<Digest> {
         let digest = value::text(Given::Toml(item.get_ref())).ok().and_then(Digest::from_hex);
         if digest.is_none() {
-            let (shown, takes) =
-                ("a value that is not shown", "the SHA-256 of the token: 64 hexadecimal digits");
+            let (shown, takes) = ("(not shown)", "the SHA-256 of the token: 64 hexadecimal digits");
             let hint = Refusal::because("`breakerd token new` writes the whole block");
             let key = format!("{}.sha256", self.kind);
             self.document.refuse_shown(key, item, shown.to_owned(), takes.to_owned(), hint);

@@ -173,7 +173,7 @@ impl Take for Option<DatabaseUrl> {
         }
         match PostgresUrl::parse(url) {
             Ok(_) => Ok(Some(DatabaseUrl(url.to_owned()))),
-            Err(problem) => Err(Refusal::because(format!("it {problem}"))),
+            Err(problem) => Err(Refusal::because(problem)),
         }
     }
 }

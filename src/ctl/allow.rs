@@ -13,18 +13,18 @@ use crate::proto::v1::AllowRequestRequest;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd allow database --caller nightly-job
-      the answer, and the permit to hand back with `breakerd record`
+      the decision, and the permit for `breakerd record`
   breakerd allow database && ./import.sh
-      in a script: 0 when the call may go ahead, 3 when it may not
+      in a script: exits with 0 if allowed, 3 if rejected
 
-A permit of a half-open breaker is a probe: report how the call went.";
+The permit of a half-open breaker is a probe: always report its outcome.";
 
 #[derive(Debug, Args)]
 pub struct AllowArgs {
-    /// The breaker: SERVICE for the service's own, or SERVICE/NAME. It is made if there is none.
+    /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME. Created if not found.
     #[arg(value_name = "BREAKER")]
     breaker: Target,
-    /// Who is asking, such as a host.
+    /// Caller label, such as a host name.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     caller: String,
 }
@@ -42,10 +42,10 @@ pub(super) async fn run(
     if screen.object("AllowRequestResponse", &answer)? {
         return Ok(ended);
     }
-    let said = if answer.allowed { "allowed" } else { "denied" };
+    let said = if answer.allowed { "allowed" } else { "rejected" };
     writeln!(screen.out, "{said}: {}", words::allow_reason(answer.reason))?;
     if let Some(retry_after) = &answer.retry_after {
-        writeln!(screen.out, "ask again in {}", times::wire_span(retry_after))?;
+        writeln!(screen.out, "retry in {}", times::wire_span(retry_after))?;
     }
     if !answer.permit.is_empty() {
         writeln!(screen.out, "permit: {}", STANDARD.encode(&answer.permit))?;

@@ -101,7 +101,7 @@ fn ls_stays_a_line_a_breaker_where_that_is_possible() {
         opened_at: stamp(10_000),
         remaining_wait: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
         last_transition: Some(Transition {
-            reason: TransitionReason::Restart.into(),
+            reason: TransitionReason::HalfOpenTimeout.into(),
             ..Transition::default()
         }),
         ..Breaker::default()
@@ -114,7 +114,7 @@ fn ls_stays_a_line_a_breaker_where_that_is_possible() {
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "SERVICE        NAME               STATE  RETRY-IN  WHY\n\
-         notifications  pagerduty-eu-west  OPEN   1m00s     breakerd was restarted\n"
+         notifications  pagerduty-eu-west  OPEN   1m00s     probes did not finish in time\n"
     );
 }
 

@@ -18,19 +18,19 @@ pub(super) const EXAMPLES: &str = "Examples:
 /// Thresholds.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Show what a service is judged by, and where each value comes from.
+    /// Show the thresholds of a service, and the source of each value.
     #[command(after_help = config_show::GET_EXAMPLES)]
     Get(CliRequest<config_show::GetConfigArgs>),
-    /// Set thresholds of a service, over those of the file.
+    /// Set thresholds of a service. They override the config file.
     #[command(after_help = config_set::SET_EXAMPLES)]
     Set(CliRequest<config_set::SetConfigArgs>),
-    /// Take back what was set: the file's values are in force again.
+    /// Unset thresholds. The values of the config file apply again.
     #[command(after_help = config_set::UNSET_EXAMPLES)]
     Unset(CliRequest<config_set::UnsetConfigArgs>),
-    /// List what was changed by whom and why, the newest first: thresholds, overrides, resets.
+    /// List changes with actor and reason, newest first: thresholds, overrides, resets.
     #[command(after_help = config_show::LOG_EXAMPLES)]
     Log(CliRequest<config_show::LogArgs>),
-    /// Follow changes of thresholds as they happen, until interrupted.
+    /// Follow changes of thresholds until interrupted.
     #[command(after_help = watch::CONFIG_EXAMPLES)]
     Watch(CliRequest<ConfigWatchArgs>),
 }

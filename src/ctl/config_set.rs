@@ -13,32 +13,32 @@ use crate::proto::v1::{GetConfigRequest, ServiceConfig, Thresholds, UpdateConfig
 
 pub(super) const SET_EXAMPLES: &str = "Examples:
   breakerd config set database timeout_seconds=90 --reason 'slow failover'
-      the names and values are those of the file
+      names and values as in the config file
   breakerd config set search failure_rate_threshold=50 \\
       ignore_error_classes=Cancelled,NotFound --reason r --dry-run
-      what would it come to?
+      show the effective result without a change
   breakerd config set database failure_threshold=3 --etag 5f1c --reason r
-      only if nobody has changed it since `breakerd config get` showed that etag";
+      fail if the configuration changed since `config get` showed this etag";
 
 pub(super) const UNSET_EXAMPLES: &str = "Examples:
   breakerd config unset database timeout_seconds --reason 'quick failover'
       one value
   breakerd config unset database
-      everything that was set for a service";
+      all thresholds set through the API for a service";
 
 #[derive(Debug, Args)]
 pub struct SetConfigArgs {
-    /// The service.
+    /// Service.
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     service: String,
-    /// What to set, such as `timeout_seconds=90`.
+    /// Threshold to set, such as `timeout_seconds=90`.
     // Read later, so that everything that is wrong is named at once: clap ends at the first.
     #[arg(value_name = "FIELD=VALUE", required = true)]
     fields: Vec<String>,
-    /// Why; the log of changes shows it.
+    /// Reason, shown in `config log`.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: String,
-    /// Also for a service that breakerd does not know yet; without it, a name that is not known is refused.
+    /// Create the service if it does not exist. Default: fail if it is not found.
     #[arg(long)]
     create: bool,
     #[command(flatten)]
@@ -47,13 +47,13 @@ pub struct SetConfigArgs {
 
 #[derive(Debug, Args)]
 pub struct UnsetConfigArgs {
-    /// The service.
+    /// Service.
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     service: String,
-    /// What to take back. None: everything that was set.
+    /// Threshold to unset. Default: all that were set through the API.
     #[arg(value_name = "FIELD")]
     fields: Vec<String>,
-    /// Why; the log of changes shows it.
+    /// Reason, shown in `config log`.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: Option<String>,
     #[command(flatten)]
@@ -91,7 +91,7 @@ fn each_once<T>(
     for text in texts {
         match read(text) {
             Ok((field, _)) if named.contains(&field) => {
-                wrong.push((name(text), format!("{field} is given twice")));
+                wrong.push((name(text), format!("{field}: duplicate field")));
             }
             Ok((field, value)) => {
                 named.push(field);
@@ -106,10 +106,10 @@ fn each_once<T>(
 /// On which conditions, and whether at all.
 #[derive(Debug, Args)]
 struct How {
-    /// Change only what `config get` has shown under this etag.
+    /// Fail if the configuration changed since this etag was read.
     #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
     etag: String,
-    /// Say what the change would come to, and change nothing.
+    /// Show the effective result, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -203,12 +203,12 @@ fn show(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     if !changed {
-        let said = if action == Action::Unset { "nothing was set" } else { "it was so already" };
+        let said = if action == Action::Unset { "nothing to unset" } else { "unchanged" };
         writeln!(screen.out, "{}: {said}", after.service)?;
         return Ok(Ended::Done);
     }
     let said = if dry_run {
-        "would change, and nothing is written".to_owned()
+        "dry run, would change".to_owned()
     } else {
         format!("changed, revision {}", after.revision)
     };

@@ -20,17 +20,17 @@ use crate::proto::v1::{
 
 pub(super) const GET_EXAMPLES: &str = "Examples:
   breakerd config get
-      the services that have a configuration of their own
+      the services that have their own configuration
   breakerd config get database
-      each value of a service, and the layer it comes from
+      each threshold of a service, and its source
   breakerd config get --defaults --json
-      what judges all others, for a program";
+      the default thresholds, as JSON";
 
 pub(super) const LOG_EXAMPLES: &str = "Examples:
   breakerd config log
       the newest 50 changes
   breakerd config log database --since 2h
-      who did what to a service in the last two hours";
+      changes of a service in the last two hours";
 
 pub(super) const LOG: List<ConfigChange> = List {
     message: "ConfigChange",
@@ -44,37 +44,37 @@ pub(super) const LOG: List<ConfigChange> = List {
         ("CHANGE", Narrow::Below),
     ],
     row,
-    nothing: "nobody has changed anything there",
+    nothing: "no changes found",
 };
 
 #[derive(Debug, Args)]
 pub struct GetConfigArgs {
-    /// The service. None: list those that have a configuration of their own.
+    /// Service. Default: list the services that have their own configuration.
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     service: Option<String>,
-    /// What judges every service without a configuration of its own.
+    /// Show the default thresholds.
     #[arg(long, conflicts_with = "service")]
     defaults: bool,
-    /// List only services whose name starts so.
+    /// List only services whose name starts with this prefix.
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["service", "defaults"])]
     prefix: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// Only changes of this service, and those of the file.
+    /// Only changes of this service and of the config file.
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     service: Option<String>,
-    /// From then on: a time in UTC (2026-11-24 09:30:00), or how long ago (2h).
+    /// Start: a time in UTC (2026-11-24 09:30:00) or an age (2h).
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     since: Option<Moment>,
-    /// Before then, likewise.
+    /// End (exclusive): a time in UTC or an age.
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     until: Option<Moment>,
-    /// Only changes that this one made.
+    /// Only changes by this actor.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     actor: String,
-    /// The most to list.
+    /// Maximum number of entries.
     #[arg(long, value_name = "COUNT", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
@@ -112,13 +112,13 @@ pub(super) async fn get(
     }
     head.write(screen)?;
     if !config.enabled {
-        screen.note("the file has `enabled = false`: every call passes, whatever stands here");
+        screen.note("`enabled = false` in the config file: every call is allowed, thresholds have no effect");
     }
     let is_own = |layer: &i32| {
         !matches!(ConfigLayer::try_from(*layer), Ok(ConfigLayer::BuiltIn | ConfigLayer::FileDefaults))
     };
     if args.service.is_some() && config.r#override.is_none() && !config.layers.values().any(is_own) {
-        screen.note("it has no thresholds of its own: these are the defaults");
+        screen.note("no thresholds set for this service: showing the defaults");
     }
     for warning in &config.warnings {
         screen.note(&format!("warning: {warning}"));
@@ -172,7 +172,7 @@ async fn list(
     }
     if !screen.is_json() {
         if table.is_empty() {
-            screen.note("no service has a configuration of its own: `breakerd config get --defaults` shows what is in force");
+            screen.note("no service is configured: show the defaults with `breakerd config get --defaults`");
         } else {
             table.write(screen)?;
         }
@@ -191,7 +191,7 @@ pub(super) fn what_was_set(config: &ServiceConfig) -> String {
         .iter()
         .filter_map(|field| thresholds::get(&set, *field).map(|value| format!("{field} {value}")))
         .collect();
-    if fields.is_empty() { "as the file has it".to_owned() } else { fields.join(", ") }
+    if fields.is_empty() { "nothing set".to_owned() } else { fields.join(", ") }
 }
 
 pub(super) async fn log(

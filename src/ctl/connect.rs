@@ -46,40 +46,34 @@ pub struct CliRequest<A: Args> {
 pub struct Reach {
     /// The breakerd to ask.
     #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", hide_env = true, default_value = DEFAULT_ADDRESS)]
-    #[arg(
-        help = "The breakerd to ask: HOST:PORT, or https://HOST:PORT for TLS [variable: BREAKERD_ADDRESS]"
-    )]
+    #[arg(help = "Server address: HOST:PORT, or https://HOST:PORT for TLS [env: BREAKERD_ADDRESS]")]
     pub address: String,
     /// A file that holds the token to show.
     #[arg(long, value_name = "FILE")]
-    #[arg(help = "A file that holds the token to show, rather than the variable BREAKERD_TOKEN")]
+    #[arg(help = "File with the bearer token. Overrides BREAKERD_TOKEN")]
     pub token_file: Option<PathBuf>,
     /// Whom to trust.
     #[arg(long, value_name = "FILE")]
-    #[arg(help = "Whom to trust, a PEM file, rather than whom the system trusts [variable: BREAKERD_CA]")]
+    #[arg(help = "CA certificates (PEM file). Default: system trust store [env: BREAKERD_CA]")]
     pub ca: Option<PathBuf>,
     /// The certificate to show.
-    #[arg(long, value_name = "FILE", help = "The certificate to show, a PEM file [variable: BREAKERD_CERT]")]
+    #[arg(long, value_name = "FILE", help = "Client certificate (PEM file) [env: BREAKERD_CERT]")]
     pub cert: Option<PathBuf>,
     /// The key of the certificate.
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "The key of the certificate, a PEM file [variable: BREAKERD_KEY]"
-    )]
+    #[arg(long, value_name = "FILE", help = "Key of the client certificate (PEM file) [env: BREAKERD_KEY]")]
     pub key: Option<PathBuf>,
-    /// How long to wait for the connection, and for an answer.
+    /// Timeout of the connection and of each response.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = times::duration)]
     pub timeout: Duration,
-    /// Answer in JSON, as protobuf defines it; errors too.
+    /// Print JSON (protobuf JSON mapping), also for errors.
     #[arg(long)]
     pub json: bool,
     /// Tables as wide as they are, on a terminal too.
-    #[arg(long, help = "Tables as wide as they are: nothing is left out or cut to fit the terminal")]
+    #[arg(long, help = "Print full-width tables. Default: fit them to the terminal")]
     pub wide: bool,
     /// When to colour.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
-    #[arg(help = "When to colour: auto (on a terminal, unless NO_COLOR is set), always, never")]
+    #[arg(help = "When to use color: auto (on a terminal, unless NO_COLOR is set), always, never")]
     pub color: Color,
 }
 
@@ -126,7 +120,7 @@ impl Connection {
         if address.starts_with("https://") {
             let tls = tls(reach)?;
             endpoint = endpoint.tls_config(tls).map_err(|error| {
-                Failure::Usage(format!("--ca, --cert and --key make no TLS: {}", innermost(&error)))
+                Failure::Usage(format!("invalid --ca, --cert or --key: {}", innermost(&error)))
             })?;
         }
         let connecting = tokio::time::timeout(reach.timeout, endpoint.connect());
@@ -228,7 +222,7 @@ fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
             let pem = read("read --ca", ca)?;
             // rustls would trust nobody, and say so of the certificate that it is shown.
             if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-                return Err(Failure::Usage(format!("--ca {} holds no certificate in PEM", ca.display())));
+                return Err(Failure::Usage(format!("--ca {}: no PEM certificate found", ca.display())));
             }
             tls.ca_certificate(Certificate::from_pem(pem))
         }
@@ -239,7 +233,9 @@ fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
         (Some(cert), Some(key)) => {
             Ok(tls.identity(Identity::from_pem(read("read --cert", cert)?, read("read --key", key)?)))
         }
-        _ => Err(Failure::Usage("--cert and --key (BREAKERD_CERT, BREAKERD_KEY) go together".to_owned())),
+        _ => Err(Failure::Usage(
+            "--cert and --key (BREAKERD_CERT, BREAKERD_KEY) must be set together".to_owned(),
+        )),
     }
 }
 
@@ -248,14 +244,15 @@ fn bearer(reach: &Reach, token: Option<&str>) -> Result<Option<MetadataValue<Asc
         Some(file) => {
             let bytes = read("read --token-file", file)?;
             let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= TOKEN_BYTES_MAX);
-            Some(text.ok_or_else(|| Failure::Usage(format!("{} holds no token", file.display())))?)
+            Some(text.ok_or_else(|| Failure::Usage(format!("{}: no token found", file.display())))?)
         }
         None => token.map(str::to_owned),
     };
     let Some(held) = held else { return Ok(None) };
     let token = held.trim();
     // Not shown: it is a secret, even a wrong one.
-    let wrong = || Failure::Usage("the token is empty, or holds what no token holds".to_owned());
+    let wrong =
+        || Failure::Usage("invalid token: must not be empty or contain control characters".to_owned());
     if token.is_empty() {
         return Err(wrong());
     }

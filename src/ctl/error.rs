@@ -66,7 +66,7 @@ pub(super) enum Failure {
         source: io::Error,
     },
     /// Nobody answers there.
-    #[error("no breakerd answers at {address}: {problem}")]
+    #[error("cannot connect to {address}: {problem}")]
     Unreachable {
         /// Where.
         address: String,
@@ -74,7 +74,7 @@ pub(super) enum Failure {
         problem: String,
     },
     /// It does not answer in time.
-    #[error("{address} gave no answer within {}", HumanDuration(*.timeout))]
+    #[error("no response from {address} within {}", HumanDuration(*.timeout))]
     Silent {
         /// Who.
         address: String,
@@ -85,10 +85,10 @@ pub(super) enum Failure {
     #[error("{}", .0.message())]
     Refused(Box<Status>),
     /// It answers what makes no sense.
-    #[error("breakerd's answer differs_from its {0}: is it another version?")]
+    #[error("incomplete response: missing {0} (server version mismatch?)")]
     Incomplete(&'static str),
     /// The answer cannot be written.
-    #[error("write the answer: {0}")]
+    #[error("write the output: {0}")]
     Output(#[from] io::Error),
 }
 
@@ -163,24 +163,22 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { address, .. } if address.starts_with("https://") => Some(
-                "is it running, and does it serve TLS? --ca names whom to trust, --cert and --key say who asks, \
-                 --address names another"
+                "check that breakerd is running and serves TLS; see --ca, --cert, --key and --address"
                     .to_owned(),
             ),
             Self::Unreachable { .. } => Some(
-                "is it running? --address names another, and so does BREAKERD_ADDRESS; one that serves TLS is \
-                 written https://"
+                "check that breakerd is running; see --address and BREAKERD_ADDRESS; use https:// for TLS"
                     .to_owned(),
             ),
-            Self::Silent { .. } => Some("--timeout waits longer".to_owned()),
+            Self::Silent { .. } => Some("increase --timeout".to_owned()),
             Self::Refused(status) => match status.code() {
                 Code::Unauthenticated => {
-                    Some("a token goes into BREAKERD_TOKEN or --token-file, a certificate into --cert and --key".into())
+                    Some("set BREAKERD_TOKEN or --token-file, or --cert and --key".into())
                 }
-                Code::Unimplemented => Some("it is an older breakerd than this program".to_owned()),
+                Code::Unimplemented => Some("the server is older than this program".to_owned()),
                 _ => {
                     let retry = status.get_details_retry_info().and_then(|info| info.retry_delay)?;
-                    Some(format!("try again in {}", times::span(retry)))
+                    Some(format!("retry in {}", times::span(retry)))
                 }
             },
             _ => None,
@@ -212,9 +210,9 @@ impl Failure {
             [] => screen.note(&format!("breakerd: {}", harmless(&self.in_words()))),
             violations => {
                 screen.note(match (self, effect) {
-                    (Self::Arguments(_), _) => "breakerd: wrong arguments, nothing was sent",
-                    (_, Effect::Read) => "breakerd: the request was refused",
-                    (_, Effect::Write) => "breakerd: the request was refused, nothing has changed",
+                    (Self::Arguments(_), _) => "breakerd: invalid arguments, nothing was sent",
+                    (_, Effect::Read) => "breakerd: invalid request",
+                    (_, Effect::Write) => "breakerd: invalid request, nothing was changed",
                 });
                 for (field, problem) in violations {
                     screen.note(&harmless(&match self {

@@ -90,7 +90,7 @@ pub(super) async fn follow(
         }
         let asked = ended.as_ref().and_then(|status| status.get_details_retry_info()?.retry_delay);
         let pause = wait.max(asked.unwrap_or_default().min(WAIT_MAX));
-        screen.note(&format!("the watch ended; taking it up again in {}", HumanDuration(pause)));
+        screen.note(&format!("watch interrupted, reconnecting in {}", HumanDuration(pause)));
         tokio::select! {
             () = clock.sleep_until(clock.now() + pause) => {}
             () = stop.cancelled() => return Ok(Ended::Done),

@@ -9,9 +9,9 @@ use crate::proto::v1::DeleteBreakerRequest;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd forget database/tmp-17 --reason 'the host is gone'
-      closed, and in no list any more; its history stays
-  breakerd forget data-base --reason 'a slip of the pen'
-      a breaker that is still called comes back, closed, with its next call";
+      delete the breaker and keep its history
+  breakerd forget data-base --reason 'a typo'
+      a breaker that is still in use is created again on its next call";
 
 pub(super) async fn run(
     args: &OneArgs,
@@ -27,10 +27,10 @@ pub(super) async fn run(
         return Ok(Ended::Done);
     }
     if answer.changed {
-        writeln!(screen.out, "{shown} is deleted: closed, at epoch {}", answer.epoch)?;
+        writeln!(screen.out, "{shown} deleted: CLOSED, epoch {}", answer.epoch)?;
         note_unrecorded(answer.recorded, screen);
     } else {
-        writeln!(screen.out, "{shown} is not in use: nothing to delete")?;
+        writeln!(screen.out, "{shown} not found: nothing to delete")?;
     }
     Ok(Ended::Done)
 }

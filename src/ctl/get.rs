@@ -18,13 +18,13 @@ use crate::proto::v1::{Breaker, GetBreakerRequest, State};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd get database
-      the service's own breaker
+      the default breaker of the service
   breakerd get notifications/slack --json
-      another one of a service, for a program";
+      another breaker of a service, as JSON";
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME.
     #[arg(value_name = "BREAKER")]
     breaker: Target,
 }
@@ -90,7 +90,7 @@ fn figures(breaker: &Breaker, now: Time) -> Table {
     }
     if let Some(probes) = breaker.half_open {
         let told = format!(
-            "{} permitted: {} out, {} completed, {} of them failed, {} slow",
+            "{} permitted, {} in flight, {} completed ({} failed, {} slow)",
             probes.permitted, probes.in_flight, probes.completed, probes.failed, probes.slow
         );
         say("probes", told.into());
@@ -103,11 +103,11 @@ fn figures(breaker: &Breaker, now: Time) -> Table {
             say("rates", format!("{failed} failed, {slow} slow").into());
         }
         let (failed, well) = (breaker.consecutive_failures, breaker.consecutive_successes);
-        say("in a row", format!("{failed} failures, {well} successes").into());
+        say("consecutive", format!("{failed} failures, {well} successes").into());
     }
     say("epoch", breaker.epoch.to_string().into());
     if breaker.attempts > 0 {
-        say("attempts", format!("{} since it was last closed", breaker.attempts).into());
+        say("times opened", format!("{} since last closed", breaker.attempts).into());
     }
     let counters = breaker.counters.unwrap_or_default();
     let counted = format!(
@@ -126,6 +126,6 @@ fn figures(breaker: &Breaker, now: Time) -> Table {
     if let Some(used) = &breaker.last_used_at {
         say("last used", format!("{} ({} ago)", times::clock(used), times::age(used, now)).into());
     }
-    say("revision", format!("{} (of its configuration)", breaker.config_revision).into());
+    say("revision", format!("{} (configuration)", breaker.config_revision).into());
     table
 }

@@ -11,13 +11,13 @@ use super::screen::Screen;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd healthcheck
-      does the breakerd on this machine decide calls?
+      check the breakerd on this machine
   breakerd healthcheck --service breakerd.v1.ConfigService --timeout 1s
-      can thresholds be changed there?";
+      check whether thresholds can be changed";
 
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// The gRPC service to ask about; '' asks about all of breakerd.
+    /// gRPC service to check. '' checks all of breakerd.
     #[arg(long, value_name = "SERVICE", default_value = "breakerd.v1.BreakerService")]
     service: String,
 }

@@ -15,12 +15,12 @@ use crate::proto::v1::{GetBreakerRequest, ListTransitionsRequest, State, Transit
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd history
-      the newest 50 changes of state
+      the newest 50 transitions
   breakerd history database --since 2h
-      what happened to a service's own breaker in the last two hours
+      the default breaker of a service in the last two hours
   breakerd history notifications --whole-service --since 2026-11-24 \\
       --oldest-first --limit 1000 --json
-      a day of a service, for a program";
+      one day of a service, as JSON";
 
 pub(super) const LIST: List<Transition> = List {
     message: "Transition",
@@ -33,30 +33,30 @@ pub(super) const LIST: List<Transition> = List {
         ("WHY", Narrow::Below),
     ],
     row,
-    nothing: "nothing has happened there",
+    nothing: "no transitions found",
 };
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// The breaker: SERVICE for the service's own, or SERVICE/NAME. None: all.
+    /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME. Default: all.
     #[arg(value_name = "BREAKER")]
     breaker: Option<Target>,
     /// All breakers of the service.
     #[arg(long, requires = "breaker")]
     whole_service: bool,
-    /// From then on: a time in UTC (2026-11-24 09:30:00), or how long ago (2h).
+    /// Start: a time in UTC (2026-11-24 09:30:00) or an age (2h).
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     since: Option<Moment>,
-    /// Before then, likewise.
+    /// End (exclusive): a time in UTC or an age.
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     until: Option<Moment>,
-    /// Only changes to these states: closed, open, half-open, forced-open, disabled, metrics-only.
+    /// Only transitions to these states: closed, open, half-open, forced-open, disabled, metrics-only.
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = words::state_by_name)]
     state: Vec<State>,
-    /// The most to list.
+    /// Maximum number of entries.
     #[arg(long, value_name = "COUNT", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// The oldest first.
+    /// List the oldest first.
     #[arg(long)]
     oldest_first: bool,
 }

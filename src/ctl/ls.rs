@@ -19,9 +19,9 @@ pub(super) const EXAMPLES: &str = "Examples:
   breakerd ls
       the first thousand breakers, and every one that is not closed
   breakerd ls notifications --state open,half-open
-      those of a service that are in trouble
+      those of one service that are not closed
   breakerd ls --all --json | jq -r 'select(.state == \"STATE_OPEN\") | .service'
-      a breaker a line, for a program";
+      one breaker per line, as JSON";
 
 /// Breakers that are not closed and listed without `--all`: more than anybody reads.
 const TROUBLED_MAX: usize = 10_000;
@@ -34,13 +34,13 @@ pub struct LsArgs {
     /// Only breakers of this service.
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     service: Option<String>,
-    /// Only breakers whose name starts so.
+    /// Only breakers whose name starts with this prefix.
     #[arg(long, value_name = "PREFIX")]
     name_prefix: Option<String>,
     /// Only breakers in these states: closed, open, half-open, forced-open, disabled, metrics-only.
     #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = words::state_by_name)]
     state: Vec<State>,
-    /// Every breaker, rather than the first thousand of those that are closed.
+    /// List all breakers. Default: all that are not CLOSED, and the first 1000 that are.
     #[arg(long)]
     all: bool,
 }
@@ -70,7 +70,7 @@ pub(super) async fn run(
         return args.nothing(connection, screen).await;
     }
     if more {
-        screen.note("and there are more: --all lists them");
+        screen.note("more breakers exist: list them with --all");
     }
     Ok(Ended::Done)
 }
@@ -88,7 +88,7 @@ impl LsArgs {
         let any = connection.ask(question, async |ask| operations.list_breakers(ask).await).await?;
         let states: Vec<_> = self.state.iter().map(|state| words::state((*state).into())).collect();
         if any.breakers.is_empty() && self.service.is_none() && self.name_prefix.is_none() {
-            screen.note("there is no breaker yet: one is made when it is first used or configured");
+            screen.note("no breakers yet: breakers are created on first use");
             return Ok(Ended::Done);
         }
         let of =
@@ -107,9 +107,8 @@ impl LsArgs {
             _ => None,
         };
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        screen.note(&format!(
-            "breakerd: there is no breaker{of}{named}: one is made when it is first used or configured{near}"
-        ));
+        screen
+            .note(&format!("breakerd: no breaker{of}{named} found: breakers are created on first use{near}"));
         Ok(Ended::Missing)
     }
 }

@@ -49,52 +49,52 @@ use screen::Screen;
 /// The exit codes, for the help of the program.
 pub const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  failed: breakerd failed, or cannot be reached
-  2  asked wrongly
-  3  the answer is no: `allow` or `run` was denied, or it does not serve
-  4  there is no such breaker or service
-`run` ends as its command did.";
+  1  failed: server error, or cannot connect
+  2  usage error
+  3  rejected: `allow` or `run` by the breaker; or not serving
+  4  breaker or service not found
+`run` exits with the status of its command.";
 
 /// What a breakerd can be asked.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List breakers: those that are not closed first.
+    /// List breakers, those that are not CLOSED first.
     #[command(after_help = ls::EXAMPLES)]
     Ls(CliRequest<ls::LsArgs>),
-    /// Show one breaker: its state, its figures, its thresholds.
+    /// Show one breaker: state, statistics and thresholds.
     #[command(after_help = get::EXAMPLES)]
     Get(CliRequest<get::GetArgs>),
-    /// List changes of state, the newest first.
+    /// List state transitions, newest first.
     #[command(after_help = history::EXAMPLES)]
     History(CliRequest<history::HistoryArgs>),
-    /// Follow changes of state as they happen, until interrupted.
+    /// Follow state transitions until interrupted.
     #[command(after_help = watch::EXAMPLES)]
     Watch(CliRequest<watch::WatchArgs>),
     /// Show and change the thresholds of services.
     #[command(subcommand, after_help = config::EXAMPLES)]
     Config(ConfigCommand),
-    /// Hold breakers in a state by hand, and let go of them.
+    /// Set and clear manual overrides.
     #[command(subcommand, after_help = override_::EXAMPLES)]
     Override(OverrideCommand),
-    /// Close a breaker and forget what it counted.
+    /// Close a breaker and clear its counters.
     #[command(after_help = override_::RESET_EXAMPLES)]
     Reset(CliRequest<override_::OneArgs>),
-    /// Delete a breaker: closed, and in no list until it is used again.
+    /// Delete a breaker. It is created again, CLOSED, on its next use.
     #[command(after_help = forget::EXAMPLES)]
     Forget(CliRequest<override_::OneArgs>),
-    /// Let an open breaker try its dependency now, without waiting any longer.
+    /// Start probes of an OPEN breaker now, before its open-state wait ends.
     #[command(after_help = override_::PROBE_EXAMPLES)]
     Probe(CliRequest<override_::OneArgs>),
-    /// Ask whether a call may go ahead. Ends with 3 when it may not.
+    /// Request permission for a protected call. Exits with 3 if rejected.
     #[command(after_help = allow::EXAMPLES)]
     Allow(CliRequest<allow::AllowArgs>),
-    /// Report how a call went.
+    /// Report the outcome of a protected call.
     #[command(after_help = record::EXAMPLES)]
     Record(CliRequest<record::RecordArgs>),
-    /// Run a command if its breaker allows it, and report how it ended.
+    /// Run a command if its breaker allows it, and report the outcome.
     #[command(after_help = run::EXAMPLES)]
     Run(CliRequest<run::RunArgs>),
-    /// Ask whether breakerd serves, for probes that run a command. Ends with 3 when it does not.
+    /// Check server health, for container health checks. Exits with 3 if not serving.
     #[command(after_help = healthcheck::EXAMPLES)]
     Healthcheck(CliRequest<healthcheck::HealthcheckArgs>),
 }

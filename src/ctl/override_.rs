@@ -24,37 +24,37 @@ pub(super) const EXAMPLES: &str = "Examples:
 
 const SET_EXAMPLES: &str = "Examples:
   breakerd override set database forced-open --reason 'failover' --for 30m
-      deny every call of the service's own breaker for half an hour
+      reject every call of the default breaker of the service for 30 minutes
   breakerd override set notifications disabled --whole-service \\
       --reason 'false alarms' --until '2026-11-24 18:00:00'
-      let every call of every breaker of a service pass, until then
+      allow every call of every breaker of a service until then
   breakerd override set search/eu metrics-only --reason 'a trial' --create
-      let calls pass, and show what would have been denied; also if that breaker
-      was never used";
+      allow calls and count what would have been rejected; create the breaker
+      if it does not exist";
 
 const CLEAR_EXAMPLES: &str = "Examples:
   breakerd override clear database --reason 'failover is done'
-      the service's own breaker decides by itself again
+      clear the override of the default breaker of the service
   breakerd override clear notifications --whole-service
-      take back the override of the whole service";
+      clear the service-wide override";
 
 pub(super) const RESET_EXAMPLES: &str = "Examples:
   breakerd reset database --reason 'it is repaired'
-      closed, nothing counted, no attempts";
+      CLOSED, with empty counters";
 
 pub(super) const PROBE_EXAMPLES: &str = "Examples:
   breakerd probe database --reason 'failover is done'
-      half-open: the next calls are probes, and decide";
+      HALF_OPEN: the next calls are probes";
 
-pub(super) const WHOLE_AND_NAME: &str = "--whole-service takes a service alone, without a /NAME";
+pub(super) const WHOLE_AND_NAME: &str = "--whole-service requires SERVICE without /NAME";
 
 /// Overrides.
 #[derive(Debug, Subcommand)]
 pub enum OverrideCommand {
-    /// Hold a breaker, or all of a service, in a state.
+    /// Set an override on a breaker or on a whole service.
     #[command(after_help = SET_EXAMPLES)]
     Set(CliRequest<SetArgs>),
-    /// Let go of it: closed, with nothing counted.
+    /// Clear an override. The breaker closes with empty counters.
     #[command(after_help = CLEAR_EXAMPLES)]
     Clear(CliRequest<ClearArgs>),
 }
@@ -82,48 +82,48 @@ impl OverrideCommand {
 /// What a breaker is held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Held {
-    /// Deny every call.
+    /// Reject every call.
     ForcedOpen,
-    /// Let every call pass, and count nothing.
+    /// Allow every call and count nothing.
     Disabled,
-    /// Let every call pass, count, and show what would have been denied.
+    /// Allow every call, and count what would have been rejected.
     MetricsOnly,
 }
 
 #[derive(Debug, Args)]
 pub struct SetArgs {
-    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME.
     #[arg(value_name = "BREAKER")]
     breaker: Target,
-    /// The state to hold it in.
+    /// State of the override.
     #[arg(value_name = "STATE", value_enum)]
     state: Held,
-    /// Why; everybody who looks at the breaker reads it.
+    /// Reason, shown with the breaker.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: String,
-    /// For how long, such as 30m. Without it, until it is cleared.
+    /// How long the override lasts, such as 30m. Default: until cleared.
     #[arg(long = "for", value_name = "TIME", value_parser = times::duration, conflicts_with = "until")]
     lasts: Option<Duration>,
-    /// Until when, in UTC, such as '2026-11-24 18:00:00'.
+    /// When the override expires, in UTC, such as '2026-11-24 18:00:00'.
     #[arg(long, value_name = "WHEN", value_parser = times::time)]
     until: Option<SystemTime>,
-    /// On every breaker that the service has or will have.
+    /// Set a service-wide override: all breakers of the service, now and later.
     #[arg(long)]
     whole_service: bool,
-    /// Also on a breaker or service that breakerd does not know yet; without it, a name that is not known is refused.
+    /// Create the breaker or service if it does not exist. Default: fail if it is not found.
     #[arg(long)]
     create: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ClearArgs {
-    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME.
     #[arg(value_name = "BREAKER")]
     breaker: Target,
-    /// Why.
+    /// Reason.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: Option<String>,
-    /// The override that was set on the whole service.
+    /// Clear the service-wide override.
     #[arg(long)]
     whole_service: bool,
 }
@@ -131,10 +131,10 @@ pub struct ClearArgs {
 /// One breaker, and why.
 #[derive(Debug, Args)]
 pub struct OneArgs {
-    /// The breaker: SERVICE for the service's own, or SERVICE/NAME.
+    /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME.
     #[arg(value_name = "BREAKER")]
     pub(super) breaker: Target,
-    /// Why.
+    /// Reason.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     pub(super) reason: Option<String>,
 }
@@ -192,10 +192,10 @@ pub(super) async fn run(
             let state = screen.painted(words::state(state.into()), style_of(state.into()));
             writeln!(
                 screen.out,
-                "{service} is now {state} as a whole, breakers to come too; {changed} changed"
+                "{service} is now {state} service-wide, including future breakers; {changed} changed"
             )?;
         }
-        None => writeln!(screen.out, "{service} is no longer held as a whole; {changed} changed")?,
+        None => writeln!(screen.out, "{service}: service-wide override cleared; {changed} changed")?,
     }
     note_unrecorded(recorded, screen);
     if held.is_some() && is_switched_off(service, connection).await {
@@ -262,7 +262,7 @@ fn show(
 }
 
 fn note_switched_off(screen: &mut Screen<'_>) {
-    screen.note(&format!("without effect so far: {}, every call is allowed", why::SWITCHED_OFF));
+    screen.note(&format!("no effect yet: {}, every call is allowed", why::SWITCHED_OFF));
 }
 
 /// Whether breakers are switched off, as far as the caller may know.
@@ -275,7 +275,7 @@ async fn is_switched_off(service: &str, connection: &Connection) -> bool {
 
 pub(super) fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {
     if !recorded {
-        screen.note("it is in force, and stands in the journal until the store has it");
+        screen.note("applied; stays in the journal until the store is available");
     }
 }
 

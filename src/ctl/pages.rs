@@ -55,7 +55,7 @@ impl<T: Message> List<T> {
             }
         }
         if !token.is_empty() {
-            screen.note("and there is more: --limit lists it");
+            screen.note("more results exist: increase --limit");
         }
         Ok(Ended::Done)
     }

@@ -17,29 +17,28 @@ use crate::proto::v1::{Outcome, RecordOutcomeRequest};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd record --permit 'AQID...' success --duration 250ms
-      of a call that `breakerd allow` allowed; it counts once, however often it
-      is sent
+      the outcome of an allowed call; it counts once, even if sent repeatedly
   breakerd record database failure --error-class Timeout
-      of a call that breakerd did not decide";
+      the outcome of a call without a permit";
 
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// The breaker, unless --permit names it, and how the call went: success, failure or ignored.
+    /// Breaker (optional with --permit) and outcome: success, failure or ignored.
     #[arg(value_name = "[BREAKER] OUTCOME", num_args = 1..=2, required = true)]
     words: Vec<String>,
-    /// The permit that `allow` gave.
+    /// Permit printed by `allow`.
     #[arg(long, value_name = "PERMIT")]
     permit: Option<String>,
-    /// How long the call took, such as 250ms.
+    /// Duration of the call, such as 250ms.
     #[arg(long, value_name = "TIME", value_parser = times::duration)]
     duration: Option<Duration>,
-    /// What kind of failure it was.
+    /// Error class of the failure.
     #[arg(long, value_name = "CLASS", default_value = "", hide_default_value = true)]
     error_class: String,
-    /// How long the dependency asked to be left alone.
+    /// Retry delay that the dependency requested.
     #[arg(long, value_name = "TIME", value_parser = times::duration)]
     retry_after: Option<Duration>,
-    /// Who is reporting, such as a host.
+    /// Caller label, such as a host name.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     caller: String,
 }
@@ -52,8 +51,7 @@ impl RecordArgs {
             [breaker, outcome] => (Some(breaker), outcome),
             _ => {
                 return Err(Failure::Usage(
-                    "say which breaker and how it went: breakerd record SERVICE failure, or give a --permit"
-                        .into(),
+                    "missing BREAKER or --permit: use breakerd record SERVICE OUTCOME".into(),
                 ));
             }
         };
@@ -73,7 +71,10 @@ impl RecordArgs {
         let permit = match &self.permit {
             Some(text) => {
                 STANDARD.decode(text.trim()).ok().filter(|permit| !permit.is_empty()).ok_or_else(|| {
-                    Failure::Usage("--permit is not what `breakerd allow` gave: it is in base64".to_owned())
+                    Failure::Usage(
+                        "--permit: invalid value: must be the permit that `breakerd allow` printed"
+                            .to_owned(),
+                    )
                 })?
             }
             None => Vec::new(),

@@ -29,16 +29,15 @@ use crate::proto::v1::{AllowRequestRequest, AllowRequestResponse, Outcome, Recor
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd run database -- ./import.sh --all
-      runs the script unless the breaker is open, and reports how it ended
+      run the script unless the breaker is open, and report the outcome
   breakerd run search --command-timeout 30s --ignore-exit 75 -- ./reindex
-      after 30 s it is stopped, which is a failure; exit status 75 says nothing
-      about the service
+      stop the command after 30 s and report a failure; ignore exit status 75
   breakerd run database --timeout 500ms --fail-closed -- ./migrate
-      not without an answer from breakerd, which is waited for half a second
+      do not run the command if breakerd does not answer within 500 ms
 
-The exit status is the command's own, 128 + N when signal N ended it, 124 when
-it took too long, 126 or 127 when it could not be started; 3 when the breaker
-denied it (--denied-exit), and nothing was run.";
+Exits with the status of the command, 128 + N if signal N ended it, 124 if it
+timed out, 126 or 127 if it could not be started. Exits with 3 (--denied-exit)
+if the breaker rejected the command.";
 
 /// Between two attempts to report; it doubles, up to the larger one.
 const REPORT_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -52,28 +51,28 @@ const EXIT_SIGNAL: i32 = 128;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The breaker: SERVICE for the service's own, or SERVICE/NAME. It is made if there is none.
+    /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME. Created if not found.
     #[arg(value_name = "BREAKER")]
     breaker: Target,
-    /// Who is asking, such as a host.
+    /// Caller label, such as a host name.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     caller: String,
-    /// How long the command may take; then it is stopped (SIGTERM, 10 s later SIGKILL), and that is a failure.
+    /// Time limit of the command. Then it is stopped (SIGTERM, 10 s later SIGKILL) and reported as a failure.
     #[arg(long, value_name = "TIME", value_parser = times::duration)]
     command_timeout: Option<Duration>,
-    /// Exit statuses that are a success, beside 0.
+    /// Exit statuses to report as success, in addition to 0.
     #[arg(long, value_name = "STATUS,..", value_delimiter = ',')]
     success_exit: Vec<u8>,
-    /// Exit statuses that say nothing about the service, such as a wrong argument.
+    /// Exit statuses to report as ignored, such as that of a usage error.
     #[arg(long, value_name = "STATUS,..", value_delimiter = ',', conflicts_with = "success_exit")]
     ignore_exit: Vec<u8>,
-    /// The exit status when the breaker denies the command.
+    /// Exit status if the breaker rejects the command.
     #[arg(long, value_name = "STATUS", default_value_t = 3)]
     denied_exit: u8,
-    /// Do not run the command when breakerd gives no answer; end with 1.
+    /// Do not run the command if breakerd does not answer. Exits with 1.
     #[arg(long)]
     fail_closed: bool,
-    /// The command and its arguments, behind `--`. No shell reads it.
+    /// Command and arguments, after `--`. Run without a shell.
     #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
     command: Vec<OsString>,
 }
@@ -91,9 +90,9 @@ impl RunArgs {
     pub(super) fn check(&self) -> Result<(), Failure> {
         let without_meaning = self.ignore_exit.iter().chain(&self.success_exit).find(|status| **status == 0);
         match without_meaning {
-            Some(_) => {
-                Err(Failure::Usage("--ignore-exit and --success-exit take 1 to 255: 0 is a success".into()))
-            }
+            Some(_) => Err(Failure::Usage(
+                "--ignore-exit and --success-exit: must be 1 to 255 (0 is always a success)".into(),
+            )),
             None => Ok(()),
         }
     }
@@ -150,7 +149,7 @@ pub(super) async fn run(
             Answer::Missing(failure) if args.fail_closed => return Err(failure),
             Answer::Missing(failure) => {
                 let problem = failure.to_string();
-                screen.note(&format!("breakerd: {}; the command runs all the same", harmless(&problem)));
+                screen.note(&format!("breakerd: {}; running the command anyway", harmless(&problem)));
                 (None, Bytes::new())
             }
         },
@@ -161,7 +160,7 @@ pub(super) async fn run(
     let end = child::run(&args.command, args.command_timeout, &mut signals).await;
     let report = args.report(permit, &end, clock.now().since(begun));
     if let Err(failure) = self::report(asked, around, connection, &report).await {
-        screen.note(&format!("breakerd: the outcome was not recorded: {}", harmless(&failure.to_string())));
+        screen.note(&format!("breakerd: outcome not recorded: {}", harmless(&failure.to_string())));
     }
     Ok(args.ended(&end, screen))
 }
@@ -256,9 +255,9 @@ impl RunArgs {
     fn denied(&self, answer: &AllowRequestResponse, screen: &mut Screen<'_>) -> Ended {
         let breaker = words::breaker_name(&self.breaker.service, &self.breaker.name);
         let again = answer.retry_after.as_ref().map(times::wire_span);
-        let again = again.map(|again| format!("; ask again in {again}")).unwrap_or_default();
+        let again = again.map(|again| format!("; retry in {again}")).unwrap_or_default();
         let reason = words::allow_reason(answer.reason);
-        screen.note(&format!("breakerd: {breaker} is {reason}, the command was not run{again}"));
+        screen.note(&format!("breakerd: {breaker} is {reason}, command not run{again}"));
         Ended::With(self.denied_exit)
     }
 
@@ -272,7 +271,7 @@ impl RunArgs {
                 Ended::With(if is_missing { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE })
             }
             End::TimedOut => {
-                screen.note(&format!("breakerd: {command} took too long and was stopped"));
+                screen.note(&format!("breakerd: {command} timed out and was stopped"));
                 Ended::With(EXIT_TIMED_OUT)
             }
             End::Exited(status) | End::Interrupted(status) => Ended::With(match status.code() {

@@ -10,7 +10,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds.into()));
     }
     humantime::parse_duration(text)
-        .map_err(|_| "it is a length of time: 250ms, 90s, 5m, 2h, or a number of seconds".to_owned())
+        .map_err(|_| "must be a duration (250ms, 90s, 5m, 2h) or a number of seconds".to_owned())
 }
 
 /// A moment: a time in UTC, or how long ago it was.
@@ -27,14 +27,14 @@ pub(super) fn moment(text: &str) -> Result<Moment, String> {
     }
     duration(text)
         .map(Moment::Ago)
-        .map_err(|_| "it is a time in UTC, 2026-11-24 09:30:00, or how long ago, 2h".to_owned())
+        .map_err(|_| "must be a UTC time (2026-11-24 09:30:00) or an age (2h)".to_owned())
 }
 
 /// Reads a time in UTC; a day alone is its beginning.
 pub(super) fn time(text: &str) -> Result<SystemTime, String> {
     humantime::parse_rfc3339_weak(text)
         .or_else(|_| humantime::parse_rfc3339_weak(&format!("{text} 00:00:00")))
-        .map_err(|_| "it is a time in UTC: 2026-11-24 09:30:00".to_owned())
+        .map_err(|_| "must be a UTC time (2026-11-24 09:30:00)".to_owned())
 }
 
 impl Moment {

@@ -26,19 +26,17 @@ use crate::proto::v1::{
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd watch
-      every change of state, none left out: after a broken connection it goes on
-      where it was
+      every transition; after a reconnect it continues where it was
   breakerd watch database search --prefix notifications
-      those of some services
+      the transitions of some services
   breakerd watch --states --json
-      only the newest state of each breaker, as clients follow it that decide
-      locally";
+      the latest state of each breaker, for clients that decide locally";
 
 pub(super) const CONFIG_EXAMPLES: &str = "Examples:
   breakerd config watch
-      what is in force, and every change of it
+      the effective thresholds, and every change
   breakerd config watch --prefix notifications --json
-      those of some services, for a program";
+      the thresholds of some services, as JSON";
 
 /// Configurations that a watch remembers to tell what changed; of further ones it tells what is set.
 const REMEMBERED_MAX: usize = 10_000;
@@ -47,7 +45,7 @@ const REMEMBERED_MAX: usize = 10_000;
 pub struct WatchArgs {
     #[command(flatten)]
     of: Selection,
-    /// Follow states instead, as clients do that decide by themselves while breakerd is away.
+    /// Follow states instead of transitions, as clients that decide locally do.
     #[arg(long)]
     states: bool,
 }
@@ -60,10 +58,10 @@ pub struct ConfigWatchArgs {
 
 #[derive(Debug, Clone, Args)]
 struct Selection {
-    /// Only these services. None, and no prefix: all.
+    /// Only these services. Default: all.
     #[arg(value_name = "SERVICE", value_parser = words::service)]
     services: Vec<String>,
-    /// Services whose name starts so, too.
+    /// Also services whose name starts with this prefix.
     #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
     prefix: String,
 }
@@ -284,7 +282,7 @@ impl Feed for Configs {
 /// What a configuration came to, beside what was known of it.
 fn told(before: Option<&ServiceConfig>, config: &ServiceConfig) -> String {
     if config.deleted {
-        return "has no configuration of its own any more".to_owned();
+        return "configuration removed".to_owned();
     }
     let mut told = match before {
         None => vec![what_was_set(config)],
@@ -296,15 +294,15 @@ fn told(before: Option<&ServiceConfig>, config: &ServiceConfig) -> String {
     let held = |config: &ServiceConfig| config.r#override.as_ref().map(|set| set.state);
     match (before.and_then(held), held(config)) {
         (before, after) if before == after => {}
-        (_, Some(state)) => told.push(format!("held {}", words::state(state))),
-        (Some(state), None) => told.push(format!("no longer held {}", words::state(state))),
+        (_, Some(state)) => told.push(format!("override {}", words::state(state))),
+        (Some(state), None) => told.push(format!("override {} cleared", words::state(state))),
         (None, None) => {}
     }
-    if told.is_empty() { "as before".to_owned() } else { told.join(", ") }
+    if told.is_empty() { "unchanged".to_owned() } else { told.join(", ") }
 }
 
 fn note_restart(restart: &WatchRestart, screen: &mut Screen<'_>) {
-    screen.note(&format!("it begins anew: {}", harmless(&restart.reason)));
+    screen.note(&format!("resync: {}", harmless(&restart.reason)));
 }
 
 /// One line, now: a table would wait for the widest.

@@ -16,23 +16,23 @@ pub(super) fn of_transition(transition: &Transition) -> String {
         TransitionReason::SlowCallRate => {
             format!("{} of {calls} calls were slow", percent(figures.slow_call_rate))
         }
-        TransitionReason::WaitElapsed => "the wait was over".to_owned(),
+        TransitionReason::WaitElapsed => "open-state wait elapsed".to_owned(),
         TransitionReason::ProbesSucceeded => {
             format!("{} of {calls} probes succeeded", calls.saturating_sub(failures))
         }
         TransitionReason::ProbesFailed => format!("{failures} of {calls} probes failed"),
         TransitionReason::ProbesSlow => format!("{slow_calls} of {calls} probes were slow"),
-        TransitionReason::HalfOpenTimeout => "its probes came to no verdict in time".to_owned(),
-        TransitionReason::Restart => "breakerd was restarted".to_owned(),
-        TransitionReason::OverrideSet => "an override was set".to_owned(),
-        TransitionReason::OverrideCleared => "the override was cleared".to_owned(),
-        TransitionReason::OverrideExpired => "the override expired".to_owned(),
-        TransitionReason::Reset => "it was reset".to_owned(),
-        TransitionReason::Deleted => "it was deleted".to_owned(),
-        TransitionReason::Idle => "nobody asked for a probe".to_owned(),
-        TransitionReason::ProbeRequested => "a probe was asked for".to_owned(),
-        TransitionReason::ThresholdsChanged => "its thresholds were changed".to_owned(),
-        TransitionReason::HistoryGap => format!("{} transitions were lost", transition.missing),
+        TransitionReason::HalfOpenTimeout => "probes did not finish in time".to_owned(),
+        TransitionReason::Restart => "breakerd restarted".to_owned(),
+        TransitionReason::OverrideSet => "override set".to_owned(),
+        TransitionReason::OverrideCleared => "override cleared".to_owned(),
+        TransitionReason::OverrideExpired => "override expired".to_owned(),
+        TransitionReason::Reset => "reset".to_owned(),
+        TransitionReason::Deleted => "deleted".to_owned(),
+        TransitionReason::Idle => "no probe requested".to_owned(),
+        TransitionReason::ProbeRequested => "probe requested".to_owned(),
+        TransitionReason::ThresholdsChanged => "thresholds changed".to_owned(),
+        TransitionReason::HistoryGap => format!("{} transitions lost", transition.missing),
         TransitionReason::Unspecified => words::transition_reason(transition.reason).to_owned(),
     };
     let mut told = match transition.figures {
@@ -45,7 +45,7 @@ pub(super) fn of_transition(transition: &Transition) -> String {
         told.insert_str(0, "would have been: ");
     }
     if transition.superseded {
-        told.push_str(" (another replica's change stood instead)");
+        told.push_str(" (superseded by another replica's transition)");
     }
     with_actor(told, &transition.actor, &transition.actor_reason)
 }
@@ -58,18 +58,18 @@ pub(super) fn of_breaker(breaker: &Breaker) -> String {
         State::Closed => SWITCHED_OFF.to_owned(),
         otherwise => {
             let told = if told.is_empty() { told } else { format!(", {told}") };
-            format!("{SWITCHED_OFF}; else {}{told}", words::state(otherwise.into()))
+            format!("{SWITCHED_OFF}; otherwise {}{told}", words::state(otherwise.into()))
         }
     }
 }
 
 /// Why every breaker is DISABLED at once.
-pub(super) const SWITCHED_OFF: &str = "the file has enabled = false";
+pub(super) const SWITCHED_OFF: &str = "enabled = false in the config file";
 
 /// Why it is in the state that it is in when breakers are enabled.
 fn of_state(breaker: &Breaker) -> String {
     if let Some(set) = &breaker.r#override {
-        let whose = if set.of_service { "of the whole service" } else { "by hand" };
+        let whose = if set.of_service { "service-wide override" } else { "override" };
         return with_actor(whose.to_owned(), &set.actor, &set.reason);
     }
     let state = match breaker.state_when_enabled() {
@@ -86,7 +86,7 @@ fn of_state(breaker: &Breaker) -> String {
 fn in_a_row(failures: u32) -> String {
     match failures {
         1 => "1 failure".to_owned(),
-        _ => format!("{failures} failures in a row"),
+        _ => format!("{failures} consecutive failures"),
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
             actor_reason: "repaired".to_owned(),
             ..Transition::default()
         };
-        assert_eq!(of_transition(&transition), "it was reset, ada: repaired");
+        assert_eq!(of_transition(&transition), "reset, ada: repaired");
     }
 
     #[test]
@@ -146,12 +146,12 @@ mod tests {
             }),
             ..Breaker::default()
         };
-        let told = "the file has enabled = false; else FORCED_OPEN, by hand, ada: maintenance";
+        let told = "enabled = false in the config file; otherwise FORCED_OPEN, override, ada: maintenance";
         assert_eq!(of_breaker(&breaker), told);
         breaker = Breaker { r#override: None, state_when_enabled: State::Open.into(), ..breaker };
-        assert_eq!(of_breaker(&breaker), "the file has enabled = false; else OPEN");
+        assert_eq!(of_breaker(&breaker), "enabled = false in the config file; otherwise OPEN");
         breaker.state_when_enabled = State::Closed.into();
-        assert_eq!(of_breaker(&breaker), "the file has enabled = false");
+        assert_eq!(of_breaker(&breaker), "enabled = false in the config file");
     }
 
     #[test]
@@ -166,6 +166,6 @@ mod tests {
             }),
             ..Breaker::default()
         };
-        assert_eq!(of_breaker(&breaker), "of the whole service, ada: maintenance");
+        assert_eq!(of_breaker(&breaker), "service-wide override, ada: maintenance");
     }
 }

@@ -21,9 +21,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let (service, name) = text.split_once('/').unwrap_or((text, ""));
         if text.ends_with('/') && name.is_empty() {
-            return Err(
-                "there is no name behind the /: leave both out for the service's own breaker".to_owned()
-            );
+            return Err("missing name after /: for the default breaker, use SERVICE alone".to_owned());
         }
         let key = breaker::Key::new(service, name).map_err(|problem| problem.to_string())?;
         // The name as it was given: an empty one says the service's own.
@@ -39,7 +37,7 @@ pub(super) fn service(text: &str) -> Result<String, String> {
 /// Why somebody does something: what is left out is no reason, and what says nothing is none either.
 pub(super) fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err("it is empty: say why, for whoever finds it later".to_owned());
+        return Err("must not be empty".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -54,7 +52,7 @@ pub(super) fn state_by_name(text: &str) -> Result<v1::State, String> {
     let plain = text.replace('-', "_").to_ascii_uppercase();
     breaker::State::parse(&plain)
         .and_then(|state| v1::State::from_str_name(&format!("STATE_{state}")))
-        .ok_or_else(|| "it is one of closed, open, half-open, forced-open, disabled, metrics-only".to_owned())
+        .ok_or_else(|| "must be closed, open, half-open, forced-open, disabled or metrics-only".to_owned())
 }
 
 const NEWER: &str = "(newer than this program)";
@@ -103,7 +101,7 @@ mod tests {
         let parts = |text: &str| Target::from_str(text).map(|target| (target.service, target.name));
         assert_eq!(parts("db"), Ok(("db".to_owned(), String::new())));
         assert_eq!(parts("db/replica/1"), Ok(("db".to_owned(), "replica/1".to_owned())));
-        assert!(parts("db/").unwrap_err().contains("no name behind the /"));
+        assert!(parts("db/").unwrap_err().contains("missing name after /"));
         assert!(parts("").is_err());
         assert!(parts("/x").is_err());
         assert!(parts("d b").is_err());

@@ -82,8 +82,7 @@ fn decimal(thousandths: u32) -> Json {
 fn layer_from_json(fields: &BTreeMap<String, Json>) -> Result<Layer, String> {
     let mut layer = Layer::default();
     for (name, json) in fields {
-        let field =
-            Field::by_name(name).ok_or_else(|| format!("{name} is no field that this breakerd knows"))?;
+        let field = Field::by_name(name).ok_or_else(|| format!("{name} is not a known field"))?;
         let value = value_from_json(field, json)
             .ok_or_else(|| format!("{name}: invalid value {json}: must be {}", field.range()))?;
         layer.set(field, value).map_err(|problem| problem.to_string())?;
@@ -185,11 +184,14 @@ mod tests {
             from_json(&format!(r#"{{"enabled":true,"defaults":{{}},"services":{{"a":{defaults}}}}}"#), None)
                 .unwrap_err()
         };
-        assert_eq!(problem(r#"{"shiny": 1}"#), "service a: shiny is no field that this breakerd knows");
+        assert_eq!(problem(r#"{"shiny": 1}"#), "service a: shiny is not a known field");
         assert_eq!(
             problem(r#"{"failure_rate_threshold": 33.3333}"#),
             "service a: failure_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 (percent, up to 3 decimals)"
         );
-        assert!(problem(r#"{"failure_threshold": -1}"#).starts_with("service a: failure_threshold is -1"));
+        assert!(
+            problem(r#"{"failure_threshold": -1}"#)
+                .starts_with("service a: failure_threshold: invalid value -1")
+        );
     }
 }

@@ -66,7 +66,7 @@ impl PostgresStore {
     /// database there now, [`StoreError::Refused`] when trying again will not help.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let url = PostgresUrl::parse(url)
-            .map_err(|problem| StoreError::Refused(format!("the store's URL {problem}; {URL_FORM}")))?;
+            .map_err(|problem| StoreError::Refused(format!("store.url: {problem}; {URL_FORM}")))?;
         Self::connect_from(Source::Given(url)).await
     }
 
@@ -207,14 +207,14 @@ impl Store for PostgresStore {
     async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
         let pool = self.reads();
         let found = tokio::time::timeout(CALL_TIMEOUT, requests::find(&pool, request));
-        found.await.map_err(|_| too_slow("look a request up"))?
+        found.await.map_err(|_| too_slow("read an idempotency record"))?
     }
 
     async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
         let kept = tokio::time::timeout(CALL_TIMEOUT, async {
             requests::keep(&self.writes().await?, request).await
         });
-        self.noted(kept.await.map_err(|_| too_slow("keep a request's id"))?)
+        self.noted(kept.await.map_err(|_| too_slow("write an idempotency record"))?)
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
@@ -226,9 +226,7 @@ impl Store for PostgresStore {
     async fn history_floor(&self) -> Result<u64, StoreError> {
         let pool = self.reads();
         let read = tokio::time::timeout(CALL_TIMEOUT, config::head(&pool));
-        read.await
-            .map_err(|_| too_slow("read how far the history reaches"))?
-            .and_then(|head| head.history_floor())
+        read.await.map_err(|_| too_slow("read the history range"))?.and_then(|head| head.history_floor())
     }
 
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
@@ -309,8 +307,8 @@ pub fn check_url_file(path: &Path) -> Result<(), String> {
 }
 
 /// What a URL looks like, for who wrote another.
-const URL_FORM: &str = "it takes postgres://user:password@host:port/database, with several hosts as host:port,host:port \
-                        (none at all: SQLite in the data folder)";
+const URL_FORM: &str = "must be postgres://user:password@host:port/database, with several hosts as host:port,host:port \
+                        (unset: SQLite in the data directory)";
 
 /// Gives a new store its identity; one that has one keeps it.
 async fn identify(connection: &mut PgConnection) -> Result<(), StoreError> {

@@ -324,7 +324,7 @@ async fn make_file(path: &Path) -> Result<(), StoreError> {
         tokio::fs::create_dir_all(folder).await.map_err(|error| {
             let folder = folder.display();
             StoreError::Refused(format!(
-                "the data folder {folder} cannot be made: {error}; make it, or choose another"
+                "cannot create data directory {folder}: {error}; create it, or change data_dir"
             ))
         })?;
     }
@@ -334,8 +334,8 @@ async fn make_file(path: &Path) -> Result<(), StoreError> {
     options.mode(0o600);
     options.open(path).await.map(drop).map_err(|error| {
         StoreError::Refused(format!(
-            "the database {} cannot be opened for writing: {error}; let breakerd write it and its folder, or \
-             choose another data folder",
+            "cannot open database {} for writing: {error}; make it and its directory writable, or \
+             change data_dir",
             path.display()
         ))
     })
@@ -348,13 +348,13 @@ fn refused_or(path: &Path, act: &'static str, error: sqlx::Error) -> StoreError 
         .and_then(|error| error.try_downcast_ref::<SqliteError>())
         .and_then(|error| sqlx::error::DatabaseError::code(error)?.parse::<u32>().ok());
     match kind.map(|kind| kind & 0xff) {
-        Some(26) => StoreError::Refused(format!(
-            "{path} is not a SQLite database: move it away, or choose another data folder"
-        )),
+        Some(26) => {
+            StoreError::Refused(format!("{path} is not a SQLite database: move it away, or change data_dir"))
+        }
         // READONLY, CANTOPEN: the file could be opened, but not what SQLite keeps beside it.
         Some(8 | 14) => StoreError::Refused(format!(
-            "the folder of the database {path} cannot be written ({error}): let breakerd write it, or choose \
-             another data folder"
+            "cannot write to the directory of database {path} ({error}): make it writable, or change \
+             data_dir"
         )),
         _ => fault(act)(error),
     }

@@ -17,7 +17,7 @@ pub(super) fn fault(act: &'static str, source: sqlx::Error) -> StoreError {
         "42501" => StoreError::Refused(format!("{act}: {source}; grant it to the role in the URL")),
         // A statement that another session has prepared, or that this one should have.
         "26000" | "42P05" => StoreError::Refused(format!(
-            "{act}: {source}; a pooler in transaction mode (PgBouncer: pool_mode = transaction) stands between: connect \
+            "{act}: {source}; connected through a pooler in transaction mode (PgBouncer: pool_mode = transaction): connect \
              to Postgres directly, or set pool_mode = session for this database"
         )),
         // Values that do not fit, constraints.
@@ -31,20 +31,20 @@ pub(super) fn fault(act: &'static str, source: sqlx::Error) -> StoreError {
 /// What [`StoreError::Unavailable`] says before what Postgres says.
 pub(super) fn unavailable(code: &str) -> &'static str {
     match code {
-        READ_ONLY => "the server of the database is read-only",
+        READ_ONLY => "database server is read-only",
         "53300" => {
-            "the server has no connection left for breakerd: raise its max_connections, or the CONNECTION LIMIT of the \
+            "too many connections to the database server: increase max_connections, or the CONNECTION LIMIT of the \
              role or the database"
         }
-        "53100" => "the disk of the database is full",
-        "53200" => "the server of the database has no memory left",
-        "55P03" => "another transaction holds a lock for too long",
-        "57014" => "the database took too long, and gave up",
-        "57P01" | "57P02" => "the server of the database is shutting down",
-        "57P03" => "the server of the database takes no connections yet",
-        code if code.starts_with("28") => "the database refuses the role, or its password",
-        code if code.starts_with("40") => "the database undid the transaction for another one",
-        _ => "the database fails",
+        "53100" => "disk of the database is full",
+        "53200" => "database server is out of memory",
+        "55P03" => "lock timeout: another transaction holds a lock",
+        "57014" => "statement timeout",
+        "57P01" | "57P02" => "database server is shutting down",
+        "57P03" => "database server does not accept connections yet",
+        code if code.starts_with("28") => "database rejected the role or its password",
+        code if code.starts_with("40") => "transaction aborted in favor of another",
+        _ => "database error",
     }
 }
 
@@ -55,35 +55,35 @@ pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::E
     let advice = match &*code(&error) {
         "28P01" => "correct the password in the URL (store.url, store.url_file) or in the file of PGPASSFILE",
         code if code.starts_with("28") => {
-            "correct the role in the URL, or let pg_hba.conf of the server take it (with TLS, if it asks for that)"
+            "correct the role in the URL, or allow it in pg_hba.conf of the server (with TLS, if required)"
         }
         "3D000" => {
             return StoreError::Refused(format!(
-                "{address} refuses the connection: {said}; create it (CREATE DATABASE {database} OWNER {role}), or \
+                "{address} rejected the connection: {said}; create it (CREATE DATABASE {database} OWNER {role}), or \
                  correct the URL"
             ));
         }
         "42501" => {
             return StoreError::Refused(format!(
-                "{address} refuses the connection: {said}; GRANT CONNECT ON DATABASE {database} TO {role}"
+                "{address} rejected the connection: {said}; GRANT CONNECT ON DATABASE {database} TO {role}"
             ));
         }
         // A pooler that is asked for what it does not pass on.
         _ if said.starts_with("unsupported startup parameter") => {
-            "a pooler stands between: leave the parameter out of the URL, or name it in PgBouncer's \
+            "connected through a pooler: remove the parameter from the URL, or add it to PgBouncer's \
              ignore_startup_parameters"
         }
         _ if said.contains("statement pooling") => {
-            "a pooler in statement mode (PgBouncer: pool_mode = statement) stands between: connect to Postgres directly, \
-             or set pool_mode = session for this database"
+            "connected through a pooler in statement mode (PgBouncer: pool_mode = statement): connect to Postgres \
+             directly, or set pool_mode = session for this database"
         }
         _ if said.starts_with("no such database") || said.starts_with("no such user") => {
-            "a pooler stands between and does not know it: add it to PgBouncer's [databases] or auth_file, or correct \
-             the URL"
+            "connected through a pooler that does not know it: add it to PgBouncer's [databases] or auth_file, or \
+             correct the URL"
         }
         _ => return fault(act, error),
     };
-    StoreError::Refused(format!("{address} refuses the connection: {said}; {advice}"))
+    StoreError::Refused(format!("{address} rejected the connection: {said}; {advice}"))
 }
 
 /// Why the tables could not be made; none: the code says nothing of that.
@@ -97,7 +97,7 @@ pub(super) fn migration_fault(
     let advice = match &*code(error) {
         // A table, a view or a type of that name.
         "42P07" | "42710" | "42723" => {
-            "another program has a table of this name there: give breakerd a database of its own, or a schema \
+            "another program has a table of this name: use another database, or a schema of its own \
              (?options=-csearch_path%3Dbreakerd in the URL)"
                 .to_owned()
         }
@@ -106,7 +106,7 @@ pub(super) fn migration_fault(
              SCHEMA public TO {role}"
         ),
         "3F000" => format!(
-            "no schema of the role's search_path is there: CREATE SCHEMA one and let {role} use it, or correct \
+            "no schema of the role's search_path exists: create one that {role} can use, or correct \
              search_path (SHOW search_path)"
         ),
         _ => return None,

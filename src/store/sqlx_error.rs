@@ -30,17 +30,17 @@ pub(super) fn fault(act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
 pub(super) fn unavailable(source: &sqlx::Error) -> &'static str {
     match source {
         sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
-            "no server of the database takes writes"
+            "no database server accepts writes"
         }
         sqlx::Error::Database(error) => match error.try_downcast_ref::<SqliteError>() {
             Some(_) => sqlite_unavailable(sqlite_kind(source)),
             None => sqlstate::unavailable(error.code().as_deref().unwrap_or_default()),
         },
         sqlx::Error::BeginFailed | sqlx::Error::InvalidSavePointStatement => {
-            "a transaction cannot be begun on a connection that failed"
+            "cannot begin a transaction on a failed connection"
         }
         // Whether it is away or busy, who waited cannot tell.
-        _ => "the database does not answer",
+        _ => "store unavailable",
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn is_lost(error: &StoreError) -> bool {
 pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => {
-            StoreError::Refused(format!("{address} cannot be connected to as the URL says: {error}"))
+            StoreError::Refused(format!("cannot connect to {address}: {error}; correct the URL"))
         }
         sqlx::Error::Database(_) => sqlstate::connect_fault(address, act, error),
         _ => fault(act)(error),
@@ -106,16 +106,15 @@ pub(super) fn migration_fault(place: &str, error: MigrateError) -> StoreError {
         }
         MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
             StoreError::Refused(format!(
-                "{place} was written by a newer breakerd (this one does not know migration {version}): run that \
-                 one, or restore a backup from before; if another program keeps its migrations there, give \
-                 breakerd a database of its own"
+                "{place} was written by a newer breakerd (unknown migration {version}): run the newer version, or \
+                 restore an older backup; if another program keeps its migrations there, use another database"
             ))
         }
         MigrateError::VersionMismatch(version) => StoreError::Refused(format!(
-            "{place} has another migration {version} than this breakerd: another program keeps its migrations there \
-             (give breakerd a database of its own), or another build of breakerd made it"
+            "migration {version} of {place} differs from this build: another program keeps its migrations there (use \
+             another database), or another build of breakerd created it"
         )),
-        error => StoreError::Refused(format!("{place} cannot be brought up to date: {error}")),
+        error => StoreError::Refused(format!("cannot migrate {place}: {error}")),
     }
 }
 
@@ -138,13 +137,13 @@ fn sqlite_kind(source: &sqlx::Error) -> Option<u32> {
 fn sqlite_unavailable(kind: Option<u32>) -> &'static str {
     match kind {
         // BUSY, LOCKED
-        Some(5 | 6) => "the database file is locked by another program",
+        Some(5 | 6) => "database file is locked by another program",
         // PERM, READONLY, CANTOPEN
-        Some(3 | 8 | 14) => "the database file, or its folder, cannot be written",
+        Some(3 | 8 | 14) => "database file or its directory is not writable",
         // IOERR
-        Some(10) => "the disk of the database file fails",
+        Some(10) => "I/O error on the database file",
         // FULL
-        Some(13) => "the disk of the database file is full",
-        _ => "the database fails",
+        Some(13) => "disk full for the database file",
+        _ => "database error",
     }
 }

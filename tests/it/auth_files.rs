@@ -61,18 +61,18 @@ fn what_is_wrong_with_a_file_of_tokens_is_told_at_once_and_no_secret_with_it() {
     );
     let errors = wrong(&text);
     for (line, part) in [
-        ("2:", "token.name is \"a b\""),
-        ("3:", "token.sha256 is a value that is not shown"),
+        ("2:", "token.name: invalid value \"a b\""),
+        ("3:", "token.sha256: invalid value (not shown)"),
         ("4:", "token.roles: invalid value [\"boss\"]: must be a list of caller, reader, operator, admin"),
-        ("5:", "token.services is [\"a b\"]"),
+        ("5:", "token.services: invalid value [\"a b\"]"),
         ("12:", "`sha256` of two stands in another [[token]] already"),
         ("13:", "unknown key `role`: did you mean `roles`?"),
         ("15:", "`name` is missing"),
         ("15:", "`roles` is missing"),
         ("15:", "`sha256` is missing"),
         ("16:", "unknown key `token`"),
-        ("19:", "certificate.subject is \"\""),
-        ("20:", "certificate.roles is []"),
+        ("19:", "certificate.subject: invalid value \"\""),
+        ("20:", "certificate.roles: invalid value []"),
         ("21:", "unknown key `tokens`: did you mean `[[token]]`?"),
     ] {
         let found = errors

@@ -179,7 +179,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_what_is_built_in() {
              [::]:50051 (write it in quotes)",
             "BREAKERD_LIMITS_BREAKERS_MAX: invalid value \"many\": must be 1..=10000000",
             "DATABASE_URL: invalid value \"mysql://db/x\": must be a URL postgres://user:password@host/database, or with several \
-             hosts host:port,host:port (it has the scheme mysql, which breakerd does not know)",
+             hosts host:port,host:port (unknown scheme mysql: must be postgres or postgresql)",
             "--log-format: invalid value \"xml\": must be auto or text or json",
         ]
     );
@@ -296,7 +296,7 @@ fn a_password_shows_nowhere() {
         ("postgres://u:hunter#2@db/x", "write %23"),
         ("postgres://u:hunter?2@db/x?a=b@hunter2", "write %3F"),
         ("postgres://u:hun/ter2@db/x", "write %2F"),
-        ("postgres://u:hunter2", "a port is a number"),
+        ("postgres://u:hunter2", "must be a number from 1"),
         (&long, "did you mean sslmode?"),
     ] {
         let sources = Sources::none().with_variables([("DATABASE_URL", url)]);

@@ -141,7 +141,7 @@ async fn a_denied_call_ends_with_3_and_says_when_to_ask_again() {
     desk.open_breaker("database", 3).await;
     let denied = desk.ask(&["allow", "database"]).await;
     assert_eq!(denied.code, 3);
-    assert!(denied.out.starts_with("denied: OPEN\nask again in 1m5"), "{denied:?}");
+    assert!(denied.out.starts_with("rejected: OPEN\nretry in 1m5"), "{denied:?}");
     assert_eq!(denied.err, "");
     let json = desk.ask(&["allow", "database", "--json"]).await;
     assert_eq!(json.code, 3);
@@ -186,12 +186,12 @@ async fn a_breaker_is_shown_whole() {
         "breaker database",
         "state OPEN",
         "since 20",
-        "why 3 failures in a row",
+        "why 3 consecutive failures",
         "open until 20",
         "epoch 1",
-        "attempts 1 since it was last closed",
+        "times opened 1 since last closed",
         "counted 0 successful, 3 failed, 0 rejected",
-        "revision 1 (of its configuration)",
+        "revision 1 (configuration)",
         "failure_threshold 3",
         "timeout_seconds 2m",
     ] {
@@ -211,10 +211,10 @@ async fn the_history_is_listed_newest_first_or_oldest_first() {
     crate::process::eventually("both transitions are in the store", written).await;
     let lines = desk.ask(&["history"]).await.lines();
     assert_eq!(lines[0], "TIME BREAKER FROM TO WHY");
-    assert!(lines[1].ends_with("database CLOSED OPEN 3 failures in a row"), "{lines:?}");
+    assert!(lines[1].ends_with("database CLOSED OPEN 3 consecutive failures"), "{lines:?}");
     assert!(lines[2].ends_with("search CLOSED OPEN 1 failure"), "{lines:?}");
     let oldest = desk.ask(&["history", "--oldest-first", "--limit", "1", "--json"]).await;
-    assert!(oldest.err.contains("there is more: --limit lists it"), "{oldest:?}");
+    assert!(oldest.err.contains("more results exist: increase --limit"), "{oldest:?}");
     let oldest = oldest.json();
     assert_eq!((&oldest["service"], &oldest["toState"]), (&"search".into(), &"STATE_OPEN".into()));
     // A bare service is its own breaker, here too.
@@ -248,7 +248,7 @@ async fn errors_are_told_in_words_and_in_json() {
     let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01"]).await;
     assert_eq!(wrong.code, 2);
     assert_eq!(
-        wrong.err, "breakerd: the request was refused\n  --since: must be before --until\n",
+        wrong.err, "breakerd: invalid request\n  --since: must be before --until\n",
         "a read changes nothing anyway"
     );
     let wrong = desk.ask(&["history", "--since", "2027-01-01", "--until", "2026-01-01", "--json"]).await;
@@ -279,11 +279,11 @@ async fn every_wrong_argument_of_config_set_and_unset_is_named() {
     assert_eq!(wrong.code, 2);
     assert_eq!(
         wrong.err,
-        "breakerd: wrong arguments, nothing was sent
+        "breakerd: invalid arguments, nothing was sent
   failure_threshold: invalid value `many`: must be 0..=1000000
   there is no field `timeout_secnds`: did you mean timeout_seconds?
   failure_rate_threshold: invalid value `101`: must be greater than 0 and at most 100 (percent, up to 3 decimals)
-  max_wait is given twice
+  max_wait: duplicate field
   `multiplier` is no assignment: write field=value, such as timeout_seconds=90
 "
     );
@@ -299,7 +299,7 @@ async fn every_wrong_argument_of_config_set_and_unset_is_named() {
     let desk = Desk::open().await;
     let odd = ["config", "set", "database", "slow_call_rate_threshold=9", "max_wait=1", "--reason", "r"];
     let odd = desk.ask(&odd).await;
-    assert!(odd.code == 2 && odd.err.contains("nothing has changed"), "{odd:?}");
+    assert!(odd.code == 2 && odd.err.contains("nothing was changed"), "{odd:?}");
     assert!(odd.err.contains("slow_call_rate_threshold: ") && odd.err.contains("max_wait: "), "{odd:?}");
 }
 
@@ -307,8 +307,8 @@ async fn every_wrong_argument_of_config_set_and_unset_is_named() {
 async fn nobody_there_is_told_with_what_to_do() {
     let gone = run(&["ls", "--address", "127.0.0.1:1"]).await;
     assert_eq!(gone.code, 1);
-    assert!(gone.err.starts_with("breakerd: no breakerd answers at http://127.0.0.1:1: "), "{gone:?}");
-    assert!(gone.err.contains("is it running? --address names another"), "{gone:?}");
+    assert!(gone.err.starts_with("breakerd: cannot connect to http://127.0.0.1:1: "), "{gone:?}");
+    assert!(gone.err.contains("check that breakerd is running; see --address"), "{gone:?}");
     let gone = run(&["ls", "--address", "127.0.0.1:1", "--json"]).await;
     let told: Value = serde_json::from_str(&gone.err).unwrap();
     assert_eq!((gone.code, &told["reason"]), (1, &"UNREACHABLE".into()));
@@ -316,7 +316,7 @@ async fn nobody_there_is_told_with_what_to_do() {
     let desk = Desk::open().await;
     let tls = run(&["ls", "--address", &format!("https://{}", desk.address())]).await;
     assert_eq!(tls.code, 1, "{tls:?}");
-    assert!(tls.err.contains("no breakerd answers at https://"), "{tls:?}");
+    assert!(tls.err.contains("cannot connect to https://"), "{tls:?}");
 }
 
 #[tokio::test]
@@ -370,7 +370,7 @@ async fn what_is_asked_wrongly_ends_with_2_and_asks_nobody() {
     let near = run(&["config", "set", "database", "timeout_secnds=1", "--reason", "r"]).await;
     assert!(near.err.contains("did you mean timeout_seconds?"), "{near:?}");
     let no_port = run(&["ls", "--address", "breakerd.internal"]).await;
-    assert!(no_port.err.contains("takes a port too: breakerd.internal:50051"), "{no_port:?}");
+    assert!(no_port.err.contains("has no port: use breakerd.internal:50051"), "{no_port:?}");
 }
 
 #[tokio::test]
@@ -448,7 +448,7 @@ async fn over_tls_flags_or_variables_say_whom_to_trust_and_what_to_show() {
     assert_eq!(with(&[ca, cert, key]).await.well(), "SERVING\n");
     assert_eq!(with(&[ca]).await.code, 1, "it shows no certificate");
     let half = with(&[ca, key]).await;
-    assert!(half.code == 2 && half.err.contains("go together"), "{half:?}");
+    assert!(half.code == 2 && half.err.contains("must be set together"), "{half:?}");
 }
 
 #[tokio::test]
@@ -496,12 +496,12 @@ async fn what_is_not_there_ends_with_4_and_what_is_in_no_such_state_with_0() {
     let desk = Desk::open().await;
     let missing = desk.ask(&["ls", "nosuch"]).await;
     assert_eq!((missing.code, &*missing.out), (4, ""), "{missing:?}");
-    assert!(missing.err.contains("there is no breaker of the service nosuch"), "{missing:?}");
+    assert!(missing.err.contains("no breaker of the service nosuch found"), "{missing:?}");
     assert_eq!(desk.ask(&["ls", "nosuch", "--json"]).await.code, 4);
     let near = desk.ask(&["ls", "searches"]).await;
     assert!(near.code == 4 && near.err.contains("did you mean search?"), "{near:?}");
     let others = desk.ask(&["config", "get", "nosuch"]).await;
-    assert!(others.code == 0 && others.err.contains("these are the defaults"), "{others:?}");
+    assert!(others.code == 0 && others.err.contains("showing the defaults"), "{others:?}");
     assert_eq!(desk.ask(&["config", "get", "search"]).await.err, "", "it has its own");
     let named = desk.ask(&["ls", "--name-prefix", "nosuch"]).await;
     assert!(named.code == 4 && named.err.contains("whose name starts with nosuch"), "{named:?}");
@@ -510,7 +510,7 @@ async fn what_is_not_there_ends_with_4_and_what_is_in_no_such_state_with_0() {
     let closed = desk.ask(&["ls", "--state", "open,half-open"]).await;
     assert_eq!((closed.code, &*closed.err), (0, "no breaker is OPEN or HALF_OPEN\n"), "{closed:?}");
     let quiet = desk.ask(&["history", "database"]).await;
-    assert_eq!((quiet.code, &*quiet.err), (0, "nothing has happened there\n"), "{quiet:?}");
+    assert_eq!((quiet.code, &*quiet.err), (0, "no transitions found\n"), "{quiet:?}");
 }
 
 #[tokio::test]
@@ -527,6 +527,6 @@ async fn slips_are_told_by_the_flags_that_were_given_and_an_empty_reason_is_none
         &["config", "set", "database", "timeout_seconds=9", "--reason", ""],
     ] {
         let refused = desk.ask(act).await;
-        assert!(refused.code == 2 && refused.err.contains("say why"), "{act:?}: {refused:?}");
+        assert!(refused.code == 2 && refused.err.contains("must not be empty"), "{act:?}: {refused:?}");
     }
 }

@@ -18,10 +18,10 @@ async fn an_override_is_set_shown_and_cleared() {
     assert!(said.contains("override ends") && !said.contains("failure_threshold"), "the state alone: {said}");
     let denied = desk.ask(&["allow", "search"]).await;
     assert_eq!(denied.code, 3);
-    assert!(denied.out.starts_with("denied: FORCED_OPEN\n"), "{denied:?}");
+    assert!(denied.out.starts_with("rejected: FORCED_OPEN\n"), "{denied:?}");
     let lines = desk.ask(&["ls", "--state", "forced-open"]).await.lines();
     assert!(lines[1].contains(" FORCED_OPEN ") && lines[1].contains(" 29m"), "RETRY-IN: {lines:?}");
-    assert!(lines[1].contains("by hand") && lines[1].ends_with("index is being built"), "{lines:?}");
+    assert!(lines[1].contains("override, ") && lines[1].ends_with("index is being built"), "{lines:?}");
     let shown = desk.ask(&["get", "search"]).await.lines();
     assert!(shown.iter().any(|line| line.starts_with("override ends 20")), "{shown:?}");
     let cleared = desk.ask(&["override", "clear", "search", "--reason", "built"]).await.well();
@@ -41,11 +41,11 @@ async fn an_override_is_set_shown_and_cleared() {
         "{slip:?}"
     );
     assert_eq!(desk.ask(&["get", "search/sl"]).await.code, 4, "it was not created");
-    let told = "orders is now DISABLED as a whole, breakers to come too; 0 breakers changed\n";
+    let told = "orders is now DISABLED service-wide, including future breakers; 0 breakers changed\n";
     assert_eq!(desk.ask(&whole).await.well(), told);
     desk.ask(&["allow", "orders"]).await.well();
     let cleared = desk.ask(&["override", "clear", "orders", "--whole-service"]).await.well();
-    assert_eq!(cleared, "orders is no longer held as a whole; 1 breaker changed\n");
+    assert_eq!(cleared, "orders: service-wide override cleared; 1 breaker changed\n");
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_service_that_is_not_known_is_not_configured_unless_it_is_to_be_create
 
     desk.ask(&[&set("databases")[..], &["--create"]].concat()).await.well();
     let again = desk.ask(&set("databases")).await;
-    assert_eq!(again.well(), "databases: it was so already\n", "what was set makes it known");
+    assert_eq!(again.well(), "databases: unchanged\n", "what was set makes it known");
     desk.ask(&["config", "unset", "databases", "timeout_seconds", "--reason", "a typo"]).await.well();
     let typo =
         desk.ask(&["override", "set", "databases", "disabled", "--whole-service", "--reason", "r"]).await;
@@ -86,11 +86,14 @@ async fn while_the_file_disables_all_what_is_in_force_and_what_an_override_would
     let desk = Desk::with_file("[circuit_breaker]\nenabled = false\n[circuit_breaker.search]\n").await;
     let set = ["override", "set", "search", "forced-open", "--reason", "drill", "--for", "30m"];
     let set = desk.ask(&set).await;
-    assert!(set.err.contains("without effect so far: the file has enabled = false"), "{set:?}");
+    assert!(set.err.contains("no effect yet: enabled = false in the config file"), "{set:?}");
     assert!(set.well().starts_with("search is now FORCED_OPEN\n"));
     let lines = desk.ask(&["ls"]).await.lines();
     assert!(lines[1].starts_with("search search DISABLED "), "{lines:?}");
-    assert!(lines[1].contains("the file has enabled = false; else FORCED_OPEN, by hand, "), "{lines:?}");
+    assert!(
+        lines[1].contains("enabled = false in the config file; otherwise FORCED_OPEN, override, "),
+        "{lines:?}"
+    );
     let lines = desk.ask(&["get", "search"]).await.lines();
     for line in ["state DISABLED", "if enabled FORCED_OPEN"] {
         assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");
@@ -101,7 +104,7 @@ async fn while_the_file_disables_all_what_is_in_force_and_what_an_override_would
     assert_eq!(desk.ask(&["allow", "search"]).await.code, 0);
     let whole = ["override", "set", "search", "forced-open", "--reason", "drill", "--whole-service"];
     let whole = desk.ask(&whole).await;
-    assert!(whole.code == 0 && whole.err.contains("without effect so far"), "{whole:?}");
+    assert!(whole.code == 0 && whole.err.contains("no effect yet"), "{whole:?}");
 }
 
 #[tokio::test]
@@ -126,7 +129,7 @@ async fn who_clears_a_breaker_that_only_its_service_holds_hears_of_whole_service
     let desk = Desk::open().await;
     let set = ["override", "set", "search", "disabled", "--whole-service", "--reason", "r"];
     desk.ask(&set).await.well();
-    let hint = "override clear --whole-service clears the override of the service";
+    let hint = "to clear a service-wide override, use override clear --whole-service";
     for act in [&["override", "clear"][..], &["reset"], &["forget"]] {
         let said = desk.ask(&[act, &["search"]].concat()).await;
         assert!(said.code == 1 && said.err.contains(hint), "{act:?}: {said:?}");
@@ -156,14 +159,14 @@ async fn a_breaker_is_forgotten() {
     let desk = Desk::open().await;
     desk.open_breaker("search", 1).await;
     let forgotten = desk.ask(&["forget", "search", "--reason", "it moved"]).await.well();
-    assert!(forgotten.starts_with("search is deleted: closed, at epoch 2\n"), "{forgotten}");
+    assert!(forgotten.starts_with("search deleted: CLOSED, epoch 2\n"), "{forgotten}");
     let again = desk.ask(&["forget", "search", "--json"]).await.json();
     assert_eq!((again["epoch"].as_str(), again["changed"].as_bool()), (Some("2"), None));
     assert_eq!(desk.ask(&["forget", "nobody"]).await.code, 4);
     let log = desk.ask(&["config", "log", "--json"]).await.well();
     assert!(log.contains("CHANGE_KIND_DELETED") && log.contains("it moved"), "{log}");
     let history = desk.ask(&["history", "search"]).await.well();
-    assert!(history.contains("it was deleted"), "{history}");
+    assert!(history.contains("deleted"), "{history}");
 }
 
 #[tokio::test]
@@ -175,18 +178,18 @@ async fn thresholds_are_set_shown_and_taken_back() {
     let set =
         ["config", "set", "database", "timeout_seconds=90", "failure_rate_threshold=50", "--reason", "slow"];
     let dry = desk.ask(&[&set[..], &["--dry-run"]].concat()).await.lines();
-    assert_eq!(dry[0], "database: would change, and nothing is written");
+    assert_eq!(dry[0], "database: dry run, would change");
     let changed = desk.ask(&set).await.lines();
     assert!(changed[0].starts_with("database: changed, revision "), "{changed:?}");
     assert!(changed.contains(&"timeout_seconds 2m (file, service) -> 90s (API)".to_owned()), "{changed:?}");
-    assert_eq!(desk.ask(&set).await.lines(), ["database: it was so already"]);
+    assert_eq!(desk.ask(&set).await.lines(), ["database: unchanged"]);
 
     let json = desk.ask(&["config", "get", "database", "--json"]).await.json();
     assert_eq!(json["config"]["layers"]["wait_duration_in_open_state"], "CONFIG_LAYER_API");
     let late =
         desk.ask(&[&set[..3], &["timeout_seconds=1", "--reason", "r", "--etag", "old"]].concat()).await;
     assert_eq!(late.code, 1);
-    assert_eq!(late.err.matches("read it again").count(), 1, "{late:?}");
+    assert_eq!(late.err.matches("read the configuration again").count(), 1, "{late:?}");
     assert_eq!(late.err.lines().count(), 1, "{late:?}");
     let odd = desk.ask(&["config", "set", "database", "success_threshold=9", "--reason", "r"]).await;
     assert_eq!(odd.code, 0, "the permitted calls follow: {odd:?}");
@@ -201,7 +204,7 @@ async fn thresholds_are_set_shown_and_taken_back() {
     assert!(unset.contains(&"timeout_seconds 90s (API) -> 2m (file, service)".to_owned()), "{unset:?}");
     let unset = desk.ask(&["config", "unset", "database", "--json"]).await.json();
     assert_eq!(unset["changed"], true);
-    assert_eq!(desk.ask(&["config", "unset", "database"]).await.lines(), ["database: nothing was set"]);
+    assert_eq!(desk.ask(&["config", "unset", "database"]).await.lines(), ["database: nothing to unset"]);
     let list = desk.ask(&["config", "get"]).await.lines();
     assert_eq!(list[0], "SERVICE OVERRIDE REVISION SET");
     assert!(list[1].starts_with("database - "), "{list:?}");

@@ -55,7 +55,7 @@ async fn a_primary_that_turns_read_only_and_keeps_its_connections_is_left() {
     let error = trip_one(&*store, 2).await.unwrap_err();
     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(error.is_transient(), "{error:?}");
-    assert!(error.to_string().contains("no server of the database takes writes"), "{error}");
+    assert!(error.to_string().contains("no database server accepts writes"), "{error}");
     assert!(
         cause.contains("default_transaction_read_only is on") && cause.contains("is a standby"),
         "{cause}"
@@ -130,7 +130,7 @@ async fn a_standby_that_lacked_the_newest_revisions_is_told_of_and_written_to() 
     let is_kept = "SELECT CAST(count(*) AS TEXT) FROM breaker WHERE service = 'kept'";
     eventually("it is written", || async { new.text(is_kept).await.as_deref() == Some("1") }).await;
     let log = log_of(folder.path());
-    assert!(log.contains("the database went back"), "{log}");
+    assert!(log.contains("promoted standby lacks the newest revisions"), "{log}");
     assert!(process.stop().await.success());
 }
 

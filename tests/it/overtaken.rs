@@ -59,6 +59,9 @@ async fn a_process_whose_data_folder_another_took_over_ends_with_its_reason() {
     let ended = first.ended().await;
     let log = log_of(folder.path());
     assert_eq!(ended.code(), Some(OVERTAKEN), "{log}");
-    assert!(log.contains("task=\"data_folder_lock\"") && log.contains("has the data folder data"), "{log}");
+    assert!(
+        log.contains("task=\"data_folder_lock\"") && log.contains("data directory data is locked"),
+        "{log}"
+    );
     assert!(second.stop().await.success());
 }

@@ -50,7 +50,7 @@ async fn a_port_in_use_is_named_with_the_setting_that_names_another() {
         let output = ends(command).await;
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(&format!("cannot serve {what} on {address}: the port is in use")), "{said}");
+        assert!(said.contains(&format!("cannot listen on {address} ({what}): the port is in use")), "{said}");
         assert!(said.contains(variable), "{said}");
         assert!(output.stdout.is_empty(), "greeted: {said}");
     }
@@ -61,7 +61,7 @@ async fn a_person_is_greeted_once_it_is_ready() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), None);
     let greeting = || fs::read_to_string(folder.path().join("out")).unwrap();
-    eventually("it greets", async || greeting().contains("Try, from another terminal")).await;
+    eventually("it greets", async || greeting().contains("Try it in another terminal")).await;
     assert!(process.page_is("/readyz", 200).await);
     let grpc = process.grpc.strip_prefix("http://").unwrap();
     let listens = format!("breakerd listens: gRPC on {grpc}, HTTP on {}\n", process.http);
@@ -94,7 +94,7 @@ async fn what_cannot_be_started_with_says_why() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
     let said = refusal(folder.path(), &[], None).await;
-    assert!(said.contains("the data folder data cannot be used"), "{said}");
+    assert!(said.contains("cannot use data directory data"), "{said}");
     assert_eq!(said.matches("it is no folder").count(), 1, "{said}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -122,8 +122,7 @@ async fn a_database_that_is_down_at_the_start_is_waited_for() {
     assert!(process.page_is("/readyz", 503).await);
     let status = process.breakers().await.allow_request(ask("db")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    eventually("it says so", || async { log_of(folder.path()).contains("the database does not answer") })
-        .await;
+    eventually("it says so", || async { log_of(folder.path()).contains("store unavailable") }).await;
     assert!(!log_of(folder.path()).contains("hidden"), "the password is in the log");
     assert_eq!(fs::read_to_string(folder.path().join("out")).unwrap(), "", "it is not ready");
     assert!(process.stop().await.success());
@@ -136,10 +135,7 @@ async fn a_database_that_goes_away_in_the_middle_of_the_start_is_waited_for() {
     // The lock and the tables, and the look for a pooler; what reads comes on connections of its own.
     road.let_through(2);
     let process = Process::start(folder.path(), Some(&road.url));
-    eventually("it says that it waits", async || {
-        log_of(folder.path()).contains("the database does not answer")
-    })
-    .await;
+    eventually("it says that it waits", async || log_of(folder.path()).contains("store unavailable")).await;
     assert!(!process.page_is("/readyz", 200).await);
     road.mend();
     eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;

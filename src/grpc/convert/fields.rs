@@ -292,7 +292,7 @@ mod tests {
         let mut violations = Violations::default();
         assert!(layer_from_wire(&wire, &mut violations).is_empty());
         let told: Vec<_> =
-            violations.named().iter().map(|fault| format!("{} {}", fault.field, fault.problem)).collect();
+            violations.named().iter().map(|fault| format!("{}: {}", fault.field, fault.problem)).collect();
         assert_eq!(
             told,
             [

@@ -55,7 +55,7 @@ pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, 
 
 /// The row of `config_head`.
 pub(super) async fn head(pool: &PgPool) -> Result<HeadRow, StoreError> {
-    sqlx::query_as(HEAD).fetch_one(pool).await.map_err(fault("read how far the history reaches"))
+    sqlx::query_as(HEAD).fetch_one(pool).await.map_err(fault("read the history range"))
 }
 
 /// See [`crate::store::Store::changes`].
@@ -165,7 +165,7 @@ pub(super) async fn write_waits(
     .bind(column(waits, |(_, after)| after.open_until().map(Timestamp)))
     .execute(&mut **tx)
     .await
-    .map_err(fault("write the waits"))?;
+    .map_err(fault("write the open-state waits"))?;
     Ok(())
 }
 

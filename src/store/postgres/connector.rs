@@ -69,14 +69,14 @@ impl Connector {
             *read.lock() = source.file_states();
             source.servers()
         });
-        servers.await.map_err(|_| too_slow("read how to connect to the database"))?
+        servers.await.map_err(|_| too_slow("read the database URL"))?
     }
 
     /// As [`Connector::servers`], if a file that they are read from has changed since they were last read.
     pub(super) async fn changed_servers(&self) -> Result<Option<Vec<PgConnectOptions>>, StoreError> {
         let source = self.source.clone();
         let states = tokio::task::spawn_blocking(move || source.file_states());
-        let states = states.await.map_err(|_| too_slow("read how to connect to the database"))?;
+        let states = states.await.map_err(|_| too_slow("read the database URL"))?;
         if states == *self.read.lock() { Ok(None) } else { self.servers().await.map(Some) }
     }
 
@@ -98,7 +98,7 @@ impl Connector {
                 errors.push(last);
                 none_of(&errors)
             }
-            None => StoreError::Refused("the store's URL names no server".to_owned()),
+            None => StoreError::Refused("store.url: no host".to_owned()),
         })
     }
 }
@@ -121,7 +121,7 @@ impl Source {
 
     fn servers(&self) -> Result<Vec<PgConnectOptions>, StoreError> {
         let (url, named) = match self {
-            Self::Given(url) => (url.clone(), "the store's URL".to_owned()),
+            Self::Given(url) => (url.clone(), "store.url".to_owned()),
             Self::File { path, last } => {
                 let mut last = last.lock();
                 match (read(path), &*last) {
@@ -132,11 +132,11 @@ impl Source {
                     }
                     (Err(problem), None) => return Err(StoreError::Refused(problem)),
                 }
-                let url = last.clone().expect("it was just put there, or stood there");
-                (url, format!("the URL in {}", path.display()))
+                let url = last.clone().expect("it was just read, or read before");
+                (url, format!("store.url_file {}", path.display()))
             }
         };
-        url.servers().map_err(|problem| StoreError::Refused(format!("{named} {problem}")))
+        url.servers().map_err(|problem| StoreError::Refused(format!("{named}: {problem}")))
     }
 }
 
@@ -148,23 +148,23 @@ pub(super) fn read(path: &std::path::Path) -> Result<PostgresUrl, String> {
     use std::io::Read as _;
     let shown = path.display();
     // A pipe, or a device, would have no end, and block.
-    let unreadable = |error: std::io::Error| format!("store.url_file {shown} cannot be read: {error}");
+    let unreadable = |error: std::io::Error| format!("cannot read store.url_file {shown}: {error}");
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(format!("store.url_file {shown} is not a regular file"));
+        return Err(format!("store.url_file {shown}: not a regular file"));
     }
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("store.url_file {shown} has more than {FILE_BYTES_MAX} bytes"));
+        return Err(format!("store.url_file {shown}: too large, the limit is {FILE_BYTES_MAX} bytes"));
     }
     let text = text.trim();
     if text.is_empty() {
         return Err(format!(
-            "store.url_file {shown} is empty: it holds postgres://user:password@host/database"
+            "store.url_file {shown} is empty: must be a URL postgres://user:password@host/database"
         ));
     }
-    PostgresUrl::parse(text).map_err(|problem| format!("the URL in store.url_file {shown} {problem}"))
+    PostgresUrl::parse(text).map_err(|problem| format!("store.url_file {shown}: {problem}"))
 }
 
 /// Whether two ways to connect lead to the same database of the same server.
@@ -242,12 +242,11 @@ pub(super) async fn refuse_transaction_pooling(
     match looked.await {
         Ok(Ok(false)) => Ok(()),
         Ok(Ok(true)) => Err(StoreError::Refused(format!(
-            "{address} is a pooler in transaction mode (PgBouncer: pool_mode = transaction), and breakerd holds a lock \
-             for as long as it runs, which needs a session: connect to Postgres directly, or set pool_mode = session \
-             for this database"
+            "{address} is a pooler in transaction mode (PgBouncer: pool_mode = transaction), but breakerd needs a \
+             session for its lock: connect to Postgres directly, or set pool_mode = session for this database"
         ))),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(too_slow("make a second connection to the database")),
+        Err(_) => Err(too_slow("open a second connection to the database")),
     }
 }
 

@@ -148,7 +148,7 @@ impl Lock {
                 // A table that is locked, or gone: the connection is well, and the lock with it.
                 Ok(Err(error)) if !is_lost(&error) => return Err(error),
                 Ok(Err(error)) => std::error::Error::source(&error).unwrap_or(&error).to_string(),
-                Err(_) => "it does not answer".to_owned(),
+                Err(_) => "no response".to_owned(),
             };
             tracing::warn!(
                 why,
@@ -167,15 +167,15 @@ impl Lock {
         if state.store_id != self.store_id {
             // Nothing that is decided on one store is written to another; a slip in a file is no reason to stop.
             return Err(StoreError::Refused(format!(
-                "{address} is another store than the one that breakerd was started on: correct the URL, or restart \
-                 breakerd if that is meant"
+                "{address} is another store than the one breakerd was started with: correct the URL, or restart \
+                 breakerd to use the new store"
             )));
         }
         // Whoever takes the database over says so in the revision's row, and that alone is final: it ends this process.
         // Before it does, or when it is our own lost connection that Postgres still knows, the lock may come back.
         self.check_state(&state)?;
         if let Err(StoreError::LockedByAnother(_)) = acquired {
-            return Err(too_slow("take the lock on the database again, which another connection holds"));
+            return Err(too_slow("take the lock on the database again (held by another connection)"));
         }
         acquired?;
         self.warn_of_loss(&state, &address);
@@ -193,7 +193,7 @@ impl Lock {
         if let Some(server) = servers.iter().find(|server| is_same_place(server, &primary.server)) {
             primary.pools.log_in_as(server);
         } else {
-            tracing::warn!(server = %primary.address, "the store's URL names another server now, leaving this one");
+            tracing::warn!(server = %primary.address, "database URL changed to another server, reconnecting");
             // Closed by its drop, and the lock with it; the next hold connects to where the URL leads.
             drop(self.session.lock().await.take());
         }
@@ -213,7 +213,7 @@ impl Lock {
     /// What a write says when the revision's row does not name this process.
     pub(super) fn overtaken(&self) -> StoreError {
         StoreError::LockedByAnother(format!(
-            "another breakerd took {} over while this one's connection was lost; restart this one",
+            "lost the lock on {} to another breakerd while disconnected: restart this process",
             self.primary().address
         ))
     }
@@ -231,7 +231,7 @@ impl Lock {
                 server = %address,
                 revision = found,
                 committed = known,
-                "the database went back: a standby was promoted that did not have the newest revisions, and what they                  wrote is missing from the history; breakers go on from what breakerd has in memory"
+                "promoted standby lacks the newest revisions: they are missing from the history, breakers continue from memory"
             );
         }
     }
@@ -296,7 +296,7 @@ impl Session {
         )
         .fetch_one(&mut self.connection)
         .await
-        .map_err(fault("make sure of the lock on the database"))
+        .map_err(fault("check the lock on the database"))
     }
 
     async fn try_acquire(&mut self) -> Result<bool, StoreError> {
@@ -319,13 +319,13 @@ impl Session {
         .bind(KEY)
         .fetch_optional(&mut self.connection)
         .await
-        .map_err(fault("ask who holds the lock on the database"))
+        .map_err(fault("read who holds the lock on the database"))
     }
 }
 
 fn taken(owner: Option<OwnerRow>, address: &Address) -> StoreError {
     let owner = owner.map_or_else(
-        || "it has just let go".to_owned(),
+        || "released just now".to_owned(),
         |owner| {
             let client = owner.client_addr.unwrap_or_else(|| "unknown".to_owned());
             let name = owner.application_name.filter(|name| !name.is_empty());
@@ -337,6 +337,6 @@ fn taken(owner: Option<OwnerRow>, address: &Address) -> StoreError {
         },
     );
     StoreError::LockedByAnother(format!(
-        "another breakerd ({owner}) holds the lock on {address}: stop it, or give this one a database of its own"
+        "the lock on {address} is held by another breakerd ({owner}): stop it or use another database"
     ))
 }

@@ -17,7 +17,7 @@ use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::{Pruned, Retention, StoreError};
 
-const ACT: &str = "let go of old rows";
+const ACT: &str = "delete expired rows";
 /// Rows in one transaction: no writer waits for longer than these take.
 const ROWS_MAX: i64 = 10_000;
 /// Revisions whose nonces are kept, however old.
@@ -139,7 +139,7 @@ async fn forget_services(pool: &PgPool, before: Timestamp) -> Result<(), StoreEr
 /// Makes the partitions of this month and the coming ones, if they are not there. A month whose rows stand in the default
 /// partition already cannot have one any more: so this is done before the first row is written, too.
 pub(super) async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
-    let act = "make room for the history";
+    let act = "create partitions of the history";
     let months: Vec<Month> = sqlx::query_as(
         "SELECT to_char(month, '\"transition_\"YYYY\"_\"MM') AS name,
                 to_char(month, 'YYYY-MM-DD') AS begins,
@@ -238,7 +238,7 @@ pub(super) async fn breakers_without_history(
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await
-    .map_err(fault("look for old breakers"))?;
+    .map_err(fault("find expired breakers"))?;
     rows.into_iter().map(|(service, name, epoch)| old_breaker(&service, &name, epoch)).collect()
 }
 
@@ -248,7 +248,7 @@ pub(super) async fn delete_breakers(
     lock: &Lock,
     breakers: &[(Key, u64)],
 ) -> Result<Vec<Key>, StoreError> {
-    let act = "delete old breakers";
+    let act = "delete expired breakers";
     let (mut services, mut names, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
     for (key, epoch) in breakers {
         services.push(&**key.service());

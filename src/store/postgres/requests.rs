@@ -20,7 +20,7 @@ pub(super) async fn find(
             .bind(&request.id)
             .fetch_optional(reader)
             .await
-            .map_err(fault("look a request up"))?;
+            .map_err(fault("read an idempotency record"))?;
     known.map(|known| known.answer(request)).transpose()
 }
 
@@ -32,7 +32,7 @@ struct NowRow {
 
 /// See [`crate::store::Store::keep_request`].
 pub(super) async fn keep(pool: &PgPool, request: &RequestId) -> Result<(), StoreError> {
-    let act = "keep a request's id";
+    let act = "write an idempotency record";
     let mut tx = begin(pool).await?;
     let now: NowRow = sqlx::query_as("SELECT revision, clock_timestamp() AS now FROM config_head")
         .fetch_one(&mut *tx)
@@ -54,6 +54,6 @@ pub(super) async fn write(tx: &mut Write, request: &RequestId, made: Bumped) -> 
     .bind(made.recorded_at)
     .execute(&mut **tx)
     .await
-    .map_err(fault("keep a request's id"))?;
+    .map_err(fault("write an idempotency record"))?;
     Ok(())
 }

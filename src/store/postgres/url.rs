@@ -72,17 +72,17 @@ impl PostgresUrl {
     /// Reads a URL.
     ///
     /// # Errors
-    /// What is wrong with it and what to do, for people, to stand behind "the URL".
+    /// What is wrong with it and what to do, for people, to follow the setting and a colon.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if SCHEMES.contains(&scheme) => rest,
             Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-                return Err(format!("has the scheme {scheme}, which breakerd does not know"));
+                return Err(format!("unknown scheme {scheme}: must be postgres or postgresql"));
             }
-            _ => return Err("has no scheme".to_owned()),
+            _ => return Err("no scheme: must begin with postgres://".to_owned()),
         };
         if rest.is_empty() {
-            return Err("names no database".to_owned());
+            return Err("no database".to_owned());
         }
         check_characters(rest)?;
         let pieces = Parts::split(rest)?;
@@ -92,13 +92,13 @@ impl PostgresUrl {
             parameters.push((name.to_owned(), value));
         };
         if let Some(user) = pieces.user.filter(|user| !user.is_empty()) {
-            given("user", decode(user, "its user")?);
+            given("user", decode(user, "the user")?);
         }
         if let Some(password) = pieces.password {
-            given("password", decode(password, "its password")?);
+            given("password", decode(password, "the password")?);
         }
         if !pieces.database.is_empty() {
-            given("dbname", decode(pieces.database, "its database")?);
+            given("dbname", decode(pieces.database, "the database")?);
         }
         let mut hosts = pieces.hosts()?;
         let (mut names, mut ports) = (None, None);
@@ -115,7 +115,7 @@ impl PostgresUrl {
                     given(&name, value);
                 }
                 "statement-cache-capacity" if value.parse::<usize>().is_err() => {
-                    return Err("has a statement-cache-capacity that is not a whole number".to_owned());
+                    return Err("invalid statement-cache-capacity: must be a whole number".to_owned());
                 }
                 _ => given(&name, value),
             }
@@ -134,7 +134,7 @@ impl PostgresUrl {
             let ports = ports.split(',').map(port).collect::<Result<Vec<_>, _>>()?;
             if ports.len() != 1 && ports.len() != hosts.len() {
                 return Err(format!(
-                    "has {} hosts and {} ports: one port, or one each",
+                    "{} hosts and {} ports: give one port, or one per host",
                     hosts.len(),
                     ports.len()
                 ));
@@ -144,7 +144,7 @@ impl PostgresUrl {
             }
         }
         if hosts.len() > HOSTS_MAX {
-            return Err(format!("has {} hosts, and may have {HOSTS_MAX}", hosts.len()));
+            return Err(format!("too many hosts: {}, the limit is {HOSTS_MAX}", hosts.len()));
         }
         let url = Self { hosts, parameters };
         url.check_tls()?;
@@ -156,7 +156,7 @@ impl PostgresUrl {
         let verifies = self.parameter("sslmode").is_some_and(|mode| mode.starts_with("verify-"));
         if self.parameter("sslrootcert").is_some() && !verifies {
             return Err(
-                "has sslrootcert, but nothing is verified with it: add sslmode=verify-full (or verify-ca)"
+                "sslrootcert has no effect without verification: add sslmode=verify-full (or verify-ca)"
                     .to_owned(),
             );
         }
@@ -177,7 +177,7 @@ impl PostgresUrl {
         if self.parameter("sslmode").is_none()
             && let Ok(mode) = std::env::var("PGSSLMODE")
         {
-            one_of("sslmode", &mode, &SSL_MODES).map_err(|problem| format!("(by PGSSLMODE) {problem}"))?;
+            one_of("sslmode", &mode, &SSL_MODES).map_err(|problem| format!("PGSSLMODE: {problem}"))?;
         }
         self.hosts.iter().map(|host| self.server(host)).collect()
     }
@@ -199,7 +199,7 @@ impl PostgresUrl {
             pair(name, value);
         }
         // What the driver would say may repeat a value.
-        let options: PgConnectOptions = url.parse().map_err(|_| "cannot be read".to_owned())?;
+        let options: PgConnectOptions = url.parse().map_err(|_| "invalid URL".to_owned())?;
         let named = options.get_application_name().is_some();
         let options = if named { options } else { options.application_name("breakerd") };
         // No number of ours is a float, and PgBouncer refuses parameters that it does not know.
@@ -227,13 +227,13 @@ impl<'a> Parts<'a> {
         };
         // An @ behind a / or ? was meant to end the password, unless what is before the ? is a host.
         if path.contains('@') {
-            return Err("has a / before its @: in a user or a password write %2F".to_owned());
+            return Err("/ before @: in a user or password, write %2F".to_owned());
         }
         if credentials.is_none()
             && query.contains('@')
             && hosts.split(',').any(|host| Self::host(host).is_err())
         {
-            return Err("has a ? before its @: in a user or a password write %3F".to_owned());
+            return Err("? before @: in a user or password, write %3F".to_owned());
         }
         let (user, password) = match credentials.map(|credentials| credentials.split_once(':')) {
             Some(Some((user, password))) => (Some(user), Some(password)),
@@ -249,24 +249,24 @@ impl<'a> Parts<'a> {
 
     fn host(text: &str) -> Result<Host, String> {
         let (name, at) = if let Some(inside) = text.strip_prefix('[') {
-            let (address, behind) = inside.split_once(']').ok_or("has a [ without its ]")?;
+            let (address, behind) = inside.split_once(']').ok_or("[ without ]")?;
             if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err("has in brackets what is not an IPv6 address".to_owned());
+                return Err("invalid IPv6 address in brackets".to_owned());
             }
             (address.to_owned(), behind)
         } else {
             let end = text.find(':').unwrap_or(text.len());
-            (decode(&text[..end], "its host")?, &text[end..])
+            (decode(&text[..end], "the host")?, &text[end..])
         };
         if at.matches(':').count() > 1 {
-            return Err("has a host with more than one colon: an IPv6 address stands in brackets, as in \
+            return Err("more than one colon in a host: write an IPv6 address in brackets, as in \
                         [::1]:5432"
                 .to_owned());
         }
         let port = match at.strip_prefix(':') {
             Some(text) => port(text)?,
             None if at.is_empty() => None,
-            None => return Err("has something behind the ] of its host".to_owned()),
+            None => return Err("unexpected text after ] in a host".to_owned()),
         };
         Ok(Host { name, port })
     }
@@ -277,8 +277,8 @@ fn port(text: &str) -> Result<Option<u16>, String> {
         "" => Ok(None),
         text => match text.parse() {
             Ok(port) if port > 0 && !text.starts_with('+') => Ok(Some(port)),
-            _ => Err("cannot be read: a port is a number from 1 to 65535, and an @, : or / in a user or a \
-                      password is written %40, %3A, %2F"
+            _ => Err("invalid port: must be a number from 1 to 65535; in a user or password, write @ as \
+                      %40, : as %3A and / as %2F"
                 .to_owned()),
         },
     }
@@ -291,10 +291,10 @@ fn without_brackets(name: &str) -> &str {
 /// Characters that mean something else than themselves, or nothing, in a URL.
 fn check_characters(rest: &str) -> Result<(), String> {
     if rest.contains('#') {
-        return Err("has a #: in a user or a password write %23".to_owned());
+        return Err("unescaped #: in a user or password, write %23".to_owned());
     }
     if rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("has a space, a line break or a control character: write a space as %20".to_owned());
+        return Err("unescaped space, line break or control character: write a space as %20".to_owned());
     }
     Ok(())
 }
@@ -307,15 +307,11 @@ fn decode(text: &str, what: &str) -> Result<String, String> {
         .enumerate()
         .any(|(at, byte)| *byte == b'%' && !(is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2))));
     if stray {
-        return Err(format!(
-            "has a % in {what} that is not followed by two hexadecimal digits: write a % as %25"
-        ));
+        return Err(format!("% in {what} without two hexadecimal digits: write % as %25"));
     }
-    let text = percent_decode_str(text)
-        .decode_utf8()
-        .map_err(|_| format!("has bytes in {what} that are not UTF-8"))?;
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| format!("{what} is not UTF-8"))?;
     if text.contains('\0') {
-        return Err(format!("has a zero byte in {what}"));
+        return Err(format!("zero byte in {what}"));
     }
     Ok(text.into_owned())
 }
@@ -330,13 +326,13 @@ fn parameter(written: &str) -> Result<String, String> {
     }
     let hint = match nearest(written, PARAMETERS.iter().map(|(known, _)| *known)) {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("it takes {}", PARAMETERS.map(|(known, _)| known).join(", ")),
+        None => format!("valid parameters are {}", PARAMETERS.map(|(known, _)| known).join(", ")),
     };
     // A piece of a password with a ? and an = in it would stand here.
     let is_name =
         written.len() <= 40 && written.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-[]".contains(&b));
-    let shown = if is_name { format!("the parameter {written}") } else { "a parameter".to_owned() };
-    Err(format!("has {shown}, which breakerd does not know: {hint}"))
+    let shown = if is_name { format!("parameter {written}") } else { "parameter".to_owned() };
+    Err(format!("unknown {shown}: {hint}"))
 }
 
 fn one_of(name: &str, value: &str, words: &[&str]) -> Result<(), String> {
@@ -345,7 +341,7 @@ fn one_of(name: &str, value: &str, words: &[&str]) -> Result<(), String> {
     }
     let near = nearest(value, words.iter().copied());
     let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-    Err(format!("has another {name} than {}{near}", words.join(", ")))
+    Err(format!("invalid {name}: must be one of {}{near}", words.join(", ")))
 }
 
 #[cfg(test)]
@@ -400,35 +396,35 @@ mod tests {
     #[test]
     fn what_a_url_cannot_be_is_told_with_what_to_write_and_without_a_secret() {
         for (text, told) in [
-            ("postgres://ann:secret#1@db/x", "has a #: in a user or a password write %23"),
-            ("postgres://ann:sec/ret@db/x", "has a / before its @: in a user or a password write %2F"),
-            ("postgres://ann:sec?ret@db/x", "has a ? before its @: in a user or a password write %3F"),
-            ("postgres://ann:secret%@db/x", "has a % in its password"),
-            ("postgres://ann:secret%zz@db/x", "write a % as %25"),
+            ("postgres://ann:secret#1@db/x", "unescaped #: in a user or password, write %23"),
+            ("postgres://ann:sec/ret@db/x", "/ before @: in a user or password, write %2F"),
+            ("postgres://ann:sec?ret@db/x", "? before @: in a user or password, write %3F"),
+            ("postgres://ann:secret%@db/x", "% in the password"),
+            ("postgres://ann:secret%zz@db/x", "write % as %25"),
             ("postgres://ann:secret @db/x", "write a space as %20"),
-            ("postgres://ann:secret@db:port/x", "cannot be read: a port is a number from 1 to 65535"),
-            ("postgres://ann:secret@db:0/x", "a port is a number from 1 to 65535"),
-            ("postgres://ann:secret", "a port is a number from 1 to 65535"),
-            ("postgres://ann:secret@::1/x", "an IPv6 address stands in brackets"),
-            ("postgres://ann:secret@[::1/x", "has a [ without its ]"),
-            ("postgres://ann:secret@[db]/x", "not an IPv6 address"),
+            ("postgres://ann:secret@db:port/x", "invalid port: must be a number from 1 to 65535"),
+            ("postgres://ann:secret@db:0/x", "must be a number from 1 to 65535"),
+            ("postgres://ann:secret", "must be a number from 1 to 65535"),
+            ("postgres://ann:secret@::1/x", "write an IPv6 address in brackets"),
+            ("postgres://ann:secret@[::1/x", "[ without ]"),
+            ("postgres://ann:secret@[db]/x", "invalid IPv6 address"),
             (
                 "postgres://ann:secret@db/x?sslmod=verify-full",
-                "the parameter sslmod, which breakerd does not know: did you mean sslmode?",
+                "unknown parameter sslmod: did you mean sslmode?",
             ),
             ("postgres://ann:secret@db/x?sslmode=verify_full", "did you mean verify-full?"),
-            ("postgres://ann:secret@db/x?sslmode=secret", "has another sslmode than disable, allow"),
+            ("postgres://ann:secret@db/x?sslmode=secret", "invalid sslmode: must be one of disable, allow"),
             ("postgres://ann:secret@db/x?sslrootcert=ca.crt", "add sslmode=verify-full"),
             ("postgres://ann:secret@db/x?sslrootcert=ca.crt&sslmode=require", "add sslmode=verify-full"),
             (
                 "postgres://ann:secret@db/x?target_session_attrs=read-only",
-                "has another target_session_attrs than any, primary",
+                "invalid target_session_attrs: must be one of any, primary",
             ),
-            ("postgres://ann:secret@db/x?keepalives=1", "it takes application_name, dbname"),
-            ("postgres://a,b/x?port=1,2,3", "has 2 hosts and 3 ports"),
-            ("postgres://", "names no database"),
-            ("mysql://ann:secret@db/x", "has the scheme mysql"),
-            ("ann:secret@db/x", "has no scheme"),
+            ("postgres://ann:secret@db/x?keepalives=1", "valid parameters are application_name, dbname"),
+            ("postgres://a,b/x?port=1,2,3", "2 hosts and 3 ports"),
+            ("postgres://", "no database"),
+            ("mysql://ann:secret@db/x", "unknown scheme mysql"),
+            ("ann:secret@db/x", "no scheme: must begin with postgres://"),
         ] {
             let problem = PostgresUrl::parse(text).unwrap_err();
             assert!(problem.contains(told), "{text}: {problem}");

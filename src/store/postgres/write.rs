@@ -84,7 +84,7 @@ pub(super) async fn read_rows<'a>(
     tx: &mut Write,
     proposals: &'a [Proposal],
 ) -> Result<LockedRows<'a>, StoreError> {
-    let act = "look the ids up";
+    let act = "read the transition ids";
     let mut locked_rows =
         LockedRows { present: standing(tx, &keys(proposals)).await?, ..LockedRows::default() };
     let ids: Vec<_> = proposals.iter().map(|proposal| &proposal.id).collect();
@@ -359,7 +359,7 @@ pub(super) async fn write_receipts(
     revision: Option<i64>,
     recorded_at: Timestamp,
 ) -> Result<(), StoreError> {
-    let act = "write what was answered";
+    let act = "write the results";
     let receipts = &judgement.receipts;
     let mut seqs = Vec::with_capacity(receipts.len());
     let mut epochs = Vec::with_capacity(receipts.len());

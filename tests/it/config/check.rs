@@ -90,8 +90,8 @@ fn check_config_refuses_the_files_that_serve_would() {
         (format!("[tls]\ncertificate = {missing:?}\nkey = {missing:?}\n"), "tls.certificate: "),
         (format!("[tls]\ncertificate = {other:?}\nkey = {other:?}\n"), "tls.certificate: "),
         (format!("[store]\nurl_file = {missing:?}\n"), "store.url_file"),
-        (format!("[store]\nurl_file = {other:?}\n"), "has no scheme"),
-        (format!("data_dir = {other:?}\n"), "data_dir (BREAKERD_DATA_DIR, --data-dir) names another"),
+        (format!("[store]\nurl_file = {other:?}\n"), "no scheme"),
+        (format!("data_dir = {other:?}\n"), "change data_dir (BREAKERD_DATA_DIR, --data-dir)"),
     ] {
         fs::write(&path, &text).unwrap();
         let (code, out, err) = check(&path, Show::Table);
@@ -178,7 +178,9 @@ fn the_program_checks_a_file() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     assert!(
-        String::from_utf8(output.stderr).unwrap().contains("wrong.toml:2:11: circuit_breaker.enabled is 1")
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("wrong.toml:2:11: circuit_breaker.enabled: invalid value 1")
     );
 
     assert_eq!(run(&["check-config"]).status.code(), Some(2));

@@ -73,7 +73,9 @@ async fn a_wrong_file_is_told_with_its_errors_and_so_is_the_right_one_after_it()
     match next(&mut watcher).await {
         FileEvent::Wrong(errors) => {
             assert_eq!(errors.len(), 2);
-            assert!(errors[0].to_string().contains(":2:21: circuit_breaker.failure_threshold is -1"));
+            assert!(
+                errors[0].to_string().contains(":2:21: circuit_breaker.failure_threshold: invalid value -1")
+            );
         }
         other => panic!("not wrong: {other:?}"),
     }

@@ -67,21 +67,15 @@ async fn a_path_that_cannot_be_a_store_is_refused_with_what_to_do() {
 
     let problem = refusal(&file).await;
     assert!(problem.contains(&file.display().to_string()), "{problem}");
-    assert!(
-        problem.ends_with("is not a SQLite database: move it away, or choose another data folder"),
-        "{problem}"
-    );
+    assert!(problem.ends_with("is not a SQLite database: move it away, or change data_dir"), "{problem}");
     assert_eq!(fs::read_to_string(&file).unwrap().len(), 51, "it is left as it was");
 
     let within_a_file = file.join("breakerd.db");
     let problem = refusal(&within_a_file).await;
-    assert!(
-        problem.starts_with(&format!("the data folder {} cannot be made: ", file.display())),
-        "{problem}"
-    );
+    assert!(problem.starts_with(&format!("cannot create data directory {}: ", file.display())), "{problem}");
 
     let problem = refusal(folder.path()).await;
-    assert!(problem.contains("cannot be opened for writing"), "{problem}");
+    assert!(problem.contains("for writing: "), "{problem}");
     assert!(problem.contains(&folder.path().display().to_string()), "{problem}");
 }
 
@@ -90,12 +84,9 @@ async fn a_path_that_cannot_be_a_store_is_refused_with_what_to_do() {
 async fn a_folder_that_nobody_can_write_is_refused() {
     // Not even root can make a file here.
     let problem = refusal(Path::new("/proc/self/breakerd.db")).await;
-    assert!(
-        problem.starts_with("the database /proc/self/breakerd.db cannot be opened for writing: "),
-        "{problem}"
-    );
+    assert!(problem.starts_with("cannot open database /proc/self/breakerd.db for writing: "), "{problem}");
     let problem = refusal(Path::new("/proc/self/data/breakerd.db")).await;
-    assert!(problem.starts_with("the data folder /proc/self/data cannot be made: "), "{problem}");
+    assert!(problem.starts_with("cannot create data directory /proc/self/data: "), "{problem}");
 }
 
 #[tokio::test]
