@@ -459,7 +459,8 @@ mod tests {
             [
                 "defaults: slow_call_rate_threshold: must be set together with slow_call_duration_threshold \
                  (set by: file defaults)",
-                "b: success_threshold: invalid value 9: must be at most permitted_number_of_calls_in_half_open_state (3) \
+                "b: success_threshold: invalid value 9: must be at most permitted_number_of_calls_in_half_open_state \
+                 (3) \
                  (set by: file, service; file defaults)",
             ]
         );

@@ -31,7 +31,8 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// Another process has it.
-    #[error("data directory {} is locked by another breakerd{}: stop it or change data_dir (BREAKERD_DATA_DIR, --data-dir)", path.display(), of(holder))]
+    #[error("data directory {} is locked by another breakerd{}: stop it or change data_dir (BREAKERD_DATA_DIR, \
+             --data-dir)", path.display(), of(holder))]
     LockedByAnother {
         /// The folder.
         path: PathBuf,

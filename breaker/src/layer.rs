@@ -435,7 +435,8 @@ mod tests {
             [
                 "success_threshold: invalid value 5: must be at most permitted_number_of_calls_in_half_open_state (3) \
                  (set by: file, service; file defaults)",
-                "sliding_window_size: invalid value 4000: must be 1..=3600 (seconds) if sliding_window_type is TIME_BASED \
+                "sliding_window_size: invalid value 4000: must be 1..=3600 (seconds) if sliding_window_type is \
+                 TIME_BASED \
                  (set by: file, service; file defaults)",
                 "slow_call_rate_threshold: must be set together with slow_call_duration_threshold \
                  (set by: file defaults)",

@@ -97,11 +97,13 @@ mod tests {
             ("failure_threshold=many", "failure_threshold: invalid value `many`: must be 0..=1000000"),
             (
                 "failure_rate_threshold=101",
-                "failure_rate_threshold: invalid value `101`: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+                "failure_rate_threshold: invalid value `101`: must be greater than 0 and at most 100 (percent, up to \
+                 3 decimals)",
             ),
             (
                 "sliding_window_type=time_based",
-                "sliding_window_type: invalid value `time_based`: must be COUNT_BASED or TIME_BASED: did you mean TIME_BASED?",
+                "sliding_window_type: invalid value `time_based`: must be COUNT_BASED or TIME_BASED: did you mean \
+                 TIME_BASED?",
             ),
             (
                 "ignore_error_classes=",

@@ -53,7 +53,8 @@ pub enum ControlError {
     #[error("invalid thresholds in the store: {0}")]
     Stored(String),
     /// The file is of an older release than the one that was declared last.
-    #[error("generation: invalid value {}: must be at least {stored}, the generation of the last applied file", .file.unwrap_or_default())]
+    #[error("generation: invalid value {}: must be at least {stored}, the generation of the last applied file",
+        .file.unwrap_or_default())]
     OlderGeneration {
         /// That of the file.
         file: Option<u64>,

@@ -333,7 +333,8 @@ impl Failure {
             }
             Self::CallerBytes { max } => {
                 format!(
-                    "limit of bytes in flight of this client reached ({max}): increase grpc.bytes_in_flight_per_caller_max"
+                    "limit of bytes in flight of this client reached ({max}): increase \
+                     grpc.bytes_in_flight_per_caller_max"
                 )
             }
             Self::Unauthenticated => {

@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(problem(r#"{"shiny": 1}"#), "service a: shiny is not a known field");
         assert_eq!(
             problem(r#"{"failure_rate_threshold": 33.3333}"#),
-            "service a: failure_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 (percent, up to 3 decimals)"
+            "service a: failure_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 \
+             (percent, up to 3 decimals)"
         );
         assert!(
             problem(r#"{"failure_threshold": -1}"#)

@@ -17,7 +17,8 @@ pub(super) fn fault(act: &'static str, source: sqlx::Error) -> StoreError {
         "42501" => StoreError::Refused(format!("{act}: {source}; grant it to the role in the URL")),
         // A statement that another session has prepared, or that this one should have.
         "26000" | "42P05" => StoreError::Refused(format!(
-            "{act}: {source}; connected through a pooler in transaction mode (PgBouncer: pool_mode = transaction): connect \
+            "{act}: {source}; connected through a pooler in transaction mode (PgBouncer: pool_mode = transaction): \
+             connect \
              to Postgres directly, or set pool_mode = session for this database"
         )),
         // Values that do not fit, constraints.
@@ -102,7 +103,8 @@ pub(super) fn migration_fault(
                 .to_owned()
         }
         "42501" => format!(
-            "make the role owner of the database (ALTER DATABASE {database} OWNER TO {role}), or GRANT USAGE, CREATE ON \
+            "make the role owner of the database (ALTER DATABASE {database} OWNER TO {role}), or GRANT USAGE, CREATE \
+             ON \
              SCHEMA public TO {role}"
         ),
         "3F000" => format!(

@@ -175,10 +175,12 @@ fn a_flag_wins_over_a_variable_over_the_file_over_what_is_built_in() {
     assert_eq!(
         errors,
         [
-            "breakerd.toml:2:10: grpc.listen: invalid value 5: must be an address and a port, such as 127.0.0.1:50051 or \
+            "breakerd.toml:2:10: grpc.listen: invalid value 5: must be an address and a port, such as \
+             127.0.0.1:50051 or \
              [::]:50051 (write it in quotes)",
             "BREAKERD_LIMITS_BREAKERS_MAX: invalid value \"many\": must be 1..=10000000",
-            "DATABASE_URL: invalid value \"mysql://db/x\": must be a URL postgres://user:password@host/database, or with several \
+            "DATABASE_URL: invalid value \"mysql://db/x\": must be a URL postgres://user:password@host/database, or \
+             with several \
              hosts host:port,host:port (unknown scheme mysql: must be postgres or postgresql)",
             "--log-format: invalid value \"xml\": must be auto or text or json",
         ]

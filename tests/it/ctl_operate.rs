@@ -54,7 +54,8 @@ async fn a_service_that_is_not_known_is_not_configured_unless_it_is_to_be_create
     let set = |service| ["config", "set", service, "timeout_seconds=90", "--reason", "r"];
     let unknown = |service: &str, near: &str| {
         format!(
-            "breakerd: service {service} not found: services are created on first use{near} (to create it, use --create)\n"
+            "breakerd: service {service} not found: services are created on first use{near} (to create it, use \
+             --create)\n"
         )
     };
     let typo = desk.ask(&set("databases")).await;

@@ -64,7 +64,7 @@ async fn a_person_is_greeted_once_it_is_ready() {
     eventually("it greets", async || greeting().contains("Try it in another terminal")).await;
     assert!(process.page_is("/readyz", 200).await);
     let grpc = process.grpc.strip_prefix("http://").unwrap();
-    let listens = format!("breakerd listens: gRPC on {grpc}, HTTP on {}\n", process.http);
+    let listens = format!("breakerd is listening: gRPC on {grpc}, HTTP on {}\n", process.http);
     assert!(greeting().starts_with(&listens), "{}", greeting());
 }
 
@@ -95,7 +95,7 @@ async fn what_cannot_be_started_with_says_why() {
     fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
     let said = refusal(folder.path(), &[], None).await;
     assert!(said.contains("cannot use data directory data"), "{said}");
-    assert_eq!(said.matches("it is no folder").count(), 1, "{said}");
+    assert_eq!(said.matches("not a directory").count(), 1, "{said}");
 
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();

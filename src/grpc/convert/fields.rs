@@ -297,11 +297,14 @@ mod tests {
             told,
             [
                 "thresholds.wait_duration_in_open_state: must not be negative",
-                "thresholds.failure_rate_threshold: invalid value NaN: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
-                "thresholds.slow_call_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+                "thresholds.failure_rate_threshold: invalid value NaN: must be greater than 0 and at most 100 \
+                 (percent, up to 3 decimals)",
+                "thresholds.slow_call_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 \
+                 (percent, up to 3 decimals)",
                 "thresholds.wait_interval: invalid value 9: must be FIXED or EXPONENTIAL",
                 "thresholds.multiplier: invalid value inf: must be greater than 1 and at most 10 (up to 3 decimals)",
-                "thresholds.randomization_factor: invalid value -0.5: must be at least 0 and less than 1 (up to 3 decimals)",
+                "thresholds.randomization_factor: invalid value -0.5: must be at least 0 and less than 1 (up to 3 \
+                 decimals)",
                 "thresholds.max_wait: invalid value 1.000000001s: must be 1ms..=24h, no finer than a millisecond",
                 "thresholds.minimum_reporters: invalid value 0: must be 1..=1000",
             ]

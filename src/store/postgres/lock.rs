@@ -231,7 +231,8 @@ impl Lock {
                 server = %address,
                 revision = found,
                 committed = known,
-                "promoted standby lacks the newest revisions: they are missing from the history, breakers continue from memory"
+                "promoted standby lacks the newest revisions: they are missing from the history, breakers continue \
+                 from memory"
             );
         }
     }

@@ -119,7 +119,7 @@ start() {
   pid=$!
   pids+=("$pid")
   for tries in $(seq 300); do
-    listens=$(sed -n 's/^breakerd listens: gRPC on .*:\([0-9]*\), HTTP.*/\1/p' "$folder/out" 2>/dev/null) || true
+    listens=$(sed -n 's/^breakerd is listening: gRPC on .*:\([0-9]*\), HTTP.*/\1/p' "$folder/out" 2>/dev/null) || true
     [ -z "$listens" ] || return 0
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.1

@@ -21,36 +21,44 @@ fn each_wrong_value_says_what_is_taken() {
     for (line, expected) in [
         (
             "failure_rate_threshold = 120",
-            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 120: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 120: must be greater than 0 and at \
+             most 100 (percent, up to 3 decimals)",
         ),
         (
             "failure_rate_threshold = 33.3333",
-            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 33.3333: must be greater than 0 and at most 100 (percent, up to 3 decimals) (it has more than 3 decimals)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 33.3333: must be greater than 0 and \
+             at most 100 (percent, up to 3 decimals) (it has more than 3 decimals)",
         ),
         (
             "failure_rate_threshold = 0",
-            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 0: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 0: must be greater than 0 and at \
+             most 100 (percent, up to 3 decimals)",
         ),
         (
             "failure_rate_threshold = \"50\"",
-            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value \"50\": must be greater than 0 and at most 100 (percent, up to 3 decimals) (write it without quotes)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value \"50\": must be greater than 0 and \
+             at most 100 (percent, up to 3 decimals) (write it without quotes)",
         ),
         (
             "failure_rate_threshold = 5e1",
-            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 5e1: must be greater than 0 and at most 100 (percent, up to 3 decimals) (write it without an exponent)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 5e1: must be greater than 0 and at \
+             most 100 (percent, up to 3 decimals) (write it without an exponent)",
         ),
         (
             "failure_rate_threshold = nan",
-            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value nan: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
+            "26: circuit_breaker.sentinel.failure_rate_threshold: invalid value nan: must be greater than 0 and at \
+             most 100 (percent, up to 3 decimals)",
         ),
         (
             "failure_threshold = 60.0",
-            "21: circuit_breaker.sentinel.failure_threshold: invalid value 60.0: must be 0..=1000000 (a whole number, written \
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value 60.0: must be 0..=1000000 (a whole \
+             number, written \
              without a decimal point)",
         ),
         (
             "failure_threshold = \"3\"",
-            "21: circuit_breaker.sentinel.failure_threshold: invalid value \"3\": must be 0..=1000000 (write it without quotes)",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value \"3\": must be 0..=1000000 (write it \
+             without quotes)",
         ),
         (
             "failure_threshold = -3",
@@ -58,7 +66,8 @@ fn each_wrong_value_says_what_is_taken() {
         ),
         (
             "failure_threshold = 99999999999999999999999999",
-            "21: circuit_breaker.sentinel.failure_threshold: invalid value 99999999999999999999999999: must be 0..=1000000",
+            "21: circuit_breaker.sentinel.failure_threshold: invalid value 99999999999999999999999999: must be \
+             0..=1000000",
         ),
         (
             "failure_threshold = 1979-05-27",
@@ -82,11 +91,13 @@ fn each_wrong_value_says_what_is_taken() {
         ),
         (
             "timeout_seconds = 0.0005",
-            "19: circuit_breaker.sentinel.timeout_seconds: invalid value 0.0005: must be 1ms..=24h (no finer than a millisecond)",
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value 0.0005: must be 1ms..=24h (no finer than a \
+             millisecond)",
         ),
         (
             "timeout_seconds = \"1500us\"",
-            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"1500us\": must be 1ms..=24h (no finer than a \
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"1500us\": must be 1ms..=24h (no finer \
+             than a \
              millisecond)",
         ),
         (
@@ -103,12 +114,14 @@ fn each_wrong_value_says_what_is_taken() {
         ),
         (
             "timeout_seconds = \"60\"",
-            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"60\": must be 1ms..=24h (write it without quotes, \
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"60\": must be 1ms..=24h (write it without \
+             quotes, \
              or give it a unit)",
         ),
         (
             "timeout_seconds = \"soon\"",
-            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"soon\": must be 1ms..=24h (seconds as a number, or \
+            "19: circuit_breaker.sentinel.timeout_seconds: invalid value \"soon\": must be 1ms..=24h (seconds as a \
+             number, or \
              a text such as \"250ms\" or \"2m\")",
         ),
         (
@@ -122,7 +135,8 @@ fn each_wrong_value_says_what_is_taken() {
         ),
         (
             "sliding_window_type = 1",
-            "23: circuit_breaker.sentinel.sliding_window_type: invalid value 1: must be COUNT_BASED or TIME_BASED (write it \
+            "23: circuit_breaker.sentinel.sliding_window_type: invalid value 1: must be COUNT_BASED or TIME_BASED \
+             (write it \
              in quotes)",
         ),
         (
@@ -131,17 +145,20 @@ fn each_wrong_value_says_what_is_taken() {
         ),
         (
             "ignore_error_classes = \"NotFound\"",
-            "24: circuit_breaker.sentinel.ignore_error_classes: invalid value \"NotFound\": must be at most 64 classes, each \
+            "24: circuit_breaker.sentinel.ignore_error_classes: invalid value \"NotFound\": must be at most 64 \
+             classes, each \
              of 1 to 128 bytes, no control characters (a list of texts, such as [\"Timeout\", \"Refused\"])",
         ),
         (
             "ignore_error_classes = [\"\"]",
-            "24: circuit_breaker.sentinel.ignore_error_classes: invalid value [\"\"]: must be at most 64 classes, each of 1 \
+            "24: circuit_breaker.sentinel.ignore_error_classes: invalid value [\"\"]: must be at most 64 classes, \
+             each of 1 \
              to 128 bytes, no control characters",
         ),
         (
             "multiplier = 1",
-            "14: circuit_breaker.sentinel.multiplier: invalid value 1: must be greater than 1 and at most 10 (up to 3 decimals)",
+            "14: circuit_breaker.sentinel.multiplier: invalid value 1: must be greater than 1 and at most 10 (up to \
+             3 decimals)",
         ),
     ] {
         assert_eq!(error_of(line), expected);
@@ -215,7 +232,8 @@ fn services_are_checked_by_name_and_may_stand_in_quotes() {
     assert_eq!(
         errors("[circuit_breaker.\"a b\"]\n[circuit_breaker.\"\"]\n"),
         [
-            "breakerd.toml:1:18: circuit_breaker: service: invalid character ' ' at byte 1: allowed are letters, digits and . _ : -",
+            "breakerd.toml:1:18: circuit_breaker: service: invalid character ' ' at byte 1: allowed are letters, \
+             digits and . _ : -",
             "breakerd.toml:2:18: circuit_breaker: service: must not be empty (1 to 128 characters)",
         ]
     );
@@ -241,8 +259,10 @@ level = \"inof\"
             "breakerd.toml:1:12: data_dir: invalid value 3: must be the path of a folder (write it in quotes)",
             "breakerd.toml:3:1: circuit_breaker: unknown key `default_failure_treshold`: did you mean \
              `default_failure_threshold`?",
-            "breakerd.toml:5:26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 120: must be greater than 0 and at most 100 (percent, up to 3 decimals)",
-            "breakerd.toml:6:14: circuit_breaker.sentinel.multiplier: invalid value 0.5: must be greater than 1 and at most 10 (up to 3 decimals)",
+            "breakerd.toml:5:26: circuit_breaker.sentinel.failure_rate_threshold: invalid value 120: must be greater \
+             than 0 and at most 100 (percent, up to 3 decimals)",
+            "breakerd.toml:6:14: circuit_breaker.sentinel.multiplier: invalid value 0.5: must be greater than 1 and \
+             at most 10 (up to 3 decimals)",
             "breakerd.toml:8:10: grpc.listen: invalid value \"localhost\": must be an address and a port, such as \
              127.0.0.1:50051 or [::]:50051",
             "breakerd.toml:10:9: log.level: invalid value \"inof\": must be off, error, warn, info, debug or trace; or \
@@ -266,7 +286,8 @@ failure_threshold = 1
     assert_eq!(
         errors(text),
         [
-            "breakerd.toml:3:1: circuit_breaker: slow_call_rate_threshold: must be set together with slow_call_duration_threshold (slow_call_rate_threshold: line 3)",
+            "breakerd.toml:3:1: circuit_breaker: slow_call_rate_threshold: must be set together with \
+             slow_call_duration_threshold (slow_call_rate_threshold: line 3)",
             "breakerd.toml:4:1: circuit_breaker: max_wait: invalid value 30s: must be at least timeout_seconds (1m) \
              (max_wait: line 4; timeout_seconds: built-in)",
             "breakerd.toml:6:1: circuit_breaker.a: success_threshold: invalid value 5: must be at most \

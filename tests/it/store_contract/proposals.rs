@@ -432,7 +432,7 @@ async fn a_row_that_no_breaker_can_be_is_named(bed: &mut Bed) {
         ("UPDATE breaker SET attempts = 5000000000 WHERE service = 'b'", "breaker b/b: "),
         (
             "UPDATE breaker SET name = 'no key' WHERE service = 'b'",
-            "breaker b/no key: name has ' ' at byte 2",
+            "breaker b/no key: name: invalid character ' ' at byte 2",
         ),
         (
             r#"UPDATE breaker SET entered_by = '{"from":"CLOSED","reason":"BOREDOM"}' WHERE service = 'a'"#,
