@@ -25,19 +25,18 @@ pub use token::{NewTokenArgs, TokenCommand, token};
 
 const EXAMPLES: &str = "Examples:
   breakerd serve
-      SQLite in data/, and the settings of breakerd.toml if it is there
+      use SQLite in data/, and breakerd.toml if it exists
   breakerd serve --config /etc/breakerd/breakerd.toml --http-listen 0.0.0.0:8080
-      another file, another address
+      use another config file and address
   DATABASE_URL=postgres://breakerd@db/breakerd breakerd serve
-      a database
+      use Postgres
   breakerd check-config breakerd.toml
-      is the file right, and what does it come to?
+      validate a config file
   breakerd ls --address breakerd.internal:50051
-      which breakers are open?";
+      list breakers";
 
-const SERVE_EXAMPLES: &str =
-    "Every setting of the file has a variable; see docs/configuration.md. A flag wins
-over a variable, a variable over the file.
+const SERVE_EXAMPLES: &str = "Every setting has an environment variable, see docs/configuration.md. Flags
+override environment variables, which override the config file.
 
 Examples:
   breakerd serve --config /etc/breakerd/breakerd.toml --log-level debug
@@ -55,10 +54,10 @@ const COMPLETION_EXAMPLES: &str = "Examples:
   breakerd completion fish > ~/.config/fish/completions/breakerd.fish
       for every fish";
 
-const CONFIG_HELP: &str = "The settings file. One that is named must be there. [env: BREAKERD_CONFIG] \
-                           [default: breakerd.toml, if it is there]";
+const CONFIG_HELP: &str = "Path to the config file. If set, the file must exist. [env: BREAKERD_CONFIG] \
+                           [default: breakerd.toml, if it exists]";
 
-/// The central circuit breaker service: ask before a call that can fail, report how it went.
+/// Central circuit breaker service.
 #[derive(Debug, Parser)]
 #[command(name = "breakerd", version, after_help = format!("{EXAMPLES}\n\n{}", ctl::EXIT_CODES))]
 #[command(arg_required_else_help = true)]
@@ -72,16 +71,16 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve gRPC and HTTP until told to stop.
+    /// Run the server.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
-    /// Say whether a file is right: everything that is wrong with it, or what it comes to.
+    /// Validate a config file and print the effective thresholds.
     #[command(after_help = CHECK_CONFIG_EXAMPLES)]
     CheckConfig(CheckConfigArgs),
-    /// Make tokens for those who may do something.
+    /// Create access tokens.
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Print what makes a shell complete these commands.
+    /// Generate a shell completion script.
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion(CompletionArgs),
     /// Ask a breakerd.
@@ -118,10 +117,10 @@ pub struct ServeArgs {
 /// The arguments of `check-config`.
 #[derive(Debug, Args)]
 pub struct CheckConfigArgs {
-    /// The settings file.
+    /// Path to the config file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Print every threshold in force, with the layer it came from, as JSON.
+    /// Print all effective thresholds and their sources as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -289,7 +288,7 @@ fn ended(result: io::Result<()>, err: &mut dyn Write) -> ExitCode {
         // `check-config FILE | head` has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(err, "write the answer: {error}");
+            let _ = writeln!(err, "write the output: {error}");
             ExitCode::from(1)
         }
     }
@@ -299,9 +298,9 @@ fn ended(result: io::Result<()>, err: &mut dyn Write) -> ExitCode {
 const TABLE_ROWS_MAX: usize = 100;
 
 fn write_table(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{} is right", path.display())?;
+    writeln!(out, "{} is valid", path.display())?;
     if !config.declaration.enabled {
-        writeln!(out, "breakers are disabled: every call passes")?;
+        writeln!(out, "breakers are disabled: all calls are allowed")?;
     }
     let built_in = Catalog::default().defaults();
     let differing = |thresholds: &breaker::Thresholds| {
@@ -314,7 +313,7 @@ fn write_table(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Wr
                 None => format!("{field} none"),
             })
             .collect();
-        if fields.is_empty() { "as built in".to_owned() } else { fields.join(", ") }
+        if fields.is_empty() { "built-in defaults".to_owned() } else { fields.join(", ") }
     };
     let shown = || catalog.services().take(TABLE_ROWS_MAX);
     let width = shown().map(|service| service.len()).chain(["all others".len()]).max().unwrap_or_default();
@@ -325,7 +324,7 @@ fn write_table(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Wr
     writeln!(out, "{:width$}  {}", "all others", differing(&catalog.defaults()))?;
     let rest = catalog.services().len().saturating_sub(TABLE_ROWS_MAX);
     if rest > 0 {
-        writeln!(out, "and {rest} services more, which --json lists")?;
+        writeln!(out, "{rest} more services: list them with --json")?;
     }
     Ok(())
 }

@@ -14,14 +14,14 @@ use crate::config::{Error, access};
 const EXAMPLES: &str = "Examples:
   breakerd token new --name payments-api --role caller \\
       --service payments --service 'payments.*'
-      the token, and the block for the file that auth.tokens_file names
+      print the token, and the block for the file in auth.tokens_file
   token=$(breakerd token new --name ci --role operator --append tokens.toml)
-      the token alone; the block is written to the file";
+      print only the token, and append the block to the file";
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token: it is shown this once, and kept nowhere.
+    /// Create a token. It is printed once and not stored.
     #[command(after_help = EXAMPLES)]
     New(NewTokenArgs),
 }
@@ -29,33 +29,31 @@ pub enum TokenCommand {
 /// The arguments of `token new`.
 #[derive(Debug, Args)]
 pub struct NewTokenArgs {
-    /// Who it is for, as the audit will name them.
+    /// Client identity of the token, as shown in the audit log.
     #[arg(long, value_parser = name)]
     pub name: String,
-    /// What they may do: caller, reader, operator or admin; several are given one by one.
+    /// Role: caller, reader, operator or admin. Repeat for more than one.
     #[arg(long = "role", value_name = "ROLE", required = true, value_parser = role)]
     pub roles: Vec<Role>,
-    /// For which services: a name, `*` standing for any characters; several are given one by one. [default: all]
+    /// Service name or pattern with `*`. Repeat for more than one. [default: all]
     #[arg(long = "service", value_name = "PATTERN", value_parser = service)]
     pub services: Vec<Pattern>,
-    /// Write the block to the end of this file instead of printing it. A file that is not there is made, for its owner
-    /// alone.
+    /// Append the block to this file instead of printing it. A new file is readable only by its owner.
     #[arg(long, value_name = "FILE")]
     pub append: Option<PathBuf>,
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let wrong =
-        "it takes 1 to 128 letters, digits and . _ : / @ -, the first a letter or a digit; not anonymous";
+    let wrong = "must be 1 to 128 letters, digits and . _ : / @ -, begin with a letter or digit, and not be anonymous";
     if is_name(text) { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
 }
 
 fn role(text: &str) -> Result<Role, String> {
-    Role::by_name(text).ok_or_else(|| format!("it takes one of {}", Role::ALL.map(Role::as_str).join(", ")))
+    Role::by_name(text).ok_or_else(|| format!("must be one of {}", Role::ALL.map(Role::as_str).join(", ")))
 }
 
 fn service(text: &str) -> Result<Pattern, String> {
-    Pattern::new(text).ok_or_else(|| "it takes 1 to 128 letters, digits and . _ : - *".to_owned())
+    Pattern::new(text).ok_or_else(|| "must be 1 to 128 letters, digits and . _ : - *".to_owned())
 }
 
 /// Does what `command` says. Ends with 0, or with 1 and why on `err`.
@@ -65,7 +63,7 @@ pub fn token(command: &TokenCommand, out: &mut dyn Write, err: &mut dyn Write) -
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when the errors' own stream is gone.
-            let _ = writeln!(err, "make a token: {error}");
+            let _ = writeln!(err, "create a token: {error}");
             ExitCode::from(1)
         }
     }
@@ -86,7 +84,8 @@ impl NewTokenArgs {
             }
             None => write!(
                 out,
-                "{}\n\nThis is the token: it is not shown again. For the file that auth.tokens_file names:\n\n{block}",
+                "{}\n\nThis is the token. It is not shown again. Add this block to the file in \
+                 auth.tokens_file:\n\n{block}",
                 token.expose()
             )?,
         }
@@ -114,7 +113,7 @@ fn check(path: &Path) -> io::Result<()> {
     let refused = |errors: &[Error]| {
         let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
         let told = told.join("\n  ");
-        io::Error::other(format!("{} takes no block before this is mended:\n  {told}", path.display()))
+        io::Error::other(format!("cannot append to {}, fix these errors first:\n  {told}", path.display()))
     };
     let text = access::read(path).map_err(|error| refused(&[*error]))?;
     access::parse(&text, path).map(drop).map_err(|errors| refused(&errors))
@@ -177,7 +176,7 @@ mod tests {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         token(&args(Some(path.clone())), &mut out, &mut err);
         let told = String::from_utf8(err).unwrap();
-        assert!(out.is_empty() && told.contains("takes no block before this is mended:\n  "), "{told}");
+        assert!(out.is_empty() && told.contains("fix these errors first:\n  "), "{told}");
         assert!(told.contains("`sha256` is missing"), "{told}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), wrong);
     }

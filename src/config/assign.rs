@@ -11,7 +11,7 @@ use crate::nearest::nearest;
 /// What is wrong with it, for people: no field of that name (and the nearest there is), or no value that it takes.
 pub fn assignment(text: &str) -> Result<(Field, Value), String> {
     let Some((name, given)) = text.split_once('=') else {
-        return Err(format!("`{text}` is no assignment: write field=value, such as timeout_seconds=90"));
+        return Err(format!("`{text}`: must be field=value, such as timeout_seconds=90"));
     };
     let field = field(name)?;
     let refused = |hint: Option<String>| {
@@ -39,8 +39,8 @@ pub fn field(name: &str) -> Result<Field, String> {
     // In the file's [circuit_breaker] a field may have that prefix.
     let short = name.strip_prefix("default_").unwrap_or(name);
     Field::by_name(name).ok_or_else(|| match nearest(short, names) {
-        Some(near) => format!("there is no field `{name}`: did you mean {near}?"),
-        None => format!("there is no field `{name}`: `breakerd config get SERVICE` shows them all"),
+        Some(near) => format!("unknown field `{name}`: did you mean {near}?"),
+        None => format!("unknown field `{name}`: list all fields with `breakerd config get SERVICE`"),
     })
 }
 
@@ -87,13 +87,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_what_would_be_right() {
         for (text, told) in [
-            (
-                "timeout_seconds",
-                "`timeout_seconds` is no assignment: write field=value, such as timeout_seconds=90",
-            ),
-            ("timeout_secnds=9", "there is no field `timeout_secnds`: did you mean timeout_seconds?"),
-            ("default_max_wait=9", "there is no field `default_max_wait`: did you mean max_wait?"),
-            ("listen=9", "there is no field `listen`: `breakerd config get SERVICE` shows them all"),
+            ("timeout_seconds", "`timeout_seconds`: must be field=value, such as timeout_seconds=90"),
+            ("timeout_secnds=9", "unknown field `timeout_secnds`: did you mean timeout_seconds?"),
+            ("default_max_wait=9", "unknown field `default_max_wait`: did you mean max_wait?"),
+            ("listen=9", "unknown field `listen`: list all fields with `breakerd config get SERVICE`"),
             ("failure_threshold=many", "failure_threshold: invalid value `many`: must be 0..=1000000"),
             (
                 "failure_rate_threshold=101",

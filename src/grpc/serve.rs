@@ -103,7 +103,7 @@ async fn accept(
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::debug!(connections_max = max, "a connection was refused: there are too many");
+            tracing::debug!(connections_max = max, "connection rejected: connection limit reached");
             continue;
         };
         let Some(place) = ConnectionSlot::take(edge, peer, place) else { continue };

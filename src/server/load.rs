@@ -47,7 +47,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let folder = data_dir.journal(meta.store_id);
     let opened = tokio::task::spawn_blocking(move || Journal::open(&folder, options)).await;
     let (journal, recovered) =
-        opened.context("read the journal")?.context("open the journal in the data folder")?;
+        opened.context("read the journal")?.context("open the journal in the data directory")?;
     let journal = Arc::new(journal);
     let (read, at) = (Arc::clone(&journal), Arc::clone(clock));
     app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;

@@ -290,7 +290,7 @@ impl Store for PostgresStore {
         let checked = tokio::time::timeout(CALL_TIMEOUT, async {
             write::check_writable(&self.writes().await?, &self.lock).await
         });
-        self.noted(checked.await.map_err(|_| too_slow("check that the store takes writes"))?)
+        self.noted(checked.await.map_err(|_| too_slow("check that the store is writable"))?)
     }
 
     async fn close(&self) {

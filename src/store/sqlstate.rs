@@ -108,7 +108,7 @@ pub(super) fn migration_fault(
              SCHEMA public TO {role}"
         ),
         "3F000" => format!(
-            "no schema of the role's search_path exists: create one that {role} can use, or correct \
+            "no schema of search_path exists: run CREATE SCHEMA and grant it to {role}, or correct \
              search_path (SHOW search_path)"
         ),
         _ => return None,

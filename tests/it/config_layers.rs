@@ -64,7 +64,7 @@ async fn a_changed_file_stands_below_what_was_set_over_the_api(database_url: Opt
     for part in [
         "ERROR",
         "keeping the previous version",
-        "success_threshold is 4",
+        "success_threshold: invalid value 4",
         "permitted_number_of_calls_in_half_open_state (2)",
         "API",
     ] {

@@ -281,10 +281,10 @@ async fn every_wrong_argument_of_config_set_and_unset_is_named() {
         wrong.err,
         "breakerd: invalid arguments, nothing was sent
   failure_threshold: invalid value `many`: must be 0..=1000000
-  there is no field `timeout_secnds`: did you mean timeout_seconds?
+  unknown field `timeout_secnds`: did you mean timeout_seconds?
   failure_rate_threshold: invalid value `101`: must be greater than 0 and at most 100 (percent, up to 3 decimals)
   max_wait: duplicate field
-  `multiplier` is no assignment: write field=value, such as timeout_seconds=90
+  `multiplier`: must be field=value, such as timeout_seconds=90
 "
     );
     let wrong = run(&[&set[..], &["--json"]].concat()).await;

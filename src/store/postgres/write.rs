@@ -23,7 +23,7 @@ use crate::store::{Proposal, StoreError, TOUCH_TABLES};
 
 /// See [`crate::store::Store::check_writable`].
 pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
-    let act = "check that the store takes writes";
+    let act = "check that the store is writable";
     let mut tx = begin(pool).await?;
     sqlx::raw_sql(TOUCH_TABLES).execute(&mut *tx).await.map_err(fault(act))?;
     let touched = sqlx::query("UPDATE revision SET n = n WHERE holder = $1")

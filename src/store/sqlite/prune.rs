@@ -16,7 +16,7 @@ const CHANGES_KEPT: i64 = 1_000;
 
 /// See [`crate::store::Store::prune`].
 pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<Pruned, StoreError> {
-    let act = "let go of old rows";
+    let act = "delete expired rows";
     let before = Timestamp(retention.before);
     let mut tx = begin(writer).await?;
     // The history is in the order of its revisions, and so, but for a clock that was set, in that of its times: what is
@@ -93,7 +93,7 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
 
 /// There are as many of these as rows of history: some at a time, so that whoever writes has its turn between them.
 async fn prune_rows(writer: &SqlitePool, delete: &'static str, before: Timestamp) -> Result<(), StoreError> {
-    let act = "let go of old rows";
+    let act = "delete expired rows";
     loop {
         let mut tx = begin(writer).await?;
         let gone =
@@ -107,7 +107,7 @@ async fn prune_rows(writer: &SqlitePool, delete: &'static str, before: Timestamp
 
 /// Forgets when services lost their configuration that have had none for so long.
 async fn forget_services(tx: &mut Write, before: Timestamp) -> Result<(), StoreError> {
-    let act = "let go of old rows";
+    let act = "delete expired rows";
     let revisions: Vec<i64> = sqlx::query_scalar(
         "DELETE FROM service_config
          WHERE layer IS NULL AND service <> '' AND changed_at_us < $1
@@ -130,7 +130,8 @@ async fn forget_services(tx: &mut Write, before: Timestamp) -> Result<(), StoreE
 }
 
 async fn delete(tx: &mut Write, sql: &'static str, before: Timestamp) -> Result<u64, StoreError> {
-    let done = sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault("let go of old rows"))?;
+    let done =
+        sqlx::query(sql).bind(before).execute(&mut **tx).await.map_err(fault("delete expired rows"))?;
     Ok(done.rows_affected())
 }
 

@@ -15,7 +15,7 @@ use crate::store::{Proposal, StoreError, TOUCH_TABLES};
 
 /// See [`crate::store::Store::check_writable`]. Committed, so that the disk is asked for room as well.
 pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError> {
-    let act = "check that the store takes writes";
+    let act = "check that the store is writable";
     let mut tx = begin(writer).await?;
     sqlx::raw_sql(TOUCH_TABLES).execute(&mut *tx).await.map_err(fault(act))?;
     // There and back: what is set to what it is already, SQLite does not write at all.
@@ -38,7 +38,7 @@ pub(super) async fn read_rows<'a>(
     tx: &mut Write,
     proposals: &'a [Proposal],
 ) -> Result<LockedRows<'a>, StoreError> {
-    let act = "read what stands";
+    let act = "read the stored rows";
     let mut locked_rows = LockedRows::default();
     let keys = keys(proposals);
     let asked: Vec<_> = keys.iter().map(|key| [(&**key.service()).into(), (&**key.name()).into()]).collect();

@@ -27,7 +27,7 @@ fn check_config_says_what_a_right_file_comes_to() {
     assert_eq!(
         out,
         format!(
-            "{} is right\n\nsentinel    failure_threshold 3, timeout_seconds 2m\nall others  as built in\n",
+            "{} is valid\n\nsentinel    failure_threshold 3, timeout_seconds 2m\nall others  built-in defaults\n",
             path.display()
         )
     );
@@ -170,7 +170,7 @@ fn the_program_checks_a_file() {
     fs::write(&right, SEED).unwrap();
     let output = run(&["check-config", right.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8(output.stdout).unwrap().contains("right.toml is right"));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("right.toml is valid"));
 
     let wrong = folder.path().join("wrong.toml");
     fs::write(&wrong, "[circuit_breaker]\nenabled = 1\n").unwrap();

@@ -328,13 +328,13 @@ async fn what_is_wrong_with_a_database_is_told_with_what_to_do() {
             "CREATE TABLE meta (x int)",
             &url,
             false,
-            ["relation \"meta\" already exists", "a database of its own"],
+            ["relation \"meta\" already exists", "use another database"],
         ),
         (
             "DROP TABLE meta; CREATE VIEW transition AS SELECT 1",
             &url,
             false,
-            ["\"transition\" already exists", "a database of its own"],
+            ["\"transition\" already exists", "use another database"],
         ),
         (
             "DROP VIEW transition",
