@@ -207,7 +207,7 @@ async fn a_declaration_that_cannot_be_is_named(bed: &mut Bed) {
     let error = bed.store.configuration().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "read the declared thresholds: declared: defaults: shiny is no field that this breakerd knows"
+        "read the declared thresholds: declared: defaults: shiny is not a known field"
     );
     assert!(matches!(error, StoreError::Corrupt { .. }));
 }
