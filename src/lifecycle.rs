@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use breaker::{Key, Time};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 pub use self::file::run_file;
@@ -86,21 +87,13 @@ pub async fn run_sweeper(
         let last = clock.now();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
+            error = close_idle(&engine, &journal, &clock) => return Err(error).context("close idle breakers"),
             () = clock.sleep_until(last + every) => {}
             () = async {
                 // However often room is wanted: each sweep looks at every breaker.
                 clock.sleep_until(last + SWEEP_EVERY_MIN).await;
                 engine.sweep_wanted().await;
             } => {}
-        }
-        let (time, walk) = (Arc::clone(&clock), Engine::idle_walk());
-        let close = move |(engine, walk): &mut (Arc<Engine>, IdleWalk), most| {
-            engine.close_idle(walk, most, time.now())
-        };
-        let closing = pacer::run(&journal, &clock, (Arc::clone(&engine), walk), close);
-        match stop.run_until_cancelled(closing).await {
-            Some(closed) => drop(closed.context("close idle breakers")?),
-            None => return Ok(()),
         }
         let (sweeping, now) = (Arc::clone(&engine), clock.now());
         let stored_up_to = journal.stored_up_to();
@@ -110,6 +103,18 @@ pub async fn run_sweeper(
         if retired > 0 {
             tracing::debug!(retired, left = engine.len(), "idle breakers were retired");
         }
+    }
+}
+
+/// Closes half-open breakers that nobody uses, one after the other, and then waits for ever. It waits for the journal too:
+/// while the store is away it may come to nothing, and is dropped for the next sweep, which needs no journal.
+async fn close_idle(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> JoinError {
+    let (time, walk) = (Arc::clone(clock), Engine::idle_walk());
+    let step =
+        move |(engine, walk): &mut (Arc<Engine>, IdleWalk), most| engine.close_idle(walk, most, time.now());
+    match pacer::run(journal, clock, (Arc::clone(engine), walk), step).await {
+        Ok(_) => std::future::pending().await,
+        Err(error) => error,
     }
 }
 

@@ -43,7 +43,13 @@ impl Surroundings {
     pub fn of_process() -> Self {
         let is_terminal = io::stdout().is_terminal();
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let columns = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        // As for other programs, COLUMNS says it where it is set; it also does where the terminal does not know.
+        let set_width = std::env::var("COLUMNS")
+            .ok()
+            .and_then(|columns| columns.parse().ok())
+            .filter(|columns| *columns > 0);
+        let columns =
+            set_width.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)));
         Self {
             token: std::env::var("BREAKERD_TOKEN").ok().filter(|token| !token.is_empty()),
             ca: set("BREAKERD_CA").map(PathBuf::from),

@@ -176,6 +176,11 @@ impl Engine {
             (lsn > 0 || last_transition.is_some()).then(|| Box::new(Newest { lsn, last_transition }));
         self.registry.reindex(&entry, &mut inner);
         self.arm(&entry, &mut inner);
+        drop(inner);
+        if deleted {
+            // The journal has it, which is enough: nothing but its epoch is left to keep here.
+            self.registry.retire(&entry, u64::MAX, now);
+        }
     }
 
     /// Keeps only the epoch of a stored breaker that is closed and idle, or was deleted.

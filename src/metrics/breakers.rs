@@ -62,8 +62,8 @@ families! {
         OpenUntil: GAUGE "circuit_breaker_open_until_timestamp_seconds" ["service", "name"],
         /// Number of breakers, by state, including those without series of their own.
         Breakers: GAUGE "circuit_breakers" ["state"],
-        /// Number of retired breakers whose epoch is kept in memory. At `limits.breakers_max`, no more are retired.
-        Retired: GAUGE "circuit_breakers_retired" [],
+        /// Number of evicted breakers whose epoch is kept in memory. At `limits.breakers_max`, no more are evicted.
+        Retired: GAUGE "circuit_breakers_evicted" [],
         /// Revision of the effective thresholds.
         ConfigRevision: GAUGE "breakerd_config_revision" [],
     }

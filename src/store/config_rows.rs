@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use breaker::{Attribution, OverrideKind, Reason, Time};
+use breaker::{Attribution, OverrideKind, Reason, State, Time};
 use serde_json::json;
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
@@ -193,13 +193,18 @@ impl Audit {
             name: key.name().to_string(),
             actor: printable(&asked.actor).into_owned(),
             reason: Some(printable(&asked.reason).into_owned()).filter(|reason| !reason.is_empty()),
-            before: Some(json!({ "state": entry.from.as_str() }).to_string()),
-            after: Some(match expires_at {
-                Some(time) => json!({ "state": entry.to.as_str(), "expires_at": rfc3339(time) }).to_string(),
-                None => json!({ "state": entry.to.as_str() }).to_string(),
-            }),
+            before: Some(state_json(entry.from, entry.replaced_expires_at)),
+            after: Some(state_json(entry.to, expires_at)),
             occurred_at: Some(Timestamp(entry.occurred_at)),
         }))
+    }
+}
+
+/// A state, and when it ends by itself.
+fn state_json(state: State, expires_at: Option<Time>) -> String {
+    match expires_at {
+        Some(time) => json!({ "state": state.as_str(), "expires_at": rfc3339(time) }).to_string(),
+        None => json!({ "state": state.as_str() }).to_string(),
     }
 }
 

@@ -97,6 +97,8 @@ pub(super) struct Entry<'a> {
     pub(super) superseded_by: Option<u64>,
     /// It is a part of an override of the whole service.
     pub(super) of_service: bool,
+    /// When the override that it replaces would have ended by itself.
+    pub(super) replaced_expires_at: Option<Time>,
 }
 
 impl BreakerState {
@@ -198,6 +200,8 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
             let mut decision = rule(proposal, &standing.snapshot, now);
             if let Some(entry) = &mut decision.entry {
                 entry.of_service = is_of_service(&proposal.change, scope);
+                entry.replaced_expires_at =
+                    standing.snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at);
             }
             judgement.follow(proposal, standing, &mut decision);
             judgement.entries.extend(decision.entry);
@@ -293,6 +297,7 @@ fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
         lasted: None,
         superseded_by: None,
         of_service: false,
+        replaced_expires_at: None,
     }
 }
 
@@ -327,6 +332,7 @@ fn noted(
         lasted: None,
         superseded_by: None,
         of_service: false,
+        replaced_expires_at: None,
     };
     EntryDecision {
         receipt: Receipt::Won { epoch: base_epoch, revision: RowRevision::Here },

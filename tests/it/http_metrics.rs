@@ -88,18 +88,18 @@ async fn every_series_is_there_from_birth_and_goes_with_its_breaker() {
 }
 
 #[tokio::test]
-async fn breakers_that_were_retired_are_counted_until_they_are_used_again() {
+async fn breakers_that_were_evicted_are_counted_until_they_are_used_again() {
     let world = World::loaded().await;
-    let retired = async || world.scrape().await.value("circuit_breakers_retired");
-    assert_eq!(retired().await, Some(0.0));
+    let evicted = async || world.scrape().await.value("circuit_breakers_evicted");
+    assert_eq!(evicted().await, Some(0.0));
     world.fail("sentinel", "", 5);
     let by = Attribution { actor: "ann".to_owned(), reason: "repaired".to_owned() };
     world.engine.reset("sentinel", "", by, world.clock.now()).unwrap();
     world.clock.advance(IDLE_TTL);
     assert_eq!(world.engine.sweep(u64::MAX, world.clock.now()), 1);
-    assert_eq!(retired().await, Some(1.0));
+    assert_eq!(evicted().await, Some(1.0));
     world.engine.allow("sentinel", "", world.clock.now()).unwrap();
-    assert_eq!(retired().await, Some(0.0));
+    assert_eq!(evicted().await, Some(0.0));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use breakerd::clock::{Clock, ManualClock};
 use breakerd::engine::{Engine, Limits, Seals, StoreIdentity, Target};
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
-use breakerd::lifecycle::run_timer;
+use breakerd::lifecycle::{run_sweeper, run_timer};
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc_world::START;
@@ -21,6 +21,7 @@ use crate::support::{Bed, journal};
 const BYTES_MAX: u64 = 1 << 20;
 const BREAKERS: usize = 4_000;
 const WAIT: Duration = Duration::from_secs(30);
+const IDLE_TTL: Duration = Duration::from_hours(1);
 
 struct World {
     engine: Arc<Engine>,
@@ -39,7 +40,7 @@ impl World {
             breakers_per_service_max: BREAKERS + 10,
             breakers_per_caller_max: BREAKERS + 10,
             own_series_max: 1,
-            idle_ttl: Duration::from_hours(1),
+            idle_ttl: IDLE_TTL,
         };
         let standing =
             StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
@@ -133,5 +134,57 @@ async fn a_read_of_many_leaves_most_of_what_is_due_to_the_timer() {
     assert_eq!(open + half_open, BREAKERS);
     assert!((1..=64).contains(&half_open), "{half_open}");
     assert_eq!(appended() - before, half_open as u64);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn half_open_breakers_that_nobody_calls_are_closed_and_retired_and_hold_up_no_sweep() {
+    let bed = Bed::sqlite().await;
+    let world = World::with_open_breakers(&bed).await;
+    world.clock.advance(WAIT);
+    let (stop_timer, timer) = world.time();
+    let (stop_writer, writer) = write(&world.journal, &bed);
+    while world.are_open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    stop_timer.cancel();
+    timer.await.unwrap().unwrap();
+    world.journal.emptied().await;
+    stop_writer.cancel();
+    writer.await.unwrap();
+
+    // The store takes nothing: the journal has no room for all that is idle.
+    let stop = CancellationToken::new();
+    let (engine, journal) = (Arc::clone(&world.engine), Arc::clone(&world.journal));
+    let clock = Arc::new(world.clock.clone());
+    let sweeper = tokio::spawn(run_sweeper(engine, journal, clock, IDLE_TTL, stop.clone()));
+    let some_time = async || {
+        world.clock.advance(IDLE_TTL / 10);
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    while world.journal.stats(START).depth_bytes <= BYTES_MAX / 2 {
+        some_time().await;
+    }
+    // What never changed its state is retired all the same.
+    world.engine.allow("web", "quiet", world.clock.now()).unwrap();
+    while world.engine.len() > BREAKERS {
+        some_time().await;
+    }
+
+    let (stop_writer, writer) = write(&world.journal, &bed);
+    while !world.engine.is_empty() {
+        some_time().await;
+    }
+    world.journal.emptied().await;
+    assert_eq!(world.journal.stats(START).dropped, 0);
+    let closed =
+        "SELECT CAST(count(*) AS TEXT) FROM history WHERE from_state = 'HALF_OPEN' AND reason = 'IDLE'";
+    assert_eq!(bed.text(closed).await, Some(BREAKERS.to_string()));
+    stop.cancel();
+    sweeper.await.unwrap().unwrap();
+    stop_writer.cancel();
+    writer.await.unwrap();
     bed.end().await;
 }

@@ -30,6 +30,7 @@ on_every_store!(
     waits_of_open_breakers_change_in_the_same_transaction,
     the_audit_is_read_by_page_and_filter,
     the_audit_says_when_it_was_done_and_not_when_it_was_written,
+    the_audit_has_the_end_of_an_override_that_was_replaced,
     what_is_old_goes_and_a_breaker_only_with_its_history,
     a_clock_that_was_once_behind_takes_nothing_newer_along,
     a_store_is_the_same_after_a_restart,
@@ -364,9 +365,32 @@ async fn the_audit_says_when_it_was_done_and_not_when_it_was_written(bed: &mut B
     assert_eq!(rows.iter().map(|row| (row.kind, row.at)).collect::<Vec<_>>(), [(ChangeKind::Reset, done_at)]);
     let before = ChangeQuery { until_time: Some(done_at), ..all };
     assert_eq!(bed.store.changes(&before).await.unwrap(), []);
+    assert_eq!(rows[0].before.as_deref().map(|before| before.contains("OPEN")), Some(true), "{rows:?}");
     let shown = bed.text("SELECT CAST(at AS TEXT) FROM changes").await.unwrap();
     let written = bed.text("SELECT CAST(at AS TEXT) FROM history LIMIT 1").await.unwrap();
     assert_eq!(shown, written, "as the history has it");
+}
+
+async fn the_audit_has_the_end_of_an_override_that_was_replaced(bed: &mut Bed) {
+    let key = Key::new("a", "").unwrap();
+    let set = |seq, from, to, base_epoch, expires_at| {
+        let mut set = transition(from, to, base_epoch);
+        set.reason = Reason::OverrideSet;
+        set.asked = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
+        set.after.set_by.as_mut().unwrap().expires_at = expires_at;
+        Proposal { change: Change::Transition(Box::new(set)), ..trip(seq, &key) }
+    };
+    let end = NOON + Duration::from_hours(1);
+    bed.store.propose(&[set(1, State::Closed, State::ForcedOpen, 0, Some(end))]).await.unwrap();
+    bed.store.propose(&[set(2, State::ForcedOpen, State::Disabled, 1, None)]).await.unwrap();
+    let rows = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
+    let json =
+        |text: &Option<String>| serde_json::from_str::<serde_json::Value>(text.as_ref().unwrap()).unwrap();
+    let [newer, older] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!(json(&older.before), serde_json::json!({ "state": "CLOSED" }));
+    assert_eq!(json(&newer.before), json(&older.after));
+    assert!(json(&newer.before)["expires_at"].is_string(), "{newer:?}");
+    assert_eq!(json(&newer.after), serde_json::json!({ "state": "DISABLED" }));
 }
 
 async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
