@@ -29,7 +29,7 @@ pub(super) fn of_transition(transition: &Transition) -> String {
         TransitionReason::OverrideExpired => "override expired".to_owned(),
         TransitionReason::Reset => "reset".to_owned(),
         TransitionReason::Deleted => "deleted".to_owned(),
-        TransitionReason::Idle => "no probe requested".to_owned(),
+        TransitionReason::Idle => "unused for the idle time".to_owned(),
         TransitionReason::ProbeRequested => "probe requested".to_owned(),
         TransitionReason::ThresholdsChanged => "thresholds changed".to_owned(),
         TransitionReason::HistoryGap => format!("{} transitions lost", transition.missing),

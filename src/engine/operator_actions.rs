@@ -2,7 +2,7 @@
 //!
 //! A change is in the outbox before anybody is told of it, like every other.
 
-use breaker::{Attribution, Override, Time, Transition, WrongState};
+use breaker::{Attribution, Override, State, Time, Transition, WrongState};
 
 use super::Engine;
 use super::entry::{BreakerView, Entry, Inner};
@@ -133,6 +133,12 @@ impl Engine {
                 Some(Known::Live(entry)) => {
                     let Some(mut inner) = entry.lock() else { continue };
                     self.sync_wall(&mut inner);
+                    let is_unused = inner.breaker.state() == State::Closed
+                        && inner.breaker.epoch() == 0
+                        && inner.last_used == entry.created_at;
+                    if is_unused && self.is_configured(service, name) {
+                        break;
+                    }
                     let (acted, transitions) = inner.breaker.delete(by, now);
                     self.settle(&entry, &mut inner, &transitions);
                     acted?;

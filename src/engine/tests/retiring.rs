@@ -236,6 +236,7 @@ fn a_deleted_breaker_is_closed_and_gone_once_the_store_has_that() {
 #[test]
 fn a_configured_breaker_that_is_deleted_comes_back_closed_at_its_next_use() {
     let (engine, _) = engine_with(ROOM);
+    assert_eq!(engine.delete("db", "", ann(), at(0)), Ok(Deleted { epoch: 0, changed: false }), "never used");
     trip(&engine, "db", "", at(0));
     assert_eq!(engine.delete("db", "", ann(), at(1)), Ok(Deleted { epoch: 2, changed: true }));
     assert_eq!((engine.sweep(u64::MAX, at(1)), engine.len()), (1, 0));
