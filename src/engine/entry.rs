@@ -75,7 +75,7 @@ impl<G> Drop for AbortOnPanic<G> {
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four that are true independently, a byte each, a million times"
+    reason = "five that are true independently, a byte each, a million times"
 )]
 pub(crate) struct Inner {
     pub(crate) breaker: Breaker,
@@ -90,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) retired: bool,
     /// Whether it has metric series of its own, or counts under `__other__`.
     pub(crate) own_series: bool,
+    /// Whether it ever decided a call or took an outcome in this process.
+    pub(crate) is_used: bool,
     /// It was deleted, and goes as soon as the store has that, unless it is used again before.
     pub(crate) deleted: bool,
     /// The deadline that is in the heap; [`Time::MAX`]: none. (An `Option` takes twice the room, a million times.)
@@ -116,6 +118,7 @@ impl Inner {
     /// It decided a call, or took an outcome.
     pub(super) fn used(&mut self, now: Time) {
         self.last_used = now;
+        self.is_used = true;
         self.deleted = false;
     }
 }

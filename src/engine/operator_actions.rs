@@ -135,7 +135,7 @@ impl Engine {
                     self.sync_wall(&mut inner);
                     let is_unused = inner.breaker.state() == State::Closed
                         && inner.breaker.epoch() == 0
-                        && inner.last_used == entry.created_at;
+                        && !inner.is_used;
                     if is_unused && self.is_configured(service, name) {
                         break;
                     }

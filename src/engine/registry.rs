@@ -356,6 +356,7 @@ impl Registry {
             indexed,
             birth_unannounced,
             retired: false,
+            is_used: false,
             deleted: false,
             own_series,
             counters: Counters::default(),
@@ -405,8 +406,7 @@ impl Registry {
         let configured =
             || *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
         // Made because it was configured, and no more: as if its service had never been named.
-        let unused =
-            || entry.caller.is_none() && inner.last_used == entry.created_at && inner.breaker.epoch() == 0;
+        let unused = || entry.caller.is_none() && !inner.is_used && inner.breaker.epoch() == 0;
         let idle = || now.since(inner.last_used) >= self.limits.idle_ttl;
         (inner.deleted || ((unused() || idle()) && !configured()))
             && inner.newest_lsn() <= stored_up_to
