@@ -202,7 +202,7 @@ impl Registry {
 
     /// Whether the configuration names the service, and this is its own breaker: such a one is never retired.
     pub(super) fn is_configured(&self, key: &Key) -> bool {
-        *key.name() == *key.service() && self.catalog.read().contains(key.service())
+        is_named(&self.catalog.read(), key)
     }
 
     /// The breakers of the services that are wanted, at this moment; none of them is locked for it.
@@ -403,12 +403,10 @@ impl Registry {
     }
 
     fn may_go(&self, entry: &Entry, inner: &Inner, catalog: &Catalog, stored_up_to: u64, now: Time) -> bool {
-        let configured =
-            || *entry.key.name() == *entry.key.service() && catalog.contains(entry.key.service());
         // Made because it was configured, and no more: as if its service had never been named.
         let unused = || entry.caller.is_none() && !inner.is_used && inner.breaker.epoch() == 0;
         let idle = || now.since(inner.last_used) >= self.limits.idle_ttl;
-        (inner.deleted || ((unused() || idle()) && !configured()))
+        (inner.deleted || ((unused() || idle()) && !is_named(catalog, &entry.key)))
             && inner.newest_lsn() <= stored_up_to
             && inner.breaker.is_retirable()
             && !self.is_to_be_told(entry, inner, now)
@@ -480,6 +478,11 @@ impl Registry {
         let index = usize::try_from(id.0 >> 122).unwrap_or(0);
         &self.shards[index % SHARDS]
     }
+}
+
+/// Whether the catalog names the service, and this is its own breaker.
+fn is_named(catalog: &Catalog, key: &Key) -> bool {
+    *key.name() == *key.service() && catalog.contains(key.service())
 }
 
 /// Takes one of `max` places; false when all are taken.

@@ -1,6 +1,6 @@
 //! Who wins: proposals against the rows that stand, pure.
 //!
-//! Both stores do the same around it: lock the rows of the breakers that a batch names, look up which of its
+//! Both stores do the same around it: lock the revision, read the rows of the breakers that a batch names, look up which of its
 //! ids are known, let [`judge`] decide, and write down what it decided. So the rules stand once, and the
 //! stores hold nothing but SQL.
 //!

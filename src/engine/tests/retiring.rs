@@ -340,6 +340,8 @@ fn what_was_deleted_is_not_there_again_after_a_restart() {
     engine.restore(&key("away"), &open, None, 0, at(1));
     engine.restore(&key("away"), &closed, deleted(State::Open, Reason::Deleted), 6, at(1));
     assert_eq!(listed(), ["db", "reset"]);
+    engine.restore(&key("db"), &closed, deleted(State::Open, Reason::Deleted), 0, at(1));
+    assert_eq!(listed(), ["reset"], "nor is a configured one, until it is used again");
     for name in ["stored", "idle", "journaled", "away"] {
         assert_eq!(epoch(&engine, name, at(1)), Some(7), "{name} goes on from its epoch");
     }
