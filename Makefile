@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
 .NOTPARALLEL:
-.PHONY: help run test e2e check bench tools clean fmt fmt-check lint proto-lint proto-breaking deny advisories typos docs \
+.PHONY: help run test e2e check bench mutants tools clean fmt fmt-check lint proto-lint proto-breaking deny advisories typos docs \
 	machine chart shell
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -29,6 +29,10 @@ check: fmt-check typos shell proto-lint chart deny machine lint docs ## everythi
 bench: ## run the benchmarks, the service under h2load among them
 	@$(TOOLS) h2load
 	scripts/with-postgres.sh cargo bench --workspace
+
+mutants: ## does a test fail when the code is changed? OF=breaker (default), judge, journal or engine; takes long
+	@$(TOOLS) cargo-mutants
+	@scripts/mutants.sh $(OF)
 
 tools: ## install the tools that check and test use into .tools/ (they do so themselves)
 	@$(TOOLS)

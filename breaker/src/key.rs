@@ -174,4 +174,16 @@ mod tests {
         assert_eq!(text(&"a".repeat(129), ""), "service: too long: 129 bytes, the limit is 128");
         assert!(Key::new(&"a".repeat(128), "eu/west:1._-").is_ok());
     }
+
+    #[test]
+    fn keys_of_one_service_share_its_text() {
+        let service: Arc<str> = "sentinel".into();
+        let named = Key::new("sentinel", "eu").unwrap().sharing(Arc::clone(&service));
+        assert_eq!(named, Key::new("sentinel", "eu").unwrap());
+        assert!(Arc::ptr_eq(named.service(), &service));
+        let own = Key::new("sentinel", "").unwrap().sharing(Arc::clone(&service));
+        assert!(Arc::ptr_eq(own.service(), &service) && Arc::ptr_eq(own.name(), &service));
+        let other = Key::new("database", "eu").unwrap();
+        assert_eq!(other.clone().sharing(service), other, "another service's text is not taken");
+    }
 }

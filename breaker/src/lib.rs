@@ -60,3 +60,17 @@ const fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::mix;
+
+    /// Waits are drawn with it, by replicas of several versions: what it makes of a number may never change.
+    #[test]
+    fn bits_are_spread_as_splitmix64_spreads_them() {
+        // The first numbers of SplitMix64 from the seed 0: it mixes multiples of the golden ratio.
+        let golden = 0x9e37_79b9_7f4a_7c15_u64;
+        let numbers = [1, 2, 3].map(|step| mix(golden.wrapping_mul(step)));
+        assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+}

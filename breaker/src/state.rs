@@ -345,3 +345,19 @@ impl Transition {
         (!self.shadow).then_some(self.after.epoch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_shares_of_the_calls_in_thousandths_of_a_percent() {
+        let figures = Figures { calls: 3, failures: 1, slow_calls: 2, ..Figures::default() };
+        assert_eq!(figures.failure_rate(), Some(33_333), "rounded down");
+        assert_eq!(figures.slow_call_rate(), Some(66_666));
+        let all = Figures { calls: u32::MAX, failures: u32::MAX, ..Figures::default() };
+        assert_eq!((all.failure_rate(), all.slow_call_rate()), (Some(100_000), Some(0)));
+        assert_eq!(Figures::default().failure_rate(), None, "there is no share of no call");
+        assert_eq!(Figures::default().slow_call_rate(), None);
+    }
+}

@@ -364,9 +364,11 @@ impl Told {
         for transition in transitions {
             assert_eq!(transition.base_epoch, self.epoch);
             assert_eq!(transition.epoch().is_none(), transition.shadow);
-            if let (Some(epoch), Numbering::Own) = (transition.epoch(), self.identity.numbering) {
+            if let Some(epoch) = transition.epoch() {
                 assert_eq!(epoch, self.epoch + 1, "a transition adds one to the epoch");
-                self.epoch = epoch;
+                if self.identity.numbering == Numbering::Own {
+                    self.epoch = epoch;
+                }
             }
             let shadow = if transition.shadow { "would be " } else { "" };
             write!(answer, " [{} -> {shadow}{}, {}", transition.from, transition.to(), transition.reason)
@@ -375,6 +377,10 @@ impl Told {
                 write!(answer, ", at {}", clock(transition.at)).unwrap();
             }
             answer.push(']');
+        }
+        if let Some(last) = transitions.iter().rfind(|transition| !transition.shadow) {
+            let present = Snapshot { epoch: last.after.epoch, ..self.breaker.snapshot() };
+            assert_eq!(last.after, present, "a transition carries the state that it led to");
         }
         if self.identity.numbering == Numbering::Store {
             self.epoch = self.breaker.epoch();

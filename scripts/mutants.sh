@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Change the code in small ways, one at a time, and see whether a test fails each time (cargo-mutants).
+#
+#   scripts/mutants.sh                    AREA is breaker
+#   scripts/mutants.sh AREA [OPTION...]   options of `cargo mutants`: --iterate, --shard 0/4, --in-diff FILE ...
+#
+# Each area is tried with the tests that are about it and run in seconds, since they run once for each change:
+#
+#   breaker   the state machine; all tests of the crate `breaker`
+#   judge     which proposals win, and what of the history is kept as it happens; the unit tests of src/store
+#   journal   the write-ahead log; its unit tests
+#   engine    the breakers of a process; its unit tests
+#
+# A mutant that no test notices is "missed": add the test, or simplify the code, or name the mutant and the reason in
+# .cargo/mutants.toml. Exit code 0 only when none is missed. The results are in target/mutants/AREA/mutants.out.
+# The code is changed in a copy, never here.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+area=${1:-breaker}
+[ $# -eq 0 ] || shift
+
+# server FILES TEST-FILTER [OPTION...]: mutants of these files, tried with the unit tests of the server whose path has TEST-FILTER.
+server() {
+  mutate --package breakerd --file "$1" --cargo-arg=--lib "${@:3}" -- -- "$2"
+}
+
+# What to build stands as --cargo-arg: what follows `--` is used to run the tests, and all of them would be built.
+mutate() {
+  mkdir -p "target/mutants/$area"
+  # At a low priority: it takes long, and somebody works on the same machine.
+  nice -n 10 cargo mutants --colors never --output "target/mutants/$area" "$@"
+}
+
+case $area in
+  # The quick tests first, then the model's random stories for what they missed.
+  breaker)
+    mutate --package breaker --cargo-arg=--lib --cargo-arg=--test=stories "$@" ||
+      mutate --package breaker --cargo-arg=--tests --iterate "$@"
+    ;;
+  judge) server 'src/store/{judge,episode}.rs' store:: "$@" ;;
+  journal) server 'src/journal/**' journal:: "$@" ;;
+  engine) server 'src/engine/**' engine:: "$@" ;;
+  *) die "no such area: $area (breaker, judge, journal or engine)" ;;
+esac
