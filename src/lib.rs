@@ -19,6 +19,7 @@ pub mod health;
 pub mod http;
 pub mod journal;
 pub mod lifecycle;
+pub mod listener;
 pub mod log_throttle;
 pub mod metrics;
 mod nearest;

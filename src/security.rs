@@ -1,5 +1,5 @@
-//! The doors before the edges: made from the settings, kept up with their files, and called out when they stand open
-//! where others can reach them.
+//! Authentication and TLS of both transports: built from the settings, reloaded when a file changes, and warned about where
+//! they are missing on an address that other machines can reach.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -16,11 +16,11 @@ use crate::config::watch::{Method, TextsEvent, Watcher};
 use crate::config::{self, FILE_BYTES_MAX, FileText, Settings, access};
 use crate::metrics::{AccessMetrics, Metrics, TlsMetrics};
 
-/// The doors of both edges.
+/// Authentication and TLS of both transports.
 pub struct Security {
-    /// Before gRPC.
+    /// Of gRPC.
     pub grpc: EdgeSecurity,
-    /// Before the pages.
+    /// Of the HTTP pages.
     pub http: EdgeSecurity,
     tokens: Option<(PathBuf, FileText)>,
     pem: Option<PemFiles>,
@@ -85,10 +85,10 @@ fn access_of(settings: &Settings) -> Result<Access> {
             if principals.is_empty() {
                 tracing::warn!("auth.tokens_file has no entries: all calls will be rejected");
             }
-            let guard = Authenticator::of_roll(principals).context("draw a random number")?;
-            Ok((guard, Some((path.clone(), text))))
+            let authenticator = Authenticator::with_principals(principals).context("draw a random number")?;
+            Ok((authenticator, Some((path.clone(), text))))
         }
-        None if settings.tls_client_ca.is_some() => Ok((Authenticator::of_certificates(), None)),
+        None if settings.tls_client_ca.is_some() => Ok((Authenticator::with_certificates(), None)),
         None => Ok((Authenticator::open(), None)),
     }
 }
@@ -111,18 +111,23 @@ impl Security {
     }
 
     fn read(settings: &Settings, metrics: &Metrics, now: Time) -> Result<Self, Vec<anyhow::Error>> {
-        let (tls, guard, tokens) = match (TlsFiles::read(settings, metrics, now), access_of(settings)) {
-            (Ok(tls), Ok((guard, tokens))) => (tls, Arc::new(guard), tokens),
+        let (tls, authenticator, tokens) = match (TlsFiles::read(settings, metrics, now), access_of(settings))
+        {
+            (Ok(tls), Ok((authenticator, tokens))) => (tls, Arc::new(authenticator), tokens),
             (tls, access) => {
                 return Err(tls.err().into_iter().flatten().chain(access.err()).collect());
             }
         };
         let (tls, pem) = tls.map(|TlsFiles { tls, files }| (tls, files)).unzip();
         let http = EdgeSecurity {
-            guard: if settings.http_auth { Arc::clone(&guard) } else { Arc::new(Authenticator::open()) },
+            authenticator: if settings.http_auth {
+                Arc::clone(&authenticator)
+            } else {
+                Arc::new(Authenticator::open())
+            },
             tls: tls.clone().filter(|_| settings.http_tls),
         };
-        Ok(Self { grpc: EdgeSecurity { guard, tls }, http, tokens, pem })
+        Ok(Self { grpc: EdgeSecurity { authenticator, tls }, http, tokens, pem })
     }
 
     /// What [`Security::build`] would refuse.
@@ -133,9 +138,9 @@ impl Security {
         Self::read(settings, &Metrics::default(), Time::ZERO).map(drop)
     }
 
-    /// Says loudly what others can reach and nothing protects.
+    /// Warns of a transport that other machines can reach and that lacks authentication or TLS.
     pub fn warn_if_exposed(&self, grpc: SocketAddr, http: SocketAddr) {
-        for (what, address, door, auth, tls) in [
+        for (transport, address, security, authentication, tls) in [
             ("gRPC", grpc, &self.grpc, "auth.tokens_file", "tls.certificate and tls.key"),
             (
                 "HTTP",
@@ -148,18 +153,18 @@ impl Security {
             if address.ip().to_canonical().is_loopback() {
                 continue;
             }
-            if door.guard.is_open() {
+            if security.authenticator.is_open() {
                 tracing::warn!(
                     %address,
-                    "{what} asks nobody who they are, and can be reached from other machines: whoever reaches it may do \
-                     everything; {auth} names those who may"
+                    "{transport} authentication is disabled on a non-loopback address: any client has full access; set \
+                     {authentication}"
                 );
             }
-            if door.tls.is_none() {
+            if security.tls.is_none() {
                 tracing::warn!(
                     %address,
-                    "{what} has no TLS, and can be reached from other machines: whoever is on the way reads and changes \
-                     what is said, tokens included; {tls} give it TLS"
+                    "{transport} TLS is disabled on a non-loopback address: traffic and tokens are sent in plain text; set \
+                     {tls}"
                 );
             }
         }
@@ -175,13 +180,13 @@ impl Security {
         clock: &dyn Clock,
         stop: CancellationToken,
     ) -> Result<()> {
-        let Self { grpc: EdgeSecurity { guard, tls }, tokens, pem, .. } = self;
+        let Self { grpc: EdgeSecurity { authenticator, tls }, tokens, pem, .. } = self;
         let tokens = async {
             let Some((path, text)) = tokens else { return pending().await };
             let mut watcher =
                 Watcher::of_texts(vec![(path.clone(), text.clone())], access::BYTES_MAX, Method::Folder);
             while let Some(event) = watcher.next().await {
-                take_tokens(guard, event, path, &metrics.access);
+                take_tokens(authenticator, event, path, &metrics.access);
             }
             bail!("the tokens file is not watched any more")
         };
@@ -198,7 +203,7 @@ impl Security {
     }
 }
 
-fn take_tokens(guard: &Authenticator, event: TextsEvent, path: &Path, metrics: &AccessMetrics) {
+fn take_tokens(authenticator: &Authenticator, event: TextsEvent, path: &Path, metrics: &AccessMetrics) {
     let principals = match event {
         TextsEvent::Changed(texts) => match texts.first() {
             Some(text) => access::parse(text, path),
@@ -209,7 +214,7 @@ fn take_tokens(guard: &Authenticator, event: TextsEvent, path: &Path, metrics: &
     match principals {
         Ok(principals) => {
             let entries = principals.len();
-            guard.take(principals);
+            authenticator.take(principals);
             metrics.last_reload_successful.set(1);
             tracing::info!(entries, "tokens file reloaded");
         }

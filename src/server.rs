@@ -94,13 +94,13 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let data_dir = Arc::new(DataDir::take(&settings.data_dir)?);
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
-    let doors = Security::build(settings, &metrics, clock.wall())?;
+    let security = Security::build(settings, &metrics, clock.wall())?;
     let app = Arc::new(App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)));
 
     // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
     tell_start(settings, &listeners)?;
     let greeting = greeting(&listeners, settings)?;
-    let (mut edges, health) = start_edges(&app, settings, doors, listeners, &shutdown)?;
+    let (mut edges, health) = start_edges(&app, settings, security, listeners, &shutdown)?;
     let loaded = tokio::select! {
         loaded = load(&app, &config, &data_dir) => loaded.map(Some),
         () = shutdown.cancelled() => Ok(None),
@@ -227,31 +227,12 @@ const OVERTAKEN: u8 = 6;
 fn start_edges(
     app: &Arc<App>,
     settings: &Settings,
-    doors: Security,
+    security: Security,
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> Result<(Supervisor, Arc<grpc::HealthBoard>)> {
-    // Within the grace there must be time left to write the journal out.
-    let grace = settings.shutdown_grace.mul_f64(0.7);
-    let limits = grpc::Limits {
-        connections_per_address_max: settings.grpc_connections_per_address_max,
-        in_flight_per_caller_max: settings.grpc_in_flight_per_caller_max,
-        watches_max: settings.grpc_watches_max,
-        watches_per_caller_max: settings.grpc_watches_per_caller_max,
-        history_reads_max: settings.grpc_history_reads_max,
-        history_reads_per_caller_max: settings.grpc_history_reads_per_caller_max,
-        health_needs_token: settings.auth_health_needs_token,
-        message_bytes_max: settings.grpc_message_size_max,
-        bytes_max: settings.grpc_bytes_in_flight_max,
-        bytes_per_caller_max: settings.grpc_bytes_in_flight_per_caller_max,
-        write_timeout: settings.grpc_write_timeout,
-        streams_max: settings.grpc_streams_max,
-        in_flight_max: settings.grpc_in_flight_max,
-        grace,
-        ..grpc::Limits::default()
-    };
-    doors.warn_if_exposed(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
-    let edge = grpc::Edge::behind(doors.grpc.clone(), Arc::clone(app), limits)?;
+    security.warn_if_exposed(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
+    let edge = grpc::Edge::behind(security.grpc.clone(), Arc::clone(app), grpc::Limits::from(settings))?;
     let health = Arc::clone(edge.health());
     let calls = Arc::clone(edge.calls());
     app.metrics
@@ -263,14 +244,18 @@ fn start_edges(
         grpc.await;
         Ok(())
     });
-    let timeouts = http::Timeouts { write: settings.http_write_timeout, grace };
-    let http = http::serve(Arc::clone(app), doors.http.clone(), listeners.http, shutdown.clone(), timeouts);
-    edges.spawn("http", async move { http.await.context("serve HTTP") });
-    let (doors, app, stop) = (Arc::new(doors), Arc::clone(app), shutdown.clone());
+    let timeouts = http::Timeouts { write: settings.http_write_timeout, grace: settings.drain_grace() };
+    let http =
+        http::serve(Arc::clone(app), security.http.clone(), listeners.http, shutdown.clone(), timeouts);
+    edges.spawn("http", async move {
+        http.await;
+        Ok(())
+    });
+    let (security, app, stop) = (Arc::new(security), Arc::clone(app), shutdown.clone());
     // The files that were last right stay in force meanwhile.
     edges.spawn_restarted("security_file_reload", move || {
-        let (doors, app, stop) = (Arc::clone(&doors), Arc::clone(&app), stop.clone());
-        async move { doors.reload_on_change(&app.metrics, &*app.clock, stop).await }
+        let (security, app, stop) = (Arc::clone(&security), Arc::clone(&app), stop.clone());
+        async move { security.reload_on_change(&app.metrics, &*app.clock, stop).await }
     });
     Ok((edges, health))
 }

@@ -11,14 +11,14 @@ use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
 use siphasher::sip128::SipHasher24;
 
-use super::callers::{Caller, Callers, Counts};
+use super::callers::{Callers, Counts};
 use super::identity::{Identity, Rights, Role};
 use super::names::CertificateNames;
 use super::pattern::Pattern;
 use super::principals::Principals;
 use super::token::{Digest, of_authorization};
 
-/// Nobody that is known. Why is not said: no token, a wrong one and a strange certificate are answered alike.
+/// The credential is missing or unknown. Which is not said: no token, a wrong one and an unknown certificate are answered alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown;
 
@@ -29,7 +29,7 @@ pub enum Credentials<'a> {
     Nothing,
     /// The value of one.
     Authorization(&'a [u8]),
-    /// Several, which nobody needs who has one.
+    /// Several; a client with one credential sends one.
     Several,
 }
 
@@ -59,7 +59,7 @@ pub struct Authenticator {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Nobody is asked.
+    /// Authentication is disabled.
     Open,
     /// Whoever has a certificate of the authority may do everything.
     Certificates,
@@ -74,7 +74,7 @@ impl Authenticator {
     }
 
     /// Lets everybody do everything who has a certificate of the authority.
-    pub fn of_certificates() -> Self {
+    pub fn with_certificates() -> Self {
         // A header is never looked at, nor remembered.
         Self::new(Mode::Certificates, Principals::default(), &[0; 16])
     }
@@ -83,7 +83,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub fn of_roll(principals: Principals) -> io::Result<Self> {
+    pub fn with_principals(principals: Principals) -> io::Result<Self> {
         let mut key = [0; 16];
         getrandom::fill(&mut key)?;
         Ok(Self::new(Mode::Principals, principals, &key))
@@ -99,7 +99,7 @@ impl Authenticator {
         }
     }
 
-    /// Whether nobody is asked who they are.
+    /// Whether authentication is disabled.
     pub fn is_open(&self) -> bool {
         self.mode == Mode::Open
     }
@@ -169,23 +169,40 @@ impl Proof {
     }
 }
 
-/// On what somebody's identity stands.
+/// Who sends a request, and what they have in progress.
 #[derive(Debug)]
-pub(super) struct CredentialCheck {
-    guard: Arc<Authenticator>,
+pub struct Caller {
+    /// Who.
+    pub identity: Arc<Identity>,
+    /// What they have in progress, over all of their connections.
+    pub counts: Arc<Counts>,
+    credential: CredentialCheck,
+}
+
+impl Caller {
+    /// Whether their credential is still valid and means what it meant: for streams, which outlive the check at their start.
+    pub fn credential_status(&self) -> CredentialStatus {
+        self.credential.status_of(&self.identity)
+    }
+}
+
+/// What an identity was derived from, to check it again.
+#[derive(Debug)]
+struct CredentialCheck {
+    authenticator: Arc<Authenticator>,
     proof: Proof,
     /// The newest roll on which they were found as they are.
     generation: AtomicU64,
 }
 
 impl CredentialCheck {
-    pub(super) fn of(&self, identity: &Identity) -> CredentialStatus {
-        let generation = self.guard.generation.load(Ordering::Acquire);
+    fn status_of(&self, identity: &Identity) -> CredentialStatus {
+        let generation = self.authenticator.generation.load(Ordering::Acquire);
         // There is another roll only where there is one.
         if self.generation.load(Ordering::Relaxed) == generation || matches!(self.proof, Proof::Nothing) {
             return CredentialStatus::Still;
         }
-        match self.proof.look_up(&self.guard.principals.load()) {
+        match self.proof.look_up(&self.authenticator.principals.load()) {
             Some(now) if *now == *identity => {
                 self.generation.store(generation, Ordering::Relaxed);
                 CredentialStatus::Still
@@ -196,15 +213,15 @@ impl CredentialCheck {
     }
 }
 
-/// One connection, as the guard sees it. It remembers who came last: a client shows the same token with every
+/// One connection, as the authenticator sees it. It remembers who came last: a client shows the same token with every
 /// call.
 #[derive(Debug)]
 pub struct ConnectionAuth {
-    guard: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     /// What the certificate says, if one was shown.
     names: Option<Arc<CertificateNames>>,
-    /// Whoever shows nothing.
-    nobody: Arc<Caller>,
+    /// The caller of requests without a credential.
+    anonymous: Arc<Caller>,
     /// Never contended: the calls of a connection come one after the other.
     last: Mutex<Option<Last>>,
 }
@@ -219,23 +236,23 @@ struct Last {
 
 impl ConnectionAuth {
     /// A connection from `peer`, with what its certificate says, if it has shown one.
-    pub fn new(guard: Arc<Authenticator>, peer: IpAddr, names: Option<CertificateNames>) -> Self {
-        let rights = if guard.is_open() { Rights::ALL } else { Rights::NONE };
+    pub fn new(authenticator: Arc<Authenticator>, peer: IpAddr, names: Option<CertificateNames>) -> Self {
+        let rights = if authenticator.is_open() { Rights::ALL } else { Rights::NONE };
         // Dressed up as an address of the other family it would be another caller.
         let peer = peer.to_canonical();
         let identity = Arc::new(Identity::anonymous(peer, rights));
-        let standing = CredentialCheck {
-            guard: Arc::clone(&guard),
+        let credential = CredentialCheck {
+            authenticator: Arc::clone(&authenticator),
             proof: Proof::Nothing,
             generation: AtomicU64::new(0),
         };
-        let nobody = Arc::new(Caller { identity, counts: guard.counts_at(peer), standing });
-        Self { guard, names: names.map(Arc::new), nobody, last: Mutex::default() }
+        let anonymous = Arc::new(Caller { identity, counts: authenticator.counts_at(peer), credential });
+        Self { authenticator, names: names.map(Arc::new), anonymous, last: Mutex::default() }
     }
 
-    /// Whoever is not asked who they are. They have every right where nobody is, and none elsewhere.
-    pub fn nobody(&self) -> &Arc<Caller> {
-        &self.nobody
+    /// The caller of a request without a credential: all rights where authentication is disabled, none elsewhere.
+    pub fn anonymous(&self) -> &Arc<Caller> {
+        &self.anonymous
     }
 
     /// Who sends a request that shows this.
@@ -243,15 +260,15 @@ impl ConnectionAuth {
     /// # Errors
     /// [`Unknown`].
     pub fn caller(&self, shown: Credentials<'_>) -> Result<Arc<Caller>, Unknown> {
-        if self.guard.is_open() {
-            return Ok(Arc::clone(&self.nobody));
+        if self.authenticator.is_open() {
+            return Ok(Arc::clone(&self.anonymous));
         }
         let seal = match shown {
-            Credentials::Authorization(value) => Some(self.guard.memory.hash(value).as_u128()),
+            Credentials::Authorization(value) => Some(self.authenticator.memory.hash(value).as_u128()),
             Credentials::Nothing | Credentials::Several => None,
         };
         // Read before the roll, so that what an old roll says is at most looked up once more.
-        let generation = self.guard.generation.load(Ordering::Acquire);
+        let generation = self.authenticator.generation.load(Ordering::Acquire);
         let mut last = self.last.lock();
         if let Some(known) = &*last
             && known.seal == seal
@@ -260,11 +277,14 @@ impl ConnectionAuth {
         {
             return Ok(Arc::clone(&known.caller));
         }
-        let (identity, proof) = self.guard.identify(shown, self.names.as_ref())?;
-        let counts = self.guard.callers.named(identity.name());
-        let standing =
-            CredentialCheck { guard: Arc::clone(&self.guard), proof, generation: AtomicU64::new(generation) };
-        let caller = Arc::new(Caller { identity, counts, standing });
+        let (identity, proof) = self.authenticator.identify(shown, self.names.as_ref())?;
+        let counts = self.authenticator.callers.named(identity.name());
+        let credential = CredentialCheck {
+            authenticator: Arc::clone(&self.authenticator),
+            proof,
+            generation: AtomicU64::new(generation),
+        };
+        let caller = Arc::new(Caller { identity, counts, credential });
         *last = Some(Last { seal, generation, caller: Arc::clone(&caller) });
         Ok(caller)
     }
@@ -292,15 +312,15 @@ mod tests {
         format!("Bearer {}", token.expose()).into_bytes()
     }
 
-    fn name(visitor: &ConnectionAuth, header: &[u8]) -> Result<String, Unknown> {
-        visitor.caller(Credentials::Authorization(header)).map(|caller| caller.identity.actor())
+    fn name(connection: &ConnectionAuth, header: &[u8]) -> Result<String, Unknown> {
+        connection.caller(Credentials::Authorization(header)).map(|caller| caller.identity.actor())
     }
 
     #[test]
-    fn where_nobody_is_asked_everybody_may_everything() {
-        let visitor = ConnectionAuth::new(Arc::new(Authenticator::open()), PEER, None);
+    fn without_authentication_every_caller_has_every_right() {
+        let connection = ConnectionAuth::new(Arc::new(Authenticator::open()), PEER, None);
         for shown in [Credentials::Nothing, Credentials::Authorization(b"Bearer x"), Credentials::Several] {
-            let caller = visitor.caller(shown).unwrap();
+            let caller = connection.caller(shown).unwrap();
             assert_eq!(caller.identity.actor(), "anonymous@127.0.0.1");
             assert!(caller.identity.may_everywhere(Right::Configure));
         }
@@ -309,23 +329,24 @@ mod tests {
     #[test]
     fn a_token_is_known_until_the_roll_says_otherwise() {
         let (one, other) = (Token::draw().unwrap(), Token::draw().unwrap());
-        let guard =
-            Arc::new(Authenticator::of_roll(principals(&[("one", &one), ("other", &other)])).unwrap());
-        let visitor = ConnectionAuth::new(Arc::clone(&guard), PEER, None);
+        let authenticator = Arc::new(
+            Authenticator::with_principals(principals(&[("one", &one), ("other", &other)])).unwrap(),
+        );
+        let connection = ConnectionAuth::new(Arc::clone(&authenticator), PEER, None);
         for _ in 0..2 {
-            assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
-            assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
-            assert_eq!(name(&visitor, &bearer(&other)).as_deref(), Ok("other"));
-            assert_eq!(name(&visitor, b"Bearer bk_wrong"), Err(Unknown));
-            assert_eq!(visitor.caller(Credentials::Nothing).map(|_| ()), Err(Unknown));
-            assert_eq!(visitor.caller(Credentials::Several).map(|_| ()), Err(Unknown));
+            assert_eq!(name(&connection, &bearer(&one)).as_deref(), Ok("one"));
+            assert_eq!(name(&connection, &bearer(&one)).as_deref(), Ok("one"));
+            assert_eq!(name(&connection, &bearer(&other)).as_deref(), Ok("other"));
+            assert_eq!(name(&connection, b"Bearer bk_wrong"), Err(Unknown));
+            assert_eq!(connection.caller(Credentials::Nothing).map(|_| ()), Err(Unknown));
+            assert_eq!(connection.caller(Credentials::Several).map(|_| ()), Err(Unknown));
         }
-        assert_eq!(name(&visitor, &bearer(&one)).as_deref(), Ok("one"));
-        guard.take(principals(&[("renamed", &other)]));
-        assert_eq!(name(&visitor, &bearer(&one)), Err(Unknown), "remembered, and gone");
-        assert_eq!(name(&visitor, &bearer(&other)).as_deref(), Ok("renamed"));
-        assert!(visitor.nobody().identity.has(Rights::NONE));
-        assert!(!visitor.nobody().identity.has(Rights::ALL));
+        assert_eq!(name(&connection, &bearer(&one)).as_deref(), Ok("one"));
+        authenticator.take(principals(&[("renamed", &other)]));
+        assert_eq!(name(&connection, &bearer(&one)), Err(Unknown), "remembered, and gone");
+        assert_eq!(name(&connection, &bearer(&other)).as_deref(), Ok("renamed"));
+        assert!(connection.anonymous().identity.has(Rights::NONE));
+        assert!(!connection.anonymous().identity.has(Rights::ALL));
     }
 
     #[test]
@@ -348,21 +369,22 @@ mod tests {
         let mut principals = principals(&[("one", &token)]);
         let gateway = Identity::new("gateway", &[Role::Caller], vec![Pattern::any()]);
         principals.add_certificate(Subject::new("gw.example.org").unwrap(), gateway).unwrap();
-        let guard = Arc::new(Authenticator::of_roll(principals).unwrap());
-        let visitor = ConnectionAuth::new(Arc::clone(&guard), PEER, certificate("gw.example.org"));
-        assert_eq!(visitor.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
-        assert_eq!(name(&visitor, &bearer(&token)).as_deref(), Ok("one"));
-        assert_eq!(name(&visitor, b"Bearer bk_wrong"), Err(Unknown));
-        assert_eq!(visitor.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
-        let stranger = ConnectionAuth::new(guard, PEER, certificate("other.example.org"));
+        let authenticator = Arc::new(Authenticator::with_principals(principals).unwrap());
+        let connection = ConnectionAuth::new(Arc::clone(&authenticator), PEER, certificate("gw.example.org"));
+        assert_eq!(connection.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
+        assert_eq!(name(&connection, &bearer(&token)).as_deref(), Ok("one"));
+        assert_eq!(name(&connection, b"Bearer bk_wrong"), Err(Unknown));
+        assert_eq!(connection.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
+        let stranger = ConnectionAuth::new(authenticator, PEER, certificate("other.example.org"));
         assert_eq!(stranger.caller(Credentials::Nothing).map(|_| ()), Err(Unknown));
 
-        let guard = Arc::new(Authenticator::of_certificates());
-        let visitor = ConnectionAuth::new(Arc::clone(&guard), PEER, certificate("other.example.org"));
-        let caller = visitor.caller(Credentials::Nothing).unwrap();
+        let authenticator = Arc::new(Authenticator::with_certificates());
+        let connection =
+            ConnectionAuth::new(Arc::clone(&authenticator), PEER, certificate("other.example.org"));
+        let caller = connection.caller(Credentials::Nothing).unwrap();
         assert_eq!(caller.identity.actor(), "other.example.org");
         assert!(caller.identity.may_everywhere(Right::Configure));
-        let nobody = ConnectionAuth::new(guard, PEER, None);
-        assert_eq!(nobody.caller(Credentials::Authorization(b"Bearer x")).map(|_| ()), Err(Unknown));
+        let anonymous = ConnectionAuth::new(authenticator, PEER, None);
+        assert_eq!(anonymous.caller(Credentials::Authorization(b"Bearer x")).map(|_| ()), Err(Unknown));
     }
 }

@@ -10,26 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::authenticator::{CredentialCheck, CredentialStatus};
-use super::identity::Identity;
 use crate::rate_limiter::RateLimiter;
-
-/// Whoever asks: who they are, and what they have at work.
-#[derive(Debug)]
-pub struct Caller {
-    /// Who.
-    pub identity: Arc<Identity>,
-    /// What; shared by all that they have.
-    pub counts: Arc<Counts>,
-    pub(super) standing: CredentialCheck,
-}
-
-impl Caller {
-    /// Whether they are still who they were when they came: for what goes on beyond the call that it came with.
-    pub fn known(&self) -> CredentialStatus {
-        self.standing.of(&self.identity)
-    }
-}
 
 /// What one caller has at work.
 #[derive(Debug, Default)]
@@ -44,27 +25,34 @@ pub struct Counts {
     pub watches: ConcurrencyCounter,
     /// Reads of the history and the audit that are not answered yet.
     pub history_reads: ConcurrencyCounter,
-    /// Connections for gRPC; counted by address.
-    pub connections: ConcurrencyCounter,
-    /// Those of them that shake hands.
-    pub handshakes: ConcurrencyCounter,
+    /// gRPC connections; counted by address.
+    pub grpc: ConnectionCounts,
     /// Calls for gRPC that were refused; counted by address.
     pub refusals: RateLimiter,
-    /// Connections for pages; counted by address.
-    pub pages: ConcurrencyCounter,
+    /// HTTP connections; counted by address.
+    pub http: ConnectionCounts,
     /// Scrapes that are not read to their end; counted by address.
     pub scrapes: ConcurrencyCounter,
 }
 
+/// The connections of one address to one transport.
+#[derive(Debug, Default)]
+pub struct ConnectionCounts {
+    /// Connections.
+    pub open: ConcurrencyCounter,
+    /// Those of them whose TLS handshake is in progress.
+    pub handshakes: ConcurrencyCounter,
+}
+
 impl Counts {
-    /// One more of what `tally` names, unless there are `max` already; one less again when the guard is dropped.
+    /// One more of what `counter` names, unless there are `max` already; one less again when the guard is dropped.
     pub fn enter(
         self: &Arc<Self>,
-        tally: fn(&Self) -> &ConcurrencyCounter,
+        counter: fn(&Self) -> &ConcurrencyCounter,
         max: usize,
     ) -> Option<CountGuard> {
         // Built only once it is counted: a guard that counts down what was never counted up would lock its caller out.
-        tally(self).enter(max).then(|| CountGuard { counts: Arc::clone(self), tally })
+        counter(self).enter(max).then(|| CountGuard { counts: Arc::clone(self), counter })
     }
 }
 
@@ -72,12 +60,12 @@ impl Counts {
 #[derive(Debug)]
 pub struct CountGuard {
     counts: Arc<Counts>,
-    tally: fn(&Counts) -> &ConcurrencyCounter,
+    counter: fn(&Counts) -> &ConcurrencyCounter,
 }
 
 impl Drop for CountGuard {
     fn drop(&mut self) {
-        (self.tally)(&self.counts).leave();
+        (self.counter)(&self.counts).leave();
     }
 }
 
@@ -197,15 +185,15 @@ mod tests {
     #[test]
     fn what_was_refused_is_not_given_back() {
         let counts = Arc::new(Counts::default());
-        let enter = || counts.enter(|counts| &counts.handshakes, 2);
+        let enter = || counts.enter(|counts| &counts.grpc.handshakes, 2);
         let held = (enter(), enter());
         assert!(held.0.is_some() && held.1.is_some());
         for _ in 0..3 {
             assert!(enter().is_none());
-            assert_eq!(counts.handshakes.get(), 2);
+            assert_eq!(counts.grpc.handshakes.get(), 2);
         }
         drop(held);
-        assert_eq!(counts.handshakes.get(), 0);
+        assert_eq!(counts.grpc.handshakes.get(), 0);
         assert!(enter().is_some());
     }
 

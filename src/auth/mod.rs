@@ -19,8 +19,8 @@ mod token;
 
 use std::sync::Arc;
 
-pub use authenticator::{Authenticator, ConnectionAuth, CredentialStatus, Credentials, Unknown};
-pub use callers::{Caller, ConcurrencyCounter, CountGuard, Counts};
+pub use authenticator::{Authenticator, Caller, ConnectionAuth, CredentialStatus, Credentials, Unknown};
+pub use callers::{ConcurrencyCounter, ConnectionCounts, CountGuard, Counts};
 pub use identity::{Identity, NAME_BYTES_MAX, Right, Rights, Role, is_name};
 pub use names::{CertificateNames, SUBJECT_BYTES_MAX, Subject};
 pub use pattern::Pattern;
@@ -28,18 +28,18 @@ pub use principals::{Duplicate, ENTRIES_MAX, Principals};
 pub use tls::{ClientCertificate, Pem, Protocol, Tls, TlsError, names_of};
 pub use token::{Digest, Token};
 
-/// What stands before an edge.
+/// Authentication and TLS of one transport.
 #[derive(Debug, Clone)]
 pub struct EdgeSecurity {
-    /// Who is asked what.
-    pub guard: Arc<Authenticator>,
-    /// TLS; none: the edge speaks plainly.
+    /// Authenticates callers.
+    pub authenticator: Arc<Authenticator>,
+    /// TLS; none: plain text.
     pub tls: Option<Arc<Tls>>,
 }
 
 impl EdgeSecurity {
-    /// Stands open: nobody is asked, and nothing is hidden.
+    /// Neither: every client may do everything, in plain text.
     pub fn open() -> Self {
-        Self { guard: Arc::new(Authenticator::open()), tls: None }
+        Self { authenticator: Arc::new(Authenticator::open()), tls: None }
     }
 }

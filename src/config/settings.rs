@@ -217,6 +217,14 @@ settings! {
         "auto", ValueKind::Word(LogFormat::WORDS);
 }
 
+impl Settings {
+    /// How long calls in flight may go on after the shutdown began. Shorter than [`Self::shutdown_grace`]: the journal is
+    /// written out in what is left of it.
+    pub fn drain_grace(&self) -> Duration {
+        self.shutdown_grace.mul_f64(0.7)
+    }
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Setting {

@@ -14,7 +14,7 @@ use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::{Caller, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
-use crate::metrics::{Entry, Refusal};
+use crate::metrics::{Refusal, Transport};
 use crate::proto::v1::breaker_service_server::BreakerService;
 use crate::proto::v1::{
     AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
@@ -46,7 +46,7 @@ impl Breakers {
     #[cold]
     fn failed(&self, failure: Failure) -> ItemError {
         if matches!(failure, Failure::Denied { .. }) {
-            self.app.metrics.access.refused(Entry::Grpc, Refusal::PermissionDenied);
+            self.app.metrics.access.refused(Transport::Grpc, Refusal::PermissionDenied);
         }
         failure.into_item()
     }

@@ -35,7 +35,7 @@ use super::request_body::RequestBody;
 use super::rights;
 use super::status::{Failure, code_of, rewritten};
 use crate::auth::{Caller, ConnectionAuth, Credentials, Rights};
-use crate::metrics::{Entry, Refusal as Why};
+use crate::metrics::{Refusal as Why, Transport};
 use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 
 type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -46,7 +46,7 @@ const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// The edge, as one connection comes to it.
 pub(super) struct ConnectionService {
     connection: Arc<ConnectionShared>,
-    visitor: ConnectionAuth,
+    auth: ConnectionAuth,
     turns: InlineExecutor,
     breakers: BreakerServiceServer<Breakers>,
 }
@@ -60,13 +60,13 @@ struct ConnectionShared {
 impl ConnectionService {
     pub(super) fn new(
         edge: &Edge,
-        visitor: ConnectionAuth,
+        auth: ConnectionAuth,
         turns: InlineExecutor,
         read_budget: Arc<ReadBudget>,
     ) -> Self {
-        let breakers = edge.breakers(Arc::clone(visitor.nobody()));
+        let breakers = edge.breakers(Arc::clone(auth.anonymous()));
         let connection = Arc::new(ConnectionShared { shared: Arc::clone(&edge.shared), read_budget });
-        Self { connection, visitor, turns, breakers }
+        Self { connection, auth, turns, breakers }
     }
 }
 
@@ -88,7 +88,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
             answer_encoding: Encoding::Identity,
             slot: None,
         };
-        call.stage = match call.begin(request, &self.visitor, &self.breakers) {
+        call.stage = match call.begin(request, &self.auth, &self.breakers) {
             Ok(running) => Stage::Running(running),
             Err(refusal) => Stage::Refused(refusal),
         };
@@ -124,7 +124,7 @@ impl Call {
     fn begin(
         &mut self,
         mut request: Request<Incoming>,
-        visitor: &ConnectionAuth,
+        auth: &ConnectionAuth,
         breakers: &BreakerServiceServer<Breakers>,
     ) -> Result<Running, Refusal> {
         if !is_grpc(&request) {
@@ -135,7 +135,7 @@ impl Call {
             let bytes_max = METADATA_BYTES_MAX;
             return Err(Failure::MetadataTooLarge { bytes: metadata_bytes, bytes_max }.into());
         }
-        let caller = self.admit(request.headers(), visitor)?;
+        let caller = self.admit(request.headers(), auth)?;
         if let Some(asked) = deadline::of(request.headers()).map_err(Failure::from)? {
             // A stream may outlive the longest call, and ends its own at its deadline.
             self.patience = self.patience.min(asked);
@@ -199,15 +199,15 @@ impl Call {
     }
 
     /// Who sends the call, if they may.
-    fn admit(&self, headers: &HeaderMap, visitor: &ConnectionAuth) -> Result<Arc<Caller>, Failure> {
+    fn admit(&self, headers: &HeaderMap, auth: &ConnectionAuth) -> Result<Arc<Caller>, Failure> {
         let mut needed = rights::needed(self.method);
         if self.connection.shared.limits.health_needs_token && rights::is_about_us(self.method) {
             needed = Rights::ALL;
         }
         if needed.is_none() {
-            return Ok(Arc::clone(visitor.nobody()));
+            return Ok(Arc::clone(auth.anonymous()));
         }
-        let caller = visitor.caller(Credentials::of(headers)).map_err(|_| self.unknown(visitor))?;
+        let caller = auth.caller(Credentials::of(headers)).map_err(|_| self.unknown(auth))?;
         if !caller.identity.has(needed) {
             let name = Arc::clone(caller.identity.name());
             return Err(Failure::Denied { rights: needed, service: String::new(), name });
@@ -216,9 +216,9 @@ impl Call {
     }
 
     #[cold]
-    fn unknown(&self, visitor: &ConnectionAuth) -> Failure {
-        if self.connection.shared.told.refused.is_due(self.started) {
-            let (peer, method) = (&**visitor.nobody().identity.name(), self.method.name());
+    fn unknown(&self, auth: &ConnectionAuth) -> Failure {
+        if self.connection.shared.log.access_denied.is_due(self.started) {
+            let (peer, method) = (&**auth.anonymous().identity.name(), self.method.name());
             tracing::warn!(peer, method, "unauthenticated call rejected: unknown token or certificate");
         }
         Failure::Unauthenticated
@@ -257,7 +257,7 @@ impl Call {
 
     #[cold]
     fn refused(&self, why: Why) {
-        self.connection.shared.app.metrics.access.refused(Entry::Grpc, why);
+        self.connection.shared.app.metrics.access.refused(Transport::Grpc, why);
     }
 
     fn count(&self, code: Code) {

@@ -20,7 +20,7 @@ use super::Limits;
 use super::edge::Shared;
 use super::status::Failure;
 use crate::auth::{Caller, ConcurrencyCounter};
-use crate::metrics::{Entry, Refusal};
+use crate::metrics::{Refusal, Transport};
 
 /// Bytes of every call beside its message: the codec's two buffers of 8 KiB.
 pub(super) const CALL_BYTES: usize = 16 * 1024;
@@ -161,8 +161,8 @@ impl CallSlot {
     /// An answer was given up because its client took nothing of it.
     #[cold]
     pub(super) fn stalled(&self) {
-        self.shared.app.metrics.access.refused(Entry::Grpc, Refusal::Stalled);
-        if self.shared.told.stalled.is_due(self.shared.app.clock.now()) {
+        self.shared.app.metrics.access.refused(Transport::Grpc, Refusal::Stalled);
+        if self.shared.log.stalled.is_due(self.shared.app.clock.now()) {
             let caller = &**self.caller.identity.name();
             let timeout_ms = self.shared.limits.write_timeout.as_millis();
             tracing::warn!(caller, timeout_ms, "stream reset: its client did not read the answer");
@@ -211,8 +211,8 @@ impl Shared {
 
     #[cold]
     fn caller_limit(&self, caller: &Caller, failure: Failure) -> Failure {
-        self.app.metrics.access.refused(Entry::Grpc, Refusal::CallerLimit);
-        if self.told.caller_limit.is_due(self.app.clock.now()) {
+        self.app.metrics.access.refused(Transport::Grpc, Refusal::CallerLimit);
+        if self.log.caller_limit.is_due(self.app.clock.now()) {
             let caller = &**caller.identity.name();
             tracing::warn!(
                 caller,
@@ -225,7 +225,7 @@ impl Shared {
 
     #[cold]
     fn shed(&self, failure: Failure) -> Failure {
-        if self.told.shed.is_due(self.app.clock.now()) {
+        if self.log.overload.is_due(self.app.clock.now()) {
             tracing::warn!(limit = failure.reason(), "call rejected: a limit of all calls is reached");
         }
         failure

@@ -1,4 +1,4 @@
-//! The services behind one door, and what all calls to them share.
+//! The services of gRPC, and what all calls to them share.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 use crate::proto::v1::config_service_server::ConfigServiceServer;
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
 
-/// All services behind one door.
+/// All services of gRPC.
 #[derive(Clone)]
 pub struct Edge {
     pub(super) shared: Arc<Shared>,
@@ -32,7 +32,7 @@ pub struct Edge {
 pub(super) struct Shared {
     pub(super) app: Arc<App>,
     pub(super) limits: Limits,
-    pub(super) door: EdgeSecurity,
+    pub(super) security: EdgeSecurity,
     pub(super) health_board: Arc<HealthBoard>,
     pub(super) calls: Arc<CallMetrics>,
     pub(super) in_flight: ConcurrencyCounter,
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) bytes_max: usize,
     /// Large messages that are compressed or decompressed at one time.
     pub(super) off_thread_permits: Arc<Semaphore>,
-    pub(super) told: Told,
+    pub(super) log: LogThrottles,
     pub(super) watches: Watches,
     pub(super) configs: ConfigServiceServer<Configs>,
     pub(super) operations: OperationsServiceServer<Operations>,
@@ -51,13 +51,12 @@ pub(super) struct Shared {
     pub(super) reflection: ServerReflectionServer<Reflection>,
 }
 
-/// When each kind of refusal was last told of in the log.
+/// Log throttles, one for each kind of rejection.
 #[derive(Default)]
-pub(super) struct Told {
-    pub(super) shed: LogThrottle,
+pub(super) struct LogThrottles {
+    pub(super) overload: LogThrottle,
     pub(super) caller_limit: LogThrottle,
-    pub(super) refused: LogThrottle,
-    pub(super) handshake: LogThrottle,
+    pub(super) access_denied: LogThrottle,
     pub(super) stalled: LogThrottle,
     pub(super) refusal_rate: LogThrottle,
 }
@@ -77,11 +76,11 @@ impl Edge {
         Self::behind(EdgeSecurity::open(), app, limits)
     }
 
-    /// The services on `app`, for those whom the door lets in.
+    /// The services on `app`, behind authentication and TLS.
     ///
     /// # Errors
     /// As [`Edge::new`].
-    pub fn behind(door: EdgeSecurity, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
+    pub fn behind(security: EdgeSecurity, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
         let health_board = Arc::new(HealthBoard::default());
         // The limits of the methods are checked before a message comes so far.
         let message_bytes_max = limits.message_bytes_max;
@@ -102,7 +101,7 @@ impl Edge {
             reflection: ServerReflectionServer::new(reflection).max_decoding_message_size(message_bytes_max),
             app,
             limits,
-            door,
+            security,
             health_board,
             calls: Arc::default(),
             in_flight: ConcurrencyCounter::default(),
@@ -110,7 +109,7 @@ impl Edge {
             bytes: ConcurrencyCounter::default(),
             bytes_max: limits.call_bytes_max(),
             off_thread_permits: Arc::new(Semaphore::new(1)),
-            told: Told::default(),
+            log: LogThrottles::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -12,7 +12,7 @@ use super::Limits;
 use super::client_info::ClientInfo;
 use super::status::Failure;
 use crate::auth::{Caller, ConcurrencyCounter};
-use crate::metrics::{AccessMetrics, Entry, Refusal};
+use crate::metrics::{AccessMetrics, Refusal, Transport};
 use crate::store::HISTORY_READS_AT_ONCE;
 
 /// The reads of the whole edge. Clones count together.
@@ -67,7 +67,7 @@ impl HistoryReads {
         let Shared { admitted, max, per_caller_max, access, .. } = &*self.0;
         let caller = client.caller();
         if caller.is_some_and(|caller| !caller.counts.history_reads.enter(*per_caller_max)) {
-            access.refused(Entry::Grpc, Refusal::CallerLimit);
+            access.refused(Transport::Grpc, Refusal::CallerLimit);
             return Err(Failure::CallerHistoryReads { max: *per_caller_max });
         }
         if !admitted.enter(*max) {

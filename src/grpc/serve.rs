@@ -1,11 +1,6 @@
-//! Connections: accepting them, driving them, and ending them in time.
-//!
-//! hyper drives each connection, and not tonic's own server: that one reads the client's deadline and answers
-//! CANCELLED, waits without end for a connection that never spoke, spins when it runs out of open files, and
-//! puts three boxes and a router around every call.
+//! gRPC over HTTP/2 on one connection: its limits, the turns in which it is read and answered, and its end.
 
 use std::future::{Future as _, poll_fn};
-use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,19 +10,18 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Limits;
 use super::call::ConnectionService;
-use super::edge::Edge;
+use super::edge::{Edge, Shared};
 use super::inline_executor::{InlineExecutor, Progress};
 use super::read_budget::{BudgetedIo, ReadBudget};
-use crate::auth::{CertificateNames, ConnectionAuth, CountGuard, Counts, Protocol, Tls, names_of};
-use crate::metrics::{Entry, Refusal};
+use crate::auth::{CertificateNames, ConnectionAuth, Counts};
+use crate::listener::{Connection, ConnectionHandler, ConnectionLimits, Drained, Listener, WhenFull};
+use crate::metrics::{Refusal, Transport};
 
 /// Streams that a client may open and cancel before we have looked at them. h2 takes more than 20 for an
 /// attack and closes the connection; clients with short deadlines reach that in one burst.
@@ -35,206 +29,77 @@ const PENDING_RESETS_MAX: usize = 1_024;
 /// Streams of a connection that we reset for the client's mistakes, before it is closed.
 const ERROR_RESETS_MAX: usize = 1_024;
 /// Bytes of all headers of a call that are read; beyond that HTTP/2 itself answers 431. What a call may have is less, and answered
-/// in gRPC's words ([`super::passage`]).
+/// in gRPC's words ([`super::call`]).
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// How long a client may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long hands may be shaken.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Pause after a connection could not be accepted, most likely for want of open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long cut connections and their calls may take to notice; it takes them one look.
-const CUT_MAX: Duration = Duration::from_secs(1);
 
-/// How the serving ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drained {
-    /// Every call was answered.
-    Whole,
-    /// The grace time was over, and so many connections and waiting calls were cut off.
-    Cut(usize),
+/// Serves `edge` on `socket` until `shutdown`: then health says so, no connection is accepted any more, calls on the way are
+/// answered, and what is not over within the grace period is cut off. Never hangs.
+pub async fn serve(edge: Edge, socket: TcpListener, shutdown: CancellationToken) -> Drained {
+    let Shared { app, security, limits, .. } = &*edge.shared;
+    let connection_limits = ConnectionLimits {
+        connections_max: limits.connections_max,
+        when_full: WhenFull::Close,
+        connections_per_address_max: limits.connections_per_address_max,
+        handshakes_max: limits.handshakes_max,
+        silence_max: limits.silence_max,
+        grace: limits.grace,
+    };
+    let (metrics, clock) = (Arc::clone(&app.metrics), Arc::clone(&app.clock));
+    let listener = Listener::new(Transport::Grpc, security.clone(), connection_limits, metrics, clock);
+    listener.serve(socket, edge, shutdown).await
 }
 
-/// Serves until `shutdown`: then health says so, no connection is accepted any more, calls on the way are
-/// answered, and what is not over within the grace time is cut off. Never hangs.
-pub async fn serve(edge: Edge, listener: TcpListener, shutdown: CancellationToken) -> Drained {
-    let limits = edge.shared.limits;
-    let tasks = TaskTracker::new();
-    let kill = CancellationToken::new();
-    accept(&edge, listener, &tasks, &shutdown, &kill).await;
-
-    edge.shared.health_board.shut_down();
-    tasks.close();
-    if tokio::time::timeout(limits.grace, tasks.wait()).await.is_ok() {
-        return Drained::Whole;
+impl ConnectionHandler for Edge {
+    async fn handle<S>(self, stream: S, connection: Connection)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Connection { peer, certificate, tasks, shutdown, kill } = connection;
+        let executor = InlineExecutor::new(tasks, self.shared.limits.write_timeout);
+        Driver { edge: self, peer, executor, shutdown, kill }.run(stream, certificate).await;
     }
-    let cut = tasks.len();
-    tracing::warn!(connections_and_calls = cut, "shutdown grace period is over, closing connections");
-    kill.cancel();
-    if tokio::time::timeout(CUT_MAX, tasks.wait()).await.is_err() {
-        tracing::error!(tasks = tasks.len(), "connections or calls ignored the shutdown, abandoning them");
-    }
-    Drained::Cut(cut)
-}
 
-async fn accept(
-    edge: &Edge,
-    listener: TcpListener,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-    kill: &CancellationToken,
-) {
-    let limits = &edge.shared.limits;
-    let max = limits.connections_max.min(Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(max));
-    let handshakes = Arc::new(Semaphore::new(limits.handshakes_max.min(Semaphore::MAX_PERMITS)));
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
-            Err(error) if is_the_clients(&error) => continue,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot accept a gRPC connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::debug!(connections_max = max, "connection rejected: connection limit reached");
-            continue;
-        };
-        let Some(place) = ConnectionSlot::take(edge, peer, place) else { continue };
-        let connection = Connection {
-            edge: edge.clone(),
-            peer,
-            handshakes: Arc::clone(&handshakes),
-            turns: InlineExecutor::new(tasks.clone(), limits.write_timeout),
-            // Children have locks of their own: a connection looks at them each time it is woken.
-            shutdown: shutdown.child_token(),
-            kill: kill.child_token(),
-        };
-        tasks.spawn(async move {
-            connection.run(stream).await;
-            drop(place);
-        });
+    fn shutdown_began(&self) {
+        self.shared.health_board.shut_down();
     }
 }
 
-/// A place among the connections, and among those of its address.
-struct ConnectionSlot {
-    _of_address: CountGuard,
-    _of_all: OwnedSemaphorePermit,
-}
-
-impl ConnectionSlot {
-    fn take(edge: &Edge, peer: IpAddr, of_all: OwnedSemaphorePermit) -> Option<Self> {
-        let shared = &edge.shared;
-        let max = shared.limits.connections_per_address_max;
-        let of_address = shared.door.guard.counts_at(peer).enter(|counts| &counts.connections, max);
-        if let Some(of_address) = of_address {
-            return Some(Self { _of_address: of_address, _of_all: of_all });
-        }
-        shared.app.metrics.access.refused(Entry::Grpc, Refusal::CallerLimit);
-        if shared.told.caller_limit.is_due(shared.app.clock.now()) {
-            tracing::warn!(%peer, max, "gRPC connections closed: too many of one address");
-        }
-        None
-    }
-}
-
-/// The client was gone before we got to it; that is no reason to pause.
-fn is_the_clients(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
-    )
-}
-
-struct Connection {
+/// Drives one connection.
+struct Driver {
     edge: Edge,
     peer: IpAddr,
-    handshakes: Arc<Semaphore>,
-    turns: InlineExecutor,
+    executor: InlineExecutor,
     shutdown: CancellationToken,
     kill: CancellationToken,
 }
 
-impl Connection {
-    async fn run(self, stream: TcpStream) {
-        if !self.speaks(&stream, self.edge.shared.limits.silence_max).await {
-            return;
-        }
-        // Answers leave at once. It fails only when the client has gone, as the first read will tell.
-        let _ = stream.set_nodelay(true);
-        match self.edge.shared.door.tls.clone() {
-            None => self.drive(stream, None).await,
-            // In a box, so that a connection without TLS is not as large as one with it.
-            Some(tls) => Box::pin(self.shake(stream, &tls)).await,
-        }
-    }
-
-    async fn shake(self, stream: TcpStream, tls: &Tls) {
-        let turn = Arc::clone(&self.handshakes).try_acquire_owned().ok();
-        let shared = &self.edge.shared;
-        let handshakes_max = shared.limits.handshakes_max;
-        // Half of them to one address, so that hellos that never end leave room for others.
-        let max = handshakes_max.div_ceil(2);
-        let share = shared.door.guard.counts_at(self.peer).enter(|counts| &counts.handshakes, max);
-        let (Some(turn), Some(share)) = (turn, share) else {
-            tracing::debug!(handshakes_max, "connection rejected: too many TLS handshakes in progress");
-            return;
-        };
-        let shaken = tokio::select! {
-            shaken = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream, Protocol::Http2)) => shaken,
-            () = self.shutdown.cancelled() => return,
-        };
-        drop((turn, share));
-        match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => {
-                let names = names_of(&stream);
-                self.drive(stream, names).await;
-            }
-            Err(error) => self.unshaken(&error),
-        }
-    }
-
-    #[cold]
-    fn unshaken(&self, error: &io::Error) {
-        let shared = &self.edge.shared;
-        shared.app.metrics.tls.failed(Entry::Grpc);
-        if shared.told.handshake.is_due(shared.app.clock.now()) {
-            let peer = self.peer;
-            tracing::warn!(%peer, %error, "TLS handshake of a gRPC connection failed");
-        }
-    }
-
-    async fn drive(
+impl Driver {
+    async fn run(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-        names: Option<CertificateNames>,
+        certificate: Option<CertificateNames>,
     ) {
         let shared = &self.edge.shared;
-        let visitor = ConnectionAuth::new(Arc::clone(&shared.door.guard), self.peer, names);
+        let auth = ConnectionAuth::new(Arc::clone(&shared.security.authenticator), self.peer, certificate);
         let mut reading = Reading {
             budget: Arc::default(),
-            counts: shared.door.guard.counts_at(self.peer),
+            counts: shared.security.authenticator.counts_at(self.peer),
             edge: self.edge.clone(),
             peer: self.peer,
             pause: None,
         };
         let budget = &reading.budget;
-        let entrance = ConnectionService::new(&self.edge, visitor, self.turns.clone(), Arc::clone(budget));
+        let service = ConnectionService::new(&self.edge, auth, self.executor.clone(), Arc::clone(budget));
         let stream = TokioIo::new(BudgetedIo::new(stream, Arc::clone(budget)));
-        let mut http = pin!(self.http(&shared.limits).serve_connection(stream, entrance));
+        let mut http = pin!(self.http(&shared.limits).serve_connection(stream, service));
         let mut draining = false;
         loop {
             let driven = poll_fn(|context| {
-                reading.begin_turn(self.turns.has_calls(), context);
+                reading.begin_turn(self.executor.has_calls(), context);
                 let driven = http.as_mut().poll(context);
-                let progress = self.turns.run();
+                let progress = self.executor.run();
                 if reading.end_turn(context) == Progress::More || progress == Progress::More {
                     // The others first: it is polled again behind them.
                     context.waker().wake_by_ref();
@@ -248,7 +113,7 @@ impl Connection {
                         tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
                     }
                     // What was read of it is done, though nobody waits for the answers.
-                    while self.turns.run() == Progress::More {
+                    while self.executor.run() == Progress::More {
                         tokio::task::yield_now().await;
                     }
                     return;
@@ -262,19 +127,8 @@ impl Connection {
         }
     }
 
-    /// Waits for the first byte: what never speaks is dropped, after a while or when we go.
-    async fn speaks(&self, stream: &TcpStream, silence_max: Duration) -> bool {
-        let mut first = [0];
-        tokio::select! {
-            spoken = tokio::time::timeout(silence_max, stream.peek(&mut first)) => {
-                matches!(spoken, Ok(Ok(1..)))
-            }
-            () = self.shutdown.cancelled() => false,
-        }
-    }
-
     fn http(&self, limits: &Limits) -> http2::Builder<InlineExecutor> {
-        let mut builder = http2::Builder::new(self.turns.clone());
+        let mut builder = http2::Builder::new(self.executor.clone());
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
@@ -329,8 +183,8 @@ impl Reading {
     #[cold]
     fn limited(&self, pause: Duration) {
         let shared = &self.edge.shared;
-        shared.app.metrics.access.refused(Entry::Grpc, Refusal::RefusalRate);
-        if shared.told.refusal_rate.is_due(shared.app.clock.now()) {
+        shared.app.metrics.access.refused(Transport::Grpc, Refusal::RefusalRate);
+        if shared.log.refusal_rate.is_due(shared.app.clock.now()) {
             let (peer, pause_ms) = (self.peer, pause.as_millis());
             tracing::warn!(%peer, pause_ms, "connection throttled: too many of its calls are rejected");
         }

@@ -9,7 +9,7 @@ use super::Limits;
 use super::client_info::ClientInfo;
 use super::status::Failure;
 use crate::auth::{Caller, ConcurrencyCounter, CredentialStatus};
-use crate::metrics::{AccessMetrics, Entry, Refusal};
+use crate::metrics::{AccessMetrics, Refusal, Transport};
 
 /// Places of the whole edge. Clones count together.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl StreamLimiter {
     pub(super) fn take(&self, client: &ClientInfo) -> Result<StreamSlot, Failure> {
         let caller = client.caller();
         if caller.is_some_and(|caller| !caller.counts.watches.enter(self.per_caller_max)) {
-            self.access.refused(Entry::Grpc, Refusal::CallerLimit);
+            self.access.refused(Transport::Grpc, Refusal::CallerLimit);
             return Err(Failure::CallerWatches { max: self.per_caller_max });
         }
         if !self.taken.enter(self.max) {
@@ -57,7 +57,7 @@ impl StreamSlot {
     /// Fails when whoever has it is not who they were when they took it: their token was taken off the roll, or it says
     /// other things of them.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        match self.caller.as_ref().map_or(CredentialStatus::Still, |caller| caller.known()) {
+        match self.caller.as_ref().map_or(CredentialStatus::Still, |caller| caller.credential_status()) {
             CredentialStatus::Still => Ok(()),
             CredentialStatus::Changed => Err(Failure::RightsChanged),
             CredentialStatus::NoMore => Err(Failure::Unauthenticated),

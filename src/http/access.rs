@@ -9,23 +9,23 @@ use axum::response::{IntoResponse, Response};
 
 use super::{Edge, internal, problem};
 use crate::auth::{ConnectionAuth, Credentials, Right};
-use crate::metrics::{Entry, Refusal};
+use crate::metrics::{Refusal, Transport};
 
 /// Lets those pass who may read of every service: the pages behind it show them all.
 pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     // Every connection has one.
-    let Some(visitor) = request.extensions().get::<Arc<ConnectionAuth>>() else { return internal() };
-    match visitor.caller(Credentials::of(request.headers())) {
+    let Some(auth) = request.extensions().get::<Arc<ConnectionAuth>>() else { return internal() };
+    match auth.caller(Credentials::of(request.headers())) {
         Ok(caller) if caller.identity.may_everywhere(Right::Read) => next.run(request).await,
         Ok(caller) => {
             let name = caller.identity.name();
-            edge.refused(visitor, Refusal::PermissionDenied);
+            edge.refused(auth, Refusal::PermissionDenied);
             let role = Right::Read.role().as_str();
             let why = format!("{name} is not authorized: requires role {role} for every service");
             problem(StatusCode::FORBIDDEN, &why)
         }
         Err(_) => {
-            edge.refused(visitor, Refusal::Unauthenticated);
+            edge.refused(auth, Refusal::Unauthenticated);
             let why = "authentication required: send a bearer token or use a registered client certificate";
             let challenge = HeaderValue::from_static("Bearer realm=\"breakerd\"");
             ([(header::WWW_AUTHENTICATE, challenge)], problem(StatusCode::UNAUTHORIZED, why)).into_response()
@@ -34,10 +34,10 @@ pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next
 }
 
 impl Edge {
-    fn refused(&self, visitor: &ConnectionAuth, refusal: Refusal) {
-        self.app.metrics.access.refused(Entry::Http, refusal);
-        if self.told.is_due(self.app.clock.now()) {
-            let peer = &**visitor.nobody().identity.name();
+    fn refused(&self, auth: &ConnectionAuth, refusal: Refusal) {
+        self.app.metrics.access.refused(Transport::Http, refusal);
+        if self.log.is_due(self.app.clock.now()) {
+            let peer = &**auth.anonymous().identity.name();
             tracing::warn!(peer, ?refusal, "HTTP request rejected");
         }
     }

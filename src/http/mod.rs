@@ -44,14 +44,14 @@ struct Edge {
     app: Arc<App>,
     readers: Arc<Semaphore>,
     scrapes: Arc<scrape::Scrapes>,
-    /// When somebody refused was last told of in the log.
-    told: Arc<LogThrottle>,
+    /// Throttles the log of rejected requests.
+    log: Arc<LogThrottle>,
 }
 
 /// The pages.
 pub fn router(app: Arc<App>) -> Router {
     let readers = Arc::new(Semaphore::new(READERS_MAX));
-    let edge = Edge { app, readers, scrapes: Arc::default(), told: Arc::default() };
+    let edge = Edge { app, readers, scrapes: Arc::default(), log: Arc::default() };
     let for_readers = Router::new()
         .route("/metrics", get(scrape::metrics))
         .route("/health", get(health::health))

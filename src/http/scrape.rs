@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{Edge, internal, problem};
 use crate::auth::{ConcurrencyCounter, ConnectionAuth, CountGuard};
-use crate::metrics::{Entry, Metrics, Refusal};
+use crate::metrics::{Metrics, Refusal, Transport};
 
 /// The text format, as Prometheus names it.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,17 +29,17 @@ const RETRY_AFTER: &str = "1";
 
 pub(super) async fn metrics(
     State(edge): State<Edge>,
-    Extension(visitor): Extension<Arc<ConnectionAuth>>,
+    Extension(auth): Extension<Arc<ConnectionAuth>>,
 ) -> Response {
     let scrapes = Arc::clone(&edge.scrapes);
     let arrived = scrapes.begun.load(Relaxed);
-    match edge.read(move |app| scrapes.scrape(&app.metrics, arrived, &visitor)).await {
+    match edge.read(move |app| scrapes.scrape(&app.metrics, arrived, &auth)).await {
         Some(Ok(Some(scrape))) => {
             let text = Bytes::from_owner(Shared(scrape));
             ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
         }
         Some(Ok(None)) => {
-            edge.app.metrics.access.refused(Entry::Http, Refusal::CallerLimit);
+            edge.app.metrics.access.refused(Transport::Http, Refusal::CallerLimit);
             let busy = problem(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes are not read yet");
             ([(header::RETRY_AFTER, RETRY_AFTER)], busy).into_response()
         }
@@ -82,7 +82,7 @@ impl Scrapes {
         &self,
         metrics: &Metrics,
         arrived: u64,
-        visitor: &ConnectionAuth,
+        auth: &ConnectionAuth,
     ) -> prometheus::Result<Option<Arc<Scrape>>> {
         // The readers' turn is held: nobody else renders meanwhile.
         if let Some(newest) = self.newest.lock().upgrade()
@@ -90,7 +90,7 @@ impl Scrapes {
         {
             return Ok(Some(newest));
         }
-        let of_address = visitor.nobody().counts.enter(|counts| &counts.scrapes, UNREAD_PER_ADDRESS_MAX);
+        let of_address = auth.anonymous().counts.enter(|counts| &counts.scrapes, UNREAD_PER_ADDRESS_MAX);
         let Some(of_address) = of_address else { return Ok(None) };
         if !self.unread.enter(UNREAD_MAX) {
             return Ok(None);
@@ -123,11 +123,12 @@ mod tests {
 
     #[test]
     fn unread_scrapes_are_bounded_and_those_who_wait_together_share_one() {
-        let (scrapes, metrics, guard) =
+        let (scrapes, metrics, authenticator) =
             (Scrapes::default(), Metrics::default(), Arc::new(Authenticator::open()));
-        let visitor = |last| ConnectionAuth::new(Arc::clone(&guard), IpAddr::from([127, 0, 0, last]), None);
-        let (one, other, third) = (visitor(1), visitor(2), visitor(3));
-        let scrape = |arrived, visitor| scrapes.scrape(&metrics, arrived, visitor).unwrap();
+        let auth =
+            |last| ConnectionAuth::new(Arc::clone(&authenticator), IpAddr::from([127, 0, 0, last]), None);
+        let (one, other, third) = (auth(1), auth(2), auth(3));
+        let scrape = |arrived, auth| scrapes.scrape(&metrics, arrived, auth).unwrap();
         let mut unread: Vec<_> = (0..4).map(|begun| scrape(begun, &one).unwrap()).collect();
         assert!(scrape(4, &one).is_none(), "a fifth of one address is one too many");
         // One that was begun after somebody came is theirs too, and costs nothing.

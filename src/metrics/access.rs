@@ -4,7 +4,7 @@ use super::{AccessMetrics, TlsMetrics};
 
 /// Where somebody came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum Transport {
     /// gRPC.
     Grpc,
     /// The pages.
@@ -26,7 +26,7 @@ pub enum Refusal {
     RefusalRate,
 }
 
-impl Entry {
+impl Transport {
     const ALL: [Self; 2] = [Self::Grpc, Self::Http];
 
     /// As a label.
@@ -56,15 +56,15 @@ impl Refusal {
 
 impl AccessMetrics {
     /// Somebody was refused.
-    pub fn refused(&self, entry: Entry, refusal: Refusal) {
-        self.refused_total.with_label_values(&[entry.as_str(), refusal.as_str()]).inc();
+    pub fn refused(&self, transport: Transport, refusal: Refusal) {
+        self.refused_total.with_label_values(&[transport.as_str(), refusal.as_str()]).inc();
     }
 
     /// Every series from the beginning, so that the first refusal is an increase and no new series.
     pub(super) fn begin(&self) {
-        for entry in Entry::ALL {
+        for transport in Transport::ALL {
             for refusal in Refusal::ALL {
-                self.refused_total.with_label_values(&[entry.as_str(), refusal.as_str()]);
+                self.refused_total.with_label_values(&[transport.as_str(), refusal.as_str()]);
             }
         }
         // Whoever starts has read its files.
@@ -74,13 +74,13 @@ impl AccessMetrics {
 
 impl TlsMetrics {
     /// Hands were not shaken.
-    pub fn failed(&self, entry: Entry) {
-        self.handshake_errors_total.with_label_values(&[entry.as_str()]).inc();
+    pub fn failed(&self, transport: Transport) {
+        self.handshake_errors_total.with_label_values(&[transport.as_str()]).inc();
     }
 
     pub(super) fn begin(&self) {
-        for entry in Entry::ALL {
-            self.handshake_errors_total.with_label_values(&[entry.as_str()]);
+        for transport in Transport::ALL {
+            self.handshake_errors_total.with_label_values(&[transport.as_str()]);
         }
         self.last_reload_successful.set(1);
     }

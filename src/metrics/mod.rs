@@ -35,7 +35,7 @@ use crate::journal::JournalStats;
 use crate::store::StoreStatus;
 use field::metrics;
 
-pub use access::{Entry, Refusal};
+pub use access::{Refusal, Transport};
 pub use calls::CallRow;
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};

@@ -7,7 +7,7 @@ use breakerd::proto::v1::{
 };
 use tonic::Code;
 
-use crate::auth::{add, door};
+use crate::auth::{add, security};
 use crate::grpc_world::World;
 use crate::store_contract::on_every_store;
 use crate::support::Bed;
@@ -43,7 +43,7 @@ impl Ada {
         bed.store.close().await;
         let mut principals = Principals::default();
         let holder = add(&mut principals, "ada", &[Role::Caller, Role::Operator], &[]);
-        let world = World::on(&bed.target, door(principals)).await;
+        let world = World::on(&bed.target, security(principals)).await;
         world.keep_writing();
         Self { world, holder }
     }

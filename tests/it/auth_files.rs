@@ -247,14 +247,23 @@ async fn what_others_can_reach_and_nothing_protects_is_called_out() {
     let folder = tempfile::tempdir().unwrap();
     let quiet = Process::ready(folder.path(), None).await;
     assert!(quiet.stop().await.success());
-    assert!(!log_of(folder.path()).contains("can be reached from other machines"));
+    assert!(!log_of(folder.path()).contains("on a non-loopback address"));
     let settings = breakerd::config::Settings { grpc_listen: ([0, 0, 0, 0], 0).into(), ..Default::default() };
     let metrics = breakerd::metrics::Metrics::default();
-    let doors = breakerd::security::Security::build(&settings, &metrics, breaker::Time::ZERO).unwrap();
-    let said = crate::support::logged(|| doors.warn_if_exposed(settings.grpc_listen, settings.http_listen));
-    assert_eq!(said.matches("can be reached from other machines").count(), 2, "{said}");
-    assert!(said.contains("gRPC asks nobody who they are") && said.contains("auth.tokens_file"), "{said}");
-    assert!(said.contains("gRPC has no TLS") && said.contains("tls.certificate and tls.key"), "{said}");
+    let security = breakerd::security::Security::build(&settings, &metrics, breaker::Time::ZERO).unwrap();
+    let said =
+        crate::support::logged(|| security.warn_if_exposed(settings.grpc_listen, settings.http_listen));
+    assert_eq!(said.matches("on a non-loopback address").count(), 2, "{said}");
+    assert!(
+        said.contains("gRPC authentication is disabled on a non-loopback address")
+            && said.contains("auth.tokens_file"),
+        "{said}"
+    );
+    assert!(
+        said.contains("gRPC TLS is disabled on a non-loopback address")
+            && said.contains("tls.certificate and tls.key"),
+        "{said}"
+    );
     assert!(!said.contains("HTTP"), "{said}");
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::auth::{Principals, Role};
-use breakerd::grpc::{Drained, Limits};
+use breakerd::grpc::Limits;
+use breakerd::listener::Drained;
 use breakerd::proto::v1::WatchConfigRequest;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::replica::Local;
@@ -20,7 +21,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
-use crate::auth::{Holder, add, door};
+use crate::auth::{Holder, add, security};
 use crate::grpc_world::{World, ask};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -45,7 +46,7 @@ async fn a_caller_with_too_many_watches_is_refused_and_another_is_not() {
     let other = add(&mut principals, "other", &[Role::Reader], &[]);
     let limits =
         Limits { watches_per_caller_max: 2, watches_max: 3, health_needs_token: true, ..Limits::default() };
-    let world = World::behind(door(principals), limits).await;
+    let world = World::behind(security(principals), limits).await;
     // On connections of their own: the caller counts, not the connection.
     let mut first = HealthClient::new(world.channel().await);
     let mut second = HealthClient::new(world.channel().await);
@@ -96,7 +97,7 @@ async fn streams_that_need_no_token_do_not_take_the_places_of_those_that_do() {
     let mut principals = Principals::default();
     let one = add(&mut principals, "one", &[Role::Reader], &[]);
     let limits = Limits { watches_max: 1, ..Limits::default() };
-    let world = World::behind(door(principals), limits).await;
+    let world = World::behind(security(principals), limits).await;
     let mut health = HealthClient::new(world.channel().await);
     let kept = health.watch(HealthCheckRequest::default()).await.unwrap();
     is_limit(&health.watch(HealthCheckRequest::default()).await.unwrap_err(), "WATCH_LIMIT_REACHED");
@@ -136,7 +137,7 @@ async fn a_caller_with_too_many_calls_in_flight_is_refused_and_another_is_not() 
     let one = add(&mut principals, "one", &[Role::Caller], &[]);
     let other = add(&mut principals, "other", &[Role::Caller], &[]);
     let limits = Limits { in_flight_per_caller_max: 2, ..Limits::default() };
-    let world = World::behind(door(principals), limits).await;
+    let world = World::behind(security(principals), limits).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         // A call whose message never comes.

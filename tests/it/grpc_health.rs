@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breakerd::grpc::{Drained, Limits, Part, Serving};
+use breakerd::grpc::{Limits, Part, Serving};
+use breakerd::listener::Drained;
 use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::replica::Local;
 use tonic::{Code, Streaming};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use breakerd::engine::Permit;
-use breakerd::grpc::{Drained, Limits, Method};
+use breakerd::grpc::{Limits, Method};
+use breakerd::listener::Drained;
 use breakerd::proto::v1::{self, Outcome};
 use breakerd::replica::{Claim, Coordinator, Local};
 use bytes::Bytes;

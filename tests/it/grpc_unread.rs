@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::grpc::Limits;
-use breakerd::metrics::{Entry, Refusal};
+use breakerd::metrics::{Refusal, Transport};
 use breakerd::proto::v1::{AllowRequestsRequest, WatchBreakersRequest};
 use breakerd::replica::Local;
 use http_body_util::BodyExt as _;
@@ -39,7 +39,7 @@ async fn an_answer_that_nobody_reads_keeps_its_slot_and_has_an_end() {
         assert!(body.is_err(), "the stream is reset");
     }
     let stalled = &world.app.metrics.access.refused_total;
-    assert_eq!(stalled.with_label_values(&[Entry::Grpc.as_str(), Refusal::Stalled.as_str()]).get(), 2);
+    assert_eq!(stalled.with_label_values(&[Transport::Grpc.as_str(), Refusal::Stalled.as_str()]).get(), 2);
     drop((client, deaf));
     world.end().await;
 }

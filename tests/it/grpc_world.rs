@@ -12,10 +12,11 @@ use breakerd::catalog::Declaration;
 use breakerd::clock::ManualClock;
 use breakerd::control::first_configuration;
 use breakerd::engine::{Limits as EngineLimits, Seals};
-use breakerd::grpc::{Drained, Edge, Limits, serve};
+use breakerd::grpc::{Edge, Limits, serve};
 use breakerd::health::Health;
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
+use breakerd::listener::Drained;
 use breakerd::metrics::Metrics;
 use breakerd::proto::v1;
 use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
@@ -81,17 +82,17 @@ impl World {
         world
     }
 
-    /// Loaded and serving, behind a door.
-    pub(crate) async fn behind(door: EdgeSecurity, limits: Limits) -> Self {
-        let world = Self::unloaded_behind(door, limits).await;
+    /// Loaded and serving, behind authentication.
+    pub(crate) async fn behind(security: EdgeSecurity, limits: Limits) -> Self {
+        let world = Self::unloaded_behind(security, limits).await;
         world.load(Arc::new(Local)).await;
         world
     }
 
-    /// Loaded and serving, behind a door, on a store that nobody else has open.
-    pub(crate) async fn on(target: &Target, door: EdgeSecurity) -> Self {
+    /// Loaded and serving, behind authentication, on a store that nobody else has open.
+    pub(crate) async fn on(target: &Target, security: EdgeSecurity) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let world = Self::unloaded_on(target, folder, door, Limits::default()).await;
+        let world = Self::unloaded_on(target, folder, security, Limits::default()).await;
         world.load(Arc::new(Local)).await;
         world
     }
@@ -101,13 +102,13 @@ impl World {
         Self::unloaded_behind(EdgeSecurity::open(), limits).await
     }
 
-    async fn unloaded_behind(door: EdgeSecurity, limits: Limits) -> Self {
+    async fn unloaded_behind(security: EdgeSecurity, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::Sqlite(folder.path().join("breakerd.db"));
-        Self::unloaded_on(&target, folder, door, limits).await
+        Self::unloaded_on(&target, folder, security, limits).await
     }
 
-    async fn unloaded_on(target: &Target, folder: TempDir, door: EdgeSecurity, limits: Limits) -> Self {
+    async fn unloaded_on(target: &Target, folder: TempDir, security: EdgeSecurity, limits: Limits) -> Self {
         let store = open(target).await.unwrap();
         let clock = ManualClock::new(START);
         let app = Arc::new(App::new(
@@ -115,7 +116,7 @@ impl World {
             Arc::new(Metrics::default()),
             Health::new(Duration::from_secs(30)),
         ));
-        let edge = Edge::behind(door, Arc::clone(&app), limits).unwrap();
+        let edge = Edge::behind(security, Arc::clone(&app), limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

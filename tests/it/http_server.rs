@@ -95,7 +95,7 @@ async fn an_idle_connection_does_not_delay_the_end() {
     assert_eq!(&answer, b"HTTP/1.1 200");
 
     world.shutdown.cancel();
-    timeout(LONG, world.server).await.expect("serve ends").unwrap().unwrap();
+    timeout(LONG, world.server).await.expect("serve ends").unwrap();
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_client_in_the_middle_of_a_request_delays_the_end_by_the_grace_time_on
 
     world.shutdown.cancel();
     // The head would be waited for longer than this.
-    timeout(Duration::from_secs(5), world.server).await.expect("serve ends").unwrap().unwrap();
+    timeout(Duration::from_secs(5), world.server).await.expect("serve ends").unwrap();
     let mut rest = Vec::new();
     let _ = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("the connection is closed");
 }

@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) address: std::net::SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) server: JoinHandle<std::io::Result<()>>,
+    pub(crate) server: JoinHandle<breakerd::listener::Drained>,
     client: reqwest::Client,
     journal: Arc<Journal>,
     _folder: tempfile::TempDir,
@@ -81,9 +81,9 @@ impl World {
         world
     }
 
-    /// Everything is loaded, behind a door.
-    pub(crate) async fn behind(door: EdgeSecurity) -> Self {
-        let world = Self::not_loaded_behind(door, 10, Duration::from_millis(100)).await;
+    /// Everything is loaded, behind authentication.
+    pub(crate) async fn behind(security: EdgeSecurity) -> Self {
+        let world = Self::not_loaded_behind(security, 10, Duration::from_millis(100)).await;
         world.load();
         world
     }
@@ -93,7 +93,7 @@ impl World {
         Self::not_loaded_behind(EdgeSecurity::open(), own_series_max, grace).await
     }
 
-    async fn not_loaded_behind(door: EdgeSecurity, own_series_max: usize, grace: Duration) -> Self {
+    async fn not_loaded_behind(security: EdgeSecurity, own_series_max: usize, grace: Duration) -> Self {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(START_SECONDS));
         let limits = Limits {
             breakers_max: 10_000,
@@ -121,7 +121,8 @@ impl World {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let timeouts = http::Timeouts { write: WRITE_TIMEOUT, grace };
-        let server = tokio::spawn(http::serve(Arc::clone(&app), door, listener, shutdown.clone(), timeouts));
+        let server =
+            tokio::spawn(http::serve(Arc::clone(&app), security, listener, shutdown.clone(), timeouts));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = journal(folder.path(), 1 << 20);

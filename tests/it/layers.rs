@@ -48,7 +48,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "transition_log",
         ],
     ),
-    // Transports: convert, call, convert.
+    // The settings, and what reads them.
+    ("config", &["auth", "catalog", "nearest", "store"]),
+    // Transports: accept, convert, call, convert.
+    ("listener", &["auth", "clock", "log_throttle", "metrics"]),
     (
         "grpc",
         &[
@@ -56,10 +59,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "auth",
             "catalog",
             "clock",
+            "config",
             "control",
             "engine",
             "feed",
             "journal",
+            "listener",
             "log_throttle",
             "metrics",
             "nearest",
@@ -69,9 +74,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("http", &["app", "auth", "engine", "health", "journal", "log_throttle", "metrics"]),
+    ("http", &["app", "auth", "engine", "health", "journal", "listener", "log_throttle", "metrics"]),
     // The process.
-    ("config", &["auth", "catalog", "nearest", "store"]),
     ("security", &["auth", "clock", "config", "metrics"]),
     ("telemetry", &["config"]),
     ("supervisor", &["clock", "metrics"]),
@@ -112,17 +116,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Files that use each other in a circle. They are to be taken apart; a new circle fails, and so does one that is no more.
-const KNOWN_CYCLES: &[&[&str]] = &[
-    &["src/auth/authenticator.rs", "src/auth/callers.rs"],
-    &[
-        "breaker/src/field.rs",
-        "breaker/src/layer.rs",
-        "breaker/src/outcome.rs",
-        "breaker/src/state.rs",
-        "breaker/src/thresholds.rs",
-        "breaker/src/wait.rs",
-    ],
-];
+const KNOWN_CYCLES: &[&[&str]] = &[&[
+    "breaker/src/field.rs",
+    "breaker/src/layer.rs",
+    "breaker/src/outcome.rs",
+    "breaker/src/state.rs",
+    "breaker/src/thresholds.rs",
+    "breaker/src/wait.rs",
+]];
 
 #[test]
 fn the_table_has_an_order() {

@@ -29,8 +29,8 @@ const LONG: Duration = Duration::from_secs(20);
 
 async fn encrypted(authority: &Authority) -> (World, EdgeSecurity) {
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let door = EdgeSecurity { guard: Arc::new(Authenticator::open()), tls: Some(tls) };
-    (World::behind(door.clone(), Limits::default()).await, door)
+    let security = EdgeSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
+    (World::behind(security.clone(), Limits::default()).await, security)
 }
 
 /// Calls, or says that it did not get so far: with TLS 1.3 a client learns only then that it is refused.
@@ -74,8 +74,8 @@ async fn a_client_refuses_a_certificate_that_is_over() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Over).tls(None, ClientCertificate::Required).unwrap();
     assert!(tls.expires_at() < Time::from_micros(1_600_000_000_000_000));
-    let door = EdgeSecurity { guard: Arc::new(Authenticator::open()), tls: Some(tls) };
-    let world = World::behind(door, Limits::default()).await;
+    let security = EdgeSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
+    let world = World::behind(security, Limits::default()).await;
     let error = authority.connect(world.address, None, H2).await.unwrap_err();
     assert!(error.to_string().contains("xpired"), "{error}");
     world.end().await;
@@ -85,8 +85,9 @@ async fn a_client_refuses_a_certificate_that_is_over() {
 async fn with_mutual_tls_only_certificates_of_the_authority_come_in() {
     let (authority, other) = (Authority::new(), Authority::new());
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Required).unwrap();
-    let door = EdgeSecurity { guard: Arc::new(Authenticator::of_certificates()), tls: Some(tls) };
-    let world = World::behind(door, Limits::default()).await;
+    let security =
+        EdgeSecurity { authenticator: Arc::new(Authenticator::with_certificates()), tls: Some(tls) };
+    let world = World::behind(security, Limits::default()).await;
     let uri = |text: &str| vec![rcgen::SanType::URI(text.try_into().unwrap())];
     let over = authority.signs(uri("spiffe://cluster/ns/a"), Dates::Over);
     let strange = other.client("spiffe://cluster/ns/a");
@@ -107,8 +108,11 @@ async fn a_certificate_is_who_the_file_says_and_a_token_comes_before_it() {
     let caller = Identity::new("a", &[Role::Caller], vec![Pattern::new("payments").unwrap()]);
     principals.add_certificate(Subject::new("spiffe://cluster/ns/a").unwrap(), caller).unwrap();
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Optional).unwrap();
-    let door = EdgeSecurity { guard: Arc::new(Authenticator::of_roll(principals).unwrap()), tls: Some(tls) };
-    let world = World::behind(door, Limits::default()).await;
+    let security = EdgeSecurity {
+        authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()),
+        tls: Some(tls),
+    };
+    let world = World::behind(security, Limits::default()).await;
     let (known, unknown) =
         (authority.client("spiffe://cluster/ns/a"), authority.client("spiffe://cluster/ns/ab"));
     for (pair, shown, code) in [
@@ -135,14 +139,14 @@ async fn a_certificate_is_who_the_file_says_and_a_token_comes_before_it() {
 #[tokio::test]
 async fn another_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     let authority = Authority::new();
-    let (world, door) = encrypted(&authority).await;
+    let (world, security) = encrypted(&authority).await;
     let first = authority.connect(world.address, None, H2).await.unwrap();
     let before = shown(&first);
     let mut raw = Raw::over(first).await.unwrap();
     assert_eq!(raw.call(ALLOW, &[], &ask("payments", "")).await.code(), Code::Ok);
 
     let now = Time::from_micros(1_700_000_000_000_000);
-    let tls = door.tls.unwrap();
+    let tls = security.tls.unwrap();
     let (second, over) = (authority.server(Dates::Good), authority.server(Dates::Over));
     // What is wrong is refused whole, and what was in force stays.
     let mixed = Pair { certificate: second.certificate.clone(), key: over.key.clone() };
@@ -178,8 +182,8 @@ async fn a_connection_that_does_not_shake_hands_holds_nothing_up() {
 async fn hellos_that_never_end_do_not_lock_their_address_out() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let door = EdgeSecurity { guard: Arc::new(Authenticator::open()), tls: Some(tls) };
-    let world = World::behind(door, Limits { handshakes_max: 8, ..Limits::default() }).await;
+    let security = EdgeSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
+    let world = World::behind(security, Limits { handshakes_max: 8, ..Limits::default() }).await;
     // An old client of the same address, which goes on living.
     let stream = authority.connect(world.address, None, H2).await.unwrap();
     let mut old = Raw::over(stream).await.unwrap();
@@ -237,8 +241,11 @@ async fn pages_pass_over_tls_and_a_probe_needs_no_certificate() {
     principals.add_certificate(Subject::new("spiffe://cluster/grafana").unwrap(), reader).unwrap();
     // Required, and yet not for pages.
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Required).unwrap();
-    let door = EdgeSecurity { guard: Arc::new(Authenticator::of_roll(principals).unwrap()), tls: Some(tls) };
-    let world = http_world::World::behind(door).await;
+    let security = EdgeSecurity {
+        authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()),
+        tls: Some(tls),
+    };
+    let world = http_world::World::behind(security).await;
     let grafana = authority.client("spiffe://cluster/grafana");
     assert_eq!(page(&world, &authority, None, "/readyz", None).await, 200);
     assert_eq!(page(&world, &authority, None, "/metrics", None).await, 401);

@@ -9,11 +9,11 @@ use breakerd::proto::v1::{WatchBreakersRequest, WatchConfigRequest, WatchTransit
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::auth::{Holder, add, door};
+use crate::auth::{Holder, add, security};
 use crate::grpc_world::World;
 use crate::{watch_breakers, watch_config, watch_transitions};
 
-/// A world behind a door, and who comes to it.
+/// A world behind authentication, and who comes to it.
 struct Server {
     world: World,
     admin: Holder,
@@ -32,7 +32,7 @@ impl Server {
         let reader = add(&mut principals, "reader", &[Role::Reader], &["team-a.*"]);
         let caller = add(&mut principals, "caller", &[Role::Caller], &["team-a.*"]);
         let stranger = add(&mut principals, "stranger", &[Role::Reader], &["elsewhere"]);
-        let world = World::behind(door(principals), Limits::default()).await;
+        let world = World::behind(security(principals), Limits::default()).await;
         Self { world, admin, reader, caller, stranger }
     }
 
