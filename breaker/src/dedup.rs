@@ -28,7 +28,7 @@ enum Ring {
 impl ReportedNumbers {
     /// Takes note of a number; false when it was noted before. A number too old to tell counts as new.
     pub(crate) fn note(&mut self, number: u64) -> bool {
-        if number < self.end && self.end - number > REMEMBERED {
+        if self.end.saturating_sub(number) > REMEMBERED {
             return true;
         }
         let Self { end, ring } = self;
@@ -49,8 +49,10 @@ impl Ring {
     /// is one above the highest of those.
     fn room_for(&mut self, number: u64, end: u64) -> &mut [u64] {
         if let Self::Few(few) = self {
-            let is_too_old = end > number && end - number > REMEMBERED_BY_FEW;
-            let loses = number >= end && number - end < REMEMBERED && loses(&few[..], end, number);
+            let is_too_old = end.saturating_sub(number) > REMEMBERED_BY_FEW;
+            // So far ahead that the larger ring would lose all of them too.
+            let is_far = (number + 1).saturating_sub(end) >= REMEMBERED;
+            let loses = !is_far && loses(&few[..], end, number);
             if is_too_old || loses {
                 *self = Self::All(larger(few, end));
             }
@@ -77,25 +79,19 @@ fn larger(few: &[u64; WORDS_OF_FEW], end: u64) -> Box<[u64; WORDS]> {
 
 /// Whether a number that was reported has its bit where one of `end` to `number` will have it.
 fn loses(words: &[u64], end: u64, number: u64) -> bool {
-    if number - end >= words.len() as u64 * 64 {
-        return words.iter().any(|word| *word != 0);
-    }
-    (end..=number).any(|next| {
-        let (word, mask) = place(next, words.len());
-        words[word] & mask != 0
-    })
+    places(words.len(), end, number).any(|(word, mask)| words[word] & mask != 0)
 }
 
 /// Clears the bits of `end` to `number`: those there were are of numbers that are too old now.
 fn forget(words: &mut [u64], end: u64, number: u64) {
-    if number - end >= words.len() as u64 * 64 {
-        words.fill(0);
-        return;
-    }
-    for next in end..=number {
-        let (word, mask) = place(next, words.len());
+    for (word, mask) in places(words.len(), end, number) {
         words[word] &= !mask;
     }
+}
+
+/// Where the bits of `end` to `number` are, each place once.
+fn places(words: usize, end: u64, number: u64) -> impl Iterator<Item = (usize, u64)> {
+    (end..=number).take(words * 64).map(move |next| place(next, words))
 }
 
 fn place(number: u64, words: usize) -> (usize, u64) {
@@ -108,6 +104,14 @@ fn place(number: u64, words: usize) -> (usize, u64) {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    /// How many numbers there is memory for.
+    fn bits(seen: &ReportedNumbers) -> usize {
+        8 * match seen.ring.as_ref().unwrap() {
+            Ring::Few(words) => size_of_val(&**words),
+            Ring::All(words) => size_of_val(&**words),
+        }
+    }
 
     #[test]
     fn a_repeat_within_the_last_2560_is_told() {
@@ -130,10 +134,25 @@ mod tests {
         let mut seen = ReportedNumbers::default();
         assert!((0..512).all(|number| seen.note(number)));
         assert!((0..512).all(|number| !seen.note(number)));
-        assert!(matches!(seen.ring, Some(Ring::Few(_))));
+        assert_eq!(bits(&seen), 512);
         assert!(seen.note(512));
-        assert!(matches!(seen.ring, Some(Ring::All(_))));
+        assert_eq!(bits(&seen), 2_560);
         assert!((0..=512).all(|number| !seen.note(number)), "nothing is lost on the way");
+    }
+
+    #[test]
+    fn the_smaller_ring_stays_when_the_larger_would_lose_as_much() {
+        let mut seen = ReportedNumbers::default();
+        assert!(seen.note(10));
+        assert!(seen.note(10 + 2_560));
+        assert_eq!(bits(&seen), 512);
+        assert!(seen.note(10), "too old to tell");
+        // One less, and a repeat of the first is told.
+        let mut seen = ReportedNumbers::default();
+        assert!(seen.note(10));
+        assert!(seen.note(10 + 2_559));
+        assert_eq!(bits(&seen), 2_560);
+        assert!(!seen.note(10));
     }
 
     proptest::proptest! {

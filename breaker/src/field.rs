@@ -307,4 +307,58 @@ mod tests {
             assert_eq!(thousandths(none), None, "{none}");
         }
     }
+
+    #[test]
+    fn each_range_ends_where_it_says() {
+        let accepts = |field: Field, values: &[Value]| {
+            values.iter().map(|value| field.accepts(value)).collect::<Vec<_>>()
+        };
+        let count = [0, 1, 1_000, 1_001].map(Value::Count);
+        assert_eq!(accepts(Field::MinimumReporters, &count), [false, true, true, false]);
+        let rate = [0, 1, 100_000, 100_001].map(Value::Rate);
+        assert_eq!(accepts(Field::FailureRateThreshold, &rate), [false, true, true, false]);
+        let factor = [1_000, 1_001, 10_000, 10_001].map(Value::Factor);
+        assert_eq!(accepts(Field::Multiplier, &factor), [false, true, true, false]);
+        let factor = [0, 1, 999, 1_000].map(Value::Factor);
+        assert_eq!(accepts(Field::RandomizationFactor, &factor), [true, true, true, false]);
+        let duration = [999, 1_000, 86_400_000_000, 86_400_000_001]
+            .map(|micros| Value::Duration(Duration::from_micros(micros)));
+        assert_eq!(accepts(Field::Timeout, &duration), [false, true, true, false]);
+        let words = ["OPEN", "CLOSED", "FIXED"].map(Value::Word);
+        assert_eq!(accepts(Field::StateAfterMaxWait, &words), [true, true, false]);
+        let classes = [(0, 1), (64, 1), (65, 1), (1, 0), (1, 128), (1, 129)]
+            .map(|(number, bytes)| Value::Classes(vec!["x".repeat(bytes); number]));
+        assert_eq!(accepts(Field::IgnoreErrorClasses, &classes), [true, true, false, false, true, false]);
+        assert!(Field::HonorRetryAfter.accepts(&Value::Flag(false)));
+        assert!(!Field::HonorRetryAfter.accepts(&Value::Count(0)), "a value of another kind");
+    }
+
+    #[test]
+    fn every_kind_of_value_and_range_is_written_for_people() {
+        let written = |values: &[Value]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            written(&[
+                Value::Count(7),
+                Value::Rate(50_000),
+                Value::Rate(33_333),
+                Value::Factor(1_050),
+                Value::Duration(Duration::from_secs(90)),
+                Value::Flag(true),
+                Value::Word("OPEN"),
+                Value::Classes(vec!["timeout".to_owned()]),
+            ]),
+            ["7", "50", "33.333", "1.05", "90s", "true", "OPEN", "[\"timeout\"]"]
+        );
+        assert_eq!(Field::MinimumReporters.range(), "1..=1000");
+        assert_eq!(
+            Field::FailureRateThreshold.range(),
+            "greater than 0 and at most 100 (percent, up to 3 decimals)"
+        );
+        assert_eq!(Field::HonorRetryAfter.range(), "true or false");
+        assert_eq!(Field::SlidingWindowType.range(), "COUNT_BASED or TIME_BASED");
+        assert_eq!(
+            Field::IgnoreErrorClasses.range(),
+            "at most 64 classes, each of 1 to 128 bytes, no control characters"
+        );
+    }
 }

@@ -153,6 +153,7 @@ mod tests {
         let key = Key::new("sentinel", "").unwrap();
         assert_eq!(key, Key::new("sentinel", "sentinel").unwrap());
         assert_eq!(key.to_string(), "sentinel/sentinel");
+        assert_eq!(format!("{key:?}"), "Key(sentinel/sentinel)");
     }
 
     #[test]

@@ -271,3 +271,107 @@ fn portion(rate: u32, whole: u32) -> u32 {
     let needed = (u64::from(rate) * u64::from(whole)).div_ceil(100_000);
     u32::try_from(needed).unwrap_or(whole)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::{Field, Value};
+    use crate::layer::{Layer, Origin, merge};
+
+    fn with(values: &[(Field, Value)]) -> Thresholds {
+        let mut layer = Layer::default();
+        for (field, value) in values {
+            layer.set(*field, value.clone()).unwrap();
+        }
+        merge(&[(Origin::Api, &layer)]).unwrap().thresholds
+    }
+
+    #[test]
+    fn thresholds_tell_what_was_set() {
+        let seconds = |seconds| Value::Duration(Duration::from_secs(seconds));
+        let classes = |class: &str| Value::Classes(vec![class.to_owned()]);
+        let thresholds = with(&[
+            (Field::FailureThreshold, Value::Count(11)),
+            (Field::SuccessThreshold, Value::Count(12)),
+            (Field::Timeout, seconds(13)),
+            (Field::FailureRateThreshold, Value::Rate(14)),
+            (Field::SlowCallRateThreshold, Value::Rate(15)),
+            (Field::SlowCallDurationThreshold, seconds(16)),
+            (Field::FailureCountThreshold, Value::Count(17)),
+            (Field::SlowCallsAsFailures, Value::Flag(true)),
+            (Field::SlidingWindowType, Value::Word("TIME_BASED")),
+            (Field::SlidingWindowSize, Value::Count(18)),
+            (Field::MinimumNumberOfCalls, Value::Count(19)),
+            (Field::PermittedCalls, Value::Count(20)),
+            (Field::HalfOpenPermitTimeout, seconds(21)),
+            (Field::MaxWaitInHalfOpen, seconds(22)),
+            (Field::StateAfterMaxWait, Value::Word("CLOSED")),
+            (Field::WaitInterval, Value::Word("EXPONENTIAL")),
+            (Field::Multiplier, Value::Factor(2_300)),
+            (Field::RandomizationFactor, Value::Factor(240)),
+            (Field::MaxWait, seconds(25)),
+            (Field::HonorRetryAfter, Value::Flag(true)),
+            (Field::MinimumReporters, Value::Count(26)),
+            (Field::IgnoreErrorClasses, classes("cancelled")),
+            (Field::RecordErrorClasses, classes("timeout")),
+        ]);
+        assert_eq!(thresholds.failure_threshold(), 11);
+        assert_eq!(thresholds.success_threshold(), 12);
+        assert_eq!(thresholds.wait(), Duration::from_secs(13));
+        assert_eq!(thresholds.failure_rate_threshold(), Some(14));
+        assert_eq!(thresholds.slow_call_rate_threshold(), Some(15));
+        assert_eq!(thresholds.slow_call_duration_threshold(), Some(Duration::from_secs(16)));
+        assert_eq!(thresholds.failure_count_threshold(), Some(17));
+        assert!(thresholds.slow_calls_as_failures());
+        assert_eq!(thresholds.window_kind(), WindowKind::Time);
+        assert_eq!(thresholds.window_size(), 18);
+        assert_eq!((thresholds.minimum_calls(), thresholds.minimum_calls_set()), (19, 19));
+        assert_eq!(thresholds.permitted(), 20);
+        assert_eq!(thresholds.lease(), Duration::from_secs(21));
+        assert_eq!(thresholds.max_wait_in_half_open(), Some(Duration::from_secs(22)));
+        assert_eq!(thresholds.after_max_wait(), AfterMaxWait::Closed);
+        assert_eq!(thresholds.wait_interval(), WaitInterval::Exponential);
+        assert_eq!(thresholds.multiplier(), 2_300);
+        assert_eq!(thresholds.randomization_factor(), 240);
+        assert_eq!(thresholds.max_wait(), Duration::from_secs(25));
+        assert!(thresholds.honor_retry_after());
+        assert_eq!(thresholds.minimum_reporters(), 26);
+        assert_eq!(thresholds.ignore_error_classes(), ["cancelled"]);
+        assert_eq!(thresholds.record_error_classes(), ["timeout"]);
+
+        let built_in = Thresholds::default();
+        assert!(!built_in.slow_calls_as_failures() && !built_in.honor_retry_after());
+        assert_eq!(built_in.max_wait_in_half_open(), None);
+        assert!(built_in.ignore_error_classes().is_empty() && built_in.record_error_classes().is_empty());
+    }
+
+    #[test]
+    fn a_window_of_calls_cannot_need_more_calls_than_it_holds() {
+        let minimum = |kind, size| {
+            let thresholds = with(&[
+                (Field::SlidingWindowType, Value::Word(kind)),
+                (Field::SlidingWindowSize, Value::Count(size)),
+                (Field::MinimumNumberOfCalls, Value::Count(20)),
+            ]);
+            (thresholds.minimum_calls(), thresholds.minimum_calls_set())
+        };
+        assert_eq!(minimum("COUNT_BASED", 10), (10, 20));
+        assert_eq!(minimum("COUNT_BASED", 30), (20, 20));
+        assert_eq!(minimum("TIME_BASED", 10), (20, 20));
+    }
+
+    #[test]
+    fn a_breaker_trips_on_any_one_trip_and_on_none() {
+        let off = (Field::FailureThreshold, Value::Count(0));
+        let slow = (Field::SlowCallDurationThreshold, Value::Duration(Duration::from_secs(1)));
+        assert!(!with(std::slice::from_ref(&off)).can_trip());
+        assert!(with(&[(Field::FailureThreshold, Value::Count(1))]).can_trip());
+        for trip in [
+            (Field::FailureCountThreshold, Value::Count(1)),
+            (Field::FailureRateThreshold, Value::Rate(1)),
+            (Field::SlowCallRateThreshold, Value::Rate(1)),
+        ] {
+            assert!(with(&[off.clone(), slow.clone(), trip]).can_trip());
+        }
+    }
+}

@@ -151,7 +151,7 @@ impl CountWindow {
         self.totals.add(Totals::one(failed, slow));
         let shift = (self.head % Self::PER_WORD) * 2;
         let word = &mut self.bits[(self.head / Self::PER_WORD) as usize];
-        *word = (*word & !(0b11 << shift)) | (u64::from(failed) | u64::from(slow) << 1) << shift;
+        *word = (*word & !(0b11 << shift)) | (u64::from(failed) + 2 * u64::from(slow)) << shift;
         self.head = if self.head + 1 == self.size { 0 } else { self.head + 1 };
     }
 
@@ -258,7 +258,7 @@ impl TimeWindow {
     }
 
     fn put(&mut self, outcomes: Totals, at: Time) {
-        if outcomes.calls == 0 || !self.holds(at) {
+        if !self.holds(at) {
             return;
         }
         let number = at.as_micros() / self.slice_micros;
@@ -339,5 +339,33 @@ mod tests {
         assert_eq!(window.totals(), Totals::default());
         window.push(false, false, at(1_000_000.0));
         assert_eq!(window.totals().calls, 1);
+    }
+
+    #[test]
+    fn a_window_of_time_of_another_size_holds_each_slice_to_the_last_moment_of_its_newest() {
+        // Slices of half a second become slices of a quarter: what came in the first half of one may stay as
+        // if it had come at its end.
+        let mut window = Window::new(WindowKind::Time, 10);
+        window.push(true, false, at(100.0));
+        window.reshape(WindowKind::Time, 5, at(101.0));
+        window.advance(at(105.249_999));
+        assert_eq!(window.totals().failures, 1);
+        window.advance(at(105.25));
+        assert_eq!(window.totals().failures, 0);
+    }
+
+    #[test]
+    fn a_window_of_time_of_another_size_counts_each_outcome_once() {
+        for (size, outcomes) in [(3_600, 3), (10, 3), (2, 1)] {
+            let mut window = Window::new(WindowKind::Time, 5);
+            for seconds in [104.0, 105.0, 108.0] {
+                window.push(true, true, at(seconds));
+            }
+            window.reshape(WindowKind::Time, size, at(108.0));
+            assert_eq!(window.totals(), Totals { calls: outcomes, failures: outcomes, slow: outcomes });
+            // None is from the future: all leave with their time.
+            window.advance(at(108.0 + f64::from(size)));
+            assert_eq!(window.totals(), Totals::default(), "{size} s");
+        }
     }
 }

@@ -225,6 +225,8 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use breaker::{Attribution, CausingOutcome, Figures, Override, OverrideKind, Scope};
+
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
@@ -258,5 +260,172 @@ mod tests {
         assert_eq!(parts.len() as u64, DAYS_MAX);
         assert_eq!(parts.last().map(|part| (part.day, part.openings)), Some((20_000, 0)));
         assert_eq!(open_time(State::Open, Time::MAX, HOUR), []);
+    }
+
+    #[test]
+    fn a_day_that_no_calendar_has_is_none() {
+        let last = at(100_000, 0);
+        assert_eq!(open_time(State::Open, last, HOUR), []);
+        let parts = open_time(State::Open, Time::from_micros(last.as_micros() - 1), HOUR);
+        assert_eq!(parts, [OpenTime { day: 99_999, open_us: 3_600_000_000, openings: 1 }]);
+    }
+
+    fn snapshot(state: State, epoch: u64) -> Snapshot {
+        Snapshot { epoch, state, entered_at: at(10, 1), ..Snapshot::pristine() }
+    }
+
+    /// One that leaves `epoch`, with four probes or calls counted, of which three failed and two were slow.
+    fn transition(from: State, to: State, epoch: u64) -> Transition {
+        Transition {
+            from,
+            reason: Reason::ConsecutiveFailures,
+            figures: Figures { calls: 4, failures: 3, slow_calls: 2, ..Figures::default() },
+            base_epoch: epoch,
+            at: at(10, 2),
+            lasted: None,
+            rejected_calls: 5,
+            outcome: None,
+            asked: None,
+            after: snapshot(to, epoch + 1),
+            shadow: false,
+        }
+    }
+
+    /// What the transitions of one breaker come to, an hour in each state: what stands, and what ended.
+    fn follow_all(states: &[State]) -> (Option<Episode>, Vec<EndedEpisode>) {
+        let (mut standing, mut ended) = (None, Vec::new());
+        for (epoch, states) in (1..).zip(states.windows(2)) {
+            let transition = transition(states[0], states[1], epoch - 1);
+            let written = (states[0], epoch, at(10, epoch));
+            let (next, over) = follow(standing, &transition, written, Some(HOUR));
+            standing = next;
+            ended.extend(over);
+        }
+        (standing, ended)
+    }
+
+    const HOUR_US: u64 = 3_600_000_000;
+
+    #[test]
+    fn an_outage_lasts_from_the_opening_until_calls_pass_again() {
+        use State::{Closed, HalfOpen, Open};
+        let states = [Closed, Open, HalfOpen, Open, HalfOpen, Closed];
+        let (standing, ended) = follow_all(&states);
+        assert_eq!(standing, None);
+        let episode = Episode {
+            epoch: 1,
+            opened_at_us: at(10, 1).as_micros(),
+            half_open_at_us: Some(at(10, 2).as_micros()),
+            lasted_us: 4 * HOUR_US,
+            reason: "CONSECUTIVE_FAILURES".to_owned(),
+            actor: None,
+            why: None,
+            calls: 4,
+            failures: 3,
+            slow_calls: 2,
+            error_class: None,
+            caller: None,
+            reopened: 1,
+            probes: 8,
+            rejected_calls: 20,
+            missing: 0,
+        };
+        let ended_by = Reason::ConsecutiveFailures;
+        assert_eq!(ended, [EndedEpisode { episode, ended_by, closed_at: Some(at(10, 5)) }]);
+        // A half-open that is entered again after a restart opened nothing.
+        let (standing, _) = follow_all(&[Closed, Open, HalfOpen, HalfOpen]);
+        assert_eq!(standing.map(|episode| (episode.reopened, episode.probes)), Some((0, 4)));
+    }
+
+    #[test]
+    fn only_a_state_that_rejects_calls_begins_an_outage() {
+        use State::{Closed, Disabled, ForcedOpen, HalfOpen, MetricsOnly, Open};
+        let lasts = |states: &[State]| follow_all(states).0.is_some();
+        for from in [Closed, Disabled, MetricsOnly] {
+            assert!(lasts(&[from, Open]) && lasts(&[from, ForcedOpen]));
+            for to in [Closed, Disabled, MetricsOnly] {
+                assert!(!lasts(&[from, to]), "{from} to {to}");
+                assert!(!lasts(&[from, Open, to]), "over with {to}");
+            }
+            assert!(lasts(&[from, Open, ForcedOpen, HalfOpen]));
+        }
+        // The one that the state which is left belongs to is not known: none is made up.
+        assert_eq!(follow_all(&[Open, HalfOpen]), (None, Vec::new()));
+    }
+
+    #[test]
+    fn an_outage_whose_end_is_not_in_the_history_ends_there_and_another_begins() {
+        let opened = follow_all(&[State::Closed, State::Open]).0.unwrap();
+        let unseen = EndedEpisode { episode: opened.clone(), ended_by: Reason::HistoryGap, closed_at: None };
+        let again = |to| {
+            let transition = transition(State::Closed, to, 7);
+            follow(Some(opened.clone()), &transition, (State::Closed, 8, at(10, 9)), Some(HOUR))
+        };
+        let (standing, ended) = again(State::Open);
+        assert_eq!((standing.unwrap().epoch, ended), (8, Some(unseen.clone())));
+        assert_eq!(again(State::Disabled), (None, Some(unseen)));
+    }
+
+    #[test]
+    fn an_outage_keeps_who_and_what_opened_it() {
+        let mut tripped = transition(State::Closed, State::Open, 0);
+        tripped.outcome = Some(CausingOutcome { error_class: "Time\0out".to_owned(), caller: String::new() });
+        let episode = Episode::opened(&tripped, 1, at(10, 1));
+        assert_eq!(episode.error_class.as_deref(), Some("Time\u{fffd}out"), "as every store can keep it");
+        assert_eq!((episode.caller, episode.actor, episode.why), (None, None, None));
+        let mut forced = transition(State::Closed, State::ForcedOpen, 0);
+        forced.asked = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
+        let episode = Episode::opened(&forced, 1, at(10, 1));
+        assert_eq!((episode.actor.as_deref(), episode.why.as_deref()), (Some("ann"), Some("a drill")));
+        assert_eq!(episode.error_class, None);
+    }
+
+    #[test]
+    fn a_state_that_says_how_long_it_lasted_is_believed() {
+        let standing = snapshot(State::Open, 4);
+        let said = Transition { lasted: Some(HOUR * 3), ..transition(State::Open, State::HalfOpen, 9) };
+        assert_eq!(lasted(&said, &standing, at(10, 2)), Some(HOUR * 3));
+        // Else by the times of the history, if nothing is missing between them.
+        let unsaid = |epoch| transition(State::Open, State::HalfOpen, epoch);
+        assert_eq!(lasted(&unsaid(4), &standing, at(10, 2)), Some(HOUR));
+        assert_eq!(lasted(&unsaid(5), &standing, at(10, 2)), None);
+        let created = snapshot(State::Closed, 0);
+        assert_eq!(lasted(&unsaid(0), &created, at(10, 2)), None, "when it was created is not known");
+    }
+
+    #[test]
+    fn a_gap_belongs_to_the_outage_that_stands_or_begins_or_ends_in_it() {
+        let opened = follow_all(&[State::Closed, State::Open]).0.unwrap();
+        let with = |missing| Episode { missing, ..opened.clone() };
+        // It goes on, whatever is missing of it.
+        assert_eq!(follow_gap(Some(with(2)), 3, None), (Some(with(5)), None));
+        let half_open = snapshot(State::HalfOpen, 6);
+        assert_eq!(follow_gap(Some(with(2)), 3, Some(&half_open)), (Some(with(5)), None));
+        let ended = EndedEpisode { episode: with(5), ended_by: Reason::HistoryGap, closed_at: None };
+        let closed = snapshot(State::Closed, 6);
+        assert_eq!(follow_gap(Some(with(2)), 3, Some(&closed)), (None, Some(ended)));
+        // There is none, and none begins.
+        assert_eq!(follow_gap(None, 3, None), (None, None));
+        assert_eq!(follow_gap(None, 3, Some(&closed)), (None, None));
+    }
+
+    #[test]
+    fn an_outage_that_begins_in_a_gap_is_known_from_the_state_behind_it() {
+        let begins = |after: &Snapshot| follow_gap(None, 3, Some(after)).0.unwrap();
+        let half_open = begins(&snapshot(State::HalfOpen, 6));
+        let since = at(10, 1).as_micros();
+        assert_eq!((half_open.epoch, half_open.opened_at_us, half_open.missing), (6, since, 3));
+        assert_eq!((half_open.half_open_at_us, &*half_open.reason), (Some(since), "HISTORY_GAP"));
+        let set_by = Override {
+            kind: OverrideKind::ForcedOpen,
+            scope: Scope::Breaker,
+            expires_at: None,
+            ttl: None,
+            actor: "ann".to_owned(),
+            reason: "a drill".to_owned(),
+        };
+        let forced = begins(&Snapshot { set_by: Some(set_by), ..snapshot(State::ForcedOpen, 6) });
+        assert_eq!((forced.actor.as_deref(), forced.why.as_deref()), (Some("ann"), Some("a drill")));
+        assert_eq!(forced.half_open_at_us, None);
     }
 }

@@ -358,3 +358,6 @@ fn is_of_service(change: &Change, standing: Option<Scope>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

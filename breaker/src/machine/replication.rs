@@ -29,8 +29,8 @@ impl Breaker {
         let now = self.clock(now);
         let same_epoch = snapshot.epoch == self.epoch;
         if same_epoch && self.proposed == Some(snapshot.state) {
-            let too_early = snapshot.state == State::Open && self.state() == State::HalfOpen;
-            if too_early {
+            // Half-open is proposed in OPEN only.
+            if self.state() == State::HalfOpen {
                 self.take_over(snapshot, now);
             }
         } else if self.proposed.is_some() || !same_epoch || snapshot.state != self.state() {

@@ -21,6 +21,8 @@ mod permits;
 mod remote;
 mod reporters;
 mod restarting;
+mod retiring;
+mod shown;
 mod story;
 mod thresholds;
 mod waiting;

@@ -249,3 +249,30 @@ fn letting_an_open_breaker_pass_by_hand_waits_for_the_store() {
         ",
     );
 }
+
+#[test]
+fn the_row_that_an_override_was_set_on_leaves_it_alone() {
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 given open: ok
+        disable: ok [OPEN -> DISABLED, OVERRIDE_SET]
+        adopt OPEN epoch 1 wait 30: ok
+        confirm 1 as 2: ok
+        allow: yes #1 DISABLED
+        ",
+    );
+}
+
+#[test]
+fn what_was_proposed_is_dropped_when_the_store_has_it_under_the_number_that_was_left() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        adopt OPEN epoch 0 wait 30: ok // another lineage
+        confirm 0 as 1: refused
+        deadline: at 30
+        ",
+    );
+}

@@ -22,6 +22,8 @@
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
 //! | `confirm 0 as 1`, `adopt OPEN epoch 3 since 10 wait 30` | the store's word: `ok`, or `refused` |
 //! | `deadline` | `at 30`, or `none` |
+//! | `due` | whether the next look changes the state: `yes`, or `no` |
+//! | `can be retired` | `pristine` (nothing is lost), `yes` (its epoch is), or `no` |
 //! | `show` | the state, with what belongs to it |
 //! | `given open`, `given half-open` | begins there, at epoch 1: `ok` |
 //!
@@ -207,6 +209,11 @@ impl Told {
                     .map_or("none".to_owned(), |due| format!("at {}", clock(due)));
                 (text, Vec::new())
             }
+            ["due"] => {
+                let due = if self.breaker.is_due(self.now) { "yes" } else { "no" };
+                (due.to_owned(), Vec::new())
+            }
+            ["can", "be", "retired"] => (retirable(&self.breaker).to_owned(), Vec::new()),
             ["show"] => (show(&self.breaker.view(self.now), self.wall_now()), Vec::new()),
             _ => panic!("no such event: {words:?}"),
         };
@@ -393,6 +400,15 @@ impl Told {
 fn refusable(answer: (Result<(), breaker::WrongState>, Vec<Transition>)) -> (String, Vec<Transition>) {
     let text = if answer.0.is_ok() { "ok" } else { "refused" };
     (text.to_owned(), answer.1)
+}
+
+fn retirable(breaker: &Breaker) -> &'static str {
+    match (breaker.is_retirable(), breaker.is_pristine()) {
+        (true, true) => "pristine",
+        (true, false) => "yes",
+        (false, false) => "no",
+        (false, true) => "no, though pristine",
+    }
 }
 
 fn deltas(words: &[&str]) -> Deltas {

@@ -1,0 +1,87 @@
+//! What a breaker says of itself, beside its state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{
+    Breaker, Figures, Identity, Numbering, Outcome, Report, Snapshot, State, Ticket, Time, WallOffset,
+};
+
+use crate::thresholds::thresholds;
+
+const START: Time = Time::from_micros(1_000_000_000_000_000);
+
+fn identity() -> Identity {
+    Identity { key_hash: 7, salt: 1, first_number: 0, numbering: Numbering::Own, wall: WallOffset::ZERO }
+}
+
+fn after(seconds: u64) -> Time {
+    START + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_state_is_kept_with_the_revision_it_was_entered_under() {
+    let mut breaker = Breaker::new(thresholds("failure_threshold 1"), 7, identity(), START);
+    assert_eq!((breaker.config_revision(), breaker.snapshot().config_revision), (7, 7));
+    breaker.set_thresholds(thresholds("failure_threshold 2"), 9, START);
+    assert_eq!((breaker.config_revision(), breaker.snapshot().config_revision), (9, 7));
+    for _ in 0..2 {
+        breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Failure), START);
+    }
+    assert_eq!((breaker.state(), breaker.snapshot().config_revision), (State::Open, 9));
+    // Equal thresholds of a later revision are of that revision.
+    breaker.set_thresholds(thresholds("failure_threshold 2"), 10, START);
+    assert_eq!(breaker.config_revision(), 10);
+}
+
+#[test]
+fn a_breaker_says_how_far_it_knows_the_wall_clock_to_be_ahead() {
+    let mut breaker = Breaker::new(thresholds(""), 0, identity(), START);
+    assert_eq!(breaker.wall_offset(), WallOffset::ZERO);
+    breaker.set_wall_offset(WallOffset::from_micros(-5), START);
+    assert_eq!(breaker.wall_offset(), WallOffset::from_micros(-5));
+}
+
+#[test]
+fn a_breaker_says_which_thresholds_it_is_judged_by() {
+    let given = thresholds("failure_threshold 3");
+    let breaker = Breaker::new(Arc::clone(&given), 0, identity(), START);
+    assert!(Arc::ptr_eq(breaker.thresholds(), &given));
+}
+
+#[test]
+fn half_open_shows_the_runs_of_its_probes() {
+    let open = Snapshot { epoch: 1, state: State::Open, entered_at: START, ..Snapshot::pristine() };
+    let settings = thresholds("permitted_number_of_calls_in_half_open_state 9, success_threshold 5");
+    let mut breaker = Breaker::restore(settings, 0, identity(), open, START);
+    let figures = |breaker: &mut Breaker, outcomes: &[Outcome]| {
+        for outcome in outcomes {
+            let pass = breaker.allow(after(60)).0.pass.unwrap();
+            breaker.record(Ticket::Own(pass), &Report::plain(*outcome), after(60));
+        }
+        let Figures { consecutive_failures, consecutive_successes, calls, failures, .. } =
+            breaker.view(after(60)).figures;
+        (consecutive_failures, consecutive_successes, calls, failures)
+    };
+    let (failed, succeeded) = (Outcome::Failure, Outcome::Success);
+    assert_eq!(figures(&mut breaker, &[failed, failed]), (2, 0, 2, 2));
+    assert_eq!(figures(&mut breaker, &[succeeded, succeeded]), (0, 2, 4, 2));
+    assert_eq!(figures(&mut breaker, &[failed]), (1, 0, 5, 3));
+}
+
+#[test]
+fn rates_are_judged_once_the_window_holds_the_minimum_number_of_calls() {
+    let settings = thresholds("failure_rate_threshold 100, minimum_number_of_calls 3, failure_threshold 4");
+    let mut breaker = Breaker::new(settings, 0, identity(), START);
+    let mut judged_after = |outcome| {
+        breaker.record(Ticket::Bare { epoch: None }, &Report::plain(outcome), START);
+        let view = breaker.view(START);
+        (view.snapshot.state, view.figures.calls, view.rates_judged)
+    };
+    assert_eq!(judged_after(Outcome::Success), (State::Closed, 1, false));
+    assert_eq!(judged_after(Outcome::Failure), (State::Closed, 2, false));
+    assert_eq!(judged_after(Outcome::Failure), (State::Closed, 3, true));
+    judged_after(Outcome::Failure);
+    // OPEN shows what was counted when it opened, and judges nothing.
+    assert_eq!(judged_after(Outcome::Failure), (State::Open, 5, false));
+}

@@ -1,0 +1,394 @@
+use std::sync::Arc;
+
+use breaker::{Attribution, Figures, Override, OverrideKind};
+
+use super::super::GapCause;
+use super::*;
+
+/// Midnight of a day; all that happens here happens on it.
+const DAY: u64 = 20_000;
+const MIDNIGHT: Time = Time::from_micros(DAY * 86_400_000_000);
+
+fn at(seconds: u64) -> Time {
+    MIDNIGHT + Duration::from_secs(seconds)
+}
+
+fn key(name: &str) -> Key {
+    Key::new("payments", name).unwrap()
+}
+
+fn id(seq: u64) -> TransitionId {
+    TransitionId { replica: Arc::from("replica-1"), boot: 1, seq }
+}
+
+fn snapshot(state: State, epoch: u64) -> Snapshot {
+    Snapshot { epoch, state, entered_at: at(0), ..Snapshot::pristine() }
+}
+
+fn set_by(scope: Scope) -> Override {
+    let kind = OverrideKind::ForcedOpen;
+    let (actor, reason) = ("ann".to_owned(), "a drill".to_owned());
+    Override { kind, scope, expires_at: Some(at(900)), ttl: None, actor, reason }
+}
+
+/// The one transition that leaves `base_epoch`, ten seconds after midnight.
+fn transition(from: State, to: State, base_epoch: u64) -> Transition {
+    Transition {
+        from,
+        reason: Reason::FailureRate,
+        figures: Figures { calls: 12, failures: 7, ..Figures::default() },
+        base_epoch,
+        at: at(10),
+        lasted: None,
+        rejected_calls: 0,
+        outcome: None,
+        asked: None,
+        after: Snapshot { entered_at: at(10), attempts: 3, ..snapshot(to, base_epoch + 1) },
+        shadow: false,
+    }
+}
+
+fn proposal(seq: u64, change: Change, numbering: Numbering) -> Proposal {
+    Proposal { id: id(seq), key: key("eu"), change, numbering, alone: false }
+}
+
+fn own(seq: u64, transition: Transition) -> Proposal {
+    proposal(seq, Change::Transition(Box::new(transition)), Numbering::Own)
+}
+
+fn numbered_by_store(transition: Transition) -> Proposal {
+    proposal(1, Change::Transition(Box::new(transition)), Numbering::Store)
+}
+
+fn gap(missing: u64, base_epoch: u64, after: Option<Snapshot>) -> Proposal {
+    let gap = Gap { missing, at: at(20), base_epoch, after, cause: GapCause::JournalFull };
+    proposal(1, Change::Gap(Box::new(gap)), Numbering::Own)
+}
+
+/// What becomes of a batch, half a minute after midnight, where the row of `payments/eu` holds `present`.
+fn judged(proposals: &[Proposal], present: Option<Snapshot>) -> Judgement<'_> {
+    let state = |snapshot| BreakerState { is_stored: true, snapshot, ..BreakerState::pristine() };
+    let present = present.map(|snapshot| (&proposals[0].key, state(snapshot))).into_iter().collect();
+    judge(proposals, LockedRows { present, known: HashMap::new() }, at(30))
+}
+
+/// The answer to one proposal, by a transaction of revision 5.
+fn answer(proposal: Proposal, present: Snapshot) -> Answer {
+    judged(&[proposal], Some(present)).answers(Some(5)).remove(0)
+}
+
+fn won(epoch: u64) -> Answer {
+    Answer::Won { epoch, revision: 5 }
+}
+
+/// The state that the row of `payments/eu` gets; none: it stays as it is.
+fn changed(judgement: &Judgement<'_>) -> Option<Snapshot> {
+    assert!(judgement.changed.keys().all(|changed| **changed == key("eu")));
+    judgement.changed.values().next().map(|state| state.snapshot.clone())
+}
+
+#[test]
+fn a_change_with_a_higher_number_takes_the_row_as_it_comes() {
+    let first = transition(State::Closed, State::Open, 4);
+    let batch = [own(1, first.clone())];
+    let judgement = judged(&batch, Some(snapshot(State::Closed, 2)));
+    assert_eq!(changed(&judgement), Some(first.after.clone()));
+    let state = &judgement.changed[&key("eu")];
+    assert!(state.is_stored);
+    assert_eq!(state.entered_by, Some(first.entered_by()));
+    assert_eq!(judgement.receipts, [(&id(1), Some(5))]);
+    let [entry] = judgement.entries.as_slice() else { panic!("{:?}", judgement.entries) };
+    assert_eq!((entry.from, entry.to, entry.epoch), (State::Closed, State::Open, Some(5)));
+    assert_eq!((entry.base_epoch, entry.occurred_at, entry.superseded_by), (4, at(10), None));
+    assert_eq!(judgement.answers(Some(5)), [won(5)]);
+}
+
+#[test]
+fn a_change_of_a_breaker_without_a_row_makes_one() {
+    let batch = [own(1, transition(State::Closed, State::Open, 0))];
+    let judgement = judged(&batch, None);
+    assert!(!judgement.changed[&key("eu")].is_stored);
+    assert_eq!(judgement.answers(Some(5)), [won(1)]);
+}
+
+#[test]
+fn a_change_whose_number_is_not_higher_is_superseded_by_what_stands() {
+    for base_epoch in [3, 2] {
+        let batch = [own(1, transition(State::Closed, State::Open, base_epoch))];
+        let present = snapshot(State::Disabled, 4);
+        let judgement = judged(&batch, Some(present.clone()));
+        assert_eq!(changed(&judgement), None);
+        assert_eq!(judgement.receipts, [(&id(1), None)]);
+        assert_eq!((judgement.entries[0].epoch, judgement.entries[0].superseded_by), (None, Some(4)));
+        assert_eq!(judgement.answers(Some(5)), [Answer::Lost { present }]);
+    }
+}
+
+#[test]
+fn the_store_numbers_and_times_what_saw_the_state_that_stands() {
+    let proposed = transition(State::Closed, State::Open, 4);
+    let batch = [numbered_by_store(proposed.clone())];
+    let judgement = judged(&batch, Some(snapshot(State::Closed, 4)));
+    let next = Snapshot { epoch: 5, entered_at: at(30), ..proposed.after };
+    assert_eq!(changed(&judgement), Some(next));
+    let entry = &judgement.entries[0];
+    assert_eq!((entry.from, entry.to, entry.epoch), (State::Closed, State::Open, Some(5)));
+    assert_eq!((entry.base_epoch, entry.occurred_at), (4, at(30)), "when the store heard of it");
+    assert_eq!(judgement.answers(Some(5)), [won(5)]);
+}
+
+#[test]
+fn what_was_decided_alone_happened_when_it_was_decided() {
+    let proposed = numbered_by_store(transition(State::Closed, State::Open, 4));
+    let batch = [Proposal { alone: true, ..proposed }];
+    let judgement = judged(&batch, Some(snapshot(State::Closed, 4)));
+    assert_eq!(judgement.entries[0].occurred_at, at(10));
+}
+
+#[test]
+fn what_saw_another_state_or_another_epoch_loses_and_is_kept() {
+    for present in [snapshot(State::Closed, 5), snapshot(State::Open, 4), snapshot(State::Disabled, 9)] {
+        let batch = [numbered_by_store(transition(State::Closed, State::HalfOpen, 4))];
+        let judgement = judged(&batch, Some(present.clone()));
+        assert_eq!(changed(&judgement), None);
+        assert_eq!(judgement.entries[0].superseded_by, Some(present.epoch));
+        assert_eq!(judgement.answers(None), [Answer::Lost { present }]);
+    }
+}
+
+#[test]
+fn what_an_operator_asked_for_takes_the_row_whatever_it_holds() {
+    for reason in Reason::ALL {
+        let asked = Transition { reason: *reason, ..transition(State::Closed, State::ForcedOpen, 0) };
+        let batch = [numbered_by_store(asked)];
+        let judgement = judged(&batch, Some(snapshot(State::Open, 7)));
+        let takes =
+            matches!(reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted);
+        assert_eq!(changed(&judgement).map(|next| next.epoch), takes.then_some(8), "{reason}");
+        if takes {
+            let entry = &judgement.entries[0];
+            assert_eq!((entry.from, entry.base_epoch), (State::Open, 7), "what it took the place of");
+            let entered_by = judgement.changed[&key("eu")].entered_by.unwrap();
+            assert_eq!((entered_by.from, entered_by.reason), (State::Open, *reason));
+        }
+    }
+}
+
+#[test]
+fn a_wait_is_over_when_the_stores_clock_says_so() {
+    let open = |wait| Snapshot { wait: Some(Duration::from_secs(wait)), ..snapshot(State::Open, 4) };
+    let elapsed = Transition { reason: Reason::WaitElapsed, ..transition(State::Open, State::HalfOpen, 4) };
+    assert_eq!(answer(numbered_by_store(elapsed.clone()), open(30)), won(5));
+    assert_eq!(answer(numbered_by_store(elapsed.clone()), snapshot(State::Open, 4)), won(5), "it has none");
+    // Too early: the history has nothing to say of it.
+    let batch = [numbered_by_store(elapsed.clone())];
+    let judgement = judged(&batch, Some(open(31)));
+    assert!(judgement.entries.is_empty());
+    assert_eq!(judgement.receipts, [(&id(1), None)]);
+    assert_eq!(judgement.answers(None), [Answer::Lost { present: open(31) }]);
+    // Who asks for probes does not wait.
+    let requested = Transition { reason: Reason::ProbeRequested, ..elapsed };
+    assert_eq!(answer(numbered_by_store(requested), open(31)), won(5));
+}
+
+#[test]
+fn the_second_of_two_that_want_the_same_is_forgotten_unless_it_was_decided_alone() {
+    let second = numbered_by_store(transition(State::Closed, State::Open, 4));
+    let superseded = |proposal: &Proposal, present| {
+        let batch = std::slice::from_ref(proposal);
+        let judgement = judged(batch, Some(present));
+        assert_eq!(changed(&judgement), None);
+        judgement.entries.first().map(|entry| entry.superseded_by)
+    };
+    let same = snapshot(State::Open, 5);
+    assert_eq!(superseded(&second, same.clone()), None);
+    // The same state at another epoch, and another state at that epoch, are not what it wanted.
+    assert_eq!(superseded(&second, snapshot(State::Open, 6)), Some(Some(6)));
+    assert_eq!(superseded(&second, snapshot(State::Disabled, 5)), Some(Some(5)));
+    assert_eq!(superseded(&Proposal { alone: true, ..second }, same), Some(Some(5)));
+}
+
+#[test]
+fn a_shadow_is_in_the_history_and_changes_no_row() {
+    let after = Snapshot { entered_at: at(10), ..snapshot(State::MetricsOnly, 4) };
+    let shadow = Transition { shadow: true, after, ..transition(State::MetricsOnly, State::Open, 4) };
+    let batch = [own(1, shadow)];
+    // Also where the row has gone on.
+    let judgement = judged(&batch, Some(snapshot(State::Closed, 9)));
+    assert_eq!(changed(&judgement), None);
+    let [entry] = judgement.entries.as_slice() else { panic!("{:?}", judgement.entries) };
+    assert_eq!((entry.from, entry.to), (State::MetricsOnly, State::Open));
+    assert_eq!((entry.epoch, entry.base_epoch, entry.superseded_by), (None, 4, None));
+    assert_eq!((entry.occurred_at, entry.lasted), (at(10), None));
+    assert_eq!(judgement.receipts, [(&id(1), Some(4))]);
+    assert_eq!(judgement.answers(Some(5)), [won(4)]);
+}
+
+#[test]
+fn the_state_behind_a_gap_takes_the_row_when_it_is_newer() {
+    let after = Snapshot { entered_at: at(15), ..snapshot(State::HalfOpen, 6) };
+    let batch = [gap(3, 2, Some(after.clone()))];
+    let judgement = judged(&batch, Some(snapshot(State::Open, 2)));
+    assert_eq!(changed(&judgement), Some(after));
+    assert_eq!(judgement.changed[&key("eu")].entered_by, None, "that is among what is missing");
+    let entry = &judgement.entries[0];
+    assert_eq!((entry.from, entry.to, entry.epoch), (State::Open, State::HalfOpen, Some(6)));
+    assert_eq!((entry.base_epoch, entry.occurred_at), (2, at(20)));
+    // OPEN had been left by the time that the next state was entered.
+    let [open_time] = judgement.open_time.values().collect::<Vec<_>>()[..] else { panic!() };
+    assert_eq!((open_time.open_us, open_time.openings), (15_000_000, 1));
+    assert_eq!(judgement.answers(Some(5)), [won(6)]);
+}
+
+#[test]
+fn a_gap_without_a_newer_state_only_says_that_rows_are_missing() {
+    for after in [None, Some(snapshot(State::Closed, 4)), Some(snapshot(State::Closed, 3))] {
+        let batch = [gap(3, 2, after)];
+        let judgement = judged(&batch, Some(snapshot(State::Closed, 4)));
+        assert_eq!(changed(&judgement), None);
+        let entry = &judgement.entries[0];
+        assert_eq!((entry.from, entry.to, entry.epoch), (State::Closed, State::Closed, None));
+        assert_eq!(judgement.answers(Some(5)), [won(2)]);
+    }
+}
+
+#[test]
+fn a_later_change_of_a_batch_meets_what_an_earlier_one_left() {
+    let batch = [
+        own(1, transition(State::Closed, State::Open, 0)),
+        Proposal { key: key("us"), ..own(2, transition(State::Closed, State::Open, 8)) },
+        own(3, transition(State::Open, State::HalfOpen, 1)),
+        own(4, transition(State::Closed, State::Open, 0)),
+    ];
+    let judgement = judge(&batch, LockedRows::default(), at(30));
+    let epochs: Vec<_> = judgement.entries.iter().map(|entry| entry.epoch).collect();
+    assert_eq!(epochs, [Some(1), Some(9), Some(2), None]);
+    let changed: Vec<_> =
+        judgement.changed.iter().map(|(key, state)| (key.to_string(), state.snapshot.epoch)).collect();
+    assert_eq!(changed, [("payments/eu".to_owned(), 2), ("payments/us".to_owned(), 9)]);
+    let present = Snapshot { epoch: 2, ..transition(State::Open, State::HalfOpen, 1).after };
+    assert_eq!(judgement.answers(Some(5)), [won(1), won(9), won(2), Answer::Lost { present }]);
+}
+
+#[test]
+fn a_change_that_is_known_gets_its_first_answer_and_is_not_written_again() {
+    let batch = [
+        own(1, transition(State::Closed, State::Open, 4)),
+        own(2, transition(State::Closed, State::Open, 5)),
+        own(3, transition(State::Closed, State::Open, 6)),
+        own(3, transition(State::Closed, State::Open, 6)),
+    ];
+    let first = Receipt::Won { epoch: 3, revision: RowRevision::At(2) };
+    let known = [(&batch[0].id, first), (&batch[1].id, Receipt::Lost)].into_iter().collect();
+    let judgement = judge(&batch, LockedRows { present: BTreeMap::new(), known }, at(30));
+    assert_eq!(judgement.entries.len(), 1);
+    assert_eq!(judgement.receipts, [(&id(3), Some(7))]);
+    assert_eq!(
+        judgement.answers(Some(5)),
+        [
+            Answer::Won { epoch: 3, revision: 2 },
+            Answer::Lost { present: Snapshot::pristine() },
+            won(7),
+            won(7)
+        ]
+    );
+}
+
+#[test]
+fn an_override_of_the_service_is_told_from_one_of_the_breaker() {
+    let of_service = |reason, set: Option<Scope>, stood: Option<Scope>| {
+        let mut asked = Transition { reason, ..transition(State::Closed, State::ForcedOpen, 4) };
+        asked.asked = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
+        asked.after.set_by = set.map(set_by);
+        let present = Snapshot { set_by: stood.map(set_by), ..snapshot(State::ForcedOpen, 4) };
+        let batch = [own(1, asked)];
+        let judgement = judged(&batch, Some(present));
+        let entry = &judgement.entries[0];
+        assert_eq!(entry.replaced_expires_at, stood.map(|_| at(900)));
+        entry.of_service
+    };
+    let (breaker, service) = (Some(Scope::Breaker), Some(Scope::Service));
+    assert!(of_service(Reason::OverrideSet, service, None));
+    assert!(!of_service(Reason::OverrideSet, breaker, None));
+    assert!(!of_service(Reason::OverrideSet, breaker, service), "what it replaces does not matter");
+    assert!(of_service(Reason::OverrideCleared, None, service));
+    assert!(!of_service(Reason::OverrideCleared, None, breaker));
+    assert!(!of_service(Reason::OverrideExpired, None, service), "it ends by itself in each breaker");
+    let batch = [gap(1, 4, None)];
+    assert!(!judged(&batch, None).entries[0].of_service);
+}
+
+#[test]
+fn time_in_open_adds_up_by_day_and_breaker() {
+    let lasted =
+        |transition, seconds| Transition { lasted: Some(Duration::from_secs(seconds)), ..transition };
+    let us = Proposal { key: key("us"), ..own(4, lasted(transition(State::Open, State::HalfOpen, 1), 7)) };
+    let batch = [
+        own(1, lasted(transition(State::Open, State::HalfOpen, 1), 3)),
+        own(2, transition(State::HalfOpen, State::Open, 2)),
+        own(3, lasted(transition(State::Open, State::Closed, 3), 4)),
+        us,
+    ];
+    let judgement = judge(&batch, LockedRows::default(), at(30));
+    let open_time: Vec<_> = judgement
+        .open_time
+        .iter()
+        .map(|((day, key), time)| (*day, key.to_string(), time.day, time.open_us, time.openings))
+        .collect();
+    assert_eq!(
+        open_time,
+        [
+            (DAY, "payments/eu".to_owned(), DAY, 7_000_000, 2),
+            (DAY, "payments/us".to_owned(), DAY, 7_000_000, 1)
+        ]
+    );
+}
+
+#[test]
+fn an_outage_that_is_over_names_the_row_that_ended_it() {
+    let batch = [
+        own(1, transition(State::Closed, State::Open, 0)),
+        own(2, transition(State::Open, State::HalfOpen, 1)),
+        own(3, transition(State::HalfOpen, State::Closed, 2)),
+    ];
+    let judgement = judged(&batch, None);
+    let [(entry, key, ended)] = judgement.ended.as_slice() else { panic!("{:?}", judgement.ended) };
+    assert_eq!((*entry, key.to_string()), (2, "payments/eu".to_owned()));
+    assert_eq!((ended.episode.epoch, ended.closed_at), (1, Some(at(10))));
+    assert_eq!(judgement.changed.values().next().unwrap().episode, None);
+    // While it lasts it stands in the row.
+    let judgement = judged(&batch[..2], None);
+    assert!(judgement.ended.is_empty());
+    let episode = judgement.changed.values().next().unwrap().episode.clone().unwrap();
+    assert_eq!((episode.epoch, episode.half_open_at_us), (1, Some(at(10).as_micros())));
+}
+
+#[test]
+fn a_gap_within_an_outage_is_counted_in_the_row_though_its_state_stays() {
+    let open = [own(1, transition(State::Closed, State::Open, 0))];
+    let standing = judged(&open, None).changed.remove(&key("eu")).unwrap();
+    let batch = [gap(3, 1, None)];
+    let present = [(&batch[0].key, standing.clone())].into_iter().collect();
+    let judgement = judge(&batch, LockedRows { present, known: HashMap::new() }, at(30));
+    let state = &judgement.changed[&key("eu")];
+    assert_eq!(state.snapshot, standing.snapshot);
+    assert_eq!(state.entered_by, standing.entered_by);
+    assert_eq!(state.episode.as_ref().unwrap().missing, 3);
+    assert!(judgement.open_time.is_empty(), "it has not left OPEN");
+}
+
+#[test]
+fn a_row_of_the_history_says_how_long_the_state_had_lasted() {
+    let lasted = |transition| {
+        let batch = [own(1, transition)];
+        judged(&batch, Some(snapshot(State::Closed, 4))).entries[0].lasted
+    };
+    let measured = Some(Duration::from_secs(3));
+    assert_eq!(
+        lasted(Transition { lasted: measured, ..transition(State::Closed, State::Open, 4) }),
+        measured
+    );
+    // By the times of the history, where it follows on what stands.
+    assert_eq!(lasted(transition(State::Closed, State::Open, 4)), Some(Duration::from_secs(10)));
+    assert_eq!(lasted(transition(State::Closed, State::Open, 5)), None);
+}
