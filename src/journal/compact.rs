@@ -124,7 +124,13 @@ fn write(chosen: &[Segment], target: &mut MergeFile) -> io::Result<(Segment, Com
     // In the order of the newest records: so no record comes later than it did.
     let mut kept: Vec<_> = newest.into_values().collect();
     kept.sort_unstable_by_key(|(order, _)| *order);
-    let mut segment = Segment { records: kept.len() as u64, bytes: 0, is_merged: true, ..first.clone() };
+    let mut segment = Segment {
+        records: kept.len() as u64,
+        bytes: 0,
+        is_merged: true,
+        acknowledged_before: 0,
+        ..first.clone()
+    };
 
     let mut lines = Vec::with_capacity(2 * CHUNK_BYTES);
     line::encode(&Line::Merged { up_to: last.number }, &mut lines);

@@ -19,6 +19,9 @@ pub(super) trait Disk: Debug + Send + Sync {
     /// Renames a file, over another if there is one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Writes the first bytes of a small file, in one system call; it is created if need be.
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
     /// Removes a file. One that is not there is no error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
@@ -80,6 +83,11 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        // Not truncated before: nothing of it is missing when the process dies between the two.
+        OpenOptions::new().write(true).create(true).truncate(false).open(path)?.write_all(bytes)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use breaker::Time;
 
+use super::acknowledged_mark::AcknowledgedMark;
 use super::disk::Disk;
 use super::line::Line;
 use super::segment::{Records, Segment, acknowledged_path};
@@ -19,6 +20,8 @@ pub(super) struct Log {
     /// The oldest first.
     pub(super) closed: VecDeque<Segment>,
     pub(super) cursor: Cursor,
+    /// The same, for the next start.
+    pub(super) mark: AcknowledgedMark,
     /// The log says that acknowledged segments cannot be marked.
     pub(super) told_unmarked: bool,
 }
@@ -42,8 +45,9 @@ pub(crate) struct Batch {
 /// Where a batch comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// From files: where the store has come to with it, and the records and bytes that it does not lack any more.
-    Files { end: Cursor, records: u64, bytes: u64 },
+    /// From files: where the store has come to with it, and the records and bytes that it does not lack any more; the
+    /// first of these records is `first_due`.
+    Files { end: Cursor, records: u64, bytes: u64, first_due: usize },
     /// From memory, up to this log sequence number.
     Memory { lsn: u64, bytes: u64 },
 }
@@ -64,7 +68,8 @@ impl Log {
     ) -> io::Result<Option<Batch>> {
         let mut proposals = Vec::new();
         let mut end = self.cursor;
-        let (mut records, mut bytes) = (0, 0);
+        let (mut bytes, mut due_bytes, mut records) = (0, 0, 0);
+        let mut first_due = None;
         for segment in self.closed.iter().chain([active]) {
             if segment.records == 0 || segment.last_lsn() <= end.lsn {
                 continue;
@@ -76,7 +81,8 @@ impl Log {
                 }
                 _ => (segment.first_lsn - 1, 0),
             };
-            let from = end.lsn.max(segment.first_lsn - 1);
+            // What the store acknowledged in an earlier life is sent again, and is not lacking.
+            let from = end.lsn.max(segment.acknowledged_lsn());
             let mut lines = Records::open(&segment.path, segment.number, offset, segment.bytes)?;
             let mut is_full = false;
             while let Some(record) = lines.next()? {
@@ -94,6 +100,10 @@ impl Log {
                     break;
                 }
                 bytes += record.bytes;
+                if is_due && lsn > from {
+                    due_bytes += record.bytes;
+                    first_due.get_or_insert(proposals.len());
+                }
                 proposals.push(*proposal);
             }
             if !is_full {
@@ -109,8 +119,6 @@ impl Log {
             }
             if is_due {
                 records += end.lsn.saturating_sub(from);
-            } else {
-                bytes = 0;
             }
             if is_full || proposals.len() >= most {
                 break;
@@ -119,12 +127,16 @@ impl Log {
         if end.lsn == self.cursor.lsn {
             return Ok(None);
         }
-        Ok(Some(Batch { proposals, source: Source::Files { end, records, bytes } }))
+        let first_due = first_due.unwrap_or_default();
+        Ok(Some(Batch { proposals, source: Source::Files { end, records, bytes: due_bytes, first_due } }))
     }
 
     /// The store has come to `cursor`. Marks the segments that it has all of.
     pub(super) fn advance(&mut self, cursor: Cursor, disk: &dyn Disk, now: Time) {
         self.cursor = cursor;
+        if let Some((number, offset)) = cursor.next {
+            self.mark.advance(&self.folder, disk, number, offset);
+        }
         for segment in &mut self.closed {
             if segment.acknowledged_at.is_some() || segment.last_lsn() > cursor.lsn {
                 continue;

@@ -25,6 +25,7 @@
 //! Segments that the store has acknowledged stay for a while all the same, and are sent again by a start: a database
 //! that lost its last moments, or was put back from a backup of minutes ago, is made whole by it.
 
+mod acknowledged_mark;
 mod compact;
 mod disk;
 pub mod keeper;
@@ -394,9 +395,9 @@ impl Journal {
             match log.read(&active, most.min(self.sizes.batch_entries), self.sizes.batch_bytes)? {
                 Some(batch) if batch.proposals.is_empty() => self.finish(&mut log, &batch),
                 Some(batch) => {
-                    if matches!(batch.source, Source::Files { records: 1.., .. }) {
-                        self.tail.lock().oldest_at =
-                            batch.proposals.first().map(|first| appended_at(first, &*self.clock));
+                    if let Source::Files { records: 1.., first_due, .. } = batch.source {
+                        let oldest = batch.proposals.get(first_due);
+                        self.tail.lock().oldest_at = oldest.map(|oldest| appended_at(oldest, &*self.clock));
                     }
                     return Ok(Some(batch));
                 }
@@ -436,7 +437,7 @@ impl Journal {
     fn finish(&self, log: &mut Log, batch: &Batch) {
         let now = self.clock.now();
         match batch.source {
-            Source::Files { end, records, bytes } => {
+            Source::Files { end, records, bytes, .. } => {
                 log.advance(end, &*self.disk, now);
                 self.tail.lock().stored(records, bytes);
             }

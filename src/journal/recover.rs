@@ -8,6 +8,7 @@ use std::path::Path;
 
 use breaker::{EnteredBy, Key, Snapshot, Time};
 
+use super::acknowledged_mark::AcknowledgedMark;
 use super::disk::Disk;
 use super::line::Line;
 use super::log::{Cursor, Log};
@@ -56,6 +57,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
             folder: folder.to_owned(),
             closed: [].into(),
             cursor: Cursor::default(),
+            mark: AcknowledgedMark::read(folder),
             told_unmarked: false,
         },
         recovered: Recovered::default(),
@@ -67,7 +69,10 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
     let mut states: HashMap<Key, RecoveredState> = HashMap::new();
     // Segments up to this number were merged into an earlier one, and a crash came before they were removed.
     let mut merged_up_to = 0;
-    for segment in list(folder)? {
+    let segments = list(folder)?;
+    // One beyond all segments is of others, which are gone.
+    found.log.mark.forget_beyond(segments.last().map_or(0, |last| last.number));
+    for segment in segments {
         found.last_number = segment.number;
         // An empty one, or one with the empty line that showed that the disk works, says nothing.
         let is_empty = fs::metadata(&segment.path)?.len() <= 1;
@@ -98,6 +103,7 @@ impl Contents {
             bytes: end,
             is_merged: false,
             acknowledged_at: found.is_acknowledged.then_some(now),
+            acknowledged_before: 0,
         };
         let mut merged_up_to = None;
         let mut lines = Records::open(&found.path, found.number, 0, end)?;
@@ -106,7 +112,9 @@ impl Contents {
                 Ok(Line::Entry(entry)) => {
                     segment.records += 1;
                     let lsn = segment.last_lsn();
-                    if !found.is_acknowledged {
+                    if found.is_acknowledged || self.log.mark.covers(found.number, record.begins) {
+                        segment.acknowledged_before = segment.records;
+                    } else {
                         self.recovered.entries += 1;
                         self.bytes += record.bytes;
                         self.oldest_at = self.oldest_at.or_else(|| Some(happened_at(&entry)));

@@ -32,6 +32,9 @@ pub(super) struct Segment {
     pub(super) is_merged: bool,
     /// Since when the store has all of it.
     pub(super) acknowledged_at: Option<Time>,
+    /// So many of its first records the store had acknowledged before this start. They are sent again, and do not count as
+    /// records that the store does not have.
+    pub(super) acknowledged_before: u64,
 }
 
 impl Segment {
@@ -43,6 +46,11 @@ impl Segment {
     /// Bytes that count toward the limit: merged records have room of their own.
     pub(super) fn bounded_bytes(&self) -> u64 {
         if self.is_merged { 0 } else { self.bytes }
+    }
+
+    /// Log sequence number of the last record that the store had acknowledged before this start.
+    pub(super) fn acknowledged_lsn(&self) -> u64 {
+        self.first_lsn + self.acknowledged_before - 1
     }
 
     /// How many of its records come after `lsn`.

@@ -178,7 +178,16 @@ impl Tail {
 
 /// A segment with nothing in it.
 pub(super) fn new_segment(number: u64, path: PathBuf, first_lsn: u64) -> Segment {
-    Segment { number, path, first_lsn, records: 0, bytes: 0, is_merged: false, acknowledged_at: None }
+    Segment {
+        number,
+        path,
+        first_lsn,
+        records: 0,
+        bytes: 0,
+        is_merged: false,
+        acknowledged_at: None,
+        acknowledged_before: 0,
+    }
 }
 
 impl Active {

@@ -150,6 +150,13 @@ impl Disk for FaultyDisk {
         RealDisk.rename(from, to)
     }
 
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Some(fault) = *self.fault.lock() {
+            return Err(fault.kind.into());
+        }
+        RealDisk.overwrite(path, bytes)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         RealDisk.remove(path)
     }
@@ -251,6 +258,64 @@ fn what_the_store_does_not_have_is_there_after_a_crash() {
     assert_eq!((recovered.entries, journal.stats(START).depth), (0, 0), "the store has everything");
     // It is sent once more, in case that the store lost its last moments, and knows it by its ids.
     assert_eq!(drain(&journal).len(), 6);
+}
+
+/// What is left when the process dies is counted as the store has it, and sent again all the same.
+#[test]
+fn after_a_crash_only_what_the_store_has_not_acknowledged_counts() {
+    let bench = Bench::new();
+    {
+        let (journal, _) = bench.open(1);
+        for epoch in 1..=3 {
+            append(&journal, "a", epoch);
+        }
+        drain(&journal);
+    }
+    bench.clock.advance(Duration::from_mins(5));
+    {
+        let (journal, recovered) = bench.open(2);
+        let JournalStats { depth, depth_bytes, lag, .. } = journal.stats(bench.clock.now());
+        assert_eq!((recovered.entries, depth, depth_bytes, lag), (0, 0, 0, Duration::ZERO));
+        assert_eq!(drain(&journal).len(), 3, "the store may have lost them since");
+        append(&journal, "b", 1);
+        append(&journal, "b", 2);
+        let batch = journal.next(1).unwrap().unwrap();
+        journal.done(&batch);
+        assert_eq!(journal.stats(bench.clock.now()).depth, 1);
+    }
+    bench.clock.advance(Duration::from_mins(1));
+    let (journal, recovered) = bench.open(3);
+    let stats = journal.stats(bench.clock.now());
+    assert_eq!((recovered.entries, stats.depth), (1, 1));
+    assert!(stats.depth_bytes > 0);
+    let batch = journal.next(3).unwrap().unwrap();
+    assert_eq!(batch.proposals.len(), 3);
+    journal.done(&batch);
+    assert_eq!(journal.stats(bench.clock.now()).depth, 1, "those were acknowledged before");
+    drain(&journal);
+    let stats = journal.stats(bench.clock.now());
+    assert_eq!((stats.depth, stats.depth_bytes), (0, 0));
+}
+
+#[test]
+fn a_mark_that_says_nothing_or_cannot_be_written_counts_everything() {
+    let bench = Bench::new();
+    {
+        let (journal, _) = bench.open(1);
+        append(&journal, "a", 1);
+        drain(&journal);
+    }
+    let mark = bench.folder.path().join("acknowledged");
+    for text in ["", "nonsense", "99999999999999999999999 1", "00000000000000000099 00000000000000000001"] {
+        fs::write(&mark, text).unwrap();
+        assert_eq!(bench.open(2).1.entries, 1, "{text}");
+    }
+    bench.disk.fails(io::ErrorKind::StorageFull, usize::MAX);
+    let (journal, _) = bench.open(3);
+    append(&journal, "b", 1);
+    drain(&journal);
+    drop(journal);
+    assert_eq!(bench.open(4).1.entries, 1);
 }
 
 #[test]
