@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use breaker::Time;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, WallTime};
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::feed::Feeds;
@@ -80,6 +80,12 @@ impl App {
     /// The engine and the store; none: they are not loaded yet.
     pub fn loaded(&self) -> Option<&Loaded> {
         self.loaded.get()
+    }
+
+    /// Since when the store has not answered, by the wall clock; none: it answers, or was not asked yet.
+    pub fn store_away_since(&self) -> Option<WallTime> {
+        let since = self.health.store().get().away_since?;
+        Some(WallTime(self.clock.wall_offset().to_wall(since)))
     }
 
     /// From now on calls are answered. A second time changes nothing.

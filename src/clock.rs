@@ -8,6 +8,7 @@
 //! On Linux the monotonic clock is `CLOCK_BOOTTIME`, which goes on while the machine is suspended: a wait, or a window,
 //! that was over meanwhile is over at once. Elsewhere it is the standard library's `Instant`.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,6 +40,17 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Ends when it is `deadline` or later on the monotonic clock.
     fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// A time of the wall clock as people read it: in UTC, to the second.
+#[derive(Debug, Clone, Copy)]
+pub struct WallTime(pub Time);
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = UNIX_EPOCH + self.0.since(Time::ZERO);
+        write!(f, "{}", humantime::format_rfc3339_seconds(time))
+    }
 }
 
 /// The machine's clocks.

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use breaker::Attribution;
 
 use crate::clock::Clock;
-use crate::engine::{Engine, Walk};
+use crate::engine::{Engine, Reached, Walk};
 use crate::journal::Journal;
 use crate::pacer;
 
 /// Who takes back what a crash left on a breaker.
 pub const OURSELVES: &str = "breakerd";
 
-/// Tells the breakers of a service what override it has by now, and answers how many changed their state; `by` takes
-/// it back, if it has none.
+/// Tells the breakers of a service what override it has by now, and answers what became of them; `by` takes it back, if
+/// it has none.
 ///
 /// What is left undone when this is dropped is done by the next walk, at the latest at the next start: a task that
 /// nobody drops is to run it.
@@ -28,7 +28,7 @@ pub async fn put_in_force(
     clock: &Arc<dyn Clock>,
     service: &str,
     by: Attribution,
-) -> usize {
+) -> Reached {
     let walk = engine.walk(Some(service), by);
     finish(engine, journal, clock, walk).await
 }
@@ -36,7 +36,7 @@ pub async fn put_in_force(
 /// Makes good what a crash left between the store and the breakers: the engine has noted the store's overrides, and
 /// has every stored breaker. Answers how many breakers changed their state.
 pub async fn reconcile_overrides(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> usize {
-    finish(engine, journal, clock, engine.walk(None, meanwhile())).await
+    finish(engine, journal, clock, engine.walk(None, meanwhile())).await.changed
 }
 
 /// Who takes back what a walk finds that was not sent to take anything back.
@@ -45,14 +45,14 @@ pub fn meanwhile() -> Attribution {
     Attribution { actor: OURSELVES.to_owned(), reason }
 }
 
-async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>, walk: Walk) -> usize {
+async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>, walk: Walk) -> Reached {
     let (walking, time) = (Arc::clone(engine), Arc::clone(clock));
     let step = move |walk: &mut Walk, most| walking.walk_on(walk, most, time.now());
     match pacer::run(journal, clock, walk, step).await {
-        Ok(walked) => walked.changed(),
+        Ok(walked) => walked.reached().clone(),
         Err(error) => {
             tracing::error!(%error, "service-wide override only partly applied: the next start reconciles it");
-            0
+            Reached::default()
         }
     }
 }

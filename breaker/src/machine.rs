@@ -259,6 +259,11 @@ impl Breaker {
         self.config_revision
     }
 
+    /// Whether it is in an override of its own, over which that of its service has no power.
+    pub fn has_own_override(&self) -> bool {
+        self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Breaker)
+    }
+
     /// Whether it never left the state that it was born in, so that nothing is lost with it.
     pub fn is_pristine(&self) -> bool {
         let inherited =

@@ -89,6 +89,14 @@ impl Configuration {
         &self.stored.overrides
     }
 
+    /// Whether the override of `service` is this one; none: whether it has none.
+    pub fn has_override(&self, service: &str, set: Option<&ServiceOverride>) -> bool {
+        match (self.stored.overrides.get(service), set) {
+            (Some(stands), Some(set)) => stands.is_same_as(set),
+            (stands, set) => stands.is_none() && set.is_none(),
+        }
+    }
+
     /// The overrides of services, as the engine takes them.
     pub fn engine_overrides(&self) -> Vec<(String, Override)> {
         let overrides = &self.stored.overrides;

@@ -66,7 +66,9 @@ pub(super) fn overridden(
         }
         (Some(_) | None, Some(_)) => {}
         (Some(_), None) if is_active => {}
-        (Some(_) | None, None) => return Err(ControlError::NoOverride),
+        (Some(_) | None, None) => {
+            return Err(ControlError::NoOverride { service: service.to_owned() });
+        }
     }
     Ok(Some(ConfigEdit::Override { service: service.to_owned(), set: set.cloned() }))
 }

@@ -29,7 +29,7 @@ pub use self::write::log_warnings;
 use crate::catalog::ServiceProblem;
 use crate::catalog::{Declaration, DeclarationDiff};
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Reached};
 use crate::journal::Journal;
 use crate::override_reconciler;
 use crate::store::{ConfigEdit, RequestId, ServiceOverride, Store, StoreError};
@@ -66,6 +66,8 @@ pub enum ControlError {
     NoService {
         /// The service.
         service: String,
+        /// Whether the change would set something, so that it makes sense to create the service with it.
+        sets: bool,
     },
     /// The configuration is not the one that the caller has read.
     #[error("etag mismatch: current etag is {present}; read the configuration again")]
@@ -91,8 +93,11 @@ pub enum ControlError {
         max: usize,
     },
     /// The service has no override.
-    #[error("no service-wide override is set")]
-    NoOverride,
+    #[error("service {service} has no service-wide override")]
+    NoOverride {
+        /// The service.
+        service: String,
+    },
     /// Other changes came between, again and again.
     #[error("too many concurrent configuration changes: retry")]
     Busy,
@@ -128,6 +133,16 @@ pub enum LayerChange {
     Fields(Vec<(Field, Option<Value>)>),
     /// This is all that shall be set.
     Whole(Layer),
+}
+
+impl LayerChange {
+    /// Whether it sets any field, rather than only taking some back.
+    fn sets_any(&self) -> bool {
+        match self {
+            Self::Fields(fields) => fields.iter().any(|(_, value)| value.is_some()),
+            Self::Whole(layer) => *layer != Layer::default(),
+        }
+    }
 }
 
 /// What a change came to.
@@ -223,10 +238,19 @@ impl Control {
     /// Fails with [`ControlError::NoService`] when the service of an update must be known, and is not.
     fn check_exists(&self, present: &Configuration, update: &Update) -> Result<(), ControlError> {
         let Update { service, must_exist, .. } = update;
-        if !must_exist || present.service(service).is_own || self.engine.knows_service(service) {
+        if !must_exist || self.knows(present, service) {
             return Ok(());
         }
-        Err(ControlError::NoService { service: service.clone() })
+        Err(ControlError::NoService { service: service.clone(), sets: update.change.sets_any() })
+    }
+
+    /// Whether anything is known of a service: it is configured, or has a breaker in use or retired.
+    pub fn knows_service(&self, service: &str) -> bool {
+        self.knows(&self.configuration(), service)
+    }
+
+    fn knows(&self, present: &Configuration, service: &str) -> bool {
+        present.service(service).is_own || self.engine.knows_service(service)
     }
 
     /// What a change would come to.
@@ -241,8 +265,7 @@ impl Control {
     }
 
     /// Sets the override of a service, or takes it back: in the store, for breakers born from now on, and on those that
-    /// there are. Answers how many of these changed their state. The same override again only finishes what an earlier
-    /// call left undone.
+    /// there are. Answers what became of these. The same override again only finishes what an earlier call left undone.
     ///
     /// # Errors
     /// [`ControlError`]; [`ControlError::NoOverride`] when there is none to take back.
@@ -251,7 +274,7 @@ impl Control {
         service: &str,
         set: Option<ServiceOverride>,
         asked: Attribution,
-    ) -> Result<usize, ControlError> {
+    ) -> Result<Reached, ControlError> {
         let (name, engine, clock) = (service.to_owned(), Arc::clone(&self.engine), Arc::clone(&self.clock));
         // Whoever sets one takes none back: if its walk has to, somebody else has asked for that in the meantime.
         let takes_back = if set.is_some() { override_reconciler::meanwhile() } else { asked.clone() };
@@ -285,7 +308,7 @@ impl Control {
         edit: impl Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'static,
         asked: Attribution,
         takes_back: Attribution,
-    ) -> Result<usize, ControlError> {
+    ) -> Result<Reached, ControlError> {
         let under_way = Arc::clone(&self.overrides_under_way)
             .try_acquire_owned()
             .map_err(|_| ControlError::OverridesUnderWay { max: OVERRIDES_UNDER_WAY_MAX })?;
@@ -295,10 +318,10 @@ impl Control {
             // The breakers are told at the pace of the journal: others need not wait for that.
             drop(turn);
             let Self { engine, journal, clock, .. } = &*control;
-            let changed =
+            let reached =
                 override_reconciler::put_in_force(engine, journal, clock, &service, takes_back).await;
             drop(under_way);
-            Ok(changed)
+            Ok(reached)
         })
         .await
     }

@@ -7,9 +7,9 @@ use super::connect::Connection;
 use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::table::{Cell, Table};
-use super::{thresholds, words};
+use super::{service, thresholds, words};
 use crate::config;
-use crate::proto::v1::{GetConfigRequest, ServiceConfig, Thresholds, UpdateConfigRequest};
+use crate::proto::v1::{ServiceConfig, Thresholds, UpdateConfigRequest};
 
 pub(super) const SET_EXAMPLES: &str = "Examples:
   breakerd config set database timeout_seconds=90 --reason 'slow failover'
@@ -170,7 +170,8 @@ async fn update(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let dry_run = question.validate_only;
-    let before = before(&question.service, connection).await?;
+    // Only to be shown beside what will be.
+    let before = service::config(&question.service, false, connection).await?;
     let mut configs = connection.configs();
     let answer = connection.ask(question, async |ask| configs.update_config(ask).await).await?;
     if screen.object("UpdateConfigResponse", &answer)? {
@@ -178,14 +179,6 @@ async fn update(
     }
     let after = answer.config.ok_or(Failure::Incomplete("config"))?;
     show(action, &before, &after, answer.changed, dry_run, screen)
-}
-
-/// What is in force now, only to be shown beside what will be.
-async fn before(service: &str, connection: &Connection) -> Result<ServiceConfig, Failure> {
-    let mut configs = connection.configs();
-    let question = GetConfigRequest { service: service.to_owned() };
-    let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await?;
-    answer.config.ok_or(Failure::Incomplete("config"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::pages::{List, PAGE};
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
 use super::times::Moment;
-use super::{thresholds, times, words};
+use super::{service, thresholds, times, words};
 use crate::clock::Clock;
 use crate::proto::v1::{
     ConfigChange, ConfigLayer, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest, ServiceConfig,
@@ -88,7 +88,8 @@ pub(super) async fn get(
         return list(args, connection, screen).await;
     }
     let mut configs = connection.configs();
-    let question = GetConfigRequest { service: args.service.clone().unwrap_or_default() };
+    // Thresholds that a mistyped service would have are nobody's question.
+    let question = GetConfigRequest { service: args.service.clone().unwrap_or_default(), must_exist: true };
     let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await?;
     if screen.object("GetConfigResponse", &answer)? {
         return Ok(Ended::Done);
@@ -142,6 +143,7 @@ async fn list(
         page_size: PAGE,
         page_token: String::new(),
         service_prefix: args.prefix.clone().unwrap_or_default(),
+        ..ListConfigsRequest::default()
     };
     let mut table = Table::new(&[
         ("SERVICE", Narrow::Cut(32)),
@@ -213,6 +215,14 @@ pub(super) async fn log(
         let mut configs = connection.configs();
         let page =
             connection.ask(question.clone(), async |ask| configs.list_config_changes(ask).await).await?;
+        // No change, and no such service, are two answers.
+        if let Some(service) = &args.service
+            && question.page_token.is_empty()
+            && page.next_page_token.is_empty()
+            && !page.changes.iter().any(|change| change.service == *service)
+        {
+            service::check_exists(service, connection).await?;
+        }
         Ok((page.changes, page.next_page_token))
     })
     .await

@@ -84,6 +84,9 @@ pub(super) enum Failure {
     /// It answers, with an error.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
+    /// It answers, with an error, and there is another way.
+    #[error("{}", .0.message())]
+    Hinted(Box<Status>, String),
     /// It answers what makes no sense.
     #[error("incomplete response: missing {0} (server version mismatch?)")]
     Incomplete(&'static str),
@@ -103,7 +106,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Arguments(_) | Self::File { .. } => 2,
-            Self::Refused(status) => match status.code() {
+            Self::Refused(status) | Self::Hinted(status, _) => match status.code() {
                 Code::InvalidArgument | Code::OutOfRange => 2,
                 Code::NotFound => 4,
                 _ => 1,
@@ -123,7 +126,7 @@ impl Failure {
             Self::Usage(_) | Self::Arguments(_) | Self::File { .. } => "INVALID_ARGUMENT",
             Self::Unreachable { .. } => "UNAVAILABLE",
             Self::Silent { .. } => "DEADLINE_EXCEEDED",
-            Self::Refused(status) => name_of(status.code()),
+            Self::Refused(status) | Self::Hinted(status, _) => name_of(status.code()),
             Self::Incomplete(_) | Self::Output(_) => "INTERNAL",
         }
     }
@@ -134,7 +137,7 @@ impl Failure {
             Self::File { .. } => "FILE".to_owned(),
             Self::Unreachable { .. } => "UNREACHABLE".to_owned(),
             Self::Silent { .. } => "NO_ANSWER".to_owned(),
-            Self::Refused(status) => {
+            Self::Refused(status) | Self::Hinted(status, _) => {
                 status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
             }
             Self::Incomplete(_) => "INCOMPLETE_ANSWER".to_owned(),
@@ -145,7 +148,7 @@ impl Failure {
     /// Path and problem of each field that is wrong.
     fn violations(&self) -> Vec<(String, String)> {
         let status = match self {
-            Self::Refused(status) => status,
+            Self::Refused(status) | Self::Hinted(status, _) => status,
             Self::Arguments(wrong) => return wrong.clone(),
             _ => return Vec::new(),
         };
@@ -171,6 +174,7 @@ impl Failure {
                     .to_owned(),
             ),
             Self::Silent { .. } => Some("increase --timeout".to_owned()),
+            Self::Hinted(_, hint) => Some(hint.clone()),
             Self::Refused(status) => match status.code() {
                 Code::Unauthenticated => {
                     Some("set BREAKERD_TOKEN or --token-file, or --cert and --key".into())
@@ -232,12 +236,14 @@ impl Failure {
     /// The message, and the code where the message alone says little.
     fn in_words(&self) -> String {
         match self {
-            Self::Refused(status) if status.message().is_empty() => name_of(status.code()).to_owned(),
-            Self::Refused(status) if status.get_details_error_info().is_none() => {
+            Self::Refused(status) | Self::Hinted(status, _) if status.message().is_empty() => {
+                name_of(status.code()).to_owned()
+            }
+            Self::Refused(status) | Self::Hinted(status, _) if status.get_details_error_info().is_none() => {
                 format!("{}: {}", name_of(status.code()), status.message())
             }
             // As the flag is written that gives it.
-            Self::Refused(status) => API_WORDS
+            Self::Refused(status) | Self::Hinted(status, _) => API_WORDS
                 .iter()
                 .fold(own_breakers(status.message()), |message, (api, flag)| message.replace(api, flag)),
             _ => self.to_string(),

@@ -12,9 +12,9 @@ use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
 use super::thresholds;
 use super::words::Target;
-use super::{times, why, words};
+use super::{service, times, why, words};
 use crate::clock::Clock;
-use crate::proto::v1::{Breaker, GetBreakerRequest, State};
+use crate::proto::v1::{Breaker, GetBreakerRequest, ServiceOverride, State};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd get database
@@ -41,19 +41,33 @@ pub(super) async fn run(
     let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await?;
     if !screen.object("GetBreakerResponse", &answer)? {
         let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-        show(&breaker, clock.wall(), screen)?;
+        let of_service = shadowed(&breaker, connection).await;
+        show(&breaker, of_service.as_ref(), clock.wall(), screen)?;
     }
     Ok(Ended::Done)
 }
 
+/// The override of the service, where it is not the one that the breaker is in: as far as the client may know.
+async fn shadowed(breaker: &Breaker, connection: &Connection) -> Option<ServiceOverride> {
+    if breaker.r#override.as_ref().is_some_and(|set| set.of_service) {
+        return None;
+    }
+    service::config(&breaker.service, false, connection).await.ok()?.r#override
+}
+
 /// How a breaker stands: what there is to see of it when its state was changed by hand.
 pub(super) fn show_state(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
-    figures(breaker, now).write(screen)
+    figures(breaker, None, now).write(screen)
 }
 
 /// How a breaker stands, and below it what it is judged by.
-fn show(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
-    show_state(breaker, now, screen)?;
+fn show(
+    breaker: &Breaker,
+    of_service: Option<&ServiceOverride>,
+    now: Time,
+    screen: &mut Screen<'_>,
+) -> io::Result<()> {
+    figures(breaker, of_service, now).write(screen)?;
     let Some(judged_by) = &breaker.thresholds else { return Ok(()) };
     writeln!(screen.out)?;
     let mut table = Table::default();
@@ -65,12 +79,27 @@ fn show(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()>
     table.write(screen)
 }
 
+/// What a state does to calls that no outcome has led to: it decides nothing by itself.
+fn effect(state: State) -> Option<&'static str> {
+    match state {
+        State::Disabled => {
+            Some("every call is allowed, because the breaker is disabled; outcomes are not counted")
+        }
+        State::ForcedOpen => Some("every call is rejected; outcomes are not counted"),
+        State::MetricsOnly => Some("every call is allowed; outcomes are counted"),
+        State::Closed | State::Open | State::HalfOpen | State::Unspecified => None,
+    }
+}
+
 /// A line a figure; what there is none of has no line.
-fn figures(breaker: &Breaker, now: Time) -> Table {
+fn figures(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -> Table {
     let mut table = Table::default();
     let mut say = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
     say("breaker", words::breaker_name(&breaker.service, &breaker.name).into());
     say("state", Cell::styled(words::state(breaker.state), style_of(breaker.state)));
+    if let Some(effect) = effect(breaker.state()) {
+        say("effect", effect.into());
+    }
     if breaker.state_when_enabled() != State::Unspecified {
         let state = breaker.state_when_enabled;
         say("if enabled", Cell::styled(words::state(state), style_of(state)));
@@ -84,6 +113,11 @@ fn figures(breaker: &Breaker, now: Time) -> Table {
     }
     if let Some(expires) = breaker.r#override.as_ref().and_then(|set| set.expires_at) {
         say("override ends", times::clock(&expires).into());
+    }
+    if let Some(set) = of_service {
+        let has_own = breaker.r#override.is_some();
+        let when = if has_own { "after its own override" } else { "not applied yet" };
+        say("service-wide", format!("{} ({when})", service::in_words(set)).into());
     }
     if let (Some(until), Some(rest)) = (&breaker.open_until, &breaker.remaining_wait) {
         say("open until", format!("{} (in {})", times::clock(until), times::wire_span(rest)).into());

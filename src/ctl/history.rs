@@ -4,14 +4,17 @@ use clap::Args;
 
 use super::connect::Connection;
 use super::error::{Ended, Failure};
-use super::pages::List;
+use super::pages::{self, List};
 use super::screen::{Screen, style_of};
-use super::table::{Cell, Narrow};
+use super::table::{Cell, Narrow, Table};
 use super::times::Moment;
 use super::words::Target;
-use super::{times, why, words};
+use super::{service, times, why, words};
 use crate::clock::Clock;
-use crate::proto::v1::{GetBreakerRequest, ListTransitionsRequest, State, Transition, TransitionOrder};
+use crate::proto::v1::{
+    ChangeKind, ConfigChange, GetBreakerRequest, ListConfigChangesRequest, ListTransitionsRequest, State,
+    Transition, TransitionOrder,
+};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd history
@@ -35,6 +38,12 @@ pub(super) const LIST: List<Transition> = List {
     row,
     nothing: "no transitions found",
 };
+
+/// Overrides of services that are looked at, where all of a long time are needed.
+const SERVICE_OVERRIDES_MAX: u32 = 10_000;
+
+/// Who ends an override of a service whose time is over, and the reason that the audit has.
+const EXPIRED: (&str, &str) = ("breakerd", "expired");
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
@@ -97,23 +106,153 @@ pub(super) async fn run(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut question = args.question(clock)?;
-    LIST.show(args.limit, screen, async |page_size, page_token| {
+    let window = question.clone();
+    let ask = async |page_size, page_token| {
         (question.page_size, question.page_token) = (page_size, page_token);
         let mut operations = connection.operations();
         let page =
             connection.ask(question.clone(), async |ask| operations.list_transitions(ask).await).await?;
-        // No history, and no such breaker, are two answers.
-        if let Some(Target { service, name }) = &args.breaker
-            && !args.whole_service
-            && question.page_token.is_empty()
-            && page.transitions.is_empty()
-        {
-            let question = GetBreakerRequest { service: service.clone(), name: name.clone() };
-            connection.ask(question, async |ask| operations.get_breaker(ask).await).await?;
-        }
         Ok((page.transitions, page.next_page_token))
+    };
+    if screen.is_json() {
+        // Each line of the answer is a transition: `config log` has the overrides of services.
+        let mut is_empty = true;
+        let mut ask = ask;
+        let ended = LIST
+            .show(args.limit, screen, async |size, token| {
+                let page: (Vec<Transition>, String) = ask(size, token).await?;
+                is_empty &= page.0.is_empty();
+                Ok(page)
+            })
+            .await?;
+        if is_empty {
+            args.check_exists(connection).await?;
+        }
+        return Ok(ended);
+    }
+    let (transitions, mut more) = pages::fetch(args.limit, ask).await?;
+    let changes = service_overrides(&window, &transitions, more, args.limit, connection).await?;
+    if transitions.is_empty() && changes.is_empty() {
+        args.check_exists(connection).await?;
+        screen.note(LIST.nothing);
+        return Ok(Ended::Done);
+    }
+    let mut rows = merged(&transitions, &changes, args.oldest_first);
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    more |= rows.len() > limit;
+    rows.truncate(limit);
+    let mut table = Table::new(LIST.columns);
+    for row in rows {
+        table.row(row);
+    }
+    table.write(screen)?;
+    if more {
+        pages::note_more(screen);
+    }
+    Ok(Ended::Done)
+}
+
+impl HistoryArgs {
+    /// No history, and no such breaker or service, are two answers.
+    async fn check_exists(&self, connection: &Connection) -> Result<(), Failure> {
+        let Some(Target { service, name }) = &self.breaker else { return Ok(()) };
+        if self.whole_service {
+            return service::check_exists(service, connection).await;
+        }
+        let question = GetBreakerRequest { service: service.clone(), name: name.clone() };
+        let mut operations = connection.operations();
+        connection.ask(question, async |ask| operations.get_breaker(ask).await).await.map(drop)
+    }
+}
+
+/// Overrides of services that were set, cleared or ended in the time that is listed, in the order of the list. Where no
+/// breaker of the service was in use they have made no transition, and were in force all the same.
+async fn service_overrides(
+    window: &ListTransitionsRequest,
+    transitions: &[Transition],
+    more: bool,
+    limit: u32,
+    connection: &Connection,
+) -> Result<Vec<ConfigChange>, Failure> {
+    let is_oldest_first = window.order() == TransitionOrder::OldestFirst;
+    // The list ends where its last transition is, if there are more.
+    let end = transitions.last().filter(|_| more).and_then(|last| last.occurred_at);
+    let mut question = ListConfigChangesRequest {
+        service: window.service.clone(),
+        kinds: vec![ChangeKind::ServiceOverride.into()],
+        from_time: end.filter(|_| !is_oldest_first).or(window.from_time),
+        to_time: end.filter(|_| is_oldest_first).or(window.to_time),
+        ..ListConfigChangesRequest::default()
+    };
+    if let (Some(from), Some(to)) = (&question.from_time, &question.to_time)
+        && (from.seconds, from.nanos) >= (to.seconds, to.nanos)
+    {
+        return Ok(Vec::new());
+    }
+    // They come newest first: of those that are to be listed oldest first, all are needed.
+    let limit = if is_oldest_first { limit.max(SERVICE_OVERRIDES_MAX) } else { limit };
+    let (mut changes, _) = pages::fetch(limit, async |page_size, page_token| {
+        (question.page_size, question.page_token) = (page_size, page_token);
+        let mut configs = connection.configs();
+        let page =
+            connection.ask(question.clone(), async |ask| configs.list_config_changes(ask).await).await?;
+        Ok((page.changes, page.next_page_token))
     })
-    .await
+    .await?;
+    changes.retain(|change| {
+        window.states.is_empty() || state_in(&change.after_json).is_some_and(|to| window.states.contains(&to))
+    });
+    if is_oldest_first {
+        changes.reverse();
+    }
+    Ok(changes)
+}
+
+/// Both lists as one, each in its own order.
+fn merged(transitions: &[Transition], changes: &[ConfigChange], is_oldest_first: bool) -> Vec<Vec<Cell>> {
+    let instant = |at: &Option<prost_types::Timestamp>| at.map(|at| (at.seconds, at.nanos));
+    let mut changes = changes.iter().peekable();
+    let mut rows = Vec::new();
+    for transition in transitions {
+        let at = instant(&transition.occurred_at);
+        let is_before = |change: &&ConfigChange| {
+            let changed_at = instant(&change.changed_at);
+            if is_oldest_first { changed_at <= at } else { changed_at > at }
+        };
+        while let Some(change) = changes.next_if(is_before) {
+            rows.push(service_row(change));
+        }
+        rows.push(row(transition));
+    }
+    rows.extend(changes.map(service_row));
+    rows
+}
+
+/// The state in what the audit has of an override of a service; none: no override.
+fn state_in(json: &str) -> Option<i32> {
+    let state = serde_json::from_str::<serde_json::Value>(json).ok()?.get("state")?.as_str()?.to_owned();
+    State::from_str_name(&format!("STATE_{state}")).map(i32::from)
+}
+
+/// An override of a service that was set or ended.
+fn service_row(change: &ConfigChange) -> Vec<Cell> {
+    let (from, to) = (state_in(&change.before_json), state_in(&change.after_json));
+    let shown = |state: Option<i32>| {
+        state.map_or_else(|| Cell::from("-"), |state| Cell::styled(words::state(state), style_of(state)))
+    };
+    let is_expired = to.is_none() && (&*change.actor, &*change.reason) == EXPIRED;
+    let why = match to {
+        Some(_) => why::with_actor("service-wide override set".to_owned(), &change.actor, &change.reason),
+        None if is_expired => "service-wide override expired".to_owned(),
+        None => why::with_actor("service-wide override cleared".to_owned(), &change.actor, &change.reason),
+    };
+    vec![
+        Cell::time(change.changed_at.as_ref().map_or_else(|| "?".to_owned(), times::fine_clock)),
+        Cell::from(format!("{} {}", change.service, service::ALL)),
+        shown(from),
+        shown(to),
+        Cell::from(why),
+    ]
 }
 
 /// Time, breaker, from, to, why: here and in a watch.

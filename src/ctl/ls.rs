@@ -11,7 +11,7 @@ use super::error::{Ended, Failure};
 use super::pages::PAGE;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
-use super::{times, why, words};
+use super::{service, times, why, words};
 use crate::clock::Clock;
 use crate::proto::v1::{Breaker, GetBreakerRequest, ListBreakersRequest, State};
 
@@ -53,8 +53,19 @@ pub(super) async fn run(
 ) -> Result<Ended, Failure> {
     let wanted = |state: &State| args.state.is_empty() || args.state.contains(state);
     let troubled: Vec<_> = NOT_CLOSED.into_iter().filter(wanted).collect();
-    let mut list = List { args, shown: BTreeSet::new(), table: table() };
+    let mut list = List { args, shown: BTreeSet::new(), services: 0, table: table() };
     let mut more = false;
+    let overridden = service::overridden(args.service.as_deref(), connection).await?;
+    for config in overridden.iter().filter(|config| wanted(&service::state(config))) {
+        let Some(set) = &config.r#override else { continue };
+        list.services += 1;
+        if screen.is_json() {
+            // Each line of the answer is a breaker.
+            screen.note(&format!("service-wide override of {}: {}", config.service, service::in_words(set)));
+        } else {
+            list.table.row(service::row(config, set, clock.wall()));
+        }
+    }
     if !troubled.is_empty() {
         let max = if args.all { usize::MAX } else { TROUBLED_MAX };
         more |= list.part(&troubled, max, connection, clock, screen).await?;
@@ -66,7 +77,7 @@ pub(super) async fn run(
     if !list.table.is_empty() {
         list.table.write(screen)?;
     }
-    if list.shown.is_empty() {
+    if list.shown.is_empty() && list.services == 0 {
         return args.nothing(connection, screen).await;
     }
     if more {
@@ -118,13 +129,17 @@ async fn nearest(service: &str, connection: &Connection) -> Option<String> {
     let mut operations = connection.operations();
     let question = GetBreakerRequest { service: service.to_owned(), name: String::new() };
     let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await;
-    answer.err()?.nearest()
+    let near = answer.err()?.nearest()?;
+    // It may be another breaker of that service.
+    Some(near.split_once('/').map_or(&*near, |(service, _)| service).to_owned())
 }
 
 struct List<'a> {
     args: &'a LsArgs,
     /// What stands in the list: a breaker that changed its state between two questions is in both answers.
     shown: BTreeSet<(String, String)>,
+    /// Services with an override.
+    services: usize,
     table: Table,
 }
 

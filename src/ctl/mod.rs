@@ -24,6 +24,7 @@ mod pages;
 mod record;
 mod run;
 mod screen;
+mod service;
 mod table;
 mod thresholds;
 mod times;

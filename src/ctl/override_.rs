@@ -9,13 +9,13 @@ use super::connect::{CliRequest, Connection, Reach};
 use super::error::{Ended, Failure};
 use super::get;
 use super::screen::{Screen, style_of};
+use super::service;
 use super::times;
 use super::why;
 use super::words::{self, Target};
 use crate::clock::Clock;
 use crate::proto::v1::{
-    Breaker, ClearOverrideRequest, GetConfigRequest, ProbeBreakerRequest, ResetBreakerRequest,
-    SetOverrideRequest, State,
+    Breaker, ClearOverrideRequest, ProbeBreakerRequest, ResetBreakerRequest, SetOverrideRequest, State,
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -146,7 +146,7 @@ pub(super) async fn run(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut operations = connection.operations();
-    let (changed, recorded, breaker, service, held) = match command {
+    let (changed, own, recorded, breaker, service, held) = match command {
         OverrideCommand::Set(CliRequest { what, .. }) => {
             let state = match what.state {
                 Held::ForcedOpen => State::ForcedOpen,
@@ -167,7 +167,9 @@ pub(super) async fn run(
             if screen.object("SetOverrideResponse", &answer)? {
                 return Ok(Ended::Done);
             }
-            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service, Some(state))
+            let own = KeptOverrides { count: answer.own_overrides, names: answer.own_override_names };
+            let service = &what.breaker.service;
+            (answer.breakers_changed, own, answer.recorded, answer.breaker, service, Some(state))
         }
         OverrideCommand::Clear(CliRequest { what, .. }) => {
             let question = ClearOverrideRequest {
@@ -180,7 +182,9 @@ pub(super) async fn run(
             if screen.object("ClearOverrideResponse", &answer)? {
                 return Ok(Ended::Done);
             }
-            (answer.breakers_changed, answer.recorded, answer.breaker, &what.breaker.service, None)
+            let own = KeptOverrides { count: answer.own_overrides, names: answer.own_override_names };
+            let service = &what.breaker.service;
+            (answer.breakers_changed, own, answer.recorded, answer.breaker, service, None)
         }
     };
     if let Some(breaker) = breaker {
@@ -197,11 +201,38 @@ pub(super) async fn run(
         }
         None => writeln!(screen.out, "{service}: service-wide override cleared; {changed} changed")?,
     }
+    if own.count > 0 {
+        writeln!(screen.out, "{}", own.in_words(service))?;
+    }
     note_unrecorded(recorded, screen);
     if held.is_some() && is_switched_off(service, connection).await {
         note_switched_off(screen);
     }
     Ok(Ended::Done)
+}
+
+/// Breakers that keep an override of their own, whatever their service has.
+struct KeptOverrides {
+    count: u32,
+    /// Of the first of them.
+    names: Vec<String>,
+}
+
+impl KeptOverrides {
+    fn in_words(&self, service: &str) -> String {
+        let mut named: Vec<_> = self.names.iter().map(|name| words::breaker_name(service, name)).collect();
+        let more = self.count.saturating_sub(u32::try_from(named.len()).unwrap_or(u32::MAX));
+        if more > 0 {
+            named.push(format!("{more} more"));
+        }
+        let keep = if self.count == 1 {
+            "1 breaker keeps its own override"
+        } else {
+            "breakers keep their own override"
+        };
+        let count = if self.count == 1 { String::new() } else { format!("{} ", self.count) };
+        format!("{count}{keep}: {}", named.join(", "))
+    }
 }
 
 pub(super) async fn reset(
@@ -267,10 +298,7 @@ fn note_switched_off(screen: &mut Screen<'_>) {
 
 /// Whether breakers are switched off, as far as the caller may know.
 async fn is_switched_off(service: &str, connection: &Connection) -> bool {
-    let mut configs = connection.configs();
-    let question = GetConfigRequest { service: service.to_owned() };
-    let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await;
-    answer.ok().and_then(|answer| answer.config).is_some_and(|config| !config.enabled)
+    service::config(service, false, connection).await.is_ok_and(|config| !config.enabled)
 }
 
 pub(super) fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {

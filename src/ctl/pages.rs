@@ -21,6 +21,30 @@ pub(super) struct List<T> {
     pub(super) nothing: &'static str,
 }
 
+/// The first `limit` of a list, and whether there are more. `ask` is as that of [`List::show`].
+pub(super) async fn fetch<T>(
+    limit: u32,
+    mut ask: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
+) -> Result<(Vec<T>, bool), Failure> {
+    let max = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut token) = (Vec::new(), String::new());
+    while found.len() < max {
+        let size = i32::try_from(max - found.len()).map_or(PAGE, |left| left.min(PAGE));
+        let (page, next) = ask(size, token).await?;
+        found.extend(page);
+        token = next;
+        if token.is_empty() {
+            break;
+        }
+    }
+    Ok((found, !token.is_empty()))
+}
+
+/// Says that a list was cut at its limit.
+pub(super) fn note_more(screen: &mut Screen<'_>) {
+    screen.note("more results exist: increase --limit");
+}
+
 impl<T: Message> List<T> {
     /// Lists the first `limit`. `ask` is given a page's size and token, and answers with what is on it and the token
     /// of the next.
@@ -55,7 +79,7 @@ impl<T: Message> List<T> {
             }
         }
         if !token.is_empty() {
-            screen.note("more results exist: increase --limit");
+            note_more(screen);
         }
         Ok(Ended::Done)
     }

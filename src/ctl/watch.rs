@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use clap::Args;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::config_set::differences;
 use super::config_show::what_was_set;
@@ -14,7 +14,7 @@ use super::follow::{Feed, follow};
 use super::history;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table, harmless};
-use super::{times, words};
+use super::{service, times, words};
 use crate::clock::Clock;
 use crate::proto::v1::watch_breakers_response::Event as BreakerEvent;
 use crate::proto::v1::watch_config_response::Event as ConfigEvent;
@@ -66,12 +66,28 @@ struct Selection {
     prefix: String,
 }
 
+impl Selection {
+    /// Fails where breakerd does not know a service: a watch of a mistyped one would say nothing for ever.
+    async fn check(&self, connection: &Connection) -> Result<(), Failure> {
+        for service in &self.services {
+            service::check_exists(service, connection).await.map_err(|failure| match failure {
+                Failure::Refused(status) if status.code() == Code::NotFound => {
+                    Failure::Hinted(status, format!("to wait for its first use, use --prefix {service}"))
+                }
+                failure => failure,
+            })?;
+        }
+        Ok(())
+    }
+}
+
 pub(super) async fn run(
     args: &WatchArgs,
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
+    args.of.check(connection).await?;
     if args.states {
         return follow(States { of: args.of.clone() }, connection, clock, screen).await;
     }
@@ -85,6 +101,7 @@ pub(super) async fn run_config(
     clock: &impl Clock,
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
+    args.of.check(connection).await?;
     let feed = Configs { of: args.of.clone(), known: BTreeMap::new() };
     follow(feed, connection, clock, screen).await
 }

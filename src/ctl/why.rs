@@ -1,7 +1,9 @@
 //! Why a breaker is as it is, in a few words.
 
 use super::words;
-use crate::proto::v1::{Breaker, State, Transition, TransitionFigures, TransitionReason};
+use crate::proto::v1::{
+    Breaker, ServiceConfig, ServiceOverride, State, Transition, TransitionFigures, TransitionReason,
+};
 
 /// Why a transition was made, with the figures that decided, and who asked for it.
 pub(super) fn of_transition(transition: &Transition) -> String {
@@ -63,6 +65,15 @@ pub(super) fn of_breaker(breaker: &Breaker) -> String {
     }
 }
 
+/// Why the breakers of a service are in the state that its override puts them in.
+pub(super) fn of_service(config: &ServiceConfig, set: &ServiceOverride) -> String {
+    let told = with_actor("service-wide override".to_owned(), &set.actor, &set.reason);
+    if config.enabled {
+        return told;
+    }
+    format!("{SWITCHED_OFF}; otherwise {}, {told}", words::state(set.state))
+}
+
 /// Why every breaker is DISABLED at once.
 pub(super) const SWITCHED_OFF: &str = "enabled = false in the config file";
 
@@ -90,7 +101,7 @@ fn in_a_row(failures: u32) -> String {
     }
 }
 
-fn with_actor(mut told: String, actor: &str, reason: &str) -> String {
+pub(super) fn with_actor(mut told: String, actor: &str, reason: &str) -> String {
     if !actor.is_empty() {
         told.push_str(", ");
         told.push_str(actor);

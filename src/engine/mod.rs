@@ -62,7 +62,7 @@ pub use entry::{BreakerView, LastTransition};
 pub use idle::IdleWalk;
 pub use limits::{EngineError, Limits, StoreIdentity};
 pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
-pub use overrides::Walk;
+pub use overrides::{Reached, Walk};
 pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
 pub use rearm::Rearm;
 pub use shares::{BreakerLimit, Creator};

@@ -160,6 +160,15 @@ impl Engine {
             || self.registry.has_any_of(self.owner(service, Creator::Server))
     }
 
+    /// Whether anything is known of a breaker: it is in use, retired or configured, or it is its service's own and the
+    /// service has an override.
+    pub fn knows_breaker(&self, service: &str, name: &str, now: Time) -> bool {
+        let is_own = name.is_empty() || name == service;
+        self.registry.known(self.seals.key_id(service, name)).is_some()
+            || self.is_configured(service, name)
+            || (is_own && self.service_override(service, now).is_some())
+    }
+
     /// The configuration names services: so it names each service's own breaker.
     fn is_configured(&self, service: &str, name: &str) -> bool {
         (name.is_empty() || name == service) && self.catalog().contains(service)

@@ -7,23 +7,46 @@
 
 use std::sync::Arc;
 
-use breaker::{Attribution, Override, Time};
+use breaker::{Attribution, Key, Override, Time};
 
 use super::Engine;
 use super::entry::Entry;
+
+/// Breakers with an override of their own that are named one by one; further ones are only counted.
+const NAMED_MAX: usize = 10;
 
 /// Tells breakers of the override that their service now has.
 #[derive(Debug)]
 pub struct Walk {
     left: Vec<Arc<Entry>>,
     by: Attribution,
-    changed: usize,
+    reached: Reached,
+}
+
+/// What a walk has come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Breakers that changed their state.
+    pub changed: usize,
+    /// Breakers that keep an override of their own.
+    pub own_overrides: usize,
+    /// Some of these, in order: ten at most.
+    pub own_override_keys: Vec<Key>,
 }
 
 impl Walk {
-    /// Breakers that changed their state by it so far.
-    pub fn changed(&self) -> usize {
-        self.changed
+    /// What it has come to so far.
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+}
+
+impl Reached {
+    fn keeps_its_own(&mut self, key: &Key) {
+        self.own_overrides += 1;
+        let at = self.own_override_keys.partition_point(|named| named < key);
+        self.own_override_keys.insert(at, key.clone());
+        self.own_override_keys.truncate(NAMED_MAX);
     }
 }
 
@@ -55,7 +78,7 @@ impl Engine {
             Some(service) => self.registry.entries_of(|of| of == service),
             None => self.registry.entries(),
         };
-        Walk { left, by, changed: 0 }
+        Walk { left, by, reached: Reached::default() }
     }
 
     /// Walks on until `most` breakers more have changed. False: it is at its end.
@@ -63,15 +86,19 @@ impl Engine {
     /// Every breaker is told what its service has at that moment, so that of two walks at one time the former does
     /// not undo what the later is for.
     pub fn walk_on(&self, walk: &mut Walk, most: usize, now: Time) -> bool {
-        let until = walk.changed.saturating_add(most);
-        while walk.changed < until {
+        let until = walk.reached.changed.saturating_add(most);
+        while walk.reached.changed < until {
             let Some(entry) = walk.left.pop() else { return false };
             let Some(mut inner) = entry.lock() else { continue };
             self.sync_wall(&mut inner);
             let set = self.registry.service_override(entry.key.service());
             let transitions = inner.breaker.set_service_override(set, &walk.by, now);
             self.settle(&entry, &mut inner, &transitions);
-            walk.changed += usize::from(transitions.iter().any(|transition| transition.asked.is_some()));
+            let changed = transitions.iter().any(|transition| transition.asked.is_some());
+            walk.reached.changed += usize::from(changed);
+            if inner.breaker.has_own_override() {
+                walk.reached.keeps_its_own(&entry.key);
+            }
         }
         true
     }

@@ -489,7 +489,7 @@ fn walk(engine: &Engine, service: &str, set: Option<Override>, now: Time) -> usi
     engine.note_service_overrides(set.map(|set| (service.to_owned(), set)), now);
     let mut walk = engine.walk(Some(service), ann());
     while engine.walk_on(&mut walk, 1, now) {}
-    walk.changed()
+    walk.reached().changed
 }
 
 #[test]
@@ -571,7 +571,7 @@ fn one_that_was_retired_while_a_walk_was_under_way_is_told_nothing() {
     assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
     assert!(!engine.walk_on(&mut walk, 9, at(3_601)));
     assert_eq!(
-        (walk.changed(), kept.edges()),
+        (walk.reached().changed, kept.edges()),
         (0, vec![]),
         "nobody has it any more, and its key may be another's"
     );
@@ -624,7 +624,7 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
     assert_eq!(kept.edges(), []);
     let mut walk = engine.walk(None, ann());
     while engine.walk_on(&mut walk, 1, at(2)) {}
-    assert_eq!(walk.changed(), 2);
+    assert_eq!(walk.reached().changed, 2);
     let mut edges = kept.edges();
     edges.sort_unstable();
     let expected = [

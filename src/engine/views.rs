@@ -14,6 +14,7 @@ use super::counters::Counters;
 use super::durations::HistogramView;
 use super::entry::{BreakerView, Entry, Inner};
 use super::index::{Selected, first_of, last_of};
+use super::permit::KeyId;
 use super::registry::Known;
 use super::tombstones::Tombstone;
 
@@ -82,7 +83,9 @@ impl Engine {
         let id = self.seals.key_id(service, name);
         loop {
             match self.registry.known(id)? {
-                Known::Retired(tombstone) => return self.show_retired(service, name, &tombstone, now),
+                Known::Retired(tombstone) => {
+                    return self.as_if_used(id, service, name, Some(&tombstone), now);
+                }
                 Known::Live(entry) => {
                     if let Some(mut inner) = entry.lock() {
                         self.look_within(changes_left, &entry, &mut inner, now);
@@ -93,15 +96,27 @@ impl Engine {
         }
     }
 
-    fn show_retired(
+    /// The service's own breaker, of which nothing is known, while the service has an override: as it would be if it
+    /// were used now. The override is in force, whether or not a breaker shows it.
+    pub fn view_inherited(&self, service: &str, name: &str, now: Time) -> Option<BreakerView> {
+        if !name.is_empty() && name != service {
+            return None;
+        }
+        self.service_override(service, now)?;
+        self.as_if_used(self.seals.key_id(service, name), service, name, None, now)
+    }
+
+    /// A breaker that is not in use, as it would be if it were used now.
+    fn as_if_used(
         &self,
+        id: KeyId,
         service: &str,
         name: &str,
-        tombstone: &Tombstone,
+        buried: Option<&Tombstone>,
         now: Time,
     ) -> Option<BreakerView> {
         let key = Key::new(service, name).ok()?;
-        let mut breaker = self.registry.machine(tombstone.id, service, Some(tombstone), now);
+        let mut breaker = self.registry.machine(id, service, buried, now);
         breaker.poll(now);
         let wall = breaker.wall_offset();
         Some(BreakerView {
@@ -112,8 +127,8 @@ impl Engine {
             thresholds: Arc::clone(breaker.thresholds()),
             config_revision: breaker.config_revision(),
             counters: Counters::default(),
-            created_at: wall.to_wall(tombstone.closed_at()),
-            last_used: wall.to_wall(tombstone.last_used().min(now)),
+            created_at: wall.to_wall(buried.map_or(now, Tombstone::closed_at)),
+            last_used: wall.to_wall(buried.map_or(now, Tombstone::last_used).min(now)),
             last_transition: None,
             own_series: false,
         })

@@ -39,7 +39,7 @@ impl Breakers {
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
-        self.app.loaded().ok_or(Failure::NotLoaded)
+        self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))
     }
 
     /// Why one request of many failed. The edge, which counts refusals, does not see it.

@@ -6,9 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::client_info::ClientInfo;
 use super::convert::{self, ChangeList, ConfigList};
+use super::deadline::{self, Effect};
 use super::history_reads::HistoryReads;
 use super::near;
 use super::status::Failure;
+use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
@@ -29,7 +31,7 @@ impl Configs {
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
-        self.app.loaded().ok_or(Failure::NotLoaded)
+        self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))
     }
 
     async fn update(&self, update: Update) -> Result<Updated, Failure> {
@@ -44,13 +46,18 @@ impl ConfigService for Configs {
         request: Request<v1::GetConfigRequest>,
     ) -> Result<Response<v1::GetConfigResponse>, Status> {
         let client = ClientInfo::of(&request);
-        let service = request.into_inner().service;
+        let v1::GetConfigRequest { service, must_exist } = request.into_inner();
         convert::check_service_filter(&service).map_err(Failure::from)?;
         // The defaults are everybody's.
         if !service.is_empty() {
             client.check(Right::Read, &service)?;
         }
-        let config = self.loaded()?.control.configuration().service(&service);
+        let loaded = self.loaded()?;
+        if must_exist && !service.is_empty() && !loaded.control.knows_service(&service) {
+            let unknown = Failure::NotFound(UnknownName::service(service));
+            return Err(near::suggest(unknown, &self.app, loaded, &client).await.into());
+        }
+        let config = loaded.control.configuration().service(&service);
         Ok(Response::new(v1::GetConfigResponse {
             config: Some(convert::config(&config, self.app.clock.wall())),
         }))
@@ -63,16 +70,19 @@ impl ConfigService for Configs {
         let client = ClientInfo::of(&request);
         let list = ConfigList::try_from(request.into_inner()).map_err(Failure::from)?;
         let configuration = self.loaded()?.control.configuration();
+        let now = self.app.clock.wall();
+        let overridden =
+            |service: &str| configuration.overrides().get(service).is_some_and(|set| !set.has_ended(now));
         let mut names: Vec<&str> = configuration
             .services()
             .filter(|service| list.has(service) && client.may(Right::Read, service))
+            .filter(|service| !list.overridden || overridden(service))
             .take(list.size + 1)
             .collect();
         let more = names.len() > list.size;
         names.truncate(list.size);
         let next_page_token =
             names.last().filter(|_| more).map(|last| list.token_behind(last)).unwrap_or_default();
-        let now = self.app.clock.wall();
         let configs = names.into_iter().map(|service| convert::config(&configuration.service(service), now));
         Ok(Response::new(v1::ListConfigsResponse { configs: configs.collect(), next_page_token }))
     }
@@ -82,10 +92,12 @@ impl ConfigService for Configs {
         request: Request<v1::UpdateConfigRequest>,
     ) -> Result<Response<v1::UpdateConfigResponse>, Status> {
         let client = ClientInfo::of(&request);
+        let patience = deadline::for_store(request.metadata());
         let update = convert::update(request.into_inner(), client.actor()).map_err(Failure::from)?;
         client.check(Right::Configure, &update.service)?;
-        let updated = match (self.update(update).await, self.app.loaded()) {
-            (Err(failure), Some(loaded)) => Err(near::suggest(failure, loaded, &client).await),
+        let updated = deadline::within(patience, Effect::Write, self.update(update)).await;
+        let updated = match (updated, self.app.loaded()) {
+            (Err(failure), Some(loaded)) => Err(near::suggest(failure, &self.app, loaded, &client).await),
             (updated, _) => updated,
         };
         let Updated { config, changed } = updated?;
@@ -100,9 +112,11 @@ impl ConfigService for Configs {
         request: Request<v1::DeleteConfigRequest>,
     ) -> Result<Response<v1::DeleteConfigResponse>, Status> {
         let client = ClientInfo::of(&request);
+        let patience = deadline::for_store(request.metadata());
         let update = convert::deletion(request.into_inner(), client.actor()).map_err(Failure::from)?;
         client.check(Right::Configure, &update.service)?;
-        let Updated { config, changed } = self.update(update).await?;
+        let updated = deadline::within(patience, Effect::Write, self.update(update)).await;
+        let Updated { config, changed } = updated?;
         Ok(Response::new(v1::DeleteConfigResponse {
             config: Some(convert::config(&config, self.app.clock.wall())),
             changed,
@@ -114,16 +128,18 @@ impl ConfigService for Configs {
         request: Request<v1::ListConfigChangesRequest>,
     ) -> Result<Response<v1::ListConfigChangesResponse>, Status> {
         let client = ClientInfo::of(&request);
+        let patience = deadline::for_store(request.metadata());
         let list = ChangeList::try_from(request.into_inner()).map_err(Failure::from)?;
         if let Some(service) = &list.query.service {
             client.check(Right::Read, service)?;
         }
         let loaded = self.loaded()?;
-        let read = {
+        let read = async {
             let _read = self.reads.admit(&client).await?;
-            loaded.store.changes(&list.query).await
+            let read = loaded.store.changes(&list.query).await;
+            read.map_err(|error| convert::unread("audit read failed", &error))
         };
-        let mut rows = read.map_err(|error| convert::unread("audit read failed", &error))?;
+        let mut rows = deadline::within(patience, Effect::Read, read).await?;
         let more = rows.len() > list.size;
         rows.truncate(list.size);
         let end = rows.last().filter(|_| more);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
+use super::status::Failure;
 use super::violations::{Kind, Violations, excerpt};
 
 const HEADER: &str = "grpc-timeout";
@@ -23,6 +24,32 @@ pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Violations> {
 /// What is left of the client's patience to wait in; none: it said nothing, or what it said was refused.
 pub(super) fn of_call(metadata: &MetadataMap) -> Option<Duration> {
     parse(metadata.get(HEADER)?.as_bytes())
+}
+
+/// What may be spent of the client's patience on waiting for the store, so that the client hears why it was in vain, rather
+/// than only that its time is over. None: it said nothing of its patience.
+pub(super) fn for_store(metadata: &MetadataMap) -> Option<Duration> {
+    of_call(metadata).map(|patience| patience * 4 / 5)
+}
+
+/// Waits for the store until the client's patience is nearly over. A change that has begun is finished all the same.
+pub(super) async fn within<T>(
+    patience: Option<Duration>,
+    effect: Effect,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(waited) = patience else { return answer.await };
+    let silent = Failure::StoreSilent { waited, may_take_effect: effect == Effect::Write };
+    tokio::time::timeout(waited, answer).await.unwrap_or(Err(silent))
+}
+
+/// What is asked of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It is read.
+    Read,
+    /// It is changed.
+    Write,
 }
 
 fn parse(value: &[u8]) -> Option<Duration> {
@@ -61,6 +88,22 @@ fn wrong(value: &[u8]) -> Violations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_the_store_is_told_before_their_patience_is_over() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(for_store(&metadata), None);
+        metadata.insert(HEADER, "5S".parse().unwrap());
+        assert_eq!(
+            for_store(&metadata),
+            Some(Duration::from_secs(4)),
+            "what the command line says by itself"
+        );
+        let never = std::future::pending::<Result<(), Failure>>();
+        let told = within(Some(Duration::from_millis(1)), Effect::Read, never).await;
+        assert!(matches!(told, Err(Failure::StoreSilent { may_take_effect: false, .. })), "{told:?}");
+        assert!(within(None, Effect::Read, async { Ok(()) }).await.is_ok());
+    }
 
     #[test]
     fn every_unit_is_read() {

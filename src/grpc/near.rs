@@ -5,55 +5,102 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use breaker::Key;
+use breaker::Time;
 
 use super::client_info::ClientInfo;
 use super::status::Failure;
-use crate::app::Loaded;
+use crate::app::{App, Loaded};
 use crate::auth::Right;
+use crate::control::Configuration;
+use crate::engine::Engine;
 use crate::nearest::nearest;
 
 /// Names that are compared at most, of each kind: a millisecond. Of more, those that come first in their order.
 const CANDIDATES_MAX: usize = 4_096;
 
+/// Breakers of a service that are named in place of one that it does not have.
+const NAMED_MAX: usize = 5;
+
 /// `failure` with the name in it that was probably meant, if it is about one that is not known.
 #[cold]
-pub(super) async fn suggest(failure: Failure, loaded: &Loaded, client: &ClientInfo) -> Failure {
+pub(super) async fn suggest(failure: Failure, app: &App, loaded: &Loaded, client: &ClientInfo) -> Failure {
     let Failure::NotFound(mut unknown) = failure else { return failure };
-    unknown.nearest = match &unknown.name {
-        Some(name) => breaker(loaded, client, &unknown.service, name).await,
-        None => service(loaded, client, &unknown.service).await,
+    let lookup = Lookup {
+        engine: Arc::clone(&loaded.engine),
+        configuration: loaded.control.configuration(),
+        client: client.clone(),
+        now: app.clock.now(),
     };
+    let nearest_to = unknown.clone();
+    // Off the threads that decide. It fails only when it panics or the runtime ends: then there is no suggestion.
+    let found = tokio::task::spawn_blocking(move || match &nearest_to.name {
+        Some(name) => lookup.breaker(&nearest_to.service, name),
+        None => Suggestion { nearest: lookup.service(&nearest_to.service), others: Vec::new() },
+    });
+    let Suggestion { nearest, others } = found.await.unwrap_or_default();
+    (unknown.nearest, unknown.others) = (nearest, others);
     Failure::NotFound(unknown)
 }
 
-/// The nearest service.
-async fn service(loaded: &Loaded, client: &ClientInfo, name: &str) -> Option<String> {
-    let (engine, configuration) = (Arc::clone(&loaded.engine), loaded.control.configuration());
-    let (client, name) = (client.clone(), name.to_owned());
-    // Off the threads that decide.
-    let found = tokio::task::spawn_blocking(move || {
-        let may_see = |service: &str| client.may(Right::Read, service);
-        let in_use = engine.services_in_use(CANDIDATES_MAX, may_see);
-        let configured = configuration.services().filter(|service| may_see(service)).take(CANDIDATES_MAX);
-        let names: BTreeSet<&str> = configured.chain(in_use.iter().map(|key| &**key.service())).collect();
-        nearest(&name, names).map(str::to_owned)
-    });
-    // It fails only when it panics or the runtime ends: then there is no suggestion.
-    found.await.ok().flatten()
+#[derive(Debug, Default)]
+struct Suggestion {
+    /// The name that was probably meant: one that is known.
+    nearest: Option<String>,
+    /// If nothing is near: breakers that the service has.
+    others: Vec<String>,
 }
 
-/// The nearest breaker of the same service as `SERVICE/NAME`; if the service is not known, the nearest service.
-async fn breaker(loaded: &Loaded, client: &ClientInfo, service: &str, name: &str) -> Option<String> {
-    if service == name || !loaded.engine.knows_service(service) || !client.may(Right::Read, service) {
-        return self::service(loaded, client, service).await.filter(|near| near != service);
+/// What is known, to somebody.
+struct Lookup {
+    engine: Arc<Engine>,
+    configuration: Arc<Configuration>,
+    client: ClientInfo,
+    now: Time,
+}
+
+impl Lookup {
+    /// The nearest service.
+    fn service(&self, name: &str) -> Option<String> {
+        let may_see = |service: &str| self.client.may(Right::Read, service);
+        let in_use = self.engine.services_in_use(CANDIDATES_MAX, may_see);
+        let configured =
+            self.configuration.services().filter(|service| may_see(service)).take(CANDIDATES_MAX);
+        let names: BTreeSet<&str> = configured.chain(in_use.iter().map(|key| &**key.service())).collect();
+        nearest(name, names).map(str::to_owned)
     }
-    let engine = Arc::clone(&loaded.engine);
-    let (service, name) = (service.to_owned(), name.to_owned());
-    let found = tokio::task::spawn_blocking(move || {
-        let keys: Vec<Key> = engine.breakers_in_use(&service, CANDIDATES_MAX);
-        let near = nearest(&name, keys.iter().map(|key| &**key.name()));
-        near.map(|near| if near == service { service.clone() } else { format!("{service}/{near}") })
-    });
-    found.await.ok().flatten()
+
+    /// The nearest breaker of the same service as `SERVICE/NAME`, or what else the service has; if the service is not
+    /// known, a breaker of the nearest service.
+    fn breaker(&self, service: &str, name: &str) -> Suggestion {
+        if !self.engine.knows_service(service) || !self.client.may(Right::Read, service) {
+            // As it is not known, another one is nearest.
+            let near = self.service(service).filter(|near| near != service);
+            let asked = if name == service { "" } else { name };
+            return Suggestion { nearest: near.and_then(|near| self.of(&near, asked)), others: Vec::new() };
+        }
+        let keys = self.engine.breakers_in_use(service, CANDIDATES_MAX);
+        // A bare service asks for its own breaker: none of those that it has is a typo of that.
+        let near = if name == service { None } else { nearest(name, keys.iter().map(|key| &**key.name())) };
+        if let Some(near) = near {
+            return Suggestion { nearest: Some(shown(service, near)), others: Vec::new() };
+        }
+        let others = keys.iter().take(NAMED_MAX).map(|key| shown(service, key.name())).collect();
+        Suggestion { nearest: None, others }
+    }
+
+    /// The breaker of `service` that was probably meant by `name`: that one, the service's own, or the first that there is.
+    fn of(&self, service: &str, name: &str) -> Option<String> {
+        for name in [name, ""] {
+            if self.engine.knows_breaker(service, name, self.now) {
+                return Some(shown(service, name));
+            }
+        }
+        let first = self.engine.breakers_in_use(service, 1);
+        first.first().map(|key| shown(service, key.name()))
+    }
+}
+
+/// A breaker as it is written: the service's own by the service alone.
+fn shown(service: &str, name: &str) -> String {
+    if name.is_empty() || name == service { service.to_owned() } else { format!("{service}/{name}") }
 }

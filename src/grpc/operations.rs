@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::client_info::ClientInfo;
 use super::convert::{self, BreakerList, TransitionList};
+use super::deadline::{self, Effect};
 use super::history_reads::HistoryReads;
 use super::near;
 use super::status::Failure;
@@ -47,14 +48,16 @@ impl Operations {
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
-        self.app.loaded().ok_or(Failure::NotLoaded)
+        self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))
     }
 
     /// The answer to `client`; where it named what is not known, with the name that was probably meant.
     async fn answer<T>(&self, done: Result<T, Failure>, client: &ClientInfo) -> Result<Response<T>, Status> {
         match (done, self.app.loaded()) {
             (Ok(answer), _) => Ok(Response::new(answer)),
-            (Err(failure), Some(loaded)) => Err(near::suggest(failure, loaded, client).await.into()),
+            (Err(failure), Some(loaded)) => {
+                Err(near::suggest(failure, &self.app, loaded, client).await.into())
+            }
             (Err(failure), None) => Err(failure.into()),
         }
     }
@@ -98,9 +101,10 @@ impl OperationsService for Operations {
         let key = convert::key(&request.service, &request.name).map_err(Failure::from)?;
         client.check(Right::Read, key.service())?;
         let now = self.app.clock.now();
-        let Some(view) = loaded.engine.view(key.service(), key.name(), now) else {
+        let view = loaded.engine.view(key.service(), key.name(), now);
+        let Some(view) = view.or_else(|| loaded.engine.view_inherited(key.service(), key.name(), now)) else {
             let unknown = Failure::NotFound(UnknownName::breaker(&key));
-            return Err(near::suggest(unknown, loaded, &client).await.into());
+            return Err(near::suggest(unknown, &self.app, loaded, &client).await.into());
         };
         Ok(Response::new(GetBreakerResponse {
             breaker: Some(convert::breaker(&view, loaded.engine.wall(now))),
@@ -162,13 +166,15 @@ impl OperationsService for Operations {
     ) -> Result<Response<ListTransitionsResponse>, Status> {
         let loaded = self.loaded()?;
         let client = ClientInfo::of(&request);
+        let patience = deadline::for_store(request.metadata());
         let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
         check_filter(&client, list.query.service.as_deref().unwrap_or_default())?;
-        let read = {
+        let read = async {
             let _read = self.reads.admit(&client).await?;
-            visible(&*loaded.store, &list, &client).await
+            let read = visible(&*loaded.store, &list, &client).await;
+            read.map_err(|error| convert::unread("history read failed", &error))
         };
-        let (rows, end) = read.map_err(|error| convert::unread("history read failed", &error))?;
+        let (rows, end) = deadline::within(patience, Effect::Read, read).await?;
         let next_page_token = end.map(|end| list.token_behind(end)).unwrap_or_default();
         let transitions = rows.iter().map(convert::transition).collect();
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::Needed;
+use breaker::{HumanDuration, Needed};
 use http::{HeaderMap, Response};
 use prost::Message;
 use prost_types::Any;
@@ -20,7 +20,9 @@ use tonic_types::pb;
 use super::encoding_headers;
 use super::unknown_name::UnknownName;
 use super::violations::{Violations, excerpt};
+use crate::app::App;
 use crate::auth::{Right, Rights};
+use crate::clock::WallTime;
 use crate::engine::BreakerLimit;
 use crate::proto::v1;
 
@@ -56,7 +58,7 @@ pub(crate) enum Failure {
     /// The breaker is in a state in which this cannot be.
     WrongState { service: String, name: String, state: &'static str, needed: Needed },
     /// The service has no override to take back.
-    NoOverride,
+    NoOverride { service: String },
     /// No such service to be healthy.
     NoHealthOf { service: String },
     /// No such method.
@@ -97,12 +99,14 @@ pub(crate) enum Failure {
     Denied { rights: Rights, service: String, name: Arc<str> },
     /// The client's deadline, or the longest that we serve a call.
     DeadlineExceeded,
-    /// Nothing is loaded yet.
-    NotLoaded,
+    /// Nothing is loaded yet; by the wall clock, since when the store has not answered, if that is why.
+    NotLoaded { store_away_since: Option<WallTime> },
     /// We are about to go.
     ShuttingDown,
     /// The store does not answer.
     StoreUnavailable,
+    /// It has not answered within what of the client's patience can be spent on waiting.
+    StoreSilent { waited: Duration, may_take_effect: bool },
     /// The store holds what it cannot hold, or we did what we must not do.
     Internal,
 }
@@ -120,6 +124,12 @@ impl From<Failure> for Status {
 }
 
 impl Failure {
+    /// Why nothing can be answered yet.
+    #[cold]
+    pub(crate) fn not_loaded(app: &App) -> Self {
+        Self::NotLoaded { store_away_since: app.store_away_since() }
+    }
+
     /// The answer in place of a response.
     #[cold]
     pub(crate) fn into_response(self) -> Response<Body> {
@@ -231,7 +241,7 @@ impl Failure {
             Self::UnknownEncoding { .. } => (Code::Unimplemented, "UNKNOWN_ENCODING"),
             Self::Undecodable { .. } => (Code::InvalidArgument, "MESSAGE_UNDECODABLE"),
             Self::NotFound(unknown) => (Code::NotFound, unknown.reason()),
-            Self::NoOverride => (Code::FailedPrecondition, "NO_OVERRIDE"),
+            Self::NoOverride { .. } => (Code::FailedPrecondition, "NO_OVERRIDE"),
             Self::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
             Self::NoHealthOf { .. } => (Code::NotFound, "SERVICE_NOT_FOUND"),
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
@@ -253,9 +263,9 @@ impl Failure {
             Self::RightsChanged => (Code::Unavailable, "RIGHTS_CHANGED"),
             Self::Denied { .. } => (Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-            Self::NotLoaded => (Code::Unavailable, "NOT_LOADED"),
+            Self::NotLoaded { .. } => (Code::Unavailable, "NOT_LOADED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
-            Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Self::StoreUnavailable | Self::StoreSilent { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
             Self::Internal => (Code::Internal, "INTERNAL"),
         }
     }
@@ -276,9 +286,9 @@ impl Failure {
             }
             Self::Undecodable { problem } => format!("cannot decode the message: {}", excerpt(problem)),
             Self::NotFound(unknown) => unknown.message(),
-            Self::NoOverride => {
-                "no service-wide override is set: single breakers can have overrides of their own".to_owned()
-            }
+            Self::NoOverride { service } => format!(
+                "service {service} has no service-wide override: its breakers can have overrides of their own"
+            ),
             Self::WrongState { service, name, state, needed } => {
                 let needs = needed.as_str();
                 let remedy = match needed {
@@ -354,9 +364,10 @@ impl Failure {
                 }
             }
             Self::DeadlineExceeded => "deadline exceeded".to_owned(),
-            Self::NotLoaded => "starting: the state is not loaded yet".to_owned(),
+            Self::NotLoaded { store_away_since } => not_loaded(*store_away_since),
             Self::ShuttingDown => "breakerd is shutting down: reconnect".to_owned(),
             Self::StoreUnavailable => "store unavailable".to_owned(),
+            Self::StoreSilent { waited, may_take_effect } => silent(*waited, *may_take_effect),
             Self::Internal => "internal error: see the server log".to_owned(),
         }
     }
@@ -381,6 +392,7 @@ impl Failure {
                 ("bytes_max", bytes_max.to_string())
             }
             Self::EtagMismatch { present } => ("etag", present.clone()),
+            Self::NoOverride { service } => ("service", service.clone()),
             Self::ConfigsFull { max, .. }
             | Self::OverridesUnderWay { max }
             | Self::WatchesFull { max }
@@ -409,6 +421,22 @@ impl Failure {
         };
         HashMap::from([(name.to_owned(), value)])
     }
+}
+
+fn not_loaded(store_away_since: Option<WallTime>) -> String {
+    const STARTING: &str = "starting: the state is not loaded yet";
+    match store_away_since {
+        None => STARTING.to_owned(),
+        Some(since) => {
+            format!("{STARTING}, because the store has not been reachable since {since}: see the server log")
+        }
+    }
+}
+
+fn silent(waited: Duration, may_take_effect: bool) -> String {
+    let waited = HumanDuration(waited);
+    let effect = if may_take_effect { ": the change may still take effect" } else { "" };
+    format!("store unavailable: no answer within {waited}{effect}")
 }
 
 /// A detail of google.rpc.

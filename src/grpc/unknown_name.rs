@@ -12,6 +12,8 @@ pub(crate) struct UnknownName {
     pub(super) name: Option<String>,
     /// The known name that was probably meant.
     pub(super) nearest: Option<String>,
+    /// Breakers that the service has, where none is near.
+    pub(super) others: Vec<String>,
     /// What in the request would do all the same what was asked for; none: nothing.
     unless: Option<&'static str>,
 }
@@ -20,12 +22,12 @@ impl UnknownName {
     /// A breaker.
     pub(crate) fn breaker(key: &Key) -> Self {
         let (service, name) = (key.service().to_string(), Some(key.name().to_string()));
-        Self { service, name, nearest: None, unless: None }
+        Self { service, name, nearest: None, others: Vec::new(), unless: None }
     }
 
     /// A service.
     pub(crate) fn service(service: String) -> Self {
-        Self { service, name: None, nearest: None, unless: None }
+        Self { service, name: None, nearest: None, others: Vec::new(), unless: None }
     }
 
     /// The same, where `unless` in the request would have created it.
@@ -53,6 +55,9 @@ impl UnknownName {
         let what = if self.name.is_some() { "breaker" } else { "service" };
         let name = self.resource_name();
         let nearest = self.nearest.as_ref().map(|nearest| format!("; did you mean {nearest}?"));
+        let nearest = nearest.or_else(|| {
+            (!self.others.is_empty()).then(|| format!("; the service has {}", self.others.join(", ")))
+        });
         let unless = self.unless.map(|unless| format!(" (to create it, use {unless})"));
         let (nearest, unless) = (nearest.unwrap_or_default(), unless.unwrap_or_default());
         format!("{what} {name} not found: {what}s are created on first use{nearest}{unless}")

@@ -52,13 +52,19 @@ pub(super) async fn livez() -> Response {
     Json(json!({ "status": "alive" })).into_response()
 }
 
-/// Says nothing of the store: decisions are made without it, and an outage of the database must not take
+/// The store does not change the answer once its content is loaded: decisions are made without it, and an outage of the database must not take
 /// every replica out of service at once.
 pub(super) async fn readyz(State(edge): State<Edge>) -> Response {
     let readiness = Readiness::of(&edge.app);
     let body = match readiness {
         Readiness::Ready => json!({ "status": "ready" }),
-        Readiness::Loading | Readiness::ShuttingDown => json!({ "status": "not_ready", "reason": readiness }),
+        Readiness::Loading | Readiness::ShuttingDown => {
+            let mut body = json!({ "status": "not_ready", "reason": readiness });
+            if let Some(since) = edge.app.store_away_since() {
+                body["store_unreachable_since"] = since.to_string().into();
+            }
+            body
+        }
     };
     (readiness.status(), Json(body)).into_response()
 }
@@ -82,6 +88,9 @@ struct StoreHealth {
     reachable: bool,
     /// It took the last write of each kind.
     writable: bool,
+    /// Since when it has not answered; none: it answers, or was not asked yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable_since: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -116,7 +125,11 @@ pub(super) async fn health(State(edge): State<Edge>) -> Response {
         uptime_seconds: app.clock.now().since(app.started_at).as_secs(),
         loaded: app.loaded().is_some(),
         problems,
-        store: StoreHealth { reachable: store.answers, writable: store.takes_writes() },
+        store: StoreHealth {
+            reachable: store.answers,
+            writable: store.takes_writes(),
+            unreachable_since: app.store_away_since().map(|since| since.to_string()),
+        },
         journal,
         breakers: app.loaded().map_or(0, |loaded| loaded.engine.len()),
     };

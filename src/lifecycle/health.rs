@@ -60,7 +60,7 @@ async fn within_patience(
 ) {
     let mut check = std::pin::pin!(check);
     if tokio::time::timeout(ANSWER_MAX, check.as_mut()).await.is_err() {
-        app.health.store().note_silence(kind);
+        app.health.store().note_silence(kind, app.clock.now());
         app.metrics.store.show(&app.health.store().get());
         // How it ends is noted as well.
         let _ = check.await;

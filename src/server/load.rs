@@ -17,7 +17,7 @@ use crate::lifecycle::PositionFile;
 use crate::metrics::MeteredStore;
 use crate::replica::Local;
 use crate::runtime::{Parts, Runtime};
-use crate::store::{self, Meta, Store, StoreError, StoredBreaker};
+use crate::store::{self, Meta, OperationKind, Store, StoreError, StoredBreaker};
 
 /// Breakers read from the store at one time.
 const PAGE: u32 = 10_000;
@@ -29,8 +29,9 @@ const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<(Runtime, PathBuf)> {
     let settings = &config.settings;
     let is_away = StoreError::is_transient;
-    let store = open_store(app, settings, data_dir).await?;
-    let (meta, position) = until_it_answers(is_away, async || identity(&*store, data_dir).await)
+    let place = &place(settings, data_dir).await;
+    let store = open_store(app, settings, data_dir, place).await?;
+    let (meta, position) = until_it_answers(place, is_away, async || identity(&*store, data_dir).await)
         .await
         .context("read what the store is")?;
     let clock = &app.clock;
@@ -57,6 +58,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let declaration = config.has_file().then_some(&config.declaration);
     let seals = Seals::new(&meta.permit_key);
     let configuration = until_it_answers(
+        place,
         |error| matches!(error, ControlError::Store(error) if error.is_transient()),
         async || first_configuration(&*store, &seals, declaration).await,
     )
@@ -82,7 +84,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
-    restore_breakers(engine, &**store, &recovered, &**clock).await?;
+    restore_breakers(engine, &**store, place, &recovered, &**clock).await?;
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
@@ -97,15 +99,17 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
 async fn restore_breakers(
     engine: &Engine,
     store: &dyn Store,
+    place: &str,
     journal: &Recovered,
     clock: &dyn Clock,
 ) -> Result<()> {
     let mut after = None;
     loop {
-        let page =
-            until_it_answers(StoreError::is_transient, async || store.breakers(after.as_ref(), PAGE).await)
-                .await
-                .context("read the breakers")?;
+        let page = until_it_answers(place, StoreError::is_transient, async || {
+            store.breakers(after.as_ref(), PAGE).await
+        })
+        .await
+        .context("read the breakers")?;
         for StoredBreaker { key, snapshot, entered_by, .. } in &page {
             engine.restore(key, snapshot, *entered_by, 0, clock.now());
         }
@@ -173,14 +177,37 @@ fn warn_of_other_journals(data_dir: &DataDir, store_id: u64) {
     }
 }
 
-/// Opens the store that the settings name, measured and watched.
-async fn open_store(app: &App, settings: &Settings, data_dir: &DataDir) -> Result<Arc<dyn Store>> {
-    let opened = until_it_answers(StoreError::is_transient, async || {
-        match (&settings.store_url, &settings.store_url_file) {
+/// Where the store is that the settings name, without its secrets.
+async fn place(settings: &Settings, data_dir: &DataDir) -> String {
+    let target = match (&settings.store_url, &settings.store_url_file) {
+        (Some(url), _) => store::Target::Postgres(url.expose().to_owned()),
+        (None, None) => store::Target::Sqlite(data_dir.database()),
+        (None, Some(path)) => {
+            let path = path.clone();
+            let place = tokio::task::spawn_blocking(move || store::place_by_file(&path));
+            return place.await.unwrap_or_else(|_| "store.url_file".to_owned());
+        }
+    };
+    store::place(&target)
+}
+
+/// Opens the store that the settings name, measured and watched. What it answers until then is noted as well: whoever asks
+/// why nothing is loaded yet is told.
+async fn open_store(
+    app: &App,
+    settings: &Settings,
+    data_dir: &DataDir,
+    place: &str,
+) -> Result<Arc<dyn Store>> {
+    let monitor = app.health.store();
+    let opened = until_it_answers(place, StoreError::is_transient, async || {
+        let opened = match (&settings.store_url, &settings.store_url_file) {
             (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await,
             (None, Some(path)) => store::open_by_file(path).await,
             (None, None) => store::open(&store::Target::Sqlite(data_dir.database())).await,
-        }
+        };
+        monitor.note(OperationKind::Ping, &opened, app.clock.now());
+        opened
     });
     Ok(Arc::new(MeteredStore::new(
         opened.await?,
@@ -191,7 +218,10 @@ async fn open_store(app: &App, settings: &Settings, data_dir: &DataDir) -> Resul
 }
 
 /// Asks the store until it answers: it may go away at any moment of a start.
+///
+/// `place` says where it is, for the log.
 async fn until_it_answers<T, E: std::error::Error + 'static>(
+    place: &str,
     is_away: impl Fn(&E) -> bool,
     ask: impl AsyncFn() -> Result<T, E>,
 ) -> Result<T, E> {
@@ -202,6 +232,7 @@ async fn until_it_answers<T, E: std::error::Error + 'static>(
                 if !std::mem::replace(&mut waiting, true) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
+                        store = place,
                         ready = false,
                         "store unavailable, retrying"
                     );

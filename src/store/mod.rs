@@ -61,7 +61,7 @@ pub use self::configuration::{
     ServiceOverride, StoredChange, StoredConfiguration,
 };
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
-pub use self::open::{Target, open, open_by_file};
+pub use self::open::{Target, open, open_by_file, place, place_by_file};
 pub use self::position::{ChangeId, Position};
 pub use self::postgres::{PostgresStore, PostgresUrl, check_url_file};
 pub use self::sqlite::SqliteStore;

@@ -24,6 +24,8 @@ pub struct StoreMonitor {
 pub struct StoreStatus {
     /// Whether it answered the last ping.
     pub answers: bool,
+    /// Since when it has not answered, on the monotonic clock. None: it answers, or was not asked yet.
+    pub away_since: Option<Time>,
     /// The newest batch of transitions was not taken. The journal sends it again until it is.
     pub refuses_transition_writes: bool,
     /// The newest write of another kind was not taken.
@@ -40,9 +42,12 @@ impl StoreStatus {
         !self.refuses_transition_writes && !self.refuses_config_writes
     }
 
-    fn set_failed(&mut self, kind: OperationKind, failed: bool) {
+    fn set_failed(&mut self, kind: OperationKind, failed: bool, at: Time) {
         match kind {
-            OperationKind::Ping => self.answers = !failed,
+            OperationKind::Ping => {
+                self.answers = !failed;
+                self.away_since = failed.then(|| self.away_since.unwrap_or(at));
+            }
             OperationKind::TransitionWrite => self.refuses_transition_writes = failed,
             OperationKind::ConfigWrite => self.refuses_config_writes = failed,
             OperationKind::Other => {}
@@ -91,8 +96,8 @@ impl StoreMonitor {
     }
 
     /// An operation of this kind has not been answered within the time that it should take. Its answer may come yet.
-    pub fn note_silence(&self, kind: OperationKind) {
-        self.change(|now| now.set_failed(kind, true));
+    pub fn note_silence(&self, kind: OperationKind, at: Time) {
+        self.change(|now| now.set_failed(kind, true, at));
     }
 
     /// The store answered what it was asked, at `at`, or failed.
@@ -104,10 +109,10 @@ impl StoreMonitor {
             _ => None,
         };
         self.change(|now| {
-            now.set_failed(kind, failed);
+            now.set_failed(kind, failed, at);
             if matches!(kind, OperationKind::TransitionWrite | OperationKind::ConfigWrite) && answer.is_ok() {
                 now.written_at = Some(at);
-                now.answers = true;
+                (now.answers, now.away_since) = (true, None);
             }
             if let (None, Some(reason)) = (&now.overtaken, reason) {
                 now.overtaken = Some(reason.as_str().into());
@@ -174,11 +179,15 @@ mod tests {
     fn silence_counts_as_a_failure_of_what_was_asked_until_the_answer_comes() {
         let (monitor, at) = (StoreMonitor::default(), Time::from_micros(1));
         monitor.note(OperationKind::Ping, &Ok(()), at);
-        monitor.note_silence(OperationKind::ConfigWrite);
+        monitor.note_silence(OperationKind::ConfigWrite, at);
         assert!(monitor.get().answers && !monitor.get().takes_writes());
         monitor.note(OperationKind::ConfigWrite, &Ok(()), at);
-        monitor.note_silence(OperationKind::Ping);
+        monitor.note_silence(OperationKind::Ping, at);
         assert!(!monitor.get().answers && monitor.get().takes_writes());
+        monitor.note(OperationKind::Ping, &failed(), Time::from_micros(9));
+        assert_eq!(monitor.get().away_since, Some(at), "the first of several failures");
+        monitor.note(OperationKind::Ping, &Ok(()), at);
+        assert_eq!(monitor.get().away_since, None);
     }
 
     #[tokio::test]

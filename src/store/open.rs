@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::postgres::PostgresStore;
+use super::postgres::{self, PostgresStore};
 use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
 
@@ -25,6 +25,19 @@ impl fmt::Debug for Target {
             Self::Postgres(_) => f.debug_tuple("Postgres").finish_non_exhaustive(),
         }
     }
+}
+
+/// Where the store is, for people: without the secrets of a URL.
+pub fn place(target: &Target) -> String {
+    match target {
+        Target::Sqlite(path) => path.display().to_string(),
+        Target::Postgres(url) => postgres::place(url).unwrap_or_else(|| "store.url".to_owned()),
+    }
+}
+
+/// As [`place`], for a URL in a file.
+pub fn place_by_file(path: &Path) -> String {
+    postgres::place_by_file(path).unwrap_or_else(|| format!("store.url_file {}", path.display()))
 }
 
 /// Opens a store, makes its tables if it is new, and brings them up to date if it is not.

@@ -58,6 +58,16 @@ pub struct PostgresStore {
     lock: Lock,
 }
 
+/// Where the database of a URL is, for people: without its secrets. None: it is no such URL.
+pub(super) fn place(url: &str) -> Option<String> {
+    connector::places(&PostgresUrl::parse(url).ok()?)
+}
+
+/// As [`place`], with the URL in a file.
+pub(super) fn place_by_file(path: &Path) -> Option<String> {
+    connector::places(&connector::read(path).ok()?)
+}
+
 impl PostgresStore {
     /// Connects, takes the lock on the database and brings its tables up to date.
     ///

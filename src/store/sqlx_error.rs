@@ -1,6 +1,9 @@
 //! What the drivers' errors mean to the rest of breakerd, and to the person who reads the log: the cause as the database
 //! has it, and what to do about it. What the codes of Postgres mean stands in [`super::sqlstate`].
 
+use std::time::Duration;
+
+use breaker::HumanDuration;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::SqliteError;
 
@@ -83,8 +86,20 @@ pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::E
             StoreError::Refused(format!("cannot connect to {address}: {error}; correct the URL"))
         }
         sqlx::Error::Database(_) => sqlstate::connect_fault(address, act, error),
+        // The system's own words do not say where.
+        sqlx::Error::Io(io) => {
+            let io = std::io::Error::new(io.kind(), format!("{address}: {io}"));
+            fault(act)(sqlx::Error::Io(io))
+        }
         _ => fault(act)(error),
     }
+}
+
+/// As [`too_slow`], of a server that does not answer who wants to connect.
+pub(super) fn too_slow_to_connect(address: &Address, act: &'static str, waited: Duration) -> StoreError {
+    let told = format!("{address}: no answer within {}", HumanDuration(waited));
+    let error = std::io::Error::new(std::io::ErrorKind::TimedOut, told);
+    StoreError::Unavailable { act, source: sqlx::Error::Io(error) }
 }
 
 /// As [`migration_fault`], with what only Postgres has: rights, schemas, and tables of other programs.

@@ -501,7 +501,7 @@ async fn what_is_not_there_ends_with_4_and_what_is_in_no_such_state_with_0() {
     let near = desk.ask(&["ls", "searches"]).await;
     assert!(near.code == 4 && near.err.contains("did you mean search?"), "{near:?}");
     let others = desk.ask(&["config", "get", "nosuch"]).await;
-    assert!(others.code == 0 && others.err.contains("showing the defaults"), "{others:?}");
+    assert!(others.code == 4 && others.err.contains("service nosuch not found"), "{others:?}");
     assert_eq!(desk.ask(&["config", "get", "search"]).await.err, "", "it has its own");
     let named = desk.ask(&["ls", "--name-prefix", "nosuch"]).await;
     assert!(named.code == 4 && named.err.contains("whose name starts with nosuch"), "{named:?}");

@@ -115,7 +115,7 @@ async fn the_breaker_that_was_probably_meant_is_named() {
     for (typo, meant) in [
         (&["get", "search/pagerdutys"][..], "search/pagerduty"),
         (&["reset", "searches"], "search"),
-        (&["probe", "searches/pagerduty"], "search"),
+        (&["probe", "searches/pagerduty"], "search/pagerduty"),
         (&["forget", "search/pagerduty2"], "search/pagerduty"),
         (&["override", "clear", "search/pagerduty3"], "search/pagerduty"),
         (&["override", "set", "search/searched", "disabled", "--reason", "r"], "search"),

@@ -59,7 +59,7 @@ fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
 }
 
 pub(crate) async fn get(client: &mut Client, service: &str) -> v1::ServiceConfig {
-    let request = GetConfigRequest { service: service.into() };
+    let request = GetConfigRequest { service: service.into(), must_exist: false };
     client.get_config(request).await.unwrap().into_inner().config.unwrap()
 }
 

@@ -139,7 +139,8 @@ async fn a_database_that_is_away_leaves_breakerd_ready() {
     world.database.go_away();
     world.store.ping().await.unwrap_err();
     expected["status"] = json!("degraded");
-    expected["store"]["reachable"] = json!(false);
+    expected["store"] =
+        json!({ "reachable": false, "writable": true, "unreachable_since": "1970-01-01T00:17:41Z" });
     expected["problems"] = json!(["store_unreachable"]);
     assert_eq!(get(&world, "/health").await, (200, expected));
     assert_eq!(get(&world, "/readyz").await.0, 200);

@@ -53,7 +53,7 @@ impl World {
 
     async fn put(&self, set: Option<Override>) -> usize {
         self.engine.note_service_overrides(set.map(|set| ("db".to_owned(), set)), START);
-        put_in_force(&self.engine, &self.journal, &self.clock, "db", ann()).await
+        put_in_force(&self.engine, &self.journal, &self.clock, "db", ann()).await.changed
     }
 }
 

@@ -289,7 +289,7 @@ fn one_that_is_about_to_be_told_of_an_override_is_not_retired_before() {
     assert_eq!(engine.sweep(u64::MAX, at(HOUR)), 0);
     let mut walk = engine.walk(Some("db"), ann());
     while engine.walk_on(&mut walk, 9, at(HOUR)) {}
-    assert_eq!(walk.changed(), 2);
+    assert_eq!(walk.reached().changed, 2);
 }
 
 #[test]

@@ -114,6 +114,8 @@ pub(crate) struct ConfigList {
     pub(crate) size: usize,
     after: Option<String>,
     prefix: String,
+    /// Only services with an override.
+    pub(crate) overridden: bool,
     filters: Vec<u8>,
 }
 
@@ -132,11 +134,13 @@ impl TryFrom<v1::ListConfigsRequest> for ConfigList {
             page_size: 0,
             page_token: String::new(),
             service_prefix: request.service_prefix.clone(),
+            overridden: request.overridden,
         };
         let filters = page::filters("ListConfigs", &filters);
         let read = |position: &[u8]| std::str::from_utf8(position).ok().map(str::to_owned);
         let after = place(&request.page_token, &filters, read, &mut violations);
-        violations.unless(Self { size: size as usize, after, prefix: request.service_prefix, filters })
+        let v1::ListConfigsRequest { service_prefix: prefix, overridden, .. } = request;
+        violations.unless(Self { size: size as usize, after, prefix, overridden, filters })
     }
 }
 

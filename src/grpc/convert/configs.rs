@@ -181,14 +181,15 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
             }
             violations.into()
         }
-        ControlError::NoService { service } => {
-            Failure::NotFound(UnknownName::service(service).unless("must_exist = false"))
+        ControlError::NoService { service, sets } => {
+            let unknown = UnknownName::service(service);
+            Failure::NotFound(if sets { unknown.unless("must_exist = false") } else { unknown })
         }
         ControlError::EtagMismatch { present } => Failure::EtagMismatch { present },
         ControlError::RequestReused => Failure::RequestReused,
         ControlError::TooManyServices { what, max } => Failure::ConfigsFull { what, max },
         ControlError::OverridesUnderWay { max } => Failure::OverridesUnderWay { max },
-        ControlError::NoOverride => Failure::NoOverride,
+        ControlError::NoOverride { service } => Failure::NoOverride { service },
         ControlError::Busy => Failure::Contended,
         ControlError::Store(error) => super::unread("configuration write failed", &error),
         error @ (ControlError::Stored(_) | ControlError::OlderGeneration { .. }) => {

@@ -4,9 +4,10 @@
 //! An override is set in an outage, and the store may be part of it. So nothing depends on the store: the answer says
 //! whether it has the change by now. To a whole service: the store first (`control`), then every breaker.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use breaker::{Attribution, Needed, Override, Time, WrongState};
+use breaker::{Attribution, Key, Needed, Override, Time, WrongState};
 use tonic::Request;
 
 use super::super::client_info::ClientInfo;
@@ -17,7 +18,7 @@ use super::super::unknown_name::UnknownName;
 use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
-use crate::engine::{Deleted, Engine, OperatorError, OperatorResult, Unknown};
+use crate::engine::{Deleted, Engine, OperatorError, OperatorResult, Reached, Unknown};
 use crate::proto::v1::{
     Breaker, ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
     ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest,
@@ -37,6 +38,7 @@ impl Operations {
         let now = self.app.clock.now();
         let wall = loaded.engine.wall(now);
         let (client, wait) = (ClientInfo::of(&request), wait(&request));
+        let patience = deadline::for_store(request.metadata());
         let request = request.into_inner();
         let unknown = if request.create { Unknown::Create } else { Unknown::Refuse };
         let (subject, set_by) = convert::read_set(request, client.actor(), wall)?;
@@ -50,9 +52,14 @@ impl Operations {
                 let by = Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
                 let Override { kind, expires_at, ttl, .. } = set_by;
                 let set = ServiceOverride { kind, expires_at, ttl, asked: by.clone(), set_at: wall };
-                let breakers_changed = whole_service(loaded, &service, Some(set), by).await?;
-                let recorded = recorded(loaded, wait).await;
-                return Ok(SetOverrideResponse { breaker: None, breakers_changed, recorded });
+                let reached = self.service_wide(loaded, &service, Some(set), by, patience).await?;
+                return Ok(SetOverrideResponse {
+                    breaker: None,
+                    breakers_changed: count(reached.changed),
+                    recorded: recorded(loaded, wait).await,
+                    own_overrides: count(reached.own_overrides),
+                    own_override_names: names(&reached),
+                });
             }
         };
         let set = loaded
@@ -66,6 +73,7 @@ impl Operations {
             breakers_changed: u32::from(set.changed),
             breaker: Some(convert::breaker(&set.breaker, wall)),
             recorded: recorded(loaded, wait).await,
+            ..SetOverrideResponse::default()
         })
     }
 
@@ -76,32 +84,34 @@ impl Operations {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
         let (client, wait) = (ClientInfo::of(&request), wait(&request));
+        let patience = deadline::for_store(request.metadata());
         let (subject, by) = convert::read_clear(request.into_inner(), client.actor())?;
         client.check(Right::Operate, subject.service())?;
         let key = match subject {
             Subject::Breaker(key) => key,
             Subject::Service(service) => {
-                let breakers_changed = whole_service(loaded, &service, None, by).await?;
-                let recorded = recorded(loaded, wait).await;
-                return Ok(ClearOverrideResponse { breaker: None, breakers_changed, recorded });
+                if !loaded.control.knows_service(&service) {
+                    return Err(Failure::NotFound(UnknownName::service(service)));
+                }
+                let reached = self.service_wide(loaded, &service, None, by, patience).await?;
+                return Ok(ClearOverrideResponse {
+                    breaker: None,
+                    breakers_changed: count(reached.changed),
+                    recorded: recorded(loaded, wait).await,
+                    own_overrides: count(reached.own_overrides),
+                    own_override_names: names(&reached),
+                });
             }
         };
-        let cleared = loaded.engine.clear_override(key.service(), key.name(), by, now);
-        let OperatorResult { breaker, changed } = cleared.map_err(|error| {
-            // A service may have an override before it has a breaker.
-            let of_service = loaded.engine.service_override(key.service(), now);
-            match (error, of_service) {
-                (OperatorError::NotThere, Some(set)) if *key.name() == *key.service() => {
-                    let wrong = WrongState { state: set.kind.into(), needed: Needed::OwnOverride };
-                    convert::operator_refused(wrong.into(), &key)
-                }
-                (error, _) => convert::operator_refused(error, &key),
-            }
-        })?;
+        let OperatorResult { breaker, changed } = loaded
+            .engine
+            .clear_override(key.service(), key.name(), by, now)
+            .map_err(|error| refused(loaded, error, &key, Needed::OwnOverride, now))?;
         Ok(ClearOverrideResponse {
             breakers_changed: u32::from(changed),
             breaker: Some(convert::breaker(&breaker, loaded.engine.wall(now))),
             recorded: recorded(loaded, wait).await,
+            ..ClearOverrideResponse::default()
         })
     }
 
@@ -110,7 +120,8 @@ impl Operations {
         request: Request<ResetBreakerRequest>,
     ) -> Result<ResetBreakerResponse, Failure> {
         let parts = |ResetBreakerRequest { service, name, reason }| (service, name, reason);
-        let (breaker, recorded) = self.on_one(request, parts, Engine::reset).await?;
+        let (breaker, recorded) =
+            self.on_one(request, parts, Needed::NoServiceOverride, Engine::reset).await?;
         Ok(ResetBreakerResponse { breaker: Some(breaker), recorded })
     }
 
@@ -119,7 +130,7 @@ impl Operations {
         request: Request<ProbeBreakerRequest>,
     ) -> Result<ProbeBreakerResponse, Failure> {
         let parts = |ProbeBreakerRequest { service, name, reason }| (service, name, reason);
-        let (breaker, recorded) = self.on_one(request, parts, Engine::probe).await?;
+        let (breaker, recorded) = self.on_one(request, parts, Needed::Open, Engine::probe).await?;
         Ok(ProbeBreakerResponse { breaker: Some(breaker), recorded })
     }
 
@@ -136,7 +147,7 @@ impl Operations {
         let Deleted { epoch, changed } = loaded
             .engine
             .delete(key.service(), key.name(), by, now)
-            .map_err(|error| convert::operator_refused(error, &key))?;
+            .map_err(|error| refused(loaded, error, &key, Needed::NoServiceOverride, now))?;
         let recorded = !changed || recorded(loaded, wait).await;
         // At once where the store has it by now, so that it is gone when its operator looks; else with a sweep.
         let stored_up_to = loaded.journal.stored_up_to();
@@ -144,12 +155,34 @@ impl Operations {
         Ok(DeleteBreakerResponse { epoch, changed, recorded })
     }
 
-    /// Does `act` to the breaker that a request names by its service, name and reason. Answers the breaker after it, and
-    /// whether the store has it.
+    /// A whole service: the store first, then its breakers. Goes on when its caller has gone; a caller whose patience is
+    /// nearly over is told why it has to wait if that is the store.
+    async fn service_wide(
+        &self,
+        loaded: &Loaded,
+        service: &str,
+        set: Option<ServiceOverride>,
+        asked: Attribution,
+        patience: Option<Duration>,
+    ) -> Result<Reached, Failure> {
+        let mut done = pin!(loaded.control.set_override(service, set.clone(), asked));
+        let waited = patience.unwrap_or(Duration::MAX);
+        let done = match tokio::time::timeout(waited, done.as_mut()).await {
+            Ok(done) => done,
+            // The store has it by now: it is on its way to the breakers.
+            Err(_) if loaded.control.configuration().has_override(service, set.as_ref()) => done.await,
+            Err(_) => return Err(Failure::StoreSilent { waited, may_take_effect: true }),
+        };
+        done.map_err(convert::refused_change)
+    }
+
+    /// Does `act` to the breaker that a request names by its service, name and reason; it is `needed` for that. Answers the
+    /// breaker after it, and whether the store has it.
     async fn on_one<T>(
         &self,
         request: Request<T>,
         parts: impl FnOnce(T) -> (String, String, String),
+        needed: Needed,
         act: impl FnOnce(&Engine, &str, &str, Attribution, Time) -> Result<OperatorResult, OperatorError>,
     ) -> Result<(Breaker, bool), Failure> {
         let loaded = self.loaded()?;
@@ -159,8 +192,20 @@ impl Operations {
         let (key, by) = convert::read_asked(&service, &name, reason, client.actor())?;
         client.check(Right::Operate, key.service())?;
         let done = act(&loaded.engine, key.service(), key.name(), by, now)
-            .map_err(|error| convert::operator_refused(error, &key))?;
+            .map_err(|error| refused(loaded, error, &key, needed, now))?;
         Ok((convert::breaker(&done.breaker, loaded.engine.wall(now)), recorded(loaded, wait).await))
+    }
+}
+
+/// Why nothing was done. A service may have an override before it has a breaker: its own breaker is then shown in that
+/// state, and so it is not unknown, but in a state in which this cannot be done.
+fn refused(loaded: &Loaded, error: OperatorError, key: &Key, needed: Needed, now: Time) -> Failure {
+    let of_service = loaded.engine.service_override(key.service(), now);
+    match (error, of_service) {
+        (OperatorError::NotThere, Some(set)) if *key.name() == *key.service() => {
+            convert::operator_refused(WrongState { state: set.kind.into(), needed }.into(), key)
+        }
+        (error, _) => convert::operator_refused(error, key),
     }
 }
 
@@ -179,13 +224,11 @@ async fn recorded(loaded: &Loaded, wait: Duration) -> bool {
     tokio::time::timeout(wait, loaded.journal.settled()).await.unwrap_or(false)
 }
 
-/// A whole service: the store first, then its breakers. Goes on when its caller has gone.
-async fn whole_service(
-    loaded: &Loaded,
-    service: &str,
-    set: Option<ServiceOverride>,
-    asked: Attribution,
-) -> Result<u32, Failure> {
-    let set = loaded.control.set_override(service, set, asked).await;
-    set.map(|changed| u32::try_from(changed).unwrap_or(u32::MAX)).map_err(convert::refused_change)
+fn count(breakers: usize) -> u32 {
+    u32::try_from(breakers).unwrap_or(u32::MAX)
+}
+
+/// The names of breakers that keep an override of their own.
+fn names(reached: &Reached) -> Vec<String> {
+    reached.own_override_keys.iter().map(|key| key.name().to_string()).collect()
 }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::address::Address;
 use super::url::PostgresUrl;
 use crate::store::StoreError;
-use crate::store::sqlx_error::{connect_fault, fault, not_writable, too_slow};
+use crate::store::sqlx_error::{connect_fault, fault, not_writable, too_slow, too_slow_to_connect};
 
 const ACT: &str = "connect to the database";
 
@@ -167,6 +167,12 @@ pub(super) fn read(path: &std::path::Path) -> Result<PostgresUrl, String> {
     PostgresUrl::parse(text).map_err(|problem| format!("store.url_file {shown}: {problem}"))
 }
 
+/// Where the servers of a URL are, for people: without its secrets. None: it cannot be read.
+pub(super) fn places(url: &PostgresUrl) -> Option<String> {
+    let servers = url.servers().ok()?;
+    Some(servers.iter().map(|server| Address::of(server).to_string()).collect::<Vec<_>>().join(", "))
+}
+
 /// Whether two ways to connect lead to the same database of the same server.
 pub(super) fn is_same_place(one: &PgConnectOptions, other: &PgConnectOptions) -> bool {
     let of = |options: &PgConnectOptions| {
@@ -196,7 +202,7 @@ async fn connect_to(server: PgConnectOptions) -> (PgConnectOptions, Result<PgCon
         }
     };
     let attempt = timeout(ANSWER_TIMEOUT, attempt).await;
-    let attempt = attempt.unwrap_or_else(|_| Err(too_slow(ACT)));
+    let attempt = attempt.unwrap_or_else(|_| Err(too_slow_to_connect(&address, ACT, ANSWER_TIMEOUT)));
     (server, attempt)
 }
 
