@@ -15,9 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use breakerd::auth::Token;
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::breaker_service_server::{BreakerService, BreakerServiceServer};
-use breakerd::proto::v1::{
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::breaker_service_server::{BreakerService, BreakerServiceServer};
+use breakerd_api::v1::{
     AllowReason, AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
     RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest, RecordOutcomesResponse, State,
     WatchBreakersRequest, WatchBreakersResponse,

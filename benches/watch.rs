@@ -12,9 +12,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
-use breakerd::proto::v1::{
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::{
     Outcome, RecordOutcomeRequest, Thresholds, UpdateConfigRequest, WatchBreakersRequest, WatchConfigRequest,
     watch_breakers_response, watch_config_response,
 };
@@ -106,7 +106,7 @@ async fn config() -> Result<()> {
     let server = Server::start()?;
     let channels = server.connect().await?;
     let mut client = ConfigServiceClient::new(channels[0].clone());
-    while client.get_config(breakerd::proto::v1::GetConfigRequest::default()).await.is_err() {
+    while client.get_config(breakerd_api::v1::GetConfigRequest::default()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let memory = server.memory()?;

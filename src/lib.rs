@@ -25,7 +25,6 @@ pub mod metrics;
 mod nearest;
 pub mod override_reconciler;
 pub mod pacer;
-pub mod proto;
 pub mod rate_limiter;
 pub mod replica;
 pub mod runtime;

@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use breakerd_api::v1;
+use breakerd_api::v1::AllowRequestRequest;
 use clap::Args;
 
 use super::connect::Connection;
@@ -9,7 +11,6 @@ use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::times;
 use super::words::{self, Target};
-use crate::proto::v1::AllowRequestRequest;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd allow database --caller nightly-job
@@ -43,7 +44,7 @@ pub(super) async fn run(
         return Ok(ended);
     }
     let said = if answer.allowed { "allowed" } else { "rejected" };
-    writeln!(screen.out, "{said}: {}", words::allow_reason(answer.reason))?;
+    writeln!(screen.out, "{said}: {}", words::named::<v1::AllowReason>(answer.reason))?;
     if let Some(retry_after) = &answer.retry_after {
         writeln!(screen.out, "retry in {}", times::wire_span(retry_after))?;
     }

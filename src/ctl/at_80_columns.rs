@@ -2,15 +2,15 @@
 //! why, whole.
 
 use breaker::Time;
+use breakerd_api::v1::{
+    Breaker, BreakerOverride, ChangeKind, ConfigChange, Counters, State, Transition, TransitionReason,
+    WindowFigures,
+};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::screen::{Color, Screen, Surroundings};
 use super::table::Table;
 use super::{config_show, history, ls, watch};
-use crate::proto::v1::{
-    Breaker, BreakerOverride, ChangeKind, ConfigChange, Counters, State, Transition, TransitionReason,
-    WindowFigures,
-};
 
 const SERVICE: &str = "notifications";
 const NAME: &str = "pagerduty-eu-west";

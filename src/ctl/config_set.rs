@@ -1,15 +1,17 @@
 //! `config set` and `config unset`: what was before, what is after.
 
 use breaker::{Field, Value};
+use breakerd_api::thresholds;
+use breakerd_api::v1::{ServiceConfig, Thresholds, UpdateConfigRequest};
 use clap::Args;
 
 use super::connect::Connection;
 use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::table::{Cell, Table};
-use super::{service, thresholds, words};
+use super::thresholds::field_of;
+use super::{service, words};
 use crate::config;
-use crate::proto::v1::{ServiceConfig, Thresholds, UpdateConfigRequest};
 
 pub(super) const SET_EXAMPLES: &str = "Examples:
   breakerd config set database timeout_seconds=90 --reason 'slow failover'
@@ -122,8 +124,8 @@ pub(super) async fn set(
     let mut set = Thresholds::default();
     let mut paths = Vec::new();
     for (field, value) in args.assignments()? {
-        thresholds::set(&mut set, field, value);
-        paths.push(thresholds::path(field).to_owned());
+        thresholds::set(&mut set, field, &value);
+        paths.push(thresholds::name(field).to_owned());
     }
     let question = UpdateConfigRequest {
         service: args.service.clone(),
@@ -144,7 +146,7 @@ pub(super) async fn unset(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut paths: Vec<_> =
-        args.fields()?.into_iter().map(|field| thresholds::path(field).to_owned()).collect();
+        args.fields()?.into_iter().map(|field| thresholds::name(field).to_owned()).collect();
     if paths.is_empty() {
         // As DeleteConfig, which takes a name that is not known.
         paths.push("*".to_owned());
@@ -225,7 +227,7 @@ fn show(
 /// The fields whose value or layer is another: before and after, as `1m (file)`.
 pub(super) fn differences(before: &ServiceConfig, after: &ServiceConfig) -> Vec<(Field, String, String)> {
     let told = |config: &ServiceConfig, field| {
-        let (value, layer) = thresholds::field_of(config, field);
+        let (value, layer) = field_of(config, field);
         format!("{value} ({layer})")
     };
     Field::ALL

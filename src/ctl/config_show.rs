@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 
 use breaker::Field;
+use breakerd_api::v1::{
+    self, ConfigChange, ConfigLayer, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest,
+    ServiceConfig,
+};
 use clap::Args;
 use serde_json::{Map, Value as Json};
 
@@ -14,9 +18,6 @@ use super::table::{Cell, Narrow, Table};
 use super::times::Moment;
 use super::{service, thresholds, times, words};
 use crate::clock::Clock;
-use crate::proto::v1::{
-    ConfigChange, ConfigLayer, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest, ServiceConfig,
-};
 
 pub(super) const GET_EXAMPLES: &str = "Examples:
   breakerd config get
@@ -237,7 +238,7 @@ fn row(change: &ConfigChange) -> Vec<Cell> {
     vec![
         Cell::time(change.changed_at.as_ref().map_or_else(|| "?".to_owned(), times::clock)),
         Cell::from(change.revision.to_string()),
-        Cell::from(words::change_kind(change.kind)),
+        Cell::from(words::named::<v1::ChangeKind>(change.kind)),
         Cell::from(of),
         Cell::from(&*change.actor),
         Cell::from(&*change.reason),

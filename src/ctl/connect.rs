@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use breaker::HumanDuration;
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::operations_service_client::OperationsServiceClient;
 use clap::Args;
 use http::uri::Authority;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -16,9 +19,6 @@ use tonic_health::pb::health_client::HealthClient;
 use super::error::{Failure, innermost};
 use super::screen::{Color, Surroundings};
 use super::times;
-use crate::proto::v1::breaker_service_client::BreakerServiceClient;
-use crate::proto::v1::config_service_client::ConfigServiceClient;
-use crate::proto::v1::operations_service_client::OperationsServiceClient;
 
 /// Where a breakerd on this machine listens unless it is told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";

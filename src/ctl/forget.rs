@@ -1,11 +1,12 @@
 //! `forget`: deletes a breaker.
 
+use breakerd_api::v1::DeleteBreakerRequest;
+
 use super::connect::Connection;
 use super::error::{Ended, Failure};
 use super::override_::{OneArgs, note_unrecorded};
 use super::screen::Screen;
 use super::words::{self, Target};
-use crate::proto::v1::DeleteBreakerRequest;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd forget database/tmp-17 --reason 'the host is gone'

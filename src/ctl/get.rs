@@ -3,6 +3,7 @@
 use std::io;
 
 use breaker::{Field, Time};
+use breakerd_api::v1::{Breaker, GetBreakerRequest, ServiceOverride, State};
 use clap::Args;
 
 use super::connect::Connection;
@@ -14,7 +15,6 @@ use super::thresholds;
 use super::words::Target;
 use super::{service, times, why, words};
 use crate::clock::Clock;
-use crate::proto::v1::{Breaker, GetBreakerRequest, ServiceOverride, State};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd get database

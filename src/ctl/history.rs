@@ -1,5 +1,9 @@
 //! `history`: what happened to breakers.
 
+use breakerd_api::v1::{
+    ChangeKind, ConfigChange, GetBreakerRequest, ListConfigChangesRequest, ListTransitionsRequest, State,
+    Transition, TransitionOrder,
+};
 use clap::Args;
 
 use super::connect::Connection;
@@ -11,10 +15,6 @@ use super::times::Moment;
 use super::words::Target;
 use super::{service, times, why, words};
 use crate::clock::Clock;
-use crate::proto::v1::{
-    ChangeKind, ConfigChange, GetBreakerRequest, ListConfigChangesRequest, ListTransitionsRequest, State,
-    Transition, TransitionOrder,
-};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd history

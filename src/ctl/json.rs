@@ -5,10 +5,9 @@
 
 use std::io::{self, Write};
 
+use breakerd_api::FILE_DESCRIPTOR_SET;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-
-use crate::proto::FILE_DESCRIPTOR_SET;
 
 const PACKAGE: &str = "breakerd.v1";
 
@@ -51,7 +50,7 @@ impl Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1;
+    use breakerd_api::v1;
 
     #[test]
     fn an_answer_is_the_json_that_protobuf_defines() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use breaker::Time;
+use breakerd_api::v1::{Breaker, GetBreakerRequest, ListBreakersRequest, State};
 use clap::Args;
 
 use super::connect::Connection;
@@ -13,7 +14,6 @@ use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
 use super::{service, times, why, words};
 use crate::clock::Clock;
-use crate::proto::v1::{Breaker, GetBreakerRequest, ListBreakersRequest, State};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd ls

@@ -3,6 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use breaker::HumanDuration;
+use breakerd_api::v1::{
+    Breaker, ClearOverrideRequest, ProbeBreakerRequest, ResetBreakerRequest, SetOverrideRequest, State,
+};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{CliRequest, Connection, Reach};
@@ -14,9 +17,6 @@ use super::times;
 use super::why;
 use super::words::{self, Target};
 use crate::clock::Clock;
-use crate::proto::v1::{
-    Breaker, ClearOverrideRequest, ProbeBreakerRequest, ResetBreakerRequest, SetOverrideRequest, State,
-};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd override set database forced-open --reason 'failover' --for 30m

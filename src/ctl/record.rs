@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use breakerd_api::v1::{self, Outcome, RecordOutcomeRequest};
 use clap::Args;
 
 use super::connect::Connection;
@@ -13,7 +14,6 @@ use super::override_::wire;
 use super::screen::Screen;
 use super::times;
 use super::words::{self, Target};
-use crate::proto::v1::{Outcome, RecordOutcomeRequest};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd record --permit 'AQID...' success --duration 250ms
@@ -103,7 +103,7 @@ pub(super) async fn run(
     let answer = connection.ask(report, async |ask| breakers.record_outcome(ask).await).await?;
     if !screen.object("RecordOutcomeResponse", &answer)? {
         let state = screen.painted(words::state(answer.state), super::screen::style_of(answer.state));
-        writeln!(screen.out, "{}; the breaker is {state}", words::record_result(answer.result))?;
+        writeln!(screen.out, "{}; the breaker is {state}", words::named::<v1::RecordResult>(answer.result))?;
     }
     Ok(Ended::Done)
 }

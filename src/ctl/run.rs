@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
+use breakerd_api::v1::{self, AllowRequestRequest, AllowRequestResponse, Outcome, RecordOutcomeRequest};
 use bytes::Bytes;
 use clap::Args;
 use tonic::Code;
@@ -25,7 +26,6 @@ use super::table::harmless;
 use super::times;
 use super::words::{self, Target};
 use crate::clock::Clock;
-use crate::proto::v1::{AllowRequestRequest, AllowRequestResponse, Outcome, RecordOutcomeRequest};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd run database -- ./import.sh --all
@@ -256,7 +256,7 @@ impl RunArgs {
         let breaker = words::breaker_name(&self.breaker.service, &self.breaker.name);
         let again = answer.retry_after.as_ref().map(times::wire_span);
         let again = again.map(|again| format!("; retry in {again}")).unwrap_or_default();
-        let reason = words::allow_reason(answer.reason);
+        let reason = words::named::<v1::AllowReason>(answer.reason);
         screen.note(&format!("breakerd: {breaker} is {reason}, command not run{again}"));
         Ended::With(self.denied_exit)
     }

@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 
+use breakerd_api::v1::State;
 use clap::ValueEnum;
 use clap::builder::styling::{AnsiColor, Style};
 use prost::Message;
 
 use super::json::Json;
-use crate::proto::v1::State;
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

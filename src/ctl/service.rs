@@ -2,6 +2,7 @@
 //! also where no breaker of the service is in use.
 
 use breaker::Time;
+use breakerd_api::v1::{GetConfigRequest, ListConfigsRequest, ServiceConfig, ServiceOverride, State};
 
 use super::connect::Connection;
 use super::error::Failure;
@@ -9,7 +10,6 @@ use super::pages::PAGE;
 use super::screen::style_of;
 use super::table::Cell;
 use super::{times, why, words};
-use crate::proto::v1::{GetConfigRequest, ListConfigsRequest, ServiceConfig, ServiceOverride, State};
 
 /// What stands for all breakers of a service, in place of a name: no breaker can be called so.
 pub(super) const ALL: &str = "(all)";

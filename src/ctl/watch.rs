@@ -3,6 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use breakerd_api::v1::watch_breakers_response::Event as BreakerEvent;
+use breakerd_api::v1::watch_config_response::Event as ConfigEvent;
+use breakerd_api::v1::watch_transitions_response::Event as TransitionEvent;
+use breakerd_api::v1::{
+    ServiceConfig, State, Transition, WatchBreakersRequest, WatchBreakersResponse, WatchConfigRequest,
+    WatchConfigResponse, WatchRestart, WatchTransitionsRequest, WatchTransitionsResponse,
+};
 use clap::Args;
 use tonic::{Code, Status, Streaming};
 
@@ -16,13 +23,6 @@ use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table, harmless};
 use super::{service, times, words};
 use crate::clock::Clock;
-use crate::proto::v1::watch_breakers_response::Event as BreakerEvent;
-use crate::proto::v1::watch_config_response::Event as ConfigEvent;
-use crate::proto::v1::watch_transitions_response::Event as TransitionEvent;
-use crate::proto::v1::{
-    ServiceConfig, State, Transition, WatchBreakersRequest, WatchBreakersResponse, WatchConfigRequest,
-    WatchConfigResponse, WatchRestart, WatchTransitionsRequest, WatchTransitionsResponse,
-};
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd watch

@@ -1,9 +1,10 @@
 //! Why a breaker is as it is, in a few words.
 
-use super::words;
-use crate::proto::v1::{
+use breakerd_api::v1::{
     Breaker, ServiceConfig, ServiceOverride, State, Transition, TransitionFigures, TransitionReason,
 };
+
+use super::words;
 
 /// Why a transition was made, with the figures that decided, and who asked for it.
 pub(super) fn of_transition(transition: &Transition) -> String {
@@ -121,7 +122,7 @@ pub(super) fn percent(rate: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1::BreakerOverride;
+    use breakerd_api::v1::BreakerOverride;
 
     #[test]
     fn a_transition_tells_its_figures_and_who_asked() {

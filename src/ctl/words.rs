@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use breaker::Origin;
-
-use crate::proto::v1;
+use breakerd_api::enums::{ApiEnum, from_number};
+use breakerd_api::v1;
 
 /// A breaker: `SERVICE`, the service's own, or `SERVICE/NAME`. A name may hold `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,45 +51,28 @@ pub(super) fn breaker_name(service: &str, name: &str) -> String {
 pub(super) fn state_by_name(text: &str) -> Result<v1::State, String> {
     let plain = text.replace('-', "_").to_ascii_uppercase();
     breaker::State::parse(&plain)
-        .and_then(|state| v1::State::from_str_name(&format!("STATE_{state}")))
+        .map(v1::State::from)
         .ok_or_else(|| "must be closed, open, half-open, forced-open, disabled or metrics-only".to_owned())
 }
 
 const NEWER: &str = "(newer than this program)";
 
-pub(super) fn state(wire: i32) -> &'static str {
-    word(v1::State::try_from(wire).ok().map(|state| state.as_str_name()), "STATE_")
+/// A value of the API's enums without its prefix: `HALF_OPEN`.
+pub(super) fn named<Api: ApiEnum>(number: i32) -> &'static str {
+    Api::name_of(number).unwrap_or(NEWER)
 }
 
-pub(super) fn transition_reason(wire: i32) -> &'static str {
-    word(v1::TransitionReason::try_from(wire).ok().map(|reason| reason.as_str_name()), "TRANSITION_REASON_")
+pub(super) fn state(number: i32) -> &'static str {
+    named::<v1::State>(number)
 }
 
-pub(super) fn allow_reason(wire: i32) -> &'static str {
-    word(v1::AllowReason::try_from(wire).ok().map(|reason| reason.as_str_name()), "ALLOW_REASON_")
-}
-
-pub(super) fn record_result(wire: i32) -> &'static str {
-    word(v1::RecordResult::try_from(wire).ok().map(|result| result.as_str_name()), "RECORD_RESULT_")
-}
-
-pub(super) fn change_kind(wire: i32) -> &'static str {
-    word(v1::ChangeKind::try_from(wire).ok().map(|kind| kind.as_str_name()), "CHANGE_KIND_")
+pub(super) fn transition_reason(number: i32) -> &'static str {
+    named::<v1::TransitionReason>(number)
 }
 
 /// A layer, in the words of `check-config`.
-pub(super) fn layer(wire: i32) -> &'static str {
-    match v1::ConfigLayer::try_from(wire) {
-        Ok(v1::ConfigLayer::BuiltIn) => Origin::BuiltIn.as_str(),
-        Ok(v1::ConfigLayer::FileDefaults) => Origin::FileDefaults.as_str(),
-        Ok(v1::ConfigLayer::FileService) => Origin::FileService.as_str(),
-        Ok(v1::ConfigLayer::Api) => Origin::Api.as_str(),
-        Ok(v1::ConfigLayer::Unspecified) | Err(_) => NEWER,
-    }
-}
-
-fn word(name: Option<&'static str>, prefix: &str) -> &'static str {
-    name.and_then(|name| name.strip_prefix(prefix)).unwrap_or(NEWER)
+pub(super) fn layer(number: i32) -> &'static str {
+    from_number::<Origin, v1::ConfigLayer>(number).map_or(NEWER, Origin::as_str)
 }
 
 #[cfg(test)]

@@ -3,6 +3,13 @@
 use std::sync::Arc;
 
 use breaker::Time;
+use breakerd_api::v1::breaker_service_server::BreakerService;
+use breakerd_api::v1::{
+    AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
+    AllowRequestsResult, ItemError, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
+    RecordOutcomesResponse, RecordOutcomesResult, WatchBreakersRequest, WatchBreakersResponse,
+    allow_requests_result, record_outcomes_result,
+};
 use bytes::{Bytes, BytesMut};
 use tonic::{Request, Response, Status};
 
@@ -15,13 +22,6 @@ use crate::app::{App, Loaded};
 use crate::auth::{Caller, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
 use crate::metrics::{Refusal, Transport};
-use crate::proto::v1::breaker_service_server::BreakerService;
-use crate::proto::v1::{
-    AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
-    AllowRequestsResult, ItemError, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
-    RecordOutcomesResponse, RecordOutcomesResult, WatchBreakersRequest, WatchBreakersResponse,
-    allow_requests_result, record_outcomes_result,
-};
 use crate::replica;
 
 /// The service on an app, for one connection.

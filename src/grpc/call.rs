@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use breaker::Time;
+use breakerd_api::v1::breaker_service_server::BreakerServiceServer;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -36,7 +37,6 @@ use super::rights;
 use super::status::{Failure, code_of, rewritten};
 use crate::auth::{Caller, ConnectionAuth, Credentials, Rights};
 use crate::metrics::{Refusal as Why, Transport};
-use crate::proto::v1::breaker_service_server::BreakerServiceServer;
 
 type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 

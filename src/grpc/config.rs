@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use breakerd_api::v1;
+use breakerd_api::v1::config_service_server::ConfigService;
 use tonic::{Request, Response, Status};
 
 use super::client_info::ClientInfo;
@@ -15,8 +17,6 @@ use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
 use crate::control::{Update, Updated};
-use crate::proto::v1;
-use crate::proto::v1::config_service_server::ConfigService;
 
 /// The service on an app.
 pub(super) struct Configs {

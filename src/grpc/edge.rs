@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use breakerd_api::v1::breaker_service_server::BreakerServiceServer;
+use breakerd_api::v1::config_service_server::ConfigServiceServer;
+use breakerd_api::v1::operations_service_server::OperationsServiceServer;
 use tokio::sync::Semaphore;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
@@ -19,9 +22,6 @@ use super::watch::Watches;
 use crate::app::App;
 use crate::auth::{Caller, ConcurrencyCounter, EdgeSecurity};
 use crate::log_throttle::LogThrottle;
-use crate::proto::v1::breaker_service_server::BreakerServiceServer;
-use crate::proto::v1::config_service_server::ConfigServiceServer;
-use crate::proto::v1::operations_service_server::OperationsServiceServer;
 
 /// All services of gRPC.
 #[derive(Clone)]

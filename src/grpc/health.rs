@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakerd_api::v1::{breaker_service_server, config_service_server, operations_service_server};
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::Sleep;
@@ -18,7 +19,6 @@ use super::client_info::ClientInfo;
 use super::deadline;
 use super::status::Failure;
 use super::stream_limiter::{StreamLimiter, StreamSlot};
-use crate::proto::v1::{breaker_service_server, config_service_server, operations_service_server};
 
 /// What health tells of by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

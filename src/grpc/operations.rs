@@ -5,6 +5,13 @@ mod operator_actions;
 use std::error::Error;
 use std::sync::Arc;
 
+use breakerd_api::v1::operations_service_server::OperationsService;
+use breakerd_api::v1::{
+    ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
+    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListTransitionsRequest,
+    ListTransitionsResponse, ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest,
+    ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
+};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -18,13 +25,6 @@ use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
-use crate::proto::v1::operations_service_server::OperationsService;
-use crate::proto::v1::{
-    ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
-    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListTransitionsRequest,
-    ListTransitionsResponse, ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest,
-    ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
-};
 use crate::store::{HistoryCursor, Store, StoreError, StoredTransition};
 
 /// Lists of breakers that are drawn up at one time: one that few breakers pass looks at many, and decisions must not
@@ -151,11 +151,11 @@ impl OperationsService for Operations {
         self.answer(self.probe(request).await, &client).await
     }
 
-    type WatchTransitionsStream = Watch<crate::proto::v1::WatchTransitionsResponse>;
+    type WatchTransitionsStream = Watch<breakerd_api::v1::WatchTransitionsResponse>;
 
     async fn watch_transitions(
         &self,
-        request: Request<crate::proto::v1::WatchTransitionsRequest>,
+        request: Request<breakerd_api::v1::WatchTransitionsRequest>,
     ) -> Result<Response<Self::WatchTransitionsStream>, Status> {
         Ok(Response::new(watch::transitions(&self.watches, self.loaded()?, request)?))
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use breakerd_api::FILE_DESCRIPTOR_SET;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use prost::Message;
@@ -29,7 +30,6 @@ use super::health::{Closing, HealthBoard};
 use super::status::{Failure, of_stream};
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 use super::violations::excerpt;
-use crate::proto::FILE_DESCRIPTOR_SET;
 
 /// Why the edge could not be built or served.
 #[derive(Debug, thiserror::Error)]

@@ -257,7 +257,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::proto::v1;
+    use breakerd_api::v1;
 
     #[test]
     fn items_are_counted_without_being_decoded() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{HumanDuration, Needed};
+use breakerd_api::v1;
 use http::{HeaderMap, Response};
 use prost::Message;
 use prost_types::Any;
@@ -24,7 +25,6 @@ use crate::app::App;
 use crate::auth::{Right, Rights};
 use crate::clock::WallTime;
 use crate::engine::BreakerLimit;
-use crate::proto::v1;
 
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "breakerd";

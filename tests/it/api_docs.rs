@@ -56,7 +56,7 @@ async fn every_command_of_the_api_guide_does_what_it_shows() {
 fn every_method_has_a_command_in_the_api_guide() {
     let text = fs::read_to_string(DOCUMENT).unwrap();
     let commands: Vec<_> = examples(&text).into_iter().map(|example| example.command).collect();
-    let set = FileDescriptorSet::decode(breakerd::proto::FILE_DESCRIPTOR_SET).unwrap();
+    let set = FileDescriptorSet::decode(breakerd_api::FILE_DESCRIPTOR_SET).unwrap();
     let mut missing = Vec::new();
     for file in set.file.iter().filter(|file| file.package() == "breakerd.v1") {
         for service in &file.service {

@@ -1,7 +1,7 @@
 //! What an operator did by hand stands in the audit and in the history, with who and why: asked of both stores by SQL.
 
 use breakerd::auth::{Principals, Role};
-use breakerd::proto::v1::{
+use breakerd_api::v1::{
     ClearOverrideRequest, Outcome, ProbeBreakerRequest, RecordOutcomeRequest, ResetBreakerRequest,
     SetOverrideRequest, State,
 };

@@ -10,7 +10,7 @@ use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
 use breakerd::clock::Clock as _;
 use breakerd::grpc::{Limits, Method};
-use breakerd::proto::v1;
+use breakerd_api::v1;
 use http::HeaderValue;
 use prost::Message;
 use tonic::Code;

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use breakerd::auth::{Digest, Token};
 use breakerd::config::access;
-use breakerd::proto::v1;
+use breakerd_api::v1;
 use tonic::Code;
 
 use crate::certificates::{Authority, Dates, Pair, shown};

@@ -2,7 +2,7 @@
 
 use breakerd::auth::{Principals, Role};
 use breakerd::grpc::Limits;
-use breakerd::proto::v1;
+use breakerd_api::v1;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;

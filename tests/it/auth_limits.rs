@@ -6,9 +6,9 @@ use std::time::Duration;
 use breakerd::auth::{Principals, Role};
 use breakerd::grpc::Limits;
 use breakerd::listener::Drained;
-use breakerd::proto::v1::WatchConfigRequest;
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
 use breakerd::replica::Local;
+use breakerd_api::v1::WatchConfigRequest;
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt as _;
@@ -143,11 +143,11 @@ async fn a_caller_with_too_many_calls_in_flight_is_refused_and_another_is_not() 
         // A call whose message never comes.
         let mut grpc = tonic::client::Grpc::new(world.channel().await);
         grpc.ready().await.unwrap();
-        let request = with(&one, tokio_stream::pending::<breakerd::proto::v1::AllowRequestRequest>());
+        let request = with(&one, tokio_stream::pending::<breakerd_api::v1::AllowRequestRequest>());
         let path = http::uri::PathAndQuery::from_static("/breakerd.v1.BreakerService/AllowRequest");
         held.push(tokio::spawn(async move {
             let codec = tonic_prost::ProstCodec::default();
-            grpc.client_streaming::<_, _, breakerd::proto::v1::AllowRequestResponse, _>(request, path, codec)
+            grpc.client_streaming::<_, _, breakerd_api::v1::AllowRequestResponse, _>(request, path, codec)
                 .await
         }));
     }

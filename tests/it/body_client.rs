@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breakerd::proto::v1::AllowRequestsRequest;
+use breakerd_api::v1::AllowRequestsRequest;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;

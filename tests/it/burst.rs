@@ -10,8 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::{self, Outcome, RecordOutcomeRequest, RecordOutcomesRequest};
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::{self, Outcome, RecordOutcomeRequest, RecordOutcomesRequest};
 use tonic::Code;
 
 use crate::process::{Process, log_of};

@@ -13,7 +13,7 @@ const LANGUAGES: [&str; 5] = ["python", "go", "js", "java", "rust"];
 #[test]
 fn the_clients_guide_names_nothing_that_the_api_has_not() {
     let text = fs::read_to_string(DOCUMENT).unwrap();
-    let set = FileDescriptorSet::decode(breakerd::proto::FILE_DESCRIPTOR_SET).unwrap();
+    let set = FileDescriptorSet::decode(breakerd_api::FILE_DESCRIPTOR_SET).unwrap();
     let files: Vec<_> = set.file.iter().filter(|file| file.package() == "breakerd.v1").collect();
     // The one that is not ours: google.rpc's.
     let mut names = BTreeSet::from(["BadRequest"]);

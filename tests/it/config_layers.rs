@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
-use breakerd::proto::v1::{ConfigLayer, DeleteConfigRequest, ServiceConfig, Thresholds};
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::{ConfigLayer, DeleteConfigRequest, ServiceConfig, Thresholds};
 use tonic::transport::Channel;
 
 use crate::grpc_config::{failures, get, set, update};

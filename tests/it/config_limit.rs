@@ -2,8 +2,8 @@
 
 use breakerd::auth::EdgeSecurity;
 use breakerd::control::SERVICES_MAX;
-use breakerd::proto::v1::{ConfigLayer, DeleteConfigRequest, UpdateConfigRequest};
 use breakerd::store::Target;
+use breakerd_api::v1::{ConfigLayer, DeleteConfigRequest, UpdateConfigRequest};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 

@@ -8,11 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use breaker::State;
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::{
-    AllowReason, AllowRequestRequest, GetBreakerRequest, Outcome, RecordOutcomeRequest,
-};
 use breakerd::store::{Store, StoredTransition, Target, TransitionQuery, open};
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::{AllowReason, AllowRequestRequest, GetBreakerRequest, Outcome, RecordOutcomeRequest};
 use tonic::Code;
 
 use crate::process::Process;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use breakerd::proto::v1::{Outcome, RecordOutcomeRequest};
 use breakerd::store::Target;
+use breakerd_api::v1::{Outcome, RecordOutcomeRequest};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tonic_health::pb::HealthCheckRequest;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use breakerd::proto::v1::{Outcome, RecordOutcomeRequest, State};
 use breakerd::store::{Answer, Store, StoreError, Target, open, open_by_file};
+use breakerd_api::v1::{Outcome, RecordOutcomeRequest, State};
 
 use crate::cluster::{Server, either};
 use crate::process::{Process, eventually, log_of, program};

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use breakerd::proto::v1::{Outcome, RecordOutcomeRequest, RecordOutcomesRequest, State};
+use breakerd_api::v1::{Outcome, RecordOutcomeRequest, RecordOutcomesRequest, State};
 
 use crate::process::{Process, eventually, log_of};
 
@@ -71,8 +71,8 @@ async fn trip(process: &Process, names: std::ops::Range<u32>) -> usize {
     };
     let request = RecordOutcomesRequest { requests: names.map(failure).collect() };
     let answer = process.breakers().await.record_outcomes(request).await.unwrap().into_inner();
-    let is_open = |result: &breakerd::proto::v1::RecordOutcomesResult| match &result.result {
-        Some(breakerd::proto::v1::record_outcomes_result::Result::Response(response)) => {
+    let is_open = |result: &breakerd_api::v1::RecordOutcomesResult| match &result.result {
+        Some(breakerd_api::v1::record_outcomes_result::Result::Response(response)) => {
             response.state() == State::Open
         }
         _ => false,

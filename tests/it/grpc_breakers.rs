@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use breakerd::grpc::Limits;
-use breakerd::proto::v1::{
+use breakerd_api::v1::{
     self, AllowReason, AllowRequestResponse, Outcome, RecordOutcomeRequest, RecordResult, State,
     allow_requests_result, record_outcomes_result,
 };

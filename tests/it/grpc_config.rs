@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use breakerd::proto::v1;
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
-use breakerd::proto::v1::{
+use breakerd_api::v1;
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::{
     ChangeKind, ConfigLayer, DeleteConfigRequest, GetConfigRequest, ListConfigChangesRequest,
     ListConfigsRequest, Outcome, State, Thresholds, UpdateConfigRequest,
 };

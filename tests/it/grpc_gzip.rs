@@ -1,6 +1,6 @@
 //! Messages that are compressed, either way, and where that is done.
 
-use breakerd::proto::v1::{AllowRequestResponse, AllowRequestsResponse};
+use breakerd_api::v1::{AllowRequestResponse, AllowRequestsResponse};
 use flate2::read::GzDecoder;
 use http::HeaderValue;
 use prost::Message as _;

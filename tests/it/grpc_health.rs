@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use breakerd::grpc::{Limits, Part, Serving};
 use breakerd::listener::Drained;
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
 use breakerd::replica::Local;
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;

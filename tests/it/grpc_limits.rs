@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use breakerd::grpc::Limits;
 use breakerd::metrics::{Refusal, Transport};
-use breakerd::proto::v1::{
+use breakerd::replica::Local;
+use breakerd_api::v1::{
     RecordOutcomeRequest, RecordOutcomesRequest, RecordOutcomesResponse, record_outcomes_result,
 };
-use breakerd::replica::Local;
 use bytes::BytesMut;
 use prost::Message as _;
 use tokio::task::JoinSet;

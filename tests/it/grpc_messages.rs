@@ -1,7 +1,7 @@
 //! Messages and headers that are wrong beside their fields: each by a client that no proper client is.
 
 use breakerd::grpc::Method;
-use breakerd::proto::v1::{AllowRequestResponse, Outcome, RecordOutcomeRequest, RecordOutcomesRequest};
+use breakerd_api::v1::{AllowRequestResponse, Outcome, RecordOutcomeRequest, RecordOutcomesRequest};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, StreamBody};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breakerd::proto::v1::{
+use breakerd_api::v1::{
     self, GetBreakerRequest, ListBreakersRequest, ListTransitionsRequest, Outcome, State, TransitionOrder,
     TransitionReason,
 };

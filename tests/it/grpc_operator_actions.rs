@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use breaker::{Attribution, OverrideKind};
-use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
-use breakerd::proto::v1::{
+use breakerd::store::{ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, Target, open};
+use breakerd_api::v1::operations_service_client::OperationsServiceClient;
+use breakerd_api::v1::{
     self, AllowReason, ClearOverrideRequest, GetBreakerRequest, ListTransitionsRequest, Outcome,
     ProbeBreakerRequest, RecordResult, ResetBreakerRequest, SetOverrideRequest, State, TransitionReason,
 };
-use breakerd::store::{ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, Target, open};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
@@ -347,13 +347,13 @@ async fn an_override_of_a_service_that_has_ended_is_not_shown() {
     world.clock.advance(Duration::from_secs(1));
     assert!(world.store.configuration().await.unwrap().overrides.contains_key("db"));
     assert_eq!(crate::grpc_config::get(&mut configs, "db").await.r#override, None);
-    let list = breakerd::proto::v1::ListConfigsRequest::default();
+    let list = breakerd_api::v1::ListConfigsRequest::default();
     let listed = configs.list_configs(list).await.unwrap().into_inner().configs;
     assert!(listed.iter().all(|config| config.r#override.is_none()), "{listed:?}");
-    let watch = breakerd::proto::v1::WatchConfigRequest::default();
+    let watch = breakerd_api::v1::WatchConfigRequest::default();
     let mut stream = crate::watch_config::watch(&mut configs, watch).await;
     loop {
-        use breakerd::proto::v1::watch_config_response::Event;
+        use breakerd_api::v1::watch_config_response::Event;
         match crate::watch_config::news(&mut stream).await.0 {
             Event::Config(config) => assert_eq!(config.r#override, None, "{}", config.service),
             Event::Mark(_) => break,

@@ -1,6 +1,6 @@
 //! `minimum_reporters` from end to end: who is counted, over a real channel.
 
-use breakerd::proto::v1::{self, Outcome, RecordOutcomeRequest, RecordOutcomesRequest, State};
+use breakerd_api::v1::{self, Outcome, RecordOutcomeRequest, RecordOutcomesRequest, State};
 
 use crate::grpc_world::World;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use breakerd::grpc::Limits;
 use breakerd::metrics::{Refusal, Transport};
-use breakerd::proto::v1::{AllowRequestsRequest, WatchBreakersRequest};
 use breakerd::replica::Local;
+use breakerd_api::v1::{AllowRequestsRequest, WatchBreakersRequest};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
 use tonic::Code;

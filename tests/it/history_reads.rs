@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
-use breakerd::proto::v1::{
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::{
     ListTransitionsRequest, Outcome, RecordOutcomeRequest, Thresholds, UpdateConfigRequest,
 };
 use tokio::task::JoinSet;

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use syn::visit::Visit;
 
 /// What each part of `src/` may use of the other parts, beside itself: only parts above it in this table, so that there is
-/// no cycle. All may use the `breaker` crate, and cargo sees to it that it uses nobody.
+/// no cycle. All may use the `breaker` crate, and both ends of the wire `breakerd-api`; cargo sees to it that those use nothing of `src/`.
 const MAY_USE: &[(&str, &[&str])] = &[
     // Used by all, using nothing.
     ("clock", &[]),
     ("nearest", &[]),
     ("signals", &[]),
     ("data_dir", &[]),
-    ("proto", &[]),
     ("log_throttle", &[]),
     ("rate_limiter", &[]),
     ("auth", &["rate_limiter"]),
@@ -68,7 +67,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "log_throttle",
             "metrics",
             "nearest",
-            "proto",
             "rate_limiter",
             "replica",
             "store",
@@ -110,7 +108,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // A client of the API that lives in the same program.
-    ("ctl", &["clock", "config", "proto", "signals"]),
+    ("ctl", &["clock", "config", "signals"]),
     ("cli", &["auth", "catalog", "config", "ctl", "data_dir", "security", "store"]),
     ("main", &["cli", "clock", "config", "ctl", "server", "signals", "telemetry"]),
 ];
@@ -192,8 +190,8 @@ fn what_must_be_absent_is_absent() {
                 forbid("SQL", "stands in store/ only");
             }
             // The wire has two ends: grpc/ serves it, and ctl/ is a client, which nothing of the server may use.
-            let sees_the_wire = ["grpc", "proto", "ctl"].contains(&&*part);
-            if !sees_the_wire && (has("crate::proto") || has("proto::v1")) {
+            let sees_the_wire = ["grpc", "ctl"].contains(&&*part);
+            if !sees_the_wire && has("breakerd_api") {
                 forbid("a generated type", "stands in grpc/, and in ctl/, only");
             }
             // The word "monotonic" has it in it, and is another.

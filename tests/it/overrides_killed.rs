@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use breaker::State;
-use breakerd::proto::v1;
-use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
 use breakerd::store::{Target, open};
+use breakerd_api::v1;
+use breakerd_api::v1::operations_service_client::OperationsServiceClient;
 use tonic::transport::Channel;
 
 use crate::crash::whole_history;

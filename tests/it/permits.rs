@@ -1,6 +1,6 @@
 //! Permits over the lives of a process.
 
-use breakerd::proto::v1::{Outcome, RecordOutcomeRequest, RecordResult};
+use breakerd_api::v1::{Outcome, RecordOutcomeRequest, RecordResult};
 
 use crate::grpc_world::{ask, report};
 use crate::process::Process;

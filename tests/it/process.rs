@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output};
 use std::time::Duration;
 
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::operations_service_client::OperationsServiceClient;
 use tonic::transport::Channel;
 
 /// A bound that only a hang reaches.

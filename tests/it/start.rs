@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
-use breakerd::proto::v1::{
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::{
     AllowRequestRequest, GetBreakerRequest, Outcome, RecordOutcomeRequest, SetOverrideRequest, State,
     Thresholds, UpdateConfigRequest,
 };
@@ -206,7 +206,7 @@ async fn a_restart_brings_the_state_back_and_the_wait_goes_on() {
     let outcome = Outcome::Failure.into();
     let late = RecordOutcomeRequest { permit: old, outcome, ..Default::default() };
     let late = breakers.record_outcome(late).await.unwrap().into_inner();
-    assert_eq!(late.result(), breakerd::proto::v1::RecordResult::Late);
+    assert_eq!(late.result(), breakerd_api::v1::RecordResult::Late);
     let named =
         RecordOutcomeRequest { permit: other, service: "other".into(), outcome, ..Default::default() };
     let counted = breakers.record_outcome(named).await.unwrap().into_inner();

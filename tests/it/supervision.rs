@@ -8,10 +8,10 @@ use std::time::Duration;
 use breaker::{Time, WallOffset};
 use breakerd::clock::{Clock, SystemClock};
 use breakerd::config::{self, Sources};
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::{Outcome, RecordOutcomeRequest};
 use breakerd::server::{self, Listeners, Start};
 use breakerd::supervisor::TaskFailure;
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::{Outcome, RecordOutcomeRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{PATIENCE, eventually};

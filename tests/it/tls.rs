@@ -8,7 +8,7 @@ use breakerd::auth::{
     Authenticator, ClientCertificate, EdgeSecurity, Identity, Pattern, Principals, Role, Subject, TlsError,
 };
 use breakerd::grpc::Limits;
-use breakerd::proto::v1;
+use breakerd_api::v1;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;

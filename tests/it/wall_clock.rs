@@ -6,10 +6,10 @@ use std::time::Duration;
 use breaker::Time;
 use breakerd::clock::{Clock, ManualClock};
 use breakerd::lifecycle::{run_retention, run_wall_clock};
-use breakerd::proto::v1::{
+use breakerd::store::{Target, TransitionQuery, open};
+use breakerd_api::v1::{
     Breaker, GetBreakerRequest, ListTransitionsRequest, SetOverrideRequest, State, Transition,
 };
-use breakerd::store::{Target, TransitionQuery, open};
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc_world::{START, World, ask, trip};

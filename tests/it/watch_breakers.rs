@@ -2,11 +2,11 @@
 
 use breakerd::catalog::Declaration;
 use breakerd::grpc::Limits;
-use breakerd::proto::v1;
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::watch_breakers_response::Event;
-use breakerd::proto::v1::{State, WatchBreakersRequest, WatchBreakersResponse};
 use breakerd::replica::Local;
+use breakerd_api::v1;
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::watch_breakers_response::Event;
+use breakerd_api::v1::{State, WatchBreakersRequest, WatchBreakersResponse};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use breakerd::grpc::Limits;
-use breakerd::proto::v1;
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
-use breakerd::proto::v1::watch_config_response::Event;
-use breakerd::proto::v1::{UpdateConfigRequest, WatchConfigRequest, WatchConfigResponse};
 use breakerd::replica::Local;
+use breakerd_api::v1;
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::watch_config_response::Event;
+use breakerd_api::v1::{UpdateConfigRequest, WatchConfigRequest, WatchConfigResponse};
 use std::sync::Arc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Streaming};

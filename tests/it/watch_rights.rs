@@ -2,10 +2,10 @@
 
 use breakerd::auth::{Principals, Role};
 use breakerd::grpc::Limits;
-use breakerd::proto::v1;
-use breakerd::proto::v1::watch_breakers_response::Event as Told;
-use breakerd::proto::v1::watch_transitions_response::Event;
-use breakerd::proto::v1::{WatchBreakersRequest, WatchConfigRequest, WatchTransitionsRequest};
+use breakerd_api::v1;
+use breakerd_api::v1::watch_breakers_response::Event as Told;
+use breakerd_api::v1::watch_transitions_response::Event;
+use breakerd_api::v1::{WatchBreakersRequest, WatchConfigRequest, WatchTransitionsRequest};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 

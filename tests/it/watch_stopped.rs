@@ -1,11 +1,11 @@
 //! Watchers that stop reading, beside others that go on: what they were given is bounded, and they hold nothing that
 //! another one needs.
 
-use breakerd::proto::v1;
-use breakerd::proto::v1::breaker_service_client::BreakerServiceClient;
-use breakerd::proto::v1::config_service_client::ConfigServiceClient;
-use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
-use breakerd::proto::v1::{WatchBreakersRequest, WatchConfigRequest, WatchTransitionsRequest};
+use breakerd_api::v1;
+use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+use breakerd_api::v1::config_service_client::ConfigServiceClient;
+use breakerd_api::v1::operations_service_client::OperationsServiceClient;
+use breakerd_api::v1::{WatchBreakersRequest, WatchConfigRequest, WatchTransitionsRequest};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 

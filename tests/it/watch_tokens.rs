@@ -3,12 +3,12 @@
 use breaker::Time;
 use breakerd::auth::EdgeSecurity;
 use breakerd::lifecycle::{PositionFile, run_tail};
-use breakerd::proto::v1::watch_config_response::Event as Told;
-use breakerd::proto::v1::watch_transitions_response::Event;
-use breakerd::proto::v1::{
+use breakerd::store::Retention;
+use breakerd_api::v1::watch_config_response::Event as Told;
+use breakerd_api::v1::watch_transitions_response::Event;
+use breakerd_api::v1::{
     DeleteConfigRequest, Outcome, RecordResult, WatchConfigRequest, WatchTransitionsRequest,
 };
-use breakerd::store::Retention;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use breaker::{Key, Numbering, State, Time};
 use breakerd::feed::{Behind, HistoryTail, Page};
 use breakerd::metrics::Metrics;
-use breakerd::proto::v1;
-use breakerd::proto::v1::operations_service_client::OperationsServiceClient;
-use breakerd::proto::v1::watch_transitions_response::Event;
-use breakerd::proto::v1::{ListTransitionsRequest, WatchTransitionsRequest, WatchTransitionsResponse};
 use breakerd::store::{Change, HistoryCursor, Proposal, Retention, Store, TransitionId};
+use breakerd_api::v1;
+use breakerd_api::v1::operations_service_client::OperationsServiceClient;
+use breakerd_api::v1::watch_transitions_response::Event;
+use breakerd_api::v1::{ListTransitionsRequest, WatchTransitionsRequest, WatchTransitionsResponse};
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 

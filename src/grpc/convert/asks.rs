@@ -1,13 +1,15 @@
 //! The two questions, and their answers.
 
 use breaker::{Outcome, Report};
+use breakerd_api::enums::from_number;
+use breakerd_api::time::to_duration;
+use breakerd_api::v1;
 use bytes::Bytes;
 
 use super::super::status::Failure;
 use super::super::violations::{Kind, Violations};
-use super::{check_key, times, words};
+use super::{check_key, times};
 use crate::engine::{Allowed, EngineError, Permit, RecordResult, Seals, Target};
-use crate::proto::v1;
 
 /// Requests in one batch.
 pub(crate) const BATCH_MAX: usize = 1_000;
@@ -50,11 +52,11 @@ pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) ->
     let decision = &allowed.decision;
     v1::AllowRequestResponse {
         allowed: decision.verdict.allows(),
-        state: words::state(decision.state) as i32,
-        reason: words::reason(decision.verdict) as i32,
+        state: v1::State::from(decision.state) as i32,
+        reason: v1::AllowReason::from(decision.verdict) as i32,
         permit: allowed.permit.as_ref().map(seal).unwrap_or_default(),
         epoch: decision.epoch,
-        retry_after: decision.retry_after.map(times::to_wire),
+        retry_after: decision.retry_after.map(to_duration),
         config_revision: allowed.config_revision,
     }
 }
@@ -82,7 +84,7 @@ pub(crate) fn read_outcome<'a>(
             }
         }
     };
-    let outcome = words::outcome(request.outcome).unwrap_or_else(|| {
+    let outcome = from_number::<Outcome, v1::Outcome>(request.outcome).unwrap_or_else(|_| {
         let (kind, problem) = match request.outcome {
             0 => (Kind::Required, "is required: must be SUCCESS, FAILURE or IGNORED".to_owned()),
             unknown => {
@@ -156,8 +158,8 @@ pub(super) fn refused(error: EngineError) -> Failure {
 /// What became of an outcome.
 pub(crate) fn taken(taken: RecordResult) -> v1::RecordOutcomeResponse {
     v1::RecordOutcomeResponse {
-        result: words::result(taken.recorded) as i32,
-        state: words::state(taken.state) as i32,
+        result: v1::RecordResult::from(taken.recorded) as i32,
+        state: v1::State::from(taken.state) as i32,
     }
 }
 

@@ -1,10 +1,12 @@
 //! A breaker as it is shown.
 
 use breaker::{Override, Scope, State, Thresholds, Time, View};
+use breakerd_api::thresholds::decimal;
+use breakerd_api::time::{to_duration, to_timestamp};
+use breakerd_api::v1;
 
-use super::{times, transitions, words};
+use super::transitions;
 use crate::engine::{BreakerView, Counters};
-use crate::proto::v1;
 
 /// A breaker as it stands when the wall clock says `wall`.
 pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
@@ -16,12 +18,12 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
     v1::Breaker {
         service: view.key.service().to_string(),
         name: view.key.name().to_string(),
-        state: words::state(view.state) as i32,
+        state: v1::State::from(view.state) as i32,
         epoch: snapshot.epoch,
         attempts: snapshot.attempts,
-        opened_at: open_until.map(|_| times::timestamp(snapshot.entered_at)),
-        open_until: open_until.map(times::timestamp),
-        remaining_wait: open_until.map(|until| times::to_wire(until.since(wall))),
+        opened_at: open_until.map(|_| to_timestamp(snapshot.entered_at)),
+        open_until: open_until.map(to_timestamp),
+        remaining_wait: open_until.map(|until| to_duration(until.since(wall))),
         consecutive_failures: if counts { figures.consecutive_failures } else { 0 },
         consecutive_successes: if counts || half_open { figures.consecutive_successes } else { 0 },
         window: counts.then(|| window(view)),
@@ -35,25 +37,25 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         thresholds: Some(thresholds(&view.thresholds)),
         counters: Some(counters(&view.counters)),
         config_revision: view.config_revision,
-        created_at: Some(times::timestamp(view.created_at)),
-        last_used_at: Some(times::timestamp(view.last_used)),
+        created_at: Some(to_timestamp(view.created_at)),
+        last_used_at: Some(to_timestamp(view.last_used)),
         r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, &view.view)),
         last_transition: view.last_transition.as_ref().map(|last| transitions::last(&view.key, last)),
         state_when_enabled: if view.is_enabled {
             v1::State::Unspecified
         } else {
-            words::state(snapshot.state)
+            v1::State::from(snapshot.state)
         } as i32,
     }
 }
 
 fn in_force(set_by: &Override, view: &View) -> v1::BreakerOverride {
     v1::BreakerOverride {
-        state: words::state(set_by.kind.into()) as i32,
+        state: v1::State::from(State::from(set_by.kind)) as i32,
         actor: set_by.actor.clone(),
         reason: set_by.reason.clone(),
-        set_at: Some(times::timestamp(view.snapshot.entered_at)),
-        expires_at: view.override_ends_at.map(times::timestamp),
+        set_at: Some(to_timestamp(view.snapshot.entered_at)),
+        expires_at: view.override_ends_at.map(to_timestamp),
         of_service: set_by.scope == Scope::Service,
     }
 }
@@ -69,16 +71,16 @@ pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState 
     v1::BreakerState {
         service: view.key.service().to_string(),
         name: view.key.name().to_string(),
-        state: words::state(view.state) as i32,
+        state: v1::State::from(view.state) as i32,
         epoch: snapshot.epoch,
-        remaining_wait: ends_at.map(|ends_at| times::to_wire(ends_at.since(wall))),
+        remaining_wait: ends_at.map(|ends_at| to_duration(ends_at.since(wall))),
         config_revision: view.config_revision,
     }
 }
 
 fn window(view: &BreakerView) -> v1::WindowFigures {
     let figures = &view.view.figures;
-    let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(words::percent);
+    let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(decimal);
     v1::WindowFigures {
         calls: figures.calls,
         failures: figures.failures,
@@ -109,23 +111,23 @@ pub(super) fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
     v1::Thresholds {
         failure_threshold: unless_off(thresholds.failure_threshold()),
         success_threshold: unless_off(thresholds.success_threshold()),
-        wait_duration_in_open_state: Some(times::to_wire(thresholds.wait())),
-        failure_rate_threshold: thresholds.failure_rate_threshold().map(words::percent),
-        slow_call_rate_threshold: thresholds.slow_call_rate_threshold().map(words::percent),
-        slow_call_duration_threshold: thresholds.slow_call_duration_threshold().map(times::to_wire),
+        wait_duration_in_open_state: Some(to_duration(thresholds.wait())),
+        failure_rate_threshold: thresholds.failure_rate_threshold().map(decimal),
+        slow_call_rate_threshold: thresholds.slow_call_rate_threshold().map(decimal),
+        slow_call_duration_threshold: thresholds.slow_call_duration_threshold().map(to_duration),
         failure_count_threshold: thresholds.failure_count_threshold(),
         slow_calls_as_failures: Some(thresholds.slow_calls_as_failures()),
-        sliding_window_type: words::window_kind(thresholds.window_kind()) as i32,
+        sliding_window_type: v1::SlidingWindowType::from(thresholds.window_kind()) as i32,
         sliding_window_size: Some(thresholds.window_size()),
         minimum_number_of_calls: Some(thresholds.minimum_calls()),
         permitted_number_of_calls_in_half_open_state: Some(thresholds.permitted()),
-        half_open_permit_timeout: Some(times::to_wire(thresholds.lease())),
-        max_wait_duration_in_half_open_state: thresholds.max_wait_in_half_open().map(times::to_wire),
-        transition_to_state_after_wait_duration: words::after_max_wait(thresholds.after_max_wait()) as i32,
-        wait_interval: words::wait_interval(thresholds.wait_interval()) as i32,
-        multiplier: Some(words::thousandths(thresholds.multiplier())),
-        randomization_factor: Some(words::thousandths(thresholds.randomization_factor())),
-        max_wait: Some(times::to_wire(thresholds.max_wait())),
+        half_open_permit_timeout: Some(to_duration(thresholds.lease())),
+        max_wait_duration_in_half_open_state: thresholds.max_wait_in_half_open().map(to_duration),
+        transition_to_state_after_wait_duration: v1::State::from(thresholds.after_max_wait()) as i32,
+        wait_interval: v1::WaitInterval::from(thresholds.wait_interval()) as i32,
+        multiplier: Some(decimal(thresholds.multiplier())),
+        randomization_factor: Some(decimal(thresholds.randomization_factor())),
+        max_wait: Some(to_duration(thresholds.max_wait())),
         honor_retry_after: Some(thresholds.honor_retry_after()),
         minimum_reporters: Some(thresholds.minimum_reporters()),
         ignore_error_classes: thresholds.ignore_error_classes().to_vec(),

@@ -1,10 +1,12 @@
 //! The audit as it is shown, and what is asked of lists of configurations and changes.
 
+use breakerd_api::time::to_timestamp;
+use breakerd_api::v1;
+
 use super::super::page;
 use super::super::violations::{Kind, Violations};
 use super::lists::{check_service_filter, not_empty, page_size, place, read_place, write_place};
 use super::times;
-use crate::proto::v1;
 use crate::store::{ChangeKind, ChangeQuery, HistoryCursor, StoredChange};
 
 /// Entries of a filter of kinds: there are seven, and a repeat does no harm.
@@ -17,7 +19,7 @@ pub(crate) fn change(row: StoredChange) -> v1::ConfigChange {
         kind: kind(row.kind) as i32,
         service: row.service,
         name: row.name,
-        changed_at: Some(times::timestamp(row.at)),
+        changed_at: Some(to_timestamp(row.at)),
         actor: row.asked.actor,
         reason: row.asked.reason,
         before_json: row.before.unwrap_or_default(),

@@ -3,15 +3,17 @@
 use std::hash::Hasher as _;
 
 use breaker::{Attribution, Field, Layer, Origin, Time};
+use breakerd_api::thresholds;
+use breakerd_api::time::to_timestamp;
+use breakerd_api::v1;
 use prost::Message as _;
 use siphasher::sip::SipHasher24;
 
 use super::super::status::Failure;
 use super::super::unknown_name::UnknownName;
 use super::super::violations::{Kind, Violations, excerpt};
-use super::{asks, breakers, check_service, fields, times, words};
+use super::{asks, breakers, check_service, fields};
 use crate::control::{ControlError, LayerChange, ServiceConfig, Update};
-use crate::proto::v1;
 use crate::store::{RequestId, ServiceOverride};
 
 /// Bytes of somebody's reason.
@@ -28,17 +30,17 @@ pub(crate) fn config(config: &ServiceConfig, wall: Time) -> v1::ServiceConfig {
         .iter()
         .map(|field| {
             let origin = config.origins.get(field).copied().unwrap_or(Origin::BuiltIn);
-            (fields::name(*field).to_owned(), layer(origin) as i32)
+            (thresholds::name(*field).to_owned(), v1::ConfigLayer::from(origin) as i32)
         })
         .collect();
     v1::ServiceConfig {
         service: config.service.clone(),
         thresholds: Some(breakers::thresholds(&config.thresholds)),
         layers,
-        set: Some(fields::layer_to_wire(&config.set)),
+        set: Some(thresholds::from_layer(&config.set)),
         etag: config.etag(),
         revision: config.changed.map_or(0, |changed| changed.revision),
-        changed_at: config.changed.map(|changed| times::timestamp(changed.at)),
+        changed_at: config.changed.map(|changed| to_timestamp(changed.at)),
         r#override: config.set_override.as_ref().filter(|set| !set.has_ended(wall)).map(service_override),
         enabled: config.enabled,
         deleted: !config.is_own && config.changed.is_some(),
@@ -48,20 +50,11 @@ pub(crate) fn config(config: &ServiceConfig, wall: Time) -> v1::ServiceConfig {
 
 fn service_override(set: &ServiceOverride) -> v1::ServiceOverride {
     v1::ServiceOverride {
-        state: words::state(set.kind.into()) as i32,
+        state: v1::State::from(breaker::State::from(set.kind)) as i32,
         actor: set.asked.actor.clone(),
         reason: set.asked.reason.clone(),
-        set_at: Some(times::timestamp(set.set_at)),
-        expires_at: set.expires_at.map(times::timestamp),
-    }
-}
-
-fn layer(origin: Origin) -> v1::ConfigLayer {
-    match origin {
-        Origin::BuiltIn => v1::ConfigLayer::BuiltIn,
-        Origin::FileDefaults => v1::ConfigLayer::FileDefaults,
-        Origin::FileService => v1::ConfigLayer::FileService,
-        Origin::Api => v1::ConfigLayer::Api,
+        set_at: Some(to_timestamp(set.set_at)),
+        expires_at: set.expires_at.map(to_timestamp),
     }
 }
 
@@ -169,7 +162,7 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
         ControlError::Contradiction(problems) => {
             let mut violations = Violations::default();
             for problem in problems {
-                let field = format!("thresholds.{}", fields::name(problem.problem.field));
+                let field = format!("thresholds.{}", thresholds::name(problem.problem.field));
                 let told = problem.problem.to_string();
                 let told = told.strip_prefix(problem.problem.field.as_str()).unwrap_or(&told);
                 let told = told.trim_start_matches([':', ' ']);

@@ -1,27 +1,15 @@
-//! Thresholds field by field: between the message and a layer.
+//! Thresholds of a request, field by field, checked.
 //!
-//! The table of fields (`breaker::Field`) has each field's range and says no to what is not in it; here values are
-//! only brought into its form, and never rounded.
+//! The table of fields (`breaker::Field`) has each field's range and rejects what is not in it; values are never rounded.
 
-use std::time::Duration;
+use std::fmt::Display;
 
-use breaker::{Field, Layer, Value, thousandths};
+use breaker::{Field, Layer};
+use breakerd_api::thresholds::{self, ValueError, name};
+use breakerd_api::v1;
 
 use super::super::violations::{Kind, Violations};
-use super::times;
 use crate::nearest::nearest;
-use crate::proto::v1;
-
-/// What is no finer than this is written the same in the file.
-const GRAIN: Duration = Duration::from_millis(1);
-
-/// A field's name in the message: the one that the file has, but for the wait.
-pub(super) fn name(field: Field) -> &'static str {
-    match field {
-        Field::Timeout => "wait_duration_in_open_state",
-        field => field.as_str(),
-    }
-}
 
 /// The field of a mask's path.
 pub(super) fn by_name(path: &str) -> Option<Field> {
@@ -41,195 +29,41 @@ pub(super) fn names() -> String {
 
 /// The values that a message sets. What it leaves out is not in the layer.
 pub(super) fn layer_from_wire(wire: &v1::Thresholds, violations: &mut Violations) -> Layer {
-    let mut reader = Reader { layer: Layer::default(), violations };
-    reader.count(Field::FailureThreshold, wire.failure_threshold);
-    reader.count(Field::SuccessThreshold, wire.success_threshold);
-    reader.duration(Field::Timeout, wire.wait_duration_in_open_state.as_ref());
-    reader.rate(Field::FailureRateThreshold, wire.failure_rate_threshold);
-    reader.rate(Field::SlowCallRateThreshold, wire.slow_call_rate_threshold);
-    reader.duration(Field::SlowCallDurationThreshold, wire.slow_call_duration_threshold.as_ref());
-    reader.count(Field::FailureCountThreshold, wire.failure_count_threshold);
-    reader.flag(Field::SlowCallsAsFailures, wire.slow_calls_as_failures);
-    reader.word(Field::SlidingWindowType, wire.sliding_window_type, |number| {
-        match v1::SlidingWindowType::try_from(number).ok()? {
-            v1::SlidingWindowType::Unspecified => None,
-            v1::SlidingWindowType::CountBased => Some("COUNT_BASED"),
-            v1::SlidingWindowType::TimeBased => Some("TIME_BASED"),
+    let mut layer = Layer::default();
+    for field in Field::ALL {
+        if let Err((kind, problem)) = set_from_wire(&mut layer, wire, *field) {
+            violations.add(format!("thresholds.{}", name(*field)), kind, problem);
         }
-    });
-    reader.count(Field::SlidingWindowSize, wire.sliding_window_size);
-    reader.count(Field::MinimumNumberOfCalls, wire.minimum_number_of_calls);
-    reader.count(Field::PermittedCalls, wire.permitted_number_of_calls_in_half_open_state);
-    reader.duration(Field::HalfOpenPermitTimeout, wire.half_open_permit_timeout.as_ref());
-    reader.duration(Field::MaxWaitInHalfOpen, wire.max_wait_duration_in_half_open_state.as_ref());
-    reader.word(Field::StateAfterMaxWait, wire.transition_to_state_after_wait_duration, |number| {
-        match v1::State::try_from(number).ok()? {
-            v1::State::Open => Some("OPEN"),
-            v1::State::Closed => Some("CLOSED"),
-            _ => None,
-        }
-    });
-    reader.word(Field::WaitInterval, wire.wait_interval, |number| {
-        match v1::WaitInterval::try_from(number).ok()? {
-            v1::WaitInterval::Unspecified => None,
-            v1::WaitInterval::Fixed => Some("FIXED"),
-            v1::WaitInterval::Exponential => Some("EXPONENTIAL"),
-        }
-    });
-    reader.factor(Field::Multiplier, wire.multiplier);
-    reader.factor(Field::RandomizationFactor, wire.randomization_factor);
-    reader.duration(Field::MaxWait, wire.max_wait.as_ref());
-    reader.flag(Field::HonorRetryAfter, wire.honor_retry_after);
-    reader.count(Field::MinimumReporters, wire.minimum_reporters);
-    reader.classes(Field::IgnoreErrorClasses, &wire.ignore_error_classes);
-    reader.classes(Field::RecordErrorClasses, &wire.record_error_classes);
-    reader.layer
+    }
+    layer
 }
 
-struct Reader<'a> {
-    layer: Layer,
-    violations: &'a mut Violations,
-}
-
-impl Reader<'_> {
-    fn set(&mut self, field: Field, value: Value) {
-        let shown = value.to_string();
-        if self.layer.set(field, value).is_err() {
-            self.refuse(field, &shown);
+fn set_from_wire(layer: &mut Layer, wire: &v1::Thresholds, field: Field) -> Result<(), (Kind, String)> {
+    let out_of_range =
+        |value: &dyn Display| (Kind::OutOfRange, format!("invalid value {value}: must be {}", field.range()));
+    let value = thresholds::get(wire, field).map_err(|error| match error {
+        ValueError::Number(number) => out_of_range(&number),
+        ValueError::Duration(error) => (Kind::OutOfRange, error.to_string()),
+        ValueError::TooFine(duration) => {
+            let range = field.range();
+            let problem = format!("invalid value {duration:?}: must be {range}, no finer than a millisecond");
+            (Kind::OutOfRange, problem)
         }
-    }
-
-    #[cold]
-    fn refuse(&mut self, field: Field, value: &str) {
-        let problem = format!("invalid value {value}: must be {}", field.range());
-        self.violations.add(path(field), Kind::OutOfRange, problem);
-    }
-
-    fn count(&mut self, field: Field, count: Option<u32>) {
-        if let Some(count) = count {
-            self.set(field, Value::Count(count));
+        ValueError::Unknown(number) => {
+            (Kind::UnknownValue, format!("invalid value {number}: must be {}", field.range()))
         }
-    }
-
-    fn flag(&mut self, field: Field, flag: Option<bool>) {
-        if let Some(flag) = flag {
-            self.set(field, Value::Flag(flag));
-        }
-    }
-
-    fn rate(&mut self, field: Field, percent: Option<f64>) {
-        self.thousandths(field, percent, Value::Rate);
-    }
-
-    fn factor(&mut self, field: Field, factor: Option<f64>) {
-        self.thousandths(field, factor, Value::Factor);
-    }
-
-    fn thousandths(&mut self, field: Field, number: Option<f64>, make: fn(u32) -> Value) {
-        let Some(number) = number else { return };
-        match thousandths(number) {
-            Some(thousandths) => self.set(field, make(thousandths)),
-            None => self.refuse(field, &number.to_string()),
-        }
-    }
-
-    fn duration(&mut self, field: Field, duration: Option<&prost_types::Duration>) {
-        let mut violations = Violations::default();
-        let read = times::not_negative(path(field), duration, &mut violations);
-        self.violations.add_all(violations);
-        let Some(duration) = read else { return };
-        if !duration.as_nanos().is_multiple_of(GRAIN.as_nanos()) {
-            let problem =
-                format!("invalid value {duration:?}: must be {}, no finer than a millisecond", field.range());
-            self.violations.add(path(field), Kind::OutOfRange, problem);
-            return;
-        }
-        self.set(field, Value::Duration(duration));
-    }
-
-    fn word(&mut self, field: Field, number: i32, read: fn(i32) -> Option<&'static str>) {
-        if number == 0 {
-            return;
-        }
-        let Some(word) = read(number) else {
-            let problem = format!("invalid value {number}: must be {}", field.range());
-            self.violations.add(path(field), Kind::UnknownValue, problem);
-            return;
-        };
-        self.set(field, Value::Word(word));
-    }
-
-    fn classes(&mut self, field: Field, classes: &[String]) {
-        if !classes.is_empty() {
-            self.set(field, Value::Classes(classes.to_vec()));
-        }
-    }
-}
-
-/// A field's path in a request. One text a field: what a fault keeps.
-fn path(field: Field) -> String {
-    format!("thresholds.{}", name(field))
-}
-
-/// A layer as it is shown: what it sets, and nothing else.
-pub(super) fn layer_to_wire(layer: &Layer) -> v1::Thresholds {
-    let mut wire = v1::Thresholds::default();
-    for (field, value) in layer.iter() {
-        match value {
-            Value::Count(count) => {
-                let place = match field {
-                    Field::FailureThreshold => &mut wire.failure_threshold,
-                    Field::SuccessThreshold => &mut wire.success_threshold,
-                    Field::FailureCountThreshold => &mut wire.failure_count_threshold,
-                    Field::SlidingWindowSize => &mut wire.sliding_window_size,
-                    Field::MinimumNumberOfCalls => &mut wire.minimum_number_of_calls,
-                    Field::PermittedCalls => &mut wire.permitted_number_of_calls_in_half_open_state,
-                    _ => &mut wire.minimum_reporters,
-                };
-                *place = Some(*count);
-            }
-            Value::Rate(thousandths) | Value::Factor(thousandths) => {
-                let place = match field {
-                    Field::FailureRateThreshold => &mut wire.failure_rate_threshold,
-                    Field::SlowCallRateThreshold => &mut wire.slow_call_rate_threshold,
-                    Field::Multiplier => &mut wire.multiplier,
-                    _ => &mut wire.randomization_factor,
-                };
-                *place = Some(super::words::percent(*thousandths));
-            }
-            Value::Duration(duration) => {
-                let place = match field {
-                    Field::Timeout => &mut wire.wait_duration_in_open_state,
-                    Field::SlowCallDurationThreshold => &mut wire.slow_call_duration_threshold,
-                    Field::HalfOpenPermitTimeout => &mut wire.half_open_permit_timeout,
-                    Field::MaxWaitInHalfOpen => &mut wire.max_wait_duration_in_half_open_state,
-                    _ => &mut wire.max_wait,
-                };
-                *place = Some(times::to_wire(*duration));
-            }
-            Value::Flag(flag) => match field {
-                Field::SlowCallsAsFailures => wire.slow_calls_as_failures = Some(*flag),
-                _ => wire.honor_retry_after = Some(*flag),
-            },
-            Value::Word(word) => match *word {
-                "COUNT_BASED" => wire.sliding_window_type = v1::SlidingWindowType::CountBased as i32,
-                "TIME_BASED" => wire.sliding_window_type = v1::SlidingWindowType::TimeBased as i32,
-                "OPEN" => wire.transition_to_state_after_wait_duration = v1::State::Open as i32,
-                "CLOSED" => wire.transition_to_state_after_wait_duration = v1::State::Closed as i32,
-                "FIXED" => wire.wait_interval = v1::WaitInterval::Fixed as i32,
-                _ => wire.wait_interval = v1::WaitInterval::Exponential as i32,
-            },
-            Value::Classes(classes) => match field {
-                Field::IgnoreErrorClasses => wire.ignore_error_classes.clone_from(classes),
-                _ => wire.record_error_classes.clone_from(classes),
-            },
-        }
-    }
-    wire
+    })?;
+    let Some(value) = value else { return Ok(()) };
+    let shown = value.to_string();
+    layer.set(field, value).map_err(|_| out_of_range(&shown))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use breaker::Value;
+
     use super::*;
 
     /// A value of each field that is not what is built in.
@@ -267,11 +101,11 @@ mod tests {
     #[test]
     fn every_field_goes_out_and_comes_back_as_it_was() {
         let mut violations = Violations::default();
-        assert_eq!(layer_from_wire(&layer_to_wire(&whole()), &mut violations), whole());
+        assert_eq!(layer_from_wire(&thresholds::from_layer(&whole()), &mut violations), whole());
         assert!(violations.is_empty(), "{violations}");
         for (field, value) in whole().iter() {
             let one = Layer::default().with(field, value.clone()).unwrap();
-            assert_eq!(layer_from_wire(&layer_to_wire(&one), &mut violations), one, "{field}");
+            assert_eq!(layer_from_wire(&thresholds::from_layer(&one), &mut violations), one, "{field}");
         }
         assert!(layer_from_wire(&v1::Thresholds::default(), &mut violations).is_empty());
     }

@@ -1,12 +1,13 @@
 //! What is asked of lists: filters, sizes, places.
 
 use breaker::{Key, State};
+use breakerd_api::v1;
 
 use super::super::page;
 use super::super::violations::{Kind, Violations};
-use super::{check_name, times, words};
+use super::states::states;
+use super::{check_name, times};
 use crate::engine::ListQuery;
-use crate::proto::v1;
 use crate::store::{HistoryCursor, TransitionQuery};
 
 const PAGE_DEFAULT: u32 = 100;
@@ -44,7 +45,7 @@ impl TryFrom<v1::ListBreakersRequest> for BreakerList {
         let size = page_size(request.page_size, &mut violations);
         check_service_filter(&request.service, &mut violations);
         check_name("name_prefix", &request.name_prefix, &mut violations);
-        let mut states = words::states(&request.states, &mut violations);
+        let mut states = states(&request.states, &mut violations);
         states.sort_unstable();
         states.dedup();
         let page_token = request.page_token.clone();
@@ -97,7 +98,7 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
         let size = page_size(request.page_size, &mut violations);
         check_service_filter(&request.service, &mut violations);
         check_name("name", &request.name, &mut violations);
-        let to = words::states(&request.states, &mut violations);
+        let to = states(&request.states, &mut violations);
         let from_time = times::bound("from_time", request.from_time.as_ref(), &mut violations);
         let until_time = times::bound("to_time", request.to_time.as_ref(), &mut violations);
         if let (Some(from), Some(until)) = (from_time, until_time)

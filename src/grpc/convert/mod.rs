@@ -9,9 +9,9 @@ mod configs;
 mod fields;
 mod lists;
 mod operator_actions;
+mod states;
 mod times;
 mod transitions;
-mod words;
 
 pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome, taken};
 pub(crate) use breakers::{breaker, breaker_state};

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use breaker::{Attribution, HumanDuration, Key, Override, OverrideKind, Scope, State, Time};
+use breakerd_api::enums::from_number;
+use breakerd_api::v1;
 
 use super::super::status::Failure;
 use super::super::unknown_name::UnknownName;
 use super::super::violations::{Kind, Violations};
-use super::{asks, check_key, times, words};
+use super::{asks, check_key, times};
 use crate::engine::OperatorError;
-use crate::proto::v1;
 
 /// Bytes of a reason.
 const REASON_BYTES_MAX: usize = 1_024;
@@ -121,7 +122,7 @@ fn subject(service: &str, name: &str, whole_service: bool, violations: &mut Viol
 
 fn kind(number: i32, violations: &mut Violations) -> Option<OverrideKind> {
     const TAKES: &str = "must be FORCED_OPEN, DISABLED or METRICS_ONLY";
-    match words::read_state(number) {
+    match from_number::<State, v1::State>(number).ok() {
         Some(State::ForcedOpen) => return Some(OverrideKind::ForcedOpen),
         Some(State::Disabled) => return Some(OverrideKind::Disabled),
         Some(State::MetricsOnly) => return Some(OverrideKind::MetricsOnly),

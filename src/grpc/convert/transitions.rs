@@ -1,32 +1,33 @@
 //! Changes of state as they are shown.
 
 use breaker::{Figures, Key, Reason};
+use breakerd_api::thresholds::decimal;
+use breakerd_api::time::{to_duration, to_timestamp};
+use breakerd_api::v1;
 
-use super::{times, words};
 use crate::engine::LastTransition;
-use crate::proto::v1;
 use crate::store::{StoredBreaker, StoredTransition};
 
 /// A row of the history.
 pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
     let gap = row.reason == Reason::HistoryGap;
-    let state = |state, known| if known { words::state(state) } else { v1::State::Unspecified } as i32;
+    let state = |state, known| if known { v1::State::from(state) } else { v1::State::Unspecified } as i32;
     v1::Transition {
         id: format!("{}-{:016x}-{}", row.id.replica, row.id.boot, row.id.seq),
         service: row.key.service().to_string(),
         name: row.key.name().to_string(),
         from_state: state(row.from, !gap),
         to_state: state(row.to, !gap || row.epoch.is_some()),
-        reason: words::transition_reason(row.reason) as i32,
+        reason: v1::TransitionReason::from(row.reason) as i32,
         epoch: row.epoch,
         base_epoch: row.base_epoch,
-        occurred_at: Some(times::timestamp(row.occurred_at)),
-        recorded_at: Some(times::timestamp(row.recorded_at)),
+        occurred_at: Some(to_timestamp(row.occurred_at)),
+        recorded_at: Some(to_timestamp(row.recorded_at)),
         revision: Some(row.place.revision),
         replica: row.id.replica.to_string(),
         actor: row.asked.as_ref().map(|asked| asked.actor.clone()).unwrap_or_default(),
         figures: figures(&row.figures),
-        wait: row.wait.map(times::to_wire),
+        wait: row.wait.map(to_duration),
         attempts: row.attempts,
         missing: row.missing,
         actor_reason: row.asked.as_ref().map(|asked| asked.reason.clone()).unwrap_or_default(),
@@ -34,7 +35,7 @@ pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
         alone: row.alone,
         superseded: row.superseded,
         config_revision: row.config_revision,
-        lasted: row.lasted.map(times::to_wire),
+        lasted: row.lasted.map(to_duration),
         rejected_calls: row.rejected_calls,
         error_class: row.outcome.as_ref().map(|outcome| outcome.error_class.clone()).unwrap_or_default(),
         caller: row.outcome.as_ref().map(|outcome| outcome.caller.clone()).unwrap_or_default(),
@@ -46,9 +47,9 @@ pub(crate) fn stored_state(stored: &StoredBreaker) -> v1::StateSnapshot {
     v1::StateSnapshot {
         service: stored.key.service().to_string(),
         name: stored.key.name().to_string(),
-        state: words::state(stored.snapshot.state) as i32,
+        state: v1::State::from(stored.snapshot.state) as i32,
         epoch: stored.snapshot.epoch,
-        entered_at: Some(times::timestamp(stored.snapshot.entered_at)),
+        entered_at: Some(to_timestamp(stored.snapshot.entered_at)),
         revision: stored.revision,
     }
 }
@@ -58,12 +59,12 @@ pub(super) fn last(key: &Key, last: &LastTransition) -> v1::Transition {
     v1::Transition {
         service: key.service().to_string(),
         name: key.name().to_string(),
-        from_state: words::state(last.from) as i32,
-        to_state: words::state(last.to) as i32,
-        reason: words::transition_reason(last.reason) as i32,
+        from_state: v1::State::from(last.from) as i32,
+        to_state: v1::State::from(last.to) as i32,
+        reason: v1::TransitionReason::from(last.reason) as i32,
         epoch: Some(last.epoch),
         base_epoch: last.epoch.saturating_sub(1),
-        occurred_at: Some(times::timestamp(last.at)),
+        occurred_at: Some(to_timestamp(last.at)),
         figures: figures(&last.figures),
         ..v1::Transition::default()
     }
@@ -76,8 +77,8 @@ fn figures(figures: &Figures) -> Option<v1::TransitionFigures> {
         calls: figures.calls,
         failures: figures.failures,
         slow_calls: figures.slow_calls,
-        failure_rate: figures.failure_rate().map(words::percent),
-        slow_call_rate: figures.slow_call_rate().map(words::percent),
+        failure_rate: figures.failure_rate().map(decimal),
+        slow_call_rate: figures.slow_call_rate().map(decimal),
         reporters: figures.reporters,
     })
 }

@@ -8,6 +8,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use breaker::{Attribution, Key, Needed, Override, Time, WrongState};
+use breakerd_api::v1::{
+    Breaker, ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
+    ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest,
+    SetOverrideResponse,
+};
 use tonic::Request;
 
 use super::super::client_info::ClientInfo;
@@ -19,11 +24,6 @@ use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
 use crate::engine::{Deleted, Engine, OperatorError, OperatorResult, Reached, Unknown};
-use crate::proto::v1::{
-    Breaker, ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
-    ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest,
-    SetOverrideResponse,
-};
 use crate::store::ServiceOverride;
 
 /// How long the store is waited for; it takes milliseconds, or is away.

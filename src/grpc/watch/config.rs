@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakerd_api::v1;
 use tokio::sync::watch::Receiver;
 use tonic::Request;
 
@@ -23,7 +24,6 @@ use crate::grpc::convert;
 use crate::grpc::status::Failure;
 use crate::grpc::violations::Violations;
 use crate::metrics::{Resyncs, Watched};
-use crate::proto::v1;
 use v1::watch_config_response::Event;
 
 /// Messages of one reading: what a stream whose client does not read keeps. A configuration is some kilobytes, and twenty

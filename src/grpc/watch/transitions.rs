@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::Key;
+use breakerd_api::v1;
 use tokio::sync::watch::Receiver;
 use tonic::Request;
 
@@ -22,7 +23,6 @@ use crate::grpc::convert;
 use crate::grpc::status::Failure;
 use crate::grpc::violations::Violations;
 use crate::metrics::{Resyncs, Watched};
-use crate::proto::v1;
 use crate::store::{HistoryCursor, StoreError, StoredTransition};
 use v1::watch_transitions_response::Event;
 

@@ -1,7 +1,4 @@
-//! What build.rs made of proto/: the messages, the services and clients, and their description.
-//!
-//! These types are for the wire. Only its two ends (`grpc/` and `ctl/`, tests, benchmarks) use them; everything
-//! else speaks in the types of the domain.
+//! What api/build.rs made of proto/: the messages, the services and clients, and their description.
 
 /// The package `breakerd.v1`.
 #[allow(

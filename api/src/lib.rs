@@ -1,0 +1,16 @@
+//! The API of breakerd, for both of its ends: the server, and every client that is written in Rust.
+//!
+//! - [`v1`]: the messages, services and clients that are generated from proto/.
+//! - [`FILE_DESCRIPTOR_SET`]: their description, for reflection and for JSON.
+//! - [`enums`]: the enums of the API as the types of the domain, and back; their names without the prefix.
+//! - [`thresholds`]: the message `Thresholds` as fields and layers of the domain, and back.
+//! - [`time`]: durations and timestamps as the types of the domain, and back.
+//!
+//! What a request may hold is checked by the server (`src/grpc/convert/`): its errors name fields, and are the server's.
+
+pub mod enums;
+mod generated;
+pub mod thresholds;
+pub mod time;
+
+pub use generated::{FILE_DESCRIPTOR_SET, v1};
