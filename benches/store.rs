@@ -1,12 +1,15 @@
-//! How many transitions a second each store takes, beside rows that are only inserted, in the same run.
+//! How many transitions a second each store takes, beside what its database can do at the most, in the same run.
 //!
-//! The reference is a table of the same database with one text a row and a number as its key, filled a statement a batch. It
-//! says what the machine and its disk can do today; what counts is the ratio.
+//! The floor ([`floor`]) is a row of the history in a table without an index, and the row of a breaker, of the same sizes and as
+//! durable: what a transition cannot do without. It says what the machine and its disk can do today; what counts is the ratio.
 //!
 //! `cargo bench --bench store`; Postgres too where `BREAKERD_TEST_POSTGRES_URL` names one that is to be filled
 //! (`scripts/with-postgres.sh cargo bench --bench store`).
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+#[path = "store/floor.rs"]
+mod floor;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use breaker::{
     CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Reason, Snapshot, State, Time, Transition,
 };
 use breakerd::store::{Change, Proposal, Store, Target, TransitionId, open};
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use floor::Floor;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -28,28 +31,33 @@ const BREAKERS: usize = 50_000;
 async fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("breakerd.db");
-    let reference = sqlite_reference(&folder.path().join("reference.db")).await?;
+    println!("SQLite");
+    let floor = floor::sqlite(&folder.path().join("floor.db")).await?;
     let store = open(&Target::Sqlite(path)).await?;
-    run("SQLite", &*store, reference).await?;
+    run(&*store, &floor).await?;
     store.close().await;
 
     let Ok(url) = std::env::var("BREAKERD_TEST_POSTGRES_URL") else {
         println!("Postgres: BREAKERD_TEST_POSTGRES_URL is not set, not measured");
         return Ok(());
     };
-    let reference = postgres_reference(&url).await?;
+    println!("Postgres");
+    let floor = floor::postgres(&url).await?;
     let store = open(&Target::Postgres(url)).await?;
-    run("Postgres", &*store, reference).await?;
+    run(&*store, &floor).await?;
     store.close().await;
     Ok(())
 }
 
 /// Each breaker opens (a burst), then each turns half-open and closes.
-async fn run(name: &str, store: &dyn Store, reference: f64) -> Result<()> {
+async fn run(store: &dyn Store, floor: &Floor) -> Result<()> {
     let keys = (0..BREAKERS).map(|n| Ok(Key::new(&format!("service-{}", n % 50), &n.to_string())?));
     let keys = keys.collect::<Result<Vec<_>>>()?;
     let mut seq = 0;
-    println!("{name}: reference {reference:8.0} rows/s");
+    let Floor { history, new_states, changed_states } = floor;
+    println!(
+        "  floor, rows a second: history {history:8.0}, new breakers {new_states:8.0}, changed ones {changed_states:8.0}"
+    );
     for (what, from, to, base_epoch) in [
         ("opened", State::Closed, State::Open, 0),
         ("half-open", State::Open, State::HalfOpen, 1),
@@ -67,7 +75,8 @@ async fn run(name: &str, store: &dyn Store, reference: f64) -> Result<()> {
             store.propose(batch).await?;
         }
         let rate = per_second(BREAKERS, begun_at.elapsed());
-        println!("  {what:>9}: {rate:8.0} transitions/s, ratio {:.2}", rate / reference);
+        let most = floor.transitions(base_epoch == 0);
+        println!("  {what:>9}: {rate:8.0} transitions/s, floor {most:8.0}, ratio {:.2}", rate / most);
     }
     Ok(())
 }
@@ -120,50 +129,4 @@ fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Pro
         numbering: Numbering::Own,
         alone: false,
     }
-}
-
-/// A text as long as a row of the history.
-fn texts(batch: usize) -> String {
-    let row = format!("{batch:08}{}", "x".repeat(240));
-    serde_json::json!(vec![row; BATCH]).to_string()
-}
-
-async fn sqlite_reference(path: &std::path::Path) -> Result<f64> {
-    let url = format!("sqlite://{}?mode=rwc", path.display());
-    let mut connection = SqliteConnection::connect(&url).await?;
-    sqlx::raw_sql(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = NORMAL;
-         CREATE TABLE reference (n INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT",
-    )
-    .execute(&mut connection)
-    .await?;
-    let begun_at = Instant::now();
-    for batch in 0..BREAKERS / BATCH {
-        sqlx::query("INSERT INTO reference (text) SELECT value FROM json_each($1)")
-            .bind(texts(batch))
-            .execute(&mut connection)
-            .await?;
-    }
-    let took = begun_at.elapsed();
-    connection.close().await?;
-    Ok(per_second(BREAKERS, took))
-}
-
-async fn postgres_reference(url: &str) -> Result<f64> {
-    let mut connection = PgConnection::connect(url).await?;
-    sqlx::raw_sql("CREATE TABLE reference (n bigserial PRIMARY KEY, text text NOT NULL)")
-        .execute(&mut connection)
-        .await?;
-    let begun_at = Instant::now();
-    for batch in 0..BREAKERS / BATCH {
-        sqlx::query("INSERT INTO reference (text) SELECT jsonb_array_elements_text($1::jsonb)")
-            .bind(texts(batch))
-            .execute(&mut connection)
-            .await?;
-    }
-    let took = begun_at.elapsed();
-    sqlx::raw_sql("DROP TABLE reference").execute(&mut connection).await?;
-    connection.close().await?;
-    Ok(per_second(BREAKERS, took))
 }

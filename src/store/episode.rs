@@ -25,7 +25,8 @@ use super::columns::printable;
 const DAYS_MAX: u64 = 400;
 const DAY_US: u64 = 86_400_000_000;
 
-/// An outage as far as it has come. It stands in `breaker.episode` as JSON, which the view `episodes` reads.
+/// An outage as far as it has come. It stands in `breaker.episode` as JSON, which the view `episodes` reads; numbers that
+/// are 0 are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Episode {
     /// The epoch that it began with.
@@ -35,6 +36,7 @@ pub(super) struct Episode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) half_open_at_us: Option<u64>,
     /// How long the states of it that were left had lasted.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) lasted_us: u64,
     /// Why it opened.
     pub(super) reason: String,
@@ -44,8 +46,11 @@ pub(super) struct Episode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) why: Option<String>,
     /// What was counted when it opened.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) calls: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) slow_calls: u32,
     /// Of the outcome that opened it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,11 +58,15 @@ pub(super) struct Episode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) caller: Option<String>,
     /// How often its probes opened it again.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) reopened: u64,
     /// Probes that completed.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) probes: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) rejected_calls: u64,
     /// Rows of the history that are missing within.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) missing: u64,
 }
 
@@ -79,6 +88,10 @@ pub(super) struct OpenTime {
     pub(super) open_us: u64,
     /// Whether it was entered on this day.
     pub(super) openings: u64,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// Whether calls are kept from passing as usual.

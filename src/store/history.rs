@@ -5,6 +5,7 @@ use std::sync::Arc;
 use breaker::{Attribution, CausingOutcome, Figures, Key, Reason, Snapshot, State};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
+use super::cell::Cell;
 use super::columns::{Reader, bigint, hex, micros, printable, unhex};
 use super::judge::Entry;
 use super::range_filter::RangeFilter;
@@ -118,6 +119,46 @@ impl TransitionRow {
             occurred_at: Timestamp(entry.occurred_at),
             recorded_at: bumped.recorded_at,
         })
+    }
+
+    /// What is written of it, in the order that both stores name the columns in.
+    pub(super) fn cells(&self) -> [Cell<'_>; 34] {
+        [
+            self.revision.into(),
+            self.number.into(),
+            (&self.replica).into(),
+            (&self.boot).into(),
+            self.seq.into(),
+            (&self.service).into(),
+            (&self.name).into(),
+            (&self.from_state).into(),
+            (&self.to_state).into(),
+            (&self.reason).into(),
+            self.epoch.into(),
+            self.base_epoch.into(),
+            self.calls.into(),
+            self.failures.into(),
+            self.slow_calls.into(),
+            self.consecutive_failures.into(),
+            self.consecutive_successes.into(),
+            self.reporters.into(),
+            self.attempts.into(),
+            self.wait_us.into(),
+            self.retry_after_us.into(),
+            self.actor.as_ref().into(),
+            self.override_reason.as_ref().into(),
+            self.lasted_us.into(),
+            self.rejected_calls.into(),
+            self.error_class.as_ref().into(),
+            self.caller.as_ref().into(),
+            self.missing.into(),
+            self.shadow.into(),
+            self.alone.into(),
+            self.superseded_by.into(),
+            self.config_revision.into(),
+            self.occurred_at.into(),
+            self.recorded_at.into(),
+        ]
     }
 
     pub(super) fn transition(self) -> Result<StoredTransition, StoreError> {

@@ -10,7 +10,7 @@
 //! | `transition` | the history, only ever added to; in Postgres partitioned by time, so that old parts can be dropped |
 //! | `episode` | outages that are over, written with the transition that ended each; one that lasts is in its breaker's row |
 //! | `open_time` | how long each breaker was open on each day: sums, so that nobody has to go through the history |
-//! | `receipt` | what each id was answered, so that a replay writes nothing twice; beside the history, because a table partitioned by time can have no unique index on the id |
+//! | `receipt` | what each id was answered, so that a replay writes nothing twice: a row for a range of ids; beside the history, because a table partitioned by time can have no unique index on the id |
 //! | `revision`, `change` | the one counter, and its nonces, for those who follow the store |
 //! | `declared`, `service_config`, `service_override` | what services are judged by: the file's thresholds, what was set over them, the overrides of whole services |
 //! | `audit` | who changed what, when and why, in the transaction that changed it |
@@ -25,6 +25,7 @@
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
 //! order of their keys, so that two batches cannot wait for each other.
 
+mod cell;
 mod columns;
 mod config_rows;
 mod configuration;
@@ -40,6 +41,7 @@ mod open;
 mod position;
 mod postgres;
 mod range_filter;
+mod receipt;
 mod rows;
 mod script;
 mod sqlite;
@@ -71,7 +73,7 @@ pub use self::sqlite::SqliteStore;
 const TOUCH_TABLES: &str = "
     UPDATE breaker SET service = service WHERE false;
     UPDATE transition SET service = service WHERE false;
-    UPDATE receipt SET seq = seq WHERE false;
+    UPDATE receipt SET revision = revision WHERE false;
     UPDATE change SET rev = rev WHERE false;
     UPDATE declared SET revision = revision WHERE false;
     UPDATE audit SET service = service WHERE false;

@@ -8,6 +8,7 @@
 mod address;
 mod config;
 mod connector;
+mod copy;
 mod lock;
 mod pools;
 mod prune;
@@ -165,7 +166,7 @@ impl Store for PostgresStore {
             "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                     override_reason, override_expires_at, override_scope, override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us,
                     max_wait_us, after_max_wait, config_revision, revision,
-                    entered_by::text AS entered_by
+                    entered_by
              FROM breaker
              WHERE (service, name) > ($1, $2)
              ORDER BY service, name

@@ -11,11 +11,12 @@ use breaker::{
 };
 use sqlx::FromRow;
 
+use super::cell::Cell;
 use super::columns::{Reader, bigint, hex, micros, printable, random, unhex};
 use super::entered_by;
 use super::episode::{EndedEpisode, Episode};
 use super::history::Bumped;
-use super::judge::{BreakerState, Receipt, RowRevision};
+use super::judge::BreakerState;
 use super::timestamp::Timestamp;
 use super::{Meta, Proposal, StoreError, StoredBreaker};
 
@@ -113,6 +114,36 @@ impl BreakerRow {
     pub(super) fn open_until(&self) -> Option<Timestamp> {
         let wait = Duration::from_micros(self.wait_us?.unsigned_abs());
         Some(Timestamp(self.entered_at.0 + wait))
+    }
+
+    /// What is written of it, in the order that both stores name the columns in.
+    pub(super) fn cells<'a>(&'a self, episode: Option<&'a str>, revision: i64) -> [Cell<'a>; 24] {
+        [
+            (&self.service).into(),
+            (&self.name).into(),
+            self.epoch.into(),
+            (&self.state).into(),
+            self.attempts.into(),
+            self.entered_at.into(),
+            self.wait_us.into(),
+            self.retry_after_us.into(),
+            self.open_until().into(),
+            self.override_actor.as_ref().into(),
+            self.override_reason.as_ref().into(),
+            self.override_expires_at.into(),
+            self.permitted.into(),
+            self.failures_to_open.into(),
+            self.slow_to_open.into(),
+            self.lease_us.into(),
+            self.max_wait_us.into(),
+            self.after_max_wait.as_ref().into(),
+            self.config_revision.into(),
+            revision.into(),
+            self.override_scope.as_ref().into(),
+            self.override_ttl_us.into(),
+            episode.into(),
+            self.entered_by.as_ref().into(),
+        ]
     }
 
     /// The row with the outage that stands in it.
@@ -268,26 +299,6 @@ impl<'a> EpisodeRow<'a> {
 pub(super) fn episode_text(episode: Option<&Episode>) -> Result<Option<String>, StoreError> {
     let text = episode.map(serde_json::to_string).transpose();
     text.map_err(|error| StoreError::Corrupt { act: "write the breakers", problem: error.to_string() })
-}
-
-/// What a row of `receipt` says about an id.
-#[derive(FromRow)]
-pub(super) struct ReceiptRow {
-    epoch: Option<i64>,
-    revision: Option<i64>,
-}
-
-impl ReceiptRow {
-    pub(super) fn receipt(&self) -> Result<Receipt, StoreError> {
-        let reader = Reader { act: "read what was answered before", row: "receipt" };
-        Ok(match (self.epoch, self.revision) {
-            (Some(epoch), Some(revision)) => Receipt::Won {
-                epoch: reader.number("epoch", epoch)?,
-                revision: RowRevision::At(reader.number("revision", revision)?),
-            },
-            _ => Receipt::Lost,
-        })
-    }
 }
 
 /// The keys of a batch, each once, in the order in which their rows are locked.

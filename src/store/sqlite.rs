@@ -13,6 +13,7 @@ mod file_identity;
 mod prune;
 mod requests;
 mod steps;
+mod text_time;
 mod write;
 mod write_transaction;
 
@@ -30,6 +31,7 @@ use sqlx::{ConnectOptions, QueryBuilder, Sqlite};
 
 use self::file_identity::FileIdentity;
 use self::steps::SqliteTransaction;
+use self::text_time::{no_earlier, no_later};
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
 use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
@@ -194,6 +196,13 @@ impl Store for SqliteStore {
              FROM transition
              WHERE true",
         );
+        // The index is on the text; what it finds within a millisecond of the bounds is looked at again by its number.
+        if let Some(from_time) = query.from_time {
+            sql.push(" AND at >= ").push_bind(no_earlier(from_time));
+        }
+        if let Some(until_time) = query.until_time {
+            sql.push(" AND at <= ").push_bind(no_later(until_time));
+        }
         narrow(&mut sql, "occurred_at_us", query)?;
         let pool = if query.follows() { &self.readers } else { &self.history };
         let rows: Vec<TransitionRow> =

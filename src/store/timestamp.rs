@@ -26,6 +26,14 @@ impl Timestamp {
     pub(super) fn micros(self) -> i64 {
         i64::try_from(self.0.as_micros()).unwrap_or(INFINITY)
     }
+
+    /// As a `timestamptz` has it.
+    pub(super) fn postgres_micros(self) -> i64 {
+        match self.micros() {
+            INFINITY => INFINITY,
+            micros => micros - POSTGRES_EPOCH_US,
+        }
+    }
 }
 
 impl TryFrom<i64> for Timestamp {
@@ -54,11 +62,7 @@ impl PgHasArrayType for Timestamp {
 
 impl Encode<'_, Postgres> for Timestamp {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let stamp = match self.micros() {
-            INFINITY => INFINITY,
-            micros => micros - POSTGRES_EPOCH_US,
-        };
-        <i64 as Encode<Postgres>>::encode_by_ref(&stamp, buffer)
+        <i64 as Encode<Postgres>>::encode_by_ref(&self.postgres_micros(), buffer)
     }
 }
 

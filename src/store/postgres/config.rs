@@ -135,7 +135,7 @@ pub(super) async fn open_breakers(
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open,
                 lease_us, max_wait_us, after_max_wait, config_revision, revision,
-                entered_by::text AS entered_by
+                entered_by
          FROM breaker
          WHERE state = 'OPEN' AND ($1 OR service = ANY ($2))",
     )

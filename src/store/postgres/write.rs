@@ -7,16 +7,18 @@
 use std::collections::BTreeMap;
 
 use breaker::Key;
+use sqlx::FromRow;
 use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, FromRow};
 
+use super::copy;
 use super::lock::Lock;
 use super::write_transaction::{Write, begin, column};
-use crate::store::columns::{bigint, hex};
+use crate::store::columns::bigint;
 use crate::store::episode::OpenTime;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{BreakerState, Judgement, LockedRows};
-use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, episode_text, keys};
+use crate::store::receipt;
+use crate::store::rows::{BreakerRow, EpisodeRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::{Proposal, StoreError, TOUCH_TABLES};
@@ -52,7 +54,7 @@ async fn standing<'a>(
         "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
-                entered_by::text AS entered_by, episode::text AS episode
+                entered_by, episode
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)",
     )
     .bind(column(keys, |key| &**key.service()))
@@ -71,14 +73,6 @@ async fn standing<'a>(
     Ok(present)
 }
 
-/// What was answered to an id before.
-#[derive(FromRow)]
-struct KnownRow {
-    is_known: bool,
-    #[sqlx(flatten)]
-    receipt: ReceiptRow,
-}
-
 /// See [`crate::store::script::WriteTransaction::read_rows`].
 pub(super) async fn read_rows<'a>(
     tx: &mut Write,
@@ -87,29 +81,39 @@ pub(super) async fn read_rows<'a>(
     let act = "read the transition ids";
     let mut locked_rows =
         LockedRows { present: standing(tx, &keys(proposals)).await?, ..LockedRows::default() };
-    let ids: Vec<_> = proposals.iter().map(|proposal| &proposal.id).collect();
-    let rows: Vec<KnownRow> = sqlx::query_as(
-        "SELECT receipt.recorded_at IS NOT NULL AS is_known, receipt.epoch, revision
-         FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS asked (replica, boot, seq, place)
-         LEFT JOIN receipt USING (replica, boot, seq)
-         ORDER BY place",
+    let asked = receipt::asked(proposals)?;
+    let rows = sqlx::query_as(
+        "SELECT receipt.replica, receipt.boot, receipt.first_seq, epochs, revision
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+             AS asked (replica, boot, earliest_first_seq, first_seq, last_seq)
+         JOIN receipt ON receipt.replica = asked.replica AND receipt.boot = asked.boot
+             AND receipt.first_seq BETWEEN asked.earliest_first_seq AND asked.last_seq
+             AND receipt.last_seq >= asked.first_seq",
     )
-    .bind(column(&ids, |id| &*id.replica))
-    .bind(column(&ids, |id| hex(id.boot)))
-    .bind(ids.iter().map(|id| bigint(act, "seq", id.seq)).collect::<Result<Vec<_>, _>>()?)
+    .bind(column(&asked, |ids| ids.replica))
+    .bind(column(&asked, |ids| ids.boot.as_str()))
+    .bind(column(&asked, |ids| ids.earliest_first_seq))
+    .bind(column(&asked, |ids| ids.first_seq))
+    .bind(column(&asked, |ids| ids.last_seq))
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(act))?;
-    for (id, row) in ids.into_iter().zip(rows) {
-        if row.is_known {
-            locked_rows.known.insert(id, row.receipt.receipt()?);
-        }
-    }
+    locked_rows.known = receipt::known(proposals, &rows)?;
     Ok(locked_rows)
 }
 
-/// The columns of many breakers' rows, by `unnest`: `$1` is the revision.
-const ROWS: &str = "unnest(
+/// The rows of breakers that change: `$1` is the revision.
+const UPDATE: &str = "UPDATE breaker
+         SET epoch = row.epoch, state = row.state, attempts = row.attempts, entered_at = row.entered_at,
+             wait_us = row.wait_us, retry_after_us = row.retry_after_us, open_until = row.open_until,
+             override_actor = row.override_actor, override_reason = row.override_reason,
+             override_expires_at = row.override_expires_at, permitted = row.permitted,
+             failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
+             max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
+             config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
+             override_ttl_us = row.override_ttl_us, episode = row.episode,
+             entered_by = row.entered_by
+         FROM unnest(
              $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
              $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
@@ -119,10 +123,11 @@ const ROWS: &str = "unnest(
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
              failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
              override_scope, override_ttl_us, episode, entered_by
-         )";
+         )
+         WHERE breaker.service = row.service AND breaker.name = row.name";
 
-/// See [`crate::store::script::WriteTransaction::write_breakers`]. New rows and those that change take a statement each: one
-/// that could do either would lock each row before it writes it.
+/// See [`crate::store::script::WriteTransaction::write_breakers`]. New rows are copied, and those that change
+/// take a statement of their own: one that could do either would lock each row before it writes it.
 pub(super) async fn write_breakers(
     tx: &mut Write,
     judgement: &Judgement<'_>,
@@ -130,38 +135,46 @@ pub(super) async fn write_breakers(
 ) -> Result<(), StoreError> {
     let (stored, new): (Vec<_>, Vec<_>) =
         judgement.changed.iter().map(|(key, state)| (*key, state)).partition(|(_, state)| state.is_stored);
-    let update = format!(
-        "UPDATE breaker
-         SET epoch = row.epoch, state = row.state, attempts = row.attempts, entered_at = row.entered_at,
-             wait_us = row.wait_us, retry_after_us = row.retry_after_us, open_until = row.open_until,
-             override_actor = row.override_actor, override_reason = row.override_reason,
-             override_expires_at = row.override_expires_at, permitted = row.permitted,
-             failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
-             max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
-             config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
-             override_ttl_us = row.override_ttl_us, episode = row.episode::jsonb,
-             entered_by = row.entered_by::jsonb
-         FROM {ROWS}
-         WHERE breaker.service = row.service AND breaker.name = row.name"
-    );
-    write_rows(tx, update, &stored, revision).await?;
-    let insert = format!(
-        "INSERT INTO breaker (
-             service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, open_until, override_actor,
-             override_reason, override_expires_at, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us,
-             after_max_wait, config_revision, override_scope, override_ttl_us, episode, entered_by, revision
-         )
-         SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, open_until, override_actor,
-                override_reason, override_expires_at, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us,
-                after_max_wait, config_revision, override_scope, override_ttl_us, episode::jsonb, entered_by::jsonb, $1
-         FROM {ROWS}"
-    );
-    write_rows(tx, insert, &new, revision).await
+    update_rows(tx, &stored, revision).await?;
+    let into = copy::Into {
+        table: "breaker",
+        columns: [
+            "service",
+            "name",
+            "epoch",
+            "state",
+            "attempts",
+            "entered_at",
+            "wait_us",
+            "retry_after_us",
+            "open_until",
+            "override_actor",
+            "override_reason",
+            "override_expires_at",
+            "permitted",
+            "failures_to_open",
+            "slow_to_open",
+            "lease_us",
+            "max_wait_us",
+            "after_max_wait",
+            "config_revision",
+            "revision",
+            "override_scope",
+            "override_ttl_us",
+            "episode",
+            "entered_by",
+        ],
+        act: "write the breakers",
+    };
+    copy::copy(tx, into, new.iter(), |(key, state), rows| {
+        let episode = episode_text(state.episode.as_ref())?;
+        rows.push(&BreakerRow::new(key, state)?.cells(episode.as_deref(), revision))
+    })
+    .await
 }
 
-async fn write_rows(
+async fn update_rows(
     tx: &mut Write,
-    statement: String,
     changed: &[(&Key, &BreakerState)],
     revision: i64,
 ) -> Result<(), StoreError> {
@@ -174,8 +187,7 @@ async fn write_rows(
         .iter()
         .map(|(_, state)| episode_text(state.episode.as_ref()))
         .collect::<Result<Vec<_>, _>>()?;
-    // Made of what stands in this file.
-    sqlx::query(AssertSqlSafe(statement))
+    sqlx::query(UPDATE)
         .bind(revision)
         .bind(column(&rows, |row| row.service.as_str()))
         .bind(column(&rows, |row| row.name.as_str()))
@@ -211,63 +223,50 @@ pub(super) async fn write_history(
     judgement: &Judgement<'_>,
     bumped: Bumped,
 ) -> Result<(), StoreError> {
-    let entries = judgement.entries.iter().enumerate();
-    let rows = entries
-        .map(|(number, entry)| TransitionRow::new(entry, number, bumped))
-        .collect::<Result<Vec<_>, _>>()?;
-    sqlx::query(
-        "INSERT INTO transition (revision, recorded_at, number, replica, boot, seq, service, name, from_state,
-                                 to_state, reason, epoch, base_epoch, calls, failures, slow_calls,
-                                 consecutive_failures, consecutive_successes, reporters, attempts, wait_us,
-                                 retry_after_us, actor, override_reason, missing, shadow, alone, superseded_by,
-                                 config_revision, occurred_at, lasted_us, rejected_calls, error_class, caller)
-         SELECT $1, $2, *
-         FROM unnest(
-             $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
-             $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
-             $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[],
-             $22::bigint[], $23::text[], $24::text[], $25::bigint[], $26::bool[], $27::bool[], $28::bigint[],
-             $29::bigint[], $30::timestamptz[], $31::bigint[], $32::bigint[], $33::text[], $34::text[]
-         )",
-    )
-    .bind(bumped.revision)
-    .bind(bumped.recorded_at)
-    .bind(column(&rows, |row| row.number))
-    .bind(column(&rows, |row| row.replica.as_str()))
-    .bind(column(&rows, |row| row.boot.as_str()))
-    .bind(column(&rows, |row| row.seq))
-    .bind(column(&rows, |row| row.service.as_str()))
-    .bind(column(&rows, |row| row.name.as_str()))
-    .bind(column(&rows, |row| row.from_state.as_str()))
-    .bind(column(&rows, |row| row.to_state.as_str()))
-    .bind(column(&rows, |row| row.reason.as_str()))
-    .bind(column(&rows, |row| row.epoch))
-    .bind(column(&rows, |row| row.base_epoch))
-    .bind(column(&rows, |row| row.calls))
-    .bind(column(&rows, |row| row.failures))
-    .bind(column(&rows, |row| row.slow_calls))
-    .bind(column(&rows, |row| row.consecutive_failures))
-    .bind(column(&rows, |row| row.consecutive_successes))
-    .bind(column(&rows, |row| row.reporters))
-    .bind(column(&rows, |row| row.attempts))
-    .bind(column(&rows, |row| row.wait_us))
-    .bind(column(&rows, |row| row.retry_after_us))
-    .bind(column(&rows, |row| row.actor.as_deref()))
-    .bind(column(&rows, |row| row.override_reason.as_deref()))
-    .bind(column(&rows, |row| row.missing))
-    .bind(column(&rows, |row| row.shadow))
-    .bind(column(&rows, |row| row.alone))
-    .bind(column(&rows, |row| row.superseded_by))
-    .bind(column(&rows, |row| row.config_revision))
-    .bind(column(&rows, |row| row.occurred_at))
-    .bind(column(&rows, |row| row.lasted_us))
-    .bind(column(&rows, |row| row.rejected_calls))
-    .bind(column(&rows, |row| row.error_class.as_deref()))
-    .bind(column(&rows, |row| row.caller.as_deref()))
-    .execute(&mut **tx)
+    let into = copy::Into {
+        table: "transition",
+        columns: [
+            "revision",
+            "number",
+            "replica",
+            "boot",
+            "seq",
+            "service",
+            "name",
+            "from_state",
+            "to_state",
+            "reason",
+            "epoch",
+            "base_epoch",
+            "calls",
+            "failures",
+            "slow_calls",
+            "consecutive_failures",
+            "consecutive_successes",
+            "reporters",
+            "attempts",
+            "wait_us",
+            "retry_after_us",
+            "actor",
+            "override_reason",
+            "lasted_us",
+            "rejected_calls",
+            "error_class",
+            "caller",
+            "missing",
+            "shadow",
+            "alone",
+            "superseded_by",
+            "config_revision",
+            "occurred_at",
+            "recorded_at",
+        ],
+        act: "write the history",
+    };
+    copy::copy(tx, into, judgement.entries.iter().enumerate(), |(number, entry), rows| {
+        rows.push(&TransitionRow::new(entry, number, bumped)?.cells())
+    })
     .await
-    .map_err(fault("write the history"))?;
-    Ok(())
 }
 
 pub(super) async fn write_episodes(
@@ -360,22 +359,16 @@ pub(super) async fn write_receipts(
     recorded_at: Timestamp,
 ) -> Result<(), StoreError> {
     let act = "write the results";
-    let receipts = &judgement.receipts;
-    let mut seqs = Vec::with_capacity(receipts.len());
-    let mut epochs = Vec::with_capacity(receipts.len());
-    for (id, epoch) in receipts {
-        seqs.push(bigint(act, "seq", id.seq)?);
-        epochs.push(epoch.map(|epoch| bigint(act, "epoch", epoch)).transpose()?);
-    }
+    let rows = receipt::rows(judgement)?;
     sqlx::query(
-        "INSERT INTO receipt (replica, boot, seq, epoch, revision, recorded_at)
-         SELECT replica, boot, seq, epoch, $5, $6
-         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS answered (replica, boot, seq, epoch)",
+        "INSERT INTO receipt (replica, boot, first_seq, last_seq, epochs, revision, recorded_at)
+         SELECT *, $6, $7 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[])",
     )
-    .bind(column(receipts, |(id, _)| &*id.replica))
-    .bind(column(receipts, |(id, _)| hex(id.boot)))
-    .bind(seqs)
-    .bind(epochs)
+    .bind(column(&rows, |row| row.replica))
+    .bind(column(&rows, |row| row.boot.as_str()))
+    .bind(column(&rows, |row| row.first_seq))
+    .bind(column(&rows, |row| row.last_seq))
+    .bind(column(&rows, |row| row.epochs.as_str()))
     .bind(revision)
     .bind(recorded_at)
     .execute(&mut **tx)

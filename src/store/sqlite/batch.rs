@@ -5,86 +5,21 @@
 //! narrow, and are bound as one such text, `[["a", "b"], ["c", "d"]]`.
 
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
-use sqlx::Sqlite;
-use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe};
 
 use super::write_transaction::Write;
 use crate::store::StoreError;
+use crate::store::cell::Cell;
 use crate::store::sqlx_error::fault;
-use crate::store::timestamp::Timestamp;
 
-/// Rows in one statement, at most. 34 columns of them are 4,352 values, where SQLite takes 32,766; more rows gain nothing,
+/// Rows in one statement, at most. 35 columns of them are 4,480 values, where SQLite takes 32,766; more rows gain nothing,
 /// as the prepared statement grows out of the processor's cache.
 const ROWS_MAX: usize = 128;
 
-/// A value of a row.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Cell<'a> {
-    Null,
-    Integer(i64),
-    Real(f64),
-    Text(&'a str),
-    Owned(String),
-}
-
-impl From<i64> for Cell<'_> {
-    fn from(number: i64) -> Self {
-        Self::Integer(number)
-    }
-}
-
-impl From<f64> for Cell<'_> {
-    fn from(number: f64) -> Self {
-        Self::Real(number)
-    }
-}
-
-impl From<bool> for Cell<'_> {
-    fn from(is_so: bool) -> Self {
-        Self::Integer(is_so.into())
-    }
-}
-
-impl From<Timestamp> for Cell<'_> {
-    fn from(stamp: Timestamp) -> Self {
-        Self::Integer(stamp.micros())
-    }
-}
-
-impl<'a> From<&'a str> for Cell<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<'a> From<&'a String> for Cell<'a> {
-    fn from(text: &'a String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<String> for Cell<'_> {
-    fn from(text: String) -> Self {
-        Self::Owned(text)
-    }
-}
-
-impl<'a, T> From<Option<T>> for Cell<'a>
-where
-    Cell<'a>: From<T>,
-{
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Self::from)
-    }
-}
-
 /// Rows as one text, for `json_each`.
-pub(super) fn rows<const N: usize>(act: &'static str, rows: &[[Cell<'_>; N]]) -> Result<String, StoreError> {
-    let rows: Vec<&[Cell<'_>]> = rows.iter().map(<[Cell<'_>; N]>::as_slice).collect();
-    serde_json::to_string(&rows)
+pub(super) fn rows<R: Serialize>(act: &'static str, rows: &[R]) -> Result<String, StoreError> {
+    serde_json::to_string(rows)
         .map_err(|error| StoreError::Corrupt { act, problem: format!("a row that is no JSON: {error}") })
 }
 
@@ -98,31 +33,72 @@ pub(super) struct Into<'a, const N: usize> {
     pub(super) act: &'static str,
 }
 
-/// Inserts rows; none: does nothing.
+/// The values of a statement's rows.
+pub(super) struct Values {
+    arguments: SqliteArguments,
+    act: &'static str,
+}
+
+impl Values {
+    fn push(&mut self, cell: Cell<'_>) -> Result<(), StoreError> {
+        let pushed = match cell {
+            Cell::Null => self.arguments.add(None::<i64>),
+            Cell::Bool(is_so) => self.arguments.add(is_so),
+            Cell::Integer(number) => self.arguments.add(number),
+            Cell::Real(number) => self.arguments.add(number),
+            Cell::Time(stamp) => self.arguments.add(stamp.micros()),
+            Cell::Text(text) => self.arguments.add(text),
+            Cell::Owned(text) => self.arguments.add(text),
+        };
+        pushed.map_err(|error| StoreError::Corrupt { act: self.act, problem: error.to_string() })
+    }
+
+    /// Adds a row, in the order of the columns.
+    pub(super) fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) -> Result<(), StoreError> {
+        cells.into_iter().try_for_each(|cell| self.push(cell))
+    }
+}
+
+/// Inserts `count` rows, which `fill` gives the values of, by number; none: does nothing.
 ///
 /// What fails ends the transaction (`OR ROLLBACK`), which is given up then anyway: so SQLite need not keep the pages as they
 /// were before the statement, a tenth of its time.
 ///
 /// Each statement takes a power of two of them, up to [`ROWS_MAX`]: so a table has eight statements however large its
-/// batches are, and all of them stay prepared.
+/// batches are, and all of them stay prepared. SQLite runs on a thread of its own: while it has one statement, this one
+/// gets the values of the next together.
 pub(super) async fn insert<const N: usize>(
     tx: &mut Write,
     into: Into<'_, N>,
-    mut cells: &[[Cell<'_>; N]],
+    count: usize,
+    fill: impl Fn(usize, &mut Values) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let Into { table, columns, on_conflict, act } = into;
-    while !cells.is_empty() {
-        let (rows, rest) = cells.split_at(rows_of_a_statement(cells.len()));
-        cells = rest;
-        let row = format!("({})", vec!["?"; N].join(", "));
+    let prepare = |first: usize| -> Result<Option<(usize, Values)>, StoreError> {
+        if first == count {
+            return Ok(None);
+        }
+        let rows = rows_of_a_statement(count - first);
+        let mut values = Values { arguments: SqliteArguments::default(), act };
+        values.arguments.reserve(rows * N, 0);
+        (first..first + rows).try_for_each(|number| fill(number, &mut values))?;
+        Ok(Some((rows, values)))
+    };
+    let columns_listed = columns.join(", ");
+    let row = format!("({})", vec!["?"; N].join(", "));
+    let mut written = 0;
+    let mut next = prepare(0)?;
+    while let Some((rows, values)) = next {
+        written += rows;
         let statement = format!(
-            "INSERT OR ROLLBACK INTO {table} ({}) VALUES {} {on_conflict}",
-            columns.join(", "),
-            vec![row; rows.len()].join(", ")
+            "INSERT OR ROLLBACK INTO {table} ({columns_listed}) VALUES {} {on_conflict}",
+            vec![row.as_str(); rows].join(", ")
         );
         // Made of names that stand in this program.
-        let query = rows.iter().flatten().fold(sqlx::query(AssertSqlSafe(statement)), bind);
-        query.execute(&mut **tx).await.map_err(fault(act))?;
+        let query = sqlx::query_with(AssertSqlSafe(statement), values.arguments);
+        let (done, prepared) = tokio::join!(biased; query.execute(&mut **tx), async { prepare(written) });
+        done.map_err(fault(act))?;
+        next = prepared?;
     }
     Ok(())
 }
@@ -130,19 +106,6 @@ pub(super) async fn insert<const N: usize>(
 /// The largest power of two that is not above `left` and [`ROWS_MAX`].
 fn rows_of_a_statement(left: usize) -> usize {
     1 << left.min(ROWS_MAX).ilog2()
-}
-
-fn bind<'q>(
-    query: Query<'q, Sqlite, SqliteArguments>,
-    cell: &'q Cell<'_>,
-) -> Query<'q, Sqlite, SqliteArguments> {
-    match cell {
-        Cell::Null => query.bind(None::<i64>),
-        Cell::Integer(number) => query.bind(number),
-        Cell::Real(number) => query.bind(number),
-        Cell::Text(text) => query.bind(*text),
-        Cell::Owned(text) => query.bind(text),
-    }
 }
 
 #[cfg(test)]

@@ -64,8 +64,8 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
     tx.commit(act).await?;
     prune_rows(
         writer,
-        "DELETE FROM receipt WHERE (replica, boot, seq) IN (
-             SELECT replica, boot, seq FROM receipt WHERE recorded_at_us < $1 LIMIT $2
+        "DELETE FROM receipt WHERE (replica, boot, first_seq) IN (
+             SELECT replica, boot, first_seq FROM receipt WHERE recorded_at_us < $1 LIMIT $2
          )",
         before,
     )

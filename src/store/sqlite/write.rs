@@ -1,14 +1,16 @@
 //! What writes to the file, a few statements a table and batch. `BEGIN IMMEDIATE` makes each of these the only writer from its
 //! first read on, so that what was read still holds when it is written.
 
-use super::batch::{self, Cell, Into};
+use super::batch::{self, Into};
+use super::text_time::text_time;
 use super::write_transaction::{Write, begin};
-use sqlx::{FromRow, SqlitePool};
+use sqlx::SqlitePool;
 
-use crate::store::columns::{bigint, hex};
+use crate::store::columns::bigint;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Judgement, LockedRows};
-use crate::store::rows::{BreakerRow, EpisodeRow, ReceiptRow, episode_text, keys};
+use crate::store::receipt;
+use crate::store::rows::{BreakerRow, EpisodeRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::{Proposal, StoreError, TOUCH_TABLES};
@@ -25,14 +27,6 @@ pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError
     tx.commit(act).await
 }
 
-/// A row of `receipt`, and which of the batch's ids it is of.
-#[derive(FromRow)]
-struct KnownRow {
-    place: i64,
-    #[sqlx(flatten)]
-    receipt: ReceiptRow,
-}
-
 /// See [`crate::store::script::WriteTransaction::read_rows`].
 pub(super) async fn read_rows<'a>(
     tx: &mut Write,
@@ -41,18 +35,14 @@ pub(super) async fn read_rows<'a>(
     let act = "read the stored rows";
     let mut locked_rows = LockedRows::default();
     let keys = keys(proposals);
-    let asked: Vec<_> = keys.iter().map(|key| [(&**key.service()).into(), (&**key.name()).into()]).collect();
-    // One row, as the driver wakes us for each: which key, the outage that its row has, and the row.
+    let asked: Vec<_> = keys.iter().map(|key| (&**key.service(), &**key.name())).collect();
+    // One row, as the driver wakes us for each: which key, the outage that its row has, and the row, in the order of the fields of
+    // `BreakerRow`.
     let present: String = sqlx::query_scalar(
-        "SELECT json_group_array(json_array(asked.key, episode, json_object(
-             'service', service, 'name', name, 'epoch', epoch, 'state', state, 'attempts', attempts,
-             'entered_at', entered_at_us, 'wait_us', wait_us, 'retry_after_us', retry_after_us,
-             'override_actor', override_actor, 'override_reason', override_reason,
-             'override_expires_at', override_expires_at_us, 'override_scope', override_scope,
-             'override_ttl_us', override_ttl_us, 'permitted', permitted, 'failures_to_open', failures_to_open,
-             'slow_to_open', slow_to_open, 'lease_us', lease_us, 'max_wait_us', max_wait_us,
-             'after_max_wait', after_max_wait, 'config_revision', config_revision, 'revision', revision,
-             'entered_by', entered_by)))
+        "SELECT json_group_array(json_array(asked.key, episode, json_array(
+             service, name, epoch, state, attempts, entered_at_us, wait_us, retry_after_us, override_actor,
+             override_reason, override_expires_at_us, override_scope, override_ttl_us, permitted, failures_to_open,
+             slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision, entered_by)))
          FROM json_each($1) AS asked CROSS JOIN breaker ON service = asked.value ->> 0 AND name = asked.value ->> 1",
     )
     .bind(batch::rows(act, &asked)?)
@@ -66,27 +56,21 @@ pub(super) async fn read_rows<'a>(
             locked_rows.present.insert(key, breaker.state(episode.as_deref())?);
         }
     }
-    let asked = proposals
-        .iter()
-        .map(|proposal| {
-            let id = &proposal.id;
-            Ok([(&*id.replica).into(), hex(id.boot).into(), bigint(act, "seq", id.seq)?.into()])
-        })
-        .collect::<Result<Vec<[Cell<'_>; 3]>, StoreError>>()?;
-    let rows: Vec<KnownRow> = sqlx::query_as(
-        "SELECT asked.key AS place, epoch, revision
+    let asked: Vec<_> = receipt::asked(proposals)?
+        .into_iter()
+        .map(|ids| (ids.replica, ids.boot, ids.earliest_first_seq, ids.first_seq, ids.last_seq))
+        .collect();
+    let rows: Vec<_> = sqlx::query_as(
+        "SELECT replica, boot, receipt.first_seq, epochs, revision
          FROM json_each($1) AS asked CROSS JOIN receipt
-             ON replica = asked.value ->> 0 AND boot = asked.value ->> 1 AND seq = asked.value ->> 2",
+             ON replica = asked.value ->> 0 AND boot = asked.value ->> 1
+                AND receipt.first_seq BETWEEN asked.value ->> 2 AND asked.value ->> 4 AND last_seq >= asked.value ->> 3",
     )
     .bind(batch::rows(act, &asked)?)
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(act))?;
-    for row in rows {
-        if let Some(proposal) = usize::try_from(row.place).ok().and_then(|place| proposals.get(place)) {
-            locked_rows.known.insert(&proposal.id, row.receipt.receipt()?);
-        }
-    }
+    locked_rows.known = receipt::known(proposals, &rows)?;
     Ok(locked_rows)
 }
 
@@ -95,42 +79,7 @@ pub(super) async fn write_breakers(
     judgement: &Judgement<'_>,
     revision: i64,
 ) -> Result<(), StoreError> {
-    let rows = judgement
-        .changed
-        .iter()
-        .map(|(key, state)| Ok((BreakerRow::new(key, state)?, episode_text(state.episode.as_ref())?)))
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    let cells: Vec<_> = rows
-        .iter()
-        .map(|(row, episode)| {
-            [
-                (&row.service).into(),
-                (&row.name).into(),
-                row.epoch.into(),
-                (&row.state).into(),
-                row.attempts.into(),
-                row.entered_at.into(),
-                row.wait_us.into(),
-                row.retry_after_us.into(),
-                row.open_until().into(),
-                row.override_actor.as_ref().into(),
-                row.override_reason.as_ref().into(),
-                row.override_expires_at.into(),
-                row.permitted.into(),
-                row.failures_to_open.into(),
-                row.slow_to_open.into(),
-                row.lease_us.into(),
-                row.max_wait_us.into(),
-                row.after_max_wait.as_ref().into(),
-                row.config_revision.into(),
-                revision.into(),
-                row.override_scope.as_ref().into(),
-                row.override_ttl_us.into(),
-                episode.as_ref().into(),
-                row.entered_by.as_ref().into(),
-            ]
-        })
-        .collect();
+    let changed: Vec<_> = judgement.changed.iter().collect();
     let into = Into {
         table: "breaker",
         columns: [
@@ -173,7 +122,12 @@ pub(super) async fn write_breakers(
                  episode = excluded.episode, entered_by = excluded.entered_by",
         act: "write the breakers",
     };
-    batch::insert(tx, into, &cells).await
+    batch::insert(tx, into, changed.len(), |number, values| {
+        let (key, state) = changed[number];
+        let episode = episode_text(state.episode.as_ref())?;
+        values.row(BreakerRow::new(key, state)?.cells(episode.as_deref(), revision))
+    })
+    .await
 }
 
 pub(super) async fn write_history(
@@ -181,51 +135,6 @@ pub(super) async fn write_history(
     judgement: &Judgement<'_>,
     bumped: Bumped,
 ) -> Result<(), StoreError> {
-    let entries = judgement.entries.iter().enumerate();
-    let rows = entries
-        .map(|(number, entry)| TransitionRow::new(entry, number, bumped))
-        .collect::<Result<Vec<_>, _>>()?;
-    let cells: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            [
-                row.revision.into(),
-                row.number.into(),
-                (&row.replica).into(),
-                (&row.boot).into(),
-                row.seq.into(),
-                (&row.service).into(),
-                (&row.name).into(),
-                (&row.from_state).into(),
-                (&row.to_state).into(),
-                (&row.reason).into(),
-                row.epoch.into(),
-                row.base_epoch.into(),
-                row.calls.into(),
-                row.failures.into(),
-                row.slow_calls.into(),
-                row.consecutive_failures.into(),
-                row.consecutive_successes.into(),
-                row.reporters.into(),
-                row.attempts.into(),
-                row.wait_us.into(),
-                row.retry_after_us.into(),
-                row.actor.as_ref().into(),
-                row.override_reason.as_ref().into(),
-                row.lasted_us.into(),
-                row.rejected_calls.into(),
-                row.error_class.as_ref().into(),
-                row.caller.as_ref().into(),
-                row.missing.into(),
-                row.shadow.into(),
-                row.alone.into(),
-                row.superseded_by.into(),
-                row.config_revision.into(),
-                row.occurred_at.into(),
-                row.recorded_at.into(),
-            ]
-        })
-        .collect();
     let into = Into {
         table: "transition",
         columns: [
@@ -263,11 +172,17 @@ pub(super) async fn write_history(
             "config_revision",
             "occurred_at_us",
             "recorded_at_us",
+            "at",
         ],
         on_conflict: "",
         act: "write the history",
     };
-    batch::insert(tx, into, &cells).await
+    batch::insert(tx, into, judgement.entries.len(), |number, values| {
+        let row = TransitionRow::new(&judgement.entries[number], number, bumped)?;
+        values.row(row.cells())?;
+        values.row([text_time(row.occurred_at).into()])
+    })
+    .await
 }
 
 pub(super) async fn write_episodes(
@@ -275,40 +190,6 @@ pub(super) async fn write_episodes(
     judgement: &Judgement<'_>,
     bumped: Bumped,
 ) -> Result<(), StoreError> {
-    let rows = judgement
-        .ended
-        .iter()
-        .map(|(number, key, ended)| EpisodeRow::new(*number, key, ended, bumped))
-        .collect::<Result<Vec<_>, _>>()?;
-    let cells: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            [
-                row.revision.into(),
-                row.number.into(),
-                row.service.into(),
-                row.name.into(),
-                row.epoch.into(),
-                row.opened_at.into(),
-                row.half_open_at.into(),
-                row.closed_at.into(),
-                row.lasted_us.into(),
-                row.reason.into(),
-                row.actor.into(),
-                row.why.into(),
-                row.failure_rate.into(),
-                row.slow_call_rate.into(),
-                row.error_class.into(),
-                row.caller.into(),
-                row.reopened.into(),
-                row.probes.into(),
-                row.rejected_calls.into(),
-                row.missing.into(),
-                row.ended_by.into(),
-                row.recorded_at.into(),
-            ]
-        })
-        .collect();
     let into = Into {
         table: "episode",
         columns: [
@@ -334,28 +215,50 @@ pub(super) async fn write_episodes(
             "missing",
             "ended_by",
             "recorded_at_us",
+            "opened_at",
+            "half_open_at",
+            "closed_at",
         ],
         on_conflict: "",
         act: "write the episodes",
     };
-    batch::insert(tx, into, &cells).await
+    batch::insert(tx, into, judgement.ended.len(), |number, values| {
+        let (entry, key, ended) = &judgement.ended[number];
+        let row = EpisodeRow::new(*entry, key, ended, bumped)?;
+        values.row([
+            row.revision.into(),
+            row.number.into(),
+            row.service.into(),
+            row.name.into(),
+            row.epoch.into(),
+            row.opened_at.into(),
+            row.half_open_at.into(),
+            row.closed_at.into(),
+            row.lasted_us.into(),
+            row.reason.into(),
+            row.actor.into(),
+            row.why.into(),
+            row.failure_rate.into(),
+            row.slow_call_rate.into(),
+            row.error_class.into(),
+            row.caller.into(),
+            row.reopened.into(),
+            row.probes.into(),
+            row.rejected_calls.into(),
+            row.missing.into(),
+            row.ended_by.into(),
+            row.recorded_at.into(),
+            text_time(row.opened_at).into(),
+            row.half_open_at.map(text_time).into(),
+            row.closed_at.map(text_time).into(),
+        ])
+    })
+    .await
 }
 
 pub(super) async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -> Result<(), StoreError> {
     let act = "write the time in OPEN";
-    let cells = judgement
-        .open_time
-        .iter()
-        .map(|((day, key), part)| {
-            Ok([
-                bigint(act, "day", *day)?.into(),
-                (&**key.service()).into(),
-                (&**key.name()).into(),
-                bigint(act, "open_us", part.open_us)?.into(),
-                bigint(act, "openings", part.openings)?.into(),
-            ])
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let parts: Vec<_> = judgement.open_time.iter().collect();
     let into = Into {
         table: "open_time",
         columns: ["day", "service", "name", "open_us", "openings"],
@@ -363,7 +266,17 @@ pub(super) async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -
              SET open_us = open_us + excluded.open_us, openings = openings + excluded.openings",
         act,
     };
-    batch::insert(tx, into, &cells).await
+    batch::insert(tx, into, parts.len(), |number, values| {
+        let ((day, key), part) = parts[number];
+        values.row([
+            bigint(act, "day", *day)?.into(),
+            (&**key.service()).into(),
+            (&**key.name()).into(),
+            bigint(act, "open_us", part.open_us)?.into(),
+            bigint(act, "openings", part.openings)?.into(),
+        ])
+    })
+    .await
 }
 
 pub(super) async fn write_receipts(
@@ -372,26 +285,25 @@ pub(super) async fn write_receipts(
     revision: Option<i64>,
     recorded_at: Timestamp,
 ) -> Result<(), StoreError> {
-    let act = "write what was answered";
-    let cells = judgement
-        .receipts
-        .iter()
-        .map(|(id, epoch)| {
-            Ok([
-                (&*id.replica).into(),
-                hex(id.boot).into(),
-                bigint(act, "seq", id.seq)?.into(),
-                epoch.map(|epoch| bigint(act, "epoch", epoch)).transpose()?.into(),
-                revision.into(),
-                recorded_at.into(),
-            ])
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let act = "write the results";
+    let rows = receipt::rows(judgement)?;
     let into = Into {
         table: "receipt",
-        columns: ["replica", "boot", "seq", "epoch", "revision", "recorded_at_us"],
+        columns: ["replica", "boot", "first_seq", "last_seq", "epochs", "revision", "recorded_at_us"],
         on_conflict: "",
         act,
     };
-    batch::insert(tx, into, &cells).await
+    batch::insert(tx, into, rows.len(), |number, values| {
+        let row = &rows[number];
+        values.row([
+            row.replica.into(),
+            (&row.boot).into(),
+            row.first_seq.into(),
+            row.last_seq.into(),
+            (&row.epochs).into(),
+            revision.into(),
+            recorded_at.into(),
+        ])
+    })
+    .await
 }

@@ -426,9 +426,9 @@ async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
         breakerd::store::Target::Postgres(_) => ("recorded_at", "CAST('epoch' AS timestamptz)"),
     };
     bed.sql(&format!(
-        "INSERT INTO receipt (replica, boot, seq, {column})
+        "INSERT INTO receipt (replica, boot, first_seq, last_seq, epochs, {column})
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000)
-         SELECT 'old', '1', i, {old} FROM n"
+         SELECT 'old', '1', i, i, '[1]', {old} FROM n"
     ))
     .await;
     let far = Time::from_micros(1_500_000_000_000_000);

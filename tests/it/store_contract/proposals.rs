@@ -1,7 +1,7 @@
 //! What becomes of proposals.
 
 use breaker::{Attribution, Reason, Snapshot, State, Time};
-use breakerd::store::{Answer, Change, Gap, GapCause, HistoryCursor, Proposal, StoreError};
+use breakerd::store::{Answer, Change, Gap, GapCause, HistoryCursor, Proposal, StoreError, TransitionId};
 
 use super::change::{NOON, id, key, own, proposed, snapshot, transition, trip};
 use super::{history, on_every_store};
@@ -12,6 +12,7 @@ on_every_store!(
     a_row_of_the_history_says_all_there_is_to_say,
     a_replay_writes_nothing_twice,
     a_replay_gets_the_first_answer_again,
+    a_replay_cut_into_other_batches_gets_the_first_answers_again,
     a_number_that_is_not_higher_loses_and_is_kept_as_superseded,
     a_number_may_leave_a_gap,
     the_store_numbers_what_saw_the_state_that_stands,
@@ -113,6 +114,55 @@ async fn a_replay_gets_the_first_answer_again(bed: &mut Bed) {
     assert_eq!(again[2], Answer::Won { epoch: 1, revision: 4 });
     assert_eq!(again[3], again[2]);
     assert_eq!(history(bed).await.len(), 4);
+}
+
+async fn a_replay_cut_into_other_batches_gets_the_first_answers_again(bed: &mut Bed) {
+    let breakers: Vec<_> = (0..2_600).map(|n| key("a", &n.to_string())).collect();
+    let mut changes: Vec<_> = (0..).zip(&breakers).map(|(seq, breaker)| trip(seq, breaker)).collect();
+    // Every seventh lost, and in an order that is not that of the ids.
+    for (seq, breaker) in (0..).zip(&breakers).filter(|(seq, _)| seq % 7 == 0) {
+        changes[usize::try_from(seq).unwrap()] = proposed(seq, breaker, State::HalfOpen, State::Open, 5);
+    }
+    let tail = changes.split_off(2_550);
+    changes[300..400].reverse();
+    // Larger than a range of ids, then one by one, then with holes.
+    let mut first = propose(bed, &changes[..2_300]).await;
+    for change in &changes[2_300..2_320] {
+        first.extend(propose(bed, std::slice::from_ref(change)).await);
+    }
+    let (odd, even): (Vec<_>, Vec<_>) =
+        changes[2_320..].iter().cloned().partition(|change| change.id.seq % 2 == 1);
+    for part in [&odd, &even] {
+        propose(bed, part).await;
+    }
+    let (rows, revision) = (history(bed).await.len(), bed.store.revision().await.unwrap());
+    for size in [1_000, 999, 3] {
+        let mut again = Vec::new();
+        for part in changes[..2_320].chunks(size) {
+            again.extend(propose(bed, part).await);
+        }
+        assert!(again == first, "in batches of {size}");
+    }
+    let known = propose(bed, &changes[2_320..]).await;
+    for (change, answer) in changes[2_320..].iter().zip(known) {
+        assert_eq!(
+            matches!(answer, Answer::Won { epoch: 1, .. }),
+            change.id.seq % 7 != 0,
+            "{}",
+            change.id.seq
+        );
+    }
+    assert_eq!((history(bed).await.len(), bed.store.revision().await.unwrap()), (rows, revision));
+    // Known ones and new ones, of this life and of another that counts as it did.
+    let other =
+        |change: &Proposal| Proposal { id: TransitionId { boot: 1, ..change.id.clone() }, ..change.clone() };
+    let mixed: Vec<_> = changes[2_540..].iter().chain(&tail).cloned().collect();
+    propose(bed, &mixed).await;
+    propose(bed, &tail.iter().map(other).collect::<Vec<_>>()).await;
+    let new = history(bed).await.split_off(rows);
+    assert_eq!(new.len(), 2 * tail.len());
+    assert!(new[..tail.len()].iter().all(|row| row.id.seq >= 2_550 && row.id.boot != 1));
+    assert!(new[tail.len()..].iter().all(|row| row.id.boot == 1));
 }
 
 async fn a_number_that_is_not_higher_loses_and_is_kept_as_superseded(bed: &mut Bed) {
