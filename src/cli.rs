@@ -6,12 +6,14 @@
 
 mod token;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use breaker::{Field, Value};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
 use serde_json::{Map, json};
 
 use crate::catalog::{Catalog, effective};
@@ -224,45 +226,89 @@ impl CheckConfigArgs {
 /// read as `serve` reads them (tokens, TLS), and the data folder must be able to be one. No variables, no store.
 ///
 /// Ends with 0 and what the file comes to on `out`, or with 1 and everything that is wrong on `err`. Warnings of what is
-/// allowed and hardly meant are on `err`, whatever it ends with.
+/// allowed and hardly meant are on `err`. As JSON, all of this is in one document on `out`.
 pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let config = match config::inspect(&Sources::none().with_file(path)) {
         Ok(config) => config,
         Err(invalid) => {
-            let code = report_errors(&invalid.errors, err);
+            let mut problems: Vec<_> = invalid.errors.iter().map(FileProblem::from).collect();
             // What else is wrong, as far as the rest says.
-            if let Some(settings) = &invalid.settings {
-                report_files(path, settings, err);
-            }
-            return code;
+            problems.extend(invalid.settings.iter().flat_map(|settings| file_problems(path, settings)));
+            return report_invalid(path, &problems, show, out, err);
         }
     };
     // A declaration that was loaded merges: loading tried it.
     let catalog = match Catalog::new(&config.declaration, 0, &std::collections::BTreeMap::new()) {
         Ok(catalog) => catalog,
         Err(problems) => {
-            for problem in problems {
-                let _ = writeln!(err, "{}: {problem}", path.display());
-            }
-            return ExitCode::from(1);
+            let problems: Vec<_> = problems.iter().map(|problem| FileProblem::of(path, problem)).collect();
+            return report_invalid(path, &problems, show, out, err);
         }
     };
-    if report_files(path, &config.settings, err) > 0 {
-        return ExitCode::from(1);
-    }
-    for warning in catalog.warnings() {
-        let _ = writeln!(err, "warning: {}: {warning}", path.display());
+    let problems = file_problems(path, &config.settings);
+    if !problems.is_empty() {
+        return report_invalid(path, &problems, show, out, err);
     }
     let written = match show {
-        Show::Table => write_table(path, &config, &catalog, out),
+        Show::Table => {
+            for warning in catalog.warnings() {
+                let _ = writeln!(err, "warning: {}: {warning}", path.display());
+            }
+            write_table(path, &config, &catalog, out)
+        }
         Show::Json => write_json(path, &config, &catalog, out),
     };
     ended(written.and_then(|()| out.flush()), err)
 }
 
-/// Writes what is wrong with the files that the settings of the file at `path` name, a problem a line or more; answers how
-/// many there are.
-fn report_files(path: &Path, settings: &Settings, err: &mut dyn Write) -> usize {
+/// Something that is wrong with a file, or with one that it names.
+#[derive(Debug, Serialize)]
+struct FileProblem {
+    /// Where and what.
+    message: String,
+    /// The line in the file; none: it is about all of it, or another file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+}
+
+impl FileProblem {
+    fn of(path: &Path, problem: &impl fmt::Display) -> Self {
+        Self { message: format!("{}: {problem}", path.display()), line: None }
+    }
+}
+
+impl From<&Error> for FileProblem {
+    fn from(error: &Error) -> Self {
+        Self { message: error.to_string(), line: error.place.line() }
+    }
+}
+
+/// Writes what is wrong: a problem a line on `err`, or all as JSON on `out`, where the answer of a right file is.
+fn report_invalid(
+    path: &Path,
+    problems: &[FileProblem],
+    show: Show,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> ExitCode {
+    match show {
+        Show::Table => {
+            for problem in problems {
+                let _ = writeln!(err, "{}", problem.message);
+            }
+        }
+        Show::Json => {
+            let document = json!({ "file": path.display().to_string(), "valid": false, "errors": problems });
+            // Nobody is left to tell when that fails.
+            let _ = serde_json::to_writer_pretty(&mut *out, &document);
+            let _ = writeln!(out).and_then(|()| out.flush());
+        }
+    }
+    ExitCode::from(1)
+}
+
+/// What is wrong with the files that the settings of the file at `path` name.
+fn file_problems(path: &Path, settings: &Settings) -> Vec<FileProblem> {
     let mut problems = Vec::new();
     if let Err(found) = Security::check(settings) {
         problems.extend(found.iter().map(|error| format!("{error:#}")));
@@ -275,10 +321,7 @@ fn report_files(path: &Path, settings: &Settings, err: &mut dyn Write) -> usize 
     if let Err(error) = DataDir::check(&settings.data_dir) {
         problems.push(format!("{:#}", anyhow::Error::from(error)));
     }
-    for problem in &problems {
-        let _ = writeln!(err, "{}: {problem}", path.display());
-    }
-    problems.len()
+    problems.iter().map(|problem| FileProblem::of(path, problem)).collect()
 }
 
 /// The code to end with when an answer was written, or was not.
@@ -308,10 +351,7 @@ fn write_table(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Wr
             .iter()
             .map(|field| (field, effective(thresholds, *field)))
             .filter(|(field, value)| *value != effective(&built_in, **field))
-            .map(|(field, value)| match value {
-                Some(value) => format!("{field} {value}"),
-                None => format!("{field} none"),
-            })
+            .map(|(field, value)| format!("{field} {}", field.show(value.as_ref())))
             .collect();
         if fields.is_empty() { "built-in defaults".to_owned() } else { fields.join(", ") }
     };
@@ -351,6 +391,7 @@ fn write_json(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Wri
         .collect();
     let document = json!({
         "file": path.display().to_string(),
+        "valid": true,
         "enabled": catalog.enabled(),
         "generation": config.declaration.generation,
         "warnings": catalog.warnings().map(|warning| warning.to_string()).collect::<Vec<_>>(),

@@ -165,12 +165,33 @@ fields! {
     RecordErrorClasses = "record_error_classes", Kind::Classes;
 }
 
+/// How a count is written that is switched off.
+pub const OFF: &str = "off";
+
 impl Field {
     /// Other names it may stand under in a file, resilience4j's among them.
     pub const fn aliases(self) -> &'static [&'static str] {
         match self {
             Self::Timeout => &["wait_duration_in_open_state"],
             _ => &[],
+        }
+    }
+
+    /// Whether 0 switches it off.
+    pub const fn is_off_at_zero(self) -> bool {
+        matches!(self, Self::FailureThreshold | Self::SuccessThreshold)
+    }
+
+    /// A value of it that is in force or was set, for people, and what it means that there is none: the same wherever it is
+    /// shown.
+    pub fn show(self, value: Option<&Value>) -> String {
+        match value {
+            None | Some(Value::Count(0)) if self.is_off_at_zero() => OFF.to_owned(),
+            Some(Value::Duration(length)) if self == Self::MaxWaitInHalfOpen && length.is_zero() => {
+                "none".to_owned()
+            }
+            None => "none".to_owned(),
+            Some(value) => value.to_string(),
         }
     }
 

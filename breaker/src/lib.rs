@@ -41,7 +41,7 @@ mod time;
 mod wait;
 mod window;
 
-pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind, Value, thousandths};
+pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind, OFF, Value, thousandths};
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Merged, Origin, Problem, merge};
 pub use machine::{ActiveOverride, Breaker, Identity, Needed, Numbering, View, WrongState};

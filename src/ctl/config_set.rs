@@ -31,14 +31,15 @@ pub(super) const UNSET_EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 pub struct SetConfigArgs {
     /// Service.
-    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    // Read later, as all that a person types here.
+    #[arg(value_name = "SERVICE")]
     service: String,
     /// Threshold to set, such as `timeout_seconds=90`.
     // Read later, so that everything that is wrong is named at once: clap ends at the first.
     #[arg(value_name = "FIELD=VALUE", required = true)]
     fields: Vec<String>,
     /// Reason, shown in `config log`.
-    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+    #[arg(long, value_name = "TEXT")]
     reason: String,
     /// Create the service if it does not exist. Default: fail if it is not found.
     #[arg(long)]
@@ -50,13 +51,14 @@ pub struct SetConfigArgs {
 #[derive(Debug, Args)]
 pub struct UnsetConfigArgs {
     /// Service.
-    #[arg(value_name = "SERVICE", value_parser = words::service)]
+    // Read later, as all that a person types here.
+    #[arg(value_name = "SERVICE")]
     service: String,
     /// Threshold to unset. Default: all that were set through the API.
     #[arg(value_name = "FIELD")]
     fields: Vec<String>,
     /// Reason, shown in `config log`.
-    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
     how: How,
@@ -69,7 +71,8 @@ impl SetConfigArgs {
     /// Everything that is wrong.
     pub(super) fn assignments(&self) -> Result<Vec<(Field, Value)>, Failure> {
         let name = |text: &str| text.split_once('=').map_or(text, |(name, _)| name).to_owned();
-        each_once(&self.fields, name, |text| config::assignment(text).map(|set| (set.0, set)))
+        let fields = each_once(&self.fields, name, |text| config::assignment(text).map(|set| (set.0, set)));
+        all_right(&self.service, Some(&self.reason), fields)
     }
 }
 
@@ -79,7 +82,9 @@ impl UnsetConfigArgs {
     /// # Errors
     /// Everything that is wrong.
     pub(super) fn fields(&self) -> Result<Vec<Field>, Failure> {
-        each_once(&self.fields, str::to_owned, |text| config::field(text).map(|field| (field, field)))
+        let fields =
+            each_once(&self.fields, str::to_owned, |text| config::field(text).map(|field| (field, field)));
+        all_right(&self.service, self.reason.as_deref(), fields)
     }
 }
 
@@ -88,7 +93,7 @@ fn each_once<T>(
     texts: &[String],
     name: impl Fn(&str) -> String,
     read: impl Fn(&str) -> Result<(Field, T), String>,
-) -> Result<Vec<T>, Failure> {
+) -> Result<Vec<T>, Wrong> {
     let (mut found, mut named, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for text in texts {
         match read(text) {
@@ -102,7 +107,28 @@ fn each_once<T>(
             Err(problem) => wrong.push((name(text), problem)),
         }
     }
-    if wrong.is_empty() { Ok(found) } else { Err(Failure::Arguments(wrong)) }
+    if wrong.is_empty() { Ok(found) } else { Err(wrong) }
+}
+
+/// Arguments that are wrong, each with its name and what is wrong.
+type Wrong = Vec<(String, String)>;
+
+/// The fields, if nothing else is wrong either; else everything that is wrong, in the order of the help.
+fn all_right<T>(
+    service: &str,
+    reason: Option<&str>,
+    fields: Result<Vec<T>, Wrong>,
+) -> Result<Vec<T>, Failure> {
+    let mut wrong = Vec::new();
+    if let Err(problem) = words::service(service) {
+        wrong.push(("SERVICE".to_owned(), format!("SERVICE: {problem}")));
+    }
+    let (fields, others) = fields.map_or_else(|others| (Vec::new(), others), |fields| (fields, Vec::new()));
+    wrong.extend(others);
+    if let Some(Err(problem)) = reason.map(words::reason) {
+        wrong.push(("--reason".to_owned(), format!("--reason: {problem}")));
+    }
+    if wrong.is_empty() { Ok(fields) } else { Err(Failure::Arguments(wrong)) }
 }
 
 /// On which conditions, and whether at all.

@@ -1,6 +1,6 @@
 //! `config get` and `config log`: what is in force, and how it came about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use breaker::Field;
 use breakerd_api::v1::{
@@ -192,7 +192,10 @@ pub(super) fn what_was_set(config: &ServiceConfig) -> String {
     let set = config.set.clone().unwrap_or_default();
     let fields: Vec<_> = Field::ALL
         .iter()
-        .filter_map(|field| thresholds::get(&set, *field).map(|value| format!("{field} {value}")))
+        .filter_map(|field| {
+            let value = thresholds::get(&set, *field)?;
+            Some(format!("{field} {}", field.show(Some(&value))))
+        })
         .collect();
     if fields.is_empty() { "nothing set".to_owned() } else { fields.join(", ") }
 }
@@ -247,28 +250,58 @@ fn row(change: &ConfigChange) -> Vec<Cell> {
     ]
 }
 
-/// The members that are another before and after: `timeout_seconds 60 -> 90`.
+/// The fields that are another before and after: `timeout_seconds 60 -> 90`. Of what the file declares each with its
+/// service: `search.timeout_seconds 60 -> 90`.
 fn difference(before: &str, after: &str) -> String {
-    let object = |text: &str| match serde_json::from_str(text) {
-        Ok(Json::Object(members)) => Some(members),
-        _ if text.is_empty() => Some(Map::new()),
+    let fields = |text: &str| match serde_json::from_str(text) {
+        Ok(Json::Object(members)) => {
+            let mut fields = BTreeMap::new();
+            flatten("", members, &mut fields);
+            Some(fields)
+        }
+        _ if text.is_empty() => Some(BTreeMap::new()),
         _ => None,
     };
-    let (Some(before), Some(after)) = (object(before), object(after)) else {
+    let (Some(before), Some(after)) = (fields(before), fields(after)) else {
         return format!("{before} -> {after}");
     };
     let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let shown = |members: &Map<String, Json>, name| match members.get(name) {
-        None | Some(Json::Null) => "none".to_owned(),
-        Some(Json::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-    };
     let changes: Vec<_> = names
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
-        .map(|name| format!("{name} {} -> {}", shown(&before, name), shown(&after, name)))
+        .map(|name| format!("{name} {} -> {}", shown(name, before.get(name)), shown(name, after.get(name))))
         .collect();
     if changes.is_empty() { "-".to_owned() } else { changes.join(", ") }
+}
+
+/// The members of members, by their names with dots. Services stand at the top, as in the file.
+fn flatten(above: &str, members: Map<String, Json>, fields: &mut BTreeMap<String, Json>) {
+    for (name, value) in members {
+        let path = match above {
+            "" if name == "services" => String::new(),
+            "" => name,
+            above => format!("{above}.{name}"),
+        };
+        match value {
+            Json::Object(members) if !members.is_empty() => flatten(&path, members, fields),
+            Json::Object(_) if path.is_empty() => {}
+            value => drop(fields.insert(path, value)),
+        }
+    }
+}
+
+/// A value of the audit, as `config get` shows it.
+fn shown(path: &str, value: Option<&Json>) -> String {
+    let name = path.rsplit_once('.').map_or(path, |(_, name)| name);
+    match (value, Field::by_name(name)) {
+        (None | Some(Json::Null), _) => "none".to_owned(),
+        (Some(Json::Number(count)), Some(field)) if field.is_off_at_zero() && count.as_u64() == Some(0) => {
+            breaker::OFF.to_owned()
+        }
+        (Some(Json::String(text)), _) => text.clone(),
+        (Some(Json::Object(_)), _) => "no thresholds".to_owned(),
+        (Some(value), _) => value.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -285,5 +318,21 @@ mod tests {
         assert_eq!(difference("", "{\"a\":[1]}"), "a none -> [1]");
         assert_eq!(difference("", ""), "-");
         assert_eq!(difference("?", "{}"), "? -> {}");
+        assert_eq!(difference("", "{\"failure_threshold\":0}"), "failure_threshold none -> off");
+    }
+
+    #[test]
+    fn a_changed_file_is_told_by_the_fields_that_changed() {
+        let before = "{\"enabled\":true,\"defaults\":{\"failure_threshold\":5},\"services\":{\"search\":\
+                      {\"timeout_seconds\":\"2m\",\"multiplier\":2},\"mail\":{\"timeout_seconds\":\"1m\"}}}";
+        let after = "{\"enabled\":false,\"defaults\":{\"failure_threshold\":5},\"services\":{\"search\":\
+                     {\"timeout_seconds\":\"90s\",\"multiplier\":2},\"orders\":{}}}";
+        let told = "enabled true -> false, mail.timeout_seconds 1m -> none, orders none -> no thresholds, \
+                    search.timeout_seconds 2m -> 90s";
+        assert_eq!(difference(before, after), told);
+        assert_eq!(
+            difference("", "{\"defaults\":{\"max_wait\":\"1h\"},\"services\":{}}"),
+            "defaults.max_wait none -> 1h"
+        );
     }
 }

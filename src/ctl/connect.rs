@@ -11,6 +11,8 @@ use breakerd_api::v1::config_service_client::ConfigServiceClient;
 use breakerd_api::v1::operations_service_client::OperationsServiceClient;
 use clap::Args;
 use http::uri::Authority;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, TimeoutExpired};
@@ -26,6 +28,10 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often a quiet watch asks whether breakerd is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How the answer of an HTTP/1 server begins.
+const HTTP_1: &[u8; 7] = b"HTTP/1.";
+/// How long is looked for the reason of a failure that has been found.
+const DIAGNOSE_MAX: Duration = Duration::from_secs(1);
 /// A file that holds a token and is longer is another file.
 const TOKEN_BYTES_MAX: usize = 4_096;
 
@@ -203,6 +209,8 @@ impl Connection {
 fn url(reach: &Reach) -> Result<String, Failure> {
     // An empty variable is none, as with those of the server.
     let address = if reach.address.is_empty() { DEFAULT_ADDRESS } else { &reach.address };
+    let without_scheme = address.split_once("://").map_or(address, |(_, rest)| rest);
+    check_port(without_scheme.split('/').next().unwrap_or_default())?;
     if address.contains("://") {
         return Ok(address.to_owned());
     }
@@ -213,6 +221,49 @@ fn url(reach: &Reach) -> Result<String, Failure> {
     let scheme =
         if reach.ca.is_some() || reach.cert.is_some() || reach.key.is_some() { "https" } else { "http" };
     Ok(format!("{scheme}://{address}"))
+}
+
+/// Refuses a port that is none. An address without one passes.
+fn check_port(authority: &str) -> Result<(), Failure> {
+    let Some((host, port)) = authority.rsplit_once(':') else { return Ok(()) };
+    if host.starts_with('[') && !host.ends_with(']') {
+        // The last colon is one of the address's.
+        return Ok(());
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(Failure::Usage(format!(
+            "--address: invalid value {authority}: write an IPv6 address in brackets, such as [::1]:50051"
+        )));
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => {
+            Err(Failure::Usage(format!("--address: invalid port `{port}`: must be from 1 to 65535")))
+        }
+    }
+}
+
+/// Why a server that was reached does not answer as breakerd's gRPC server does: it may be another port of breakerd's.
+pub(super) async fn diagnose(failure: Failure) -> Failure {
+    let Failure::Unreachable { address, problem } = failure else { return failure };
+    let is_http = match address.strip_prefix("http://") {
+        Some(place) => is_http_port(place.trim_end_matches('/')).await,
+        None => false,
+    };
+    if is_http { Failure::HttpPort { address } } else { Failure::Unreachable { address, problem } }
+}
+
+/// Whether what listens there speaks HTTP/1, which no gRPC server does.
+async fn is_http_port(place: &str) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(place).await.ok()?;
+        let request = format!("GET /livez HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut begin = [0; HTTP_1.len()];
+        stream.read_exact(&mut begin).await.ok()?;
+        Some(begin == *HTTP_1)
+    };
+    tokio::time::timeout(DIAGNOSE_MAX, asked).await.ok().flatten().unwrap_or(false)
 }
 
 fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
@@ -263,4 +314,21 @@ fn bearer(reach: &Reach, token: Option<&str>) -> Result<Option<MetadataValue<Asc
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|source| Failure::File { what, path: path.display().to_string(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_checked_wherever_it_stands() {
+        for right in ["localhost:50051", "[::1]:50051", "10.0.0.1:1", "[::1]", "localhost", "breakerd"] {
+            assert!(check_port(right).is_ok(), "{right}");
+        }
+        for wrong in
+            ["localhost:", "localhost:0", "localhost:65536", "localhost:grpc", "[::1]:x", "::1", "::1:50051"]
+        {
+            assert!(check_port(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -73,6 +73,12 @@ pub(super) enum Failure {
         /// The innermost reason.
         problem: String,
     },
+    /// Another server of breakerd's listens there, or of somebody else's.
+    #[error("{address} is an HTTP port, not a gRPC port")]
+    HttpPort {
+        /// Where.
+        address: String,
+    },
     /// It does not answer in time.
     #[error("no response from {address} within {}", HumanDuration(*.timeout))]
     Silent {
@@ -111,7 +117,11 @@ impl Failure {
                 Code::NotFound => 4,
                 _ => 1,
             },
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Incomplete(_) | Self::Output(_) => 1,
+            Self::Unreachable { .. }
+            | Self::HttpPort { .. }
+            | Self::Silent { .. }
+            | Self::Incomplete(_)
+            | Self::Output(_) => 1,
         }
     }
 
@@ -124,7 +134,7 @@ impl Failure {
     fn code(&self) -> &'static str {
         match self {
             Self::Usage(_) | Self::Arguments(_) | Self::File { .. } => "INVALID_ARGUMENT",
-            Self::Unreachable { .. } => "UNAVAILABLE",
+            Self::Unreachable { .. } | Self::HttpPort { .. } => "UNAVAILABLE",
             Self::Silent { .. } => "DEADLINE_EXCEEDED",
             Self::Refused(status) | Self::Hinted(status, _) => name_of(status.code()),
             Self::Incomplete(_) | Self::Output(_) => "INTERNAL",
@@ -135,7 +145,7 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Arguments(_) => "USAGE".to_owned(),
             Self::File { .. } => "FILE".to_owned(),
-            Self::Unreachable { .. } => "UNREACHABLE".to_owned(),
+            Self::Unreachable { .. } | Self::HttpPort { .. } => "UNREACHABLE".to_owned(),
             Self::Silent { .. } => "NO_ANSWER".to_owned(),
             Self::Refused(status) | Self::Hinted(status, _) => {
                 status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
@@ -171,6 +181,10 @@ impl Failure {
             ),
             Self::Unreachable { .. } => Some(
                 "check that breakerd is running; see --address and BREAKERD_ADDRESS; use https:// for TLS"
+                    .to_owned(),
+            ),
+            Self::HttpPort { .. } => Some(
+                "use the port of grpc.listen, which is 50051 by default; http.listen (8080) serves metrics and health"
                     .to_owned(),
             ),
             Self::Silent { .. } => Some("increase --timeout".to_owned()),
@@ -234,7 +248,7 @@ impl Failure {
     }
 
     /// The message, and the code where the message alone says little.
-    fn in_words(&self) -> String {
+    pub(super) fn in_words(&self) -> String {
         match self {
             Self::Refused(status) | Self::Hinted(status, _) if status.message().is_empty() => {
                 name_of(status.code()).to_owned()

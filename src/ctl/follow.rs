@@ -13,6 +13,7 @@ use tonic_types::StatusExt as _;
 use super::connect::Connection;
 use super::error::{Ended, Failure};
 use super::screen::Screen;
+use super::table::harmless;
 use crate::clock::Clock;
 use crate::signals;
 
@@ -50,6 +51,8 @@ pub(super) async fn follow(
     let mut wait = WAIT_MIN;
     let mut is_first = true;
     loop {
+        // Unless it says more.
+        let mut why = "the server ended it".to_owned();
         // A deadline of the request would be told to breakerd, and end the stream with it.
         let opening = tokio::time::timeout(connection.timeout(), feed.open(connection, token.clone()));
         let opened = tokio::select! {
@@ -81,16 +84,23 @@ pub(super) async fn follow(
             }
             Ok(Err(status)) => Some(status),
             Err(_) if is_first => return Err(connection.silent()),
-            Err(_) => None,
+            Err(_) => {
+                why = connection.silent().in_words();
+                None
+            }
         };
         if let Some(status) = &ended
             && (is_first || !may_pass(status))
         {
             return Err(connection.told_by(status.clone()));
         }
+        if let Some(status) = &ended {
+            why = connection.told_by(status.clone()).in_words();
+        }
         let asked = ended.as_ref().and_then(|status| status.get_details_retry_info()?.retry_delay);
         let pause = wait.max(asked.unwrap_or_default().min(WAIT_MAX));
-        screen.note(&format!("watch interrupted, reconnecting in {}", HumanDuration(pause)));
+        let why = harmless(&why);
+        screen.note(&format!("watch interrupted ({why}), reconnecting in {}", HumanDuration(pause)));
         tokio::select! {
             () = clock.sleep_until(clock.now() + pause) => {}
             () = stop.cancelled() => return Ok(Ended::Done),

@@ -79,14 +79,15 @@ fn show(
     table.write(screen)
 }
 
-/// What a state does to calls that no outcome has led to: it decides nothing by itself.
-fn effect(state: State) -> Option<&'static str> {
-    match state {
-        State::Disabled => {
-            Some("every call is allowed, because the breaker is disabled; outcomes are not counted")
+/// What a state does to calls that no outcome has led to, and why: such a breaker decides nothing by itself.
+fn effect(breaker: &Breaker) -> Option<&'static str> {
+    match breaker.state() {
+        State::Disabled if breaker.state_when_enabled() != State::Unspecified => {
+            Some("every call is allowed, because all breakers are disabled; nothing is counted")
         }
-        State::ForcedOpen => Some("every call is rejected; outcomes are not counted"),
-        State::MetricsOnly => Some("every call is allowed; outcomes are counted"),
+        State::Disabled => Some("every call is allowed, because the breaker is disabled; nothing is counted"),
+        State::ForcedOpen => Some("every call is rejected, because of the override; nothing is counted"),
+        State::MetricsOnly => Some("every call is allowed, because of the override; outcomes are counted"),
         State::Closed | State::Open | State::HalfOpen | State::Unspecified => None,
     }
 }
@@ -97,7 +98,7 @@ fn figures(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -
     let mut say = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
     say("breaker", words::breaker_name(&breaker.service, &breaker.name).into());
     say("state", Cell::styled(words::state(breaker.state), style_of(breaker.state)));
-    if let Some(effect) = effect(breaker.state()) {
+    if let Some(effect) = effect(breaker) {
         say("effect", effect.into());
     }
     if breaker.state_when_enabled() != State::Unspecified {

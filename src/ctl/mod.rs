@@ -133,7 +133,12 @@ pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(ask(command, around, &mut screen));
+    let ended = runtime.block_on(async {
+        match ask(command, around, &mut screen).await {
+            Err(failure) => Err(connect::diagnose(failure).await),
+            ended => ended,
+        }
+    });
     // A name that is still being looked up must not hold us back.
     runtime.shutdown_background();
     let flushed = ended.and_then(|ended| {

@@ -190,14 +190,17 @@ pub(super) async fn run(
     if let Some(breaker) = breaker {
         return show(&breaker, recorded, clock, screen);
     }
+    let is_switched_off = held.is_some() && is_switched_off(service, connection).await;
     let changed = if changed == 1 { "1 breaker".to_owned() } else { format!("{changed} breakers") };
     match held {
         Some(state) => {
             let state = screen.painted(words::state(state.into()), style_of(state.into()));
-            writeln!(
-                screen.out,
-                "{service} is now {state} service-wide, including future breakers; {changed} changed"
-            )?;
+            let is_now = if is_switched_off {
+                format!("will be {state} service-wide once breakers are enabled")
+            } else {
+                format!("is now {state} service-wide")
+            };
+            writeln!(screen.out, "{service} {is_now}, including future breakers; {changed} changed")?;
         }
         None => writeln!(screen.out, "{service}: service-wide override cleared; {changed} changed")?,
     }
@@ -205,7 +208,7 @@ pub(super) async fn run(
         writeln!(screen.out, "{}", own.in_words(service))?;
     }
     note_unrecorded(recorded, screen);
-    if held.is_some() && is_switched_off(service, connection).await {
+    if is_switched_off {
         note_switched_off(screen);
     }
     Ok(Ended::Done)
@@ -277,12 +280,13 @@ fn show(
 ) -> Result<Ended, Failure> {
     let is_enabled = breaker.state_when_enabled() == State::Unspecified;
     let state = if is_enabled { breaker.state } else { breaker.state_when_enabled };
-    writeln!(
-        screen.out,
-        "{} is now {}",
-        words::breaker_name(&breaker.service, &breaker.name),
-        screen.painted(words::state(state), style_of(state))
-    )?;
+    let name = words::breaker_name(&breaker.service, &breaker.name);
+    let state = screen.painted(words::state(state), style_of(state));
+    if is_enabled {
+        writeln!(screen.out, "{name} is now {state}")?;
+    } else {
+        writeln!(screen.out, "{name} will be {state} once breakers are enabled")?;
+    }
     writeln!(screen.out)?;
     get::show_state(breaker, clock.wall(), screen)?;
     note_unrecorded(recorded, screen);

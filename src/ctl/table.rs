@@ -61,7 +61,7 @@ pub(super) enum Narrow {
     Drop(u8),
     /// It is written below its row. All columns behind the first such one are.
     Below,
-    /// It is cut, but not below this, when nothing else is left.
+    /// It is cut in the middle, but not below this, when nothing else is left.
     Cut(usize),
 }
 
@@ -108,7 +108,7 @@ impl Table {
             let mut written = String::new();
             let mut indent = 0;
             for (column, (cell, width)) in shown.iter().enumerate() {
-                let text = cut(fit.text(cell), *width);
+                let text = cut_in_the_middle(fit.text(cell), *width);
                 if column + 1 < shown.len() {
                     written.push_str(&screen.painted(&text, cell.style));
                     written.extend(std::iter::repeat_n(' ', width - text.width()));
@@ -284,6 +284,30 @@ fn cut(text: &str, max: usize) -> String {
     kept
 }
 
+/// `text` in at most `max` columns, by its beginning and its end: names that belong together differ at the end.
+fn cut_in_the_middle(text: &str, max: usize) -> String {
+    if text.width() <= max {
+        return text.to_owned();
+    }
+    let width = |character: char| character.to_string().width();
+    let room = max.saturating_sub(1);
+    let mut end = String::new();
+    for character in text.chars().rev() {
+        if end.width() + width(character) > room.div_ceil(2) {
+            break;
+        }
+        end.insert(0, character);
+    }
+    let mut kept = String::new();
+    for character in text.chars() {
+        if kept.width() + width(character) + end.width() > room {
+            break;
+        }
+        kept.push(character);
+    }
+    format!("{kept}…{end}")
+}
+
 /// What others wrote must not move the cursor.
 pub(super) fn harmless(text: &str) -> String {
     let harmful = |c: char| c.is_control();
@@ -338,6 +362,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_cut_where_names_do_not_differ() {
+        assert_eq!(cut_in_the_middle("payments/eu-west-1/replica-07", 15), "payment…lica-07");
+        assert_eq!(cut_in_the_middle("payments", 8), "payments");
+        assert_eq!(cut_in_the_middle("äöüß", 3), "ä…ß");
+        assert_eq!(cut_in_the_middle("abc", 1), "…");
+    }
+
+    #[test]
     fn colours_take_no_columns() {
         assert!(drawn(None, Color::Always).contains("\u{1b}[31ma\u{1b}[0m         \\u{1b}"));
     }
@@ -374,6 +406,6 @@ mod tests {
         let below = drawn(Some(31));
         assert_eq!(below[1], "11-24 10:14:57  notifications");
         assert_eq!(below[2..].join(" ").split_whitespace().collect::<Vec<_>>().join(" "), why);
-        assert_eq!(drawn(Some(27))[1], "11-24 10:14:57  notificati…", "names are cut last");
+        assert_eq!(drawn(Some(27))[1], "11-24 10:14:57  notif…tions", "names are cut last, in the middle");
     }
 }

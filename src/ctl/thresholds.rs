@@ -18,5 +18,5 @@ pub(super) fn get(from: &Thresholds, field: Field) -> Option<Value> {
 pub(super) fn field_of(config: &ServiceConfig, field: Field) -> (String, &'static str) {
     let value = config.thresholds.as_ref().and_then(|effective| get(effective, field));
     let layer = config.layers.get(thresholds::name(field)).copied().map_or(DEFAULTS, words::layer);
-    (value.map_or_else(|| "none".to_owned(), |value| value.to_string()), layer)
+    (field.show(value.as_ref()), layer)
 }

@@ -88,7 +88,7 @@ async fn while_the_file_disables_all_what_is_in_force_and_what_an_override_would
     let set = ["override", "set", "search", "forced-open", "--reason", "drill", "--for", "30m"];
     let set = desk.ask(&set).await;
     assert!(set.err.contains("no effect yet: enabled = false in the config file"), "{set:?}");
-    assert!(set.well().starts_with("search is now FORCED_OPEN\n"));
+    assert!(set.well().starts_with("search will be FORCED_OPEN once breakers are enabled\n"));
     let lines = desk.ask(&["ls"]).await.lines();
     assert!(lines[1].starts_with("search search DISABLED "), "{lines:?}");
     assert!(
@@ -96,7 +96,11 @@ async fn while_the_file_disables_all_what_is_in_force_and_what_an_override_would
         "{lines:?}"
     );
     let lines = desk.ask(&["get", "search"]).await.lines();
-    for line in ["state DISABLED", "if enabled FORCED_OPEN"] {
+    for line in [
+        "state DISABLED",
+        "effect every call is allowed, because all breakers are disabled; nothing is counted",
+        "if enabled FORCED_OPEN",
+    ] {
         assert!(lines.iter().any(|shown| shown == line), "{line}: {lines:?}");
     }
     assert!(lines.iter().any(|line| line.starts_with("override ends ")), "{lines:?}");
@@ -106,6 +110,10 @@ async fn while_the_file_disables_all_what_is_in_force_and_what_an_override_would
     let whole = ["override", "set", "search", "forced-open", "--reason", "drill", "--whole-service"];
     let whole = desk.ask(&whole).await;
     assert!(whole.code == 0 && whole.err.contains("no effect yet"), "{whole:?}");
+    assert!(
+        whole.out.starts_with("search will be FORCED_OPEN service-wide once breakers are enabled, "),
+        "{whole:?}"
+    );
 }
 
 #[tokio::test]

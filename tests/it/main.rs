@@ -24,6 +24,7 @@ mod ctl_names;
 mod ctl_operate;
 mod ctl_run;
 mod ctl_service_overrides;
+mod ctl_slips;
 mod ctl_store_outage;
 mod degraded;
 mod failover;
