@@ -360,4 +360,15 @@ mod tests {
         assert_eq!(Figures::default().failure_rate(), None, "there is no share of no call");
         assert_eq!(Figures::default().slow_call_rate(), None);
     }
+
+    #[test]
+    fn an_open_breaker_would_wait_as_long_as_other_thresholds_say_and_no_other_waits() {
+        let waits = |state| {
+            let snapshot = Snapshot { state, attempts: 1, ..Snapshot::pristine() };
+            snapshot.wait_under(&Thresholds::default(), 7)
+        };
+        for state in State::ALL {
+            assert_eq!(waits(*state), (*state == State::Open).then_some(Duration::from_mins(1)));
+        }
+    }
 }

@@ -22,22 +22,24 @@ pub(crate) fn wait(
     if thresholds.wait_interval() == WaitInterval::Exponential {
         for _ in 1..attempts {
             wait = wait * u128::from(thresholds.multiplier()) / 1_000;
-            // Even the shortest that chance can make of it is past the cap.
-            if wait * (1_000 - factor) / 1_000 >= most {
+            if is_capped(wait, factor, most) {
                 break;
             }
         }
     }
-    if factor > 0 {
-        // u in millionths, from -1 to 1; the wait keeps 1 - factor and gains factor * (1 + u).
-        let u_plus_one = u128::from(mix(key_hash ^ mix(epoch)) % 2_000_001);
-        wait = (wait * (1_000 - factor) * 1_000_000 + wait * factor * u_plus_one) / 1_000_000_000;
-    }
+    // u in millionths, from -1 to 1; the wait keeps 1 - factor and gains factor * (1 + u).
+    let u_plus_one = u128::from(mix(key_hash ^ mix(epoch)) % 2_000_001);
+    let wait = (wait * (1_000 - factor) * 1_000_000 + wait * factor * u_plus_one) / 1_000_000_000;
     let asked = retry_after
         .filter(|_| thresholds.honor_retry_after())
         .map_or(0, |retry_after| u128::from(micros(retry_after)));
     let wait = wait.max(asked).min(most).max(1);
     Duration::from_micros(u64::try_from(wait).unwrap_or(u64::MAX))
+}
+
+/// Whether even the shortest that chance can make of a wait is at the cap.
+fn is_capped(wait: u128, factor: u128, most: u128) -> bool {
+    wait * (1_000 - factor) / 1_000 >= most
 }
 
 #[cfg(test)]

@@ -432,6 +432,7 @@ fn word<T>(field: &str, text: &str, parse: fn(&str) -> Option<T>) -> Result<T, S
 
 #[cfg(test)]
 mod tests {
+    use super::super::merge::tests::record;
     use super::*;
 
     fn entry(change: Change) -> Line {
@@ -491,6 +492,8 @@ mod tests {
         let body = br#"3 {"whatever":{}}"#;
         let line = [format!("{:08x} ", crc32fast::hash(body)).as_bytes(), body].concat();
         assert_eq!(decode(&line), Err(Unreadable::Newer { found: 3 }));
+        assert!(Unreadable::Newer { found: 3 }.is_newer());
+        assert!(!Unreadable::too_long().is_newer());
     }
 
     #[test]
@@ -532,6 +535,18 @@ mod tests {
         let Ok(Line::Entry(proposal)) = decode(&line) else { panic!("{:?}", decode(&line)) };
         let Change::Transition(transition) = proposal.change else { panic!("no transition") };
         assert_eq!((transition.lasted, transition.rejected_calls, transition.outcome), (None, 0, None));
+    }
+
+    #[test]
+    fn a_line_says_nothing_of_calls_if_none_were_rejected() {
+        let says = |rejected_calls| {
+            let Change::Transition(transition) = record("eu", 1).change else { panic!("no transition") };
+            let transition = Box::new(Transition { rejected_calls, ..*transition });
+            let mut bytes = Vec::new();
+            encode(&entry(Change::Transition(transition)), &mut bytes);
+            String::from_utf8(bytes).unwrap().contains("rejected_calls")
+        };
+        assert_eq!((says(0), says(1)), (false, true));
     }
 
     #[test]

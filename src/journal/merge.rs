@@ -61,3 +61,107 @@ fn transitions(proposal: &Proposal) -> u64 {
         Change::Gap(gap) => gap.missing,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use breaker::{Figures, Key, Numbering, Reason, State, Transition};
+
+    use super::*;
+    use crate::store::TransitionId;
+
+    pub(in crate::journal) fn at(seconds: u64) -> Time {
+        Time::from_micros(seconds * 1_000_000)
+    }
+
+    fn open(epoch: u64) -> Snapshot {
+        Snapshot { epoch, state: State::Open, ..Snapshot::pristine() }
+    }
+
+    /// The record that enters `epoch`, as many seconds after 1970.
+    pub(in crate::journal) fn record(name: &str, epoch: u64) -> Proposal {
+        let transition = Transition {
+            from: State::Closed,
+            reason: Reason::ConsecutiveFailures,
+            figures: Figures { failures: 5, ..Figures::default() },
+            base_epoch: epoch - 1,
+            at: at(epoch),
+            lasted: None,
+            rejected_calls: 0,
+            outcome: None,
+            asked: None,
+            after: open(epoch),
+            shadow: false,
+        };
+        Proposal {
+            id: TransitionId { replica: "replica-1".into(), boot: 1, seq: epoch },
+            key: Key::new("db", name).unwrap(),
+            change: Change::Transition(Box::new(transition)),
+            numbering: Numbering::Own,
+            alone: false,
+        }
+    }
+
+    fn shadow(epoch: u64) -> Proposal {
+        let Proposal { change: Change::Transition(transition), .. } = record("eu", epoch) else { panic!() };
+        let change = Change::Transition(Box::new(Transition { shadow: true, ..*transition }));
+        Proposal { change, ..record("eu", epoch) }
+    }
+
+    pub(in crate::journal) fn gap(proposal: &Proposal) -> &Gap {
+        match &proposal.change {
+            Change::Gap(gap) => gap,
+            Change::Transition(transition) => panic!("{transition:?}"),
+        }
+    }
+
+    #[test]
+    fn two_records_of_a_breaker_become_a_gap_with_the_state_of_the_newer() {
+        let cause = GapCause::JournalFull;
+        let merged = merge(&record("eu", 4), record("eu", 5), cause);
+        assert_eq!((&merged.id, &merged.key), (&record("eu", 5).id, &record("eu", 5).key));
+        let both = Gap { missing: 2, at: at(5), base_epoch: 3, after: Some(open(5)), cause };
+        assert_eq!(gap(&merged), &both);
+        // And that with one more, on either side.
+        let later = merge(&merged, record("eu", 6), cause);
+        let three = Gap { missing: 3, at: at(6), after: Some(open(6)), ..both };
+        assert_eq!(gap(&later), &three);
+        let earlier = merge(&record("eu", 3), merged, cause);
+        assert_eq!(gap(&earlier), &Gap { missing: 3, at: at(5), base_epoch: 2, after: Some(open(5)), cause });
+        // A clock that was behind makes no gap end before its beginning.
+        assert_eq!(gap(&merge(&record("eu", 9), record("eu", 5), cause)).at, at(9));
+    }
+
+    #[test]
+    fn a_record_that_brings_no_state_leaves_the_one_before() {
+        let cause = GapCause::JournalUnwritable;
+        let after = |older, newer| gap(&merge(&older, newer, cause)).after.as_ref().map(|after| after.epoch);
+        assert_eq!(after(record("eu", 4), shadow(5)), Some(4));
+        assert_eq!(after(shadow(4), record("eu", 5)), Some(5));
+        assert_eq!(after(shadow(4), shadow(5)), None);
+    }
+
+    #[test]
+    fn a_gap_was_decided_alone_if_a_part_of_it_was() {
+        let alone = |older, newer| {
+            let of = |alone, epoch| Proposal { alone, ..record("eu", epoch) };
+            merge(&of(older, 4), of(newer, 5), GapCause::JournalFull).alone
+        };
+        assert_eq!([alone(false, false), alone(true, false), alone(false, true)], [false, true, true]);
+    }
+
+    #[test]
+    fn a_record_says_which_state_it_brings_and_how_that_was_entered() {
+        let entered = EnteredBy {
+            from: State::Closed,
+            reason: Reason::ConsecutiveFailures,
+            figures: Figures { failures: 5, ..Figures::default() },
+        };
+        let transition = record("eu", 4);
+        assert_eq!((state_after(&transition), entered_by(&transition)), (Some(&open(4)), Some(entered)));
+        assert_eq!((lost(&transition), happened_at(&transition)), (0, at(4)));
+        let merged = merge(&transition, record("eu", 5), GapCause::JournalFull);
+        assert_eq!((state_after(&merged), entered_by(&merged)), (Some(&open(5)), None));
+        assert_eq!((lost(&merged), happened_at(&merged)), (2, at(5)));
+        assert_eq!((state_after(&shadow(4)), entered_by(&shadow(4))), (None, None));
+    }
+}

@@ -147,3 +147,159 @@ pub(super) struct Merged {
     /// Records that there are less.
     pub(super) records: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::merge::tests::{gap, record};
+    use super::*;
+
+    /// Bytes of the line of a record that counts as 500.
+    const LINE: u64 = 100;
+
+    /// Room for two records, and the first of `eu`.
+    fn with_one() -> Overflow {
+        let mut overflow = Overflow::new(1_000);
+        assert_eq!(overflow.push(1, record("eu", 1), LINE), Merged::default());
+        overflow
+    }
+
+    fn epochs(proposals: &[Proposal]) -> Vec<u64> {
+        proposals.iter().map(|proposal| proposal.id.seq).collect()
+    }
+
+    #[test]
+    fn records_are_kept_one_by_one_up_to_the_bound() {
+        let mut overflow = with_one();
+        assert!(!overflow.is_empty() && !overflow.is_half_full());
+        assert_eq!(overflow.push(2, record("eu", 2), LINE), Merged::default());
+        assert!(overflow.is_half_full());
+        assert_eq!((overflow.len(), overflow.first_lsn()), (2, Some(1)));
+        assert!(Overflow::new(1_000).is_empty());
+        assert_eq!((Overflow::new(1_000).len(), Overflow::new(1_000).first_lsn()), (0, None));
+    }
+
+    #[test]
+    fn beyond_the_bound_a_record_is_merged_with_the_one_before_of_its_breaker() {
+        let mut overflow = with_one();
+        overflow.push(2, record("eu", 2), LINE);
+        assert_eq!(overflow.push(3, record("eu", 3), LINE), Merged { lost: 2, records: 1 });
+        // Only what is lost by it now.
+        assert_eq!(overflow.push(4, record("eu", 4), LINE), Merged { lost: 1, records: 1 });
+        let sent = overflow.send(10, 10_000);
+        assert_eq!((epochs(&sent.proposals), sent.lsn), (vec![1, 4], 4));
+        let gap = gap(&sent.proposals[1]);
+        assert_eq!((gap.missing, gap.base_epoch, gap.cause), (3, 1, GapCause::JournalUnwritable));
+        assert_eq!(gap.after.as_ref().map(|after| after.epoch), Some(4));
+    }
+
+    #[test]
+    fn what_a_gap_stands_for_is_not_lost_once_more() {
+        let mut overflow = Overflow::new(1);
+        overflow.push(1, record("eu", 1), LINE);
+        let earlier = merge(&record("eu", 2), record("eu", 3), GapCause::JournalFull);
+        assert_eq!(overflow.push(2, earlier, LINE), Merged { lost: 1, records: 1 });
+    }
+
+    #[test]
+    fn beyond_the_bound_each_breaker_has_one_record_more() {
+        let mut overflow = with_one();
+        overflow.push(2, record("eu", 2), LINE);
+        assert_eq!(overflow.push(3, record("us", 1), LINE), Merged::default(), "no state is lost");
+        assert_eq!(overflow.push(4, record("us", 2), LINE), Merged { lost: 2, records: 1 });
+        assert_eq!(overflow.len(), 3);
+    }
+
+    #[test]
+    fn a_merged_record_takes_as_much_as_the_longer_of_the_two() {
+        let mut overflow = with_one();
+        overflow.push(2, record("eu", 2), LINE);
+        overflow.push(3, record("eu", 3), 10);
+        // 500 and 500 still: the first is gone, and one of just 500 fits beside the other.
+        overflow.stored(1);
+        assert_eq!(overflow.push(4, record("eu", 4), LINE), Merged::default());
+        // A longer one makes it longer.
+        assert_eq!(overflow.push(5, record("eu", 5), 600).records, 1);
+        overflow.stored(3);
+        assert_eq!(overflow.push(6, record("eu", 6), LINE).records, 1, "1,000 of 1,000 are taken");
+    }
+
+    #[test]
+    fn what_is_with_the_store_is_not_merged_any_more() {
+        let mut overflow = with_one();
+        overflow.push(2, record("eu", 2), LINE);
+        assert_eq!(epochs(&overflow.send(2, 10_000).proposals), [1, 2]);
+        assert_eq!(overflow.push(3, record("eu", 3), LINE), Merged::default());
+        assert_eq!(overflow.push(4, record("eu", 4), LINE), Merged { lost: 2, records: 1 });
+        // It was sent before, and is so although less is sent now.
+        assert_eq!(epochs(&overflow.send(1, 10_000).proposals), [1]);
+        overflow.stored(1);
+        overflow.send(2, 10_000);
+        assert_eq!(overflow.push(5, record("eu", 5), LINE), Merged::default());
+    }
+
+    #[test]
+    fn what_is_being_written_to_a_file_is_not_merged_until_that_failed() {
+        let mut overflow = with_one();
+        overflow.push(2, record("eu", 2), LINE);
+        overflow.flush(0, 10);
+        assert_eq!(overflow.push(3, record("eu", 3), LINE), Merged::default());
+        overflow.flush(0, 10);
+        overflow.not_flushed();
+        assert_eq!(overflow.push(4, record("eu", 4), LINE), Merged { lost: 2, records: 1 });
+    }
+
+    #[test]
+    fn a_batch_for_the_store_has_a_bound_in_records_and_in_bytes_of_lines() {
+        let mut overflow = Overflow::new(1_000_000);
+        for lsn in 1..=4 {
+            overflow.push(lsn, record("eu", lsn), LINE);
+        }
+        let sent = overflow.send(3, 10_000);
+        assert_eq!((epochs(&sent.proposals), sent.lsn, sent.bytes), (vec![1, 2, 3], 3, 3 * LINE));
+        let sent = overflow.send(10, 2 * LINE);
+        assert_eq!((epochs(&sent.proposals), sent.lsn, sent.bytes), (vec![1, 2], 2, 2 * LINE));
+        assert_eq!(epochs(&overflow.send(10, 2 * LINE - 1).proposals), [1]);
+        assert_eq!(epochs(&overflow.send(10, 1).proposals), [1], "one at least, however long");
+        assert_eq!(Overflow::new(1).send(10, 1).lsn, 0);
+    }
+
+    #[test]
+    fn what_the_store_has_makes_room() {
+        let mut overflow = with_one();
+        overflow.push(2, record("eu", 2), LINE);
+        overflow.stored(1);
+        assert_eq!((overflow.len(), overflow.first_lsn()), (1, Some(2)));
+        assert!(!overflow.is_half_full());
+        assert_eq!(overflow.push(3, record("eu", 3), LINE), Merged::default());
+        // The newest is still known, and is merged with.
+        assert_eq!(overflow.push(4, record("eu", 4), LINE).records, 1);
+        overflow.stored(4);
+        assert!(overflow.is_empty() && overflow.newest.is_empty());
+    }
+
+    #[test]
+    fn a_record_that_the_store_has_is_not_merged_with() {
+        let mut overflow = Overflow::new(1);
+        overflow.push(1, record("eu", 1), LINE);
+        overflow.stored(1);
+        assert_eq!(overflow.push(2, record("eu", 2), LINE), Merged::default());
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_is_taken_in_order_and_counted() {
+        let mut overflow = Overflow::new(1_000_000);
+        for lsn in 1..=5 {
+            overflow.push(lsn, record("eu", lsn), LINE);
+        }
+        let lsns = |some: Vec<(u64, Proposal)>| {
+            assert!(some.iter().all(|(lsn, proposal)| *lsn == proposal.id.seq));
+            some.into_iter().map(|(lsn, _)| lsn).collect::<Vec<_>>()
+        };
+        assert_eq!(lsns(overflow.flush(0, 2)), [1, 2]);
+        assert_eq!(lsns(overflow.flush(2, 10)), [3, 4, 5]);
+        assert_eq!(lsns(overflow.flush(5, 10)), [0; 0]);
+        assert_eq!(overflow.flushed(3), 3, "of these, which the store has asked for");
+        assert!(overflow.is_empty() && !overflow.is_half_full());
+        assert_eq!(overflow.push(6, record("eu", 6), LINE), Merged::default());
+    }
+}

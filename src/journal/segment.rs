@@ -175,3 +175,170 @@ impl Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::merge::tests::record;
+    use super::*;
+
+    fn segment(first_lsn: u64, records: u64) -> Segment {
+        Segment {
+            number: 1,
+            path: PathBuf::new(),
+            first_lsn,
+            records,
+            bytes: 700,
+            is_merged: false,
+            acknowledged_at: None,
+        }
+    }
+
+    #[test]
+    fn a_segment_knows_its_records_by_their_numbers() {
+        assert_eq!([segment(11, 0), segment(11, 1), segment(11, 3)].map(|it| it.last_lsn()), [10, 11, 13]);
+        let behind = [0, 10, 11, 12, 13, 14].map(|lsn| segment(11, 3).records_behind(lsn));
+        assert_eq!(behind, [3, 3, 2, 1, 0, 0]);
+        assert_eq!(segment(11, 0).records_behind(0), 0);
+    }
+
+    #[test]
+    fn merged_records_do_not_count_toward_the_limit() {
+        assert_eq!(segment(1, 1).bounded_bytes(), 700);
+        assert_eq!(Segment { is_merged: true, ..segment(1, 1) }.bounded_bytes(), 0);
+    }
+
+    #[test]
+    fn the_segments_of_a_folder_come_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let pending = pending_path(folder.path(), 20);
+        let acknowledged = acknowledged_path(folder.path(), 3);
+        let long = pending_path(folder.path(), 1_234_567_890_123);
+        let others = ["spare", "x.journal", "4.other", "journal"].map(|name| folder.path().join(name));
+        for path in [&long, &pending, &acknowledged].into_iter().chain(&others) {
+            fs::write(path, "").unwrap();
+        }
+        let found: Vec<_> = list(folder.path())
+            .unwrap()
+            .into_iter()
+            .map(|found| (found.number, found.path, found.is_acknowledged))
+            .collect();
+        assert_eq!(found, [(3, acknowledged, true), (20, pending, false), (1_234_567_890_123, long, false)]);
+    }
+
+    /// What a file of these bytes holds, from `offset` on: where each line begins and how long it is, the epoch that its
+    /// record enters or what is wrong with it, and whether it has an end. And where the next would begin.
+    fn read(bytes: &[u8], offset: u64) -> (Vec<(u64, u64, Result<u64, String>, bool)>, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = pending_path(folder.path(), 7);
+        fs::write(&path, bytes).unwrap();
+        let mut records = Records::open(&path, 7, offset, bytes.len() as u64).unwrap();
+        let mut lines = Vec::new();
+        while let Some(record) = records.next().unwrap() {
+            let line = match record.line {
+                Ok(Line::Entry(entry)) => Ok(entry.id.seq),
+                Ok(other) => panic!("{other:?}"),
+                Err(problem) => Err(problem.to_string()),
+            };
+            lines.push((record.begins, record.bytes, line, record.is_whole));
+        }
+        (lines, records.offset())
+    }
+
+    fn line(epoch: u64) -> Vec<u8> {
+        let mut line = Vec::new();
+        line::encode(&Line::Entry(Box::new(record("eu", epoch))), &mut line);
+        line
+    }
+
+    #[test]
+    fn each_line_is_read_from_where_it_begins_to_where_the_file_ends() {
+        let (first, second) = (line(1), line(2));
+        let length = first.len() as u64;
+        assert_eq!(second.len() as u64, length);
+        let bytes = [&first[..], b"\n\n", &second[..]].concat();
+        let one = (0, length, Ok(1), true);
+        let two = (length + 2, length, Ok(2), true);
+        let end = 2 * length + 2;
+        assert_eq!(read(&bytes, 0), (vec![one, two.clone()], end), "empty lines say nothing");
+        assert_eq!(read(&bytes, length), (vec![two.clone()], end));
+        assert_eq!(read(&bytes, length + 2), (vec![two], end));
+        assert_eq!(read(&bytes, end), (vec![], end));
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_read_as_far_as_it_goes() {
+        let (whole, mut torn) = (line(1), line(2));
+        torn.truncate(20);
+        let length = whole.len() as u64;
+        let (lines, end) = read(&[whole, torn].concat(), 0);
+        let [one, (begins, bytes, Err(_), false)] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(*one, (0, length, Ok(1), true));
+        assert_eq!((*begins, *bytes, end), (length, 20, length + 20));
+    }
+
+    #[test]
+    fn nothing_behind_the_end_that_was_asked_for_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = pending_path(folder.path(), 7);
+        let length = line(1).len() as u64;
+        fs::write(&path, [line(1), line(2)].concat()).unwrap();
+        let mut records = Records::open(&path, 7, 0, length).unwrap();
+        assert!(records.next().unwrap().is_some());
+        assert!(records.next().unwrap().is_none());
+        assert_eq!(records.offset(), length);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_costs_no_other_line() {
+        let most = 262_144;
+        let last = line(1);
+        let tell = |length: usize| {
+            let bytes = [&vec![b'x'; length - 1][..], b"\n", &last].concat();
+            let (lines, _) = read(&bytes, 0);
+            let [(0, first, Err(problem), true), (begins, _, Ok(1), true)] = lines.as_slice() else {
+                panic!("{lines:?}")
+            };
+            assert_eq!((*first, *begins), (length as u64, length as u64));
+            problem.clone()
+        };
+        for length in [most + 1, most + 2, 2 * most, 2 * most + 1, 3 * most] {
+            assert_eq!(tell(length), "line is too long", "{length} bytes");
+        }
+        // What is within the bound is read, and found to be no record.
+        assert_eq!(tell(most), "it has no checksum");
+        // One that has no end is read once.
+        let (lines, end) = read(&vec![b'x'; 2 * most + 5], 0);
+        let [(0, length, Err(problem), false)] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((*length, end), (524_293, 524_293));
+        assert_eq!(problem, "line is too long");
+    }
+
+    #[test]
+    fn a_record_without_an_id_gets_one_from_where_it_stands() {
+        let nameless = |epoch| {
+            let record = record("eu", epoch);
+            let id = TransitionId { replica: "".into(), boot: 0, seq: 0 };
+            let mut line = Vec::new();
+            line::encode(&Line::Entry(Box::new(Proposal { id, ..record })), &mut line);
+            line
+        };
+        let (first, second) = (nameless(1), nameless(2));
+        let sum = |line: &[u8]| u64::from(crc32fast::hash(&line[..line.len() - 1]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = pending_path(folder.path(), 7);
+        fs::write(&path, [&first[..], &second, &line(3)].concat()).unwrap();
+        let number = (1 << 32) + 7;
+        let mut records = Records::open(&path, number, 0, u64::MAX).unwrap();
+        let mut next = || match records.next().unwrap().unwrap().line {
+            Ok(Line::Entry(entry)) => entry.id,
+            other => panic!("{other:?}"),
+        };
+        let id = |line: &[u8], begins| {
+            let boot = sum(line) << 32 | 7;
+            TransitionId { replica: "journal".into(), boot, seq: begins }
+        };
+        assert_eq!(next(), id(&first, 0));
+        assert_eq!(next(), id(&second, first.len() as u64));
+        assert_eq!(next(), record("eu", 3).id, "it has one");
+    }
+}

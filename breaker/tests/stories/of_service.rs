@@ -112,3 +112,17 @@ fn it_comes_back_in_what_it_was_in_and_a_crash_in_between_is_made_good() {
         ",
     );
 }
+
+#[test]
+fn its_own_override_stands_over_its_services_after_a_restart_too() {
+    check(
+        "",
+        "
+        0 force open: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        service DISABLED: ok
+        restart: ok
+        allow: no FORCED_OPEN
+        clear: ok [FORCED_OPEN -> CLOSED, OVERRIDE_CLEARED] [CLOSED -> DISABLED, OVERRIDE_SET]
+        ",
+    );
+}

@@ -1,6 +1,9 @@
 //! What other replicas counted.
 
+use breaker::{Breaker, CallerId, Deltas, Identity, Numbering, Reason, Time, WallOffset};
+
 use crate::story::check;
+use crate::thresholds::thresholds;
 
 #[test]
 fn failures_elsewhere_prolong_the_run() {
@@ -125,4 +128,64 @@ fn a_window_of_calls_keeps_the_share_of_what_came_at_once() {
         0 remote 4000000000 succeeded 4000000000 failed: ok [CLOSED -> OPEN, FAILURE_RATE]
         ",
     );
+}
+
+#[test]
+fn those_who_failed_elsewhere_are_reporters_though_nobody_failed_here() {
+    check(
+        "failure_threshold 3, minimum_reporters 2",
+        "
+        0 remote 2 failed by X: ok
+        remote 1 failed by Y: ok [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        ",
+    );
+}
+
+#[test]
+fn calls_elsewhere_push_a_reporter_out_of_the_window() {
+    check(
+        "failure_count_threshold 1, sliding_window_size 3, minimum_reporters 2",
+        "
+        0 fail by X: recorded
+        remote 1 succeeded x3: ok // X's has left
+        fail by Y: recorded
+        fail by X: recorded [CLOSED -> OPEN, FAILURE_COUNT]
+        ",
+    );
+}
+
+fn closed(settings: &str) -> Breaker {
+    let (numbering, wall) = (Numbering::Own, WallOffset::ZERO);
+    let identity = Identity { key_hash: 7, salt: 1, first_number: 0, numbering, wall };
+    Breaker::new(thresholds(settings), 0, identity, Time::ZERO)
+}
+
+#[test]
+fn those_who_were_slow_elsewhere_are_reporters_of_the_slow_rate() {
+    let slow = |callers: &[u64]| {
+        let mut breaker = closed(
+            "slow_call_duration_threshold 1, slow_call_rate_threshold 50, minimum_number_of_calls 2, \
+             minimum_reporters 2",
+        );
+        let slow_callers = callers.iter().map(|caller| CallerId(*caller)).collect();
+        let deltas = Deltas { slow_successes: 2, slow_callers, ..Deltas::default() };
+        let transitions = breaker.record_remote(&deltas, Time::ZERO);
+        transitions.first().map(|transition| (transition.reason, transition.figures.reporters))
+    };
+    assert_eq!(slow(&[1, 2]), Some((Reason::SlowCallRate, 2)));
+    assert_eq!(slow(&[1]), None);
+}
+
+#[test]
+fn successes_elsewhere_prolong_the_run_of_successes_and_a_failure_ends_it() {
+    let mut breaker = closed("");
+    let mut run_after = |deltas: Deltas| {
+        breaker.record_remote(&deltas, Time::ZERO);
+        breaker.view(Time::ZERO).figures.consecutive_successes
+    };
+    assert_eq!(run_after(Deltas { successes: 2, ..Deltas::default() }), 2);
+    assert_eq!(run_after(Deltas { successes: 3, slow_successes: 1, ..Deltas::default() }), 6);
+    assert_eq!(run_after(Deltas { successes: 9, failures: 1, ..Deltas::default() }), 0);
+    assert_eq!(run_after(Deltas { successes: 1, ..Deltas::default() }), 1);
+    assert_eq!(run_after(Deltas { successes: 9, slow_failures: 1, ..Deltas::default() }), 0);
 }

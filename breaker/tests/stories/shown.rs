@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, Figures, Identity, Numbering, Outcome, Report, Snapshot, State, Ticket, Time, WallOffset,
+    Breaker, CallerId, Figures, Identity, Numbering, Outcome, Report, Snapshot, State, Ticket, Time,
+    WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -84,4 +85,24 @@ fn rates_are_judged_once_the_window_holds_the_minimum_number_of_calls() {
     judged_after(Outcome::Failure);
     // OPEN shows what was counted when it opened, and judges nothing.
     assert_eq!(judged_after(Outcome::Failure), (State::Open, 5, false));
+}
+
+#[test]
+fn a_trip_says_how_many_callers_it_took() {
+    let tripped = |settings: &str| {
+        let mut breaker = Breaker::new(thresholds(settings), 0, identity(), START);
+        let mut transitions = (1..=3).flat_map(|caller| {
+            let failure = Report { caller: CallerId(caller), ..Report::plain(Outcome::Failure) };
+            breaker.record(Ticket::Bare { epoch: None }, &failure, START).1
+        });
+        transitions.next().map(|transition| transition.figures.reporters)
+    };
+    assert_eq!(tripped("failure_threshold 2, minimum_reporters 2"), Some(2));
+    assert_eq!(
+        tripped("failure_threshold 3, minimum_reporters 2"),
+        Some(2),
+        "of those there were, as many as it took"
+    );
+    assert_eq!(tripped("failure_threshold 3, minimum_reporters 4"), None);
+    assert_eq!(tripped("failure_threshold 3"), Some(0), "nobody counted them");
 }

@@ -184,6 +184,7 @@ impl Told {
             ["adopt", rest @ ..] => {
                 let snapshot = self.stored(rest);
                 self.breaker.adopt(snapshot, self.now);
+                assert_eq!(self.breaker.epoch(), self.epoch, "its epoch is that of the row");
                 ("ok".to_owned(), Vec::new())
             }
             ["restart"] => self.restart(Arc::clone(self.breaker.thresholds())),

@@ -125,3 +125,18 @@ fn a_clock_that_goes_back_stands_still() {
         ",
     );
 }
+
+#[test]
+fn a_window_of_time_ages_while_metrics_only_looks_on_too() {
+    check(
+        TIME,
+        "
+        0 metrics only: ok [CLOSED -> METRICS_ONLY, OVERRIDE_SET]
+        fail x2: recorded
+        9.999 poll: ok
+        show: METRICS_ONLY epoch 1, in a row 2, in the window 2 of 2 failed
+        10 poll: ok
+        show: METRICS_ONLY epoch 1, in a row 2, in the window 0 of 0 failed
+        ",
+    );
+}
