@@ -63,6 +63,11 @@ pub enum Numbering {
     Store,
 }
 
+/// The most changes that one look makes. At most two are ever due at once: half-open lasted too long, and the wait after it
+/// is over too (there half-open waits for its first probe); or an override ended, and that of the service is there. A third
+/// would be left to the next look.
+const DUE_AT_ONCE_MAX: usize = 2;
+
 /// What a breaker is made with, beside its thresholds.
 #[derive(Debug, Clone, Copy)]
 pub struct Identity {
@@ -283,11 +288,7 @@ impl Breaker {
     }
 
     fn advance(&mut self, now: Time) -> Vec<Transition> {
-        let mut transitions = Vec::new();
-        while let Some(transition) = self.elapse(now) {
-            transitions.push(transition);
-        }
-        transitions
+        (0..DUE_AT_ONCE_MAX).map_while(|_| self.elapse(now)).collect()
     }
 
     /// Lets go of what has left the window.
@@ -305,9 +306,7 @@ impl Breaker {
         self.due(now.max(self.last_now)).is_some()
     }
 
-    /// Makes the next change that is due. At most three follow on each other: half-open lasted too long, the wait after
-    /// it is over too, and there half-open waits for its first probe. (Or two: its own override ends, and the service's
-    /// is there.)
+    /// Makes the next change that is due.
     fn elapse(&mut self, now: Time) -> Option<Transition> {
         let (next, cause, at) = self.due(now)?;
         Some(self.enter(next, cause, at))

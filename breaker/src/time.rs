@@ -112,3 +112,54 @@ impl fmt::Debug for Time {
         write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: Time = Time::from_micros(31_536_000_000_000);
+
+    #[test]
+    fn the_wall_clock_is_as_far_ahead_as_the_two_clocks_say() {
+        let between = |monotonic: u64, wall: u64| {
+            WallOffset::between(Time::from_micros(monotonic), Time::from_micros(wall)).as_micros()
+        };
+        assert_eq!(between(7, 7), 0);
+        assert_eq!(between(7, 10), 3);
+        assert_eq!(between(10, 7), -3);
+        assert_eq!(between(0, i64::MAX.unsigned_abs()), i64::MAX);
+        // What no offset can hold is the most or the least that one can.
+        assert_eq!(between(0, u64::MAX), i64::MAX);
+        assert_eq!(between(u64::MAX, 0), i64::MIN);
+        assert_eq!(between(1 << 63, 0), i64::MIN);
+    }
+
+    #[test]
+    fn a_time_of_one_clock_is_found_on_the_other() {
+        for micros in [5, -5, 0] {
+            let wall = WallOffset::from_micros(micros);
+            assert_eq!(wall.to_wall(YEAR).as_micros(), YEAR.as_micros().wrapping_add_signed(micros));
+            assert_eq!(wall.to_monotonic(wall.to_wall(YEAR)), YEAR);
+            assert_eq!((wall.to_wall(Time::MAX), wall.to_monotonic(Time::MAX)), (Time::MAX, Time::MAX));
+        }
+        // Nothing is before the Unix epoch.
+        assert_eq!(WallOffset::from_micros(-5).to_wall(Time::from_micros(3)), Time::ZERO);
+        assert_eq!(WallOffset::from_micros(5).to_monotonic(Time::from_micros(3)), Time::ZERO);
+    }
+
+    #[test]
+    fn times_end_where_they_can_go_no_further() {
+        let second = Duration::from_secs(1);
+        assert_eq!(YEAR + second - second, YEAR);
+        assert_eq!((YEAR - second).as_micros(), 31_535_999_000_000);
+        assert_eq!((Time::ZERO - second, Time::MAX + second), (Time::ZERO, Time::MAX));
+        assert_eq!((YEAR + second).since(YEAR), second);
+        assert_eq!(YEAR.since(YEAR + second), Duration::ZERO);
+        assert_eq!(YEAR + Duration::MAX, Time::MAX);
+    }
+
+    #[test]
+    fn a_time_is_written_in_seconds() {
+        assert_eq!(format!("{:?}", Time::from_micros(12_000_345)), "12.000345");
+    }
+}

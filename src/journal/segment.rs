@@ -187,6 +187,7 @@ mod tests {
             path: PathBuf::new(),
             first_lsn,
             records,
+            acknowledged_before: 0,
             bytes: 700,
             is_merged: false,
             acknowledged_at: None,
@@ -199,6 +200,8 @@ mod tests {
         let behind = [0, 10, 11, 12, 13, 14].map(|lsn| segment(11, 3).records_behind(lsn));
         assert_eq!(behind, [3, 3, 2, 1, 0, 0]);
         assert_eq!(segment(11, 0).records_behind(0), 0);
+        let before = [0, 2].map(|acknowledged_before| Segment { acknowledged_before, ..segment(11, 3) });
+        assert_eq!(before.map(|segment| segment.acknowledged_lsn()), [10, 12]);
     }
 
     #[test]

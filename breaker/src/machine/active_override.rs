@@ -40,8 +40,8 @@ impl ActiveOverride {
         Attribution { actor: self.set_by.actor.clone(), reason: self.set_by.reason.clone() }
     }
 
-    /// Whether its end is a time of the wall clock, and moves when that is set.
+    /// Whether its end, if it has one, is a time of the wall clock, and moves when that is set.
     pub(super) fn follows_wall_clock(&self) -> bool {
-        self.ttl_ends.is_none() && self.set_by.expires_at.is_some()
+        self.ttl_ends.is_none()
     }
 }

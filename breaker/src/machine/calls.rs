@@ -31,7 +31,7 @@ impl Breaker {
             }
             (Phase::HalfOpen(half_open), None) => {
                 // Never 0, and not to be guessed from the number of another life of the process.
-                let nonce = mix(self.salt ^ self.next_number) | 1;
+                let nonce = mix(self.salt ^ self.next_number).max(1);
                 match half_open.give(nonce, now) {
                     Ok(probe) => (Verdict::Probe, Some(probe), None),
                     Err(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),

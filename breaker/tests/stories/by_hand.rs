@@ -226,3 +226,20 @@ fn metrics_only_says_of_a_call_that_it_would_be_denied() {
         ",
     );
 }
+
+#[test]
+fn a_breaker_that_is_deleted_is_closed_and_what_it_allowed_is_late() {
+    check(
+        "failure_threshold 2",
+        "
+        0 allow: yes #1
+        fail: recorded
+        delete: ok [CLOSED -> CLOSED, DELETED]
+        fail #1: late
+        show: CLOSED epoch 1, in a row 0, in the window 0 of 0 failed
+        can be retired: yes
+        ",
+    );
+    check("", "0 given open: ok\n delete: ok [OPEN -> CLOSED, DELETED]");
+    check("", "0 service DISABLED: ok [CLOSED -> DISABLED, OVERRIDE_SET]\n delete: refused");
+}

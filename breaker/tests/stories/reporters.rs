@@ -253,3 +253,12 @@ fn a_caller_whose_failure_has_left_the_window_is_not_among_them() {
         ),
     );
 }
+
+#[test]
+fn as_many_reporters_as_are_needed_now_are_remembered() {
+    let needed = |callers: u32| format!("failure_threshold {callers}, minimum_reporters {callers}");
+    // More than are remembered in any case.
+    let many: String = (2..=70).map(|caller| format!("fail by C{caller}: recorded\n")).collect();
+    let last = "fail by D: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]";
+    check(&needed(3), &format!("0 fail by C1: recorded\n set {}: ok\n{many}{last}", needed(71)));
+}

@@ -1,11 +1,12 @@
 //! What a breaker says of itself, beside its state.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, CallerId, Figures, Identity, Numbering, Outcome, Report, Snapshot, State, Ticket, Time,
-    WallOffset,
+    ActiveOverride, Attribution, Breaker, CallerId, Figures, Identity, Numbering, Outcome, Override,
+    OverrideKind, Report, Scope, Snapshot, State, Ticket, Time, WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -105,4 +106,76 @@ fn a_trip_says_how_many_callers_it_took() {
     );
     assert_eq!(tripped("failure_threshold 3, minimum_reporters 4"), None);
     assert_eq!(tripped("failure_threshold 3"), Some(0), "nobody counted them");
+}
+
+#[test]
+fn a_trip_that_metrics_only_kept_from_happening_says_how_many_callers_it_took() {
+    let settings = thresholds("failure_threshold 2, minimum_reporters 2");
+    let mut breaker = Breaker::new(settings, 0, identity(), START);
+    breaker.set_override(metrics_only(), START);
+    let transitions = [1, 2].map(|caller| {
+        let failure = Report { caller: CallerId(caller), ..Report::plain(Outcome::Failure) };
+        breaker.record(Ticket::Bare { epoch: None }, &failure, START).1
+    });
+    assert!(transitions[0].is_empty());
+    assert_eq!((transitions[1][0].shadow, transitions[1][0].figures.reporters), (true, 2));
+}
+
+fn metrics_only() -> Override {
+    let (kind, scope) = (OverrideKind::MetricsOnly, Scope::Breaker);
+    let (actor, reason) = ("ann".to_owned(), "a drill".to_owned());
+    Override { kind, scope, expires_at: None, ttl: None, actor, reason }
+}
+
+#[test]
+fn metrics_only_would_deny_for_the_wait_that_the_trip_would_have_drawn() {
+    let settings = thresholds("failure_threshold 1, randomization_factor 0.9");
+    let mut breaker = Breaker::new(Arc::clone(&settings), 0, identity(), START);
+    breaker.set_override(metrics_only(), START);
+    breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Failure), START);
+    // The counts are below the trip again, so that only the wait denies.
+    breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Success), START);
+    let next = Snapshot { epoch: 2, state: State::Open, attempts: 1, ..Snapshot::pristine() };
+    let until = START + next.wait_under(&settings, identity().key_hash).unwrap();
+    assert!(breaker.allow(until - Duration::from_micros(1)).0.would_deny);
+    assert!(!breaker.allow(until).0.would_deny);
+}
+
+#[test]
+fn every_probe_of_every_life_of_the_process_can_be_told_from_the_others() {
+    let mut nonces = HashSet::new();
+    // As random as those of four processes.
+    let golden = 0x9e37_79b9_7f4a_7c15_u64;
+    for salt in (1..=4).map(|life| golden.wrapping_mul(life)) {
+        let open = Snapshot { epoch: 1, state: State::Open, entered_at: START, ..Snapshot::pristine() };
+        let settings = thresholds("permitted_number_of_calls_in_half_open_state 50");
+        let mut breaker = Breaker::restore(settings, 0, Identity { salt, ..identity() }, open, START);
+        for _ in 0..50 {
+            nonces.insert(breaker.allow(after(60)).0.pass.unwrap().probe.unwrap().nonce);
+        }
+    }
+    assert_eq!(nonces.len(), 4 * 50);
+}
+
+#[test]
+fn an_operation_that_the_state_does_not_allow_says_which_would() {
+    let ann = || Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() };
+    let mut breaker = Breaker::new(thresholds(""), 0, identity(), START);
+    let refused = breaker.probe(ann(), START).0.unwrap_err();
+    assert_eq!(refused.to_string(), "breaker is CLOSED: operation requires OPEN");
+    let refused = breaker.clear_override(ann(), START).0.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "breaker is CLOSED: operation requires FORCED_OPEN, DISABLED or METRICS_ONLY"
+    );
+    let service = Override { scope: Scope::Service, ..metrics_only() };
+    let service = ActiveOverride::new(service, WallOffset::ZERO, START);
+    breaker.set_service_override(Some(Arc::new(service)), &ann(), START);
+    let refused = breaker.clear_override(ann(), START).0.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "breaker is METRICS_ONLY: operation requires an override of the breaker itself"
+    );
+    let refused = breaker.reset(ann(), START).0.unwrap_err();
+    assert_eq!(refused.to_string(), "breaker is METRICS_ONLY: operation requires no service-wide override");
 }

@@ -11,7 +11,7 @@
 //! | `foreign fail #1` | as if another process had given the permit |
 //! | `bare fail`, `bare fail epoch 3` | without a permit |
 //! | `release #1`, `poll` | `ok` |
-//! | `reset`, `probe`, `clear`, `force open`, `disable`, `metrics only` (`until 90` by the wall clock, or `for 90`) | `ok`, or `refused` |
+//! | `reset`, `delete`, `probe`, `clear`, `force open`, `disable`, `metrics only` (`until 90` by the wall clock, or `for 90`) | `ok`, or `refused` |
 //! | `service FORCED_OPEN` (`until 90`, `for 90`), `service clear` | its service's override is another: `ok` |
 //! | `born under FORCED_OPEN` (`until 90`) | born while its service is in an override: `ok` |
 //! | `forgets its service` | what a crash between the store and the breakers leaves: `ok` |
@@ -139,6 +139,7 @@ impl Told {
             }
             ["poll"] => ("ok".to_owned(), self.breaker.poll(self.now)),
             ["close", "idle", idle] => ("ok".to_owned(), self.breaker.close_idle(seconds(idle), self.now)),
+            ["delete"] => refusable(self.breaker.delete(ann(), self.now)),
             ["reset"] => refusable(self.breaker.reset(ann(), self.now)),
             ["probe"] => refusable(self.breaker.probe(ann(), self.now)),
             ["clear"] => refusable(self.breaker.clear_override(ann(), self.now)),

@@ -127,3 +127,14 @@ fn a_wait_after_a_restart_is_never_longer_than_it_was() {
         ",
     );
 }
+
+#[test]
+fn an_override_for_a_duration_had_ended_before_the_wall_clock_was_set() {
+    check(
+        "",
+        "
+        0 force open for 120: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        200 wall +7200: ok [FORCED_OPEN -> CLOSED, OVERRIDE_EXPIRED, at 7320]
+        ",
+    );
+}
