@@ -9,11 +9,11 @@ use toml::de::DeValue;
 use super::document::{Document, Item, Table};
 use super::error::{Error, Fault};
 use super::file::{self, FileText};
-use super::value::{self, Given, Refusal};
 use crate::auth::{
     Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Principals, Role, Subject, is_name,
 };
 use crate::nearest::nearest;
+use crate::value::{self, Given, Refusal};
 
 /// The most bytes of the file: 10 000 entries with some patterns each.
 pub const BYTES_MAX: u64 = 4 << 20;

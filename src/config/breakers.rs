@@ -11,10 +11,10 @@ use toml::de::DeValue;
 
 use super::document::{Document, Item, Table, shorten};
 use super::error::{Fault, SourceLocation};
-use super::value::{self, Given, Refusal};
 use crate::catalog::Declaration;
 use crate::catalog::{Catalog, ServiceProblem};
 use crate::nearest::nearest;
+use crate::value::{self, Given, Refusal};
 
 /// The table's name.
 pub(super) const TABLE: &str = "circuit_breaker";

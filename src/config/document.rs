@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Fault, Position, SourceLocation};
-use super::value::Refusal;
+use crate::value::Refusal;
 
 /// A table, with the places of its keys and values.
 pub(super) type Table<'a> = DeTable<'a>;

@@ -9,14 +9,12 @@
 //! does not quietly leave a default in force.
 
 pub mod access;
-mod assign;
 mod breakers;
 mod document;
 mod error;
 mod file;
 mod settings;
 mod sources;
-mod value;
 mod value_kind;
 pub mod watch;
 
@@ -27,7 +25,6 @@ use document::{Document, Item, Table};
 use file::Reading;
 use toml::de::DeValue;
 
-pub use assign::{assignment, field};
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Position, SourceLocation};
 pub use file::FileText;
@@ -38,7 +35,7 @@ pub use value_kind::{DatabaseUrl, LogFormat, ValueKind};
 use crate::auth::ClientCertificate;
 use crate::catalog::Declaration;
 use crate::nearest::nearest;
-use value::Given;
+use crate::value::Given;
 
 /// The most bytes of a file. [`SERVICES_MAX`] services with a handful of fields each fit; more is a mistake.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;

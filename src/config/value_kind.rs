@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{self, Given, Refusal};
 use crate::auth::ClientCertificate;
 use crate::store::PostgresUrl;
+use crate::value::{self, Given, Refusal};
 
 /// What a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

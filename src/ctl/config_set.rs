@@ -11,7 +11,7 @@ use super::screen::Screen;
 use super::table::{Cell, Table};
 use super::thresholds::field_of;
 use super::{service, words};
-use crate::config;
+use breakerd_common::assignment;
 
 pub(super) const SET_EXAMPLES: &str = "Examples:
   breakerd config set database timeout_seconds=90 --reason 'slow failover'
@@ -71,7 +71,8 @@ impl SetConfigArgs {
     /// Everything that is wrong.
     pub(super) fn assignments(&self) -> Result<Vec<(Field, Value)>, Failure> {
         let name = |text: &str| text.split_once('=').map_or(text, |(name, _)| name).to_owned();
-        let fields = each_once(&self.fields, name, |text| config::assignment(text).map(|set| (set.0, set)));
+        let fields =
+            each_once(&self.fields, name, |text| assignment::assignment(text).map(|set| (set.0, set)));
         all_right(&self.service, Some(&self.reason), fields)
     }
 }
@@ -82,8 +83,9 @@ impl UnsetConfigArgs {
     /// # Errors
     /// Everything that is wrong.
     pub(super) fn fields(&self) -> Result<Vec<Field>, Failure> {
-        let fields =
-            each_once(&self.fields, str::to_owned, |text| config::field(text).map(|field| (field, field)));
+        let fields = each_once(&self.fields, str::to_owned, |text| {
+            assignment::field(text).map(|field| (field, field))
+        });
         all_right(&self.service, self.reason.as_deref(), fields)
     }
 }

@@ -2,8 +2,8 @@
 
 use breaker::{Field, Kind, Layer, Value};
 
-use super::value::{self, Given};
 use crate::nearest::nearest;
+use crate::value::{self, Given};
 
 /// Reads `timeout_seconds=90`, `ignore_error_classes=Cancelled,NotFound`.
 ///

@@ -1,7 +1,7 @@
 //! The name that was probably meant.
 
 /// The candidate that `name` is most likely a typo of; none when nothing is near.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A name this long is no typo of one of ours, and comparing costs its square.
     const LENGTH_MAX: usize = 80;
     if name.len() > LENGTH_MAX {

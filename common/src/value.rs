@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 /// A value as it was given.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Given<'a> {
+pub enum Given<'a> {
     /// By the file.
     Toml(&'a DeValue<'a>),
     /// By a variable, a flag, or the table of settings.
@@ -20,14 +20,17 @@ pub(super) enum Given<'a> {
 
 /// Why a value is not taken: it is not in the range, which is said anyway, or for a reason that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) hint: Option<String>,
+pub struct Refusal {
+    /// What would help, in words.
+    pub hint: Option<String>,
 }
 
 impl Refusal {
-    pub(super) const PLAIN: Self = Self { hint: None };
+    /// It is not in the range.
+    pub const PLAIN: Self = Self { hint: None };
 
-    pub(super) fn because(hint: impl Into<String>) -> Self {
+    /// It is not taken for a reason that helps.
+    pub fn because(hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()) }
     }
 }
@@ -41,7 +44,10 @@ const TOO_FINE_TIME: &str = "no finer than a millisecond";
 const TIMES: &str = "seconds as a number, or a text such as \"250ms\" or \"2m\"";
 
 /// What `field` makes of a value; that it is in the field's range is for `Layer::set` to say.
-pub(super) fn threshold(field: Field, given: Given<'_>) -> Result<Value, Refusal> {
+///
+/// # Errors
+/// [`Refusal`].
+pub fn threshold(field: Field, given: Given<'_>) -> Result<Value, Refusal> {
     let narrow = |wide: u64| u32::try_from(wide).map_err(|_| Refusal::PLAIN);
     match field.kind() {
         Kind::Count { .. } => count(given).and_then(narrow).map(Value::Count),
@@ -55,7 +61,10 @@ pub(super) fn threshold(field: Field, given: Given<'_>) -> Result<Value, Refusal
 }
 
 /// A whole number, from 0.
-pub(super) fn count(given: Given<'_>) -> Result<u64, Refusal> {
+///
+/// # Errors
+/// [`Refusal`].
+pub fn count(given: Given<'_>) -> Result<u64, Refusal> {
     match given {
         Given::Text(text) => digits(text),
         Given::Toml(DeValue::Integer(integer)) => {
@@ -68,7 +77,10 @@ pub(super) fn count(given: Given<'_>) -> Result<u64, Refusal> {
 }
 
 /// A length of time: seconds, or a text with units.
-pub(super) fn duration(given: Given<'_>) -> Result<Duration, Refusal> {
+///
+/// # Errors
+/// [`Refusal`].
+pub fn duration(given: Given<'_>) -> Result<Duration, Refusal> {
     let text = match given {
         Given::Toml(DeValue::Integer(_) | DeValue::Float(_)) => {
             return thousandths(given, TOO_FINE_TIME).map(Duration::from_millis);
@@ -95,7 +107,10 @@ pub(super) fn duration(given: Given<'_>) -> Result<Duration, Refusal> {
 }
 
 /// True or false.
-pub(super) fn flag(given: Given<'_>) -> Result<bool, Refusal> {
+///
+/// # Errors
+/// [`Refusal`].
+pub fn flag(given: Given<'_>) -> Result<bool, Refusal> {
     match given {
         Given::Toml(DeValue::Boolean(flag)) => Ok(*flag),
         Given::Toml(DeValue::String(text)) if matches!(&**text, "true" | "false") => {
@@ -108,7 +123,10 @@ pub(super) fn flag(given: Given<'_>) -> Result<bool, Refusal> {
 }
 
 /// One of `words`, letter by letter.
-pub(super) fn word(given: Given<'_>, words: &'static [&'static str]) -> Result<&'static str, Refusal> {
+///
+/// # Errors
+/// [`Refusal`].
+pub fn word(given: Given<'_>, words: &'static [&'static str]) -> Result<&'static str, Refusal> {
     let text = text(given)?;
     if let Some(word) = words.iter().find(|word| **word == text) {
         return Ok(word);
@@ -120,7 +138,10 @@ pub(super) fn word(given: Given<'_>, words: &'static [&'static str]) -> Result<&
 }
 
 /// A text.
-pub(super) fn text(given: Given<'_>) -> Result<&str, Refusal> {
+///
+/// # Errors
+/// [`Refusal`].
+pub fn text(given: Given<'_>) -> Result<&str, Refusal> {
     match given {
         Given::Text(text) => Ok(text),
         Given::Toml(DeValue::String(text)) => Ok(text),
@@ -130,7 +151,10 @@ pub(super) fn text(given: Given<'_>) -> Result<&str, Refusal> {
 }
 
 /// A number of bytes: a whole number, or a text that ends in `KiB` or `MiB`.
-pub(super) fn bytes(given: Given<'_>) -> Result<u64, Refusal> {
+///
+/// # Errors
+/// [`Refusal`].
+pub fn bytes(given: Given<'_>) -> Result<u64, Refusal> {
     const BYTES: &str = "bytes as a number, or a text such as \"512KiB\" or \"4MiB\"";
     let text = match given {
         Given::Text(text) => text,
