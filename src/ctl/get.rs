@@ -158,9 +158,11 @@ fn figures(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -
     if counters.would_be_rejected > 0 {
         say("would reject", counters.would_be_rejected.to_string().into());
     }
-    if let Some(used) = &breaker.last_used_at {
-        say("last used", format!("{} ({} ago)", times::clock(used), times::age(used, now)).into());
-    }
+    let last_used = breaker.last_used_at.as_ref().map_or_else(
+        || "-".to_owned(),
+        |used| format!("{} ({} ago)", times::clock(used), times::age(used, now)),
+    );
+    say("last used", last_used.into());
     say("revision", format!("{} (configuration)", breaker.config_revision).into());
     table
 }

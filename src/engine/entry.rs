@@ -179,8 +179,10 @@ pub struct BreakerView {
     pub counters: Counters,
     /// When it was born in this process.
     pub created_at: Time,
-    /// When it was last asked or told something.
+    /// When it was last asked or told something; if it was not used, since when it is known.
     pub last_used: Time,
+    /// Whether it decided a call or took an outcome in this process, and was not retired since.
+    pub is_used: bool,
     /// Its newest transition; of one that has been closed since before this process began: none.
     pub last_transition: Option<LastTransition>,
     /// Whether it has metric series of its own.

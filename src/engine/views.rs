@@ -129,6 +129,7 @@ impl Engine {
             counters: Counters::default(),
             created_at: wall.to_wall(buried.map_or(now, Tombstone::closed_at)),
             last_used: wall.to_wall(buried.map_or(now, Tombstone::last_used).min(now)),
+            is_used: false,
             last_transition: None,
             own_series: false,
         })
@@ -259,6 +260,7 @@ impl Engine {
             counters: inner.counters.clone(),
             created_at: wall.to_wall(entry.created_at),
             last_used: wall.to_wall(inner.last_used),
+            is_used: inner.is_used,
             last_transition,
             own_series: inner.own_series,
         }

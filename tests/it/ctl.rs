@@ -99,6 +99,13 @@ impl Desk {
         ends(self.command(args)).await.into()
     }
 
+    /// The next life of the process, once this one has ended, and the folder that both are in.
+    pub(crate) async fn restarted(self, folder: &Path) -> (Process, TempDir) {
+        let Self { process, folder: kept } = self;
+        process.ended().await;
+        (Process::ready(folder, None).await, kept)
+    }
+
     /// Opens the service's own breaker.
     pub(crate) async fn open_breaker(&self, service: &str, failures: usize) {
         for _ in 0..failures {

@@ -22,6 +22,7 @@ mod crash;
 mod ctl;
 mod ctl_names;
 mod ctl_operate;
+mod ctl_restart;
 mod ctl_run;
 mod ctl_service_overrides;
 mod ctl_slips;

@@ -38,7 +38,7 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         counters: Some(counters(&view.counters)),
         config_revision: view.config_revision,
         created_at: Some(to_timestamp(view.created_at)),
-        last_used_at: Some(to_timestamp(view.last_used)),
+        last_used_at: view.is_used.then(|| to_timestamp(view.last_used)),
         r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, &view.view)),
         last_transition: view.last_transition.as_ref().map(|last| transitions::last(&view.key, last)),
         state_when_enabled: if view.is_enabled {
