@@ -2,7 +2,7 @@
 # Change the code in small ways, one at a time, and see whether a test fails each time (cargo-mutants).
 #
 #   scripts/mutants.sh                    AREA is breaker
-#   scripts/mutants.sh AREA [OPTION...]   options of `cargo mutants`: --iterate, --shard 0/4, --in-diff FILE ...
+#   scripts/mutants.sh AREA [OPTION...]   options of `cargo mutants`: --iterate, --in-diff FILE, --re NAME ...
 #
 # Each area is tried with the tests that are about it and run in seconds, since they run once for each change:
 #

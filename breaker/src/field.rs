@@ -382,4 +382,19 @@ mod tests {
             "at most 64 classes, each of 1 to 128 bytes, no control characters"
         );
     }
+
+    #[test]
+    fn a_field_that_is_off_or_has_no_value_says_so() {
+        let seconds = |seconds| Value::Duration(Duration::from_secs(seconds));
+        for field in Field::ALL {
+            let is_off = matches!(field, Field::FailureThreshold | Field::SuccessThreshold);
+            assert_eq!(field.is_off_at_zero(), is_off);
+            assert_eq!(field.show(None), if is_off { OFF } else { "none" });
+            assert_eq!(field.show(Some(&Value::Count(0))), if is_off { OFF } else { "0" });
+            assert_eq!(field.show(Some(&Value::Count(5))), "5");
+            let is_without_end = *field == Field::MaxWaitInHalfOpen;
+            assert_eq!(field.show(Some(&seconds(0))), if is_without_end { "none" } else { "0s" });
+            assert_eq!(field.show(Some(&seconds(5))), "5s");
+        }
+    }
 }

@@ -228,9 +228,12 @@ mod tests {
         assert_eq!(found, [(3, acknowledged, true), (20, pending, false), (1_234_567_890_123, long, false)]);
     }
 
-    /// What a file of these bytes holds, from `offset` on: where each line begins and how long it is, the epoch that its
-    /// record enters or what is wrong with it, and whether it has an end. And where the next would begin.
-    fn read(bytes: &[u8], offset: u64) -> (Vec<(u64, u64, Result<u64, String>, bool)>, u64) {
+    /// Where a line begins and how long it is, the epoch that its record enters or what is wrong with it, and whether it
+    /// has an end.
+    type ReadLine = (u64, u64, Result<u64, String>, bool);
+
+    /// The lines of a file of these bytes, from `offset` on, and where the next would begin.
+    fn read(bytes: &[u8], offset: u64) -> (Vec<ReadLine>, u64) {
         let folder = tempfile::tempdir().unwrap();
         let path = pending_path(folder.path(), 7);
         fs::write(&path, bytes).unwrap();

@@ -260,6 +260,24 @@ fn what_the_store_does_not_have_is_there_after_a_crash() {
     assert_eq!(drain(&journal).len(), 6);
 }
 
+#[test]
+fn what_the_store_has_of_a_segment_is_not_read_once_more() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    for epoch in 1..=6 {
+        append(&journal, "a", epoch);
+    }
+    let first = journal.next(3).unwrap().unwrap();
+    assert_eq!(said(&first.proposals), ["a 1", "a 2", "a 3"]);
+    journal.done(&first);
+    // So that what was read can be damaged by now.
+    let [file] = bench.files().try_into().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert_eq!(said(&drain(&journal)), ["a 4", "a 5", "a 6"]);
+}
+
 /// What is left when the process dies is counted as the store has it, and sent again all the same.
 #[test]
 fn after_a_crash_only_what_the_store_has_not_acknowledged_counts() {

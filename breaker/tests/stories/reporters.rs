@@ -258,7 +258,7 @@ fn a_caller_whose_failure_has_left_the_window_is_not_among_them() {
 fn as_many_reporters_as_are_needed_now_are_remembered() {
     let needed = |callers: u32| format!("failure_threshold {callers}, minimum_reporters {callers}");
     // More than are remembered in any case.
-    let many: String = (2..=70).map(|caller| format!("fail by C{caller}: recorded\n")).collect();
+    let many = (2..=70).map(|caller| format!("fail by C{caller}: recorded\n")).collect::<Vec<_>>().concat();
     let last = "fail by D: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]";
     check(&needed(3), &format!("0 fail by C1: recorded\n set {}: ok\n{many}{last}", needed(71)));
 }

@@ -179,3 +179,16 @@ fn an_operation_that_the_state_does_not_allow_says_which_would() {
     let refused = breaker.reset(ann(), START).0.unwrap_err();
     assert_eq!(refused.to_string(), "breaker is METRICS_ONLY: operation requires no service-wide override");
 }
+
+#[test]
+fn an_override_of_the_breaker_is_told_from_that_of_its_service() {
+    let ann = Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() };
+    let mut breaker = Breaker::new(thresholds(""), 0, identity(), START);
+    assert!(!breaker.has_own_override());
+    let service = Override { scope: Scope::Service, ..metrics_only() };
+    let service = ActiveOverride::new(service, WallOffset::ZERO, START);
+    breaker.set_service_override(Some(Arc::new(service)), &ann, START);
+    assert!(!breaker.has_own_override());
+    breaker.set_override(metrics_only(), START);
+    assert!(breaker.has_own_override());
+}
