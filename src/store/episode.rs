@@ -441,4 +441,18 @@ mod tests {
         assert_eq!((forced.actor.as_deref(), forced.why.as_deref()), (Some("ann"), Some("a drill")));
         assert_eq!(forced.half_open_at_us, None);
     }
+
+    #[test]
+    fn an_outage_is_kept_without_what_is_zero_and_comes_back_as_it_was() {
+        let opened = follow_all(&[State::Closed, State::Open]).0.unwrap();
+        let kept = serde_json::to_string(&opened).unwrap();
+        assert_eq!(
+            kept,
+            format!(
+                r#"{{"epoch":1,"opened_at_us":{},"reason":"CONSECUTIVE_FAILURES","calls":4,"failures":3,"slow_calls":2}}"#,
+                at(10, 1).as_micros()
+            )
+        );
+        assert_eq!(serde_json::from_str::<Episode>(&kept).unwrap(), opened);
+    }
 }
