@@ -36,5 +36,5 @@ SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), :'role')
 GRANT USAGE ON SCHEMA public TO :"role";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"role";
 REVOKE ALL ON meta FROM :"role";
-GRANT SELECT (only_row, store_id, lineage, created_at) ON meta TO :"role";
+GRANT SELECT (only_row, store_id, timeline, created_at) ON meta TO :"role";
 COMMIT;

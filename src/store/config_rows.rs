@@ -9,7 +9,7 @@ use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 use time::format_description::well_known::Rfc3339;
 
 use super::columns::{Reader, bigint, printable};
-use super::declared::DeclaredRow;
+use super::file_config::FileConfigRow;
 use super::judge::Entry;
 use super::range_filter::RangeFilter;
 use super::timestamp::Timestamp;
@@ -60,7 +60,7 @@ pub(super) struct ServiceOverrideRow {
 /// Everything that was read at one moment.
 pub(super) struct ConfigRows {
     pub(super) head: HeadRow,
-    pub(super) declared: Option<DeclaredRow>,
+    pub(super) declared: Option<FileConfigRow>,
     pub(super) services: Vec<ServiceConfigRow>,
     pub(super) overrides: Vec<ServiceOverrideRow>,
 }
@@ -96,7 +96,7 @@ impl ConfigRows {
             overrides.insert(row.service, set);
         }
         Ok(StoredConfiguration {
-            declared: self.declared.as_ref().map(DeclaredRow::declaration).transpose()?,
+            declared: self.declared.as_ref().map(FileConfigRow::declaration).transpose()?,
             set,
             overrides,
             changed,

@@ -175,7 +175,7 @@ impl ChangeKind {
     /// How it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Declared => "DECLARED",
+            Self::Declared => "FILE_APPLIED",
             Self::Thresholds => "THRESHOLDS",
             Self::ServiceOverride => "SERVICE_OVERRIDE",
             Self::OverrideSet => "OVERRIDE_SET",

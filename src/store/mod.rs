@@ -1,4 +1,4 @@
-//! What is kept: the newest state of each breaker, the history of every change, the declared thresholds.
+//! What is kept: the newest state of each breaker, the history of every transition, the configuration.
 //!
 //! Two stores stand behind one trait, and one contract suite runs on both: Postgres, which several
 //! processes may one day share, and an embedded `SQLite` file, which one process has for itself. The rest of
@@ -12,7 +12,7 @@
 //! | `open_time` | how long each breaker was open on each day: sums, so that nobody has to go through the history |
 //! | `receipt` | what each id was answered, so that a replay writes nothing twice: a row for a range of ids; beside the history, because a table partitioned by time can have no unique index on the id |
 //! | `revision`, `change` | the one counter, and its nonces, for those who follow the store |
-//! | `declared`, `service_config`, `service_override` | what services are judged by: the file's thresholds, what was set over them, the overrides of whole services |
+//! | `file_config`, `service_config`, `service_override` | what services are judged by: the file's thresholds, what was set over them, the overrides of whole services |
 //! | `audit` | who changed what, when and why, in the transaction that changed it |
 //! | `config_head`, `config_request` | the guard of the next change, and the ids that make a client's change safe to send again |
 //! | `meta` | what the store is, and the key of the permits |
@@ -29,10 +29,10 @@ mod cell;
 mod columns;
 mod config_rows;
 mod configuration;
-mod declared;
 mod entered_by;
 mod episode;
 mod failures;
+mod file_config;
 mod history;
 mod judge;
 mod layer_json;
@@ -75,7 +75,7 @@ const TOUCH_TABLES: &str = "
     UPDATE transition SET service = service WHERE false;
     UPDATE receipt SET revision = revision WHERE false;
     UPDATE change SET rev = rev WHERE false;
-    UPDATE declared SET revision = revision WHERE false;
+    UPDATE file_config SET revision = revision WHERE false;
     UPDATE audit SET service = service WHERE false;
     UPDATE episode SET service = service WHERE false;
     UPDATE open_time SET service = service WHERE false;

@@ -1,4 +1,4 @@
-//! Where a store is: its lineage, its newest revision, and whether it is still the history that was seen before.
+//! Where a store is: its timeline, its newest revision, and whether it is still the history that was seen before.
 //!
 //! A revision is only a number: a store that was restored from a backup gives the numbers of what it lost to other
 //! changes. So each revision has a random nonce, and one that was seen with another nonce is of a history that is gone.
@@ -38,18 +38,18 @@ impl Position {
 }
 
 /// How both stores ask. `$1`: the revision to find the nonce of.
-pub(super) const POSITION: &str = "SELECT (SELECT lineage FROM meta) AS lineage, revision.n AS newest,
+pub(super) const POSITION: &str = "SELECT (SELECT timeline FROM meta) AS timeline, revision.n AS newest,
         (SELECT nonce FROM change WHERE rev = revision.n) AS newest_nonce,
         (SELECT nonce FROM change WHERE rev = $1) AS nonce
  FROM revision";
 
-/// How both stores change the lineage.
-pub(super) const RENEW_LINEAGE: &str = "UPDATE meta SET lineage = $1 WHERE lineage = $2";
+/// How both stores start a new timeline.
+pub(super) const RENEW_TIMELINE: &str = "UPDATE meta SET timeline = $1 WHERE timeline = $2";
 
 /// The answer to [`POSITION`].
 #[derive(FromRow)]
 pub(super) struct PositionRow {
-    lineage: i64,
+    timeline: i64,
     newest: i64,
     newest_nonce: Option<i64>,
     nonce: Option<i64>,
@@ -62,15 +62,15 @@ impl PositionRow {
             revision: reader.number("n", self.newest)?,
             nonce: self.newest_nonce.map_or(0, i64::cast_unsigned),
         };
-        let lineage = reader.number("lineage", self.lineage)?;
+        let lineage = reader.number("timeline", self.timeline)?;
         Ok(Position { lineage, newest, nonce: self.nonce.map(i64::cast_unsigned) })
     }
 }
 
-/// A lineage after `past`: larger, and random, so that two stores that are restored from the same backup do not go on
+/// A timeline after `past`: larger, and random, so that two stores that are restored from the same backup do not go on
 /// under the same one.
-pub(super) fn lineage_after(past: u32) -> Result<i64, StoreError> {
-    let step: [u8; 2] = random("draw a lineage")?;
+pub(super) fn timeline_after(past: u32) -> Result<i64, StoreError> {
+    let step: [u8; 2] = random("draw a timeline")?;
     // 2^32 in steps of 2^15 on average: for more restores than a store sees.
     Ok(i64::from(past.saturating_add(1 + u32::from(u16::from_le_bytes(step)))))
 }

@@ -35,7 +35,7 @@ use self::steps::PostgresTransaction;
 pub use self::url::PostgresUrl;
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
-use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
+use super::position::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
@@ -135,7 +135,7 @@ impl Store for PostgresStore {
         let act = "read the store's identity";
         let row: MetaRow = within(
             act,
-            sqlx::query_as("SELECT store_id, lineage, permit_key FROM meta").fetch_one(&self.reads()),
+            sqlx::query_as("SELECT store_id, timeline, permit_key FROM meta").fetch_one(&self.reads()),
         )
         .await?;
         row.meta()
@@ -163,7 +163,7 @@ impl Store for PostgresStore {
         let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
         let pool = self.reads();
         let page = sqlx::query_as(
-            "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
+            "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
                     override_reason, override_expires_at, override_scope, override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us,
                     max_wait_us, after_max_wait, config_revision, revision,
                     entered_by
@@ -184,9 +184,9 @@ impl Store for PostgresStore {
         let mut sql = QueryBuilder::<Postgres>::new(
             "SELECT revision, number, replica, boot, seq, service, name, from_state, to_state, reason, epoch,
                     base_epoch, calls, failures, slow_calls, consecutive_failures, consecutive_successes,
-                    reporters, attempts, wait_us, retry_after_us, actor, override_reason, lasted_us,
-                    rejected_calls, error_class, caller, missing, shadow, alone, superseded_by, config_revision,
-                    occurred_at, recorded_at
+                    reporters, open_count, wait_us, retry_after_us, actor, override_reason, lasted_us,
+                    rejected_calls, error_class, caller, lost_transitions, shadow, store_unavailable,
+                    superseded_by, config_revision, occurred_at, recorded_at
              FROM transition
              WHERE true",
         );
@@ -272,11 +272,11 @@ impl Store for PostgresStore {
     }
 
     async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
-        let act = "write another lineage";
+        let act = "write a new timeline";
         let renewed = tokio::time::timeout(CALL_TIMEOUT, async {
             let mut tx = write_transaction::begin(&self.writes().await?).await?;
-            let renewed = sqlx::query(RENEW_LINEAGE)
-                .bind(lineage_after(present.max(past))?)
+            let renewed = sqlx::query(RENEW_TIMELINE)
+                .bind(timeline_after(present.max(past))?)
                 .bind(i64::from(present))
                 .execute(&mut *tx)
                 .await
@@ -324,12 +324,14 @@ const URL_FORM: &str = "must be postgres://user:password@host:port/database, wit
 /// Gives a new store its identity; one that has one keeps it.
 async fn identify(connection: &mut PgConnection) -> Result<(), StoreError> {
     let (store_id, permit_key) = new_identity()?;
-    sqlx::query("INSERT INTO meta (store_id, lineage, permit_key) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING")
-        .bind(store_id)
-        .bind(permit_key.as_slice())
-        .execute(connection)
-        .await
-        .map_err(fault("make the store's identity"))?;
+    sqlx::query(
+        "INSERT INTO meta (store_id, timeline, permit_key) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(store_id)
+    .bind(permit_key.as_slice())
+    .execute(connection)
+    .await
+    .map_err(fault("make the store's identity"))?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use super::{Meta, Proposal, StoreError, StoredBreaker};
 #[derive(FromRow)]
 pub(super) struct MetaRow {
     store_id: String,
-    lineage: i64,
+    timeline: i64,
     permit_key: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl MetaRow {
         let permit_key = self.permit_key.try_into();
         Ok(Meta {
             store_id: unhex(&self.store_id).ok_or_else(|| reader.wrong("store_id", &self.store_id))?,
-            lineage: reader.number("lineage", self.lineage)?,
+            lineage: reader.number("timeline", self.timeline)?,
             permit_key: permit_key.map_err(|_| reader.wrong("permit_key", "of another length"))?,
         })
     }
@@ -58,7 +58,7 @@ pub(super) struct BreakerRow {
     pub(super) name: String,
     pub(super) epoch: i64,
     pub(super) state: String,
-    pub(super) attempts: i64,
+    pub(super) open_count: i64,
     pub(super) entered_at: Timestamp,
     pub(super) wait_us: Option<i64>,
     pub(super) retry_after_us: Option<i64>,
@@ -89,7 +89,7 @@ impl BreakerRow {
             name: key.name().to_string(),
             epoch: bigint(act, "epoch", snapshot.epoch)?,
             state: snapshot.state.as_str().to_owned(),
-            attempts: snapshot.attempts.into(),
+            open_count: snapshot.attempts.into(),
             entered_at: Timestamp(snapshot.entered_at),
             wait_us: snapshot.wait.map(micros),
             retry_after_us: snapshot.retry_after.map(micros),
@@ -123,7 +123,7 @@ impl BreakerRow {
             (&self.name).into(),
             self.epoch.into(),
             (&self.state).into(),
-            self.attempts.into(),
+            self.open_count.into(),
             self.entered_at.into(),
             self.wait_us.into(),
             self.retry_after_us.into(),
@@ -174,7 +174,7 @@ impl BreakerRow {
             snapshot: Snapshot {
                 epoch: reader.number("epoch", self.epoch)?,
                 state,
-                attempts: reader.number("attempts", self.attempts)?,
+                attempts: reader.number("open_count", self.open_count)?,
                 entered_at: self.entered_at.0,
                 wait,
                 retry_after: self
@@ -246,7 +246,7 @@ pub(super) struct EpisodeRow<'a> {
     pub(super) reopened: i64,
     pub(super) probes: i64,
     pub(super) rejected_calls: i64,
-    pub(super) missing: i64,
+    pub(super) lost_transitions: i64,
     pub(super) ended_by: &'static str,
     pub(super) recorded_at: Timestamp,
 }
@@ -288,7 +288,7 @@ impl<'a> EpisodeRow<'a> {
             reopened: bigint(act, "reopened", episode.reopened)?,
             probes: bigint(act, "probes", episode.probes)?,
             rejected_calls: bigint(act, "rejected_calls", episode.rejected_calls)?,
-            missing: bigint(act, "missing", episode.missing)?,
+            lost_transitions: bigint(act, "lost_transitions", episode.missing)?,
             ended_by: ended_by.as_str(),
             recorded_at: bumped.recorded_at,
         })

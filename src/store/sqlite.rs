@@ -34,7 +34,7 @@ use self::steps::SqliteTransaction;
 use self::text_time::{no_earlier, no_later};
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
-use super::position::{POSITION, PositionRow, RENEW_LINEAGE, lineage_after};
+use super::position::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, migration_fault};
@@ -132,7 +132,7 @@ impl SqliteStore {
     async fn identify(&self) -> Result<(), StoreError> {
         let (store_id, permit_key) = new_identity()?;
         sqlx::query(
-            "INSERT INTO meta (store_id, lineage, permit_key, created_at_us)
+            "INSERT INTO meta (store_id, timeline, permit_key, created_at_us)
              VALUES ($1, 0, $2, CAST(unixepoch('subsec') * 1000000 AS INTEGER))
              ON CONFLICT DO NOTHING",
         )
@@ -148,7 +148,7 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn meta(&self) -> Result<Meta, StoreError> {
-        let row: MetaRow = sqlx::query_as("SELECT store_id, lineage, permit_key FROM meta")
+        let row: MetaRow = sqlx::query_as("SELECT store_id, timeline, permit_key FROM meta")
             .fetch_one(&self.readers)
             .await
             .map_err(fault("read the store's identity"))?;
@@ -167,7 +167,7 @@ impl Store for SqliteStore {
         // No service is empty: every key is behind this one.
         let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
         let rows: Vec<BreakerRow> = sqlx::query_as(
-            "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
+            "SELECT service, name, epoch, state, open_count, entered_at_us AS entered_at, wait_us, retry_after_us,
                     override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
                     override_ttl_us,
                     permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
@@ -190,9 +190,10 @@ impl Store for SqliteStore {
         let mut sql = QueryBuilder::<Sqlite>::new(
             "SELECT revision, number, replica, boot, seq, service, name, from_state, to_state, reason,
                     epoch, base_epoch, calls, failures, slow_calls, consecutive_failures,
-                    consecutive_successes, reporters, attempts, wait_us, retry_after_us, actor,
-                    override_reason, lasted_us, rejected_calls, error_class, caller, missing, shadow, alone,
-                    superseded_by, config_revision, occurred_at_us AS occurred_at, recorded_at_us AS recorded_at
+                    consecutive_successes, reporters, open_count, wait_us, retry_after_us, actor,
+                    override_reason, lasted_us, rejected_calls, error_class, caller, lost_transitions, shadow,
+                    store_unavailable, superseded_by, config_revision, occurred_at_us AS occurred_at,
+                    recorded_at_us AS recorded_at
              FROM transition
              WHERE true",
         );
@@ -272,10 +273,10 @@ impl Store for SqliteStore {
     }
 
     async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
-        let act = "write another lineage";
+        let act = "write a new timeline";
         let mut tx = write_transaction::begin(&self.writer).await?;
-        let renewed = sqlx::query(RENEW_LINEAGE)
-            .bind(lineage_after(present.max(past))?)
+        let renewed = sqlx::query(RENEW_TIMELINE)
+            .bind(timeline_after(present.max(past))?)
             .bind(i64::from(present))
             .execute(&mut *tx)
             .await

@@ -24,7 +24,7 @@ const AUDIT: &str = "
         kind || ' ' || service || '/' || name || ' ' || coalesce(before ->> 'state', '-') || '>'
             || coalesce(after ->> 'state', '-') || ' ' || actor || ': ' || why,
         '; ' ORDER BY revision, number
-    ) FROM changes WHERE kind <> 'DECLARED'";
+    ) FROM changes WHERE kind <> 'FILE_APPLIED'";
 /// Rows of the history that somebody asked for, as `service/name from>to reason actor: why`.
 const HISTORY: &str = "
     SELECT string_agg(

@@ -125,7 +125,7 @@ async fn episodes_tell_when_and_why_and_what_is_not_known(bed: &mut Bed) {
     let query = "
         SELECT service, name, opened_at, half_open_at, closed_at,
                CASE WHEN ended_by IS NULL THEN seconds > 86400 ELSE seconds END AS seconds,
-               reason, error_class, caller, rejected_calls, reopened, probes, ended_by, missing, failure_rate, actor, why, epoch
+               reason, error_class, caller, rejected_calls, reopened, probes, ended_by, lost_transitions, failure_rate, actor, why, epoch
         FROM episodes ORDER BY opened_at, service";
     let query = match bed.target {
         Target::Sqlite(_) => query.to_owned(),
@@ -205,7 +205,7 @@ async fn a_transition_stands_next_to_the_newest_change_before_it(bed: &mut Bed) 
                  FROM transitions_with_change WHERE to_state IN ('OPEN', 'FORCED_OPEN')
                  ORDER BY revision, number";
     let ann = "2025-01-31 23:58:30|THRESHOLDS|ann@example.org|opens too late, see #7";
-    let file = "2025-01-31 22:59:30|DECLARED|file|";
+    let file = "2025-01-31 22:59:30|FILE_APPLIED|file|";
     assert_eq!(
         lines(bed, query),
         [
@@ -227,13 +227,13 @@ async fn the_newest_change_counts_whether_it_is_the_files_or_the_services(bed: &
     let query = "SELECT revision, change_kind, change_revision FROM transitions_with_change
                  WHERE service = 'search' AND kind = 'change' ORDER BY revision";
     story::tell(bed, LATE).await;
-    assert_eq!(lines(bed, query), ["10|DECLARED|1"]);
+    assert_eq!(lines(bed, query), ["10|FILE_APPLIED|1"]);
     bed.sql("UPDATE audit SET service = 'search', kind = 'SERVICE_OVERRIDE' WHERE revision = 2").await;
     assert_eq!(lines(bed, query), ["10|SERVICE_OVERRIDE|2"]);
-    bed.sql("UPDATE audit SET revision = 3 WHERE kind = 'DECLARED'").await;
-    assert_eq!(lines(bed, query), ["10|DECLARED|3"]);
+    bed.sql("UPDATE audit SET revision = 3 WHERE kind = 'FILE_APPLIED'").await;
+    assert_eq!(lines(bed, query), ["10|FILE_APPLIED|3"]);
     // One that came later does not count, nor one of another service.
-    bed.sql("UPDATE audit SET revision = 11 WHERE kind = 'DECLARED'").await;
+    bed.sql("UPDATE audit SET revision = 11 WHERE kind = 'FILE_APPLIED'").await;
     assert_eq!(lines(bed, query), ["10|SERVICE_OVERRIDE|2"]);
     bed.sql("UPDATE audit SET service = 'other' WHERE revision = 2").await;
     assert_eq!(lines(bed, query), ["10||"]);
@@ -318,7 +318,7 @@ async fn a_reader_of_postgres_sees_all_but_the_secret_and_changes_nothing() {
         let table = ask_reader(&format!("SELECT * FROM {view}")).unwrap();
         assert!(!table.rows.is_empty(), "{view}");
     }
-    assert_eq!(ask_reader("SELECT lineage FROM meta").unwrap().rows, [["0"]]);
+    assert_eq!(ask_reader("SELECT timeline FROM meta").unwrap().rows, [["0"]]);
     for (query, refusal) in [
         ("SELECT * FROM meta", "permission denied for table meta"),
         ("SELECT permit_key FROM meta", "permission denied for table meta"),

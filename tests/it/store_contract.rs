@@ -9,6 +9,7 @@ mod proposals;
 mod sqlite;
 mod together;
 mod upgrade;
+mod upgrade_names;
 
 use crate::support::Bed;
 

@@ -174,7 +174,7 @@ async fn a_token_of_another_lineage_begins_anew(bed: &mut Bed) {
     before.write_behind().await;
     let (config, history) = tokens(&before).await;
     before.end().await;
-    bed.sql("UPDATE meta SET lineage = lineage + 1").await;
+    bed.sql("UPDATE meta SET timeline = timeline + 1").await;
 
     // The same store, and as new as the tokens; but what was told of it may be of what is no more.
     let after = World::on(&bed.target, EdgeSecurity::open()).await;
@@ -350,7 +350,7 @@ async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineag
     let (database, backup) = (folder.path().join("data/breakerd.db"), folder.path().join("backup.db"));
     let target = breakerd::store::Target::Sqlite(database.clone());
     let lineage = async || -> u64 {
-        let text = crate::support::text(&target, "SELECT CAST(lineage AS TEXT) FROM meta").await;
+        let text = crate::support::text(&target, "SELECT CAST(timeline AS TEXT) FROM meta").await;
         text.unwrap().parse().unwrap()
     };
     let process = Process::ready(folder.path(), None).await;

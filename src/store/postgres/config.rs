@@ -11,7 +11,7 @@ use crate::store::columns::{bigint, micros, printable};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
-use crate::store::declared::DeclaredRow;
+use crate::store::file_config::FileConfigRow;
 use crate::store::history::Bumped;
 use crate::store::rows::BreakerRow;
 use crate::store::sqlx_error::fault;
@@ -33,8 +33,8 @@ pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, 
             .fetch_one(&mut *tx)
             .await
             .map_err(fault(act))?;
-    let declared: Option<DeclaredRow> =
-        sqlx::query_as("SELECT generation, content::text AS content, revision FROM declared")
+    let declared: Option<FileConfigRow> =
+        sqlx::query_as("SELECT generation, content::text AS content, revision FROM file_config")
             .fetch_optional(&mut *tx)
             .await
             .map_err(fault(act))?;
@@ -83,7 +83,7 @@ pub(super) async fn lock_head(tx: &mut Write) -> Result<HeadRow, StoreError> {
 pub(super) async fn write_generation(tx: &mut Write, generation: u64) -> Result<Timestamp, StoreError> {
     let act = "write the configuration";
     let at: Option<Timestamp> =
-        sqlx::query_scalar("UPDATE declared SET generation = $1 RETURNING clock_timestamp()")
+        sqlx::query_scalar("UPDATE file_config SET generation = $1 RETURNING clock_timestamp()")
             .bind(bigint(act, "generation", generation)?)
             .fetch_optional(&mut **tx)
             .await
@@ -131,7 +131,7 @@ pub(super) async fn open_breakers(
     let of_any = services.contains("");
     let services: Vec<&str> = services.iter().map(String::as_str).collect();
     sqlx::query_as(
-        "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
+        "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open,
                 lease_us, max_wait_us, after_max_wait, config_revision, revision,
@@ -179,16 +179,16 @@ pub(super) async fn write_edit(
     match edit {
         ConfigEdit::Generation(_) => Ok(None),
         ConfigEdit::Declared(declaration) => {
-            let before = sqlx::query_scalar("SELECT content::text FROM declared")
+            let before = sqlx::query_scalar("SELECT content::text FROM file_config")
                 .fetch_optional(&mut **tx)
                 .await
                 .map_err(fault(act))?;
             sqlx::query(
-                "INSERT INTO declared (generation, content, revision, declared_at)
+                "INSERT INTO file_config (generation, content, revision, applied_at)
                  VALUES ($1, $2::text::jsonb, $3, $4)
                  ON CONFLICT (only_row) DO UPDATE
                  SET generation = excluded.generation, content = excluded.content,
-                     revision = excluded.revision, declared_at = excluded.declared_at",
+                     revision = excluded.revision, applied_at = excluded.applied_at",
             )
             .bind(declaration.generation.map(|n| bigint(act, "generation", n)).transpose()?)
             .bind(layer_json::to_json(declaration))

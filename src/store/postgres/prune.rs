@@ -124,7 +124,7 @@ async fn forget_services(pool: &PgPool, before: Timestamp) -> Result<(), StoreEr
              DELETE FROM service_config
              WHERE layer IS NULL AND service <> '' AND changed_at < $1
                AND service NOT IN (SELECT service FROM service_override)
-               AND service NOT IN (SELECT jsonb_object_keys(content -> 'services') FROM declared)
+               AND service NOT IN (SELECT jsonb_object_keys(content -> 'services') FROM file_config)
              RETURNING revision
          )
          UPDATE config_head SET forgotten = greatest(forgotten, (SELECT max(revision) FROM gone))",

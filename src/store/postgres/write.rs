@@ -51,7 +51,7 @@ async fn standing<'a>(
     keys: &[&'a Key],
 ) -> Result<BTreeMap<&'a Key, BreakerState>, StoreError> {
     let rows: Vec<StandingRow> = sqlx::query_as(
-        "SELECT service, name, epoch, state, attempts, entered_at, wait_us, retry_after_us, override_actor,
+        "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
                 entered_by, episode
@@ -104,7 +104,7 @@ pub(super) async fn read_rows<'a>(
 
 /// The rows of breakers that change: `$1` is the revision.
 const UPDATE: &str = "UPDATE breaker
-         SET epoch = row.epoch, state = row.state, attempts = row.attempts, entered_at = row.entered_at,
+         SET epoch = row.epoch, state = row.state, open_count = row.open_count, entered_at = row.entered_at,
              wait_us = row.wait_us, retry_after_us = row.retry_after_us, open_until = row.open_until,
              override_actor = row.override_actor, override_reason = row.override_reason,
              override_expires_at = row.override_expires_at, permitted = row.permitted,
@@ -119,7 +119,7 @@ const UPDATE: &str = "UPDATE breaker
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
              $22::bigint[], $23::text[], $24::text[]
          ) AS row (
-             service, name, epoch, state, attempts, entered_at, wait_us,
+             service, name, epoch, state, open_count, entered_at, wait_us,
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
              failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
              override_scope, override_ttl_us, episode, entered_by
@@ -143,7 +143,7 @@ pub(super) async fn write_breakers(
             "name",
             "epoch",
             "state",
-            "attempts",
+            "open_count",
             "entered_at",
             "wait_us",
             "retry_after_us",
@@ -193,7 +193,7 @@ async fn update_rows(
         .bind(column(&rows, |row| row.name.as_str()))
         .bind(column(&rows, |row| row.epoch))
         .bind(column(&rows, |row| row.state.as_str()))
-        .bind(column(&rows, |row| row.attempts))
+        .bind(column(&rows, |row| row.open_count))
         .bind(column(&rows, |row| row.entered_at))
         .bind(column(&rows, |row| row.wait_us))
         .bind(column(&rows, |row| row.retry_after_us))
@@ -244,7 +244,7 @@ pub(super) async fn write_history(
             "consecutive_failures",
             "consecutive_successes",
             "reporters",
-            "attempts",
+            "open_count",
             "wait_us",
             "retry_after_us",
             "actor",
@@ -253,9 +253,9 @@ pub(super) async fn write_history(
             "rejected_calls",
             "error_class",
             "caller",
-            "missing",
+            "lost_transitions",
             "shadow",
-            "alone",
+            "store_unavailable",
             "superseded_by",
             "config_revision",
             "occurred_at",
@@ -285,7 +285,7 @@ pub(super) async fn write_episodes(
     sqlx::query(
         "INSERT INTO episode (revision, recorded_at, number, service, name, epoch, opened_at, half_open_at, closed_at,
                               lasted_us, reason, actor, why, failure_rate, slow_call_rate, error_class, caller,
-                              reopened, probes, rejected_calls, missing, ended_by)
+                              reopened, probes, rejected_calls, lost_transitions, ended_by)
          SELECT $1, $2, *
          FROM unnest(
              $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::timestamptz[],
@@ -314,7 +314,7 @@ pub(super) async fn write_episodes(
     .bind(column(&rows, |row| row.reopened))
     .bind(column(&rows, |row| row.probes))
     .bind(column(&rows, |row| row.rejected_calls))
-    .bind(column(&rows, |row| row.missing))
+    .bind(column(&rows, |row| row.lost_transitions))
     .bind(column(&rows, |row| row.ended_by))
     .execute(&mut **tx)
     .await

@@ -10,7 +10,7 @@ use crate::store::columns::{bigint, micros, printable};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
-use crate::store::declared::DeclaredRow;
+use crate::store::file_config::FileConfigRow;
 use crate::store::history::Bumped;
 use crate::store::rows::BreakerRow;
 use crate::store::sqlx_error::fault;
@@ -28,10 +28,11 @@ pub(super) async fn configuration(readers: &SqlitePool) -> Result<StoredConfigur
     // One transaction: its first read decides what the others see.
     let mut tx = Transaction::begin(readers, "BEGIN").await?;
     let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *tx).await.map_err(fault(act))?;
-    let declared: Option<DeclaredRow> = sqlx::query_as("SELECT generation, content, revision FROM declared")
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(fault(act))?;
+    let declared: Option<FileConfigRow> =
+        sqlx::query_as("SELECT generation, content, revision FROM file_config")
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(fault(act))?;
     let services: Vec<ServiceConfigRow> =
         sqlx::query_as("SELECT service, layer, revision, changed_at_us AS changed_at FROM service_config")
             .fetch_all(&mut *tx)
@@ -77,7 +78,7 @@ pub(super) async fn lock_head(tx: &mut Write) -> Result<HeadRow, StoreError> {
 /// See [`crate::store::script::WriteTransaction::write_generation`].
 pub(super) async fn write_generation(tx: &mut Write, generation: u64) -> Result<Timestamp, StoreError> {
     let act = "write the configuration";
-    sqlx::query("UPDATE declared SET generation = $1")
+    sqlx::query("UPDATE file_config SET generation = $1")
         .bind(bigint(act, "generation", generation)?)
         .execute(&mut **tx)
         .await
@@ -125,7 +126,7 @@ pub(super) async fn open_breakers(
     // Those judged by the defaults may be of any service.
     let of_any = services.contains("");
     sqlx::query_as(
-        "SELECT service, name, epoch, state, attempts, entered_at_us AS entered_at, wait_us, retry_after_us,
+        "SELECT service, name, epoch, state, open_count, entered_at_us AS entered_at, wait_us, retry_after_us,
                 override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
                 override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
                 config_revision, revision, entered_by
@@ -172,16 +173,16 @@ pub(super) async fn write_edit(
     match edit {
         ConfigEdit::Generation(_) => Ok(None),
         ConfigEdit::Declared(declaration) => {
-            let before = sqlx::query_scalar("SELECT content FROM declared")
+            let before = sqlx::query_scalar("SELECT content FROM file_config")
                 .fetch_optional(&mut **tx)
                 .await
                 .map_err(fault(act))?;
             sqlx::query(
-                "INSERT INTO declared (generation, content, revision, declared_at_us)
+                "INSERT INTO file_config (generation, content, revision, applied_at_us)
                  VALUES ($1, $2, $3, $4)
                  ON CONFLICT (only_row) DO UPDATE
                  SET generation = excluded.generation, content = excluded.content,
-                     revision = excluded.revision, declared_at_us = excluded.declared_at_us",
+                     revision = excluded.revision, applied_at_us = excluded.applied_at_us",
             )
             .bind(declaration.generation.map(|n| bigint(act, "generation", n)).transpose()?)
             .bind(layer_json::to_json(declaration))

@@ -112,7 +112,7 @@ async fn forget_services(tx: &mut Write, before: Timestamp) -> Result<(), StoreE
         "DELETE FROM service_config
          WHERE layer IS NULL AND service <> '' AND changed_at_us < $1
            AND service NOT IN (SELECT service FROM service_override)
-           AND service NOT IN (SELECT key FROM declared, json_each(content, '$.services'))
+           AND service NOT IN (SELECT key FROM file_config, json_each(content, '$.services'))
          RETURNING revision",
     )
     .bind(before)

@@ -56,7 +56,7 @@ impl Told for Proposal {
 
 /// Tells the story into the store, from `start` on; it lasts twenty minutes.
 ///
-/// * The file is declared an hour before, and ann changes the thresholds of `payments` a minute before.
+/// * The file is applied an hour before, and ann changes the thresholds of `payments` a minute before.
 /// * `payments/eu` opens at once, is opened again by its probes twice, and closes after 1200 s.
 /// * `orders` is forced open by hand after 100 s, without an end; a change that came too late is superseded.
 /// * `search` is METRICS_ONLY from 200 s on, as its whole service is, and would have opened at 300 s.
@@ -69,7 +69,7 @@ pub(super) async fn tell(bed: &Bed, start: Time) {
     let after = |seconds| start + Duration::from_secs(seconds);
     let before = |seconds: u64| Time::from_micros(start.as_micros() - seconds * 1_000_000);
     let declared = r#"{"enabled": true, "defaults": {}, "services": {}}"#;
-    audit(bed, before(3_600), "DECLARED", "", ("file", None), (None, declared)).await;
+    audit(bed, before(3_600), "FILE_APPLIED", "", ("file", None), (None, declared)).await;
     audit(
         bed,
         before(60),

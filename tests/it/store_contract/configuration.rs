@@ -203,12 +203,14 @@ async fn two_declarations_at_once_are_one_change(bed: &mut Bed) {
 
 async fn a_declaration_that_cannot_be_is_named(bed: &mut Bed) {
     declare(bed, None, 3).await;
-    bed.sql(r#"UPDATE declared SET content = '{"enabled": true, "defaults": {"shiny": 1}, "services": {}}'"#)
-        .await;
+    bed.sql(
+        r#"UPDATE file_config SET content = '{"enabled": true, "defaults": {"shiny": 1}, "services": {}}'"#,
+    )
+    .await;
     let error = bed.store.configuration().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "read the declared thresholds: declared: defaults: shiny is not a known field"
+        "read the thresholds of the config file: file_config: defaults: shiny is not a known field"
     );
     assert!(matches!(error, StoreError::Corrupt { .. }));
 }

@@ -222,6 +222,21 @@ async fn what_lies_in_the_database_is_explained_there() {
 }
 
 #[tokio::test]
+async fn descriptions_use_the_terms_that_the_documents_use() {
+    let bed = Bed::postgres().await;
+    let replaced = bed
+        .text(
+            r"SELECT string_agg(description, E'\n')
+              FROM pg_description JOIN pg_class ON pg_class.oid = objoid
+              WHERE classoid = 'pg_class'::regclass AND relnamespace = 'public'::regnamespace
+                AND replace(lower(description), 'self-declared', '') ~ '\y(by hand|alone|lineage|declared|let go|came to stand|come to stand|in force|guard|judges?|whole service|nobody|somebody|whoever|asked|told|anew)\y'",
+        )
+        .await;
+    assert_eq!(replaced, None, "see the glossary");
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn a_url_that_cannot_be_is_refused_without_repeating_it() {
     for (url, problem) in [
         ("mysql://ann:secret@localhost/x", "unknown scheme mysql"),

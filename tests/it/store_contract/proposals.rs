@@ -451,7 +451,7 @@ async fn a_hundred_thousand_breakers_load(bed: &mut Bed) {
     };
     bed.sql(&format!(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
-         INSERT INTO breaker (service, name, epoch, state, attempts, {column}, config_revision, revision)
+         INSERT INTO breaker (service, name, epoch, state, open_count, {column}, config_revision, revision)
          SELECT 'service-' || (i % 100), 'name-' || i, 2, 'CLOSED', 0, {time}, 0, 1 FROM n"
     ))
     .await;
@@ -479,7 +479,7 @@ async fn a_row_that_no_breaker_can_be_is_named(bed: &mut Bed) {
             "UPDATE breaker SET state = 'DISABLED' WHERE service = 'b'",
             "breaker b/b: override_actor cannot be empty",
         ),
-        ("UPDATE breaker SET attempts = 5000000000 WHERE service = 'b'", "breaker b/b: "),
+        ("UPDATE breaker SET open_count = 5000000000 WHERE service = 'b'", "breaker b/b: "),
         (
             "UPDATE breaker SET name = 'no key' WHERE service = 'b'",
             "breaker b/no key: name: invalid character ' ' at byte 2",

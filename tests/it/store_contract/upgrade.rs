@@ -29,7 +29,7 @@ const ROWS: [(&str, &str, &str, &str, u64, u64, u64); 10] = [
     ("c", "OPEN", "HALF_OPEN", "WAIT_ELAPSED", 5, 280, 0),
 ];
 
-async fn make_with(target: &Target, files: &[String]) {
+pub(super) async fn make_with(target: &Target, files: &[String]) {
     let kind = if matches!(target, Target::Sqlite(_)) { "sqlite" } else { "postgres" };
     let folder = tempfile::tempdir().unwrap();
     for file in files {
@@ -52,7 +52,7 @@ async fn make_with(target: &Target, files: &[String]) {
 }
 
 /// A time as SQL, and how the column that holds it ends.
-fn time(target: &Target, seconds: u64) -> (&'static str, String) {
+pub(super) fn time(target: &Target, seconds: u64) -> (&'static str, String) {
     match target {
         Target::Sqlite(_) => ("_us", format!("{}", (START + seconds) * 1_000_000)),
         Target::Postgres(_) => ("", format!("to_timestamp({})", START + seconds)),
@@ -105,7 +105,7 @@ async fn fill(target: &Target) {
 }
 
 /// The rows of an answer as one text, a line a row.
-async fn lines(target: &Target, query: &str) -> String {
+pub(super) async fn lines(target: &Target, query: &str) -> String {
     let joined = match target {
         Target::Sqlite(_) => format!("SELECT group_concat(line, char(10)) FROM ({query})"),
         Target::Postgres(_) => format!("SELECT string_agg(line, chr(10)) FROM ({query}) AS answer"),
@@ -128,7 +128,7 @@ async fn is_brought_forward(target: &Target) {
     let ended = lines(
         target,
         "SELECT service || ' ' || reason || ' ' || coalesce(CAST(CAST(seconds AS INTEGER) AS TEXT), '-') || ' '
-             || reopened || ' ' || probes || ' ' || ended_by || ' ' || missing || ' ' || epoch AS line
+             || reopened || ' ' || probes || ' ' || ended_by || ' ' || lost_transitions || ' ' || epoch AS line
          FROM episodes WHERE ended_by IS NOT NULL ORDER BY service, epoch",
     )
     .await;
@@ -151,7 +151,7 @@ async fn is_brought_forward(target: &Target) {
 }
 
 /// The migrations before this one.
-fn before(target: &Target, number: &str) -> Vec<String> {
+pub(super) fn before(target: &Target, number: &str) -> Vec<String> {
     let kind = if matches!(target, Target::Sqlite(_)) { "sqlite" } else { "postgres" };
     let files = std::fs::read_dir(format!("migrations/{kind}")).unwrap();
     let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -254,7 +254,7 @@ async fn is_brought_forward_to_ranges_of_ids(target: &Target) {
     let rates = "SELECT CAST(CAST(failure_rate AS INTEGER) AS TEXT) || ' ' || CAST(CAST(slow_call_rate AS INTEGER) AS TEXT)
                  FROM history WHERE revision = 1";
     assert_eq!(text(target, rates).await.as_deref(), Some("50 0"));
-    let lasting = "SELECT reason || ' ' || CAST(CAST(failure_rate AS INTEGER) AS TEXT) || ' ' || reopened || ' ' || missing
+    let lasting = "SELECT reason || ' ' || CAST(CAST(failure_rate AS INTEGER) AS TEXT) || ' ' || reopened || ' ' || lost_transitions
                    FROM episodes WHERE service = 'a'";
     assert_eq!(text(target, lasting).await.as_deref(), Some("FAILURE_RATE 50 0 0"));
     let stored = bed.store.breakers(None, 1).await.unwrap().remove(0);

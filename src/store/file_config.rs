@@ -6,17 +6,17 @@ use super::columns::Reader;
 use super::{StoreError, layer_json};
 use crate::catalog::StoredDeclaration;
 
-/// The row of `declared`.
+/// The row of `file_config`.
 #[derive(FromRow)]
-pub(super) struct DeclaredRow {
+pub(super) struct FileConfigRow {
     generation: Option<i64>,
     pub(super) content: String,
     revision: i64,
 }
 
-impl DeclaredRow {
+impl FileConfigRow {
     pub(super) fn declaration(&self) -> Result<StoredDeclaration, StoreError> {
-        let reader = Reader { act: "read the declared thresholds", row: "declared" };
+        let reader = Reader { act: "read the thresholds of the config file", row: "file_config" };
         let generation = self.generation.map(|n| reader.number("generation", n)).transpose()?;
         Ok(StoredDeclaration {
             declaration: layer_json::from_json(&self.content, generation)
