@@ -118,7 +118,7 @@ async fn config() -> Result<()> {
         tokio::spawn(async move {
             while let Ok(Some(message)) = stream.message().await {
                 let revision = match message.event {
-                    Some(watch_config_response::Event::Mark(_)) => 0,
+                    Some(watch_config_response::Event::Bookmark(_)) => 0,
                     Some(watch_config_response::Event::Config(config)) if config.service == "orders" => {
                         config.revision
                     }
@@ -181,7 +181,7 @@ async fn breakers() -> Result<()> {
             let mut marked = false;
             while let Ok(Some(message)) = stream.message().await {
                 match message.event {
-                    Some(watch_breakers_response::Event::Mark(_)) => marked = true,
+                    Some(watch_breakers_response::Event::Bookmark(_)) => marked = true,
                     Some(watch_breakers_response::Event::Breaker(_)) if marked => {}
                     _ => continue,
                 }

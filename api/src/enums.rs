@@ -71,7 +71,7 @@ api_enums! {
     RecordResult "RECORD_RESULT_";
     TransitionReason "TRANSITION_REASON_";
     ChangeKind "CHANGE_KIND_";
-    ConfigLayer "CONFIG_LAYER_";
+    ConfigSource "CONFIG_SOURCE_";
     SlidingWindowType "SLIDING_WINDOW_TYPE_";
     WaitInterval "WAIT_INTERVAL_";
 }
@@ -145,7 +145,7 @@ both_ways! {
         ThresholdsChanged = ThresholdsChanged,
         HistoryGap = HistoryGap,
     }
-    Origin = ConfigLayer {
+    Origin = ConfigSource {
         BuiltIn = BuiltIn,
         FileDefaults = FileDefaults,
         FileService = FileService,
@@ -223,7 +223,7 @@ mod tests {
         check::<v1::RecordResult>();
         check::<v1::TransitionReason>();
         check::<v1::ChangeKind>();
-        check::<v1::ConfigLayer>();
+        check::<v1::ConfigSource>();
         check::<v1::SlidingWindowType>();
         check::<v1::WaitInterval>();
     }

@@ -4,7 +4,7 @@
 use breaker::Time;
 use breakerd_api::v1::{
     Breaker, BreakerOverride, ChangeKind, ConfigChange, Counters, State, Transition, TransitionReason,
-    WindowFigures,
+    WindowStats,
 };
 use unicode_width::UnicodeWidthStr as _;
 
@@ -68,7 +68,7 @@ fn ls_shows_names_states_the_rest_and_the_reason() {
             reason: REASON.into(),
             set_at: stamp(10_000),
             expires_at: stamp(13_600),
-            of_service: false,
+            service_wide: false,
         }),
         counters: Some(Counters::default()),
         ..Breaker::default()
@@ -77,11 +77,11 @@ fn ls_shows_names_states_the_rest_and_the_reason() {
         service: SERVICE.into(),
         name: "slack".into(),
         state: State::Closed.into(),
-        window: Some(WindowFigures {
+        window: Some(WindowStats {
             calls: 100,
             failures: 12,
             failure_rate: Some(12.0),
-            ..WindowFigures::default()
+            ..WindowStats::default()
         }),
         ..Breaker::default()
     };

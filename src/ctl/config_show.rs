@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use breaker::Field;
 use breakerd_api::v1::{
-    self, ConfigChange, ConfigLayer, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest,
+    self, ConfigChange, ConfigSource, GetConfigRequest, ListConfigChangesRequest, ListConfigsRequest,
     ServiceConfig,
 };
 use clap::Args;
@@ -117,9 +117,9 @@ pub(super) async fn get(
         screen.note("`enabled = false` in the config file: every call is allowed, thresholds have no effect");
     }
     let is_own = |layer: &i32| {
-        !matches!(ConfigLayer::try_from(*layer), Ok(ConfigLayer::BuiltIn | ConfigLayer::FileDefaults))
+        !matches!(ConfigSource::try_from(*layer), Ok(ConfigSource::BuiltIn | ConfigSource::FileDefaults))
     };
-    if args.service.is_some() && config.r#override.is_none() && !config.layers.values().any(is_own) {
+    if args.service.is_some() && config.r#override.is_none() && !config.sources.values().any(is_own) {
         screen.note("no thresholds set for this service: showing the defaults");
     }
     for warning in &config.warnings {
@@ -189,7 +189,7 @@ fn name_of(config: &ServiceConfig) -> String {
 
 /// What stands over the file: `timeout_seconds 90s, failure_threshold 3`.
 pub(super) fn what_was_set(config: &ServiceConfig) -> String {
-    let set = config.set.clone().unwrap_or_default();
+    let set = config.api_thresholds.clone().unwrap_or_default();
     let fields: Vec<_> = Field::ALL
         .iter()
         .filter_map(|field| {

@@ -267,7 +267,7 @@ impl Failure {
 
 /// What messages of the API advise, as the command line takes it.
 const API_WORDS: [(&str, &str); 3] = [
-    ("ClearOverride with whole_service = true", "override clear --whole-service"),
+    ("ClearOverride with service_wide = true", "override clear --service-wide"),
     ("create = true", "--create"),
     ("must_exist = false", "--create"),
 ];

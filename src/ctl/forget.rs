@@ -4,7 +4,7 @@ use breakerd_api::v1::DeleteBreakerRequest;
 
 use super::connect::Connection;
 use super::error::{Ended, Failure};
-use super::override_::{OneArgs, note_unrecorded};
+use super::override_::{OneArgs, note_not_persisted};
 use super::screen::Screen;
 use super::words::{self, Target};
 
@@ -29,7 +29,7 @@ pub(super) async fn run(
     }
     if answer.changed {
         writeln!(screen.out, "{shown} deleted: CLOSED, epoch {}", answer.epoch)?;
-        note_unrecorded(answer.recorded, screen);
+        note_not_persisted(answer.persisted, screen);
     } else {
         writeln!(screen.out, "{shown} not found: nothing to delete")?;
     }

@@ -49,7 +49,7 @@ pub(super) async fn run(
 
 /// The override of the service, where it is not the one that the breaker is in: as far as the client may know.
 async fn shadowed(breaker: &Breaker, connection: &Connection) -> Option<ServiceOverride> {
-    if breaker.r#override.as_ref().is_some_and(|set| set.of_service) {
+    if breaker.r#override.as_ref().is_some_and(|set| set.service_wide) {
         return None;
     }
     service::config(&breaker.service, false, connection).await.ok()?.r#override
@@ -141,8 +141,8 @@ fn figures(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -
         say("consecutive", format!("{failed} failures, {well} successes").into());
     }
     say("epoch", breaker.epoch.to_string().into());
-    if breaker.attempts > 0 {
-        say("times opened", format!("{} since last closed", breaker.attempts).into());
+    if breaker.open_count > 0 {
+        say("times opened", format!("{} since last closed", breaker.open_count).into());
     }
     let counters = breaker.counters.unwrap_or_default();
     let counted = format!(

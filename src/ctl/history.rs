@@ -21,7 +21,7 @@ pub(super) const EXAMPLES: &str = "Examples:
       the newest 50 transitions
   breakerd history database --since 2h
       the default breaker of a service in the last two hours
-  breakerd history notifications --whole-service --since 2026-11-24 \\
+  breakerd history notifications --service-wide --since 2026-11-24 \\
       --oldest-first --limit 1000 --json
       one day of a service, as JSON";
 
@@ -52,7 +52,7 @@ pub struct HistoryArgs {
     breaker: Option<Target>,
     /// All breakers of the service.
     #[arg(long, requires = "breaker")]
-    whole_service: bool,
+    service_wide: bool,
     /// Start: a time in UTC (2026-11-24 09:30:00) or an age (2h).
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     since: Option<Moment>,
@@ -74,7 +74,7 @@ impl HistoryArgs {
     fn question(&self, clock: &impl Clock) -> Result<ListTransitionsRequest, Failure> {
         let (service, name) = match &self.breaker {
             None => (String::new(), String::new()),
-            Some(target) if self.whole_service => {
+            Some(target) if self.service_wide => {
                 if !target.name.is_empty() {
                     return Err(Failure::Usage(super::override_::WHOLE_AND_NAME.to_owned()));
                 }
@@ -156,7 +156,7 @@ impl HistoryArgs {
     /// No history, and no such breaker or service, are two answers.
     async fn check_exists(&self, connection: &Connection) -> Result<(), Failure> {
         let Some(Target { service, name }) = &self.breaker else { return Ok(()) };
-        if self.whole_service {
+        if self.service_wide {
             return service::check_exists(service, connection).await;
         }
         let question = GetBreakerRequest { service: service.clone(), name: name.clone() };

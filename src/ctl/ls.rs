@@ -231,7 +231,7 @@ fn none() -> String {
 pub(super) fn since(breaker: &Breaker) -> Option<prost_types::Timestamp> {
     // One that was created under its service's override is in it since it was created, at the latest at the last start of
     // breakerd: that says nothing.
-    let by_hand = breaker.r#override.as_ref().filter(|set| !(set.of_service && breaker.epoch == 0));
+    let by_hand = breaker.r#override.as_ref().filter(|set| !(set.service_wide && breaker.epoch == 0));
     let by_hand = by_hand.and_then(|set| set.set_at);
     let made = breaker.last_transition.as_ref().and_then(|transition| transition.occurred_at);
     by_hand.or(breaker.opened_at).or(made)

@@ -25,7 +25,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 const SET_EXAMPLES: &str = "Examples:
   breakerd override set database forced-open --reason 'failover' --for 30m
       reject every call of the default breaker of the service for 30 minutes
-  breakerd override set notifications disabled --whole-service \\
+  breakerd override set notifications disabled --service-wide \\
       --reason 'false alarms' --until '2026-11-24 18:00:00'
       allow every call of every breaker of a service until then
   breakerd override set search/eu metrics-only --reason 'a trial' --create
@@ -35,7 +35,7 @@ const SET_EXAMPLES: &str = "Examples:
 const CLEAR_EXAMPLES: &str = "Examples:
   breakerd override clear database --reason 'failover is done'
       clear the override of the default breaker of the service
-  breakerd override clear notifications --whole-service
+  breakerd override clear notifications --service-wide
       clear the service-wide override";
 
 pub(super) const RESET_EXAMPLES: &str = "Examples:
@@ -46,7 +46,7 @@ pub(super) const PROBE_EXAMPLES: &str = "Examples:
   breakerd probe database --reason 'failover is done'
       HALF_OPEN: the next calls are probes";
 
-pub(super) const WHOLE_AND_NAME: &str = "--whole-service requires SERVICE without /NAME";
+pub(super) const WHOLE_AND_NAME: &str = "--service-wide requires SERVICE without /NAME";
 
 /// Overrides.
 #[derive(Debug, Subcommand)]
@@ -68,11 +68,11 @@ impl OverrideCommand {
     }
 
     pub(super) fn check(&self) -> Result<(), Failure> {
-        let (whole_service, breaker) = match self {
-            Self::Set(asked) => (asked.what.whole_service, &asked.what.breaker),
-            Self::Clear(asked) => (asked.what.whole_service, &asked.what.breaker),
+        let (service_wide, breaker) = match self {
+            Self::Set(asked) => (asked.what.service_wide, &asked.what.breaker),
+            Self::Clear(asked) => (asked.what.service_wide, &asked.what.breaker),
         };
-        if whole_service && !breaker.name.is_empty() {
+        if service_wide && !breaker.name.is_empty() {
             return Err(Failure::Usage(WHOLE_AND_NAME.to_owned()));
         }
         Ok(())
@@ -109,7 +109,7 @@ pub struct SetArgs {
     until: Option<SystemTime>,
     /// Set a service-wide override: all breakers of the service, now and later.
     #[arg(long)]
-    whole_service: bool,
+    service_wide: bool,
     /// Create the breaker or service if it does not exist. Default: fail if it is not found.
     #[arg(long)]
     create: bool,
@@ -125,7 +125,7 @@ pub struct ClearArgs {
     reason: Option<String>,
     /// Clear the service-wide override.
     #[arg(long)]
-    whole_service: bool,
+    service_wide: bool,
 }
 
 /// One breaker, and why.
@@ -146,7 +146,7 @@ pub(super) async fn run(
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
     let mut operations = connection.operations();
-    let (changed, own, recorded, breaker, service, held) = match command {
+    let (changed, own, persisted, breaker, service, held) = match command {
         OverrideCommand::Set(CliRequest { what, .. }) => {
             let state = match what.state {
                 Held::ForcedOpen => State::ForcedOpen,
@@ -160,7 +160,7 @@ pub(super) async fn run(
                 reason: what.reason.clone(),
                 expires_at: what.until.map(Into::into),
                 ttl: what.lasts.map(wire).transpose()?,
-                whole_service: what.whole_service,
+                service_wide: what.service_wide,
                 create: what.create,
             };
             let answer = connection.ask(question, async |ask| operations.set_override(ask).await).await?;
@@ -169,14 +169,14 @@ pub(super) async fn run(
             }
             let own = KeptOverrides { count: answer.own_overrides, names: answer.own_override_names };
             let service = &what.breaker.service;
-            (answer.breakers_changed, own, answer.recorded, answer.breaker, service, Some(state))
+            (answer.breakers_changed, own, answer.persisted, answer.breaker, service, Some(state))
         }
         OverrideCommand::Clear(CliRequest { what, .. }) => {
             let question = ClearOverrideRequest {
                 service: what.breaker.service.clone(),
                 name: what.breaker.name.clone(),
                 reason: what.reason.clone().unwrap_or_default(),
-                whole_service: what.whole_service,
+                service_wide: what.service_wide,
             };
             let answer = connection.ask(question, async |ask| operations.clear_override(ask).await).await?;
             if screen.object("ClearOverrideResponse", &answer)? {
@@ -184,11 +184,11 @@ pub(super) async fn run(
             }
             let own = KeptOverrides { count: answer.own_overrides, names: answer.own_override_names };
             let service = &what.breaker.service;
-            (answer.breakers_changed, own, answer.recorded, answer.breaker, service, None)
+            (answer.breakers_changed, own, answer.persisted, answer.breaker, service, None)
         }
     };
     if let Some(breaker) = breaker {
-        return show(&breaker, recorded, clock, screen);
+        return show(&breaker, persisted, clock, screen);
     }
     let is_switched_off = held.is_some() && is_switched_off(service, connection).await;
     let changed = if changed == 1 { "1 breaker".to_owned() } else { format!("{changed} breakers") };
@@ -207,7 +207,7 @@ pub(super) async fn run(
     if own.count > 0 {
         writeln!(screen.out, "{}", own.in_words(service))?;
     }
-    note_unrecorded(recorded, screen);
+    note_not_persisted(persisted, screen);
     if is_switched_off {
         note_switched_off(screen);
     }
@@ -252,7 +252,7 @@ pub(super) async fn reset(
         return Ok(Ended::Done);
     }
     let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-    show(&breaker, answer.recorded, clock, screen)
+    show(&breaker, answer.persisted, clock, screen)
 }
 
 pub(super) async fn probe(
@@ -269,12 +269,12 @@ pub(super) async fn probe(
         return Ok(Ended::Done);
     }
     let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-    show(&breaker, answer.recorded, clock, screen)
+    show(&breaker, answer.persisted, clock, screen)
 }
 
 fn show(
     breaker: &Breaker,
-    recorded: bool,
+    persisted: bool,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
 ) -> Result<Ended, Failure> {
@@ -289,7 +289,7 @@ fn show(
     }
     writeln!(screen.out)?;
     get::show_state(breaker, clock.wall(), screen)?;
-    note_unrecorded(recorded, screen);
+    note_not_persisted(persisted, screen);
     if !is_enabled {
         note_switched_off(screen);
     }
@@ -305,8 +305,8 @@ async fn is_switched_off(service: &str, connection: &Connection) -> bool {
     service::config(service, false, connection).await.is_ok_and(|config| !config.enabled)
 }
 
-pub(super) fn note_unrecorded(recorded: bool, screen: &mut Screen<'_>) {
-    if !recorded {
+pub(super) fn note_not_persisted(persisted: bool, screen: &mut Screen<'_>) {
+    if !persisted {
         screen.note("applied; stays in the journal until the store is available");
     }
 }

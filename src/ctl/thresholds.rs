@@ -17,6 +17,6 @@ pub(super) fn get(from: &Thresholds, field: Field) -> Option<Value> {
 /// The value in force of a field, and the layer it comes from.
 pub(super) fn field_of(config: &ServiceConfig, field: Field) -> (String, &'static str) {
     let value = config.thresholds.as_ref().and_then(|effective| get(effective, field));
-    let layer = config.layers.get(thresholds::name(field)).copied().map_or(DEFAULTS, words::layer);
+    let layer = config.sources.get(thresholds::name(field)).copied().map_or(DEFAULTS, words::layer);
     (field.show(value.as_ref()), layer)
 }

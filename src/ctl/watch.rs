@@ -8,7 +8,7 @@ use breakerd_api::v1::watch_config_response::Event as ConfigEvent;
 use breakerd_api::v1::watch_transitions_response::Event as TransitionEvent;
 use breakerd_api::v1::{
     ServiceConfig, State, Transition, WatchBreakersRequest, WatchBreakersResponse, WatchConfigRequest,
-    WatchConfigResponse, WatchRestart, WatchTransitionsRequest, WatchTransitionsResponse,
+    WatchConfigResponse, WatchResync, WatchTransitionsRequest, WatchTransitionsResponse,
 };
 use clap::Args;
 use tonic::{Code, Status, Streaming};
@@ -159,14 +159,14 @@ impl Feed for Transitions {
                 line(cells.map(|cell| (cell, Narrow::Keep)), screen)
             }
             Some(TransitionEvent::Transition(transition)) => show_transition(transition, screen),
-            Some(TransitionEvent::Mark(mark)) => {
+            Some(TransitionEvent::Bookmark(bookmark)) => {
                 screen.note(&format!(
                     "breakers with a history: {}, not closed: {}; following from revision {}",
-                    self.told, self.not_closed, mark.revision
+                    self.told, self.not_closed, bookmark.revision
                 ));
                 Ok(())
             }
-            Some(TransitionEvent::Restart(restart)) => {
+            Some(TransitionEvent::Resync(restart)) => {
                 (self.told, self.not_closed) = (0, 0);
                 note_restart(restart, screen);
                 Ok(())
@@ -221,11 +221,11 @@ impl Feed for States {
                 }
                 line(cells.into_iter().map(|cell| (cell, Narrow::Keep)), screen)
             }
-            Some(BreakerEvent::Mark(mark)) => {
-                screen.note(&format!("all others are closed; following from revision {}", mark.revision));
+            Some(BreakerEvent::Bookmark(bookmark)) => {
+                screen.note(&format!("all others are closed; following from revision {}", bookmark.revision));
                 Ok(())
             }
-            Some(BreakerEvent::Restart(restart)) => {
+            Some(BreakerEvent::Resync(restart)) => {
                 note_restart(restart, screen);
                 Ok(())
             }
@@ -282,11 +282,11 @@ impl Feed for Configs {
                 ];
                 line(cells, screen)
             }
-            Some(ConfigEvent::Mark(mark)) => {
-                screen.note(&format!("following from revision {}", mark.revision));
+            Some(ConfigEvent::Bookmark(bookmark)) => {
+                screen.note(&format!("following from revision {}", bookmark.revision));
                 Ok(())
             }
-            Some(ConfigEvent::Restart(restart)) => {
+            Some(ConfigEvent::Resync(restart)) => {
                 self.known.clear();
                 note_restart(restart, screen);
                 Ok(())
@@ -318,7 +318,7 @@ fn told(before: Option<&ServiceConfig>, config: &ServiceConfig) -> String {
     if told.is_empty() { "unchanged".to_owned() } else { told.join(", ") }
 }
 
-fn note_restart(restart: &WatchRestart, screen: &mut Screen<'_>) {
+fn note_restart(restart: &WatchResync, screen: &mut Screen<'_>) {
     screen.note(&format!("resync: {}", harmless(&restart.reason)));
 }
 

@@ -1,15 +1,15 @@
 //! Why a breaker is as it is, in a few words.
 
 use breakerd_api::v1::{
-    Breaker, ServiceConfig, ServiceOverride, State, Transition, TransitionFigures, TransitionReason,
+    Breaker, ServiceConfig, ServiceOverride, State, Transition, TransitionReason, TransitionStats,
 };
 
 use super::words;
 
 /// Why a transition was made, with the figures that decided, and who asked for it.
 pub(super) fn of_transition(transition: &Transition) -> String {
-    let figures = transition.figures.unwrap_or_default();
-    let TransitionFigures { calls, failures, slow_calls, consecutive_failures, .. } = figures;
+    let figures = transition.stats.unwrap_or_default();
+    let TransitionStats { calls, failures, slow_calls, consecutive_failures, .. } = figures;
     let told = match transition.reason() {
         TransitionReason::ConsecutiveFailures => in_a_row(consecutive_failures),
         TransitionReason::FailureCount => format!("{failures} failures in {calls} calls"),
@@ -35,11 +35,11 @@ pub(super) fn of_transition(transition: &Transition) -> String {
         TransitionReason::Idle => "unused for the idle time".to_owned(),
         TransitionReason::ProbeRequested => "probe requested".to_owned(),
         TransitionReason::ThresholdsChanged => "thresholds changed".to_owned(),
-        TransitionReason::HistoryGap => format!("{} transitions lost", transition.missing),
+        TransitionReason::HistoryGap => format!("{} transitions lost", transition.lost_transitions),
         TransitionReason::Unspecified => words::transition_reason(transition.reason).to_owned(),
     };
-    let mut told = match transition.figures {
-        Some(TransitionFigures { reporters, .. }) if reporters > 1 => {
+    let mut told = match transition.stats {
+        Some(TransitionStats { reporters, .. }) if reporters > 1 => {
             format!("{told}, from {reporters} callers")
         }
         _ => told,
@@ -81,7 +81,7 @@ pub(super) const SWITCHED_OFF: &str = "enabled = false in the config file";
 /// Why it is in the state that it is in when breakers are enabled.
 fn of_state(breaker: &Breaker) -> String {
     if let Some(set) = &breaker.r#override {
-        let whose = if set.of_service { "service-wide override" } else { "override" };
+        let whose = if set.service_wide { "service-wide override" } else { "override" };
         return with_actor(whose.to_owned(), &set.actor, &set.reason);
     }
     let state = match breaker.state_when_enabled() {
@@ -128,11 +128,11 @@ mod tests {
     fn a_transition_tells_its_figures_and_who_asked() {
         let mut transition = Transition {
             reason: TransitionReason::FailureRate.into(),
-            figures: Some(TransitionFigures {
+            stats: Some(TransitionStats {
                 calls: 40,
                 failure_rate: Some(52.512),
                 reporters: 3,
-                ..TransitionFigures::default()
+                ..TransitionStats::default()
             }),
             ..Transition::default()
         };
@@ -173,7 +173,7 @@ mod tests {
             r#override: Some(BreakerOverride {
                 actor: "ada".to_owned(),
                 reason: "maintenance".to_owned(),
-                of_service: true,
+                service_wide: true,
                 ..BreakerOverride::default()
             }),
             ..Breaker::default()

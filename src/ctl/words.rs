@@ -72,7 +72,7 @@ pub(super) fn transition_reason(number: i32) -> &'static str {
 
 /// A layer, in the words of `check-config`.
 pub(super) fn layer(number: i32) -> &'static str {
-    from_number::<Origin, v1::ConfigLayer>(number).map_or(NEWER, Origin::as_str)
+    from_number::<Origin, v1::ConfigSource>(number).map_or(NEWER, Origin::as_str)
 }
 
 #[cfg(test)]

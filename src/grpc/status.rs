@@ -293,7 +293,7 @@ impl Failure {
                 let needs = needed.as_str();
                 let remedy = match needed {
                     Needed::OwnOverride | Needed::NoServiceOverride => {
-                        ": to clear a service-wide override, use ClearOverride with whole_service = true"
+                        ": to clear a service-wide override, use ClearOverride with service_wide = true"
                     }
                     Needed::Open | Needed::Override => "",
                 };

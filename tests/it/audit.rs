@@ -48,13 +48,13 @@ impl Ada {
         Self { world, holder }
     }
 
-    async fn set(&self, name: &str, whole_service: bool, state: State, reason: &str) -> u32 {
+    async fn set(&self, name: &str, service_wide: bool, state: State, reason: &str) -> u32 {
         let request = SetOverrideRequest {
             service: "db".into(),
             name: name.into(),
             state: state as i32,
             reason: reason.into(),
-            whole_service,
+            service_wide,
             create: true,
             ..SetOverrideRequest::default()
         };
@@ -62,9 +62,9 @@ impl Ada {
         client.set_override(self.holder.shows(request)).await.unwrap().into_inner().breakers_changed
     }
 
-    async fn clear(&self, name: &str, whole_service: bool, reason: &str) -> Result<u32, Code> {
+    async fn clear(&self, name: &str, service_wide: bool, reason: &str) -> Result<u32, Code> {
         let (service, name, reason) = ("db".into(), name.into(), reason.into());
-        let request = ClearOverrideRequest { service, name, reason, whole_service };
+        let request = ClearOverrideRequest { service, name, reason, service_wide };
         let cleared = self.world.operations().await.clear_override(self.holder.shows(request)).await;
         cleared.map(|done| done.into_inner().breakers_changed).map_err(|status| status.code())
     }

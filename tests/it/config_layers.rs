@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
-use breakerd_api::v1::{ConfigLayer, DeleteConfigRequest, ServiceConfig, Thresholds};
+use breakerd_api::v1::{ConfigSource, DeleteConfigRequest, ServiceConfig, Thresholds};
 use tonic::transport::Channel;
 
 use crate::grpc_config::{failures, get, set, update};
@@ -12,9 +12,9 @@ use crate::process::{Process, eventually, log_of};
 use crate::support::new_database;
 
 /// What `a` is judged by: failures, the wait in seconds, the successes that close; each with its layer.
-fn shown(config: &ServiceConfig) -> [(i64, ConfigLayer); 3] {
+fn shown(config: &ServiceConfig) -> [(i64, ConfigSource); 3] {
     let thresholds = config.thresholds.as_ref().unwrap();
-    let layer = |field: &str| ConfigLayer::try_from(config.layers[field]).unwrap();
+    let layer = |field: &str| ConfigSource::try_from(config.sources[field]).unwrap();
     let wait = thresholds.wait_duration_in_open_state.as_ref().unwrap().seconds;
     [
         (i64::from(thresholds.failure_threshold.unwrap()), layer("failure_threshold")),
@@ -34,13 +34,13 @@ async fn refused(process: &Process) -> bool {
     process.page("/metrics").await.contains("breakerd_config_last_reload_successful 0")
 }
 
-async fn judged(client: &mut ConfigServiceClient<Channel>, expected: [(i64, ConfigLayer); 3]) {
+async fn judged(client: &mut ConfigServiceClient<Channel>, expected: [(i64, ConfigSource); 3]) {
     let what = format!("it is judged by {expected:?}");
     eventually(&what, async || shown(&get(&mut client.clone(), "a").await) == expected).await;
 }
 
 async fn a_changed_file_stands_below_what_was_set_over_the_api(database_url: Option<&str>) {
-    use ConfigLayer::{Api, BuiltIn, FileService};
+    use ConfigSource::{Api, BuiltIn, FileService};
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write(folder, "failure_threshold = 3");

@@ -3,7 +3,7 @@
 use breakerd::auth::EdgeSecurity;
 use breakerd::control::SERVICES_MAX;
 use breakerd::store::Target;
-use breakerd_api::v1::{ConfigLayer, DeleteConfigRequest, UpdateConfigRequest};
+use breakerd_api::v1::{ConfigSource, DeleteConfigRequest, UpdateConfigRequest};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -57,7 +57,7 @@ async fn one_service_more_than_there_may_be_is_refused_and_changes_nothing(bed: 
 
     // Those that there are can be changed, and one that goes makes room for another.
     let (changed, _) = update(&mut client, set("seeded-7", failures(9))).await;
-    assert_eq!(changed.layers["failure_threshold"], ConfigLayer::Api as i32);
+    assert_eq!(changed.sources["failure_threshold"], ConfigSource::Api as i32);
     let gone = DeleteConfigRequest { service: "seeded-8".into(), ..DeleteConfigRequest::default() };
     assert!(client.delete_config(gone).await.unwrap().into_inner().changed);
     assert!(update(&mut client, set("one-more", failures(9))).await.1);

@@ -226,7 +226,7 @@ async fn the_history_is_listed_newest_first_or_oldest_first() {
     assert_eq!((&oldest["service"], &oldest["toState"]), (&"search".into(), &"STATE_OPEN".into()));
     // A bare service is its own breaker, here too.
     assert_eq!(desk.ask(&["history", "database", "--since", "1h"]).await.lines().len(), 2);
-    assert_eq!(desk.ask(&["history", "database", "--whole-service"]).await.lines().len(), 2);
+    assert_eq!(desk.ask(&["history", "database", "--service-wide"]).await.lines().len(), 2);
     let none = desk.ask(&["history", "database/eu"]).await;
     assert!(none.code == 4 && none.err.contains("breaker database/eu not found"), "{none:?}");
     assert_eq!(desk.ask(&["history", "--until", "2020-01-01"]).await.out, "");
@@ -363,7 +363,7 @@ async fn what_is_asked_wrongly_ends_with_2_and_asks_nobody() {
         &["config", "unset", "database", "nothing"],
         &["override", "set", "database", "ajar", "--reason", "r"],
         &["override", "set", "database", "disabled"],
-        &["override", "set", "a/b", "disabled", "--reason", "r", "--whole-service"],
+        &["override", "set", "a/b", "disabled", "--reason", "r", "--service-wide"],
         &["override", "set", "a", "disabled", "--reason", "r", "--for", "1m", "--until", "2030-01-01"],
         &["completion", "cmd.exe"],
     ] {

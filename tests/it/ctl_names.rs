@@ -9,7 +9,7 @@ async fn a_mistyped_service_ends_every_command_that_names_one_with_4() {
         &["ls"][..],
         &["get"],
         &["history"],
-        &["history", "--whole-service"],
+        &["history", "--service-wide"],
         &["history", "--json"],
         &["watch"],
         &["watch", "--states"],
@@ -17,7 +17,7 @@ async fn a_mistyped_service_ends_every_command_that_names_one_with_4() {
         &["config", "log"],
         &["config", "watch"],
         &["config", "unset"],
-        &["override", "clear", "--whole-service"],
+        &["override", "clear", "--service-wide"],
         &["reset"],
         &["forget"],
     ] {

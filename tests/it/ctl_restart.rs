@@ -10,7 +10,7 @@ async fn no_figure_begins_anew_with_a_restart() {
     desk.open_breaker("database", 3).await;
     let used = desk.ask(&["get", "search"]).await.lines();
     assert!(used.iter().any(|line| line.starts_with("last used 20")), "{used:?}");
-    desk.ask(&["override", "set", "search", "disabled", "--whole-service", "--reason", "r"]).await.well();
+    desk.ask(&["override", "set", "search", "disabled", "--service-wide", "--reason", "r"]).await.well();
     let since = |lines: &[String]| lines.iter().find(|line| line.starts_with("since ")).cloned();
     let time = |line: String| line.split(" (").next().unwrap().to_owned();
     let opened = since(&desk.ask(&["get", "database"]).await.lines()).map(time).expect("it is open");
@@ -27,9 +27,7 @@ async fn no_figure_begins_anew_with_a_restart() {
     assert!(shown.contains(&"last used -".to_owned()), "{shown:?}");
     assert_eq!(since(&shown).map(time), Some(opened), "the store knows");
     // Created by the start, under the override of its service.
-    ask(&["override", "set", "mail", "disabled", "--whole-service", "--create", "--reason", "r"])
-        .await
-        .well();
+    ask(&["override", "set", "mail", "disabled", "--service-wide", "--create", "--reason", "r"]).await.well();
     ask(&["allow", "mail"]).await.well();
     let rows = ask(&["ls", "mail"]).await.lines();
     assert!(rows.iter().any(|row| row.starts_with("mail mail DISABLED - ")), "{rows:?}");

@@ -3,7 +3,7 @@
 use crate::ctl::Desk;
 
 const SET: [&str; 8] =
-    ["override", "set", "orders", "disabled", "--whole-service", "--create", "--reason", "false alarms"];
+    ["override", "set", "orders", "disabled", "--service-wide", "--create", "--reason", "false alarms"];
 
 #[tokio::test]
 async fn a_service_wide_override_is_seen_wherever_an_operator_looks() {
@@ -37,7 +37,7 @@ async fn a_service_wide_override_is_seen_wherever_an_operator_looks() {
         assert!(said.code == 1 && said.err.contains("breaker orders is DISABLED"), "{act:?}: {said:?}");
     }
 
-    desk.ask(&["override", "clear", "orders", "--whole-service", "--reason", "over"]).await.well();
+    desk.ask(&["override", "clear", "orders", "--service-wide", "--reason", "over"]).await.well();
     assert_eq!(row(&desk.ask(&["ls"]).await.lines()), None);
     let history = desk.ask(&["history", "orders"]).await.lines();
     assert!(history[1].contains(" orders (all) DISABLED - service-wide override cleared, "), "{history:?}");
@@ -51,8 +51,8 @@ async fn a_service_wide_override_is_seen_wherever_an_operator_looks() {
 async fn overrides_of_a_service_stand_between_its_transitions_where_they_were_set() {
     let desk = Desk::open().await;
     desk.open_breaker("search", 1).await;
-    desk.ask(&["override", "set", "search", "disabled", "--whole-service", "--reason", "r"]).await.well();
-    desk.ask(&["override", "clear", "search", "--whole-service"]).await.well();
+    desk.ask(&["override", "set", "search", "disabled", "--service-wide", "--reason", "r"]).await.well();
+    desk.ask(&["override", "clear", "search", "--service-wide"]).await.well();
     desk.open_breaker("search", 1).await;
     let states = |lines: Vec<String>| {
         let field = |line: &str| line.split(' ').skip(2).take(4).collect::<Vec<_>>().join(" ");
@@ -83,7 +83,7 @@ async fn breakers_that_keep_their_own_override_are_named_when_their_service_gets
     }
     let own = ["override", "set", "search/eu", "forced-open", "--reason", "eu is down"];
     desk.ask(&own).await.well();
-    let whole = ["override", "set", "search", "disabled", "--whole-service", "--reason", "r"];
+    let whole = ["override", "set", "search", "disabled", "--service-wide", "--reason", "r"];
     let said = desk.ask(&whole).await.well();
     let told = "search is now DISABLED service-wide, including future breakers; 2 breakers changed\n\
                 1 breaker keeps its own override: search/eu\n";
@@ -101,7 +101,7 @@ async fn breakers_that_keep_their_own_override_are_named_when_their_service_gets
         let breaker = format!("search/{number:02}");
         desk.ask(&["override", "set", &breaker, "disabled", "--reason", "r", "--create"]).await.well();
     }
-    let said = desk.ask(&["override", "clear", "search", "--whole-service"]).await.well();
+    let said = desk.ask(&["override", "clear", "search", "--service-wide"]).await.well();
     let (_, kept) = said.split_once('\n').unwrap();
     assert!(kept.starts_with("12 breakers keep their own override: search/00, search/01, "), "{said}");
     assert!(kept.ends_with("search/09, 2 more\n"), "{said}");
@@ -110,10 +110,10 @@ async fn breakers_that_keep_their_own_override_are_named_when_their_service_gets
 #[tokio::test]
 async fn a_service_without_an_override_is_named_when_it_is_to_be_cleared() {
     let desk = Desk::open().await;
-    let said = desk.ask(&["override", "clear", "nosuch", "--whole-service"]).await;
+    let said = desk.ask(&["override", "clear", "nosuch", "--service-wide"]).await;
     assert!(said.code == 4 && said.err.contains("service nosuch not found"), "{said:?}");
-    let said = desk.ask(&["override", "clear", "searches", "--whole-service"]).await;
+    let said = desk.ask(&["override", "clear", "searches", "--service-wide"]).await;
     assert!(said.code == 4 && said.err.contains("did you mean search?"), "{said:?}");
-    let said = desk.ask(&["override", "clear", "search", "--whole-service"]).await;
+    let said = desk.ask(&["override", "clear", "search", "--service-wide"]).await;
     assert!(said.code == 1 && said.err.contains("service search has no service-wide override"), "{said:?}");
 }

@@ -16,7 +16,7 @@ async fn the_server_says_that_the_store_is_away_before_the_client_gives_up() {
     for act in [
         &["config", "set", "database", "timeout_seconds=9"][..],
         &["config", "unset", "search", "failure_threshold"],
-        &["override", "set", "search", "disabled", "--whole-service"],
+        &["override", "set", "search", "disabled", "--service-wide"],
     ] {
         let said = desk.ask(&[act, &["--reason", "r", "--timeout", "2s"]].concat()).await;
         assert_eq!(said.code, 1, "{act:?}: {said:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use breakerd_api::v1;
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
 use breakerd_api::v1::{
-    ChangeKind, ConfigLayer, DeleteConfigRequest, GetConfigRequest, ListConfigChangesRequest,
+    ChangeKind, ConfigSource, DeleteConfigRequest, GetConfigRequest, ListConfigChangesRequest,
     ListConfigsRequest, Outcome, State, Thresholds, UpdateConfigRequest,
 };
 use tonic::transport::Channel;
@@ -102,16 +102,16 @@ async fn each_field_is_shown_with_the_layer_it_comes_from() {
     let mut client = world.configs().await;
     let shown = get(&mut client, "sentinel").await;
     assert_eq!(shown.thresholds.as_ref().unwrap().failure_threshold, Some(3));
-    assert_eq!(shown.layers["failure_threshold"], ConfigLayer::FileService as i32);
-    assert_eq!(shown.layers["wait_duration_in_open_state"], ConfigLayer::FileService as i32);
-    assert_eq!(shown.layers["multiplier"], ConfigLayer::BuiltIn as i32);
-    assert_eq!(shown.layers.len(), 23);
-    assert_eq!((shown.set, shown.revision, shown.enabled), (Some(Thresholds::default()), 1, true));
+    assert_eq!(shown.sources["failure_threshold"], ConfigSource::FileService as i32);
+    assert_eq!(shown.sources["wait_duration_in_open_state"], ConfigSource::FileService as i32);
+    assert_eq!(shown.sources["multiplier"], ConfigSource::BuiltIn as i32);
+    assert_eq!(shown.sources.len(), 23);
+    assert_eq!((shown.api_thresholds, shown.revision, shown.enabled), (Some(Thresholds::default()), 1, true));
 
     let (after, changed) = update(&mut client, set("sentinel", failures(9))).await;
     assert!(changed);
-    assert_eq!(after.layers["failure_threshold"], ConfigLayer::Api as i32);
-    assert_eq!((after.set.as_ref(), after.revision), (Some(&failures(9)), 2));
+    assert_eq!(after.sources["failure_threshold"], ConfigSource::Api as i32);
+    assert_eq!((after.api_thresholds.as_ref(), after.revision), (Some(&failures(9)), 2));
     assert_ne!(after.etag, shown.etag);
     assert_eq!(get(&mut client, "sentinel").await, after);
 
@@ -176,9 +176,9 @@ async fn a_mask_says_what_is_meant() {
         ..set("a", Thresholds { minimum_reporters: Some(2), ..failures(7) })
     };
     let (after, _) = update(&mut client, one).await;
-    assert_eq!(after.set, Some(failures(9)));
+    assert_eq!(after.api_thresholds, Some(failures(9)));
     let whole = UpdateConfigRequest { update_mask: mask(&["*"]), ..set("a", both.clone()) };
-    assert_eq!(update(&mut client, whole).await.0.set, Some(both));
+    assert_eq!(update(&mut client, whole).await.0.api_thresholds, Some(both));
     let wait = UpdateConfigRequest { update_mask: mask(&["timeout_seconds"]), ..set("a", failures(1)) };
     assert!(!update(&mut client, wait).await.1, "the file's name will do, and nothing is set under it");
     let wrong = UpdateConfigRequest {
@@ -218,7 +218,7 @@ async fn to_only_try_a_change_changes_nothing() {
     let before = get(&mut client, "sentinel").await;
     let tried = UpdateConfigRequest { validate_only: true, ..set("sentinel", failures(9)) };
     let (would_be, changed) = update(&mut client, tried).await;
-    assert_eq!((would_be.set.unwrap(), changed), (failures(9), true));
+    assert_eq!((would_be.api_thresholds.unwrap(), changed), (failures(9), true));
     assert_eq!(get(&mut client, "sentinel").await, before);
     assert_eq!(world.store.revision().await.unwrap(), 1);
     world.end().await;
@@ -234,7 +234,7 @@ async fn no_change_is_lost_between_eight_who_read_and_write() {
             for _ in 0..5 {
                 loop {
                     let read = get(&mut client, "shared").await;
-                    let next = read.set.unwrap().failure_threshold.unwrap_or(1) + 1;
+                    let next = read.api_thresholds.unwrap().failure_threshold.unwrap_or(1) + 1;
                     let request = UpdateConfigRequest { etag: read.etag, ..set("shared", failures(next)) };
                     match client.update_config(request).await {
                         Ok(_) => break,
@@ -253,7 +253,7 @@ async fn no_change_is_lost_between_eight_who_read_and_write() {
     }
     let mut client = world.configs().await;
     let last = get(&mut client, "shared").await;
-    assert_eq!(last.set.unwrap().failure_threshold, Some(41));
+    assert_eq!(last.api_thresholds.unwrap().failure_threshold, Some(41));
     assert_eq!(last.revision, 41);
     world.end().await;
 }
@@ -279,7 +279,7 @@ async fn a_request_sent_again_is_made_once() {
     update(&mut client, set("a", failures(4))).await;
     // Its answer was lost: it comes again, with the etag of before.
     let (config, changed) = update(&mut client, request.clone()).await;
-    assert_eq!((config.set.unwrap(), changed), (failures(4), false));
+    assert_eq!((config.api_thresholds.unwrap(), changed), (failures(4), false));
     let other = UpdateConfigRequest { reason: "another".into(), ..request };
     let status = client.update_config(other).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists);
@@ -345,7 +345,7 @@ async fn the_audit_says_who_changed_what_and_why() {
     let all = ListConfigChangesRequest { service: "a".into(), ..ListConfigChangesRequest::default() };
     let changes = client.list_config_changes(all).await.unwrap().into_inner().changes;
     let kinds: Vec<_> = changes.iter().map(v1::ConfigChange::kind).collect();
-    assert_eq!(kinds, [ChangeKind::Thresholds, ChangeKind::Thresholds, ChangeKind::Declared]);
+    assert_eq!(kinds, [ChangeKind::Thresholds, ChangeKind::Thresholds, ChangeKind::FileApplied]);
     let newest = &changes[0];
     assert_eq!((newest.service.as_str(), newest.reason.as_str(), newest.revision), ("a", "a drill", 3));
     assert!(newest.actor.starts_with("anonymous"), "{}", newest.actor);
@@ -388,7 +388,7 @@ async fn what_is_set_outlives_a_kill_and_a_changed_file(database_url: Option<&st
     let shown = get(&mut client, "a").await;
     let thresholds = shown.thresholds.unwrap();
     assert_eq!((thresholds.failure_threshold, thresholds.success_threshold), (Some(7), Some(4)));
-    assert_eq!((shown.set, shown.revision), (Some(set_one), 3));
+    assert_eq!((shown.api_thresholds, shown.revision), (Some(set_one), 3));
     process.kill();
     // This one contradicts it: what was in force stays, and breakerd starts.
     std::fs::write(&file, "[circuit_breaker.a]\npermitted_number_of_calls_in_half_open_state = 2\n").unwrap();

@@ -48,7 +48,7 @@ async fn a_breaker_is_shown_as_it_stands() {
     world.clock.advance(Duration::from_secs(20));
     let shown = operations.get_breaker(get("")).await.unwrap().into_inner().breaker.unwrap();
     assert_eq!(
-        (shown.state(), shown.epoch, shown.attempts, shown.name.as_str()),
+        (shown.state(), shown.epoch, shown.open_count, shown.name.as_str()),
         (State::Open, 1, 1, "database")
     );
     assert_eq!((shown.opened_at, shown.open_until), (at(0, 0), at(60, 0)));
@@ -63,10 +63,7 @@ async fn a_breaker_is_shown_as_it_stands() {
     world.clock.advance(Duration::from_secs(40));
     let shown = operations.get_breaker(get("")).await.unwrap().into_inner().breaker.unwrap();
     assert_eq!(shown.state(), State::HalfOpen);
-    assert_eq!(
-        shown.half_open.unwrap(),
-        v1::HalfOpenFigures { permitted: 2, ..v1::HalfOpenFigures::default() }
-    );
+    assert_eq!(shown.half_open.unwrap(), v1::HalfOpenStats { permitted: 2, ..v1::HalfOpenStats::default() });
     assert_eq!((shown.open_until, shown.remaining_wait, shown.window), (None, None, None));
     world.end().await;
 }
@@ -240,10 +237,10 @@ async fn the_history_is_listed_filtered_and_page_by_page() {
         (opened.from_state(), opened.reason()),
         (State::Closed, TransitionReason::ConsecutiveFailures)
     );
-    assert_eq!((opened.epoch, opened.base_epoch, opened.attempts), (Some(1), 0, 1));
+    assert_eq!((opened.epoch, opened.base_epoch, opened.open_count), (Some(1), 0, 1));
     assert_eq!((opened.occurred_at, opened.wait.unwrap().seconds), (at(0, 0), 60));
     assert_eq!((opened.replica.as_str(), opened.actor.as_str()), ("here", ""));
-    assert_eq!(opened.figures.as_ref().unwrap().consecutive_failures, 5);
+    assert_eq!(opened.stats.as_ref().unwrap().consecutive_failures, 5);
     assert!(opened.revision.is_some() && opened.recorded_at.is_some() && !opened.id.is_empty());
 
     let oldest = ListTransitionsRequest { order: TransitionOrder::OldestFirst as i32, ..all.clone() };

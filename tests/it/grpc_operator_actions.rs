@@ -93,7 +93,7 @@ async fn an_override_denies_is_shown_and_cleared_and_all_of_it_is_in_the_history
     let before = breakers.allow_request(ask("db", "")).await.unwrap().into_inner();
 
     let set = operations.set_override(force_open("db")).await.unwrap().into_inner();
-    assert!(set.recorded);
+    assert!(set.persisted);
     assert_eq!(set.breakers_changed, 1);
     let breaker = set.breaker.unwrap();
     assert_eq!((breaker.state(), breaker.epoch), (State::ForcedOpen, 1));
@@ -103,7 +103,7 @@ async fn an_override_denies_is_shown_and_cleared_and_all_of_it_is_in_the_history
         reason: "its disks are being changed".into(),
         set_at: Some(at(0)),
         expires_at: None,
-        of_service: false,
+        service_wide: false,
     };
     assert_eq!(breaker.r#override.unwrap(), expected);
 
@@ -115,7 +115,7 @@ async fn an_override_denies_is_shown_and_cleared_and_all_of_it_is_in_the_history
     assert_eq!((again.breakers_changed, again.breaker.unwrap().epoch), (0, 1), "the same again is no change");
 
     let cleared = operations.clear_override(clear("db")).await.unwrap().into_inner();
-    assert!(cleared.recorded);
+    assert!(cleared.persisted);
     let breaker = cleared.breaker.unwrap();
     assert_eq!((breaker.state(), breaker.epoch, breaker.r#override), (State::Closed, 2, None));
     assert!(breakers.allow_request(ask("db", "")).await.unwrap().into_inner().allowed);
@@ -162,7 +162,7 @@ async fn reset_closes_and_probe_makes_half_open_at_once() {
     let mut operations = world.operations().await;
     trip(&mut breakers, "db", "").await;
     let half_open = operations.probe_breaker(probe("db")).await.unwrap().into_inner();
-    assert!(half_open.recorded);
+    assert!(half_open.persisted);
     assert_eq!(half_open.breaker.unwrap().state(), State::HalfOpen);
     let given = breakers.allow_request(ask("db", "")).await.unwrap().into_inner();
     assert_eq!(given.reason(), AllowReason::Probe);
@@ -170,9 +170,9 @@ async fn reset_closes_and_probe_makes_half_open_at_once() {
     assert_eq!(wrong_state(&status), ("HALF_OPEN".to_owned(), "OPEN".to_owned()));
 
     let closed = operations.reset_breaker(reset("db")).await.unwrap().into_inner();
-    assert!(closed.recorded);
+    assert!(closed.persisted);
     let closed = closed.breaker.unwrap();
-    assert_eq!((closed.state(), closed.epoch, closed.attempts), (State::Closed, 3, 0));
+    assert_eq!((closed.state(), closed.epoch, closed.open_count), (State::Closed, 3, 0));
     let late = breakers.record_outcome(report(&given, Outcome::Failure)).await.unwrap().into_inner();
     assert_eq!(late.result(), RecordResult::Late);
     operations.set_override(force_open("db")).await.unwrap();
@@ -201,7 +201,7 @@ async fn what_is_not_there_is_not_found_and_only_an_override_creates_a_breaker()
     for (request, resource) in [
         (force_open("nobody"), "nobody/nobody"),
         (SetOverrideRequest { name: "slip".into(), ..force_open("sentinel") }, "sentinel/slip"),
-        (SetOverrideRequest { whole_service: true, ..force_open("nobody") }, "nobody"),
+        (SetOverrideRequest { service_wide: true, ..force_open("nobody") }, "nobody"),
     ] {
         let status =
             operations.set_override(SetOverrideRequest { create: false, ..request }).await.unwrap_err();
@@ -239,7 +239,7 @@ async fn a_wrong_request_names_every_field_at_fault_and_changes_nothing() {
                 expires_at: Some(at(0)),
                 ttl: Some(seconds(-1)),
                 create: false,
-                whole_service: true,
+                service_wide: true,
             },
             &["service", "name", "name", "state", "reason", "ttl", "ttl", "expires_at"],
         ),
@@ -253,7 +253,7 @@ async fn a_wrong_request_names_every_field_at_fault_and_changes_nothing() {
         (SetOverrideRequest { ttl: Some(seconds(0)), ..good.clone() }, &["ttl"]),
         (SetOverrideRequest { ttl: Some(seconds(366 * 86_400 + 1)), ..good.clone() }, &["ttl"]),
         (SetOverrideRequest { ttl: Some(seconds(60)), expires_at: Some(at(60)), ..good.clone() }, &["ttl"]),
-        (SetOverrideRequest { whole_service: true, name: "a".into(), ..good.clone() }, &["name"]),
+        (SetOverrideRequest { service_wide: true, name: "a".into(), ..good.clone() }, &["name"]),
     ] {
         let status = operations.set_override(request.clone()).await.unwrap_err();
         assert_eq!(faults(&status), expected, "{request:?}");
@@ -262,7 +262,7 @@ async fn a_wrong_request_names_every_field_at_fault_and_changes_nothing() {
     let request = ClearOverrideRequest {
         name: "n".into(),
         reason: long.clone(),
-        whole_service: true,
+        service_wide: true,
         ..ClearOverrideRequest::default()
     };
     let status = operations.clear_override(request).await.unwrap_err();
@@ -331,7 +331,7 @@ async fn state(
 ) -> (State, Option<bool>) {
     let get = GetBreakerRequest { service: service.into(), name: name.into() };
     let breaker = operations.get_breaker(get).await.unwrap().into_inner().breaker.unwrap();
-    (breaker.state(), breaker.r#override.map(|set| set.of_service))
+    (breaker.state(), breaker.r#override.map(|set| set.service_wide))
 }
 
 #[tokio::test]
@@ -339,7 +339,7 @@ async fn an_override_of_a_service_that_has_ended_is_not_shown() {
     let world = World::new().await;
     world.keep_writing();
     let (mut operations, mut configs) = (world.operations().await, world.configs().await);
-    let whole = SetOverrideRequest { whole_service: true, ttl: Some(seconds(60)), ..force_open("db") };
+    let whole = SetOverrideRequest { service_wide: true, ttl: Some(seconds(60)), ..force_open("db") };
     operations.set_override(whole).await.unwrap();
     world.clock.advance(Duration::from_secs(59));
     assert!(crate::grpc_config::get(&mut configs, "db").await.r#override.is_some());
@@ -356,7 +356,7 @@ async fn an_override_of_a_service_that_has_ended_is_not_shown() {
         use breakerd_api::v1::watch_config_response::Event;
         match crate::watch_config::news(&mut stream).await.0 {
             Event::Config(config) => assert_eq!(config.r#override, None, "{}", config.service),
-            Event::Mark(_) => break,
+            Event::Bookmark(_) => break,
             other => panic!("{other:?}"),
         }
     }
@@ -381,10 +381,10 @@ async fn a_whole_service_is_switched_off_with_all_the_breakers_it_has_and_will_h
     };
     operations.set_override(own).await.unwrap();
 
-    let whole = SetOverrideRequest { whole_service: true, ..force_open("db") };
+    let whole = SetOverrideRequest { service_wide: true, ..force_open("db") };
     let set = operations.set_override(whole.clone()).await.unwrap().into_inner();
     assert_eq!(
-        (set.breakers_changed, set.recorded, set.breaker),
+        (set.breakers_changed, set.persisted, set.breaker),
         (2, true, None),
         "all but the one of its own"
     );
@@ -413,9 +413,9 @@ async fn a_whole_service_is_switched_off_with_all_the_breakers_it_has_and_will_h
     let cleared = operations.clear_override(cleared).await.unwrap().into_inner().breaker.unwrap();
     assert_eq!((cleared.state(), cleared.epoch), (State::ForcedOpen, 3), "it takes its service's up");
 
-    let whole = ClearOverrideRequest { whole_service: true, ..clear("db") };
+    let whole = ClearOverrideRequest { service_wide: true, ..clear("db") };
     let cleared = operations.clear_override(whole.clone()).await.unwrap().into_inner();
-    assert_eq!((cleared.breakers_changed, cleared.recorded, cleared.breaker), (4, true, None));
+    assert_eq!((cleared.breakers_changed, cleared.persisted, cleared.breaker), (4, true, None));
     for name in ["", "a", "born", "own", "newborn"] {
         assert!(breakers.allow_request(ask("db", name)).await.unwrap().into_inner().allowed, "{name}");
     }
@@ -435,7 +435,7 @@ async fn an_override_of_a_service_ends_by_itself_on_every_breaker() {
     let mut breakers = world.breakers().await;
     let mut operations = world.operations().await;
     breakers.allow_request(ask("db", "old")).await.unwrap();
-    let whole = SetOverrideRequest { whole_service: true, ttl: Some(seconds(90)), ..force_open("db") };
+    let whole = SetOverrideRequest { service_wide: true, ttl: Some(seconds(90)), ..force_open("db") };
     operations.set_override(whole).await.unwrap();
     let denied = breakers.allow_request(ask("db", "born")).await.unwrap().into_inner();
     assert_eq!((denied.allowed, denied.retry_after), (false, Some(seconds(90))));
@@ -443,7 +443,7 @@ async fn an_override_of_a_service_ends_by_itself_on_every_breaker() {
     for name in ["old", "born", "newborn"] {
         assert!(breakers.allow_request(ask("db", name)).await.unwrap().into_inner().allowed, "{name}");
     }
-    let whole = ClearOverrideRequest { whole_service: true, ..clear("db") };
+    let whole = ClearOverrideRequest { service_wide: true, ..clear("db") };
     let status = operations.clear_override(whole).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "it has ended");
     let loaded = world.app.loaded().unwrap();
@@ -466,7 +466,7 @@ async fn while_the_store_is_away_a_whole_service_is_refused_and_nothing_changes(
     let mut operations = world.operations().await;
     breakers.allow_request(ask("db", "")).await.unwrap();
     world.store.close().await;
-    let whole = SetOverrideRequest { whole_service: true, ..force_open("db") };
+    let whole = SetOverrideRequest { service_wide: true, ..force_open("db") };
     let status = operations.set_override(whole).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(breakers.allow_request(ask("db", "")).await.unwrap().into_inner().allowed);
@@ -494,10 +494,10 @@ async fn made_good(url: Option<String>) {
         // One transition, so that the store knows of the breaker.
         breakers.allow_request(ask(service, "")).await.unwrap();
         let request = ResetBreakerRequest { service: service.into(), ..reset("db") };
-        assert!(operations.reset_breaker(request).await.unwrap().into_inner().recorded);
+        assert!(operations.reset_breaker(request).await.unwrap().into_inner().persisted);
     }
-    let whole = SetOverrideRequest { whole_service: true, ..force_open("left") };
-    assert!(operations.set_override(whole).await.unwrap().into_inner().recorded);
+    let whole = SetOverrideRequest { service_wide: true, ..force_open("left") };
+    assert!(operations.set_override(whole).await.unwrap().into_inner().persisted);
     process.kill();
 
     let target = match &url {
@@ -548,22 +548,22 @@ async fn while_the_store_is_away_everything_works_and_says_that_it_is_not_record
     let mut request = Request::new(force_open("a"));
     request.set_timeout(patient);
     let set = operations.set_override(request).await.unwrap().into_inner();
-    assert_eq!((set.recorded, set.breakers_changed), (false, 1));
+    assert_eq!((set.persisted, set.breakers_changed), (false, 1));
     let mut request = Request::new(clear("a"));
     request.set_timeout(patient);
-    assert!(!operations.clear_override(request).await.unwrap().into_inner().recorded);
+    assert!(!operations.clear_override(request).await.unwrap().into_inner().persisted);
     let mut request = Request::new(probe("b"));
     request.set_timeout(patient);
-    assert!(!operations.probe_breaker(request).await.unwrap().into_inner().recorded);
+    assert!(!operations.probe_breaker(request).await.unwrap().into_inner().persisted);
     let mut request = Request::new(reset("b"));
     request.set_timeout(patient);
-    assert!(!operations.reset_breaker(request).await.unwrap().into_inner().recorded);
+    assert!(!operations.reset_breaker(request).await.unwrap().into_inner().persisted);
     assert!(history(&mut operations, "").await.is_empty());
 
     world.write_behind().await;
     assert_eq!(history(&mut operations, "").await.len(), 5);
     let set = operations.set_override(force_open("a")).await.unwrap().into_inner();
-    assert!(set.recorded, "the store is back");
+    assert!(set.persisted, "the store is back");
     world.end().await;
 }
 
@@ -593,7 +593,7 @@ async fn outlives(url: Option<String>) {
     assert_eq!((back.state(), back.epoch), (State::ForcedOpen, 1));
     assert_eq!(back.r#override, set.r#override);
     let cleared = operations.clear_override(clear("db")).await.unwrap().into_inner();
-    assert!(cleared.recorded);
+    assert!(cleared.persisted);
     let last = cleared.breaker.unwrap().last_transition.unwrap();
     assert_eq!(last.reason(), TransitionReason::OverrideCleared);
     assert!(process.stop().await.success());
@@ -621,7 +621,7 @@ async fn a_deleted_breaker_is_closed_for_those_who_follow_and_gone_once_it_stand
         reason: "eu has moved".into(),
     };
     let deleted = operations.delete_breaker(delete("eu")).await.unwrap().into_inner();
-    assert_eq!(deleted, v1::DeleteBreakerResponse { epoch: 2, changed: true, recorded: true });
+    assert_eq!(deleted, v1::DeleteBreakerResponse { epoch: 2, changed: true, persisted: true });
     assert_eq!(next_state().await, ("eu".to_owned(), State::Closed, 2));
     let listed = operations.list_breakers(v1::ListBreakersRequest::default()).await.unwrap().into_inner();
     assert!(listed.breakers.iter().all(|breaker| breaker.name != "eu"), "{listed:?}");
@@ -630,14 +630,14 @@ async fn a_deleted_breaker_is_closed_for_those_who_follow_and_gone_once_it_stand
         format!("OPEN CLOSED DELETED {ACTOR}: eu has moved")
     );
     let again = operations.delete_breaker(delete("eu")).await.unwrap().into_inner();
-    assert_eq!(again, v1::DeleteBreakerResponse { epoch: 2, changed: false, recorded: true });
+    assert_eq!(again, v1::DeleteBreakerResponse { epoch: 2, changed: false, persisted: true });
     let unknown = operations.delete_breaker(delete("us")).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
     // It is called again: it is there, closed, and goes on from its epoch.
     let allowed = breakers.allow_request(ask("sentinel", "eu")).await.unwrap().into_inner();
     assert_eq!((allowed.reason(), allowed.epoch), (AllowReason::Closed, 2));
 
-    let whole = SetOverrideRequest { whole_service: true, ..force_open("sentinel") };
+    let whole = SetOverrideRequest { service_wide: true, ..force_open("sentinel") };
     operations.set_override(whole).await.unwrap();
     let (state, needed) = wrong_state(&operations.delete_breaker(delete("eu")).await.unwrap_err());
     assert_eq!((&*state, &*needed), ("FORCED_OPEN", "no service-wide override"));

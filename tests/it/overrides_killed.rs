@@ -106,7 +106,7 @@ async fn a_walk_that_is_killed_is_finished(folder: &Path, url: Option<&str>, tar
             service: "db".into(),
             state: v1::State::ForcedOpen as i32,
             reason: "its disks are being changed".into(),
-            whole_service: true,
+            service_wide: true,
             ..v1::SetOverrideRequest::default()
         };
         client.set_override(request).await

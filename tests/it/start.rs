@@ -199,7 +199,7 @@ async fn a_restart_brings_the_state_back_and_the_wait_goes_on() {
     let process = Process::ready(folder.path(), None).await;
     let after = process.operations().await.get_breaker(request).await.unwrap().into_inner();
     let (before, after) = (before.breaker.unwrap(), after.breaker.unwrap());
-    assert_eq!((after.state(), after.epoch, after.attempts), (State::Open, 1, 1));
+    assert_eq!((after.state(), after.epoch, after.open_count), (State::Open, 1, 1));
     assert_eq!(after.opened_at, before.opened_at);
     assert_eq!(after.open_until, before.open_until);
     let mut breakers = process.breakers().await;
@@ -220,7 +220,7 @@ async fn a_breaker_that_the_configuration_names_is_born_into_its_services_overri
     let process = Process::ready(folder.path(), None).await;
     let set = SetOverrideRequest {
         service: "db".into(),
-        whole_service: true,
+        service_wide: true,
         create: true,
         state: State::ForcedOpen.into(),
         reason: "its disks are being changed".into(),

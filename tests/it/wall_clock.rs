@@ -97,16 +97,16 @@ async fn an_override_with_an_end_follows_the_wall_clock_and_one_with_a_duration_
     let (mut breakers, mut operations) = (world.breakers().await, world.operations().await);
     world.keep_writing();
     let ten_minutes = prost_types::Duration { seconds: 600, nanos: 0 };
-    for whole_service in [false, true] {
-        let name = |kind: &str| format!("{kind}-{whole_service}");
+    for service_wide in [false, true] {
+        let name = |kind: &str| format!("{kind}-{service_wide}");
         let until = stamp(world.clock.wall() + Duration::from_mins(10));
-        let request = SetOverrideRequest { whole_service, expires_at: until, ..set(&name("until")) };
+        let request = SetOverrideRequest { service_wide, expires_at: until, ..set(&name("until")) };
         operations.set_override(request).await.unwrap();
-        let request = SetOverrideRequest { whole_service, ttl: Some(ten_minutes), ..set(&name("for")) };
+        let request = SetOverrideRequest { service_wide, ttl: Some(ten_minutes), ..set(&name("for")) };
         operations.set_override(request).await.unwrap();
         set_wall(&world, world.clock.wall() + TWO_HOURS).await;
         let allowed = breakers.allow_request(ask(&name("until"), "")).await.unwrap().into_inner();
-        assert!(allowed.allowed, "{whole_service}");
+        assert!(allowed.allowed, "{service_wide}");
         let denied = breakers.allow_request(ask(&name("for"), "")).await.unwrap().into_inner();
         assert_eq!((denied.allowed, denied.retry_after.unwrap().seconds), (false, 599));
         let shown = get(&world, &name("for")).await.r#override.unwrap();

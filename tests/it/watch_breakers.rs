@@ -52,7 +52,7 @@ pub(crate) async fn snapshot(stream: &mut Stream) -> Vec<String> {
     loop {
         match news(stream).await {
             Event::Breaker(state) => names.push(state.name),
-            Event::Mark(_) => return names,
+            Event::Bookmark(_) => return names,
             other => panic!("{other:?}"),
         }
     }
@@ -139,10 +139,10 @@ async fn a_switch_of_everything_begins_anew() {
     let off = Declaration { enabled: false, ..Declaration::default() };
     control.declare(&off).await.unwrap();
     // The thresholds of the service go with it, and so the end of the wait moves; then the switch is told.
-    while !matches!(news(&mut stream).await, Event::Restart(_)) {}
+    while !matches!(news(&mut stream).await, Event::Resync(_)) {}
     assert_eq!(snapshot(&mut stream).await, Vec::<String>::new());
     control.declare(&Declaration::default()).await.unwrap();
-    assert!(matches!(news(&mut stream).await, Event::Restart(_)));
+    assert!(matches!(news(&mut stream).await, Event::Resync(_)));
     assert_eq!(snapshot(&mut stream).await, ["a"]);
     drop(stream);
     world.end().await;
@@ -208,7 +208,7 @@ async fn a_breaker_that_is_born_into_its_services_override_is_told_though_it_mad
         service: "mail".into(),
         state: State::ForcedOpen as i32,
         reason: "the provider is down".into(),
-        whole_service: true,
+        service_wide: true,
         create: true,
         ..v1::SetOverrideRequest::default()
     };

@@ -60,9 +60,9 @@ pub(crate) fn told(event: &Event) -> String {
             let name = if config.service.is_empty() { "defaults" } else { &config.service };
             format!("{name}={threshold}")
         }
-        Event::Mark(mark) => format!("mark {}", mark.revision),
+        Event::Bookmark(bookmark) => format!("bookmark {}", bookmark.revision),
         Event::Heartbeat(mark) => format!("heartbeat {}", mark.revision),
-        Event::Restart(_) => "restart".to_owned(),
+        Event::Resync(_) => "resync".to_owned(),
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn snapshot(stream: &mut Stream) -> (Vec<String>, String) {
     loop {
         let (event, token) = next(stream).await;
         all.push(told(&event));
-        if matches!(event, Event::Mark(_)) {
+        if matches!(event, Event::Bookmark(_)) {
             return (all, token);
         }
         assert_eq!(token, "", "within a snapshot there is nothing to resume at");
@@ -89,7 +89,7 @@ async fn a_watch_tells_what_is_in_force_and_then_each_change() {
     let mut client = world.configs().await;
     let mut stream = watch(&mut client, WatchConfigRequest::default()).await;
     let (all, token) = snapshot(&mut stream).await;
-    assert_eq!(all, ["defaults=5", "sentinel=3", "mark 1"]);
+    assert_eq!(all, ["defaults=5", "sentinel=3", "bookmark 1"]);
     assert_ne!(token, "");
     assert_eq!(set(&mut client, "orders", 7).await, 2);
     assert_eq!(told(&news(&mut stream).await.0), "orders=7");
@@ -117,7 +117,7 @@ async fn a_selection_tells_of_its_services_only() {
         resume_token: String::new(),
     };
     let mut stream = watch(&mut client, request).await;
-    assert_eq!(snapshot(&mut stream).await.0, ["orders=9", "pay.a=9", "pay.b=9", "mark 5"]);
+    assert_eq!(snapshot(&mut stream).await.0, ["orders=9", "pay.a=9", "pay.b=9", "bookmark 5"]);
     set(&mut client, "payments", 1).await;
     set(&mut client, "nobody", 2).await;
     assert_eq!(told(&news(&mut stream).await.0), "nobody=2");
@@ -213,7 +213,7 @@ async fn a_token_that_leads_nowhere_begins_anew_and_a_malformed_one_is_refused()
     let (_, foreign) = snapshot(&mut stream).await;
     drop(stream);
     let mut stream = watch(&mut client, resume(&foreign)).await;
-    assert_eq!(snapshot(&mut stream).await.0, ["restart", "defaults=5", "sentinel=3", "mark 1"]);
+    assert_eq!(snapshot(&mut stream).await.0, ["resync", "defaults=5", "sentinel=3", "bookmark 1"]);
     let page = world.app.metrics.render().unwrap();
     assert!(page.contains("breakerd_watch_resyncs_total{method=\"WatchConfig\"} 1\n"), "{page}");
     assert!(page.contains("breakerd_watch_streams{method=\"WatchConfig\"} 1\n"), "{page}");

@@ -96,15 +96,15 @@ async fn a_watch_of_the_configuration_tells_of_services_that_one_may_see_and_den
     let everything = WatchConfigRequest::default;
     let mut all = watch(&mut client, everything(), &server.admin).await.unwrap();
     let (told, token) = watch_config::snapshot(&mut all).await;
-    assert_eq!(told, ["defaults=5", "sentinel=3", "team-a.x=9", "team-b.x=8", "mark 3"]);
+    assert_eq!(told, ["defaults=5", "sentinel=3", "team-a.x=9", "team-b.x=8", "bookmark 3"]);
     // The defaults are everybody's.
     let mut some = watch(&mut client, everything(), &server.reader).await.unwrap();
-    assert_eq!(watch_config::snapshot(&mut some).await.0, ["defaults=5", "team-a.x=9", "mark 3"]);
+    assert_eq!(watch_config::snapshot(&mut some).await.0, ["defaults=5", "team-a.x=9", "bookmark 3"]);
     let mut none = watch(&mut client, everything(), &server.stranger).await.unwrap();
-    assert_eq!(watch_config::snapshot(&mut none).await.0, ["defaults=5", "mark 3"]);
+    assert_eq!(watch_config::snapshot(&mut none).await.0, ["defaults=5", "bookmark 3"]);
     let prefix = WatchConfigRequest { service_prefix: "team-".into(), ..everything() };
     let mut team = watch(&mut client, prefix, &server.reader).await.unwrap();
-    assert_eq!(watch_config::snapshot(&mut team).await.0, ["team-a.x=9", "mark 3"]);
+    assert_eq!(watch_config::snapshot(&mut team).await.0, ["team-a.x=9", "bookmark 3"]);
 
     server.set("team-b.x", 1).await;
     server.set("team-a.x", 2).await;
@@ -118,7 +118,7 @@ async fn a_watch_of_the_configuration_tells_of_services_that_one_may_see_and_den
         let request = WatchConfigRequest { services, ..everything() };
         match (watch(&mut client, request, &server.reader).await, denied) {
             (Ok(mut stream), None) => {
-                assert_eq!(watch_config::snapshot(&mut stream).await.0, ["team-a.x=2", "mark 5"]);
+                assert_eq!(watch_config::snapshot(&mut stream).await.0, ["team-a.x=2", "bookmark 5"]);
             }
             (Err(status), Some(service)) => is_denied(&status, service),
             (answer, _) => panic!("{denied:?}: {answer:?}"),

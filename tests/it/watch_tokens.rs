@@ -57,7 +57,7 @@ async fn tokens(world: &World) -> (String, String) {
 async fn begins_anew(world: &World, token: &str) -> (String, Vec<String>) {
     let mut stream = watch_config::watch(&mut world.configs().await, watch_config::resume(token)).await;
     let (first, none) = watch_config::news(&mut stream).await;
-    let Told::Restart(restart) = first else { panic!("{first:?}") };
+    let Told::Resync(restart) = first else { panic!("{first:?}") };
     assert_eq!(none, "");
     let (all, token) = watch_config::snapshot(&mut stream).await;
     assert_ne!(token, "", "it goes on from there");
@@ -70,7 +70,7 @@ async fn history_begins_anew(world: &World, token: &str) -> (String, usize) {
         WatchTransitionsRequest { resume_token: token.into(), ..WatchTransitionsRequest::default() };
     let mut stream = world.operations().await.watch_transitions(request).await.unwrap().into_inner();
     let first = watch_transitions::next(&mut stream).await.unwrap().event.unwrap();
-    let Event::Restart(restart) = first else { panic!("{first:?}") };
+    let Event::Resync(restart) = first else { panic!("{first:?}") };
     let (states, _, token) = watch_transitions::snapshot(&mut stream).await;
     assert_ne!(token, "");
     (restart.reason, states.len())
@@ -99,7 +99,7 @@ async fn a_token_of_the_configuration_from_before_what_was_forgotten_begins_anew
     let second = World::on(&bed.target, EdgeSecurity::open()).await;
     let (reason, all) = begins_anew(&second, &before).await;
     assert!(reason.contains("too old"), "{reason}");
-    assert_eq!(all, ["defaults=5", "sentinel=3", "stays=9", "mark 4"]);
+    assert_eq!(all, ["defaults=5", "sentinel=3", "stays=9", "bookmark 4"]);
     assert_eq!(goes_on(&second, &after).await, "stays=9", "nothing behind this one was forgotten");
     second.end().await;
 }
@@ -151,7 +151,7 @@ async fn a_token_from_after_a_backup_that_was_restored_begins_anew(bed: &mut Bed
     let restored = world(&backup).await;
     let (reason, all) = begins_anew(&restored, &newer).await;
     assert!(reason.contains("newer than the store"), "{reason}");
-    assert_eq!(all, ["defaults=5", "orders=7", "sentinel=3", "mark 2"]);
+    assert_eq!(all, ["defaults=5", "orders=7", "sentinel=3", "bookmark 2"]);
     let (reason, states) = history_begins_anew(&restored, &newer_history).await;
     assert!(reason.contains("newer than the store"), "{reason}");
     assert_eq!(states, 1);
@@ -180,7 +180,7 @@ async fn a_token_of_another_lineage_begins_anew(bed: &mut Bed) {
     let after = World::on(&bed.target, EdgeSecurity::open()).await;
     let (reason, all) = begins_anew(&after, &config).await;
     assert!(reason.contains("the store went back to an older state"), "{reason}");
-    assert_eq!(all, ["defaults=5", "sentinel=3", "mark 1"]);
+    assert_eq!(all, ["defaults=5", "sentinel=3", "bookmark 1"]);
     let (reason, states) = history_begins_anew(&after, &history).await;
     assert!(reason.contains("the store went back to an older state"), "{reason}");
     assert_eq!(states, 1);
@@ -249,7 +249,7 @@ async fn a_token_of_a_history_that_another_has_replaced_begins_anew(bed: &mut Be
     }
     let (reason, all) = begins_anew(&restored, &config).await;
     assert!(reason.contains("another history"), "{reason}");
-    assert_eq!(all, ["defaults=5", "sentinel=3", "mark 1"]);
+    assert_eq!(all, ["defaults=5", "sentinel=3", "bookmark 1"]);
     let (reason, states) = history_begins_anew(&restored, &history).await;
     assert!(reason.contains("another history"), "{reason}");
     assert_eq!(states, 14);
@@ -283,14 +283,14 @@ async fn a_store_that_goes_back_while_it_is_followed_restarts_its_watchers(bed: 
     // The streams that are open hear of it, and so does whoever resumes.
     let (first, _) = watch_config::news(&mut configs).await;
     assert!(
-        matches!(&first, Told::Restart(restart) if restart.reason.contains("another history")),
+        matches!(&first, Told::Resync(restart) if restart.reason.contains("another history")),
         "{first:?}"
     );
     let (all, _) = watch_config::snapshot(&mut configs).await;
     assert_eq!(all[..2], ["defaults=5", "sentinel=3"], "{all:?}");
     let first = watch_transitions::news(&mut history).await;
     assert!(
-        matches!(&first, Event::Restart(restart) if restart.reason.contains("another history")),
+        matches!(&first, Event::Resync(restart) if restart.reason.contains("another history")),
         "{first:?}"
     );
     let (states, _, _) = watch_transitions::snapshot(&mut history).await;

@@ -54,8 +54,8 @@ pub(crate) async fn snapshot(stream: &mut Stream) -> (Vec<v1::StateSnapshot>, bo
         let message = next(stream).await.unwrap();
         match message.event.unwrap() {
             Event::State(state) => states.push(state),
-            Event::Restart(_) => restarted = true,
-            Event::Mark(_) => return (states, restarted, message.resume_token),
+            Event::Resync(_) => restarted = true,
+            Event::Bookmark(_) => return (states, restarted, message.resume_token),
             other => panic!("{other:?} within a snapshot"),
         }
     }

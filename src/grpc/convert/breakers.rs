@@ -20,14 +20,14 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         name: view.key.name().to_string(),
         state: v1::State::from(view.state) as i32,
         epoch: snapshot.epoch,
-        attempts: snapshot.attempts,
+        open_count: snapshot.attempts,
         opened_at: open_until.map(|_| to_timestamp(snapshot.entered_at)),
         open_until: open_until.map(to_timestamp),
         remaining_wait: open_until.map(|until| to_duration(until.since(wall))),
         consecutive_failures: if counts { figures.consecutive_failures } else { 0 },
         consecutive_successes: if counts || half_open { figures.consecutive_successes } else { 0 },
         window: counts.then(|| window(view)),
-        half_open: half_open.then(|| v1::HalfOpenFigures {
+        half_open: half_open.then(|| v1::HalfOpenStats {
             permitted: snapshot.half_open.map_or(0, |terms| terms.permitted),
             in_flight: view.view.probes_out,
             completed: figures.calls,
@@ -56,7 +56,7 @@ fn in_force(set_by: &Override, view: &View) -> v1::BreakerOverride {
         reason: set_by.reason.clone(),
         set_at: Some(to_timestamp(view.snapshot.entered_at)),
         expires_at: view.override_ends_at.map(to_timestamp),
-        of_service: set_by.scope == Scope::Service,
+        service_wide: set_by.scope == Scope::Service,
     }
 }
 
@@ -78,10 +78,10 @@ pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState 
     }
 }
 
-fn window(view: &BreakerView) -> v1::WindowFigures {
+fn window(view: &BreakerView) -> v1::WindowStats {
     let figures = &view.view.figures;
     let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(decimal);
-    v1::WindowFigures {
+    v1::WindowStats {
         calls: figures.calls,
         failures: figures.failures,
         slow_calls: figures.slow_calls,

@@ -30,14 +30,14 @@ pub(crate) fn config(config: &ServiceConfig, wall: Time) -> v1::ServiceConfig {
         .iter()
         .map(|field| {
             let origin = config.origins.get(field).copied().unwrap_or(Origin::BuiltIn);
-            (thresholds::name(*field).to_owned(), v1::ConfigLayer::from(origin) as i32)
+            (thresholds::name(*field).to_owned(), v1::ConfigSource::from(origin) as i32)
         })
         .collect();
     v1::ServiceConfig {
         service: config.service.clone(),
         thresholds: Some(breakers::thresholds(&config.thresholds)),
-        layers,
-        set: Some(thresholds::from_layer(&config.set)),
+        sources: layers,
+        api_thresholds: Some(thresholds::from_layer(&config.set)),
         etag: config.etag(),
         revision: config.changed.map_or(0, |changed| changed.revision),
         changed_at: config.changed.map(|changed| to_timestamp(changed.at)),

@@ -45,7 +45,7 @@ pub(crate) fn read_set(
     wall: Time,
 ) -> Result<(Subject, Override), Violations> {
     let mut violations = Violations::default();
-    let subject = subject(&request.service, &request.name, request.whole_service, &mut violations);
+    let subject = subject(&request.service, &request.name, request.service_wide, &mut violations);
     let kind = kind(request.state, &mut violations);
     check_reason(&request.reason, &mut violations);
     if request.reason.trim().is_empty() {
@@ -70,7 +70,7 @@ pub(crate) fn read_clear(
     actor: String,
 ) -> Result<(Subject, Attribution), Violations> {
     let mut violations = Violations::default();
-    let subject = subject(&request.service, &request.name, request.whole_service, &mut violations);
+    let subject = subject(&request.service, &request.name, request.service_wide, &mut violations);
     check_reason(&request.reason, &mut violations);
     match subject {
         Some(subject) if violations.is_empty() => {
@@ -109,13 +109,13 @@ pub(crate) fn operator_refused(error: OperatorError, key: &Key) -> Failure {
     }
 }
 
-fn subject(service: &str, name: &str, whole_service: bool, violations: &mut Violations) -> Option<Subject> {
+fn subject(service: &str, name: &str, service_wide: bool, violations: &mut Violations) -> Option<Subject> {
     check_key(service, name, violations);
-    if !whole_service {
+    if !service_wide {
         return Key::new(service, name).ok().map(Subject::Breaker);
     }
     if !name.is_empty() {
-        violations.add("name", Kind::Mismatch, "cannot be combined with whole_service");
+        violations.add("name", Kind::Mismatch, "cannot be combined with service_wide");
     }
     Some(Subject::Service(service.to_owned()))
 }

@@ -26,13 +26,13 @@ pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
         revision: Some(row.place.revision),
         replica: row.id.replica.to_string(),
         actor: row.asked.as_ref().map(|asked| asked.actor.clone()).unwrap_or_default(),
-        figures: figures(&row.figures),
+        stats: figures(&row.figures),
         wait: row.wait.map(to_duration),
-        attempts: row.attempts,
-        missing: row.missing,
+        open_count: row.attempts,
+        lost_transitions: row.missing,
         actor_reason: row.asked.as_ref().map(|asked| asked.reason.clone()).unwrap_or_default(),
         shadow: row.shadow,
-        alone: row.alone,
+        store_unavailable: row.alone,
         superseded: row.superseded,
         config_revision: row.config_revision,
         lasted: row.lasted.map(to_duration),
@@ -65,13 +65,13 @@ pub(super) fn last(key: &Key, last: &LastTransition) -> v1::Transition {
         epoch: Some(last.epoch),
         base_epoch: last.epoch.saturating_sub(1),
         occurred_at: Some(to_timestamp(last.at)),
-        figures: figures(&last.figures),
+        stats: figures(&last.figures),
         ..v1::Transition::default()
     }
 }
 
-fn figures(figures: &Figures) -> Option<v1::TransitionFigures> {
-    (*figures != Figures::default()).then(|| v1::TransitionFigures {
+fn figures(figures: &Figures) -> Option<v1::TransitionStats> {
+    (*figures != Figures::default()).then(|| v1::TransitionStats {
         consecutive_failures: figures.consecutive_failures,
         consecutive_successes: figures.consecutive_successes,
         calls: figures.calls,

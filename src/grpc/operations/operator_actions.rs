@@ -56,7 +56,7 @@ impl Operations {
                 return Ok(SetOverrideResponse {
                     breaker: None,
                     breakers_changed: count(reached.changed),
-                    recorded: recorded(loaded, wait).await,
+                    persisted: recorded(loaded, wait).await,
                     own_overrides: count(reached.own_overrides),
                     own_override_names: names(&reached),
                 });
@@ -72,7 +72,7 @@ impl Operations {
         Ok(SetOverrideResponse {
             breakers_changed: u32::from(set.changed),
             breaker: Some(convert::breaker(&set.breaker, wall)),
-            recorded: recorded(loaded, wait).await,
+            persisted: recorded(loaded, wait).await,
             ..SetOverrideResponse::default()
         })
     }
@@ -97,7 +97,7 @@ impl Operations {
                 return Ok(ClearOverrideResponse {
                     breaker: None,
                     breakers_changed: count(reached.changed),
-                    recorded: recorded(loaded, wait).await,
+                    persisted: recorded(loaded, wait).await,
                     own_overrides: count(reached.own_overrides),
                     own_override_names: names(&reached),
                 });
@@ -110,7 +110,7 @@ impl Operations {
         Ok(ClearOverrideResponse {
             breakers_changed: u32::from(changed),
             breaker: Some(convert::breaker(&breaker, loaded.engine.wall(now))),
-            recorded: recorded(loaded, wait).await,
+            persisted: recorded(loaded, wait).await,
             ..ClearOverrideResponse::default()
         })
     }
@@ -122,7 +122,7 @@ impl Operations {
         let parts = |ResetBreakerRequest { service, name, reason }| (service, name, reason);
         let (breaker, recorded) =
             self.on_one(request, parts, Needed::NoServiceOverride, Engine::reset).await?;
-        Ok(ResetBreakerResponse { breaker: Some(breaker), recorded })
+        Ok(ResetBreakerResponse { breaker: Some(breaker), persisted: recorded })
     }
 
     pub(super) async fn probe(
@@ -131,7 +131,7 @@ impl Operations {
     ) -> Result<ProbeBreakerResponse, Failure> {
         let parts = |ProbeBreakerRequest { service, name, reason }| (service, name, reason);
         let (breaker, recorded) = self.on_one(request, parts, Needed::Open, Engine::probe).await?;
-        Ok(ProbeBreakerResponse { breaker: Some(breaker), recorded })
+        Ok(ProbeBreakerResponse { breaker: Some(breaker), persisted: recorded })
     }
 
     pub(super) async fn delete(
@@ -152,7 +152,7 @@ impl Operations {
         // At once where the store has it by now, so that it is gone when its operator looks; else with a sweep.
         let stored_up_to = loaded.journal.stored_up_to();
         loaded.engine.retire_deleted(key.service(), key.name(), stored_up_to, self.app.clock.now());
-        Ok(DeleteBreakerResponse { epoch, changed, recorded })
+        Ok(DeleteBreakerResponse { epoch, changed, persisted: recorded })
     }
 
     /// A whole service: the store first, then its breakers. Goes on when its caller has gone; a caller whose patience is

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 use tonic::Request;
 
-use super::config::mark;
+use super::config::bookmark;
 use super::selection::Selection;
 use super::{Source, Step, Watch, Watches, detached};
 use crate::app::{App, Loaded};
@@ -116,7 +116,7 @@ impl Source for Follower {
                 self.phase = Phase::Snapshot { found, after, more };
             }
             Phase::Snapshot { .. } => {
-                ready.push_back(message(Event::Mark(mark(self.revision))));
+                ready.push_back(message(Event::Bookmark(bookmark(self.revision))));
                 self.phase = Phase::Changes;
             }
             Phase::Changes => return Ok(self.read_changes(ready)),
@@ -135,7 +135,7 @@ impl Source for Follower {
         // In this order: what the store has, the feed had before.
         let revision = self.tail.revision();
         let is_all_told = self.states.newest() == self.cursor;
-        message(Event::Heartbeat(mark(if is_all_told { revision } else { self.revision })))
+        message(Event::Heartbeat(bookmark(if is_all_told { revision } else { self.revision })))
     }
 }
 
@@ -146,7 +146,7 @@ impl Follower {
             StatesBehind::TooOld => {
                 self.resyncs.count();
                 let reason = "too much has changed since, or everything at once".to_owned();
-                ready.push_back(message(Event::Restart(v1::WatchRestart { reason })));
+                ready.push_back(message(Event::Resync(v1::WatchResync { reason })));
                 self.phase = Phase::Begin;
                 Step::More
             }

@@ -122,7 +122,7 @@ impl Source for Follower {
             }
             Phase::Begin { restart } => {
                 if let Some(reason) = restart {
-                    let event = Event::Restart(v1::WatchRestart { reason: (*reason).to_owned() });
+                    let event = Event::Resync(v1::WatchResync { reason: (*reason).to_owned() });
                     ready.push_back(in_snapshot(event));
                 }
                 if self.selection.is_everything() {
@@ -145,7 +145,7 @@ impl Source for Follower {
                     _ => {
                         self.anchor(revision).await?;
                         let place = ConfigPlace { revision, within: None };
-                        ready.push_back(self.message(Event::Mark(mark(revision)), &place));
+                        ready.push_back(self.message(Event::Bookmark(bookmark(revision)), &place));
                         Phase::Changes(place)
                     }
                 };
@@ -177,10 +177,10 @@ impl Source for Follower {
 
     fn heartbeat(&self) -> Self::Message {
         match &self.phase {
-            Phase::Changes(place) => self.message(Event::Heartbeat(mark(place.revision)), place),
+            Phase::Changes(place) => self.message(Event::Heartbeat(bookmark(place.revision)), place),
             // It is not asked for before all has been told.
             Phase::Begin { .. } | Phase::Resume(_) | Phase::Snapshot { .. } => {
-                in_snapshot(Event::Heartbeat(mark(0)))
+                in_snapshot(Event::Heartbeat(bookmark(0)))
             }
         }
     }
@@ -286,6 +286,6 @@ fn in_snapshot(event: Event) -> v1::WatchConfigResponse {
     v1::WatchConfigResponse { event: Some(event), resume_token: String::new() }
 }
 
-pub(super) fn mark(revision: u64) -> v1::WatchMark {
-    v1::WatchMark { revision }
+pub(super) fn bookmark(revision: u64) -> v1::WatchBookmark {
+    v1::WatchBookmark { revision }
 }

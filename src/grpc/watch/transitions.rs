@@ -11,7 +11,7 @@ use breakerd_api::v1;
 use tokio::sync::watch::Receiver;
 use tonic::Request;
 
-use super::config::mark;
+use super::config::bookmark;
 use super::selection::Selection;
 use super::token::{self, Home, Token};
 use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached, unusable};
@@ -115,7 +115,7 @@ impl Source for Follower {
                 Ok(Step::More)
             }
             Phase::Restart { reason } => {
-                let event = Event::Restart(v1::WatchRestart { reason: (*reason).to_owned() });
+                let event = Event::Resync(v1::WatchResync { reason: (*reason).to_owned() });
                 ready.push_back(in_snapshot(event));
                 self.phase = Phase::Begin;
                 Ok(Step::More)
@@ -154,10 +154,10 @@ impl Source for Follower {
             Phase::Follow(place) => {
                 let is_whole = place.number == u32::MAX;
                 let revision = if is_whole { place.revision } else { place.revision.saturating_sub(1) };
-                self.message(Event::Heartbeat(mark(revision)), place)
+                self.message(Event::Heartbeat(bookmark(revision)), place)
             }
             // It is not asked for before all has been told.
-            _ => in_snapshot(Event::Heartbeat(mark(0))),
+            _ => in_snapshot(Event::Heartbeat(bookmark(0))),
         }
     }
 }
@@ -184,7 +184,7 @@ impl Follower {
             }
             _ => {
                 let place = end_of(revision);
-                ready.push_back(self.message(Event::Mark(mark(revision)), place));
+                ready.push_back(self.message(Event::Bookmark(bookmark(revision)), place));
                 Phase::Follow(place)
             }
         };

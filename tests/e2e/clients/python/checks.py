@@ -105,12 +105,12 @@ def watching(configs):
 
     def tell(message):
         told.append(message.WhichOneof("event"))
-        if told[-1] == "mark":
+        if told[-1] == "bookmark":
             raise Trouble("seen enough")
 
     with contextlib.suppress(Trouble):
         follow(configs, "python.watch", tell)
-    check("a watch tells of the thresholds of a service", told[-1:] == ["mark"], told)
+    check("a watch tells of the thresholds of a service", told[-1:] == ["bookmark"], told)
 
 
 def main():
