@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use breaker::{Attribution, Field, Layer, Time, Value};
 use breakerd::app::Loaded;
 use breakerd::catalog::Declaration;
-use breakerd::clock::{Clock, SystemClock};
 use breakerd::control::{LayerChange, Update, first_configuration};
 use breakerd::engine::{Limits, Seals};
 use breakerd::journal::{Journal, JournalOptions};
@@ -23,6 +22,7 @@ use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{Target, open};
+use breakerd_common::clock::{Clock, SystemClock};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 

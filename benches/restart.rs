@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use breaker::{Figures, Key, Numbering, Reason, Snapshot, State, Time, Transition};
-use breakerd::clock::{Clock, SystemClock};
 use breakerd::config::{self, Sources};
 use breakerd::engine::{Event, Origin, TransitionSink};
 use breakerd::journal::{Journal, JournalOptions};
 use breakerd::server::{self, Listeners, Start};
 use breakerd::store::{Change, Proposal, Target, TransitionId, open};
+use breakerd_common::clock::{Clock, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use breaker::{Field, Layer, Numbering, Outcome, Report, Time, Value};
 use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
-use breakerd::clock::{Clock, SystemClock};
 use breakerd::engine::{Engine, EngineError, Limits, Seals, StoreIdentity, Target};
 use breakerd::journal::writer::Writer;
 use breakerd::journal::{Journal, JournalOptions};
 use breakerd::pacer;
 use breakerd::store::{Target as StoreTarget, open};
+use breakerd_common::clock::{Clock, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use breaker::Time;
+use breakerd_common::clock::{Clock, WallTime};
 
-use crate::clock::{Clock, WallTime};
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::feed::Feeds;

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use breaker::{Field, Value};
+use breakerd_ctl as ctl;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, json};
 
 use crate::catalog::{Catalog, effective};
 use crate::config::{self, Config, Error, SETTINGS, Settings, Sources};
-use crate::ctl;
 use crate::data_dir::DataDir;
 use crate::security::Security;
 use crate::store;

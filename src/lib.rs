@@ -9,7 +9,6 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod ctl;
 pub mod data_dir;
 pub mod engine;
 pub mod feed;
@@ -32,6 +31,3 @@ pub mod store;
 pub mod supervisor;
 pub mod telemetry;
 pub mod transition_log;
-
-pub use breakerd_common::{clock, signals};
-use breakerd_common::{nearest, value};

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use breaker::{Key, Time};
+use breakerd_common::clock::Clock;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,6 @@ pub use self::health::{run_data_folder_lock, run_health, run_store_check};
 pub use self::position::{PositionFile, SeenPosition};
 pub use self::tail::run_tail;
 pub use self::wall_clock::run_wall_clock;
-use crate::clock::Clock;
 use crate::control::Control;
 use crate::engine::{Engine, IdleWalk};
 use crate::journal::Journal;

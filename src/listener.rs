@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakerd_common::clock::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{CertificateNames, CountGuard, EdgeSecurity, Protocol, Tls, names_of};
-use crate::clock::Clock;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{Metrics, Refusal, Transport};
 

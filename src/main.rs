@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use breakerd::cli::{self, Cli, Command, ServeArgs};
-use breakerd::clock::SystemClock;
 use breakerd::server::{self, Listeners, Start};
-use breakerd::{config, ctl, signals, telemetry};
+use breakerd::{config, telemetry};
+use breakerd_common::clock::SystemClock;
+use breakerd_common::signals;
+use breakerd_ctl as ctl;
 
 /// A batch decodes two strings a decision: with this allocator a tenth more decisions a second (docs/benchmarks.md).
 #[global_allocator]

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use breaker::Attribution;
+use breakerd_common::clock::Clock;
 
-use crate::clock::Clock;
 use crate::engine::{Engine, Reached, Walk};
 use crate::journal::Journal;
 use crate::pacer;

@@ -8,9 +8,9 @@
 
 use std::sync::Arc;
 
+use breakerd_common::clock::Clock;
 use tokio::task::JoinError;
 
-use crate::clock::Clock;
 use crate::journal::Journal;
 
 /// The most changes in one step: some milliseconds.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use breakerd_common::clock::Clock;
+
 use crate::app::Loaded;
-use crate::clock::Clock;
 use crate::control::{Configuration, Control};
 use crate::engine::{Engine, Limits, Seals, StoreIdentity};
 use crate::feed::{FanOut, Feeds, StateFeed};

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use breaker::Time;
+use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, EdgeSecurity, Pem, Tls};
-use crate::clock::Clock;
 use crate::config::watch::{Method, TextsEvent, Watcher};
 use crate::config::{self, FILE_BYTES_MAX, FileText, Settings, access};
 use crate::metrics::{AccessMetrics, Metrics, TlsMetrics};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use breakerd_common::clock::Clock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::load::load;
 use crate::app::{App, Loaded};
-use crate::clock::Clock;
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
 use crate::data_dir::{DataDir, DataDirError};

@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use breakerd_common::clock::Clock;
 use futures_util::FutureExt as _;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::metrics::TaskMetrics;
 
 /// The first pause before a task is started anew; it doubles up to the longest.
@@ -184,8 +184,8 @@ mod tests {
     use breaker::Time;
 
     use super::*;
-    use crate::clock::ManualClock;
     use crate::metrics::Metrics;
+    use breakerd_common::clock::ManualClock;
 
     struct World {
         supervisor: Supervisor,

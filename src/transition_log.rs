@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use breaker::{Attribution, Figures, Key, Reason, State, Transition};
+use breakerd_common::clock::Clock;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::engine::{Event, TransitionSink};
 
 /// Transitions that are logged one by one, a second: those of a few services in trouble are, and a fleet-wide outage of

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use breakerd_common::nearest::nearest;
+use breakerd_common::value::{self, Given, Refusal};
 use toml::de::DeValue;
 
 use super::document::{Document, Item, Table};
@@ -12,8 +14,6 @@ use super::file::{self, FileText};
 use crate::auth::{
     Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Principals, Role, Subject, is_name,
 };
-use crate::nearest::nearest;
-use crate::value::{self, Given, Refusal};
 
 /// The most bytes of the file: 10 000 entries with some patterns each.
 pub const BYTES_MAX: u64 = 4 << 20;

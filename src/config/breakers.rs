@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use breaker::{Field, Layer, Origin, Problem, check_service};
+use breakerd_common::nearest::nearest;
+use breakerd_common::value::{self, Given, Refusal};
 use toml::de::DeValue;
 
 use super::document::{Document, Item, Table, shorten};
 use super::error::{Fault, SourceLocation};
 use crate::catalog::Declaration;
 use crate::catalog::{Catalog, ServiceProblem};
-use crate::nearest::nearest;
-use crate::value::{self, Given, Refusal};
 
 /// The table's name.
 pub(super) const TABLE: &str = "circuit_breaker";

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use breakerd_common::value::Refusal;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Fault, Position, SourceLocation};
-use crate::value::Refusal;
 
 /// A table, with the places of its keys and values.
 pub(super) type Table<'a> = DeTable<'a>;

@@ -21,6 +21,8 @@ pub mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use breakerd_common::nearest::nearest;
+use breakerd_common::value::Given;
 use document::{Document, Item, Table};
 use file::Reading;
 use toml::de::DeValue;
@@ -34,8 +36,6 @@ pub use value_kind::{DatabaseUrl, LogFormat, ValueKind};
 
 use crate::auth::ClientCertificate;
 use crate::catalog::Declaration;
-use crate::nearest::nearest;
-use crate::value::Given;
 
 /// The most bytes of a file. [`SERVICES_MAX`] services with a handful of fields each fit; more is a mistake.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use breakerd_common::value::{Given, Refusal};
+
 use super::value_kind::{DatabaseUrl, LogFormat, PRESENCES, Take, ValueKind};
 use crate::auth::ClientCertificate;
-use crate::value::{Given, Refusal};
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]

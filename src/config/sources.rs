@@ -5,10 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
+use breakerd_common::nearest::nearest;
+
 use super::error::{Error, Fault, SourceLocation};
 use super::settings::{SETTINGS, Setting};
 use super::value_kind::is_replica_name;
-use crate::nearest::nearest;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "breakerd.toml";

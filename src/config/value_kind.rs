@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use breakerd_common::value::{self, Given, Refusal};
+
 use crate::auth::ClientCertificate;
 use crate::store::PostgresUrl;
-use crate::value::{self, Given, Refusal};
 
 /// What a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use breaker::{Attribution, Field, Layer, Override, Value};
+use breakerd_common::clock::Clock;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +29,6 @@ pub use self::start::first_configuration;
 pub use self::write::log_warnings;
 use crate::catalog::ServiceProblem;
 use crate::catalog::{Declaration, DeclarationDiff};
-use crate::clock::Clock;
 use crate::engine::{Engine, Reached};
 use crate::journal::Journal;
 use crate::override_reconciler;

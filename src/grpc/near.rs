@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use breaker::Time;
+use breakerd_common::nearest::nearest;
 
 use super::client_info::ClientInfo;
 use super::status::Failure;
@@ -13,7 +14,6 @@ use crate::app::{App, Loaded};
 use crate::auth::Right;
 use crate::control::Configuration;
 use crate::engine::Engine;
-use crate::nearest::nearest;
 
 /// Names that are compared at most, of each kind: a millisecond. Of more, those that come first in their order.
 const CANDIDATES_MAX: usize = 4_096;

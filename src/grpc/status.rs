@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use breaker::{HumanDuration, Needed};
 use breakerd_api::v1;
+use breakerd_common::clock::WallTime;
 use http::{HeaderMap, Response};
 use prost::Message;
 use prost_types::Any;
@@ -23,7 +24,6 @@ use super::unknown_name::UnknownName;
 use super::violations::{Violations, excerpt};
 use crate::app::App;
 use crate::auth::{Right, Rights};
-use crate::clock::WallTime;
 use crate::engine::BreakerLimit;
 
 /// The domain of every `ErrorInfo`.

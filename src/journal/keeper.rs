@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use super::{Journal, Removal};
-use crate::clock::Clock;
 use crate::store::Store;
 
 /// How often the log is looked after when nothing asks for it.

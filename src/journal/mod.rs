@@ -49,6 +49,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use breaker::{Numbering, Time};
+use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -65,7 +66,6 @@ use self::overflow::{Overflow, Sent};
 use self::segment::{acknowledged_path, pending_path};
 use self::tail::{Active, InFlight, Tail, new_segment};
 pub(crate) use self::upkeep::Removal;
-use crate::clock::Clock;
 use crate::engine::{Event, Origin, TransitionSink};
 use crate::store::{Change, Proposal, TransitionId};
 

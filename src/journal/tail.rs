@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use breaker::Time;
+use breakerd_common::clock::Clock;
 
 use super::disk::{AppendFile, is_out_of_space};
 use super::overflow::Overflow;
 use super::segment::Segment;
-use crate::clock::Clock;
 use crate::store::Proposal;
 
 /// The upper bounds of the histogram of write times, in seconds.

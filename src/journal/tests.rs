@@ -2,10 +2,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use breaker::{Figures, Key, Reason, Snapshot, State, Transition};
+use breakerd_common::clock::ManualClock;
 
 use super::disk::AppendFile;
 use super::*;
-use crate::clock::ManualClock;
 use crate::store::GapCause;
 
 /// A day after 1970, so that no age is cut off at the beginning of time.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use breaker::Time;
+use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::grpc::{HealthBoard, Part, Serving};
 use crate::health::Problem;

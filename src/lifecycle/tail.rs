@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use breaker::Time;
+use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use super::position::{PositionFile, SeenPosition};
-use crate::clock::Clock;
 use crate::control::Control;
 use crate::feed::{Feeds, Looked};
 use crate::journal::Journal;

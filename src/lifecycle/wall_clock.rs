@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::engine::Engine;
 
 /// How often the two clocks are compared: for so long, times that are shown may be those of before.

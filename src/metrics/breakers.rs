@@ -14,12 +14,12 @@
 use std::sync::Arc;
 
 use breaker::{OverrideKind, Reason, State, Time, Verdict};
+use breakerd_common::clock::Clock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
 use super::family::{Buckets, Names, Page, families, number};
 use super::namespace::Namespace;
-use crate::clock::Clock;
 use crate::engine::{
     BOUNDS_SECONDS, BreakerView, Counters, Edge, Engine, HistogramView, OTHER, OpenedCounters,
 };

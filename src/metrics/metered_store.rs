@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{Key, Time};
+use breakerd_common::clock::Clock;
 
 use super::StoreMetrics;
-use crate::clock::Clock;
 use crate::store::{
     Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, OperationKind, Position, Proposal, Pruned,
     RequestId, Retention, Store, StoreError, StoreMonitor, StoredBreaker, StoredChange, StoredConfiguration,

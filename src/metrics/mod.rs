@@ -24,12 +24,12 @@ mod watch;
 
 use std::sync::{Arc, OnceLock};
 
+use breakerd_common::clock::Clock;
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::journal::JournalStats;
 use crate::store::StoreStatus;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use breakerd_common::clock::Clock;
 
 use crate::app::{App, Loaded};
-use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::control::{ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;

@@ -2,10 +2,10 @@ use std::sync::Mutex as StdMutex;
 use std::sync::atomic::AtomicUsize;
 
 use breaker::{Outcome, Report, Time};
+use breakerd_common::clock::ManualClock;
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::clock::ManualClock;
 use crate::engine::{Engine, Limits, Seals, StoreIdentity, Target};
 
 #[derive(Default)]

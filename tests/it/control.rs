@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Attribution, Field, Key, Layer, OverrideKind, State, Time, Value};
 use breakerd::app::Loaded;
-use breakerd::clock::ManualClock;
 use breakerd::control::{
     Configuration, Control, ControlError, LayerChange, Update, Updated, first_configuration,
 };
@@ -21,6 +20,7 @@ use breakerd::store::{
     Retention, ServiceOverride, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
     StoredTransition, TransitionQuery,
 };
+use breakerd_common::clock::ManualClock;
 use futures_util::poll;
 use tokio::sync::Semaphore;
 

@@ -449,7 +449,7 @@ async fn an_override_of_a_service_ends_by_itself_on_every_breaker() {
     let loaded = world.app.loaded().unwrap();
     let control = &loaded.control;
     assert!(control.configuration().overrides().contains_key("db"));
-    let ended = loaded.engine.ended_service_overrides(breakerd::clock::Clock::now(&world.clock));
+    let ended = loaded.engine.ended_service_overrides(breakerd_common::clock::Clock::now(&world.clock));
     let (service, ended) = ended.into_iter().next().unwrap();
     let another = breaker::Override { reason: "set meanwhile".to_owned(), ..ended.clone() };
     control.forget_override(&service, another).await.unwrap();

@@ -10,11 +10,11 @@ use std::time::Duration;
 use breaker::{Attribution, Outcome, OverrideKind, Report};
 use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
-use breakerd::clock::Clock;
 use breakerd::engine::Target;
 use breakerd::journal::{JournalStats, WriteTimes};
 use breakerd::metrics::{Metrics, Namespace};
 use breakerd::store::{ConfigEdit, ConfigWrite, StoreError};
+use breakerd_common::clock::Clock;
 
 use crate::http_world::{IDLE_TTL, START_SECONDS, Scrape, World};
 

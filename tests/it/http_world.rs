@@ -11,7 +11,6 @@ use breakerd::app::{App, Loaded};
 use breakerd::auth::EdgeSecurity;
 use breakerd::catalog::Catalog;
 use breakerd::catalog::{Changed, Declaration};
-use breakerd::clock::{Clock, ManualClock};
 use breakerd::control::Control;
 use breakerd::engine::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
 use breakerd::health::Health;
@@ -25,6 +24,7 @@ use breakerd::store::{
     Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
     TransitionQuery,
 };
+use breakerd_common::clock::{Clock, ManualClock};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

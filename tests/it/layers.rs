@@ -7,57 +7,43 @@ use std::path::{Path, PathBuf};
 use syn::visit::Visit;
 
 /// What each part of `src/` may use of the other parts, beside itself: only parts above it in this table, so that there is
-/// no cycle. All may use the `breaker` crate, and both ends of the wire `breakerd-api`; cargo sees to it that those use nothing of `src/`.
+/// no cycle. All may use the `breaker` crate, and `breakerd-api`, `breakerd-common` and `breakerd-ctl` are
+/// crates, of which cargo knows who uses whom.
 const MAY_USE: &[(&str, &[&str])] = &[
     // Used by all, using nothing.
-    ("clock", &[]),
-    ("nearest", &[]),
-    ("signals", &[]),
     ("data_dir", &[]),
     ("log_throttle", &[]),
     ("rate_limiter", &[]),
     ("auth", &["rate_limiter"]),
     // The domain.
     ("catalog", &[]),
-    ("store", &["catalog", "nearest"]),
+    ("store", &["catalog"]),
     ("engine", &["catalog"]),
-    ("journal", &["clock", "engine", "store"]),
-    ("metrics", &["clock", "engine", "journal", "store"]),
+    ("journal", &["engine", "store"]),
+    ("metrics", &["engine", "journal", "store"]),
     // What works on engine, journal and store together.
-    ("pacer", &["clock", "journal"]),
-    ("override_reconciler", &["clock", "engine", "journal", "pacer"]),
-    ("control", &["catalog", "clock", "engine", "journal", "override_reconciler", "store"]),
+    ("pacer", &["journal"]),
+    ("override_reconciler", &["engine", "journal", "pacer"]),
+    ("control", &["catalog", "engine", "journal", "override_reconciler", "store"]),
     ("feed", &["control", "engine", "metrics", "store"]),
     ("replica", &["engine"]),
-    ("transition_log", &["clock", "engine"]),
+    ("transition_log", &["engine"]),
     ("health", &["journal", "store"]),
-    ("app", &["clock", "control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),
+    ("app", &["control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),
     (
         "runtime",
-        &[
-            "app",
-            "clock",
-            "control",
-            "engine",
-            "feed",
-            "journal",
-            "metrics",
-            "replica",
-            "store",
-            "transition_log",
-        ],
+        &["app", "control", "engine", "feed", "journal", "metrics", "replica", "store", "transition_log"],
     ),
     // The settings, and what reads them.
-    ("config", &["auth", "catalog", "nearest", "store"]),
+    ("config", &["auth", "catalog", "store"]),
     // Transports: accept, convert, call, convert.
-    ("listener", &["auth", "clock", "log_throttle", "metrics"]),
+    ("listener", &["auth", "log_throttle", "metrics"]),
     (
         "grpc",
         &[
             "app",
             "auth",
             "catalog",
-            "clock",
             "config",
             "control",
             "engine",
@@ -66,7 +52,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "listener",
             "log_throttle",
             "metrics",
-            "nearest",
             "rate_limiter",
             "replica",
             "store",
@@ -74,14 +59,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("http", &["app", "auth", "engine", "health", "journal", "listener", "log_throttle", "metrics"]),
     // The process.
-    ("security", &["auth", "clock", "config", "metrics"]),
+    ("security", &["auth", "config", "metrics"]),
     ("telemetry", &["config"]),
-    ("supervisor", &["clock", "metrics"]),
+    ("supervisor", &["metrics"]),
     (
         "lifecycle",
         &[
-            "app", "catalog", "clock", "config", "control", "data_dir", "engine", "feed", "grpc", "health",
-            "journal", "metrics", "pacer", "store",
+            "app", "catalog", "config", "control", "data_dir", "engine", "feed", "grpc", "health", "journal",
+            "metrics", "pacer", "store",
         ],
     ),
     (
@@ -89,7 +74,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "app",
             "catalog",
-            "clock",
             "config",
             "control",
             "data_dir",
@@ -107,10 +91,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "supervisor",
         ],
     ),
-    // A client of the API that lives in the same program.
-    ("ctl", &["clock", "config", "signals"]),
-    ("cli", &["auth", "catalog", "config", "ctl", "data_dir", "security", "store"]),
-    ("main", &["cli", "clock", "config", "ctl", "server", "signals", "telemetry"]),
+    ("cli", &["auth", "catalog", "config", "data_dir", "security", "store"]),
+    ("main", &["cli", "config", "server", "telemetry"]),
 ];
 
 /// Files that use each other in a circle. They are to be taken apart; a new circle fails, and so does one that is no more.
@@ -190,7 +172,7 @@ fn what_must_be_absent_is_absent() {
                 forbid("SQL", "stands in store/ only");
             }
             // The wire has two ends: grpc/ serves it, and ctl/ is a client, which nothing of the server may use.
-            let sees_the_wire = ["grpc", "ctl"].contains(&&*part);
+            let sees_the_wire = ["grpc"].contains(&&*part);
             if !sees_the_wire && has("breakerd_api") {
                 forbid("a generated type", "stands in grpc/, and in ctl/, only");
             }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use breaker::{Attribution, Numbering, Override, OverrideKind, Reason, Scope, State, Time, Verdict};
 use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
-use breakerd::clock::{Clock, ManualClock};
 use breakerd::engine::{Engine, Limits, Seals, StoreIdentity};
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
 use breakerd::override_reconciler::{put_in_force, reconcile_overrides};
 use breakerd::store::{Store, TransitionQuery};
+use breakerd_common::clock::{Clock, ManualClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Bed, journal};

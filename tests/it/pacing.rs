@@ -7,11 +7,11 @@ use std::time::Duration;
 use breaker::{Field, Layer, Numbering, Outcome, Report, State, Value, Verdict};
 use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
-use breakerd::clock::{Clock, ManualClock};
 use breakerd::engine::{Engine, Limits, Seals, StoreIdentity, Target};
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
 use breakerd::lifecycle::{run_sweeper, run_timer};
+use breakerd_common::clock::{Clock, ManualClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc_world::START;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use breaker::{Time, WallOffset};
-use breakerd::clock::{Clock, SystemClock};
 use breakerd::config::{self, Sources};
 use breakerd::server::{self, Listeners, Start};
 use breakerd::supervisor::TaskFailure;
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use breakerd_api::v1::{Outcome, RecordOutcomeRequest};
+use breakerd_common::clock::{Clock, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{PATIENCE, eventually};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use breakerd::clock::ManualClock;
 use breakerd::journal::{Journal, JournalOptions, Recovered};
 use breakerd::store::{Store, StoreError, Target, open};
+use breakerd_common::clock::ManualClock;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::Time;
-use breakerd::clock::{Clock, ManualClock};
 use breakerd::lifecycle::{run_retention, run_wall_clock};
 use breakerd::store::{Target, TransitionQuery, open};
 use breakerd_api::v1::{
     Breaker, GetBreakerRequest, ListTransitionsRequest, SetOverrideRequest, State, Transition,
 };
+use breakerd_common::clock::{Clock, ManualClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc_world::{START, World, ask, trip};

@@ -7,9 +7,9 @@ use std::fmt::Display;
 use breaker::{Field, Layer};
 use breakerd_api::thresholds::{self, ValueError, name};
 use breakerd_api::v1;
+use breakerd_common::nearest::nearest;
 
 use super::super::violations::{Kind, Violations};
-use crate::nearest::nearest;
 
 /// The field of a mask's path.
 pub(super) fn by_name(path: &str) -> Option<Field> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use breaker::{Key, State};
 use breakerd_api::v1;
+use breakerd_common::clock::Clock;
 use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 use tonic::Request;
@@ -17,7 +18,6 @@ use super::selection::Selection;
 use super::{Source, Step, Watch, Watches, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
-use crate::clock::Clock;
 use crate::engine::{Engine, ListQuery};
 use crate::feed::{HistoryTail, StateFeed, StatesBehind};
 use crate::grpc::client_info::ClientInfo;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd_api::v1;
+use breakerd_common::clock::Clock;
 use tokio::sync::watch::Receiver;
 use tonic::Request;
 
@@ -16,7 +17,6 @@ use super::token::{self, ConfigPlace, Home, Token};
 use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
-use crate::clock::Clock;
 use crate::control::Configuration;
 use crate::feed::{Feeds, HistoryTail};
 use crate::grpc::client_info::ClientInfo;

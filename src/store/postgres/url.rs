@@ -9,10 +9,9 @@
 
 use std::fmt::{self, Write as _};
 
+use breakerd_common::nearest::nearest;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sqlx::postgres::PgConnectOptions;
-
-use crate::nearest::nearest;
 
 /// More hosts than any cluster has standbys; each is tried whenever there is no connection.
 const HOSTS_MAX: usize = 16;

@@ -14,8 +14,8 @@ use super::connect::Connection;
 use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::table::harmless;
-use crate::clock::Clock;
-use crate::signals;
+use breakerd_common::clock::Clock;
+use breakerd_common::signals;
 
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_secs(10);

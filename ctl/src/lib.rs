@@ -42,7 +42,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::clock::SystemClock;
+use breakerd_common::clock::SystemClock;
 use connect::Connection;
 use error::{Effect, Ended, Failure};
 use screen::Screen;

@@ -7,7 +7,7 @@ use super::error::{Ended, Failure};
 use super::screen::Screen;
 use super::watch::ConfigWatchArgs;
 use super::{config_set, config_show, watch};
-use crate::clock::Clock;
+use breakerd_common::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd config get database

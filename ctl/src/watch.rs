@@ -22,7 +22,7 @@ use super::history;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table, harmless};
 use super::{service, times, words};
-use crate::clock::Clock;
+use breakerd_common::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd watch

@@ -25,7 +25,7 @@ use super::screen::{Screen, Surroundings};
 use super::table::harmless;
 use super::times;
 use super::words::{self, Target};
-use crate::clock::Clock;
+use breakerd_common::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd run database -- ./import.sh --all

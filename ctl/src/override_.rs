@@ -16,7 +16,7 @@ use super::service;
 use super::times;
 use super::why;
 use super::words::{self, Target};
-use crate::clock::Clock;
+use breakerd_common::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd override set database forced-open --reason 'failover' --for 30m

@@ -14,7 +14,7 @@ use super::table::{Cell, Table};
 use super::thresholds;
 use super::words::Target;
 use super::{service, times, why, words};
-use crate::clock::Clock;
+use breakerd_common::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd get database

@@ -17,7 +17,7 @@ use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
 use super::times::Moment;
 use super::{service, thresholds, times, words};
-use crate::clock::Clock;
+use breakerd_common::clock::Clock;
 
 pub(super) const GET_EXAMPLES: &str = "Examples:
   breakerd config get

@@ -13,7 +13,7 @@ use super::pages::PAGE;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
 use super::{service, times, why, words};
-use crate::clock::Clock;
+use breakerd_common::clock::Clock;
 
 pub(super) const EXAMPLES: &str = "Examples:
   breakerd ls
