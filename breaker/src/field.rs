@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::state::words;
+use crate::words::words;
 
 /// What a service's thresholds take, in the table below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

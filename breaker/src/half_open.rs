@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use crate::outcome::Probe;
-use crate::state::{Figures, HalfOpenTerms, Reason, State};
+use crate::state::{Reason, State};
 use crate::time::Time;
+use crate::transition::{Figures, HalfOpenTerms};
 
 /// How long a denied caller is told to wait at the most: a place may come free earlier than its lease says.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);

@@ -79,7 +79,7 @@ impl Layer {
     }
 }
 
-crate::state::words! {
+crate::words::words! {
     /// Where a setting came from, from the farthest to the nearest.
     Origin {
         /// breakerd's own defaults.
@@ -138,6 +138,13 @@ pub struct Merged {
     pub thresholds: Thresholds,
     /// For each field that a layer set and that is in force: the layer. What is missing is built in.
     pub origins: BTreeMap<Field, Origin>,
+}
+
+impl Default for Thresholds {
+    /// What applies when nothing is set.
+    fn default() -> Self {
+        merge(&[]).expect("no layer contradicts itself when there is none").thresholds
+    }
 }
 
 /// Merges layers, the farthest first, and checks the result whole.

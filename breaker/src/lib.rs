@@ -38,21 +38,23 @@ mod state;
 mod tally;
 mod thresholds;
 mod time;
+mod transition;
 mod wait;
 mod window;
+mod words;
 
 pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind, OFF, Value, thousandths};
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Merged, Origin, Problem, merge};
 pub use machine::{ActiveOverride, Breaker, Identity, Needed, Numbering, View, WrongState};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
-pub use state::{
-    Attribution, CausingOutcome, EnteredBy, Figures, HalfOpenTerms, Override, OverrideKind, Reason, Scope,
-    Snapshot, State, Transition,
-};
+pub use state::{OverrideKind, Reason, Scope, State};
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};
 pub use time::{Time, WallOffset};
+pub use transition::{
+    Attribution, CausingOutcome, EnteredBy, Figures, HalfOpenTerms, Override, Snapshot, Transition,
+};
 
 /// Spreads the bits of a number (`SplitMix64`'s finaliser, Steele, Lea and Flood 2014).
 const fn mix(mut bits: u64) -> u64 {

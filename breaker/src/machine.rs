@@ -46,12 +46,11 @@ pub use self::snapshot::View;
 use crate::dedup::ReportedNumbers;
 use crate::half_open::HalfOpen;
 use crate::outcome::{Decision, Probe, Recorded, Report, Ticket};
-use crate::state::{
-    CausingOutcome, Figures, HalfOpenTerms, OverrideKind, Reason, Scope, Snapshot, State, Transition,
-};
+use crate::state::{OverrideKind, Reason, Scope, State};
 use crate::tally::Tally;
 use crate::thresholds::{AfterMaxWait, Thresholds};
 use crate::time::{Time, WallOffset};
+use crate::transition::{CausingOutcome, Figures, HalfOpenTerms, Snapshot, Transition};
 use crate::wait::wait;
 
 /// Who numbers a breaker's epochs.

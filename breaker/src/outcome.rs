@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::State;
-use crate::state::words;
+use crate::state::State;
+use crate::words::words;
 
 words! {
     /// How a call went.

@@ -2,9 +2,10 @@
 
 use crate::outcome::CallerId;
 use crate::reporters::Reporters;
-use crate::state::{Figures, Reason};
+use crate::state::Reason;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
+use crate::transition::Figures;
 use crate::window::{Kind, Window};
 
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::outcome::{Outcome, Report};
-use crate::state::words;
+use crate::words::words;
 
 /// What the window holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +65,6 @@ pub(crate) struct Terms {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thresholds {
     terms: Terms,
-}
-
-impl Default for Thresholds {
-    /// What applies when nothing is set.
-    fn default() -> Self {
-        crate::layer::merge(&[]).expect("no layer contradicts itself when there is none").thresholds
-    }
 }
 
 /// What a report counts as, under some thresholds.

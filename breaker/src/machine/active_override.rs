@@ -1,7 +1,7 @@
 //! An override that a breaker, or its service, is in: what was set, and when that ends.
 
-use crate::state::{Attribution, Override};
 use crate::time::{Time, WallOffset};
+use crate::transition::{Attribution, Override};
 
 /// An override, with the end of its duration on the machine's clock.
 #[derive(Debug, Clone)]

@@ -9,9 +9,10 @@ use super::Breaker;
 use super::phase::{Cause, Crossing, Next, Phase};
 use crate::mix;
 use crate::outcome::{Decision, Pass, Recorded, Report, Ticket, Verdict};
-use crate::state::{Figures, OverrideKind, State, Transition};
+use crate::state::{OverrideKind, State};
 use crate::thresholds::{Judged, Thresholds};
 use crate::time::Time;
+use crate::transition::{Figures, Transition};
 use crate::wait::wait;
 
 impl Breaker {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::phase::{Cause, Next, Phase};
 use super::{ActiveOverride, Breaker};
-use crate::state::{Attribution, Override, Reason, Scope, State, Transition};
+use crate::state::{Reason, Scope, State};
 use crate::time::Time;
+use crate::transition::{Attribution, Override, Transition};
 
 /// What an operator asked for, and cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

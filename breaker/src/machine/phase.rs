@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::ActiveOverride;
 use crate::half_open::HalfOpen;
-use crate::state::{Attribution, Figures, HalfOpenTerms, Reason};
+use crate::state::Reason;
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
+use crate::transition::{Attribution, Figures, HalfOpenTerms};
 
 #[derive(Debug, Clone)]
 pub(super) enum Phase {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Breaker;
 use super::phase::Phase;
-use crate::state::{Snapshot, State, Transition};
+use crate::state::State;
 use crate::tally::Deltas;
 use crate::time::Time;
+use crate::transition::{Snapshot, Transition};
 
 impl Breaker {
     /// The store numbered the proposal that left `base_epoch`; false when there is no such proposal.

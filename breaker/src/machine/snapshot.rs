@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::phase::{Open, Phase};
 use super::{ActiveOverride, Breaker, Identity, Numbering};
 use crate::half_open::HalfOpen;
-use crate::state::{Figures, Snapshot, State};
+use crate::state::State;
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
+use crate::transition::{Figures, Snapshot};
 
 /// A breaker as it is shown: its state, and what has been counted in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
