@@ -33,7 +33,7 @@ fn engine() -> Engine {
         idle_ttl: std::time::Duration::from_hours(1),
     };
     let identity =
-        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering: Numbering::Own };
     let catalog = Arc::new(Catalog::default());
     let engine = Engine::new(limits, identity, &catalog, Box::new(Nobody), Time::from_micros(1));
     for (service, name) in keys() {

@@ -37,7 +37,7 @@ fn main() {
         idle_ttl: Duration::from_hours(1),
     };
     let identity =
-        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
     let before = resident_bytes();
     let engine = Engine::new(limits, identity, &Arc::new(Catalog::default()), Box::new(Nobody), now);

@@ -86,7 +86,7 @@ async fn fill_store(data: &Path) -> Result<u64> {
                 key: Key::new("stored", &format!("b{index}"))?,
                 change: Change::Transition(Box::new(transition(1, at))),
                 numbering: Numbering::Own,
-                alone: false,
+                store_unavailable: false,
             });
         }
         store.propose(&proposals).await?;

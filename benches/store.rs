@@ -90,7 +90,7 @@ fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Pro
     let after = Snapshot {
         epoch: base_epoch + 1,
         state: to,
-        attempts: u32::from(to != State::Closed),
+        open_count: u32::from(to != State::Closed),
         entered_at: at,
         wait: (to == State::Open).then_some(Duration::from_mins(1)),
         half_open: (to == State::HalfOpen).then_some(HalfOpenTerms {
@@ -127,6 +127,6 @@ fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Pro
         key: key.clone(),
         change: Change::Transition(Box::new(transition)),
         numbering: Numbering::Own,
-        alone: false,
+        store_unavailable: false,
     }
 }

@@ -106,7 +106,7 @@ async fn with_open_breakers(journal: &Arc<Journal>, clock: &dyn Clock) -> Result
         idle_ttl: WAIT,
     };
     let standing =
-        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering: Numbering::Own };
     let defaults = Layer::default()
         .with(Field::FailureThreshold, Value::Count(1))?
         .with(Field::Timeout, Value::Duration(WAIT))?;

@@ -1,4 +1,4 @@
-//! What the edges stand on: the clock, and, once they are loaded, the engine and the store.
+//! What the transports stand on: the clock, and, once they are loaded, the engine and the store.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{CertificateNames, CountGuard, EdgeSecurity, Protocol, Tls, names_of};
+use crate::auth::{CertificateNames, CountGuard, Protocol, Tls, TransportSecurity, names_of};
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{Metrics, Refusal, Transport};
 
@@ -96,7 +96,7 @@ pub struct Connection {
 /// Accepts connections for one transport.
 pub struct Listener {
     transport: Transport,
-    security: EdgeSecurity,
+    security: TransportSecurity,
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -121,7 +121,7 @@ impl Listener {
     /// A listener that has accepted nothing yet.
     pub fn new(
         transport: Transport,
-        security: EdgeSecurity,
+        security: TransportSecurity,
         limits: ConnectionLimits,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,

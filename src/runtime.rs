@@ -50,7 +50,7 @@ impl Runtime {
         let Parts { clock, store, meta, journal, configuration, limits, issuer, coordinator, watch } = parts;
         let identity = StoreIdentity {
             seals: Seals::new(&meta.permit_key),
-            lineage: meta.lineage,
+            timeline: meta.timeline,
             issuer,
             numbering: coordinator.numbering(),
         };

@@ -11,7 +11,7 @@ use breaker::Time;
 use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, EdgeSecurity, Pem, Tls};
+use crate::auth::{Authenticator, Pem, Tls, TransportSecurity};
 use crate::config::watch::{Method, TextsEvent, Watcher};
 use crate::config::{self, FILE_BYTES_MAX, FileText, Settings, access};
 use crate::metrics::{AccessMetrics, Metrics, TlsMetrics};
@@ -19,9 +19,9 @@ use crate::metrics::{AccessMetrics, Metrics, TlsMetrics};
 /// Authentication and TLS of both transports.
 pub struct Security {
     /// Of gRPC.
-    pub grpc: EdgeSecurity,
+    pub grpc: TransportSecurity,
     /// Of the HTTP pages.
-    pub http: EdgeSecurity,
+    pub http: TransportSecurity,
     tokens: Option<(PathBuf, FileText)>,
     pem: Option<PemFiles>,
 }
@@ -119,7 +119,7 @@ impl Security {
             }
         };
         let (tls, pem) = tls.map(|TlsFiles { tls, files }| (tls, files)).unzip();
-        let http = EdgeSecurity {
+        let http = TransportSecurity {
             authenticator: if settings.http_auth {
                 Arc::clone(&authenticator)
             } else {
@@ -127,7 +127,7 @@ impl Security {
             },
             tls: tls.clone().filter(|_| settings.http_tls),
         };
-        Ok(Self { grpc: EdgeSecurity { authenticator, tls }, http, tokens, pem })
+        Ok(Self { grpc: TransportSecurity { authenticator, tls }, http, tokens, pem })
     }
 
     /// What [`Security::build`] would refuse.
@@ -180,7 +180,7 @@ impl Security {
         clock: &dyn Clock,
         stop: CancellationToken,
     ) -> Result<()> {
-        let Self { grpc: EdgeSecurity { authenticator, tls }, tokens, pem, .. } = self;
+        let Self { grpc: TransportSecurity { authenticator, tls }, tokens, pem, .. } = self;
         let tokens = async {
             let Some((path, text)) = tokens else { return pending().await };
             let mut watcher =

@@ -97,20 +97,20 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let security = Security::build(settings, &metrics, clock.wall())?;
     let app = Arc::new(App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)));
 
-    // The edges stand before anything is loaded: who asks is told that it is not, rather than refused.
+    // The transports stand before anything is loaded: who asks is told that it is not, rather than refused.
     tell_start(settings, &listeners)?;
     let greeting = greeting(&listeners, settings)?;
-    let (mut edges, health) = start_edges(&app, settings, security, listeners, &shutdown)?;
+    let (mut transports, health) = start_transports(&app, settings, security, listeners, &shutdown)?;
     let loaded = tokio::select! {
         loaded = load(&app, &config, &data_dir) => loaded.map(Some),
         () = shutdown.cancelled() => Ok(None),
-        failure = edges.failed() => Err(failure.into()),
+        failure = transports.failed() => Err(failure.into()),
     };
     let (runtime, position) = match loaded {
         Ok(Some(loaded)) => loaded,
         not_loaded => {
             shutdown.cancel();
-            let ended = stop(&mut edges, settings.shutdown_grace).await;
+            let ended = stop(&mut transports, settings.shutdown_grace).await;
             return not_loaded.map(drop).and(ended);
         }
     };
@@ -130,14 +130,14 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
 
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        failure = edges.failed() => Err(failure.into()),
+        failure = transports.failed() => Err(failure.into()),
         failure = tasks.failed() => Err(failure.into()),
     };
     app.status.shut_down();
     shutdown.cancel();
     tracing::info!("shutting down: no new calls are accepted");
     let drain = async {
-        edges.finished().await?;
+        transports.finished().await?;
         // A process that has lost a task may wait for ever for what that task did.
         if ended.is_ok() {
             runtime.loaded.control.finished().await;
@@ -224,7 +224,7 @@ const TASK_FAILED: u8 = 5;
 const OVERTAKEN: u8 = 6;
 
 /// The two servers, and what keeps their files up to date: tasks that end with `shutdown`.
-fn start_edges(
+fn start_transports(
     app: &Arc<App>,
     settings: &Settings,
     security: Security,
@@ -232,35 +232,36 @@ fn start_edges(
     shutdown: &CancellationToken,
 ) -> Result<(Supervisor, Arc<grpc::HealthBoard>)> {
     security.warn_if_exposed(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
-    let edge = grpc::Edge::behind(security.grpc.clone(), Arc::clone(app), grpc::Limits::from(settings))?;
-    let health = Arc::clone(edge.health());
-    let calls = Arc::clone(edge.calls());
+    let grpc =
+        grpc::GrpcServices::behind(security.grpc.clone(), Arc::clone(app), grpc::Limits::from(settings))?;
+    let health = Arc::clone(grpc.health());
+    let calls = Arc::clone(grpc.calls());
     app.metrics
         .show_calls(Arc::new(move || calls.snapshot().into_iter().map(grpc::CallView::into_row).collect()))
         .context("show the calls")?;
-    let mut edges = Supervisor::new(shutdown.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
-    let grpc = grpc::serve(edge, listeners.grpc, shutdown.clone());
-    edges.spawn("grpc", async move {
+    let mut transports = Supervisor::new(shutdown.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
+    let grpc = grpc::serve(grpc, listeners.grpc, shutdown.clone());
+    transports.spawn("grpc", async move {
         grpc.await;
         Ok(())
     });
     let timeouts = http::Timeouts { write: settings.http_write_timeout, grace: settings.drain_grace() };
     let http =
         http::serve(Arc::clone(app), security.http.clone(), listeners.http, shutdown.clone(), timeouts);
-    edges.spawn("http", async move {
+    transports.spawn("http", async move {
         http.await;
         Ok(())
     });
     let (security, app, stop) = (Arc::new(security), Arc::clone(app), shutdown.clone());
     // The files that were last right stay in force meanwhile.
-    edges.spawn_restarted("security_file_reload", move || {
+    transports.spawn_restarted("security_file_reload", move || {
         let (security, app, stop) = (Arc::clone(&security), Arc::clone(&app), stop.clone());
         async move { security.reload_on_change(&app.metrics, &*app.clock, stop).await }
     });
-    Ok((edges, health))
+    Ok((transports, health))
 }
 
-/// The tasks behind the edges. They outlive them, so that what the last calls caused is written.
+/// The tasks behind the transports. They outlive them, so that what the last calls caused is written.
 fn start_tasks(
     app: &Arc<App>,
     config: &Config,

@@ -91,7 +91,7 @@ pub struct Breaker {
     key_hash: u64,
     salt: u64,
     epoch: u64,
-    attempts: u32,
+    open_count: u32,
     numbering: Numbering,
     /// The state stands, but the store has not numbered it yet: the state that it was proposed in.
     proposed: Option<State>,
@@ -121,7 +121,7 @@ impl Breaker {
             key_hash: identity.key_hash,
             salt: identity.salt,
             epoch: 0,
-            attempts: 0,
+            open_count: 0,
             numbering: identity.numbering,
             proposed: None,
             next_number: identity.first_number,
@@ -359,13 +359,13 @@ impl Breaker {
         self.entered_revision = self.config_revision;
         self.phase = match next {
             Next::Closed => {
-                self.attempts = 0;
+                self.open_count = 0;
                 Phase::Closed(Tally::new(&self.thresholds))
             }
             Next::Open { retry_after } => {
-                self.attempts = self.attempts.saturating_add(1);
+                self.open_count = self.open_count.saturating_add(1);
                 let retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
-                let wait = wait(&self.thresholds, self.key_hash, epoch, self.attempts, retry_after);
+                let wait = wait(&self.thresholds, self.key_hash, epoch, self.open_count, retry_after);
                 Phase::Open(Box::new(Open { wait, retry_after, figures }))
             }
             Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(self.half_open_terms()))),
@@ -444,6 +444,6 @@ impl Breaker {
     fn wait(&self, retry_after: Option<Duration>) -> Duration {
         // The wait was drawn for the epoch that OPEN has, or, unconfirmed, will have.
         let epoch = self.epoch + u64::from(self.proposed.is_some());
-        wait(&self.thresholds, self.key_hash, epoch, self.attempts, retry_after)
+        wait(&self.thresholds, self.key_hash, epoch, self.open_count, retry_after)
     }
 }

@@ -99,7 +99,7 @@ pub struct Snapshot {
     /// The state.
     pub state: State,
     /// How often it opened since it last closed.
-    pub attempts: u32,
+    pub open_count: u32,
     /// When this state was entered, by the wall clock.
     pub entered_at: Time,
     /// OPEN: how long it stays open from `entered_at`.
@@ -120,7 +120,7 @@ impl Snapshot {
         Self {
             epoch: 0,
             state: State::Closed,
-            attempts: 0,
+            open_count: 0,
             entered_at: Time::ZERO,
             wait: None,
             retry_after: None,
@@ -134,7 +134,7 @@ impl Snapshot {
     /// none: it is not OPEN. `key_hash` is that of [`crate::Identity`].
     pub fn wait_under(&self, thresholds: &Thresholds, key_hash: u64) -> Option<Duration> {
         let open = self.state == State::Open;
-        open.then(|| wait(thresholds, key_hash, self.epoch, self.attempts, self.retry_after))
+        open.then(|| wait(thresholds, key_hash, self.epoch, self.open_count, self.retry_after))
     }
 
     /// OPEN: when half-open is due, by the wall clock.
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn an_open_breaker_would_wait_as_long_as_other_thresholds_say_and_no_other_waits() {
         let waits = |state| {
-            let snapshot = Snapshot { state, attempts: 1, ..Snapshot::pristine() };
+            let snapshot = Snapshot { state, open_count: 1, ..Snapshot::pristine() };
             snapshot.wait_under(&Thresholds::default(), 7)
         };
         for state in State::ALL {

@@ -6,21 +6,21 @@ use crate::mix;
 use crate::thresholds::{Thresholds, WaitInterval};
 use crate::time::micros;
 
-/// How long OPEN waits: fixed, or grown by the attempts since the last close; times 1 +- factor * u, with u
+/// How long OPEN waits: fixed, or grown by the times it opened since the last close; times 1 +- factor * u, with u
 /// drawn from the key and the epoch, so that every replica draws the same; capped. A `retry_after` that is
 /// honoured can lengthen it, up to the cap.
 pub(crate) fn wait(
     thresholds: &Thresholds,
     key_hash: u64,
     epoch: u64,
-    attempts: u32,
+    open_count: u32,
     retry_after: Option<Duration>,
 ) -> Duration {
     let most = u128::from(micros(thresholds.max_wait()));
     let factor = u128::from(thresholds.randomization_factor());
     let mut wait = u128::from(micros(thresholds.wait()));
     if thresholds.wait_interval() == WaitInterval::Exponential {
-        for _ in 1..attempts {
+        for _ in 1..open_count {
             wait = wait * u128::from(thresholds.multiplier()) / 1_000;
             if is_capped(wait, factor, most) {
                 break;
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn without_chance_a_wait_doubles_until_the_most() {
         let waits =
-            [0, 1, 2, 3, 4, 5, 6].map(|attempts| wait(&thresholds(0), 1, 1, attempts, None).as_secs());
+            [0, 1, 2, 3, 4, 5, 6].map(|open_count| wait(&thresholds(0), 1, 1, open_count, None).as_secs());
         assert_eq!(waits, [1, 1, 2, 4, 8, 10, 10]);
     }
 }

@@ -1,9 +1,9 @@
 //! Who may do what.
 //!
-//! Both edges ask here, and in the same words. A connection has a [`ConnectionAuth`]: it knows the certificate that was
+//! Both transports ask here, and in the same words. A connection has a [`ConnectionAuth`]: it knows the certificate that was
 //! shown, and tells for each request whose it is, by its token or else by that certificate. What comes of it is an
 //! [`Identity`]: a name for the audit, rights, and the services that they are for. What a method or a page needs,
-//! the edges know.
+//! the transports know.
 //!
 //! Nothing here knows gRPC or HTTP, and nothing that is secret leaves: a token is compared by its digest, in
 //! constant time, and remembered under a key as a number; refusals say the same whatever was wrong.
@@ -30,14 +30,14 @@ pub use token::{Digest, Token};
 
 /// Authentication and TLS of one transport.
 #[derive(Debug, Clone)]
-pub struct EdgeSecurity {
+pub struct TransportSecurity {
     /// Authenticates callers.
     pub authenticator: Arc<Authenticator>,
     /// TLS; none: plain text.
     pub tls: Option<Arc<Tls>>,
 }
 
-impl EdgeSecurity {
+impl TransportSecurity {
     /// Neither: every client may do everything, in plain text.
     pub fn open() -> Self {
         Self { authenticator: Arc::new(Authenticator::open()), tls: None }

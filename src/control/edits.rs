@@ -86,7 +86,7 @@ pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Op
             // A file that says nothing of releases is of none; the order of those that do goes on behind it.
             let stood = present.stored().declared.as_ref().and_then(|stored| stored.declaration.generation);
             let generation = declaration.generation.or(stood);
-            Some(ConfigEdit::Declared(Declaration { generation, ..declaration.clone() }))
+            Some(ConfigEdit::FileApplied(Declaration { generation, ..declaration.clone() }))
         }
         DeclarationDiff::NewerGeneration => declaration.generation.map(ConfigEdit::Generation),
         DeclarationDiff::Unchanged => None,
@@ -121,7 +121,7 @@ mod tests {
 
     /// What is declared once `next` was.
     fn behind(present: &Configuration, next: &Declaration) -> Option<Configuration> {
-        let ConfigEdit::Declared(declaration) = declared(present, next)? else { panic!("a declaration") };
+        let ConfigEdit::FileApplied(declaration) = declared(present, next)? else { panic!("a declaration") };
         let declared = Some(StoredDeclaration { declaration, revision: 1 });
         Some(Configuration::new(StoredConfiguration { declared, ..StoredConfiguration::default() }).unwrap())
     }

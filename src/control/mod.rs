@@ -208,7 +208,7 @@ impl Control {
         self.published.subscribe()
     }
 
-    /// Ends when every change that was begun is finished. None is begun any more by then: the edges have ended.
+    /// Ends when every change that was begun is finished. None is begun any more by then: the transports have ended.
     pub async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -30,7 +30,7 @@ pub(super) struct Planned {
 pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Planned, Vec<ServiceProblem>> {
     let mut stored = present.stored().clone();
     match &edit {
-        ConfigEdit::Declared(declaration) => {
+        ConfigEdit::FileApplied(declaration) => {
             let revision = stored.revision;
             stored.declared = Some(StoredDeclaration { declaration: declaration.clone(), revision });
         }
@@ -49,7 +49,7 @@ pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Pla
         }
     }
     let catalog = match &edit {
-        ConfigEdit::Declared(declaration) => Catalog::new(declaration, stored.revision, &stored.set)?,
+        ConfigEdit::FileApplied(declaration) => Catalog::new(declaration, stored.revision, &stored.set)?,
         // Ten thousand others need not be merged anew.
         ConfigEdit::Thresholds { service, layer } => {
             present.catalog().with_service(&declaration(&stored), service, layer)?
@@ -58,7 +58,7 @@ pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Pla
     };
     let after = Configuration::with(stored, catalog);
     let names: BTreeSet<&str> = match &edit {
-        ConfigEdit::Declared(_) => present.services().chain(after.services()).chain([""]).collect(),
+        ConfigEdit::FileApplied(_) => present.services().chain(after.services()).chain([""]).collect(),
         ConfigEdit::Generation(_) => BTreeSet::new(),
         ConfigEdit::Thresholds { service, .. } | ConfigEdit::Override { service, .. } => [&**service].into(),
     };
@@ -97,7 +97,7 @@ impl Planned {
     /// As it is once the store has it.
     pub(super) fn written(self, changed: Changed) -> Configuration {
         let Self { after, touched, edit, before } = self;
-        if matches!(edit, ConfigEdit::Declared(_)) {
+        if matches!(edit, ConfigEdit::FileApplied(_)) {
             log_relaxed(&before, &after, &touched);
         }
         let (mut stored, catalog) = after.into_parts();
@@ -106,7 +106,7 @@ impl Planned {
             stored.changed.insert(service, changed);
         }
         match edit {
-            ConfigEdit::Declared(_) => {
+            ConfigEdit::FileApplied(_) => {
                 if let Some(declared) = &mut stored.declared {
                     declared.revision = changed.revision;
                 }
@@ -180,11 +180,11 @@ mod tests {
         assert_eq!(touched(thresholds("a", Layer::default())), Vec::<String>::new());
         let mut declaration = present().stored().declared.clone().unwrap().declaration;
         declaration.services.remove("b");
-        assert_eq!(touched(ConfigEdit::Declared(declaration.clone())), ["b"]);
+        assert_eq!(touched(ConfigEdit::FileApplied(declaration.clone())), ["b"]);
         declaration.defaults = layer(Field::FailureThreshold, 8);
-        assert_eq!(touched(ConfigEdit::Declared(declaration.clone())), ["", "b"], "a has its own");
+        assert_eq!(touched(ConfigEdit::FileApplied(declaration.clone())), ["", "b"], "a has its own");
         declaration.enabled = false;
-        assert_eq!(touched(ConfigEdit::Declared(declaration)), ["", "a", "b"]);
+        assert_eq!(touched(ConfigEdit::FileApplied(declaration)), ["", "a", "b"]);
         let set = ServiceOverride {
             kind: OverrideKind::Disabled,
             expires_at: None,

@@ -124,7 +124,7 @@ impl Engine {
             return Err(EngineError::OtherEpoch { permit: permit.pass.epoch, given });
         }
         let record = |entry: &Entry, inner: &mut Inner| {
-            if permit.lineage != self.lineage || permit.branch != 0 || permit.has_expired(now) {
+            if permit.timeline != self.timeline || permit.branch != 0 || permit.has_expired(now) {
                 inner.counters.late += 1;
                 return RecordResult { recorded: Recorded::Late, state: self.shown(inner.breaker.state()) };
             }
@@ -181,7 +181,7 @@ impl Engine {
 
     fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {
         Permit {
-            lineage: self.lineage,
+            timeline: self.timeline,
             key: entry.id,
             branch: 0,
             kind: PermitKind::Tracked,

@@ -31,8 +31,8 @@ pub struct OpenedCounters {
     pub rejected_half_open: u64,
     /// Denied by an operator.
     pub rejected_forced: u64,
-    /// Transitions by edge and reason.
-    pub transitions: BTreeMap<Edge, u64>,
+    /// Transitions by the two states and the reason.
+    pub transitions: BTreeMap<TransitionKind, u64>,
     /// Times METRICS_ONLY kept it from opening.
     pub shadows: u64,
     /// Let pass by METRICS_ONLY, that would have been denied.
@@ -40,7 +40,7 @@ pub struct OpenedCounters {
 }
 
 /// From, to, why.
-pub type Edge = (State, State, Reason);
+pub type TransitionKind = (State, State, Reason);
 
 impl Counters {
     pub(crate) fn decided(&mut self, decision: &Decision) {
@@ -71,8 +71,8 @@ impl Counters {
             self.opened_mut().shadows += 1;
             return;
         }
-        let edge = (transition.from, transition.to(), transition.reason);
-        *self.opened_mut().transitions.entry(edge).or_default() += 1;
+        let kind = (transition.from, transition.to(), transition.reason);
+        *self.opened_mut().transitions.entry(kind).or_default() += 1;
     }
 
     fn opened_mut(&mut self) -> &mut OpenedCounters {
@@ -93,8 +93,8 @@ impl Counters {
         opened.rejected_forced += other.rejected_forced;
         opened.shadows += other.shadows;
         opened.would_be_rejected += other.would_be_rejected;
-        for (edge, count) in &other.transitions {
-            *opened.transitions.entry(*edge).or_default() += count;
+        for (kind, count) in &other.transitions {
+            *opened.transitions.entry(*kind).or_default() += count;
         }
     }
 }

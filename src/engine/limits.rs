@@ -27,8 +27,8 @@ pub struct Limits {
 pub struct StoreIdentity {
     /// The store's seals.
     pub seals: Seals,
-    /// The store's lineage.
-    pub lineage: u32,
+    /// The store's timeline.
+    pub timeline: u32,
     /// Random for each life of the process.
     pub issuer: u64,
     /// Who numbers epochs.

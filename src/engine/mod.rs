@@ -56,7 +56,7 @@ use std::sync::atomic::AtomicBool;
 use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
 
 pub use calls::{Allowed, RecordResult, Target};
-pub use counters::{Counters, Edge, OpenedCounters};
+pub use counters::{Counters, OpenedCounters, TransitionKind};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
 pub use entry::{BreakerView, LastTransition};
 pub use idle::IdleWalk;
@@ -86,7 +86,7 @@ pub struct Engine {
     registry: Registry,
     enabled: AtomicBool,
     seals: Seals,
-    lineage: u32,
+    timeline: u32,
     /// Random for each life of the process.
     issuer: u64,
     /// Permits of other issuers that were reported.
@@ -114,7 +114,7 @@ impl Engine {
             enabled: AtomicBool::new(catalog.enabled()),
             registry: Registry::new(limits, &standing, Arc::clone(catalog)),
             seals: standing.seals,
-            lineage: standing.lineage,
+            timeline: standing.timeline,
             issuer: standing.issuer,
             reported: ReportedPermits::default(),
             sink,

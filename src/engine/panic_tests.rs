@@ -28,7 +28,7 @@ fn trips_into_an_outbox_that_panics() {
         idle_ttl: std::time::Duration::from_hours(1),
     };
     let standing =
-        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 1, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
     let engine = Engine::new(limits, standing, &std::sync::Arc::default(), Box::new(Panicking), now);
     for _ in 0..5 {

@@ -38,8 +38,8 @@ impl KeyId {
 /// What a permit says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {
-    /// The lineage of the store it was given under.
-    pub lineage: u32,
+    /// The timeline of the store it was given under.
+    pub timeline: u32,
     /// The breaker.
     pub key: KeyId,
     /// 0: the store's own line of epochs; else a replica's that decides alone.
@@ -162,7 +162,7 @@ impl Seals {
         };
         let mut writer = Writer { bytes: &mut sealed, at: 0 };
         writer.put([LAYOUT]);
-        writer.put(permit.lineage.to_le_bytes());
+        writer.put(permit.timeline.to_le_bytes());
         writer.put(permit.key.0.to_le_bytes());
         writer.put(permit.pass.epoch.to_le_bytes());
         writer.put(permit.branch.to_le_bytes());
@@ -193,7 +193,7 @@ impl Seals {
         if reader.take()? != [LAYOUT] {
             return Err(Forged);
         }
-        let lineage = u32::from_le_bytes(reader.take()?);
+        let timeline = u32::from_le_bytes(reader.take()?);
         let key = KeyId(u128::from_le_bytes(reader.take()?));
         let epoch = u64::from_le_bytes(reader.take()?);
         let branch = u32::from_le_bytes(reader.take()?);
@@ -211,7 +211,7 @@ impl Seals {
             _ => return Err(Forged),
         };
         let pass = Pass { epoch, number, probe };
-        Ok(Permit { lineage, key, branch, kind, pass, issuer, issued_at, config_revision })
+        Ok(Permit { timeline, key, branch, kind, pass, issuer, issued_at, config_revision })
     }
 }
 
@@ -245,7 +245,7 @@ mod tests {
 
     fn permit(probe: Option<Probe>) -> Permit {
         Permit {
-            lineage: 7,
+            timeline: 7,
             key: KeyId(1 << 100),
             branch: 3,
             kind: PermitKind::Tracked,

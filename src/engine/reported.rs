@@ -93,7 +93,7 @@ mod tests {
 
     fn permit(issuer: u64, number: u64) -> Permit {
         Permit {
-            lineage: 0,
+            timeline: 0,
             key: KeyId(5),
             branch: 0,
             kind: PermitKind::Tracked,

@@ -54,7 +54,7 @@ fn engine(breakers_max: usize) -> (Arc<Engine>, Kept) {
         idle_ttl: Duration::from_secs(60),
     };
     let standing =
-        StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering: Numbering::Own };
     let kept = Kept::default();
     let engine = Engine::new(limits, standing, &catalog(1, 1), Box::new(kept.clone()), at(0));
     (Arc::new(engine), kept)

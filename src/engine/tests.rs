@@ -42,7 +42,7 @@ fn at(seconds: u64) -> Time {
 }
 
 fn standing(issuer: u64) -> StoreIdentity {
-    StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer, numbering: Numbering::Own }
+    StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Own }
 }
 
 /// One failure opens `db` for 30 s; two probes of it decide.
@@ -154,7 +154,7 @@ fn a_stored_breaker_comes_back_even_beyond_the_limit() {
     let open = Snapshot {
         epoch: 3,
         state: State::Open,
-        attempts: 1,
+        open_count: 1,
         entered_at: at(0) - Duration::from_secs(10),
         wait: Some(Duration::from_secs(30)),
         ..Snapshot::pristine()
@@ -199,8 +199,9 @@ fn a_permit_outlives_the_process_that_gave_it() {
     let named = Target { service: "db", name: "x", ..by_permit(permit) };
     let taken = after.record(named, &Report::plain(Outcome::Failure), at(1)).unwrap();
     assert_eq!(taken, RecordResult { recorded: Recorded::Recorded, state: State::Open });
-    let other_lineage = Permit { lineage: 9, ..permit.unwrap() };
-    let late = after.record(by_permit(Some(other_lineage)), &Report::plain(Outcome::Success), at(1)).unwrap();
+    let other_timeline = Permit { timeline: 9, ..permit.unwrap() };
+    let late =
+        after.record(by_permit(Some(other_timeline)), &Report::plain(Outcome::Success), at(1)).unwrap();
     assert_eq!(late.recorded, Recorded::Late);
 }
 
@@ -601,7 +602,7 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
     let open = |epoch| Snapshot {
         epoch,
         state: State::Open,
-        attempts: 1,
+        open_count: 1,
         entered_at: at(0),
         ..Snapshot::pristine()
     };

@@ -7,19 +7,19 @@ use crate::store::{ChangeId, Position};
 /// Changes that are remembered, 16 bytes each. A token that names an older one is checked against the store.
 const CHANGES_MAX: usize = 4_096;
 
-/// The changes that this process has seen at the end of the history, of one lineage.
+/// The changes that this process has seen at the end of the history, of one timeline.
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
     /// None: the store was not read yet.
-    lineage: Option<u32>,
+    timeline: Option<u32>,
     /// In the order of their revisions; at [`CHANGES_MAX`] the oldest goes.
     seen: VecDeque<ChangeId>,
 }
 
 impl Anchors {
-    /// The lineage that the changes are of.
-    pub(super) fn lineage(&self) -> Option<u32> {
-        self.lineage
+    /// The timeline that the changes are of.
+    pub(super) fn timeline(&self) -> Option<u32> {
+        self.timeline
     }
 
     /// The newest change; before any was seen: revision 0.
@@ -34,10 +34,10 @@ impl Anchors {
     }
 
     /// Takes note of where the store is; `seen` is what its position was asked about. False: it is not the history, or
-    /// not the lineage, that was seen before, and nothing is noted.
+    /// not the timeline, that was seen before, and nothing is noted.
     pub(super) fn note(&mut self, seen: ChangeId, position: &Position) -> bool {
-        let lineage = *self.lineage.get_or_insert(position.lineage);
-        if lineage != position.lineage || position.went_back_behind(seen) {
+        let timeline = *self.timeline.get_or_insert(position.timeline);
+        if timeline != position.timeline || position.went_back_behind(seen) {
             return false;
         }
         if position.newest.revision > self.newest().revision {
@@ -51,7 +51,7 @@ impl Anchors {
 
     /// Forgets all of it: the store has another history.
     pub(super) fn begin_anew(&mut self, position: &Position) {
-        *self = Self { lineage: Some(position.lineage), seen: VecDeque::from([position.newest]) };
+        *self = Self { timeline: Some(position.timeline), seen: VecDeque::from([position.newest]) };
     }
 }
 
@@ -63,12 +63,12 @@ mod tests {
         ChangeId { revision, nonce: revision.wrapping_mul(0x9e37_79b9_7f4a_7c15) }
     }
 
-    fn at(lineage: u32, newest: ChangeId, nonce: Option<u64>) -> Position {
-        Position { lineage, newest, nonce }
+    fn at(timeline: u32, newest: ChangeId, nonce: Option<u64>) -> Position {
+        Position { timeline, newest, nonce }
     }
 
     #[test]
-    fn a_store_that_went_back_is_told_by_its_revision_its_nonce_or_its_lineage() {
+    fn a_store_that_went_back_is_told_by_its_revision_its_nonce_or_its_timeline() {
         let mut anchors = Anchors::default();
         assert!(anchors.note(ChangeId::default(), &at(1, change(7), None)));
         let seen = anchors.newest();
@@ -78,12 +78,12 @@ mod tests {
         let seen = anchors.newest();
         assert!(!anchors.note(seen, &at(1, change(8), None)), "before what was seen");
         assert!(!anchors.note(seen, &at(1, change(12), Some(1))), "another change at the same revision");
-        assert!(!anchors.note(seen, &at(2, change(12), Some(seen.nonce))), "another lineage");
+        assert!(!anchors.note(seen, &at(2, change(12), Some(seen.nonce))), "another timeline");
         assert!(anchors.note(seen, &at(1, change(2_000), None)), "pruned is not gone back");
         assert!(anchors.contains(change(7)) && anchors.contains(change(9)) && !anchors.contains(change(8)));
         assert!(!anchors.contains(ChangeId { nonce: 0, ..change(9) }));
         anchors.begin_anew(&at(2, change(5), None));
-        assert_eq!((anchors.lineage(), anchors.newest()), (Some(2), change(5)));
+        assert_eq!((anchors.timeline(), anchors.newest()), (Some(2), change(5)));
         assert!(!anchors.contains(change(7)));
     }
 

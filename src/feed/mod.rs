@@ -29,7 +29,7 @@ pub struct Feeds {
     pub tail: Arc<HistoryTail>,
     /// Random, made with the store.
     pub store_id: u64,
-    lineage: watch::Sender<u32>,
+    timeline: watch::Sender<u32>,
 }
 
 impl Feeds {
@@ -41,18 +41,18 @@ impl Feeds {
         metrics: WatchMetrics,
     ) -> Arc<Self> {
         let tail = Arc::new(HistoryTail::new(store, metrics));
-        Arc::new(Self { states, tail, store_id: meta.store_id, lineage: watch::Sender::new(meta.lineage) })
+        Arc::new(Self { states, tail, store_id: meta.store_id, timeline: watch::Sender::new(meta.timeline) })
     }
 
-    /// The lineage of the store, and every change of it.
-    pub fn lineage(&self) -> watch::Receiver<u32> {
-        self.lineage.subscribe()
+    /// The timeline of the store, and every change of it.
+    pub fn timeline(&self) -> watch::Receiver<u32> {
+        self.timeline.subscribe()
     }
 
     /// Follows the history that a store which went back has now, and tells everybody who follows this one.
     pub fn begin_anew(&self, position: &Position, now: Time) {
-        // In this order: who knows of the lineage reads nothing from memory that is of the one before.
+        // In this order: who knows of the timeline reads nothing from memory that is of the one before.
         self.tail.begin_anew(position, now);
-        self.lineage.send_replace(position.lineage);
+        self.timeline.send_replace(position.timeline);
     }
 }

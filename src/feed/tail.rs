@@ -29,7 +29,7 @@ const READS_AT_ONCE: usize = 4;
 pub struct HistoryTail {
     store: Arc<dyn Store>,
     ring: Mutex<Ring>,
-    /// What was seen of the store, and in which lineage.
+    /// What was seen of the store, and in which timeline.
     anchors: Mutex<Anchors>,
     /// The revision up to which everything is in the ring.
     newest: watch::Sender<u64>,
@@ -84,7 +84,7 @@ pub enum Page {
 pub enum Looked {
     /// The history that was there before, and perhaps more of it.
     Followed,
-    /// Another history: a backup was restored, by the nonces or by a lineage that another process has given the store.
+    /// Another history: a backup was restored, by the nonces or by a timeline that another process has given the store.
     /// Nothing was read of it; [`HistoryTail::begin_anew`] does.
     WentBack(Position),
 }
@@ -141,10 +141,10 @@ impl HistoryTail {
         self.anchors.lock().newest()
     }
 
-    /// The lineage of the store, and the newest change of it that was seen; none: it was not read yet.
+    /// The timeline of the store, and the newest change of it that was seen; none: it was not read yet.
     pub fn seen(&self) -> Option<(u32, ChangeId)> {
         let anchors = self.anchors.lock();
-        anchors.lineage().map(|lineage| (lineage, anchors.newest()))
+        anchors.timeline().map(|timeline| (timeline, anchors.newest()))
     }
 
     /// A change of the store at `revision` or behind it, from memory if that reaches so far.
@@ -183,7 +183,7 @@ impl HistoryTail {
         })
     }
 
-    /// Reads what is new in the store. One at a time. What it finds to have gone back it gives another lineage.
+    /// Reads what is new in the store. One at a time. What it finds to have gone back it gives another timeline.
     ///
     /// # Errors
     /// When the store does not answer: what is here stays, and the next look goes on behind it.
@@ -199,9 +199,9 @@ impl HistoryTail {
     async fn look_at_store(&self, now: Time) -> Result<Looked, StoreError> {
         let seen = self.anchor();
         let position = self.store.position(seen.revision).await?;
-        let lineage = self.anchors.lock().lineage();
+        let timeline = self.anchors.lock().timeline();
         if !self.anchors.lock().note(seen, &position) {
-            return self.renewed(position, lineage.unwrap_or_default()).await.map(Looked::WentBack);
+            return self.renewed(position, timeline.unwrap_or_default()).await.map(Looked::WentBack);
         }
         let revision = position.newest.revision;
         let before = self.ring.lock().head;
@@ -233,12 +233,12 @@ impl HistoryTail {
         Ok(Looked::Followed)
     }
 
-    /// Where the store is once it has a lineage of its own, if another process did not give it one already.
-    async fn renewed(&self, position: Position, lineage: u32) -> Result<Position, StoreError> {
-        if position.lineage > lineage {
+    /// Where the store is once it has a timeline of its own, if another process did not give it one already.
+    async fn renewed(&self, position: Position, timeline: u32) -> Result<Position, StoreError> {
+        if position.timeline > timeline {
             return Ok(position);
         }
-        self.store.renew_lineage(position.lineage, lineage).await?;
+        self.store.renew_timeline(position.timeline, timeline).await?;
         self.store.position(0).await
     }
 

@@ -25,7 +25,6 @@ use super::breakers::Breakers;
 use super::call_metrics::{Method, code_name};
 use super::call_slot::{CallSlot, Pool};
 use super::deadline;
-use super::edge::{Edge, Shared};
 use super::encoding_headers;
 use super::gzip::{self, Encoding};
 use super::inline_executor::InlineExecutor;
@@ -34,6 +33,7 @@ use super::reflection;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
 use super::rights;
+use super::services::{GrpcServices, Shared};
 use super::status::{Failure, code_of, rewritten};
 use crate::auth::{Caller, ConnectionAuth, Credentials, Rights};
 use crate::metrics::{Refusal as Why, Transport};
@@ -43,7 +43,7 @@ type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> +
 /// Bytes of the metadata of a call, as gRPC clients commonly allow for answers: of each header its name, its value, and 32.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 
-/// The edge, as one connection comes to it.
+/// The grpc, as one connection comes to it.
 pub(super) struct ConnectionService {
     connection: Arc<ConnectionShared>,
     auth: ConnectionAuth,
@@ -59,13 +59,13 @@ struct ConnectionShared {
 
 impl ConnectionService {
     pub(super) fn new(
-        edge: &Edge,
+        grpc: &GrpcServices,
         auth: ConnectionAuth,
         turns: InlineExecutor,
         read_budget: Arc<ReadBudget>,
     ) -> Self {
-        let breakers = edge.breakers(Arc::clone(auth.anonymous()));
-        let connection = Arc::new(ConnectionShared { shared: Arc::clone(&edge.shared), read_budget });
+        let breakers = grpc.breakers(Arc::clone(auth.anonymous()));
+        let connection = Arc::new(ConnectionShared { shared: Arc::clone(&grpc.shared), read_budget });
         Self { connection, auth, turns, breakers }
     }
 }

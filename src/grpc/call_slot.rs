@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::Semaphore;
 
 use super::Limits;
-use super::edge::Shared;
+use super::services::Shared;
 use super::status::Failure;
 use crate::auth::{Caller, ConcurrencyCounter};
 use crate::metrics::{Refusal, Transport};

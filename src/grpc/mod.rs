@@ -1,8 +1,8 @@
-//! The edge of gRPC: convert, call, convert.
+//! The grpc of gRPC: convert, call, convert.
 //!
 //! # The road of a call
 //! A connection reads what has arrived, a few kilobytes a turn (`read_budget`), before any call of it is answered ([`serve`] and
-//! `inline_executor`), so that the answers leave together. The edge (`edge`) takes it in (`call`): finds the method, sees who sends it and whether
+//! `inline_executor`), so that the answers leave together. The grpc (`services`) takes it in (`call`): finds the method, sees who sends it and whether
 //! they may (`rights`), reads the client's deadline, takes a slot among the calls in flight (`call_slot`), and hands the request to
 //! the service that tonic generated. That reads the message, whose bytes are counted on the way (`request_body`), decodes it and calls
 //! our handler (`breakers`, `config`, `operations`, `health`, `reflection`). On the way back it counts the call, puts the framework's
@@ -22,7 +22,6 @@ mod client_info;
 mod config;
 mod convert;
 mod deadline;
-mod edge;
 mod encoding_headers;
 mod gzip;
 mod health;
@@ -39,6 +38,7 @@ mod reply_body;
 mod request_body;
 mod rights;
 mod serve;
+mod services;
 mod status;
 mod stream_limiter;
 mod unknown_name;
@@ -46,8 +46,8 @@ mod violations;
 mod watch;
 
 pub use call_metrics::{BOUNDS_SECONDS, CallMetrics, CallView, Method};
-pub use edge::Edge;
 pub use health::{HealthBoard, Part, Serving};
 pub use limits::Limits;
 pub use reflection::ServeError;
 pub use serve::serve;
+pub use services::GrpcServices;

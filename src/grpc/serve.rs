@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::call::ConnectionService;
-use super::edge::{Edge, Shared};
 use super::inline_executor::{InlineExecutor, Progress};
 use super::read_budget::{BudgetedIo, ReadBudget};
+use super::services::{GrpcServices, Shared};
 use crate::auth::{CertificateNames, ConnectionAuth, Counts};
 use crate::listener::{Connection, ConnectionHandler, ConnectionLimits, Drained, Listener, WhenFull};
 use crate::metrics::{Refusal, Transport};
@@ -34,10 +34,10 @@ const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// How long a client may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves `edge` on `socket` until `shutdown`: then health says so, no connection is accepted any more, calls on the way are
+/// Serves `services` on `socket` until `shutdown`: then health says so, no connection is accepted any more, calls on the way are
 /// answered, and what is not over within the grace period is cut off. Never hangs.
-pub async fn serve(edge: Edge, socket: TcpListener, shutdown: CancellationToken) -> Drained {
-    let Shared { app, security, limits, .. } = &*edge.shared;
+pub async fn serve(grpc: GrpcServices, socket: TcpListener, shutdown: CancellationToken) -> Drained {
+    let Shared { app, security, limits, .. } = &*grpc.shared;
     let connection_limits = ConnectionLimits {
         connections_max: limits.connections_max,
         when_full: WhenFull::Close,
@@ -48,17 +48,17 @@ pub async fn serve(edge: Edge, socket: TcpListener, shutdown: CancellationToken)
     };
     let (metrics, clock) = (Arc::clone(&app.metrics), Arc::clone(&app.clock));
     let listener = Listener::new(Transport::Grpc, security.clone(), connection_limits, metrics, clock);
-    listener.serve(socket, edge, shutdown).await
+    listener.serve(socket, grpc, shutdown).await
 }
 
-impl ConnectionHandler for Edge {
+impl ConnectionHandler for GrpcServices {
     async fn handle<S>(self, stream: S, connection: Connection)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Connection { peer, certificate, tasks, shutdown, kill } = connection;
         let executor = InlineExecutor::new(tasks, self.shared.limits.write_timeout);
-        Driver { edge: self, peer, executor, shutdown, kill }.run(stream, certificate).await;
+        Driver { grpc: self, peer, executor, shutdown, kill }.run(stream, certificate).await;
     }
 
     fn shutdown_began(&self) {
@@ -68,7 +68,7 @@ impl ConnectionHandler for Edge {
 
 /// Drives one connection.
 struct Driver {
-    edge: Edge,
+    grpc: GrpcServices,
     peer: IpAddr,
     executor: InlineExecutor,
     shutdown: CancellationToken,
@@ -81,17 +81,17 @@ impl Driver {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send,
         certificate: Option<CertificateNames>,
     ) {
-        let shared = &self.edge.shared;
+        let shared = &self.grpc.shared;
         let auth = ConnectionAuth::new(Arc::clone(&shared.security.authenticator), self.peer, certificate);
         let mut reading = Reading {
             budget: Arc::default(),
             counts: shared.security.authenticator.counts_at(self.peer),
-            edge: self.edge.clone(),
+            grpc: self.grpc.clone(),
             peer: self.peer,
             pause: None,
         };
         let budget = &reading.budget;
-        let service = ConnectionService::new(&self.edge, auth, self.executor.clone(), Arc::clone(budget));
+        let service = ConnectionService::new(&self.grpc, auth, self.executor.clone(), Arc::clone(budget));
         let stream = TokioIo::new(BudgetedIo::new(stream, Arc::clone(budget)));
         let mut http = pin!(self.http(&shared.limits).serve_connection(stream, service));
         let mut draining = false;
@@ -150,7 +150,7 @@ struct Reading {
     budget: Arc<ReadBudget>,
     /// Those of its address.
     counts: Arc<Counts>,
-    edge: Edge,
+    grpc: GrpcServices,
     peer: IpAddr,
     /// Runs while it is not read, because too many of its calls were refused.
     pause: Option<Pin<Box<Sleep>>>,
@@ -164,13 +164,13 @@ impl Reading {
         if has_calls || self.pause.is_some() {
             self.budget.begin_without_reading();
         } else {
-            self.budget.begin(&self.counts, self.edge.shared.app.clock.now());
+            self.budget.begin(&self.counts, self.grpc.shared.app.clock.now());
         }
     }
 
     /// Whether there is more to read in a further turn, without waiting.
     fn end_turn(&mut self, context: &mut Context<'_>) -> Progress {
-        let shared = &self.edge.shared;
+        let shared = &self.grpc.shared;
         if let Some(pause) = self.budget.pause(&self.counts, || shared.app.clock.now()) {
             self.limited(pause);
             self.pause = Some(Box::pin(tokio::time::sleep(pause)));
@@ -182,7 +182,7 @@ impl Reading {
 
     #[cold]
     fn limited(&self, pause: Duration) {
-        let shared = &self.edge.shared;
+        let shared = &self.grpc.shared;
         shared.app.metrics.access.refused(Transport::Grpc, Refusal::RefusalRate);
         if shared.log.refusal_rate.is_due(shared.app.clock.now()) {
             let (peer, pause_ms) = (self.peer, pause.as_millis());

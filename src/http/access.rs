@@ -7,25 +7,25 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{Edge, internal, problem};
+use super::{PageState, internal, problem};
 use crate::auth::{ConnectionAuth, Credentials, Right};
 use crate::metrics::{Refusal, Transport};
 
 /// Lets those pass who may read of every service: the pages behind it show them all.
-pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(State(state): State<PageState>, request: Request, next: Next) -> Response {
     // Every connection has one.
     let Some(auth) = request.extensions().get::<Arc<ConnectionAuth>>() else { return internal() };
     match auth.caller(Credentials::of(request.headers())) {
         Ok(caller) if caller.identity.may_everywhere(Right::Read) => next.run(request).await,
         Ok(caller) => {
             let name = caller.identity.name();
-            edge.refused(auth, Refusal::PermissionDenied);
+            state.refused(auth, Refusal::PermissionDenied);
             let role = Right::Read.role().as_str();
             let why = format!("{name} is not authorized: requires role {role} for every service");
             problem(StatusCode::FORBIDDEN, &why)
         }
         Err(_) => {
-            edge.refused(auth, Refusal::Unauthenticated);
+            state.refused(auth, Refusal::Unauthenticated);
             let why = "authentication required: send a bearer token or use a registered client certificate";
             let challenge = HeaderValue::from_static("Bearer realm=\"breakerd\"");
             ([(header::WWW_AUTHENTICATE, challenge)], problem(StatusCode::UNAUTHORIZED, why)).into_response()
@@ -33,7 +33,7 @@ pub(super) async fn admit(State(edge): State<Edge>, request: Request, next: Next
     }
 }
 
-impl Edge {
+impl PageState {
     fn refused(&self, auth: &ConnectionAuth, refusal: Refusal) {
         self.app.metrics.access.refused(Transport::Http, refusal);
         if self.log.is_due(self.app.clock.now()) {

@@ -11,7 +11,7 @@ use breaker::{State as Circuit, Time};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Edge, internal};
+use super::{PageState, internal};
 use crate::app::App;
 use crate::engine::{BreakerView, Engine};
 use crate::health::Problem;
@@ -54,13 +54,13 @@ pub(super) async fn livez() -> Response {
 
 /// The store does not change the answer once its content is loaded: decisions are made without it, and an outage of the database must not take
 /// every replica out of service at once.
-pub(super) async fn readyz(State(edge): State<Edge>) -> Response {
-    let readiness = Readiness::of(&edge.app);
+pub(super) async fn readyz(State(state): State<PageState>) -> Response {
+    let readiness = Readiness::of(&state.app);
     let body = match readiness {
         Readiness::Ready => json!({ "status": "ready" }),
         Readiness::Loading | Readiness::ShuttingDown => {
             let mut body = json!({ "status": "not_ready", "reason": readiness });
-            if let Some(since) = edge.app.store_away_since() {
+            if let Some(since) = state.app.store_away_since() {
                 body["store_unreachable_since"] = since.to_string().into();
             }
             body
@@ -102,8 +102,8 @@ struct JournalHealth {
     writable: bool,
 }
 
-pub(super) async fn health(State(edge): State<Edge>) -> Response {
-    let app = &edge.app;
+pub(super) async fn health(State(state): State<PageState>) -> Response {
+    let app = &state.app;
     let readiness = Readiness::of(app);
     let problems = app.problems();
     let store = app.health.store().get();
@@ -163,9 +163,9 @@ struct Detail {
     transition_count: u64,
 }
 
-pub(super) async fn circuit_breakers(State(edge): State<Edge>) -> Response {
+pub(super) async fn circuit_breakers(State(state): State<PageState>) -> Response {
     let read = |app: &App| app.loaded().map(|loaded| Circuits::read(&loaded.engine, app.clock.now()));
-    let Some(read) = edge.read(read).await else { return internal() };
+    let Some(read) = state.read(read).await else { return internal() };
     let circuits = read.unwrap_or_else(Circuits::loading);
     let status = if circuits.status == "healthy" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(circuits)).into_response()

@@ -1,4 +1,4 @@
-//! The HTTP edge: metrics for Prometheus, health for people, probes for whoever runs the process.
+//! The HTTP state: metrics for Prometheus, health for people, probes for whoever runs the process.
 //!
 //! Every page is read only and takes no body. `/livez` and `/readyz` are for probes; the other pages are for
 //! people and dashboards: an open circuit, or a database that is away, is no reason to restart breakerd or to
@@ -40,7 +40,7 @@ breakerd
 
 /// What the pages are made from.
 #[derive(Clone)]
-struct Edge {
+struct PageState {
     app: Arc<App>,
     readers: Arc<Semaphore>,
     scrapes: Arc<scrape::Scrapes>,
@@ -51,12 +51,12 @@ struct Edge {
 /// The pages.
 pub fn router(app: Arc<App>) -> Router {
     let readers = Arc::new(Semaphore::new(READERS_MAX));
-    let edge = Edge { app, readers, scrapes: Arc::default(), log: Arc::default() };
+    let state = PageState { app, readers, scrapes: Arc::default(), log: Arc::default() };
     let for_readers = Router::new()
         .route("/metrics", get(scrape::metrics))
         .route("/health", get(health::health))
         .route("/health/circuit-breakers", get(health::circuit_breakers))
-        .route_layer(from_fn_with_state(edge.clone(), access::admit));
+        .route_layer(from_fn_with_state(state.clone(), access::admit));
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/livez", get(health::livez))
@@ -68,10 +68,10 @@ pub fn router(app: Arc<App>) -> Router {
             ([(header::ALLOW, "GET, HEAD")], problem)
         })
         .layer(map_response(uncached))
-        .with_state(edge)
+        .with_state(state)
 }
 
-impl Edge {
+impl PageState {
     /// Does `work` on a thread that nobody else waits for, a bounded number at a time. None: it failed, and has
     /// been logged.
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&App) -> T + Send + 'static) -> Option<T> {

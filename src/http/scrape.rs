@@ -14,7 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
-use super::{Edge, internal, problem};
+use super::{PageState, internal, problem};
 use crate::auth::{ConcurrencyCounter, ConnectionAuth, CountGuard};
 use crate::metrics::{Metrics, Refusal, Transport};
 
@@ -28,18 +28,18 @@ const UNREAD_PER_ADDRESS_MAX: usize = UNREAD_MAX / 2;
 const RETRY_AFTER: &str = "1";
 
 pub(super) async fn metrics(
-    State(edge): State<Edge>,
+    State(state): State<PageState>,
     Extension(auth): Extension<Arc<ConnectionAuth>>,
 ) -> Response {
-    let scrapes = Arc::clone(&edge.scrapes);
+    let scrapes = Arc::clone(&state.scrapes);
     let arrived = scrapes.begun.load(Relaxed);
-    match edge.read(move |app| scrapes.scrape(&app.metrics, arrived, &auth)).await {
+    match state.read(move |app| scrapes.scrape(&app.metrics, arrived, &auth)).await {
         Some(Ok(Some(scrape))) => {
             let text = Bytes::from_owner(Shared(scrape));
             ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
         }
         Some(Ok(None)) => {
-            edge.app.metrics.access.refused(Transport::Http, Refusal::CallerLimit);
+            state.app.metrics.access.refused(Transport::Http, Refusal::CallerLimit);
             let busy = problem(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes are not read yet");
             ([(header::RETRY_AFTER, RETRY_AFTER)], busy).into_response()
         }

@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 
 use super::router;
 use crate::app::App;
-use crate::auth::{Authenticator, ConnectionAuth, EdgeSecurity};
+use crate::auth::{Authenticator, ConnectionAuth, TransportSecurity};
 use crate::listener::{Connection, ConnectionHandler, ConnectionLimits, Drained, Listener, WhenFull};
 use crate::metrics::Transport;
 
@@ -50,7 +50,7 @@ pub struct Timeouts {
 /// ends.
 pub async fn serve(
     app: Arc<App>,
-    security: EdgeSecurity,
+    security: TransportSecurity,
     socket: TcpListener,
     shutdown: CancellationToken,
     timeouts: Timeouts,

@@ -230,7 +230,7 @@ impl From<&Proposal> for WireEntry {
             service: proposal.key.service().to_string(),
             name: proposal.key.name().to_string(),
             numbered_by_store: proposal.numbering == Numbering::Store,
-            alone: proposal.alone,
+            alone: proposal.store_unavailable,
             transition,
             gap,
         }
@@ -245,7 +245,7 @@ impl TryFrom<WireEntry> for Proposal {
             id: TransitionId { replica: wire.replica.into(), boot: wire.boot, seq: wire.seq },
             key: Key::new(&wire.service, &wire.name).map_err(|error| error.to_string())?,
             numbering: if wire.numbered_by_store { Numbering::Store } else { Numbering::Own },
-            alone: wire.alone,
+            store_unavailable: wire.alone,
             change: match (wire.transition, wire.gap) {
                 (Some(transition), None) => Change::Transition(Box::new((*transition).try_into()?)),
                 (None, Some(gap)) => Change::Gap(Box::new((*gap).try_into()?)),
@@ -258,7 +258,7 @@ impl TryFrom<WireEntry> for Proposal {
 impl From<&Gap> for WireGap {
     fn from(gap: &Gap) -> Self {
         Self {
-            missing: gap.missing,
+            missing: gap.lost_transitions,
             at_us: gap.at.as_micros(),
             base_epoch: gap.base_epoch,
             after: gap.after.as_ref().map(Into::into),
@@ -272,7 +272,7 @@ impl TryFrom<WireGap> for Gap {
 
     fn try_from(wire: WireGap) -> Result<Self, String> {
         Ok(Self {
-            missing: wire.missing,
+            lost_transitions: wire.missing,
             at: Time::from_micros(wire.at_us),
             base_epoch: wire.base_epoch,
             after: wire.after.map(TryInto::try_into).transpose()?,
@@ -351,7 +351,7 @@ impl From<&Snapshot> for WireSnapshot {
         Self {
             epoch: snapshot.epoch,
             state: snapshot.state.to_string(),
-            attempts: snapshot.attempts,
+            attempts: snapshot.open_count,
             entered_at_us: snapshot.entered_at.as_micros(),
             wait_us: snapshot.wait.map(micros),
             retry_after_us: snapshot.retry_after.map(micros),
@@ -406,7 +406,7 @@ impl TryFrom<WireSnapshot> for Snapshot {
         Ok(Self {
             epoch: wire.epoch,
             state: word("state", &wire.state, State::parse)?,
-            attempts: wire.attempts,
+            open_count: wire.attempts,
             entered_at: Time::from_micros(wire.entered_at_us),
             wait: wire.wait_us.map(Duration::from_micros),
             retry_after: wire.retry_after_us.map(Duration::from_micros),
@@ -441,7 +441,7 @@ mod tests {
             key: Key::new("notifications", "slack/eu").unwrap(),
             change,
             numbering: Numbering::Own,
-            alone: false,
+            store_unavailable: false,
         }))
     }
 
@@ -449,7 +449,7 @@ mod tests {
         Snapshot {
             epoch: 4,
             state: State::HalfOpen,
-            attempts: 2,
+            open_count: 2,
             entered_at: Time::from_micros(1_700_000_000_123_456),
             wait: Some(Duration::from_micros(1_500)),
             retry_after: Some(Duration::from_mins(2)),
@@ -475,7 +475,7 @@ mod tests {
 
     fn gap(after: Option<Snapshot>) -> Box<Gap> {
         let cause = GapCause::JournalUnwritable;
-        Box::new(Gap { missing: 4, at: Time::from_micros(8), base_epoch: 2, after, cause })
+        Box::new(Gap { lost_transitions: 4, at: Time::from_micros(8), base_epoch: 2, after, cause })
     }
 
     #[test]

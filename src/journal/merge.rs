@@ -8,7 +8,7 @@ use crate::store::{Change, Gap, GapCause, Proposal};
 pub(super) fn lost(proposal: &Proposal) -> u64 {
     match &proposal.change {
         Change::Transition(_) => 0,
-        Change::Gap(gap) => gap.missing,
+        Change::Gap(gap) => gap.lost_transitions,
     }
 }
 
@@ -45,20 +45,24 @@ pub(super) fn merge(older: &Proposal, newer: Proposal, cause: GapCause) -> Propo
         Change::Gap(gap) => gap.base_epoch,
     };
     let gap = Gap {
-        missing: transitions(older) + transitions(&newer),
+        lost_transitions: transitions(older) + transitions(&newer),
         at: happened_at(older).max(happened_at(&newer)),
         base_epoch,
         after: state_after(&newer).or_else(|| state_after(older)).cloned(),
         cause,
     };
-    Proposal { alone: older.alone || newer.alone, change: Change::Gap(Box::new(gap)), ..newer }
+    Proposal {
+        store_unavailable: older.store_unavailable || newer.store_unavailable,
+        change: Change::Gap(Box::new(gap)),
+        ..newer
+    }
 }
 
 /// How many transitions a record stands for.
 fn transitions(proposal: &Proposal) -> u64 {
     match &proposal.change {
         Change::Transition(_) => 1,
-        Change::Gap(gap) => gap.missing,
+        Change::Gap(gap) => gap.lost_transitions,
     }
 }
 
@@ -97,7 +101,7 @@ pub(super) mod tests {
             key: Key::new("db", name).unwrap(),
             change: Change::Transition(Box::new(transition)),
             numbering: Numbering::Own,
-            alone: false,
+            store_unavailable: false,
         }
     }
 
@@ -119,14 +123,17 @@ pub(super) mod tests {
         let cause = GapCause::JournalFull;
         let merged = merge(&record("eu", 4), record("eu", 5), cause);
         assert_eq!((&merged.id, &merged.key), (&record("eu", 5).id, &record("eu", 5).key));
-        let both = Gap { missing: 2, at: at(5), base_epoch: 3, after: Some(open(5)), cause };
+        let both = Gap { lost_transitions: 2, at: at(5), base_epoch: 3, after: Some(open(5)), cause };
         assert_eq!(gap(&merged), &both);
         // And that with one more, on either side.
         let later = merge(&merged, record("eu", 6), cause);
-        let three = Gap { missing: 3, at: at(6), after: Some(open(6)), ..both };
+        let three = Gap { lost_transitions: 3, at: at(6), after: Some(open(6)), ..both };
         assert_eq!(gap(&later), &three);
         let earlier = merge(&record("eu", 3), merged, cause);
-        assert_eq!(gap(&earlier), &Gap { missing: 3, at: at(5), base_epoch: 2, after: Some(open(5)), cause });
+        assert_eq!(
+            gap(&earlier),
+            &Gap { lost_transitions: 3, at: at(5), base_epoch: 2, after: Some(open(5)), cause }
+        );
         // A clock that was behind makes no gap end before its beginning.
         assert_eq!(gap(&merge(&record("eu", 9), record("eu", 5), cause)).at, at(9));
     }
@@ -143,8 +150,8 @@ pub(super) mod tests {
     #[test]
     fn a_gap_was_decided_alone_if_a_part_of_it_was() {
         let alone = |older, newer| {
-            let of = |alone, epoch| Proposal { alone, ..record("eu", epoch) };
-            merge(&of(older, 4), of(newer, 5), GapCause::JournalFull).alone
+            let of = |alone, epoch| Proposal { store_unavailable: alone, ..record("eu", epoch) };
+            merge(&of(older, 4), of(newer, 5), GapCause::JournalFull).store_unavailable
         };
         assert_eq!([alone(false, false), alone(true, false), alone(false, true)], [false, true, true]);
     }

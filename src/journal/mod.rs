@@ -482,7 +482,7 @@ impl TransitionSink for Journal {
             key: event.key.clone(),
             change: Change::Transition(Box::new(event.transition.clone())),
             numbering: Numbering::Own,
-            alone: event.origin == Origin::Alone,
+            store_unavailable: event.origin == Origin::Alone,
         };
         // Nothing but the write itself waits for other breakers' writes.
         let entry = Line::Entry(Box::new(proposal));

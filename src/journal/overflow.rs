@@ -188,7 +188,7 @@ mod tests {
         let sent = overflow.send(10, 10_000);
         assert_eq!((epochs(&sent.proposals), sent.lsn), (vec![1, 4], 4));
         let gap = gap(&sent.proposals[1]);
-        assert_eq!((gap.missing, gap.base_epoch, gap.cause), (3, 1, GapCause::JournalUnwritable));
+        assert_eq!((gap.lost_transitions, gap.base_epoch, gap.cause), (3, 1, GapCause::JournalUnwritable));
         assert_eq!(gap.after.as_ref().map(|after| after.epoch), Some(4));
     }
 

@@ -203,7 +203,7 @@ fn said(proposals: &[Proposal]) -> Vec<String> {
             Change::Transition(transition) => format!("{} {}", proposal.key.name(), transition.after.epoch),
             Change::Gap(gap) => {
                 let epoch = gap.after.as_ref().map_or(0, |after| after.epoch);
-                format!("{} {epoch} after {} lost", proposal.key.name(), gap.missing)
+                format!("{} {epoch} after {} lost", proposal.key.name(), gap.lost_transitions)
             }
         })
         .collect()
@@ -453,7 +453,7 @@ fn at_its_limit_history_is_lost_and_no_state() {
                 Change::Transition(transition) => (transition.base_epoch, 1),
                 Change::Gap(gap) => {
                     assert_eq!(gap.cause, GapCause::JournalFull);
-                    (gap.base_epoch, gap.missing)
+                    (gap.base_epoch, gap.lost_transitions)
                 }
             };
             assert_eq!(base, epoch, "{name} goes on where it was");
@@ -600,7 +600,8 @@ fn a_torn_line_in_a_file_that_goes_on_is_closed() {
     let line = |name: &str| {
         let id = TransitionId { replica: "r".into(), boot: 1, seq: 9 };
         let change = Change::Transition(Box::new(change(1)));
-        let proposal = Proposal { id, key: key(name), change, numbering: Numbering::Own, alone: false };
+        let proposal =
+            Proposal { id, key: key(name), change, numbering: Numbering::Own, store_unavailable: false };
         let mut line = Vec::new();
         line::encode(&Line::Entry(Box::new(proposal.clone())), &mut line);
         (proposal, line)

@@ -12,13 +12,13 @@ use crate::store::ChangeId;
 /// What was seen of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenPosition {
-    /// Its lineage.
-    pub lineage: u32,
+    /// Its timeline.
+    pub timeline: u32,
     /// The newest change of it.
     pub change: ChangeId,
 }
 
-/// The file. One line: lineage, revision and nonce, in decimal.
+/// The file. One line: timeline, revision and nonce, in decimal.
 #[derive(Debug)]
 pub struct PositionFile {
     path: PathBuf,
@@ -81,18 +81,18 @@ impl PositionFile {
     /// Whole or not at all: by a file beside it that takes its place.
     fn write(&self, seen: &SeenPosition) -> io::Result<()> {
         let beside = self.path.with_extension("new");
-        let SeenPosition { lineage, change } = seen;
-        fs::write(&beside, format!("{lineage} {} {}\n", change.revision, change.nonce))?;
+        let SeenPosition { timeline, change } = seen;
+        fs::write(&beside, format!("{timeline} {} {}\n", change.revision, change.nonce))?;
         fs::rename(&beside, &self.path)
     }
 }
 
 fn parse(text: &str) -> Option<SeenPosition> {
     let mut words = text.split_whitespace();
-    let lineage = words.next()?.parse().ok()?;
+    let timeline = words.next()?.parse().ok()?;
     let revision = words.next()?.parse().ok()?;
     let nonce = words.next()?.parse().ok()?;
-    words.next().is_none().then_some(SeenPosition { lineage, change: ChangeId { revision, nonce } })
+    words.next().is_none().then_some(SeenPosition { timeline, change: ChangeId { revision, nonce } })
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
         let path = folder.path().join("position");
         let file = PositionFile::at(path.clone());
         assert_eq!(file.read().unwrap(), None);
-        let seen = SeenPosition { lineage: 7, change: ChangeId { revision: 12, nonce: u64::MAX } };
+        let seen = SeenPosition { timeline: 7, change: ChangeId { revision: 12, nonce: u64::MAX } };
         let file = file.noted(None).await.noted(Some(seen)).await;
         assert_eq!(file.read().unwrap(), Some(seen));
         for text in ["", "7", "7 12", "7 12 x", "7 12 1 1", "-1 2 3"] {
@@ -115,7 +115,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(file.read().is_err());
-        let other = SeenPosition { lineage: 8, ..seen };
+        let other = SeenPosition { timeline: 8, ..seen };
         assert!(file.noted(Some(other)).await.failed);
     }
 }

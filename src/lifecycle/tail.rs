@@ -22,7 +22,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Reads the end of the history for those who follow it: as soon as this process has written to it, and each second
 /// for what others wrote.
 ///
-/// A store that has gone back has another lineage from then on. What it has is taken over: its configuration first, then
+/// A store that has gone back has another timeline from then on. What it has is taken over: its configuration first, then
 /// everybody who follows it is told.
 pub async fn run_tail(
     feeds: Arc<Feeds>,
@@ -41,7 +41,7 @@ pub async fn run_tail(
                 tracing::warn!(
                     revision = position.newest.revision,
                     seen = tail.anchor().revision,
-                    lineage = position.lineage,
+                    timeline = position.timeline,
                     "the store was restored from a backup: watchers restart, permits of before end with this process"
                 );
                 if stop.run_until_cancelled(control.take_over()).await.is_none() {
@@ -74,5 +74,5 @@ pub async fn run_tail(
 }
 
 fn seen(feeds: &Feeds) -> Option<SeenPosition> {
-    feeds.tail.seen().map(|(lineage, change)| SeenPosition { lineage, change })
+    feeds.tail.seen().map(|(timeline, change)| SeenPosition { timeline, change })
 }

@@ -21,7 +21,7 @@ use prometheus::proto::MetricFamily;
 use super::family::{Buckets, Names, Page, families, number};
 use super::namespace::Namespace;
 use crate::engine::{
-    BOUNDS_SECONDS, BreakerView, Counters, Edge, Engine, HistogramView, OTHER, OpenedCounters,
+    BOUNDS_SECONDS, BreakerView, Counters, Engine, HistogramView, OTHER, OpenedCounters, TransitionKind,
 };
 
 families! {
@@ -71,7 +71,7 @@ families! {
 
 /// The changes that a breaker makes by itself: there from its birth, at 0. Those that an operator, a
 /// change of thresholds, or being idle makes appear when they first happen.
-const OWN_EDGES: [Edge; 11] = [
+const OWN_TRANSITIONS: [TransitionKind; 11] = [
     (State::Closed, State::Open, Reason::ConsecutiveFailures),
     (State::Closed, State::Open, Reason::FailureCount),
     (State::Closed, State::Open, Reason::FailureRate),
@@ -205,16 +205,22 @@ fn show_counters(page: &mut Page<Shown>, service: &str, name: &str, counters: &C
         page.count(Shown::Rejected, &[service, name, verdict.as_str()], rejected);
     }
     let happened = &opened.transitions;
-    for edge in OWN_EDGES {
-        let count = happened.get(&edge).copied().unwrap_or(0);
-        show_edge(page, service, name, edge, count);
+    for kind in OWN_TRANSITIONS {
+        let count = happened.get(&kind).copied().unwrap_or(0);
+        show_transitions(page, service, name, kind, count);
     }
-    for (edge, count) in happened.iter().filter(|(edge, _)| !OWN_EDGES.contains(edge)) {
-        show_edge(page, service, name, *edge, *count);
+    for (kind, count) in happened.iter().filter(|(kind, _)| !OWN_TRANSITIONS.contains(kind)) {
+        show_transitions(page, service, name, *kind, *count);
     }
 }
 
-fn show_edge(page: &mut Page<Shown>, service: &str, name: &str, (from, to, reason): Edge, count: u64) {
+fn show_transitions(
+    page: &mut Page<Shown>,
+    service: &str,
+    name: &str,
+    (from, to, reason): TransitionKind,
+    count: u64,
+) {
     let labels = [service, name, from.as_str(), to.as_str(), reason.as_str()];
     page.count(Shown::Transitions, &labels, count);
 }

@@ -34,7 +34,7 @@ pub struct CallRow {
     pub sum_seconds: f64,
 }
 
-/// Asks the edge what it counted, at every scrape.
+/// Asks the transport what it counted, at every scrape.
 pub(super) struct Calls {
     rows: CallSource,
     names: Names,

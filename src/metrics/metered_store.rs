@@ -31,7 +31,7 @@ const OPERATIONS: [&str; 18] = [
     "delete_breakers",
     "revision",
     "position",
-    "renew_lineage",
+    "renew_timeline",
     "ping",
     "check_writable",
 ];
@@ -94,7 +94,7 @@ fn kind_of(operation: &str) -> OperationKind {
         // The first question of a start, before it is pinged.
         "ping" | "meta" => OperationKind::Ping,
         "propose" => OperationKind::TransitionWrite,
-        "write_config" | "keep_request" | "renew_lineage" | "check_writable" => OperationKind::ConfigWrite,
+        "write_config" | "keep_request" | "renew_timeline" | "check_writable" => OperationKind::ConfigWrite,
         _ => OperationKind::Other,
     }
 }
@@ -181,8 +181,8 @@ impl Store for MeteredStore {
         Ok(position)
     }
 
-    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
-        let renewed = self.watch("renew_lineage", self.store.renew_lineage(present, past)).await;
+    async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        let renewed = self.watch("renew_timeline", self.store.renew_timeline(present, past)).await;
         // The revision went back with the store: the next answer says where it is.
         self.metrics.revision.set(0);
         renewed

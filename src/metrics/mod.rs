@@ -219,7 +219,7 @@ impl Metrics {
     /// Shows the calls of gRPC at every scrape.
     ///
     /// # Errors
-    /// When an edge is shown already.
+    /// When a transport is shown already.
     pub fn show_calls(&self, source: CallSource) -> prometheus::Result<()> {
         self.register(Box::new(calls::Calls::new(source, &self.namespace)))
     }

@@ -128,12 +128,12 @@ async fn restore_breakers(
 async fn identity(store: &dyn Store, data_dir: &DataDir) -> Result<(Meta, PathBuf), StoreError> {
     let meta = store.meta().await?;
     let position = data_dir.position(meta.store_id);
-    Ok((in_its_lineage(store, &meta, &position).await?, position))
+    Ok((in_its_timeline(store, &meta, &position).await?, position))
 }
 
-/// What the store is, once one that has gone back since it was last seen has a lineage of its own: what was decided on
+/// What the store is, once one that has gone back since it was last seen has a timeline of its own: what was decided on
 /// what it lost means nothing in it.
-async fn in_its_lineage(store: &dyn Store, meta: &Meta, position: &Path) -> Result<Meta, StoreError> {
+async fn in_its_timeline(store: &dyn Store, meta: &Meta, position: &Path) -> Result<Meta, StoreError> {
     let seen = match PositionFile::at(position.to_owned()).read() {
         Ok(Some(seen)) => seen,
         Ok(None) => return Ok(meta.clone()),
@@ -144,18 +144,18 @@ async fn in_its_lineage(store: &dyn Store, meta: &Meta, position: &Path) -> Resu
         }
     };
     let position = store.position(seen.change.revision).await?;
-    // A larger lineage than was seen: another breakerd has found out already.
-    let went_back = position.lineage < seen.lineage
-        || (position.lineage == seen.lineage && position.went_back_behind(seen.change));
+    // A larger timeline than was seen: another breakerd has found out already.
+    let went_back = position.timeline < seen.timeline
+        || (position.timeline == seen.timeline && position.went_back_behind(seen.change));
     if !went_back {
         return store.meta().await;
     }
-    store.renew_lineage(position.lineage, seen.lineage).await?;
+    store.renew_timeline(position.timeline, seen.timeline).await?;
     let meta = store.meta().await?;
     tracing::warn!(
         revision = position.newest.revision,
         seen = seen.change.revision,
-        lineage = meta.lineage,
+        timeline = meta.timeline,
         "the store was restored from a backup: permits of before are late, watchers restart"
     );
     Ok(meta)

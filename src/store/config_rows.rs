@@ -142,10 +142,10 @@ impl Audit {
     /// Of a change of configuration. `before` is what the store had, as JSON.
     pub(super) fn of_edit(edit: &ConfigEdit, asked: &Attribution, before: Option<String>) -> Self {
         let (kind, service, after) = match edit {
-            ConfigEdit::Declared(declaration) => {
-                (ChangeKind::Declared, "", Some(layer_json::to_json(declaration)))
+            ConfigEdit::FileApplied(declaration) => {
+                (ChangeKind::FileApplied, "", Some(layer_json::to_json(declaration)))
             }
-            ConfigEdit::Generation(_) => (ChangeKind::Declared, "", None),
+            ConfigEdit::Generation(_) => (ChangeKind::FileApplied, "", None),
             ConfigEdit::Thresholds { service, layer } => {
                 let after = (!layer.is_empty()).then(|| layer_json::layer_to_text(layer));
                 (ChangeKind::Thresholds, service.as_str(), after)

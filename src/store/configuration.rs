@@ -91,7 +91,7 @@ pub struct ConfigWrite<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigEdit {
     /// What the file declares, from now on.
-    Declared(Declaration),
+    FileApplied(Declaration),
     /// The file's release number alone: it declares what it did. Makes no revision, and no row in the audit.
     Generation(u64),
     /// What is set over the API for a service; an empty layer: nothing any more.
@@ -142,7 +142,7 @@ pub enum ConfigWritten {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
     /// The file's thresholds.
-    Declared,
+    FileApplied,
     /// The thresholds of a service, over the API.
     Thresholds,
     /// The override of a whole service.
@@ -162,7 +162,7 @@ pub enum ChangeKind {
 impl ChangeKind {
     /// Every one of them.
     pub const ALL: [Self; 8] = [
-        Self::Declared,
+        Self::FileApplied,
         Self::Thresholds,
         Self::ServiceOverride,
         Self::OverrideSet,
@@ -175,7 +175,7 @@ impl ChangeKind {
     /// How it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Declared => "FILE_APPLIED",
+            Self::FileApplied => "FILE_APPLIED",
             Self::Thresholds => "THRESHOLDS",
             Self::ServiceOverride => "SERVICE_OVERRIDE",
             Self::OverrideSet => "OVERRIDE_SET",

@@ -67,7 +67,7 @@ impl TransitionRow {
         let proposal = entry.proposal;
         let (transition, after, lost_transitions) = match &proposal.change {
             Change::Transition(transition) => (Some(&**transition), Some(&transition.after), 0),
-            Change::Gap(gap) => (None, gap.after.as_ref(), gap.missing),
+            Change::Gap(gap) => (None, gap.after.as_ref(), gap.lost_transitions),
         };
         let asked = match &proposal.change {
             Change::Transition(transition) => transition.asked.clone(),
@@ -98,7 +98,7 @@ impl TransitionRow {
             consecutive_failures: figures.consecutive_failures.into(),
             consecutive_successes: figures.consecutive_successes.into(),
             reporters: figures.reporters.into(),
-            open_count: after.map_or(0, |after| after.attempts.into()),
+            open_count: after.map_or(0, |after| after.open_count.into()),
             wait_us: after.and_then(|after| after.wait).map(micros),
             retry_after_us: after.and_then(|after| after.retry_after).map(micros),
             actor: asked.as_ref().map(|asked| printable(&asked.actor).into_owned()),
@@ -113,7 +113,7 @@ impl TransitionRow {
             caller: outcome.and_then(|outcome| text(&outcome.caller)),
             lost_transitions: bigint(act, "lost_transitions", lost_transitions)?,
             shadow: entry.epoch.is_none() && matches!(&proposal.change, Change::Transition(t) if t.shadow),
-            store_unavailable: proposal.alone,
+            store_unavailable: proposal.store_unavailable,
             superseded_by: entry.superseded_by.map(|epoch| bigint(act, "epoch", epoch)).transpose()?,
             config_revision: bigint(act, "config_revision", after.map_or(0, config_revision))?,
             occurred_at: Timestamp(entry.occurred_at),
@@ -197,11 +197,11 @@ impl TransitionRow {
             asked: self
                 .actor
                 .map(|actor| Attribution { actor, reason: self.override_reason.unwrap_or_default() }),
-            attempts: reader.number("open_count", self.open_count)?,
+            open_count: reader.number("open_count", self.open_count)?,
             wait: self.wait_us.map(|wait| reader.duration("wait_us", wait)).transpose()?,
-            missing: reader.number("lost_transitions", self.lost_transitions)?,
+            lost_transitions: reader.number("lost_transitions", self.lost_transitions)?,
             shadow: self.shadow,
-            alone: self.store_unavailable,
+            store_unavailable: self.store_unavailable,
             superseded: self.superseded_by.is_some(),
             config_revision: reader.number("config_revision", self.config_revision)?,
             occurred_at: self.occurred_at.0,

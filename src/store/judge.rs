@@ -133,7 +133,7 @@ impl<'a> Judgement<'a> {
                     let lasted = until.since(standing.snapshot.entered_at);
                     self.add_open_time(key, standing.snapshot.state, until, lasted);
                 }
-                episode::follow_gap(before.clone(), gap.missing, next.as_ref())
+                episode::follow_gap(before.clone(), gap.lost_transitions, next.as_ref())
             }
             (Change::Transition(_), None) => (before.clone(), None),
         };
@@ -252,7 +252,7 @@ fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> EntryDeci
                 from: standing.state,
                 base_epoch: standing.epoch,
                 // What was decided alone happened when it was decided, however late the store hears of it.
-                occurred_at: if proposal.alone { transition.at } else { now },
+                occurred_at: if proposal.store_unavailable { transition.at } else { now },
                 ..entry(proposal, transition)
             };
             let receipt = Receipt::Won { epoch, revision: RowRevision::Here };
@@ -262,7 +262,7 @@ fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> EntryDeci
             let is_same =
                 standing.epoch == transition.base_epoch + 1 && standing.state == transition.after.state;
             let is_early = stands_as_named(transition, standing);
-            if proposal.alone || !(is_same || is_early) {
+            if proposal.store_unavailable || !(is_same || is_early) {
                 return lost(proposal, transition, standing);
             }
             EntryDecision { receipt: Receipt::Lost, entry: None, next: None }

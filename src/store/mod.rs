@@ -148,13 +148,13 @@ pub trait Store: Send + Sync + 'static {
     /// The newest revision: the number of transactions that changed configuration or state.
     async fn revision(&self) -> Result<u64, StoreError>;
 
-    /// The newest revision and the lineage, and the nonce that the store has for the revision `seen`.
+    /// The newest revision and the timeline, and the nonce that the store has for the revision `seen`.
     async fn position(&self, seen: u64) -> Result<Position, StoreError>;
 
-    /// Gives the store another lineage, larger than `present` and `past`, in a transaction that bumps the revision; if
+    /// Gives the store another timeline, larger than `present` and `past`, in a transaction that bumps the revision; if
     /// it still has `present`, else another process was first, and nothing is written. `past` is the largest that was
     /// ever seen of it.
-    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError>;
+    async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError>;
 
     /// Whether the store answers, and still belongs to this process.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -174,7 +174,7 @@ pub struct Meta {
     pub store_id: u64,
     /// Another and larger number after the store went back (a restored backup): what was decided before means nothing
     /// after.
-    pub lineage: u32,
+    pub timeline: u32,
     /// What permits are sealed with. Secret.
     pub permit_key: [u8; 16],
 }
@@ -202,7 +202,7 @@ pub struct Proposal {
     /// Whether the store numbers it, or it comes numbered.
     pub numbering: Numbering,
     /// Decided while the store was away.
-    pub alone: bool,
+    pub store_unavailable: bool,
 }
 
 /// What a row of the history says.
@@ -218,7 +218,7 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// How many, at least 1.
-    pub missing: u64,
+    pub lost_transitions: u64,
     /// When the last of them happened.
     pub at: Time,
     /// The breaker's epoch before the gap, as far as known.
@@ -332,15 +332,15 @@ pub struct StoredTransition {
     /// Who asked for it, and why; of a gap, breakerd, and the cause.
     pub asked: Option<Attribution>,
     /// How often the breaker had opened since it last closed, this time included.
-    pub attempts: u32,
+    pub open_count: u32,
     /// OPEN: how long it waits.
     pub wait: Option<std::time::Duration>,
     /// A gap: how many rows are missing.
-    pub missing: u64,
+    pub lost_transitions: u64,
     /// `METRICS_ONLY` kept it from happening.
     pub shadow: bool,
     /// Decided while the store was away.
-    pub alone: bool,
+    pub store_unavailable: bool,
     /// It lost against another replica's change.
     pub superseded: bool,
     /// The thresholds in force.

@@ -21,7 +21,7 @@ pub struct ChangeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// Another number after each time that the store was found to have gone back, and a larger one.
-    pub lineage: u32,
+    pub timeline: u32,
     /// The newest revision.
     pub newest: ChangeId,
     /// The nonce of the revision that was asked about; none: there is no such revision, or it is so old that its
@@ -62,8 +62,8 @@ impl PositionRow {
             revision: reader.number("n", self.newest)?,
             nonce: self.newest_nonce.map_or(0, i64::cast_unsigned),
         };
-        let lineage = reader.number("timeline", self.timeline)?;
-        Ok(Position { lineage, newest, nonce: self.nonce.map(i64::cast_unsigned) })
+        let timeline = reader.number("timeline", self.timeline)?;
+        Ok(Position { timeline, newest, nonce: self.nonce.map(i64::cast_unsigned) })
     }
 }
 

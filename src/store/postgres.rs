@@ -271,7 +271,7 @@ impl Store for PostgresStore {
         row.position()
     }
 
-    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
+    async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let act = "write a new timeline";
         let renewed = tokio::time::timeout(CALL_TIMEOUT, async {
             let mut tx = write_transaction::begin(&self.writes().await?).await?;

@@ -45,7 +45,7 @@ impl MetaRow {
         let permit_key = self.permit_key.try_into();
         Ok(Meta {
             store_id: unhex(&self.store_id).ok_or_else(|| reader.wrong("store_id", &self.store_id))?,
-            lineage: reader.number("timeline", self.timeline)?,
+            timeline: reader.number("timeline", self.timeline)?,
             permit_key: permit_key.map_err(|_| reader.wrong("permit_key", "of another length"))?,
         })
     }
@@ -89,7 +89,7 @@ impl BreakerRow {
             name: key.name().to_string(),
             epoch: bigint(act, "epoch", snapshot.epoch)?,
             state: snapshot.state.as_str().to_owned(),
-            open_count: snapshot.attempts.into(),
+            open_count: snapshot.open_count.into(),
             entered_at: Timestamp(snapshot.entered_at),
             wait_us: snapshot.wait.map(micros),
             retry_after_us: snapshot.retry_after.map(micros),
@@ -174,7 +174,7 @@ impl BreakerRow {
             snapshot: Snapshot {
                 epoch: reader.number("epoch", self.epoch)?,
                 state,
-                attempts: reader.number("open_count", self.open_count)?,
+                open_count: reader.number("open_count", self.open_count)?,
                 entered_at: self.entered_at.0,
                 wait,
                 retry_after: self

@@ -272,7 +272,7 @@ impl Store for SqliteStore {
         row.position()
     }
 
-    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
+    async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let act = "write a new timeline";
         let mut tx = write_transaction::begin(&self.writer).await?;
         let renewed = sqlx::query(RENEW_TIMELINE)

@@ -62,7 +62,7 @@ impl World {
         };
         let standing = StoreIdentity {
             seals: Seals::new(&[7; 16]),
-            lineage: 1,
+            timeline: 1,
             issuer: 1,
             numbering: breaker::Numbering::Own,
         };

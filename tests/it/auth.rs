@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{Field, Layer, Value};
-use breakerd::auth::{Authenticator, EdgeSecurity, Identity, Pattern, Principals, Role, Token};
+use breakerd::auth::{Authenticator, Identity, Pattern, Principals, Role, Token, TransportSecurity};
 use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
 use breakerd::grpc::{Limits, Method};
@@ -49,8 +49,11 @@ pub(crate) fn add(principals: &mut Principals, name: &str, roles: &[Role], servi
     Holder { token }
 }
 
-pub(crate) fn security(principals: Principals) -> EdgeSecurity {
-    EdgeSecurity { authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()), tls: None }
+pub(crate) fn security(principals: Principals) -> TransportSecurity {
+    TransportSecurity {
+        authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()),
+        tls: None,
+    }
 }
 
 const ALLOW: &str = "/breakerd.v1.BreakerService/AllowRequest";

@@ -1,6 +1,6 @@
 //! As many services as there may be have thresholds set over the API.
 
-use breakerd::auth::EdgeSecurity;
+use breakerd::auth::TransportSecurity;
 use breakerd::control::SERVICES_MAX;
 use breakerd::store::Target;
 use breakerd_api::v1::{ConfigSource, DeleteConfigRequest, UpdateConfigRequest};
@@ -41,7 +41,7 @@ fn is_full(status: &Status) {
 async fn one_service_more_than_there_may_be_is_refused_and_changes_nothing(bed: &mut Bed) {
     seed(bed).await;
     bed.store.close().await;
-    let world = World::on(&bed.target, EdgeSecurity::open()).await;
+    let world = World::on(&bed.target, TransportSecurity::open()).await;
     let mut client = world.configs().await;
     let audit = "SELECT CAST(count(*) AS TEXT) FROM audit";
     let (before, rows) = (get(&mut client, "one-more").await, bed.text(audit).await);

@@ -130,8 +130,8 @@ impl Store for Wire {
         self.passes()?.position(seen).await
     }
 
-    async fn renew_lineage(&self, present: u32, past: u32) -> Result<(), StoreError> {
-        self.passes()?.renew_lineage(present, past).await
+    async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.passes()?.renew_timeline(present, past).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

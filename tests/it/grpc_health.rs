@@ -47,7 +47,7 @@ async fn each_service_is_healthy_once_it_serves() {
     }
     // The store is away: decisions go on.
     for part in [Part::Configs, Part::Operations] {
-        world.edge.health().set(part, Serving::No);
+        world.grpc.health().set(part, Serving::No);
     }
     for (service, expected) in [
         ("", ServingStatus::Serving),
@@ -77,9 +77,9 @@ async fn a_watch_tells_every_change_and_ends_with_the_server() {
     world.load(Arc::new(Local)).await;
     assert_eq!(next(&mut server).await, ServingStatus::Serving);
     assert_eq!(next(&mut operations).await, ServingStatus::Serving);
-    world.edge.health().set(Part::Operations, Serving::No);
+    world.grpc.health().set(Part::Operations, Serving::No);
     assert_eq!(next(&mut operations).await, ServingStatus::NotServing);
-    world.edge.health().set(Part::Operations, Serving::Yes);
+    world.grpc.health().set(Part::Operations, Serving::Yes);
     assert_eq!(next(&mut operations).await, ServingStatus::Serving);
 
     world.shutdown.cancel();
@@ -91,7 +91,7 @@ async fn a_watch_tells_every_change_and_ends_with_the_server() {
         assert_eq!(status.get_details_error_info().unwrap().reason, "SHUTTING_DOWN");
     }
     assert_eq!(world.served.await.unwrap(), Drained::Whole, "open watches do not hold the process");
-    assert_eq!(world.edge.health().serving(Part::Server), Serving::No);
+    assert_eq!(world.grpc.health().serving(Part::Server), Serving::No);
 }
 
 /// A real process, a real Postgres, and a road between them that is cut.

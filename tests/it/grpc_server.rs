@@ -298,7 +298,7 @@ async fn what_does_not_end_is_cut_off_after_the_grace_time() {
     half.writable().await.unwrap();
     half.try_write(b"PRI * HTTP").unwrap();
     let begun = tokio::time::timeout(Duration::from_secs(5), async {
-        let calls = || world.edge.calls().snapshot();
+        let calls = || world.grpc.calls().snapshot();
         while calls()[Method::Reflection as usize].by_code.is_empty() {
             tokio::task::yield_now().await;
         }
@@ -321,7 +321,7 @@ async fn calls_are_counted_by_method_and_code() {
     }
     client.allow_request(ask("", "")).await.unwrap_err();
     Raw::connect(&world).await.send("/nothing/at_all", Vec::new()).await;
-    let calls = world.edge.calls().snapshot();
+    let calls = world.grpc.calls().snapshot();
     let allow = &calls[Method::AllowRequest as usize];
     assert_eq!(allow.by_code, [("OK", 3), ("INVALID_ARGUMENT", 1)]);
     assert_eq!((allow.count, allow.cumulative[0]), (4, 4), "the clock stood still");

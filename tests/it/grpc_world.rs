@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use breaker::{Field, Layer, Time, Value};
 use breakerd::app::App;
-use breakerd::auth::EdgeSecurity;
+use breakerd::auth::TransportSecurity;
 use breakerd::catalog::Declaration;
 use breakerd::control::first_configuration;
 use breakerd::engine::{Limits as EngineLimits, Seals};
-use breakerd::grpc::{Edge, Limits, serve};
+use breakerd::grpc::{GrpcServices, Limits, serve};
 use breakerd::health::Health;
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
@@ -41,7 +41,7 @@ pub(crate) const START: Time = Time::from_micros(1_700_000_000_000_000);
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
     pub(crate) app: Arc<App>,
-    pub(crate) edge: Edge,
+    pub(crate) grpc: GrpcServices,
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shutdown: CancellationToken,
@@ -83,14 +83,14 @@ impl World {
     }
 
     /// Loaded and serving, behind authentication.
-    pub(crate) async fn behind(security: EdgeSecurity, limits: Limits) -> Self {
+    pub(crate) async fn behind(security: TransportSecurity, limits: Limits) -> Self {
         let world = Self::unloaded_behind(security, limits).await;
         world.load(Arc::new(Local)).await;
         world
     }
 
     /// Loaded and serving, behind authentication, on a store that nobody else has open.
-    pub(crate) async fn on(target: &Target, security: EdgeSecurity) -> Self {
+    pub(crate) async fn on(target: &Target, security: TransportSecurity) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let world = Self::unloaded_on(target, folder, security, Limits::default()).await;
         world.load(Arc::new(Local)).await;
@@ -99,16 +99,21 @@ impl World {
 
     /// Serving, and nothing loaded.
     pub(crate) async fn unloaded(limits: Limits) -> Self {
-        Self::unloaded_behind(EdgeSecurity::open(), limits).await
+        Self::unloaded_behind(TransportSecurity::open(), limits).await
     }
 
-    async fn unloaded_behind(security: EdgeSecurity, limits: Limits) -> Self {
+    async fn unloaded_behind(security: TransportSecurity, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::Sqlite(folder.path().join("breakerd.db"));
         Self::unloaded_on(&target, folder, security, limits).await
     }
 
-    async fn unloaded_on(target: &Target, folder: TempDir, security: EdgeSecurity, limits: Limits) -> Self {
+    async fn unloaded_on(
+        target: &Target,
+        folder: TempDir,
+        security: TransportSecurity,
+        limits: Limits,
+    ) -> Self {
         let store = open(target).await.unwrap();
         let clock = ManualClock::new(START);
         let app = Arc::new(App::new(
@@ -116,18 +121,18 @@ impl World {
             Arc::new(Metrics::default()),
             Health::new(Duration::from_secs(30)),
         ));
-        let edge = Edge::behind(security, Arc::clone(&app), limits).unwrap();
+        let grpc = GrpcServices::behind(security, Arc::clone(&app), limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let served = tokio::spawn(serve(edge.clone(), listener, shutdown.clone()));
+        let served = tokio::spawn(serve(grpc.clone(), listener, shutdown.clone()));
         let (journal, _) = journal(&folder.path().join("journal"), 8 << 20);
         let writer = OnceLock::new();
         let breakers_max = BREAKERS_MAX;
         Self {
             clock,
             app,
-            edge,
+            grpc,
             address,
             store,
             shutdown,
@@ -163,7 +168,7 @@ impl World {
             watch: self.app.metrics.watch.clone(),
         };
         self.app.load(Runtime::assemble(parts).loaded);
-        self.edge.health().loaded();
+        self.grpc.health().loaded();
     }
 
     /// From now on what the engine says goes to the store by itself.

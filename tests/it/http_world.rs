@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
-use breakerd::auth::EdgeSecurity;
+use breakerd::auth::TransportSecurity;
 use breakerd::catalog::Catalog;
 use breakerd::catalog::{Changed, Declaration};
 use breakerd::control::Control;
@@ -82,7 +82,7 @@ impl World {
     }
 
     /// Everything is loaded, behind authentication.
-    pub(crate) async fn behind(security: EdgeSecurity) -> Self {
+    pub(crate) async fn behind(security: TransportSecurity) -> Self {
         let world = Self::not_loaded_behind(security, 10, Duration::from_millis(100)).await;
         world.load();
         world
@@ -90,10 +90,10 @@ impl World {
 
     /// The listener stands, and nothing else.
     pub(crate) async fn not_loaded(own_series_max: usize, grace: Duration) -> Self {
-        Self::not_loaded_behind(EdgeSecurity::open(), own_series_max, grace).await
+        Self::not_loaded_behind(TransportSecurity::open(), own_series_max, grace).await
     }
 
-    async fn not_loaded_behind(security: EdgeSecurity, own_series_max: usize, grace: Duration) -> Self {
+    async fn not_loaded_behind(security: TransportSecurity, own_series_max: usize, grace: Duration) -> Self {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(START_SECONDS));
         let limits = Limits {
             breakers_max: 10_000,
@@ -103,7 +103,7 @@ impl World {
             idle_ttl: IDLE_TTL,
         };
         let standing =
-            StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 1, issuer: 1, numbering: Numbering::Own };
+            StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 1, issuer: 1, numbering: Numbering::Own };
         let declaration = Declaration { enabled: true, ..Declaration::default() };
         let catalog = Arc::new(Catalog::new(&declaration, 42, &BTreeMap::new()).unwrap());
         let engine = Arc::new(Engine::new(limits, standing, &catalog, Box::new(Nowhere), clock.now()));
@@ -158,7 +158,7 @@ impl World {
             feeds: breakerd::feed::Feeds::new(
                 Arc::default(),
                 Arc::clone(&self.store),
-                &breakerd::store::Meta { store_id: 1, lineage: 0, permit_key: [0; 16] },
+                &breakerd::store::Meta { store_id: 1, timeline: 0, permit_key: [0; 16] },
                 self.app.metrics.watch.clone(),
             ),
         });
@@ -282,7 +282,7 @@ impl Database {
 #[async_trait]
 impl Store for Database {
     async fn meta(&self) -> Result<Meta, StoreError> {
-        self.answer(Meta { store_id: 1, lineage: 1, permit_key: [7; 16] })
+        self.answer(Meta { store_id: 1, timeline: 1, permit_key: [7; 16] })
     }
 
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
@@ -344,13 +344,13 @@ impl Store for Database {
 
     async fn position(&self, seen: u64) -> Result<Position, StoreError> {
         self.answer(Position {
-            lineage: 1,
+            timeline: 1,
             newest: ChangeId { revision: 10, nonce: 1 },
             nonce: (seen == 10).then_some(1),
         })
     }
 
-    async fn renew_lineage(&self, _: u32, _: u32) -> Result<(), StoreError> {
+    async fn renew_timeline(&self, _: u32, _: u32) -> Result<(), StoreError> {
         self.answer(())
     }
 

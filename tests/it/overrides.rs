@@ -43,7 +43,7 @@ impl World {
             idle_ttl: Duration::from_hours(1),
         };
         let standing =
-            StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+            StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering: Numbering::Own };
         let declaration = Declaration { enabled: true, ..Declaration::default() };
         let catalog = Arc::new(Catalog::new(&declaration, 0, &std::collections::BTreeMap::new()).unwrap());
         let sink = Box::new(Arc::clone(&journal));

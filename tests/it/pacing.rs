@@ -43,7 +43,7 @@ impl World {
             idle_ttl: IDLE_TTL,
         };
         let standing =
-            StoreIdentity { seals: Seals::new(&[7; 16]), lineage: 0, issuer: 1, numbering: Numbering::Own };
+            StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering: Numbering::Own };
         let defaults = Layer::default()
             .with(Field::FailureThreshold, Value::Count(1))
             .and_then(|layer| layer.with(Field::Timeout, Value::Duration(WAIT)))

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use breaker::Time;
 use breakerd::auth::{
-    Authenticator, ClientCertificate, EdgeSecurity, Identity, Pattern, Principals, Role, Subject, TlsError,
+    Authenticator, ClientCertificate, Identity, Pattern, Principals, Role, Subject, TlsError,
+    TransportSecurity,
 };
 use breakerd::grpc::Limits;
 use breakerd_api::v1;
@@ -27,9 +28,9 @@ const LIST: &str = "/breakerd.v1.OperationsService/ListBreakers";
 const H2: &[u8] = b"h2";
 const LONG: Duration = Duration::from_secs(20);
 
-async fn encrypted(authority: &Authority) -> (World, EdgeSecurity) {
+async fn encrypted(authority: &Authority) -> (World, TransportSecurity) {
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let security = EdgeSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
+    let security = TransportSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
     (World::behind(security.clone(), Limits::default()).await, security)
 }
 
@@ -74,7 +75,7 @@ async fn a_client_refuses_a_certificate_that_is_over() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Over).tls(None, ClientCertificate::Required).unwrap();
     assert!(tls.expires_at() < Time::from_micros(1_600_000_000_000_000));
-    let security = EdgeSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
+    let security = TransportSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
     let world = World::behind(security, Limits::default()).await;
     let error = authority.connect(world.address, None, H2).await.unwrap_err();
     assert!(error.to_string().contains("xpired"), "{error}");
@@ -86,7 +87,7 @@ async fn with_mutual_tls_only_certificates_of_the_authority_come_in() {
     let (authority, other) = (Authority::new(), Authority::new());
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Required).unwrap();
     let security =
-        EdgeSecurity { authenticator: Arc::new(Authenticator::with_certificates()), tls: Some(tls) };
+        TransportSecurity { authenticator: Arc::new(Authenticator::with_certificates()), tls: Some(tls) };
     let world = World::behind(security, Limits::default()).await;
     let uri = |text: &str| vec![rcgen::SanType::URI(text.try_into().unwrap())];
     let over = authority.signs(uri("spiffe://cluster/ns/a"), Dates::Over);
@@ -108,7 +109,7 @@ async fn a_certificate_is_who_the_file_says_and_a_token_comes_before_it() {
     let caller = Identity::new("a", &[Role::Caller], vec![Pattern::new("payments").unwrap()]);
     principals.add_certificate(Subject::new("spiffe://cluster/ns/a").unwrap(), caller).unwrap();
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Optional).unwrap();
-    let security = EdgeSecurity {
+    let security = TransportSecurity {
         authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()),
         tls: Some(tls),
     };
@@ -182,7 +183,7 @@ async fn a_connection_that_does_not_shake_hands_holds_nothing_up() {
 async fn hellos_that_never_end_do_not_lock_their_address_out() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let security = EdgeSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
+    let security = TransportSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
     let world = World::behind(security, Limits { handshakes_max: 8, ..Limits::default() }).await;
     // An old client of the same address, which goes on living.
     let stream = authority.connect(world.address, None, H2).await.unwrap();
@@ -241,7 +242,7 @@ async fn pages_pass_over_tls_and_a_probe_needs_no_certificate() {
     principals.add_certificate(Subject::new("spiffe://cluster/grafana").unwrap(), reader).unwrap();
     // Required, and yet not for pages.
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Required).unwrap();
-    let security = EdgeSecurity {
+    let security = TransportSecurity {
         authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()),
         tls: Some(tls),
     };

@@ -1,7 +1,7 @@
 //! Where a watch that is resumed goes on, and where it begins anew in the same call: over the life of a store, on both.
 
 use breaker::Time;
-use breakerd::auth::EdgeSecurity;
+use breakerd::auth::TransportSecurity;
 use breakerd::lifecycle::{PositionFile, run_tail};
 use breakerd::store::Retention;
 use breakerd_api::v1::watch_config_response::Event as Told;
@@ -23,7 +23,7 @@ on_every_store!(
     a_token_of_the_configuration_from_before_what_was_forgotten_begins_anew,
     a_token_of_the_history_from_before_what_was_let_go_of_begins_anew,
     a_token_from_after_a_backup_that_was_restored_begins_anew,
-    a_token_of_another_lineage_begins_anew,
+    a_token_of_another_timeline_begins_anew,
     a_token_of_a_history_that_another_has_replaced_begins_anew,
     a_store_that_goes_back_while_it_is_followed_restarts_its_watchers,
     another_history_at_the_same_revision_is_found_out,
@@ -37,7 +37,7 @@ const FOREVER: Time = Time::from_micros(4_000_000_000_000_000);
 /// A world on the store of `bed`, as after a start.
 async fn world(bed: &Bed) -> World {
     bed.store.close().await;
-    World::on(&bed.target, EdgeSecurity::open()).await
+    World::on(&bed.target, TransportSecurity::open()).await
 }
 
 async fn prune(world: &World) {
@@ -96,7 +96,7 @@ async fn a_token_of_the_configuration_from_before_what_was_forgotten_begins_anew
     first.end().await;
 
     // The store does not know any more that there was a `gone`: whoever heard of it must forget it.
-    let second = World::on(&bed.target, EdgeSecurity::open()).await;
+    let second = World::on(&bed.target, TransportSecurity::open()).await;
     let (reason, all) = begins_anew(&second, &before).await;
     assert!(reason.contains("too old"), "{reason}");
     assert_eq!(all, ["defaults=5", "sentinel=3", "stays=9", "bookmark 4"]);
@@ -119,7 +119,7 @@ async fn a_token_of_the_history_from_before_what_was_let_go_of_begins_anew(bed: 
     let (_, after) = tokens(&first).await;
     first.end().await;
 
-    let second = World::on(&bed.target, EdgeSecurity::open()).await;
+    let second = World::on(&bed.target, TransportSecurity::open()).await;
     let (_, states) = history_begins_anew(&second, &before).await;
     assert_eq!(states, 2);
     let mut stream = watch_transitions::watch(&mut second.operations().await, &after).await;
@@ -141,7 +141,7 @@ async fn a_token_from_after_a_backup_that_was_restored_begins_anew(bed: &mut Bed
     original.end().await;
     let backup = bed.restored_backup().await;
 
-    let original = World::on(&bed.target, EdgeSecurity::open()).await;
+    let original = World::on(&bed.target, TransportSecurity::open()).await;
     watch_config::set(&mut original.configs().await, "orders", 8).await;
     trip(&mut original.breakers().await, "sentinel", "b").await;
     original.write_behind().await;
@@ -168,7 +168,7 @@ async fn a_token_from_after_a_backup_that_was_restored_begins_anew(bed: &mut Bed
     backup.end().await;
 }
 
-async fn a_token_of_another_lineage_begins_anew(bed: &mut Bed) {
+async fn a_token_of_another_timeline_begins_anew(bed: &mut Bed) {
     let before = world(bed).await;
     trip(&mut before.breakers().await, "sentinel", "a").await;
     before.write_behind().await;
@@ -177,7 +177,7 @@ async fn a_token_of_another_lineage_begins_anew(bed: &mut Bed) {
     bed.sql("UPDATE meta SET timeline = timeline + 1").await;
 
     // The same store, and as new as the tokens; but what was told of it may be of what is no more.
-    let after = World::on(&bed.target, EdgeSecurity::open()).await;
+    let after = World::on(&bed.target, TransportSecurity::open()).await;
     let (reason, all) = begins_anew(&after, &config).await;
     assert!(reason.contains("the store went back to an older state"), "{reason}");
     assert_eq!(all, ["defaults=5", "sentinel=3", "bookmark 1"]);
@@ -219,11 +219,11 @@ fn follow(
 }
 
 /// Lets the time pass at which whoever follows the store looks at it without having written, and finds it replaced.
-async fn looked_again(world: &World, lineage: u32) {
-    eventually("the lineage has risen", async || {
+async fn looked_again(world: &World, timeline: u32) {
+    eventually("the timeline has risen", async || {
         // It sleeps, or is about to: time moves on once it does.
         world.clock.advance(LOOK_EVERY);
-        world.store.meta().await.unwrap().lineage > lineage
+        world.store.meta().await.unwrap().timeline > timeline
     })
     .await;
 }
@@ -232,7 +232,7 @@ async fn a_token_of_a_history_that_another_has_replaced_begins_anew(bed: &mut Be
     let original = world(bed).await;
     original.end().await;
     let backup = bed.restored_backup().await;
-    let original = World::on(&bed.target, EdgeSecurity::open()).await;
+    let original = World::on(&bed.target, TransportSecurity::open()).await;
     for number in 0..10 {
         trip(&mut original.breakers().await, "sentinel", &format!("lost-{number}")).await;
         original.write_behind().await;
@@ -279,7 +279,7 @@ async fn a_store_that_goes_back_while_it_is_followed_restarts_its_watchers(bed: 
     eventually("the store is followed", async || tail.anchor().revision >= newest).await;
 
     wind_back(bed, kept).await;
-    looked_again(&world, before.lineage).await;
+    looked_again(&world, before.timeline).await;
     // The streams that are open hear of it, and so does whoever resumes.
     let (first, _) = watch_config::news(&mut configs).await;
     assert!(
@@ -298,7 +298,7 @@ async fn a_store_that_goes_back_while_it_is_followed_restarts_its_watchers(bed: 
     begins_anew(&world, &config).await;
     history_begins_anew(&world, &token).await;
     let after = world.store.meta().await.unwrap();
-    assert!(after.lineage > before.lineage, "{} and {}", after.lineage, before.lineage);
+    assert!(after.timeline > before.timeline, "{} and {}", after.timeline, before.timeline);
     // And it goes on.
     trip(&mut world.breakers().await, "sentinel", "new").await;
     watch_transitions::transitions(&mut history, 1).await;
@@ -306,7 +306,7 @@ async fn a_store_that_goes_back_while_it_is_followed_restarts_its_watchers(bed: 
     stop.cancel();
     followed.await.unwrap().unwrap();
     let seen = PositionFile::at(folder.path().join("position")).read().unwrap().unwrap();
-    assert_eq!(seen.lineage, after.lineage);
+    assert_eq!(seen.timeline, after.timeline);
     world.end().await;
 }
 
@@ -318,17 +318,17 @@ async fn another_history_at_the_same_revision_is_found_out(bed: &mut Bed) {
     let (followed, stop) = follow(&world, &folder);
     let tail = Arc::clone(&world.app.loaded().unwrap().feeds.tail);
     eventually("the store is followed", async || tail.anchor().revision >= newest).await;
-    let before = world.store.meta().await.unwrap().lineage;
+    let before = world.store.meta().await.unwrap().timeline;
     bed.sql(&format!("UPDATE change SET nonce = nonce / 2 + 1 WHERE rev = {newest}")).await;
     looked_again(&world, before).await;
-    let risen = world.store.meta().await.unwrap().lineage;
+    let risen = world.store.meta().await.unwrap().timeline;
     eventually("the new one is followed", async || tail.seen().unwrap().0 == risen).await;
-    // Once: what has a lineage of its own has not gone back.
+    // Once: what has a timeline of its own has not gone back.
     trip(&mut world.breakers().await, "sentinel", "b").await;
     world.write_behind().await;
     let newest = world.store.revision().await.unwrap();
     eventually("it is followed further", async || tail.anchor().revision >= newest).await;
-    assert_eq!(world.store.meta().await.unwrap().lineage, risen);
+    assert_eq!(world.store.meta().await.unwrap().timeline, risen);
     stop.cancel();
     followed.await.unwrap().unwrap();
     world.end().await;
@@ -345,11 +345,11 @@ fn position(data: &std::path::Path) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineage() {
+async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_timeline() {
     let folder = tempfile::tempdir().unwrap();
     let (database, backup) = (folder.path().join("data/breakerd.db"), folder.path().join("backup.db"));
     let target = breakerd::store::Target::Sqlite(database.clone());
-    let lineage = async || -> u64 {
+    let timeline = async || -> u64 {
         let text = crate::support::text(&target, "SELECT CAST(timeline AS TEXT) FROM meta").await;
         text.unwrap().parse().unwrap()
     };
@@ -361,7 +361,7 @@ async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineag
     let kept: u64 = kept.unwrap().parse().unwrap();
 
     let process = Process::ready(folder.path(), None).await;
-    assert_eq!(lineage().await, 0, "a restart alone is nothing");
+    assert_eq!(timeline().await, 0, "a restart alone is nothing");
     let mut breakers = process.breakers().await;
     let permit = breakers.allow_request(ask("sentinel", "other")).await.unwrap().into_inner();
     trip(&mut breakers, "sentinel", "lost").await;
@@ -371,7 +371,7 @@ async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineag
     std::fs::copy(&backup, &database).unwrap();
 
     let process = Process::ready(folder.path(), None).await;
-    let risen = lineage().await;
+    let risen = timeline().await;
     assert!(risen > 0);
     let mut breakers = process.breakers().await;
     breakers.allow_request(ask("sentinel", "other")).await.unwrap();
@@ -379,9 +379,9 @@ async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_lineag
     assert_eq!(late.result(), RecordResult::Late, "what was decided before means nothing after");
     assert!(process.stop().await.success());
 
-    // The same backup again: another lineage than the first time.
+    // The same backup again: another timeline than the first time.
     std::fs::copy(&backup, &database).unwrap();
     let process = Process::ready(folder.path(), None).await;
-    assert!(lineage().await > risen);
+    assert!(timeline().await > risen);
     assert!(process.stop().await.success());
 }

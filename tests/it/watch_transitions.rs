@@ -194,7 +194,7 @@ fn proposal(seq: u64) -> Proposal {
     let mut after = breaker::Snapshot::pristine();
     after.epoch = 1;
     after.state = State::Open;
-    after.attempts = 1;
+    after.open_count = 1;
     after.wait = Some(Duration::from_mins(1));
     after.entered_at = START;
     let transition = breaker::Transition {
@@ -215,7 +215,7 @@ fn proposal(seq: u64) -> Proposal {
         key,
         change: Change::Transition(Box::new(transition)),
         numbering: Numbering::Own,
-        alone: false,
+        store_unavailable: false,
     }
 }
 

@@ -91,7 +91,7 @@ impl Breaker {
         Snapshot {
             epoch: self.epoch,
             state: self.state(),
-            attempts: self.attempts,
+            open_count: self.open_count,
             entered_at: self.wall.to_wall(self.entered_at),
             wait,
             retry_after,
@@ -104,7 +104,7 @@ impl Breaker {
     /// Takes a kept state over as it is, with nothing counted.
     pub(super) fn take_over(&mut self, snapshot: Snapshot, now: Time) {
         self.epoch = snapshot.epoch;
-        self.attempts = snapshot.attempts;
+        self.open_count = snapshot.open_count;
         self.proposed = None;
         // A state entered in what is now the future was entered now: a clock that was set back must not
         // make a wait longer than it is.

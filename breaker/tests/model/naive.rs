@@ -19,7 +19,7 @@ pub(crate) struct Naive {
     pub(crate) thresholds: Arc<Thresholds>,
     pub(crate) revision: u64,
     pub(crate) epoch: u64,
-    pub(crate) attempts: u32,
+    pub(crate) open_count: u32,
     pub(crate) state: State,
     pub(crate) entered_at: Time,
     pub(crate) entered_revision: u64,
@@ -76,7 +76,7 @@ impl Naive {
             thresholds,
             revision: 0,
             epoch: 0,
-            attempts: 0,
+            open_count: 0,
             state: State::Closed,
             entered_at: now,
             entered_revision: 0,
@@ -275,7 +275,7 @@ impl Naive {
             return changes;
         }
         if self.state == State::Open {
-            self.wait = Some(rules::wait(&self.thresholds, self.epoch, self.attempts, self.retry_after));
+            self.wait = Some(rules::wait(&self.thresholds, self.epoch, self.open_count, self.retry_after));
             if now >= self.entered_at + self.wait.unwrap() {
                 changes.push(self.enter(State::HalfOpen, Reason::ThresholdsChanged, now, 0));
             }
@@ -392,12 +392,13 @@ impl Naive {
         let retry_after = self.retry_after.take();
         (self.wait, self.terms) = (None, None);
         match to {
-            State::Closed => self.attempts = 0,
+            State::Closed => self.open_count = 0,
             State::Open => {
-                self.attempts += 1;
+                self.open_count += 1;
                 self.retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
                 self.figures_at_opening = figures;
-                self.wait = Some(rules::wait(&self.thresholds, self.epoch, self.attempts, self.retry_after));
+                self.wait =
+                    Some(rules::wait(&self.thresholds, self.epoch, self.open_count, self.retry_after));
             }
             State::HalfOpen => self.terms = Some(rules::half_open_terms(&self.thresholds)),
             State::ForcedOpen | State::Disabled | State::MetricsOnly => {}

@@ -275,7 +275,7 @@ impl Play {
         let expected = Snapshot {
             epoch: model.epoch,
             state: model.state,
-            attempts: model.attempts,
+            open_count: model.open_count,
             entered_at: model.entered_at,
             wait: model.wait,
             retry_after: model.retry_after,

@@ -30,8 +30,8 @@ fn thresholds(values: &[(Field, Value)]) -> Arc<Thresholds> {
     Arc::new(merge(&[(Origin::Api, &layer)]).unwrap().thresholds)
 }
 
-fn open(thresholds: Arc<Thresholds>, key_hash: u64, epoch: u64, attempts: u32) -> Breaker {
-    let kept = Snapshot { epoch, state: State::Open, attempts, entered_at: START, ..Snapshot::pristine() };
+fn open(thresholds: Arc<Thresholds>, key_hash: u64, epoch: u64, open_count: u32) -> Breaker {
+    let kept = Snapshot { epoch, state: State::Open, open_count, entered_at: START, ..Snapshot::pristine() };
     Breaker::restore(thresholds, 0, identity(key_hash), kept, START)
 }
 
@@ -118,7 +118,7 @@ proptest! {
     fn a_wait_by_chance_is_within_its_bounds_and_the_same_everywhere(
         key_hash: u64,
         epoch in 1_u64..1_000_000,
-        attempts in 1_u32..100,
+        open_count in 1_u32..100,
         wait in 1_u64..100_000,
         room in 0_u64..1_000_000,
         multiplier in 1_001_u32..=10_000,
@@ -131,15 +131,15 @@ proptest! {
             (Field::Multiplier, Value::Factor(multiplier)),
             (Field::RandomizationFactor, Value::Factor(factor)),
         ]);
-        let drawn = |thresholds: &Arc<Thresholds>| open(Arc::clone(thresholds), key_hash, epoch, attempts).snapshot().wait.unwrap();
+        let drawn = |thresholds: &Arc<Thresholds>| open(Arc::clone(thresholds), key_hash, epoch, open_count).snapshot().wait.unwrap();
         let seconds = drawn(&thresholds).as_secs_f64();
         prop_assert_eq!(drawn(&thresholds), drawn(&thresholds));
 
         let cap = thresholds.max_wait().as_secs_f64();
-        let grown = thresholds.wait().as_secs_f64() * (f64::from(multiplier) / 1_000.0).powf(f64::from(attempts - 1));
+        let grown = thresholds.wait().as_secs_f64() * (f64::from(multiplier) / 1_000.0).powf(f64::from(open_count - 1));
         let share = f64::from(factor) / 1_000.0;
         // Every step of growth rounds down to a microsecond.
-        let rounding = 1.0 - 1e-6 * f64::from(attempts) / thresholds.wait().as_secs_f64();
+        let rounding = 1.0 - 1e-6 * f64::from(open_count) / thresholds.wait().as_secs_f64();
         let (least, most) = (grown * (1.0 - share) * rounding, grown * (1.0 + share));
         prop_assert!(seconds <= most.min(cap) + 1e-5, "{seconds} above {most} or {cap}");
         prop_assert!(seconds >= least.min(cap) - 1e-5, "{seconds} below {least} and {cap}");
@@ -153,13 +153,13 @@ proptest! {
         changes in vec((settings(), 0_u64..200_000), 1..4),
         key_hash: u64,
         epoch in 1_u64..1_000_000,
-        attempts in prop_oneof![1_u32..8, 1_u32..1_000],
+        open_count in prop_oneof![1_u32..8, 1_u32..1_000],
         retry_after in proptest::option::of((1_u64..400_000).prop_map(Duration::from_millis)),
     ) {
         let thresholds = before.thresholds();
         let retry_after = retry_after.filter(|_| thresholds.honor_retry_after());
         let kept = Snapshot {
-            epoch, state: State::Open, attempts, retry_after, entered_at: START, ..Snapshot::pristine()
+            epoch, state: State::Open, open_count, retry_after, entered_at: START, ..Snapshot::pristine()
         };
         let mut breaker = Breaker::restore(thresholds, 0, identity(key_hash), kept, START);
         let mut now = START;

@@ -53,13 +53,13 @@ pub(crate) fn half_open_terms(thresholds: &Thresholds) -> HalfOpenTerms {
 pub(crate) fn wait(
     thresholds: &Thresholds,
     epoch: u64,
-    attempts: u32,
+    open_count: u32,
     retry_after: Option<Duration>,
 ) -> Duration {
     let growth = match thresholds.wait_interval() {
         WaitInterval::Fixed => 1.0,
         WaitInterval::Exponential => {
-            (f64::from(thresholds.multiplier()) / 1_000.0).powi(attempts.cast_signed() - 1)
+            (f64::from(thresholds.multiplier()) / 1_000.0).powi(open_count.cast_signed() - 1)
         }
     };
     let factor = f64::from(thresholds.randomization_factor()) / 1_000.0;
@@ -67,7 +67,7 @@ pub(crate) fn wait(
     let capped = |seconds: f64| seconds.max(asked.as_secs_f64()).min(thresholds.max_wait().as_secs_f64());
     let grown = thresholds.wait().as_secs_f64() * growth;
     let (least, most) = (capped(grown * (1.0 - factor)), capped(grown * (1.0 + factor)));
-    let drawn = drawn_by_chance(thresholds, epoch, attempts, retry_after);
+    let drawn = drawn_by_chance(thresholds, epoch, open_count, retry_after);
     let seconds = drawn.as_secs_f64();
     assert!(
         seconds >= least - 1.5e-6 && seconds <= most + 1.5e-6,
@@ -81,7 +81,7 @@ pub(crate) fn wait(
 fn drawn_by_chance(
     thresholds: &Thresholds,
     epoch: u64,
-    attempts: u32,
+    open_count: u32,
     retry_after: Option<Duration>,
 ) -> Duration {
     let identity = Identity {
@@ -91,7 +91,7 @@ fn drawn_by_chance(
         numbering: Numbering::Own,
         wall: WallOffset::ZERO,
     };
-    let open = Snapshot { epoch, state: State::Open, attempts, retry_after, ..Snapshot::pristine() };
+    let open = Snapshot { epoch, state: State::Open, open_count, retry_after, ..Snapshot::pristine() };
     let thresholds = Arc::new(thresholds.clone());
     Breaker::restore(thresholds, 0, identity, open, Time::ZERO).snapshot().wait.unwrap()
 }

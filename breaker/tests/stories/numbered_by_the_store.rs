@@ -204,7 +204,7 @@ fn another_state_under_the_same_number_is_adopted() {
         "timeout_seconds 30",
         "
         0 adopt CLOSED epoch 4: ok
-        1 adopt OPEN epoch 4 wait 30: ok // another lineage
+        1 adopt OPEN epoch 4 wait 30: ok // another timeline
         allow: no OPEN, retry in 30
         ",
     );
@@ -270,7 +270,7 @@ fn what_was_proposed_is_dropped_when_the_store_has_it_under_the_number_that_was_
         "failure_threshold 1, timeout_seconds 60",
         "
         0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
-        adopt OPEN epoch 0 wait 30: ok // another lineage
+        adopt OPEN epoch 0 wait 30: ok // another timeline
         confirm 0 as 1: refused
         deadline: at 30
         ",

@@ -135,7 +135,7 @@ fn metrics_only_would_deny_for_the_wait_that_the_trip_would_have_drawn() {
     breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Failure), START);
     // The counts are below the trip again, so that only the wait denies.
     breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Success), START);
-    let next = Snapshot { epoch: 2, state: State::Open, attempts: 1, ..Snapshot::pristine() };
+    let next = Snapshot { epoch: 2, state: State::Open, open_count: 1, ..Snapshot::pristine() };
     let until = START + next.wait_under(&settings, identity().key_hash).unwrap();
     assert!(breaker.allow(until - Duration::from_micros(1)).0.would_deny);
     assert!(!breaker.allow(until).0.would_deny);

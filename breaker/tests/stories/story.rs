@@ -340,7 +340,7 @@ impl Told {
         let open = Snapshot {
             epoch: 1,
             state: State::Open,
-            attempts: 1,
+            open_count: 1,
             entered_at: self.wall_now(),
             ..Snapshot::pristine()
         };
@@ -356,7 +356,7 @@ impl Told {
         Snapshot {
             epoch: self.epoch,
             state: State::parse(words[0]).expect("a state"),
-            attempts: after(words, "attempts").map_or(1, |attempts| number(attempts) as u32),
+            open_count: after(words, "attempts").map_or(1, |attempts| number(attempts) as u32),
             entered_at: after(words, "since").map_or(self.wall_now(), |since| START + seconds(since)),
             wait: after(words, "wait").map(seconds),
             ..Snapshot::pristine()
@@ -436,7 +436,7 @@ fn show(view: &View, now: Time) -> String {
     match kept.state {
         State::Open => {
             let until = kept.open_until().expect("OPEN has an end");
-            write!(text, ", attempts {}, until {}", kept.attempts, clock(until)).unwrap();
+            write!(text, ", attempts {}, until {}", kept.open_count, clock(until)).unwrap();
             assert!(until >= now || view.probes_out == 0);
         }
         State::HalfOpen => {

@@ -153,7 +153,7 @@ fn of_stored_breakers_that_are_closed_and_idle_only_the_epoch_is_kept() {
     }
     // The journal may have a newer state of one that the store has as closed.
     let open =
-        Snapshot { epoch: 8, state: State::Open, attempts: 1, entered_at: now, ..Snapshot::pristine() };
+        Snapshot { epoch: 8, state: State::Open, open_count: 1, entered_at: now, ..Snapshot::pristine() };
     engine.restore(&key("idle"), &open, None, 6, now);
     assert_eq!(engine.allow("db", "idle", now).unwrap().decision.verdict, Verdict::Open);
     engine.restore(&key("idle"), &closed(at(0)), None, 0, now);

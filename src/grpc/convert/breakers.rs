@@ -20,7 +20,7 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         name: view.key.name().to_string(),
         state: v1::State::from(view.state) as i32,
         epoch: snapshot.epoch,
-        open_count: snapshot.attempts,
+        open_count: snapshot.open_count,
         opened_at: open_until.map(|_| to_timestamp(snapshot.entered_at)),
         open_until: open_until.map(to_timestamp),
         remaining_wait: open_until.map(|until| to_duration(until.since(wall))),

@@ -29,7 +29,7 @@ pub(crate) fn change(row: StoredChange) -> v1::ConfigChange {
 
 fn kind(kind: ChangeKind) -> v1::ChangeKind {
     match kind {
-        ChangeKind::Declared => v1::ChangeKind::FileApplied,
+        ChangeKind::FileApplied => v1::ChangeKind::FileApplied,
         ChangeKind::Thresholds => v1::ChangeKind::Thresholds,
         ChangeKind::ServiceOverride => v1::ChangeKind::ServiceOverride,
         ChangeKind::OverrideSet => v1::ChangeKind::OverrideSet,

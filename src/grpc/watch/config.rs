@@ -50,13 +50,13 @@ pub(in crate::grpc) fn config(
     violations.unless(())?;
     selection.check()?;
 
-    let mut lineage = loaded.feeds.lineage();
-    let home = Home::new(loaded.feeds.store_id, *lineage.borrow_and_update());
+    let mut timeline = loaded.feeds.timeline();
+    let home = Home::new(loaded.feeds.store_id, *timeline.borrow_and_update());
     let mut follower = Follower {
         feeds: Arc::clone(&loaded.feeds),
         clock: Arc::clone(&app.clock),
         newest: loaded.control.watch(),
-        lineage,
+        timeline,
         selection,
         home,
         resyncs: watches.resyncs(Watched::Config),
@@ -81,7 +81,7 @@ struct Follower {
     feeds: Arc<Feeds>,
     clock: Arc<dyn Clock>,
     newest: Receiver<Arc<Configuration>>,
-    lineage: Receiver<u32>,
+    timeline: Receiver<u32>,
     selection: Selection,
     home: Home,
     resyncs: Resyncs,
@@ -108,11 +108,11 @@ impl Source for Follower {
     type Message = v1::WatchConfigResponse;
 
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
-        if self.lineage.has_changed().unwrap_or(false) {
-            self.home = Home::new(self.feeds.store_id, *self.lineage.borrow_and_update());
+        if self.timeline.has_changed().unwrap_or(false) {
+            self.home = Home::new(self.feeds.store_id, *self.timeline.borrow_and_update());
             self.restart(GONE_BACK);
         }
-        // Behind the lineage: the configuration of a store that went back is in force before its lineage is told.
+        // Behind the timeline: the configuration of a store that went back is in force before its timeline is told.
         let configuration = Arc::clone(&self.newest.borrow_and_update());
         match &self.phase {
             Phase::Resume(token) => {
@@ -154,8 +154,8 @@ impl Source for Follower {
             Phase::Changes(place) => {
                 let told = place.clone();
                 if told.revision > configuration.revision() {
-                    // The configuration of a store that went back is in force before its lineage, which restarts this
-                    // stream, is told: once, and with tokens of that lineage.
+                    // The configuration of a store that went back is in force before its timeline, which restarts this
+                    // stream, is told: once, and with tokens of that timeline.
                     return Ok(Step::Idle);
                 }
                 if is_too_old(&told, &configuration) {
@@ -171,7 +171,7 @@ impl Source for Follower {
     async fn woken(&mut self) {
         tokio::select! {
             () = changed(&mut self.newest) => {}
-            () = changed(&mut self.lineage) => self.lineage.mark_changed(),
+            () = changed(&mut self.timeline) => self.timeline.mark_changed(),
         }
     }
 

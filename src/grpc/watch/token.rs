@@ -22,7 +22,7 @@ pub(super) enum Of {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Home {
     store_id: u64,
-    lineage: u32,
+    timeline: u32,
 }
 
 impl Home {
@@ -58,8 +58,8 @@ impl Of {
 }
 
 impl Home {
-    pub(super) const fn new(store_id: u64, lineage: u32) -> Self {
-        Self { store_id, lineage }
+    pub(super) const fn new(store_id: u64, timeline: u32) -> Self {
+        Self { store_id, timeline }
     }
 
     pub(super) fn config_token(self, place: &ConfigPlace, anchor: ChangeId) -> String {
@@ -79,7 +79,7 @@ impl Home {
 
     fn begin(self, revision: u64, anchor: ChangeId) -> Vec<u8> {
         let mut bytes = self.store_id.to_be_bytes().to_vec();
-        bytes.extend_from_slice(&self.lineage.to_be_bytes());
+        bytes.extend_from_slice(&self.timeline.to_be_bytes());
         bytes.extend_from_slice(&anchor.revision.to_be_bytes());
         bytes.extend_from_slice(&anchor.nonce.to_be_bytes());
         bytes.extend_from_slice(&revision.to_be_bytes());
@@ -118,9 +118,9 @@ fn read<T>(
     let read = page::position(of.filters(), token).ok().and_then(|bytes| {
         let mut rest = bytes.as_slice();
         let store_id = take_u64(&mut rest)?;
-        let (lineage, behind) = rest.split_first_chunk()?;
+        let (timeline, behind) = rest.split_first_chunk()?;
         rest = behind;
-        let home = Home { store_id, lineage: u32::from_be_bytes(*lineage) };
+        let home = Home { store_id, timeline: u32::from_be_bytes(*timeline) };
         let anchor = ChangeId { revision: take_u64(&mut rest)?, nonce: take_u64(&mut rest)? };
         let revision = take_u64(&mut rest)?;
         // Beyond that no store counts.
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_token_leads_back_to_its_place_and_only_in_its_stream() {
-        let home = Home { store_id: u64::MAX, lineage: 3 };
+        let home = Home { store_id: u64::MAX, timeline: 3 };
         let anchor = ChangeId { revision: 9, nonce: u64::MAX };
         let mut violations = Violations::default();
         for within in [None, Some(String::new()), Some("payments".to_owned())] {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_token_of_a_revision_that_no_store_counts_to_is_refused() {
-        let home = Home { store_id: 1, lineage: 0 };
+        let home = Home { store_id: 1, timeline: 0 };
         let place = HistoryCursor { revision: u64::MAX, number: 0 };
         let mut violations = Violations::default();
         assert_eq!(

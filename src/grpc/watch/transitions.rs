@@ -50,13 +50,13 @@ pub(in crate::grpc) fn transitions(
     selection.check()?;
 
     let tail = Arc::clone(&loaded.feeds.tail);
-    let mut lineage = loaded.feeds.lineage();
-    let home = Home::new(loaded.feeds.store_id, *lineage.borrow_and_update());
+    let mut timeline = loaded.feeds.timeline();
+    let home = Home::new(loaded.feeds.store_id, *timeline.borrow_and_update());
     let mut follower = Follower {
         feeds: Arc::clone(&loaded.feeds),
         newest: tail.watch(),
         tail,
-        lineage,
+        timeline,
         selection,
         home,
         resyncs: watches.resyncs(Watched::Transitions),
@@ -74,7 +74,7 @@ struct Follower {
     feeds: Arc<Feeds>,
     tail: Arc<HistoryTail>,
     newest: Receiver<u64>,
-    lineage: Receiver<u32>,
+    timeline: Receiver<u32>,
     selection: Selection,
     home: Home,
     resyncs: Resyncs,
@@ -101,9 +101,9 @@ impl Source for Follower {
     type Message = v1::WatchTransitionsResponse;
 
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
-        // The lineage first: what is read from memory after it is of that lineage, or of one that is told next.
-        if self.lineage.has_changed().unwrap_or(false) {
-            self.home = Home::new(self.feeds.store_id, *self.lineage.borrow_and_update());
+        // The timeline first: what is read from memory after it is of that timeline, or of one that is told next.
+        if self.timeline.has_changed().unwrap_or(false) {
+            self.home = Home::new(self.feeds.store_id, *self.timeline.borrow_and_update());
             self.restart(GONE_BACK);
         }
         let told = *self.newest.borrow_and_update();
@@ -145,7 +145,7 @@ impl Source for Follower {
     async fn woken(&mut self) {
         tokio::select! {
             () = changed(&mut self.newest) => {}
-            () = changed(&mut self.lineage) => self.lineage.mark_changed(),
+            () = changed(&mut self.timeline) => self.timeline.mark_changed(),
         }
     }
 

@@ -43,13 +43,13 @@ fn transition(from: State, to: State, base_epoch: u64) -> Transition {
         rejected_calls: 0,
         outcome: None,
         asked: None,
-        after: Snapshot { entered_at: at(10), attempts: 3, ..snapshot(to, base_epoch + 1) },
+        after: Snapshot { entered_at: at(10), open_count: 3, ..snapshot(to, base_epoch + 1) },
         shadow: false,
     }
 }
 
 fn proposal(seq: u64, change: Change, numbering: Numbering) -> Proposal {
-    Proposal { id: id(seq), key: key("eu"), change, numbering, alone: false }
+    Proposal { id: id(seq), key: key("eu"), change, numbering, store_unavailable: false }
 }
 
 fn own(seq: u64, transition: Transition) -> Proposal {
@@ -61,7 +61,7 @@ fn numbered_by_store(transition: Transition) -> Proposal {
 }
 
 fn gap(missing: u64, base_epoch: u64, after: Option<Snapshot>) -> Proposal {
-    let gap = Gap { missing, at: at(20), base_epoch, after, cause: GapCause::JournalFull };
+    let gap = Gap { lost_transitions: missing, at: at(20), base_epoch, after, cause: GapCause::JournalFull };
     proposal(1, Change::Gap(Box::new(gap)), Numbering::Own)
 }
 
@@ -140,7 +140,7 @@ fn the_store_numbers_and_times_what_saw_the_state_that_stands() {
 #[test]
 fn what_was_decided_alone_happened_when_it_was_decided() {
     let proposed = numbered_by_store(transition(State::Closed, State::Open, 4));
-    let batch = [Proposal { alone: true, ..proposed }];
+    let batch = [Proposal { store_unavailable: true, ..proposed }];
     let judgement = judged(&batch, Some(snapshot(State::Closed, 4)));
     assert_eq!(judgement.entries[0].occurred_at, at(10));
 }
@@ -205,7 +205,7 @@ fn the_second_of_two_that_want_the_same_is_forgotten_unless_it_was_decided_alone
     // The same state at another epoch, and another state at that epoch, are not what it wanted.
     assert_eq!(superseded(&second, snapshot(State::Open, 6)), Some(Some(6)));
     assert_eq!(superseded(&second, snapshot(State::Disabled, 5)), Some(Some(5)));
-    assert_eq!(superseded(&Proposal { alone: true, ..second }, same), Some(Some(5)));
+    assert_eq!(superseded(&Proposal { store_unavailable: true, ..second }, same), Some(Some(5)));
 }
 
 #[test]

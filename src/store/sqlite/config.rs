@@ -172,7 +172,7 @@ pub(super) async fn write_edit(
     let act = "write the configuration";
     match edit {
         ConfigEdit::Generation(_) => Ok(None),
-        ConfigEdit::Declared(declaration) => {
+        ConfigEdit::FileApplied(declaration) => {
             let before = sqlx::query_scalar("SELECT content FROM file_config")
                 .fetch_optional(&mut **tx)
                 .await

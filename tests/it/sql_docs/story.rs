@@ -89,10 +89,15 @@ pub(super) async fn tell(bed: &Bed, start: Time) {
         transition.shadow = true;
     }
     let mut lone = step(10, mail, 0, (Closed, Open), Reason::FailureCount).at(after(400));
-    lone.alone = true;
+    lone.store_unavailable = true;
     let closed = Snapshot { entered_at: after(500), ..snapshot(Closed, 4) };
-    let gap =
-        Gap { missing: 3, at: after(500), base_epoch: 1, after: Some(closed), cause: GapCause::JournalFull };
+    let gap = Gap {
+        lost_transitions: 3,
+        at: after(500),
+        base_epoch: 1,
+        after: Some(closed),
+        cause: GapCause::JournalFull,
+    };
     let gap = Proposal { id: id(11), change: Change::Gap(Box::new(gap)), ..lone.clone() };
     let mut soon = step(19, billing, 0, (Closed, Disabled), Reason::OverrideSet).at(after(900));
     if let Change::Transition(transition) = &mut soon.change

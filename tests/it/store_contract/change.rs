@@ -28,12 +28,12 @@ pub(crate) fn snapshot(state: State, epoch: u64) -> Snapshot {
     match state {
         State::Closed => {}
         State::Open => {
-            snapshot.attempts = 3;
+            snapshot.open_count = 3;
             snapshot.wait = Some(Duration::from_micros(60_000_001));
             snapshot.retry_after = Some(Duration::from_secs(30));
         }
         State::HalfOpen => {
-            snapshot.attempts = 3;
+            snapshot.open_count = 3;
             snapshot.half_open = Some(HalfOpenTerms {
                 permitted: 10,
                 failures_to_open: 5,
@@ -97,7 +97,7 @@ pub(crate) fn transition(from: State, to: State, base_epoch: u64) -> Transition 
 /// A change that comes with its number, as from a process that is alone.
 pub(crate) fn own(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Proposal {
     let change = Change::Transition(Box::new(transition(from, to, base_epoch)));
-    Proposal { id: id(seq), key: key.clone(), change, numbering: Numbering::Own, alone: false }
+    Proposal { id: id(seq), key: key.clone(), change, numbering: Numbering::Own, store_unavailable: false }
 }
 
 /// A change that the store is to number.

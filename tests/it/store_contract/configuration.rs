@@ -66,7 +66,7 @@ async fn declare_it(bed: &Bed, declaration: &Declaration) -> Declared {
         let takes =
             present.declared.as_ref().map_or(DeclarationDiff::Differs, |stored| stored.takes(declaration));
         let edit = match takes {
-            DeclarationDiff::Differs => ConfigEdit::Declared(declaration.clone()),
+            DeclarationDiff::Differs => ConfigEdit::FileApplied(declaration.clone()),
             DeclarationDiff::NewerGeneration => ConfigEdit::Generation(declaration.generation.unwrap()),
             DeclarationDiff::Unchanged | DeclarationDiff::Older { .. } => return Declared::Stays(takes),
         };
@@ -184,7 +184,7 @@ async fn every_declaration_is_in_the_audit(bed: &mut Bed) {
     declare(bed, None, 4).await;
     let rows = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
     assert_eq!(rows.len(), 2);
-    assert_eq!((rows[0].kind, &*rows[0].service), (ChangeKind::Declared, ""));
+    assert_eq!((rows[0].kind, &*rows[0].service), (ChangeKind::FileApplied, ""));
     assert_eq!((rows[0].place.revision, rows[1].place.revision), (2, 1));
     assert_eq!(rows[1].before, None);
     let threshold = |json: &Option<String>| {
@@ -490,7 +490,7 @@ async fn a_store_is_the_same_after_a_restart(bed: &mut Bed) {
     assert_eq!(meta, bed.store.meta().await.unwrap());
     bed.reopen().await;
     assert_eq!(meta, bed.store.meta().await.unwrap());
-    assert_eq!(meta.lineage, 0);
+    assert_eq!(meta.timeline, 0);
     assert_ne!(meta.permit_key, [0; 16]);
     bed.store.ping().await.unwrap();
 }

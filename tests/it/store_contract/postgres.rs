@@ -31,7 +31,7 @@ async fn trip_one(store: &dyn Store, seq: u64) -> Result<(), StoreError> {
 }
 
 async fn declare(bed: &Bed) -> Result<(), StoreError> {
-    try_write(bed, 0, ConfigEdit::Declared(Declaration::default()), &[""], None).await.map(drop)
+    try_write(bed, 0, ConfigEdit::FileApplied(Declaration::default()), &[""], None).await.map(drop)
 }
 
 #[tokio::test]

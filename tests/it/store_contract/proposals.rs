@@ -75,8 +75,11 @@ async fn a_row_of_the_history_says_all_there_is_to_say(bed: &mut Bed) {
     assert_eq!((&row.key, row.from, row.to), (&a, State::HalfOpen, State::Open));
     assert_eq!((row.reason, row.epoch, row.base_epoch), (Reason::FailureRate, Some(5), 4));
     assert_eq!(row.figures, written.figures);
-    assert_eq!((row.attempts, row.wait, row.config_revision), (3, written.after.wait, 7));
-    assert_eq!((row.shadow, row.alone, row.superseded, row.missing), (false, false, false, 0));
+    assert_eq!((row.open_count, row.wait, row.config_revision), (3, written.after.wait, 7));
+    assert_eq!(
+        (row.shadow, row.store_unavailable, row.superseded, row.lost_transitions),
+        (false, false, false, 0)
+    );
     assert_eq!(row.occurred_at, NOON);
     assert!(row.recorded_at > NOON);
     // What people read is there as well: rates in percent, rounded down, and the same words in both stores.
@@ -220,10 +223,10 @@ async fn the_second_of_two_that_want_the_same_is_told_and_forgotten(bed: &mut Be
 async fn what_was_decided_alone_is_kept_though_it_lost(bed: &mut Bed) {
     let a = key("a", "");
     propose(bed, &[proposed(1, &a, State::Closed, State::Open, 0)]).await;
-    let alone = Proposal { alone: true, ..proposed(2, &a, State::Closed, State::Open, 0) };
+    let alone = Proposal { store_unavailable: true, ..proposed(2, &a, State::Closed, State::Open, 0) };
     propose(bed, &[alone]).await;
     let rows = history(bed).await;
-    assert_eq!((rows[1].alone, rows[1].superseded, rows[1].occurred_at), (true, true, NOON));
+    assert_eq!((rows[1].store_unavailable, rows[1].superseded, rows[1].occurred_at), (true, true, NOON));
 }
 
 async fn the_stores_clock_decides_whether_a_wait_is_over(bed: &mut Bed) {
@@ -284,7 +287,13 @@ async fn changes_of_one_breaker_in_a_batch_follow_each_other(bed: &mut Bed) {
 }
 
 fn history_gap(missing: u64, base_epoch: u64, after: Option<Snapshot>) -> Change {
-    Change::Gap(Box::new(Gap { missing, at: NOON, base_epoch, after, cause: GapCause::JournalFull }))
+    Change::Gap(Box::new(Gap {
+        lost_transitions: missing,
+        at: NOON,
+        base_epoch,
+        after,
+        cause: GapCause::JournalFull,
+    }))
 }
 
 async fn a_gap_brings_the_state_behind_it_and_says_why(bed: &mut Bed) {
@@ -307,7 +316,7 @@ async fn a_gap_brings_the_state_behind_it_and_says_why(bed: &mut Bed) {
     let rows = history(bed).await;
     assert_eq!(rows.len(), 3);
     let row = &rows[2];
-    assert_eq!((row.missing, row.base_epoch, row.epoch), (4, 1, Some(5)));
+    assert_eq!((row.lost_transitions, row.base_epoch, row.epoch), (4, 1, Some(5)));
     assert_eq!((row.from, row.to), (State::Open, State::HalfOpen));
     assert!(row.asked.as_ref().unwrap().reason.contains("journal.bytes_max"), "{row:?}");
     // What comes behind it goes on from there.
@@ -328,7 +337,7 @@ async fn gaps_and_shadows_change_no_state(bed: &mut Bed) {
     assert_eq!(answers, vec![Answer::Won { epoch: 3, revision: 1 }; 2]);
     assert_eq!(standing(bed, "a").await, None);
     let rows = history(bed).await;
-    assert_eq!((rows[0].reason, rows[0].missing, rows[0].epoch), (Reason::HistoryGap, 12, None));
+    assert_eq!((rows[0].reason, rows[0].lost_transitions, rows[0].epoch), (Reason::HistoryGap, 12, None));
     assert_eq!((rows[1].shadow, rows[1].epoch, rows[1].to), (true, None, State::Open));
     assert_eq!((rows[0].base_epoch, rows[1].base_epoch), (3, 3));
     // Beside a change of the same breaker they are written as well, and it stands.

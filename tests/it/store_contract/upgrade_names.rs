@@ -73,17 +73,18 @@ async fn is_renamed(target: &Target) {
     let bed = Bed::of(open(target).await.unwrap(), target.clone());
 
     // As breakerd reads it.
-    assert_eq!(bed.store.meta().await.unwrap().lineage, 7);
+    assert_eq!(bed.store.meta().await.unwrap().timeline, 7);
     let rows = history(&bed).await;
-    let read: Vec<_> = rows.iter().map(|row| (row.attempts, row.missing, row.alone)).collect();
+    let read: Vec<_> =
+        rows.iter().map(|row| (row.open_count, row.lost_transitions, row.store_unavailable)).collect();
     assert_eq!(read, [(2, 0, true), (2, 3, false)]);
     let stored = bed.store.breakers(None, 9).await.unwrap().remove(0);
-    assert_eq!(stored.snapshot.attempts, 2);
+    assert_eq!(stored.snapshot.open_count, 2);
     let file = bed.store.configuration().await.unwrap().declared.unwrap();
     assert_eq!((file.declaration.generation, file.revision), (Some(4), 1));
     let changes = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
     let kinds: Vec<_> = changes.iter().map(|change| (change.kind, &*change.asked.actor)).collect();
-    assert_eq!(kinds, [(ChangeKind::Reset, "ann"), (ChangeKind::Declared, "file")]);
+    assert_eq!(kinds, [(ChangeKind::Reset, "ann"), (ChangeKind::FileApplied, "file")]);
 
     // As people read it.
     let is = |column: &str| format!("CASE WHEN {column} THEN 'yes' ELSE 'no' END");

@@ -20,19 +20,19 @@ use super::reflection::{Reflection, ServeError};
 use super::stream_limiter::StreamLimiter;
 use super::watch::Watches;
 use crate::app::App;
-use crate::auth::{Caller, ConcurrencyCounter, EdgeSecurity};
+use crate::auth::{Caller, ConcurrencyCounter, TransportSecurity};
 use crate::log_throttle::LogThrottle;
 
 /// All services of gRPC.
 #[derive(Clone)]
-pub struct Edge {
+pub struct GrpcServices {
     pub(super) shared: Arc<Shared>,
 }
 
 pub(super) struct Shared {
     pub(super) app: Arc<App>,
     pub(super) limits: Limits,
-    pub(super) security: EdgeSecurity,
+    pub(super) security: TransportSecurity,
     pub(super) health_board: Arc<HealthBoard>,
     pub(super) calls: Arc<CallMetrics>,
     pub(super) in_flight: ConcurrencyCounter,
@@ -61,26 +61,26 @@ pub(super) struct LogThrottles {
     pub(super) refusal_rate: LogThrottle,
 }
 
-impl std::fmt::Debug for Edge {
+impl std::fmt::Debug for GrpcServices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Edge").field("limits", &self.shared.limits).finish_non_exhaustive()
+        f.debug_struct("GrpcServices").field("limits", &self.shared.limits).finish_non_exhaustive()
     }
 }
 
-impl Edge {
+impl GrpcServices {
     /// The services on `app`, for everybody; nothing is served before [`super::serve`].
     ///
     /// # Errors
     /// When reflection cannot read the descriptions that were built in.
     pub fn new(app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
-        Self::behind(EdgeSecurity::open(), app, limits)
+        Self::behind(TransportSecurity::open(), app, limits)
     }
 
     /// The services on `app`, behind authentication and TLS.
     ///
     /// # Errors
-    /// As [`Edge::new`].
-    pub fn behind(security: EdgeSecurity, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
+    /// As [`GrpcServices::new`].
+    pub fn behind(security: TransportSecurity, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
         let health_board = Arc::new(HealthBoard::default());
         // The limits of the methods are checked before a message comes so far.
         let message_bytes_max = limits.message_bytes_max;
