@@ -131,7 +131,9 @@ pub(super) async fn run(
         return Ok(ended);
     }
     let (transitions, mut more) = pages::fetch(args.limit, ask).await?;
-    let changes = service_overrides(&window, &transitions, more, args.limit, connection).await?;
+    let (changes, more_changes) =
+        service_overrides(&window, &transitions, more, args.limit, connection).await?;
+    more |= more_changes;
     if transitions.is_empty() && changes.is_empty() {
         args.check_exists(connection).await?;
         screen.note(LIST.nothing);
@@ -165,7 +167,7 @@ impl HistoryArgs {
     }
 }
 
-/// Overrides of services that were set, cleared or ended in the time that is listed, in the order of the list. Where no
+/// Up to as many overrides of services as may be needed, and whether there are more: those that were set, cleared or ended in the time that is listed, in the order of the list. Where no
 /// breaker of the service was in use they have made no transition, and were in force all the same.
 async fn service_overrides(
     window: &ListTransitionsRequest,
@@ -173,7 +175,7 @@ async fn service_overrides(
     more: bool,
     limit: u32,
     connection: &Connection,
-) -> Result<Vec<ConfigChange>, Failure> {
+) -> Result<(Vec<ConfigChange>, bool), Failure> {
     let is_oldest_first = window.order() == TransitionOrder::OldestFirst;
     // The list ends where its last transition is, if there are more.
     let end = transitions.last().filter(|_| more).and_then(|last| last.occurred_at);
@@ -187,11 +189,12 @@ async fn service_overrides(
     if let (Some(from), Some(to)) = (&question.from_time, &question.to_time)
         && (from.seconds, from.nanos) >= (to.seconds, to.nanos)
     {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
-    // They come newest first: of those that are to be listed oldest first, all are needed.
-    let limit = if is_oldest_first { limit.max(SERVICE_OVERRIDES_MAX) } else { limit };
-    let (mut changes, _) = pages::fetch(limit, async |page_size, page_token| {
+    // They come newest first and of every state: of those that are to be listed oldest first, or of some states, all are needed.
+    let needs_all = is_oldest_first || !window.states.is_empty();
+    let limit = if needs_all { limit.max(SERVICE_OVERRIDES_MAX) } else { limit };
+    let (mut changes, more) = pages::fetch(limit, async |page_size, page_token| {
         (question.page_size, question.page_token) = (page_size, page_token);
         let mut configs = connection.configs();
         let page =
@@ -205,7 +208,7 @@ async fn service_overrides(
     if is_oldest_first {
         changes.reverse();
     }
-    Ok(changes)
+    Ok((changes, more))
 }
 
 /// Both lists as one, each in its own order.

@@ -1,8 +1,8 @@
 //! The other half of the command line: it asks a breakerd over gRPC, and shows what it answers.
 //!
 //! A command is a file: its arguments, the call, the words. `connect` is the way to the server, `screen` where
-//! answers go, `fault` what goes wrong and the exit code it has. It is a client like any other: it sees of the
-//! server what the API shows, and lives in this program so that whoever has the one has the other.
+//! answers go, `error` what goes wrong and the exit code it has. It is a client like any other: it sees of the
+//! server what the API shows, and is linked into its program so that whoever has the one has the other.
 
 mod allow;
 #[cfg(test)]

@@ -70,12 +70,16 @@ impl Selection {
     /// Fails where breakerd does not know a service: a watch of a mistyped one would say nothing for ever.
     async fn check(&self, connection: &Connection) -> Result<(), Failure> {
         for service in &self.services {
-            service::check_exists(service, connection).await.map_err(|failure| match failure {
-                Failure::Refused(status) if status.code() == Code::NotFound => {
-                    Failure::Hinted(status, format!("to wait for its first use, use --prefix {service}"))
+            match service::check_exists(service, connection).await {
+                Ok(()) => {}
+                // Whoever may only call may watch states all the same: the watch itself says what it denies.
+                Err(Failure::Refused(status)) if status.code() == Code::PermissionDenied => {}
+                Err(Failure::Refused(status)) if status.code() == Code::NotFound => {
+                    let hint = format!("to wait for its first use, use --prefix {service}");
+                    return Err(Failure::Hinted(status, hint));
                 }
-                failure => failure,
-            })?;
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(())
     }

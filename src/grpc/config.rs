@@ -134,8 +134,11 @@ impl ConfigService for Configs {
             client.check(Right::Read, service)?;
         }
         let loaded = self.loaded()?;
+        let began = self.app.clock.now();
+        // Waiting for a turn says nothing of the store.
+        let _read = self.reads.admit(&client).await?;
+        let patience = deadline::left(patience, self.app.clock.now().since(began));
         let read = async {
-            let _read = self.reads.admit(&client).await?;
             let read = loaded.store.changes(&list.query).await;
             read.map_err(|error| convert::unread("audit read failed", &error))
         };

@@ -32,6 +32,12 @@ pub(super) fn for_store(metadata: &MetadataMap) -> Option<Duration> {
     of_call(metadata).map(|patience| patience * 4 / 5)
 }
 
+/// What is left of `patience` when `spent` of it was spent on other waits than for the store. None: nothing, and what is left of
+/// the call's own deadline is the bound.
+pub(super) fn left(patience: Option<Duration>, spent: Duration) -> Option<Duration> {
+    patience?.checked_sub(spent).filter(|left| !left.is_zero())
+}
+
 /// Waits for the store until the client's patience is nearly over. A change that has begun is finished all the same.
 pub(super) async fn within<T>(
     patience: Option<Duration>,

@@ -1,4 +1,4 @@
-//! `OperationsService`: shows breakers and their history, and takes an operator's hand (`by_hand`).
+//! `OperationsService`: shows breakers and their history, and takes operator actions (`operator_actions`).
 
 mod operator_actions;
 
@@ -169,8 +169,11 @@ impl OperationsService for Operations {
         let patience = deadline::for_store(request.metadata());
         let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
         check_filter(&client, list.query.service.as_deref().unwrap_or_default())?;
+        let began = self.app.clock.now();
+        // Waiting for a turn says nothing of the store.
+        let _read = self.reads.admit(&client).await?;
+        let patience = deadline::left(patience, self.app.clock.now().since(began));
         let read = async {
-            let _read = self.reads.admit(&client).await?;
             let read = visible(&*loaded.store, &list, &client).await;
             read.map_err(|error| convert::unread("history read failed", &error))
         };

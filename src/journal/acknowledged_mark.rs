@@ -4,8 +4,8 @@
 //! It serves what is counted and shown, and nothing else: what it covers is sent to the store again all the same. So it
 //! need not be synced, and one that is missing, damaged or behind only has too much counted.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use super::disk::Disk;
 
@@ -28,9 +28,17 @@ impl AcknowledgedMark {
         self.0.is_some_and(|mark| (number, offset) < mark)
     }
 
-    /// Segments count up to `number`: a mark beyond them is of others.
-    pub(super) fn forget_beyond(&mut self, number: u64) {
-        self.0 = self.0.filter(|(marked, _)| *marked <= number);
+    /// Segments count up to `number`: a mark beyond them is of others. Its file goes too, as segments will be of that number
+    /// again.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(super) fn forget_beyond(&mut self, number: u64, folder: &Path, disk: &dyn Disk) -> io::Result<()> {
+        if self.0.is_some_and(|(marked, _)| marked > number) {
+            disk.remove(&folder.join(NAME))?;
+            self.0 = None;
+        }
+        Ok(())
     }
 
     /// The store has come to there. What is sent again does not take it back.

@@ -71,7 +71,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
     let mut merged_up_to = 0;
     let segments = list(folder)?;
     // One beyond all segments is of others, which are gone.
-    found.log.mark.forget_beyond(segments.last().map_or(0, |last| last.number));
+    found.log.mark.forget_beyond(segments.last().map_or(0, |last| last.number), folder, disk)?;
     for segment in segments {
         found.last_number = segment.number;
         // An empty one, or one with the empty line that showed that the disk works, says nothing.

@@ -328,6 +328,7 @@ fn a_mark_that_says_nothing_or_cannot_be_written_counts_everything() {
         fs::write(&mark, text).unwrap();
         assert_eq!(bench.open(2).1.entries, 1, "{text}");
     }
+    assert!(!mark.exists(), "a segment of that number may come, and is another");
     bench.disk.fails(io::ErrorKind::StorageFull, usize::MAX);
     let (journal, _) = bench.open(3);
     append(&journal, "b", 1);

@@ -45,6 +45,10 @@ async fn a_service_wide_override_is_seen_wherever_an_operator_looks() {
     assert!(limited.err.contains("increase --limit"), "{limited:?}");
     let limited = limited.lines();
     assert!(limited.len() == 2 && limited[1].contains(" - DISABLED "), "the oldest: {limited:?}");
+    let limited = desk.ask(&["history", "orders", "--limit", "1"]).await;
+    assert!(limited.err.contains("increase --limit"), "{limited:?}");
+    let of_state = desk.ask(&["history", "orders", "--limit", "1", "--state", "disabled"]).await.lines();
+    assert!(of_state.len() == 2 && of_state[1].contains(" - DISABLED "), "behind the newest: {of_state:?}");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use crate::engine::{Deleted, Engine, OperatorError, OperatorResult, Reached, Unk
 use crate::store::ServiceOverride;
 
 /// How long the store is waited for; it takes milliseconds, or is away.
-const RECORDED_WAIT: Duration = Duration::from_secs(1);
+const PERSIST_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Operations {
     pub(super) async fn set(
@@ -37,7 +37,7 @@ impl Operations {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
         let wall = loaded.engine.wall(now);
-        let (client, wait) = (ClientInfo::of(&request), wait(&request));
+        let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
         let patience = deadline::for_store(request.metadata());
         let request = request.into_inner();
         let unknown = if request.create { Unknown::Create } else { Unknown::Refuse };
@@ -53,10 +53,11 @@ impl Operations {
                 let Override { kind, expires_at, ttl, .. } = set_by;
                 let set = ServiceOverride { kind, expires_at, ttl, asked: by.clone(), set_at: wall };
                 let reached = self.service_wide(loaded, &service, Some(set), by, patience).await?;
+                let wait = wait.less(self.app.clock.now().since(now));
                 return Ok(SetOverrideResponse {
                     breaker: None,
                     breakers_changed: count(reached.changed),
-                    persisted: recorded(loaded, wait).await,
+                    persisted: is_persisted(loaded, wait).await,
                     own_overrides: count(reached.own_overrides),
                     own_override_names: names(&reached),
                 });
@@ -72,7 +73,7 @@ impl Operations {
         Ok(SetOverrideResponse {
             breakers_changed: u32::from(set.changed),
             breaker: Some(convert::breaker(&set.breaker, wall)),
-            persisted: recorded(loaded, wait).await,
+            persisted: is_persisted(loaded, wait).await,
             ..SetOverrideResponse::default()
         })
     }
@@ -83,7 +84,7 @@ impl Operations {
     ) -> Result<ClearOverrideResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (client, wait) = (ClientInfo::of(&request), wait(&request));
+        let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
         let patience = deadline::for_store(request.metadata());
         let (subject, by) = convert::read_clear(request.into_inner(), client.actor())?;
         client.check(Right::Operate, subject.service())?;
@@ -94,10 +95,11 @@ impl Operations {
                     return Err(Failure::NotFound(UnknownName::service(service)));
                 }
                 let reached = self.service_wide(loaded, &service, None, by, patience).await?;
+                let wait = wait.less(self.app.clock.now().since(now));
                 return Ok(ClearOverrideResponse {
                     breaker: None,
                     breakers_changed: count(reached.changed),
-                    persisted: recorded(loaded, wait).await,
+                    persisted: is_persisted(loaded, wait).await,
                     own_overrides: count(reached.own_overrides),
                     own_override_names: names(&reached),
                 });
@@ -110,7 +112,7 @@ impl Operations {
         Ok(ClearOverrideResponse {
             breakers_changed: u32::from(changed),
             breaker: Some(convert::breaker(&breaker, loaded.engine.wall(now))),
-            persisted: recorded(loaded, wait).await,
+            persisted: is_persisted(loaded, wait).await,
             ..ClearOverrideResponse::default()
         })
     }
@@ -140,7 +142,7 @@ impl Operations {
     ) -> Result<DeleteBreakerResponse, Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (client, wait) = (ClientInfo::of(&request), wait(&request));
+        let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
         let DeleteBreakerRequest { service, name, reason } = request.into_inner();
         let (key, by) = convert::read_asked(&service, &name, reason, client.actor())?;
         client.check(Right::Operate, key.service())?;
@@ -148,7 +150,7 @@ impl Operations {
             .engine
             .delete(key.service(), key.name(), by, now)
             .map_err(|error| refused(loaded, error, &key, Needed::NoServiceOverride, now))?;
-        let recorded = !changed || recorded(loaded, wait).await;
+        let recorded = !changed || is_persisted(loaded, wait).await;
         // At once where the store has it by now, so that it is gone when its operator looks; else with a sweep.
         let stored_up_to = loaded.journal.stored_up_to();
         loaded.engine.retire_deleted(key.service(), key.name(), stored_up_to, self.app.clock.now());
@@ -187,13 +189,13 @@ impl Operations {
     ) -> Result<(Breaker, bool), Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
-        let (client, wait) = (ClientInfo::of(&request), wait(&request));
+        let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
         let (service, name, reason) = parts(request.into_inner());
         let (key, by) = convert::read_asked(&service, &name, reason, client.actor())?;
         client.check(Right::Operate, key.service())?;
         let done = act(&loaded.engine, key.service(), key.name(), by, now)
             .map_err(|error| refused(loaded, error, &key, needed, now))?;
-        Ok((convert::breaker(&done.breaker, loaded.engine.wall(now)), recorded(loaded, wait).await))
+        Ok((convert::breaker(&done.breaker, loaded.engine.wall(now)), is_persisted(loaded, wait).await))
     }
 }
 
@@ -213,15 +215,32 @@ fn not_created(unknown: UnknownName) -> Failure {
     Failure::NotFound(unknown.unless("create = true"))
 }
 
-/// Half of the client's patience at most: it must hear of what was done.
-fn wait<T>(request: &Request<T>) -> Duration {
-    let patience = deadline::of_call(request.metadata());
-    patience.map_or(RECORDED_WAIT, |patience| RECORDED_WAIT.min(patience / 2))
+/// How long an answer may wait for the store to have what was done.
+#[derive(Clone, Copy)]
+struct PersistWait {
+    /// What is left of the client's deadline; none: it has set none.
+    deadline: Option<Duration>,
+}
+
+impl PersistWait {
+    fn of<T>(request: &Request<T>) -> Self {
+        Self { deadline: deadline::of_call(request.metadata()) }
+    }
+
+    /// When `spent` of the client's deadline has gone into the change itself.
+    fn less(self, spent: Duration) -> Self {
+        Self { deadline: self.deadline.map(|deadline| deadline.saturating_sub(spent)) }
+    }
+
+    /// Half of what is left of the client's deadline at most: it must hear of what was done.
+    fn max(self) -> Duration {
+        self.deadline.map_or(PERSIST_WAIT_MAX, |deadline| PERSIST_WAIT_MAX.min(deadline / 2))
+    }
 }
 
 /// Whether the store has what was done, once it has it or `wait` is over.
-async fn recorded(loaded: &Loaded, wait: Duration) -> bool {
-    tokio::time::timeout(wait, loaded.journal.settled()).await.unwrap_or(false)
+async fn is_persisted(loaded: &Loaded, wait: PersistWait) -> bool {
+    tokio::time::timeout(wait.max(), loaded.journal.settled()).await.unwrap_or(false)
 }
 
 fn count(breakers: usize) -> u32 {
