@@ -101,7 +101,7 @@ pub async fn run_sweeper(
         let swept = tokio::task::spawn_blocking(move || sweeping.sweep(stored_up_to, now)).await;
         let retired = swept.context("retire idle breakers")?;
         if retired > 0 {
-            tracing::debug!(retired, left = engine.len(), "idle breakers were retired");
+            tracing::debug!(retired, left = engine.len(), "evicted idle breakers");
         }
     }
 }

@@ -45,11 +45,11 @@ pub enum Serving {
 /// What health says, for whoever knows: nothing serves until it is said.
 #[derive(Debug)]
 pub struct HealthBoard {
-    told: watch::Sender<Told>,
+    statuses: watch::Sender<Statuses>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct Statuses {
     /// By [`Part`].
     parts: [Serving; 4],
     closing: bool,
@@ -57,16 +57,16 @@ struct Told {
 
 impl Default for HealthBoard {
     fn default() -> Self {
-        Self { told: watch::Sender::new(Told { parts: [Serving::No; 4], closing: false }) }
+        Self { statuses: watch::Sender::new(Statuses { parts: [Serving::No; 4], closing: false }) }
     }
 }
 
 impl HealthBoard {
     /// From now on `part` serves, or does not. Nothing serves again once the shutdown began.
     pub fn set(&self, part: Part, serving: Serving) {
-        self.told.send_if_modified(|told| {
-            let place = &mut told.parts[part as usize];
-            let changed = !told.closing && *place != serving;
+        self.statuses.send_if_modified(|statuses| {
+            let place = &mut statuses.parts[part as usize];
+            let changed = !statuses.closing && *place != serving;
             if changed {
                 *place = serving;
             }
@@ -83,33 +83,33 @@ impl HealthBoard {
 
     /// Nothing serves any more; watches say so, and end.
     pub fn shut_down(&self) {
-        self.told.send_modify(|told| *told = Told { parts: [Serving::No; 4], closing: true });
+        self.statuses.send_modify(|statuses| *statuses = Statuses { parts: [Serving::No; 4], closing: true });
     }
 
     /// Tells when the end begins.
     pub(super) fn closing(&self) -> Closing {
-        Closing(self.told.subscribe())
+        Closing(self.statuses.subscribe())
     }
 
     /// What is said of `part` now.
     pub fn serving(&self, part: Part) -> Serving {
-        self.told.borrow().parts[part as usize]
+        self.statuses.borrow().parts[part as usize]
     }
 }
 
 /// Somebody who waits for the end to begin.
 #[derive(Debug)]
-pub(super) struct Closing(watch::Receiver<Told>);
+pub(super) struct Closing(watch::Receiver<Statuses>);
 
 impl Closing {
     /// Ends when it has begun.
     pub(super) async fn begun(&mut self) {
         // Fails when the board is gone, and the process with it.
-        let _ = self.0.wait_for(|told| told.closing).await;
+        let _ = self.0.wait_for(|statuses| statuses.closing).await;
     }
 }
 
-impl Told {
+impl Statuses {
     fn status(self, part: Option<Part>) -> ServingStatus {
         match part.map(|part| self.parts[part as usize]) {
             Some(Serving::Yes) => ServingStatus::Serving,
@@ -156,7 +156,7 @@ impl health_server::Health for Health {
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         let Some(part) = part_of(&service) else { return Err(Failure::NoHealthOf { service }.into()) };
-        let status = self.board.told.borrow().status(Some(part));
+        let status = self.board.statuses.borrow().status(Some(part));
         Ok(Response::new(HealthCheckResponse { status: status as i32 }))
     }
 
@@ -169,7 +169,7 @@ impl health_server::Health for Health {
         let place = self.places.take(&ClientInfo::of(&request))?;
         let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let watcher = Watcher {
-            told: self.board.told.subscribe(),
+            statuses: self.board.statuses.subscribe(),
             part: part_of(&request.get_ref().service),
             sent: None,
             timer: patience.map(Watcher::timer),
@@ -182,7 +182,7 @@ impl health_server::Health for Health {
 
 /// One watch: says how it is, then every change, then that it ends.
 struct Watcher {
-    told: watch::Receiver<Told>,
+    statuses: watch::Receiver<Statuses>,
     /// None: a service that is not known, and never will be.
     part: Option<Part>,
     sent: Option<ServingStatus>,
@@ -202,17 +202,17 @@ impl Watcher {
             return None;
         }
         loop {
-            let told = *self.told.borrow_and_update();
-            let status = told.status(self.part);
+            let statuses = *self.statuses.borrow_and_update();
+            let status = statuses.status(self.part);
             if self.sent != Some(status) {
                 self.sent = Some(status);
                 return Some((Ok(HealthCheckResponse { status: status as i32 }), self));
             }
-            if told.closing {
+            if statuses.closing {
                 return Some(self.end(Failure::ShuttingDown));
             }
             tokio::select! {
-                changed = self.told.changed() => {
+                changed = self.statuses.changed() => {
                     if changed.is_err() {
                         return Some(self.end(Failure::ShuttingDown));
                     }

@@ -42,7 +42,7 @@ pub async fn run_tail(
                     revision = position.newest.revision,
                     seen = tail.anchor().revision,
                     timeline = position.timeline,
-                    "the store was restored from a backup: watchers restart, permits of before end with this process"
+                    "the store was restored from a backup: watches resync, and permits issued before it end with this process"
                 );
                 if stop.run_until_cancelled(control.take_over()).await.is_none() {
                     break;

@@ -156,7 +156,7 @@ async fn in_its_timeline(store: &dyn Store, meta: &Meta, position: &Path) -> Res
         revision = position.newest.revision,
         seen = seen.change.revision,
         timeline = meta.timeline,
-        "the store was restored from a backup: permits of before are late, watchers restart"
+        "the store was restored from a backup: permits issued before it are late, and watches resync"
     );
     Ok(meta)
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::certificates::{Authority, Dates};
 use crate::process::{Process, ends};
 
-const FILE: &str = "
+pub(crate) const FILE: &str = "
 [circuit_breaker.database]
 failure_threshold = 3
 timeout_seconds = 120

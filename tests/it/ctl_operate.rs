@@ -5,8 +5,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::ctl::Desk;
-use crate::process::PATIENCE;
+use crate::ctl::{Desk, FILE, Said, bare};
+use crate::process::{PATIENCE, ends};
 
 #[tokio::test]
 async fn an_override_is_set_shown_and_cleared() {
@@ -289,6 +289,21 @@ async fn transitions_are_followed_until_somebody_interrupts() {
     for watch in [people, program, states] {
         assert_eq!(watch.interrupt().await, 0);
     }
+}
+
+#[tokio::test]
+async fn who_may_only_call_can_watch_states() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens.toml");
+    let path = tokens.to_str().unwrap();
+    let made = bare(&["token", "new", "--name", "app", "--role", "caller", "--append", path]);
+    let token = Said::from(ends(made).await).well();
+    let desk = Desk::with_file(&format!("{FILE}\n[auth]\ntokens_file = \"{path}\"\n")).await;
+    let mut command = desk.command(&["watch", "--states", "--json", "database"]);
+    command.env("BREAKERD_TOKEN", token.trim());
+    let mut states = Following::start(command);
+    states.until("\"bookmark\"").await;
+    assert_eq!(states.interrupt().await, 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `WatchConfig`: what services are judged by.
 //!
 //! Fed by the newest [`Configuration`], which knows for each service when it was last changed: a service that changed
-//! often while nobody read is told once.
+//! often while nobody read is sent once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use v1::watch_config_response::Event;
 /// with long lists of error classes.
 const MESSAGES_MAX: usize = 16;
 /// How long the store may take to name the history that a change is of. Without, its token names an older one, and whoever
-/// resumes there is told the change again.
+/// resumes there is sent the change again.
 const ANCHOR_MAX: Duration = Duration::from_secs(1);
 
 /// A stream of what `request` selects.
@@ -61,20 +61,20 @@ pub(in crate::grpc) fn config(
         home,
         resyncs: watches.resyncs(Watched::Config),
         anchored: 0,
-        phase: Phase::Begin { restart: None },
+        phase: Phase::Begin { resync: None },
     };
     match token {
         None => {}
         Some(token) if token.home == home => follower.phase = Phase::Resume(token),
-        Some(token) => follower.restart(home.why_not(token.home)),
+        Some(token) => follower.resync(home.why_not(token.home)),
     }
     Ok(seat.stream(follower))
 }
 
 /// Whether changes behind `place` have been forgotten.
 fn is_too_old(place: &ConfigPlace, newest: &Configuration) -> bool {
-    let told = if place.within.is_some() { place.revision.saturating_sub(1) } else { place.revision };
-    told < newest.forgotten()
+    let sent = if place.within.is_some() { place.revision.saturating_sub(1) } else { place.revision };
+    sent < newest.forgotten()
 }
 
 struct Follower {
@@ -92,11 +92,11 @@ struct Follower {
 
 enum Phase {
     Begin {
-        restart: Option<&'static str>,
+        resync: Option<&'static str>,
     },
     /// The store is still to be asked whether it has the history that this is of.
     Resume(Token<ConfigPlace>),
-    /// The services behind `after` are still to be told; changes behind `revision` are told later.
+    /// The services behind `after` are still to be sent; changes after `revision` are sent later.
     Snapshot {
         revision: u64,
         after: String,
@@ -110,9 +110,9 @@ impl Source for Follower {
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
         if self.timeline.has_changed().unwrap_or(false) {
             self.home = Home::new(self.feeds.store_id, *self.timeline.borrow_and_update());
-            self.restart(GONE_BACK);
+            self.resync(GONE_BACK);
         }
-        // Behind the timeline: the configuration of a store that went back is in force before its timeline is told.
+        // Behind the timeline: the configuration of a store that went back is in force before its timeline is sent.
         let configuration = Arc::clone(&self.newest.borrow_and_update());
         match &self.phase {
             Phase::Resume(token) => {
@@ -120,8 +120,8 @@ impl Source for Follower {
                 self.resume(token).await?;
                 Ok(Step::More)
             }
-            Phase::Begin { restart } => {
-                if let Some(reason) = restart {
+            Phase::Begin { resync } => {
+                if let Some(reason) = resync {
                     let event = Event::Resync(v1::WatchResync { reason: (*reason).to_owned() });
                     ready.push_back(in_snapshot(event));
                 }
@@ -152,18 +152,18 @@ impl Source for Follower {
                 Ok(Step::More)
             }
             Phase::Changes(place) => {
-                let told = place.clone();
-                if told.revision > configuration.revision() {
-                    // The configuration of a store that went back is in force before its timeline, which restarts this
-                    // stream, is told: once, and with tokens of that timeline.
+                let sent = place.clone();
+                if sent.revision > configuration.revision() {
+                    // The configuration of a store that went back is in force before its timeline, which resyncs this
+                    // stream, is sent: once, and with tokens of that timeline.
                     return Ok(Step::Idle);
                 }
-                if is_too_old(&told, &configuration) {
-                    self.restart("the token is too old: what changed since is not known any more");
+                if is_too_old(&sent, &configuration) {
+                    self.resync("the token is too old: what changed since is not known any more");
                     return Ok(Step::More);
                 }
                 self.anchor(configuration.revision()).await?;
-                Ok(self.read_changes(&configuration, &told, ready))
+                Ok(self.read_changes(&configuration, &sent, ready))
             }
         }
     }
@@ -178,7 +178,7 @@ impl Source for Follower {
     fn heartbeat(&self) -> Self::Message {
         match &self.phase {
             Phase::Changes(place) => self.message(Event::Heartbeat(bookmark(place.revision)), place),
-            // It is not asked for before all has been told.
+            // It is not asked for before all has been sent.
             Phase::Begin { .. } | Phase::Resume(_) | Phase::Snapshot { .. } => {
                 in_snapshot(Event::Heartbeat(bookmark(0)))
             }
@@ -187,9 +187,9 @@ impl Source for Follower {
 }
 
 impl Follower {
-    fn restart(&mut self, reason: &'static str) {
+    fn resync(&mut self, reason: &'static str) {
         self.resyncs.count();
-        self.phase = Phase::Begin { restart: Some(reason) };
+        self.phase = Phase::Begin { resync: Some(reason) };
     }
 
     async fn resume(&mut self, token: Token<ConfigPlace>) -> Result<(), Failure> {
@@ -197,18 +197,18 @@ impl Follower {
         let tail = Arc::clone(&self.feeds.tail);
         let checked =
             detached(tokio::time::timeout(ANCHOR_MAX, async move { tail.check(anchor).await })).await?;
-        // The configuration is told from memory, whatever the store does: so a token that cannot be checked costs a
+        // The configuration is sent from memory, whatever the store does: so a token that cannot be checked costs a
         // snapshot, and not the stream.
         let reason = match checked {
             Ok(Ok(checked)) => super::unusable(checked),
             Ok(Err(_)) | Err(_) => Some("the store does not say whether it has what the token is of"),
         };
         match reason {
-            Some(reason) => self.restart(reason),
+            Some(reason) => self.resync(reason),
             None if place.revision > self.newest.borrow().revision() => {
-                self.restart("the token is newer than the store, which was restored from a backup");
+                self.resync("the token is newer than the store, which was restored from a backup");
             }
-            // What is behind the anchor is told again: another history may have brought it.
+            // What is behind the anchor is sent again: another history may have brought it.
             None if anchor.revision < place.revision => {
                 self.phase = Phase::Changes(ConfigPlace { revision: anchor.revision, within: None });
             }

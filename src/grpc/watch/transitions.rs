@@ -65,7 +65,7 @@ pub(in crate::grpc) fn transitions(
     match token {
         None => {}
         Some(token) if token.home == home => follower.phase = Phase::Resume(token),
-        Some(token) => follower.restart(home.why_not(token.home)),
+        Some(token) => follower.resync(home.why_not(token.home)),
     }
     Ok(seat.stream(follower))
 }
@@ -83,17 +83,17 @@ struct Follower {
 
 enum Phase {
     Begin,
-    Restart {
+    Resync {
         reason: &'static str,
     },
     /// The store is still to be asked whether it has the history that this is of.
     Resume(Token<HistoryCursor>),
-    /// The breakers behind `after` are still to be told; what happened behind `revision` is told later.
+    /// The breakers behind `after` are still to be sent; what happened after `revision` is sent later.
     Snapshot {
         revision: u64,
         after: Option<Key>,
     },
-    /// All up to this place has been told.
+    /// All up to this place has been sent.
     Follow(HistoryCursor),
 }
 
@@ -101,12 +101,12 @@ impl Source for Follower {
     type Message = v1::WatchTransitionsResponse;
 
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
-        // The timeline first: what is read from memory after it is of that timeline, or of one that is told next.
+        // The timeline first: what is read from memory after it is of that timeline, or of one that is sent next.
         if self.timeline.has_changed().unwrap_or(false) {
             self.home = Home::new(self.feeds.store_id, *self.timeline.borrow_and_update());
-            self.restart(GONE_BACK);
+            self.resync(GONE_BACK);
         }
-        let told = *self.newest.borrow_and_update();
+        let known = *self.newest.borrow_and_update();
         match &self.phase {
             Phase::Begin => {
                 let tail = Arc::clone(&self.tail);
@@ -114,7 +114,7 @@ impl Source for Follower {
                 self.phase = Phase::Snapshot { revision, after: None };
                 Ok(Step::More)
             }
-            Phase::Restart { reason } => {
+            Phase::Resync { reason } => {
                 let event = Event::Resync(v1::WatchResync { reason: (*reason).to_owned() });
                 ready.push_back(in_snapshot(event));
                 self.phase = Phase::Begin;
@@ -124,9 +124,9 @@ impl Source for Follower {
                 let (tail, anchor, place) = (Arc::clone(&self.tail), token.anchor, token.place);
                 let checked = within(async move { tail.check(anchor).await }).await?;
                 match unusable(checked) {
-                    Some(reason) => self.restart(reason),
+                    Some(reason) => self.resync(reason),
                     // Made while the store went back.
-                    None if anchor.revision < place.revision => self.restart(GONE_BACK),
+                    None if anchor.revision < place.revision => self.resync(GONE_BACK),
                     None => self.phase = Phase::Follow(place),
                 }
                 Ok(Step::More)
@@ -137,7 +137,7 @@ impl Source for Follower {
             }
             Phase::Follow(place) => {
                 let place = *place;
-                self.follow(place, told, ready).await
+                self.follow(place, known, ready).await
             }
         }
     }
@@ -156,16 +156,16 @@ impl Source for Follower {
                 let revision = if is_whole { place.revision } else { place.revision.saturating_sub(1) };
                 self.message(Event::Heartbeat(bookmark(revision)), place)
             }
-            // It is not asked for before all has been told.
+            // It is not asked for before all has been sent.
             _ => in_snapshot(Event::Heartbeat(bookmark(0))),
         }
     }
 }
 
 impl Follower {
-    fn restart(&mut self, reason: &'static str) {
+    fn resync(&mut self, reason: &'static str) {
         self.resyncs.count();
-        self.phase = Phase::Restart { reason };
+        self.phase = Phase::Resync { reason };
     }
 
     async fn read_snapshot(
@@ -191,11 +191,11 @@ impl Follower {
         Ok(Step::More)
     }
 
-    /// `told`: the revision that memory had before anything was read.
+    /// `known`: the revision that memory had before anything was read.
     async fn follow(
         &mut self,
         place: HistoryCursor,
-        told: u64,
+        known: u64,
         ready: &mut VecDeque<v1::WatchTransitionsResponse>,
     ) -> Result<Step, Failure> {
         match self.tail.behind(place, ROWS_MAX as usize) {
@@ -211,7 +211,7 @@ impl Follower {
                 let tail = Arc::clone(&self.tail);
                 match within(async move { tail.read(place, ROWS_MAX).await }).await? {
                     Page::TooOld => {
-                        self.restart("the history does not reach back so far any more");
+                        self.resync("the history does not reach back so far any more");
                         Ok(Step::More)
                     }
                     Page::Rows(rows) => {
@@ -219,7 +219,7 @@ impl Follower {
                         if rows.len() < ROWS_MAX as usize {
                             let last = rows.last().map_or(place, |last| last.place);
                             // What memory had before the store was read, the store had too.
-                            self.phase = Phase::Follow(last.max(place).max(end_of(told)));
+                            self.phase = Phase::Follow(last.max(place).max(end_of(known)));
                             return Ok(if rows.is_empty() { Step::Idle } else { Step::More });
                         }
                         if ready.is_empty() {
