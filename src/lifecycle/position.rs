@@ -48,7 +48,7 @@ impl PositionFile {
     }
 
     /// Writes `seen` down, if it is news. A file that cannot be written is only a poorer memory, and is said once.
-    pub(super) async fn noted(mut self, seen: Option<SeenPosition>) -> Self {
+    pub async fn noted(mut self, seen: Option<SeenPosition>) -> Self {
         if seen.is_none() || seen == self.written {
             return self;
         }

@@ -13,7 +13,7 @@ use crate::control::{ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
-use crate::lifecycle::PositionFile;
+use crate::lifecycle::{PositionFile, SeenPosition};
 use crate::metrics::MeteredStore;
 use crate::replica::Local;
 use crate::runtime::{Parts, Runtime};
@@ -143,17 +143,22 @@ async fn in_its_timeline(store: &dyn Store, meta: &Meta, position: &Path) -> Res
             return Ok(meta.clone());
         }
     };
-    let position = store.position(seen.change.revision).await?;
+    let found = store.position(seen.change.revision).await?;
     // A larger timeline than was seen: another breakerd has found out already.
-    let went_back = position.timeline < seen.timeline
-        || (position.timeline == seen.timeline && position.went_back_behind(seen.change));
+    let went_back = found.timeline < seen.timeline
+        || (found.timeline == seen.timeline && found.went_back_behind(seen.change));
     if !went_back {
         return store.meta().await;
     }
-    store.renew_timeline(position.timeline, seen.timeline).await?;
+    store.renew_timeline(found.timeline, seen.timeline).await?;
     let meta = store.meta().await?;
+    // Before anything is decided in the new timeline: a process that ends at once and finds the same backup again must not
+    // take a timeline for new that it has used.
+    let renewed = store.position(0).await?;
+    let seen_now = SeenPosition { timeline: meta.timeline, change: renewed.newest };
+    PositionFile::at(position.to_owned()).noted(Some(seen_now)).await;
     tracing::warn!(
-        revision = position.newest.revision,
+        revision = found.newest.revision,
         seen = seen.change.revision,
         timeline = meta.timeline,
         "the store was restored from a backup: permits issued before it are late, and watches resync"

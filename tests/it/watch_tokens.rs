@@ -2,7 +2,7 @@
 
 use breaker::Time;
 use breakerd::auth::TransportSecurity;
-use breakerd::lifecycle::{PositionFile, run_tail};
+use breakerd::lifecycle::{PositionFile, SeenPosition, run_tail};
 use breakerd::store::Retention;
 use breakerd_api::v1::watch_config_response::Event as Told;
 use breakerd_api::v1::watch_transitions_response::Event;
@@ -335,13 +335,13 @@ async fn another_history_at_the_same_revision_is_found_out(bed: &mut Bed) {
 }
 
 /// The newest revision that a process with this data folder has seen of its store.
-fn position(data: &std::path::Path) -> Option<u64> {
+fn position(data: &std::path::Path) -> Option<SeenPosition> {
     let mut files = std::fs::read_dir(data).unwrap().map(|file| file.unwrap().path());
     // Not the one that is about to take its place.
     let file = files.find(|path| {
         path.extension().is_none() && path.file_name().unwrap().to_string_lossy().starts_with("position")
     })?;
-    PositionFile::at(file).read().unwrap().map(|seen| seen.change.revision)
+    PositionFile::at(file).read().unwrap()
 }
 
 #[tokio::test]
@@ -366,13 +366,18 @@ async fn a_store_that_was_restored_while_breakerd_was_stopped_has_another_timeli
     let permit = breakers.allow_request(ask("sentinel", "other")).await.unwrap().into_inner();
     trip(&mut breakers, "sentinel", "lost").await;
     // What nobody saw cannot be missed.
-    eventually("it was seen", async || position(&folder.path().join("data")) > Some(kept)).await;
+    eventually("it was seen", async || {
+        position(&folder.path().join("data")).is_some_and(|seen| seen.change.revision > kept)
+    })
+    .await;
     assert!(process.stop().await.success());
     std::fs::copy(&backup, &database).unwrap();
 
     let process = Process::ready(folder.path(), None).await;
     let risen = timeline().await;
     assert!(risen > 0);
+    let noted = position(&folder.path().join("data")).unwrap();
+    assert_eq!(u64::from(noted.timeline), risen, "before anything is decided in it");
     let mut breakers = process.breakers().await;
     breakers.allow_request(ask("sentinel", "other")).await.unwrap();
     let late = breakers.record_outcome(report(&permit, Outcome::Failure)).await.unwrap().into_inner();
