@@ -28,7 +28,7 @@ use crate::replica;
 pub(super) struct Breakers {
     app: Arc<App>,
     watches: Watches,
-    /// Whoever comes over the connection and is not asked who they are. The grpc does not say so with each decision,
+    /// Whoever comes over the connection and is not asked who they are. The transport does not say so with each decision,
     /// which would cost a tenth of one.
     unnamed: Arc<Caller>,
 }
@@ -42,7 +42,7 @@ impl Breakers {
         self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))
     }
 
-    /// Why one request of many failed. The grpc, which counts refusals, does not see it.
+    /// Why one request of many failed. The transport, which counts refusals, does not see it.
     #[cold]
     fn failed(&self, failure: Failure) -> ItemError {
         if matches!(failure, Failure::Denied { .. }) {

@@ -43,7 +43,7 @@ type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> +
 /// Bytes of the metadata of a call, as gRPC clients commonly allow for answers: of each header its name, its value, and 32.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 
-/// The grpc, as one connection comes to it.
+/// The gRPC services, as one connection reaches them.
 pub(super) struct ConnectionService {
     connection: Arc<ConnectionShared>,
     auth: ConnectionAuth,

@@ -8,7 +8,7 @@ use super::status::Failure;
 use crate::auth::{Caller, Right, Rights};
 use crate::engine::Creator;
 
-/// Whoever sent a request. The grpc has seen to it that they have the method's right for some service; the handler
+/// Whoever sent a request. The transport has seen to it that they have the method's right for some service; the handler
 /// checks it for the service at hand, before it does anything.
 #[derive(Debug, Clone)]
 pub(super) struct ClientInfo(Option<Arc<Caller>>);
@@ -16,7 +16,7 @@ pub(super) struct ClientInfo(Option<Arc<Caller>>);
 impl ClientInfo {
     /// Whoever sent `request`: to be asked before the message is taken out of it.
     pub(super) fn of<T>(request: &Request<T>) -> Self {
-        // The grpc leaves it out only where nobody is asked who they are (`rights::is_decision`).
+        // The transport leaves it out only where nobody is asked who they are (`rights::is_decision`).
         Self(request.extensions().get::<Arc<Caller>>().cloned())
     }
 
@@ -53,7 +53,7 @@ impl ClientInfo {
         if identity.is_anonymous() { Creator::Address(name) } else { Creator::Identity(name) }
     }
 
-    /// The same, of a call that is not a decision: the grpc always says who sends it.
+    /// The same, of a call that is not a decision: the transport always says who sends it.
     pub(super) fn own_creator(&self) -> Creator<'_> {
         self.0.as_deref().map_or(Creator::Server, |caller| self.creator(caller))
     }

@@ -15,7 +15,7 @@ use crate::auth::{Caller, ConcurrencyCounter};
 use crate::metrics::{AccessMetrics, Refusal, Transport};
 use crate::store::HISTORY_READS_AT_ONCE;
 
-/// The reads of the whole grpc. Clones count together.
+/// The reads of all gRPC clients. Clones count together.
 #[derive(Debug, Clone)]
 pub(super) struct HistoryReads(Arc<Shared>);
 

@@ -1,14 +1,14 @@
-//! The grpc of gRPC: convert, call, convert.
+//! The gRPC transport: convert, call, convert.
 //!
-//! # The road of a call
+//! # The flow of a call
 //! A connection reads what has arrived, a few kilobytes a turn (`read_budget`), before any call of it is answered ([`serve`] and
-//! `inline_executor`), so that the answers leave together. The grpc (`services`) takes it in (`call`): finds the method, sees who sends it and whether
+//! `inline_executor`), so that the answers leave together. The call is taken in (`call`, for the services in `services`): finds the method, sees who sends it and whether
 //! they may (`rights`), reads the client's deadline, takes a slot among the calls in flight (`call_slot`), and hands the request to
 //! the service that tonic generated. That reads the message, whose bytes are counted on the way (`request_body`), decodes it and calls
 //! our handler (`breakers`, `config`, `operations`, `health`, `reflection`). On the way back it counts the call, puts the framework's
 //! own errors into our words, and keeps the slot until the answer is sent (`reply_body`).
 //!
-//! Nothing on this road waits, starts a timer, makes a span or takes a lock of its own unless the handler has
+//! Nothing on this path waits, starts a timer, makes a span or takes a lock of its own unless the handler has
 //! to wait: that is what lets a decision cost little more than an empty call.
 //!
 //! `Status` is made in `status` alone, and `convert` alone sees both the wire's types and the domain's.

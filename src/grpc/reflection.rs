@@ -31,7 +31,7 @@ use super::status::{Failure, of_stream};
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 use super::violations::excerpt;
 
-/// Why the grpc could not be built or served.
+/// Why reflection could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The descriptions that were built in cannot be read.

@@ -34,7 +34,7 @@ const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// How long a client may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves `services` on `socket` until `shutdown`: then health says so, no connection is accepted any more, calls on the way are
+/// Serves gRPC on `socket` until `shutdown`: then health says so, no connection is accepted any more, calls on the way are
 /// answered, and what is not over within the grace period is cut off. Never hangs.
 pub async fn serve(grpc: GrpcServices, socket: TcpListener, shutdown: CancellationToken) -> Drained {
     let Shared { app, security, limits, .. } = &*grpc.shared;

@@ -11,7 +11,7 @@ use super::status::Failure;
 use crate::auth::{Caller, ConcurrencyCounter, CredentialStatus};
 use crate::metrics::{AccessMetrics, Refusal, Transport};
 
-/// Places of the whole grpc. Clones count together.
+/// Places for streams of all gRPC clients. Clones count together.
 #[derive(Debug, Clone)]
 pub(super) struct StreamLimiter {
     taken: Arc<ConcurrencyCounter>,

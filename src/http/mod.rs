@@ -1,4 +1,4 @@
-//! The HTTP state: metrics for Prometheus, health for people, probes for whoever runs the process.
+//! The HTTP transport: metrics for Prometheus, health for people, probes for whoever runs the process.
 //!
 //! Every page is read only and takes no body. `/livez` and `/readyz` are for probes; the other pages are for
 //! people and dashboards: an open circuit, or a database that is away, is no reason to restart breakerd or to
