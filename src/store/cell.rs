@@ -1,6 +1,29 @@
-//! A value of a row that is written, as both stores take it.
+//! Rows that are written, as both stores take them: the names of their columns, and their values.
 
 use super::timestamp::Timestamp;
+
+/// A column of a table that both stores have.
+#[derive(Clone, Copy)]
+pub(super) enum Column {
+    Plain(&'static str),
+    /// A time: SQLite keeps it as a number, and names its unit.
+    Time(&'static str),
+}
+
+impl Column {
+    pub(super) fn on_postgres(self) -> &'static str {
+        match self {
+            Self::Plain(name) | Self::Time(name) => name,
+        }
+    }
+
+    pub(super) fn on_sqlite(self) -> String {
+        match self {
+            Self::Plain(name) => name.to_owned(),
+            Self::Time(name) => format!("{name}_us"),
+        }
+    }
+}
 
 /// A value of a row.
 pub(super) enum Cell<'a> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use breaker::{Attribution, CausingOutcome, Figures, Key, Reason, Snapshot, State};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
-use super::cell::Cell;
+use super::cell::{Cell, Column};
 use super::columns::{Reader, bigint, hex, micros, printable, unhex};
 use super::judge::Entry;
 use super::range_filter::RangeFilter;
@@ -121,7 +121,45 @@ impl TransitionRow {
         })
     }
 
-    /// What is written of it, in the order that both stores name the columns in.
+    /// The columns that [`Self::cells`] has the values of, in the same order.
+    pub(super) const COLUMNS: [Column; 34] = [
+        Column::Plain("revision"),
+        Column::Plain("number"),
+        Column::Plain("replica"),
+        Column::Plain("boot"),
+        Column::Plain("seq"),
+        Column::Plain("service"),
+        Column::Plain("name"),
+        Column::Plain("from_state"),
+        Column::Plain("to_state"),
+        Column::Plain("reason"),
+        Column::Plain("epoch"),
+        Column::Plain("base_epoch"),
+        Column::Plain("calls"),
+        Column::Plain("failures"),
+        Column::Plain("slow_calls"),
+        Column::Plain("consecutive_failures"),
+        Column::Plain("consecutive_successes"),
+        Column::Plain("reporters"),
+        Column::Plain("open_count"),
+        Column::Plain("wait_us"),
+        Column::Plain("retry_after_us"),
+        Column::Plain("actor"),
+        Column::Plain("override_reason"),
+        Column::Plain("lasted_us"),
+        Column::Plain("rejected_calls"),
+        Column::Plain("error_class"),
+        Column::Plain("caller"),
+        Column::Plain("lost_transitions"),
+        Column::Plain("shadow"),
+        Column::Plain("store_unavailable"),
+        Column::Plain("superseded_by"),
+        Column::Plain("config_revision"),
+        Column::Time("occurred_at"),
+        Column::Time("recorded_at"),
+    ];
+
+    /// What is written of it, in the order of [`Self::COLUMNS`].
     pub(super) fn cells(&self) -> [Cell<'_>; 34] {
         [
             self.revision.into(),

@@ -11,7 +11,7 @@ use breaker::{
 };
 use sqlx::FromRow;
 
-use super::cell::Cell;
+use super::cell::{Cell, Column};
 use super::columns::{Reader, bigint, hex, micros, printable, random, unhex};
 use super::entered_by;
 use super::episode::{EndedEpisode, Episode};
@@ -116,7 +116,35 @@ impl BreakerRow {
         Some(Timestamp(self.entered_at.0 + wait))
     }
 
-    /// What is written of it, in the order that both stores name the columns in.
+    /// The columns that [`Self::cells`] has the values of, in the same order.
+    pub(super) const COLUMNS: [Column; 24] = [
+        Column::Plain("service"),
+        Column::Plain("name"),
+        Column::Plain("epoch"),
+        Column::Plain("state"),
+        Column::Plain("open_count"),
+        Column::Time("entered_at"),
+        Column::Plain("wait_us"),
+        Column::Plain("retry_after_us"),
+        Column::Time("open_until"),
+        Column::Plain("override_actor"),
+        Column::Plain("override_reason"),
+        Column::Time("override_expires_at"),
+        Column::Plain("permitted"),
+        Column::Plain("failures_to_open"),
+        Column::Plain("slow_to_open"),
+        Column::Plain("lease_us"),
+        Column::Plain("max_wait_us"),
+        Column::Plain("after_max_wait"),
+        Column::Plain("config_revision"),
+        Column::Plain("revision"),
+        Column::Plain("override_scope"),
+        Column::Plain("override_ttl_us"),
+        Column::Plain("episode"),
+        Column::Plain("entered_by"),
+    ];
+
+    /// What is written of it, in the order of [`Self::COLUMNS`].
     pub(super) fn cells<'a>(&'a self, episode: Option<&'a str>, revision: i64) -> [Cell<'a>; 24] {
         [
             (&self.service).into(),

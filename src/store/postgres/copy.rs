@@ -5,7 +5,7 @@
 
 use super::write_transaction::Write;
 use crate::store::StoreError;
-use crate::store::cell::Cell;
+use crate::store::cell::{Cell, Column};
 use crate::store::sqlx_error::fault;
 
 /// What a stream of rows begins with: its signature, no flags, no extension.
@@ -23,7 +23,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Where rows go.
 pub(super) struct Into<const N: usize> {
     pub(super) table: &'static str,
-    pub(super) columns: [&'static str; N],
+    pub(super) columns: &'static [Column; N],
     /// What is being done, for when it fails.
     pub(super) act: &'static str,
 }
@@ -79,7 +79,8 @@ pub(super) async fn copy<T, const N: usize>(
     if items.len() == 0 {
         return Ok(());
     }
-    let statement = format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns.join(", "));
+    let columns = columns.map(Column::on_postgres).join(", ");
+    let statement = format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
     let mut rows = Rows { bytes: HEADER.to_vec(), act };
     rows.bytes.reserve(CHUNK_BYTES);
     let mut copying = tx.copy_in_raw(&statement).await.map_err(fault(act))?;

@@ -136,36 +136,7 @@ pub(super) async fn write_breakers(
     let (stored, new): (Vec<_>, Vec<_>) =
         judgement.changed.iter().map(|(key, state)| (*key, state)).partition(|(_, state)| state.is_stored);
     update_rows(tx, &stored, revision).await?;
-    let into = copy::Into {
-        table: "breaker",
-        columns: [
-            "service",
-            "name",
-            "epoch",
-            "state",
-            "open_count",
-            "entered_at",
-            "wait_us",
-            "retry_after_us",
-            "open_until",
-            "override_actor",
-            "override_reason",
-            "override_expires_at",
-            "permitted",
-            "failures_to_open",
-            "slow_to_open",
-            "lease_us",
-            "max_wait_us",
-            "after_max_wait",
-            "config_revision",
-            "revision",
-            "override_scope",
-            "override_ttl_us",
-            "episode",
-            "entered_by",
-        ],
-        act: "write the breakers",
-    };
+    let into = copy::Into { table: "breaker", columns: &BreakerRow::COLUMNS, act: "write the breakers" };
     copy::copy(tx, into, new.iter(), |(key, state), rows| {
         let episode = episode_text(state.episode.as_ref())?;
         rows.push(&BreakerRow::new(key, state)?.cells(episode.as_deref(), revision))
@@ -223,46 +194,7 @@ pub(super) async fn write_history(
     judgement: &Judgement<'_>,
     bumped: Bumped,
 ) -> Result<(), StoreError> {
-    let into = copy::Into {
-        table: "transition",
-        columns: [
-            "revision",
-            "number",
-            "replica",
-            "boot",
-            "seq",
-            "service",
-            "name",
-            "from_state",
-            "to_state",
-            "reason",
-            "epoch",
-            "base_epoch",
-            "calls",
-            "failures",
-            "slow_calls",
-            "consecutive_failures",
-            "consecutive_successes",
-            "reporters",
-            "open_count",
-            "wait_us",
-            "retry_after_us",
-            "actor",
-            "override_reason",
-            "lasted_us",
-            "rejected_calls",
-            "error_class",
-            "caller",
-            "lost_transitions",
-            "shadow",
-            "store_unavailable",
-            "superseded_by",
-            "config_revision",
-            "occurred_at",
-            "recorded_at",
-        ],
-        act: "write the history",
-    };
+    let into = copy::Into { table: "transition", columns: &TransitionRow::COLUMNS, act: "write the history" };
     copy::copy(tx, into, judgement.entries.iter().enumerate(), |(number, entry), rows| {
         rows.push(&TransitionRow::new(entry, number, bumped)?.cells())
     })

@@ -10,7 +10,7 @@ use sqlx::{Arguments, AssertSqlSafe};
 
 use super::write_transaction::Write;
 use crate::store::StoreError;
-use crate::store::cell::Cell;
+use crate::store::cell::{Cell, Column};
 use crate::store::sqlx_error::fault;
 
 /// Rows in one statement, at most. 35 columns of them are 4,480 values, where SQLite takes 32,766; more rows gain nothing,
@@ -24,13 +24,18 @@ pub(super) fn rows<R: Serialize>(act: &'static str, rows: &[R]) -> Result<String
 }
 
 /// Where a batch goes.
-pub(super) struct Into<'a, const N: usize> {
+pub(super) struct Into<'a> {
     pub(super) table: &'a str,
-    pub(super) columns: [&'a str; N],
+    pub(super) columns: Vec<String>,
     /// What follows the rows: `ON CONFLICT ...`.
     pub(super) on_conflict: &'a str,
     /// What is being done, for when it fails.
     pub(super) act: &'static str,
+}
+
+/// The columns of a row that both stores have, as SQLite names them, and those that only it has.
+pub(super) fn columns(shared: &[Column], own: &[&str]) -> Vec<String> {
+    shared.iter().copied().map(Column::on_sqlite).chain(own.iter().map(|name| (*name).to_owned())).collect()
 }
 
 /// The values of a statement's rows.
@@ -67,9 +72,9 @@ impl Values {
 /// Each statement takes a power of two of them, up to [`ROWS_MAX`]: so a table has eight statements however large its
 /// batches are, and all of them stay prepared. SQLite runs on a thread of its own: while it has one statement, this one
 /// gets the values of the next together.
-pub(super) async fn insert<const N: usize>(
+pub(super) async fn insert(
     tx: &mut Write,
-    into: Into<'_, N>,
+    into: Into<'_>,
     count: usize,
     fill: impl Fn(usize, &mut Values) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
@@ -80,12 +85,12 @@ pub(super) async fn insert<const N: usize>(
         }
         let rows = rows_of_a_statement(count - first);
         let mut values = Values { arguments: SqliteArguments::default(), act };
-        values.arguments.reserve(rows * N, 0);
+        values.arguments.reserve(rows * columns.len(), 0);
         (first..first + rows).try_for_each(|number| fill(number, &mut values))?;
         Ok(Some((rows, values)))
     };
     let columns_listed = columns.join(", ");
-    let row = format!("({})", vec!["?"; N].join(", "));
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
     let mut written = 0;
     let mut next = prepare(0)?;
     while let Some((rows, values)) = next {

@@ -1,7 +1,7 @@
 //! What writes to the file, a few statements a table and batch. `BEGIN IMMEDIATE` makes each of these the only writer from its
 //! first read on, so that what was read still holds when it is written.
 
-use super::batch::{self, Into};
+use super::batch::{self, Into, columns};
 use super::text_time::text_time;
 use super::write_transaction::{Write, begin};
 use sqlx::SqlitePool;
@@ -82,32 +82,7 @@ pub(super) async fn write_breakers(
     let changed: Vec<_> = judgement.changed.iter().collect();
     let into = Into {
         table: "breaker",
-        columns: [
-            "service",
-            "name",
-            "epoch",
-            "state",
-            "open_count",
-            "entered_at_us",
-            "wait_us",
-            "retry_after_us",
-            "open_until_us",
-            "override_actor",
-            "override_reason",
-            "override_expires_at_us",
-            "permitted",
-            "failures_to_open",
-            "slow_to_open",
-            "lease_us",
-            "max_wait_us",
-            "after_max_wait",
-            "config_revision",
-            "revision",
-            "override_scope",
-            "override_ttl_us",
-            "episode",
-            "entered_by",
-        ],
+        columns: columns(&BreakerRow::COLUMNS, &[]),
         on_conflict: "ON CONFLICT (service, name) DO UPDATE
              SET epoch = excluded.epoch, state = excluded.state, open_count = excluded.open_count,
                  entered_at_us = excluded.entered_at_us, wait_us = excluded.wait_us,
@@ -137,43 +112,7 @@ pub(super) async fn write_history(
 ) -> Result<(), StoreError> {
     let into = Into {
         table: "transition",
-        columns: [
-            "revision",
-            "number",
-            "replica",
-            "boot",
-            "seq",
-            "service",
-            "name",
-            "from_state",
-            "to_state",
-            "reason",
-            "epoch",
-            "base_epoch",
-            "calls",
-            "failures",
-            "slow_calls",
-            "consecutive_failures",
-            "consecutive_successes",
-            "reporters",
-            "open_count",
-            "wait_us",
-            "retry_after_us",
-            "actor",
-            "override_reason",
-            "lasted_us",
-            "rejected_calls",
-            "error_class",
-            "caller",
-            "lost_transitions",
-            "shadow",
-            "store_unavailable",
-            "superseded_by",
-            "config_revision",
-            "occurred_at_us",
-            "recorded_at_us",
-            "at",
-        ],
+        columns: columns(&TransitionRow::COLUMNS, &["at"]),
         on_conflict: "",
         act: "write the history",
     };
@@ -218,7 +157,9 @@ pub(super) async fn write_episodes(
             "opened_at",
             "half_open_at",
             "closed_at",
-        ],
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         on_conflict: "",
         act: "write the episodes",
     };
@@ -261,7 +202,7 @@ pub(super) async fn write_open_time(tx: &mut Write, judgement: &Judgement<'_>) -
     let parts: Vec<_> = judgement.open_time.iter().collect();
     let into = Into {
         table: "open_time",
-        columns: ["day", "service", "name", "open_us", "openings"],
+        columns: ["day", "service", "name", "open_us", "openings"].map(str::to_owned).to_vec(),
         on_conflict: "ON CONFLICT DO UPDATE
              SET open_us = open_us + excluded.open_us, openings = openings + excluded.openings",
         act,
@@ -289,7 +230,9 @@ pub(super) async fn write_receipts(
     let rows = receipt::rows(judgement)?;
     let into = Into {
         table: "receipt",
-        columns: ["replica", "boot", "first_seq", "last_seq", "epochs", "revision", "recorded_at_us"],
+        columns: ["replica", "boot", "first_seq", "last_seq", "epochs", "revision", "recorded_at_us"]
+            .map(str::to_owned)
+            .to_vec(),
         on_conflict: "",
         act,
     };
