@@ -92,7 +92,7 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
             must_exist: false,
             validate_only: false,
             request: None,
-            asked: Attribution { actor: "bench".to_owned(), reason: String::new() },
+            attribution: Attribution { actor: "bench".to_owned(), reason: String::new() },
         };
         let begun_at = Instant::now();
         control.update(update).await?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use breaker::{Figures, Key, Numbering, Reason, Snapshot, State, Time, Transition};
+use breaker::{Key, Numbering, Reason, Snapshot, State, Stats, Time, Transition};
 use breakerd::config::{self, Sources};
 use breakerd::engine::{Event, Origin, TransitionSink};
 use breakerd::journal::{Journal, JournalOptions};
@@ -56,13 +56,13 @@ fn transition(epoch: u64, at: Time) -> Transition {
     Transition {
         from: State::Closed,
         reason: Reason::ConsecutiveFailures,
-        figures: Figures { consecutive_failures: 5, ..Figures::default() },
+        stats: Stats { consecutive_failures: 5, ..Stats::default() },
         base_epoch: epoch - 1,
         at,
         lasted: None,
         rejected_calls: 0,
         outcome: None,
-        asked: None,
+        attribution: None,
         after: Snapshot {
             epoch,
             state: State::Open,

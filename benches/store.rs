@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use breaker::{
-    CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Reason, Snapshot, State, Time, Transition,
+    CausingOutcome, HalfOpenTerms, Key, Numbering, Reason, Snapshot, State, Stats, Time, Transition,
 };
 use breakerd::store::{Change, Proposal, Store, Target, TransitionId, open};
 use floor::Floor;
@@ -112,13 +112,13 @@ fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Pro
             State::HalfOpen => Reason::WaitElapsed,
             _ => Reason::ProbesSucceeded,
         },
-        figures: Figures { consecutive_failures: 5, calls: 20, failures: 7, ..Figures::default() },
+        stats: Stats { consecutive_failures: 5, calls: 20, failures: 7, ..Stats::default() },
         base_epoch,
         at,
         lasted: Some(Duration::from_mins(1)),
         rejected_calls: 12,
         outcome: (to != State::HalfOpen).then_some(outcome),
-        asked: None,
+        attribution: None,
         after,
         shadow: false,
     };

@@ -1,4 +1,4 @@
-//! State transitions in the log: each with its breaker, reason and figures, and a flood of them summed up by the second.
+//! State transitions in the log: each with its breaker, reason and statistics, and a flood of them summed up by the second.
 //!
 //! The engine reports a transition with the breaker locked, so nothing is written there: a record goes into a bounded
 //! queue, or, when that is full, into a counter of its reason. A task writes what is in the queue, at most
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Result;
-use breaker::{Attribution, Figures, Key, Reason, State, Transition};
+use breaker::{Attribution, Key, Reason, State, Stats, Transition};
 use breakerd_common::clock::Clock;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -46,9 +46,9 @@ struct Record {
     to: State,
     reason: Reason,
     epoch: u64,
-    figures: Figures,
+    stats: Stats,
     wait: Option<Duration>,
-    asked: Option<Attribution>,
+    attribution: Option<Attribution>,
     shadow: bool,
 }
 
@@ -136,19 +136,21 @@ impl Record {
             to: transition.to(),
             reason: transition.reason,
             epoch: transition.after.epoch,
-            figures: transition.figures,
+            stats: transition.stats,
             wait: transition.after.wait,
-            asked: transition.asked.clone(),
+            attribution: transition.attribution.clone(),
             shadow: transition.shadow,
         }
     }
 
     fn log(&self) {
-        let Self { key, from, to, reason, epoch, figures, wait, asked, shadow } = self;
+        let Self { key, from, to, reason, epoch, stats, wait, attribution, shadow } = self;
         let (service, name) = (&**key.service(), &**key.name());
-        let Figures { calls, failures, slow_calls, consecutive_failures, .. } = *figures;
-        let (actor, why) =
-            (asked.as_ref().map(|asked| &*asked.actor), asked.as_ref().map(|asked| &*asked.reason));
+        let Stats { calls, failures, slow_calls, consecutive_failures, .. } = *stats;
+        let (actor, why) = (
+            attribution.as_ref().map(|attribution| &*attribution.actor),
+            attribution.as_ref().map(|attribution| &*attribution.reason),
+        );
         if *shadow {
             tracing::warn!(
                 service, name, %reason, calls, failures, slow_calls, consecutive_failures,

@@ -37,7 +37,7 @@ impl ReportedNumbers {
             forget(words, *end, number);
             *end = number + 1;
         }
-        let (word, mask) = place(number, words.len());
+        let (word, mask) = bit_of(number, words.len());
         let is_new = words[word] & mask == 0;
         words[word] |= mask;
         is_new
@@ -68,9 +68,9 @@ impl Ring {
 fn larger(few: &[u64; WORDS_OF_FEW], end: u64) -> Box<[u64; WORDS]> {
     let mut all = Box::new([0; WORDS]);
     for number in end.saturating_sub(REMEMBERED_BY_FEW)..end {
-        let (word, mask) = place(number, WORDS_OF_FEW);
+        let (word, mask) = bit_of(number, WORDS_OF_FEW);
         if few[word] & mask != 0 {
-            let (word, mask) = place(number, WORDS);
+            let (word, mask) = bit_of(number, WORDS);
             all[word] |= mask;
         }
     }
@@ -79,22 +79,22 @@ fn larger(few: &[u64; WORDS_OF_FEW], end: u64) -> Box<[u64; WORDS]> {
 
 /// Whether a number that was reported has its bit where one of `end` to `number` will have it.
 fn loses(words: &[u64], end: u64, number: u64) -> bool {
-    places(words.len(), end, number).any(|(word, mask)| words[word] & mask != 0)
+    bits_from(words.len(), end, number).any(|(word, mask)| words[word] & mask != 0)
 }
 
 /// Clears the bits of `end` to `number`: those there were are of numbers that are too old now.
 fn forget(words: &mut [u64], end: u64, number: u64) {
-    for (word, mask) in places(words.len(), end, number) {
+    for (word, mask) in bits_from(words.len(), end, number) {
         words[word] &= !mask;
     }
 }
 
 /// Where the bits of `end` to `number` are, each place once.
-fn places(words: usize, end: u64, number: u64) -> impl Iterator<Item = (usize, u64)> {
-    (end..=number).take(words * 64).map(move |next| place(next, words))
+fn bits_from(words: usize, end: u64, number: u64) -> impl Iterator<Item = (usize, u64)> {
+    (end..=number).take(words * 64).map(move |next| bit_of(next, words))
 }
 
-fn place(number: u64, words: usize) -> (usize, u64) {
+fn bit_of(number: u64, words: usize) -> (usize, u64) {
     let bit = number % (words as u64 * 64);
     // Below the number of words.
     ((bit / 64) as usize, 1 << (bit % 64))

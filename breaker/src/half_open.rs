@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::outcome::Probe;
 use crate::state::{Reason, State};
 use crate::time::Time;
-use crate::transition::{Figures, HalfOpenTerms};
+use crate::transition::{HalfOpenTerms, Stats};
 
 /// How long a denied caller is told to wait at the most: a place may come free earlier than its lease says.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
@@ -135,8 +135,8 @@ impl HalfOpen {
         (!may_fail && !may_be_slow).then_some((State::Closed, Reason::ProbesSucceeded))
     }
 
-    pub(crate) fn figures(&self) -> Figures {
-        Figures {
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
             consecutive_failures: self.consecutive_failures,
             consecutive_successes: self.consecutive_successes,
             calls: self.completed,

@@ -53,7 +53,7 @@ pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};
 pub use time::{Time, WallOffset};
 pub use transition::{
-    Attribution, CausingOutcome, EnteredBy, Figures, HalfOpenTerms, Override, Snapshot, Transition,
+    Attribution, CausingOutcome, EnteredBy, HalfOpenTerms, Override, Snapshot, Stats, Transition,
 };
 
 /// Spreads the bits of a number (`SplitMix64`'s finaliser, Steele, Lea and Flood 2014).

@@ -11,7 +11,7 @@
 //! * Trips are tested on every counted outcome (a success can reveal a rate at the minimum number of
 //!   calls), never on a read or on a change of thresholds.
 //! * An outcome of an earlier epoch changes nothing: it neither closes nor prolongs.
-//! * The figures of half-open are fixed when it is entered.
+//! * The thresholds of half-open are fixed when it is entered.
 //!
 //! # Two clocks
 //! `now` is a time of the monotonic clock, and all that the machine counts on is. What leaves it to be stored or shown
@@ -50,7 +50,7 @@ use crate::state::{OverrideKind, Reason, Scope, State};
 use crate::tally::Tally;
 use crate::thresholds::{AfterMaxWait, Thresholds};
 use crate::time::{Time, WallOffset};
-use crate::transition::{CausingOutcome, Figures, HalfOpenTerms, Snapshot, Transition};
+use crate::transition::{CausingOutcome, HalfOpenTerms, Snapshot, Stats, Transition};
 use crate::wait::wait;
 
 /// Who numbers a breaker's epochs.
@@ -206,7 +206,7 @@ impl Breaker {
     }
 
     /// Judges by other thresholds from now on. State, epoch, counts and attempts stay; OPEN waits as long
-    /// from its beginning as it now should; half-open keeps the figures it was entered with.
+    /// from its beginning as it now should; half-open keeps those that it was entered with.
     pub fn set_thresholds(
         &mut self,
         thresholds: Arc<Thresholds>,
@@ -320,7 +320,7 @@ impl Breaker {
             && self.override_in_force().is_none()
             && let Some(service) = self.service_at(now)
         {
-            let cause = Cause::asked(Reason::OverrideSet, service.asked());
+            let cause = Cause::by_operator(Reason::OverrideSet, service.attribution());
             return Some((Next::Override(service), cause, now));
         }
         if matches!(self.phase, Phase::Closed(_)) {
@@ -347,7 +347,7 @@ impl Breaker {
         let from = self.state();
         let base_epoch = self.epoch;
         self.age(at);
-        let figures = Figures { reporters: cause.reporters, ..self.figures() };
+        let stats = Stats { reporters: cause.reporters, ..self.stats() };
         let epoch = base_epoch + 1;
         match self.numbering {
             Numbering::Own => self.epoch = epoch,
@@ -366,7 +366,7 @@ impl Breaker {
                 self.open_count = self.open_count.saturating_add(1);
                 let retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
                 let wait = wait(&self.thresholds, self.key_hash, epoch, self.open_count, retry_after);
-                Phase::Open(Box::new(Open { wait, retry_after, figures }))
+                Phase::Open(Box::new(Open { wait, retry_after, stats }))
             }
             Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(self.half_open_terms()))),
             Next::Override(set_by) => self.overridden(set_by),
@@ -375,13 +375,13 @@ impl Breaker {
         Transition {
             from,
             reason: cause.reason,
-            figures,
+            stats,
             base_epoch,
             at: self.wall.to_wall(at),
             lasted,
             rejected_calls,
             outcome: None,
-            asked: cause.asked,
+            attribution: cause.attribution,
             after,
             shadow: false,
         }
@@ -421,13 +421,13 @@ impl Breaker {
         Some(if active.follows_wall_clock() { end.max(self.wall_set_at) } else { end })
     }
 
-    fn figures(&self) -> Figures {
+    fn stats(&self) -> Stats {
         match &self.phase {
-            Phase::Closed(tally) => tally.figures(),
-            Phase::MetricsOnly(metrics_only) => metrics_only.tally.figures(),
-            Phase::Open(open) => open.figures,
-            Phase::HalfOpen(half_open) => half_open.figures(),
-            Phase::HalfOpenRestored(_) | Phase::Overridden(_) => Figures::default(),
+            Phase::Closed(tally) => tally.stats(),
+            Phase::MetricsOnly(metrics_only) => metrics_only.tally.stats(),
+            Phase::Open(open) => open.stats,
+            Phase::HalfOpen(half_open) => half_open.stats(),
+            Phase::HalfOpenRestored(_) | Phase::Overridden(_) => Stats::default(),
         }
     }
 

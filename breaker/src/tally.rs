@@ -5,7 +5,7 @@ use crate::reporters::Reporters;
 use crate::state::Reason;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
-use crate::transition::Figures;
+use crate::transition::Stats;
 use crate::window::{Kind, Window};
 
 #[derive(Debug, Clone)]
@@ -213,9 +213,9 @@ impl Tally {
         self.window.advance(now);
     }
 
-    pub(crate) fn figures(&self) -> Figures {
+    pub(crate) fn stats(&self) -> Stats {
         let totals = self.window.totals();
-        Figures {
+        Stats {
             consecutive_failures: self.consecutive_failures,
             consecutive_successes: self.consecutive_successes,
             calls: totals.calls,

@@ -8,9 +8,9 @@ use crate::state::{OverrideKind, Reason, Scope, State};
 use crate::thresholds::{AfterMaxWait, Thresholds};
 use crate::wait::wait;
 
-/// The figures at the moment of a change: what was counted in the state that was left.
+/// The statistics at the moment of a change: what was counted in the state that was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Figures {
+pub struct Stats {
     /// Failures since the last success.
     pub consecutive_failures: u32,
     /// Successes since the last failure.
@@ -25,7 +25,7 @@ pub struct Figures {
     pub reporters: u32,
 }
 
-impl Figures {
+impl Stats {
     /// The share of failures in thousandths of a percent, rounded down; none without a call.
     pub fn failure_rate(&self) -> Option<u32> {
         share(self.failures, self.calls)
@@ -151,7 +151,7 @@ pub struct EnteredBy {
     /// Why.
     pub reason: Reason,
     /// What was counted in the state that was left.
-    pub figures: Figures,
+    pub stats: Stats,
 }
 
 /// What is kept of the outcome that caused a transition.
@@ -179,7 +179,7 @@ pub struct Transition {
     /// Why.
     pub reason: Reason,
     /// What was counted in the state that was left.
-    pub figures: Figures,
+    pub stats: Stats,
     /// The epoch that was left; the guard of a proposal.
     pub base_epoch: u64,
     /// When it happened, by the wall clock. `after.entered_at` of the new state, and of a shadow the time of the crossing.
@@ -192,7 +192,7 @@ pub struct Transition {
     /// The outcome that caused it; none: time, an operator or another replica did.
     pub outcome: Option<CausingOutcome>,
     /// Who asked for it, and why; none: the machine itself.
-    pub asked: Option<Attribution>,
+    pub attribution: Option<Attribution>,
     /// The state as it now is: what the store keeps of this breaker. `after.epoch` is a proposal until
     /// [`crate::Breaker::confirm`], where the store numbers epochs.
     pub after: Snapshot,
@@ -203,8 +203,8 @@ pub struct Transition {
 impl Transition {
     /// How it entered its state.
     pub fn entered_by(&self) -> EnteredBy {
-        let Self { from, reason, figures, .. } = *self;
-        EnteredBy { from, reason, figures }
+        let Self { from, reason, stats, .. } = *self;
+        EnteredBy { from, reason, stats }
     }
 
     /// The state that was entered; of a shadow, the one that would have been.
@@ -224,13 +224,13 @@ mod tests {
 
     #[test]
     fn rates_are_shares_of_the_calls_in_thousandths_of_a_percent() {
-        let figures = Figures { calls: 3, failures: 1, slow_calls: 2, ..Figures::default() };
-        assert_eq!(figures.failure_rate(), Some(33_333), "rounded down");
-        assert_eq!(figures.slow_call_rate(), Some(66_666));
-        let all = Figures { calls: u32::MAX, failures: u32::MAX, ..Figures::default() };
+        let stats = Stats { calls: 3, failures: 1, slow_calls: 2, ..Stats::default() };
+        assert_eq!(stats.failure_rate(), Some(33_333), "rounded down");
+        assert_eq!(stats.slow_call_rate(), Some(66_666));
+        let all = Stats { calls: u32::MAX, failures: u32::MAX, ..Stats::default() };
         assert_eq!((all.failure_rate(), all.slow_call_rate()), (Some(100_000), Some(0)));
-        assert_eq!(Figures::default().failure_rate(), None, "there is no share of no call");
-        assert_eq!(Figures::default().slow_call_rate(), None);
+        assert_eq!(Stats::default().failure_rate(), None, "there is no share of no call");
+        assert_eq!(Stats::default().slow_call_rate(), None);
     }
 
     #[test]

@@ -30,10 +30,10 @@ pub(crate) fn wait(
     // u in millionths, from -1 to 1; the wait keeps 1 - factor and gains factor * (1 + u).
     let u_plus_one = u128::from(mix(key_hash ^ mix(epoch)) % 2_000_001);
     let wait = (wait * (1_000 - factor) * 1_000_000 + wait * factor * u_plus_one) / 1_000_000_000;
-    let asked = retry_after
+    let retry_after = retry_after
         .filter(|_| thresholds.honor_retry_after())
         .map_or(0, |retry_after| u128::from(micros(retry_after)));
-    let wait = wait.max(asked).min(most).max(1);
+    let wait = wait.max(retry_after).min(most).max(1);
     Duration::from_micros(u64::try_from(wait).unwrap_or(u64::MAX))
 }
 

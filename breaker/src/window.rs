@@ -161,7 +161,7 @@ impl CountWindow {
         let most = all.min(i64::from(self.size));
         let mut done = [0_i64; 4];
         for pushed in 1..=most {
-            let lag = |place: &usize| i64::from(kinds[*place].number) * pushed - all * done[*place];
+            let lag = |slot: &usize| i64::from(kinds[*slot].number) * pushed - all * done[*slot];
             let next = (0..kinds.len()).max_by_key(lag).unwrap_or(0);
             done[next] += 1;
             self.push(kinds[next].failed, kinds[next].slow);
@@ -169,8 +169,8 @@ impl CountWindow {
         most.unsigned_abs()
     }
 
-    fn get(&self, place: u32) -> (bool, bool) {
-        let pair = self.bits[(place / Self::PER_WORD) as usize] >> ((place % Self::PER_WORD) * 2);
+    fn get(&self, slot: u32) -> (bool, bool) {
+        let pair = self.bits[(slot / Self::PER_WORD) as usize] >> ((slot % Self::PER_WORD) * 2);
         (pair & 0b01 != 0, pair & 0b10 != 0)
     }
 
@@ -189,7 +189,7 @@ impl CountWindow {
 }
 
 /// Where the slice of this number is kept.
-const fn place(number: u64) -> usize {
+const fn slot(number: u64) -> usize {
     (number % SLICES) as usize
 }
 
@@ -214,7 +214,7 @@ impl TimeWindow {
     fn push(&mut self, outcomes: Totals, now: Time) {
         self.advance(now);
         let slices = self.slices.get_or_insert_default();
-        slices[place(self.current)].add(outcomes);
+        slices[slot(self.current)].add(outcomes);
         self.totals.add(outcomes);
     }
 
@@ -226,7 +226,7 @@ impl TimeWindow {
         if let Some(slices) = &mut self.slices {
             let gone = (current - self.current).min(SLICES);
             for step in 1..=gone {
-                let slice = &mut slices[place(self.current + step)];
+                let slice = &mut slices[slot(self.current + step)];
                 self.totals.remove(std::mem::take(slice));
             }
         }
@@ -249,7 +249,7 @@ impl TimeWindow {
         if let Some(slices) = &self.slices {
             let oldest = (self.current + 1).saturating_sub(SLICES);
             for number in oldest..=self.current {
-                let outcomes = slices[place(number)];
+                let outcomes = slices[slot(number)];
                 let newest = Time::from_micros((number + 1).saturating_mul(self.slice_micros) - 1).min(now);
                 resized.put(outcomes, newest);
             }
@@ -262,7 +262,7 @@ impl TimeWindow {
             return;
         }
         let number = at.as_micros() / self.slice_micros;
-        self.slices.get_or_insert_default()[place(number)].add(outcomes);
+        self.slices.get_or_insert_default()[slot(number)].add(outcomes);
         self.totals.add(outcomes);
     }
 }

@@ -57,7 +57,7 @@ async fn shadowed(breaker: &Breaker, connection: &Connection) -> Option<ServiceO
 
 /// How a breaker stands: what there is to see of it when its state was changed by hand.
 pub(super) fn show_state(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
-    figures(breaker, None, now).write(screen)
+    stats(breaker, None, now).write(screen)
 }
 
 /// How a breaker stands, and below it what it is judged by.
@@ -67,7 +67,7 @@ fn show(
     now: Time,
     screen: &mut Screen<'_>,
 ) -> io::Result<()> {
-    figures(breaker, of_service, now).write(screen)?;
+    stats(breaker, of_service, now).write(screen)?;
     let Some(judged_by) = &breaker.thresholds else { return Ok(()) };
     writeln!(screen.out)?;
     let mut table = Table::default();
@@ -93,7 +93,7 @@ fn effect(breaker: &Breaker) -> Option<&'static str> {
 }
 
 /// A line a figure; what there is none of has no line.
-fn figures(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -> Table {
+fn stats(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -> Table {
     let mut table = Table::default();
     let mut say = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
     say("breaker", words::breaker_name(&breaker.service, &breaker.name).into());

@@ -6,18 +6,18 @@ use breakerd_api::v1::{
 
 use super::words;
 
-/// Why a transition was made, with the figures that decided, and who asked for it.
+/// Why a transition was made, with the statistics that decided, and who asked for it.
 pub(super) fn of_transition(transition: &Transition) -> String {
-    let figures = transition.stats.unwrap_or_default();
-    let TransitionStats { calls, failures, slow_calls, consecutive_failures, .. } = figures;
+    let stats = transition.stats.unwrap_or_default();
+    let TransitionStats { calls, failures, slow_calls, consecutive_failures, .. } = stats;
     let told = match transition.reason() {
         TransitionReason::ConsecutiveFailures => in_a_row(consecutive_failures),
         TransitionReason::FailureCount => format!("{failures} failures in {calls} calls"),
         TransitionReason::FailureRate => {
-            format!("{} of {calls} calls failed", percent(figures.failure_rate))
+            format!("{} of {calls} calls failed", percent(stats.failure_rate))
         }
         TransitionReason::SlowCallRate => {
-            format!("{} of {calls} calls were slow", percent(figures.slow_call_rate))
+            format!("{} of {calls} calls were slow", percent(stats.slow_call_rate))
         }
         TransitionReason::WaitElapsed => "open-state wait elapsed".to_owned(),
         TransitionReason::ProbesSucceeded => {

@@ -123,7 +123,7 @@ pub struct Update {
     /// Makes sending it again safe.
     pub request: Option<RequestId>,
     /// Who asked for it, and why.
-    pub asked: Attribution,
+    pub attribution: Attribution,
 }
 
 /// What to do with a layer.
@@ -229,7 +229,7 @@ impl Control {
                 edits::updated(present, &update)
             };
             let (after, changed) =
-                control.write(&turn, &edit, &update.asked, update.request.as_ref()).await?;
+                control.write(&turn, &edit, &update.attribution, update.request.as_ref()).await?;
             Ok(Updated { config: after.service(&update.service), changed })
         })
         .await
@@ -273,17 +273,17 @@ impl Control {
         self: &Arc<Self>,
         service: &str,
         set: Option<ServiceOverride>,
-        asked: Attribution,
+        attribution: Attribution,
     ) -> Result<Reached, ControlError> {
         let (name, engine, clock) = (service.to_owned(), Arc::clone(&self.engine), Arc::clone(&self.clock));
         // Whoever sets one takes none back: if its walk has to, somebody else has asked for that in the meantime.
-        let takes_back = if set.is_some() { override_reconciler::meanwhile() } else { asked.clone() };
+        let takes_back = if set.is_some() { override_reconciler::meanwhile() } else { attribution.clone() };
         let edit = move |present: &Configuration| {
             // What is in force here, the engine knows; and by which clock it ends.
             let is_active = engine.service_override(&name, clock.now()).is_some();
             edits::overridden(present, &name, set.as_ref(), is_active)
         };
-        self.write_override(service.to_owned(), edit, asked, takes_back).await
+        self.write_override(service.to_owned(), edit, attribution, takes_back).await
     }
 
     /// Takes `ended`, the override of a service that has ended by itself, out of the store.
@@ -297,16 +297,16 @@ impl Control {
     ) -> Result<(), ControlError> {
         let name = service.to_owned();
         let edit = move |present: &Configuration| Ok(edits::ended(present, &name, &ended));
-        let asked =
+        let attribution =
             Attribution { actor: override_reconciler::OURSELVES.to_owned(), reason: "expired".to_owned() };
-        self.write_override(service.to_owned(), edit, asked.clone(), asked).await.map(|_| ())
+        self.write_override(service.to_owned(), edit, attribution.clone(), attribution).await.map(|_| ())
     }
 
     async fn write_override(
         self: &Arc<Self>,
         service: String,
         edit: impl Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'static,
-        asked: Attribution,
+        attribution: Attribution,
         takes_back: Attribution,
     ) -> Result<Reached, ControlError> {
         let under_way = Arc::clone(&self.overrides_under_way)
@@ -314,7 +314,7 @@ impl Control {
             .map_err(|_| ControlError::OverridesUnderWay { max: OVERRIDES_UNDER_WAY_MAX })?;
         let control = Arc::clone(self);
         self.serialized(async move |turn| {
-            control.write(&turn, &edit, &asked, None).await?;
+            control.write(&turn, &edit, &attribution, None).await?;
             // The breakers are told at the pace of the journal: others need not wait for that.
             drop(turn);
             let Self { engine, journal, clock, .. } = &*control;

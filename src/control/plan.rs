@@ -79,7 +79,7 @@ impl Planned {
         &self,
         store: &dyn Store,
         seals: &Seals,
-        asked: &Attribution,
+        attribution: &Attribution,
         request: Option<&RequestId>,
     ) -> Result<ConfigWritten, StoreError> {
         let waits = waits(&self.before, &self.after, seals);
@@ -87,7 +87,7 @@ impl Planned {
             based_on: self.before.revision(),
             edit: self.edit.clone(),
             touched: self.touched.clone(),
-            asked: asked.clone(),
+            attribution: attribution.clone(),
             request: request.cloned(),
             waits: &waits,
         };
@@ -189,7 +189,7 @@ mod tests {
             kind: OverrideKind::Disabled,
             expires_at: None,
             ttl: None,
-            asked: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+            attribution: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
         };
         assert_eq!(touched(ConfigEdit::Override { service: "b".to_owned(), set: Some(set) }), ["b"]);
@@ -236,7 +236,7 @@ mod tests {
             kind: OverrideKind::Disabled,
             expires_at: None,
             ttl: None,
-            asked: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+            attribution: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
         };
         let overrides = ["a", "aa", "c"].map(|service| (service.to_owned(), set.clone())).into();

@@ -49,7 +49,7 @@ impl Control {
         &self,
         turn: &Turn,
         edit_of: &EditOf<'_>,
-        asked: &Attribution,
+        attribution: &Attribution,
         request: Option<&RequestId>,
     ) -> Result<(Arc<Configuration>, bool), ControlError> {
         // What is in force here may be what a change that was not answered is already past: planned on that, another
@@ -72,7 +72,7 @@ impl Control {
                 return Ok((present, false));
             };
             let planned = plan(&present, edit).await?;
-            match planned.write(&*self.store, self.engine.seals(), asked, request).await {
+            match planned.write(&*self.store, self.engine.seals(), attribution, request).await {
                 Ok(ConfigWritten::Written(changed)) => {
                     let after = Arc::new(planned.written(changed));
                     self.put_in_force(turn, &after).await;

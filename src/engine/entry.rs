@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use breaker::{
-    Breaker, EnteredBy, Figures, Key, Reason, Snapshot, State, Thresholds, Time, Transition, View, WallOffset,
+    Breaker, EnteredBy, Key, Reason, Snapshot, State, Stats, Thresholds, Time, Transition, View, WallOffset,
 };
 
 use super::counters::Counters;
@@ -137,15 +137,15 @@ pub struct LastTransition {
     /// When. In the engine a time of the monotonic clock, in a [`BreakerView`] one of the wall clock.
     pub at: Time,
     /// What was counted in the state that was left.
-    pub figures: Figures,
+    pub stats: Stats,
 }
 
 impl LastTransition {
     /// The one that led to a state that was kept.
     pub(super) fn restored(snapshot: &Snapshot, entered_by: EnteredBy, wall: WallOffset) -> Self {
-        let EnteredBy { from, reason, figures } = entered_by;
+        let EnteredBy { from, reason, stats } = entered_by;
         let Snapshot { state: to, epoch, entered_at, .. } = *snapshot;
-        Self { from, to, reason, epoch, at: wall.to_monotonic(entered_at), figures }
+        Self { from, to, reason, epoch, at: wall.to_monotonic(entered_at), stats }
     }
 
     pub(super) fn new(transition: &Transition, wall: WallOffset) -> Self {
@@ -155,7 +155,7 @@ impl LastTransition {
             reason: transition.reason,
             epoch: transition.after.epoch,
             at: wall.to_monotonic(transition.at),
-            figures: transition.figures,
+            stats: transition.stats,
         }
     }
 }

@@ -105,17 +105,17 @@ impl Engine {
     /// An engine with the breakers that the catalog names.
     pub fn new(
         limits: Limits,
-        standing: StoreIdentity,
+        identity: StoreIdentity,
         catalog: &Arc<Catalog>,
         sink: Box<dyn TransitionSink>,
         now: Time,
     ) -> Self {
         let engine = Self {
             enabled: AtomicBool::new(catalog.enabled()),
-            registry: Registry::new(limits, &standing, Arc::clone(catalog)),
-            seals: standing.seals,
-            timeline: standing.timeline,
-            issuer: standing.issuer,
+            registry: Registry::new(limits, &identity, Arc::clone(catalog)),
+            seals: identity.seals,
+            timeline: identity.timeline,
+            issuer: identity.issuer,
             reported: ReportedPermits::default(),
             sink,
             timers: Timers::default(),

@@ -233,7 +233,7 @@ impl Engine {
         now: Time,
     ) -> OperatorResult {
         self.settle(entry, inner, transitions);
-        let changed = transitions.iter().any(|transition| transition.asked.is_some());
+        let changed = transitions.iter().any(|transition| transition.attribution.is_some());
         OperatorResult { breaker: self.show(entry, inner, now), changed }
     }
 }

@@ -94,7 +94,7 @@ impl Engine {
             let set = self.registry.service_override(entry.key.service());
             let transitions = inner.breaker.set_service_override(set, &walk.by, now);
             self.settle(&entry, &mut inner, &transitions);
-            let changed = transitions.iter().any(|transition| transition.asked.is_some());
+            let changed = transitions.iter().any(|transition| transition.attribution.is_some());
             walk.reached.changed += usize::from(changed);
             if inner.breaker.has_own_override() {
                 walk.reached.keeps_its_own(&entry.key);

@@ -27,10 +27,10 @@ fn trips_into_an_outbox_that_panics() {
         own_series_max: 10,
         idle_ttl: std::time::Duration::from_hours(1),
     };
-    let standing =
+    let identity =
         StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 1, issuer: 1, numbering: Numbering::Own };
     let now = Time::from_micros(1_000_000);
-    let engine = Engine::new(limits, standing, &std::sync::Arc::default(), Box::new(Panicking), now);
+    let engine = Engine::new(limits, identity, &std::sync::Arc::default(), Box::new(Panicking), now);
     for _ in 0..5 {
         let target = Target { permit: None, service: "db", name: "", epoch: None };
         engine.record(target, &Report::plain(Outcome::Failure), now).unwrap();

@@ -81,7 +81,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(limits: Limits, standing: &StoreIdentity, catalog: Arc<Catalog>) -> Self {
+    pub(super) fn new(limits: Limits, identity: &StoreIdentity, catalog: Arc<Catalog>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             index: Index::default(),
@@ -90,9 +90,9 @@ impl Registry {
             tombstones: AtomicUsize::new(0),
             shares: Shares::new(limits.breakers_per_service_max, limits.breakers_per_caller_max),
             limits,
-            seals: standing.seals.clone(),
-            issuer: standing.issuer,
-            numbering: standing.numbering,
+            seals: identity.seals.clone(),
+            issuer: identity.issuer,
+            numbering: identity.numbering,
             catalog: RwLock::new(catalog),
             overrides: RwLock::default(),
             retired_in_override: AtomicBool::new(false),
@@ -162,9 +162,8 @@ impl Registry {
         let mut overrides = self.overrides.write();
         let of = |(service, set_by): (String, Override)| {
             // One that stands goes on: what is left of its duration is counted from when it was set.
-            let standing = overrides.get(&*service).filter(|standing| standing.set_by == set_by);
-            let active =
-                standing.cloned().unwrap_or_else(|| Arc::new(ActiveOverride::new(set_by, wall, now)));
+            let current = overrides.get(&*service).filter(|current| current.set_by == set_by);
+            let active = current.cloned().unwrap_or_else(|| Arc::new(ActiveOverride::new(set_by, wall, now)));
             (service.into(), active)
         };
         let all: Overrides = all.into_iter().map(of).collect();

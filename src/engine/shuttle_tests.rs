@@ -53,10 +53,10 @@ fn engine(breakers_max: usize) -> (Arc<Engine>, Kept) {
         own_series_max: 1,
         idle_ttl: Duration::from_secs(60),
     };
-    let standing =
+    let identity =
         StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering: Numbering::Own };
     let kept = Kept::default();
-    let engine = Engine::new(limits, standing, &catalog(1, 1), Box::new(kept.clone()), at(0));
+    let engine = Engine::new(limits, identity, &catalog(1, 1), Box::new(kept.clone()), at(0));
     (Arc::new(engine), kept)
 }
 
@@ -195,10 +195,10 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
         };
         let retired = sweep.join().expect("no panic");
         end.join().expect("no panic");
-        let told = kept.0.lock().expect("nobody panics").len();
+        let sent = kept.0.lock().expect("nobody panics").len();
         let anew = *kept.1.lock().expect("nobody panics");
-        assert_eq!((told, engine.len()), (1 - retired, 1 - retired));
-        assert!(told + anew >= 1, "somebody who follows was told that it denies");
+        assert_eq!((sent, engine.len()), (1 - retired, 1 - retired));
+        assert!(sent + anew >= 1, "somebody who follows was told that it denies");
     });
 }
 
@@ -282,8 +282,8 @@ fn shuttle_a_trip_beside_a_sweep_is_kept_and_an_old_permit_changes_nothing() {
                 let engine = Arc::clone(&engine);
                 thread::spawn(move || {
                     let target = Target { permit: old, service: "", name: "", epoch: None };
-                    let told = engine.record(target, &Report::plain(Outcome::Failure), at(61));
-                    assert_eq!(told.map(|told| told.recorded), Ok(breaker::Recorded::Late));
+                    let answer = engine.record(target, &Report::plain(Outcome::Failure), at(61));
+                    assert_eq!(answer.map(|answer| answer.recorded), Ok(breaker::Recorded::Late));
                 })
             },
         ];

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use breaker::{
-    Attribution, Field, Figures, Layer, Numbering, Outcome, Override, OverrideKind, Reason, Recorded, Report,
-    Scope, Value, Verdict, WallOffset,
+    Attribution, Field, Layer, Numbering, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope,
+    Stats, Value, Verdict, WallOffset,
 };
 
 use super::*;
@@ -41,7 +41,7 @@ fn at(seconds: u64) -> Time {
     Time::from_micros(1_700_000_000_000_000) + Duration::from_secs(seconds)
 }
 
-fn standing(issuer: u64) -> StoreIdentity {
+fn identity(issuer: u64) -> StoreIdentity {
     StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Own }
 }
 
@@ -68,7 +68,7 @@ fn catalog(declaration: &Declaration, revision: u64) -> Arc<Catalog> {
 fn engine() -> (Engine, Kept) {
     let kept = Kept::default();
     let catalog = catalog(&declaration(), 1);
-    (Engine::new(LIMITS, standing(1), &catalog, Box::new(kept.clone()), at(0)), kept)
+    (Engine::new(LIMITS, identity(1), &catalog, Box::new(kept.clone()), at(0)), kept)
 }
 
 fn by_permit(permit: Option<Permit>) -> Target<'static> {
@@ -193,7 +193,7 @@ fn a_permit_outlives_the_process_that_gave_it() {
     let (before, _) = engine();
     let permit = before.allow("db", "x", at(0)).unwrap().permit;
     let after =
-        Engine::new(LIMITS, standing(2), &catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
+        Engine::new(LIMITS, identity(2), &catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
     let lost = after.record(by_permit(permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
     assert_eq!(lost.recorded, Recorded::NotCounted, "nobody knows the name of the breaker any more");
     let named = Target { service: "db", name: "x", ..by_permit(permit) };
@@ -210,7 +210,7 @@ fn a_permit_of_an_earlier_life_counts_once() {
     let (before, _) = engine();
     let permits = [0, 1].map(|_| before.allow("other", "x", at(0)).unwrap().permit);
     let after =
-        Engine::new(LIMITS, standing(2), &catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
+        Engine::new(LIMITS, identity(2), &catalog(&declaration(), 1), Box::new(Kept::default()), at(1));
     let named = |permit| Target { service: "other", name: "x", ..by_permit(permit) };
     let record =
         |permit, now| after.record(named(permit), &Report::plain(Outcome::Failure), now).unwrap().recorded;
@@ -220,7 +220,7 @@ fn a_permit_of_an_earlier_life_counts_once() {
     }
     assert_eq!(record(permits[1], at(5)), Recorded::Recorded);
     let view = after.view("other", "x", at(5)).unwrap();
-    assert_eq!(view.view.figures.consecutive_failures, 2, "each once");
+    assert_eq!(view.view.stats.consecutive_failures, 2, "each once");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
         ..LIMITS
     };
     let engine =
-        Engine::new(limits, standing(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+        Engine::new(limits, identity(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
     let mut random = 7_u32;
     let mut draw = |below: u32| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -382,7 +382,7 @@ fn a_page_locks_no_breaker_that_it_does_not_show() {
         ..LIMITS
     };
     let engine =
-        Engine::new(limits, standing(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+        Engine::new(limits, identity(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
     for number in 0..1_000 {
         engine.allow("busy", &number.to_string(), at(0)).unwrap();
     }
@@ -418,7 +418,7 @@ fn a_disk_that_stands_still_under_one_breaker_holds_up_no_other_of_its_shard() {
         ..LIMITS
     };
     let catalog = catalog(&declaration(), 1);
-    let engine = Engine::new(limits, standing(1), &catalog, Box::new(stalled.clone()), at(0));
+    let engine = Engine::new(limits, identity(1), &catalog, Box::new(stalled.clone()), at(0));
     std::thread::scope(|scope| {
         scope.spawn(|| trip(&engine, "db", "", at(0)));
         stalled.0.wait();
@@ -521,7 +521,7 @@ fn an_override_of_a_service_is_on_every_breaker_it_has_and_on_those_that_are_bor
     assert_eq!(walk(&engine, "db", None, at(3)), 3);
     assert_eq!(engine.allow("db", "new", at(3)).unwrap().decision.verdict, Verdict::Closed);
     let (_, cleared) = kept.0.lock().last().cloned().unwrap();
-    assert_eq!((cleared.reason, cleared.asked), (Reason::OverrideCleared, Some(ann())));
+    assert_eq!((cleared.reason, cleared.attribution), (Reason::OverrideCleared, Some(ann())));
 }
 
 #[test]
@@ -548,7 +548,7 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
         }
     }
     let anew = Anew::default();
-    let engine = Engine::new(LIMITS, standing(1), &catalog(&declaration(), 1), Box::new(anew.clone()), at(0));
+    let engine = Engine::new(LIMITS, identity(1), &catalog(&declaration(), 1), Box::new(anew.clone()), at(0));
     let set = |kind| [("other".to_owned(), of_service(kind, None))];
     engine.note_service_overrides(set(OverrideKind::ForcedOpen), at(0));
     engine.allow("other", "idle", at(0)).unwrap();
@@ -731,7 +731,7 @@ fn a_service_and_a_caller_that_have_their_share_leave_the_rest_to_others() {
     let limits =
         Limits { breakers_max: 8, breakers_per_service_max: 4, breakers_per_caller_max: 3, ..LIMITS };
     let engine =
-        Engine::new(limits, standing(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+        Engine::new(limits, identity(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
     let (greedy, other) = (Creator::Address("10.0.0.1"), Creator::Identity("checkout"));
     let full = |limit, max| Err(EngineError::Full { limit, max });
     for name in ["a", "b", "c"] {
@@ -741,8 +741,8 @@ fn a_service_and_a_caller_that_have_their_share_leave_the_rest_to_others() {
     for name in ["d", "e"] {
         assert_eq!(engine.allow_for(greedy, "web", name, at(0)).map(drop), full(BreakerLimit::Caller, 3));
         let target = Target { permit: None, service: "mail", name, epoch: None };
-        let told = engine.record_for(greedy, target, &Report::plain(Outcome::Failure), at(0));
-        assert_eq!(told.map(drop), full(BreakerLimit::Caller, 3));
+        let answer = engine.record_for(greedy, target, &Report::plain(Outcome::Failure), at(0));
+        assert_eq!(answer.map(drop), full(BreakerLimit::Caller, 3));
     }
     assert!(engine.allow_for(greedy, "web", "a", at(0)).is_ok(), "what it has it may use");
     engine.allow_for(other, "web", "d", at(0)).unwrap();

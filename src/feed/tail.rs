@@ -215,10 +215,10 @@ impl HistoryTail {
             let mut rows = self.page(after, PAGE).await?;
             let is_last = rows.len() < PAGE as usize;
             // What came after the position was read is told by the next look: no anchor reaches so far yet.
-            rows.retain(|row| row.place.revision <= revision);
+            rows.retain(|row| row.cursor.revision <= revision);
             if let Some(last) = rows.last() {
                 lag = lag.or_else(|| rows.first().map(|first| now.since(first.recorded_at)));
-                after = last.place;
+                after = last.cursor;
             }
             let is_last = is_last || rows.len() < PAGE as usize;
             // A page that is full may end in the middle of a revision.
@@ -269,7 +269,7 @@ impl HistoryTail {
             if ring_now.rows.len() == self.rows_max
                 && let Some(gone) = ring_now.rows.pop_front()
             {
-                head.floor = gone.place;
+                head.floor = gone.cursor;
             }
             ring_now.rows.push_back(Arc::new(row));
         }
@@ -284,7 +284,7 @@ impl HistoryTail {
         if place < head.floor {
             return Behind::Beyond;
         }
-        let from = ring.rows.partition_point(|row| row.place <= place);
+        let from = ring.rows.partition_point(|row| row.cursor <= place);
         let rows: Vec<_> = ring.rows.range(from..).take(limit).cloned().collect();
         if rows.is_empty() { Behind::Nothing { revision: head.revision } } else { Behind::Rows(rows) }
     }
@@ -300,7 +300,7 @@ impl HistoryTail {
         if place < end_of(self.store.history_floor().await?) {
             return Ok(Page::TooOld);
         }
-        if rows.last().is_some_and(|last| last.place.revision > self.anchor().revision) {
+        if rows.last().is_some_and(|last| last.cursor.revision > self.anchor().revision) {
             self.read_position().await?;
         }
         Ok(Page::Rows(rows.into_iter().map(Arc::new).collect()))

@@ -136,10 +136,10 @@ impl Call {
             return Err(Failure::MetadataTooLarge { bytes: metadata_bytes, bytes_max }.into());
         }
         let caller = self.admit(request.headers(), auth)?;
-        if let Some(asked) = deadline::of(request.headers()).map_err(Failure::from)? {
+        if let Some(deadline) = deadline::of(request.headers()).map_err(Failure::from)? {
             // A stream may outlive the longest call, and ends its own at its deadline.
-            self.patience = self.patience.min(asked);
-            if asked.is_zero() {
+            self.patience = self.patience.min(deadline);
+            if deadline.is_zero() {
                 return Err(Failure::DeadlineExceeded.into());
             }
         }

@@ -146,7 +146,7 @@ impl ConfigService for Configs {
         let more = rows.len() > list.size;
         rows.truncate(list.size);
         let end = rows.last().filter(|_| more);
-        let next_page_token = end.map(|end| list.token_behind(end.place)).unwrap_or_default();
+        let next_page_token = end.map(|end| list.token_behind(end.cursor)).unwrap_or_default();
         // A page may hold fewer, even none: whoever may see few services goes on to the next one. What the file
         // declares names every service, and is for those who may see them all.
         rows.retain(|row| match &*row.service {

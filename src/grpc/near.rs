@@ -75,8 +75,8 @@ impl Lookup {
         if !self.engine.knows_service(service) || !self.client.may(Right::Read, service) {
             // As it is not known, another one is nearest.
             let near = self.service(service).filter(|near| near != service);
-            let asked = if name == service { "" } else { name };
-            return Suggestion { nearest: near.and_then(|near| self.of(&near, asked)), others: Vec::new() };
+            let breaker = if name == service { "" } else { name };
+            return Suggestion { nearest: near.and_then(|near| self.of(&near, breaker)), others: Vec::new() };
         }
         let keys = self.engine.breakers_in_use(service, CANDIDATES_MAX);
         // A bare service asks for its own breaker: none of those that it has is a typo of that.

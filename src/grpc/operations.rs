@@ -208,7 +208,7 @@ async fn visible(
             if found.len() == list.size {
                 return Ok((found, query.after));
             }
-            query.after = Some(row.place);
+            query.after = Some(row.cursor);
             if client.may(Right::Read, row.key.service()) {
                 found.push(row);
             }

@@ -105,13 +105,13 @@ impl Session {
         if self.ended {
             return None;
         }
-        let asked = tokio::select! {
+        let request = tokio::select! {
             biased;
             () = self.closing.begun() => return None,
             () = passed(&mut self.deadline) => Err(Failure::DeadlineExceeded.into()),
             question = self.questions.message() => question.map_err(of_stream),
         };
-        match asked {
+        match request {
             Ok(None) => None,
             Ok(Some(question)) => {
                 let answer = self.descriptors.answer(question);
@@ -229,14 +229,14 @@ impl Descriptors {
         }
     }
 
-    fn look_up(&self, asked: Option<&MessageRequest>) -> Result<MessageResponse, Unanswered> {
+    fn look_up(&self, request: Option<&MessageRequest>) -> Result<MessageResponse, Unanswered> {
         let file = |found: Option<&Bytes>, what: &str, name: &str| match found {
             Some(raw) => Ok(MessageResponse::FileDescriptorResponse(FileDescriptorResponse {
                 file_descriptor_proto: vec![raw.to_vec()],
             })),
             None => Err(unknown(what, name)),
         };
-        match asked {
+        match request {
             Some(MessageRequest::FileByFilename(name)) => file(self.files.get(name), "file", name),
             Some(MessageRequest::FileContainingSymbol(name)) => file(self.symbols.get(name), "symbol", name),
             Some(MessageRequest::FileContainingExtension(extension)) => {

@@ -210,13 +210,13 @@ impl Totals {
 
 impl From<&BreakerView> for Detail {
     fn from(breaker: &BreakerView) -> Self {
-        let figures = breaker.view.figures;
+        let stats = breaker.view.stats;
         Self {
             name: Arc::clone(breaker.key.name()),
             service: Arc::clone(breaker.key.service()),
             state: state_name(breaker.state),
-            consecutive_failures: figures.consecutive_failures,
-            consecutive_successes: figures.consecutive_successes,
+            consecutive_failures: stats.consecutive_failures,
+            consecutive_successes: stats.consecutive_successes,
             transition_count: breaker.view.snapshot.epoch,
         }
     }

@@ -7,8 +7,8 @@ use std::str;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Attribution, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override,
-    OverrideKind, Reason, Scope, Snapshot, State, Time, Transition,
+    AfterMaxWait, Attribution, CausingOutcome, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason,
+    Scope, Snapshot, State, Stats, Time, Transition,
 };
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,9 @@ struct WireTransition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     caller: Option<String>,
     shadow: bool,
-    figures: WireFigures,
+    // The alias is the name in a journal of an earlier version.
+    #[serde(alias = "figures")]
+    stats: WireStats,
     after: WireSnapshot,
 }
 
@@ -171,7 +173,7 @@ struct WireGap {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireFigures {
+struct WireStats {
     consecutive_failures: u32,
     consecutive_successes: u32,
     calls: u32,
@@ -287,21 +289,21 @@ impl TryFrom<WireGap> for Gap {
 
 impl From<&Transition> for WireTransition {
     fn from(transition: &Transition) -> Self {
-        let Figures { consecutive_failures, consecutive_successes, calls, failures, slow_calls, reporters } =
-            transition.figures;
+        let Stats { consecutive_failures, consecutive_successes, calls, failures, slow_calls, reporters } =
+            transition.stats;
         Self {
             from: transition.from.to_string(),
             reason: transition.reason.to_string(),
             base_epoch: transition.base_epoch,
             at_us: transition.at.as_micros(),
-            actor: transition.asked.as_ref().map(|asked| asked.actor.clone()),
-            actor_reason: transition.asked.as_ref().map(|asked| asked.reason.clone()),
+            actor: transition.attribution.as_ref().map(|attribution| attribution.actor.clone()),
+            actor_reason: transition.attribution.as_ref().map(|attribution| attribution.reason.clone()),
             lasted_us: transition.lasted.map(micros),
             rejected_calls: transition.rejected_calls,
             error_class: transition.outcome.as_ref().map(|outcome| outcome.error_class.clone()),
             caller: transition.outcome.as_ref().map(|outcome| outcome.caller.clone()),
             shadow: transition.shadow,
-            figures: WireFigures {
+            stats: WireStats {
                 consecutive_failures,
                 consecutive_successes,
                 calls,
@@ -318,18 +320,18 @@ impl TryFrom<WireTransition> for Transition {
     type Error = String;
 
     fn try_from(wire: WireTransition) -> Result<Self, String> {
-        let figures = Figures {
-            consecutive_failures: wire.figures.consecutive_failures,
-            consecutive_successes: wire.figures.consecutive_successes,
-            calls: wire.figures.calls,
-            failures: wire.figures.failures,
-            slow_calls: wire.figures.slow_calls,
-            reporters: wire.figures.reporters,
+        let stats = Stats {
+            consecutive_failures: wire.stats.consecutive_failures,
+            consecutive_successes: wire.stats.consecutive_successes,
+            calls: wire.stats.calls,
+            failures: wire.stats.failures,
+            slow_calls: wire.stats.slow_calls,
+            reporters: wire.stats.reporters,
         };
         Ok(Self {
             from: word("from", &wire.from, State::parse)?,
             reason: word("reason", &wire.reason, Reason::parse)?,
-            figures,
+            stats,
             base_epoch: wire.base_epoch,
             at: Time::from_micros(wire.at_us),
             lasted: wire.lasted_us.map(Duration::from_micros),
@@ -337,7 +339,7 @@ impl TryFrom<WireTransition> for Transition {
             outcome: wire
                 .error_class
                 .map(|error_class| CausingOutcome { error_class, caller: wire.caller.unwrap_or_default() }),
-            asked: wire
+            attribution: wire
                 .actor
                 .map(|actor| Attribution { actor, reason: wire.actor_reason.unwrap_or_default() }),
             after: wire.after.try_into()?,
@@ -501,13 +503,13 @@ mod tests {
         let transition = Transition {
             from: State::Open,
             reason: Reason::WaitElapsed,
-            figures: Figures { consecutive_failures: 5, calls: 9, ..Figures::default() },
+            stats: Stats { consecutive_failures: 5, calls: 9, ..Stats::default() },
             base_epoch: 3,
             at: Time::from_micros(7),
             lasted: Some(Duration::from_micros(5)),
             rejected_calls: 11,
             outcome: Some(CausingOutcome { error_class: "Timeout".to_owned(), caller: "web-1".to_owned() }),
-            asked: Some(Attribution { actor: "timer".to_owned(), reason: "a drill".to_owned() }),
+            attribution: Some(Attribution { actor: "timer".to_owned(), reason: "a drill".to_owned() }),
             after: snapshot(),
             shadow: false,
         };

@@ -23,7 +23,7 @@ pub(super) struct Log {
     /// The same, for the next start.
     pub(super) mark: AcknowledgedMark,
     /// The log says that acknowledged segments cannot be marked.
-    pub(super) told_unmarked: bool,
+    pub(super) mark_failure_logged: bool,
 }
 
 /// How far the store has come.
@@ -146,7 +146,7 @@ impl Log {
             match disk.rename(&segment.path, &path) {
                 Ok(()) => segment.path = path,
                 // The next start sends them to the store once more, which knows them.
-                Err(error) if !std::mem::replace(&mut self.told_unmarked, true) => {
+                Err(error) if !std::mem::replace(&mut self.mark_failure_logged, true) => {
                     tracing::warn!(%error, "journal segment cannot be renamed: the next start will send it to the store again");
                 }
                 Err(_) => {}

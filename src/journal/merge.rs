@@ -68,7 +68,7 @@ fn transitions(proposal: &Proposal) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use breaker::{Figures, Key, Numbering, Reason, State, Transition};
+    use breaker::{Key, Numbering, Reason, State, Stats, Transition};
 
     use super::*;
     use crate::store::TransitionId;
@@ -86,13 +86,13 @@ pub(super) mod tests {
         let transition = Transition {
             from: State::Closed,
             reason: Reason::ConsecutiveFailures,
-            figures: Figures { failures: 5, ..Figures::default() },
+            stats: Stats { failures: 5, ..Stats::default() },
             base_epoch: epoch - 1,
             at: at(epoch),
             lasted: None,
             rejected_calls: 0,
             outcome: None,
-            asked: None,
+            attribution: None,
             after: open(epoch),
             shadow: false,
         };
@@ -161,7 +161,7 @@ pub(super) mod tests {
         let entered = EnteredBy {
             from: State::Closed,
             reason: Reason::ConsecutiveFailures,
-            figures: Figures { failures: 5, ..Figures::default() },
+            stats: Stats { failures: 5, ..Stats::default() },
         };
         let transition = record("eu", 4);
         assert_eq!((state_after(&transition), entered_by(&transition)), (Some(&open(4)), Some(entered)));

@@ -175,7 +175,7 @@ pub struct Journal {
     closed_bytes: AtomicU64,
     store_failing: AtomicBool,
     /// The log says that nothing could be reserved.
-    told_unreserved: AtomicBool,
+    reserve_failure_logged: AtomicBool,
     /// Notified when there is something for the store.
     filled: Notify,
     /// Notified when the store has more than before.
@@ -251,7 +251,7 @@ impl Journal {
             tail: Mutex::new(tail),
             stored_up_to: AtomicU64::new(0),
             store_failing: AtomicBool::new(false),
-            told_unreserved: AtomicBool::new(false),
+            reserve_failure_logged: AtomicBool::new(false),
             filled: Notify::new(),
             carried: Notify::new(),
             written: Notify::new(),

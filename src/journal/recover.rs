@@ -58,7 +58,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
             closed: [].into(),
             cursor: Cursor::default(),
             mark: AcknowledgedMark::read(folder),
-            told_unmarked: false,
+            mark_failure_logged: false,
         },
         recovered: Recovered::default(),
         bytes: 0,

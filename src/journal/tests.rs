@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use breaker::{Figures, Key, Reason, Snapshot, State, Transition};
+use breaker::{Key, Reason, Snapshot, State, Stats, Transition};
 use breakerd_common::clock::ManualClock;
 
 use super::disk::AppendFile;
@@ -15,13 +15,13 @@ fn change(epoch: u64) -> Transition {
     Transition {
         from: State::Closed,
         reason: Reason::ConsecutiveFailures,
-        figures: Figures::default(),
+        stats: Stats::default(),
         base_epoch: epoch - 1,
         at: START,
         lasted: None,
         rejected_calls: 0,
         outcome: None,
-        asked: None,
+        attribution: None,
         after: Snapshot { epoch, state: State::Open, ..Snapshot::pristine() },
         shadow: false,
     }
@@ -523,8 +523,8 @@ fn a_crash_between_merging_and_removing_brings_nothing_twice() {
     assert!(came_back > 0, "some were removed");
     let (journal, recovered) = bench.open(2);
     assert_eq!(recovered.entries, stats.depth);
-    let told: u64 = drain(&journal).iter().map(|proposal| merge::lost(proposal).max(1)).sum();
-    assert_eq!(told, stats.appended);
+    let reported: u64 = drain(&journal).iter().map(|proposal| merge::lost(proposal).max(1)).sum();
+    assert_eq!(reported, stats.appended);
 }
 
 #[test]
@@ -673,8 +673,8 @@ fn on_a_full_disk_the_segments_are_merged_into_what_was_reserved() {
     bench.disk.works();
     let (journal, recovered) = bench.open(2);
     assert_eq!(states(&recovered), named(&[("a", 140)]));
-    let told: u64 = drain(&journal).iter().map(|proposal| merge::lost(proposal).max(1)).sum();
-    assert_eq!(told, 140);
+    let reported: u64 = drain(&journal).iter().map(|proposal| merge::lost(proposal).max(1)).sum();
+    assert_eq!(reported, 140);
 }
 
 #[test]
@@ -738,8 +738,8 @@ fn memory_is_bounded_while_neither_disk_nor_store_take_anything() {
     let (journal, recovered) = bench.open(2);
     assert_eq!(states(&recovered), named(&[("a", 2_000), ("b", 2_000)]));
     let all = drain(&journal);
-    let told: u64 = all.iter().map(|proposal| merge::lost(proposal).max(1)).sum();
-    assert_eq!(told, 4_000, "the history knows of every one that it differs_from");
+    let reported: u64 = all.iter().map(|proposal| merge::lost(proposal).max(1)).sum();
+    assert_eq!(reported, 4_000, "the history knows of every one that it misses");
     let unwritable = |proposal: &Proposal| matches!(&proposal.change, Change::Gap(gap) if gap.cause == GapCause::JournalUnwritable);
     assert!(all.iter().any(unwritable), "and why");
 }

@@ -227,7 +227,8 @@ impl Journal {
         let bytes = self.room_bytes(log);
         if merging.is_none() {
             let path = log.folder.join(MERGING_NAME);
-            *merging = self.told(self.disk.reserve(&path, bytes)).map(|file| MergeFile { path, file });
+            *merging =
+                self.log_failed_reserve(self.disk.reserve(&path, bytes)).map(|file| MergeFile { path, file });
         }
         drop(merging);
         if !has_spare {
@@ -235,21 +236,21 @@ impl Journal {
             // Not while a segment still has that name.
             let is_taken = log.closed.iter().any(|segment| segment.path == path)
                 || self.tail.lock().active.segment.path == path;
-            if !is_taken && let Some(file) = self.told(self.disk.reserve(&path, bytes)) {
+            if !is_taken && let Some(file) = self.log_failed_reserve(self.disk.reserve(&path, bytes)) {
                 self.tail.lock().spare = Some(Spare { path, file, room: bytes });
             }
         }
     }
 
-    fn told<T>(&self, reserved: io::Result<T>) -> Option<T> {
+    fn log_failed_reserve<T>(&self, reserved: io::Result<T>) -> Option<T> {
         use std::sync::atomic::Ordering::Relaxed;
         match reserved {
             Ok(reserved) => {
-                self.told_unreserved.store(false, Relaxed);
+                self.reserve_failure_logged.store(false, Relaxed);
                 Some(reserved)
             }
             Err(error) => {
-                if !self.told_unreserved.swap(true, Relaxed) {
+                if !self.reserve_failure_logged.swap(true, Relaxed) {
                     tracing::warn!(%error, "no disk space reserved for the journal: on a full disk transitions stay in memory");
                 }
                 None

@@ -233,7 +233,7 @@ fn show_gauges(page: &mut Page<Shown>, service: &str, name: &str, view: &Breaker
         page.gauge(Shown::Override, &[service, name, kind.as_str()], f64::from(u8::from(set)));
     }
     page.gauge(Shown::FailureRatio, &labels, failure_ratio(view));
-    page.gauge(Shown::ConsecutiveFailures, &labels, f64::from(view.view.figures.consecutive_failures));
+    page.gauge(Shown::ConsecutiveFailures, &labels, f64::from(view.view.stats.consecutive_failures));
     page.gauge(Shown::OpenUntil, &labels, open_until_seconds(view));
 }
 
@@ -249,12 +249,12 @@ fn state_number(state: State) -> f64 {
 /// and no minimum is spoiled by it. Shown below the minimum number of calls too, though it is not judged there:
 /// whoever looks at a quiet breaker wants to see what it has seen.
 fn failure_ratio(view: &BreakerView) -> f64 {
-    let figures = view.view.figures;
+    let stats = view.view.stats;
     let has_window = matches!(view.state, State::Closed | State::MetricsOnly);
-    if !has_window || figures.calls == 0 {
+    if !has_window || stats.calls == 0 {
         return f64::NAN;
     }
-    f64::from(figures.failures) / f64::from(figures.calls)
+    f64::from(stats.failures) / f64::from(stats.calls)
 }
 
 fn open_until_seconds(view: &BreakerView) -> f64 {

@@ -189,11 +189,11 @@ async fn place(settings: &Settings, data_dir: &DataDir) -> String {
         (None, None) => store::Target::Sqlite(data_dir.database()),
         (None, Some(path)) => {
             let path = path.clone();
-            let place = tokio::task::spawn_blocking(move || store::place_by_file(&path));
+            let place = tokio::task::spawn_blocking(move || store::location_by_file(&path));
             return place.await.unwrap_or_else(|_| "store.url_file".to_owned());
         }
     };
-    store::place(&target)
+    store::location(&target)
 }
 
 /// Opens the store that the settings name, measured and watched. What it answers until then is noted as well: whoever asks

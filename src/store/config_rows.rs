@@ -90,7 +90,7 @@ impl ConfigRows {
                 kind,
                 ttl: row.ttl_us.map(|ttl| reader.duration("ttl_us", ttl)).transpose()?,
                 expires_at: row.expires_at.map(|stamp| stamp.0),
-                asked: Attribution { actor: row.actor, reason: row.reason },
+                attribution: Attribution { actor: row.actor, reason: row.reason },
                 set_at: row.set_at.0,
             };
             overrides.insert(row.service, set);
@@ -140,7 +140,7 @@ pub(super) struct Audit {
 
 impl Audit {
     /// Of a change of configuration. `before` is what the store had, as JSON.
-    pub(super) fn of_edit(edit: &ConfigEdit, asked: &Attribution, before: Option<String>) -> Self {
+    pub(super) fn of_edit(edit: &ConfigEdit, attribution: &Attribution, before: Option<String>) -> Self {
         let (kind, service, after) = match edit {
             ConfigEdit::FileApplied(declaration) => {
                 (ChangeKind::FileApplied, "", Some(layer_json::to_json(declaration)))
@@ -151,8 +151,9 @@ impl Audit {
                 (ChangeKind::Thresholds, service.as_str(), after)
             }
             ConfigEdit::Override { service, set } => {
-                let after =
-                    set.as_ref().map(|set| override_json(set.kind.as_str(), &set.asked, set.expires_at));
+                let after = set
+                    .as_ref()
+                    .map(|set| override_json(set.kind.as_str(), &set.attribution, set.expires_at));
                 (ChangeKind::ServiceOverride, service.as_str(), after)
             }
         };
@@ -161,8 +162,8 @@ impl Audit {
             kind: kind.as_str(),
             service: service.to_owned(),
             name: String::new(),
-            actor: printable(&asked.actor).into_owned(),
-            reason: Some(printable(&asked.reason).into_owned()).filter(|reason| !reason.is_empty()),
+            actor: printable(&attribution.actor).into_owned(),
+            reason: Some(printable(&attribution.reason).into_owned()).filter(|reason| !reason.is_empty()),
             before,
             after,
             occurred_at: None,
@@ -173,7 +174,8 @@ impl Audit {
     /// change of the whole service, which has its own row.
     pub(super) fn of_entry(entry: &Entry<'_>, number: usize) -> Result<Option<Self>, StoreError> {
         let Change::Transition(transition) = &entry.proposal.change else { return Ok(None) };
-        let (Some(asked), Some(_), false) = (&transition.asked, entry.epoch, entry.of_service) else {
+        let (Some(attribution), Some(_), false) = (&transition.attribution, entry.epoch, entry.of_service)
+        else {
             return Ok(None);
         };
         let kind = match transition.reason {
@@ -191,8 +193,8 @@ impl Audit {
             kind: kind.as_str(),
             service: key.service().to_string(),
             name: key.name().to_string(),
-            actor: printable(&asked.actor).into_owned(),
-            reason: Some(printable(&asked.reason).into_owned()).filter(|reason| !reason.is_empty()),
+            actor: printable(&attribution.actor).into_owned(),
+            reason: Some(printable(&attribution.reason).into_owned()).filter(|reason| !reason.is_empty()),
             before: Some(state_json(entry.from, entry.replaced_expires_at)),
             after: Some(state_json(entry.to, expires_at)),
             occurred_at: Some(Timestamp(entry.occurred_at)),
@@ -211,13 +213,13 @@ fn state_json(state: State, expires_at: Option<Time>) -> String {
 impl ServiceOverrideRow {
     /// As the audit has it.
     pub(super) fn json(&self) -> String {
-        let asked = Attribution { actor: self.actor.clone(), reason: self.reason.clone() };
-        override_json(&self.kind, &asked, self.expires_at.map(|stamp| stamp.0))
+        let attribution = Attribution { actor: self.actor.clone(), reason: self.reason.clone() };
+        override_json(&self.kind, &attribution, self.expires_at.map(|stamp| stamp.0))
     }
 }
 
-fn override_json(state: &str, asked: &Attribution, expires_at: Option<Time>) -> String {
-    let Attribution { actor, reason } = asked;
+fn override_json(state: &str, attribution: &Attribution, expires_at: Option<Time>) -> String {
+    let Attribution { actor, reason } = attribution;
     json!({
         "state": state,
         "actor": printable(actor),
@@ -255,7 +257,7 @@ impl AuditRow {
         let row = format!("audit {} of revision {}", self.number, self.revision);
         let reader = Reader { act: "read the audit", row: &row };
         Ok(StoredChange {
-            place: HistoryCursor {
+            cursor: HistoryCursor {
                 revision: reader.number("revision", self.revision)?,
                 number: reader.number("number", self.number)?,
             },
@@ -263,7 +265,7 @@ impl AuditRow {
             service: self.service,
             name: self.name,
             at: self.at.0,
-            asked: Attribution { actor: self.actor, reason: self.reason.unwrap_or_default() },
+            attribution: Attribution { actor: self.actor, reason: self.reason.unwrap_or_default() },
             before: self.before,
             after: self.after,
         })

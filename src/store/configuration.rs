@@ -40,7 +40,7 @@ pub struct ServiceOverride {
     /// How long it lasts, when it was set for a duration; see [`breaker::Override::ttl`].
     pub ttl: Option<Duration>,
     /// Who set it, and why.
-    pub asked: Attribution,
+    pub attribution: Attribution,
     /// When it was set.
     pub set_at: Time,
 }
@@ -48,8 +48,8 @@ pub struct ServiceOverride {
 impl ServiceOverride {
     /// Whether it says the same, whenever it was set.
     pub fn is_same_as(&self, other: &Self) -> bool {
-        (self.kind, self.expires_at, self.ttl, &self.asked)
-            == (other.kind, other.expires_at, other.ttl, &other.asked)
+        (self.kind, self.expires_at, self.ttl, &self.attribution)
+            == (other.kind, other.expires_at, other.ttl, &other.attribution)
     }
 
     /// Whether it has ended when the wall clock says `wall`, as far as that tells; the engine knows better of one that was
@@ -65,8 +65,8 @@ impl ServiceOverride {
             scope: Scope::Service,
             expires_at: self.expires_at,
             ttl: self.ttl,
-            actor: self.asked.actor.clone(),
-            reason: self.asked.reason.clone(),
+            actor: self.attribution.actor.clone(),
+            reason: self.attribution.reason.clone(),
         }
     }
 }
@@ -80,7 +80,7 @@ pub struct ConfigWrite<'a> {
     /// The services whose configuration is another by it (under the empty name: the defaults).
     pub touched: BTreeSet<String>,
     /// Who asked for it, and why.
-    pub asked: Attribution,
+    pub attribution: Attribution,
     /// Makes sending it again safe.
     pub request: Option<RequestId>,
     /// What the wait of a stored OPEN breaker of a service in `touched` is from now on; none: as it was.
@@ -197,7 +197,7 @@ impl ChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredChange {
     /// The revision that it made, and its number within that.
-    pub place: super::HistoryCursor,
+    pub cursor: super::HistoryCursor,
     /// What kind of change.
     pub kind: ChangeKind,
     /// The service; empty: the file's thresholds, of all.
@@ -207,7 +207,7 @@ pub struct StoredChange {
     /// When it was done. While the store is away, what an operator does to one breaker is written later.
     pub at: Time,
     /// Who, and why.
-    pub asked: Attribution,
+    pub attribution: Attribution,
     /// What it was before, as JSON; none: nothing.
     pub before: Option<String>,
     /// What it is after, as JSON; none: nothing any more.

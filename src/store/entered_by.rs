@@ -1,6 +1,6 @@
 //! How a breaker came into its state, as it stands in its row: JSON, read and written whole.
 
-use breaker::{EnteredBy, Figures, Reason, State};
+use breaker::{EnteredBy, Reason, State, Stats};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -33,9 +33,9 @@ fn is_zero(number: &u32) -> bool {
 /// The text of the column.
 pub(super) fn to_json(entered_by: Option<&EnteredBy>) -> Result<Option<String>, StoreError> {
     let column = |entered_by: &EnteredBy| {
-        let EnteredBy { from, reason, figures } = *entered_by;
-        let Figures { consecutive_failures, consecutive_successes, calls, failures, slow_calls, reporters } =
-            figures;
+        let EnteredBy { from, reason, stats } = *entered_by;
+        let Stats { consecutive_failures, consecutive_successes, calls, failures, slow_calls, reporters } =
+            stats;
         serde_json::to_string(&EnteredByJson {
             from: from.as_str().to_owned(),
             reason: reason.as_str().to_owned(),
@@ -58,7 +58,7 @@ pub(super) fn from_json(reader: &Reader<'_>, text: &str) -> Result<EnteredBy, St
     Ok(EnteredBy {
         from: reader.word("entered_by.from", &json.from, State::parse)?,
         reason: reader.word("entered_by.reason", &json.reason, Reason::parse)?,
-        figures: Figures {
+        stats: Stats {
             consecutive_failures: json.consecutive_failures,
             consecutive_successes: json.consecutive_successes,
             calls: json.calls,

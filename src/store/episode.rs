@@ -104,31 +104,31 @@ fn is_open(state: State) -> bool {
 }
 
 /// How long the state had lasted that a transition left: by its own word, else by the times of the history.
-pub(super) fn lasted(transition: &Transition, standing: &Snapshot, at: Time) -> Option<Duration> {
-    let follows = standing.epoch == transition.base_epoch && standing.epoch > 0;
-    transition.lasted.or_else(|| follows.then(|| at.since(standing.entered_at)))
+pub(super) fn lasted(transition: &Transition, current: &Snapshot, at: Time) -> Option<Duration> {
+    let follows = current.epoch == transition.base_epoch && current.epoch > 0;
+    transition.lasted.or_else(|| follows.then(|| at.since(current.entered_at)))
 }
 
 /// A transition that took the row: what becomes of the outage that stands there, and which one it ended.
 ///
 /// `from`, `epoch` and `at` are what is written of it; where the store numbers, they are the store's.
 pub(super) fn follow(
-    standing: Option<Episode>,
+    current: Option<Episode>,
     transition: &Transition,
     (from, epoch, at): (State, u64, Time),
     lasted: Option<Duration>,
 ) -> (Option<Episode>, Option<EndedEpisode>) {
     let to = transition.after.state;
     if !rejects(from) {
-        let ended = standing.map(EndedEpisode::unseen);
+        let ended = current.map(EndedEpisode::unseen);
         return (is_open(to).then(|| Episode::opened(transition, epoch, at)), ended);
     }
-    let Some(mut episode) = standing else { return (None, None) };
+    let Some(mut episode) = current else { return (None, None) };
     episode.lasted_us =
         episode.lasted_us.saturating_add(lasted.map_or(0, micros)).min(i64::MAX.unsigned_abs());
     episode.rejected_calls = episode.rejected_calls.saturating_add(transition.rejected_calls);
     if from == State::HalfOpen {
-        episode.probes += u64::from(transition.figures.calls);
+        episode.probes += u64::from(transition.stats.calls);
         episode.reopened += u64::from(to == State::Open);
     }
     if to == State::HalfOpen && episode.half_open_at_us.is_none() {
@@ -142,11 +142,11 @@ pub(super) fn follow(
 
 /// A gap: `missing` rows are not there. `after` is the state that it leads to, when it takes the row.
 pub(super) fn follow_gap(
-    standing: Option<Episode>,
+    current: Option<Episode>,
     missing: u64,
     after: Option<&Snapshot>,
 ) -> (Option<Episode>, Option<EndedEpisode>) {
-    match (standing, after) {
+    match (current, after) {
         (Some(episode), Some(after)) if !rejects(after.state) => {
             let missing = episode.missing + missing;
             (None, Some(EndedEpisode::unseen(Episode { missing, ..episode })))
@@ -179,18 +179,18 @@ pub(super) fn open_time(state: State, until: Time, lasted: Duration) -> Vec<Open
 impl Episode {
     fn opened(transition: &Transition, epoch: u64, at: Time) -> Self {
         let text = |text: &str| (!text.is_empty()).then(|| printable(text).into_owned());
-        let (asked, outcome) = (transition.asked.as_ref(), transition.outcome.as_ref());
+        let (attribution, outcome) = (transition.attribution.as_ref(), transition.outcome.as_ref());
         Self {
             epoch,
             opened_at_us: at.as_micros(),
             half_open_at_us: None,
             lasted_us: 0,
             reason: transition.reason.as_str().to_owned(),
-            actor: asked.map(|asked| printable(&asked.actor).into_owned()),
-            why: asked.map(|asked| printable(&asked.reason).into_owned()),
-            calls: transition.figures.calls,
-            failures: transition.figures.failures,
-            slow_calls: transition.figures.slow_calls,
+            actor: attribution.map(|attribution| printable(&attribution.actor).into_owned()),
+            why: attribution.map(|attribution| printable(&attribution.reason).into_owned()),
+            calls: transition.stats.calls,
+            failures: transition.stats.failures,
+            slow_calls: transition.stats.slow_calls,
             error_class: outcome.and_then(|outcome| text(&outcome.error_class)),
             caller: outcome.and_then(|outcome| text(&outcome.caller)),
             reopened: 0,
@@ -238,7 +238,7 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use breaker::{Attribution, CausingOutcome, Figures, Override, OverrideKind, Scope};
+    use breaker::{Attribution, CausingOutcome, Override, OverrideKind, Scope, Stats};
 
     use super::*;
 
@@ -292,13 +292,13 @@ mod tests {
         Transition {
             from,
             reason: Reason::ConsecutiveFailures,
-            figures: Figures { calls: 4, failures: 3, slow_calls: 2, ..Figures::default() },
+            stats: Stats { calls: 4, failures: 3, slow_calls: 2, ..Stats::default() },
             base_epoch: epoch,
             at: at(10, 2),
             lasted: None,
             rejected_calls: 5,
             outcome: None,
-            asked: None,
+            attribution: None,
             after: snapshot(to, epoch + 1),
             shadow: false,
         }
@@ -306,15 +306,15 @@ mod tests {
 
     /// What the transitions of one breaker come to, an hour in each state: what stands, and what ended.
     fn follow_all(states: &[State]) -> (Option<Episode>, Vec<EndedEpisode>) {
-        let (mut standing, mut ended) = (None, Vec::new());
+        let (mut current, mut ended) = (None, Vec::new());
         for (epoch, states) in (1..).zip(states.windows(2)) {
             let transition = transition(states[0], states[1], epoch - 1);
             let written = (states[0], epoch, at(10, epoch));
-            let (next, over) = follow(standing, &transition, written, Some(HOUR));
-            standing = next;
+            let (next, over) = follow(current, &transition, written, Some(HOUR));
+            current = next;
             ended.extend(over);
         }
-        (standing, ended)
+        (current, ended)
     }
 
     const HOUR_US: u64 = 3_600_000_000;
@@ -323,8 +323,8 @@ mod tests {
     fn an_outage_lasts_from_the_opening_until_calls_pass_again() {
         use State::{Closed, HalfOpen, Open};
         let states = [Closed, Open, HalfOpen, Open, HalfOpen, Closed];
-        let (standing, ended) = follow_all(&states);
-        assert_eq!(standing, None);
+        let (current, ended) = follow_all(&states);
+        assert_eq!(current, None);
         let episode = Episode {
             epoch: 1,
             opened_at_us: at(10, 1).as_micros(),
@@ -346,8 +346,8 @@ mod tests {
         let ended_by = Reason::ConsecutiveFailures;
         assert_eq!(ended, [EndedEpisode { episode, ended_by, closed_at: Some(at(10, 5)) }]);
         // A half-open that is entered again after a restart opened nothing.
-        let (standing, _) = follow_all(&[Closed, Open, HalfOpen, HalfOpen]);
-        assert_eq!(standing.map(|episode| (episode.reopened, episode.probes)), Some((0, 4)));
+        let (current, _) = follow_all(&[Closed, Open, HalfOpen, HalfOpen]);
+        assert_eq!(current.map(|episode| (episode.reopened, episode.probes)), Some((0, 4)));
     }
 
     #[test]
@@ -374,8 +374,8 @@ mod tests {
             let transition = transition(State::Closed, to, 7);
             follow(Some(opened.clone()), &transition, (State::Closed, 8, at(10, 9)), Some(HOUR))
         };
-        let (standing, ended) = again(State::Open);
-        assert_eq!((standing.unwrap().epoch, ended), (8, Some(unseen.clone())));
+        let (current, ended) = again(State::Open);
+        assert_eq!((current.unwrap().epoch, ended), (8, Some(unseen.clone())));
         assert_eq!(again(State::Disabled), (None, Some(unseen)));
     }
 
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(episode.error_class.as_deref(), Some("Time\u{fffd}out"), "as every store can keep it");
         assert_eq!((episode.caller, episode.actor, episode.why), (None, None, None));
         let mut forced = transition(State::Closed, State::ForcedOpen, 0);
-        forced.asked = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
+        forced.attribution = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
         let episode = Episode::opened(&forced, 1, at(10, 1));
         assert_eq!((episode.actor.as_deref(), episode.why.as_deref()), (Some("ann"), Some("a drill")));
         assert_eq!(episode.error_class, None);
@@ -395,13 +395,13 @@ mod tests {
 
     #[test]
     fn a_state_that_says_how_long_it_lasted_is_believed() {
-        let standing = snapshot(State::Open, 4);
+        let current = snapshot(State::Open, 4);
         let said = Transition { lasted: Some(HOUR * 3), ..transition(State::Open, State::HalfOpen, 9) };
-        assert_eq!(lasted(&said, &standing, at(10, 2)), Some(HOUR * 3));
+        assert_eq!(lasted(&said, &current, at(10, 2)), Some(HOUR * 3));
         // Else by the times of the history, if nothing is missing between them.
         let unsaid = |epoch| transition(State::Open, State::HalfOpen, epoch);
-        assert_eq!(lasted(&unsaid(4), &standing, at(10, 2)), Some(HOUR));
-        assert_eq!(lasted(&unsaid(5), &standing, at(10, 2)), None);
+        assert_eq!(lasted(&unsaid(4), &current, at(10, 2)), Some(HOUR));
+        assert_eq!(lasted(&unsaid(5), &current, at(10, 2)), None);
         let created = snapshot(State::Closed, 0);
         assert_eq!(lasted(&unsaid(0), &created, at(10, 2)), None, "when it was created is not known");
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use breaker::{Attribution, CausingOutcome, Figures, Key, Reason, Snapshot, State};
+use breaker::{Attribution, CausingOutcome, Key, Reason, Snapshot, State, Stats};
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 
 use super::cell::{Cell, Column};
@@ -69,13 +69,13 @@ impl TransitionRow {
             Change::Transition(transition) => (Some(&**transition), Some(&transition.after), 0),
             Change::Gap(gap) => (None, gap.after.as_ref(), gap.lost_transitions),
         };
-        let asked = match &proposal.change {
-            Change::Transition(transition) => transition.asked.clone(),
+        let attribution = match &proposal.change {
+            Change::Transition(transition) => transition.attribution.clone(),
             Change::Gap(gap) => {
                 Some(Attribution { actor: GAP_ACTOR.to_owned(), reason: gap.cause.text().to_owned() })
             }
         };
-        let figures = transition.map_or_else(Figures::default, |transition| transition.figures);
+        let stats = transition.map_or_else(Stats::default, |transition| transition.stats);
         let outcome = transition.and_then(|transition| transition.outcome.as_ref());
         let reason = transition.map_or(Reason::HistoryGap, |transition| transition.reason);
         let text = |text: &str| (!text.is_empty()).then(|| printable(text).into_owned());
@@ -92,17 +92,19 @@ impl TransitionRow {
             reason: reason.as_str().to_owned(),
             epoch: entry.epoch.map(|epoch| bigint(act, "epoch", epoch)).transpose()?,
             base_epoch: bigint(act, "base_epoch", entry.base_epoch)?,
-            calls: figures.calls.into(),
-            failures: figures.failures.into(),
-            slow_calls: figures.slow_calls.into(),
-            consecutive_failures: figures.consecutive_failures.into(),
-            consecutive_successes: figures.consecutive_successes.into(),
-            reporters: figures.reporters.into(),
+            calls: stats.calls.into(),
+            failures: stats.failures.into(),
+            slow_calls: stats.slow_calls.into(),
+            consecutive_failures: stats.consecutive_failures.into(),
+            consecutive_successes: stats.consecutive_successes.into(),
+            reporters: stats.reporters.into(),
             open_count: after.map_or(0, |after| after.open_count.into()),
             wait_us: after.and_then(|after| after.wait).map(micros),
             retry_after_us: after.and_then(|after| after.retry_after).map(micros),
-            actor: asked.as_ref().map(|asked| printable(&asked.actor).into_owned()),
-            override_reason: asked.as_ref().map(|asked| printable(&asked.reason).into_owned()),
+            actor: attribution.as_ref().map(|attribution| printable(&attribution.actor).into_owned()),
+            override_reason: attribution
+                .as_ref()
+                .map(|attribution| printable(&attribution.reason).into_owned()),
             lasted_us: entry.lasted.map(micros),
             rejected_calls: bigint(
                 act,
@@ -208,7 +210,7 @@ impl TransitionRow {
                 boot: unhex(&self.boot).ok_or_else(|| reader.wrong("boot", &self.boot))?,
                 seq: reader.number("seq", self.seq)?,
             },
-            place: HistoryCursor {
+            cursor: HistoryCursor {
                 revision: reader.number("revision", self.revision)?,
                 number: reader.number("number", self.number)?,
             },
@@ -218,7 +220,7 @@ impl TransitionRow {
             reason: reader.word("reason", &self.reason, Reason::parse)?,
             epoch: self.epoch.map(|epoch| reader.number("epoch", epoch)).transpose()?,
             base_epoch: reader.number("base_epoch", self.base_epoch)?,
-            figures: Figures {
+            stats: Stats {
                 consecutive_failures: reader.number("consecutive_failures", self.consecutive_failures)?,
                 consecutive_successes: reader.number("consecutive_successes", self.consecutive_successes)?,
                 calls: reader.number("calls", self.calls)?,
@@ -232,7 +234,7 @@ impl TransitionRow {
                 error_class: self.error_class.unwrap_or_default(),
                 caller: self.caller.unwrap_or_default(),
             }),
-            asked: self
+            attribution: self
                 .actor
                 .map(|actor| Attribution { actor, reason: self.override_reason.unwrap_or_default() }),
             open_count: reader.number("open_count", self.open_count)?,

@@ -112,17 +112,17 @@ impl<'a> Judgement<'a> {
     fn follow(
         &mut self,
         proposal: &'a Proposal,
-        standing: &mut BreakerState,
+        current: &mut BreakerState,
         decision: &mut EntryDecision<'a>,
     ) {
         let Some(entry) = &mut decision.entry else { return };
         let key = &proposal.key;
         let next = decision.next.take();
-        let before = standing.episode.take();
+        let before = current.episode.take();
         let (episode, ended) = match (&proposal.change, &next) {
             (Change::Transition(transition), Some(next)) => {
                 let (from, at) = (entry.from, entry.occurred_at);
-                entry.lasted = episode::lasted(transition, &standing.snapshot, at);
+                entry.lasted = episode::lasted(transition, &current.snapshot, at);
                 self.add_open_time(key, from, at, entry.lasted.unwrap_or_default());
                 episode::follow(before.clone(), transition, (from, next.epoch, at), entry.lasted)
             }
@@ -130,8 +130,8 @@ impl<'a> Judgement<'a> {
                 if let Some(next) = next {
                     // When it was left is among what is missing: before the next state was entered, at the latest.
                     let until = next.entered_at.min(gap.at);
-                    let lasted = until.since(standing.snapshot.entered_at);
-                    self.add_open_time(key, standing.snapshot.state, until, lasted);
+                    let lasted = until.since(current.snapshot.entered_at);
+                    self.add_open_time(key, current.snapshot.state, until, lasted);
                 }
                 episode::follow_gap(before.clone(), gap.lost_transitions, next.as_ref())
             }
@@ -139,10 +139,10 @@ impl<'a> Judgement<'a> {
         };
         self.ended.extend(ended.map(|ended| (self.entries.len(), key, ended)));
         let is_other = next.is_some() || episode != before;
-        standing.episode = episode;
+        current.episode = episode;
         if let Some(next) = next {
-            standing.snapshot = next;
-            standing.entered_by = match &proposal.change {
+            current.snapshot = next;
+            current.entered_by = match &proposal.change {
                 Change::Transition(transition) => {
                     Some(EnteredBy { from: entry.from, ..transition.entered_by() })
                 }
@@ -150,7 +150,7 @@ impl<'a> Judgement<'a> {
             };
         }
         if is_other {
-            self.changed.insert(key, standing.clone());
+            self.changed.insert(key, current.clone());
         }
     }
 
@@ -194,16 +194,16 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
         receipts: Vec::with_capacity(proposals.len()),
     };
     for proposal in proposals {
-        let standing = present.entry(&proposal.key).or_insert_with(BreakerState::pristine);
+        let current = present.entry(&proposal.key).or_insert_with(BreakerState::pristine);
         let receipt = known.get(&proposal.id).copied().unwrap_or_else(|| {
-            let scope = standing.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
-            let mut decision = rule(proposal, &standing.snapshot, now);
+            let scope = current.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
+            let mut decision = rule(proposal, &current.snapshot, now);
             if let Some(entry) = &mut decision.entry {
                 entry.of_service = is_of_service(&proposal.change, scope);
                 entry.replaced_expires_at =
-                    standing.snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at);
+                    current.snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at);
             }
-            judgement.follow(proposal, standing, &mut decision);
+            judgement.follow(proposal, current, &mut decision);
             judgement.entries.extend(decision.entry);
             let won = match decision.receipt {
                 Receipt::Won { epoch, .. } => Some(epoch),
@@ -215,7 +215,7 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
         });
         judgement.verdicts.push(match receipt {
             Receipt::Won { epoch, revision } => Verdict::Won { epoch, revision },
-            Receipt::Lost => Verdict::Lost { present: standing.snapshot.clone() },
+            Receipt::Lost => Verdict::Lost { present: current.snapshot.clone() },
         });
     }
     judgement
@@ -228,29 +228,29 @@ struct EntryDecision<'a> {
     next: Option<Snapshot>,
 }
 
-fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> EntryDecision<'a> {
+fn rule<'a>(proposal: &'a Proposal, current: &Snapshot, now: Time) -> EntryDecision<'a> {
     let transition = match &proposal.change {
         Change::Transition(transition) => transition,
-        Change::Gap(gap) => return gap_ruling(proposal, gap, standing),
+        Change::Gap(gap) => return gap_ruling(proposal, gap, current),
     };
     if transition.shadow {
         let states = (transition.from, transition.to());
         return noted(proposal, states, transition.base_epoch, transition.at);
     }
     match proposal.numbering {
-        Numbering::Own if standing.epoch < transition.after.epoch => EntryDecision {
+        Numbering::Own if current.epoch < transition.after.epoch => EntryDecision {
             receipt: Receipt::Won { epoch: transition.after.epoch, revision: RowRevision::Here },
             entry: Some(Entry { epoch: Some(transition.after.epoch), ..entry(proposal, transition) }),
             next: Some(transition.after.clone()),
         },
-        Numbering::Own => lost(proposal, transition, standing),
-        Numbering::Store if wins(transition, standing, now) => {
-            let epoch = standing.epoch + 1;
+        Numbering::Own => lost(proposal, transition, current),
+        Numbering::Store if wins(transition, current, now) => {
+            let epoch = current.epoch + 1;
             let next = Snapshot { epoch, entered_at: now, ..transition.after.clone() };
             let entry = Entry {
                 epoch: Some(epoch),
-                from: standing.state,
-                base_epoch: standing.epoch,
+                from: current.state,
+                base_epoch: current.epoch,
                 // What was decided alone happened when it was decided, however late the store hears of it.
                 occurred_at: if proposal.store_unavailable { transition.at } else { now },
                 ..entry(proposal, transition)
@@ -260,17 +260,17 @@ fn rule<'a>(proposal: &'a Proposal, standing: &Snapshot, now: Time) -> EntryDeci
         }
         Numbering::Store => {
             let is_same =
-                standing.epoch == transition.base_epoch + 1 && standing.state == transition.after.state;
-            let is_early = stands_as_named(transition, standing);
+                current.epoch == transition.base_epoch + 1 && current.state == transition.after.state;
+            let is_early = stands_as_named(transition, current);
             if proposal.store_unavailable || !(is_same || is_early) {
-                return lost(proposal, transition, standing);
+                return lost(proposal, transition, current);
             }
             EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
         }
     }
 }
 
-fn wins(transition: &Transition, standing: &Snapshot, now: Time) -> bool {
+fn wins(transition: &Transition, current: &Snapshot, now: Time) -> bool {
     if matches!(
         transition.reason,
         Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted
@@ -278,12 +278,12 @@ fn wins(transition: &Transition, standing: &Snapshot, now: Time) -> bool {
         return true;
     }
     let wait_is_over = transition.reason != Reason::WaitElapsed
-        || standing.open_until().is_none_or(|open_until| now >= open_until);
-    stands_as_named(transition, standing) && wait_is_over
+        || current.open_until().is_none_or(|open_until| now >= open_until);
+    stands_as_named(transition, current) && wait_is_over
 }
 
-fn stands_as_named(transition: &Transition, standing: &Snapshot) -> bool {
-    standing.epoch == transition.base_epoch && standing.state == transition.from
+fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {
+    current.epoch == transition.base_epoch && current.state == transition.from
 }
 
 fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
@@ -302,9 +302,9 @@ fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
 }
 
 /// A gap in the history. What was lost with it is history only: the state behind it takes the row.
-fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, standing: &Snapshot) -> EntryDecision<'a> {
-    let unchanged = noted(proposal, (standing.state, standing.state), gap.base_epoch, gap.at);
-    let Some(after) = gap.after.as_ref().filter(|after| after.epoch > standing.epoch) else {
+fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, current: &Snapshot) -> EntryDecision<'a> {
+    let unchanged = noted(proposal, (current.state, current.state), gap.base_epoch, gap.at);
+    let Some(after) = gap.after.as_ref().filter(|after| after.epoch > current.epoch) else {
         return unchanged;
     };
     EntryDecision {
@@ -342,19 +342,19 @@ fn noted(
 }
 
 /// A row of the history that says what did not come to stand.
-fn lost<'a>(proposal: &'a Proposal, transition: &Transition, standing: &Snapshot) -> EntryDecision<'a> {
-    let entry = Entry { superseded_by: Some(standing.epoch), ..entry(proposal, transition) };
+fn lost<'a>(proposal: &'a Proposal, transition: &Transition, current: &Snapshot) -> EntryDecision<'a> {
+    let entry = Entry { superseded_by: Some(current.epoch), ..entry(proposal, transition) };
     EntryDecision { receipt: Receipt::Lost, entry: Some(entry), next: None }
 }
 
-/// Whether a change is a part of one of the whole service. `standing` is the scope of the override that stood.
-fn is_of_service(change: &Change, standing: Option<Scope>) -> bool {
+/// Whether a change is a part of one of the whole service. `current` is the scope of the override in force before it.
+fn is_of_service(change: &Change, current: Option<Scope>) -> bool {
     let Change::Transition(transition) = change else { return false };
     match transition.reason {
         Reason::OverrideSet => {
             transition.after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service)
         }
-        Reason::OverrideCleared => standing == Some(Scope::Service),
+        Reason::OverrideCleared => current == Some(Scope::Service),
         _ => false,
     }
 }

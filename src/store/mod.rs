@@ -54,8 +54,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{
-    Attribution, CausingOutcome, EnteredBy, Figures, Key, Numbering, Reason, Snapshot, State, Time,
-    Transition,
+    Attribution, CausingOutcome, EnteredBy, Key, Numbering, Reason, Snapshot, State, Stats, Time, Transition,
 };
 
 pub use self::configuration::{
@@ -63,7 +62,7 @@ pub use self::configuration::{
     ServiceOverride, StoredChange, StoredConfiguration,
 };
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
-pub use self::open::{Target, open, open_by_file, place, place_by_file};
+pub use self::open::{Target, location, location_by_file, open, open_by_file};
 pub use self::position::{ChangeId, Position};
 pub use self::postgres::{PostgresStore, PostgresUrl, check_url_file};
 pub use self::sqlite::SqliteStore;
@@ -308,7 +307,7 @@ pub struct StoredTransition {
     /// Its id.
     pub id: TransitionId,
     /// Its place in the history: orders rows in the order they were written.
-    pub place: HistoryCursor,
+    pub cursor: HistoryCursor,
     /// The breaker.
     pub key: Key,
     /// The state that was left; of a gap, the one that the store had.
@@ -322,7 +321,7 @@ pub struct StoredTransition {
     /// The epoch that was left.
     pub base_epoch: u64,
     /// What was counted in the state that was left.
-    pub figures: Figures,
+    pub stats: Stats,
     /// How long the state that was left had lasted; none: not known, or no state was left.
     pub lasted: Option<std::time::Duration>,
     /// Calls rejected in the state that was left.
@@ -330,7 +329,7 @@ pub struct StoredTransition {
     /// The outcome that caused it; none: no outcome did, or it had neither class nor caller.
     pub outcome: Option<CausingOutcome>,
     /// Who asked for it, and why; of a gap, breakerd, and the cause.
-    pub asked: Option<Attribution>,
+    pub attribution: Option<Attribution>,
     /// How often the breaker had opened since it last closed, this time included.
     pub open_count: u32,
     /// OPEN: how long it waits.

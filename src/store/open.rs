@@ -28,16 +28,16 @@ impl fmt::Debug for Target {
 }
 
 /// Where the store is, for people: without the secrets of a URL.
-pub fn place(target: &Target) -> String {
+pub fn location(target: &Target) -> String {
     match target {
         Target::Sqlite(path) => path.display().to_string(),
-        Target::Postgres(url) => postgres::place(url).unwrap_or_else(|| "store.url".to_owned()),
+        Target::Postgres(url) => postgres::addresses(url).unwrap_or_else(|| "store.url".to_owned()),
     }
 }
 
-/// As [`place`], for a URL in a file.
-pub fn place_by_file(path: &Path) -> String {
-    postgres::place_by_file(path).unwrap_or_else(|| format!("store.url_file {}", path.display()))
+/// As [`location`], for a URL in a file.
+pub fn location_by_file(path: &Path) -> String {
+    postgres::addresses_by_file(path).unwrap_or_else(|| format!("store.url_file {}", path.display()))
 }
 
 /// Opens a store, makes its tables if it is new, and brings them up to date if it is not.

@@ -60,13 +60,13 @@ pub struct PostgresStore {
 }
 
 /// Where the database of a URL is, for people: without its secrets. None: it is no such URL.
-pub(super) fn place(url: &str) -> Option<String> {
-    connector::places(&PostgresUrl::parse(url).ok()?)
+pub(super) fn addresses(url: &str) -> Option<String> {
+    connector::addresses(&PostgresUrl::parse(url).ok()?)
 }
 
 /// As [`place`], with the URL in a file.
-pub(super) fn place_by_file(path: &Path) -> Option<String> {
-    connector::places(&connector::read(path).ok()?)
+pub(super) fn addresses_by_file(path: &Path) -> Option<String> {
+    connector::addresses(&connector::read(path).ok()?)
 }
 
 impl PostgresStore {
@@ -290,11 +290,11 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let asked = tokio::time::timeout(CALL_TIMEOUT, async {
+        let held = tokio::time::timeout(CALL_TIMEOUT, async {
             self.lock.log_in_anew().await?;
             self.lock.hold().await
         });
-        asked.await.map_err(|_| too_slow("make sure of the lock on the database"))?
+        held.await.map_err(|_| too_slow("make sure of the lock on the database"))?
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

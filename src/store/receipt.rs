@@ -26,7 +26,7 @@ struct IdRange<'a> {
 }
 
 /// A range of ids as the databases have it, to be looked up.
-pub(super) struct AskedRange<'a> {
+pub(super) struct IdLookup<'a> {
     pub(super) replica: &'a str,
     pub(super) boot: String,
     /// Ranges that start before this one do not overlap it.
@@ -35,7 +35,7 @@ pub(super) struct AskedRange<'a> {
     pub(super) last_seq: i64,
 }
 
-impl<'a> AskedRange<'a> {
+impl<'a> IdLookup<'a> {
     fn new(ids: IdRange<'a>) -> Result<Self, StoreError> {
         let act = "read the transition ids";
         let first_seq = bigint(act, "seq", ids.first_seq)?;
@@ -70,10 +70,10 @@ pub(super) struct ReceiptRow {
 }
 
 /// The ids of these proposals.
-pub(super) fn asked(proposals: &[Proposal]) -> Result<Vec<AskedRange<'_>>, StoreError> {
+pub(super) fn id_lookups(proposals: &[Proposal]) -> Result<Vec<IdLookup<'_>>, StoreError> {
     ranges(proposals.iter().map(|proposal| (&proposal.id, ())).collect())
         .into_iter()
-        .map(|(ids, _)| AskedRange::new(ids))
+        .map(|(ids, _)| IdLookup::new(ids))
         .collect()
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Figures, HalfOpenTerms, Key, Override, OverrideKind, Scope, Snapshot, State, Time,
+    AfterMaxWait, HalfOpenTerms, Key, Override, OverrideKind, Scope, Snapshot, State, Stats, Time,
 };
 use sqlx::FromRow;
 
@@ -289,11 +289,11 @@ impl<'a> EpisodeRow<'a> {
         let act = "write the episodes";
         let EndedEpisode { episode, ended_by, closed_at } = ended;
         let time = |us| Timestamp(Time::from_micros(us));
-        let figures = Figures {
+        let stats = Stats {
             calls: episode.calls,
             failures: episode.failures,
             slow_calls: episode.slow_calls,
-            ..Figures::default()
+            ..Stats::default()
         };
         let percent = |thousandths: Option<u32>| thousandths.map(|rate| f64::from(rate) / 1_000.0);
         Ok(Self {
@@ -309,8 +309,8 @@ impl<'a> EpisodeRow<'a> {
             reason: &episode.reason,
             actor: episode.actor.as_deref(),
             why: episode.why.as_deref(),
-            failure_rate: percent(figures.failure_rate()),
-            slow_call_rate: percent(figures.slow_call_rate()),
+            failure_rate: percent(stats.failure_rate()),
+            slow_call_rate: percent(stats.slow_call_rate()),
             error_class: episode.error_class.as_deref(),
             caller: episode.caller.as_deref(),
             reopened: bigint(act, "reopened", episode.reopened)?,

@@ -160,7 +160,7 @@ pub(super) async fn write_config(
     }
     let before = tx.write_edit(&write.edit, bumped).await?;
     tx.write_service_revisions(&write.touched, bumped).await?;
-    tx.write_audit(Audit::of_edit(&write.edit, &write.asked, before), bumped).await?;
+    tx.write_audit(Audit::of_edit(&write.edit, &write.attribution, before), bumped).await?;
     if let Some(request) = &write.request {
         tx.write_request(request, bumped).await?;
     }

@@ -106,8 +106,8 @@ impl SqliteStore {
             )
             .await
             .map_err(|error| refused_or(path, "open the database", error))?;
-        let place = path.display().to_string();
-        MIGRATOR.run(&writer).await.map_err(|error| migration_fault(&place, error))?;
+        let location = path.display().to_string();
+        MIGRATOR.run(&writer).await.map_err(|error| migration_fault(&location, error))?;
         let options = options.read_only(true);
         let readers = pool(READERS, &file, false)
             .acquire_timeout(READER_ACQUIRE_TIMEOUT)

@@ -53,8 +53,8 @@ pub(super) fn too_slow(act: &'static str) -> StoreError {
 }
 
 /// No server takes writes: what each of them said.
-pub(super) fn not_writable(act: &'static str, told: String) -> StoreError {
-    let error = std::io::Error::new(std::io::ErrorKind::ReadOnlyFilesystem, told);
+pub(super) fn not_writable(act: &'static str, message: String) -> StoreError {
+    let error = std::io::Error::new(std::io::ErrorKind::ReadOnlyFilesystem, message);
     StoreError::Unavailable { act, source: sqlx::Error::Io(error) }
 }
 
@@ -97,8 +97,8 @@ pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::E
 
 /// As [`too_slow`], of a server that does not answer who wants to connect.
 pub(super) fn too_slow_to_connect(address: &Address, act: &'static str, waited: Duration) -> StoreError {
-    let told = format!("{address}: no answer within {}", HumanDuration(waited));
-    let error = std::io::Error::new(std::io::ErrorKind::TimedOut, told);
+    let message = format!("{address}: no answer within {}", HumanDuration(waited));
+    let error = std::io::Error::new(std::io::ErrorKind::TimedOut, message);
     StoreError::Unavailable { act, source: sqlx::Error::Io(error) }
 }
 
@@ -113,23 +113,23 @@ pub(super) fn postgres_migration_fault(address: &Address, error: MigrateError) -
     }
 }
 
-/// Why the tables could not be brought to this program's form. `place` names the database.
-pub(super) fn migration_fault(place: &str, error: MigrateError) -> StoreError {
+/// Why the tables could not be brought to this program's form. `location` names the database.
+pub(super) fn migration_fault(location: &str, error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
             fault("create the tables")(source)
         }
         MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
             StoreError::Refused(format!(
-                "{place} was written by a newer breakerd (unknown migration {version}): run the newer version, or \
+                "{location} was written by a newer breakerd (unknown migration {version}): run the newer version, or \
                  restore an older backup; if another program keeps its migrations there, use another database"
             ))
         }
         MigrateError::VersionMismatch(version) => StoreError::Refused(format!(
-            "migration {version} of {place} differs from this build: another program keeps its migrations there (use \
+            "migration {version} of {location} differs from this build: another program keeps its migrations there (use \
              another database), or another build of breakerd created it"
         )),
-        error => StoreError::Refused(format!("cannot migrate {place}: {error}")),
+        error => StoreError::Refused(format!("cannot migrate {location}: {error}")),
     }
 }
 

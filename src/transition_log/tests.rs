@@ -60,14 +60,14 @@ impl World {
             own_series_max: 10,
             idle_ttl: Duration::from_hours(1),
         };
-        let standing = StoreIdentity {
+        let identity = StoreIdentity {
             seals: Seals::new(&[7; 16]),
             timeline: 1,
             issuer: 1,
             numbering: breaker::Numbering::Own,
         };
         let engine =
-            Engine::new(limits, standing, &Arc::new(Catalog::default()), Box::new(sink), clock.now());
+            Engine::new(limits, identity, &Arc::new(Catalog::default()), Box::new(sink), clock.now());
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber =
@@ -93,7 +93,7 @@ async fn a_trip_is_logged_with_its_breaker_reason_and_figures() {
     world.log.run(stop).await.unwrap();
     let text = world.lines.text();
     assert_eq!(text.lines().count(), 1, "{text}");
-    for told in [
+    for logged in [
         "WARN",
         "circuit opened",
         "service=\"db\"",
@@ -104,7 +104,7 @@ async fn a_trip_is_logged_with_its_breaker_reason_and_figures() {
         "consecutive_failures=5",
         "wait_seconds=60",
     ] {
-        assert!(text.contains(told), "no {told}: {text}");
+        assert!(text.contains(logged), "no {logged}: {text}");
     }
 }
 

@@ -249,7 +249,7 @@ async fn in_a_batch_only_the_items_of_other_services_are_denied() {
         .collect();
     assert_eq!(errors, [Code::PermissionDenied as i32, 0, Code::PermissionDenied as i32]);
     let sentinel = world.app.loaded().unwrap().engine.view("sentinel", "", START_LATER).unwrap();
-    assert_eq!(sentinel.view.figures.consecutive_failures, 0, "what was denied changed nothing");
+    assert_eq!(sentinel.view.stats.consecutive_failures, 0, "what was denied changed nothing");
     let denied = world.app.metrics.access.refused_total.with_label_values(&["grpc", "permission_denied"]);
     assert_eq!(denied.get(), 3);
     drop(raw);

@@ -104,7 +104,7 @@ async fn whatever_is_handed_back_as_a_permit_is_forged_or_good() {
         assert_eq!(answer.code(), Code::InvalidArgument, "{permit:?}: {:?}", answer.status);
     }
     let view = world.app.loaded().unwrap().engine.view("a", "", crate::grpc_world::START).unwrap();
-    assert_eq!(view.view.figures.consecutive_failures, 0);
+    assert_eq!(view.view.stats.consecutive_failures, 0);
     drop(raw);
     world.end().await;
 }

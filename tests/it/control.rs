@@ -233,7 +233,7 @@ fn update(service: &str, count: u32) -> Update {
         must_exist: false,
         validate_only: false,
         request: None,
-        asked: ann(),
+        attribution: ann(),
     }
 }
 
@@ -250,7 +250,7 @@ fn forced_open() -> ServiceOverride {
         kind: OverrideKind::ForcedOpen,
         expires_at: None,
         ttl: None,
-        asked: ann(),
+        attribution: ann(),
         set_at: Time::ZERO,
     }
 }
@@ -364,7 +364,8 @@ async fn a_change_is_planned_again_on_what_came_between() {
     // Another process changes thresholds and an override.
     let elsewhere = |based_on, edit, service: &str| {
         let touched = [service.to_owned()].into();
-        let write = ConfigWrite { based_on, edit, touched, asked: ann(), request: None, waits: &|_, _| None };
+        let write =
+            ConfigWrite { based_on, edit, touched, attribution: ann(), request: None, waits: &|_, _| None };
         let store = Arc::clone(&world.bed.store);
         async move { store.write_config(&write).await.unwrap() }
     };

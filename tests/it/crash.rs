@@ -141,7 +141,7 @@ fn gone(status: &tonic::Status) {
 pub(crate) async fn whole_history(store: &dyn Store) -> Vec<StoredTransition> {
     let mut history: Vec<StoredTransition> = Vec::new();
     loop {
-        let after = history.last().map(|row| row.place);
+        let after = history.last().map(|row| row.cursor);
         let query = TransitionQuery { oldest_first: true, limit: 1_000, after, ..TransitionQuery::default() };
         let page = store.transitions(&query).await.unwrap();
         if page.is_empty() {

@@ -506,19 +506,19 @@ async fn made_good(url: Option<String>) {
     };
     let store = open(&target).await.unwrap();
     for (service, set) in [("left", None), ("missed", Some(OverrideKind::Disabled))] {
-        let asked = Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() };
+        let attribution = Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() };
         let set = set.map(|kind| ServiceOverride {
             kind,
             expires_at: None,
             ttl: None,
-            asked: asked.clone(),
+            attribution: attribution.clone(),
             set_at: START,
         });
         let write = ConfigWrite {
             based_on: store.configuration().await.unwrap().revision,
             edit: ConfigEdit::Override { service: service.to_owned(), set },
             touched: [service.to_owned()].into(),
-            asked,
+            attribution,
             request: None,
             waits: &|_, _| None,
         };

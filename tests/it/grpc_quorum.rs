@@ -34,8 +34,8 @@ async fn state(world: &World) -> (State, u32) {
     let get = v1::GetBreakerRequest { service: "db".into(), name: String::new() };
     let answer = world.operations().await.get_breaker(get).await.unwrap();
     let breaker = answer.into_inner().breaker.unwrap();
-    let figures = breaker.last_transition.as_ref().and_then(|last| last.stats);
-    (breaker.state(), figures.map_or(0, |figures| figures.reporters))
+    let stats = breaker.last_transition.as_ref().and_then(|last| last.stats);
+    (breaker.state(), stats.map_or(0, |stats| stats.reporters))
 }
 
 #[tokio::test]

@@ -472,7 +472,7 @@ fn no_change() -> ConfigWrite<'static> {
         based_on: 0,
         edit: ConfigEdit::Generation(1),
         touched: BTreeSet::new(),
-        asked: Attribution { actor: String::new(), reason: String::new() },
+        attribution: Attribution { actor: String::new(), reason: String::new() },
         request: None,
         waits: &|_, _| None,
     }

@@ -152,8 +152,8 @@ async fn a_page_that_nobody_reads_ends_its_connection() {
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut stream = socket.connect(world.address).await.unwrap();
     // More than the kernel keeps for us, one after the other.
-    let asked = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-    stream.write_all(&asked).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    stream.write_all(&request).await.unwrap();
     let ended = timeout(LONG, async {
         // Only one who writes is told that the other end has gone.
         while !matches!(stream.try_write(b"\r\n"), Err(error) if error.kind() != ErrorKind::WouldBlock) {

@@ -79,7 +79,7 @@ async fn told(store: &dyn Store, to: State, reason: Reason) -> BTreeSet<String> 
         let query = TransitionQuery { to: vec![to], after, limit: 1_000, ..TransitionQuery::default() };
         let page = store.transitions(&query).await.unwrap();
         let Some(last) = page.last() else { return names };
-        after = Some(last.place);
+        after = Some(last.cursor);
         for row in page.iter().filter(|row| row.reason == reason) {
             assert!(names.insert(row.key.name().to_string()), "{} twice", row.key);
         }

@@ -202,11 +202,11 @@ fn proposal(seq: u64) -> Proposal {
         after,
         reason: breaker::Reason::ConsecutiveFailures,
         at: START,
-        figures: breaker::Figures::default(),
+        stats: breaker::Stats::default(),
         lasted: None,
         rejected_calls: 0,
         outcome: None,
-        asked: None,
+        attribution: None,
         shadow: false,
         base_epoch: 0,
     };
@@ -234,7 +234,7 @@ async fn follow(tail: &HistoryTail, mut place: HistoryCursor, limit: u32) -> (Ve
         };
         for row in rows {
             seen.push(row.id.seq);
-            place = row.place;
+            place = row.cursor;
         }
     }
 }

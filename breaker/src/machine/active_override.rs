@@ -36,7 +36,7 @@ impl ActiveOverride {
     }
 
     /// Who set it, and why.
-    pub(super) fn asked(&self) -> Attribution {
+    pub(super) fn attribution(&self) -> Attribution {
         Attribution { actor: self.set_by.actor.clone(), reason: self.set_by.reason.clone() }
     }
 

@@ -12,7 +12,7 @@ use crate::outcome::{Decision, Pass, Recorded, Report, Ticket, Verdict};
 use crate::state::{OverrideKind, State};
 use crate::thresholds::{Judged, Thresholds};
 use crate::time::Time;
-use crate::transition::{Figures, Transition};
+use crate::transition::{Stats, Transition};
 use crate::wait::wait;
 
 impl Breaker {
@@ -127,7 +127,7 @@ impl Breaker {
             return None;
         };
         let (reason, reporters) = tally.trip(thresholds)?;
-        let cause = Cause { reason, asked: None, reporters };
+        let cause = Cause { reason, attribution: None, reporters };
         Some(self.enter(Next::Open { retry_after }, cause, now))
     }
 
@@ -149,13 +149,13 @@ impl Breaker {
         Some(Transition {
             from: State::MetricsOnly,
             reason,
-            figures: Figures { reporters, ..self.figures() },
+            stats: Stats { reporters, ..self.stats() },
             base_epoch: self.epoch,
             at: self.wall.to_wall(now),
             lasted: None,
             rejected_calls: 0,
             outcome: None,
-            asked: None,
+            attribution: None,
             after: self.snapshot(),
             shadow: true,
         })

@@ -78,7 +78,11 @@ impl Breaker {
             None => Needed::Override,
             Some(Scope::Service) => Needed::OwnOverride,
             Some(Scope::Breaker) => {
-                transitions.push(self.enter(Next::Closed, Cause::asked(Reason::OverrideCleared, by), now));
+                transitions.push(self.enter(
+                    Next::Closed,
+                    Cause::by_operator(Reason::OverrideCleared, by),
+                    now,
+                ));
                 transitions.extend(self.advance(now));
                 return (Ok(()), transitions);
             }
@@ -129,7 +133,7 @@ impl Breaker {
         if inherited || self.service_at(now).is_some() {
             return (Err(WrongState { state: self.state(), needed: Needed::NoServiceOverride }), transitions);
         }
-        transitions.push(self.enter(Next::Closed, Cause::asked(reason, by), now));
+        transitions.push(self.enter(Next::Closed, Cause::by_operator(reason, by), now));
         (Ok(()), transitions)
     }
 
@@ -143,7 +147,7 @@ impl Breaker {
         if !matches!(self.phase, Phase::Open(_)) || self.proposed.is_some() {
             return (Err(WrongState { state: self.state(), needed: Needed::Open }), transitions);
         }
-        transitions.push(self.enter(Next::HalfOpen, Cause::asked(Reason::ProbeRequested, by), now));
+        transitions.push(self.enter(Next::HalfOpen, Cause::by_operator(Reason::ProbeRequested, by), now));
         (Ok(()), transitions)
     }
 
@@ -176,7 +180,7 @@ impl Breaker {
             (Some(inherited), Some(service)) if inherited.set_by == service.set_by => {}
             (_, Some(service)) => transitions.push(self.take_up(service, now)),
             (Some(_), None) => {
-                let cause = Cause::asked(Reason::OverrideCleared, by.clone());
+                let cause = Cause::by_operator(Reason::OverrideCleared, by.clone());
                 transitions.push(self.enter(Next::Closed, cause, now));
             }
         }
@@ -190,7 +194,7 @@ impl Breaker {
     }
 
     pub(super) fn take_up(&mut self, active: Arc<ActiveOverride>, now: Time) -> Transition {
-        let by = active.asked();
-        self.enter(Next::Override(active), Cause::asked(Reason::OverrideSet, by), now)
+        let by = active.attribution();
+        self.enter(Next::Override(active), Cause::by_operator(Reason::OverrideSet, by), now)
     }
 }

@@ -9,7 +9,7 @@ use crate::state::Reason;
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
-use crate::transition::{Attribution, Figures, HalfOpenTerms};
+use crate::transition::{Attribution, HalfOpenTerms, Stats};
 
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
@@ -28,7 +28,7 @@ pub(super) struct Open {
     pub(super) wait: Duration,
     pub(super) retry_after: Option<Duration>,
     /// What was counted when it opened, for show.
-    pub(super) figures: Figures,
+    pub(super) stats: Stats,
 }
 
 #[derive(Debug, Clone)]
@@ -63,21 +63,21 @@ impl MetricsOnly {
 /// Why and by whom a state is entered.
 pub(super) struct Cause {
     pub(super) reason: Reason,
-    pub(super) asked: Option<Attribution>,
+    pub(super) attribution: Option<Attribution>,
     pub(super) reporters: u32,
 }
 
 impl Cause {
     pub(super) fn own(reason: Reason) -> Self {
-        Self { reason, asked: None, reporters: 0 }
+        Self { reason, attribution: None, reporters: 0 }
     }
 
-    pub(super) fn asked(reason: Reason, by: Attribution) -> Self {
-        Self { reason, asked: Some(by), reporters: 0 }
+    pub(super) fn by_operator(reason: Reason, by: Attribution) -> Self {
+        Self { reason, attribution: Some(by), reporters: 0 }
     }
 }
 
-/// What to enter; the figures that go with it are worked out on entry.
+/// What to enter; the statistics that go with it are worked out on entry.
 pub(super) enum Next {
     Closed,
     Open { retry_after: Option<Duration> },

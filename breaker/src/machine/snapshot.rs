@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
-use crate::transition::{Figures, Snapshot};
+use crate::transition::{Snapshot, Stats};
 
 /// A breaker as it is shown: its state, and what has been counted in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct View {
     /// The state.
     pub snapshot: Snapshot,
     /// What was counted; in OPEN, what was counted when it opened.
-    pub figures: Figures,
+    pub stats: Stats,
     /// `HALF_OPEN`: probes that are out under a lease.
     pub probes_out: u32,
     /// In an override: when it ends by itself, by the wall clock of now; none: when it is cleared.
@@ -64,13 +64,13 @@ impl Breaker {
             Phase::HalfOpen(half_open) => half_open.out(now.max(self.last_now)),
             _ => 0,
         };
-        let figures = self.figures();
+        let stats = self.stats();
         let rates_judged = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly(_))
-            && figures.calls >= self.thresholds.minimum_calls();
+            && stats.calls >= self.thresholds.minimum_calls();
         let override_ends_at = self.override_in_force().and_then(|active| active.ends_at(self.wall));
         View {
             snapshot: self.snapshot(),
-            figures,
+            stats,
             probes_out,
             override_ends_at: override_ends_at.map(|end| self.wall.to_wall(end)),
             rates_judged,
@@ -115,7 +115,7 @@ impl Breaker {
             (State::Open, _) => {
                 let retry_after = snapshot.retry_after;
                 let wait = snapshot.wait.unwrap_or_else(|| self.wait(retry_after));
-                Phase::Open(Box::new(Open { wait, retry_after, figures: Figures::default() }))
+                Phase::Open(Box::new(Open { wait, retry_after, stats: Stats::default() }))
             }
             (State::HalfOpen, _) => {
                 let terms = snapshot.half_open.unwrap_or_else(|| self.half_open_terms());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use breaker::{Figures, Reason, Thresholds, Time, WindowKind};
+use breaker::{Reason, Stats, Thresholds, Time, WindowKind};
 
 use crate::rules;
 
@@ -97,10 +97,10 @@ impl Counts {
         held.rev().skip(kept as usize).for_each(|counted| counted.left = true);
     }
 
-    pub(crate) fn figures(&self, thresholds: &Thresholds, now: Time) -> Figures {
+    pub(crate) fn stats(&self, thresholds: &Thresholds, now: Time) -> Stats {
         let window: Vec<_> =
             self.window(thresholds, now).iter().map(|counted| (counted.failed, counted.slow)).collect();
         let all: Vec<_> = self.counted.iter().map(|counted| counted.failed).collect();
-        rules::figures(&window, &all)
+        rules::stats(&window, &all)
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Figures, HalfOpenTerms, Outcome, Override, Pass, Reason, Recorded, Scope, State,
-    Thresholds, Ticket, Time, Verdict,
+    AfterMaxWait, HalfOpenTerms, Outcome, Override, Pass, Reason, Recorded, Scope, State, Stats, Thresholds,
+    Ticket, Time, Verdict,
 };
 
 use crate::counted::Counts;
 use crate::rules;
-use crate::steps::{Remote, Told};
+use crate::steps::{OwnedReport, Remote};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Naive {
@@ -28,7 +28,7 @@ pub(crate) struct Naive {
     /// OPEN.
     pub(crate) wait: Option<Duration>,
     pub(crate) retry_after: Option<Duration>,
-    figures_at_opening: Figures,
+    stats_at_opening: Stats,
     /// HALF_OPEN.
     pub(crate) terms: Option<HalfOpenTerms>,
     probes: Vec<Probe>,
@@ -59,7 +59,7 @@ pub(crate) struct Change {
     pub(crate) to: State,
     pub(crate) reason: Reason,
     pub(crate) at: Time,
-    pub(crate) figures: Figures,
+    pub(crate) stats: Stats,
     pub(crate) epoch: Option<u64>,
 }
 
@@ -84,7 +84,7 @@ impl Naive {
             counted: Counts::default(),
             wait: None,
             retry_after: None,
-            figures_at_opening: Figures::default(),
+            stats_at_opening: Stats::default(),
             terms: None,
             probes: Vec::new(),
             completed: Vec::new(),
@@ -172,7 +172,12 @@ impl Naive {
         }
     }
 
-    pub(crate) fn record(&mut self, ticket: Ticket, told: Told, now: Time) -> (Recorded, Vec<Change>) {
+    pub(crate) fn record(
+        &mut self,
+        ticket: Ticket,
+        report: OwnedReport,
+        now: Time,
+    ) -> (Recorded, Vec<Change>) {
         let mut changes = self.look(now);
         let now = self.last_now;
         let (epoch, pass) = match ticket {
@@ -193,25 +198,32 @@ impl Naive {
         }
         let recorded = match (self.state, pass) {
             (State::Closed | State::MetricsOnly, _) => {
-                if let Some((failed, slow)) = rules::judge(&self.thresholds, told) {
-                    let retry_after = told.retry_after.filter(|_| failed && told.outcome == Outcome::Failure);
+                if let Some((failed, slow)) = rules::judge(&self.thresholds, report) {
+                    let retry_after =
+                        report.retry_after.filter(|_| failed && report.outcome == Outcome::Failure);
                     self.before_counting(now);
-                    self.counted.push(failed, slow, told.caller, now);
+                    self.counted.push(failed, slow, report.caller, now);
                     changes.extend(self.after_counting(retry_after, now));
                 }
                 Recorded::Recorded
             }
-            (State::HalfOpen, Some(pass)) => self.record_probe(pass.number, told, now, &mut changes),
+            (State::HalfOpen, Some(pass)) => self.record_probe(pass.number, report, now, &mut changes),
             _ => Recorded::NotCounted,
         };
         (recorded, changes)
     }
 
-    fn record_probe(&mut self, number: u64, told: Told, now: Time, changes: &mut Vec<Change>) -> Recorded {
+    fn record_probe(
+        &mut self,
+        number: u64,
+        report: OwnedReport,
+        now: Time,
+        changes: &mut Vec<Change>,
+    ) -> Recorded {
         if !self.give_back(number, now) {
             return Recorded::Late;
         }
-        let Some((failed, slow)) = rules::judge(&self.thresholds, told) else { return Recorded::Recorded };
+        let Some((failed, slow)) = rules::judge(&self.thresholds, report) else { return Recorded::Recorded };
         self.completed.push((failed, slow));
         let terms = self.terms.unwrap();
         let failures = self.completed.iter().filter(|(failed, _)| *failed).count();
@@ -221,7 +233,7 @@ impl Naive {
         let slow_limit = terms.slow_to_open.map_or(usize::MAX, |limit| limit as usize);
         if failures >= fail_limit || slows >= slow_limit {
             let reason = if failures >= fail_limit { Reason::ProbesFailed } else { Reason::ProbesSlow };
-            self.retry_after = told.retry_after.filter(|_| failed && told.outcome == Outcome::Failure);
+            self.retry_after = report.retry_after.filter(|_| failed && report.outcome == Outcome::Failure);
             changes.push(self.enter(State::Open, reason, now, 0));
         } else if failures + to_come < fail_limit && slows + to_come < slow_limit {
             changes.push(self.enter(State::Closed, Reason::ProbesSucceeded, now, 0));
@@ -366,7 +378,7 @@ impl Naive {
         self.completed.clear();
         self.reported.clear();
         (self.said, self.crossing) = (false, None);
-        self.figures_at_opening = Figures::default();
+        self.stats_at_opening = Stats::default();
         self.after_restart = self.state == State::HalfOpen;
         // Born again: into its service's override, be it one that had ended by a clock that went back since.
         if self.epoch == 0
@@ -380,7 +392,7 @@ impl Naive {
 
     fn enter(&mut self, to: State, reason: Reason, at: Time, reporters: u32) -> Change {
         let from = self.state;
-        let figures = Figures { reporters, ..self.figures(at) };
+        let stats = Stats { reporters, ..self.stats(at) };
         self.state = to;
         self.epoch += 1;
         self.entered_at = at;
@@ -396,14 +408,14 @@ impl Naive {
             State::Open => {
                 self.open_count += 1;
                 self.retry_after = retry_after.filter(|_| self.thresholds.honor_retry_after());
-                self.figures_at_opening = figures;
+                self.stats_at_opening = stats;
                 self.wait =
                     Some(rules::wait(&self.thresholds, self.epoch, self.open_count, self.retry_after));
             }
             State::HalfOpen => self.terms = Some(rules::half_open_terms(&self.thresholds)),
             State::ForcedOpen | State::Disabled | State::MetricsOnly => {}
         }
-        Change { from, to, reason, at, figures, epoch: Some(self.epoch) }
+        Change { from, to, reason, at, stats, epoch: Some(self.epoch) }
     }
 
     fn before_counting(&mut self, now: Time) {
@@ -424,19 +436,19 @@ impl Naive {
             return None;
         }
         self.crossing = Some((now, retry_after));
-        let figures = Figures { reporters, ..self.figures(now) };
-        Some(Change { from: State::MetricsOnly, to: State::Open, reason, at: now, figures, epoch: None })
+        let stats = Stats { reporters, ..self.stats(now) };
+        Some(Change { from: State::MetricsOnly, to: State::Open, reason, at: now, stats, epoch: None })
     }
 
-    pub(crate) fn figures(&self, now: Time) -> Figures {
+    pub(crate) fn stats(&self, now: Time) -> Stats {
         match self.state {
-            State::Closed | State::MetricsOnly => self.counted.figures(&self.thresholds, now),
-            State::Open => self.figures_at_opening,
+            State::Closed | State::MetricsOnly => self.counted.stats(&self.thresholds, now),
+            State::Open => self.stats_at_opening,
             State::HalfOpen => {
                 let all: Vec<_> = self.completed.iter().map(|(failed, _)| *failed).collect();
-                rules::figures(&self.completed, &all)
+                rules::stats(&self.completed, &all)
             }
-            State::ForcedOpen | State::Disabled => Figures::default(),
+            State::ForcedOpen | State::Disabled => Stats::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use breaker::{
 use crate::naive::{Change, Naive};
 use crate::rules::KEY_HASH;
 use crate::settings::Settings;
-use crate::steps::{Step, Told, What, When};
+use crate::steps::{OwnedReport, Step, What, When};
 
 pub(crate) struct Play {
     breaker: Breaker,
@@ -54,26 +54,26 @@ impl Play {
             What::Allow => {
                 self.allow();
             }
-            What::Call(told) => {
+            What::Call(report) => {
                 if let Some(pass) = self.allow() {
-                    self.record(Ticket::Own(pass), *told);
+                    self.record(Ticket::Own(pass), *report);
                 }
             }
-            What::Report { which, foreign, told } => {
+            What::Report { which, foreign, report } => {
                 if let Some((pass, life)) = pick(*which, &self.passes) {
                     let own = *life == self.identity.salt && !foreign;
-                    self.record(if own { Ticket::Own(*pass) } else { Ticket::Foreign(*pass) }, *told);
+                    self.record(if own { Ticket::Own(*pass) } else { Ticket::Foreign(*pass) }, *report);
                 }
             }
-            What::ReportNewest(told) => {
+            What::ReportNewest(report) => {
                 if let Some((pass, life)) = self.passes.last().copied() {
                     let own = life == self.identity.salt;
-                    self.record(if own { Ticket::Own(pass) } else { Ticket::Foreign(pass) }, *told);
+                    self.record(if own { Ticket::Own(pass) } else { Ticket::Foreign(pass) }, *report);
                 }
             }
-            What::Bare { epoch, told } => {
+            What::Bare { epoch, report } => {
                 let epoch = epoch.map(|offset| self.breaker.epoch().saturating_add_signed(offset));
-                self.record(Ticket::Bare { epoch }, *told);
+                self.record(Ticket::Bare { epoch }, *report);
             }
             What::Release { which } => {
                 if let Some((pass, _)) = pick(*which, &self.passes)
@@ -181,11 +181,11 @@ impl Play {
         Some(pass)
     }
 
-    fn record(&mut self, ticket: Ticket, told: Told) {
+    fn record(&mut self, ticket: Ticket, report: OwnedReport) {
         let before = polled(&self.breaker, self.now);
         let epoch = self.breaker.epoch();
-        let (recorded, transitions) = self.breaker.record(ticket, &told.report(), self.now);
-        let (expected, changes) = self.model.record(ticket, told, self.now);
+        let (recorded, transitions) = self.breaker.record(ticket, &report.as_report(), self.now);
+        let (expected, changes) = self.model.record(ticket, report, self.now);
         assert_eq!(recorded, expected);
         self.compare(&transitions, &changes, epoch);
         if recorded != Recorded::Recorded {
@@ -244,7 +244,7 @@ impl Play {
                 to: transition.to(),
                 reason: transition.reason,
                 at: transition.at,
-                figures: transition.figures,
+                stats: transition.stats,
                 epoch: transition.epoch(),
             })
             .collect();
@@ -292,13 +292,13 @@ impl Play {
         looked.poll(self.now);
         model.look(self.now);
         let (now, view) = (model.clock(self.now), looked.view(self.now));
-        assert_eq!(view.figures, model.figures(now));
+        assert_eq!(view.stats, model.stats(now));
         let judged = matches!(view.snapshot.state, State::Closed | State::MetricsOnly)
-            && view.figures.calls >= looked.thresholds().minimum_calls();
+            && view.stats.calls >= looked.thresholds().minimum_calls();
         assert_eq!(view.rates_judged, judged);
         assert_eq!(view.probes_out as usize, model.probes_out(now));
         if let Some(terms) = view.snapshot.half_open {
-            assert!(view.probes_out + view.figures.calls <= terms.permitted, "{view:?}");
+            assert!(view.probes_out + view.stats.calls <= terms.permitted, "{view:?}");
         }
     }
 

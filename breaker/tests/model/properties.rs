@@ -210,18 +210,18 @@ proptest! {
         let now = outcomes.last().unwrap().0 + pause;
         breaker.set_thresholds(of(sizes.1), 1, at(now));
         breaker.poll(at(now));
-        let figures = breaker.view(at(now)).figures;
+        let stats = breaker.view(at(now)).stats;
 
         // An outcome lives between 0.95 of the size and the size; it may gain a slice of the former size.
         let slices = |size: u32, number: u64| u64::from(size) * 50_000 * number;
         let within = |age: u64| outcomes.iter().filter(move |(micros, _)| now - micros < age);
         let kept = slices(sizes.0, 19).min(slices(sizes.1, 19));
         let perhaps = slices(sizes.0, 20).min(slices(sizes.1, 20) + slices(sizes.0, 1));
-        let calls = figures.calls as usize;
-        prop_assert!(within(kept).count() <= calls && calls <= within(perhaps).count(), "{figures:?}");
+        let calls = stats.calls as usize;
+        prop_assert!(within(kept).count() <= calls && calls <= within(perhaps).count(), "{stats:?}");
         let failed = |age| within(age).filter(|(_, failed)| *failed).count();
-        let failures = figures.failures as usize;
-        prop_assert!(failed(kept) <= failures && failures <= failed(perhaps), "{figures:?}");
+        let failures = stats.failures as usize;
+        prop_assert!(failed(kept) <= failures && failures <= failed(perhaps), "{stats:?}");
     }
 }
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, Figures, HalfOpenTerms, Identity, Numbering, Outcome, Snapshot, State, Thresholds, Time,
+    Breaker, HalfOpenTerms, Identity, Numbering, Outcome, Snapshot, State, Stats, Thresholds, Time,
     WaitInterval, WallOffset,
 };
 
-use crate::steps::Told;
+use crate::steps::OwnedReport;
 
 /// Of the one key of all stories.
 pub(crate) const KEY_HASH: u64 = 0x0123_4567_89ab_cdef;
 
 /// Whether it failed and was slow; none: it counts as nothing.
-pub(crate) fn judge(thresholds: &Thresholds, told: Told) -> Option<(bool, bool)> {
-    let listed = |classes: &[String]| classes.iter().any(|class| class == told.class);
-    let failed = match told.outcome {
+pub(crate) fn judge(thresholds: &Thresholds, report: OwnedReport) -> Option<(bool, bool)> {
+    let listed = |classes: &[String]| classes.iter().any(|class| class == report.class);
+    let failed = match report.outcome {
         Outcome::Ignored => return None,
         Outcome::Success => false,
         Outcome::Failure if listed(thresholds.ignore_error_classes()) => return None,
@@ -26,7 +26,7 @@ pub(crate) fn judge(thresholds: &Thresholds, told: Told) -> Option<(bool, bool)>
         }
     };
     let limit = thresholds.slow_call_duration_threshold();
-    let slow = told.duration.zip(limit).is_some_and(|(took, limit)| took > limit);
+    let slow = report.duration.zip(limit).is_some_and(|(took, limit)| took > limit);
     Some((failed || slow && thresholds.slow_calls_as_failures(), slow))
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn wait(
         }
     };
     let factor = f64::from(thresholds.randomization_factor()) / 1_000.0;
-    let asked = retry_after.filter(|_| thresholds.honor_retry_after()).unwrap_or_default();
-    let capped = |seconds: f64| seconds.max(asked.as_secs_f64()).min(thresholds.max_wait().as_secs_f64());
+    let requested = retry_after.filter(|_| thresholds.honor_retry_after()).unwrap_or_default();
+    let capped = |seconds: f64| seconds.max(requested.as_secs_f64()).min(thresholds.max_wait().as_secs_f64());
     let grown = thresholds.wait().as_secs_f64() * growth;
     let (least, most) = (capped(grown * (1.0 - factor)), capped(grown * (1.0 + factor)));
     let drawn = drawn_by_chance(thresholds, epoch, open_count, retry_after);
@@ -97,10 +97,10 @@ fn drawn_by_chance(
 }
 
 /// Of the outcomes in the window, and of all of them.
-pub(crate) fn figures(window: &[(bool, bool)], all_failed: &[bool]) -> Figures {
+pub(crate) fn stats(window: &[(bool, bool)], all_failed: &[bool]) -> Stats {
     let number = |count: usize| u32::try_from(count).unwrap();
     let in_a_row = |what: bool| number(all_failed.iter().rev().take_while(|failed| **failed == what).count());
-    Figures {
+    Stats {
         consecutive_failures: in_a_row(true),
         consecutive_successes: in_a_row(false),
         calls: number(window.len()),

@@ -41,19 +41,19 @@ pub(crate) enum When {
 pub(crate) enum What {
     Allow,
     /// Asks, and reports under the permit if there is one.
-    Call(Told),
+    Call(OwnedReport),
     /// Reports under any permit given so far, whatever became of it.
     Report {
         which: Index,
         foreign: bool,
-        told: Told,
+        report: OwnedReport,
     },
     /// Reports under the newest permit.
-    ReportNewest(Told),
+    ReportNewest(OwnedReport),
     /// Without a permit; perhaps with an epoch, counted from the present one.
     Bare {
         epoch: Option<i64>,
-        told: Told,
+        report: OwnedReport,
     },
     Release {
         which: Index,
@@ -79,7 +79,7 @@ pub(crate) enum What {
 
 /// A report, with owned parts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Told {
+pub(crate) struct OwnedReport {
     pub(crate) outcome: Outcome,
     pub(crate) duration: Option<Duration>,
     pub(crate) class: &'static str,
@@ -87,8 +87,8 @@ pub(crate) struct Told {
     pub(crate) caller: u64,
 }
 
-impl Told {
-    pub(crate) fn report(&self) -> Report<'_> {
+impl OwnedReport {
+    pub(crate) fn as_report(&self) -> Report<'_> {
         Report {
             outcome: self.outcome,
             duration: self.duration,
@@ -150,11 +150,11 @@ fn when() -> impl Strategy<Value = When> {
 fn what() -> impl Strategy<Value = What> {
     prop_oneof![
         12 => Just(What::Allow),
-        30 => told().prop_map(What::Call),
-        12 => (any::<Index>(), proptest::bool::weighted(0.2), told())
-            .prop_map(|(which, foreign, told)| What::Report { which, foreign, told }),
-        12 => told().prop_map(What::ReportNewest),
-        4 => (option::of(-2_i64..=1), told()).prop_map(|(epoch, told)| What::Bare { epoch, told }),
+        30 => report().prop_map(What::Call),
+        12 => (any::<Index>(), proptest::bool::weighted(0.2), report())
+            .prop_map(|(which, foreign, report)| What::Report { which, foreign, report }),
+        12 => report().prop_map(What::ReportNewest),
+        4 => (option::of(-2_i64..=1), report()).prop_map(|(epoch, report)| What::Bare { epoch, report }),
         2 => any::<Index>().prop_map(|which| What::Release { which }),
         2 => Just(What::Poll),
         2 => settings().prop_map(|settings| What::Change(Box::new(settings))),
@@ -173,7 +173,7 @@ fn what() -> impl Strategy<Value = What> {
     ]
 }
 
-fn told() -> impl Strategy<Value = Told> {
+fn report() -> impl Strategy<Value = OwnedReport> {
     let outcome = prop_oneof![
         6 => Just(Outcome::Failure),
         5 => Just(Outcome::Success),
@@ -184,7 +184,7 @@ fn told() -> impl Strategy<Value = Told> {
         select(vec![0, 1_000, 1_001, 500_000, 1_000_000, 1_000_001, 2_000_000, 2_000_001, 60_000_000]);
     let retry_after = option::weighted(0.2, 1_u64..200_000);
     (outcome, option::of(duration), select(&CLASSES[..]), retry_after, 0_u64..5).prop_map(
-        |(outcome, duration, class, retry_after, caller)| Told {
+        |(outcome, duration, class, retry_after, caller)| OwnedReport {
             outcome,
             duration: duration.map(Duration::from_micros),
             class,

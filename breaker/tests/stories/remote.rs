@@ -170,7 +170,7 @@ fn those_who_were_slow_elsewhere_are_reporters_of_the_slow_rate() {
         let slow_callers = callers.iter().map(|caller| CallerId(*caller)).collect();
         let deltas = Deltas { slow_successes: 2, slow_callers, ..Deltas::default() };
         let transitions = breaker.record_remote(&deltas, Time::ZERO);
-        transitions.first().map(|transition| (transition.reason, transition.figures.reporters))
+        transitions.first().map(|transition| (transition.reason, transition.stats.reporters))
     };
     assert_eq!(slow(&[1, 2]), Some((Reason::SlowCallRate, 2)));
     assert_eq!(slow(&[1]), None);
@@ -181,7 +181,7 @@ fn successes_elsewhere_prolong_the_run_of_successes_and_a_failure_ends_it() {
     let mut breaker = closed("");
     let mut run_after = |deltas: Deltas| {
         breaker.record_remote(&deltas, Time::ZERO);
-        breaker.view(Time::ZERO).figures.consecutive_successes
+        breaker.view(Time::ZERO).stats.consecutive_successes
     };
     assert_eq!(run_after(Deltas { successes: 2, ..Deltas::default() }), 2);
     assert_eq!(run_after(Deltas { successes: 3, slow_successes: 1, ..Deltas::default() }), 6);

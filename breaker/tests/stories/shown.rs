@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    ActiveOverride, Attribution, Breaker, CallerId, Figures, Identity, Numbering, Outcome, Override,
-    OverrideKind, Report, Scope, Snapshot, State, Ticket, Time, WallOffset,
+    ActiveOverride, Attribution, Breaker, CallerId, Identity, Numbering, Outcome, Override, OverrideKind,
+    Report, Scope, Snapshot, State, Stats, Ticket, Time, WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -56,19 +56,19 @@ fn half_open_shows_the_runs_of_its_probes() {
     let open = Snapshot { epoch: 1, state: State::Open, entered_at: START, ..Snapshot::pristine() };
     let settings = thresholds("permitted_number_of_calls_in_half_open_state 9, success_threshold 5");
     let mut breaker = Breaker::restore(settings, 0, identity(), open, START);
-    let figures = |breaker: &mut Breaker, outcomes: &[Outcome]| {
+    let stats = |breaker: &mut Breaker, outcomes: &[Outcome]| {
         for outcome in outcomes {
             let pass = breaker.allow(after(60)).0.pass.unwrap();
             breaker.record(Ticket::Own(pass), &Report::plain(*outcome), after(60));
         }
-        let Figures { consecutive_failures, consecutive_successes, calls, failures, .. } =
-            breaker.view(after(60)).figures;
+        let Stats { consecutive_failures, consecutive_successes, calls, failures, .. } =
+            breaker.view(after(60)).stats;
         (consecutive_failures, consecutive_successes, calls, failures)
     };
     let (failed, succeeded) = (Outcome::Failure, Outcome::Success);
-    assert_eq!(figures(&mut breaker, &[failed, failed]), (2, 0, 2, 2));
-    assert_eq!(figures(&mut breaker, &[succeeded, succeeded]), (0, 2, 4, 2));
-    assert_eq!(figures(&mut breaker, &[failed]), (1, 0, 5, 3));
+    assert_eq!(stats(&mut breaker, &[failed, failed]), (2, 0, 2, 2));
+    assert_eq!(stats(&mut breaker, &[succeeded, succeeded]), (0, 2, 4, 2));
+    assert_eq!(stats(&mut breaker, &[failed]), (1, 0, 5, 3));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn rates_are_judged_once_the_window_holds_the_minimum_number_of_calls() {
     let mut judged_after = |outcome| {
         breaker.record(Ticket::Bare { epoch: None }, &Report::plain(outcome), START);
         let view = breaker.view(START);
-        (view.snapshot.state, view.figures.calls, view.rates_judged)
+        (view.snapshot.state, view.stats.calls, view.rates_judged)
     };
     assert_eq!(judged_after(Outcome::Success), (State::Closed, 1, false));
     assert_eq!(judged_after(Outcome::Failure), (State::Closed, 2, false));
@@ -96,7 +96,7 @@ fn a_trip_says_how_many_callers_it_took() {
             let failure = Report { caller: CallerId(caller), ..Report::plain(Outcome::Failure) };
             breaker.record(Ticket::Bare { epoch: None }, &failure, START).1
         });
-        transitions.next().map(|transition| transition.figures.reporters)
+        transitions.next().map(|transition| transition.stats.reporters)
     };
     assert_eq!(tripped("failure_threshold 2, minimum_reporters 2"), Some(2));
     assert_eq!(
@@ -118,7 +118,7 @@ fn a_trip_that_metrics_only_kept_from_happening_says_how_many_callers_it_took() 
         breaker.record(Ticket::Bare { epoch: None }, &failure, START).1
     });
     assert!(transitions[0].is_empty());
-    assert_eq!((transitions[1][0].shadow, transitions[1][0].figures.reporters), (true, 2));
+    assert_eq!((transitions[1][0].shadow, transitions[1][0].stats.reporters), (true, 2));
 }
 
 fn metrics_only() -> Override {

@@ -61,7 +61,7 @@ pub(crate) fn check_with_store(settings: &str, story: &str) {
 
 #[track_caller]
 fn compare(settings: &str, story: &str, numbering: Numbering) {
-    let mut told = Told::begin(settings, numbering);
+    let mut run = StoryRun::start(settings, numbering);
     let (mut expected, mut actual) = (String::new(), String::new());
     for line in story.lines() {
         let line = line.split("//").next().unwrap_or_default().trim();
@@ -69,14 +69,14 @@ fn compare(settings: &str, story: &str, numbering: Numbering) {
             continue;
         }
         let (event, answer) = line.split_once(':').unwrap_or_else(|| panic!("no answer in {line:?}"));
-        let got = told.tell(event.trim());
+        let got = run.apply(event.trim());
         writeln!(expected, "{}: {}", event.trim(), answer.trim()).unwrap();
         writeln!(actual, "{}: {got}", event.trim()).unwrap();
     }
     assert!(expected == actual, "\n--- expected\n{expected}--- answered\n{actual}");
 }
 
-struct Told {
+struct StoryRun {
     breaker: Breaker,
     identity: Identity,
     now: Time,
@@ -87,15 +87,15 @@ struct Told {
     service: Option<Arc<ActiveOverride>>,
 }
 
-impl Told {
-    fn begin(settings: &str, numbering: Numbering) -> Self {
+impl StoryRun {
+    fn start(settings: &str, numbering: Numbering) -> Self {
         let identity =
             Identity { key_hash: 7, salt: 1, first_number: 1_000, numbering, wall: WallOffset::ZERO };
         let breaker = Breaker::new(thresholds(settings), 1, identity, START);
         Self { breaker, identity, now: START, passes: Vec::new(), own_from: 0, epoch: 0, service: None }
     }
 
-    fn tell(&mut self, line: &str) -> String {
+    fn apply(&mut self, line: &str) -> String {
         let mut words: Vec<&str> = line.split_whitespace().collect();
         if words[0].parse::<f64>().is_ok() {
             self.now = START + seconds(words.remove(0));
@@ -109,7 +109,7 @@ impl Told {
         };
         let mut answers: Vec<(String, u32)> = Vec::new();
         for _ in 0..times {
-            let answer = self.happen(&words);
+            let answer = self.apply_once(&words);
             match answers.last_mut() {
                 Some((last, count)) if *last == answer => *count += 1,
                 _ => answers.push((answer, 1)),
@@ -123,7 +123,7 @@ impl Told {
         texts.join("; ")
     }
 
-    fn happen(&mut self, words: &[&str]) -> String {
+    fn apply_once(&mut self, words: &[&str]) -> String {
         let (answer, transitions) = match words {
             ["allow"] => self.allow(),
             ["bare", how, rest @ ..] => {
@@ -431,7 +431,7 @@ fn deltas(words: &[&str]) -> Deltas {
 }
 
 fn show(view: &View, now: Time) -> String {
-    let (kept, counted) = (&view.snapshot, &view.figures);
+    let (kept, counted) = (&view.snapshot, &view.stats);
     let mut text = format!("{} epoch {}", kept.state, kept.epoch);
     match kept.state {
         State::Open => {

@@ -30,7 +30,7 @@ const HOUR: u64 = 3_600;
 fn engine_with(limits: Limits) -> (Engine, Numbered) {
     let sink = Numbered::default();
     let catalog = catalog(&declaration(), 1);
-    (Engine::new(limits, standing(1), &catalog, Box::new(sink.clone()), at(0)), sink)
+    (Engine::new(limits, identity(1), &catalog, Box::new(sink.clone()), at(0)), sink)
 }
 
 /// A breaker that opened and was reset: closed, at epoch 2.
@@ -220,7 +220,7 @@ fn a_deleted_breaker_is_closed_and_gone_once_the_store_has_that() {
     assert_eq!(engine.delete("db", "x", ann(), at(1)), Ok(Deleted { epoch: 2, changed: true }));
     let (_, last) = sink.kept.0.lock().last().cloned().unwrap();
     assert_eq!((last.from, last.to(), last.reason), (State::Open, State::Closed, Reason::Deleted));
-    assert_eq!(last.asked, Some(ann()));
+    assert_eq!(last.attribution, Some(ann()));
     assert!(!engine.retire_deleted("db", "x", 1, at(1)), "the store does not have it yet");
     assert_eq!((engine.sweep(1, at(1)), engine.len()), (0, 2));
     assert!(engine.retire_deleted("db", "x", 2, at(1)));
@@ -323,7 +323,7 @@ fn a_tripped_breaker_that_nobody_calls_any_more_is_closed_and_retired() {
 fn what_was_deleted_is_not_there_again_after_a_restart() {
     let (engine, _) = engine_with(ROOM);
     let closed = Snapshot { epoch: 7, entered_at: at(0), ..Snapshot::pristine() };
-    let deleted = |from, reason| Some(EnteredBy { from, reason, figures: Figures::default() });
+    let deleted = |from, reason| Some(EnteredBy { from, reason, stats: Stats::default() });
     // The store has the first, and the journal still keeps it; the other is only in the journal.
     engine.restore(&key("stored"), &closed, deleted(State::Open, Reason::Deleted), 0, at(1));
     engine.restore(&key("idle"), &closed, deleted(State::HalfOpen, Reason::Idle), 0, at(1));
@@ -352,10 +352,10 @@ fn a_restored_breaker_still_says_why_it_is_open() {
     let (engine, _) = engine_with(ROOM);
     let wait = Some(Duration::from_mins(10));
     let open = Snapshot { epoch: 3, state: State::Open, entered_at: at(0), wait, ..Snapshot::pristine() };
-    let figures = Figures { consecutive_failures: 5, ..Figures::default() };
-    let entered_by = EnteredBy { from: State::Closed, reason: Reason::ConsecutiveFailures, figures };
+    let stats = Stats { consecutive_failures: 5, ..Stats::default() };
+    let entered_by = EnteredBy { from: State::Closed, reason: Reason::ConsecutiveFailures, stats };
     engine.restore(&key("x"), &open, Some(entered_by), 0, at(1));
     let last = engine.view("db", "x", at(1)).unwrap().last_transition.unwrap();
     assert_eq!((last.from, last.to, last.epoch, last.at), (State::Closed, State::Open, 3, at(0)));
-    assert_eq!((last.reason, last.figures), (entered_by.reason, figures));
+    assert_eq!((last.reason, last.stats), (entered_by.reason, stats));
 }

@@ -11,7 +11,7 @@ use crate::engine::{BreakerView, Counters};
 /// A breaker as it stands when the wall clock says `wall`.
 pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
     let snapshot = &view.view.snapshot;
-    let figures = &view.view.figures;
+    let stats = &view.view.stats;
     let counts = matches!(view.state, State::Closed | State::MetricsOnly);
     let half_open = view.state == State::HalfOpen;
     let open_until = if view.state == State::Open { snapshot.open_until() } else { None };
@@ -24,15 +24,15 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         opened_at: open_until.map(|_| to_timestamp(snapshot.entered_at)),
         open_until: open_until.map(to_timestamp),
         remaining_wait: open_until.map(|until| to_duration(until.since(wall))),
-        consecutive_failures: if counts { figures.consecutive_failures } else { 0 },
-        consecutive_successes: if counts || half_open { figures.consecutive_successes } else { 0 },
+        consecutive_failures: if counts { stats.consecutive_failures } else { 0 },
+        consecutive_successes: if counts || half_open { stats.consecutive_successes } else { 0 },
         window: counts.then(|| window(view)),
         half_open: half_open.then(|| v1::HalfOpenStats {
             permitted: snapshot.half_open.map_or(0, |terms| terms.permitted),
             in_flight: view.view.probes_out,
-            completed: figures.calls,
-            failed: figures.failures,
-            slow: figures.slow_calls,
+            completed: stats.calls,
+            failed: stats.failures,
+            slow: stats.slow_calls,
         }),
         thresholds: Some(thresholds(&view.thresholds)),
         counters: Some(counters(&view.counters)),
@@ -79,14 +79,14 @@ pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState 
 }
 
 fn window(view: &BreakerView) -> v1::WindowStats {
-    let figures = &view.view.figures;
+    let stats = &view.view.stats;
     let judged = |rate: Option<u32>| rate.filter(|_| view.view.rates_judged).map(decimal);
     v1::WindowStats {
-        calls: figures.calls,
-        failures: figures.failures,
-        slow_calls: figures.slow_calls,
-        failure_rate: judged(figures.failure_rate()),
-        slow_call_rate: judged(figures.slow_call_rate()),
+        calls: stats.calls,
+        failures: stats.failures,
+        slow_calls: stats.slow_calls,
+        failure_rate: judged(stats.failure_rate()),
+        slow_call_rate: judged(stats.slow_call_rate()),
     }
 }
 

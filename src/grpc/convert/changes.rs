@@ -15,13 +15,13 @@ const KINDS_MAX: usize = 64;
 /// One change that somebody made.
 pub(crate) fn change(row: StoredChange) -> v1::ConfigChange {
     v1::ConfigChange {
-        revision: row.place.revision,
+        revision: row.cursor.revision,
         kind: kind(row.kind) as i32,
         service: row.service,
         name: row.name,
         changed_at: Some(to_timestamp(row.at)),
-        actor: row.asked.actor,
-        reason: row.asked.reason,
+        actor: row.attribution.actor,
+        reason: row.attribution.reason,
         before_json: row.before.unwrap_or_default(),
         after_json: row.after.unwrap_or_default(),
     }

@@ -51,8 +51,8 @@ pub(crate) fn config(config: &ServiceConfig, wall: Time) -> v1::ServiceConfig {
 fn service_override(set: &ServiceOverride) -> v1::ServiceOverride {
     v1::ServiceOverride {
         state: v1::State::from(breaker::State::from(set.kind)) as i32,
-        actor: set.asked.actor.clone(),
-        reason: set.asked.reason.clone(),
+        actor: set.attribution.actor.clone(),
+        reason: set.attribution.reason.clone(),
         set_at: Some(to_timestamp(set.set_at)),
         expires_at: set.expires_at.map(to_timestamp),
     }
@@ -62,8 +62,8 @@ fn service_override(set: &ServiceOverride) -> v1::ServiceOverride {
 pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<Update, Violations> {
     let mut violations = Violations::default();
     let request_id = {
-        let asked = v1::UpdateConfigRequest { validate_only: false, ..request.clone() };
-        request_id(&request.request_id, "update", &asked.encode_to_vec(), &mut violations)
+        let identified = v1::UpdateConfigRequest { validate_only: false, ..request.clone() };
+        request_id(&request.request_id, "update", &identified.encode_to_vec(), &mut violations)
     };
     let given = fields::layer_from_wire(&request.thresholds.unwrap_or_default(), &mut violations);
     let change = match request.update_mask {
@@ -81,7 +81,7 @@ pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<
         must_exist: request.must_exist,
         validate_only: request.validate_only,
         request: request_id,
-        asked: Attribution { actor, reason },
+        attribution: Attribution { actor, reason },
     };
     violations.unless(update)
 }
@@ -90,8 +90,8 @@ pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<
 pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Result<Update, Violations> {
     let mut violations = Violations::default();
     let request_id = {
-        let asked = v1::DeleteConfigRequest { validate_only: false, ..request.clone() };
-        request_id(&request.request_id, "delete", &asked.encode_to_vec(), &mut violations)
+        let identified = v1::DeleteConfigRequest { validate_only: false, ..request.clone() };
+        request_id(&request.request_id, "delete", &identified.encode_to_vec(), &mut violations)
     };
     let service = own_service(request.service, &mut violations);
     let reason = reason(request.reason, &mut violations);
@@ -102,7 +102,7 @@ pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Resul
         must_exist: false,
         validate_only: request.validate_only,
         request: request_id,
-        asked: Attribution { actor, reason },
+        attribution: Attribution { actor, reason },
     };
     violations.unless(update)
 }
@@ -147,11 +147,11 @@ pub(crate) fn reason(reason: String, violations: &mut Violations) -> String {
     reason
 }
 
-fn request_id(id: &str, call: &str, asked: &[u8], violations: &mut Violations) -> Option<RequestId> {
+fn request_id(id: &str, call: &str, encoded: &[u8], violations: &mut Violations) -> Option<RequestId> {
     asks::check_text_within(REQUEST_ID_BYTES_MAX, "request_id", id, violations);
     let mut hasher = SipHasher24::new_with_key(b"breakerd ask  v1");
     hasher.write(call.as_bytes());
-    hasher.write(asked);
+    hasher.write(encoded);
     (!id.is_empty()).then(|| RequestId { id: id.to_owned(), digest: hasher.finish() })
 }
 

@@ -156,15 +156,15 @@ pub(super) fn read_place(position: &[u8]) -> Option<HistoryCursor> {
     Some(HistoryCursor { revision, number: u32::from_be_bytes(number) })
 }
 
-pub(super) fn page_size(asked: i32, violations: &mut Violations) -> u32 {
-    match u32::try_from(asked) {
+pub(super) fn page_size(page_size: i32, violations: &mut Violations) -> u32 {
+    match u32::try_from(page_size) {
         Ok(0) => PAGE_DEFAULT,
         Ok(size) => size.min(PAGE_MAX),
         Err(_) => {
             violations.add(
                 "page_size",
                 Kind::OutOfRange,
-                format!("invalid value {asked}: must not be negative"),
+                format!("invalid value {page_size}: must not be negative"),
             );
             PAGE_DEFAULT
         }

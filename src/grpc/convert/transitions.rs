@@ -1,6 +1,6 @@
 //! Changes of state as they are shown.
 
-use breaker::{Figures, Key, Reason};
+use breaker::{Key, Reason, Stats};
 use breakerd_api::thresholds::decimal;
 use breakerd_api::time::{to_duration, to_timestamp};
 use breakerd_api::v1;
@@ -23,14 +23,18 @@ pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
         base_epoch: row.base_epoch,
         occurred_at: Some(to_timestamp(row.occurred_at)),
         recorded_at: Some(to_timestamp(row.recorded_at)),
-        revision: Some(row.place.revision),
+        revision: Some(row.cursor.revision),
         replica: row.id.replica.to_string(),
-        actor: row.asked.as_ref().map(|asked| asked.actor.clone()).unwrap_or_default(),
-        stats: figures(&row.figures),
+        actor: row.attribution.as_ref().map(|attribution| attribution.actor.clone()).unwrap_or_default(),
+        stats: stats(&row.stats),
         wait: row.wait.map(to_duration),
         open_count: row.open_count,
         lost_transitions: row.lost_transitions,
-        actor_reason: row.asked.as_ref().map(|asked| asked.reason.clone()).unwrap_or_default(),
+        actor_reason: row
+            .attribution
+            .as_ref()
+            .map(|attribution| attribution.reason.clone())
+            .unwrap_or_default(),
         shadow: row.shadow,
         store_unavailable: row.store_unavailable,
         superseded: row.superseded,
@@ -65,20 +69,20 @@ pub(super) fn last(key: &Key, last: &LastTransition) -> v1::Transition {
         epoch: Some(last.epoch),
         base_epoch: last.epoch.saturating_sub(1),
         occurred_at: Some(to_timestamp(last.at)),
-        stats: figures(&last.figures),
+        stats: stats(&last.stats),
         ..v1::Transition::default()
     }
 }
 
-fn figures(figures: &Figures) -> Option<v1::TransitionStats> {
-    (*figures != Figures::default()).then(|| v1::TransitionStats {
-        consecutive_failures: figures.consecutive_failures,
-        consecutive_successes: figures.consecutive_successes,
-        calls: figures.calls,
-        failures: figures.failures,
-        slow_calls: figures.slow_calls,
-        failure_rate: figures.failure_rate().map(decimal),
-        slow_call_rate: figures.slow_call_rate().map(decimal),
-        reporters: figures.reporters,
+fn stats(stats: &Stats) -> Option<v1::TransitionStats> {
+    (*stats != Stats::default()).then(|| v1::TransitionStats {
+        consecutive_failures: stats.consecutive_failures,
+        consecutive_successes: stats.consecutive_successes,
+        calls: stats.calls,
+        failures: stats.failures,
+        slow_calls: stats.slow_calls,
+        failure_rate: stats.failure_rate().map(decimal),
+        slow_call_rate: stats.slow_call_rate().map(decimal),
+        reporters: stats.reporters,
     })
 }

@@ -51,7 +51,7 @@ impl Operations {
                 }
                 let by = Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
                 let Override { kind, expires_at, ttl, .. } = set_by;
-                let set = ServiceOverride { kind, expires_at, ttl, asked: by.clone(), set_at: wall };
+                let set = ServiceOverride { kind, expires_at, ttl, attribution: by.clone(), set_at: wall };
                 let reached = self.service_wide(loaded, &service, Some(set), by, patience).await?;
                 let wait = wait.less(self.app.clock.now().since(now));
                 return Ok(SetOverrideResponse {
@@ -164,10 +164,10 @@ impl Operations {
         loaded: &Loaded,
         service: &str,
         set: Option<ServiceOverride>,
-        asked: Attribution,
+        attribution: Attribution,
         patience: Option<Duration>,
     ) -> Result<Reached, Failure> {
-        let mut done = pin!(loaded.control.set_override(service, set.clone(), asked));
+        let mut done = pin!(loaded.control.set_override(service, set.clone(), attribution));
         let waited = patience.unwrap_or(Duration::MAX);
         let done = match tokio::time::timeout(waited, done.as_mut()).await {
             Ok(done) => done,

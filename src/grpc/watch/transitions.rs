@@ -217,7 +217,7 @@ impl Follower {
                     Page::Rows(rows) => {
                         self.tell(&rows, ready);
                         if rows.len() < ROWS_MAX as usize {
-                            let last = rows.last().map_or(place, |last| last.place);
+                            let last = rows.last().map_or(place, |last| last.cursor);
                             // What memory had before the store was read, the store had too.
                             self.phase = Phase::Follow(last.max(place).max(end_of(known)));
                             return Ok(if rows.is_empty() { Step::Idle } else { Step::More });
@@ -236,9 +236,9 @@ impl Follower {
     fn tell(&mut self, rows: &[Arc<StoredTransition>], ready: &mut VecDeque<v1::WatchTransitionsResponse>) {
         for row in rows {
             if self.selection.has(row.key.service()) {
-                ready.push_back(self.message(Event::Transition(convert::transition(row)), row.place));
+                ready.push_back(self.message(Event::Transition(convert::transition(row)), row.cursor));
             }
-            self.phase = Phase::Follow(row.place);
+            self.phase = Phase::Follow(row.cursor);
         }
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use breaker::{Attribution, Figures, Override, OverrideKind};
+use breaker::{Attribution, Override, OverrideKind, Stats};
 
 use super::super::GapCause;
 use super::*;
@@ -36,13 +36,13 @@ fn transition(from: State, to: State, base_epoch: u64) -> Transition {
     Transition {
         from,
         reason: Reason::FailureRate,
-        figures: Figures { calls: 12, failures: 7, ..Figures::default() },
+        stats: Stats { calls: 12, failures: 7, ..Stats::default() },
         base_epoch,
         at: at(10),
         lasted: None,
         rejected_calls: 0,
         outcome: None,
-        asked: None,
+        attribution: None,
         after: Snapshot { entered_at: at(10), open_count: 3, ..snapshot(to, base_epoch + 1) },
         shadow: false,
     }
@@ -159,8 +159,8 @@ fn what_saw_another_state_or_another_epoch_loses_and_is_kept() {
 #[test]
 fn what_an_operator_asked_for_takes_the_row_whatever_it_holds() {
     for reason in Reason::ALL {
-        let asked = Transition { reason: *reason, ..transition(State::Closed, State::ForcedOpen, 0) };
-        let batch = [numbered_by_store(asked)];
+        let proposed = Transition { reason: *reason, ..transition(State::Closed, State::ForcedOpen, 0) };
+        let batch = [numbered_by_store(proposed)];
         let judgement = judged(&batch, Some(snapshot(State::Open, 7)));
         let takes =
             matches!(reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted);
@@ -297,11 +297,11 @@ fn a_change_that_is_known_gets_its_first_answer_and_is_not_written_again() {
 #[test]
 fn an_override_of_the_service_is_told_from_one_of_the_breaker() {
     let of_service = |reason, set: Option<Scope>, stood: Option<Scope>| {
-        let mut asked = Transition { reason, ..transition(State::Closed, State::ForcedOpen, 4) };
-        asked.asked = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
-        asked.after.set_by = set.map(set_by);
+        let mut proposed = Transition { reason, ..transition(State::Closed, State::ForcedOpen, 4) };
+        proposed.attribution = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
+        proposed.after.set_by = set.map(set_by);
         let present = Snapshot { set_by: stood.map(set_by), ..snapshot(State::ForcedOpen, 4) };
-        let batch = [own(1, asked)];
+        let batch = [own(1, proposed)];
         let judgement = judged(&batch, Some(present));
         let entry = &judgement.entries[0];
         assert_eq!(entry.replaced_expires_at, stood.map(|_| at(900)));
@@ -366,13 +366,13 @@ fn an_outage_that_is_over_names_the_row_that_ended_it() {
 #[test]
 fn a_gap_within_an_outage_is_counted_in_the_row_though_its_state_stays() {
     let open = [own(1, transition(State::Closed, State::Open, 0))];
-    let standing = judged(&open, None).changed.remove(&key("eu")).unwrap();
+    let current = judged(&open, None).changed.remove(&key("eu")).unwrap();
     let batch = [gap(3, 1, None)];
-    let present = [(&batch[0].key, standing.clone())].into_iter().collect();
+    let present = [(&batch[0].key, current.clone())].into_iter().collect();
     let judgement = judge(&batch, LockedRows { present, known: HashMap::new() }, at(30));
     let state = &judgement.changed[&key("eu")];
-    assert_eq!(state.snapshot, standing.snapshot);
-    assert_eq!(state.entered_by, standing.entered_by);
+    assert_eq!(state.snapshot, current.snapshot);
+    assert_eq!(state.entered_by, current.entered_by);
     assert_eq!(state.episode.as_ref().unwrap().missing, 3);
     assert!(judgement.open_time.is_empty(), "it has not left OPEN");
 }

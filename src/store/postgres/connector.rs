@@ -168,7 +168,7 @@ pub(super) fn read(path: &std::path::Path) -> Result<PostgresUrl, String> {
 }
 
 /// Where the servers of a URL are, for people: without its secrets. None: it cannot be read.
-pub(super) fn places(url: &PostgresUrl) -> Option<String> {
+pub(super) fn addresses(url: &PostgresUrl) -> Option<String> {
     let servers = url.servers().ok()?;
     Some(servers.iter().map(|server| Address::of(server).to_string()).collect::<Vec<_>>().join(", "))
 }
@@ -187,9 +187,9 @@ async fn connect_to(server: PgConnectOptions) -> (PgConnectOptions, Result<PgCon
     let attempt = async {
         let mut connection = server.connect().await.map_err(|error| connect_fault(&address, ACT, error))?;
         // In the simple protocol, which every pooler passes.
-        let asked =
+        let query =
             "SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') AS read_only";
-        let row: PgRow = connection.fetch_one(asked).await.map_err(fault(ACT))?;
+        let row: PgRow = connection.fetch_one(query).await.map_err(fault(ACT))?;
         let is_standby: bool = row.try_get("is_standby").map_err(fault(ACT))?;
         let read_only: String = row.try_get("read_only").map_err(fault(ACT))?;
         match (is_standby, &*read_only) {
@@ -210,22 +210,22 @@ async fn connect_to(server: PgConnectOptions) -> (PgConnectOptions, Result<PgCon
 fn none_of(errors: &[StoreError]) -> StoreError {
     // One that may come back is worth waiting for, whatever is wrong with the others.
     let is_hopeless = errors.iter().all(|error| !error.is_transient());
-    let told = errors.iter().map(told).collect::<Vec<_>>().join("; ");
-    if is_hopeless { StoreError::Refused(told) } else { not_writable(ACT, told) }
+    let message = errors.iter().map(with_sources).collect::<Vec<_>>().join("; ");
+    if is_hopeless { StoreError::Refused(message) } else { not_writable(ACT, message) }
 }
 
 /// An error with its causes, on one line.
-fn told(error: &StoreError) -> String {
-    let mut told = error.to_string();
+fn with_sources(error: &StoreError) -> String {
+    let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let text = error.to_string();
-        if !told.ends_with(&text) {
-            told = format!("{told}: {text}");
+        if !message.ends_with(&text) {
+            message = format!("{message}: {text}");
         }
         cause = error.source();
     }
-    told
+    message
 }
 
 /// Refuses a pooler that gives each transaction another session: the lock needs one for as long as it is held.

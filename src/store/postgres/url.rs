@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn what_a_url_cannot_be_is_told_with_what_to_write_and_without_a_secret() {
-        for (text, told) in [
+        for (text, expected) in [
             ("postgres://ann:secret#1@db/x", "unescaped #: in a user or password, write %23"),
             ("postgres://ann:sec/ret@db/x", "/ before @: in a user or password, write %2F"),
             ("postgres://ann:sec?ret@db/x", "? before @: in a user or password, write %3F"),
@@ -426,7 +426,7 @@ mod tests {
             ("ann:secret@db/x", "no scheme: must begin with postgres://"),
         ] {
             let problem = PostgresUrl::parse(text).unwrap_err();
-            assert!(problem.contains(told), "{text}: {problem}");
+            assert!(problem.contains(expected), "{text}: {problem}");
             assert!(!problem.contains("secret") && !problem.contains("ret@"), "{text}: {problem}");
         }
         assert!(!format!("{:?}", url("postgres://ann:secret@db/x")).contains("secret"));

@@ -39,23 +39,23 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
 
 /// A row of `breaker`, with the outage that stands in it.
 #[derive(FromRow)]
-struct StandingRow {
+struct PresentRow {
     #[sqlx(flatten)]
     breaker: BreakerRow,
     episode: Option<String>,
 }
 
-/// What stands.
-async fn standing<'a>(
+/// The rows of these breakers; none for one that has no row.
+async fn read_breakers<'a>(
     tx: &mut Write,
     keys: &[&'a Key],
 ) -> Result<BTreeMap<&'a Key, BreakerState>, StoreError> {
-    let rows: Vec<StandingRow> = sqlx::query_as(
+    let rows: Vec<PresentRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
                 entered_by, episode
-         FROM breaker JOIN unnest($1::text[], $2::text[]) AS asked (service, name) USING (service, name)",
+         FROM breaker JOIN unnest($1::text[], $2::text[]) AS wanted (service, name) USING (service, name)",
     )
     .bind(column(keys, |key| &**key.service()))
     .bind(column(keys, |key| &**key.name()))
@@ -63,11 +63,11 @@ async fn standing<'a>(
     .await
     .map_err(fault("read the breakers"))?;
     let mut present = BTreeMap::new();
-    for StandingRow { breaker, episode } in rows {
+    for PresentRow { breaker, episode } in rows {
         let key = Key::new(&breaker.service, &breaker.name);
         let state = breaker.state(episode.as_deref())?;
-        if let Some(place) = key.ok().and_then(|key| keys.binary_search(&&key).ok()) {
-            present.insert(keys[place], state);
+        if let Some(index) = key.ok().and_then(|key| keys.binary_search(&&key).ok()) {
+            present.insert(keys[index], state);
         }
     }
     Ok(present)
@@ -80,21 +80,21 @@ pub(super) async fn read_rows<'a>(
 ) -> Result<LockedRows<'a>, StoreError> {
     let act = "read the transition ids";
     let mut locked_rows =
-        LockedRows { present: standing(tx, &keys(proposals)).await?, ..LockedRows::default() };
-    let asked = receipt::asked(proposals)?;
+        LockedRows { present: read_breakers(tx, &keys(proposals)).await?, ..LockedRows::default() };
+    let lookups = receipt::id_lookups(proposals)?;
     let rows = sqlx::query_as(
         "SELECT receipt.replica, receipt.boot, receipt.first_seq, epochs, revision
          FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-             AS asked (replica, boot, earliest_first_seq, first_seq, last_seq)
-         JOIN receipt ON receipt.replica = asked.replica AND receipt.boot = asked.boot
-             AND receipt.first_seq BETWEEN asked.earliest_first_seq AND asked.last_seq
-             AND receipt.last_seq >= asked.first_seq",
+             AS wanted (replica, boot, earliest_first_seq, first_seq, last_seq)
+         JOIN receipt ON receipt.replica = wanted.replica AND receipt.boot = wanted.boot
+             AND receipt.first_seq BETWEEN wanted.earliest_first_seq AND wanted.last_seq
+             AND receipt.last_seq >= wanted.first_seq",
     )
-    .bind(column(&asked, |ids| ids.replica))
-    .bind(column(&asked, |ids| ids.boot.as_str()))
-    .bind(column(&asked, |ids| ids.earliest_first_seq))
-    .bind(column(&asked, |ids| ids.first_seq))
-    .bind(column(&asked, |ids| ids.last_seq))
+    .bind(column(&lookups, |ids| ids.replica))
+    .bind(column(&lookups, |ids| ids.boot.as_str()))
+    .bind(column(&lookups, |ids| ids.earliest_first_seq))
+    .bind(column(&lookups, |ids| ids.first_seq))
+    .bind(column(&lookups, |ids| ids.last_seq))
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(act))?;

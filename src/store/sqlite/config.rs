@@ -221,7 +221,7 @@ pub(super) async fn write_edit(
             .fetch_optional(&mut **tx)
             .await
             .map_err(fault(act))?;
-            if let Some(ServiceOverride { kind, expires_at, ttl, asked, set_at: _ }) = set {
+            if let Some(ServiceOverride { kind, expires_at, ttl, attribution, set_at: _ }) = set {
                 sqlx::query(
                     "INSERT INTO service_override (service, kind, actor, reason, set_at_us, expires_at_us, ttl_us,
                                                    revision)
@@ -229,8 +229,8 @@ pub(super) async fn write_edit(
                 )
                 .bind(service)
                 .bind(kind.as_str())
-                .bind(printable(&asked.actor).into_owned())
-                .bind(printable(&asked.reason).into_owned())
+                .bind(printable(&attribution.actor).into_owned())
+                .bind(printable(&attribution.reason).into_owned())
                 .bind(bumped.recorded_at)
                 .bind(expires_at.map(Timestamp))
                 .bind(ttl.map(micros))

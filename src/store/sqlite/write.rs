@@ -35,38 +35,38 @@ pub(super) async fn read_rows<'a>(
     let act = "read the stored rows";
     let mut locked_rows = LockedRows::default();
     let keys = keys(proposals);
-    let asked: Vec<_> = keys.iter().map(|key| (&**key.service(), &**key.name())).collect();
+    let wanted: Vec<_> = keys.iter().map(|key| (&**key.service(), &**key.name())).collect();
     // One row, as the driver wakes us for each: which key, the outage that its row has, and the row, in the order of the fields of
     // `BreakerRow`.
     let present: String = sqlx::query_scalar(
-        "SELECT json_group_array(json_array(asked.key, episode, json_array(
+        "SELECT json_group_array(json_array(wanted.key, episode, json_array(
              service, name, epoch, state, open_count, entered_at_us, wait_us, retry_after_us, override_actor,
              override_reason, override_expires_at_us, override_scope, override_ttl_us, permitted, failures_to_open,
              slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision, entered_by)))
-         FROM json_each($1) AS asked CROSS JOIN breaker ON service = asked.value ->> 0 AND name = asked.value ->> 1",
+         FROM json_each($1) AS wanted CROSS JOIN breaker ON service = wanted.value ->> 0 AND name = wanted.value ->> 1",
     )
-    .bind(batch::rows(act, &asked)?)
+    .bind(batch::rows(act, &wanted)?)
     .fetch_one(&mut **tx)
     .await
     .map_err(fault(act))?;
     let rows: Vec<(usize, Option<String>, BreakerRow)> = serde_json::from_str(&present)
         .map_err(|error| StoreError::Corrupt { act, problem: format!("a row of breaker: {error}") })?;
-    for (place, episode, breaker) in rows {
-        if let Some(key) = keys.get(place) {
+    for (index, episode, breaker) in rows {
+        if let Some(key) = keys.get(index) {
             locked_rows.present.insert(key, breaker.state(episode.as_deref())?);
         }
     }
-    let asked: Vec<_> = receipt::asked(proposals)?
+    let lookups: Vec<_> = receipt::id_lookups(proposals)?
         .into_iter()
         .map(|ids| (ids.replica, ids.boot, ids.earliest_first_seq, ids.first_seq, ids.last_seq))
         .collect();
     let rows: Vec<_> = sqlx::query_as(
         "SELECT replica, boot, receipt.first_seq, epochs, revision
-         FROM json_each($1) AS asked CROSS JOIN receipt
-             ON replica = asked.value ->> 0 AND boot = asked.value ->> 1
-                AND receipt.first_seq BETWEEN asked.value ->> 2 AND asked.value ->> 4 AND last_seq >= asked.value ->> 3",
+         FROM json_each($1) AS wanted CROSS JOIN receipt
+             ON replica = wanted.value ->> 0 AND boot = wanted.value ->> 1
+                AND receipt.first_seq BETWEEN wanted.value ->> 2 AND wanted.value ->> 4 AND last_seq >= wanted.value ->> 3",
     )
-    .bind(batch::rows(act, &asked)?)
+    .bind(batch::rows(act, &lookups)?)
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(act))?;

@@ -48,8 +48,8 @@ impl Told for Proposal {
 
     fn counting(mut self, calls: u32, failures: u32) -> Self {
         let Change::Transition(transition) = &mut self.change else { return self };
-        transition.figures.calls = calls;
-        transition.figures.failures = failures;
+        transition.stats.calls = calls;
+        transition.stats.failures = failures;
         self
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    AfterMaxWait, Attribution, CausingOutcome, Figures, HalfOpenTerms, Key, Numbering, Override,
-    OverrideKind, Reason, Scope, Snapshot, State, Time, Transition,
+    AfterMaxWait, Attribution, CausingOutcome, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Reason,
+    Scope, Snapshot, State, Stats, Time, Transition,
 };
 use breakerd::store::{Change, Proposal, TransitionId};
 
@@ -69,7 +69,7 @@ pub(crate) fn transition(from: State, to: State, base_epoch: u64) -> Transition 
             State::HalfOpen => Reason::ProbeRequested,
             State::ForcedOpen | State::Disabled | State::MetricsOnly => Reason::OverrideSet,
         },
-        figures: Figures {
+        stats: Stats {
             consecutive_failures: 4,
             consecutive_successes: 0,
             calls: 12,
@@ -85,7 +85,7 @@ pub(crate) fn transition(from: State, to: State, base_epoch: u64) -> Transition 
             .set_by
             .is_none()
             .then(|| CausingOutcome { error_class: "Timeout".to_owned(), caller: "web-1".to_owned() }),
-        asked: after
+        attribution: after
             .set_by
             .as_ref()
             .map(|set_by| Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() }),

@@ -111,7 +111,7 @@ pub(crate) async fn try_write(
         based_on,
         edit,
         touched: touched.iter().map(|service| (*service).to_owned()).collect(),
-        asked: ann("a drill"),
+        attribution: ann("a drill"),
         request,
         waits: &|key, snapshot| {
             assert_eq!(snapshot.state, State::Open);
@@ -185,7 +185,7 @@ async fn every_declaration_is_in_the_audit(bed: &mut Bed) {
     let rows = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[0].kind, &*rows[0].service), (ChangeKind::FileApplied, ""));
-    assert_eq!((rows[0].place.revision, rows[1].place.revision), (2, 1));
+    assert_eq!((rows[0].cursor.revision, rows[1].cursor.revision), (2, 1));
     assert_eq!(rows[1].before, None);
     let threshold = |json: &Option<String>| {
         let json: serde_json::Value = serde_json::from_str(json.as_deref().unwrap()).unwrap();
@@ -228,7 +228,7 @@ async fn what_is_set_for_a_service_comes_back_and_goes(bed: &mut Bed) {
     assert_eq!(stored.changed["a"].revision, 2, "it is known that it went");
     let rows = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
     assert_eq!((rows[0].kind, &*rows[0].service), (ChangeKind::Thresholds, "a"));
-    assert_eq!(rows[0].asked, ann("a drill"));
+    assert_eq!(rows[0].attribution, ann("a drill"));
     assert_eq!((rows[0].after.as_deref(), rows[1].before.as_deref()), (None, None));
     let layer: serde_json::Value = serde_json::from_str(rows[0].before.as_deref().unwrap()).unwrap();
     assert_eq!(layer, serde_json::json!({ "failure_threshold": 3 }));
@@ -276,7 +276,7 @@ async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {
         kind: OverrideKind::ForcedOpen,
         expires_at,
         ttl,
-        asked: ann("the provider is down"),
+        attribution: ann("the provider is down"),
         set_at: Time::ZERO,
     };
     let edit = ConfigEdit::Override { service: "a".to_owned(), set: Some(set) };
@@ -286,7 +286,7 @@ async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {
     let back = &stored.overrides["a"];
     assert_eq!((back.kind, back.expires_at, back.set_at), (OverrideKind::ForcedOpen, expires_at, changed.at));
     assert_eq!(back.ttl, ttl);
-    assert_eq!(back.asked, ann("the provider is down"));
+    assert_eq!(back.attribution, ann("the provider is down"));
     let edit = ConfigEdit::Override { service: "a".to_owned(), set: None };
     assert_eq!(revision_of(write(bed, 1, edit, &["a"]).await), 2);
     assert!(bed.store.configuration().await.unwrap().overrides.is_empty());
@@ -338,7 +338,7 @@ async fn the_audit_is_read_by_page_and_filter(bed: &mut Bed) {
     }
     let ask = async |query: ChangeQuery| {
         let rows = bed.store.changes(&query).await.unwrap();
-        rows.iter().map(|row| row.place.revision).collect::<Vec<_>>()
+        rows.iter().map(|row| row.cursor.revision).collect::<Vec<_>>()
     };
     let all = ChangeQuery { limit: 2, ..ChangeQuery::default() };
     assert_eq!(ask(all.clone()).await, [5, 4]);
@@ -357,7 +357,7 @@ async fn the_audit_says_when_it_was_done_and_not_when_it_was_written(bed: &mut B
     let done_at = NOON;
     let mut reset = transition(State::Open, State::Closed, 1);
     reset.reason = Reason::Reset;
-    reset.asked = Some(Attribution { actor: "ann".to_owned(), reason: "fixed".to_owned() });
+    reset.attribution = Some(Attribution { actor: "ann".to_owned(), reason: "fixed".to_owned() });
     assert_eq!(reset.at, done_at);
     let key = Key::new("a", "").unwrap();
     let reset = Proposal { change: Change::Transition(Box::new(reset)), ..trip(1, &key) };
@@ -378,7 +378,7 @@ async fn the_audit_has_the_end_of_an_override_that_was_replaced(bed: &mut Bed) {
     let set = |seq, from, to, base_epoch, expires_at| {
         let mut set = transition(from, to, base_epoch);
         set.reason = Reason::OverrideSet;
-        set.asked = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
+        set.attribution = Some(Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() });
         set.after.set_by.as_mut().unwrap().expires_at = expires_at;
         Proposal { change: Change::Transition(Box::new(set)), ..trip(seq, &key) }
     };
@@ -480,7 +480,7 @@ async fn a_clock_that_was_once_behind_takes_nothing_newer_along(bed: &mut Bed) {
     let far = Time::from_micros(1_500_000_000_000_000);
     let pruned = bed.store.prune(Retention { before: far, requests_before: far }).await.unwrap();
     assert_eq!(pruned.transitions, 1);
-    let left: Vec<_> = super::history(bed).await.iter().map(|row| row.place.revision).collect();
+    let left: Vec<_> = super::history(bed).await.iter().map(|row| row.cursor.revision).collect();
     assert_eq!(left, [1, 3]);
     assert_eq!(bed.store.history_floor().await.unwrap(), 2);
 }

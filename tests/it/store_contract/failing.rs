@@ -54,7 +54,7 @@ async fn set_a_threshold(bed: &Bed, count: u32) -> Result<ConfigWritten, StoreEr
     let write = ConfigWrite {
         based_on: stored.revision,
         edit: ConfigEdit::Thresholds { service: "a".to_owned(), layer },
-        asked: Attribution { actor: "ann".to_owned(), reason: String::new() },
+        attribution: Attribution { actor: "ann".to_owned(), reason: String::new() },
         request: None,
         touched: BTreeSet::from(["a".to_owned()]),
         waits: &|_, _| None,

@@ -85,7 +85,7 @@ async fn pages_are_complete_and_without_repeats_while_rows_are_added(bed: &mut B
             loop {
                 let page = bed.store.transitions(&query).await.unwrap();
                 let Some(last) = page.last() else { break };
-                query.after = Some(last.place);
+                query.after = Some(last.cursor);
                 seen.extend(page);
                 if seen.len() < 40 {
                     write(bed, written, written + 3).await;
@@ -96,8 +96,8 @@ async fn pages_are_complete_and_without_repeats_while_rows_are_added(bed: &mut B
             let mut expected = if oldest_first { history(bed).await } else { before };
             expected.retain(|row| passes(row, &filter));
             if !oldest_first {
-                let first = seen.first().map(|row| row.place);
-                expected.retain(|row| Some(row.place) <= first);
+                let first = seen.first().map(|row| row.cursor);
+                expected.retain(|row| Some(row.cursor) <= first);
                 expected.reverse();
             }
             assert_eq!(seen, expected, "{query:?}");

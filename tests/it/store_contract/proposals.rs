@@ -71,10 +71,10 @@ async fn a_row_of_the_history_says_all_there_is_to_say(bed: &mut Bed) {
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
     let written = transition(State::HalfOpen, State::Open, 4);
     assert_eq!(row.id, id(1));
-    assert_eq!(row.place, HistoryCursor { revision: 1, number: 0 });
+    assert_eq!(row.cursor, HistoryCursor { revision: 1, number: 0 });
     assert_eq!((&row.key, row.from, row.to), (&a, State::HalfOpen, State::Open));
     assert_eq!((row.reason, row.epoch, row.base_epoch), (Reason::FailureRate, Some(5), 4));
-    assert_eq!(row.figures, written.figures);
+    assert_eq!(row.stats, written.stats);
     assert_eq!((row.open_count, row.wait, row.config_revision), (3, written.after.wait, 7));
     assert_eq!(
         (row.shadow, row.store_unavailable, row.superseded, row.lost_transitions),
@@ -254,7 +254,7 @@ async fn an_operator_takes_the_row_whatever_it_holds(bed: &mut Bed) {
     assert_eq!(answers, [Answer::Won { epoch: 6, revision: 2 }]);
     let rows = history(bed).await;
     assert_eq!((rows[1].from, rows[1].base_epoch, rows[1].epoch), (State::Open, 5, Some(6)));
-    assert_eq!(rows[1].asked.as_ref().map(|asked| &*asked.actor), Some("ann@example.org"));
+    assert_eq!(rows[1].attribution.as_ref().map(|attribution| &*attribution.actor), Some("ann@example.org"));
     let why = bed.text("SELECT why FROM history WHERE to_state = 'FORCED_OPEN'").await;
     assert_eq!(why.as_deref(), Some("maintenance, see #12"));
 }
@@ -282,7 +282,7 @@ async fn changes_of_one_breaker_in_a_batch_follow_each_other(bed: &mut Bed) {
     assert_eq!(epochs, [1, 1, 2, 2, 3]);
     assert_eq!(standing(bed, "a").await, Some(snapshot(State::Closed, 3)));
     assert_eq!(standing(bed, "b").await, Some(snapshot(State::HalfOpen, 2)));
-    let places: Vec<_> = history(bed).await.iter().map(|row| (row.id.seq, row.place.number)).collect();
+    let places: Vec<_> = history(bed).await.iter().map(|row| (row.id.seq, row.cursor.number)).collect();
     assert_eq!(places, [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)]);
 }
 
@@ -318,7 +318,7 @@ async fn a_gap_brings_the_state_behind_it_and_says_why(bed: &mut Bed) {
     let row = &rows[2];
     assert_eq!((row.lost_transitions, row.base_epoch, row.epoch), (4, 1, Some(5)));
     assert_eq!((row.from, row.to), (State::Open, State::HalfOpen));
-    assert!(row.asked.as_ref().unwrap().reason.contains("journal.bytes_max"), "{row:?}");
+    assert!(row.attribution.as_ref().unwrap().reason.contains("journal.bytes_max"), "{row:?}");
     // What comes behind it goes on from there.
     propose(bed, &[own(4, &a, State::HalfOpen, State::Closed, 5)]).await;
     assert_eq!(standing(bed, "a").await, Some(snapshot(State::Closed, 6)));
@@ -388,7 +388,7 @@ async fn batches_of_any_size_are_written_whole(bed: &mut Bed) {
             assert_eq!(rows.len(), total, "{size}");
             let written = rows[total - size..].iter().zip(&proposals);
             assert!(written.clone().all(|(row, proposal)| row.id == proposal.id && row.key == proposal.key));
-            assert!(written.zip(0..).all(|((row, _), number)| row.place.number == number), "{size}");
+            assert!(written.zip(0..).all(|((row, _), number)| row.cursor.number == number), "{size}");
         }
         let breakers = bed.store.breakers(None, 10_000).await.unwrap();
         let closed = breakers.iter().filter(|breaker| **breaker.key.service() == format!("batch-{size}"));
@@ -401,12 +401,15 @@ async fn batches_of_any_size_are_written_whole(bed: &mut Bed) {
 async fn words_that_one_store_could_not_keep_do_not_stop_a_batch(bed: &mut Bed) {
     let a = key("a", "");
     let mut by_hand = transition(State::Closed, State::Disabled, 0);
-    by_hand.asked = Some(Attribution { actor: "a\0b".to_owned(), reason: String::new() });
+    by_hand.attribution = Some(Attribution { actor: "a\0b".to_owned(), reason: String::new() });
     if let Some(set_by) = &mut by_hand.after.set_by {
         set_by.reason.replace_range(.., "it's \"é\" \u{1f525}\0");
     }
     propose(bed, &[Proposal { change: Change::Transition(Box::new(by_hand)), ..trip(1, &a) }]).await;
-    assert_eq!(history(bed).await[0].asked.as_ref().map(|asked| &*asked.actor), Some("a\u{fffd}b"));
+    assert_eq!(
+        history(bed).await[0].attribution.as_ref().map(|attribution| &*attribution.actor),
+        Some("a\u{fffd}b")
+    );
     let set_by = standing(bed, "a").await.unwrap().set_by.unwrap();
     assert_eq!(set_by.reason, "it's \"é\" \u{1f525}\u{fffd}");
 }

@@ -98,8 +98,8 @@ async fn follow(store: &dyn Store, after: &mut Option<HistoryCursor>, seen: &mut
             TransitionQuery { oldest_first: true, after: *after, limit: 16, ..TransitionQuery::default() };
         let page = store.transitions(&query).await.unwrap();
         let Some(last) = page.last() else { return };
-        *after = Some(last.place);
-        seen.extend(page.iter().map(|row| (row.place, row.id.seq)));
+        *after = Some(last.cursor);
+        seen.extend(page.iter().map(|row| (row.cursor, row.id.seq)));
     }
 }
 

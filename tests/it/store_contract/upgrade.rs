@@ -258,7 +258,7 @@ async fn is_brought_forward_to_ranges_of_ids(target: &Target) {
                    FROM episodes WHERE service = 'a'";
     assert_eq!(text(target, lasting).await.as_deref(), Some("FAILURE_RATE 50 0 0"));
     let stored = bed.store.breakers(None, 1).await.unwrap().remove(0);
-    assert_eq!((stored.snapshot.state, stored.entered_by.unwrap().figures.calls), (State::Open, 10));
+    assert_eq!((stored.snapshot.state, stored.entered_by.unwrap().stats.calls), (State::Open, 10));
     // The outage goes on where it was.
     bed.store.propose(&[own(1, &stored.key, State::Open, State::Closed, 1)]).await.unwrap();
     let ended =

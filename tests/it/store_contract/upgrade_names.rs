@@ -83,7 +83,7 @@ async fn is_renamed(target: &Target) {
     let file = bed.store.configuration().await.unwrap().declared.unwrap();
     assert_eq!((file.declaration.generation, file.revision), (Some(4), 1));
     let changes = bed.store.changes(&ChangeQuery { limit: 9, ..ChangeQuery::default() }).await.unwrap();
-    let kinds: Vec<_> = changes.iter().map(|change| (change.kind, &*change.asked.actor)).collect();
+    let kinds: Vec<_> = changes.iter().map(|change| (change.kind, &*change.attribution.actor)).collect();
     assert_eq!(kinds, [(ChangeKind::Reset, "ann"), (ChangeKind::FileApplied, "file")]);
 
     // As people read it.
