@@ -1,0 +1,110 @@
+//! A disk that fails when a test says so.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::journal::disk::{AppendFile, Disk, RealDisk};
+
+/// The real file system, which fails when it is told to.
+#[derive(Debug, Default)]
+pub(super) struct FaultyDisk {
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fault {
+    kind: io::ErrorKind,
+    /// Bytes that are still written before it shows, by all files.
+    after: usize,
+    /// Files that were reserved take bytes all the same, and files can be cut off.
+    spares_reserved: bool,
+}
+
+impl FaultyDisk {
+    pub(super) fn fails(&self, kind: io::ErrorKind, after: usize) {
+        *self.fault.lock() = Some(Fault { kind, after, spares_reserved: false });
+    }
+
+    /// Only what was reserved takes anything.
+    pub(super) fn is_full(&self) {
+        let kind = io::ErrorKind::StorageFull;
+        *self.fault.lock() = Some(Fault { kind, after: 0, spares_reserved: true });
+    }
+
+    pub(super) fn works(&self) {
+        *self.fault.lock() = None;
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Box<dyn AppendFile>,
+    fault: Arc<Mutex<Option<Fault>>>,
+    is_reserved: bool,
+}
+
+impl Disk for FaultyDisk {
+    fn append_to(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        if let Some(Fault { kind: io::ErrorKind::ReadOnlyFilesystem, .. }) = *self.fault.lock() {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        let file = RealDisk.append_to(path)?;
+        Ok(Box::new(FaultyFile { file, fault: Arc::clone(&self.fault), is_reserved: false }))
+    }
+
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn AppendFile>> {
+        if let Some(fault) = *self.fault.lock() {
+            return Err(fault.kind.into());
+        }
+        let file = RealDisk.reserve(path, bytes).or_else(|_| RealDisk.append_to(path))?;
+        Ok(Box::new(FaultyFile { file, fault: Arc::clone(&self.fault), is_reserved: true }))
+    }
+
+    fn available(&self, _folder: &Path) -> Option<u64> {
+        Some(if self.fault.lock().is_some() { 0 } else { u64::MAX })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Some(fault) = *self.fault.lock() {
+            return Err(fault.kind.into());
+        }
+        RealDisk.overwrite(path, bytes)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+}
+
+impl AppendFile for FaultyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut fault = self.fault.lock();
+        let Some(fault) = fault.as_mut().filter(|fault| !(fault.spares_reserved && self.is_reserved)) else {
+            return self.file.write(bytes);
+        };
+        if fault.after == 0 {
+            return Err(fault.kind.into());
+        }
+        let written = self.file.write(&bytes[..bytes.len().min(fault.after)])?;
+        fault.after -= written;
+        Ok(written)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        match *self.fault.lock() {
+            Some(fault) if !fault.spares_reserved => Err(fault.kind.into()),
+            _ => self.file.truncate(length),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
