@@ -1,0 +1,110 @@
+//! What the writer reads: the next batch for the store, and how far the store has come with it.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use breaker::Time;
+use breakerd_common::clock::Clock;
+
+use super::log::{Batch, Cursor, Log, Source};
+use super::merge::happened_at;
+use super::overflow::Sent;
+use super::tail::{InFlight, Tail};
+use super::{Journal, monotonic};
+use crate::store::Proposal;
+
+impl Journal {
+    /// The most entries of a batch.
+    pub(crate) fn batch_entries(&self) -> usize {
+        self.sizes.batch_entries
+    }
+
+    /// The next batch for the store, at most `most` entries; none: it has everything. For one writer, and for a thread
+    /// that may wait for the disk.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub(crate) fn next(&self, most: usize) -> io::Result<Option<Batch>> {
+        let mut log = self.log.lock();
+        loop {
+            let active = {
+                let mut tail = self.tail.lock();
+                log.take_sealed(&mut tail);
+                tail.active.segment.clone()
+            };
+            match log.read(&active, most.min(self.sizes.batch_entries), self.sizes.batch_bytes)? {
+                Some(batch) if batch.proposals.is_empty() => self.finish(&mut log, &batch),
+                Some(batch) => {
+                    if let Source::Files { records: 1.., first_due, .. } = batch.source {
+                        let oldest = batch.proposals.get(first_due);
+                        self.tail.lock().oldest_at = oldest.map(|oldest| appended_at(oldest, &*self.clock));
+                    }
+                    return Ok(Some(batch));
+                }
+                None => break,
+            }
+        }
+        let mut tail = self.tail.lock();
+        if tail.overflow.is_empty() || tail.active.segment.last_lsn() > log.cursor.lsn {
+            // (The second: an entry was written meanwhile.)
+            let has_more = tail.active.segment.records > 0 && tail.active.segment.last_lsn() > log.cursor.lsn;
+            drop(tail);
+            if has_more {
+                self.filled.notify_one();
+            }
+            return Ok(None);
+        }
+        let Sent { proposals, lsn, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
+        tail.oldest_at = proposals.first().map(|first| appended_at(first, &*self.clock));
+        tail.in_flight = Some(InFlight::InMemory { lsn });
+        Ok(Some(Batch { proposals, source: Source::Memory { lsn, bytes } }))
+    }
+
+    /// The store has the batch. For a thread that may wait for the disk.
+    pub(crate) fn done(&self, batch: &Batch) {
+        self.finish(&mut self.log.lock(), batch);
+        self.store_failing.store(false, Ordering::Relaxed);
+        self.carried.notify_waiters();
+        self.written.notify_one();
+    }
+
+    /// The store did not take the batch, which is given again.
+    pub(crate) fn failed(&self) {
+        self.tail.lock().in_flight = None;
+        self.store_failing.store(true, Ordering::Relaxed);
+    }
+
+    fn finish(&self, log: &mut Log, batch: &Batch) {
+        let now = self.clock.now();
+        match batch.source {
+            Source::Files { end, records, bytes, .. } => {
+                log.advance(end, &*self.disk, now);
+                self.tail.lock().stored(records, bytes);
+            }
+            Source::Memory { lsn, bytes } => {
+                let mut tail = self.tail.lock();
+                let in_flight = tail.in_flight.take();
+                let cursor = if let Some(InFlight::Moved { lsn }) = in_flight {
+                    Cursor { lsn, next: None }
+                } else {
+                    tail.overflow.stored(lsn);
+                    Cursor { lsn: lsn.max(log.cursor.lsn), next: None }
+                };
+                tail.stored(batch.proposals.len() as u64, bytes);
+                drop(tail);
+                log.advance(cursor, &*self.disk, now);
+            }
+        }
+        self.note_stored(log, &self.tail.lock());
+    }
+
+    pub(super) fn note_stored(&self, log: &Log, tail: &Tail) {
+        self.stored_up_to.store(log.next_place(tail) - 1, Ordering::Release);
+        self.closed_bytes.store(log.bytes(), Ordering::Relaxed);
+    }
+}
+
+/// When a record was appended, on the monotonic clock, as far as its stamp tells.
+fn appended_at(proposal: &Proposal, clock: &dyn Clock) -> Time {
+    monotonic(happened_at(proposal), clock)
+}
