@@ -32,6 +32,7 @@ mod half_open;
 mod key;
 mod layer;
 mod machine;
+mod merge;
 mod outcome;
 mod reporters;
 mod state;
@@ -45,8 +46,9 @@ mod words;
 
 pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind, OFF, Value, thousandths};
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
-pub use layer::{Layer, Merged, Origin, Problem, merge};
+pub use layer::{Layer, Origin, Problem};
 pub use machine::{ActiveOverride, Breaker, Identity, Needed, Numbering, View, WrongState};
+pub use merge::{Merged, merge};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
 pub use state::{OverrideKind, Reason, Scope, State};
 pub use tally::Deltas;

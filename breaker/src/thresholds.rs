@@ -33,7 +33,7 @@ words! {
     }
 }
 
-/// The plain numbers, on their way through [`crate::layer::merge`], the only place that makes them.
+/// The plain numbers, on their way through [`crate::merge::merge`], the only place that makes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) failure_threshold: u32,
@@ -61,7 +61,7 @@ pub(crate) struct Terms {
     pub(crate) record_classes: Vec<String>,
 }
 
-/// The thresholds in force for a service. Made by [`crate::layer::merge`] only, so that no others can exist.
+/// The thresholds in force for a service. Made by [`crate::merge::merge`] only, so that no others can exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thresholds {
     terms: Terms,
@@ -269,7 +269,8 @@ fn portion(rate: u32, whole: u32) -> u32 {
 mod tests {
     use super::*;
     use crate::field::{Field, Value};
-    use crate::layer::{Layer, Origin, merge};
+    use crate::layer::{Layer, Origin};
+    use crate::merge::merge;
 
     fn with(values: &[(Field, Value)]) -> Thresholds {
         let mut layer = Layer::default();

@@ -46,7 +46,8 @@ fn is_capped(wait: u128, factor: u128, most: u128) -> bool {
 mod tests {
     use super::*;
     use crate::field::{Field, Value};
-    use crate::layer::{Layer, Origin, merge};
+    use crate::layer::{Layer, Origin};
+    use crate::merge::merge;
 
     /// One second, growing up to ten, drawn at random up or down by half.
     fn thresholds(factor: u32) -> Thresholds {

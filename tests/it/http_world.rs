@@ -1,24 +1,22 @@
 //! The HTTP edge over a real listener and a real engine, with a clock and a store of the test's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Key, Numbering, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
+use breaker::{Key, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
 use breakerd::auth::TransportSecurity;
-use breakerd::catalog::Catalog;
-use breakerd::catalog::{Changed, Declaration};
-use breakerd::control::Control;
-use breakerd::engine::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
+use breakerd::catalog::Changed;
+use breakerd::control::Configuration;
+use breakerd::engine::{Engine, Limits, Target};
 use breakerd::health::Health;
 use breakerd::http;
-use breakerd::journal::Journal;
 use breakerd::metrics::MeteredStore;
 use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
+use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
     Answer, ChangeId, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId,
     Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
@@ -49,7 +47,7 @@ pub(crate) struct World {
     pub(crate) shutdown: CancellationToken,
     pub(crate) server: JoinHandle<breakerd::listener::Drained>,
     client: reqwest::Client,
-    journal: Arc<Journal>,
+    loaded: Loaded,
     _folder: tempfile::TempDir,
 }
 
@@ -102,11 +100,6 @@ impl World {
             own_series_max,
             idle_ttl: IDLE_TTL,
         };
-        let standing =
-            StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 1, issuer: 1, numbering: Numbering::Own };
-        let declaration = Declaration { enabled: true, ..Declaration::default() };
-        let catalog = Arc::new(Catalog::new(&declaration, 42, &BTreeMap::new()).unwrap());
-        let engine = Arc::new(Engine::new(limits, standing, &catalog, Box::new(Nowhere), clock.now()));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let metrics = Arc::new(Metrics::default());
         let database = Arc::<Database>::default();
@@ -115,8 +108,22 @@ impl World {
             Arc::clone(&database) as Arc<dyn Store>,
             app.metrics.store.clone(),
             Arc::clone(app.health.store()),
-            shared,
+            Arc::clone(&shared),
         ));
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = journal(folder.path(), 1 << 20);
+        let stored = StoredConfiguration { revision: 42, ..StoredConfiguration::default() };
+        let runtime = Runtime::assemble(Parts {
+            clock: shared,
+            store: Arc::clone(&store),
+            meta: Meta { store_id: 1, timeline: 1, permit_key: [7; 16] },
+            journal,
+            configuration: Arc::new(Configuration::new(stored).unwrap()),
+            limits,
+            issuer: 1,
+            coordinator: Arc::new(Local),
+            watch: app.metrics.watch.clone(),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -124,44 +131,23 @@ impl World {
         let server =
             tokio::spawn(http::serve(Arc::clone(&app), security, listener, shutdown.clone(), timeouts));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (journal, _) = journal(folder.path(), 1 << 20);
         Self {
             clock,
             app,
-            engine,
+            engine: Arc::clone(&runtime.loaded.engine),
             database,
             store,
             address,
             shutdown,
             server,
             client,
-            journal,
+            loaded: runtime.loaded,
             _folder: folder,
         }
     }
 
     pub(crate) fn load(&self) {
-        let control = Control::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.engine),
-            Arc::new(self.clock.clone()),
-            Arc::clone(&self.journal),
-            Arc::default(),
-        );
-        self.app.load(Loaded {
-            engine: Arc::clone(&self.engine),
-            store: Arc::clone(&self.store),
-            journal: Arc::clone(&self.journal),
-            coordinator: Arc::new(Local),
-            control,
-            feeds: breakerd::feed::Feeds::new(
-                Arc::default(),
-                Arc::clone(&self.store),
-                &breakerd::store::Meta { store_id: 1, timeline: 0, permit_key: [0; 16] },
-                self.app.metrics.watch.clone(),
-            ),
-        });
+        self.app.load(self.loaded.clone());
     }
 
     pub(crate) async fn ask(&self, method: reqwest::Method, path: &str) -> Page {
@@ -237,14 +223,6 @@ impl Scrape {
     /// The samples that hold `text`.
     pub(crate) fn samples(&self, text: &str) -> Vec<&str> {
         self.0.lines().filter(|line| !line.starts_with('#') && line.contains(text)).collect()
-    }
-}
-
-struct Nowhere;
-
-impl TransitionSink for Nowhere {
-    fn append(&self, _event: Event<'_>) -> u64 {
-        0
     }
 }
 
