@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Command::Token(command) => cli::token(&command, &mut io::stdout(), &mut io::stderr()),
         Command::Completion(args) => cli::completion(args.shell, &mut io::stdout(), &mut io::stderr()),
         Command::Ask(command) => {
-            ctl::run(&command, &ctl::Surroundings::of_process(), &mut io::stdout(), &mut io::stderr())
+            ctl::run(&command, &ctl::Environment::of_process(), &mut io::stdout(), &mut io::stderr())
         }
     }
 }

@@ -7,7 +7,7 @@ use breaker::{AfterMaxWait, Origin, Outcome, Reason, Recorded, State, Verdict, W
 
 use crate::v1;
 
-/// A number that stands for no value of the domain: unspecified, or of a newer version of the API.
+/// A number without a value in the domain: unspecified, or of a newer version of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unknown value {0}")]
 pub struct UnknownValue(pub i32);

@@ -1,4 +1,4 @@
-//! `field=value`, as somebody types it: the names and values of the file, without its quotes.
+//! `field=value`, as typed on a command line: the names and values of the file, without its quotes.
 
 use breaker::{Field, Kind, Layer, Value};
 
@@ -8,7 +8,7 @@ use crate::value::{self, Given};
 /// Reads `timeout_seconds=90`, `ignore_error_classes=Cancelled,NotFound`.
 ///
 /// # Errors
-/// What is wrong with it, for people: no field of that name (and the nearest there is), or no value that it takes.
+/// A message for people: unknown field (with the nearest name), or invalid value.
 pub fn assignment(text: &str) -> Result<(Field, Value), String> {
     let Some((name, given)) = text.split_once('=') else {
         return Err(format!("`{text}`: must be field=value, such as timeout_seconds=90"));
@@ -44,7 +44,7 @@ pub fn field(name: &str) -> Result<Field, String> {
     })
 }
 
-/// A list without an entry, or with an empty one, is a slip.
+/// A list without an entry, or with an empty one, is an error.
 fn classes(text: &str) -> Option<Value> {
     let classes: Vec<_> = text.split(',').map(|class| class.trim().to_owned()).collect();
     classes.iter().all(|class| !class.is_empty()).then_some(Value::Classes(classes))
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_what_would_be_right() {
-        for (text, told) in [
+        for (text, message) in [
             ("timeout_seconds", "`timeout_seconds`: must be field=value, such as timeout_seconds=90"),
             ("timeout_secnds=9", "unknown field `timeout_secnds`: did you mean timeout_seconds?"),
             ("default_max_wait=9", "unknown field `default_max_wait`: did you mean max_wait?"),
@@ -108,7 +108,7 @@ mod tests {
                  control characters: separate them by commas; to remove a list, use `config unset`",
             ),
         ] {
-            assert_eq!(assignment(text).unwrap_err(), told);
+            assert_eq!(assignment(text).unwrap_err(), message);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The one place that asks what time it is.
+//! The clock: the only module that reads the time.
 //!
 //! Two clocks. Waits, leases, windows and durations are counted on the monotonic one ([`Clock::now`]): it never jumps. What
 //! is stored or shown to people is a time of the wall clock, as that is set at the moment ([`Clock::wall`]); the engine
@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use breaker::{Time, WallOffset};
 use tokio::sync::watch;
 
-/// How long is slept at the most before the clock is read again: tokio's timers stand still while the machine is
+/// The longest sleep before the clock is read again: tokio's timers stop while the machine is
 /// suspended, and a deadline may be past when it wakes.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How often the two clocks are read to know how far they are apart; the reading that took the shortest counts.
@@ -33,7 +33,7 @@ pub trait Clock: Send + Sync + 'static {
     /// How far the wall clock is ahead of the monotonic clock, measured now; exact to some microseconds.
     fn wall_offset(&self) -> WallOffset;
 
-    /// What the wall clock says.
+    /// The wall clock's time.
     fn wall(&self) -> Time {
         self.wall_offset().to_wall(self.now())
     }
@@ -61,7 +61,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Anchors the monotonic clock to what the wall clock says now.
+    /// Anchors the monotonic clock to the wall clock's time now.
     pub fn start() -> Self {
         Self { anchor: monotonic::Moment::now(), anchored_at: wall_clock() }
     }
@@ -96,7 +96,7 @@ impl Clock for SystemClock {
                 if rest.is_zero() {
                     return;
                 }
-                // tokio's timers count milliseconds, and may fire within the one asked for.
+                // tokio's timers count milliseconds, and may fire early within the requested one.
                 tokio::time::sleep(rest.clamp(Duration::from_millis(1), SLEEP_MAX)).await;
             }
         })
@@ -151,7 +151,7 @@ mod monotonic {
     }
 }
 
-/// A clock that stands still until it is told to go on, for tests. Its wall clock goes along, and can be set.
+/// A clock for tests that advances only by [`advance`](Self::advance). Its wall clock advances with it, and can be set.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     now: Arc<watch::Sender<Reading>>,
@@ -169,7 +169,7 @@ impl ManualClock {
         Self { now: Arc::new(watch::Sender::new(Reading { now, wall: WallOffset::ZERO })) }
     }
 
-    /// Goes on by `by`, and wakes whoever waited for a time up to then.
+    /// Advances by `by`, and wakes every sleeper whose time has come.
     pub fn advance(&self, by: Duration) {
         self.now.send_modify(|reading| reading.now = reading.now + by);
     }
@@ -192,7 +192,7 @@ impl Clock for ManualClock {
     fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut readings = self.now.subscribe();
         Box::pin(async move {
-            // Fails only when the clock is gone, and then nobody waits.
+            // Fails only when the clock was dropped: then there is nothing to wait for.
             let _ = readings.wait_for(|reading| reading.now >= deadline).await;
         })
     }

@@ -1,4 +1,4 @@
-//! What the operating system asks of the process.
+//! Signals of the operating system.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Listens for signals from now on. The token is cancelled by the first SIGTERM or SIGINT; the second ends the
-/// process at once. SIGHUP does nothing: a changed file is taken without being asked.
+/// process at once. SIGHUP does nothing: a changed file is reloaded without it.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -15,9 +15,9 @@ pub fn shutdown() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let asked = token.clone();
+    let shutdown = token.clone();
     // Ends with the runtime: there is no moment at which the process stops listening. Should it panic all the same, the
-    // guard asks the process to stop: one that hears no signal could only be killed.
+    // guard shuts the process down: one that handles no signal could only be killed.
     let guard = token.clone().drop_guard();
     tokio::spawn(async move {
         let _guard = guard;
@@ -27,12 +27,12 @@ pub fn shutdown() -> io::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => continue,
             }
-            if asked.is_cancelled() {
+            if shutdown.is_cancelled() {
                 tracing::warn!("second shutdown signal received, exiting immediately");
                 std::process::exit(130);
             }
             tracing::info!("shutdown signal received");
-            asked.cancel();
+            shutdown.cancel();
         }
     });
     Ok(token)

@@ -18,10 +18,10 @@ pub enum Given<'a> {
     Text(&'a str),
 }
 
-/// Why a value is not taken: it is not in the range, which is said anyway, or for a reason that helps.
+/// Why a value is invalid: it is out of range, which the message names anyway, or for a reason worth a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What would help, in words.
+    /// What to write instead.
     pub hint: Option<String>,
 }
 
@@ -43,7 +43,7 @@ const TOO_FINE: &str = "it has more than 3 decimals";
 const TOO_FINE_TIME: &str = "no finer than a millisecond";
 const TIMES: &str = "seconds as a number, or a text such as \"250ms\" or \"2m\"";
 
-/// What `field` makes of a value; that it is in the field's range is for `Layer::set` to say.
+/// Parses a value by the type of `field`; `Layer::set` checks its range.
 ///
 /// # Errors
 /// [`Refusal`].
@@ -122,7 +122,7 @@ pub fn flag(given: Given<'_>) -> Result<bool, Refusal> {
     }
 }
 
-/// One of `words`, letter by letter.
+/// One of `words`, exactly.
 ///
 /// # Errors
 /// [`Refusal`].
@@ -211,7 +211,7 @@ fn decimal(text: &str, too_fine: &'static str) -> Result<u64, Refusal> {
     if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Refusal::PLAIN);
     }
-    // Zeros at the end say nothing: 12.5000 is 12.5.
+    // Trailing zeros are insignificant: 12.5000 is 12.5.
     let fraction = fraction.trim_end_matches('0');
     if fraction.len() > 3 {
         return Err(Refusal::because(too_fine));

@@ -1,4 +1,4 @@
-//! `allow`: may a call go ahead?
+//! `allow`: requests permission for a call.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,7 @@ use breakerd_api::v1::AllowRequestRequest;
 use clap::Args;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::screen::Screen;
 use super::times;
 use super::words::{self, Target};
@@ -34,22 +34,22 @@ pub(super) async fn run(
     args: &AllowArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let Target { service, name } = args.breaker.clone();
     let mut breakers = connection.breakers();
-    let question = AllowRequestRequest { service, name, caller: args.caller.clone() };
-    let answer = connection.ask(question, async |ask| breakers.allow_request(ask).await).await?;
-    let ended = if answer.allowed { Ended::Done } else { Ended::No };
-    if screen.object("AllowRequestResponse", &answer)? {
+    let request = AllowRequestRequest { service, name, caller: args.caller.clone() };
+    let response = connection.call(request, async |request| breakers.allow_request(request).await).await?;
+    let ended = if response.allowed { Completion::Done } else { Completion::Negative };
+    if screen.object("AllowRequestResponse", &response)? {
         return Ok(ended);
     }
-    let said = if answer.allowed { "allowed" } else { "rejected" };
-    writeln!(screen.out, "{said}: {}", words::named::<v1::AllowReason>(answer.reason))?;
-    if let Some(retry_after) = &answer.retry_after {
+    let said = if response.allowed { "allowed" } else { "rejected" };
+    writeln!(screen.out, "{said}: {}", words::named::<v1::AllowReason>(response.reason))?;
+    if let Some(retry_after) = &response.retry_after {
         writeln!(screen.out, "retry in {}", times::wire_span(retry_after))?;
     }
-    if !answer.permit.is_empty() {
-        writeln!(screen.out, "permit: {}", STANDARD.encode(&answer.permit))?;
+    if !response.permit.is_empty() {
+        writeln!(screen.out, "permit: {}", STANDARD.encode(&response.permit))?;
     }
     Ok(ended)
 }

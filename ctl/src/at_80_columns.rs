@@ -8,7 +8,7 @@ use breakerd_api::v1::{
 };
 use unicode_width::UnicodeWidthStr as _;
 
-use super::screen::{Color, Screen, Surroundings};
+use super::screen::{Color, Environment, Screen};
 use super::table::Table;
 use super::{config_show, history, ls, watch};
 
@@ -22,8 +22,8 @@ const REASON: &str = "the provider moves its cluster to another region until noo
 fn at_80_columns(write: impl Fn(&mut Screen<'_>) -> std::io::Result<()>) -> Vec<String> {
     let drawn = |columns| {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let around = Surroundings { columns, ..Surroundings::default() };
-        write(&mut Screen::new(&mut out, &mut err, &around, Color::Never, false)).unwrap();
+        let environment = Environment { columns, ..Environment::default() };
+        write(&mut Screen::new(&mut out, &mut err, &environment, Color::Never, false)).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let wide = drawn(None);
@@ -107,8 +107,8 @@ fn ls_stays_a_line_a_breaker_where_that_is_possible() {
         ..Breaker::default()
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let around = Surroundings { columns: Some(80), ..Surroundings::default() };
-    let mut screen = Screen::new(&mut out, &mut err, &around, Color::Never, false);
+    let environment = Environment { columns: Some(80), ..Environment::default() };
+    let mut screen = Screen::new(&mut out, &mut err, &environment, Color::Never, false);
     let now = Time::from_micros(10_600 * 1_000_000);
     table(ls::table(), [ls::row(&open, now)]).write(&mut screen).unwrap();
     assert_eq!(
@@ -166,13 +166,13 @@ fn config_log_shows_what_who_why_and_the_change() {
     let lines = at_80_columns(|screen| {
         table(Table::new(config_show::LOG.columns), changes.iter().map(config_show::LOG.row)).write(screen)
     });
-    let told = format!("{ACTOR}; {REASON}; timeout_seconds 2m -> 90s");
+    let change = format!("{ACTOR}; {REASON}; timeout_seconds 2m -> 90s");
     shows(
         &lines,
         &[
             "THRESHOLDS",
             "OVERRIDE_CLEARED notifications/pagerduty-eu-west",
-            &told,
+            &change,
             "state FORCED_OPEN -> none",
         ],
     );

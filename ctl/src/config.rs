@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use super::connect::{CliRequest, Connection, Reach};
-use super::error::{Ended, Failure};
+use super::connect::{CliRequest, CommonOptions, Connection};
+use super::error::{Completion, Failure};
 use super::screen::Screen;
 use super::watch::ConfigWatchArgs;
 use super::{config_set, config_show, watch};
@@ -36,11 +36,11 @@ pub enum ConfigCommand {
 }
 
 impl ConfigCommand {
-    /// Everything that is wrong with what is to be set or unset.
+    /// Reads the fields to set or unset; the error names every invalid one.
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self {
-            Self::Set(asked) => asked.what.assignments().map(drop),
-            Self::Unset(asked) => asked.what.fields().map(drop),
+            Self::Set(request) => request.args.assignments().map(drop),
+            Self::Unset(request) => request.args.fields().map(drop),
             Self::Get(_) | Self::Log(_) | Self::Watch(_) => Ok(()),
         }
     }
@@ -50,13 +50,13 @@ impl ConfigCommand {
         matches!(self, Self::Set(_) | Self::Unset(_))
     }
 
-    pub(super) fn reach(&self) -> &Reach {
+    pub(super) fn options(&self) -> &CommonOptions {
         match self {
-            Self::Get(asked) => &asked.reach,
-            Self::Set(asked) => &asked.reach,
-            Self::Unset(asked) => &asked.reach,
-            Self::Log(asked) => &asked.reach,
-            Self::Watch(asked) => &asked.reach,
+            Self::Get(request) => &request.options,
+            Self::Set(request) => &request.options,
+            Self::Unset(request) => &request.options,
+            Self::Log(request) => &request.options,
+            Self::Watch(request) => &request.options,
         }
     }
 }
@@ -66,12 +66,12 @@ pub(super) async fn run(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     match command {
-        ConfigCommand::Get(asked) => config_show::get(&asked.what, connection, screen).await,
-        ConfigCommand::Set(asked) => config_set::set(&asked.what, connection, screen).await,
-        ConfigCommand::Unset(asked) => config_set::unset(&asked.what, connection, screen).await,
-        ConfigCommand::Log(asked) => config_show::log(&asked.what, connection, clock, screen).await,
-        ConfigCommand::Watch(asked) => watch::run_config(&asked.what, connection, clock, screen).await,
+        ConfigCommand::Get(request) => config_show::get(&request.args, connection, screen).await,
+        ConfigCommand::Set(request) => config_set::set(&request.args, connection, screen).await,
+        ConfigCommand::Unset(request) => config_set::unset(&request.args, connection, screen).await,
+        ConfigCommand::Log(request) => config_show::log(&request.args, connection, clock, screen).await,
+        ConfigCommand::Watch(request) => watch::run_config(&request.args, connection, clock, screen).await,
     }
 }

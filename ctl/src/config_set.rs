@@ -6,7 +6,7 @@ use breakerd_api::v1::{ServiceConfig, Thresholds, UpdateConfigRequest};
 use clap::Args;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::screen::Screen;
 use super::table::{Cell, Table};
 use super::thresholds::field_of;
@@ -35,7 +35,7 @@ pub struct SetConfigArgs {
     #[arg(value_name = "SERVICE")]
     service: String,
     /// Threshold to set, such as `timeout_seconds=90`.
-    // Read later, so that everything that is wrong is named at once: clap ends at the first.
+    // Parsed later, so that all errors are reported at once: clap stops at the first.
     #[arg(value_name = "FIELD=VALUE", required = true)]
     fields: Vec<String>,
     /// Reason, shown in `config log`.
@@ -45,7 +45,7 @@ pub struct SetConfigArgs {
     #[arg(long)]
     create: bool,
     #[command(flatten)]
-    how: How,
+    how: WriteOptions,
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ pub struct UnsetConfigArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
-    how: How,
+    how: WriteOptions,
 }
 
 impl SetConfigArgs {
@@ -72,8 +72,8 @@ impl SetConfigArgs {
     pub(super) fn assignments(&self) -> Result<Vec<(Field, Value)>, Failure> {
         let name = |text: &str| text.split_once('=').map_or(text, |(name, _)| name).to_owned();
         let fields =
-            each_once(&self.fields, name, |text| assignment::assignment(text).map(|set| (set.0, set)));
-        all_right(&self.service, Some(&self.reason), fields)
+            parse_unique(&self.fields, name, |text| assignment::assignment(text).map(|set| (set.0, set)));
+        validated(&self.service, Some(&self.reason), fields)
     }
 }
 
@@ -83,19 +83,19 @@ impl UnsetConfigArgs {
     /// # Errors
     /// Everything that is wrong.
     pub(super) fn fields(&self) -> Result<Vec<Field>, Failure> {
-        let fields = each_once(&self.fields, str::to_owned, |text| {
+        let fields = parse_unique(&self.fields, str::to_owned, |text| {
             assignment::field(text).map(|field| (field, field))
         });
-        all_right(&self.service, self.reason.as_deref(), fields)
+        validated(&self.service, self.reason.as_deref(), fields)
     }
 }
 
-/// Reads every one of `texts`, or says of all that are wrong what is wrong with them.
-fn each_once<T>(
+/// Parses each of `texts`; on failure, one error for each that is invalid or a duplicate.
+fn parse_unique<T>(
     texts: &[String],
     name: impl Fn(&str) -> String,
     read: impl Fn(&str) -> Result<(Field, T), String>,
-) -> Result<Vec<T>, Wrong> {
+) -> Result<Vec<T>, ArgumentErrors> {
     let (mut found, mut named, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for text in texts {
         match read(text) {
@@ -113,13 +113,13 @@ fn each_once<T>(
 }
 
 /// Arguments that are wrong, each with its name and what is wrong.
-type Wrong = Vec<(String, String)>;
+type ArgumentErrors = Vec<(String, String)>;
 
-/// The fields, if nothing else is wrong either; else everything that is wrong, in the order of the help.
-fn all_right<T>(
+/// The fields, if the other arguments are valid too; else all errors, in the order of the help.
+fn validated<T>(
     service: &str,
     reason: Option<&str>,
-    fields: Result<Vec<T>, Wrong>,
+    fields: Result<Vec<T>, ArgumentErrors>,
 ) -> Result<Vec<T>, Failure> {
     let mut wrong = Vec::new();
     if let Err(problem) = words::service(service) {
@@ -133,9 +133,9 @@ fn all_right<T>(
     if wrong.is_empty() { Ok(fields) } else { Err(Failure::Arguments(wrong)) }
 }
 
-/// On which conditions, and whether at all.
+/// Preconditions of a write, and whether it is a dry run.
 #[derive(Debug, Args)]
-struct How {
+struct WriteOptions {
     /// Fail if the configuration changed since this etag was read.
     #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
     etag: String,
@@ -148,14 +148,14 @@ pub(super) async fn set(
     args: &SetConfigArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut set = Thresholds::default();
     let mut paths = Vec::new();
     for (field, value) in args.assignments()? {
         thresholds::set(&mut set, field, &value);
         paths.push(thresholds::name(field).to_owned());
     }
-    let question = UpdateConfigRequest {
+    let request = UpdateConfigRequest {
         service: args.service.clone(),
         thresholds: Some(set),
         update_mask: Some(prost_types::FieldMask { paths }),
@@ -165,21 +165,21 @@ pub(super) async fn set(
         reason: args.reason.clone(),
         must_exist: !args.create,
     };
-    update(Action::Set, question, connection, screen).await
+    update(Action::Set, request, connection, screen).await
 }
 
 pub(super) async fn unset(
     args: &UnsetConfigArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut paths: Vec<_> =
         args.fields()?.into_iter().map(|field| thresholds::name(field).to_owned()).collect();
     if paths.is_empty() {
         // As DeleteConfig, which takes a name that is not known.
         paths.push("*".to_owned());
     }
-    let question = UpdateConfigRequest {
+    let request = UpdateConfigRequest {
         service: args.service.clone(),
         // Named by the mask and absent here: unset.
         thresholds: Some(Thresholds::default()),
@@ -190,25 +190,25 @@ pub(super) async fn unset(
         reason: args.reason.clone().unwrap_or_default(),
         must_exist: true,
     };
-    update(Action::Unset, question, connection, screen).await
+    update(Action::Unset, request, connection, screen).await
 }
 
 async fn update(
     action: Action,
-    question: UpdateConfigRequest,
+    request: UpdateConfigRequest,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
-    let dry_run = question.validate_only;
+) -> Result<Completion, Failure> {
+    let dry_run = request.validate_only;
     // Only to be shown beside what will be.
-    let before = service::config(&question.service, false, connection).await?;
+    let before = service::config(&request.service, false, connection).await?;
     let mut configs = connection.configs();
-    let answer = connection.ask(question, async |ask| configs.update_config(ask).await).await?;
-    if screen.object("UpdateConfigResponse", &answer)? {
-        return Ok(Ended::Done);
+    let response = connection.call(request, async |request| configs.update_config(request).await).await?;
+    if screen.object("UpdateConfigResponse", &response)? {
+        return Ok(Completion::Done);
     }
-    let after = answer.config.ok_or(Failure::Incomplete("config"))?;
-    show(action, &before, &after, answer.changed, dry_run, screen)
+    let after = response.config.ok_or(Failure::Incomplete("config"))?;
+    show(action, &before, &after, response.changed, dry_run, screen)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,11 +224,11 @@ fn show(
     changed: bool,
     dry_run: bool,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     if !changed {
         let said = if action == Action::Unset { "nothing to unset" } else { "unchanged" };
         writeln!(screen.out, "{}: {said}", after.service)?;
-        return Ok(Ended::Done);
+        return Ok(Completion::Done);
     }
     let said = if dry_run {
         "dry run, would change".to_owned()
@@ -249,18 +249,18 @@ fn show(
     for warning in &after.warnings {
         screen.note(&format!("warning: {warning}"));
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
-/// The fields whose value or layer is another: before and after, as `1m (file)`.
+/// The fields whose value or source changed: before and after, as `1m (file)`.
 pub(super) fn differences(before: &ServiceConfig, after: &ServiceConfig) -> Vec<(Field, String, String)> {
-    let told = |config: &ServiceConfig, field| {
+    let text_of = |config: &ServiceConfig, field| {
         let (value, layer) = field_of(config, field);
         format!("{value} ({layer})")
     };
     Field::ALL
         .iter()
-        .map(|field| (*field, told(before, *field), told(after, *field)))
+        .map(|field| (*field, text_of(before, *field), text_of(after, *field)))
         .filter(|(_, before, after)| before != after)
         .collect()
 }

@@ -1,4 +1,4 @@
-//! `config get` and `config log`: what is in force, and how it came about.
+//! `config get` and `config log`: the effective thresholds, and the changes that led to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Map, Value as Json};
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::pages::{List, PAGE};
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
@@ -84,33 +84,33 @@ pub(super) async fn get(
     args: &GetConfigArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     if args.service.is_none() && !args.defaults {
         return list(args, connection, screen).await;
     }
     let mut configs = connection.configs();
-    // Thresholds that a mistyped service would have are nobody's question.
-    let question = GetConfigRequest { service: args.service.clone().unwrap_or_default(), must_exist: true };
-    let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await?;
-    if screen.object("GetConfigResponse", &answer)? {
-        return Ok(Ended::Done);
+    // The defaults, printed for a mistyped service, would mislead.
+    let request = GetConfigRequest { service: args.service.clone().unwrap_or_default(), must_exist: true };
+    let response = connection.call(request, async |request| configs.get_config(request).await).await?;
+    if screen.object("GetConfigResponse", &response)? {
+        return Ok(Completion::Done);
     }
-    let config = answer.config.ok_or(Failure::Incomplete("config"))?;
+    let config = response.config.ok_or(Failure::Incomplete("config"))?;
     let mut head = Table::default();
-    let mut say = |name: &str, value: Cell| head.row(vec![Cell::from(name), value]);
-    say("service", name_of(&config).into());
+    let mut add_row = |name: &str, value: Cell| head.row(vec![Cell::from(name), value]);
+    add_row("service", name_of(&config).into());
     if !config.etag.is_empty() {
-        say("etag", config.etag.as_str().into());
+        add_row("etag", config.etag.as_str().into());
     }
     if config.revision > 0 {
         let at = config.changed_at.as_ref().map_or_else(String::new, |at| format!(", {}", times::clock(at)));
-        say("revision", format!("{}{at}", config.revision).into());
+        add_row("revision", format!("{}{at}", config.revision).into());
     }
     if let Some(set) = &config.r#override {
         let ends =
             set.expires_at.as_ref().map_or_else(String::new, |at| format!(", until {}", times::clock(at)));
-        say("override", Cell::styled(words::state(set.state), style_of(set.state)));
-        say("  by", format!("{}: {}{ends}", set.actor, set.reason).into());
+        add_row("override", Cell::styled(words::state(set.state), style_of(set.state)));
+        add_row("  by", format!("{}: {}{ends}", set.actor, set.reason).into());
     }
     head.write(screen)?;
     if !config.enabled {
@@ -132,15 +132,15 @@ pub(super) async fn get(
         table.row(vec![Cell::from(field.as_str()), Cell::from(value), Cell::from(layer)]);
     }
     table.write(screen)?;
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
 async fn list(
     args: &GetConfigArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
-    let mut question = ListConfigsRequest {
+) -> Result<Completion, Failure> {
+    let mut request = ListConfigsRequest {
         page_size: PAGE,
         page_token: String::new(),
         service_prefix: args.prefix.clone().unwrap_or_default(),
@@ -154,7 +154,8 @@ async fn list(
     ]);
     loop {
         let mut configs = connection.configs();
-        let page = connection.ask(question.clone(), async |ask| configs.list_configs(ask).await).await?;
+        let page =
+            connection.call(request.clone(), async |request| configs.list_configs(request).await).await?;
         for config in &page.configs {
             if !screen.line("ServiceConfig", config)? {
                 table.row(vec![
@@ -168,8 +169,8 @@ async fn list(
                 ]);
             }
         }
-        question.page_token = page.next_page_token;
-        if question.page_token.is_empty() {
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
             break;
         }
     }
@@ -180,14 +181,14 @@ async fn list(
             table.write(screen)?;
         }
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
 fn name_of(config: &ServiceConfig) -> String {
     if config.service.is_empty() { "(all others)".to_owned() } else { config.service.clone() }
 }
 
-/// What stands over the file: `timeout_seconds 90s, failure_threshold 3`.
+/// What was set through the API, over the file: `timeout_seconds 90s, failure_threshold 3`.
 pub(super) fn what_was_set(config: &ServiceConfig) -> String {
     let set = config.api_thresholds.clone().unwrap_or_default();
     let fields: Vec<_> = Field::ALL
@@ -205,9 +206,9 @@ pub(super) async fn log(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let now = clock.wall();
-    let mut question = ListConfigChangesRequest {
+    let mut request = ListConfigChangesRequest {
         service: args.service.clone().unwrap_or_default(),
         from_time: args.since.map(|since| since.stamp(now)),
         to_time: args.until.map(|until| until.stamp(now)),
@@ -215,13 +216,14 @@ pub(super) async fn log(
         ..ListConfigChangesRequest::default()
     };
     LOG.show(args.limit, screen, async |page_size, page_token| {
-        (question.page_size, question.page_token) = (page_size, page_token);
+        (request.page_size, request.page_token) = (page_size, page_token);
         let mut configs = connection.configs();
-        let page =
-            connection.ask(question.clone(), async |ask| configs.list_config_changes(ask).await).await?;
-        // No change, and no such service, are two answers.
+        let page = connection
+            .call(request.clone(), async |request| configs.list_config_changes(request).await)
+            .await?;
+        // No changes, and an unknown service, are reported differently.
         if let Some(service) = &args.service
-            && question.page_token.is_empty()
+            && request.page_token.is_empty()
             && page.next_page_token.is_empty()
             && !page.changes.iter().any(|change| change.service == *service)
         {
@@ -250,7 +252,7 @@ fn row(change: &ConfigChange) -> Vec<Cell> {
     ]
 }
 
-/// The fields that are another before and after: `timeout_seconds 60 -> 90`. Of what the file declares each with its
+/// The fields that differ: `timeout_seconds 60 -> 90`. For a change of the config file each with its
 /// service: `search.timeout_seconds 60 -> 90`.
 fn difference(before: &str, after: &str) -> String {
     let fields = |text: &str| match serde_json::from_str(text) {
@@ -274,7 +276,7 @@ fn difference(before: &str, after: &str) -> String {
     if changes.is_empty() { "-".to_owned() } else { changes.join(", ") }
 }
 
-/// The members of members, by their names with dots. Services stand at the top, as in the file.
+/// Nested members, by their dotted names. Services are at the top level, as in the file.
 fn flatten(above: &str, members: Map<String, Json>, fields: &mut BTreeMap<String, Json>) {
     for (name, value) in members {
         let path = match above {
@@ -310,11 +312,11 @@ mod tests {
 
     #[test]
     fn a_change_is_told_by_what_differs() {
-        let told = difference(
+        let text = difference(
             "{\"timeout_seconds\":60,\"a\":1}",
             "{\"timeout_seconds\":90,\"a\":1,\"w\":\"FIXED\"}",
         );
-        assert_eq!(told, "timeout_seconds 60 -> 90, w none -> FIXED");
+        assert_eq!(text, "timeout_seconds 60 -> 90, w none -> FIXED");
         assert_eq!(difference("", "{\"a\":[1]}"), "a none -> [1]");
         assert_eq!(difference("", ""), "-");
         assert_eq!(difference("?", "{}"), "? -> {}");
@@ -327,9 +329,9 @@ mod tests {
                       {\"timeout_seconds\":\"2m\",\"multiplier\":2},\"mail\":{\"timeout_seconds\":\"1m\"}}}";
         let after = "{\"enabled\":false,\"defaults\":{\"failure_threshold\":5},\"services\":{\"search\":\
                      {\"timeout_seconds\":\"90s\",\"multiplier\":2},\"orders\":{}}}";
-        let told = "enabled true -> false, mail.timeout_seconds 1m -> none, orders none -> no thresholds, \
+        let expected = "enabled true -> false, mail.timeout_seconds 1m -> none, orders none -> no thresholds, \
                     search.timeout_seconds 2m -> 90s";
-        assert_eq!(difference(before, after), told);
+        assert_eq!(difference(before, after), expected);
         assert_eq!(
             difference("", "{\"defaults\":{\"max_wait\":\"1h\"},\"services\":{}}"),
             "defaults.max_wait none -> 1h"

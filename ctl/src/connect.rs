@@ -19,38 +19,38 @@ use tonic::{Request, TimeoutExpired};
 use tonic_health::pb::health_client::HealthClient;
 
 use super::error::{Failure, innermost};
-use super::screen::{Color, Surroundings};
+use super::screen::{Color, Environment};
 use super::times;
 
-/// Where a breakerd on this machine listens unless it is told otherwise.
+/// The default address of a breakerd on this machine.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 /// A page of a thousand breakers, every text as long as it may be, and room for what they will show one day.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How often a quiet watch asks whether breakerd is still there.
+/// The interval of HTTP/2 keepalive pings, which detect a dead server while a watch receives nothing.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How the answer of an HTTP/1 server begins.
 const HTTP_1: &[u8; 7] = b"HTTP/1.";
-/// How long is looked for the reason of a failure that has been found.
+/// The time limit for finding the cause of a failed connection.
 const DIAGNOSE_MAX: Duration = Duration::from_secs(1);
 /// A file that holds a token and is longer is another file.
 const TOKEN_BYTES_MAX: usize = 4_096;
 
-/// A command, and how it reaches a breakerd.
+/// The arguments of a command, with the options that every command has.
 #[derive(Debug, Args)]
 pub struct CliRequest<A: Args> {
-    /// What is asked.
+    /// The arguments of the command.
     #[command(flatten)]
-    pub what: A,
-    /// Whom, and how the answer is shown.
+    pub args: A,
+    /// The server, and how its response is printed.
     #[command(flatten)]
-    pub reach: Reach,
+    pub options: CommonOptions,
 }
 
 /// How a breakerd is reached, and how its answer is shown.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
-pub struct Reach {
-    /// The breakerd to ask.
+pub struct CommonOptions {
+    /// The address of the server.
     #[arg(long, value_name = "ADDRESS", env = "BREAKERD_ADDRESS", hide_env = true, default_value = DEFAULT_ADDRESS)]
     #[arg(help = "Server address: HOST:PORT, or https://HOST:PORT for TLS [env: BREAKERD_ADDRESS]")]
     pub address: String,
@@ -83,14 +83,14 @@ pub struct Reach {
     pub color: Color,
 }
 
-impl Reach {
-    fn over(&self, around: &Surroundings) -> Self {
+impl CommonOptions {
+    fn with_environment(&self, environment: &Environment) -> Self {
         let or =
             |flag: &Option<PathBuf>, variable: &Option<PathBuf>| flag.as_ref().or(variable.as_ref()).cloned();
         Self {
-            ca: or(&self.ca, &around.ca),
-            cert: or(&self.cert, &around.cert),
-            key: or(&self.key, &around.key),
+            ca: or(&self.ca, &environment.ca),
+            cert: or(&self.cert, &environment.cert),
+            key: or(&self.key, &environment.key),
             ..self.clone()
         }
     }
@@ -107,35 +107,35 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects. What flags leave out is taken from the variables.
-    pub(super) async fn to(reach: &Reach, around: &Surroundings) -> Result<Self, Failure> {
-        let reach = &reach.over(around);
-        let address = url(reach)?;
-        let bearer = bearer(reach, around.token.as_deref())?;
+    pub(super) async fn to(options: &CommonOptions, environment: &Environment) -> Result<Self, Failure> {
+        let options = &options.with_environment(environment);
+        let address = url(options)?;
+        let bearer = bearer(options, environment.token.as_deref())?;
         let mut endpoint = Endpoint::from_shared(address.clone())
             .map_err(|_| {
                 Failure::Usage(format!(
                     "--address: invalid value {}: must be HOST:PORT or https://HOST:PORT",
-                    reach.address
+                    options.address
                 ))
             })?
             .user_agent(concat!("breakerd-cli/", env!("CARGO_PKG_VERSION")))
             // A version is a user agent.
             .map_err(|error| Failure::Usage(error.to_string()))?
-            .connect_timeout(reach.timeout)
+            .connect_timeout(options.timeout)
             .http2_keep_alive_interval(KEEPALIVE);
         if address.starts_with("https://") {
-            let tls = tls(reach)?;
+            let tls = tls(options)?;
             endpoint = endpoint.tls_config(tls).map_err(|error| {
                 Failure::Usage(format!("invalid --ca, --cert or --key: {}", innermost(&error)))
             })?;
         }
-        let connecting = tokio::time::timeout(reach.timeout, endpoint.connect());
+        let connecting = tokio::time::timeout(options.timeout, endpoint.connect());
         match connecting.await {
-            Ok(Ok(channel)) => Ok(Self { channel, bearer, address, timeout: reach.timeout }),
+            Ok(Ok(channel)) => Ok(Self { channel, bearer, address, timeout: options.timeout }),
             Ok(Err(error)) => Err(Failure::Unreachable { address, problem: innermost(&error) }),
             Err(_) => Err(Failure::Unreachable {
                 address,
-                problem: format!("no connection within {}", HumanDuration(reach.timeout)),
+                problem: format!("no connection within {}", HumanDuration(options.timeout)),
             }),
         }
     }
@@ -156,28 +156,28 @@ impl Connection {
         HealthClient::new(self.channel.clone())
     }
 
-    /// The answer to one call; breakerd is told how long it may take, and nobody waits longer.
-    pub(super) async fn ask<T, A>(
+    /// Makes one unary RPC. The timeout is sent as its deadline, and enforced here too.
+    pub(super) async fn call<T, A>(
         &self,
-        question: T,
-        call: impl AsyncFnOnce(Request<T>) -> Result<tonic::Response<A>, tonic::Status>,
+        message: T,
+        rpc: impl AsyncFnOnce(Request<T>) -> Result<tonic::Response<A>, tonic::Status>,
     ) -> Result<A, Failure> {
-        let mut request = self.request(question);
+        let mut request = self.request(message);
         request.set_timeout(self.timeout);
-        match tokio::time::timeout(self.timeout, call(request)).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.told_by(status)),
-            Err(_) => Err(self.silent()),
+        match tokio::time::timeout(self.timeout, rpc(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.failure_from(status)),
+            Err(_) => Err(self.no_response()),
         }
     }
 
     /// What a status means: one without details that has a cause on this side is a broken connection, or a
     /// deadline that passed here.
-    pub(super) fn told_by(&self, status: tonic::Status) -> Failure {
+    pub(super) fn failure_from(&self, status: tonic::Status) -> Failure {
         let mut causes = std::iter::successors(status.source(), |cause| (*cause).source());
         let passed_here = causes.any(<dyn std::error::Error>::is::<TimeoutExpired>);
         if passed_here || status.code() == tonic::Code::DeadlineExceeded {
-            return self.silent();
+            return self.no_response();
         }
         match status.source() {
             Some(source) if status.details().is_empty() => {
@@ -188,8 +188,8 @@ impl Connection {
     }
 
     /// A request with everything but a deadline: for a stream that has no end.
-    pub(super) fn request<T>(&self, question: T) -> Request<T> {
-        let mut request = Request::new(question);
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         if let Some(bearer) = &self.bearer {
             request.metadata_mut().insert("authorization", bearer.clone());
         }
@@ -200,26 +200,29 @@ impl Connection {
         self.timeout
     }
 
-    pub(super) fn silent(&self) -> Failure {
-        Failure::Silent { address: self.address.clone(), timeout: self.timeout }
+    pub(super) fn no_response(&self) -> Failure {
+        Failure::NoResponse { address: self.address.clone(), timeout: self.timeout }
     }
 }
 
 /// The address as a URL. Who names certificates wants TLS.
-fn url(reach: &Reach) -> Result<String, Failure> {
+fn url(options: &CommonOptions) -> Result<String, Failure> {
     // An empty variable is none, as with those of the server.
-    let address = if reach.address.is_empty() { DEFAULT_ADDRESS } else { &reach.address };
+    let address = if options.address.is_empty() { DEFAULT_ADDRESS } else { &options.address };
     let without_scheme = address.split_once("://").map_or(address, |(_, rest)| rest);
     check_port(without_scheme.split('/').next().unwrap_or_default())?;
     if address.contains("://") {
         return Ok(address.to_owned());
     }
-    // Without a port it would be that of the web: nobody means it, and what answers there is no breakerd.
+    // Without a port it would be 80 or 443, where no breakerd listens.
     if address.parse::<Authority>().is_ok_and(|authority| authority.port().is_none()) {
         return Err(Failure::Usage(format!("--address: {address} has no port: use {address}:50051")));
     }
-    let scheme =
-        if reach.ca.is_some() || reach.cert.is_some() || reach.key.is_some() { "https" } else { "http" };
+    let scheme = if options.ca.is_some() || options.cert.is_some() || options.key.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     Ok(format!("{scheme}://{address}"))
 }
 
@@ -247,31 +250,31 @@ fn check_port(authority: &str) -> Result<(), Failure> {
 pub(super) async fn diagnose(failure: Failure) -> Failure {
     let Failure::Unreachable { address, problem } = failure else { return failure };
     let is_http = match address.strip_prefix("http://") {
-        Some(place) => is_http_port(place.trim_end_matches('/')).await,
+        Some(host_and_port) => is_http_port(host_and_port.trim_end_matches('/')).await,
         None => false,
     };
     if is_http { Failure::HttpPort { address } } else { Failure::Unreachable { address, problem } }
 }
 
 /// Whether what listens there speaks HTTP/1, which no gRPC server does.
-async fn is_http_port(place: &str) -> bool {
-    let asked = async {
-        let mut stream = TcpStream::connect(place).await.ok()?;
-        let request = format!("GET /livez HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n");
+async fn is_http_port(host_and_port: &str) -> bool {
+    let probe = async {
+        let mut stream = TcpStream::connect(host_and_port).await.ok()?;
+        let request = format!("GET /livez HTTP/1.1\r\nHost: {host_and_port}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut begin = [0; HTTP_1.len()];
         stream.read_exact(&mut begin).await.ok()?;
         Some(begin == *HTTP_1)
     };
-    tokio::time::timeout(DIAGNOSE_MAX, asked).await.ok().flatten().unwrap_or(false)
+    tokio::time::timeout(DIAGNOSE_MAX, probe).await.ok().flatten().unwrap_or(false)
 }
 
-fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
+fn tls(options: &CommonOptions) -> Result<ClientTlsConfig, Failure> {
     let mut tls = ClientTlsConfig::new();
-    tls = match &reach.ca {
+    tls = match &options.ca {
         Some(ca) => {
             let pem = read("read --ca", ca)?;
-            // rustls would trust nobody, and say so of the certificate that it is shown.
+            // rustls would trust no certificate, and report the server's as invalid.
             if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
                 return Err(Failure::Usage(format!("--ca {}: no PEM certificate found", ca.display())));
             }
@@ -279,7 +282,7 @@ fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
         }
         None => tls.with_native_roots(),
     };
-    match (&reach.cert, &reach.key) {
+    match (&options.cert, &options.key) {
         (None, None) => Ok(tls),
         (Some(cert), Some(key)) => {
             Ok(tls.identity(Identity::from_pem(read("read --cert", cert)?, read("read --key", key)?)))
@@ -290,8 +293,8 @@ fn tls(reach: &Reach) -> Result<ClientTlsConfig, Failure> {
     }
 }
 
-fn bearer(reach: &Reach, token: Option<&str>) -> Result<Option<MetadataValue<Ascii>>, Failure> {
-    let held = match &reach.token_file {
+fn bearer(options: &CommonOptions, token: Option<&str>) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    let held = match &options.token_file {
         Some(file) => {
             let bytes = read("read --token-file", file)?;
             let text = String::from_utf8(bytes).ok().filter(|text| text.len() <= TOKEN_BYTES_MAX);
@@ -301,7 +304,7 @@ fn bearer(reach: &Reach, token: Option<&str>) -> Result<Option<MetadataValue<Asc
     };
     let Some(held) = held else { return Ok(None) };
     let token = held.trim();
-    // Not shown: it is a secret, even a wrong one.
+    // Not printed: an invalid token is a secret too.
     let wrong =
         || Failure::Usage("invalid token: must not be empty or contain control characters".to_owned());
     if token.is_empty() {

@@ -1,4 +1,4 @@
-//! What can go wrong, in words, as JSON and as an exit code.
+//! The errors of a command: as text, as JSON and as an exit code.
 
 use std::error::Error;
 use std::io;
@@ -10,29 +10,29 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::screen::Screen;
-use super::table::harmless;
+use super::table::escape_control;
 use super::times;
 
-/// How a command ended that did what it was asked to.
+/// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum Completion {
     /// It is done.
     Done,
-    /// It was asked a question, and the answer is no.
-    No,
+    /// The answer is negative: the call is rejected, or the server is not serving.
+    Negative,
     /// There is no such breaker or service.
-    Missing,
-    /// With the exit status of what it ran, or what stands for it.
-    With(u8),
+    NotFound,
+    /// With the exit status of the command that it ran, or with the code for a signal or a timeout.
+    ExitCode(u8),
 }
 
-impl From<Ended> for ExitCode {
-    fn from(ended: Ended) -> Self {
+impl From<Completion> for ExitCode {
+    fn from(ended: Completion) -> Self {
         match ended {
-            Ended::Done => Self::SUCCESS,
-            Ended::No => Self::from(3),
-            Ended::Missing => Self::from(4),
-            Ended::With(status) => Self::from(status),
+            Completion::Done => Self::SUCCESS,
+            Completion::Negative => Self::from(3),
+            Completion::NotFound => Self::from(4),
+            Completion::ExitCode(status) => Self::from(status),
         }
     }
 }
@@ -46,13 +46,13 @@ pub(super) enum Effect {
     Write,
 }
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The command line makes no sense, beyond what clap sees.
     #[error("{0}")]
     Usage(String),
-    /// Arguments that are wrong, each with its name and what is wrong.
+    /// Invalid arguments, each with its name and the problem.
     #[error("{}", .0.iter().map(|(_, problem)| &**problem).collect::<Vec<_>>().join("; "))]
     Arguments(Vec<(String, String)>),
     /// A file that the command line names.
@@ -65,7 +65,7 @@ pub(super) enum Failure {
         /// Why.
         source: io::Error,
     },
-    /// Nobody answers there.
+    /// The connection failed.
     #[error("cannot connect to {address}: {problem}")]
     Unreachable {
         /// Where.
@@ -73,60 +73,60 @@ pub(super) enum Failure {
         /// The innermost reason.
         problem: String,
     },
-    /// Another server of breakerd's listens there, or of somebody else's.
+    /// An HTTP server listens there: breakerd's own, or another.
     #[error("{address} is an HTTP port, not a gRPC port")]
     HttpPort {
         /// Where.
         address: String,
     },
-    /// It does not answer in time.
+    /// No response within the timeout.
     #[error("no response from {address} within {}", HumanDuration(*.timeout))]
-    Silent {
+    NoResponse {
         /// Who.
         address: String,
         /// How long was waited.
         timeout: std::time::Duration,
     },
-    /// It answers, with an error.
+    /// The server returned an error.
     #[error("{}", .0.message())]
-    Refused(Box<Status>),
-    /// It answers, with an error, and there is another way.
+    Status(Box<Status>),
+    /// The server returned an error; with a hint what to do instead.
     #[error("{}", .0.message())]
-    Hinted(Box<Status>, String),
-    /// It answers what makes no sense.
+    StatusWithHint(Box<Status>, String),
+    /// The response lacks a field.
     #[error("incomplete response: missing {0} (server version mismatch?)")]
     Incomplete(&'static str),
-    /// The answer cannot be written.
+    /// The output cannot be written.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
+        Self::Status(Box::new(status))
     }
 }
 
 impl Failure {
-    /// 1: failed; 2: asked wrongly; 4: there is no such thing.
+    /// 1: failed; 2: usage error; 4: not found.
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Arguments(_) | Self::File { .. } => 2,
-            Self::Refused(status) | Self::Hinted(status, _) => match status.code() {
+            Self::Status(status) | Self::StatusWithHint(status, _) => match status.code() {
                 Code::InvalidArgument | Code::OutOfRange => 2,
                 Code::NotFound => 4,
                 _ => 1,
             },
             Self::Unreachable { .. }
             | Self::HttpPort { .. }
-            | Self::Silent { .. }
+            | Self::NoResponse { .. }
             | Self::Incomplete(_)
             | Self::Output(_) => 1,
         }
     }
 
-    /// A reader that has seen enough.
-    fn is_enough(&self) -> bool {
+    /// Whether the reader of the output closed it, as `head` does: no error.
+    fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
@@ -135,8 +135,8 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Arguments(_) | Self::File { .. } => "INVALID_ARGUMENT",
             Self::Unreachable { .. } | Self::HttpPort { .. } => "UNAVAILABLE",
-            Self::Silent { .. } => "DEADLINE_EXCEEDED",
-            Self::Refused(status) | Self::Hinted(status, _) => name_of(status.code()),
+            Self::NoResponse { .. } => "DEADLINE_EXCEEDED",
+            Self::Status(status) | Self::StatusWithHint(status, _) => name_of(status.code()),
             Self::Incomplete(_) | Self::Output(_) => "INTERNAL",
         }
     }
@@ -146,8 +146,8 @@ impl Failure {
             Self::Usage(_) | Self::Arguments(_) => "USAGE".to_owned(),
             Self::File { .. } => "FILE".to_owned(),
             Self::Unreachable { .. } | Self::HttpPort { .. } => "UNREACHABLE".to_owned(),
-            Self::Silent { .. } => "NO_ANSWER".to_owned(),
-            Self::Refused(status) | Self::Hinted(status, _) => {
+            Self::NoResponse { .. } => "NO_ANSWER".to_owned(),
+            Self::Status(status) | Self::StatusWithHint(status, _) => {
                 status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
             }
             Self::Incomplete(_) => "INCOMPLETE_ANSWER".to_owned(),
@@ -155,10 +155,10 @@ impl Failure {
         }
     }
 
-    /// Path and problem of each field that is wrong.
+    /// Path and problem of each invalid field.
     fn violations(&self) -> Vec<(String, String)> {
         let status = match self {
-            Self::Refused(status) | Self::Hinted(status, _) => status,
+            Self::Status(status) | Self::StatusWithHint(status, _) => status,
             Self::Arguments(wrong) => return wrong.clone(),
             _ => return Vec::new(),
         };
@@ -168,7 +168,7 @@ impl Failure {
 
     /// The known name that was probably meant by one that breakerd does not know.
     pub(super) fn nearest(&self) -> Option<String> {
-        let Self::Refused(status) = self else { return None };
+        let Self::Status(status) = self else { return None };
         status.get_details_error_info()?.metadata.remove("nearest")
     }
 
@@ -187,9 +187,9 @@ impl Failure {
                 "use the port of grpc.listen, which is 50051 by default; http.listen (8080) serves metrics and health"
                     .to_owned(),
             ),
-            Self::Silent { .. } => Some("increase --timeout".to_owned()),
-            Self::Hinted(_, hint) => Some(hint.clone()),
-            Self::Refused(status) => match status.code() {
+            Self::NoResponse { .. } => Some("increase --timeout".to_owned()),
+            Self::StatusWithHint(_, hint) => Some(hint.clone()),
+            Self::Status(status) => match status.code() {
                 Code::Unauthenticated => {
                     Some("set BREAKERD_TOKEN or --token-file, or --cert and --key".into())
                 }
@@ -203,9 +203,9 @@ impl Failure {
         }
     }
 
-    /// Tells it, and says with which code to end.
-    pub(super) fn tell(&self, effect: Effect, screen: &mut Screen<'_>) -> ExitCode {
-        if self.is_enough() {
+    /// Prints it, and returns the exit code.
+    pub(super) fn report(&self, effect: Effect, screen: &mut Screen<'_>) -> ExitCode {
+        if self.is_broken_pipe() {
             return ExitCode::SUCCESS;
         }
         if screen.is_json() {
@@ -214,18 +214,18 @@ impl Failure {
                 .into_iter()
                 .map(|(field, problem)| json!({ "field": field, "description": problem }))
                 .collect();
-            let told = json!({
+            let object = json!({
                 "code": self.code(),
                 "message": self.to_string(),
                 "reason": self.reason(),
                 "violations": violations,
             });
-            screen.note(&told.to_string());
+            screen.note(&object.to_string());
             return ExitCode::from(self.exit_code());
         }
         match &self.violations()[..] {
             // With violations the message only strings them together.
-            [] => screen.note(&format!("breakerd: {}", harmless(&self.in_words()))),
+            [] => screen.note(&format!("breakerd: {}", escape_control(&self.summary()))),
             violations => {
                 screen.note(match (self, effect) {
                     (Self::Arguments(_), _) => "breakerd: invalid arguments, nothing was sent",
@@ -233,7 +233,7 @@ impl Failure {
                     (_, Effect::Write) => "breakerd: invalid request, nothing was changed",
                 });
                 for (field, problem) in violations {
-                    screen.note(&harmless(&match self {
+                    screen.note(&escape_control(&match self {
                         // It names its field.
                         Self::Arguments(_) => format!("  {problem}"),
                         _ => format!("  {}: {}", flag_of(field), in_flags(problem)),
@@ -247,17 +247,19 @@ impl Failure {
         ExitCode::from(self.exit_code())
     }
 
-    /// The message, and the code where the message alone says little.
-    pub(super) fn in_words(&self) -> String {
+    /// The message, with the gRPC code where the message alone explains little.
+    pub(super) fn summary(&self) -> String {
         match self {
-            Self::Refused(status) | Self::Hinted(status, _) if status.message().is_empty() => {
+            Self::Status(status) | Self::StatusWithHint(status, _) if status.message().is_empty() => {
                 name_of(status.code()).to_owned()
             }
-            Self::Refused(status) | Self::Hinted(status, _) if status.get_details_error_info().is_none() => {
+            Self::Status(status) | Self::StatusWithHint(status, _)
+                if status.get_details_error_info().is_none() =>
+            {
                 format!("{}: {}", name_of(status.code()), status.message())
             }
             // As the flag is written that gives it.
-            Self::Refused(status) | Self::Hinted(status, _) => API_WORDS
+            Self::Status(status) | Self::StatusWithHint(status, _) => API_WORDS
                 .iter()
                 .fold(own_breakers(status.message()), |message, (api, flag)| message.replace(api, flag)),
             _ => self.to_string(),
@@ -300,12 +302,12 @@ fn own_breakers(message: &str) -> String {
     shown.collect::<Vec<_>>().join(" ")
 }
 
-/// A field of the API in the words of the command line: the flag that gave it, or its own name.
+/// A field of the API as the command line names it: the flag that sets it, or its own name.
 fn flag_of(field: &str) -> &str {
     FLAGS.iter().find(|(name, _)| *name == field).map_or(field, |(_, flag)| flag)
 }
 
-/// What is said of a field often names another: the names that are no words of a sentence become flags too.
+/// A problem of a field often names another field: such names become flags too.
 fn in_flags(problem: &str) -> String {
     let names = FLAGS.iter().filter(|(name, _)| name.contains('_'));
     names.fold(problem.to_owned(), |problem, (name, flag)| problem.replace(name, flag))

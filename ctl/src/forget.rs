@@ -3,8 +3,8 @@
 use breakerd_api::v1::DeleteBreakerRequest;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
-use super::override_::{OneArgs, note_not_persisted};
+use super::error::{Completion, Failure};
+use super::override_::{BreakerArgs, note_not_persisted};
 use super::screen::Screen;
 use super::words::{self, Target};
 
@@ -15,23 +15,23 @@ pub(super) const EXAMPLES: &str = "Examples:
       a breaker that is still in use is created again on its next call";
 
 pub(super) async fn run(
-    args: &OneArgs,
+    args: &BreakerArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut operations = connection.operations();
     let Target { service, name } = args.breaker.clone();
     let shown = words::breaker_name(&service, if name.is_empty() { &service } else { &name });
-    let question = DeleteBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
-    let answer = connection.ask(question, async |ask| operations.delete_breaker(ask).await).await?;
-    if screen.object("DeleteBreakerResponse", &answer)? {
-        return Ok(Ended::Done);
+    let request = DeleteBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
+    let response = connection.call(request, async |request| operations.delete_breaker(request).await).await?;
+    if screen.object("DeleteBreakerResponse", &response)? {
+        return Ok(Completion::Done);
     }
-    if answer.changed {
-        writeln!(screen.out, "{shown} deleted: CLOSED, epoch {}", answer.epoch)?;
-        note_not_persisted(answer.persisted, screen);
+    if response.changed {
+        writeln!(screen.out, "{shown} deleted: CLOSED, epoch {}", response.epoch)?;
+        note_not_persisted(response.persisted, screen);
     } else {
         writeln!(screen.out, "{shown} not found: nothing to delete")?;
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }

@@ -7,7 +7,7 @@ use breakerd_api::v1::{Breaker, GetBreakerRequest, ServiceOverride, State};
 use clap::Args;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::ls::since;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
@@ -34,40 +34,40 @@ pub(super) async fn run(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let Target { service, name } = args.breaker.clone();
     let mut operations = connection.operations();
-    let question = GetBreakerRequest { service, name };
-    let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await?;
-    if !screen.object("GetBreakerResponse", &answer)? {
-        let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-        let of_service = shadowed(&breaker, connection).await;
+    let request = GetBreakerRequest { service, name };
+    let response = connection.call(request, async |request| operations.get_breaker(request).await).await?;
+    if !screen.object("GetBreakerResponse", &response)? {
+        let breaker = response.breaker.ok_or(Failure::Incomplete("breaker"))?;
+        let of_service = inactive_service_override(&breaker, connection).await;
         show(&breaker, of_service.as_ref(), clock.wall(), screen)?;
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
 /// The override of the service, where it is not the one that the breaker is in: as far as the client may know.
-async fn shadowed(breaker: &Breaker, connection: &Connection) -> Option<ServiceOverride> {
+async fn inactive_service_override(breaker: &Breaker, connection: &Connection) -> Option<ServiceOverride> {
     if breaker.r#override.as_ref().is_some_and(|set| set.service_wide) {
         return None;
     }
     service::config(&breaker.service, false, connection).await.ok()?.r#override
 }
 
-/// How a breaker stands: what there is to see of it when its state was changed by hand.
+/// The state of a breaker, as printed after an operator action.
 pub(super) fn show_state(breaker: &Breaker, now: Time, screen: &mut Screen<'_>) -> io::Result<()> {
-    stats(breaker, None, now).write(screen)
+    state_table(breaker, None, now).write(screen)
 }
 
-/// How a breaker stands, and below it what it is judged by.
+/// The state of a breaker, and below it its thresholds.
 fn show(
     breaker: &Breaker,
     of_service: Option<&ServiceOverride>,
     now: Time,
     screen: &mut Screen<'_>,
 ) -> io::Result<()> {
-    stats(breaker, of_service, now).write(screen)?;
+    state_table(breaker, of_service, now).write(screen)?;
     let Some(judged_by) = &breaker.thresholds else { return Ok(()) };
     writeln!(screen.out)?;
     let mut table = Table::default();
@@ -79,7 +79,7 @@ fn show(
     table.write(screen)
 }
 
-/// What a state does to calls that no outcome has led to, and why: such a breaker decides nothing by itself.
+/// The effect of an override on calls, and its cause; none: the breaker decides by its outcomes.
 fn effect(breaker: &Breaker) -> Option<&'static str> {
     match breaker.state() {
         State::Disabled if breaker.state_when_enabled() != State::Unspecified => {
@@ -92,57 +92,57 @@ fn effect(breaker: &Breaker) -> Option<&'static str> {
     }
 }
 
-/// A line a figure; what there is none of has no line.
-fn stats(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -> Table {
+/// A line for each property; what is absent has no line.
+fn state_table(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -> Table {
     let mut table = Table::default();
-    let mut say = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
-    say("breaker", words::breaker_name(&breaker.service, &breaker.name).into());
-    say("state", Cell::styled(words::state(breaker.state), style_of(breaker.state)));
+    let mut add_row = |name: &str, value: Cell| table.row(vec![Cell::from(name), value]);
+    add_row("breaker", words::breaker_name(&breaker.service, &breaker.name).into());
+    add_row("state", Cell::styled(words::state(breaker.state), style_of(breaker.state)));
     if let Some(effect) = effect(breaker) {
-        say("effect", effect.into());
+        add_row("effect", effect.into());
     }
     if breaker.state_when_enabled() != State::Unspecified {
         let state = breaker.state_when_enabled;
-        say("if enabled", Cell::styled(words::state(state), style_of(state)));
+        add_row("if enabled", Cell::styled(words::state(state), style_of(state)));
     }
     if let Some(since) = since(breaker) {
-        say("since", format!("{} ({})", times::clock(&since), times::age(&since, now)).into());
+        add_row("since", format!("{} ({})", times::clock(&since), times::age(&since, now)).into());
     }
     let why = why::of_breaker(breaker);
     if !why.is_empty() {
-        say("why", why.into());
+        add_row("why", why.into());
     }
     if let Some(expires) = breaker.r#override.as_ref().and_then(|set| set.expires_at) {
-        say("override ends", times::clock(&expires).into());
+        add_row("override ends", times::clock(&expires).into());
     }
     if let Some(set) = of_service {
         let has_own = breaker.r#override.is_some();
         let when = if has_own { "after its own override" } else { "not applied yet" };
-        say("service-wide", format!("{} ({when})", service::in_words(set)).into());
+        add_row("service-wide", format!("{} ({when})", service::summary(set)).into());
     }
     if let (Some(until), Some(rest)) = (&breaker.open_until, &breaker.remaining_wait) {
-        say("open until", format!("{} (in {})", times::clock(until), times::wire_span(rest)).into());
+        add_row("open until", format!("{} (in {})", times::clock(until), times::wire_span(rest)).into());
     }
     if let Some(probes) = breaker.half_open {
-        let told = format!(
+        let text = format!(
             "{} permitted, {} in flight, {} completed ({} failed, {} slow)",
             probes.permitted, probes.in_flight, probes.completed, probes.failed, probes.slow
         );
-        say("probes", told.into());
+        add_row("probes", text.into());
     }
     if let Some(window) = breaker.window {
-        let told = format!("{} calls: {} failed, {} slow", window.calls, window.failures, window.slow_calls);
-        say("window", told.into());
+        let text = format!("{} calls: {} failed, {} slow", window.calls, window.failures, window.slow_calls);
+        add_row("window", text.into());
         if window.failure_rate.is_some() || window.slow_call_rate.is_some() {
             let (failed, slow) = (why::percent(window.failure_rate), why::percent(window.slow_call_rate));
-            say("rates", format!("{failed} failed, {slow} slow").into());
+            add_row("rates", format!("{failed} failed, {slow} slow").into());
         }
         let (failed, well) = (breaker.consecutive_failures, breaker.consecutive_successes);
-        say("consecutive", format!("{failed} failures, {well} successes").into());
+        add_row("consecutive", format!("{failed} failures, {well} successes").into());
     }
-    say("epoch", breaker.epoch.to_string().into());
+    add_row("epoch", breaker.epoch.to_string().into());
     if breaker.open_count > 0 {
-        say("times opened", format!("{} since last closed", breaker.open_count).into());
+        add_row("times opened", format!("{} since last closed", breaker.open_count).into());
     }
     let counters = breaker.counters.unwrap_or_default();
     let counted = format!(
@@ -154,15 +154,15 @@ fn stats(breaker: &Breaker, of_service: Option<&ServiceOverride>, now: Time) -> 
         counters.ignored,
         counters.late
     );
-    say("counted", counted.into());
+    add_row("counted", counted.into());
     if counters.would_be_rejected > 0 {
-        say("would reject", counters.would_be_rejected.to_string().into());
+        add_row("would reject", counters.would_be_rejected.to_string().into());
     }
     let last_used = breaker.last_used_at.as_ref().map_or_else(
         || "-".to_owned(),
         |used| format!("{} ({} ago)", times::clock(used), times::age(used, now)),
     );
-    say("last used", last_used.into());
-    say("revision", format!("{} (configuration)", breaker.config_revision).into());
+    add_row("last used", last_used.into());
+    add_row("revision", format!("{} (configuration)", breaker.config_revision).into());
     table
 }

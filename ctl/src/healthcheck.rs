@@ -1,4 +1,4 @@
-//! `healthcheck`: does it serve? For probes that run a command in a container without a shell.
+//! `healthcheck`: checks whether the server is serving, for health checks in a container without a shell.
 
 use clap::Args;
 use serde_json::json;
@@ -6,7 +6,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::screen::Screen;
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -26,16 +26,16 @@ pub(super) async fn run(
     args: &HealthcheckArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut health = connection.health();
-    let question = HealthCheckRequest { service: args.service.clone() };
-    let answer = connection.ask(question, async |ask| health.check(ask).await).await?;
-    let status = answer.status();
+    let request = HealthCheckRequest { service: args.service.clone() };
+    let response = connection.call(request, async |request| health.check(request).await).await?;
+    let status = response.status();
     if screen.is_json() {
         // Not of our package: two lines do what its description would be needed for.
         writeln!(screen.out, "{}", json!({ "status": status.as_str_name() }))?;
     } else {
         writeln!(screen.out, "{}", status.as_str_name())?;
     }
-    Ok(if status == ServingStatus::Serving { Ended::Done } else { Ended::No })
+    Ok(if status == ServingStatus::Serving { Completion::Done } else { Completion::Negative })
 }

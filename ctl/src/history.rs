@@ -7,7 +7,7 @@ use breakerd_api::v1::{
 use clap::Args;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::pages::{self, List};
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
@@ -39,7 +39,7 @@ pub(super) const LIST: List<Transition> = List {
     nothing: "no transitions found",
 };
 
-/// Overrides of services that are looked at, where all of a long time are needed.
+/// The most service-wide overrides that are read, for a long range of time.
 const SERVICE_OVERRIDES_MAX: u32 = 10_000;
 
 /// Who ends an override of a service whose time is over, and the reason that the audit has.
@@ -71,12 +71,12 @@ pub struct HistoryArgs {
 }
 
 impl HistoryArgs {
-    fn question(&self, clock: &impl Clock) -> Result<ListTransitionsRequest, Failure> {
+    fn request(&self, clock: &impl Clock) -> Result<ListTransitionsRequest, Failure> {
         let (service, name) = match &self.breaker {
             None => (String::new(), String::new()),
             Some(target) if self.service_wide => {
                 if !target.name.is_empty() {
-                    return Err(Failure::Usage(super::override_::WHOLE_AND_NAME.to_owned()));
+                    return Err(Failure::Usage(super::override_::SERVICE_WIDE_WITH_NAME.to_owned()));
                 }
                 (target.service.clone(), String::new())
             }
@@ -104,23 +104,24 @@ pub(super) async fn run(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
-    let mut question = args.question(clock)?;
-    let window = question.clone();
-    let ask = async |page_size, page_token| {
-        (question.page_size, question.page_token) = (page_size, page_token);
+) -> Result<Completion, Failure> {
+    let mut request = args.request(clock)?;
+    let window = request.clone();
+    let fetch_page = async |page_size, page_token| {
+        (request.page_size, request.page_token) = (page_size, page_token);
         let mut operations = connection.operations();
-        let page =
-            connection.ask(question.clone(), async |ask| operations.list_transitions(ask).await).await?;
+        let page = connection
+            .call(request.clone(), async |request| operations.list_transitions(request).await)
+            .await?;
         Ok((page.transitions, page.next_page_token))
     };
     if screen.is_json() {
         // Each line of the answer is a transition: `config log` has the overrides of services.
         let mut is_empty = true;
-        let mut ask = ask;
+        let mut fetch_page = fetch_page;
         let ended = LIST
             .show(args.limit, screen, async |size, token| {
-                let page: (Vec<Transition>, String) = ask(size, token).await?;
+                let page: (Vec<Transition>, String) = fetch_page(size, token).await?;
                 is_empty &= page.0.is_empty();
                 Ok(page)
             })
@@ -130,14 +131,14 @@ pub(super) async fn run(
         }
         return Ok(ended);
     }
-    let (transitions, mut more) = pages::fetch(args.limit, ask).await?;
+    let (transitions, mut more) = pages::fetch(args.limit, fetch_page).await?;
     let (changes, more_changes) =
         service_overrides(&window, &transitions, more, args.limit, connection).await?;
     more |= more_changes;
     if transitions.is_empty() && changes.is_empty() {
         args.check_exists(connection).await?;
         screen.note(LIST.nothing);
-        return Ok(Ended::Done);
+        return Ok(Completion::Done);
     }
     let mut rows = merged(&transitions, &changes, args.oldest_first);
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
@@ -151,24 +152,24 @@ pub(super) async fn run(
     if more {
         pages::note_more(screen);
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
 impl HistoryArgs {
-    /// No history, and no such breaker or service, are two answers.
+    /// No history, and an unknown breaker or service, are reported differently.
     async fn check_exists(&self, connection: &Connection) -> Result<(), Failure> {
         let Some(Target { service, name }) = &self.breaker else { return Ok(()) };
         if self.service_wide {
             return service::check_exists(service, connection).await;
         }
-        let question = GetBreakerRequest { service: service.clone(), name: name.clone() };
+        let request = GetBreakerRequest { service: service.clone(), name: name.clone() };
         let mut operations = connection.operations();
-        connection.ask(question, async |ask| operations.get_breaker(ask).await).await.map(drop)
+        connection.call(request, async |request| operations.get_breaker(request).await).await.map(drop)
     }
 }
 
 /// Up to as many overrides of services as may be needed, and whether there are more: those that were set, cleared or ended in the time that is listed, in the order of the list. Where no
-/// breaker of the service was in use they have made no transition, and were in force all the same.
+/// breaker of the service was in use they have made no transition, and applied all the same.
 async fn service_overrides(
     window: &ListTransitionsRequest,
     transitions: &[Transition],
@@ -179,14 +180,14 @@ async fn service_overrides(
     let is_oldest_first = window.order() == TransitionOrder::OldestFirst;
     // The list ends where its last transition is, if there are more.
     let end = transitions.last().filter(|_| more).and_then(|last| last.occurred_at);
-    let mut question = ListConfigChangesRequest {
+    let mut request = ListConfigChangesRequest {
         service: window.service.clone(),
         kinds: vec![ChangeKind::ServiceOverride.into()],
         from_time: end.filter(|_| !is_oldest_first).or(window.from_time),
         to_time: end.filter(|_| is_oldest_first).or(window.to_time),
         ..ListConfigChangesRequest::default()
     };
-    if let (Some(from), Some(to)) = (&question.from_time, &question.to_time)
+    if let (Some(from), Some(to)) = (&request.from_time, &request.to_time)
         && (from.seconds, from.nanos) >= (to.seconds, to.nanos)
     {
         return Ok((Vec::new(), false));
@@ -195,10 +196,11 @@ async fn service_overrides(
     let needs_all = is_oldest_first || !window.states.is_empty();
     let limit = if needs_all { limit.max(SERVICE_OVERRIDES_MAX) } else { limit };
     let (mut changes, more) = pages::fetch(limit, async |page_size, page_token| {
-        (question.page_size, question.page_token) = (page_size, page_token);
+        (request.page_size, request.page_token) = (page_size, page_token);
         let mut configs = connection.configs();
-        let page =
-            connection.ask(question.clone(), async |ask| configs.list_config_changes(ask).await).await?;
+        let page = connection
+            .call(request.clone(), async |request| configs.list_config_changes(request).await)
+            .await?;
         Ok((page.changes, page.next_page_token))
     })
     .await?;

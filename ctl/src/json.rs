@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_the_json_that_protobuf_defines() {
-        let answer = v1::AllowRequestResponse {
+        let response = v1::AllowRequestResponse {
             state: v1::State::Open.into(),
             reason: v1::AllowReason::Open.into(),
             permit: vec![1, 2, 255].into(),
@@ -63,7 +63,7 @@ mod tests {
             ..v1::AllowRequestResponse::default()
         };
         let mut out = Vec::new();
-        Json::new().line(&mut out, "AllowRequestResponse", &answer).unwrap();
+        Json::new().line(&mut out, "AllowRequestResponse", &response).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"state\":\"STATE_OPEN\",\"reason\":\"ALLOW_REASON_OPEN\",\"permit\":\"AQL/\",\

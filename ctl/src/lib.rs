@@ -1,8 +1,8 @@
-//! The other half of the command line: it asks a breakerd over gRPC, and shows what it answers.
+//! The client commands of the command line: each makes RPCs to a server, and prints the response.
 //!
-//! A command is a file: its arguments, the call, the words. `connect` is the way to the server, `screen` where
-//! answers go, `error` what goes wrong and the exit code it has. It is a client like any other: it sees of the
-//! server what the API shows, and is linked into its program so that whoever has the one has the other.
+//! A command is a file: its arguments, the RPC, the output. `connect` connects to the server, `screen` is where
+//! output goes, `error` has the errors and their exit codes. It is a client like any other: it sees of the
+//! server what the API shows, and is linked into the server's program, so that there is one program to install.
 
 mod allow;
 #[cfg(test)]
@@ -33,9 +33,9 @@ mod why;
 mod words;
 
 pub use config::ConfigCommand;
-pub use connect::{CliRequest, Reach};
+pub use connect::{CliRequest, CommonOptions};
 pub use override_::OverrideCommand;
-pub use screen::{Color, Surroundings};
+pub use screen::{Color, Environment};
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,7 +44,7 @@ use clap::Subcommand;
 
 use breakerd_common::clock::SystemClock;
 use connect::Connection;
-use error::{Effect, Ended, Failure};
+use error::{Completion, Effect, Failure};
 use screen::Screen;
 
 /// The exit codes, for the help of the program.
@@ -56,7 +56,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   4  breaker or service not found
 `run` exits with the status of its command.";
 
-/// What a breakerd can be asked.
+/// The client commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List breakers, those that are not CLOSED first.
@@ -79,13 +79,13 @@ pub enum Command {
     Override(OverrideCommand),
     /// Close a breaker and clear its counters.
     #[command(after_help = override_::RESET_EXAMPLES)]
-    Reset(CliRequest<override_::OneArgs>),
+    Reset(CliRequest<override_::BreakerArgs>),
     /// Delete a breaker. It is created again, CLOSED, on its next use.
     #[command(after_help = forget::EXAMPLES)]
-    Forget(CliRequest<override_::OneArgs>),
+    Forget(CliRequest<override_::BreakerArgs>),
     /// Start probes of an OPEN breaker now, before its open-state wait ends.
     #[command(after_help = override_::PROBE_EXAMPLES)]
-    Probe(CliRequest<override_::OneArgs>),
+    Probe(CliRequest<override_::BreakerArgs>),
     /// Request permission for a protected call. Exits with 3 if rejected.
     #[command(after_help = allow::EXAMPLES)]
     Allow(CliRequest<allow::AllowArgs>),
@@ -101,28 +101,33 @@ pub enum Command {
 }
 
 impl Command {
-    fn reach(&self) -> &Reach {
+    fn options(&self) -> &CommonOptions {
         match self {
-            Self::Ls(asked) => &asked.reach,
-            Self::Get(asked) => &asked.reach,
-            Self::History(asked) => &asked.reach,
-            Self::Watch(asked) => &asked.reach,
-            Self::Config(command) => command.reach(),
-            Self::Override(command) => command.reach(),
-            Self::Reset(asked) | Self::Forget(asked) | Self::Probe(asked) => &asked.reach,
-            Self::Allow(asked) => &asked.reach,
-            Self::Record(asked) => &asked.reach,
-            Self::Run(asked) => &asked.reach,
-            Self::Healthcheck(asked) => &asked.reach,
+            Self::Ls(request) => &request.options,
+            Self::Get(request) => &request.options,
+            Self::History(request) => &request.options,
+            Self::Watch(request) => &request.options,
+            Self::Config(command) => command.options(),
+            Self::Override(command) => command.options(),
+            Self::Reset(request) | Self::Forget(request) | Self::Probe(request) => &request.options,
+            Self::Allow(request) => &request.options,
+            Self::Record(request) => &request.options,
+            Self::Run(request) => &request.options,
+            Self::Healthcheck(request) => &request.options,
         }
     }
 }
 
-/// Asks, writes the answer to `out` and everything else to `err`, and says with which code to end.
-pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    let reach = command.reach();
-    let mut screen = Screen::new(out, err, around, reach.color, reach.json);
-    if reach.wide {
+/// Runs a command: writes its output to `out` and notes and errors to `err`, and returns the exit code.
+pub fn run(
+    command: &Command,
+    environment: &Environment,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> ExitCode {
+    let options = command.options();
+    let mut screen = Screen::new(out, err, environment, options.color, options.json);
+    if options.wide {
         screen.columns = None;
     }
     // One call after the other: one thread is enough.
@@ -134,12 +139,12 @@ pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &
         }
     };
     let ended = runtime.block_on(async {
-        match ask(command, around, &mut screen).await {
+        match dispatch(command, environment, &mut screen).await {
             Err(failure) => Err(connect::diagnose(failure).await),
             ended => ended,
         }
     });
-    // A name that is still being looked up must not hold us back.
+    // A name lookup that is still running must not delay the exit.
     runtime.shutdown_background();
     let flushed = ended.and_then(|ended| {
         screen.out.flush()?;
@@ -147,38 +152,42 @@ pub fn run(command: &Command, around: &Surroundings, out: &mut dyn Write, err: &
     });
     match flushed {
         Ok(ended) => ended.into(),
-        Err(failure) => failure.tell(command.effect(), &mut screen),
+        Err(failure) => failure.report(command.effect(), &mut screen),
     }
 }
 
-async fn ask(command: &Command, around: &Surroundings, screen: &mut Screen<'_>) -> Result<Ended, Failure> {
+async fn dispatch(
+    command: &Command,
+    environment: &Environment,
+    screen: &mut Screen<'_>,
+) -> Result<Completion, Failure> {
     command.check()?;
     let clock = &SystemClock::start();
-    let connected = async || Connection::to(command.reach(), around).await;
+    let connected = async || Connection::to(command.options(), environment).await;
     match command {
-        Command::Ls(asked) => ls::run(&asked.what, &connected().await?, clock, screen).await,
-        Command::Get(asked) => get::run(&asked.what, &connected().await?, clock, screen).await,
-        Command::History(asked) => history::run(&asked.what, &connected().await?, clock, screen).await,
-        Command::Watch(asked) => watch::run(&asked.what, &connected().await?, clock, screen).await,
+        Command::Ls(request) => ls::run(&request.args, &connected().await?, clock, screen).await,
+        Command::Get(request) => get::run(&request.args, &connected().await?, clock, screen).await,
+        Command::History(request) => history::run(&request.args, &connected().await?, clock, screen).await,
+        Command::Watch(request) => watch::run(&request.args, &connected().await?, clock, screen).await,
         Command::Config(command) => config::run(command, &connected().await?, clock, screen).await,
         Command::Override(command) => override_::run(command, &connected().await?, clock, screen).await,
-        Command::Reset(asked) => override_::reset(&asked.what, &connected().await?, clock, screen).await,
-        Command::Forget(asked) => forget::run(&asked.what, &connected().await?, screen).await,
-        Command::Probe(asked) => override_::probe(&asked.what, &connected().await?, clock, screen).await,
-        Command::Allow(asked) => allow::run(&asked.what, &connected().await?, screen).await,
-        Command::Record(asked) => record::run(&asked.what, &connected().await?, screen).await,
-        // It goes on without a connection.
-        Command::Run(asked) => run::run(asked, around, clock, screen).await,
-        Command::Healthcheck(asked) => healthcheck::run(&asked.what, &connected().await?, screen).await,
+        Command::Reset(request) => override_::reset(&request.args, &connected().await?, clock, screen).await,
+        Command::Forget(request) => forget::run(&request.args, &connected().await?, screen).await,
+        Command::Probe(request) => override_::probe(&request.args, &connected().await?, clock, screen).await,
+        Command::Allow(request) => allow::run(&request.args, &connected().await?, screen).await,
+        Command::Record(request) => record::run(&request.args, &connected().await?, screen).await,
+        // It runs without a connection too.
+        Command::Run(request) => run::run(request, environment, clock, screen).await,
+        Command::Healthcheck(request) => healthcheck::run(&request.args, &connected().await?, screen).await,
     }
 }
 
 impl Command {
-    /// What clap cannot see: before anybody is asked, so that a slip is told even when nobody answers.
+    /// Validates what clap cannot, before connecting, so that a usage error is reported without a server too.
     fn check(&self) -> Result<(), Failure> {
         match self {
-            Self::Record(asked) => asked.what.report().map(drop),
-            Self::Run(asked) => asked.what.check(),
+            Self::Record(request) => request.args.report().map(drop),
+            Self::Run(request) => request.args.check(),
             Self::Override(command) => command.check(),
             Self::Config(command) => command.check(),
             _ => Ok(()),

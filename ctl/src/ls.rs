@@ -1,4 +1,4 @@
-//! `ls`: which breakers there are. Those that are not closed come first: they are what somebody who asks is after.
+//! `ls`: lists breakers. Those that are not closed come first: they are what an operator looks for.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,7 +8,7 @@ use breakerd_api::v1::{Breaker, GetBreakerRequest, ListBreakersRequest, State};
 use clap::Args;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::pages::PAGE;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Narrow, Table};
@@ -23,7 +23,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   breakerd ls --all --json | jq -r 'select(.state == \"STATE_OPEN\") | .service'
       one breaker per line, as JSON";
 
-/// Breakers that are not closed and listed without `--all`: more than anybody reads.
+/// The most breakers that are not closed and listed without `--all`: more than anyone reads.
 const TROUBLED_MAX: usize = 10_000;
 
 const NOT_CLOSED: [State; 5] =
@@ -50,7 +50,7 @@ pub(super) async fn run(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let wanted = |state: &State| args.state.is_empty() || args.state.contains(state);
     let troubled: Vec<_> = NOT_CLOSED.into_iter().filter(wanted).collect();
     let mut list = List { args, shown: BTreeSet::new(), services: 0, table: table() };
@@ -61,7 +61,7 @@ pub(super) async fn run(
         list.services += 1;
         if screen.is_json() {
             // Each line of the answer is a breaker.
-            screen.note(&format!("service-wide override of {}: {}", config.service, service::in_words(set)));
+            screen.note(&format!("service-wide override of {}: {}", config.service, service::summary(set)));
         } else {
             list.table.row(service::row(config, set, clock.wall()));
         }
@@ -83,24 +83,24 @@ pub(super) async fn run(
     if more {
         screen.note("more breakers exist: list them with --all");
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
 impl LsArgs {
-    /// What it means that nothing is listed: there are no such breakers, or none in the states that are asked for.
-    async fn nothing(&self, connection: &Connection, screen: &mut Screen<'_>) -> Result<Ended, Failure> {
-        let question = ListBreakersRequest {
+    /// Explains an empty list: there are no such breakers, or none in the requested states.
+    async fn nothing(&self, connection: &Connection, screen: &mut Screen<'_>) -> Result<Completion, Failure> {
+        let request = ListBreakersRequest {
             page_size: 1,
             service: self.service.clone().unwrap_or_default(),
             name_prefix: self.name_prefix.clone().unwrap_or_default(),
             ..ListBreakersRequest::default()
         };
         let mut operations = connection.operations();
-        let any = connection.ask(question, async |ask| operations.list_breakers(ask).await).await?;
+        let any = connection.call(request, async |request| operations.list_breakers(request).await).await?;
         let states: Vec<_> = self.state.iter().map(|state| words::state((*state).into())).collect();
         if any.breakers.is_empty() && self.service.is_none() && self.name_prefix.is_none() {
             screen.note("no breakers yet: breakers are created on first use");
-            return Ok(Ended::Done);
+            return Ok(Completion::Done);
         }
         let of =
             self.service.as_ref().map(|service| format!(" of the service {service}")).unwrap_or_default();
@@ -111,7 +111,7 @@ impl LsArgs {
             .unwrap_or_default();
         if !any.breakers.is_empty() {
             screen.note(&format!("no breaker{of}{named} is {}", states.join(" or ")));
-            return Ok(Ended::Done);
+            return Ok(Completion::Done);
         }
         let near = match (&self.service, &self.name_prefix) {
             (Some(service), None) => nearest(service, connection).await,
@@ -120,23 +120,23 @@ impl LsArgs {
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         screen
             .note(&format!("breakerd: no breaker{of}{named} found: breakers are created on first use{near}"));
-        Ok(Ended::Missing)
+        Ok(Completion::NotFound)
     }
 }
 
 /// The service that was probably meant.
 async fn nearest(service: &str, connection: &Connection) -> Option<String> {
     let mut operations = connection.operations();
-    let question = GetBreakerRequest { service: service.to_owned(), name: String::new() };
-    let answer = connection.ask(question, async |ask| operations.get_breaker(ask).await).await;
-    let near = answer.err()?.nearest()?;
+    let request = GetBreakerRequest { service: service.to_owned(), name: String::new() };
+    let response = connection.call(request, async |request| operations.get_breaker(request).await).await;
+    let near = response.err()?.nearest()?;
     // It may be another breaker of that service.
     Some(near.split_once('/').map_or(&*near, |(service, _)| service).to_owned())
 }
 
 struct List<'a> {
     args: &'a LsArgs,
-    /// What stands in the list: a breaker that changed its state between two questions is in both answers.
+    /// The breakers that are listed already: one that changed its state between two requests is in both responses.
     shown: BTreeSet<(String, String)>,
     /// Services with an override.
     services: usize,
@@ -156,7 +156,7 @@ impl List<'_> {
         let mut page_token = String::new();
         let mut listed = 0;
         loop {
-            let question = ListBreakersRequest {
+            let request = ListBreakersRequest {
                 page_size: PAGE,
                 page_token,
                 service: self.args.service.clone().unwrap_or_default(),
@@ -164,7 +164,8 @@ impl List<'_> {
                 states: states.iter().map(|state| (*state).into()).collect(),
             };
             let mut operations = connection.operations();
-            let page = connection.ask(question, async |ask| operations.list_breakers(ask).await).await?;
+            let page =
+                connection.call(request, async |request| operations.list_breakers(request).await).await?;
             listed += page.breakers.len();
             for breaker in &page.breakers {
                 self.show(breaker, clock.wall(), screen)?;
@@ -214,7 +215,7 @@ pub(super) fn row(breaker: &Breaker, now: Time) -> Vec<Cell> {
     ]
 }
 
-/// When a call is allowed again, as far as that is known: the rest of the wait, or of an override that rejects every call.
+/// When a call is allowed again, as far as that is known: the rest of the open-state wait, or of an override that rejects every call.
 fn retry_in(breaker: &Breaker, now: Time) -> Option<String> {
     if let Some(rest) = &breaker.remaining_wait {
         return Some(times::wire_span(rest));
@@ -227,9 +228,9 @@ fn none() -> String {
     "-".to_owned()
 }
 
-/// Since when it is in its state; none: it never left its first one, or nobody remembers.
+/// Since when it is in its state; none: it never left its first one, or that is not known any more.
 pub(super) fn since(breaker: &Breaker) -> Option<prost_types::Timestamp> {
-    // One that was created under its service's override is in it since it was created, at the latest at the last start of
+    // One that was created under its service's override has been in it since its creation, at the latest since the last start of
     // breakerd: that says nothing.
     let by_hand = breaker.r#override.as_ref().filter(|set| !(set.service_wide && breaker.epoch == 0));
     let by_hand = by_hand.and_then(|set| set.set_at);
@@ -237,7 +238,7 @@ pub(super) fn since(breaker: &Breaker) -> Option<prost_types::Timestamp> {
     by_hand.or(breaker.opened_at).or(made)
 }
 
-/// Failures of the calls that are judged: the window's, or the probes'.
+/// Failures among the calls that decide: the window's, or the probes'.
 fn failures(breaker: &Breaker) -> String {
     match (breaker.window, breaker.half_open) {
         (Some(window), _) => format!("{}/{}", window.failures, window.calls),

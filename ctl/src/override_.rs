@@ -1,4 +1,4 @@
-//! `override`, `reset`, `probe`: what an operator does to breakers by hand.
+//! `override`, `reset`, `probe`: operator actions on breakers.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +8,8 @@ use breakerd_api::v1::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::connect::{CliRequest, Connection, Reach};
-use super::error::{Ended, Failure};
+use super::connect::{CliRequest, CommonOptions, Connection};
+use super::error::{Completion, Failure};
 use super::get;
 use super::screen::{Screen, style_of};
 use super::service;
@@ -46,7 +46,7 @@ pub(super) const PROBE_EXAMPLES: &str = "Examples:
   breakerd probe database --reason 'failover is done'
       HALF_OPEN: the next calls are probes";
 
-pub(super) const WHOLE_AND_NAME: &str = "--service-wide requires SERVICE without /NAME";
+pub(super) const SERVICE_WIDE_WITH_NAME: &str = "--service-wide requires SERVICE without /NAME";
 
 /// Overrides.
 #[derive(Debug, Subcommand)]
@@ -60,28 +60,28 @@ pub enum OverrideCommand {
 }
 
 impl OverrideCommand {
-    pub(super) fn reach(&self) -> &Reach {
+    pub(super) fn options(&self) -> &CommonOptions {
         match self {
-            Self::Set(asked) => &asked.reach,
-            Self::Clear(asked) => &asked.reach,
+            Self::Set(request) => &request.options,
+            Self::Clear(request) => &request.options,
         }
     }
 
     pub(super) fn check(&self) -> Result<(), Failure> {
         let (service_wide, breaker) = match self {
-            Self::Set(asked) => (asked.what.service_wide, &asked.what.breaker),
-            Self::Clear(asked) => (asked.what.service_wide, &asked.what.breaker),
+            Self::Set(request) => (request.args.service_wide, &request.args.breaker),
+            Self::Clear(request) => (request.args.service_wide, &request.args.breaker),
         };
         if service_wide && !breaker.name.is_empty() {
-            return Err(Failure::Usage(WHOLE_AND_NAME.to_owned()));
+            return Err(Failure::Usage(SERVICE_WIDE_WITH_NAME.to_owned()));
         }
         Ok(())
     }
 }
 
-/// What a breaker is held in.
+/// The states that an override can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Held {
+enum OverrideState {
     /// Reject every call.
     ForcedOpen,
     /// Allow every call and count nothing.
@@ -97,13 +97,13 @@ pub struct SetArgs {
     breaker: Target,
     /// State of the override.
     #[arg(value_name = "STATE", value_enum)]
-    state: Held,
+    state: OverrideState,
     /// Reason, shown with the breaker.
     #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     reason: String,
     /// How long the override lasts, such as 30m. Default: until cleared.
     #[arg(long = "for", value_name = "TIME", value_parser = times::duration, conflicts_with = "until")]
-    lasts: Option<Duration>,
+    ttl: Option<Duration>,
     /// When the override expires, in UTC, such as '2026-11-24 18:00:00'.
     #[arg(long, value_name = "WHEN", value_parser = times::time)]
     until: Option<SystemTime>,
@@ -130,7 +130,7 @@ pub struct ClearArgs {
 
 /// One breaker, and why.
 #[derive(Debug, Args)]
-pub struct OneArgs {
+pub struct BreakerArgs {
     /// Breaker: SERVICE for the default breaker of the service, or SERVICE/NAME.
     #[arg(value_name = "BREAKER")]
     pub(super) breaker: Target,
@@ -144,58 +144,60 @@ pub(super) async fn run(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut operations = connection.operations();
-    let (changed, own, persisted, breaker, service, held) = match command {
-        OverrideCommand::Set(CliRequest { what, .. }) => {
-            let state = match what.state {
-                Held::ForcedOpen => State::ForcedOpen,
-                Held::Disabled => State::Disabled,
-                Held::MetricsOnly => State::MetricsOnly,
+    let (changed, own, persisted, breaker, service, set_state) = match command {
+        OverrideCommand::Set(CliRequest { args, .. }) => {
+            let state = match args.state {
+                OverrideState::ForcedOpen => State::ForcedOpen,
+                OverrideState::Disabled => State::Disabled,
+                OverrideState::MetricsOnly => State::MetricsOnly,
             };
-            let question = SetOverrideRequest {
-                service: what.breaker.service.clone(),
-                name: what.breaker.name.clone(),
+            let request = SetOverrideRequest {
+                service: args.breaker.service.clone(),
+                name: args.breaker.name.clone(),
                 state: state.into(),
-                reason: what.reason.clone(),
-                expires_at: what.until.map(Into::into),
-                ttl: what.lasts.map(wire).transpose()?,
-                service_wide: what.service_wide,
-                create: what.create,
+                reason: args.reason.clone(),
+                expires_at: args.until.map(Into::into),
+                ttl: args.ttl.map(wire_duration).transpose()?,
+                service_wide: args.service_wide,
+                create: args.create,
             };
-            let answer = connection.ask(question, async |ask| operations.set_override(ask).await).await?;
-            if screen.object("SetOverrideResponse", &answer)? {
-                return Ok(Ended::Done);
+            let response =
+                connection.call(request, async |request| operations.set_override(request).await).await?;
+            if screen.object("SetOverrideResponse", &response)? {
+                return Ok(Completion::Done);
             }
-            let own = KeptOverrides { count: answer.own_overrides, names: answer.own_override_names };
-            let service = &what.breaker.service;
-            (answer.breakers_changed, own, answer.persisted, answer.breaker, service, Some(state))
+            let own = KeptOverrides { count: response.own_overrides, names: response.own_override_names };
+            let service = &args.breaker.service;
+            (response.breakers_changed, own, response.persisted, response.breaker, service, Some(state))
         }
-        OverrideCommand::Clear(CliRequest { what, .. }) => {
-            let question = ClearOverrideRequest {
-                service: what.breaker.service.clone(),
-                name: what.breaker.name.clone(),
-                reason: what.reason.clone().unwrap_or_default(),
-                service_wide: what.service_wide,
+        OverrideCommand::Clear(CliRequest { args, .. }) => {
+            let request = ClearOverrideRequest {
+                service: args.breaker.service.clone(),
+                name: args.breaker.name.clone(),
+                reason: args.reason.clone().unwrap_or_default(),
+                service_wide: args.service_wide,
             };
-            let answer = connection.ask(question, async |ask| operations.clear_override(ask).await).await?;
-            if screen.object("ClearOverrideResponse", &answer)? {
-                return Ok(Ended::Done);
+            let response =
+                connection.call(request, async |request| operations.clear_override(request).await).await?;
+            if screen.object("ClearOverrideResponse", &response)? {
+                return Ok(Completion::Done);
             }
-            let own = KeptOverrides { count: answer.own_overrides, names: answer.own_override_names };
-            let service = &what.breaker.service;
-            (answer.breakers_changed, own, answer.persisted, answer.breaker, service, None)
+            let own = KeptOverrides { count: response.own_overrides, names: response.own_override_names };
+            let service = &args.breaker.service;
+            (response.breakers_changed, own, response.persisted, response.breaker, service, None)
         }
     };
     if let Some(breaker) = breaker {
         return show(&breaker, persisted, clock, screen);
     }
-    let is_switched_off = held.is_some() && is_switched_off(service, connection).await;
+    let is_disabled = set_state.is_some() && is_disabled(service, connection).await;
     let changed = if changed == 1 { "1 breaker".to_owned() } else { format!("{changed} breakers") };
-    match held {
+    match set_state {
         Some(state) => {
             let state = screen.painted(words::state(state.into()), style_of(state.into()));
-            let is_now = if is_switched_off {
+            let is_now = if is_disabled {
                 format!("will be {state} service-wide once breakers are enabled")
             } else {
                 format!("is now {state} service-wide")
@@ -205,13 +207,13 @@ pub(super) async fn run(
         None => writeln!(screen.out, "{service}: service-wide override cleared; {changed} changed")?,
     }
     if own.count > 0 {
-        writeln!(screen.out, "{}", own.in_words(service))?;
+        writeln!(screen.out, "{}", own.summary(service))?;
     }
     note_not_persisted(persisted, screen);
-    if is_switched_off {
-        note_switched_off(screen);
+    if is_disabled {
+        note_disabled(screen);
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
 /// Breakers that keep an override of their own, whatever their service has.
@@ -222,7 +224,7 @@ struct KeptOverrides {
 }
 
 impl KeptOverrides {
-    fn in_words(&self, service: &str) -> String {
+    fn summary(&self, service: &str) -> String {
         let mut named: Vec<_> = self.names.iter().map(|name| words::breaker_name(service, name)).collect();
         let more = self.count.saturating_sub(u32::try_from(named.len()).unwrap_or(u32::MAX));
         if more > 0 {
@@ -239,37 +241,37 @@ impl KeptOverrides {
 }
 
 pub(super) async fn reset(
-    args: &OneArgs,
+    args: &BreakerArgs,
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut operations = connection.operations();
     let Target { service, name } = args.breaker.clone();
-    let question = ResetBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
-    let answer = connection.ask(question, async |ask| operations.reset_breaker(ask).await).await?;
-    if screen.object("ResetBreakerResponse", &answer)? {
-        return Ok(Ended::Done);
+    let request = ResetBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
+    let response = connection.call(request, async |request| operations.reset_breaker(request).await).await?;
+    if screen.object("ResetBreakerResponse", &response)? {
+        return Ok(Completion::Done);
     }
-    let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-    show(&breaker, answer.persisted, clock, screen)
+    let breaker = response.breaker.ok_or(Failure::Incomplete("breaker"))?;
+    show(&breaker, response.persisted, clock, screen)
 }
 
 pub(super) async fn probe(
-    args: &OneArgs,
+    args: &BreakerArgs,
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut operations = connection.operations();
     let Target { service, name } = args.breaker.clone();
-    let question = ProbeBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
-    let answer = connection.ask(question, async |ask| operations.probe_breaker(ask).await).await?;
-    if screen.object("ProbeBreakerResponse", &answer)? {
-        return Ok(Ended::Done);
+    let request = ProbeBreakerRequest { service, name, reason: args.reason.clone().unwrap_or_default() };
+    let response = connection.call(request, async |request| operations.probe_breaker(request).await).await?;
+    if screen.object("ProbeBreakerResponse", &response)? {
+        return Ok(Completion::Done);
     }
-    let breaker = answer.breaker.ok_or(Failure::Incomplete("breaker"))?;
-    show(&breaker, answer.persisted, clock, screen)
+    let breaker = response.breaker.ok_or(Failure::Incomplete("breaker"))?;
+    show(&breaker, response.persisted, clock, screen)
 }
 
 fn show(
@@ -277,7 +279,7 @@ fn show(
     persisted: bool,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let is_enabled = breaker.state_when_enabled() == State::Unspecified;
     let state = if is_enabled { breaker.state } else { breaker.state_when_enabled };
     let name = words::breaker_name(&breaker.service, &breaker.name);
@@ -291,17 +293,17 @@ fn show(
     get::show_state(breaker, clock.wall(), screen)?;
     note_not_persisted(persisted, screen);
     if !is_enabled {
-        note_switched_off(screen);
+        note_disabled(screen);
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }
 
-fn note_switched_off(screen: &mut Screen<'_>) {
-    screen.note(&format!("no effect yet: {}, every call is allowed", why::SWITCHED_OFF));
+fn note_disabled(screen: &mut Screen<'_>) {
+    screen.note(&format!("no effect yet: {}, every call is allowed", why::DISABLED_IN_FILE));
 }
 
-/// Whether breakers are switched off, as far as the caller may know.
-async fn is_switched_off(service: &str, connection: &Connection) -> bool {
+/// Whether the config file disables all breakers, as far as the client may read that.
+async fn is_disabled(service: &str, connection: &Connection) -> bool {
     service::config(service, false, connection).await.is_ok_and(|config| !config.enabled)
 }
 
@@ -312,6 +314,6 @@ pub(super) fn note_not_persisted(persisted: bool, screen: &mut Screen<'_>) {
 }
 
 /// A length of time as the API has it.
-pub(super) fn wire(length: Duration) -> Result<prost_types::Duration, Failure> {
+pub(super) fn wire_duration(length: Duration) -> Result<prost_types::Duration, Failure> {
     length.try_into().map_err(|_| Failure::Usage(format!("{} is too long", HumanDuration(length))))
 }

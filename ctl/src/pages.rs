@@ -1,8 +1,8 @@
-//! Lists that come page by page, up to as many as somebody wants to see.
+//! Lists that are fetched page by page, up to a limit.
 
 use prost::Message;
 
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::screen::Screen;
 use super::table::{Cell, Column, Table};
 
@@ -15,22 +15,22 @@ pub(super) struct List<T> {
     pub(super) message: &'static str,
     /// The table's columns.
     pub(super) columns: &'static [Column],
-    /// What stands below it of each.
+    /// The cells of an item.
     pub(super) row: fn(&T) -> Vec<Cell>,
-    /// What is said when there are none.
+    /// The note that is printed when there are none.
     pub(super) nothing: &'static str,
 }
 
-/// The first `limit` of a list, and whether there are more. `ask` is as that of [`List::show`].
+/// The first `limit` of a list, and whether there are more. `fetch_page` is as that of [`List::show`].
 pub(super) async fn fetch<T>(
     limit: u32,
-    mut ask: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
+    mut fetch_page: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
 ) -> Result<(Vec<T>, bool), Failure> {
     let max = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut found, mut token) = (Vec::new(), String::new());
     while found.len() < max {
         let size = i32::try_from(max - found.len()).map_or(PAGE, |left| left.min(PAGE));
-        let (page, next) = ask(size, token).await?;
+        let (page, next) = fetch_page(size, token).await?;
         found.extend(page);
         token = next;
         if token.is_empty() {
@@ -46,20 +46,20 @@ pub(super) fn note_more(screen: &mut Screen<'_>) {
 }
 
 impl<T: Message> List<T> {
-    /// Lists the first `limit`. `ask` is given a page's size and token, and answers with what is on it and the token
+    /// Lists the first `limit`. `fetch_page` is given a page's size and token, and answers with what is on it and the token
     /// of the next.
     pub(super) async fn show(
         &self,
         limit: u32,
         screen: &mut Screen<'_>,
-        mut ask: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
-    ) -> Result<Ended, Failure> {
+        mut fetch_page: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
+    ) -> Result<Completion, Failure> {
         let mut table = Table::new(self.columns);
         let mut left = limit;
         let mut token = String::new();
         while left > 0 {
             let size = i32::try_from(left).map_or(PAGE, |left| left.min(PAGE));
-            let (page, next) = ask(size, token).await?;
+            let (page, next) = fetch_page(size, token).await?;
             for one in &page {
                 left = left.saturating_sub(1);
                 if !screen.line(self.message, one)? {
@@ -81,6 +81,6 @@ impl<T: Message> List<T> {
         if !token.is_empty() {
             note_more(screen);
         }
-        Ok(Ended::Done)
+        Ok(Completion::Done)
     }
 }

@@ -1,4 +1,4 @@
-//! `record`: how a call went.
+//! `record`: reports the outcome of a call.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use breakerd_api::v1::{self, Outcome, RecordOutcomeRequest};
 use clap::Args;
 
 use super::connect::Connection;
-use super::error::{Ended, Failure};
-use super::override_::wire;
+use super::error::{Completion, Failure};
+use super::override_::wire_duration;
 use super::screen::Screen;
 use super::times;
 use super::words::{self, Target};
@@ -84,9 +84,9 @@ impl RecordArgs {
             service,
             name,
             outcome: outcome.into(),
-            duration: self.duration.map(wire).transpose()?,
+            duration: self.duration.map(wire_duration).transpose()?,
             error_class: self.error_class.clone(),
-            retry_after: self.retry_after.map(wire).transpose()?,
+            retry_after: self.retry_after.map(wire_duration).transpose()?,
             caller: self.caller.clone(),
             ..RecordOutcomeRequest::default()
         })
@@ -97,13 +97,17 @@ pub(super) async fn run(
     args: &RecordArgs,
     connection: &Connection,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     let mut breakers = connection.breakers();
     let report = args.report()?;
-    let answer = connection.ask(report, async |ask| breakers.record_outcome(ask).await).await?;
-    if !screen.object("RecordOutcomeResponse", &answer)? {
-        let state = screen.painted(words::state(answer.state), super::screen::style_of(answer.state));
-        writeln!(screen.out, "{}; the breaker is {state}", words::named::<v1::RecordResult>(answer.result))?;
+    let response = connection.call(report, async |request| breakers.record_outcome(request).await).await?;
+    if !screen.object("RecordOutcomeResponse", &response)? {
+        let state = screen.painted(words::state(response.state), super::screen::style_of(response.state));
+        writeln!(
+            screen.out,
+            "{}; the breaker is {state}",
+            words::named::<v1::RecordResult>(response.result)
+        )?;
     }
-    Ok(Ended::Done)
+    Ok(Completion::Done)
 }

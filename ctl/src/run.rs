@@ -1,8 +1,8 @@
-//! `run`: guards a command with a breaker.
+//! `run`: runs a command if its breaker allows it, and reports the outcome.
 //!
-//! Asks whether the call may go ahead, runs the command, and reports how it ended. breakerd must never be the outage:
-//! when it gives no answer the command runs all the same, unless `--fail-closed` says otherwise. Whatever happens once
-//! a permit was given, it is reported, so that a probe of a half-open breaker does not keep its slot until its lease
+//! Requests permission, runs the command, and reports how it ended. breakerd must never be the outage:
+//! when it gives no answer the command runs all the same, unless `--fail-closed` is set. Whatever happens once
+//! a permit was given, the outcome is reported, so that a probe of a half-open breaker does not keep its slot until its timeout
 //! ends.
 
 mod child;
@@ -19,10 +19,10 @@ use tonic::Code;
 
 use self::child::{End, Signals};
 use super::connect::{CliRequest, Connection};
-use super::error::{Ended, Failure};
-use super::override_::wire;
-use super::screen::{Screen, Surroundings};
-use super::table::harmless;
+use super::error::{Completion, Failure};
+use super::override_::wire_duration;
+use super::screen::{Environment, Screen};
+use super::table::escape_control;
 use super::times;
 use super::words::{self, Target};
 use breakerd_common::clock::Clock;
@@ -77,19 +77,19 @@ pub struct RunArgs {
     command: Vec<OsString>,
 }
 
-/// What breakerd said before the command began.
-enum Answer {
-    Allowed(Connection, AllowRequestResponse),
-    Denied(AllowRequestResponse),
+/// The answer to the permission request.
+enum Permission {
+    Granted(Connection, AllowRequestResponse),
+    Rejected(AllowRequestResponse),
     /// The command runs all the same, and its outcome counts by name.
-    Missing(Failure),
+    Unavailable(Failure),
 }
 
 impl RunArgs {
-    /// What clap cannot see.
+    /// Validates what clap cannot.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        let without_meaning = self.ignore_exit.iter().chain(&self.success_exit).find(|status| **status == 0);
-        match without_meaning {
+        let invalid = self.ignore_exit.iter().chain(&self.success_exit).find(|status| **status == 0);
+        match invalid {
             Some(_) => Err(Failure::Usage(
                 "--ignore-exit and --success-exit: must be 1 to 255 (0 is always a success)".into(),
             )),
@@ -97,15 +97,15 @@ impl RunArgs {
         }
     }
 
-    /// Whether the command says that the service is well.
-    fn judge(&self, end: &End) -> (Outcome, String) {
+    /// The outcome to report for how the command ended, with its error class.
+    fn outcome_of(&self, end: &End) -> (Outcome, String) {
         match end {
-            // It says nothing about the service.
+            // That tells nothing about the service.
             End::NotStarted(_) => (Outcome::Ignored, String::new()),
             End::TimedOut => (Outcome::Failure, "timeout".to_owned()),
             End::Exited(status) | End::Interrupted(status) => match (status.code(), end) {
                 (Some(0), _) => (Outcome::Success, String::new()),
-                // Whoever stopped it did so for reasons of their own.
+                // A command that was interrupted says nothing about the service.
                 (_, End::Interrupted(_)) => (Outcome::Ignored, String::new()),
                 (Some(code), _) if lists(&self.success_exit, code) => (Outcome::Success, String::new()),
                 (Some(code), _) if lists(&self.ignore_exit, code) => (Outcome::Ignored, String::new()),
@@ -118,14 +118,14 @@ impl RunArgs {
     }
 
     fn report(&self, permit: Bytes, end: &End, took: Duration) -> RecordOutcomeRequest {
-        let (outcome, error_class) = self.judge(end);
+        let (outcome, error_class) = self.outcome_of(end);
         RecordOutcomeRequest {
             permit,
             service: self.breaker.service.clone(),
             name: self.breaker.name.clone(),
             outcome: outcome.into(),
-            // A command of more than 10,000 years is a slow call without a figure.
-            duration: wire(took).ok(),
+            // A command of more than 10,000 years is reported without a duration.
+            duration: wire_duration(took).ok(),
             error_class,
             caller: self.caller.clone(),
             ..RecordOutcomeRequest::default()
@@ -134,147 +134,154 @@ impl RunArgs {
 }
 
 pub(super) async fn run(
-    asked: &CliRequest<RunArgs>,
-    around: &Surroundings,
+    request: &CliRequest<RunArgs>,
+    environment: &Environment,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
-    let args = &asked.what;
-    // Before a permit is asked for: from here on no signal ends us, and it is reported whatever comes.
+) -> Result<Completion, Failure> {
+    let args = &request.args;
+    // Before a permit is requested: from here on no signal ends this process, and the outcome is always reported.
     let mut signals = Signals::listen()?;
     let (connection, permit) = tokio::select! {
-        answer = ask(asked, around) => match answer? {
-            Answer::Allowed(connection, answer) => (Some(connection), answer.permit),
-            Answer::Denied(answer) => return Ok(args.denied(&answer, screen)),
-            Answer::Missing(failure) if args.fail_closed => return Err(failure),
-            Answer::Missing(failure) => {
+        response = request_permission(request, environment) => match response? {
+            Permission::Granted(connection, response) => (Some(connection), response.permit),
+            Permission::Rejected(response) => return Ok(args.rejected(&response, screen)),
+            Permission::Unavailable(failure) if args.fail_closed => return Err(failure),
+            Permission::Unavailable(failure) => {
                 let problem = failure.to_string();
-                screen.note(&format!("breakerd: {}; running the command anyway", harmless(&problem)));
+                screen.note(&format!("breakerd: {}; running the command anyway", escape_control(&problem)));
                 (None, Bytes::new())
             }
         },
-        // Nothing was begun. A permit that is on its way to us ends with its lease.
-        (signal, _) = signals.next() => return Ok(Ended::With(exit_of_signal(signal.as_raw()))),
+        // The command was not started. A permit that is on its way expires with its probe timeout.
+        (signal, _) = signals.next() => return Ok(Completion::ExitCode(exit_of_signal(signal.as_raw()))),
     };
-    let begun = clock.now();
+    let started = clock.now();
     let end = child::run(&args.command, args.command_timeout, &mut signals).await;
-    let report = args.report(permit, &end, clock.now().since(begun));
-    if let Err(failure) = self::report(asked, around, connection, &report).await {
-        screen.note(&format!("breakerd: outcome not recorded: {}", harmless(&failure.to_string())));
+    let report = args.report(permit, &end, clock.now().since(started));
+    if let Err(failure) = self::report(request, environment, connection, &report).await {
+        screen.note(&format!("breakerd: outcome not recorded: {}", escape_control(&failure.to_string())));
     }
     Ok(args.ended(&end, screen))
 }
 
-/// Asks. No answer is an answer, but slips of the command line are errors: they would be so each time.
-async fn ask(asked: &CliRequest<RunArgs>, around: &Surroundings) -> Result<Answer, Failure> {
-    let args = &asked.what;
-    let connection = match Connection::to(&asked.reach, around).await {
+/// Requests permission. A server without an answer is no error here, but a usage error is one: it would recur each time.
+async fn request_permission(
+    request: &CliRequest<RunArgs>,
+    environment: &Environment,
+) -> Result<Permission, Failure> {
+    let args = &request.args;
+    let connection = match Connection::to(&request.options, environment).await {
         Ok(connection) => connection,
         Err(failure @ (Failure::Usage(_) | Failure::File { .. })) => return Err(failure),
-        Err(failure) => return Ok(Answer::Missing(failure)),
+        Err(failure) => return Ok(Permission::Unavailable(failure)),
     };
     let Target { service, name } = args.breaker.clone();
-    let question = AllowRequestRequest { service, name, caller: args.caller.clone() };
+    let request = AllowRequestRequest { service, name, caller: args.caller.clone() };
     let mut breakers = connection.breakers();
-    match connection.ask(question, async |ask| breakers.allow_request(ask).await).await {
-        Ok(answer) if answer.allowed => Ok(Answer::Allowed(connection, answer)),
-        Ok(answer) => Ok(Answer::Denied(answer)),
-        Err(failure) => Ok(Answer::Missing(failure)),
+    match connection.call(request, async |request| breakers.allow_request(request).await).await {
+        Ok(response) if response.allowed => Ok(Permission::Granted(connection, response)),
+        Ok(response) => Ok(Permission::Rejected(response)),
+        Err(failure) => Ok(Permission::Unavailable(failure)),
     }
 }
 
-/// Reports: again and again for as long as an answer is waited for, where a later attempt may be taken and none before it
-/// can have been counted. breakerd may be restarting, or be back by now.
+/// Reports, and retries within the timeout, where a later attempt may succeed and none before it
+/// can have been counted: breakerd may be restarting.
 async fn report(
-    asked: &CliRequest<RunArgs>,
-    around: &Surroundings,
+    request: &CliRequest<RunArgs>,
+    environment: &Environment,
     mut connection: Option<Connection>,
     report: &RecordOutcomeRequest,
 ) -> Result<(), Failure> {
     let newest = RefCell::new(None);
-    let until_taken = async {
+    let until_delivered = async {
         let mut pause = REPORT_PAUSE_MIN;
         loop {
-            let failure = match send(asked, around, &mut connection, report).await {
+            let failure = match send(request, environment, &mut connection, report).await {
                 Ok(()) => return Ok(()),
-                Err(Unsent::Retry(failure)) => failure,
-                Err(Unsent::Final(failure)) => return Err(failure),
+                Err(SendError::Retry(failure)) => failure,
+                Err(SendError::Final(failure)) => return Err(failure),
             };
             newest.replace(Some(failure));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(REPORT_PAUSE_MAX);
         }
     };
-    let timeout = asked.reach.timeout;
-    match tokio::time::timeout(timeout, until_taken).await {
+    let timeout = request.options.timeout;
+    match tokio::time::timeout(timeout, until_delivered).await {
         Ok(ended) => ended,
-        Err(_) => {
-            Err(newest.take().unwrap_or(Failure::Silent { address: asked.reach.address.clone(), timeout }))
-        }
+        Err(_) => Err(newest
+            .take()
+            .unwrap_or(Failure::NoResponse { address: request.options.address.clone(), timeout })),
     }
 }
 
-/// Why a report was not taken.
-enum Unsent {
-    /// A later attempt may be taken, and counts once.
+/// Why a report failed.
+enum SendError {
+    /// A later attempt may succeed, and counts once.
     Retry(Failure),
     Final(Failure),
 }
 
 /// Reports once, on a connection that is made if there is none.
 async fn send(
-    asked: &CliRequest<RunArgs>,
-    around: &Surroundings,
+    request: &CliRequest<RunArgs>,
+    environment: &Environment,
     connection: &mut Option<Connection>,
     report: &RecordOutcomeRequest,
-) -> Result<(), Unsent> {
+) -> Result<(), SendError> {
     let connection = match connection {
         Some(connection) => connection,
-        None => match Connection::to(&asked.reach, around).await {
+        None => match Connection::to(&request.options, environment).await {
             Ok(made) => connection.insert(made),
-            Err(failure @ Failure::Unreachable { .. }) => return Err(Unsent::Retry(failure)),
-            Err(failure) => return Err(Unsent::Final(failure)),
+            Err(failure @ Failure::Unreachable { .. }) => return Err(SendError::Retry(failure)),
+            Err(failure) => return Err(SendError::Final(failure)),
         },
     };
     let mut breakers = connection.breakers();
-    let told = connection.ask(report.clone(), async |ask| breakers.record_outcome(ask).await).await;
-    told.map(drop).map_err(|failure| match &failure {
-        // It was refused, and not counted.
-        Failure::Refused(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
-            Unsent::Retry(failure)
+    let result =
+        connection.call(report.clone(), async |request| breakers.record_outcome(request).await).await;
+    result.map(drop).map_err(|failure| match &failure {
+        // It was rejected, and not counted.
+        Failure::Status(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
+            SendError::Retry(failure)
         }
         // It may have been counted: once under its permit, without one each time.
-        Failure::Unreachable { .. } | Failure::Silent { .. } if !report.permit.is_empty() => {
-            Unsent::Retry(failure)
+        Failure::Unreachable { .. } | Failure::NoResponse { .. } if !report.permit.is_empty() => {
+            SendError::Retry(failure)
         }
-        _ => Unsent::Final(failure),
+        _ => SendError::Final(failure),
     })
 }
 
 impl RunArgs {
-    fn denied(&self, answer: &AllowRequestResponse, screen: &mut Screen<'_>) -> Ended {
+    fn rejected(&self, response: &AllowRequestResponse, screen: &mut Screen<'_>) -> Completion {
         let breaker = words::breaker_name(&self.breaker.service, &self.breaker.name);
-        let again = answer.retry_after.as_ref().map(times::wire_span);
+        let again = response.retry_after.as_ref().map(times::wire_span);
         let again = again.map(|again| format!("; retry in {again}")).unwrap_or_default();
-        let reason = words::named::<v1::AllowReason>(answer.reason);
+        let reason = words::named::<v1::AllowReason>(response.reason);
         screen.note(&format!("breakerd: {breaker} is {reason}, command not run{again}"));
-        Ended::With(self.denied_exit)
+        Completion::ExitCode(self.denied_exit)
     }
 
-    fn ended(&self, end: &End, screen: &mut Screen<'_>) -> Ended {
-        let command =
-            self.command.first().map(|command| harmless(&command.to_string_lossy())).unwrap_or_default();
+    fn ended(&self, end: &End, screen: &mut Screen<'_>) -> Completion {
+        let command = self
+            .command
+            .first()
+            .map(|command| escape_control(&command.to_string_lossy()))
+            .unwrap_or_default();
         match end {
             End::NotStarted(error) => {
                 screen.note(&format!("breakerd: run {command}: {error}"));
                 let is_missing = error.kind() == io::ErrorKind::NotFound;
-                Ended::With(if is_missing { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE })
+                Completion::ExitCode(if is_missing { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE })
             }
             End::TimedOut => {
                 screen.note(&format!("breakerd: {command} timed out and was stopped"));
-                Ended::With(EXIT_TIMED_OUT)
+                Completion::ExitCode(EXIT_TIMED_OUT)
             }
-            End::Exited(status) | End::Interrupted(status) => Ended::With(match status.code() {
+            End::Exited(status) | End::Interrupted(status) => Completion::ExitCode(match status.code() {
                 Some(code) => u8::try_from(code).unwrap_or(u8::MAX),
                 None => exit_of_signal(child::signal_of(*status).unwrap_or_default()),
             }),

@@ -21,29 +21,29 @@ pub enum Color {
     Never,
 }
 
-/// What this process has around it.
+/// What a command reads of the environment: variables and the terminal.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
-    /// `BREAKERD_TOKEN`. A flag would show it to everybody who lists processes.
+pub struct Environment {
+    /// `BREAKERD_TOKEN`. A flag would show it in the list of processes.
     pub token: Option<String>,
-    /// `BREAKERD_CA`: whom to trust.
+    /// `BREAKERD_CA`: the CA certificates.
     pub ca: Option<PathBuf>,
-    /// `BREAKERD_CERT`: the certificate to show.
+    /// `BREAKERD_CERT`: the client certificate.
     pub cert: Option<PathBuf>,
     /// `BREAKERD_KEY`: its key.
     pub key: Option<PathBuf>,
     /// Whether answers go to a terminal that takes colours.
-    pub takes_color: bool,
+    pub supports_color: bool,
     /// How many columns the terminal has that answers go to; none: it is no terminal.
     pub columns: Option<usize>,
 }
 
-impl Surroundings {
+impl Environment {
     /// Those of this process.
     pub fn of_process() -> Self {
         let is_terminal = io::stdout().is_terminal();
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        // As for other programs, COLUMNS says it where it is set; it also does where the terminal does not know.
+        // As for other programs, COLUMNS overrides the terminal, and helps where the terminal does not know its width.
         let set_width = std::env::var("COLUMNS")
             .ok()
             .and_then(|columns| columns.parse().ok())
@@ -55,7 +55,7 @@ impl Surroundings {
             ca: set("BREAKERD_CA").map(PathBuf::from),
             cert: set("BREAKERD_CERT").map(PathBuf::from),
             key: set("BREAKERD_KEY").map(PathBuf::from),
-            takes_color: is_terminal
+            supports_color: is_terminal
                 && set("NO_COLOR").is_none()
                 && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
             columns: columns.filter(|_| is_terminal),
@@ -79,24 +79,24 @@ impl<'a> Screen<'a> {
     pub(super) fn new(
         out: &'a mut dyn Write,
         err: &'a mut dyn Write,
-        around: &Surroundings,
+        environment: &Environment,
         color: Color,
         json: bool,
     ) -> Self {
         let color = match color {
-            Color::Auto => around.takes_color,
+            Color::Auto => environment.supports_color,
             Color::Always => true,
             Color::Never => false,
         };
-        Self { out, err, columns: around.columns, color, json: json.then(Json::new) }
+        Self { out, err, columns: environment.columns, color, json: json.then(Json::new) }
     }
 
-    /// Whether programs read along.
+    /// Whether the output is JSON.
     pub(super) fn is_json(&self) -> bool {
         self.json.is_some()
     }
 
-    /// Writes one answer if a program reads it; else says no.
+    /// Writes one response as JSON if JSON was requested; else returns false.
     ///
     /// `name` is the message's in the package `breakerd.v1`.
     pub(super) fn object(&mut self, name: &str, message: &impl Message) -> io::Result<bool> {
@@ -114,7 +114,7 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Says something that is not the answer. Nobody is left to tell when that fails.
+    /// Writes a note to stderr. An error is ignored: there is nowhere to report it.
     pub(super) fn note(&mut self, text: &str) {
         let _ = writeln!(self.err, "{text}");
     }
@@ -128,7 +128,7 @@ impl<'a> Screen<'a> {
     }
 }
 
-/// The colour of a state: what denies calls is red, what a person did is magenta, what is well has none.
+/// The colour of a state: OPEN is red, HALF_OPEN yellow, an override magenta, CLOSED has none.
 pub(super) fn style_of(state: i32) -> Style {
     let color = match State::try_from(state) {
         Ok(State::Open) => AnsiColor::Red,

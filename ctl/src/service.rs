@@ -1,4 +1,4 @@
-//! What there is to know of a service beside its breakers: whether breakerd knows it, and its override, which is in force
+//! What there is to know of a service beside its breakers: whether breakerd knows it, and its override, which applies
 //! also where no breaker of the service is in use.
 
 use breaker::Time;
@@ -11,7 +11,7 @@ use super::screen::style_of;
 use super::table::Cell;
 use super::{times, why, words};
 
-/// What stands for all breakers of a service, in place of a name: no breaker can be called so.
+/// Printed instead of a name for all breakers of a service: no breaker can have this name.
 pub(super) const ALL: &str = "(all)";
 
 /// Fails where breakerd does not know the service, with the name that was probably meant.
@@ -26,12 +26,12 @@ pub(super) async fn config(
     connection: &Connection,
 ) -> Result<ServiceConfig, Failure> {
     let mut configs = connection.configs();
-    let question = GetConfigRequest { service: service.to_owned(), must_exist };
-    let answer = connection.ask(question, async |ask| configs.get_config(ask).await).await?;
-    answer.config.ok_or(Failure::Incomplete("config"))
+    let request = GetConfigRequest { service: service.to_owned(), must_exist };
+    let response = connection.call(request, async |request| configs.get_config(request).await).await?;
+    response.config.ok_or(Failure::Incomplete("config"))
 }
 
-/// The services that have an override now; of `service` alone, if one is given.
+/// The services that have an override now; only `service`, if one is given.
 pub(super) async fn overridden(
     service: Option<&str>,
     connection: &Connection,
@@ -40,13 +40,14 @@ pub(super) async fn overridden(
         Some(service) => vec![config(service, false, connection).await?],
         None => Vec::new(),
     };
-    let mut question = ListConfigsRequest { page_size: PAGE, overridden: true, ..Default::default() };
+    let mut request = ListConfigsRequest { page_size: PAGE, overridden: true, ..Default::default() };
     while service.is_none() {
         let mut configs = connection.configs();
-        let page = connection.ask(question.clone(), async |ask| configs.list_configs(ask).await).await?;
+        let page =
+            connection.call(request.clone(), async |request| configs.list_configs(request).await).await?;
         found.extend(page.configs);
-        question.page_token = page.next_page_token;
-        if question.page_token.is_empty() {
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
             break;
         }
     }
@@ -82,7 +83,7 @@ pub(super) fn row(config: &ServiceConfig, set: &ServiceOverride, now: Time) -> V
 }
 
 /// An override of a service in a line: its state, who set it, why and until when.
-pub(super) fn in_words(set: &ServiceOverride) -> String {
+pub(super) fn summary(set: &ServiceOverride) -> String {
     let ends = set.expires_at.as_ref().map_or_else(String::new, |at| format!(", until {}", times::clock(at)));
     format!("{}, {}: {}{ends}", words::state(set.state), set.actor, set.reason)
 }

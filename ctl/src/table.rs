@@ -1,10 +1,10 @@
-//! Columns that stand below each other.
+//! Tables of aligned columns.
 //!
-//! Where a program reads along, and with `--wide`, nothing is ever left out. On a terminal a table is made to fit, in
+//! For a program, and with `--wide`, nothing is ever left out. On a terminal a table is made to fit, in
 //! this order and no further than it must: cells that have a shorter text show that; columns that matter least are left
 //! out. Where that is not enough, what says why (a reason, a change) is written below its row, wrapped at the end of the
-//! line, and the columns that were left out for it are back as far as they fit. Only then are names cut. It is less than
-//! any table library would need to be told to draw no table.
+//! line, and the columns that were left out for it are back as far as they fit. Only then are names cut. It is less code than
+//! the configuration that a table library would need to draw no borders.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use super::screen::Screen;
 
 /// Between two columns.
 const GAP: &str = "  ";
-/// Before what stands below its row.
+/// The indent of a cell that is written below its row.
 const INDENT: &str = "    ";
 /// Between two texts below the same row.
 const JOINT: &str = "; ";
@@ -35,7 +35,7 @@ pub(super) struct Cell {
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: harmless(&text.into()), short: None, style: Style::new() }
+        Self { text: escape_control(&text.into()), short: None, style: Style::new() }
     }
 }
 
@@ -228,10 +228,10 @@ impl Fit {
     }
 }
 
-/// What is written below a row: the texts that say something, one behind the other.
+/// What is written below a row: the texts that are not empty, one after the other.
 fn below(texts: &[&str], room: usize) -> Vec<String> {
-    let told: Vec<_> = texts.iter().copied().filter(|text| !matches!(*text, "" | "-")).collect();
-    let mut lines = wrap(&told.join(JOINT), room);
+    let nonempty: Vec<_> = texts.iter().copied().filter(|text| !matches!(*text, "" | "-")).collect();
+    let mut lines = wrap(&nonempty.join(JOINT), room);
     if lines.len() > LINES_BELOW_MAX {
         lines.truncate(LINES_BELOW_MAX);
         if let Some(last) = lines.last_mut() {
@@ -308,8 +308,8 @@ fn cut_in_the_middle(text: &str, max: usize) -> String {
     format!("{kept}…{end}")
 }
 
-/// What others wrote must not move the cursor.
-pub(super) fn harmless(text: &str) -> String {
+/// Escapes control characters: text written by others must not move the cursor.
+pub(super) fn escape_control(text: &str) -> String {
     let harmful = |c: char| c.is_control();
     if !text.contains(harmful) {
         return text.to_owned();
@@ -321,7 +321,7 @@ pub(super) fn harmless(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::screen::{Color, Surroundings};
+    use super::super::screen::{Color, Environment};
     use super::*;
 
     fn drawn(columns: Option<usize>, color: Color) -> String {
@@ -330,8 +330,8 @@ mod tests {
         let red = clap::builder::styling::AnsiColor::Red.on_default();
         table.row(vec![Cell::styled("a", red), Cell::from("\u{1b}[2J")]);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let around = Surroundings { columns, ..Surroundings::default() };
-        table.write(&mut Screen::new(&mut out, &mut err, &around, color, false)).unwrap();
+        let environment = Environment { columns, ..Environment::default() };
+        table.write(&mut Screen::new(&mut out, &mut err, &environment, color, false)).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -390,8 +390,8 @@ mod tests {
         );
         let drawn = |columns| {
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let around = Surroundings { columns, ..Surroundings::default() };
-            table.write(&mut Screen::new(&mut out, &mut err, &around, Color::Never, false)).unwrap();
+            let environment = Environment { columns, ..Environment::default() };
+            table.write(&mut Screen::new(&mut out, &mut err, &environment, Color::Never, false)).unwrap();
             String::from_utf8(out).unwrap().lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
         };
         let whole = format!("{time}  notifications  41        7      {why}");

@@ -71,7 +71,7 @@ pub(super) fn fine_clock(stamp: &prost_types::Timestamp) -> String {
 pub(super) fn age(stamp: &prost_types::Timestamp, now: Time) -> String {
     SystemTime::try_from(*stamp).map_or_else(
         |_| "?".to_owned(),
-        // Our clock may be behind theirs.
+        // This clock may be behind the server's.
         |then| span(system(now).duration_since(then).unwrap_or_default()),
     )
 }
@@ -83,8 +83,8 @@ pub(super) fn until(stamp: &prost_types::Timestamp, now: Time) -> String {
 }
 
 /// A length of time of an answer.
-pub(super) fn wire_span(wire: &prost_types::Duration) -> String {
-    Duration::try_from(*wire).map_or_else(|_| "0s".to_owned(), span)
+pub(super) fn wire_span(length: &prost_types::Duration) -> String {
+    Duration::try_from(*length).map_or_else(|_| "0s".to_owned(), span)
 }
 
 /// A length of time in its two largest units: what matters of it at a glance.

@@ -16,11 +16,11 @@ use tonic::{Code, Status, Streaming};
 use super::config_set::differences;
 use super::config_show::what_was_set;
 use super::connect::Connection;
-use super::error::{Ended, Failure};
+use super::error::{Completion, Failure};
 use super::follow::{Feed, follow};
 use super::history;
 use super::screen::{Screen, style_of};
-use super::table::{Cell, Narrow, Table, harmless};
+use super::table::{Cell, Narrow, Table, escape_control};
 use super::{service, times, words};
 use breakerd_common::clock::Clock;
 
@@ -38,8 +38,8 @@ pub(super) const CONFIG_EXAMPLES: &str = "Examples:
   breakerd config watch --prefix notifications --json
       the thresholds of some services, as JSON";
 
-/// Configurations that a watch remembers to tell what changed; of further ones it tells what is set.
-const REMEMBERED_MAX: usize = 10_000;
+/// The most configurations that a watch keeps to print what changed; of further ones it prints what is set.
+const KNOWN_CONFIGS_MAX: usize = 10_000;
 
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
@@ -67,16 +67,16 @@ struct Selection {
 }
 
 impl Selection {
-    /// Fails where breakerd does not know a service: a watch of a mistyped one would say nothing for ever.
+    /// Fails for an unknown service: a watch of a mistyped one would stay silent for ever.
     async fn check(&self, connection: &Connection) -> Result<(), Failure> {
         for service in &self.services {
             match service::check_exists(service, connection).await {
                 Ok(()) => {}
-                // Whoever may only call may watch states all the same: the watch itself says what it denies.
-                Err(Failure::Refused(status)) if status.code() == Code::PermissionDenied => {}
-                Err(Failure::Refused(status)) if status.code() == Code::NotFound => {
+                // A client with the caller role only may watch states all the same: the watch itself checks that.
+                Err(Failure::Status(status)) if status.code() == Code::PermissionDenied => {}
+                Err(Failure::Status(status)) if status.code() == Code::NotFound => {
                     let hint = format!("to wait for its first use, use --prefix {service}");
-                    return Err(Failure::Hinted(status, hint));
+                    return Err(Failure::StatusWithHint(status, hint));
                 }
                 Err(failure) => return Err(failure),
             }
@@ -90,12 +90,12 @@ pub(super) async fn run(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     args.of.check(connection).await?;
     if args.states {
         return follow(States { of: args.of.clone() }, connection, clock, screen).await;
     }
-    let feed = Transitions { of: args.of.clone(), told: 0, not_closed: 0 };
+    let feed = Transitions { of: args.of.clone(), breakers: 0, not_closed: 0 };
     follow(feed, connection, clock, screen).await
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn run_config(
     connection: &Connection,
     clock: &impl Clock,
     screen: &mut Screen<'_>,
-) -> Result<Ended, Failure> {
+) -> Result<Completion, Failure> {
     args.of.check(connection).await?;
     let feed = Configs { of: args.of.clone(), known: BTreeMap::new() };
     follow(feed, connection, clock, screen).await
@@ -113,7 +113,7 @@ pub(super) async fn run_config(
 /// Every transition.
 struct Transitions {
     of: Selection,
-    told: u64,
+    breakers: u64,
     not_closed: u64,
 }
 
@@ -126,15 +126,15 @@ impl Feed for Transitions {
         token: String,
     ) -> Result<Streaming<Self::Event>, Status> {
         if token.is_empty() {
-            (self.told, self.not_closed) = (0, 0);
+            (self.breakers, self.not_closed) = (0, 0);
         }
-        let question = WatchTransitionsRequest {
+        let request = WatchTransitionsRequest {
             services: self.of.services.clone(),
             service_prefix: self.of.prefix.clone(),
             resume_token: token,
         };
-        let answer = connection.operations().watch_transitions(connection.request(question)).await?;
-        Ok(answer.into_inner())
+        let response = connection.operations().watch_transitions(connection.request(request)).await?;
+        Ok(response.into_inner())
     }
 
     fn token(event: &Self::Event) -> Option<&str> {
@@ -147,8 +147,8 @@ impl Feed for Transitions {
         }
         match &event.event {
             Some(TransitionEvent::State(state)) => {
-                self.told += 1;
-                // Of what is well there is nothing to tell, and of most breakers that is all.
+                self.breakers += 1;
+                // Closed breakers are counted, not listed: most are closed.
                 if state.state == i32::from(State::Closed) {
                     return Ok(());
                 }
@@ -166,13 +166,13 @@ impl Feed for Transitions {
             Some(TransitionEvent::Bookmark(bookmark)) => {
                 screen.note(&format!(
                     "breakers with a history: {}, not closed: {}; following from revision {}",
-                    self.told, self.not_closed, bookmark.revision
+                    self.breakers, self.not_closed, bookmark.revision
                 ));
                 Ok(())
             }
-            Some(TransitionEvent::Resync(restart)) => {
-                (self.told, self.not_closed) = (0, 0);
-                note_restart(restart, screen);
+            Some(TransitionEvent::Resync(resync)) => {
+                (self.breakers, self.not_closed) = (0, 0);
+                note_resync(resync, screen);
                 Ok(())
             }
             Some(TransitionEvent::Heartbeat(_)) | None => Ok(()),
@@ -197,12 +197,12 @@ impl Feed for States {
     type Event = WatchBreakersResponse;
 
     async fn open(&mut self, connection: &Connection, _: String) -> Result<Streaming<Self::Event>, Status> {
-        let question = WatchBreakersRequest {
+        let request = WatchBreakersRequest {
             services: self.of.services.clone(),
             service_prefix: self.of.prefix.clone(),
         };
-        let answer = connection.breakers().watch_breakers(connection.request(question)).await?;
-        Ok(answer.into_inner())
+        let response = connection.breakers().watch_breakers(connection.request(request)).await?;
+        Ok(response.into_inner())
     }
 
     fn token(_: &Self::Event) -> Option<&str> {
@@ -229,8 +229,8 @@ impl Feed for States {
                 screen.note(&format!("all others are closed; following from revision {}", bookmark.revision));
                 Ok(())
             }
-            Some(BreakerEvent::Resync(restart)) => {
-                note_restart(restart, screen);
+            Some(BreakerEvent::Resync(resync)) => {
+                note_resync(resync, screen);
                 Ok(())
             }
             Some(BreakerEvent::Heartbeat(_)) | None => Ok(()),
@@ -238,10 +238,10 @@ impl Feed for States {
     }
 }
 
-/// Every configuration in force.
+/// Every effective configuration.
 struct Configs {
     of: Selection,
-    /// What was told of each service, to tell what is another.
+    /// The last configuration received of each service, to print what changed.
     known: BTreeMap<String, ServiceConfig>,
 }
 
@@ -253,13 +253,13 @@ impl Feed for Configs {
         connection: &Connection,
         token: String,
     ) -> Result<Streaming<Self::Event>, Status> {
-        let question = WatchConfigRequest {
+        let request = WatchConfigRequest {
             services: self.of.services.clone(),
             service_prefix: self.of.prefix.clone(),
             resume_token: token,
         };
-        let answer = connection.configs().watch_config(connection.request(question)).await?;
-        Ok(answer.into_inner())
+        let response = connection.configs().watch_config(connection.request(request)).await?;
+        Ok(response.into_inner())
     }
 
     fn token(event: &Self::Event) -> Option<&str> {
@@ -273,8 +273,8 @@ impl Feed for Configs {
         match &event.event {
             Some(ConfigEvent::Config(config)) => {
                 let before = self.known.get(&config.service);
-                let what = told(before, config);
-                if self.known.len() < REMEMBERED_MAX || before.is_some() {
+                let what = describe_change(before, config);
+                if self.known.len() < KNOWN_CONFIGS_MAX || before.is_some() {
                     self.known.insert(config.service.clone(), config.clone());
                 }
                 let name = if config.service.is_empty() { "(all others)" } else { &*config.service };
@@ -290,9 +290,9 @@ impl Feed for Configs {
                 screen.note(&format!("following from revision {}", bookmark.revision));
                 Ok(())
             }
-            Some(ConfigEvent::Resync(restart)) => {
+            Some(ConfigEvent::Resync(resync)) => {
                 self.known.clear();
-                note_restart(restart, screen);
+                note_resync(resync, screen);
                 Ok(())
             }
             Some(ConfigEvent::Heartbeat(_)) | None => Ok(()),
@@ -300,12 +300,12 @@ impl Feed for Configs {
     }
 }
 
-/// What a configuration came to, beside what was known of it.
-fn told(before: Option<&ServiceConfig>, config: &ServiceConfig) -> String {
+/// What changed in a configuration, compared with the one received before.
+fn describe_change(before: Option<&ServiceConfig>, config: &ServiceConfig) -> String {
     if config.deleted {
         return "configuration removed".to_owned();
     }
-    let mut told = match before {
+    let mut changes = match before {
         None => vec![what_was_set(config)],
         Some(before) => differences(before, config)
             .into_iter()
@@ -315,15 +315,15 @@ fn told(before: Option<&ServiceConfig>, config: &ServiceConfig) -> String {
     let held = |config: &ServiceConfig| config.r#override.as_ref().map(|set| set.state);
     match (before.and_then(held), held(config)) {
         (before, after) if before == after => {}
-        (_, Some(state)) => told.push(format!("override {}", words::state(state))),
-        (Some(state), None) => told.push(format!("override {} cleared", words::state(state))),
+        (_, Some(state)) => changes.push(format!("override {}", words::state(state))),
+        (Some(state), None) => changes.push(format!("override {} cleared", words::state(state))),
         (None, None) => {}
     }
-    if told.is_empty() { "unchanged".to_owned() } else { told.join(", ") }
+    if changes.is_empty() { "unchanged".to_owned() } else { changes.join(", ") }
 }
 
-fn note_restart(restart: &WatchResync, screen: &mut Screen<'_>) {
-    screen.note(&format!("resync: {}", harmless(&restart.reason)));
+fn note_resync(resync: &WatchResync, screen: &mut Screen<'_>) {
+    screen.note(&format!("resync: {}", escape_control(&resync.reason)));
 }
 
 /// One line, now: a table would wait for the widest.

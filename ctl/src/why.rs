@@ -6,18 +6,18 @@ use breakerd_api::v1::{
 
 use super::words;
 
-/// Why a transition was made, with the statistics that decided, and who asked for it.
+/// Why a transition was made, with the statistics that decided, and who requested it.
 pub(super) fn of_transition(transition: &Transition) -> String {
-    let stats = transition.stats.unwrap_or_default();
-    let TransitionStats { calls, failures, slow_calls, consecutive_failures, .. } = stats;
-    let told = match transition.reason() {
+    let state_table = transition.stats.unwrap_or_default();
+    let TransitionStats { calls, failures, slow_calls, consecutive_failures, .. } = state_table;
+    let text = match transition.reason() {
         TransitionReason::ConsecutiveFailures => in_a_row(consecutive_failures),
         TransitionReason::FailureCount => format!("{failures} failures in {calls} calls"),
         TransitionReason::FailureRate => {
-            format!("{} of {calls} calls failed", percent(stats.failure_rate))
+            format!("{} of {calls} calls failed", percent(state_table.failure_rate))
         }
         TransitionReason::SlowCallRate => {
-            format!("{} of {calls} calls were slow", percent(stats.slow_call_rate))
+            format!("{} of {calls} calls were slow", percent(state_table.slow_call_rate))
         }
         TransitionReason::WaitElapsed => "open-state wait elapsed".to_owned(),
         TransitionReason::ProbesSucceeded => {
@@ -38,45 +38,45 @@ pub(super) fn of_transition(transition: &Transition) -> String {
         TransitionReason::HistoryGap => format!("{} transitions lost", transition.lost_transitions),
         TransitionReason::Unspecified => words::transition_reason(transition.reason).to_owned(),
     };
-    let mut told = match transition.stats {
+    let mut text = match transition.stats {
         Some(TransitionStats { reporters, .. }) if reporters > 1 => {
-            format!("{told}, from {reporters} callers")
+            format!("{text}, from {reporters} callers")
         }
-        _ => told,
+        _ => text,
     };
     if transition.shadow {
-        told.insert_str(0, "would have been: ");
+        text.insert_str(0, "would have been: ");
     }
     if transition.superseded {
-        told.push_str(" (superseded by another replica's transition)");
+        text.push_str(" (superseded by another replica's transition)");
     }
-    with_actor(told, &transition.actor, &transition.actor_reason)
+    with_actor(text, &transition.actor, &transition.actor_reason)
 }
 
 /// Why a breaker is in its state: its override, else the transition that led there.
 pub(super) fn of_breaker(breaker: &Breaker) -> String {
-    let told = of_state(breaker);
+    let text = of_state(breaker);
     match breaker.state_when_enabled() {
-        State::Unspecified => told,
-        State::Closed => SWITCHED_OFF.to_owned(),
+        State::Unspecified => text,
+        State::Closed => DISABLED_IN_FILE.to_owned(),
         otherwise => {
-            let told = if told.is_empty() { told } else { format!(", {told}") };
-            format!("{SWITCHED_OFF}; otherwise {}{told}", words::state(otherwise.into()))
+            let text = if text.is_empty() { text } else { format!(", {text}") };
+            format!("{DISABLED_IN_FILE}; otherwise {}{text}", words::state(otherwise.into()))
         }
     }
 }
 
 /// Why the breakers of a service are in the state that its override puts them in.
 pub(super) fn of_service(config: &ServiceConfig, set: &ServiceOverride) -> String {
-    let told = with_actor("service-wide override".to_owned(), &set.actor, &set.reason);
+    let text = with_actor("service-wide override".to_owned(), &set.actor, &set.reason);
     if config.enabled {
-        return told;
+        return text;
     }
-    format!("{SWITCHED_OFF}; otherwise {}, {told}", words::state(set.state))
+    format!("{DISABLED_IN_FILE}; otherwise {}, {text}", words::state(set.state))
 }
 
 /// Why every breaker is DISABLED at once.
-pub(super) const SWITCHED_OFF: &str = "enabled = false in the config file";
+pub(super) const DISABLED_IN_FILE: &str = "enabled = false in the config file";
 
 /// Why it is in the state that it is in when breakers are enabled.
 fn of_state(breaker: &Breaker) -> String {
@@ -102,16 +102,16 @@ fn in_a_row(failures: u32) -> String {
     }
 }
 
-pub(super) fn with_actor(mut told: String, actor: &str, reason: &str) -> String {
+pub(super) fn with_actor(mut text: String, actor: &str, reason: &str) -> String {
     if !actor.is_empty() {
-        told.push_str(", ");
-        told.push_str(actor);
+        text.push_str(", ");
+        text.push_str(actor);
     }
     if !reason.is_empty() {
-        told.push_str(": ");
-        told.push_str(reason);
+        text.push_str(": ");
+        text.push_str(reason);
     }
-    told
+    text
 }
 
 /// A rate, or a dash where there is none.
@@ -158,8 +158,8 @@ mod tests {
             }),
             ..Breaker::default()
         };
-        let told = "enabled = false in the config file; otherwise FORCED_OPEN, override, ada: maintenance";
-        assert_eq!(of_breaker(&breaker), told);
+        let text = "enabled = false in the config file; otherwise FORCED_OPEN, override, ada: maintenance";
+        assert_eq!(of_breaker(&breaker), text);
         breaker = Breaker { r#override: None, state_when_enabled: State::Open.into(), ..breaker };
         assert_eq!(of_breaker(&breaker), "enabled = false in the config file; otherwise OPEN");
         breaker.state_when_enabled = State::Closed.into();

@@ -1,4 +1,4 @@
-//! The API's words as people write them, and breakers as `SERVICE/NAME`.
+//! The API's enum values as people write them, and breakers as `SERVICE/NAME`.
 
 use std::str::FromStr;
 
@@ -24,17 +24,17 @@ impl FromStr for Target {
             return Err("missing name after /: for the default breaker, use SERVICE alone".to_owned());
         }
         let key = breaker::Key::new(service, name).map_err(|problem| problem.to_string())?;
-        // The name as it was given: an empty one says the service's own.
+        // The name as it was given: an empty one means the default breaker of the service.
         Ok(Self { service: key.service().to_string(), name: name.to_owned() })
     }
 }
 
-/// A service alone.
+/// A service, without a breaker name.
 pub(super) fn service(text: &str) -> Result<String, String> {
     breaker::check_service(text).map(|()| text.to_owned()).map_err(|problem| problem.to_string())
 }
 
-/// Why somebody does something: what is left out is no reason, and what says nothing is none either.
+/// The reason of an operator action: it may be omitted, but not be blank.
 pub(super) fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("must not be empty".to_owned());
@@ -70,7 +70,7 @@ pub(super) fn transition_reason(number: i32) -> &'static str {
     named::<v1::TransitionReason>(number)
 }
 
-/// A layer, in the words of `check-config`.
+/// A source of values, as `check-config` names it.
 pub(super) fn layer(number: i32) -> &'static str {
     from_number::<Origin, v1::ConfigSource>(number).map_or(NEWER, Origin::as_str)
 }

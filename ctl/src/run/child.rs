@@ -1,4 +1,4 @@
-//! The guarded command as a process: started, waited for, signalled, stopped.
+//! The command of `run` as a process: started, waited for, signalled, stopped.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
-/// What a command that was told to stop has for it, before it is killed.
+/// How long a command has to stop after SIGTERM, before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// How the command ended.
@@ -20,20 +20,20 @@ pub(super) enum End {
     NotStarted(io::Error),
     /// By itself.
     Exited(ExitStatus),
-    /// After this process was told to stop, and told it so.
+    /// After a signal that this process received and forwarded.
     Interrupted(ExitStatus),
     /// It took longer than it may, and was stopped.
     TimedOut,
 }
 
-/// The signals that ask this process to stop, from the moment this is made.
+/// The signals that stop this process, from the moment this is made.
 pub(super) struct Signals {
     terminate: Listener,
     hangup: Listener,
     quit: Listener,
     interrupt: Listener,
     /// The command is in our process group, as one that reads from the terminal must be. Who types Ctrl-C there interrupts
-    /// it too, and it must not be told twice. Elsewhere it has a group of its own, so that what it started is signalled
+    /// it too, and must not receive the signal twice. Elsewhere it has a group of its own, so that what it started is signalled
     /// with it.
     shares_terminal: bool,
 }
@@ -74,7 +74,7 @@ pub(super) async fn run(command: &[OsString], time_max: Option<Duration>, signal
         Ok(child) => child,
         Err(error) => return End::NotStarted(error),
     };
-    let alone = signals.shares_terminal;
+    let process_only = signals.shares_terminal;
     let timeout = async {
         match time_max {
             Some(time_max) => tokio::time::sleep(time_max).await,
@@ -99,15 +99,15 @@ pub(super) async fn run(command: &[OsString], time_max: Option<Duration>, signal
             (signal, send) = signals.next() => {
                 interrupted = true;
                 if send {
-                    tell(&child, signal, alone);
+                    send_signal(&child, signal, process_only);
                 }
             }
             () = &mut timeout => {
-                tell(&child, Signal::TERM, alone);
+                send_signal(&child, Signal::TERM, process_only);
                 if tokio::time::timeout(STOP_MAX, &mut ended).await.is_err() {
-                    tell(&child, Signal::KILL, alone);
+                    send_signal(&child, Signal::KILL, process_only);
                 }
-                // Fails only when somebody else has waited for it, and nobody does.
+                // Fails only when the child was waited for already, which nothing else does.
                 let _ = child.wait();
                 return End::TimedOut;
             }
@@ -115,7 +115,7 @@ pub(super) async fn run(command: &[OsString], time_max: Option<Duration>, signal
     }
 }
 
-/// Ends when the command has ended. It is left to be waited for, so that until then its id is nobody else's.
+/// Ends when the command has ended. It stays a zombie until `wait`, so that its id is not reused before.
 async fn ended(pid: Option<Pid>) {
     let Some(pid) = pid else { return };
     let wait = move || {
@@ -130,11 +130,11 @@ fn pid_of(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
-/// Signals the command, which was not waited for yet: it `alone`, or its group.
-fn tell(child: &Child, signal: Signal, alone: bool) {
+/// Signals the command, which was not waited for yet: it `process_only`, or its group.
+fn send_signal(child: &Child, signal: Signal, process_only: bool) {
     let Some(pid) = pid_of(child) else { return };
     // It fails only when the command has ended already.
-    let _ = if alone { kill_process(pid, signal) } else { kill_process_group(pid, signal) };
+    let _ = if process_only { kill_process(pid, signal) } else { kill_process_group(pid, signal) };
 }
 
 /// The number of the signal that ended a process.
