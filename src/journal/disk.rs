@@ -69,11 +69,17 @@ impl Disk for RealDisk {
         Ok(Box::new(open(path)?))
     }
 
+    #[cfg(target_os = "linux")]
     fn reserve(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn AppendFile>> {
         let file = open(path)?;
         file.set_len(0)?;
-        allocate(&file, bytes)?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes)?;
         Ok(Box::new(file))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(&self, _path: &Path, _bytes: u64) -> io::Result<Box<dyn AppendFile>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn available(&self, folder: &Path) -> Option<u64> {
@@ -116,13 +122,94 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-#[cfg(target_os = "linux")]
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes)?;
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[cfg(not(target_os = "linux"))]
-fn allocate(_file: &File, _bytes: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+    /// Takes three bytes at a time, and is interrupted before each.
+    #[derive(Debug, Default)]
+    struct Slow {
+        taken: Vec<u8>,
+        is_interrupted: bool,
+    }
+
+    impl AppendFile for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.is_interrupted = !self.is_interrupted;
+            if self.is_interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if self.taken.len() >= 9 {
+                return Ok(0);
+            }
+            let count = bytes.len().min(3);
+            self.taken.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn truncate(&mut self, _length: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn all_is_written_however_little_the_file_takes_at_one_time() {
+        let mut file = Slow::default();
+        (&mut file as &mut dyn AppendFile).write_whole(b"12345678").unwrap();
+        assert_eq!(file.taken, b"12345678");
+    }
+
+    #[test]
+    fn a_file_that_takes_no_more_says_how_much_it_has_taken() {
+        let mut file = Slow::default();
+        let (written, error) = (&mut file as &mut dyn AppendFile).write_whole(b"123456789abc").unwrap_err();
+        assert_eq!((written, error.kind()), (9, io::ErrorKind::WriteZero));
+    }
+
+    #[test]
+    fn only_a_lack_of_room_is_one() {
+        use io::ErrorKind::{
+            FileTooLarge, Other, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+        };
+        let is = |kind: io::ErrorKind| is_out_of_space(&kind.into());
+        assert!([StorageFull, QuotaExceeded, FileTooLarge].into_iter().all(is));
+        assert!(![ReadOnlyFilesystem, PermissionDenied, Other].into_iter().any(is));
+    }
+
+    #[test]
+    fn the_file_system_says_how_much_it_has_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let free = RealDisk.available(folder.path()).unwrap();
+        assert!(free > 1_000_000, "{free} bytes: a test needs more as well");
+        assert_eq!(RealDisk.available(&folder.path().join("none")), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_removed_and_one_that_stays_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "text").unwrap();
+        RealDisk.remove(&path).unwrap();
+        assert!(!path.exists());
+        RealDisk.remove(&path).unwrap();
+        // A folder is no file.
+        RealDisk.remove(folder.path()).unwrap_err();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_reserved_takes_its_room_at_once_and_is_empty() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reserved");
+        fs::write(&path, "of an earlier life").unwrap();
+        let _file = RealDisk.reserve(&path, 1 << 20).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.len(), 0);
+        assert!(metadata.blocks() * 512 >= 1 << 20, "{} blocks", metadata.blocks());
+    }
 }

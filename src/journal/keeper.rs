@@ -6,6 +6,8 @@ use std::time::Duration;
 use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::blocking;
+use super::upkeep::Upkeep;
 use super::{Journal, Removal};
 use crate::store::Store;
 
@@ -44,16 +46,7 @@ pub async fn run(
     }
 }
 
-async fn keep_up(
-    journal: &Arc<Journal>,
-    clock: &dyn Clock,
-    removal: Removal,
-) -> Option<super::upkeep::Upkeep> {
+async fn keep_up(journal: &Arc<Journal>, clock: &dyn Clock, removal: Removal) -> Option<Upkeep> {
     let (journal, now) = (Arc::clone(journal), clock.now());
-    // Off the threads that decide: it reads and writes files. It fails only when the process ends.
-    match tokio::task::spawn_blocking(move || journal.keep_up(now, removal)).await {
-        Ok(found) => Some(found),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
-    }
+    blocking(move || journal.keep_up(now, removal)).await
 }

@@ -76,9 +76,7 @@ impl Log {
             }
             let is_due = segment.acknowledged_at.is_none();
             let (mut lsn, offset) = match end.next {
-                Some((number, offset)) if number == segment.number => {
-                    (end.lsn.max(segment.first_lsn - 1), offset)
-                }
+                Some((number, offset)) if number == segment.number => (end.lsn, offset),
                 _ => (segment.first_lsn - 1, 0),
             };
             // What the store acknowledged in an earlier life is sent again, and is not lacking.

@@ -27,6 +27,7 @@
 
 mod acknowledged_mark;
 mod batches;
+mod blocking;
 mod compact;
 mod disk;
 pub mod keeper;

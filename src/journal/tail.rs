@@ -194,33 +194,46 @@ impl Active {
     /// Appends a whole line, or nothing that a reader would take for one: half a line is cut off or, where that is not
     /// possible, closed, so that it does not take the next line with it.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn > 0 {
-            self.mend()?;
-        }
+        self.mend()?;
         match self.file.write_whole(line) {
             Ok(()) => {
                 self.segment.bytes += line.len() as u64;
                 Ok(())
             }
             Err((written, error)) => {
-                self.torn = written;
-                if written > 0 && self.file.truncate(self.segment.bytes).is_ok() {
-                    self.torn = 0;
-                }
+                self.torn = match self.file.truncate(self.segment.bytes) {
+                    Ok(()) => 0,
+                    Err(_) => written,
+                };
                 Err(error)
             }
         }
     }
 
+    /// Cuts off what an earlier write left behind the last whole line, or closes it.
     fn mend(&mut self) -> io::Result<()> {
+        if self.torn == 0 {
+            return Ok(());
+        }
         if self.file.truncate(self.segment.bytes).is_err() {
-            self.file.write_whole(b"\n").map_err(|(written, error)| {
-                self.torn += written;
-                error
-            })?;
+            self.file.write_whole(b"\n").map_err(|(_, error)| error)?;
             self.segment.bytes += self.torn + 1;
         }
         self.torn = 0;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_counts_in_every_bucket_that_it_is_not_above() {
+        let mut times = WriteTimes::default();
+        times.add(Duration::from_millis(1));
+        times.add(Duration::from_secs(20));
+        assert_eq!((times.count, times.sum), (2, Duration::from_millis(20_001)));
+        assert_eq!(times.cumulative, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
     }
 }

@@ -1,8 +1,17 @@
 mod batches;
+mod carrying;
 mod disk_faults;
 mod faulty_disk;
+mod faulty_store;
+mod flushing;
+mod keeping;
 mod limit;
+mod logged;
+mod reserve;
 mod restart;
+mod segments;
+mod stats;
+mod waiting;
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,6 +20,7 @@ use breaker::{Key, Reason, Snapshot, State, Stats, Transition};
 use breakerd_common::clock::ManualClock;
 
 use self::faulty_disk::FaultyDisk;
+use self::logged::Logged;
 use super::*;
 use crate::store::GapCause;
 
@@ -28,7 +38,12 @@ fn change(epoch: u64) -> Transition {
         rejected_calls: 0,
         outcome: None,
         attribution: None,
-        after: Snapshot { epoch, state: State::Open, ..Snapshot::pristine() },
+        after: Snapshot {
+            epoch,
+            state: State::Open,
+            wait: Some(Duration::from_secs(30)),
+            ..Snapshot::pristine()
+        },
         shadow: false,
     }
 }
@@ -94,10 +109,13 @@ impl Bench {
 }
 
 fn append(journal: &Journal, name: &str, epoch: u64) -> u64 {
-    TransitionSink::append(
-        journal,
-        Event { key: &key(name), transition: &change(epoch), origin: Origin::Own },
-    )
+    append_at(journal, name, epoch, START)
+}
+
+/// What happened at `at` by the wall clock.
+fn append_at(journal: &Journal, name: &str, epoch: u64, at: Time) -> u64 {
+    let transition = Transition { at, ..change(epoch) };
+    TransitionSink::append(journal, Event { key: &key(name), transition: &transition, origin: Origin::Own })
 }
 
 /// What a list of proposals says: name and epoch; of a gap also how many are missing.
@@ -139,4 +157,12 @@ fn states(recovered: &Recovered) -> Vec<(String, u64)> {
 
 fn named(states: &[(&str, u64)]) -> Vec<(String, u64)> {
     states.iter().map(|(name, epoch)| ((*name).to_owned(), *epoch)).collect()
+}
+
+/// The bytes of the line of an entry of `append`, as long as its numbers have one digit.
+fn line_bytes() -> u64 {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    append(&journal, "a", 1);
+    journal.stats(START).depth_bytes
 }

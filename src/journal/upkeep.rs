@@ -5,7 +5,7 @@ use std::io;
 
 use breaker::Time;
 
-use super::compact::{self, MergeFile, compact};
+use super::compact::{MergeFile, compact};
 use super::line::{self, Line};
 use super::log::Log;
 use super::segment::{Segment, pending_path};
@@ -168,17 +168,7 @@ impl Journal {
             false => return,
         };
         let spared = self.sizes.batch_entries as u64;
-        if !compact::is_possible(log, spared) {
-            return;
-        }
-        let target = match self.merge_file(log) {
-            Ok(target) => target,
-            Err(error) => {
-                tracing::error!(%error, bytes, "journal is at its limit and cannot be compacted");
-                return;
-            }
-        };
-        match compact(log, &*self.disk, target, excess, spared) {
+        match compact(log, &*self.disk, |log| self.merge_file(log), excess, spared) {
             Ok(None) => {}
             Ok(Some(compacted)) => {
                 let mut tail = self.tail.lock();

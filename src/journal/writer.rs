@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::blocking;
 use super::{Batch, Journal};
 use crate::store::{Answer, Store, StoreError};
 
@@ -53,7 +54,7 @@ impl Writer {
                 Step::Idle => stop.run_until_cancelled(self.journal.filled()).await,
                 Step::Failed => {
                     let waited = stop.run_until_cancelled(tokio::time::sleep(jittered(pause))).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    pause = longer(pause);
                     waited
                 }
             };
@@ -63,7 +64,8 @@ impl Writer {
         }
     }
 
-    async fn step(&mut self, most: usize) -> Step {
+    /// One batch of at most `most` entries.
+    pub(super) async fn step(&mut self, most: usize) -> Step {
         let batch = match self.next(most).await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Step::Idle,
@@ -145,13 +147,9 @@ impl Writer {
     }
 }
 
-/// Runs what may wait for a disk; none: the process ends.
-async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(answer) => Some(answer),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
-    }
+/// The pause after the next failure.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(PAUSE_MAX)
 }
 
 /// A pause, longer or shorter by chance.
@@ -160,7 +158,9 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
 }
 
-enum Step {
+/// What came of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
     Wrote,
     Idle,
     Failed,
@@ -173,10 +173,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pauses_grow_up_to_the_longest() {
+        let pauses = std::iter::successors(Some(PAUSE_FIRST), |pause| Some(longer(*pause)));
+        let pauses: Vec<_> = pauses.take(6).map(|pause| pause.as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000]);
+    }
+
+    #[test]
     fn pauses_of_several_replicas_spread() {
         let pauses: Vec<_> = (0..100).map(|_| jittered(PAUSE_MAX)).collect();
         let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
         assert!(*least >= PAUSE_MAX.mul_f64(1.0 - JITTER) && *most <= PAUSE_MAX.mul_f64(1.0 + JITTER));
-        assert!(*most > *least + Duration::from_millis(100), "{least:?} to {most:?}");
+        // Of a hundred one at least is longer and one is shorter, but for a chance of two to the power of -99.
+        assert!(*least < PAUSE_MAX && PAUSE_MAX < *most, "{least:?} to {most:?}");
     }
 }

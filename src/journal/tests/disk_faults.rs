@@ -56,6 +56,48 @@ fn a_torn_line_in_a_file_that_goes_on_is_closed() {
     assert_eq!(states(&bench.open(2).1), named(&[("a", 1), ("c", 1), ("d", 1)]));
 }
 
+/// As above, on a disk that cuts nothing off: what is torn is made a line of its own, which says nothing.
+#[test]
+fn a_torn_line_that_cannot_be_cut_off_is_closed() {
+    let bench = Bench::sized(|sizes| sizes.room_bytes = 0);
+    let (journal, _) = bench.open(1);
+    bench.disk.keeps_length();
+    append(&journal, "a", 1);
+    let torn = 30;
+    bench.disk.fails(io::ErrorKind::Other, torn);
+    append(&journal, "b", 1);
+    bench.disk.works();
+    // As if the same file were tried again, twice.
+    journal.tail.lock().failing = false;
+    let whole = bench.bytes("journal") - torn as u64;
+    append(&journal, "c", 1);
+    append(&journal, "d", 1);
+    let active = journal.tail.lock().active.segment.clone();
+    assert_eq!((active.bytes, active.records), (bench.bytes("journal"), 3));
+    assert_eq!(active.bytes, 3 * whole + torn as u64 + 1);
+    drop(journal);
+    assert_eq!(states(&bench.open(2).1), named(&[("a", 1), ("c", 1), ("d", 1)]));
+}
+
+#[test]
+fn a_disk_that_fails_is_said_once_in_the_log() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    let logged = Logged::start();
+    for outage in 1..=2 {
+        bench.disk.fails(io::ErrorKind::Other, 0);
+        for epoch in 1..=3 {
+            append(&journal, "a", epoch);
+            keep_up(&journal);
+        }
+        assert_eq!(logged.count("journal write failed"), outage);
+        assert_eq!(journal.stats(START).write_errors, outage as u64, "it is not tried at each transition");
+        bench.disk.works();
+        keep_up(&journal);
+        assert_eq!(logged.count("the journal can be written again"), outage);
+    }
+}
+
 #[test]
 fn a_full_disk_takes_a_transition_of_every_breaker_and_loses_none_to_a_crash() {
     let bench = Bench::new();
@@ -165,6 +207,7 @@ fn memory_is_bounded_while_neither_disk_nor_store_take_anything() {
     }
     let stats = journal.stats(START);
     assert!(stats.in_memory < 100, "{stats:?}");
+    assert_eq!(stats.depth, stats.in_memory);
     assert!(stats.dropped > 3_000, "{stats:?}");
     bench.disk.works();
     keep_up(&journal);

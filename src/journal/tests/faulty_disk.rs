@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,6 +13,12 @@ use crate::journal::disk::{AppendFile, Disk, RealDisk};
 #[derive(Debug, Default)]
 pub(super) struct FaultyDisk {
     fault: Arc<Mutex<Option<Fault>>>,
+    /// Files cannot be cut off, whether they take bytes or not.
+    keeps_length: Arc<AtomicBool>,
+    /// Files keep their names.
+    keeps_names: AtomicBool,
+    /// Bytes that are free on a disk without a fault; none: more than anybody needs.
+    free: Mutex<Option<u64>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +44,35 @@ impl FaultyDisk {
     pub(super) fn works(&self) {
         *self.fault.lock() = None;
     }
+
+    /// No file can be cut off from now on.
+    pub(super) fn keeps_length(&self) {
+        self.keeps_length.store(true, Ordering::Relaxed);
+    }
+
+    /// No file can be renamed from now on, or all can again.
+    pub(super) fn keeps_names(&self, keeps: bool) {
+        self.keeps_names.store(keeps, Ordering::Relaxed);
+    }
+
+    /// Has so many bytes left.
+    pub(super) fn has_free(&self, bytes: u64) {
+        *self.free.lock() = Some(bytes);
+    }
+}
+
+impl FaultyDisk {
+    fn file(&self, file: Box<dyn AppendFile>, is_reserved: bool) -> Box<dyn AppendFile> {
+        let (fault, keeps_length) = (Arc::clone(&self.fault), Arc::clone(&self.keeps_length));
+        Box::new(FaultyFile { file, fault, keeps_length, is_reserved })
+    }
 }
 
 #[derive(Debug)]
 struct FaultyFile {
     file: Box<dyn AppendFile>,
     fault: Arc<Mutex<Option<Fault>>>,
+    keeps_length: Arc<AtomicBool>,
     is_reserved: bool,
 }
 
@@ -52,7 +82,7 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         let file = RealDisk.append_to(path)?;
-        Ok(Box::new(FaultyFile { file, fault: Arc::clone(&self.fault), is_reserved: false }))
+        Ok(self.file(file, false))
     }
 
     fn reserve(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn AppendFile>> {
@@ -60,14 +90,17 @@ impl Disk for FaultyDisk {
             return Err(fault.kind.into());
         }
         let file = RealDisk.reserve(path, bytes).or_else(|_| RealDisk.append_to(path))?;
-        Ok(Box::new(FaultyFile { file, fault: Arc::clone(&self.fault), is_reserved: true }))
+        Ok(self.file(file, true))
     }
 
     fn available(&self, _folder: &Path) -> Option<u64> {
-        Some(if self.fault.lock().is_some() { 0 } else { u64::MAX })
+        Some(if self.fault.lock().is_some() { 0 } else { self.free.lock().unwrap_or(u64::MAX) })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.keeps_names.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         RealDisk.rename(from, to)
     }
 
@@ -99,6 +132,7 @@ impl AppendFile for FaultyFile {
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         match *self.fault.lock() {
+            _ if self.keeps_length.load(Ordering::Relaxed) => Err(io::ErrorKind::Other.into()),
             Some(fault) if !fault.spares_reserved => Err(fault.kind.into()),
             _ => self.file.truncate(length),
         }

@@ -117,8 +117,26 @@ fn a_torn_end_and_a_damaged_line_cost_no_other_line() {
     let damaged = lines[1].replace("\"epoch\":2", "\"epoch\":9");
     assert_ne!(damaged, lines[1]);
     fs::write(&file, format!("{}\n{damaged}\n{}\n{}", lines[0], lines[2], &lines[0][..40])).unwrap();
+    let logged = Logged::start();
     let (journal, _) = bench.open(2);
+    assert_eq!(logged.count("journal line is damaged"), 1, "not the torn one: nobody was told of it");
     assert_eq!(said(&drain(&journal)), ["a 1", "a 3"]);
+}
+
+#[test]
+fn the_newest_state_of_a_breaker_is_that_of_the_highest_epoch_wherever_it_stands() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    append(&journal, "a", 5);
+    append(&journal, "a", 4);
+    append(&journal, "b", 4);
+    append(&journal, "b", 5);
+    drop(journal);
+    let (_, recovered) = bench.open(2);
+    assert_eq!(states(&recovered), named(&[("a", 5), ("b", 5)]));
+    let mut lsns: Vec<_> = recovered.states.iter().map(|state| state.lsn).collect();
+    lsns.sort_unstable();
+    assert_eq!(lsns, [2, 4], "what the store must have before it has all of it");
 }
 
 #[test]
@@ -162,4 +180,32 @@ fn a_journal_of_a_later_version_is_refused() {
     };
     let error = Journal::open(bench.folder.path(), options).unwrap_err().to_string();
     assert!(error.contains("later version") && error.contains("000000000001.journal"), "{error}");
+}
+
+#[test]
+fn a_clean_end_marks_what_the_store_has_and_nothing_else() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    journal.close();
+    assert_eq!((bench.bytes("acked"), bench.files().len()), (0, 1), "of nothing there is nothing to mark");
+    assert!(bench.files()[0].extension().unwrap() == "journal");
+    append(&journal, "a", 1);
+    journal.close();
+    assert_eq!(bench.bytes("acked"), 0, "the store does not have it");
+    drain(&journal);
+    journal.close();
+    assert!(bench.bytes("acked") > 0);
+    assert_eq!(bench.bytes("journal"), 0);
+}
+
+#[test]
+fn a_clean_end_writes_what_is_in_memory_if_the_disk_works_again() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    bench.disk.fails(io::ErrorKind::Other, 0);
+    append(&journal, "a", 1);
+    bench.disk.works();
+    journal.close();
+    drop(journal);
+    assert_eq!(states(&bench.open(2).1), named(&[("a", 1)]));
 }
