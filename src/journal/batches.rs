@@ -45,13 +45,8 @@ impl Journal {
             }
         }
         let mut tail = self.tail.lock();
-        if tail.overflow.is_empty() || tail.active.segment.last_lsn() > log.cursor.lsn {
-            // (The second: an entry was written meanwhile.)
-            let has_more = tail.active.segment.records > 0 && tail.active.segment.last_lsn() > log.cursor.lsn;
-            drop(tail);
-            if has_more {
-                self.filled.notify_one();
-            }
+        // What was written to a file meanwhile goes first; the call that wrote it wakes the writer.
+        if tail.overflow.first_lsn() != Some(log.next_place(&tail)) {
             return Ok(None);
         }
         let Sent { proposals, lsn, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
