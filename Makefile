@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
 .NOTPARALLEL:
-.PHONY: help run test e2e check bench mutants tools clean fmt fmt-check lint proto-lint proto-breaking deny advisories typos docs \
+.PHONY: help run test e2e check bench mutants tools clean fmt fmt-check lint proto proto-lint proto-breaking deny advisories typos docs \
 	machine chart shell
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -49,6 +49,9 @@ fmt-check: ## is the Rust code formatted?
 lint: ## clippy, warnings are errors
 	cargo clippy --workspace --all-targets -- -D warnings
 
+proto: ## write the Rust code for proto/, which is checked in (make test compares it)
+	BREAKERD_WRITE_GENERATED=1 cargo test -q -p breakerd-api --test generated
+
 proto-lint: ## buf's STANDARD and COMMENTS rules on proto/
 	@$(TOOLS) buf
 	buf lint
@@ -73,7 +76,7 @@ docs: ## the documentation of the code, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
 
 machine: ## the breaker crate builds alone and depends on nothing
-	cargo build -p breaker
+	cargo build -p breakerd-machine
 	@scripts/machine-alone.sh
 
 chart: ## lint and render the Helm chart

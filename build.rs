@@ -1,5 +1,5 @@
-//! Watches the migrations: `sqlx::migrate!` notices one that changed, but not one that is new. The code for proto/ is generated
-//! by api/build.rs.
+//! Watches the migrations: `sqlx::migrate!` notices one that changed, but not one that is new. The code for proto/ is checked in
+//! (api/src/generated).
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,39 +1,26 @@
-//! Turns proto/ into Rust. protox reads the files itself, so that nobody needs protoc to build.
+//! Describes proto/ for reflection and for JSON, if the feature `descriptor` is on. The code for proto/ is checked in, so that
+//! a client builds with neither protoc nor protox: see tests/generated.rs.
 
-use std::env;
-use std::error::Error;
-use std::fs;
-use std::path::PathBuf;
-
-/// The folder that imports are resolved against.
-const ROOT: &str = "../proto";
-
-const FILES: [&str; 4] = [
-    "breakerd/v1/common.proto",
-    "breakerd/v1/breaker_service.proto",
-    "breakerd/v1/config_service.proto",
-    "breakerd/v1/operations_service.proto",
-];
-
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={ROOT}");
+    #[cfg(feature = "descriptor")]
+    descriptor::write().expect("proto/ is valid, and the folder for what is built can be written to");
+}
 
-    let mut compiler = protox::Compiler::new([ROOT])?;
-    // Imports and comments go along: reflection serves the set, and tools like grpcurl show the
-    // comments to whoever asks for a description.
-    compiler.include_imports(true).include_source_info(true);
-    compiler.open_files(FILES)?;
+#[cfg(feature = "descriptor")]
+mod descriptor {
+    use std::env;
+    use std::error::Error;
+    use std::fs;
+    use std::path::PathBuf;
 
-    let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    fs::write(out_dir.join("breakerd_descriptor.bin"), compiler.encode_file_descriptor_set())?;
+    include!("proto_files.rs");
 
-    tonic_prost_build::configure()
-        // Maps in the order of their keys: the same content is the same bytes.
-        .btree_map(".breakerd.v1")
-        // A permit goes from the wire to its check, and from its maker to the wire, without a copy.
-        .bytes(".breakerd.v1.AllowRequestResponse.permit")
-        .bytes(".breakerd.v1.RecordOutcomeRequest.permit")
-        .compile_fds(compiler.file_descriptor_set())?;
-    Ok(())
+    pub(super) fn write() -> Result<(), Box<dyn Error>> {
+        println!("cargo::rerun-if-changed=proto_files.rs");
+        println!("cargo::rerun-if-changed={ROOT}");
+        let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+        fs::write(out_dir.join("breakerd_descriptor.bin"), compiled()?.encode_file_descriptor_set())?;
+        Ok(())
+    }
 }

@@ -5,6 +5,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-tree=$(cargo tree -p breaker -e normal,build --target all --prefix depth)
+tree=$(cargo tree -p breakerd-machine -e normal,build --target all --prefix depth)
 [ "$(wc -l <<<"$tree")" -eq 1 ] || die "the breaker crate must depend on nothing, but it has:"$'\n'"$tree"
 echo "breaker: no dependency"

@@ -40,12 +40,12 @@ mutate() {
 case $area in
   # The quick tests first, then the model's random stories for what they missed.
   breaker)
-    mutate --package breaker --cargo-arg=--lib --cargo-arg=--test=stories "$@" || {
+    mutate --package breakerd-machine --cargo-arg=--lib --cargo-arg=--test=stories "$@" || {
       options=()
       for option in "$@"; do
         [ "$option" = --iterate ] || options+=("$option")
       done
-      mutate --package breaker --cargo-arg=--tests --iterate ${options[@]+"${options[@]}"}
+      mutate --package breakerd-machine --cargo-arg=--tests --iterate ${options[@]+"${options[@]}"}
     }
     ;;
   judge) server 'src/store/{judge,episode}.rs' store:: "$@" ;;

@@ -1,4 +1,4 @@
-//! What api/build.rs made of proto/: the messages, the services and clients, and their description.
+//! What is made of proto/: the messages, the services and clients, and their description.
 
 /// The package `breakerd.v1`.
 #[allow(
@@ -9,8 +9,9 @@
     reason = "generated code; its comments are those of the .proto files"
 )]
 pub mod v1 {
-    tonic::include_proto!("breakerd.v1");
+    include!("generated/breakerd.v1.rs");
 }
 
 /// The encoded description of every file in proto/ and of what they import, for reflection.
+#[cfg(feature = "descriptor")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("breakerd_descriptor");

@@ -1,7 +1,7 @@
 //! The API of breakerd, for both of its ends: the server, and every client that is written in Rust.
 //!
 //! - [`v1`]: the messages, services and clients that are generated from proto/.
-//! - [`FILE_DESCRIPTOR_SET`]: their description, for reflection and for JSON.
+//! - `FILE_DESCRIPTOR_SET`: their description, for reflection and for JSON (feature `descriptor`).
 //! - [`enums`]: the enums of the API as the types of the domain, and back; their names without the prefix.
 //! - [`thresholds`]: the message `Thresholds` as fields and layers of the domain, and back.
 //! - [`time`]: durations and timestamps as the types of the domain, and back.
@@ -13,4 +13,6 @@ mod generated;
 pub mod thresholds;
 pub mod time;
 
-pub use generated::{FILE_DESCRIPTOR_SET, v1};
+#[cfg(feature = "descriptor")]
+pub use generated::FILE_DESCRIPTOR_SET;
+pub use generated::v1;
