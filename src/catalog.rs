@@ -17,9 +17,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use breaker::{
-    AfterMaxWait, Field, Layer, Origin, Problem, Thresholds, Value, WaitInterval, WindowKind, merge,
-};
+use breaker::{Field, Layer, Origin, Problem, Thresholds, merge};
 
 pub use self::declaration::{Changed, Declaration, DeclarationDiff, StoredDeclaration};
 pub(crate) use self::warnings::warnings;
@@ -292,51 +290,11 @@ impl fmt::Display for ServiceProblem {
 
 impl std::error::Error for ServiceProblem {}
 
-/// What a field comes to in `thresholds`; none when it is off, or has no limit.
-///
-/// This is what is in force, not what was set: `minimum_number_of_calls` in a window of calls is at most the
-/// window's size, and a `failure_threshold` that a rate took the place of is 0.
-pub fn effective(thresholds: &Thresholds, field: Field) -> Option<Value> {
-    let value = match field {
-        Field::FailureThreshold => Value::Count(thresholds.failure_threshold()),
-        Field::SuccessThreshold => Value::Count(thresholds.success_threshold()),
-        Field::Timeout => Value::Duration(thresholds.wait()),
-        Field::FailureRateThreshold => Value::Rate(thresholds.failure_rate_threshold()?),
-        Field::SlowCallRateThreshold => Value::Rate(thresholds.slow_call_rate_threshold()?),
-        Field::SlowCallDurationThreshold => Value::Duration(thresholds.slow_call_duration_threshold()?),
-        Field::FailureCountThreshold => Value::Count(thresholds.failure_count_threshold()?),
-        Field::SlowCallsAsFailures => Value::Flag(thresholds.slow_calls_as_failures()),
-        Field::SlidingWindowType => Value::Word(match thresholds.window_kind() {
-            WindowKind::Count => "COUNT_BASED",
-            WindowKind::Time => "TIME_BASED",
-        }),
-        Field::SlidingWindowSize => Value::Count(thresholds.window_size()),
-        Field::MinimumNumberOfCalls => Value::Count(thresholds.minimum_calls()),
-        Field::PermittedCalls => Value::Count(thresholds.permitted()),
-        Field::HalfOpenPermitTimeout => Value::Duration(thresholds.lease()),
-        Field::MaxWaitInHalfOpen => Value::Duration(thresholds.max_wait_in_half_open()?),
-        Field::StateAfterMaxWait => Value::Word(match thresholds.after_max_wait() {
-            AfterMaxWait::Open => "OPEN",
-            AfterMaxWait::Closed => "CLOSED",
-        }),
-        Field::WaitInterval => Value::Word(match thresholds.wait_interval() {
-            WaitInterval::Fixed => "FIXED",
-            WaitInterval::Exponential => "EXPONENTIAL",
-        }),
-        Field::Multiplier => Value::Factor(thresholds.multiplier()),
-        Field::RandomizationFactor => Value::Factor(thresholds.randomization_factor()),
-        Field::MaxWait => Value::Duration(thresholds.max_wait()),
-        Field::HonorRetryAfter => Value::Flag(thresholds.honor_retry_after()),
-        Field::MinimumReporters => Value::Count(thresholds.minimum_reporters()),
-        Field::IgnoreErrorClasses => Value::Classes(thresholds.ignore_error_classes().to_vec()),
-        Field::RecordErrorClasses => Value::Classes(thresholds.record_error_classes().to_vec()),
-    };
-    Some(value)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use breaker::Value;
 
     use super::*;
 
@@ -464,39 +422,5 @@ mod tests {
                  (set by: file, service; file defaults)",
             ]
         );
-    }
-
-    #[test]
-    fn what_was_set_is_what_is_effective() {
-        let values = [
-            (Field::FailureThreshold, Value::Count(4)),
-            (Field::SuccessThreshold, Value::Count(3)),
-            (Field::Timeout, Value::Duration(Duration::from_millis(1_500))),
-            (Field::FailureRateThreshold, Value::Rate(33_333)),
-            (Field::SlowCallRateThreshold, Value::Rate(50_000)),
-            (Field::SlowCallDurationThreshold, Value::Duration(Duration::from_secs(2))),
-            (Field::FailureCountThreshold, Value::Count(9)),
-            (Field::SlowCallsAsFailures, Value::Flag(true)),
-            (Field::SlidingWindowType, Value::Word("TIME_BASED")),
-            (Field::SlidingWindowSize, Value::Count(30)),
-            (Field::MinimumNumberOfCalls, Value::Count(40)),
-            (Field::PermittedCalls, Value::Count(5)),
-            (Field::HalfOpenPermitTimeout, Value::Duration(Duration::from_secs(7))),
-            (Field::MaxWaitInHalfOpen, Value::Duration(Duration::from_secs(8))),
-            (Field::StateAfterMaxWait, Value::Word("CLOSED")),
-            (Field::WaitInterval, Value::Word("EXPONENTIAL")),
-            (Field::Multiplier, Value::Factor(1_500)),
-            (Field::RandomizationFactor, Value::Factor(100)),
-            (Field::MaxWait, Value::Duration(Duration::from_secs(90))),
-            (Field::HonorRetryAfter, Value::Flag(true)),
-            (Field::MinimumReporters, Value::Count(2)),
-            (Field::IgnoreErrorClasses, Value::Classes(vec!["NotFound".to_owned()])),
-            (Field::RecordErrorClasses, Value::Classes(vec!["Timeout".to_owned()])),
-        ];
-        assert_eq!(values.len(), Field::ALL.len());
-        let catalog = Catalog::new(&declaration(&values, &[]), 0, &BTreeMap::new()).unwrap();
-        for (field, value) in values {
-            assert_eq!(effective(&catalog.defaults(), field), Some(value), "{field}");
-        }
     }
 }

@@ -17,7 +17,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, json};
 
-use crate::catalog::{Catalog, effective};
+use crate::catalog::Catalog;
 use crate::config::{self, Config, Error, SETTINGS, Settings, Sources};
 use crate::data_dir::DataDir;
 use crate::security::Security;
@@ -349,8 +349,8 @@ fn write_table(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Wr
     let differing = |thresholds: &breaker::Thresholds| {
         let fields: Vec<_> = Field::ALL
             .iter()
-            .map(|field| (field, effective(thresholds, *field)))
-            .filter(|(field, value)| *value != effective(&built_in, **field))
+            .map(|field| (field, thresholds.value(*field)))
+            .filter(|(field, value)| *value != built_in.value(**field))
             .map(|(field, value)| format!("{field} {}", field.show(value.as_ref())))
             .collect();
         if fields.is_empty() { "built-in defaults".to_owned() } else { fields.join(", ") }
@@ -376,8 +376,7 @@ fn write_json(path: &Path, config: &Config, catalog: &Catalog, out: &mut dyn Wri
             .iter()
             .map(|field| {
                 let origin = origins.get(field).copied().unwrap_or(breaker::Origin::BuiltIn);
-                let value =
-                    effective(thresholds, *field).map_or(serde_json::Value::Null, |value| plain(&value));
+                let value = thresholds.value(*field).map_or(serde_json::Value::Null, |value| plain(&value));
                 (field.to_string(), json!({ "value": value, "from": origin.as_str() }))
             })
             .collect();

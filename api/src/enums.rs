@@ -3,7 +3,7 @@
 //! `From` makes the API's value of the domain's. `TryFrom` is the way back: the API has a value for "unspecified", and a newer
 //! peer may send numbers that are not known here. The compiler checks that no value is left out in either direction.
 
-use breaker::{AfterMaxWait, Origin, Outcome, Reason, Recorded, State, Verdict, WaitInterval, WindowKind};
+use breaker::{Origin, Outcome, Reason, Recorded, State, Verdict};
 
 use crate::v1;
 
@@ -151,30 +151,6 @@ both_ways! {
         FileService = FileService,
         Api = Api,
     }
-    WindowKind = SlidingWindowType { Count = CountBased, Time = TimeBased }
-    WaitInterval = WaitInterval { Fixed = Fixed, Exponential = Exponential }
-}
-
-/// The API has no enum of its own for it: of the states it takes two.
-impl From<AfterMaxWait> for v1::State {
-    fn from(value: AfterMaxWait) -> Self {
-        match value {
-            AfterMaxWait::Open => Self::Open,
-            AfterMaxWait::Closed => Self::Closed,
-        }
-    }
-}
-
-impl TryFrom<v1::State> for AfterMaxWait {
-    type Error = UnknownValue;
-
-    fn try_from(value: v1::State) -> Result<Self, UnknownValue> {
-        match value {
-            v1::State::Open => Ok(Self::Open),
-            v1::State::Closed => Ok(Self::Closed),
-            _ => Err(UnknownValue(value as i32)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -197,12 +173,6 @@ mod tests {
             assert_eq!(from_number::<Outcome, v1::Outcome>(number), Err(UnknownValue(number)));
         }
         assert_eq!(v1::State::name_of(99), None);
-    }
-
-    #[test]
-    fn after_the_longest_half_open_state_only_two_states_follow() {
-        assert_eq!(AfterMaxWait::try_from(v1::State::Closed), Ok(AfterMaxWait::Closed));
-        assert!(AfterMaxWait::try_from(v1::State::HalfOpen).is_err());
     }
 
     /// The prefixes are those of the generated names, for every value that there is.

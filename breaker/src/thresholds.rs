@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::field::{Field, Value};
 use crate::outcome::{Outcome, Report};
 use crate::words::words;
 
@@ -218,6 +219,45 @@ impl Thresholds {
         &self.terms.record_classes
     }
 
+    /// What a field comes to; none when it is off, or has no limit.
+    ///
+    /// This is what is in force, not what was set: `minimum_number_of_calls` in a window of calls is at most the
+    /// window's size, and a `failure_threshold` that a rate took the place of is 0.
+    pub fn value(&self, field: Field) -> Option<Value> {
+        let value = match field {
+            Field::FailureThreshold => Value::Count(self.failure_threshold()),
+            Field::SuccessThreshold => Value::Count(self.success_threshold()),
+            Field::Timeout => Value::Duration(self.wait()),
+            Field::FailureRateThreshold => Value::Rate(self.failure_rate_threshold()?),
+            Field::SlowCallRateThreshold => Value::Rate(self.slow_call_rate_threshold()?),
+            Field::SlowCallDurationThreshold => Value::Duration(self.slow_call_duration_threshold()?),
+            Field::FailureCountThreshold => Value::Count(self.failure_count_threshold()?),
+            Field::SlowCallsAsFailures => Value::Flag(self.slow_calls_as_failures()),
+            Field::SlidingWindowType => Value::Word(match self.window_kind() {
+                WindowKind::Count => "COUNT_BASED",
+                WindowKind::Time => "TIME_BASED",
+            }),
+            Field::SlidingWindowSize => Value::Count(self.window_size()),
+            Field::MinimumNumberOfCalls => Value::Count(self.minimum_calls()),
+            Field::PermittedCalls => Value::Count(self.permitted()),
+            Field::HalfOpenPermitTimeout => Value::Duration(self.lease()),
+            Field::MaxWaitInHalfOpen => Value::Duration(self.max_wait_in_half_open()?),
+            Field::StateAfterMaxWait => Value::Word(self.after_max_wait().as_str()),
+            Field::WaitInterval => Value::Word(match self.wait_interval() {
+                WaitInterval::Fixed => "FIXED",
+                WaitInterval::Exponential => "EXPONENTIAL",
+            }),
+            Field::Multiplier => Value::Factor(self.multiplier()),
+            Field::RandomizationFactor => Value::Factor(self.randomization_factor()),
+            Field::MaxWait => Value::Duration(self.max_wait()),
+            Field::HonorRetryAfter => Value::Flag(self.honor_retry_after()),
+            Field::MinimumReporters => Value::Count(self.minimum_reporters()),
+            Field::IgnoreErrorClasses => Value::Classes(self.ignore_error_classes().to_vec()),
+            Field::RecordErrorClasses => Value::Classes(self.record_error_classes().to_vec()),
+        };
+        Some(value)
+    }
+
     /// `F_fail`, the failed probes that reopen: as many as leave fewer than `success_threshold` of P to
     /// succeed; without one, as many as make the failure rate; without that, one.
     pub(crate) fn failures_to_open(&self) -> u32 {
@@ -268,7 +308,6 @@ fn portion(rate: u32, whole: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::{Field, Value};
     use crate::layer::{Layer, Origin};
     use crate::merge::merge;
 
@@ -278,65 +317,6 @@ mod tests {
             layer.set(*field, value.clone()).unwrap();
         }
         merge(&[(Origin::Api, &layer)]).unwrap().thresholds
-    }
-
-    #[test]
-    fn thresholds_tell_what_was_set() {
-        let seconds = |seconds| Value::Duration(Duration::from_secs(seconds));
-        let classes = |class: &str| Value::Classes(vec![class.to_owned()]);
-        let thresholds = with(&[
-            (Field::FailureThreshold, Value::Count(11)),
-            (Field::SuccessThreshold, Value::Count(12)),
-            (Field::Timeout, seconds(13)),
-            (Field::FailureRateThreshold, Value::Rate(14)),
-            (Field::SlowCallRateThreshold, Value::Rate(15)),
-            (Field::SlowCallDurationThreshold, seconds(16)),
-            (Field::FailureCountThreshold, Value::Count(17)),
-            (Field::SlowCallsAsFailures, Value::Flag(true)),
-            (Field::SlidingWindowType, Value::Word("TIME_BASED")),
-            (Field::SlidingWindowSize, Value::Count(18)),
-            (Field::MinimumNumberOfCalls, Value::Count(19)),
-            (Field::PermittedCalls, Value::Count(20)),
-            (Field::HalfOpenPermitTimeout, seconds(21)),
-            (Field::MaxWaitInHalfOpen, seconds(22)),
-            (Field::StateAfterMaxWait, Value::Word("CLOSED")),
-            (Field::WaitInterval, Value::Word("EXPONENTIAL")),
-            (Field::Multiplier, Value::Factor(2_300)),
-            (Field::RandomizationFactor, Value::Factor(240)),
-            (Field::MaxWait, seconds(25)),
-            (Field::HonorRetryAfter, Value::Flag(true)),
-            (Field::MinimumReporters, Value::Count(26)),
-            (Field::IgnoreErrorClasses, classes("cancelled")),
-            (Field::RecordErrorClasses, classes("timeout")),
-        ]);
-        assert_eq!(thresholds.failure_threshold(), 11);
-        assert_eq!(thresholds.success_threshold(), 12);
-        assert_eq!(thresholds.wait(), Duration::from_secs(13));
-        assert_eq!(thresholds.failure_rate_threshold(), Some(14));
-        assert_eq!(thresholds.slow_call_rate_threshold(), Some(15));
-        assert_eq!(thresholds.slow_call_duration_threshold(), Some(Duration::from_secs(16)));
-        assert_eq!(thresholds.failure_count_threshold(), Some(17));
-        assert!(thresholds.slow_calls_as_failures());
-        assert_eq!(thresholds.window_kind(), WindowKind::Time);
-        assert_eq!(thresholds.window_size(), 18);
-        assert_eq!((thresholds.minimum_calls(), thresholds.minimum_calls_set()), (19, 19));
-        assert_eq!(thresholds.permitted(), 20);
-        assert_eq!(thresholds.lease(), Duration::from_secs(21));
-        assert_eq!(thresholds.max_wait_in_half_open(), Some(Duration::from_secs(22)));
-        assert_eq!(thresholds.after_max_wait(), AfterMaxWait::Closed);
-        assert_eq!(thresholds.wait_interval(), WaitInterval::Exponential);
-        assert_eq!(thresholds.multiplier(), 2_300);
-        assert_eq!(thresholds.randomization_factor(), 240);
-        assert_eq!(thresholds.max_wait(), Duration::from_secs(25));
-        assert!(thresholds.honor_retry_after());
-        assert_eq!(thresholds.minimum_reporters(), 26);
-        assert_eq!(thresholds.ignore_error_classes(), ["cancelled"]);
-        assert_eq!(thresholds.record_error_classes(), ["timeout"]);
-
-        let built_in = Thresholds::default();
-        assert!(!built_in.slow_calls_as_failures() && !built_in.honor_retry_after());
-        assert_eq!(built_in.max_wait_in_half_open(), None);
-        assert!(built_in.ignore_error_classes().is_empty() && built_in.record_error_classes().is_empty());
     }
 
     #[test]

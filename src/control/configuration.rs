@@ -10,7 +10,7 @@ use std::sync::Arc;
 use breaker::{Field, Layer, Origin, Override, Thresholds};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-use crate::catalog::{Catalog, ServiceProblem, Warning, effective, warnings};
+use crate::catalog::{Catalog, ServiceProblem, Warning, warnings};
 use crate::catalog::{Changed, Declaration};
 use crate::store::{ServiceOverride, StoredConfiguration};
 
@@ -208,7 +208,7 @@ impl ServiceConfig {
     pub fn etag(&self) -> String {
         let mut text = format!("{}\0{}\0{}", self.service, self.enabled, self.is_own);
         for field in Field::ALL {
-            let value = effective(&self.thresholds, *field);
+            let value = self.thresholds.value(*field);
             // Writing to a String cannot fail.
             let _ = write!(text, "\0{value:?}{:?}{:?}", self.origins.get(field), self.set.get(*field));
         }

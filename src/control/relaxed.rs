@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use breaker::{Field, Value};
 
 use super::Configuration;
-use crate::catalog::effective;
 
 #[cfg(test)]
 mod tests;
@@ -59,7 +58,7 @@ fn relaxed(before: &Configuration, after: &Configuration, touched: &BTreeSet<Str
     let judge = |service: &String| {
         let (then, now) = (before.catalog().thresholds(service), after.catalog().thresholds(service));
         let changes = Field::ALL.iter().filter_map(|field| {
-            let (then, now) = (effective(&then, *field), effective(&now, *field));
+            let (then, now) = (then.value(*field), now.value(*field));
             is_softer(*field, then.as_ref(), now.as_ref())
                 .then(|| format!("{field} {} -> {}", shown(then.as_ref()), shown(now.as_ref())))
         });

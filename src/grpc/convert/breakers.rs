@@ -1,7 +1,7 @@
 //! A breaker as it is shown.
 
-use breaker::{Override, Scope, State, Thresholds, Time, View};
-use breakerd_api::thresholds::decimal;
+use breaker::{Field, Override, Scope, State, Thresholds, Time, Value, View};
+use breakerd_api::thresholds::{decimal, set};
 use breakerd_api::time::{to_duration, to_timestamp};
 use breakerd_api::v1;
 
@@ -105,32 +105,16 @@ fn counters(counters: &Counters) -> v1::Counters {
     }
 }
 
+/// The thresholds in force.
 pub(super) fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
-    // 0 says "off" inside, and absence says so outside.
-    let unless_off = |count: u32| (count > 0).then_some(count);
-    v1::Thresholds {
-        failure_threshold: unless_off(thresholds.failure_threshold()),
-        success_threshold: unless_off(thresholds.success_threshold()),
-        wait_duration_in_open_state: Some(to_duration(thresholds.wait())),
-        failure_rate_threshold: thresholds.failure_rate_threshold().map(decimal),
-        slow_call_rate_threshold: thresholds.slow_call_rate_threshold().map(decimal),
-        slow_call_duration_threshold: thresholds.slow_call_duration_threshold().map(to_duration),
-        failure_count_threshold: thresholds.failure_count_threshold(),
-        slow_calls_as_failures: Some(thresholds.slow_calls_as_failures()),
-        sliding_window_type: v1::SlidingWindowType::from(thresholds.window_kind()) as i32,
-        sliding_window_size: Some(thresholds.window_size()),
-        minimum_number_of_calls: Some(thresholds.minimum_calls()),
-        permitted_number_of_calls_in_half_open_state: Some(thresholds.permitted()),
-        half_open_permit_timeout: Some(to_duration(thresholds.lease())),
-        max_wait_duration_in_half_open_state: thresholds.max_wait_in_half_open().map(to_duration),
-        transition_to_state_after_wait_duration: v1::State::from(thresholds.after_max_wait()) as i32,
-        wait_interval: v1::WaitInterval::from(thresholds.wait_interval()) as i32,
-        multiplier: Some(decimal(thresholds.multiplier())),
-        randomization_factor: Some(decimal(thresholds.randomization_factor())),
-        max_wait: Some(to_duration(thresholds.max_wait())),
-        honor_retry_after: Some(thresholds.honor_retry_after()),
-        minimum_reporters: Some(thresholds.minimum_reporters()),
-        ignore_error_classes: thresholds.ignore_error_classes().to_vec(),
-        record_error_classes: thresholds.record_error_classes().to_vec(),
+    let mut shown = v1::Thresholds::default();
+    for field in Field::ALL {
+        match thresholds.value(*field) {
+            // 0 says "off" inside, and absence says so outside.
+            Some(Value::Count(0)) if field.is_off_at_zero() => {}
+            Some(value) => set(&mut shown, *field, &value),
+            None => {}
+        }
     }
+    shown
 }

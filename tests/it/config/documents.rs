@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use breaker::{Field, Value};
-use breakerd::catalog::{Catalog, effective};
+use breakerd::catalog::Catalog;
 use breakerd::config::SETTINGS;
 
 use super::parse;
@@ -34,7 +34,7 @@ fn the_documents_say_what_the_tables_say() {
             .unwrap_or_else(|| panic!("docs/configuration.md has no row of {field}"));
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells.len(), 4, "{row}");
-        let default = match effective(&built_in, *field) {
+        let default = match built_in.value(*field) {
             Some(Value::Classes(_)) => "empty".to_owned(),
             Some(value) => value.to_string(),
             None => "none".to_owned(),

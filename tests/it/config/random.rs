@@ -1,7 +1,6 @@
 //! Whatever a file holds, it is read or refused.
 
 use breaker::Field;
-use breakerd::catalog::effective;
 use breakerd::config::SETTINGS;
 use proptest::prelude::*;
 
@@ -22,7 +21,7 @@ proptest! {
                 let catalog = catalog(&config);
                 for service in catalog.services() {
                     for field in Field::ALL {
-                        let _ = effective(&catalog.thresholds(service), *field);
+                        let _ = catalog.thresholds(service).value(*field);
                     }
                 }
             }
