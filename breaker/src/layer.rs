@@ -22,7 +22,7 @@ impl Layer {
                 field,
                 value: value.to_string(),
                 expected: field.range(),
-                layers: Vec::new(),
+                between: Vec::new(),
             });
         }
         self.values.insert(field, value);
@@ -92,8 +92,9 @@ pub struct Problem {
     pub value: String,
     /// What it takes.
     pub expected: String,
-    /// The layers that contradict each other; empty when the value is wrong by itself.
-    pub layers: Vec<Origin>,
+    /// The fields that contradict each other, `field` first, and the layer that each is from; none: it would have to be
+    /// set, and is not. Empty when the value is wrong by itself.
+    pub between: Vec<(Field, Option<Origin>)>,
 }
 
 impl Problem {
@@ -109,8 +110,9 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.fault())?;
-        if !self.layers.is_empty() {
-            let mut layers: Vec<_> = self.layers.iter().map(|origin| origin.as_str()).collect();
+        if !self.between.is_empty() {
+            let mut layers: Vec<_> =
+                self.between.iter().filter_map(|(_, origin)| origin.map(Origin::as_str)).collect();
             // Two fields of one layer.
             layers.dedup();
             write!(f, " (set by: {})", layers.join("; "))?;

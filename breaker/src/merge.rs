@@ -107,15 +107,16 @@ impl<'a> Nearest<'a> {
     /// What cannot stand together in `terms`.
     fn contradictions(&self, terms: &Terms) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut at_odds = |field, value: &dyn fmt::Display, expected, involved: &[Field]| {
-            problems.push(self.contradiction(field, value, expected, involved));
+        let mut at_odds = |field, value: &dyn fmt::Display, expected, other| {
+            let between = vec![self.part(field), other];
+            problems.push(Problem { field, value: value.to_string(), expected, between });
         };
         if terms.success_threshold > terms.permitted {
             at_odds(
                 Field::SuccessThreshold,
                 &terms.success_threshold,
                 format!("at most {} ({})", Field::PermittedCalls, terms.permitted),
-                &[Field::SuccessThreshold, Field::PermittedCalls],
+                self.part(Field::PermittedCalls),
             );
         }
         if terms.window == WindowKind::Time && terms.size > 3_600 {
@@ -123,7 +124,7 @@ impl<'a> Nearest<'a> {
                 Field::SlidingWindowSize,
                 &terms.size,
                 "1..=3600 (seconds) if sliding_window_type is TIME_BASED".to_owned(),
-                &[Field::SlidingWindowSize, Field::SlidingWindowType],
+                self.part(Field::SlidingWindowType),
             );
         }
         if let Some(count) = terms.failure_count
@@ -135,7 +136,7 @@ impl<'a> Nearest<'a> {
                 Field::FailureCountThreshold,
                 &count,
                 format!("at most {field} ({size}) if sliding_window_type is COUNT_BASED"),
-                &[Field::FailureCountThreshold, field],
+                self.part(field),
             );
         }
         for (field, wants_it) in [
@@ -143,8 +144,8 @@ impl<'a> Nearest<'a> {
             (Field::SlowCallsAsFailures, terms.slow_as_failures),
         ] {
             if wants_it && terms.slow_duration.is_none() {
-                let beside = format!("set together with {}", Field::SlowCallDurationThreshold);
-                at_odds(field, &"", beside, &[field]);
+                let duration = Field::SlowCallDurationThreshold;
+                at_odds(field, &"", format!("set together with {duration}"), (duration, None));
             }
         }
         if terms.max_wait < terms.wait {
@@ -152,10 +153,15 @@ impl<'a> Nearest<'a> {
                 Field::MaxWait,
                 &Value::Duration(terms.max_wait),
                 format!("at least {} ({})", Field::Timeout, Value::Duration(terms.wait)),
-                &[Field::MaxWait, Field::Timeout],
+                self.part(Field::Timeout),
             );
         }
         problems
+    }
+
+    /// A field's part in a contradiction.
+    fn part(&self, field: Field) -> (Field, Option<Origin>) {
+        (field, Some(self.find(field).map_or(Origin::BuiltIn, |(origin, _)| origin)))
     }
 
     fn find(&self, field: Field) -> Option<(Origin, &'a Value)> {
@@ -234,20 +240,6 @@ impl<'a> Nearest<'a> {
             Some((_, Value::Classes(classes))) => classes.clone(),
             _ => Vec::new(),
         }
-    }
-
-    fn contradiction(
-        &self,
-        field: Field,
-        value: &dyn fmt::Display,
-        expected: String,
-        involved: &[Field],
-    ) -> Problem {
-        let layers = involved
-            .iter()
-            .map(|field| self.find(*field).map_or(Origin::BuiltIn, |(origin, _)| origin))
-            .collect();
-        Problem { field, value: value.to_string(), expected, layers }
     }
 }
 

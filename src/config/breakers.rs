@@ -166,9 +166,9 @@ impl<'a> Reader<'_, 'a> {
     fn contradictions(&mut self, declaration: &Declaration) {
         let Err(problems) = Catalog::new(declaration, 0, &BTreeMap::new()) else { return };
         for ServiceProblem { service, problem } in problems {
-            let fields = at_odds(problem.field);
+            let fields = || problem.between.iter().map(|(field, _)| *field);
             let is_refused =
-                |owner: &Owner| fields.iter().any(|field| self.refused.contains(&(owner.clone(), *field)));
+                |owner: &Owner| fields().any(|field| self.refused.contains(&(owner.clone(), field)));
             if is_refused(&service) || is_refused(&None) {
                 continue;
             }
@@ -176,23 +176,23 @@ impl<'a> Reader<'_, 'a> {
                 Some(service) => dotted(TABLE, &quoted(service)),
                 None => TABLE.to_owned(),
             };
-            let places: Vec<_> =
-                fields.iter().filter_map(|field| self.place(service.as_ref(), *field)).collect();
-            let place = places.first().map_or_else(|| self.document.whole(), |place| (*place).clone());
-            let problem = self.told(service.as_ref(), &problem, fields);
+            let place = fields().find_map(|field| self.place(service.as_ref(), field));
+            let place = place.map_or_else(|| self.document.whole(), Clone::clone);
+            let problem = self.told(service.as_ref(), &problem);
             self.document.error(place, Fault::Conflict { key, problem });
         }
     }
 
     /// The contradiction, with the line of each field that has a part in it.
-    fn told(&self, service: Option<&String>, problem: &Problem, fields: &[Field]) -> String {
-        let set_by: Vec<_> = fields
+    fn told(&self, service: Option<&String>, problem: &Problem) -> String {
+        let set_by: Vec<_> = problem
+            .between
             .iter()
-            .zip(&problem.layers)
+            .filter_map(|(field, origin)| Some((field, (*origin)?)))
             .map(|(field, origin)| {
                 match self
                     .place(service, *field)
-                    .filter(|_| *origin != Origin::BuiltIn)
+                    .filter(|_| origin != Origin::BuiltIn)
                     .and_then(SourceLocation::line)
                 {
                     Some(line) => format!("{field}: line {line}"),
@@ -210,19 +210,6 @@ impl<'a> Reader<'_, 'a> {
 }
 
 type Key<'a> = toml::Spanned<toml::de::DeString<'a>>;
-
-/// The fields that a contradiction of `field` is between, in the order in which [`Problem::layers`] names them.
-const fn at_odds(field: Field) -> &'static [Field] {
-    match field {
-        Field::SuccessThreshold => &[Field::SuccessThreshold, Field::PermittedCalls],
-        Field::SlidingWindowSize => &[Field::SlidingWindowSize, Field::SlidingWindowType],
-        Field::FailureCountThreshold => &[Field::FailureCountThreshold, Field::SlidingWindowSize],
-        Field::SlowCallRateThreshold => &[Field::SlowCallRateThreshold, Field::SlowCallDurationThreshold],
-        Field::SlowCallsAsFailures => &[Field::SlowCallsAsFailures, Field::SlowCallDurationThreshold],
-        Field::MaxWait => &[Field::MaxWait, Field::Timeout],
-        _ => &[],
-    }
-}
 
 fn default_field(name: &str) -> Option<Field> {
     Field::by_name(name).or_else(|| name.strip_prefix(PREFIX).and_then(Field::by_name))
