@@ -62,40 +62,24 @@ fn set_from_wire(layer: &mut Layer, wire: &v1::Thresholds, field: Field) -> Resu
 mod tests {
     use std::time::Duration;
 
-    use breaker::Value;
+    use breaker::{Kind, Value};
 
     use super::*;
 
-    /// A value of each field that is not what is built in.
+    /// A value of each field.
     fn whole() -> Layer {
-        let seconds = |n| Value::Duration(Duration::from_secs(n));
-        let values = [
-            (Field::FailureThreshold, Value::Count(4)),
-            (Field::SuccessThreshold, Value::Count(3)),
-            (Field::Timeout, Value::Duration(Duration::from_millis(1_500))),
-            (Field::FailureRateThreshold, Value::Rate(33_333)),
-            (Field::SlowCallRateThreshold, Value::Rate(100)),
-            (Field::SlowCallDurationThreshold, seconds(2)),
-            (Field::FailureCountThreshold, Value::Count(9)),
-            (Field::SlowCallsAsFailures, Value::Flag(true)),
-            (Field::SlidingWindowType, Value::Word("TIME_BASED")),
-            (Field::SlidingWindowSize, Value::Count(30)),
-            (Field::MinimumNumberOfCalls, Value::Count(40)),
-            (Field::PermittedCalls, Value::Count(5)),
-            (Field::HalfOpenPermitTimeout, seconds(7)),
-            (Field::MaxWaitInHalfOpen, seconds(8)),
-            (Field::StateAfterMaxWait, Value::Word("CLOSED")),
-            (Field::WaitInterval, Value::Word("EXPONENTIAL")),
-            (Field::Multiplier, Value::Factor(1_500)),
-            (Field::RandomizationFactor, Value::Factor(1)),
-            (Field::MaxWait, seconds(90)),
-            (Field::HonorRetryAfter, Value::Flag(true)),
-            (Field::MinimumReporters, Value::Count(2)),
-            (Field::IgnoreErrorClasses, Value::Classes(vec!["NotFound".to_owned()])),
-            (Field::RecordErrorClasses, Value::Classes(vec!["Timeout".to_owned()])),
-        ];
-        assert_eq!(values.len(), Field::ALL.len());
-        values.into_iter().fold(Layer::default(), |layer, (field, value)| layer.with(field, value).unwrap())
+        Field::ALL.iter().fold(Layer::default(), |layer, field| {
+            let value = match field.kind() {
+                Kind::Count { max, .. } => Value::Count(max),
+                Kind::Rate => Value::Rate(33_333),
+                Kind::Factor { min, .. } => Value::Factor(min + 1),
+                Kind::Duration { .. } => Value::Duration(Duration::from_millis(1_500)),
+                Kind::Flag => Value::Flag(true),
+                Kind::Word(words) => Value::Word(words[1]),
+                Kind::Classes => Value::Classes(vec!["NotFound".to_owned()]),
+            };
+            layer.with(*field, value).unwrap()
+        })
     }
 
     #[test]
