@@ -1,5 +1,6 @@
 //! Random thresholds, over every field.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use breaker::{Field, Layer, Origin, Thresholds, Value, merge};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 /// What calls fail with; the empty class is none.
 pub(crate) const CLASSES: [&str; 4] = ["", "timeout", "refused", "cancelled"];
@@ -142,6 +145,10 @@ impl Settings {
     }
 
     pub(crate) fn thresholds(&self) -> Arc<Thresholds> {
+        Arc::new(merge(&[(Origin::Api, &self.layer())]).unwrap().thresholds)
+    }
+
+    fn layer(&self) -> Layer {
         let mut layer = Layer::default();
         let mut set = |field, value: Option<Value>| {
             if let Some(value) = value {
@@ -186,6 +193,20 @@ impl Settings {
             |classes: &[&str]| Some(Value::Classes(classes.iter().map(ToString::to_string).collect()));
         set(Field::IgnoreErrorClasses, classes(&self.ignore));
         set(Field::RecordErrorClasses, classes(&self.record));
-        Arc::new(merge(&[(Origin::Api, &layer)]).unwrap().thresholds)
+        layer
     }
+}
+
+/// A field that is never set is one that the model knows nothing of.
+#[test]
+fn every_field_is_set_sooner_or_later() {
+    let mut runner = TestRunner::deterministic();
+    let mut missing: BTreeSet<Field> = Field::ALL.iter().copied().collect();
+    for _ in 0..100 {
+        let settings = settings().new_tree(&mut runner).unwrap().current();
+        for (field, _) in settings.layer().iter() {
+            missing.remove(&field);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
 }
