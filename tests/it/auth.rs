@@ -131,6 +131,25 @@ async fn every_method_takes_its_roles_and_no_other() {
     world.end().await;
 }
 
+#[test]
+fn the_security_guide_says_which_roles_each_method_takes() {
+    let text = std::fs::read_to_string("docs/security.md").unwrap();
+    let table: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    for method in Method::ALL.iter().filter(|method| method.service().starts_with("breakerd.v1.")) {
+        let name = method.name();
+        let row = table.iter().find(|cells| cells[0].split(", ").any(|named| named == name));
+        let row = row.unwrap_or_else(|| panic!("docs/security.md has no row of {name}"));
+        for (role, cell) in Role::ALL.iter().zip(&row[1..]) {
+            let passes = takes(*method).is_none_or(|roles| *role == Role::Admin || roles.contains(role));
+            assert_eq!(*cell == "yes", passes, "docs/security.md: {name} as {role:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn whoever_is_not_known_is_told_the_same_whatever_is_wrong() {
     let mut principals = Principals::default();
