@@ -105,7 +105,7 @@ async fn each_field_is_shown_with_the_layer_it_comes_from() {
     assert_eq!(shown.sources["failure_threshold"], ConfigSource::FileService as i32);
     assert_eq!(shown.sources["wait_duration_in_open_state"], ConfigSource::FileService as i32);
     assert_eq!(shown.sources["multiplier"], ConfigSource::BuiltIn as i32);
-    assert_eq!(shown.sources.len(), 23);
+    assert_eq!(shown.sources.len(), breaker::Field::ALL.len());
     assert_eq!((shown.api_thresholds, shown.revision, shown.enabled), (Some(Thresholds::default()), 1, true));
 
     let (after, changed) = update(&mut client, set("sentinel", failures(9))).await;
