@@ -98,3 +98,81 @@ impl Counters {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_share_is_the_sum_of_what_each_counted() {
+        let kind = (State::Closed, State::Open, Reason::FailureRate);
+        let counted = |by: u64| Counters {
+            successful: by,
+            failed: by + 1,
+            ignored: by + 2,
+            late: by + 3,
+            slow: by + 4,
+            opened: Some(Box::new(OpenedCounters {
+                rejected_open: by + 5,
+                rejected_half_open: by + 6,
+                rejected_forced: by + 7,
+                transitions: [(kind, by + 8)].into(),
+                shadows: by + 9,
+                would_be_rejected: by + 10,
+            })),
+        };
+        let mut sum = Counters::default();
+        sum.add(&counted(3));
+        assert_eq!(sum, counted(3));
+        sum.add(&counted(50));
+        let opened = sum.opened.unwrap();
+        assert_eq!((sum.successful, sum.failed, sum.ignored, sum.late, sum.slow), (53, 55, 57, 59, 61));
+        let rejected = (opened.rejected_open, opened.rejected_half_open, opened.rejected_forced);
+        assert_eq!(rejected, (63, 65, 67));
+        assert_eq!((opened.transitions[&kind], opened.shadows, opened.would_be_rejected), (69, 71, 73));
+    }
+
+    #[test]
+    fn each_outcome_counts_as_what_it_was_judged() {
+        let mut counters = Counters::default();
+        for (failed, slow) in [(false, false), (false, false), (true, false), (false, true)] {
+            counters.recorded(Recorded::Recorded, Judged::Counted { failed, slow });
+        }
+        counters.recorded(Recorded::Recorded, Judged::Ignored);
+        for recorded in [Recorded::Late, Recorded::Duplicate, Recorded::NotCounted] {
+            counters.recorded(recorded, Judged::Counted { failed: true, slow: true });
+        }
+        let expected = Counters { successful: 3, failed: 1, ignored: 1, late: 1, slow: 1, opened: None };
+        assert_eq!(counters, expected);
+    }
+
+    #[test]
+    fn each_rejection_counts_under_its_reason() {
+        let mut counters = Counters::default();
+        let mut decided = |verdict, would_deny| {
+            let state = State::Open;
+            counters.decided(&Decision {
+                verdict,
+                state,
+                epoch: 1,
+                pass: None,
+                retry_after: None,
+                would_deny,
+            });
+        };
+        decided(Verdict::Closed, false);
+        decided(Verdict::Open, false);
+        decided(Verdict::HalfOpenExhausted, false);
+        decided(Verdict::ForcedOpen, false);
+        decided(Verdict::MetricsOnly, false);
+        decided(Verdict::MetricsOnly, true);
+        let expected = OpenedCounters {
+            rejected_open: 1,
+            rejected_half_open: 1,
+            rejected_forced: 1,
+            would_be_rejected: 1,
+            ..OpenedCounters::default()
+        };
+        assert_eq!(counters.opened.as_deref(), Some(&expected));
+    }
+}

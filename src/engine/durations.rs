@@ -121,4 +121,36 @@ mod tests {
         let view = histogram.view(&OTHER.into());
         assert_eq!((view.count, view.sum_seconds), (1_000, 86_400_000.0));
     }
+
+    #[test]
+    fn a_call_counts_up_to_the_bound_that_it_took_and_not_below() {
+        let histogram = Histogram::default();
+        histogram.observe(Duration::from_millis(10));
+        histogram.observe(Duration::from_micros(10_001));
+        assert_eq!(histogram.view(&OTHER.into()).cumulative[..3], [0, 1, 2]);
+    }
+
+    #[test]
+    fn services_beyond_the_bound_share_a_histogram_and_those_without_a_breaker_make_room() {
+        let durations = Durations::new(1);
+        let observed = |service: &str| {
+            let (_, histogram) = durations.of(&service.into());
+            histogram.observe(Duration::from_secs(1));
+            histogram
+        };
+        let shown = || -> Vec<_> {
+            durations.views().iter().map(|view| (view.service.to_string(), view.count)).collect()
+        };
+        let first = observed("a");
+        assert_eq!(shown(), [("a".to_owned(), 1)], "nothing is shown of others that there are not");
+        observed("a");
+        observed("b");
+        assert_eq!(shown(), [("a".to_owned(), 2), (OTHER.to_owned(), 1)]);
+        durations.prune();
+        assert_eq!(shown().len(), 2, "it has a breaker");
+        drop(first);
+        durations.prune();
+        observed("b");
+        assert_eq!(shown(), [("b".to_owned(), 1), (OTHER.to_owned(), 1)]);
+    }
 }

@@ -3,6 +3,7 @@ mod configuration;
 mod deadlines;
 mod limits;
 mod lists;
+mod operators;
 mod overrides;
 mod permits;
 mod retiring;

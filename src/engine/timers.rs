@@ -75,3 +75,53 @@ impl Timers {
         self.earlier.notified()
     }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use futures_util::poll;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_by_an_earlier_deadline_only() {
+        let timers = Timers::default();
+        for (seconds, wakes) in [(10, true), (20, false), (10, false), (9, true)] {
+            timers.arm(at(seconds), KeyId(1));
+            assert_eq!(poll!(pin!(timers.earlier())).is_ready(), wakes, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn what_is_due_comes_in_order_and_no_more_than_is_wanted() {
+        let timers = Timers::default();
+        for seconds in [3, 1, 2, 4] {
+            timers.arm(at(seconds), KeyId(seconds.into()));
+        }
+        let due = |seconds, most| -> Vec<_> {
+            timers.due(at(seconds), most).into_iter().map(|(_, KeyId(number))| number).collect()
+        };
+        assert_eq!(due(3, 2), [1, 2]);
+        assert_eq!(due(3, 9), [3], "the last is not due");
+        assert_eq!((due(3, 9), timers.next()), (vec![], Some(at(4))));
+    }
+
+    #[test]
+    fn the_heap_may_have_two_deadlines_for_each_breaker_and_a_thousand_beside() {
+        let timers = Timers::default();
+        for _ in 0..1_044 {
+            timers.arm(at(1), KeyId(1));
+        }
+        assert!(!timers.is_bloated(10) && timers.is_bloated(9));
+        timers.arm(at(1), KeyId(1));
+        assert!(timers.is_bloated(10));
+        timers.clear();
+        assert_eq!((timers.len(), timers.next()), (0, None));
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use breaker::{Snapshot, State, Time, WallOffset};
+use breaker::{Snapshot, Time, WallOffset};
 
 use super::permit::KeyId;
 use super::shares::Owner;
@@ -35,10 +35,10 @@ impl Tombstone {
         Time::ZERO + Duration::from_secs(u64::from(self.last_used_s) + 1)
     }
 
-    /// The breaker as it was when it was retired, by the wall clock as it stands.
+    /// The breaker as it was when it was retired, closed, by the wall clock as it stands.
     pub(super) fn snapshot(&self, config_revision: u64, wall: WallOffset) -> Snapshot {
         let (epoch, entered_at) = (self.epoch, wall.to_wall(self.closed_at()));
-        Snapshot { epoch, state: State::Closed, entered_at, config_revision, ..Snapshot::pristine() }
+        Snapshot { epoch, entered_at, config_revision, ..Snapshot::pristine() }
     }
 }
 

@@ -53,9 +53,7 @@ impl Registry {
                 retired += usize::from(is_candidate && self.retire(&entry, stored_up_to, now));
             }
         }
-        if retired > 0 {
-            self.durations.prune();
-        }
+        self.durations.prune();
         retired
     }
 

@@ -102,3 +102,23 @@ fn a_refusal_names_the_limit_and_its_setting() {
         "breaker limit of this client reached (4): increase limits.breakers_per_caller_max"
     );
 }
+
+#[tokio::test]
+async fn the_sweeper_is_woken_when_no_more_than_an_eighth_of_the_room_is_left() {
+    let limits =
+        Limits { breakers_max: 16, breakers_per_service_max: 16, breakers_per_caller_max: 16, ..LIMITS };
+    let catalog = catalog(&declaration(), 1);
+    let engine = Engine::new(limits, identity(1), &catalog, Box::new(Kept::default()), at(0));
+    let is_woken = async || futures_util::poll!(std::pin::pin!(engine.sweep_wanted())).is_ready();
+    // One is configured.
+    for number in 1..14 {
+        engine.allow("web", &number.to_string(), at(0)).unwrap();
+    }
+    assert!(!is_woken().await);
+    engine.allow("web", "14", at(0)).unwrap();
+    assert!(is_woken().await);
+    // What was stored has its place whatever the room.
+    let open = Snapshot { epoch: 1, state: State::Open, entered_at: at(0), ..Snapshot::pristine() };
+    engine.restore(&Key::new("web", "stored").unwrap(), &open, None, 0, at(0));
+    assert!(!is_woken().await);
+}

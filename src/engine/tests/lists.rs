@@ -122,3 +122,64 @@ fn a_page_locks_no_breaker_that_it_does_not_show() {
     let by_right = ListQuery { limit: 9, ..ListQuery::default() };
     assert_eq!(engine.list(&by_right, at(0), |service| service == "db").len(), 1);
 }
+
+#[test]
+fn the_services_and_the_breakers_in_use_come_in_order_and_no_more_than_are_wanted() {
+    let limits = Limits {
+        breakers_max: 2_000,
+        breakers_per_service_max: 2_000,
+        breakers_per_caller_max: 2_000,
+        ..LIMITS
+    };
+    let engine =
+        Engine::new(limits, identity(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+    for number in 0..300 {
+        engine.allow("many", &format!("b{number:03}"), at(0)).unwrap();
+    }
+    engine.allow("web", "", at(0)).unwrap();
+    let services = |most| -> Vec<_> {
+        let found = engine.services_in_use(most, |service| service != "db");
+        found.iter().map(|key| key.service().to_string()).collect()
+    };
+    assert_eq!(
+        (services(0), services(1), services(9)),
+        (vec![], vec!["many".into()], vec!["many".into(), "web".into()])
+    );
+    let breakers = [0, 1, 299, 300, 301].map(|most| engine.breakers_in_use("many", most).len());
+    assert_eq!(breakers, [0, 1, 299, 300, 300]);
+    assert_eq!(engine.breakers_in_use("many", 2)[1].name().to_string(), "b001");
+}
+
+#[test]
+fn a_list_of_a_service_begins_with_it_wherever_the_page_before_ended() {
+    let (engine, _) = engine();
+    engine.allow("db", "a", at(0)).unwrap();
+    let list = |service, name, name_prefix| {
+        let after = Key::new(service, name).unwrap();
+        let query = ListQuery {
+            after: Some(&after),
+            service: Some("db"),
+            name_prefix,
+            limit: 9,
+            ..ListQuery::default()
+        };
+        engine.list(&query, at(0), |_| true).len()
+    };
+    engine.allow("aaa", "x", at(0)).unwrap();
+    assert_eq!(list("aa", "a", ""), 2);
+    assert_eq!(list("db", "a", "a"), 0, "it ended with this one");
+}
+
+#[test]
+fn one_look_at_many_changes_no_more_than_sixty_four() {
+    let limits =
+        Limits { breakers_max: 200, breakers_per_service_max: 200, breakers_per_caller_max: 200, ..LIMITS };
+    let (kept, catalog) = (Kept::default(), catalog(&declaration(), 1));
+    let engine = Engine::new(limits, identity(1), &catalog, Box::new(kept.clone()), at(0));
+    let keys: Vec<_> = (0..100).map(|number| Key::new("db", &format!("b{number}")).unwrap()).collect();
+    for key in &keys {
+        trip(&engine, "db", key.name(), at(0));
+    }
+    assert_eq!(engine.views(&keys, at(30)).len(), 100);
+    assert_eq!(kept.edges().len(), 100 + 64);
+}
