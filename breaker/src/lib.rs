@@ -49,7 +49,7 @@ pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Origin, Problem};
 pub use machine::{ActiveOverride, Breaker, Identity, Needed, Numbering, View, WrongState};
 pub use merge::{Merged, merge};
-pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, Ticket, Verdict};
+pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, RunRecorded, Ticket, Verdict};
 pub use state::{OverrideKind, Reason, Scope, State};
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};

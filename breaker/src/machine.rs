@@ -45,7 +45,7 @@ use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
 pub use self::snapshot::View;
 use crate::dedup::ReportedNumbers;
 use crate::half_open::HalfOpen;
-use crate::outcome::{Decision, Probe, Recorded, Report, Ticket};
+use crate::outcome::{Decision, Probe, Recorded, Report, RunRecorded, Ticket};
 use crate::state::{OverrideKind, Reason, Scope, State};
 use crate::tally::Tally;
 use crate::thresholds::{AfterMaxWait, Thresholds};
@@ -158,6 +158,27 @@ impl Breaker {
             transition.outcome = Some(CausingOutcome::of(report));
         }
         transitions.extend(transition);
+        (recorded, transitions)
+    }
+
+    /// How a run of calls without passes went, all of them alike: as `count` calls of [`Breaker::record`] with
+    /// [`Ticket::Bare`] would take it, at this moment and one after the other. The breaker may open in the middle of it.
+    ///
+    /// Costs no more than a window of calls holds outcomes, and of a window of time a handful, however many there are.
+    pub fn record_run(
+        &mut self,
+        epoch: Option<u64>,
+        report: &Report<'_>,
+        count: u32,
+        now: Time,
+    ) -> (RunRecorded, Vec<Transition>) {
+        let now = self.clock(now);
+        let mut transitions = self.advance(now);
+        let (recorded, mut own) = self.take_run(epoch, report, count, now);
+        for transition in &mut own {
+            transition.outcome = Some(CausingOutcome::of(report));
+        }
+        transitions.append(&mut own);
         (recorded, transitions)
     }
 

@@ -167,3 +167,30 @@ words! {
         NotCounted = "NOT_COUNTED",
     }
 }
+
+/// What became of a run of outcomes: how many of them were what [`Recorded`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunRecorded {
+    /// [`Recorded::Recorded`].
+    pub recorded: u32,
+    /// [`Recorded::Late`].
+    pub late: u32,
+    /// [`Recorded::NotCounted`].
+    pub not_counted: u32,
+}
+
+impl RunRecorded {
+    /// All of them.
+    pub fn total(&self) -> u32 {
+        self.recorded + self.late + self.not_counted
+    }
+
+    pub(crate) fn add(&mut self, recorded: Recorded, count: u32) {
+        match recorded {
+            Recorded::Recorded => self.recorded += count,
+            Recorded::Late => self.late += count,
+            // No outcome of a run has a pass, so none is a repeat.
+            Recorded::NotCounted | Recorded::Duplicate => self.not_counted += count,
+        }
+    }
+}

@@ -17,6 +17,18 @@ pub(crate) struct Tally {
     reporters: Option<Box<ReporterSets>>,
 }
 
+/// So many outcomes alike, of one caller; at least one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) failed: bool,
+    pub(crate) slow: bool,
+    pub(crate) caller: CallerId,
+    pub(crate) count: u32,
+}
+
+/// Why the counts open a breaker, and how many reporters that had; 0: one is enough.
+pub(crate) type Trip = (Reason, u32);
+
 #[derive(Debug, Clone)]
 struct ReporterSets {
     /// Outcomes counted since there are seers; the ordinal of the next one.
@@ -32,14 +44,16 @@ impl ReporterSets {
         Self { counted: 0, run_start: 0, failed: Reporters::new(minimum), slow: Reporters::new(minimum) }
     }
 
-    fn count(&mut self, failed: bool, slow: bool, caller: CallerId, now: Time) {
+    fn count(&mut self, run: Run, now: Time) {
+        let Run { failed, slow, caller, count } = run;
+        let newest = self.counted + u64::from(count) - 1;
         if failed {
-            self.failed.note(caller, self.counted, now);
+            self.failed.note(caller, newest, now);
         }
         if slow {
-            self.slow.note(caller, self.counted, now);
+            self.slow.note(caller, newest, now);
         }
-        self.counted += 1;
+        self.counted = newest + 1;
         if !failed {
             self.run_start = self.counted;
         }
@@ -103,19 +117,51 @@ impl Tally {
         minimum_reporters: u32,
         now: Time,
     ) {
-        self.window.push(failed, slow, now);
-        if failed {
-            self.consecutive_failures = self.consecutive_failures.saturating_add(1);
-            self.consecutive_successes = 0;
+        self.count_alike(Run { failed, slow, caller, count: 1 }, minimum_reporters, now);
+    }
+
+    /// Counts outcomes alike, one after the other.
+    pub(crate) fn count_alike(&mut self, run: Run, minimum_reporters: u32, now: Time) {
+        let Run { failed, slow, count, caller: _ } = run;
+        self.window.push(failed, slow, count, now);
+        let (longer, over) = if failed {
+            (&mut self.consecutive_failures, &mut self.consecutive_successes)
         } else {
-            self.consecutive_successes = self.consecutive_successes.saturating_add(1);
-            self.consecutive_failures = 0;
-        }
+            (&mut self.consecutive_successes, &mut self.consecutive_failures)
+        };
+        *longer = longer.saturating_add(count);
+        *over = 0;
         if failed || slow {
-            self.reporter_sets(minimum_reporters).count(failed, slow, caller, now);
+            self.reporter_sets(minimum_reporters).count(run, now);
         } else if let Some(reporter_sets) = &mut self.reporters {
-            reporter_sets.count(failed, slow, caller, now);
+            reporter_sets.count(run, now);
         }
+    }
+
+    /// How many more outcomes of `run` can be counted at once: whether they make a trip can change with the last of them, and
+    /// with none before it. The last that was counted was one of the run's.
+    ///
+    /// A handful of such parts make a run in a window of time. In one of calls, where what leaves is of any kind, each
+    /// outcome is a part until the window is full of the run's.
+    pub(crate) fn part_of(&self, run: Run, thresholds: &Thresholds) -> u32 {
+        let totals = self.window.totals();
+        let until = |threshold: u32, reached: u32| threshold.checked_sub(reached).filter(|left| *left > 0);
+        let longest = until(thresholds.failure_threshold(), self.consecutive_failures).filter(|_| run.failed);
+        let by_window = match &self.window {
+            Window::Count(window) if !window.is_full_of(run.failed, run.slow) => [Some(1), None, None, None],
+            Window::Count(_) => [None; 4],
+            Window::Time(_) => [
+                until(thresholds.minimum_calls(), totals.calls),
+                thresholds
+                    .failure_count_threshold()
+                    .filter(|_| run.failed)
+                    .and_then(|limit| until(limit, totals.failures)),
+                until_share(run.failed, totals.failures, totals.calls, thresholds.failure_rate_threshold()),
+                until_share(run.slow, totals.slow, totals.calls, thresholds.slow_call_rate_threshold()),
+            ],
+        };
+        let parts = by_window.into_iter().chain([longest]);
+        parts.flatten().min().unwrap_or(u32::MAX).min(run.count)
     }
 
     /// Counts what other replicas counted. Their order among themselves is unknown: any new success ends
@@ -156,7 +202,7 @@ impl Tally {
 
     /// The trip that the counts make, the first hit in the order of the rules, and how many reporters it
     /// had. Comparisons are exact: by cross-multiplying, not by a rounded rate.
-    pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<(Reason, u32)> {
+    pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<Trip> {
         let needed = thresholds.minimum_reporters();
         // None: one is enough, and whoever reported is one.
         let reporters = |count: &dyn Fn(&ReporterSets) -> u32| {
@@ -224,4 +270,19 @@ impl Tally {
             reporters: 0,
         }
     }
+}
+
+/// How many more calls, each of which belongs to the part or none of which does, bring the part's share of the whole to
+/// `rate` (in thousandths of a percent) or below it; none: it stays on its side.
+fn until_share(grows: bool, part: u32, whole: u32, rate: Option<u32>) -> Option<u32> {
+    let (part, whole, rate) = (u64::from(part) * 100_000, u64::from(whole), u64::from(rate?));
+    let calls = if grows {
+        // part + 100_000 n >= rate (whole + n)
+        let missing = (rate * whole).checked_sub(part).filter(|missing| *missing > 0)?;
+        missing.div_ceil(100_000_u64.checked_sub(rate).filter(|each| *each > 0)?)
+    } else {
+        // part < rate (whole + n)
+        (part / rate + 1).checked_sub(whole).filter(|calls| *calls > 0)?
+    };
+    u32::try_from(calls).ok()
 }

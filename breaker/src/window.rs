@@ -60,13 +60,6 @@ impl Window {
         }
     }
 
-    pub(crate) fn push(&mut self, failed: bool, slow: bool, now: Time) {
-        match self {
-            Self::Count(window) => window.push(failed, slow),
-            Self::Time(window) => window.push(Totals::one(failed, slow), now),
-        }
-    }
-
     /// Counts many outcomes at once, of which nobody knows the order: each kind evenly among the others. Of
     /// more than a window of calls can hold, their share of it. How many were pushed.
     pub(crate) fn push_many(&mut self, kinds: [Kind; 4], now: Time) -> u64 {
@@ -80,6 +73,17 @@ impl Window {
                 }
                 window.push(sum, now);
                 u64::from(sum.calls)
+            }
+        }
+    }
+
+    /// Pushes `count` outcomes alike; of a window of calls at most as many steps as it holds.
+    pub(crate) fn push(&mut self, failed: bool, slow: bool, count: u32, now: Time) {
+        match self {
+            Self::Count(window) => window.push_alike(failed, slow, count),
+            Self::Time(window) => {
+                let only = |counts: bool| if counts { count } else { 0 };
+                window.push(Totals { calls: count, failures: only(failed), slow: only(slow) }, now);
             }
         }
     }
@@ -153,6 +157,18 @@ impl CountWindow {
         let word = &mut self.bits[(self.head / Self::PER_WORD) as usize];
         *word = (*word & !(0b11 << shift)) | (u64::from(failed) + 2 * u64::from(slow)) << shift;
         self.head = if self.head + 1 == self.size { 0 } else { self.head + 1 };
+    }
+
+    fn push_alike(&mut self, failed: bool, slow: bool, count: u32) {
+        for _ in 0..count.min(self.size) {
+            self.push(failed, slow);
+        }
+    }
+
+    /// Whether one more outcome of this kind takes the place of another of it: no total changes by it, however many come.
+    pub(crate) fn is_full_of(&self, failed: bool, slow: bool) -> bool {
+        let only = |counts: bool| if counts { self.size } else { 0 };
+        self.totals == Totals { calls: self.size, failures: only(failed), slow: only(slow) }
     }
 
     /// How many were pushed, at most the size. Each time the kind that lags farthest behind its share is next.
@@ -279,7 +295,7 @@ mod tests {
     fn a_window_of_calls_holds_exactly_the_newest() {
         let mut window = Window::new(WindowKind::Count, 70);
         for i in 0..200_u32 {
-            window.push(i % 3 == 0, i % 5 == 0, Time::ZERO);
+            window.push(i % 3 == 0, i % 5 == 0, 1, Time::ZERO);
             let newest = (i + 1).saturating_sub(70)..=i;
             let expected = Totals {
                 calls: (i + 1).min(70),
@@ -294,13 +310,13 @@ mod tests {
     fn a_smaller_window_keeps_its_newest_outcomes() {
         let mut window = Window::new(WindowKind::Count, 10);
         for i in 0..13 {
-            window.push(i >= 10, false, Time::ZERO);
+            window.push(i >= 10, false, 1, Time::ZERO);
         }
         window.reshape(WindowKind::Count, 5, Time::ZERO);
         assert_eq!(window.totals(), Totals { calls: 5, failures: 3, slow: 0 });
         window.reshape(WindowKind::Count, 50, Time::ZERO);
         assert_eq!(window.totals(), Totals { calls: 5, failures: 3, slow: 0 });
-        window.push(false, true, Time::ZERO);
+        window.push(false, true, 1, Time::ZERO);
         assert_eq!(window.totals(), Totals { calls: 6, failures: 3, slow: 1 });
         window.reshape(WindowKind::Time, 5, Time::ZERO);
         assert_eq!(window.totals(), Totals::default());
@@ -310,7 +326,7 @@ mod tests {
     fn an_outcome_lives_between_095_of_the_size_and_the_size() {
         for start in [100.0, 100.01, 100.25, 100.49, 100.4999] {
             let mut window = Window::new(WindowKind::Time, 10);
-            window.push(true, false, at(start));
+            window.push(true, false, 1, at(start));
             window.advance(at(start + 9.5));
             assert_eq!(window.totals().failures, 1, "started at {start}");
             window.advance(at(start + 10.0));
@@ -321,8 +337,8 @@ mod tests {
     #[test]
     fn a_window_of_time_made_smaller_forgets_only_what_is_old() {
         let mut window = Window::new(WindowKind::Time, 10);
-        window.push(true, false, at(100.0));
-        window.push(true, false, at(108.0));
+        window.push(true, false, 1, at(100.0));
+        window.push(true, false, 1, at(108.0));
         window.reshape(WindowKind::Time, 5, at(109.0));
         assert_eq!(window.totals().failures, 1);
         window.reshape(WindowKind::Time, 3_600, at(109.0));
@@ -334,10 +350,10 @@ mod tests {
     #[test]
     fn a_long_silence_empties_a_window_of_time() {
         let mut window = Window::new(WindowKind::Time, 10);
-        window.push(true, true, at(1.0));
+        window.push(true, true, 1, at(1.0));
         window.advance(at(1_000_000.0));
         assert_eq!(window.totals(), Totals::default());
-        window.push(false, false, at(1_000_000.0));
+        window.push(false, false, 1, at(1_000_000.0));
         assert_eq!(window.totals().calls, 1);
     }
 
@@ -346,7 +362,7 @@ mod tests {
         // Slices of half a second become slices of a quarter: what came in the first half of one may stay as
         // if it had come at its end.
         let mut window = Window::new(WindowKind::Time, 10);
-        window.push(true, false, at(100.0));
+        window.push(true, false, 1, at(100.0));
         window.reshape(WindowKind::Time, 5, at(101.0));
         window.advance(at(105.249_999));
         assert_eq!(window.totals().failures, 1);
@@ -359,7 +375,7 @@ mod tests {
         for (size, outcomes) in [(3_600, 3), (10, 3), (2, 1)] {
             let mut window = Window::new(WindowKind::Time, 5);
             for seconds in [104.0, 105.0, 108.0] {
-                window.push(true, true, at(seconds));
+                window.push(true, true, 1, at(seconds));
             }
             window.reshape(WindowKind::Time, size, at(108.0));
             assert_eq!(window.totals(), Totals { calls: outcomes, failures: outcomes, slow: outcomes });

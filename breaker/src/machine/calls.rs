@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::Breaker;
 use super::phase::{Cause, Crossing, Next, Phase};
 use crate::mix;
-use crate::outcome::{Decision, Pass, Recorded, Report, Ticket, Verdict};
+use crate::outcome::{Decision, Pass, Recorded, Report, RunRecorded, Ticket, Verdict};
 use crate::state::{OverrideKind, State};
+use crate::tally::Run;
 use crate::thresholds::{Judged, Thresholds};
 use crate::time::Time;
 use crate::transition::{Stats, Transition};
@@ -72,13 +73,8 @@ impl Breaker {
             Ticket::Own(pass) | Ticket::Foreign(pass) => (Some(pass.epoch), pass.probe),
             Ticket::Bare { epoch } => (epoch, None),
         };
-        let (given_in, present) = (epoch.unwrap_or(self.epoch), self.epoch);
-        let proposed = self.proposed.is_some();
-        if given_in < present || (proposed && epoch.is_some() && given_in == present) {
-            return (Recorded::Late, None);
-        }
-        if given_in > present || proposed {
-            return (Recorded::NotCounted, None);
+        if let Some(refused) = self.not_of_this_epoch(epoch) {
+            return (refused, None);
         }
         let thresholds = Arc::clone(&self.thresholds);
         let judged = thresholds.judge(report);
@@ -114,6 +110,64 @@ impl Breaker {
             }
             _ => (Recorded::NotCounted, None),
         }
+    }
+
+    /// What becomes of an outcome that is of another epoch, or of a state that may be over.
+    fn not_of_this_epoch(&self, epoch: Option<u64>) -> Option<Recorded> {
+        let (given_in, present) = (epoch.unwrap_or(self.epoch), self.epoch);
+        let proposed = self.proposed.is_some();
+        if given_in < present || (proposed && epoch.is_some() && given_in == present) {
+            return Some(Recorded::Late);
+        }
+        (given_in > present || proposed).then_some(Recorded::NotCounted)
+    }
+
+    /// Takes `count` outcomes alike, as so many single ones.
+    pub(super) fn take_run(
+        &mut self,
+        epoch: Option<u64>,
+        report: &Report<'_>,
+        count: u32,
+        now: Time,
+    ) -> (RunRecorded, Vec<Transition>) {
+        let thresholds = Arc::clone(&self.thresholds);
+        let judged = thresholds.judge(report);
+        let (mut run_recorded, mut transitions) = (RunRecorded::default(), Vec::new());
+        let mut part = 1;
+        while run_recorded.total() < count {
+            let left = count - run_recorded.total();
+            let Judged::Counted { failed, slow } = judged else {
+                let (recorded, _) = self.take(Ticket::Bare { epoch }, report, now);
+                run_recorded.add(recorded, left);
+                break;
+            };
+            if let Some(refused) = self.not_of_this_epoch(epoch) {
+                run_recorded.add(refused, left);
+                break;
+            }
+            let run = Run { failed, slow, caller: report.caller, count: left };
+            let tally = match &mut self.phase {
+                Phase::Closed(tally) => tally,
+                Phase::MetricsOnly(metrics_only) => {
+                    metrics_only.look(&thresholds, now);
+                    &mut metrics_only.tally
+                }
+                _ => {
+                    run_recorded.add(Recorded::NotCounted, left);
+                    break;
+                }
+            };
+            let counted = part.min(left);
+            tally.count_alike(Run { count: counted, ..run }, thresholds.minimum_reporters(), now);
+            part = tally.part_of(run, &thresholds);
+            run_recorded.add(Recorded::Recorded, counted);
+            let retry_after = report.honored_retry_after(failed);
+            let transition = self
+                .tripped(&thresholds, retry_after, now)
+                .or_else(|| self.crossed(&thresholds, retry_after, now));
+            transitions.extend(transition);
+        }
+        (run_recorded, transitions)
     }
 
     /// Opens a closed breaker whose counts make a trip.

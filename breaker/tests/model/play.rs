@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use breaker::{
     ActiveOverride, Attribution, Breaker, Identity, Numbering, Override, OverrideKind, Pass, Reason,
-    Recorded, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, WallOffset, WindowKind,
+    Recorded, RunRecorded, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, WallOffset,
+    WindowKind,
 };
 
 use crate::naive::{Change, Naive};
@@ -74,6 +75,10 @@ impl Play {
             What::Bare { epoch, report } => {
                 let epoch = epoch.map(|offset| self.breaker.epoch().saturating_add_signed(offset));
                 self.record(Ticket::Bare { epoch }, *report);
+            }
+            What::Run { epoch, report, count } => {
+                let epoch = epoch.map(|offset| self.breaker.epoch().saturating_add_signed(offset));
+                self.record_run(epoch, *report, *count);
             }
             What::Release { which } => {
                 if let Some((pass, _)) = pick(*which, &self.passes)
@@ -179,6 +184,25 @@ impl Play {
         self.passes.push((pass, self.identity.salt));
         self.model.gave(pass);
         Some(pass)
+    }
+
+    /// The model knows no runs: it is told of one call after the other.
+    fn record_run(&mut self, epoch: Option<u64>, report: OwnedReport, count: u32) {
+        let before = self.breaker.epoch();
+        let (recorded, transitions) = self.breaker.record_run(epoch, &report.as_report(), count, self.now);
+        let (mut expected, mut changes) = (RunRecorded::default(), self.model.look(self.now));
+        for _ in 0..count {
+            let (recorded, more) = self.model.record(Ticket::Bare { epoch }, report, self.now);
+            changes.extend(more);
+            *match recorded {
+                Recorded::Recorded => &mut expected.recorded,
+                Recorded::Late => &mut expected.late,
+                Recorded::NotCounted => &mut expected.not_counted,
+                Recorded::Duplicate => panic!("what has no permit is no repeat"),
+            } += 1;
+        }
+        assert_eq!(recorded, expected);
+        self.compare(&transitions, &changes, before);
     }
 
     fn record(&mut self, ticket: Ticket, report: OwnedReport) {

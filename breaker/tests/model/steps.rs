@@ -55,6 +55,12 @@ pub(crate) enum What {
         epoch: Option<i64>,
         report: OwnedReport,
     },
+    /// Many alike at once, without a permit; perhaps with an epoch, counted from the present one.
+    Run {
+        epoch: Option<i64>,
+        report: OwnedReport,
+        count: u32,
+    },
     Release {
         which: Index,
     },
@@ -155,6 +161,8 @@ fn what() -> impl Strategy<Value = What> {
             .prop_map(|(which, foreign, report)| What::Report { which, foreign, report }),
         12 => report().prop_map(What::ReportNewest),
         4 => (option::of(-2_i64..=1), report()).prop_map(|(epoch, report)| What::Bare { epoch, report }),
+        8 => (option::of(-2_i64..=1), report(), run_length())
+            .prop_map(|(epoch, report, count)| What::Run { epoch, report, count }),
         2 => any::<Index>().prop_map(|which| What::Release { which }),
         2 => Just(What::Poll),
         2 => settings().prop_map(|settings| What::Change(Box::new(settings))),
@@ -171,6 +179,11 @@ fn what() -> impl Strategy<Value = What> {
         1 => Just(What::Restart),
         2 => remote().prop_map(What::Remote),
     ]
+}
+
+/// Mostly about as long as the windows that the settings draw.
+fn run_length() -> impl Strategy<Value = u32> {
+    prop_oneof![0_u32..=3, 0_u32..40, 100_u32..2_000]
 }
 
 fn report() -> impl Strategy<Value = OwnedReport> {
