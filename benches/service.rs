@@ -269,6 +269,7 @@ impl BreakerService for Empty {
             epoch: 0,
             retry_after: None,
             config_revision: 1,
+            lease: None,
         }))
     }
 

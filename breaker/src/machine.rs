@@ -212,6 +212,14 @@ impl Breaker {
         }
     }
 
+    /// How long a probe that is given now holds its place.
+    pub fn probe_lease(&self) -> Duration {
+        match &self.phase {
+            Phase::HalfOpen(half_open) => half_open.terms().lease,
+            _ => self.thresholds.lease(),
+        }
+    }
+
     /// How far the wall clock is ahead, as far as it knows.
     pub fn wall_offset(&self) -> WallOffset {
         self.wall

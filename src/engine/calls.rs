@@ -1,19 +1,25 @@
 //! Calls: what the engine is asked and told of them, and what it answers.
 
-use breaker::{Decision, Judged, Key, Pass, Recorded, Report, State, Ticket, Time, Verdict};
+use std::time::Duration;
+
+use breaker::{Decision, Judged, Key, Pass, Recorded, Report, RunRecorded, State, Ticket, Time, Verdict};
 
 use super::Engine;
+use super::durations::RunDurations;
 use super::entry::{Entry, Inner};
 use super::limits::EngineError;
 use super::permit::{Permit, PermitKind};
 use super::registry::Known;
 use super::shares::Creator;
+use super::tombstones::Tombstone;
 
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
     /// What the machine decided.
     pub decision: Decision,
+    /// Of a probe: how long its place is held for it.
+    pub lease: Option<Duration>,
     /// What the call carries, if it may go ahead.
     pub permit: Option<Permit>,
     /// The revision of the thresholds in force.
@@ -40,6 +46,34 @@ pub struct RecordResult {
     pub recorded: Recorded,
     /// The state after it.
     pub state: State,
+    /// The number of that state.
+    pub epoch: u64,
+    /// How long that state lasts at least: OPEN until the end of its wait, an override until it expires. None: no end is set.
+    pub remaining: Option<Duration>,
+}
+
+/// How many calls went alike: a run of outcomes without permits.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// The epoch they were decided in, if known.
+    pub epoch: Option<u64>,
+    /// How each of them went; its duration stands for none of them.
+    pub report: Report<'a>,
+    /// Whether each took longer than the service's `slow_call_duration_threshold`.
+    pub slow: bool,
+    /// How many there are.
+    pub count: u32,
+    /// How long they took, if that is known.
+    pub durations: Option<RunDurations<'a>>,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunResult {
+    /// How many of it counted.
+    pub recorded: RunRecorded,
+    /// The breaker after it, and whether any of it counted.
+    pub after: RecordResult,
 }
 
 impl Engine {
@@ -74,7 +108,8 @@ impl Engine {
             inner.counters.decided(&decision);
             self.settle(entry, inner, &transitions);
             let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
-            Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
+            let lease = decision.pass.and_then(|pass| pass.probe).map(|_| inner.breaker.probe_lease());
+            Allowed { decision, lease, permit, config_revision: inner.breaker.config_revision() }
         })
     }
 
@@ -126,13 +161,10 @@ impl Engine {
         let record = |entry: &Entry, inner: &mut Inner| {
             if permit.timeline != self.timeline || permit.branch != 0 || permit.has_expired(now) {
                 inner.counters.late += 1;
-                return RecordResult { recorded: Recorded::Late, state: self.shown(inner.breaker.state()) };
+                return self.result(inner, Recorded::Late, now);
             }
             if permit.kind == PermitKind::Untracked {
-                return RecordResult {
-                    recorded: Recorded::NotCounted,
-                    state: self.shown(inner.breaker.state()),
-                };
+                return self.result(inner, Recorded::NotCounted, now);
             }
             if permit.issuer == self.issuer {
                 return self.take(entry, inner, Ticket::Own(permit.pass), report, now);
@@ -141,19 +173,77 @@ impl Engine {
         };
         if service.is_empty() {
             loop {
-                let recorded = match self.registry.known(permit.key) {
+                let (recorded, epoch) = match self.registry.known(permit.key) {
                     Some(Known::Live(entry)) => match entry.lock() {
                         Some(mut inner) => return Ok(record(&entry, &mut inner)),
                         None => continue,
                     },
-                    Some(Known::Retired(tombstone)) if tombstone.epoch > permit.pass.epoch => Recorded::Late,
+                    Some(Known::Retired(Tombstone { epoch, .. })) if epoch > permit.pass.epoch => {
+                        (Recorded::Late, epoch)
+                    }
                     // Not used since: it is closed, and without its name it cannot be created.
-                    _ => Recorded::NotCounted,
+                    Some(Known::Retired(tombstone)) => (Recorded::NotCounted, tombstone.epoch),
+                    None => (Recorded::NotCounted, 0),
                 };
-                return Ok(RecordResult { recorded, state: self.shown(State::Closed) });
+                let state = self.shown(State::Closed);
+                return Ok(RecordResult { recorded, state, epoch, remaining: None });
             }
         }
         self.registry.with_breaker(permit.key, service, name, owner, now, record)
+    }
+
+    /// How many calls went alike. A breaker that is not known is created, and counts for `creator` then.
+    ///
+    /// # Errors
+    /// [`EngineError::Key`], [`EngineError::Full`].
+    pub fn record_run_for(
+        &self,
+        creator: Creator<'_>,
+        service: &str,
+        name: &str,
+        run: &Run<'_>,
+        now: Time,
+    ) -> Result<RunResult, EngineError> {
+        let id = self.seals.key_id(service, name);
+        let owner = || self.owner(service, creator);
+        self.registry
+            .with_breaker(id, service, name, owner, now, |entry, inner| self.take_run(entry, inner, run, now))
+    }
+
+    fn take_run(&self, entry: &Entry, inner: &mut Inner, run: &Run<'_>, now: Time) -> RunResult {
+        inner.used(now);
+        self.sync_wall(inner);
+        if !self.is_enabled() {
+            let recorded = RunRecorded { not_counted: run.count, ..RunRecorded::default() };
+            return RunResult { recorded, after: self.result(inner, Recorded::NotCounted, now) };
+        }
+        // Longer than any threshold, where there is one: who reports has compared it already.
+        let report = Report { duration: run.slow.then_some(Duration::MAX), ..run.report };
+        let judged = inner.breaker.thresholds().judge(&report);
+        let (recorded, transitions) = inner.breaker.record_run(run.epoch, &report, run.count, now);
+        inner.counters.run_recorded(recorded, judged);
+        if judged != Judged::Ignored
+            && recorded.recorded > 0
+            && let Some(durations) = run.durations
+        {
+            entry.durations.observe_run(durations);
+        }
+        self.settle(entry, inner, &transitions);
+        let any = match recorded {
+            RunRecorded { recorded: 1.., .. } => Recorded::Recorded,
+            RunRecorded { late: 1.., .. } => Recorded::Late,
+            _ => Recorded::NotCounted,
+        };
+        RunResult { recorded, after: self.result(inner, any, now) }
+    }
+
+    /// What became of an outcome, and what its breaker is now.
+    fn result(&self, inner: &Inner, recorded: Recorded, now: Time) -> RecordResult {
+        let breaker = &inner.breaker;
+        let state = self.shown(breaker.state());
+        let ends = self.is_enabled() && !matches!(state, State::Closed | State::HalfOpen);
+        let remaining = breaker.next_deadline().filter(|_| ends).map(|deadline| deadline.since(now));
+        RecordResult { recorded, state, epoch: breaker.epoch(), remaining }
     }
 
     /// Gives a probe back unused.
@@ -176,7 +266,7 @@ impl Engine {
             retry_after: None,
             would_deny: false,
         };
-        Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
+        Allowed { decision, lease: None, permit: Some(permit), config_revision: permit.config_revision }
     }
 
     fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {
@@ -208,7 +298,7 @@ impl Engine {
         inner.last_used = now;
         self.look(entry, inner, now);
         inner.counters.recorded(Recorded::Duplicate, inner.breaker.thresholds().judge(report));
-        RecordResult { recorded: Recorded::Duplicate, state: inner.breaker.state() }
+        self.result(inner, Recorded::Duplicate, now)
     }
 
     fn take(
@@ -222,7 +312,7 @@ impl Engine {
         inner.used(now);
         self.sync_wall(inner);
         if !self.is_enabled() {
-            return RecordResult { recorded: Recorded::NotCounted, state: State::Disabled };
+            return self.result(inner, Recorded::NotCounted, now);
         }
         let judged = inner.breaker.thresholds().judge(report);
         let (recorded, transitions) = inner.breaker.record(ticket, report, now);
@@ -234,6 +324,6 @@ impl Engine {
             entry.durations.observe(took);
         }
         self.settle(entry, inner, &transitions);
-        RecordResult { recorded, state: inner.breaker.state() }
+        self.result(inner, recorded, now)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use breaker::{Decision, Judged, Reason, Recorded, State, Transition, Verdict};
+use breaker::{Decision, Judged, Reason, Recorded, RunRecorded, State, Transition, Verdict};
 
 /// Counts since the breaker was born in this process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,15 +54,23 @@ impl Counters {
     }
 
     pub(crate) fn recorded(&mut self, recorded: Recorded, judged: Judged) {
-        match (recorded, judged) {
-            (Recorded::Recorded, Judged::Ignored) => self.ignored += 1,
-            (Recorded::Recorded, Judged::Counted { failed, slow }) => {
-                self.failed += u64::from(failed);
-                self.successful += u64::from(!failed);
-                self.slow += u64::from(slow);
+        let (recorded, late) = match recorded {
+            Recorded::Recorded => (1, 0),
+            Recorded::Late => (0, 1),
+            Recorded::Duplicate | Recorded::NotCounted => (0, 0),
+        };
+        self.run_recorded(RunRecorded { recorded, late, not_counted: 0 }, judged);
+    }
+
+    pub(crate) fn run_recorded(&mut self, run: RunRecorded, judged: Judged) {
+        self.late += u64::from(run.late);
+        let recorded = u64::from(run.recorded);
+        match judged {
+            Judged::Ignored => self.ignored += recorded,
+            Judged::Counted { failed, slow } => {
+                *(if failed { &mut self.failed } else { &mut self.successful }) += recorded;
+                self.slow += if slow { recorded } else { 0 };
             }
-            (Recorded::Late, _) => self.late += 1,
-            (Recorded::Duplicate | Recorded::NotCounted, _) => {}
         }
     }
 

@@ -29,6 +29,16 @@ pub(crate) struct Histogram {
     sum_micros: AtomicU64,
 }
 
+/// How long the calls of a run took.
+#[derive(Debug, Clone, Copy)]
+pub struct RunDurations<'a> {
+    /// Calls in each bucket, not cumulative: up to each bound of [`BOUNDS_SECONDS`], the last one beyond them. Buckets that are
+    /// left out at the end are empty.
+    pub buckets: &'a [u32],
+    /// All of them together.
+    pub sum: Duration,
+}
+
 /// A histogram read at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistogramView {
@@ -48,6 +58,18 @@ impl Histogram {
         let micros = u64::try_from(took.min(LONGEST).as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// As so many single calls. Their sum is at most a day each.
+    pub(crate) fn observe_run(&self, durations: RunDurations<'_>) {
+        let mut calls = 0_u64;
+        for (bucket, count) in self.buckets.iter().zip(durations.buckets) {
+            bucket.fetch_add(u64::from(*count), Ordering::Relaxed);
+            calls += u64::from(*count);
+        }
+        let longest = u128::from(calls) * LONGEST.as_micros();
+        let micros = u64::try_from(durations.sum.as_micros().min(longest)).unwrap_or(u64::MAX);
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 

@@ -55,9 +55,9 @@ use std::sync::atomic::AtomicBool;
 
 use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
 
-pub use calls::{Allowed, RecordResult, Target};
+pub use calls::{Allowed, RecordResult, Run, RunResult, Target};
 pub use counters::{Counters, OpenedCounters, TransitionKind};
-pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER};
+pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER, RunDurations};
 pub use entry::{BreakerView, LastTransition};
 pub use idle::IdleWalk;
 pub use limits::{EngineError, Limits, StoreIdentity};

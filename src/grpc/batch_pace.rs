@@ -8,6 +8,11 @@ const TURN_WORK: u32 = 128;
 /// Work of a request that failed, beside its decision: its error is made of a dozen texts, and encoded.
 const FAILED_WORK: u32 = 7;
 
+/// Outcomes that the largest window of calls holds.
+const STEPS_MAX: u32 = 10_000;
+/// Outcomes of a run that are counted while one request is decided, about.
+const STEPS_OF_A_DECISION: u32 = 32;
+
 /// Counts the work of one batch. Ask both questions before each request.
 #[derive(Debug, Default)]
 pub(super) struct BatchPace {
@@ -33,6 +38,12 @@ impl BatchPace {
         let over = self.requests >= MOMENT;
         self.requests = if over { 1 } else { self.requests + 1 };
         over
+    }
+
+    /// The request stands for so many calls. Counting them takes as many steps as the largest window of calls has at the most,
+    /// each a small part of a decision.
+    pub(super) fn calls(&mut self, count: u32) {
+        self.work = self.work.saturating_add(count.min(STEPS_MAX) / STEPS_OF_A_DECISION);
     }
 
     /// The request failed.
@@ -67,6 +78,19 @@ mod tests {
         let (yields, moments) = turns(300, false);
         assert_eq!(yields, [128, 256]);
         assert_eq!(moments, [32, 64, 96, 128, 160, 192, 224, 256, 288]);
+    }
+
+    #[test]
+    fn a_batch_yields_after_a_few_long_runs() {
+        let mut pace = BatchPace::default();
+        let mut yields = Vec::new();
+        for request in 0..4 {
+            if pace.is_turn_over() {
+                yields.push(request);
+            }
+            pace.calls(u32::MAX);
+        }
+        assert_eq!(yields, [1, 2, 3]);
     }
 
     #[test]

@@ -91,6 +91,15 @@ impl Breakers {
             convert::key(&request.service, &request.name)?;
             client.check(Right::Call, &request.service)?;
         }
+        if convert::is_run(request) {
+            let run = convert::run(request, report);
+            let creator = client.creator(&self.unnamed);
+            return loaded
+                .engine
+                .record_run_for(creator, &request.service, &request.name, &run, now)
+                .map(convert::run_taken)
+                .map_err(|error| convert::refused_outcome(error, request));
+        }
         replica::record(
             &loaded.engine,
             &*loaded.coordinator,
@@ -194,6 +203,7 @@ impl BreakerService for Breakers {
             if pace.is_moment_over() {
                 now = self.app.clock.now();
             }
+            pace.calls(request.count);
             let result = match self.record(loaded, &client, request, now).await {
                 Ok(response) => record_outcomes_result::Result::Response(response),
                 Err(failure) => {

@@ -85,7 +85,7 @@ pub async fn allow(
                 retry_after: Some(REFUSED_RETRY_AFTER),
                 ..allowed.decision
             };
-            Ok(Allowed { decision, permit: None, ..allowed })
+            Ok(Allowed { decision, lease: None, permit: None, ..allowed })
         }
     }
 }
@@ -105,7 +105,12 @@ pub async fn record(
     if let Some(permit) = probe_of(target.permit)
         && coordinator.settle(&permit).await == Claim::Refused
     {
-        return Ok(RecordResult { recorded: Recorded::Late, state: State::HalfOpen });
+        return Ok(RecordResult {
+            recorded: Recorded::Late,
+            state: State::HalfOpen,
+            epoch: permit.pass.epoch,
+            remaining: None,
+        });
     }
     engine.record_for(creator, target, report, now)
 }

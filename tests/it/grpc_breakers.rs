@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use crate::grpc_world::{BREAKERS_MAX, World, ask, report, trip};
 
 #[expect(clippy::unnecessary_wraps, reason = "the fields of messages take an Option")]
-fn wire(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
+pub(crate) fn wire(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
 }
 
@@ -46,6 +46,7 @@ async fn a_breaker_opens_waits_probes_and_closes() {
         epoch: 1,
         retry_after: wire(58, 500_000_000),
         config_revision: 0,
+        lease: None,
     };
     assert_eq!(denied, expected);
 
@@ -98,7 +99,7 @@ async fn an_outcome_may_be_reported_by_name_alone() {
 }
 
 /// The fields at fault and why, as a client reads them out of the details.
-fn faults(status: &Status) -> Vec<(String, String)> {
+pub(crate) fn faults(status: &Status) -> Vec<(String, String)> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let info = status.get_details_error_info().expect("ErrorInfo");
     assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_REQUEST", "breakerd"));
@@ -107,7 +108,7 @@ fn faults(status: &Status) -> Vec<(String, String)> {
     violations.into_iter().map(|violation| (violation.field, violation.reason)).collect()
 }
 
-fn named(faults: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn named(faults: &[(&str, &str)]) -> Vec<(String, String)> {
     faults.iter().map(|(field, reason)| ((*field).to_owned(), (*reason).to_owned())).collect()
 }
 

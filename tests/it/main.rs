@@ -40,6 +40,7 @@ mod grpc_operations;
 mod grpc_operator_actions;
 mod grpc_quorum;
 mod grpc_reflection;
+mod grpc_runs;
 mod grpc_server;
 mod grpc_unread;
 mod grpc_world;

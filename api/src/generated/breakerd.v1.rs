@@ -522,6 +522,9 @@ pub struct AllowRequestResponse {
     /// (ServiceConfig.revision), or that of the defaults. 0: never changed.
     #[prost(uint64, tag = "7")]
     pub config_revision: u64,
+    /// Time to report the outcome of a probe before its probe slot is free again. Present only for a probe.
+    #[prost(message, optional, tag = "8")]
+    pub lease: ::core::option::Option<::prost_types::Duration>,
 }
 /// Outcome of one protected call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -560,6 +563,31 @@ pub struct RecordOutcomeRequest {
     /// identity. Empty: no label.
     #[prost(string, tag = "9")]
     pub caller: ::prost::alloc::string::String,
+    /// Number of calls that this outcome stands for, for clients that decide locally and report many calls
+    /// at once. 1 to 1_000_000. 0: one. Each of the calls has this outcome and error class. They count as if
+    /// they were reported one after the other, so the breaker can open in the middle. More than 1 requires
+    /// a service, and neither a permit nor `duration` nor `retry_after`.
+    #[prost(uint32, tag = "10")]
+    pub count: u32,
+    /// Whether each of several calls took longer than the `slow_call_duration_threshold` of the service. Only
+    /// with a `count` above 1: of one call, breakerd compares the `duration`.
+    #[prost(bool, tag = "11")]
+    pub slow: bool,
+    /// Durations of several calls, for metrics. Only with a `count` above 1. Absent: unknown.
+    #[prost(message, optional, tag = "12")]
+    pub durations: ::core::option::Option<RunDurations>,
+}
+/// Durations of several calls.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunDurations {
+    /// Number of calls in each bucket of breakerd's histogram, not cumulative: up to 5, 10, 25, 50, 100, 250,
+    /// 500 ms, 1, 2.5, 5, 10, 30 and 60 s, and longer. At most 14 numbers, whose sum is at most the count.
+    /// Empty buckets at the end can be omitted.
+    #[prost(uint32, repeated, tag = "1")]
+    pub buckets: ::prost::alloc::vec::Vec<u32>,
+    /// Sum of the durations. Must not be negative.
+    #[prost(message, optional, tag = "2")]
+    pub sum: ::core::option::Option<::prost_types::Duration>,
 }
 /// Result of one reported outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -570,6 +598,29 @@ pub struct RecordOutcomeResponse {
     /// State of the breaker after the outcome.
     #[prost(enumeration = "State", tag = "2")]
     pub state: i32,
+    /// Number of that state. A client that decides locally takes it over.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// Rest of the open-state wait, or time until the override expires. Absent: no end is set.
+    #[prost(message, optional, tag = "4")]
+    pub remaining_wait: ::core::option::Option<::prost_types::Duration>,
+    /// Present if the request had a `count` above 1. `result` is then RECORDED if at least one of the calls was
+    /// counted.
+    #[prost(message, optional, tag = "5")]
+    pub run: ::core::option::Option<RunResult>,
+}
+/// Result of the calls of one outcome that stands for several. The sum is the `count` of the request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunResult {
+    /// Calls that were counted.
+    #[prost(uint32, tag = "1")]
+    pub recorded: u32,
+    /// Calls that were too late. See RECORD_RESULT_LATE.
+    #[prost(uint32, tag = "2")]
+    pub late: u32,
+    /// Calls that were not counted. See RECORD_RESULT_NOT_COUNTED.
+    #[prost(uint32, tag = "3")]
+    pub not_counted: u32,
 }
 /// Requests for permission to make many protected calls.
 #[derive(Clone, PartialEq, ::prost::Message)]

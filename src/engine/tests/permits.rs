@@ -7,9 +7,9 @@ fn a_permit_is_enough_to_find_its_breaker() {
     let (engine, _) = engine();
     let permit = engine.allow("db", "x", at(0)).unwrap().permit;
     let taken = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(0)).unwrap();
-    assert_eq!(taken, RecordResult { recorded: Recorded::Recorded, state: State::Open });
+    assert_eq!((taken.recorded, taken.state), (Recorded::Recorded, State::Open));
     let again = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(0)).unwrap();
-    assert_eq!(again, RecordResult { recorded: Recorded::Duplicate, state: State::Open });
+    assert_eq!((again.recorded, again.state), (Recorded::Duplicate, State::Open));
     let wrong = Target { service: "db", name: "y", ..by_permit(permit) };
     let wrong = engine.record(wrong, &Report::plain(Outcome::Failure), at(0));
     assert_eq!(wrong, Err(EngineError::OtherBreaker { service: "db".into(), name: "y".into() }));
@@ -28,7 +28,7 @@ fn a_permit_outlives_the_process_that_gave_it() {
     assert_eq!(lost.recorded, Recorded::NotCounted, "nobody knows the name of the breaker any more");
     let named = Target { service: "db", name: "x", ..by_permit(permit) };
     let taken = after.record(named, &Report::plain(Outcome::Failure), at(1)).unwrap();
-    assert_eq!(taken, RecordResult { recorded: Recorded::Recorded, state: State::Open });
+    assert_eq!((taken.recorded, taken.state), (Recorded::Recorded, State::Open));
     let other_timeline = Permit { timeline: 9, ..permit.unwrap() };
     let late =
         after.record(by_permit(Some(other_timeline)), &Report::plain(Outcome::Success), at(1)).unwrap();
@@ -105,7 +105,7 @@ fn a_permit_that_was_given_while_breakerd_was_disabled_counts_for_nothing() {
     let permit = engine.allow("db", "", at(0)).unwrap().permit;
     engine.apply(&catalog(&declaration(), 3), at(1));
     let taken = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
-    assert_eq!(taken, RecordResult { recorded: Recorded::NotCounted, state: State::Closed });
+    assert_eq!((taken.recorded, taken.state), (Recorded::NotCounted, State::Closed));
 }
 
 #[test]

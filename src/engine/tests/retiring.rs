@@ -62,7 +62,7 @@ fn a_breaker_that_ever_tripped_is_retired_and_goes_on_from_its_epoch() {
     assert_eq!(shown.view.snapshot.entered_at, at(0));
     assert_eq!(engine.len(), 1, "a look creates nothing");
     let late = engine.record(by_permit(before), &Report::plain(Outcome::Failure), at(HOUR)).unwrap();
-    assert_eq!(late, RecordResult { recorded: Recorded::Late, state: State::Closed });
+    assert_eq!((late.recorded, late.state), (Recorded::Late, State::Closed));
 
     let again = engine.allow("db", "x", at(HOUR)).unwrap();
     assert_eq!((again.decision.verdict, again.decision.epoch), (Verdict::Closed, 2));

@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::super::status::Failure;
 use super::super::violations::{Kind, Violations};
+use super::runs::check_run;
 use super::{check_key, times};
-use crate::engine::{Allowed, EngineError, Permit, RecordResult, Seals, Target};
+use crate::engine::{Allowed, EngineError, Permit, Seals, Target};
 
 /// Requests in one batch.
 pub(crate) const BATCH_MAX: usize = 1_000;
@@ -58,6 +59,7 @@ pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) ->
         epoch: decision.epoch,
         retry_after: decision.retry_after.map(to_duration),
         config_revision: allowed.config_revision,
+        lease: allowed.lease.map(to_duration),
     }
 }
 
@@ -98,6 +100,7 @@ pub(crate) fn read_outcome<'a>(
     let retry_after = times::not_negative("retry_after", request.retry_after.as_ref(), &mut violations);
     check_text("error_class", &request.error_class, &mut violations);
     check_text("caller", &request.caller, &mut violations);
+    check_run(request, &mut violations);
     if !violations.is_empty() {
         check_outcome_key(request, &mut violations);
         return Err(violations);
@@ -152,14 +155,6 @@ pub(super) fn refused(error: EngineError) -> Failure {
             violations.add_key(error.field, &error);
             violations.into()
         }
-    }
-}
-
-/// What became of an outcome.
-pub(crate) fn taken(taken: RecordResult) -> v1::RecordOutcomeResponse {
-    v1::RecordOutcomeResponse {
-        result: v1::RecordResult::from(taken.recorded) as i32,
-        state: v1::State::from(taken.state) as i32,
     }
 }
 

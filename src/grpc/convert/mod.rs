@@ -9,16 +9,18 @@ mod configs;
 mod fields;
 mod lists;
 mod operator_actions;
+mod runs;
 mod states;
 mod times;
 mod transitions;
 
-pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome, taken};
+pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome};
 pub(crate) use breakers::{breaker, breaker_state};
 pub(crate) use changes::{ChangeList, ConfigList, change};
 pub(crate) use configs::{config, deletion, refused_change, update};
 pub(crate) use lists::{BreakerList, TransitionList};
 pub(crate) use operator_actions::{Subject, operator_refused, read_asked, read_clear, read_set};
+pub(crate) use runs::{is_run, run, run_taken, taken};
 pub(crate) use transitions::{stored_state, transition};
 
 use std::error::Error;
