@@ -1,4 +1,4 @@
-//! What the transports stand on: the clock, and, once they are loaded, the engine and the store.
+//! What the transports use: the clock, and, once they are loaded, the engine and the store.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,14 +23,14 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// What the process is about to do.
     pub status: Status,
-    /// Whether what it stands on is well.
+    /// The health of the store and the journal.
     pub health: Health,
     /// When this was made.
     pub started_at: Time,
     loaded: OnceLock<Loaded>,
 }
 
-/// What the process is about to do: set by whoever runs it, shown by its health pages.
+/// The phase of the process: set by the server, shown by its health pages.
 #[derive(Debug, Default)]
 pub struct Status {
     shutting_down: AtomicBool,
@@ -59,14 +59,14 @@ pub struct Loaded {
     pub journal: Arc<Journal>,
     /// Agreement on probes.
     pub coordinator: Arc<dyn Coordinator>,
-    /// What services are judged by, and the way to change it.
+    /// The configuration, and the way to change it.
     pub control: Arc<Control>,
     /// What streams are fed from.
     pub feeds: Arc<Feeds>,
 }
 
 impl App {
-    /// Nothing is loaded yet: listeners may stand, and say so.
+    /// Nothing is loaded yet: the listeners may serve already, and report that.
     pub fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>, health: Health) -> Self {
         let started_at = clock.now();
         Self { clock, metrics, status: Status::default(), health, started_at, loaded: OnceLock::new() }

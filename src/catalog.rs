@@ -1,7 +1,7 @@
-//! The thresholds in force for every service, resolved once and then only read.
+//! The effective thresholds of every service, resolved once and then only read.
 //!
-//! What the file declares and what was set over the API are layers. A [`Catalog`] is what they come to: merged,
-//! checked whole, under the revision that made it. Whoever changes a layer makes a new catalog first; when that is
+//! What the file declares and what was set through the API are layers. A [`Catalog`] is the result: merged,
+//! checked whole, under the revision that made it. A change of a layer makes a new catalog first; when that is
 //! refused, nothing has changed. A service without settings of its own shares the defaults' thresholds, so
 //! that a million breakers of such services cost one copy.
 //!
@@ -33,11 +33,11 @@ pub struct Catalog {
     /// When the defaults (under the empty name) and each service were last changed: of services too that have no layer
     /// any more.
     changed: Arc<BTreeMap<String, Changed>>,
-    /// The revision of those that stand not there.
+    /// The revision of the services that are not in it.
     others_changed: u64,
 }
 
-/// What a service is judged by, and where it came from.
+/// The thresholds of a service, and their sources.
 #[derive(Debug, Clone)]
 struct Entry {
     thresholds: Arc<Thresholds>,
@@ -70,7 +70,7 @@ impl Catalog {
     /// layer, and for all the others.
     ///
     /// # Errors
-    /// Every contradiction, once: what is wrong with the defaults is not repeated for each service.
+    /// Every contradiction, once: one of the defaults is not repeated for each service.
     pub fn new(
         declaration: &Declaration,
         revision: u64,
@@ -146,17 +146,17 @@ impl Catalog {
         Ok(after)
     }
 
-    /// What `service` is judged by. The defaults when it has no settings of its own.
+    /// The thresholds of `service`. The defaults when it has no settings of its own.
     pub fn thresholds(&self, service: &str) -> Arc<Thresholds> {
         Arc::clone(&self.entry(service).thresholds)
     }
 
-    /// For each field of `service` that a layer set and that is in force: the layer. What is missing is built in.
+    /// For each effective field of `service` that a layer set: the layer. What is missing is built in.
     pub fn origins(&self, service: &str) -> &BTreeMap<Field, Origin> {
         &self.entry(service).origins
     }
 
-    /// What a service without settings of its own is judged by.
+    /// The thresholds of a service without settings of its own.
     pub fn defaults(&self) -> Arc<Thresholds> {
         Arc::clone(&self.defaults.thresholds)
     }
@@ -171,8 +171,8 @@ impl Catalog {
         self.services.keys()
     }
 
-    /// Those of them behind `service`.
-    pub fn services_behind(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+    /// Those of them after `service`.
+    pub fn services_after(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
         self.services.range::<str, _>((Bound::Excluded(service), Bound::Unbounded)).map(|(name, _)| name)
     }
 
@@ -193,14 +193,14 @@ impl Catalog {
         Self { revision, changed: Arc::new(changed), others_changed: 0, ..self }
     }
 
-    /// The revision that last changed what `service` is judged by; 0: none ever did, as far as is known.
+    /// The revision that last changed the thresholds of `service`; 0: none ever did, as far as is known.
     pub fn revision_of(&self, service: &str) -> u64 {
         let changed =
             |service| self.changed.get(service).map_or(self.others_changed, |changed| changed.revision);
         if self.contains(service) { changed(service) } else { changed(service).max(changed("")) }
     }
 
-    /// Says of a service whether it is judged otherwise than under `before`, or under another revision.
+    /// A predicate for services: whether their thresholds, or the revision of these, differ from `before`.
     pub fn changed_since<'a>(&'a self, before: &'a Self) -> impl Fn(&str) -> bool + 'a {
         let mut changed =
             differing(&self.changed, &before.changed, |now, then| now.revision == then.revision);
@@ -208,7 +208,7 @@ impl Catalog {
             Arc::ptr_eq(&now.thresholds, &then.thresholds) || *now.thresholds == *then.thresholds
         }));
         let all = self.others_changed != before.others_changed;
-        // No service is without a name: those that nothing is known of are judged by the defaults.
+        // No service has an empty name: it stands for all unknown ones, which have the defaults.
         let others = self.revision_of("") != before.revision_of("")
             || *self.defaults.thresholds != *before.defaults.thresholds;
         move |service| all || changed.contains(service) || (others && !self.contains(service))
@@ -270,7 +270,7 @@ fn resolve(layers: &[(Origin, &Layer)]) -> Result<Entry, Vec<Problem>> {
     Ok(Entry { thresholds: Arc::new(merged.thresholds), origins: Arc::new(merged.origins) })
 }
 
-/// What is wrong with the thresholds of a service, or with the defaults.
+/// A contradiction in the thresholds of a service, or in the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceProblem {
     /// The service; none: the defaults.

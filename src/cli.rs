@@ -1,8 +1,8 @@
-//! The command line: what `breakerd` is asked to do.
+//! The command line.
 //!
-//! Flags are read as text here and judged by the table of settings, like variables and the file, so that
-//! `--grpc-listen` cannot take what `BREAKERD_GRPC_LISTEN` would not; their help comes from the same table.
-//! Exit codes: 0, done; 1, failed; 2, asked wrongly; what asks a breakerd (`ctl/`) has further ones.
+//! Flags are read as text here and parsed by the table of settings, like variables and the file, so that
+//! `--grpc-listen` has the same valid values as `BREAKERD_GRPC_LISTEN`; their help comes from the same table.
+//! Exit codes: 0, done; 1, failed; 2, usage error; the client commands (`ctl/`) have further ones.
 
 mod token;
 
@@ -90,7 +90,7 @@ pub enum Command {
     Ask(Box<ctl::Command>),
 }
 
-/// The flags of `serve`. Their texts are judged when the configuration is loaded.
+/// The flags of `serve`. Their texts are parsed when the configuration is loaded.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
     /// The settings file.
@@ -136,7 +136,7 @@ pub struct CompletionArgs {
 }
 
 impl Cli {
-    /// The command line of this process. Prints help or what is wrong with it, and exits (0 or 2), where clap does.
+    /// The command line of this process. Prints help or a usage error, and exits (0 or 2), where clap does.
     pub fn of_process() -> Self {
         let matches = command().get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -163,11 +163,11 @@ pub fn command() -> clap::Command {
 impl ServeArgs {
     /// The flags, over the variables of this process.
     pub fn sources(self) -> Sources {
-        self.over(Sources::of_process())
+        self.apply_to(Sources::of_process())
     }
 
     /// The flags, over what `sources` has.
-    pub fn over(self, mut sources: Sources) -> Sources {
+    pub fn apply_to(self, mut sources: Sources) -> Sources {
         let Self { config, grpc_listen, http_listen, database_url, data_dir, log_level, log_format } = self;
         if let Some(file) = config {
             sources = sources.with_file(file);
@@ -188,11 +188,11 @@ impl ServeArgs {
     }
 }
 
-/// Writes what is wrong with a configuration, an error a line, and says with which code to end: 2 when a flag was
-/// wrong, else 1.
+/// Writes the errors of a configuration, one a line, and returns the exit code: 2 when a flag was
+/// invalid, else 1.
 pub fn report_errors(errors: &[Error], err: &mut dyn Write) -> ExitCode {
     for error in errors {
-        // Nobody is left to tell when the errors' own stream is gone.
+        // Nothing can be reported when stderr is closed.
         let _ = writeln!(err, "{error}");
     }
     ExitCode::from(if errors.iter().any(Error::is_usage) { 2 } else { 1 })
@@ -206,12 +206,12 @@ pub fn completion(shell: clap_complete::Shell, out: &mut dyn Write, err: &mut dy
     ended(out.write_all(&script).and_then(|()| out.flush()), err)
 }
 
-/// What `check-config` prints of a file that is right.
+/// What `check-config` prints of a valid file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     /// A line a service, with what differs from the built-in thresholds.
     Table,
-    /// Every threshold in force with its layer.
+    /// Every effective threshold with its source.
     Json,
 }
 
@@ -222,17 +222,17 @@ impl CheckConfigArgs {
     }
 }
 
-/// Says whether `serve` would start with the file at `path`, as far as can be told from here: the files that it names are
+/// Checks whether `serve` would start with the file at `path`, as far as possible from here: the files that it names are
 /// read as `serve` reads them (tokens, TLS), and the data folder must be able to be one. No variables, no store.
 ///
-/// Ends with 0 and what the file comes to on `out`, or with 1 and everything that is wrong on `err`. Warnings of what is
-/// allowed and hardly meant are on `err`. As JSON, all of this is in one document on `out`.
+/// Exits with 0 and the effective thresholds on `out`, or with 1 and all errors on `err`. Warnings about what is
+/// valid and probably unintended are on `err`. As JSON, all of this is in one document on `out`.
 pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let config = match config::inspect(&Sources::none().with_file(path)) {
         Ok(config) => config,
         Err(invalid) => {
             let mut problems: Vec<_> = invalid.errors.iter().map(FileProblem::from).collect();
-            // What else is wrong, as far as the rest says.
+            // Further errors, as far as the valid part shows.
             problems.extend(invalid.settings.iter().flat_map(|settings| file_problems(path, settings)));
             return report_invalid(path, &problems, show, out, err);
         }
@@ -261,7 +261,7 @@ pub fn check_config(path: &Path, show: Show, out: &mut dyn Write, err: &mut dyn 
     ended(written.and_then(|()| out.flush()), err)
 }
 
-/// Something that is wrong with a file, or with one that it names.
+/// An error of a file, or of one that it names.
 #[derive(Debug, Serialize)]
 struct FileProblem {
     /// Where and what.
@@ -279,11 +279,11 @@ impl FileProblem {
 
 impl From<&Error> for FileProblem {
     fn from(error: &Error) -> Self {
-        Self { message: error.to_string(), line: error.place.line() }
+        Self { message: error.to_string(), line: error.location.line() }
     }
 }
 
-/// Writes what is wrong: a problem a line on `err`, or all as JSON on `out`, where the answer of a right file is.
+/// Writes the errors: one a line on `err`, or all as JSON on `out`, where the result of a valid file is.
 fn report_invalid(
     path: &Path,
     problems: &[FileProblem],
@@ -299,7 +299,7 @@ fn report_invalid(
         }
         Show::Json => {
             let document = json!({ "file": path.display().to_string(), "valid": false, "errors": problems });
-            // Nobody is left to tell when that fails.
+            // Nothing can be reported when that fails.
             let _ = serde_json::to_writer_pretty(&mut *out, &document);
             let _ = writeln!(out).and_then(|()| out.flush());
         }
@@ -307,7 +307,7 @@ fn report_invalid(
     ExitCode::from(1)
 }
 
-/// What is wrong with the files that the settings of the file at `path` name.
+/// The errors of the files that the settings of the file at `path` name.
 fn file_problems(path: &Path, settings: &Settings) -> Vec<FileProblem> {
     let mut problems = Vec::new();
     if let Err(found) = Security::check(settings) {
@@ -457,8 +457,8 @@ mod tests {
             // An empty text is wrong for every one of them but the database's, which it leaves out.
             let wrong = if flag == "database-url" { "mysql://" } else { "" };
             let cli = Cli::try_parse_from(["breakerd", "serve", &format!("--{flag}={wrong}")]).unwrap();
-            let Command::Serve(args) = cli.command else { panic!("serve was asked for") };
-            let errors = config::parse("", Path::new("x.toml"), &args.over(Sources::none())).unwrap_err();
+            let Command::Serve(args) = cli.command else { panic!("not serve") };
+            let errors = config::parse("", Path::new("x.toml"), &args.apply_to(Sources::none())).unwrap_err();
             assert!(errors[0].to_string().starts_with(&format!("--{flag}: invalid value ")), "{}", errors[0]);
             assert!(errors[0].is_usage());
         }
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn to_ask_for_nothing_is_to_ask_wrongly() {
+    fn no_command_is_a_usage_error() {
         let error = Cli::try_parse_from(["breakerd"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("check-config"));

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-/// The file whose lock says whose the folder is.
+/// The lock file of the folder.
 const LOCK_FILE: &str = "breakerd.lock";
 
 /// A data folder, held until this is dropped. The lock is the operating system's on an open file: a process that
-/// died does not hold it, whatever the file says.
+/// died does not hold it, whatever the content of the file.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -36,7 +36,7 @@ pub enum DataDirError {
     LockedByAnother {
         /// The folder.
         path: PathBuf,
-        /// The process that has it, by its own word.
+        /// The process that has it, as the lock file names it.
         holder: String,
     },
 }
@@ -71,8 +71,8 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), lock: Mutex::new(take_lock(path)?) })
     }
 
-    /// Makes sure that the folder's lock is still this process's. A lock file that was deleted or replaced (a folder that
-    /// was restored, say) is locked anew, so that no other process can take the folder unseen.
+    /// Checks that the folder's lock is still this process's. A lock file that was deleted or replaced (a folder that
+    /// was restored, say) is locked again, so that no other process can use the folder unnoticed.
     ///
     /// # Errors
     /// [`DataDirError::LockedByAnother`] when another process has locked the file that is there now.
@@ -112,7 +112,7 @@ impl DataDir {
     /// The folders of the journals of other stores that may hold changes which their stores do not have.
     ///
     /// # Errors
-    /// What the operating system says when a folder cannot be read.
+    /// The operating system's error when a folder cannot be read.
     pub fn other_journals(&self, store_id: u64) -> io::Result<Vec<PathBuf>> {
         let own = self.journal(store_id);
         let mut others = Vec::new();
@@ -144,7 +144,7 @@ fn holds_segments(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Locks the file in `folder` that says whose it is, and writes this process's id into it.
+/// Locks the lock file in `folder`, and writes this process's id into it.
 fn take_lock(folder: &Path) -> Result<File, DataDirError> {
     let unusable = |source| DataDirError::Unusable { path: folder.to_owned(), source };
     let mut lock = OpenOptions::new()

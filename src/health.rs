@@ -1,6 +1,6 @@
-//! The one place that decides whether breakerd is well: `/health`, gRPC health and the log follow it.
+//! Decides whether breakerd is healthy: `/health`, gRPC health and the log follow it.
 //!
-//! Decisions are made from memory and go on whatever is said here. What suffers is what is written: the history, changes
+//! Decisions are made from memory and go on whatever the result is here. What suffers is what is written: the history, changes
 //! of thresholds, and in the end what survives a crash.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::journal::JournalStats;
 use crate::store::{StoreMonitor, StoreStatus};
 
-/// Decides from what the store answers and how the journal stands.
+/// Decides from the status of the store and of the journal.
 #[derive(Debug)]
 pub struct Health {
     store: Arc<StoreMonitor>,
@@ -56,7 +56,7 @@ impl Health {
         &self.store
     }
 
-    /// Everything that is not well, in a fixed order, while the journal stands so. Empty: all is well.
+    /// All problems, in a fixed order, for this status of the journal. Empty: healthy.
     pub fn problems(&self, journal: Option<JournalStats>) -> Vec<Problem> {
         let StoreStatus { answers, refuses_transition_writes, refuses_config_writes, .. } = self.store.get();
         let journal = journal.unwrap_or_default();

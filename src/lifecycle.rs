@@ -1,4 +1,4 @@
-//! Tasks that live as long as the process: the timer, the wall clock, the sweeper, the look at the store, the file.
+//! Tasks that live as long as the process: the timer, the wall clock, the sweeper, the health check of the store, the file.
 
 mod file;
 mod health;
@@ -27,25 +27,25 @@ use crate::journal::Journal;
 use crate::pacer;
 use crate::store::{Pruned, Retention, Store, StoreError};
 
-/// How often overrides of services that have ended are looked for.
+/// The interval of clearing service-wide overrides that have expired.
 const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
-/// Idle breakers are looked for so many times within the time after which they may go.
+/// Idle breakers are swept so many times within the time after which they may be evicted.
 const SWEEPS_PER_TTL: u32 = 10;
 /// But no more often than this.
 const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
-/// How long after the start old history is first looked for: a start has better things to do.
+/// How long after the start history is first pruned: a start has better things to do.
 const RETENTION_FIRST_AFTER: Duration = Duration::from_mins(1);
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
-/// Rows of breakers that are looked at, and deleted, at one time: no writer waits for longer than these take.
+/// Rows of breakers that are read, and deleted, at one time: no writer waits for longer than these take.
 const BREAKERS_PAGE: u32 = 10_000;
 /// How long a request id makes a change safe to send again, as the API says.
 const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 
-/// Changes breakers whose wait or override is over, though nobody calls: at the pace of the journal, which some thousands
+/// Changes breakers whose wait or override is over, without a call: at the pace of the journal, which some thousands
 /// may be due at one moment for.
 ///
 /// # Errors
-/// None. (So of every task here that says nothing else: it runs until `stop`.)
+/// None. (So of every task here without another note: it runs until `stop`.)
 pub async fn run_timer(
     engine: Arc<Engine>,
     journal: Arc<Journal>,
@@ -70,7 +70,7 @@ pub async fn run_timer(
     }
 }
 
-/// Closes half-open breakers that nobody uses, and retires closed ones. What it closes it retires at the next sweep, once
+/// Closes idle half-open breakers, and retires idle closed ones. What it closes it retires at the next sweep, once
 /// the store has it.
 ///
 /// # Errors
@@ -90,7 +90,7 @@ pub async fn run_sweeper(
             error = close_idle(&engine, &journal, &clock) => return Err(error).context("close idle breakers"),
             () = clock.sleep_until(last + every) => {}
             () = async {
-                // However often room is wanted: each sweep looks at every breaker.
+                // However often space is needed: each sweep reads every breaker.
                 clock.sleep_until(last + SWEEP_EVERY_MIN).await;
                 engine.sweep_wanted().await;
             } => {}
@@ -106,8 +106,8 @@ pub async fn run_sweeper(
     }
 }
 
-/// Closes half-open breakers that nobody uses, one after the other, and then waits for ever. It waits for the journal too:
-/// while the store is away it may come to nothing, and is dropped for the next sweep, which needs no journal.
+/// Closes idle half-open breakers, one after the other, and then waits for ever. It waits for the journal too:
+/// during a store outage it may not finish, and is dropped for the next sweep, which needs no journal.
 async fn close_idle(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> JoinError {
     let (time, walk) = (Arc::clone(clock), Engine::idle_walk());
     let step =
@@ -151,7 +151,7 @@ pub async fn run_overrides(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = clock.sleep_until(now + OVERRIDES_EVERY) => {}
-            () = control.walk_due() => {
+            () = control.reconcile_due() => {
                 if stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
                     return Ok(());
                 }
@@ -160,13 +160,13 @@ pub async fn run_overrides(
     }
 }
 
-/// Takes over what the store has, each time that it did not say whether it took a change.
+/// Reloads the stored configuration, each time that the store did not confirm a write.
 pub async fn run_configuration_reload(control: Arc<Control>, stop: CancellationToken) -> Result<()> {
     stop.run_until_cancelled(control.run_reload()).await;
     Ok(())
 }
 
-/// Lets go of history that is older than it is to be kept, a minute after the start and then once an hour.
+/// Prunes history beyond the retention, a minute after the start and then once an hour.
 pub async fn run_retention(
     store: Arc<dyn Store>,
     engine: Arc<Engine>,
@@ -201,7 +201,7 @@ async fn prune(
     clock: &dyn Clock,
     kept: Duration,
 ) -> Result<(Pruned, u64), StoreError> {
-    // What is kept says when it was by the wall clock.
+    // The history has wall-clock times.
     let now = clock.wall();
     let retention = Retention { before: now - kept, requests_before: now - REQUESTS_KEPT };
     let mut all = Pruned::default();
@@ -217,7 +217,7 @@ async fn prune(
     Ok((all, breakers))
 }
 
-/// Deletes the rows of breakers that have no history left and that nobody uses, and forgets their epochs with them: the row
+/// Deletes the rows of idle breakers without history, and forgets their epochs with them: the row
 /// first, so that none is created again at an epoch that its row has passed. Answers how many.
 async fn prune_breakers(
     store: &dyn Store,

@@ -1,6 +1,6 @@
 //! Accepting connections: one loop under gRPC and HTTP.
 //!
-//! The loop limits connections, in all and by address, and TLS handshakes; it closes a connection that says nothing; it runs
+//! The loop limits connections, in all and by address, and TLS handshakes; it closes a connection that sends nothing; it runs
 //! each connection in a task of its own, and ends them all at shutdown: politely during the grace period, by force after it.
 //! What is spoken on a connection is up to a [`ConnectionHandler`].
 //!
@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{CertificateNames, CountGuard, Protocol, Tls, TransportSecurity, names_of};
 use crate::log_throttle::LogThrottle;
-use crate::metrics::{Metrics, Refusal, Transport};
+use crate::metrics::{Metrics, Refusal};
 
 /// The longest TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub struct ConnectionLimits {
     pub connections_per_address_max: usize,
     /// TLS handshakes at one time, half of them from one address; a further connection is closed at once.
     pub handshakes_max: usize,
-    /// How long a new connection may say nothing; then it is closed.
+    /// How long a new connection may send nothing; then it is closed.
     pub silence_max: Duration,
     /// How long connections may go on after the shutdown began; then they are cut off.
     pub grace: Duration,
@@ -68,7 +68,7 @@ pub enum Drained {
 
 /// Speaks a protocol on the connections of a listener. Cloned for each.
 pub trait ConnectionHandler: Clone + Send + 'static {
-    /// Serves one connection until its client closes it, or [`Connection::shutdown`] is cancelled and what was asked by then
+    /// Serves one connection until its client closes it, or [`Connection::shutdown`] is cancelled and what was requested by then
     /// is answered, or [`Connection::kill`] is cancelled.
     fn handle<S>(self, stream: S, connection: Connection) -> impl Future<Output = ()> + Send
     where
@@ -87,7 +87,7 @@ pub struct Connection {
     pub certificate: Option<CertificateNames>,
     /// Tasks that serving waits for at shutdown: for work that a connection starts and that may outlive it.
     pub tasks: TaskTracker,
-    /// The shutdown began: take nothing new, and end when what was asked is answered.
+    /// The shutdown began: accept nothing new, and end when pending requests are answered.
     pub shutdown: CancellationToken,
     /// The grace period is over: end now.
     pub kill: CancellationToken,
@@ -95,7 +95,7 @@ pub struct Connection {
 
 /// Accepts connections for one transport.
 pub struct Listener {
-    transport: Transport,
+    protocol: Protocol,
     security: TransportSecurity,
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
@@ -120,7 +120,7 @@ struct ConnectionSlot {
 impl Listener {
     /// A listener that has accepted nothing yet.
     pub fn new(
-        transport: Transport,
+        protocol: Protocol,
         security: TransportSecurity,
         limits: ConnectionLimits,
         metrics: Arc<Metrics>,
@@ -128,7 +128,7 @@ impl Listener {
     ) -> Self {
         let semaphore = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         Self {
-            transport,
+            protocol,
             security,
             limits,
             metrics,
@@ -147,7 +147,7 @@ impl Listener {
         handler: H,
         shutdown: CancellationToken,
     ) -> Drained {
-        let transport = self.transport.as_str();
+        let protocol = self.protocol.as_str();
         let grace = self.limits.grace;
         let tasks = TaskTracker::new();
         let kill = CancellationToken::new();
@@ -161,7 +161,7 @@ impl Listener {
         }
         let cut = tasks.len();
         tracing::warn!(
-            transport,
+            protocol,
             connections_and_calls = cut,
             "shutdown grace period is over, closing connections"
         );
@@ -169,7 +169,7 @@ impl Listener {
         if tokio::time::timeout(KILL_MAX, tasks.wait()).await.is_err() {
             let left = tasks.len();
             tracing::error!(
-                transport,
+                protocol,
                 tasks = left,
                 "connections or calls ignored the shutdown, abandoning them"
             );
@@ -190,7 +190,7 @@ impl Listener {
                 peer,
                 certificate: None,
                 tasks: tasks.clone(),
-                // Children have locks of their own: a connection looks at them each time it is woken.
+                // Child tokens have locks of their own: a connection locks its own each time it is woken.
                 shutdown: shutdown.child_token(),
                 kill: kill.child_token(),
             };
@@ -220,9 +220,9 @@ impl Listener {
                 Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    let transport = self.transport.as_str();
+                    let protocol = self.protocol.as_str();
                     tracing::error!(
-                        transport,
+                        protocol,
                         error = &error as &dyn std::error::Error,
                         "cannot accept a connection"
                     );
@@ -232,8 +232,8 @@ impl Listener {
             };
             let of_all = reserved.or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
             let Some(of_all) = of_all else {
-                let (transport, max) = (self.transport.as_str(), self.limits.connections_max);
-                tracing::debug!(transport, max, "connection rejected: connection limit reached");
+                let (protocol, max) = (self.protocol.as_str(), self.limits.connections_max);
+                tracing::debug!(protocol, max, "connection rejected: connection limit reached");
                 continue;
             };
             if let Some(of_address) = self.address_slot(peer) {
@@ -245,17 +245,17 @@ impl Listener {
     fn address_slot(&self, peer: IpAddr) -> Option<CountGuard> {
         let max = self.limits.connections_per_address_max;
         let slot = self.security.authenticator.counts_at(peer).enter(
-            match self.transport {
-                Transport::Grpc => |counts| &counts.grpc.open,
-                Transport::Http => |counts| &counts.http.open,
+            match self.protocol {
+                Protocol::Grpc => |counts| &counts.grpc.open,
+                Protocol::Http => |counts| &counts.http.open,
             },
             max,
         );
         if slot.is_none() {
-            self.metrics.access.refused(self.transport, Refusal::CallerLimit);
+            self.metrics.access.refused(self.protocol, Refusal::CallerLimit);
             if self.log.address_limit.is_due(self.clock.now()) {
-                let transport = self.transport.as_str();
-                tracing::warn!(transport, %peer, max, "connections closed: too many from one address");
+                let protocol = self.protocol.as_str();
+                tracing::warn!(protocol, %peer, max, "connections closed: too many from one address");
             }
         }
         slot
@@ -265,7 +265,7 @@ impl Listener {
         if !self.speaks(&stream, &connection.shutdown).await {
             return;
         }
-        // Responses leave at once. It fails only when the client has gone, as the first read will tell.
+        // Responses leave at once. It fails only when the client has disconnected, as the first read will show.
         let _ = stream.set_nodelay(true);
         match self.security.tls.clone() {
             None => handler.handle(stream, connection).await,
@@ -289,15 +289,11 @@ impl Listener {
         handler: H,
     ) {
         let Some(handshake_slot) = self.handshake_slot(connection.peer) else {
-            let transport = self.transport.as_str();
-            tracing::debug!(transport, "connection rejected: too many TLS handshakes in progress");
+            let protocol = self.protocol.as_str();
+            tracing::debug!(protocol, "connection rejected: too many TLS handshakes in progress");
             return;
         };
-        let protocol = match self.transport {
-            Transport::Grpc => Protocol::Http2,
-            Transport::Http => Protocol::Http1,
-        };
-        let handshake = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream, protocol));
+        let handshake = tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream, self.protocol));
         let Some(established) = connection.shutdown.run_until_cancelled(handshake).await else { return };
         drop(handshake_slot);
         match established.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -315,9 +311,9 @@ impl Listener {
         // Half of them to one address, so that handshakes that never end leave room for others.
         let max = self.limits.handshakes_max.div_ceil(2);
         let of_address = self.security.authenticator.counts_at(peer).enter(
-            match self.transport {
-                Transport::Grpc => |counts| &counts.grpc.handshakes,
-                Transport::Http => |counts| &counts.http.handshakes,
+            match self.protocol {
+                Protocol::Grpc => |counts| &counts.grpc.handshakes,
+                Protocol::Http => |counts| &counts.http.handshakes,
             },
             max,
         )?;
@@ -326,15 +322,15 @@ impl Listener {
 
     #[cold]
     fn handshake_failed(&self, peer: IpAddr, error: &io::Error) {
-        self.metrics.tls.failed(self.transport);
+        self.metrics.tls.failed(self.protocol);
         if self.log.handshake_failed.is_due(self.clock.now()) {
-            let transport = self.transport.as_str();
-            tracing::warn!(transport, %peer, %error, "TLS handshake failed");
+            let protocol = self.protocol.as_str();
+            tracing::warn!(protocol, %peer, %error, "TLS handshake failed");
         }
     }
 }
 
-/// The client was gone before it was accepted; that is no reason to pause.
+/// The client disconnected before it was accepted; that is no reason to pause.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,9 +1,9 @@
-//! Puts the overrides of services in force on every breaker, at the pace of the journal.
+//! Applies service-wide overrides to every breaker, at the pace of the journal.
 //!
-//! The store has them first: they are what every replica goes by. Then the engine takes note, so that breakers that
-//! are born are in them at once, and the breakers that are there are walked to. Each makes a transition, and a
-//! service may have more breakers than the journal has room for; so the walk is paced ([`crate::pacer`]): while the store is
-//! away and the journal half full it waits, and goes on when the store is back.
+//! The store has them first: every replica applies them. Then the engine has them, so that breakers that
+//! are created are in them at once, and the breakers that are there are reconciled. Each makes a transition, and a
+//! service may have more breakers than the journal has room for; so this is paced ([`crate::pacer`]): while the store is
+//! unavailable and the journal half full it waits, and goes on when the store is back.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::engine::{Engine, Reached, Walk};
 use crate::journal::Journal;
 use crate::pacer;
 
-/// Who takes back what a crash left on a breaker.
-pub const OURSELVES: &str = "breakerd";
+/// The actor of changes that the reconciler makes after a crash.
+pub const RECONCILER_ACTOR: &str = "breakerd";
 
-/// Tells the breakers of a service what override it has by now, and answers what became of them; `by` takes it back, if
+/// Applies the present override of a service to its breakers, and returns the result; `by` clears it, if
 /// it has none.
 ///
-/// What is left undone when this is dropped is done by the next walk, at the latest at the next start: a task that
-/// nobody drops is to run it.
-pub async fn put_in_force(
+/// What is left undone when this is dropped is done by the next run, at the latest at the next start: a task that
+/// is not dropped is to run it.
+pub async fn apply_service_override(
     engine: &Arc<Engine>,
     journal: &Journal,
     clock: &Arc<dyn Clock>,
@@ -33,16 +33,16 @@ pub async fn put_in_force(
     finish(engine, journal, clock, walk).await
 }
 
-/// Makes good what a crash left between the store and the breakers: the engine has noted the store's overrides, and
-/// has every stored breaker. Answers how many breakers changed their state.
+/// Reconciles what a crash left between the store and the breakers: the engine has the store's overrides, and
+/// has every stored breaker. Returns how many breakers changed their state.
 pub async fn reconcile_overrides(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>) -> usize {
-    finish(engine, journal, clock, engine.walk(None, meanwhile())).await.changed
+    finish(engine, journal, clock, engine.walk(None, reconciler_attribution())).await.changed
 }
 
-/// Who takes back what a walk finds that was not sent to take anything back.
-pub fn meanwhile() -> Attribution {
+/// The attribution of an override that the reconciler clears, because another request cleared the service's meanwhile.
+pub fn reconciler_attribution() -> Attribution {
     let reason = "the service's override was taken back meanwhile".to_owned();
-    Attribution { actor: OURSELVES.to_owned(), reason }
+    Attribution { actor: RECONCILER_ACTOR.to_owned(), reason }
 }
 
 async fn finish(engine: &Arc<Engine>, journal: &Journal, clock: &Arc<dyn Clock>, walk: Walk) -> Reached {

@@ -1,10 +1,10 @@
-//! Changes of many breakers that nobody waits for: waits and overrides that are over, overrides of services on their way
+//! Changes of many breakers in the background: waits and overrides that are over, service-wide overrides on their way
 //! to the breakers.
 //!
 //! Each change is a record in the journal, and a hundred thousand of them may be due at one moment. So they are made in
 //! steps: off the threads that decide, a bounded number in each, only while the journal has room, and with a pause after
 //! each step as long as the step itself took, which leaves the callers' changes half of the journal's time. A breaker that
-//! is called in the meantime changes at its own call; the pace is only for those that nobody calls.
+//! is called in the meantime changes at its own call; the pace is only for those that are not called.
 
 use std::sync::Arc;
 

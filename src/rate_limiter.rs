@@ -1,4 +1,4 @@
-//! Limits the rate of something that has happened already: it says how long to wait before the next, and refuses nothing.
+//! Limits the rate of something that has happened already: it returns how long to wait before the next, and rejects nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -27,10 +27,10 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Beyond the burst, at most so much is kept against later events: who has gone on for an hour does not wait for one.
+    /// Beyond the burst, at most so much is charged to later events: an hour of excess does not cost an hour of waiting.
     const DEBT_MAX: Duration = Duration::from_secs(1);
 
-    /// Counts `events`, and says how long the rate is exceeded by now: zero within the burst, at most a second.
+    /// Counts `events`, and returns how long to wait: zero within the burst, at most a second.
     pub fn charge(&self, events: u32, rate: Rate, now: Time) -> Duration {
         let (now, burst, cost) = (now.as_micros(), rate.micros(rate.burst), rate.micros(events));
         let max = now + burst + u64::try_from(Self::DEBT_MAX.as_micros()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! What a running breakerd is made of, put together in one place: by the server, by tests that serve, by benchmarks.
+//! Assembles the components of a running breakerd: for the server, for tests that serve, for benchmarks.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub struct Parts {
     pub meta: Meta,
     /// What is on its way to the store.
     pub journal: Arc<Journal>,
-    /// What services are judged by at first.
+    /// The first configuration.
     pub configuration: Arc<Configuration>,
     /// Bounds of the breakers.
     pub limits: Limits,
@@ -40,12 +40,12 @@ pub struct Parts {
 pub struct Runtime {
     /// What transports work with.
     pub loaded: Loaded,
-    /// The lines of transitions, which somebody has to write.
+    /// The lines of transitions, for the task that writes them.
     pub transition_log: Arc<TransitionLog>,
 }
 
 impl Runtime {
-    /// Puts it together. A transition goes from the engine to the log, the journal and the streams.
+    /// Assembles it. A transition goes from the engine to the log, the journal and the streams.
     pub fn assemble(parts: Parts) -> Self {
         let Parts { clock, store, meta, journal, configuration, limits, issuer, coordinator, watch } = parts;
         let identity = StoreIdentity {
@@ -59,7 +59,7 @@ impl Runtime {
         let (sink, transition_log) = transition_log::logging(sink, Arc::clone(&clock));
         let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), Box::new(sink), clock.now()));
         engine.note_wall_offset(clock.wall_offset(), clock.now());
-        // The overrides first: the breakers that the catalog names are born into them.
+        // The overrides first: the breakers that the catalog names are created in them.
         engine.note_service_overrides(configuration.engine_overrides(), clock.now());
         engine.apply(configuration.catalog(), clock.now());
         let control =

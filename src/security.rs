@@ -74,7 +74,7 @@ impl TlsFiles {
     }
 }
 
-/// Who may call, and the file of tokens that says so, with its text.
+/// The authenticator, and the tokens file that it was loaded from, with its text.
 type Access = (Authenticator, Option<(PathBuf, FileText)>);
 
 fn access_of(settings: &Settings) -> Result<Access> {
@@ -89,7 +89,7 @@ fn access_of(settings: &Settings) -> Result<Access> {
             Ok((authenticator, Some((path.clone(), text))))
         }
         None if settings.tls_client_ca.is_some() => Ok((Authenticator::with_certificates(), None)),
-        None => Ok((Authenticator::open(), None)),
+        None => Ok((Authenticator::disabled(), None)),
     }
 }
 
@@ -99,10 +99,10 @@ fn pem(texts: &[FileText]) -> Option<Pem<'_>> {
 }
 
 impl Security {
-    /// As the settings say.
+    /// From the settings.
     ///
     /// # Errors
-    /// When a file that they name cannot be read, or is wrong: everything that is, a line each.
+    /// When a file that they name cannot be read, or is invalid: all errors, a line each.
     pub fn build(settings: &Settings, metrics: &Metrics, now: Time) -> Result<Self> {
         Self::read(settings, metrics, now).map_err(|problems| {
             let lines: Vec<_> = problems.iter().map(|problem| format!("{problem:#}")).collect();
@@ -123,7 +123,7 @@ impl Security {
             authenticator: if settings.http_auth {
                 Arc::clone(&authenticator)
             } else {
-                Arc::new(Authenticator::open())
+                Arc::new(Authenticator::disabled())
             },
             tls: tls.clone().filter(|_| settings.http_tls),
         };
@@ -133,7 +133,7 @@ impl Security {
     /// What [`Security::build`] would refuse.
     ///
     /// # Errors
-    /// Everything that is wrong with the files that the settings name.
+    /// All errors of the files that the settings name.
     pub fn check(settings: &Settings) -> Result<(), Vec<anyhow::Error>> {
         Self::read(settings, &Metrics::default(), Time::ZERO).map(drop)
     }
@@ -153,7 +153,7 @@ impl Security {
             if address.ip().to_canonical().is_loopback() {
                 continue;
             }
-            if security.authenticator.is_open() {
+            if security.authenticator.is_disabled() {
                 tracing::warn!(
                     %address,
                     "{transport} authentication is disabled on a non-loopback address: any client has full access; set \
@@ -170,7 +170,7 @@ impl Security {
         }
     }
 
-    /// Takes changed files at once, until `stop`; wrong ones are refused whole, and the last good ones stay.
+    /// Reloads changed files at once, until `stop`; invalid ones are rejected whole, and the last valid ones stay.
     ///
     /// # Errors
     /// When a file is not watched any more.
@@ -214,7 +214,7 @@ fn take_tokens(authenticator: &Authenticator, event: TextsEvent, path: &Path, me
     match principals {
         Ok(principals) => {
             let entries = principals.len();
-            authenticator.take(principals);
+            authenticator.replace_principals(principals);
             metrics.last_reload_successful.set(1);
             tracing::info!(entries, "tokens file reloaded");
         }

@@ -66,7 +66,7 @@ async fn bind(address: SocketAddr, what: &str, setting: &str) -> Result<TcpListe
 
 /// What a server is started with.
 pub struct Start {
-    /// What it was told.
+    /// The settings.
     pub config: Config,
     /// Where that came from, to take a changed file; none: the file is not watched.
     pub sources: Option<Sources>,
@@ -90,15 +90,15 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let Start { config, sources, listeners, clock, greet } = start;
     let settings = &config.settings;
-    // Until the store is closed: nobody else may open it before.
+    // Until the store is closed: no other process may open it before.
     let data_dir = Arc::new(DataDir::take(&settings.data_dir)?);
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
     let security = Security::build(settings, &metrics, clock.wall())?;
     let app = Arc::new(App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)));
 
-    // The transports stand before anything is loaded: who asks is told that it is not, rather than refused.
-    tell_start(settings, &listeners)?;
+    // The transports serve before anything is loaded: clients get UNAVAILABLE, rather than a refused connection.
+    log_start(settings, &listeners)?;
     let greeting = greeting(&listeners, settings)?;
     let (mut transports, health) = start_transports(&app, settings, security, listeners, &shutdown)?;
     let loaded = tokio::select! {
@@ -161,7 +161,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     ended.and(drained).and(stopped).and(closed)
 }
 
-/// Closes the journal, and says where the transitions are that the store did not take.
+/// Closes the journal, and logs where the transitions are that the store does not have.
 ///
 /// # Errors
 /// When some of them are nowhere but in memory.
@@ -190,7 +190,7 @@ async fn close_journal(journal: &Arc<Journal>, clock: &dyn Clock) -> Result<()> 
     Ok(())
 }
 
-/// Tells tasks to stop and waits for them, not for ever.
+/// Stops the tasks and waits for them, not for ever.
 async fn stop(tasks: &mut Supervisor, within: Duration) -> Result<()> {
     tasks.stop_token().cancel();
     if let Ok(finished) = tokio::time::timeout(within, tasks.finished()).await {
@@ -218,7 +218,7 @@ fn is_overtaken(error: &anyhow::Error) -> bool {
 
 /// It could not start.
 const FAILED: u8 = 1;
-/// A task that the process needs ended early. Not 2 to 4, which the commands that ask a breakerd have.
+/// A task that the process needs ended early. Not 2 to 4, which the client commands use.
 const TASK_FAILED: u8 = 5;
 /// Another breakerd decides now.
 const OVERTAKEN: u8 = 6;
@@ -230,10 +230,13 @@ fn start_transports(
     security: Security,
     listeners: Listeners,
     shutdown: &CancellationToken,
-) -> Result<(Supervisor, Arc<grpc::HealthBoard>)> {
+) -> Result<(Supervisor, Arc<grpc::HealthRegistry>)> {
     security.warn_if_exposed(listeners.grpc.local_addr()?, listeners.http.local_addr()?);
-    let grpc =
-        grpc::GrpcServices::behind(security.grpc.clone(), Arc::clone(app), grpc::Limits::from(settings))?;
+    let grpc = grpc::GrpcServices::with_security(
+        security.grpc.clone(),
+        Arc::clone(app),
+        grpc::Limits::from(settings),
+    )?;
     let health = Arc::clone(grpc.health());
     let calls = Arc::clone(grpc.calls());
     app.metrics
@@ -253,7 +256,7 @@ fn start_transports(
         Ok(())
     });
     let (security, app, stop) = (Arc::new(security), Arc::clone(app), shutdown.clone());
-    // The files that were last right stay in force meanwhile.
+    // The last valid files stay in effect meanwhile.
     transports.spawn_restarted("security_file_reload", move || {
         let (security, app, stop) = (Arc::clone(&security), Arc::clone(&app), stop.clone());
         async move { security.reload_on_change(&app.metrics, &*app.clock, stop).await }
@@ -269,7 +272,7 @@ fn start_tasks(
     runtime: &Runtime,
     position: &Path,
     data_dir: &Arc<DataDir>,
-    health: &Arc<grpc::HealthBoard>,
+    health: &Arc<grpc::HealthRegistry>,
 ) -> Supervisor {
     let stop = CancellationToken::new();
     let mut tasks = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
@@ -312,7 +315,7 @@ fn start_tasks(
         ),
     );
 
-    // Housekeeping: without it breakerd takes more room than it should, or holds an old file in force, and says so.
+    // Housekeeping: without it breakerd uses more space than it should, or keeps an old file in effect, and logs that.
     let idle_ttl = config.settings.idle_breaker_ttl;
     let (sweeping, stored, time) = (Arc::clone(engine), Arc::clone(journal), clock());
     let stopping = stop.clone();
@@ -344,8 +347,8 @@ fn start_tasks(
     tasks
 }
 
-/// What whoever reads the log later asks first: which breakerd this was, where it listened, on what it stood.
-fn tell_start(settings: &Settings, listeners: &Listeners) -> io::Result<()> {
+/// Logs the version, the addresses and the store of this process.
+fn log_start(settings: &Settings, listeners: &Listeners) -> io::Result<()> {
     let tls = match (&settings.tls_certificate, &settings.tls_client_ca) {
         (None, _) => "off",
         (Some(_), None) => "on",

@@ -6,7 +6,7 @@
 //! - [`Supervisor::spawn`]: the process ends. For every task that decisions, durability or the API need: without the
 //!   journal's writer nothing reaches the store, without the timer nothing half-opens. A process that goes on without
 //!   one looks healthy and is not; a new process starts from the journal and the store.
-//! - [`Supervisor::spawn_restarted`]: the task is started anew, after a pause that grows. For housekeeping that nothing
+//! - [`Supervisor::spawn_restarted`]: the task is restarted, after a pause that grows. For housekeeping that nothing
 //!   waits for, and whose input would meet a new process again: a file that makes the parser panic would otherwise take
 //!   every replica down, and keep it down.
 
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::TaskMetrics;
 
-/// The first pause before a task is started anew; it doubles up to the longest.
+/// The first pause before a task is restarted; it doubles up to the longest.
 const RESTART_PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// Long enough that a task that fails at once each time costs nothing and fills no log.
 const RESTART_PAUSE_MAX: Duration = Duration::from_mins(1);
@@ -40,7 +40,7 @@ pub struct Supervisor {
     clock: Arc<dyn Clock>,
 }
 
-/// A task ended before it was told to stop, or did not end as it should.
+/// A task ended before shutdown, or failed while stopping.
 #[derive(Debug, thiserror::Error)]
 #[error("task {task} ended early")]
 pub struct TaskFailure {
@@ -54,10 +54,10 @@ pub struct TaskFailure {
 /// How a task ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
-    /// It returned as if it had been told to stop.
+    /// It returned as if the stop token had been cancelled.
     #[error("it returned without being told to")]
     Returned,
-    /// It said what failed.
+    /// It returned an error.
     #[error(transparent)]
     Failed(anyhow::Error),
     /// It panicked, or was aborted.
@@ -71,12 +71,12 @@ impl Supervisor {
         Self { tasks: JoinSet::new(), names: HashMap::new(), stop, metrics, clock }
     }
 
-    /// What tells the tasks to stop.
+    /// The token that stops the tasks.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Runs a task whose early end ends the process: [`Supervisor::failed`] tells of it. The task is to return when the
+    /// Runs a task whose early end ends the process: [`Supervisor::failed`] returns it. The task is to return when the
     /// stop token is cancelled.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = Result<()>> + Send + 'static) {
         self.metrics.failures_total.with_label_values(&[name]);
@@ -84,7 +84,7 @@ impl Supervisor {
         self.names.insert(id, name);
     }
 
-    /// Runs a task that is made anew when it ends early. Each run is to return when the stop token is cancelled.
+    /// Runs a task that is restarted when it ends early. Each run is to return when the stop token is cancelled.
     pub fn spawn_restarted<F>(&mut self, name: &'static str, make: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<()>> + Send + 'static,
@@ -125,7 +125,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends when every task has ended; says whether one failed. Does not tell them to stop. Cancel safe.
+    /// Ends when every task has ended; returns whether one failed. Does not stop them. Cancel safe.
     pub async fn finished(&mut self) -> Result<(), TaskFailure> {
         self.next_failure().await.map_or(Ok(()), Err)
     }
@@ -140,7 +140,7 @@ impl Supervisor {
     /// The next task that failed; none: all have ended, and none did.
     async fn next_failure(&mut self) -> Option<TaskFailure> {
         while let Some(ended) = self.tasks.join_next_with_id().await {
-            if let Some(failure) = self.judge(ended) {
+            if let Some(failure) = self.failure_of(ended) {
                 self.metrics.failures_total.with_label_values(&[failure.task]).inc();
                 tracing::error!(
                     task = failure.task,
@@ -153,17 +153,17 @@ impl Supervisor {
         None
     }
 
-    fn judge(&mut self, ended: Result<(Id, Result<()>), JoinError>) -> Option<TaskFailure> {
+    fn failure_of(&mut self, ended: Result<(Id, Result<()>), JoinError>) -> Option<TaskFailure> {
         let (id, cause) = match ended {
             Ok((id, Ok(()))) => (id, (!self.stop.is_cancelled()).then_some(Cause::Returned)),
             Ok((id, Err(error))) => (id, Some(Cause::Failed(error))),
             Err(error) => {
                 let id = error.id();
-                let told = match error.try_into_panic() {
+                let message = match error.try_into_panic() {
                     Ok(panic) => message(&*panic),
                     Err(error) => error.to_string(),
                 };
-                (id, Some(Cause::Panicked(told)))
+                (id, Some(Cause::Panicked(message)))
             }
         };
         let task = self.names.remove(&id).unwrap_or("unnamed");
@@ -171,7 +171,7 @@ impl Supervisor {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()

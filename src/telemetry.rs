@@ -18,12 +18,12 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
 
-/// Starts the log, on standard error, and has panics stand in it. A second start changes nothing.
+/// Starts the log, on standard error, and logs panics. A second start changes nothing.
 ///
 /// # Errors
 /// When `level` is no level.
 pub fn start(level: &str, format: LogFormat) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // What Postgres notes of each start ("already exists, skipping") is for nobody; a level that names it wins.
+    // Postgres' notices at each start ("already exists, skipping") are noise; a level that names it wins.
     let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{level}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -40,7 +40,7 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), tracing_subscriber::f
     Ok(())
 }
 
-/// A panic is a line of the log like any other, with its level and in its format: whoever collects the log finds it.
+/// A panic is a line of the log like any other, with its level and in its format, so that log collectors find it.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     // Captured only when RUST_BACKTRACE asks for it.
@@ -67,7 +67,7 @@ pub fn is_text(format: LogFormat) -> bool {
 /// An object a line: when, how bad, whose it is when it is not ours, what, and the fields.
 ///
 /// The library has such a format too, but it leaves the causes of an error out: a database would "not answer", and
-/// nobody could tell a wrong certificate from a wrong port.
+/// a wrong certificate could not be told from a wrong port.
 struct Objects;
 
 impl<S, N> FormatEvent<S, N> for Objects
@@ -102,7 +102,7 @@ where
 struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
-    fn say(&mut self, field: &Field, value: impl Into<Value>) {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
         // What the crate `log` hands over of itself: where in the source of others.
         if !field.name().starts_with("log.") {
             self.0.push((field.name(), value.into()));
@@ -112,44 +112,44 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.say(field, value);
+        self.insert(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.say(field, value);
+        self.insert(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.say(field, value);
+        self.insert(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.say(field, value);
+        self.insert(field, value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.say(field, value);
+        self.insert(field, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.say(field, with_causes(value));
+        self.insert(field, with_causes(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.say(field, format!("{value:?}"));
+        self.insert(field, format!("{value:?}"));
     }
 }
 
 fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     for cause in successors(error.source(), |cause| (*cause).source()) {
         let cause = cause.to_string();
-        // Many say their cause themselves.
-        if !told.ends_with(&cause) {
-            told = format!("{told}: {cause}");
+        // Many include their cause themselves.
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
         }
     }
-    told
+    text
 }
 
 #[cfg(test)]
@@ -163,11 +163,11 @@ mod tests {
     struct Fault(&'static str, #[source] Option<Box<Fault>>);
 
     /// What stands in the log, line by line.
-    fn logged(say: impl FnOnce()) -> Vec<Value> {
+    fn logged(insert: impl FnOnce()) -> Vec<Value> {
         let file = tempfile::NamedTempFile::new().unwrap();
         let writer = Arc::new(file.reopen().unwrap());
         let log = tracing_subscriber::fmt().with_writer(writer).event_format(Objects).finish();
-        tracing::subscriber::with_default(log, say);
+        tracing::subscriber::with_default(log, insert);
         let text = std::fs::read_to_string(file.path()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -3,7 +3,7 @@
 use breaker::{Field, Kind, Layer, Value};
 
 use crate::nearest::nearest;
-use crate::value::{self, Given};
+use crate::value::{self, RawValue};
 
 /// Reads `timeout_seconds=90`, `ignore_error_classes=Cancelled,NotFound`.
 ///
@@ -22,7 +22,7 @@ pub fn assignment(text: &str) -> Result<(Field, Value), String> {
         Kind::Classes => classes(given).ok_or_else(|| {
             refused(Some("separate them by commas; to remove a list, use `config unset`".to_owned()))
         })?,
-        _ => value::threshold(field, Given::Text(given)).map_err(|refusal| refused(refusal.hint))?,
+        _ => value::threshold(field, RawValue::Text(given)).map_err(|invalid| refused(invalid.hint))?,
     };
     Layer::default().set(field, value.clone()).map_err(|_| refused(None))?;
     Ok((field, value))

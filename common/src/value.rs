@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 /// A value as it was given.
 #[derive(Debug, Clone, Copy)]
-pub enum Given<'a> {
+pub enum RawValue<'a> {
     /// By the file.
     Toml(&'a DeValue<'a>),
     /// By a variable, a flag, or the table of settings.
@@ -20,17 +20,17 @@ pub enum Given<'a> {
 
 /// Why a value is invalid: it is out of range, which the message names anyway, or for a reason worth a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct InvalidValue {
     /// What to write instead.
     pub hint: Option<String>,
 }
 
-impl Refusal {
+impl InvalidValue {
     /// It is not in the range.
-    pub const PLAIN: Self = Self { hint: None };
+    pub const OUT_OF_RANGE: Self = Self { hint: None };
 
     /// It is not taken for a reason that helps.
-    pub fn because(hint: impl Into<String>) -> Self {
+    pub fn with_hint(hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()) }
     }
 }
@@ -46,16 +46,16 @@ const TIMES: &str = "seconds as a number, or a text such as \"250ms\" or \"2m\""
 /// Parses a value by the type of `field`; `Layer::set` checks its range.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn threshold(field: Field, given: Given<'_>) -> Result<Value, Refusal> {
-    let narrow = |wide: u64| u32::try_from(wide).map_err(|_| Refusal::PLAIN);
+/// [`InvalidValue`].
+pub fn threshold(field: Field, given: RawValue<'_>) -> Result<Value, InvalidValue> {
+    let narrow = |wide: u64| u32::try_from(wide).map_err(|_| InvalidValue::OUT_OF_RANGE);
     match field.kind() {
         Kind::Count { .. } => count(given).and_then(narrow).map(Value::Count),
         Kind::Rate => thousandths(given, TOO_FINE).and_then(narrow).map(Value::Rate),
         Kind::Factor { .. } => thousandths(given, TOO_FINE).and_then(narrow).map(Value::Factor),
         Kind::Duration { .. } => duration(given).map(Value::Duration),
         Kind::Flag => flag(given).map(Value::Flag),
-        Kind::Word(words) => word(given, words).map(Value::Word),
+        Kind::Word(words) => choice(given, words).map(Value::Word),
         Kind::Classes => classes(given).map(Value::Classes),
     }
 }
@@ -63,45 +63,47 @@ pub fn threshold(field: Field, given: Given<'_>) -> Result<Value, Refusal> {
 /// A whole number, from 0.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn count(given: Given<'_>) -> Result<u64, Refusal> {
+/// [`InvalidValue`].
+pub fn count(given: RawValue<'_>) -> Result<u64, InvalidValue> {
     match given {
-        Given::Text(text) => digits(text),
-        Given::Toml(DeValue::Integer(integer)) => {
-            u64::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| Refusal::PLAIN)
+        RawValue::Text(text) => digits(text),
+        RawValue::Toml(DeValue::Integer(integer)) => {
+            u64::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| InvalidValue::OUT_OF_RANGE)
         }
-        Given::Toml(DeValue::Float(_)) => Err(Refusal::because(WHOLE)),
-        Given::Toml(DeValue::String(text)) if digits(text).is_ok() => Err(Refusal::because(UNQUOTED)),
-        Given::Toml(_) => Err(Refusal::PLAIN),
+        RawValue::Toml(DeValue::Float(_)) => Err(InvalidValue::with_hint(WHOLE)),
+        RawValue::Toml(DeValue::String(text)) if digits(text).is_ok() => {
+            Err(InvalidValue::with_hint(UNQUOTED))
+        }
+        RawValue::Toml(_) => Err(InvalidValue::OUT_OF_RANGE),
     }
 }
 
 /// A length of time: seconds, or a text with units.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn duration(given: Given<'_>) -> Result<Duration, Refusal> {
+/// [`InvalidValue`].
+pub fn duration(given: RawValue<'_>) -> Result<Duration, InvalidValue> {
     let text = match given {
-        Given::Toml(DeValue::Integer(_) | DeValue::Float(_)) => {
+        RawValue::Toml(DeValue::Integer(_) | DeValue::Float(_)) => {
             return thousandths(given, TOO_FINE_TIME).map(Duration::from_millis);
         }
-        Given::Toml(DeValue::String(text)) => {
+        RawValue::Toml(DeValue::String(text)) => {
             if decimal(text, TOO_FINE_TIME).is_ok() {
-                return Err(Refusal::because(format!("{UNQUOTED}, or give it a unit")));
+                return Err(InvalidValue::with_hint(format!("{UNQUOTED}, or give it a unit")));
             }
             text
         }
-        Given::Toml(_) => return Err(Refusal::because(TIMES)),
-        Given::Text(text)
+        RawValue::Toml(_) => return Err(InvalidValue::with_hint(TIMES)),
+        RawValue::Text(text)
             if text.starts_with(|c: char| c.is_ascii_digit()) && !text.ends_with(char::is_alphabetic) =>
         {
             return decimal(text, TOO_FINE_TIME).map(Duration::from_millis);
         }
-        Given::Text(text) => text,
+        RawValue::Text(text) => text,
     };
-    let duration = humantime::parse_duration(text).map_err(|_| Refusal::because(TIMES))?;
+    let duration = humantime::parse_duration(text).map_err(|_| InvalidValue::with_hint(TIMES))?;
     if duration.subsec_nanos() % 1_000_000 != 0 {
-        return Err(Refusal::because(TOO_FINE_TIME));
+        return Err(InvalidValue::with_hint(TOO_FINE_TIME));
     }
     Ok(duration)
 }
@@ -109,24 +111,24 @@ pub fn duration(given: Given<'_>) -> Result<Duration, Refusal> {
 /// True or false.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn flag(given: Given<'_>) -> Result<bool, Refusal> {
+/// [`InvalidValue`].
+pub fn flag(given: RawValue<'_>) -> Result<bool, InvalidValue> {
     match given {
-        Given::Toml(DeValue::Boolean(flag)) => Ok(*flag),
-        Given::Toml(DeValue::String(text)) if matches!(&**text, "true" | "false") => {
-            Err(Refusal::because(UNQUOTED))
+        RawValue::Toml(DeValue::Boolean(flag)) => Ok(*flag),
+        RawValue::Toml(DeValue::String(text)) if matches!(&**text, "true" | "false") => {
+            Err(InvalidValue::with_hint(UNQUOTED))
         }
-        Given::Text("true") => Ok(true),
-        Given::Text("false") => Ok(false),
-        Given::Toml(_) | Given::Text(_) => Err(Refusal::PLAIN),
+        RawValue::Text("true") => Ok(true),
+        RawValue::Text("false") => Ok(false),
+        RawValue::Toml(_) | RawValue::Text(_) => Err(InvalidValue::OUT_OF_RANGE),
     }
 }
 
 /// One of `words`, exactly.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn word(given: Given<'_>, words: &'static [&'static str]) -> Result<&'static str, Refusal> {
+/// [`InvalidValue`].
+pub fn choice(given: RawValue<'_>, words: &'static [&'static str]) -> Result<&'static str, InvalidValue> {
     let text = text(given)?;
     if let Some(word) = words.iter().find(|word| **word == text) {
         return Ok(word);
@@ -134,52 +136,52 @@ pub fn word(given: Given<'_>, words: &'static [&'static str]) -> Result<&'static
     Err(words
         .iter()
         .find(|word| word.eq_ignore_ascii_case(text))
-        .map_or(Refusal::PLAIN, |word| Refusal::because(format!("did you mean {word}?"))))
+        .map_or(InvalidValue::OUT_OF_RANGE, |word| InvalidValue::with_hint(format!("did you mean {word}?"))))
 }
 
 /// A text.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn text(given: Given<'_>) -> Result<&str, Refusal> {
+/// [`InvalidValue`].
+pub fn text(given: RawValue<'_>) -> Result<&str, InvalidValue> {
     match given {
-        Given::Text(text) => Ok(text),
-        Given::Toml(DeValue::String(text)) => Ok(text),
-        Given::Toml(DeValue::Array(_) | DeValue::Table(_)) => Err(Refusal::PLAIN),
-        Given::Toml(_) => Err(Refusal::because(QUOTED)),
+        RawValue::Text(text) => Ok(text),
+        RawValue::Toml(DeValue::String(text)) => Ok(text),
+        RawValue::Toml(DeValue::Array(_) | DeValue::Table(_)) => Err(InvalidValue::OUT_OF_RANGE),
+        RawValue::Toml(_) => Err(InvalidValue::with_hint(QUOTED)),
     }
 }
 
 /// A number of bytes: a whole number, or a text that ends in `KiB` or `MiB`.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn bytes(given: Given<'_>) -> Result<u64, Refusal> {
+/// [`InvalidValue`].
+pub fn bytes(given: RawValue<'_>) -> Result<u64, InvalidValue> {
     const BYTES: &str = "bytes as a number, or a text such as \"512KiB\" or \"4MiB\"";
     let text = match given {
-        Given::Text(text) => text,
-        Given::Toml(DeValue::String(text)) => text,
-        Given::Toml(_) => return count(given).map_err(|_| Refusal::because(BYTES)),
+        RawValue::Text(text) => text,
+        RawValue::Toml(DeValue::String(text)) => text,
+        RawValue::Toml(_) => return count(given).map_err(|_| InvalidValue::with_hint(BYTES)),
     };
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
     let of_unit = |(name, bytes)| text.strip_suffix(name).map(|number| (number, bytes));
     let (number, unit) = units.into_iter().find_map(of_unit).unwrap_or((text, 1));
-    let number = digits(number.trim_end()).map_err(|_| Refusal::because(BYTES))?;
-    number.checked_mul(unit).ok_or(Refusal::PLAIN)
+    let number = digits(number.trim_end()).map_err(|_| InvalidValue::with_hint(BYTES))?;
+    number.checked_mul(unit).ok_or(InvalidValue::OUT_OF_RANGE)
 }
 
-fn classes(given: Given<'_>) -> Result<Vec<String>, Refusal> {
+fn classes(given: RawValue<'_>) -> Result<Vec<String>, InvalidValue> {
     const LIST: &str = "a list of texts, such as [\"Timeout\", \"Refused\"]";
-    let Given::Toml(DeValue::Array(list)) = given else {
-        return Err(Refusal::because(LIST));
+    let RawValue::Toml(DeValue::Array(list)) = given else {
+        return Err(InvalidValue::with_hint(LIST));
     };
     let mut classes = Vec::new();
     for class in list {
         let DeValue::String(class) = class.get_ref() else {
-            return Err(Refusal::because(LIST));
+            return Err(InvalidValue::with_hint(LIST));
         };
         if classes.len() == breaker::CLASSES_MAX {
-            return Err(Refusal::PLAIN);
+            return Err(InvalidValue::OUT_OF_RANGE);
         }
         classes.push(class.clone().into_owned());
     }
@@ -187,43 +189,45 @@ fn classes(given: Given<'_>) -> Result<Vec<String>, Refusal> {
 }
 
 /// A number with at most three decimals, in thousandths.
-fn thousandths(given: Given<'_>, too_fine: &'static str) -> Result<u64, Refusal> {
+fn thousandths(given: RawValue<'_>, too_fine: &'static str) -> Result<u64, InvalidValue> {
     match given {
-        Given::Text(text) => decimal(text, too_fine),
-        Given::Toml(DeValue::Float(float)) => decimal(float.as_str(), too_fine),
-        Given::Toml(DeValue::Integer(_)) => count(given)?.checked_mul(1_000).ok_or(Refusal::PLAIN),
-        Given::Toml(DeValue::String(text)) if decimal(text, too_fine).is_ok() => {
-            Err(Refusal::because(UNQUOTED))
+        RawValue::Text(text) => decimal(text, too_fine),
+        RawValue::Toml(DeValue::Float(float)) => decimal(float.as_str(), too_fine),
+        RawValue::Toml(DeValue::Integer(_)) => {
+            count(given)?.checked_mul(1_000).ok_or(InvalidValue::OUT_OF_RANGE)
         }
-        Given::Toml(_) => Err(Refusal::PLAIN),
+        RawValue::Toml(DeValue::String(text)) if decimal(text, too_fine).is_ok() => {
+            Err(InvalidValue::with_hint(UNQUOTED))
+        }
+        RawValue::Toml(_) => Err(InvalidValue::OUT_OF_RANGE),
     }
 }
 
 /// Reads `12`, `12.5`, `12.500` as thousandths, exactly.
-fn decimal(text: &str, too_fine: &'static str) -> Result<u64, Refusal> {
+fn decimal(text: &str, too_fine: &'static str) -> Result<u64, InvalidValue> {
     let text = text.strip_prefix('+').unwrap_or(text);
     // `inf` and `nan` have no e; a number with one is finite.
     if text.contains(['e', 'E']) && text.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(Refusal::because(NO_EXPONENT));
+        return Err(InvalidValue::with_hint(NO_EXPONENT));
     }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let whole = digits(whole)?;
     if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Refusal::PLAIN);
+        return Err(InvalidValue::OUT_OF_RANGE);
     }
     // Trailing zeros are insignificant: 12.5000 is 12.5.
     let fraction = fraction.trim_end_matches('0');
     if fraction.len() > 3 {
-        return Err(Refusal::because(too_fine));
+        return Err(InvalidValue::with_hint(too_fine));
     }
     let fraction = digits(&format!("{fraction:0<3}"))?;
-    whole.checked_mul(1_000).and_then(|whole| whole.checked_add(fraction)).ok_or(Refusal::PLAIN)
+    whole.checked_mul(1_000).and_then(|whole| whole.checked_add(fraction)).ok_or(InvalidValue::OUT_OF_RANGE)
 }
 
 /// Digits and nothing else: `parse` alone would take a sign.
-fn digits(text: &str) -> Result<u64, Refusal> {
+fn digits(text: &str) -> Result<u64, InvalidValue> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Refusal::PLAIN);
+        return Err(InvalidValue::OUT_OF_RANGE);
     }
-    text.parse().map_err(|_| Refusal::PLAIN)
+    text.parse().map_err(|_| InvalidValue::OUT_OF_RANGE)
 }

@@ -1,4 +1,4 @@
-//! Who is known, and who it is that comes.
+//! Authentication: which identity a credential has.
 
 use std::io;
 use std::net::IpAddr;
@@ -16,70 +16,70 @@ use super::identity::{Identity, Rights, Role};
 use super::names::CertificateNames;
 use super::pattern::Pattern;
 use super::principals::Principals;
-use super::token::{Digest, of_authorization};
+use super::token::{Digest, token_of_header};
 
-/// The credential is missing or unknown. Which is not said: no token, a wrong one and an unknown certificate are answered alike.
+/// The credential is missing or unknown. Which is not told: no token, an unknown one and an unknown certificate are answered alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unknown;
+pub struct Unauthenticated;
 
-/// What a request shows of who sends it.
+/// The credentials of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Credentials<'a> {
     /// No `authorization`.
-    Nothing,
+    Missing,
     /// The value of one.
     Authorization(&'a [u8]),
     /// Several; a client with one credential sends one.
-    Several,
+    Multiple,
 }
 
 impl<'a> Credentials<'a> {
-    /// What these headers show.
+    /// The credentials in these headers.
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {
-            (None, _) => Self::Nothing,
+            (None, _) => Self::Missing,
             (Some(value), None) => Self::Authorization(value.as_bytes()),
-            (Some(_), Some(_)) => Self::Several,
+            (Some(_), Some(_)) => Self::Multiple,
         }
     }
 }
 
-/// Knows who is who. One for the process.
+/// Finds the identity of a credential. One for the process.
 #[derive(Debug)]
 pub struct Authenticator {
     mode: Mode,
     principals: ArcSwap<Principals>,
-    /// Counts the rolls: what was found in an older one is looked up again.
+    /// Counts the token lists: what was found in an older one is looked up again.
     generation: AtomicU64,
-    /// Headers are remembered under this key, so that no token stays in memory.
-    memory: SipHasher24,
+    /// Headers are cached as a keyed hash, so that no token stays in memory.
+    header_hasher: SipHasher24,
     callers: Callers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// Authentication is disabled.
-    Open,
-    /// Whoever has a certificate of the authority may do everything.
+    Disabled,
+    /// A client certificate of the CA has every right.
     Certificates,
-    /// Whoever is on the roll may do what it says.
+    /// The token list grants rights.
     Principals,
 }
 
 impl Authenticator {
-    /// Lets everybody do everything.
-    pub fn open() -> Self {
-        Self::new(Mode::Open, Principals::default(), &[0; 16])
+    /// Without authentication: every client has every right.
+    pub fn disabled() -> Self {
+        Self::new(Mode::Disabled, Principals::default(), &[0; 16])
     }
 
-    /// Lets everybody do everything who has a certificate of the authority.
+    /// Every client with a certificate of the CA has every right.
     pub fn with_certificates() -> Self {
-        // A header is never looked at, nor remembered.
+        // A header is never read, nor cached.
         Self::new(Mode::Certificates, Principals::default(), &[0; 16])
     }
 
-    /// Lets those do who are on the roll.
+    /// Clients in the token list have the rights that it grants.
     ///
     /// # Errors
     /// When the system gives no random bytes.
@@ -94,18 +94,18 @@ impl Authenticator {
             mode,
             principals: ArcSwap::from_pointee(principals),
             generation: AtomicU64::new(0),
-            memory: SipHasher24::new_with_key(key),
+            header_hasher: SipHasher24::new_with_key(key),
             callers: Callers::default(),
         }
     }
 
     /// Whether authentication is disabled.
-    pub fn is_open(&self) -> bool {
-        self.mode == Mode::Open
+    pub fn is_disabled(&self) -> bool {
+        self.mode == Mode::Disabled
     }
 
-    /// From now on these are known and no others.
-    pub fn take(&self, principals: Principals) {
+    /// Replaces the token list.
+    pub fn replace_principals(&self, principals: Principals) {
         self.principals.store(Arc::new(principals));
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -117,70 +117,70 @@ impl Authenticator {
 
     fn identify(
         &self,
-        shown: Credentials<'_>,
+        credentials: Credentials<'_>,
         names: Option<&Arc<CertificateNames>>,
-    ) -> Result<(Arc<Identity>, Proof), Unknown> {
-        let proof = match (shown, names) {
-            // A wrong token is wrong, whatever else is shown.
-            (Credentials::Several, _) => return Err(Unknown),
+    ) -> Result<(Arc<Identity>, VerifiedCredential), Unauthenticated> {
+        let verified = match (credentials, names) {
+            // An invalid token fails, whatever other credential there is.
+            (Credentials::Multiple, _) => return Err(Unauthenticated),
             (Credentials::Authorization(value), _) if self.mode == Mode::Principals => {
-                Proof::Token(of_authorization(value).map(Digest::of).ok_or(Unknown)?)
+                VerifiedCredential::Token(token_of_header(value).map(Digest::of).ok_or(Unauthenticated)?)
             }
-            (_, Some(names)) => Proof::Certificate(Arc::clone(names)),
-            (_, None) => return Err(Unknown),
+            (_, Some(names)) => VerifiedCredential::Certificate(Arc::clone(names)),
+            (_, None) => return Err(Unauthenticated),
         };
-        let identity = match (&proof, self.mode) {
-            (Proof::Certificate(names), Mode::Certificates) => {
-                Arc::new(Identity::new(&names.title(), &[Role::Admin], vec![Pattern::any()]))
+        let identity = match (&verified, self.mode) {
+            (VerifiedCredential::Certificate(names), Mode::Certificates) => {
+                Arc::new(Identity::new(&names.display_name(), &[Role::Admin], vec![Pattern::any()]))
             }
-            _ => proof.look_up(&self.principals.load()).ok_or(Unknown)?,
+            _ => verified.lookup(&self.principals.load()).ok_or(Unauthenticated)?,
         };
-        Ok((identity, proof))
+        Ok((identity, verified))
     }
 }
 
-/// Whether somebody is still who they were.
+/// Whether a credential still has the identity that it had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialStatus {
-    /// They are.
-    Still,
-    /// What they may do, or their name, is another.
+    /// It has.
+    Valid,
+    /// Its rights or its name changed.
     Changed,
-    /// What they showed is on the roll no more.
-    NoMore,
+    /// It is not in the token list any more.
+    Revoked,
 }
 
-/// By what somebody is known: a digest at the most, no token.
+/// A credential that was verified: a digest or a certificate's names, never a token.
 #[derive(Debug)]
-enum Proof {
-    /// They are not asked, or not known.
-    Nothing,
+enum VerifiedCredential {
+    /// Not authenticated.
+    Unauthenticated,
     Token(Digest),
     Certificate(Arc<CertificateNames>),
 }
 
-impl Proof {
-    fn look_up(&self, principals: &Principals) -> Option<Arc<Identity>> {
+impl VerifiedCredential {
+    fn lookup(&self, principals: &Principals) -> Option<Arc<Identity>> {
         match self {
-            Self::Nothing => None,
+            Self::Unauthenticated => None,
             Self::Token(digest) => principals.by_digest(digest).cloned(),
             Self::Certificate(names) => principals.by_certificate(names).cloned(),
         }
     }
 }
 
-/// Who sends a request, and what they have in progress.
+/// The caller of a request, and what it has in progress.
 #[derive(Debug)]
 pub struct Caller {
     /// Who.
     pub identity: Arc<Identity>,
-    /// What they have in progress, over all of their connections.
+    /// What it has in progress, over all of its connections.
     pub counts: Arc<Counts>,
     credential: CredentialCheck,
 }
 
 impl Caller {
-    /// Whether their credential is still valid and means what it meant: for streams, which outlive the check at their start.
+    /// Whether its credential is still valid and has the same identity: for streams, which outlive the check at their start.
     pub fn credential_status(&self) -> CredentialStatus {
         self.credential.status_of(&self.identity)
     }
@@ -190,64 +190,66 @@ impl Caller {
 #[derive(Debug)]
 struct CredentialCheck {
     authenticator: Arc<Authenticator>,
-    proof: Proof,
-    /// The newest roll on which they were found as they are.
+    verified: VerifiedCredential,
+    /// The newest token list in which the identity was found unchanged.
     generation: AtomicU64,
 }
 
 impl CredentialCheck {
     fn status_of(&self, identity: &Identity) -> CredentialStatus {
         let generation = self.authenticator.generation.load(Ordering::Acquire);
-        // There is another roll only where there is one.
-        if self.generation.load(Ordering::Relaxed) == generation || matches!(self.proof, Proof::Nothing) {
-            return CredentialStatus::Still;
+        // Without credentials there is no token list to check.
+        if self.generation.load(Ordering::Relaxed) == generation
+            || matches!(self.verified, VerifiedCredential::Unauthenticated)
+        {
+            return CredentialStatus::Valid;
         }
-        match self.proof.look_up(&self.authenticator.principals.load()) {
+        match self.verified.lookup(&self.authenticator.principals.load()) {
             Some(now) if *now == *identity => {
                 self.generation.store(generation, Ordering::Relaxed);
-                CredentialStatus::Still
+                CredentialStatus::Valid
             }
             Some(_) => CredentialStatus::Changed,
-            None => CredentialStatus::NoMore,
+            None => CredentialStatus::Revoked,
         }
     }
 }
 
-/// One connection, as the authenticator sees it. It remembers who came last: a client shows the same token with every
+/// The authentication of one connection. It caches the last caller: a client sends the same token with every
 /// call.
 #[derive(Debug)]
 pub struct ConnectionAuth {
     authenticator: Arc<Authenticator>,
-    /// What the certificate says, if one was shown.
+    /// The names of the client certificate, if there is one.
     names: Option<Arc<CertificateNames>>,
     /// The caller of requests without a credential.
     anonymous: Arc<Caller>,
-    /// Never contended: the calls of a connection come one after the other.
-    last: Mutex<Option<Last>>,
+    /// Never contended: the calls of a connection arrive one after the other.
+    cached: Mutex<Option<CachedCaller>>,
 }
 
 #[derive(Debug)]
-struct Last {
-    /// Of what was shown; none: nothing.
-    seal: Option<u128>,
+struct CachedCaller {
+    /// Of the `authorization` header; none: there is none.
+    header_hash: Option<u128>,
     generation: u64,
     caller: Arc<Caller>,
 }
 
 impl ConnectionAuth {
-    /// A connection from `peer`, with what its certificate says, if it has shown one.
+    /// A connection from `peer`, with the names of its client certificate, if it has one.
     pub fn new(authenticator: Arc<Authenticator>, peer: IpAddr, names: Option<CertificateNames>) -> Self {
-        let rights = if authenticator.is_open() { Rights::ALL } else { Rights::NONE };
-        // Dressed up as an address of the other family it would be another caller.
+        let rights = if authenticator.is_disabled() { Rights::ALL } else { Rights::NONE };
+        // As an IPv4-mapped IPv6 address it would be another caller.
         let peer = peer.to_canonical();
         let identity = Arc::new(Identity::anonymous(peer, rights));
         let credential = CredentialCheck {
             authenticator: Arc::clone(&authenticator),
-            proof: Proof::Nothing,
+            verified: VerifiedCredential::Unauthenticated,
             generation: AtomicU64::new(0),
         };
         let anonymous = Arc::new(Caller { identity, counts: authenticator.counts_at(peer), credential });
-        Self { authenticator, names: names.map(Arc::new), anonymous, last: Mutex::default() }
+        Self { authenticator, names: names.map(Arc::new), anonymous, cached: Mutex::default() }
     }
 
     /// The caller of a request without a credential: all rights where authentication is disabled, none elsewhere.
@@ -255,37 +257,37 @@ impl ConnectionAuth {
         &self.anonymous
     }
 
-    /// Who sends a request that shows this.
+    /// The caller of a request with these credentials.
     ///
     /// # Errors
-    /// [`Unknown`].
-    pub fn caller(&self, shown: Credentials<'_>) -> Result<Arc<Caller>, Unknown> {
-        if self.authenticator.is_open() {
+    /// [`Unauthenticated`].
+    pub fn caller(&self, credentials: Credentials<'_>) -> Result<Arc<Caller>, Unauthenticated> {
+        if self.authenticator.is_disabled() {
             return Ok(Arc::clone(&self.anonymous));
         }
-        let seal = match shown {
-            Credentials::Authorization(value) => Some(self.authenticator.memory.hash(value).as_u128()),
-            Credentials::Nothing | Credentials::Several => None,
+        let header_hash = match credentials {
+            Credentials::Authorization(value) => Some(self.authenticator.header_hasher.hash(value).as_u128()),
+            Credentials::Missing | Credentials::Multiple => None,
         };
-        // Read before the roll, so that what an old roll says is at most looked up once more.
+        // Read before the token list, so that what was found in an old one is at most looked up once more.
         let generation = self.authenticator.generation.load(Ordering::Acquire);
-        let mut last = self.last.lock();
-        if let Some(known) = &*last
-            && known.seal == seal
+        let mut cached = self.cached.lock();
+        if let Some(known) = &*cached
+            && known.header_hash == header_hash
             && known.generation == generation
-            && !matches!(shown, Credentials::Several)
+            && !matches!(credentials, Credentials::Multiple)
         {
             return Ok(Arc::clone(&known.caller));
         }
-        let (identity, proof) = self.authenticator.identify(shown, self.names.as_ref())?;
+        let (identity, verified) = self.authenticator.identify(credentials, self.names.as_ref())?;
         let counts = self.authenticator.callers.named(identity.name());
         let credential = CredentialCheck {
             authenticator: Arc::clone(&self.authenticator),
-            proof,
+            verified,
             generation: AtomicU64::new(generation),
         };
         let caller = Arc::new(Caller { identity, counts, credential });
-        *last = Some(Last { seal, generation, caller: Arc::clone(&caller) });
+        *cached = Some(CachedCaller { header_hash, generation, caller: Arc::clone(&caller) });
         Ok(caller)
     }
 }
@@ -312,17 +314,19 @@ mod tests {
         format!("Bearer {}", token.expose()).into_bytes()
     }
 
-    fn name(connection: &ConnectionAuth, header: &[u8]) -> Result<String, Unknown> {
+    fn name(connection: &ConnectionAuth, header: &[u8]) -> Result<String, Unauthenticated> {
         connection.caller(Credentials::Authorization(header)).map(|caller| caller.identity.actor())
     }
 
     #[test]
     fn without_authentication_every_caller_has_every_right() {
-        let connection = ConnectionAuth::new(Arc::new(Authenticator::open()), PEER, None);
-        for shown in [Credentials::Nothing, Credentials::Authorization(b"Bearer x"), Credentials::Several] {
-            let caller = connection.caller(shown).unwrap();
+        let connection = ConnectionAuth::new(Arc::new(Authenticator::disabled()), PEER, None);
+        for credentials in
+            [Credentials::Missing, Credentials::Authorization(b"Bearer x"), Credentials::Multiple]
+        {
+            let caller = connection.caller(credentials).unwrap();
             assert_eq!(caller.identity.actor(), "anonymous@127.0.0.1");
-            assert!(caller.identity.may_everywhere(Right::Configure));
+            assert!(caller.identity.may_for_every_service(Right::Configure));
         }
     }
 
@@ -337,13 +341,13 @@ mod tests {
             assert_eq!(name(&connection, &bearer(&one)).as_deref(), Ok("one"));
             assert_eq!(name(&connection, &bearer(&one)).as_deref(), Ok("one"));
             assert_eq!(name(&connection, &bearer(&other)).as_deref(), Ok("other"));
-            assert_eq!(name(&connection, b"Bearer bk_wrong"), Err(Unknown));
-            assert_eq!(connection.caller(Credentials::Nothing).map(|_| ()), Err(Unknown));
-            assert_eq!(connection.caller(Credentials::Several).map(|_| ()), Err(Unknown));
+            assert_eq!(name(&connection, b"Bearer bk_wrong"), Err(Unauthenticated));
+            assert_eq!(connection.caller(Credentials::Missing).map(|_| ()), Err(Unauthenticated));
+            assert_eq!(connection.caller(Credentials::Multiple).map(|_| ()), Err(Unauthenticated));
         }
         assert_eq!(name(&connection, &bearer(&one)).as_deref(), Ok("one"));
-        authenticator.take(principals(&[("renamed", &other)]));
-        assert_eq!(name(&connection, &bearer(&one)), Err(Unknown), "remembered, and gone");
+        authenticator.replace_principals(principals(&[("renamed", &other)]));
+        assert_eq!(name(&connection, &bearer(&one)), Err(Unauthenticated), "remembered, and gone");
         assert_eq!(name(&connection, &bearer(&other)).as_deref(), Ok("renamed"));
         assert!(connection.anonymous().identity.has(Rights::NONE));
         assert!(!connection.anonymous().identity.has(Rights::ALL));
@@ -371,20 +375,23 @@ mod tests {
         principals.add_certificate(Subject::new("gw.example.org").unwrap(), gateway).unwrap();
         let authenticator = Arc::new(Authenticator::with_principals(principals).unwrap());
         let connection = ConnectionAuth::new(Arc::clone(&authenticator), PEER, certificate("gw.example.org"));
-        assert_eq!(connection.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
+        assert_eq!(connection.caller(Credentials::Missing).unwrap().identity.actor(), "gateway");
         assert_eq!(name(&connection, &bearer(&token)).as_deref(), Ok("one"));
-        assert_eq!(name(&connection, b"Bearer bk_wrong"), Err(Unknown));
-        assert_eq!(connection.caller(Credentials::Nothing).unwrap().identity.actor(), "gateway");
+        assert_eq!(name(&connection, b"Bearer bk_wrong"), Err(Unauthenticated));
+        assert_eq!(connection.caller(Credentials::Missing).unwrap().identity.actor(), "gateway");
         let stranger = ConnectionAuth::new(authenticator, PEER, certificate("other.example.org"));
-        assert_eq!(stranger.caller(Credentials::Nothing).map(|_| ()), Err(Unknown));
+        assert_eq!(stranger.caller(Credentials::Missing).map(|_| ()), Err(Unauthenticated));
 
         let authenticator = Arc::new(Authenticator::with_certificates());
         let connection =
             ConnectionAuth::new(Arc::clone(&authenticator), PEER, certificate("other.example.org"));
-        let caller = connection.caller(Credentials::Nothing).unwrap();
+        let caller = connection.caller(Credentials::Missing).unwrap();
         assert_eq!(caller.identity.actor(), "other.example.org");
-        assert!(caller.identity.may_everywhere(Right::Configure));
+        assert!(caller.identity.may_for_every_service(Right::Configure));
         let anonymous = ConnectionAuth::new(authenticator, PEER, None);
-        assert_eq!(anonymous.caller(Credentials::Authorization(b"Bearer x")).map(|_| ()), Err(Unknown));
+        assert_eq!(
+            anonymous.caller(Credentials::Authorization(b"Bearer x")).map(|_| ()),
+            Err(Unauthenticated)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What each caller has at work at one time.
 //!
-//! A caller is an identity, or, where nobody is asked who they are, the address they come from. Its counts are kept as long
+//! A caller is an identity, or, without authentication, the address of the peer. Its counts are kept as long
 //! as one of its connections or calls is there, so that there are never more of them than of those.
 
 use std::collections::HashMap;
@@ -136,12 +136,12 @@ struct Table {
 const CLEAR_AT_MIN: usize = 1_024;
 
 impl Callers {
-    /// The counts of whoever is called so.
+    /// The counts of the identity of this name.
     pub(super) fn named(&self, name: &Arc<str>) -> Arc<Counts> {
         self.table.lock().of(Who::Named(Arc::clone(name)))
     }
 
-    /// The counts of whoever comes from there.
+    /// The counts of this address.
     pub(super) fn at(&self, peer: IpAddr) -> Arc<Counts> {
         self.table.lock().of(Who::At(peer))
     }

@@ -1,4 +1,4 @@
-//! Who somebody is, and what they may do.
+//! Identities, roles and rights.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ pub enum Role {
     Caller,
     /// Looks, and changes nothing: dashboards, scrapers.
     Reader,
-    /// Also sets states by hand: people on call.
+    /// Also operator actions: people on call.
     Operator,
     /// May do everything.
     Admin,
@@ -22,17 +22,17 @@ pub enum Role {
 /// What a method, or a page, takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
-    /// Asking whether calls may go ahead, and reporting how they went.
+    /// Requesting permission for calls, and reporting their outcomes.
     Call = 1,
     /// Looking at breakers, their history and their thresholds.
     Read = 2,
-    /// Setting states by hand.
+    /// Operator actions: overrides, resets, probes, deletions.
     Operate = 4,
     /// Changing thresholds.
     Configure = 8,
 }
 
-/// Several rights; where they are asked for, one of them is enough.
+/// Several rights; where they are required, one of them is enough.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Rights(u8);
 
@@ -91,9 +91,9 @@ impl Right {
 }
 
 impl Rights {
-    /// None: asked for, everybody passes.
+    /// None: required, every client has them.
     pub const NONE: Self = Self(0);
-    /// Every one; asked for, whoever is known at all passes.
+    /// Every one; required, any authenticated client has one.
     pub const ALL: Self = Self::of(&Right::ALL);
 
     /// These.
@@ -117,14 +117,14 @@ impl Rights {
         self.0 & right as u8 != 0
     }
 
-    /// Whether nothing is asked for.
+    /// Whether there are none.
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether whoever has these passes where one of `asked` is asked for.
-    pub const fn meet(self, asked: Self) -> bool {
-        asked.is_none() || self.0 & asked.0 != 0
+    /// Whether these satisfy a requirement of one of `required`.
+    pub const fn satisfies(self, required: Self) -> bool {
+        required.is_none() || self.0 & required.0 != 0
     }
 
     /// Each of them.
@@ -139,7 +139,7 @@ impl fmt::Debug for Rights {
     }
 }
 
-/// Somebody: a name, what they may do, and for which services.
+/// An identity: a name, rights, and the services that they are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: Arc<str>,
@@ -164,7 +164,7 @@ impl Services {
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Whether `name` can be the name of an identity: 1 to 128 letters, digits and `. _ : / @ -`, the first a letter or
-/// a digit. `anonymous` is nobody's.
+/// a digit. `anonymous` is reserved.
 pub fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -177,46 +177,46 @@ pub fn is_name(name: &str) -> bool {
 const ANONYMOUS: &str = "anonymous";
 
 impl Identity {
-    /// Somebody known, for services like `patterns`. The name is one ([`is_name`] says so).
+    /// An authenticated identity, for services that match `patterns`. The name is valid ([`is_name`]).
     pub fn new(name: &str, roles: &[Role], patterns: Vec<Pattern>) -> Self {
         let rights = roles.iter().fold(Rights::NONE, |rights, role| rights.with(role.rights()));
         Self { name: name.into(), is_anonymous: false, rights, services: Services::of(patterns) }
     }
 
-    /// Whoever comes from `peer`, with `rights` for every service: all of them where nobody is asked who they are,
+    /// An unauthenticated client at `peer`, with `rights` for every service: all of them without authentication,
     /// and none elsewhere.
     pub fn anonymous(peer: IpAddr, rights: Rights) -> Self {
         let name = format!("{ANONYMOUS}@{peer}").into();
         Self { name, is_anonymous: true, rights, services: Services::All }
     }
 
-    /// The name. For the log, the audit and themselves; for nobody else.
+    /// The name. For the log, the audit and the client itself; not for other clients.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Whether nobody knows who this is.
+    /// Whether it is unauthenticated.
     pub fn is_anonymous(&self) -> bool {
         self.is_anonymous
     }
 
-    /// Who did it, for the audit: at most 256 bytes.
+    /// The actor in the audit: at most 256 bytes.
     pub fn actor(&self) -> String {
         self.name.to_string()
     }
 
-    /// Whether they have one of `asked` for any service at all.
-    pub fn has(&self, asked: Rights) -> bool {
-        self.rights.meet(asked)
+    /// Whether it has one of `required` for any service at all.
+    pub fn has(&self, required: Rights) -> bool {
+        self.rights.satisfies(required)
     }
 
-    /// Whether they have `right` for `service`.
+    /// Whether it has `right` for `service`.
     pub fn may(&self, right: Right, service: &str) -> bool {
         self.rights.has(right) && self.covers(service)
     }
 
-    /// Whether they have `right` for every service there may be.
-    pub fn may_everywhere(&self, right: Right) -> bool {
+    /// Whether it has `right` for every service there may be.
+    pub fn may_for_every_service(&self, right: Right) -> bool {
         self.rights.has(right) && matches!(self.services, Services::All)
     }
 
@@ -262,8 +262,8 @@ mod tests {
             assert_eq!(caller.may(Right::Call, service), may, "{service}");
         }
         assert!(!caller.may(Right::Read, "payments"));
-        assert!(!caller.may_everywhere(Right::Call));
-        assert!(of(&[Role::Caller], &["payments", "*"]).may_everywhere(Right::Call));
+        assert!(!caller.may_for_every_service(Right::Call));
+        assert!(of(&[Role::Caller], &["payments", "*"]).may_for_every_service(Right::Call));
         assert!(!of(&[Role::Caller], &[]).may(Right::Call, "payments"), "no pattern, no service");
     }
 

@@ -8,7 +8,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::identity;
 use super::token::Digest;
 
-/// The most names that are looked at of one certificate.
+/// The most names that are read of one certificate.
 const NAMES_MAX: usize = 64;
 /// The most bytes of a name that can be in the file, or be anybody.
 pub const SUBJECT_BYTES_MAX: usize = 256;
@@ -64,8 +64,8 @@ impl CertificateNames {
         self.names.iter()
     }
 
-    /// What to call the owner where nothing says who it is.
-    pub(super) fn title(&self) -> String {
+    /// A name for the owner of the certificate, for logs and the audit.
+    pub(super) fn display_name(&self) -> String {
         let mut names = self.names.iter().map(Subject::text);
         names
             .find(|name| identity::is_name(name))
@@ -77,7 +77,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<Subject> {
     let alternatives = match certificate.subject_alternative_name() {
         Ok(Some(extension)) => &*extension.value.general_names,
         Ok(None) => return common_name(certificate).into_iter().collect(),
-        // Twice, or not what it must be: nothing that it says is to be believed.
+        // Duplicate, or malformed: none of its names is trusted.
         Err(_) => return Vec::new(),
     };
     let uris = alternatives.iter().filter_map(|name| match name {
@@ -135,7 +135,7 @@ mod tests {
             found,
             [Subject::Uri("spiffe://cluster/ns/a".into()), Subject::Name("a.example.org".into())]
         );
-        assert_eq!(names.title(), "spiffe://cluster/ns/a");
+        assert_eq!(names.display_name(), "spiffe://cluster/ns/a");
         let names = of(Some("payments"), vec![]);
         assert_eq!(names.iter().cloned().collect::<Vec<_>>(), [Subject::Name("payments".into())]);
     }
@@ -150,8 +150,8 @@ mod tests {
     fn what_has_no_name_is_called_by_its_digest() {
         let nameless = of(None, vec![]);
         assert_eq!(nameless.iter().count(), 0);
-        assert!(nameless.title().starts_with("certificate-"), "{}", nameless.title());
-        assert!(of(Some("anonymous"), vec![]).title().starts_with("certificate-"));
+        assert!(nameless.display_name().starts_with("certificate-"), "{}", nameless.display_name());
+        assert!(of(Some("anonymous"), vec![]).display_name().starts_with("certificate-"));
         assert_eq!(CertificateNames::of(b"no certificate").iter().count(), 0);
         assert_eq!(CertificateNames::of(&[]).iter().count(), 0);
     }

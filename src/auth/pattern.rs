@@ -5,7 +5,7 @@ use std::fmt;
 /// The most characters of a pattern, as a service has at most; the time that a match takes is then bounded too.
 const CHARS_MAX: usize = 128;
 
-/// What the names of some services are like: `*` stands for any characters, or none; all else for itself.
+/// A pattern for service names: `*` matches any characters, or none; all else matches itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 

@@ -13,7 +13,7 @@ pub const ENTRIES_MAX: usize = 10_000;
 /// Everybody who is known.
 #[derive(Debug, Default)]
 pub struct Principals {
-    /// By the first bytes of the digest: two that share them are told apart by the rest.
+    /// By the first bytes of the digest: two that share them differ in the rest.
     tokens: HashMap<u64, Vec<(Digest, Arc<Identity>)>>,
     certificates: HashMap<Subject, Arc<Identity>>,
     entries: usize,
@@ -24,7 +24,7 @@ pub struct Principals {
 pub struct Duplicate;
 
 impl Principals {
-    /// From now on whoever shows a token of this digest is `identity`.
+    /// Adds an identity for tokens of this digest.
     ///
     /// # Errors
     /// [`Duplicate`].
@@ -38,7 +38,7 @@ impl Principals {
         Ok(())
     }
 
-    /// From now on whoever has a certificate of this subject is `identity`.
+    /// Adds an identity for certificates of this subject.
     ///
     /// # Errors
     /// [`Duplicate`].
@@ -56,7 +56,7 @@ impl Principals {
         self.entries
     }
 
-    /// Whether nobody is known.
+    /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }

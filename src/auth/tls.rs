@@ -1,6 +1,6 @@
 //! TLS: the certificate that is shown, and the authority that clients' certificates must be of.
 //!
-//! A pair that is taken is in force for the next connection; those that stand keep what they began with.
+//! A reloaded pair is used for the next connection; open connections keep theirs.
 
 use std::fmt;
 use std::io;
@@ -19,16 +19,7 @@ use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::names::CertificateNames;
-
-/// What is spoken inside, as ALPN calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// gRPC. Whoever must show a certificate must here.
-    Http2,
-    /// Pages. A certificate may be shown, and is looked at where a page asks who comes: those who run pods probe them
-    /// without one.
-    Http1,
-}
+use super::protocol::Protocol;
 
 /// Whether a client of gRPC must show a certificate, where there is an authority for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +36,7 @@ pub struct Pem<'a> {
     pub certificate: &'a str,
     /// Its key.
     pub key: &'a str,
-    /// The authorities of clients' certificates; none: none is asked for.
+    /// The CA certificates for clients' certificates; none: none is requested.
     pub client_ca: Option<&'a str>,
 }
 
@@ -58,12 +49,12 @@ impl fmt::Debug for Pem<'_> {
 /// Why files are not taken. Each begins with the setting that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// No PEM, or nothing of the kind that is looked for.
+    /// No PEM, or nothing of the expected kind.
     #[error("{setting}: holds no {what} in PEM")]
     Missing {
         /// Which file.
         setting: &'static str,
-        /// What is looked for.
+        /// The expected kind.
         what: &'static str,
     },
     /// A certificate that cannot be read.
@@ -71,7 +62,7 @@ pub enum TlsError {
     Unreadable {
         /// Which file.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// Certificate and key are not of one pair, or of no kind that we can use.
@@ -82,7 +73,7 @@ pub enum TlsError {
     Expired(u64),
 }
 
-/// TLS as it is in force.
+/// The active TLS configuration.
 pub struct Tls {
     client_certificate: ClientCertificate,
     current: ArcSwap<Configs>,
@@ -101,7 +92,7 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS with what stands in the files. A certificate that has expired is taken: it is better shown than nothing.
+    /// TLS with the content of the files. An expired certificate is accepted: it is better than none.
     ///
     /// # Errors
     /// [`TlsError`], but for [`TlsError::Expired`].
@@ -110,10 +101,10 @@ impl Tls {
         Ok(Self { client_certificate, current: ArcSwap::from_pointee(configs) })
     }
 
-    /// From now on, for new connections, what stands in the files now.
+    /// Uses the present content of the files for new connections.
     ///
     /// # Errors
-    /// [`TlsError`]; what was in force stays.
+    /// [`TlsError`]; the previous configuration stays active.
     pub fn take(&self, pem: &Pem<'_>, now: Time) -> Result<(), TlsError> {
         let configs = Configs::read(pem, self.client_certificate)?;
         if configs.expires_at <= now {
@@ -128,16 +119,16 @@ impl Tls {
         self.current.load().expires_at
     }
 
-    /// Shakes hands.
+    /// The TLS handshake.
     ///
     /// # Errors
-    /// When the client does not speak TLS, goes away, or shows a certificate that is not good.
+    /// When the client does not speak TLS, disconnects, or sends an invalid certificate.
     pub async fn accept(&self, stream: TcpStream, protocol: Protocol) -> io::Result<TlsStream<TcpStream>> {
         let config = {
             let current = self.current.load();
             Arc::clone(match protocol {
-                Protocol::Http2 => &current.grpc,
-                Protocol::Http1 => &current.http,
+                Protocol::Grpc => &current.grpc,
+                Protocol::Http => &current.http,
             })
         };
         TlsAcceptor::from(config).accept(stream).await
@@ -171,15 +162,14 @@ impl Configs {
                 None => builder.with_no_client_auth(),
             };
             let mut config = builder.with_single_cert(chain.clone(), key()?).map_err(TlsError::Pair)?;
-            config.alpn_protocols = vec![match protocol {
-                Protocol::Http2 => b"h2".to_vec(),
-                Protocol::Http1 => b"http/1.1".to_vec(),
-            }];
+            config.alpn_protocols = vec![protocol.alpn().to_vec()];
             Ok(Arc::new(config))
         };
         Ok(Self {
-            grpc: config(Protocol::Http2, client_certificate)?,
-            http: config(Protocol::Http1, ClientCertificate::Optional)?,
+            grpc: config(Protocol::Grpc, client_certificate)?,
+            // A certificate is optional here, and checked where a page requires authentication: health probes of pods
+            // have none.
+            http: config(Protocol::Http, ClientCertificate::Optional)?,
             expires_at,
         })
     }

@@ -1,6 +1,6 @@
 //! Tokens: what a caller shows, and what is kept of it.
 //!
-//! A token is 256 random bits. Nobody guesses those, however fast they can hash: so SHA-256 is enough to keep
+//! A token is 256 random bits. Those cannot be guessed, however fast one can hash: so SHA-256 is enough to keep
 //! the file worthless to who reads it, and a slow hash, which protects passwords that people chose, would only
 //! make each new connection dear.
 
@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 /// What every token of ours begins with, so that people and scanners of repositories know one when they see it.
 const PREFIX: &str = "bk_";
 const SECRET_BYTES: usize = 32;
-/// The most bytes of a token that is looked up at all: ours have 46, other people's hardly more than this.
+/// The most bytes of a token that is looked up at all: breakerd's have 46, others hardly more than this.
 const TOKEN_BYTES_MAX: usize = 512;
 
 /// A token, secret. It does not show itself.
@@ -73,7 +73,7 @@ impl Digest {
         Some(Self(bytes))
     }
 
-    /// Where to look for it. To learn this of a token's digest from how long a look takes helps nobody: they
+    /// Its key in the map. Learning this from the time of a lookup does not help an attacker: they
     /// would still have to find the token.
     pub(super) fn bucket(&self) -> u64 {
         self.0.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
@@ -104,7 +104,7 @@ impl fmt::Debug for Digest {
 
 /// The token in the value of an `authorization` header: `Bearer TOKEN`, the scheme in any case. None: it has none
 /// that could be one.
-pub(super) fn of_authorization(value: &[u8]) -> Option<&[u8]> {
+pub(super) fn token_of_header(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer ";
     let (scheme, token) = value.split_at_checked(SCHEME.len())?;
     let fits = scheme.eq_ignore_ascii_case(SCHEME)
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn a_header_is_bearer_and_a_token() {
-        assert_eq!(of_authorization(b"Bearer abc"), Some(&b"abc"[..]));
-        assert_eq!(of_authorization(b"bEARER abc"), Some(&b"abc"[..]));
+        assert_eq!(token_of_header(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(token_of_header(b"bEARER abc"), Some(&b"abc"[..]));
         for wrong in [
             &b""[..],
             b"Bearer",
@@ -153,8 +153,8 @@ mod tests {
             b"Bearer \xff",
             b"abc",
         ] {
-            assert_eq!(of_authorization(wrong), None, "{wrong:?}");
+            assert_eq!(token_of_header(wrong), None, "{wrong:?}");
         }
-        assert_eq!(of_authorization(format!("Bearer {}", "a".repeat(513)).as_bytes()), None);
+        assert_eq!(token_of_header(format!("Bearer {}", "a".repeat(513)).as_bytes()), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a file declares, and what becomes of the next file.
+//! What a file declares, and how the next file is applied to it.
 
 use std::collections::BTreeMap;
 
@@ -42,14 +42,14 @@ pub struct Changed {
     pub at: Time,
 }
 
-/// What becomes of another declaration.
+/// The effect of another declaration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeclarationDiff {
-    /// It takes the place of what is declared.
+    /// It replaces what is declared.
     Differs,
-    /// It says what is declared already.
+    /// It equals what is declared already.
     Unchanged,
-    /// It says what is declared already, in a later release.
+    /// It equals what is declared already, in a later release.
     NewerGeneration,
     /// It is of an older release than what is declared, which stays.
     Older {
@@ -59,7 +59,7 @@ pub enum DeclarationDiff {
 }
 
 impl StoredDeclaration {
-    /// What becomes of `next` when it is declared behind this one.
+    /// The effect of `next` when it is declared after this one.
     ///
     /// The same content is no change, whatever its generation. A file without a generation is of no
     /// release: it replaces what is there. The newest generation that was declared stays all the same.

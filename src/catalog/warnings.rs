@@ -1,4 +1,4 @@
-//! Thresholds that are allowed, and hardly what somebody meant.
+//! Thresholds that are valid, and probably unintended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ pub enum Warning {
     MinimumCallsAboveWindow {
         /// What was set for `minimum_number_of_calls`.
         set: u32,
-        /// What it comes to: the window's size.
+        /// Its effective value: the window's size.
         effective: u32,
     },
 }
@@ -52,7 +52,7 @@ impl fmt::Display for ServiceWarning {
     }
 }
 
-/// What is odd about `thresholds`, whose fields come from these layers. What is built in was meant by nobody.
+/// Warnings about `thresholds`, whose fields come from these layers. Built-in values cause none.
 pub(crate) fn warnings(thresholds: &Thresholds, origins: &BTreeMap<Field, Origin>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if !thresholds.can_trip() {
@@ -91,7 +91,7 @@ mod tests {
             .fold(Layer::default(), |layer, (field, value)| layer.with(*field, value.clone()).unwrap())
     }
 
-    fn told(defaults: Layer, service: Layer) -> Vec<String> {
+    fn warnings(defaults: Layer, service: Layer) -> Vec<String> {
         let services = BTreeMap::from([("database".to_owned(), service)]);
         let declaration = Declaration { defaults, services, ..Declaration::default() };
         let catalog = Catalog::new(&declaration, 1, &BTreeMap::new()).unwrap();
@@ -101,16 +101,16 @@ mod tests {
     #[test]
     fn a_service_that_can_never_open_is_named() {
         let off = || layer(&[(Field::FailureThreshold, Value::Count(0))]);
-        let found = told(Layer::default(), off());
+        let found = warnings(Layer::default(), off());
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("database: no trip is set: breakers never open"), "{found:?}");
-        assert_eq!(told(off(), Layer::default()).len(), 2, "the defaults, and who has them");
+        assert_eq!(warnings(off(), Layer::default()).len(), 2, "the defaults, and who has them");
         for trip in [
             (Field::FailureCountThreshold, Value::Count(3)),
             (Field::FailureRateThreshold, Value::Rate(50_000)),
             (Field::FailureThreshold, Value::Count(1)),
         ] {
-            assert_eq!(told(off(), layer(&[trip])).len(), 1, "the defaults only");
+            assert_eq!(warnings(off(), layer(&[trip])).len(), 1, "the defaults only");
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
             fields.extend(minimum.map(|minimum| (Field::MinimumNumberOfCalls, Value::Count(minimum))));
             layer(&fields)
         };
-        let found = told(Layer::default(), window("COUNT_BASED", Some(500)));
+        let found = warnings(Layer::default(), window("COUNT_BASED", Some(500)));
         assert_eq!(found.len(), 1);
         assert!(
             found[0].starts_with("database: minimum_number_of_calls: 500 has the effect of 50"),
@@ -133,7 +133,7 @@ mod tests {
         for fine in
             [window("COUNT_BASED", Some(50)), window("COUNT_BASED", None), window("TIME_BASED", Some(500))]
         {
-            assert_eq!(told(Layer::default(), fine), Vec::<String>::new());
+            assert_eq!(warnings(Layer::default(), fine), Vec::<String>::new());
         }
     }
 }

@@ -56,13 +56,13 @@ fn service(text: &str) -> Result<Pattern, String> {
     Pattern::new(text).ok_or_else(|| "must be 1 to 128 letters, digits and . _ : - *".to_owned())
 }
 
-/// Does what `command` says. Ends with 0, or with 1 and why on `err`.
+/// Runs `command`. Exits with 0, or with 1 and the error on `err`.
 pub fn token(command: &TokenCommand, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let TokenCommand::New(args) = command;
     match args.run(out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell when the errors' own stream is gone.
+            // Nothing can be reported when stderr is closed.
             let _ = writeln!(err, "create a token: {error}");
             ExitCode::from(1)
         }
@@ -73,7 +73,7 @@ impl NewTokenArgs {
     fn run(&self, out: &mut dyn Write) -> io::Result<()> {
         let token = Token::draw()?;
         let block = self.block(&token.digest());
-        // The file first: a token that was shown and is known nowhere would look like a good one.
+        // The file first: a token that was printed and is not in the file would look valid.
         match &self.append {
             Some(path) => {
                 check(path)?;
@@ -105,15 +105,15 @@ impl NewTokenArgs {
     }
 }
 
-/// A block in a file that is wrong would be known to nobody: breakerd refuses such a file whole.
+/// A block in an invalid file would have no effect: breakerd rejects such a file as a whole.
 fn check(path: &Path) -> io::Result<()> {
     if !path.exists() {
         return Ok(());
     }
     let refused = |errors: &[Error]| {
-        let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        let told = told.join("\n  ");
-        io::Error::other(format!("cannot append to {}, fix these errors first:\n  {told}", path.display()))
+        let message: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let message = message.join("\n  ");
+        io::Error::other(format!("cannot append to {}, fix these errors first:\n  {message}", path.display()))
     };
     let text = access::read(path).map_err(|error| refused(&[*error]))?;
     access::parse(&text, path).map(drop).map_err(|errors| refused(&errors))
@@ -175,9 +175,9 @@ mod tests {
         std::fs::write(&path, wrong).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         token(&args(Some(path.clone())), &mut out, &mut err);
-        let told = String::from_utf8(err).unwrap();
-        assert!(out.is_empty() && told.contains("fix these errors first:\n  "), "{told}");
-        assert!(told.contains("`sha256` is missing"), "{told}");
+        let message = String::from_utf8(err).unwrap();
+        assert!(out.is_empty() && message.contains("fix these errors first:\n  "), "{message}");
+        assert!(message.contains("`sha256` is missing"), "{message}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), wrong);
     }
 

@@ -1,11 +1,11 @@
 //! The file of tokens and certificates: who is known, and what they may do.
 //!
-//! It holds digests, and still errors show no value of `sha256`: what stands there by mistake may be the token.
+//! It holds digests, and still errors show no value of `sha256`: it may be the token itself, by mistake.
 
 use std::path::Path;
 
 use breakerd_common::nearest::nearest;
-use breakerd_common::value::{self, Given, Refusal};
+use breakerd_common::value::{self, InvalidValue, RawValue};
 use toml::de::DeValue;
 
 use super::document::{Document, Item, Table};
@@ -59,22 +59,34 @@ fn entries<'a>(
     principals: &mut Principals,
 ) {
     let DeValue::Array(entries) = item.get_ref() else {
-        let refusal = Refusal::because(format!("write [[{kind}]] on a line of its own"));
+        let invalid = InvalidValue::with_hint(format!("write [[{kind}]] on a line of its own"));
         // Not as it is written: it may be a token.
         let shown = "a value of another kind".to_owned();
-        return document.refuse_shown(kind.to_owned(), item, shown, "a list of tables".to_owned(), refusal);
+        return document.invalid_shown_value(
+            kind.to_owned(),
+            item,
+            shown,
+            "a list of tables".to_owned(),
+            invalid,
+        );
     };
     for entry in entries {
         if principals.len() == ENTRIES_MAX {
             let problem = format!("more than {ENTRIES_MAX} tokens and certificates");
-            let place = document.at(entry.span());
-            return document.error(place, Fault::Conflict { key: kind.to_owned(), problem });
+            let location = document.at(entry.span());
+            return document.error(location, Fault::Conflict { key: kind.to_owned(), problem });
         }
         if let DeValue::Table(table) = entry.get_ref() {
             Entry { document, kind, item: entry }.read(table, principals);
         } else {
             let shown = "a value of another kind".to_owned();
-            document.refuse_shown(kind.to_owned(), entry, shown, "a table".to_owned(), Refusal::PLAIN);
+            document.invalid_shown_value(
+                kind.to_owned(),
+                entry,
+                shown,
+                "a table".to_owned(),
+                InvalidValue::OUT_OF_RANGE,
+            );
         }
     }
 }
@@ -126,28 +138,28 @@ impl<'a> Entry<'_, 'a> {
     }
 
     fn name(&mut self, item: &Item<'a>) -> Option<String> {
-        let takes = || {
+        let expected = || {
             format!(
                 "1 to {NAME_BYTES_MAX} letters, digits and . _ : / @ -, the first a letter or a digit; not anonymous"
             )
         };
-        match value::text(Given::Toml(item.get_ref())) {
+        match value::text(RawValue::Toml(item.get_ref())) {
             Ok(name) if is_name(name) => Some(name.to_owned()),
-            wrong => self.refuse("name", item, takes(), wrong.err()),
+            wrong => self.invalid_value("name", item, expected(), wrong.err()),
         }
     }
 
     fn roles(&mut self, item: &Item<'a>) -> Option<Vec<Role>> {
-        let takes = || format!("a list of {}", Role::ALL.map(Role::as_str).join(", "));
+        let expected = || format!("a list of {}", Role::ALL.map(Role::as_str).join(", "));
         let texts = texts(item, Role::ALL.len()).filter(|texts| !texts.is_empty());
         match texts.and_then(|texts| texts.into_iter().map(Role::by_name).collect()) {
             Some(roles) => Some(roles),
-            None => self.refuse("roles", item, takes(), None),
+            None => self.invalid_value("roles", item, expected(), None),
         }
     }
 
     fn patterns(&mut self, item: &Item<'a>) -> Option<Vec<Pattern>> {
-        let takes = || {
+        let expected = || {
             format!(
                 "a list of 1 to {PATTERNS_MAX} services, such as [\"payments\", \"billing.*\"]; left out: all"
             )
@@ -155,38 +167,44 @@ impl<'a> Entry<'_, 'a> {
         let texts = texts(item, PATTERNS_MAX).filter(|texts| !texts.is_empty());
         match texts.and_then(|texts| texts.into_iter().map(Pattern::new).collect()) {
             Some(patterns) => Some(patterns),
-            None => self.refuse("services", item, takes(), None),
+            None => self.invalid_value("services", item, expected(), None),
         }
     }
 
     fn digest(&mut self, item: &Item<'a>) -> Option<Digest> {
-        let digest = value::text(Given::Toml(item.get_ref())).ok().and_then(Digest::from_hex);
+        let digest = value::text(RawValue::Toml(item.get_ref())).ok().and_then(Digest::from_hex);
         if digest.is_none() {
-            let (shown, takes) = ("(not shown)", "the SHA-256 of the token: 64 hexadecimal digits");
-            let hint = Refusal::because("`breakerd token new` writes the whole block");
+            let (shown, expected) = ("(not shown)", "the SHA-256 of the token: 64 hexadecimal digits");
+            let hint = InvalidValue::with_hint("`breakerd token new` writes the whole block");
             let key = format!("{}.sha256", self.kind);
-            self.document.refuse_shown(key, item, shown.to_owned(), takes.to_owned(), hint);
+            self.document.invalid_shown_value(key, item, shown.to_owned(), expected.to_owned(), hint);
         }
         digest
     }
 
     fn subject(&mut self, item: &Item<'a>) -> Option<Subject> {
-        let takes = || "a URI, a DNS name or a common name of a certificate, 1 to 256 bytes".to_owned();
-        match value::text(Given::Toml(item.get_ref())).map(Subject::new) {
+        let expected = || "a URI, a DNS name or a common name of a certificate, 1 to 256 bytes".to_owned();
+        match value::text(RawValue::Toml(item.get_ref())).map(Subject::new) {
             Ok(Some(subject)) => Some(subject),
-            wrong => self.refuse("subject", item, takes(), wrong.err()),
+            wrong => self.invalid_value("subject", item, expected(), wrong.err()),
         }
     }
 
-    fn refuse<T>(&mut self, key: &str, item: &Item<'a>, takes: String, why: Option<Refusal>) -> Option<T> {
+    fn invalid_value<T>(
+        &mut self,
+        key: &str,
+        item: &Item<'a>,
+        expected: String,
+        why: Option<InvalidValue>,
+    ) -> Option<T> {
         let key = format!("{}.{key}", self.kind);
-        self.document.refuse(key, item, takes, why.unwrap_or(Refusal::PLAIN));
+        self.document.invalid_value(key, item, expected, why.unwrap_or(InvalidValue::OUT_OF_RANGE));
         None
     }
 
     fn conflicts(&mut self, problem: String, item: &Item<'a>) {
-        let place = self.document.at(item.span());
-        self.document.error(place, Fault::Conflict { key: self.kind.to_owned(), problem });
+        let location = self.document.at(item.span());
+        self.document.error(location, Fault::Conflict { key: self.kind.to_owned(), problem });
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use breaker::{Field, Layer, Origin, Problem, check_service};
 use breakerd_common::nearest::nearest;
-use breakerd_common::value::{self, Given, Refusal};
+use breakerd_common::value::{self, InvalidValue, RawValue};
 use toml::de::DeValue;
 
 use super::document::{Document, Item, Table, shorten};
@@ -29,7 +29,7 @@ const GENERATION_MAX: u64 = i64::MAX as u64;
 
 /// Reads the table; none: the file has none.
 pub(super) fn read<'a>(document: &mut Document<'a>, item: Option<&Item<'a>>) -> Declaration {
-    let mut reader = Reader { document, places: BTreeMap::new(), refused: BTreeSet::new() };
+    let mut reader = Reader { document, locations: BTreeMap::new(), refused: BTreeSet::new() };
     // Not `Declaration::default()`, which is not enabled: to say nothing is to want breakers.
     let mut declaration = Declaration { enabled: true, ..Declaration::default() };
     if let Some(item) = item {
@@ -45,7 +45,7 @@ type Owner = Option<String>;
 struct Reader<'d, 'a> {
     document: &'d mut Document<'a>,
     /// Where each field was set.
-    places: BTreeMap<(Owner, Field), SourceLocation>,
+    locations: BTreeMap<(Owner, Field), SourceLocation>,
     /// The fields whose values were refused: what they leave open is no contradiction.
     refused: BTreeSet<(Owner, Field)>,
 }
@@ -58,21 +58,26 @@ impl<'a> Reader<'_, 'a> {
         for (key, item) in table {
             let name = key.get_ref().as_ref();
             if name == ENABLED {
-                match value::flag(Given::Toml(item.get_ref())) {
+                match value::flag(RawValue::Toml(item.get_ref())) {
                     Ok(enabled) => declaration.enabled = enabled,
-                    Err(refusal) => {
-                        self.document.refuse(dotted(TABLE, name), item, "true or false".to_owned(), refusal);
+                    Err(invalid) => {
+                        self.document.invalid_value(
+                            dotted(TABLE, name),
+                            item,
+                            "true or false".to_owned(),
+                            invalid,
+                        );
                     }
                 }
             } else if name == GENERATION {
-                match value::count(Given::Toml(item.get_ref())) {
+                match value::count(RawValue::Toml(item.get_ref())) {
                     Ok(generation) if generation <= GENERATION_MAX => {
                         declaration.generation = Some(generation);
                     }
                     wrong => {
-                        let refusal = wrong.err().unwrap_or(Refusal::PLAIN);
-                        let takes = format!("0..={GENERATION_MAX}");
-                        self.document.refuse(dotted(TABLE, name), item, takes, refusal);
+                        let invalid = wrong.err().unwrap_or(InvalidValue::OUT_OF_RANGE);
+                        let expected = format!("0..={GENERATION_MAX}");
+                        self.document.invalid_value(dotted(TABLE, name), item, expected, invalid);
                     }
                 }
             } else if let Some(field) = default_field(name) {
@@ -93,8 +98,8 @@ impl<'a> Reader<'_, 'a> {
         }
         if services > SERVICES_MAX {
             let problem = format!("{services} services are more than the most, {SERVICES_MAX}");
-            let place = self.document.at(item.span());
-            self.document.error(place, Fault::Conflict { key: TABLE.to_owned(), problem });
+            let location = self.document.at(item.span());
+            self.document.error(location, Fault::Conflict { key: TABLE.to_owned(), problem });
         }
         declaration.defaults = self.layer(&None, TABLE, &fields);
     }
@@ -102,9 +107,9 @@ impl<'a> Reader<'_, 'a> {
     fn service(&mut self, key: &Key<'a>, table: &Table<'a>, declaration: &mut Declaration) {
         let service = key.get_ref().as_ref();
         if let Err(problem) = check_service(service) {
-            let place = self.document.at(key.span());
+            let location = self.document.at(key.span());
             self.document
-                .error(place, Fault::Service { table: TABLE.to_owned(), problem: problem.to_string() });
+                .error(location, Fault::Service { table: TABLE.to_owned(), problem: problem.to_string() });
             return;
         }
         let path = dotted(TABLE, &quoted(service));
@@ -136,7 +141,7 @@ impl<'a> Reader<'_, 'a> {
         let mut in_order: Vec<_> = fields.iter().collect();
         in_order.sort_by_key(|(_, key, _)| key.span().start);
         for (field, key, item) in in_order {
-            let place = self.document.at(key.span());
+            let location = self.document.at(key.span());
             if let Some(first) = named.get(field) {
                 let fault = Fault::Twice {
                     table: path.to_owned(),
@@ -144,18 +149,18 @@ impl<'a> Reader<'_, 'a> {
                     first_line: self.document.at(first.span()).line().unwrap_or_default(),
                     second: key.get_ref().to_string(),
                 };
-                self.document.error(place, fault);
+                self.document.error(location, fault);
                 continue;
             }
             named.insert(*field, key);
-            let taken = value::threshold(*field, Given::Toml(item.get_ref()))
-                .and_then(|value| layer.set(*field, value).map_err(|_| Refusal::PLAIN));
+            let taken = value::threshold(*field, RawValue::Toml(item.get_ref()))
+                .and_then(|value| layer.set(*field, value).map_err(|_| InvalidValue::OUT_OF_RANGE));
             match taken {
                 Ok(()) => {
-                    self.places.insert((owner.clone(), *field), place);
+                    self.locations.insert((owner.clone(), *field), location);
                 }
-                Err(refusal) => {
-                    self.document.refuse(dotted(path, key.get_ref()), item, field.range(), refusal);
+                Err(invalid) => {
+                    self.document.invalid_value(dotted(path, key.get_ref()), item, field.range(), invalid);
                     self.refused.insert((owner.clone(), *field));
                 }
             }
@@ -176,22 +181,22 @@ impl<'a> Reader<'_, 'a> {
                 Some(service) => dotted(TABLE, &quoted(service)),
                 None => TABLE.to_owned(),
             };
-            let place = fields().find_map(|field| self.place(service.as_ref(), field));
-            let place = place.map_or_else(|| self.document.whole(), Clone::clone);
-            let problem = self.told(service.as_ref(), &problem);
-            self.document.error(place, Fault::Conflict { key, problem });
+            let location = fields().find_map(|field| self.location(service.as_ref(), field));
+            let location = location.map_or_else(|| self.document.file_location(), Clone::clone);
+            let problem = self.message(service.as_ref(), &problem);
+            self.document.error(location, Fault::Conflict { key, problem });
         }
     }
 
     /// The contradiction, with the line of each field that has a part in it.
-    fn told(&self, service: Option<&String>, problem: &Problem) -> String {
+    fn message(&self, service: Option<&String>, problem: &Problem) -> String {
         let set_by: Vec<_> = problem
             .between
             .iter()
             .filter_map(|(field, origin)| Some((field, (*origin)?)))
             .map(|(field, origin)| {
                 match self
-                    .place(service, *field)
+                    .location(service, *field)
                     .filter(|_| origin != Origin::BuiltIn)
                     .and_then(SourceLocation::line)
                 {
@@ -204,8 +209,8 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Where a field of a service was set: in its own table, else in the defaults'.
-    fn place(&self, service: Option<&String>, field: Field) -> Option<&SourceLocation> {
-        self.places.get(&(service.cloned(), field)).or_else(|| self.places.get(&(None, field)))
+    fn location(&self, service: Option<&String>, field: Field) -> Option<&SourceLocation> {
+        self.locations.get(&(service.cloned(), field)).or_else(|| self.locations.get(&(None, field)))
     }
 }
 

@@ -3,18 +3,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use breakerd_common::value::Refusal;
+use breakerd_common::value::InvalidValue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Fault, Position, SourceLocation};
 
-/// A table, with the places of its keys and values.
+/// A table, with the locations of its keys and values.
 pub(super) type Table<'a> = DeTable<'a>;
-/// A value, with its place.
+/// A value, with its location.
 pub(super) type Item<'a> = Spanned<DeValue<'a>>;
 
-/// The most errors that are listed: who has more of them looks for one reason, and a report has a bound.
+/// The most errors that are listed: a report has a bound, and more of them usually have one cause.
 const ERRORS_MAX: usize = 100;
 /// Behind so many bytes of a line a column counts bytes: in a file of one line, counting characters anew for each key
 /// would take the square of its length.
@@ -22,7 +22,7 @@ const COLUMN_MAX: usize = 4_096;
 /// The most characters of a value that an error shows.
 const SHOWN_MAX: usize = 60;
 
-/// Knows which line a byte of the text is in, and gathers what is wrong with it.
+/// Finds the line of a byte of the text, and collects the errors of the text.
 pub(super) struct Document<'a> {
     path: Arc<str>,
     text: &'a str,
@@ -45,7 +45,7 @@ impl<'a> Document<'a> {
         if faults.is_empty() {
             return table.into_inner();
         }
-        // After one fault the parser guesses: what it says next about the same line is noise, and what it made
+        // After one fault the parser guesses: its next errors about the same line are noise, and what it made
         // of the rest is not what was meant.
         let mut last_line = 0;
         for fault in faults {
@@ -53,8 +53,8 @@ impl<'a> Document<'a> {
             let line = self.line(span.start);
             if line != last_line {
                 last_line = line;
-                let place = self.at(span);
-                self.error(place, Fault::Syntax(fault.message().trim().to_owned()));
+                let location = self.at(span);
+                self.error(location, Fault::Syntax(fault.message().trim().to_owned()));
             }
         }
         Table::new()
@@ -76,50 +76,56 @@ impl<'a> Document<'a> {
         self.lines.partition_point(|line| *line <= byte)
     }
 
-    pub(super) fn whole(&self) -> SourceLocation {
+    pub(super) fn file_location(&self) -> SourceLocation {
         SourceLocation::File { path: Arc::clone(&self.path), at: None }
     }
 
-    pub(super) fn error(&mut self, place: SourceLocation, fault: Fault) {
+    pub(super) fn error(&mut self, location: SourceLocation, fault: Fault) {
         if self.errors.len() < ERRORS_MAX {
-            self.errors.push(Error { place, fault });
+            self.errors.push(Error { location, fault });
         } else {
             self.more += 1;
         }
     }
 
-    pub(super) fn refuse(&mut self, key: String, item: &Item<'_>, takes: String, refusal: Refusal) {
+    pub(super) fn invalid_value(
+        &mut self,
+        key: String,
+        item: &Item<'_>,
+        expected: String,
+        invalid: InvalidValue,
+    ) {
         let value = self.written(item);
-        self.refuse_shown(key, item, value, takes, refusal);
+        self.invalid_shown_value(key, item, value, expected, invalid);
     }
 
-    /// As [`Document::refuse`], for a value that is not shown as it is written.
-    pub(super) fn refuse_shown(
+    /// As [`Document::invalid_value`], for a value that is not shown as it is written.
+    pub(super) fn invalid_shown_value(
         &mut self,
         key: String,
         item: &Item<'_>,
         value: String,
-        takes: String,
-        refusal: Refusal,
+        expected: String,
+        invalid: InvalidValue,
     ) {
-        let place = self.at(item.span());
-        self.error(place, Fault::Value { key, value, takes, hint: refusal.hint });
+        let location = self.at(item.span());
+        self.error(location, Fault::Value { key, value, expected, hint: invalid.hint });
     }
 
-    /// `hint` is asked for errors that are listed only: to look for the nearest name is not cheap.
+    /// `hint` is called for errors that are listed only: finding the nearest name is not cheap.
     pub(super) fn unknown(
         &mut self,
         table: &str,
         key: &Spanned<impl AsRef<str>>,
         hint: impl FnOnce() -> Option<String>,
     ) {
-        let place = self.at(key.span());
+        let location = self.at(key.span());
         let hint = if self.errors.len() < ERRORS_MAX { hint() } else { None };
         let key = shorten(key.get_ref().as_ref());
-        self.error(place, Fault::Unknown { table: table.to_owned(), key, hint });
+        self.error(location, Fault::Unknown { table: table.to_owned(), key, hint });
     }
 
-    /// A value as it stands in the text, on one line and not too long.
+    /// A value as written in the text, on one line and not too long.
     pub(super) fn written(&self, item: &Item<'_>) -> String {
         match item.get_ref() {
             DeValue::Table(_) => "a table".to_owned(),
@@ -132,8 +138,8 @@ impl<'a> Document<'a> {
         if let DeValue::Table(table) = item.get_ref() {
             return Some(table);
         }
-        let refusal = Refusal::because(format!("write [{key}] on a line of its own"));
-        self.refuse(key.to_owned(), item, "a table".to_owned(), refusal);
+        let invalid = InvalidValue::with_hint(format!("write [{key}] on a line of its own"));
+        self.invalid_value(key.to_owned(), item, "a table".to_owned(), invalid);
         None
     }
 
@@ -141,12 +147,12 @@ impl<'a> Document<'a> {
         !self.errors.is_empty()
     }
 
-    /// What is wrong, in the order of the text.
+    /// The errors, in the order of the text.
     pub(super) fn into_errors(mut self) -> Vec<Error> {
-        self.errors.sort_by(|a, b| a.place.cmp(&b.place));
+        self.errors.sort_by(|a, b| a.location.cmp(&b.location));
         if self.more > 0 {
-            let place = self.whole();
-            self.errors.push(Error { place, fault: Fault::More { count: self.more } });
+            let location = self.file_location();
+            self.errors.push(Error { location, fault: Fault::More { count: self.more } });
         }
         self.errors
     }

@@ -1,16 +1,16 @@
-//! What is wrong with a configuration, and where.
+//! The errors of a configuration, with their locations.
 //!
-//! An error names the place (file, line and column, or the variable, or the flag), the key, what it was given and
-//! what it takes, so that it can be mended without opening the documentation.
+//! An error names the location (file, line and column, or the variable, or the flag), the key, its value and
+//! the valid values, so that it can be fixed without opening the documentation.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// One thing that is wrong.
+/// One error of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// Where.
-    pub place: SourceLocation,
+    pub location: SourceLocation,
     /// What.
     pub fault: Fault,
 }
@@ -31,7 +31,7 @@ pub enum SourceLocation {
     Flag(&'static str),
 }
 
-/// A place in a text. Both count from 1; a column counts characters.
+/// A position in a text. Both count from 1; a column counts characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.
@@ -50,11 +50,11 @@ pub enum Fault {
         /// The most it may have.
         bytes_max: u64,
     },
-    /// It is no TOML: what the parser said.
+    /// It is no TOML: the parser's message.
     Syntax(String),
     /// A key, or a table, that there is not.
     Unknown {
-        /// The table it stands in; empty: the top of the file.
+        /// The table that it is in; empty: the top of the file.
         table: String,
         /// Its name.
         key: String,
@@ -68,7 +68,7 @@ pub enum Fault {
         /// What it was given, as written.
         value: String,
         /// What it takes.
-        takes: String,
+        expected: String,
         /// What to do about it.
         hint: Option<String>,
     },
@@ -76,7 +76,7 @@ pub enum Fault {
     Twice {
         /// The table.
         table: String,
-        /// The name that stands first in the file.
+        /// The name that is first in the file.
         first: String,
         /// Its line.
         first_line: usize,
@@ -90,7 +90,7 @@ pub enum Fault {
         /// Why.
         problem: String,
     },
-    /// Values that are each right, and cannot stand together.
+    /// Values that are each valid, and conflict.
     Conflict {
         /// The service's table, or that of the defaults; or the setting.
         key: String,
@@ -105,9 +105,9 @@ pub enum Fault {
 }
 
 impl Error {
-    /// Whether the command line was wrong, rather than the file or a variable.
+    /// Whether the error is on the command line, rather than in the file or a variable.
     pub fn is_usage(&self) -> bool {
-        matches!(self.place, SourceLocation::Flag(_))
+        matches!(self.location, SourceLocation::Flag(_))
     }
 }
 
@@ -134,34 +134,34 @@ impl fmt::Display for SourceLocation {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = &self.place;
+        let location = &self.location;
         match &self.fault {
-            Fault::Unreadable(why) => write!(f, "{place}: cannot be read: {why}"),
-            Fault::TooLarge { bytes_max } => write!(f, "{place}: has more than {bytes_max} bytes"),
-            Fault::Syntax(said) => write!(f, "{place}: not TOML: {said}"),
+            Fault::Unreadable(why) => write!(f, "{location}: cannot be read: {why}"),
+            Fault::TooLarge { bytes_max } => write!(f, "{location}: has more than {bytes_max} bytes"),
+            Fault::Syntax(said) => write!(f, "{location}: not TOML: {said}"),
             Fault::Unknown { table, key, hint } => {
                 let in_table = if table.is_empty() { String::new() } else { format!("{table}: ") };
-                write!(f, "{place}: {in_table}unknown key `{key}`")?;
+                write!(f, "{location}: {in_table}unknown key `{key}`")?;
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, ": {hint}"))
             }
-            Fault::Value { key, value, takes, hint } => {
-                match place {
+            Fault::Value { key, value, expected, hint } => {
+                match location {
                     SourceLocation::File { .. } => {
-                        write!(f, "{place}: {key}: invalid value {value}: must be {takes}")?;
+                        write!(f, "{location}: {key}: invalid value {value}: must be {expected}")?;
                     }
                     SourceLocation::Variable(_) | SourceLocation::Flag(_) => {
-                        write!(f, "{place}: invalid value {value}: must be {takes}")?;
+                        write!(f, "{location}: invalid value {value}: must be {expected}")?;
                     }
                 }
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
             }
             Fault::Twice { table, first, first_line, second } => write!(
                 f,
-                "{place}: {table}: `{second}` is another name of `{first}`, which line {first_line} sets already"
+                "{location}: {table}: `{second}` is another name of `{first}`, which line {first_line} sets already"
             ),
-            Fault::Service { table, problem } => write!(f, "{place}: {table}: {problem}"),
-            Fault::Conflict { key, problem } => write!(f, "{place}: {key}: {problem}"),
-            Fault::More { count } => write!(f, "{place}: and {count} more"),
+            Fault::Service { table, problem } => write!(f, "{location}: {table}: {problem}"),
+            Fault::Conflict { key, problem } => write!(f, "{location}: {key}: {problem}"),
+            Fault::More { count } => write!(f, "{location}: and {count} more"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Reading files that somebody else writes, without ever waiting for long: what stands at the path may be a named pipe
-//! that nobody writes to, a device, a folder.
+//! Reading files that other programs write, without ever waiting for long: the path may be a named pipe
+//! without a writer, a device, a folder.
 
 use std::fmt;
 use std::fs::{FileType, OpenOptions};
@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::document::Document;
 use super::error::{Error, Fault, SourceLocation};
 
-/// How often a pipe without data is looked at.
+/// The interval of polling a pipe without data.
 const STREAM_POLL: Duration = Duration::from_millis(20);
-/// How often before it counts as one that nobody writes to: 10 s, enough for a command that decrypts a file.
+/// The most polls before it counts as one without a writer: 10 s, enough for a command that decrypts a file.
 const STREAM_POLLS_MAX: u32 = 500;
 
 /// The text of a file. It may hold a password, and so does not show itself.
@@ -85,8 +85,8 @@ pub(super) fn read(path: &Path, bytes_max: u64, reading: Reading) -> Result<Opti
         Ok(text) => Ok(Some(FileText { text: text.into(), is_repeatable: !is_stream })),
         Err(error) => {
             let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
-            let place = Document::new(&path.display().to_string(), &valid).at(valid.len()..valid.len());
-            Err(Box::new(Error { place, fault: Fault::Syntax("this is not UTF-8".to_owned()) }))
+            let location = Document::new(&path.display().to_string(), &valid).at(valid.len()..valid.len());
+            Err(Box::new(Error { location, fault: Fault::Syntax("this is not UTF-8".to_owned()) }))
         }
     }
 }
@@ -101,7 +101,7 @@ pub(super) fn missing(path: &Path) -> Error {
 }
 
 fn in_file(path: &Path, fault: Fault) -> Error {
-    Error { place: SourceLocation::File { path: path.display().to_string().into(), at: None }, fault }
+    Error { location: SourceLocation::File { path: path.display().to_string().into(), at: None }, fault }
 }
 
 fn read_whole(mut file: impl Read) -> io::Result<Vec<u8>> {
@@ -110,7 +110,7 @@ fn read_whole(mut file: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads what does not block until it ends. A pipe that says nothing may have no writer yet: it is waited for.
+/// Reads to the end without blocking. A pipe without data may have no writer yet: it is waited for.
 fn read_stream(mut stream: impl Read, kind: FileType) -> io::Result<Vec<u8>> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 8_192]);
     for _ in 0..STREAM_POLLS_MAX {

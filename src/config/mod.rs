@@ -1,12 +1,12 @@
-//! What a process is told at its start: the file, the variables, the flags.
+//! The configuration of a process: the file, the environment variables, the flags.
 //!
 //! A flag wins over a variable, a variable over the file, the file over what is built in. The file may hold
-//! everything; `[circuit_breaker]` stands in the file alone (and may be changed over the API), and is the only
-//! part that a running breakerd takes anew when the file changes ([`watch`]).
+//! everything; `[circuit_breaker]` is in the file only (and may be changed through the API), and is the only
+//! part that a running breakerd reloads when the file changes ([`watch`]).
 //!
-//! A configuration is right as a whole or refused as a whole, with everything that is wrong with it at once: each
-//! [`Error`] has its place, its key, what was given and what is taken. Unknown keys are errors, so that a slip
-//! does not quietly leave a default in force.
+//! A configuration is valid as a whole or rejected as a whole, with all of its errors at once: each
+//! [`Error`] has its location, its key, its value and the valid values. Unknown keys are errors, so that a typo
+//! does not silently leave a default in effect.
 
 pub mod access;
 mod breakers;
@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use breakerd_common::nearest::nearest;
-use breakerd_common::value::Given;
+use breakerd_common::value::RawValue;
 use document::{Document, Item, Table};
 use file::Reading;
 use toml::de::DeValue;
@@ -47,9 +47,9 @@ pub struct Config {
     pub settings: Settings,
     /// `[circuit_breaker]`, as the store keeps it. Free of contradictions.
     pub declaration: Declaration,
-    /// What is not wrong and still worth a line in the log.
+    /// Warnings for the log.
     pub notes: Vec<String>,
-    /// What the file said; none: there is no file.
+    /// The text of the file; none: there is no file.
     text: Option<FileText>,
 }
 
@@ -60,12 +60,12 @@ impl Config {
     }
 }
 
-/// A configuration that is wrong.
+/// An invalid configuration.
 #[derive(Debug)]
 pub struct Invalid {
-    /// Everything that is wrong, in the order of the file, then of the variables, then of the flags.
+    /// All errors, in the order of the file, then of the variables, then of the flags.
     pub errors: Vec<Error>,
-    /// The settings as far as they are right, so that what they name can be checked too. Those that are wrong are as built
+    /// The settings as far as they are valid, so that the files that they name can be checked too. Invalid ones are as built
     /// in. None: the file cannot be read, or is no TOML.
     pub settings: Option<Box<Settings>>,
 }
@@ -79,13 +79,13 @@ impl From<Error> for Invalid {
 /// Reads the file that `sources` names, and puts the variables and flags over it.
 ///
 /// # Errors
-/// Everything that is wrong, in the order of the file, then of the variables, then of the flags. A file that
+/// All errors, in the order of the file, then of the variables, then of the flags. A file that
 /// is not there is an error only when it was named.
 pub fn load(sources: &Sources) -> Result<Config, Vec<Error>> {
     inspect(sources).map_err(|invalid| invalid.errors)
 }
 
-/// As [`load`]; of a configuration that is wrong what is right, too.
+/// As [`load`]; with the valid part of an invalid configuration.
 ///
 /// # Errors
 /// As [`load`].
@@ -128,37 +128,37 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
         hostname.clone_into(&mut settings.replica);
     }
     let mut document = Document::new(&path.display().to_string(), text.unwrap_or_default());
-    let mut places = Places::default();
+    let mut locations = SettingLocations::default();
     let tables = document.tables();
     let declaration = breakers::read(&mut document, tables.get(breakers::TABLE));
-    read_settings(&mut document, &tables, &mut settings, &mut places);
+    read_settings(&mut document, &tables, &mut settings, &mut locations);
 
     let mut outside = Vec::new();
     for setting in SETTINGS {
-        for (place, given) in sources.given(setting, &mut outside) {
-            match settings.set(setting, Given::Text(&given)) {
+        for (location, given) in sources.given(setting, &mut outside) {
+            match settings.set(setting, RawValue::Text(&given)) {
                 Ok(()) => {
-                    places.set.insert(setting.key, place);
+                    locations.set.insert(setting.key, location);
                 }
-                Err(refusal) => {
-                    places.refused.insert(setting.key);
+                Err(invalid) => {
+                    locations.refused.insert(setting.key);
                     outside.push(Error {
-                        place,
+                        location,
                         fault: Fault::Value {
                             key: setting.key.to_owned(),
-                            // What may be secret goes first: cut short, it could no longer be told.
+                            // Secrets are redacted first: shortened, one could not be recognized.
                             value: document::shorten(&setting.shown(&format!("\"{given}\""))),
-                            takes: setting.takes.to_string(),
-                            hint: refusal.hint,
+                            expected: setting.expected.to_string(),
+                            hint: invalid.hint,
                         },
                     });
                 }
             }
         }
     }
-    outside.extend(conflicts(&settings, &declaration, &places, &document.whole()));
+    outside.extend(conflicts(&settings, &declaration, &locations, &document.file_location()));
 
-    outside.sort_by(|a, b| a.place.cmp(&b.place));
+    outside.sort_by(|a, b| a.location.cmp(&b.location));
     let mut errors = document.into_errors();
     errors.extend(outside);
     if !errors.is_empty() {
@@ -170,7 +170,7 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
 
 /// Where settings were set.
 #[derive(Default)]
-struct Places {
+struct SettingLocations {
     set: BTreeMap<&'static str, SourceLocation>,
     /// Those that were given what they do not take: what that leaves open is no conflict.
     refused: BTreeSet<&'static str>,
@@ -180,7 +180,7 @@ fn read_settings<'a>(
     document: &mut Document<'a>,
     tables: &Table<'a>,
     settings: &mut Settings,
-    places: &mut Places,
+    locations: &mut SettingLocations,
 ) {
     for (key, item) in tables {
         let name = key.get_ref().as_ref();
@@ -188,13 +188,13 @@ fn read_settings<'a>(
             continue;
         }
         if let Some(setting) = rows("").find(|row| row.key == name) {
-            take(document, setting, item, settings, places);
+            take(document, setting, item, settings, locations);
         } else if rows(name).next().is_some() {
             let Some(table) = document.table(name, item) else { continue };
             for (key, item) in table {
                 let within = key.get_ref().as_ref();
                 match rows(name).find(|row| row.path().1 == within) {
-                    Some(setting) => take(document, setting, item, settings, places),
+                    Some(setting) => take(document, setting, item, settings, locations),
                     None => document.unknown(name, key, || suggestion(name, within)),
                 }
             }
@@ -214,23 +214,29 @@ fn take(
     setting: &Setting,
     item: &Item<'_>,
     settings: &mut Settings,
-    places: &mut Places,
+    locations: &mut SettingLocations,
 ) {
-    match settings.set(setting, Given::Toml(item.get_ref())) {
+    match settings.set(setting, RawValue::Toml(item.get_ref())) {
         Ok(()) => {
-            places.set.insert(setting.key, document.at(item.span()));
+            locations.set.insert(setting.key, document.at(item.span()));
         }
-        Err(refusal) => {
-            places.refused.insert(setting.key);
+        Err(invalid) => {
+            locations.refused.insert(setting.key);
             let is_table = matches!(item.get_ref(), DeValue::Table(_));
             let written = document.written(item);
             let shown = if is_table { written } else { setting.shown(&written) };
-            document.refuse_shown(setting.key.to_owned(), item, shown, setting.takes.to_string(), refusal);
+            document.invalid_shown_value(
+                setting.key.to_owned(),
+                item,
+                shown,
+                setting.expected.to_string(),
+                invalid,
+            );
         }
     }
 }
 
-/// What a wrong key may have been meant to be: of the same table first, else one of another.
+/// The key that an unknown one probably means: of the same table first, else one of another.
 fn suggestion(table: &str, key: &str) -> Option<String> {
     let here = SETTINGS.iter().map(Setting::path).filter_map(|(its, name)| match table {
         "" if !its.is_empty() => Some(its),
@@ -246,20 +252,20 @@ fn suggestion(table: &str, key: &str) -> Option<String> {
     Some(format!("did you mean `{key}` in [{}]?", elsewhere.path().0))
 }
 
-/// Settings that are each right, and cannot stand together.
+/// Settings that are each valid, and conflict.
 fn conflicts(
     settings: &Settings,
     declaration: &Declaration,
-    places: &Places,
+    locations: &SettingLocations,
     file: &SourceLocation,
 ) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut at = |keys: &[&'static str], problem: String| {
-        if keys.iter().any(|key| places.refused.contains(key)) {
+        if keys.iter().any(|key| locations.refused.contains(key)) {
             return;
         }
-        let place = keys.iter().find_map(|key| places.set.get(key)).unwrap_or(file).clone();
-        errors.push(Error { place, fault: Fault::Conflict { key: keys[0].to_owned(), problem } });
+        let location = keys.iter().find_map(|key| locations.set.get(key)).unwrap_or(file).clone();
+        errors.push(Error { location, fault: Fault::Conflict { key: keys[0].to_owned(), problem } });
     };
     if settings.grpc_listen == settings.http_listen && settings.http_listen.port() != 0 {
         at(

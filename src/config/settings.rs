@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use breakerd_common::value::{Given, Refusal};
+use breakerd_common::value::{InvalidValue, RawValue};
 
 use super::value_kind::{DatabaseUrl, LogFormat, PRESENCES, Take, ValueKind};
 use crate::auth::ClientCertificate;
@@ -16,7 +16,7 @@ use crate::auth::ClientCertificate;
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// Its place in the file: `grpc.listen`.
+    /// Its key in the file: `grpc.listen`.
     pub key: &'static str,
     /// Its variable: `BREAKERD_GRPC_LISTEN`.
     pub variable: &'static str,
@@ -24,10 +24,10 @@ pub struct Setting {
     pub flag: Option<&'static str>,
     /// What applies when nothing sets it, as a text; empty: nothing does.
     pub default: &'static str,
-    /// The default in words, where the text does not say all.
-    pub default_words: Option<&'static str>,
+    /// A description of the default, where its text is not enough.
+    pub default_description: Option<&'static str>,
     /// What it takes.
-    pub takes: ValueKind,
+    pub expected: ValueKind,
     doc: &'static str,
 }
 
@@ -35,7 +35,7 @@ macro_rules! settings {
     ($(
         $(#[doc = $doc:literal])+
         $field:ident: $type:ty = $key:literal, $variable:literal, $flag:expr,
-            $default:literal $(or $words:literal)?, $takes:expr;
+            $default:literal $(or $words:literal)?, $expected:expr;
     )+) => {
         /// Every setting, in the order of the documents.
         pub const SETTINGS: &[Setting] = &[$(Setting {
@@ -43,8 +43,8 @@ macro_rules! settings {
             variable: $variable,
             flag: $flag,
             default: $default,
-            default_words: settings!(@words $($words)?),
-            takes: $takes,
+            default_description: settings!(@words $($words)?),
+            expected: $expected,
             doc: concat!($($doc),+),
         }),+];
 
@@ -58,7 +58,7 @@ macro_rules! settings {
             /// What applies when nothing is set. (The replica's name is then `breakerd`.)
             fn default() -> Self {
                 Self {
-                    $($field: <$type as Take>::take(Given::Text($default), $takes)
+                    $($field: <$type as Take>::take(RawValue::Text($default), $expected)
                         .expect(concat!("the default of ", $key, " is right")),)+
                 }
             }
@@ -66,10 +66,10 @@ macro_rules! settings {
 
         impl Settings {
             /// Sets one by its key.
-            pub(super) fn set(&mut self, setting: &Setting, given: Given<'_>) -> Result<(), Refusal> {
+            pub(super) fn set(&mut self, setting: &Setting, given: RawValue<'_>) -> Result<(), InvalidValue> {
                 match setting.key {
-                    $($key => self.$field = Take::take(given, setting.takes)?,)+
-                    _ => return Err(Refusal::PLAIN),
+                    $($key => self.$field = Take::take(given, setting.expected)?,)+
+                    _ => return Err(InvalidValue::OUT_OF_RANGE),
                 }
                 Ok(())
             }
@@ -166,7 +166,7 @@ settings! {
         "" or "none: no client certificates", ValueKind::File;
     /// Whether a gRPC client must send a certificate if `tls.client_ca` is set.
     tls_client_certificate: ClientCertificate = "tls.client_certificate", "BREAKERD_TLS_CLIENT_CERTIFICATE", None,
-        "required", ValueKind::Word(PRESENCES);
+        "required", ValueKind::Choice(PRESENCES);
     /// URL of the database. Name several hosts (`a:5432,b:5432`) for failover. It contains a password: prefer the
     /// environment variable or `store.url_file` to the config file.
     store_url: Option<DatabaseUrl> = "store.url", "DATABASE_URL", Some("database-url"),
@@ -215,7 +215,7 @@ settings! {
     log_level: String = "log.level", "BREAKERD_LOG_LEVEL", Some("log-level"), "info", ValueKind::LogLevel;
     /// Log format. `auto` is text on a terminal, and JSON otherwise.
     log_format: LogFormat = "log.format", "BREAKERD_LOG_FORMAT", Some("log-format"),
-        "auto", ValueKind::Word(LogFormat::WORDS);
+        "auto", ValueKind::Choice(LogFormat::NAMES);
 }
 
 impl Settings {
@@ -236,17 +236,17 @@ impl Setting {
 
     /// The default, for people.
     pub fn default_text(&self) -> String {
-        self.default_words.map_or_else(|| format!("`{}`", self.default), str::to_owned)
+        self.default_description.map_or_else(|| format!("`{}`", self.default), str::to_owned)
     }
 
-    /// The table it stands in, and its name there; the table is empty at the top of the file.
+    /// The table that it is in, and its name there; the table is empty at the top of the file.
     pub fn path(&self) -> (&'static str, &'static str) {
         self.key.split_once('.').unwrap_or(("", self.key))
     }
 
     /// What was given, for people; not when it may hold a password.
     pub(super) fn shown(&self, written: &str) -> String {
-        match self.takes {
+        match self.expected {
             ValueKind::DatabaseUrl => DatabaseUrl::redacted(written),
             _ => written.to_owned(),
         }

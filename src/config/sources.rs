@@ -1,4 +1,4 @@
-//! Where a configuration comes from, beside the file: flags, variables, the host's name.
+//! The sources of a configuration beside the file: flags, environment variables, the host's name.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ pub const DEFAULT_FILE: &str = "breakerd.toml";
 
 const FILE_VARIABLE: &str = "BREAKERD_CONFIG";
 const PREFIX: &str = "BREAKERD_";
-/// What the commands that ask a breakerd read: in a container they stand beside the server's.
+/// The variables that the client commands read: in a container they are set beside the server's.
 const CLIENT_VARIABLES: [&str; 5] =
     ["BREAKERD_ADDRESS", "BREAKERD_TOKEN", "BREAKERD_CA", "BREAKERD_CERT", "BREAKERD_KEY"];
 
@@ -25,12 +25,12 @@ const CLIENT_VARIABLES: [&str; 5] =
 pub struct ConfigFile {
     /// Its path, as it was given.
     pub path: PathBuf,
-    /// Whether somebody named it. [`DEFAULT_FILE`] may be missing; a file that was named may not.
+    /// Whether a flag or variable named it. [`DEFAULT_FILE`] may be missing; a file that was named may not.
     pub is_named: bool,
 }
 
 /// Everything that says how this process runs, beside the file. Taken once: a configuration that is read again
-/// later stands under the same flags and variables.
+/// later has the same flags and variables.
 #[derive(Clone, Default)]
 pub struct Sources {
     file: Option<PathBuf>,
@@ -104,15 +104,15 @@ impl Sources {
     pub(super) fn given(&self, setting: &Setting, errors: &mut Vec<Error>) -> Vec<(SourceLocation, String)> {
         let mut given = Vec::new();
         if let Some(value) = self.variables.get(OsStr::new(setting.variable)) {
-            let place = SourceLocation::Variable(setting.variable);
+            let location = SourceLocation::Variable(setting.variable);
             match value.to_str() {
-                Some(text) => given.push((place, text.to_owned())),
+                Some(text) => given.push((location, text.to_owned())),
                 None => errors.push(Error {
-                    place,
+                    location,
                     fault: Fault::Value {
                         key: setting.key.to_owned(),
                         value: "no UTF-8".to_owned(),
-                        takes: setting.takes.to_string(),
+                        expected: setting.expected.to_string(),
                         hint: None,
                     },
                 }),
@@ -124,7 +124,7 @@ impl Sources {
         given
     }
 
-    /// Variables that look like a slip of one of ours. No errors: Kubernetes sets variables for every service it
+    /// Variables that look like a typo of one of breakerd's. No errors: Kubernetes sets variables for every service it
     /// knows, and a service that is called `breakerd` gets names with our prefix.
     pub(super) fn notes(&self) -> Vec<String> {
         let ours = || {

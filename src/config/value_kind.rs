@@ -1,11 +1,11 @@
-//! What a setting takes: the range that is told to people, and the type that it becomes.
+//! The kinds of settings: the range that messages name, and the type of the value.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use breakerd_common::value::{self, Given, Refusal};
+use breakerd_common::value::{self, InvalidValue, RawValue};
 
 use crate::auth::ClientCertificate;
 use crate::store::PostgresUrl;
@@ -44,8 +44,8 @@ pub enum ValueKind {
         /// The most.
         max: Duration,
     },
-    /// One of a few words.
-    Word(&'static [&'static str]),
+    /// One of a few values.
+    Choice(&'static [&'static str]),
     /// A level of the log, or several with what they are for.
     LogLevel,
     /// What names of metrics begin with.
@@ -70,7 +70,7 @@ impl fmt::Display for ValueKind {
             Self::Duration { min, max } => {
                 write!(f, "{}..={}", breaker::Value::Duration(*min), breaker::Value::Duration(*max))
             }
-            Self::Word(words) => f.write_str(&words.join(" or ")),
+            Self::Choice(words) => f.write_str(&words.join(" or ")),
             Self::LogLevel => {
                 f.write_str("off, error, warn, info, debug or trace; or several, such as info,breakerd=debug")
             }
@@ -94,7 +94,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    pub(super) const WORDS: &'static [&'static str] = &["auto", "text", "json"];
+    pub(super) const NAMES: &'static [&'static str] = &["auto", "text", "json"];
 }
 
 /// The URL of a database. It may hold a password, and so does not show itself.
@@ -107,7 +107,7 @@ impl DatabaseUrl {
         &self.0
     }
 
-    /// The URL without what stands between its scheme and its host, or behind a `?`: for logs.
+    /// The URL without what is between its scheme and its host, or after a `?`: for logs.
     pub fn shown(&self) -> String {
         Self::redacted(&self.0)
     }
@@ -121,8 +121,8 @@ impl DatabaseUrl {
         };
         let (before, behind) = rest.rsplit_once('@').unwrap_or(("", rest));
         let host = behind.split_once('?').map_or(behind, |(host, _)| host);
-        // A question mark in a password, or an at sign behind one: no telling where the secret ends. And without an at
-        // sign, what stands where a port should be may be a password.
+        // A question mark in a password, or an at sign after one: it is unknown where the secret ends. And without an at
+        // sign, the part where a port should be may be a password.
         if before.contains('?') || host.contains('#') || !has_ports(host) {
             return format!("{quote}{scheme}://...{quote}");
         }
@@ -130,11 +130,11 @@ impl DatabaseUrl {
     }
 }
 
-/// Whether what stands behind the colon of each host may be a port.
+/// Whether the part after the colon of each host may be a port.
 fn has_ports(hosts_and_database: &str) -> bool {
     let hosts = hosts_and_database.split_once('/').map_or(hosts_and_database, |(hosts, _)| hosts);
     hosts.split(',').all(|host| {
-        // The colons of an IPv6 address stand in brackets.
+        // The colons of an IPv6 address are in brackets.
         let host = host.rsplit_once(']').map_or(host, |(_, behind)| behind);
         host.split_once(':')
             .is_none_or(|(_, port)| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()))
@@ -154,106 +154,106 @@ const NAME_MAX: usize = 64;
 
 /// A type that a setting can have.
 pub(super) trait Take: Sized {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal>;
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue>;
 }
 
 impl Take for SocketAddr {
-    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
-        value::text(given)?.parse().map_err(|_| Refusal::PLAIN)
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+        value::text(given)?.parse().map_err(|_| InvalidValue::OUT_OF_RANGE)
     }
 }
 
 impl Take for Option<DatabaseUrl> {
-    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
         let url = value::text(given)?;
         if url.is_empty() {
             return Ok(None);
         }
         if url.starts_with("sqlite:") {
-            return Err(Refusal::because("without a URL breakerd keeps an SQLite file in data_dir"));
+            return Err(InvalidValue::with_hint("without a URL breakerd keeps an SQLite file in data_dir"));
         }
         match PostgresUrl::parse(url) {
             Ok(_) => Ok(Some(DatabaseUrl(url.to_owned()))),
-            Err(problem) => Err(Refusal::because(problem)),
+            Err(problem) => Err(InvalidValue::with_hint(problem)),
         }
     }
 }
 
 impl Take for PathBuf {
-    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
         match value::text(given)? {
-            path if path.is_empty() || path.contains('\0') => Err(Refusal::PLAIN),
+            path if path.is_empty() || path.contains('\0') => Err(InvalidValue::OUT_OF_RANGE),
             path => Ok(path.into()),
         }
     }
 }
 
 impl Take for Option<PathBuf> {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
         match value::text(given)? {
             "" => Ok(None),
-            path => PathBuf::take(Given::Text(path), takes).map(Some),
+            path => PathBuf::take(RawValue::Text(path), expected).map(Some),
         }
     }
 }
 
 impl Take for bool {
-    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
         value::flag(given)
     }
 }
 
 impl Take for ClientCertificate {
-    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
-        Ok(if value::word(given, PRESENCES)? == "optional" { Self::Optional } else { Self::Required })
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+        Ok(if value::choice(given, PRESENCES)? == "optional" { Self::Optional } else { Self::Required })
     }
 }
 
 impl Take for u64 {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
-        let (number, min, max) = match takes {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
+        let (number, min, max) = match expected {
             ValueKind::Count { min, max } => (value::count(given)?, min, max),
             ValueKind::Bytes { min, max } => (value::bytes(given)?, min, max),
-            _ => return Err(Refusal::PLAIN),
+            _ => return Err(InvalidValue::OUT_OF_RANGE),
         };
-        if (min..=max).contains(&number) { Ok(number) } else { Err(Refusal::PLAIN) }
+        if (min..=max).contains(&number) { Ok(number) } else { Err(InvalidValue::OUT_OF_RANGE) }
     }
 }
 
 impl Take for usize {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
-        Self::try_from(u64::take(given, takes)?).map_err(|_| Refusal::PLAIN)
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
+        Self::try_from(u64::take(given, expected)?).map_err(|_| InvalidValue::OUT_OF_RANGE)
     }
 }
 
 impl Take for Option<usize> {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
         match given {
-            Given::Text("") => Ok(None),
-            given => usize::take(given, takes).map(Some),
+            RawValue::Text("") => Ok(None),
+            given => usize::take(given, expected).map(Some),
         }
     }
 }
 
 impl Take for u32 {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
-        Self::try_from(u64::take(given, takes)?).map_err(|_| Refusal::PLAIN)
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
+        Self::try_from(u64::take(given, expected)?).map_err(|_| InvalidValue::OUT_OF_RANGE)
     }
 }
 
 impl Take for Duration {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
         let duration = value::duration(given)?;
-        match takes {
+        match expected {
             ValueKind::Duration { min, max } if (min..=max).contains(&duration) => Ok(duration),
-            _ => Err(Refusal::PLAIN),
+            _ => Err(InvalidValue::OUT_OF_RANGE),
         }
     }
 }
 
 impl Take for LogFormat {
-    fn take(given: Given<'_>, _: ValueKind) -> Result<Self, Refusal> {
-        match value::word(given, Self::WORDS)? {
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+        match value::choice(given, Self::NAMES)? {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Ok(Self::Auto),
@@ -262,15 +262,15 @@ impl Take for LogFormat {
 }
 
 impl Take for String {
-    fn take(given: Given<'_>, takes: ValueKind) -> Result<Self, Refusal> {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
         let text = value::text(given)?;
-        let right = match takes {
+        let right = match expected {
             ValueKind::LogLevel => is_log_level(text),
             ValueKind::MetricPrefix => is_metric_prefix(text),
             ValueKind::ReplicaName => is_replica_name(text),
             _ => false,
         };
-        if right { Ok(text.to_owned()) } else { Err(Refusal::PLAIN) }
+        if right { Ok(text.to_owned()) } else { Err(InvalidValue::OUT_OF_RANGE) }
     }
 }
 
@@ -294,7 +294,7 @@ fn is_metric_prefix(text: &str) -> bool {
         && text.starts_with(|first: char| !first.is_ascii_digit())
 }
 
-/// What may be the name of a replica: it stands in keys, rows and labels, as a service does.
+/// Whether this may be the name of a replica: it is used in keys, rows and labels, as a service is.
 pub(super) fn is_replica_name(text: &str) -> bool {
     text.len() <= NAME_MAX && breaker::check_service(text).is_ok()
 }

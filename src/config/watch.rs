@@ -1,13 +1,13 @@
 //! Takes changed files while breakerd runs.
 //!
 //! The file's folder is watched rather than the file: editors write another file and rename it, and Kubernetes swaps
-//! the symlink `..data` beside it, so that the file itself never hears of a change. What the folder does not
-//! hear of either (a target elsewhere, a mounted file, a file system over the network) a slow look finds, and where
-//! nothing can be watched a look each second.
+//! the symlink `..data` beside it, so that the file itself has no change event. What the folder has no
+//! event of either (a target elsewhere, a mounted file, a file system over the network) a slow poll finds, and where
+//! nothing can be watched a poll each second.
 //!
-//! An event says only that something may have changed: what counts is the content. It is taken when two looks
-//! in a row see the same, so that a file half written is not taken for a short one. Whatever is wrong with the file,
-//! the configuration that was last right stays; what to do is for whoever receives the events.
+//! An event means only that something may have changed: what counts is the content. It is read when two polls
+//! in a row see the same, so that a half-written file is not taken for a short one. Whatever the errors of the file,
+//! the last valid configuration stays; the receiver of the events decides what to do.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,29 +25,29 @@ use super::file::{self, Reading};
 use super::{Config, FILE_BYTES_MAX, FileText, Settings, Sources};
 
 /// How long a content must stay the same: longer than a writer pauses within a file, and hardly a wait for people.
-const QUIET: Duration = Duration::from_millis(100);
-/// How often a file that keeps changing is looked at before it is taken as it stands.
-const LOOKS_MAX: usize = 20;
-/// How long a busy folder is left alone after a look that found nothing: 20 looks a second are no load.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
+/// The most polls of a file that keeps changing, before it is read as it is.
+const POLLS_MAX: usize = 20;
+/// The pause after a poll that found nothing, for a busy folder: 20 polls a second are no load.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often the file is looked at where its folder cannot be watched.
+/// The poll interval where the folder cannot be watched.
 const POLL: Duration = Duration::from_secs(1);
-/// How often it is looked at in case the folder missed a change.
+/// The poll interval in case the folder missed a change.
 const SLOW_POLL: Duration = Duration::from_secs(5);
 
 /// What became of the file.
 #[derive(Debug)]
 pub enum FileEvent {
-    /// It changed and is right.
+    /// It changed and is valid.
     Loaded {
-        /// What it says now. Of this, `declaration` is to be taken.
+        /// Its configuration now. Of this, `declaration` is to be applied.
         config: Box<Config>,
         /// The keys of the settings that differ from those the process runs with: they wait for a restart.
         needs_restart: Vec<&'static str>,
     },
-    /// It changed and is wrong: everything that is.
-    Wrong(Vec<Error>),
-    /// It is gone, or cannot be read.
+    /// It changed and is invalid: all errors.
+    Invalid(Vec<Error>),
+    /// It is missing, or cannot be read.
     Unreadable(Error),
 }
 
@@ -63,10 +63,10 @@ pub enum TextsEvent {
 /// How changes are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// By watching the folder; by looking, where that cannot be.
+    /// By watching the folder; by polling, where that is not possible.
     Folder,
-    /// By looking each second.
-    Looking,
+    /// By polling each second.
+    Polling,
 }
 
 /// Watches the file of a configuration, or other files, until it is dropped.
@@ -80,12 +80,12 @@ impl Watcher {
     /// Watches the file that `sources` names, on the runtime it is called on. `running` is what was loaded from the
     /// same sources: a change since then is an event too.
     ///
-    /// At most one event waits to be received; changes beyond it come to one, with the newest content.
+    /// At most one event waits to be received; further changes become one, with the newest content.
     pub fn start(sources: Sources, running: &Config, method: Method) -> Self {
         let path = sources.file().path;
         let (settings, at) = (running.settings.clone(), path.clone());
         Self::of(vec![(path, Ok(running.text.clone()))], FILE_BYTES_MAX, method, move |seen| {
-            seen.first().map(|seen| judge(seen, &at, &sources, &settings))
+            seen.first().map(|seen| event_of(seen, &at, &sources, &settings))
         })
     }
 }
@@ -111,18 +111,19 @@ impl Watcher<TextsEvent> {
 
 impl<E: Send + 'static> Watcher<E> {
     fn of(
-        files: Vec<(PathBuf, Seen)>,
+        files: Vec<(PathBuf, Content)>,
         bytes_max: u64,
         method: Method,
-        judge: impl Fn(&[Seen]) -> Option<E> + Send + Sync + 'static,
+        event_of: impl Fn(&[Content]) -> Option<E> + Send + Sync + 'static,
     ) -> Self {
         // One: an event older than the newest content is of no use to anybody.
         let (sender, events) = mpsc::channel(1);
-        let (paths, last): (Vec<_>, Vec<Seen>) = files.into_iter().unzip();
-        let is_once = |seen: &Seen| matches!(seen, Ok(Some(text)) if !text.is_repeatable());
+        let (paths, last): (Vec<_>, Vec<Content>) = files.into_iter().unzip();
+        let is_once = |seen: &Content| matches!(seen, Ok(Some(text)) if !text.is_repeatable());
         let sources = paths.into_iter().zip(&last);
-        let sources = sources.map(|(path, seen)| Source { path, once: is_once(seen).then(|| seen.clone()) });
-        let eye = FileWatcher { sources: sources.collect(), bytes_max, last, judge };
+        let sources =
+            sources.map(|(path, seen)| Source { path, pipe_content: is_once(seen).then(|| seen.clone()) });
+        let eye = FileWatcher { sources: sources.collect(), bytes_max, last, event_of };
         Self { events, _task: AbortOnDropHandle::new(tokio::spawn(eye.watch(method, sender))) }
     }
 
@@ -132,40 +133,40 @@ impl<E: Send + 'static> Watcher<E> {
     }
 }
 
-/// What a look finds of one file: a text, no file, or why there is neither.
-type Seen = Result<Option<FileText>, Box<Error>>;
+/// The result of reading one file: a text, no file, or an error.
+type Content = Result<Option<FileText>, Box<Error>>;
 
-/// A file to look at.
+/// A file to watch.
 struct Source {
     path: PathBuf,
-    /// What a pipe gave when it was read at the start: it gives nothing again, and is not looked at.
-    once: Option<Seen>,
+    /// The content of a pipe, read at the start: it cannot be read again, and is not polled.
+    pipe_content: Option<Content>,
 }
 
 struct FileWatcher<J> {
     sources: Arc<[Source]>,
     bytes_max: u64,
     /// What was seen when the last event was sent.
-    last: Vec<Seen>,
-    judge: J,
+    last: Vec<Content>,
+    event_of: J,
 }
 
 impl<J> FileWatcher<J> {
     async fn watch<E>(mut self, method: Method, events: mpsc::Sender<E>)
     where
-        J: Fn(&[Seen]) -> Option<E>,
+        J: Fn(&[Content]) -> Option<E>,
     {
-        if self.sources.iter().all(|source| source.once.is_some()) {
+        if self.sources.iter().all(|source| source.pipe_content.is_some()) {
             return events.closed().await;
         }
         let changed = Arc::new(Notify::new());
         let folders = match method {
             Method::Folder => watch_folders(self.sources.iter().map(|source| &*source.path), &changed).ok(),
-            Method::Looking => None,
+            Method::Polling => None,
         };
         let poll = if folders.is_some() { SLOW_POLL } else { POLL };
         loop {
-            let Some(event) = self.look().await else { return };
+            let Some(event) = self.poll_until_settled().await else { return };
             match event {
                 Some(event) => {
                     if events.send(event).await.is_err() {
@@ -181,18 +182,18 @@ impl<J> FileWatcher<J> {
         }
     }
 
-    /// Looks until the content settles. `None` when the runtime is shutting down, `Some(None)` when nothing is new.
-    async fn look<E>(&mut self) -> Option<Option<E>>
+    /// Polls until the content settles. `None` when the runtime is shutting down, `Some(None)` when nothing is new.
+    async fn poll_until_settled<E>(&mut self) -> Option<Option<E>>
     where
-        J: Fn(&[Seen]) -> Option<E>,
+        J: Fn(&[Content]) -> Option<E>,
     {
-        let mut seen = self.see().await?;
+        let mut seen = self.read_all().await?;
         if seen == self.last {
             return Some(None);
         }
-        for _ in 0..LOOKS_MAX {
-            sleep(QUIET).await;
-            let again = self.see().await?;
+        for _ in 0..POLLS_MAX {
+            sleep(SETTLE_INTERVAL).await;
+            let again = self.read_all().await?;
             if again == seen {
                 break;
             }
@@ -201,32 +202,32 @@ impl<J> FileWatcher<J> {
         if seen == self.last {
             return Some(None);
         }
-        let event = (self.judge)(&seen);
+        let event = (self.event_of)(&seen);
         self.last = seen;
         Some(event)
     }
 
-    async fn see(&self) -> Option<Vec<Seen>> {
+    async fn read_all(&self) -> Option<Vec<Content>> {
         let (sources, bytes_max) = (Arc::clone(&self.sources), self.bytes_max);
-        let see = move |source: &Source| {
-            source.once.clone().unwrap_or_else(|| file::read(&source.path, bytes_max, Reading::Again))
+        let read_all = move |source: &Source| {
+            source.pipe_content.clone().unwrap_or_else(|| file::read(&source.path, bytes_max, Reading::Again))
         };
-        tokio::task::spawn_blocking(move || sources.iter().map(see).collect()).await.ok()
+        tokio::task::spawn_blocking(move || sources.iter().map(read_all).collect()).await.ok()
     }
 }
 
-fn judge(seen: &Seen, path: &Path, sources: &Sources, running: &Settings) -> FileEvent {
+fn event_of(seen: &Content, path: &Path, sources: &Sources, running: &Settings) -> FileEvent {
     match seen {
         Ok(Some(text)) => match super::parse(text.expose(), path, sources) {
             Ok(config) => {
                 let needs_restart = running.differing(&config.settings);
                 FileEvent::Loaded { config: Box::new(config), needs_restart }
             }
-            Err(errors) => FileEvent::Wrong(errors),
+            Err(errors) => FileEvent::Invalid(errors),
         },
         Ok(None) => FileEvent::Unreadable(file::missing(path)),
         Err(error) if matches!(error.fault, Fault::Unreadable(_)) => FileEvent::Unreadable((**error).clone()),
-        Err(error) => FileEvent::Wrong(vec![(**error).clone()]),
+        Err(error) => FileEvent::Invalid(vec![(**error).clone()]),
     }
 }
 
@@ -236,7 +237,7 @@ fn watch_folders<'p>(
 ) -> notify::Result<RecommendedWatcher> {
     let changed = Arc::clone(changed);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Our own look opens the file, and would call for the next.
+        // A poll opens the file itself, and would cause the next.
         let is_look = event.is_ok_and(|event| match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
             EventKind::Access(_) => true,

@@ -1,4 +1,4 @@
-//! Everything that services are judged by, at one moment.
+//! The configuration: the thresholds and overrides of all services, at one moment.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use crate::store::{ServiceOverride, StoredConfiguration};
 /// names may come and go by the thousand a day.
 const GONE_MAX: usize = 10_000;
 
-/// What the store has, and what it comes to. Immutable: a change makes another one.
+/// The stored configuration, and the effective thresholds. Immutable: a change makes another one.
 #[derive(Debug, Clone, Default)]
 pub struct Configuration {
     stored: StoredConfiguration,
@@ -32,9 +32,9 @@ pub struct Configuration {
 pub struct ServiceConfig {
     /// The service; empty: the defaults.
     pub service: String,
-    /// What it is judged by.
+    /// Its effective thresholds.
     pub thresholds: Arc<Thresholds>,
-    /// For each field that a layer set and that is in force: the layer.
+    /// For each effective field that a layer set: the layer.
     pub origins: BTreeMap<Field, Origin>,
     /// What was set over the API.
     pub set: Layer,
@@ -49,7 +49,7 @@ pub struct ServiceConfig {
 }
 
 impl Configuration {
-    /// What the layers that the store has come to.
+    /// Merges the layers that the store has.
     ///
     /// # Errors
     /// Every contradiction.
@@ -58,7 +58,7 @@ impl Configuration {
         Ok(Self::with(stored, catalog))
     }
 
-    /// On layers that come to this.
+    /// With layers that merge to `catalog`.
     pub(super) fn with(mut stored: StoredConfiguration, catalog: Catalog) -> Self {
         forget(&mut stored, &catalog);
         let mut by_revision: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
@@ -114,22 +114,22 @@ impl Configuration {
         names.into_iter()
     }
 
-    /// Of those the next `most` behind `service` that `wanted` wants.
-    pub fn services_behind(
+    /// Of those the next `most` after `service` that `wanted` selects.
+    pub fn services_after(
         &self,
         service: &str,
         most: usize,
         wanted: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = &str> {
         let wanted = |name: &&str| wanted(name);
-        let layered = self.catalog.services_behind(service).map(|name| &**name).filter(wanted).take(most);
+        let layered = self.catalog.services_after(service).map(|name| &**name).filter(wanted).take(most);
         let behind = (Bound::Excluded(service), Bound::Unbounded);
         let overridden = self.stored.overrides.range::<str, _>(behind).map(|(name, _)| &**name);
         let names: BTreeSet<&str> = layered.chain(overridden.filter(wanted).take(most)).collect();
         names.into_iter().take(most)
     }
 
-    /// The services whose configuration was changed behind `revision`, of those too that have none any more, in the
+    /// The services whose configuration was changed after `revision`, of those too that have none any more, in the
     /// order of their newest revisions.
     pub fn changed_after(&self, revision: u64) -> impl Iterator<Item = (&Arc<str>, u64)> {
         self.by_revision
@@ -161,7 +161,7 @@ impl Configuration {
     }
 }
 
-/// Forgets when the first of many services lost their configuration: whoever follows from before begins anew.
+/// Forgets when the first of many services lost their configuration: a watch from before that resyncs.
 fn forget(stored: &mut StoredConfiguration, catalog: &Catalog) {
     let StoredConfiguration { changed, overrides, forgotten, .. } = stored;
     // At least so many of them have none.

@@ -1,4 +1,4 @@
-//! What an ask makes of the present configuration: pure.
+//! The edit that a request makes of the present configuration: pure.
 
 use breaker::{Layer, Override};
 
@@ -7,7 +7,7 @@ use super::{ControlError, LayerChange, SERVICES_MAX, Update};
 use crate::catalog::{Declaration, DeclarationDiff};
 use crate::store::{ConfigEdit, ServiceOverride};
 
-/// What becomes of a service's layer; none: it is so already.
+/// The edit of a service's layer; none: it is so already.
 ///
 /// # Errors
 /// [`ControlError::EtagMismatch`], [`ControlError::TooManyServices`].
@@ -47,8 +47,8 @@ fn changed(before: &Layer, change: &LayerChange) -> Layer {
     layer
 }
 
-/// What becomes of the override of a service when it is set, or cleared; none: it is set so already. `is_active`: the
-/// one that stands has not ended by itself.
+/// The edit when the override of a service is set, or cleared; none: it is set so already. `is_active`: the
+/// present one has not expired.
 ///
 /// # Errors
 /// [`ControlError::NoOverride`] when there is none to clear, [`ControlError::TooManyServices`].
@@ -73,17 +73,17 @@ pub(super) fn overridden(
     Ok(Some(ConfigEdit::Override { service: service.to_owned(), set: set.cloned() }))
 }
 
-/// What becomes of the override of a service once `ended` has ended by itself; none: another one stands by now.
+/// The edit once the override `ended` of a service has expired; none: there is another one by now.
 pub(super) fn ended(present: &Configuration, service: &str, ended: &Override) -> Option<ConfigEdit> {
     let stands = present.overrides().get(service).is_some_and(|stands| stands.as_override() == *ended);
     stands.then(|| ConfigEdit::Override { service: service.to_owned(), set: None })
 }
 
-/// What becomes of the configuration when a file declares this; none: it is so already, or the file is of the past.
+/// The edit when a file declares this; none: it is so already, or the file is of an older generation.
 pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Option<ConfigEdit> {
     match takes(present, declaration) {
         DeclarationDiff::Differs => {
-            // A file that says nothing of releases is of none; the order of those that do goes on behind it.
+            // A file without a generation has none; the order of those with one goes on after it.
             let stood = present.stored().declared.as_ref().and_then(|stored| stored.declaration.generation);
             let generation = declaration.generation.or(stood);
             Some(ConfigEdit::FileApplied(Declaration { generation, ..declaration.clone() }))
@@ -101,7 +101,7 @@ pub(super) fn declared(present: &Configuration, declaration: &Declaration) -> Op
     }
 }
 
-/// What comes of a file that declares this.
+/// How a file that declares this differs.
 pub(super) fn takes(present: &Configuration, declaration: &Declaration) -> DeclarationDiff {
     present.stored().declared.as_ref().map_or(DeclarationDiff::Differs, |stored| stored.takes(declaration))
 }

@@ -1,12 +1,12 @@
-//! The write path of the configuration: the store first, then the engine, then whoever watches.
+//! The write path of the configuration: the store first, then the engine, then the watches.
 //!
-//! What the store took is what every replica will judge by, under one revision; so nothing is judged by a change that
-//! the store does not have. A change is planned on the configuration in force (`plan`), checked whole, and written
+//! What the store has is what every replica applies, under one revision; so no change is applied that
+//! the store does not have. A change is planned on the effective configuration (`plan`), checked whole, and written
 //! only if no other came between; else it is planned again on what there is now.
 //!
-//! One change is made at a time. A caller who goes away before its turn has changed nothing; a change that has its
-//! turn is finished whoever waits for it: else the store could have it and this process not. When the store does
-//! not say whether it took a change, what it has is read as soon as it answers, and no change is planned or answered
+//! One change is made at a time. A caller that disconnects before its turn has changed nothing; a change that has its
+//! turn is finished in any case: else the store could have it and this process not. When the store does
+//! not confirm a write, the stored configuration is read as soon as it answers, and no change is planned or answered
 //! before.
 
 mod configuration;
@@ -37,8 +37,8 @@ use crate::store::{ConfigEdit, RequestId, ServiceOverride, Store, StoreError};
 /// Services that may have thresholds set over the API: as many as the file may have tables.
 pub const SERVICES_MAX: usize = 10_000;
 /// Overrides of services that may be on their way to the breakers at one time. The store has them already, and the
-/// breakers are told no faster than the journal empties. One more is refused.
-const OVERRIDES_UNDER_WAY_MAX: usize = 16;
+/// breakers are changed no faster than the journal empties. One more is rejected.
+const OVERRIDES_IN_PROGRESS_MAX: usize = 16;
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +46,8 @@ pub enum ControlError {
     /// The store did not take it.
     #[error("write the configuration")]
     Store(#[from] StoreError),
-    /// What the layers come to contradicts itself.
-    #[error("{}", told(.0))]
+    /// The merged layers contradict each other.
+    #[error("{}", joined(.0))]
     Contradiction(Vec<ServiceProblem>),
     /// What the store holds contradicts itself; a later version may have written it.
     #[error("invalid thresholds in the store: {0}")]
@@ -58,7 +58,7 @@ pub enum ControlError {
     OlderGeneration {
         /// That of the file.
         file: Option<u64>,
-        /// That of what stays in force.
+        /// That of the file that stays in effect.
         stored: u64,
     },
     /// Nothing is known of the service.
@@ -88,7 +88,7 @@ pub enum ControlError {
     },
     /// As many overrides of services as there may be are on their way to the breakers.
     #[error("too many service-wide overrides in progress (limit {max})")]
-    OverridesUnderWay {
+    OverridesInProgress {
         /// The limit.
         max: usize,
     },
@@ -103,7 +103,7 @@ pub enum ControlError {
     Busy,
 }
 
-fn told(problems: &[ServiceProblem]) -> String {
+fn joined(problems: &[ServiceProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -118,11 +118,11 @@ pub struct Update {
     pub etag: Option<String>,
     /// Only if the service is known: configured, or with a breaker in use or retired.
     pub must_exist: bool,
-    /// Only say what it would come to.
+    /// Only return the result, and change nothing.
     pub validate_only: bool,
     /// Makes sending it again safe.
     pub request: Option<RequestId>,
-    /// Who asked for it, and why.
+    /// Who requested it, and why.
     pub attribution: Attribution,
 }
 
@@ -154,28 +154,28 @@ pub struct Updated {
     pub changed: bool,
 }
 
-/// Whoever may change the configuration goes through this.
+/// Every change of the configuration goes through this.
 pub struct Control {
     store: Arc<dyn Store>,
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     journal: Arc<Journal>,
     published: watch::Sender<Arc<Configuration>>,
-    /// One change at a time, so that the engine is told of them in their order.
-    turns: Arc<Mutex<()>>,
-    overrides_under_way: Arc<Semaphore>,
-    /// Changes that have, or had, their turn: one, and the overrides under way.
+    /// One change at a time, so that the engine receives them in their order.
+    write_lock: Arc<Mutex<()>>,
+    overrides_in_progress: Arc<Semaphore>,
+    /// Changes that hold, or held, the lock: one, and the overrides in progress.
     tasks: TaskTracker,
-    /// The store may have a change that is not in force here. Set and taken back by whoever has the turn.
+    /// The store may have a change that is not effective here. Set and unset under the write lock.
     is_commit_unknown: AtomicBool,
-    /// Told when that is so.
+    /// Notified when that is so.
     commit_unknown: Notify,
-    /// Told when breakers are to be told of overrides that came from elsewhere.
-    walk_due: Notify,
+    /// Notified when overrides from elsewhere are to be applied to breakers.
+    reconcile_due: Notify,
 }
 
 impl Control {
-    /// On an engine that judges by `configuration`.
+    /// On an engine with `configuration` applied.
     pub fn new(
         store: Arc<dyn Store>,
         engine: Arc<Engine>,
@@ -189,21 +189,21 @@ impl Control {
             clock,
             journal,
             published: watch::Sender::new(configuration),
-            turns: Arc::default(),
-            overrides_under_way: Arc::new(Semaphore::new(OVERRIDES_UNDER_WAY_MAX)),
+            write_lock: Arc::default(),
+            overrides_in_progress: Arc::new(Semaphore::new(OVERRIDES_IN_PROGRESS_MAX)),
             tasks: TaskTracker::new(),
             is_commit_unknown: AtomicBool::new(false),
             commit_unknown: Notify::new(),
-            walk_due: Notify::new(),
+            reconcile_due: Notify::new(),
         })
     }
 
-    /// What is in force.
+    /// The effective configuration.
     pub fn configuration(&self) -> Arc<Configuration> {
         Arc::clone(&self.published.borrow())
     }
 
-    /// What is in force, and every change of it; who looks seldom sees the newest.
+    /// The effective configuration, and every change of it; a slow receiver sees the newest.
     pub fn watch(&self) -> watch::Receiver<Arc<Configuration>> {
         self.published.subscribe()
     }
@@ -217,19 +217,19 @@ impl Control {
     /// Changes what is set over the API for a service.
     ///
     /// # Errors
-    /// [`ControlError`]; nothing has changed then, except where the store did not say.
+    /// [`ControlError`]; nothing has changed then, except where the store did not confirm the write.
     pub async fn update(self: &Arc<Self>, update: Update) -> Result<Updated, ControlError> {
         if update.validate_only {
-            return self.tried(update).await;
+            return self.dry_run(update).await;
         }
         let control = Arc::clone(self);
-        self.serialized(async move |turn| {
+        self.serialized(async move |guard| {
             let edit = |present: &Configuration| {
                 control.check_exists(present, &update)?;
                 edits::updated(present, &update)
             };
             let (after, changed) =
-                control.write(&turn, &edit, &update.attribution, update.request.as_ref()).await?;
+                control.write(&guard, &edit, &update.attribution, update.request.as_ref()).await?;
             Ok(Updated { config: after.service(&update.service), changed })
         })
         .await
@@ -253,8 +253,8 @@ impl Control {
         present.service(service).is_own || self.engine.knows_service(service)
     }
 
-    /// What a change would come to.
-    async fn tried(&self, update: Update) -> Result<Updated, ControlError> {
+    /// The result of a change, without making it.
+    async fn dry_run(&self, update: Update) -> Result<Updated, ControlError> {
         let present = self.configuration();
         self.check_exists(&present, &update)?;
         let Some(edit) = edits::updated(&present, &update)? else {
@@ -264,11 +264,11 @@ impl Control {
         Ok(Updated { config: planned.after.service(&update.service), changed: true })
     }
 
-    /// Sets the override of a service, or takes it back: in the store, for breakers born from now on, and on those that
-    /// there are. Answers what became of these. The same override again only finishes what an earlier call left undone.
+    /// Sets the override of a service, or clears it: in the store, for breakers created from now on, and on those that
+    /// there are. Returns the result for these. The same override again only finishes what an earlier call left undone.
     ///
     /// # Errors
-    /// [`ControlError`]; [`ControlError::NoOverride`] when there is none to take back.
+    /// [`ControlError`]; [`ControlError::NoOverride`] when there is none to clear.
     pub async fn set_override(
         self: &Arc<Self>,
         service: &str,
@@ -276,14 +276,15 @@ impl Control {
         attribution: Attribution,
     ) -> Result<Reached, ControlError> {
         let (name, engine, clock) = (service.to_owned(), Arc::clone(&self.engine), Arc::clone(&self.clock));
-        // Whoever sets one takes none back: if its walk has to, somebody else has asked for that in the meantime.
-        let takes_back = if set.is_some() { override_reconciler::meanwhile() } else { attribution.clone() };
+        // Setting one clears none: if the reconciler has to, another request has cleared it in the meantime.
+        let clear_attribution =
+            if set.is_some() { override_reconciler::reconciler_attribution() } else { attribution.clone() };
         let edit = move |present: &Configuration| {
-            // What is in force here, the engine knows; and by which clock it ends.
+            // The engine knows the effective override, and by which clock it ends.
             let is_active = engine.service_override(&name, clock.now()).is_some();
             edits::overridden(present, &name, set.as_ref(), is_active)
         };
-        self.write_override(service.to_owned(), edit, attribution, takes_back).await
+        self.write_override(service.to_owned(), edit, attribution, clear_attribution).await
     }
 
     /// Takes `ended`, the override of a service that has ended by itself, out of the store.
@@ -297,8 +298,10 @@ impl Control {
     ) -> Result<(), ControlError> {
         let name = service.to_owned();
         let edit = move |present: &Configuration| Ok(edits::ended(present, &name, &ended));
-        let attribution =
-            Attribution { actor: override_reconciler::OURSELVES.to_owned(), reason: "expired".to_owned() };
+        let attribution = Attribution {
+            actor: override_reconciler::RECONCILER_ACTOR.to_owned(),
+            reason: "expired".to_owned(),
+        };
         self.write_override(service.to_owned(), edit, attribution.clone(), attribution).await.map(|_| ())
     }
 
@@ -307,26 +310,32 @@ impl Control {
         service: String,
         edit: impl Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'static,
         attribution: Attribution,
-        takes_back: Attribution,
+        clear_attribution: Attribution,
     ) -> Result<Reached, ControlError> {
-        let under_way = Arc::clone(&self.overrides_under_way)
+        let in_progress = Arc::clone(&self.overrides_in_progress)
             .try_acquire_owned()
-            .map_err(|_| ControlError::OverridesUnderWay { max: OVERRIDES_UNDER_WAY_MAX })?;
+            .map_err(|_| ControlError::OverridesInProgress { max: OVERRIDES_IN_PROGRESS_MAX })?;
         let control = Arc::clone(self);
-        self.serialized(async move |turn| {
-            control.write(&turn, &edit, &attribution, None).await?;
-            // The breakers are told at the pace of the journal: others need not wait for that.
-            drop(turn);
+        self.serialized(async move |guard| {
+            control.write(&guard, &edit, &attribution, None).await?;
+            // The breakers are changed at the pace of the journal: others need not wait for that.
+            drop(guard);
             let Self { engine, journal, clock, .. } = &*control;
-            let reached =
-                override_reconciler::put_in_force(engine, journal, clock, &service, takes_back).await;
-            drop(under_way);
+            let reached = override_reconciler::apply_service_override(
+                engine,
+                journal,
+                clock,
+                &service,
+                clear_attribution,
+            )
+            .await;
+            drop(in_progress);
             Ok(reached)
         })
         .await
     }
 
-    /// Puts what a changed file declares in force. While the store is away it tries again, until this is dropped.
+    /// Applies what a changed file declares. During a store outage it retries, until this is dropped.
     ///
     /// # Errors
     /// [`ControlError`], when trying again cannot help.
@@ -340,8 +349,9 @@ impl Control {
                 }
                 _ => Ok(edits::declared(present, &declaration)),
             };
-            let done =
-                self.serialized(async move |turn| control.write(&turn, &edit, &by_file(), None).await).await;
+            let done = self
+                .serialized(async move |guard| control.write(&guard, &edit, &file_attribution(), None).await)
+                .await;
             match done {
                 Ok((after, _)) => return Ok(after.revision()),
                 Err(ControlError::Store(error)) if error.is_transient() => {
@@ -358,12 +368,12 @@ impl Control {
         }
     }
 
-    /// Whether what a file declares is another than what is in force, and not of the past.
+    /// Whether what a file declares differs from what is effective, and is not of an older generation.
     pub fn differs_from(&self, declaration: &Declaration) -> bool {
         edits::takes(&self.configuration(), declaration) == DeclarationDiff::Differs
     }
 
-    /// Takes over what the store has, each time that it did not say whether it took a change. For a task that lives
+    /// Reloads the stored configuration, each time that the store did not confirm a write. For a task that lives
     /// as long as the process.
     pub async fn run_reload(self: &Arc<Self>) {
         loop {
@@ -372,9 +382,9 @@ impl Control {
         }
     }
 
-    /// Ends when breakers are to be told of overrides that came from elsewhere: [`Control::reconcile_overrides`].
-    pub async fn walk_due(&self) {
-        self.walk_due.notified().await;
+    /// Ends when overrides from elsewhere are to be applied to breakers: [`Control::reconcile_overrides`].
+    pub async fn reconcile_due(&self) {
+        self.reconcile_due.notified().await;
     }
 
     /// Tells every breaker what override its service has: what a crash left between the store and the breakers, or
@@ -389,6 +399,6 @@ impl Control {
 }
 
 /// The file, as the audit names it.
-fn by_file() -> Attribution {
+fn file_attribution() -> Attribution {
     Attribution { actor: "file".to_owned(), reason: String::new() }
 }

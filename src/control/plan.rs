@@ -1,4 +1,4 @@
-//! What a change comes to, before it is made, and how it is written.
+//! The plan of a change: its result, before it is made, and how it is written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::store::{ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Store, Sto
 /// A change that may be made.
 pub(super) struct Planned {
     before: Arc<Configuration>,
-    /// What is then in force; under the revision of before until it is [`Planned::written`].
+    /// What is effective then; under the revision of before until it is [`Planned::written`].
     pub(super) after: Configuration,
     /// The services whose configuration is another by it; under the empty name the defaults.
     touched: BTreeSet<String>,
@@ -26,7 +26,7 @@ pub(super) struct Planned {
 /// What `edit` makes of `present`.
 ///
 /// # Errors
-/// Every contradiction that the layers would come to.
+/// Every contradiction of the merged layers.
 pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Planned, Vec<ServiceProblem>> {
     let mut stored = present.stored().clone();
     match &edit {
@@ -50,7 +50,7 @@ pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Pla
     }
     let catalog = match &edit {
         ConfigEdit::FileApplied(declaration) => Catalog::new(declaration, stored.revision, &stored.set)?,
-        // Ten thousand others need not be merged anew.
+        // Ten thousand others need not be merged again.
         ConfigEdit::Thresholds { service, layer } => {
             present.catalog().with_service(&declaration(&stored), service, layer)?
         }
@@ -243,7 +243,7 @@ mod tests {
         let present = Configuration::new(StoredConfiguration { overrides, ..stored }).unwrap();
         assert_eq!(present.services().collect::<Vec<_>>(), ["a", "aa", "b", "c"]);
         let behind =
-            |service, most| present.services_behind(service, most, |name| name != "aa").collect::<Vec<_>>();
+            |service, most| present.services_after(service, most, |name| name != "aa").collect::<Vec<_>>();
         assert_eq!(behind("", 2), ["a", "b"]);
         assert_eq!(behind("b", 2), ["c"]);
         assert!(behind("c", 2).is_empty());

@@ -1,4 +1,4 @@
-//! What a changed file makes softer: said in the log, because nobody looks for a circuit that does not open.
+//! Logs the thresholds that a changed file relaxes: a circuit that does not open would go unnoticed.
 //!
 //! Softer is whatever makes a breaker open later, or stay open for a shorter time. What can be either, such as the size of
 //! a window, is not judged.
@@ -59,7 +59,7 @@ fn relaxed(before: &Configuration, after: &Configuration, touched: &BTreeSet<Str
         let (then, now) = (before.catalog().thresholds(service), after.catalog().thresholds(service));
         let changes = Field::ALL.iter().filter_map(|field| {
             let (then, now) = (then.value(*field), now.value(*field));
-            is_softer(*field, then.as_ref(), now.as_ref())
+            is_relaxed(*field, then.as_ref(), now.as_ref())
                 .then(|| format!("{field} {} -> {}", shown(then.as_ref()), shown(now.as_ref())))
         });
         let changes = changes.collect::<Vec<_>>().join(", ");
@@ -74,7 +74,7 @@ fn shown(value: Option<&Value>) -> String {
 }
 
 /// Whether a breaker opens later, or is open for a shorter time, when this field is `now` what was `then`.
-fn is_softer(field: Field, then: Option<&Value>, now: Option<&Value>) -> bool {
+fn is_relaxed(field: Field, then: Option<&Value>, now: Option<&Value>) -> bool {
     match field {
         // Off counts as endless: it never opens.
         Field::FailureThreshold

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::catalog::Declaration;
 use crate::control::edits::declared;
-use crate::control::{Configuration, ControlError, by_file, plan, told};
+use crate::control::{Configuration, ControlError, file_attribution, joined, plan};
 use crate::engine::Seals;
 use crate::store::{ConfigWritten, Store};
 
 /// What the store has, with what the file declares written to it, unless the store has a later generation. Without a
 /// file, what the store has.
 ///
-/// A file that contradicts what was set over the API is refused with a word in the log, and what the store has is in
-/// force: a process that does not start would help nobody.
+/// A file that contradicts what was set through the API is rejected and logged, and what the store has stays
+/// effective: a process that does not start would be worse.
 ///
 /// # Errors
 /// [`ControlError`].
@@ -24,14 +24,14 @@ pub async fn first_configuration(
     loop {
         let stored = store.configuration().await?;
         let present =
-            Arc::new(Configuration::new(stored).map_err(|problems| ControlError::Stored(told(&problems)))?);
+            Arc::new(Configuration::new(stored).map_err(|problems| ControlError::Stored(joined(&problems)))?);
         let Some(edit) = declaration.and_then(|declaration| declared(&present, declaration)) else {
             return Ok(present);
         };
         let planned = match plan::plan(&present, edit) {
             Ok(planned) => planned,
             Err(problems) => {
-                let problems = told(&problems);
+                let problems = joined(&problems);
                 tracing::error!(
                     problems,
                     "config file conflicts with thresholds set through the API: keeping the previous configuration"
@@ -39,7 +39,9 @@ pub async fn first_configuration(
                 return Ok(present);
             }
         };
-        if let ConfigWritten::Written(changed) = planned.write(store, seals, &by_file(), None).await? {
+        if let ConfigWritten::Written(changed) =
+            planned.write(store, seals, &file_attribution(), None).await?
+        {
             return Ok(Arc::new(planned.written(changed)));
         }
     }

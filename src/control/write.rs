@@ -1,4 +1,4 @@
-//! How a change is made: one at a time, planned, written, put in force.
+//! How a change is made: one at a time, planned, written, applied.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,58 +10,61 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::configuration::Configuration;
 use super::plan::{self, Planned};
-use super::{Control, ControlError, told};
+use super::{Control, ControlError, joined};
 use crate::catalog::{Catalog, ServiceWarning};
 use crate::store::{ConfigEdit, ConfigWritten, RequestId};
 
-/// Between two attempts to reach a store that is away.
+/// The pause between two attempts during a store outage.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// A change that other processes' changes come before so many times is given up.
+/// A change that loses to other processes' changes so many times is given up.
 const PLANS_MAX: usize = 8;
 
 /// Warnings that are logged one by one at a time.
 const WARNINGS_MAX: usize = 20;
 
-/// The turn of one change: there is no other meanwhile.
-pub(super) type Turn = OwnedMutexGuard<()>;
+/// Held while one change is made: there is no other meanwhile.
+pub(super) type WriteGuard = OwnedMutexGuard<()>;
 
-/// What becomes of the configuration; none: it is so already.
+/// The edit for the present configuration; none: it is so already.
 type EditOf<'a> = dyn Fn(&Configuration) -> Result<Option<ConfigEdit>, ControlError> + Send + Sync + 'a;
 
 impl Control {
-    /// Makes a change once it has its turn. Before, whoever asks may go away, and nothing has happened; from then on
-    /// it is finished, whether or not anybody still waits for it.
-    pub(super) async fn serialized<T, F>(&self, change: impl FnOnce(Turn) -> F) -> Result<T, ControlError>
+    /// Makes a change under the write lock. Before it has the lock, its caller may disconnect, and nothing has happened; from then on
+    /// it is finished, whether or not its caller still waits for it.
+    pub(super) async fn serialized<T, F>(
+        &self,
+        change: impl FnOnce(WriteGuard) -> F,
+    ) -> Result<T, ControlError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
     {
-        let turn = Arc::clone(&self.turns).lock_owned().await;
-        match self.tasks.spawn(change(turn)).await {
+        let guard = Arc::clone(&self.write_lock).lock_owned().await;
+        match self.tasks.spawn(change(guard)).await {
             Ok(done) => done,
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         }
     }
 
-    /// Makes the change that `edit_of` sees fit to make of the present configuration. Answers what is then in force,
+    /// Makes the change that `edit_of` returns for the present configuration. Returns what is effective then,
     /// and whether that was changed; under a request's id that is known it is not.
     pub(super) async fn write(
         &self,
-        turn: &Turn,
+        guard: &WriteGuard,
         edit_of: &EditOf<'_>,
         attribution: &Attribution,
         request: Option<&RequestId>,
     ) -> Result<(Arc<Configuration>, bool), ControlError> {
-        // What is in force here may be what a change that was not answered is already past: planned on that, another
-        // would be "so already", and the first one sent again answered with what it has changed.
+        // What is effective here may be older than a change whose write was not confirmed: planned on that, another
+        // would be "so already", and the first one, sent again, would be answered with what it has changed.
         if self.is_commit_unknown.load(Ordering::Relaxed) {
-            self.reload(turn).await?;
+            self.reload(guard).await?;
         }
         // Before anything else: sent again, a change has the etag of before, and may contradict what came after it.
         if let Some(request) = request
             && let Some(known) = self.store.request(request).await?
         {
-            return self.answered_before(known);
+            return self.replayed_result(known);
         }
         for _ in 0..PLANS_MAX {
             let present = self.configuration();
@@ -75,11 +78,11 @@ impl Control {
             match planned.write(&*self.store, self.engine.seals(), attribution, request).await {
                 Ok(ConfigWritten::Written(changed)) => {
                     let after = Arc::new(planned.written(changed));
-                    self.put_in_force(turn, &after).await;
+                    self.apply(guard, &after).await;
                     return Ok((after, true));
                 }
-                Ok(ConfigWritten::Stale { .. }) => self.reload(turn).await?,
-                Ok(known) => return self.answered_before(known),
+                Ok(ConfigWritten::Stale { .. }) => self.reload(guard).await?,
+                Ok(known) => return self.replayed_result(known),
                 Err(error) => {
                     if error.is_transient() {
                         self.is_commit_unknown.store(true, Ordering::Relaxed);
@@ -92,19 +95,19 @@ impl Control {
         Err(ControlError::Busy)
     }
 
-    fn answered_before(&self, known: ConfigWritten) -> Result<(Arc<Configuration>, bool), ControlError> {
+    fn replayed_result(&self, known: ConfigWritten) -> Result<(Arc<Configuration>, bool), ControlError> {
         match known {
             ConfigWritten::Reused => Err(ControlError::RequestReused),
             _ => Ok((self.configuration(), false)),
         }
     }
 
-    /// Takes over what the store has, as soon as it answers.
+    /// Reloads the stored configuration, as soon as the store answers.
     pub(super) async fn reload_until_ok(&self) {
         loop {
             self.pause().await;
-            let turn = Arc::clone(&self.turns).lock_owned().await;
-            match self.reload(&turn).await {
+            let guard = Arc::clone(&self.write_lock).lock_owned().await;
+            match self.reload(&guard).await {
                 Ok(()) => return,
                 Err(ControlError::Store(error)) if error.is_transient() => {}
                 Err(error) => {
@@ -118,46 +121,46 @@ impl Control {
         }
     }
 
-    /// Takes over what a store has that went back: a backup was restored. Until it has answered, no change is planned on
-    /// what was in force before.
-    pub async fn take_over(&self) {
+    /// Reloads the configuration of a store that was restored from a backup. Until it has answered, no change is planned on
+    /// what was effective before.
+    pub async fn reload_restored(&self) {
         self.is_commit_unknown.store(true, Ordering::Relaxed);
-        let turn = Arc::clone(&self.turns).lock_owned().await;
-        let reloaded = self.reload(&turn).await;
-        drop(turn);
+        let guard = Arc::clone(&self.write_lock).lock_owned().await;
+        let reloaded = self.reload(&guard).await;
+        drop(guard);
         if reloaded.is_err() {
             self.reload_until_ok().await;
         }
     }
 
-    /// Between two attempts to reach a store that is away.
+    /// Waits between two attempts during a store outage.
     pub(super) async fn pause(&self) {
         self.clock.sleep_until(self.clock.now() + RETRY_EVERY).await;
     }
 
-    async fn reload(&self, turn: &Turn) -> Result<(), ControlError> {
+    async fn reload(&self, guard: &WriteGuard) -> Result<(), ControlError> {
         let stored = self.store.configuration().await?;
         let present = self.configuration();
-        // Not by the revision alone: in a store that went back it may be another change.
+        // Not by the revision alone: in a restored store it may be of another change.
         if stored == *present.stored() {
             self.is_commit_unknown.store(false, Ordering::Relaxed);
             return Ok(());
         }
-        let after = off_the_workers(|| Configuration::new(stored))
+        let after = off_thread(|| Configuration::new(stored))
             .await
-            .map_err(|problems| ControlError::Stored(told(&problems)))?;
+            .map_err(|problems| ControlError::Stored(joined(&problems)))?;
         let after = Arc::new(after);
-        self.put_in_force(turn, &after).await;
+        self.apply(guard, &after).await;
         self.is_commit_unknown.store(false, Ordering::Relaxed);
         if after.overrides() != present.overrides() {
-            self.walk_due.notify_one();
+            self.reconcile_due.notify_one();
         }
         Ok(())
     }
 
-    async fn put_in_force(&self, _: &Turn, after: &Arc<Configuration>) {
+    async fn apply(&self, _: &WriteGuard, after: &Arc<Configuration>) {
         let (engine, configuration, now) = (Arc::clone(&self.engine), Arc::clone(after), self.clock.now());
-        off_the_workers(move || {
+        off_thread(move || {
             log_warnings(configuration.catalog(), Some(&engine.catalog()));
             engine.note_service_overrides(configuration.engine_overrides(), now);
             engine.apply(configuration.catalog(), now);
@@ -187,12 +190,12 @@ pub fn log_warnings(catalog: &Catalog, before: Option<&Catalog>) {
 /// [`ControlError::Contradiction`].
 pub(super) async fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Planned, ControlError> {
     let present = Arc::clone(present);
-    off_the_workers(move || plan::plan(&present, edit)).await.map_err(ControlError::Contradiction)
+    off_thread(move || plan::plan(&present, edit)).await.map_err(ControlError::Contradiction)
 }
 
 /// Off the threads that decide: with ten thousand services, or a hundred thousand breakers, it takes tens of
 /// milliseconds.
-async fn off_the_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

@@ -1,4 +1,4 @@
-//! What was seen of a store: by this it is found out that it has gone back, and which history a token is of.
+//! The newest changes that were seen of a store: they detect a restore, and which history a token is of.
 
 use std::collections::VecDeque;
 
@@ -33,8 +33,8 @@ impl Anchors {
         found.is_ok_and(|index| self.seen.get(index) == Some(&change))
     }
 
-    /// Takes note of where the store is; `seen` is what its position was asked about. False: it is not the history, or
-    /// not the timeline, that was seen before, and nothing is noted.
+    /// Records the position of the store; `seen` is the change that it was queried with. False: it is not the history, or
+    /// not the timeline, that was seen before, and nothing is recorded.
     pub(super) fn note(&mut self, seen: ChangeId, position: &Position) -> bool {
         let timeline = *self.timeline.get_or_insert(position.timeline);
         if timeline != position.timeline || position.went_back_behind(seen) {
@@ -49,8 +49,8 @@ impl Anchors {
         true
     }
 
-    /// Forgets all of it: the store has another history.
-    pub(super) fn begin_anew(&mut self, position: &Position) {
+    /// Starts over at `position`: the store has another history.
+    pub(super) fn reset(&mut self, position: &Position) {
         *self = Self { timeline: Some(position.timeline), seen: VecDeque::from([position.newest]) };
     }
 }
@@ -82,7 +82,7 @@ mod tests {
         assert!(anchors.note(seen, &at(1, change(2_000), None)), "pruned is not gone back");
         assert!(anchors.contains(change(7)) && anchors.contains(change(9)) && !anchors.contains(change(8)));
         assert!(!anchors.contains(ChangeId { nonce: 0, ..change(9) }));
-        anchors.begin_anew(&at(2, change(5), None));
+        anchors.reset(&at(2, change(5), None));
         assert_eq!((anchors.timeline(), anchors.newest()), (Some(2), change(5)));
         assert!(!anchors.contains(change(7)));
     }

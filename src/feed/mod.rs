@@ -1,8 +1,8 @@
-//! What streams are fed from: what changed behind a cursor.
+//! The sources of watch streams: what changed after a cursor.
 //!
-//! A watcher is a cursor and nothing else. Nobody keeps a queue for it: when its client has room it asks for what is
-//! behind its cursor, and reads it from memory that all watchers share. Whoever is slow is behind by more, and costs no
-//! more. Three feeds: the configuration (it is [`crate::control::Control::watch`], and stands there), the states of
+//! A watcher is a cursor and nothing else. There is no queue for it: when its client has room it reads what is
+//! after its cursor, from memory that all watchers share. A slow watcher lags further, and costs no
+//! more. Three feeds: the configuration ([`crate::control::Control::watch`]), the states of
 //! breakers ([`StateFeed`]), the history ([`HistoryTail`]).
 
 mod anchors;
@@ -14,14 +14,14 @@ use std::sync::Arc;
 use breaker::Time;
 use tokio::sync::watch;
 
-pub use states::{FanOut, StateFeed, StatesBehind};
+pub use states::{FanOut, StateChanges, StateFeed};
 pub(crate) use tail::end_of;
-pub use tail::{Behind, Checked, HistoryTail, Looked, Page};
+pub use tail::{Checked, HistoryTail, Page, Polled, RowsAfter};
 
 use crate::metrics::WatchMetrics;
 use crate::store::{Meta, Position, Store};
 
-/// The feeds of one process, and the store whose tokens they take.
+/// The feeds of one process, and the store that their tokens are of.
 pub struct Feeds {
     /// The states of breakers.
     pub states: Arc<StateFeed>,
@@ -33,7 +33,7 @@ pub struct Feeds {
 }
 
 impl Feeds {
-    /// Over a store that is `meta`; the engine tells `states` of its changes.
+    /// Over a store that is `meta`; the engine sends its changes to `states`.
     pub fn new(
         states: Arc<StateFeed>,
         store: Arc<dyn Store>,
@@ -49,10 +49,10 @@ impl Feeds {
         self.timeline.subscribe()
     }
 
-    /// Follows the history that a store which went back has now, and tells everybody who follows this one.
-    pub fn begin_anew(&self, position: &Position, now: Time) {
-        // In this order: who knows of the timeline reads nothing from memory that is of the one before.
-        self.tail.begin_anew(position, now);
+    /// Follows the history of a restored store, and makes every watch resync.
+    pub fn reset(&self, position: &Position, now: Time) {
+        // In this order: a watch that has the new timeline reads nothing from memory that is of the one before.
+        self.tail.reset(position, now);
         self.timeline.send_replace(position.timeline);
     }
 }

@@ -1,7 +1,7 @@
 //! Which breakers changed, and in which order.
 //!
-//! Only which: what a breaker is now, a watcher asks the engine. So a breaker that changed a thousand times stands
-//! here once, and nobody is shown an older state behind a newer one.
+//! Only their keys: a watcher reads the present state from the engine. So a breaker that changed a thousand times is
+//! here once, and no watcher is sent an older state after a newer one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -13,10 +13,10 @@ use tokio::sync::watch;
 
 use crate::engine::{Event, TransitionSink};
 
-/// Breakers whose last change is remembered. A watcher that is further behind begins anew.
+/// The most breakers whose last change is kept. A watcher that lags further resyncs.
 const CHANGED_MAX: usize = 65_536;
 
-/// The breakers that changed last. An [`TransitionSink`]: the engine tells it of changes.
+/// The breakers that changed last. A [`TransitionSink`]: the engine sends it changes.
 #[derive(Debug)]
 pub struct StateFeed {
     inner: Mutex<Inner>,
@@ -28,30 +28,30 @@ pub struct StateFeed {
 struct Inner {
     /// The number of the last change.
     newest: u64,
-    /// Whoever is behind this one begins anew.
+    /// A watcher with an older cursor resyncs.
     floor: u64,
     by_key: HashMap<Key, u64>,
     by_number: BTreeMap<u64, Key>,
 }
 
-/// What is behind a cursor.
+/// What changed after a cursor.
 #[derive(Debug, PartialEq, Eq)]
-pub enum StatesBehind {
+pub enum StateChanges {
     /// These breakers changed; the cursor goes to the number.
     Changed(Vec<Key>, u64),
-    /// The cursor is behind what is remembered, or everything changed at once.
+    /// The cursor is older than what is kept, or everything changed at once.
     TooOld,
 }
 
 impl Default for StateFeed {
     fn default() -> Self {
-        Self::remembering(CHANGED_MAX)
+        Self::with_changed_max(CHANGED_MAX)
     }
 }
 
 impl StateFeed {
-    /// Remembers the last change of so many breakers.
-    pub fn remembering(changed_max: usize) -> Self {
+    /// Keeps the last change of so many breakers.
+    pub fn with_changed_max(changed_max: usize) -> Self {
         Self { inner: Mutex::default(), newest: watch::Sender::new(0), changed_max }
     }
 
@@ -65,21 +65,21 @@ impl StateFeed {
         self.newest.subscribe()
     }
 
-    /// The breakers that changed behind `cursor`, at most `limit`, in the order of their last changes.
-    pub fn behind(&self, cursor: u64, limit: usize) -> StatesBehind {
+    /// The breakers that changed after `cursor`, at most `limit`, in the order of their last changes.
+    pub fn after(&self, cursor: u64, limit: usize) -> StateChanges {
         let inner = self.inner.lock();
         if cursor < inner.floor {
-            return StatesBehind::TooOld;
+            return StateChanges::TooOld;
         }
-        let behind = inner.by_number.range((Bound::Excluded(cursor), Bound::Unbounded)).take(limit);
+        let after = inner.by_number.range((Bound::Excluded(cursor), Bound::Unbounded)).take(limit);
         let mut last = cursor;
-        let keys = behind
+        let keys = after
             .map(|(number, key)| {
                 last = *number;
                 key.clone()
             })
             .collect();
-        StatesBehind::Changed(keys, last)
+        StateChanges::Changed(keys, last)
     }
 
     fn note(&self, key: &Key) {
@@ -103,9 +103,9 @@ impl StateFeed {
     }
 
     fn wake(&self, newest: u64) {
-        // With nobody there it would be for nothing; of two at one time the later one may come first.
+        // Not without receivers; of two at one time the later one may come first.
         if self.newest.receiver_count() > 0 {
-            self.newest.send_modify(|told| *told = newest.max(*told));
+            self.newest.send_modify(|newest_sent| *newest_sent = newest.max(*newest_sent));
         }
     }
 }
@@ -135,13 +135,13 @@ impl TransitionSink for StateFeed {
     }
 }
 
-/// Both, the feed first, so that what the store has the feed has too. Whoever it wakes has to lock the breaker to see
-/// what it is, and then the journal has it as well.
+/// Both, the feed first, so that what the store has the feed has too. A watcher that it wakes has to lock the breaker to read
+/// its state, and then the journal has it as well.
 #[derive(Debug)]
 pub struct FanOut<J> {
-    /// Where changes are written down.
+    /// The journal.
     pub journal: J,
-    /// Who is told.
+    /// The feed of states.
     pub states: Arc<StateFeed>,
 }
 
@@ -175,21 +175,21 @@ mod tests {
             feed.moved(&key("a"));
         }
         feed.moved(&key("b"));
-        assert_eq!(feed.behind(0, 9), StatesBehind::Changed(vec![key("a"), key("b")], 1_001));
-        assert_eq!(feed.behind(0, 1), StatesBehind::Changed(vec![key("a")], 1_000));
-        assert_eq!(feed.behind(1_001, 9), StatesBehind::Changed(vec![], 1_001));
+        assert_eq!(feed.after(0, 9), StateChanges::Changed(vec![key("a"), key("b")], 1_001));
+        assert_eq!(feed.after(0, 1), StateChanges::Changed(vec![key("a")], 1_000));
+        assert_eq!(feed.after(1_001, 9), StateChanges::Changed(vec![], 1_001));
     }
 
     #[test]
     fn whoever_is_behind_what_is_remembered_begins_anew() {
-        let feed = StateFeed::remembering(2);
+        let feed = StateFeed::with_changed_max(2);
         for name in ["a", "b", "c"] {
             feed.moved(&key(name));
         }
-        assert_eq!(feed.behind(0, 9), StatesBehind::TooOld);
-        assert_eq!(feed.behind(1, 9), StatesBehind::Changed(vec![key("b"), key("c")], 3));
+        assert_eq!(feed.after(0, 9), StateChanges::TooOld);
+        assert_eq!(feed.after(1, 9), StateChanges::Changed(vec![key("b"), key("c")], 3));
         feed.all_changed();
-        assert_eq!(feed.behind(3, 9), StatesBehind::TooOld);
-        assert_eq!(feed.behind(feed.newest(), 9), StatesBehind::Changed(vec![], 4));
+        assert_eq!(feed.after(3, 9), StateChanges::TooOld);
+        assert_eq!(feed.after(feed.newest(), 9), StateChanges::Changed(vec![], 4));
     }
 }

@@ -1,8 +1,8 @@
 //! The newest rows of the history in memory, read from the store by one task for all watchers.
 //!
-//! Whoever is further behind than memory reaches reads pages from the store, a few at a time, until it has caught up.
-//! Rows are told by their [`HistoryCursor`], which is the order in which transactions committed: what is behind a place is
-//! complete, always, and so nothing is left out and nothing told twice, whichever of the two it was read from.
+//! A watcher that lags further than memory reaches reads pages from the store, a few at a time, until it has caught up.
+//! Rows are ordered by their [`HistoryCursor`], the order in which transactions committed: what is after a cursor is
+//! complete, always, and so nothing is left out and nothing sent twice, whichever of the two it was read from.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::store::{
 const ROWS_MAX: usize = 8_192;
 /// Rows read at one time.
 const PAGE: u32 = 1_000;
-/// Watchers that read from the store at one time: deciding and the journal need it too. Who reads does so in a task that is
-/// polled whatever its client does; a permit held by a stream that nobody polls would be lost to all others.
+/// Watchers that read from the store at one time: deciding and the journal need it too. A watcher reads in a task that is
+/// polled whatever its client does; a permit held by a stream that is not polled would be lost to all others.
 const READS_AT_ONCE: usize = 4;
 
-/// The end of the history, for all who follow it.
+/// The end of the history, for all watchers.
 pub struct HistoryTail {
     store: Arc<dyn Store>,
     ring: Mutex<Ring>,
@@ -47,49 +47,49 @@ struct Ring {
 
 #[derive(Debug, Clone, Copy)]
 struct Head {
-    /// Every row behind this place, up to `revision`, is in the ring.
+    /// Every row after this cursor, up to `revision`, is in the ring.
     floor: HistoryCursor,
     /// Up to which revision the store was read.
     revision: u64,
     /// The last row that was read.
     last: HistoryCursor,
-    looked_at: Time,
+    polled_at: Time,
 }
 
-/// What memory has behind a place.
+/// What memory has after a cursor.
 #[derive(Debug)]
-pub enum Behind {
+pub enum RowsAfter {
     /// These rows, the oldest first.
     Rows(Vec<Arc<StoredTransition>>),
-    /// Nothing: all up to this revision has been told.
+    /// Nothing: all up to this revision was read.
     Nothing {
         /// The revision.
         revision: u64,
     },
-    /// It does not reach so far: ask the store.
-    Beyond,
+    /// Memory does not reach back so far: read the store.
+    NotInMemory,
 }
 
-/// What the store has behind a place.
+/// What the store has after a cursor.
 #[derive(Debug)]
 pub enum Page {
     /// These rows, the oldest first; none: nothing yet.
     Rows(Vec<Arc<StoredTransition>>),
-    /// Rows behind it have been let go of.
+    /// Rows after it have been pruned.
     TooOld,
 }
 
-/// What a look at the store found.
+/// The result of [`HistoryTail::poll_store`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
+pub enum Polled {
     /// The history that was there before, and perhaps more of it.
-    Followed,
-    /// Another history: a backup was restored, by the nonces or by a timeline that another process has given the store.
-    /// Nothing was read of it; [`HistoryTail::begin_anew`] does.
-    WentBack(Position),
+    Continued,
+    /// Another history: a backup was restored, as the nonces or a timeline that another process has given the store show.
+    /// Nothing was read of it; [`HistoryTail::reset`] does.
+    Restored(Position),
 }
 
-/// Whether the history that somebody was told of is still the store's.
+/// Whether the history that a client was sent is still the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
     /// It is.
@@ -98,23 +98,23 @@ pub enum Checked {
     Newer,
     /// The store has another one.
     Replaced,
-    /// So much has happened since that the store cannot tell any more.
+    /// The change is pruned, so that the store cannot tell.
     TooOld,
 }
 
-/// The end of a revision: behind all of its rows.
+/// The end of a revision: after all of its rows.
 pub(crate) const fn end_of(revision: u64) -> HistoryCursor {
     HistoryCursor { revision, number: u32::MAX }
 }
 
 impl HistoryTail {
-    /// Of this store. Nothing is in it before [`HistoryTail::look`].
+    /// Of this store. Empty before [`HistoryTail::poll_store`].
     pub fn new(store: Arc<dyn Store>, metrics: WatchMetrics) -> Self {
-        Self::remembering(ROWS_MAX, store, metrics)
+        Self::with_rows_max(ROWS_MAX, store, metrics)
     }
 
     /// With so many rows in memory.
-    pub fn remembering(rows_max: usize, store: Arc<dyn Store>, metrics: WatchMetrics) -> Self {
+    pub fn with_rows_max(rows_max: usize, store: Arc<dyn Store>, metrics: WatchMetrics) -> Self {
         Self {
             store,
             ring: Mutex::new(Ring { head: None, rows: VecDeque::new() }),
@@ -136,7 +136,7 @@ impl HistoryTail {
         *self.newest.borrow()
     }
 
-    /// The newest change of the store that was seen: names the history that everything told so far is of.
+    /// The newest change of the store that was seen: names the history that everything sent so far is of.
     pub fn anchor(&self) -> ChangeId {
         self.anchors.lock().newest()
     }
@@ -147,7 +147,7 @@ impl HistoryTail {
         anchors.timeline().map(|timeline| (timeline, anchors.newest()))
     }
 
-    /// A change of the store at `revision` or behind it, from memory if that reaches so far.
+    /// A change of the store at `revision` or after it, from memory if that reaches so far.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -183,38 +183,41 @@ impl HistoryTail {
         })
     }
 
-    /// Reads what is new in the store. One at a time. What it finds to have gone back it gives another timeline.
+    /// Reads what is new in the store. One at a time. A restored store is given another timeline.
     ///
     /// # Errors
-    /// When the store does not answer: what is here stays, and the next look goes on behind it.
-    pub async fn look(&self, now: Time) -> Result<Looked, StoreError> {
-        let looked = self.look_at_store(now).await;
-        if looked.is_err() {
-            let looked_at = self.ring.lock().head.map_or(now, |head| head.looked_at);
-            self.metrics.tail_lag_seconds.set(now.since(looked_at).as_secs_f64());
+    /// When the store does not answer: what is here stays, and the next poll goes on after it.
+    pub async fn poll_store(&self, now: Time) -> Result<Polled, StoreError> {
+        let polled = self.read_new(now).await;
+        if polled.is_err() {
+            let polled_at = self.ring.lock().head.map_or(now, |head| head.polled_at);
+            self.metrics.tail_lag_seconds.set(now.since(polled_at).as_secs_f64());
         }
-        looked
+        polled
     }
 
-    async fn look_at_store(&self, now: Time) -> Result<Looked, StoreError> {
+    async fn read_new(&self, now: Time) -> Result<Polled, StoreError> {
         let seen = self.anchor();
         let position = self.store.position(seen.revision).await?;
         let timeline = self.anchors.lock().timeline();
         if !self.anchors.lock().note(seen, &position) {
-            return self.renewed(position, timeline.unwrap_or_default()).await.map(Looked::WentBack);
+            return self
+                .with_new_timeline(position, timeline.unwrap_or_default())
+                .await
+                .map(Polled::Restored);
         }
         let revision = position.newest.revision;
         let before = self.ring.lock().head;
         let Some(head) = before else {
-            self.start_behind(revision, now);
-            return Ok(Looked::Followed);
+            self.start_after(revision, now);
+            return Ok(Polled::Continued);
         };
         let (mut after, mut lag) = (head.last, None);
-        let mut is_behind = revision > head.revision;
-        while is_behind {
+        let mut has_more = revision > head.revision;
+        while has_more {
             let mut rows = self.page(after, PAGE).await?;
             let is_last = rows.len() < PAGE as usize;
-            // What came after the position was read is told by the next look: no anchor reaches so far yet.
+            // What was written after the position was read is left to the next poll: no anchor reaches so far yet.
             rows.retain(|row| row.cursor.revision <= revision);
             if let Some(last) = rows.last() {
                 lag = lag.or_else(|| rows.first().map(|first| now.since(first.recorded_at)));
@@ -222,19 +225,20 @@ impl HistoryTail {
             }
             let is_last = is_last || rows.len() < PAGE as usize;
             // A page that is full may end in the middle of a revision.
-            let told = if is_last { revision } else { after.revision.saturating_sub(1).max(head.revision) };
-            self.take(rows, told, after, now);
-            is_behind = !is_last;
+            let complete_to =
+                if is_last { revision } else { after.revision.saturating_sub(1).max(head.revision) };
+            self.take(rows, complete_to, after, now);
+            has_more = !is_last;
         }
         if let Some(head) = &mut self.ring.lock().head {
-            head.looked_at = now;
+            head.polled_at = now;
         }
         self.metrics.tail_lag_seconds.set(lag.unwrap_or_default().as_secs_f64());
-        Ok(Looked::Followed)
+        Ok(Polled::Continued)
     }
 
-    /// Where the store is once it has a timeline of its own, if another process did not give it one already.
-    async fn renewed(&self, position: Position, timeline: u32) -> Result<Position, StoreError> {
+    /// The position of the store once it has a new timeline, unless another process gave it one already.
+    async fn with_new_timeline(&self, position: Position, timeline: u32) -> Result<Position, StoreError> {
         if position.timeline > timeline {
             return Ok(position);
         }
@@ -243,17 +247,17 @@ impl HistoryTail {
     }
 
     /// Forgets what was read, and follows the history that the store has now, from `position` on.
-    pub fn begin_anew(&self, position: &Position, now: Time) {
-        self.anchors.lock().begin_anew(position);
-        self.start_behind(position.newest.revision, now);
+    pub fn reset(&self, position: &Position, now: Time) {
+        self.anchors.lock().reset(position);
+        self.start_after(position.newest.revision, now);
     }
 
-    fn start_behind(&self, revision: u64, now: Time) {
-        let place = end_of(revision);
+    fn start_after(&self, revision: u64, now: Time) {
+        let cursor = end_of(revision);
         {
             let mut ring = self.ring.lock();
             ring.rows.clear();
-            ring.head = Some(Head { floor: place, revision, last: place, looked_at: now });
+            ring.head = Some(Head { floor: cursor, revision, last: cursor, polled_at: now });
         }
         self.newest.send_replace(revision);
     }
@@ -264,7 +268,7 @@ impl HistoryTail {
         let Some(head) = &mut ring_now.head else { return };
         head.revision = revision;
         head.last = last;
-        head.looked_at = now;
+        head.polled_at = now;
         for row in rows {
             if ring_now.rows.len() == self.rows_max
                 && let Some(gone) = ring_now.rows.pop_front()
@@ -277,27 +281,27 @@ impl HistoryTail {
         self.newest.send_replace(revision);
     }
 
-    /// The rows in memory behind `place`, at most `limit`.
-    pub fn behind(&self, place: HistoryCursor, limit: usize) -> Behind {
+    /// The rows in memory after `cursor`, at most `limit`.
+    pub fn after(&self, cursor: HistoryCursor, limit: usize) -> RowsAfter {
         let ring = self.ring.lock();
-        let Some(head) = ring.head else { return Behind::Beyond };
-        if place < head.floor {
-            return Behind::Beyond;
+        let Some(head) = ring.head else { return RowsAfter::NotInMemory };
+        if cursor < head.floor {
+            return RowsAfter::NotInMemory;
         }
-        let from = ring.rows.partition_point(|row| row.cursor <= place);
+        let from = ring.rows.partition_point(|row| row.cursor <= cursor);
         let rows: Vec<_> = ring.rows.range(from..).take(limit).cloned().collect();
-        if rows.is_empty() { Behind::Nothing { revision: head.revision } } else { Behind::Rows(rows) }
+        if rows.is_empty() { RowsAfter::Nothing { revision: head.revision } } else { RowsAfter::Rows(rows) }
     }
 
-    /// The rows behind `place` as the store has them, at most `limit`. [`HistoryTail::anchor`] is behind them then.
+    /// The rows after `cursor` in the store, at most `limit`. [`HistoryTail::anchor`] is at least at the last one then.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn read(&self, place: HistoryCursor, limit: u32) -> Result<Page, StoreError> {
+    pub async fn read(&self, cursor: HistoryCursor, limit: u32) -> Result<Page, StoreError> {
         let _permit = self.permit().await;
-        let rows = self.page(place, limit).await?;
-        // Asked for behind the rows: had some gone before they were read, it says so.
-        if place < end_of(self.store.history_floor().await?) {
+        let rows = self.page(cursor, limit).await?;
+        // Read after the rows: it shows whether some were pruned before they were read.
+        if cursor < end_of(self.store.history_floor().await?) {
             return Ok(Page::TooOld);
         }
         if rows.last().is_some_and(|last| last.cursor.revision > self.anchor().revision) {
@@ -315,7 +319,7 @@ impl HistoryTail {
         Ok(self.read_position().await?.newest.revision)
     }
 
-    /// The newest states as the store has them, a page behind `after`.
+    /// The newest states in the store, a page after `after`.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -330,7 +334,7 @@ impl HistoryTail {
         self.reads.acquire().await.ok()
     }
 
-    /// Where the store is now, which is remembered if it is the history that is followed.
+    /// The position of the store now, which is recorded if it is of the history that is followed.
     async fn read_position(&self) -> Result<Position, StoreError> {
         let seen = self.anchor();
         let position = self.store.position(seen.revision).await?;

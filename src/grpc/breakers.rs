@@ -13,22 +13,22 @@ use breakerd_api::v1::{
 use bytes::{Bytes, BytesMut};
 use tonic::{Request, Response, Status};
 
-use super::batch_pace::BatchPace;
+use super::batch_budget::BatchBudget;
 use super::client_info::ClientInfo;
 use super::convert;
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
-use crate::auth::{Caller, Right};
+use crate::auth::{Caller, Protocol, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
-use crate::metrics::{Refusal, Transport};
+use crate::metrics::Refusal;
 use crate::replica;
 
 /// The service on an app, for one connection.
 pub(super) struct Breakers {
     app: Arc<App>,
     watches: Watches,
-    /// Whoever comes over the connection and is not asked who they are. The transport does not say so with each decision,
+    /// The caller of an unauthenticated connection. The transport does not attach it to each decision,
     /// which would cost a tenth of one.
     unnamed: Arc<Caller>,
 }
@@ -42,11 +42,11 @@ impl Breakers {
         self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))
     }
 
-    /// Why one request of many failed. The transport, which counts refusals, does not see it.
+    /// Why one request of a batch failed. The transport, which counts refusals, does not see it.
     #[cold]
     fn failed(&self, failure: Failure) -> ItemError {
         if matches!(failure, Failure::Denied { .. }) {
-            self.app.metrics.access.refused(Transport::Grpc, Refusal::PermissionDenied);
+            self.app.metrics.access.refused(Protocol::Grpc, Refusal::PermissionDenied);
         }
         failure.into_item()
     }
@@ -60,9 +60,9 @@ impl Breakers {
         request: &AllowRequestRequest,
         now: Time,
     ) -> Result<Allowed, Failure> {
-        convert::check_ask(request)?;
+        convert::check_allow_request(request)?;
         if !client.may(Right::Call, &request.service) {
-            // What is no service is nobody's: that is said first.
+            // An invalid name has no rights to check: it is reported first.
             convert::key(&request.service, &request.name)?;
             client.check(Right::Call, &request.service)?;
         }
@@ -75,10 +75,10 @@ impl Breakers {
             now,
         )
         .await
-        .map_err(|error| convert::refused_ask(error, request))
+        .map_err(|error| convert::allow_failure(error, request))
     }
 
-    /// Whoever has a permit was given it by somebody who might call: the permit is the right to report.
+    /// A permit was issued to a client with the right to call: the permit is the right to report.
     async fn record(
         &self,
         loaded: &Loaded,
@@ -97,8 +97,8 @@ impl Breakers {
             return loaded
                 .engine
                 .record_run_for(creator, &request.service, &request.name, &run, now)
-                .map(convert::run_taken)
-                .map_err(|error| convert::refused_outcome(error, request));
+                .map(convert::run_response)
+                .map_err(|error| convert::outcome_failure(error, request));
         }
         replica::record(
             &loaded.engine,
@@ -109,8 +109,8 @@ impl Breakers {
             now,
         )
         .await
-        .map(convert::taken)
-        .map_err(|error| convert::refused_outcome(error, request))
+        .map(convert::record_response)
+        .map_err(|error| convert::outcome_failure(error, request))
     }
 }
 
@@ -149,13 +149,13 @@ impl BreakerService for Breakers {
         let mut permits = BytesMut::with_capacity(requests.len() * SEALED_BYTES);
         let seals = loaded.engine.seals();
         let mut results = Vec::with_capacity(requests.len());
-        let mut pace = BatchPace::default();
+        let mut budget = BatchBudget::default();
         let mut now = self.app.clock.now();
         for request in requests {
-            if pace.is_turn_over() {
+            if budget.must_yield() {
                 tokio::task::yield_now().await;
             }
-            if pace.is_moment_over() {
+            if budget.must_read_clock() {
                 now = self.app.clock.now();
             }
             let result = match self.allow(loaded, &client, request, now).await {
@@ -167,7 +167,7 @@ impl BreakerService for Breakers {
                     allow_requests_result::Result::Response(convert::allowed(&allowed, seal))
                 }
                 Err(failure) => {
-                    pace.failed();
+                    budget.failed();
                     allow_requests_result::Result::Error(self.failed(failure))
                 }
             };
@@ -194,20 +194,20 @@ impl BreakerService for Breakers {
         let requests = &request.get_ref().requests;
         convert::check_batch(requests.len()).map_err(Failure::from)?;
         let mut results = Vec::with_capacity(requests.len());
-        let mut pace = BatchPace::default();
+        let mut budget = BatchBudget::default();
         let mut now = self.app.clock.now();
         for request in requests {
-            if pace.is_turn_over() {
+            if budget.must_yield() {
                 tokio::task::yield_now().await;
             }
-            if pace.is_moment_over() {
+            if budget.must_read_clock() {
                 now = self.app.clock.now();
             }
-            pace.calls(request.count);
+            budget.calls(request.count);
             let result = match self.record(loaded, &client, request, now).await {
                 Ok(response) => record_outcomes_result::Result::Response(response),
                 Err(failure) => {
-                    pace.failed();
+                    budget.failed();
                     record_outcomes_result::Result::Error(self.failed(failure))
                 }
             };

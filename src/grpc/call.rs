@@ -1,7 +1,7 @@
-//! What every call passes on its way in and out: the method, who sends it and whether they may, the load limits, the
+//! What is done for every call before and after its handler: the method, authentication and authorization, the load limits, the
 //! deadline, the metrics and the log.
 //!
-//! One future for all of it, around the one that tonic boxes anyway: a layer each would cost each call more
+//! One future for all of it, around the one that tonic boxes anyway: a layer for each would cost each call more
 //! than it does.
 
 use std::convert::Infallible;
@@ -30,24 +30,24 @@ use super::gzip::{self, Encoding};
 use super::inline_executor::InlineExecutor;
 use super::read_budget::ReadBudget;
 use super::reflection;
-use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
+use super::response_body::ResponseBody;
 use super::rights;
 use super::services::{GrpcServices, Shared};
 use super::status::{Failure, code_of, rewritten};
-use crate::auth::{Caller, ConnectionAuth, Credentials, Rights};
-use crate::metrics::{Refusal as Why, Transport};
+use crate::auth::{Caller, ConnectionAuth, Credentials, Protocol, Rights};
+use crate::metrics::Refusal;
 
 type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// Bytes of the metadata of a call, as gRPC clients commonly allow for answers: of each header its name, its value, and 32.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 
-/// The gRPC services, as one connection reaches them.
+/// The gRPC services, for one connection.
 pub(super) struct ConnectionService {
     connection: Arc<ConnectionShared>,
     auth: ConnectionAuth,
-    turns: InlineExecutor,
+    executor: InlineExecutor,
     breakers: BreakerServiceServer<Breakers>,
 }
 
@@ -61,17 +61,17 @@ impl ConnectionService {
     pub(super) fn new(
         grpc: &GrpcServices,
         auth: ConnectionAuth,
-        turns: InlineExecutor,
+        executor: InlineExecutor,
         read_budget: Arc<ReadBudget>,
     ) -> Self {
         let breakers = grpc.breakers(Arc::clone(auth.anonymous()));
         let connection = Arc::new(ConnectionShared { shared: Arc::clone(&grpc.shared), read_budget });
-        Self { connection, auth, turns, breakers }
+        Self { connection, auth, executor, breakers }
     }
 }
 
 impl hyper::service::Service<Request<Incoming>> for ConnectionService {
-    type Response = Response<ReplyBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Call;
 
@@ -82,18 +82,18 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
             connection: Arc::clone(&self.connection),
             method,
             started: shared.app.clock.now(),
-            patience: shared.limits.call_max,
-            stage: Stage::Over,
+            timeout: shared.limits.call_max,
+            stage: Stage::Done,
             timer: None,
-            answer_encoding: Encoding::Identity,
+            response_encoding: Encoding::Identity,
             slot: None,
         };
         call.stage = match call.begin(request, &self.auth, &self.breakers) {
             Ok(running) => Stage::Running(running),
-            Err(refusal) => Stage::Refused(refusal),
+            Err(refusal) => Stage::Rejected(refusal),
         };
-        // hyper hands the call over next.
-        self.turns.expect(method, call.slot.clone());
+        // hyper passes the call to the executor next.
+        self.executor.expect(method, call.slot.clone());
         call
     }
 }
@@ -103,21 +103,21 @@ pub(super) struct Call {
     connection: Arc<ConnectionShared>,
     method: Method,
     started: Time,
-    /// How long it may take.
-    patience: Duration,
+    /// The longest time that the call may take.
+    timeout: Duration,
     stage: Stage,
     /// Started when the call first has to wait: a decision never does.
     timer: Option<Pin<Box<Sleep>>>,
-    answer_encoding: Encoding,
-    /// Its slot among the calls in flight; it goes on with the answer.
+    response_encoding: Encoding,
+    /// Its slot among the calls in flight; the response keeps it.
     slot: Option<Arc<CallSlot>>,
 }
 
 enum Stage {
     Running(Running),
-    /// Not begun. Its answer is made in its turn, and not while the connection still reads.
-    Refused(Refusal),
-    Over,
+    /// Not begun. Its response is made when the executor runs it, and not while the connection still reads.
+    Rejected(Rejection),
+    Done,
 }
 
 impl Call {
@@ -126,19 +126,19 @@ impl Call {
         mut request: Request<Incoming>,
         auth: &ConnectionAuth,
         breakers: &BreakerServiceServer<Breakers>,
-    ) -> Result<Running, Refusal> {
+    ) -> Result<Running, Rejection> {
         if !is_grpc(&request) {
-            return Err(Refusal::NoGrpc);
+            return Err(Rejection::NoGrpc);
         }
         let metadata_bytes = metadata_bytes(request.headers());
         if metadata_bytes > METADATA_BYTES_MAX {
             let bytes_max = METADATA_BYTES_MAX;
             return Err(Failure::MetadataTooLarge { bytes: metadata_bytes, bytes_max }.into());
         }
-        let caller = self.admit(request.headers(), auth)?;
+        let caller = self.authorize(request.headers(), auth)?;
         if let Some(deadline) = deadline::of(request.headers()).map_err(Failure::from)? {
-            // A stream may outlive the longest call, and ends its own at its deadline.
-            self.patience = self.patience.min(deadline);
+            // A stream may outlive the longest call, and ends at its own deadline.
+            self.timeout = self.timeout.min(deadline);
             if deadline.is_zero() {
                 return Err(Failure::DeadlineExceeded.into());
             }
@@ -151,8 +151,8 @@ impl Call {
             // From here on its messages are not compressed any more.
             request.headers_mut().remove(encoding_headers::ENCODING_HEADER);
         }
-        self.answer_encoding = encodings.answer;
-        // Not for a decision where nobody is asked who they are: it would cost a tenth of one.
+        self.response_encoding = encodings.answer;
+        // Not for a decision without authentication: it would cost a tenth of one.
         if !caller.identity.is_anonymous() || !rights::is_decision(self.method) {
             request.extensions_mut().insert(Arc::clone(&caller));
         }
@@ -190,7 +190,7 @@ impl Call {
             | Method::ProbeBreaker => shared.operations.clone().call(request),
             Method::HealthCheck | Method::HealthWatch => shared.health.clone().call(request),
             Method::Reflection => shared.reflection.clone().call(request),
-            // It is served as the newer one, which is the same on the wire. (`Other` was refused before it came here.)
+            // It is served as the newer one, which is the same on the wire. (`Other` was rejected before.)
             Method::ReflectionAlpha | Method::Other => {
                 *request.uri_mut() = Uri::from_static(reflection::PATH);
                 shared.reflection.clone().call(request)
@@ -198,16 +198,16 @@ impl Call {
         }
     }
 
-    /// Who sends the call, if they may.
-    fn admit(&self, headers: &HeaderMap, auth: &ConnectionAuth) -> Result<Arc<Caller>, Failure> {
+    /// The caller, if it is authorized.
+    fn authorize(&self, headers: &HeaderMap, auth: &ConnectionAuth) -> Result<Arc<Caller>, Failure> {
         let mut needed = rights::needed(self.method);
-        if self.connection.shared.limits.health_needs_token && rights::is_about_us(self.method) {
+        if self.connection.shared.limits.health_needs_token && rights::is_health_or_reflection(self.method) {
             needed = Rights::ALL;
         }
         if needed.is_none() {
             return Ok(Arc::clone(auth.anonymous()));
         }
-        let caller = auth.caller(Credentials::of(headers)).map_err(|_| self.unknown(auth))?;
+        let caller = auth.caller(Credentials::of(headers)).map_err(|_| self.unauthenticated(auth))?;
         if !caller.identity.has(needed) {
             let name = Arc::clone(caller.identity.name());
             return Err(Failure::Denied { rights: needed, service: String::new(), name });
@@ -216,7 +216,7 @@ impl Call {
     }
 
     #[cold]
-    fn unknown(&self, auth: &ConnectionAuth) -> Failure {
+    fn unauthenticated(&self, auth: &ConnectionAuth) -> Failure {
         if self.connection.shared.log.access_denied.is_due(self.started) {
             let (peer, method) = (&**auth.anonymous().identity.name(), self.method.name());
             tracing::warn!(peer, method, "unauthenticated call rejected: unknown token or certificate");
@@ -224,8 +224,8 @@ impl Call {
         Failure::Unauthenticated
     }
 
-    fn end(&mut self, response: Response<Body>) -> Response<ReplyBody> {
-        self.stage = Stage::Over;
+    fn end(&mut self, response: Response<Body>) -> Response<ResponseBody> {
+        self.stage = Stage::Done;
         let slot = self.slot.take();
         if let Some(slot) = &slot
             && self.method.is_stream()
@@ -237,45 +237,45 @@ impl Call {
             None => response,
         };
         let code = code_of(response.headers());
-        if code == Code::Ok && self.answer_encoding == Encoding::Gzip {
+        if code == Code::Ok && self.response_encoding == Encoding::Gzip {
             response
                 .headers_mut()
                 .insert(encoding_headers::ENCODING_HEADER, HeaderValue::from_static(gzip::GZIP));
         }
         match code {
-            Code::Unauthenticated => self.refused(Why::Unauthenticated),
-            Code::PermissionDenied => self.refused(Why::PermissionDenied),
+            Code::Unauthenticated => self.refused(Refusal::Unauthenticated),
+            Code::PermissionDenied => self.refused(Refusal::PermissionDenied),
             _ => {}
         }
         if is_refusal(code, response.status()) {
             self.connection.read_budget.count_refused();
         }
         self.count(code);
-        let encoding = self.answer_encoding;
-        response.map(|body| ReplyBody::new(body, slot, encoding, self.method.is_stream()))
+        let encoding = self.response_encoding;
+        response.map(|body| ResponseBody::new(body, slot, encoding, self.method.is_stream()))
     }
 
     #[cold]
-    fn refused(&self, why: Why) {
-        self.connection.shared.app.metrics.access.refused(Transport::Grpc, why);
+    fn refused(&self, refusal: Refusal) {
+        self.connection.shared.app.metrics.access.refused(Protocol::Grpc, refusal);
     }
 
     fn count(&self, code: Code) {
         let shared = &self.connection.shared;
-        let took = shared.app.clock.now().since(self.started);
-        shared.calls.ended(self.method, code, took);
+        let elapsed = shared.app.clock.now().since(self.started);
+        shared.calls.ended(self.method, code, elapsed);
         tracing::debug!(
             service = self.method.service(),
             method = self.method.name(),
             code = code_name(code),
-            took_us = took.as_micros(),
+            took_us = elapsed.as_micros(),
             "call"
         );
     }
 }
 
 impl Future for Call {
-    type Output = Result<Response<ReplyBody>, Infallible>;
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let call = &mut *self;
@@ -283,18 +283,18 @@ impl Future for Call {
             Stage::Running(running) => match running.as_mut().poll(context) {
                 Poll::Ready(Ok(response)) => response,
                 Poll::Pending => {
-                    let patience = call.patience;
-                    let timer = call.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+                    let timeout = call.timeout;
+                    let timer = call.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
                     if timer.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
                     Failure::DeadlineExceeded.into_response()
                 }
             },
-            Stage::Refused(_) | Stage::Over => match std::mem::replace(&mut call.stage, Stage::Over) {
-                Stage::Refused(refusal) => refusal.into_response(),
-                // Nobody polls a future that has ended.
-                Stage::Running(_) | Stage::Over => return Poll::Pending,
+            Stage::Rejected(_) | Stage::Done => match std::mem::replace(&mut call.stage, Stage::Done) {
+                Stage::Rejected(refusal) => refusal.into_response(),
+                // A future that has ended is not polled.
+                Stage::Running(_) | Stage::Done => return Poll::Pending,
             },
         };
         Poll::Ready(Ok(call.end(answer)))
@@ -303,14 +303,14 @@ impl Future for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !matches!(self.stage, Stage::Over) {
-            // The client went away, or we cut it off.
+        if !matches!(self.stage, Stage::Done) {
+            // The client disconnected, or the call was cut off.
             self.count(Code::Cancelled);
         }
     }
 }
 
-/// Whether a call was answered so because of what its client sent, or sends too much of.
+/// Whether a call failed because of what its client sent, or how much of it.
 fn is_refusal(code: Code, status: StatusCode) -> bool {
     match code {
         Code::ResourceExhausted
@@ -340,19 +340,19 @@ fn metadata_bytes(headers: &HeaderMap) -> usize {
 }
 
 /// Why a call is not begun.
-enum Refusal {
+enum Rejection {
     Failure(Failure),
-    /// Whoever speaks something else is told so in HTTP, as gRPC wants it.
+    /// Not gRPC: rejected with an HTTP status, as gRPC specifies.
     NoGrpc,
 }
 
-impl From<Failure> for Refusal {
+impl From<Failure> for Rejection {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
 }
 
-impl Refusal {
+impl Rejection {
     #[cold]
     fn into_response(self) -> Response<Body> {
         match self {
@@ -371,14 +371,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_grpc_with_protobuf_is_taken() {
-        let taken = [
+    fn only_grpc_with_protobuf_is_accepted() {
+        let accepted = [
             "application/grpc",
             "application/grpc+proto",
             "application/grpc;charset=utf-8",
             "application/grpc+proto ; x=y",
         ];
-        assert!(taken.iter().all(|content_type| is_grpc_type(content_type.as_bytes())));
+        assert!(accepted.iter().all(|content_type| is_grpc_type(content_type.as_bytes())));
         let refused = [
             "",
             "text/plain",

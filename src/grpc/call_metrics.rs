@@ -119,14 +119,14 @@ impl Method {
         )
     }
 
-    /// Whether it asks only whether we are well: never shed because of others, since a prober takes "too busy" for
+    /// Whether it is a health check: never shed because of others, since a prober takes "too busy" for
     /// "dead".
     pub const fn is_probe(self) -> bool {
         matches!(self, Self::HealthCheck)
     }
 
     /// Whether its request is a stream of messages.
-    pub const fn takes_many(self) -> bool {
+    pub const fn is_client_stream(self) -> bool {
         matches!(self, Self::Reflection | Self::ReflectionAlpha)
     }
 

@@ -19,18 +19,18 @@ use tokio::sync::Semaphore;
 use super::Limits;
 use super::services::Shared;
 use super::status::Failure;
-use crate::auth::{Caller, ConcurrencyCounter};
-use crate::metrics::{Refusal, Transport};
+use crate::auth::{Caller, ConcurrencyCounter, Protocol};
+use crate::metrics::Refusal;
 
 /// Bytes of every call beside its message: the codec's two buffers of 8 KiB.
 pub(super) const CALL_BYTES: usize = 16 * 1024;
 
-/// Among which calls one is counted.
+/// The limit that a call counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pool {
-    /// All calls that work, and watches until they are answered.
+    /// All other calls, and watches until their response begins.
     Calls,
-    /// Checks of health: few, and with memory of their own, so that a prober is not told "too busy" because of others.
+    /// Health checks: few, and with memory of their own, so that a prober does not get "too busy" because of others.
     Probes,
 }
 
@@ -39,11 +39,11 @@ pub(super) struct CallSlot {
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     pool: Pool,
-    /// Whether it still counts as a call in flight: an answered watch is one no more.
+    /// Whether it still counts as a call in flight: a watch whose response has begun does not.
     counted: AtomicBool,
     /// What it is charged now.
     bytes: AtomicUsize,
-    /// Frames of the answer that the connection has taken, times two; odd while it owes the client the newest.
+    /// Frames of the response that the connection has polled, times two; odd while the newest is unsent.
     sent: AtomicU32,
 }
 
@@ -51,7 +51,7 @@ impl CallSlot {
     /// A slot for a call of `caller`'s.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED`, with when to come again: a limit of calls or bytes is reached.
+    /// `RESOURCE_EXHAUSTED` with a retry delay: a limit of calls or bytes is reached.
     pub(super) fn take(
         shared: &Arc<Shared>,
         caller: Arc<Caller>,
@@ -81,7 +81,7 @@ impl CallSlot {
     /// Charges more bytes.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED`, with when to come again: they do not fit, and are not charged.
+    /// `RESOURCE_EXHAUSTED` with a retry delay: they do not fit, and are not charged.
     pub(super) fn charge(&self, bytes: usize) -> Result<(), Failure> {
         if self.pool == Pool::Probes {
             return Ok(());
@@ -119,12 +119,12 @@ impl CallSlot {
         }
     }
 
-    /// One is taken while a large message is compressed or decompressed.
+    /// One is acquired while a large message is compressed or decompressed.
     pub(super) fn off_thread_permits(&self) -> Arc<Semaphore> {
         Arc::clone(&self.shared.off_thread_permits)
     }
 
-    /// The answer is encoded, and its request and message are needed no more: only what every call costs stays charged, and
+    /// The response is encoded, and the request message is not needed any more: only what every call costs stays charged, and
     /// what is held from here on.
     pub(super) fn answered(&self) {
         let bytes = self.bytes.load(Relaxed);
@@ -139,29 +139,29 @@ impl CallSlot {
         }
     }
 
-    /// The connection has taken a frame of the answer for the client.
-    pub(super) fn frame_taken(&self) {
-        // One task polls an answer; the clock of stalled answers only reads this.
+    /// The connection has polled a frame of the response, to send it.
+    pub(super) fn frame_polled(&self) {
+        // One task polls a response; the write timeout only reads this.
         let sent = self.sent.load(Relaxed);
         self.sent.store((sent | 1).wrapping_add(2), Relaxed);
     }
 
-    /// The connection has asked for a frame that is not there yet: the client owes us nothing.
+    /// The connection has polled for a frame that is not ready: no frame is unsent.
     pub(super) fn frame_awaited(&self) {
         let sent = self.sent.load(Relaxed);
         self.sent.store(sent & !1, Relaxed);
     }
 
-    /// While the connection waits until the client takes a frame: which one.
-    pub(super) fn frame_owed(&self) -> Option<u32> {
+    /// The number of the frame that waits for the client to read; none: no frame waits.
+    pub(super) fn unsent_frame(&self) -> Option<u32> {
         let sent = self.sent.load(Relaxed);
         (sent & 1 == 1).then_some(sent)
     }
 
-    /// An answer was given up because its client took nothing of it.
+    /// A response was given up because its client did not read it.
     #[cold]
     pub(super) fn stalled(&self) {
-        self.shared.app.metrics.access.refused(Transport::Grpc, Refusal::Stalled);
+        self.shared.app.metrics.access.refused(Protocol::Grpc, Refusal::Stalled);
         if self.shared.log.stalled.is_due(self.shared.app.clock.now()) {
             let caller = &**self.caller.identity.name();
             let timeout_ms = self.shared.limits.write_timeout.as_millis();
@@ -211,7 +211,7 @@ impl Shared {
 
     #[cold]
     fn caller_limit(&self, caller: &Caller, failure: Failure) -> Failure {
-        self.app.metrics.access.refused(Transport::Grpc, Refusal::CallerLimit);
+        self.app.metrics.access.refused(Protocol::Grpc, Refusal::CallerLimit);
         if self.log.caller_limit.is_due(self.app.clock.now()) {
             let caller = &**caller.identity.name();
             tracing::warn!(

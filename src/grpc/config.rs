@@ -1,4 +1,4 @@
-//! `ConfigService`: shows and changes what services are judged by.
+//! `ConfigService`: shows and changes the thresholds of services.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::client_info::ClientInfo;
 use super::convert::{self, ChangeList, ConfigList};
 use super::deadline::{self, Effect};
 use super::history_reads::HistoryReads;
-use super::near;
 use super::status::Failure;
+use super::suggestion;
 use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
@@ -35,7 +35,7 @@ impl Configs {
     }
 
     async fn update(&self, update: Update) -> Result<Updated, Failure> {
-        self.loaded()?.control.update(update).await.map_err(convert::refused_change)
+        self.loaded()?.control.update(update).await.map_err(convert::change_failure)
     }
 }
 
@@ -48,14 +48,14 @@ impl ConfigService for Configs {
         let client = ClientInfo::of(&request);
         let v1::GetConfigRequest { service, must_exist } = request.into_inner();
         convert::check_service_filter(&service).map_err(Failure::from)?;
-        // The defaults are everybody's.
+        // Every client may read the defaults.
         if !service.is_empty() {
             client.check(Right::Read, &service)?;
         }
         let loaded = self.loaded()?;
         if must_exist && !service.is_empty() && !loaded.control.knows_service(&service) {
             let unknown = Failure::NotFound(UnknownName::service(service));
-            return Err(near::suggest(unknown, &self.app, loaded, &client).await.into());
+            return Err(suggestion::suggest(unknown, &self.app, loaded, &client).await.into());
         }
         let config = loaded.control.configuration().service(&service);
         Ok(Response::new(v1::GetConfigResponse {
@@ -82,7 +82,7 @@ impl ConfigService for Configs {
         let more = names.len() > list.size;
         names.truncate(list.size);
         let next_page_token =
-            names.last().filter(|_| more).map(|last| list.token_behind(last)).unwrap_or_default();
+            names.last().filter(|_| more).map(|last| list.token_after(last)).unwrap_or_default();
         let configs = names.into_iter().map(|service| convert::config(&configuration.service(service), now));
         Ok(Response::new(v1::ListConfigsResponse { configs: configs.collect(), next_page_token }))
     }
@@ -92,12 +92,14 @@ impl ConfigService for Configs {
         request: Request<v1::UpdateConfigRequest>,
     ) -> Result<Response<v1::UpdateConfigResponse>, Status> {
         let client = ClientInfo::of(&request);
-        let patience = deadline::for_store(request.metadata());
+        let timeout = deadline::for_store(request.metadata());
         let update = convert::update(request.into_inner(), client.actor()).map_err(Failure::from)?;
         client.check(Right::Configure, &update.service)?;
-        let updated = deadline::within(patience, Effect::Write, self.update(update)).await;
+        let updated = deadline::within(timeout, Effect::Write, self.update(update)).await;
         let updated = match (updated, self.app.loaded()) {
-            (Err(failure), Some(loaded)) => Err(near::suggest(failure, &self.app, loaded, &client).await),
+            (Err(failure), Some(loaded)) => {
+                Err(suggestion::suggest(failure, &self.app, loaded, &client).await)
+            }
             (updated, _) => updated,
         };
         let Updated { config, changed } = updated?;
@@ -112,10 +114,10 @@ impl ConfigService for Configs {
         request: Request<v1::DeleteConfigRequest>,
     ) -> Result<Response<v1::DeleteConfigResponse>, Status> {
         let client = ClientInfo::of(&request);
-        let patience = deadline::for_store(request.metadata());
+        let timeout = deadline::for_store(request.metadata());
         let update = convert::deletion(request.into_inner(), client.actor()).map_err(Failure::from)?;
         client.check(Right::Configure, &update.service)?;
-        let updated = deadline::within(patience, Effect::Write, self.update(update)).await;
+        let updated = deadline::within(timeout, Effect::Write, self.update(update)).await;
         let Updated { config, changed } = updated?;
         Ok(Response::new(v1::DeleteConfigResponse {
             config: Some(convert::config(&config, self.app.clock.wall())),
@@ -128,29 +130,29 @@ impl ConfigService for Configs {
         request: Request<v1::ListConfigChangesRequest>,
     ) -> Result<Response<v1::ListConfigChangesResponse>, Status> {
         let client = ClientInfo::of(&request);
-        let patience = deadline::for_store(request.metadata());
+        let timeout = deadline::for_store(request.metadata());
         let list = ChangeList::try_from(request.into_inner()).map_err(Failure::from)?;
         if let Some(service) = &list.query.service {
             client.check(Right::Read, service)?;
         }
         let loaded = self.loaded()?;
         let began = self.app.clock.now();
-        // Waiting for a turn says nothing of the store.
+        // Waiting for a slot is no store timeout.
         let _read = self.reads.admit(&client).await?;
-        let patience = deadline::left(patience, self.app.clock.now().since(began));
+        let timeout = deadline::remaining(timeout, self.app.clock.now().since(began));
         let read = async {
             let read = loaded.store.changes(&list.query).await;
-            read.map_err(|error| convert::unread("audit read failed", &error))
+            read.map_err(|error| convert::store_failure("audit read failed", &error))
         };
-        let mut rows = deadline::within(patience, Effect::Read, read).await?;
+        let mut rows = deadline::within(timeout, Effect::Read, read).await?;
         let more = rows.len() > list.size;
         rows.truncate(list.size);
         let end = rows.last().filter(|_| more);
-        let next_page_token = end.map(|end| list.token_behind(end.cursor)).unwrap_or_default();
-        // A page may hold fewer, even none: whoever may see few services goes on to the next one. What the file
+        let next_page_token = end.map(|end| list.token_after(end.cursor)).unwrap_or_default();
+        // A page may hold fewer, even none: a client that may see few services fetches the next one. What the file
         // declares names every service, and is for those who may see them all.
         rows.retain(|row| match &*row.service {
-            "" => client.may_everywhere(Right::Read),
+            "" => client.may_for_every_service(Right::Read),
             service => client.may(Right::Read, service),
         });
         let changes = rows.into_iter().map(convert::change).collect();

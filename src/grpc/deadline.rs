@@ -1,4 +1,4 @@
-//! How long the client will wait.
+//! The deadline of the client.
 
 use std::time::Duration;
 
@@ -12,44 +12,44 @@ const HEADER: &str = "grpc-timeout";
 /// Digits that gRPC allows; with the largest unit they are more than eleven thousand years.
 const DIGITS_MAX: usize = 8;
 
-/// What the client says of its patience; none: nothing.
+/// The timeout that the client sent, if any.
 pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Violations> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     match parse(value.as_bytes()) {
         Some(timeout) => Ok(Some(timeout)),
-        None => Err(wrong(value.as_bytes())),
+        None => Err(invalid(value.as_bytes())),
     }
 }
 
-/// What is left of the client's patience to wait in; none: it said nothing, or what it said was refused.
+/// The client's timeout; none: it sent none, or an invalid one, which was rejected.
 pub(super) fn of_call(metadata: &MetadataMap) -> Option<Duration> {
     parse(metadata.get(HEADER)?.as_bytes())
 }
 
-/// What may be spent of the client's patience on waiting for the store, so that the client hears why it was in vain, rather
-/// than only that its time is over. None: it said nothing of its patience.
+/// The part of the client's timeout that may be spent on waiting for the store, so that the client receives the reason, rather
+/// than only `DEADLINE_EXCEEDED`. None: it sent no timeout.
 pub(super) fn for_store(metadata: &MetadataMap) -> Option<Duration> {
-    of_call(metadata).map(|patience| patience * 4 / 5)
+    of_call(metadata).map(|timeout| timeout * 4 / 5)
 }
 
-/// What is left of `patience` when `spent` of it was spent on other waits than for the store. None: nothing, and what is left of
+/// What remains of `timeout` when `elapsed` of it was spent on other waits than for the store. None: nothing, and what remains of
 /// the call's own deadline is the bound.
-pub(super) fn left(patience: Option<Duration>, spent: Duration) -> Option<Duration> {
-    patience?.checked_sub(spent).filter(|left| !left.is_zero())
+pub(super) fn remaining(timeout: Option<Duration>, elapsed: Duration) -> Option<Duration> {
+    timeout?.checked_sub(elapsed).filter(|remaining| !remaining.is_zero())
 }
 
-/// Waits for the store until the client's patience is nearly over. A change that has begun is finished all the same.
+/// Waits for the store until the client's deadline is near. A change that has begun is finished all the same.
 pub(super) async fn within<T>(
-    patience: Option<Duration>,
+    timeout: Option<Duration>,
     effect: Effect,
     answer: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let Some(waited) = patience else { return answer.await };
-    let silent = Failure::StoreSilent { waited, may_take_effect: effect == Effect::Write };
-    tokio::time::timeout(waited, answer).await.unwrap_or(Err(silent))
+    let Some(timeout) = timeout else { return answer.await };
+    let timed_out = Failure::StoreTimeout { waited: timeout, may_take_effect: effect == Effect::Write };
+    tokio::time::timeout(timeout, answer).await.unwrap_or(Err(timed_out))
 }
 
-/// What is asked of the store.
+/// The effect of an operation on the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// It is read.
@@ -82,7 +82,7 @@ fn parse(value: &[u8]) -> Option<Duration> {
 }
 
 #[cold]
-fn wrong(value: &[u8]) -> Violations {
+fn invalid(value: &[u8]) -> Violations {
     let value = excerpt(&String::from_utf8_lossy(value));
     Violations::one(
         HEADER,
@@ -106,8 +106,8 @@ mod tests {
             "what the command line says by itself"
         );
         let never = std::future::pending::<Result<(), Failure>>();
-        let told = within(Some(Duration::from_millis(1)), Effect::Read, never).await;
-        assert!(matches!(told, Err(Failure::StoreSilent { may_take_effect: false, .. })), "{told:?}");
+        let result = within(Some(Duration::from_millis(1)), Effect::Read, never).await;
+        assert!(matches!(result, Err(Failure::StoreTimeout { may_take_effect: false, .. })), "{result:?}");
         assert!(within(None, Effect::Read, async { Ok(()) }).await.is_ok());
     }
 

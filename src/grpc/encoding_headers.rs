@@ -1,4 +1,4 @@
-//! The headers that say how messages are compressed.
+//! The headers for the compression of messages.
 
 /// How those of this direction are.
 pub(super) const ENCODING_HEADER: &str = "grpc-encoding";

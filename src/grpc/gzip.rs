@@ -41,7 +41,7 @@ pub(super) struct Encodings {
     pub(super) answer: Encoding,
 }
 
-/// What a request says of both.
+/// The encodings that a request names for both.
 ///
 /// # Errors
 /// `UNIMPLEMENTED`, naming what is accepted.

@@ -20,10 +20,10 @@ use super::deadline;
 use super::status::Failure;
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 
-/// What health tells of by itself.
+/// What the health service reports on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The process as a whole; asked for with an empty name.
+    /// The process as a whole; requested with an empty name.
     Server,
     /// `breakerd.v1.BreakerService`. A database that is away does not change it.
     Breakers,
@@ -42,9 +42,9 @@ pub enum Serving {
     No,
 }
 
-/// What health says, for whoever knows: nothing serves until it is said.
+/// The serving status of each part: not serving until it is set.
 #[derive(Debug)]
-pub struct HealthBoard {
+pub struct HealthRegistry {
     statuses: watch::Sender<Statuses>,
 }
 
@@ -55,20 +55,20 @@ struct Statuses {
     closing: bool,
 }
 
-impl Default for HealthBoard {
+impl Default for HealthRegistry {
     fn default() -> Self {
         Self { statuses: watch::Sender::new(Statuses { parts: [Serving::No; 4], closing: false }) }
     }
 }
 
-impl HealthBoard {
+impl HealthRegistry {
     /// From now on `part` serves, or does not. Nothing serves again once the shutdown began.
     pub fn set(&self, part: Part, serving: Serving) {
         self.statuses.send_if_modified(|statuses| {
-            let place = &mut statuses.parts[part as usize];
-            let changed = !statuses.closing && *place != serving;
+            let slot = &mut statuses.parts[part as usize];
+            let changed = !statuses.closing && *slot != serving;
             if changed {
-                *place = serving;
+                *slot = serving;
             }
             changed
         });
@@ -81,7 +81,7 @@ impl HealthBoard {
         }
     }
 
-    /// Nothing serves any more; watches say so, and end.
+    /// Nothing serves any more; watches send that, and end.
     pub fn shut_down(&self) {
         self.statuses.send_modify(|statuses| *statuses = Statuses { parts: [Serving::No; 4], closing: true });
     }
@@ -91,20 +91,20 @@ impl HealthBoard {
         Closing(self.statuses.subscribe())
     }
 
-    /// What is said of `part` now.
+    /// The status of `part` now.
     pub fn serving(&self, part: Part) -> Serving {
         self.statuses.borrow().parts[part as usize]
     }
 }
 
-/// Somebody who waits for the end to begin.
+/// Waits for the shutdown to begin.
 #[derive(Debug)]
 pub(super) struct Closing(watch::Receiver<Statuses>);
 
 impl Closing {
     /// Ends when it has begun.
     pub(super) async fn begun(&mut self) {
-        // Fails when the board is gone, and the process with it.
+        // Fails when the registry was dropped, and the process ends.
         let _ = self.0.wait_for(|statuses| statuses.closing).await;
     }
 }
@@ -138,13 +138,13 @@ fn part_of(service: &str) -> Option<Part> {
 
 /// The service on a board.
 pub(super) struct Health {
-    board: Arc<HealthBoard>,
-    places: StreamLimiter,
+    registry: Arc<HealthRegistry>,
+    streams: StreamLimiter,
 }
 
 impl Health {
-    pub(super) fn new(board: Arc<HealthBoard>, places: StreamLimiter) -> Self {
-        Self { board, places }
+    pub(super) fn new(registry: Arc<HealthRegistry>, streams: StreamLimiter) -> Self {
+        Self { registry, streams }
     }
 }
 
@@ -156,7 +156,7 @@ impl health_server::Health for Health {
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         let Some(part) = part_of(&service) else { return Err(Failure::NoHealthOf { service }.into()) };
-        let status = self.board.statuses.borrow().status(Some(part));
+        let status = self.registry.statuses.borrow().status(Some(part));
         Ok(Response::new(HealthCheckResponse { status: status as i32 }))
     }
 
@@ -166,21 +166,21 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let place = self.places.take(&ClientInfo::of(&request))?;
-        let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
+        let slot = self.streams.take(&ClientInfo::of(&request))?;
+        let timeout = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let watcher = Watcher {
-            statuses: self.board.statuses.subscribe(),
+            statuses: self.registry.statuses.subscribe(),
             part: part_of(&request.get_ref().service),
             sent: None,
-            timer: patience.map(Watcher::timer),
+            timer: timeout.map(Watcher::timer),
             ended: false,
-            _place: place,
+            _slot: slot,
         };
         Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
     }
 }
 
-/// One watch: says how it is, then every change, then that it ends.
+/// One watch: sends the present status, then every change, then NOT_SERVING when it ends.
 struct Watcher {
     statuses: watch::Receiver<Statuses>,
     /// None: a service that is not known, and never will be.
@@ -189,12 +189,12 @@ struct Watcher {
     /// The client's deadline, if it has one.
     timer: Option<Pin<Box<Sleep>>>,
     ended: bool,
-    _place: StreamSlot,
+    _slot: StreamSlot,
 }
 
 impl Watcher {
-    fn timer(patience: Duration) -> Pin<Box<Sleep>> {
-        Box::pin(tokio::time::sleep(patience))
+    fn timer(timeout: Duration) -> Pin<Box<Sleep>> {
+        Box::pin(tokio::time::sleep(timeout))
     }
 
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {

@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Limits;
 use super::client_info::ClientInfo;
 use super::status::Failure;
-use crate::auth::{Caller, ConcurrencyCounter};
-use crate::metrics::{AccessMetrics, Refusal, Transport};
+use crate::auth::{Caller, ConcurrencyCounter, Protocol};
+use crate::metrics::{AccessMetrics, Refusal};
 use crate::store::HISTORY_READS_AT_ONCE;
 
 /// The reads of all gRPC clients. Clones count together.
@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct HistoryRead<'a> {
     _slot: Slot<'a>,
-    /// None: never, it is not closed.
+    /// Never none: the semaphore is not closed.
     _connection: Option<SemaphorePermit<'a>>,
 }
 
@@ -67,7 +67,7 @@ impl HistoryReads {
         let Shared { admitted, max, per_caller_max, access, .. } = &*self.0;
         let caller = client.caller();
         if caller.is_some_and(|caller| !caller.counts.history_reads.enter(*per_caller_max)) {
-            access.refused(Transport::Grpc, Refusal::CallerLimit);
+            access.refused(Protocol::Grpc, Refusal::CallerLimit);
             return Err(Failure::CallerHistoryReads { max: *per_caller_max });
         }
         if !admitted.enter(*max) {

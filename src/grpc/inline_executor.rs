@@ -1,6 +1,6 @@
-//! In whose turn calls run.
+//! Runs calls inline, in the task of their connection.
 //!
-//! hyper asks for a task for each call. A task costs more than a decision, and answers given one by one would
+//! hyper spawns a task for each call. A task costs more than a decision, and responses sent one by one would
 //! each be a write to the socket. So calls wait here until their connection has read everything that arrived;
 //! then they run in the connection's own turn, one after the other, and their answers leave together. Only a
 //! call that has to wait becomes a task.
@@ -45,14 +45,14 @@ pub(crate) struct InlineExecutor {
 }
 
 struct Shared {
-    arrived: Mutex<Arrived>,
+    queue: Mutex<Queue>,
     tasks: TaskTracker,
     write_timeout: Duration,
 }
 
 #[derive(Default)]
-struct Arrived {
-    calls: VecDeque<Arrival>,
+struct Queue {
+    calls: VecDeque<QueuedCall>,
     /// What is known of the call that comes next.
     next: Option<Expected>,
 }
@@ -62,57 +62,57 @@ struct Expected {
     slot: Option<Arc<CallSlot>>,
 }
 
-struct Arrival {
+struct QueuedCall {
     call: Running,
     expected: Expected,
 }
 
 impl InlineExecutor {
-    /// Calls that wait become tasks of `tasks`. One whose client takes nothing of the answer for `write_timeout` is given up.
+    /// Calls that wait become tasks of `tasks`. One whose client reads nothing of the response for `write_timeout` is given up.
     pub(crate) fn new(tasks: TaskTracker, write_timeout: Duration) -> Self {
-        Self { shared: Arc::new(Shared { arrived: Mutex::default(), tasks, write_timeout }) }
+        Self { shared: Arc::new(Shared { queue: Mutex::default(), tasks, write_timeout }) }
     }
 
-    /// The next call that is handed over is of `method`, and has `slot`.
+    /// The next call that hyper passes is of `method`, and has `slot`.
     pub(super) fn expect(&self, method: Method, slot: Option<Arc<CallSlot>>) {
         let work = if slot.is_none() || super::rights::is_decision(method) && !method.is_batch() {
             1
         } else {
             WORK_OF_MANY
         };
-        self.shared.arrived.lock().next = Some(Expected { work, slot });
+        self.shared.queue.lock().next = Some(Expected { work, slot });
     }
 
     /// Whether calls have arrived that have not run.
     pub(crate) fn has_calls(&self) -> bool {
-        !self.shared.arrived.lock().calls.is_empty()
+        !self.shared.queue.lock().calls.is_empty()
     }
 
     /// Runs what has arrived, up to a bounded amount of work.
     pub(crate) fn run(&self) -> Progress {
-        let mut calls = std::mem::take(&mut self.shared.arrived.lock().calls);
+        let mut calls = std::mem::take(&mut self.shared.queue.lock().calls);
         if calls.is_empty() {
             return Progress::Done;
         }
         let mut work = 0;
         while work < WORK_MAX {
-            let Some(Arrival { mut call, expected }) = calls.pop_front() else { break };
+            let Some(QueuedCall { mut call, expected }) = calls.pop_front() else { break };
             work += expected.work;
-            // Whoever waits is polled again as a task, which is then woken; this first look need not be.
+            // A call that waits is polled again as a task, which is then woken; this first poll needs no waker.
             let mut context = Context::from_waker(Waker::noop());
-            // A task that panics takes nobody with it, and neither may a call in its connection's turn.
-            let looked = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context)));
-            if looked.is_ok_and(|looked| looked.is_pending()) {
+            // A task that panics ends no other task, and neither may a call in its connection's task.
+            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context)));
+            if polled.is_ok_and(|polled| polled.is_pending()) {
                 let write_timeout = self.shared.write_timeout;
                 let slot = expected.slot;
-                self.shared.tasks.spawn(Waiting { call, slot, write_timeout, owed: None, timer: None });
+                self.shared.tasks.spawn(Waiting { call, slot, write_timeout, unsent: None, timer: None });
             }
         }
         let turn = if calls.is_empty() { Progress::Done } else { Progress::More };
-        // Keep the room that it has taken, for the next turn.
-        let mut arrived = self.shared.arrived.lock();
-        calls.append(&mut arrived.calls);
-        arrived.calls = calls;
+        // Keep the capacity of the queue, for the next turn.
+        let mut queue = self.shared.queue.lock();
+        calls.append(&mut queue.calls);
+        queue.calls = calls;
         turn
     }
 }
@@ -123,9 +123,9 @@ where
 {
     fn execute(&self, call: F) {
         let call = Box::pin(call);
-        let mut arrived = self.shared.arrived.lock();
-        let expected = arrived.next.take().unwrap_or(Expected { work: 1, slot: None });
-        arrived.calls.push_back(Arrival { call, expected });
+        let mut queue = self.shared.queue.lock();
+        let expected = queue.next.take().unwrap_or(Expected { work: 1, slot: None });
+        queue.calls.push_back(QueuedCall { call, expected });
     }
 }
 
@@ -135,8 +135,8 @@ struct Waiting {
     call: Running,
     slot: Option<Arc<CallSlot>>,
     write_timeout: Duration,
-    /// Which frame the client owes it to take.
-    owed: Option<u32>,
+    /// The frame that the client has not read yet.
+    unsent: Option<u32>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -149,15 +149,15 @@ impl Future for Waiting {
             return Poll::Ready(());
         }
         let Some(slot) = &this.slot else { return Poll::Pending };
-        let owed = slot.frame_owed();
-        if owed.is_none() {
-            this.owed = None;
+        let unsent = slot.unsent_frame();
+        if unsent.is_none() {
+            this.unsent = None;
             return Poll::Pending;
         }
         let timeout = this.write_timeout;
         let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if this.owed != owed {
-            this.owed = owed;
+        if this.unsent != unsent {
+            this.unsent = unsent;
             timer.set(tokio::time::sleep(timeout));
         }
         if timer.as_mut().poll(context).is_pending() {
@@ -178,12 +178,12 @@ mod tests {
     #[tokio::test]
     async fn a_call_runs_in_its_turn_and_one_that_waits_becomes_a_task() {
         let tasks = TaskTracker::new();
-        let turns = InlineExecutor::new(tasks.clone(), Duration::from_secs(30));
+        let executor = InlineExecutor::new(tasks.clone(), Duration::from_secs(30));
         let ended = Arc::new(AtomicUsize::new(0));
         let end = |ended: &Arc<AtomicUsize>| ended.fetch_add(1, Ordering::Relaxed);
         for waits in [false, true, false] {
             let ended = Arc::clone(&ended);
-            turns.execute(async move {
+            executor.execute(async move {
                 if waits {
                     tokio::task::yield_now().await;
                 }
@@ -191,7 +191,7 @@ mod tests {
             });
         }
         assert_eq!(ended.load(Ordering::Relaxed), 0, "nothing runs before its turn");
-        assert_eq!(turns.run(), Progress::Done);
+        assert_eq!(executor.run(), Progress::Done);
         assert_eq!((ended.load(Ordering::Relaxed), tasks.len()), (2, 1));
         tasks.close();
         tasks.wait().await;
@@ -200,29 +200,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_takes_no_other_with_it() {
-        let turns = InlineExecutor::new(TaskTracker::new(), Duration::from_secs(30));
+        let executor = InlineExecutor::new(TaskTracker::new(), Duration::from_secs(30));
         let ended = Arc::new(AtomicUsize::new(0));
-        turns.execute(async { panic!("on purpose") });
+        executor.execute(async { panic!("on purpose") });
         let after = Arc::clone(&ended);
-        turns.execute(async move {
+        executor.execute(async move {
             after.fetch_add(1, Ordering::Relaxed);
         });
-        turns.run();
+        executor.run();
         assert_eq!(ended.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
     async fn a_turn_ends_after_a_bounded_amount_of_work_and_nothing_is_left_behind() {
-        let turns = InlineExecutor::new(TaskTracker::new(), Duration::from_secs(30));
+        let executor = InlineExecutor::new(TaskTracker::new(), Duration::from_secs(30));
         let ran = Arc::new(Mutex::new(Vec::new()));
         let calls = 3 * WORK_MAX;
         for number in 0..calls {
             let ran = Arc::clone(&ran);
-            turns.execute(async move { ran.lock().push(number) });
+            executor.execute(async move { ran.lock().push(number) });
         }
-        assert_eq!(turns.run(), Progress::More);
+        assert_eq!(executor.run(), Progress::More);
         assert_eq!(ran.lock().len(), WORK_MAX as usize);
-        while turns.run() == Progress::More {}
+        while executor.run() == Progress::More {}
         assert_eq!(*ran.lock(), (0..calls).collect::<Vec<_>>(), "in the order in which they came");
     }
 }

@@ -9,7 +9,7 @@ use crate::config::Settings;
 /// The limits of the gRPC transport, and how long it waits. Beyond a limit a call is answered, never queued.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections; a further one is closed at once, so that its client goes elsewhere.
+    /// Connections; a further one is closed at once, so that its client connects to another replica.
     pub connections_max: usize,
     /// Connections from one address; a further one is closed at once.
     pub connections_per_address_max: usize,
@@ -29,9 +29,9 @@ pub struct Limits {
     pub history_reads_max: usize,
     /// Reads of the history and the audit at one time of one caller; a further one is RESOURCE_EXHAUSTED.
     pub history_reads_per_caller_max: usize,
-    /// How often a watch says that it is alive while nothing happens.
+    /// The interval of heartbeats of a watch while nothing happens.
     pub heartbeat_every: Duration,
-    /// Whether health and reflection take only those who are known, when everything else does.
+    /// Whether health and reflection require authentication too.
     pub health_needs_token: bool,
     /// Bytes of the largest message, that of a batch; a larger one is RESOURCE_EXHAUSTED. Other methods take less
     /// ([`Method::request_bytes_max`]).
@@ -41,31 +41,31 @@ pub struct Limits {
     pub bytes_max: usize,
     /// Bytes that are kept for the calls of one caller; a call beyond it is RESOURCE_EXHAUSTED.
     pub bytes_per_caller_max: usize,
-    /// How long an answer may wait for its client without a piece of it being taken; then its stream is reset.
+    /// How long a response may wait without its client reading any of it; then its stream is reset.
     pub write_timeout: Duration,
     /// The longest that a call is served, when its client's deadline is not nearer.
     pub call_max: Duration,
     /// How long a new connection may stay silent.
     pub silence_max: Duration,
-    /// How often a quiet connection is asked whether its client is still there.
+    /// The interval of keepalive pings on an idle connection.
     pub keepalive_interval: Duration,
     /// How long calls may go on after the shutdown began; then they are cut off.
     pub grace: Duration,
 }
 
 impl Limits {
-    /// Bytes that a client may send on one stream before we have taken them: HTTP/2's own figure.
+    /// Bytes that a client may send on one stream before they are read: HTTP/2's default.
     pub(crate) const STREAM_WINDOW_BYTES: u32 = 65_535;
     /// Checks of health at one time, half of them of one caller. They are small, and outside of the other limits.
     pub(crate) const PROBES_MAX: usize = 256;
     /// Bytes of one of them: what every call costs, its message and its headers.
     const PROBE_BYTES: usize = 48 * 1024;
-    /// h2 takes a connection for an attack when it has sent small messages that nobody has taken, each of which counts 256
+    /// h2 takes a connection for an attack when it has sent small messages that are still unread, each of which counts 256
     /// bytes at most, beyond half of the connection's window. With two for each stream that there may be it must not come to
     /// that: some clients send the prefix of a message by itself.
     const WINDOW_BYTES_OF_STREAM: u32 = 2 * 2 * 256;
 
-    /// Bytes that a client may send on one connection before we have taken them.
+    /// Bytes that a client may send on one connection before they are read.
     pub(crate) fn connection_window_bytes(&self) -> u32 {
         let bytes = self.streams_max.saturating_mul(Self::WINDOW_BYTES_OF_STREAM);
         bytes.clamp(Self::STREAM_WINDOW_BYTES, i32::MAX.unsigned_abs())

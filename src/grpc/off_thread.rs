@@ -28,7 +28,7 @@ impl<T: Send + 'static> OffThread<T> {
 
     /// Begins `work` when no other call's is running.
     ///
-    /// It goes on when its client resets the stream, and keeps until its end what it works with: its turn, and with `slot` its bytes.
+    /// It goes on when its client resets the stream, and keeps its permit, and with `slot` its bytes, until its end.
     pub(super) fn start(&mut self, slot: Arc<CallSlot>, work: impl FnOnce() -> T + Send + 'static) {
         let mut running = JoinSet::new();
         running.spawn(async move {

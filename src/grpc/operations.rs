@@ -19,8 +19,8 @@ use super::client_info::ClientInfo;
 use super::convert::{self, BreakerList, TransitionList};
 use super::deadline::{self, Effect};
 use super::history_reads::HistoryReads;
-use super::near;
 use super::status::Failure;
+use super::suggestion;
 use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
@@ -31,7 +31,7 @@ use crate::store::{HistoryCursor, Store, StoreError, StoredTransition};
 /// wait for the cores. Further ones wait their turn, until their deadline.
 const LISTS_AT_ONCE: usize = 2;
 
-/// Pages of the store that are read at most for one page of somebody who may not see every service.
+/// The most pages of the store that are read for one page of a client that may not see every service.
 const READS_MAX: usize = 10;
 
 /// The service on an app.
@@ -51,12 +51,12 @@ impl Operations {
         self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))
     }
 
-    /// The answer to `client`; where it named what is not known, with the name that was probably meant.
+    /// The response to `client`; where it named something unknown, with the nearest known name.
     async fn answer<T>(&self, done: Result<T, Failure>, client: &ClientInfo) -> Result<Response<T>, Status> {
         match (done, self.app.loaded()) {
             (Ok(answer), _) => Ok(Response::new(answer)),
             (Err(failure), Some(loaded)) => {
-                Err(near::suggest(failure, &self.app, loaded, client).await.into())
+                Err(suggestion::suggest(failure, &self.app, loaded, client).await.into())
             }
             (Err(failure), None) => Err(failure.into()),
         }
@@ -85,7 +85,7 @@ impl OperationsService for Operations {
         let more = views.len() > list.size;
         views.truncate(list.size);
         let end = views.last().filter(|_| more);
-        let next_page_token = end.map(|end| list.token_behind(&end.key)).unwrap_or_default();
+        let next_page_token = end.map(|end| list.token_after(&end.key)).unwrap_or_default();
         let wall = loaded.engine.wall(now);
         let breakers = views.iter().map(|view| convert::breaker(view, wall)).collect();
         Ok(Response::new(ListBreakersResponse { breakers, next_page_token }))
@@ -104,7 +104,7 @@ impl OperationsService for Operations {
         let view = loaded.engine.view(key.service(), key.name(), now);
         let Some(view) = view.or_else(|| loaded.engine.view_inherited(key.service(), key.name(), now)) else {
             let unknown = Failure::NotFound(UnknownName::breaker(&key));
-            return Err(near::suggest(unknown, &self.app, loaded, &client).await.into());
+            return Err(suggestion::suggest(unknown, &self.app, loaded, &client).await.into());
         };
         Ok(Response::new(GetBreakerResponse {
             breaker: Some(convert::breaker(&view, loaded.engine.wall(now))),
@@ -166,32 +166,32 @@ impl OperationsService for Operations {
     ) -> Result<Response<ListTransitionsResponse>, Status> {
         let loaded = self.loaded()?;
         let client = ClientInfo::of(&request);
-        let patience = deadline::for_store(request.metadata());
+        let timeout = deadline::for_store(request.metadata());
         let list = TransitionList::try_from(request.into_inner()).map_err(Failure::from)?;
         check_filter(&client, list.query.service.as_deref().unwrap_or_default())?;
         let began = self.app.clock.now();
-        // Waiting for a turn says nothing of the store.
+        // Waiting for a slot is no store timeout.
         let _read = self.reads.admit(&client).await?;
-        let patience = deadline::left(patience, self.app.clock.now().since(began));
+        let timeout = deadline::remaining(timeout, self.app.clock.now().since(began));
         let read = async {
             let read = visible(&*loaded.store, &list, &client).await;
-            read.map_err(|error| convert::unread("history read failed", &error))
+            read.map_err(|error| convert::store_failure("history read failed", &error))
         };
-        let (rows, end) = deadline::within(patience, Effect::Read, read).await?;
-        let next_page_token = end.map(|end| list.token_behind(end)).unwrap_or_default();
+        let (rows, end) = deadline::within(timeout, Effect::Read, read).await?;
+        let next_page_token = end.map(|end| list.token_after(end)).unwrap_or_default();
         let transitions = rows.iter().map(convert::transition).collect();
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
     }
 }
 
-/// A list of one service is refused to those who may not see it. One without that filter shows what they may see.
+/// A list of one service requires the right to read it. One without that filter shows what the client may see.
 fn check_filter(client: &ClientInfo, service: &str) -> Result<(), Failure> {
     if service.is_empty() { Ok(()) } else { client.check(Right::Read, service) }
 }
 
 /// The rows of a page that `client` may see, and, if there are more, where the next page begins.
 ///
-/// Whoever may see few services would get mostly empty pages, one for each page of everybody's: so it reads on, and
+/// A client that may see few services would get mostly empty pages: so it reads on, and
 /// answers with a page that is not full, or empty, only after so many reads.
 async fn visible(
     store: &dyn Store,
@@ -199,7 +199,7 @@ async fn visible(
     client: &ClientInfo,
 ) -> Result<(Vec<StoredTransition>, Option<HistoryCursor>), StoreError> {
     let (mut query, mut found) = (list.query.clone(), Vec::new());
-    let reads_max = if client.may_everywhere(Right::Read) { 1 } else { READS_MAX };
+    let reads_max = if client.may_for_every_service(Right::Read) { 1 } else { READS_MAX };
     for _ in 0..reads_max {
         let mut rows = store.transitions(&query).await?;
         let more = rows.len() > list.size;

@@ -1,8 +1,8 @@
-//! Page tokens: where a list goes on.
+//! Page tokens: where a list continues.
 //!
 //! Opaque: base64url of a version, a position and a checksum over both and over the list's method and filters, so that
-//! a token of another list, or one that was changed on the way, is told from a good one. It is no secret: whoever
-//! makes one up reads what they could have asked for anyway. Hence a checksum, and not a MAC.
+//! a token of another list, or a modified one, is detected. It is no secret: a client that
+//! forges one reads what it could have requested anyway. Hence a checksum, and not a MAC.
 
 use std::hash::Hasher;
 
@@ -28,7 +28,7 @@ pub(crate) fn filters(method: &'static str, request: &impl Message) -> Vec<u8> {
     filters
 }
 
-/// The token for what comes behind `position` in the list with these filters.
+/// The token for what comes after `position` in the list with these filters.
 pub(crate) fn token(filters: &[u8], position: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(1 + position.len() + CHECK_BYTES);
     bytes.push(VERSION);
@@ -38,14 +38,14 @@ pub(crate) fn token(filters: &[u8], position: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The position that `token` stands for, in the list with these filters.
+/// The position that `token` encodes, in the list with these filters.
 pub(crate) fn position(filters: &[u8], token: &str) -> Result<Vec<u8>, Violations> {
-    read(filters, token).ok_or_else(refused)
+    read(filters, token).ok_or_else(invalid_token)
 }
 
-/// The answer to a token that cannot be used.
+/// The violation for an invalid token.
 #[cold]
-pub(crate) fn refused() -> Violations {
+pub(crate) fn invalid_token() -> Violations {
     Violations::one(
         "page_token",
         Kind::InvalidToken,
@@ -85,8 +85,8 @@ mod tests {
     fn a_token_leads_back_to_its_position_and_only_in_its_list() {
         let token = token(b"filters", b"here");
         assert_eq!(position(b"filters", &token), Ok(b"here".to_vec()));
-        assert_eq!(position(b"others", &token), Err(refused()));
-        assert_eq!(position(b"", &token), Err(refused()));
+        assert_eq!(position(b"others", &token), Err(invalid_token()));
+        assert_eq!(position(b"", &token), Err(invalid_token()));
     }
 
     #[test]
@@ -96,11 +96,11 @@ mod tests {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(position(b"filters", &changed), Err(refused()), "{changed}");
-            assert_eq!(position(b"filters", &token[..at]), Err(refused()));
+            assert_eq!(position(b"filters", &changed), Err(invalid_token()), "{changed}");
+            assert_eq!(position(b"filters", &token[..at]), Err(invalid_token()));
         }
         for other in ["", "=", "\u{0}", &"A".repeat(1_000_000)] {
-            assert_eq!(position(b"filters", other), Err(refused()));
+            assert_eq!(position(b"filters", other), Err(invalid_token()));
         }
     }
 }

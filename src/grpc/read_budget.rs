@@ -4,7 +4,7 @@
 //! each of which is parsed, begun, and, where a limit is reached, refused. So the socket is read a few kilobytes a turn, and not
 //! at all while calls of the last turn have not run. Other connections have their turns between.
 //!
-//! Who is refused again and again is read ever more slowly ([`ReadBudget::refused`]): TCP's own back-pressure reaches the
+//! A connection whose calls are refused often is read more slowly ([`ReadBudget::refused`]): TCP's own back-pressure reaches the
 //! client, and what is not read costs nothing. The rate is that of an address, so that ten connections have no more of it than one, and a
 //! reconnect does not renew it. Only a connection whose own calls were refused waits.
 
@@ -35,9 +35,9 @@ const PAUSE_FOR_ONE: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(super) struct ReadBudget {
     bytes_left: AtomicUsize,
-    /// Whether something was kept back since the turn began.
+    /// Whether reading stopped at the budget since the turn began.
     is_exhausted: AtomicBool,
-    /// Calls that were refused since the last look.
+    /// Calls that were refused since [`ReadBudget::refused`] was last called.
     refused: AtomicU32,
 }
 
@@ -55,7 +55,7 @@ impl ReadBudget {
         self.is_exhausted.store(false, Relaxed);
     }
 
-    /// Whether the socket was to be read beyond the budget: nobody wakes the task for what is left there.
+    /// Whether reading stopped at the budget: the socket does not wake the task for the rest.
     pub(super) fn is_exhausted(&self) -> bool {
         self.is_exhausted.load(Relaxed)
     }

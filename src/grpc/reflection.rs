@@ -1,8 +1,8 @@
-//! Reflection in both versions: what grpcurl and its like read before they can ask anything.
+//! Reflection in both versions: what grpcurl and its like read before they can call anything.
 //!
-//! The library's own service ends a stream at the first name that it does not know, and answers from a task that nobody owns.
-//! Here a question that has no answer gets an `error_response`, and the stream goes on; nothing is read of the next question before
-//! the client has taken the answer to the last; and the stream ends at its client's deadline, or when the process is about to go.
+//! The library's own service ends a stream at the first unknown name, and answers from a task without an owner.
+//! Here a request that has no answer gets an `error_response`, and the stream goes on; nothing is read of the next request before
+//! the client has read the response to the last; and the stream ends at its client's deadline, or at shutdown.
 //! Both versions are the same on the wire, so one service speaks both.
 
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use tonic_reflection::pb::v1::{
 
 use super::client_info::ClientInfo;
 use super::deadline;
-use super::health::{Closing, HealthBoard};
+use super::health::{Closing, HealthRegistry};
 use super::status::{Failure, of_stream};
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 use super::violations::excerpt;
@@ -55,14 +55,14 @@ const SETS: [&[u8]; 5] = [
 /// The service.
 pub(super) struct Reflection {
     descriptors: Arc<Descriptors>,
-    places: StreamLimiter,
-    board: Arc<HealthBoard>,
+    streams: StreamLimiter,
+    registry: Arc<HealthRegistry>,
 }
 
 impl Reflection {
-    pub(super) fn new(places: StreamLimiter, board: Arc<HealthBoard>) -> Result<Self, ServeError> {
+    pub(super) fn new(streams: StreamLimiter, registry: Arc<HealthRegistry>) -> Result<Self, ServeError> {
         let descriptors = Descriptors::read(&SETS).map_err(ServeError::Reflection)?;
-        Ok(Self { descriptors: Arc::new(descriptors), places, board })
+        Ok(Self { descriptors: Arc::new(descriptors), streams, registry })
     }
 }
 
@@ -75,21 +75,21 @@ impl ServerReflection for Reflection {
         &self,
         request: Request<Streaming<ServerReflectionRequest>>,
     ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
-        let place = self.places.take(&ClientInfo::of(&request))?;
-        let patience = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
+        let slot = self.streams.take(&ClientInfo::of(&request))?;
+        let timeout = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let session = Session {
             descriptors: Arc::clone(&self.descriptors),
             questions: request.into_inner(),
-            closing: self.board.closing(),
-            deadline: patience.map(|patience| Box::pin(tokio::time::sleep(patience))),
+            closing: self.registry.closing(),
+            deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
             ended: false,
-            _place: place,
+            _slot: slot,
         };
         Ok(Response::new(Box::pin(stream::unfold(session, Session::next))))
     }
 }
 
-/// One stream of questions and answers.
+/// One stream of requests and responses.
 struct Session {
     descriptors: Arc<Descriptors>,
     questions: Streaming<ServerReflectionRequest>,
@@ -97,7 +97,7 @@ struct Session {
     /// The client's, if it has one.
     deadline: Option<Pin<Box<Sleep>>>,
     ended: bool,
-    _place: StreamSlot,
+    _slot: StreamSlot,
 }
 
 impl Session {
@@ -109,12 +109,12 @@ impl Session {
             biased;
             () = self.closing.begun() => return None,
             () = passed(&mut self.deadline) => Err(Failure::DeadlineExceeded.into()),
-            question = self.questions.message() => question.map_err(of_stream),
+            request = self.questions.message() => request.map_err(of_stream),
         };
         match request {
             Ok(None) => None,
-            Ok(Some(question)) => {
-                let answer = self.descriptors.answer(question);
+            Ok(Some(request)) => {
+                let answer = self.descriptors.answer(request);
                 Some((Ok(answer), self))
             }
             Err(status) => {
@@ -150,8 +150,8 @@ struct Descriptors {
     messages: Vec<String>,
 }
 
-/// Why a question has no answer.
-struct Unanswered {
+/// The error response to a request.
+struct ReflectionError {
     code: Code,
     message: String,
 }
@@ -215,21 +215,21 @@ impl Descriptors {
         self.symbols.insert(name, raw.clone());
     }
 
-    fn answer(&self, question: ServerReflectionRequest) -> ServerReflectionResponse {
-        let answer = self.look_up(question.message_request.as_ref()).unwrap_or_else(|unanswered| {
+    fn answer(&self, request: ServerReflectionRequest) -> ServerReflectionResponse {
+        let answer = self.lookup(request.message_request.as_ref()).unwrap_or_else(|unanswered| {
             MessageResponse::ErrorResponse(ErrorResponse {
                 error_code: unanswered.code as i32,
                 error_message: unanswered.message,
             })
         });
         ServerReflectionResponse {
-            valid_host: question.host.clone(),
-            original_request: Some(question),
+            valid_host: request.host.clone(),
+            original_request: Some(request),
             message_response: Some(answer),
         }
     }
 
-    fn look_up(&self, request: Option<&MessageRequest>) -> Result<MessageResponse, Unanswered> {
+    fn lookup(&self, request: Option<&MessageRequest>) -> Result<MessageResponse, ReflectionError> {
         let file = |found: Option<&Bytes>, what: &str, name: &str| match found {
             Some(raw) => Ok(MessageResponse::FileDescriptorResponse(FileDescriptorResponse {
                 file_descriptor_proto: vec![raw.to_vec()],
@@ -257,7 +257,7 @@ impl Descriptors {
                     self.services.iter().map(|name| ServiceResponse { name: name.clone() }).collect();
                 Ok(MessageResponse::ListServicesResponse(ListServiceResponse { service }))
             }
-            None => Err(Unanswered {
+            None => Err(ReflectionError {
                 code: Code::InvalidArgument,
                 message: "message_request is required".to_owned(),
             }),
@@ -265,8 +265,8 @@ impl Descriptors {
     }
 }
 
-fn unknown(what: &str, name: &str) -> Unanswered {
-    Unanswered { code: Code::NotFound, message: format!("{what} {} not found", excerpt(name)) }
+fn unknown(what: &str, name: &str) -> ReflectionError {
+    ReflectionError { code: Code::NotFound, message: format!("{what} {} not found", excerpt(name)) }
 }
 
 fn joined(scope: &str, name: &str) -> String {

@@ -1,7 +1,7 @@
 //! The body of a request: its bytes are counted, and its messages checked, before anything is reserved for them.
 //!
 //! gRPC puts a flag and a length before each message, and the codec reserves that length at once: five bytes would take
-//! megabytes. So a message is kept back here, growing with what arrives, until it is whole. On the way:
+//! megabytes. So a message is buffered here, growing with what arrives, until it is complete. Meanwhile:
 //! - the announced length is checked against the limit of the method;
 //! - what arrives is charged to the call ([`CallSlot`]), and then what its handler may need;
 //! - a compressed message is decompressed, up to the same limit;
@@ -42,9 +42,9 @@ pub(super) struct RequestBody {
     encoding: Encoding,
     /// Bytes of one message at most, compressed or not.
     bytes_max: usize,
-    /// What has arrived of messages that were not handed on.
+    /// What has arrived of messages that were not delivered.
     arrived: BytesMut,
-    /// What was charged for the message that is arriving, or was handed on last.
+    /// What was charged for the message that is arriving, or was delivered last.
     charged: usize,
     messages: usize,
     /// A message that is being decompressed.
@@ -72,7 +72,7 @@ impl RequestBody {
         }
     }
 
-    /// Takes what has arrived, and gives a message if one is whole.
+    /// Buffers what has arrived, and returns a message if one is complete.
     fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Failure> {
         if data.is_empty() {
             return Ok(None);
@@ -82,7 +82,7 @@ impl RequestBody {
             && let Some((prefix, message)) = data.split_first_chunk()
             && message.len() == self.length(*prefix)?
         {
-            return self.hand_on(data);
+            return self.deliver(data);
         }
         self.charge(data.len())?;
         self.arrived.extend_from_slice(&data);
@@ -104,12 +104,12 @@ impl RequestBody {
             self.check_one()?;
             self.messages -= 1;
         }
-        self.hand_on(message)
+        self.deliver(message)
     }
 
-    /// Checks that a further message is welcome.
+    /// Checks that a further message is allowed.
     fn check_one(&self) -> Result<(), Failure> {
-        if self.messages == 0 || self.method.takes_many() {
+        if self.messages == 0 || self.method.is_client_stream() {
             return Ok(());
         }
         Err(Failure::Undecodable { problem: "more than one message in a unary request".into() })
@@ -133,13 +133,13 @@ impl RequestBody {
         Ok(length)
     }
 
-    /// Hands on a whole message, its prefix before it; none: it is being decompressed.
-    fn hand_on(&mut self, message: Bytes) -> Result<Option<Bytes>, Failure> {
+    /// Delivers a complete message, its prefix before it; none: it is being decompressed.
+    fn deliver(&mut self, message: Bytes) -> Result<Option<Bytes>, Failure> {
         self.messages += 1;
         if message[0] == 0 {
             return self.decoded(message).map(Some);
         }
-        // Before it is decompressed nobody knows its size.
+        // Its size is unknown before it is decompressed.
         self.charge(self.bytes_max)?;
         if gzip::seems_small(&message[PREFIX_BYTES..]) {
             let bytes_max = self.bytes_max.min(gzip::INLINE_BYTES_MAX);
@@ -180,8 +180,8 @@ impl RequestBody {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Failure> {
-        if self.messages > 0 && self.arrived.is_empty() && self.method.takes_many() {
-            // A further message of a stream: the last one was answered.
+        if self.messages > 0 && self.arrived.is_empty() && self.method.is_client_stream() {
+            // A further message of a stream: the last one has its response.
             self.slot.release(std::mem::take(&mut self.charged));
         }
         self.slot.charge(bytes)?;
@@ -233,7 +233,7 @@ impl Body for RequestBody {
             if let Some(message) = whole.transpose() {
                 return Poll::Ready(Some(message.map(Frame::data).map_err(Status::from)));
             }
-            let taken = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+            let polled = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => this.take(data),
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
@@ -245,7 +245,7 @@ impl Body for RequestBody {
                     Err(Failure::Undecodable { problem: "message is shorter than its length".into() })
                 }
             };
-            if let Some(message) = taken.transpose() {
+            if let Some(message) = polled.transpose() {
                 return Poll::Ready(Some(message.map(Frame::data).map_err(Status::from)));
             }
         }

@@ -5,7 +5,7 @@ use crate::auth::{Right, Rights};
 
 const CALL: Rights = Rights::of(&[Right::Call]);
 const READ: Rights = Rights::of(&[Right::Read]);
-/// Clients that decide by themselves, and those who look on.
+/// Clients that decide locally, and readers.
 const WATCH: Rights = Rights::of(&[Right::Call, Right::Read]);
 const OPERATE: Rights = Rights::of(&[Right::Operate]);
 const CONFIGURE: Rights = Rights::of(&[Right::Configure]);
@@ -30,7 +30,7 @@ pub(super) const fn needed(method: Method) -> Rights {
         | Method::DeleteBreaker
         | Method::ProbeBreaker => OPERATE,
         Method::UpdateConfig | Method::DeleteConfig => CONFIGURE,
-        // Unless told otherwise: see `of_health`. And what is not there is not there for anybody.
+        // Unless a setting requires it: see `Call::authorize`. And an unknown method is unknown to every client.
         Method::HealthCheck
         | Method::HealthWatch
         | Method::Reflection
@@ -39,8 +39,8 @@ pub(super) const fn needed(method: Method) -> Rights {
     }
 }
 
-/// Whether it asks about us rather than about breakers: a setting says whether that takes being known.
-pub(super) const fn is_about_us(method: Method) -> bool {
+/// Whether it is of health or reflection: a setting decides whether these require authentication.
+pub(super) const fn is_health_or_reflection(method: Method) -> bool {
     matches!(method, Method::HealthCheck | Method::HealthWatch | Method::Reflection | Method::ReflectionAlpha)
 }
 

@@ -19,17 +19,17 @@ use super::call::ConnectionService;
 use super::inline_executor::{InlineExecutor, Progress};
 use super::read_budget::{BudgetedIo, ReadBudget};
 use super::services::{GrpcServices, Shared};
-use crate::auth::{CertificateNames, ConnectionAuth, Counts};
+use crate::auth::{CertificateNames, ConnectionAuth, Counts, Protocol};
 use crate::listener::{Connection, ConnectionHandler, ConnectionLimits, Drained, Listener, WhenFull};
-use crate::metrics::{Refusal, Transport};
+use crate::metrics::Refusal;
 
-/// Streams that a client may open and cancel before we have looked at them. h2 takes more than 20 for an
+/// Streams that a client may open and cancel before they are read. h2 takes more than 20 for an
 /// attack and closes the connection; clients with short deadlines reach that in one burst.
 const PENDING_RESETS_MAX: usize = 1_024;
-/// Streams of a connection that we reset for the client's mistakes, before it is closed.
+/// Streams of a connection that are reset for the client's errors, before it is closed.
 const ERROR_RESETS_MAX: usize = 1_024;
 /// Bytes of all headers of a call that are read; beyond that HTTP/2 itself answers 431. What a call may have is less, and answered
-/// in gRPC's words ([`super::call`]).
+/// with a gRPC status ([`super::call`]).
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// How long a client may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,7 +47,7 @@ pub async fn serve(grpc: GrpcServices, socket: TcpListener, shutdown: Cancellati
         grace: limits.grace,
     };
     let (metrics, clock) = (Arc::clone(&app.metrics), Arc::clone(&app.clock));
-    let listener = Listener::new(Transport::Grpc, security.clone(), connection_limits, metrics, clock);
+    let listener = Listener::new(Protocol::Grpc, security.clone(), connection_limits, metrics, clock);
     listener.serve(socket, grpc, shutdown).await
 }
 
@@ -62,7 +62,7 @@ impl ConnectionHandler for GrpcServices {
     }
 
     fn shutdown_began(&self) {
-        self.shared.health_board.shut_down();
+        self.shared.health_registry.shut_down();
     }
 }
 
@@ -101,7 +101,7 @@ impl Driver {
                 let driven = http.as_mut().poll(context);
                 let progress = self.executor.run();
                 if reading.end_turn(context) == Progress::More || progress == Progress::More {
-                    // The others first: it is polled again behind them.
+                    // Other tasks first: it is polled again after them.
                     context.waker().wake_by_ref();
                 }
                 driven
@@ -112,7 +112,7 @@ impl Driver {
                     if let Err(error) = ended {
                         tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
                     }
-                    // What was read of it is done, though nobody waits for the answers.
+                    // The calls that were read are run, though their responses are dropped.
                     while self.executor.run() == Progress::More {
                         tokio::task::yield_now().await;
                     }
@@ -175,7 +175,7 @@ impl Reading {
             self.limited(pause);
             self.pause = Some(Box::pin(tokio::time::sleep(pause)));
         }
-        // The first look at a timer starts it.
+        // The first poll of a timer starts it.
         let pauses = self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(context).is_pending());
         if self.budget.is_exhausted() && !pauses { Progress::More } else { Progress::Done }
     }
@@ -183,7 +183,7 @@ impl Reading {
     #[cold]
     fn limited(&self, pause: Duration) {
         let shared = &self.grpc.shared;
-        shared.app.metrics.access.refused(Transport::Grpc, Refusal::RefusalRate);
+        shared.app.metrics.access.refused(Protocol::Grpc, Refusal::RefusalRate);
         if shared.log.refusal_rate.is_due(shared.app.clock.now()) {
             let (peer, pause_ms) = (self.peer, pause.as_millis());
             tracing::warn!(%peer, pause_ms, "connection throttled: too many of its calls are rejected");

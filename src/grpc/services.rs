@@ -13,7 +13,7 @@ use super::Limits;
 use super::breakers::Breakers;
 use super::call_metrics::CallMetrics;
 use super::config::Configs;
-use super::health::{Health, HealthBoard};
+use super::health::{Health, HealthRegistry};
 use super::history_reads::HistoryReads;
 use super::operations::Operations;
 use super::reflection::{Reflection, ServeError};
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) app: Arc<App>,
     pub(super) limits: Limits,
     pub(super) security: TransportSecurity,
-    pub(super) health_board: Arc<HealthBoard>,
+    pub(super) health_registry: Arc<HealthRegistry>,
     pub(super) calls: Arc<CallMetrics>,
     pub(super) in_flight: ConcurrencyCounter,
     /// Checks of health in flight.
@@ -68,29 +68,33 @@ impl std::fmt::Debug for GrpcServices {
 }
 
 impl GrpcServices {
-    /// The services on `app`, for everybody; nothing is served before [`super::serve`].
+    /// The services on `app`, without authentication; nothing is served before [`super::serve`].
     ///
     /// # Errors
     /// When reflection cannot read the descriptions that were built in.
     pub fn new(app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
-        Self::behind(TransportSecurity::open(), app, limits)
+        Self::with_security(TransportSecurity::disabled(), app, limits)
     }
 
-    /// The services on `app`, behind authentication and TLS.
+    /// The services on `app`, with authentication and TLS.
     ///
     /// # Errors
     /// As [`GrpcServices::new`].
-    pub fn behind(security: TransportSecurity, app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
-        let health_board = Arc::new(HealthBoard::default());
-        // The limits of the methods are checked before a message comes so far.
+    pub fn with_security(
+        security: TransportSecurity,
+        app: Arc<App>,
+        limits: Limits,
+    ) -> Result<Self, ServeError> {
+        let health_registry = Arc::new(HealthRegistry::default());
+        // The limits of the methods are checked before the codec's.
         let message_bytes_max = limits.message_bytes_max;
-        let places = StreamLimiter::new(&limits, app.metrics.access.clone());
-        // Streams that need no token have places of their own, as many: strangers cannot take those of callers.
-        let places_about_us = StreamLimiter::new(&limits, app.metrics.access.clone());
-        let health = Health::new(Arc::clone(&health_board), places_about_us.clone());
+        let streams = StreamLimiter::new(&limits, app.metrics.access.clone());
+        // Streams that need no token have slots of their own, as many: unauthenticated clients cannot take those of callers.
+        let public_streams = StreamLimiter::new(&limits, app.metrics.access.clone());
+        let health = Health::new(Arc::clone(&health_registry), public_streams.clone());
         let reads = HistoryReads::new(&limits, app.metrics.access.clone());
-        let reflection = Reflection::new(places_about_us, Arc::clone(&health_board))?;
-        let watches = Watches::new(places, Arc::clone(&health_board), app.metrics.watch.clone(), &limits);
+        let reflection = Reflection::new(public_streams, Arc::clone(&health_registry))?;
+        let watches = Watches::new(streams, Arc::clone(&health_registry), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             watches: watches.clone(),
             configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app), watches.clone(), reads.clone()))
@@ -102,7 +106,7 @@ impl GrpcServices {
             app,
             limits,
             security,
-            health_board,
+            health_registry,
             calls: Arc::default(),
             in_flight: ConcurrencyCounter::default(),
             probes: ConcurrencyCounter::default(),
@@ -114,17 +118,17 @@ impl GrpcServices {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The service that decides, for the calls of one connection; `unnamed` is whoever comes over it and is not asked who
-    /// they are.
+    /// The service that decides, for the calls of one connection; `unnamed` is its caller without
+    /// authentication.
     pub(super) fn breakers(&self, unnamed: Arc<Caller>) -> BreakerServiceServer<Breakers> {
         let Shared { app, watches, limits, .. } = &*self.shared;
         BreakerServiceServer::new(Breakers::new(Arc::clone(app), watches.clone(), unnamed))
             .max_decoding_message_size(limits.message_bytes_max)
     }
 
-    /// What health says; to be set from outside.
-    pub fn health(&self) -> &Arc<HealthBoard> {
-        &self.shared.health_board
+    /// The serving statuses; set by the process.
+    pub fn health(&self) -> &Arc<HealthRegistry> {
+        &self.shared.health_registry
     }
 
     /// What was counted of calls.

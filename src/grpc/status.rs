@@ -1,4 +1,4 @@
-//! Errors as they go out: the one file that makes a `Status`.
+//! Errors of the API: the one file that makes a `Status`.
 //!
 //! Each carries the details of google.rpc: `ErrorInfo` always, `BadRequest` with every field at fault,
 //! `ResourceInfo` for what was not found, and `RetryInfo` on the two codes that invite a retry. What the store
@@ -32,9 +32,9 @@ const DOMAIN: &str = "breakerd";
 /// The type of what the health service is asked about, by the full name of the API's.
 const HEALTH: &str = "grpc.health.v1.Health";
 
-/// When to come again while the state is being loaded, and while the store is away.
+/// The retry delay while the state is being loaded, and while the store is unavailable.
 const RETRY_SLOW: Duration = Duration::from_secs(1);
-/// When to come again after a call was shed: the calls in flight are answered within milliseconds.
+/// The retry delay after a call was shed: the calls in flight are answered within milliseconds.
 const RETRY_SOON: Duration = Duration::from_millis(100);
 
 const STATUS_HEADER: &str = "grpc-status";
@@ -43,11 +43,11 @@ const DETAILS_HEADER: &str = "grpc-status-details-bin";
 /// Why a call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Fields of the request are wrong.
+    /// Fields of the request are invalid.
     Invalid(Violations),
-    /// The message is larger than we take.
+    /// The message is larger than the limit.
     TooLarge { bytes_max: usize },
-    /// The metadata of the call is larger than we take.
+    /// The metadata of the call is larger than the limit.
     MetadataTooLarge { bytes: usize, bytes_max: usize },
     /// The message is compressed in a way that we do not know.
     UnknownEncoding { encoding: String },
@@ -57,7 +57,7 @@ pub(crate) enum Failure {
     NotFound(UnknownName),
     /// The breaker is in a state in which this cannot be.
     WrongState { service: String, name: String, state: &'static str, needed: Needed },
-    /// The service has no override to take back.
+    /// The service has no override to clear.
     NoOverride { service: String },
     /// No such service to be healthy.
     NoHealthOf { service: String },
@@ -68,7 +68,7 @@ pub(crate) enum Failure {
     /// As many services as there may be have this set over the API.
     ConfigsFull { what: &'static str, max: usize },
     /// As many overrides of services as there may be are on their way to the breakers.
-    OverridesUnderWay { max: usize },
+    OverridesInProgress { max: usize },
     /// The configuration is not the one that the caller has read.
     EtagMismatch { present: String },
     /// The request id was used for another change.
@@ -91,23 +91,23 @@ pub(crate) enum Failure {
     BytesFull { max: usize },
     /// As many bytes are kept for the caller as may be.
     CallerBytes { max: usize },
-    /// Nobody that is known. It does not say why.
+    /// Not authenticated. It does not tell why.
     Unauthenticated,
-    /// Somebody who is known, as somebody else than when their stream began.
+    /// The identity's rights or name changed since the stream began.
     RightsChanged,
-    /// Somebody who is known, and has none of these rights for this service; empty: for any.
+    /// The caller has none of these rights for this service; empty: for any.
     Denied { rights: Rights, service: String, name: Arc<str> },
     /// The client's deadline, or the longest that we serve a call.
     DeadlineExceeded,
     /// Nothing is loaded yet; by the wall clock, since when the store has not answered, if that is why.
     NotLoaded { store_away_since: Option<WallTime> },
-    /// We are about to go.
+    /// Shutting down.
     ShuttingDown,
     /// The store does not answer.
     StoreUnavailable,
-    /// It has not answered within what of the client's patience can be spent on waiting.
-    StoreSilent { waited: Duration, may_take_effect: bool },
-    /// The store holds what it cannot hold, or we did what we must not do.
+    /// It has not answered within the part of the client's timeout that is spent on waiting.
+    StoreTimeout { waited: Duration, may_take_effect: bool },
+    /// The store holds invalid data, or breakerd has a bug.
     Internal,
 }
 
@@ -130,13 +130,13 @@ impl Failure {
         Self::NotLoaded { store_away_since: app.store_away_since() }
     }
 
-    /// The answer in place of a response.
+    /// The error as a response.
     #[cold]
     pub(crate) fn into_response(self) -> Response<Body> {
         self.into_status().into_http()
     }
 
-    /// The answer in place of one response of many.
+    /// The error as one item of a batch.
     #[cold]
     pub(crate) fn into_item(self) -> v1::ItemError {
         let (code, message, details) = self.into_parts();
@@ -174,7 +174,7 @@ impl Failure {
         (code, message, details)
     }
 
-    /// When to come again, for those codes that invite to it.
+    /// The retry delay, for the codes that invite a retry.
     fn retry_delay(&self, code: Code) -> Option<Duration> {
         match (code, self) {
             (Code::Unavailable, _) => Some(RETRY_SLOW),
@@ -192,7 +192,7 @@ impl Failure {
         }
     }
 
-    /// The detail that says what the failure is about: fields, or a thing.
+    /// The detail that names what the failure is about: fields, or a resource.
     fn subject(&self, message: &str) -> Option<Any> {
         let resource = |kind: &str, name: String| {
             let info = pb::ResourceInfo {
@@ -247,7 +247,7 @@ impl Failure {
             Self::NoMethod { .. } => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::BreakersFull { .. } => (Code::ResourceExhausted, "BREAKER_LIMIT_REACHED"),
             Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
-            Self::OverridesUnderWay { .. } => (Code::ResourceExhausted, "OVERRIDES_UNDER_WAY"),
+            Self::OverridesInProgress { .. } => (Code::ResourceExhausted, "OVERRIDES_UNDER_WAY"),
             Self::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
             Self::RequestReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
             Self::Contended => (Code::Unavailable, "CONTENDED"),
@@ -265,7 +265,7 @@ impl Failure {
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::NotLoaded { .. } => (Code::Unavailable, "NOT_LOADED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
-            Self::StoreUnavailable | Self::StoreSilent { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Self::StoreUnavailable | Self::StoreTimeout { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
             Self::Internal => (Code::Internal, "INTERNAL"),
         }
     }
@@ -310,7 +310,7 @@ impl Failure {
             Self::ConfigsFull { what, max } => {
                 format!("limit reached: {max} services have {what} set through the API")
             }
-            Self::OverridesUnderWay { max } => {
+            Self::OverridesInProgress { max } => {
                 format!("too many service-wide overrides in progress (limit {max})")
             }
             Self::EtagMismatch { present } => {
@@ -367,7 +367,7 @@ impl Failure {
             Self::NotLoaded { store_away_since } => not_loaded(*store_away_since),
             Self::ShuttingDown => "breakerd is shutting down: reconnect".to_owned(),
             Self::StoreUnavailable => "store unavailable".to_owned(),
-            Self::StoreSilent { waited, may_take_effect } => silent(*waited, *may_take_effect),
+            Self::StoreTimeout { waited, may_take_effect } => store_timeout(*waited, *may_take_effect),
             Self::Internal => "internal error: see the server log".to_owned(),
         }
     }
@@ -394,7 +394,7 @@ impl Failure {
             Self::EtagMismatch { present } => ("etag", present.clone()),
             Self::NoOverride { service } => ("service", service.clone()),
             Self::ConfigsFull { max, .. }
-            | Self::OverridesUnderWay { max }
+            | Self::OverridesInProgress { max }
             | Self::WatchesFull { max }
             | Self::Overloaded { max }
             | Self::CallerWatches { max }
@@ -433,7 +433,7 @@ fn not_loaded(store_away_since: Option<WallTime>) -> String {
     }
 }
 
-fn silent(waited: Duration, may_take_effect: bool) -> String {
+fn store_timeout(waited: Duration, may_take_effect: bool) -> String {
     let waited = HumanDuration(waited);
     let effect = if may_take_effect { ": the change may still take effect" } else { "" };
     format!("store unavailable: no answer within {waited}{effect}")
@@ -444,7 +444,7 @@ fn any(name: &str, detail: &impl Message) -> Any {
     Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value: detail.encode_to_vec() }
 }
 
-/// Those that bring one of these rights: `caller or reader`. (An admin has every right.)
+/// The roles that grant one of these rights: `caller or reader`. (An admin has every right.)
 fn roles(rights: Rights) -> String {
     rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(" or ")
 }
@@ -459,9 +459,9 @@ pub(crate) fn code_of(headers: &HeaderMap) -> Code {
     headers.get(STATUS_HEADER).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-/// What the framework found wrong with a message, in our own words.
+/// An error of the framework about a message, as breakerd reports it.
 ///
-/// tonic answers INTERNAL to one that cannot be decoded, which is the client's mistake. Ours are told apart by their details, which
+/// tonic answers INTERNAL to one that cannot be decoded, which is the client's error. breakerd's have details, which
 /// the framework's do not have.
 pub(crate) fn rewritten(headers: &HeaderMap) -> Option<Failure> {
     if headers.contains_key(DETAILS_HEADER) || code_of(headers) != Code::Internal {

@@ -1,10 +1,10 @@
-//! A breaker or a service that breakerd does not know, as errors tell of it.
+//! An unknown breaker or service, for errors.
 
 use std::collections::HashMap;
 
 use breaker::Key;
 
-/// A name of which nothing is known: nobody has used or configured it yet.
+/// An unknown name: it was neither used nor configured yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnknownName {
     pub(super) service: String,
@@ -14,7 +14,7 @@ pub(crate) struct UnknownName {
     pub(super) nearest: Option<String>,
     /// Breakers that the service has, where none is near.
     pub(super) others: Vec<String>,
-    /// What in the request would do all the same what was asked for; none: nothing.
+    /// What to change in the request so that it succeeds; none: nothing would.
     unless: Option<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with a request, field by field.
+//! Violations of a request, field by field.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -47,11 +47,11 @@ pub(crate) struct Violation {
     /// Its path within the request.
     pub(crate) field: Cow<'static, str>,
     pub(crate) kind: Kind,
-    /// What is wrong, in words that follow the path and a colon.
+    /// The problem, as text that follows the path and a colon.
     pub(crate) problem: String,
 }
 
-/// Every field at fault. Costs nothing as long as there is none.
+/// All violations of a request. Costs nothing as long as there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Violations {
     named: Vec<Violation>,
@@ -85,7 +85,7 @@ impl Violations {
         self.named.push(fault);
     }
 
-    /// Adds what is wrong with a part of a key, under the name that the request has for it.
+    /// Adds the problem of a part of a key, under the name of its field in the request.
     #[cold]
     pub(crate) fn add_key(&mut self, field: impl Into<Cow<'static, str>>, error: &KeyError) {
         let kind = match error.problem {
@@ -93,8 +93,8 @@ impl Violations {
             KeyProblem::TooLong { .. } => Kind::TooLong,
             KeyProblem::Character { .. } => Kind::InvalidCharacter,
         };
-        let told = error.to_string();
-        let problem = told.strip_prefix(error.field).unwrap_or(&told).trim_start_matches([':', ' ']);
+        let text = error.to_string();
+        let problem = text.strip_prefix(error.field).unwrap_or(&text).trim_start_matches([':', ' ']);
         self.add(field, kind, problem);
     }
 

@@ -8,15 +8,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::{PageState, internal, problem};
-use crate::auth::{ConnectionAuth, Credentials, Right};
-use crate::metrics::{Refusal, Transport};
+use crate::auth::{ConnectionAuth, Credentials, Protocol, Right};
+use crate::metrics::Refusal;
 
-/// Lets those pass who may read of every service: the pages behind it show them all.
-pub(super) async fn admit(State(state): State<PageState>, request: Request, next: Next) -> Response {
+/// Requires the right to read every service: the pages behind it show them all.
+pub(super) async fn authorize(State(state): State<PageState>, request: Request, next: Next) -> Response {
     // Every connection has one.
     let Some(auth) = request.extensions().get::<Arc<ConnectionAuth>>() else { return internal() };
     match auth.caller(Credentials::of(request.headers())) {
-        Ok(caller) if caller.identity.may_everywhere(Right::Read) => next.run(request).await,
+        Ok(caller) if caller.identity.may_for_every_service(Right::Read) => next.run(request).await,
         Ok(caller) => {
             let name = caller.identity.name();
             state.refused(auth, Refusal::PermissionDenied);
@@ -35,7 +35,7 @@ pub(super) async fn admit(State(state): State<PageState>, request: Request, next
 
 impl PageState {
     fn refused(&self, auth: &ConnectionAuth, refusal: Refusal) {
-        self.app.metrics.access.refused(Transport::Http, refusal);
+        self.app.metrics.access.refused(Protocol::Http, refusal);
         if self.log.is_due(self.app.clock.now()) {
             let peer = &**auth.anonymous().identity.name();
             tracing::warn!(peer, ?refusal, "HTTP request rejected");

@@ -1,9 +1,9 @@
-//! The HTTP transport: metrics for Prometheus, health for people, probes for whoever runs the process.
+//! The HTTP transport: metrics for Prometheus, health for people, probes for orchestrators.
 //!
 //! Every page is read only and takes no body. `/livez` and `/readyz` are for probes; the other pages are for
 //! people and dashboards: an open circuit, or a database that is away, is no reason to restart breakerd or to
-//! send its callers elsewhere. Those other pages show every service, and where people are asked who they are, they take
-//! somebody who may see every service (`access`).
+//! send its callers elsewhere. Those other pages show every service, and with authentication, they require
+//! the right to read every service (`access`).
 
 mod access;
 mod health;
@@ -25,7 +25,7 @@ use crate::log_throttle::LogThrottle;
 
 pub use server::{Timeouts, serve};
 
-/// Pages that read every breaker, at work at one time: each keeps a core busy. Others wait for their turn.
+/// Pages that read every breaker, rendered at one time: each keeps a core busy. Others wait for a permit.
 const READERS_MAX: usize = 1;
 
 const INDEX: &str = "\
@@ -56,7 +56,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(scrape::metrics))
         .route("/health", get(health::health))
         .route("/health/circuit-breakers", get(health::circuit_breakers))
-        .route_layer(from_fn_with_state(state.clone(), access::admit));
+        .route_layer(from_fn_with_state(state.clone(), access::authorize));
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/livez", get(health::livez))
@@ -72,7 +72,7 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 impl PageState {
-    /// Does `work` on a thread that nobody else waits for, a bounded number at a time. None: it failed, and has
+    /// Does `work` on a blocking thread, a bounded number at a time. None: it failed, and has
     /// been logged.
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&App) -> T + Send + 'static) -> Option<T> {
         // Nobody closes it.
@@ -80,7 +80,7 @@ impl PageState {
         let app = Arc::clone(&self.app);
         let reading = tokio::task::spawn_blocking(move || {
             let done = work(&app);
-            // Held to the end of the work, also when the client has gone meanwhile.
+            // Held to the end of the work, also when the client has disconnected meanwhile.
             drop(turn);
             done
         });

@@ -15,16 +15,16 @@ use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
 use super::{PageState, internal, problem};
-use crate::auth::{ConcurrencyCounter, ConnectionAuth, CountGuard};
-use crate::metrics::{Metrics, Refusal, Transport};
+use crate::auth::{ConcurrencyCounter, ConnectionAuth, CountGuard, Protocol};
+use crate::metrics::{Metrics, Refusal};
 
 /// The text format, as Prometheus names it.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Scrapes that are not read to their end, at one time.
 const UNREAD_MAX: usize = 8;
-/// Of one address: half, so that whoever does not read what it asks for leaves room for Prometheus.
+/// Of one address: half, so that a client that does not read its response leaves room for Prometheus.
 const UNREAD_PER_ADDRESS_MAX: usize = UNREAD_MAX / 2;
-/// When to come again after it was one too many, in seconds.
+/// The retry delay after a rejected scrape, in seconds.
 const RETRY_AFTER: &str = "1";
 
 pub(super) async fn metrics(
@@ -39,7 +39,7 @@ pub(super) async fn metrics(
             ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
         }
         Some(Ok(None)) => {
-            state.app.metrics.access.refused(Transport::Http, Refusal::CallerLimit);
+            state.app.metrics.access.refused(Protocol::Http, Refusal::CallerLimit);
             let busy = problem(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes are not read yet");
             ([(header::RETRY_AFTER, RETRY_AFTER)], busy).into_response()
         }
@@ -60,7 +60,7 @@ pub(super) struct Scrapes {
     newest: Mutex<Weak<Scrape>>,
 }
 
-/// One, and its place among them.
+/// One scrape, and its slot.
 struct Scrape {
     text: String,
     /// How many had been begun when this was.
@@ -84,7 +84,7 @@ impl Scrapes {
         arrived: u64,
         auth: &ConnectionAuth,
     ) -> prometheus::Result<Option<Arc<Scrape>>> {
-        // The readers' turn is held: nobody else renders meanwhile.
+        // The permit is held: no other page is rendered meanwhile.
         if let Some(newest) = self.newest.lock().upgrade()
             && newest.number > arrived
         {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn unread_scrapes_are_bounded_and_those_who_wait_together_share_one() {
         let (scrapes, metrics, authenticator) =
-            (Scrapes::default(), Metrics::default(), Arc::new(Authenticator::open()));
+            (Scrapes::default(), Metrics::default(), Arc::new(Authenticator::disabled()));
         let auth =
             |last| ConnectionAuth::new(Arc::clone(&authenticator), IpAddr::from([127, 0, 0, last]), None);
         let (one, other, third) = (auth(1), auth(2), auth(3));

@@ -18,19 +18,18 @@ use tower::ServiceExt as _;
 
 use super::router;
 use crate::app::App;
-use crate::auth::{Authenticator, ConnectionAuth, TransportSecurity};
+use crate::auth::{Authenticator, ConnectionAuth, Protocol, TransportSecurity};
 use crate::listener::{Connection, ConnectionHandler, ConnectionLimits, Drained, Listener, WhenFull};
-use crate::metrics::Transport;
 
 /// Connections at one time: scrapers, probes and people are few. At the bound newcomers wait in the
 /// listener's queue, until an idle one is closed at the latest.
 const CONNECTIONS_MAX: usize = 256;
-/// Of one address; a further one is closed at once. Half, so that whoever opens all they can does not keep the probes out:
+/// Of one address; a further one is closed at once. Half, so that one client cannot keep the probes out:
 /// a process that does not answer those is restarted.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
 /// How long the head of a request may take; an idle connection waits no longer for its next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The life of a connection: whoever reads a page byte by byte holds its place no longer.
+/// The longest life of a connection: a client that reads a page byte by byte holds its slot no longer.
 const CONNECTION_LIFE_MAX: Duration = Duration::from_mins(5);
 /// How long the last page of a connection may take after its life.
 const LAST_PAGE_MAX: Duration = Duration::from_secs(10);
@@ -42,11 +41,11 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub struct Timeouts {
     /// For a client to take some of a page; then its connection is closed.
     pub write: Duration,
-    /// For pages that were asked for, once the shutdown began.
+    /// For pages that were requested, once the shutdown began.
     pub grace: Duration,
 }
 
-/// Serves the pages of `app` on `socket` until `shutdown`; then answers what was asked, for at most the grace period, and
+/// Serves the pages of `app` on `socket` until `shutdown`; then answers pending requests, for at most the grace period, and
 /// ends.
 pub async fn serve(
     app: Arc<App>,
@@ -69,7 +68,7 @@ pub async fn serve(
         write_timeout: timeouts.write,
     };
     let (metrics, clock) = (Arc::clone(&app.metrics), Arc::clone(&app.clock));
-    Listener::new(Transport::Http, security, limits, metrics, clock).serve(socket, pages, shutdown).await
+    Listener::new(Protocol::Http, security, limits, metrics, clock).serve(socket, pages, shutdown).await
 }
 
 /// What every connection needs.

@@ -11,9 +11,9 @@ use crate::config::watch::{FileEvent, Watcher};
 use crate::control::{Control, ControlError};
 use crate::metrics::ConfigMetrics;
 
-/// Takes a changed file at once; a wrong one is refused whole, and the last good one stays. One that contradicts what
+/// Reloads a changed file at once; an invalid one is rejected whole, and the last valid one stays. One that contradicts what
 /// was set over the API is tried again each time that the configuration changes: `running` too, what the file declared
-/// at the start, if it is not in force.
+/// at the start, if it is not effective.
 ///
 /// # Errors
 /// When the file is not watched any more.
@@ -25,38 +25,38 @@ pub async fn run_file(
     stop: CancellationToken,
 ) -> Result<()> {
     let contradicting = running.filter(|running| control.differs_from(running));
-    let mut taker = Taker { control, metrics, contradicting };
-    if taker.contradicting.is_some() {
-        taker.refused();
+    let mut reloader = FileReloader { control, metrics, contradicting };
+    if reloader.contradicting.is_some() {
+        reloader.reload_failed();
     }
-    stop.run_until_cancelled(taker.run(watcher)).await.unwrap_or(Ok(()))
+    stop.run_until_cancelled(reloader.run(watcher)).await.unwrap_or(Ok(()))
 }
 
-struct Taker {
+struct FileReloader {
     control: Arc<Control>,
     metrics: ConfigMetrics,
-    /// What the file declares, and cannot be in force beside what was set over the API.
+    /// What the file declares, where it contradicts what was set through the API.
     contradicting: Option<Declaration>,
 }
 
-impl Taker {
+impl FileReloader {
     async fn run(&mut self, mut watcher: Watcher) -> Result<()> {
         let mut newest = self.control.watch();
         loop {
             tokio::select! {
                 event = watcher.next() => match event {
-                    Some(event) => self.take(event).await,
+                    Some(event) => self.handle(event).await,
                     None => bail!("the configuration file is not watched any more"),
                 },
                 changed = newest.changed(), if self.contradicting.is_some() => match changed {
-                    Ok(()) => self.try_again().await,
+                    Ok(()) => self.retry().await,
                     Err(_) => bail!("the configuration is gone"),
                 },
             }
         }
     }
 
-    async fn take(&mut self, event: FileEvent) {
+    async fn handle(&mut self, event: FileEvent) {
         self.contradicting = None;
         match event {
             FileEvent::Loaded { config, needs_restart } => {
@@ -66,14 +66,14 @@ impl Taker {
                 }
                 self.declare(*config).await;
             }
-            FileEvent::Wrong(errors) => {
-                self.refused();
+            FileEvent::Invalid(errors) => {
+                self.reload_failed();
                 for problem in &errors {
                     tracing::error!(%problem, "config file is invalid, keeping the previous version");
                 }
             }
             FileEvent::Unreadable(problem) => {
-                self.refused();
+                self.reload_failed();
                 tracing::error!(%problem, "config file cannot be read, keeping the previous version");
             }
         }
@@ -81,9 +81,9 @@ impl Taker {
 
     async fn declare(&mut self, config: Config) {
         match self.control.declare(&config.declaration).await {
-            Ok(revision) => self.in_force(revision),
+            Ok(revision) => self.applied(revision),
             Err(error) => {
-                self.refused();
+                self.reload_failed();
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "config file not applied, keeping the previous version"
@@ -95,22 +95,22 @@ impl Taker {
         }
     }
 
-    /// What was refused once is refused again without a word.
-    async fn try_again(&mut self) {
+    /// A declaration that is rejected again is not logged again.
+    async fn retry(&mut self) {
         if let Some(declaration) = &self.contradicting
             && let Ok(revision) = self.control.declare(declaration).await
         {
             self.contradicting = None;
-            self.in_force(revision);
+            self.applied(revision);
         }
     }
 
-    fn in_force(&self, revision: u64) {
+    fn applied(&self, revision: u64) {
         self.metrics.last_reload_successful.set(1);
         tracing::info!(revision, "config file reloaded");
     }
 
-    fn refused(&self) {
+    fn reload_failed(&self) {
         self.metrics.reload_errors_total.inc();
         self.metrics.last_reload_successful.set(0);
     }

@@ -1,4 +1,4 @@
-//! Whether the store answers and takes writes, whether it is still ours, and who is told.
+//! Health checks: whether the store answers and is writable, and whether the data folder is still locked by this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::data_dir::{DataDir, DataDirError};
-use crate::grpc::{HealthBoard, Part, Serving};
+use crate::grpc::{HealthRegistry, Part, Serving};
 use crate::health::Problem;
 use crate::store::{OperationKind, Store, StoreError, StoreStatus};
 
-/// How often the store is pinged, and the lock on the data folder looked at.
+/// The interval of pinging the store, and of checking the lock on the data folder.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// A store to which nothing was written for so long is asked to take a write that changes nothing; one that refused a
+/// A store to which nothing was written for so long is sent a write that changes nothing; one that rejected a
 /// write, at each check. Rare enough that an idle breakerd hardly writes.
 const WRITE_CHECK_AFTER: Duration = Duration::from_secs(10);
 /// A store that has not answered a check by then counts as one that does not answer. It is waited for all the same: to
@@ -32,9 +32,9 @@ pub async fn run_store_check(store: Arc<dyn Store>, app: Arc<App>, stop: Cancell
     let monitor = Arc::clone(app.health.store());
     let checks = async {
         loop {
-            within_patience(&app, OperationKind::Ping, store.ping()).await;
+            within_timeout(&app, OperationKind::Ping, store.ping()).await;
             if is_write_check_due(&monitor.get(), app.clock.now()) {
-                within_patience(&app, OperationKind::ConfigWrite, store.check_writable()).await;
+                within_timeout(&app, OperationKind::ConfigWrite, store.check_writable()).await;
             }
             app.clock.sleep_until(app.clock.now() + CHECK_EVERY).await;
         }
@@ -52,12 +52,8 @@ fn is_write_check_due(status: &StoreStatus, now: Time) -> bool {
     status.answers && (status.refuses_config_writes || is_quiet)
 }
 
-/// Waits for an answer; what it says is noted by whoever measures the store.
-async fn within_patience(
-    app: &App,
-    kind: OperationKind,
-    check: impl Future<Output = Result<(), StoreError>>,
-) {
+/// Waits for a response; its result is recorded by the store's metrics.
+async fn within_timeout(app: &App, kind: OperationKind, check: impl Future<Output = Result<(), StoreError>>) {
     let mut check = std::pin::pin!(check);
     if tokio::time::timeout(ANSWER_MAX, check.as_mut()).await.is_err() {
         app.health.store().note_silence(kind, app.clock.now());
@@ -67,12 +63,12 @@ async fn within_patience(
     }
 }
 
-/// Has gRPC health and the log follow [`App::problems`]: what reads or writes the store says that it does not serve
+/// Has gRPC health and the log follow [`App::problems`]: what reads or writes the store is NOT_SERVING
 /// while there is one. Deciding goes on.
 ///
 /// # Errors
 /// None: it runs until `stop`.
-pub async fn run_health(app: Arc<App>, board: Arc<HealthBoard>, stop: CancellationToken) -> Result<()> {
+pub async fn run_health(app: Arc<App>, registry: Arc<HealthRegistry>, stop: CancellationToken) -> Result<()> {
     let mut store = app.health.store().watch();
     let mut known = Vec::new();
     loop {
@@ -80,12 +76,12 @@ pub async fn run_health(app: Arc<App>, board: Arc<HealthBoard>, stop: Cancellati
         let problems = app.problems();
         log_difference(&known, &problems);
         for part in [Part::Configs, Part::Operations] {
-            board.set(part, if problems.is_empty() { Serving::Yes } else { Serving::No });
+            registry.set(part, if problems.is_empty() { Serving::Yes } else { Serving::No });
         }
         known = problems;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            // The store's answers are seen at once, the journal's state at the next look.
+            // The store's responses are seen at once, the journal's state at the next poll.
             changed = store.changed() => changed.context("watch the store's status")?,
             () = app.clock.sleep_until(app.clock.now() + CHECK_EVERY) => {}
         }
@@ -101,7 +97,7 @@ fn log_difference(before: &[Problem], now: &[Problem]) {
     }
 }
 
-/// Makes sure that the data folder is still this process's own: somebody may have replaced it, lock and all, and started
+/// Checks that the data folder is still this process's own: it may have been replaced, lock and all, and used to start
 /// another breakerd on it.
 ///
 /// # Errors

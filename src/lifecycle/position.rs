@@ -1,4 +1,4 @@
-//! What was last seen of the store, in a small file of the data folder: by this a start finds out that the store has gone
+//! The last position of the store, in a small file of the data folder: by this a start detects that the store has gone
 //! back while no breakerd ran.
 //!
 //! It is not flushed to the disk. After a power cut it may be older than it was, and an older position is a true one too.
@@ -32,10 +32,10 @@ impl PositionFile {
         Self { path, written: None, failed: false }
     }
 
-    /// What it says; none: nothing was seen yet.
+    /// Its content; none: nothing was recorded yet.
     ///
     /// # Errors
-    /// When it cannot be read, or does not say it.
+    /// When it cannot be read, or is malformed.
     pub fn read(&self) -> io::Result<Option<SeenPosition>> {
         match fs::read_to_string(&self.path) {
             Ok(text) => {
@@ -47,8 +47,8 @@ impl PositionFile {
         }
     }
 
-    /// Writes `seen` down, if it is news. A file that cannot be written is only a poorer memory, and is said once.
-    pub async fn noted(mut self, seen: Option<SeenPosition>) -> Self {
+    /// Writes `seen`, if it is new. A failed write only makes the file older than it could be, and is logged once.
+    pub async fn record(mut self, seen: Option<SeenPosition>) -> Self {
         if seen.is_none() || seen == self.written {
             return self;
         }
@@ -78,7 +78,7 @@ impl PositionFile {
         }
     }
 
-    /// Whole or not at all: by a file beside it that takes its place.
+    /// Atomically: by a file beside it that replaces it.
     fn write(&self, seen: &SeenPosition) -> io::Result<()> {
         let beside = self.path.with_extension("new");
         let SeenPosition { timeline, change } = seen;
@@ -106,7 +106,7 @@ mod tests {
         let file = PositionFile::at(path.clone());
         assert_eq!(file.read().unwrap(), None);
         let seen = SeenPosition { timeline: 7, change: ChangeId { revision: 12, nonce: u64::MAX } };
-        let file = file.noted(None).await.noted(Some(seen)).await;
+        let file = file.record(None).await.record(Some(seen)).await;
         assert_eq!(file.read().unwrap(), Some(seen));
         for text in ["", "7", "7 12", "7 12 x", "7 12 1 1", "-1 2 3"] {
             fs::write(&path, text).unwrap();
@@ -116,6 +116,6 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(file.read().is_err());
         let other = SeenPosition { timeline: 8, ..seen };
-        assert!(file.noted(Some(other)).await.failed);
+        assert!(file.record(Some(other)).await.failed);
     }
 }

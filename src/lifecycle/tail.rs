@@ -1,4 +1,4 @@
-//! The task that reads the end of the history, and finds out when a store has gone back.
+//! The task that reads the end of the history, and detects a restored store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::position::{PositionFile, SeenPosition};
 use crate::control::Control;
-use crate::feed::{Feeds, Looked};
+use crate::feed::{Feeds, Polled};
 use crate::journal::Journal;
 
-/// How often the store is asked for history that others wrote.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often what was seen of the store is written down, if it is more. A restart that finds the store to have gone back by
+/// The interval of polling the store for history that other processes wrote.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval of writing the position of the store to disk, if it is newer. A restart that finds the store to have gone back by
 /// less than that does not notice; the tokens of watchers do.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads the end of the history for those who follow it: as soon as this process has written to it, and each second
 /// for what others wrote.
 ///
-/// A store that has gone back has another timeline from then on. What it has is taken over: its configuration first, then
-/// everybody who follows it is told.
+/// A restored store has another timeline from then on. Its content is reloaded: its configuration first, then
+/// every watch resyncs.
 pub async fn run_tail(
     feeds: Arc<Feeds>,
     control: Arc<Control>,
@@ -33,22 +33,22 @@ pub async fn run_tail(
     stop: CancellationToken,
 ) -> Result<()> {
     let tail = &feeds.tail;
-    let (mut reachable, mut note_at) = (true, Time::ZERO);
+    let (mut reachable, mut write_position_at) = (true, Time::ZERO);
     loop {
-        let Some(looked) = stop.run_until_cancelled(tail.look(clock.wall())).await else { break };
-        match &looked {
-            Ok(Looked::WentBack(position)) => {
+        let Some(polled) = stop.run_until_cancelled(tail.poll_store(clock.wall())).await else { break };
+        match &polled {
+            Ok(Polled::Restored(position)) => {
                 tracing::warn!(
                     revision = position.newest.revision,
                     seen = tail.anchor().revision,
                     timeline = position.timeline,
                     "the store was restored from a backup: watches resync, and permits issued before it end with this process"
                 );
-                if stop.run_until_cancelled(control.take_over()).await.is_none() {
+                if stop.run_until_cancelled(control.reload_restored()).await.is_none() {
                     break;
                 }
-                feeds.begin_anew(position, clock.now());
-                note_at = Time::ZERO;
+                feeds.reset(position, clock.now());
+                write_position_at = Time::ZERO;
             }
             Err(error) if reachable => {
                 tracing::warn!(
@@ -56,20 +56,20 @@ pub async fn run_tail(
                     "cannot follow the history, retrying"
                 );
             }
-            Ok(Looked::Followed) | Err(_) => {}
+            Ok(Polled::Continued) | Err(_) => {}
         }
-        reachable = looked.is_ok();
-        if reachable && clock.now() >= note_at {
-            positions = positions.noted(seen(&feeds)).await;
-            note_at = clock.now() + NOTE_EVERY;
+        reachable = polled.is_ok();
+        if reachable && clock.now() >= write_position_at {
+            positions = positions.record(seen(&feeds)).await;
+            write_position_at = clock.now() + NOTE_EVERY;
         }
         tokio::select! {
             () = stop.cancelled() => break,
             () = journal.written(), if reachable => {}
-            () = clock.sleep_until(clock.now() + LOOK_EVERY) => {}
+            () = clock.sleep_until(clock.now() + POLL_INTERVAL) => {}
         }
     }
-    positions.noted(seen(&feeds)).await;
+    positions.record(seen(&feeds)).await;
     Ok(())
 }
 

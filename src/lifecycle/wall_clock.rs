@@ -1,4 +1,4 @@
-//! Follows the wall clock: somebody may set it while the process runs.
+//! Follows the wall clock: it may be set while the process runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::engine::Engine;
 
 /// How often the two clocks are compared: for so long, times that are shown may be those of before.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
-/// Breakers whose deadline is set anew in one go: below a millisecond, and each is locked by itself.
+/// Breakers whose deadline is reset in one step: below a millisecond, and each is locked by itself.
 const REARM_CHUNK: usize = 1_000;
 
 /// Tells the engine when the wall clock was set, so that what is shown, and when overrides end that were set until a time

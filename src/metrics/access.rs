@@ -1,41 +1,21 @@
-//! Who was refused, where and why.
+//! Counts rejected requests and connections, by protocol and reason.
 
 use super::{AccessMetrics, TlsMetrics};
+use crate::auth::Protocol;
 
-/// Where somebody came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// gRPC.
-    Grpc,
-    /// The pages.
-    Http,
-}
-
-/// Why somebody was refused.
+/// Why a request or connection was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Nobody that is known.
+    /// Not authenticated.
     Unauthenticated,
-    /// Somebody who may not do this.
+    /// Authenticated, without the required right.
     PermissionDenied,
-    /// Somebody who has as much at work as one caller may have.
+    /// A limit of one caller is reached.
     CallerLimit,
-    /// Somebody who did not read the answer.
+    /// The client did not read the response.
     Stalled,
-    /// Somebody whose calls are refused so often that their connection is read more slowly.
+    /// The client's calls are rejected so often that its connection is read more slowly.
     RefusalRate,
-}
-
-impl Transport {
-    const ALL: [Self; 2] = [Self::Grpc, Self::Http];
-
-    /// As a label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Http => "http",
-        }
-    }
 }
 
 impl Refusal {
@@ -55,32 +35,32 @@ impl Refusal {
 }
 
 impl AccessMetrics {
-    /// Somebody was refused.
-    pub fn refused(&self, transport: Transport, refusal: Refusal) {
-        self.refused_total.with_label_values(&[transport.as_str(), refusal.as_str()]).inc();
+    /// A request or connection was rejected.
+    pub fn refused(&self, protocol: Protocol, refusal: Refusal) {
+        self.refused_total.with_label_values(&[protocol.as_str(), refusal.as_str()]).inc();
     }
 
-    /// Every series from the beginning, so that the first refusal is an increase and no new series.
+    /// Creates every series, so that the first refusal is an increase and no new series.
     pub(super) fn begin(&self) {
-        for transport in Transport::ALL {
+        for protocol in Protocol::ALL {
             for refusal in Refusal::ALL {
-                self.refused_total.with_label_values(&[transport.as_str(), refusal.as_str()]);
+                self.refused_total.with_label_values(&[protocol.as_str(), refusal.as_str()]);
             }
         }
-        // Whoever starts has read its files.
+        // A process that starts has loaded its files.
         self.last_reload_successful.set(1);
     }
 }
 
 impl TlsMetrics {
-    /// Hands were not shaken.
-    pub fn failed(&self, transport: Transport) {
-        self.handshake_errors_total.with_label_values(&[transport.as_str()]).inc();
+    /// A TLS handshake failed.
+    pub fn failed(&self, protocol: Protocol) {
+        self.handshake_errors_total.with_label_values(&[protocol.as_str()]).inc();
     }
 
     pub(super) fn begin(&self) {
-        for transport in Transport::ALL {
-            self.handshake_errors_total.with_label_values(&[transport.as_str()]);
+        for protocol in Protocol::ALL {
+            self.handshake_errors_total.with_label_values(&[protocol.as_str()]);
         }
         self.last_reload_successful.set(1);
     }

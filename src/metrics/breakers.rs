@@ -7,7 +7,7 @@
 //! # Many breakers
 //! The engine gives the first breakers (a setting, 1,000) series of their own. What the others count is added up
 //! under `__other__`, together with what those of them counted that were retired, so that the sum never goes
-//! back. Gauges say nothing about a crowd and are left out there; `circuit_breakers{state}` counts them all.
+//! back. Gauges of a sum mean nothing and are left out there; `circuit_breakers{state}` counts them all.
 //! A scrape with 100,000 breakers reads each of them, for well under a second, and shows as much as one
 //! with 1,000.
 
@@ -143,7 +143,7 @@ impl Collector for Breakers {
     }
 }
 
-/// Whoever calls a service `__other__` counts there: a series given twice would spoil the whole scrape.
+/// A service named `__other__` counts there: a duplicate series would make the whole scrape invalid.
 fn one_other(views: Vec<HistogramView>) -> Vec<HistogramView> {
     let (others, mut views): (Vec<_>, Vec<_>) = views.into_iter().partition(|view| *view.service == *OTHER);
     views.extend(others.into_iter().reduce(|mut sum, other| {
@@ -157,7 +157,7 @@ fn one_other(views: Vec<HistogramView>) -> Vec<HistogramView> {
     views
 }
 
-/// One look at all breakers.
+/// One pass over all breakers.
 struct Reading {
     /// Those with series of their own.
     page: Page<Shown>,
@@ -247,7 +247,7 @@ fn state_number(state: State) -> f64 {
 
 /// NaN, and not 0 or -1, where there is no rate: comparisons with it are false, so that no alert rings on it
 /// and no minimum is spoiled by it. Shown below the minimum number of calls too, though it is not judged there:
-/// whoever looks at a quiet breaker wants to see what it has seen.
+/// an idle breaker's rates are of interest too.
 fn failure_ratio(view: &BreakerView) -> f64 {
     let stats = view.view.stats;
     let has_window = matches!(view.state, State::Closed | State::MetricsOnly);

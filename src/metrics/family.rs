@@ -13,7 +13,7 @@ pub(super) trait Family: Copy + 'static {
     /// Every one of them, in order.
     const ALL: &'static [Self];
 
-    /// Its place in [`Family::ALL`].
+    /// Its index in [`Family::ALL`].
     fn index(self) -> usize;
     /// Its name without the namespace.
     fn name(self) -> &'static str;

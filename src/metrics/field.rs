@@ -12,7 +12,7 @@ use super::namespace::Namespace;
 const WAIT_BOUNDS_SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// What a metric is called, and what it says.
+/// The name and the help text of a metric.
 pub(super) struct Title<'a> {
     pub(super) namespace: &'a Namespace,
     pub(super) name: &'static str,

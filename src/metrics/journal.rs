@@ -28,7 +28,7 @@ families! {
     }
 }
 
-/// Asks the journal how it stands, at every scrape.
+/// Reads the status of the journal, at every scrape.
 pub(super) struct Journal {
     stats: JournalSource,
     names: Names,

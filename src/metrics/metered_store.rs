@@ -1,4 +1,4 @@
-//! A store that is watched: how long each operation takes, how many fail, and what their answers say of its status.
+//! A store with metrics: how long each operation takes, how many fail, and what their results mean for its status.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::store::{
     StoredTransition, TransitionQuery,
 };
 
-/// Every operation there is, as it stands in the metrics.
+/// Every operation, as the metrics name it.
 const OPERATIONS: [&str; 18] = [
     "meta",
     "propose",
@@ -38,7 +38,7 @@ const OPERATIONS: [&str; 18] = [
 
 /// Passes every operation on to another store, and counts.
 ///
-/// Whoever gives up waiting and drops an operation has it counted nowhere.
+/// An operation whose future is dropped is not counted.
 pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: StoreMetrics,
@@ -81,17 +81,17 @@ impl MeteredStore {
 
     fn saw(&self, revision: u64) {
         let revision = i64::try_from(revision).unwrap_or(i64::MAX);
-        // Two answers can cross here; the next one puts it right.
+        // Two responses can cross here; the next one corrects it.
         if revision > self.metrics.revision.get() {
             self.metrics.revision.set(revision);
         }
     }
 }
 
-/// What an operation says of the store's status.
+/// What the result of an operation means for the store's status.
 fn kind_of(operation: &str) -> OperationKind {
     match operation {
-        // The first question of a start, before it is pinged.
+        // The first operation of a start, before it is pinged.
         "ping" | "meta" => OperationKind::Ping,
         "propose" => OperationKind::TransitionWrite,
         "write_config" | "keep_request" | "renew_timeline" | "check_writable" => OperationKind::ConfigWrite,
@@ -183,7 +183,7 @@ impl Store for MeteredStore {
 
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let renewed = self.watch("renew_timeline", self.store.renew_timeline(present, past)).await;
-        // The revision went back with the store: the next answer says where it is.
+        // The revision went back with the store: the next response has the present one.
         self.metrics.revision.set(0);
         renewed
     }

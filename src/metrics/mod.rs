@@ -1,7 +1,7 @@
-//! What is counted, and how Prometheus is shown it.
+//! The metrics, and how they are exported to Prometheus.
 //!
 //! Two kinds of metrics. What breakerd counts of itself are typed fields of structs ([`StoreMetrics`],
-//! [`ConfigMetrics`]) that whoever counts is given. What is counted elsewhere already, in the breakers and in
+//! [`ConfigMetrics`]) that are passed to the code that counts. What is counted elsewhere already, in the breakers and in
 //! the journal, is read at the scrape by one collector each: nothing is counted twice, and a decision pays
 //! for no label. In both, the doc comment of a metric is its help text.
 //!
@@ -9,7 +9,7 @@
 //!
 //! # Names
 //! Everything carries the [`Namespace`]. `<ns>_circuit_breaker_*` is about the breakers, `<ns>_breakerd_*`
-//! about this process, and only `process_*` stands without it: those names are the same in every program,
+//! about this process, and only `process_*` has no prefix: those names are the same in every program,
 //! and dashboards know them.
 
 mod access;
@@ -35,7 +35,7 @@ use crate::journal::JournalStats;
 use crate::store::StoreStatus;
 use field::metrics;
 
-pub use access::{Refusal, Transport};
+pub use access::Refusal;
 pub use calls::CallRow;
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
@@ -165,7 +165,7 @@ impl Metrics {
         // Nothing was refused yet.
         store.writable.set(1);
         let config = ConfigMetrics::new(&namespace);
-        // Whoever starts has read its configuration.
+        // A process that starts has loaded its configuration.
         config.last_reload_successful.set(1);
         let access = AccessMetrics::new(&namespace);
         let tls = TlsMetrics::new(&namespace);
@@ -224,7 +224,7 @@ impl Metrics {
         self.register(Box::new(calls::Calls::new(source, &self.namespace)))
     }
 
-    /// Shows how the journal stands at every scrape, and to whoever asks [`Metrics::journal`].
+    /// Exports the status of the journal at every scrape, and through [`Metrics::journal`].
     ///
     /// # Errors
     /// When a journal is shown already.
@@ -235,7 +235,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// How the journal stands; none: there is no journal yet.
+    /// The status of the journal; none: there is no journal yet.
     pub fn journal(&self) -> Option<JournalStats> {
         self.journal.get().map(|stats| stats())
     }

@@ -5,7 +5,7 @@
 pub struct Namespace(String);
 
 impl Namespace {
-    /// What it is when no setting says otherwise.
+    /// The default.
     pub const DEFAULT: &'static str = "llm_incident_manager";
     /// The most bytes it may have: names stay readable, and a scrape of many series small.
     pub const BYTES_MAX: usize = 64;

@@ -1,9 +1,9 @@
 //! What several replicas agree on.
 //!
 //! Decisions come from memory, except where calls are let through again: a probe is claimed before the call is
-//! answered, and its outcome settled before it is taken in. Between the engine and the store that replicas
-//! share stands a [`Coordinator`]. With one process there is nobody to agree with, and [`Local`] agrees at
-//! once; the protocol for several replicas on one Postgres comes in behind the same trait.
+//! answered, and its outcome settled before it is recorded. Between the engine and the store that replicas
+//! share is a [`Coordinator`]. With one process there are no others to agree with, and [`Local`] agrees at
+//! once; the protocol for several replicas on one Postgres will implement the same trait.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use breaker::{Decision, Numbering, Recorded, Report, State, Time, Verdict};
 
 use crate::engine::{Allowed, Creator, Engine, EngineError, Permit, RecordResult, Target};
 
-/// How long a caller whose claim was refused is told to wait: a place may come free at any time.
+/// The retry delay of a caller whose claim was rejected: a probe slot may become free at any time.
 const REFUSED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Agreement on what lets calls through again.
@@ -24,7 +24,7 @@ pub trait Coordinator: Send + Sync + 'static {
     /// May this replica hold the probe that its machine gave?
     async fn claim(&self, permit: &Permit) -> Claim;
 
-    /// Does the probe still hold its place, now that its outcome is known?
+    /// Whether the probe still holds its slot, now that its outcome is known.
     async fn settle(&self, permit: &Permit) -> Claim;
 
     /// The probe is given back unused.
@@ -34,13 +34,13 @@ pub trait Coordinator: Send + Sync + 'static {
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// It stands.
+    /// It is granted.
     Given,
-    /// Another replica holds the place.
+    /// Another replica holds the slot.
     Refused,
 }
 
-/// The coordinator of a process that is alone: it always agrees.
+/// The coordinator of a single process: it always agrees.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Local;
 
@@ -61,7 +61,7 @@ impl Coordinator for Local {
     async fn release(&self, _permit: &Permit) {}
 }
 
-/// May a call go ahead? Waits for nobody unless the answer is a probe.
+/// Decides whether a call is allowed. Waits for the coordinator only if it is a probe.
 ///
 /// # Errors
 /// As [`Engine::allow_for`].
@@ -90,7 +90,7 @@ pub async fn allow(
     }
 }
 
-/// How a call went. Waits for nobody unless it was a probe.
+/// Records the outcome of a call. Waits for the coordinator only if it was a probe.
 ///
 /// # Errors
 /// As [`Engine::record_for`].

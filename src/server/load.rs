@@ -28,12 +28,13 @@ const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 /// seen of the store.
 pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<(Runtime, PathBuf)> {
     let settings = &config.settings;
-    let is_away = StoreError::is_transient;
-    let place = &place(settings, data_dir).await;
-    let store = open_store(app, settings, data_dir, place).await?;
-    let (meta, position) = until_it_answers(place, is_away, async || identity(&*store, data_dir).await)
-        .await
-        .context("read what the store is")?;
+    let is_unavailable = StoreError::is_transient;
+    let store_address = &store_address(settings, data_dir).await;
+    let store = open_store(app, settings, data_dir, store_address).await?;
+    let (meta, position) =
+        retry_until_available(store_address, is_unavailable, async || identity(&*store, data_dir).await)
+            .await
+            .context("read what the store is")?;
     let clock = &app.clock;
 
     let replica: Arc<str> = settings.replica.as_str().into();
@@ -57,8 +58,8 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
 
     let declaration = config.has_file().then_some(&config.declaration);
     let seals = Seals::new(&meta.permit_key);
-    let configuration = until_it_answers(
-        place,
+    let configuration = retry_until_available(
+        store_address,
         |error| matches!(error, ControlError::Store(error) if error.is_transient()),
         async || first_configuration(&*store, &seals, declaration).await,
     )
@@ -84,7 +85,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
-    restore_breakers(engine, &**store, place, &recovered, &**clock).await?;
+    restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
@@ -99,13 +100,13 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
 async fn restore_breakers(
     engine: &Engine,
     store: &dyn Store,
-    place: &str,
+    store_address: &str,
     journal: &Recovered,
     clock: &dyn Clock,
 ) -> Result<()> {
     let mut after = None;
     loop {
-        let page = until_it_answers(place, StoreError::is_transient, async || {
+        let page = retry_until_available(store_address, StoreError::is_transient, async || {
             store.breakers(after.as_ref(), PAGE).await
         })
         .await
@@ -131,7 +132,7 @@ async fn identity(store: &dyn Store, data_dir: &DataDir) -> Result<(Meta, PathBu
     Ok((in_its_timeline(store, &meta, &position).await?, position))
 }
 
-/// What the store is, once one that has gone back since it was last seen has a timeline of its own: what was decided on
+/// The identity of the store, once one that was restored since it was last seen has a new timeline: what was decided on
 /// what it lost means nothing in it.
 async fn in_its_timeline(store: &dyn Store, meta: &Meta, position: &Path) -> Result<Meta, StoreError> {
     let seen = match PositionFile::at(position.to_owned()).read() {
@@ -156,7 +157,7 @@ async fn in_its_timeline(store: &dyn Store, meta: &Meta, position: &Path) -> Res
     // take a timeline for new that it has used.
     let renewed = store.position(0).await?;
     let seen_now = SeenPosition { timeline: meta.timeline, change: renewed.newest };
-    PositionFile::at(position.to_owned()).noted(Some(seen_now)).await;
+    PositionFile::at(position.to_owned()).record(Some(seen_now)).await;
     tracing::warn!(
         revision = found.newest.revision,
         seen = seen.change.revision,
@@ -183,29 +184,29 @@ fn warn_of_other_journals(data_dir: &DataDir, store_id: u64) {
 }
 
 /// Where the store is that the settings name, without its secrets.
-async fn place(settings: &Settings, data_dir: &DataDir) -> String {
+async fn store_address(settings: &Settings, data_dir: &DataDir) -> String {
     let target = match (&settings.store_url, &settings.store_url_file) {
         (Some(url), _) => store::Target::Postgres(url.expose().to_owned()),
         (None, None) => store::Target::Sqlite(data_dir.database()),
         (None, Some(path)) => {
             let path = path.clone();
-            let place = tokio::task::spawn_blocking(move || store::location_by_file(&path));
-            return place.await.unwrap_or_else(|_| "store.url_file".to_owned());
+            let store_address = tokio::task::spawn_blocking(move || store::location_by_file(&path));
+            return store_address.await.unwrap_or_else(|_| "store.url_file".to_owned());
         }
     };
     store::location(&target)
 }
 
-/// Opens the store that the settings name, measured and watched. What it answers until then is noted as well: whoever asks
-/// why nothing is loaded yet is told.
+/// Opens the store that the settings name, with metrics and its status. Failures until then are recorded as well: a client that asks
+/// before the state is loaded receives the reason.
 async fn open_store(
     app: &App,
     settings: &Settings,
     data_dir: &DataDir,
-    place: &str,
+    store_address: &str,
 ) -> Result<Arc<dyn Store>> {
     let monitor = app.health.store();
-    let opened = until_it_answers(place, StoreError::is_transient, async || {
+    let opened = retry_until_available(store_address, StoreError::is_transient, async || {
         let opened = match (&settings.store_url, &settings.store_url_file) {
             (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await,
             (None, Some(path)) => store::open_by_file(path).await,
@@ -222,22 +223,22 @@ async fn open_store(
     )))
 }
 
-/// Asks the store until it answers: it may go away at any moment of a start.
+/// Retries until the store answers: it may become unavailable at any moment of a start.
 ///
-/// `place` says where it is, for the log.
-async fn until_it_answers<T, E: std::error::Error + 'static>(
-    place: &str,
-    is_away: impl Fn(&E) -> bool,
+/// `store_address` names the store in the log.
+async fn retry_until_available<T, E: std::error::Error + 'static>(
+    store_address: &str,
+    is_unavailable: impl Fn(&E) -> bool,
     ask: impl AsyncFn() -> Result<T, E>,
 ) -> Result<T, E> {
     let mut waiting = false;
     loop {
         match ask().await {
-            Err(error) if is_away(&error) => {
+            Err(error) if is_unavailable(&error) => {
                 if !std::mem::replace(&mut waiting, true) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        store = place,
+                        store = store_address,
                         ready = false,
                         "store unavailable, retrying"
                     );

@@ -99,7 +99,7 @@ fn takes(method: Method) -> Option<&'static [Role]> {
 async fn every_method_takes_its_roles_and_no_other() {
     let mut principals = Principals::default();
     let holders = Role::ALL.map(|role| (role, add(&mut principals, role.as_str(), &[role], &[])));
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     for method in Method::ALL {
         let path = format!("/{}/{}", method.service(), method.name());
@@ -154,7 +154,7 @@ fn the_security_guide_says_which_roles_each_method_takes() {
 async fn whoever_is_not_known_is_told_the_same_whatever_is_wrong() {
     let mut principals = Principals::default();
     let good = add(&mut principals, "good", &[Role::Caller], &[]).header();
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let mut changed = good.clone();
     *changed.last_mut().unwrap() ^= 1;
@@ -193,7 +193,7 @@ async fn whoever_is_not_known_is_told_the_same_whatever_is_wrong() {
 async fn a_caller_has_its_services_and_no_other() {
     let mut principals = Principals::default();
     let payments = add(&mut principals, "payments-api", &[Role::Caller], &["payments", "billing.*"]).header();
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     for service in ["payments", "billing.eu"] {
         let answer = raw.call(ALLOW, &[&payments], &ask(service, "x")).await;
@@ -235,7 +235,7 @@ const START_LATER: breaker::Time = breaker::Time::from_micros(1_800_000_000_000_
 async fn in_a_batch_only_the_items_of_other_services_are_denied() {
     let mut principals = Principals::default();
     let caller = add(&mut principals, "payments-api", &[Role::Caller], &["payments"]).header();
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let requests = ["payments", "sentinel", "no good", "payments"].map(|service| ask(service, "")).to_vec();
     let answer = raw.call(ALLOW_MANY, &[&caller], &v1::AllowRequestsRequest { requests }).await;
@@ -281,7 +281,7 @@ async fn whoever_was_given_a_permit_may_report_under_it() {
     let asks = add(&mut principals, "front", &[Role::Caller], &["payments"]).header();
     let tells = add(&mut principals, "worker", &[Role::Caller], &["nothing"]).header();
     let reads = add(&mut principals, "reader", &[Role::Reader], &[]).header();
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let allowed = raw.call(ALLOW, &[&asks], &ask("payments", "")).await.read::<v1::AllowRequestResponse>();
     let mut outcome = report(&allowed, v1::Outcome::Success);
@@ -304,7 +304,7 @@ async fn lists_show_what_one_may_see() {
     let everything = add(&mut principals, "admin", &[Role::Admin], &[]).header();
     let some = add(&mut principals, "some", &[Role::Reader], &["team-a.*"]).header();
     let none = add(&mut principals, "none", &[Role::Reader], &["elsewhere"]).header();
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     for number in 0..30 {
         for service in ["team-a.x", "team-b.x"] {
@@ -373,7 +373,7 @@ async fn no_error_suggests_a_name_that_its_caller_may_not_see() {
     let mut principals = Principals::default();
     let admin = add(&mut principals, "admin", &[Role::Admin], &[]);
     let reader = add(&mut principals, "reader", &[Role::Reader], &["orders2"]);
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     world.breakers().await.allow_request(admin.shows(ask("orders", ""))).await.unwrap();
     let mut operations = world.operations().await;
     let get = || v1::GetBreakerRequest { service: "orders2".into(), ..v1::GetBreakerRequest::default() };
@@ -391,7 +391,8 @@ async fn health_and_reflection_take_everybody_unless_told_otherwise() {
         let mut principals = Principals::default();
         let caller = add(&mut principals, "any", &[Role::Caller], &["payments"]).header();
         let world =
-            World::behind(security(principals), Limits { health_needs_token, ..Limits::default() }).await;
+            World::with_security(security(principals), Limits { health_needs_token, ..Limits::default() })
+                .await;
         let mut raw = Raw::to(world.address).await;
         let reflect = framed(&tonic_reflection::pb::v1::ServerReflectionRequest::default().encode_to_vec());
         for (path, body) in [
@@ -417,7 +418,7 @@ async fn pages_take_somebody_who_may_read_everything_and_probes_take_everybody()
     let operator = add(&mut principals, "ada", &[Role::Operator], &[]).header();
     let some = add(&mut principals, "some", &[Role::Reader], &["payments"]).header();
     let caller = add(&mut principals, "payments-api", &[Role::Caller], &[]).header();
-    let world = http_world::World::behind(security(principals)).await;
+    let world = http_world::World::with_security(security(principals)).await;
     for path in ["/metrics", "/health", "/health/circuit-breakers"] {
         for (header, status) in [
             (None, 401),
@@ -451,7 +452,7 @@ async fn a_proper_client_sends_its_token_with_every_call() {
     let mut principals = Principals::default();
     let holder = add(&mut principals, "payments-api", &[Role::Caller], &[]);
     let security = security(principals);
-    let world = World::behind(security.clone(), Limits::default()).await;
+    let world = World::with_security(security.clone(), Limits::default()).await;
     let header = HeaderValue::from_bytes(&holder.header()).unwrap();
     let interceptor = move |mut request: tonic::Request<()>| {
         request.metadata_mut().insert("authorization", header.to_str().unwrap().parse().unwrap());
@@ -463,7 +464,7 @@ async fn a_proper_client_sends_its_token_with_every_call() {
         assert!(client.allow_request(ask("payments", "")).await.unwrap().into_inner().allowed);
     }
     // Taken off the roll, it is not known any more, on a connection that stands.
-    security.authenticator.take(Principals::default());
+    security.authenticator.replace_principals(Principals::default());
     let refused = client.allow_request(ask("payments", "")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     drop(client);
@@ -477,7 +478,7 @@ async fn a_stream_ends_when_its_token_is_taken_off_the_roll_and_when_the_roll_sa
         ["gone", "other", "stays"].map(|name| add(&mut principals, name, &[Role::Reader], &[]));
     let security = security(principals);
     let limits = Limits { heartbeat_every: Duration::from_millis(10), ..Limits::default() };
-    let world = World::behind(security.clone(), limits).await;
+    let world = World::with_security(security.clone(), limits).await;
     let channel = world.channel().await;
     let mut streams = Vec::new();
     for holder in [&gone, &other, &stays] {
@@ -496,7 +497,7 @@ async fn a_stream_ends_when_its_token_is_taken_off_the_roll_and_when_the_roll_sa
     };
     add_again(&mut principals, "other", &other, "payments");
     add_again(&mut principals, "stays", &stays, "*");
-    security.authenticator.take(principals);
+    security.authenticator.replace_principals(principals);
     let mut ends = Vec::new();
     for stream in &mut streams[..2] {
         let end = loop {
@@ -521,7 +522,7 @@ async fn reporters_are_counted_by_who_they_are_and_not_by_what_they_say() {
     let mut principals = Principals::default();
     let one = add(&mut principals, "one", &[Role::Caller], &[]).header();
     let other = add(&mut principals, "other", &[Role::Caller], &[]).header();
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut quorum = Layer::default();
     quorum.set(Field::MinimumReporters, Value::Count(2)).unwrap();
     let services = BTreeMap::from([("quorum".to_owned(), quorum)]);

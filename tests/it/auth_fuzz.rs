@@ -50,7 +50,7 @@ fn is_no_fault(answer: &Answer, what: &dyn std::fmt::Debug) {
 async fn whatever_is_shown_as_a_token_is_not_known() {
     let mut principals = Principals::default();
     let good = add(&mut principals, "good", &[Role::Admin], &[]).header();
-    let world = World::behind(security(principals), Limits::default()).await;
+    let world = World::with_security(security(principals), Limits::default()).await;
     let mut raw = Raw::to(world.address).await;
     let likely = good.clone();
     let near = (0..good.len(), any::<u8>()).prop_map(move |(at, byte)| {

@@ -46,7 +46,7 @@ async fn a_caller_with_too_many_watches_is_refused_and_another_is_not() {
     let other = add(&mut principals, "other", &[Role::Reader], &[]);
     let limits =
         Limits { watches_per_caller_max: 2, watches_max: 3, health_needs_token: true, ..Limits::default() };
-    let world = World::behind(security(principals), limits).await;
+    let world = World::with_security(security(principals), limits).await;
     // On connections of their own: the caller counts, not the connection.
     let mut first = HealthClient::new(world.channel().await);
     let mut second = HealthClient::new(world.channel().await);
@@ -97,7 +97,7 @@ async fn streams_that_need_no_token_do_not_take_the_places_of_those_that_do() {
     let mut principals = Principals::default();
     let one = add(&mut principals, "one", &[Role::Reader], &[]);
     let limits = Limits { watches_max: 1, ..Limits::default() };
-    let world = World::behind(security(principals), limits).await;
+    let world = World::with_security(security(principals), limits).await;
     let mut health = HealthClient::new(world.channel().await);
     let kept = health.watch(HealthCheckRequest::default()).await.unwrap();
     is_limit(&health.watch(HealthCheckRequest::default()).await.unwrap_err(), "WATCH_LIMIT_REACHED");
@@ -137,7 +137,7 @@ async fn a_caller_with_too_many_calls_in_flight_is_refused_and_another_is_not() 
     let one = add(&mut principals, "one", &[Role::Caller], &[]);
     let other = add(&mut principals, "other", &[Role::Caller], &[]);
     let limits = Limits { in_flight_per_caller_max: 2, ..Limits::default() };
-    let world = World::behind(security(principals), limits).await;
+    let world = World::with_security(security(principals), limits).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         // A call whose message never comes.

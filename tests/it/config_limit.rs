@@ -41,7 +41,7 @@ fn is_full(status: &Status) {
 async fn one_service_more_than_there_may_be_is_refused_and_changes_nothing(bed: &mut Bed) {
     seed(bed).await;
     bed.store.close().await;
-    let world = World::on(&bed.target, TransportSecurity::open()).await;
+    let world = World::on(&bed.target, TransportSecurity::disabled()).await;
     let mut client = world.configs().await;
     let audit = "SELECT CAST(count(*) AS TEXT) FROM audit";
     let (before, rows) = (get(&mut client, "one-more").await, bed.text(audit).await);

@@ -378,7 +378,7 @@ async fn a_change_is_planned_again_on_what_came_between() {
     assert_eq!(done.config.set, both.unwrap());
     assert_eq!(world.control.configuration().revision(), 3);
     // The override that came along is told to the breakers that there are.
-    world.control.walk_due().await;
+    world.control.reconcile_due().await;
     world.control.reconcile_overrides().await;
     assert_eq!(world.engine.view("db", "", START).unwrap().state, State::ForcedOpen);
     world.end().await;
@@ -437,7 +437,7 @@ async fn overrides_on_their_way_to_the_breakers_have_a_limit() {
     let all = |present: &Arc<Configuration>| present.overrides().len() == 16;
     world.control.watch().wait_for(all).await.unwrap();
     let refused = world.control.set_override("one more", Some(forced_open()), ann()).await;
-    assert!(matches!(refused, Err(ControlError::OverridesUnderWay { max: 16 })), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::OverridesInProgress { max: 16 })), "{refused:?}");
     assert_eq!(world.bed.store.configuration().await.unwrap().overrides.len(), 16);
     for task in under_way {
         assert!(!task.is_finished());

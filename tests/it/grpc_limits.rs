@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakerd::auth::Protocol;
 use breakerd::grpc::Limits;
-use breakerd::metrics::{Refusal, Transport};
+use breakerd::metrics::Refusal;
 use breakerd::replica::Local;
 use breakerd_api::v1::{
     RecordOutcomeRequest, RecordOutcomesRequest, RecordOutcomesResponse, record_outcomes_result,
@@ -118,7 +119,7 @@ async fn a_connection_whose_calls_are_refused_is_slowed_down_and_no_other() {
         .metrics
         .access
         .refused_total
-        .with_label_values(&[Transport::Grpc.as_str(), Refusal::RefusalRate.as_str()]);
+        .with_label_values(&[Protocol::Grpc.as_str(), Refusal::RefusalRate.as_str()]);
     let mut answered = 0;
     let slowed_down = tokio::time::timeout(LONG, async {
         while throttled.get() == 0 {

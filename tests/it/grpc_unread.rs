@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakerd::auth::Protocol;
 use breakerd::grpc::Limits;
-use breakerd::metrics::{Refusal, Transport};
+use breakerd::metrics::Refusal;
 use breakerd::replica::Local;
 use breakerd_api::v1::{AllowRequestsRequest, WatchBreakersRequest};
 use http_body_util::BodyExt as _;
@@ -39,7 +40,7 @@ async fn an_answer_that_nobody_reads_keeps_its_slot_and_has_an_end() {
         assert!(body.is_err(), "the stream is reset");
     }
     let stalled = &world.app.metrics.access.refused_total;
-    assert_eq!(stalled.with_label_values(&[Transport::Grpc.as_str(), Refusal::Stalled.as_str()]).get(), 2);
+    assert_eq!(stalled.with_label_values(&[Protocol::Grpc.as_str(), Refusal::Stalled.as_str()]).get(), 2);
     drop((client, deaf));
     world.end().await;
 }

@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Loaded and serving, behind authentication.
-    pub(crate) async fn behind(security: TransportSecurity, limits: Limits) -> Self {
+    pub(crate) async fn with_security(security: TransportSecurity, limits: Limits) -> Self {
         let world = Self::unloaded_behind(security, limits).await;
         world.load(Arc::new(Local)).await;
         world
@@ -99,7 +99,7 @@ impl World {
 
     /// Serving, and nothing loaded.
     pub(crate) async fn unloaded(limits: Limits) -> Self {
-        Self::unloaded_behind(TransportSecurity::open(), limits).await
+        Self::unloaded_behind(TransportSecurity::disabled(), limits).await
     }
 
     async fn unloaded_behind(security: TransportSecurity, limits: Limits) -> Self {
@@ -121,7 +121,7 @@ impl World {
             Arc::new(Metrics::default()),
             Health::new(Duration::from_secs(30)),
         ));
-        let grpc = GrpcServices::behind(security, Arc::clone(&app), limits).unwrap();
+        let grpc = GrpcServices::with_security(security, Arc::clone(&app), limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -80,7 +80,7 @@ impl World {
     }
 
     /// Everything is loaded, behind authentication.
-    pub(crate) async fn behind(security: TransportSecurity) -> Self {
+    pub(crate) async fn with_security(security: TransportSecurity) -> Self {
         let world = Self::not_loaded_behind(security, 10, Duration::from_millis(100)).await;
         world.load();
         world
@@ -88,7 +88,7 @@ impl World {
 
     /// The listener stands, and nothing else.
     pub(crate) async fn not_loaded(own_series_max: usize, grace: Duration) -> Self {
-        Self::not_loaded_behind(TransportSecurity::open(), own_series_max, grace).await
+        Self::not_loaded_behind(TransportSecurity::disabled(), own_series_max, grace).await
     }
 
     async fn not_loaded_behind(security: TransportSecurity, own_series_max: usize, grace: Duration) -> Self {

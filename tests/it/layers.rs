@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["catalog"]),
     ("engine", &["catalog"]),
     ("journal", &["engine", "store"]),
-    ("metrics", &["engine", "journal", "store"]),
+    ("metrics", &["auth", "engine", "journal", "store"]),
     // What works on engine, journal and store together.
     ("pacer", &["journal"]),
     ("override_reconciler", &["engine", "journal", "pacer"]),

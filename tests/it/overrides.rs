@@ -10,7 +10,7 @@ use breakerd::catalog::Declaration;
 use breakerd::engine::{Engine, Limits, Seals, StoreIdentity};
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
-use breakerd::override_reconciler::{put_in_force, reconcile_overrides};
+use breakerd::override_reconciler::{apply_service_override, reconcile_overrides};
 use breakerd::store::{Store, TransitionQuery};
 use breakerd_common::clock::{Clock, ManualClock};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ impl World {
 
     async fn put(&self, set: Option<Override>) -> usize {
         self.engine.note_service_overrides(set.map(|set| ("db".to_owned(), set)), START);
-        put_in_force(&self.engine, &self.journal, &self.clock, "db", ann()).await.changed
+        apply_service_override(&self.engine, &self.journal, &self.clock, "db", ann()).await.changed
     }
 }
 

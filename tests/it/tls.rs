@@ -30,8 +30,8 @@ const LONG: Duration = Duration::from_secs(20);
 
 async fn encrypted(authority: &Authority) -> (World, TransportSecurity) {
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let security = TransportSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
-    (World::behind(security.clone(), Limits::default()).await, security)
+    let security = TransportSecurity { authenticator: Arc::new(Authenticator::disabled()), tls: Some(tls) };
+    (World::with_security(security.clone(), Limits::default()).await, security)
 }
 
 /// Calls, or says that it did not get so far: with TLS 1.3 a client learns only then that it is refused.
@@ -75,8 +75,8 @@ async fn a_client_refuses_a_certificate_that_is_over() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Over).tls(None, ClientCertificate::Required).unwrap();
     assert!(tls.expires_at() < Time::from_micros(1_600_000_000_000_000));
-    let security = TransportSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
-    let world = World::behind(security, Limits::default()).await;
+    let security = TransportSecurity { authenticator: Arc::new(Authenticator::disabled()), tls: Some(tls) };
+    let world = World::with_security(security, Limits::default()).await;
     let error = authority.connect(world.address, None, H2).await.unwrap_err();
     assert!(error.to_string().contains("xpired"), "{error}");
     world.end().await;
@@ -88,7 +88,7 @@ async fn with_mutual_tls_only_certificates_of_the_authority_come_in() {
     let tls = authority.server(Dates::Good).tls(Some(&authority), ClientCertificate::Required).unwrap();
     let security =
         TransportSecurity { authenticator: Arc::new(Authenticator::with_certificates()), tls: Some(tls) };
-    let world = World::behind(security, Limits::default()).await;
+    let world = World::with_security(security, Limits::default()).await;
     let uri = |text: &str| vec![rcgen::SanType::URI(text.try_into().unwrap())];
     let over = authority.signs(uri("spiffe://cluster/ns/a"), Dates::Over);
     let strange = other.client("spiffe://cluster/ns/a");
@@ -113,7 +113,7 @@ async fn a_certificate_is_who_the_file_says_and_a_token_comes_before_it() {
         authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()),
         tls: Some(tls),
     };
-    let world = World::behind(security, Limits::default()).await;
+    let world = World::with_security(security, Limits::default()).await;
     let (known, unknown) =
         (authority.client("spiffe://cluster/ns/a"), authority.client("spiffe://cluster/ns/ab"));
     for (pair, shown, code) in [
@@ -183,8 +183,8 @@ async fn a_connection_that_does_not_shake_hands_holds_nothing_up() {
 async fn hellos_that_never_end_do_not_lock_their_address_out() {
     let authority = Authority::new();
     let tls = authority.server(Dates::Good).tls(None, ClientCertificate::Required).unwrap();
-    let security = TransportSecurity { authenticator: Arc::new(Authenticator::open()), tls: Some(tls) };
-    let world = World::behind(security, Limits { handshakes_max: 8, ..Limits::default() }).await;
+    let security = TransportSecurity { authenticator: Arc::new(Authenticator::disabled()), tls: Some(tls) };
+    let world = World::with_security(security, Limits { handshakes_max: 8, ..Limits::default() }).await;
     // An old client of the same address, which goes on living.
     let stream = authority.connect(world.address, None, H2).await.unwrap();
     let mut old = Raw::over(stream).await.unwrap();
@@ -246,7 +246,7 @@ async fn pages_pass_over_tls_and_a_probe_needs_no_certificate() {
         authenticator: Arc::new(Authenticator::with_principals(principals).unwrap()),
         tls: Some(tls),
     };
-    let world = http_world::World::behind(security).await;
+    let world = http_world::World::with_security(security).await;
     let grafana = authority.client("spiffe://cluster/grafana");
     assert_eq!(page(&world, &authority, None, "/readyz", None).await, 200);
     assert_eq!(page(&world, &authority, None, "/metrics", None).await, 401);

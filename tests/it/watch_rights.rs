@@ -32,7 +32,7 @@ impl Server {
         let reader = add(&mut principals, "reader", &[Role::Reader], &["team-a.*"]);
         let caller = add(&mut principals, "caller", &[Role::Caller], &["team-a.*"]);
         let stranger = add(&mut principals, "stranger", &[Role::Reader], &["elsewhere"]);
-        let world = World::behind(security(principals), Limits::default()).await;
+        let world = World::with_security(security(principals), Limits::default()).await;
         Self { world, admin, reader, caller, stranger }
     }
 

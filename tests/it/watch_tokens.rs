@@ -37,7 +37,7 @@ const FOREVER: Time = Time::from_micros(4_000_000_000_000_000);
 /// A world on the store of `bed`, as after a start.
 async fn world(bed: &Bed) -> World {
     bed.store.close().await;
-    World::on(&bed.target, TransportSecurity::open()).await
+    World::on(&bed.target, TransportSecurity::disabled()).await
 }
 
 async fn prune(world: &World) {
@@ -96,7 +96,7 @@ async fn a_token_of_the_configuration_from_before_what_was_forgotten_begins_anew
     first.end().await;
 
     // The store does not know any more that there was a `gone`: whoever heard of it must forget it.
-    let second = World::on(&bed.target, TransportSecurity::open()).await;
+    let second = World::on(&bed.target, TransportSecurity::disabled()).await;
     let (reason, all) = begins_anew(&second, &before).await;
     assert!(reason.contains("too old"), "{reason}");
     assert_eq!(all, ["defaults=5", "sentinel=3", "stays=9", "bookmark 4"]);
@@ -119,7 +119,7 @@ async fn a_token_of_the_history_from_before_what_was_let_go_of_begins_anew(bed: 
     let (_, after) = tokens(&first).await;
     first.end().await;
 
-    let second = World::on(&bed.target, TransportSecurity::open()).await;
+    let second = World::on(&bed.target, TransportSecurity::disabled()).await;
     let (_, states) = history_begins_anew(&second, &before).await;
     assert_eq!(states, 2);
     let mut stream = watch_transitions::watch(&mut second.operations().await, &after).await;
@@ -141,7 +141,7 @@ async fn a_token_from_after_a_backup_that_was_restored_begins_anew(bed: &mut Bed
     original.end().await;
     let backup = bed.restored_backup().await;
 
-    let original = World::on(&bed.target, TransportSecurity::open()).await;
+    let original = World::on(&bed.target, TransportSecurity::disabled()).await;
     watch_config::set(&mut original.configs().await, "orders", 8).await;
     trip(&mut original.breakers().await, "sentinel", "b").await;
     original.write_behind().await;
@@ -177,7 +177,7 @@ async fn a_token_of_another_timeline_begins_anew(bed: &mut Bed) {
     bed.sql("UPDATE meta SET timeline = timeline + 1").await;
 
     // The same store, and as new as the tokens; but what was told of it may be of what is no more.
-    let after = World::on(&bed.target, TransportSecurity::open()).await;
+    let after = World::on(&bed.target, TransportSecurity::disabled()).await;
     let (reason, all) = begins_anew(&after, &config).await;
     assert!(reason.contains("the store went back to an older state"), "{reason}");
     assert_eq!(all, ["defaults=5", "sentinel=3", "bookmark 1"]);
@@ -232,7 +232,7 @@ async fn a_token_of_a_history_that_another_has_replaced_begins_anew(bed: &mut Be
     let original = world(bed).await;
     original.end().await;
     let backup = bed.restored_backup().await;
-    let original = World::on(&bed.target, TransportSecurity::open()).await;
+    let original = World::on(&bed.target, TransportSecurity::disabled()).await;
     for number in 0..10 {
         trip(&mut original.breakers().await, "sentinel", &format!("lost-{number}")).await;
         original.write_behind().await;

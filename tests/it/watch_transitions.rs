@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{Key, Numbering, State, Time};
-use breakerd::feed::{Behind, HistoryTail, Page};
+use breakerd::feed::{HistoryTail, Page, RowsAfter};
 use breakerd::metrics::Metrics;
 use breakerd::store::{Change, HistoryCursor, Proposal, Retention, Store, TransitionId};
 use breakerd_api::v1;
@@ -96,7 +96,7 @@ async fn history(client: &mut Client) -> Vec<String> {
 
 pub(crate) async fn look(world: &World) {
     let tail = Arc::clone(&world.app.loaded().unwrap().feeds.tail);
-    tail.look(START).await.unwrap();
+    tail.poll_store(START).await.unwrap();
 }
 
 #[tokio::test]
@@ -223,10 +223,10 @@ fn proposal(seq: u64) -> Proposal {
 async fn follow(tail: &HistoryTail, mut place: HistoryCursor, limit: u32) -> (Vec<u64>, HistoryCursor) {
     let mut seen = Vec::new();
     loop {
-        let rows = match tail.behind(place, limit as usize) {
-            Behind::Rows(rows) => rows,
-            Behind::Nothing { .. } => return (seen, place),
-            Behind::Beyond => match tail.read(place, limit).await.unwrap() {
+        let rows = match tail.after(place, limit as usize) {
+            RowsAfter::Rows(rows) => rows,
+            RowsAfter::Nothing { .. } => return (seen, place),
+            RowsAfter::NotInMemory => match tail.read(place, limit).await.unwrap() {
                 Page::Rows(rows) if rows.is_empty() => return (seen, place),
                 Page::Rows(rows) => rows,
                 Page::TooOld => panic!("nothing was let go of"),
@@ -241,7 +241,7 @@ async fn follow(tail: &HistoryTail, mut place: HistoryCursor, limit: u32) -> (Ve
 
 /// Whoever follows in steps of any size, through memory and past it, is told every row once.
 async fn nothing_is_left_out(bed: &Bed) {
-    let tail = HistoryTail::remembering(50, Arc::clone(&bed.store), Metrics::default().watch);
+    let tail = HistoryTail::with_rows_max(50, Arc::clone(&bed.store), Metrics::default().watch);
     let zero = HistoryCursor { revision: 0, number: u32::MAX };
     let mut watchers: Vec<(u32, Vec<u64>, HistoryCursor)> =
         [1, 7, 49, 128].map(|limit| (limit, Vec::new(), zero)).to_vec();
@@ -252,7 +252,7 @@ async fn nothing_is_left_out(bed: &Bed) {
         write(&bed.store, written, count, 1 + (random >> 50) % 40).await;
         written += count;
         if random >> 62 != 0 {
-            tail.look(START).await.unwrap();
+            tail.poll_store(START).await.unwrap();
         }
         for (index, (limit, seen, place)) in watchers.iter_mut().enumerate() {
             if (round + index) % (index + 1) == 0 {
@@ -262,7 +262,7 @@ async fn nothing_is_left_out(bed: &Bed) {
             }
         }
     }
-    tail.look(START).await.unwrap();
+    tail.poll_store(START).await.unwrap();
     let all: Vec<u64> = (0..written).collect();
     for (limit, mut seen, place) in watchers {
         seen.extend(follow(&tail, place, limit).await.0);
@@ -312,9 +312,9 @@ async fn kills_leave_no_gap(folder: &Path, database_url: Option<&str>) {
         // Reads on here and there, and breaks off.
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let count = usize::try_from((random >> 33) % 20).unwrap();
-        for (id, behind) in transitions(&mut stream, count).await {
+        for (id, after) in transitions(&mut stream, count).await {
             seen.push(id);
-            token = behind;
+            token = after;
         }
         drop(stream);
         process.kill();

@@ -8,7 +8,7 @@ use breakerd_api::v1;
 use super::transitions;
 use crate::engine::{BreakerView, Counters};
 
-/// A breaker as it stands when the wall clock says `wall`.
+/// A breaker at the wall-clock time `wall`.
 pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
     let snapshot = &view.view.snapshot;
     let stats = &view.view.stats;
@@ -39,7 +39,7 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         config_revision: view.config_revision,
         created_at: Some(to_timestamp(view.created_at)),
         last_used_at: view.is_used.then(|| to_timestamp(view.last_used)),
-        r#override: snapshot.set_by.as_ref().map(|set_by| in_force(set_by, &view.view)),
+        r#override: snapshot.set_by.as_ref().map(|set_by| effective_override(set_by, &view.view)),
         last_transition: view.last_transition.as_ref().map(|last| transitions::last(&view.key, last)),
         state_when_enabled: if view.is_enabled {
             v1::State::Unspecified
@@ -49,7 +49,7 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
     }
 }
 
-fn in_force(set_by: &Override, view: &View) -> v1::BreakerOverride {
+fn effective_override(set_by: &Override, view: &View) -> v1::BreakerOverride {
     v1::BreakerOverride {
         state: v1::State::from(State::from(set_by.kind)) as i32,
         actor: set_by.actor.clone(),
@@ -60,7 +60,7 @@ fn in_force(set_by: &Override, view: &View) -> v1::BreakerOverride {
     }
 }
 
-/// What a client needs that decides by itself, when the wall clock says `wall`.
+/// What a client that decides locally needs, at the wall-clock time `wall`.
 pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState {
     let snapshot = &view.view.snapshot;
     let ends_at = match view.state {
@@ -110,7 +110,7 @@ pub(super) fn thresholds(thresholds: &Thresholds) -> v1::Thresholds {
     let mut shown = v1::Thresholds::default();
     for field in Field::ALL {
         match thresholds.value(*field) {
-            // 0 says "off" inside, and absence says so outside.
+            // Disabled is 0 in the domain, and absent on the wire.
             Some(Value::Count(0)) if field.is_off_at_zero() => {}
             Some(value) => set(&mut shown, *field, &value),
             None => {}

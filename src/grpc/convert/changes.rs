@@ -1,18 +1,20 @@
-//! The audit as it is shown, and what is asked of lists of configurations and changes.
+//! The configuration changes as the API shows them, and the filters of lists of configurations and changes.
 
 use breakerd_api::time::to_timestamp;
 use breakerd_api::v1;
 
 use super::super::page;
 use super::super::violations::{Kind, Violations};
-use super::lists::{check_service_filter, not_empty, page_size, place, read_place, write_place};
+use super::lists::{
+    check_service_filter, decode_cursor, encode_cursor, not_empty, page_size, read_page_token,
+};
 use super::times;
 use crate::store::{ChangeKind, ChangeQuery, HistoryCursor, StoredChange};
 
 /// Entries of a filter of kinds: there are seven, and a repeat does no harm.
 const KINDS_MAX: usize = 64;
 
-/// One change that somebody made.
+/// One configuration change.
 pub(crate) fn change(row: StoredChange) -> v1::ConfigChange {
     v1::ConfigChange {
         revision: row.cursor.revision,
@@ -44,7 +46,7 @@ fn kind(kind: ChangeKind) -> v1::ChangeKind {
 #[derive(Debug)]
 pub(crate) struct ChangeList {
     pub(crate) size: usize,
-    /// Asks for one row more than the page takes, to know whether another page follows.
+    /// Reads one row more than the page holds, to know whether another page follows.
     pub(crate) query: ChangeQuery,
     filters: Vec<u8>,
 }
@@ -64,12 +66,12 @@ impl TryFrom<v1::ListConfigChangesRequest> for ChangeList {
         {
             violations.add("from_time", Kind::OutOfRange, "must be before to_time");
         }
-        super::asks::check_text("actor", &request.actor, &mut violations);
+        super::decisions::check_text("actor", &request.actor, &mut violations);
         let page_token = request.page_token.clone();
         let filters =
             v1::ListConfigChangesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let filters = page::filters("ListConfigChanges", &filters);
-        let after = place(&page_token, &filters, read_place, &mut violations);
+        let after = read_page_token(&page_token, &filters, decode_cursor, &mut violations);
         let query = ChangeQuery {
             service: not_empty(request.service),
             kinds,
@@ -84,9 +86,9 @@ impl TryFrom<v1::ListConfigChangesRequest> for ChangeList {
 }
 
 impl ChangeList {
-    /// The token for what comes behind `last`.
-    pub(crate) fn token_behind(&self, last: HistoryCursor) -> String {
-        page::token(&self.filters, &write_place(last))
+    /// The page token for what comes after `last`.
+    pub(crate) fn token_after(&self, last: HistoryCursor) -> String {
+        page::token(&self.filters, &encode_cursor(last))
     }
 }
 
@@ -140,7 +142,7 @@ impl TryFrom<v1::ListConfigsRequest> for ConfigList {
         };
         let filters = page::filters("ListConfigs", &filters);
         let read = |position: &[u8]| std::str::from_utf8(position).ok().map(str::to_owned);
-        let after = place(&request.page_token, &filters, read, &mut violations);
+        let after = read_page_token(&request.page_token, &filters, read, &mut violations);
         let v1::ListConfigsRequest { service_prefix: prefix, overridden, .. } = request;
         violations.unless(Self { size: size as usize, after, prefix, overridden, filters })
     }
@@ -152,8 +154,8 @@ impl ConfigList {
         service.starts_with(&self.prefix) && self.after.as_deref().is_none_or(|after| service > after)
     }
 
-    /// The token for what comes behind `last`.
-    pub(crate) fn token_behind(&self, last: &str) -> String {
+    /// The page token for what comes after `last`.
+    pub(crate) fn token_after(&self, last: &str) -> String {
         page::token(&self.filters, last.as_bytes())
     }
 }

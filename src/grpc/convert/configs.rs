@@ -1,4 +1,4 @@
-//! The configuration as it is shown, and as it is asked to be changed.
+//! Configurations as the API shows them, and requests to change them.
 
 use std::hash::Hasher as _;
 
@@ -12,18 +12,18 @@ use siphasher::sip::SipHasher24;
 use super::super::status::Failure;
 use super::super::unknown_name::UnknownName;
 use super::super::violations::{Kind, Violations, excerpt};
-use super::{asks, breakers, check_service, fields};
+use super::{breakers, check_service, decisions, fields};
 use crate::control::{ControlError, LayerChange, ServiceConfig, Update};
 use crate::store::{RequestId, ServiceOverride};
 
-/// Bytes of somebody's reason.
+/// The most bytes of a reason.
 const REASON_BYTES_MAX: usize = 1_024;
 /// Bytes of a request's id: a UUID has 36.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Entries of a field mask: there are fewer fields, and a repeat does no harm.
 const MASK_MAX: usize = 64;
 
-/// A configuration as it is shown when the wall clock says `wall`: an override that has ended by then is not in force, though the store may have
+/// A configuration at the wall-clock time `wall`: an override that has ended by then does not apply, though the store may have
 /// it for some seconds more.
 pub(crate) fn config(config: &ServiceConfig, wall: Time) -> v1::ServiceConfig {
     let layers = Field::ALL
@@ -58,7 +58,7 @@ fn service_override(set: &ServiceOverride) -> v1::ServiceOverride {
     }
 }
 
-/// What is asked to be set, by `actor`.
+/// The requested update, by `actor`.
 pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<Update, Violations> {
     let mut violations = Violations::default();
     let request_id = {
@@ -86,7 +86,7 @@ pub(crate) fn update(request: v1::UpdateConfigRequest, actor: String) -> Result<
     violations.unless(update)
 }
 
-/// What is asked to be taken back, by `actor`.
+/// The requested deletion, by `actor`.
 pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Result<Update, Violations> {
     let mut violations = Violations::default();
     let request_id = {
@@ -107,7 +107,7 @@ pub(crate) fn deletion(request: v1::DeleteConfigRequest, actor: String) -> Resul
     violations.unless(update)
 }
 
-/// A mask says which fields are meant: one that is named and not given is taken back.
+/// A field mask selects fields: one that it names and the message does not set is unset.
 fn masked(paths: &[String], given: Layer, violations: &mut Violations) -> LayerChange {
     if paths.len() > MASK_MAX {
         let problem = format!("too many paths: {}, the limit is {MASK_MAX}", paths.len());
@@ -123,7 +123,8 @@ fn masked(paths: &[String], given: Layer, violations: &mut Violations) -> LayerC
     let mut meant = Vec::new();
     for (index, path) in paths.iter().enumerate() {
         let Some(field) = fields::by_name(path) else {
-            let known = fields::near(path).map_or_else(fields::names, |near| format!("did you mean {near}?"));
+            let known = fields::suggestion(path)
+                .map_or_else(fields::names, |suggestion| format!("did you mean {suggestion}?"));
             let problem = format!("unknown field \"{}\": {known}", excerpt(path));
             violations.add(format!("update_mask.paths[{index}]"), Kind::UnknownValue, problem);
             continue;
@@ -141,14 +142,14 @@ fn own_service(service: String, violations: &mut Violations) -> String {
     service
 }
 
-/// Why somebody wants something; may be left out.
+/// The reason of a change; may be left out.
 pub(crate) fn reason(reason: String, violations: &mut Violations) -> String {
-    asks::check_text_within(REASON_BYTES_MAX, "reason", &reason, violations);
+    decisions::check_text_within(REASON_BYTES_MAX, "reason", &reason, violations);
     reason
 }
 
 fn request_id(id: &str, call: &str, encoded: &[u8], violations: &mut Violations) -> Option<RequestId> {
-    asks::check_text_within(REQUEST_ID_BYTES_MAX, "request_id", id, violations);
+    decisions::check_text_within(REQUEST_ID_BYTES_MAX, "request_id", id, violations);
     let mut hasher = SipHasher24::new_with_key(b"breakerd ask  v1");
     hasher.write(call.as_bytes());
     hasher.write(encoded);
@@ -157,20 +158,20 @@ fn request_id(id: &str, call: &str, encoded: &[u8], violations: &mut Violations)
 
 /// Why a change was not made.
 #[cold]
-pub(crate) fn refused_change(error: ControlError) -> Failure {
+pub(crate) fn change_failure(error: ControlError) -> Failure {
     match error {
         ControlError::Contradiction(problems) => {
             let mut violations = Violations::default();
             for problem in problems {
                 let field = format!("thresholds.{}", thresholds::name(problem.problem.field));
-                let told = problem.problem.to_string();
-                let told = told.strip_prefix(problem.problem.field.as_str()).unwrap_or(&told);
-                let told = told.trim_start_matches([':', ' ']);
-                let told = match problem.service {
-                    Some(service) => format!("{told}, for service {service}"),
-                    None => told.to_owned(),
+                let text = problem.problem.to_string();
+                let text = text.strip_prefix(problem.problem.field.as_str()).unwrap_or(&text);
+                let text = text.trim_start_matches([':', ' ']);
+                let description = match problem.service {
+                    Some(service) => format!("{text}, for service {service}"),
+                    None => text.to_owned(),
                 };
-                violations.add(field, Kind::Mismatch, told);
+                violations.add(field, Kind::Mismatch, description);
             }
             violations.into()
         }
@@ -181,10 +182,10 @@ pub(crate) fn refused_change(error: ControlError) -> Failure {
         ControlError::EtagMismatch { present } => Failure::EtagMismatch { present },
         ControlError::RequestReused => Failure::RequestReused,
         ControlError::TooManyServices { what, max } => Failure::ConfigsFull { what, max },
-        ControlError::OverridesUnderWay { max } => Failure::OverridesUnderWay { max },
+        ControlError::OverridesInProgress { max } => Failure::OverridesInProgress { max },
         ControlError::NoOverride { service } => Failure::NoOverride { service },
         ControlError::Busy => Failure::Contended,
-        ControlError::Store(error) => super::unread("configuration write failed", &error),
+        ControlError::Store(error) => super::store_failure("configuration write failed", &error),
         error @ (ControlError::Stored(_) | ControlError::OlderGeneration { .. }) => {
             tracing::error!(error = &error as &dyn std::error::Error, "stored configuration is invalid");
             Failure::Internal

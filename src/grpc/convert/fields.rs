@@ -16,8 +16,8 @@ pub(super) fn by_name(path: &str) -> Option<Field> {
     Field::by_name(path)
 }
 
-/// The name that a mask's path is most likely a slip of.
-pub(super) fn near(path: &str) -> Option<&'static str> {
+/// The nearest field name, for a mistyped path of a mask.
+pub(super) fn suggestion(path: &str) -> Option<&'static str> {
     nearest(path, Field::ALL.iter().map(|field| name(*field)))
 }
 
@@ -109,10 +109,10 @@ mod tests {
         };
         let mut violations = Violations::default();
         assert!(layer_from_wire(&wire, &mut violations).is_empty());
-        let told: Vec<_> =
+        let text: Vec<_> =
             violations.named().iter().map(|fault| format!("{}: {}", fault.field, fault.problem)).collect();
         assert_eq!(
-            told,
+            text,
             [
                 "thresholds.wait_duration_in_open_state: must not be negative",
                 "thresholds.failure_rate_threshold: invalid value NaN: must be greater than 0 and at most 100 \

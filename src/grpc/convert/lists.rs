@@ -1,4 +1,4 @@
-//! What is asked of lists: filters, sizes, places.
+//! Requests of lists: filters, page sizes, cursors.
 
 use breaker::{Key, State};
 use breakerd_api::v1;
@@ -31,7 +31,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The one service that is asked for; empty: any.
+    /// Only this service; empty: any.
     pub(crate) fn service(&self) -> &str {
         &self.service
     }
@@ -51,14 +51,14 @@ impl TryFrom<v1::ListBreakersRequest> for BreakerList {
         let page_token = request.page_token.clone();
         let filters = v1::ListBreakersRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let filters = page::filters("ListBreakers", &filters);
-        let after = place(&page_token, &filters, read_key, &mut violations);
+        let after = read_page_token(&page_token, &filters, read_key, &mut violations);
         let wanted = Wanted { service: request.service, name_prefix: request.name_prefix, states };
         violations.unless(Self { size: size as usize, after, wanted, filters })
     }
 }
 
 impl BreakerList {
-    /// What to ask the engine: for one more than the page takes, to know whether another page follows.
+    /// The query for the engine: one more than the page holds, to know whether another page follows.
     pub(crate) fn query(&self) -> ListQuery<'_> {
         let Wanted { service, name_prefix, states } = &self.wanted;
         ListQuery {
@@ -70,8 +70,8 @@ impl BreakerList {
         }
     }
 
-    /// The token for what comes behind `last`.
-    pub(crate) fn token_behind(&self, last: &Key) -> String {
+    /// The page token for what comes after `last`.
+    pub(crate) fn token_after(&self, last: &Key) -> String {
         page::token(&self.filters, format!("{}\0{}", last.service(), last.name()).as_bytes())
     }
 }
@@ -85,7 +85,7 @@ fn read_key(position: &[u8]) -> Option<Key> {
 #[derive(Debug)]
 pub(crate) struct TransitionList {
     pub(crate) size: usize,
-    /// Asks for one row more than the page takes, to know whether another page follows.
+    /// Reads one row more than the page holds, to know whether another page follows.
     pub(crate) query: TransitionQuery,
     filters: Vec<u8>,
 }
@@ -119,7 +119,7 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
         let filters =
             v1::ListTransitionsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let filters = page::filters("ListTransitions", &filters);
-        let after = place(&page_token, &filters, read_place, &mut violations);
+        let after = read_page_token(&page_token, &filters, decode_cursor, &mut violations);
         let query = TransitionQuery {
             service: not_empty(request.service),
             name: not_empty(request.name),
@@ -135,20 +135,20 @@ impl TryFrom<v1::ListTransitionsRequest> for TransitionList {
 }
 
 impl TransitionList {
-    /// The token for what comes behind `last`.
-    pub(crate) fn token_behind(&self, last: HistoryCursor) -> String {
-        page::token(&self.filters, &write_place(last))
+    /// The page token for what comes after `last`.
+    pub(crate) fn token_after(&self, last: HistoryCursor) -> String {
+        page::token(&self.filters, &encode_cursor(last))
     }
 }
 
-pub(super) fn write_place(place: HistoryCursor) -> [u8; 12] {
+pub(super) fn encode_cursor(cursor: HistoryCursor) -> [u8; 12] {
     let mut position = [0; 12];
-    position[..8].copy_from_slice(&place.revision.to_be_bytes());
-    position[8..].copy_from_slice(&place.number.to_be_bytes());
+    position[..8].copy_from_slice(&cursor.revision.to_be_bytes());
+    position[8..].copy_from_slice(&cursor.number.to_be_bytes());
     position
 }
 
-pub(super) fn read_place(position: &[u8]) -> Option<HistoryCursor> {
+pub(super) fn decode_cursor(position: &[u8]) -> Option<HistoryCursor> {
     let (revision, number) = position.split_first_chunk()?;
     let (revision, number) = (u64::from_be_bytes(*revision), number.try_into().ok()?);
     // Beyond that no store counts.
@@ -179,7 +179,7 @@ pub(super) fn check_service_filter(service: &str, violations: &mut Violations) {
     }
 }
 
-pub(super) fn place<T>(
+pub(super) fn read_page_token<T>(
     token: &str,
     filters: &[u8],
     read: fn(&[u8]) -> Option<T>,
@@ -188,11 +188,11 @@ pub(super) fn place<T>(
     if token.is_empty() {
         return None;
     }
-    let place = page::position(filters, token).ok().as_deref().and_then(read);
-    if place.is_none() {
-        violations.add_all(page::refused());
+    let cursor = page::position(filters, token).ok().as_deref().and_then(read);
+    if cursor.is_none() {
+        violations.add_all(page::invalid_token());
     }
-    place
+    cursor
 }
 
 pub(super) fn not_empty(text: String) -> Option<String> {
@@ -206,16 +206,16 @@ mod tests {
     #[test]
     fn a_page_token_of_one_list_is_refused_by_every_other() {
         use super::super::changes::{ChangeList, ConfigList};
-        let place = HistoryCursor { revision: 3, number: 1 };
+        let cursor = HistoryCursor { revision: 3, number: 1 };
         let history = TransitionList::try_from(v1::ListTransitionsRequest::default()).unwrap();
         let breakers = BreakerList::try_from(v1::ListBreakersRequest::default()).unwrap();
         let changes = ChangeList::try_from(v1::ListConfigChangesRequest::default()).unwrap();
         let configs = ConfigList::try_from(v1::ListConfigsRequest::default()).unwrap();
         let tokens = [
-            breakers.token_behind(&Key::new("s", "n").unwrap()),
-            history.token_behind(place),
-            changes.token_behind(place),
-            configs.token_behind("s"),
+            breakers.token_after(&Key::new("s", "n").unwrap()),
+            history.token_after(cursor),
+            changes.token_after(cursor),
+            configs.token_after("s"),
         ];
         for (of, page_token) in tokens.into_iter().enumerate() {
             let given = || page_token.clone();
@@ -242,7 +242,10 @@ mod tests {
     #[test]
     fn a_place_that_no_store_counts_to_is_none() {
         let last = HistoryCursor { revision: u64::MAX / 2, number: u32::MAX };
-        assert_eq!(read_place(&write_place(last)), Some(last));
-        assert_eq!(read_place(&write_place(HistoryCursor { revision: last.revision + 1, number: 0 })), None);
+        assert_eq!(decode_cursor(&encode_cursor(last)), Some(last));
+        assert_eq!(
+            decode_cursor(&encode_cursor(HistoryCursor { revision: last.revision + 1, number: 0 })),
+            None
+        );
     }
 }

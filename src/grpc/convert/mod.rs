@@ -1,11 +1,11 @@
 //! Between the wire and the domain: the only files that see both sides.
 //!
-//! In: every field is checked, and all that are wrong are named at once. Out: plain renaming.
+//! In: every field is checked, and all violations are reported at once. Out: plain renaming.
 
-mod asks;
 mod breakers;
 mod changes;
 mod configs;
+mod decisions;
 mod fields;
 mod lists;
 mod operator_actions;
@@ -14,13 +14,15 @@ mod states;
 mod times;
 mod transitions;
 
-pub(crate) use asks::{allowed, check_ask, check_batch, read_outcome, refused_ask, refused_outcome};
 pub(crate) use breakers::{breaker, breaker_state};
 pub(crate) use changes::{ChangeList, ConfigList, change};
-pub(crate) use configs::{config, deletion, refused_change, update};
+pub(crate) use configs::{change_failure, config, deletion, update};
+pub(crate) use decisions::{
+    allow_failure, allowed, check_allow_request, check_batch, outcome_failure, read_outcome,
+};
 pub(crate) use lists::{BreakerList, TransitionList};
-pub(crate) use operator_actions::{Subject, operator_refused, read_asked, read_clear, read_set};
-pub(crate) use runs::{is_run, run, run_taken, taken};
+pub(crate) use operator_actions::{Subject, operator_failure, read_action, read_clear, read_set};
+pub(crate) use runs::{is_run, record_response, run, run_response};
 pub(crate) use transitions::{stored_state, transition};
 
 use std::error::Error;
@@ -31,7 +33,7 @@ use super::status::Failure;
 use super::violations::Violations;
 use crate::store::StoreError;
 
-/// Adds what is wrong with a service and a name, each by itself.
+/// Adds the violations of a service and of a name, each by itself.
 fn check_key(service: &str, name: &str, violations: &mut Violations) {
     if let Err(error) = check_service(service) {
         violations.add_key("service", &error);
@@ -39,9 +41,9 @@ fn check_key(service: &str, name: &str, violations: &mut Violations) {
     check_name("name", name, violations);
 }
 
-/// Adds what is wrong with a name, or the beginning of one. An empty one is none.
+/// Adds the violations of a name or a name prefix. An empty one is none.
 fn check_name(field: &'static str, name: &str, violations: &mut Violations) {
-    // The service stands for any: only the name can be at fault.
+    // Any valid service will do: only the name can be invalid.
     if !name.is_empty()
         && let Err(error) = Key::new("any", name)
     {
@@ -49,7 +51,7 @@ fn check_name(field: &'static str, name: &str, violations: &mut Violations) {
     }
 }
 
-/// The key, or everything that is wrong with it.
+/// The key, or all of its violations.
 pub(crate) fn key(service: &str, name: &str) -> Result<Key, Violations> {
     Key::new(service, name).map_err(|_| {
         let mut violations = Violations::default();
@@ -58,16 +60,16 @@ pub(crate) fn key(service: &str, name: &str) -> Result<Key, Violations> {
     })
 }
 
-/// Why something could not be read from the store, or written; said in the log with `what`.
+/// The failure for an error of the store, which is logged as `what`.
 #[cold]
-pub(crate) fn unread(what: &'static str, error: &StoreError) -> Failure {
+pub(crate) fn store_failure(what: &'static str, error: &StoreError) -> Failure {
     if error.is_transient() {
         tracing::warn!(error = error as &dyn Error, "{what}");
         return Failure::StoreUnavailable;
     }
     tracing::error!(error = error as &dyn Error, "{what}");
     match error {
-        // For whoever calls it is away too: it may be put back, and that is nothing that breakerd did wrong.
+        // For the client that is an outage too: the database may be restored, and breakerd is not at fault.
         StoreError::Replaced(_) => Failure::StoreUnavailable,
         _ => Failure::Internal,
     }

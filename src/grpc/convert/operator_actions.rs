@@ -1,4 +1,4 @@
-//! What an operator asks for.
+//! Requests of operators.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use breakerd_api::v1;
 use super::super::status::Failure;
 use super::super::unknown_name::UnknownName;
 use super::super::violations::{Kind, Violations};
-use super::{asks, check_key, times};
+use super::{check_key, decisions, times};
 use crate::engine::OperatorError;
 
 /// Bytes of a reason.
@@ -19,7 +19,7 @@ const REASON_BYTES_MAX: usize = 1_024;
 const LASTS_MIN: Duration = Duration::from_secs(1);
 const LASTS_MAX: Duration = Duration::from_hours(366 * 24);
 
-/// What an override is set on, or taken from.
+/// The target of an override: a breaker, or a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// One breaker.
@@ -38,7 +38,7 @@ impl Subject {
     }
 }
 
-/// An override to set, and on what. `wall` is what the wall clock says.
+/// An override to set, and its target. `wall` is the wall-clock time.
 pub(crate) fn read_set(
     request: v1::SetOverrideRequest,
     actor: String,
@@ -64,7 +64,7 @@ pub(crate) fn read_set(
     }
 }
 
-/// An override to take back, and why.
+/// An override to clear, and the reason.
 pub(crate) fn read_clear(
     request: v1::ClearOverrideRequest,
     actor: String,
@@ -81,7 +81,7 @@ pub(crate) fn read_clear(
 }
 
 /// What to do something to, and why.
-pub(crate) fn read_asked(
+pub(crate) fn read_action(
     service: &str,
     name: &str,
     reason: String,
@@ -96,16 +96,16 @@ pub(crate) fn read_asked(
     }
 }
 
-/// Why nothing was done to the breaker.
+/// Why the action was not done.
 #[cold]
-pub(crate) fn operator_refused(error: OperatorError, key: &Key) -> Failure {
+pub(crate) fn operator_failure(error: OperatorError, key: &Key) -> Failure {
     let (service, name) = (key.service().to_string(), key.name().to_string());
     match error {
         OperatorError::NotThere => Failure::NotFound(UnknownName::breaker(key)),
         OperatorError::WrongState(wrong) => {
             Failure::WrongState { service, name, state: wrong.state.as_str(), needed: wrong.needed }
         }
-        OperatorError::Engine(error) => asks::refused(error),
+        OperatorError::Engine(error) => decisions::refused(error),
     }
 }
 
@@ -139,7 +139,7 @@ fn kind(number: i32, violations: &mut Violations) -> Option<OverrideKind> {
     None
 }
 
-/// When the override ends by itself, by the wall clock; and how long it lasts, if that is what was asked for.
+/// When the override expires by the wall clock; and its TTL, if one was requested.
 fn end(
     request: &v1::SetOverrideRequest,
     wall: Time,
@@ -171,5 +171,5 @@ fn end(
 }
 
 fn check_reason(reason: &str, violations: &mut Violations) {
-    asks::check_text_within(REASON_BYTES_MAX, "reason", reason, violations);
+    decisions::check_text_within(REASON_BYTES_MAX, "reason", reason, violations);
 }

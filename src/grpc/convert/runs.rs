@@ -71,19 +71,19 @@ pub(crate) fn run<'a>(request: &'a v1::RecordOutcomeRequest, report: Report<'a>)
     Run { epoch: request.epoch, report, slow: request.slow, count: request.count, durations }
 }
 
-/// What became of an outcome.
-pub(crate) fn taken(taken: RecordResult) -> v1::RecordOutcomeResponse {
+/// How an outcome was recorded.
+pub(crate) fn record_response(recorded: RecordResult) -> v1::RecordOutcomeResponse {
     v1::RecordOutcomeResponse {
-        result: v1::RecordResult::from(taken.recorded) as i32,
-        state: v1::State::from(taken.state) as i32,
-        epoch: taken.epoch,
-        remaining_wait: taken.remaining.map(to_duration),
+        result: v1::RecordResult::from(recorded.recorded) as i32,
+        state: v1::State::from(recorded.state) as i32,
+        epoch: recorded.epoch,
+        remaining_wait: recorded.remaining.map(to_duration),
         run: None,
     }
 }
 
 /// What became of a run.
-pub(crate) fn run_taken(result: RunResult) -> v1::RecordOutcomeResponse {
+pub(crate) fn run_response(result: RunResult) -> v1::RecordOutcomeResponse {
     let RunResult { recorded, after } = result;
     v1::RecordOutcomeResponse {
         run: Some(v1::RunResult {
@@ -91,6 +91,6 @@ pub(crate) fn run_taken(result: RunResult) -> v1::RecordOutcomeResponse {
             late: recorded.late,
             not_counted: recorded.not_counted,
         }),
-        ..taken(after)
+        ..record_response(after)
     }
 }

@@ -1,8 +1,8 @@
-//! What an operator does by hand.
+//! The operator actions: overrides, resets, probes, deletions.
 //!
-//! To one breaker: the engine first, which stands in the journal before anybody is told; then the store, for a moment.
-//! An override is set in an outage, and the store may be part of it. So nothing depends on the store: the answer says
-//! whether it has the change by now. To a whole service: the store first (`control`), then every breaker.
+//! On one breaker: the engine first, and the journal has it before any client is sent it; then the store, for a moment.
+//! An override is set in an outage, and the store may be part of it. So nothing depends on the store: the response tells
+//! whether it has the change by now. On a whole service: the store first (`control`), then every breaker.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::auth::Right;
 use crate::engine::{Deleted, Engine, OperatorError, OperatorResult, Reached, Unknown};
 use crate::store::ServiceOverride;
 
-/// How long the store is waited for; it takes milliseconds, or is away.
+/// The longest wait for the store; it takes milliseconds, or is unavailable.
 const PERSIST_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Operations {
@@ -38,7 +38,7 @@ impl Operations {
         let now = self.app.clock.now();
         let wall = loaded.engine.wall(now);
         let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
-        let patience = deadline::for_store(request.metadata());
+        let timeout = deadline::for_store(request.metadata());
         let request = request.into_inner();
         let unknown = if request.create { Unknown::Create } else { Unknown::Refuse };
         let (subject, set_by) = convert::read_set(request, client.actor(), wall)?;
@@ -52,7 +52,7 @@ impl Operations {
                 let by = Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
                 let Override { kind, expires_at, ttl, .. } = set_by;
                 let set = ServiceOverride { kind, expires_at, ttl, attribution: by.clone(), set_at: wall };
-                let reached = self.service_wide(loaded, &service, Some(set), by, patience).await?;
+                let reached = self.service_wide(loaded, &service, Some(set), by, timeout).await?;
                 let wait = wait.less(self.app.clock.now().since(now));
                 return Ok(SetOverrideResponse {
                     breaker: None,
@@ -68,7 +68,7 @@ impl Operations {
             .set_override(client.own_creator(), unknown, key.service(), key.name(), set_by, now)
             .map_err(|error| match error {
                 OperatorError::NotThere => not_created(UnknownName::breaker(&key)),
-                error => convert::operator_refused(error, &key),
+                error => convert::operator_failure(error, &key),
             })?;
         Ok(SetOverrideResponse {
             breakers_changed: u32::from(set.changed),
@@ -85,7 +85,7 @@ impl Operations {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
         let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
-        let patience = deadline::for_store(request.metadata());
+        let timeout = deadline::for_store(request.metadata());
         let (subject, by) = convert::read_clear(request.into_inner(), client.actor())?;
         client.check(Right::Operate, subject.service())?;
         let key = match subject {
@@ -94,7 +94,7 @@ impl Operations {
                 if !loaded.control.knows_service(&service) {
                     return Err(Failure::NotFound(UnknownName::service(service)));
                 }
-                let reached = self.service_wide(loaded, &service, None, by, patience).await?;
+                let reached = self.service_wide(loaded, &service, None, by, timeout).await?;
                 let wait = wait.less(self.app.clock.now().since(now));
                 return Ok(ClearOverrideResponse {
                     breaker: None,
@@ -144,38 +144,38 @@ impl Operations {
         let now = self.app.clock.now();
         let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
         let DeleteBreakerRequest { service, name, reason } = request.into_inner();
-        let (key, by) = convert::read_asked(&service, &name, reason, client.actor())?;
+        let (key, by) = convert::read_action(&service, &name, reason, client.actor())?;
         client.check(Right::Operate, key.service())?;
         let Deleted { epoch, changed } = loaded
             .engine
             .delete(key.service(), key.name(), by, now)
             .map_err(|error| refused(loaded, error, &key, Needed::NoServiceOverride, now))?;
         let recorded = !changed || is_persisted(loaded, wait).await;
-        // At once where the store has it by now, so that it is gone when its operator looks; else with a sweep.
+        // At once where the store has it by now, so that a list does not show it any more; else with a sweep.
         let stored_up_to = loaded.journal.stored_up_to();
         loaded.engine.retire_deleted(key.service(), key.name(), stored_up_to, self.app.clock.now());
         Ok(DeleteBreakerResponse { epoch, changed, persisted: recorded })
     }
 
-    /// A whole service: the store first, then its breakers. Goes on when its caller has gone; a caller whose patience is
-    /// nearly over is told why it has to wait if that is the store.
+    /// A whole service: the store first, then its breakers. Goes on when its caller has disconnected; a caller whose deadline is
+    /// near receives a store timeout, if it waits for the store.
     async fn service_wide(
         &self,
         loaded: &Loaded,
         service: &str,
         set: Option<ServiceOverride>,
         attribution: Attribution,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> Result<Reached, Failure> {
         let mut done = pin!(loaded.control.set_override(service, set.clone(), attribution));
-        let waited = patience.unwrap_or(Duration::MAX);
+        let waited = timeout.unwrap_or(Duration::MAX);
         let done = match tokio::time::timeout(waited, done.as_mut()).await {
             Ok(done) => done,
             // The store has it by now: it is on its way to the breakers.
             Err(_) if loaded.control.configuration().has_override(service, set.as_ref()) => done.await,
-            Err(_) => return Err(Failure::StoreSilent { waited, may_take_effect: true }),
+            Err(_) => return Err(Failure::StoreTimeout { waited, may_take_effect: true }),
         };
-        done.map_err(convert::refused_change)
+        done.map_err(convert::change_failure)
     }
 
     /// Does `act` to the breaker that a request names by its service, name and reason; it is `needed` for that. Answers the
@@ -191,7 +191,7 @@ impl Operations {
         let now = self.app.clock.now();
         let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
         let (service, name, reason) = parts(request.into_inner());
-        let (key, by) = convert::read_asked(&service, &name, reason, client.actor())?;
+        let (key, by) = convert::read_action(&service, &name, reason, client.actor())?;
         client.check(Right::Operate, key.service())?;
         let done = act(&loaded.engine, key.service(), key.name(), by, now)
             .map_err(|error| refused(loaded, error, &key, needed, now))?;
@@ -199,15 +199,15 @@ impl Operations {
     }
 }
 
-/// Why nothing was done. A service may have an override before it has a breaker: its own breaker is then shown in that
+/// Why the action was not done. A service may have an override before it has a breaker: its default breaker is then shown in that
 /// state, and so it is not unknown, but in a state in which this cannot be done.
 fn refused(loaded: &Loaded, error: OperatorError, key: &Key, needed: Needed, now: Time) -> Failure {
     let of_service = loaded.engine.service_override(key.service(), now);
     match (error, of_service) {
         (OperatorError::NotThere, Some(set)) if *key.name() == *key.service() => {
-            convert::operator_refused(WrongState { state: set.kind.into(), needed }.into(), key)
+            convert::operator_failure(WrongState { state: set.kind.into(), needed }.into(), key)
         }
-        (error, _) => convert::operator_refused(error, key),
+        (error, _) => convert::operator_failure(error, key),
     }
 }
 
@@ -215,10 +215,10 @@ fn not_created(unknown: UnknownName) -> Failure {
     Failure::NotFound(unknown.unless("create = true"))
 }
 
-/// How long an answer may wait for the store to have what was done.
+/// How long a response may wait for the store to have the change.
 #[derive(Clone, Copy)]
 struct PersistWait {
-    /// What is left of the client's deadline; none: it has set none.
+    /// What remains of the client's timeout; none: it sent none.
     deadline: Option<Duration>,
 }
 
@@ -232,7 +232,7 @@ impl PersistWait {
         Self { deadline: self.deadline.map(|deadline| deadline.saturating_sub(spent)) }
     }
 
-    /// Half of what is left of the client's deadline at most: it must hear of what was done.
+    /// Half of what remains of the client's timeout at most: it must receive the result.
     fn max(self) -> Duration {
         self.deadline.map_or(PERSIST_WAIT_MAX, |deadline| PERSIST_WAIT_MAX.min(deadline / 2))
     }

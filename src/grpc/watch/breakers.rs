@@ -1,7 +1,7 @@
 //! `WatchBreakers`: the states of breakers, for clients that decide by themselves.
 //!
-//! The feed says which breakers changed; what they are now, the engine says when it is sent. So one that changed often
-//! while nobody read is told once, and never an older state behind a newer one.
+//! The feed has the keys of the breakers that changed; the state is read from the engine when it is sent. So one that changed often
+//! while its client read nothing is sent once, and never an older state after a newer one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{Source, Step, Watch, Watches, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
 use crate::engine::{Engine, ListQuery};
-use crate::feed::{HistoryTail, StateFeed, StatesBehind};
+use crate::feed::{HistoryTail, StateChanges, StateFeed};
 use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
 use crate::grpc::status::Failure;
@@ -27,11 +27,11 @@ use crate::grpc::violations::Violations;
 use crate::metrics::{Resyncs, Watched};
 use v1::watch_breakers_response::Event;
 
-/// Messages of one reading: what a stream whose client does not read keeps.
+/// Messages of one read: what is buffered for a stream whose client does not read.
 const MESSAGES_MAX: usize = 32;
-/// Breakers found by one look at all of them; their keys wait for their client.
+/// Breakers of one listing; their keys are buffered for the client.
 const FOUND_MAX: usize = 256;
-/// The states that a snapshot tells of.
+/// The states that a snapshot sends.
 const NOT_CLOSED: &[State] =
     &[State::Open, State::HalfOpen, State::ForcedOpen, State::Disabled, State::MetricsOnly];
 
@@ -43,7 +43,7 @@ pub(in crate::grpc) fn breakers(
     request: Request<v1::WatchBreakersRequest>,
 ) -> Result<Watch<v1::WatchBreakersResponse>, Failure> {
     let client = ClientInfo::of(&request);
-    let seat = watches.seat(Watched::Breakers, &request)?;
+    let open_stream = watches.open_stream(Watched::Breakers, &request)?;
     let v1::WatchBreakersRequest { services, service_prefix } = request.into_inner();
     let mut violations = Violations::default();
     let rights = Rights::of(&[Right::Call, Right::Read]);
@@ -51,14 +51,14 @@ pub(in crate::grpc) fn breakers(
     violations.unless(())?;
     selection.check()?;
     let states = Arc::clone(&loaded.feeds.states);
-    Ok(seat.stream(Follower {
+    Ok(open_stream.stream(Follower {
         engine: Arc::clone(&loaded.engine),
         clock: Arc::clone(&app.clock),
         newest: states.watch(),
         states,
         tail: Arc::clone(&loaded.feeds.tail),
         selection: Arc::new(selection),
-        looks: Arc::clone(&watches.looks),
+        listing_permits: Arc::clone(&watches.listing_permits),
         resyncs: watches.resyncs(Watched::Breakers),
         cursor: 0,
         revision: 0,
@@ -73,18 +73,18 @@ struct Follower {
     newest: Receiver<u64>,
     tail: Arc<HistoryTail>,
     selection: Arc<Selection>,
-    looks: Arc<Semaphore>,
+    listing_permits: Arc<Semaphore>,
     resyncs: Resyncs,
-    /// The number of the last change that was told.
+    /// The number of the last change that was sent.
     cursor: u64,
-    /// All up to this revision of the store has been told.
+    /// All up to this revision of the store has been sent.
     revision: u64,
     phase: Phase,
 }
 
 enum Phase {
     Begin,
-    /// These are to be told, and, if there may be more, those behind `after`.
+    /// These are to be sent, and, if there may be more, those after `after`.
     Snapshot {
         found: VecDeque<Key>,
         after: Option<Key>,
@@ -100,18 +100,18 @@ impl Source for Follower {
         self.newest.borrow_and_update();
         match &mut self.phase {
             Phase::Begin => {
-                // Before anything is looked at: whatever changes from here on is told behind the snapshot.
+                // Before anything is read: whatever changes from here on is sent after the snapshot.
                 self.revision = self.tail.revision();
                 self.cursor = self.states.newest();
                 self.phase = Phase::Snapshot { found: VecDeque::new(), after: None, more: true };
             }
             Phase::Snapshot { found, .. } if !found.is_empty() => {
                 let keys: Vec<Key> = found.drain(..found.len().min(MESSAGES_MAX)).collect();
-                self.tell(&keys, ready);
+                self.push_messages(&keys, ready);
             }
             Phase::Snapshot { after, more: true, .. } => {
                 let after = after.clone();
-                let found = self.look(after).await?;
+                let found = self.list_not_closed(after).await?;
                 let (more, after) = (found.len() == FOUND_MAX, found.back().cloned());
                 self.phase = Phase::Snapshot { found, after, more };
             }
@@ -124,8 +124,8 @@ impl Source for Follower {
         Ok(Step::More)
     }
 
-    async fn woken(&mut self) {
-        // Fails when nothing can change any more: that is the end of the process, and the stream hears of it.
+    async fn changed_since_read(&mut self) {
+        // Fails when nothing can change any more: that is the shutdown, which ends the stream.
         if self.newest.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -134,23 +134,23 @@ impl Source for Follower {
     fn heartbeat(&self) -> Self::Message {
         // In this order: what the store has, the feed had before.
         let revision = self.tail.revision();
-        let is_all_told = self.states.newest() == self.cursor;
-        message(Event::Heartbeat(bookmark(if is_all_told { revision } else { self.revision })))
+        let is_all_sent = self.states.newest() == self.cursor;
+        message(Event::Heartbeat(bookmark(if is_all_sent { revision } else { self.revision })))
     }
 }
 
 impl Follower {
     fn read_changes(&mut self, ready: &mut VecDeque<v1::WatchBreakersResponse>) -> Step {
         let revision = self.tail.revision();
-        match self.states.behind(self.cursor, MESSAGES_MAX) {
-            StatesBehind::TooOld => {
+        match self.states.after(self.cursor, MESSAGES_MAX) {
+            StateChanges::TooOld => {
                 self.resyncs.count();
                 let reason = "too much has changed since, or everything at once".to_owned();
                 ready.push_back(message(Event::Resync(v1::WatchResync { reason })));
                 self.phase = Phase::Begin;
                 Step::More
             }
-            StatesBehind::Changed(keys, cursor) => {
+            StateChanges::Changed(keys, cursor) => {
                 self.cursor = cursor;
                 if keys.is_empty() {
                     self.revision = revision;
@@ -158,13 +158,13 @@ impl Follower {
                 }
                 let selected: Vec<Key> =
                     keys.into_iter().filter(|key| self.selection.has(key.service())).collect();
-                self.tell(&selected, ready);
+                self.push_messages(&selected, ready);
                 Step::More
             }
         }
     }
 
-    fn tell(&self, keys: &[Key], ready: &mut VecDeque<v1::WatchBreakersResponse>) {
+    fn push_messages(&self, keys: &[Key], ready: &mut VecDeque<v1::WatchBreakersResponse>) {
         let now = self.clock.now();
         let wall = self.engine.wall(now);
         // One that was retired is shown as closed, at its epoch. Of which nothing is known never left its first state.
@@ -172,17 +172,17 @@ impl Follower {
         ready.extend(views.iter().map(|view| message(Event::Breaker(convert::breaker_state(view, wall)))));
     }
 
-    /// The next breakers behind `after` that are not simply closed.
-    async fn look(&self, after: Option<Key>) -> Result<VecDeque<Key>, Failure> {
-        // While breakerd is disabled as a whole every call passes, as it does where nothing is said.
+    /// The next breakers after `after` that are not simply closed.
+    async fn list_not_closed(&self, after: Option<Key>) -> Result<VecDeque<Key>, Failure> {
+        // While breakerd is disabled as a whole every call is allowed, as it is for a breaker that is not sent.
         if !self.engine.catalog().enabled() {
             return Ok(VecDeque::new());
         }
-        let (engine, selection, looks) =
-            (Arc::clone(&self.engine), Arc::clone(&self.selection), Arc::clone(&self.looks));
+        let (engine, selection, listing_permits) =
+            (Arc::clone(&self.engine), Arc::clone(&self.selection), Arc::clone(&self.listing_permits));
         let now = self.clock.now();
         detached(async move {
-            let permit = looks.acquire_owned().await.map_err(|_| Failure::ShuttingDown)?;
+            let permit = listing_permits.acquire_owned().await.map_err(|_| Failure::ShuttingDown)?;
             // Off the threads that decide: a thousand breakers are locked, one after the other.
             let found = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
@@ -193,7 +193,7 @@ impl Follower {
                     ..ListQuery::default()
                 };
                 let views = engine.list(&query, now, |service| selection.has(service));
-                // Not collected in place: the keys would keep the room of the views, which are ten times as large.
+                // Not collected in place: the keys would keep the allocation of the views, which are ten times as large.
                 let mut keys = VecDeque::with_capacity(views.len());
                 keys.extend(views.into_iter().map(|view| view.key));
                 keys

@@ -1,4 +1,4 @@
-//! `WatchConfig`: what services are judged by.
+//! `WatchConfig`: the thresholds of services.
 //!
 //! Fed by the newest [`Configuration`], which knows for each service when it was last changed: a service that changed
 //! often while nobody read is sent once.
@@ -13,8 +13,8 @@ use tokio::sync::watch::Receiver;
 use tonic::Request;
 
 use super::selection::Selection;
-use super::token::{self, ConfigPlace, Home, Token};
-use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached};
+use super::token::{self, ConfigCursor, HistoryId, Token};
+use super::{STORE_RESTORED, Source, Step, Watch, Watches, changed, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
 use crate::control::Configuration;
@@ -26,10 +26,10 @@ use crate::grpc::violations::Violations;
 use crate::metrics::{Resyncs, Watched};
 use v1::watch_config_response::Event;
 
-/// Messages of one reading: what a stream whose client does not read keeps. A configuration is some kilobytes, and twenty
+/// Messages of one read: what is buffered for a stream whose client does not read. A configuration is some kilobytes, and twenty
 /// with long lists of error classes.
 const MESSAGES_MAX: usize = 16;
-/// How long the store may take to name the history that a change is of. Without, its token names an older one, and whoever
+/// How long the store may take to name the history that a change is of. Without, its token names an older one, and a client that
 /// resumes there is sent the change again.
 const ANCHOR_MAX: Duration = Duration::from_secs(1);
 
@@ -41,39 +41,39 @@ pub(in crate::grpc) fn config(
     request: Request<v1::WatchConfigRequest>,
 ) -> Result<Watch<v1::WatchConfigResponse>, Failure> {
     let client = ClientInfo::of(&request);
-    let seat = watches.seat(Watched::Config, &request)?;
+    let open_stream = watches.open_stream(Watched::Config, &request)?;
     let v1::WatchConfigRequest { services, service_prefix, resume_token } = request.into_inner();
     let mut violations = Violations::default();
     let rights = Rights::of(&[Right::Read]);
     let selection = Selection::new(services, service_prefix, client, rights, &mut violations);
-    let token = token::config_place(&resume_token, &mut violations);
+    let token = token::config_token_of(&resume_token, &mut violations);
     violations.unless(())?;
     selection.check()?;
 
     let mut timeline = loaded.feeds.timeline();
-    let home = Home::new(loaded.feeds.store_id, *timeline.borrow_and_update());
+    let history = HistoryId::new(loaded.feeds.store_id, *timeline.borrow_and_update());
     let mut follower = Follower {
         feeds: Arc::clone(&loaded.feeds),
         clock: Arc::clone(&app.clock),
         newest: loaded.control.watch(),
         timeline,
         selection,
-        home,
+        history,
         resyncs: watches.resyncs(Watched::Config),
         anchored: 0,
         phase: Phase::Begin { resync: None },
     };
     match token {
         None => {}
-        Some(token) if token.home == home => follower.phase = Phase::Resume(token),
-        Some(token) => follower.resync(home.why_not(token.home)),
+        Some(token) if token.history == history => follower.phase = Phase::Resume(token),
+        Some(token) => follower.resync(history.mismatch(token.history)),
     }
-    Ok(seat.stream(follower))
+    Ok(open_stream.stream(follower))
 }
 
-/// Whether changes behind `place` have been forgotten.
-fn is_too_old(place: &ConfigPlace, newest: &Configuration) -> bool {
-    let sent = if place.within.is_some() { place.revision.saturating_sub(1) } else { place.revision };
+/// Whether changes after `cursor` have been forgotten.
+fn is_too_old(cursor: &ConfigCursor, newest: &Configuration) -> bool {
+    let sent = if cursor.within.is_some() { cursor.revision.saturating_sub(1) } else { cursor.revision };
     sent < newest.forgotten()
 }
 
@@ -83,9 +83,9 @@ struct Follower {
     newest: Receiver<Arc<Configuration>>,
     timeline: Receiver<u32>,
     selection: Selection,
-    home: Home,
+    history: HistoryId,
     resyncs: Resyncs,
-    /// The newest revision of the configuration for which the history was asked about.
+    /// The newest revision of the configuration for which the history was queried.
     anchored: u64,
     phase: Phase,
 }
@@ -94,14 +94,14 @@ enum Phase {
     Begin {
         resync: Option<&'static str>,
     },
-    /// The store is still to be asked whether it has the history that this is of.
-    Resume(Token<ConfigPlace>),
-    /// The services behind `after` are still to be sent; changes after `revision` are sent later.
+    /// The token is not yet checked against the history of the store.
+    Resume(Token<ConfigCursor>),
+    /// The services after `after` are still to be sent; changes after `revision` are sent later.
     Snapshot {
         revision: u64,
         after: String,
     },
-    Changes(ConfigPlace),
+    Changes(ConfigCursor),
 }
 
 impl Source for Follower {
@@ -109,10 +109,10 @@ impl Source for Follower {
 
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
         if self.timeline.has_changed().unwrap_or(false) {
-            self.home = Home::new(self.feeds.store_id, *self.timeline.borrow_and_update());
-            self.resync(GONE_BACK);
+            self.history = HistoryId::new(self.feeds.store_id, *self.timeline.borrow_and_update());
+            self.resync(STORE_RESTORED);
         }
-        // Behind the timeline: the configuration of a store that went back is in force before its timeline is sent.
+        // After the timeline: the configuration of a restored store is effective before its timeline is sent.
         let configuration = Arc::clone(&self.newest.borrow_and_update());
         match &self.phase {
             Phase::Resume(token) => {
@@ -135,7 +135,7 @@ impl Source for Follower {
                 let (revision, after) = (*revision, after.clone());
                 let selected = |service: &str| self.selection.has(service);
                 let services: Vec<&str> =
-                    configuration.services_behind(&after, MESSAGES_MAX, selected).collect();
+                    configuration.services_after(&after, MESSAGES_MAX, selected).collect();
                 let configs = services.iter().map(|service| self.shown(&configuration, service));
                 ready.extend(configs.map(|config| in_snapshot(Event::Config(config))));
                 self.phase = match services.last() {
@@ -144,17 +144,17 @@ impl Source for Follower {
                     }
                     _ => {
                         self.anchor(revision).await?;
-                        let place = ConfigPlace { revision, within: None };
-                        ready.push_back(self.message(Event::Bookmark(bookmark(revision)), &place));
-                        Phase::Changes(place)
+                        let cursor = ConfigCursor { revision, within: None };
+                        ready.push_back(self.message(Event::Bookmark(bookmark(revision)), &cursor));
+                        Phase::Changes(cursor)
                     }
                 };
                 Ok(Step::More)
             }
-            Phase::Changes(place) => {
-                let sent = place.clone();
+            Phase::Changes(cursor) => {
+                let sent = cursor.clone();
                 if sent.revision > configuration.revision() {
-                    // The configuration of a store that went back is in force before its timeline, which resyncs this
+                    // The configuration of a restored store is effective before its timeline, which resyncs this
                     // stream, is sent: once, and with tokens of that timeline.
                     return Ok(Step::Idle);
                 }
@@ -168,7 +168,7 @@ impl Source for Follower {
         }
     }
 
-    async fn woken(&mut self) {
+    async fn changed_since_read(&mut self) {
         tokio::select! {
             () = changed(&mut self.newest) => {}
             () = changed(&mut self.timeline) => self.timeline.mark_changed(),
@@ -177,8 +177,8 @@ impl Source for Follower {
 
     fn heartbeat(&self) -> Self::Message {
         match &self.phase {
-            Phase::Changes(place) => self.message(Event::Heartbeat(bookmark(place.revision)), place),
-            // It is not asked for before all has been sent.
+            Phase::Changes(cursor) => self.message(Event::Heartbeat(bookmark(cursor.revision)), cursor),
+            // Not called before all has been sent.
             Phase::Begin { .. } | Phase::Resume(_) | Phase::Snapshot { .. } => {
                 in_snapshot(Event::Heartbeat(bookmark(0)))
             }
@@ -192,27 +192,27 @@ impl Follower {
         self.phase = Phase::Begin { resync: Some(reason) };
     }
 
-    async fn resume(&mut self, token: Token<ConfigPlace>) -> Result<(), Failure> {
-        let Token { anchor, place, .. } = token;
+    async fn resume(&mut self, token: Token<ConfigCursor>) -> Result<(), Failure> {
+        let Token { anchor, cursor, .. } = token;
         let tail = Arc::clone(&self.feeds.tail);
         let checked =
             detached(tokio::time::timeout(ANCHOR_MAX, async move { tail.check(anchor).await })).await?;
         // The configuration is sent from memory, whatever the store does: so a token that cannot be checked costs a
         // snapshot, and not the stream.
         let reason = match checked {
-            Ok(Ok(checked)) => super::unusable(checked),
+            Ok(Ok(checked)) => super::resync_reason(checked),
             Ok(Err(_)) | Err(_) => Some("the store does not say whether it has what the token is of"),
         };
         match reason {
             Some(reason) => self.resync(reason),
-            None if place.revision > self.newest.borrow().revision() => {
+            None if cursor.revision > self.newest.borrow().revision() => {
                 self.resync("the token is newer than the store, which was restored from a backup");
             }
-            // What is behind the anchor is sent again: another history may have brought it.
-            None if anchor.revision < place.revision => {
-                self.phase = Phase::Changes(ConfigPlace { revision: anchor.revision, within: None });
+            // What is after the anchor is sent again: it may be of another history.
+            None if anchor.revision < cursor.revision => {
+                self.phase = Phase::Changes(ConfigCursor { revision: anchor.revision, within: None });
             }
-            None => self.phase = Phase::Changes(place),
+            None => self.phase = Phase::Changes(cursor),
         }
         Ok(())
     }
@@ -237,35 +237,36 @@ impl Follower {
     fn read_changes(
         &mut self,
         configuration: &Configuration,
-        place: &ConfigPlace,
+        cursor: &ConfigCursor,
         ready: &mut VecDeque<v1::WatchConfigResponse>,
     ) -> Step {
-        let before = if place.within.is_some() { place.revision.saturating_sub(1) } else { place.revision };
-        let is_told = |service: &str, revision: u64| {
-            revision == place.revision && place.within.as_deref().is_some_and(|within| service <= within)
+        let before =
+            if cursor.within.is_some() { cursor.revision.saturating_sub(1) } else { cursor.revision };
+        let is_sent = |service: &str, revision: u64| {
+            revision == cursor.revision && cursor.within.as_deref().is_some_and(|within| service <= within)
         };
         let everything = self.selection.is_everything();
         let mut changes = configuration
             .changed_after(before)
             .filter(|(service, revision)| {
                 let selected = if service.is_empty() { everything } else { self.selection.has(service) };
-                selected && !is_told(service, *revision)
+                selected && !is_sent(service, *revision)
             })
             .peekable();
         for _ in 0..MESSAGES_MAX {
             let Some((service, revision)) = changes.next() else { break };
             // The last of a revision ends it, as far as this stream is concerned.
             let more = changes.peek().is_some_and(|(_, next)| *next == revision);
-            let place = ConfigPlace { revision, within: more.then(|| service.to_string()) };
+            let cursor = ConfigCursor { revision, within: more.then(|| service.to_string()) };
             let event = Event::Config(self.shown(configuration, service));
-            ready.push_back(self.message(event, &place));
-            self.phase = Phase::Changes(place);
+            ready.push_back(self.message(event, &cursor));
+            self.phase = Phase::Changes(cursor);
         }
         if changes.peek().is_some() {
             return Step::More;
         }
-        let revision = configuration.revision().max(place.revision);
-        self.phase = Phase::Changes(ConfigPlace { revision, within: None });
+        let revision = configuration.revision().max(cursor.revision);
+        self.phase = Phase::Changes(ConfigCursor { revision, within: None });
         Step::Idle
     }
 
@@ -273,10 +274,10 @@ impl Follower {
         convert::config(&configuration.service(service), self.clock.wall())
     }
 
-    fn message(&self, event: Event, place: &ConfigPlace) -> v1::WatchConfigResponse {
+    fn message(&self, event: Event, cursor: &ConfigCursor) -> v1::WatchConfigResponse {
         v1::WatchConfigResponse {
             event: Some(event),
-            resume_token: self.home.config_token(place, self.feeds.tail.anchor()),
+            resume_token: self.history.config_token(cursor, self.feeds.tail.anchor()),
         }
     }
 }

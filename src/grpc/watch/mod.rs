@@ -1,14 +1,14 @@
-//! Streams of what changes: one way for all three of them.
+//! Watch streams: what all three of them share.
 //!
-//! A stream is polled only when its client has room. It then asks its source for what is behind its cursor, sends that,
-//! and waits until there is more. Nothing is queued for it but the few messages of one reading, so a client that reads
+//! A stream is polled only when its client has room. It then reads what is after its cursor from its source, sends that,
+//! and waits until there is more. Nothing is queued for it but the few messages of one read, so a client that reads
 //! nothing costs what any other does, and is sent the newest when it reads again.
 //!
 //! A stream whose client stops reading is not polled, perhaps for hours, and a future that is not polled keeps what it has
 //! acquired. So a source awaits shared things - a permit, a connection of the store - in a task ([`detached`]), never itself.
 //!
-//! Every stream says `heartbeat` while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline, with
-//! UNAVAILABLE when the process is about to go, and with UNAUTHENTICATED when its token is taken off the roll.
+//! Every stream sends heartbeats while nothing happens, ends with `DEADLINE_EXCEEDED` at its client's deadline, with
+//! UNAVAILABLE at shutdown, and with UNAUTHENTICATED when its token is revoked.
 
 mod breakers;
 mod config;
@@ -32,7 +32,7 @@ use tonic::{Request, Status};
 use super::Limits;
 use super::client_info::ClientInfo;
 use super::deadline;
-use super::health::{Closing, HealthBoard};
+use super::health::{Closing, HealthRegistry};
 use super::status::Failure;
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 use crate::feed::Checked;
@@ -42,77 +42,77 @@ pub(super) use breakers::breakers;
 pub(super) use config::config;
 pub(super) use transitions::transitions;
 
-/// Snapshots that look at every breaker at one time: decisions must not wait for the cores.
-const LOOKS_AT_ONCE: usize = 2;
+/// Snapshots that list every breaker at one time: decisions must not wait for the cores.
+const LISTINGS_MAX: usize = 2;
 
-/// Why a stream begins anew whose history is not the store's any more.
-const GONE_BACK: &str = "the store went back to an older state, as when a backup is restored: it has another history than was sent";
+/// Why a stream resyncs whose history is not the store's any more.
+const STORE_RESTORED: &str = "the store went back to an older state, as when a backup is restored: it has another history than was sent";
 
-/// A stream as tonic takes it.
+/// A stream as tonic expects it.
 pub(super) type Watch<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Whether it is worth asking again at once.
+/// Whether to read again at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// There may be more.
     More,
-    /// All has been told.
+    /// All has been sent.
     Idle,
 }
 
-/// What a stream tells, and how far it has told it.
+/// What a stream sends, and its cursor.
 trait Source: Send + 'static {
     type Message: Send + 'static;
 
-    /// Adds the next few messages, a bounded number; perhaps none, though there are more behind them.
+    /// Adds the next few messages, a bounded number; perhaps none, though there are more after them.
     fn read(
         &mut self,
         ready: &mut VecDeque<Self::Message>,
     ) -> impl Future<Output = Result<Step, Failure>> + Send;
 
     /// Ends when there may be more than [`Source::read`] has seen.
-    fn woken(&mut self) -> impl Future<Output = ()> + Send;
+    fn changed_since_read(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// That the stream is alive, and all that was there at the last reading told.
+    /// A heartbeat: the stream is alive, and all that was there at the last read has been sent.
     fn heartbeat(&self) -> Self::Message;
 }
 
 /// What all streams share.
 #[derive(Clone)]
 pub(super) struct Watches {
-    places: StreamLimiter,
-    board: Arc<HealthBoard>,
+    limiter: StreamLimiter,
+    health: Arc<HealthRegistry>,
     metrics: WatchMetrics,
     heartbeat_every: Duration,
-    looks: Arc<Semaphore>,
+    listing_permits: Arc<Semaphore>,
 }
 
 impl Watches {
     pub(super) fn new(
-        places: StreamLimiter,
-        board: Arc<HealthBoard>,
+        limiter: StreamLimiter,
+        health: Arc<HealthRegistry>,
         metrics: WatchMetrics,
         limits: &Limits,
     ) -> Self {
         Self {
-            places,
-            board,
+            limiter,
+            health,
             metrics,
             heartbeat_every: limits.heartbeat_every,
-            looks: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
+            listing_permits: Arc::new(Semaphore::new(LISTINGS_MAX)),
         }
     }
 
-    /// Room for one more stream of whoever sent `request`.
-    fn seat<T>(&self, watched: Watched, request: &Request<T>) -> Result<Seat, Failure> {
-        let place = self.places.take(&ClientInfo::of(request))?;
-        let patience = deadline::of(request.metadata().as_ref())?;
-        Ok(Seat {
-            closing: self.board.closing(),
-            deadline: patience.map(|patience| Box::pin(tokio::time::sleep(patience))),
+    /// Opens a stream for `request`, if the limits allow one more.
+    fn open_stream<T>(&self, watched: Watched, request: &Request<T>) -> Result<OpenStream, Failure> {
+        let slot = self.limiter.take(&ClientInfo::of(request))?;
+        let timeout = deadline::of(request.metadata().as_ref())?;
+        Ok(OpenStream {
+            closing: self.health.closing(),
+            deadline: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
             heartbeat_every: self.heartbeat_every,
             _open: self.metrics.open(watched),
-            place,
+            slot,
         })
     }
 
@@ -121,20 +121,20 @@ impl Watches {
     }
 }
 
-/// Ends when there is a new value. Never when nobody can change it any more: that is the end of the process, and the stream
-/// hears of it.
+/// Ends when there is a new value. Never when its sender was dropped: that is the shutdown, which ends the stream
+/// by itself.
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Why a token whose history was `checked` cannot be resumed at; none: it can.
-const fn unusable(checked: Checked) -> Option<&'static str> {
+/// Why a stream cannot resume at a token whose history was `checked`; none: it can.
+const fn resync_reason(checked: Checked) -> Option<&'static str> {
     match checked {
         Checked::Present => None,
         Checked::Newer => Some("the token is newer than the store, which was restored from a backup"),
-        Checked::Replaced => Some(GONE_BACK),
+        Checked::Replaced => Some(STORE_RESTORED),
         Checked::TooOld => Some("the token is too old: what it is of is not known any more"),
     }
 }
@@ -154,26 +154,32 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
     }
 }
 
-/// Room for a stream, and when it ends.
-struct Seat {
+/// What an open stream holds: its slot, its deadline, its heartbeat.
+struct OpenStream {
     closing: Closing,
     /// The client's, if it has one.
     deadline: Option<Pin<Box<Sleep>>>,
     heartbeat_every: Duration,
     _open: OpenWatch,
-    place: StreamSlot,
+    slot: StreamSlot,
 }
 
-impl Seat {
+impl OpenStream {
     fn stream<S: Source>(self, source: S) -> Watch<S::Message> {
         let heartbeat = Box::pin(tokio::time::sleep(self.heartbeat_every));
-        let watcher =
-            Watcher { seat: self, source, ready: VecDeque::new(), step: Step::More, heartbeat, ended: false };
+        let watcher = Watcher {
+            open_stream: self,
+            source,
+            ready: VecDeque::new(),
+            step: Step::More,
+            heartbeat,
+            ended: false,
+        };
         Box::pin(stream::unfold(watcher, Watcher::next))
     }
 
-    /// Ends when the stream has to, with why.
-    async fn over(&mut self) -> Failure {
+    /// Ends when the stream must, with the reason.
+    async fn ended_by(&mut self) -> Failure {
         let passed = async {
             match &mut self.deadline {
                 Some(deadline) => deadline.as_mut().await,
@@ -189,7 +195,7 @@ impl Seat {
 }
 
 struct Watcher<S: Source> {
-    seat: Seat,
+    open_stream: OpenStream,
     source: S,
     ready: VecDeque<S::Message>,
     step: Step,
@@ -202,11 +208,12 @@ impl<S: Source> Watcher<S> {
         if self.ended {
             return None;
         }
-        // Whoever is not known any more is told nothing more. A heartbeat is due every few seconds, so that is soon.
-        let message = self.message().await.and_then(|message| self.seat.place.check().map(|()| message));
+        // A revoked credential is sent nothing more. A heartbeat is due every few seconds, so that is soon.
+        let message =
+            self.message().await.and_then(|message| self.open_stream.slot.check().map(|()| message));
         match message {
             Ok(message) => {
-                let every = self.seat.heartbeat_every;
+                let every = self.open_stream.heartbeat_every;
                 self.heartbeat.set(tokio::time::sleep(every));
                 Some((Ok(message), self))
             }
@@ -218,7 +225,7 @@ impl<S: Source> Watcher<S> {
     }
 
     async fn message(&mut self) -> Result<S::Message, Failure> {
-        let Self { seat, source, ready, step, heartbeat, .. } = self;
+        let Self { open_stream, source, ready, step, heartbeat, .. } = self;
         let work = async {
             loop {
                 if let Some(message) = ready.pop_front() {
@@ -226,17 +233,17 @@ impl<S: Source> Watcher<S> {
                 }
                 if *step == Step::Idle {
                     tokio::select! {
-                        () = source.woken() => {}
+                        () = source.changed_since_read() => {}
                         () = heartbeat.as_mut() => return Ok(source.heartbeat()),
                     }
                 }
                 *step = source.read(ready).await?;
             }
         };
-        // First whether it is over: else one that always has something to say would never end.
+        // The end is polled first: else a stream that always has something to send would never end.
         tokio::select! {
             biased;
-            failure = seat.over() => Err(failure),
+            failure = open_stream.ended_by() => Err(failure),
             message = work => message,
         }
     }

@@ -10,7 +10,7 @@ use crate::grpc::violations::{Kind, Violations};
 /// Services that one stream may name.
 const SERVICES_MAX: usize = 1_000;
 
-/// What the client asked for, as far as it may see it.
+/// What the client selected, as far as it may see it.
 #[derive(Debug)]
 pub(super) struct Selection {
     services: HashSet<String>,
@@ -22,7 +22,7 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Checks it; adds to `violations` what is wrong.
+    /// Checks it, and adds its violations.
     pub(super) fn new(
         services: Vec<String>,
         prefix: String,
@@ -49,7 +49,7 @@ impl Selection {
         Self { services: services.into_iter().collect(), prefix, client, rights }
     }
 
-    /// Whoever names a service must be allowed to see it. What a prefix, or nothing, selects is what they may see.
+    /// A client that names a service must be allowed to see it. A prefix, or nothing, selects what the client may see.
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self.services.iter().find(|service| !self.may(service)) {
             Some(service) => Err(self.client.denied(self.rights, service)),
@@ -62,12 +62,12 @@ impl Selection {
         self.services.is_empty() && self.prefix.is_none()
     }
 
-    /// Whether the stream tells of `service`.
+    /// Whether the stream sends `service`.
     pub(super) fn has(&self, service: &str) -> bool {
-        let asked_for = self.is_everything()
+        let is_selected = self.is_everything()
             || self.services.contains(service)
             || self.prefix.as_deref().is_some_and(|prefix| service.starts_with(prefix));
-        asked_for && self.may(service)
+        is_selected && self.may(service)
     }
 
     fn may(&self, service: &str) -> bool {

@@ -1,54 +1,54 @@
-//! Where a stream is resumed: a store, a place in it, and the history that the place is of.
+//! Resume tokens: a store, a cursor in it, and the history that the cursor is of.
 //!
-//! The history is named by its anchor: a change at the place or behind it, with its nonce. A store in which the change has
-//! another nonce, or none, was restored from a backup, and what is behind the place in it is not what the client lacks.
+//! The history is named by its anchor: a change at the cursor or after it, with its nonce. A store in which the change has
+//! another nonce, or none, was restored from a backup, and what is after the cursor in it is not what the client lacks.
 //!
-//! Opaque, and checked as page tokens are. The selection is not part of it: whoever resumes with another one gets what
-//! happened behind the place of what it selects now.
+//! Opaque, and checked as page tokens are. The selection is not part of it: a client that resumes with another one gets what
+//! happened after the cursor, of what it selects now.
 
-use super::GONE_BACK;
+use super::STORE_RESTORED;
 use crate::grpc::page;
 use crate::grpc::violations::{Kind, Violations};
 use crate::store::{ChangeId, HistoryCursor};
 
 /// Which stream a token is of.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Of {
+pub(super) enum TokenKind {
     Config,
     Transitions,
 }
 
-/// The store that places are of.
+/// The history of a store: a cursor is of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Home {
+pub(super) struct HistoryId {
     store_id: u64,
     timeline: u32,
 }
 
-impl Home {
-    /// Why a token of `other` cannot be resumed at here.
-    pub(super) fn why_not(self, other: Self) -> &'static str {
-        if self.store_id == other.store_id { GONE_BACK } else { "the token is of another store" }
+impl HistoryId {
+    /// Why a token of `other` is not valid for this history.
+    pub(super) fn mismatch(self, other: Self) -> &'static str {
+        if self.store_id == other.store_id { STORE_RESTORED } else { "the token is of another store" }
     }
 }
 
-/// How far the configuration was told: all before `revision`, and of that the services up to one in their order.
+/// How far the configuration was sent: all before `revision`, and of that the services up to one in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ConfigPlace {
+pub(super) struct ConfigCursor {
     pub(super) revision: u64,
     /// None: all of the revision.
     pub(super) within: Option<String>,
 }
 
-/// What a token says.
+/// The content of a resume token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token<T> {
-    pub(super) home: Home,
+    pub(super) history: HistoryId,
     pub(super) anchor: ChangeId,
-    pub(super) place: T,
+    pub(super) cursor: T,
 }
 
-impl Of {
+impl TokenKind {
     const fn filters(self) -> &'static [u8] {
         match self {
             Self::Config => b"watch config",
@@ -57,24 +57,24 @@ impl Of {
     }
 }
 
-impl Home {
+impl HistoryId {
     pub(super) const fn new(store_id: u64, timeline: u32) -> Self {
         Self { store_id, timeline }
     }
 
-    pub(super) fn config_token(self, place: &ConfigPlace, anchor: ChangeId) -> String {
-        let mut bytes = self.begin(place.revision, anchor);
-        if let Some(within) = &place.within {
+    pub(super) fn config_token(self, cursor: &ConfigCursor, anchor: ChangeId) -> String {
+        let mut bytes = self.begin(cursor.revision, anchor);
+        if let Some(within) = &cursor.within {
             bytes.push(0);
             bytes.extend_from_slice(within.as_bytes());
         }
-        page::token(Of::Config.filters(), &bytes)
+        page::token(TokenKind::Config.filters(), &bytes)
     }
 
-    pub(super) fn transitions_token(self, place: HistoryCursor, anchor: ChangeId) -> String {
-        let mut bytes = self.begin(place.revision, anchor);
-        bytes.extend_from_slice(&place.number.to_be_bytes());
-        page::token(Of::Transitions.filters(), &bytes)
+    pub(super) fn transitions_token(self, cursor: HistoryCursor, anchor: ChangeId) -> String {
+        let mut bytes = self.begin(cursor.revision, anchor);
+        bytes.extend_from_slice(&cursor.number.to_be_bytes());
+        page::token(TokenKind::Transitions.filters(), &bytes)
     }
 
     fn begin(self, revision: u64, anchor: ChangeId) -> Vec<u8> {
@@ -87,45 +87,45 @@ impl Home {
     }
 }
 
-/// What a token says; none: there is no token.
-pub(super) fn config_place(token: &str, violations: &mut Violations) -> Option<Token<ConfigPlace>> {
-    read(Of::Config, token, violations, |revision, rest| {
+/// Decodes a token; none: there is no token.
+pub(super) fn config_token_of(token: &str, violations: &mut Violations) -> Option<Token<ConfigCursor>> {
+    read(TokenKind::Config, token, violations, |revision, rest| {
         let within = match rest.split_first() {
             None => None,
             Some((0, name)) => Some(std::str::from_utf8(name).ok()?.to_owned()),
             Some(_) => return None,
         };
-        Some(ConfigPlace { revision, within })
+        Some(ConfigCursor { revision, within })
     })
 }
 
-/// As [`config_place`].
-pub(super) fn transitions_place(token: &str, violations: &mut Violations) -> Option<Token<HistoryCursor>> {
-    read(Of::Transitions, token, violations, |revision, rest| {
+/// As [`config_token_of`].
+pub(super) fn transitions_token_of(token: &str, violations: &mut Violations) -> Option<Token<HistoryCursor>> {
+    read(TokenKind::Transitions, token, violations, |revision, rest| {
         Some(HistoryCursor { revision, number: u32::from_be_bytes(rest.try_into().ok()?) })
     })
 }
 
 fn read<T>(
-    of: Of,
+    kind: TokenKind,
     token: &str,
     violations: &mut Violations,
-    place: impl FnOnce(u64, &[u8]) -> Option<T>,
+    cursor: impl FnOnce(u64, &[u8]) -> Option<T>,
 ) -> Option<Token<T>> {
     if token.is_empty() {
         return None;
     }
-    let read = page::position(of.filters(), token).ok().and_then(|bytes| {
+    let read = page::position(kind.filters(), token).ok().and_then(|bytes| {
         let mut rest = bytes.as_slice();
         let store_id = take_u64(&mut rest)?;
-        let (timeline, behind) = rest.split_first_chunk()?;
-        rest = behind;
-        let home = Home { store_id, timeline: u32::from_be_bytes(*timeline) };
+        let (timeline, remaining) = rest.split_first_chunk()?;
+        rest = remaining;
+        let history = HistoryId { store_id, timeline: u32::from_be_bytes(*timeline) };
         let anchor = ChangeId { revision: take_u64(&mut rest)?, nonce: take_u64(&mut rest)? };
         let revision = take_u64(&mut rest)?;
         // Beyond that no store counts.
         i64::try_from(revision.max(anchor.revision)).ok()?;
-        Some(Token { home, anchor, place: place(revision, rest)? })
+        Some(Token { history, anchor, cursor: cursor(revision, rest)? })
     });
     if read.is_none() {
         violations.add(
@@ -138,8 +138,8 @@ fn read<T>(
 }
 
 fn take_u64(rest: &mut &[u8]) -> Option<u64> {
-    let (number, behind) = rest.split_first_chunk()?;
-    *rest = behind;
+    let (number, remaining) = rest.split_first_chunk()?;
+    *rest = remaining;
     Some(u64::from_be_bytes(*number))
 }
 
@@ -149,29 +149,29 @@ mod tests {
 
     #[test]
     fn a_token_leads_back_to_its_place_and_only_in_its_stream() {
-        let home = Home { store_id: u64::MAX, timeline: 3 };
+        let history = HistoryId { store_id: u64::MAX, timeline: 3 };
         let anchor = ChangeId { revision: 9, nonce: u64::MAX };
         let mut violations = Violations::default();
         for within in [None, Some(String::new()), Some("payments".to_owned())] {
-            let place = ConfigPlace { revision: 7, within };
-            let token = home.config_token(&place, anchor);
-            assert_eq!(config_place(&token, &mut violations), Some(Token { home, anchor, place }));
+            let cursor = ConfigCursor { revision: 7, within };
+            let token = history.config_token(&cursor, anchor);
+            assert_eq!(config_token_of(&token, &mut violations), Some(Token { history, anchor, cursor }));
         }
-        let place = HistoryCursor { revision: 1, number: u32::MAX };
-        let token = home.transitions_token(place, anchor);
-        assert_eq!(transitions_place(&token, &mut violations), Some(Token { home, anchor, place }));
+        let cursor = HistoryCursor { revision: 1, number: u32::MAX };
+        let token = history.transitions_token(cursor, anchor);
+        assert_eq!(transitions_token_of(&token, &mut violations), Some(Token { history, anchor, cursor }));
         assert_eq!(violations, Violations::default());
-        assert_eq!(config_place(&token, &mut violations), None);
+        assert_eq!(config_token_of(&token, &mut violations), None);
         assert_ne!(violations, Violations::default());
     }
 
     #[test]
     fn a_token_of_a_revision_that_no_store_counts_to_is_refused() {
-        let home = Home { store_id: 1, timeline: 0 };
-        let place = HistoryCursor { revision: u64::MAX, number: 0 };
+        let history = HistoryId { store_id: 1, timeline: 0 };
+        let cursor = HistoryCursor { revision: u64::MAX, number: 0 };
         let mut violations = Violations::default();
         assert_eq!(
-            transitions_place(&home.transitions_token(place, ChangeId::default()), &mut violations),
+            transitions_token_of(&history.transitions_token(cursor, ChangeId::default()), &mut violations),
             None
         );
         assert_ne!(violations, Violations::default());

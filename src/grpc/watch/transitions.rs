@@ -1,6 +1,6 @@
 //! `WatchTransitions`: the history, none of it left out.
 //!
-//! Read from the tail of the history in memory, and from the store by whoever is further behind than that.
+//! Read from the tail of the history in memory, and from the store by streams that lag further than that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use tonic::Request;
 
 use super::config::bookmark;
 use super::selection::Selection;
-use super::token::{self, Home, Token};
-use super::{GONE_BACK, Source, Step, Watch, Watches, changed, detached, unusable};
+use super::token::{self, HistoryId, Token};
+use super::{STORE_RESTORED, Source, Step, Watch, Watches, changed, detached, resync_reason};
 use crate::app::Loaded;
 use crate::auth::{Right, Rights};
-use crate::feed::{Behind, Feeds, HistoryTail, Page, end_of};
+use crate::feed::{Feeds, HistoryTail, Page, RowsAfter, end_of};
 use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
 use crate::grpc::status::Failure;
@@ -29,8 +29,8 @@ use v1::watch_transitions_response::Event;
 /// Rows of one reading: what a stream whose client does not read keeps.
 const ROWS_MAX: u32 = 64;
 
-/// How long a stream may wait for its turn to read from the store, and for that. Meanwhile it says nothing, not even that it
-/// is alive: with the store away, a thousand that wait for each other would be silent for minutes.
+/// How long a stream may wait for a permit to read from the store, and for the read. Meanwhile it sends nothing, not even a
+/// heartbeat: in a store outage, a thousand that wait for each other would be silent for minutes.
 const READ_MAX: Duration = Duration::from_secs(30);
 
 /// A stream of what `request` selects.
@@ -40,34 +40,34 @@ pub(in crate::grpc) fn transitions(
     request: Request<v1::WatchTransitionsRequest>,
 ) -> Result<Watch<v1::WatchTransitionsResponse>, Failure> {
     let client = ClientInfo::of(&request);
-    let seat = watches.seat(Watched::Transitions, &request)?;
+    let open_stream = watches.open_stream(Watched::Transitions, &request)?;
     let v1::WatchTransitionsRequest { services, service_prefix, resume_token } = request.into_inner();
     let mut violations = Violations::default();
     let rights = Rights::of(&[Right::Read]);
     let selection = Selection::new(services, service_prefix, client, rights, &mut violations);
-    let token = token::transitions_place(&resume_token, &mut violations);
+    let token = token::transitions_token_of(&resume_token, &mut violations);
     violations.unless(())?;
     selection.check()?;
 
     let tail = Arc::clone(&loaded.feeds.tail);
     let mut timeline = loaded.feeds.timeline();
-    let home = Home::new(loaded.feeds.store_id, *timeline.borrow_and_update());
+    let history = HistoryId::new(loaded.feeds.store_id, *timeline.borrow_and_update());
     let mut follower = Follower {
         feeds: Arc::clone(&loaded.feeds),
         newest: tail.watch(),
         tail,
         timeline,
         selection,
-        home,
+        history,
         resyncs: watches.resyncs(Watched::Transitions),
         phase: Phase::Begin,
     };
     match token {
         None => {}
-        Some(token) if token.home == home => follower.phase = Phase::Resume(token),
-        Some(token) => follower.resync(home.why_not(token.home)),
+        Some(token) if token.history == history => follower.phase = Phase::Resume(token),
+        Some(token) => follower.resync(history.mismatch(token.history)),
     }
-    Ok(seat.stream(follower))
+    Ok(open_stream.stream(follower))
 }
 
 struct Follower {
@@ -76,7 +76,7 @@ struct Follower {
     newest: Receiver<u64>,
     timeline: Receiver<u32>,
     selection: Selection,
-    home: Home,
+    history: HistoryId,
     resyncs: Resyncs,
     phase: Phase,
 }
@@ -86,14 +86,14 @@ enum Phase {
     Resync {
         reason: &'static str,
     },
-    /// The store is still to be asked whether it has the history that this is of.
+    /// The token is not yet checked against the history of the store.
     Resume(Token<HistoryCursor>),
-    /// The breakers behind `after` are still to be sent; what happened after `revision` is sent later.
+    /// The breakers after `after` are still to be sent; what happened after `revision` is sent later.
     Snapshot {
         revision: u64,
         after: Option<Key>,
     },
-    /// All up to this place has been sent.
+    /// All up to this cursor has been sent.
     Follow(HistoryCursor),
 }
 
@@ -103,8 +103,8 @@ impl Source for Follower {
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
         // The timeline first: what is read from memory after it is of that timeline, or of one that is sent next.
         if self.timeline.has_changed().unwrap_or(false) {
-            self.home = Home::new(self.feeds.store_id, *self.timeline.borrow_and_update());
-            self.resync(GONE_BACK);
+            self.history = HistoryId::new(self.feeds.store_id, *self.timeline.borrow_and_update());
+            self.resync(STORE_RESTORED);
         }
         let known = *self.newest.borrow_and_update();
         match &self.phase {
@@ -121,13 +121,13 @@ impl Source for Follower {
                 Ok(Step::More)
             }
             Phase::Resume(token) => {
-                let (tail, anchor, place) = (Arc::clone(&self.tail), token.anchor, token.place);
+                let (tail, anchor, cursor) = (Arc::clone(&self.tail), token.anchor, token.cursor);
                 let checked = within(async move { tail.check(anchor).await }).await?;
-                match unusable(checked) {
+                match resync_reason(checked) {
                     Some(reason) => self.resync(reason),
-                    // Made while the store went back.
-                    None if anchor.revision < place.revision => self.resync(GONE_BACK),
-                    None => self.phase = Phase::Follow(place),
+                    // Issued while the store was restored.
+                    None if anchor.revision < cursor.revision => self.resync(STORE_RESTORED),
+                    None => self.phase = Phase::Follow(cursor),
                 }
                 Ok(Step::More)
             }
@@ -135,14 +135,14 @@ impl Source for Follower {
                 let (revision, after) = (*revision, after.clone());
                 self.read_snapshot(revision, after, ready).await
             }
-            Phase::Follow(place) => {
-                let place = *place;
-                self.follow(place, known, ready).await
+            Phase::Follow(cursor) => {
+                let cursor = *cursor;
+                self.follow(cursor, known, ready).await
             }
         }
     }
 
-    async fn woken(&mut self) {
+    async fn changed_since_read(&mut self) {
         tokio::select! {
             () = changed(&mut self.newest) => {}
             () = changed(&mut self.timeline) => self.timeline.mark_changed(),
@@ -151,12 +151,12 @@ impl Source for Follower {
 
     fn heartbeat(&self) -> Self::Message {
         match self.phase {
-            Phase::Follow(place) => {
-                let is_whole = place.number == u32::MAX;
-                let revision = if is_whole { place.revision } else { place.revision.saturating_sub(1) };
-                self.message(Event::Heartbeat(bookmark(revision)), place)
+            Phase::Follow(cursor) => {
+                let is_whole = cursor.number == u32::MAX;
+                let revision = if is_whole { cursor.revision } else { cursor.revision.saturating_sub(1) };
+                self.message(Event::Heartbeat(bookmark(revision)), cursor)
             }
-            // It is not asked for before all has been sent.
+            // Not called before all has been sent.
             _ => in_snapshot(Event::Heartbeat(bookmark(0))),
         }
     }
@@ -183,9 +183,9 @@ impl Follower {
                 Phase::Snapshot { revision, after: Some(last.key.clone()) }
             }
             _ => {
-                let place = end_of(revision);
-                ready.push_back(self.message(Event::Bookmark(bookmark(revision)), place));
-                Phase::Follow(place)
+                let cursor = end_of(revision);
+                ready.push_back(self.message(Event::Bookmark(bookmark(revision)), cursor));
+                Phase::Follow(cursor)
             }
         };
         Ok(Step::More)
@@ -194,36 +194,36 @@ impl Follower {
     /// `known`: the revision that memory had before anything was read.
     async fn follow(
         &mut self,
-        place: HistoryCursor,
+        cursor: HistoryCursor,
         known: u64,
         ready: &mut VecDeque<v1::WatchTransitionsResponse>,
     ) -> Result<Step, Failure> {
-        match self.tail.behind(place, ROWS_MAX as usize) {
-            Behind::Rows(rows) => {
-                self.tell(&rows, ready);
+        match self.tail.after(cursor, ROWS_MAX as usize) {
+            RowsAfter::Rows(rows) => {
+                self.push_messages(&rows, ready);
                 Ok(Step::More)
             }
-            Behind::Nothing { revision } => {
-                self.phase = Phase::Follow(place.max(end_of(revision)));
+            RowsAfter::Nothing { revision } => {
+                self.phase = Phase::Follow(cursor.max(end_of(revision)));
                 Ok(Step::Idle)
             }
-            Behind::Beyond => {
+            RowsAfter::NotInMemory => {
                 let tail = Arc::clone(&self.tail);
-                match within(async move { tail.read(place, ROWS_MAX).await }).await? {
+                match within(async move { tail.read(cursor, ROWS_MAX).await }).await? {
                     Page::TooOld => {
                         self.resync("the history does not reach back so far any more");
                         Ok(Step::More)
                     }
                     Page::Rows(rows) => {
-                        self.tell(&rows, ready);
+                        self.push_messages(&rows, ready);
                         if rows.len() < ROWS_MAX as usize {
-                            let last = rows.last().map_or(place, |last| last.cursor);
+                            let last = rows.last().map_or(cursor, |last| last.cursor);
                             // What memory had before the store was read, the store had too.
-                            self.phase = Phase::Follow(last.max(place).max(end_of(known)));
+                            self.phase = Phase::Follow(last.max(cursor).max(end_of(known)));
                             return Ok(if rows.is_empty() { Step::Idle } else { Step::More });
                         }
                         if ready.is_empty() {
-                            // Much has passed that is not selected: the client need not begin there again.
+                            // Many rows were not selected: the client need not read them again on resume.
                             ready.push_back(self.heartbeat());
                         }
                         Ok(Step::More)
@@ -233,7 +233,11 @@ impl Follower {
         }
     }
 
-    fn tell(&mut self, rows: &[Arc<StoredTransition>], ready: &mut VecDeque<v1::WatchTransitionsResponse>) {
+    fn push_messages(
+        &mut self,
+        rows: &[Arc<StoredTransition>],
+        ready: &mut VecDeque<v1::WatchTransitionsResponse>,
+    ) {
         for row in rows {
             if self.selection.has(row.key.service()) {
                 ready.push_back(self.message(Event::Transition(convert::transition(row)), row.cursor));
@@ -242,8 +246,8 @@ impl Follower {
         }
     }
 
-    fn message(&self, event: Event, place: HistoryCursor) -> v1::WatchTransitionsResponse {
-        let resume_token = self.home.transitions_token(place, self.tail.anchor());
+    fn message(&self, event: Event, cursor: HistoryCursor) -> v1::WatchTransitionsResponse {
+        let resume_token = self.history.transitions_token(cursor, self.tail.anchor());
         v1::WatchTransitionsResponse { event: Some(event), resume_token }
     }
 }
@@ -253,7 +257,7 @@ async fn within<T: Send + 'static>(
 ) -> Result<T, Failure> {
     match detached(tokio::time::timeout(READ_MAX, read)).await? {
         Ok(read) => {
-            read.map_err(|error| convert::unread("the history could not be read for a watch", &error))
+            read.map_err(|error| convert::store_failure("the history could not be read for a watch", &error))
         }
         Err(_) => Err(Failure::StoreUnavailable),
     }

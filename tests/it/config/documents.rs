@@ -21,7 +21,7 @@ fn the_documents_say_what_the_tables_say() {
             setting.key,
             setting.variable,
             setting.default_text(),
-            setting.takes,
+            setting.expected,
             setting.doc()
         );
         assert!(text.contains(&row), "docs/configuration.md has no row\n{row}");

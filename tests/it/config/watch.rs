@@ -71,7 +71,7 @@ async fn a_wrong_file_is_told_with_its_errors_and_so_is_the_right_one_after_it()
     let mut watcher = watch(&path, Method::Folder);
     rename_into(&path, "[circuit_breaker]\nfailure_threshold = -1\nmax_wait = 0\n");
     match next(&mut watcher).await {
-        FileEvent::Wrong(errors) => {
+        FileEvent::Invalid(errors) => {
             assert_eq!(errors.len(), 2);
             assert!(
                 errors[0].to_string().contains(":2:21: circuit_breaker.failure_threshold: invalid value -1")
@@ -80,7 +80,7 @@ async fn a_wrong_file_is_told_with_its_errors_and_so_is_the_right_one_after_it()
         other => panic!("not wrong: {other:?}"),
     }
     fs::write(&path, b"\xff").unwrap();
-    assert!(matches!(next(&mut watcher).await, FileEvent::Wrong(_)));
+    assert!(matches!(next(&mut watcher).await, FileEvent::Invalid(_)));
     rename_into(&path, &threshold(1));
     assert_eq!(loaded_threshold(&mut watcher).await, 1, "it is right again, and that is news");
 }
@@ -109,7 +109,7 @@ async fn a_changed_file_is_told_where_nothing_can_be_watched() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("breakerd.toml");
     fs::write(&path, threshold(1)).unwrap();
-    let mut watcher = watch(&path, Method::Looking);
+    let mut watcher = watch(&path, Method::Polling);
     rename_into(&path, &threshold(2));
     assert_eq!(loaded_threshold(&mut watcher).await, 2);
     fs::write(&path, threshold(3)).unwrap();

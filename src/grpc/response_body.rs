@@ -1,9 +1,9 @@
-//! The body of an answer: what it holds stays counted until the connection has written it, or dropped it.
+//! The body of a response: what it holds stays charged until the connection has written it, or dropped it.
 //!
-//! A connection has one piece of an answer ahead. It hands that on once its client's window has room for a byte of it, whole, and
-//! counts it as sent from there on; the client may never open the window for the rest. So each piece carries the call's slot with it into the connection's
-//! buffers, and a long answer is handed over in pieces. The very last byte goes by itself: the connection takes it only when there
-//! is room for all before it, and until then the answer can still be given up ([`super::inline_executor`]).
+//! A connection polls one frame of a response ahead. It sends that once its client's window has room for a byte of it, whole, and
+//! counts it as sent from there on; the client may never open the window for the rest. So each chunk carries the call's slot with it into the connection's
+//! buffers, and a long response is sent in chunks. The very last byte is a chunk of its own: the connection polls it only when there
+//! is room for all before it, and until then the response can still be given up ([`super::inline_executor`]).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use super::call_slot::CallSlot;
 use super::gzip::{self, Encoding};
 use super::off_thread::OffThread;
 
-/// A longer frame is handed over in pieces of this size.
-const PIECE_BYTES: usize = 64 * 1024;
+/// A longer frame is sent in chunks of this size.
+const CHUNK_BYTES: usize = 64 * 1024;
 /// A frame up to this size fits in the codec's buffer, which every call is charged for.
 const SMALL_BYTES: usize = 8 * 1024;
 
-/// The body of one answer.
-pub(super) struct ReplyBody {
+/// The body of one response.
+pub(super) struct ResponseBody {
     body: Body,
-    /// None: the call was refused, and its answer is but headers.
+    /// None: the call was rejected, and its response is headers only.
     slot: Option<Arc<CallSlot>>,
     encoding: Encoding,
     /// The message is not encoded yet: so far the call is charged for what its handler needed.
     unencoded: bool,
-    /// What is left of a frame that is handed over in pieces.
+    /// What is left of a frame that is sent in chunks.
     rest: Bytes,
     /// Whether the frame is larger than what every call is charged for, and so held.
     is_held: bool,
@@ -45,7 +45,7 @@ struct Compressed {
     held: usize,
 }
 
-impl ReplyBody {
+impl ResponseBody {
     /// `is_stream`: what it is charged stays charged for as long as it is open.
     pub(super) fn new(body: Body, slot: Option<Arc<CallSlot>>, encoding: Encoding, is_stream: bool) -> Self {
         Self {
@@ -59,22 +59,22 @@ impl ReplyBody {
         }
     }
 
-    /// The next piece of the rest.
-    fn piece(&mut self) -> Piece {
+    /// The next chunk of the rest.
+    fn rest_chunk(&mut self) -> Chunk {
         let length = match self.rest.len() {
             0 | 1 => self.rest.len(),
-            rest => PIECE_BYTES.min(rest - 1),
+            rest => CHUNK_BYTES.min(rest - 1),
         };
-        self.hand_over(length)
+        self.next_chunk(length)
     }
 
-    fn hand_over(&mut self, length: usize) -> Piece {
+    fn next_chunk(&mut self, length: usize) -> Chunk {
         let bytes = self.rest.split_to(length);
         if let Some(slot) = &self.slot {
-            slot.frame_taken();
+            slot.frame_polled();
         }
         let held = if self.is_held { length } else { 0 };
-        Piece { bytes, held, slot: self.slot.clone() }
+        Chunk { bytes, held, slot: self.slot.clone() }
     }
 
     /// The next frame, compressed if that is wanted.
@@ -108,7 +108,7 @@ impl ReplyBody {
         })))
     }
 
-    /// From here on what is encoded is held, all of it: what waits behind the first piece takes memory too.
+    /// From here on what is encoded is held, all of it: what waits after the first chunk takes memory too.
     fn encoded(&mut self, bytes: usize) {
         if let Some(slot) = &self.slot {
             if std::mem::take(&mut self.unencoded) {
@@ -122,17 +122,17 @@ impl ReplyBody {
     }
 }
 
-impl hyper::body::Body for ReplyBody {
-    type Data = Piece;
+impl hyper::body::Body for ResponseBody {
+    type Data = Chunk;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, Status>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, Status>>> {
         let this = &mut *self;
         if !this.rest.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(this.piece()))));
+            return Poll::Ready(Some(Ok(Frame::data(this.rest_chunk()))));
         }
         let polled = this.poll_data(context);
         if polled.is_pending()
@@ -154,8 +154,8 @@ impl hyper::body::Body for ReplyBody {
         let whole = this.rest.len();
         this.encoded(whole);
         // A small one goes at once: cutting it would cost more than it holds.
-        let piece = if whole <= SMALL_BYTES { this.hand_over(whole) } else { this.piece() };
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let chunk = if whole <= SMALL_BYTES { this.next_chunk(whole) } else { this.rest_chunk() };
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -163,15 +163,15 @@ impl hyper::body::Body for ReplyBody {
     }
 }
 
-/// A piece of an answer. The connection drops it when it is written to the socket, or the stream is reset.
-pub(super) struct Piece {
+/// A chunk of a response. The connection drops it when it is written to the socket, or the stream is reset.
+pub(super) struct Chunk {
     bytes: Bytes,
     /// What the slot holds for it.
     held: usize,
     slot: Option<Arc<CallSlot>>,
 }
 
-impl Drop for Piece {
+impl Drop for Chunk {
     fn drop(&mut self) {
         if let Some(slot) = &self.slot {
             slot.release(self.held);
@@ -179,7 +179,7 @@ impl Drop for Piece {
     }
 }
 
-impl Buf for Piece {
+impl Buf for Chunk {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }

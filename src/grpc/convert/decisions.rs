@@ -1,4 +1,4 @@
-//! The two questions, and their answers.
+//! `AllowRequest` and `RecordOutcome`: requests and responses.
 
 use breaker::{Outcome, Report};
 use breakerd_api::enums::from_number;
@@ -17,7 +17,7 @@ pub(crate) const BATCH_MAX: usize = 1_000;
 /// Bytes of a caller, and of an error class.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// Whether a batch is one.
+/// Checks the number of requests of a batch.
 pub(crate) fn check_batch(requests: usize) -> Result<(), Violations> {
     if requests <= BATCH_MAX {
         return Ok(());
@@ -27,21 +27,21 @@ pub(crate) fn check_batch(requests: usize) -> Result<(), Violations> {
 }
 
 /// Checks what the engine does not: the key is checked there, and only when it is new.
-pub(crate) fn check_ask(request: &v1::AllowRequestRequest) -> Result<(), Violations> {
-    if is_text(&request.caller) { Ok(()) } else { Err(ask_faults(request)) }
+pub(crate) fn check_allow_request(request: &v1::AllowRequestRequest) -> Result<(), Violations> {
+    if is_text(&request.caller) { Ok(()) } else { Err(allow_violations(request)) }
 }
 
 /// Why the engine did not decide.
 #[cold]
-pub(crate) fn refused_ask(error: EngineError, request: &v1::AllowRequestRequest) -> Failure {
+pub(crate) fn allow_failure(error: EngineError, request: &v1::AllowRequestRequest) -> Failure {
     match error {
-        EngineError::Key(_) => ask_faults(request).into(),
+        EngineError::Key(_) => allow_violations(request).into(),
         other => refused(other),
     }
 }
 
 #[cold]
-fn ask_faults(request: &v1::AllowRequestRequest) -> Violations {
+fn allow_violations(request: &v1::AllowRequestRequest) -> Violations {
     let mut violations = Violations::default();
     check_key(&request.service, &request.name, &mut violations);
     check_text("caller", &request.caller, &mut violations);
@@ -63,8 +63,8 @@ pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) ->
     }
 }
 
-/// An outcome, and what it is for. `identity` is the name of who sent it, if they have one: what they call their
-/// caller is theirs, and no other identity can pass for it.
+/// An outcome, and its target. `identity` is the name of the caller, if it is authenticated: the caller label that it sends
+/// is scoped to it, so that no other identity can report under it.
 pub(crate) fn read_outcome<'a>(
     request: &'a v1::RecordOutcomeRequest,
     identity: Option<&'a str>,
@@ -120,9 +120,9 @@ pub(crate) fn read_outcome<'a>(
     Ok((target, report))
 }
 
-/// Why the engine did not take the outcome.
+/// Why the engine rejected the outcome.
 #[cold]
-pub(crate) fn refused_outcome(error: EngineError, request: &v1::RecordOutcomeRequest) -> Failure {
+pub(crate) fn outcome_failure(error: EngineError, request: &v1::RecordOutcomeRequest) -> Failure {
     let EngineError::Key(_) = error else { return refused(error) };
     let mut violations = Violations::default();
     check_outcome_key(request, &mut violations);
@@ -168,7 +168,7 @@ pub(super) fn check_text(field: &'static str, text: &str, violations: &mut Viola
     }
 }
 
-/// Adds what is wrong with a text of at most `bytes_max` bytes.
+/// Adds the violations of a text of at most `bytes_max` bytes.
 pub(super) fn check_text_within(
     bytes_max: usize,
     field: &'static str,

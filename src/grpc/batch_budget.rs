@@ -1,9 +1,9 @@
-//! How a batch takes turns with other calls.
+//! The work budget of a batch, which yields to other calls when it is spent.
 
-/// Requests of a batch that are decided as of one moment. They take microseconds, and asking for the time is a
-/// tenth of the cost of a decision; probes that wait for the store take longer, hence no whole batch.
+/// Requests of a batch that are decided with one reading of the clock. They take microseconds, and reading the clock is a
+/// tenth of the cost of a decision; probes that wait for the store take longer, so a whole batch is too many.
 const MOMENT: u32 = 32;
-/// Work after which a batch lets other calls go on: some hundred microseconds. A decision is 1.
+/// Work after which a batch yields to other calls: some hundred microseconds. A decision is 1.
 const TURN_WORK: u32 = 128;
 /// Work of a request that failed, beside its decision: its error is made of a dozen texts, and encoded.
 const FAILED_WORK: u32 = 7;
@@ -13,16 +13,16 @@ const STEPS_MAX: u32 = 10_000;
 /// Outcomes of a run that are counted while one request is decided, about.
 const STEPS_OF_A_DECISION: u32 = 32;
 
-/// Counts the work of one batch. Ask both questions before each request.
+/// Counts the work of one batch. Call both methods before each request.
 #[derive(Debug, Default)]
-pub(super) struct BatchPace {
+pub(super) struct BatchBudget {
     work: u32,
     requests: u32,
 }
 
-impl BatchPace {
+impl BatchBudget {
     /// Whether to yield before the next request.
-    pub(super) fn is_turn_over(&mut self) -> bool {
+    pub(super) fn must_yield(&mut self) -> bool {
         if self.work < TURN_WORK {
             self.work += 1;
             return false;
@@ -34,7 +34,7 @@ impl BatchPace {
     }
 
     /// Whether to read the clock again before the next request.
-    pub(super) fn is_moment_over(&mut self) -> bool {
+    pub(super) fn must_read_clock(&mut self) -> bool {
         let over = self.requests >= MOMENT;
         self.requests = if over { 1 } else { self.requests + 1 };
         over
@@ -58,16 +58,16 @@ mod tests {
 
     /// Before which requests of a batch of `requests` it yields, and before which it reads the clock.
     fn turns(requests: usize, fails: bool) -> (Vec<usize>, Vec<usize>) {
-        let (mut pace, mut yields, mut moments) = (BatchPace::default(), Vec::new(), Vec::new());
+        let (mut budget, mut yields, mut moments) = (BatchBudget::default(), Vec::new(), Vec::new());
         for request in 0..requests {
-            if pace.is_turn_over() {
+            if budget.must_yield() {
                 yields.push(request);
             }
-            if pace.is_moment_over() {
+            if budget.must_read_clock() {
                 moments.push(request);
             }
             if fails {
-                pace.failed();
+                budget.failed();
             }
         }
         (yields, moments)
@@ -82,13 +82,13 @@ mod tests {
 
     #[test]
     fn a_batch_yields_after_a_few_long_runs() {
-        let mut pace = BatchPace::default();
+        let mut budget = BatchBudget::default();
         let mut yields = Vec::new();
         for request in 0..4 {
-            if pace.is_turn_over() {
+            if budget.must_yield() {
                 yields.push(request);
             }
-            pace.calls(u32::MAX);
+            budget.calls(u32::MAX);
         }
         assert_eq!(yields, [1, 2, 3]);
     }

@@ -1,6 +1,6 @@
-//! The known name that was probably meant, for errors about one that is not known.
+//! Suggests the nearest known name, for errors about an unknown one.
 //!
-//! Only names that the client may see are looked at, so that an error tells nobody what a list would not.
+//! Only names that the client may see are compared, so that an error shows no more than a list would.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const CANDIDATES_MAX: usize = 4_096;
 /// Breakers of a service that are named in place of one that it does not have.
 const NAMED_MAX: usize = 5;
 
-/// `failure` with the name in it that was probably meant, if it is about one that is not known.
+/// `failure` with the nearest known name added, if it is about an unknown one.
 #[cold]
 pub(super) async fn suggest(failure: Failure, app: &App, loaded: &Loaded, client: &ClientInfo) -> Failure {
     let Failure::NotFound(mut unknown) = failure else { return failure };
@@ -44,13 +44,13 @@ pub(super) async fn suggest(failure: Failure, app: &App, loaded: &Loaded, client
 
 #[derive(Debug, Default)]
 struct Suggestion {
-    /// The name that was probably meant: one that is known.
+    /// The nearest known name.
     nearest: Option<String>,
-    /// If nothing is near: breakers that the service has.
+    /// If no name is near: breakers that the service has.
     others: Vec<String>,
 }
 
-/// What is known, to somebody.
+/// The names that a client may see.
 struct Lookup {
     engine: Arc<Engine>,
     configuration: Arc<Configuration>,
@@ -73,13 +73,13 @@ impl Lookup {
     /// known, a breaker of the nearest service.
     fn breaker(&self, service: &str, name: &str) -> Suggestion {
         if !self.engine.knows_service(service) || !self.client.may(Right::Read, service) {
-            // As it is not known, another one is nearest.
+            // It is unknown, so another one is nearest.
             let near = self.service(service).filter(|near| near != service);
             let breaker = if name == service { "" } else { name };
             return Suggestion { nearest: near.and_then(|near| self.of(&near, breaker)), others: Vec::new() };
         }
         let keys = self.engine.breakers_in_use(service, CANDIDATES_MAX);
-        // A bare service asks for its own breaker: none of those that it has is a typo of that.
+        // A service without a name means its default breaker: no other name is a typo of that.
         let near = if name == service { None } else { nearest(name, keys.iter().map(|key| &**key.name())) };
         if let Some(near) = near {
             return Suggestion { nearest: Some(shown(service, near)), others: Vec::new() };
@@ -88,7 +88,7 @@ impl Lookup {
         Suggestion { nearest: None, others }
     }
 
-    /// The breaker of `service` that was probably meant by `name`: that one, the service's own, or the first that there is.
+    /// The breaker of `service` that `name` probably means: that one, the default breaker, or the first that there is.
     fn of(&self, service: &str, name: &str) -> Option<String> {
         for name in [name, ""] {
             if self.engine.knows_breaker(service, name, self.now) {
@@ -100,7 +100,7 @@ impl Lookup {
     }
 }
 
-/// A breaker as it is written: the service's own by the service alone.
+/// A breaker as it is written: the default breaker by the service alone.
 fn shown(service: &str, name: &str) -> String {
     if name.is_empty() || name == service { service.to_owned() } else { format!("{service}/{name}") }
 }
