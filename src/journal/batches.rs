@@ -46,7 +46,7 @@ impl Journal {
         }
         let mut tail = self.tail.lock();
         // What was written to a file meanwhile goes first; the call that wrote it wakes the writer.
-        if tail.overflow.first_lsn() != Some(log.next_place(&tail)) {
+        if tail.overflow.first_lsn() != Some(log.first_pending_lsn(&tail)) {
             return Ok(None);
         }
         let Sent { proposals, lsn, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
@@ -94,7 +94,7 @@ impl Journal {
     }
 
     pub(super) fn note_stored(&self, log: &Log, tail: &Tail) {
-        self.stored_up_to.store(log.next_place(tail) - 1, Ordering::Release);
+        self.stored_up_to.store(log.first_pending_lsn(tail) - 1, Ordering::Release);
         self.closed_bytes.store(log.bytes(), Ordering::Relaxed);
     }
 }

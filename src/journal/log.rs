@@ -153,7 +153,7 @@ impl Log {
     }
 
     /// Log sequence number of the first record that the store does not have.
-    pub(super) fn next_place(&self, tail: &Tail) -> u64 {
+    pub(super) fn first_pending_lsn(&self, tail: &Tail) -> u64 {
         let segments = self.closed.iter().chain(&tail.sealed).chain([&tail.active.segment]);
         let in_files = segments
             .filter(|segment| segment.records > 0 && segment.last_lsn() > self.cursor.lsn)

@@ -56,6 +56,12 @@ fn the_files_are_numbered_one_after_another_and_have_the_bytes_that_the_journal_
     bench.disk.works();
     keep_up(&journal);
     assert_eq!(names("journal"), [4, 5]);
+    // And again after a flush whose number was not the first.
+    bench.disk.fails(io::ErrorKind::Other, 0);
+    append(&journal, "a", 7);
+    bench.disk.works();
+    keep_up(&journal);
+    assert_eq!(names("journal"), [4, 5, 6, 7]);
 }
 
 #[test]

@@ -120,6 +120,7 @@ fn a_torn_end_and_a_damaged_line_cost_no_other_line() {
     let logged = Logged::start();
     let (journal, _) = bench.open(2);
     assert_eq!(logged.count("journal line is damaged"), 1, "not the torn one: nobody was told of it");
+    assert_eq!(logged.count(&format!("offset={}", lines[0].len() + 1)), 1, "and says where it is");
     assert_eq!(said(&drain(&journal)), ["a 1", "a 3"]);
 }
 
