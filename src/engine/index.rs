@@ -33,7 +33,7 @@ pub(super) struct Index {
 
 /// A pointer that is ordered by the key of its breaker.
 #[derive(Debug)]
-struct ByKey(Arc<Entry>);
+pub(super) struct ByKey(pub(super) Arc<Entry>);
 
 /// Some of what was asked for, in the order of the keys.
 pub(super) struct Page {

@@ -44,8 +44,8 @@ impl Walk {
 impl Reached {
     fn keeps_its_own(&mut self, key: &Key) {
         self.own_overrides += 1;
-        let at = self.own_override_keys.partition_point(|named| named < key);
-        self.own_override_keys.insert(at, key.clone());
+        self.own_override_keys.push(key.clone());
+        self.own_override_keys.sort_unstable();
         self.own_override_keys.truncate(NAMED_MAX);
     }
 }

@@ -20,6 +20,8 @@ const BODY_BYTES: usize = SEALED_BYTES - TAG_BYTES;
 /// How long a permit is good for: an outcome under an older one is late. Whatever is kept for the sake of permits has to be
 /// kept for so long, and no longer.
 pub const PERMIT_LIFE: Duration = Duration::from_hours(24);
+/// A service and a name of a breaker, and what stands between.
+const JOINED_BYTES_MAX: usize = 2 * breaker::KEY_PART_BYTES_MAX + 1;
 /// Says how the rest is laid out; another layout takes another number.
 const LAYOUT: u8 = 1;
 
@@ -120,7 +122,7 @@ impl Seals {
     pub fn key_id(&self, service: &str, name: &str) -> KeyId {
         let name = if name.is_empty() { service } else { name };
         let (service, name) = (service.as_bytes(), name.as_bytes());
-        let mut joined = [0; 2 * breaker::KEY_PART_BYTES_MAX + 1];
+        let mut joined = [0; JOINED_BYTES_MAX];
         let length = service.len() + 1 + name.len();
         if let Some(joined) = joined.get_mut(..length) {
             joined[..service.len()].copy_from_slice(service);
@@ -296,6 +298,25 @@ mod tests {
         for (at, one) in all.iter().enumerate() {
             assert!(all[..at].iter().all(|other| other != one), "{at}");
         }
+    }
+
+    #[test]
+    fn nobody_who_says_who_it_is_has_the_number_of_those_who_do_not() {
+        let seals = Seals::new(&[1; 16]);
+        for number in 0..64 {
+            let caller = format!("pod-{number}");
+            for identity in [None, Some("a")] {
+                // It is even, and those of callers are odd.
+                let breaker::CallerId(id) = seals.caller_id(identity, &caller);
+                assert_eq!(id % 2, 1, "{caller}");
+            }
+        }
+        assert_eq!(breaker::CallerId::ANONYMOUS.0 % 2, 0);
+    }
+
+    #[test]
+    fn debug_output_says_nothing_of_the_secret() {
+        assert_eq!(format!("{:?}", Seals::new(&[1; 16])), "Seals(..)");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Which breakers there are: found by id, created at their first use, retired when nobody needs them.
 
 mod retirement;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

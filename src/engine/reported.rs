@@ -123,6 +123,14 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_remembered_for_more_than_twenty_minutes() {
+        let reported = ReportedPermits::default();
+        for (number, second) in [(1, 0), (2, 600), (3, 1_199), (1, 1_200)] {
+            assert!(reported.note(&permit(1, number), at(second)), "{number} at {second}");
+        }
+    }
+
+    #[test]
     fn at_the_bound_the_oldest_are_forgotten_and_the_newest_are_not() {
         let reported = ReportedPermits::with_bound(1_000);
         for number in 0..10_000 {

@@ -187,6 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn where_none_may_be_the_first_is_refused() {
+        let seals = Seals::new(&[7; 16]);
+        let owner = Owner::new(&seals, "a", Creator::Address("x"));
+        assert_eq!(Shares::new(0, 1).take(owner, Room::IfAny), Err((BreakerLimit::Service, 0)));
+        assert_eq!(Shares::new(1, 0).take(owner, Room::IfAny), Err((BreakerLimit::Caller, 0)));
+        assert_eq!(Shares::new(0, 0).take(owner, Room::Always), Ok(()));
+    }
+
+    #[test]
     fn an_identity_is_not_the_address_that_it_is_called_like() {
         let seals = Seals::new(&[7; 16]);
         let owner = |creator| Owner::new(&seals, "a", creator);

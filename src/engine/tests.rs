@@ -6,7 +6,9 @@ mod lists;
 mod operators;
 mod overrides;
 mod permits;
+mod restoring;
 mod retiring;
+mod sink;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -116,3 +116,44 @@ fn what_goes_to_the_outbox_says_the_wall_clock_of_its_moment() {
     assert_eq!((opened.at, opened.after.entered_at), (at(3_601), at(3_601)));
     assert_eq!(engine.next_deadline(), Some(at(31)), "waits are counted on the monotonic clock");
 }
+
+#[test]
+fn a_deadline_that_is_over_leaves_no_other_in_the_heap() {
+    let (engine, _) = engine();
+    trip(&engine, "db", "", at(0));
+    engine.reset("db", "", ann(), at(1)).unwrap();
+    assert_eq!(engine.timers.len(), 1, "that of the wait, which is stale");
+}
+
+#[test]
+fn what_the_wall_clock_says_is_what_it_was_found_to_say() {
+    let (engine, _) = engine();
+    assert_eq!(engine.wall(at(1)), at(1));
+    engine.note_wall_offset(WallOffset::between(at(0), at(60)), at(0));
+    assert_eq!(engine.wall(at(1)), at(61));
+}
+
+#[test]
+fn a_wall_clock_that_is_fifty_milliseconds_off_was_set() {
+    let (engine, _) = engine();
+    let off = |micros| engine.note_wall_offset(WallOffset::from_micros(micros), at(0));
+    assert_eq!((off(49_999), off(50_000)), (None, Some(50_000)));
+    assert_eq!((off(1), off(0)), (None, Some(-50_000)));
+}
+
+#[test]
+fn an_override_of_a_service_keeps_its_end_until_another_takes_its_place() {
+    let (engine, _) = engine();
+    let lasting = |minutes| {
+        let ttl = Duration::from_mins(minutes);
+        // The wall clock was an hour ahead when it was set.
+        Override { ttl: Some(ttl), ..of_service(OverrideKind::ForcedOpen, Some(at(3_600) + ttl)) }
+    };
+    let of_one_born = |minutes, now| {
+        engine.note_service_overrides([("a".to_owned(), lasting(minutes))], now);
+        let name = now.as_micros().to_string();
+        engine.allow("a", &name, now).unwrap().decision.retry_after.unwrap().as_secs()
+    };
+    // Its duration is counted from when it was noted first.
+    assert_eq!((of_one_born(5, at(0)), of_one_born(5, at(60)), of_one_born(9, at(90))), (300, 240, 540));
+}

@@ -1,6 +1,25 @@
 //! Pages of breakers.
 
+use std::cell::Cell;
+use std::ops::Bound;
+
+use breaker::KEY_PART_BYTES_MAX;
+
 use super::*;
+use crate::engine::index::{ByKey, Page, Selected};
+
+const MANY: Limits =
+    Limits { breakers_max: 2_000, breakers_per_service_max: 2_000, breakers_per_caller_max: 2_000, ..LIMITS };
+
+/// With breakers of its own of `services`.
+fn of_services(services: impl IntoIterator<Item = String>) -> Engine {
+    let (kept, catalog) = (Box::new(Kept::default()), catalog(&declaration(), 1));
+    let engine = Engine::new(MANY, identity(1), &catalog, kept, at(0));
+    for service in services {
+        engine.allow(&service, "", at(0)).unwrap();
+    }
+    engine
+}
 
 #[test]
 fn lists_come_in_the_order_of_their_keys_a_page_at_a_time() {
@@ -38,14 +57,7 @@ fn a_list_shows_what_time_alone_has_changed() {
 
 #[test]
 fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
-    let limits = Limits {
-        breakers_max: 2_000,
-        breakers_per_service_max: 2_000,
-        breakers_per_caller_max: 2_000,
-        ..LIMITS
-    };
-    let engine =
-        Engine::new(limits, identity(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+    let engine = of_services([]);
     let mut random = 7_u32;
     let mut draw = |below: u32| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -100,14 +112,7 @@ fn lists_of_every_filter_agree_with_a_walk_over_all_breakers() {
 
 #[test]
 fn a_page_locks_no_breaker_that_it_does_not_show() {
-    let limits = Limits {
-        breakers_max: 2_000,
-        breakers_per_service_max: 2_000,
-        breakers_per_caller_max: 2_000,
-        ..LIMITS
-    };
-    let engine =
-        Engine::new(limits, identity(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+    let engine = of_services([]);
     for number in 0..1_000 {
         engine.allow("busy", &number.to_string(), at(0)).unwrap();
     }
@@ -125,14 +130,7 @@ fn a_page_locks_no_breaker_that_it_does_not_show() {
 
 #[test]
 fn the_services_and_the_breakers_in_use_come_in_order_and_no_more_than_are_wanted() {
-    let limits = Limits {
-        breakers_max: 2_000,
-        breakers_per_service_max: 2_000,
-        breakers_per_caller_max: 2_000,
-        ..LIMITS
-    };
-    let engine =
-        Engine::new(limits, identity(1), &catalog(&declaration(), 1), Box::new(Kept::default()), at(0));
+    let engine = of_services([]);
     for number in 0..300 {
         engine.allow("many", &format!("b{number:03}"), at(0)).unwrap();
     }
@@ -182,4 +180,60 @@ fn one_look_at_many_changes_no_more_than_sixty_four() {
     }
     assert_eq!(engine.views(&keys, at(30)).len(), 100);
     assert_eq!(kept.edges().len(), 100 + 64);
+}
+
+#[test]
+fn a_list_has_no_more_than_its_limit_though_most_that_it_looks_at_are_of_other_names() {
+    let engine = of_services((0..250).map(|number| format!("a{number:03}")));
+    for number in 0..50 {
+        engine.allow("b", &format!("b{number:02}"), at(0)).unwrap();
+    }
+    // So that its first page, of 256, has some of them.
+    let query = ListQuery { name_prefix: "b", limit: 10, ..ListQuery::default() };
+    let listed = engine.list(&query, at(0), |_| true);
+    let names: Vec<_> = listed.iter().map(|view| view.key.name().to_string()).collect();
+    assert_eq!(names, (0..10).map(|number| format!("b{number:02}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn one_that_was_retired_is_not_in_use() {
+    let (engine, _) = engine();
+    engine.allow("web", "x", at(0)).unwrap();
+    assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
+    assert_eq!(engine.services_in_use(9, |_| true), [Key::new("db", "").unwrap()]);
+    assert!(engine.breakers_in_use("web", 9).is_empty());
+}
+
+#[test]
+fn a_page_ends_when_it_has_what_is_wanted_or_after_so_many_looks() {
+    let engine = of_services((0..300).map(|number| format!("s{number:03}")));
+    let page = |most, selected| {
+        let looks = Cell::new(0);
+        let select = |_: &Key| {
+            looks.set(looks.get() + 1);
+            selected
+        };
+        let Page { entries, next } = engine.registry.index().page(State::ALL, Bound::Unbounded, most, select);
+        (looks.get(), entries.len(), next)
+    };
+    let behind = |service: &str, name: &str| Some(Bound::Excluded(Key::new(service, name).unwrap()));
+    assert_eq!(page(3, Selected::Yes), (3, 3, behind("s001", "s001")), "db is the first");
+    assert_eq!(page(256, Selected::Yes), (256, 256, behind("s254", "s254")));
+    assert_eq!(page(301, Selected::Yes), (256, 256, behind("s254", "s254")));
+    assert_eq!(page(1, Selected::No), (256, 0, behind("s254", "s254")));
+    assert_eq!(page(1, Selected::NoneAfter), (1, 0, None));
+    let (looks, found, next) = page(1, Selected::NoneOfService);
+    assert_eq!((looks, found, next), (256, 0, behind("s254", &"z".repeat(KEY_PART_BYTES_MAX))));
+}
+
+#[test]
+fn pointers_to_breakers_compare_as_their_keys() {
+    let engine = of_services(["a".to_owned(), "b".to_owned()]);
+    let pointer = |wanted: &str| {
+        let entry = engine.registry.entries_of(|service| service == wanted).remove(0);
+        ByKey(entry)
+    };
+    let (a, b) = (pointer("a"), pointer("b"));
+    assert!(a == pointer("a") && a != b);
+    assert!(a < b);
 }

@@ -68,6 +68,19 @@ fn a_configured_breaker_that_was_used_is_there_to_delete() {
 }
 
 #[test]
+fn a_configured_breaker_that_changed_its_state_in_an_earlier_life_is_there_to_delete() {
+    let (engine, _) = engine();
+    let closed = Snapshot { epoch: 7, entered_at: at(0), ..Snapshot::pristine() };
+    engine.restore(&Key::new("db", "").unwrap(), &closed, None, 0, at(0));
+    assert_eq!(engine.delete("db", "", ann(), at(0)), Ok(Deleted { epoch: 8, changed: true }));
+}
+
+#[test]
+fn debug_output_of_an_engine_counts_its_breakers() {
+    assert_eq!(format!("{:?}", engine().0), "Engine { breakers: 1, .. }");
+}
+
+#[test]
 fn of_breakers_with_an_override_of_their_own_ten_are_named_and_all_are_counted() {
     let limits =
         Limits { breakers_max: 100, breakers_per_service_max: 100, breakers_per_caller_max: 100, ..LIMITS };
@@ -99,4 +112,19 @@ fn a_walk_stops_when_so_many_have_changed() {
     assert_eq!(walk.reached().changed, 3);
     assert!(!engine.walk_on(&mut walk, 3, at(0)));
     assert_eq!(walk.reached().changed, 4);
+}
+
+#[test]
+fn what_metrics_only_keeps_from_opening_is_counted_and_is_no_transition() {
+    let (engine, kept) = engine();
+    for times in [1, 2] {
+        let set = own(OverrideKind::MetricsOnly);
+        engine.set_override(Creator::Server, Unknown::Create, "db", "", set, at(0)).unwrap();
+        trip(&engine, "db", "", at(0));
+        let counted = engine.view("db", "", at(0)).unwrap().counters.opened.unwrap();
+        assert_eq!(counted.shadows, times);
+        assert!(counted.transitions.keys().all(|(_, to, _)| *to != State::Open));
+        engine.clear_override("db", "", ann(), at(0)).unwrap();
+    }
+    assert_eq!(kept.edges().len(), 6, "the crossing is in the history");
 }

@@ -59,7 +59,7 @@ fn a_breaker_that_ever_tripped_is_retired_and_goes_on_from_its_epoch() {
 
     let shown = engine.view("db", "x", at(HOUR)).unwrap();
     assert_eq!((shown.state, shown.view.snapshot.epoch), (State::Closed, 2), "as watchers are sent it");
-    assert_eq!(shown.view.snapshot.entered_at, at(0));
+    assert_eq!((shown.view.snapshot.entered_at, shown.view.snapshot.config_revision), (at(0), 1));
     assert_eq!(engine.len(), 1, "a look creates nothing");
     let late = engine.record(by_permit(before), &Report::plain(Outcome::Failure), at(HOUR)).unwrap();
     assert_eq!((late.recorded, late.state), (Recorded::Late, State::Closed));
@@ -87,6 +87,7 @@ fn a_breaker_that_was_only_configured_goes_with_its_configuration() {
     engine.apply(&Arc::default(), at(4));
     assert!(engine.knows_service("db"), "it was used");
     assert_eq!(engine.sweep(u64::MAX, at(5)), 0, "and goes when it is idle");
+    assert_eq!(engine.retired(), 0);
 }
 
 #[test]
@@ -223,7 +224,9 @@ fn a_deleted_breaker_is_closed_and_gone_once_the_store_has_that() {
     assert_eq!(last.attribution, Some(ann()));
     assert!(!engine.retire_deleted("db", "x", 1, at(1)), "the store does not have it yet");
     assert_eq!((engine.sweep(1, at(1)), engine.len()), (0, 2));
+    assert_eq!(engine.retired(), 0, "it takes no room of those that are");
     assert!(engine.retire_deleted("db", "x", 2, at(1)));
+    assert_eq!(engine.retired(), 1);
     assert_eq!((engine.len(), epoch(&engine, "x", at(1))), (1, Some(2)));
     let late = engine.record(by_permit(permit), &Report::plain(Outcome::Failure), at(1)).unwrap();
     assert_eq!(late.recorded, Recorded::Late);
@@ -358,4 +361,54 @@ fn a_restored_breaker_still_says_why_it_is_open() {
     let last = engine.view("db", "x", at(1)).unwrap().last_transition.unwrap();
     assert_eq!((last.from, last.to, last.epoch, last.at), (State::Closed, State::Open, 3, at(0)));
     assert_eq!((last.reason, last.stats), (entered_by.reason, stats));
+}
+
+/// Half-open since `now`, and used last then.
+fn half_open(engine: &Engine, name: &str, now: Time) {
+    trip(engine, "db", name, now - Duration::from_secs(30));
+    let probe = engine.allow("db", name, now).unwrap().permit.unwrap();
+    engine.release(&probe, now);
+}
+
+#[test]
+fn as_many_idle_breakers_are_closed_at_a_time_as_are_wanted() {
+    let (engine, sink) = engine_with(ROOM);
+    for name in ["a", "b", "c"] {
+        half_open(&engine, name, at(30));
+    }
+    let mut walk = Engine::idle_walk();
+    let mut close = |most| {
+        let goes_on = engine.close_idle(&mut walk, most, at(30 + HOUR));
+        let closed = sink.kept.edges().iter().filter(|(_, _, reason)| *reason == Reason::Idle).count();
+        (goes_on, closed)
+    };
+    assert_eq!((close(1), close(2), close(1)), ((true, 1), (true, 3), (false, 3)));
+}
+
+#[test]
+fn what_is_not_idle_for_long_enough_does_not_count_as_closed() {
+    let (engine, sink) = engine_with(ROOM);
+    // Half-open for long, and called a moment ago; and called long ago, and half-open for a moment only.
+    half_open(&engine, "called", at(30));
+    let probe = engine.allow("db", "called", at(HOUR)).unwrap().permit.unwrap();
+    engine.release(&probe, at(HOUR));
+    trip(&engine, "db", "waited", at(0));
+    engine.apply(&catalog(&waiting(HOUR), 2), at(0));
+    engine.tick(at(HOUR));
+    let mut walk = Engine::idle_walk();
+    assert!(!engine.close_idle(&mut walk, 1, at(HOUR + 31)));
+    assert_eq!(sink.kept.edges().iter().filter(|(_, _, reason)| *reason == Reason::Idle).count(), 0);
+}
+
+#[test]
+fn a_permit_of_the_last_epoch_of_a_retired_breaker_is_not_late() {
+    let (engine, _) = engine_with(ROOM);
+    let earlier = engine.allow("db", "x", at(0)).unwrap().permit;
+    trip_and_reset(&engine, "x", at(0));
+    let last = engine.allow("db", "x", at(0)).unwrap().permit;
+    assert_eq!(engine.sweep(u64::MAX, at(HOUR)), 1);
+    let record = |permit| {
+        engine.record(by_permit(permit), &Report::plain(Outcome::Success), at(HOUR)).unwrap().recorded
+    };
+    assert_eq!((record(earlier), record(last)), (Recorded::Late, Recorded::NotCounted));
 }
