@@ -8,6 +8,7 @@ mod overrides;
 mod permits;
 mod restoring;
 mod retiring;
+mod runs;
 mod sink;
 
 use std::collections::BTreeMap;
