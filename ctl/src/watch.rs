@@ -233,7 +233,10 @@ impl Feed for States {
                 note_resync(resync, screen);
                 Ok(())
             }
-            Some(BreakerEvent::Heartbeat(_)) | None => Ok(()),
+            // Thresholds are what `watch config` shows.
+            Some(BreakerEvent::Heartbeat(_) | BreakerEvent::Hello(_) | BreakerEvent::Service(_)) | None => {
+                Ok(())
+            }
         }
     }
 }

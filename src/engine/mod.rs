@@ -249,6 +249,11 @@ impl Engine {
         &self.seals
     }
 
+    /// Random for each life of the process.
+    pub fn issuer(&self) -> u64 {
+        self.issuer
+    }
+
     /// How many breakers there are.
     pub fn len(&self) -> usize {
         self.registry.len()

@@ -6,8 +6,9 @@
 //! as it was.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use breaker::{Attribution, Key, Override, Time};
+use breaker::{Attribution, Key, Override, OverrideKind, Time};
 
 use super::Engine;
 use super::entry::Entry;
@@ -64,6 +65,18 @@ impl Engine {
     pub fn service_override(&self, service: &str, now: Time) -> Option<Override> {
         let active = self.registry.service_override(service)?;
         active.is_active(self.registry.wall.offset(), now).then(|| active.set_by.clone())
+    }
+
+    /// The kind of the override of a service that is in force at `now`, and how long it lasts; none: no end is set.
+    pub fn service_override_left(
+        &self,
+        service: &str,
+        now: Time,
+    ) -> Option<(OverrideKind, Option<Duration>)> {
+        let active = self.registry.service_override(service)?;
+        let wall = self.registry.wall.offset();
+        let left = active.ends_at(wall).map(|end| end.since(now));
+        active.is_active(wall, now).then_some((active.set_by.kind, left))
     }
 
     /// The services whose override has ended by itself, and is still noted; and that override.

@@ -69,6 +69,7 @@ mod wall_clock;
 mod watch_breakers;
 mod watch_config;
 mod watch_rights;
+mod watch_services;
 mod watch_stopped;
 mod watch_tokens;
 mod watch_transitions;

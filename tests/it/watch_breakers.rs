@@ -24,8 +24,8 @@ async fn watch(client: &mut Client, request: WatchBreakersRequest) -> Stream {
 }
 
 /// The next event that is no heartbeat; a hang fails the test.
-pub(crate) async fn news(stream: &mut Stream) -> Event {
-    let news = async {
+pub(crate) async fn event(stream: &mut Stream) -> Event {
+    let next = async {
         loop {
             let message = stream.message().await;
             let event = message.unwrap().expect("the stream ended").event.unwrap();
@@ -34,9 +34,17 @@ pub(crate) async fn news(stream: &mut Stream) -> Event {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, news)
-        .await
-        .expect("the stream hangs, or tells nothing but that it is alive")
+    tokio::time::timeout(PATIENCE, next).await.expect("the stream hangs, or sends heartbeats only")
+}
+
+/// The next event of breakers.
+pub(crate) async fn news(stream: &mut Stream) -> Event {
+    loop {
+        let event = event(stream).await;
+        if !matches!(event, Event::Hello(_) | Event::Service(_)) {
+            return event;
+        }
+    }
 }
 
 pub(crate) async fn breaker(stream: &mut Stream) -> v1::BreakerState {

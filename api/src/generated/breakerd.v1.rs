@@ -715,16 +715,16 @@ pub struct WatchBreakersRequest {
     pub service_prefix: ::prost::alloc::string::String,
 }
 /// One message of a breaker watch.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchBreakersResponse {
     /// Always set.
-    #[prost(oneof = "watch_breakers_response::Event", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "watch_breakers_response::Event", tags = "1, 2, 3, 4, 5, 6")]
     pub event: ::core::option::Option<watch_breakers_response::Event>,
 }
 /// Nested message and enum types in `WatchBreakersResponse`.
 pub mod watch_breakers_response {
     /// Always set.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
         /// State of a breaker, from the snapshot or after a transition.
         #[prost(message, tag = "1")]
@@ -738,7 +738,53 @@ pub mod watch_breakers_response {
         /// Resync: a new snapshot follows.
         #[prost(message, tag = "4")]
         Resync(super::WatchResync),
+        /// Start of a snapshot.
+        #[prost(message, tag = "5")]
+        Hello(super::WatchHello),
+        /// Thresholds and override of a service, from the snapshot or after a change.
+        #[prost(message, tag = "6")]
+        Service(super::ServiceState),
     }
+}
+/// Source of a snapshot: the store, and the life of the breakerd process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchHello {
+    /// Timeline of the store. It grows each time that the store was restored from a backup. Epochs can be
+    /// compared within one timeline only.
+    #[prost(uint64, tag = "1")]
+    pub timeline: u64,
+    /// Random number of this life of the breakerd process. A report can be sent again only to the same.
+    #[prost(fixed64, tag = "2")]
+    pub boot: u64,
+    /// `enabled` of the configuration. If false, all calls are allowed, and the snapshot has no breakers.
+    #[prost(bool, tag = "3")]
+    pub enabled: bool,
+    /// Longest time between two messages of this stream. If nothing arrives for several of them, breakerd
+    /// cannot be reached.
+    #[prost(message, optional, tag = "4")]
+    pub heartbeat_interval: ::core::option::Option<::prost_types::Duration>,
+}
+/// What the breakers of a service are judged by, for clients that decide locally.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceState {
+    /// Service. Empty: the defaults, for services without their own state.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Effective thresholds.
+    #[prost(message, optional, tag = "2")]
+    pub thresholds: ::core::option::Option<Thresholds>,
+    /// Revision that last changed them.
+    #[prost(uint64, tag = "3")]
+    pub config_revision: u64,
+    /// State of the service-wide override: FORCED_OPEN, DISABLED or METRICS_ONLY. UNSPECIFIED: no override.
+    #[prost(enumeration = "State", tag = "4")]
+    pub override_state: i32,
+    /// Time until that override expires, at the time of sending. Absent: no end is set.
+    #[prost(message, optional, tag = "5")]
+    pub remaining_override: ::core::option::Option<::prost_types::Duration>,
+    /// The service has no configuration of its own any more: the defaults apply to it.
+    #[prost(bool, tag = "6")]
+    pub deleted: bool,
 }
 /// State of a breaker, for clients that decide locally.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -763,6 +809,9 @@ pub struct BreakerState {
     /// Revision that last changed the thresholds of the breaker.
     #[prost(uint64, tag = "6")]
     pub config_revision: u64,
+    /// Times that the breaker opened since it was last closed. The open-state wait can grow with it.
+    #[prost(uint32, tag = "7")]
+    pub open_count: u32,
 }
 /// Generated client implementations.
 pub mod breaker_service_client {
@@ -997,14 +1046,17 @@ pub mod breaker_service_client {
         }
         /// Streams breaker states, for clients that decide locally while breakerd is slow or unreachable.
         ///
-        /// The stream starts with a snapshot: the state of each breaker that is not simply CLOSED. A `bookmark`
-        /// ends the snapshot. Then each state transition follows. A breaker that is not in the snapshot is
-        /// CLOSED, unless its service has a service-wide override (see `ServiceConfig.override`).
+        /// The stream starts with `hello` and a snapshot: the thresholds of the defaults and of each selected
+        /// service that has its own configuration or override, then the state of each breaker that is not simply
+        /// CLOSED. A `bookmark` ends the snapshot. Then each change follows. A breaker that is not in the snapshot
+        /// is CLOSED, unless its service has a service-wide override.
         ///
-        /// The states of one breaker arrive in the order of their epochs. Slow watchers may receive only the
-        /// latest state. The stream cannot be resumed: reconnect, and keep the state with the highest epoch.
-        /// A `resync` starts a new snapshot: discard all known states. breakerd sends it if the stream lags
-        /// too far, or if everything changed at once.
+        /// The states of one breaker arrive in the order of their epochs, after the thresholds they were judged
+        /// by. Slow watchers may receive only the latest state. A breaker that was evicted or deleted is sent as
+        /// CLOSED. The stream cannot be resumed: reconnect, decide by the known states until the bookmark of the
+        /// new snapshot, then replace them by it. A `resync` starts a new snapshot, with a new `hello`. breakerd
+        /// sends it if the stream lags too far, if everything changed at once, or if the store was restored from
+        /// a backup.
         ///
         /// Errors:
         ///
@@ -1116,14 +1168,17 @@ pub mod breaker_service_server {
             + 'static;
         /// Streams breaker states, for clients that decide locally while breakerd is slow or unreachable.
         ///
-        /// The stream starts with a snapshot: the state of each breaker that is not simply CLOSED. A `bookmark`
-        /// ends the snapshot. Then each state transition follows. A breaker that is not in the snapshot is
-        /// CLOSED, unless its service has a service-wide override (see `ServiceConfig.override`).
+        /// The stream starts with `hello` and a snapshot: the thresholds of the defaults and of each selected
+        /// service that has its own configuration or override, then the state of each breaker that is not simply
+        /// CLOSED. A `bookmark` ends the snapshot. Then each change follows. A breaker that is not in the snapshot
+        /// is CLOSED, unless its service has a service-wide override.
         ///
-        /// The states of one breaker arrive in the order of their epochs. Slow watchers may receive only the
-        /// latest state. The stream cannot be resumed: reconnect, and keep the state with the highest epoch.
-        /// A `resync` starts a new snapshot: discard all known states. breakerd sends it if the stream lags
-        /// too far, or if everything changed at once.
+        /// The states of one breaker arrive in the order of their epochs, after the thresholds they were judged
+        /// by. Slow watchers may receive only the latest state. A breaker that was evicted or deleted is sent as
+        /// CLOSED. The stream cannot be resumed: reconnect, decide by the known states until the bookmark of the
+        /// new snapshot, then replace them by it. A `resync` starts a new snapshot, with a new `hello`. breakerd
+        /// sends it if the stream lags too far, if everything changed at once, or if the store was restored from
+        /// a backup.
         ///
         /// Errors:
         ///

@@ -1,11 +1,14 @@
 //! A breaker as it is shown.
 
-use breaker::{Field, Override, Scope, State, Thresholds, Time, Value, View};
+use std::time::Duration;
+
+use breaker::{Field, Override, OverrideKind, Scope, State, Thresholds, Time, Value, View};
 use breakerd_api::thresholds::{decimal, set};
 use breakerd_api::time::{to_duration, to_timestamp};
 use breakerd_api::v1;
 
 use super::transitions;
+use crate::control::ServiceConfig;
 use crate::engine::{BreakerView, Counters};
 
 /// A breaker at the wall-clock time `wall`.
@@ -75,6 +78,22 @@ pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState 
         epoch: snapshot.epoch,
         remaining_wait: ends_at.map(|ends_at| to_duration(ends_at.since(wall))),
         config_revision: view.config_revision,
+        open_count: snapshot.open_count,
+    }
+}
+
+/// What the breakers of a service are judged by, for such a client; `set` is its override in force, and how long that lasts.
+pub(crate) fn service_state(
+    config: &ServiceConfig,
+    set: Option<(OverrideKind, Option<Duration>)>,
+) -> v1::ServiceState {
+    v1::ServiceState {
+        service: config.service.clone(),
+        thresholds: Some(thresholds(&config.thresholds)),
+        config_revision: config.changed.map_or(0, |changed| changed.revision),
+        override_state: set.map_or(v1::State::Unspecified, |(kind, _)| State::from(kind).into()) as i32,
+        remaining_override: set.and_then(|(_, left)| left).map(to_duration),
+        deleted: !config.is_own,
     }
 }
 

@@ -14,7 +14,7 @@ mod states;
 mod times;
 mod transitions;
 
-pub(crate) use breakers::{breaker, breaker_state};
+pub(crate) use breakers::{breaker, breaker_state, service_state};
 pub(crate) use changes::{ChangeList, ConfigList, change};
 pub(crate) use configs::{change_failure, config, deletion, update};
 pub(crate) use decisions::{

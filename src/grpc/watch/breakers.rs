@@ -5,8 +5,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaker::{Key, State};
+use breakerd_api::time::to_duration;
 use breakerd_api::v1;
 use breakerd_common::clock::Clock;
 use tokio::sync::Semaphore;
@@ -15,10 +17,11 @@ use tonic::Request;
 
 use super::config::bookmark;
 use super::selection::Selection;
-use super::{Source, Step, Watch, Watches, detached};
+use super::{STORE_RESTORED, Source, Step, Watch, Watches, changed, detached};
 use crate::app::{App, Loaded};
 use crate::auth::{Right, Rights};
-use crate::engine::{Engine, ListQuery};
+use crate::control::Configuration;
+use crate::engine::{BreakerView, Engine, ListQuery};
 use crate::feed::{HistoryTail, StateChanges, StateFeed};
 use crate::grpc::client_info::ClientInfo;
 use crate::grpc::convert;
@@ -51,6 +54,7 @@ pub(in crate::grpc) fn breakers(
     violations.unless(())?;
     selection.check()?;
     let states = Arc::clone(&loaded.feeds.states);
+    let heartbeat_every = watches.heartbeat_every;
     Ok(open_stream.stream(Follower {
         engine: Arc::clone(&loaded.engine),
         clock: Arc::clone(&app.clock),
@@ -60,9 +64,13 @@ pub(in crate::grpc) fn breakers(
         selection: Arc::new(selection),
         listing_permits: Arc::clone(&watches.listing_permits),
         resyncs: watches.resyncs(Watched::Breakers),
+        heartbeat_every,
+        configuration: loaded.control.watch(),
+        timeline: loaded.feeds.timeline(),
         cursor: 0,
         revision: 0,
-        phase: Phase::Begin,
+        config_revision: 0,
+        phase: Phase::Begin { resync: None },
     }))
 }
 
@@ -75,15 +83,26 @@ struct Follower {
     selection: Arc<Selection>,
     listing_permits: Arc<Semaphore>,
     resyncs: Resyncs,
+    heartbeat_every: Duration,
+    configuration: Receiver<Arc<Configuration>>,
+    timeline: Receiver<u32>,
     /// The number of the last change that was sent.
     cursor: u64,
     /// All up to this revision of the store has been sent.
     revision: u64,
+    /// The thresholds of all services up to this revision have been sent, or are being sent by the snapshot.
+    config_revision: u64,
     phase: Phase,
 }
 
 enum Phase {
-    Begin,
+    Begin {
+        resync: Option<&'static str>,
+    },
+    /// The services after this one are to be sent.
+    Services {
+        after: String,
+    },
     /// These are to be sent, and, if there may be more, those after `after`.
     Snapshot {
         found: VecDeque<Key>,
@@ -98,16 +117,45 @@ impl Source for Follower {
 
     async fn read(&mut self, ready: &mut VecDeque<Self::Message>) -> Result<Step, Failure> {
         self.newest.borrow_and_update();
+        if self.timeline.has_changed().unwrap_or(false) {
+            self.resyncs.count();
+            self.phase = Phase::Begin { resync: Some(STORE_RESTORED) };
+        }
         match &mut self.phase {
-            Phase::Begin => {
+            Phase::Begin { resync } => {
+                if let Some(reason) = resync {
+                    ready.push_back(message(Event::Resync(v1::WatchResync { reason: (*reason).to_owned() })));
+                }
                 // Before anything is read: whatever changes from here on is sent after the snapshot.
                 self.revision = self.tail.revision();
                 self.cursor = self.states.newest();
-                self.phase = Phase::Snapshot { found: VecDeque::new(), after: None, more: true };
+                let timeline = *self.timeline.borrow_and_update();
+                let configuration = Arc::clone(&self.configuration.borrow_and_update());
+                self.config_revision = configuration.revision();
+                ready.push_back(message(Event::Hello(self.hello(timeline, &configuration))));
+                self.push_service("", &configuration, ready);
+                self.phase = Phase::Services { after: String::new() };
+            }
+            Phase::Services { after } => {
+                // A service that changes meanwhile is sent once more after the snapshot.
+                let configuration = Arc::clone(&self.configuration.borrow());
+                let selected = |service: &str| self.selection.has(service);
+                let services: Vec<&str> =
+                    configuration.services_after(after, MESSAGES_MAX, selected).collect();
+                for service in &services {
+                    self.push_service(service, &configuration, ready);
+                }
+                self.phase = match services.last() {
+                    Some(last) if services.len() == MESSAGES_MAX => {
+                        Phase::Services { after: (*last).to_owned() }
+                    }
+                    _ => Phase::Snapshot { found: VecDeque::new(), after: None, more: true },
+                };
             }
             Phase::Snapshot { found, .. } if !found.is_empty() => {
                 let keys: Vec<Key> = found.drain(..found.len().min(MESSAGES_MAX)).collect();
-                self.push_messages(&keys, ready);
+                // Thresholds that changed since the snapshot began are sent after it.
+                self.push_breakers(&self.views(&keys), ready);
             }
             Phase::Snapshot { after, more: true, .. } => {
                 let after = after.clone();
@@ -125,9 +173,10 @@ impl Source for Follower {
     }
 
     async fn changed_since_read(&mut self) {
-        // Fails when nothing can change any more: that is the shutdown, which ends the stream.
-        if self.newest.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = changed(&mut self.newest) => {}
+            () = changed(&mut self.configuration) => self.configuration.mark_changed(),
+            () = changed(&mut self.timeline) => self.timeline.mark_changed(),
         }
     }
 
@@ -141,34 +190,96 @@ impl Source for Follower {
 
 impl Follower {
     fn read_changes(&mut self, ready: &mut VecDeque<v1::WatchBreakersResponse>) -> Step {
+        let configuration = Arc::clone(&self.configuration.borrow_and_update());
+        if !self.push_changed_services(&configuration, ready) {
+            return self.resync("too many services changed at once");
+        }
         let revision = self.tail.revision();
         match self.states.after(self.cursor, MESSAGES_MAX) {
-            StateChanges::TooOld => {
-                self.resyncs.count();
-                let reason = "too much has changed since, or everything at once".to_owned();
-                ready.push_back(message(Event::Resync(v1::WatchResync { reason })));
-                self.phase = Phase::Begin;
-                Step::More
-            }
+            StateChanges::TooOld => self.resync("too much has changed since, or everything at once"),
             StateChanges::Changed(keys, cursor) => {
-                self.cursor = cursor;
                 if keys.is_empty() {
+                    self.cursor = cursor;
                     self.revision = revision;
                     return Step::Idle;
                 }
                 let selected: Vec<Key> =
                     keys.into_iter().filter(|key| self.selection.has(key.service())).collect();
-                self.push_messages(&selected, ready);
+                let views = self.views(&selected);
+                if views.iter().any(|view| view.config_revision > self.config_revision) {
+                    // The engine has thresholds that are published next: they are sent first.
+                    return if ready.is_empty() { Step::Idle } else { Step::More };
+                }
+                self.push_breakers(&views, ready);
+                self.cursor = cursor;
                 Step::More
             }
         }
     }
 
-    fn push_messages(&self, keys: &[Key], ready: &mut VecDeque<v1::WatchBreakersResponse>) {
-        let now = self.clock.now();
-        let wall = self.engine.wall(now);
-        // One that was retired is shown as closed, at its epoch. Of which nothing is known never left its first state.
-        let views = self.engine.views(keys, now);
+    fn resync(&mut self, reason: &'static str) -> Step {
+        self.resyncs.count();
+        self.phase = Phase::Begin { resync: Some(reason) };
+        Step::More
+    }
+
+    fn hello(&self, timeline: u32, configuration: &Configuration) -> v1::WatchHello {
+        v1::WatchHello {
+            timeline: timeline.into(),
+            boot: self.engine.issuer(),
+            enabled: configuration.catalog().enabled(),
+            heartbeat_interval: Some(to_duration(self.heartbeat_every)),
+        }
+    }
+
+    fn push_service(
+        &self,
+        service: &str,
+        configuration: &Configuration,
+        ready: &mut VecDeque<v1::WatchBreakersResponse>,
+    ) {
+        let set = self.engine.service_override_left(service, self.clock.now());
+        let state = convert::service_state(&configuration.service(service), set);
+        ready.push_back(message(Event::Service(state)));
+    }
+
+    /// The services whose configuration changed since the last read. False: there are too many, or they are not known any
+    /// more.
+    fn push_changed_services(
+        &mut self,
+        configuration: &Configuration,
+        ready: &mut VecDeque<v1::WatchBreakersResponse>,
+    ) -> bool {
+        let revision = configuration.revision();
+        if revision == self.config_revision {
+            return true;
+        }
+        if self.config_revision < configuration.forgotten() || revision < self.config_revision {
+            return false;
+        }
+        let changed: Vec<_> = configuration
+            .changed_after(self.config_revision)
+            .map(|(service, _)| service)
+            .filter(|service| service.is_empty() || self.selection.has(service))
+            .take(FOUND_MAX + 1)
+            .collect();
+        if changed.len() > FOUND_MAX {
+            return false;
+        }
+        for service in changed {
+            self.push_service(service, configuration, ready);
+        }
+        self.config_revision = revision;
+        true
+    }
+
+    /// One that was retired is shown as closed, at its epoch. Of which nothing is known never left its first state.
+    fn views(&self, keys: &[Key]) -> Vec<BreakerView> {
+        self.engine.views(keys, self.clock.now())
+    }
+
+    fn push_breakers(&self, views: &[BreakerView], ready: &mut VecDeque<v1::WatchBreakersResponse>) {
+        let wall = self.engine.wall(self.clock.now());
         ready.extend(views.iter().map(|view| message(Event::Breaker(convert::breaker_state(view, wall)))));
     }
 
