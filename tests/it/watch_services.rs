@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use breakerd::store::Position;
 use breakerd_api::v1::watch_breakers_response::Event;
 use breakerd_api::v1::{self, State, WatchBreakersRequest};
+
+use breakerd_common::clock::Clock as _;
 
 use crate::grpc_breakers::wire;
 use crate::grpc_world::{World, trip};
@@ -173,6 +176,24 @@ async fn when_more_services_change_than_are_sent_one_by_one_a_snapshot_follows()
     assert_eq!(services(&mut stream).await.len(), 301);
     configs.update_config(update("service-7", 9)).await.unwrap();
     assert_eq!(service(&mut stream).await.service, "service-7");
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn when_the_store_goes_back_the_states_are_sent_again_under_its_new_timeline() {
+    let world = World::new().await;
+    trip(&mut world.breakers().await, "sentinel", "a").await;
+    let mut stream = watch(&world, &[]).await;
+    let Event::Hello(before) = event(&mut stream).await else { panic!("no hello") };
+    services(&mut stream).await;
+    let restored = Position { timeline: 7, ..world.store.position(0).await.unwrap() };
+    world.app.loaded().unwrap().feeds.reset(&restored, world.clock.now());
+    assert!(matches!(event(&mut stream).await, Event::Resync(_)));
+    let Event::Hello(after) = event(&mut stream).await else { panic!("no hello") };
+    assert_eq!((after.timeline, after.boot), (7, before.boot));
+    assert_ne!(after.timeline, before.timeline);
+    assert_eq!(services(&mut stream).await, ["", "sentinel"]);
     drop(stream);
     world.end().await;
 }
