@@ -41,7 +41,7 @@ pub async fn reconcile_overrides(engine: &Arc<Engine>, journal: &Journal, clock:
 
 /// The attribution of an override that the reconciler clears, because another request cleared the service's meanwhile.
 pub fn reconciler_attribution() -> Attribution {
-    let reason = "the service's override was taken back meanwhile".to_owned();
+    let reason = "the service's override was cleared meanwhile".to_owned();
     Attribution { actor: RECONCILER_ACTOR.to_owned(), reason }
 }
 

@@ -256,5 +256,5 @@ fn show_expiry(metrics: &TlsMetrics, tls: &Tls) {
 
 fn wrong(errors: &[config::Error]) -> anyhow::Error {
     let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    anyhow!("auth.tokens_file is wrong\n{}", lines.join("\n"))
+    anyhow!("invalid auth.tokens_file\n{}", lines.join("\n"))
 }

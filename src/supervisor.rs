@@ -55,7 +55,7 @@ pub struct TaskFailure {
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// It returned as if the stop token had been cancelled.
-    #[error("it returned without being told to")]
+    #[error("the task ended although nothing asked it to stop")]
     Returned,
     /// It returned an error.
     #[error(transparent)]

@@ -120,7 +120,9 @@ impl<'a> Reader<'_, 'a> {
                 fields.push((field, key, item));
             } else {
                 self.document.unknown(&path, key, || match item.get_ref() {
-                    _ if matches!(name, ENABLED | GENERATION) => Some(format!("it stands in [{TABLE}] only")),
+                    _ if matches!(name, ENABLED | GENERATION) => {
+                        Some(format!("it belongs in [{TABLE}] only"))
+                    }
                     DeValue::Table(_) => {
                         let whole = shorten(&format!("{service}.{name}"));
                         Some(format!(

@@ -246,7 +246,7 @@ fn suggestion(table: &str, key: &str) -> Option<String> {
         return Some(format!("did you mean `{near}`?"));
     }
     if breaker::Field::by_name(key.strip_prefix("default_").unwrap_or(key)).is_some() || key == "enabled" {
-        return Some(format!("it stands in [{}]", breakers::TABLE));
+        return Some(format!("it belongs in [{}]", breakers::TABLE));
     }
     let elsewhere = SETTINGS.iter().find(|setting| setting.path().1 == key)?;
     Some(format!("did you mean `{key}` in [{}]?", elsewhere.path().0))
@@ -287,7 +287,7 @@ fn conflicts(
     }
     let certificates_alone = settings.tls_client_ca.is_some() && settings.auth_tokens_file.is_none();
     if certificates_alone && settings.tls_client_certificate == ClientCertificate::Optional {
-        let problem = "without auth.tokens_file nobody could come without a certificate: leave this out";
+        let problem = "without auth.tokens_file every client needs a certificate: leave this out";
         at(&["tls.client_certificate", "tls.client_ca", "auth.tokens_file"], problem.to_owned());
     }
     if certificates_alone && settings.http_auth && !settings.http_tls {

@@ -200,7 +200,7 @@ async fn a_file_that_is_wrong_at_the_start_is_told_and_nothing_starts() {
     assert!(text.contains("tls.certificate: needs tls.key, which is not set"), "{text}");
     let text = said(run("[tls]\nclient_ca = \"a.pem\"\nclient_certificate = \"optional\"\n").await);
     assert!(text.contains("needs tls.certificate"), "{text}");
-    assert!(text.contains("nobody could come without a certificate"), "{text}");
+    assert!(text.contains("every client needs a certificate"), "{text}");
     fs::write(folder.path().join("a.pem"), "nothing").unwrap();
     let text = said(run("[tls]\ncertificate = \"a.pem\"\nkey = \"a.pem\"\n").await);
     assert!(text.contains("tls.certificate: holds no certificate in PEM"), "{text}");

@@ -86,7 +86,7 @@ fn check_config_refuses_the_files_that_serve_would() {
     fs::write(&other, "[[token]]\nname = \"a b\"\n").unwrap();
     for (text, problem) in [
         (format!("[auth]\ntokens_file = {missing:?}\n"), "auth.tokens_file: "),
-        (format!("[auth]\ntokens_file = {other:?}\n"), "auth.tokens_file is wrong"),
+        (format!("[auth]\ntokens_file = {other:?}\n"), "invalid auth.tokens_file"),
         (format!("[tls]\ncertificate = {missing:?}\nkey = {missing:?}\n"), "tls.certificate: "),
         (format!("[tls]\ncertificate = {other:?}\nkey = {other:?}\n"), "tls.certificate: "),
         (format!("[store]\nurl_file = {missing:?}\n"), "store.url_file"),

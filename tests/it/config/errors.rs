@@ -182,7 +182,7 @@ fn unknown_keys_are_refused_and_the_nearest_name_is_offered() {
         ),
         (
             "[circuit_breaker.a]\nenabled = false",
-            "2:1: circuit_breaker.a: unknown key `enabled`: it stands in [circuit_breaker] only",
+            "2:1: circuit_breaker.a: unknown key `enabled`: it belongs in [circuit_breaker] only",
         ),
         (
             "[circuit_breaker]\nsentinel = 3",
@@ -202,7 +202,7 @@ fn unknown_keys_are_refused_and_the_nearest_name_is_offered() {
             "[grpc]\nbreakers_max = 1",
             "2:1: grpc: unknown key `breakers_max`: did you mean `breakers_max` in [limits]?",
         ),
-        ("failure_threshold = 1", "1:1: unknown key `failure_threshold`: it stands in [circuit_breaker]"),
+        ("failure_threshold = 1", "1:1: unknown key `failure_threshold`: it belongs in [circuit_breaker]"),
         ("datadir = \"x\"", "1:1: unknown key `datadir`: did you mean `data_dir`?"),
     ] {
         assert_eq!(errors(text), [format!("breakerd.toml:{expected}")], "{text}");
