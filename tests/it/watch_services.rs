@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use breakerd::catalog::Declaration;
 use breakerd::store::Position;
 use breakerd_api::v1::watch_breakers_response::Event;
 use breakerd_api::v1::{self, State, WatchBreakersRequest};
@@ -155,27 +156,33 @@ async fn a_service_without_a_configuration_of_its_own_any_more_is_sent_as_delete
     world.end().await;
 }
 
+/// A declaration of so many services.
+fn declaration(services: usize) -> Declaration {
+    let layer =
+        breaker::Layer::default().with(breaker::Field::FailureThreshold, breaker::Value::Count(7)).unwrap();
+    let services = (0..services).map(|number| (format!("service-{number:03}"), layer.clone())).collect();
+    Declaration { enabled: true, services, ..Declaration::default() }
+}
+
 #[tokio::test]
-async fn when_more_services_change_than_are_sent_one_by_one_a_snapshot_follows() {
+async fn services_that_change_together_are_each_sent_or_a_snapshot_if_there_are_too_many() {
     let world = World::new().await;
-    let mut configs = world.configs().await;
     let mut stream = watch(&world, &[]).await;
     services(&mut stream).await;
     // All of them under one revision: the store takes a file whole.
     let control = &world.app.loaded().unwrap().control;
-    let mut declaration = breakerd::catalog::Declaration::default();
-    for number in 0..300 {
-        let layer = breaker::Layer::default()
-            .with(breaker::Field::FailureThreshold, breaker::Value::Count(7))
-            .unwrap();
-        declaration.services.insert(format!("service-{number}"), layer);
+    control.declare(&declaration(40)).await.unwrap();
+    let mut sent = std::collections::BTreeSet::new();
+    while sent.len() < 41 {
+        sent.insert(service(&mut stream).await.service);
     }
-    declaration.enabled = true;
-    control.declare(&declaration).await.unwrap();
+    assert!(sent.contains("sentinel"), "it has no configuration of its own any more");
+
+    control.declare(&declaration(400)).await.unwrap();
     assert!(matches!(event(&mut stream).await, Event::Resync(_)));
-    assert_eq!(services(&mut stream).await.len(), 301);
-    configs.update_config(update("service-7", 9)).await.unwrap();
-    assert_eq!(service(&mut stream).await.service, "service-7");
+    assert_eq!(services(&mut stream).await.len(), 401);
+    world.configs().await.update_config(update("service-007", 9)).await.unwrap();
+    assert_eq!(service(&mut stream).await.service, "service-007");
     drop(stream);
     world.end().await;
 }

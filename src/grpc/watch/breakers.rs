@@ -32,6 +32,8 @@ use v1::watch_breakers_response::Event;
 
 /// Messages of one read: what is buffered for a stream whose client does not read.
 const MESSAGES_MAX: usize = 32;
+/// Services of one read: their thresholds are some kilobytes, and twenty with long lists of error classes.
+const SERVICES_MAX: usize = 16;
 /// Breakers of one listing; their keys are buffered for the client.
 const FOUND_MAX: usize = 256;
 /// The states that a snapshot sends.
@@ -70,6 +72,7 @@ pub(in crate::grpc) fn breakers(
         cursor: 0,
         revision: 0,
         config_revision: 0,
+        changed_services: VecDeque::new(),
         phase: Phase::Begin { resync: None },
     }))
 }
@@ -92,6 +95,8 @@ struct Follower {
     revision: u64,
     /// The thresholds of all services up to this revision have been sent, or are being sent by the snapshot.
     config_revision: u64,
+    /// Services that changed up to that revision, still to be sent.
+    changed_services: VecDeque<Arc<str>>,
     phase: Phase,
 }
 
@@ -132,6 +137,7 @@ impl Source for Follower {
                 let timeline = *self.timeline.borrow_and_update();
                 let configuration = Arc::clone(&self.configuration.borrow_and_update());
                 self.config_revision = configuration.revision();
+                self.changed_services.clear();
                 ready.push_back(message(Event::Hello(self.hello(timeline, &configuration))));
                 self.push_service("", &configuration, ready);
                 self.phase = Phase::Services { after: String::new() };
@@ -141,12 +147,12 @@ impl Source for Follower {
                 let configuration = Arc::clone(&self.configuration.borrow());
                 let selected = |service: &str| self.selection.has(service);
                 let services: Vec<&str> =
-                    configuration.services_after(after, MESSAGES_MAX, selected).collect();
+                    configuration.services_after(after, SERVICES_MAX, selected).collect();
                 for service in &services {
                     self.push_service(service, &configuration, ready);
                 }
                 self.phase = match services.last() {
-                    Some(last) if services.len() == MESSAGES_MAX => {
+                    Some(last) if services.len() == SERVICES_MAX => {
                         Phase::Services { after: (*last).to_owned() }
                     }
                     _ => Phase::Snapshot { found: VecDeque::new(), after: None, more: true },
@@ -191,8 +197,15 @@ impl Source for Follower {
 impl Follower {
     fn read_changes(&mut self, ready: &mut VecDeque<v1::WatchBreakersResponse>) -> Step {
         let configuration = Arc::clone(&self.configuration.borrow_and_update());
-        if !self.push_changed_services(&configuration, ready) {
+        if !self.note_changed_services(&configuration) {
             return self.resync("too many services changed at once");
+        }
+        if !self.changed_services.is_empty() {
+            for _ in 0..SERVICES_MAX {
+                let Some(service) = self.changed_services.pop_front() else { break };
+                self.push_service(&service, &configuration, ready);
+            }
+            return Step::More;
         }
         let revision = self.tail.revision();
         match self.states.after(self.cursor, MESSAGES_MAX) {
@@ -208,7 +221,7 @@ impl Follower {
                 let views = self.views(&selected);
                 if views.iter().any(|view| view.config_revision > self.config_revision) {
                     // The engine has thresholds that are published next: they are sent first.
-                    return if ready.is_empty() { Step::Idle } else { Step::More };
+                    return Step::Idle;
                 }
                 self.push_breakers(&views, ready);
                 self.cursor = cursor;
@@ -243,34 +256,22 @@ impl Follower {
         ready.push_back(message(Event::Service(state)));
     }
 
-    /// The services whose configuration changed since the last read. False: there are too many, or they are not known any
-    /// more.
-    fn push_changed_services(
-        &mut self,
-        configuration: &Configuration,
-        ready: &mut VecDeque<v1::WatchBreakersResponse>,
-    ) -> bool {
+    /// Notes the services whose configuration changed since the last read. False: there are too many, or they are not known
+    /// any more.
+    fn note_changed_services(&mut self, configuration: &Configuration) -> bool {
         let revision = configuration.revision();
-        if revision == self.config_revision {
+        // The configuration of a store that went back is published ahead of its timeline, which starts this stream again.
+        if revision <= self.config_revision {
             return true;
         }
-        if self.config_revision < configuration.forgotten() || revision < self.config_revision {
+        if self.config_revision < configuration.forgotten() {
             return false;
         }
-        let changed: Vec<_> = configuration
-            .changed_after(self.config_revision)
-            .map(|(service, _)| service)
-            .filter(|service| service.is_empty() || self.selection.has(service))
-            .take(FOUND_MAX + 1)
-            .collect();
-        if changed.len() > FOUND_MAX {
-            return false;
-        }
-        for service in changed {
-            self.push_service(service, configuration, ready);
-        }
+        let changed = configuration.changed_after(self.config_revision).map(|(service, _)| service);
+        let selected = changed.filter(|service| service.is_empty() || self.selection.has(service));
+        self.changed_services.extend(selected.take(FOUND_MAX + 1).cloned());
         self.config_revision = revision;
-        true
+        self.changed_services.len() <= FOUND_MAX
     }
 
     /// One that was retired is shown as closed, at its epoch. Of which nothing is known never left its first state.
