@@ -108,20 +108,8 @@ impl Tally {
         }
     }
 
-    /// Counts one outcome. `minimum_reporters` is how many distinct callers a trip needs.
-    pub(crate) fn count(
-        &mut self,
-        failed: bool,
-        slow: bool,
-        caller: CallerId,
-        minimum_reporters: u32,
-        now: Time,
-    ) {
-        self.count_alike(Run { failed, slow, caller, count: 1 }, minimum_reporters, now);
-    }
-
-    /// Counts outcomes alike, one after the other.
-    pub(crate) fn count_alike(&mut self, run: Run, minimum_reporters: u32, now: Time) {
+    /// Counts outcomes alike, one after the other. `minimum_reporters` is how many distinct callers a trip needs.
+    pub(crate) fn count(&mut self, run: Run, minimum_reporters: u32, now: Time) {
         let Run { failed, slow, count, caller: _ } = run;
         self.window.push(failed, slow, count, now);
         let (longer, over) = if failed {
@@ -138,7 +126,7 @@ impl Tally {
         }
     }
 
-    /// How many more outcomes of `run` can be counted at once: whether they make a trip can change with the last of them, and
+    /// How many more outcomes like those of `run` can be counted at once: whether they make a trip can change with the last of them, and
     /// with none before it. The last that was counted was one of the run's.
     ///
     /// A handful of such parts make a run in a window of time. In one of calls, where what leaves is of any kind, each
@@ -161,7 +149,7 @@ impl Tally {
             ],
         };
         let parts = by_window.into_iter().chain([longest]);
-        parts.flatten().min().unwrap_or(u32::MAX).min(run.count)
+        parts.flatten().min().unwrap_or(u32::MAX)
     }
 
     /// Counts what other replicas counted. Their order among themselves is unknown: any new success ends

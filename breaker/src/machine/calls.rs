@@ -10,7 +10,7 @@ use super::phase::{Cause, Crossing, Next, Phase};
 use crate::mix;
 use crate::outcome::{Decision, Pass, Recorded, Report, RunRecorded, Ticket, Verdict};
 use crate::state::{OverrideKind, State};
-use crate::tally::Run;
+use crate::tally::{Run, Tally};
 use crate::thresholds::{Judged, Thresholds};
 use crate::time::Time;
 use crate::transition::{Stats, Transition};
@@ -79,22 +79,12 @@ impl Breaker {
         let thresholds = Arc::clone(&self.thresholds);
         let judged = thresholds.judge(report);
         match (&mut self.phase, probe) {
-            (Phase::Closed(tally), None) => {
+            (Phase::Closed(_) | Phase::MetricsOnly(_), None) => {
                 let Judged::Counted { failed, slow } = judged else {
                     return (Recorded::Recorded, None);
                 };
-                tally.count(failed, slow, report.caller, thresholds.minimum_reporters(), now);
-                let retry_after = report.honored_retry_after(failed);
-                (Recorded::Recorded, self.tripped(&thresholds, retry_after, now))
-            }
-            (Phase::MetricsOnly(metrics_only), None) => {
-                let Judged::Counted { failed, slow } = judged else {
-                    return (Recorded::Recorded, None);
-                };
-                metrics_only.look(&thresholds, now);
-                metrics_only.tally.count(failed, slow, report.caller, thresholds.minimum_reporters(), now);
-                let retry_after = report.honored_retry_after(failed);
-                (Recorded::Recorded, self.crossed(&thresholds, retry_after, now))
+                let run = Run { failed, slow, caller: report.caller, count: 1 };
+                (Recorded::Recorded, self.count(run, report, &thresholds, now))
             }
             (Phase::HalfOpen(half_open), Some(probe)) => {
                 let (held, retry_after) = match judged {
@@ -136,38 +126,44 @@ impl Breaker {
         let mut part = 1;
         while run_recorded.total() < count {
             let left = count - run_recorded.total();
-            let Judged::Counted { failed, slow } = judged else {
+            let counts = self.not_of_this_epoch(epoch).is_none() && self.tally().is_some();
+            let (Judged::Counted { failed, slow }, true) = (judged, counts) else {
+                // Each of the rest is taken alike, and changes nothing.
                 let (recorded, _) = self.take(Ticket::Bare { epoch }, report, now);
                 run_recorded.add(recorded, left);
                 break;
             };
-            if let Some(refused) = self.not_of_this_epoch(epoch) {
-                run_recorded.add(refused, left);
-                break;
-            }
-            let run = Run { failed, slow, caller: report.caller, count: left };
-            let tally = match &mut self.phase {
-                Phase::Closed(tally) => tally,
-                Phase::MetricsOnly(metrics_only) => {
-                    metrics_only.look(&thresholds, now);
-                    &mut metrics_only.tally
-                }
-                _ => {
-                    run_recorded.add(Recorded::NotCounted, left);
-                    break;
-                }
-            };
-            let counted = part.min(left);
-            tally.count_alike(Run { count: counted, ..run }, thresholds.minimum_reporters(), now);
-            part = tally.part_of(run, &thresholds);
-            run_recorded.add(Recorded::Recorded, counted);
-            let retry_after = report.honored_retry_after(failed);
-            let transition = self
-                .tripped(&thresholds, retry_after, now)
-                .or_else(|| self.crossed(&thresholds, retry_after, now));
-            transitions.extend(transition);
+            let run = Run { failed, slow, caller: report.caller, count: part.min(left) };
+            transitions.extend(self.count(run, report, &thresholds, now));
+            run_recorded.add(Recorded::Recorded, run.count);
+            part = self.tally().map_or(1, |tally| tally.part_of(run, &thresholds));
         }
         (run_recorded, transitions)
+    }
+
+    /// Where outcomes are counted, in the states that do.
+    fn tally(&mut self) -> Option<&mut Tally> {
+        match &mut self.phase {
+            Phase::Closed(tally) => Some(tally),
+            Phase::MetricsOnly(metrics_only) => Some(&mut metrics_only.tally),
+            _ => None,
+        }
+    }
+
+    /// Counts outcomes of the present epoch, and says which transition they make.
+    fn count(
+        &mut self,
+        run: Run,
+        report: &Report<'_>,
+        thresholds: &Thresholds,
+        now: Time,
+    ) -> Option<Transition> {
+        if let Phase::MetricsOnly(metrics_only) = &mut self.phase {
+            metrics_only.look(thresholds, now);
+        }
+        self.tally()?.count(run, thresholds.minimum_reporters(), now);
+        let retry_after = report.honored_retry_after(run.failed);
+        self.tripped(thresholds, retry_after, now).or_else(|| self.crossed(thresholds, retry_after, now))
     }
 
     /// Opens a closed breaker whose counts make a trip.
