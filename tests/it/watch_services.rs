@@ -1,8 +1,9 @@
 //! What `WatchBreakers` says of services, and whose states it sends: over a real channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use breakerd::catalog::Declaration;
+use breakerd::catalog::{Catalog, Declaration};
 use breakerd::store::Position;
 use breakerd_api::v1::watch_breakers_response::Event;
 use breakerd_api::v1::{self, State, WatchBreakersRequest};
@@ -10,7 +11,7 @@ use breakerd_api::v1::{self, State, WatchBreakersRequest};
 use breakerd_common::clock::Clock as _;
 
 use crate::grpc_breakers::wire;
-use crate::grpc_world::{World, trip};
+use crate::grpc_world::{World, ask, trip};
 use crate::watch_breakers::event;
 
 type Stream = tonic::Streaming<v1::WatchBreakersResponse>;
@@ -98,6 +99,29 @@ async fn new_thresholds_are_sent_ahead_of_the_states_that_are_judged_by_them() {
         assert_eq!(state.config_revision, sentinel.config_revision, "round {round}");
         assert_eq!(state.remaining_wait, wire(30 + i64::from(round), 0));
     }
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_state_that_is_judged_by_thresholds_before_they_are_published_waits_for_them() {
+    let world = World::new().await;
+    trip(&mut world.breakers().await, "sentinel", "a").await;
+    let mut stream = watch(&world, &["sentinel"]).await;
+    services(&mut stream).await;
+    // As in the middle of a change: the engine has the new thresholds, and moves the end of the wait.
+    let wait = breaker::Value::Duration(Duration::from_secs(40));
+    let layer = breaker::Layer::default().with(breaker::Field::Timeout, wait).unwrap();
+    let set = [("sentinel".to_owned(), layer)].into();
+    let catalog = Catalog::new(&Declaration { enabled: true, ..Declaration::default() }, 2, &set).unwrap();
+    world.app.loaded().unwrap().engine.apply(&Arc::new(catalog), world.clock.now());
+    for _ in 0..100 {
+        world.breakers().await.allow_request(ask("database", "")).await.unwrap();
+    }
+    world.configs().await.update_config(update("sentinel", 7)).await.unwrap();
+    assert_eq!(service(&mut stream).await.config_revision, 2);
+    let Event::Breaker(state) = event(&mut stream).await else { panic!("no breaker") };
+    assert_eq!((state.config_revision, state.remaining_wait), (2, wire(30, 0)));
     drop(stream);
     world.end().await;
 }
