@@ -182,6 +182,12 @@ impl Breaker {
         (recorded, transitions)
     }
 
+    /// So many calls were rejected in the present state by others than this breaker: by clients that know its state. They are in
+    /// [`Transition::rejected_calls`] of the end of it, and change nothing else.
+    pub fn note_rejected(&mut self, calls: u64) {
+        self.rejected_calls = self.rejected_calls.saturating_add(calls);
+    }
+
     /// Gives a probe back unused: its place is free again.
     pub fn release(&mut self, probe: Probe, now: Time) {
         let now = self.clock(now);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use breaker::{Decision, Judged, Key, Pass, Recorded, Report, RunRecorded, State, Ticket, Time, Verdict};
 
 use super::Engine;
+use super::counters::LocalTotals;
 use super::durations::RunDurations;
 use super::entry::{Entry, Inner};
 use super::limits::EngineError;
@@ -208,6 +209,33 @@ impl Engine {
         let owner = || self.owner(service, creator);
         self.registry
             .with_breaker(id, service, name, owner, now, |entry, inner| self.take_run(entry, inner, run, now))
+    }
+
+    /// Adds what a client decided by itself to the counters of a breaker. Nothing of it is judged. A breaker that is not known is
+    /// created, and counts for `creator` then.
+    ///
+    /// # Errors
+    /// [`EngineError::Key`], [`EngineError::Full`].
+    pub fn add_local_totals_for(
+        &self,
+        creator: Creator<'_>,
+        service: &str,
+        name: &str,
+        totals: &LocalTotals,
+        now: Time,
+    ) -> Result<(), EngineError> {
+        let id = self.seals.key_id(service, name);
+        let owner = || self.owner(service, creator);
+        self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
+            inner.used(now);
+            // While breakerd is disabled it leaves the machine alone; the client decided all the same.
+            if self.is_enabled() {
+                self.look(entry, inner, now);
+                let rejected = totals.rejected_in(inner.breaker.state());
+                inner.breaker.note_rejected(rejected);
+            }
+            inner.counters.add_local(totals);
+        })
     }
 
     fn take_run(&self, entry: &Entry, inner: &mut Inner, run: &Run<'_>, now: Time) -> RunResult {

@@ -39,6 +39,35 @@ pub struct OpenedCounters {
     pub would_be_rejected: u64,
 }
 
+/// What a client decided by itself of the calls of one breaker: it is counted, and never judged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LocalTotals {
+    /// Rejected because the breaker was open.
+    pub rejected_open: u64,
+    /// Rejected because every probe was out or done.
+    pub rejected_half_open: u64,
+    /// Rejected because an operator forced the breaker open.
+    pub rejected_forced: u64,
+    /// Calls that went well.
+    pub successful: u64,
+    /// Calls that failed.
+    pub failed: u64,
+    /// Calls whose outcome is ignored.
+    pub ignored: u64,
+}
+
+impl LocalTotals {
+    /// Calls that were rejected for the reason that a breaker in `state` has.
+    pub(super) fn rejected_in(&self, state: State) -> u64 {
+        match state {
+            State::Open => self.rejected_open,
+            State::HalfOpen => self.rejected_half_open,
+            State::ForcedOpen => self.rejected_forced,
+            State::Closed | State::Disabled | State::MetricsOnly => 0,
+        }
+    }
+}
+
 /// From, to, why.
 pub type TransitionKind = (State, State, Reason);
 
@@ -71,6 +100,21 @@ impl Counters {
                 *(if failed { &mut self.failed } else { &mut self.successful }) += recorded;
                 self.slow += if slow { recorded } else { 0 };
             }
+        }
+    }
+
+    /// Clients say these numbers, so a sum may pass what 64 bits hold: it wraps then, which Prometheus takes for a restart.
+    pub(crate) fn add_local(&mut self, totals: &LocalTotals) {
+        let LocalTotals { rejected_open, rejected_half_open, rejected_forced, successful, failed, ignored } =
+            *totals;
+        self.successful = self.successful.wrapping_add(successful);
+        self.failed = self.failed.wrapping_add(failed);
+        self.ignored = self.ignored.wrapping_add(ignored);
+        if rejected_open | rejected_half_open | rejected_forced != 0 {
+            let opened = self.opened_mut();
+            opened.rejected_open = opened.rejected_open.wrapping_add(rejected_open);
+            opened.rejected_half_open = opened.rejected_half_open.wrapping_add(rejected_half_open);
+            opened.rejected_forced = opened.rejected_forced.wrapping_add(rejected_forced);
         }
     }
 

@@ -6,9 +6,9 @@ use breaker::Time;
 use breakerd_api::v1::breaker_service_server::BreakerService;
 use breakerd_api::v1::{
     AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
-    AllowRequestsResult, ItemError, RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest,
-    RecordOutcomesResponse, RecordOutcomesResult, WatchBreakersRequest, WatchBreakersResponse,
-    allow_requests_result, record_outcomes_result,
+    AllowRequestsResult, ItemError, LocalTotals, LocalTotalsError, RecordOutcomeRequest,
+    RecordOutcomeResponse, RecordOutcomesRequest, RecordOutcomesResponse, RecordOutcomesResult,
+    WatchBreakersRequest, WatchBreakersResponse, allow_requests_result, record_outcomes_result,
 };
 use bytes::{Bytes, BytesMut};
 use tonic::{Request, Response, Status};
@@ -112,6 +112,26 @@ impl Breakers {
         .map(convert::record_response)
         .map_err(|error| convert::outcome_failure(error, request))
     }
+
+    fn add_totals(
+        &self,
+        loaded: &Loaded,
+        client: &ClientInfo,
+        request: &LocalTotals,
+        now: Time,
+    ) -> Result<(), Failure> {
+        let totals = convert::read_totals(request)?;
+        let LocalTotals { service, name, .. } = request;
+        if !client.may(Right::Call, service) {
+            convert::key(service, name)?;
+            client.check(Right::Call, service)?;
+        }
+        let creator = client.creator(&self.unnamed);
+        loaded
+            .engine
+            .add_local_totals_for(creator, service, name, &totals, now)
+            .map_err(|error| convert::totals_failure(error, request))
+    }
 }
 
 #[tonic::async_trait]
@@ -191,8 +211,10 @@ impl BreakerService for Breakers {
     ) -> Result<Response<RecordOutcomesResponse>, Status> {
         let loaded = self.loaded()?;
         let client = ClientInfo::of(&request);
-        let requests = &request.get_ref().requests;
-        convert::check_batch(requests.len()).map_err(Failure::from)?;
+        let report = request.get_ref();
+        let RecordOutcomesRequest { requests, local_totals, .. } = report;
+        convert::check_batch_items(requests.len(), local_totals.len(), 0).map_err(Failure::from)?;
+        convert::read_batch_id(report).map_err(Failure::from)?;
         let mut results = Vec::with_capacity(requests.len());
         let mut budget = BatchBudget::default();
         let mut now = self.app.clock.now();
@@ -213,6 +235,20 @@ impl BreakerService for Breakers {
             };
             results.push(RecordOutcomesResult { result: Some(result) });
         }
-        Ok(Response::new(RecordOutcomesResponse { results }))
+        let mut local_totals_errors = Vec::new();
+        for (index, totals) in (0..).zip(local_totals) {
+            if budget.must_yield() {
+                tokio::task::yield_now().await;
+            }
+            if budget.must_read_clock() {
+                now = self.app.clock.now();
+            }
+            if let Err(failure) = self.add_totals(loaded, &client, totals, now) {
+                budget.failed();
+                local_totals_errors.push(LocalTotalsError { index, error: Some(self.failed(failure)) });
+            }
+        }
+        let boot = loaded.engine.issuer();
+        Ok(Response::new(RecordOutcomesResponse { results, boot, repeated: false, local_totals_errors }))
     }
 }

@@ -166,9 +166,9 @@ impl RequestBody {
     /// What its handler may need beside the message.
     fn needed(&self, message: &[u8]) -> Result<usize, Failure> {
         if self.method.is_batch() {
-            let items = items(message);
-            convert::check_batch(items)?;
-            return Ok(items * ITEM_BYTES);
+            let items = BatchItems::count(message);
+            items.check()?;
+            return Ok((items.requests + items.totals) * ITEM_BYTES);
         }
         Ok(if self.method.is_list() {
             PAGE_BYTES
@@ -190,24 +190,58 @@ impl RequestBody {
     }
 }
 
-/// How many items the message of a batch has, its only field: counted and not decoded. What is no message has none, and is
-/// refused by the decoder.
-fn items(mut message: &[u8]) -> usize {
-    let mut items = 0;
+/// How many items the message of a batch has: counted and not decoded. What is no message has none, and is refused by the
+/// decoder.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct BatchItems {
+    /// Its field 1, of each batch.
+    requests: usize,
+    /// Its field 4: `local_totals` of RecordOutcomes.
+    totals: usize,
+    /// The most entries that one of the totals has in its field 3, `rejected`.
+    rejected: usize,
+}
+
+impl BatchItems {
+    const REQUESTS: u32 = 1;
+    const TOTALS: u32 = 4;
+    const REJECTED: u32 = 3;
+
+    fn count(message: &[u8]) -> Self {
+        let mut items = Self::default();
+        each_field(message, |tag, field| match tag {
+            Self::REQUESTS => items.requests += 1,
+            Self::TOTALS => {
+                items.totals += 1;
+                let mut rejected = 0;
+                each_field(field, |tag, _| rejected += usize::from(tag == Self::REJECTED));
+                items.rejected = items.rejected.max(rejected);
+            }
+            _ => {}
+        });
+        items
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        Ok(convert::check_batch_items(self.requests, self.totals, self.rejected)?)
+    }
+}
+
+/// Calls with each field that has a length, up to what is no field.
+fn each_field(mut message: &[u8], mut call: impl FnMut(u32, &[u8])) {
     while let Ok((tag, wire_type)) = decode_key(&mut message) {
-        if tag == 1 && wire_type == WireType::LengthDelimited {
+        if wire_type == WireType::LengthDelimited {
             let Ok(length) = decode_varint(&mut message) else { break };
             let Some(length) = usize::try_from(length).ok().filter(|length| *length <= message.len()) else {
                 break;
             };
+            call(tag, &message[..length]);
             message.advance(length);
-            items += 1;
         } else if skip_field(wire_type, tag, &mut message, prost::encoding::DecodeContext::default()).is_err()
         {
             break;
         }
     }
-    items
 }
 
 impl Body for RequestBody {
@@ -262,14 +296,32 @@ mod tests {
     #[test]
     fn items_are_counted_without_being_decoded() {
         let batch = |requests| v1::AllowRequestsRequest { requests }.encode_to_vec();
+        let requests = |message: &[u8]| BatchItems::count(message).requests;
         let request =
             v1::AllowRequestRequest { service: "payments".into(), ..v1::AllowRequestRequest::default() };
-        assert_eq!(items(&[]), 0);
-        assert_eq!(items(&batch(vec![v1::AllowRequestRequest::default(); 1_001])), 1_001);
-        assert_eq!(items(&batch(vec![request.clone(), request])), 2);
+        assert_eq!(requests(&[]), 0);
+        assert_eq!(requests(&batch(vec![v1::AllowRequestRequest::default(); 1_001])), 1_001);
+        assert_eq!(requests(&batch(vec![request.clone(), request])), 2);
         // An unknown field, and what is no message.
-        assert_eq!(items(&[0x10, 0x05, 0x0a, 0x00]), 1);
-        assert_eq!(items(&[0x0a, 0x7f, 0x00]), 0);
-        assert_eq!(items(&[0xff; 20]), 0);
+        assert_eq!(requests(&[0x10, 0x05, 0x0a, 0x00]), 1);
+        assert_eq!(requests(&[0x0a, 0x7f, 0x00]), 0);
+        assert_eq!(requests(&[0xff; 20]), 0);
+    }
+
+    #[test]
+    fn totals_are_counted_beside_outcomes_and_so_are_their_parts() {
+        let totals = |rejected| v1::LocalTotals {
+            rejected: vec![v1::RejectedCalls::default(); rejected],
+            ..v1::LocalTotals::default()
+        };
+        let report = v1::RecordOutcomesRequest {
+            requests: vec![v1::RecordOutcomeRequest::default(); 2],
+            reporter: vec![7; 16].into(),
+            sequence: 300,
+            local_totals: vec![totals(1), totals(9), totals(0)],
+        };
+        let items = BatchItems::count(&report.encode_to_vec());
+        assert_eq!(items, BatchItems { requests: 2, totals: 3, rejected: 9 });
+        assert!(items.check().is_err() && BatchItems { rejected: 3, ..items }.check().is_ok());
     }
 }

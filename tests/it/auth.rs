@@ -256,7 +256,13 @@ async fn in_a_batch_only_the_items_of_other_services_are_denied() {
         ..Default::default()
     };
     let requests = vec![failure("sentinel"), failure("payments"), failure("sentinel")];
-    let answer = raw.call(RECORD_MANY, &[&caller], &v1::RecordOutcomesRequest { requests }).await;
+    let answer = raw
+        .call(
+            RECORD_MANY,
+            &[&caller],
+            &v1::RecordOutcomesRequest { requests, ..v1::RecordOutcomesRequest::default() },
+        )
+        .await;
     let errors: Vec<_> = answer
         .read::<v1::RecordOutcomesResponse>()
         .results

@@ -143,7 +143,10 @@ async fn drive(
             outcome: Outcome::Failure.into(),
             ..Default::default()
         };
-        let request = RecordOutcomesRequest { requests: (0..each).map(failure).collect() };
+        let request = RecordOutcomesRequest {
+            requests: (0..each).map(failure).collect(),
+            ..RecordOutcomesRequest::default()
+        };
         let answer = match client.record_outcomes(request).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => {

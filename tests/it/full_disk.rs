@@ -69,7 +69,8 @@ async fn trip(process: &Process, names: std::ops::Range<u32>) -> usize {
         outcome: Outcome::Failure.into(),
         ..Default::default()
     };
-    let request = RecordOutcomesRequest { requests: names.map(failure).collect() };
+    let request =
+        RecordOutcomesRequest { requests: names.map(failure).collect(), ..RecordOutcomesRequest::default() };
     let answer = process.breakers().await.record_outcomes(request).await.unwrap().into_inner();
     let is_open = |result: &breakerd_api::v1::RecordOutcomesResult| match &result.result {
         Some(breakerd_api::v1::record_outcomes_result::Result::Response(response)) => {

@@ -272,8 +272,12 @@ async fn an_item_that_is_wrong_touches_no_other() {
         report(&permits[0], Outcome::Failure),
         report(&permits[1], Outcome::Ignored),
     ];
-    let results =
-        client.record_outcomes(v1::RecordOutcomesRequest { requests }).await.unwrap().into_inner().results;
+    let results = client
+        .record_outcomes(v1::RecordOutcomesRequest { requests, ..v1::RecordOutcomesRequest::default() })
+        .await
+        .unwrap()
+        .into_inner()
+        .results;
     let told: Vec<_> = results
         .into_iter()
         .map(|result| match result.result.unwrap() {
@@ -300,7 +304,10 @@ async fn a_batch_holds_up_to_a_thousand() {
     let status = client.allow_requests(v1::AllowRequestsRequest { requests }).await.unwrap_err();
     assert_eq!(faults(&status), named(&[("requests", "TOO_MANY")]));
     let requests = vec![RecordOutcomeRequest::default(); 1_001];
-    let status = client.record_outcomes(v1::RecordOutcomesRequest { requests }).await.unwrap_err();
+    let status = client
+        .record_outcomes(v1::RecordOutcomesRequest { requests, ..v1::RecordOutcomesRequest::default() })
+        .await
+        .unwrap_err();
     assert_eq!(faults(&status), named(&[("requests", "TOO_MANY")]));
     world.end().await;
 }

@@ -162,7 +162,10 @@ async fn the_errors_of_a_batch_take_no_more_than_is_charged_for_them() {
         retry_after: negative,
         ..RecordOutcomeRequest::default()
     };
-    let body = framed(&RecordOutcomesRequest { requests: vec![wrong; 1_000] }.encode_to_vec());
+    let body = framed(
+        &RecordOutcomesRequest { requests: vec![wrong; 1_000], ..RecordOutcomesRequest::default() }
+            .encode_to_vec(),
+    );
     let (status, _, answer) = client.call(RECORD_MANY, &[], body).await;
     assert_eq!(status.code(), Code::Ok, "{status:?}");
     assert!(answer.len() < 1_000 * ITEM_BYTES, "{} bytes an item", answer.len() / 1_000);

@@ -113,7 +113,9 @@ async fn each_method_has_a_limit_of_its_own() {
         caller: "c".repeat(256),
         ..RecordOutcomeRequest::default()
     };
-    let largest = RecordOutcomesRequest { requests: vec![longest; 1_000] }.encode_to_vec();
+    let largest =
+        RecordOutcomesRequest { requests: vec![longest; 1_000], ..RecordOutcomesRequest::default() }
+            .encode_to_vec();
     let (status, ..) = client.call(RECORD_MANY, &[], framed(&largest)).await;
     assert_eq!(status.code(), Code::Ok, "{status:?}");
     // And one with more items than it may have is refused before it is decoded.

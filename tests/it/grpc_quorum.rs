@@ -46,7 +46,10 @@ async fn one_caller_alone_never_opens_a_breaker_that_needs_two() {
         client.record_outcome(failure("pod-1")).await.unwrap();
     }
     let requests = vec![failure("pod-1"); 1_000];
-    client.record_outcomes(RecordOutcomesRequest { requests }).await.unwrap();
+    client
+        .record_outcomes(RecordOutcomesRequest { requests, ..RecordOutcomesRequest::default() })
+        .await
+        .unwrap();
     assert_eq!(state(&world).await, (State::Closed, 0));
     client.record_outcome(failure("pod-2")).await.unwrap();
     assert_eq!(state(&world).await, (State::Open, 2));
@@ -58,7 +61,10 @@ async fn whoever_does_not_say_who_they_are_is_one_caller() {
     let world = world().await;
     let mut client = world.breakers().await;
     let requests = vec![failure(""); 100];
-    client.record_outcomes(RecordOutcomesRequest { requests }).await.unwrap();
+    client
+        .record_outcomes(RecordOutcomesRequest { requests, ..RecordOutcomesRequest::default() })
+        .await
+        .unwrap();
     assert_eq!(state(&world).await, (State::Closed, 0));
     client.record_outcome(failure("pod-1")).await.unwrap();
     assert_eq!(state(&world).await, (State::Open, 2));
@@ -70,7 +76,10 @@ async fn callers_of_one_batch_are_told_apart() {
     let world = world().await;
     let mut client = world.breakers().await;
     let requests = vec![failure("pod-1"), failure("pod-1"), failure("pod-2"), failure("pod-3")];
-    client.record_outcomes(RecordOutcomesRequest { requests }).await.unwrap();
+    client
+        .record_outcomes(RecordOutcomesRequest { requests, ..RecordOutcomesRequest::default() })
+        .await
+        .unwrap();
     assert_eq!(state(&world).await, (State::Open, 2));
     world.end().await;
 }

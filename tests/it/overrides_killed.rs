@@ -86,7 +86,10 @@ async fn open_all(process: &Process) {
             ..v1::RecordOutcomeRequest::default()
         };
         let requests = (from..from + 1_000).map(failure).collect();
-        client.record_outcomes(v1::RecordOutcomesRequest { requests }).await.unwrap();
+        client
+            .record_outcomes(v1::RecordOutcomesRequest { requests, ..v1::RecordOutcomesRequest::default() })
+            .await
+            .unwrap();
     }
 }
 

@@ -57,7 +57,10 @@ async fn open_many(world: &World, prefix: &str, count: usize) {
                 ..v1::RecordOutcomeRequest::default()
             })
         });
-        let batch = v1::RecordOutcomesRequest { requests: failures.collect() };
+        let batch = v1::RecordOutcomesRequest {
+            requests: failures.collect(),
+            ..v1::RecordOutcomesRequest::default()
+        };
         client.record_outcomes(batch).await.unwrap();
     }
 }

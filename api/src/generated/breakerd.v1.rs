@@ -662,6 +662,57 @@ pub struct RecordOutcomesRequest {
     /// Outcomes, at most 1_000. May be empty.
     #[prost(message, repeated, tag = "1")]
     pub requests: ::prost::alloc::vec::Vec<RecordOutcomeRequest>,
+    /// Random number of this life of the client, 16 bytes. Empty: a batch that is sent again counts again.
+    /// breakerd keeps the last `sequence` of each reporter, and its answer, apart for each client
+    /// identity. It forgets a reporter after 10 minutes of silence, at a restart, and when the memory for
+    /// answers is full: the least recently used reporters of the client identity that takes the most
+    /// memory are forgotten first. A batch of a forgotten reporter is processed.
+    #[prost(bytes = "vec", tag = "2")]
+    pub reporter: ::prost::alloc::vec::Vec<u8>,
+    /// Number of this batch among those of the reporter. 1 or more with a `reporter`, 0 without. Each new
+    /// batch has a higher number. Gaps are allowed. The last number again: if its batch was processed,
+    /// breakerd returns its answer and counts nothing. If its RPC was cancelled in the middle, breakerd
+    /// processes the rest. Send it with the same content, and only to the breakerd process of the same
+    /// `boot`: another one counts it again. Batches of one reporter are processed one at a time.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// Totals of the calls that the client decided by itself and that are in no outcome, at most 1_000.
+    #[prost(message, repeated, tag = "4")]
+    pub local_totals: ::prost::alloc::vec::Vec<LocalTotals>,
+}
+/// Totals of the calls of one breaker that a client decided by itself, since its last report of them.
+/// They are added to the counters of the breaker, and never affect its state. An unknown breaker is
+/// created, as by an outcome.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LocalTotals {
+    /// Service. See AllowRequestRequest.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Breaker within the service. Empty: the default breaker of the service.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Calls that the client rejected, each of the 3 reasons at most once.
+    #[prost(message, repeated, tag = "3")]
+    pub rejected: ::prost::alloc::vec::Vec<RejectedCalls>,
+    /// Calls that succeeded and were decided while breakerd was unreachable. At most 1_000_000_000.
+    #[prost(uint64, tag = "4")]
+    pub successful: u64,
+    /// Calls that failed and were decided while breakerd was unreachable. At most 1_000_000_000.
+    #[prost(uint64, tag = "5")]
+    pub failed: u64,
+    /// Calls with an ignored outcome that were decided while breakerd was unreachable. At most 1_000_000_000.
+    #[prost(uint64, tag = "6")]
+    pub ignored: u64,
+}
+/// Calls that a client rejected by itself, for one reason.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectedCalls {
+    /// Reason: OPEN, HALF_OPEN_EXHAUSTED or FORCED_OPEN. Required.
+    #[prost(enumeration = "AllowReason", tag = "1")]
+    pub reason: i32,
+    /// Number of calls. At most 1_000_000_000.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 /// Results of many reported outcomes.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -669,6 +720,26 @@ pub struct RecordOutcomesResponse {
     /// One result for each request, at the same index.
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<RecordOutcomesResult>,
+    /// Random number of this life of the breakerd process, as in WatchHello.
+    #[prost(fixed64, tag = "2")]
+    pub boot: u64,
+    /// This is the kept answer of an earlier request with the same `sequence`: this request counted
+    /// nothing. If the answer was large, its errors have no details and shortened messages.
+    #[prost(bool, tag = "3")]
+    pub repeated: bool,
+    /// Errors of the local totals that were not added, in the order of their indexes. All others were added.
+    #[prost(message, repeated, tag = "4")]
+    pub local_totals_errors: ::prost::alloc::vec::Vec<LocalTotalsError>,
+}
+/// Error of one of the local totals of a batch. Nothing of it was added.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LocalTotalsError {
+    /// Index in `local_totals` of the request.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Error, with field paths within the LocalTotals.
+    #[prost(message, optional, tag = "2")]
+    pub error: ::core::option::Option<ItemError>,
 }
 /// Result of one outcome of a batch, or its error.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -690,8 +761,9 @@ pub mod record_outcomes_result {
         Error(super::ItemError),
     }
 }
-/// Error of one request of a batch. It has the fields of google.rpc.Status and can be decoded as one.
-/// breakerd defines it so that clients need no further files.
+/// Error of one request, or of one of the local totals, of a batch. It has the fields of
+/// google.rpc.Status and can be decoded as one. breakerd defines it so that clients need no further
+/// files.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ItemError {
     /// gRPC status code, such as 3 for INVALID_ARGUMENT or 8 for RESOURCE_EXHAUSTED. Never 0.
@@ -1014,12 +1086,19 @@ pub mod breaker_service_client {
                 .insert(GrpcMethod::new("breakerd.v1.BreakerService", "AllowRequests"));
             self.inner.unary(req, path, codec).await
         }
-        /// Reports many outcomes. breakerd processes them in order and independently. A malformed report has
-        /// an error as its result and does not affect the others.
+        /// Reports many outcomes, and totals of what a client decided by itself. breakerd processes them in
+        /// order and independently. A malformed report has an error as its result and does not affect the
+        /// others.
+        ///
+        /// With a `reporter` and a `sequence`, a batch that is sent again counts once.
         ///
         /// Errors:
         ///
-        /// * INVALID_ARGUMENT: there are more than 1_000 requests.
+        /// * INVALID_ARGUMENT: there are more than 1_000 requests or local totals, or more than 3 entries in one
+        ///  `rejected`.
+        /// * INVALID_ARGUMENT: `reporter` or `sequence` is malformed, or `sequence` is lower than the last
+        ///  of the reporter.
+        /// * INVALID_ARGUMENT: the batch of this `sequence` had another number of requests or local totals.
         pub async fn record_outcomes(
             &mut self,
             request: impl tonic::IntoRequest<super::RecordOutcomesRequest>,
@@ -1147,12 +1226,19 @@ pub mod breaker_service_server {
             tonic::Response<super::AllowRequestsResponse>,
             tonic::Status,
         >;
-        /// Reports many outcomes. breakerd processes them in order and independently. A malformed report has
-        /// an error as its result and does not affect the others.
+        /// Reports many outcomes, and totals of what a client decided by itself. breakerd processes them in
+        /// order and independently. A malformed report has an error as its result and does not affect the
+        /// others.
+        ///
+        /// With a `reporter` and a `sequence`, a batch that is sent again counts once.
         ///
         /// Errors:
         ///
-        /// * INVALID_ARGUMENT: there are more than 1_000 requests.
+        /// * INVALID_ARGUMENT: there are more than 1_000 requests or local totals, or more than 3 entries in one
+        ///  `rejected`.
+        /// * INVALID_ARGUMENT: `reporter` or `sequence` is malformed, or `sequence` is lower than the last
+        ///  of the reporter.
+        /// * INVALID_ARGUMENT: the batch of this `sequence` had another number of requests or local totals.
         async fn record_outcomes(
             &self,
             request: tonic::Request<super::RecordOutcomesRequest>,

@@ -41,7 +41,7 @@ impl Breaker {
             }
             _ => (Verdict::without_probes(state), None, None),
         };
-        self.rejected_calls += u64::from(!verdict.allows());
+        self.rejected_calls = self.rejected_calls.saturating_add(u64::from(!verdict.allows()));
         let pass = verdict.allows().then(|| {
             let number = self.next_number;
             self.next_number += 1;

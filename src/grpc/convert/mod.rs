@@ -9,6 +9,7 @@ mod decisions;
 mod fields;
 mod lists;
 mod operator_actions;
+mod reports;
 mod runs;
 mod states;
 mod times;
@@ -18,10 +19,12 @@ pub(crate) use breakers::{breaker, breaker_state, service_state};
 pub(crate) use changes::{ChangeList, ConfigList, change};
 pub(crate) use configs::{change_failure, config, deletion, update};
 pub(crate) use decisions::{
-    allow_failure, allowed, check_allow_request, check_batch, outcome_failure, read_outcome,
+    allow_failure, allowed, check_allow_request, check_batch, check_batch_items, outcome_failure,
+    read_outcome,
 };
 pub(crate) use lists::{BreakerList, TransitionList};
 pub(crate) use operator_actions::{Subject, operator_failure, read_action, read_clear, read_set};
+pub(crate) use reports::{read_batch_id, read_totals, totals_failure};
 pub(crate) use runs::{is_run, record_response, run, run_response};
 pub(crate) use transitions::{stored_state, transition};
 
