@@ -1,0 +1,275 @@
+//! What breakerd says of a breaker: on the stream, and in its answers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use breaker::{Outcome, Recorded, Snapshot, State, Thresholds, Time};
+use tokio::sync::oneshot;
+
+use super::{
+    Cell, Context, Decision, Held, KIND_BITS, Remote, RemotePermit, Result, ServiceOverride, Ticket,
+    slow_after,
+};
+use crate::error::Rejected;
+
+/// The longest time that breakerd's "retry after" keeps this process from asking for a probe.
+const REQUEST_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// After an answer that says nothing better.
+const REQUEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long a breaker is decided here after breakerd refused an outcome of it.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+
+/// A state, as breakerd says it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) state: State,
+    /// None: not said, as of a breaker that a snapshot leaves out.
+    pub(crate) epoch: Option<u64>,
+    /// Rest of the wait, or of the override. None: no end is set.
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) open_count: u32,
+}
+
+impl Heard {
+    /// What a snapshot says of a breaker by leaving it out.
+    pub(crate) const CLOSED: Self =
+        Self { state: State::Closed, epoch: None, remaining: None, open_count: 0 };
+}
+
+/// Where a state was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// In a new snapshot: whatever was said before does not matter any more. Of another timeline, epochs do not compare.
+    Snapshot { same_timeline: bool },
+    /// On the stream, after the snapshot.
+    Stream,
+    /// In an answer, which can be ahead of the stream or behind it.
+    Answer,
+}
+
+/// The answer to a request for permission.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) heard: Heard,
+    pub(crate) allowed: bool,
+    pub(crate) permit: RemotePermit,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Cell {
+    /// Takes a state over.
+    pub(crate) fn hear(self: &Arc<Self>, heard: Heard, source: Source, context: &Context<'_>) {
+        let mut held = self.lock();
+        self.take_over(&mut held, heard, source, context);
+        self.publish(&mut held, context);
+    }
+
+    fn take_over(self: &Arc<Self>, held: &mut Held, heard: Heard, source: Source, context: &Context<'_>) {
+        let Remote { state, epoch, .. } = held.remote;
+        let older = heard.epoch.zip(epoch).is_some_and(|(heard, known)| heard < known);
+        if older && !matches!(source, Source::Snapshot { .. }) {
+            return;
+        }
+        // It is CLOSED in an unknown epoch, and this says which: that of the calls that are out, as no other was mentioned.
+        let same_era = match source {
+            Source::Answer if epoch.is_none() => heard.state == state,
+            // What a snapshot leaves out is CLOSED still, or again: its own epoch tells.
+            Source::Snapshot { same_timeline: true } if heard.epoch.is_none() => heard.state == state,
+            Source::Snapshot { same_timeline: false } => false,
+            _ => heard.epoch == epoch && heard.state == state,
+        };
+        if !same_era {
+            self.drain_into(held, (held.era + 1) & (u32::MAX >> KIND_BITS), context);
+            held.earlier_epoch = match (source, heard.epoch) {
+                (_, Some(epoch)) => Some(epoch.saturating_sub(1)),
+                (Source::Snapshot { same_timeline: false }, None) => None,
+                (_, None) => epoch.or(held.earlier_epoch),
+            };
+            held.requests.not_before = Time::ZERO;
+            held.requests.stock = None;
+        }
+        let known_epoch = if same_era { heard.epoch.or(epoch) } else { heard.epoch };
+        let until = heard.remaining.map_or(Time::MAX, |remaining| context.now + remaining);
+        let remote = Remote { state: heard.state, until, epoch: known_epoch, open_count: heard.open_count };
+        let was = std::mem::replace(&mut held.remote, remote);
+        Self::follow(held, was, context.now);
+    }
+
+    /// Brings the machine here to the state of breakerd, so that it can go on from there.
+    fn follow(held: &mut Held, was: Remote, now: Time) {
+        let local = held.machine.state();
+        let pristine = Snapshot { epoch: held.machine.epoch() + 1, entered_at: now, ..Snapshot::pristine() };
+        let remote = held.remote;
+        let snapshot = match remote.state {
+            State::Open | State::HalfOpen => {
+                held.opened_alone = false;
+                if was.state == remote.state
+                    && was.epoch == remote.epoch
+                    && local == remote.state
+                    && was.until == remote.until
+                {
+                    return;
+                }
+                let wait = (remote.state == State::Open).then(|| remote.until.since(now));
+                Snapshot { state: remote.state, open_count: remote.open_count, wait, ..pristine }
+            }
+            State::Closed if local == State::Closed && was.epoch == remote.epoch => return,
+            // Its failures and those of others did not come to a trip at breakerd. Before all of them are answered, that is not said.
+            State::Closed if held.totals.reports.waiting > 0 && was.state == State::Closed => return,
+            State::Closed if held.opened_alone => return,
+            _ => {
+                held.opened_alone = false;
+                pristine
+            }
+        };
+        held.returning = None;
+        held.machine.adopt(snapshot, now);
+    }
+
+    /// The override of its service is this one from now on.
+    pub(crate) fn hear_service_override(
+        self: &Arc<Self>,
+        set: Option<ServiceOverride>,
+        context: &Context<'_>,
+    ) {
+        let mut held = self.lock();
+        if held.service != set {
+            self.drain(&mut held, context);
+            held.service = set;
+        }
+        self.publish(&mut held, context);
+    }
+
+    /// Its thresholds are these from now on.
+    pub(crate) fn hear_thresholds(&self, thresholds: Arc<Thresholds>, revision: u64, context: &Context<'_>) {
+        let mut held = self.lock();
+        self.slow_after.store(slow_after(&thresholds), Ordering::Relaxed);
+        held.machine.set_thresholds(thresholds, revision, context.now);
+        self.publish(&mut held, context);
+    }
+
+    /// A request for permission was answered. None: it was not, in time or at all.
+    pub(crate) fn answered(self: &Arc<Self>, answer: Option<Answered>, context: &Context<'_>) {
+        let mut held = self.lock();
+        held.requests.in_flight = false;
+        let waiting = held.requests.waiting.take();
+        let Some(answer) = answer else {
+            held.requests.not_before = context.now + REQUEST_PAUSE;
+            self.publish(&mut held, context);
+            drop(held);
+            // Decided by what is known here, or not before it is known that breakerd is away.
+            drop(waiting);
+            return;
+        };
+        self.take_over(&mut held, answer.heard, Source::Answer, context);
+        let decision = self.decision_of(&mut held, answer, context);
+        self.publish(&mut held, context);
+        self.hand_over(&mut held, waiting, decision, context);
+    }
+
+    /// Nobody has waited for the answer of remote mode before: it says what became of one call.
+    pub(crate) fn answered_remote(self: &Arc<Self>, answer: Answered, context: &Context<'_>) -> Decision {
+        let mut held = self.lock();
+        self.take_over(&mut held, answer.heard, Source::Answer, context);
+        let decision = self.decision_of(&mut held, answer, context);
+        self.publish(&mut held, context);
+        decision
+    }
+
+    fn decision_of(&self, held: &mut Held, answer: Answered, context: &Context<'_>) -> Decision {
+        if answer.allowed {
+            return Decision::Allowed(Ticket::Remote(answer.permit));
+        }
+        let Heard { state, .. } = answer.heard;
+        if state == State::HalfOpen {
+            let pause = answer.retry_after.unwrap_or(REQUEST_PAUSE).min(REQUEST_PAUSE_MAX);
+            // Else all clients ask for the next probe at the same moment.
+            held.requests.not_before = context.now + pause.mul_f64(1.0 + fastrand::f64() / 10.0);
+        }
+        Decision::Rejected(self.reject(state, answer.retry_after))
+    }
+
+    /// Gives an answer to who waits for it; a permit that nobody waits for serves the next call.
+    fn hand_over(
+        self: &Arc<Self>,
+        held: &mut Held,
+        waiting: Option<oneshot::Sender<Decision>>,
+        decision: Decision,
+        context: &Context<'_>,
+    ) {
+        let left = match waiting {
+            Some(waiting) => waiting.send(decision).err(),
+            None => Some(decision),
+        };
+        if let Some(Decision::Allowed(Ticket::Remote(permit))) = left {
+            if permit.expires.is_some() {
+                held.requests.stock = Some((permit, context.now));
+            } else {
+                self.give_back(held, permit, context);
+            }
+        }
+    }
+
+    /// The permit of a call that does not take place.
+    pub(super) fn give_back(self: &Arc<Self>, held: &mut Held, permit: RemotePermit, context: &Context<'_>) {
+        self.deliver_permit(held, permit, Result::Ignored, Duration::ZERO, context);
+    }
+
+    /// Whoever waits for the request that is in flight waited long enough.
+    pub(crate) fn stop_waiting(&self, waited: Duration) {
+        let waiting = self.lock().requests.waiting.take();
+        if let Some(waiting) = waiting {
+            // It may have gone.
+            let _ = waiting.send(Decision::Rejected(self.too_long(waited)));
+        }
+    }
+
+    /// What a call is told that does not wait for the request in flight.
+    pub(crate) fn too_long(&self, retry_after: Duration) -> Rejected {
+        self.reject(State::HalfOpen, Some(retry_after))
+    }
+
+    /// What became of `counts` calls that were reported, and the state that breakerd answered with.
+    pub(crate) fn acknowledged(
+        self: &Arc<Self>,
+        counts: &[(Recorded, u32)],
+        heard: Option<Heard>,
+        context: &Context<'_>,
+    ) {
+        let mut held = self.lock();
+        let reports = &mut held.totals.reports;
+        for (recorded, count) in counts {
+            let count = u64::from(*count);
+            reports.waiting -= count;
+            match recorded {
+                // A repeat is counted already, by this very report.
+                Recorded::Recorded | Recorded::Duplicate => reports.recorded += count,
+                Recorded::Late => reports.late += count,
+                Recorded::NotCounted => reports.not_counted += count,
+            }
+        }
+        if let Some(heard) = heard {
+            self.take_over(&mut held, heard, Source::Answer, context);
+        }
+        self.publish(&mut held, context);
+    }
+
+    /// breakerd answered a report with an error: this breaker is decided here for a while.
+    pub(crate) fn refused(&self, outcome: Outcome, count: u32, context: &Context<'_>) {
+        let mut held = self.lock();
+        held.totals.reports.waiting -= u64::from(count);
+        held.totals.reports.refused += u64::from(count);
+        if outcome == Outcome::Failure {
+            held.refused_until = context.now + REFUSED_PAUSE;
+        }
+        self.publish(&mut held, context);
+    }
+
+    /// The answer to a report was lost.
+    pub(crate) fn unknown(&self, count: u32) {
+        let reports = &mut self.lock().totals.reports;
+        reports.waiting -= u64::from(count);
+        reports.unknown += u64::from(count);
+    }
+}

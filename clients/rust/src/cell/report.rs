@@ -1,0 +1,278 @@
+//! How calls went.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use breaker::{CallerId, Outcome, Report, State, Ticket as MachineTicket, Time};
+
+use bytes::Bytes;
+
+use super::{Cell, Context, Held, RemotePermit, Result, Ticket};
+use crate::outbox::{Item, Outgoing};
+use crate::pending::Durations;
+use crate::settings::WhenUnreachable;
+
+/// An outcome that waited for so long is not sent any more: an old failure must not trip a dependency that has recovered.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(1);
+
+impl Result {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Success => Outcome::Success,
+            Self::Failure(_) => Outcome::Failure,
+            Self::Ignored => Outcome::Ignored,
+        }
+    }
+}
+
+/// The epoch that a call reports.
+enum ReportedEpoch {
+    Is(Option<u64>),
+    /// It is of another timeline.
+    TooLate,
+}
+
+impl Held {
+    fn epoch_of(&self, era: u32) -> ReportedEpoch {
+        if era == self.era {
+            return ReportedEpoch::Is(self.remote.epoch);
+        }
+        self.earlier_epoch.map_or(ReportedEpoch::TooLate, |epoch| ReportedEpoch::Is(Some(epoch)))
+    }
+}
+
+impl Cell {
+    /// Counts a success without the lock. False: it has to be reported under it.
+    #[inline]
+    pub(crate) fn report_fast(&self, era: u32, duration: Duration) -> bool {
+        let slow_after = self.slow_after.load(Ordering::Relaxed);
+        (slow_after == u64::MAX || duration.as_micros() <= u128::from(slow_after))
+            && self.pending.add(era, duration)
+    }
+
+    /// Counts how a call went, whatever it is.
+    pub(crate) fn report(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        result: Result,
+        duration: Duration,
+        context: &Context<'_>,
+    ) {
+        let mut held = self.lock();
+        self.drain(&mut held, context);
+        match ticket {
+            Ticket::Uncounted => {}
+            Ticket::Counted { era } => self.deliver_counted(&mut held, era, result, duration, context),
+            Ticket::Returning { era } => {
+                held.returning = None;
+                if matches!(result, Result::Success) {
+                    held.opened_alone = false;
+                    let epoch = held.machine.epoch() + 1;
+                    let closed =
+                        breaker::Snapshot { epoch, entered_at: context.now, ..breaker::Snapshot::pristine() };
+                    held.machine.adopt(closed, context.now);
+                }
+                self.deliver_counted(&mut held, era, result, duration, context);
+            }
+            Ticket::Remote(permit) => {
+                self.tell_machine(&mut held, MachineTicket::Bare { epoch: None }, &result, duration, context);
+                self.deliver_permit(&mut held, permit, result, duration, context);
+            }
+            Ticket::Local(pass) => {
+                self.tell_machine(&mut held, MachineTicket::Own(pass), &result, duration, context);
+                held.totals.note(result.outcome(), 1);
+                held.totals.alone(result.outcome(), 1);
+                context.around.wake.soon();
+            }
+        }
+        self.publish(&mut held, context);
+    }
+
+    fn deliver_counted(
+        self: &Arc<Self>,
+        held: &mut Held,
+        era: u32,
+        result: Result,
+        duration: Duration,
+        context: &Context<'_>,
+    ) {
+        if era == held.era {
+            self.tell_machine(held, MachineTicket::Bare { epoch: None }, &result, duration, context);
+        }
+        let mut durations = Durations::default();
+        durations.add(duration);
+        let slow = self.is_slow(duration) && !matches!(result, Result::Ignored);
+        let outcome = result.outcome();
+        let (error_class, retry_after) = match result {
+            Result::Failure(failure) => (failure.class, failure.retry_after),
+            _ => (Cow::Borrowed(""), None),
+        };
+        held.totals.slow += u64::from(slow);
+        let epoch = match held.epoch_of(era) {
+            ReportedEpoch::Is(epoch) => epoch,
+            ReportedEpoch::TooLate => {
+                held.totals.note(outcome, 1);
+                held.totals.reports.late += 1;
+                return;
+            }
+        };
+        let outgoing = Outgoing {
+            permit: Bytes::new(),
+            epoch,
+            outcome,
+            count: 1,
+            slow,
+            durations,
+            error_class,
+            retry_after,
+        };
+        self.deliver(held, outgoing, context);
+    }
+
+    pub(super) fn deliver_permit(
+        self: &Arc<Self>,
+        held: &mut Held,
+        permit: RemotePermit,
+        result: Result,
+        duration: Duration,
+        context: &Context<'_>,
+    ) {
+        let mut durations = Durations::default();
+        durations.add(duration);
+        let outcome = result.outcome();
+        let slow = self.is_slow(duration) && outcome != Outcome::Ignored;
+        held.totals.slow += u64::from(slow);
+        let (error_class, retry_after) = match result {
+            Result::Failure(failure) => (failure.class, failure.retry_after),
+            _ => (Cow::Borrowed(""), None),
+        };
+        let permit = permit.permit;
+        let outgoing =
+            Outgoing { permit, epoch: None, outcome, count: 1, slow, durations, error_class, retry_after };
+        self.deliver(held, outgoing, context);
+    }
+
+    fn is_slow(&self, duration: Duration) -> bool {
+        let slow_after = self.slow_after.load(Ordering::Relaxed);
+        slow_after != u64::MAX && duration.as_micros() > u128::from(slow_after)
+    }
+
+    /// The machine here is told everything, so that it can decide when breakerd cannot.
+    fn tell_machine(
+        &self,
+        held: &mut Held,
+        ticket: MachineTicket,
+        result: &Result,
+        duration: Duration,
+        context: &Context<'_>,
+    ) {
+        let mut report = Report { duration: Some(duration), ..Report::plain(result.outcome()) };
+        if let Result::Failure(failure) = result {
+            report.error_class = &failure.class;
+            report.retry_after = failure.retry_after;
+        }
+        report.caller = CallerId::ANONYMOUS;
+        held.machine.record(ticket, &report, context.now);
+        self.note_trip(held, context);
+    }
+
+    fn note_trip(&self, held: &mut Held, context: &Context<'_>) {
+        let alone = self.when_unreachable == WhenUnreachable::Local && !held.is_live(context);
+        held.opened_alone |= alone && held.machine.state() != State::Closed;
+    }
+
+    /// Counts the successes that wait, before anything else happens to the breaker.
+    pub(super) fn drain(self: &Arc<Self>, held: &mut Held, context: &Context<'_>) {
+        self.drain_into(held, held.era, context);
+    }
+
+    /// As [`Cell::drain`]; the next successes are of `era`.
+    pub(super) fn drain_into(self: &Arc<Self>, held: &mut Held, era: u32, context: &Context<'_>) {
+        let (count, durations) = self.pending.drain(era);
+        held.era = era;
+        if count == 0 {
+            return;
+        }
+        held.machine.record_run(None, &Report::plain(Outcome::Success), count, context.now);
+        let outgoing = Outgoing {
+            permit: Bytes::new(),
+            epoch: held.remote.epoch,
+            outcome: Outcome::Success,
+            count,
+            slow: false,
+            durations,
+            error_class: Cow::Borrowed(""),
+            retry_after: None,
+        };
+        self.deliver(held, outgoing, context);
+    }
+
+    /// Queues an outcome for breakerd, or counts it as one of the time without it.
+    fn deliver(self: &Arc<Self>, held: &mut Held, outgoing: Outgoing, context: &Context<'_>) {
+        let Outgoing { outcome, count, .. } = outgoing;
+        held.totals.note(outcome, count);
+        // A permit is of breakerd's, and its report settles a probe slot: it is worth the attempt.
+        if !held.is_live(context) && outgoing.permit.is_empty() {
+            held.totals.alone(outcome, count);
+            context.around.wake.soon();
+            return;
+        }
+        let urgent = outcome == Outcome::Failure || !outgoing.permit.is_empty();
+        if !context.around.outbox.push(self, outgoing, context.now) {
+            held.totals.reports.dropped += u64::from(count);
+            return;
+        }
+        held.totals.reports.waiting += u64::from(count);
+        if outcome == Outcome::Failure {
+            context.around.link.failure_sent(context.now);
+        }
+        if urgent {
+            context.around.wake.now();
+        } else {
+            context.around.wake.soon();
+        }
+    }
+
+    /// Whether what was queued is too old to be sent; it counts as one of the time without breakerd then.
+    pub(crate) fn retire_if_old(self: &Arc<Self>, item: &Item, now: Time) -> bool {
+        let Outgoing { outcome, count, permit, .. } = &item.outgoing;
+        if now.since(item.queued_at) < WAIT_MAX || !permit.is_empty() {
+            return false;
+        }
+        let mut held = self.lock();
+        held.totals.reports.waiting -= u64::from(*count);
+        held.totals.alone(*outcome, *count);
+        true
+    }
+
+    /// Successes that were not counted yet.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending.count() > 0
+    }
+}
+
+impl super::Totals {
+    /// Notes outcomes, as this process sees them.
+    fn note(&mut self, outcome: Outcome, count: u32) {
+        let count = u64::from(count);
+        self.reports.reported += count;
+        match outcome {
+            Outcome::Success => self.successful += count,
+            Outcome::Failure => self.failed += count,
+            Outcome::Ignored => self.ignored += count,
+        }
+    }
+
+    /// Notes outcomes that breakerd gets the totals of, and no more.
+    fn alone(&mut self, outcome: Outcome, count: u32) {
+        let count = u64::from(count);
+        self.reports.alone += count;
+        match outcome {
+            Outcome::Success => self.local.successful += count,
+            Outcome::Failure => self.local.failed += count,
+            Outcome::Ignored => self.local.ignored += count,
+        }
+    }
+}

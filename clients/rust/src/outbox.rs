@@ -1,0 +1,150 @@
+//! Outcomes on their way to breakerd, in order, bounded in bytes.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use breaker::{Outcome, Time};
+use breakerd_api::v1;
+use bytes::Bytes;
+
+use crate::cell::Cell;
+use crate::lock;
+use crate::pending::Durations;
+
+/// The most outcomes of a batch; a run is one.
+pub(crate) const BATCH_MAX: usize = 500;
+/// The most calls that one outcome of the API stands for.
+const RUN_MAX: u32 = 1_000_000;
+/// What an outcome takes beside its texts, about.
+const ITEM_BYTES: usize = size_of::<Item>();
+
+/// What became of a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    /// The permit of a call that breakerd itself allowed.
+    pub(crate) permit: Bytes,
+    /// The epoch of a call without a permit; None: the present one.
+    pub(crate) epoch: Option<u64>,
+    pub(crate) outcome: Outcome,
+    pub(crate) count: u32,
+    /// The durations took longer than the threshold for slow calls.
+    pub(crate) slow: bool,
+    pub(crate) durations: Durations,
+    pub(crate) error_class: Cow<'static, str>,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Outgoing {
+    fn text_bytes(&self) -> usize {
+        self.permit.len() + self.error_class.len()
+    }
+
+    /// Whether `other` after this can be one outcome with it. What was asked for a delay stays by itself.
+    fn runs_on(&self, other: &Self) -> bool {
+        let plain = |outgoing: &Self| outgoing.permit.is_empty() && outgoing.retry_after.is_none();
+        plain(self)
+            && plain(other)
+            && (self.epoch, self.outcome, self.slow) == (other.epoch, other.outcome, other.slow)
+            && self.error_class == other.error_class
+            && self.count.saturating_add(other.count) <= RUN_MAX
+    }
+}
+
+/// An outcome of a breaker that waits to be sent, or for its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) queued_at: Time,
+}
+
+impl Item {
+    /// The outcome as the API has it.
+    pub(crate) fn request(&self, caller: &str) -> v1::RecordOutcomeRequest {
+        let Outgoing { permit, epoch, outcome, count, slow, durations, error_class, retry_after } =
+            &self.outgoing;
+        let run = *count > 1;
+        let key = &self.cell.key;
+        v1::RecordOutcomeRequest {
+            permit: permit.clone(),
+            service: key.service().to_string(),
+            name: key.name().to_string(),
+            epoch: if permit.is_empty() { *epoch } else { None },
+            outcome: v1::Outcome::from(*outcome).into(),
+            duration: (!run).then(|| wire(durations.sum)),
+            error_class: error_class.to_string(),
+            retry_after: retry_after.map(wire),
+            caller: caller.to_owned(),
+            count: if run { *count } else { 0 },
+            slow: run && *slow,
+            durations: run.then(|| v1::RunDurations {
+                buckets: durations.buckets.to_vec(),
+                sum: Some(wire(durations.sum)),
+            }),
+        }
+    }
+}
+
+fn wire(duration: Duration) -> prost_types::Duration {
+    breakerd_api::time::to_duration(duration)
+}
+
+/// The queue of a client.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bytes_max: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, queue: Mutex::default() }
+    }
+
+    /// Puts an outcome at the end. False: there is no room for it.
+    pub(crate) fn push(&self, cell: &Arc<Cell>, outgoing: Outgoing, now: Time) -> bool {
+        let mut queue = lock(&self.queue);
+        if let Some(last) = queue.items.back_mut()
+            && Arc::ptr_eq(&last.cell, cell)
+            && last.outgoing.runs_on(&outgoing)
+        {
+            last.outgoing.count += outgoing.count;
+            for (bucket, more) in last.outgoing.durations.buckets.iter_mut().zip(outgoing.durations.buckets) {
+                *bucket += more;
+            }
+            last.outgoing.durations.sum += outgoing.durations.sum;
+            return true;
+        }
+        let bytes = ITEM_BYTES + outgoing.text_bytes();
+        if queue.bytes + bytes > self.bytes_max {
+            return false;
+        }
+        queue.bytes += bytes;
+        queue.items.push_back(Item { cell: Arc::clone(cell), outgoing, queued_at: now });
+        true
+    }
+
+    /// Takes the next outcomes, the oldest first, at most [`BATCH_MAX`].
+    pub(crate) fn take(&self) -> Vec<Item> {
+        let mut queue = lock(&self.queue);
+        let count = queue.items.len().min(BATCH_MAX);
+        let items: Vec<_> = queue.items.drain(..count).collect();
+        queue.bytes -= items.iter().map(|item| ITEM_BYTES + item.outgoing.text_bytes()).sum::<usize>();
+        items
+    }
+
+    /// Since when the oldest failure waits. None: there is none.
+    pub(crate) fn oldest_failure(&self) -> Option<Time> {
+        let queue = lock(&self.queue);
+        let mut failures = queue.items.iter().filter(|item| item.outgoing.outcome == Outcome::Failure);
+        failures.next().map(|item| item.queued_at)
+    }
+}
