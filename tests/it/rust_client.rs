@@ -1,0 +1,354 @@
+//! The Rust client against a breakerd of its own process: decided here, shared by all, and going on when breakerd is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use breakerd_client::{Breaker, Client, Error, Field, Layer, Mode, Reports, State, Value, WhenUnreachable};
+
+use crate::client_road::ClientRoad;
+use crate::process::{Process, eventually};
+
+/// Three failures open, for 300 ms; two probes close.
+const CONFIG: &str = "[circuit_breaker]\nfailure_threshold = 3\nsuccess_threshold = 2\ntimeout_seconds = 0.3\n\
+    [circuit_breaker.patient]\ntimeout_seconds = 600\n\
+    [circuit_breaker.quorum]\nminimum_reporters = 2\n";
+
+async fn breakerd(folder: &tempfile::TempDir) -> Process {
+    std::fs::write(folder.path().join("breakerd.toml"), CONFIG).unwrap();
+    Process::ready(folder.path(), None).await
+}
+
+async fn connected(url: &str) -> Client {
+    let client = Client::builder(url).deadline(Duration::from_secs(5)).connect().await.unwrap();
+    eventually("the client is connected", async || client.is_connected()).await;
+    client
+}
+
+async fn fails(breaker: &Breaker) {
+    let result = breaker.call(async { Err::<(), _>("it is down") }).await;
+    assert!(matches!(result, Err(Error::Inner("it is down"))), "{result:?}");
+}
+
+async fn trip(breaker: &Breaker) {
+    for _ in 0..3 {
+        fails(breaker).await;
+    }
+}
+
+async fn becomes(breaker: &Breaker, state: State) {
+    eventually(state.as_str(), async || breaker.state() == state).await;
+}
+
+async fn recovers(breaker: &Breaker) {
+    let closed = async || {
+        let _ = breaker.call(async { Ok::<_, ()>(()) }).await;
+        breaker.state() == State::Closed
+    };
+    eventually("it closes again", closed).await;
+}
+
+fn sum(reports: Reports) -> u64 {
+    let Reports { recorded, late, not_counted, refused, dropped, unknown, alone, waiting, .. } = reports;
+    recorded + late + not_counted + refused + dropped + unknown + alone + waiting
+}
+
+#[tokio::test]
+async fn what_fails_in_one_process_is_open_in_all_and_recovers_by_probes() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let (one, other) = (connected(&process.grpc).await, connected(&process.grpc).await);
+    let (here, there) = (one.breaker("sentinel").unwrap(), other.breaker("sentinel").unwrap());
+    assert_eq!((here.state(), there.state()), (State::Closed, State::Closed));
+    trip(&here).await;
+    becomes(&there, State::Open).await;
+    let result = there.call(async { Ok::<_, ()>(()) }).await;
+    let Err(Error::Open { state: State::Open, retry_after: Some(rest) }) = result else {
+        panic!("{result:?}")
+    };
+    assert!(rest <= Duration::from_millis(300));
+    recovers(&there).await;
+    becomes(&here, State::Closed).await;
+    // The outcomes came in the order in which they happened, and each once.
+    eventually("all is answered", async || here.stats().reports.waiting == 0).await;
+    let reports = here.stats().reports;
+    assert_eq!((reports.reported, reports.recorded), (3, 3), "{reports:?}");
+}
+
+#[tokio::test]
+async fn a_breaker_that_is_open_when_a_process_starts_is_open_in_it_from_its_first_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let one = connected(&process.grpc).await;
+    trip(&one.breaker(("patient", "a")).unwrap()).await;
+    becomes(&one.breaker(("patient", "a")).unwrap(), State::Open).await;
+    let late = connected(&process.grpc).await;
+    let breaker = late.breaker(("patient", "a")).unwrap();
+    assert_eq!(breaker.state(), State::Open);
+    assert!(breaker.try_acquire().is_err());
+    assert!(late.breaker(("patient", "b")).unwrap().try_acquire().is_ok());
+}
+
+#[tokio::test]
+async fn a_process_goes_on_by_itself_when_breakerd_is_killed_and_follows_it_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let road = ClientRoad::to(&process.grpc).await;
+    let client = connected(&road.url).await;
+    let breaker = client.breaker("sentinel").unwrap();
+    breaker.call(async { Ok::<_, ()>(()) }).await.unwrap();
+    process.kill();
+    road.cut();
+    // Its dependency dies while breakerd is away: it trips here, by the thresholds that breakerd had told.
+    let tripped = async || {
+        let _ = breaker.call(async { Err::<(), _>(()) }).await;
+        breaker.state() == State::Open && !client.is_connected()
+    };
+    eventually("it trips alone", tripped).await;
+    assert!(matches!(breaker.call(async { Ok::<_, ()>(()) }).await, Err(Error::Open { .. })));
+    // And recovers alone.
+    recovers(&breaker).await;
+    assert!(!client.is_connected());
+    let back = Process::ready(folder.path(), None).await;
+    road.lead_to(&back.grpc);
+    eventually("the client is connected again", async || client.is_connected()).await;
+    trip(&breaker).await;
+    let another = connected(&back.grpc).await;
+    becomes(&another.breaker("sentinel").unwrap(), State::Open).await;
+    recovers(&breaker).await;
+    eventually("all is answered", async || breaker.stats().reports.waiting == 0).await;
+    let reports = breaker.stats().reports;
+    assert_eq!(reports.reported, sum(reports), "{reports:?}");
+    assert!(reports.alone > 0);
+}
+
+#[tokio::test]
+async fn calls_that_were_decided_alone_are_counters_at_breakerd_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let road = ClientRoad::to(&process.grpc).await;
+    let client = connected(&road.url).await;
+    let breaker = client.breaker("patient").unwrap();
+    road.cut();
+    let tripped = async || {
+        let _ = breaker.call(async { Err::<(), _>(()) }).await;
+        breaker.state() == State::Open && !client.is_connected()
+    };
+    eventually("it trips alone", tripped).await;
+    let stats = breaker.stats();
+    road.lead_to(&process.grpc);
+    eventually("the client is connected again", async || client.is_connected()).await;
+    // It tripped here alone: its own wait goes on, so that not all processes flood a dependency that is dead together.
+    assert_eq!(breaker.state(), State::Open);
+    let counted = async || {
+        let page = process.page("/metrics").await;
+        let value = |name: &str, labels: &str| {
+            let series = format!("llm_incident_manager_circuit_breaker_{name}{{{labels}}} ");
+            let line = page.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned));
+            line.map_or(0, |value| value.parse::<u64>().unwrap())
+        };
+        let own = "service=\"patient\",name=\"patient\"";
+        let rejected = value("rejected_calls_total", "service=\"patient\",name=\"patient\",reason=\"OPEN\"");
+        value("state", own) == 0
+            && value("failed_calls_total", own) == stats.failed
+            && rejected >= stats.rejected.open
+    };
+    eventually("breakerd counted what was decided alone, and stayed CLOSED", counted).await;
+}
+
+#[tokio::test]
+async fn a_paused_breakerd_does_not_hold_up_calls_and_loses_no_trip() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let client = connected(&process.grpc).await;
+    let breaker = client.breaker("patient").unwrap();
+    process.signal("STOP");
+    let tripped = async || {
+        let _ = breaker.call(async { Err::<(), _>(()) }).await;
+        breaker.state() == State::Open
+    };
+    eventually("it trips although breakerd says nothing", tripped).await;
+    process.signal("CONT");
+    let settled = async || client.is_connected() && breaker.stats().reports.waiting == 0;
+    eventually("breakerd answers again", settled).await;
+    let reports = breaker.stats().reports;
+    assert_eq!(reports.reported, sum(reports), "{reports:?}");
+}
+
+#[tokio::test]
+async fn many_processes_together_make_no_more_probes_than_one_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(connected(&process.grpc).await);
+    }
+    let breakers: Vec<_> = clients.iter().map(|client| client.breaker("sentinel").unwrap()).collect();
+    trip(&breakers[0]).await;
+    for breaker in &breakers {
+        becomes(breaker, State::Open).await;
+    }
+    // Calls that never end: a probe keeps its slot, and no other may take it.
+    let probes = Arc::new(AtomicU32::new(0));
+    let attempts: Vec<_> = breakers
+        .iter()
+        .cloned()
+        .map(|breaker| {
+            let probes = Arc::clone(&probes);
+            tokio::spawn(async move {
+                loop {
+                    let call = async {
+                        probes.fetch_add(1, Ordering::SeqCst);
+                        std::future::pending::<Result<(), ()>>().await
+                    };
+                    let _ = breaker.call(call).await;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+        })
+        .collect();
+    eventually("both probes are out", async || probes.load(Ordering::SeqCst) >= 2).await;
+    // Long after everybody has asked again.
+    let rejected = || breakers.iter().map(|breaker| breaker.stats().rejected.half_open).sum::<u64>();
+    eventually("others were rejected", async || rejected() > 1_000).await;
+    assert_eq!(probes.load(Ordering::SeqCst), 2);
+    attempts.iter().for_each(|attempt| attempt.abort());
+}
+
+#[tokio::test]
+async fn a_probe_whose_caller_went_away_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let client = connected(&process.grpc).await;
+    let breaker = client.breaker("sentinel").unwrap();
+    trip(&breaker).await;
+    becomes(&breaker, State::Open).await;
+    // Each of these requests a probe and does not wait for it.
+    let requested = async || {
+        let _ = breaker.try_acquire().map(|permit| permit.ignored());
+        breaker.state() == State::HalfOpen
+    };
+    eventually("it is half-open", requested).await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    // With both slots lost, it would stay half-open for the minute of their lease.
+    recovers(&breaker).await;
+}
+
+#[tokio::test]
+async fn failures_that_breakerd_does_not_trip_on_do_not_trip_here_while_it_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let (one, other) = (connected(&process.grpc).await, connected(&process.grpc).await);
+    let (here, there) = (one.breaker("quorum").unwrap(), other.breaker("quorum").unwrap());
+    for _ in 0..10 {
+        fails(&here).await;
+    }
+    eventually("all is answered", async || here.stats().reports.waiting == 0).await;
+    assert_eq!(here.state(), State::Closed, "one reporter of two");
+    // The labels of two clients of one process are the same.
+    assert_eq!(there.state(), State::Closed);
+    let third = Client::builder(&*process.grpc).caller("another").connect().await.unwrap();
+    let elsewhere = third.breaker("quorum").unwrap();
+    fails(&elsewhere).await;
+    becomes(&here, State::Open).await;
+}
+
+#[tokio::test]
+async fn a_run_of_successes_costs_a_few_reports_and_counts_each_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let client = connected(&process.grpc).await;
+    let breaker = client.breaker("sentinel").unwrap();
+    for _ in 0..100_000 {
+        breaker.try_acquire().unwrap().success();
+    }
+    eventually("all is answered", async || {
+        let reports = breaker.stats().reports;
+        reports.recorded == 100_000 && reports.waiting == 0
+    })
+    .await;
+    let page = process.page("/metrics").await;
+    let counted = "llm_incident_manager_circuit_breaker_successful_calls_total{service=\"sentinel\",name=\"sentinel\"} 100000";
+    assert!(page.contains(counted), "{page}");
+    let observed = page
+        .lines()
+        .find(|line| line.contains("circuit_breaker_call_duration_seconds_count{service=\"sentinel\""));
+    let observed: u64 = observed.and_then(|line| line.rsplit(' ').next()).unwrap().parse().unwrap();
+    assert!(observed > 99_900, "durations: {observed}");
+}
+
+#[tokio::test]
+async fn in_remote_mode_breakerd_decides_each_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let client = Client::builder(&*process.grpc)
+        .mode(Mode::Remote)
+        .deadline(Duration::from_secs(5))
+        .connect()
+        .await
+        .unwrap();
+    eventually("the client is connected", async || client.is_connected()).await;
+    let breaker = client.breaker("sentinel").unwrap();
+    breaker.call(async { Ok::<_, ()>(()) }).await.unwrap();
+    trip(&breaker).await;
+    becomes(&breaker, State::Open).await;
+    assert!(matches!(breaker.call(async { Ok::<_, ()>(()) }).await, Err(Error::Open { .. })));
+    recovers(&breaker).await;
+    // breakerd is gone, and the call is decided here: by the thresholds that it had told.
+    process.kill();
+    let tripped = async || {
+        let _ = breaker.call(async { Err::<(), _>(()) }).await;
+        breaker.state() == State::Open
+    };
+    eventually("it trips alone", tripped).await;
+}
+
+#[tokio::test]
+async fn without_a_breakerd_each_client_decides_as_it_was_told() {
+    let layer = Layer::default().with(Field::FailureThreshold, Value::Count(2)).unwrap();
+    // Nobody listens there.
+    let nobody = "http://127.0.0.1:1";
+    for what in [
+        WhenUnreachable::Local,
+        WhenUnreachable::Allow,
+        WhenUnreachable::LastKnown { at_most: Duration::from_secs(60) },
+        WhenUnreachable::Deny,
+    ] {
+        let builder = Client::builder(nobody).when_unreachable(what).fallback_thresholds("", layer.clone());
+        let client = builder.wait_for_first_snapshot(Duration::ZERO).connect().await.unwrap();
+        let breaker = client.breaker("sentinel").unwrap();
+        let mut calls = 0;
+        for _ in 0..5 {
+            let call = async {
+                calls += 1;
+                Err::<(), _>(())
+            };
+            let _ = breaker.call(call).await;
+        }
+        let expected = match what {
+            WhenUnreachable::Local => 2,
+            WhenUnreachable::Deny => 0,
+            _ => 5,
+        };
+        assert_eq!(calls, expected, "{what:?}");
+        client.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_road_that_takes_a_second_each_way_holds_up_no_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let road = ClientRoad::to(&process.grpc).await;
+    let client = connected(&road.url).await;
+    let breaker = client.breaker("patient").unwrap();
+    road.delay(Duration::from_secs(1));
+    let tripped = async || {
+        let _ = breaker.call(async { Err::<(), _>(()) }).await;
+        breaker.state() == State::Open
+    };
+    eventually("it trips", tripped).await;
+    eventually("all is answered", async || breaker.stats().reports.waiting == 0).await;
+    let reports = breaker.stats().reports;
+    assert_eq!((reports.reported, reports.unknown), (sum(reports), 0), "{reports:?}");
+}
