@@ -36,17 +36,27 @@ mod clock;
 mod connection;
 mod error;
 mod guard;
+#[cfg(feature = "http")]
+mod http_status;
 mod known;
 mod link;
 mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outbox;
 mod pending;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod requests;
+#[cfg(feature = "reqwest-middleware")]
+pub mod reqwest;
 mod sender;
 mod settings;
 mod stats;
 pub mod testing;
 mod thresholds;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod wake;
 mod worker;
 
@@ -60,6 +70,8 @@ pub use crate::classify::{ByResult, Classified, Classify, Failure};
 pub use crate::client::{BreakerKey, Client, Counts, Detail, Health, Status};
 pub use crate::error::{BreakerError, BuildError, Error, Rejected};
 pub use crate::guard::{Guard, OnCancel};
+#[cfg(feature = "http")]
+pub use crate::http_status::classify_status;
 pub use crate::settings::{Builder, Mode, WhenUnreachable};
 pub use crate::stats::{BreakerStats, Rejections, Reports};
 

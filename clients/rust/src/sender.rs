@@ -49,13 +49,22 @@ pub(crate) struct Sender {
     sequence: u64,
     batch: Option<Batch>,
     totals_at: Time,
+    looked_at: Time,
     was_live: bool,
 }
 
 impl Sender {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let reporter = (0..16).map(|_| fastrand::u8(..)).collect();
-        Self { shared, reporter, sequence: 0, batch: None, totals_at: Time::ZERO, was_live: false }
+        Self {
+            shared,
+            reporter,
+            sequence: 0,
+            batch: None,
+            totals_at: Time::ZERO,
+            looked_at: Time::ZERO,
+            was_live: false,
+        }
     }
 
     /// Sends for ever.
@@ -133,10 +142,17 @@ impl Sender {
         let shared = &self.shared;
         let context = shared.context();
         let changed = std::mem::replace(&mut self.was_live, context.live) != context.live;
-        let look = changed || context.now.since(self.totals_at) >= LOOK_EVERY;
+        let look = changed || context.now.since(self.looked_at) >= LOOK_EVERY;
+        if look {
+            self.looked_at = context.now;
+        }
         for cell in shared.all_cells() {
             if look || cell.has_pending() {
                 cell.refresh(&context);
+            }
+            #[cfg(feature = "metrics")]
+            if look {
+                crate::metrics::record(&cell.stats(&context));
             }
         }
     }

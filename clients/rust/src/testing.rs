@@ -55,7 +55,10 @@ impl Fake {
         let builder = thresholds.into_iter().fold(Builder::new(String::new()), add);
         let clock = ManualClock::default();
         let shared = Shared::new(&builder, Clock::Manual(clock.clone()), None)?;
-        Ok(Self { client: Client::of(Arc::new(shared)), clock })
+        let shared = Arc::new(shared);
+        #[cfg(feature = "prometheus")]
+        crate::prometheus::show(&shared);
+        Ok(Self { client: Client::of(shared), clock })
     }
 
     /// The client, for the code that is tested.

@@ -23,6 +23,8 @@ pub(crate) fn start(builder: Builder, addresses: Addresses) -> Result<Arc<Shared
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BuildError::Thread)?;
     let shared = Arc::new(Shared::new(&builder, Clock::system(), Some(runtime.handle().clone()))?);
+    #[cfg(feature = "prometheus")]
+    crate::prometheus::show(&shared);
     let (of_thread, listeners) = (Arc::clone(&shared), builder.listeners);
     let run = move || {
         runtime.block_on(run(Arc::clone(&of_thread), addresses, &listeners));
