@@ -124,9 +124,9 @@ impl Collector for Breakers {
             for cell in shared.all_cells() {
                 let stats = cell.stats(&context);
                 let key = [&*stats.service, &*stats.name];
-                let state = worst.entry(key.map(str::to_owned)).or_default();
-                *state = (*state).max(state_value(stats.state));
-                families.state.with_label_values(&key).set(*state);
+                let shown = worst.entry(key.map(str::to_owned)).or_default();
+                *shown = (*shown).max(state_value(stats.state));
+                families.state.with_label_values(&key).set(*shown);
                 families.consecutive_failures.with_label_values(&key).set(stats.consecutive_failures.into());
                 for (family, count) in [
                     (&families.calls, stats.successful + stats.failed),
