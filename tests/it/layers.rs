@@ -135,6 +135,7 @@ fn no_files_use_each_other_in_a_circle() {
         ("src", "breakerd"),
         ("api/src", "breakerd_api"),
         ("breaker/src", "breaker"),
+        ("clients/rust/src", "breakerd_client"),
         ("common/src", "breakerd_common"),
         ("ctl/src", "breakerd_ctl"),
     ] {

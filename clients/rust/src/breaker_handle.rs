@@ -8,13 +8,12 @@ use breaker::{Key, State};
 use tokio::sync::oneshot;
 
 use crate::cell::{Cell, Decision, Result as CallResult, Ticket};
-use crate::classify::{ByResult, Classified, Failure};
-use crate::client::{Life, Shared};
+use crate::classify::{Classified, Failure};
 use crate::clock::Started;
 use crate::error::{Error, Rejected};
-use crate::guard::Guard;
 use crate::requests;
 use crate::settings::Mode;
+use crate::shared::{Life, Shared};
 use crate::stats::BreakerStats;
 
 /// One breaker of a [`crate::Client`]. Cheap to clone.
@@ -90,11 +89,6 @@ impl Breaker {
             Ok(value) => Ok(value),
             Err(error) => fallback(error).await,
         }
-    }
-
-    /// Protects calls with more than [`Breaker::call`] has: which results count, a timeout, what a dropped call is.
-    pub fn guard(&self) -> Guard<ByResult> {
-        Guard::new(self.clone())
     }
 
     /// Permission for one call, decided without waiting. In `HALF_OPEN` it requests a probe from breakerd for the calls after this one; in

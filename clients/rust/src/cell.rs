@@ -11,34 +11,39 @@
 //! breakerd, while it can be reached ([`crate::link::Link`]). Else the machine here, which is told every outcome of this
 //! process all the time, and starts from what breakerd said last.
 
+mod context;
 mod decide;
 mod follow;
+mod heard;
+mod held;
 mod report;
 #[cfg(test)]
 mod tests;
+mod ticket;
+mod totals;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use breaker::{Breaker as Machine, Identity, Key, Numbering, Pass, State, Thresholds, Time, WallOffset};
-use bytes::Bytes;
-use tokio::sync::oneshot;
+use breaker::{Breaker as Machine, Identity, Key, Numbering, State, Thresholds, Time, WallOffset};
 
-pub(crate) use self::decide::Decision;
-pub(crate) use self::follow::{Answered, Heard, Source};
-use crate::classify::Failure;
-use crate::clock::Clock;
+pub(crate) use self::heard::{Answered, Heard, ServiceOverride, Source};
+use self::held::{Held, Remote, Requests};
+pub(crate) use self::ticket::{Decision, RemotePermit, Result, Ticket};
+pub(crate) use self::totals::LocalTotals;
+use self::totals::Totals;
+use crate::changes::StateChange;
 use crate::error::Rejected;
 use crate::lock;
-use crate::outbox::Outbox;
 use crate::pending::Pending;
 use crate::settings::WhenUnreachable;
-use crate::stats::{BreakerStats, Rejections, Reports};
+use crate::stats::{BreakerStats, Rejections};
 
-/// State changes that wait for their listeners; what comes on top is not told.
-const CHANGES_MAX: usize = 1_024;
+/// What the breakers of a client share.
+pub(crate) type Around = context::Around<Cell>;
+/// What decisions are made with, beside the breaker itself.
+pub(crate) type Context<'a> = context::Context<'a, Cell>;
 
 /// The lower bits of a word.
 const KIND_BITS: u32 = 3;
@@ -57,165 +62,6 @@ enum Kind {
     ForcedOpen = 3,
     /// It may go ahead, and does not count.
     Uncounted = 4,
-}
-
-/// What an allowed call carries.
-#[derive(Debug)]
-pub(crate) enum Ticket {
-    /// An ordinary call of an era.
-    Counted { era: u32 },
-    /// A call that breakerd itself allowed: a probe, or any call in remote mode.
-    Remote(RemotePermit),
-    /// A probe of the machine here.
-    Local(Pass),
-    /// The one call at a time after breakerd was away.
-    Returning { era: u32 },
-    /// Nothing is recorded of it.
-    Uncounted,
-}
-
-/// A permit of breakerd.
-#[derive(Debug)]
-pub(crate) struct RemotePermit {
-    pub(crate) permit: Bytes,
-    /// When its probe slot is free again, if it is a probe.
-    pub(crate) expires: Option<Time>,
-}
-
-/// How a call went.
-#[derive(Debug, Clone)]
-pub(crate) enum Result {
-    Success,
-    Failure(Failure),
-    Ignored,
-}
-
-/// What decisions are made with, beside the breaker itself.
-#[derive(Debug)]
-pub(crate) struct Context<'a> {
-    pub(crate) now: Time,
-    /// Whether breakerd rules.
-    pub(crate) live: bool,
-    /// When it was last heard. None: never.
-    pub(crate) last_heard: Option<Time>,
-    /// `enabled` of breakerd's configuration.
-    pub(crate) enabled: bool,
-    pub(crate) around: &'a Around,
-}
-
-/// What the breakers of a client share.
-#[derive(Debug)]
-pub(crate) struct Around {
-    pub(crate) clock: Clock,
-    pub(crate) link: crate::link::Link,
-    pub(crate) outbox: Outbox,
-    pub(crate) changes: Mutex<VecDeque<StateChange>>,
-    /// Wakes who tells the listeners.
-    pub(crate) changed: tokio::sync::Notify,
-    /// Wakes who sends.
-    pub(crate) wake: crate::wake::Wake,
-    pub(crate) enabled: std::sync::atomic::AtomicBool,
-}
-
-impl Around {
-    pub(crate) fn context(&self) -> Context<'_> {
-        let now = self.clock.now();
-        Context {
-            now,
-            live: self.link.live(now),
-            last_heard: self.link.last_heard(),
-            enabled: self.enabled.load(Ordering::Acquire),
-            around: self,
-        }
-    }
-}
-
-/// A change of the state that this process decides by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StateChange {
-    /// The breaker.
-    pub key: Key,
-    /// The state before.
-    pub from: State,
-    /// The state now.
-    pub to: State,
-    /// Whether breakerd said so. If not, this process decided alone.
-    pub by_breakerd: bool,
-}
-
-/// What breakerd said last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Remote {
-    state: State,
-    /// When OPEN, or the override, ends; [`Time::MAX`]: no end is set.
-    until: Time,
-    /// None: not known; it is CLOSED then.
-    epoch: Option<u64>,
-    open_count: u32,
-}
-
-impl Remote {
-    const CLOSED: Self = Self { state: State::Closed, until: Time::MAX, epoch: None, open_count: 0 };
-}
-
-/// The override of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ServiceOverride {
-    pub(crate) state: State,
-    pub(crate) until: Time,
-}
-
-/// Requests to breakerd for one breaker.
-#[derive(Debug, Default)]
-struct Requests {
-    in_flight: bool,
-    /// None before this.
-    not_before: Time,
-    /// A permit that its requester did not wait for.
-    stock: Option<(RemotePermit, Time)>,
-    /// Who waits for the one in flight.
-    waiting: Option<oneshot::Sender<Decision>>,
-}
-
-/// Outcomes and rejections that breakerd has not been told yet, for its metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct LocalTotals {
-    pub(crate) successful: u64,
-    pub(crate) failed: u64,
-    pub(crate) ignored: u64,
-    pub(crate) rejected: Rejections,
-}
-
-#[derive(Debug, Default)]
-struct Totals {
-    successful: u64,
-    failed: u64,
-    ignored: u64,
-    slow: u64,
-    transitions: u64,
-    reports: Reports,
-    /// Not sent yet; of `rejected`: what was sent.
-    local: LocalTotals,
-}
-
-#[derive(Debug)]
-struct Held {
-    machine: Machine,
-    remote: Remote,
-    service: Option<ServiceOverride>,
-    era: u32,
-    /// What a call of an earlier era reports as its epoch: an earlier one than the present. None: such a call is late.
-    earlier_epoch: Option<u64>,
-    /// The machine opened while breakerd was away.
-    opened_alone: bool,
-    /// The one call that is out after that, and since when.
-    returning: Option<Time>,
-    /// breakerd refused an outcome of this breaker: until then it is decided here.
-    refused_until: Time,
-    requests: Requests,
-    totals: Totals,
-    shown: State,
 }
 
 /// One breaker in this process.
@@ -294,12 +140,7 @@ impl Cell {
                 StateChange { key: self.key.clone(), from: held.shown, to: state, by_breakerd: live };
             held.shown = state;
             held.totals.transitions += 1;
-            let mut changes = lock(&context.around.changes);
-            if changes.len() < CHANGES_MAX {
-                changes.push_back(change);
-            }
-            drop(changes);
-            context.around.changed.notify_one();
+            context.around.changes.push(change);
         }
     }
 
@@ -470,37 +311,4 @@ pub(crate) const STOCK_MAX: Duration = Duration::from_secs(1);
 fn slow_after(thresholds: &Thresholds) -> u64 {
     let micros = |threshold: Duration| u64::try_from(threshold.as_micros()).unwrap_or(u64::MAX);
     thresholds.slow_call_duration_threshold().map_or(u64::MAX, micros)
-}
-
-impl Context<'_> {
-    /// Whether what breakerd said last is older than `at_most`.
-    fn is_older_than(&self, at_most: Duration) -> bool {
-        self.last_heard.is_none_or(|heard| self.now.since(heard) > at_most)
-    }
-}
-
-impl Held {
-    /// Whether breakerd rules over this breaker.
-    fn is_live(&self, context: &Context<'_>) -> bool {
-        context.live && self.refused_until <= context.now
-    }
-
-    /// The override in force: its own before that of its service.
-    fn override_at(&self, now: Time) -> Option<ServiceOverride> {
-        let Remote { state, until, .. } = self.remote;
-        let own = is_override(state).then_some(ServiceOverride { state, until });
-        own.or(self.service).filter(|set| set.until > now)
-    }
-
-    /// Takes overrides back whose end has come: CLOSED, until breakerd says more.
-    fn end_overrides(&mut self, now: Time) {
-        if is_override(self.remote.state) && self.remote.until <= now {
-            self.remote = Remote { state: State::Closed, until: Time::MAX, ..self.remote };
-        }
-        self.service = self.service.filter(|set| set.until > now);
-    }
-}
-
-fn is_override(state: State) -> bool {
-    matches!(state, State::ForcedOpen | State::Disabled | State::MetricsOnly)
 }

@@ -1,32 +1,18 @@
-//! A client: the breakers of a process, and the thread that keeps them in step with breakerd.
+//! A client: the breakers of a process.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::VecDeque;
-use std::collections::hash_map::Entry;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::sync::Arc;
 
-use breaker::{Key, State};
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use breaker::Key;
 
 use crate::breaker_handle::Breaker;
-use crate::cell::{Around, Cell, Context, Source};
-use crate::clock::Clock;
-use crate::connection::{Addresses, Session};
+use crate::connection::Addresses;
 use crate::error::{BreakerError, BuildError};
-use crate::known::Known;
-use crate::link::Link;
-use crate::lock;
-use crate::outbox::Outbox;
-use crate::settings::{Builder, Mode, WhenUnreachable};
+use crate::health::Health;
+use crate::settings::Builder;
+use crate::shared::{Life, Shared};
 use crate::stats::BreakerStats;
 use crate::worker;
-
-/// Requests for permission that are out at one time; more are decided as if breakerd could not be reached.
-const REQUESTS_MAX: usize = 1_024;
 
 /// A service and a name. Built from `"service"`, for the default breaker of the service, and from `("service", "name")`.
 #[derive(Debug, Clone)]
@@ -57,129 +43,6 @@ impl<'a, S: AsRef<str> + ?Sized, N: AsRef<str> + ?Sized> From<(&'a S, &'a N)> fo
 #[derive(Debug, Clone)]
 pub struct Client {
     life: Arc<Life>,
-}
-
-/// What ends with the last user of a client.
-#[derive(Debug)]
-pub(crate) struct Life {
-    pub(crate) shared: Arc<Shared>,
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        self.shared.stop.send_replace(true);
-    }
-}
-
-/// What the handles and the thread of a client share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) around: Around,
-    pub(crate) mode: Mode,
-    pub(crate) deadline: Duration,
-    pub(crate) caller: String,
-    /// The services to follow; empty: all.
-    pub(crate) services: Vec<String>,
-    /// Before cells, and both before a cell's own lock.
-    pub(crate) known: Mutex<Known>,
-    cells: RwLock<HashMap<Key, Arc<Cell>>>,
-    cells_max: usize,
-    when_unreachable: WhenUnreachable,
-    unreachable_of: std::collections::BTreeMap<(String, String), WhenUnreachable>,
-    /// Where requests are made. None: this client is a fake.
-    pub(crate) runtime: Option<Handle>,
-    pub(crate) session: watch::Sender<Option<Session>>,
-    pub(crate) requests: Arc<Semaphore>,
-    /// A snapshot is wanted, since something of the last was forgotten.
-    pub(crate) resnapshot: Notify,
-    pub(crate) stop: watch::Sender<bool>,
-    pub(crate) stopped: watch::Sender<bool>,
-}
-
-impl Shared {
-    pub(crate) fn new(builder: &Builder, clock: Clock, runtime: Option<Handle>) -> Result<Self, BuildError> {
-        builder.check()?;
-        Ok(Self {
-            around: Around {
-                clock,
-                link: Link::default(),
-                outbox: Outbox::new(builder.queue_bytes_max),
-                changes: Mutex::new(VecDeque::new()),
-                changed: Notify::new(),
-                wake: crate::wake::Wake::default(),
-                enabled: AtomicBool::new(true),
-            },
-            mode: builder.mode,
-            deadline: builder.deadline,
-            caller: builder.caller.clone(),
-            services: builder.services.clone(),
-            known: Mutex::new(Known::new(builder.fallbacks()?)),
-            cells: RwLock::default(),
-            cells_max: builder.breakers_max,
-            when_unreachable: builder.when_unreachable,
-            unreachable_of: builder.unreachable_of.clone(),
-            runtime,
-            session: watch::Sender::new(None),
-            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            resnapshot: Notify::new(),
-            stop: watch::Sender::new(false),
-            stopped: watch::Sender::new(false),
-        })
-    }
-
-    pub(crate) fn context(&self) -> Context<'_> {
-        self.around.context()
-    }
-
-    fn cells(&self) -> RwLockReadGuard<'_, HashMap<Key, Arc<Cell>>> {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn cell(&self, key: &Key) -> Option<Arc<Cell>> {
-        self.cells().get(key).cloned()
-    }
-
-    /// Every breaker of this process.
-    pub(crate) fn all_cells(&self) -> Vec<Arc<Cell>> {
-        self.cells().values().cloned().collect()
-    }
-
-    /// The breaker with this key, made at its first use.
-    fn cell_of(&self, key: &Key) -> Result<Arc<Cell>, BreakerError> {
-        if let Some(cell) = self.cell(key) {
-            return Ok(cell);
-        }
-        let service = key.service();
-        if !self.services.is_empty() && !self.services.iter().any(|watched| **watched == **service) {
-            return Err(BreakerError::NotWatched { service: service.to_string() });
-        }
-        // Held all along, so that what breakerd says meanwhile is not missed.
-        let mut known = lock(&self.known);
-        let context = self.context();
-        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        let limit = self.cells_max;
-        let is_full = cells.len() >= limit;
-        match cells.entry(key.clone()) {
-            Entry::Occupied(entry) => Ok(Arc::clone(entry.get())),
-            Entry::Vacant(_) if is_full => Err(BreakerError::TooMany { limit }),
-            Entry::Vacant(entry) => {
-                let (thresholds, revision) = known.thresholds(service);
-                let of_its_own = (key.service().to_string(), key.name().to_string());
-                let when_unreachable = self.unreachable_of.get(&of_its_own).copied();
-                let when_unreachable = when_unreachable.unwrap_or(self.when_unreachable);
-                let cell = Cell::new(key.clone(), when_unreachable, Arc::clone(&thresholds), &context);
-                let cell = entry.insert(Arc::new(cell));
-                cell.hear_thresholds(thresholds, revision, &context);
-                cell.hear_service_override(known.override_of(service), &context);
-                if let Some(heard) = known.take_other(key, context.now) {
-                    cell.hear(heard, Source::Stream, &context);
-                } else if known.forgot {
-                    self.resnapshot.notify_one();
-                }
-                Ok(Arc::clone(cell))
-            }
-        }
-    }
 }
 
 impl Client {
@@ -259,96 +122,13 @@ impl Client {
     }
 }
 
-/// Whether all breakers let calls through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
-pub enum Status {
-    /// No breaker is OPEN or `FORCED_OPEN`.
-    Healthy,
-    /// Some are.
-    Degraded,
-}
-
-/// The states of the breakers of this process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Health {
-    /// Whether all breakers let calls through.
-    pub status: Status,
-    /// How many there are, by state.
-    pub circuit_breakers: Counts,
-    /// Each of them, ordered by service and name.
-    pub details: Vec<Detail>,
-}
-
-/// How many breakers there are, by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Counts {
-    /// All.
-    pub total: usize,
-    /// CLOSED, DISABLED and `METRICS_ONLY`.
-    pub closed: usize,
-    /// OPEN and `FORCED_OPEN`.
-    pub open: usize,
-    /// `HALF_OPEN`.
-    pub half_open: usize,
-}
-
-/// One breaker of a health page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Detail {
-    /// Name of the breaker within the service.
-    pub name: String,
-    /// `Closed`, `Open`, `HalfOpen`, `ForcedOpen`, `Disabled` or `MetricsOnly`.
-    pub state: &'static str,
-    /// Failures of this process since its last success.
-    pub consecutive_failures: u32,
-    /// Successes of this process since its last failure.
-    pub consecutive_successes: u32,
-    /// Changes of the state that this process saw.
-    pub transition_count: u64,
-    /// Service of the breaker.
-    pub service: String,
-}
-
-impl Health {
-    fn of(stats: &[BreakerStats]) -> Self {
-        let mut counts = Counts { total: stats.len(), ..Counts::default() };
-        for breaker in stats {
-            match breaker.state {
-                State::Closed | State::Disabled | State::MetricsOnly => counts.closed += 1,
-                State::Open | State::ForcedOpen => counts.open += 1,
-                State::HalfOpen => counts.half_open += 1,
-            }
-        }
-        let detail = |breaker: &BreakerStats| Detail {
-            name: breaker.name.clone(),
-            state: state_name(breaker.state),
-            consecutive_failures: breaker.consecutive_failures,
-            consecutive_successes: breaker.consecutive_successes,
-            transition_count: breaker.transitions,
-            service: breaker.service.clone(),
-        };
-        Self {
-            status: if counts.open > 0 { Status::Degraded } else { Status::Healthy },
-            circuit_breakers: counts,
-            details: stats.iter().map(detail).collect(),
-        }
-    }
-}
-
-const fn state_name(state: State) -> &'static str {
-    match state {
-        State::Closed => "Closed",
-        State::Open => "Open",
-        State::HalfOpen => "HalfOpen",
-        State::ForcedOpen => "ForcedOpen",
-        State::Disabled => "Disabled",
-        State::MetricsOnly => "MetricsOnly",
+impl Builder {
+    /// Starts the client, and waits a moment for the first states. breakerd does not have to be there: the client goes on as
+    /// [`Builder::when_unreachable`] says, and connects when it can.
+    ///
+    /// # Errors
+    /// [`BuildError`]: a setting is wrong. Never that breakerd cannot be reached.
+    pub async fn connect(self) -> Result<Client, BuildError> {
+        Client::connect(self).await
     }
 }

@@ -14,13 +14,14 @@ use breakerd_api::{time, v1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Endpoint, Uri};
 
 use crate::cell::{Heard, ServiceOverride, Source};
-use crate::client::Shared;
 use crate::error::BuildError;
 use crate::known::{Service, end_of};
+use crate::session::{Session, authenticated};
 use crate::settings::Builder;
+use crate::shared::Shared;
 use crate::{lock, log, thresholds};
 
 /// To connect, and until the stream begins.
@@ -33,32 +34,6 @@ const PING: Duration = Duration::from_secs(5);
 const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(5);
 /// The states of a snapshot that are kept until its end.
 const SNAPSHOT_MAX: usize = 100_000;
-
-/// A connection that breakerd has spoken on.
-#[derive(Debug, Clone)]
-pub(crate) struct Session {
-    pub(crate) client: BreakerServiceClient<Channel>,
-    /// The life of the breakerd process.
-    pub(crate) boot: u64,
-    /// Its first snapshot is in force.
-    pub(crate) synced: bool,
-    token: Option<MetadataValue<Ascii>>,
-}
-
-impl Session {
-    /// A request with what authenticates this client.
-    pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
-        authenticated(message, self.token.as_ref())
-    }
-}
-
-fn authenticated<T>(message: T, token: Option<&MetadataValue<Ascii>>) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    if let Some(token) = token {
-        request.metadata_mut().insert("authorization", token.clone());
-    }
-    request
-}
 
 /// Where breakerd is, checked.
 #[derive(Debug)]

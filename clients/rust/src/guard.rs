@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::breaker_handle::Breaker;
-use crate::classify::{Classified, Classify};
+use crate::classify::{ByResult, Classified, Classify};
 use crate::error::Error;
 
 /// What a call is whose future was dropped before it ended.
@@ -27,9 +27,10 @@ pub struct Guard<C> {
     on_cancel: OnCancel,
 }
 
-impl<C: Default> Guard<C> {
-    pub(crate) fn new(breaker: Breaker) -> Self {
-        Self { breaker, classifier: C::default(), timeout: None, on_cancel: OnCancel::default() }
+impl Breaker {
+    /// Protects calls with more than [`Breaker::call`] has: which results count, a timeout, what a dropped call is.
+    pub fn guard(&self) -> Guard<ByResult> {
+        Guard { breaker: self.clone(), classifier: ByResult, timeout: None, on_cancel: OnCancel::default() }
     }
 }
 

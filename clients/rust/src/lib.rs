@@ -30,12 +30,14 @@
 
 mod breaker_handle;
 mod cell;
+mod changes;
 mod classify;
 mod client;
 mod clock;
 mod connection;
 mod error;
 mod guard;
+mod health;
 #[cfg(feature = "http")]
 mod http_status;
 mod known;
@@ -51,7 +53,9 @@ mod requests;
 #[cfg(feature = "reqwest-middleware")]
 pub mod reqwest;
 mod sender;
+mod session;
 mod settings;
+mod shared;
 mod stats;
 pub mod testing;
 mod thresholds;
@@ -65,11 +69,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use breaker::{Field, Key, KeyError, Layer, Problem, State, Value};
 
 pub use crate::breaker_handle::{Breaker, Permit};
-pub use crate::cell::StateChange;
+pub use crate::changes::StateChange;
 pub use crate::classify::{ByResult, Classified, Classify, Failure};
-pub use crate::client::{BreakerKey, Client, Counts, Detail, Health, Status};
+pub use crate::client::{BreakerKey, Client};
 pub use crate::error::{BreakerError, BuildError, Error, Rejected};
 pub use crate::guard::{Guard, OnCancel};
+pub use crate::health::{Counts, Detail, Health, Status};
 #[cfg(feature = "http")]
 pub use crate::http_status::classify_status;
 pub use crate::settings::{Builder, Mode, WhenUnreachable};

@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use breaker::{Outcome, Time};
-use breakerd_api::v1;
 use bytes::Bytes;
 
-use crate::cell::Cell;
 use crate::lock;
 use crate::pending::Durations;
 
@@ -18,7 +16,7 @@ pub(crate) const BATCH_MAX: usize = 500;
 /// The most calls that one outcome of the API stands for.
 const RUN_MAX: u32 = 1_000_000;
 /// What an outcome takes beside its texts, about.
-const ITEM_BYTES: usize = size_of::<Item>();
+const ITEM_BYTES: usize = size_of::<Item<()>>();
 
 /// What became of a call.
 #[derive(Debug, Clone)]
@@ -52,65 +50,35 @@ impl Outgoing {
     }
 }
 
-/// An outcome of a breaker that waits to be sent, or for its answer.
-#[derive(Debug, Clone)]
-pub(crate) struct Item {
-    pub(crate) cell: Arc<Cell>,
+/// An outcome that waits to be sent, or for its answer.
+#[derive(Debug)]
+pub(crate) struct Item<B> {
+    /// The breaker that it is of.
+    pub(crate) cell: Arc<B>,
     pub(crate) outgoing: Outgoing,
     pub(crate) queued_at: Time,
 }
 
-impl Item {
-    /// The outcome as the API has it.
-    pub(crate) fn request(&self, caller: &str) -> v1::RecordOutcomeRequest {
-        let Outgoing { permit, epoch, outcome, count, slow, durations, error_class, retry_after } =
-            &self.outgoing;
-        let run = *count > 1;
-        let key = &self.cell.key;
-        v1::RecordOutcomeRequest {
-            permit: permit.clone(),
-            service: key.service().to_string(),
-            name: key.name().to_string(),
-            epoch: if permit.is_empty() { *epoch } else { None },
-            outcome: v1::Outcome::from(*outcome).into(),
-            duration: (!run).then(|| wire(durations.sum)),
-            error_class: error_class.to_string(),
-            retry_after: retry_after.map(wire),
-            caller: caller.to_owned(),
-            count: if run { *count } else { 0 },
-            slow: run && *slow,
-            durations: run.then(|| v1::RunDurations {
-                buckets: durations.buckets.to_vec(),
-                sum: Some(wire(durations.sum)),
-            }),
-        }
-    }
-}
-
-fn wire(duration: Duration) -> prost_types::Duration {
-    breakerd_api::time::to_duration(duration)
-}
-
 /// The queue of a client.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct Outbox<B> {
     bytes_max: usize,
-    queue: Mutex<Queue>,
+    queue: Mutex<Queue<B>>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    items: VecDeque<Item>,
+#[derive(Debug)]
+struct Queue<B> {
+    items: VecDeque<Item<B>>,
     bytes: usize,
 }
 
-impl Outbox {
+impl<B> Outbox<B> {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, queue: Mutex::default() }
+        Self { bytes_max, queue: Mutex::new(Queue { items: VecDeque::new(), bytes: 0 }) }
     }
 
     /// Puts an outcome at the end. False: there is no room for it.
-    pub(crate) fn push(&self, cell: &Arc<Cell>, outgoing: Outgoing, now: Time) -> bool {
+    pub(crate) fn push(&self, cell: &Arc<B>, outgoing: Outgoing, now: Time) -> bool {
         let mut queue = lock(&self.queue);
         if let Some(last) = queue.items.back_mut()
             && Arc::ptr_eq(&last.cell, cell)
@@ -133,7 +101,7 @@ impl Outbox {
     }
 
     /// Takes the next outcomes, the oldest first, at most [`BATCH_MAX`].
-    pub(crate) fn take(&self) -> Vec<Item> {
+    pub(crate) fn take(&self) -> Vec<Item<B>> {
         let mut queue = lock(&self.queue);
         let count = queue.items.len().min(BATCH_MAX);
         let items: Vec<_> = queue.items.drain(..count).collect();

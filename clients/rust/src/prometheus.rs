@@ -8,8 +8,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::client::Shared;
 use crate::lock;
+use crate::shared::Shared;
 
 /// As breakerd calls its metrics unless it is told otherwise: the name of the system that it was made for.
 pub const NAMESPACE: &str = "llm_incident_manager";

@@ -9,7 +9,7 @@ use breakerd_api::{time, v1};
 use tokio::sync::oneshot;
 
 use crate::cell::{Answered, Cell, Decision, Heard, RemotePermit, Result as CallResult, STOCK_MAX, Ticket};
-use crate::client::Shared;
+use crate::shared::Shared;
 
 /// After so long a request is given up. Its caller does not wait for it, but for the deadline of the client.
 const REQUEST_MAX: Duration = Duration::from_secs(5);

@@ -10,10 +10,10 @@ use breakerd_api::{time, v1};
 use tonic::Code;
 
 use crate::cell::{Cell, Heard, LocalTotals};
-use crate::client::Shared;
 use crate::link::UNANSWERED_MAX;
 use crate::log;
-use crate::outbox::{BATCH_MAX, Item};
+use crate::outbox::{BATCH_MAX, Item, Outgoing};
+use crate::shared::Shared;
 
 /// How long successes are collected.
 const BATCH_EVERY: Duration = Duration::from_millis(50);
@@ -38,7 +38,7 @@ struct Batch {
     /// The breakerd that it was sent to first; None: not sent yet.
     boot: Option<u64>,
     first_sent: Time,
-    items: Vec<Item>,
+    items: Vec<Item<Cell>>,
     totals: Vec<(Arc<Cell>, LocalTotals)>,
 }
 
@@ -188,7 +188,12 @@ impl Sender {
         (!items.is_empty() || !totals.is_empty()).then(|| self.batch_of(items, totals, now))
     }
 
-    fn batch_of(&mut self, items: Vec<Item>, totals: Vec<(Arc<Cell>, LocalTotals)>, now: Time) -> Batch {
+    fn batch_of(
+        &mut self,
+        items: Vec<Item<Cell>>,
+        totals: Vec<(Arc<Cell>, LocalTotals)>,
+        now: Time,
+    ) -> Batch {
         self.sequence += 1;
         Batch { sequence: self.sequence, boot: None, first_sent: now, items, totals }
     }
@@ -196,7 +201,7 @@ impl Sender {
     fn request(&self, batch: &Batch) -> v1::RecordOutcomesRequest {
         debug_assert!(batch.items.len() <= BATCH_MAX);
         v1::RecordOutcomesRequest {
-            requests: batch.items.iter().map(|item| item.request(&self.shared.caller)).collect(),
+            requests: batch.items.iter().map(|item| outcome_request(item, &self.shared.caller)).collect(),
             reporter: self.reporter.clone(),
             sequence: batch.sequence,
             local_totals: batch.totals.iter().map(|(cell, totals)| totals_request(cell, totals)).collect(),
@@ -247,7 +252,7 @@ impl Sender {
     }
 }
 
-fn acknowledge(item: &Item, response: &v1::RecordOutcomeResponse, context: &crate::cell::Context<'_>) {
+fn acknowledge(item: &Item<Cell>, response: &v1::RecordOutcomeResponse, context: &crate::cell::Context<'_>) {
     let count = item.outgoing.count;
     let counts = if let Some(run) = response.run {
         [
@@ -272,6 +277,35 @@ fn acknowledge(item: &Item, response: &v1::RecordOutcomeResponse, context: &crat
     // An ignored call brings no news.
     let heard = heard.filter(|_| item.outgoing.outcome != Outcome::Ignored);
     item.cell.acknowledged(counts, heard, context);
+}
+
+/// The outcome as the API has it.
+fn outcome_request(item: &Item<Cell>, caller: &str) -> v1::RecordOutcomeRequest {
+    let Outgoing { permit, epoch, outcome, count, slow, durations, error_class, retry_after } =
+        &item.outgoing;
+    let run = *count > 1;
+    let key = &item.cell.key;
+    v1::RecordOutcomeRequest {
+        permit: permit.clone(),
+        service: key.service().to_string(),
+        name: key.name().to_string(),
+        epoch: if permit.is_empty() { *epoch } else { None },
+        outcome: v1::Outcome::from(*outcome).into(),
+        duration: (!run).then(|| wire(durations.sum)),
+        error_class: error_class.to_string(),
+        retry_after: retry_after.map(wire),
+        caller: caller.to_owned(),
+        count: if run { *count } else { 0 },
+        slow: run && *slow,
+        durations: run.then(|| v1::RunDurations {
+            buckets: durations.buckets.to_vec(),
+            sum: Some(wire(durations.sum)),
+        }),
+    }
+}
+
+fn wire(duration: Duration) -> prost_types::Duration {
+    time::to_duration(duration)
 }
 
 fn totals_request(cell: &Cell, totals: &LocalTotals) -> v1::LocalTotals {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use breaker::{Layer, Thresholds, check_service};
 
-use crate::cell::StateChange;
-use crate::client::Client;
+use crate::changes::StateChange;
 use crate::error::BuildError;
 use crate::thresholds;
 
@@ -51,7 +50,7 @@ impl std::fmt::Debug for Secret {
 
 pub(crate) type Listener = Arc<dyn Fn(&StateChange) + Send + Sync>;
 
-/// Builds a [`Client`].
+/// Builds a [`crate::Client`].
 #[must_use]
 pub struct Builder {
     pub(crate) addresses: Vec<String>,
@@ -208,15 +207,6 @@ impl Builder {
     pub fn on_state_change(mut self, listener: impl Fn(&StateChange) + Send + Sync + 'static) -> Self {
         self.listeners.push(Arc::new(listener));
         self
-    }
-
-    /// Starts the client, and waits a moment for the first states. breakerd does not have to be there: the client goes on as
-    /// [`Builder::when_unreachable`] says, and connects when it can.
-    ///
-    /// # Errors
-    /// [`BuildError`]: a setting is wrong. Never that breakerd cannot be reached.
-    pub async fn connect(self) -> Result<Client, BuildError> {
-        Client::connect(self).await
     }
 
     /// The thresholds of a service that breakerd has not told.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use breaker::{Key, Layer, State};
 
-use crate::cell::{Heard, Source, StateChange};
-use crate::client::{BreakerKey, Client, Shared};
+use crate::cell::{Heard, Source};
+use crate::changes::StateChange;
+use crate::client::{BreakerKey, Client};
 use crate::clock::Clock;
 pub use crate::clock::ManualClock;
 use crate::error::{BreakerError, BuildError};
-use crate::lock;
 use crate::settings::Builder;
+use crate::shared::Shared;
 
 /// A client without a breakerd: its breakers trip and recover by the thresholds that it is given, as those of breakerd do.
 ///
@@ -101,7 +102,7 @@ impl Fake {
 
     /// The changes of state since the last look, the oldest first.
     pub fn state_changes(&self) -> Vec<StateChange> {
-        lock(&self.client.shared().around.changes).drain(..).collect()
+        std::iter::from_fn(|| self.client.shared().around.changes.take()).collect()
     }
 
     /// The keys of all breakers that were used.

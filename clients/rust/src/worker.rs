@@ -4,13 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Shared;
 use crate::clock::Clock;
 use crate::connection::{Addresses, follow};
 use crate::error::BuildError;
+use crate::log;
 use crate::sender::Sender;
 use crate::settings::{Builder, Listener};
-use crate::{lock, log};
+use crate::shared::Shared;
 
 /// How long the end of a client waits for its last report.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ async fn run(shared: Arc<Shared>, addresses: Addresses, listeners: &[Listener]) 
 /// Tells listeners of state changes.
 async fn tell(shared: &Shared, listeners: &[Listener]) {
     loop {
-        shared.around.changed.notified().await;
+        shared.around.changes.some().await;
         tell_listeners(shared, listeners);
     }
 }
@@ -60,7 +60,7 @@ async fn tell(shared: &Shared, listeners: &[Listener]) {
 fn tell_listeners(shared: &Shared, listeners: &[Listener]) {
     loop {
         // Not while a listener runs: it may ask for a state.
-        let Some(change) = lock(&shared.around.changes).pop_front() else { return };
+        let Some(change) = shared.around.changes.take() else { return };
         log::info!(breaker = %change.key, from = %change.from, to = %change.to, by_breakerd = ?change.by_breakerd, "circuit breaker changed state");
         for listener in listeners {
             if catch_unwind(AssertUnwindSafe(|| listener(&change))).is_err() {

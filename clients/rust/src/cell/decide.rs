@@ -7,24 +7,16 @@ use std::time::Duration;
 use breaker::{State, Time};
 use tokio::sync::oneshot;
 
-use super::{Cell, Context, Held, KIND_BITS, Kind, Remote, RemotePermit, STOCK_MAX, Ticket};
+use super::held::{Held, Remote};
+use super::ticket::{Decision, RemotePermit, Ticket};
+use super::{Cell, Context, KIND_BITS, Kind, STOCK_MAX};
 use crate::clock::Clock;
-use crate::error::Rejected;
 use crate::settings::WhenUnreachable;
 
 /// How long a call that found no free probe slot is told to wait, when nothing better is known.
 const PROBE_RETRY: Duration = Duration::from_millis(100);
 /// A call that decides alone whether the dependency is back, and was never reported, is not waited for any longer.
 const RETURNING_MAX: Duration = Duration::from_mins(1);
-
-/// Whether a call may go ahead.
-#[derive(Debug)]
-pub(crate) enum Decision {
-    Allowed(Ticket),
-    Rejected(Rejected),
-    /// breakerd has to be asked: who is told so does it, and no other meanwhile.
-    Request,
-}
 
 impl Cell {
     /// What can be told without the lock. None: look under it.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use breaker::{Outcome, Recorded, Snapshot, State, Thresholds, Time};
 use tokio::sync::oneshot;
 
-use super::{
-    Cell, Context, Decision, Held, KIND_BITS, Remote, RemotePermit, Result, ServiceOverride, Ticket,
-    slow_after,
-};
+use super::heard::{Answered, Heard, ServiceOverride, Source};
+use super::held::{Held, Remote};
+use super::ticket::{Decision, RemotePermit, Result, Ticket};
+use super::{Cell, Context, KIND_BITS, slow_after};
 use crate::error::Rejected;
 
 /// The longest time that breakerd's "retry after" keeps this process from asking for a probe.
@@ -19,43 +19,6 @@ const REQUEST_PAUSE_MAX: Duration = Duration::from_secs(1);
 const REQUEST_PAUSE: Duration = Duration::from_millis(100);
 /// How long a breaker is decided here after breakerd refused an outcome of it.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
-
-/// A state, as breakerd says it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Heard {
-    pub(crate) state: State,
-    /// None: not said, as of a breaker that a snapshot leaves out.
-    pub(crate) epoch: Option<u64>,
-    /// Rest of the wait, or of the override. None: no end is set.
-    pub(crate) remaining: Option<Duration>,
-    pub(crate) open_count: u32,
-}
-
-impl Heard {
-    /// What a snapshot says of a breaker by leaving it out.
-    pub(crate) const CLOSED: Self =
-        Self { state: State::Closed, epoch: None, remaining: None, open_count: 0 };
-}
-
-/// Where a state was said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// In a new snapshot: whatever was said before does not matter any more. Of another timeline, epochs do not compare.
-    Snapshot { same_timeline: bool },
-    /// On the stream, after the snapshot.
-    Stream,
-    /// In an answer, which can be ahead of the stream or behind it.
-    Answer,
-}
-
-/// The answer to a request for permission.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) heard: Heard,
-    pub(crate) allowed: bool,
-    pub(crate) permit: RemotePermit,
-    pub(crate) retry_after: Option<Duration>,
-}
 
 impl Cell {
     /// Takes a state over.

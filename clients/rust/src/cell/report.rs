@@ -9,7 +9,9 @@ use breaker::{CallerId, Outcome, Report, State, Ticket as MachineTicket, Time};
 
 use bytes::Bytes;
 
-use super::{Cell, Context, Held, RemotePermit, Result, Ticket};
+use super::held::Held;
+use super::ticket::{RemotePermit, Result, Ticket};
+use super::{Cell, Context};
 use crate::outbox::{Item, Outgoing};
 use crate::pending::Durations;
 use crate::settings::WhenUnreachable;
@@ -236,7 +238,7 @@ impl Cell {
     }
 
     /// Whether what was queued is too old to be sent; it counts as one of the time without breakerd then.
-    pub(crate) fn retire_if_old(self: &Arc<Self>, item: &Item, now: Time) -> bool {
+    pub(crate) fn retire_if_old(self: &Arc<Self>, item: &Item<Self>, now: Time) -> bool {
         let Outgoing { outcome, count, permit, .. } = &item.outgoing;
         if now.since(item.queued_at) < WAIT_MAX || !permit.is_empty() {
             return false;
@@ -250,29 +252,5 @@ impl Cell {
     /// Successes that were not counted yet.
     pub(crate) fn has_pending(&self) -> bool {
         self.pending.count() > 0
-    }
-}
-
-impl super::Totals {
-    /// Notes outcomes, as this process sees them.
-    fn note(&mut self, outcome: Outcome, count: u32) {
-        let count = u64::from(count);
-        self.reports.reported += count;
-        match outcome {
-            Outcome::Success => self.successful += count,
-            Outcome::Failure => self.failed += count,
-            Outcome::Ignored => self.ignored += count,
-        }
-    }
-
-    /// Notes outcomes that breakerd gets the totals of, and no more.
-    fn alone(&mut self, outcome: Outcome, count: u32) {
-        let count = u64::from(count);
-        self.reports.alone += count;
-        match outcome {
-            Outcome::Success => self.local.successful += count,
-            Outcome::Failure => self.local.failed += count,
-            Outcome::Ignored => self.local.ignored += count,
-        }
     }
 }

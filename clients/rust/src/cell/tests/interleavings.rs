@@ -5,8 +5,9 @@ use std::time::Duration;
 use breaker::{Attribution, State};
 use proptest::prelude::*;
 
-use super::super::{Failure, Result as CallResult, WhenUnreachable};
+use super::super::{Result as CallResult, WhenUnreachable};
 use super::world::world;
+use crate::classify::Failure;
 
 #[derive(Debug, Clone)]
 enum Step {

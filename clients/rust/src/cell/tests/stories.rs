@@ -6,6 +6,7 @@ use breaker::{Attribution, State};
 
 use super::super::{Decision, Heard, Source, Ticket, WhenUnreachable};
 use super::world::{OK, World, failed, world};
+use crate::classify::Failure;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -319,10 +320,7 @@ fn what_has_no_room_in_the_queue_is_dropped_and_counted() {
         // Classes differ, so that none runs on from the one before.
         world.begin();
         let class = format!("class {}", world.reports().reported);
-        world.end(
-            0,
-            super::super::Result::Failure(super::super::Failure { class: class.into(), retry_after: None }),
-        );
+        world.end(0, super::super::Result::Failure(Failure { class: class.into(), retry_after: None }));
     }
     let reports = world.reports();
     assert!(reports.dropped > 0 && reports.waiting > 0, "{reports:?}");

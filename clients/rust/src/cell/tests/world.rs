@@ -4,13 +4,19 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use breaker::{
-    Breaker as Machine, Identity, Numbering, Outcome, Recorded, Report, Ticket as MachineTicket, WallOffset,
+    Breaker as Machine, Identity, Numbering, Outcome, Pass, Recorded, Report, Ticket as MachineTicket,
+    WallOffset,
 };
 
+use bytes::Bytes;
+
 use super::super::*;
-use crate::clock::ManualClock;
+use crate::changes::StateChanges;
+use crate::classify::Failure;
+use crate::clock::{Clock, ManualClock};
 use crate::link::Link;
-use crate::outbox::Item;
+use crate::outbox::{Item, Outbox};
+use crate::stats::Reports;
 
 /// A client with one breaker, and the breakerd that it follows.
 pub(super) struct World {
@@ -23,7 +29,7 @@ pub(super) struct World {
     /// Calls that are under way.
     pub(super) calls: Vec<Ticket>,
     /// A batch that was sent and not answered.
-    pub(super) batch: Vec<Item>,
+    pub(super) batch: Vec<Item<Cell>>,
     /// The permits that breakerd gave, by their numbers.
     passes: HashMap<u64, Pass>,
 }
@@ -35,8 +41,7 @@ pub(super) fn world(what: WhenUnreachable) -> World {
         clock: Clock::Manual(clock.clone()),
         link: Link::default(),
         outbox: Outbox::new(2_000),
-        changes: Mutex::default(),
-        changed: tokio::sync::Notify::new(),
+        changes: StateChanges::default(),
         wake: crate::wake::Wake::default(),
         enabled: true.into(),
     };
