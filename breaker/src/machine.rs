@@ -67,6 +67,10 @@ pub enum Numbering {
 /// would be left to the next look.
 const DUE_AT_ONCE_MAX: usize = 2;
 
+/// Calls that are counted as rejected in one state: a million a second for eleven days. Clients say how many they rejected, and the sums
+/// over a history have to stay within the 63 bits that a database has.
+const REJECTED_CALLS_MAX: u64 = 1_000_000_000_000;
+
 /// What a breaker is made with, beside its thresholds.
 #[derive(Debug, Clone, Copy)]
 pub struct Identity {
@@ -183,9 +187,9 @@ impl Breaker {
     }
 
     /// So many calls were rejected in the present state by others than this breaker: by clients that know its state. They are in
-    /// [`Transition::rejected_calls`] of the end of it, and change nothing else.
+    /// [`Transition::rejected_calls`] of the end of it, a million million at the most, and change nothing else.
     pub fn note_rejected(&mut self, calls: u64) {
-        self.rejected_calls = self.rejected_calls.saturating_add(calls);
+        self.rejected_calls = self.rejected_calls.saturating_add(calls).min(REJECTED_CALLS_MAX);
     }
 
     /// Gives a probe back unused: its place is free again.

@@ -177,6 +177,8 @@ pub struct RunRecorded {
     pub late: u32,
     /// [`Recorded::NotCounted`].
     pub not_counted: u32,
+    /// How many of the recorded ones METRICS_ONLY would have denied, had they been asked for: [`Decision::would_deny`].
+    pub would_be_denied: u32,
 }
 
 impl RunRecorded {

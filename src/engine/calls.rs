@@ -143,9 +143,8 @@ impl Engine {
         let owner = || self.owner(service, creator);
         let Some(permit) = permit else {
             let id = self.seals.key_id(service, name);
-            let ticket = Ticket::Bare { epoch };
             return self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
-                self.take(entry, inner, ticket, report, now)
+                self.take_bare(entry, inner, epoch, report, now)
             });
         };
         if !service.is_empty() || !name.is_empty() {
@@ -239,30 +238,63 @@ impl Engine {
     }
 
     fn take_run(&self, entry: &Entry, inner: &mut Inner, run: &Run<'_>, now: Time) -> RunResult {
-        inner.used(now);
-        self.sync_wall(inner);
-        if !self.is_enabled() {
-            let recorded = RunRecorded { not_counted: run.count, ..RunRecorded::default() };
-            return RunResult { recorded, after: self.result(inner, Recorded::NotCounted, now) };
-        }
         // Longer than any threshold, where there is one: who reports has compared it already.
         let report = Report { duration: run.slow.then_some(Duration::MAX), ..run.report };
-        let judged = inner.breaker.thresholds().judge(&report);
-        let (recorded, transitions) = inner.breaker.record_run(run.epoch, &report, run.count, now);
-        inner.counters.run_recorded(recorded, judged);
+        let (result, judged) = self.take_alike(entry, inner, run.epoch, &report, run.count, now);
         if judged != Judged::Ignored
-            && recorded.recorded > 0
+            && result.recorded.recorded > 0
             && let Some(durations) = run.durations
         {
             entry.durations.observe_run(durations);
         }
+        result
+    }
+
+    /// An outcome without a permit.
+    fn take_bare(
+        &self,
+        entry: &Entry,
+        inner: &mut Inner,
+        epoch: Option<u64>,
+        report: &Report<'_>,
+        now: Time,
+    ) -> RecordResult {
+        let (result, judged) = self.take_alike(entry, inner, epoch, report, 1, now);
+        if judged != Judged::Ignored
+            && result.recorded.recorded > 0
+            && let Some(took) = report.duration
+        {
+            entry.durations.observe(took);
+        }
+        result.after
+    }
+
+    /// `count` outcomes alike, without permits, and what each was judged to be.
+    fn take_alike(
+        &self,
+        entry: &Entry,
+        inner: &mut Inner,
+        epoch: Option<u64>,
+        report: &Report<'_>,
+        count: u32,
+        now: Time,
+    ) -> (RunResult, Judged) {
+        inner.used(now);
+        self.sync_wall(inner);
+        let judged = inner.breaker.thresholds().judge(report);
+        if !self.is_enabled() {
+            let recorded = RunRecorded { not_counted: count, ..RunRecorded::default() };
+            return (RunResult { recorded, after: self.result(inner, Recorded::NotCounted, now) }, judged);
+        }
+        let (recorded, transitions) = inner.breaker.record_run(epoch, report, count, now);
+        inner.counters.run_recorded(recorded, judged);
         self.settle(entry, inner, &transitions);
         let any = match recorded {
             RunRecorded { recorded: 1.., .. } => Recorded::Recorded,
             RunRecorded { late: 1.., .. } => Recorded::Late,
             _ => Recorded::NotCounted,
         };
-        RunResult { recorded, after: self.result(inner, any, now) }
+        (RunResult { recorded, after: self.result(inner, any, now) }, judged)
     }
 
     /// What became of an outcome, and what its breaker is now.

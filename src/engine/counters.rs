@@ -88,12 +88,15 @@ impl Counters {
             Recorded::Late => (0, 1),
             Recorded::Duplicate | Recorded::NotCounted => (0, 0),
         };
-        self.run_recorded(RunRecorded { recorded, late, not_counted: 0 }, judged);
+        self.run_recorded(RunRecorded { recorded, late, ..RunRecorded::default() }, judged);
     }
 
     pub(crate) fn run_recorded(&mut self, run: RunRecorded, judged: Judged) {
         self.late += u64::from(run.late);
         let recorded = u64::from(run.recorded);
+        if run.would_be_denied > 0 {
+            self.opened_mut().would_be_rejected += u64::from(run.would_be_denied);
+        }
         match judged {
             Judged::Ignored => self.ignored += recorded,
             Judged::Counted { failed, slow } => {

@@ -41,7 +41,7 @@ impl Breaker {
             }
             _ => (Verdict::without_probes(state), None, None),
         };
-        self.rejected_calls = self.rejected_calls.saturating_add(u64::from(!verdict.allows()));
+        self.note_rejected(u64::from(!verdict.allows()));
         let pass = verdict.allows().then(|| {
             let number = self.next_number;
             self.next_number += 1;
@@ -126,17 +126,21 @@ impl Breaker {
         let mut part = 1;
         while run_recorded.total() < count {
             let left = count - run_recorded.total();
+            // The same for each of a part, as is whether the counts make a trip before it.
+            let would_deny = self.would_deny(now);
+            let before = run_recorded.recorded;
             let counts = self.not_of_this_epoch(epoch).is_none() && self.tally().is_some();
-            let (Judged::Counted { failed, slow }, true) = (judged, counts) else {
+            if let (Judged::Counted { failed, slow }, true) = (judged, counts) {
+                let run = Run { failed, slow, caller: report.caller, count: part.min(left) };
+                transitions.extend(self.count(run, report, &thresholds, now));
+                run_recorded.add(Recorded::Recorded, run.count);
+                part = self.tally().map_or(1, |tally| tally.part_of(run, &thresholds));
+            } else {
                 // Each of the rest is taken alike, and changes nothing.
                 let (recorded, _) = self.take(Ticket::Bare { epoch }, report, now);
                 run_recorded.add(recorded, left);
-                break;
-            };
-            let run = Run { failed, slow, caller: report.caller, count: part.min(left) };
-            transitions.extend(self.count(run, report, &thresholds, now));
-            run_recorded.add(Recorded::Recorded, run.count);
-            part = self.tally().map_or(1, |tally| tally.part_of(run, &thresholds));
+            }
+            run_recorded.would_be_denied += if would_deny { run_recorded.recorded - before } else { 0 };
         }
         (run_recorded, transitions)
     }

@@ -156,11 +156,17 @@ impl Naive {
             State::Disabled => (Verdict::Disabled, None),
             State::MetricsOnly => (Verdict::MetricsOnly, None),
         };
-        let would_deny = self.crossing.is_some_and(|(at, retry_after)| {
+        let would_deny = self.would_deny(now);
+        (Answer { verdict, retry_after, would_deny }, changes)
+    }
+
+    /// Whether METRICS_ONLY allows what would be denied, once the time that passed has taken effect.
+    pub(crate) fn would_deny(&mut self, now: Time) -> bool {
+        let now = self.clock(now);
+        self.crossing.is_some_and(|(at, retry_after)| {
             now < at + rules::wait(&self.thresholds, self.epoch + 1, 1, retry_after)
                 || self.said && self.counted.trip(&self.thresholds, now).is_some()
-        });
-        (Answer { verdict, retry_after, would_deny }, changes)
+        })
     }
 
     /// The number of the pass that a probe got.

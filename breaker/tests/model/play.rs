@@ -192,6 +192,7 @@ impl Play {
         let (recorded, transitions) = self.breaker.record_run(epoch, &report.as_report(), count, self.now);
         let (mut expected, mut changes) = (RunRecorded::default(), self.model.look(self.now));
         for _ in 0..count {
+            let would_deny = self.model.would_deny(self.now);
             let (recorded, more) = self.model.record(Ticket::Bare { epoch }, report, self.now);
             changes.extend(more);
             *match recorded {
@@ -200,6 +201,7 @@ impl Play {
                 Recorded::NotCounted => &mut expected.not_counted,
                 Recorded::Duplicate => panic!("what has no permit is no repeat"),
             } += 1;
+            expected.would_be_denied += u32::from(would_deny && recorded == Recorded::Recorded);
         }
         assert_eq!(recorded, expected);
         self.compare(&transitions, &changes, before);
