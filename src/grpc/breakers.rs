@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::batch_budget::BatchBudget;
 use super::client_info::ClientInfo;
 use super::convert;
+use super::reporters::{Batch, BatchSize, Claimed, Reporters};
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
@@ -28,14 +29,20 @@ use crate::replica;
 pub(super) struct Breakers {
     app: Arc<App>,
     watches: Watches,
+    reporters: Arc<Reporters>,
     /// The caller of an unauthenticated connection. The transport does not attach it to each decision,
     /// which would cost a tenth of one.
     unnamed: Arc<Caller>,
 }
 
 impl Breakers {
-    pub(super) fn new(app: Arc<App>, watches: Watches, unnamed: Arc<Caller>) -> Self {
-        Self { app, watches, unnamed }
+    pub(super) fn new(
+        app: Arc<App>,
+        watches: Watches,
+        reporters: Arc<Reporters>,
+        unnamed: Arc<Caller>,
+    ) -> Self {
+        Self { app, watches, reporters, unnamed }
     }
 
     fn loaded(&self) -> Result<&Loaded, Failure> {
@@ -213,12 +220,18 @@ impl BreakerService for Breakers {
         let client = ClientInfo::of(&request);
         let report = request.get_ref();
         let RecordOutcomesRequest { requests, local_totals, .. } = report;
-        convert::check_batch_items(requests.len(), local_totals.len(), 0).map_err(Failure::from)?;
-        convert::read_batch_id(report).map_err(Failure::from)?;
-        let mut results = Vec::with_capacity(requests.len());
+        let size = BatchSize { requests: requests.len(), totals: local_totals.len() };
+        convert::check_batch_items(size.requests, size.totals, 0).map_err(Failure::from)?;
+        let mut batch = match convert::read_batch_id(report).map_err(Failure::from)? {
+            None => Batch::untracked(size),
+            Some(id) => match self.reporters.claim(client.batch_sender(&self.unnamed), id, size).await? {
+                Claimed::Repeated(answer) => return Ok(Response::new(answer)),
+                Claimed::Unfinished(batch) => batch,
+            },
+        };
         let mut budget = BatchBudget::default();
         let mut now = self.app.clock.now();
-        for request in requests {
+        for request in &requests[batch.results.len()..] {
             if budget.must_yield() {
                 tokio::task::yield_now().await;
             }
@@ -233,10 +246,9 @@ impl BreakerService for Breakers {
                     record_outcomes_result::Result::Error(self.failed(failure))
                 }
             };
-            results.push(RecordOutcomesResult { result: Some(result) });
+            batch.results.push(RecordOutcomesResult { result: Some(result) });
         }
-        let mut local_totals_errors = Vec::new();
-        for (index, totals) in (0..).zip(local_totals) {
+        for (index, totals) in (0..).zip(local_totals).skip(batch.totals_done) {
             if budget.must_yield() {
                 tokio::task::yield_now().await;
             }
@@ -245,10 +257,11 @@ impl BreakerService for Breakers {
             }
             if let Err(failure) = self.add_totals(loaded, &client, totals, now) {
                 budget.failed();
-                local_totals_errors.push(LocalTotalsError { index, error: Some(self.failed(failure)) });
+                let error = Some(self.failed(failure));
+                batch.totals_errors.push(LocalTotalsError { index, error });
             }
+            batch.totals_done += 1;
         }
-        let boot = loaded.engine.issuer();
-        Ok(Response::new(RecordOutcomesResponse { results, boot, repeated: false, local_totals_errors }))
+        Ok(Response::new(batch.finish(loaded.engine.issuer())))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::Request;
 
+use super::reporters::BatchSender;
 use super::status::Failure;
 use crate::auth::{Caller, Right, Rights};
 use crate::engine::Creator;
@@ -51,6 +52,12 @@ impl ClientInfo {
         let identity = &self.0.as_deref().unwrap_or(unnamed).identity;
         let name = &**identity.name();
         if identity.is_anonymous() { Creator::Address(name) } else { Creator::Identity(name) }
+    }
+
+    /// The sender of a batch. `unnamed` is the caller of a connection that is not authenticated.
+    pub(super) fn batch_sender(&self, unnamed: &Caller) -> BatchSender {
+        let identity = &self.0.as_deref().unwrap_or(unnamed).identity;
+        BatchSender { client: Arc::clone(identity.name()), is_named: !identity.is_anonymous() }
     }
 
     /// The same, of a call that is not a decision: the transport always attaches its caller.

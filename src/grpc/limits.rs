@@ -41,6 +41,9 @@ pub struct Limits {
     pub bytes_max: usize,
     /// Bytes that are kept for the calls of one caller; a call beyond it is RESOURCE_EXHAUSTED.
     pub bytes_per_caller_max: usize,
+    /// Bytes that are kept of the last batches of reporters, so that a batch that is sent again counts once. Beyond it the least
+    /// recently used reporters of the client that takes the most are forgotten.
+    pub reporters_bytes_max: usize,
     /// How long a response may wait without its client reading any of it; then its stream is reset.
     pub write_timeout: Duration,
     /// The longest that a call is served, when its client's deadline is not nearer.
@@ -104,6 +107,8 @@ impl From<&Settings> for Limits {
             message_bytes_max: settings.grpc_message_size_max,
             bytes_max: settings.grpc_bytes_in_flight_max,
             bytes_per_caller_max: settings.grpc_bytes_in_flight_per_caller_max,
+            // The answers to 10,000 clients that send a hundred outcomes at a time.
+            reporters_bytes_max: 16 * 1024 * 1024,
             write_timeout: settings.grpc_write_timeout,
             call_max: Duration::from_secs(30),
             silence_max: Duration::from_secs(10),

@@ -33,6 +33,7 @@ mod operations;
 mod page;
 mod read_budget;
 mod reflection;
+mod reporters;
 mod request_body;
 mod response_body;
 mod rights;

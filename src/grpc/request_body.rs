@@ -196,7 +196,7 @@ impl RequestBody {
 struct BatchItems {
     /// Its field 1, of each batch.
     requests: usize,
-    /// Its field 4: `local_totals` of RecordOutcomes.
+    /// Its field 4: `local_totals` of `RecordOutcomes`.
     totals: usize,
     /// The most entries that one of the totals has in its field 3, `rejected`.
     rejected: usize,
@@ -316,7 +316,7 @@ mod tests {
         };
         let report = v1::RecordOutcomesRequest {
             requests: vec![v1::RecordOutcomeRequest::default(); 2],
-            reporter: vec![7; 16].into(),
+            reporter: vec![7; 16],
             sequence: 300,
             local_totals: vec![totals(1), totals(9), totals(0)],
         };

@@ -17,6 +17,7 @@ use super::health::{Health, HealthRegistry};
 use super::history_reads::HistoryReads;
 use super::operations::Operations;
 use super::reflection::{Reflection, ServeError};
+use super::reporters::Reporters;
 use super::stream_limiter::StreamLimiter;
 use super::watch::Watches;
 use crate::app::App;
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) off_thread_permits: Arc<Semaphore>,
     pub(super) log: LogThrottles,
     pub(super) watches: Watches,
+    pub(super) reporters: Arc<Reporters>,
     pub(super) configs: ConfigServiceServer<Configs>,
     pub(super) operations: OperationsServiceServer<Operations>,
     pub(super) health: HealthServer<Health>,
@@ -97,6 +99,7 @@ impl GrpcServices {
         let watches = Watches::new(streams, Arc::clone(&health_registry), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             watches: watches.clone(),
+            reporters: Arc::new(Reporters::new(limits.reporters_bytes_max, Arc::clone(&app.clock))),
             configs: ConfigServiceServer::new(Configs::new(Arc::clone(&app), watches.clone(), reads.clone()))
                 .max_decoding_message_size(message_bytes_max),
             operations: OperationsServiceServer::new(Operations::new(Arc::clone(&app), watches, reads))
@@ -121,9 +124,14 @@ impl GrpcServices {
     /// The service that decides, for the calls of one connection; `unnamed` is its caller without
     /// authentication.
     pub(super) fn breakers(&self, unnamed: Arc<Caller>) -> BreakerServiceServer<Breakers> {
-        let Shared { app, watches, limits, .. } = &*self.shared;
-        BreakerServiceServer::new(Breakers::new(Arc::clone(app), watches.clone(), unnamed))
-            .max_decoding_message_size(limits.message_bytes_max)
+        let Shared { app, watches, reporters, limits, .. } = &*self.shared;
+        BreakerServiceServer::new(Breakers::new(
+            Arc::clone(app),
+            watches.clone(),
+            Arc::clone(reporters),
+            unnamed,
+        ))
+        .max_decoding_message_size(limits.message_bytes_max)
     }
 
     /// The serving statuses; set by the process.

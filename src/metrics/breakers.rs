@@ -31,11 +31,11 @@ families! {
         State: GAUGE "circuit_breaker_state" ["service", "name"],
         /// Whether this manual override is set: 1 or 0.
         Override: GAUGE "circuit_breaker_override" ["service", "name", "override"],
-        /// Protected calls whose outcome counted: successes and failures.
+        /// Protected calls whose outcome counted: successes and failures. Includes what clients decided while breakerd was unreachable.
         Calls: COUNTER "circuit_breaker_calls_total" ["service", "name"],
-        /// Protected calls that counted as successes.
+        /// Protected calls that counted as successes. Includes what clients decided while breakerd was unreachable.
         Successful: COUNTER "circuit_breaker_successful_calls_total" ["service", "name"],
-        /// Protected calls that counted as failures.
+        /// Protected calls that counted as failures. Includes what clients decided while breakerd was unreachable.
         Failed: COUNTER "circuit_breaker_failed_calls_total" ["service", "name"],
         /// Outcomes that counted as neither success nor failure: reported as ignored, or by their error class.
         Ignored: COUNTER "circuit_breaker_ignored_calls_total" ["service", "name"],
@@ -43,9 +43,9 @@ families! {
         Late: COUNTER "circuit_breaker_late_outcomes_total" ["service", "name"],
         /// Protected calls that took longer than `slow_call_duration_threshold`, successful or not.
         Slow: COUNTER "circuit_breaker_slow_calls_total" ["service", "name"],
-        /// Requests that the breaker rejected, by reason.
+        /// Calls that the breaker rejected, or that clients rejected by themselves and reported, by reason.
         Rejected: COUNTER "circuit_breaker_rejected_calls_total" ["service", "name", "reason"],
-        /// Requests that METRICS_ONLY allowed and that would have been rejected.
+        /// Calls that METRICS_ONLY allowed and that would have been rejected: requests, and outcomes without a permit.
         WouldBeRejected: COUNTER "circuit_breaker_would_be_rejected_calls_total" ["service", "name"],
         /// Duration of protected calls as reported by clients, in seconds.
         Duration: HISTOGRAM "circuit_breaker_call_duration_seconds" ["service"],

@@ -21,7 +21,7 @@ use crate::support::new_database;
 const ACTOR: &str = "anonymous@127.0.0.1";
 
 /// To force `service`'s own breaker open, whether or not anybody has used it.
-fn force_open(service: &str) -> SetOverrideRequest {
+pub(crate) fn force_open(service: &str) -> SetOverrideRequest {
     SetOverrideRequest {
         service: service.into(),
         state: State::ForcedOpen as i32,

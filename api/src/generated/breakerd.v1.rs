@@ -1094,10 +1094,10 @@ pub mod breaker_service_client {
         ///
         /// Errors:
         ///
-        /// * INVALID_ARGUMENT: there are more than 1_000 requests or local totals, or more than 3 entries in one
-        ///  `rejected`.
-        /// * INVALID_ARGUMENT: `reporter` or `sequence` is malformed, or `sequence` is lower than the last
-        ///  of the reporter.
+        /// * INVALID_ARGUMENT: there are more than 1_000 requests or local totals.
+        /// * INVALID_ARGUMENT: `rejected` of one of the local totals has more than 3 entries.
+        /// * INVALID_ARGUMENT: `reporter` or `sequence` is malformed.
+        /// * INVALID_ARGUMENT: `sequence` is lower than the last one of the reporter.
         /// * INVALID_ARGUMENT: the batch of this `sequence` had another number of requests or local totals.
         pub async fn record_outcomes(
             &mut self,
@@ -1234,10 +1234,10 @@ pub mod breaker_service_server {
         ///
         /// Errors:
         ///
-        /// * INVALID_ARGUMENT: there are more than 1_000 requests or local totals, or more than 3 entries in one
-        ///  `rejected`.
-        /// * INVALID_ARGUMENT: `reporter` or `sequence` is malformed, or `sequence` is lower than the last
-        ///  of the reporter.
+        /// * INVALID_ARGUMENT: there are more than 1_000 requests or local totals.
+        /// * INVALID_ARGUMENT: `rejected` of one of the local totals has more than 3 entries.
+        /// * INVALID_ARGUMENT: `reporter` or `sequence` is malformed.
+        /// * INVALID_ARGUMENT: `sequence` is lower than the last one of the reporter.
         /// * INVALID_ARGUMENT: the batch of this `sequence` had another number of requests or local totals.
         async fn record_outcomes(
             &self,
@@ -3062,10 +3062,11 @@ pub struct Counters {
     /// Slow outcomes. Also counted in `successful` or `failed`.
     #[prost(uint64, tag = "5")]
     pub slow: u64,
-    /// Rejected calls.
+    /// Rejected calls, including those that clients rejected by themselves and reported (LocalTotals).
     #[prost(uint64, tag = "6")]
     pub rejected: u64,
-    /// Calls that METRICS_ONLY allowed and that would have been rejected.
+    /// Calls that METRICS_ONLY allowed and that would have been rejected: requests for permission, and
+    /// outcomes reported without a permit.
     #[prost(uint64, tag = "7")]
     pub would_be_rejected: u64,
 }
@@ -3191,7 +3192,8 @@ pub struct Transition {
     /// history gap, if METRICS_ONLY prevented the transition, or if unknown.
     #[prost(message, optional, tag = "23")]
     pub lasted: ::core::option::Option<::prost_types::Duration>,
-    /// Calls rejected in `from_state`, since its start or since the last restart in it.
+    /// Calls rejected in `from_state`, since its start or since the last restart in it. Includes those that
+    /// clients rejected by themselves and reported in this state. At most 1_000_000_000_000.
     #[prost(uint64, tag = "24")]
     pub rejected_calls: u64,
     /// Error class of the outcome that caused the transition. Empty: no error class, or no outcome.

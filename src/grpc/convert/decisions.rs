@@ -8,39 +8,12 @@ use bytes::Bytes;
 
 use super::super::status::Failure;
 use super::super::violations::{Kind, Violations};
-use super::reports::REJECTED_MAX;
 use super::runs::check_run;
 use super::{check_key, times};
 use crate::engine::{Allowed, EngineError, Permit, Seals, Target};
 
-/// Requests in one batch.
-pub(crate) const BATCH_MAX: usize = 1_000;
 /// Bytes of a caller, and of an error class.
 const TEXT_BYTES_MAX: usize = 256;
-
-/// Checks the number of requests of a batch.
-pub(crate) fn check_batch(requests: usize) -> Result<(), Violations> {
-    check_batch_items(requests, 0, 0)
-}
-
-/// Checks the numbers of requests and of local totals of a batch, and the most entries that one of these has in its `rejected`.
-pub(crate) fn check_batch_items(requests: usize, totals: usize, rejected: usize) -> Result<(), Violations> {
-    let mut violations = Violations::default();
-    for (field, items, max) in [
-        ("requests", requests, BATCH_MAX),
-        ("local_totals", totals, BATCH_MAX),
-        ("local_totals.rejected", rejected, REJECTED_MAX),
-    ] {
-        check_items(field, items, max, &mut violations);
-    }
-    violations.unless(())
-}
-
-fn check_items(field: &'static str, items: usize, max: usize, violations: &mut Violations) {
-    if items > max {
-        violations.add(field, Kind::TooMany, format!("too many entries: {items}, the limit is {max}"));
-    }
-}
 
 /// Checks what the engine does not: the key is checked there, and only when it is new.
 pub(crate) fn check_allow_request(request: &v1::AllowRequestRequest) -> Result<(), Violations> {

@@ -1,4 +1,4 @@
-//! The report of a client that decides by itself: whose batch it is, and totals of what it decided.
+//! Totals of what a client decided by itself.
 
 use breaker::Verdict;
 use breakerd_api::enums::{ApiEnum as _, from_number};
@@ -6,50 +6,13 @@ use breakerd_api::v1;
 
 use super::super::status::Failure;
 use super::super::violations::{Kind, Violations};
+use super::batches::REJECTED_MAX;
 use super::check_key;
 use super::decisions::refused;
 use crate::engine::{EngineError, LocalTotals};
 
-/// Bytes of a reporter.
-pub(crate) const REPORTER_BYTES: usize = 16;
-/// Reasons for which a client rejects calls by itself; each is given at most once.
-pub(crate) const REJECTED_MAX: usize = 3;
 /// Calls of one field of totals: what a busy process decides in an hour, at 100,000 calls a second, several times over.
 const TOTAL_MAX: u64 = 1_000_000_000;
-
-/// Which batch of which reporter a report is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BatchId {
-    pub(crate) reporter: [u8; REPORTER_BYTES],
-    pub(crate) sequence: u64,
-}
-
-/// Checks whose report it is. None: it has no reporter.
-pub(crate) fn read_batch_id(request: &v1::RecordOutcomesRequest) -> Result<Option<BatchId>, Violations> {
-    let mut violations = Violations::default();
-    let v1::RecordOutcomesRequest { reporter, sequence, .. } = request;
-    let batch = match (<[u8; REPORTER_BYTES]>::try_from(&**reporter), *sequence) {
-        (Ok(_), 0) => {
-            let problem = format!("invalid value 0: must be 1..={} beside a reporter", u64::MAX);
-            violations.add("sequence", Kind::OutOfRange, problem);
-            None
-        }
-        (Ok(reporter), sequence) => Some(BatchId { reporter, sequence }),
-        (Err(_), _) if !reporter.is_empty() => {
-            let problem =
-                format!("invalid length {}: must be {REPORTER_BYTES} bytes, or empty", reporter.len());
-            violations.add("reporter", Kind::OutOfRange, problem);
-            None
-        }
-        (Err(_), 0) => None,
-        (Err(_), sequence) => {
-            let problem = format!("invalid value {sequence}: must be 0 without a reporter");
-            violations.add("sequence", Kind::Mismatch, problem);
-            None
-        }
-    };
-    violations.unless(batch)
-}
 
 /// Totals of one breaker. The key is checked by the engine, and only when it is new.
 pub(crate) fn read_totals(totals: &v1::LocalTotals) -> Result<LocalTotals, Violations> {

@@ -2,29 +2,28 @@
 //!
 //! In: every field is checked, and all violations are reported at once. Out: plain renaming.
 
+mod batches;
 mod breakers;
 mod changes;
 mod configs;
 mod decisions;
 mod fields;
 mod lists;
+mod local_totals;
 mod operator_actions;
-mod reports;
 mod runs;
 mod states;
 mod times;
 mod transitions;
 
+pub(crate) use batches::{BatchId, check_batch, check_batch_items, read_batch_id};
 pub(crate) use breakers::{breaker, breaker_state, service_state};
 pub(crate) use changes::{ChangeList, ConfigList, change};
 pub(crate) use configs::{change_failure, config, deletion, update};
-pub(crate) use decisions::{
-    allow_failure, allowed, check_allow_request, check_batch, check_batch_items, outcome_failure,
-    read_outcome,
-};
+pub(crate) use decisions::{allow_failure, allowed, check_allow_request, outcome_failure, read_outcome};
 pub(crate) use lists::{BreakerList, TransitionList};
+pub(crate) use local_totals::{read_totals, totals_failure};
 pub(crate) use operator_actions::{Subject, operator_failure, read_action, read_clear, read_set};
-pub(crate) use reports::{read_batch_id, read_totals, totals_failure};
 pub(crate) use runs::{is_run, record_response, run, run_response};
 pub(crate) use transitions::{stored_state, transition};
 
