@@ -352,3 +352,78 @@ async fn a_road_that_takes_a_second_each_way_holds_up_no_call() {
     let reports = breaker.stats().reports;
     assert_eq!((reports.reported, reports.unknown), (sum(reports), 0), "{reports:?}");
 }
+
+#[tokio::test]
+async fn the_end_of_a_client_sends_what_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let client = connected(&process.grpc).await;
+    let breaker = client.breaker("patient").unwrap();
+    for _ in 0..500 {
+        breaker.try_acquire().unwrap().success();
+    }
+    fails(&breaker).await;
+    client.shutdown().await;
+    let reports = breaker.stats().reports;
+    assert_eq!((reports.recorded, reports.waiting), (501, 0), "{reports:?}");
+    assert!(!client.is_connected());
+    // What comes now is decided here, as without breakerd.
+    fails(&breaker).await;
+    fails(&breaker).await;
+    assert_eq!(breaker.state(), State::Open);
+}
+
+/// Every call goes ahead or is rejected at once, whatever becomes of breakerd.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_under_load_go_on_while_breakerd_is_killed_and_restarted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = breakerd(&folder).await;
+    let road = ClientRoad::to(&process.grpc).await;
+    let client = connected(&road.url).await;
+    let breaker = client.breaker("sentinel").unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let calls: Vec<_> = (0..4)
+        .map(|caller| {
+            let (breaker, stop) = (breaker.clone(), stop.clone());
+            tokio::spawn(async move {
+                let (mut made, mut rejected) = (0_u64, 0_u64);
+                for turn in 0_u64.. {
+                    // Mostly well; sometimes it fails three times in a row.
+                    let fails = caller == 0 && turn % 5_000 < 3;
+                    let result = breaker.call(async { if fails { Err(()) } else { Ok(()) } }).await;
+                    match result {
+                        Err(Error::Open { .. }) => rejected += 1,
+                        _ => made += 1,
+                    }
+                    if turn % 16 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    if stop.is_cancelled() {
+                        break;
+                    }
+                }
+                (made, rejected)
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        process.kill();
+        road.cut();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        process = Process::ready(folder.path(), None).await;
+        road.lead_to(&process.grpc);
+        eventually("the client is connected again", async || client.is_connected()).await;
+    }
+    stop.cancel();
+    let (mut made, mut rejected) = (0, 0);
+    for call in calls {
+        let (of_one, rejected_of_one) = call.await.unwrap();
+        made += of_one;
+        rejected += rejected_of_one;
+    }
+    eventually("all is answered", async || breaker.stats().reports.waiting == 0).await;
+    let stats = breaker.stats();
+    assert_eq!((stats.reports.reported, stats.rejected.total()), (made, rejected));
+    assert_eq!(stats.reports.reported, sum(stats.reports), "{stats:?}");
+}

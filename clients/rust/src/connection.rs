@@ -121,11 +121,11 @@ fn endpoint(address: &str, builder: &Builder) -> Result<(Endpoint, String, u16),
 }
 
 /// Follows breakerd for ever: one address after the other, each as long as it speaks.
-pub(crate) async fn follow(shared: Arc<Shared>, addresses: Addresses) {
+pub(crate) async fn follow(shared: &Arc<Shared>, addresses: &Addresses) {
     let mut backoff = *BACKOFF.start();
     loop {
         for (endpoint, address) in addresses.resolve().await {
-            let mut follower = Follower::new(&shared);
+            let mut follower = Follower::new(shared);
             let ended = follower.run(&endpoint, address, addresses.token.as_ref()).await;
             shared.session.send_replace(None);
             log::info!(address = %address, reason = %ended, "disconnected from breakerd");
@@ -308,6 +308,8 @@ impl<'a> Follower<'a> {
         known.replace(services);
         shared.around.enabled.store(enabled, Ordering::Release);
         shared.around.link.synced();
+        // By the breakerd of before, perhaps.
+        shared.around.link.request_answered();
         let context = shared.context();
         let since = |(heard, at): (Heard, breaker::Time)| Heard {
             remaining: heard.remaining.map(|rest| rest.saturating_sub(context.now.since(at))),

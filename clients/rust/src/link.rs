@@ -77,6 +77,11 @@ impl Link {
         self.synced.store(true, Ordering::Release);
     }
 
+    /// No state of breakerd is in force any more: this client was ended.
+    pub(crate) fn forget(&self) {
+        self.synced.store(false, Ordering::Release);
+    }
+
     /// A failure waits for its answer.
     pub(crate) fn failure_sent(&self, now: Time) {
         since(&self.failure_unanswered_since, now);
@@ -87,9 +92,10 @@ impl Link {
         self.failure_unanswered_since.store(oldest.map_or(0, Time::as_micros), Ordering::Release);
     }
 
-    /// Whether some failure waits for its answer.
+    /// Whether some failure, or some request, waits for its answer.
     pub(crate) fn awaits_answer(&self) -> bool {
-        self.failure_unanswered_since.load(Ordering::Acquire) != 0
+        let awaits = |since: &AtomicU64| since.load(Ordering::Acquire) != 0;
+        awaits(&self.failure_unanswered_since) || awaits(&self.request_unanswered_since)
     }
 
     /// A permission was requested.
@@ -97,7 +103,7 @@ impl Link {
         since(&self.request_unanswered_since, now);
     }
 
-    /// A request for permission was answered.
+    /// A request for permission was answered, or breakerd answered something else after it: it works again.
     pub(crate) fn request_answered(&self) {
         self.request_unanswered_since.store(0, Ordering::Release);
     }

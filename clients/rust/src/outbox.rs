@@ -23,6 +23,8 @@ const ITEM_BYTES: usize = size_of::<Item<()>>();
 pub(crate) struct Outgoing {
     /// The permit of a call that breakerd itself allowed.
     pub(crate) permit: Bytes,
+    /// It settles a probe: it is sent at once, and however old it is.
+    pub(crate) probe: bool,
     /// The epoch of a call without a permit; None: the present one.
     pub(crate) epoch: Option<u64>,
     pub(crate) outcome: Outcome,

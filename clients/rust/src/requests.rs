@@ -7,8 +7,10 @@ use breaker::{State, Time};
 use breakerd_api::enums::from_number;
 use breakerd_api::{time, v1};
 use tokio::sync::oneshot;
+use tonic::Code;
 
 use crate::cell::{Answered, Cell, Decision, Heard, RemotePermit, Result as CallResult, STOCK_MAX, Ticket};
+use crate::log;
 use crate::shared::Shared;
 
 /// After so long a request is given up. Its caller does not wait for it, but for the deadline of the client.
@@ -77,7 +79,7 @@ pub(crate) fn remote(shared: &Arc<Shared>, cell: &Arc<Cell>, waiting: oneshot::S
     });
 }
 
-/// None: breakerd did not answer, or with an error.
+/// None: breakerd did not answer, or refused to.
 async fn ask(shared: &Shared, cell: &Cell) -> Option<Answered> {
     let now = shared.around.clock.now();
     shared.around.link.requested(now);
@@ -89,9 +91,28 @@ async fn ask(shared: &Shared, cell: &Cell) -> Option<Answered> {
     };
     let request = session.request(request);
     let answer = tokio::time::timeout(REQUEST_MAX, session.client.allow_request(request)).await;
-    let answer = answer.ok()?.ok()?.into_inner();
-    shared.around.link.request_answered();
-    answered(answer, shared.around.clock.now())
+    match answer.ok()? {
+        Ok(answer) => {
+            shared.around.link.request_answered();
+            answered(answer.into_inner(), shared.around.clock.now())
+        }
+        Err(status) => {
+            if !is_temporary(status.code()) {
+                shared.around.link.request_answered();
+                cell.request_refused(&shared.context());
+            }
+            log::info!(breaker = %cell.key, error = %status, "breakerd did not answer a request for permission");
+            None
+        }
+    }
+}
+
+/// Whether an error says that breakerd cannot be reached, and not that it refuses.
+pub(crate) const fn is_temporary(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal
+    )
 }
 
 /// None: breakerd is newer, and answered what is not known here.

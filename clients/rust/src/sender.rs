@@ -168,7 +168,7 @@ impl Sender {
             .filter(|item| !item.cell.retire_if_old(item, now))
             .collect();
         let mut totals = Vec::new();
-        // A failure that waits too long for its answer turns breakerd off; an answer to anything turns it on again.
+        // What waits too long for its answer turns breakerd off; an answer to anything turns it on again.
         let overdue = shared.around.link.awaits_answer() && !shared.around.link.live(now);
         if shared.session.borrow().is_some()
             && now.since(self.totals_at) >= if overdue { UNANSWERED_MAX } else { TOTALS_EVERY }
@@ -239,6 +239,7 @@ impl Sender {
         let shared = &self.shared;
         let oldest = shared.around.outbox.oldest_failure();
         shared.around.link.failures_answered(oldest);
+        shared.around.link.request_answered();
         let context = shared.context();
         let mut results = answer.results.into_iter();
         for item in &batch.items {
@@ -281,7 +282,7 @@ fn acknowledge(item: &Item<Cell>, response: &v1::RecordOutcomeResponse, context:
 
 /// The outcome as the API has it.
 fn outcome_request(item: &Item<Cell>, caller: &str) -> v1::RecordOutcomeRequest {
-    let Outgoing { permit, epoch, outcome, count, slow, durations, error_class, retry_after } =
+    let Outgoing { permit, probe: _, epoch, outcome, count, slow, durations, error_class, retry_after } =
         &item.outgoing;
     let run = *count > 1;
     let key = &item.cell.key;

@@ -14,6 +14,8 @@ use crate::shared::Shared;
 
 /// How long the end of a client waits for its last report.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
+/// After a panic.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the thread of a client.
 ///
@@ -25,28 +27,47 @@ pub(crate) fn start(builder: Builder, addresses: Addresses) -> Result<Arc<Shared
     let shared = Arc::new(Shared::new(&builder, Clock::system(), Some(runtime.handle().clone()))?);
     #[cfg(feature = "prometheus")]
     crate::prometheus::show(&shared);
-    let (of_thread, listeners) = (Arc::clone(&shared), builder.listeners);
-    let run = move || {
-        runtime.block_on(run(Arc::clone(&of_thread), addresses, &listeners));
-        of_thread.session.send_replace(None);
-        of_thread.stopped.send_replace(true);
-    };
-    std::thread::Builder::new().name("breakerd-client".to_owned()).spawn(run).map_err(BuildError::Thread)?;
+    let work = Work { shared: Arc::clone(&shared), addresses, listeners: builder.listeners };
+    let supervise = move || runtime.block_on(supervise(Arc::new(work)));
+    std::thread::Builder::new()
+        .name("breakerd-client".to_owned())
+        .spawn(supervise)
+        .map_err(BuildError::Thread)?;
     Ok(shared)
 }
 
-async fn run(shared: Arc<Shared>, addresses: Addresses, listeners: &[Listener]) {
+struct Work {
+    shared: Arc<Shared>,
+    addresses: Addresses,
+    listeners: Vec<Listener>,
+}
+
+/// Runs the work of a client until the client ends. Should it panic, it begins anew.
+async fn supervise(work: Arc<Work>) {
+    while let Err(panicked) = tokio::spawn(run(Arc::clone(&work))).await {
+        log::warning!(error = %panicked, "the work of the client panicked");
+        work.shared.session.send_replace(None);
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+    let Work { shared, .. } = &*work;
+    shared.session.send_replace(None);
+    shared.around.link.forget();
+    shared.stopped.send_replace(true);
+}
+
+async fn run(work: Arc<Work>) {
+    let Work { shared, addresses, listeners } = &*work;
     let mut stop = shared.stop.subscribe();
-    let mut sender = Sender::new(Arc::clone(&shared));
+    let mut sender = Sender::new(Arc::clone(shared));
     let work = async {
-        tokio::join!(follow(Arc::clone(&shared), addresses), sender.run(), tell(&shared, listeners));
+        tokio::join!(follow(shared, addresses), sender.run(), tell(shared, listeners));
     };
     tokio::select! {
         () = work => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
     let _ = tokio::time::timeout(LAST_REPORT_MAX, sender.flush()).await;
-    tell_listeners(&shared, listeners);
+    tell_listeners(shared, listeners);
 }
 
 /// Tells listeners of state changes.

@@ -229,6 +229,13 @@ impl Cell {
         self.publish(&mut held, context);
     }
 
+    /// breakerd answered a request for permission with an error: this breaker is decided here for a while.
+    pub(crate) fn request_refused(&self, context: &Context<'_>) {
+        let mut held = self.lock();
+        held.refused_until = context.now + REFUSED_PAUSE;
+        self.publish(&mut held, context);
+    }
+
     /// The answer to a report was lost.
     pub(crate) fn unknown(&self, count: u32) {
         let reports = &mut self.lock().totals.reports;

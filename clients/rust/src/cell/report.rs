@@ -122,6 +122,7 @@ impl Cell {
         };
         let outgoing = Outgoing {
             permit: Bytes::new(),
+            probe: false,
             epoch,
             outcome,
             count: 1,
@@ -150,9 +151,18 @@ impl Cell {
             Result::Failure(failure) => (failure.class, failure.retry_after),
             _ => (Cow::Borrowed(""), None),
         };
-        let permit = permit.permit;
-        let outgoing =
-            Outgoing { permit, epoch: None, outcome, count: 1, slow, durations, error_class, retry_after };
+        let (permit, probe) = (permit.permit, permit.expires.is_some());
+        let outgoing = Outgoing {
+            permit,
+            probe,
+            epoch: None,
+            outcome,
+            count: 1,
+            slow,
+            durations,
+            error_class,
+            retry_after,
+        };
         self.deliver(held, outgoing, context);
     }
 
@@ -200,6 +210,7 @@ impl Cell {
         held.machine.record_run(None, &Report::plain(Outcome::Success), count, context.now);
         let outgoing = Outgoing {
             permit: Bytes::new(),
+            probe: false,
             epoch: held.remote.epoch,
             outcome: Outcome::Success,
             count,
@@ -215,13 +226,12 @@ impl Cell {
     fn deliver(self: &Arc<Self>, held: &mut Held, outgoing: Outgoing, context: &Context<'_>) {
         let Outgoing { outcome, count, .. } = outgoing;
         held.totals.note(outcome, count);
-        // A permit is of breakerd's, and its report settles a probe slot: it is worth the attempt.
-        if !held.is_live(context) && outgoing.permit.is_empty() {
+        if !held.is_live(context) && !outgoing.probe {
             held.totals.alone(outcome, count);
             context.around.wake.soon();
             return;
         }
-        let urgent = outcome == Outcome::Failure || !outgoing.permit.is_empty();
+        let urgent = outcome == Outcome::Failure || outgoing.probe;
         if !context.around.outbox.push(self, outgoing, context.now) {
             held.totals.reports.dropped += u64::from(count);
             return;
@@ -239,8 +249,8 @@ impl Cell {
 
     /// Whether what was queued is too old to be sent; it counts as one of the time without breakerd then.
     pub(crate) fn retire_if_old(self: &Arc<Self>, item: &Item<Self>, now: Time) -> bool {
-        let Outgoing { outcome, count, permit, .. } = &item.outgoing;
-        if now.since(item.queued_at) < WAIT_MAX || !permit.is_empty() {
+        let Outgoing { outcome, count, probe, .. } = &item.outgoing;
+        if now.since(item.queued_at) < WAIT_MAX || *probe {
             return false;
         }
         let mut held = self.lock();

@@ -326,3 +326,31 @@ fn what_has_no_room_in_the_queue_is_dropped_and_counted() {
     assert!(reports.dropped > 0 && reports.waiting > 0, "{reports:?}");
     world.check();
 }
+
+#[test]
+fn a_process_comes_back_to_breakerd_although_its_last_request_was_never_answered() {
+    let mut world = local();
+    world.others_trip();
+    world.hear();
+    world.live_on(MINUTE);
+    world.connected = false;
+    world.begin();
+    world.live_on(2 * SECOND);
+    assert!(!world.around.context().live);
+    // A report is answered, and nothing is requested any more.
+    world.connected = true;
+    world.send();
+    world.settle(1);
+    assert!(world.around.context().live);
+}
+
+#[test]
+fn a_breaker_whose_requests_breakerd_refuses_is_decided_here() {
+    let mut world = local();
+    world.others_trip();
+    world.hear();
+    world.live_on(MINUTE);
+    world.cell.request_refused(&world.around.context());
+    world.begin();
+    assert!(matches!(world.calls[..], [Ticket::Local(_)]));
+}

@@ -178,6 +178,7 @@ impl World {
         }
         let oldest = self.around.outbox.oldest_failure();
         self.around.link.failures_answered(oldest);
+        self.around.link.request_answered();
         for item in batch {
             let outgoing = &item.outgoing;
             let report = Report::plain(outgoing.outcome);
