@@ -66,7 +66,7 @@ mod worker;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use breaker::{Field, Key, KeyError, Layer, Problem, State, Value};
+pub use breaker::{Field, Key, KeyError, Kind, Layer, Problem, State, Value, thousandths};
 
 pub use crate::breaker_handle::{Breaker, Permit};
 pub use crate::changes::StateChange;
