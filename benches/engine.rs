@@ -1,13 +1,14 @@
 //! The engine alone: what a decision and a record cost without the wire, over many breakers.
 //!
 //! Promises (docs/benchmarks.md): allow <= 100 ns, record <= 200 ns, on one core, over ten thousand breakers.
-//! `seal` and `open` are beside them, since every permit on the wire pays for one of each.
+//! `seal` and `open` are beside them, since every permit on the wire pays for one of each. `single_outcomes` and
+//! `run_of_outcomes` report the same calls of a client that decides by itself.
 
 use std::sync::Arc;
 
 use breaker::{Numbering, Outcome, Report, Time};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
+use breakerd::engine::{Creator, Engine, Event, Limits, Run, Seals, StoreIdentity, Target, TransitionSink};
 use divan::Bencher;
 
 fn main() {
@@ -83,6 +84,43 @@ fn record(bencher: Bencher<'_, '_>) {
             let target = Target { permit, service: "", name: "", epoch: None };
             engine.record(target, &Report::plain(Outcome::Success), Time::from_micros(now))
         });
+}
+
+/// Calls of one run, and single outcomes beside it.
+const RUN: u32 = 1_000;
+
+/// As many outcomes as a run has, by name, as a client reports them that decides by itself.
+#[divan::bench(sample_count = 50, sample_size = 20)]
+fn single_outcomes(bencher: Bencher<'_, '_>) {
+    let engine = engine();
+    let keys = keys();
+    let mut now = 1_000_000;
+    let mut next = keys.iter().cycle();
+    bencher.bench_local(|| {
+        now += 1;
+        let (service, name) = next.next().expect("it goes round");
+        let target = Target { permit: None, service, name, epoch: Some(0) };
+        for _ in 0..RUN {
+            let result = engine.record(target, &Report::plain(Outcome::Success), Time::from_micros(now));
+            divan::black_box(result).expect("it is known");
+        }
+    });
+}
+
+/// The same in one run.
+#[divan::bench(sample_count = 50, sample_size = 1_000)]
+fn run_of_outcomes(bencher: Bencher<'_, '_>) {
+    let engine = engine();
+    let keys = keys();
+    let mut now = 1_000_000;
+    let mut next = keys.iter().cycle();
+    let report = Report::plain(Outcome::Success);
+    let run = Run { epoch: Some(0), report, slow: false, count: RUN, durations: None };
+    bencher.bench_local(|| {
+        now += 1;
+        let (service, name) = next.next().expect("it goes round");
+        engine.record_run_for(Creator::Server, service, name, &run, Time::from_micros(now))
+    });
 }
 
 #[divan::bench]

@@ -4,10 +4,10 @@
 //! is answered with that, a lower one is an error, and a higher one is the next batch, which shows that the client has the
 //! answer of the one before.
 //!
-//! - Batches of one reporter are processed one after the other, in the order in which they arrive. The same batch twice at the same moment -
-//!   the client gave up the first, and the server has not heard of that yet - waits for the first to end and is a repeat then. Waiting,
-//!   unlike ABORTED, costs the client no round trip, and a batch takes milliseconds. A call that waits has a place among those in flight and ends at its
-//!   deadline, as any other.
+//! - Batches of one reporter are processed one after the other, in the order in which they arrive. The same batch twice at the
+//!   same moment - the client gave up the first, and the server has not heard of that yet - waits for the first to end and is a
+//!   repeat then. Waiting, unlike ABORTED, costs the client no round trip, and a batch takes milliseconds. A call that waits
+//!   counts among those in flight and ends at its deadline, as any other.
 //! - A batch whose RPC is cancelled stops between two of its items, and what was done is kept: sent again, the rest of it is processed.
 //!   Finishing it without its client would take a task, and would count what the client may have given up.
 //! - A batch of which nothing is known any more is processed, since it cannot be told from a new one.
