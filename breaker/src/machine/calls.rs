@@ -134,7 +134,9 @@ impl Breaker {
                 let run = Run { failed, slow, caller: report.caller, count: part.min(left) };
                 transitions.extend(self.count(run, report, &thresholds, now));
                 run_recorded.add(Recorded::Recorded, run.count);
-                part = self.tally().map_or(1, |tally| tally.part_of(run, &thresholds));
+                if run.count < left {
+                    part = self.tally().map_or(1, |tally| tally.part_of(run, &thresholds));
+                }
             } else {
                 // Each of the rest is taken alike, and changes nothing.
                 let (recorded, _) = self.take(Ticket::Bare { epoch }, report, now);
