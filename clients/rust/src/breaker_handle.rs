@@ -19,26 +19,21 @@ use crate::stats::BreakerStats;
 /// One breaker of a [`crate::Client`]. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Breaker {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
     cell: Arc<Cell>,
     life: Arc<Life>,
 }
 
 impl Breaker {
     pub(crate) fn new(cell: Arc<Cell>, life: Arc<Life>) -> Self {
-        Self { inner: Arc::new(Inner { cell, life }) }
+        Self { cell, life }
     }
 
     fn cell(&self) -> &Arc<Cell> {
-        &self.inner.cell
+        &self.cell
     }
 
     fn shared(&self) -> &Arc<Shared> {
-        &self.inner.life.shared
+        &self.life.shared
     }
 
     /// Service and name.

@@ -65,18 +65,21 @@ enum Kind {
 }
 
 /// One breaker in this process.
+///
+/// What a call of a CLOSED breaker reads and writes comes first, within one line of the cache: with thousands of breakers, each line is a miss.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Cell {
-    pub(crate) key: Key,
-    pub(crate) when_unreachable: WhenUnreachable,
     /// The era, and a [`Kind`] in its lower bits.
     word: AtomicU32,
-    /// OPEN: its end in microseconds; [`Time::MAX`]: none is set.
-    until: AtomicU64,
     /// Successes that took longer, in microseconds, are slow.
     slow_after: AtomicU64,
+    /// OPEN: its end in microseconds; [`Time::MAX`]: none is set.
+    until: AtomicU64,
     pending: Pending,
     rejected: [AtomicU64; 3],
+    pub(crate) key: Key,
+    pub(crate) when_unreachable: WhenUnreachable,
     held: Mutex<Held>,
 }
 

@@ -39,11 +39,12 @@ const fn lower(word: u64) -> u32 {
 
 /// Successes of one era of a breaker. See [`crate::cell::Cell`] for eras.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Pending {
     /// The era in the upper half, the count in the lower, so that both change at once.
     word: AtomicU64,
-    buckets: [AtomicU32; BUCKETS],
     sum_micros: AtomicU64,
+    buckets: [AtomicU32; BUCKETS],
 }
 
 impl Pending {

@@ -145,6 +145,7 @@ impl Sender {
         let look = changed || context.now.since(self.looked_at) >= LOOK_EVERY;
         if look {
             self.looked_at = context.now;
+            shared.around.clock.align();
         }
         for cell in shared.all_cells() {
             if look || cell.has_pending() {

@@ -38,7 +38,7 @@ impl Cell {
         if until == Time::MAX {
             return Some(Decision::Rejected(self.reject(state, None)));
         }
-        let rest = until.since(clock.now());
+        let rest = until.since(clock.about_now());
         (rest > Duration::ZERO).then(|| Decision::Rejected(self.reject(state, Some(rest))))
     }
 
