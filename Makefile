@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
 .NOTPARALLEL:
-.PHONY: help run test e2e check bench mutants tools clean fmt fmt-check lint proto proto-lint proto-breaking deny advisories typos docs \
+.PHONY: help run demo test e2e check bench mutants tools clean fmt fmt-check lint proto proto-lint proto-breaking deny advisories typos docs \
 	machine chart shell
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -17,11 +17,14 @@ help: ## list the targets
 run: ## build breakerd and start it on SQLite, with breakerd.toml
 	cargo run --profile quick -- serve --config breakerd.toml --log-format text
 
+demo: ## watch circuits open and close: breakerd, two incident managers, services that fail; PAUSE=1 waits between the acts
+	@PAUSE='$(PAUSE)' scripts/demo.sh
+
 test: ## run every test, on SQLite and on a throw-away Postgres; ends with the total
 	@$(TOOLS) promtool grpcurl jq sqlite3
 	@scripts/test.sh
 
-e2e: ## run the heavy suites, which need other toolchains (Go, Node, Java, Python); ends with the total
+e2e: ## run the heavy suites: the demo, and clients in Go, Node, Java, Python, Rust; ends with the total
 	@scripts/e2e.sh
 
 check: fmt-check typos shell proto-lint chart deny machine lint docs ## everything that must hold before a change goes in, but the tests

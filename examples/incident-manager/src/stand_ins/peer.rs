@@ -138,6 +138,8 @@ async fn accept<F>(
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((connection, _)) = listener.accept().await else { continue };
+        // A conversation of many short lines would wait for acknowledgments otherwise.
+        let _ = connection.set_nodelay(true);
         while connections.try_join_next().is_some() {}
         let behavior = *told.borrow_and_update();
         let mut told = told.clone();
