@@ -1,6 +1,6 @@
 //! The HTTP API of the incident manager, with no breakerd anywhere: it decides by itself.
 
-use incident_manager::app::App;
+use incident_manager::app::{self, App};
 use incident_manager::config::Config;
 use incident_manager::routes;
 use incident_manager::stand_ins::{Behavior, Peer};
@@ -11,17 +11,25 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::support::eventually;
+
 /// A running incident manager, and all that is around it.
 struct World {
     folder: TempDir,
     sentinel: Peer,
     slack: Peer,
+    app: App,
     url: String,
     http: Client,
 }
 
 impl World {
     async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With more settings.
+    async fn with(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (sentinel, slack) = (Peer::sentinel().await.unwrap(), Peer::slack().await.unwrap());
         // Nobody listens there.
@@ -30,7 +38,7 @@ impl World {
             "listen = '127.0.0.1:0'\n\
              [breakerd]\naddresses = ['http://{breakerd}']\n\
              [sentinel]\nurl = '{}'\n[store]\nurl = 'sqlite:{}/incidents.db'\n[slack]\nwebhook_url = '{}'\n\
-             [circuit_breaker.sentinel]\nfailure_threshold = 3\n[circuit_breaker.database]\nfailure_threshold = 3\n",
+             [circuit_breaker.sentinel]\nfailure_threshold = 3\n[circuit_breaker.database]\nfailure_threshold = 3\n{settings}",
             sentinel.url("http"),
             folder.path().display(),
             slack.url("http"),
@@ -38,8 +46,8 @@ impl World {
         let app = App::start(&Config::parse(&config, |_| None).unwrap()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(axum::serve(listener, routes::router(app)).into_future());
-        Self { folder, sentinel, slack, url, http: Client::new() }
+        tokio::spawn(axum::serve(listener, routes::router(app.clone())).into_future());
+        Self { folder, sentinel, slack, app, url, http: Client::new() }
     }
 
     async fn get(&self, path: &str) -> (StatusCode, Value) {
@@ -176,4 +184,43 @@ async fn pages_show_every_breaker_from_the_first_moment() {
         (status, &health["status"], &health["channels"]),
         (StatusCode::OK, &json!("degraded"), &json!(["slack"]))
     );
+}
+
+#[tokio::test]
+async fn without_breakers_every_call_is_made() {
+    let world = World::with("[circuit_breaker]\nenabled = false\n").await;
+    world.sentinel.behave(Behavior::Status(500));
+    for _ in 0..5 {
+        assert_eq!(world.post(&report()).await.0, 201);
+    }
+    assert_eq!(world.sentinel.count(), 10, "an analysis and the alerts of each");
+    assert_eq!(world.get("/health/circuit-breakers").await.0, 200);
+}
+
+#[tokio::test]
+async fn more_incidents_than_fit_are_rejected_and_may_come_again() {
+    let world = World::start().await;
+    let all = u32::try_from(app::IN_PROGRESS_MAX).unwrap();
+    let taken = world.app.in_progress.try_acquire_many(all).unwrap();
+    let response = world.http.post(format!("{}/incidents", world.url)).json(&report()).send().await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    drop(taken);
+    assert_eq!(world.post(&report()).await.0, 201);
+}
+
+#[tokio::test]
+async fn an_incident_goes_on_when_its_reporter_disconnects() {
+    let world = World::start().await;
+    world.sentinel.behave(Behavior::Hang);
+    let request = world.http.post(format!("{}/incidents", world.url)).json(&report());
+    let reporter = tokio::spawn(request.send());
+    eventually("Sentinel is asked", async || world.sentinel.count() > 0).await;
+    reporter.abort();
+    assert!(reporter.await.unwrap_err().is_cancelled());
+    world.sentinel.behave(Behavior::Answer);
+    eventually("it is stored", async || world.get("/incidents").await.1["incidents"][0].is_object()).await;
+    eventually("it is told", async || world.slack.count() == 1).await;
 }

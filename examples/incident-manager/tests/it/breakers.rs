@@ -1,6 +1,7 @@
 //! The clients with breakers, each against a real peer and through a real breakerd.
 
 use std::path::Path;
+use std::time::Duration;
 
 use breakerd_api::v1::State as StateThere;
 use breakerd_client::{Breaker, Client, Field, Layer, State, Value};
@@ -22,6 +23,9 @@ use crate::breakerd::{Breakerd, OPENS_BRIEFLY, STAYS_OPEN};
 use crate::support::{
     PATIENCE, email_config, eventually, incident, pagerduty_config, sentinel_config, slack_config, sqlite,
 };
+
+/// How long a peer is waited for that hangs. One that is well takes a hundredth of it.
+const UNTIL_HANGING: Duration = Duration::from_secs(1);
 
 /// Each of the clients.
 enum Guarded {
@@ -59,10 +63,10 @@ async fn cases(client: &Client) -> Vec<Case> {
     let to_slack = SlackSenderWithBreaker::new(to_slack, &breakers.slack);
     let to_smtp = EmailSender::new(&email_config(&smtp, PATIENCE)).unwrap();
     let to_smtp = EmailSenderWithBreaker::new(to_smtp, &breakers.email);
-    let to_pagerduty = PagerDutySender::new(&pagerduty_config(&pagerduty, PATIENCE)).unwrap();
+    let to_pagerduty = PagerDutySender::new(&pagerduty_config(&pagerduty, UNTIL_HANGING)).unwrap();
     let to_pagerduty = PagerDutySenderWithBreaker::new(to_pagerduty, &breakers.pagerduty);
 
-    let (failure, refusal) = (Behavior::Status(500), Behavior::Status(400));
+    let refusal = Behavior::Status(400);
     let case = |key, breaker, guarded, dependency| Case { key, breaker, guarded, dependency };
     vec![
         case(
@@ -81,7 +85,7 @@ async fn cases(client: &Client) -> Vec<Case> {
             ("notifications", "slack"),
             breakers.slack,
             Guarded::Sender(Box::new(to_slack)),
-            Dependency::Peer(slack, failure, refusal),
+            Dependency::Peer(slack, Behavior::Status(500), refusal),
         ),
         case(
             ("notifications", "email"),
@@ -93,7 +97,7 @@ async fn cases(client: &Client) -> Vec<Case> {
             ("notifications", "pagerduty"),
             breakers.pagerduty,
             Guarded::Sender(Box::new(to_pagerduty)),
-            Dependency::Peer(pagerduty, failure, refusal),
+            Dependency::Peer(pagerduty, Behavior::Hang, refusal),
         ),
     ]
 }
@@ -233,7 +237,7 @@ async fn trips_and_recovers_by_itself(client: &Client) {
 fn fallback() -> Layer {
     Layer::default()
         .with(Field::FailureThreshold, Value::Count(3))
-        .and_then(|layer| layer.with(Field::Timeout, Value::Duration(std::time::Duration::from_millis(200))))
+        .and_then(|layer| layer.with(Field::Timeout, Value::Duration(Duration::from_millis(200))))
         .unwrap()
 }
 
@@ -311,4 +315,22 @@ async fn two_clients_share_one_circuit() {
         assert!(there.is_rejected().await, "{:?}", there.key);
         assert_eq!(there.arrived(), before, "{:?}", there.key);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_of_slack_lengthens_the_wait_by_its_retry_after() {
+    let thresholds = "default_failure_threshold = 3\ndefault_timeout_seconds = 1\nhonor_retry_after = true\nmax_wait = '1h'\n";
+    let breakerd = Breakerd::start(thresholds).await;
+    let client = breakerd.client().await;
+    let case = cases(&client).await.into_iter().find(|case| case.key.1 == "slack").unwrap();
+    let Dependency::Peer(slack, ..) = &case.dependency else { panic!("Slack is a peer") };
+    slack.behave(Behavior::Throttle(1_800));
+    eventually("it rejects calls", async || case.is_rejected().await).await;
+    reaches(&case, State::Open).await;
+    let rejected = case.call().await.unwrap_err();
+    let wait = rejected.retry_after().unwrap();
+    assert!(
+        wait > Duration::from_mins(20),
+        "{wait:?}: not the second of the thresholds, but Slack's half hour"
+    );
 }
