@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use breakerd_client::{Breaker, Client, Mode, State};
+use breakerd_client::{Breaker, Client, Mode, Permit, State};
 use tower::{Layer as _, Service as _};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -282,7 +282,7 @@ async fn trips(server: &Server) -> Result<()> {
         let permit = here.try_acquire()?;
         let begun = Instant::now();
         permit.failure();
-        while there.try_acquire().map(|permit| permit.ignored()).is_ok() {
+        while there.try_acquire().map(Permit::ignored).is_ok() {
             tokio::task::yield_now().await;
             std::thread::yield_now();
         }

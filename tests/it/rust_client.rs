@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use breakerd_client::{Breaker, Client, Error, Field, Layer, Mode, Reports, State, Value, WhenUnreachable};
+use breakerd_client::{
+    Breaker, Client, Error, Field, Layer, Mode, Permit, Reports, State, Value, WhenUnreachable,
+};
 
 use crate::client_road::ClientRoad;
 use crate::process::{Process, eventually};
@@ -212,7 +214,9 @@ async fn many_processes_together_make_no_more_probes_than_one_may() {
     let rejected = || breakers.iter().map(|breaker| breaker.stats().rejected.half_open).sum::<u64>();
     eventually("others were rejected", async || rejected() > 1_000).await;
     assert_eq!(probes.load(Ordering::SeqCst), 2);
-    attempts.iter().for_each(|attempt| attempt.abort());
+    for attempt in attempts {
+        attempt.abort();
+    }
 }
 
 #[tokio::test]
@@ -225,7 +229,7 @@ async fn a_probe_whose_caller_went_away_is_given_back() {
     becomes(&breaker, State::Open).await;
     // Each of these requests a probe and does not wait for it.
     let requested = async || {
-        let _ = breaker.try_acquire().map(|permit| permit.ignored());
+        let _ = breaker.try_acquire().map(Permit::ignored);
         breaker.state() == State::HalfOpen
     };
     eventually("it is half-open", requested).await;
@@ -311,7 +315,7 @@ async fn without_a_breakerd_each_client_decides_as_it_was_told() {
     for what in [
         WhenUnreachable::Local,
         WhenUnreachable::Allow,
-        WhenUnreachable::LastKnown { at_most: Duration::from_secs(60) },
+        WhenUnreachable::LastKnown { at_most: Duration::from_mins(1) },
         WhenUnreachable::Deny,
     ] {
         let builder = Client::builder(nobody).when_unreachable(what).fallback_thresholds("", layer.clone());
