@@ -222,7 +222,7 @@ impl Cell {
     /// As [`Cell::state`], for what no caller looks at.
     pub(crate) fn refresh(self: &Arc<Self>, context: &Context<'_>) {
         let mut held = self.lock();
-        self.drain(&mut held, context);
+        self.drain_if_room(&mut held, context);
         if let Some((permit, since)) = held.requests.stock.take() {
             if context.now.since(since) < STOCK_MAX {
                 held.requests.stock = Some((permit, since));
@@ -233,10 +233,18 @@ impl Cell {
         self.look(&mut held, context);
     }
 
+    /// Gives a permit back that no call took, before the client ends: its probe slot would stay taken until its lease is over.
+    pub(crate) fn give_unused_back(self: &Arc<Self>, context: &Context<'_>) {
+        let mut held = self.lock();
+        if let Some((permit, _)) = held.requests.stock.take() {
+            self.give_back(&mut held, permit, context);
+        }
+    }
+
     /// The breaker as this process sees it.
     pub(crate) fn stats(self: &Arc<Self>, context: &Context<'_>) -> BreakerStats {
         let mut held = self.lock();
-        self.drain(&mut held, context);
+        self.drain_if_room(&mut held, context);
         self.look(&mut held, context);
         let view = held.machine.view(context.now);
         let until = match held.override_at(context.now) {
@@ -310,6 +318,9 @@ impl Cell {
 
 /// A permit that nobody took for so long goes back to breakerd.
 pub(crate) const STOCK_MAX: Duration = Duration::from_secs(1);
+
+/// How long a breaker is decided here after breakerd refused an outcome of it, or a failure could not be sent.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 fn slow_after(thresholds: &Thresholds) -> u64 {
     let micros = |threshold: Duration| u64::try_from(threshold.as_micros()).unwrap_or(u64::MAX);

@@ -102,6 +102,11 @@ impl<B> Outbox<B> {
         true
     }
 
+    /// Whether there is room for successes that can wait where they were counted: the other half is for what cannot.
+    pub(crate) fn has_room(&self) -> bool {
+        lock(&self.queue).bytes < self.bytes_max / 2
+    }
+
     /// Takes the next outcomes, the oldest first, at most [`BATCH_MAX`].
     pub(crate) fn take(&self) -> Vec<Item<B>> {
         let mut queue = lock(&self.queue);

@@ -49,7 +49,11 @@ pub(crate) struct Sender {
     sequence: u64,
     batch: Option<Batch>,
     totals_at: Time,
+    /// Breakers whose totals are not taken yet in this round: one that always has some must not keep others from theirs.
+    totals_left: std::vec::IntoIter<Arc<Cell>>,
     looked_at: Time,
+    /// The breaker that is looked at first: those before it had their turn when the queue was full.
+    collect_from: usize,
     was_live: bool,
 }
 
@@ -62,7 +66,9 @@ impl Sender {
             sequence: 0,
             batch: None,
             totals_at: Time::ZERO,
+            totals_left: Vec::new().into_iter(),
             looked_at: Time::ZERO,
+            collect_from: 0,
             was_live: false,
         }
     }
@@ -79,6 +85,7 @@ impl Sender {
     /// Sends all there is, once.
     pub(crate) async fn flush(&mut self) {
         self.totals_at = Time::ZERO;
+        self.totals_left = Vec::new().into_iter();
         while self.send_next().await {}
     }
 
@@ -147,8 +154,15 @@ impl Sender {
             self.looked_at = context.now;
             shared.around.clock.align();
         }
-        for cell in shared.all_cells() {
-            if look || cell.has_pending() {
+        let cells = shared.all_cells();
+        let mut first_left = None;
+        for (number, cell) in cells.iter().enumerate().cycle().skip(self.collect_from).take(cells.len()) {
+            let pending = cell.has_pending();
+            let room = pending && shared.around.outbox.has_room();
+            if pending && !room {
+                first_left.get_or_insert(number);
+            }
+            if look || room {
                 cell.refresh(&context);
             }
             #[cfg(feature = "metrics")]
@@ -156,6 +170,7 @@ impl Sender {
                 crate::metrics::record(&cell.stats(&context));
             }
         }
+        self.collect_from = first_left.unwrap_or(0);
     }
 
     fn next_batch(&mut self) -> Option<Batch> {
@@ -171,18 +186,19 @@ impl Sender {
         let mut totals = Vec::new();
         // What waits too long for its answer turns breakerd off; an answer to anything turns it on again.
         let overdue = shared.around.link.awaits_answer() && !shared.around.link.live(now);
-        if shared.session.borrow().is_some()
-            && now.since(self.totals_at) >= if overdue { UNANSWERED_MAX } else { TOTALS_EVERY }
-        {
-            self.totals_at = now;
-            for cell in shared.all_cells() {
-                if totals.len() == TOTALS_MAX {
-                    self.totals_at = Time::ZERO;
-                    break;
-                }
-                totals.extend(cell.take_local_totals().map(|taken| (Arc::clone(&cell), taken)));
+        if shared.session.borrow().is_some() {
+            let every = if overdue { UNANSWERED_MAX } else { TOTALS_EVERY };
+            let due = self.totals_left.as_slice().is_empty() && now.since(self.totals_at) >= every;
+            if due {
+                self.totals_at = now;
+                self.totals_left = shared.all_cells().into_iter();
             }
-            if overdue && items.is_empty() && totals.is_empty() {
+            let taken = self.totals_left.by_ref().filter_map(|cell| {
+                let taken = cell.take_local_totals()?;
+                Some((cell, taken))
+            });
+            totals.extend(taken.take(TOTALS_MAX));
+            if due && overdue && items.is_empty() && totals.is_empty() {
                 return Some(self.batch_of(items, totals, now));
             }
         }
@@ -328,5 +344,66 @@ fn totals_request(cell: &Cell, totals: &LocalTotals) -> v1::LocalTotals {
         successful: successful.min(TOTAL_MAX),
         failed: failed.min(TOTAL_MAX),
         ignored: ignored.min(TOTAL_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use breaker::Key;
+    use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::session::Session;
+    use crate::settings::Builder;
+
+    #[test]
+    fn successes_of_more_breakers_than_the_queue_has_room_for_wait_and_are_all_sent() {
+        let clock = Clock::Manual(ManualClock::default());
+        let shared = Arc::new(Shared::new(&Builder::new(String::new()), clock, None).unwrap());
+        shared.around.link.heard(shared.around.clock.now());
+        shared.around.link.synced();
+        let cells: Vec<_> = (0..10_000)
+            .map(|number: u32| shared.cell_of(&Key::new("busy", &number.to_string()).unwrap()).unwrap())
+            .collect();
+        // In their first era.
+        cells.iter().for_each(|cell| assert!(cell.report_fast(0, Duration::ZERO)));
+        let mut sender = Sender::new(Arc::clone(&shared));
+        let mut sent = 0;
+        loop {
+            sender.collect();
+            let batch = shared.around.outbox.take();
+            sent += batch.len();
+            if batch.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(sent, cells.len());
+    }
+
+    #[tokio::test]
+    async fn breakers_that_always_reject_do_not_keep_others_from_telling_what_they_rejected() {
+        let clock = Clock::Manual(ManualClock::default());
+        let shared = Arc::new(Shared::new(&Builder::new(String::new()), clock, None).unwrap());
+        // Nothing is sent there.
+        let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let client = BreakerServiceClient::new(channel);
+        shared.session.send_replace(Some(Session { client, boot: 1, synced: true, token: None }));
+        let count = 2 * TOTALS_MAX + 500;
+        let key = |number: usize| Key::new("busy", &number.to_string()).unwrap();
+        let cells: Vec<_> = (0..count).map(|number| shared.cell_of(&key(number)).unwrap()).collect();
+        let mut sender = Sender::new(shared);
+        let mut told = HashSet::new();
+        for _ in 0..3 {
+            for cell in &cells {
+                cell.too_long(Duration::ZERO);
+            }
+            told.extend(sender.next_batch().unwrap().totals.iter().map(|(cell, _)| cell.key.clone()));
+        }
+        assert_eq!(told.len(), count);
+        assert!(sender.next_batch().is_none(), "the next round is not due");
     }
 }

@@ -10,15 +10,13 @@ use tokio::sync::oneshot;
 use super::heard::{Answered, Heard, ServiceOverride, Source};
 use super::held::{Held, Remote};
 use super::ticket::{Decision, RemotePermit, Result, Ticket};
-use super::{Cell, Context, KIND_BITS, slow_after};
+use super::{Cell, Context, KIND_BITS, REFUSED_PAUSE, slow_after};
 use crate::error::Rejected;
 
 /// The longest time that breakerd's "retry after" keeps this process from asking for a probe.
 const REQUEST_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// After an answer that says nothing better.
 const REQUEST_PAUSE: Duration = Duration::from_millis(100);
-/// How long a breaker is decided here after breakerd refused an outcome of it.
-const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Cell {
     /// Takes a state over.
@@ -128,7 +126,9 @@ impl Cell {
         self.take_over(&mut held, answer.heard, Source::Answer, context);
         let decision = self.decision_of(&mut held, answer, context);
         self.publish(&mut held, context);
-        self.hand_over(&mut held, waiting, decision, context);
+        if !matches!(decision, Decision::Request) {
+            self.hand_over(&mut held, waiting, decision, context);
+        }
     }
 
     /// Nobody has waited for the answer of remote mode before: it says what became of one call.
@@ -140,7 +140,14 @@ impl Cell {
         decision
     }
 
-    fn decision_of(&self, held: &mut Held, answer: Answered, context: &Context<'_>) -> Decision {
+    /// [`Decision::Request`]: the answer was overtaken by news of a later epoch, and says nothing about a call of now.
+    fn decision_of(self: &Arc<Self>, held: &mut Held, answer: Answered, context: &Context<'_>) -> Decision {
+        if answer.heard.epoch < held.remote.epoch {
+            if answer.allowed {
+                self.give_back(held, answer.permit, context);
+            }
+            return Decision::Request;
+        }
         if answer.allowed {
             return Decision::Allowed(Ticket::Remote(answer.permit));
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::held::Held;
 use super::ticket::{RemotePermit, Result, Ticket};
-use super::{Cell, Context};
+use super::{Cell, Context, REFUSED_PAUSE};
 use crate::outbox::{Item, Outgoing};
 use crate::pending::Durations;
 use crate::settings::WhenUnreachable;
@@ -200,6 +200,13 @@ impl Cell {
         self.drain_into(held, held.era, context);
     }
 
+    /// As [`Cell::drain`], if nothing else is about to happen to it: where the queue is full, successes wait where they are.
+    pub(super) fn drain_if_room(self: &Arc<Self>, held: &mut Held, context: &Context<'_>) {
+        if context.around.outbox.has_room() {
+            self.drain(held, context);
+        }
+    }
+
     /// As [`Cell::drain`]; the next successes are of `era`.
     pub(super) fn drain_into(self: &Arc<Self>, held: &mut Held, era: u32, context: &Context<'_>) {
         let (count, durations) = self.pending.drain(era);
@@ -234,6 +241,10 @@ impl Cell {
         let urgent = outcome == Outcome::Failure || outgoing.probe;
         if !context.around.outbox.push(self, outgoing, context.now) {
             held.totals.reports.dropped += u64::from(count);
+            if outcome == Outcome::Failure {
+                // breakerd cannot trip on what it is not sent.
+                held.refused_until = context.now + REFUSED_PAUSE;
+            }
             return;
         }
         held.totals.reports.waiting += u64::from(count);

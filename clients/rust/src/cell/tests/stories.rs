@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use breaker::{Attribution, State};
 
-use super::super::{Decision, Heard, Source, Ticket, WhenUnreachable};
+use super::super::{Answered, Decision, Heard, RemotePermit, Source, Ticket, WhenUnreachable};
 use super::world::{OK, World, failed, world};
 use crate::classify::Failure;
 
@@ -122,6 +122,33 @@ fn one_process_requests_one_probe_at_a_time() {
     assert!(matches!(world.cell.decide(&context), Decision::Rejected(_)));
     world.live_on(SECOND / 10);
     assert!(matches!(world.cell.decide(&world.around.context()), Decision::Request));
+}
+
+#[test]
+fn a_permit_that_comes_after_the_next_epoch_began_is_given_back() {
+    let mut world = local();
+    world.others_trip();
+    world.hear();
+    world.live_on(MINUTE);
+    let (sender, mut waiting) = tokio::sync::oneshot::channel();
+    let request = world.cell.decide_or_wait(&world.around.context(), sender);
+    assert!(matches!(request, Decision::Request));
+    // Another process fails its probe, which is known here before the answer comes.
+    let half_open = world.heard().epoch.unwrap() + 1;
+    let open =
+        Heard { state: State::Open, epoch: Some(half_open + 1), remaining: Some(MINUTE), open_count: 2 };
+    world.cell.hear(open, Source::Stream, &world.around.context());
+    let answer = Answered {
+        heard: Heard { state: State::HalfOpen, epoch: Some(half_open), remaining: None, open_count: 1 },
+        allowed: true,
+        permit: RemotePermit { permit: "a permit".into(), expires: Some(world.now() + MINUTE) },
+        retry_after: None,
+    };
+    world.cell.answered(Some(answer), &world.around.context());
+    assert!(waiting.try_recv().is_err(), "who waits decides by the state of now");
+    world.call(3, &OK);
+    let reports = world.reports();
+    assert_eq!((world.state(), reports.reported, reports.waiting), (State::Open, 1, 1), "{reports:?}");
 }
 
 #[test]
@@ -325,6 +352,24 @@ fn what_has_no_room_in_the_queue_is_dropped_and_counted() {
     let reports = world.reports();
     assert!(reports.dropped > 0 && reports.waiting > 0, "{reports:?}");
     world.check();
+}
+
+#[test]
+fn a_breaker_whose_failures_have_no_room_in_the_queue_trips_here() {
+    let mut world = local();
+    // Nothing is sent for a moment, and the epochs of what is reported differ, so that nothing runs on.
+    for epoch in 0..100 {
+        let heard = Heard { state: State::Closed, epoch: Some(epoch), remaining: None, open_count: 0 };
+        world.cell.hear(heard, Source::Stream, &world.around.context());
+        world.call(1, &OK);
+        world.cell.stats(&world.around.context());
+    }
+    let dropped = world.reports().dropped;
+    assert!(dropped > 0);
+    assert_eq!(world.state(), State::Closed);
+    world.call(5, &failed());
+    // The last success, and the first failure: the others are decided here.
+    assert_eq!((world.state(), world.reports().dropped), (State::Open, dropped + 2));
 }
 
 #[test]
