@@ -95,6 +95,11 @@ impl Client {
         self.shared().context().live
     }
 
+    /// Why the last attempt to connect failed, or the last connection ended. None: the client is connected, or has not tried yet.
+    pub fn connection_error(&self) -> Option<String> {
+        self.shared().connection_errors.last()
+    }
+
     /// Every breaker of this process, ordered by service and name.
     pub fn get_all_stats(&self) -> Vec<BreakerStats> {
         let shared = self.shared();

@@ -63,17 +63,15 @@ impl Addresses {
     }
 
     /// Every address of every host, in a random order: clients spread over the replicas.
-    async fn resolve(&self) -> Vec<(Endpoint, SocketAddr)> {
+    async fn resolve(&self, shared: &Shared) -> Vec<(Endpoint, SocketAddr)> {
         let mut found = Vec::new();
         for (endpoint, host, port) in &self.endpoints {
             let lookup = tokio::net::lookup_host((host.as_str(), *port));
             match tokio::time::timeout(RESOLVE_MAX, lookup).await {
                 Ok(Ok(addresses)) => found.extend(addresses.map(|address| (endpoint.clone(), address))),
-                Ok(Err(error)) => {
-                    log::warning!(host = %host, error = %error, "cannot resolve the address of breakerd");
-                }
+                Ok(Err(error)) => shared.connection_errors.failed(format!("{host}: {error}")),
                 Err(_) => {
-                    log::warning!(host = %host, "cannot resolve the address of breakerd in time");
+                    shared.connection_errors.failed(format!("{host}: not resolved within {RESOLVE_MAX:?}"))
                 }
             }
         }
@@ -124,15 +122,18 @@ fn endpoint(address: &str, builder: &Builder) -> Result<(Endpoint, String, u16),
 pub(crate) async fn follow(shared: &Arc<Shared>, addresses: &Addresses) {
     let mut backoff = *BACKOFF.start();
     loop {
-        for (endpoint, address) in addresses.resolve().await {
+        for (endpoint, address) in addresses.resolve(shared).await {
             let mut follower = Follower::new(shared);
             let ended = follower.run(&endpoint, address, addresses.token.as_ref()).await;
             shared.session.send_replace(None);
-            log::info!(address = %address, reason = %ended, "disconnected from breakerd");
+            let reason = format!("{address}: {ended}");
             if follower.synced {
+                shared.connection_errors.disconnected(reason);
                 backoff = *BACKOFF.start();
                 // All clients of a breakerd that ends lose it at one moment.
                 tokio::time::sleep(BACKOFF.start().mul_f64(fastrand::f64())).await;
+            } else {
+                shared.connection_errors.failed(reason);
             }
         }
         tokio::time::sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -185,7 +186,7 @@ impl<'a> Follower<'a> {
         let watch = client.watch_breakers(authenticated(request, token));
         let mut stream = match tokio::time::timeout(CONNECT_MAX, watch).await {
             Ok(Ok(stream)) => stream.into_inner(),
-            Ok(Err(status)) => return status.to_string(),
+            Ok(Err(status)) => return plain(&status),
             Err(_) => return format!("no stream within {CONNECT_MAX:?}"),
         };
         let mut session = Session { client, boot: 0, synced: false, token: token.cloned() };
@@ -198,7 +199,7 @@ impl<'a> Follower<'a> {
             let event = match message {
                 Ok(Ok(Some(message))) => message.event,
                 Ok(Ok(None)) => return "breakerd ended the stream".to_owned(),
-                Ok(Err(status)) => return status.to_string(),
+                Ok(Err(status)) => return plain(&status),
                 Err(_) => return format!("breakerd was silent for {silence_max:?}"),
             };
             self.shared.around.link.heard(self.shared.around.clock.now());
@@ -229,6 +230,7 @@ impl<'a> Follower<'a> {
                     self.replace(snapshot);
                     session.synced = true;
                     self.synced = true;
+                    self.shared.connection_errors.connected();
                     self.shared.session.send_replace(Some(session.clone()));
                     log::info!(boot = ?session.boot, "connected to breakerd");
                 }
@@ -327,6 +329,11 @@ impl<'a> Follower<'a> {
             known.set_other(key, since(said), context.now);
         }
     }
+}
+
+/// A status without what only a program reads.
+fn plain(status: &tonic::Status) -> String {
+    format!("{}: {}", status.code(), status.message())
 }
 
 /// An error with its causes.

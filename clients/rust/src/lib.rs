@@ -35,6 +35,7 @@ mod classify;
 mod client;
 mod clock;
 mod connection;
+mod connection_errors;
 mod error;
 mod guard;
 mod health;

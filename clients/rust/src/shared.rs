@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::cell::{Around, Cell, Context, Source};
 use crate::changes::StateChanges;
 use crate::clock::Clock;
+use crate::connection_errors::ConnectionErrors;
 use crate::error::{BreakerError, BuildError};
 use crate::known::Known;
 use crate::link::Link;
@@ -23,7 +24,7 @@ use crate::settings::{Builder, Mode, WhenUnreachable};
 use crate::wake::Wake;
 
 /// Requests for permission that are out at one time; more are decided as if breakerd could not be reached.
-const REQUESTS_MAX: usize = 1_024;
+pub(crate) const REQUESTS_MAX: u32 = 1_024;
 
 /// What ends with the last user of a client.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     /// Where requests are made. None: this client is a fake.
     pub(crate) runtime: Option<Handle>,
     pub(crate) session: watch::Sender<Option<Session>>,
+    pub(crate) connection_errors: ConnectionErrors,
     pub(crate) requests: Arc<Semaphore>,
     /// A snapshot is wanted, since something of the last was forgotten.
     pub(crate) resnapshot: Notify,
@@ -85,7 +87,8 @@ impl Shared {
             unreachable_of: builder.unreachable_of.clone(),
             runtime,
             session: watch::Sender::new(None),
-            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            connection_errors: ConnectionErrors::default(),
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX as usize)),
             resnapshot: Notify::new(),
             stop: watch::Sender::new(false),
             stopped: watch::Sender::new(false),

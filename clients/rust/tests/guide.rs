@@ -145,7 +145,8 @@ async fn addresses(
 fn shown(client: &Client, breaker: &Breaker) -> Result<(), Failure> {
     let registry = prometheus::Registry::new();
     let _ = (
-        client.health_check(), // as breakerd's page /health/circuit-breakers
+        client.connection_error(), // why there is no connection
+        client.health_check(),     // as breakerd's page /health/circuit-breakers
         client.get_all_stats(),
         breaker.stats().reports,
     );
