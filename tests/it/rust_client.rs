@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use breakerd_client::{
-    Breaker, Client, Error, Field, Layer, Mode, Permit, Reports, State, Value, WhenUnreachable,
+    Breaker, Client, Error, Field, Layer, Mode, Permit, Rejected, Reports, State, Value, WhenUnreachable,
 };
 
 use crate::client_road::ClientRoad;
@@ -375,6 +375,104 @@ async fn the_end_of_a_client_sends_what_waits() {
     fails(&breaker).await;
     fails(&breaker).await;
     assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_probe_does_not_wait_for_ever_when_its_client_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let client = Client::builder(&*process.grpc).deadline(Duration::from_secs(10)).connect().await.unwrap();
+    let breaker = client.breaker("sentinel").unwrap();
+    trip(&breaker).await;
+    becomes(&breaker, State::Open).await;
+    process.signal("STOP");
+    // Its wait ends, breakerd is asked for a probe, and says nothing.
+    let waits = tokio::spawn(async move {
+        while let Err(Rejected { state: State::Open, .. }) =
+            breaker.acquire().await.map(|permit| permit.ignored())
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    client.shutdown().await;
+    let ended = tokio::time::timeout(Duration::from_secs(5), waits).await;
+    // HALF_OPEN, or decided alone by then: either way it went on.
+    assert!(ended.is_ok(), "it waits for an answer that never comes");
+}
+
+#[tokio::test]
+async fn a_probe_slot_that_no_call_took_is_free_again_when_its_client_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let (one, other) = (connected(&process.grpc).await, connected(&process.grpc).await);
+    let (here, there) = (one.breaker("sentinel").unwrap(), other.breaker("sentinel").unwrap());
+    trip(&here).await;
+    becomes(&there, State::Open).await;
+    // Requests a probe, and ends with it.
+    let requested = async || {
+        let _ = here.try_acquire().map(|permit| permit.ignored());
+        here.state() == State::HalfOpen
+    };
+    eventually("it is half-open", requested).await;
+    one.shutdown().await;
+    // With a slot lost, two successes in a row would take the minute of its lease.
+    recovers(&there).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_blocks_holds_up_no_call_and_no_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = std::sync::Mutex::new(blocked);
+    let wait = move |_: &breakerd_client::StateChange| {
+        let _ = blocked.lock().unwrap().recv();
+    };
+    let client = Client::builder(&*process.grpc).on_state_change(wait).connect().await.unwrap();
+    let breaker = client.breaker("sentinel").unwrap();
+    trip(&breaker).await;
+    becomes(&breaker, State::Open).await;
+    recovers(&breaker).await;
+    eventually("all is answered", async || breaker.stats().reports.waiting == 0).await;
+    assert!(client.is_connected());
+    client.shutdown().await;
+    drop(unblock);
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_an_error_that_names_it() {
+    let url = "http://127.0.0.1:1";
+    for (builder, text) in [
+        (Client::builder(url).deadline(Duration::ZERO), "deadline: invalid value 0ns: must be 1 ms to 10 s"),
+        (Client::builder(url).breakers_max(0), "breakers_max: invalid value 0: must be at least 1"),
+        (Client::builder(url).queue_bytes_max(1), "queue_bytes_max: invalid value 1: must be at least 4096"),
+        (
+            Client::builder(url).services(["a b"]),
+            "services: invalid value \"a b\": must be 1 to 128 characters of \"A-Z a-z 0-9 . _ : -\"",
+        ),
+        (
+            Client::builder("127.0.0.1:1"),
+            "address: invalid value \"127.0.0.1:1\": must be a URL such as http://127.0.0.1:50051 or \
+             https://breakerd.example:50051",
+        ),
+    ] {
+        let error = builder.connect().await.unwrap_err();
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[tokio::test]
+async fn why_there_is_no_connection_is_told() {
+    let client = Client::builder("http://127.0.0.1:1").connect().await.unwrap();
+    let error = client.connection_error().unwrap();
+    assert!(error.contains("127.0.0.1:1") && error.contains("refused"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(&folder).await;
+    let client = connected(&process.grpc).await;
+    assert_eq!(client.connection_error(), None);
+    process.kill();
+    eventually("it is gone", async || client.connection_error().is_some()).await;
 }
 
 /// Every call goes ahead or is rejected at once, whatever becomes of breakerd.

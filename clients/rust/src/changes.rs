@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::lock;
 
 /// Changes that wait for their listeners; what comes on top is not told.
-const WAITING_MAX: usize = 1_024;
+pub(crate) const WAITING_MAX: usize = 1_024;
 
 /// A change of the state that this process decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]

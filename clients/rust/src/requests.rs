@@ -18,17 +18,14 @@ const REQUEST_MAX: Duration = Duration::from_secs(5);
 
 /// Asks breakerd for a probe. Whoever waits for it is told the answer, or nothing after the deadline.
 pub(crate) fn probe(shared: &Arc<Shared>, cell: &Arc<Cell>) {
-    let Some(runtime) = &shared.runtime else {
-        cell.answered(None, &shared.context());
+    let mut in_flight = InFlight { shared: Arc::clone(shared), cell: Arc::clone(cell), answer: None };
+    let (Some(runtime), Ok(slot)) = (&shared.runtime, Arc::clone(&shared.requests).try_acquire_owned())
+    else {
         return;
     };
-    let Ok(place) = Arc::clone(&shared.requests).try_acquire_owned() else {
-        cell.answered(None, &shared.context());
-        return;
-    };
-    let (shared, cell) = (Arc::clone(shared), Arc::clone(cell));
     runtime.spawn(async move {
-        let answer = {
+        let (shared, cell) = (Arc::clone(&in_flight.shared), Arc::clone(&in_flight.cell));
+        in_flight.answer = {
             let answer = ask(&shared, &cell);
             tokio::pin!(answer);
             tokio::select! {
@@ -39,12 +36,26 @@ pub(crate) fn probe(shared: &Arc<Shared>, cell: &Arc<Cell>) {
                 }
             }
         };
-        cell.answered(answer, &shared.context());
-        drop(place);
+        drop(in_flight);
+        drop(slot);
         // A permit that its requester did not wait for, and nobody took.
         tokio::time::sleep(STOCK_MAX).await;
         cell.refresh(&shared.context());
     });
+}
+
+/// A request for a probe, of which its breaker is told the answer when this is dropped. Whoever waits for it would wait for ever
+/// otherwise, if the runtime of the client ends and drops the task of the request.
+struct InFlight {
+    shared: Arc<Shared>,
+    cell: Arc<Cell>,
+    answer: Option<Answered>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.cell.answered(self.answer.take(), &self.shared.context());
+    }
 }
 
 /// Asks breakerd about one call. `waiting` is told the answer, or nothing after the deadline.

@@ -203,7 +203,8 @@ impl Builder {
         self
     }
 
-    /// Calls `listener` after each change of the state that this process decides by, on the thread of the client. Must not block.
+    /// Calls `listener` after each change of the state that this process decides by, in order, on a thread for listeners alone.
+    /// More than 1,024 changes that wait for slow listeners are not told.
     pub fn on_state_change(mut self, listener: impl Fn(&StateChange) + Send + Sync + 'static) -> Self {
         self.listeners.push(Arc::new(listener));
         self
