@@ -20,7 +20,7 @@ const BATCH_EVERY: Duration = Duration::from_millis(50);
 /// How often what time changes is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often rejections are told: they are for metrics only.
-const TOTALS_EVERY: Duration = Duration::from_secs(5);
+const TOTALS_EVERY: Duration = Duration::from_secs(1);
 /// A batch without an answer for so long is sent again.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Whether a batch was counted is given up after so long.
