@@ -71,7 +71,7 @@ impl Addresses {
                 Ok(Ok(addresses)) => found.extend(addresses.map(|address| (endpoint.clone(), address))),
                 Ok(Err(error)) => shared.connection_errors.failed(format!("{host}: {error}")),
                 Err(_) => {
-                    shared.connection_errors.failed(format!("{host}: not resolved within {RESOLVE_MAX:?}"))
+                    shared.connection_errors.failed(format!("{host}: not resolved within {RESOLVE_MAX:?}"));
                 }
             }
         }

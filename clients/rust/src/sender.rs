@@ -370,7 +370,9 @@ mod tests {
             .map(|number: u32| shared.cell_of(&Key::new("busy", &number.to_string()).unwrap()).unwrap())
             .collect();
         // In their first era.
-        cells.iter().for_each(|cell| assert!(cell.report_fast(0, Duration::ZERO)));
+        for cell in &cells {
+            assert!(cell.report_fast(0, Duration::ZERO));
+        }
         let mut sender = Sender::new(Arc::clone(&shared));
         let mut sent = 0;
         loop {
