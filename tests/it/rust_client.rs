@@ -454,7 +454,12 @@ async fn a_wrong_setting_is_an_error_that_names_it() {
         (
             Client::builder("127.0.0.1:1"),
             "address: invalid value \"127.0.0.1:1\": must be a URL such as http://127.0.0.1:50051 or \
-             https://breakerd.example:50051",
+             https://breakerd.example:50051, without user and path",
+        ),
+        (
+            Client::builder("http://me:secret@127.0.0.1:1/breakerd"),
+            "address: invalid value \"***@127.0.0.1:1/breakerd\": must be a URL such as \
+             http://127.0.0.1:50051 or https://breakerd.example:50051, without user and path",
         ),
     ] {
         let error = builder.connect().await.unwrap_err();

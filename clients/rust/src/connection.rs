@@ -18,7 +18,7 @@ use tonic::transport::{Endpoint, Uri};
 
 use crate::cell::{Heard, ServiceOverride, Source};
 use crate::error::BuildError;
-use crate::known::{Service, end_of};
+use crate::known::{SERVICES_MAX, Service, end_of};
 use crate::session::{Session, authenticated};
 use crate::settings::Builder;
 use crate::shared::Shared;
@@ -82,14 +82,21 @@ impl Addresses {
 
 fn endpoint(address: &str, builder: &Builder) -> Result<(Endpoint, String, u16), BuildError> {
     let expected = if cfg!(feature = "tls") {
-        "a URL such as http://127.0.0.1:50051 or https://breakerd.example:50051"
+        "a URL such as http://127.0.0.1:50051 or https://breakerd.example:50051, without user and path"
     } else {
-        "a URL such as http://127.0.0.1:50051 (https needs the feature tls)"
+        "a URL such as http://127.0.0.1:50051, without user and path (https needs the feature tls)"
     };
-    let wrong = || BuildError::Setting { field: "address", value: format!("{address:?}"), expected };
+    // What stands before an @ may be a password.
+    let shown = address.rsplit_once('@').map_or(address.to_owned(), |(_, host)| format!("***@{host}"));
+    let wrong = || BuildError::Setting { field: "address", value: format!("{shown:?}"), expected };
     let uri: Uri = address.parse().map_err(|_| wrong())?;
     let (host, scheme) =
         (uri.host().ok_or_else(wrong)?.to_owned(), uri.scheme_str().ok_or_else(wrong)?.to_owned());
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') || !matches!(uri.path_and_query().map_or("/", |path| path.as_str()), "" | "/")
+    {
+        return Err(wrong());
+    }
     let port = match (uri.port_u16(), &*scheme) {
         (Some(port), "http" | "https") => port,
         (None, "http" | "https") => 50_051,
@@ -255,7 +262,9 @@ impl<'a> Follower<'a> {
         };
         let known = (!state.deleted).then_some(Service { thresholds, revision: state.config_revision, set });
         if let Some(snapshot) = &mut self.snapshot {
-            if let Some(known) = known {
+            if let Some(known) = known
+                && snapshot.services.len() < SERVICES_MAX
+            {
                 snapshot.services.insert(state.service.as_str().into(), known);
             }
             return;

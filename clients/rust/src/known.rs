@@ -11,7 +11,7 @@ use crate::cell::{Heard, ServiceOverride};
 /// Breakers without a use here of which a state is kept. More are forgotten: a snapshot is requested when one of them might be used.
 const OTHERS_MAX: usize = 10_000;
 /// Services of which thresholds are kept, as many as breakerd can have by configuration and over the API.
-const SERVICES_MAX: usize = 20_000;
+pub(crate) const SERVICES_MAX: usize = 20_000;
 
 /// A service, as breakerd said it.
 #[derive(Debug, Clone)]

@@ -9,6 +9,8 @@ use breaker::Time;
 const HEARTBEATS_MISSED_MAX: u64 = 3;
 /// Until breakerd said how often it sends one.
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
+/// A breakerd that says less is not believed: it would be unreachable most of the time.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 /// A failure that was reported, or a probe that was requested, and has no answer for so long.
 pub(crate) const UNANSWERED_MAX: Duration = Duration::from_secs(1);
 
@@ -64,7 +66,7 @@ impl Link {
     }
 
     pub(crate) fn set_heartbeat(&self, every: Duration) {
-        let micros = u64::try_from(every.as_micros()).unwrap_or(u64::MAX).max(1);
+        let micros = u64::try_from(every.max(HEARTBEAT_MIN).as_micros()).unwrap_or(u64::MAX);
         self.silence_max.store(micros.saturating_mul(HEARTBEATS_MISSED_MAX), Ordering::Relaxed);
     }
 

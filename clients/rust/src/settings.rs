@@ -107,7 +107,7 @@ impl Builder {
             deadline: Duration::from_millis(10),
             first_snapshot: Duration::from_secs(1),
             breakers_max: 10_000,
-            queue_bytes_max: 1 << 20,
+            queue_bytes_max: 4 << 20,
             listeners: Vec::new(),
         }
     }
@@ -197,7 +197,7 @@ impl Builder {
         self
     }
 
-    /// The most bytes of outcomes that wait to be sent; what comes on top is dropped, and counted. At least 4 KiB. Default: 1 MiB.
+    /// The most bytes of outcomes that wait to be sent; what comes on top is dropped, and counted. At least 4 KiB. Default: 4 MiB.
     pub fn queue_bytes_max(mut self, bytes: usize) -> Self {
         self.queue_bytes_max = bytes;
         self
