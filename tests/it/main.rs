@@ -62,6 +62,7 @@ mod pgbouncer;
 mod process;
 mod raw;
 mod rust_client;
+mod rust_client_security;
 mod severable_proxy;
 mod sql_docs;
 mod start;

@@ -388,9 +388,7 @@ async fn a_call_that_waits_for_a_probe_does_not_wait_for_ever_when_its_client_en
     process.signal("STOP");
     // Its wait ends, breakerd is asked for a probe, and says nothing.
     let waits = tokio::spawn(async move {
-        while let Err(Rejected { state: State::Open, .. }) =
-            breaker.acquire().await.map(|permit| permit.ignored())
-        {
+        while let Err(Rejected { state: State::Open, .. }) = breaker.acquire().await.map(Permit::ignored) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
@@ -411,7 +409,7 @@ async fn a_probe_slot_that_no_call_took_is_free_again_when_its_client_ends() {
     becomes(&there, State::Open).await;
     // Requests a probe, and ends with it.
     let requested = async || {
-        let _ = here.try_acquire().map(|permit| permit.ignored());
+        let _ = here.try_acquire().map(Permit::ignored);
         here.state() == State::HalfOpen
     };
     eventually("it is half-open", requested).await;
