@@ -103,35 +103,15 @@ impl Cell {
         if era == held.era {
             self.tell_machine(held, MachineTicket::Bare { epoch: None }, &result, duration, context);
         }
-        let mut durations = Durations::default();
-        durations.add(duration);
-        let slow = self.is_slow(duration) && !matches!(result, Result::Ignored);
-        let outcome = result.outcome();
-        let (error_class, retry_after) = match result {
-            Result::Failure(failure) => (failure.class, failure.retry_after),
-            _ => (Cow::Borrowed(""), None),
-        };
-        held.totals.slow += u64::from(slow);
-        let epoch = match held.epoch_of(era) {
-            ReportedEpoch::Is(epoch) => epoch,
+        let outgoing = self.outgoing(result, duration);
+        held.totals.slow += u64::from(outgoing.slow);
+        match held.epoch_of(era) {
+            ReportedEpoch::Is(epoch) => self.deliver(held, Outgoing { epoch, ..outgoing }, context),
             ReportedEpoch::TooLate => {
-                held.totals.note(outcome, 1);
+                held.totals.note(outgoing.outcome, 1);
                 held.totals.reports.late += 1;
-                return;
             }
-        };
-        let outgoing = Outgoing {
-            permit: Bytes::new(),
-            probe: false,
-            epoch,
-            outcome,
-            count: 1,
-            slow,
-            durations,
-            error_class,
-            retry_after,
-        };
-        self.deliver(held, outgoing, context);
+        }
     }
 
     pub(super) fn deliver_permit(
@@ -142,28 +122,32 @@ impl Cell {
         duration: Duration,
         context: &Context<'_>,
     ) {
+        let probe = permit.expires.is_some();
+        let outgoing = Outgoing { permit: permit.permit, probe, ..self.outgoing(result, duration) };
+        held.totals.slow += u64::from(outgoing.slow);
+        self.deliver(held, outgoing, context);
+    }
+
+    /// One call, without a permit, in the present epoch.
+    fn outgoing(&self, result: Result, duration: Duration) -> Outgoing {
         let mut durations = Durations::default();
         durations.add(duration);
         let outcome = result.outcome();
-        let slow = self.is_slow(duration) && outcome != Outcome::Ignored;
-        held.totals.slow += u64::from(slow);
         let (error_class, retry_after) = match result {
             Result::Failure(failure) => (failure.class, failure.retry_after),
-            _ => (Cow::Borrowed(""), None),
+            Result::Success | Result::Ignored => (Cow::Borrowed(""), None),
         };
-        let (permit, probe) = (permit.permit, permit.expires.is_some());
-        let outgoing = Outgoing {
-            permit,
-            probe,
+        Outgoing {
+            permit: Bytes::new(),
+            probe: false,
             epoch: None,
             outcome,
             count: 1,
-            slow,
+            slow: outcome != Outcome::Ignored && self.is_slow(duration),
             durations,
             error_class,
             retry_after,
-        };
-        self.deliver(held, outgoing, context);
+        }
     }
 
     fn is_slow(&self, duration: Duration) -> bool {
