@@ -8,14 +8,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod server;
+
 use std::error::Error;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use breakerd_client::{Breaker, Client, Mode, Permit, State};
 use tower::{Layer as _, Service as _};
+
+use server::Server;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -24,49 +26,12 @@ const CALLS: u32 = 400_000;
 const THREADS: u32 = 8;
 const BREAKERS: usize = 10_000;
 const TRIPS: usize = 300;
+/// Each failure opens.
+const CONFIG: &str = "[circuit_breaker]\nfailure_threshold = 1\ntimeout_seconds = 600\n";
 const REMOTE_CALLS: u32 = 2_000;
 
-/// A running breakerd.
-struct Server {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let config = "[circuit_breaker]\nfailure_threshold = 1\ntimeout_seconds = 600\n";
-        std::fs::write(folder.path().join("breakerd.toml"), config)?;
-        let arguments =
-            ["serve", "--data-dir", "data", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
-        let mut child = Command::new(env!("CARGO_BIN_EXE_breakerd"))
-            .env_clear()
-            .current_dir(folder.path())
-            .args(arguments)
-            .args(["--log-format", "text"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut first = String::new();
-        BufReader::new(child.stdout.take().ok_or("stdout")?).read_line(&mut first)?;
-        let address = first
-            .split_once("gRPC on ")
-            .and_then(|(_, rest)| rest.split(',').next())
-            .ok_or_else(|| format!("it says {first}"))?;
-        Ok(Self { child, address: format!("http://{address}"), _folder: folder })
-    }
-}
-
 fn main() -> Result<()> {
-    let server = Server::start()?;
+    let server = Server::start(CONFIG)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = connect(&server, Mode::Local).await?;

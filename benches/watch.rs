@@ -7,9 +7,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod server;
+
 use std::error::Error;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
@@ -21,56 +21,17 @@ use breakerd_api::v1::{
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
+use server::Server;
+
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const WATCHERS: usize = 1_000;
 const CONNECTIONS: usize = 4;
 const CHANGES: u32 = 60;
-
-/// A running breakerd.
-struct Server {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// Each failure opens.
+const CONFIG: &str = "[circuit_breaker]\nfailure_threshold = 1\n";
 
 impl Server {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("breakerd.toml"), "[circuit_breaker]\nfailure_threshold = 1\n")?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_breakerd"))
-            .env_clear()
-            .current_dir(folder.path())
-            .args([
-                "serve",
-                "--log-format",
-                "text",
-                "--data-dir",
-                "data",
-                "--grpc-listen",
-                "127.0.0.1:0",
-                "--http-listen",
-                "127.0.0.1:0",
-            ])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut first = String::new();
-        BufReader::new(child.stdout.take().ok_or("stdout")?).read_line(&mut first)?;
-        let address = first
-            .split_once("gRPC on ")
-            .and_then(|(_, rest)| rest.split(',').next())
-            .ok_or_else(|| format!("it says {first}"))?;
-        Ok(Self { child, address: format!("http://{address}"), _folder: folder })
-    }
-
     /// Resident bytes.
     fn memory(&self) -> Result<f64> {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
@@ -103,7 +64,7 @@ fn main() -> Result<()> {
 }
 
 async fn config() -> Result<()> {
-    let server = Server::start()?;
+    let server = Server::start(CONFIG)?;
     let channels = server.connect().await?;
     let mut client = ConfigServiceClient::new(channels[0].clone());
     while client.get_config(breakerd_api::v1::GetConfigRequest::default()).await.is_err() {
@@ -159,7 +120,7 @@ async fn config() -> Result<()> {
 }
 
 async fn breakers() -> Result<()> {
-    let server = Server::start()?;
+    let server = Server::start(CONFIG)?;
     let channels = server.connect().await?;
     let mut client = BreakerServiceClient::new(channels[0].clone());
     let failure = |name: String| RecordOutcomeRequest {
