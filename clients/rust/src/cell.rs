@@ -164,20 +164,17 @@ impl Cell {
                 _ => (Kind::Locked, Time::MAX),
             };
         }
-        let waits_for_no_one = match self.when_unreachable {
-            WhenUnreachable::Local => true,
-            WhenUnreachable::Deny => held.is_live(context),
-            WhenUnreachable::Allow | WhenUnreachable::LastKnown { .. } => false,
-        };
+        let (what, live) = (self.when_unreachable, held.is_live(context));
+        // With any other policy, whether a call is rejected depends on whether breakerd rules when it is made.
+        let rejects = what == WhenUnreachable::Local || (what == WhenUnreachable::Deny && live);
         match (held.remote.state, held.machine.state()) {
-            (State::Closed, State::Closed) if !held.opened_alone => match self.when_unreachable {
-                WhenUnreachable::Deny if !waits_for_no_one => (Kind::Locked, Time::MAX),
-                _ => (Kind::Closed, Time::MAX),
-            },
-            (State::Closed, State::Open) if held.opened_alone && waits_for_no_one => {
+            (State::Closed, State::Closed) if what != WhenUnreachable::Deny || live => {
+                (Kind::Closed, Time::MAX)
+            }
+            (State::Closed, State::Open) if held.opened_alone && rejects => {
                 (Kind::Open, held.machine.next_deadline().unwrap_or(context.now))
             }
-            (State::Open, _) if waits_for_no_one => (Kind::Open, held.remote.until),
+            (State::Open, _) if rejects => (Kind::Open, held.remote.until),
             _ => (Kind::Locked, Time::MAX),
         }
     }

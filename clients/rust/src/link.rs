@@ -89,9 +89,10 @@ impl Link {
         since(&self.failure_unanswered_since, now);
     }
 
-    /// breakerd answered; the oldest failure that still waits, if any, waits since `oldest`.
-    pub(crate) fn failures_answered(&self, oldest: Option<Time>) {
-        self.failure_unanswered_since.store(oldest.map_or(0, Time::as_micros), Ordering::Release);
+    /// breakerd answered a report, so it works. The oldest failure that still waits, if any, waits since `oldest_failure`.
+    pub(crate) fn report_answered(&self, oldest_failure: Option<Time>) {
+        self.failure_unanswered_since.store(oldest_failure.map_or(0, Time::as_micros), Ordering::Release);
+        self.request_answered();
     }
 
     /// Whether some failure, or some request, waits for its answer.
@@ -148,9 +149,9 @@ mod tests {
         link.failure_sent(START);
         link.failure_sent(START + SECOND / 2);
         assert!(link.live(START + SECOND / 2) && !link.live(START + SECOND));
-        link.failures_answered(Some(START + SECOND / 2));
+        link.report_answered(Some(START + SECOND / 2));
         assert!(link.live(START + SECOND) && link.awaits_answer());
-        link.failures_answered(None);
+        link.report_answered(None);
         assert!(link.live(START + 2 * SECOND) && !link.awaits_answer());
     }
 

@@ -60,13 +60,13 @@ impl Drop for InFlight {
 
 /// Asks breakerd about one call. `waiting` is told the answer, or nothing after the deadline.
 pub(crate) fn remote(shared: &Arc<Shared>, cell: &Arc<Cell>, waiting: oneshot::Sender<Decision>) {
-    let (Some(runtime), Ok(place)) = (&shared.runtime, Arc::clone(&shared.requests).try_acquire_owned())
+    let (Some(runtime), Ok(slot)) = (&shared.runtime, Arc::clone(&shared.requests).try_acquire_owned())
     else {
         return;
     };
     let (shared, cell) = (Arc::clone(shared), Arc::clone(cell));
     runtime.spawn(async move {
-        let _place = place;
+        let _slot = slot;
         let answer = ask(&shared, &cell);
         tokio::pin!(answer);
         let mut waiting = Some(waiting);
@@ -119,7 +119,7 @@ async fn ask(shared: &Shared, cell: &Cell) -> Option<Answered> {
 }
 
 /// Whether an error says that breakerd cannot be reached, and not that it refuses.
-pub(crate) const fn is_temporary(code: Code) -> bool {
+const fn is_temporary(code: Code) -> bool {
     matches!(
         code,
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal

@@ -255,8 +255,7 @@ impl Sender {
     fn answered(&self, batch: &Batch, answer: v1::RecordOutcomesResponse) {
         let shared = &self.shared;
         let oldest = shared.around.outbox.oldest_failure();
-        shared.around.link.failures_answered(oldest);
-        shared.around.link.request_answered();
+        shared.around.link.report_answered(oldest);
         let context = shared.context();
         let mut results = answer.results.into_iter();
         for item in &batch.items {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use breaker::{CallerId, Outcome, Report, State, Ticket as MachineTicket, Time};
+use breaker::{Outcome, Report, State, Ticket as MachineTicket, Time};
 
 use bytes::Bytes;
 
@@ -169,7 +169,6 @@ impl Cell {
             report.error_class = &failure.class;
             report.retry_after = failure.retry_after;
         }
-        report.caller = CallerId::ANONYMOUS;
         held.machine.record(ticket, &report, context.now);
         self.note_trip(held, context);
     }

@@ -85,7 +85,7 @@ proptest! {
             world.clock.advance(millis(6_000));
             world.snapshot();
         }
-        world.around.link.failures_answered(None);
+        world.around.link.report_answered(None);
         world.around.link.request_answered();
         let stats = world.cell.stats(&world.around.context());
         prop_assert_eq!(stats.reports.waiting, 0, "{:?}", stats);

@@ -27,7 +27,7 @@ fn silence(world: &mut World) {
 fn back(world: &mut World) {
     world.connected = true;
     world.snapshot();
-    world.around.link.failures_answered(None);
+    world.around.link.report_answered(None);
     assert!(world.around.context().live);
 }
 

@@ -177,8 +177,7 @@ impl World {
             return;
         }
         let oldest = self.around.outbox.oldest_failure();
-        self.around.link.failures_answered(oldest);
-        self.around.link.request_answered();
+        self.around.link.report_answered(oldest);
         for item in batch {
             let outgoing = &item.outgoing;
             let report = Report::plain(outgoing.outcome);
