@@ -399,3 +399,28 @@ fn a_breaker_whose_requests_breakerd_refuses_is_decided_here() {
     world.begin();
     assert!(matches!(world.calls[..], [Ticket::Local(_)]));
 }
+
+#[test]
+fn failures_that_could_not_be_sent_in_time_are_not_sent_late() {
+    let mut world = local();
+    world.call(4, &failed());
+    world.live_on(SECOND);
+    world.report();
+    let failures = world.breakerd.view(world.now()).stats.failures;
+    let reports = world.reports();
+    assert_eq!((failures, reports.alone, reports.waiting), (0, 4, 0), "{reports:?}");
+}
+
+#[test]
+fn how_a_probe_went_is_sent_however_late() {
+    let mut world = local();
+    world.others_trip();
+    world.hear();
+    world.live_on(MINUTE);
+    world.call(2, &OK);
+    assert_eq!(world.reports().waiting, 1, "one call requested the probe, the next took it");
+    world.live_on(2 * SECOND);
+    world.report();
+    let reports = world.reports();
+    assert_eq!((reports.recorded, reports.alone), (1, 0), "{reports:?}");
+}
