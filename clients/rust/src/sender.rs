@@ -362,7 +362,9 @@ mod tests {
     #[test]
     fn successes_of_more_breakers_than_the_queue_has_room_for_wait_and_are_all_sent() {
         let clock = Clock::Manual(ManualClock::default());
-        let shared = Arc::new(Shared::new(&Builder::new(String::new()), clock, None).unwrap());
+        // Less than one outcome of each needs.
+        let builder = Builder::new(String::new()).queue_bytes_max(1 << 20);
+        let shared = Arc::new(Shared::new(&builder, clock, None).unwrap());
         shared.around.link.heard(shared.around.clock.now());
         shared.around.link.synced();
         let cells: Vec<_> = (0..10_000)
