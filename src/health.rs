@@ -85,11 +85,8 @@ mod tests {
         let health = Health::new(Duration::from_secs(30));
         assert_eq!(health.problems(None), [Problem::StoreUnreachable]);
         let note = |kind, works: bool| {
-            let answer = if works {
-                Ok(())
-            } else {
-                Err(StoreError::Unavailable { act: "ask", source: sqlx::Error::PoolClosed })
-            };
+            let answer =
+                if works { Ok(()) } else { Err(StoreError::unavailable("ask", "the database is away")) };
             health.store().note(kind, &answer, Time::from_micros(1));
         };
         note(OperationKind::Ping, true);

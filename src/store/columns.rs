@@ -77,8 +77,6 @@ pub(super) fn random<const N: usize>(act: &'static str) -> Result<[u8; N], Store
     let mut bytes = [0; N];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(bytes),
-        Err(error) => {
-            Err(StoreError::Unavailable { act, source: std::io::Error::other(error.to_string()).into() })
-        }
+        Err(error) => Err(StoreError::unavailable(act, error)),
     }
 }

@@ -31,6 +31,7 @@ mod config_rows;
 mod configuration;
 mod entered_by;
 mod episode;
+mod error;
 mod failures;
 mod file_config;
 mod history;
@@ -61,6 +62,7 @@ pub use self::configuration::{
     ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Pruned, RequestId, Retention,
     ServiceOverride, StoredChange, StoredConfiguration,
 };
+pub use self::error::StoreError;
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, location, location_by_file, open, open_by_file};
 pub use self::position::{ChangeId, Position};
@@ -387,44 +389,5 @@ impl TransitionQuery {
         let Self { service, name, to, from_time, until_time, oldest_first, after, limit: _ } = self;
         let is_filtered = service.is_some() || name.is_some() || !to.is_empty();
         *oldest_first && after.is_some() && !is_filtered && from_time.is_none() && until_time.is_none()
-    }
-}
-
-/// Why a store did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database failed, or cannot be reached; it may answer later.
-    #[error("{act}: {}", sqlx_error::unavailable(source))]
-    Unavailable {
-        /// What was being done.
-        act: &'static str,
-        /// Why it failed.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// A row says what no row can say; it will not answer later either.
-    #[error("{act}: {problem}")]
-    Corrupt {
-        /// What was being done.
-        act: &'static str,
-        /// What the row says.
-        problem: String,
-    },
-    /// Another process has the store.
-    #[error("{0}")]
-    LockedByAnother(String),
-    /// The store's file was deleted or replaced under this process: nothing that it is given can be found again, until
-    /// the very same file is back.
-    #[error("{0}")]
-    Replaced(String),
-    /// The store cannot be opened as it is set, and trying again will not help.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl StoreError {
-    /// Whether trying again may help.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
     }
 }

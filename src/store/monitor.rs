@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn failed() -> Result<(), StoreError> {
-        Err(StoreError::Unavailable { act: "write", source: sqlx::Error::PoolClosed })
+        Err(StoreError::unavailable("write", "the database is away"))
     }
 
     #[test]

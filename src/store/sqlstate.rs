@@ -13,7 +13,7 @@ pub(super) const READ_ONLY: &str = "25006";
 pub(super) fn fault(act: &'static str, source: sqlx::Error) -> StoreError {
     match &*code(&source) {
         // Two transactions wrote the same id at once: the next attempt finds it known.
-        "23505" => StoreError::Unavailable { act, source },
+        "23505" => unavailable(act, source),
         "42501" => StoreError::Refused(format!("{act}: {source}; grant it to the role in the URL")),
         // A statement that another session has prepared, or that this one should have.
         "26000" | "42P05" => StoreError::Refused(format!(
@@ -25,12 +25,17 @@ pub(super) fn fault(act: &'static str, source: sqlx::Error) -> StoreError {
         code if code.starts_with("22") || code.starts_with("23") => corrupt(act, source),
         // Tables that are not there or not as they should be.
         code if code.starts_with("42") => not_as_made(act, &source),
-        _ => StoreError::Unavailable { act, source },
+        _ => unavailable(act, source),
     }
 }
 
+/// A server that failed, and may answer later.
+fn unavailable(act: &'static str, source: sqlx::Error) -> StoreError {
+    StoreError::Unavailable { act, problem: problem(&code(&source)), source: Box::new(source) }
+}
+
 /// What [`StoreError::Unavailable`] says before what Postgres says.
-pub(super) fn unavailable(code: &str) -> &'static str {
+pub(super) fn problem(code: &str) -> &'static str {
     match code {
         READ_ONLY => "database server is read-only",
         "53300" => {

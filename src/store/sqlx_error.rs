@@ -25,19 +25,24 @@ pub(super) fn fault(act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
             Some(_) => sqlite_fault(act, source),
             None => sqlstate::fault(act, source),
         },
-        _ => StoreError::Unavailable { act, source },
+        _ => unavailable(act, source),
     }
 }
 
+/// A database that did not answer, and may later.
+pub(super) fn unavailable(act: &'static str, source: sqlx::Error) -> StoreError {
+    StoreError::Unavailable { act, problem: problem(&source), source: Box::new(source) }
+}
+
 /// What [`StoreError::Unavailable`] says before its cause.
-pub(super) fn unavailable(source: &sqlx::Error) -> &'static str {
+fn problem(source: &sqlx::Error) -> &'static str {
     match source {
         sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
             "no database server accepts writes"
         }
         sqlx::Error::Database(error) => match error.try_downcast_ref::<SqliteError>() {
-            Some(_) => sqlite_unavailable(sqlite_kind(source)),
-            None => sqlstate::unavailable(error.code().as_deref().unwrap_or_default()),
+            Some(_) => sqlite_problem(sqlite_kind(source)),
+            None => sqlstate::problem(error.code().as_deref().unwrap_or_default()),
         },
         sqlx::Error::BeginFailed | sqlx::Error::InvalidSavePointStatement => {
             "cannot begin a transaction on a failed connection"
@@ -49,18 +54,24 @@ pub(super) fn unavailable(source: &sqlx::Error) -> &'static str {
 
 /// No answer within the time that a caller is willing to wait for one.
 pub(super) fn too_slow(act: &'static str) -> StoreError {
-    StoreError::Unavailable { act, source: sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()) }
+    unavailable(act, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
 /// No server takes writes: what each of them said.
 pub(super) fn not_writable(act: &'static str, message: String) -> StoreError {
     let error = std::io::Error::new(std::io::ErrorKind::ReadOnlyFilesystem, message);
-    StoreError::Unavailable { act, source: sqlx::Error::Io(error) }
+    unavailable(act, sqlx::Error::Io(error))
+}
+
+/// What the driver said of a database that did not answer; none: the error is of another kind, or not the driver's.
+fn driver_error(error: &StoreError) -> Option<&sqlx::Error> {
+    let StoreError::Unavailable { source, .. } = error else { return None };
+    source.downcast_ref()
 }
 
 /// Whether a write failed because the server takes none.
 pub(super) fn is_read_only(error: &StoreError) -> bool {
-    let StoreError::Unavailable { source, .. } = error else { return false };
+    let Some(source) = driver_error(error) else { return false };
     source.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref()
         == Some(sqlstate::READ_ONLY)
 }
@@ -68,7 +79,7 @@ pub(super) fn is_read_only(error: &StoreError) -> bool {
 /// Whether the connection to Postgres that failed so is worth nothing any more. One that Postgres answers on is well,
 /// unless the answer is that the server goes away, or takes no writes.
 pub(super) fn is_lost(error: &StoreError) -> bool {
-    let StoreError::Unavailable { source, .. } = error else { return false };
+    let Some(source) = driver_error(error) else { return false };
     match source {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(error) => {
@@ -99,7 +110,7 @@ pub(super) fn connect_fault(address: &Address, act: &'static str, error: sqlx::E
 pub(super) fn too_slow_to_connect(address: &Address, act: &'static str, waited: Duration) -> StoreError {
     let message = format!("{address}: no answer within {}", HumanDuration(waited));
     let error = std::io::Error::new(std::io::ErrorKind::TimedOut, message);
-    StoreError::Unavailable { act, source: sqlx::Error::Io(error) }
+    unavailable(act, sqlx::Error::Io(error))
 }
 
 /// As [`migration_fault`], with what only Postgres has: rights, schemas, and tables of other programs.
@@ -139,7 +150,7 @@ fn sqlite_fault(act: &'static str, source: sqlx::Error) -> StoreError {
         Some(19 | 20) => corrupt(act, source),
         // ERROR (no such table), CORRUPT, NOTADB
         Some(1 | 11 | 26) => not_as_made(act, &source),
-        _ => StoreError::Unavailable { act, source },
+        _ => unavailable(act, source),
     }
 }
 
@@ -149,7 +160,7 @@ fn sqlite_kind(source: &sqlx::Error) -> Option<u32> {
     Some(code.parse::<u32>().ok()? & 0xff)
 }
 
-fn sqlite_unavailable(kind: Option<u32>) -> &'static str {
+fn sqlite_problem(kind: Option<u32>) -> &'static str {
     match kind {
         // BUSY, LOCKED
         Some(5 | 6) => "database file is locked by another program",

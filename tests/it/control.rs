@@ -49,7 +49,7 @@ struct Wire {
 
 impl Wire {
     fn away() -> StoreError {
-        StoreError::Unavailable { act: "ask", source: sqlx::Error::PoolClosed }
+        StoreError::unavailable("ask", "the database is away")
     }
 
     fn passes(&self) -> Result<&dyn Store, StoreError> {

@@ -244,14 +244,14 @@ impl Database {
 
     fn write<T>(&self, answer: T) -> Result<T, StoreError> {
         if self.read_only.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable { act: "write", source: sqlx::Error::PoolClosed });
+            return Err(StoreError::unavailable("write", "the database is away"));
         }
         self.answer(answer)
     }
 
     fn answer<T>(&self, answer: T) -> Result<T, StoreError> {
         if self.away.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable { act: "ask", source: sqlx::Error::PoolClosed });
+            return Err(StoreError::unavailable("ask", "the database is away"));
         }
         Ok(answer)
     }

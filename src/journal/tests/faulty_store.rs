@@ -50,7 +50,7 @@ impl FaultyStore {
     }
 
     pub(super) fn is_away() -> StoreError {
-        StoreError::Unavailable { act: "write", source: sqlx::Error::PoolClosed }
+        StoreError::unavailable("write", "the database is away")
     }
 
     pub(super) fn batches(&self) -> Vec<usize> {

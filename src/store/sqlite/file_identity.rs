@@ -22,6 +22,8 @@ pub(super) struct FileIdentity {
     wal: Mutex<Option<FileId>>,
 }
 
+const LOOK: &str = "look at the database's file";
+
 /// What tells a file from every other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId {
@@ -36,10 +38,7 @@ impl FileIdentity {
         wal_path.push("-wal");
         let database = file_id(path)
             .and_then(|id| id.ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map_err(|source| StoreError::Unavailable {
-                act: "look at the database's file",
-                source: source.into(),
-            })?;
+            .map_err(|error| StoreError::unavailable(LOOK, error))?;
         Ok(Self { path: path.to_owned(), wal_path: wal_path.into(), database, wal: Mutex::new(None) })
     }
 
@@ -77,12 +76,7 @@ fn check(path: &Path, known: FileId) -> Result<(), StoreError> {
         Ok(Some(id)) if id == known => return Ok(()),
         Ok(Some(_)) => "replaced by another file",
         Ok(None) => "deleted or moved away",
-        Err(source) => {
-            return Err(StoreError::Unavailable {
-                act: "look at the database's file",
-                source: source.into(),
-            });
-        }
+        Err(error) => return Err(StoreError::unavailable(LOOK, error)),
     };
     Err(StoreError::Replaced(format!(
         "the file {} was {became} while breakerd runs; nothing is recorded in it any more, and changes are kept in the \
