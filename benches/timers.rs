@@ -69,7 +69,7 @@ async fn measure(timer: Timer) -> Result<Vec<Duration>> {
     let (journal, _) = Journal::open(&folder.path().join("journal"), options)?;
     let journal = Arc::new(journal);
     let stop = CancellationToken::new();
-    let writer = tokio::spawn(Writer::new(Arc::clone(&journal), Arc::clone(&store)).run(stop.clone()));
+    let writer = tokio::spawn(Writer::new(Arc::clone(&journal), store.clone()).run(stop.clone()));
     let runtime = tokio::runtime::Handle::current();
     let engine = with_open_breakers(&journal, &*clock).await?;
 

@@ -25,7 +25,7 @@ use crate::control::Control;
 use crate::engine::{Engine, IdleWalk};
 use crate::journal::Journal;
 use crate::pacer;
-use crate::store::{Pruned, Retention, Store, StoreError};
+use crate::store::{Pruned, Retention, StoreError, TransitionStore};
 
 /// The interval of clearing service-wide overrides that have expired.
 const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
@@ -168,7 +168,7 @@ pub async fn run_configuration_reload(control: Arc<Control>, stop: CancellationT
 
 /// Prunes history beyond the retention, a minute after the start and then once an hour.
 pub async fn run_retention(
-    store: Arc<dyn Store>,
+    store: Arc<dyn TransitionStore>,
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     kept: Duration,
@@ -196,7 +196,7 @@ pub async fn run_retention(
 
 /// Prunes until there is nothing to prune, a batch at a time. Answers how many breakers went, too.
 async fn prune(
-    store: &dyn Store,
+    store: &dyn TransitionStore,
     engine: &Engine,
     clock: &dyn Clock,
     kept: Duration,
@@ -220,7 +220,7 @@ async fn prune(
 /// Deletes the rows of idle breakers without history, and forgets their epochs with them: the row
 /// first, so that none is created again at an epoch that its row has passed. Answers how many.
 async fn prune_breakers(
-    store: &dyn Store,
+    store: &dyn TransitionStore,
     engine: &Engine,
     now: Time,
     before: Time,

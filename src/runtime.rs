@@ -63,7 +63,7 @@ impl Runtime {
         engine.note_service_overrides(configuration.engine_overrides(), clock.now());
         engine.apply(configuration.catalog(), clock.now());
         let control =
-            Control::new(Arc::clone(&store), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
+            Control::new(store.clone(), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
         let feeds = Feeds::new(states, Arc::clone(&store), &meta, watch);
         let loaded = Loaded { engine, store, journal, coordinator, control, feeds };
         Self { loaded, transition_log: Arc::new(transition_log) }

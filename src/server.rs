@@ -287,18 +287,18 @@ fn start_tasks(
         lifecycle::run_overrides(Arc::clone(engine), Arc::clone(control), clock(), stop.clone()),
     );
     tasks.spawn("configuration_sync", lifecycle::run_configuration_reload(Arc::clone(control), stop.clone()));
-    tasks.spawn("store_check", lifecycle::run_store_check(Arc::clone(store), Arc::clone(app), stop.clone()));
+    tasks.spawn("store_check", lifecycle::run_store_check(store.clone(), Arc::clone(app), stop.clone()));
     tasks.spawn("health", lifecycle::run_health(Arc::clone(app), Arc::clone(health), stop.clone()));
     tasks.spawn(
         "data_folder_lock",
         lifecycle::run_data_folder_lock(Arc::clone(data_dir), clock(), stop.clone()),
     );
-    let keeper = keeper::run(Arc::clone(journal), Arc::clone(store), clock(), stop.clone());
+    let keeper = keeper::run(Arc::clone(journal), store.clone(), clock(), stop.clone());
     tasks.spawn("journal_upkeep", async move {
         keeper.await;
         Ok(())
     });
-    let writer = Writer::new(Arc::clone(journal), Arc::clone(store)).run(stop.clone());
+    let writer = Writer::new(Arc::clone(journal), store.clone()).run(stop.clone());
     tasks.spawn("journal_writer", async move {
         writer.await;
         Ok(())

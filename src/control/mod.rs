@@ -32,7 +32,7 @@ use crate::catalog::{Declaration, DeclarationDiff};
 use crate::engine::{Engine, Reached};
 use crate::journal::Journal;
 use crate::override_reconciler;
-use crate::store::{ConfigEdit, RequestId, ServiceOverride, Store, StoreError};
+use crate::store::{ConfigEdit, ConfigStore, RequestId, ServiceOverride, StoreError};
 
 /// Services that may have thresholds set over the API: as many as the file may have tables.
 pub const SERVICES_MAX: usize = 10_000;
@@ -156,7 +156,7 @@ pub struct Updated {
 
 /// Every change of the configuration goes through this.
 pub struct Control {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ConfigStore>,
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     journal: Arc<Journal>,
@@ -177,7 +177,7 @@ pub struct Control {
 impl Control {
     /// On an engine with `configuration` applied.
     pub fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn ConfigStore>,
         engine: Arc<Engine>,
         clock: Arc<dyn Clock>,
         journal: Arc<Journal>,

@@ -11,7 +11,7 @@ use super::relaxed::log_relaxed;
 use crate::catalog::{Catalog, ServiceProblem};
 use crate::catalog::{Changed, StoredDeclaration};
 use crate::engine::Seals;
-use crate::store::{ConfigEdit, ConfigWrite, ConfigWritten, RequestId, Store, StoreError};
+use crate::store::{ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, RequestId, StoreError};
 
 /// A change that may be made.
 pub(super) struct Planned {
@@ -77,7 +77,7 @@ impl Planned {
     /// [`StoreError`].
     pub(super) async fn write(
         &self,
-        store: &dyn Store,
+        store: &dyn ConfigStore,
         seals: &Seals,
         attribution: &Attribution,
         request: Option<&RequestId>,

@@ -6,7 +6,7 @@ use crate::catalog::Declaration;
 use crate::control::edits::declared;
 use crate::control::{Configuration, ControlError, file_attribution, joined, plan};
 use crate::engine::Seals;
-use crate::store::{ConfigWritten, Store};
+use crate::store::{ConfigStore, ConfigWritten};
 
 /// What the store has, with what the file declares written to it, unless the store has a later generation. Without a
 /// file, what the store has.
@@ -17,7 +17,7 @@ use crate::store::{ConfigWritten, Store};
 /// # Errors
 /// [`ControlError`].
 pub async fn first_configuration(
-    store: &dyn Store,
+    store: &dyn ConfigStore,
     seals: &Seals,
     declaration: Option<&Declaration>,
 ) -> Result<Arc<Configuration>, ControlError> {

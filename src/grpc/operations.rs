@@ -25,7 +25,7 @@ use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
-use crate::store::{HistoryCursor, Store, StoreError, StoredTransition};
+use crate::store::{HistoryCursor, StoreError, StoredTransition, TransitionStore};
 
 /// Lists of breakers that are drawn up at one time: one that few breakers pass looks at many, and decisions must not
 /// wait for the cores. Further ones wait their turn, until their deadline.
@@ -194,7 +194,7 @@ fn check_filter(client: &ClientInfo, service: &str) -> Result<(), Failure> {
 /// A client that may see few services would get mostly empty pages: so it reads on, and
 /// answers with a page that is not full, or empty, only after so many reads.
 async fn visible(
-    store: &dyn Store,
+    store: &dyn TransitionStore,
     list: &TransitionList,
     client: &ClientInfo,
 ) -> Result<(Vec<StoredTransition>, Option<HistoryCursor>), StoreError> {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::blocking::blocking;
 use super::upkeep::Upkeep;
 use super::{Journal, Removal};
-use crate::store::Store;
+use crate::store::StoreAdmin;
 
 /// How often the log is looked after when nothing asks for it.
 const EVERY: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const SOONEST: Duration = Duration::from_millis(100);
 /// still is the one that did.
 pub async fn run(
     journal: Arc<Journal>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn StoreAdmin>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::{Batch, Journal};
-use crate::store::{Answer, Store, StoreError};
+use crate::store::{Answer, StoreError, TransitionStore};
 
 /// The first pause after the store did not answer; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ const JITTER: f64 = 0.25;
 /// The road from the journal to the store.
 pub struct Writer {
     journal: Arc<Journal>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn TransitionStore>,
     /// The store did not take the last batch, and the log says so.
     refused: bool,
     /// The log says that the journal cannot be read.
@@ -30,7 +30,7 @@ pub struct Writer {
 
 impl Writer {
     /// Will carry what is in `journal` to `store`.
-    pub fn new(journal: Arc<Journal>, store: Arc<dyn Store>) -> Self {
+    pub fn new(journal: Arc<Journal>, store: Arc<dyn TransitionStore>) -> Self {
         Self { journal, store, refused: false, unreadable: false }
     }
 

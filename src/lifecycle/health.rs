@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::grpc::{HealthRegistry, Part, Serving};
 use crate::health::Problem;
-use crate::store::{OperationKind, Store, StoreError, StoreStatus};
+use crate::store::{OperationKind, StoreAdmin, StoreError, StoreStatus};
 
 /// The interval of pinging the store, and of checking the lock on the data folder.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -28,7 +28,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`StoreError::LockedByAnother`] when another breakerd has the store: this process must not decide any more.
-pub async fn run_store_check(store: Arc<dyn Store>, app: Arc<App>, stop: CancellationToken) -> Result<()> {
+pub async fn run_store_check(
+    store: Arc<dyn StoreAdmin>,
+    app: Arc<App>,
+    stop: CancellationToken,
+) -> Result<()> {
     let monitor = Arc::clone(app.health.store());
     let checks = async {
         loop {

@@ -9,9 +9,9 @@ use breakerd_common::clock::Clock;
 
 use super::StoreMetrics;
 use crate::store::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, OperationKind, Position, Proposal, Pruned,
-    RequestId, Retention, Store, StoreError, StoreMonitor, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, OperationKind, Position, Proposal,
+    Pruned, RequestId, Retention, Store, StoreAdmin, StoreError, StoreMonitor, StoredBreaker, StoredChange,
+    StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 
 /// Every operation, as the metrics name it.
@@ -100,11 +100,7 @@ fn kind_of(operation: &str) -> OperationKind {
 }
 
 #[async_trait]
-impl Store for MeteredStore {
-    async fn meta(&self) -> Result<Meta, StoreError> {
-        self.watch("meta", self.store.meta()).await
-    }
-
+impl TransitionStore for MeteredStore {
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
         let answers = self.watch("propose", self.store.propose(proposals)).await?;
         for answer in &answers {
@@ -121,30 +117,6 @@ impl Store for MeteredStore {
 
     async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
         self.watch("transitions", self.store.transitions(query)).await
-    }
-
-    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        self.watch("configuration", self.store.configuration()).await
-    }
-
-    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        let written = self.watch("write_config", self.store.write_config(write)).await?;
-        if let ConfigWritten::Written(changed) = written {
-            self.saw(changed.revision);
-        }
-        Ok(written)
-    }
-
-    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
-        self.watch("request", self.store.request(request)).await
-    }
-
-    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
-        self.watch("keep_request", self.store.keep_request(request)).await
-    }
-
-    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        self.watch("changes", self.store.changes(query)).await
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
@@ -168,6 +140,40 @@ impl Store for MeteredStore {
     async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
         self.watch("delete_breakers", self.store.delete_breakers(breakers)).await
     }
+}
+
+#[async_trait]
+impl ConfigStore for MeteredStore {
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        self.watch("configuration", self.store.configuration()).await
+    }
+
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        let written = self.watch("write_config", self.store.write_config(write)).await?;
+        if let ConfigWritten::Written(changed) = written {
+            self.saw(changed.revision);
+        }
+        Ok(written)
+    }
+
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        self.watch("request", self.store.request(request)).await
+    }
+
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
+        self.watch("keep_request", self.store.keep_request(request)).await
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        self.watch("changes", self.store.changes(query)).await
+    }
+}
+
+#[async_trait]
+impl TimelineStore for MeteredStore {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        self.watch("meta", self.store.meta()).await
+    }
 
     async fn revision(&self) -> Result<u64, StoreError> {
         let revision = self.watch("revision", self.store.revision()).await?;
@@ -187,7 +193,10 @@ impl Store for MeteredStore {
         self.metrics.revision.set(0);
         renewed
     }
+}
 
+#[async_trait]
+impl StoreAdmin for MeteredStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.watch("ping", self.store.ping()).await
     }

@@ -17,7 +17,9 @@ use crate::lifecycle::{PositionFile, SeenPosition};
 use crate::metrics::MeteredStore;
 use crate::replica::Local;
 use crate::runtime::{Parts, Runtime};
-use crate::store::{self, Meta, OperationKind, Store, StoreError, StoredBreaker};
+use crate::store::{
+    self, Meta, OperationKind, Store, StoreError, StoredBreaker, TimelineStore, TransitionStore,
+};
 
 /// Breakers read from the store at one time.
 const PAGE: u32 = 10_000;
@@ -99,7 +101,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
 /// Puts the breakers in: as the store has them, then what the journal knows better.
 async fn restore_breakers(
     engine: &Engine,
-    store: &dyn Store,
+    store: &dyn TransitionStore,
     store_address: &str,
     journal: &Recovered,
     clock: &dyn Clock,
@@ -126,7 +128,7 @@ async fn restore_breakers(
 }
 
 /// What the store is, and the file of what was last seen of it.
-async fn identity(store: &dyn Store, data_dir: &DataDir) -> Result<(Meta, PathBuf), StoreError> {
+async fn identity(store: &dyn TimelineStore, data_dir: &DataDir) -> Result<(Meta, PathBuf), StoreError> {
     let meta = store.meta().await?;
     let position = data_dir.position(meta.store_id);
     Ok((in_its_timeline(store, &meta, &position).await?, position))
@@ -134,7 +136,11 @@ async fn identity(store: &dyn Store, data_dir: &DataDir) -> Result<(Meta, PathBu
 
 /// The identity of the store, once one that was restored since it was last seen has a new timeline: what was decided on
 /// what it lost means nothing in it.
-async fn in_its_timeline(store: &dyn Store, meta: &Meta, position: &Path) -> Result<Meta, StoreError> {
+async fn in_its_timeline(
+    store: &dyn TimelineStore,
+    meta: &Meta,
+    position: &Path,
+) -> Result<Meta, StoreError> {
     let seen = match PositionFile::at(position.to_owned()).read() {
         Ok(Some(seen)) => seen,
         Ok(None) => return Ok(meta.clone()),

@@ -2,7 +2,7 @@
 //!
 //! The two are apart because a store that can only be read (a full disk, a switched-over primary, a file on a read-only
 //! mount, a lock that somebody holds) answers every question well. So a read never says that writing works: only a
-//! write does, of the same kind as the one that failed. Where nothing is to be written, [`super::Store::check_writable`]
+//! write does, of the same kind as the one that failed. Where nothing is to be written, [`super::StoreAdmin::check_writable`]
 //! is that write.
 
 use std::sync::Arc;

@@ -35,13 +35,14 @@ use self::steps::PostgresTransaction;
 pub use self::url::PostgresUrl;
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
-use super::position::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
+use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId, Retention,
-    Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
+    RequestId, Retention, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -130,17 +131,7 @@ impl PostgresStore {
 }
 
 #[async_trait]
-impl Store for PostgresStore {
-    async fn meta(&self) -> Result<Meta, StoreError> {
-        let act = "read the store's identity";
-        let row: MetaRow = within(
-            act,
-            sqlx::query_as("SELECT store_id, timeline, permit_key FROM meta").fetch_one(&self.reads()),
-        )
-        .await?;
-        row.meta()
-    }
-
+impl TransitionStore for PostgresStore {
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
         if proposals.is_empty() {
             return Ok(Vec::new());
@@ -197,6 +188,32 @@ impl Store for PostgresStore {
         rows.into_iter().map(TransitionRow::transition).collect()
     }
 
+    async fn history_floor(&self) -> Result<u64, StoreError> {
+        let pool = self.reads();
+        let read = tokio::time::timeout(CALL_TIMEOUT, config::head(&pool));
+        read.await.map_err(|_| too_slow("read the history range"))?.and_then(|head| head.history_floor())
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        self.noted(prune::prune(&self.writes().await?, retention).await)
+    }
+
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.noted(prune::breakers_without_history(&self.reads(), before, after, limit).await)
+    }
+
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        self.noted(prune::delete_breakers(&self.writes().await?, &self.lock, breakers).await)
+    }
+}
+
+#[async_trait]
+impl ConfigStore for PostgresStore {
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
         let pool = self.reads();
         let read = tokio::time::timeout(CALL_TIMEOUT, config::configuration(&pool));
@@ -233,28 +250,18 @@ impl Store for PostgresStore {
         let read = tokio::time::timeout(CALL_TIMEOUT, config::changes(&pool, query));
         read.await.map_err(|_| too_slow("read the audit"))?
     }
+}
 
-    async fn history_floor(&self) -> Result<u64, StoreError> {
-        let pool = self.reads();
-        let read = tokio::time::timeout(CALL_TIMEOUT, config::head(&pool));
-        read.await.map_err(|_| too_slow("read the history range"))?.and_then(|head| head.history_floor())
-    }
-
-    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        self.noted(prune::prune(&self.writes().await?, retention).await)
-    }
-
-    async fn breakers_without_history(
-        &self,
-        before: Time,
-        after: Option<&Key>,
-        limit: u32,
-    ) -> Result<Vec<(Key, u64)>, StoreError> {
-        self.noted(prune::breakers_without_history(&self.reads(), before, after, limit).await)
-    }
-
-    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
-        self.noted(prune::delete_breakers(&self.writes().await?, &self.lock, breakers).await)
+#[async_trait]
+impl TimelineStore for PostgresStore {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        let act = "read the store's identity";
+        let row: MetaRow = within(
+            act,
+            sqlx::query_as("SELECT store_id, timeline, permit_key FROM meta").fetch_one(&self.reads()),
+        )
+        .await?;
+        row.meta()
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {
@@ -288,7 +295,10 @@ impl Store for PostgresStore {
         });
         self.noted(renewed.await.map_err(|_| too_slow(act))?)
     }
+}
 
+#[async_trait]
+impl StoreAdmin for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         let held = tokio::time::timeout(CALL_TIMEOUT, async {
             self.lock.log_in_anew().await?;

@@ -90,7 +90,7 @@ pub(super) trait WriteTransaction: Send {
     async fn rollback(self) -> Result<(), StoreError>;
 }
 
-/// See [`super::Store::propose`].
+/// See [`super::TransitionStore::propose`].
 pub(super) async fn propose(
     mut tx: impl WriteTransaction,
     proposals: &[Proposal],
@@ -122,7 +122,7 @@ pub(super) async fn propose(
     Ok(judgement.answers(revision))
 }
 
-/// See [`super::Store::write_config`].
+/// See [`super::ConfigStore::write_config`].
 pub(super) async fn write_config(
     mut tx: impl WriteTransaction,
     write: &ConfigWrite<'_>,

@@ -34,14 +34,14 @@ use self::steps::SqliteTransaction;
 use self::text_time::{no_earlier, no_later};
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
-use super::position::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, migration_fault};
+use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
 use super::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position, Proposal, Pruned,
-    RequestId, Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position,
+    Proposal, Pruned, RequestId, Retention, StoreAdmin, StoreError, StoredBreaker, StoredChange,
+    StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -146,15 +146,7 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn meta(&self) -> Result<Meta, StoreError> {
-        let row: MetaRow = sqlx::query_as("SELECT store_id, timeline, permit_key FROM meta")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(fault("read the store's identity"))?;
-        row.meta()
-    }
-
+impl TransitionStore for SqliteStore {
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
         if proposals.is_empty() {
             return Ok(Vec::new());
@@ -211,6 +203,30 @@ impl Store for SqliteStore {
         rows.into_iter().map(TransitionRow::transition).collect()
     }
 
+    async fn history_floor(&self) -> Result<u64, StoreError> {
+        config::head(&self.readers).await?.history_floor()
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        self.recorded(prune::prune(&self.writer, retention)).await
+    }
+
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        prune::breakers_without_history(&self.readers, before, after, limit).await
+    }
+
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        prune::delete_breakers(&self.writer, breakers).await
+    }
+}
+
+#[async_trait]
+impl ConfigStore for SqliteStore {
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
         config::configuration(&self.readers).await
     }
@@ -232,26 +248,16 @@ impl Store for SqliteStore {
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
         config::changes(&self.history, query).await
     }
+}
 
-    async fn history_floor(&self) -> Result<u64, StoreError> {
-        config::head(&self.readers).await?.history_floor()
-    }
-
-    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        self.recorded(prune::prune(&self.writer, retention)).await
-    }
-
-    async fn breakers_without_history(
-        &self,
-        before: Time,
-        after: Option<&Key>,
-        limit: u32,
-    ) -> Result<Vec<(Key, u64)>, StoreError> {
-        prune::breakers_without_history(&self.readers, before, after, limit).await
-    }
-
-    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
-        prune::delete_breakers(&self.writer, breakers).await
+#[async_trait]
+impl TimelineStore for SqliteStore {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        let row: MetaRow = sqlx::query_as("SELECT store_id, timeline, permit_key FROM meta")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(fault("read the store's identity"))?;
+        row.meta()
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {
@@ -286,7 +292,10 @@ impl Store for SqliteStore {
         }
         tx.commit(act).await
     }
+}
 
+#[async_trait]
+impl StoreAdmin for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         if self.writer.size() > 0 {
             self.file.check_both()?;

@@ -16,9 +16,9 @@ use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
-    Answer, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId,
-    Retention, ServiceOverride, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TransitionQuery,
+    Answer, ChangeQuery, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal,
+    Pruned, RequestId, Retention, ServiceOverride, Store, StoreAdmin, StoreError, StoredBreaker,
+    StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 use breakerd_common::clock::ManualClock;
 use futures_util::poll;
@@ -58,11 +58,7 @@ impl Wire {
 }
 
 #[async_trait]
-impl Store for Wire {
-    async fn meta(&self) -> Result<Meta, StoreError> {
-        self.passes()?.meta().await
-    }
-
+impl TransitionStore for Wire {
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
         self.passes()?.propose(proposals).await
     }
@@ -75,6 +71,30 @@ impl Store for Wire {
         self.passes()?.transitions(query).await
     }
 
+    async fn history_floor(&self) -> Result<u64, StoreError> {
+        self.passes()?.history_floor().await
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
+        self.passes()?.prune(retention).await
+    }
+
+    async fn breakers_without_history(
+        &self,
+        before: Time,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, u64)>, StoreError> {
+        self.passes()?.breakers_without_history(before, after, limit).await
+    }
+
+    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
+        self.passes()?.delete_breakers(breakers).await
+    }
+}
+
+#[async_trait]
+impl ConfigStore for Wire {
     async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
         let store = self.passes()?;
         self.reads.fetch_add(1, Ordering::SeqCst);
@@ -100,26 +120,12 @@ impl Store for Wire {
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
         self.passes()?.changes(query).await
     }
+}
 
-    async fn history_floor(&self) -> Result<u64, StoreError> {
-        self.passes()?.history_floor().await
-    }
-
-    async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        self.passes()?.prune(retention).await
-    }
-
-    async fn breakers_without_history(
-        &self,
-        before: Time,
-        after: Option<&Key>,
-        limit: u32,
-    ) -> Result<Vec<(Key, u64)>, StoreError> {
-        self.passes()?.breakers_without_history(before, after, limit).await
-    }
-
-    async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
-        self.passes()?.delete_breakers(breakers).await
+#[async_trait]
+impl TimelineStore for Wire {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        self.passes()?.meta().await
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {
@@ -133,7 +139,10 @@ impl Store for Wire {
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         self.passes()?.renew_timeline(present, past).await
     }
+}
 
+#[async_trait]
+impl StoreAdmin for Wire {
     async fn ping(&self) -> Result<(), StoreError> {
         self.passes()?.ping().await
     }

@@ -175,7 +175,7 @@ impl World {
     pub(crate) fn keep_writing(&self) {
         self.writer.get_or_init(|| {
             let stop = CancellationToken::new();
-            let writer = Writer::new(Arc::clone(&self.journal), Arc::clone(&self.store));
+            let writer = Writer::new(Arc::clone(&self.journal), self.store.clone());
             (tokio::spawn(writer.run(stop.clone())), stop)
         });
     }

@@ -18,9 +18,9 @@ use breakerd::metrics::Metrics;
 use breakerd::replica::Local;
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
-    Answer, ChangeId, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned, RequestId,
-    Retention, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
-    TransitionQuery,
+    Answer, ChangeId, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
+    RequestId, Retention, Store, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 use breakerd_common::clock::{Clock, ManualClock};
 use tokio::net::TcpListener;
@@ -258,11 +258,7 @@ impl Database {
 }
 
 #[async_trait]
-impl Store for Database {
-    async fn meta(&self) -> Result<Meta, StoreError> {
-        self.answer(Meta { store_id: 1, timeline: 1, permit_key: [7; 16] })
-    }
-
+impl TransitionStore for Database {
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
         self.write(proposals.iter().map(|_| Answer::Won { epoch: 1, revision: 12 }).collect())
     }
@@ -272,26 +268,6 @@ impl Store for Database {
     }
 
     async fn transitions(&self, _: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
-        self.answer(Vec::new())
-    }
-
-    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        self.answer(StoredConfiguration::default())
-    }
-
-    async fn write_config(&self, _: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        self.write(ConfigWritten::Written(Changed { revision: 11, at: Time::ZERO }))
-    }
-
-    async fn request(&self, _: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
-        self.answer(None)
-    }
-
-    async fn keep_request(&self, _: &RequestId) -> Result<(), StoreError> {
-        self.write(())
-    }
-
-    async fn changes(&self, _: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
         self.answer(Vec::new())
     }
 
@@ -315,6 +291,36 @@ impl Store for Database {
     async fn delete_breakers(&self, _: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
         self.answer(Vec::new())
     }
+}
+
+#[async_trait]
+impl ConfigStore for Database {
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        self.answer(StoredConfiguration::default())
+    }
+
+    async fn write_config(&self, _: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        self.write(ConfigWritten::Written(Changed { revision: 11, at: Time::ZERO }))
+    }
+
+    async fn request(&self, _: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        self.answer(None)
+    }
+
+    async fn keep_request(&self, _: &RequestId) -> Result<(), StoreError> {
+        self.write(())
+    }
+
+    async fn changes(&self, _: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        self.answer(Vec::new())
+    }
+}
+
+#[async_trait]
+impl TimelineStore for Database {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        self.answer(Meta { store_id: 1, timeline: 1, permit_key: [7; 16] })
+    }
 
     async fn revision(&self) -> Result<u64, StoreError> {
         self.answer(10)
@@ -331,7 +337,10 @@ impl Store for Database {
     async fn renew_timeline(&self, _: u32, _: u32) -> Result<(), StoreError> {
         self.answer(())
     }
+}
 
+#[async_trait]
+impl StoreAdmin for Database {
     async fn ping(&self) -> Result<(), StoreError> {
         self.answer(())
     }

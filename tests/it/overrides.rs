@@ -94,7 +94,7 @@ async fn an_override_of_more_breakers_than_the_journal_has_places_loses_no_row_o
         world.engine.allow("db", &index.to_string(), START).unwrap();
     }
     let stop = CancellationToken::new();
-    let writer = Writer::new(Arc::clone(&world.journal), Arc::clone(&bed.store));
+    let writer = Writer::new(Arc::clone(&world.journal), bed.store.clone());
     let writer = tokio::spawn(writer.run(stop.clone()));
 
     assert_eq!(world.put(Some(forced_open())).await, BREAKERS);
@@ -141,7 +141,7 @@ async fn a_walk_waits_for_a_store_that_is_away_and_goes_on_when_it_is_back() {
     assert_eq!(born.verdict, Verdict::ForcedOpen);
 
     let stop = CancellationToken::new();
-    let writer = Writer::new(Arc::clone(&world.journal), Arc::clone(&bed.store));
+    let writer = Writer::new(Arc::clone(&world.journal), bed.store.clone());
     let writer = tokio::spawn(writer.run(stop.clone()));
     assert_eq!(put.await, SEVERAL);
     world.journal.emptied().await;

@@ -84,7 +84,7 @@ impl World {
 
 fn write(journal: &Arc<Journal>, bed: &Bed) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let stop = CancellationToken::new();
-    let writer = Writer::new(Arc::clone(journal), Arc::clone(&bed.store));
+    let writer = Writer::new(Arc::clone(journal), bed.store.clone());
     (stop.clone(), tokio::spawn(writer.run(stop)))
 }
 

@@ -140,7 +140,7 @@ async fn history_is_pruned_by_the_wall_clock() {
     // It knows no breaker of that store, so that none of its rows is in use.
     let world = World::new().await;
     let engine = Arc::clone(&world.app.loaded().unwrap().engine);
-    let pruning = tokio::spawn(run_retention(Arc::clone(&store), engine, shared, kept, stop.clone()));
+    let pruning = tokio::spawn(run_retention(store.clone(), engine, shared, kept, stop.clone()));
     let query = TransitionQuery { limit: 9, ..TransitionQuery::default() };
     while !store.transitions(&query).await.unwrap().is_empty() {
         clock.advance(Duration::from_mins(1));

@@ -6,9 +6,9 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::store::{
-    Answer, ChangeQuery, ConfigWrite, ConfigWritten, Meta, Position, Pruned, RequestId, Retention,
-    SqliteStore, Store, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
-    TransitionQuery,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Pruned, RequestId,
+    Retention, SqliteStore, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 
 /// SQLite in a folder of its own.
@@ -70,11 +70,7 @@ impl FaultyStore {
 }
 
 #[async_trait]
-impl Store for FaultyStore {
-    async fn meta(&self) -> Result<Meta, StoreError> {
-        self.store.meta().await
-    }
-
+impl TransitionStore for FaultyStore {
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
         self.batches.lock().push(proposals.len());
         self.fault()?;
@@ -90,26 +86,6 @@ impl Store for FaultyStore {
 
     async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
         self.store.transitions(query).await
-    }
-
-    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
-        self.store.configuration().await
-    }
-
-    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
-        self.store.write_config(write).await
-    }
-
-    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
-        self.store.request(request).await
-    }
-
-    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
-        self.store.keep_request(request).await
-    }
-
-    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
-        self.store.changes(query).await
     }
 
     async fn history_floor(&self) -> Result<u64, StoreError> {
@@ -132,6 +108,36 @@ impl Store for FaultyStore {
     async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
         self.store.delete_breakers(breakers).await
     }
+}
+
+#[async_trait]
+impl ConfigStore for FaultyStore {
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        self.store.configuration().await
+    }
+
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError> {
+        self.store.write_config(write).await
+    }
+
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        self.store.request(request).await
+    }
+
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError> {
+        self.store.keep_request(request).await
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
+        self.store.changes(query).await
+    }
+}
+
+#[async_trait]
+impl TimelineStore for FaultyStore {
+    async fn meta(&self) -> Result<Meta, StoreError> {
+        self.store.meta().await
+    }
 
     async fn revision(&self) -> Result<u64, StoreError> {
         self.store.revision().await
@@ -144,7 +150,10 @@ impl Store for FaultyStore {
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         self.store.renew_timeline(present, past).await
     }
+}
 
+#[async_trait]
+impl StoreAdmin for FaultyStore {
     async fn ping(&self) -> Result<(), StoreError> {
         let answer = match self.fault() {
             Ok(()) => self.store.ping().await,

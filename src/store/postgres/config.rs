@@ -22,7 +22,7 @@ use crate::store::{
 
 const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
 
-/// See [`crate::store::Store::configuration`].
+/// See [`crate::store::ConfigStore::configuration`].
 pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, StoreError> {
     let act = "read the configuration";
     // Nobody changes any of this meanwhile; and a change whose caller has given up, and that is still being committed, is
@@ -58,7 +58,7 @@ pub(super) async fn head(pool: &PgPool) -> Result<HeadRow, StoreError> {
     sqlx::query_as(HEAD).fetch_one(pool).await.map_err(fault("read the history range"))
 }
 
-/// See [`crate::store::Store::changes`].
+/// See [`crate::store::ConfigStore::changes`].
 pub(super) async fn changes(pool: &PgPool, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError> {
     let mut sql = QueryBuilder::<Postgres>::new(
         "SELECT revision, number, kind, service, name, coalesce(occurred_at, recorded_at) AS at, actor, reason,

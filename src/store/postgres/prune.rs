@@ -38,7 +38,7 @@ struct Gone {
     newest: Option<i64>,
 }
 
-/// See [`crate::store::Store::prune`].
+/// See [`crate::store::TransitionStore::prune`].
 pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned, StoreError> {
     make_room(pool).await?;
     let before = Timestamp(retention.before);
@@ -215,7 +215,7 @@ async fn delete(tx: &mut Write, sql: &'static str, before: Timestamp) -> Result<
     Ok(done.rows_affected())
 }
 
-/// See [`crate::store::Store::breakers_without_history`].
+/// See [`crate::store::TransitionStore::breakers_without_history`].
 pub(super) async fn breakers_without_history(
     pool: &PgPool,
     before: Time,
@@ -242,7 +242,7 @@ pub(super) async fn breakers_without_history(
     rows.into_iter().map(|(service, name, epoch)| old_breaker(&service, &name, epoch)).collect()
 }
 
-/// See [`crate::store::Store::delete_breakers`].
+/// See [`crate::store::TransitionStore::delete_breakers`].
 pub(super) async fn delete_breakers(
     pool: &PgPool,
     lock: &Lock,

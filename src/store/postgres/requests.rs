@@ -10,7 +10,7 @@ use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::{ConfigWritten, RequestId, StoreError};
 
-/// See [`crate::store::Store::request`].
+/// See [`crate::store::ConfigStore::request`].
 pub(super) async fn find(
     reader: impl PgExecutor<'_>,
     request: &RequestId,
@@ -30,7 +30,7 @@ struct NowRow {
     now: Timestamp,
 }
 
-/// See [`crate::store::Store::keep_request`].
+/// See [`crate::store::ConfigStore::keep_request`].
 pub(super) async fn keep(pool: &PgPool, request: &RequestId) -> Result<(), StoreError> {
     let act = "write an idempotency record";
     let mut tx = begin(pool).await?;

@@ -20,10 +20,11 @@ use crate::store::judge::{BreakerState, Judgement, LockedRows};
 use crate::store::receipt;
 use crate::store::rows::{BreakerRow, EpisodeRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
+use crate::store::statements::TOUCH_TABLES;
 use crate::store::timestamp::Timestamp;
-use crate::store::{Proposal, StoreError, TOUCH_TABLES};
+use crate::store::{Proposal, StoreError};
 
-/// See [`crate::store::Store::check_writable`].
+/// See [`crate::store::StoreAdmin::check_writable`].
 pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
     let act = "check that the store is writable";
     let mut tx = begin(pool).await?;

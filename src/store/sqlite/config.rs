@@ -22,7 +22,7 @@ use crate::store::{
 
 const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
 
-/// See [`crate::store::Store::configuration`].
+/// See [`crate::store::ConfigStore::configuration`].
 pub(super) async fn configuration(readers: &SqlitePool) -> Result<StoredConfiguration, StoreError> {
     let act = "read the configuration";
     // One transaction: its first read decides what the others see.
@@ -54,7 +54,7 @@ pub(super) async fn head(readers: &SqlitePool) -> Result<HeadRow, StoreError> {
     sqlx::query_as(HEAD).fetch_one(readers).await.map_err(fault("read how far the history reaches"))
 }
 
-/// See [`crate::store::Store::changes`].
+/// See [`crate::store::ConfigStore::changes`].
 pub(super) async fn changes(
     readers: &SqlitePool,
     query: &ChangeQuery,

@@ -14,7 +14,7 @@ const ROWS_MAX: i64 = 10_000;
 /// Revisions whose nonces are kept, however old.
 const CHANGES_KEPT: i64 = 1_000;
 
-/// See [`crate::store::Store::prune`].
+/// See [`crate::store::TransitionStore::prune`].
 pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<Pruned, StoreError> {
     let act = "delete expired rows";
     let before = Timestamp(retention.before);
@@ -135,7 +135,7 @@ async fn delete(tx: &mut Write, sql: &'static str, before: Timestamp) -> Result<
     Ok(done.rows_affected())
 }
 
-/// See [`crate::store::Store::breakers_without_history`].
+/// See [`crate::store::TransitionStore::breakers_without_history`].
 pub(super) async fn breakers_without_history(
     readers: &SqlitePool,
     before: Time,
@@ -162,7 +162,7 @@ pub(super) async fn breakers_without_history(
     rows.into_iter().map(|(service, name, epoch)| old_breaker(&service, &name, epoch)).collect()
 }
 
-/// See [`crate::store::Store::delete_breakers`].
+/// See [`crate::store::TransitionStore::delete_breakers`].
 pub(super) async fn delete_breakers(
     writer: &SqlitePool,
     breakers: &[(Key, u64)],

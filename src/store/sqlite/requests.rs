@@ -8,7 +8,7 @@ use crate::store::history::Bumped;
 use crate::store::sqlx_error::fault;
 use crate::store::{ConfigWritten, RequestId, StoreError};
 
-/// See [`crate::store::Store::request`].
+/// See [`crate::store::ConfigStore::request`].
 pub(super) async fn find(
     reader: impl SqliteExecutor<'_>,
     request: &RequestId,
@@ -22,7 +22,7 @@ pub(super) async fn find(
     known.map(|known| known.answer(request)).transpose()
 }
 
-/// See [`crate::store::Store::keep_request`].
+/// See [`crate::store::ConfigStore::keep_request`].
 pub(super) async fn keep(writer: &SqlitePool, request: &RequestId) -> Result<(), StoreError> {
     let act = "keep a request's id";
     let mut tx = begin(writer).await?;

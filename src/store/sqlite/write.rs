@@ -12,10 +12,11 @@ use crate::store::judge::{Judgement, LockedRows};
 use crate::store::receipt;
 use crate::store::rows::{BreakerRow, EpisodeRow, episode_text, keys};
 use crate::store::sqlx_error::fault;
+use crate::store::statements::TOUCH_TABLES;
 use crate::store::timestamp::Timestamp;
-use crate::store::{Proposal, StoreError, TOUCH_TABLES};
+use crate::store::{Proposal, StoreError};
 
-/// See [`crate::store::Store::check_writable`]. Committed, so that the disk is asked for room as well.
+/// See [`crate::store::StoreAdmin::check_writable`]. Committed, so that the disk is asked for room as well.
 pub(super) async fn check_writable(writer: &SqlitePool) -> Result<(), StoreError> {
     let act = "check that the store is writable";
     let mut tx = begin(writer).await?;

@@ -8,9 +8,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use breaker::{Attribution, Key, Layer, Override, OverrideKind, Scope, Snapshot, Time};
 
+use super::{HistoryCursor, StoreError};
 use crate::catalog::{Changed, Declaration, StoredDeclaration};
+
+/// The configuration, who changed it, and the ids that make a change safe to send again.
+#[async_trait]
+pub trait ConfigStore: Send + Sync + 'static {
+    /// Everything that services are judged by, as of one moment.
+    async fn configuration(&self) -> Result<StoredConfiguration, StoreError>;
+
+    /// Writes a change of configuration, whole or not at all, if nothing came between: what it changes, a row of the
+    /// audit, and the waits of the stored OPEN breakers that it touches.
+    async fn write_config(&self, write: &ConfigWrite<'_>) -> Result<ConfigWritten, StoreError>;
+
+    /// What a change under this request id was answered: [`ConfigWritten::Known`] or [`ConfigWritten::Reused`]. None:
+    /// the id is new.
+    async fn request(&self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError>;
+
+    /// Keeps the id of a request that asked for what is so already, so that sent again it stays without effect. One
+    /// that is known stays as it is.
+    async fn keep_request(&self, request: &RequestId) -> Result<(), StoreError>;
+
+    /// The audit, filtered, newest first, a page at a time.
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<StoredChange>, StoreError>;
+}
 
 /// Everything that services are judged by, read at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -197,7 +221,7 @@ impl ChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredChange {
     /// The revision that it made, and its number within that.
-    pub cursor: super::HistoryCursor,
+    pub cursor: HistoryCursor,
     /// What kind of change.
     pub kind: ChangeKind,
     /// The service; empty: the file's thresholds, of all.
@@ -228,25 +252,7 @@ pub struct ChangeQuery {
     /// Made before this time.
     pub until_time: Option<Time>,
     /// Behind this place.
-    pub after: Option<super::HistoryCursor>,
+    pub after: Option<HistoryCursor>,
     /// At most so many.
     pub limit: u32,
-}
-
-/// What is to be let go of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// History, audit and receipts from before this go, and closed breakers that have no history behind it.
-    pub before: Time,
-    /// Request ids from before this go.
-    pub requests_before: Time,
-}
-
-/// What was let go of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Rows of the history.
-    pub transitions: u64,
-    /// Rows of the audit.
-    pub changes: u64,
 }

@@ -1,0 +1,115 @@
+//! Changes on their way into a store, and what the store made of them.
+
+use std::sync::Arc;
+
+use breaker::{Key, Numbering, Snapshot, Time, Transition};
+
+/// The id of a change, made by the replica that made the change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TransitionId {
+    /// The name of the replica.
+    pub replica: Arc<str>,
+    /// Random for each life of its process.
+    pub boot: u64,
+    /// Counts up within that life.
+    pub seq: u64,
+}
+
+/// One change on its way into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its id: a replay writes nothing twice.
+    pub id: TransitionId,
+    /// The breaker.
+    pub key: Key,
+    /// What changed.
+    pub change: Change,
+    /// Whether the store numbers it, or it comes numbered.
+    pub numbering: Numbering,
+    /// Decided while the store was away.
+    pub store_unavailable: bool,
+}
+
+/// What a row of the history says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A transition (or a shadow, which changes no state).
+    Transition(Box<Transition>),
+    /// Transitions of this breaker before this row are lost to the history.
+    Gap(Box<Gap>),
+}
+
+/// Transitions of one breaker that the history will never have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// How many, at least 1.
+    pub lost_transitions: u64,
+    /// When the last of them happened.
+    pub at: Time,
+    /// The breaker's epoch before the gap, as far as known.
+    pub base_epoch: u64,
+    /// The state that the last of them entered. It takes the breaker's row if its epoch is higher than the row's, so
+    /// that only history is lost and never state. None: not known (written by an earlier version), or all of them were
+    /// shadows, which entered no state.
+    pub after: Option<Snapshot>,
+    /// Why they are lost.
+    pub cause: GapCause,
+}
+
+/// Why transitions are lost to the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapCause {
+    /// The journal reached its bound on disk before the store took them.
+    JournalFull,
+    /// The journal's file could not be written, and its bound in memory was reached before the store took them.
+    JournalUnwritable,
+}
+
+impl GapCause {
+    /// Every cause.
+    pub const ALL: [Self; 2] = [Self::JournalFull, Self::JournalUnwritable];
+
+    /// As the journal has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JournalFull => "JOURNAL_FULL",
+            Self::JournalUnwritable => "JOURNAL_UNWRITABLE",
+        }
+    }
+
+    /// The inverse of [`GapCause::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == text)
+    }
+
+    /// For people: what stands in the history as the reason.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::JournalFull => {
+                "the journal reached journal.bytes_max before the store took these transitions"
+            }
+            Self::JournalUnwritable => {
+                "the journal could not be written, and its limit in memory was reached before the store took these transitions"
+            }
+        }
+    }
+}
+
+/// What the store made of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It stands, under this epoch and revision.
+    Won {
+        /// The epoch; of a shadow and of a gap that entered none, the one they were seen in.
+        epoch: u64,
+        /// The revision of the transaction.
+        revision: u64,
+    },
+    /// It does not stand: the breaker's row was not as the proposal named it. (With [`Numbering::Own`]: the row
+    /// has this epoch or a later one.) Kept in the history as superseded, unless what stands is what it would
+    /// have brought about, or it came too early.
+    Lost {
+        /// The state that stands.
+        present: Snapshot,
+    },
+}
