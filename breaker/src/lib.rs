@@ -28,12 +28,12 @@
 
 mod dedup;
 mod field;
-mod half_open;
 mod key;
 mod layer;
 mod machine;
 mod merge;
 mod outcome;
+mod probes;
 mod reporters;
 mod state;
 mod tally;
@@ -47,9 +47,13 @@ mod words;
 pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind, OFF, Value, thousandths};
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Origin, Problem};
-pub use machine::{ActiveOverride, Breaker, Identity, Needed, Numbering, View, WrongState};
+pub use machine::{
+    ActiveOverride, Breaker, Identity, Needed, Numbering, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeReport,
+    ProposalAnswer, ProposalId, RowVersion, StoredRow, View, WrongState,
+};
 pub use merge::{Merged, merge};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, RunRecorded, Ticket, Verdict};
+pub use probes::{PROBE_RETRY_AFTER_MAX, ProbeCounts, ProbeOutcome, ProbeSettled, ProbeSlot, Probes};
 pub use state::{OverrideKind, Reason, Scope, State};
 pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};

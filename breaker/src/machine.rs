@@ -31,20 +31,25 @@
 
 mod active_override;
 mod calls;
+mod half_open;
 mod operator_actions;
 mod phase;
 mod replication;
 mod snapshot;
+mod stored_row;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::active_override::ActiveOverride;
+use self::half_open::HalfOpen;
+pub use self::half_open::{ProbeClaim, ProbeGrant};
 pub use self::operator_actions::{Needed, WrongState};
 use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
 pub use self::snapshot::View;
+use self::stored_row::Replicated;
+pub use self::stored_row::{ProbeAnswer, ProbeReport, ProposalAnswer, ProposalId, RowVersion, StoredRow};
 use crate::dedup::ReportedNumbers;
-use crate::half_open::HalfOpen;
 use crate::outcome::{Decision, Probe, Recorded, Report, RunRecorded, Ticket};
 use crate::state::{OverrideKind, Reason, Scope, State};
 use crate::tally::Tally;
@@ -97,8 +102,8 @@ pub struct Breaker {
     epoch: u64,
     open_count: u32,
     numbering: Numbering,
-    /// The state stands, but the store has not numbered it yet: the state that it was proposed in.
-    proposed: Option<State>,
+    /// What a replica knows of the store's row; none: nothing, or there is no store that others write to.
+    replicated: Option<Box<Replicated>>,
     next_number: u64,
     seen: ReportedNumbers,
     last_now: Time,
@@ -127,7 +132,7 @@ impl Breaker {
             epoch: 0,
             open_count: 0,
             numbering: identity.numbering,
-            proposed: None,
+            replicated: None,
             next_number: identity.first_number,
             seen: ReportedNumbers::default(),
             last_now: now,
@@ -208,9 +213,18 @@ impl Breaker {
         transitions
     }
 
-    /// When time alone will change the state next; none: never.
+    /// When a look is due next, as time alone changes the state then, or has probes go back to the store; none: never.
     pub fn next_deadline(&self) -> Option<Time> {
-        if self.proposed.is_some() {
+        let stock = match &self.phase {
+            Phase::HalfOpen(half_open) => half_open.stock_deadline(),
+            _ => None,
+        };
+        self.state_deadline().into_iter().chain(stock).min()
+    }
+
+    /// When time alone will change the state next; none: never.
+    fn state_deadline(&self) -> Option<Time> {
+        if self.proposed().is_some() {
             return None;
         }
         match &self.phase {
@@ -266,7 +280,7 @@ impl Breaker {
             Phase::Open(open) => {
                 let retry_after = open.retry_after;
                 let wait = self.set_wait(retry_after);
-                if self.proposed.is_none() && now >= self.entered_at + wait {
+                if self.proposed().is_none() && now >= self.entered_at + wait {
                     let cause = Cause::own(Reason::ThresholdsChanged);
                     transitions.push(self.enter(Next::HalfOpen, cause, now));
                 }
@@ -311,12 +325,14 @@ impl Breaker {
     pub fn is_pristine(&self) -> bool {
         let inherited =
             || self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Service);
-        self.epoch == 0 && self.proposed.is_none() && (matches!(self.phase, Phase::Closed(_)) || inherited())
+        self.epoch == 0
+            && self.proposed().is_none()
+            && (matches!(self.phase, Phase::Closed(_)) || inherited())
     }
 
     /// Whether nothing but its epoch is lost with it: it is CLOSED, or in the state that it was born in.
     pub fn is_retirable(&self) -> bool {
-        self.proposed.is_none() && (matches!(self.phase, Phase::Closed(_)) || self.is_pristine())
+        self.proposed().is_none() && (matches!(self.phase, Phase::Closed(_)) || self.is_pristine())
     }
 
     /// `now`, or the last time seen when that is later.
@@ -352,7 +368,7 @@ impl Breaker {
 
     /// The next change that the passing of time makes, why, and when it was due.
     fn due(&self, now: Time) -> Option<(Next, Cause, Time)> {
-        if self.proposed.is_some() {
+        if self.proposed().is_some() {
             return None;
         }
         if self.service.is_some()
@@ -368,7 +384,7 @@ impl Breaker {
         if matches!(self.phase, Phase::HalfOpenRestored(_)) {
             return Some((Next::HalfOpen, Cause::own(Reason::Restart), now));
         }
-        let due = self.next_deadline().filter(|due| *due <= now)?;
+        let due = self.state_deadline().filter(|due| *due <= now)?;
         let (next, reason) = match &self.phase {
             Phase::Open(_) => (Next::HalfOpen, Reason::WaitElapsed),
             Phase::HalfOpen(half_open) => match half_open.terms().after_max_wait {
@@ -390,7 +406,7 @@ impl Breaker {
         let epoch = base_epoch + 1;
         match self.numbering {
             Numbering::Own => self.epoch = epoch,
-            Numbering::Store => self.proposed = self.proposed.or(Some(from)),
+            Numbering::Store => self.propose(),
         }
         let lasted = Some(at.since(self.entered_at));
         let rejected_calls = std::mem::take(&mut self.rejected_calls);
@@ -407,7 +423,7 @@ impl Breaker {
                 let wait = wait(&self.thresholds, self.key_hash, epoch, self.open_count, retry_after);
                 Phase::Open(Box::new(Open { wait, retry_after, stats }))
             }
-            Next::HalfOpen => Phase::HalfOpen(Box::new(HalfOpen::new(self.half_open_terms()))),
+            Next::HalfOpen => Phase::HalfOpen(Box::new(self.half_open(self.half_open_terms()))),
             Next::Override(set_by) => self.overridden(set_by),
         };
         let after = Snapshot { epoch, ..self.snapshot() };
@@ -431,6 +447,13 @@ impl Breaker {
             return Phase::MetricsOnly(Box::new(MetricsOnly::new(set_by, &self.thresholds)));
         }
         Phase::Overridden(set_by)
+    }
+
+    fn half_open(&self, terms: HalfOpenTerms) -> HalfOpen {
+        match self.numbering {
+            Numbering::Own => HalfOpen::decided_here(terms),
+            Numbering::Store => HalfOpen::decided_by_store(terms),
+        }
     }
 
     /// What half-open is entered with under the present thresholds.
@@ -465,7 +488,7 @@ impl Breaker {
             Phase::Closed(tally) => tally.stats(),
             Phase::MetricsOnly(metrics_only) => metrics_only.tally.stats(),
             Phase::Open(open) => open.stats,
-            Phase::HalfOpen(half_open) => half_open.stats(),
+            Phase::HalfOpen(half_open) => half_open.counts().stats(),
             Phase::HalfOpenRestored(_) | Phase::Overridden(_) => Stats::default(),
         }
     }
@@ -482,7 +505,7 @@ impl Breaker {
     /// The wait of the present OPEN under the present thresholds.
     fn wait(&self, retry_after: Option<Duration>) -> Duration {
         // The wait was drawn for the epoch that OPEN has, or, unconfirmed, will have.
-        let epoch = self.epoch + u64::from(self.proposed.is_some());
+        let epoch = self.epoch + u64::from(self.proposed().is_some());
         wait(&self.thresholds, self.key_hash, epoch, self.open_count, retry_after)
     }
 }

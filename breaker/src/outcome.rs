@@ -113,10 +113,15 @@ pub struct Decision {
     pub epoch: u64,
     /// What the call carries, when it may go ahead.
     pub pass: Option<Pass>,
+    /// A probe's: how long it may be out.
+    pub lease: Option<Duration>,
     /// When it may not: how long to wait before asking again; none: nobody knows.
     pub retry_after: Option<Duration>,
     /// METRICS_ONLY let it pass, and but for that it would have been denied.
     pub would_deny: bool,
+    /// It may not, and yet may within moments: the store is asked for a probe, or for half-open. Whoever can wait a little
+    /// asks once more when the answer is here.
+    pub waits: bool,
 }
 
 /// What an allowed call carries: the part of a permit that the machine makes.

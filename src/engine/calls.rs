@@ -19,8 +19,6 @@ use super::tombstones::Tombstone;
 pub struct Allowed {
     /// What the machine decided.
     pub decision: Decision,
-    /// Of a probe: how long its place is held for it.
-    pub lease: Option<Duration>,
     /// What the call carries, if it may go ahead.
     pub permit: Option<Permit>,
     /// The revision of the thresholds in force.
@@ -109,8 +107,7 @@ impl Engine {
             inner.counters.decided(&decision);
             self.settle(entry, inner, &transitions);
             let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
-            let lease = decision.pass.and_then(|pass| pass.probe).map(|_| inner.breaker.probe_lease());
-            Allowed { decision, lease, permit, config_revision: inner.breaker.config_revision() }
+            Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
         })
     }
 
@@ -323,10 +320,12 @@ impl Engine {
             state: State::Disabled,
             epoch,
             pass: Some(pass),
+            lease: None,
             retry_after: None,
             would_deny: false,
+            waits: false,
         };
-        Allowed { decision, lease: None, permit: Some(permit), config_revision: permit.config_revision }
+        Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
     }
 
     fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {

@@ -211,8 +211,10 @@ mod tests {
                 state,
                 epoch: 1,
                 pass: None,
+                lease: None,
                 retry_after: None,
                 would_deny,
+                waits: false,
             });
         };
         decided(Verdict::Closed, false);

@@ -82,10 +82,11 @@ pub async fn allow(
             let decision = Decision {
                 verdict: Verdict::HalfOpenExhausted,
                 pass: None,
+                lease: None,
                 retry_after: Some(REFUSED_RETRY_AFTER),
                 ..allowed.decision
             };
-            Ok(Allowed { decision, lease: None, permit: None, ..allowed })
+            Ok(Allowed { decision, permit: None, ..allowed })
         }
     }
 }

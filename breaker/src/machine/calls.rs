@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Breaker;
+use super::half_open::Place;
 use super::phase::{Cause, Crossing, Next, Phase};
 use crate::mix;
 use crate::outcome::{Decision, Pass, Recorded, Report, RunRecorded, Ticket, Verdict};
+use crate::probes::{PROBE_RETRY_AFTER_MAX, ProbeOutcome, ProbeSettled};
 use crate::state::{OverrideKind, State};
 use crate::tally::{Run, Tally};
 use crate::thresholds::{Judged, Thresholds};
@@ -21,7 +23,9 @@ impl Breaker {
     pub(super) fn decide(&mut self, now: Time) -> Decision {
         let mut state = self.state();
         let would_deny = self.would_deny(now);
-        let (verdict, probe, retry_after) = match (&mut self.phase, self.proposed) {
+        let proposed = self.proposed();
+        let (mut waits, mut lease) = (false, None);
+        let (verdict, probe, retry_after) = match (&mut self.phase, proposed) {
             (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
             (Phase::Overridden(active), _) if active.set_by.kind == OverrideKind::ForcedOpen => {
                 (Verdict::ForcedOpen, None, active.ends_at(self.wall).map(|end| end.since(now)))
@@ -29,14 +33,22 @@ impl Breaker {
             // A proposal that lets calls through again waits for the store, as the state that it leaves.
             (_, Some(left)) => {
                 state = left;
+                waits = self.state() == State::HalfOpen;
                 (Verdict::without_probes(left), None, None)
             }
             (Phase::HalfOpen(half_open), None) => {
                 // Never 0, and not to be guessed from the number of another life of the process.
                 let nonce = mix(self.salt ^ self.next_number).max(1);
-                match half_open.give(nonce, now) {
-                    Ok(probe) => (Verdict::Probe, Some(probe), None),
-                    Err(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
+                match half_open.take(nonce, now) {
+                    Place::Probe(probe, left) => {
+                        lease = Some(left);
+                        (Verdict::Probe, Some(probe), None)
+                    }
+                    Place::Exhausted(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
+                    Place::Wanted => {
+                        waits = true;
+                        (Verdict::HalfOpenExhausted, None, Some(PROBE_RETRY_AFTER_MAX))
+                    }
                 }
             }
             _ => (Verdict::without_probes(state), None, None),
@@ -47,13 +59,14 @@ impl Breaker {
             self.next_number += 1;
             Pass { epoch: self.epoch, number, probe }
         });
-        Decision { verdict, state, epoch: self.epoch, pass, retry_after, would_deny }
+        Decision { verdict, state, epoch: self.epoch, pass, lease, retry_after, would_deny, waits }
     }
 
     /// Whether METRICS_ONLY lets a call pass that would be denied: within the wait that would have begun at the last
     /// crossing, and for as long as the counts stay past the trip. What probes would have found nobody knows.
     fn would_deny(&mut self, now: Time) -> bool {
-        let (Phase::MetricsOnly(metrics_only), None) = (&mut self.phase, self.proposed) else { return false };
+        let proposed = self.proposed();
+        let (Phase::MetricsOnly(metrics_only), None) = (&mut self.phase, proposed) else { return false };
         let Some(Crossing { at, retry_after }) = metrics_only.crossing else { return false };
         if now < at + wait(&self.thresholds, self.key_hash, self.epoch + 1, 1, retry_after) {
             return true;
@@ -87,16 +100,17 @@ impl Breaker {
                 (Recorded::Recorded, self.count(run, report, &thresholds, now))
             }
             (Phase::HalfOpen(half_open), Some(probe)) => {
-                let (held, retry_after) = match judged {
-                    Judged::Ignored => (half_open.release(probe, now), None),
-                    Judged::Counted { failed, slow } => {
-                        (half_open.complete(probe, failed, slow, now), report.honored_retry_after(failed))
+                // Where the store decides, it is asked with a report of the probe instead.
+                let Some(probes) = half_open.own() else { return (Recorded::NotCounted, None) };
+                let outcome = ProbeOutcome::of(judged);
+                match probes.settle(probe, outcome, now) {
+                    ProbeSettled::Recorded => {
+                        let failed = outcome.is_some_and(|outcome| outcome.failed);
+                        (Recorded::Recorded, self.decided(report.honored_retry_after(failed), now))
                     }
-                };
-                if !held {
-                    return (Recorded::Late, None);
+                    ProbeSettled::Late => (Recorded::Late, None),
+                    ProbeSettled::Duplicate => (Recorded::Duplicate, None),
                 }
-                (Recorded::Recorded, self.decided(retry_after, now))
             }
             _ => (Recorded::NotCounted, None),
         }
@@ -105,7 +119,7 @@ impl Breaker {
     /// What becomes of an outcome that is of another epoch, or of a state that may be over.
     fn not_of_this_epoch(&self, epoch: Option<u64>) -> Option<Recorded> {
         let (given_in, present) = (epoch.unwrap_or(self.epoch), self.epoch);
-        let proposed = self.proposed.is_some();
+        let proposed = self.proposed().is_some();
         if given_in < present || (proposed && epoch.is_some() && given_in == present) {
             return Some(Recorded::Late);
         }
@@ -219,10 +233,10 @@ impl Breaker {
 
     /// Leaves half-open when its probes have decided.
     fn decided(&mut self, retry_after: Option<Duration>, now: Time) -> Option<Transition> {
-        let Phase::HalfOpen(half_open) = &self.phase else {
+        let Phase::HalfOpen(half_open) = &mut self.phase else {
             return None;
         };
-        let (state, reason) = half_open.verdict()?;
+        let (state, reason) = half_open.own()?.verdict()?;
         let next = if state == State::Open { Next::Open { retry_after } } else { Next::Closed };
         Some(self.enter(next, Cause::own(reason), now))
     }

@@ -115,7 +115,7 @@ impl Breaker {
             Phase::HalfOpen(half_open) => now.since(self.entered_at) >= idle && half_open.out(now) == 0,
             _ => false,
         };
-        if is_idle && self.proposed.is_none() {
+        if is_idle && self.proposed().is_none() {
             transitions.push(self.enter(Next::Closed, Cause::own(Reason::Idle), now));
         }
         transitions
@@ -144,7 +144,7 @@ impl Breaker {
     pub fn probe(&mut self, by: Attribution, now: Time) -> (Result<(), WrongState>, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        if !matches!(self.phase, Phase::Open(_)) || self.proposed.is_some() {
+        if !matches!(self.phase, Phase::Open(_)) || self.proposed().is_some() {
             return (Err(WrongState { state: self.state(), needed: Needed::Open }), transitions);
         }
         transitions.push(self.enter(Next::HalfOpen, Cause::by_operator(Reason::ProbeRequested, by), now));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ActiveOverride;
-use crate::half_open::HalfOpen;
+use super::half_open::HalfOpen;
 use crate::state::Reason;
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;

@@ -1,45 +1,235 @@
-//! What the store and other replicas say of a breaker.
+//! One of several replicas: what it proposes to the store and what the store answers.
+//!
+//! The store numbers the epochs, and its row of the breaker is what stands. A change that was made here stands over it as a
+//! proposal, until it is answered by its id: a trip denies at once, and what lets calls through again waits. Probes are the
+//! store's: they are claimed of it, wait here for a call, and their outcomes go to it, which decides.
+//!
+//! Rows come with answers and with the tail of the store's changes, in any order, and late: each says which version it is,
+//! and one that is not newer than what was taken says nothing.
 
 use std::sync::Arc;
 
-use super::Breaker;
+use super::half_open::{ProbeClaim, ProbeGrant};
 use super::phase::Phase;
+use super::stored_row::{
+    ProbeAnswer, ProbeReport, Proposal, ProposalAnswer, ProposalId, RowVersion, StoredRow,
+};
+use super::{Breaker, Numbering};
+use crate::outcome::{Pass, Probe, Report, Ticket};
+use crate::probes::ProbeOutcome;
 use crate::state::State;
 use crate::tally::Deltas;
 use crate::time::Time;
-use crate::transition::{Snapshot, Transition};
+use crate::transition::{CausingOutcome, Snapshot, Transition};
+use crate::wait::wait;
 
 impl Breaker {
-    /// The store numbered the proposal that left `base_epoch`; false when there is no such proposal.
-    pub fn confirm(&mut self, base_epoch: u64, epoch: u64) -> bool {
-        if self.proposed.is_none() || self.epoch != base_epoch {
+    /// The proposal under way: the state of the row that it was made on.
+    pub(super) fn proposed(&self) -> Option<State> {
+        Some(self.replicated.as_ref()?.proposal.as_ref()?.base.0.state)
+    }
+
+    /// The state is about to be left by a change that the store has yet to answer.
+    pub(super) fn propose(&mut self) {
+        let present = self.replicated.as_mut().and_then(|replicated| replicated.proposal.take());
+        let base = present.map_or_else(|| (self.snapshot(), self.entered_at), |proposal| proposal.base);
+        self.replicated.get_or_insert_default().proposal = Some(Proposal { id: None, base });
+    }
+
+    pub(super) fn drop_proposal(&mut self) {
+        if let Some(replicated) = &mut self.replicated {
+            replicated.proposal = None;
+        }
+    }
+
+    /// The change that was made last is on its way to the store, and will be answered by this id.
+    pub fn proposed_as(&mut self, id: ProposalId) {
+        if let Some(proposal) = self.replicated.as_mut().and_then(|replicated| replicated.proposal.as_mut()) {
+            proposal.id = Some(id);
+        }
+    }
+
+    /// Whether a change is on its way to the store that stands here already.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.proposed().is_some()
+    }
+
+    /// Which row was taken last.
+    pub fn taken(&self) -> RowVersion {
+        self.replicated.as_ref().map_or(RowVersion::default(), |replicated| replicated.taken)
+    }
+
+    /// The store answered a proposal, with the row as it is now. Only the newest proposal stands here, so that the answer
+    /// to an earlier one says which row there is, and nothing else.
+    pub fn answered(&mut self, id: ProposalId, answer: ProposalAnswer, row: &StoredRow, now: Time) {
+        let now = self.clock(now);
+        let is_newest = |proposal: &mut Proposal| proposal.id == Some(id);
+        let replicated = self.replicated.as_mut();
+        let Some(Proposal { base, .. }) =
+            replicated.and_then(|replicated| replicated.proposal.take_if(is_newest))
+        else {
+            self.adopt(row, now);
+            return;
+        };
+        if row.version < self.taken() {
+            let (base, entered_at) = base;
+            self.take_over(base, entered_at, now);
+            return;
+        }
+        self.note(row.version);
+        let confirms = answer == ProposalAnswer::Won
+            && row.snapshot.epoch == self.epoch + 1
+            && row.snapshot.state == self.state();
+        if confirms {
+            self.epoch = row.snapshot.epoch;
+            self.retime(&row.snapshot, now - row.age, now);
+        } else {
+            self.take_over(row.snapshot.clone(), now - row.age, now);
+        }
+    }
+
+    /// Takes over the state that the store holds, if the row is newer than the one that was taken last.
+    ///
+    /// Another epoch, or another state under its number (the store went back), starts with nothing counted,
+    /// and drops a proposal under way. The very row that a proposal was made on says nothing about it yet. The state that
+    /// it is in already only sets the wait: the store's clock is the clock.
+    pub fn adopt(&mut self, row: &StoredRow, now: Time) {
+        let now = self.clock(now);
+        if row.version <= self.taken() {
+            return;
+        }
+        self.note(row.version);
+        self.take_if_other(&row.snapshot, now - row.age, now);
+    }
+
+    /// Takes over a state that is kept elsewhere, as it is: who keeps it sees to it that it is not an old one.
+    ///
+    /// Otherwise as [`Breaker::adopt`]; times are those of the wall clock.
+    pub fn follow(&mut self, state: &Snapshot, now: Time) {
+        let now = self.clock(now);
+        self.take_if_other(state, self.wall.to_monotonic(state.entered_at), now);
+    }
+
+    fn take_if_other(&mut self, state: &Snapshot, entered_at: Time, now: Time) {
+        let present = self.proposed().unwrap_or_else(|| self.state());
+        if state.epoch != self.epoch || state.state != present {
+            self.take_over(state.clone(), entered_at, now);
+        } else if let Some(proposal) =
+            self.replicated.as_mut().and_then(|replicated| replicated.proposal.as_mut())
+        {
+            proposal.base = (state.clone(), entered_at.min(now));
+        } else {
+            self.retime(state, entered_at, now);
+        }
+    }
+
+    /// A change that an earlier life of the process made, and that the store has not answered: stands as a proposal again,
+    /// if the row is still the one that it was made on. False: it is not.
+    pub fn propose_again(&mut self, id: ProposalId, base: (u64, State), after: Snapshot, now: Time) -> bool {
+        let now = self.clock(now);
+        let (epoch, left) = base;
+        if self.numbering != Numbering::Store
+            || self.epoch != epoch
+            || self.proposed().unwrap_or_else(|| self.state()) != left
+        {
             return false;
         }
-        self.proposed = None;
-        self.epoch = epoch;
+        self.propose();
+        let proposal = self.replicated.as_mut().and_then(|replicated| replicated.proposal.take());
+        let entered_at = self.wall.to_monotonic(after.entered_at);
+        self.take_over(Snapshot { epoch, ..after }, entered_at, now);
+        self.replicated.get_or_insert_default().proposal = proposal;
+        self.proposed_as(id);
         true
     }
 
-    /// Takes over the state that the store holds, as it is.
-    ///
-    /// Another epoch, or another state under its number (the store went back), starts with nothing counted,
-    /// and drops a proposal under way. The very state that a proposal was made in says nothing about it yet,
-    /// so that the proposal stands; except that OPEN, where half-open was proposed, says that it was too early.
-    /// The state that it is in already only sets the wait: the store's clock is the clock.
-    pub fn adopt(&mut self, snapshot: Snapshot, now: Time) {
-        let now = self.clock(now);
-        let same_epoch = snapshot.epoch == self.epoch;
-        if same_epoch && self.proposed == Some(snapshot.state) {
-            // Half-open is proposed in OPEN only.
-            if self.state() == State::HalfOpen {
-                self.take_over(snapshot, now);
-            }
-        } else if self.proposed.is_some() || !same_epoch || snapshot.state != self.state() {
-            self.take_over(snapshot, now);
-        } else if let (Phase::Open(open), Some(wait)) = (&mut self.phase, snapshot.wait) {
-            (open.wait, open.retry_after) = (wait, snapshot.retry_after);
-            self.entered_at = self.wall.to_monotonic(snapshot.entered_at).min(now);
+    fn note(&mut self, version: RowVersion) {
+        let replicated = self.replicated.get_or_insert_default();
+        replicated.taken = replicated.taken.max(version);
+    }
+
+    /// It is in this state already; how long it lasts is said by who keeps it.
+    fn retime(&mut self, state: &Snapshot, entered_at: Time, now: Time) {
+        if let (Phase::Open(open), Some(wait)) = (&mut self.phase, state.wait) {
+            (open.wait, open.retry_after) = (wait, state.retry_after);
+            self.entered_at = entered_at.min(now);
         }
+    }
+
+    /// The probes that are to be claimed of the store, now that calls want them; a claim that was not answered is given
+    /// again. For one who sends it, and tells what came of it with [`Breaker::granted`].
+    pub fn probe_claim(&mut self, now: Time) -> Option<ProbeClaim> {
+        let now = self.clock(now);
+        if self.proposed().is_some() {
+            return None;
+        }
+        let seed = self.salt ^ self.next_number;
+        let epoch = self.epoch;
+        let Phase::HalfOpen(half_open) = &mut self.phase else { return None };
+        let claim = half_open.claim(epoch, seed, now)?.clone();
+        self.next_number += 1;
+        Some(claim)
+    }
+
+    /// The answer to a claim: what it gave waits here for calls.
+    pub fn granted(&mut self, grant: &ProbeGrant, now: Time) {
+        let now = self.clock(now);
+        if grant.epoch != self.epoch || self.proposed().is_some() {
+            return;
+        }
+        if let Phase::HalfOpen(half_open) = &mut self.phase {
+            half_open.granted(grant, now);
+        }
+    }
+
+    /// Probes of the present epoch that no call took in time: they are to be given back to the store, once.
+    pub fn returned_probes(&mut self, now: Time) -> Vec<Probe> {
+        let now = self.clock(now);
+        match &mut self.phase {
+            Phase::HalfOpen(half_open) => half_open.take_returned(now),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The outcome of a probe over which the store decides; none: it is no such one, and [`Breaker::record`] says what
+    /// becomes of it.
+    pub fn probe_report(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> Option<ProbeReport> {
+        self.clock(now);
+        let (Ticket::Own(Pass { epoch, probe, .. }) | Ticket::Foreign(Pass { epoch, probe, .. })) = ticket
+        else {
+            return None;
+        };
+        let probe = probe?;
+        let decides = matches!(&self.phase, Phase::HalfOpen(_)) && self.proposed().is_none();
+        if self.numbering != Numbering::Store || !decides || epoch != self.epoch {
+            return None;
+        }
+        let outcome = ProbeOutcome::of(self.thresholds.judge(report));
+        let retry_after = report
+            .honored_retry_after(outcome.is_some_and(|outcome| outcome.failed))
+            .filter(|_| self.thresholds.honor_retry_after());
+        let open_count = self.open_count.saturating_add(1);
+        Some(ProbeReport {
+            epoch,
+            probe,
+            outcome,
+            causing: CausingOutcome::of(report),
+            wait: wait(&self.thresholds, self.key_hash, epoch + 1, open_count, retry_after),
+            retry_after,
+            config_revision: self.config_revision,
+            rejected_calls: self.rejected_calls,
+        })
+    }
+
+    /// The store took the outcome of a probe.
+    pub fn probe_settled(&mut self, epoch: u64, probe: Probe, answer: &ProbeAnswer, now: Time) {
+        let now = self.clock(now);
+        if epoch == self.epoch
+            && let Phase::HalfOpen(half_open) = &mut self.phase
+        {
+            half_open.settled(probe, answer.counts);
+        }
+        self.adopt(&answer.row, now);
     }
 
     /// Counts what other replicas counted, in the state it was counted in. A read that brings nothing new is
@@ -47,7 +237,7 @@ impl Breaker {
     pub fn record_remote(&mut self, deltas: &Deltas, now: Time) -> Vec<Transition> {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
-        if self.proposed.is_some() || deltas.is_empty() {
+        if self.proposed().is_some() || deltas.is_empty() {
             return transitions;
         }
         let thresholds = Arc::clone(&self.thresholds);

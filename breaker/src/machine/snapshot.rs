@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::phase::{Open, Phase};
 use super::{ActiveOverride, Breaker, Identity, Numbering};
-use crate::half_open::HalfOpen;
 use crate::state::State;
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
@@ -34,7 +33,7 @@ impl Breaker {
     ///
     /// HALF_OPEN comes back as such, but whom its probes went to is forgotten. Where the machine numbers the
     /// epochs, the first look enters it anew (reason RESTART). Where the store does, a restart spends no epoch
-    /// (each crash would hand out P anew): every place counts as out, for a lease from now.
+    /// (each crash would hand out P anew): the store has them still.
     pub fn restore(
         thresholds: Arc<Thresholds>,
         config_revision: u64,
@@ -43,7 +42,8 @@ impl Breaker {
         now: Time,
     ) -> Self {
         let mut breaker = Self::new(thresholds, config_revision, identity, now);
-        breaker.take_over(snapshot, now);
+        let entered_at = identity.wall.to_monotonic(snapshot.entered_at);
+        breaker.take_over(snapshot, entered_at, now);
         match &mut breaker.phase {
             Phase::Open(open) => {
                 let retry_after = open.retry_after;
@@ -51,7 +51,7 @@ impl Breaker {
             }
             Phase::HalfOpen(half_open) => match identity.numbering {
                 Numbering::Own => breaker.phase = Phase::HalfOpenRestored(Box::new(half_open.terms())),
-                Numbering::Store => half_open.presume_out(now),
+                Numbering::Store => {}
             },
             _ => {}
         }
@@ -102,13 +102,13 @@ impl Breaker {
     }
 
     /// Takes a kept state over as it is, with nothing counted.
-    pub(super) fn take_over(&mut self, snapshot: Snapshot, now: Time) {
+    pub(super) fn take_over(&mut self, snapshot: Snapshot, entered_at: Time, now: Time) {
         self.epoch = snapshot.epoch;
         self.open_count = snapshot.open_count;
-        self.proposed = None;
+        self.drop_proposal();
         // A state entered in what is now the future was entered now: a clock that was set back must not
         // make a wait longer than it is.
-        self.entered_at = self.wall.to_monotonic(snapshot.entered_at).min(now);
+        self.entered_at = entered_at.min(now);
         self.rejected_calls = 0;
         self.entered_revision = snapshot.config_revision;
         self.phase = match (snapshot.state, snapshot.set_by) {
@@ -119,7 +119,7 @@ impl Breaker {
             }
             (State::HalfOpen, _) => {
                 let terms = snapshot.half_open.unwrap_or_else(|| self.half_open_terms());
-                Phase::HalfOpen(Box::new(HalfOpen::new(terms)))
+                Phase::HalfOpen(Box::new(self.half_open(terms)))
             }
             (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
                 self.overridden(Arc::new(ActiveOverride::new(set_by, self.wall, now)))

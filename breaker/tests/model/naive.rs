@@ -50,6 +50,7 @@ struct Probe {
     given_at: Time,
     lease_until: Time,
     back: bool,
+    done: bool,
 }
 
 /// A transition as the model sees it.
@@ -173,7 +174,8 @@ impl Naive {
     pub(crate) fn gave(&mut self, pass: Pass) {
         if self.state == State::HalfOpen {
             let lease_until = self.last_now + self.terms.unwrap().lease;
-            let probe = Probe { number: pass.number, given_at: self.last_now, lease_until, back: false };
+            let probe =
+                Probe { number: pass.number, given_at: self.last_now, lease_until, back: false, done: false };
             self.probes.push(probe);
         }
     }
@@ -226,10 +228,17 @@ impl Naive {
         now: Time,
         changes: &mut Vec<Change>,
     ) -> Recorded {
+        let known = |probe: &&mut Probe| probe.number == number;
+        if self.probes.iter_mut().find(known).is_some_and(|probe| probe.done) {
+            return Recorded::Duplicate;
+        }
         if !self.give_back(number, now) {
             return Recorded::Late;
         }
         let Some((failed, slow)) = rules::judge(&self.thresholds, report) else { return Recorded::Recorded };
+        if let Some(probe) = self.probes.iter_mut().find(known) {
+            probe.done = true;
+        }
         self.completed.push((failed, slow));
         let terms = self.terms.unwrap();
         let failures = self.completed.iter().filter(|(failed, _)| *failed).count();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, CallerId, Field, Identity, Layer, Numbering, Origin, Outcome, Report, Snapshot, State,
-    Thresholds, Ticket, Time, Value, WallOffset, merge,
+    Breaker, CallerId, Field, Identity, Layer, Numbering, Origin, Outcome, ProposalAnswer, ProposalId,
+    Report, RowVersion, Snapshot, State, StoredRow, Thresholds, Ticket, Time, Value, WallOffset, merge,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -237,12 +237,17 @@ fn a_proposed_wait_is_the_one_that_is_confirmed() {
     };
     let store = Identity { numbering: Numbering::Store, ..identity(1) };
     let mut breaker = Breaker::new(with(1), 0, store, START);
-    breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Failure), START);
+    let (_, trips) = breaker.record(Ticket::Bare { epoch: None }, &Report::plain(Outcome::Failure), START);
+    let id = ProposalId { boot: 1, number: 1 };
+    breaker.proposed_as(id);
     let proposed = breaker.snapshot().wait;
     assert_eq!(proposed, open(with(1), 1, 1, 1).snapshot().wait);
     breaker.set_thresholds(with(2), 1, START);
     assert_eq!(breaker.snapshot().wait, proposed);
-    assert!(breaker.confirm(0, 1));
+    let version = RowVersion { timeline: 1, revision: 1 };
+    let row = StoredRow { version, snapshot: trips[0].after.clone(), age: Duration::ZERO };
+    breaker.answered(id, ProposalAnswer::Won, &row, START);
+    assert_eq!((breaker.epoch(), breaker.is_unconfirmed()), (1, false));
     breaker.set_thresholds(with(1), 2, START);
     assert_eq!(breaker.snapshot().wait, proposed);
 }

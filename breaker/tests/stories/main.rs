@@ -18,6 +18,7 @@ mod left_state;
 mod numbered_by_the_store;
 mod of_service;
 mod permits;
+mod probes_of_the_store;
 mod remote;
 mod reporters;
 mod restarting;

@@ -2,6 +2,40 @@
 
 use crate::story::check_with_store;
 
+/// Each of the two was made on the row of epoch 0, and only their ids tell them apart.
+#[test]
+fn a_trip_that_won_does_not_close_a_breaker_that_was_reset_after_it() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        reset: ok [OPEN -> CLOSED, RESET]
+        won p1 as 1: ok
+        allow: no OPEN, retry in 60 // so it is in the store
+        show: OPEN epoch 1, attempts 1, until 60
+        won p2 as 2: ok
+        allow: yes #1
+        show: CLOSED epoch 2, in a row 0, in the window 0 of 0 failed
+        ",
+    );
+}
+
+#[test]
+fn a_trip_that_lost_leaves_the_reset_after_it_to_be_answered() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        reset: ok [OPEN -> CLOSED, RESET]
+        lost p1 to CLOSED epoch 0 revision 0: ok
+        allow: yes #1 // in the state that the reset was made in
+        show: CLOSED epoch 0, in a row 0, in the window 0 of 0 failed
+        won p2 as 1: ok
+        fail #1: late
+        ",
+    );
+}
+
 #[test]
 fn a_trip_denies_before_the_store_has_numbered_it() {
     check_with_store(
@@ -15,8 +49,8 @@ fn a_trip_denies_before_the_store_has_numbered_it() {
         fail #1: late
         bare fail: not counted
         remote 5 failed: ok
-        1 confirm 0 as 1: ok
-        show: OPEN epoch 1, attempts 1, until 30
+        1 won p1 as 1: ok
+        show: OPEN epoch 1, attempts 1, until 31 // the store counts the wait from when it heard of it
         ",
     );
 }
@@ -32,9 +66,8 @@ fn an_unconfirmed_open_never_half_opens() {
         allow: no OPEN, retry in 0
         probe: refused
         set timeout_seconds 1: ok
-        confirm 0 as 1: ok
-        deadline: at 1
-        allow: no OPEN [OPEN -> HALF_OPEN, WAIT_ELAPSED, at 1]
+        won p1 as 1: ok
+        deadline: at 1030
         ",
     );
 }
@@ -45,13 +78,17 @@ fn half_open_gives_no_probe_before_it_is_confirmed() {
         "success_threshold 1, timeout_seconds 30",
         "
         0 given open: ok
-        30 allow: no OPEN [OPEN -> HALF_OPEN, WAIT_ELAPSED]
-        allow: no OPEN
-        confirm 1 as 2: ok
+        30 allow: no OPEN, in a moment [OPEN -> HALF_OPEN, WAIT_ELAPSED]
+        allow: no OPEN, in a moment
+        claim: nothing
+        won p1 as 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1: ok
         allow: yes #1 PROBE
-        succeed #1: recorded [HALF_OPEN -> CLOSED, PROBES_SUCCEEDED]
-        allow: no HALF_OPEN_EXHAUSTED // closing waits as well
-        confirm 2 as 3: ok
+        succeed #1: for the store
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        settled #1 recorded then CLOSED epoch 3: ok
         allow: yes #2
         fail #2: recorded
         ",
@@ -59,17 +96,16 @@ fn half_open_gives_no_probe_before_it_is_confirmed() {
 }
 
 #[test]
-fn only_the_proposal_under_way_can_be_confirmed() {
+fn the_answer_to_a_proposal_that_is_not_under_way_says_only_which_row_there_is() {
     check_with_store(
         "failure_threshold 1",
         "
-        0 confirm 0 as 1: refused
-        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
-        confirm 7 as 8: refused
-        confirm 0 as 1: ok
-        confirm 0 as 1: refused
-        confirm 1 as 2: refused
-        show: OPEN epoch 1, attempts 1, until 60
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        won p1 as 1: ok
+        10 lost p1 to OPEN epoch 1 since 5 wait 30: ok
+        show: OPEN epoch 1, attempts 1, until 35
+        20 won p1 as 1 revision 1: ok // an old answer
+        show: OPEN epoch 1, attempts 1, until 35
         ",
     );
 }
@@ -82,11 +118,24 @@ fn a_proposal_that_lost_gives_way_to_what_won() {
         0 allow: yes #1
         fail x2: recorded
         fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
-        1 adopt CLOSED epoch 4: ok
+        1 lost p1 to CLOSED epoch 4: ok
         show: CLOSED epoch 4, in a row 0, in the window 0 of 0 failed
         fail #1: late
-        confirm 0 as 1: refused
         allow: yes #2
+        ",
+    );
+}
+
+#[test]
+fn a_newer_row_ends_a_proposal_whose_answer_then_says_nothing() {
+    check_with_store(
+        "failure_threshold 1",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        1 adopt CLOSED epoch 4 revision 9: ok
+        show: CLOSED epoch 4, in a row 0, in the window 0 of 0 failed
+        lost p1 to CLOSED epoch 4 revision 9: ok
+        show: CLOSED epoch 4, in a row 0, in the window 0 of 0 failed
         ",
     );
 }
@@ -100,22 +149,35 @@ fn the_row_a_trip_was_decided_on_does_not_let_calls_through_again() {
         0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
         adopt CLOSED epoch 0: ok
         allow: no OPEN, retry in 60
-        confirm 0 as 1: ok
+        won p1 as 1: ok
         ",
     );
 }
 
 #[test]
-fn the_row_a_verdict_was_reached_in_gives_no_probes_again() {
+fn an_old_row_changes_nothing() {
     check_with_store(
-        "success_threshold 1",
+        "timeout_seconds 30",
+        "
+        0 adopt OPEN epoch 1 wait 30 revision 3: ok
+        adopt CLOSED epoch 2 revision 5: ok
+        adopt OPEN epoch 1 wait 30 revision 3: ok
+        adopt OPEN epoch 3 wait 30 revision 5: ok // not newer than what was taken
+        show: CLOSED epoch 2, in a row 0, in the window 0 of 0 failed
+        ",
+    );
+}
+
+#[test]
+fn a_proposal_that_lost_to_an_old_row_goes_back_to_the_newer_one() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 30",
         "
         0 given open: ok
-        60 poll: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED]
-        confirm 1 as 2: ok
-        fail: recorded [HALF_OPEN -> OPEN, PROBES_FAILED]
-        adopt HALF_OPEN epoch 2: ok
-        allow: no OPEN, retry in 60
+        30 poll: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED]
+        adopt OPEN epoch 1 since 30 wait 90 revision 7: ok // its thresholds were changed
+        lost p1 to OPEN epoch 1 since 29 wait 2 revision 6: ok
+        deadline: at 120
         ",
     );
 }
@@ -128,7 +190,7 @@ fn a_half_open_that_came_too_early_for_the_store_waits_for_the_rest() {
         "
         0 given open: ok
         30 poll: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED]
-        adopt OPEN epoch 1 since 4 wait 30: ok
+        lost p1 to OPEN epoch 1 since 4 wait 30: ok
         allow: no OPEN, retry in 4
         deadline: at 34
         ",
@@ -152,12 +214,7 @@ fn the_state_of_another_epoch_is_taken_as_it_is() {
 }
 
 #[test]
-fn what_is_left_of_an_adopted_wait_is_at_most_the_wait() {
-    check_with_store("", "5 adopt OPEN epoch 3 since 500 wait 20: ok\n allow: no OPEN, retry in 20");
-}
-
-#[test]
-fn the_same_row_again_leaves_the_counts_alone() {
+fn the_same_state_again_leaves_the_counts_alone() {
     check_with_store(
         "failure_threshold 3",
         "
@@ -217,10 +274,10 @@ fn an_override_that_ends_while_the_store_is_away_goes_on() {
         "
         0 disable until 90: ok [CLOSED -> DISABLED, OVERRIDE_SET]
         allow: yes #1 // not confirmed: closed still
-        confirm 0 as 1: ok
+        won p1 as 1: ok
         allow: yes #2 DISABLED
         90 allow: yes #3 DISABLED [DISABLED -> CLOSED, OVERRIDE_EXPIRED]
-        confirm 1 as 2: ok
+        won p2 as 2: ok
         allow: yes #4
         ",
     );
@@ -228,9 +285,9 @@ fn an_override_that_ends_while_the_store_is_away_goes_on() {
         "",
         "
         0 force open until 90: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
-        confirm 0 as 1: ok
+        won p1 as 1: ok
         90 allow: no FORCED_OPEN [FORCED_OPEN -> CLOSED, OVERRIDE_EXPIRED]
-        confirm 1 as 2: ok
+        won p2 as 2: ok
         allow: yes #1
         ",
     );
@@ -244,21 +301,9 @@ fn letting_an_open_breaker_pass_by_hand_waits_for_the_store() {
         0 given open: ok
         disable: ok [OPEN -> DISABLED, OVERRIDE_SET]
         allow: no OPEN
-        confirm 1 as 2: ok
-        allow: yes #1 DISABLED
-        ",
-    );
-}
-
-#[test]
-fn the_row_that_an_override_was_set_on_leaves_it_alone() {
-    check_with_store(
-        "timeout_seconds 30",
-        "
-        0 given open: ok
-        disable: ok [OPEN -> DISABLED, OVERRIDE_SET]
-        adopt OPEN epoch 1 wait 30: ok
-        confirm 1 as 2: ok
+        adopt OPEN epoch 1 wait 30: ok // the row that it was set on
+        allow: no OPEN
+        won p1 as 2: ok
         allow: yes #1 DISABLED
         ",
     );
@@ -271,7 +316,6 @@ fn what_was_proposed_is_dropped_when_the_store_has_it_under_the_number_that_was_
         "
         0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
         adopt OPEN epoch 0 wait 30: ok // another timeline
-        confirm 0 as 1: refused
         deadline: at 30
         ",
     );

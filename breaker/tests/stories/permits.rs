@@ -95,8 +95,8 @@ fn a_probe_counts_once_whoever_reports_it() {
         0 given half-open: ok
         allow: yes #1 PROBE
         foreign succeed #1: recorded
-        foreign succeed #1: late // its place is completed
-        succeed #1: late
+        foreign succeed #1: duplicate // its slot is completed
+        succeed #1: duplicate
         ",
     );
 }

@@ -139,22 +139,23 @@ fn overrides_come_back_with_their_expiry() {
     );
 }
 
-/// With several replicas a restart must not spend an epoch: each crash would hand out the probes anew. Whom
-/// they went to is not known here, so that all count as out for a lease.
+/// With several replicas a restart must not spend an epoch: each crash would hand out the probes anew. Whom they went to is
+/// known to the store.
 #[test]
 fn where_the_store_numbers_half_open_comes_back_as_it_is() {
     check_with_store(
         "success_threshold 2, half_open_permit_timeout 10",
         "
-        0 given half-open: ok
-        confirm 1 as 2: ok
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1: ok
         allow: yes #1 PROBE
         3 restart: ok
-        succeed #1: late
-        allow: no HALF_OPEN_EXHAUSTED, retry in 1
-        show: HALF_OPEN epoch 2, 0 of 2 done, 2 out
-        12.5 allow: no HALF_OPEN_EXHAUSTED, retry in 0.5
-        13 allow: yes #2 PROBE
+        succeed #1: for the store
+        show: HALF_OPEN epoch 2, 0 of 2 done, 0 out
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
         ",
     );
 }

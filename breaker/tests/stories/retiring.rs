@@ -45,7 +45,9 @@ fn a_breaker_whose_transition_is_not_confirmed_is_not_retired() {
         can be retired: no
         reset: ok [OPEN -> CLOSED, RESET]
         can be retired: no
-        confirm 0 as 1: ok
+        won p1 as 1: ok
+        can be retired: no
+        won p2 as 2: ok
         can be retired: yes
         ",
     );
@@ -83,8 +85,9 @@ fn no_look_is_due_while_the_store_has_not_confirmed_the_last() {
         "
         0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
         30 due: no
-        confirm 0 as 1: ok
-        due: yes
+        won p1 as 1: ok
+        due: no
+        60 due: yes
         ",
     );
 }

@@ -5,8 +5,8 @@
 //!
 //! | event | answer |
 //! |---|---|
-//! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED; and whether it `would be denied`), `no OPEN, retry in 30` |
-//! | `succeed #1`, `fail #1`, `ignore #1` | `recorded`, `late`, `duplicate`, `not counted` |
+//! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED; whether it `would be denied`; `for` how long, when it is not the whole lease), `no OPEN, retry in 30` (`in a moment`: the store is asked) |
+//! | `succeed #1`, `fail #1`, `ignore #1` | `recorded`, `late`, `duplicate`, `not counted`; or it is `for the store` |
 //! | `fail` | the same, under a permit of its own; `denied` when there is none to be had |
 //! | `foreign fail #1` | as if another process had given the permit |
 //! | `bare fail`, `bare fail epoch 3` | without a permit |
@@ -20,7 +20,12 @@
 //! | `wall +7200` | the wall clock is set, so many seconds ahead of the monotonic clock: `ok` |
 //! | `restart wall -86400` | the wall clock was set while the process was down: `ok` |
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
-//! | `confirm 0 as 1`, `adopt OPEN epoch 3 since 10 wait 30` | the store's word: `ok`, or `refused` |
+//! | `won p1 as 1`, `lost p1 to OPEN epoch 3 wait 30` | the store answers the first transition that was proposed: `ok` |
+//! | `adopt OPEN epoch 3 since 10 wait 30` (`revision 4`) | the store's row, newer than all before, or of that revision: `ok` |
+//! | `claim` | what is to be claimed of the store: `2 probes`, or `nothing` |
+//! | `granted 1`, `granted 0 retry 0.5` (`first 2`) | the store gave so many, and the first one ever so long ago: `ok` |
+//! | `returned` | how many probes go back to the store |
+//! | `settled #1 recorded` (`then CLOSED epoch 3`) | what the store made of a probe's outcome, and the row behind it: `ok` |
 //! | `deadline` | `at 30`, or `none` |
 //! | `due` | whether the next look changes the state: `yes`, or `no` |
 //! | `can be retired` | `pristine` (nothing is lost), `yes` (its epoch is), or `no` |
@@ -38,8 +43,9 @@ use std::time::Duration;
 
 use breaker::{
     ActiveOverride, Attribution, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override,
-    OverrideKind, Pass, Recorded, Report, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition, View,
-    WallOffset,
+    OverrideKind, Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant, ProbeSettled,
+    ProposalAnswer, ProposalId, Recorded, Report, RowVersion, Scope, Snapshot, State, StoredRow, Thresholds,
+    Ticket, Time, Transition, View, WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -85,6 +91,12 @@ struct StoryRun {
     own_from: usize,
     epoch: u64,
     service: Option<Arc<ActiveOverride>>,
+    /// What was proposed to the store, from `p1` on.
+    proposed: Vec<Snapshot>,
+    revision: u64,
+    claim: Option<ProbeClaim>,
+    /// Slots of the present epoch that the store gave.
+    slots: u16,
 }
 
 impl StoryRun {
@@ -92,7 +104,19 @@ impl StoryRun {
         let identity =
             Identity { key_hash: 7, salt: 1, first_number: 1_000, numbering, wall: WallOffset::ZERO };
         let breaker = Breaker::new(thresholds(settings), 1, identity, START);
-        Self { breaker, identity, now: START, passes: Vec::new(), own_from: 0, epoch: 0, service: None }
+        Self {
+            breaker,
+            identity,
+            now: START,
+            passes: Vec::new(),
+            own_from: 0,
+            epoch: 0,
+            service: None,
+            proposed: Vec::new(),
+            revision: 0,
+            claim: None,
+            slots: 0,
+        }
     }
 
     fn apply(&mut self, line: &str) -> String {
@@ -178,15 +202,8 @@ impl StoryRun {
                 ("ok".to_owned(), self.breaker.set_thresholds(thresholds, revision, self.now))
             }
             ["remote", rest @ ..] => ("ok".to_owned(), self.breaker.record_remote(&deltas(rest), self.now)),
-            ["confirm", base, "as", epoch] => {
-                let confirmed = self.breaker.confirm(number(base), number(epoch));
-                (if confirmed { "ok" } else { "refused" }.to_owned(), Vec::new())
-            }
-            ["adopt", rest @ ..] => {
-                let snapshot = self.stored(rest);
-                self.breaker.adopt(snapshot, self.now);
-                assert_eq!(self.breaker.epoch(), self.epoch, "its epoch is that of the row");
-                ("ok".to_owned(), Vec::new())
+            ["won" | "lost" | "adopt" | "claim" | "granted" | "returned" | "settled", ..] => {
+                (self.store_says(words), Vec::new())
             }
             ["restart"] => self.restart(Arc::clone(self.breaker.thresholds())),
             ["restart", "with", rest @ ..] => self.restart(thresholds(&rest.join(" "))),
@@ -233,11 +250,17 @@ impl StoryRun {
                 other => format!(" {other}"),
             };
             let why = if decision.would_deny { format!("{why}, would be denied") } else { why };
+            let full = self.breaker.probe_lease();
+            let why = match decision.lease.filter(|lease| *lease != full) {
+                Some(rest) => format!("{why}, for {}", rest.as_secs_f64()),
+                None => why,
+            };
             return (format!("yes #{}{why}", self.passes.len()), transitions);
         }
         let retry =
             decision.retry_after.map_or(String::new(), |rest| format!(", retry in {}", rest.as_secs_f64()));
-        (format!("no {}{retry}", decision.verdict), transitions)
+        let waits = if decision.waits { ", in a moment" } else { "" };
+        (format!("no {}{waits}{retry}", decision.verdict), transitions)
     }
 
     /// An outcome of the pass it names, or of one of its own.
@@ -274,6 +297,9 @@ impl StoryRun {
             caller: after(words, "by").map_or(CallerId::ANONYMOUS, caller),
             caller_name: after(words, "by").unwrap_or_default(),
         };
+        if self.breaker.probe_report(ticket, &report, self.now).is_some() {
+            return ("for the store".to_owned(), Vec::new());
+        }
         let (recorded, transitions) = self.breaker.record(ticket, &report, self.now);
         let text = match recorded {
             Recorded::Recorded => "recorded",
@@ -350,17 +376,110 @@ impl StoryRun {
         ("ok".to_owned(), Vec::new())
     }
 
+    /// What goes to the store and comes back.
+    fn store_says(&mut self, words: &[&str]) -> String {
+        match words {
+            ["won", proposal, "as", epoch, rest @ ..] => {
+                let row = self.row(Snapshot { epoch: number(epoch), ..self.proposal(proposal) }, rest);
+                self.answered(proposal, ProposalAnswer::Won, &row)
+            }
+            ["lost", proposal, "to", rest @ ..] => {
+                let row = self.stored(rest);
+                self.answered(proposal, ProposalAnswer::Lost, &row)
+            }
+            ["adopt", rest @ ..] => {
+                let row = self.stored(rest);
+                self.breaker.adopt(&row, self.now);
+                "ok".to_owned()
+            }
+            ["claim"] => self.claim(),
+            ["granted", given, rest @ ..] => self.granted(number(given) as usize, rest),
+            ["returned"] => self.breaker.returned_probes(self.now).len().to_string(),
+            ["settled", pass, settled, rest @ ..] => self.settled(pass, settled, rest),
+            _ => panic!("nothing that the store says: {words:?}"),
+        }
+    }
+
     /// What the store says of the breaker.
-    fn stored(&mut self, words: &[&str]) -> Snapshot {
-        self.epoch = after(words, "epoch").map_or(0, number);
-        Snapshot {
-            epoch: self.epoch,
+    fn stored(&mut self, words: &[&str]) -> StoredRow {
+        let snapshot = Snapshot {
+            epoch: after(words, "epoch").map_or(0, number),
             state: State::parse(words[0]).expect("a state"),
             open_count: after(words, "attempts").map_or(1, |attempts| number(attempts) as u32),
-            entered_at: after(words, "since").map_or(self.wall_now(), |since| START + seconds(since)),
             wait: after(words, "wait").map(seconds),
             ..Snapshot::pristine()
+        };
+        self.row(snapshot, words)
+    }
+
+    /// A row that is newer than all before, or of the revision that it says, entered now or when it says.
+    fn row(&mut self, snapshot: Snapshot, words: &[&str]) -> StoredRow {
+        let revision = after(words, "revision").map_or(self.revision + 1, number);
+        self.revision = self.revision.max(revision);
+        let since = after(words, "since").map_or(self.now, |since| START + seconds(since));
+        let version = RowVersion { timeline: 1, revision };
+        StoredRow { version, snapshot, age: self.now.since(since) }
+    }
+
+    fn proposal(&self, name: &str) -> Snapshot {
+        let place = number(name.strip_prefix('p').expect("a proposal's number"));
+        self.proposed[place as usize - 1].clone()
+    }
+
+    fn answered(&mut self, name: &str, answer: ProposalAnswer, row: &StoredRow) -> String {
+        let id = ProposalId { boot: 1, number: number(&name[1..]) };
+        self.breaker.answered(id, answer, row, self.now);
+        "ok".to_owned()
+    }
+
+    fn claim(&mut self) -> String {
+        let claim = self.breaker.probe_claim(self.now);
+        let again = if claim.is_some() && claim == self.claim { ", again" } else { "" };
+        self.claim = claim;
+        match &self.claim {
+            Some(claim) => {
+                assert_eq!(claim.epoch, self.breaker.epoch());
+                format!("{} probes{again}", claim.nonces.len())
+            }
+            None => "nothing".to_owned(),
         }
+    }
+
+    fn granted(&mut self, given: usize, words: &[&str]) -> String {
+        let claim = self.claim.as_ref().expect("something was claimed");
+        let probes = claim.nonces.iter().take(given).map(|nonce| {
+            self.slots += 1;
+            Probe { slot: self.slots - 1, nonce: *nonce }
+        });
+        let grant = ProbeGrant {
+            epoch: claim.epoch,
+            probes: probes.collect(),
+            retry_after: after(words, "retry").map(seconds),
+            since_first_probe: after(words, "first").map(seconds),
+            counts: ProbeCounts::default(),
+        };
+        self.breaker.granted(&grant, self.now);
+        "ok".to_owned()
+    }
+
+    fn settled(&mut self, pass: &str, settled: &str, words: &[&str]) -> String {
+        let Pass { epoch, probe, .. } = self.pass(pass);
+        let settled = match settled {
+            "recorded" => ProbeSettled::Recorded,
+            "late" => ProbeSettled::Late,
+            "duplicate" => ProbeSettled::Duplicate,
+            _ => panic!("nothing that the store says: {settled}"),
+        };
+        let row = if let ["then", rest @ ..] = words {
+            self.stored(rest)
+        } else {
+            let version = RowVersion { timeline: 1, revision: self.revision };
+            StoredRow { version, snapshot: self.breaker.snapshot(), age: Duration::ZERO }
+        };
+        let counts = ProbeCounts { completed: 1, ..ProbeCounts::default() };
+        let answer = ProbeAnswer { settled, counts, row };
+        self.breaker.probe_settled(epoch, probe.expect("a probe"), &answer, self.now);
+        "ok".to_owned()
     }
 
     fn pass(&self, name: &str) -> Pass {
@@ -377,6 +496,10 @@ impl StoryRun {
                 assert_eq!(epoch, self.epoch + 1, "a transition adds one to the epoch");
                 if self.identity.numbering == Numbering::Own {
                     self.epoch = epoch;
+                } else {
+                    self.proposed.push(transition.after.clone());
+                    let number = self.proposed.len() as u64;
+                    self.breaker.proposed_as(ProposalId { boot: 1, number });
                 }
             }
             let shadow = if transition.shadow { "would be " } else { "" };

@@ -136,7 +136,7 @@ fn the_answer_to_a_permit_of_a_breaker_that_is_not_in_use_says_its_epoch() {
 #[test]
 fn a_probe_says_how_long_its_place_is_held_and_no_other_call_does() {
     let engine = engine_where("db", Field::HalfOpenPermitTimeout, Value::Duration(Duration::from_secs(7)));
-    assert_eq!(engine.allow("db", "", at(0)).unwrap().lease, None);
+    assert_eq!(engine.allow("db", "", at(0)).unwrap().decision.lease, None);
     trip(&engine, "db", "", at(0));
-    assert_eq!(engine.allow("db", "", at(30)).unwrap().lease, Some(Duration::from_secs(7)));
+    assert_eq!(engine.allow("db", "", at(30)).unwrap().decision.lease, Some(Duration::from_secs(7)));
 }

@@ -48,7 +48,7 @@ pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) ->
         epoch: decision.epoch,
         retry_after: decision.retry_after.map(to_duration),
         config_revision: allowed.config_revision,
-        lease: allowed.lease.map(to_duration),
+        lease: allowed.decision.lease.map(to_duration),
     }
 }
 

@@ -85,7 +85,7 @@ impl Cell {
             }
         };
         held.returning = None;
-        held.machine.adopt(snapshot, now);
+        held.machine.follow(&snapshot, now);
     }
 
     /// The override of its service is this one from now on.

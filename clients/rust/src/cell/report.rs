@@ -74,7 +74,7 @@ impl Cell {
                     let epoch = held.machine.epoch() + 1;
                     let closed =
                         breaker::Snapshot { epoch, entered_at: context.now, ..breaker::Snapshot::pristine() };
-                    held.machine.adopt(closed, context.now);
+                    held.machine.follow(&closed, context.now);
                 }
                 self.deliver_counted(&mut held, era, result, duration, context);
             }

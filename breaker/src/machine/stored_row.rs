@@ -1,0 +1,134 @@
+//! What goes from a replica to the store's row of a breaker, and what comes back.
+
+use std::time::Duration;
+
+use crate::outcome::Probe;
+use crate::probes::{ProbeCounts, ProbeOutcome, ProbeSettled};
+use crate::state::{Reason, State};
+use crate::time::Time;
+use crate::transition::{CausingOutcome, Snapshot, Stats, Transition};
+
+/// What a change is known by on its way to the store and back. Made by whoever keeps it on that way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProposalId {
+    /// Random for each life of the process.
+    pub boot: u64,
+    /// Counts up within it.
+    pub number: u64,
+}
+
+/// When a row of the store was written. A later one is larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct RowVersion {
+    /// Another and larger one after the store went back.
+    pub timeline: u32,
+    /// The revision that wrote the row.
+    pub revision: u64,
+}
+
+/// A breaker's row in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRow {
+    /// When it was written.
+    pub version: RowVersion,
+    /// Its state.
+    pub snapshot: Snapshot,
+    /// How long it had been in this state when it was read, by the store's clock, which is the one that counts.
+    pub age: Duration,
+}
+
+/// What the store made of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProposalAnswer {
+    /// It stands, or stood once.
+    Won,
+    /// It does not: the row was another one, or the wait was not over by the store's clock.
+    Lost,
+}
+
+/// The outcome of a probe, for the store, which decides what comes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// The epoch that the probe is of.
+    pub epoch: u64,
+    /// The probe.
+    pub probe: Probe,
+    /// What it counts as; none: it is ignored.
+    pub outcome: Option<ProbeOutcome>,
+    /// The outcome as the history has it, if it decides.
+    pub causing: CausingOutcome,
+    /// How long OPEN would wait, if it opens.
+    pub wait: Duration,
+    /// The `retry_after` that is honoured in `wait`.
+    pub retry_after: Option<Duration>,
+    /// The revision of the thresholds that `wait` is of.
+    pub config_revision: u64,
+    /// Calls that this replica rejected in half-open.
+    pub rejected_calls: u64,
+}
+
+/// What the store made of the outcome of a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// What became of it.
+    pub settled: ProbeSettled,
+    /// What was counted of all probes of its epoch.
+    pub counts: ProbeCounts,
+    /// The row as it is now: another state, if this outcome decided.
+    pub row: StoredRow,
+}
+
+/// What a replica knows of the row.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Replicated {
+    /// The version of the row that was taken last.
+    pub(super) taken: RowVersion,
+    pub(super) proposal: Option<Proposal>,
+}
+
+/// The newest change that was made here and not answered yet.
+#[derive(Debug, Clone)]
+pub(super) struct Proposal {
+    /// None until it has been given one.
+    pub(super) id: Option<ProposalId>,
+    /// The row that it was made on, and when its state was entered.
+    pub(super) base: (Snapshot, Time),
+}
+
+impl ProbeReport {
+    /// The transition that this outcome makes, once `verdict` has been reached with it; `present` is the state that it is
+    /// reached in, and `now` is the store's.
+    pub fn transition(
+        &self,
+        verdict: (State, Reason),
+        stats: Stats,
+        present: &Snapshot,
+        now: Time,
+    ) -> Transition {
+        let (verdict, reason) = verdict;
+        let opens = verdict == State::Open;
+        let after = Snapshot {
+            epoch: present.epoch + 1,
+            state: verdict,
+            open_count: if opens { present.open_count.saturating_add(1) } else { 0 },
+            entered_at: now,
+            wait: opens.then_some(self.wait),
+            retry_after: self.retry_after.filter(|_| opens),
+            config_revision: self.config_revision,
+            ..Snapshot::pristine()
+        };
+        Transition {
+            from: present.state,
+            reason,
+            stats,
+            base_epoch: present.epoch,
+            at: now,
+            lasted: Some(now.since(present.entered_at)),
+            rejected_calls: self.rejected_calls,
+            outcome: Some(self.causing.clone()),
+            attribution: None,
+            after,
+            shadow: false,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Where there are several replicas, probes are the store's: claimed of it, kept for a call, and decided there.
+
+use crate::story::check_with_store;
+
+#[test]
+fn a_claim_is_sent_again_until_it_is_answered_and_asks_for_no_more() {
+    check_with_store(
+        "permitted_number_of_calls_in_half_open_state 3, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        claim: nothing // no call wants one
+        allow x2: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 2 probes
+        1 allow x5: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 2 probes, again
+        granted 2: ok
+        claim: nothing // who still waits asks again
+        allow: yes #1 PROBE, for 59
+        allow: yes #2 PROBE, for 59
+        allow x5: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 3 probes // no more than there can be
+        granted 1 retry 0.5: ok
+        allow: yes #3 PROBE
+        allow: no HALF_OPEN_EXHAUSTED, retry in 0.5
+        claim: nothing
+        1.5 allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        ",
+    );
+}
+
+#[test]
+fn a_lease_counts_from_when_the_claim_was_first_sent() {
+    check_with_store(
+        "half_open_permit_timeout 10, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        4 claim: 1 probes, again
+        granted 1: ok
+        allow: yes #1 PROBE, for 6
+        show: HALF_OPEN epoch 2, 0 of 2 done, 1 out
+        10 show: HALF_OPEN epoch 2, 0 of 2 done, 0 out
+        ",
+    );
+}
+
+#[test]
+fn a_claim_that_is_answered_after_half_of_its_lease_is_no_use() {
+    check_with_store(
+        "half_open_permit_timeout 10, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        5 granted 1: ok
+        returned: 1
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes // another
+        10 claim: 1 probes // and another, as it was not answered
+        granted 1: ok
+        allow: yes #1 PROBE
+        ",
+    );
+}
+
+#[test]
+fn a_probe_that_no_call_takes_goes_back_after_a_second() {
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1: ok
+        deadline: at 1
+        0.9 returned: 0
+        1 returned: 1
+        returned: 0
+        deadline: none
+        ",
+    );
+}
+
+#[test]
+fn a_probe_of_a_call_that_went_away_is_the_next_calls() {
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1: ok
+        allow: yes #1 PROBE
+        release #1: ok
+        allow: yes #2 PROBE
+        show: HALF_OPEN epoch 2, 0 of 2 done, 1 out
+        release #1: ok // it is the same probe, and it is out
+        ",
+    );
+}
+
+#[test]
+fn what_half_open_lasts_counts_from_the_first_probe_of_any_replica() {
+    check_with_store(
+        "max_wait_duration_in_half_open_state 20, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        deadline: none
+        10 allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 0 retry 0.5 first 5: ok
+        deadline: at 25
+        25 poll: ok [HALF_OPEN -> OPEN, HALF_OPEN_TIMEOUT]
+        ",
+    );
+}
+
+#[test]
+fn the_store_decides_what_an_outcome_of_a_probe_makes() {
+    check_with_store(
+        "success_threshold 2, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1: ok
+        allow: yes #1 PROBE
+        succeed #1: for the store
+        settled #1 recorded: ok
+        show: HALF_OPEN epoch 2, 1 of 2 done, 0 out
+        succeed #1: for the store // which knows that it is a repeat
+        settled #1 duplicate then CLOSED epoch 3: ok // another replica's probe was the last
+        show: CLOSED epoch 3, in a row 0, in the window 0 of 0 failed
+        succeed #1: late
+        ",
+    );
+}
+
+#[test]
+fn the_answer_to_a_claim_of_an_earlier_epoch_gives_nothing() {
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        adopt HALF_OPEN epoch 4: ok
+        granted 1: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        ",
+    );
+}
+
+#[test]
+fn a_restart_spends_no_epoch_and_no_probe() {
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        restart: ok
+        poll: ok
+        show: HALF_OPEN epoch 2, 0 of 2 done, 0 out
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        ",
+    );
+}
