@@ -8,8 +8,9 @@ use sqlx::types::time::OffsetDateTime;
 use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 use time::format_description::well_known::Rfc3339;
 
-use super::columns::{Reader, bigint, printable};
+use super::columns::{Reader, bigint, micros, printable};
 use super::file_config::FileConfigRow;
+use super::history::Bumped;
 use super::judge::Entry;
 use super::range_filter::RangeFilter;
 use super::timestamp::Timestamp;
@@ -24,12 +25,17 @@ const ACT: &str = "read the configuration";
 /// The row of `config_head`.
 #[derive(FromRow)]
 pub(super) struct HeadRow {
-    pub(super) revision: i64,
+    revision: i64,
     forgotten: i64,
     history_floor: i64,
 }
 
 impl HeadRow {
+    /// The revision of the newest change.
+    pub(super) fn revision(&self) -> Result<u64, StoreError> {
+        Reader { act: ACT, row: "config_head" }.number("revision", self.revision)
+    }
+
     pub(super) fn history_floor(&self) -> Result<u64, StoreError> {
         Reader { act: "read how far the history reaches", row: "config_head" }
             .number("history_floor", self.history_floor)
@@ -83,24 +89,15 @@ impl ConfigRows {
         }
         let mut overrides = BTreeMap::new();
         for row in self.overrides {
-            let name = format!("service_override {}", row.service);
-            let reader = Reader { act: ACT, row: &name };
-            let kind = reader.word("kind", &row.kind, OverrideKind::parse)?;
-            let set = ServiceOverride {
-                kind,
-                ttl: row.ttl_us.map(|ttl| reader.duration("ttl_us", ttl)).transpose()?,
-                expires_at: row.expires_at.map(|stamp| stamp.0),
-                attribution: Attribution { actor: row.actor, reason: row.reason },
-                set_at: row.set_at.0,
-            };
-            overrides.insert(row.service, set);
+            let (service, set) = row.stored()?;
+            overrides.insert(service, set);
         }
         Ok(StoredConfiguration {
             declared: self.declared.as_ref().map(FileConfigRow::declaration).transpose()?,
             set,
             overrides,
             changed,
-            revision: reader.number("revision", self.head.revision)?,
+            revision: self.head.revision()?,
             forgotten: reader.number("forgotten", self.head.forgotten)?,
         })
     }
@@ -116,11 +113,9 @@ pub(super) struct RequestRow {
 impl RequestRow {
     /// What to answer a request whose id is known.
     pub(super) fn answer(&self, request: &RequestId) -> Result<ConfigWritten, StoreError> {
-        if self.digest != request.digest.cast_signed() {
-            return Ok(ConfigWritten::Reused);
-        }
         let reader = Reader { act: "look a request up", row: "config_request" };
-        Ok(ConfigWritten::Known { revision: reader.number("revision", self.revision)? })
+        let revision = reader.number("revision", self.revision)?;
+        Ok(request.answer(self.digest.cast_unsigned(), revision))
     }
 }
 
@@ -202,6 +197,26 @@ impl Audit {
     }
 }
 
+impl Audit {
+    /// As it is read once it is written.
+    pub(super) fn stored(self, bumped: Bumped) -> Result<StoredChange, StoreError> {
+        let Self { number, kind, service, name, actor, reason, before, after, occurred_at } = self;
+        let row = AuditRow {
+            revision: bumped.revision,
+            number,
+            kind: kind.to_owned(),
+            service,
+            name,
+            at: occurred_at.unwrap_or(bumped.recorded_at),
+            actor,
+            reason,
+            before,
+            after,
+        };
+        row.change()
+    }
+}
+
 /// A state, and when it ends by itself.
 fn state_json(state: State, expires_at: Option<Time>) -> String {
     match expires_at {
@@ -211,6 +226,34 @@ fn state_json(state: State, expires_at: Option<Time>) -> String {
 }
 
 impl ServiceOverrideRow {
+    /// Of a change that is being made.
+    pub(super) fn new(service: &str, set: &ServiceOverride, bumped: Bumped) -> Self {
+        let ServiceOverride { kind, expires_at, ttl, attribution, set_at: _ } = set;
+        Self {
+            service: service.to_owned(),
+            kind: kind.as_str().to_owned(),
+            actor: printable(&attribution.actor).into_owned(),
+            reason: printable(&attribution.reason).into_owned(),
+            set_at: bumped.recorded_at,
+            expires_at: expires_at.map(Timestamp),
+            ttl_us: ttl.map(micros),
+        }
+    }
+
+    /// The service, and what is set for it.
+    pub(super) fn stored(self) -> Result<(String, ServiceOverride), StoreError> {
+        let name = format!("service_override {}", self.service);
+        let reader = Reader { act: ACT, row: &name };
+        let set = ServiceOverride {
+            kind: reader.word("kind", &self.kind, OverrideKind::parse)?,
+            ttl: self.ttl_us.map(|ttl| reader.duration("ttl_us", ttl)).transpose()?,
+            expires_at: self.expires_at.map(|stamp| stamp.0),
+            attribution: Attribution { actor: self.actor, reason: self.reason },
+            set_at: self.set_at.0,
+        };
+        Ok((self.service, set))
+    }
+
     /// As the audit has it.
     pub(super) fn json(&self) -> String {
         let attribution = Attribution { actor: self.actor.clone(), reason: self.reason.clone() };
@@ -218,7 +261,8 @@ impl ServiceOverrideRow {
     }
 }
 
-fn override_json(state: &str, attribution: &Attribution, expires_at: Option<Time>) -> String {
+/// An override of a whole service, as the audit has it.
+pub(super) fn override_json(state: &str, attribution: &Attribution, expires_at: Option<Time>) -> String {
     let Attribution { actor, reason } = attribution;
     json!({
         "state": state,

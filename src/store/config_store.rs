@@ -143,6 +143,13 @@ pub struct RequestId {
     pub digest: u64,
 }
 
+impl RequestId {
+    /// What to answer this request when its id is known already: kept with `digest`, for a change that made `revision`.
+    pub(super) fn answer(&self, digest: u64, revision: u64) -> ConfigWritten {
+        if digest == self.digest { ConfigWritten::Known { revision } } else { ConfigWritten::Reused }
+    }
+}
+
 /// What became of a change of configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigWritten {

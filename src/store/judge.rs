@@ -1,8 +1,8 @@
 //! Who wins: proposals against the rows that stand, pure.
 //!
-//! Both stores do the same around it: lock the revision, read the rows of the breakers that a batch names, look up which of its
+//! Every store does the same around it: lock the revision, read the rows of the breakers that a batch names, look up which of its
 //! ids are known, let [`judge`] decide, and write down what it decided. So the rules stand once, and the
-//! stores hold nothing but SQL.
+//! stores hold nothing but rows.
 //!
 //! * A known id gets its first verdict, and nothing is written for it.
 //! * [`Numbering::Own`]: the change comes with its epoch, and wins when the row's is lower. The row may lag by

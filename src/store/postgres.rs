@@ -38,7 +38,8 @@ use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
-use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
+use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, random_step};
+use super::timeline_store::timeline_after;
 use super::{
     Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
     RequestId, Retention, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
@@ -283,7 +284,7 @@ impl TimelineStore for PostgresStore {
         let renewed = tokio::time::timeout(CALL_TIMEOUT, async {
             let mut tx = write_transaction::begin(&self.writes().await?).await?;
             let renewed = sqlx::query(RENEW_TIMELINE)
-                .bind(timeline_after(present.max(past))?)
+                .bind(i64::from(timeline_after(present.max(past), random_step()?)))
                 .bind(i64::from(present))
                 .execute(&mut *tx)
                 .await

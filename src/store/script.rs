@@ -1,6 +1,6 @@
-//! What is done in a transaction that writes, and in which order: once, for both stores.
+//! What is done in a transaction that writes, and in which order: once, for every store.
 //!
-//! A store gives the steps ([`WriteTransaction`]), each a statement or a few in its own SQL. Whoever writes breakers has the
+//! A store gives the steps ([`WriteTransaction`]), in SQL a statement or a few each. Whoever writes breakers has the
 //! revision's row from its first read on: writers follow each other, so what was read still holds when it is written, and the
 //! order of commits is that of the revisions.
 
@@ -9,12 +9,11 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use breaker::{Key, Snapshot};
 
-use super::config_rows::{Audit, HeadRow};
+use super::config_rows::Audit;
 use super::history::Bumped;
 use super::judge::{Judgement, LockedRows, judge};
-use super::rows::BreakerRow;
 use super::timestamp::Timestamp;
-use super::{Answer, ConfigEdit, ConfigWrite, ConfigWritten, Proposal, RequestId, StoreError};
+use super::{Answer, ConfigEdit, ConfigWrite, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker};
 use crate::catalog::Changed;
 
 /// A transaction of a store, by its steps. Dropped before it is committed, it changes nothing.
@@ -52,8 +51,8 @@ pub(super) trait WriteTransaction: Send {
     /// A row of the audit.
     async fn write_audit(&mut self, audit: Audit, bumped: Bumped) -> Result<(), StoreError>;
 
-    /// Becomes the only writer of the configuration, and says how it stands.
-    async fn lock_configuration(&mut self) -> Result<HeadRow, StoreError>;
+    /// Becomes the only writer of the configuration, and answers the revision of its newest change.
+    async fn lock_configuration(&mut self) -> Result<u64, StoreError>;
 
     /// What a change under this id was answered.
     async fn find_request(&mut self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError>;
@@ -64,8 +63,8 @@ pub(super) trait WriteTransaction: Send {
     /// Writes the file's release number alone, and says when.
     async fn write_generation(&mut self, generation: u64) -> Result<Timestamp, StoreError>;
 
-    /// The rows of the OPEN breakers of these services; under the empty name, of all.
-    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<BreakerRow>, StoreError>;
+    /// The OPEN breakers of these services; under the empty name, of all.
+    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<StoredBreaker>, StoreError>;
 
     /// Lets stored OPEN breakers wait as long as these snapshots say.
     async fn write_waits(&mut self, waits: &[(Key, Snapshot)], bumped: Bumped) -> Result<(), StoreError>;
@@ -128,14 +127,13 @@ pub(super) async fn write_config(
     write: &ConfigWrite<'_>,
 ) -> Result<ConfigWritten, StoreError> {
     let act = "write the configuration";
-    let head = tx.lock_configuration().await?;
+    let revision = tx.lock_configuration().await?;
     if let Some(request) = &write.request
         && let Some(known) = tx.find_request(request).await?
     {
         tx.rollback().await?;
         return Ok(known);
     }
-    let revision = head.revision.unsigned_abs();
     if revision != write.based_on {
         tx.rollback().await?;
         return Ok(ConfigWritten::Stale { revision });
@@ -148,8 +146,7 @@ pub(super) async fn write_config(
     // A breaker that opens meanwhile is written by the journal, behind this.
     tx.lock_revision().await?;
     let mut waits = Vec::new();
-    for row in tx.open_breakers(&write.touched).await? {
-        let stored = row.breaker()?;
+    for stored in tx.open_breakers(&write.touched).await? {
         if let Some(wait) = (write.waits)(&stored.key, &stored.snapshot) {
             waits.push((stored.key, Snapshot { wait: Some(wait), ..stored.snapshot }));
         }

@@ -37,7 +37,8 @@ use super::history::{TransitionRow, narrow};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, migration_fault};
-use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, timeline_after};
+use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, random_step};
+use super::timeline_store::timeline_after;
 use super::{
     Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position,
     Proposal, Pruned, RequestId, Retention, StoreAdmin, StoreError, StoredBreaker, StoredChange,
@@ -282,7 +283,7 @@ impl TimelineStore for SqliteStore {
         let act = "write a new timeline";
         let mut tx = write_transaction::begin(&self.writer).await?;
         let renewed = sqlx::query(RENEW_TIMELINE)
-            .bind(timeline_after(present.max(past))?)
+            .bind(i64::from(timeline_after(present.max(past), random_step()?)))
             .bind(i64::from(present))
             .execute(&mut *tx)
             .await

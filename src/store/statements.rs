@@ -51,10 +51,7 @@ impl PositionRow {
     }
 }
 
-/// A timeline after `past`: larger, and random, so that two stores that are restored from the same backup do not go on
-/// under the same one.
-pub(super) fn timeline_after(past: u32) -> Result<i64, StoreError> {
-    let step: [u8; 2] = random("draw a timeline")?;
-    // 2^32 in steps of 2^15 on average: for more restores than a store sees.
-    Ok(i64::from(past.saturating_add(1 + u32::from(u16::from_le_bytes(step)))))
+/// A step to another timeline.
+pub(super) fn random_step() -> Result<u16, StoreError> {
+    random("draw a timeline").map(u16::from_le_bytes)
 }

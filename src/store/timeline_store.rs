@@ -8,6 +8,9 @@ use async_trait::async_trait;
 
 use super::StoreError;
 
+/// Revisions whose nonces are kept, however old: who comes back after an outage can still find that the store went back.
+pub(super) const NONCES_KEPT: u32 = 1_000;
+
 /// The identity of a store, and its position in its own history.
 #[async_trait]
 pub trait TimelineStore: Send + Sync + 'static {
@@ -65,4 +68,11 @@ impl Position {
     pub fn went_back_behind(&self, seen: ChangeId) -> bool {
         self.newest.revision < seen.revision || self.nonce.is_some_and(|nonce| nonce != seen.nonce)
     }
+}
+
+/// A timeline after `past`: larger by a `step` that is drawn at random, so that two stores that are restored from the same
+/// backup do not go on under the same one.
+pub(super) fn timeline_after(past: u32, step: u16) -> u32 {
+    // 2^32 in steps of 2^15 on average: for more restores than a store sees.
+    past.saturating_add(1 + u32::from(step))
 }

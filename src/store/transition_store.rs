@@ -12,6 +12,9 @@ use breaker::{Attribution, CausingOutcome, EnteredBy, Key, Reason, Snapshot, Sta
 use super::StoreError;
 use super::proposal::{Answer, Proposal, TransitionId};
 
+/// Rows of the history that go in one transaction of [`TransitionStore::prune`]: no writer waits for longer than these take.
+pub(super) const PRUNED_ROWS_MAX: u32 = 10_000;
+
 /// Breakers and their transitions.
 #[async_trait]
 pub trait TransitionStore: Send + Sync + 'static {

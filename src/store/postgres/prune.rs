@@ -14,14 +14,12 @@ use super::lock::Lock;
 use super::write_transaction::{Write, begin, lock_revision};
 use crate::store::rows::old_breaker;
 use crate::store::sqlx_error::fault;
+use crate::store::timeline_store::NONCES_KEPT;
 use crate::store::timestamp::Timestamp;
+use crate::store::transition_store::PRUNED_ROWS_MAX;
 use crate::store::{Pruned, Retention, StoreError};
 
 const ACT: &str = "delete expired rows";
-/// Rows in one transaction: no writer waits for longer than these take.
-const ROWS_MAX: i64 = 10_000;
-/// Revisions whose nonces are kept, however old.
-const CHANGES_KEPT: i64 = 1_000;
 
 /// A month's partition, and whether it is there, or cannot be any more.
 #[derive(FromRow)]
@@ -54,7 +52,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
          SELECT count(*) AS rows, max(revision) AS newest FROM gone",
     )
     .bind(before)
-    .bind(ROWS_MAX)
+    .bind(i64::from(PRUNED_ROWS_MAX))
     .fetch_one(&mut *tx)
     .await
     .map_err(fault(ACT))?;
@@ -72,7 +70,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
     .await?;
     sqlx::query("DELETE FROM change WHERE recorded_at < $1 AND rev <= (SELECT max(rev) FROM change) - $2")
         .bind(before)
-        .bind(CHANGES_KEPT)
+        .bind(i64::from(NONCES_KEPT))
         .execute(&mut *tx)
         .await
         .map_err(fault(ACT))?;
@@ -105,10 +103,14 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
 async fn prune_rows(pool: &PgPool, delete: &'static str, before: Timestamp) -> Result<(), StoreError> {
     loop {
         let mut tx = begin(pool).await?;
-        let gone =
-            sqlx::query(delete).bind(before).bind(ROWS_MAX).execute(&mut *tx).await.map_err(fault(ACT))?;
+        let gone = sqlx::query(delete)
+            .bind(before)
+            .bind(i64::from(PRUNED_ROWS_MAX))
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(ACT))?;
         tx.commit(ACT).await?;
-        if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
+        if gone.rows_affected() < u64::from(PRUNED_ROWS_MAX) {
             return Ok(());
         }
     }

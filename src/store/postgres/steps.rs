@@ -9,13 +9,12 @@ use sqlx::postgres::PgPool;
 use super::lock::Lock;
 use super::write_transaction::{Write, begin, bump, lock_revision};
 use super::{config, requests, write};
-use crate::store::config_rows::{Audit, HeadRow};
+use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
 use crate::store::judge::{Judgement, LockedRows};
-use crate::store::rows::BreakerRow;
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
-use crate::store::{ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError};
+use crate::store::{ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker};
 
 /// The steps of what writes.
 pub(super) struct PostgresTransaction<'a> {
@@ -72,8 +71,8 @@ impl WriteTransaction for PostgresTransaction<'_> {
         config::write_audit(&mut self.tx, audit, bumped).await
     }
 
-    async fn lock_configuration(&mut self) -> Result<HeadRow, StoreError> {
-        config::lock_head(&mut self.tx).await
+    async fn lock_configuration(&mut self) -> Result<u64, StoreError> {
+        config::lock_head(&mut self.tx).await?.revision()
     }
 
     async fn find_request(&mut self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
@@ -88,7 +87,7 @@ impl WriteTransaction for PostgresTransaction<'_> {
         config::write_generation(&mut self.tx, generation).await
     }
 
-    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<BreakerRow>, StoreError> {
+    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<StoredBreaker>, StoreError> {
         config::open_breakers(&mut self.tx, services).await
     }
 

@@ -6,7 +6,7 @@ use breaker::{Key, Snapshot};
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use super::write_transaction::{Write, clock};
-use crate::store::columns::{bigint, micros, printable};
+use crate::store::columns::{bigint, micros};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
@@ -17,7 +17,7 @@ use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 use crate::store::transaction::Transaction;
 use crate::store::{
-    ChangeQuery, ConfigEdit, ServiceOverride, StoreError, StoredChange, StoredConfiguration, layer_json,
+    ChangeQuery, ConfigEdit, StoreError, StoredBreaker, StoredChange, StoredConfiguration, layer_json,
 };
 
 const HEAD: &str = "SELECT revision, forgotten, history_floor FROM config_head";
@@ -122,10 +122,10 @@ pub(super) async fn write_revision(tx: &mut Write, bumped: Bumped) -> Result<(),
 pub(super) async fn open_breakers(
     tx: &mut Write,
     services: &BTreeSet<String>,
-) -> Result<Vec<BreakerRow>, StoreError> {
+) -> Result<Vec<StoredBreaker>, StoreError> {
     // Those judged by the defaults may be of any service.
     let of_any = services.contains("");
-    sqlx::query_as(
+    let rows: Vec<BreakerRow> = sqlx::query_as(
         "SELECT service, name, epoch, state, open_count, entered_at_us AS entered_at, wait_us, retry_after_us,
                 override_actor, override_reason, override_expires_at_us AS override_expires_at, override_scope,
                 override_ttl_us, permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
@@ -137,7 +137,8 @@ pub(super) async fn open_breakers(
     .bind(serde_json::json!(services).to_string())
     .fetch_all(&mut **tx)
     .await
-    .map_err(fault("read the open breakers"))
+    .map_err(fault("read the open breakers"))?;
+    rows.into_iter().map(BreakerRow::breaker).collect()
 }
 
 /// See [`crate::store::script::WriteTransaction::write_waits`].
@@ -221,19 +222,20 @@ pub(super) async fn write_edit(
             .fetch_optional(&mut **tx)
             .await
             .map_err(fault(act))?;
-            if let Some(ServiceOverride { kind, expires_at, ttl, attribution, set_at: _ }) = set {
+            if let Some(set) = set {
+                let row = ServiceOverrideRow::new(service, set, bumped);
                 sqlx::query(
                     "INSERT INTO service_override (service, kind, actor, reason, set_at_us, expires_at_us, ttl_us,
                                                    revision)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 )
-                .bind(service)
-                .bind(kind.as_str())
-                .bind(printable(&attribution.actor).into_owned())
-                .bind(printable(&attribution.reason).into_owned())
-                .bind(bumped.recorded_at)
-                .bind(expires_at.map(Timestamp))
-                .bind(ttl.map(micros))
+                .bind(row.service)
+                .bind(row.kind)
+                .bind(row.actor)
+                .bind(row.reason)
+                .bind(row.set_at)
+                .bind(row.expires_at)
+                .bind(row.ttl_us)
                 .bind(bumped.revision)
                 .execute(&mut **tx)
                 .await

@@ -6,13 +6,10 @@ use sqlx::SqlitePool;
 use super::write_transaction::{Write, begin};
 use crate::store::rows::old_breaker;
 use crate::store::sqlx_error::fault;
+use crate::store::timeline_store::NONCES_KEPT;
 use crate::store::timestamp::Timestamp;
+use crate::store::transition_store::PRUNED_ROWS_MAX;
 use crate::store::{Pruned, Retention, StoreError};
-
-/// Rows of the history in one transaction: no writer waits for longer than these take.
-const ROWS_MAX: i64 = 10_000;
-/// Revisions whose nonces are kept, however old.
-const CHANGES_KEPT: i64 = 1_000;
 
 /// See [`crate::store::TransitionStore::prune`].
 pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<Pruned, StoreError> {
@@ -27,7 +24,7 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
          ) WHERE recorded_at_us < $1",
     )
     .bind(before)
-    .bind(ROWS_MAX)
+    .bind(i64::from(PRUNED_ROWS_MAX))
     .fetch_one(&mut *tx)
     .await
     .map_err(fault(act))?;
@@ -56,7 +53,7 @@ pub(super) async fn prune(writer: &SqlitePool, retention: Retention) -> Result<P
     .await?;
     sqlx::query("DELETE FROM change WHERE recorded_at_us < $1 AND rev <= (SELECT max(rev) FROM change) - $2")
         .bind(before)
-        .bind(CHANGES_KEPT)
+        .bind(i64::from(NONCES_KEPT))
         .execute(&mut *tx)
         .await
         .map_err(fault(act))?;
@@ -96,10 +93,14 @@ async fn prune_rows(writer: &SqlitePool, delete: &'static str, before: Timestamp
     let act = "delete expired rows";
     loop {
         let mut tx = begin(writer).await?;
-        let gone =
-            sqlx::query(delete).bind(before).bind(ROWS_MAX).execute(&mut *tx).await.map_err(fault(act))?;
+        let gone = sqlx::query(delete)
+            .bind(before)
+            .bind(i64::from(PRUNED_ROWS_MAX))
+            .execute(&mut *tx)
+            .await
+            .map_err(fault(act))?;
         tx.commit(act).await?;
-        if gone.rows_affected() < ROWS_MAX.unsigned_abs() {
+        if gone.rows_affected() < u64::from(PRUNED_ROWS_MAX) {
             return Ok(());
         }
     }

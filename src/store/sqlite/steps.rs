@@ -8,13 +8,12 @@ use sqlx::SqlitePool;
 
 use super::write_transaction::{Write, begin, bump, clock};
 use super::{config, requests, write};
-use crate::store::config_rows::{Audit, HeadRow};
+use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
 use crate::store::judge::{Judgement, LockedRows};
-use crate::store::rows::BreakerRow;
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
-use crate::store::{ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError};
+use crate::store::{ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker};
 
 /// The steps of what writes.
 pub(super) struct SqliteTransaction {
@@ -71,8 +70,8 @@ impl WriteTransaction for SqliteTransaction {
         config::write_audit(&mut self.tx, audit, bumped).await
     }
 
-    async fn lock_configuration(&mut self) -> Result<HeadRow, StoreError> {
-        config::lock_head(&mut self.tx).await
+    async fn lock_configuration(&mut self) -> Result<u64, StoreError> {
+        config::lock_head(&mut self.tx).await?.revision()
     }
 
     async fn find_request(&mut self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
@@ -87,7 +86,7 @@ impl WriteTransaction for SqliteTransaction {
         config::write_generation(&mut self.tx, generation).await
     }
 
-    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<BreakerRow>, StoreError> {
+    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<StoredBreaker>, StoreError> {
         config::open_breakers(&mut self.tx, services).await
     }
 
