@@ -1,8 +1,9 @@
 //! What is kept: the newest state of each breaker, the history of every transition, the configuration.
 //!
-//! Two stores, and one contract suite runs on both: Postgres, which several processes may one day share, and an embedded
-//! `SQLite` file, which one process has for itself. The rest of breakerd sees only the traits and the types here. There is a
-//! trait for each noun, with its types beside it, and [`Store`] is their sum:
+//! Two stores are offered: Postgres, which several processes may one day share, and an embedded `SQLite` file, which one process
+//! has for itself. A third is in memory, for tests and simulations ([`MemoryStore`]). One contract suite runs on all. The rest of
+//! breakerd sees only the traits and the types here. There is a trait for each noun, with its types beside it, and [`Store`]
+//! is their sum:
 //!
 //! | trait | subject |
 //! |---|---|
@@ -11,7 +12,8 @@
 //! | [`TimelineStore`] | the identity of the store, its revision and its timeline |
 //! | [`StoreAdmin`] | whether it answers and takes writes; its end |
 //!
-//! A transaction that spans tables of several nouns is written once for all stores, in `script`.
+//! A transaction that spans tables of several nouns is written once for all stores, in `script`; a noun that is added brings its
+//! steps to it.
 //!
 //! | table | what, and why |
 //! |---|---|
@@ -46,6 +48,7 @@ mod file_config;
 mod history;
 mod judge;
 mod layer_json;
+mod memory;
 mod monitor;
 mod open;
 mod postgres;
@@ -69,6 +72,7 @@ pub use self::config_store::{
     StoredChange, StoredConfiguration,
 };
 pub use self::error::StoreError;
+pub use self::memory::{Availability, MemorySnapshot, MemoryStore};
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, location, location_by_file, open, open_by_file};
 pub use self::postgres::{PostgresStore, PostgresUrl, check_url_file};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use breaker::{Key, Numbering, Snapshot, Time, Transition};
 
 /// The id of a change, made by the replica that made the change.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransitionId {
     /// The name of the replica.
     pub replica: Arc<str>,

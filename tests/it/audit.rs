@@ -9,10 +9,10 @@ use tonic::Code;
 
 use crate::auth::{add, security};
 use crate::grpc_world::World;
-use crate::store_contract::on_every_store;
+use crate::store_contract::on_every_database;
 use crate::support::Bed;
 
-on_every_store!(
+on_every_database!(
     what_was_done_to_a_breaker_stands_in_the_audit_and_the_history,
     what_was_done_to_a_service_is_one_row_of_the_audit_and_one_of_each_breaker_in_the_history,
     what_was_refused_or_changed_nothing_leaves_no_row,

@@ -9,10 +9,10 @@ use tonic_types::StatusExt as _;
 
 use crate::grpc_config::{failures, get, set, update};
 use crate::grpc_world::World;
-use crate::store_contract::on_every_store;
+use crate::store_contract::on_every_database;
 use crate::support::Bed;
 
-on_every_store!(one_service_more_than_there_may_be_is_refused_and_changes_nothing);
+on_every_database!(one_service_more_than_there_may_be_is_refused_and_changes_nothing);
 
 /// Sets a threshold of `seeded-1`, `seeded-2` and so on: as many as there may be.
 async fn seed(bed: &Bed) {

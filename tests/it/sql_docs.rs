@@ -10,7 +10,7 @@ use breaker::{State, Time};
 use breakerd::store::{Change, Target};
 
 use crate::store_contract::change::{key, own};
-use crate::store_contract::on_every_store;
+use crate::store_contract::on_every_database;
 use crate::support::{Bed, postgres};
 use shell::{ask, run_script};
 
@@ -19,7 +19,7 @@ const DOCUMENT: &str = "docs/sql.md";
 /// 2025-01-31 23:59:30 UTC, half a minute before a day and a month end.
 const LATE: Time = Time::from_micros(1_738_367_970_000_000);
 
-on_every_store!(
+on_every_database!(
     every_query_of_the_document_answers_on_a_store_that_has_something_to_tell,
     every_query_of_the_document_runs_on_an_empty_store,
     episodes_tell_when_and_why_and_what_is_not_known,

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::grpc_world::{World, ask, report, trip};
 use crate::process::{Process, eventually};
-use crate::store_contract::on_every_store;
+use crate::store_contract::on_every_database;
 use crate::support::Bed;
 use crate::{watch_config, watch_transitions};
 
-on_every_store!(
+on_every_database!(
     a_token_of_the_configuration_from_before_what_was_forgotten_begins_anew,
     a_token_of_the_history_from_before_what_was_let_go_of_begins_anew,
     a_token_from_after_a_backup_that_was_restored_begins_anew,

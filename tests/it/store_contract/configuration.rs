@@ -6,13 +6,13 @@ use std::time::Duration;
 use breaker::{Attribution, Field, Key, Layer, OverrideKind, Reason, State, Time, Value};
 use breakerd::catalog::{Declaration, DeclarationDiff};
 use breakerd::store::{
-    Change, ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Proposal, RequestId, Retention,
-    ServiceOverride, StoreError,
+    Change, ChangeKind, ChangeQuery, ConfigEdit, ConfigWrite, ConfigWritten, Proposal, RequestId,
+    ServiceOverride, Store, StoreError, Target,
 };
 
-use super::change::{NOON, own, transition, trip};
+use super::bed::StoreBed;
+use super::change::{NOON, transition, trip};
 use super::on_every_store;
-use crate::support::Bed;
 
 on_every_store!(
     what_a_file_declares_comes_back_exactly,
@@ -21,7 +21,6 @@ on_every_store!(
     the_same_content_carries_its_generation_on,
     every_declaration_is_in_the_audit,
     two_declarations_at_once_are_one_change,
-    a_declaration_that_cannot_be_is_named,
     what_is_set_for_a_service_comes_back_and_goes,
     of_two_changes_planned_on_the_same_only_one_is_written,
     a_request_id_is_good_for_one_change,
@@ -31,10 +30,6 @@ on_every_store!(
     the_audit_is_read_by_page_and_filter,
     the_audit_says_when_it_was_done_and_not_when_it_was_written,
     the_audit_has_the_end_of_an_override_that_was_replaced,
-    what_is_old_goes_and_a_breaker_only_with_its_history,
-    a_clock_that_was_once_behind_takes_nothing_newer_along,
-    a_store_is_the_same_after_a_restart,
-    no_two_stores_are_the_same,
 );
 
 fn declaration(generation: Option<u64>, failures: u32) -> Declaration {
@@ -54,13 +49,13 @@ fn declaration(generation: Option<u64>, failures: u32) -> Declaration {
 
 /// What became of a declaration.
 #[derive(Debug, PartialEq, Eq)]
-enum Declared {
+pub(super) enum Declared {
     Written(u64),
     Stays(DeclarationDiff),
 }
 
 /// Declares as whoever plans it does.
-async fn declare_it(bed: &Bed, declaration: &Declaration) -> Declared {
+async fn declare_it(bed: &StoreBed, declaration: &Declaration) -> Declared {
     loop {
         let present = bed.store.configuration().await.unwrap();
         let takes =
@@ -80,27 +75,32 @@ async fn declare_it(bed: &Bed, declaration: &Declaration) -> Declared {
     }
 }
 
-async fn declare(bed: &Bed, generation: Option<u64>, failures: u32) -> Declared {
+pub(super) async fn declare(bed: &StoreBed, generation: Option<u64>, failures: u32) -> Declared {
     declare_it(bed, &declaration(generation, failures)).await
 }
 
-async fn write(bed: &Bed, based_on: u64, edit: ConfigEdit, touched: &[&str]) -> ConfigWritten {
+pub(super) async fn write(
+    bed: &StoreBed,
+    based_on: u64,
+    edit: ConfigEdit,
+    touched: &[&str],
+) -> ConfigWritten {
     write_as(bed, based_on, edit, touched, None).await
 }
 
 async fn write_as(
-    bed: &Bed,
+    bed: &StoreBed,
     based_on: u64,
     edit: ConfigEdit,
     touched: &[&str],
     request: Option<(&str, u64)>,
 ) -> ConfigWritten {
-    try_write(bed, based_on, edit, touched, request).await.unwrap()
+    try_write(&*bed.store, based_on, edit, touched, request).await.unwrap()
 }
 
 /// Writes a change of configuration.
 pub(crate) async fn try_write(
-    bed: &Bed,
+    store: &dyn Store,
     based_on: u64,
     edit: ConfigEdit,
     touched: &[&str],
@@ -118,14 +118,14 @@ pub(crate) async fn try_write(
             (&**key.service() != "stays").then_some(Duration::from_secs(7))
         },
     };
-    bed.store.write_config(&write).await
+    store.write_config(&write).await
 }
 
 fn ann(reason: &str) -> Attribution {
     Attribution { actor: "ann".to_owned(), reason: reason.to_owned() }
 }
 
-fn thresholds(service: &str, failures: u32) -> ConfigEdit {
+pub(super) fn thresholds(service: &str, failures: u32) -> ConfigEdit {
     let layer = Layer::default().with(Field::FailureThreshold, Value::Count(failures)).unwrap();
     ConfigEdit::Thresholds { service: service.to_owned(), layer }
 }
@@ -135,11 +135,11 @@ fn revision_of(written: ConfigWritten) -> u64 {
     changed.revision
 }
 
-async fn declared(bed: &Bed) -> Declaration {
+async fn declared(bed: &StoreBed) -> Declaration {
     bed.store.configuration().await.unwrap().declared.unwrap().declaration
 }
 
-async fn what_a_file_declares_comes_back_exactly(bed: &mut Bed) {
+async fn what_a_file_declares_comes_back_exactly(bed: &mut StoreBed) {
     assert_eq!(bed.store.configuration().await.unwrap().declared, None);
     assert_eq!(declare(bed, Some(4), 3).await, Declared::Written(1));
     bed.reopen().await;
@@ -150,7 +150,7 @@ async fn what_a_file_declares_comes_back_exactly(bed: &mut Bed) {
     assert_eq!(stored.revision, 1);
 }
 
-async fn the_same_content_is_no_change(bed: &mut Bed) {
+async fn the_same_content_is_no_change(bed: &mut StoreBed) {
     declare(bed, None, 3).await;
     assert_eq!(declare(bed, None, 3).await, Declared::Stays(DeclarationDiff::Unchanged));
     let off = Declaration { enabled: false, ..declaration(None, 3) };
@@ -159,7 +159,7 @@ async fn the_same_content_is_no_change(bed: &mut Bed) {
     assert_eq!(bed.store.revision().await.unwrap(), 2);
 }
 
-async fn an_older_file_does_not_replace_a_newer_one(bed: &mut Bed) {
+async fn an_older_file_does_not_replace_a_newer_one(bed: &mut StoreBed) {
     declare(bed, Some(5), 3).await;
     assert_eq!(declare(bed, Some(4), 9).await, Declared::Stays(DeclarationDiff::Older { generation: 5 }));
     assert_eq!(declared(bed).await, declaration(Some(5), 3));
@@ -168,7 +168,7 @@ async fn an_older_file_does_not_replace_a_newer_one(bed: &mut Bed) {
     assert_eq!(declare(bed, Some(1), 7).await, Declared::Written(4));
 }
 
-async fn the_same_content_carries_its_generation_on(bed: &mut Bed) {
+async fn the_same_content_carries_its_generation_on(bed: &mut StoreBed) {
     declare(bed, Some(5), 3).await;
     assert_eq!(declare(bed, Some(7), 3).await, Declared::Stays(DeclarationDiff::NewerGeneration));
     assert_eq!(declare(bed, Some(6), 9).await, Declared::Stays(DeclarationDiff::Older { generation: 7 }));
@@ -178,7 +178,7 @@ async fn the_same_content_carries_its_generation_on(bed: &mut Bed) {
     assert_eq!(bed.store.revision().await.unwrap(), 1, "a release number alone is no change");
 }
 
-async fn every_declaration_is_in_the_audit(bed: &mut Bed) {
+async fn every_declaration_is_in_the_audit(bed: &mut StoreBed) {
     declare(bed, None, 3).await;
     declare(bed, None, 3).await;
     declare(bed, None, 4).await;
@@ -194,28 +194,14 @@ async fn every_declaration_is_in_the_audit(bed: &mut Bed) {
     assert_eq!((threshold(&rows[0].before), threshold(&rows[0].after)), (Some(3), Some(4)));
 }
 
-async fn two_declarations_at_once_are_one_change(bed: &mut Bed) {
+async fn two_declarations_at_once_are_one_change(bed: &mut StoreBed) {
     let (one, two) = tokio::join!(declare(bed, None, 3), declare(bed, None, 3));
     let mut both = [one, two];
     both.sort_by_key(|declared| matches!(declared, Declared::Stays(_)));
     assert_eq!(both, [Declared::Written(1), Declared::Stays(DeclarationDiff::Unchanged)]);
 }
 
-async fn a_declaration_that_cannot_be_is_named(bed: &mut Bed) {
-    declare(bed, None, 3).await;
-    bed.sql(
-        r#"UPDATE file_config SET content = '{"enabled": true, "defaults": {"shiny": 1}, "services": {}}'"#,
-    )
-    .await;
-    let error = bed.store.configuration().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "read the thresholds of the config file: file_config: defaults: shiny is not a known field"
-    );
-    assert!(matches!(error, StoreError::Corrupt { .. }));
-}
-
-async fn what_is_set_for_a_service_comes_back_and_goes(bed: &mut Bed) {
+async fn what_is_set_for_a_service_comes_back_and_goes(bed: &mut StoreBed) {
     assert_eq!(revision_of(write(bed, 0, thresholds("a", 3), &["a"]).await), 1);
     bed.reopen().await;
     let stored = bed.store.configuration().await.unwrap();
@@ -232,10 +218,10 @@ async fn what_is_set_for_a_service_comes_back_and_goes(bed: &mut Bed) {
     assert_eq!((rows[0].after.as_deref(), rows[1].before.as_deref()), (None, None));
     let layer: serde_json::Value = serde_json::from_str(rows[0].before.as_deref().unwrap()).unwrap();
     assert_eq!(layer, serde_json::json!({ "failure_threshold": 3 }));
-    assert_eq!(bed.text("SELECT CAST(n AS TEXT) FROM revision").await.as_deref(), Some("2"));
+    assert_eq!(bed.store.revision().await.unwrap(), 2);
 }
 
-async fn of_two_changes_planned_on_the_same_only_one_is_written(bed: &mut Bed) {
+async fn of_two_changes_planned_on_the_same_only_one_is_written(bed: &mut StoreBed) {
     let one = write(bed, 0, thresholds("a", 3), &["a"]);
     let two = write(bed, 0, thresholds("a", 4), &["a"]);
     let (one, two) = tokio::join!(one, two);
@@ -245,7 +231,7 @@ async fn of_two_changes_planned_on_the_same_only_one_is_written(bed: &mut Bed) {
     assert_eq!(bed.store.revision().await.unwrap(), 1);
 }
 
-async fn a_request_id_is_good_for_one_change(bed: &mut Bed) {
+async fn a_request_id_is_good_for_one_change(bed: &mut StoreBed) {
     let once = write_as(bed, 0, thresholds("a", 3), &["a"], Some(("one", u64::MAX))).await;
     assert_eq!(revision_of(once), 1);
     let again = write_as(bed, 0, thresholds("a", 3), &["a"], Some(("one", u64::MAX))).await;
@@ -255,7 +241,7 @@ async fn a_request_id_is_good_for_one_change(bed: &mut Bed) {
     assert_eq!(bed.store.revision().await.unwrap(), 1);
 }
 
-async fn the_id_of_a_request_that_changed_nothing_is_kept(bed: &mut Bed) {
+async fn the_id_of_a_request_that_changed_nothing_is_kept(bed: &mut StoreBed) {
     let request = |digest| RequestId { id: "one".to_owned(), digest };
     assert_eq!(bed.store.request(&request(7)).await.unwrap(), None);
     write(bed, 0, thresholds("a", 3), &["a"]).await;
@@ -269,7 +255,7 @@ async fn the_id_of_a_request_that_changed_nothing_is_kept(bed: &mut Bed) {
     assert_eq!(bed.store.revision().await.unwrap(), 1, "an id alone is no change");
 }
 
-async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {
+async fn an_override_of_a_service_comes_back_and_goes(bed: &mut StoreBed) {
     let expires_at = Some(Time::from_micros(1_900_000_000_000_000));
     let ttl = Some(Duration::from_secs(90));
     let set = ServiceOverride {
@@ -303,35 +289,37 @@ async fn an_override_of_a_service_comes_back_and_goes(bed: &mut Bed) {
     assert_eq!(rows[0].after, None);
 }
 
-async fn waits_of_open_breakers_change_in_the_same_transaction(bed: &mut Bed) {
+async fn waits_of_open_breakers_change_in_the_same_transaction(bed: &mut StoreBed) {
     for (seq, service) in ["a", "b", "stays"].into_iter().enumerate() {
         let key = Key::new(service, "").unwrap();
         bed.store.propose(&[trip(seq as u64, &key)]).await.unwrap();
     }
-    let wait =
-        |service: &str| format!("SELECT CAST(wait_us AS TEXT) FROM breaker WHERE service = '{service}'");
-    let former = bed.text(&wait("b")).await;
+    let wait = async |service: &str| {
+        let stored = bed.store.breakers(None, 9).await.unwrap();
+        stored.into_iter().find(|breaker| &**breaker.key.service() == service).unwrap().snapshot.wait
+    };
+    let (former, changed) = (wait("b").await, Some(Duration::from_secs(7)));
     assert_eq!(revision_of(write(bed, 0, thresholds("a", 3), &["a"]).await), 4);
-    assert_eq!(bed.text(&wait("a")).await.as_deref(), Some("7000000"));
-    assert_eq!(bed.text(&wait("b")).await, former, "it was not touched");
+    assert_eq!((wait("a").await, wait("b").await), (changed, former), "one was not touched");
     let stored = bed.store.breakers(None, 9).await.unwrap();
     assert_eq!((stored[0].revision, stored[1].revision), (4, 2));
-    let is_right = match bed.target {
-        breakerd::store::Target::Sqlite(_) => {
-            "SELECT CAST(open_until_us = entered_at_us + 7000000 AS TEXT) FROM breaker WHERE service = 'a'"
-        }
-        breakerd::store::Target::Postgres(_) => {
-            "SELECT (open_until = entered_at + interval '7 s')::int::text FROM breaker WHERE service = 'a'"
-        }
-    };
-    assert_eq!(bed.text(is_right).await.as_deref(), Some("1"));
+    if let Some(database) = bed.database() {
+        let is_right = match database.target {
+            Target::Sqlite(_) => {
+                "SELECT CAST(open_until_us = entered_at_us + 7000000 AS TEXT) FROM breaker WHERE service = 'a'"
+            }
+            Target::Postgres(_) => {
+                "SELECT (open_until = entered_at + interval '7 s')::int::text FROM breaker WHERE service = 'a'"
+            }
+        };
+        assert_eq!(database.text(is_right).await.as_deref(), Some("1"));
+    }
     // The defaults judge services that are named nowhere.
     assert_eq!(revision_of(write(bed, 4, thresholds("a", 4), &["", "a"]).await), 5);
-    assert_eq!(bed.text(&wait("b")).await.as_deref(), Some("7000000"));
-    assert_eq!(bed.text(&wait("stays")).await, former);
+    assert_eq!((wait("b").await, wait("stays").await), (changed, former));
 }
 
-async fn the_audit_is_read_by_page_and_filter(bed: &mut Bed) {
+async fn the_audit_is_read_by_page_and_filter(bed: &mut StoreBed) {
     for failures in 1..=5 {
         let service = if failures % 2 == 0 { "even" } else { "odd" };
         write(bed, u64::from(failures) - 1, thresholds(service, failures), &[service]).await;
@@ -353,7 +341,7 @@ async fn the_audit_is_read_by_page_and_filter(bed: &mut Bed) {
     assert!(!ask(ChangeQuery { until_time: at, limit: 9, ..all }).await.contains(&3));
 }
 
-async fn the_audit_says_when_it_was_done_and_not_when_it_was_written(bed: &mut Bed) {
+async fn the_audit_says_when_it_was_done_and_not_when_it_was_written(bed: &mut StoreBed) {
     let done_at = NOON;
     let mut reset = transition(State::Open, State::Closed, 1);
     reset.reason = Reason::Reset;
@@ -368,12 +356,13 @@ async fn the_audit_says_when_it_was_done_and_not_when_it_was_written(bed: &mut B
     let before = ChangeQuery { until_time: Some(done_at), ..all };
     assert_eq!(bed.store.changes(&before).await.unwrap(), []);
     assert_eq!(rows[0].before.as_deref().map(|before| before.contains("OPEN")), Some(true), "{rows:?}");
-    let shown = bed.text("SELECT CAST(at AS TEXT) FROM changes").await.unwrap();
-    let written = bed.text("SELECT CAST(at AS TEXT) FROM history LIMIT 1").await.unwrap();
+    let Some(database) = bed.database() else { return };
+    let shown = database.text("SELECT CAST(at AS TEXT) FROM changes").await.unwrap();
+    let written = database.text("SELECT CAST(at AS TEXT) FROM history LIMIT 1").await.unwrap();
     assert_eq!(shown, written, "as the history has it");
 }
 
-async fn the_audit_has_the_end_of_an_override_that_was_replaced(bed: &mut Bed) {
+async fn the_audit_has_the_end_of_an_override_that_was_replaced(bed: &mut StoreBed) {
     let key = Key::new("a", "").unwrap();
     let set = |seq, from, to, base_epoch, expires_at| {
         let mut set = transition(from, to, base_epoch);
@@ -393,115 +382,4 @@ async fn the_audit_has_the_end_of_an_override_that_was_replaced(bed: &mut Bed) {
     assert_eq!(json(&newer.before), json(&older.after));
     assert!(json(&newer.before)["expires_at"].is_string(), "{newer:?}");
     assert_eq!(json(&newer.after), serde_json::json!({ "state": "DISABLED" }));
-}
-
-async fn what_is_old_goes_and_a_breaker_only_with_its_history(bed: &mut Bed) {
-    let key = |name: &str| Key::new("a", name).unwrap();
-    let mut seq = 0;
-    let mut change = async |name: &str, from, to, base_epoch| {
-        bed.store.propose(&[own(seq, &key(name), from, to, base_epoch)]).await.unwrap();
-        seq += 1;
-    };
-    change("open", State::Closed, State::Open, 0).await;
-    for name in ["closed", "young"] {
-        change(name, State::Closed, State::Open, 0).await;
-        change(name, State::Open, State::HalfOpen, 1).await;
-        change(name, State::HalfOpen, State::Closed, 2).await;
-    }
-    write(bed, 0, thresholds("gone", 3), &["gone"]).await;
-    let nothing = ConfigEdit::Thresholds { service: "gone".to_owned(), layer: Layer::default() };
-    write(bed, 8, nothing, &["gone"]).await;
-    // Everything but what `young` did last is made old.
-    let (times, ends) = match bed.target {
-        breakerd::store::Target::Sqlite(_) => ("recorded_at_us = 5", "changed_at_us = 5"),
-        breakerd::store::Target::Postgres(_) => ("recorded_at = 'epoch'", "changed_at = 'epoch'"),
-    };
-    bed.sql(&format!(
-        "UPDATE transition SET {times} WHERE revision NOT IN (6, 7);
-         UPDATE audit SET {times}; UPDATE receipt SET {times}; UPDATE change SET {times};
-         UPDATE service_config SET {ends};"
-    ))
-    .await;
-    // More than go at one time.
-    let (column, old) = match bed.target {
-        breakerd::store::Target::Sqlite(_) => ("recorded_at_us", "5"),
-        breakerd::store::Target::Postgres(_) => ("recorded_at", "CAST('epoch' AS timestamptz)"),
-    };
-    bed.sql(&format!(
-        "INSERT INTO receipt (replica, boot, first_seq, last_seq, epochs, {column})
-         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000)
-         SELECT 'old', '1', i, i, '[1]', {old} FROM n"
-    ))
-    .await;
-    let far = Time::from_micros(1_500_000_000_000_000);
-    let retention = Retention { before: far, requests_before: far };
-    let pruned = bed.store.prune(retention).await.unwrap();
-    assert!(pruned.transitions >= 4, "{pruned:?}");
-    assert_eq!(pruned.changes, 2);
-    assert_eq!(bed.text("SELECT CAST(count(*) AS TEXT) FROM receipt").await.as_deref(), Some("0"));
-    let left = bed.store.breakers(None, 9).await.unwrap();
-    let left: Vec<_> = left.into_iter().map(|stored| stored.key).collect();
-    // They were entered just now: a breaker goes when it has been closed for as long as history is kept.
-    assert_eq!(left, [key("closed"), key("open"), key("young")]);
-    let entered = match bed.target {
-        breakerd::store::Target::Sqlite(_) => "entered_at_us = 5",
-        breakerd::store::Target::Postgres(_) => "entered_at = 'epoch'",
-    };
-    bed.sql(&format!("UPDATE breaker SET {entered}")).await;
-    let old = bed.store.breakers_without_history(far, None, 9).await.unwrap();
-    assert_eq!(old, [(key("closed"), 3)], "one is open, one has history left");
-    assert_eq!(bed.store.breakers_without_history(far, Some(&key("closed")), 9).await.unwrap(), []);
-    let other = [(key("closed"), 1), (key("open"), 1), (key("nobody"), 1)];
-    assert_eq!(
-        bed.store.delete_breakers(&other).await.unwrap(),
-        [],
-        "it has changed since, or is not closed"
-    );
-    assert_eq!(bed.store.delete_breakers(&old).await.unwrap(), [key("closed")]);
-    assert_eq!(bed.store.delete_breakers(&[]).await.unwrap(), []);
-    let left = bed.store.breakers(None, 9).await.unwrap();
-    let left: Vec<_> = left.into_iter().map(|stored| stored.key).collect();
-    assert_eq!(left, [key("open"), key("young")]);
-    assert!(bed.store.history_floor().await.unwrap() >= 4);
-    let stored = bed.store.configuration().await.unwrap();
-    assert_eq!((stored.changed.contains_key("gone"), stored.forgotten), (false, 9));
-    assert_eq!(bed.store.revision().await.unwrap(), 9, "nothing of it is a change");
-}
-
-async fn a_clock_that_was_once_behind_takes_nothing_newer_along(bed: &mut Bed) {
-    for seq in 1..=3 {
-        bed.store.propose(&[trip(seq, &Key::new("a", &seq.to_string()).unwrap())]).await.unwrap();
-    }
-    let time = match bed.target {
-        breakerd::store::Target::Sqlite(_) => "recorded_at_us = 5",
-        breakerd::store::Target::Postgres(_) => "recorded_at = 'epoch'",
-    };
-    bed.sql(&format!("UPDATE transition SET {time} WHERE revision = 2")).await;
-    let far = Time::from_micros(1_500_000_000_000_000);
-    let pruned = bed.store.prune(Retention { before: far, requests_before: far }).await.unwrap();
-    assert_eq!(pruned.transitions, 1);
-    let left: Vec<_> = super::history(bed).await.iter().map(|row| row.cursor.revision).collect();
-    assert_eq!(left, [1, 3]);
-    assert_eq!(bed.store.history_floor().await.unwrap(), 2);
-}
-
-async fn a_store_is_the_same_after_a_restart(bed: &mut Bed) {
-    let meta = bed.store.meta().await.unwrap();
-    assert_eq!(meta, bed.store.meta().await.unwrap());
-    bed.reopen().await;
-    assert_eq!(meta, bed.store.meta().await.unwrap());
-    assert_eq!(meta.timeline, 0);
-    assert_ne!(meta.permit_key, [0; 16]);
-    bed.store.ping().await.unwrap();
-}
-
-async fn no_two_stores_are_the_same(bed: &mut Bed) {
-    let other = match bed.target {
-        breakerd::store::Target::Sqlite(_) => Bed::sqlite().await,
-        breakerd::store::Target::Postgres(_) => Bed::postgres().await,
-    };
-    let (one, two) = (bed.store.meta().await.unwrap(), other.store.meta().await.unwrap());
-    assert_ne!(one.store_id, two.store_id);
-    assert_ne!(one.permit_key, two.permit_key);
-    other.end().await;
 }

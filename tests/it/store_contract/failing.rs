@@ -8,10 +8,10 @@ use breakerd::store::{
 };
 
 use super::change::{key, trip};
-use super::on_every_store;
+use super::on_every_database;
 use crate::support::Bed;
 
-on_every_store!(
+on_every_database!(
     a_store_writes_again_after_a_statement_failed_in_its_transaction,
     a_store_writes_again_after_a_commit_failed,
 );

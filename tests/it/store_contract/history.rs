@@ -5,9 +5,9 @@ use std::time::Duration;
 use breaker::{Key, State};
 use breakerd::store::{Change, Proposal, StoredTransition, TransitionQuery};
 
+use super::bed::StoreBed;
 use super::change::{NOON, key, own, transition};
 use super::{history, on_every_store};
-use crate::support::Bed;
 
 on_every_store!(
     pages_are_complete_and_without_repeats_while_rows_are_added,
@@ -34,7 +34,7 @@ fn place(n: u64, len: usize) -> usize {
 }
 
 /// Writes changes `from..to` in batches of uneven size.
-async fn write(bed: &Bed, from: u64, to: u64) {
+async fn write(bed: &StoreBed, from: u64, to: u64) {
     let changes: Vec<_> = (from..to).map(change).collect();
     for (n, batch) in changes.chunks(5).enumerate() {
         let (first, second) = batch.split_at(n % 5);
@@ -74,12 +74,12 @@ fn passes(row: &StoredTransition, query: &TransitionQuery) -> bool {
         && query.until_time.is_none_or(|time| row.occurred_at < time)
 }
 
-async fn pages_are_complete_and_without_repeats_while_rows_are_added(bed: &mut Bed) {
+async fn pages_are_complete_and_without_repeats_while_rows_are_added(bed: &mut StoreBed) {
     let mut written = 200;
     write(bed, 0, written).await;
     for filter in filters() {
         for oldest_first in [false, true] {
-            let before = history(bed).await;
+            let before = history(&*bed.store).await;
             let mut query = TransitionQuery { oldest_first, limit: 7, ..filter.clone() };
             let mut seen = Vec::new();
             loop {
@@ -93,7 +93,7 @@ async fn pages_are_complete_and_without_repeats_while_rows_are_added(bed: &mut B
                 }
             }
             // Towards the past: what was there at the first page. Towards the future: what is there at the last.
-            let mut expected = if oldest_first { history(bed).await } else { before };
+            let mut expected = if oldest_first { history(&*bed.store).await } else { before };
             expected.retain(|row| passes(row, &filter));
             if !oldest_first {
                 let first = seen.first().map(|row| row.cursor);
@@ -105,7 +105,7 @@ async fn pages_are_complete_and_without_repeats_while_rows_are_added(bed: &mut B
     }
 }
 
-async fn a_page_holds_no_more_than_was_asked_for(bed: &mut Bed) {
+async fn a_page_holds_no_more_than_was_asked_for(bed: &mut StoreBed) {
     write(bed, 0, 20).await;
     for limit in [0, 1, 19, 20, 21] {
         let query = TransitionQuery { limit, ..TransitionQuery::default() };
@@ -114,12 +114,12 @@ async fn a_page_holds_no_more_than_was_asked_for(bed: &mut Bed) {
     }
 }
 
-async fn the_newest_come_first_unless_asked_otherwise(bed: &mut Bed) {
+async fn the_newest_come_first_unless_asked_otherwise(bed: &mut StoreBed) {
     write(bed, 0, 20).await;
     let mut newest_first =
         bed.store.transitions(&TransitionQuery { limit: 100, ..TransitionQuery::default() }).await.unwrap();
     newest_first.reverse();
-    let oldest_first = history(bed).await;
+    let oldest_first = history(&*bed.store).await;
     assert_eq!(newest_first, oldest_first);
     assert_eq!(oldest_first.iter().map(|row| row.id.seq).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
 }

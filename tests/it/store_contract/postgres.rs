@@ -31,7 +31,7 @@ async fn trip_one(store: &dyn Store, seq: u64) -> Result<(), StoreError> {
 }
 
 async fn declare(bed: &Bed) -> Result<(), StoreError> {
-    try_write(bed, 0, ConfigEdit::FileApplied(Declaration::default()), &[""], None).await.map(drop)
+    try_write(&*bed.store, 0, ConfigEdit::FileApplied(Declaration::default()), &[""], None).await.map(drop)
 }
 
 #[tokio::test]
@@ -158,8 +158,8 @@ async fn a_change_and_the_retention_do_not_wait_for_each_other() {
         ConfigEdit::Thresholds { service: "gone".to_owned(), layer }
     };
     let nothing = ConfigEdit::Thresholds { service: "gone".to_owned(), layer: Layer::default() };
-    try_write(&bed, 0, thresholds(3), &["gone"], None).await.unwrap();
-    try_write(&bed, 1, nothing, &["gone"], None).await.unwrap();
+    try_write(&*bed.store, 0, thresholds(3), &["gone"], None).await.unwrap();
+    try_write(&*bed.store, 1, nothing, &["gone"], None).await.unwrap();
     bed.sql("UPDATE service_config SET changed_at = 'epoch'").await;
     // A change of the same service, as far as its first lock.
     let Target::Postgres(url) = &bed.target else { unreachable!() };

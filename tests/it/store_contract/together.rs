@@ -7,9 +7,9 @@ use breaker::{Key, State};
 use breakerd::store::{Answer, HistoryCursor, Proposal, Store, TransitionQuery};
 use tokio::task::JoinSet;
 
+use super::bed::StoreBed;
 use super::change::{key, own, proposed, trip};
 use super::{history, on_every_store};
-use crate::support::Bed;
 
 on_every_store!(
     two_batches_in_opposite_orders_do_not_wait_for_each_other,
@@ -26,7 +26,7 @@ fn is_won(answer: &Answer) -> bool {
     matches!(answer, Answer::Won { .. })
 }
 
-async fn two_batches_in_opposite_orders_do_not_wait_for_each_other(bed: &mut Bed) {
+async fn two_batches_in_opposite_orders_do_not_wait_for_each_other(bed: &mut StoreBed) {
     let keys = keys(1_000);
     let batch = |task: u64, round: u64| -> Vec<Proposal> {
         let first = (task * 10 + round) * 1_000;
@@ -53,12 +53,12 @@ async fn two_batches_in_opposite_orders_do_not_wait_for_each_other(bed: &mut Bed
     let won: usize = tasks.join_all().await.into_iter().sum();
     // Every epoch of every breaker went to one of the two.
     assert_eq!(won, 3_000);
-    let rows = history(bed).await;
+    let rows = history(&*bed.store).await;
     let epochs: BTreeSet<_> = rows.iter().filter_map(|row| Some((row.key.clone(), row.epoch?))).collect();
     assert_eq!(epochs.len(), 3_000);
 }
 
-async fn one_of_many_that_want_the_same_epoch_wins(bed: &mut Bed) {
+async fn one_of_many_that_want_the_same_epoch_wins(bed: &mut StoreBed) {
     let a = key("a", "");
     let mut tasks = JoinSet::new();
     for seq in 0..8 {
@@ -78,7 +78,7 @@ async fn one_of_many_that_want_the_same_epoch_wins(bed: &mut Bed) {
     }
 }
 
-async fn the_same_batch_at_once_is_written_once(bed: &mut Bed) {
+async fn the_same_batch_at_once_is_written_once(bed: &mut StoreBed) {
     let batch: Vec<_> = (0..).zip(&keys(50)).map(|(seq, key)| trip(seq, key)).collect();
     let mut tasks = JoinSet::new();
     for _ in 0..4 {
@@ -87,7 +87,7 @@ async fn the_same_batch_at_once_is_written_once(bed: &mut Bed) {
     }
     let answers = tasks.join_all().await;
     assert!(answers.iter().all(|answer| *answer == answers[0]));
-    assert_eq!(history(bed).await.len(), 50);
+    assert_eq!(history(&*bed.store).await.len(), 50);
     assert_eq!(bed.store.revision().await.unwrap(), 1);
 }
 
@@ -103,7 +103,7 @@ async fn follow(store: &dyn Store, after: &mut Option<HistoryCursor>, seen: &mut
     }
 }
 
-async fn who_follows_the_revisions_misses_nothing(bed: &mut Bed) {
+async fn who_follows_the_revisions_misses_nothing(bed: &mut StoreBed) {
     let writers = 6;
     let rounds = 15;
     let mut tasks = JoinSet::new();

@@ -118,7 +118,7 @@ async fn is_brought_forward(target: &Target) {
     fill(target).await;
     let store = open(target).await.unwrap();
     let bed = Bed::of(store, target.clone());
-    let rows = history(&bed).await;
+    let rows = history(&*bed.store).await;
     let lasted: Vec<_> = rows.iter().map(|row| row.lasted.map(|lasted| lasted.as_secs())).collect();
     assert_eq!(
         lasted,

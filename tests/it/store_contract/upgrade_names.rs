@@ -74,7 +74,7 @@ async fn is_renamed(target: &Target) {
 
     // As breakerd reads it.
     assert_eq!(bed.store.meta().await.unwrap().timeline, 7);
-    let rows = history(&bed).await;
+    let rows = history(&*bed.store).await;
     let read: Vec<_> =
         rows.iter().map(|row| (row.open_count, row.lost_transitions, row.store_unavailable)).collect();
     assert_eq!(read, [(2, 0, true), (2, 3, false)]);

@@ -1,0 +1,291 @@
+//! The steps of [`crate::store::script`], in memory. What they write is a draft until the transaction commits, so that a step
+//! that fails leaves nothing behind. No step waits for anything.
+//!
+//! What is kept goes through the rows of the other stores ([`BreakerRow`], [`TransitionRow`] ...), so that it comes back
+//! as it would from a database: texts without NUL, whole microseconds, and an error for a number that no column holds.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use breaker::{Key, Snapshot, State as BreakerStateKind};
+
+use super::random::SeededRandom;
+use super::state::{AuditEntry, BreakerEntry, Nonce, ReceiptEntry, RequestEntry, State};
+use crate::catalog::{Changed, StoredDeclaration};
+use crate::store::columns::bigint;
+use crate::store::config_rows::{Audit, ServiceOverrideRow, override_json};
+use crate::store::history::{Bumped, TransitionRow};
+use crate::store::judge::{BreakerState, Judgement, LockedRows, Receipt, RowRevision};
+use crate::store::layer_json;
+use crate::store::rows::{BreakerRow, keys};
+use crate::store::script::WriteTransaction;
+use crate::store::timestamp::Timestamp;
+use crate::store::{
+    ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker, StoredConfiguration,
+    StoredTransition, TransitionId,
+};
+
+/// What a write works on, under the lock of the store.
+pub(super) struct Writer<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) random: &'a mut SeededRandom,
+    pub(super) now: Timestamp,
+}
+
+/// What a transaction has written so far.
+#[derive(Default)]
+struct Draft {
+    bumped: Option<(u64, Nonce)>,
+    breakers: Vec<(Key, BreakerEntry)>,
+    history: Vec<Arc<StoredTransition>>,
+    receipts: Vec<(TransitionId, ReceiptEntry)>,
+    audit: Vec<Arc<AuditEntry>>,
+    request: Option<(String, RequestEntry)>,
+    configuration: Option<StoredConfiguration>,
+}
+
+/// The steps of what writes.
+pub(super) struct MemoryTransaction<'a> {
+    writer: Writer<'a>,
+    draft: Draft,
+}
+
+impl Writer<'_> {
+    /// The next revision and its nonce.
+    pub(super) fn next_revision(&mut self) -> (u64, Nonce) {
+        let nonce = Nonce { nonce: self.random.number(), recorded_at: self.now.0 };
+        (self.state.revision + 1, nonce)
+    }
+}
+
+impl State {
+    /// Moves on to the next revision.
+    pub(super) fn set_revision(&mut self, (revision, nonce): (u64, Nonce)) {
+        self.revision = revision;
+        self.nonces.insert(revision, nonce);
+    }
+
+    /// Keeps the id of a request; one that is known stays as it is.
+    pub(super) fn keep_request(&mut self, id: String, entry: RequestEntry) {
+        self.requests.entry(id).or_insert(entry);
+    }
+
+    /// What a change under this id was answered.
+    pub(super) fn request(&self, request: &RequestId) -> Option<ConfigWritten> {
+        self.requests.get(&request.id).map(|known| request.answer(known.digest, known.revision))
+    }
+}
+
+impl<'a> MemoryTransaction<'a> {
+    pub(super) fn new(writer: Writer<'a>) -> Self {
+        Self { writer, draft: Draft::default() }
+    }
+
+    fn configuration(&mut self) -> &mut StoredConfiguration {
+        let present = &self.writer.state.configuration;
+        self.draft.configuration.get_or_insert_with(|| StoredConfiguration::clone(present))
+    }
+
+    fn write_breaker(&mut self, key: &Key, state: &BreakerState, bumped: Bumped) -> Result<(), StoreError> {
+        let StoredBreaker { snapshot, entered_by, .. } = BreakerRow::new(key, state)?.breaker()?;
+        let state = BreakerState { is_stored: true, snapshot, entered_by, episode: state.episode.clone() };
+        let entry = BreakerEntry { state, revision: bumped.revision.unsigned_abs() };
+        self.draft.breakers.push((key.clone(), entry));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl WriteTransaction for MemoryTransaction<'_> {
+    /// The lock of the store is held already.
+    async fn lock_revision(&mut self) -> Result<Timestamp, StoreError> {
+        Ok(self.writer.now)
+    }
+
+    async fn read_rows<'a>(&mut self, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
+        let mut rows = LockedRows::default();
+        for key in keys(proposals) {
+            if let Some(entry) = self.writer.state.breakers.get(key) {
+                rows.present.insert(key, entry.state.clone());
+            }
+        }
+        for Proposal { id, .. } in proposals {
+            if let Some(entry) = self.writer.state.receipts.get(id) {
+                rows.known.insert(id, entry.receipt());
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn bump(&mut self) -> Result<Bumped, StoreError> {
+        let next = self.writer.next_revision();
+        self.draft.bumped = Some(next);
+        let revision = bigint("bump the revision", "revision", next.0)?;
+        Ok(Bumped { revision, recorded_at: self.writer.now })
+    }
+
+    async fn write_breakers(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+        judgement.changed.iter().try_for_each(|(key, state)| self.write_breaker(key, state, bumped))
+    }
+
+    async fn write_history(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+        for (number, entry) in judgement.entries.iter().enumerate() {
+            let row = TransitionRow::new(entry, number, bumped)?.transition()?;
+            self.draft.history.push(Arc::new(row));
+        }
+        Ok(())
+    }
+
+    /// Outages that are over are read by people, in SQL: none is kept here.
+    async fn write_episodes(&mut self, _: &Judgement<'_>, _: Bumped) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// As [`Self::write_episodes`].
+    async fn write_open_time(&mut self, _: &Judgement<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn write_receipts(
+        &mut self,
+        judgement: &Judgement<'_>,
+        revision: Option<i64>,
+        recorded_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (revision, recorded_at) = (revision.map(i64::unsigned_abs), recorded_at.0);
+        let entry = |won_epoch| ReceiptEntry { won_epoch, revision, recorded_at };
+        self.draft.receipts.extend(judgement.receipts.iter().map(|(id, won)| ((*id).clone(), entry(*won))));
+        Ok(())
+    }
+
+    async fn write_audit(&mut self, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {
+        let entry = AuditEntry { change: audit.stored(bumped)?, recorded_at: bumped.recorded_at.0 };
+        self.draft.audit.push(Arc::new(entry));
+        Ok(())
+    }
+
+    /// As [`Self::lock_revision`].
+    async fn lock_configuration(&mut self) -> Result<u64, StoreError> {
+        Ok(self.writer.state.configuration.revision)
+    }
+
+    async fn find_request(&mut self, request: &RequestId) -> Result<Option<ConfigWritten>, StoreError> {
+        Ok(self.writer.state.request(request))
+    }
+
+    async fn write_request(&mut self, request: &RequestId, bumped: Bumped) -> Result<(), StoreError> {
+        let (revision, recorded_at) = (bumped.revision.unsigned_abs(), bumped.recorded_at.0);
+        let entry = RequestEntry { digest: request.digest, revision, recorded_at };
+        self.draft.request = Some((request.id.clone(), entry));
+        Ok(())
+    }
+
+    async fn write_generation(&mut self, generation: u64) -> Result<Timestamp, StoreError> {
+        bigint("write the configuration", "generation", generation)?;
+        if let Some(stored) = &mut self.configuration().declared {
+            stored.declaration.generation = Some(generation);
+        }
+        Ok(self.writer.now)
+    }
+
+    async fn open_breakers(&mut self, services: &BTreeSet<String>) -> Result<Vec<StoredBreaker>, StoreError> {
+        // Those judged by the defaults may be of any service.
+        let of_any = services.contains("");
+        let open = self.writer.state.breakers.iter().filter(|(key, entry)| {
+            let is_of_these = of_any || services.contains(&**key.service());
+            is_of_these && entry.state.snapshot.state == BreakerStateKind::Open
+        });
+        Ok(open.map(|(key, entry)| entry.stored(key)).collect())
+    }
+
+    async fn write_waits(&mut self, waits: &[(Key, Snapshot)], bumped: Bumped) -> Result<(), StoreError> {
+        for (key, after) in waits {
+            if let Some(entry) = self.writer.state.breakers.get(key).cloned() {
+                let snapshot = Snapshot { wait: after.wait, ..entry.state.snapshot.clone() };
+                self.write_breaker(key, &BreakerState { snapshot, ..entry.state.clone() }, bumped)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_edit(&mut self, edit: &ConfigEdit, bumped: Bumped) -> Result<Option<String>, StoreError> {
+        let revision = bumped.revision.unsigned_abs();
+        let configuration = self.configuration();
+        match edit {
+            ConfigEdit::Generation(_) => Ok(None),
+            ConfigEdit::FileApplied(declaration) => {
+                let generation = declaration.generation.unwrap_or_default();
+                bigint("write the configuration", "generation", generation)?;
+                let applied = StoredDeclaration { declaration: declaration.clone(), revision };
+                let before = configuration.declared.replace(applied);
+                Ok(before.map(|before| layer_json::to_json(&before.declaration)))
+            }
+            ConfigEdit::Thresholds { service, layer } => {
+                let before = if layer.is_empty() {
+                    configuration.set.remove(service)
+                } else {
+                    configuration.set.insert(service.clone(), layer.clone())
+                };
+                let changed = Changed { revision, at: bumped.recorded_at.0 };
+                configuration.changed.entry(service.clone()).or_insert(changed);
+                Ok(before.map(|before| layer_json::layer_to_text(&before)))
+            }
+            ConfigEdit::Override { service, set } => {
+                let before = configuration.overrides.remove(service);
+                if let Some(set) = set {
+                    let (service, set) = ServiceOverrideRow::new(service, set, bumped).stored()?;
+                    configuration.overrides.insert(service, set);
+                }
+                Ok(before.map(|set| override_json(set.kind.as_str(), &set.attribution, set.expires_at)))
+            }
+        }
+    }
+
+    async fn write_service_revisions(
+        &mut self,
+        services: &BTreeSet<String>,
+        bumped: Bumped,
+    ) -> Result<(), StoreError> {
+        let changed = Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 };
+        self.configuration().changed.extend(services.iter().map(|service| (service.clone(), changed)));
+        Ok(())
+    }
+
+    async fn write_configuration_revision(&mut self, bumped: Bumped) -> Result<(), StoreError> {
+        self.configuration().revision = bumped.revision.unsigned_abs();
+        Ok(())
+    }
+
+    async fn commit(self, _: &'static str) -> Result<(), StoreError> {
+        let Draft { bumped, breakers, history, receipts, audit, request, configuration } = self.draft;
+        let state = self.writer.state;
+        if let Some(next) = bumped {
+            state.set_revision(next);
+        }
+        state.breakers.extend(breakers.into_iter().map(|(key, entry)| (key, Arc::new(entry))));
+        state.history.extend(history);
+        state.receipts.extend(receipts);
+        state.audit.extend(audit);
+        if let Some((id, entry)) = request {
+            state.keep_request(id, entry);
+        }
+        if let Some(configuration) = configuration {
+            state.configuration = Arc::new(configuration);
+        }
+        Ok(())
+    }
+
+    async fn rollback(self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl ReceiptEntry {
+    fn receipt(self) -> Receipt {
+        match (self.won_epoch, self.revision) {
+            (Some(epoch), Some(revision)) => Receipt::Won { epoch, revision: RowRevision::At(revision) },
+            _ => Receipt::Lost,
+        }
+    }
+}
