@@ -19,7 +19,6 @@ use breakerd::control::{LayerChange, Update, first_configuration};
 use breakerd::engine::{Limits, Seals};
 use breakerd::journal::{Journal, JournalOptions};
 use breakerd::metrics::Metrics;
-use breakerd::replica::Local;
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{Target, open};
 use breakerd_common::clock::{Clock, SystemClock};
@@ -75,7 +74,7 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
         configuration,
         limits,
         issuer: 1,
-        coordinator: Arc::new(Local),
+        shared: None,
         watch: Metrics::default().watch.clone(),
     });
     let Loaded { engine, control, .. } = runtime.loaded;

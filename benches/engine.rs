@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use breaker::{Numbering, Outcome, Report, Time};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Creator, Engine, Event, Limits, Run, Seals, StoreIdentity, Target, TransitionSink};
+use breakerd::engine::{
+    Appended, Creator, Engine, Event, Limits, Run, Seals, StoreIdentity, Target, TransitionSink,
+};
 use divan::Bencher;
 
 fn main() {
@@ -20,8 +22,8 @@ const BREAKERS: usize = 10_000;
 struct Nobody;
 
 impl TransitionSink for Nobody {
-    fn append(&self, _event: Event<'_>) -> u64 {
-        0
+    fn append(&self, _event: Event<'_>) -> Appended {
+        Appended::default()
     }
 }
 

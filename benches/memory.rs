@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use breaker::{Numbering, Outcome, Report, Time};
 use breakerd::catalog::Catalog;
-use breakerd::engine::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
+use breakerd::engine::{Appended, Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
 
 /// The one that breakerd runs with: sizes are rounded up as there.
 #[global_allocator]
@@ -23,8 +23,8 @@ const CALLS_OF_BUSY: usize = 600;
 struct Nobody;
 
 impl TransitionSink for Nobody {
-    fn append(&self, _event: Event<'_>) -> u64 {
-        0
+    fn append(&self, _event: Event<'_>) -> Appended {
+        Appended::default()
     }
 }
 

@@ -109,7 +109,12 @@ fn fill_journal(folder: &Path) -> Result<std::path::PathBuf> {
     let (journal, _) = Journal::open(folder, options)?;
     for index in 0..IN_JOURNAL {
         let key = Key::new("journal", &format!("b{index}"))?;
-        journal.append(Event { key: &key, transition: &transition(1, clock.now()), origin: Origin::Own });
+        journal.append(Event {
+            key: &key,
+            transition: &transition(1, clock.now()),
+            origin: Origin::Own,
+            numbering: Numbering::Own,
+        });
     }
     Ok(folder.join("000000000001.journal"))
 }

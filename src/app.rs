@@ -12,7 +12,7 @@ use crate::feed::Feeds;
 use crate::health::{Health, Problem};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::replica::Coordinator;
+use crate::replica::Replica;
 use crate::store::Store;
 
 /// The running service, as gRPC and HTTP see it.
@@ -57,8 +57,8 @@ pub struct Loaded {
     pub store: Arc<dyn Store>,
     /// What is on its way to the store.
     pub journal: Arc<Journal>,
-    /// Agreement on probes.
-    pub coordinator: Arc<dyn Coordinator>,
+    /// What calls are decided with.
+    pub replica: Replica,
     /// The configuration, and the way to change it.
     pub control: Arc<Control>,
     /// What streams are fed from.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use breaker::Numbering;
 use breakerd_common::clock::Clock;
 
 use crate::app::Loaded;
@@ -10,8 +11,8 @@ use crate::engine::{Engine, Limits, Seals, StoreIdentity};
 use crate::feed::{FanOut, Feeds, StateFeed};
 use crate::journal::Journal;
 use crate::metrics::WatchMetrics;
-use crate::replica::Coordinator;
-use crate::store::{Meta, Store};
+use crate::replica::{Coordinator, Replica};
+use crate::store::{Meta, SharedStore, Store};
 use crate::transition_log::{self, TransitionLog};
 
 /// What is there before it is put together: opened, read, and not running yet.
@@ -30,8 +31,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Random for each life of the process: which permits are its own.
     pub issuer: u64,
-    /// Agreement on probes.
-    pub coordinator: Arc<dyn Coordinator>,
+    /// The store once more, if other replicas write to it too; none: this process has it for itself.
+    pub shared: Option<Arc<dyn SharedStore>>,
     /// Where streams are counted.
     pub watch: WatchMetrics,
 }
@@ -47,12 +48,12 @@ pub struct Runtime {
 impl Runtime {
     /// Assembles it. A transition goes from the engine to the log, the journal and the streams.
     pub fn assemble(parts: Parts) -> Self {
-        let Parts { clock, store, meta, journal, configuration, limits, issuer, coordinator, watch } = parts;
+        let Parts { clock, store, meta, journal, configuration, limits, issuer, shared, watch } = parts;
         let identity = StoreIdentity {
             seals: Seals::new(&meta.permit_key),
             timeline: meta.timeline,
             issuer,
-            numbering: coordinator.numbering(),
+            numbering: if shared.is_some() { Numbering::Store } else { Numbering::Own },
         };
         let states = Arc::new(StateFeed::default());
         let sink = FanOut { journal: Arc::clone(&journal), states: Arc::clone(&states) };
@@ -62,10 +63,18 @@ impl Runtime {
         // The overrides first: the breakers that the catalog names are created in them.
         engine.note_service_overrides(configuration.engine_overrides(), clock.now());
         engine.apply(configuration.catalog(), clock.now());
+        let replica = match shared {
+            Some(shared) => {
+                let coordinator =
+                    Coordinator::new(Arc::clone(&engine), shared, Arc::clone(&clock), &journal, issuer);
+                Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), Arc::new(coordinator))
+            }
+            None => Replica::lone(Arc::clone(&engine), Arc::clone(&clock)),
+        };
         let control =
             Control::new(store.clone(), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
         let feeds = Feeds::new(states, Arc::clone(&store), &meta, watch);
-        let loaded = Loaded { engine, store, journal, coordinator, control, feeds };
+        let loaded = Loaded { engine, store, journal, replica, control, feeds };
         Self { loaded, transition_log: Arc::new(transition_log) }
     }
 }

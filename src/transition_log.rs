@@ -14,7 +14,7 @@ use breakerd_common::clock::Clock;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Event, TransitionSink};
+use crate::engine::{Appended, Event, TransitionSink};
 
 /// Transitions that are logged one by one, a second: those of a few services in trouble are, and a fleet-wide outage of
 /// a hundred thousand breakers is not a hundred thousand lines. As many wait in the queue.
@@ -61,13 +61,13 @@ pub fn logging<O: TransitionSink>(inner: O, clock: Arc<dyn Clock>) -> (LoggingSi
 }
 
 impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
-    fn append(&self, event: Event<'_>) -> u64 {
-        let lsn = self.inner.append(event);
+    fn append(&self, event: Event<'_>) -> Appended {
+        let appended = self.inner.append(event);
         match self.records.try_reserve() {
             Ok(slot) => slot.send(Record::of(event.key, event.transition)),
             Err(_) => self.counted.add(event.transition.reason),
         }
-        lsn
+        appended
     }
 
     fn moved(&self, key: &Key) {

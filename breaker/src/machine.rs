@@ -345,11 +345,12 @@ impl Breaker {
         (0..DUE_AT_ONCE_MAX).map_while(|_| self.elapse(now)).collect()
     }
 
-    /// Lets go of what has left the window.
+    /// Lets go of what has left the window, and of probes that wait for a call no longer.
     fn age(&mut self, now: Time) {
         match &mut self.phase {
             Phase::Closed(tally) => tally.advance(now),
             Phase::MetricsOnly(metrics_only) => metrics_only.tally.advance(now),
+            Phase::HalfOpen(half_open) => half_open.age(now),
             _ => {}
         }
     }

@@ -120,7 +120,7 @@ pub struct Decision {
     /// METRICS_ONLY let it pass, and but for that it would have been denied.
     pub would_deny: bool,
     /// It may not, and yet may within moments: the store is asked for a probe, or for half-open. Whoever can wait a little
-    /// asks once more when the answer is here.
+    /// asks once more when the answer is here; whoever cannot counts as rejected with [`crate::Breaker::note_rejected`].
     pub waits: bool,
 }
 

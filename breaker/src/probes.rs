@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::outcome::Probe;
+use crate::outcome::{Probe, Recorded};
 use crate::state::{Reason, State};
 use crate::thresholds::Judged;
 use crate::time::Time;
@@ -81,6 +81,16 @@ pub enum ProbeSettled {
     Duplicate,
     /// It no longer holds its slot.
     Late,
+}
+
+impl From<ProbeSettled> for Recorded {
+    fn from(settled: ProbeSettled) -> Self {
+        match settled {
+            ProbeSettled::Recorded => Self::Recorded,
+            ProbeSettled::Duplicate => Self::Duplicate,
+            ProbeSettled::Late => Self::Late,
+        }
+    }
 }
 
 /// What was counted of the probes that are completed.

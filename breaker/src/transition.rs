@@ -194,7 +194,7 @@ pub struct Transition {
     /// Who asked for it, and why; none: the machine itself.
     pub attribution: Option<Attribution>,
     /// The state as it now is: what the store keeps of this breaker. `after.epoch` is a proposal until
-    /// [`crate::Breaker::confirm`], where the store numbers epochs.
+    /// it is answered ([`crate::Breaker::answered`]), where the store numbers epochs.
     pub after: Snapshot,
     /// True when nothing changed: `METRICS_ONLY` says that it would have opened.
     pub shadow: bool,

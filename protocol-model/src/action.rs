@@ -3,10 +3,10 @@
 use crate::checker::Model;
 use crate::message::{Act, Answer, Ask, Id, Overtaken, Request, Verdict};
 use crate::property::Property;
-use crate::replica::{Grant, Overlay, Replica, is_forced_open};
+use crate::replica::{Grant, Overlay, Replica, is_forced_open, release};
 use crate::rule::Rule;
 use crate::setup::{Fault, Leases, Setup};
-use crate::store::{Seen, Slot, State, Store, Wait};
+use crate::store::{Slot, State, Wait};
 use crate::world::{Caller, REPLICAS_MAX, Told, World};
 
 /// A step. Messages, callers and slots are given by their place in the [`World`].
@@ -57,12 +57,6 @@ pub enum Action {
     CallerLate(usize),
     /// The load balancer sends a replica no more calls.
     Drain(u8),
-    /// A standby stops following the store.
-    StandbyStops,
-    /// That standby becomes the store.
-    StoreGoesBack,
-    /// A replica that noticed that the store went back begins a new lineage.
-    BeginLineage(u8),
     /// A request is canceled whose replica claims a slot for it. Only without
     /// [`ClaimOutlivesRequest`](Rule::ClaimOutlivesRequest), otherwise it changes nothing.
     Cancel(u8),
@@ -93,17 +87,6 @@ impl Model for Setup {
             actions.extend((0..world.answers.len()).map(Action::LoseAnswer));
         }
         self.lease_actions(world, &mut actions);
-        let goes_back = self.faulty(world, Fault::StoreBack) || self.faulty(world, Fault::Restored);
-        // Where replicas crash too, it goes back once: two faults are one of each.
-        if goes_back && (world.losses == 0 || !self.kinds.contains(&Fault::Crash)) {
-            // With the store's own state in hand, nothing would be lost.
-            let lags = world.standby.as_ref().is_some_and(|standby| **standby != world.store);
-            if lags {
-                actions.push(Action::StoreGoesBack);
-            } else if world.standby.is_none() {
-                actions.push(Action::StandbyStops);
-            }
-        }
         self.reports(world, &mut actions);
         actions
     }
@@ -124,8 +107,6 @@ impl Model for Setup {
             | Action::StopWaiting(..)
             | Action::CallerLate(_)
             | Action::Drain(_)
-            | Action::StandbyStops
-            | Action::StoreGoesBack
             | Action::Cancel(_)
             | Action::ProbeAlone(_) => true,
             Action::WaitEnds
@@ -138,7 +119,6 @@ impl Model for Setup {
             | Action::Process(_)
             | Action::Receive(_)
             | Action::Resend(..)
-            | Action::BeginLineage(_)
             | Action::LeaseEnds(_) => false,
         }
     }
@@ -155,10 +135,7 @@ impl Setup {
 
     fn replica_actions(&self, world: &World, name: u8, actions: &mut Vec<Action>) {
         let replica = &world.replicas[usize::from(name)];
-        let unchecked = self.is_new_timeline(&world.store, replica);
-        if replica.noticed.is_some() {
-            actions.push(Action::BeginLineage(name));
-        } else if world.store.seen() != replica.confirmed || unchecked {
+        if world.store.seen() != replica.confirmed {
             actions.push(Action::Poll(name));
         }
         if replica.state() == State::Open
@@ -295,12 +272,7 @@ impl Setup {
         let restarted = |index: usize| action == Action::Crash(u8::try_from(index).unwrap_or(u8::MAX));
         let backward =
             world.replicas.iter().zip(&next.replicas).enumerate().any(|(index, (before, after))| {
-                let same_lineage = after.confirmed.lineage == before.confirmed.lineage;
-                let left_before = before.left_lineages & (1 << after.confirmed.lineage) != 0;
-                left_before
-                    || (same_lineage
-                        && after.confirmed.revision < before.confirmed.revision
-                        && !restarted(index))
+                after.confirmed.revision < before.confirmed.revision && !restarted(index)
             });
         if backward {
             violated = violated.or(Some(Property::NeverBackward));
@@ -327,15 +299,14 @@ impl Setup {
             Action::ReturnStock(name) => {
                 let replica = &mut world.replicas[usize::from(name)];
                 if let Some(grant) = replica.stock.pop() {
-                    let release = replica.release(grant.nonce);
-                    world.requests.push(release);
+                    world.requests.push(release(grant.nonce, replica.confirmed.epoch));
                 }
             }
             Action::Report { caller, replica, success } => report(world, caller, replica, success),
-            Action::Poll(name) => self.poll(world, name),
-            Action::StandbyStops => world.standby = Some(Box::new(world.store.clone())),
-            Action::StoreGoesBack => self.go_back(world),
-            Action::BeginLineage(name) => self.begin_lineage(world, name),
+            Action::Poll(name) => {
+                let row = world.store.seen();
+                world.replicas[usize::from(name)].adopt(row, self);
+            }
             Action::Process(index) => return self.process(world, index),
             Action::Receive(index) => return self.receive(world, index),
             Action::Resend(name, id) => self.resend(world, name, id),
@@ -369,97 +340,26 @@ impl Setup {
             }
             Action::ProbeAlone(name) => {
                 let nonce = world.next_id(name);
-                let Seen { lineage, epoch, .. } = world.replicas[usize::from(name)].confirmed;
-                world.callers.push(Caller {
-                    nonce,
-                    lineage,
-                    epoch: epoch + 1,
-                    expired: false,
-                    outlives: false,
-                });
+                let epoch = world.replicas[usize::from(name)].confirmed.epoch + 1;
+                world.callers.push(Caller { nonce, epoch, expired: false, outlives: false });
             }
         }
         Ok(())
-    }
-
-    /// A standby takes over, or a backup is restored. What was under way to the store is lost with the connection.
-    fn go_back(&self, world: &mut World) {
-        world.left.faults -= 1;
-        let Some(standby) = world.standby.take() else { return };
-        let (writes, timeline, closed_epochs) =
-            (world.store.writes, world.store.timeline, world.store.closed_epochs);
-        world.losses += 1;
-        world.store = *standby;
-        world.store.writes = writes + 1;
-        world.store.timeline = if self.kinds.contains(&Fault::StoreBack) { timeline + 1 } else { timeline };
-        world.store.closed_epochs = closed_epochs;
-        world.requests.clear();
-    }
-
-    /// A replica reads the row, after it has checked that the store did not go back.
-    fn poll(&self, world: &mut World, name: u8) {
-        let replica = &mut world.replicas[usize::from(name)];
-        let store = &mut world.store;
-        let known = replica.confirmed;
-        let nonce = store.nonces.get(usize::from(known.revision)).copied();
-        let lost =
-            store.lineage == known.lineage && nonce != Some(known.nonce) && self.keeps(Rule::NonceCompared);
-        let new_timeline = self.is_new_timeline(store, replica);
-        if lost || (new_timeline && self.keeps(Rule::NewTimelineNewLineage)) {
-            replica.noticed = Some(store.lineage);
-            self.remember_timeline(replica, store);
-            return;
-        }
-        if new_timeline {
-            store.check_timeline();
-        }
-        self.remember_timeline(replica, store);
-        let before = replica.follow(store.seen(), self);
-        if let Some(before) = before {
-            ask(world, name, before);
-        }
-    }
-
-    /// Whether the store is on a timeline that nobody has checked.
-    fn is_new_timeline(&self, store: &Store, replica: &Replica) -> bool {
-        if self.keeps(Rule::TimelineKeptInStore) {
-            return store.timeline != store.checked_timeline;
-        }
-        // In a new lineage, the replica that began it has checked the timeline.
-        store.timeline != replica.timeline && store.lineage == replica.confirmed.lineage
-    }
-
-    /// A replica need not know the timeline, if the store keeps it.
-    fn remember_timeline(&self, replica: &mut Replica, store: &Store) {
-        if !self.keeps(Rule::TimelineKeptInStore) {
-            replica.timeline = store.timeline;
-        }
-    }
-
-    fn begin_lineage(&self, world: &mut World, name: u8) {
-        let noticed = world.replicas[usize::from(name)].noticed.take();
-        if noticed != Some(world.store.lineage) && self.keeps(Rule::LineageCompared) {
-            // Another replica was first.
-            return;
-        }
-        let next = if self.keeps(Rule::LineageIsRandom) { world.lineages } else { world.store.lineage };
-        world.lineages += 1;
-        world.store.begin_lineage(next + 1);
     }
 
     fn trip(&self, world: &mut World, name: u8) {
         world.left.failures -= 1;
         let id = world.next_id(name);
         let replica = &mut world.replicas[usize::from(name)];
-        let Seen { lineage, epoch: base, .. } = replica.confirmed;
-        let request = replica.request(id, Ask::Trip);
+        let base = replica.confirmed.epoch;
+        let request = Request { id, epoch: base, ask: Ask::Trip, tally: None, renewed: false };
         replica.overlay = Some(Overlay { base, state: State::Open, id });
         if self.keeps(Rule::JournalFirst) {
             replica.journal.push(request);
         } else {
             replica.asks.push(request);
         }
-        world.told.push(Told { lineage, base, to: State::Open });
+        world.told.push(Told { base, to: State::Open });
         world.requests.push(request);
     }
 
@@ -484,9 +384,8 @@ impl Setup {
             world.requests.push(request);
             return Ok(());
         }
-        let before = world.store.epoch;
         if let Some(verdict) = world.store.process(&request, self)? {
-            if world.store.epoch != before {
+            if verdict == Verdict::Won {
                 took_effect(world, &request);
             }
             world.answers.push(Answer { to: request, verdict, row: world.store.seen() });
@@ -499,8 +398,11 @@ impl Setup {
         let id = answer.to.id;
         let held = world.callers.iter().any(|caller| caller.nonce == id);
         let replica = &mut world.replicas[usize::from(id.replica)];
-        let waits = |replica: &Replica| replica.asks.iter().any(|request| request.id == id);
-        let waited = waits(replica);
+        if let Ask::Outcome { nonce, .. } = answer.to.ask
+            && replica.asks.iter().any(|request| request.id == id)
+        {
+            world.callers.retain(|caller| caller.nonce != nonce);
+        }
         let dropped = |entry: &Request| {
             let not_reset =
                 matches!(entry.ask, Ask::Act { act: Act::ForcedOpen, overtaken: Overtaken::No, .. });
@@ -508,12 +410,6 @@ impl Setup {
         };
         let stop_dropped = replica.journal.iter().any(dropped) && answer.row.state != State::ForcedOpen;
         let unwanted = replica.receive(&answer, held, self);
-        if let Ask::Outcome { nonce, .. } = answer.to.ask
-            && waited
-            && !waits(replica)
-        {
-            world.callers.retain(|caller| caller.nonce != nonce);
-        }
         world.requests.extend(unwanted);
         if stop_dropped {
             return Err(Property::EmergencyStopStands);
@@ -527,34 +423,19 @@ impl Setup {
         }
         let renews = !self.keeps(Rule::RepeatRenewsNothing);
         let replica = &mut world.replicas[usize::from(name)];
-        let timeline = replica.timeline;
         let pending = replica.asks.iter_mut().chain(&mut replica.journal).find(|request| request.id == id);
         if let Some(pending) = pending {
             pending.renewed |= renews && pending.ask == Ask::Claim;
-            pending.timeline = timeline;
             world.requests.push(*pending);
         }
     }
 
     fn crash(&self, world: &mut World, name: u8) {
         world.left.faults -= 1;
+        let replica = &mut world.replicas[usize::from(name)];
+        let journal = std::mem::take(&mut replica.journal);
+        *replica = Replica::start(world.store.seen(), journal, replica.drained);
         world.answers.retain(|answer| answer.to.id.replica != name);
-        let replica = &mut world.replicas[usize::from(name)];
-        let before = replica.clone();
-        // What was confirmed last is on disk, to see whether the store went back.
-        *replica = Replica::start(before.confirmed, before.journal, before.drained);
-        (replica.kept, replica.left_lineages) = (before.kept, before.left_lineages);
-        self.remember_timeline(replica, &world.store);
-        self.poll(world, name);
-        let replica = &mut world.replicas[usize::from(name)];
-        if replica.noticed.is_none() {
-            let journal = std::mem::take(&mut replica.journal);
-            let after = replica.clone();
-            *replica = Replica::start(world.store.seen(), journal, after.drained);
-            (replica.kept, replica.left_lineages, replica.timeline) =
-                (after.kept, after.left_lineages, after.timeline);
-            replica.asks = after.asks;
-        }
         if !self.keeps(Rule::ClaimsSurviveRestart) {
             let forget = |slot: &mut Slot| {
                 if matches!(slot, Slot::Taken(_)) {
@@ -575,7 +456,7 @@ fn is_over(world: &World, replica: &Replica) -> bool {
 fn ask(world: &mut World, name: u8, ask: Ask) -> Id {
     let id = world.next_id(name);
     let replica = &mut world.replicas[usize::from(name)];
-    let request = replica.request(id, ask);
+    let request = Request { id, epoch: replica.confirmed.epoch, ask, tally: None, renewed: false };
     replica.asks.push(request);
     world.requests.push(request);
     id
@@ -583,20 +464,19 @@ fn ask(world: &mut World, name: u8, ask: Ask) -> Id {
 
 fn take_stock(world: &mut World, name: u8) {
     let replica = &mut world.replicas[usize::from(name)];
-    let Seen { lineage, epoch, .. } = replica.confirmed;
+    let epoch = replica.confirmed.epoch;
     if let Some(Grant { nonce, outlives }) = replica.stock.pop() {
-        world.callers.push(Caller { nonce, lineage, epoch, expired: false, outlives });
+        world.callers.push(Caller { nonce, epoch, expired: false, outlives });
     }
 }
 
 fn report(world: &mut World, caller: usize, name: u8, success: bool) {
-    let Caller { nonce, lineage, epoch, .. } = world.callers[caller];
+    let Caller { nonce, epoch, .. } = world.callers[caller];
     if !success {
         world.left.failures -= 1;
     }
     let id = world.next_id(name);
-    let place = &world.replicas[usize::from(name)];
-    let request = Request { lineage, epoch, ..place.request(id, Ask::Outcome { nonce, success }) };
+    let request = Request { id, epoch, ask: Ask::Outcome { nonce, success }, tally: None, renewed: false };
     let reported_before = world.replicas.iter().any(|replica| {
         replica
             .asks
@@ -617,10 +497,8 @@ fn stop_waiting(world: &mut World, name: u8, id: Id) {
     let Some(index) = replica.asks.iter().position(|request| request.id == id) else { return };
     let request = replica.asks.remove(index);
     match request.ask {
-        Ask::Claim | Ask::HalfOpen => {
-            let release = replica.release(id);
-            world.requests.push(release);
-        }
+        Ask::Claim => world.requests.push(release(id, request.epoch)),
+        Ask::HalfOpen => world.requests.push(release(id, request.epoch + 1)),
         Ask::Outcome { nonce, .. } => {
             replica.journal.push(request);
             world.callers.retain(|caller| caller.nonce != nonce);
@@ -628,19 +506,15 @@ fn stop_waiting(world: &mut World, name: u8, id: Id) {
         Ask::Act { act: Act::ForcedOpen, .. } => {
             replica.journal.push(request);
             replica.overlay = Some(Overlay { base: request.epoch, state: State::ForcedOpen, id });
-            let (lineage, base) = (request.lineage, request.epoch);
-            world.told.push(Told { lineage, base, to: State::ForcedOpen });
+            world.told.push(Told { base: request.epoch, to: State::ForcedOpen });
         }
-        Ask::Act { act: Act::Reset, .. } | Ask::Reconcile { .. } | Ask::Trip | Ask::Release => {}
+        Ask::Act { act: Act::Reset, .. } | Ask::Trip | Ask::Release => {}
     }
 }
 
 /// An act took effect: for the checker alone, those that were set before it are marked.
 fn took_effect(world: &mut World, request: &Request) {
-    // A crash ends what a replica owes: whoever set the act had no answer.
-    let replica = &world.replicas[usize::from(request.id.replica)];
-    let owed: Vec<Id> = replica.pending().map(|pending| pending.id).collect();
-    let own_older = |of: &Request| owed.contains(&of.id) && of.id.number < request.id.number;
+    let own_older = |of: &Request| of.id.replica == request.id.replica && of.id.number < request.id.number;
     match request.ask {
         Ask::Act { act: Act::Reset, .. } => overtake(world, Act::ForcedOpen, Overtaken::ByEffect, own_older),
         Ask::Act { act: Act::ForcedOpen, .. } => overtake(world, Act::Reset, Overtaken::ByEffect, |_| true),

@@ -20,10 +20,6 @@ pub enum Fault {
     FastClock,
     /// A replica gets no more calls.
     Drained,
-    /// The store goes back to an older state: a standby that was behind is promoted, and has a new timeline.
-    StoreBack,
-    /// The same, but a backup is restored, and has the timeline of before. Not together with the other.
-    Restored,
 }
 
 /// What is explored.
@@ -70,11 +66,6 @@ impl Setup {
     #[must_use]
     pub fn without(&self, rule: Rule) -> Self {
         Self { without: Some(rule), ..self.clone() }
-    }
-
-    /// Whether the store can go back to an older state.
-    pub fn goes_back(&self) -> bool {
-        self.kinds.contains(&Fault::StoreBack) || self.kinds.contains(&Fault::Restored)
     }
 
     /// Failed probes that reopen.

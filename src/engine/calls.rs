@@ -95,6 +95,32 @@ impl Engine {
         name: &str,
         now: Time,
     ) -> Result<Allowed, EngineError> {
+        self.decide(creator, service, name, now, false)
+    }
+
+    /// As [`Engine::allow_for`], for a call that can wait for the store and ask again: a decision that says so
+    /// ([`Decision::waits`]) is not counted.
+    ///
+    /// # Errors
+    /// [`EngineError::Key`], [`EngineError::Full`].
+    pub fn try_allow_for(
+        &self,
+        creator: Creator<'_>,
+        service: &str,
+        name: &str,
+        now: Time,
+    ) -> Result<Allowed, EngineError> {
+        self.decide(creator, service, name, now, true)
+    }
+
+    fn decide(
+        &self,
+        creator: Creator<'_>,
+        service: &str,
+        name: &str,
+        now: Time,
+        may_wait: bool,
+    ) -> Result<Allowed, EngineError> {
         let id = self.seals.key_id(service, name);
         let owner = || self.owner(service, creator);
         self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
@@ -104,7 +130,12 @@ impl Engine {
                 return self.allow_untracked(entry, inner, now);
             }
             let (decision, transitions) = inner.breaker.allow(now);
-            inner.counters.decided(&decision);
+            if !decision.waits {
+                inner.counters.decided(&decision);
+            } else if !may_wait {
+                inner.counters.decided(&decision);
+                inner.breaker.note_rejected(1);
+            }
             self.settle(entry, inner, &transitions);
             let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
             Allowed { decision, permit, config_revision: inner.breaker.config_revision() }

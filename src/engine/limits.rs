@@ -41,6 +41,9 @@ pub enum EngineError {
     /// The service or the name cannot be.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// More outcomes of probes wait for the store than there may: it does not answer.
+    #[error("too many outcomes of probes wait for the store, which does not answer")]
+    TooManyOutcomes,
     /// There are as many breakers as there may be.
     #[error("{limit} reached ({max}): increase {}", limit.setting())]
     Full {

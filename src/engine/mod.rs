@@ -33,8 +33,10 @@ mod overrides;
 mod permit;
 mod rearm;
 mod registry;
+mod replication;
 mod reported;
 mod shares;
+mod store_requests;
 mod sync;
 mod timers;
 mod tombstones;
@@ -53,7 +55,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
+use breaker::{Breaker, EnteredBy, Key, Numbering, Reason, Snapshot, State, Time, Transition};
 
 pub use calls::{Allowed, RecordResult, Run, RunResult, Target};
 pub use counters::{Counters, LocalTotals, OpenedCounters, TransitionKind};
@@ -65,8 +67,9 @@ pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 pub use overrides::{Reached, Walk};
 pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
 pub use rearm::Rearm;
+pub use replication::{BreakerRequests, StoreAnswer};
 pub use shares::{BreakerLimit, Creator};
-pub use transition_sink::{Event, Origin, TransitionSink};
+pub use transition_sink::{Appended, Event, Origin, TransitionSink};
 pub use views::ListQuery;
 
 use crate::catalog::Catalog;
@@ -74,6 +77,7 @@ use entry::{Entry, Inner, Newest};
 use registry::{Known, Registry};
 use reported::ReportedPermits;
 use shares::{Owner, Room};
+use store_requests::StoreRequests;
 use sync::Ordering;
 use timers::Timers;
 use tombstones::Tombstone;
@@ -86,6 +90,7 @@ pub struct Engine {
     registry: Registry,
     enabled: AtomicBool,
     seals: Seals,
+    numbering: Numbering,
     timeline: u32,
     /// Random for each life of the process.
     issuer: u64,
@@ -93,6 +98,7 @@ pub struct Engine {
     reported: ReportedPermits,
     sink: Box<dyn TransitionSink>,
     timers: Timers,
+    replication: StoreRequests,
 }
 
 impl std::fmt::Debug for Engine {
@@ -113,12 +119,14 @@ impl Engine {
         let engine = Self {
             enabled: AtomicBool::new(catalog.enabled()),
             registry: Registry::new(limits, &identity, Arc::clone(catalog)),
+            numbering: identity.numbering,
             seals: identity.seals,
             timeline: identity.timeline,
             issuer: identity.issuer,
             reported: ReportedPermits::default(),
             sink,
             timers: Timers::default(),
+            replication: StoreRequests::default(),
         };
         engine.create_configured(&Catalog::default(), catalog, now);
         engine
@@ -384,7 +392,15 @@ impl Engine {
             self.sink.moved(&entry.key);
         }
         for transition in transitions {
-            let lsn = self.sink.append(Event { key: &entry.key, transition, origin: Origin::Own });
+            let Appended { lsn, id } = self.sink.append(Event {
+                key: &entry.key,
+                transition,
+                origin: Origin::Own,
+                numbering: self.numbering,
+            });
+            if let Some(id) = id.filter(|_| !transition.shadow) {
+                inner.breaker.proposed_as(id);
+            }
             inner.counters.changed(transition);
             let newest = inner.newest.get_or_insert_default();
             newest.lsn = newest.lsn.max(lsn);
@@ -394,6 +410,7 @@ impl Engine {
         }
         self.registry.reindex(entry, inner);
         self.arm(entry, inner);
+        self.note_requests(entry, inner);
     }
 
     fn arm(&self, entry: &Entry, inner: &mut Inner) {

@@ -5,14 +5,14 @@ use std::process::{Command, Stdio};
 
 use breaker::{Numbering, Outcome, Report, Time};
 
-use super::{Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
+use super::{Appended, Engine, Event, Limits, Seals, StoreIdentity, Target, TransitionSink};
 
 const SIGABRT: i32 = 6;
 
 struct Panicking;
 
 impl TransitionSink for Panicking {
-    fn append(&self, _: Event<'_>) -> u64 {
+    fn append(&self, _: Event<'_>) -> Appended {
         panic!("on purpose")
     }
 }

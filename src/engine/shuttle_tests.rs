@@ -21,10 +21,10 @@ struct Kept(
 );
 
 impl TransitionSink for Kept {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         let mut kept = self.0.lock().expect("nobody panics");
         kept.push((event.key.clone(), event.transition.clone()));
-        kept.len() as u64
+        (kept.len() as u64).into()
     }
 
     fn all_changed(&self) {

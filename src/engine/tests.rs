@@ -27,10 +27,10 @@ use crate::catalog::{Changed, Declaration};
 struct Kept(Arc<parking_lot::Mutex<Vec<(Key, Transition)>>>);
 
 impl TransitionSink for Kept {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         let mut kept = self.0.lock();
         kept.push((event.key.clone(), event.transition.clone()));
-        kept.len() as u64
+        (kept.len() as u64).into()
     }
 }
 

@@ -1,14 +1,13 @@
 //! Where the engine's changes go.
 
-use breaker::{Key, Transition};
+use breaker::{Key, Numbering, ProposalId, Transition};
 
 /// Where changes go, in the order they happen to a breaker.
 ///
 /// Called with the breaker locked: it must be quick, and must not call the engine.
 pub trait TransitionSink: Send + Sync + 'static {
-    /// Takes a change down for good. Answers its log sequence number, which counts up from 1; 0: this
-    /// keeps nothing that a store would still have to take.
-    fn append(&self, event: Event<'_>) -> u64;
+    /// Takes a change down for good.
+    fn append(&self, event: Event<'_>) -> Appended;
 
     /// A breaker is to be looked at again without a transition: the end of its wait moved, or it was born into an override
     /// of its service.
@@ -17,6 +16,21 @@ pub trait TransitionSink: Send + Sync + 'static {
     /// Every breaker is shown in another state from now on, or some that are not there any more. Called with no breaker
     /// locked.
     fn all_changed(&self) {}
+}
+
+/// Where a change was taken down, and as what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Its log sequence number, which counts up from 1; 0: nothing is kept that a store would still have to take.
+    pub lsn: u64,
+    /// What it is known by on its way to the store and back; none: it is on no such way.
+    pub id: Option<ProposalId>,
+}
+
+impl From<u64> for Appended {
+    fn from(lsn: u64) -> Self {
+        Self { lsn, id: None }
+    }
 }
 
 /// One change of one breaker.
@@ -28,6 +42,8 @@ pub struct Event<'a> {
     pub transition: &'a Transition,
     /// Where it comes from.
     pub origin: Origin,
+    /// Who numbers its epoch.
+    pub numbering: Numbering,
 }
 
 /// Where a change comes from.

@@ -11,7 +11,7 @@ use breaker::Key;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::engine::{Event, TransitionSink};
+use crate::engine::{Appended, Event, TransitionSink};
 
 /// The most breakers whose last change is kept. A watcher that lags further resyncs.
 const CHANGED_MAX: usize = 65_536;
@@ -111,11 +111,11 @@ impl StateFeed {
 }
 
 impl TransitionSink for StateFeed {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         if !event.transition.shadow {
             self.note(event.key);
         }
-        0
+        Appended::default()
     }
 
     fn moved(&self, key: &Key) {
@@ -146,7 +146,7 @@ pub struct FanOut<J> {
 }
 
 impl<J: TransitionSink> TransitionSink for FanOut<J> {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         self.states.append(event);
         self.journal.append(event)
     }

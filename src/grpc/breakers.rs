@@ -23,7 +23,6 @@ use crate::app::{App, Loaded};
 use crate::auth::{Caller, Protocol, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
 use crate::metrics::Refusal;
-use crate::replica;
 
 /// The service on an app, for one connection.
 pub(super) struct Breakers {
@@ -73,16 +72,9 @@ impl Breakers {
             convert::key(&request.service, &request.name)?;
             client.check(Right::Call, &request.service)?;
         }
-        replica::allow(
-            &loaded.engine,
-            &*loaded.coordinator,
-            client.creator(&self.unnamed),
-            &request.service,
-            &request.name,
-            now,
-        )
-        .await
-        .map_err(|error| convert::allow_failure(error, request))
+        let creator = client.creator(&self.unnamed);
+        let allowed = loaded.replica.allow(creator, &request.service, &request.name, now).await;
+        allowed.map_err(|error| convert::allow_failure(error, request))
     }
 
     /// A permit was issued to a client with the right to call: the permit is the right to report.
@@ -107,17 +99,8 @@ impl Breakers {
                 .map(convert::run_response)
                 .map_err(|error| convert::outcome_failure(error, request));
         }
-        replica::record(
-            &loaded.engine,
-            &*loaded.coordinator,
-            client.creator(&self.unnamed),
-            target,
-            &report,
-            now,
-        )
-        .await
-        .map(convert::record_response)
-        .map_err(|error| convert::outcome_failure(error, request))
+        let recorded = loaded.replica.record(client.creator(&self.unnamed), target, &report, now).await;
+        recorded.map(convert::record_response).map_err(|error| convert::outcome_failure(error, request))
     }
 
     fn add_totals(

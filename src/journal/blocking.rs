@@ -2,6 +2,10 @@
 
 /// Runs `work` on a thread that may wait; none: the process ends. A panic there is one here.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    // On an executor without such threads, as that of a simulation, the one thread there is waits.
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Some(work());
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => Some(answer),
         Err(error) => match error.try_into_panic() {

@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use breaker::{Numbering, Time};
+use breaker::{ProposalId, Time};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -67,7 +67,7 @@ use self::overflow::Overflow;
 use self::segment::{acknowledged_path, pending_path};
 use self::tail::{Active, Tail, new_segment};
 pub(crate) use self::upkeep::Removal;
-use crate::engine::{Event, Origin, TransitionSink};
+use crate::engine::{Appended, Event, Origin, TransitionSink};
 use crate::store::{Change, Proposal, TransitionId};
 
 /// Entries in one batch for the store: enough that a thousand breakers opening at once are one transaction.
@@ -267,6 +267,11 @@ impl Journal {
         Ok((journal, contents.recovered))
     }
 
+    /// The name of this replica.
+    pub fn replica(&self) -> Arc<str> {
+        Arc::clone(&self.replica)
+    }
+
     /// How it stands at `now`, on the monotonic clock.
     pub fn stats(&self, now: Time) -> JournalStats {
         let tail = self.tail.lock();
@@ -382,20 +387,20 @@ fn monotonic(stamp: Time, clock: &dyn Clock) -> Time {
 }
 
 impl TransitionSink for Journal {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         let proposal = Proposal {
             id: TransitionId { replica: Arc::clone(&self.replica), boot: self.boot, seq },
             key: event.key.clone(),
             change: Change::Transition(Box::new(event.transition.clone())),
-            numbering: Numbering::Own,
+            numbering: event.numbering,
             store_unavailable: event.origin == Origin::Alone,
         };
         // Nothing but the write itself waits for other breakers' writes.
         let entry = Line::Entry(Box::new(proposal));
         let mut line = Vec::with_capacity(512);
         line::encode(&entry, &mut line);
-        let Line::Entry(proposal) = entry else { return 0 };
+        let Line::Entry(proposal) = entry else { return Appended::default() };
         let mut tail = self.tail.lock();
         tail.append(*proposal, &line, &*self.clock);
         let lsn = tail.lsn;
@@ -407,12 +412,12 @@ impl TransitionSink for Journal {
         if needs_upkeep {
             self.upkeep.notify_one();
         }
-        lsn
+        Appended { lsn, id: Some(ProposalId { boot: self.boot, number: seq }) }
     }
 }
 
 impl TransitionSink for Arc<Journal> {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         Journal::append(self, event)
     }
 }

@@ -16,7 +16,7 @@ mod waiting;
 use std::fs;
 use std::path::PathBuf;
 
-use breaker::{Key, Reason, Snapshot, State, Stats, Transition};
+use breaker::{Key, Numbering, Reason, Snapshot, State, Stats, Transition};
 use breakerd_common::clock::ManualClock;
 
 use self::faulty_disk::FaultyDisk;
@@ -115,7 +115,11 @@ fn append(journal: &Journal, name: &str, epoch: u64) -> u64 {
 /// What happened at `at` by the wall clock.
 fn append_at(journal: &Journal, name: &str, epoch: u64, at: Time) -> u64 {
     let transition = Transition { at, ..change(epoch) };
-    TransitionSink::append(journal, Event { key: &key(name), transition: &transition, origin: Origin::Own })
+    TransitionSink::append(
+        journal,
+        Event { key: &key(name), transition: &transition, origin: Origin::Own, numbering: Numbering::Own },
+    )
+    .lsn
 }
 
 /// What a list of proposals says: name and epoch; of a gap also how many are missing.

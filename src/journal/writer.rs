@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use breakerd_common::clock::{Clock, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::{Batch, Journal};
-use crate::store::{Answer, StoreError, TransitionStore};
+use crate::store::{Answer, Answered, Proposal, SharedStore, StoreError, TransitionStore};
 
 /// The first pause after the store did not answer; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -18,10 +19,41 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// all at once.
 const JITTER: f64 = 0.25;
 
+/// Where the answers to proposals go.
+pub trait AnswerSink: Send + Sync + 'static {
+    /// The store answered a proposal.
+    fn answered(&self, proposal: &Proposal, answered: &Answered);
+}
+
+/// Where proposals go.
+enum Target {
+    /// To a store that this process has for itself: what it proposes stands already, and nobody waits for the answer.
+    Own(Arc<dyn TransitionStore>),
+    /// To one that others write to as well.
+    Shared(Arc<dyn SharedStore>, Arc<dyn AnswerSink>),
+}
+
+impl Target {
+    async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
+        match self {
+            Self::Own(store) => store.propose(proposals).await,
+            Self::Shared(store, answers) => {
+                let answered = store.propose_shared(proposals).await?;
+                for (proposal, answered) in proposals.iter().zip(&answered) {
+                    answers.answered(proposal, answered);
+                }
+                Ok(answered.into_iter().map(|answered| answered.answer).collect())
+            }
+        }
+    }
+}
+
 /// The road from the journal to the store.
 pub struct Writer {
     journal: Arc<Journal>,
-    store: Arc<dyn TransitionStore>,
+    target: Target,
+    /// What pauses are counted by.
+    clock: Arc<dyn Clock>,
     /// The store did not take the last batch, and the log says so.
     refused: bool,
     /// The log says that the journal cannot be read.
@@ -31,7 +63,19 @@ pub struct Writer {
 impl Writer {
     /// Will carry what is in `journal` to `store`.
     pub fn new(journal: Arc<Journal>, store: Arc<dyn TransitionStore>) -> Self {
-        Self { journal, store, refused: false, unreadable: false }
+        // The store is a real one even where the time of the breakers is not.
+        let clock = Arc::new(SystemClock::start());
+        Self { journal, target: Target::Own(store), clock, refused: false, unreadable: false }
+    }
+
+    /// Will carry what is in `journal` to `store`, which others write to as well, and the answers to `answers`.
+    pub fn to_shared(
+        journal: Arc<Journal>,
+        store: Arc<dyn SharedStore>,
+        answers: Arc<dyn AnswerSink>,
+    ) -> Self {
+        let clock = Arc::clone(&journal.clock);
+        Self { journal, target: Target::Shared(store, answers), clock, refused: false, unreadable: false }
     }
 
     /// Runs until `stop`. The batch that is under way then is finished.
@@ -53,7 +97,9 @@ impl Writer {
                 }
                 Step::Idle => stop.run_until_cancelled(self.journal.filled()).await,
                 Step::Failed => {
-                    let waited = stop.run_until_cancelled(tokio::time::sleep(jittered(pause))).await;
+                    let now = self.clock.now();
+                    let until = now + jittered(pause, self.journal.boot ^ now.as_micros());
+                    let waited = stop.run_until_cancelled(self.clock.sleep_until(until)).await;
                     pause = longer(pause);
                     waited
                 }
@@ -77,7 +123,7 @@ impl Writer {
             }
         };
         self.unreadable = false;
-        let error = match self.store.propose(&batch.proposals).await {
+        let error = match self.target.propose(&batch.proposals).await {
             Ok(answers) => {
                 for (proposal, answer) in batch.proposals.iter().zip(&answers) {
                     if let Answer::Lost { present } = answer {
@@ -152,9 +198,10 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).min(PAUSE_MAX)
 }
 
-/// A pause, longer or shorter by chance.
-fn jittered(pause: Duration) -> Duration {
-    let chance = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
+/// A pause, longer or shorter by chance, which is drawn from `seed`.
+fn jittered(pause: Duration, seed: u64) -> Duration {
+    let drawn = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let chance = f64::from(u32::try_from(drawn).unwrap_or(u32::MAX)) / f64::from(u32::MAX);
     pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
 }
 
@@ -181,10 +228,9 @@ mod tests {
 
     #[test]
     fn pauses_of_several_replicas_spread() {
-        let pauses: Vec<_> = (0..100).map(|_| jittered(PAUSE_MAX)).collect();
+        let pauses: Vec<_> = (0..100).map(|seed| jittered(PAUSE_MAX, seed)).collect();
         let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
         assert!(*least >= PAUSE_MAX.mul_f64(1.0 - JITTER) && *most <= PAUSE_MAX.mul_f64(1.0 + JITTER));
-        // Of a hundred one at least is longer and one is shorter, but for a chance of two to the power of -99.
         assert!(*least < PAUSE_MAX && PAUSE_MAX < *most, "{least:?} to {most:?}");
     }
 }

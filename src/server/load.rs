@@ -15,7 +15,6 @@ use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::{PositionFile, SeenPosition};
 use crate::metrics::MeteredStore;
-use crate::replica::Local;
 use crate::runtime::{Parts, Runtime};
 use crate::store::{
     self, Meta, OperationKind, Store, StoreError, StoredBreaker, TimelineStore, TransitionStore,
@@ -83,7 +82,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         configuration,
         limits,
         issuer: boot,
-        coordinator: Arc::new(Local),
+        shared: None,
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;

@@ -17,6 +17,8 @@
 //!
 //! What of the history is kept as it happens ([`episode`]) is worked out here too, where what stands is known.
 
+pub(super) mod probes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

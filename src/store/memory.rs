@@ -18,6 +18,7 @@
 mod faults;
 mod prune;
 mod random;
+mod shared;
 mod state;
 mod transaction;
 

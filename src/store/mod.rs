@@ -57,6 +57,8 @@ mod range_filter;
 mod receipt;
 mod rows;
 mod script;
+mod shared_script;
+mod shared_store;
 mod sqlite;
 mod sqlstate;
 mod sqlx_error;
@@ -77,6 +79,9 @@ pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, location, location_by_file, open, open_by_file};
 pub use self::postgres::{PostgresStore, PostgresUrl, check_url_file};
 pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
+pub use self::shared_store::{
+    Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowsPage, SharedStore,
+};
 pub use self::sqlite::SqliteStore;
 pub use self::store_admin::StoreAdmin;
 pub use self::timeline_store::{ChangeId, Meta, Position, TimelineStore};

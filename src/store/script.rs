@@ -96,29 +96,40 @@ pub(super) async fn propose(
 ) -> Result<Vec<Answer>, StoreError> {
     let now = tx.lock_revision().await?;
     let judgement = judge(proposals, tx.read_rows(proposals).await?, now.0);
+    let revision = write_judgement(&mut tx, &judgement, now).await?;
     if judgement.receipts.is_empty() {
         tx.rollback().await?;
-        return Ok(judgement.answers(None));
-    }
-    let revision = if judgement.entries.is_empty() {
-        tx.write_receipts(&judgement, None, now).await?;
-        None
     } else {
-        let bumped = tx.bump().await?;
-        tx.write_breakers(&judgement, bumped).await?;
-        tx.write_history(&judgement, bumped).await?;
-        tx.write_episodes(&judgement, bumped).await?;
-        tx.write_open_time(&judgement).await?;
-        for (number, entry) in judgement.entries.iter().enumerate() {
-            if let Some(audit) = Audit::of_entry(entry, number)? {
-                tx.write_audit(audit, bumped).await?;
-            }
-        }
-        tx.write_receipts(&judgement, Some(bumped.revision), bumped.recorded_at).await?;
-        Some(bumped.revision.unsigned_abs())
-    };
-    tx.commit("commit transitions").await?;
+        tx.commit("commit transitions").await?;
+    }
     Ok(judgement.answers(revision))
+}
+
+/// Writes what was decided. Answers the revision; none: nothing was added to the history.
+pub(super) async fn write_judgement(
+    tx: &mut impl WriteTransaction,
+    judgement: &Judgement<'_>,
+    now: Timestamp,
+) -> Result<Option<u64>, StoreError> {
+    if judgement.receipts.is_empty() {
+        return Ok(None);
+    }
+    if judgement.entries.is_empty() {
+        tx.write_receipts(judgement, None, now).await?;
+        return Ok(None);
+    }
+    let bumped = tx.bump().await?;
+    tx.write_breakers(judgement, bumped).await?;
+    tx.write_history(judgement, bumped).await?;
+    tx.write_episodes(judgement, bumped).await?;
+    tx.write_open_time(judgement).await?;
+    for (number, entry) in judgement.entries.iter().enumerate() {
+        if let Some(audit) = Audit::of_entry(entry, number)? {
+            tx.write_audit(audit, bumped).await?;
+        }
+    }
+    tx.write_receipts(judgement, Some(bumped.revision), bumped.recorded_at).await?;
+    Ok(Some(bumped.revision.unsigned_abs()))
 }
 
 /// See [`super::ConfigStore::write_config`].

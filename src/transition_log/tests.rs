@@ -12,8 +12,8 @@ use crate::engine::{Engine, Limits, Seals, StoreIdentity, Target};
 struct Counting(Arc<AtomicUsize>);
 
 impl TransitionSink for Counting {
-    fn append(&self, _: Event<'_>) -> u64 {
-        self.0.fetch_add(1, Relaxed) as u64 + 1
+    fn append(&self, _: Event<'_>) -> Appended {
+        (self.0.fetch_add(1, Relaxed) as u64 + 1).into()
     }
 }
 

@@ -1,12 +1,10 @@
 //! What one caller may have at work, and what does not end a connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::auth::{Principals, Role};
 use breakerd::grpc::Limits;
 use breakerd::listener::Drained;
-use breakerd::replica::Local;
 use breakerd_api::v1::WatchConfigRequest;
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use tokio::io::AsyncReadExt as _;
@@ -81,7 +79,7 @@ async fn a_caller_with_too_many_watches_is_refused_and_another_is_not() {
 #[tokio::test]
 async fn where_nobody_is_asked_an_address_is_a_caller() {
     let limits = Limits { watches_per_caller_max: 1, ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = HealthClient::new(world.channel().await);
     let kept = client.watch(HealthCheckRequest::default()).await.unwrap();
     let mut other = HealthClient::new(world.channel().await);
@@ -113,7 +111,7 @@ async fn streams_that_need_no_token_do_not_take_the_places_of_those_that_do() {
 #[tokio::test]
 async fn a_stream_of_reflection_takes_a_place_and_does_not_hold_the_end() {
     let limits = Limits { watches_per_caller_max: 1, ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = ServerReflectionClient::new(world.channel().await);
     let list = ServerReflectionRequest {
         host: String::new(),
@@ -179,7 +177,7 @@ async fn a_caller_with_too_many_calls_in_flight_is_refused_and_another_is_not() 
 #[tokio::test]
 async fn an_address_with_too_many_connections_gets_no_more() {
     let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = world.breakers().await;
     client.allow_request(ask("a", "")).await.unwrap();
     let mut second = TcpStream::connect(world.address).await.unwrap();

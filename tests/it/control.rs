@@ -13,7 +13,6 @@ use breakerd::control::{
 use breakerd::engine::{Engine, Limits, Seals};
 use breakerd::journal::Journal;
 use breakerd::metrics::Metrics;
-use breakerd::replica::Local;
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
     Answer, ChangeQuery, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal,
@@ -197,7 +196,7 @@ impl World {
             configuration,
             limits,
             issuer: 1,
-            coordinator: Arc::new(Local),
+            shared: None,
             watch: Metrics::default().watch.clone(),
         });
         let Loaded { engine, control, .. } = runtime.loaded;

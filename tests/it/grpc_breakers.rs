@@ -352,7 +352,7 @@ async fn before_it_is_loaded_everything_is_unavailable() {
         assert_eq!(status.get_details_error_info().unwrap().reason, "NOT_LOADED");
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
     }
-    world.load(std::sync::Arc::new(breakerd::replica::Local)).await;
+    world.load(None).await;
     trip(&mut breakers, "a", "").await;
     world.end().await;
 }

@@ -1,11 +1,9 @@
 //! grpc.health.v1 as a prober and a load balancer use it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::grpc::{Limits, Part, Serving};
 use breakerd::listener::Drained;
-use breakerd::replica::Local;
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -40,7 +38,7 @@ async fn each_service_is_healthy_once_it_serves() {
         let status = health.check(of(service)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::NotServing, "{service}: nothing is loaded");
     }
-    world.load(Arc::new(Local)).await;
+    world.load(None).await;
     for service in ["", BREAKERS, CONFIGS, OPERATIONS, "grpc.health.v1.Health"] {
         let status = health.check(of(service)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "{service}");
@@ -74,7 +72,7 @@ async fn a_watch_tells_every_change_and_ends_with_the_server() {
     assert_eq!(next(&mut operations).await, ServingStatus::NotServing);
     assert_eq!(next(&mut unknown).await, ServingStatus::ServiceUnknown);
 
-    world.load(Arc::new(Local)).await;
+    world.load(None).await;
     assert_eq!(next(&mut server).await, ServingStatus::Serving);
     assert_eq!(next(&mut operations).await, ServingStatus::Serving);
     world.grpc.health().set(Part::Operations, Serving::No);
@@ -138,7 +136,7 @@ async fn while_the_database_is_away_what_writes_to_it_does_not_serve_and_afterwa
 
 #[tokio::test]
 async fn watches_are_bounded_and_give_their_place_back() {
-    let world = World::with(Limits { watches_max: 2, ..Limits::default() }, Arc::new(Local)).await;
+    let world = World::with(Limits { watches_max: 2, ..Limits::default() }, None).await;
     let mut health = HealthClient::new(world.channel().await);
     let first = health.watch(of("")).await.unwrap();
     let _second = health.watch(of("unknown")).await.unwrap();

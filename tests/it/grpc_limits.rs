@@ -1,12 +1,10 @@
 //! Bounds of what a client can make breakerd keep or do, by clients that no proper client is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::auth::Protocol;
 use breakerd::grpc::Limits;
 use breakerd::metrics::Refusal;
-use breakerd::replica::Local;
 use breakerd_api::v1::{
     RecordOutcomeRequest, RecordOutcomesRequest, RecordOutcomesResponse, record_outcomes_result,
 };
@@ -25,7 +23,7 @@ use crate::raw::framed;
 #[tokio::test]
 async fn bytes_that_arrive_are_bounded_a_caller_and_given_back() {
     let limits = Limits { bytes_per_caller_max: 128 << 10, ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = Client::of(&world).await;
     // 60 KiB of a message of 500.
     let half = || {

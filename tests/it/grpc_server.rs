@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breakerd::engine::Permit;
+use breaker::{Key, RowVersion, Snapshot, State, StoredRow};
+use breakerd::engine::StoreAnswer;
 use breakerd::grpc::{Limits, Method};
 use breakerd::listener::Drained;
-use breakerd::replica::{Claim, Coordinator, Local};
+use breakerd::store::{
+    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+};
 use breakerd_api::v1::{self, Outcome};
+use breakerd_common::clock::Clock;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -24,7 +28,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use crate::grpc_world::{World, ask, report, trip};
+use crate::grpc_world::{World, ask, report};
 
 const ALLOW: &str = "/breakerd.v1.BreakerService/AllowRequest";
 const ALLOW_MANY: &str = "/breakerd.v1.BreakerService/AllowRequests";
@@ -87,32 +91,43 @@ fn reason(status: &Status) -> String {
     status.get_details_error_info().expect("ErrorInfo").reason
 }
 
-/// A coordinator whose store never answers.
+/// A store that other replicas write to, and that never answers.
 struct Mute;
 
 #[async_trait]
-impl Coordinator for Mute {
-    fn numbering(&self) -> breaker::Numbering {
-        breaker::Numbering::Own
-    }
-
-    async fn claim(&self, _permit: &Permit) -> Claim {
+impl SharedStore for Mute {
+    async fn propose_shared(&self, _: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
         std::future::pending().await
     }
 
-    async fn settle(&self, _permit: &Permit) -> Claim {
+    async fn ask_probes(&self, _: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
         std::future::pending().await
     }
 
-    async fn release(&self, _permit: &Permit) {}
+    async fn rows_after(&self, _: &RowCursor, _: u32) -> Result<RowsPage, StoreError> {
+        std::future::pending().await
+    }
+}
+
+/// The breaker is half-open in the store. (The clock of the world stands still, so that a call waits for a probe for ever.)
+fn half_open(world: &World, service: &str) {
+    let snapshot = Snapshot { epoch: 2, state: State::HalfOpen, ..Snapshot::pristine() };
+    let version = RowVersion { timeline: 0, revision: 1 };
+    let row = StoredRow { version, snapshot, age: Duration::ZERO };
+    let engine = &world.app.loaded().unwrap().engine;
+    engine.take_answer(
+        &Key::new(service, "").unwrap(),
+        &StoreAnswer::Row(&row),
+        None,
+        Clock::now(&world.clock),
+    );
 }
 
 #[tokio::test]
 async fn a_call_that_waits_too_long_is_told_so() {
-    let world = World::with(Limits::default(), Arc::new(Mute)).await;
+    let world = World::with(Limits::default(), Some(Arc::new(Mute))).await;
+    half_open(&world, "a");
     let mut client = world.breakers().await;
-    trip(&mut client, "a", "").await;
-    world.clock.advance(Duration::from_mins(1));
     let mut raw = Raw::connect(&world).await;
     let body = framed(&ask("a", "").encode_to_vec());
     let request = raw.request(ALLOW).header("grpc-timeout", "50m");
@@ -137,7 +152,7 @@ async fn a_call_that_waits_too_long_is_told_so() {
 #[tokio::test]
 async fn a_call_without_a_deadline_is_not_served_for_ever() {
     let limits = Limits { call_max: Duration::from_millis(50), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut raw = Raw::connect(&world).await;
     let response = raw.hang(ALLOW, None).await.unwrap();
     assert_eq!(status(response.headers()).code(), Code::DeadlineExceeded);
@@ -161,7 +176,7 @@ async fn a_health_watch_ends_at_its_deadline() {
 #[tokio::test]
 async fn a_message_that_is_none_is_the_clients_mistake() {
     let limits = Limits { message_bytes_max: 1_000, ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut raw = Raw::connect(&world).await;
     for (body, expected) in [
         (framed(&[0xff; 40]), "MESSAGE_UNDECODABLE"),
@@ -214,7 +229,7 @@ async fn whatever_is_asked_of_a_method_that_is_not_there() {
 
 #[tokio::test]
 async fn calls_beyond_the_limit_are_refused_and_health_is_not() {
-    let world = World::with(Limits { in_flight_max: 2, ..Limits::default() }, Arc::new(Local)).await;
+    let world = World::with(Limits { in_flight_max: 2, ..Limits::default() }, None).await;
     let mut raw = Raw::connect(&world).await;
     let held = [tokio::spawn(raw.hang(ALLOW, None)), tokio::spawn(raw.hang(ALLOW_MANY, None))];
     let mut client = world.breakers().await;
@@ -249,7 +264,7 @@ async fn calls_beyond_the_limit_are_refused_and_health_is_not() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed() {
-    let world = World::with(Limits { connections_max: 1, ..Limits::default() }, Arc::new(Local)).await;
+    let world = World::with(Limits { connections_max: 1, ..Limits::default() }, None).await;
     let mut client = world.breakers().await;
     client.allow_request(ask("a", "")).await.unwrap();
     let mut second = TcpStream::connect(world.address).await.unwrap();
@@ -263,7 +278,7 @@ async fn connections_beyond_the_limit_are_closed() {
 #[tokio::test]
 async fn a_connection_that_never_speaks_is_dropped() {
     let limits = Limits { silence_max: Duration::from_millis(50), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut silent = TcpStream::connect(world.address).await.unwrap();
     let read = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut [0; 1])).await;
     assert_eq!(read.expect("it is closed").unwrap_or(0), 0);
@@ -286,10 +301,9 @@ async fn the_end_waits_for_calls_and_not_for_silence() {
 #[tokio::test]
 async fn what_does_not_end_is_cut_off_after_the_grace_time() {
     let limits = Limits { grace: Duration::from_millis(100), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Mute)).await;
+    let world = World::with(limits, Some(Arc::new(Mute))).await;
     let mut client = world.breakers().await;
-    trip(&mut client, "a", "").await;
-    world.clock.advance(Duration::from_mins(1));
+    half_open(&world, "a");
     // A probe that waits for ever, a preface cut short; a stream that stays open ends by itself.
     let waiting = tokio::spawn(async move { client.allow_request(ask("a", "")).await });
     let mut raw = Raw::connect(&world).await;

@@ -1,12 +1,10 @@
 //! Answers and watches that their client does not read.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd::auth::Protocol;
 use breakerd::grpc::Limits;
 use breakerd::metrics::Refusal;
-use breakerd::replica::Local;
 use breakerd_api::v1::{AllowRequestsRequest, WatchBreakersRequest};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
@@ -22,7 +20,7 @@ use crate::raw::framed;
 #[tokio::test]
 async fn an_answer_that_nobody_reads_keeps_its_slot_and_has_an_end() {
     let limits = Limits { in_flight_max: 2, write_timeout: Duration::from_secs(2), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = Client::of(&world).await;
     let mut deaf = Client::connect(world.address, 0).await;
     let held: Vec<_> =
@@ -49,7 +47,7 @@ async fn an_answer_that_nobody_reads_keeps_its_slot_and_has_an_end() {
 async fn an_answer_that_nobody_reads_is_charged_whole() {
     // A batch of a thousand and its answer, 368 KB, but not two such batches beside one such answer.
     let limits = Limits { bytes_per_caller_max: 1_750_000, ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let batch = || framed(&[0x0a, 0x00].repeat(1_000));
     let mut deaf = Client::connect(world.address, 0).await;
     let held = tokio::time::timeout(LONG, deaf.begin(RECORD_MANY, &[], Sent::Whole(batch()))).await;
@@ -67,7 +65,7 @@ async fn an_answer_that_nobody_reads_is_charged_whole() {
 #[tokio::test]
 async fn a_long_answer_is_given_up_too_when_its_window_stays_a_byte_short() {
     let limits = Limits { in_flight_max: 1, write_timeout: Duration::from_secs(2), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = Client::of(&world).await;
     let body = framed(&batch(500).encode_to_vec());
     let (_, _, whole) = client.call(ALLOW_MANY, &[], body.clone()).await;
@@ -104,7 +102,7 @@ async fn a_watch_that_nobody_reads_is_given_up_and_one_that_is_read_goes_on() {
         write_timeout: Duration::from_secs(1),
         ..Limits::default()
     };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut read =
         world.breakers().await.watch_breakers(WatchBreakersRequest::default()).await.unwrap().into_inner();
     let mut deaf = Client::connect(world.address, 0).await;

@@ -17,9 +17,8 @@ use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
 use breakerd::listener::Drained;
 use breakerd::metrics::Metrics;
-use breakerd::replica::{Coordinator, Local};
 use breakerd::runtime::{Parts, Runtime};
-use breakerd::store::{Store, Target, open};
+use breakerd::store::{SharedStore, Store, Target, open};
 use breakerd_api::v1;
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
@@ -56,14 +55,14 @@ pub(crate) struct World {
 impl World {
     /// Loaded and serving.
     pub(crate) async fn new() -> Self {
-        Self::with(Limits::default(), Arc::new(Local)).await
+        Self::with(Limits::default(), None).await
     }
 
     /// Loaded and serving, where each caller may have so many breakers.
     pub(crate) async fn with_caller_share(breakers_max: usize) -> Self {
         let mut world = Self::unloaded(Limits::default()).await;
         world.breakers_per_caller_max = breakers_max;
-        world.load(Arc::new(Local)).await;
+        world.load(None).await;
         world
     }
 
@@ -72,20 +71,20 @@ impl World {
         let mut world = Self::unloaded(Limits::default()).await;
         world.breakers_max = breakers_max;
         world.breakers_per_caller_max = breakers_max;
-        world.load(Arc::new(Local)).await;
+        world.load(None).await;
         world
     }
 
-    pub(crate) async fn with(limits: Limits, coordinator: Arc<dyn Coordinator>) -> Self {
+    pub(crate) async fn with(limits: Limits, shared: Option<Arc<dyn SharedStore>>) -> Self {
         let world = Self::unloaded(limits).await;
-        world.load(coordinator).await;
+        world.load(shared).await;
         world
     }
 
     /// Loaded and serving, behind authentication.
     pub(crate) async fn with_security(security: TransportSecurity, limits: Limits) -> Self {
         let world = Self::unloaded_behind(security, limits).await;
-        world.load(Arc::new(Local)).await;
+        world.load(None).await;
         world
     }
 
@@ -93,7 +92,7 @@ impl World {
     pub(crate) async fn on(target: &Target, security: TransportSecurity) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let world = Self::unloaded_on(target, folder, security, Limits::default()).await;
-        world.load(Arc::new(Local)).await;
+        world.load(None).await;
         world
     }
 
@@ -145,7 +144,7 @@ impl World {
         }
     }
 
-    pub(crate) async fn load(&self, coordinator: Arc<dyn Coordinator>) {
+    pub(crate) async fn load(&self, shared: Option<Arc<dyn SharedStore>>) {
         let meta = self.store.meta().await.unwrap();
         let limits = EngineLimits {
             breakers_max: self.breakers_max,
@@ -164,7 +163,7 @@ impl World {
             configuration,
             limits,
             issuer: 1,
-            coordinator,
+            shared,
             watch: self.app.metrics.watch.clone(),
         };
         self.app.load(Runtime::assemble(parts).loaded);

@@ -15,7 +15,6 @@ use breakerd::health::Health;
 use breakerd::http;
 use breakerd::metrics::MeteredStore;
 use breakerd::metrics::Metrics;
-use breakerd::replica::Local;
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
     Answer, ChangeId, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
@@ -121,7 +120,7 @@ impl World {
             configuration: Arc::new(Configuration::new(stored).unwrap()),
             limits,
             issuer: 1,
-            coordinator: Arc::new(Local),
+            shared: None,
             watch: app.metrics.watch.clone(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("override_reconciler", &["engine", "journal", "pacer"]),
     ("control", &["catalog", "engine", "journal", "override_reconciler", "store"]),
     ("feed", &["control", "engine", "metrics", "store"]),
-    ("replica", &["engine"]),
+    ("replica", &["catalog", "engine", "journal", "store"]),
     ("transition_log", &["engine"]),
     ("health", &["journal", "store"]),
     ("app", &["control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),

@@ -2,12 +2,10 @@
 
 use breakerd::catalog::Declaration;
 use breakerd::grpc::Limits;
-use breakerd::replica::Local;
 use breakerd_api::v1;
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use breakerd_api::v1::watch_breakers_response::Event;
 use breakerd_api::v1::{State, WatchBreakersRequest, WatchBreakersResponse};
-use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
@@ -113,7 +111,7 @@ async fn a_wait_that_is_changed_is_told_though_the_state_is_not() {
 #[tokio::test]
 async fn a_heartbeat_carries_the_revision_of_now() {
     let limits = Limits { heartbeat_every: Duration::from_millis(10), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = world.breakers().await;
     watch_transitions::look(&world).await;
     let mut stream = watch(&mut client, WatchBreakersRequest::default()).await;
@@ -160,7 +158,7 @@ async fn a_switch_of_everything_begins_anew() {
 async fn whoever_reads_nothing_is_told_the_newest_state_only() {
     // However long that takes here, it is not given up meanwhile.
     let limits = Limits { write_timeout: Duration::from_hours(1), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = world.breakers().await;
     let channel = Endpoint::from_shared(format!("http://{}", world.address))
         .unwrap()

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use breakerd::grpc::Limits;
-use breakerd::replica::Local;
 use breakerd_api::v1;
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
 use breakerd_api::v1::watch_config_response::Event;
 use breakerd_api::v1::{UpdateConfigRequest, WatchConfigRequest, WatchConfigResponse};
-use std::sync::Arc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Streaming};
 use tonic_types::StatusExt as _;
@@ -153,7 +151,7 @@ async fn a_token_goes_on_behind_its_message() {
 #[tokio::test]
 async fn a_stream_that_has_nothing_to_say_is_alive() {
     let limits = Limits { heartbeat_every: Duration::from_millis(10), ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = world.configs().await;
     let mut stream = watch(&mut client, WatchConfigRequest::default()).await;
     snapshot(&mut stream).await;
@@ -174,7 +172,7 @@ async fn whoever_reads_nothing_is_told_the_newest_and_costs_nothing() {
         write_timeout: std::time::Duration::from_hours(1),
         ..breakerd::grpc::Limits::default()
     };
-    let world = World::with(limits, std::sync::Arc::new(breakerd::replica::Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = world.configs().await;
     let channel = Endpoint::from_shared(format!("http://{}", world.address))
         .unwrap()
@@ -262,7 +260,7 @@ async fn a_stream_ends_at_its_deadline_and_with_the_process() {
 #[tokio::test]
 async fn there_are_only_so_many_watches() {
     let limits = Limits { watches_max: 1, ..Limits::default() };
-    let world = World::with(limits, Arc::new(Local)).await;
+    let world = World::with(limits, None).await;
     let mut client = world.configs().await;
     let mut stream = watch(&mut client, WatchConfigRequest::default()).await;
     snapshot(&mut stream).await;

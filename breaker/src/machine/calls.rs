@@ -53,7 +53,8 @@ impl Breaker {
             }
             _ => (Verdict::without_probes(state), None, None),
         };
-        self.note_rejected(u64::from(!verdict.allows()));
+        // Whoever waits for the store asks again; one that gives up says so itself.
+        self.note_rejected(u64::from(!verdict.allows() && !waits));
         let pass = verdict.allows().then(|| {
             let number = self.next_number;
             self.next_number += 1;
@@ -103,14 +104,12 @@ impl Breaker {
                 // Where the store decides, it is asked with a report of the probe instead.
                 let Some(probes) = half_open.own() else { return (Recorded::NotCounted, None) };
                 let outcome = ProbeOutcome::of(judged);
-                match probes.settle(probe, outcome, now) {
-                    ProbeSettled::Recorded => {
-                        let failed = outcome.is_some_and(|outcome| outcome.failed);
-                        (Recorded::Recorded, self.decided(report.honored_retry_after(failed), now))
-                    }
-                    ProbeSettled::Late => (Recorded::Late, None),
-                    ProbeSettled::Duplicate => (Recorded::Duplicate, None),
+                let settled = probes.settle(probe, outcome, now);
+                if settled != ProbeSettled::Recorded {
+                    return (settled.into(), None);
                 }
+                let failed = outcome.is_some_and(|outcome| outcome.failed);
+                (Recorded::Recorded, self.decided(report.honored_retry_after(failed), now))
             }
             _ => (Recorded::NotCounted, None),
         }

@@ -145,6 +145,23 @@ impl HalfOpen {
         Place::Wanted
     }
 
+    /// Lets go of probes that no call took in time.
+    pub(super) fn age(&mut self, now: Time) {
+        if let Decides::Store(stock) = &mut self.decides {
+            stock.expire(&self.terms, now);
+        }
+    }
+
+    /// Whether something is to be asked of the store that was not asked yet.
+    pub(super) fn has_requests(&self) -> bool {
+        match &self.decides {
+            Decides::Here(_) => false,
+            Decides::Store(stock) => {
+                !stock.returned.is_empty() || (stock.wanted > 0 && stock.in_flight.is_none())
+            }
+        }
+    }
+
     /// What is to be claimed of the store now: the claim under way, sent again, or a new one.
     pub(super) fn claim(&mut self, epoch: u64, seed: u64, now: Time) -> Option<&ProbeClaim> {
         let Decides::Store(stock) = &mut self.decides else { return None };

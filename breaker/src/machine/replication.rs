@@ -123,26 +123,6 @@ impl Breaker {
         }
     }
 
-    /// A change that an earlier life of the process made, and that the store has not answered: stands as a proposal again,
-    /// if the row is still the one that it was made on. False: it is not.
-    pub fn propose_again(&mut self, id: ProposalId, base: (u64, State), after: Snapshot, now: Time) -> bool {
-        let now = self.clock(now);
-        let (epoch, left) = base;
-        if self.numbering != Numbering::Store
-            || self.epoch != epoch
-            || self.proposed().unwrap_or_else(|| self.state()) != left
-        {
-            return false;
-        }
-        self.propose();
-        let proposal = self.replicated.as_mut().and_then(|replicated| replicated.proposal.take());
-        let entered_at = self.wall.to_monotonic(after.entered_at);
-        self.take_over(Snapshot { epoch, ..after }, entered_at, now);
-        self.replicated.get_or_insert_default().proposal = proposal;
-        self.proposed_as(id);
-        true
-    }
-
     fn note(&mut self, version: RowVersion) {
         let replicated = self.replicated.get_or_insert_default();
         replicated.taken = replicated.taken.max(version);
@@ -153,6 +133,15 @@ impl Breaker {
         if let (Phase::Open(open), Some(wait)) = (&mut self.phase, state.wait) {
             (open.wait, open.retry_after) = (wait, state.retry_after);
             self.entered_at = entered_at.min(now);
+        }
+    }
+
+    /// Whether something is to be asked of the store that was not asked yet: [`Breaker::probe_claim`] or
+    /// [`Breaker::returned_probes`] say what.
+    pub fn has_requests(&self) -> bool {
+        match &self.phase {
+            Phase::HalfOpen(half_open) => self.proposed().is_none() && half_open.has_requests(),
+            _ => false,
         }
     }
 
@@ -191,8 +180,9 @@ impl Breaker {
         }
     }
 
-    /// The outcome of a probe over which the store decides; none: it is no such one, and [`Breaker::record`] says what
-    /// becomes of it.
+    /// The outcome of a probe over which the store decides; none: it is no such one, or of an epoch that is over, and
+    /// [`Breaker::record`] says what becomes of it. One of an epoch that is not known here yet is the store's too: another
+    /// replica gave the probe.
     pub fn probe_report(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> Option<ProbeReport> {
         self.clock(now);
         let (Ticket::Own(Pass { epoch, probe, .. }) | Ticket::Foreign(Pass { epoch, probe, .. })) = ticket
@@ -200,8 +190,8 @@ impl Breaker {
             return None;
         };
         let probe = probe?;
-        let decides = matches!(&self.phase, Phase::HalfOpen(_)) && self.proposed().is_none();
-        if self.numbering != Numbering::Store || !decides || epoch != self.epoch {
+        let is_over = epoch < self.epoch || (epoch == self.epoch && !self.is_half_open());
+        if self.numbering != Numbering::Store || is_over {
             return None;
         }
         let outcome = ProbeOutcome::of(self.thresholds.judge(report));
@@ -217,8 +207,13 @@ impl Breaker {
             wait: wait(&self.thresholds, self.key_hash, epoch + 1, open_count, retry_after),
             retry_after,
             config_revision: self.config_revision,
-            rejected_calls: self.rejected_calls,
+            rejected_calls: if epoch == self.epoch { self.rejected_calls } else { 0 },
         })
+    }
+
+    /// Whether the row is half-open, as far as is known here.
+    fn is_half_open(&self) -> bool {
+        self.proposed().unwrap_or_else(|| self.state()) == State::HalfOpen
     }
 
     /// The store took the outcome of a probe.

@@ -25,10 +25,10 @@ fn a_disk_that_stands_still_under_one_breaker_holds_up_no_other_of_its_shard() {
     #[derive(Debug, Clone)]
     struct Stalled(Arc<std::sync::Barrier>);
     impl TransitionSink for Stalled {
-        fn append(&self, _: Event<'_>) -> u64 {
+        fn append(&self, _: Event<'_>) -> Appended {
             self.0.wait();
             self.0.wait();
-            0
+            Appended::default()
         }
     }
     let stalled = Stalled(Arc::new(std::sync::Barrier::new(2)));

@@ -48,8 +48,8 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
     #[derive(Debug, Default, Clone)]
     struct Anew(Arc<parking_lot::Mutex<usize>>);
     impl TransitionSink for Anew {
-        fn append(&self, _: Event<'_>) -> u64 {
-            0
+        fn append(&self, _: Event<'_>) -> Appended {
+            Appended::default()
         }
 
         fn all_changed(&self) {

@@ -13,9 +13,9 @@ struct Numbered {
 }
 
 impl TransitionSink for Numbered {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         self.kept.append(event);
-        self.lsns.fetch_add(1, Ordering::Relaxed) + 1
+        (self.lsns.fetch_add(1, Ordering::Relaxed) + 1).into()
     }
 
     fn all_changed(&self) {

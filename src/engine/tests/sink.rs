@@ -13,7 +13,7 @@ struct Heard {
 }
 
 impl TransitionSink for Heard {
-    fn append(&self, event: Event<'_>) -> u64 {
+    fn append(&self, event: Event<'_>) -> Appended {
         self.kept.append(event)
     }
 

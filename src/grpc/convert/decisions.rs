@@ -130,6 +130,7 @@ fn check_outcome_key(request: &v1::RecordOutcomeRequest, violations: &mut Violat
 pub(super) fn refused(error: EngineError) -> Failure {
     match error {
         EngineError::Full { limit, max } => Failure::BreakersFull { limit, max },
+        EngineError::TooManyOutcomes => Failure::StoreUnavailable,
         EngineError::OtherBreaker { service, name } => {
             let name = if name.is_empty() { &service } else { &name };
             let problem = format!("issued for another breaker, not for {service}/{name}");

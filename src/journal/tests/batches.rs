@@ -110,8 +110,8 @@ fn an_entry_says_whether_it_was_decided_while_the_store_was_away() {
     let (journal, _) = bench.open(1);
     let journal = Arc::new(journal);
     for (epoch, origin) in [(1, Origin::Own), (2, Origin::Alone)] {
-        let event = Event { key: &key("a"), transition: &change(epoch), origin };
-        assert_eq!(TransitionSink::append(&journal, event), epoch, "they are numbered from 1 on");
+        let event = Event { key: &key("a"), transition: &change(epoch), origin, numbering: Numbering::Own };
+        assert_eq!(TransitionSink::append(&journal, event).lsn, epoch, "they are numbered from 1 on");
     }
     let alone: Vec<_> = drain(&journal).iter().map(|proposal| proposal.store_unavailable).collect();
     assert_eq!(alone, [false, true]);

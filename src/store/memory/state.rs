@@ -8,6 +8,7 @@ use breaker::{Key, State as BreakerStateKind, Time};
 
 use super::random::SeededRandom;
 use crate::store::judge::BreakerState;
+use crate::store::judge::probes::ProbeRows;
 use crate::store::{
     ChangeId, ChangeKind, ChangeQuery, HistoryCursor, Meta, Position, StoredBreaker, StoredChange,
     StoredConfiguration, StoredTransition, TransitionId, TransitionQuery,
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub(super) revision: u64,
     pub(super) nonces: BTreeMap<u64, Nonce>,
     pub(super) breakers: BTreeMap<Key, Arc<BreakerEntry>>,
+    /// By breaker and epoch.
+    pub(super) probes: BTreeMap<(Key, u64), ProbeRows>,
     /// In the order of the cursors.
     pub(super) history: Vec<Arc<StoredTransition>>,
     /// See [`crate::store::TransitionStore::history_floor`].
@@ -79,6 +82,7 @@ impl State {
             revision: 0,
             nonces: BTreeMap::new(),
             breakers: BTreeMap::new(),
+            probes: BTreeMap::new(),
             history: Vec::new(),
             history_floor: 0,
             receipts: BTreeMap::new(),

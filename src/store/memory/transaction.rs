@@ -16,6 +16,7 @@ use crate::catalog::{Changed, StoredDeclaration};
 use crate::store::columns::bigint;
 use crate::store::config_rows::{Audit, ServiceOverrideRow, override_json};
 use crate::store::history::{Bumped, TransitionRow};
+use crate::store::judge::probes::ProbeRows;
 use crate::store::judge::{BreakerState, Judgement, LockedRows, Receipt, RowRevision};
 use crate::store::layer_json;
 use crate::store::rows::{BreakerRow, keys};
@@ -35,9 +36,10 @@ pub(super) struct Writer<'a> {
 
 /// What a transaction has written so far.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     bumped: Option<(u64, Nonce)>,
-    breakers: Vec<(Key, BreakerEntry)>,
+    pub(super) breakers: Vec<(Key, BreakerEntry)>,
+    pub(super) probes: Vec<((Key, u64), ProbeRows)>,
     history: Vec<Arc<StoredTransition>>,
     receipts: Vec<(TransitionId, ReceiptEntry)>,
     audit: Vec<Arc<AuditEntry>>,
@@ -47,8 +49,8 @@ struct Draft {
 
 /// The steps of what writes.
 pub(super) struct MemoryTransaction<'a> {
-    writer: Writer<'a>,
-    draft: Draft,
+    pub(super) writer: Writer<'a>,
+    pub(super) draft: Draft,
 }
 
 impl Writer<'_> {
@@ -258,12 +260,13 @@ impl WriteTransaction for MemoryTransaction<'_> {
     }
 
     async fn commit(self, _: &'static str) -> Result<(), StoreError> {
-        let Draft { bumped, breakers, history, receipts, audit, request, configuration } = self.draft;
+        let Draft { bumped, breakers, probes, history, receipts, audit, request, configuration } = self.draft;
         let state = self.writer.state;
         if let Some(next) = bumped {
             state.set_revision(next);
         }
         state.breakers.extend(breakers.into_iter().map(|(key, entry)| (key, Arc::new(entry))));
+        state.probes.extend(probes);
         state.history.extend(history);
         state.receipts.extend(receipts);
         state.audit.extend(audit);

@@ -1,0 +1,229 @@
+//! One of several replicas: what breakers ask of the store, what it answers, and the calls that wait for that.
+//!
+//! The engine asks nothing itself: it keeps the breakers that have something to ask, for the one who does
+//! ([`crate::replica`]), and takes the answers. A lone process has none of it: its breakers answer themselves.
+
+use std::time::Duration;
+
+use breaker::{
+    Breaker, Deltas, EnteredBy, Judged, Key, Numbering, Probe, ProbeAnswer, ProbeClaim, ProbeGrant,
+    ProbeOutcome, ProbeReport, ProposalAnswer, ProposalId, Recorded, Report, State, StoredRow, Ticket, Time,
+};
+use tokio::sync::futures::Notified;
+
+use super::Engine;
+use super::calls::Target;
+use super::entry::{Entry, Inner, LastTransition};
+use super::limits::EngineError;
+use super::permit::PermitKind;
+use super::registry::Known;
+use super::shares::{Creator, Room};
+
+/// What one breaker asks of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerRequests {
+    /// The breaker.
+    pub key: Key,
+    /// The epoch that it is in.
+    pub epoch: u64,
+    /// Probes that it wants.
+    pub claim: Option<ProbeClaim>,
+    /// Probes that it gives back.
+    pub returned: Vec<Probe>,
+}
+
+/// What the store answered about one breaker.
+#[derive(Debug, Clone)]
+pub enum StoreAnswer<'a> {
+    /// To a proposal.
+    Proposal {
+        /// Which.
+        id: ProposalId,
+        /// What became of it.
+        answer: ProposalAnswer,
+        /// The row as it is now.
+        row: &'a StoredRow,
+    },
+    /// To a claim of probes, of the epoch that the row is in.
+    Probes(&'a ProbeGrant),
+    /// To the outcome of a probe.
+    Settled {
+        /// The outcome.
+        report: &'a ProbeReport,
+        /// How long the call took; none: it did not say.
+        took: Option<Duration>,
+        /// What became of it.
+        answer: &'a ProbeAnswer,
+    },
+    /// The row, newer than before.
+    Row(&'a StoredRow),
+}
+
+impl StoreAnswer<'_> {
+    fn row(&self) -> Option<&StoredRow> {
+        match self {
+            Self::Proposal { row, .. } | Self::Row(row) => Some(row),
+            Self::Settled { answer, .. } => Some(&answer.row),
+            Self::Probes(_) => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Whether the store numbers the epochs, as there are other replicas.
+    pub fn is_replicated(&self) -> bool {
+        self.numbering == Numbering::Store
+    }
+
+    /// Ends when some breaker has something to ask of the store. For one task.
+    pub async fn requested(&self) {
+        self.replication.requested().await;
+    }
+
+    /// What breakers ask of the store, of `most` of them. What is taken is to be asked, or given back with
+    /// [`Engine::ask_again`].
+    pub fn take_requests(&self, most: usize, now: Time) -> Vec<BreakerRequests> {
+        let asking = self.replication.take(most);
+        let requests = asking.into_iter().filter_map(|id| {
+            self.registry.with_known(id, |entry, inner| BreakerRequests {
+                key: entry.key.clone(),
+                epoch: inner.breaker.epoch(),
+                claim: inner.breaker.probe_claim(now),
+                returned: inner.breaker.returned_probes(now),
+            })
+        });
+        requests.filter(|request| request.claim.is_some() || !request.returned.is_empty()).collect()
+    }
+
+    /// The store did not answer what this breaker asked: it asks again.
+    pub fn ask_again(&self, key: &Key) {
+        self.replication.ask(self.seals.key_id(key.service(), key.name()));
+    }
+
+    /// Takes what the store answered about a breaker. `entered_by` says how its row came into its state, if that is known.
+    ///
+    /// A breaker that is not known here is created, whatever the limit, if it ever left its first state: its epoch must not
+    /// be forgotten.
+    pub fn take_answer(&self, key: &Key, answer: &StoreAnswer<'_>, entered_by: Option<EnteredBy>, now: Time) {
+        let id = self.seals.key_id(key.service(), key.name());
+        loop {
+            let entry = match (self.registry.known(id), answer.row()) {
+                (Some(Known::Live(entry)), _) => entry,
+                (_, None) => return,
+                (Some(Known::Retired(tombstone)), Some(row))
+                    if row.snapshot.epoch == tombstone.epoch && row.snapshot.state == State::Closed =>
+                {
+                    return;
+                }
+                (None, Some(row)) if row.snapshot.epoch == 0 && row.snapshot.state == State::Closed => return,
+                _ => {
+                    let owner = self.owner(key.service(), Creator::Server);
+                    match self.registry.create(id, key.clone(), owner, Room::Always, now) {
+                        Ok(entry) => entry,
+                        Err(_) => return,
+                    }
+                }
+            };
+            let Some(mut inner) = entry.lock() else { continue };
+            self.sync_wall(&mut inner);
+            self.take_store_answer(&entry, &mut inner, answer, entered_by, now);
+            break;
+        }
+        self.replication.answered(id).notify_waiters();
+    }
+
+    fn take_store_answer(
+        &self,
+        entry: &Entry,
+        inner: &mut Inner,
+        answer: &StoreAnswer<'_>,
+        entered_by: Option<EnteredBy>,
+        now: Time,
+    ) {
+        let shown = |breaker: &Breaker| (breaker.epoch(), breaker.state(), breaker.next_deadline());
+        let before = shown(&inner.breaker);
+        match answer {
+            StoreAnswer::Proposal { id, answer, row } => inner.breaker.answered(*id, *answer, row, now),
+            StoreAnswer::Probes(grant) => inner.breaker.granted(grant, now),
+            StoreAnswer::Settled { report, took, answer } => {
+                inner.breaker.probe_settled(report.epoch, report.probe, answer, now);
+                let (recorded, judged) = (answer.settled.into(), judged(report));
+                inner.counters.recorded(recorded, judged);
+                if let (Recorded::Recorded, Some(took), true) = (recorded, took, report.outcome.is_some()) {
+                    entry.durations.observe(*took);
+                }
+            }
+            StoreAnswer::Row(row) => inner.breaker.adopt(row, now),
+        }
+        let after = shown(&inner.breaker);
+        if before.0 != after.0 {
+            let taken = entered_by
+                .filter(|_| answer.row().is_some_and(|row| row.snapshot.epoch == after.0))
+                .map(|entered_by| {
+                    let snapshot = inner.breaker.snapshot();
+                    LastTransition::restored(&snapshot, entered_by, inner.breaker.wall_offset())
+                });
+            if taken.is_some() {
+                inner.newest.get_or_insert_default().last_transition = taken;
+            }
+        }
+        if before != after {
+            self.registry.reindex(entry, inner);
+            self.sink.moved(&entry.key);
+        }
+        self.arm(entry, inner);
+        self.note_requests(entry, inner);
+    }
+
+    /// Ends when the store has answered something about a breaker, or about one of some others. To be made before the look
+    /// that finds out that there is something to wait for.
+    pub fn answered(&self, service: &str, name: &str) -> Notified<'_> {
+        self.replication.answered(self.seals.key_id(service, name)).notified()
+    }
+
+    /// The outcome of a probe over which the store decides, and its breaker; none: [`Engine::record_for`] takes it.
+    pub fn probe_report(
+        &self,
+        target: &Target<'_>,
+        report: &Report<'_>,
+        now: Time,
+    ) -> Option<(Key, ProbeReport)> {
+        let permit = target.permit.filter(|permit| {
+            self.is_replicated()
+                && permit.pass.probe.is_some()
+                && permit.kind == PermitKind::Tracked
+                && permit.timeline == self.timeline
+                && permit.branch == 0
+                && !permit.has_expired(now)
+                && self.is_enabled()
+        })?;
+        self.registry.with_known(permit.key, |entry, inner| {
+            self.sync_wall(inner);
+            let ticket = Ticket::Foreign(permit.pass);
+            Some((entry.key.clone(), inner.breaker.probe_report(ticket, report, now)?))
+        })?
+    }
+
+    /// Counts what other replicas counted of a breaker.
+    pub fn record_remote(&self, key: &Key, deltas: &Deltas, now: Time) -> Result<(), EngineError> {
+        let id = self.seals.key_id(key.service(), key.name());
+        let owner = || self.owner(key.service(), Creator::Server);
+        self.registry.with_breaker(id, key.service(), key.name(), owner, now, |entry, inner| {
+            self.sync_wall(inner);
+            let transitions = inner.breaker.record_remote(deltas, now);
+            self.settle(entry, inner, &transitions);
+        })
+    }
+
+    /// A breaker that was looked at may have something to ask of the store.
+    pub(super) fn note_requests(&self, entry: &Entry, inner: &Inner) {
+        if self.is_replicated() && inner.breaker.has_requests() {
+            self.replication.ask(entry.id);
+        }
+    }
+}
+
+fn judged(report: &ProbeReport) -> Judged {
+    let counted = |ProbeOutcome { failed, slow }| Judged::Counted { failed, slow };
+    report.outcome.map_or(Judged::Ignored, counted)
+}

@@ -1,0 +1,42 @@
+//! What the store answered to proposals, on its way from the journal's writer to the breakers.
+
+use std::sync::Arc;
+
+use breaker::{ProposalAnswer, ProposalId};
+use breakerd_common::clock::Clock;
+
+use crate::engine::{Engine, StoreAnswer};
+use crate::journal::writer::AnswerSink;
+use crate::store::{Answer, Answered, Proposal};
+
+/// Gives breakers the answers to what they proposed.
+#[derive(Clone)]
+pub struct Answers {
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Answers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answers").finish_non_exhaustive()
+    }
+}
+
+impl Answers {
+    /// To the breakers of `engine`.
+    pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
+        Self { engine, clock }
+    }
+}
+
+impl AnswerSink for Answers {
+    fn answered(&self, proposal: &Proposal, answered: &Answered) {
+        let id = ProposalId { boot: proposal.id.boot, number: proposal.id.seq };
+        let answer = match answered.answer {
+            Answer::Won { .. } => ProposalAnswer::Won,
+            Answer::Lost { .. } => ProposalAnswer::Lost,
+        };
+        let answer = StoreAnswer::Proposal { id, answer, row: &answered.row.row };
+        self.engine.take_answer(&proposal.key, &answer, answered.row.entered_by, self.clock.now());
+    }
+}

@@ -1,0 +1,137 @@
+//! The network between a replica and the store: it delays, loses, repeats and cuts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::executor::{Executor, Owner};
+use crate::store::{
+    Answered, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore,
+    StoreError,
+};
+
+/// How long a replica waits for the store.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What the network does to a message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Weather {
+    /// The longest that a message takes, one way, in microseconds.
+    pub(super) delay_us: u64,
+    /// One in so many is lost on the way there; 0: none.
+    pub(super) lost: u64,
+    /// One in so many answers is lost on the way back.
+    pub(super) unanswered: u64,
+    /// One in so many comes twice, the second time late.
+    pub(super) repeated: u64,
+    /// Nothing passes.
+    pub(super) is_cut: bool,
+}
+
+/// A replica's connection to the store.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) executor: Executor,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) weather: Arc<Mutex<Weather>>,
+    /// The replicas that hear of a write; not always.
+    pub(super) hints: Vec<Arc<Notify>>,
+}
+
+impl Link {
+    fn happens(&self, chance: impl Fn(&Weather) -> u64) -> bool {
+        let chance = chance(&self.weather.lock());
+        chance > 0 && self.executor.draw(|random| random.one_in(chance))
+    }
+
+    async fn travel(&self) {
+        let delay = self.weather.lock().delay_us;
+        let delay = self.executor.draw(|random| random.micros(delay));
+        self.executor.sleep(delay).await;
+    }
+
+    async fn call<T, F>(
+        &self,
+        act: &'static str,
+        call: impl Fn(Arc<MemoryStore>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        self.travel().await;
+        if self.weather.lock().is_cut || self.happens(|weather| weather.lost) {
+            return self.timed_out(act).await;
+        }
+        if self.happens(|weather| weather.repeated) {
+            let again = call(Arc::clone(&self.store));
+            let executor = self.executor.clone();
+            let late = executor.draw(|random| random.micros(2_000_000));
+            self.executor.spawn(Owner::World, async move {
+                executor.sleep(late).await;
+                // Nobody hears what it is answered.
+                let _ = again.await;
+            });
+        }
+        let answer = call(Arc::clone(&self.store)).await;
+        self.hint();
+        if self.weather.lock().is_cut || self.happens(|weather| weather.unanswered) {
+            return self.timed_out(act).await;
+        }
+        self.travel().await;
+        answer
+    }
+
+    fn hint(&self) {
+        for hint in &self.hints {
+            if self.happens(|_| 4) {
+                continue;
+            }
+            let executor = self.executor.clone();
+            let hint = Arc::clone(hint);
+            let late = executor.draw(|random| random.micros(20_000));
+            self.executor.spawn(Owner::World, async move {
+                executor.sleep(late).await;
+                hint.notify_one();
+            });
+        }
+    }
+
+    async fn timed_out<T>(&self, act: &'static str) -> Result<T, StoreError> {
+        self.executor.sleep(TIMEOUT).await;
+        Err(StoreError::unavailable(act, "no answer in time"))
+    }
+}
+
+#[async_trait]
+impl SharedStore for Link {
+    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        let proposals: Arc<[Proposal]> = proposals.into();
+        self.call("propose", move |store| {
+            let proposals = Arc::clone(&proposals);
+            async move { store.propose_shared(&proposals).await }
+        })
+        .await
+    }
+
+    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        let requests: Arc<[ProbeRequest]> = requests.into();
+        self.call("ask about probes", move |store| {
+            let requests = Arc::clone(&requests);
+            async move { store.ask_probes(&requests).await }
+        })
+        .await
+    }
+
+    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
+        let after = after.clone();
+        self.call("follow", move |store| {
+            let after = after.clone();
+            async move { store.rows_after(&after, limit).await }
+        })
+        .await
+    }
+}

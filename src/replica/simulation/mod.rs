@@ -1,0 +1,195 @@
+//! Replicas on a store in memory, under a scheduler that follows a seed: clocks that are wrong, a network that delays, loses,
+//! repeats and cuts, crashes at every await, a store that goes away and returns. What callers are told is held against what
+//! the history has in the end, and everything has to come to rest.
+//!
+//! `BREAKERD_SEEDS=1000` runs so many seeds, `BREAKERD_SEED=17` that one, and tells its story.
+
+mod book;
+mod executor;
+mod link;
+mod world;
+
+use std::time::Duration;
+
+use breaker::{Snapshot, State};
+use breakerd_common::clock::Clock as _;
+
+use self::book::Figures;
+use self::executor::{BEGINNING, Owner, Random};
+use self::link::Weather;
+use self::world::{Plan, World, shown};
+use crate::store::{Availability, TransitionStore as _};
+
+/// Seeds that every run of the tests tries.
+const SEEDS: u64 = 25;
+/// How long callers call while things go wrong.
+const ADVERSITY: Duration = Duration::from_secs(20);
+/// How long it may take until all replicas agree once nothing goes wrong any more.
+const AGREE_WITHIN: Duration = Duration::from_secs(2);
+/// How long it may take until a dependency that is well is called again.
+const CLOSE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A plan that follows from the seed.
+fn plan(random: &mut Random) -> Plan {
+    let permitted = 1 + u32::try_from(random.below(3)).unwrap_or(0);
+    let chance = |random: &mut Random| if random.one_in(2) { 0 } else { 5 + random.below(60) };
+    Plan {
+        replicas: 1 + usize::try_from(random.below(3)).unwrap_or(0),
+        callers: 3 + usize::try_from(random.below(6)).unwrap_or(0),
+        permitted,
+        successes: 1 + u32::try_from(random.below(u64::from(permitted))).unwrap_or(0),
+        max_wait: random.one_in(3),
+        weather: Weather {
+            delay_us: [1_000, 20_000, 300_000][usize::try_from(random.below(3)).unwrap_or(0)],
+            lost: chance(random),
+            unanswered: chance(random),
+            repeated: chance(random),
+            is_cut: false,
+        },
+        pace: 0,
+        wall_seconds: 3_600,
+    }
+}
+
+/// Something goes wrong, or is well again.
+fn trouble(world: &World, random: &mut Random) {
+    let index = usize::try_from(random.below(world.replicas.len() as u64)).unwrap_or(0);
+    let process = &world.replicas[index];
+    match random.below(9) {
+        0 | 1 => {
+            world.kill(index);
+            world.start(index);
+        }
+        2 => {
+            world.book.say(|| format!("r{index} is cut off"));
+            process.weather.lock().is_cut = true;
+        }
+        3 => {
+            world.book.say(|| format!("r{index} is reachable"));
+            process.weather.lock().is_cut = false;
+        }
+        4 => {
+            world.book.say(|| format!("r{index} is stopped"));
+            world.executor.stop(Owner::Replica(index), true);
+        }
+        5 => {
+            world.book.say(|| format!("r{index} is continued"));
+            world.executor.stop(Owner::Replica(index), false);
+        }
+        6 => {
+            world.book.say(|| "the store is away".to_owned());
+            world.store.set_availability(Availability::Unavailable);
+        }
+        7 => {
+            world.book.say(|| "the store is there".to_owned());
+            world.store.set_availability(Availability::Available);
+        }
+        _ => {
+            let wall = breaker::WallOffset::from_micros(
+                (i64::try_from(random.below(7_200)).unwrap_or(0) - 3_600) * 1_000_000,
+            );
+            process.clock.set_wall(wall);
+        }
+    }
+}
+
+/// Everything is well from here on.
+fn heal(world: &World) {
+    world.book.say(|| "everything is well from here on".to_owned());
+    world.store.set_availability(Availability::Available);
+    world.set_healthy(true);
+    for (index, process) in world.replicas.iter().enumerate() {
+        world.executor.stop(Owner::Replica(index), false);
+        *process.weather.lock() = Weather { delay_us: 5_000, ..Weather::default() };
+    }
+}
+
+/// One run. Answers what went wrong.
+fn run(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
+    let mut random = Random::new(seed ^ 0x5eed);
+    let plan = plan(&mut random);
+    let world = World::new(seed, plan, verbose);
+    world.book.say(|| format!("{plan:?}"));
+    world.start_callers();
+    let end = BEGINNING + ADVERSITY;
+    while world.executor.now() < end {
+        let pause = random.micros(1_500_000);
+        world.executor.run_until((world.executor.now() + pause).min(end));
+        match random.below(4) {
+            0 => world.set_healthy(false),
+            1 => world.set_healthy(true),
+            _ => trouble(&world, &mut random),
+        }
+    }
+    world.stop_callers();
+    heal(&world);
+    // What callers are at is done.
+    world.executor.run_until(world.executor.now() + Duration::from_secs(7));
+    world.executor.run_until(world.executor.now() + AGREE_WITHIN);
+    for process in &world.replicas {
+        let Some(serving) = process.life.lock().serving.clone() else {
+            world.book.wrong(format!("r{} does not serve", process.index));
+            continue;
+        };
+        for key in World::keys() {
+            let stored = row(&world, &key);
+            let shown = shown(&serving, &key, process.clock.now());
+            if shown != (stored.epoch, stored.state) {
+                world
+                    .book
+                    .wrong(format!("r{} shows {key} as {shown:?}, the store has {stored:?}", process.index));
+            }
+        }
+    }
+    world.start_callers();
+    world.executor.run_until(world.executor.now() + CLOSE_WITHIN);
+    world.stop_callers();
+    world.executor.run_until(world.executor.now() + AGREE_WITHIN);
+    for key in World::keys() {
+        let stored = row(&world, &key);
+        if stored.state != State::Closed {
+            world.book.wrong(format!("{key} is {} in the end", stored.state));
+        }
+    }
+    let figures = world.book.check_history();
+    (world.book.problems(), figures, world.book.story())
+}
+
+fn row(world: &World, key: &breaker::Key) -> Snapshot {
+    let stored = futures_util::FutureExt::now_or_never(world.store.breakers(None, 100));
+    let stored = stored.expect("it waits for nothing").expect("it is there");
+    stored
+        .into_iter()
+        .find(|stored| stored.key == *key)
+        .map_or_else(Snapshot::pristine, |stored| stored.snapshot)
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn replicas_agree_whatever_goes_wrong() {
+    if let Some(seed) = setting("BREAKERD_SEED") {
+        let (problems, figures, story) = run(seed, true);
+        println!("{story}{figures:?}");
+        assert!(problems.is_empty(), "seed {seed}: {problems:#?}");
+        return;
+    }
+    let mut sum = Figures::default();
+    for seed in 0..setting("BREAKERD_SEEDS").unwrap_or(SEEDS) {
+        let (problems, figures, _) = run(seed, false);
+        assert!(problems.is_empty(), "seed {seed} (BREAKERD_SEED={seed} tells its story): {problems:#?}");
+        sum.calls += figures.calls;
+        sum.probes += figures.probes;
+        sum.recorded += figures.recorded;
+        sum.transitions += figures.transitions;
+    }
+    println!("{sum:?}");
+    assert!(sum.probes > 0 && sum.recorded > 0 && sum.transitions > 0, "it tried something: {sum:?}");
+}
+
+#[test]
+fn a_seed_is_the_same_run_each_time() {
+    assert_eq!(run(7, true).2, run(7, true).2);
+}

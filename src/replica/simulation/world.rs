@@ -1,0 +1,382 @@
+//! Some replicas on one store, and what calls through them: built from a seed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{Field, Key, Layer, Numbering, Outcome, Report, State, Time, Value, WallOffset};
+use breakerd_common::clock::Clock;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::book::{Book, SERVICE};
+use super::executor::{Executor, Owner, SimulatedClock};
+use super::link::{Link, Weather};
+use crate::catalog::{Catalog, Declaration};
+use crate::engine::{Allowed, Creator, Engine, Limits, Permit, Seals, StoreIdentity, Target};
+use crate::journal::writer::Writer;
+use crate::journal::{Journal, JournalOptions};
+use crate::replica::{Answers, Coordinator, Replica, Tail};
+use crate::store::MemoryStore;
+
+const NAMES: [&str; 2] = ["a", "b"];
+/// Between two attempts of a start that finds no store.
+const START_AGAIN: Duration = Duration::from_millis(200);
+
+/// What a world is made with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) replicas: usize,
+    pub(super) callers: usize,
+    /// P.
+    pub(super) permitted: u32,
+    /// S.
+    pub(super) successes: u32,
+    pub(super) max_wait: bool,
+    pub(super) weather: Weather,
+    /// How far clocks go wrong: parts of a million, and seconds of the wall clocks.
+    pub(super) pace: i64,
+    pub(super) wall_seconds: i64,
+}
+
+/// The world.
+pub(super) struct World {
+    pub(super) executor: Executor,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) replicas: Vec<Arc<Process>>,
+    pub(super) book: Arc<Book>,
+    catalog: Arc<Catalog>,
+    plan: Plan,
+    /// Whether the dependency answers.
+    healthy: Arc<Mutex<bool>>,
+    calls_until: Arc<Mutex<Time>>,
+    _folder: tempfile::TempDir,
+}
+
+/// A replica's process: what outlives a crash, and the present life.
+pub(super) struct Process {
+    pub(super) index: usize,
+    folder: PathBuf,
+    pub(super) clock: SimulatedClock,
+    pub(super) weather: Arc<Mutex<Weather>>,
+    hint: Arc<Notify>,
+    pub(super) life: Mutex<Life>,
+}
+
+#[derive(Default)]
+pub(super) struct Life {
+    number: u64,
+    /// None: it is down, or starting.
+    pub(super) serving: Option<Serving>,
+}
+
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) engine: Arc<Engine>,
+    replica: Replica,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, plan: Plan, verbose: bool) -> Self {
+        let executor = Executor::new(seed);
+        let store_clock = SimulatedClock::new(executor.clone(), 0, WallOffset::ZERO);
+        let store = Arc::new(MemoryStore::new(Arc::new(store_clock), seed));
+        let folder = tempfile::tempdir().expect("a folder");
+        let replicas = (0..plan.replicas).map(|index| {
+            let (pace, wall) = executor.draw(|random| {
+                let wrong = |random: &mut super::executor::Random, most: i64| {
+                    let range = 2 * most.unsigned_abs() + 1;
+                    i64::try_from(random.below(range)).unwrap_or_default() - most
+                };
+                (wrong(random, plan.pace), wrong(random, plan.wall_seconds))
+            });
+            let wall = WallOffset::from_micros(wall * 1_000_000);
+            Arc::new(Process {
+                index,
+                folder: folder.path().join(index.to_string()),
+                clock: SimulatedClock::new(executor.clone(), pace, wall),
+                weather: Arc::new(Mutex::new(plan.weather)),
+                hint: Arc::new(Notify::new()),
+                life: Mutex::default(),
+            })
+        });
+        let replicas = replicas.collect();
+        let book = Arc::new(Book::new(executor.clone(), Arc::clone(&store), plan.permitted, verbose));
+        let world = Self {
+            catalog: catalog(&plan),
+            executor,
+            store,
+            replicas,
+            book,
+            plan,
+            healthy: Arc::new(Mutex::new(true)),
+            calls_until: Arc::new(Mutex::new(Time::MAX)),
+            _folder: folder,
+        };
+        for index in 0..world.replicas.len() {
+            world.start(index);
+        }
+        world
+    }
+
+    pub(super) fn keys() -> [Key; 2] {
+        NAMES.map(|name| Key::new(SERVICE, name).expect("a key"))
+    }
+
+    pub(super) fn set_healthy(&self, is_healthy: bool) {
+        self.book.say(|| format!("the dependency is {}", if is_healthy { "well" } else { "dead" }));
+        *self.healthy.lock() = is_healthy;
+    }
+
+    /// A replica's process begins.
+    pub(super) fn start(&self, index: usize) {
+        let process = Arc::clone(&self.replicas[index]);
+        let number = {
+            let mut life = process.life.lock();
+            life.number += 1;
+            life.number
+        };
+        let link = Link {
+            executor: self.executor.clone(),
+            store: Arc::clone(&self.store),
+            weather: Arc::clone(&process.weather),
+            hints: self.replicas.iter().map(|process| Arc::clone(&process.hint)).collect(),
+        };
+        self.book.say(|| format!("r{index} starts, life {number}"));
+        let (executor, catalog, book) =
+            (self.executor.clone(), Arc::clone(&self.catalog), Arc::clone(&self.book));
+        let owner = Owner::Replica(index);
+        let life = live(executor, process, number, Arc::new(link), catalog, book);
+        self.executor.spawn(owner, life);
+    }
+
+    /// A replica's process dies.
+    pub(super) fn kill(&self, index: usize) {
+        self.book.say(|| format!("r{index} is killed"));
+        self.executor.kill(Owner::Replica(index));
+        self.replicas[index].life.lock().serving = None;
+    }
+
+    /// Callers that go on until they are told.
+    pub(super) fn start_callers(&self) {
+        *self.calls_until.lock() = Time::MAX;
+        for _ in 0..self.plan.callers {
+            let caller = Caller {
+                executor: self.executor.clone(),
+                replicas: self.replicas.clone(),
+                book: Arc::clone(&self.book),
+                healthy: Arc::clone(&self.healthy),
+                calls_until: Arc::clone(&self.calls_until),
+            };
+            self.executor.spawn(Owner::World, caller.run());
+        }
+    }
+
+    pub(super) fn stop_callers(&self) {
+        *self.calls_until.lock() = self.executor.now();
+    }
+}
+
+/// One failure in a row of three opens for two seconds.
+fn catalog(plan: &Plan) -> Arc<Catalog> {
+    let seconds = |seconds| Value::Duration(Duration::from_secs(seconds));
+    let mut db = Layer::default();
+    for (field, value) in [
+        (Field::FailureThreshold, Value::Count(3)),
+        (Field::Timeout, seconds(2)),
+        (Field::PermittedCalls, Value::Count(plan.permitted)),
+        (Field::SuccessThreshold, Value::Count(plan.successes)),
+        (Field::HalfOpenPermitTimeout, seconds(3)),
+        (Field::MaxWaitInHalfOpen, seconds(if plan.max_wait { 6 } else { 0 })),
+    ] {
+        db.set(field, value).expect("in its range");
+    }
+    let services = BTreeMap::from([(SERVICE.to_owned(), db)]);
+    let declaration = Declaration { enabled: true, services, ..Declaration::default() };
+    Arc::new(Catalog::new(&declaration, 1, &BTreeMap::new()).expect("thresholds"))
+}
+
+/// The life of a replica's process.
+async fn live(
+    executor: Executor,
+    process: Arc<Process>,
+    number: u64,
+    link: Arc<Link>,
+    catalog: Arc<Catalog>,
+    book: Arc<Book>,
+) {
+    let clock: Arc<dyn Clock> = Arc::new(process.clock.clone());
+    let issuer = executor.draw(super::executor::Random::number);
+    let options = JournalOptions {
+        replica: format!("r{}", process.index).into(),
+        boot: issuer,
+        bytes_max: 1024 * 1024,
+        breakers_max: 4,
+        clock: Arc::clone(&clock),
+    };
+    let (journal, recovered) = Journal::open(&process.folder, options).expect("a journal");
+    let journal = Arc::new(journal);
+    let limits = Limits {
+        breakers_max: 16,
+        breakers_per_service_max: 16,
+        breakers_per_caller_max: 16,
+        own_series_max: 0,
+        idle_ttl: Duration::from_hours(1),
+    };
+    let identity =
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };
+    let engine = Engine::new(limits, identity, &catalog, Box::new(Arc::clone(&journal)), clock.now());
+    let engine = Arc::new(engine);
+    let owner = Owner::Replica(process.index);
+    let stop = CancellationToken::new();
+    let answers = Arc::new(Answers::new(Arc::clone(&engine), Arc::clone(&clock)));
+    executor.spawn(owner, Writer::to_shared(Arc::clone(&journal), link.clone(), answers).run(stop.clone()));
+    if recovered.entries > 0 {
+        journal.emptied().await;
+    }
+    let mut tail =
+        Tail::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&process.hint));
+    while tail.catch_up().await.is_err() {
+        clock.sleep_until(clock.now() + START_AGAIN).await;
+    }
+    executor.spawn(owner, tail.run(stop.clone()));
+    let coordinator =
+        Arc::new(Coordinator::new(Arc::clone(&engine), link, Arc::clone(&clock), &journal, issuer));
+    executor.spawn(owner, {
+        let coordinator = Arc::clone(&coordinator);
+        async move { coordinator.run(stop).await }
+    });
+    executor.spawn(owner, tick(Arc::clone(&engine), Arc::clone(&clock)));
+    let replica = Replica::of_several(Arc::clone(&engine), clock, coordinator);
+    let mut life = process.life.lock();
+    if life.number == number {
+        book.say(|| format!("r{} serves", process.index));
+        life.serving = Some(Serving { engine, replica });
+    }
+}
+
+/// What the process' timers do.
+async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
+    loop {
+        let earlier = engine.earlier_deadline();
+        match engine.next_deadline() {
+            Some(deadline) if deadline <= clock.now() => engine.tick(clock.now()),
+            Some(deadline) => {
+                tokio::select! {
+                biased;
+                                    () = earlier => {}
+                                    () = clock.sleep_until(deadline) => {}
+                                }
+            }
+            None => earlier.await,
+        }
+    }
+}
+
+/// Somebody who calls the dependency, and asks before.
+struct Caller {
+    executor: Executor,
+    replicas: Vec<Arc<Process>>,
+    book: Arc<Book>,
+    healthy: Arc<Mutex<bool>>,
+    calls_until: Arc<Mutex<Time>>,
+}
+
+impl Caller {
+    async fn run(self) {
+        while self.executor.now() < *self.calls_until.lock() {
+            let pause = self.executor.draw(|random| random.micros(200_000));
+            self.executor.sleep(pause).await;
+            let name = NAMES[self.executor.draw(|random| usize::from(random.one_in(2)))];
+            let Some(Allowed { decision, permit: Some(permit), .. }) = self.ask(name).await else { continue };
+            let outcome = if *self.healthy.lock() { Outcome::Success } else { Outcome::Failure };
+            let took = self.executor.draw(|random| {
+                let most = if random.one_in(20) { 4_000_000 } else { 50_000 };
+                random.micros(most)
+            });
+            self.executor.sleep(took).await;
+            // Some callers die with their permits.
+            if self.executor.draw(|random| random.one_in(20)) {
+                continue;
+            }
+            self.report(name, permit, outcome).await;
+            if decision.pass.and_then(|pass| pass.probe).is_some() {
+                self.book.say(|| format!("a probe of {name} {outcome}"));
+            }
+        }
+    }
+
+    /// Runs a call in a replica that serves; none: its process died over it, or none serves.
+    async fn call<T: Send + 'static>(&self, call: impl AsyncCall<T>) -> Option<(usize, T)> {
+        let serving: Vec<_> = self
+            .replicas
+            .iter()
+            .filter_map(|process| Some((Arc::clone(process), process.life.lock().serving.clone()?)))
+            .collect();
+        if serving.is_empty() {
+            return None;
+        }
+        let chosen = self.executor.draw(|random| random.below(serving.len() as u64));
+        let (process, serving) = serving.into_iter().nth(usize::try_from(chosen).unwrap_or(0))?;
+        let (sender, answer) = oneshot::channel();
+        let now = process.clock.now();
+        let called = call.call(serving.replica, now);
+        self.executor.spawn(Owner::Replica(process.index), async move {
+            let _ = sender.send(called.await);
+        });
+        // A caller has a deadline.
+        tokio::select! {
+        biased;
+                    answer = answer => Some((process.index, answer.ok()?)),
+                    () = self.executor.sleep(Duration::from_secs(2)) => None,
+                }
+    }
+
+    async fn ask(&self, name: &'static str) -> Option<Allowed> {
+        let call = move |replica: Replica, now| async move {
+            replica.allow(Creator::Server, SERVICE, name, now).await.expect("it fits")
+        };
+        let (index, allowed) = self.call(call).await?;
+        self.book.allowed(index, name, &allowed);
+        Some(allowed)
+    }
+
+    async fn report(&self, name: &'static str, permit: Permit, outcome: Outcome) {
+        // Sent again, as a client does whose connection broke.
+        for _ in 0..3 {
+            let call = move |replica: Replica, now| async move {
+                let target = Target { permit: Some(permit), service: SERVICE, name, epoch: None };
+                replica.record(Creator::Server, target, &Report::plain(outcome), now).await.expect("it fits")
+            };
+            if let Some((index, recorded)) = self.call(call).await {
+                self.book.recorded(index, name, &permit, &recorded);
+                return;
+            }
+        }
+    }
+}
+
+/// A call of a replica.
+trait AsyncCall<T> {
+    fn call(self, replica: Replica, now: Time) -> impl Future<Output = T> + Send + 'static;
+}
+
+impl<T, F, C> AsyncCall<T> for C
+where
+    F: Future<Output = T> + Send + 'static,
+    C: FnOnce(Replica, Time) -> F,
+{
+    fn call(self, replica: Replica, now: Time) -> impl Future<Output = T> + Send + 'static {
+        self(replica, now)
+    }
+}
+
+/// How a replica shows a breaker: its epoch and state.
+pub(super) fn shown(serving: &Serving, key: &Key, now: Time) -> (u64, State) {
+    serving.engine.view(key.service(), key.name(), now).map_or((0, State::Closed), |view| {
+        let snapshot = &view.view.snapshot;
+        (snapshot.epoch, snapshot.state)
+    })
+}

@@ -1,0 +1,89 @@
+//! Follows the rows that other replicas change.
+//!
+//! The truth is the poll: rows that are newer than the last one that was read. A hint only makes it earlier.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakerd_common::clock::Clock;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, StoreAnswer};
+use crate::store::{ChangedRow, RowCursor, SharedStore, StoreError};
+
+/// Between two polls that no hint brought forward.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// After a poll that the store did not answer.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Rows of one poll.
+const PAGE: u32 = 1_000;
+
+/// Brings the rows of the store to the breakers of this replica.
+pub struct Tail {
+    engine: Arc<Engine>,
+    store: Arc<dyn SharedStore>,
+    clock: Arc<dyn Clock>,
+    /// Somebody wrote.
+    hint: Arc<Notify>,
+    cursor: RowCursor,
+}
+
+impl std::fmt::Debug for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tail").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
+impl Tail {
+    /// From the beginning: the first poll brings every row there is.
+    pub fn new(
+        engine: Arc<Engine>,
+        store: Arc<dyn SharedStore>,
+        clock: Arc<dyn Clock>,
+        hint: Arc<Notify>,
+    ) -> Self {
+        Self { engine, store, clock, hint, cursor: RowCursor::default() }
+    }
+
+    /// Reads all there is now. For a start, before anything is decided.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn catch_up(&mut self) -> Result<(), StoreError> {
+        loop {
+            let page = self.store.rows_after(&self.cursor, PAGE).await?;
+            let now = self.clock.now();
+            for ChangedRow { key, row, entered_by } in &page.rows {
+                self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
+            }
+            self.cursor = page.next;
+            if page.is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let pause = match self.catch_up().await {
+                Ok(()) => POLL_EVERY,
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "store did not answer a poll");
+                    PAUSE
+                }
+            };
+            let next = async {
+                tokio::select! {
+                biased;
+                                    () = self.clock.sleep_until(self.clock.now() + pause) => {}
+                                    () = self.hint.notified() => {}
+                                }
+            };
+            if stop.run_until_cancelled(next).await.is_none() {
+                return;
+            }
+        }
+    }
+}

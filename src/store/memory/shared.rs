@@ -1,0 +1,112 @@
+//! What several replicas ask of a store in memory.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use breaker::{Key, ProbeSlot};
+
+use super::state::State;
+use super::transaction::MemoryTransaction;
+use super::{MemoryStore, complete};
+use crate::store::judge::probes::ProbeRows;
+use crate::store::shared_script::{SharedTransaction, StoredRows, changed_row};
+use crate::store::timestamp::Timestamp;
+use crate::store::{
+    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+    shared_script,
+};
+
+#[async_trait]
+impl SharedTransaction for MemoryTransaction<'_> {
+    /// The lock of the store is held already.
+    async fn lock_breakers(&mut self, _: &[&Key]) -> Result<Timestamp, StoreError> {
+        Ok(self.writer.now)
+    }
+
+    async fn read_stored<'a>(&mut self, keys: &[&'a Key]) -> Result<StoredRows<'a>, StoreError> {
+        let mut rows = BTreeMap::new();
+        for key in keys {
+            let written = self.draft.breakers.iter().rev().find(|(written, _)| written == *key);
+            let entry = written.map(|(_, entry)| entry);
+            let entry = entry.or_else(|| self.writer.state.breakers.get(*key).map(|entry| &**entry));
+            rows.extend(entry.map(|entry| (*key, entry.stored(key))));
+        }
+        Ok(StoredRows { timeline: self.writer.state.meta.timeline, rows })
+    }
+
+    async fn read_probes<'a>(
+        &mut self,
+        wanted: &[(&'a Key, u64)],
+    ) -> Result<BTreeMap<(&'a Key, u64), ProbeRows>, StoreError> {
+        let kept = |(key, epoch): &(&'a Key, u64)| {
+            let rows = self.writer.state.probes.get(&((*key).clone(), *epoch))?;
+            Some(((*key, *epoch), rows.clone()))
+        };
+        Ok(wanted.iter().filter_map(kept).collect())
+    }
+
+    async fn write_probes(&mut self, changed: &BTreeMap<(&Key, u64), ProbeRows>) -> Result<(), StoreError> {
+        self.draft
+            .probes
+            .extend(changed.iter().map(|((key, epoch), rows)| (((*key).clone(), *epoch), rows.clone())));
+        Ok(())
+    }
+}
+
+impl State {
+    /// See [`SharedStore::rows_after`].
+    fn rows_after(&self, after: &RowCursor, limit: u32, now: Timestamp) -> RowsPage {
+        let newer = |key: &Key, revision: u64| match &after.part {
+            Some((part, last)) if revision == *part => key > last,
+            Some((part, _)) => revision > *part,
+            None => revision > after.revision,
+        };
+        let mut rows: Vec<_> = self
+            .breakers
+            .iter()
+            .filter(|(key, entry)| newer(key, entry.revision))
+            .map(|(key, entry)| (entry.revision, key, entry))
+            .collect();
+        rows.sort_unstable_by_key(|(revision, key, _)| (*revision, *key));
+        let is_last = rows.len() <= limit as usize;
+        rows.truncate(limit as usize);
+        let position = self.position(after.revision);
+        let next = match rows.last() {
+            Some((revision, key, _)) if !is_last => {
+                RowCursor { revision: after.revision, part: Some((*revision, (*key).clone())) }
+            }
+            _ => RowCursor { revision: position.newest.revision, part: None },
+        };
+        let timeline = self.meta.timeline;
+        let rows = rows.into_iter().map(|(_, key, entry)| changed_row(entry.stored(key), timeline, now.0));
+        RowsPage { rows: rows.collect(), next, is_last, position }
+    }
+}
+
+impl MemoryStore {
+    /// The slots of a half-open, as they are kept.
+    pub fn probe_slots(&self, key: &Key, epoch: u64) -> Vec<ProbeSlot> {
+        let inner = self.inner.lock();
+        inner.state.probes.get(&(key.clone(), epoch)).map_or_else(Vec::new, |rows| rows.slots.clone())
+    }
+}
+
+#[async_trait]
+impl SharedStore for MemoryStore {
+    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        self.write("write transitions", |writer| {
+            complete(shared_script::propose(MemoryTransaction::new(writer), proposals))
+        })
+    }
+
+    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        self.write("ask about probes", |writer| {
+            complete(shared_script::ask_probes(MemoryTransaction::new(writer), requests))
+        })
+    }
+
+    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
+        let now = Timestamp(self.clock.wall());
+        self.read("read what changed", |state| state.rows_after(after, limit, now))
+    }
+}

@@ -1,0 +1,126 @@
+//! What is done in a transaction of a store that several replicas write to, and in which order: once, for every such store.
+//!
+//! Outcomes of probes may decide a transition, so that they wait for the revision's row as every writer of breakers does
+//! ([`super::script`]). Claims change no state: they lock the rows of their breakers and nothing else, and hold up no other
+//! breaker.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use breaker::{Key, ProbeAnswer, RowVersion, Snapshot, StoredRow, Time};
+
+use super::judge::judge;
+use super::judge::probes::{LockedProbes, ProbeRows, ProbeVerdict, judge_probes};
+use super::rows::keys;
+use super::script::{WriteTransaction, write_judgement};
+use super::shared_store::{Answered, ChangedRow, ProbeRequest, ProbeResponse};
+use super::timestamp::Timestamp;
+use super::{Proposal, StoreError, StoredBreaker};
+
+/// The steps that are of a shared store alone.
+#[async_trait]
+pub(super) trait SharedTransaction: WriteTransaction {
+    /// Locks the rows of these breakers, and says what time it is by the store's clock.
+    async fn lock_breakers(&mut self, keys: &[&Key]) -> Result<Timestamp, StoreError>;
+
+    /// The rows of these breakers, those included that this transaction wrote, and the store's timeline.
+    async fn read_stored<'a>(&mut self, keys: &[&'a Key]) -> Result<StoredRows<'a>, StoreError>;
+
+    /// The slots of the half-opens that are asked about.
+    async fn read_probes<'a>(
+        &mut self,
+        wanted: &[(&'a Key, u64)],
+    ) -> Result<BTreeMap<(&'a Key, u64), ProbeRows>, StoreError>;
+
+    /// Slots that changed.
+    async fn write_probes(&mut self, changed: &BTreeMap<(&Key, u64), ProbeRows>) -> Result<(), StoreError>;
+}
+
+/// Rows of breakers; none for one that has no row.
+pub(super) struct StoredRows<'a> {
+    pub(super) timeline: u32,
+    pub(super) rows: BTreeMap<&'a Key, StoredBreaker>,
+}
+
+impl StoredRows<'_> {
+    /// The row as it is answered to a replica.
+    fn row(&self, key: &Key, now: Time) -> ChangedRow {
+        if let Some(stored) = self.rows.get(key) {
+            return changed_row(stored.clone(), self.timeline, now);
+        }
+        let version = RowVersion { timeline: self.timeline, revision: 0 };
+        let row = StoredRow { version, snapshot: Snapshot::pristine(), age: now.since(Time::ZERO) };
+        ChangedRow { key: key.clone(), row, entered_by: None }
+    }
+}
+
+/// A stored row as it is answered to a replica at `now`, by the store's clock.
+pub(super) fn changed_row(stored: StoredBreaker, timeline: u32, now: Time) -> ChangedRow {
+    let StoredBreaker { key, snapshot, entered_by, revision } = stored;
+    let age = now.since(snapshot.entered_at);
+    ChangedRow {
+        key,
+        row: StoredRow { version: RowVersion { timeline, revision }, snapshot, age },
+        entered_by,
+    }
+}
+
+/// See [`super::SharedStore::propose_shared`].
+pub(super) async fn propose(
+    mut tx: impl SharedTransaction,
+    proposals: &[Proposal],
+) -> Result<Vec<Answered>, StoreError> {
+    let now = tx.lock_revision().await?;
+    let judgement = judge(proposals, tx.read_rows(proposals).await?, now.0);
+    let revision = write_judgement(&mut tx, &judgement, now).await?;
+    let stored = tx.read_stored(&keys(proposals)).await?;
+    if judgement.receipts.is_empty() {
+        tx.rollback().await?;
+    } else {
+        tx.commit("commit transitions").await?;
+    }
+    let answered =
+        |(proposal, answer): (&Proposal, _)| Answered { answer, row: stored.row(&proposal.key, now.0) };
+    Ok(proposals.iter().zip(judgement.answers(revision)).map(answered).collect())
+}
+
+/// See [`super::SharedStore::ask_probes`].
+pub(super) async fn ask_probes(
+    mut tx: impl SharedTransaction,
+    requests: &[ProbeRequest],
+) -> Result<Vec<ProbeResponse>, StoreError> {
+    let mut wanted: Vec<_> = requests.iter().map(|request| (request.key(), request.epoch())).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut keys: Vec<_> = wanted.iter().map(|(key, _)| *key).collect();
+    keys.dedup();
+    if requests.iter().any(|request| matches!(request, ProbeRequest::Settle { .. })) {
+        tx.lock_revision().await?;
+    }
+    let now = tx.lock_breakers(&keys).await?;
+    let stored = tx.read_stored(&keys).await?;
+    let rows = stored.rows.iter().map(|(key, stored)| (*key, stored.snapshot.clone())).collect();
+    let slots = tx.read_probes(&wanted).await?;
+    let probes = judge_probes(requests, LockedProbes { rows, slots }, now.0);
+    tx.write_probes(&probes.changed).await?;
+    let stored = if probes.decided.is_empty() {
+        stored
+    } else {
+        let judgement = judge(&probes.decided, tx.read_rows(&probes.decided).await?, now.0);
+        write_judgement(&mut tx, &judgement, now).await?;
+        tx.read_stored(&keys).await?
+    };
+    tx.commit("commit probes").await?;
+    let response = |(request, verdict): (&ProbeRequest, ProbeVerdict)| {
+        let row = stored.row(request.key(), now.0);
+        match verdict {
+            ProbeVerdict::Claimed(grant) => ProbeResponse::Claimed { grant, row },
+            ProbeVerdict::Released => ProbeResponse::Released,
+            ProbeVerdict::Settled(settled, counts) => {
+                let ChangedRow { row, entered_by, .. } = row;
+                ProbeResponse::Settled { answer: ProbeAnswer { settled, counts, row }, entered_by }
+            }
+        }
+    };
+    Ok(requests.iter().zip(probes.verdicts).map(response).collect())
+}

@@ -1,0 +1,143 @@
+//! A store that several replicas write to: what they propose, the probes that they share, and the rows that others changed.
+//!
+//! Every row that is answered says which version it is, and how long its state has lasted by the store's clock, which is the
+//! one that counts: the clocks of replicas differ.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use breaker::{EnteredBy, Key, Probe, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeReport, StoredRow};
+
+use super::error::StoreError;
+use super::proposal::{Answer, Proposal, TransitionId};
+use super::timeline_store::Position;
+
+/// What several replicas ask of the one store that they share.
+#[async_trait]
+pub trait SharedStore: Send + Sync + 'static {
+    /// As [`super::TransitionStore::propose`], with the row of each breaker as it is afterwards.
+    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError>;
+
+    /// Claims, gives back and settles probes, all or none, in this order, and answers each. The transition that an outcome
+    /// decides is in the same transaction. A batch without outcomes bumps no revision, and waits for no other breaker.
+    ///
+    /// Whatever is sent again is answered as the first time: claims by their nonces, outcomes by their probes.
+    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError>;
+
+    /// The rows that are newer than a place, in the order that they were written, at most `limit` of them. A row that was
+    /// written more than once is there as it is now, once.
+    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError>;
+}
+
+/// The answer to a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// What became of it.
+    pub answer: Answer,
+    /// The row of its breaker.
+    pub row: ChangedRow,
+}
+
+/// What is asked about probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeRequest {
+    /// Probes for calls.
+    Claim {
+        /// The breaker.
+        key: Key,
+        /// What is wanted.
+        claim: ProbeClaim,
+    },
+    /// Probes that no call took: they are free for others.
+    Release {
+        /// The breaker.
+        key: Key,
+        /// The epoch that they are of.
+        epoch: u64,
+        /// Which.
+        probes: Vec<Probe>,
+    },
+    /// The outcome of a probe.
+    Settle {
+        /// The breaker.
+        key: Key,
+        /// What the transition is known by that it may decide.
+        id: TransitionId,
+        /// The outcome.
+        report: ProbeReport,
+        /// How long ago it was reported: it counts if the probe held its slot then, and nobody else has it now.
+        age: Duration,
+    },
+}
+
+impl ProbeRequest {
+    /// The breaker.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Claim { key, .. } | Self::Release { key, .. } | Self::Settle { key, .. } => key,
+        }
+    }
+
+    /// The epoch that its probes are of.
+    pub fn epoch(&self) -> u64 {
+        match self {
+            Self::Claim { claim, .. } => claim.epoch,
+            Self::Release { epoch, .. } => *epoch,
+            Self::Settle { report, .. } => report.epoch,
+        }
+    }
+}
+
+/// What is answered about probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeResponse {
+    /// To a claim.
+    Claimed {
+        /// What was given; none: the row is not in half-open, or in that of another epoch.
+        grant: Option<ProbeGrant>,
+        /// The row.
+        row: ChangedRow,
+    },
+    /// They are free.
+    Released,
+    /// To an outcome.
+    Settled {
+        /// What became of it, with the row.
+        answer: ProbeAnswer,
+        /// How the row came into its state; none: not known.
+        entered_by: Option<EnteredBy>,
+    },
+}
+
+/// A row, and how it came into its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedRow {
+    /// The breaker.
+    pub key: Key,
+    /// The row.
+    pub row: StoredRow,
+    /// How it came into its state; none: not known.
+    pub entered_by: Option<EnteredBy>,
+}
+
+/// A place in the order that rows are written in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowCursor {
+    /// Rows of this revision and of earlier ones were read.
+    pub revision: u64,
+    /// And these of the next one: up to this breaker.
+    pub part: Option<(u64, Key)>,
+}
+
+/// Rows in the order that they were written in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowsPage {
+    /// The rows.
+    pub rows: Vec<ChangedRow>,
+    /// Where to go on from.
+    pub next: RowCursor,
+    /// Whether there is none behind it.
+    pub is_last: bool,
+    /// Where the store was, and the nonce of the revision that was asked from.
+    pub position: Position,
+}
