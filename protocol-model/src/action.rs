@@ -1,13 +1,14 @@
-//! What can happen, and what it does.
+//! What can happen.
 
 use crate::checker::Model;
-use crate::message::{Act, Answer, Ask, Id, Overtaken, Request, Verdict};
+use crate::message::{Act, Ask, Id, Request};
 use crate::property::Property;
-use crate::replica::{Grant, Overlay, Replica, is_forced_open, release};
+use crate::replica::{Grant, Replica, is_forced_open};
 use crate::rule::Rule;
 use crate::setup::{Fault, Leases, Setup};
+use crate::step::is_over;
 use crate::store::{Slot, State, Wait};
-use crate::world::{Caller, REPLICAS_MAX, Told, World};
+use crate::world::World;
 
 /// A step. Messages, callers and slots are given by their place in the [`World`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,12 @@ pub enum Action {
     CallerLate(usize),
     /// The load balancer sends a replica no more calls.
     Drain(u8),
+    /// A standby stops following the store.
+    StandbyStops,
+    /// That standby becomes the store.
+    StoreGoesBack,
+    /// A replica that noticed that the store went back begins a new lineage.
+    BeginLineage(u8),
     /// A request is canceled whose replica claims a slot for it. Only without
     /// [`ClaimOutlivesRequest`](Rule::ClaimOutlivesRequest), otherwise it changes nothing.
     Cancel(u8),
@@ -87,6 +94,17 @@ impl Model for Setup {
             actions.extend((0..world.answers.len()).map(Action::LoseAnswer));
         }
         self.lease_actions(world, &mut actions);
+        let goes_back = self.faulty(world, Fault::StoreBack) || self.faulty(world, Fault::Restored);
+        // Where replicas crash too, it goes back once: two faults are one of each.
+        if goes_back && (world.losses == 0 || !self.kinds.contains(&Fault::Crash)) {
+            // With the store's own state in hand, nothing would be lost.
+            let lags = world.standby.as_ref().is_some_and(|standby| **standby != world.store);
+            if lags {
+                actions.push(Action::StoreGoesBack);
+            } else if world.standby.is_none() {
+                actions.push(Action::StandbyStops);
+            }
+        }
         self.reports(world, &mut actions);
         actions
     }
@@ -107,6 +125,8 @@ impl Model for Setup {
             | Action::StopWaiting(..)
             | Action::CallerLate(_)
             | Action::Drain(_)
+            | Action::StandbyStops
+            | Action::StoreGoesBack
             | Action::Cancel(_)
             | Action::ProbeAlone(_) => true,
             Action::WaitEnds
@@ -119,12 +139,17 @@ impl Model for Setup {
             | Action::Process(_)
             | Action::Receive(_)
             | Action::Resend(..)
+            | Action::BeginLineage(_)
             | Action::LeaseEnds(_) => false,
         }
     }
 
     fn is_good(&self, world: &World) -> bool {
         world.is_good()
+    }
+
+    fn depth_max(&self) -> u32 {
+        self.depth_max
     }
 }
 
@@ -135,7 +160,10 @@ impl Setup {
 
     fn replica_actions(&self, world: &World, name: u8, actions: &mut Vec<Action>) {
         let replica = &world.replicas[usize::from(name)];
-        if world.store.seen() != replica.confirmed {
+        let unchecked = self.is_new_timeline(&world.store, replica);
+        if replica.noticed.is_some() {
+            actions.push(Action::BeginLineage(name));
+        } else if world.store.seen() != replica.confirmed || unchecked {
             actions.push(Action::Poll(name));
         }
         if replica.state() == State::Open
@@ -264,277 +292,4 @@ impl Setup {
             }
         }
     }
-
-    /// The state after a step, the property that it violates, and where each replica is in it.
-    pub fn step(&self, world: &World, action: Action) -> (World, Option<Property>, [u8; REPLICAS_MAX]) {
-        let mut next = world.clone();
-        let mut violated = self.take(&mut next, action).err();
-        let restarted = |index: usize| action == Action::Crash(u8::try_from(index).unwrap_or(u8::MAX));
-        let backward =
-            world.replicas.iter().zip(&next.replicas).enumerate().any(|(index, (before, after))| {
-                after.confirmed.revision < before.confirmed.revision && !restarted(index)
-            });
-        if backward {
-            violated = violated.or(Some(Property::NeverBackward));
-        }
-        violated = violated.or_else(|| next.violated(self));
-        let places = next.normalize(self);
-        (next, violated, places)
-    }
-
-    fn take(&self, world: &mut World, action: Action) -> Result<(), Property> {
-        match action {
-            Action::FailingCall(name) => self.trip(world, name),
-            Action::WaitEnds => world.store.wait = Wait::Over,
-            Action::ProposeHalfOpen(name) => {
-                if !is_over(world, &world.replicas[usize::from(name)]) {
-                    world.left.faults -= 1;
-                }
-                ask(world, name, Ask::HalfOpen);
-            }
-            Action::Claim(name) => {
-                ask(world, name, Ask::Claim);
-            }
-            Action::Take(name) => take_stock(world, name),
-            Action::ReturnStock(name) => {
-                let replica = &mut world.replicas[usize::from(name)];
-                if let Some(grant) = replica.stock.pop() {
-                    world.requests.push(release(grant.nonce, replica.confirmed.epoch));
-                }
-            }
-            Action::Report { caller, replica, success } => report(world, caller, replica, success),
-            Action::Poll(name) => {
-                let row = world.store.seen();
-                world.replicas[usize::from(name)].adopt(row, self);
-            }
-            Action::Process(index) => return self.process(world, index),
-            Action::Receive(index) => return self.receive(world, index),
-            Action::Resend(name, id) => self.resend(world, name, id),
-            Action::Operate(name, act) => self.operate(world, name, act),
-            Action::LeaseEnds(index) => {
-                if let Slot::Taken(nonce) = world.store.slots[index] {
-                    world.store.slots[index] = Slot::Expired(nonce);
-                }
-            }
-            Action::LoseRequest(index) => {
-                world.left.faults -= 1;
-                world.requests.remove(index);
-            }
-            Action::LoseAnswer(index) => {
-                world.left.faults -= 1;
-                world.answers.remove(index);
-            }
-            Action::Crash(name) => self.crash(world, name),
-            Action::StopWaiting(name, id) => stop_waiting(world, name, id),
-            Action::CallerLate(index) => {
-                world.left.faults -= 1;
-                world.callers[index].expired = true;
-            }
-            Action::Drain(name) => {
-                world.left.faults -= 1;
-                world.replicas[usize::from(name)].drained = true;
-            }
-            Action::Cancel(name) => {
-                world.left.faults -= 1;
-                world.replicas[usize::from(name)].asks.retain(|request| request.ask != Ask::Claim);
-            }
-            Action::ProbeAlone(name) => {
-                let nonce = world.next_id(name);
-                let epoch = world.replicas[usize::from(name)].confirmed.epoch + 1;
-                world.callers.push(Caller { nonce, epoch, expired: false, outlives: false });
-            }
-        }
-        Ok(())
-    }
-
-    fn trip(&self, world: &mut World, name: u8) {
-        world.left.failures -= 1;
-        let id = world.next_id(name);
-        let replica = &mut world.replicas[usize::from(name)];
-        let base = replica.confirmed.epoch;
-        let request = Request { id, epoch: base, ask: Ask::Trip, tally: None, renewed: false };
-        replica.overlay = Some(Overlay { base, state: State::Open, id });
-        if self.keeps(Rule::JournalFirst) {
-            replica.journal.push(request);
-        } else {
-            replica.asks.push(request);
-        }
-        world.told.push(Told { base, to: State::Open });
-        world.requests.push(request);
-    }
-
-    fn operate(&self, world: &mut World, name: u8, act: Act) {
-        world.left.acts -= 1;
-        if act == Act::Reset {
-            overtake(world, Act::ForcedOpen, Overtaken::BySet, |_| true);
-        }
-        let confirmed = world.replicas[usize::from(name)].confirmed;
-        let id = ask(world, name, Ask::Act { act, seen: confirmed.act_epoch, overtaken: Overtaken::No });
-        if act == Act::Reset && !self.keeps(Rule::ResetAtStoreFirst) {
-            world.replicas[usize::from(name)].overlay =
-                Some(Overlay { base: confirmed.epoch, state: State::Closed, id });
-        }
-    }
-
-    fn process(&self, world: &mut World, index: usize) -> Result<(), Property> {
-        let mut request = world.requests.remove(index);
-        let is_outcome = matches!(request.ask, Ask::Outcome { .. });
-        if is_outcome && request.tally.is_none() && !self.keeps(Rule::OutcomeInOneTransaction) {
-            request.tally = Some(world.store.tally());
-            world.requests.push(request);
-            return Ok(());
-        }
-        if let Some(verdict) = world.store.process(&request, self)? {
-            if verdict == Verdict::Won {
-                took_effect(world, &request);
-            }
-            world.answers.push(Answer { to: request, verdict, row: world.store.seen() });
-        }
-        Ok(())
-    }
-
-    fn receive(&self, world: &mut World, index: usize) -> Result<(), Property> {
-        let answer = world.answers.remove(index);
-        let id = answer.to.id;
-        let held = world.callers.iter().any(|caller| caller.nonce == id);
-        let replica = &mut world.replicas[usize::from(id.replica)];
-        if let Ask::Outcome { nonce, .. } = answer.to.ask
-            && replica.asks.iter().any(|request| request.id == id)
-        {
-            world.callers.retain(|caller| caller.nonce != nonce);
-        }
-        let dropped = |entry: &Request| {
-            let not_reset =
-                matches!(entry.ask, Ask::Act { act: Act::ForcedOpen, overtaken: Overtaken::No, .. });
-            entry.id == id && not_reset && answer.verdict == Verdict::Lost
-        };
-        let stop_dropped = replica.journal.iter().any(dropped) && answer.row.state != State::ForcedOpen;
-        let unwanted = replica.receive(&answer, held, self);
-        world.requests.extend(unwanted);
-        if stop_dropped {
-            return Err(Property::EmergencyStopStands);
-        }
-        Ok(())
-    }
-
-    fn resend(&self, world: &mut World, name: u8, id: Id) {
-        if world.is_under_way(id) {
-            world.left.faults -= 1;
-        }
-        let renews = !self.keeps(Rule::RepeatRenewsNothing);
-        let replica = &mut world.replicas[usize::from(name)];
-        let pending = replica.asks.iter_mut().chain(&mut replica.journal).find(|request| request.id == id);
-        if let Some(pending) = pending {
-            pending.renewed |= renews && pending.ask == Ask::Claim;
-            world.requests.push(*pending);
-        }
-    }
-
-    fn crash(&self, world: &mut World, name: u8) {
-        world.left.faults -= 1;
-        let replica = &mut world.replicas[usize::from(name)];
-        let journal = std::mem::take(&mut replica.journal);
-        *replica = Replica::start(world.store.seen(), journal, replica.drained);
-        world.answers.retain(|answer| answer.to.id.replica != name);
-        if !self.keeps(Rule::ClaimsSurviveRestart) {
-            let forget = |slot: &mut Slot| {
-                if matches!(slot, Slot::Taken(_)) {
-                    *slot = Slot::Free;
-                }
-            };
-            world.store.slots.iter_mut().for_each(forget);
-        }
-    }
-}
-
-/// Whether the wait is over, as a clock that agrees with the store's would say.
-fn is_over(world: &World, replica: &Replica) -> bool {
-    world.store.wait == Wait::Over || replica.confirmed != world.store.seen()
-}
-
-/// Sends a request, and keeps it until it is answered.
-fn ask(world: &mut World, name: u8, ask: Ask) -> Id {
-    let id = world.next_id(name);
-    let replica = &mut world.replicas[usize::from(name)];
-    let request = Request { id, epoch: replica.confirmed.epoch, ask, tally: None, renewed: false };
-    replica.asks.push(request);
-    world.requests.push(request);
-    id
-}
-
-fn take_stock(world: &mut World, name: u8) {
-    let replica = &mut world.replicas[usize::from(name)];
-    let epoch = replica.confirmed.epoch;
-    if let Some(Grant { nonce, outlives }) = replica.stock.pop() {
-        world.callers.push(Caller { nonce, epoch, expired: false, outlives });
-    }
-}
-
-fn report(world: &mut World, caller: usize, name: u8, success: bool) {
-    let Caller { nonce, epoch, .. } = world.callers[caller];
-    if !success {
-        world.left.failures -= 1;
-    }
-    let id = world.next_id(name);
-    let request = Request { id, epoch, ask: Ask::Outcome { nonce, success }, tally: None, renewed: false };
-    let reported_before = world.replicas.iter().any(|replica| {
-        replica
-            .asks
-            .iter()
-            .any(|request| matches!(request.ask, Ask::Outcome { nonce: of, .. } if of == nonce))
-    });
-    if reported_before {
-        world.left.faults -= 1;
-    }
-    world.replicas[usize::from(name)].asks.push(request);
-    world.requests.push(request);
-}
-
-/// A replica goes on without an answer.
-fn stop_waiting(world: &mut World, name: u8, id: Id) {
-    world.left.faults -= 1;
-    let replica = &mut world.replicas[usize::from(name)];
-    let Some(index) = replica.asks.iter().position(|request| request.id == id) else { return };
-    let request = replica.asks.remove(index);
-    match request.ask {
-        Ask::Claim => world.requests.push(release(id, request.epoch)),
-        Ask::HalfOpen => world.requests.push(release(id, request.epoch + 1)),
-        Ask::Outcome { nonce, .. } => {
-            replica.journal.push(request);
-            world.callers.retain(|caller| caller.nonce != nonce);
-        }
-        Ask::Act { act: Act::ForcedOpen, .. } => {
-            replica.journal.push(request);
-            replica.overlay = Some(Overlay { base: request.epoch, state: State::ForcedOpen, id });
-            world.told.push(Told { base: request.epoch, to: State::ForcedOpen });
-        }
-        Ask::Act { act: Act::Reset, .. } | Ask::Trip | Ask::Release => {}
-    }
-}
-
-/// An act took effect: for the checker alone, those that were set before it are marked.
-fn took_effect(world: &mut World, request: &Request) {
-    let own_older = |of: &Request| of.id.replica == request.id.replica && of.id.number < request.id.number;
-    match request.ask {
-        Ask::Act { act: Act::Reset, .. } => overtake(world, Act::ForcedOpen, Overtaken::ByEffect, own_older),
-        Ask::Act { act: Act::ForcedOpen, .. } => overtake(world, Act::Reset, Overtaken::ByEffect, |_| true),
-        _ => {}
-    }
-}
-
-fn overtake(world: &mut World, which: Act, how: Overtaken, older: impl Fn(&Request) -> bool) {
-    let mark = |request: &mut Request| {
-        let is_older = older(request);
-        if let Ask::Act { act, overtaken, .. } = &mut request.ask
-            && is_older
-            && *act == which
-        {
-            *overtaken = how.max(*overtaken);
-        }
-    };
-    for replica in &mut world.replicas {
-        replica.asks.iter_mut().chain(&mut replica.journal).for_each(mark);
-    }
-    world.requests.iter_mut().for_each(mark);
-    world.answers.iter_mut().for_each(|answer| mark(&mut answer.to));
 }

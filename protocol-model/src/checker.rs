@@ -28,6 +28,10 @@ pub trait Model {
     fn is_limited(&self, action: &Self::Action) -> bool;
     /// Whether a state is one that must stay within reach.
     fn is_good(&self, state: &Self::State) -> bool;
+    /// Steps after which a trace is not followed any more. If there are any such, nothing is said about what stays within reach.
+    fn depth_max(&self) -> u32 {
+        u32::MAX
+    }
 }
 
 /// What was found.
@@ -64,9 +68,13 @@ pub fn explore<M: Model>(model: &M) -> Report<M::Action> {
     graph.add(&initial, None, model.is_good(&initial));
     waiting.push_back(initial);
     let mut steps = 0;
+    let mut is_whole = true;
     for current in 0.. {
         let Some(state) = waiting.pop_front() else { break };
-        for action in model.actions(&state) {
+        let is_last = model.depth_max() != u32::MAX && graph.depth(current) >= model.depth_max();
+        is_whole &= !is_last;
+        let actions = if is_last { Vec::new() } else { model.actions(&state) };
+        for action in actions {
             steps += 1;
             let (next, violated) = model.next(&state, &action);
             if let Some(property) = violated {
@@ -86,9 +94,9 @@ pub fn explore<M: Model>(model: &M) -> Report<M::Action> {
         }
         graph.ends.push(graph.recoveries.len());
     }
-    let violation = graph
-        .stranded()
-        .map(|state| Violation { property: Property::CanRecover, trace: graph.trace(model, state) });
+    let stranded = if is_whole { graph.stranded() } else { None };
+    let violation =
+        stranded.map(|state| Violation { property: Property::CanRecover, trace: graph.trace(model, state) });
     let depth = graph.parents.last().map_or(0, |_| graph.depth(number(graph.states() - 1)));
     Report { states: graph.states(), steps, depth, violation }
 }

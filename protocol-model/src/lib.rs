@@ -8,6 +8,7 @@ pub mod replica;
 pub mod rule;
 pub mod setup;
 pub mod setups;
+pub mod step;
 pub mod store;
 pub mod story;
 pub mod world;

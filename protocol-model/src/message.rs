@@ -1,6 +1,6 @@
 //! What replicas and the store send each other.
 
-use crate::store::Seen;
+use crate::store::{Seen, State};
 
 /// Who made a proposal or a claim, and which of theirs it is. It is both the id of a transition and the nonce of a claim: the proposal of
 /// a half-open state is a claim too.
@@ -58,6 +58,13 @@ pub enum Ask {
         /// How the call went.
         success: bool,
     },
+    /// After a change of lineage: the state that the replica was in before.
+    Reconcile {
+        /// That state.
+        state: State,
+        /// Its epoch in the old lineage.
+        old_epoch: Epoch,
+    },
     /// An operator's.
     Act {
         /// Which.
@@ -80,7 +87,7 @@ impl Ask {
             Self::Outcome { success: false, .. } => 4,
             Self::Outcome { success: true, .. } => 5,
             Self::Act { act: Act::ForcedOpen, .. } => 6,
-            Self::Act { act: Act::Reset, .. } => 7,
+            Self::Act { act: Act::Reset, .. } | Self::Reconcile { .. } => 7,
         }
     }
 }
@@ -90,6 +97,10 @@ impl Ask {
 pub struct Request {
     /// Whose, and which.
     pub id: Id,
+    /// The lineage that the replica was in.
+    pub lineage: u8,
+    /// The timeline that the replica knew of when it sent this.
+    pub timeline: u8,
     /// The epoch that the replica was in.
     pub epoch: Epoch,
     /// What is asked.
@@ -131,6 +142,8 @@ pub enum Verdict {
     Duplicate,
     /// Its epoch or its lease is over.
     Late,
+    /// Not looked at: the store is on a timeline that no replica has checked yet.
+    UnknownTimeline,
 }
 
 /// An answer on its way to a replica.

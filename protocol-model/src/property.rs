@@ -22,8 +22,12 @@ pub enum Property {
     /// A RESET never undoes a FORCED_OPEN that took effect after it was set, no FORCED_OPEN that a replica took alone is dropped for a RESET that was set before it, and a replica that took FORCED_OPEN alone rejects calls until it
     /// is confirmed.
     EmergencyStopStands,
-    /// Acts of an operator through one replica come to stand in their order.
+    /// Acts of an operator through one replica come to stand in their order, unless it crashed between.
     OperatorOrder,
+    /// What was decided in one lineage changes nothing in another.
+    LineagesApart,
+    /// The lineage changes once when the store goes back.
+    OneLineageForOneLoss,
     /// A claim has one slot.
     OneSlotPerClaim,
     /// With the faults over, all replicas can agree with the store, with the breaker CLOSED (or FORCED_OPEN by an operator).
@@ -42,6 +46,8 @@ impl fmt::Display for Property {
             Self::NeverBackward => "a replica never goes back to a state that is over",
             Self::EmergencyStopStands => "an emergency stop stands until a later RESET",
             Self::OperatorOrder => "acts through one replica stand in their order",
+            Self::LineagesApart => "a lineage that is over decides nothing",
+            Self::OneLineageForOneLoss => "the lineage changes once when the store goes back",
             Self::OneSlotPerClaim => "a claim has one slot",
             Self::CanRecover => "all replicas can agree, and CLOSED can be reached",
         })

@@ -36,6 +36,14 @@ pub struct Replica {
     pub asks: Vec<Request>,
     /// The same, on disk.
     pub journal: Vec<Request>,
+    /// Trips that the store has, on disk: should it go back, they are sent again. Kept only where it can.
+    pub kept: Vec<Request>,
+    /// The timeline that it saw last.
+    pub timeline: u8,
+    /// Set when it has noticed that the store went back: the lineage that the store had then.
+    pub noticed: Option<u8>,
+    /// The lineages that it has left, a bit each. Nobody knows this but the checker.
+    pub left_lineages: u8,
     /// Slots for the next calls.
     pub stock: Vec<Grant>,
     /// Whether it gets no more calls.
@@ -48,7 +56,8 @@ impl Replica {
         let forced = journal.iter().find(|entry| is_forced_open(entry));
         let trip = || {
             let open = |entry: &&Request| {
-                entry.ask == Ask::Trip && entry.epoch == row.epoch && row.state == State::Closed
+                let current = (entry.lineage, entry.epoch) == (row.lineage, row.epoch);
+                entry.ask == Ask::Trip && current && row.state == State::Closed
             };
             journal.iter().find(open)
         };
@@ -57,7 +66,18 @@ impl Replica {
             (None, Some(trip)) => Some(Overlay { base: trip.epoch, state: State::Open, id: trip.id }),
             (None, None) => None,
         };
-        Self { confirmed: row, overlay, asks: Vec::new(), journal, stock: Vec::new(), drained }
+        Self {
+            confirmed: row,
+            overlay,
+            asks: Vec::new(),
+            journal,
+            kept: Vec::new(),
+            timeline: 0,
+            noticed: None,
+            left_lineages: 0,
+            stock: Vec::new(),
+            drained,
+        }
     }
 
     /// The state by which it answers calls.
@@ -75,22 +95,48 @@ impl Replica {
         self.asks.iter().any(|request| matches!(request.ask, Ask::Claim | Ask::HalfOpen))
     }
 
+    /// Takes the row that the tail reads. In a new lineage, returns the state of before, to be proposed.
+    pub fn follow(&mut self, row: Seen, setup: &Setup) -> Option<Ask> {
+        if row.lineage == self.confirmed.lineage {
+            self.adopt(row, setup);
+            return None;
+        }
+        let before = self.confirmed;
+        self.take(row, setup);
+        self.journal.append(&mut self.kept);
+        // Probes of before are late: a half-open breaker is open until its wait is over again.
+        let state = if before.state == State::HalfOpen { State::Open } else { before.state };
+        (before.epoch > row.epoch).then_some(Ask::Reconcile { state, old_epoch: before.epoch })
+    }
+
     /// Takes a row as it is, if it is newer.
     pub fn adopt(&mut self, row: Seen, setup: &Setup) {
+        if row.lineage != self.confirmed.lineage {
+            if !setup.keeps(Rule::LineageByTail) {
+                self.take(row, setup);
+            }
+            return;
+        }
         let newer = row.revision > self.confirmed.revision;
         if !newer && (setup.keeps(Rule::OldRowsIgnored) || row == self.confirmed) {
             return;
         }
-        let other_epoch = row.epoch != self.confirmed.epoch;
+        self.take(row, setup);
+    }
+
+    fn take(&mut self, row: Seen, setup: &Setup) {
+        let before = self.confirmed;
         self.confirmed = row;
-        if !other_epoch {
+        if row.lineage != before.lineage {
+            self.left_lineages |= 1 << before.lineage;
+        } else if row.epoch == before.epoch {
             return;
         }
         self.stock.clear();
         self.asks.retain(|request| request.ask != Ask::Claim);
         if setup.keeps(Rule::OverlayEndsWithEpoch) {
             let held = |overlay: &Overlay| {
-                overlay.base == row.epoch
+                (overlay.base == row.epoch && row.lineage == before.lineage)
                     || (overlay.state == State::ForcedOpen && setup.keeps(Rule::ForcedOpenHeld))
             };
             self.overlay = self.overlay.filter(held);
@@ -104,6 +150,21 @@ impl Replica {
     pub fn receive(&mut self, answer: &Answer, held: bool, setup: &Setup) -> Option<Request> {
         let request = answer.to;
         let waited_for = self.pending().any(|pending| pending.id == request.id);
+        if answer.verdict == Verdict::UnknownTimeline {
+            // It stays, and is sent again when a replica has checked the timeline.
+            return None;
+        }
+        let other_lineage = answer.row.lineage != self.confirmed.lineage;
+        if other_lineage && setup.keeps(Rule::OtherLineageSettlesNothing) && setup.keeps(Rule::LineageByTail)
+        {
+            // It stays, and is sent again to the store that there is now.
+            return None;
+        }
+        let kept = answer.verdict == Verdict::Won || setup.keeps(Rule::EveryVerdictKept);
+        if kept && setup.goes_back() && setup.keeps(Rule::OwnEntriesInserted) {
+            self.kept
+                .extend(self.journal.iter().filter(|pending| pending.id == request.id && is_told(pending)));
+        }
         self.asks.retain(|pending| pending.id != request.id);
         self.journal.retain(|pending| pending.id != request.id);
         let forced = self.overlay.is_some_and(|overlay| overlay.state == State::ForcedOpen);
@@ -123,7 +184,9 @@ impl Replica {
             return None;
         }
         let epoch = request.epoch + u8::from(request.ask == Ask::HalfOpen);
-        let usable = self.confirmed.epoch == epoch && self.confirmed.state == State::HalfOpen;
+        let usable = self.confirmed.epoch == epoch
+            && self.confirmed.lineage == request.lineage
+            && self.confirmed.state == State::HalfOpen;
         if waited_for && usable {
             let late = !setup.keeps(Rule::LeaseFromSend);
             self.stock.push(Grant { nonce: request.id, outlives: late || request.renewed });
@@ -131,7 +194,18 @@ impl Replica {
         }
         let returned = setup.keeps(Rule::UnwantedGrantReturned) && setup.keeps(Rule::ClaimOutlivesRequest);
         let in_stock = self.stock.iter().any(|grant| grant.nonce == request.id);
-        (returned && usable && !waited_for && !held && !in_stock).then(|| release(request.id, epoch))
+        (returned && usable && !waited_for && !held && !in_stock).then(|| self.release(request.id))
+    }
+
+    /// A slot that goes back.
+    pub fn release(&self, nonce: Id) -> Request {
+        self.request(nonce, Ask::Release)
+    }
+
+    /// A request that is made now.
+    pub fn request(&self, id: Id, ask: Ask) -> Request {
+        let (lineage, epoch) = (self.confirmed.lineage, self.confirmed.epoch);
+        Request { id, lineage, timeline: self.timeline, epoch, ask, tally: None, renewed: false }
     }
 
     /// What is wrong with answers that do not say to which proposal.
@@ -142,9 +216,9 @@ impl Replica {
     }
 }
 
-/// A slot that goes back.
-pub fn release(nonce: Id, epoch: Epoch) -> Request {
-    Request { id: nonce, epoch, ask: Ask::Release, tally: None, renewed: false }
+/// Whether callers were told of this before the store had it.
+fn is_told(request: &Request) -> bool {
+    request.ask == Ask::Trip || is_forced_open(request)
 }
 
 /// Whether this is an emergency stop.

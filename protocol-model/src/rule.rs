@@ -116,11 +116,61 @@ pub enum Rule {
     /// Without it (it ends with the epoch, as other overlays do), a replica that catches up lets calls pass for a moment. *Found by
     /// this model.*
     ForcedOpenHeld,
+    /// The nonce of the newest revision that a replica knows is compared with the store's.
+    ///
+    /// Without it, nobody notices that a backup was restored, and replicas wait for revisions that they know already.
+    NonceCompared,
+    /// A new timeline is a new lineage.
+    ///
+    /// Without it (only if the nonce that a replica knows is not there any more, otherwise half-open breakers enter half-open again), the
+    /// first replica that looks may be one that knew less than was lost. *Found by this model.*
+    NewTimelineNewLineage,
+    /// The store keeps which timeline was checked last, and nothing is decided on another.
+    ///
+    /// Without it (each replica remembers the timeline), a replica that crashes takes the new timeline for the old one. *Found by this
+    /// model.*
+    TimelineKeptInStore,
+    /// Only the tail takes a new lineage.
+    ///
+    /// Without it, an answer that was sent before the store went back takes a replica back to the old lineage. *Found by this model.*
+    LineageByTail,
+    /// An answer of another lineage settles no journal entry.
+    ///
+    /// Without it, a transition is taken for stored that only the store of before had. *Found by this model.*
+    OtherLineageSettlesNothing,
+    /// After a change of lineage, replicas insert what they had stored in the old one.
+    ///
+    /// Without it, transitions that callers were told of are not in the history any more.
+    OwnEntriesInserted,
+    /// What was answered stays on disk for as long, also if it has LOST.
+    ///
+    /// Without it (only what has WON stays), what the history had as superseded is lost when the store goes back. *Found by this model.*
+    EveryVerdictKept,
+    /// What was decided in an old lineage goes into the history only.
+    ///
+    /// Without it, a trip that was healed opens the breaker again.
+    OldLineageDecidesNothing,
+    /// The lineage is changed by compare-and-swap.
+    ///
+    /// Without it, each replica that notices begins one.
+    LineageCompared,
+    /// A lineage is a random number.
+    ///
+    /// Without it (it counts), the store that went back twice has the same lineage for two histories.
+    LineageIsRandom,
+    /// After a change of lineage, the state of before is taken only while no transition of the new lineage has come.
+    ///
+    /// Without it, it undoes a trip of the new lineage. *Found by this model.*
+    ReconcileUntouched,
+    /// Of the states of before, the one with the highest epoch stands.
+    ///
+    /// Without it, a replica that was behind takes the breaker back.
+    HighestOldEpochStands,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 39] = [
         Self::EpochAndStateCompared,
         Self::KnownIdAnsweredAlike,
         Self::JournalFirst,
@@ -148,6 +198,18 @@ impl Rule {
         Self::ForcedOpenUnguarded,
         Self::ActsInOrder,
         Self::ForcedOpenHeld,
+        Self::NonceCompared,
+        Self::NewTimelineNewLineage,
+        Self::TimelineKeptInStore,
+        Self::LineageByTail,
+        Self::OtherLineageSettlesNothing,
+        Self::OwnEntriesInserted,
+        Self::EveryVerdictKept,
+        Self::OldLineageDecidesNothing,
+        Self::LineageCompared,
+        Self::LineageIsRandom,
+        Self::ReconcileUntouched,
+        Self::HighestOldEpochStands,
     ];
 }
 

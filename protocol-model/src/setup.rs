@@ -20,6 +20,10 @@ pub enum Fault {
     FastClock,
     /// A replica gets no more calls.
     Drained,
+    /// The store goes back to an older state: a standby that was behind is promoted, and has a new timeline.
+    StoreBack,
+    /// The same, but a backup is restored, and has the timeline of before. Not together with the other.
+    Restored,
 }
 
 /// What is explored.
@@ -41,6 +45,8 @@ pub struct Setup {
     pub faults: u8,
     /// The kinds of faults that happen.
     pub kinds: &'static [Fault],
+    /// Steps after which a trace is not followed any more.
+    pub depth_max: u32,
     /// Whether a lease whose holder is gone ends: without it, a slot that is left to nobody stays so.
     pub leases: Leases,
     /// The rule that is left out.
@@ -66,6 +72,11 @@ impl Setup {
     #[must_use]
     pub fn without(&self, rule: Rule) -> Self {
         Self { without: Some(rule), ..self.clone() }
+    }
+
+    /// Whether the store can go back to an older state.
+    pub fn goes_back(&self) -> bool {
+        self.kinds.contains(&Fault::StoreBack) || self.kinds.contains(&Fault::Restored)
     }
 
     /// Failed probes that reopen.

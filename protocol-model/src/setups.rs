@@ -14,12 +14,13 @@ const CALM: Setup = Setup {
     acts: 0,
     faults: 0,
     kinds: &[],
+    depth_max: u32::MAX,
     leases: Leases::End,
     without: None,
 };
 
 /// The setups that every test run explores, below a second each.
-pub const SMALL: [Setup; 14] = [
+pub const SMALL: [Setup; 16] = [
     CALM,
     Setup { name: "calm, two trips", failures: 2, ..CALM },
     Setup { name: "calm, two probes", probes: 2, successes: 2, ..CALM },
@@ -34,6 +35,8 @@ pub const SMALL: [Setup; 14] = [
     Setup { name: "a fast clock", ..one(&[Fault::FastClock]) },
     Setup { name: "a drained replica, no lease ends", leases: Leases::Last, ..one(&[Fault::Drained]) },
     Setup { name: "one act", acts: 1, ..CALM },
+    Setup { name: "the store goes back, one replica", replicas: 1, ..one(BACK) },
+    Setup { name: "a backup is restored, one replica", replicas: 1, ..one(&[Fault::Restored]) },
 ];
 
 /// Every kind of fault.
@@ -48,15 +51,21 @@ const ANY: &[Fault] = &[
 ];
 
 /// Those that take minutes and gigabytes, for `make model`.
-pub const LARGE: [Setup; 8] = [
+pub const LARGE: [Setup; 9] = [
     Setup { name: "any fault", ..one(ANY) },
+    Setup { name: "any fault, three replicas", replicas: 3, ..one(ANY) },
+    Setup { name: "three acts, any fault, no trip", acts: 3, failures: 0, ..one(ANY) },
+    Setup { name: "any two faults", faults: 2, ..one(ANY) },
     Setup { name: "any fault, two probes, one closes", probes: 2, ..one(ANY) },
     Setup { name: "any fault, two probes, both close", probes: 2, successes: 2, ..one(ANY) },
-    Setup { name: "any fault, two trips", failures: 2, ..one(ANY) },
-    Setup { name: "any two faults", faults: 2, ..one(ANY) },
     Setup { name: "two acts", acts: 2, ..CALM },
-    Setup { name: "three acts, any fault, no trip", acts: 3, failures: 0, ..one(ANY) },
-    Setup { name: "any fault, three replicas", replicas: 3, ..one(ANY) },
+    Setup { name: "the store goes back, up to 24 steps", depth_max: 24, ..one(BACK) },
+    Setup {
+        name: "the store goes back or a crash, up to 18 steps",
+        depth_max: 18,
+        faults: 2,
+        ..one(BACK_OR_CRASH)
+    },
 ];
 
 /// The setup in which a rule is left out, and the property that does not hold then.
@@ -100,9 +109,27 @@ pub fn left_out(rule: Rule) -> (Setup, Property) {
         Rule::ForcedOpenHeld => {
             (Setup { acts: 3, failures: 0, ..one(&[Fault::Slow]) }, Property::EmergencyStopStands)
         }
+        Rule::NonceCompared => (one(&[Fault::Restored]), Property::CanRecover),
+        Rule::NewTimelineNewLineage => (one(BACK), Property::ProbesBounded),
+        Rule::TimelineKeptInStore => (Setup { faults: 2, ..one(BACK_OR_CRASH) }, Property::ProbesBounded),
+        Rule::LineageByTail => (one(BACK), Property::NeverBackward),
+        Rule::OtherLineageSettlesNothing => (one(BACK), Property::NothingLost),
+        Rule::OwnEntriesInserted => (one(BACK), Property::NothingLost),
+        Rule::EveryVerdictKept => (Setup { acts: 1, ..one(BACK) }, Property::NothingLost),
+        Rule::OldLineageDecidesNothing => (one(BACK), Property::LineagesApart),
+        Rule::LineageCompared => (one(BACK), Property::OneLineageForOneLoss),
+        Rule::LineageIsRandom => (Setup { faults: 2, ..one(BACK) }, Property::OneLineageForOneLoss),
+        Rule::ReconcileUntouched => (Setup { failures: 2, ..one(BACK) }, Property::LegalEdges),
+        Rule::HighestOldEpochStands => (one(BACK), Property::NeverBackward),
     };
     (setup.without(rule), property)
 }
+
+/// The store goes back once, or a replica crashes.
+const BACK_OR_CRASH: &[Fault] = &[Fault::StoreBack, Fault::Crash];
+
+/// The store goes back.
+const BACK: &[Fault] = &[Fault::StoreBack];
 
 const fn one(kinds: &'static [Fault]) -> Setup {
     Setup { faults: 1, kinds, ..CALM }

@@ -30,8 +30,12 @@ pub enum Wait {
 /// What a replica is told of the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seen {
+    /// Of the store.
+    pub lineage: u8,
     /// Counts changes.
     pub revision: u8,
+    /// Of that revision.
+    pub nonce: u8,
     /// Of the row.
     pub epoch: Epoch,
     /// Of the row.
@@ -73,6 +77,8 @@ impl Slot {
 pub struct Record {
     /// Of the proposal.
     pub id: Id,
+    /// The lineage that it was made in.
+    pub lineage: u8,
     /// The epoch that it was made in.
     pub base: Epoch,
     /// The state that it proposed.
@@ -98,9 +104,25 @@ pub struct Store {
     pub slots_epoch: Epoch,
     /// Proposals and their first answers. Those that no message and no journal can refer to are forgotten.
     pub history: Vec<Record>,
-    /// The epochs in which the breaker was CLOSED, a bit each. Nobody knows this but the checker.
-    pub closed_epochs: u16,
+    /// The epochs in which the breaker was CLOSED, a bit each, by lineage. Nobody knows this but the checker, so that it does not go back.
+    pub closed_epochs: [u16; LINEAGES_MAX],
+    /// Changes when the store went back.
+    pub lineage: u8,
+    /// Of Postgres: changes when a standby is promoted.
+    pub timeline: u8,
+    /// The timeline that was checked last.
+    pub checked_timeline: u8,
+    /// The nonce of each revision. Random in truth; here how often the store had gone back, as no two writes of a revision have that in
+    /// common.
+    pub nonces: Vec<u8>,
+    /// The nonce of the next revision.
+    pub writes: u8,
+    /// In a new lineage: the highest old epoch that the row was reconciled with, until a transition of the new lineage.
+    pub reconciled: Option<Epoch>,
 }
+
+/// Lineages and timelines at most.
+pub const LINEAGES_MAX: usize = 6;
 
 impl Store {
     /// A breaker that nobody used.
@@ -113,18 +135,50 @@ impl Store {
             slots: Vec::new(),
             slots_epoch: 0,
             history: Vec::new(),
-            closed_epochs: 1,
+            closed_epochs: [1, 0, 0, 0, 0, 0],
+            lineage: 0,
+            timeline: 0,
+            checked_timeline: 0,
+            nonces: vec![0],
+            writes: 0,
+            reconciled: None,
         }
+    }
+
+    /// The ids in it.
+    pub fn each_id(&mut self, visit: &mut impl FnMut(&mut Id)) {
+        for slot in &mut self.slots {
+            if let Slot::Taken(nonce) | Slot::Expired(nonce) | Slot::Done { nonce, .. } = slot {
+                visit(nonce);
+            }
+        }
+        self.history.iter_mut().for_each(|record| visit(&mut record.id));
     }
 
     /// What replicas are told of the row.
     pub fn seen(&self) -> Seen {
-        Seen { revision: self.epoch, epoch: self.epoch, state: self.state, act_epoch: self.act_epoch }
+        Seen {
+            lineage: self.lineage,
+            revision: u8::try_from(self.nonces.len() - 1).unwrap_or(u8::MAX),
+            nonce: self.nonces.last().copied().unwrap_or_default(),
+            epoch: self.epoch,
+            state: self.state,
+            act_epoch: self.act_epoch,
+        }
     }
 
     /// Works on a request in one transaction.
     pub fn process(&mut self, request: &Request, setup: &Setup) -> Result<Option<Verdict>, Property> {
+        let checked =
+            if setup.keeps(Rule::TimelineKeptInStore) { self.checked_timeline } else { request.timeline };
+        if checked != self.timeline {
+            return Ok((request.ask != Ask::Release).then_some(Verdict::UnknownTimeline));
+        }
+        if request.lineage != self.lineage && setup.keeps(Rule::OldLineageDecidesNothing) {
+            return self.old_lineage(request, setup);
+        }
         let verdict = match request.ask {
+            Ask::Reconcile { state, old_epoch } => self.reconcile(request, state, old_epoch, setup)?,
             Ask::Trip => self.propose(request, State::Closed, State::Open, setup)?,
             Ask::HalfOpen => self.half_open(request, setup)?,
             Ask::Claim => self.claim(request, setup)?,
@@ -136,6 +190,76 @@ impl Store {
             Ask::Act { act, seen, overtaken } => self.act(request, act, seen, overtaken, setup)?,
         };
         Ok(Some(verdict))
+    }
+
+    /// What was decided in a lineage that is over is history, and changes nothing.
+    fn old_lineage(&mut self, request: &Request, setup: &Setup) -> Result<Option<Verdict>, Property> {
+        let to = match request.ask {
+            Ask::Release => return Ok(None),
+            Ask::Claim => return Ok(Some(Verdict::Refused)),
+            Ask::Outcome { .. } => return Ok(Some(Verdict::Late)),
+            Ask::HalfOpen | Ask::Reconcile { .. } | Ask::Act { act: Act::Reset, .. } => {
+                return Ok(Some(Verdict::Lost));
+            }
+            Ask::Trip => State::Open,
+            Ask::Act { act: Act::ForcedOpen, .. } => State::ForcedOpen,
+        };
+        if let Some(known) = self.known(request.id, setup) {
+            return Ok(Some(known));
+        }
+        self.lose(request, to, setup).map(Some)
+    }
+
+    /// The state of before, if no transition came since, and none of a higher old epoch was proposed.
+    fn reconcile(
+        &mut self,
+        request: &Request,
+        to: State,
+        old_epoch: Epoch,
+        setup: &Setup,
+    ) -> Result<Verdict, Property> {
+        if self.history.iter().any(|record| record.id == request.id) {
+            return Ok(Verdict::Won);
+        }
+        let highest = match self.reconciled {
+            Some(highest) => highest,
+            None if setup.keeps(Rule::ReconcileUntouched) => return Ok(Verdict::Lost),
+            None => return Err(Property::LegalEdges),
+        };
+        if old_epoch == highest {
+            return Ok(Verdict::Lost);
+        }
+        if old_epoch < highest {
+            if setup.keeps(Rule::HighestOldEpochStands) {
+                return Ok(Verdict::Lost);
+            }
+            return Err(Property::NeverBackward);
+        }
+        self.record(request, to, Verdict::Won)?;
+        self.enter(to);
+        self.reconciled = Some(old_epoch);
+        Ok(Verdict::Won)
+    }
+
+    /// Begins a new lineage, because the store went back.
+    pub fn begin_lineage(&mut self, lineage: u8) {
+        self.reconciled = Some(self.epoch);
+        self.lineage = lineage;
+        self.closed_epochs[usize::from(lineage)] = u16::from(self.state == State::Closed) << self.epoch;
+        self.check_timeline();
+        self.slots.iter_mut().for_each(|slot| *slot = Slot::Free);
+        self.nonces.push(self.writes);
+    }
+
+    /// Takes note of a new timeline. Claims bump no revision, so that those of a half-open breaker may be lost: it enters half-open again.
+    pub fn check_timeline(&mut self) {
+        self.checked_timeline = self.timeline;
+        if self.state == State::HalfOpen {
+            let probes = self.slots.len();
+            self.enter(State::HalfOpen);
+            self.slots = vec![Slot::Free; probes];
+            self.slots_epoch = self.epoch;
+        }
     }
 
     /// A transition, if the row is as the proposal names it.
@@ -306,14 +430,23 @@ impl Store {
         if !legal && !by_operator {
             return Err(Property::LegalEdges);
         }
+        if request.lineage != self.lineage {
+            return Err(Property::LineagesApart);
+        }
         self.record(request, to, Verdict::Won)?;
+        self.enter(to);
+        self.reconciled = None;
+        Ok(Verdict::Won)
+    }
+
+    fn enter(&mut self, to: State) {
         self.epoch += 1;
         self.state = to;
         self.wait = Wait::Running;
+        self.nonces.push(self.writes);
         if to == State::Closed {
-            self.closed_epochs |= 1 << self.epoch;
+            self.closed_epochs[usize::from(self.lineage)] |= 1 << self.epoch;
         }
-        Ok(Verdict::Won)
     }
 
     /// A proposal that lost is superseded, if nothing like it is in the history.
@@ -328,13 +461,14 @@ impl Store {
         if self.history.iter().any(|record| record.id == request.id) {
             return Err(Property::RecordedOnce);
         }
-        self.history.push(Record { id: request.id, base: request.epoch, to, verdict });
+        let (id, lineage, base) = (request.id, request.lineage, request.epoch);
+        self.history.push(Record { id, lineage, base, to, verdict });
         Ok(())
     }
 
-    /// Whether a transition from this epoch to this state is in the history.
-    pub fn has(&self, base: Epoch, to: State) -> bool {
-        self.history.iter().any(|record| record.base == base && record.to == to)
+    /// Whether a transition from this epoch of a lineage to this state is in the history.
+    pub fn has(&self, lineage: u8, base: Epoch, to: State) -> bool {
+        self.history.iter().any(|record| (record.lineage, record.base, record.to) == (lineage, base, to))
     }
 }
 

@@ -56,7 +56,7 @@ impl Names {
                 if success { "a success" } else { "a failure" },
                 self.of(replica)
             ),
-            Action::Poll(place) => format!("{} reads the row: {}", self.of(place), row(world.store.seen())),
+            Action::Poll(place) => self.poll(setup, world, place),
             Action::Process(index) => self.process(setup, world, world.requests[index]),
             Action::Receive(index) => {
                 let answer = &world.answers[index];
@@ -87,10 +87,25 @@ impl Names {
                 format!("the lease of the caller with the probe of {holder} is over")
             }
             Action::Drain(place) => format!("{} gets no more calls", self.of(place)),
+            Action::StandbyStops => "a standby of the store stops following it".into(),
+            Action::StoreGoesBack => match &world.standby {
+                Some(standby) => format!("the standby becomes the store, with {}", row(standby.seen())),
+                None => "the store goes back".into(),
+            },
+            Action::BeginLineage(place) => format!("{} begins a new lineage", self.of(place)),
             Action::Cancel(place) => {
                 format!("the call for which {} claims a slot is canceled", self.of(place))
             }
             Action::ProbeAlone(place) => format!("{} lets a probe through, by itself", self.of(place)),
+        }
+    }
+
+    fn poll(&self, setup: &Setup, world: &World, place: u8) -> String {
+        let (next, _, places) = setup.step(world, Action::Poll(place));
+        if next.replicas[usize::from(places[usize::from(place)])].noticed.is_some() {
+            format!("{} notices that the store went back", self.of(place))
+        } else {
+            format!("{} reads the row: {}", self.of(place), row(next.store.seen()))
         }
     }
 
@@ -138,6 +153,9 @@ impl Names {
                 let outcome = if success { "success" } else { "failure" };
                 format!("the {outcome} of {}'s probe, sent by {name}", self.of(nonce.replica))
             }
+            Ask::Reconcile { old_epoch, .. } => {
+                format!("the state that {name} was in before, of epoch {old_epoch}")
+            }
             Ask::Act { act: Act::ForcedOpen, .. } => format!("{name}'s FORCED_OPEN"),
             Ask::Act { act: Act::Reset, .. } => format!("{name}'s RESET"),
         }
@@ -151,7 +169,8 @@ fn row(row: Seen) -> String {
         State::HalfOpen => "HALF_OPEN",
         State::ForcedOpen => "FORCED_OPEN",
     };
-    format!("{state} in epoch {}", row.epoch)
+    let lineage = if row.lineage == 0 { String::new() } else { format!(" of lineage {}", row.lineage) };
+    format!("{state} in epoch {}{lineage}", row.epoch)
 }
 
 fn verdict(verdict: Verdict) -> &'static str {
@@ -164,5 +183,6 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Recorded => "RECORDED",
         Verdict::Duplicate => "DUPLICATE",
         Verdict::Late => "LATE",
+        Verdict::UnknownTimeline => "the timeline is new",
     }
 }

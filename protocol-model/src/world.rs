@@ -7,8 +7,8 @@ use crate::message::{Act, Answer, Ask, Epoch, Id, Overtaken, Request};
 use crate::property::Property;
 use crate::replica::{Replica, is_forced_open};
 use crate::rule::Rule;
-use crate::setup::Setup;
-use crate::store::{Slot, State, Store};
+use crate::setup::{Fault, Setup};
+use crate::store::{Record, Slot, State, Store};
 
 /// Replicas at most.
 pub const REPLICAS_MAX: usize = 3;
@@ -18,6 +18,8 @@ pub const REPLICAS_MAX: usize = 3;
 pub struct Caller {
     /// Of its slot.
     pub nonce: Id,
+    /// Of its slot.
+    pub lineage: u8,
     /// Of its slot.
     pub epoch: Epoch,
     /// Whether its lease is over.
@@ -29,6 +31,8 @@ pub struct Caller {
 /// A transition that a caller was told of, and that is not in the history yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Told {
+    /// The lineage of that epoch.
+    pub lineage: u8,
     /// The epoch that it began in.
     pub base: Epoch,
     /// The state that it led to.
@@ -61,6 +65,12 @@ pub struct World {
     pub callers: Vec<Caller>,
     /// What callers were told.
     pub told: Vec<Told>,
+    /// What the store goes back to: a standby that follows no more.
+    pub standby: Option<Box<Store>>,
+    /// Lineages that were begun, and times that the store went back.
+    pub lineages: u8,
+    /// Times that the store went back.
+    pub losses: u8,
     /// What may still happen.
     pub left: Left,
 }
@@ -77,21 +87,29 @@ impl World {
             answers: Vec::new(),
             callers: Vec::new(),
             told: Vec::new(),
+            standby: None,
+            lineages: 0,
+            losses: 0,
             left: Left { failures: setup.failures, acts: setup.acts, faults: setup.faults },
         }
     }
 
     /// The property that this state violates, if one does.
     pub fn violated(&self, setup: &Setup) -> Option<Property> {
-        let too_many = |caller: &Caller| self.probes(caller.epoch) > usize::from(setup.probes);
-        if self.callers.iter().any(too_many) {
+        let too_many =
+            |caller: &Caller| self.probes(caller.lineage, caller.epoch) > usize::from(setup.probes);
+        // A restored backup of the same timeline has lost claims without a trace: that is not promised.
+        if !setup.kinds.contains(&Fault::Restored) && self.callers.iter().any(too_many) {
             return Some(Property::ProbesBounded);
         }
         for replica in &self.replicas {
             if replica.state() != State::Closed {
                 continue;
             }
-            if self.store.closed_epochs & (1 << replica.confirmed.epoch) == 0 {
+            if self.store.closed_epochs[usize::from(replica.confirmed.lineage)]
+                & (1 << replica.confirmed.epoch)
+                == 0
+            {
                 return Some(Property::ClosedByStoreOnly);
             }
             let undecided = |entry: &Request| {
@@ -102,34 +120,42 @@ impl World {
                 return Some(Property::EmergencyStopStands);
             }
         }
+        if self.lineages > self.losses {
+            return Some(Property::OneLineageForOneLoss);
+        }
         self.told.iter().any(|told| !self.is_kept(*told)).then_some(Property::NothingLost)
     }
 
     /// Probes of an epoch that a caller holds within its lease, or that are completed.
-    fn probes(&self, epoch: Epoch) -> usize {
-        let of_epoch = self.store.slots_epoch == epoch;
+    fn probes(&self, lineage: u8, epoch: Epoch) -> usize {
+        let of_epoch = self.store.slots_epoch == epoch && self.store.lineage == lineage;
         let done = |nonce: Option<Id>| {
             let is_done = |slot: &&Slot| matches!(slot, Slot::Done { nonce: of, .. } if nonce.is_none_or(|nonce| nonce == *of));
             if of_epoch { self.store.slots.iter().filter(is_done).count() } else { 0 }
         };
-        let held =
-            |caller: &&Caller| caller.epoch == epoch && !caller.expired && done(Some(caller.nonce)) == 0;
+        let held = |caller: &&Caller| {
+            (caller.lineage, caller.epoch) == (lineage, epoch)
+                && !caller.expired
+                && done(Some(caller.nonce)) == 0
+        };
         self.callers.iter().filter(held).count() + done(None)
     }
 
     /// Whether a transition that a caller was told of will still get into the history.
     fn is_kept(&self, told: Told) -> bool {
         let proposes = |entry: &Request| {
-            entry.epoch == told.base && is_forced_open(entry) == (told.to == State::ForcedOpen)
+            (entry.lineage, entry.epoch) == (told.lineage, told.base)
+                && is_forced_open(entry) == (told.to == State::ForcedOpen)
         };
-        self.store.has(told.base, told.to)
-            || self.replicas.iter().any(|replica| replica.pending().any(proposes))
+        self.store.has(told.lineage, told.base, told.to)
+            || self.replicas.iter().any(|replica| replica.pending().chain(&replica.kept).any(proposes))
     }
 
     /// Whether all agree, in a state that calls can go on from, with nothing left to do.
     pub fn is_good(&self) -> bool {
         let row = self.store.seen();
         matches!(row.state, State::Closed | State::ForcedOpen)
+            && self.store.checked_timeline == self.store.timeline
             && self.replicas.iter().all(|replica| {
                 replica.confirmed == row && replica.overlay.is_none() && replica.journal.is_empty()
             })
@@ -155,17 +181,16 @@ impl World {
     /// Every id that something can still refer to, then those of slots and of the history.
     fn each_id(&mut self, mut visit: impl FnMut(&mut Id)) {
         self.each_live_id(&mut visit);
-        for slot in &mut self.store.slots {
-            if let Slot::Taken(nonce) | Slot::Expired(nonce) | Slot::Done { nonce, .. } = slot {
-                visit(nonce);
-            }
+        self.store.each_id(&mut visit);
+        if let Some(standby) = &mut self.standby {
+            standby.each_id(&mut visit);
         }
-        self.store.history.iter_mut().for_each(|record| visit(&mut record.id));
     }
 
     fn each_live_id(&mut self, visit: &mut impl FnMut(&mut Id)) {
         for replica in &mut self.replicas {
-            replica.asks.iter_mut().chain(&mut replica.journal).for_each(|request| request.each_id(visit));
+            let requests = replica.asks.iter_mut().chain(&mut replica.journal).chain(&mut replica.kept);
+            requests.for_each(|request| request.each_id(visit));
             replica.stock.iter_mut().for_each(|grant| visit(&mut grant.nonce));
             replica.overlay.iter_mut().for_each(|overlay| visit(&mut overlay.id));
         }
@@ -178,15 +203,17 @@ impl World {
     /// not depend on their names, ids are numbered anew. Returns where each replica went.
     pub fn normalize(&mut self, setup: &Setup) -> [u8; REPLICAS_MAX] {
         self.drop_messages_without_effect(setup);
-        self.forget();
+        self.forget(setup);
         let places = self.sort_replicas();
         self.renumber(places);
-        let store = &mut self.store;
-        store.slots.sort_unstable();
-        store.history.sort_unstable();
+        for store in std::iter::once(&mut self.store).chain(self.standby.as_deref_mut()) {
+            store.slots.sort_unstable();
+            store.history.sort_unstable();
+        }
         for replica in &mut self.replicas {
             replica.asks.sort_unstable();
             replica.journal.sort_unstable();
+            replica.kept.sort_unstable();
             replica.stock.sort_unstable();
         }
         self.requests.sort_unstable();
@@ -214,6 +241,9 @@ impl World {
             let replica = &replicas[usize::from(answer.to.id.replica)];
             replica.pending().any(|pending| pending.id == answer.to.id)
                 || answer.row.revision > replica.confirmed.revision
+                || (answer.row.lineage != replica.confirmed.lineage
+                    && (replica.left_lineages & (1 << answer.row.lineage) == 0
+                        || !setup.keeps(Rule::LineageByTail)))
                 || !setup.keeps(Rule::OldRowsIgnored)
                 || (matches!(answer.to.ask, Ask::Claim | Ask::HalfOpen)
                     && replica.confirmed.state == State::HalfOpen
@@ -222,27 +252,58 @@ impl World {
         self.answers.retain(works);
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, setup: &Setup) {
         let mut live = Numbers::default();
         self.each_live_id(&mut |id| live.add(*id));
-        let store = &mut self.store;
-        let told = &mut self.told;
-        told.retain(|told| !store.has(told.base, told.to));
-        store.history.retain(|record| live.has(record.id));
-        for slot in &mut store.slots {
-            if let Slot::Taken(nonce) | Slot::Expired(nonce) | Slot::Done { nonce, .. } = slot
-                && !live.has(*nonce)
-            {
-                *nonce = Id::NOBODY;
+        let settled = self.left.faults == 0 && self.is_in_one_lineage();
+        if settled {
+            // The store will not go back again: what is kept for that case is of no use.
+            for replica in &mut self.replicas {
+                replica.kept.clear();
+                replica.left_lineages = 0;
+            }
+            let lineage = usize::from(self.store.lineage);
+            (0..)
+                .zip(&mut self.store.closed_epochs)
+                .filter(|(of, _)| *of != lineage)
+                .for_each(|(_, closed)| *closed = 0);
+        }
+        if settled || !setup.goes_back() {
+            let store = &self.store;
+            self.told.retain(|told| !store.has(told.lineage, told.base, told.to));
+        }
+        let told = &self.told;
+        for store in std::iter::once(&mut self.store).chain(self.standby.as_deref_mut()) {
+            let is_told = |record: &Record| {
+                told.contains(&Told { lineage: record.lineage, base: record.base, to: record.to })
+            };
+            store.history.retain(|record| live.has(record.id) || is_told(record));
+            store.each_id(&mut |id| {
+                if !live.has(*id) {
+                    *id = Id::NOBODY;
+                }
+            });
+            if store.state != State::HalfOpen {
+                // What is left of an epoch that is over: only for DUPLICATE.
+                store.slots.retain(|slot| matches!(slot, Slot::Done { nonce, .. } if *nonce != Id::NOBODY));
+                if store.slots.is_empty() {
+                    store.slots_epoch = 0;
+                }
             }
         }
-        if store.state != State::HalfOpen {
-            // What is left of an epoch that is over: only for DUPLICATE.
-            store.slots.retain(|slot| matches!(slot, Slot::Done { nonce, .. } if *nonce != Id::NOBODY));
-            if store.slots.is_empty() {
-                store.slots_epoch = 0;
-            }
-        }
+    }
+
+    /// Whether nothing of another lineage than the store's can come any more.
+    fn is_in_one_lineage(&self) -> bool {
+        let store = &self.store;
+        store.timeline == store.checked_timeline
+            && self.replicas.iter().all(|replica| {
+                let known = replica.confirmed;
+                known.lineage == store.lineage
+                    && store.nonces.get(usize::from(known.revision)) == Some(&known.nonce)
+                    && replica.noticed.is_none()
+            })
+            && self.answers.iter().all(|answer| answer.row.lineage == store.lineage)
     }
 
     /// Orders the replicas by what can be seen of them without names. Replicas that look alike keep their order. Returns where each went.
@@ -277,7 +338,15 @@ impl World {
         let kind = |place: u8, ask: &Ask| 1_u64 << (8 * place + ask.kind());
         let mut hasher = Mix::default();
         (replica.confirmed, replica.overlay.map(|overlay| (overlay.base, overlay.state))).hash(&mut hasher);
-        (replica.stock.len(), replica.drained).hash(&mut hasher);
+        (
+            replica.stock.len(),
+            replica.drained,
+            replica.kept.len(),
+            replica.noticed,
+            replica.timeline,
+            replica.left_lineages,
+        )
+            .hash(&mut hasher);
         let asks = replica.asks.iter().map(|request| kind(0, &request.ask));
         let journal = replica.journal.iter().map(|request| kind(1, &request.ask));
         let requests =

@@ -1,9 +1,22 @@
 //! The protocol holds in every state of the small setups, and without any one of its rules it does not.
 
-use protocol_model::checker::explore;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::mem::{Discriminant, discriminant};
+
+use protocol_model::action::Action;
+use protocol_model::checker::{Model, explore};
+use protocol_model::message::Verdict;
+use protocol_model::property::Property;
 use protocol_model::rule::Rule;
+use protocol_model::setup::Setup;
 use protocol_model::setups::{SMALL, left_out};
 use protocol_model::story::tell;
+use protocol_model::world::World;
+
+/// Kinds of steps, and of answers: as many as their enums have.
+const STEPS: usize = 24;
+const VERDICTS: usize = 9;
 
 /// The page with the tables.
 const PAGE: &str = include_str!("../../docs/replication.md");
@@ -60,4 +73,53 @@ fn a_story_names_the_replicas_alike_from_its_beginning_to_its_end() {
      violated: an emergency stop stands until a later RESET
 "
     );
+}
+
+/// A setup that notes which steps happened, and which answers were given.
+struct Noting<'a> {
+    setup: &'a Setup,
+    steps: RefCell<HashSet<Discriminant<Action>>>,
+    verdicts: RefCell<HashSet<Verdict>>,
+}
+
+impl Model for Noting<'_> {
+    type State = World;
+    type Action = Action;
+
+    fn initial(&self) -> World {
+        self.setup.initial()
+    }
+
+    fn actions(&self, world: &World) -> Vec<Action> {
+        self.verdicts.borrow_mut().extend(world.answers.iter().map(|answer| answer.verdict));
+        let actions = self.setup.actions(world);
+        self.steps.borrow_mut().extend(actions.iter().map(discriminant));
+        actions
+    }
+
+    fn next(&self, world: &World, action: &Action) -> (World, Option<Property>) {
+        self.setup.next(world, action)
+    }
+
+    fn is_limited(&self, action: &Action) -> bool {
+        self.setup.is_limited(action)
+    }
+
+    fn is_good(&self, world: &World) -> bool {
+        self.setup.is_good(world)
+    }
+}
+
+#[test]
+fn everything_that_can_happen_does_in_the_small_setups() {
+    let (mut steps, mut verdicts) = (HashSet::new(), HashSet::new());
+    for setup in &SMALL {
+        let noting = Noting { setup, steps: RefCell::default(), verdicts: RefCell::default() };
+        explore(&noting);
+        steps.extend(noting.steps.into_inner());
+        verdicts.extend(noting.verdicts.into_inner());
+    }
+    // All but the two that need a rule to be left out.
+    assert_eq!(steps.len(), STEPS - 2);
+    assert_eq!(verdicts.len(), VERDICTS, "{verdicts:?}");
 }
