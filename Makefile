@@ -6,7 +6,7 @@ SHELL := bash
 # The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
 .NOTPARALLEL:
 .PHONY: help run demo test e2e check bench mutants tools clean fmt fmt-check lint proto proto-lint proto-breaking deny advisories typos docs \
-	machine chart shell model
+	machine chart shell model simulate
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 TOOLS := scripts/tools.sh
@@ -81,6 +81,10 @@ docs: ## the documentation of the code, warnings are errors
 machine: ## the breaker crate builds alone and depends on nothing
 	cargo build -p breakerd-machine
 	@scripts/machine-alone.sh
+
+simulate: ## run replicas on a bad network from seeds: SEEDS=10000 of them, from FIRST=0 on
+	BREAKERD_SEEDS=$(or $(SEEDS),10000) BREAKERD_FIRST_SEED=$(or $(FIRST),0) \
+		cargo test --profile quick --lib replica::simulation::replicas -- --nocapture
 
 model: ## explore the model of the replication protocol whole, and print the tables of docs/replication.md; takes minutes and gigabytes
 	cargo run --release -p breakerd-protocol-model

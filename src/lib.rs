@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod health;
 pub mod http;
 pub mod journal;
+mod left_out;
 pub mod lifecycle;
 pub mod listener;
 pub mod log_throttle;

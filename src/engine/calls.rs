@@ -13,6 +13,7 @@ use super::permit::{Permit, PermitKind};
 use super::registry::Known;
 use super::shares::Creator;
 use super::tombstones::Tombstone;
+use crate::left_out::{Rule, holds};
 
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +130,10 @@ impl Engine {
             if !self.is_enabled() {
                 return self.allow_untracked(entry, inner, now);
             }
-            let (decision, transitions) = inner.breaker.allow(now);
+            let (mut decision, transitions) = inner.breaker.allow(now);
+            if decision.lease.is_some() && !holds(Rule::LeaseFromSend) {
+                decision.lease = Some(inner.breaker.probe_lease());
+            }
             if !decision.waits {
                 inner.counters.decided(&decision);
             } else if !may_wait {

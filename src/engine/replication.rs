@@ -18,6 +18,7 @@ use super::limits::EngineError;
 use super::permit::PermitKind;
 use super::registry::Known;
 use super::shares::{Creator, Room};
+use crate::left_out::{Rule, holds};
 
 /// What one breaker asks of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +156,9 @@ impl Engine {
             }
             StoreAnswer::Row(row) => inner.breaker.adopt(row, now),
         }
+        if let Some(row) = answer.row().filter(|_| !holds(Rule::OldRowsIgnored)) {
+            inner.breaker.follow(&row.snapshot, now);
+        }
         let after = shown(&inner.breaker);
         if before.0 != after.0 {
             let taken = entered_by
@@ -199,6 +203,9 @@ impl Engine {
         })?;
         self.registry.with_known(permit.key, |entry, inner| {
             self.sync_wall(inner);
+            if permit.pass.epoch > inner.breaker.epoch() && !holds(Rule::LaterEpochToStore) {
+                return None;
+            }
             let ticket = Ticket::Foreign(permit.pass);
             Some((entry.key.clone(), inner.breaker.probe_report(ticket, report, now)?))
         })?

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, StoreAnswer};
+use crate::left_out::{Rule, holds};
 use crate::store::{ChangedRow, RowCursor, SharedStore, StoreError};
 
 /// Between two polls that no hint brought forward.
@@ -74,6 +75,7 @@ impl Tail {
                     PAUSE
                 }
             };
+            let pause = if holds(Rule::PollIsTruth) { pause } else { Duration::from_hours(1) };
             let next = async {
                 tokio::select! {
                 biased;

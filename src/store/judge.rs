@@ -26,6 +26,7 @@ use breaker::{EnteredBy, Key, Numbering, Reason, Scope, Snapshot, State, Time, T
 
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
+use crate::left_out::{Rule, holds};
 
 /// What is known before judging, read under the locks.
 #[derive(Default)]
@@ -197,24 +198,27 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
     };
     for proposal in proposals {
         let current = present.entry(&proposal.key).or_insert_with(BreakerState::pristine);
-        let receipt = known.get(&proposal.id).copied().unwrap_or_else(|| {
-            let scope = current.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
-            let mut decision = rule(proposal, &current.snapshot, now);
-            if let Some(entry) = &mut decision.entry {
-                entry.of_service = is_of_service(&proposal.change, scope);
-                entry.replaced_expires_at =
-                    current.snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at);
-            }
-            judgement.follow(proposal, current, &mut decision);
-            judgement.entries.extend(decision.entry);
-            let won = match decision.receipt {
-                Receipt::Won { epoch, .. } => Some(epoch),
-                Receipt::Lost => None,
-            };
-            judgement.receipts.push((&proposal.id, won));
-            known.insert(&proposal.id, decision.receipt);
-            decision.receipt
-        });
+        let receipt =
+            known.get(&proposal.id).copied().filter(|_| holds(Rule::KnownIdAnsweredAlike)).unwrap_or_else(
+                || {
+                    let scope = current.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
+                    let mut decision = rule(proposal, &current.snapshot, now);
+                    if let Some(entry) = &mut decision.entry {
+                        entry.of_service = is_of_service(&proposal.change, scope);
+                        entry.replaced_expires_at =
+                            current.snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at);
+                    }
+                    judgement.follow(proposal, current, &mut decision);
+                    judgement.entries.extend(decision.entry);
+                    let won = match decision.receipt {
+                        Receipt::Won { epoch, .. } => Some(epoch),
+                        Receipt::Lost => None,
+                    };
+                    judgement.receipts.push((&proposal.id, won));
+                    known.insert(&proposal.id, decision.receipt);
+                    decision.receipt
+                },
+            );
         judgement.verdicts.push(match receipt {
             Receipt::Won { epoch, revision } => Verdict::Won { epoch, revision },
             Receipt::Lost => Verdict::Lost { present: current.snapshot.clone() },
@@ -264,7 +268,8 @@ fn rule<'a>(proposal: &'a Proposal, current: &Snapshot, now: Time) -> EntryDecis
             let is_same =
                 current.epoch == transition.base_epoch + 1 && current.state == transition.after.state;
             let is_early = stands_as_named(transition, current);
-            if proposal.store_unavailable || !(is_same || is_early) {
+            let is_kept = proposal.store_unavailable || !(is_same || is_early);
+            if is_kept && holds(Rule::SupersededKept) {
                 return lost(proposal, transition, current);
             }
             EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
@@ -280,8 +285,9 @@ fn wins(transition: &Transition, current: &Snapshot, now: Time) -> bool {
         return true;
     }
     let wait_is_over = transition.reason != Reason::WaitElapsed
-        || current.open_until().is_none_or(|open_until| now >= open_until);
-    stands_as_named(transition, current) && wait_is_over
+        || current.open_until().is_none_or(|open_until| now >= open_until)
+        || !holds(Rule::WaitByStoreClock);
+    (stands_as_named(transition, current) || !holds(Rule::EpochAndStateCompared)) && wait_is_over
 }
 
 fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {

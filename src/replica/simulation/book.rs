@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use breaker::{Key, ProbeSlot, State, Time};
+use breaker::{Key, ProbeSlot, Reason, Recorded, State, Time};
 use parking_lot::Mutex;
 
 use super::executor::{BEGINNING, Executor};
@@ -13,6 +14,12 @@ use crate::store::{MemoryStore, StoredTransition, TransitionQuery, TransitionSto
 
 /// The service of every breaker here.
 pub(super) const SERVICE: &str = "db";
+
+/// How long OPEN waits.
+pub(super) const OPEN_WAIT: Duration = Duration::from_secs(2);
+
+/// An answer about an outcome that took this long is not the store's.
+const STORE_WAITED_FOR: Duration = Duration::from_millis(950);
 
 /// The book of a run.
 pub(super) struct Book {
@@ -27,14 +34,25 @@ pub(super) struct Book {
 #[derive(Default)]
 struct Inner {
     story: String,
-    /// By breaker, epoch and nonce: until when a caller takes it for its own.
-    probes: BTreeMap<(String, u64, u64), Time>,
+    /// By breaker, epoch and nonce.
+    probes: BTreeMap<(String, u64, u64), Lease>,
+    /// By replica and breaker: the epoch that it showed last in its present life.
+    shown: BTreeMap<(usize, String), u64>,
     /// States that callers were told of.
     told: BTreeSet<(String, u64, State)>,
     problems: Vec<String>,
     calls: u64,
     probes_given: u64,
     probes_recorded: u64,
+}
+
+/// Until when a probe counts.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    /// As its caller sees it, which was told so by the replica.
+    of_caller: Time,
+    /// As the store sees it, which decides; none: its slot was another's already.
+    of_store: Option<Time>,
 }
 
 /// What a run came to.
@@ -83,9 +101,12 @@ impl Book {
         self.say(|| format!("r{replica} gives {name} slot {} of epoch {}", probe.slot, pass.epoch));
         let now = self.executor.now();
         let key = Key::new(SERVICE, name).expect("a key");
-        let completed: BTreeSet<u64> = self
-            .store
-            .probe_slots(&key, pass.epoch)
+        let slots = self.store.probe_slots(&key, pass.epoch);
+        let of_store = slots.iter().find_map(|slot| match slot {
+            ProbeSlot::Out { nonce, lease_until } if *nonce == probe.nonce => Some(*lease_until),
+            _ => None,
+        });
+        let completed: BTreeSet<u64> = slots
             .into_iter()
             .filter_map(|slot| match slot {
                 ProbeSlot::Completed { nonce, .. } => Some(nonce),
@@ -95,13 +116,13 @@ impl Book {
         let out = {
             let mut inner = self.inner.lock();
             inner.probes_given += 1;
-            let until = now + decision.lease.unwrap_or_default();
-            inner.probes.insert((name.to_owned(), pass.epoch, probe.nonce), until);
+            let of_caller = now + decision.lease.unwrap_or_default();
+            inner.probes.insert((name.to_owned(), pass.epoch, probe.nonce), Lease { of_caller, of_store });
             let of_epoch = (name.to_owned(), pass.epoch, 0)..=(name.to_owned(), pass.epoch, u64::MAX);
             let unexpired = inner
                 .probes
                 .range(of_epoch)
-                .filter(|((_, _, nonce), until)| now < **until && !completed.contains(nonce));
+                .filter(|((_, _, nonce), lease)| now < lease.of_caller && !completed.contains(nonce));
             unexpired.count()
         };
         if out + completed.len() > self.permitted as usize {
@@ -115,14 +136,49 @@ impl Book {
     }
 
     /// A caller was told what became of its outcome.
-    pub(super) fn recorded(&self, replica: usize, name: &str, permit: &Permit, recorded: &RecordResult) {
+    pub(super) fn recorded(
+        &self,
+        replica: usize,
+        name: &str,
+        permit: &Permit,
+        recorded: &RecordResult,
+        sent: (Time, Time),
+    ) {
         self.told(name, recorded.epoch, recorded.state);
         if let Some(probe) = permit.pass.probe {
-            self.inner.lock().probes_recorded += 1;
+            let lease = {
+                let mut inner = self.inner.lock();
+                inner.probes_recorded += 1;
+                inner.probes.get(&(name.to_owned(), permit.pass.epoch, probe.nonce)).copied()
+            };
+            if recorded.recorded == Recorded::NotCounted {
+                self.wrong(format!("{name}: the outcome of a probe of epoch {} is lost", permit.pass.epoch));
+            }
+            // A replica that waited for the store in vain takes the outcome in, and it may yet prove late.
+            let (reported_at, sent_at) = sent;
+            let is_of_store = self.executor.now().since(sent_at) < STORE_WAITED_FOR;
+            let until = lease.and_then(|lease| lease.of_store);
+            let is_late = until.is_none_or(|until| until < reported_at);
+            if recorded.recorded == Recorded::Recorded && is_of_store && is_late {
+                self.wrong(format!("{name}: slot {} counts after its lease", probe.slot));
+            }
             self.say(|| {
                 let RecordResult { recorded, state, epoch, .. } = recorded;
                 format!("r{replica} takes {name} slot {}: {recorded}, {state} {epoch}", probe.slot)
             });
+        }
+    }
+
+    /// A replica's process begins anew.
+    pub(super) fn begins(&self, replica: usize) {
+        self.inner.lock().shown.retain(|(of, _), _| *of != replica);
+    }
+
+    /// A replica showed an epoch, at this moment.
+    pub(super) fn shown(&self, replica: usize, name: &str, epoch: u64) {
+        let before = self.inner.lock().shown.insert((replica, name.to_owned()), epoch);
+        if before.is_some_and(|before| before > epoch) {
+            self.wrong(format!("r{replica} goes back with {name}: from epoch {before:?} to {epoch}"));
         }
     }
 
@@ -168,7 +224,7 @@ impl Book {
 
     /// Epochs go up by one, along the edges that there are.
     fn check_chain(&self, name: &str, rows: &[&StoredTransition]) {
-        let (mut epoch, mut state) = (0, State::Closed);
+        let (mut epoch, mut state, mut entered_at) = (0, State::Closed, Time::ZERO);
         for row in rows.iter().filter(|row| row.epoch.is_some()) {
             let is_edge = matches!(
                 (row.from, row.to),
@@ -182,6 +238,11 @@ impl Book {
                     row.from, row.to, row.epoch
                 ));
             }
+            let waited = row.occurred_at.since(entered_at);
+            if row.from == State::Open && row.reason == Reason::WaitElapsed && waited < OPEN_WAIT {
+                self.wrong(format!("{name}: OPEN of epoch {epoch} ended after {waited:?}"));
+            }
+            entered_at = row.occurred_at;
             (epoch, state) = (row.epoch.unwrap_or(epoch), row.to);
         }
     }

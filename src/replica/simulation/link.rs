@@ -87,7 +87,7 @@ impl Link {
 
     fn hint(&self) {
         for hint in &self.hints {
-            if self.happens(|_| 4) {
+            if self.happens(|_| 2) {
                 continue;
             }
             let executor = self.executor.clone();

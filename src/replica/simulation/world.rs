@@ -11,13 +11,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::book::{Book, SERVICE};
-use super::executor::{Executor, Owner, SimulatedClock};
+use super::book::{Book, OPEN_WAIT, SERVICE};
+use super::executor::{Executor, Owner, Random, SimulatedClock};
 use super::link::{Link, Weather};
 use crate::catalog::{Catalog, Declaration};
 use crate::engine::{Allowed, Creator, Engine, Limits, Permit, Seals, StoreIdentity, Target};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
+use crate::left_out::{Rule, holds};
 use crate::replica::{Answers, Coordinator, Replica, Tail};
 use crate::store::MemoryStore;
 
@@ -36,8 +37,9 @@ pub(super) struct Plan {
     pub(super) successes: u32,
     pub(super) max_wait: bool,
     pub(super) weather: Weather,
-    /// How far clocks go wrong: parts of a million, and seconds of the wall clocks.
-    pub(super) pace: i64,
+    /// How far clocks go wrong: parts of a million that they are fast, at the most (they are slow by less than a lease's margin, 100),
+    /// and seconds of the wall clocks.
+    pub(super) fast: u64,
     pub(super) wall_seconds: i64,
 }
 
@@ -86,11 +88,12 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let replicas = (0..plan.replicas).map(|index| {
             let (pace, wall) = executor.draw(|random| {
-                let wrong = |random: &mut super::executor::Random, most: i64| {
-                    let range = 2 * most.unsigned_abs() + 1;
-                    i64::try_from(random.below(range)).unwrap_or_default() - most
+                let between = |random: &mut Random, least: i64, most: i64| {
+                    let range = most.abs_diff(least) + 1;
+                    least + i64::try_from(random.below(range)).unwrap_or_default()
                 };
-                (wrong(random, plan.pace), wrong(random, plan.wall_seconds))
+                let fast = i64::try_from(plan.fast).unwrap_or_default();
+                (between(random, -100, fast), between(random, -plan.wall_seconds, plan.wall_seconds))
             });
             let wall = WallOffset::from_micros(wall * 1_000_000);
             Arc::new(Process {
@@ -138,6 +141,7 @@ impl World {
             life.number += 1;
             life.number
         };
+        self.book.begins(index);
         let link = Link {
             executor: self.executor.clone(),
             store: Arc::clone(&self.store),
@@ -157,6 +161,9 @@ impl World {
         self.book.say(|| format!("r{index} is killed"));
         self.executor.kill(Owner::Replica(index));
         self.replicas[index].life.lock().serving = None;
+        if !holds(Rule::JournalFirst) {
+            let _ = std::fs::remove_dir_all(&self.replicas[index].folder);
+        }
     }
 
     /// Callers that go on until they are told.
@@ -185,7 +192,7 @@ fn catalog(plan: &Plan) -> Arc<Catalog> {
     let mut db = Layer::default();
     for (field, value) in [
         (Field::FailureThreshold, Value::Count(3)),
-        (Field::Timeout, seconds(2)),
+        (Field::Timeout, Value::Duration(OPEN_WAIT)),
         (Field::PermittedCalls, Value::Count(plan.permitted)),
         (Field::SuccessThreshold, Value::Count(plan.successes)),
         (Field::HalfOpenPermitTimeout, seconds(3)),
@@ -208,7 +215,7 @@ async fn live(
     book: Arc<Book>,
 ) {
     let clock: Arc<dyn Clock> = Arc::new(process.clock.clone());
-    let issuer = executor.draw(super::executor::Random::number);
+    let issuer = executor.draw(Random::number);
     let options = JournalOptions {
         replica: format!("r{}", process.index).into(),
         boot: issuer,
@@ -322,7 +329,8 @@ impl Caller {
         let (process, serving) = serving.into_iter().nth(usize::try_from(chosen).unwrap_or(0))?;
         let (sender, answer) = oneshot::channel();
         let now = process.clock.now();
-        let called = call.call(serving.replica, now);
+        let shown = Shown { replica: process.index, book: Arc::clone(&self.book) };
+        let called = call.call(serving.replica, shown, now);
         self.executor.spawn(Owner::Replica(process.index), async move {
             let _ = sender.send(called.await);
         });
@@ -335,8 +343,10 @@ impl Caller {
     }
 
     async fn ask(&self, name: &'static str) -> Option<Allowed> {
-        let call = move |replica: Replica, now| async move {
-            replica.allow(Creator::Server, SERVICE, name, now).await.expect("it fits")
+        let call = move |replica: Replica, shown: Shown, now| async move {
+            let allowed = replica.allow(Creator::Server, SERVICE, name, now).await.expect("it fits");
+            shown.book.shown(shown.replica, name, allowed.decision.epoch);
+            allowed
         };
         let (index, allowed) = self.call(call).await?;
         self.book.allowed(index, name, &allowed);
@@ -344,32 +354,40 @@ impl Caller {
     }
 
     async fn report(&self, name: &'static str, permit: Permit, outcome: Outcome) {
+        let reported_at = self.executor.now();
         // Sent again, as a client does whose connection broke.
         for _ in 0..3 {
-            let call = move |replica: Replica, now| async move {
+            let sent_at = self.executor.now();
+            let call = move |replica: Replica, _: Shown, now| async move {
                 let target = Target { permit: Some(permit), service: SERVICE, name, epoch: None };
                 replica.record(Creator::Server, target, &Report::plain(outcome), now).await.expect("it fits")
             };
             if let Some((index, recorded)) = self.call(call).await {
-                self.book.recorded(index, name, &permit, &recorded);
+                self.book.recorded(index, name, &permit, &recorded, (reported_at, sent_at));
                 return;
             }
         }
     }
 }
 
+/// Where a replica's answers are noted in the order that it gives them.
+struct Shown {
+    replica: usize,
+    book: Arc<Book>,
+}
+
 /// A call of a replica.
 trait AsyncCall<T> {
-    fn call(self, replica: Replica, now: Time) -> impl Future<Output = T> + Send + 'static;
+    fn call(self, replica: Replica, shown: Shown, now: Time) -> impl Future<Output = T> + Send + 'static;
 }
 
 impl<T, F, C> AsyncCall<T> for C
 where
     F: Future<Output = T> + Send + 'static,
-    C: FnOnce(Replica, Time) -> F,
+    C: FnOnce(Replica, Shown, Time) -> F,
 {
-    fn call(self, replica: Replica, now: Time) -> impl Future<Output = T> + Send + 'static {
-        self(replica, now)
+    fn call(self, replica: Replica, shown: Shown, now: Time) -> impl Future<Output = T> + Send + 'static {
+        self(replica, shown, now)
     }
 }
 

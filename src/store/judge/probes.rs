@@ -10,6 +10,7 @@ use breaker::{
     Key, Numbering, ProbeGrant, ProbeSettled, ProbeSlot, Probes, Snapshot, State, Time, Transition,
 };
 
+use crate::left_out::{Rule, holds};
 use crate::store::shared_store::ProbeRequest;
 use crate::store::{Change, Proposal};
 
@@ -104,6 +105,7 @@ fn answer(request: &ProbeRequest, probes: &mut Probes, now: Time) -> ProbeVerdic
                 since_first_probe: None,
                 counts: probes.counts(),
             };
+            let now = if holds(Rule::LeasesEnd) { now } else { Time::ZERO };
             for nonce in &claim.nonces {
                 match probes.claim(*nonce, now) {
                     Ok(probe) => grant.probes.push(probe),
@@ -123,7 +125,13 @@ fn answer(request: &ProbeRequest, probes: &mut Probes, now: Time) -> ProbeVerdic
             ProbeVerdict::Released
         }
         ProbeRequest::Settle { report, age, .. } => {
-            let settled = probes.settle(report.probe, report.outcome, now - *age);
+            let mut probe = report.probe;
+            if let Some(ProbeSlot::Out { nonce, .. }) = probes.slots().get(usize::from(probe.slot))
+                && !holds(Rule::OutcomeNonceChecked)
+            {
+                probe.nonce = *nonce;
+            }
+            let settled = probes.settle(probe, report.outcome, now - *age);
             ProbeVerdict::Settled(settled, probes.counts())
         }
     }
@@ -132,7 +140,7 @@ fn answer(request: &ProbeRequest, probes: &mut Probes, now: Time) -> ProbeVerdic
 /// The transition that an outcome makes, now that it is counted.
 fn decided(request: &ProbeRequest, probes: &Probes, row: &Snapshot, now: Time) -> Option<Proposal> {
     let ProbeRequest::Settle { key, id, report, .. } = request else { return None };
-    let verdict = probes.verdict()?;
+    let verdict = probes.verdict().filter(|_| holds(Rule::OutcomeDecides))?;
     let transition: Transition = report.transition(verdict, probes.counts().stats(), row, now);
     Some(Proposal {
         id: id.clone(),

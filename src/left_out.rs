@@ -1,0 +1,82 @@
+//! Rules of the replicas that a simulation can leave out, to see that it would notice: a check that cannot fail proves nothing.
+//!
+//! Outside of tests every rule holds, and the question costs nothing.
+
+/// A rule that something fails without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "left out in tests only"))]
+pub(crate) enum Rule {
+    /// A transition wins only if the row still has the epoch and the state that its proposal names.
+    EpochAndStateCompared,
+    /// A proposal that the store knows is answered as it was the first time.
+    KnownIdAnsweredAlike,
+    /// A proposal that lost against another outcome goes into the history as superseded.
+    SupersededKept,
+    /// The store's clock says when the wait in OPEN is over.
+    WaitByStoreClock,
+    /// A trip is in the journal before a caller learns of it.
+    JournalFirst,
+    /// A row that is not newer than the one that was adopted is ignored.
+    OldRowsIgnored,
+    /// The holder counts a lease from when it sent the claim, not from when it gave the probe to a call.
+    LeaseFromSend,
+    /// A slot whose lease is over is given to the next claim.
+    LeasesEnd,
+    /// The outcome of a probe counts only if the slot still has its nonce.
+    OutcomeNonceChecked,
+    /// The transition that an outcome decides is in the transaction that records it.
+    OutcomeDecides,
+    /// The outcome of a probe goes to the store even if its epoch is not known here yet.
+    LaterEpochToStore,
+    /// The tail polls, whether it is given a hint or not.
+    PollIsTruth,
+}
+
+#[cfg(test)]
+impl Rule {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::EpochAndStateCompared,
+        Self::KnownIdAnsweredAlike,
+        Self::SupersededKept,
+        Self::WaitByStoreClock,
+        Self::JournalFirst,
+        Self::OldRowsIgnored,
+        Self::LeaseFromSend,
+        Self::LeasesEnd,
+        Self::OutcomeNonceChecked,
+        Self::OutcomeDecides,
+        Self::LaterEpochToStore,
+        Self::PollIsTruth,
+    ];
+}
+
+/// Whether a rule holds.
+#[cfg(not(test))]
+pub(crate) const fn holds(_: Rule) -> bool {
+    true
+}
+
+#[cfg(test)]
+thread_local! {
+    static LEFT_OUT: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether a rule holds on this thread.
+#[cfg(test)]
+pub(crate) fn holds(rule: Rule) -> bool {
+    LEFT_OUT.get() != Some(rule)
+}
+
+/// Runs something without a rule, on this thread.
+#[cfg(test)]
+pub(crate) fn without<T>(rule: Option<Rule>, run: impl FnOnce() -> T) -> T {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LEFT_OUT.set(None);
+        }
+    }
+    let _restore = Restore;
+    LEFT_OUT.set(rule);
+    run()
+}
