@@ -141,7 +141,7 @@ impl TransitionStore for MemoryStore {
     }
 
     async fn prune(&self, retention: Retention) -> Result<Pruned, StoreError> {
-        self.write("delete expired rows", |writer| Ok(writer.state.prune(retention)))
+        self.write("delete expired rows", |writer| Ok(writer.state.prune(retention, writer.now.0)))
     }
 
     async fn breakers_without_history(

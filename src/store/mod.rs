@@ -27,14 +27,16 @@
 //! | `audit` | who changed what, when and why, in the transaction that changed it |
 //! | `config_head`, `config_request` | the guard of the next change, and the ids that make a client's change safe to send again |
 //! | `meta` | what the store is, and the key of the permits |
-//! | `probe`, `counts` | in Postgres: what replicas will share; empty while one process has the store |
+//! | `probe` | in Postgres: the probe slots that replicas claimed; empty while one process has the store |
+//! | `counts` | in Postgres: what replicas will share; empty while one process has the store |
 //!
 //! The views (`current_state`, `history`, `episodes` ...) are for people, and have the same columns in both. Durations are
 //! kept in whole microseconds.
 //!
 //! Every transaction that changes configuration or state bumps the single `revision` row last and stamps what
 //! it wrote with it, so that commit order is revision order without gaps. Rows of breakers are locked in the
-//! order of their keys, so that two batches cannot wait for each other.
+//! order of their keys, so that two batches cannot wait for each other. Claims of probes lock these alone, and do not wait for
+//! the revision (ADR 41).
 
 mod cell;
 mod columns;

@@ -12,6 +12,10 @@ use super::error::StoreError;
 use super::proposal::{Answer, Proposal, TransitionId};
 use super::timeline_store::Position;
 
+/// The slots of an epoch that is over are kept for so long after the last of them was written: a replica sends the outcome of a
+/// probe again for half of that, and a repeat is told from one that is late.
+pub(super) const PROBES_KEPT: Duration = Duration::from_mins(10);
+
 /// What several replicas ask of the one store that they share.
 #[async_trait]
 pub trait SharedStore: Send + Sync + 'static {
@@ -25,7 +29,7 @@ pub trait SharedStore: Send + Sync + 'static {
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError>;
 
     /// The rows that are newer than a place, in the order that they were written, at most `limit` of them. A row that was
-    /// written more than once is there as it is now, once.
+    /// written more than once is there as it is now, once. A limit of 0 is one of 1.
     async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError>;
 }
 
@@ -140,4 +144,20 @@ pub struct RowsPage {
     pub is_last: bool,
     /// Where the store was, and the nonce of the revision that was asked from.
     pub position: Position,
+}
+
+impl RowsPage {
+    /// The page of the first `limit` of `rows`, which are one more if there are any behind it.
+    pub(super) fn new(after: &RowCursor, mut rows: Vec<ChangedRow>, limit: u32, position: Position) -> Self {
+        let is_last = rows.len() <= limit as usize;
+        rows.truncate(limit as usize);
+        let next = match rows.last() {
+            Some(last) if !is_last => RowCursor {
+                revision: after.revision,
+                part: Some((last.row.version.revision, last.key.clone())),
+            },
+            _ => RowCursor { revision: position.newest.revision, part: None },
+        };
+        Self { rows, next, is_last, position }
+    }
 }

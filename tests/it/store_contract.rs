@@ -10,6 +10,7 @@ mod memory;
 mod postgres;
 mod proposals;
 mod retention;
+mod shared;
 mod sqlite;
 mod timeline;
 mod together;

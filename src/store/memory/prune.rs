@@ -5,13 +5,14 @@ use std::sync::Arc;
 use breaker::{Key, State as BreakerStateKind, Time};
 
 use super::state::State;
+use crate::store::shared_store::PROBES_KEPT;
 use crate::store::timeline_store::NONCES_KEPT;
 use crate::store::transition_store::PRUNED_ROWS_MAX;
 use crate::store::{Pruned, Retention};
 
 impl State {
     /// See [`crate::store::TransitionStore::prune`].
-    pub(super) fn prune(&mut self, retention: Retention) -> Pruned {
+    pub(super) fn prune(&mut self, retention: Retention, now: Time) -> Pruned {
         let Retention { before, requests_before } = retention;
         let transitions = self.prune_history(before);
         let audited = self.audit.len();
@@ -22,6 +23,7 @@ impl State {
         let kept_after = newest.saturating_sub(NONCES_KEPT.into());
         self.nonces.retain(|revision, nonce| nonce.recorded_at >= before || *revision > kept_after);
         self.forget_services(before);
+        self.prune_probes(now);
         Pruned { transitions, changes: (audited - self.audit.len()) as u64 }
     }
 
@@ -59,6 +61,17 @@ impl State {
         }
     }
 
+    /// The slots of epochs that are over.
+    fn prune_probes(&mut self, now: Time) {
+        let breakers = &self.breakers;
+        let is_present = |key: &Key, epoch: u64| {
+            breakers.get(key).is_some_and(|entry| entry.state.snapshot.epoch == epoch)
+        };
+        self.probes.retain(|(key, epoch), entry| {
+            is_present(key, *epoch) || now.since(entry.written_at) <= PROBES_KEPT
+        });
+    }
+
     /// See [`crate::store::TransitionStore::delete_breakers`].
     pub(super) fn delete_breakers(&mut self, breakers: &[(Key, u64)]) -> Vec<Key> {
         let mut deleted = Vec::new();
@@ -69,6 +82,11 @@ impl State {
             });
             if is_as_named {
                 self.breakers.remove(key);
+                let probed = (key.clone(), 0)..=(key.clone(), u64::MAX);
+                let epochs: Vec<_> = self.probes.range(probed).map(|(epoch, _)| epoch.clone()).collect();
+                for epoch in epochs {
+                    self.probes.remove(&epoch);
+                }
                 deleted.push(key.clone());
             }
         }

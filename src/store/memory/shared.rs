@@ -1,11 +1,12 @@
 //! What several replicas ask of a store in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{Key, ProbeSlot};
 
-use super::state::State;
+use super::state::{BreakerEntry, ProbeEntry, State};
 use super::transaction::MemoryTransaction;
 use super::{MemoryStore, complete};
 use crate::store::judge::probes::ProbeRows;
@@ -39,16 +40,17 @@ impl SharedTransaction for MemoryTransaction<'_> {
         wanted: &[(&'a Key, u64)],
     ) -> Result<BTreeMap<(&'a Key, u64), ProbeRows>, StoreError> {
         let kept = |(key, epoch): &(&'a Key, u64)| {
-            let rows = self.writer.state.probes.get(&((*key).clone(), *epoch))?;
-            Some(((*key, *epoch), rows.clone()))
+            let entry = self.writer.state.probes.get(&((*key).clone(), *epoch))?;
+            Some(((*key, *epoch), entry.rows.clone()))
         };
         Ok(wanted.iter().filter_map(kept).collect())
     }
 
     async fn write_probes(&mut self, changed: &BTreeMap<(&Key, u64), ProbeRows>) -> Result<(), StoreError> {
-        self.draft
-            .probes
-            .extend(changed.iter().map(|((key, epoch), rows)| (((*key).clone(), *epoch), rows.clone())));
+        let written_at = self.writer.now.0;
+        self.draft.probes.extend(changed.iter().map(|((key, epoch), rows)| {
+            (((*key).clone(), *epoch), ProbeEntry { rows: rows.clone(), written_at })
+        }));
         Ok(())
     }
 }
@@ -68,18 +70,12 @@ impl State {
             .map(|(key, entry)| (entry.revision, key, entry))
             .collect();
         rows.sort_unstable_by_key(|(revision, key, _)| (*revision, *key));
-        let is_last = rows.len() <= limit as usize;
-        rows.truncate(limit as usize);
-        let position = self.position(after.revision);
-        let next = match rows.last() {
-            Some((revision, key, _)) if !is_last => {
-                RowCursor { revision: after.revision, part: Some((*revision, (*key).clone())) }
-            }
-            _ => RowCursor { revision: position.newest.revision, part: None },
-        };
         let timeline = self.meta.timeline;
-        let rows = rows.into_iter().map(|(_, key, entry)| changed_row(entry.stored(key), timeline, now.0));
-        RowsPage { rows: rows.collect(), next, is_last, position }
+        let changed = |(_, key, entry): (u64, &Key, &Arc<BreakerEntry>)| {
+            changed_row(entry.stored(key), timeline, now.0)
+        };
+        let rows = rows.into_iter().take(limit as usize + 1).map(changed).collect();
+        RowsPage::new(after, rows, limit, self.position(after.revision))
     }
 }
 
@@ -87,7 +83,7 @@ impl MemoryStore {
     /// The slots of a half-open, as they are kept.
     pub fn probe_slots(&self, key: &Key, epoch: u64) -> Vec<ProbeSlot> {
         let inner = self.inner.lock();
-        inner.state.probes.get(&(key.clone(), epoch)).map_or_else(Vec::new, |rows| rows.slots.clone())
+        inner.state.probes.get(&(key.clone(), epoch)).map_or_else(Vec::new, |entry| entry.rows.slots.clone())
     }
 }
 
@@ -107,6 +103,6 @@ impl SharedStore for MemoryStore {
 
     async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
         let now = Timestamp(self.clock.wall());
-        self.read("read what changed", |state| state.rows_after(after, limit, now))
+        self.read("read what changed", |state| state.rows_after(after, limit.max(1), now))
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct State {
     pub(super) nonces: BTreeMap<u64, Nonce>,
     pub(super) breakers: BTreeMap<Key, Arc<BreakerEntry>>,
     /// By breaker and epoch.
-    pub(super) probes: BTreeMap<(Key, u64), ProbeRows>,
+    pub(super) probes: BTreeMap<(Key, u64), ProbeEntry>,
     /// In the order of the cursors.
     pub(super) history: Vec<Arc<StoredTransition>>,
     /// See [`crate::store::TransitionStore::history_floor`].
@@ -47,6 +47,14 @@ pub(super) struct Nonce {
 pub(super) struct BreakerEntry {
     pub(super) state: BreakerState,
     pub(super) revision: u64,
+}
+
+/// The slots of a half-open.
+#[derive(Debug, Clone)]
+pub(super) struct ProbeEntry {
+    pub(super) rows: ProbeRows,
+    /// When the last of them was written.
+    pub(super) written_at: Time,
 }
 
 /// What an id was answered.

@@ -11,12 +11,11 @@ use async_trait::async_trait;
 use breaker::{Key, Snapshot, State as BreakerStateKind};
 
 use super::random::SeededRandom;
-use super::state::{AuditEntry, BreakerEntry, Nonce, ReceiptEntry, RequestEntry, State};
+use super::state::{AuditEntry, BreakerEntry, Nonce, ProbeEntry, ReceiptEntry, RequestEntry, State};
 use crate::catalog::{Changed, StoredDeclaration};
 use crate::store::columns::bigint;
 use crate::store::config_rows::{Audit, ServiceOverrideRow, override_json};
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::probes::ProbeRows;
 use crate::store::judge::{BreakerState, Judgement, LockedRows, Receipt, RowRevision};
 use crate::store::layer_json;
 use crate::store::rows::{BreakerRow, keys};
@@ -39,7 +38,7 @@ pub(super) struct Writer<'a> {
 pub(super) struct Draft {
     bumped: Option<(u64, Nonce)>,
     pub(super) breakers: Vec<(Key, BreakerEntry)>,
-    pub(super) probes: Vec<((Key, u64), ProbeRows)>,
+    pub(super) probes: Vec<((Key, u64), ProbeEntry)>,
     history: Vec<Arc<StoredTransition>>,
     receipts: Vec<(TransitionId, ReceiptEntry)>,
     audit: Vec<Arc<AuditEntry>>,

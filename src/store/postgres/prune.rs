@@ -11,6 +11,8 @@ use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::lock::Lock;
+use super::probe_rows;
+use super::row_locks::lock_breakers;
 use super::write_transaction::{Write, begin, lock_revision};
 use crate::store::rows::old_breaker;
 use crate::store::sqlx_error::fault;
@@ -96,6 +98,7 @@ pub(super) async fn prune(pool: &PgPool, retention: Retention) -> Result<Pruned,
         before,
     )
     .await?;
+    probe_rows::prune(pool).await?;
     Ok(Pruned { transitions, changes })
 }
 
@@ -259,6 +262,8 @@ pub(super) async fn delete_breakers(
     }
     let mut tx = begin(pool).await?;
     lock_revision(&mut tx, lock).await?;
+    let keys: Vec<_> = breakers.iter().map(|(key, _)| key).collect();
+    lock_breakers(&mut tx, lock, &keys).await?;
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
         "DELETE FROM breaker USING unnest($1::text[], $2::text[], $3::bigint[]) AS listed (service, name, epoch)
          WHERE breaker.service = listed.service AND breaker.name = listed.name AND breaker.epoch = listed.epoch

@@ -1,6 +1,6 @@
 //! The steps of [`crate::store::script`], in the SQL of this store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use breaker::{Key, Snapshot};
@@ -8,23 +8,48 @@ use sqlx::postgres::PgPool;
 
 use super::lock::Lock;
 use super::write_transaction::{Write, begin, bump, lock_revision};
-use super::{config, requests, write};
+use super::{config, requests, row_locks, write};
 use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
+use crate::store::judge::probes::ProbeRows;
 use crate::store::judge::{Judgement, LockedRows};
+use crate::store::rows::keys;
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
 use crate::store::{ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker};
 
 /// The steps of what writes.
 pub(super) struct PostgresTransaction<'a> {
-    tx: Write,
-    lock: &'a Lock,
+    pub(super) tx: Write,
+    pub(super) lock: &'a Lock,
+    row_locks: RowLocks,
+    /// The breakers whose rows were locked, if that was a step of its own.
+    pub(super) locked: Option<BTreeSet<Key>>,
+    /// The slots as they were before this transaction.
+    pub(super) probes_read: BTreeMap<(Key, u64), ProbeRows>,
+}
+
+/// What keeps rows of breakers from changing between reading and writing them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RowLocks {
+    /// The revision's row, which every other writer waits for.
+    Revision,
+    /// Their own locks too: claims of probes do not wait for the revision's row.
+    Each,
 }
 
 impl<'a> PostgresTransaction<'a> {
     pub(super) async fn begin(pool: &PgPool, lock: &'a Lock) -> Result<Self, StoreError> {
-        Ok(Self { tx: begin(pool).await?, lock })
+        Self::with(pool, lock, RowLocks::Revision).await
+    }
+
+    /// Beside claims of probes.
+    pub(super) async fn begin_shared(pool: &PgPool, lock: &'a Lock) -> Result<Self, StoreError> {
+        Self::with(pool, lock, RowLocks::Each).await
+    }
+
+    async fn with(pool: &PgPool, lock: &'a Lock, row_locks: RowLocks) -> Result<Self, StoreError> {
+        Ok(Self { tx: begin(pool).await?, lock, row_locks, locked: None, probes_read: BTreeMap::new() })
     }
 }
 
@@ -35,7 +60,11 @@ impl WriteTransaction for PostgresTransaction<'_> {
     }
 
     async fn read_rows<'a>(&mut self, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
-        write::read_rows(&mut self.tx, proposals).await
+        let keys = keys(proposals);
+        if self.row_locks == RowLocks::Each {
+            row_locks::lock_breakers(&mut self.tx, self.lock, &keys).await?;
+        }
+        write::read_rows(&mut self.tx, &keys, proposals).await
     }
 
     async fn bump(&mut self) -> Result<Bumped, StoreError> {
@@ -92,6 +121,8 @@ impl WriteTransaction for PostgresTransaction<'_> {
     }
 
     async fn write_waits(&mut self, waits: &[(Key, Snapshot)], bumped: Bumped) -> Result<(), StoreError> {
+        let keys: Vec<_> = waits.iter().map(|(key, _)| key).collect();
+        row_locks::lock_breakers(&mut self.tx, self.lock, &keys).await?;
         config::write_waits(&mut self.tx, waits, bumped).await
     }
 

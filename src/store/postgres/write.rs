@@ -1,7 +1,7 @@
 //! What writes transitions to Postgres: a few statements whatever the size of the batch.
 //!
 //! The revision's row is held from the first read to the commit ([`crate::store::script`]), so no row of `breaker` needs a
-//! lock of its own, a breaker without a row needs none to be locked by, and what is known of the ids is still all of it when
+//! lock of its own (beside claims of probes they have one: [`super::row_locks`]), a breaker without a row needs none to be locked by, and what is known of the ids is still all of it when
 //! it is written: the history itself could not say so with a unique index, as it is partitioned by time.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::store::episode::OpenTime;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{BreakerState, Judgement, LockedRows};
 use crate::store::receipt;
-use crate::store::rows::{BreakerRow, EpisodeRow, episode_text, keys};
+use crate::store::rows::{BreakerRow, EpisodeRow, episode_text};
 use crate::store::sqlx_error::fault;
 use crate::store::statements::TOUCH_TABLES;
 use crate::store::timestamp::Timestamp;
@@ -77,11 +77,11 @@ async fn read_breakers<'a>(
 /// See [`crate::store::script::WriteTransaction::read_rows`].
 pub(super) async fn read_rows<'a>(
     tx: &mut Write,
+    keys: &[&'a Key],
     proposals: &'a [Proposal],
 ) -> Result<LockedRows<'a>, StoreError> {
     let act = "read the transition ids";
-    let mut locked_rows =
-        LockedRows { present: read_breakers(tx, &keys(proposals)).await?, ..LockedRows::default() };
+    let mut locked_rows = LockedRows { present: read_breakers(tx, keys).await?, ..LockedRows::default() };
     let lookups = receipt::id_lookups(proposals)?;
     let rows = sqlx::query_as(
         "SELECT receipt.replica, receipt.boot, receipt.first_seq, epochs, revision
@@ -110,7 +110,8 @@ const UPDATE: &str = "UPDATE breaker
              override_actor = row.override_actor, override_reason = row.override_reason,
              override_expires_at = row.override_expires_at, permitted = row.permitted,
              failures_to_open = row.failures_to_open, slow_to_open = row.slow_to_open, lease_us = row.lease_us,
-             max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait, first_probe_at = NULL,
+             max_wait_us = row.max_wait_us, after_max_wait = row.after_max_wait,
+             first_probe_at = CASE WHEN breaker.epoch = row.epoch THEN breaker.first_probe_at END,
              config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
              override_ttl_us = row.override_ttl_us, episode = row.episode,
              entered_by = row.entered_by

@@ -57,7 +57,10 @@ pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T>
 
 /// Waits for whoever writes breakers, and keeps others from it until this transaction ends.
 pub(super) async fn lock_revision(tx: &mut Write, lock: &Lock) -> Result<Timestamp, StoreError> {
-    let now = sqlx::query_scalar("SELECT clock_timestamp() FROM revision WHERE holder = $1 FOR UPDATE")
+    // In a query of its own, the lock is waited for before the clock is read.
+    let lock_it =
+        "SELECT clock_timestamp() FROM (SELECT FROM revision WHERE holder = $1 FOR UPDATE) AS locked";
+    let now = sqlx::query_scalar(lock_it)
         .bind(lock.holder())
         .fetch_optional(&mut **tx)
         .await

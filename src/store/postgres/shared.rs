@@ -1,0 +1,132 @@
+//! What several replicas ask of Postgres.
+
+use async_trait::async_trait;
+use sqlx::FromRow;
+use sqlx::postgres::{PgPool, PgRow};
+
+use super::shared_steps::joined_breaker;
+use super::steps::PostgresTransaction;
+use super::{CALL_TIMEOUT, PostgresStore, within};
+use crate::store::columns::bigint;
+use crate::store::rows::BreakerRow;
+use crate::store::shared_script::changed_row;
+use crate::store::sqlx_error::too_slow;
+use crate::store::statements::PositionRow;
+use crate::store::timestamp::Timestamp;
+use crate::store::{
+    Answered, ChangedRow, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore,
+    StoreError, shared_script,
+};
+
+/// A row that changed, beside the position of the store; none: a row of the answer for the position alone.
+struct PageRow {
+    now: Timestamp,
+    position: PositionRow,
+    breaker: Option<BreakerRow>,
+}
+
+impl FromRow<'_, PgRow> for PageRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        use sqlx::Row as _;
+        Ok(Self {
+            now: row.try_get("now")?,
+            position: PositionRow::from_row(row)?,
+            breaker: joined_breaker(row)?,
+        })
+    }
+}
+
+#[async_trait]
+impl SharedStore for PostgresStore {
+    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        if proposals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = tokio::time::timeout(CALL_TIMEOUT, async {
+            shared_script::propose(self.begin_shared().await?, proposals).await
+        });
+        let answered = self.noted(written.await.map_err(|_| too_slow("write transitions"))?)?;
+        self.committed(answered.iter().map(|answered| answered.row.row.version.revision));
+        Ok(answered)
+    }
+
+    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = tokio::time::timeout(CALL_TIMEOUT, async {
+            shared_script::ask_probes(self.begin_shared().await?, requests).await
+        });
+        let responses = self.noted(written.await.map_err(|_| too_slow("write the probes"))?)?;
+        self.committed(responses.iter().filter_map(|response| match response {
+            ProbeResponse::Claimed { row, .. } => Some(row.row.version.revision),
+            ProbeResponse::Released => None,
+            ProbeResponse::Settled { answer, .. } => Some(answer.row.version.revision),
+        }));
+        Ok(responses)
+    }
+
+    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
+        rows_after(&self.reads(), after, limit.max(1)).await
+    }
+}
+
+impl PostgresStore {
+    /// A transaction beside those of other replicas.
+    ///
+    /// This is where it is decided who may write: as long as there is one process, whoever holds the lock ([`super::lock`]).
+    async fn begin_shared(&self) -> Result<PostgresTransaction<'_>, StoreError> {
+        PostgresTransaction::begin_shared(&self.writes().await?, &self.lock).await
+    }
+
+    /// Takes note of revisions that were committed.
+    fn committed(&self, revisions: impl Iterator<Item = u64>) {
+        if let Some(newest) = revisions.max() {
+            self.lock.committed(newest);
+        }
+    }
+}
+
+/// See [`SharedStore::rows_after`]. One statement: the position is that of the rows.
+async fn rows_after(pool: &PgPool, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
+    let act = "read what changed";
+    // No service is empty: the next revision begins behind this place.
+    let (revision, service, name) = match &after.part {
+        Some((revision, key)) => (*revision, key.service().to_string(), key.name().to_string()),
+        None => (after.revision.saturating_add(1), String::new(), String::new()),
+    };
+    let read = sqlx::query_as(
+        "SELECT clock_timestamp() AS now, (SELECT timeline FROM meta) AS timeline, n AS newest,
+                (SELECT nonce FROM change WHERE rev = n) AS newest_nonce,
+                (SELECT nonce FROM change WHERE rev = $1) AS nonce, page.*
+         FROM revision LEFT JOIN LATERAL (
+             SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us,
+                    override_actor, override_reason, override_expires_at, override_scope, override_ttl_us,
+                    permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
+                    config_revision, revision, entered_by
+             FROM breaker
+             WHERE (revision, service, name) > ($2, $3, $4)
+             ORDER BY revision, service, name
+             LIMIT $5
+         ) AS page ON true
+         ORDER BY page.revision, page.service, page.name",
+    )
+    .bind(bigint(act, "revision", after.revision)?)
+    .bind(bigint(act, "revision", revision)?)
+    .bind(service)
+    .bind(name)
+    .bind(i64::from(limit) + 1)
+    .fetch_all(pool);
+    let read: Vec<PageRow> = within(act, read).await?;
+    let (mut position, mut rows) = (None, Vec::<ChangedRow>::new());
+    for PageRow { now, position: at, breaker } in read {
+        let at = at.position()?;
+        if let Some(breaker) = breaker {
+            rows.push(changed_row(breaker.breaker()?, at.timeline, now.0));
+        }
+        position = Some(at);
+    }
+    let position =
+        position.ok_or_else(|| StoreError::Corrupt { act, problem: "revision has no row".to_owned() })?;
+    Ok(RowsPage::new(after, rows, limit, position))
+}

@@ -1,0 +1,134 @@
+//! Proposals that the store numbers, each answered with the row.
+
+use std::time::Duration;
+
+use breaker::{EnteredBy, Key, Reason, RowVersion, Snapshot, State};
+use breakerd::store::{Answer, Change, ProbeResponse, Proposal};
+
+use super::bed::{SharedBed, claim, timeless};
+use super::on_every_shared_store;
+use crate::store_contract::change::{key, proposed, snapshot, transition};
+
+on_every_shared_store!(
+    what_won_is_answered_with_the_row_that_it_wrote,
+    what_lost_is_answered_with_the_row_that_stands,
+    a_known_id_is_answered_as_before_with_the_row_of_now,
+    what_lost_on_a_breaker_without_a_row_is_answered_as_pristine,
+    all_of_a_batch_are_answered_with_the_row_after_it,
+    the_age_of_a_row_is_by_the_clock_of_the_store,
+    a_wait_is_over_by_the_clock_of_the_store,
+    a_row_is_of_the_timeline_that_the_store_has,
+);
+
+async fn what_won_is_answered_with_the_row_that_it_wrote(bed: &mut SharedBed) {
+    let a = key("a", "x");
+    bed.propose(proposed(1, &key("b", ""), State::Closed, State::Open, 0)).await;
+    let answered = bed.propose(proposed(2, &a, State::Closed, State::Open, 0)).await;
+    assert_eq!(answered.answer, Answer::Won { epoch: 1, revision: 2 });
+    let row = &answered.row;
+    assert_eq!(row.key, a);
+    assert_eq!(row.row.version, RowVersion { timeline: 0, revision: 2 });
+    assert_eq!(timeless(&row.row.snapshot), timeless(&snapshot(State::Open, 1)));
+    let stats = transition(State::Closed, State::Open, 0).stats;
+    assert_eq!(row.entered_by, Some(EnteredBy { from: State::Closed, reason: Reason::FailureRate, stats }));
+    assert!(row.row.age < Duration::from_mins(1), "entered by the clock of the store: {:?}", row.row.age);
+    let stored = bed.store.breakers(None, 1).await.unwrap();
+    assert_eq!((&stored[0].key, &stored[0].snapshot), (&a, &row.row.snapshot));
+}
+
+async fn what_lost_is_answered_with_the_row_that_stands(bed: &mut SharedBed) {
+    let a = key("a", "");
+    let first = bed.propose(proposed(1, &a, State::Closed, State::Open, 0)).await;
+    let second = bed.propose(proposed(2, &a, State::Closed, State::HalfOpen, 0)).await;
+    assert_eq!(second.answer, Answer::Lost { present: first.row.row.snapshot.clone() });
+    assert_eq!(second.row.row.snapshot, first.row.row.snapshot);
+    assert_eq!(second.row.row.version, first.row.row.version);
+    assert_eq!(second.row.entered_by, first.row.entered_by);
+}
+
+async fn a_known_id_is_answered_as_before_with_the_row_of_now(bed: &mut SharedBed) {
+    let a = key("a", "");
+    let trip = proposed(1, &a, State::Closed, State::Open, 0);
+    bed.propose(trip.clone()).await;
+    bed.propose(proposed(2, &a, State::Open, State::Closed, 1)).await;
+    let again = bed.propose(trip).await;
+    assert_eq!(again.answer, Answer::Won { epoch: 1, revision: 1 });
+    assert_eq!(again.row.row.version.revision, 2);
+    assert_eq!((again.row.row.snapshot.state, again.row.row.snapshot.epoch), (State::Closed, 2));
+    assert_eq!(bed.store.revision().await.unwrap(), 2, "nothing was written");
+}
+
+async fn what_lost_on_a_breaker_without_a_row_is_answered_as_pristine(bed: &mut SharedBed) {
+    let a = key("a", "");
+    let answered = bed.propose(proposed(1, &a, State::Open, State::HalfOpen, 5)).await;
+    assert_eq!(answered.answer, Answer::Lost { present: Snapshot::pristine() });
+    assert_eq!(answered.row.key, a);
+    assert_eq!(answered.row.row.version, RowVersion { timeline: 0, revision: 0 });
+    assert_eq!(answered.row.row.snapshot, Snapshot::pristine());
+    assert_eq!(answered.row.entered_by, None);
+    assert_eq!(bed.store.breakers(None, 1).await.unwrap(), [], "no row came of it");
+}
+
+async fn all_of_a_batch_are_answered_with_the_row_after_it(bed: &mut SharedBed) {
+    let (a, b) = (key("a", ""), key("b", ""));
+    let batch = [
+        proposed(1, &b, State::Closed, State::Open, 0),
+        proposed(2, &a, State::Closed, State::Open, 0),
+        proposed(3, &b, State::Open, State::Closed, 1),
+    ];
+    let answered = bed.store.propose_shared(&batch).await.unwrap();
+    let brief: Vec<_> = answered
+        .iter()
+        .map(|answered| {
+            let Answer::Won { epoch, revision } = answered.answer else { panic!("{answered:?}") };
+            let row = &answered.row.row;
+            (answered.row.key == b, epoch, revision, row.snapshot.epoch, row.version.revision)
+        })
+        .collect();
+    assert_eq!(brief, [(true, 1, 1, 2, 1), (false, 1, 1, 1, 1), (true, 2, 1, 2, 1)]);
+    assert_eq!(bed.store.propose_shared(&[]).await.unwrap(), []);
+}
+
+async fn the_age_of_a_row_is_by_the_clock_of_the_store(bed: &mut SharedBed) {
+    let a = key("a", "");
+    bed.propose(proposed(1, &a, State::Closed, State::Open, 0)).await;
+    bed.pass(Duration::from_hours(1)).await;
+    let (_, row) = bed.claim(&a, 1, &[7]).await;
+    let hour = Duration::from_hours(1)..Duration::from_hours(2);
+    assert!(hour.contains(&row.row.age), "{:?}", row.row.age);
+    let page = bed.rows_after(&breakerd::store::RowCursor::default(), 1).await;
+    assert!(hour.contains(&page.rows[0].row.age), "{page:?}");
+}
+
+/// OPEN to HALF_OPEN, because the wait is over.
+fn waited(seq: u64, key: &Key) -> Proposal {
+    let mut change = transition(State::Open, State::HalfOpen, 1);
+    change.reason = Reason::WaitElapsed;
+    let change = Change::Transition(Box::new(change));
+    Proposal { change, ..proposed(seq, key, State::Open, State::HalfOpen, 1) }
+}
+
+async fn a_wait_is_over_by_the_clock_of_the_store(bed: &mut SharedBed) {
+    let a = key("a", "");
+    let open = bed.propose(proposed(1, &a, State::Closed, State::Open, 0)).await.row.row.snapshot;
+    let early = bed.propose(waited(2, &a)).await;
+    assert_eq!(early.answer, Answer::Lost { present: open.clone() });
+    assert!(early.row.row.age < open.wait.unwrap(), "how long is left follows from it");
+    bed.pass(open.wait.unwrap()).await;
+    assert_eq!(bed.propose(waited(3, &a)).await.answer, Answer::Won { epoch: 2, revision: 2 });
+}
+
+async fn a_row_is_of_the_timeline_that_the_store_has(bed: &mut SharedBed) {
+    let a = key("a", "");
+    bed.propose(proposed(1, &a, State::Closed, State::Open, 0)).await;
+    bed.store.renew_timeline(0, 70_000).await.unwrap();
+    let timeline = bed.store.meta().await.unwrap().timeline;
+    let answered = bed.propose(proposed(2, &a, State::Open, State::Closed, 1)).await;
+    assert_eq!(answered.row.row.version, RowVersion { timeline, revision: 3 });
+    let none = bed.ask(claim(&key("none", ""), 1, &[7])).await;
+    let ProbeResponse::Claimed { row, .. } = none else { panic!("{none:?}") };
+    assert_eq!(row.row.version, RowVersion { timeline, revision: 0 }, "also of a breaker that has no row");
+    let page = bed.rows_after(&breakerd::store::RowCursor::default(), 9).await;
+    assert_eq!(page.rows[0].row.version.timeline, timeline);
+    assert_eq!(page.position.timeline, timeline);
+}
