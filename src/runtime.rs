@@ -67,7 +67,8 @@ impl Runtime {
             Some(shared) => {
                 let coordinator =
                     Coordinator::new(Arc::clone(&engine), shared, Arc::clone(&clock), &journal, issuer);
-                Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), Arc::new(coordinator))
+                let behind = Arc::default();
+                Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), Arc::new(coordinator), behind)
             }
             None => Replica::lone(Arc::clone(&engine), Arc::clone(&clock)),
         };

@@ -15,7 +15,7 @@ use super::Engine;
 use super::calls::Target;
 use super::entry::{Entry, Inner, LastTransition};
 use super::limits::EngineError;
-use super::permit::PermitKind;
+use super::permit::{KeyId, Permit, PermitKind};
 use super::registry::Known;
 use super::shares::{Creator, Room};
 use crate::left_out::{Rule, holds};
@@ -183,6 +183,21 @@ impl Engine {
     /// that finds out that there is something to wait for.
     pub fn answered(&self, service: &str, name: &str) -> Notified<'_> {
         self.replication.answered(self.seals.key_id(service, name)).notified()
+    }
+
+    /// As [`Engine::answered`], by the key of a permit.
+    pub fn answered_of(&self, id: KeyId) -> Notified<'_> {
+        self.replication.answered(id).notified()
+    }
+
+    /// Whether a permit is of an epoch that is not known here yet: another replica gave it.
+    pub fn is_behind(&self, permit: &Permit) -> bool {
+        let known = match self.registry.known(permit.key) {
+            Some(Known::Live(entry)) => entry.lock().map_or(0, |inner| inner.breaker.epoch()),
+            Some(Known::Retired(tombstone)) => tombstone.epoch,
+            None => 0,
+        };
+        self.is_replicated() && permit.timeline == self.timeline && permit.pass.epoch > known
     }
 
     /// The outcome of a probe over which the store decides, and its breaker; none: [`Engine::record_for`] takes it.

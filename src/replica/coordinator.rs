@@ -116,10 +116,10 @@ impl Coordinator {
         loop {
             let asked = async {
                 tokio::select! {
-                biased;
-                                    () = self.engine.requested() => {}
-                                    () = self.filled.notified() => {}
-                                }
+                    biased;
+                    () = self.engine.requested() => {}
+                    () = self.filled.notified() => {}
+                }
             };
             if returned.is_empty() && stop.run_until_cancelled(asked).await.is_none() {
                 return;

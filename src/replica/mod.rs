@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use breaker::{Recorded, Report, State, Time};
 use breakerd_common::clock::Clock;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 pub use self::answers::Answers;
 pub use self::coordinator::Coordinator;
@@ -27,6 +29,8 @@ use crate::engine::{Allowed, Creator, Engine, EngineError, RecordResult, Target}
 
 /// How long a call waits for the store in half-open, at the most; then it is denied.
 const CALL_WAITS: Duration = Duration::from_millis(50);
+/// How long an outcome waits for the row of its epoch, at the most: as long as a change takes to all replicas.
+const ROW_WAITS: Duration = Duration::from_millis(250);
 /// How long the outcome of a probe waits for the store's word, at the most; then it is taken in, and may yet prove late.
 const OUTCOME_WAITS: Duration = Duration::from_secs(1);
 
@@ -37,6 +41,8 @@ pub struct Replica {
     clock: Arc<dyn Clock>,
     /// None: this process is alone.
     coordinator: Option<Arc<Coordinator>>,
+    /// Told that the tail has something to read.
+    behind: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -48,12 +54,17 @@ impl std::fmt::Debug for Replica {
 impl Replica {
     /// A process that has its store for itself.
     pub fn lone(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, clock, coordinator: None }
+        Self { engine, clock, coordinator: None, behind: Arc::default() }
     }
 
-    /// One of several on a store.
-    pub fn of_several(engine: Arc<Engine>, clock: Arc<dyn Clock>, coordinator: Arc<Coordinator>) -> Self {
-        Self { engine, clock, coordinator: Some(coordinator) }
+    /// One of several on a store. `behind` is the hint of its [`Tail`].
+    pub fn of_several(
+        engine: Arc<Engine>,
+        clock: Arc<dyn Clock>,
+        coordinator: Arc<Coordinator>,
+        behind: Arc<Notify>,
+    ) -> Self {
+        Self { engine, clock, coordinator: Some(coordinator), behind }
     }
 
     /// Decides whether a call is allowed. Waits only where the store has to let it through, and 50 ms at most; a call that is
@@ -79,11 +90,7 @@ impl Replica {
             if !allowed.decision.waits {
                 return Ok(allowed);
             }
-            tokio::select! {
-            biased;
-                            () = answered => {}
-                            () = self.clock.sleep_until(gives_up_at) => {}
-                        }
+            self.wait_for(answered, gives_up_at).await;
             now = self.clock.now();
         }
         self.engine.allow_for(creator, service, name, now)
@@ -105,25 +112,47 @@ impl Replica {
             return self.engine.record_for(creator, target, report, now);
         };
         let Some((key, probe_report)) = self.engine.probe_report(&target, report, now) else {
-            return self.engine.record_for(creator, target, report, now);
+            self.wait_for_row(&target, now).await;
+            return self.engine.record_for(creator, target, report, self.clock.now());
         };
         let epoch = probe_report.epoch;
         let answer =
             coordinator.report(key, probe_report, report.duration).ok_or(EngineError::TooManyOutcomes)?;
         tokio::select! {
-        biased;
-                    Ok(answer) = answer => {
-                        let row = &answer.row;
-                        Ok(RecordResult {
-                            recorded: answer.settled.into(),
-                            state: row.snapshot.state,
-                            epoch: row.snapshot.epoch,
-                            remaining: row.snapshot.wait.map(|wait| wait.saturating_sub(row.age)),
-                        })
-                    }
-                    () = self.clock.sleep_until(now + OUTCOME_WAITS) => {
-                        Ok(RecordResult { recorded: Recorded::Recorded, state: State::HalfOpen, epoch, remaining: None })
-                    }
-                }
+            biased;
+            Ok(answer) = answer => {
+                let row = &answer.row;
+                let remaining = row.snapshot.wait.map(|wait| wait.saturating_sub(row.age));
+                let (state, epoch) = (row.snapshot.state, row.snapshot.epoch);
+                Ok(RecordResult { recorded: answer.settled.into(), state, epoch, remaining })
+            }
+            () = self.clock.sleep_until(now + OUTCOME_WAITS) => {
+                let (recorded, state) = (Recorded::Recorded, State::HalfOpen);
+                Ok(RecordResult { recorded, state, epoch, remaining: None })
+            }
+        }
+    }
+
+    /// Another replica closed the breaker and gave the permit, and this one has not heard of it yet: it reads what changed,
+    /// and the outcome waits for that, not long.
+    async fn wait_for_row(&self, target: &Target<'_>, now: Time) {
+        let Some(permit) = target.permit else { return };
+        let gives_up_at = now + ROW_WAITS;
+        loop {
+            let answered = self.engine.answered_of(permit.key);
+            if !self.engine.is_behind(&permit) || self.clock.now() >= gives_up_at {
+                return;
+            }
+            self.behind.notify_one();
+            self.wait_for(answered, gives_up_at).await;
+        }
+    }
+
+    async fn wait_for(&self, answered: Notified<'_>, gives_up_at: Time) {
+        tokio::select! {
+            biased;
+            () = answered => {}
+            () = self.clock.sleep_until(gives_up_at) => {}
+        }
     }
 }

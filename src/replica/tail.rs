@@ -78,10 +78,10 @@ impl Tail {
             let pause = if holds(Rule::PollIsTruth) { pause } else { Duration::from_hours(1) };
             let next = async {
                 tokio::select! {
-                biased;
-                                    () = self.clock.sleep_until(self.clock.now() + pause) => {}
-                                    () = self.hint.notified() => {}
-                                }
+                    biased;
+                    () = self.clock.sleep_until(self.clock.now() + pause) => {}
+                    () = self.hint.notified() => {}
+                }
             };
             if stop.run_until_cancelled(next).await.is_none() {
                 return;

@@ -105,8 +105,13 @@ fn is_open(state: State) -> bool {
 
 /// How long the state had lasted that a transition left: by its own word, else by the times of the history.
 pub(super) fn lasted(transition: &Transition, current: &Snapshot, at: Time) -> Option<Duration> {
+    transition.lasted.or_else(|| by_history(transition, current, at))
+}
+
+/// How long it had lasted by the times of the history.
+pub(super) fn by_history(transition: &Transition, current: &Snapshot, at: Time) -> Option<Duration> {
     let follows = current.epoch == transition.base_epoch && current.epoch > 0;
-    transition.lasted.or_else(|| follows.then(|| at.since(current.entered_at)))
+    follows.then(|| at.since(current.entered_at))
 }
 
 /// A transition that took the row: what becomes of the outage that stands there, and which one it ended.

@@ -125,7 +125,11 @@ impl<'a> Judgement<'a> {
         let (episode, ended) = match (&proposal.change, &next) {
             (Change::Transition(transition), Some(next)) => {
                 let (from, at) = (entry.from, entry.occurred_at);
-                entry.lasted = episode::lasted(transition, &current.snapshot, at);
+                entry.lasted = match proposal.numbering {
+                    Numbering::Own => episode::lasted(transition, &current.snapshot, at),
+                    // The clock of the store is the one that counts, and the replica's began later.
+                    Numbering::Store => episode::by_history(transition, &current.snapshot, at),
+                };
                 self.add_open_time(key, from, at, entry.lasted.unwrap_or_default());
                 episode::follow(before.clone(), transition, (from, next.epoch, at), entry.lasted)
             }

@@ -44,6 +44,7 @@ struct Inner {
     calls: u64,
     probes_given: u64,
     probes_recorded: u64,
+    not_counted: u64,
 }
 
 /// Until when a probe counts.
@@ -62,6 +63,8 @@ pub(super) struct Figures {
     pub(super) probes: u64,
     pub(super) recorded: u64,
     pub(super) transitions: u64,
+    /// Outcomes that were not counted.
+    pub(super) not_counted: u64,
 }
 
 impl Book {
@@ -145,6 +148,7 @@ impl Book {
         sent: (Time, Time),
     ) {
         self.told(name, recorded.epoch, recorded.state);
+        self.inner.lock().not_counted += u64::from(recorded.recorded == Recorded::NotCounted);
         if let Some(probe) = permit.pass.probe {
             let lease = {
                 let mut inner = self.inner.lock();
@@ -219,6 +223,7 @@ impl Book {
             probes: inner.probes_given,
             recorded: inner.probes_recorded,
             transitions: rows.len() as u64,
+            not_counted: inner.not_counted,
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Plan {
     /// and seconds of the wall clocks.
     pub(super) fast: u64,
     pub(super) wall_seconds: i64,
+    /// Nothing goes wrong but the dependency.
+    pub(super) is_calm: bool,
 }
 
 /// The world.
@@ -256,7 +258,8 @@ async fn live(
         async move { coordinator.run(stop).await }
     });
     executor.spawn(owner, tick(Arc::clone(&engine), Arc::clone(&clock)));
-    let replica = Replica::of_several(Arc::clone(&engine), clock, coordinator);
+    let behind = Arc::clone(&process.hint);
+    let replica = Replica::of_several(Arc::clone(&engine), clock, coordinator, behind);
     let mut life = process.life.lock();
     if life.number == number {
         book.say(|| format!("r{} serves", process.index));
@@ -272,10 +275,10 @@ async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
             Some(deadline) if deadline <= clock.now() => engine.tick(clock.now()),
             Some(deadline) => {
                 tokio::select! {
-                biased;
-                                    () = earlier => {}
-                                    () = clock.sleep_until(deadline) => {}
-                                }
+                    biased;
+                    () = earlier => {}
+                    () = clock.sleep_until(deadline) => {}
+                }
             }
             None => earlier.await,
         }
@@ -336,10 +339,10 @@ impl Caller {
         });
         // A caller has a deadline.
         tokio::select! {
-        biased;
-                    answer = answer => Some((process.index, answer.ok()?)),
-                    () = self.executor.sleep(Duration::from_secs(2)) => None,
-                }
+            biased;
+            answer = answer => Some((process.index, answer.ok()?)),
+            () = self.executor.sleep(Duration::from_secs(2)) => None,
+        }
     }
 
     async fn ask(&self, name: &'static str) -> Option<Allowed> {
