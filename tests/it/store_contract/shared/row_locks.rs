@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use breaker::State;
+use breaker::{Key, Probe, State};
 use breakerd::store::{ProbeRequest, StoreError, Target};
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 
 use super::bed::{SharedBed, claim, claimed, succeeded};
 use crate::store_contract::change::{key, proposed};
+use crate::store_contract::configuration::{thresholds, try_write};
 use crate::support::postgres;
 
 /// A connection beside the store.
@@ -59,6 +60,55 @@ async fn claims_do_not_wait_for_who_changes_other_breakers() {
     bed.end().await;
 }
 
+/// Whoever waits for a row holds none of a later key: a claim of that one goes on.
+async fn waits_in_the_order_of_keys(bed: &SharedBed, keys: &[Key], write: impl Future<Output = ()>) {
+    let mut writer = beside(bed).await;
+    run(&mut writer, "BEGIN; SELECT FROM breaker WHERE name = 'a' FOR UPDATE").await;
+    let beside_it = async {
+        until_it_waits(bed).await;
+        for key in &keys[..2] {
+            bed.claim(key, 1, &[7]).await;
+        }
+        run(&mut writer, "COMMIT").await;
+    };
+    tokio::join!(write, beside_it);
+    writer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_are_locked_in_the_order_of_keys() {
+    let bed = SharedBed::postgres().await;
+    // On their pages they are in the opposite order.
+    let keys: Vec<_> = ["c", "b", "a"].iter().map(|name| key("service", name)).collect();
+    let proposals = |first_seq: u64, (from, to), base_epoch| -> Vec<_> {
+        (first_seq..).zip(&keys).map(|(seq, key)| proposed(seq, key, from, to, base_epoch)).collect()
+    };
+    for proposal in proposals(1, (State::Closed, State::Open), 0) {
+        bed.propose(proposal).await;
+    }
+    let claims: Vec<_> = keys.iter().map(|key| claim(key, 1, &[7])).collect();
+    waits_in_the_order_of_keys(&bed, &keys, async { drop(bed.store.ask_probes(&claims).await.unwrap()) })
+        .await;
+    let outcomes: Vec<_> = keys.iter().map(|key| succeeded(key, Probe { slot: 0, nonce: 7 })).collect();
+    waits_in_the_order_of_keys(&bed, &keys, async { drop(bed.store.ask_probes(&outcomes).await.unwrap()) })
+        .await;
+    waits_in_the_order_of_keys(&bed, &keys, async {
+        try_write(&*bed.store, 0, thresholds("service", 3), &["service"], None).await.unwrap();
+    })
+    .await;
+    let closing = proposals(4, (State::Open, State::Closed), 1);
+    waits_in_the_order_of_keys(&bed, &keys, async {
+        bed.store.propose_shared(&closing).await.unwrap();
+    })
+    .await;
+    let closed: Vec<_> = keys.iter().map(|key| (key.clone(), 2)).collect();
+    waits_in_the_order_of_keys(&bed, &keys, async {
+        assert_eq!(bed.store.delete_breakers(&closed).await.unwrap().len(), 3);
+    })
+    .await;
+    bed.end().await;
+}
+
 #[tokio::test]
 async fn a_claim_that_waited_sees_the_row_that_it_waited_for() {
     let bed = SharedBed::postgres().await;
@@ -72,6 +122,26 @@ async fn a_claim_that_waited_sees_the_row_that_it_waited_for() {
     let responses = claimed_late.await.unwrap().unwrap();
     assert_eq!(claimed(responses[0].clone()).0, None);
     assert_eq!(claimed(responses[1].clone()).0.unwrap().probes.len(), 1);
+    writer.close().await.unwrap();
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_row_that_came_while_a_claim_waited_is_not_decided_by() {
+    let bed = SharedBed::postgres().await;
+    let (a, b) = (key("a", ""), key("b", ""));
+    bed.half_open([&a], 1, 1).await;
+    let mut writer = beside(&bed).await;
+    run(&mut writer, "BEGIN; SELECT FROM breaker FOR UPDATE").await;
+    let waiting = ask(&bed, vec![claim(&a, 1, &[7]), claim(&b, 1, &[8])]);
+    until_it_waits(&bed).await;
+    // Not locked by the claim, as it was not there. Another claim of it would not wait.
+    bed.half_open([&b], 1, 1).await;
+    run(&mut writer, "COMMIT").await;
+    let responses = waiting.await.unwrap().unwrap();
+    assert_eq!(claimed(responses[0].clone()).0.unwrap().probes.len(), 1);
+    assert_eq!(claimed(responses[1].clone()).0, None);
+    assert_eq!(bed.probes(&b, &[8]).await.len(), 1, "claimed again, it is given");
     writer.close().await.unwrap();
     bed.end().await;
 }
@@ -109,7 +179,7 @@ async fn who_was_overtaken_claims_and_proposes_nothing() {
     let a = key("a", "");
     bed.half_open([&a], 1, 1).await;
     bed.database().unwrap().sql("UPDATE revision SET holder = 'another'").await;
-    for requests in [vec![claim(&a, 1, &[7])], vec![succeeded(&a, breaker::Probe { slot: 0, nonce: 7 })]] {
+    for requests in [vec![claim(&a, 1, &[7])], vec![succeeded(&a, Probe { slot: 0, nonce: 7 })]] {
         let error = bed.store.ask_probes(&requests).await.unwrap_err();
         assert!(matches!(error, StoreError::LockedByAnother(_)), "{error}");
     }
