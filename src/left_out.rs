@@ -32,24 +32,6 @@ pub(crate) enum Rule {
     PollIsTruth,
 }
 
-#[cfg(test)]
-impl Rule {
-    pub(crate) const ALL: [Self; 12] = [
-        Self::EpochAndStateCompared,
-        Self::KnownIdAnsweredAlike,
-        Self::SupersededKept,
-        Self::WaitByStoreClock,
-        Self::JournalFirst,
-        Self::OldRowsIgnored,
-        Self::LeaseFromSend,
-        Self::LeasesEnd,
-        Self::OutcomeNonceChecked,
-        Self::OutcomeDecides,
-        Self::LaterEpochToStore,
-        Self::PollIsTruth,
-    ];
-}
-
 /// Whether a rule holds.
 #[cfg(not(test))]
 pub(crate) const fn holds(_: Rule) -> bool {
@@ -57,26 +39,50 @@ pub(crate) const fn holds(_: Rule) -> bool {
 }
 
 #[cfg(test)]
-thread_local! {
-    static LEFT_OUT: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
-}
+pub(crate) use self::tests::{holds, without};
 
-/// Whether a rule holds on this thread.
 #[cfg(test)]
-pub(crate) fn holds(rule: Rule) -> bool {
-    LEFT_OUT.get() != Some(rule)
-}
+mod tests {
+    use std::cell::Cell;
 
-/// Runs something without a rule, on this thread.
-#[cfg(test)]
-pub(crate) fn without<T>(rule: Option<Rule>, run: impl FnOnce() -> T) -> T {
-    struct Restore;
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            LEFT_OUT.set(None);
-        }
+    use super::Rule;
+
+    impl Rule {
+        pub(crate) const ALL: [Self; 12] = [
+            Self::EpochAndStateCompared,
+            Self::KnownIdAnsweredAlike,
+            Self::SupersededKept,
+            Self::WaitByStoreClock,
+            Self::JournalFirst,
+            Self::OldRowsIgnored,
+            Self::LeaseFromSend,
+            Self::LeasesEnd,
+            Self::OutcomeNonceChecked,
+            Self::OutcomeDecides,
+            Self::LaterEpochToStore,
+            Self::PollIsTruth,
+        ];
     }
-    let _restore = Restore;
-    LEFT_OUT.set(rule);
-    run()
+
+    thread_local! {
+        static LEFT_OUT: Cell<Option<Rule>> = const { Cell::new(None) };
+    }
+
+    /// Whether a rule holds on this thread.
+    pub(crate) fn holds(rule: Rule) -> bool {
+        LEFT_OUT.get() != Some(rule)
+    }
+
+    /// Runs something without a rule, on this thread.
+    pub(crate) fn without<T>(rule: Option<Rule>, run: impl FnOnce() -> T) -> T {
+        struct Restore;
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                LEFT_OUT.set(None);
+            }
+        }
+        let _restore = Restore;
+        LEFT_OUT.set(rule);
+        run()
+    }
 }

@@ -25,7 +25,7 @@
 //! # Who numbers the epochs
 //! With [`Numbering::Own`] a transition is in force the moment it is made. With [`Numbering::Store`] it is a
 //! *proposal*: one that denies does so at once, one that lets calls through answers as the state it leaves;
-//! nothing is recorded, and time stands still for the breaker, until [`Breaker::confirm`] or [`Breaker::adopt`]
+//! nothing is recorded, and time stands still for the breaker, until [`Breaker::answered`] or [`Breaker::adopt`]
 //! says what the store made of it. So a trip never waits for the store, and everything that lets calls through
 //! again does.
 

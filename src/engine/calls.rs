@@ -179,17 +179,7 @@ impl Engine {
                 self.take_bare(entry, inner, epoch, report, now)
             });
         };
-        if !service.is_empty() || !name.is_empty() {
-            Key::new(service, name)?;
-            if self.seals.key_id(service, name) != permit.key {
-                return Err(EngineError::OtherBreaker { service: service.into(), name: name.into() });
-            }
-        }
-        if let Some(given) = epoch
-            && given != permit.pass.epoch
-        {
-            return Err(EngineError::OtherEpoch { permit: permit.pass.epoch, given });
-        }
+        self.check_target(&target)?;
         let record = |entry: &Entry, inner: &mut Inner| {
             if permit.timeline != self.timeline || permit.branch != 0 || permit.has_expired(now) {
                 inner.counters.late += 1;
@@ -222,6 +212,21 @@ impl Engine {
             }
         }
         self.registry.with_breaker(permit.key, service, name, owner, now, record)
+    }
+
+    /// Whether a permit is for the breaker and the epoch that are named beside it.
+    pub(super) fn check_target(&self, target: &Target<'_>) -> Result<(), EngineError> {
+        let Target { permit: Some(permit), service, name, epoch } = *target else { return Ok(()) };
+        if !service.is_empty() || !name.is_empty() {
+            Key::new(service, name)?;
+            if self.seals.key_id(service, name) != permit.key {
+                return Err(EngineError::OtherBreaker { service: service.into(), name: name.into() });
+            }
+        }
+        match epoch.filter(|given| *given != permit.pass.epoch) {
+            Some(given) => Err(EngineError::OtherEpoch { permit: permit.pass.epoch, given }),
+            None => Ok(()),
+        }
     }
 
     /// How many calls went alike. A breaker that is not known is created, and counts for `creator` then.
@@ -341,7 +346,11 @@ impl Engine {
     /// Gives a probe back unused.
     pub fn release(&self, permit: &Permit, now: Time) {
         if let Some(probe) = permit.pass.probe {
-            self.registry.with_known(permit.key, |_, inner| inner.breaker.release(probe, now));
+            self.registry.with_known(permit.key, |entry, inner| {
+                inner.breaker.release(probe, now);
+                self.arm(entry, inner);
+                self.note_requests(entry, inner);
+            });
         }
     }
 

@@ -45,6 +45,8 @@ pub enum StoreAnswer<'a> {
         /// The row as it is now.
         row: &'a StoredRow,
     },
+    /// To a proposal that no store will ever take: it could not be read, or stored.
+    Dropped(ProposalId),
     /// To a claim of probes, of the epoch that the row is in.
     Probes(&'a ProbeGrant),
     /// To the outcome of a probe.
@@ -65,7 +67,7 @@ impl StoreAnswer<'_> {
         match self {
             Self::Proposal { row, .. } | Self::Row(row) => Some(row),
             Self::Settled { answer, .. } => Some(&answer.row),
-            Self::Probes(_) => None,
+            Self::Probes(_) | Self::Dropped(_) => None,
         }
     }
 }
@@ -79,6 +81,11 @@ impl Engine {
     /// Ends when some breaker has something to ask of the store. For one task.
     pub async fn requested(&self) {
         self.replication.requested().await;
+    }
+
+    /// Whether some breaker has something to ask of the store.
+    pub fn is_asked(&self) -> bool {
+        self.replication.is_asked()
     }
 
     /// What breakers ask of the store, of `most` of them. What is taken is to be asked, or given back with
@@ -145,6 +152,7 @@ impl Engine {
         let before = shown(&inner.breaker);
         match answer {
             StoreAnswer::Proposal { id, answer, row } => inner.breaker.answered(*id, *answer, row, now),
+            StoreAnswer::Dropped(id) => inner.breaker.proposal_dropped(*id, now),
             StoreAnswer::Probes(grant) => inner.breaker.granted(grant, now),
             StoreAnswer::Settled { report, took, answer } => {
                 inner.breaker.probe_settled(report.epoch, report.probe, answer, now);
@@ -201,13 +209,17 @@ impl Engine {
     }
 
     /// The outcome of a probe over which the store decides, and its breaker; none: [`Engine::record_for`] takes it.
+    ///
+    /// # Errors
+    /// As those of [`Engine::record_for`] about a permit.
     pub fn probe_report(
         &self,
         target: &Target<'_>,
         report: &Report<'_>,
         now: Time,
-    ) -> Option<(Key, ProbeReport)> {
-        let permit = target.permit.filter(|permit| {
+    ) -> Result<Option<(Key, ProbeReport)>, EngineError> {
+        self.check_target(target)?;
+        let is_live = |permit: &Permit| {
             self.is_replicated()
                 && permit.pass.probe.is_some()
                 && permit.kind == PermitKind::Tracked
@@ -215,15 +227,18 @@ impl Engine {
                 && permit.branch == 0
                 && !permit.has_expired(now)
                 && self.is_enabled()
-        })?;
-        self.registry.with_known(permit.key, |entry, inner| {
+        };
+        let Some(permit) = target.permit.filter(is_live) else { return Ok(None) };
+        let reported = self.registry.with_known(permit.key, |entry, inner| {
+            inner.used(now);
             self.sync_wall(inner);
             if permit.pass.epoch > inner.breaker.epoch() && !holds(Rule::LaterEpochToStore) {
                 return None;
             }
             let ticket = Ticket::Foreign(permit.pass);
             Some((entry.key.clone(), inner.breaker.probe_report(ticket, report, now)?))
-        })?
+        });
+        Ok(reported.flatten())
     }
 
     /// Counts what other replicas counted of a breaker.

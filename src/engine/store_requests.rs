@@ -1,6 +1,7 @@
 //! The breakers that have something to ask of the store, and who waits for its answers.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use tokio::sync::Notify;
 
@@ -13,15 +14,22 @@ const WAIT_GROUPS: usize = 64;
 /// The breakers that have something to ask of the store, each once; and who waits for answers.
 #[derive(Debug)]
 pub(super) struct StoreRequests {
-    asking: Mutex<BTreeSet<KeyId>>,
+    asking: Mutex<Asking>,
     asked: Notify,
     answered: [Notify; WAIT_GROUPS],
+}
+
+#[derive(Debug, Default)]
+struct Asking {
+    breakers: BTreeSet<KeyId>,
+    /// The last one that was taken: the next are those behind it, so that each has its turn.
+    taken: Option<KeyId>,
 }
 
 impl Default for StoreRequests {
     fn default() -> Self {
         Self {
-            asking: Mutex::new(BTreeSet::new()),
+            asking: Mutex::new(Asking::default()),
             asked: Notify::new(),
             answered: std::array::from_fn(|_| Notify::new()),
         }
@@ -31,7 +39,8 @@ impl Default for StoreRequests {
 impl StoreRequests {
     /// A breaker has something to ask.
     pub(super) fn ask(&self, id: KeyId) {
-        if self.asking.lock().insert(id) {
+        let is_new = self.asking.lock().breakers.insert(id);
+        if is_new {
             self.asked.notify_one();
         }
     }
@@ -41,15 +50,53 @@ impl StoreRequests {
         self.asked.notified().await;
     }
 
-    /// At most `most` of those that ask; they are to ask again if they are not answered.
-    pub(super) fn take(&self, most: usize) -> BTreeSet<KeyId> {
+    /// Whether some breaker has something to ask.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.asking.lock().breakers.is_empty()
+    }
+
+    /// At most `most` of those that ask, each in its turn; they are to ask again if they are not answered.
+    pub(super) fn take(&self, most: usize) -> Vec<KeyId> {
         let mut asking = self.asking.lock();
-        let rest = asking.iter().nth(most).copied().map(|next| asking.split_off(&next));
-        std::mem::replace(&mut *asking, rest.unwrap_or_default())
+        let Asking { breakers, taken } = &mut *asking;
+        let behind = taken.map_or(Bound::Unbounded, Bound::Excluded);
+        let first = breakers.range((behind, Bound::Unbounded));
+        let then = taken.map(|taken| breakers.range(..=taken)).into_iter().flatten();
+        let chosen: Vec<_> = first.chain(then).take(most).copied().collect();
+        for id in &chosen {
+            breakers.remove(id);
+        }
+        *taken = chosen.last().copied().or(*taken);
+        chosen
     }
 
     /// Told when a breaker is answered, or one of some others.
     pub(super) fn answered(&self, id: KeyId) -> &Notify {
         &self.answered[usize::try_from(id.hash()).unwrap_or_default() % WAIT_GROUPS]
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    fn ids(ids: impl IntoIterator<Item = u128>) -> Vec<KeyId> {
+        ids.into_iter().map(KeyId).collect()
+    }
+
+    #[test]
+    fn each_breaker_has_its_turn_however_often_others_ask() {
+        let requests = StoreRequests::default();
+        for id in ids(0..5) {
+            requests.ask(id);
+        }
+        assert_eq!(requests.take(2), ids([0, 1]));
+        for id in ids(0..2) {
+            requests.ask(id);
+        }
+        assert_eq!(requests.take(2), ids([2, 3]));
+        assert_eq!(requests.take(2), ids([4, 0]));
+        assert_eq!(requests.take(2), ids([1]));
+        assert!(!requests.is_asked() && requests.take(2).is_empty());
     }
 }

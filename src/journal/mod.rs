@@ -292,6 +292,11 @@ impl Journal {
         }
     }
 
+    /// Whether the store did not take the last batch it was given.
+    pub fn is_store_failing(&self) -> bool {
+        self.store_failing.load(Ordering::Relaxed)
+    }
+
     /// Whether the store has everything.
     pub fn is_empty(&self) -> bool {
         self.tail.lock().depth == 0

@@ -23,6 +23,9 @@ const JITTER: f64 = 0.25;
 pub trait AnswerSink: Send + Sync + 'static {
     /// The store answered a proposal.
     fn answered(&self, proposal: &Proposal, answered: &Answered);
+
+    /// The store rejected a proposal for good, and it is left out.
+    fn dropped(&self, proposal: &Proposal);
 }
 
 /// Where proposals go.
@@ -173,6 +176,9 @@ impl Writer {
             changes = ?batch.proposals,
             "store rejected a transition: dropped from the history"
         );
+        if let Target::Shared(_, answers) = &self.target {
+            batch.proposals.iter().for_each(|proposal| answers.dropped(proposal));
+        }
         self.done(batch).await;
         Step::Wrote
     }

@@ -39,4 +39,9 @@ impl AnswerSink for Answers {
         let answer = StoreAnswer::Proposal { id, answer, row: &answered.row.row };
         self.engine.take_answer(&proposal.key, &answer, answered.row.entered_by, self.clock.now());
     }
+
+    fn dropped(&self, proposal: &Proposal) {
+        let id = ProposalId { boot: proposal.id.boot, number: proposal.id.seq };
+        self.engine.take_answer(&proposal.key, &StoreAnswer::Dropped(id), None, self.clock.now());
+    }
 }

@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use breaker::{Key, Probe, ProbeAnswer, ProbeReport, Time};
+use breaker::{Key, Probe, ProbeAnswer, ProbeGrant, ProbeReport, Time};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -40,6 +40,9 @@ pub struct Coordinator {
     next_seq: AtomicU64,
     outcomes: Mutex<VecDeque<Outcome>>,
     filled: Notify,
+    /// What was asked last was not answered.
+    failing: AtomicBool,
+    journal: Arc<Journal>,
 }
 
 /// The outcome of a probe, on its way to the store.
@@ -73,7 +76,7 @@ impl Coordinator {
         engine: Arc<Engine>,
         store: Arc<dyn SharedStore>,
         clock: Arc<dyn Clock>,
-        journal: &Journal,
+        journal: &Arc<Journal>,
         boot: u64,
     ) -> Self {
         let replica = journal.replica();
@@ -86,7 +89,14 @@ impl Coordinator {
             next_seq: AtomicU64::new(0),
             outcomes: Mutex::default(),
             filled: Notify::new(),
+            failing: AtomicBool::new(false),
+            journal: Arc::clone(journal),
         }
+    }
+
+    /// Whether the store did not answer the last time, so that no call should wait for it.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed) || self.journal.is_store_failing()
     }
 
     /// Takes the outcome of a probe to the store, and answers what it says; none: too many wait already.
@@ -124,9 +134,14 @@ impl Coordinator {
             if returned.is_empty() && stop.run_until_cancelled(asked).await.is_none() {
                 return;
             }
-            while self.settle_outcomes().await || self.ask(&mut returned).await {
+            loop {
+                // Neither keeps the other waiting for more than a batch.
+                let (settled, asked) = (self.settle_outcomes().await, self.ask(&mut returned).await);
                 if stop.is_cancelled() {
                     return;
+                }
+                if !settled && !asked {
+                    break;
                 }
             }
         }
@@ -147,6 +162,7 @@ impl Coordinator {
         let requests: Vec<_> = batch.iter().map(|outcome| outcome.request(now)).collect();
         match self.store.ask_probes(&requests).await {
             Ok(responses) => {
+                self.failing.store(false, Ordering::Relaxed);
                 let now = self.clock.now();
                 for (outcome, response) in batch.into_iter().zip(responses) {
                     self.settled(outcome, response, now);
@@ -194,10 +210,12 @@ impl Coordinator {
         // Given back first: another replica may want them.
         let requests: Vec<_> = returned.iter().take(given_back).map(release).chain(requests).collect();
         if requests.is_empty() {
-            return false;
+            // Those that were taken have nothing to ask any more; others may.
+            return self.engine.is_asked();
         }
         match self.store.ask_probes(&requests).await {
             Ok(responses) => {
+                self.failing.store(false, Ordering::Relaxed);
                 returned.drain(..given_back);
                 let now = self.clock.now();
                 for (request, response) in requests.iter().zip(responses) {
@@ -208,9 +226,9 @@ impl Coordinator {
                             row.entered_by,
                             now,
                         );
-                        if let Some(grant) = grant {
-                            self.engine.take_answer(request.key(), &StoreAnswer::Probes(&grant), None, now);
-                        }
+                        // None was given where the row is another one; the claim is answered all the same.
+                        let grant = grant.unwrap_or_else(|| ProbeGrant::refused(request.epoch()));
+                        self.engine.take_answer(request.key(), &StoreAnswer::Probes(&grant), None, now);
                     }
                 }
             }
@@ -229,6 +247,7 @@ impl Coordinator {
     }
 
     async fn pause(&self, error: &StoreError) {
+        self.failing.store(true, Ordering::Relaxed);
         tracing::debug!(error = error as &dyn std::error::Error, "store did not answer about probes");
         self.clock.sleep_until(self.clock.now() + PAUSE).await;
     }

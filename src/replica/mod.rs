@@ -67,8 +67,8 @@ impl Replica {
         Self { engine, clock, coordinator: Some(coordinator), behind }
     }
 
-    /// Decides whether a call is allowed. Waits only where the store has to let it through, and 50 ms at most; a call that is
-    /// dropped meanwhile leaves nothing behind.
+    /// Decides whether a call is allowed. Waits only where the store has to let it through, 50 ms at most, and not while the store
+    /// does not answer; a call that is dropped meanwhile leaves nothing behind.
     ///
     /// # Errors
     /// As [`Engine::allow_for`].
@@ -79,7 +79,8 @@ impl Replica {
         name: &str,
         now: Time,
     ) -> Result<Allowed, EngineError> {
-        if self.coordinator.is_none() {
+        // While the store does not answer, nobody waits for it.
+        if self.coordinator.as_ref().is_none_or(|coordinator| coordinator.is_failing()) {
             return self.engine.allow_for(creator, service, name, now);
         }
         let gives_up_at = now + CALL_WAITS;
@@ -111,9 +112,10 @@ impl Replica {
         let Some(coordinator) = &self.coordinator else {
             return self.engine.record_for(creator, target, report, now);
         };
-        let Some((key, probe_report)) = self.engine.probe_report(&target, report, now) else {
-            self.wait_for_row(&target, now).await;
-            return self.engine.record_for(creator, target, report, self.clock.now());
+        self.wait_for_row(&target, now).await;
+        let now = self.clock.now();
+        let Some((key, probe_report)) = self.engine.probe_report(&target, report, now)? else {
+            return self.engine.record_for(creator, target, report, now);
         };
         let epoch = probe_report.epoch;
         let answer =
@@ -140,7 +142,8 @@ impl Replica {
         let gives_up_at = now + ROW_WAITS;
         loop {
             let answered = self.engine.answered_of(permit.key);
-            if !self.engine.is_behind(&permit) || self.clock.now() >= gives_up_at {
+            let is_failing = self.coordinator.as_ref().is_none_or(|coordinator| coordinator.is_failing());
+            if is_failing || !self.engine.is_behind(&permit) || self.clock.now() >= gives_up_at {
                 return;
             }
             self.behind.notify_one();

@@ -25,7 +25,7 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Claims, gives back and settles probes, all or none, in this order, and answers each. The transition that an outcome
     /// decides is in the same transaction. A batch without outcomes bumps no revision, and waits for no other breaker.
     ///
-    /// Whatever is sent again is answered as the first time: claims by their nonces, outcomes by their probes.
+    /// Whatever is sent again means the same: a claim gets the slots that its nonces have, an outcome that counted is a duplicate.
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError>;
 
     /// The rows that are newer than a place, in the order that they were written, at most `limit` of them. A row that was

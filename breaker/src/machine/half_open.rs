@@ -37,6 +37,19 @@ pub struct ProbeGrant {
     pub counts: ProbeCounts,
 }
 
+impl ProbeGrant {
+    /// No probe: the store has no such half-open.
+    pub fn refused(epoch: u64) -> Self {
+        Self {
+            epoch,
+            probes: Vec::new(),
+            retry_after: Some(PROBE_RETRY_AFTER_MAX),
+            since_first_probe: None,
+            counts: ProbeCounts::default(),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct HalfOpen {
     terms: HalfOpenTerms,

@@ -88,6 +88,18 @@ impl Breaker {
         }
     }
 
+    /// No store will ever take this proposal: the row that it was made on stands again, as far as is known.
+    pub fn proposal_dropped(&mut self, id: ProposalId, now: Time) {
+        let now = self.clock(now);
+        let is_newest = |proposal: &mut Proposal| proposal.id == Some(id);
+        let replicated = self.replicated.as_mut();
+        if let Some(Proposal { base: (base, entered_at), .. }) =
+            replicated.and_then(|replicated| replicated.proposal.take_if(is_newest))
+        {
+            self.take_over(base, entered_at, now);
+        }
+    }
+
     /// Takes over the state that the store holds, if the row is newer than the one that was taken last.
     ///
     /// Another epoch, or another state under its number (the store went back), starts with nothing counted,

@@ -320,3 +320,18 @@ fn what_was_proposed_is_dropped_when_the_store_has_it_under_the_number_that_was_
         ",
     );
 }
+
+#[test]
+fn a_proposal_that_no_store_takes_leaves_the_row_that_it_was_made_on() {
+    check_with_store(
+        "failure_threshold 1",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        dropped p7: ok // another one
+        allow: no OPEN, retry in 60
+        dropped p1: ok
+        allow: yes #1
+        fail #1: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        ",
+    );
+}

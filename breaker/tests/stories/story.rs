@@ -22,6 +22,7 @@
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
 //! | `won p1 as 1`, `lost p1 to OPEN epoch 3 wait 30` | the store answers the first transition that was proposed: `ok` |
 //! | `adopt OPEN epoch 3 since 10 wait 30` (`revision 4`) | the store's row, newer than all before, or of that revision: `ok` |
+//! | `dropped p1` | no store will ever take it: `ok` |
 //! | `claim` | what is to be claimed of the store: `2 probes`, or `nothing` |
 //! | `granted 1`, `granted 0 retry 0.5` (`first 2`) | the store gave so many, and the first one ever so long ago: `ok` |
 //! | `returned` | how many probes go back to the store |
@@ -202,7 +203,7 @@ impl StoryRun {
                 ("ok".to_owned(), self.breaker.set_thresholds(thresholds, revision, self.now))
             }
             ["remote", rest @ ..] => ("ok".to_owned(), self.breaker.record_remote(&deltas(rest), self.now)),
-            ["won" | "lost" | "adopt" | "claim" | "granted" | "returned" | "settled", ..] => {
+            ["won" | "lost" | "dropped" | "adopt" | "claim" | "granted" | "returned" | "settled", ..] => {
                 (self.store_says(words), Vec::new())
             }
             ["restart"] => self.restart(Arc::clone(self.breaker.thresholds())),
@@ -390,6 +391,11 @@ impl StoryRun {
             ["adopt", rest @ ..] => {
                 let row = self.stored(rest);
                 self.breaker.adopt(&row, self.now);
+                "ok".to_owned()
+            }
+            ["dropped", proposal] => {
+                let id = ProposalId { boot: 1, number: number(&proposal[1..]) };
+                self.breaker.proposal_dropped(id, self.now);
                 "ok".to_owned()
             }
             ["claim"] => self.claim(),
