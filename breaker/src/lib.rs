@@ -62,8 +62,8 @@ pub use transition::{
     Attribution, CausingOutcome, EnteredBy, HalfOpenTerms, Override, Snapshot, Stats, Transition,
 };
 
-/// Spreads the bits of a number (`SplitMix64`'s finaliser, Steele, Lea and Flood 2014).
-const fn mix(mut bits: u64) -> u64 {
+/// Spreads the bits of a number (`SplitMix64`'s finaliser, Steele, Lea and Flood 2014). What it makes of a number never changes.
+pub const fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

@@ -29,6 +29,20 @@ impl Breaker {
         Some(self.replicated.as_ref()?.proposal.as_ref()?.base.0.state)
     }
 
+    /// The state of the row, as far as is known here.
+    fn row_state(&self) -> State {
+        self.proposed().unwrap_or_else(|| self.state())
+    }
+
+    fn proposal_mut(&mut self) -> Option<&mut Proposal> {
+        self.replicated.as_mut()?.proposal.as_mut()
+    }
+
+    /// The proposal under way, if it is this one; it is none any more.
+    fn take_proposal(&mut self, id: ProposalId) -> Option<Proposal> {
+        self.replicated.as_mut()?.proposal.take_if(|proposal| proposal.id == Some(id))
+    }
+
     /// The state is about to be left by a change that the store has yet to answer.
     pub(super) fn propose(&mut self) {
         let present = self.replicated.as_mut().and_then(|replicated| replicated.proposal.take());
@@ -44,7 +58,7 @@ impl Breaker {
 
     /// The change that was made last is on its way to the store, and will be answered by this id.
     pub fn proposed_as(&mut self, id: ProposalId) {
-        if let Some(proposal) = self.replicated.as_mut().and_then(|replicated| replicated.proposal.as_mut()) {
+        if let Some(proposal) = self.proposal_mut() {
             proposal.id = Some(id);
         }
     }
@@ -63,16 +77,11 @@ impl Breaker {
     /// to an earlier one says which row there is, and nothing else.
     pub fn answered(&mut self, id: ProposalId, answer: ProposalAnswer, row: &StoredRow, now: Time) {
         let now = self.clock(now);
-        let is_newest = |proposal: &mut Proposal| proposal.id == Some(id);
-        let replicated = self.replicated.as_mut();
-        let Some(Proposal { base, .. }) =
-            replicated.and_then(|replicated| replicated.proposal.take_if(is_newest))
-        else {
+        let Some(Proposal { base: (base, entered_at), .. }) = self.take_proposal(id) else {
             self.adopt(row, now);
             return;
         };
         if row.version < self.taken() {
-            let (base, entered_at) = base;
             self.take_over(base, entered_at, now);
             return;
         }
@@ -91,11 +100,7 @@ impl Breaker {
     /// No store will ever take this proposal: the row that it was made on stands again, as far as is known.
     pub fn proposal_dropped(&mut self, id: ProposalId, now: Time) {
         let now = self.clock(now);
-        let is_newest = |proposal: &mut Proposal| proposal.id == Some(id);
-        let replicated = self.replicated.as_mut();
-        if let Some(Proposal { base: (base, entered_at), .. }) =
-            replicated.and_then(|replicated| replicated.proposal.take_if(is_newest))
-        {
+        if let Some(Proposal { base: (base, entered_at), .. }) = self.take_proposal(id) {
             self.take_over(base, entered_at, now);
         }
     }
@@ -123,12 +128,9 @@ impl Breaker {
     }
 
     fn take_if_other(&mut self, state: &Snapshot, entered_at: Time, now: Time) {
-        let present = self.proposed().unwrap_or_else(|| self.state());
-        if state.epoch != self.epoch || state.state != present {
+        if state.epoch != self.epoch || state.state != self.row_state() {
             self.take_over(state.clone(), entered_at, now);
-        } else if let Some(proposal) =
-            self.replicated.as_mut().and_then(|replicated| replicated.proposal.as_mut())
-        {
+        } else if let Some(proposal) = self.proposal_mut() {
             proposal.base = (state.clone(), entered_at.min(now));
         } else {
             self.retime(state, entered_at, now);
@@ -202,7 +204,7 @@ impl Breaker {
             return None;
         };
         let probe = probe?;
-        let is_over = epoch < self.epoch || (epoch == self.epoch && !self.is_half_open());
+        let is_over = epoch < self.epoch || (epoch == self.epoch && self.row_state() != State::HalfOpen);
         if self.numbering != Numbering::Store || is_over {
             return None;
         }
@@ -221,11 +223,6 @@ impl Breaker {
             config_revision: self.config_revision,
             rejected_calls: if epoch == self.epoch { self.rejected_calls } else { 0 },
         })
-    }
-
-    /// Whether the row is half-open, as far as is known here.
-    fn is_half_open(&self) -> bool {
-        self.proposed().unwrap_or_else(|| self.state()) == State::HalfOpen
     }
 
     /// The store took the outcome of a probe.

@@ -49,10 +49,9 @@ impl Breaker {
                 let retry_after = open.retry_after;
                 breaker.set_wait(retry_after);
             }
-            Phase::HalfOpen(half_open) => match identity.numbering {
-                Numbering::Own => breaker.phase = Phase::HalfOpenRestored(Box::new(half_open.terms())),
-                Numbering::Store => {}
-            },
+            Phase::HalfOpen(half_open) if identity.numbering == Numbering::Own => {
+                breaker.phase = Phase::HalfOpenRestored(Box::new(half_open.terms()));
+            }
             _ => {}
         }
         breaker

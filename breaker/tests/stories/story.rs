@@ -38,15 +38,16 @@
 //! `[CLOSED -> OPEN, CONSECUTIVE_FAILURES]`, with its time when that is not now. A line begins with a time of the monotonic
 //! clock, and `deadline` answers with one; all other times are those of the wall clock.
 
+mod store;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
     ActiveOverride, Attribution, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override,
-    OverrideKind, Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant, ProbeSettled,
-    ProposalAnswer, ProposalId, Recorded, Report, RowVersion, Scope, Snapshot, State, StoredRow, Thresholds,
-    Ticket, Time, Transition, View, WallOffset,
+    OverrideKind, Pass, ProbeClaim, ProposalId, Recorded, Report, Scope, Snapshot, State, Thresholds, Ticket,
+    Time, Transition, View, WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -251,7 +252,8 @@ impl StoryRun {
                 other => format!(" {other}"),
             };
             let why = if decision.would_deny { format!("{why}, would be denied") } else { why };
-            let full = self.breaker.probe_lease();
+            let terms = self.breaker.snapshot().half_open;
+            let full = terms.map_or(Duration::ZERO, |terms| terms.lease);
             let why = match decision.lease.filter(|lease| *lease != full) {
                 Some(rest) => format!("{why}, for {}", rest.as_secs_f64()),
                 None => why,
@@ -375,117 +377,6 @@ impl StoryRun {
         self.breaker = Breaker::restore(thresholds, 1, self.identity, open, self.now);
         self.epoch = 1;
         ("ok".to_owned(), Vec::new())
-    }
-
-    /// What goes to the store and comes back.
-    fn store_says(&mut self, words: &[&str]) -> String {
-        match words {
-            ["won", proposal, "as", epoch, rest @ ..] => {
-                let row = self.row(Snapshot { epoch: number(epoch), ..self.proposal(proposal) }, rest);
-                self.answered(proposal, ProposalAnswer::Won, &row)
-            }
-            ["lost", proposal, "to", rest @ ..] => {
-                let row = self.stored(rest);
-                self.answered(proposal, ProposalAnswer::Lost, &row)
-            }
-            ["adopt", rest @ ..] => {
-                let row = self.stored(rest);
-                self.breaker.adopt(&row, self.now);
-                "ok".to_owned()
-            }
-            ["dropped", proposal] => {
-                let id = ProposalId { boot: 1, number: number(&proposal[1..]) };
-                self.breaker.proposal_dropped(id, self.now);
-                "ok".to_owned()
-            }
-            ["claim"] => self.claim(),
-            ["granted", given, rest @ ..] => self.granted(number(given) as usize, rest),
-            ["returned"] => self.breaker.returned_probes(self.now).len().to_string(),
-            ["settled", pass, settled, rest @ ..] => self.settled(pass, settled, rest),
-            _ => panic!("nothing that the store says: {words:?}"),
-        }
-    }
-
-    /// What the store says of the breaker.
-    fn stored(&mut self, words: &[&str]) -> StoredRow {
-        let snapshot = Snapshot {
-            epoch: after(words, "epoch").map_or(0, number),
-            state: State::parse(words[0]).expect("a state"),
-            open_count: after(words, "attempts").map_or(1, |attempts| number(attempts) as u32),
-            wait: after(words, "wait").map(seconds),
-            ..Snapshot::pristine()
-        };
-        self.row(snapshot, words)
-    }
-
-    /// A row that is newer than all before, or of the revision that it says, entered now or when it says.
-    fn row(&mut self, snapshot: Snapshot, words: &[&str]) -> StoredRow {
-        let revision = after(words, "revision").map_or(self.revision + 1, number);
-        self.revision = self.revision.max(revision);
-        let since = after(words, "since").map_or(self.now, |since| START + seconds(since));
-        let version = RowVersion { timeline: 1, revision };
-        StoredRow { version, snapshot, age: self.now.since(since) }
-    }
-
-    fn proposal(&self, name: &str) -> Snapshot {
-        let place = number(name.strip_prefix('p').expect("a proposal's number"));
-        self.proposed[place as usize - 1].clone()
-    }
-
-    fn answered(&mut self, name: &str, answer: ProposalAnswer, row: &StoredRow) -> String {
-        let id = ProposalId { boot: 1, number: number(&name[1..]) };
-        self.breaker.answered(id, answer, row, self.now);
-        "ok".to_owned()
-    }
-
-    fn claim(&mut self) -> String {
-        let claim = self.breaker.probe_claim(self.now);
-        let again = if claim.is_some() && claim == self.claim { ", again" } else { "" };
-        self.claim = claim;
-        match &self.claim {
-            Some(claim) => {
-                assert_eq!(claim.epoch, self.breaker.epoch());
-                format!("{} probes{again}", claim.nonces.len())
-            }
-            None => "nothing".to_owned(),
-        }
-    }
-
-    fn granted(&mut self, given: usize, words: &[&str]) -> String {
-        let claim = self.claim.as_ref().expect("something was claimed");
-        let probes = claim.nonces.iter().take(given).map(|nonce| {
-            self.slots += 1;
-            Probe { slot: self.slots - 1, nonce: *nonce }
-        });
-        let grant = ProbeGrant {
-            epoch: claim.epoch,
-            probes: probes.collect(),
-            retry_after: after(words, "retry").map(seconds),
-            since_first_probe: after(words, "first").map(seconds),
-            counts: ProbeCounts::default(),
-        };
-        self.breaker.granted(&grant, self.now);
-        "ok".to_owned()
-    }
-
-    fn settled(&mut self, pass: &str, settled: &str, words: &[&str]) -> String {
-        let Pass { epoch, probe, .. } = self.pass(pass);
-        let settled = match settled {
-            "recorded" => ProbeSettled::Recorded,
-            "late" => ProbeSettled::Late,
-            "duplicate" => ProbeSettled::Duplicate,
-            _ => panic!("nothing that the store says: {settled}"),
-        };
-        let row = if let ["then", rest @ ..] = words {
-            self.stored(rest)
-        } else {
-            let version = RowVersion { timeline: 1, revision: self.revision };
-            StoredRow { version, snapshot: self.breaker.snapshot(), age: Duration::ZERO }
-        };
-        let counts = ProbeCounts { completed: 1, ..ProbeCounts::default() };
-        let answer = ProbeAnswer { settled, counts, row };
-        self.breaker.probe_settled(epoch, probe.expect("a probe"), &answer, self.now);
-        "ok".to_owned()
     }
 
     fn pass(&self, name: &str) -> Pass {

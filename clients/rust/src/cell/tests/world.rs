@@ -130,7 +130,7 @@ impl World {
             allowed: decision.pass.is_some(),
             permit: RemotePermit {
                 permit: Bytes::copy_from_slice(&number.to_be_bytes()),
-                expires: decision.pass.and_then(|pass| pass.probe).map(|_| now + self.breakerd.probe_lease()),
+                expires: decision.lease.map(|lease| now + lease),
             },
             retry_after: decision.retry_after,
         };

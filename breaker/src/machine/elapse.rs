@@ -1,0 +1,110 @@
+//! What the passing of time does: ends waits, overrides and half-opens, each at the moment when it was due.
+
+use super::phase::{Cause, Next, Phase};
+use super::{ActiveOverride, Breaker};
+use crate::state::Reason;
+use crate::thresholds::AfterMaxWait;
+use crate::time::Time;
+use crate::transition::Transition;
+
+/// The most changes that one look makes. At most two are ever due at once: half-open lasted too long, and the wait after it
+/// is over too (there half-open waits for its first probe); or an override ended, and that of the service is there. A third
+/// would be left to the next look.
+const DUE_AT_ONCE_MAX: usize = 2;
+
+impl Breaker {
+    /// Lets the time that passed take effect, and nothing else.
+    pub fn poll(&mut self, now: Time) -> Vec<Transition> {
+        let now = self.clock(now);
+        let transitions = self.advance(now);
+        self.age(now);
+        transitions
+    }
+
+    /// When a look is due next, as time alone changes the state then, or has probes go back to the store; none: never.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let stock = match &self.phase {
+            Phase::HalfOpen(half_open) => half_open.stock_deadline(),
+            _ => None,
+        };
+        self.state_deadline().into_iter().chain(stock).min()
+    }
+
+    /// When time alone will change the state next; none: never.
+    fn state_deadline(&self) -> Option<Time> {
+        if self.proposed().is_some() {
+            return None;
+        }
+        match &self.phase {
+            Phase::Closed(_) | Phase::HalfOpenRestored(_) => None,
+            Phase::Open(open) => Some(self.entered_at + open.wait),
+            Phase::HalfOpen(half_open) => half_open.deadline(),
+            Phase::Overridden(active) => self.end_of(active),
+            Phase::MetricsOnly(metrics_only) => self.end_of(&metrics_only.set_by),
+        }
+    }
+
+    pub(super) fn advance(&mut self, now: Time) -> Vec<Transition> {
+        (0..DUE_AT_ONCE_MAX).map_while(|_| self.elapse(now)).collect()
+    }
+
+    /// Lets go of what has left the window, and of probes that wait for a call no longer.
+    pub(super) fn age(&mut self, now: Time) {
+        match &mut self.phase {
+            Phase::Closed(tally) => tally.advance(now),
+            Phase::MetricsOnly(metrics_only) => metrics_only.tally.advance(now),
+            Phase::HalfOpen(half_open) => half_open.age(now),
+            _ => {}
+        }
+    }
+
+    /// Whether the next look at `now` changes the state: the passing of time does, or an override of its service that it
+    /// has not taken up yet.
+    pub fn is_due(&self, now: Time) -> bool {
+        self.due(now.max(self.last_now)).is_some()
+    }
+
+    /// Makes the next change that is due.
+    fn elapse(&mut self, now: Time) -> Option<Transition> {
+        let (next, cause, at) = self.due(now)?;
+        Some(self.enter(next, cause, at))
+    }
+
+    /// The next change that the passing of time makes, why, and when it was due.
+    fn due(&self, now: Time) -> Option<(Next, Cause, Time)> {
+        if self.proposed().is_some() {
+            return None;
+        }
+        if self.service.is_some()
+            && self.override_in_force().is_none()
+            && let Some(service) = self.service_at(now)
+        {
+            let cause = Cause::by_operator(Reason::OverrideSet, service.attribution());
+            return Some((Next::Override(service), cause, now));
+        }
+        if matches!(self.phase, Phase::Closed(_)) {
+            return None;
+        }
+        if matches!(self.phase, Phase::HalfOpenRestored(_)) {
+            return Some((Next::HalfOpen, Cause::own(Reason::Restart), now));
+        }
+        let due = self.state_deadline().filter(|due| *due <= now)?;
+        let (next, reason) = match &self.phase {
+            Phase::Open(_) => (Next::HalfOpen, Reason::WaitElapsed),
+            Phase::HalfOpen(half_open) => match half_open.terms().after_max_wait {
+                AfterMaxWait::Open => (Next::Open { retry_after: None }, Reason::HalfOpenTimeout),
+                AfterMaxWait::Closed => (Next::Closed, Reason::HalfOpenTimeout),
+            },
+            _ => (Next::Closed, Reason::OverrideExpired),
+        };
+        // An override may be set with an end that is past; it does not end before it began.
+        Some((next, Cause::own(reason), due.max(self.entered_at)))
+    }
+
+    /// When an override ends by itself, on the monotonic clock. One whose end was moved into the past by a wall clock
+    /// that was set ends at that moment: until then it was in force.
+    fn end_of(&self, active: &ActiveOverride) -> Option<Time> {
+        let end = active.ends_at(self.wall)?;
+        Some(if active.follows_wall_clock() { end.max(self.wall_set_at) } else { end })
+    }
+}
