@@ -39,20 +39,8 @@ fn row(setup: &Setup) -> bool {
     #[expect(clippy::disallowed_methods, reason = "how long the exploration takes, for the table")]
     let begun = std::time::Instant::now();
     let report = explore(setup);
-    println!(
-        "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} |",
-        setup.name,
-        setup.replicas,
-        setup.probes,
-        setup.successes,
-        setup.failures,
-        setup.acts,
-        setup.faults,
-        report.states,
-        report.steps,
-        report.depth,
-        begun.elapsed().as_secs_f32()
-    );
+    let (columns, seconds) = (setup.columns(), begun.elapsed().as_secs_f32());
+    println!("{columns} {} | {} | {} | {seconds:.1} |", report.states, report.steps, report.depth);
     if let Some(violation) = &report.violation {
         println!("{}", tell(setup, violation));
     }

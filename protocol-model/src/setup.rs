@@ -63,6 +63,12 @@ pub enum Leases {
 }
 
 impl Setup {
+    /// As it begins its row of the tables: what it is made of.
+    pub fn columns(&self) -> String {
+        let Self { name, replicas, probes, successes, failures, acts, faults, .. } = self;
+        format!("| {name} | {replicas} | {probes} | {successes} | {failures} | {acts} | {faults} |")
+    }
+
     /// Whether a rule is kept.
     pub fn keeps(&self, rule: Rule) -> bool {
         self.without != Some(rule)
