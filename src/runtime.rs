@@ -67,8 +67,8 @@ impl Runtime {
             Some(shared) => {
                 let coordinator =
                     Coordinator::new(Arc::clone(&engine), shared, Arc::clone(&clock), &journal, issuer);
-                let behind = Arc::default();
-                Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), Arc::new(coordinator), behind)
+                let tail_hint = Arc::default();
+                Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), Arc::new(coordinator), tail_hint)
             }
             None => Replica::lone(Arc::clone(&engine), Arc::clone(&clock)),
         };

@@ -13,7 +13,7 @@ use super::permit::{Permit, PermitKind};
 use super::registry::Known;
 use super::shares::Creator;
 use super::tombstones::Tombstone;
-use crate::left_out::{Rule, holds};
+use crate::protocol_rules::{Rule, holds};
 
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,14 +131,17 @@ impl Engine {
                 return self.allow_untracked(entry, inner, now);
             }
             let (mut decision, transitions) = inner.breaker.allow(now);
-            if decision.lease.is_some() && !holds(Rule::LeaseFromSend) {
-                decision.lease = Some(inner.breaker.probe_lease());
+            if !holds(Rule::LeaseFromSend)
+                && let Some(terms) = inner.breaker.snapshot().half_open
+            {
+                decision.lease = decision.lease.map(|_| terms.lease);
             }
-            if !decision.waits {
-                inner.counters.decided(&decision);
-            } else if !may_wait {
-                inner.counters.decided(&decision);
+            let gives_up = decision.waits && !may_wait;
+            if gives_up {
                 inner.breaker.note_rejected(1);
+            }
+            if !decision.waits || gives_up {
+                inner.counters.decided(&decision);
             }
             self.settle(entry, inner, &transitions);
             let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));

@@ -55,7 +55,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use breaker::{Breaker, EnteredBy, Key, Numbering, Reason, Snapshot, State, Time, Transition};
+use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
 
 pub use calls::{Allowed, RecordResult, Run, RunResult, Target};
 pub use counters::{Counters, LocalTotals, OpenedCounters, TransitionKind};
@@ -90,7 +90,6 @@ pub struct Engine {
     registry: Registry,
     enabled: AtomicBool,
     seals: Seals,
-    numbering: Numbering,
     timeline: u32,
     /// Random for each life of the process.
     issuer: u64,
@@ -119,7 +118,6 @@ impl Engine {
         let engine = Self {
             enabled: AtomicBool::new(catalog.enabled()),
             registry: Registry::new(limits, &identity, Arc::clone(catalog)),
-            numbering: identity.numbering,
             seals: identity.seals,
             timeline: identity.timeline,
             issuer: identity.issuer,
@@ -396,7 +394,7 @@ impl Engine {
                 key: &entry.key,
                 transition,
                 origin: Origin::Own,
-                numbering: self.numbering,
+                numbering: self.registry.numbering(),
             });
             if let Some(id) = id.filter(|_| !transition.shadow) {
                 inner.breaker.proposed_as(id);

@@ -115,6 +115,11 @@ impl Registry {
         self.tombstones.load(Ordering::Relaxed)
     }
 
+    /// Who numbers epochs.
+    pub(super) fn numbering(&self) -> Numbering {
+        self.numbering
+    }
+
     pub(super) fn idle_ttl(&self) -> Duration {
         self.limits.idle_ttl
     }

@@ -18,7 +18,7 @@ use super::limits::EngineError;
 use super::permit::{KeyId, Permit, PermitKind};
 use super::registry::Known;
 use super::shares::{Creator, Room};
-use crate::left_out::{Rule, holds};
+use crate::protocol_rules::{Rule, holds};
 
 /// What one breaker asks of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl StoreAnswer<'_> {
 impl Engine {
     /// Whether the store numbers the epochs, as there are other replicas.
     pub fn is_replicated(&self) -> bool {
-        self.numbering == Numbering::Store
+        self.registry.numbering() == Numbering::Store
     }
 
     /// Ends when some breaker has something to ask of the store. For one task.
@@ -190,7 +190,7 @@ impl Engine {
     /// Ends when the store has answered something about a breaker, or about one of some others. To be made before the look
     /// that finds out that there is something to wait for.
     pub fn answered(&self, service: &str, name: &str) -> Notified<'_> {
-        self.replication.answered(self.seals.key_id(service, name)).notified()
+        self.answered_of(self.seals.key_id(service, name))
     }
 
     /// As [`Engine::answered`], by the key of a permit.

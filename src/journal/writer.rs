@@ -206,7 +206,7 @@ fn longer(pause: Duration) -> Duration {
 
 /// A pause, longer or shorter by chance, which is drawn from `seed`.
 fn jittered(pause: Duration, seed: u64) -> Duration {
-    let drawn = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let drawn = breaker::mix(seed) >> 32;
     let chance = f64::from(u32::try_from(drawn).unwrap_or(u32::MAX)) / f64::from(u32::MAX);
     pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
 }

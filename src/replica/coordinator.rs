@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{BreakerRequests, Engine, StoreAnswer};
 use crate::journal::Journal;
-use crate::store::{ProbeRequest, ProbeResponse, SharedStore, StoreError, TransitionId};
+use crate::store::{ProbeRequest, ProbeResponse, SharedStore, TransitionId};
 
-/// Breakers, or outcomes, in one batch.
+/// Breakers that claim, probes that go back, or outcomes, in one batch.
 const BATCH_MAX: usize = 256;
 /// Outcomes of probes that wait for the store. There are few: P a breaker that is half-open. One beyond it is refused.
 const OUTCOMES_MAX: usize = 65_536;
@@ -34,7 +34,6 @@ pub struct Coordinator {
     engine: Arc<Engine>,
     store: Arc<dyn SharedStore>,
     clock: Arc<dyn Clock>,
-    replica: Arc<str>,
     /// Random, and other than that of the journal: ids of transitions that outcomes decide are of their own.
     boot: u64,
     next_seq: AtomicU64,
@@ -56,11 +55,11 @@ struct Outcome {
     waiting: oneshot::Sender<ProbeAnswer>,
 }
 
-/// Probes that a breaker gives back, which the store has not heard of yet.
+/// A probe that a breaker gives back, which the store has not heard of yet.
 struct Returned {
     key: Key,
     epoch: u64,
-    probes: Vec<Probe>,
+    probe: Probe,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -79,12 +78,10 @@ impl Coordinator {
         journal: &Arc<Journal>,
         boot: u64,
     ) -> Self {
-        let replica = journal.replica();
         Self {
             engine,
             store,
             clock,
-            replica,
             boot: !boot,
             next_seq: AtomicU64::new(0),
             outcomes: Mutex::default(),
@@ -108,7 +105,7 @@ impl Coordinator {
     ) -> Option<oneshot::Receiver<ProbeAnswer>> {
         let (waiting, answer) = oneshot::channel();
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
-        let id = TransitionId { replica: Arc::clone(&self.replica), boot: self.boot, seq };
+        let id = TransitionId { replica: self.journal.replica(), boot: self.boot, seq };
         let outcome = Outcome { key, id, report, took, reported_at: self.clock.now(), waiting };
         let mut outcomes = self.outcomes.lock();
         if outcomes.len() >= OUTCOMES_MAX {
@@ -160,23 +157,18 @@ impl Coordinator {
             return false;
         }
         let requests: Vec<_> = batch.iter().map(|outcome| outcome.request(now)).collect();
-        match self.store.ask_probes(&requests).await {
-            Ok(responses) => {
-                self.failing.store(false, Ordering::Relaxed);
-                let now = self.clock.now();
-                for (outcome, response) in batch.into_iter().zip(responses) {
-                    self.settled(outcome, response, now);
-                }
-            }
-            Err(error) => {
-                self.keep(batch);
-                self.pause(&error).await;
-            }
+        let Some(responses) = self.send(&requests).await else {
+            self.keep(batch);
+            return true;
+        };
+        let now = self.clock.now();
+        for (outcome, response) in batch.into_iter().zip(responses) {
+            self.settled(outcome, response, now);
         }
         true
     }
 
-    /// Puts outcomes back to where they were.
+    /// Puts outcomes back to where they were, beyond the bound if need be: they were within it.
     fn keep(&self, batch: Vec<Outcome>) {
         let mut outcomes = self.outcomes.lock();
         batch.into_iter().rev().for_each(|outcome| outcomes.push_front(outcome));
@@ -192,64 +184,58 @@ impl Coordinator {
 
     /// Claims what breakers want, and gives back what they do not; false: there is nothing.
     async fn ask(&self, returned: &mut VecDeque<Returned>) -> bool {
-        let mut requests = Vec::new();
+        let mut claims = Vec::new();
         for BreakerRequests { key, epoch, claim, returned: probes } in
             self.engine.take_requests(BATCH_MAX, self.clock.now())
         {
-            if !probes.is_empty() {
-                returned.push_back(Returned { key: key.clone(), epoch, probes });
-            }
-            requests.extend(claim.map(|claim| ProbeRequest::Claim { key, claim }));
+            returned.extend(probes.into_iter().map(|probe| Returned { key: key.clone(), epoch, probe }));
+            claims.extend(claim.map(|claim| ProbeRequest::Claim { key, claim }));
         }
-        let release = |returned: &Returned| ProbeRequest::Release {
-            key: returned.key.clone(),
-            epoch: returned.epoch,
-            probes: returned.probes.clone(),
-        };
         let given_back = returned.len().min(BATCH_MAX);
         // Given back first: another replica may want them.
-        let requests: Vec<_> = returned.iter().take(given_back).map(release).chain(requests).collect();
+        let releases = returned.iter().take(given_back).map(Returned::request);
+        let requests: Vec<_> = releases.chain(claims).collect();
         if requests.is_empty() {
             // Those that were taken have nothing to ask any more; others may.
             return self.engine.is_asked();
         }
-        match self.store.ask_probes(&requests).await {
-            Ok(responses) => {
-                self.failing.store(false, Ordering::Relaxed);
-                returned.drain(..given_back);
-                let now = self.clock.now();
-                for (request, response) in requests.iter().zip(responses) {
-                    if let ProbeResponse::Claimed { grant, row } = response {
-                        self.engine.take_answer(
-                            request.key(),
-                            &StoreAnswer::Row(&row.row),
-                            row.entered_by,
-                            now,
-                        );
-                        // None was given where the row is another one; the claim is answered all the same.
-                        let grant = grant.unwrap_or_else(|| ProbeGrant::refused(request.epoch()));
-                        self.engine.take_answer(request.key(), &StoreAnswer::Probes(&grant), None, now);
-                    }
+        let Some(responses) = self.send(&requests).await else {
+            let dropped = returned.len().saturating_sub(RETURNED_MAX);
+            returned.drain(..dropped);
+            for request in &requests {
+                if matches!(request, ProbeRequest::Claim { .. }) {
+                    self.engine.ask_again(request.key());
                 }
             }
-            Err(error) => {
-                let dropped = returned.len().saturating_sub(RETURNED_MAX);
-                returned.drain(..dropped);
-                for request in &requests {
-                    if matches!(request, ProbeRequest::Claim { .. }) {
-                        self.engine.ask_again(request.key());
-                    }
-                }
-                self.pause(&error).await;
-            }
+            return true;
+        };
+        returned.drain(..given_back);
+        let now = self.clock.now();
+        for (request, response) in requests.iter().zip(responses) {
+            let ProbeResponse::Claimed { grant, row } = response else { continue };
+            self.engine.take_answer(request.key(), &StoreAnswer::Row(&row.row), row.entered_by, now);
+            // None was given where the row is another one; the claim is answered all the same.
+            let grant = grant.unwrap_or_else(|| ProbeGrant::refused(request.epoch()));
+            self.engine.take_answer(request.key(), &StoreAnswer::Probes(&grant), None, now);
         }
         true
     }
 
-    async fn pause(&self, error: &StoreError) {
-        self.failing.store(true, Ordering::Relaxed);
-        tracing::debug!(error = error as &dyn std::error::Error, "store did not answer about probes");
-        self.clock.sleep_until(self.clock.now() + PAUSE).await;
+    /// Asks the store; none: it did not answer, and it is time to try again.
+    async fn send(&self, requests: &[ProbeRequest]) -> Option<Vec<ProbeResponse>> {
+        let answer = self.store.ask_probes(requests).await;
+        self.failing.store(answer.is_err(), Ordering::Relaxed);
+        if let Err(error) = &answer {
+            tracing::debug!(error = error as &dyn std::error::Error, "store did not answer about probes");
+            self.clock.sleep_until(self.clock.now() + PAUSE).await;
+        }
+        answer.ok()
+    }
+}
+
+impl Returned {
+    fn request(&self) -> ProbeRequest {
+        ProbeRequest::Release { key: self.key.clone(), epoch: self.epoch, probes: vec![self.probe] }
     }
 }
 

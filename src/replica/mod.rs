@@ -13,6 +13,8 @@ mod tail;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +44,7 @@ pub struct Replica {
     /// None: this process is alone.
     coordinator: Option<Arc<Coordinator>>,
     /// Told that the tail has something to read.
-    behind: Arc<Notify>,
+    tail_hint: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -54,17 +56,17 @@ impl std::fmt::Debug for Replica {
 impl Replica {
     /// A process that has its store for itself.
     pub fn lone(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, clock, coordinator: None, behind: Arc::default() }
+        Self { engine, clock, coordinator: None, tail_hint: Arc::default() }
     }
 
-    /// One of several on a store. `behind` is the hint of its [`Tail`].
+    /// One of several on a store. `tail_hint` wakes its [`Tail`].
     pub fn of_several(
         engine: Arc<Engine>,
         clock: Arc<dyn Clock>,
         coordinator: Arc<Coordinator>,
-        behind: Arc<Notify>,
+        tail_hint: Arc<Notify>,
     ) -> Self {
-        Self { engine, clock, coordinator: Some(coordinator), behind }
+        Self { engine, clock, coordinator: Some(coordinator), tail_hint }
     }
 
     /// Decides whether a call is allowed. Waits only where the store has to let it through, 50 ms at most, and not while the store
@@ -146,7 +148,7 @@ impl Replica {
             if is_failing || !self.engine.is_behind(&permit) || self.clock.now() >= gives_up_at {
                 return;
             }
-            self.behind.notify_one();
+            self.tail_hint.notify_one();
             self.wait_for(answered, gives_up_at).await;
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, StoreAnswer};
-use crate::left_out::{Rule, holds};
+use crate::protocol_rules::{Rule, holds};
 use crate::store::{ChangedRow, RowCursor, SharedStore, StoreError};
 
 /// Between two polls that no hint brought forward.

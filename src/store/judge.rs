@@ -26,7 +26,7 @@ use breaker::{EnteredBy, Key, Numbering, Reason, Scope, Snapshot, State, Time, T
 
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
-use crate::left_out::{Rule, holds};
+use crate::protocol_rules::{Rule, holds};
 
 /// What is known before judging, read under the locks.
 #[derive(Default)]

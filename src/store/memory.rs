@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 
 pub use self::faults::Availability;
 use self::faults::{Access, Faults};
-use self::random::SeededRandom;
+pub(crate) use self::random::SeededRandom;
 use self::state::{RequestEntry, State};
 use self::transaction::{MemoryTransaction, Writer};
 use super::timeline_store::timeline_after;

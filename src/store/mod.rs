@@ -76,6 +76,8 @@ pub use self::config_store::{
     StoredChange, StoredConfiguration,
 };
 pub use self::error::StoreError;
+#[cfg(test)]
+pub(crate) use self::memory::SeededRandom;
 pub use self::memory::{Availability, MemorySnapshot, MemoryStore};
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{Target, location, location_by_file, open, open_by_file};

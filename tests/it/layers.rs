@@ -12,14 +12,14 @@ use syn::visit::Visit;
 const MAY_USE: &[(&str, &[&str])] = &[
     // Used by all, using nothing.
     ("data_dir", &[]),
-    ("left_out", &[]),
     ("log_throttle", &[]),
+    ("protocol_rules", &[]),
     ("rate_limiter", &[]),
     ("auth", &["rate_limiter"]),
     // The domain.
     ("catalog", &[]),
-    ("store", &["catalog", "left_out"]),
-    ("engine", &["catalog", "left_out"]),
+    ("store", &["catalog", "protocol_rules"]),
+    ("engine", &["catalog", "protocol_rules"]),
     ("journal", &["engine", "store"]),
     ("metrics", &["auth", "engine", "journal", "store"]),
     // What works on engine, journal and store together.
@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("override_reconciler", &["engine", "journal", "pacer"]),
     ("control", &["catalog", "engine", "journal", "override_reconciler", "store"]),
     ("feed", &["control", "engine", "metrics", "store"]),
-    ("replica", &["catalog", "engine", "journal", "left_out", "store"]),
+    ("replica", &["catalog", "engine", "journal", "protocol_rules", "store"]),
     ("transition_log", &["engine"]),
     ("health", &["journal", "store"]),
     ("app", &["control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),

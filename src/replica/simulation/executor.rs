@@ -14,24 +14,22 @@ use breaker::{Time, WallOffset};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 
+use crate::store::SeededRandom;
+
 /// When the world begins.
 pub(super) const BEGINNING: Time = Time::from_micros(1_700_000_000_000_000);
 
-/// Numbers that follow from a seed (`SplitMix64`).
+/// What a run draws.
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(super) struct Random(SeededRandom);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SeededRandom::new(seed))
     }
 
     pub(super) fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        self.0.number()
     }
 
     /// Below `end`, which is not 0.

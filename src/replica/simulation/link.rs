@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What the network does to a message.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Weather {
+pub(super) struct NetworkFaults {
     /// The longest that a message takes, one way, in microseconds.
     pub(super) delay_us: u64,
     /// One in so many is lost on the way there; 0: none.
@@ -36,19 +36,19 @@ pub(super) struct Weather {
 pub(super) struct Link {
     pub(super) executor: Executor,
     pub(super) store: Arc<MemoryStore>,
-    pub(super) weather: Arc<Mutex<Weather>>,
+    pub(super) network: Arc<Mutex<NetworkFaults>>,
     /// The replicas that hear of a write; not always.
     pub(super) hints: Vec<Arc<Notify>>,
 }
 
 impl Link {
-    fn happens(&self, chance: impl Fn(&Weather) -> u64) -> bool {
-        let chance = chance(&self.weather.lock());
+    fn happens(&self, chance: impl Fn(&NetworkFaults) -> u64) -> bool {
+        let chance = chance(&self.network.lock());
         chance > 0 && self.executor.draw(|random| random.one_in(chance))
     }
 
     async fn travel(&self) {
-        let delay = self.weather.lock().delay_us;
+        let delay = self.network.lock().delay_us;
         let delay = self.executor.draw(|random| random.micros(delay));
         self.executor.sleep(delay).await;
     }
@@ -56,6 +56,7 @@ impl Link {
     async fn call<T, F>(
         &self,
         act: &'static str,
+        writes: bool,
         call: impl Fn(Arc<MemoryStore>) -> F,
     ) -> Result<T, StoreError>
     where
@@ -63,10 +64,10 @@ impl Link {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         self.travel().await;
-        if self.weather.lock().is_cut || self.happens(|weather| weather.lost) {
+        if self.network.lock().is_cut || self.happens(|network| network.lost) {
             return self.timed_out(act).await;
         }
-        if self.happens(|weather| weather.repeated) {
+        if self.happens(|network| network.repeated) {
             let again = call(Arc::clone(&self.store));
             let executor = self.executor.clone();
             let late = executor.draw(|random| random.micros(2_000_000));
@@ -77,8 +78,10 @@ impl Link {
             });
         }
         let answer = call(Arc::clone(&self.store)).await;
-        self.hint();
-        if self.weather.lock().is_cut || self.happens(|weather| weather.unanswered) {
+        if writes {
+            self.hint();
+        }
+        if self.network.lock().is_cut || self.happens(|network| network.unanswered) {
             return self.timed_out(act).await;
         }
         self.travel().await;
@@ -110,7 +113,7 @@ impl Link {
 impl SharedStore for Link {
     async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
         let proposals: Arc<[Proposal]> = proposals.into();
-        self.call("propose", move |store| {
+        self.call("propose", true, move |store| {
             let proposals = Arc::clone(&proposals);
             async move { store.propose_shared(&proposals).await }
         })
@@ -119,7 +122,7 @@ impl SharedStore for Link {
 
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
         let requests: Arc<[ProbeRequest]> = requests.into();
-        self.call("ask about probes", move |store| {
+        self.call("ask about probes", true, move |store| {
             let requests = Arc::clone(&requests);
             async move { store.ask_probes(&requests).await }
         })
@@ -128,7 +131,7 @@ impl SharedStore for Link {
 
     async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
         let after = after.clone();
-        self.call("follow", move |store| {
+        self.call("follow", false, move |store| {
             let after = after.clone();
             async move { store.rows_after(&after, limit).await }
         })

@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::book::{Book, OPEN_WAIT, SERVICE};
+use super::checker::{Checker, OPEN_WAIT, SERVICE};
 use super::executor::{Executor, Owner, Random, SimulatedClock};
-use super::link::{Link, Weather};
+use super::link::{Link, NetworkFaults};
 use crate::catalog::{Catalog, Declaration};
 use crate::engine::{Allowed, Creator, Engine, Limits, Permit, Seals, StoreIdentity, Target};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
-use crate::left_out::{Rule, holds};
+use crate::protocol_rules::{Rule, holds};
 use crate::replica::{Answers, Coordinator, Replica, Tail};
 use crate::store::MemoryStore;
 
@@ -36,7 +36,7 @@ pub(super) struct Plan {
     /// S.
     pub(super) successes: u32,
     pub(super) max_wait: bool,
-    pub(super) weather: Weather,
+    pub(super) network: NetworkFaults,
     /// How far clocks go wrong: parts of a million that they are fast, at the most (they are slow by less than a lease's margin, 100),
     /// and seconds of the wall clocks.
     pub(super) fast: u64,
@@ -50,7 +50,7 @@ pub(super) struct World {
     pub(super) executor: Executor,
     pub(super) store: Arc<MemoryStore>,
     pub(super) replicas: Vec<Arc<Process>>,
-    pub(super) book: Arc<Book>,
+    pub(super) checker: Arc<Checker>,
     catalog: Arc<Catalog>,
     plan: Plan,
     /// Whether the dependency answers.
@@ -64,7 +64,7 @@ pub(super) struct Process {
     pub(super) index: usize,
     folder: PathBuf,
     pub(super) clock: SimulatedClock,
-    pub(super) weather: Arc<Mutex<Weather>>,
+    pub(super) network: Arc<Mutex<NetworkFaults>>,
     hint: Arc<Notify>,
     pub(super) life: Mutex<Life>,
 }
@@ -86,7 +86,7 @@ impl World {
     pub(super) fn new(seed: u64, plan: Plan, verbose: bool) -> Self {
         let executor = Executor::new(seed);
         let store_clock = SimulatedClock::new(executor.clone(), 0, WallOffset::ZERO);
-        let store = Arc::new(MemoryStore::new(Arc::new(store_clock), seed));
+        let store = Arc::new(MemoryStore::new(Arc::new(store_clock), !seed));
         let folder = tempfile::tempdir().expect("a folder");
         let replicas = (0..plan.replicas).map(|index| {
             let (pace, wall) = executor.draw(|random| {
@@ -102,19 +102,19 @@ impl World {
                 index,
                 folder: folder.path().join(index.to_string()),
                 clock: SimulatedClock::new(executor.clone(), pace, wall),
-                weather: Arc::new(Mutex::new(plan.weather)),
+                network: Arc::new(Mutex::new(plan.network)),
                 hint: Arc::new(Notify::new()),
                 life: Mutex::default(),
             })
         });
         let replicas = replicas.collect();
-        let book = Arc::new(Book::new(executor.clone(), Arc::clone(&store), plan.permitted, verbose));
+        let checker = Arc::new(Checker::new(executor.clone(), Arc::clone(&store), plan.permitted, verbose));
         let world = Self {
             catalog: catalog(&plan),
             executor,
             store,
             replicas,
-            book,
+            checker,
             plan,
             healthy: Arc::new(Mutex::new(true)),
             calls_until: Arc::new(Mutex::new(Time::MAX)),
@@ -131,7 +131,7 @@ impl World {
     }
 
     pub(super) fn set_healthy(&self, is_healthy: bool) {
-        self.book.say(|| format!("the dependency is {}", if is_healthy { "well" } else { "dead" }));
+        self.checker.log(|| format!("the dependency is {}", if is_healthy { "well" } else { "dead" }));
         *self.healthy.lock() = is_healthy;
     }
 
@@ -143,24 +143,24 @@ impl World {
             life.number += 1;
             life.number
         };
-        self.book.begins(index);
+        self.checker.begins(index);
         let link = Link {
             executor: self.executor.clone(),
             store: Arc::clone(&self.store),
-            weather: Arc::clone(&process.weather),
+            network: Arc::clone(&process.network),
             hints: self.replicas.iter().map(|process| Arc::clone(&process.hint)).collect(),
         };
-        self.book.say(|| format!("r{index} starts, life {number}"));
-        let (executor, catalog, book) =
-            (self.executor.clone(), Arc::clone(&self.catalog), Arc::clone(&self.book));
+        self.checker.log(|| format!("r{index} starts, life {number}"));
+        let (executor, catalog, checker) =
+            (self.executor.clone(), Arc::clone(&self.catalog), Arc::clone(&self.checker));
         let owner = Owner::Replica(index);
-        let life = live(executor, process, number, Arc::new(link), catalog, book);
+        let life = live(executor, process, number, Arc::new(link), catalog, checker);
         self.executor.spawn(owner, life);
     }
 
     /// A replica's process dies.
     pub(super) fn kill(&self, index: usize) {
-        self.book.say(|| format!("r{index} is killed"));
+        self.checker.log(|| format!("r{index} is killed"));
         self.executor.kill(Owner::Replica(index));
         self.replicas[index].life.lock().serving = None;
         if !holds(Rule::JournalFirst) {
@@ -175,7 +175,7 @@ impl World {
             let caller = Caller {
                 executor: self.executor.clone(),
                 replicas: self.replicas.clone(),
-                book: Arc::clone(&self.book),
+                checker: Arc::clone(&self.checker),
                 healthy: Arc::clone(&self.healthy),
                 calls_until: Arc::clone(&self.calls_until),
             };
@@ -214,7 +214,7 @@ async fn live(
     number: u64,
     link: Arc<Link>,
     catalog: Arc<Catalog>,
-    book: Arc<Book>,
+    checker: Arc<Checker>,
 ) {
     let clock: Arc<dyn Clock> = Arc::new(process.clock.clone());
     let issuer = executor.draw(Random::number);
@@ -258,11 +258,11 @@ async fn live(
         async move { coordinator.run(stop).await }
     });
     executor.spawn(owner, tick(Arc::clone(&engine), Arc::clone(&clock)));
-    let behind = Arc::clone(&process.hint);
-    let replica = Replica::of_several(Arc::clone(&engine), clock, coordinator, behind);
+    let tail_hint = Arc::clone(&process.hint);
+    let replica = Replica::of_several(Arc::clone(&engine), clock, coordinator, tail_hint);
     let mut life = process.life.lock();
     if life.number == number {
-        book.say(|| format!("r{} serves", process.index));
+        checker.log(|| format!("r{} serves", process.index));
         life.serving = Some(Serving { engine, replica });
     }
 }
@@ -289,7 +289,7 @@ async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
 struct Caller {
     executor: Executor,
     replicas: Vec<Arc<Process>>,
-    book: Arc<Book>,
+    checker: Arc<Checker>,
     healthy: Arc<Mutex<bool>>,
     calls_until: Arc<Mutex<Time>>,
 }
@@ -313,13 +313,17 @@ impl Caller {
             }
             self.report(name, permit, outcome).await;
             if decision.pass.and_then(|pass| pass.probe).is_some() {
-                self.book.say(|| format!("a probe of {name} {outcome}"));
+                self.checker.log(|| format!("a probe of {name} {outcome}"));
             }
         }
     }
 
     /// Runs a call in a replica that serves; none: its process died over it, or none serves.
-    async fn call<T: Send + 'static>(&self, call: impl AsyncCall<T>) -> Option<(usize, T)> {
+    async fn call<T, F>(&self, call: impl FnOnce(Replica, Shown, Time) -> F) -> Option<(usize, T)>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         let serving: Vec<_> = self
             .replicas
             .iter()
@@ -332,8 +336,8 @@ impl Caller {
         let (process, serving) = serving.into_iter().nth(usize::try_from(chosen).unwrap_or(0))?;
         let (sender, answer) = oneshot::channel();
         let now = process.clock.now();
-        let shown = Shown { replica: process.index, book: Arc::clone(&self.book) };
-        let called = call.call(serving.replica, shown, now);
+        let shown = Shown { replica: process.index, checker: Arc::clone(&self.checker) };
+        let called = call(serving.replica, shown, now);
         self.executor.spawn(Owner::Replica(process.index), async move {
             let _ = sender.send(called.await);
         });
@@ -348,11 +352,11 @@ impl Caller {
     async fn ask(&self, name: &'static str) -> Option<Allowed> {
         let call = move |replica: Replica, shown: Shown, now| async move {
             let allowed = replica.allow(Creator::Server, SERVICE, name, now).await.expect("it fits");
-            shown.book.shown(shown.replica, name, allowed.decision.epoch);
+            shown.checker.shown(shown.replica, name, allowed.decision.epoch);
             allowed
         };
         let (index, allowed) = self.call(call).await?;
-        self.book.allowed(index, name, &allowed);
+        self.checker.allowed(index, name, &allowed);
         Some(allowed)
     }
 
@@ -366,7 +370,7 @@ impl Caller {
                 replica.record(Creator::Server, target, &Report::plain(outcome), now).await.expect("it fits")
             };
             if let Some((index, recorded)) = self.call(call).await {
-                self.book.recorded(index, name, &permit, &recorded, (reported_at, sent_at));
+                self.checker.recorded(index, name, &permit, &recorded, (reported_at, sent_at));
                 return;
             }
         }
@@ -376,22 +380,7 @@ impl Caller {
 /// Where a replica's answers are noted in the order that it gives them.
 struct Shown {
     replica: usize,
-    book: Arc<Book>,
-}
-
-/// A call of a replica.
-trait AsyncCall<T> {
-    fn call(self, replica: Replica, shown: Shown, now: Time) -> impl Future<Output = T> + Send + 'static;
-}
-
-impl<T, F, C> AsyncCall<T> for C
-where
-    F: Future<Output = T> + Send + 'static,
-    C: FnOnce(Replica, Shown, Time) -> F,
-{
-    fn call(self, replica: Replica, shown: Shown, now: Time) -> impl Future<Output = T> + Send + 'static {
-        self(replica, shown, now)
-    }
+    checker: Arc<Checker>,
 }
 
 /// How a replica shows a breaker: its epoch and state.

@@ -10,7 +10,7 @@ use breaker::{
     Key, Numbering, ProbeGrant, ProbeSettled, ProbeSlot, Probes, Snapshot, State, Time, Transition,
 };
 
-use crate::left_out::{Rule, holds};
+use crate::protocol_rules::{Rule, holds};
 use crate::store::shared_store::ProbeRequest;
 use crate::store::{Change, Proposal};
 

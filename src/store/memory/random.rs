@@ -1,26 +1,19 @@
 //! Numbers that look random and follow from a seed: what a simulation draws is drawn again when it is run again.
 
-use std::hash::Hasher;
+use breaker::mix;
 
-use siphasher::sip::SipHasher13;
-
-/// Where a store in memory takes its nonces, steps and keys from.
+/// `SplitMix64`: multiples of the golden ratio, mixed.
 #[derive(Debug)]
-pub(super) struct SeededRandom {
-    seed: u64,
-    drawn: u64,
-}
+pub(crate) struct SeededRandom(u64);
 
 impl SeededRandom {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { seed, drawn: 0 }
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
     }
 
-    pub(super) fn number(&mut self) -> u64 {
-        self.drawn += 1;
-        let mut hasher = SipHasher13::new_with_keys(self.seed, 0);
-        hasher.write_u64(self.drawn);
-        hasher.finish()
+    pub(crate) fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
     }
 
     pub(super) fn key(&mut self) -> [u8; 16] {

@@ -21,8 +21,8 @@ pub(super) const OPEN_WAIT: Duration = Duration::from_secs(2);
 /// An answer about an outcome that took this long is not the store's.
 const STORE_WAITED_FOR: Duration = Duration::from_millis(950);
 
-/// The book of a run.
-pub(super) struct Book {
+/// Notes what callers are told in a run, and checks it.
+pub(super) struct Checker {
     executor: Executor,
     store: Arc<MemoryStore>,
     /// P.
@@ -67,13 +67,13 @@ pub(super) struct Figures {
     pub(super) not_counted: u64,
 }
 
-impl Book {
+impl Checker {
     pub(super) fn new(executor: Executor, store: Arc<MemoryStore>, permitted: u32, verbose: bool) -> Self {
         Self { executor, store, permitted, verbose, inner: Mutex::default() }
     }
 
     /// A line of the story, if it is to be told.
-    pub(super) fn say(&self, line: impl FnOnce() -> String) {
+    pub(super) fn log(&self, line: impl FnOnce() -> String) {
         if self.verbose {
             let at = self.executor.now().since(BEGINNING).as_secs_f64();
             let line = line();
@@ -85,8 +85,8 @@ impl Book {
         self.inner.lock().story.clone()
     }
 
-    pub(super) fn wrong(&self, problem: String) {
-        self.say(|| format!("!! {problem}"));
+    pub(super) fn violated(&self, problem: String) {
+        self.log(|| format!("!! {problem}"));
         self.inner.lock().problems.push(problem);
     }
 
@@ -101,7 +101,7 @@ impl Book {
         self.told(name, decision.epoch, decision.state);
         let Some(pass) = decision.pass else { return };
         let Some(probe) = pass.probe else { return };
-        self.say(|| format!("r{replica} gives {name} slot {} of epoch {}", probe.slot, pass.epoch));
+        self.log(|| format!("r{replica} gives {name} slot {} of epoch {}", probe.slot, pass.epoch));
         let now = self.executor.now();
         let key = Key::new(SERVICE, name).expect("a key");
         let slots = self.store.probe_slots(&key, pass.epoch);
@@ -129,7 +129,7 @@ impl Book {
             unexpired.count()
         };
         if out + completed.len() > self.permitted as usize {
-            self.wrong(format!(
+            self.violated(format!(
                 "{name} epoch {}: {out} probes out and {} completed, of {}",
                 pass.epoch,
                 completed.len(),
@@ -156,7 +156,10 @@ impl Book {
                 inner.probes.get(&(name.to_owned(), permit.pass.epoch, probe.nonce)).copied()
             };
             if recorded.recorded == Recorded::NotCounted {
-                self.wrong(format!("{name}: the outcome of a probe of epoch {} is lost", permit.pass.epoch));
+                self.violated(format!(
+                    "{name}: the outcome of a probe of epoch {} is lost",
+                    permit.pass.epoch
+                ));
             }
             // A replica that waited for the store in vain takes the outcome in, and it may yet prove late.
             let (reported_at, sent_at) = sent;
@@ -164,9 +167,9 @@ impl Book {
             let until = lease.and_then(|lease| lease.of_store);
             let is_late = until.is_none_or(|until| until < reported_at);
             if recorded.recorded == Recorded::Recorded && is_of_store && is_late {
-                self.wrong(format!("{name}: slot {} counts after its lease", probe.slot));
+                self.violated(format!("{name}: slot {} counts after its lease", probe.slot));
             }
-            self.say(|| {
+            self.log(|| {
                 let RecordResult { recorded, state, epoch, .. } = recorded;
                 format!("r{replica} takes {name} slot {}: {recorded}, {state} {epoch}", probe.slot)
             });
@@ -182,7 +185,7 @@ impl Book {
     pub(super) fn shown(&self, replica: usize, name: &str, epoch: u64) {
         let before = self.inner.lock().shown.insert((replica, name.to_owned()), epoch);
         if before.is_some_and(|before| before > epoch) {
-            self.wrong(format!("r{replica} goes back with {name}: from epoch {before:?} to {epoch}"));
+            self.violated(format!("r{replica} goes back with {name}: from epoch {before:?} to {epoch}"));
         }
     }
 
@@ -198,14 +201,14 @@ impl Book {
         let mut ids = BTreeSet::new();
         for row in &rows {
             let epoch = row.epoch;
-            self.say(|| {
+            self.log(|| {
                 format!(
                     "history: {} {} -> {} {} base {} epoch {epoch:?}",
                     row.key, row.from, row.to, row.reason, row.base_epoch
                 )
             });
             if !ids.insert(row.id.clone()) {
-                self.wrong(format!("{:?} is in the history twice", row.id));
+                self.violated(format!("{:?} is in the history twice", row.id));
             }
         }
         let told = self.inner.lock().told.clone();
@@ -238,14 +241,14 @@ impl Book {
                     | (State::HalfOpen, State::Closed)
             );
             if row.epoch != Some(epoch + 1) || row.base_epoch != epoch || row.from != state || !is_edge {
-                self.wrong(format!(
+                self.violated(format!(
                     "{name}: {} -> {} of epoch {:?} after {state} of epoch {epoch}",
                     row.from, row.to, row.epoch
                 ));
             }
             let waited = row.occurred_at.since(entered_at);
             if row.from == State::Open && row.reason == Reason::WaitElapsed && waited < OPEN_WAIT {
-                self.wrong(format!("{name}: OPEN of epoch {epoch} ended after {waited:?}"));
+                self.violated(format!("{name}: OPEN of epoch {epoch} ended after {waited:?}"));
             }
             entered_at = row.occurred_at;
             (epoch, state) = (row.epoch.unwrap_or(epoch), row.to);
@@ -258,7 +261,7 @@ impl Book {
             || rows.iter().any(|row| row.epoch == Some(epoch) && row.to == state);
         let proposed = || rows.iter().any(|row| row.base_epoch == epoch && row.to == state);
         if !stood && !proposed() {
-            self.wrong(format!("{name}: a caller was told {state} of epoch {epoch}, which is nowhere"));
+            self.violated(format!("{name}: a caller was told {state} of epoch {epoch}, which is nowhere"));
         }
     }
 }

@@ -1,0 +1,145 @@
+use async_trait::async_trait;
+use breaker::{Key, Numbering, Outcome, RowVersion, Snapshot, StoredRow};
+use breakerd_common::clock::ManualClock;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::engine::{Limits, Seals, StoreAnswer, StoreIdentity};
+use crate::journal::writer::Writer;
+use crate::journal::{Journal, JournalOptions};
+use crate::store::{
+    Answered, ChangedRow, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+};
+
+const NOW: Time = Time::from_micros(1_700_000_000_000_000);
+
+/// A store that gives no probe, and can read no row that it would have to write.
+#[derive(Default)]
+struct Unwilling {
+    claimed: Mutex<Vec<String>>,
+    asked: Notify,
+}
+
+#[async_trait]
+impl SharedStore for Unwilling {
+    async fn propose_shared(&self, _: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        Err(StoreError::Corrupt { act: "write transitions", problem: "a row is wrong".to_owned() })
+    }
+
+    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        let refused = |request: &ProbeRequest| {
+            self.claimed.lock().push(request.key().name().to_string());
+            let row =
+                ChangedRow { key: request.key().clone(), row: row(State::HalfOpen, 0), entered_by: None };
+            ProbeResponse::Claimed { grant: None, row }
+        };
+        let responses = requests.iter().map(refused).collect();
+        self.asked.notify_one();
+        Ok(responses)
+    }
+
+    async fn rows_after(&self, _: &RowCursor, _: u32) -> Result<RowsPage, StoreError> {
+        std::future::pending().await
+    }
+}
+
+/// A row whose epoch is its revision.
+fn row(state: State, revision: u64) -> StoredRow {
+    let snapshot = Snapshot { epoch: revision, state, ..Snapshot::pristine() };
+    StoredRow { version: RowVersion { timeline: 0, revision }, snapshot, age: Duration::ZERO }
+}
+
+fn key(name: &str) -> Key {
+    Key::new("db", name).unwrap()
+}
+
+struct Bench {
+    engine: Arc<Engine>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    store: Arc<Unwilling>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let folder = tempfile::tempdir().unwrap();
+        let options = JournalOptions {
+            replica: "here".into(),
+            boot: 1,
+            bytes_max: 1024 * 1024,
+            breakers_max: 10,
+            clock: Arc::clone(&clock),
+        };
+        let journal = Arc::new(Journal::open(folder.path(), options).unwrap().0);
+        let limits = Limits {
+            breakers_max: 1_000,
+            breakers_per_service_max: 1_000,
+            breakers_per_caller_max: 1_000,
+            own_series_max: 0,
+            idle_ttl: Duration::from_hours(1),
+        };
+        let (seals, numbering) = (Seals::new(&[7; 16]), Numbering::Store);
+        let identity = StoreIdentity { seals, timeline: 0, issuer: 1, numbering };
+        let sink = Box::new(Arc::clone(&journal));
+        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
+        Self { engine, journal, clock, store: Arc::default(), _folder: folder }
+    }
+
+    fn adopt(&self, name: &str, row: &StoredRow) {
+        self.engine.take_answer(&key(name), &StoreAnswer::Row(row), None, NOW);
+    }
+
+    /// A call that wants a probe.
+    fn want(&self, name: &str) {
+        assert!(self.engine.try_allow_for(Creator::Server, "db", name, NOW).unwrap().decision.waits);
+    }
+}
+
+/// Hundreds that wanted a probe, and want it no more, stand before one that still does.
+#[tokio::test]
+async fn a_breaker_that_asks_is_not_forgotten_behind_those_that_do_not_any_more() {
+    let bench = Bench::new();
+    let names: Vec<_> = (0..600).map(|number| number.to_string()).collect();
+    for name in &names {
+        bench.adopt(name, &row(State::HalfOpen, 1));
+        bench.want(name);
+        bench.adopt(name, &row(State::Closed, 2));
+    }
+    // The one whose turn comes last.
+    let last = names.iter().max_by_key(|name| bench.engine.seals().key_id("db", name)).unwrap();
+    bench.adopt(last, &row(State::HalfOpen, 3));
+    bench.want(last);
+    let Bench { engine, journal, clock, store, .. } = &bench;
+    let coordinator = Coordinator::new(Arc::clone(engine), store.clone(), Arc::clone(clock), journal, 1);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { coordinator.run(stop).await }
+    });
+    tokio::time::timeout(Duration::from_secs(20), store.asked.notified()).await.expect("it is claimed for");
+    assert_eq!(*store.claimed.lock(), std::slice::from_ref(last));
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trip_that_the_store_rejects_for_good_does_not_stand_for_ever() {
+    let bench = Bench::new();
+    let target = Target { permit: None, service: "db", name: "a", epoch: None };
+    for _ in 0..5 {
+        bench.engine.record(target, &Report::plain(Outcome::Failure), NOW).unwrap();
+    }
+    let state = || bench.engine.view("db", "a", NOW).unwrap().state;
+    assert_eq!(state(), State::Open);
+    let answers = Arc::new(Answers::new(Arc::clone(&bench.engine), Arc::clone(&bench.clock)));
+    let stop = CancellationToken::new();
+    let writer = Writer::to_shared(Arc::clone(&bench.journal), bench.store.clone(), answers);
+    let running = tokio::spawn(writer.run(stop.clone()));
+    bench.journal.emptied().await;
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(state(), State::Closed);
+}
