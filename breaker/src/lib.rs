@@ -26,15 +26,19 @@
 //! assert!(breaker.allow(now).0.pass.expect("a probe is free").probe.is_some());
 //! ```
 
+mod call_counts;
 mod dedup;
+mod deltas;
 mod field;
 mod key;
 mod layer;
 mod machine;
 mod merge;
 mod outcome;
+mod own_counts;
 mod probes;
 mod reporters;
+mod shared_counts;
 mod state;
 mod tally;
 mod thresholds;
@@ -44,6 +48,8 @@ mod wait;
 mod window;
 mod words;
 
+pub use call_counts::{AgedCalls, CallCounts};
+pub use deltas::{CallerSighting, Deltas, FailureRun};
 pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind, OFF, Value, thousandths};
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Origin, Problem};
@@ -53,9 +59,10 @@ pub use machine::{
 };
 pub use merge::{Merged, merge};
 pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, RunRecorded, Ticket, Verdict};
+pub use own_counts::{COUNTS_INTERVAL, PublishedCounts};
 pub use probes::{PROBE_RETRY_AFTER_MAX, ProbeCounts, ProbeOutcome, ProbeSettled, ProbeSlot, Probes};
+pub use shared_counts::{COUNTS_FRESH, ReadCounts};
 pub use state::{OverrideKind, Reason, Scope, State};
-pub use tally::Deltas;
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};
 pub use time::{Time, WallOffset};
 pub use transition::{

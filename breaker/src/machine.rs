@@ -36,6 +36,7 @@ mod half_open;
 mod operator_actions;
 mod phase;
 mod replication;
+mod sharing;
 mod snapshot;
 mod stored_row;
 
@@ -232,8 +233,7 @@ impl Breaker {
         }
         self.thresholds = thresholds;
         match &mut self.phase {
-            Phase::Closed(tally) => tally.reshape(&self.thresholds, now),
-            Phase::MetricsOnly(metrics_only) => metrics_only.tally.reshape(&self.thresholds, now),
+            Phase::Closed(_) | Phase::MetricsOnly(_) => self.reshape(now),
             Phase::Open(open) => {
                 let retry_after = open.retry_after;
                 let wait = self.set_wait(retry_after);
@@ -304,6 +304,7 @@ impl Breaker {
         let base_epoch = self.epoch;
         self.age(at);
         let stats = Stats { reporters: cause.reporters, ..self.stats() };
+        self.end_sharing();
         let epoch = base_epoch + 1;
         match self.numbering {
             Numbering::Own => self.epoch = epoch,

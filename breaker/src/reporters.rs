@@ -57,6 +57,11 @@ impl Reporters {
         self.newest.push(sighting);
     }
 
+    /// The newest of them, at most `most`, with the time of each.
+    pub(crate) fn newest(&self, most: usize) -> impl Iterator<Item = (CallerId, Time)> + '_ {
+        self.newest.iter().rev().take(most).map(|sighting| (sighting.caller, sighting.at))
+    }
+
     /// How many of them are in the window, of those that are remembered.
     pub(crate) fn in_window(&self, window: &Window, pushed: u64) -> u32 {
         self.count(|sighting| !sighting.left && window.holds(pushed, sighting.ordinal, sighting.at))

@@ -1,12 +1,14 @@
 //! What is counted while calls pass, and which trip it makes.
 
+use crate::call_counts::CallCounts;
+use crate::deltas::{CallerSighting, Deltas};
 use crate::outcome::CallerId;
 use crate::reporters::Reporters;
 use crate::state::Reason;
 use crate::thresholds::Thresholds;
 use crate::time::Time;
 use crate::transition::Stats;
-use crate::window::{Kind, Window};
+use crate::window::Window;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
@@ -41,7 +43,8 @@ struct ReporterSets {
 
 impl ReporterSets {
     fn new(minimum: u32) -> Self {
-        Self { counted: 0, run_start: 0, failed: Reporters::new(minimum), slow: Reporters::new(minimum) }
+        // From 1, so that there is a place before the first.
+        Self { counted: 1, run_start: 1, failed: Reporters::new(minimum), slow: Reporters::new(minimum) }
     }
 
     fn count(&mut self, run: Run, now: Time) {
@@ -59,43 +62,57 @@ impl ReporterSets {
         }
     }
 
-    fn count_remote(&mut self, deltas: &Deltas, pushed: u64, any_success: bool, now: Time) {
+    fn count_remote(&mut self, deltas: &Deltas, counted: Counted) {
+        let Counted { pushed, any_success, own_success, now } = counted;
+        if deltas.ends_own_run {
+            self.run_start = self.counted;
+        }
         self.counted += pushed;
         if any_success {
             self.run_start = self.counted;
         }
         let newest = self.counted.saturating_sub(1);
-        for caller in &deltas.failed_callers {
-            self.failed.note(*caller, newest, now);
-        }
-        for caller in &deltas.slow_callers {
-            self.slow.note(*caller, newest, now);
-        }
+        let before_run = self.run_start.saturating_sub(1);
+        let note = |reporters: &mut Reporters, sightings: &[CallerSighting]| {
+            for CallerSighting { caller, age } in sightings {
+                let at = now - *age;
+                // What was before the own newest success is in no run.
+                reporters.note(*caller, if at <= own_success { before_run } else { newest }, at);
+            }
+        };
+        note(&mut self.failed, &deltas.failed_callers);
+        note(&mut self.slow, &deltas.slow_callers);
     }
 }
 
-/// What other replicas counted since the last look (REPLICATION.md, "Counts").
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deltas {
-    /// New calls that succeeded and were not slow.
-    pub successes: u32,
-    /// New calls that succeeded and were slow.
-    pub slow_successes: u32,
-    /// New calls that failed and were not slow.
-    pub failures: u32,
-    /// New calls that failed and were slow.
-    pub slow_failures: u32,
-    /// Who failed.
-    pub failed_callers: Vec<CallerId>,
-    /// Who was slow.
-    pub slow_callers: Vec<CallerId>,
+/// What this replica counted itself, for one who counts what others did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnCalls {
+    pub(crate) since_look: CallCounts,
+    /// [`Time::ZERO`]: there was none.
+    pub(crate) newest_success: Time,
 }
 
-impl Deltas {
-    /// Whether there is no new call in it.
-    pub fn is_empty(&self) -> bool {
-        [self.successes, self.slow_successes, self.failures, self.slow_failures].iter().all(|n| *n == 0)
-    }
+/// How others' calls were counted.
+#[derive(Clone, Copy)]
+struct Counted {
+    pushed: u64,
+    any_success: bool,
+    own_success: Time,
+    now: Time,
+}
+
+/// Which trips can be made now, beside that by consecutive failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TripsJudged {
+    /// Those by a rate.
+    pub(crate) rates: bool,
+    /// Those by the window, rates among them.
+    pub(crate) window: bool,
+}
+
+impl TripsJudged {
+    pub(crate) const ALL: Self = Self { rates: true, window: true };
 }
 
 impl Tally {
@@ -154,34 +171,50 @@ impl Tally {
 
     /// Counts what other replicas counted. Their order among themselves is unknown: any new success ends
     /// the run (summing each replica's run trips far too often), else the new failures prolong it.
-    pub(crate) fn count_remote(&mut self, deltas: &Deltas, minimum_reporters: u32, now: Time) {
-        let run = self.consecutive_failures;
-        let any_success = deltas.successes > 0 || deltas.slow_successes > 0;
-        let kinds = [
-            Kind { number: deltas.successes, failed: false, slow: false },
-            Kind { number: deltas.slow_successes, failed: false, slow: true },
-            Kind { number: deltas.failures, failed: true, slow: false },
-            Kind { number: deltas.slow_failures, failed: true, slow: true },
-        ];
-        let pushed = self.window.push_many(kinds, now);
-        let failures = deltas.failures.saturating_add(deltas.slow_failures);
-        if any_success {
-            self.consecutive_failures = 0;
-        } else {
-            self.consecutive_failures = run.saturating_add(failures);
-        }
-        self.consecutive_successes = if failures > 0 {
+    ///
+    /// In a window of calls, the own ones since the last look take their places among those of the others: of all that
+    /// came since then, each kind keeps its share. What came earlier fills the room that there is.
+    pub(crate) fn count_remote(&mut self, deltas: &Deltas, own: OwnCalls, minimum_reporters: u32, now: Time) {
+        let pushed = self.window.mix(own.since_look, deltas.calls, &deltas.earlier, now);
+        let Deltas { calls, .. } = deltas;
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let any_success = calls.succeeded() > 0 || deltas.ends_run;
+        let own_success = own.newest_success;
+        let runs = deltas.runs.iter().filter(|run| now - run.age > own_success);
+        let runs = runs.fold(0_u64, |sum, run| sum.saturating_add(run.failures));
+        self.consecutive_failures = if any_success {
             0
         } else {
-            let successes = deltas.successes.saturating_add(deltas.slow_successes);
-            self.consecutive_successes.saturating_add(successes)
+            let run = if deltas.ends_own_run { 0 } else { self.consecutive_failures };
+            run.saturating_add(narrow(calls.failed().saturating_add(runs)))
+        };
+        self.consecutive_successes = if calls.failed() > 0 || runs > 0 {
+            0
+        } else {
+            self.consecutive_successes.saturating_add(narrow(calls.succeeded()))
         };
         if !deltas.failed_callers.is_empty() || !deltas.slow_callers.is_empty() {
             self.reporter_sets(minimum_reporters);
         }
         if let Some(reporter_sets) = &mut self.reporters {
-            reporter_sets.count_remote(deltas, pushed, any_success, now);
+            reporter_sets.count_remote(deltas, Counted { pushed, any_success, own_success, now });
         }
+    }
+
+    /// What is in the window, by age.
+    pub(crate) fn aged(&self, now: Time) -> Vec<(Option<Time>, CallCounts)> {
+        self.window.aged(now)
+    }
+
+    /// Failures in a row.
+    pub(crate) fn run(&self) -> u32 {
+        self.consecutive_failures
+    }
+
+    /// Whether a success is in the window.
+    pub(crate) fn has_success(&self) -> bool {
+        let totals = self.window.totals();
+        totals.calls > totals.failures
     }
 
     fn reporter_sets(&mut self, minimum_reporters: u32) -> &mut ReporterSets {
@@ -190,7 +223,7 @@ impl Tally {
 
     /// The trip that the counts make, the first hit in the order of the rules, and how many reporters it
     /// had. Comparisons are exact: by cross-multiplying, not by a rounded rate.
-    pub(crate) fn trip(&self, thresholds: &Thresholds) -> Option<Trip> {
+    pub(crate) fn trip(&self, thresholds: &Thresholds, can: TripsJudged) -> Option<Trip> {
         let needed = thresholds.minimum_reporters();
         // None: one is enough, and whoever reported is one.
         let reporters = |count: &dyn Fn(&ReporterSets) -> u32| {
@@ -204,8 +237,11 @@ impl Tally {
                 return Some((Reason::ConsecutiveFailures, reporters.unwrap_or(0)));
             }
         }
+        if !can.window {
+            return None;
+        }
         let totals = self.window.totals();
-        let judged = totals.calls >= thresholds.minimum_calls();
+        let judged = can.rates && totals.calls >= thresholds.minimum_calls();
         let reaches = |part: u32, rate: Option<u32>| {
             rate.is_some_and(|rate| u64::from(part) * 100_000 >= u64::from(rate) * u64::from(totals.calls))
         };
@@ -231,7 +267,8 @@ impl Tally {
     }
 
     /// Keeps what was counted, under other thresholds.
-    pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) {
+    /// True: the window is empty now.
+    pub(crate) fn reshape(&mut self, thresholds: &Thresholds, now: Time) -> bool {
         let emptied = self.window.reshape(thresholds.window_kind(), thresholds.window_size(), now);
         if let Some(reporter_sets) = &mut self.reporters {
             let kept = (!emptied).then_some(&self.window);
@@ -240,6 +277,7 @@ impl Tally {
                 reporters.resize(thresholds.minimum_reporters());
             }
         }
+        emptied
     }
 
     /// Lets go of what has left the window.

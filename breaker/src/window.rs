@@ -5,12 +5,13 @@
 //! 0.95 of the size and the size. Both keep running totals, take nothing until their first outcome, and do
 //! not grow with traffic.
 
+use crate::call_counts::{AgedCalls, CallCounts};
 use crate::thresholds::WindowKind;
 use crate::time::Time;
 
 /// Slices of a window of time. Twenty, so that no outcome leaves earlier than at 95 % of the size.
 pub(crate) const SLICES: u64 = SLICES_LEN as u64;
-const SLICES_LEN: usize = 20;
+pub(crate) const SLICES_LEN: usize = 20;
 
 /// What is in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,10 +41,48 @@ impl Totals {
 
 /// So many outcomes of one kind.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Kind {
-    pub(crate) number: u32,
-    pub(crate) failed: bool,
-    pub(crate) slow: bool,
+struct Kind {
+    number: u32,
+    failed: bool,
+    slow: bool,
+}
+
+impl CallCounts {
+    fn kinds(self) -> [Kind; 4] {
+        let kind = |number: u64, failed, slow| {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            Kind { number, failed, slow }
+        };
+        [
+            kind(self.successes, false, false),
+            kind(self.slow_successes, false, true),
+            kind(self.failures, true, false),
+            kind(self.slow_failures, true, true),
+        ]
+    }
+}
+
+impl Totals {
+    fn of(calls: CallCounts) -> Self {
+        let mut sum = Self::default();
+        for Kind { number, failed, slow } in calls.kinds() {
+            let only = |counts: bool| if counts { number } else { 0 };
+            sum.add(Self { calls: number, failures: only(failed), slow: only(slow) });
+        }
+        sum
+    }
+
+    /// The same calls by kind, as far as totals say: no more of them failed and were slow than there have to be.
+    fn counts(self) -> CallCounts {
+        let Self { calls, failures, slow } = self;
+        let both = failures.saturating_add(slow).saturating_sub(calls);
+        CallCounts {
+            successes: calls.saturating_sub(failures).saturating_sub(slow - both.min(slow)).into(),
+            slow_successes: slow.saturating_sub(both).into(),
+            failures: failures.saturating_sub(both).into(),
+            slow_failures: both.into(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -60,20 +99,53 @@ impl Window {
         }
     }
 
-    /// Counts many outcomes at once, of which nobody knows the order: each kind evenly among the others. Of
-    /// more than a window of calls can hold, their share of it. How many were pushed.
-    pub(crate) fn push_many(&mut self, kinds: [Kind; 4], now: Time) -> u64 {
+    /// Counts what others counted, and how many of it were pushed.
+    ///
+    /// In a window of time each has its age. In one of calls nobody knows the order: the own ones, which are the newest here,
+    /// are mixed with the others evenly, and of more than it can hold there is their share. Calls of unknown age go where
+    /// there is room, before all others.
+    pub(crate) fn mix(
+        &mut self,
+        own: CallCounts,
+        calls: CallCounts,
+        earlier: &[AgedCalls],
+        now: Time,
+    ) -> u64 {
         match self {
-            Self::Count(window) => window.push_many(kinds),
-            Self::Time(window) => {
-                let mut sum = Totals::default();
-                for Kind { number, failed, slow } in kinds {
-                    let only = |counts: bool| if counts { number } else { 0 };
-                    sum.add(Totals { calls: number, failures: only(failed), slow: only(slow) });
+            Self::Count(window) => {
+                let (mut others, mut before) = (calls, CallCounts::default());
+                for AgedCalls { age, calls } in earlier {
+                    let sum = if age.is_some() { &mut others } else { &mut before };
+                    *sum = sum.plus(*calls);
                 }
-                window.push(sum, now);
-                u64::from(sum.calls)
+                if !others.is_empty() {
+                    window.take_back(own.total());
+                    window.push_many(own.plus(others).kinds());
+                }
+                window.fill(before.kinds());
+                others.total().min(window.size.into())
             }
+            Self::Time(window) => {
+                for AgedCalls { age, calls } in earlier {
+                    if let Some(age) = age {
+                        window.put_at(Totals::of(*calls), now - *age, now);
+                    }
+                }
+                let sum = Totals::of(calls);
+                if sum.calls > 0 {
+                    window.push(sum, now);
+                }
+                calls.total()
+            }
+        }
+    }
+
+    /// What is in it, by age, oldest first: in a window of time by slice and the time of its end, in one of calls all at an
+    /// unknown time.
+    pub(crate) fn aged(&self, now: Time) -> Vec<(Option<Time>, CallCounts)> {
+        match self {
+            Self::Count(window) => vec![(None, window.counts())],
+            Self::Time(window) => window.aged(now),
         }
     }
 
@@ -171,18 +243,46 @@ impl CountWindow {
         self.totals == Totals { calls: self.size, failures: only(failed), slow: only(slow) }
     }
 
-    /// How many were pushed, at most the size. Each time the kind that lags farthest behind its share is next.
-    fn push_many(&mut self, kinds: [Kind; 4]) -> u64 {
-        let all: i64 = kinds.iter().map(|kind| i64::from(kind.number)).sum();
-        let most = all.min(i64::from(self.size));
-        let mut done = [0_i64; 4];
-        for pushed in 1..=most {
-            let lag = |slot: &usize| i64::from(kinds[*slot].number) * pushed - all * done[*slot];
-            let next = (0..kinds.len()).max_by_key(lag).unwrap_or(0);
-            done[next] += 1;
-            self.push(kinds[next].failed, kinds[next].slow);
+    /// At most as many as it holds.
+    fn push_many(&mut self, kinds: [Kind; 4]) {
+        for Kind { failed, slow, .. } in spread(kinds, self.size) {
+            self.push(failed, slow);
         }
-        most.unsigned_abs()
+    }
+
+    /// Takes the newest out again. What they pushed out does not come back.
+    fn take_back(&mut self, newest: u64) {
+        for _ in 0..newest.min(self.totals.calls.into()) {
+            self.head = if self.head == 0 { self.size - 1 } else { self.head - 1 };
+            let (failed, slow) = self.get(self.head);
+            self.totals.remove(Totals::one(failed, slow));
+        }
+    }
+
+    /// Puts outcomes before all others, as far as there is room.
+    fn fill(&mut self, kinds: [Kind; 4]) {
+        let room = self.size - self.totals.calls;
+        if room == 0 || kinds.iter().all(|kind| kind.number == 0) {
+            return;
+        }
+        let (mut filled, kept) = (Self::new(self.size), self.totals.calls);
+        for Kind { failed, slow, .. } in spread(kinds, room) {
+            filled.push(failed, slow);
+        }
+        for back in (1..=kept).rev() {
+            let (failed, slow) = self.get((self.head + self.size - back) % self.size);
+            filled.push(failed, slow);
+        }
+        *self = filled;
+    }
+
+    fn counts(&self) -> CallCounts {
+        let mut counts = CallCounts::default();
+        for back in 1..=self.totals.calls {
+            let (failed, slow) = self.get((self.head + self.size - back) % self.size);
+            counts = counts.plus(CallCounts::alike(failed, slow, 1));
+        }
+        counts
     }
 
     fn get(&self, slot: u32) -> (bool, bool) {
@@ -202,6 +302,18 @@ impl CountWindow {
         }
         *self = resized;
     }
+}
+
+/// At most `most` outcomes of these kinds: each time the kind that lags farthest behind its share is next.
+fn spread(kinds: [Kind; 4], most: u32) -> impl Iterator<Item = Kind> {
+    let all: i64 = kinds.iter().map(|kind| i64::from(kind.number)).sum();
+    let mut done = [0_i64; 4];
+    (1..=all.min(most.into())).map(move |pushed| {
+        let lag = |slot: &usize| i64::from(kinds[*slot].number) * pushed - all * done[*slot];
+        let next = (0..kinds.len()).max_by_key(lag).unwrap_or(0);
+        done[next] += 1;
+        kinds[next]
+    })
 }
 
 /// Where the slice of this number is kept.
@@ -271,6 +383,22 @@ impl TimeWindow {
             }
         }
         *self = resized;
+    }
+
+    /// Counts outcomes that came at a time which may be past.
+    fn put_at(&mut self, outcomes: Totals, at: Time, now: Time) {
+        self.advance(now);
+        self.put(outcomes, at.min(now));
+    }
+
+    fn aged(&self, now: Time) -> Vec<(Option<Time>, CallCounts)> {
+        let Some(slices) = &self.slices else { return Vec::new() };
+        let oldest = (self.current + 1).saturating_sub(SLICES);
+        let slices = (oldest..=self.current).map(|number| {
+            let end = Time::from_micros((number + 1).saturating_mul(self.slice_micros) - 1).min(now);
+            (Some(end), slices[slot(number)].counts())
+        });
+        slices.filter(|(_, calls)| !calls.is_empty()).collect()
     }
 
     fn put(&mut self, outcomes: Totals, at: Time) {

@@ -12,7 +12,7 @@ use crate::mix;
 use crate::outcome::{Decision, Pass, Recorded, Report, RunRecorded, Ticket, Verdict};
 use crate::probes::{PROBE_RETRY_AFTER_MAX, ProbeOutcome, ProbeSettled};
 use crate::state::{OverrideKind, State};
-use crate::tally::{Run, Tally};
+use crate::tally::{Run, Tally, TripsJudged};
 use crate::thresholds::{Judged, Thresholds};
 use crate::time::Time;
 use crate::transition::{Stats, Transition};
@@ -73,7 +73,7 @@ impl Breaker {
             return true;
         }
         metrics_only.tally.advance(now);
-        metrics_only.crossed && metrics_only.tally.trip(&self.thresholds).is_some()
+        metrics_only.crossed && metrics_only.tally.trip(&self.thresholds, TripsJudged::ALL).is_some()
     }
 
     /// Takes an outcome that is no repeat.
@@ -161,7 +161,7 @@ impl Breaker {
     }
 
     /// Where outcomes are counted, in the states that do.
-    fn tally(&mut self) -> Option<&mut Tally> {
+    pub(super) fn tally(&mut self) -> Option<&mut Tally> {
         match &mut self.phase {
             Phase::Closed(tally) => Some(tally),
             Phase::MetricsOnly(metrics_only) => Some(&mut metrics_only.tally),
@@ -180,9 +180,12 @@ impl Breaker {
         if let Phase::MetricsOnly(metrics_only) = &mut self.phase {
             metrics_only.look(thresholds, now);
         }
+        self.share(run, thresholds, now);
         self.tally()?.count(run, thresholds.minimum_reporters(), now);
         let retry_after = report.honored_retry_after(run.failed);
-        self.tripped(thresholds, retry_after, now).or_else(|| self.crossed(thresholds, retry_after, now))
+        let trips = self.trips_judged(false, now);
+        self.tripped(thresholds, retry_after, trips, now)
+            .or_else(|| self.crossed(thresholds, retry_after, trips, now))
     }
 
     /// Opens a closed breaker whose counts make a trip.
@@ -190,12 +193,13 @@ impl Breaker {
         &mut self,
         thresholds: &Thresholds,
         retry_after: Option<Duration>,
+        trips: TripsJudged,
         now: Time,
     ) -> Option<Transition> {
         let Phase::Closed(tally) = &self.phase else {
             return None;
         };
-        let (reason, reporters) = tally.trip(thresholds)?;
+        let (reason, reporters) = tally.trip(thresholds, trips)?;
         let cause = Cause { reason, attribution: None, reporters };
         Some(self.enter(Next::Open { retry_after }, cause, now))
     }
@@ -205,12 +209,13 @@ impl Breaker {
         &mut self,
         thresholds: &Thresholds,
         retry_after: Option<Duration>,
+        trips: TripsJudged,
         now: Time,
     ) -> Option<Transition> {
         let Phase::MetricsOnly(metrics_only) = &mut self.phase else {
             return None;
         };
-        let (reason, reporters) = metrics_only.tally.trip(thresholds)?;
+        let (reason, reporters) = metrics_only.tally.trip(thresholds, trips)?;
         if std::mem::replace(&mut metrics_only.crossed, true) {
             return None;
         }

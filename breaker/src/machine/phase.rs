@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ActiveOverride;
 use super::half_open::HalfOpen;
 use crate::state::Reason;
-use crate::tally::Tally;
+use crate::tally::{Tally, TripsJudged};
 use crate::thresholds::Thresholds;
 use crate::time::Time;
 use crate::transition::{Attribution, HalfOpenTerms, Stats};
@@ -56,7 +56,7 @@ impl MetricsOnly {
     /// The crossing is over when the counts, before the next outcome, are no longer past a trip.
     pub(super) fn look(&mut self, thresholds: &Thresholds, now: Time) {
         self.tally.advance(now);
-        self.crossed &= self.tally.trip(thresholds).is_some();
+        self.crossed &= self.tally.trip(thresholds, TripsJudged::ALL).is_some();
     }
 }
 

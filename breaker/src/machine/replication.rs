@@ -7,8 +7,6 @@
 //! Rows come with answers and with the tail of the store's changes, in any order, and late: each says which version it is,
 //! and one that is not newer than what was taken says nothing.
 
-use std::sync::Arc;
-
 use super::half_open::{ProbeClaim, ProbeGrant};
 use super::phase::Phase;
 use super::stored_row::{
@@ -18,9 +16,8 @@ use super::{Breaker, Numbering};
 use crate::outcome::{Pass, Probe, Report, Ticket};
 use crate::probes::ProbeOutcome;
 use crate::state::State;
-use crate::tally::Deltas;
 use crate::time::Time;
-use crate::transition::{CausingOutcome, Snapshot, Transition};
+use crate::transition::{CausingOutcome, Snapshot};
 use crate::wait::wait;
 
 impl Breaker {
@@ -234,29 +231,5 @@ impl Breaker {
             half_open.settled(probe, answer.counts);
         }
         self.adopt(&answer.row, now);
-    }
-
-    /// Counts what other replicas counted, in the state it was counted in. A read that brings nothing new is
-    /// only a read.
-    pub fn record_remote(&mut self, deltas: &Deltas, now: Time) -> Vec<Transition> {
-        let now = self.clock(now);
-        let mut transitions = self.advance(now);
-        if self.proposed().is_some() || deltas.is_empty() {
-            return transitions;
-        }
-        let thresholds = Arc::clone(&self.thresholds);
-        match &mut self.phase {
-            Phase::Closed(tally) => {
-                tally.count_remote(deltas, thresholds.minimum_reporters(), now);
-                transitions.extend(self.tripped(&thresholds, None, now));
-            }
-            Phase::MetricsOnly(metrics_only) => {
-                metrics_only.look(&thresholds, now);
-                metrics_only.tally.count_remote(deltas, thresholds.minimum_reporters(), now);
-                transitions.extend(self.crossed(&thresholds, None, now));
-            }
-            _ => {}
-        }
-        transitions
     }
 }

@@ -105,6 +105,7 @@ impl Breaker {
         self.epoch = snapshot.epoch;
         self.open_count = snapshot.open_count;
         self.drop_proposal();
+        self.end_sharing();
         // A state entered in what is now the future was entered now: a clock that was set back must not
         // make a wait longer than it is.
         self.entered_at = entered_at.min(now);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::outcome::Probe;
 use crate::probes::{ProbeCounts, ProbeOutcome, ProbeSettled};
+use crate::shared_counts::SharedCounts;
 use crate::state::{Reason, State};
 use crate::time::Time;
 use crate::transition::{CausingOutcome, Snapshot, Stats, Transition};
@@ -84,6 +85,8 @@ pub(super) struct Replicated {
     /// The version of the row that was taken last.
     pub(super) taken: RowVersion,
     pub(super) proposal: Option<Proposal>,
+    /// What replicas count together in the present state, while it fails.
+    pub(super) counts: Option<Box<SharedCounts>>,
 }
 
 /// The newest change that was made here and not answered yet.

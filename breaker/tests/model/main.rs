@@ -12,6 +12,7 @@ mod play;
 mod properties;
 mod rules;
 mod settings;
+mod sharing;
 mod steps;
 
 use breaker::Time;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breaker::{CallerId, Deltas, Outcome, OverrideKind, Report};
+use breaker::{CallerId, CallerSighting, Deltas, Outcome, OverrideKind, Report};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -119,17 +119,18 @@ impl Remote {
     pub(crate) fn deltas(self) -> Deltas {
         let mut deltas = Deltas::default();
         let number = match (self.failed, self.slow) {
-            (false, false) => &mut deltas.successes,
-            (false, true) => &mut deltas.slow_successes,
-            (true, false) => &mut deltas.failures,
-            (true, true) => &mut deltas.slow_failures,
+            (false, false) => &mut deltas.calls.successes,
+            (false, true) => &mut deltas.calls.slow_successes,
+            (true, false) => &mut deltas.calls.failures,
+            (true, true) => &mut deltas.calls.slow_failures,
         };
-        *number = self.number;
+        *number = self.number.into();
+        let sighting = CallerSighting { caller: CallerId(self.caller), age: Duration::ZERO };
         if self.failed {
-            deltas.failed_callers.push(CallerId(self.caller));
+            deltas.failed_callers.push(sighting);
         }
         if self.slow {
-            deltas.slow_callers.push(CallerId(self.caller));
+            deltas.slow_callers.push(sighting);
         }
         deltas
     }

@@ -13,6 +13,7 @@
 mod by_hand;
 mod changing;
 mod counting;
+mod fleet;
 mod half_open;
 mod left_state;
 mod numbered_by_the_store;
@@ -23,6 +24,7 @@ mod remote;
 mod reporters;
 mod restarting;
 mod retiring;
+mod sharing;
 mod shown;
 mod story;
 mod thresholds;

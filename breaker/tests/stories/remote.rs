@@ -1,6 +1,10 @@
 //! What other replicas counted.
 
-use breaker::{Breaker, CallerId, Deltas, Identity, Numbering, Reason, Time, WallOffset};
+use std::time::Duration;
+
+use breaker::{
+    Breaker, CallCounts, CallerId, CallerSighting, Deltas, Identity, Numbering, Reason, Time, WallOffset,
+};
 
 use crate::story::check;
 use crate::thresholds::thresholds;
@@ -167,8 +171,12 @@ fn those_who_were_slow_elsewhere_are_reporters_of_the_slow_rate() {
             "slow_call_duration_threshold 1, slow_call_rate_threshold 50, minimum_number_of_calls 2, \
              minimum_reporters 2",
         );
-        let slow_callers = callers.iter().map(|caller| CallerId(*caller)).collect();
-        let deltas = Deltas { slow_successes: 2, slow_callers, ..Deltas::default() };
+        let slow_callers = callers
+            .iter()
+            .map(|caller| CallerSighting { caller: CallerId(*caller), age: Duration::ZERO })
+            .collect();
+        let calls = CallCounts { slow_successes: 2, ..CallCounts::default() };
+        let deltas = Deltas { calls, slow_callers, ..Deltas::default() };
         let transitions = breaker.record_remote(&deltas, Time::ZERO);
         transitions.first().map(|transition| (transition.reason, transition.stats.reporters))
     };
@@ -179,13 +187,13 @@ fn those_who_were_slow_elsewhere_are_reporters_of_the_slow_rate() {
 #[test]
 fn successes_elsewhere_prolong_the_run_of_successes_and_a_failure_ends_it() {
     let mut breaker = closed("");
-    let mut run_after = |deltas: Deltas| {
-        breaker.record_remote(&deltas, Time::ZERO);
+    let mut run_after = |calls: CallCounts| {
+        breaker.record_remote(&Deltas { calls, ..Deltas::default() }, Time::ZERO);
         breaker.view(Time::ZERO).stats.consecutive_successes
     };
-    assert_eq!(run_after(Deltas { successes: 2, ..Deltas::default() }), 2);
-    assert_eq!(run_after(Deltas { successes: 3, slow_successes: 1, ..Deltas::default() }), 6);
-    assert_eq!(run_after(Deltas { successes: 9, failures: 1, ..Deltas::default() }), 0);
-    assert_eq!(run_after(Deltas { successes: 1, ..Deltas::default() }), 1);
-    assert_eq!(run_after(Deltas { successes: 9, slow_failures: 1, ..Deltas::default() }), 0);
+    assert_eq!(run_after(CallCounts { successes: 2, ..CallCounts::default() }), 2);
+    assert_eq!(run_after(CallCounts { successes: 3, slow_successes: 1, ..CallCounts::default() }), 6);
+    assert_eq!(run_after(CallCounts { successes: 9, failures: 1, ..CallCounts::default() }), 0);
+    assert_eq!(run_after(CallCounts { successes: 1, ..CallCounts::default() }), 1);
+    assert_eq!(run_after(CallCounts { successes: 9, slow_failures: 1, ..CallCounts::default() }), 0);
 }

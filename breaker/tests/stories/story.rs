@@ -45,9 +45,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    ActiveOverride, Attribution, Breaker, CallerId, Deltas, Identity, Numbering, Outcome, Override,
-    OverrideKind, Pass, ProbeClaim, ProposalId, Recorded, Report, Scope, Snapshot, State, Thresholds, Ticket,
-    Time, Transition, View, WallOffset,
+    ActiveOverride, Attribution, Breaker, CallCounts, CallerId, CallerSighting, Deltas, Identity, Numbering,
+    Outcome, Override, OverrideKind, Pass, ProbeClaim, ProposalId, Recorded, Report, Scope, Snapshot, State,
+    Thresholds, Ticket, Time, Transition, View, WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -433,21 +433,24 @@ fn retirable(breaker: &Breaker) -> &'static str {
     }
 }
 
+fn sighting(caller: CallerId) -> CallerSighting {
+    CallerSighting { caller, age: Duration::ZERO }
+}
+
 fn deltas(words: &[&str]) -> Deltas {
     let count = |what| {
         let place = words.iter().position(|word| *word == what);
-        place.map_or(0, |place| number(words[place - 1]) as u32)
+        place.map_or(0, |place| number(words[place - 1]))
     };
-    let callers =
-        || words.iter().skip_while(|word| **word != "by").skip(1).map(|name| caller(name)).collect();
-    Deltas {
+    let calls = CallCounts {
         successes: count("succeeded"),
         slow_successes: count("slow"),
         failures: count("failed"),
         slow_failures: 0,
-        failed_callers: callers(),
-        slow_callers: Vec::new(),
-    }
+    };
+    let callers = words.iter().skip_while(|word| **word != "by").skip(1);
+    let failed_callers = callers.map(|name| sighting(caller(name))).collect();
+    Deltas { calls, failed_callers, ..Deltas::default() }
 }
 
 fn show(view: &View, now: Time) -> String {
