@@ -58,7 +58,9 @@ pub use machine::{
     ProposalAnswer, ProposalId, RowVersion, StoredRow, View, WrongState,
 };
 pub use merge::{Merged, merge};
-pub use outcome::{CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, RunRecorded, Ticket, Verdict};
+pub use outcome::{
+    Awaited, CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, RunRecorded, Ticket, Verdict,
+};
 pub use own_counts::{COUNTS_INTERVAL, PublishedCounts};
 pub use probes::{PROBE_RETRY_AFTER_MAX, ProbeCounts, ProbeOutcome, ProbeSettled, ProbeSlot, Probes};
 pub use shared_counts::{COUNTS_FRESH, ReadCounts};

@@ -52,7 +52,7 @@ pub use self::snapshot::View;
 use self::stored_row::Replicated;
 pub use self::stored_row::{ProbeAnswer, ProbeReport, ProposalAnswer, ProposalId, RowVersion, StoredRow};
 use crate::dedup::ReportedNumbers;
-use crate::outcome::{Decision, Probe, Recorded, Report, RunRecorded, Ticket};
+use crate::outcome::{Awaited, Decision, Probe, Recorded, Report, RunRecorded, Ticket};
 use crate::state::{OverrideKind, Reason, Scope, State};
 use crate::tally::Tally;
 use crate::thresholds::Thresholds;
@@ -145,9 +145,15 @@ impl Breaker {
 
     /// May a call go ahead?
     pub fn allow(&mut self, now: Time) -> (Decision, Vec<Transition>) {
+        self.allow_again(None, now)
+    }
+
+    /// May a call go ahead that was told to wait for this answer? As [`Breaker::allow`]; a probe that it wanted before is not
+    /// wanted twice.
+    pub fn allow_again(&mut self, awaited: Option<Awaited>, now: Time) -> (Decision, Vec<Transition>) {
         let now = self.clock(now);
         let transitions = self.advance(now);
-        (self.decide(now), transitions)
+        (self.decide(awaited, now), transitions)
     }
 
     /// How a call went.
@@ -314,7 +320,7 @@ impl Breaker {
         let rejected_calls = std::mem::take(&mut self.rejected_calls);
         self.entered_at = at;
         self.entered_revision = self.config_revision;
-        self.phase = match next {
+        let entered = match next {
             Next::Closed => {
                 self.open_count = 0;
                 Phase::Closed(Tally::new(&self.thresholds))
@@ -328,6 +334,8 @@ impl Breaker {
             Next::HalfOpen => Phase::HalfOpen(Box::new(self.half_open(self.half_open_terms()))),
             Next::Override(set_by) => self.overridden(set_by),
         };
+        let left = std::mem::replace(&mut self.phase, entered);
+        self.keep_probes(left);
         let after = Snapshot { epoch, ..self.snapshot() };
         Transition {
             from,

@@ -120,8 +120,18 @@ pub struct Decision {
     /// METRICS_ONLY let it pass, and but for that it would have been denied.
     pub would_deny: bool,
     /// It may not, and yet may within moments: the store is asked for a probe, or for half-open. Whoever can wait a little
-    /// asks once more when the answer is here; whoever cannot counts as rejected with [`crate::Breaker::note_rejected`].
-    pub waits: bool,
+    /// asks once more when the answer is here, with [`crate::Breaker::allow_again`]; whoever cannot counts as rejected with
+    /// [`crate::Breaker::note_rejected`].
+    pub waits: Option<Awaited>,
+}
+
+/// The answer of the store that a call waits for. A call that looks again before it is here, and says so, wants no second probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Awaited {
+    /// The epoch that the breaker is in.
+    pub(crate) epoch: u64,
+    /// Which answer about probes, of those in this half-open; none: the one about half-open itself.
+    pub(crate) answer: Option<u32>,
 }
 
 /// What an allowed call carries: the part of a permit that the machine makes.

@@ -8,6 +8,7 @@
 //! holds itself; where the store numbers them, the store keeps the slots in rows, makes [`Probes`] of them under its locks,
 //! asks the same, and writes back what changed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::outcome::{Probe, Recorded};
@@ -227,6 +228,15 @@ impl Probes {
             return true;
         }
         false
+    }
+
+    /// Gives the slots back that are out under these nonces, whichever they are; those that have none hold none.
+    pub fn release_nonces(&mut self, nonces: &BTreeSet<u64>) {
+        for slot in &mut self.slots {
+            if matches!(slot, ProbeSlot::Out { nonce, .. } if nonces.contains(nonce)) {
+                *slot = ProbeSlot::Free;
+            }
+        }
     }
 
     /// Completes a probe's slot, or frees it if its outcome is ignored (none).

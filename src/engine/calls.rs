@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use breaker::{Decision, Judged, Key, Pass, Recorded, Report, RunRecorded, State, Ticket, Time, Verdict};
+use breaker::{
+    Awaited, Decision, Judged, Key, Pass, Recorded, Report, RunRecorded, State, Ticket, Time, Verdict,
+};
 
 use super::Engine;
 use super::counters::LocalTotals;
@@ -24,6 +26,16 @@ pub struct Allowed {
     pub permit: Option<Permit>,
     /// The revision of the thresholds in force.
     pub config_revision: u64,
+}
+
+/// Whether a call waits for the store, and which answer it was told to wait for when it looked before; none: it looks for the
+/// first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// It is decided now.
+    Not(Option<Awaited>),
+    /// It can wait.
+    For(Option<Awaited>),
 }
 
 /// What an outcome is reported for: a permit, or a breaker.
@@ -96,11 +108,11 @@ impl Engine {
         name: &str,
         now: Time,
     ) -> Result<Allowed, EngineError> {
-        self.decide(creator, service, name, now, false)
+        self.decide(creator, service, name, Waits::Not(None), now)
     }
 
-    /// As [`Engine::allow_for`], for a call that can wait for the store and ask again: a decision that says so
-    /// ([`Decision::waits`]) is not counted.
+    /// As [`Engine::allow_for`], for a call that can wait for the store and look again: a decision that says so
+    /// ([`Decision::waits`]) is not counted. Then `waits` is what that decision said.
     ///
     /// # Errors
     /// [`EngineError::Key`], [`EngineError::Full`].
@@ -109,9 +121,10 @@ impl Engine {
         creator: Creator<'_>,
         service: &str,
         name: &str,
+        waits: Waits,
         now: Time,
     ) -> Result<Allowed, EngineError> {
-        self.decide(creator, service, name, now, true)
+        self.decide(creator, service, name, waits, now)
     }
 
     fn decide(
@@ -119,9 +132,10 @@ impl Engine {
         creator: Creator<'_>,
         service: &str,
         name: &str,
+        waits: Waits,
         now: Time,
-        may_wait: bool,
     ) -> Result<Allowed, EngineError> {
+        let (Waits::Not(awaited) | Waits::For(awaited)) = waits;
         let id = self.seals.key_id(service, name);
         let owner = || self.owner(service, creator);
         self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
@@ -130,17 +144,17 @@ impl Engine {
             if !self.is_enabled() {
                 return self.allow_untracked(entry, inner, now);
             }
-            let (mut decision, transitions) = inner.breaker.allow(now);
+            let (mut decision, transitions) = inner.breaker.allow_again(awaited, now);
             if !holds(Rule::LeaseFromSend)
                 && let Some(terms) = inner.breaker.snapshot().half_open
             {
                 decision.lease = decision.lease.map(|_| terms.lease);
             }
-            let gives_up = decision.waits && !may_wait;
-            if gives_up {
+            let goes_on_waiting = decision.waits.is_some() && matches!(waits, Waits::For(_));
+            if decision.waits.is_some() && !goes_on_waiting {
                 inner.breaker.note_rejected(1);
             }
-            if !decision.waits || gives_up {
+            if !goes_on_waiting {
                 inner.counters.decided(&decision);
             }
             self.settle(entry, inner, &transitions);
@@ -370,7 +384,7 @@ impl Engine {
             lease: None,
             retry_after: None,
             would_deny: false,
-            waits: false,
+            waits: None,
         };
         Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
     }

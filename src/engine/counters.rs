@@ -214,7 +214,7 @@ mod tests {
                 lease: None,
                 retry_after: None,
                 would_deny,
-                waits: false,
+                waits: None,
             });
         };
         decided(Verdict::Closed, false);

@@ -57,7 +57,7 @@ use std::sync::atomic::AtomicBool;
 
 use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
 
-pub use calls::{Allowed, RecordResult, Run, RunResult, Target};
+pub use calls::{Allowed, RecordResult, Run, RunResult, Target, Waits};
 pub use counters::{Counters, LocalTotals, OpenedCounters, TransitionKind};
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER, RunDurations};
 pub use entry::{BreakerView, LastTransition};

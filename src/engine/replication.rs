@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use breaker::{
-    Breaker, Deltas, EnteredBy, Judged, Key, Numbering, Probe, ProbeAnswer, ProbeClaim, ProbeGrant,
-    ProbeOutcome, ProbeReport, ProposalAnswer, ProposalId, Recorded, Report, State, StoredRow, Ticket, Time,
+    Breaker, Deltas, EnteredBy, Judged, Key, Numbering, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeOutcome,
+    ProbeReport, ProposalAnswer, ProposalId, Recorded, Report, State, StoredRow, Ticket, Time,
 };
 use tokio::sync::futures::Notified;
 
@@ -29,8 +29,8 @@ pub struct BreakerRequests {
     pub epoch: u64,
     /// Probes that it wants.
     pub claim: Option<ProbeClaim>,
-    /// Probes that it gives back.
-    pub returned: Vec<Probe>,
+    /// Nonces of probes that it gives back.
+    pub returned: Vec<u64>,
 }
 
 /// What the store answered about one breaker.
@@ -97,7 +97,7 @@ impl Engine {
                 key: entry.key.clone(),
                 epoch: inner.breaker.epoch(),
                 claim: inner.breaker.probe_claim(now),
-                returned: inner.breaker.returned_probes(now),
+                returned: inner.breaker.returned_nonces(now),
             })
         });
         requests.filter(|request| request.claim.is_some() || !request.returned.is_empty()).collect()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use breaker::{Key, Probe, ProbeAnswer, ProbeGrant, ProbeReport, Time};
+use breaker::{Key, ProbeAnswer, ProbeGrant, ProbeReport, Time};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -22,7 +22,7 @@ use crate::store::{ProbeRequest, ProbeResponse, SharedStore, TransitionId};
 const BATCH_MAX: usize = 256;
 /// Outcomes of probes that wait for the store. There are few: P a breaker that is half-open. One beyond it is refused.
 const OUTCOMES_MAX: usize = 65_536;
-/// Probes that are to be given back while the store does not answer. One beyond it is free when its lease ends.
+/// Times that a breaker gives probes back while the store does not answer. What is beyond is free when its lease ends.
 const RETURNED_MAX: usize = 4_096;
 /// How long an outcome waits for the store, longer than most leases: it may have a slot there for as long.
 const OUTCOME_KEPT: Duration = Duration::from_mins(5);
@@ -55,11 +55,11 @@ struct Outcome {
     waiting: oneshot::Sender<ProbeAnswer>,
 }
 
-/// A probe that a breaker gives back, which the store has not heard of yet.
+/// Probes that a breaker gives back, which the store has not heard of yet.
 struct Returned {
     key: Key,
     epoch: u64,
-    probe: Probe,
+    nonces: Vec<u64>,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -185,10 +185,12 @@ impl Coordinator {
     /// Claims what breakers want, and gives back what they do not; false: there is nothing.
     async fn ask(&self, returned: &mut VecDeque<Returned>) -> bool {
         let mut claims = Vec::new();
-        for BreakerRequests { key, epoch, claim, returned: probes } in
+        for BreakerRequests { key, epoch, claim, returned: nonces } in
             self.engine.take_requests(BATCH_MAX, self.clock.now())
         {
-            returned.extend(probes.into_iter().map(|probe| Returned { key: key.clone(), epoch, probe }));
+            if !nonces.is_empty() {
+                returned.push_back(Returned { key: key.clone(), epoch, nonces });
+            }
             claims.extend(claim.map(|claim| ProbeRequest::Claim { key, claim }));
         }
         let given_back = returned.len().min(BATCH_MAX);
@@ -235,7 +237,7 @@ impl Coordinator {
 
 impl Returned {
     fn request(&self) -> ProbeRequest {
-        ProbeRequest::Release { key: self.key.clone(), epoch: self.epoch, probes: vec![self.probe] }
+        ProbeRequest::Release { key: self.key.clone(), epoch: self.epoch, nonces: self.nonces.clone() }
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::futures::Notified;
 pub use self::answers::Answers;
 pub use self::coordinator::Coordinator;
 pub use self::tail::Tail;
-use crate::engine::{Allowed, Creator, Engine, EngineError, RecordResult, Target};
+use crate::engine::{Allowed, Creator, Engine, EngineError, RecordResult, Target, Waits};
 
 /// How long a call waits for the store in half-open, at the most; then it is denied.
 const CALL_WAITS: Duration = Duration::from_millis(50);
@@ -86,17 +86,18 @@ impl Replica {
             return self.engine.allow_for(creator, service, name, now);
         }
         let gives_up_at = now + CALL_WAITS;
-        let mut now = now;
+        let (mut awaited, mut now) = (None, now);
         while now < gives_up_at {
             let answered = self.engine.answered(service, name);
-            let allowed = self.engine.try_allow_for(creator, service, name, now)?;
-            if !allowed.decision.waits {
+            let allowed = self.engine.try_allow_for(creator, service, name, Waits::For(awaited), now)?;
+            if allowed.decision.waits.is_none() {
                 return Ok(allowed);
             }
+            awaited = allowed.decision.waits;
             self.wait_for(answered, gives_up_at).await;
             now = self.clock.now();
         }
-        self.engine.allow_for(creator, service, name, now)
+        self.engine.try_allow_for(creator, service, name, Waits::Not(awaited), now)
     }
 
     /// Records the outcome of a call. Waits only where it is a probe of which the store has to say what becomes, and a second

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{EnteredBy, Key, Probe, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeReport, StoredRow};
+use breaker::{EnteredBy, Key, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeReport, StoredRow};
 
 use super::error::StoreError;
 use super::proposal::{Answer, Proposal, TransitionId};
@@ -52,14 +52,14 @@ pub enum ProbeRequest {
         /// What is wanted.
         claim: ProbeClaim,
     },
-    /// Probes that no call took: they are free for others.
+    /// Probes that no call took, or claims that were given up: what slots these nonces have are free for others.
     Release {
         /// The breaker.
         key: Key,
         /// The epoch that they are of.
         epoch: u64,
-        /// Which.
-        probes: Vec<Probe>,
+        /// What they were claimed with.
+        nonces: Vec<u64>,
     },
     /// The outcome of a probe.
     Settle {

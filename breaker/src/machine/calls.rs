@@ -9,7 +9,7 @@ use super::Breaker;
 use super::half_open::Place;
 use super::phase::{Cause, Crossing, Next, Phase};
 use crate::mix;
-use crate::outcome::{Decision, Pass, Recorded, Report, RunRecorded, Ticket, Verdict};
+use crate::outcome::{Awaited, Decision, Pass, Recorded, Report, RunRecorded, Ticket, Verdict};
 use crate::probes::{PROBE_RETRY_AFTER_MAX, ProbeOutcome, ProbeSettled};
 use crate::state::{OverrideKind, State};
 use crate::tally::{Run, Tally, TripsJudged};
@@ -19,12 +19,13 @@ use crate::transition::{Stats, Transition};
 use crate::wait::wait;
 
 impl Breaker {
-    /// What a call is told, once the time that passed has taken effect.
-    pub(super) fn decide(&mut self, now: Time) -> Decision {
+    /// What a call is told, once the time that passed has taken effect. `awaited`: what it was told to wait for before.
+    pub(super) fn decide(&mut self, awaited: Option<Awaited>, now: Time) -> Decision {
         let mut state = self.state();
         let would_deny = self.would_deny(now);
         let proposed = self.proposed();
-        let (mut waits, mut lease) = (false, None);
+        let epoch = self.epoch;
+        let (mut waits, mut lease) = (None, None);
         let (verdict, probe, retry_after) = match (&mut self.phase, proposed) {
             (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
             (Phase::Overridden(active), _) if active.set_by.kind == OverrideKind::ForcedOpen => {
@@ -33,20 +34,22 @@ impl Breaker {
             // A proposal that lets calls through again waits for the store, as the state that it leaves.
             (_, Some(left)) => {
                 state = left;
-                waits = self.state() == State::HalfOpen;
+                waits = (self.state() == State::HalfOpen).then_some(Awaited { epoch, answer: None });
                 (Verdict::without_probes(left), None, None)
             }
             (Phase::HalfOpen(half_open), None) => {
                 // Never 0, and not to be guessed from the number of another life of the process.
                 let nonce = mix(self.salt ^ self.next_number).max(1);
-                match half_open.take(nonce, now) {
+                let awaited =
+                    awaited.filter(|awaited| awaited.epoch == epoch).and_then(|awaited| awaited.answer);
+                match half_open.take(nonce, awaited, now) {
                     Place::Probe(probe, left) => {
                         lease = Some(left);
                         (Verdict::Probe, Some(probe), None)
                     }
                     Place::Exhausted(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
-                    Place::Wanted => {
-                        waits = true;
+                    Place::Wanted { answer } => {
+                        waits = Some(Awaited { epoch, answer: Some(answer) });
                         (Verdict::HalfOpenExhausted, None, Some(PROBE_RETRY_AFTER_MAX))
                     }
                 }
@@ -54,7 +57,7 @@ impl Breaker {
             _ => (Verdict::without_probes(state), None, None),
         };
         // Whoever waits for the store asks again; one that gives up says so itself.
-        self.note_rejected(u64::from(!verdict.allows() && !waits));
+        self.note_rejected(u64::from(!verdict.allows() && waits.is_none()));
         let pass = verdict.allows().then(|| {
             let number = self.next_number;
             self.next_number += 1;

@@ -70,17 +70,19 @@ enum Decides {
 struct Stock {
     /// Given to this replica, and to no call yet.
     grants: Vec<Granted>,
-    /// Calls that found none, since the last claim was sent or answered; at most P.
+    /// Calls that found none, since the last claim was sent or answered, each once; at most P.
     wanted: u32,
     in_flight: Option<ProbeClaim>,
+    /// Claims that were answered.
+    answers: u32,
     /// No slot is free until then, as far as is known.
     none_until: Option<Time>,
     first_probe_at: Option<Time>,
     /// Given to calls from here, until their leases end.
     out: Vec<Granted>,
     counts: ProbeCounts,
-    /// Probes to be given back.
-    returned: Vec<Probe>,
+    /// Nonces of probes to be given back: the store may have given a slot to each.
+    returned: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +99,10 @@ pub(super) enum Place {
     /// None is free.
     Exhausted(Duration),
     /// The store is asked for one, or is to be.
-    Wanted,
+    Wanted {
+        /// The number of the answer that will tell.
+        answer: u32,
+    },
 }
 
 impl HalfOpen {
@@ -134,8 +139,8 @@ impl HalfOpen {
         stock.grants.iter().map(|grant| grant.stays_until(&self.terms)).min()
     }
 
-    /// A probe for a call. `nonce` is for one that is given here.
-    pub(super) fn take(&mut self, nonce: u64, now: Time) -> Place {
+    /// A probe for a call. `nonce` is for one that is given here; `awaited` is the answer that the call was told to wait for.
+    pub(super) fn take(&mut self, nonce: u64, awaited: Option<u32>, now: Time) -> Place {
         let stock = match &mut self.decides {
             Decides::Here(probes) => {
                 return match probes.claim(nonce, now) {
@@ -154,8 +159,12 @@ impl HalfOpen {
         if let Some(until) = stock.none_until.filter(|until| now < *until) {
             return Place::Exhausted(until.since(now));
         }
-        stock.wanted = stock.wanted.saturating_add(1).min(self.terms.permitted);
-        Place::Wanted
+        let answer = stock.answers.wrapping_add(1);
+        // It is counted already, in what is wanted or in the claim under way.
+        if awaited != Some(answer) {
+            stock.wanted = stock.wanted.saturating_add(1).min(self.terms.permitted);
+        }
+        Place::Wanted { answer }
     }
 
     /// Lets go of probes that no call took in time.
@@ -178,9 +187,10 @@ impl HalfOpen {
     /// What is to be claimed of the store now: the claim under way, sent again, or a new one.
     pub(super) fn claim(&mut self, epoch: u64, seed: u64, now: Time) -> Option<&ProbeClaim> {
         let Decides::Store(stock) = &mut self.decides else { return None };
-        // An old one may have a slot, of which too little is left: it ends, and the slot goes back.
+        // An old one may have slots, of which too little is left: it ends, and they go back.
         if let Some(claim) = stock.in_flight.take_if(|claim| now >= claim.sent_at + self.terms.lease / 2) {
             stock.wanted = stock.wanted.max(u32::try_from(claim.nonces.len()).unwrap_or(u32::MAX));
+            stock.returned.extend(claim.nonces);
         }
         if stock.in_flight.is_none() && stock.wanted > 0 {
             // Never 0, and not to be guessed from another life of the process.
@@ -195,9 +205,18 @@ impl HalfOpen {
     /// The answer to a claim. Probes that nobody claimed, or of which too little is left, go back.
     pub(super) fn granted(&mut self, grant: &ProbeGrant, now: Time) {
         let Decides::Store(stock) = &mut self.decides else { return };
-        let claim = stock.in_flight.take();
-        // Calls that still wait look again now, and count anew.
-        stock.wanted = 0;
+        // One that was given up may be answered late; the claim after it goes on.
+        let is_of = |claim: &mut ProbeClaim| {
+            grant.probes.first().is_none_or(|probe| claim.nonces.contains(&probe.nonce))
+        };
+        let is_late = stock.in_flight.is_some();
+        let claim = stock.in_flight.take_if(is_of);
+        let is_late = is_late && claim.is_none();
+        if !is_late {
+            // Calls that still wait look again now, and count anew.
+            stock.wanted = 0;
+            stock.answers = stock.answers.wrapping_add(1);
+        }
         for probe in &grant.probes {
             let is_known = stock.grants.iter().chain(&stock.out).any(|known| known.probe == *probe);
             match &claim {
@@ -205,11 +224,14 @@ impl HalfOpen {
                     let granted = Granted { probe: *probe, received_at: now, lease_from: claim.sent_at };
                     stock.grants.push(granted);
                 }
-                _ if !is_known => stock.returned.push(*probe),
+                _ if !is_known => stock.returned.push(probe.nonce),
                 _ => {}
             }
         }
         stock.expire(&self.terms, now);
+        if is_late {
+            return;
+        }
         stock.none_until = grant.retry_after.map(|rest| now + rest.min(PROBE_RETRY_AFTER_MAX));
         if let Some(since) = grant.since_first_probe {
             stock.first_probe_at = Some(now - since);
@@ -241,8 +263,8 @@ impl HalfOpen {
         }
     }
 
-    /// Probes that are to be given back to the store. Who takes them sees to it that it hears of them.
-    pub(super) fn take_returned(&mut self, now: Time) -> Vec<Probe> {
+    /// Nonces of the probes that are to be given back to the store. Who takes them sees to it that it hears of them.
+    pub(super) fn take_returned(&mut self, now: Time) -> Vec<u64> {
         match &mut self.decides {
             Decides::Here(_) => Vec::new(),
             Decides::Store(stock) => {
@@ -277,7 +299,7 @@ impl Stock {
         grants.retain(|granted| {
             let stays = now < granted.stays_until(terms);
             if !stays {
-                returned.push(granted.probe);
+                returned.push(granted.probe.nonce);
             }
             stays
         });

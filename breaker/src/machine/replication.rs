@@ -43,8 +43,34 @@ impl Breaker {
     /// The state is about to be left by a change that the store has yet to answer.
     pub(super) fn propose(&mut self) {
         let present = self.replicated.as_mut().and_then(|replicated| replicated.proposal.take());
-        let base = present.map_or_else(|| (self.snapshot(), self.entered_at), |proposal| proposal.base);
-        self.replicated.get_or_insert_default().proposal = Some(Proposal { id: None, base });
+        let proposal = present.unwrap_or_else(|| Proposal {
+            id: None,
+            base: (self.snapshot(), self.entered_at),
+            probes: None,
+        });
+        self.replicated.get_or_insert_default().proposal = Some(Proposal { id: None, ..proposal });
+    }
+
+    /// A half-open was left by a change that the store has yet to answer. If that has lost, the half-open goes on, with the
+    /// probes that this replica has of it.
+    pub(super) fn keep_probes(&mut self, left: Phase) {
+        if let Phase::HalfOpen(half_open) = left
+            && let Some(Proposal { base: (base, _), probes: probes @ None, .. }) = self.proposal_mut()
+            && base.state == State::HalfOpen
+        {
+            *probes = Some(half_open);
+        }
+    }
+
+    /// Takes over the row after a proposal that was made on `base`, and goes on with the probes of its half-open, if the row is
+    /// in that still.
+    fn go_back(&mut self, row: Snapshot, proposal: Proposal, entered_at: Time, now: Time) {
+        self.take_over(row, entered_at, now);
+        if let (Phase::HalfOpen(present), Some(probes)) = (&mut self.phase, proposal.probes)
+            && self.epoch == proposal.base.0.epoch
+        {
+            *present = probes;
+        }
     }
 
     pub(super) fn drop_proposal(&mut self) {
@@ -74,12 +100,13 @@ impl Breaker {
     /// to an earlier one says which row there is, and nothing else.
     pub fn answered(&mut self, id: ProposalId, answer: ProposalAnswer, row: &StoredRow, now: Time) {
         let now = self.clock(now);
-        let Some(Proposal { base: (base, entered_at), .. }) = self.take_proposal(id) else {
+        let Some(proposal) = self.take_proposal(id) else {
             self.adopt(row, now);
             return;
         };
         if row.version < self.taken() {
-            self.take_over(base, entered_at, now);
+            let (base, entered_at) = proposal.base.clone();
+            self.go_back(base, proposal, entered_at, now);
             return;
         }
         self.note(row.version);
@@ -90,15 +117,16 @@ impl Breaker {
             self.epoch = row.snapshot.epoch;
             self.retime(&row.snapshot, now - row.age, now);
         } else {
-            self.take_over(row.snapshot.clone(), now - row.age, now);
+            self.go_back(row.snapshot.clone(), proposal, now - row.age, now);
         }
     }
 
     /// No store will ever take this proposal: the row that it was made on stands again, as far as is known.
     pub fn proposal_dropped(&mut self, id: ProposalId, now: Time) {
         let now = self.clock(now);
-        if let Some(Proposal { base: (base, entered_at), .. }) = self.take_proposal(id) {
-            self.take_over(base, entered_at, now);
+        if let Some(proposal) = self.take_proposal(id) {
+            let (base, entered_at) = proposal.base.clone();
+            self.go_back(base, proposal, entered_at, now);
         }
     }
 
@@ -148,7 +176,7 @@ impl Breaker {
     }
 
     /// Whether something is to be asked of the store that was not asked yet: [`Breaker::probe_claim`] or
-    /// [`Breaker::returned_probes`] say what.
+    /// [`Breaker::returned_nonces`] say what.
     pub fn has_requests(&self) -> bool {
         match &self.phase {
             Phase::HalfOpen(half_open) => self.proposed().is_none() && half_open.has_requests(),
@@ -182,8 +210,9 @@ impl Breaker {
         }
     }
 
-    /// Probes of the present epoch that no call took in time: they are to be given back to the store, once.
-    pub fn returned_probes(&mut self, now: Time) -> Vec<Probe> {
+    /// Nonces of the present epoch under which the store gave, or may have given, probes that no call took in time: they are to
+    /// be given back, once.
+    pub fn returned_nonces(&mut self, now: Time) -> Vec<u64> {
         let now = self.clock(now);
         match &mut self.phase {
             Phase::HalfOpen(half_open) => half_open.take_returned(now),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::half_open::HalfOpen;
 use crate::outcome::Probe;
 use crate::probes::{ProbeCounts, ProbeOutcome, ProbeSettled};
 use crate::shared_counts::SharedCounts;
@@ -96,6 +97,8 @@ pub(super) struct Proposal {
     pub(super) id: Option<ProposalId>,
     /// The row that it was made on, and when its state was entered.
     pub(super) base: (Snapshot, Time),
+    /// If that is a half-open: the probes that this replica has of it.
+    pub(super) probes: Option<Box<HalfOpen>>,
 }
 
 impl ProbeReport {

@@ -168,3 +168,95 @@ fn a_restart_spends_no_epoch_and_no_probe() {
         ",
     );
 }
+
+/// Woken by the answer to another breaker, or by one that gave it nothing to do with its probe.
+#[test]
+fn a_call_that_looks_again_before_the_answer_wants_no_second_probe() {
+    check_with_store(
+        "permitted_number_of_calls_in_half_open_state 5, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        allow again x3: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        allow again x3: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1 // the claim is for it
+        granted 0: ok
+        allow again: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes // another one, as that was no answer to it
+        adopt HALF_OPEN epoch 4: ok
+        allow again: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        ",
+    );
+}
+
+#[test]
+fn a_call_that_waited_for_half_open_wants_its_probe_then() {
+    check_with_store(
+        "permitted_number_of_calls_in_half_open_state 5, timeout_seconds 30",
+        "
+        0 given open: ok
+        30 allow: no OPEN, in a moment [OPEN -> HALF_OPEN, WAIT_ELAPSED]
+        won p1 as 2: ok
+        allow again x2: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        ",
+    );
+}
+
+/// The store may have given slots to it, and its answer was lost.
+#[test]
+fn a_claim_that_is_given_up_gives_its_slots_back() {
+    check_with_store(
+        "half_open_permit_timeout 10, permitted_number_of_calls_in_half_open_state 3, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow x2: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 2 probes
+        4 claim: 2 probes, again
+        returned: 0
+        5 claim: 2 probes // others
+        returned: 2
+        returned: 0
+        granted late 1: ok // it was not lost, but late
+        returned: 1
+        claim: 2 probes, again
+        granted 2: ok
+        allow: yes #1 PROBE
+        ",
+    );
+}
+
+#[test]
+fn the_probes_of_a_half_open_that_was_left_in_vain_are_not_lost() {
+    check_with_store(
+        "max_wait_duration_in_half_open_state 20, permitted_number_of_calls_in_half_open_state 3, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow x2: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 2 probes
+        granted 1 first 0: ok
+        19.9 allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        20 poll: ok [HALF_OPEN -> OPEN, HALF_OPEN_TIMEOUT]
+        granted 1: ok // it does not listen now
+        returned: 0
+        lost p1 to HALF_OPEN epoch 2 since 0: ok // by the store's clock it was too early
+        returned: 1
+        claim: 1 probes, again
+        granted 1 first 20: ok
+        ",
+    );
+    check_with_store(
+        "max_wait_duration_in_half_open_state 20, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1 first 0: ok
+        20 poll: ok [HALF_OPEN -> OPEN, HALF_OPEN_TIMEOUT]
+        lost p1 to HALF_OPEN epoch 4: ok // another one, in which nothing of that is left
+        returned: 0
+        ",
+    );
+}

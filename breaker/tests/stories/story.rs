@@ -6,6 +6,7 @@
 //! | event | answer |
 //! |---|---|
 //! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED; whether it `would be denied`; `for` how long, when it is not the whole lease), `no OPEN, retry in 30` (`in a moment`: the store is asked) |
+//! | `allow again` | the call that was told to wait looks once more |
 //! | `succeed #1`, `fail #1`, `ignore #1` | `recorded`, `late`, `duplicate`, `not counted`; or it is `for the store` |
 //! | `fail` | the same, under a permit of its own; `denied` when there is none to be had |
 //! | `foreign fail #1` | as if another process had given the permit |
@@ -25,6 +26,7 @@
 //! | `dropped p1` | no store will ever take it: `ok` |
 //! | `claim` | what is to be claimed of the store: `2 probes`, or `nothing` |
 //! | `granted 1`, `granted 0 retry 0.5` (`first 2`) | the store gave so many, and the first one ever so long ago: `ok` |
+//! | `granted late 1` | the same, to the claim before the last one: `ok` |
 //! | `returned` | how many probes go back to the store |
 //! | `settled #1 recorded` (`then CLOSED epoch 3`) | what the store made of a probe's outcome, and the row behind it: `ok` |
 //! | `deadline` | `at 30`, or `none` |
@@ -45,9 +47,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    ActiveOverride, Attribution, Breaker, CallCounts, CallerId, CallerSighting, Deltas, Identity, Numbering,
-    Outcome, Override, OverrideKind, Pass, ProbeClaim, ProposalId, Recorded, Report, Scope, Snapshot, State,
-    Thresholds, Ticket, Time, Transition, View, WallOffset,
+    ActiveOverride, Attribution, Awaited, Breaker, CallCounts, CallerId, CallerSighting, Deltas, Identity,
+    Numbering, Outcome, Override, OverrideKind, Pass, ProbeClaim, ProposalId, Recorded, Report, Scope,
+    Snapshot, State, Thresholds, Ticket, Time, Transition, View, WallOffset,
 };
 
 use crate::thresholds::thresholds;
@@ -97,6 +99,10 @@ struct StoryRun {
     proposed: Vec<Snapshot>,
     revision: u64,
     claim: Option<ProbeClaim>,
+    /// The one before it.
+    earlier_claim: Option<ProbeClaim>,
+    /// What the last call was told to wait for.
+    awaited: Option<Awaited>,
     /// Slots of the present epoch that the store gave.
     slots: u16,
 }
@@ -117,6 +123,8 @@ impl StoryRun {
             proposed: Vec::new(),
             revision: 0,
             claim: None,
+            earlier_claim: None,
+            awaited: None,
             slots: 0,
         }
     }
@@ -151,7 +159,8 @@ impl StoryRun {
 
     fn apply_once(&mut self, words: &[&str]) -> String {
         let (answer, transitions) = match words {
-            ["allow"] => self.allow(),
+            ["allow"] => self.allow(None),
+            ["allow", "again"] => self.allow(self.awaited),
             ["bare", how, rest @ ..] => {
                 let epoch = after(rest, "epoch").map(number);
                 self.record(Ticket::Bare { epoch }, how, rest)
@@ -241,8 +250,9 @@ impl StoryRun {
         self.with_transitions(answer, &transitions)
     }
 
-    fn allow(&mut self) -> (String, Vec<Transition>) {
-        let (decision, transitions) = self.breaker.allow(self.now);
+    fn allow(&mut self, awaited: Option<Awaited>) -> (String, Vec<Transition>) {
+        let (decision, transitions) = self.breaker.allow_again(awaited, self.now);
+        self.awaited = decision.waits;
         assert_eq!(decision.pass.is_some(), decision.verdict.allows());
         assert_eq!(decision.epoch, self.breaker.epoch());
         if let Some(pass) = decision.pass {
@@ -262,7 +272,7 @@ impl StoryRun {
         }
         let retry =
             decision.retry_after.map_or(String::new(), |rest| format!(", retry in {}", rest.as_secs_f64()));
-        let waits = if decision.waits { ", in a moment" } else { "" };
+        let waits = if decision.waits.is_some() { ", in a moment" } else { "" };
         (format!("no {}{waits}{retry}", decision.verdict), transitions)
     }
 

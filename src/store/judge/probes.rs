@@ -118,10 +118,8 @@ fn answer(request: &ProbeRequest, probes: &mut Probes, now: Time) -> ProbeVerdic
             grant.since_first_probe = probes.first_probe_at().map(|first| now.since(first));
             ProbeVerdict::Claimed(Some(grant))
         }
-        ProbeRequest::Release { probes: returned, .. } => {
-            for probe in returned {
-                probes.release(*probe, now);
-            }
+        ProbeRequest::Release { nonces, .. } => {
+            probes.release_nonces(&nonces.iter().copied().collect());
             ProbeVerdict::Released
         }
         ProbeRequest::Settle { report, age, .. } => {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use breaker::{
-    Pass, Probe, ProbeAnswer, ProbeCounts, ProbeGrant, ProbeSettled, ProposalAnswer, ProposalId, RowVersion,
-    Snapshot, State, StoredRow,
+    Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant, ProbeSettled, ProposalAnswer, ProposalId,
+    RowVersion, Snapshot, State, StoredRow,
 };
 
 use super::{START, StoryRun, after, number, seconds};
@@ -32,8 +32,15 @@ impl StoryRun {
                 "ok".to_owned()
             }
             ["claim"] => self.claim(),
-            ["granted", given, rest @ ..] => self.granted(number(given) as usize, rest),
-            ["returned"] => self.breaker.returned_probes(self.now).len().to_string(),
+            ["granted", "late", given] => {
+                let claim = self.earlier_claim.clone().expect("a claim before the last one");
+                self.granted(&claim, number(given) as usize, &[])
+            }
+            ["granted", given, rest @ ..] => {
+                let claim = self.claim.clone().expect("something was claimed");
+                self.granted(&claim, number(given) as usize, rest)
+            }
+            ["returned"] => self.breaker.returned_nonces(self.now).len().to_string(),
             ["settled", pass, settled, rest @ ..] => self.settled(pass, settled, rest),
             _ => panic!("nothing that the store says: {words:?}"),
         }
@@ -74,7 +81,9 @@ impl StoryRun {
     fn claim(&mut self) -> String {
         let claim = self.breaker.probe_claim(self.now);
         let again = if claim.is_some() && claim == self.claim { ", again" } else { "" };
-        self.claim = claim;
+        if claim != self.claim {
+            self.earlier_claim = std::mem::replace(&mut self.claim, claim);
+        }
         match &self.claim {
             Some(claim) => {
                 assert_eq!(claim.epoch, self.breaker.epoch());
@@ -84,8 +93,7 @@ impl StoryRun {
         }
     }
 
-    fn granted(&mut self, given: usize, words: &[&str]) -> String {
-        let claim = self.claim.as_ref().expect("something was claimed");
+    fn granted(&mut self, claim: &ProbeClaim, given: usize, words: &[&str]) -> String {
         let probes = claim.nonces.iter().take(given).map(|nonce| {
             self.slots += 1;
             Probe { slot: self.slots - 1, nonce: *nonce }

@@ -109,7 +109,7 @@ fn a_claim_sent_again_gets_the_same_slots_and_no_longer_lease() {
 fn what_is_given_back_is_free_for_another() {
     let mut world = World::new(half_open(1, 1));
     world.claim(&[7], at(0));
-    let back = |nonce| ProbeRequest::Release { key: key(), epoch: 2, probes: vec![Probe { slot: 0, nonce }] };
+    let back = |nonce| ProbeRequest::Release { key: key(), epoch: 2, nonces: vec![nonce] };
     world.ask(&[back(8)], at(1));
     assert_eq!(world.claim(&[9], at(1)), (vec![], Some(Duration::from_secs(1))), "it was another's");
     world.ask(&[back(7)], at(1));

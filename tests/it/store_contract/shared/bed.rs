@@ -137,8 +137,8 @@ impl SharedBed {
         settled(self.ask(request).await)
     }
 
-    pub(super) async fn release(&self, key: &Key, epoch: u64, probe: Probe) {
-        let release = ProbeRequest::Release { key: key.clone(), epoch, probes: vec![probe] };
+    pub(super) async fn release(&self, key: &Key, epoch: u64, nonces: &[u64]) {
+        let release = ProbeRequest::Release { key: key.clone(), epoch, nonces: nonces.to_vec() };
         assert_eq!(self.ask(release).await, ProbeResponse::Released);
     }
 

@@ -103,15 +103,14 @@ async fn a_slot_that_was_given_back_is_free(bed: &mut SharedBed) {
     let a = key("a", "");
     bed.half_open([&a], 2, 1).await;
     bed.probes(&a, &[1, 2]).await;
-    // Not by who does not hold it, nor of another epoch.
-    bed.release(&a, 1, probe(0, 9)).await;
-    bed.release(&a, 2, probe(0, 1)).await;
+    // Not under a nonce that holds none, nor of another epoch.
+    bed.release(&a, 1, &[9]).await;
+    bed.release(&a, 2, &[1]).await;
     assert_eq!(bed.probes(&a, &[3]).await, []);
-    bed.release(&a, 1, probe(0, 1)).await;
+    bed.release(&a, 1, &[1]).await;
     assert_eq!(bed.probes(&a, &[2]).await, [probe(1, 2)], "the other is as it was");
     assert_eq!(bed.probes(&a, &[3]).await, [probe(0, 3)]);
-    bed.release(&a, 1, probe(1, 2)).await;
-    bed.release(&a, 1, probe(0, 3)).await;
+    bed.release(&a, 1, &[2, 8, 3]).await;
     assert_eq!(bed.probes(&a, &[4, 5]).await, [probe(0, 4), probe(1, 5)]);
 }
 
@@ -121,7 +120,7 @@ async fn claims_bump_no_revision(bed: &mut SharedBed) {
     let before = bed.rows_after(&RowCursor::default(), 9).await;
     let (_, row) = bed.claim(&a, 1, &[7]).await;
     assert_eq!(row.row.version.revision, 1);
-    bed.release(&a, 1, probe(0, 7)).await;
+    bed.release(&a, 1, &[7]).await;
     assert_eq!(bed.store.revision().await.unwrap(), 1);
     let after = bed.rows_after(&before.next, 9).await;
     assert_eq!((after.rows, after.is_last), (vec![], true));
@@ -162,7 +161,7 @@ async fn the_first_probe_is_remembered_for_the_epoch(bed: &mut SharedBed) {
     // In the next half-open it is another.
     bed.propose(proposed(4, &a, State::HalfOpen, State::Open, 2)).await;
     bed.propose(to_half_open(5, &a, State::Open, 3, (1, 1))).await;
-    let release = ProbeRequest::Release { key: a.clone(), epoch: 4, probes: vec![probe(0, 3)] };
+    let release = ProbeRequest::Release { key: a.clone(), epoch: 4, nonces: vec![3] };
     let claims = [claim(&a, 4, &[]), release, claim(&a, 4, &[4])];
     let responses = bed.store.ask_probes(&claims).await.unwrap();
     assert_eq!(claimed(responses[0].clone()).0.unwrap().since_first_probe, None);

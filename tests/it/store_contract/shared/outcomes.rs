@@ -171,7 +171,7 @@ async fn a_mixed_batch_is_answered_in_its_order(bed: &mut SharedBed) {
     let (a, b) = (key("a", ""), key("b", ""));
     bed.half_open([&a, &b], 1, 1).await;
     let probe = |nonce| Probe { slot: 0, nonce };
-    let release = |nonce| ProbeRequest::Release { key: b.clone(), epoch: 1, probes: vec![probe(nonce)] };
+    let release = |nonce| ProbeRequest::Release { key: b.clone(), epoch: 1, nonces: vec![nonce] };
     let batch = [
         claim(&b, 1, &[1]),
         claim(&a, 1, &[2]),
