@@ -69,6 +69,7 @@ pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, S
 pub use rearm::Rearm;
 pub use replication::{BreakerRequests, StoreAnswer};
 pub use shares::{BreakerLimit, Creator};
+pub use store_requests::AnswerGroup;
 pub use transition_sink::{Appended, Event, Origin, TransitionSink};
 pub use views::ListQuery;
 

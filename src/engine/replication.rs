@@ -18,6 +18,7 @@ use super::limits::EngineError;
 use super::permit::{KeyId, Permit, PermitKind};
 use super::registry::Known;
 use super::shares::{Creator, Room};
+use super::store_requests::AnswerGroup;
 use crate::protocol_rules::{Rule, holds};
 
 /// What one breaker asks of the store.
@@ -137,7 +138,7 @@ impl Engine {
             self.take_store_answer(&entry, &mut inner, answer, entered_by, now);
             break;
         }
-        self.replication.answered(id).notify_waiters();
+        self.replication.answered(AnswerGroup::of(id)).notify_waiters();
     }
 
     fn take_store_answer(
@@ -187,15 +188,20 @@ impl Engine {
         self.note_requests(entry, inner);
     }
 
-    /// Ends when the store has answered something about a breaker, or about one of some others. To be made before the look
-    /// that finds out that there is something to wait for.
-    pub fn answered(&self, service: &str, name: &str) -> Notified<'_> {
-        self.answered_of(self.seals.key_id(service, name))
+    /// The breakers about which answers are told together with those about this one.
+    pub fn answer_group(&self, service: &str, name: &str) -> AnswerGroup {
+        AnswerGroup::of(self.seals.key_id(service, name))
     }
 
-    /// As [`Engine::answered`], by the key of a permit.
+    /// Ends when the store has answered something about a breaker of this group. To be made before the look that finds out
+    /// that there is something to wait for.
+    pub fn answered_in(&self, group: AnswerGroup) -> Notified<'_> {
+        self.replication.answered(group).notified()
+    }
+
+    /// As [`Engine::answered_in`], by the key of a permit.
     pub fn answered_of(&self, id: KeyId) -> Notified<'_> {
-        self.replication.answered(id).notified()
+        self.answered_in(AnswerGroup::of(id))
     }
 
     /// Whether a permit is of an epoch that is not known here yet: another replica gave it.

@@ -19,6 +19,16 @@ pub(super) struct StoreRequests {
     answered: [Notify; WAIT_GROUPS],
 }
 
+/// Breakers about which answers are told together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AnswerGroup(usize);
+
+impl AnswerGroup {
+    pub(super) fn of(id: KeyId) -> Self {
+        Self(usize::try_from(id.hash()).unwrap_or_default() % WAIT_GROUPS)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Asking {
     breakers: BTreeSet<KeyId>,
@@ -70,9 +80,9 @@ impl StoreRequests {
         chosen
     }
 
-    /// Told when a breaker is answered, or one of some others.
-    pub(super) fn answered(&self, id: KeyId) -> &Notify {
-        &self.answered[usize::try_from(id.hash()).unwrap_or_default() % WAIT_GROUPS]
+    /// Told when a breaker of this group is answered.
+    pub(super) fn answered(&self, group: AnswerGroup) -> &Notify {
+        &self.answered[group.0]
     }
 }
 

@@ -23,6 +23,7 @@ use crate::app::{App, Loaded};
 use crate::auth::{Caller, Protocol, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
 use crate::metrics::Refusal;
+use crate::replica::WaitingCall;
 
 /// The service on an app, for one connection.
 pub(super) struct Breakers {
@@ -66,12 +67,7 @@ impl Breakers {
         request: &AllowRequestRequest,
         now: Time,
     ) -> Result<Allowed, Failure> {
-        convert::check_allow_request(request)?;
-        if !client.may(Right::Call, &request.service) {
-            // An invalid name has no rights to check: it is reported first.
-            convert::key(&request.service, &request.name)?;
-            client.check(Right::Call, &request.service)?;
-        }
+        check_may_call(client, request)?;
         let creator = client.creator(&self.unnamed);
         let allowed = loaded.replica.allow(creator, &request.service, &request.name, now).await;
         allowed.map_err(|error| convert::allow_failure(error, request))
@@ -124,6 +120,16 @@ impl Breakers {
     }
 }
 
+fn check_may_call(client: &ClientInfo, request: &AllowRequestRequest) -> Result<(), Failure> {
+    convert::check_allow_request(request)?;
+    if !client.may(Right::Call, &request.service) {
+        // An invalid name has no rights to check: it is reported first.
+        convert::key(&request.service, &request.name)?;
+        client.check(Right::Call, &request.service)?;
+    }
+    Ok(())
+}
+
 #[tonic::async_trait]
 impl BreakerService for Breakers {
     async fn allow_request(
@@ -158,31 +164,43 @@ impl BreakerService for Breakers {
         // The permits of a batch are cut from one piece.
         let mut permits = BytesMut::with_capacity(requests.len() * SEALED_BYTES);
         let seals = loaded.engine.seals();
-        let mut results = Vec::with_capacity(requests.len());
+        let mut results = vec![AllowRequestsResult::default(); requests.len()];
+        let mut calls = loaded.replica.calls(client.creator(&self.unnamed));
         let mut budget = BatchBudget::default();
-        let mut now = self.app.clock.now();
-        for request in requests {
-            if budget.must_yield() {
-                tokio::task::yield_now().await;
-            }
-            if budget.must_read_clock() {
-                now = self.app.clock.now();
-            }
-            let result = match self.allow(loaded, &client, request, now).await {
-                Ok(allowed) => {
-                    let seal = |permit: &Permit| {
-                        permits.extend_from_slice(&seals.seal(permit));
-                        permits.split().freeze()
-                    };
-                    allow_requests_result::Result::Response(convert::allowed(&allowed, seal))
+        let mut look: Vec<_> = (0..requests.len()).map(WaitingCall::new).collect();
+        // Those that wait for the store wait together, and are looked at again.
+        while !look.is_empty() {
+            let mut now = self.app.clock.now();
+            for call in look {
+                if budget.must_yield() {
+                    tokio::task::yield_now().await;
                 }
-                Err(failure) => {
-                    budget.failed();
-                    allow_requests_result::Result::Error(self.failed(failure))
+                if budget.must_read_clock() {
+                    now = self.app.clock.now();
                 }
-            };
-            results.push(AllowRequestsResult { result: Some(result) });
+                let request = &requests[call.number];
+                let looked = check_may_call(&client, request).and_then(|()| {
+                    let looked = calls.look(call, &request.service, &request.name, now);
+                    looked.map_err(|error| convert::allow_failure(error, request))
+                });
+                results[call.number].result = match looked {
+                    Ok(None) => None,
+                    Ok(Some(allowed)) => {
+                        let seal = |permit: &Permit| {
+                            permits.extend_from_slice(&seals.seal(permit));
+                            permits.split().freeze()
+                        };
+                        Some(allow_requests_result::Result::Response(convert::allowed(&allowed, seal)))
+                    }
+                    Err(failure) => {
+                        budget.failed();
+                        Some(allow_requests_result::Result::Error(self.failed(failure)))
+                    }
+                };
+            }
+            look = calls.answered().await;
         }
+        calls.told();
         Ok(Response::new(AllowRequestsResponse { results }))
     }
 

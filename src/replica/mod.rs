@@ -8,6 +8,7 @@
 //! A lone process has none of it: its breakers answer themselves, by the same rules.
 
 mod answers;
+mod calls;
 mod coordinator;
 mod tail;
 
@@ -25,12 +26,11 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 pub use self::answers::Answers;
+pub use self::calls::{Calls, WaitingCall};
 pub use self::coordinator::Coordinator;
 pub use self::tail::Tail;
-use crate::engine::{Allowed, Creator, Engine, EngineError, RecordResult, Target, Waits};
+use crate::engine::{Allowed, Creator, Engine, EngineError, RecordResult, Target};
 
-/// How long a call waits for the store in half-open, at the most; then it is denied.
-const CALL_WAITS: Duration = Duration::from_millis(50);
 /// How long an outcome waits for the row of its epoch, at the most: as long as a change takes to all replicas.
 const ROW_WAITS: Duration = Duration::from_millis(250);
 /// How long the outcome of a probe waits for the store's word, at the most; then it is taken in, and may yet prove late.
@@ -79,25 +79,23 @@ impl Replica {
         creator: Creator<'_>,
         service: &str,
         name: &str,
-        now: Time,
+        mut now: Time,
     ) -> Result<Allowed, EngineError> {
-        // While the store does not answer, nobody waits for it.
-        if self.coordinator.as_ref().is_none_or(|coordinator| coordinator.is_failing()) {
-            return self.engine.allow_for(creator, service, name, now);
-        }
-        let gives_up_at = now + CALL_WAITS;
-        let (mut awaited, mut now) = (None, now);
-        while now < gives_up_at {
-            let answered = self.engine.answered(service, name);
-            let allowed = self.engine.try_allow_for(creator, service, name, Waits::For(awaited), now)?;
-            if allowed.decision.waits.is_none() {
+        let mut calls = self.calls(creator);
+        let mut call = WaitingCall::new(0);
+        loop {
+            if let Some(allowed) = calls.look(call, service, name, now)? {
+                calls.told();
                 return Ok(allowed);
             }
-            awaited = allowed.decision.waits;
-            self.wait_for(answered, gives_up_at).await;
+            call = calls.answered().await.pop().unwrap_or(call);
             now = self.clock.now();
         }
-        self.engine.try_allow_for(creator, service, name, Waits::Not(awaited), now)
+    }
+
+    /// Calls of one caller that are decided together, and wait together where they wait.
+    pub fn calls<'a>(&'a self, creator: Creator<'a>) -> Calls<'a> {
+        Calls::new(&self.engine, &*self.clock, self.coordinator.as_deref(), creator)
     }
 
     /// Records the outcome of a call. Waits only where it is a probe of which the store has to say what becomes, and a second

@@ -1,3 +1,6 @@
+mod bed;
+mod calls;
+
 use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, RowVersion, Snapshot, StoredRow};
 use breakerd_common::clock::ManualClock;
@@ -5,7 +8,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::engine::{Limits, Seals, StoreAnswer, StoreIdentity};
+use crate::engine::{Limits, Seals, StoreAnswer, StoreIdentity, Waits};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::store::{
