@@ -67,7 +67,7 @@ pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 pub use overrides::{Reached, Walk};
 pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
 pub use rearm::Rearm;
-pub use replication::{BreakerRequests, StoreAnswer};
+pub use replication::{BreakerRequests, ReportedProbe, RequestLimit, StoreAnswer};
 pub use shares::{BreakerLimit, Creator};
 pub use store_requests::AnswerGroup;
 pub use transition_sink::{Appended, Event, Origin, TransitionSink};

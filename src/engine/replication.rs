@@ -28,10 +28,32 @@ pub struct BreakerRequests {
     pub key: Key,
     /// The epoch that it is in.
     pub epoch: u64,
+    /// How many slots its half-open has.
+    pub slots: u32,
     /// Probes that it wants.
     pub claim: Option<ProbeClaim>,
     /// Nonces of probes that it gives back.
     pub returned: Vec<u64>,
+}
+
+/// How much is asked at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimit {
+    /// Breakers.
+    pub breakers: usize,
+    /// Slots of their half-opens.
+    pub slots: u32,
+}
+
+/// The outcome of a probe over which the store decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedProbe {
+    /// Its breaker.
+    pub key: Key,
+    /// The outcome.
+    pub report: ProbeReport,
+    /// How many slots its half-open has, as far as is known here.
+    pub slots: u32,
 }
 
 /// What the store answered about one breaker.
@@ -89,19 +111,47 @@ impl Engine {
         self.replication.is_asked()
     }
 
-    /// What breakers ask of the store, of `most` of them. What is taken is to be asked, or given back with
-    /// [`Engine::ask_again`].
-    pub fn take_requests(&self, most: usize, now: Time) -> Vec<BreakerRequests> {
-        let asking = self.replication.take(most);
-        let requests = asking.into_iter().filter_map(|id| {
-            self.registry.with_known(id, |entry, inner| BreakerRequests {
-                key: entry.key.clone(),
-                epoch: inner.breaker.epoch(),
-                claim: inner.breaker.probe_claim(now),
-                returned: inner.breaker.returned_nonces(now),
-            })
-        });
-        requests.filter(|request| request.claim.is_some() || !request.returned.is_empty()).collect()
+    /// What breakers ask of the store, as much as `limit` says, and of one breaker in any case. What is taken is to be asked, or
+    /// given back with [`Engine::ask_again`].
+    pub fn take_requests(&self, limit: RequestLimit, now: Time) -> Vec<BreakerRequests> {
+        let (mut requests, mut slots) = (Vec::new(), 0_u32);
+        for _ in 0..limit.breakers {
+            let Some(taken) = self.replication.take() else { break };
+            let request = self.registry.with_known(taken.id, |entry, inner| {
+                let with = slots.saturating_add(inner.breaker.half_open_slots());
+                let fits = requests.is_empty() || with <= limit.slots;
+                fits.then(|| BreakerRequests {
+                    key: entry.key.clone(),
+                    epoch: inner.breaker.epoch(),
+                    slots: inner.breaker.half_open_slots(),
+                    claim: inner.breaker.probe_claim(now),
+                    returned: inner.breaker.returned_nonces(now),
+                })
+            });
+            match request {
+                Some(None) => {
+                    self.replication.put_back(&taken);
+                    break;
+                }
+                Some(Some(request)) if request.claim.is_some() || !request.returned.is_empty() => {
+                    slots = slots.saturating_add(request.slots);
+                    requests.push(request);
+                }
+                // It has nothing to ask any more.
+                None | Some(Some(_)) => {}
+            }
+        }
+        requests
+    }
+
+    /// No call will come any more: breakers give back the probes that wait for one, and those that a claim may have got of which
+    /// the store has not said.
+    pub fn return_stock(&self) {
+        for entry in self.registry.entries() {
+            let Some(mut inner) = entry.lock() else { continue };
+            inner.breaker.return_stock();
+            self.note_requests(&entry, &inner);
+        }
     }
 
     /// The store did not answer what this breaker asked: it asks again.
@@ -214,7 +264,7 @@ impl Engine {
         self.is_replicated() && permit.timeline == self.timeline && permit.pass.epoch > known
     }
 
-    /// The outcome of a probe over which the store decides, and its breaker; none: [`Engine::record_for`] takes it.
+    /// The outcome of a probe over which the store decides; none: [`Engine::record_for`] takes it.
     ///
     /// # Errors
     /// As those of [`Engine::record_for`] about a permit.
@@ -223,7 +273,7 @@ impl Engine {
         target: &Target<'_>,
         report: &Report<'_>,
         now: Time,
-    ) -> Result<Option<(Key, ProbeReport)>, EngineError> {
+    ) -> Result<Option<ReportedProbe>, EngineError> {
         self.check_target(target)?;
         let is_live = |permit: &Permit| {
             self.is_replicated()
@@ -242,7 +292,8 @@ impl Engine {
                 return None;
             }
             let ticket = Ticket::Foreign(permit.pass);
-            Some((entry.key.clone(), inner.breaker.probe_report(ticket, report, now)?))
+            let report = inner.breaker.probe_report(ticket, report, now)?;
+            Some(ReportedProbe { key: entry.key.clone(), report, slots: inner.breaker.half_open_slots() })
         });
         Ok(reported.flatten())
     }

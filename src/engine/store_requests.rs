@@ -36,6 +36,13 @@ struct Asking {
     taken: Option<KeyId>,
 }
 
+/// A breaker that was taken, and the one that was taken before it.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) id: KeyId,
+    before: Option<KeyId>,
+}
+
 impl Default for StoreRequests {
     fn default() -> Self {
         Self {
@@ -65,19 +72,23 @@ impl StoreRequests {
         !self.asking.lock().breakers.is_empty()
     }
 
-    /// At most `most` of those that ask, each in its turn; they are to ask again if they are not answered.
-    pub(super) fn take(&self, most: usize) -> Vec<KeyId> {
+    /// The one of those that ask whose turn it is; it is to ask again if it is not answered.
+    pub(super) fn take(&self) -> Option<Taken> {
         let mut asking = self.asking.lock();
-        let Asking { breakers, taken } = &mut *asking;
-        let behind = taken.map_or(Bound::Unbounded, Bound::Excluded);
-        let first = breakers.range((behind, Bound::Unbounded));
-        let then = taken.map(|taken| breakers.range(..=taken)).into_iter().flatten();
-        let chosen: Vec<_> = first.chain(then).take(most).copied().collect();
-        for id in &chosen {
-            breakers.remove(id);
-        }
-        *taken = chosen.last().copied().or(*taken);
-        chosen
+        let before = asking.taken;
+        let behind = (before.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let first = asking.breakers.range(behind).next().or_else(|| asking.breakers.first());
+        let id = *first?;
+        asking.breakers.remove(&id);
+        asking.taken = Some(id);
+        Some(Taken { id, before })
+    }
+
+    /// The one that was taken last is not asked for now, and its turn is the next one.
+    pub(super) fn put_back(&self, taken: &Taken) {
+        let mut asking = self.asking.lock();
+        asking.breakers.insert(taken.id);
+        asking.taken = taken.before;
     }
 
     /// Told when a breaker of this group is answered.
@@ -100,13 +111,15 @@ mod tests {
         for id in ids(0..5) {
             requests.ask(id);
         }
-        assert_eq!(requests.take(2), ids([0, 1]));
+        let take = |most| (0..most).map_while(|_| requests.take()).map(|taken| taken.id).collect::<Vec<_>>();
+        assert_eq!(take(2), ids([0, 1]));
         for id in ids(0..2) {
             requests.ask(id);
         }
-        assert_eq!(requests.take(2), ids([2, 3]));
-        assert_eq!(requests.take(2), ids([4, 0]));
-        assert_eq!(requests.take(2), ids([1]));
-        assert!(!requests.is_asked() && requests.take(2).is_empty());
+        assert_eq!(take(2), ids([2, 3]));
+        assert_eq!(take(2), ids([4, 0]));
+        requests.put_back(&Taken { id: KeyId(0), before: Some(KeyId(4)) });
+        assert_eq!(take(3), ids([0, 1]));
+        assert!(!requests.is_asked() && take(2).is_empty());
     }
 }

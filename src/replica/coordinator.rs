@@ -1,33 +1,30 @@
 //! What is asked of the store that replicas share: probes for calls, and what became of them.
 //!
 //! A claim is the replica's and not the call's: a call that goes away leaves its probe to the next one. One batch is on its way
-//! at a time, of many breakers; what is not answered is asked again, and means the same.
+//! at a time, of many breakers; what is not answered is asked again, and means the same. When the process ends, the store is told
+//! of the outcomes that wait, and then gets back the probes that no call took.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use breaker::{Key, ProbeAnswer, ProbeGrant, ProbeReport, Time};
+use breaker::{ProbeAnswer, ProbeGrant, Time};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{BreakerRequests, Engine, StoreAnswer};
+use super::batch_size::LIMIT;
+use super::outcomes::{Outcome, Outcomes};
+use super::returns::{Returned, Returns};
+use crate::engine::{BreakerRequests, Engine, ReportedProbe, StoreAnswer};
 use crate::journal::Journal;
 use crate::store::{ProbeRequest, ProbeResponse, SharedStore, TransitionId};
 
-/// Breakers that claim, probes that go back, or outcomes, in one batch.
-const BATCH_MAX: usize = 256;
-/// Outcomes of probes that wait for the store. There are few: P a breaker that is half-open. One beyond it is refused.
-const OUTCOMES_MAX: usize = 65_536;
-/// Times that a breaker gives probes back while the store does not answer. What is beyond is free when its lease ends.
-const RETURNED_MAX: usize = 4_096;
-/// How long an outcome waits for the store, longer than most leases: it may have a slot there for as long.
-const OUTCOME_KEPT: Duration = Duration::from_mins(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the end may take, at the most, when nothing else is said.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Asks the store on behalf of the breakers of this replica.
 pub struct Coordinator {
@@ -37,29 +34,14 @@ pub struct Coordinator {
     /// Random, and other than that of the journal: ids of transitions that outcomes decide are of their own.
     boot: u64,
     next_seq: AtomicU64,
-    outcomes: Mutex<VecDeque<Outcome>>,
+    outcomes: Mutex<Outcomes>,
     filled: Notify,
     /// What was asked last was not answered.
     failing: AtomicBool,
+    /// The process ends: no probe is claimed any more.
+    stopping: AtomicBool,
+    grace: Duration,
     journal: Arc<Journal>,
-}
-
-/// The outcome of a probe, on its way to the store.
-struct Outcome {
-    key: Key,
-    id: TransitionId,
-    report: ProbeReport,
-    took: Option<Duration>,
-    reported_at: Time,
-    /// Who waits for the answer; it may have gone.
-    waiting: oneshot::Sender<ProbeAnswer>,
-}
-
-/// Probes that a breaker gives back, which the store has not heard of yet.
-struct Returned {
-    key: Key,
-    epoch: u64,
-    nonces: Vec<u64>,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -87,39 +69,67 @@ impl Coordinator {
             outcomes: Mutex::default(),
             filled: Notify::new(),
             failing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            grace: GRACE,
             journal: Arc::clone(journal),
         }
     }
 
-    /// Whether the store did not answer the last time, so that no call should wait for it.
-    pub(super) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed) || self.journal.is_store_failing()
+    /// The same, with so much time for the end instead of 5 seconds: [`Coordinator::run`].
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
     }
 
-    /// Takes the outcome of a probe to the store, and answers what it says; none: too many wait already.
+    /// Whether no call should wait for the store: it did not answer the last time, or is not asked any more.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+            || self.stopping.load(Ordering::Relaxed)
+            || self.journal.is_store_failing()
+    }
+
+    /// Takes the outcome of a probe to the store, and answers what it says; none: too many wait already, or the process ends.
     pub(super) fn report(
         &self,
-        key: Key,
-        report: ProbeReport,
+        reported: ReportedProbe,
         took: Option<Duration>,
     ) -> Option<oneshot::Receiver<ProbeAnswer>> {
         let (waiting, answer) = oneshot::channel();
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         let id = TransitionId { replica: self.journal.replica(), boot: self.boot, seq };
-        let outcome = Outcome { key, id, report, took, reported_at: self.clock.now(), waiting };
-        let mut outcomes = self.outcomes.lock();
-        if outcomes.len() >= OUTCOMES_MAX {
+        let outcome = Outcome { reported, id, took, reported_at: self.clock.now(), waiting };
+        if !self.outcomes.lock().push(outcome) {
             return None;
         }
-        outcomes.push_back(outcome);
-        drop(outcomes);
         self.filled.notify_one();
         Some(answer)
     }
 
-    /// Asks until `stop`. For one task.
+    /// Asks until `stop`. Then it tells the store of the outcomes that wait, gives back the probes that no call took, and ends; at
+    /// the latest when the grace time is over. For one task.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut returned = VecDeque::new();
+        let work = async {
+            let mut returns = Returns::default();
+            self.ask_until(&stop, &mut returns).await;
+            self.finish(&mut returns).await;
+        };
+        let grace_over = async {
+            stop.cancelled().await;
+            self.clock.sleep_until(self.clock.now() + self.grace).await;
+        };
+        let is_finished = tokio::select! {
+            biased;
+            () = work => true,
+            () = grace_over => false,
+        };
+        let outcomes = self.outcomes.lock().close();
+        if !is_finished {
+            tracing::warn!(outcomes, "store did not answer about probes before the process ended");
+        }
+    }
+
+    async fn ask_until(&self, stop: &CancellationToken, returns: &mut Returns) {
         loop {
             let asked = async {
                 tokio::select! {
@@ -128,12 +138,12 @@ impl Coordinator {
                     () = self.filled.notified() => {}
                 }
             };
-            if returned.is_empty() && stop.run_until_cancelled(asked).await.is_none() {
+            if returns.is_empty() && stop.run_until_cancelled(asked).await.is_none() {
                 return;
             }
             loop {
                 // Neither keeps the other waiting for more than a batch.
-                let (settled, asked) = (self.settle_outcomes().await, self.ask(&mut returned).await);
+                let (settled, asked) = (self.settle_outcomes().await, self.ask(returns).await);
                 if stop.is_cancelled() {
                     return;
                 }
@@ -144,21 +154,26 @@ impl Coordinator {
         }
     }
 
+    /// Outcomes first: they may close a breaker.
+    async fn finish(&self, returns: &mut Returns) {
+        self.stopping.store(true, Ordering::Relaxed);
+        while self.settle_outcomes().await {}
+        self.engine.return_stock();
+        while self.ask(returns).await {}
+        // Calls that were still at work.
+        while self.settle_outcomes().await {}
+    }
+
     /// Takes outcomes to the store; false: there are none.
     async fn settle_outcomes(&self) -> bool {
         let now = self.clock.now();
-        let batch: Vec<_> = {
-            let mut outcomes = self.outcomes.lock();
-            outcomes.retain(|outcome| now.since(outcome.reported_at) < OUTCOME_KEPT);
-            let most = outcomes.len().min(BATCH_MAX);
-            outcomes.drain(..most).collect()
-        };
+        let batch = self.outcomes.lock().take_batch(now);
         if batch.is_empty() {
             return false;
         }
         let requests: Vec<_> = batch.iter().map(|outcome| outcome.request(now)).collect();
         let Some(responses) = self.send(&requests).await else {
-            self.keep(batch);
+            self.outcomes.lock().put_back(batch);
             return true;
         };
         let now = self.clock.now();
@@ -168,50 +183,42 @@ impl Coordinator {
         true
     }
 
-    /// Puts outcomes back to where they were, beyond the bound if need be: they were within it.
-    fn keep(&self, batch: Vec<Outcome>) {
-        let mut outcomes = self.outcomes.lock();
-        batch.into_iter().rev().for_each(|outcome| outcomes.push_front(outcome));
-    }
-
     fn settled(&self, outcome: Outcome, response: ProbeResponse, now: Time) {
         let ProbeResponse::Settled { answer, entered_by } = response else { return };
-        let settled = StoreAnswer::Settled { report: &outcome.report, took: outcome.took, answer: &answer };
-        self.engine.take_answer(&outcome.key, &settled, entered_by, now);
+        let ReportedProbe { key, report, .. } = &outcome.reported;
+        let settled = StoreAnswer::Settled { report, took: outcome.took, answer: &answer };
+        self.engine.take_answer(key, &settled, entered_by, now);
         // Nobody may wait any more.
         let _ = outcome.waiting.send(answer);
     }
 
-    /// Claims what breakers want, and gives back what they do not; false: there is nothing.
-    async fn ask(&self, returned: &mut VecDeque<Returned>) -> bool {
+    /// Claims what breakers want, unless the process ends, and gives back what they do not; false: there is nothing.
+    async fn ask(&self, returns: &mut Returns) -> bool {
         let mut claims = Vec::new();
-        for BreakerRequests { key, epoch, claim, returned: nonces } in
-            self.engine.take_requests(BATCH_MAX, self.clock.now())
+        let is_stopping = self.stopping.load(Ordering::Relaxed);
+        for BreakerRequests { key, epoch, slots, claim, returned: nonces } in
+            self.engine.take_requests(LIMIT, self.clock.now())
         {
             if !nonces.is_empty() {
-                returned.push_back(Returned { key: key.clone(), epoch, nonces });
+                returns.push(Returned { key: key.clone(), epoch, slots, nonces });
             }
-            claims.extend(claim.map(|claim| ProbeRequest::Claim { key, claim }));
+            claims.extend(claim.filter(|_| !is_stopping).map(|claim| ProbeRequest::Claim { key, claim }));
         }
-        let given_back = returned.len().min(BATCH_MAX);
         // Given back first: another replica may want them.
-        let releases = returned.iter().take(given_back).map(Returned::request);
-        let requests: Vec<_> = releases.chain(claims).collect();
+        let mut requests = returns.batch();
+        let given_back = requests.len();
+        requests.extend(claims);
         if requests.is_empty() {
             // Those that were taken have nothing to ask any more; others may.
             return self.engine.is_asked();
         }
         let Some(responses) = self.send(&requests).await else {
-            let dropped = returned.len().saturating_sub(RETURNED_MAX);
-            returned.drain(..dropped);
-            for request in &requests {
-                if matches!(request, ProbeRequest::Claim { .. }) {
-                    self.engine.ask_again(request.key());
-                }
+            for request in &requests[given_back..] {
+                self.engine.ask_again(request.key());
             }
             return true;
         };
-        returned.drain(..given_back);
+        returns.told(given_back);
         let now = self.clock.now();
         for (request, response) in requests.iter().zip(responses) {
             let ProbeResponse::Claimed { grant, row } = response else { continue };
@@ -232,22 +239,5 @@ impl Coordinator {
             self.clock.sleep_until(self.clock.now() + PAUSE).await;
         }
         answer.ok()
-    }
-}
-
-impl Returned {
-    fn request(&self) -> ProbeRequest {
-        ProbeRequest::Release { key: self.key.clone(), epoch: self.epoch, nonces: self.nonces.clone() }
-    }
-}
-
-impl Outcome {
-    fn request(&self, now: Time) -> ProbeRequest {
-        ProbeRequest::Settle {
-            key: self.key.clone(),
-            id: self.id.clone(),
-            report: self.report.clone(),
-            age: now.since(self.reported_at),
-        }
     }
 }

@@ -8,8 +8,11 @@
 //! A lone process has none of it: its breakers answer themselves, by the same rules.
 
 mod answers;
+mod batch_size;
 mod calls;
 mod coordinator;
+mod outcomes;
+mod returns;
 mod tail;
 
 #[cfg(test)]
@@ -20,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Recorded, Report, State, Time};
+use breaker::{ProbeAnswer, Recorded, Report, State, Time};
 use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -115,25 +118,24 @@ impl Replica {
         };
         self.wait_for_row(&target, now).await;
         let now = self.clock.now();
-        let Some((key, probe_report)) = self.engine.probe_report(&target, report, now)? else {
+        let Some(reported) = self.engine.probe_report(&target, report, now)? else {
             return self.engine.record_for(creator, target, report, now);
         };
-        let epoch = probe_report.epoch;
-        let answer =
-            coordinator.report(key, probe_report, report.duration).ok_or(EngineError::TooManyOutcomes)?;
-        tokio::select! {
+        let epoch = reported.report.epoch;
+        let answer = coordinator.report(reported, report.duration).ok_or(EngineError::TooManyOutcomes)?;
+        let answer = tokio::select! {
             biased;
-            Ok(answer) = answer => {
-                let row = &answer.row;
-                let remaining = row.snapshot.wait.map(|wait| wait.saturating_sub(row.age));
-                let (state, epoch) = (row.snapshot.state, row.snapshot.epoch);
-                Ok(RecordResult { recorded: answer.settled.into(), state, epoch, remaining })
-            }
-            () = self.clock.sleep_until(now + OUTCOME_WAITS) => {
-                let (recorded, state) = (Recorded::Recorded, State::HalfOpen);
-                Ok(RecordResult { recorded, state, epoch, remaining: None })
-            }
-        }
+            // An error: nobody asks the store any more.
+            answer = answer => answer.ok(),
+            () = self.clock.sleep_until(now + OUTCOME_WAITS) => None,
+        };
+        let Some(ProbeAnswer { settled, row, .. }) = answer else {
+            let (recorded, state) = (Recorded::Recorded, State::HalfOpen);
+            return Ok(RecordResult { recorded, state, epoch, remaining: None });
+        };
+        let remaining = row.snapshot.wait.map(|wait| wait.saturating_sub(row.age));
+        let (state, epoch) = (row.snapshot.state, row.snapshot.epoch);
+        Ok(RecordResult { recorded: settled.into(), state, epoch, remaining })
     }
 
     /// Another replica closed the breaker and gave the permit, and this one has not heard of it yet: it reads what changed,

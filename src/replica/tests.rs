@@ -1,5 +1,6 @@
 mod bed;
 mod calls;
+mod stop;
 
 use async_trait::async_trait;
 use breaker::{Key, Numbering, Outcome, RowVersion, Snapshot, StoredRow};

@@ -263,6 +263,15 @@ impl HalfOpen {
         }
     }
 
+    /// No call will come any more: what waits for one goes back, and what a claim may get that was not answered.
+    pub(super) fn return_stock(&mut self) {
+        if let Decides::Store(stock) = &mut self.decides {
+            stock.returned.extend(stock.grants.drain(..).map(|granted| granted.probe.nonce));
+            stock.returned.extend(stock.in_flight.take().into_iter().flat_map(|claim| claim.nonces));
+            stock.wanted = 0;
+        }
+    }
+
     /// Nonces of the probes that are to be given back to the store. Who takes them sees to it that it hears of them.
     pub(super) fn take_returned(&mut self, now: Time) -> Vec<u64> {
         match &mut self.decides {

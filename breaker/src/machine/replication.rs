@@ -220,6 +220,22 @@ impl Breaker {
         }
     }
 
+    /// As no call will come any more: the probes that wait for one, and those that a claim may get that was not answered, are to
+    /// be given back.
+    pub fn return_stock(&mut self) {
+        if let Phase::HalfOpen(half_open) = &mut self.phase {
+            half_open.return_stock();
+        }
+    }
+
+    /// How many slots the present half-open has, or the next one would have.
+    pub fn half_open_slots(&self) -> u32 {
+        match &self.phase {
+            Phase::HalfOpen(half_open) => half_open.terms().permitted,
+            _ => self.thresholds.permitted(),
+        }
+    }
+
     /// The outcome of a probe over which the store decides; none: it is no such one, or of an epoch that is over, and
     /// [`Breaker::record`] says what becomes of it. One of an epoch that is not known here yet is the store's too: another
     /// replica gave the probe.

@@ -143,6 +143,12 @@ impl Bed {
         tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it is asked");
     }
 
+    /// A call that wants a probe, and goes away.
+    pub(super) fn want(&self, name: &str) {
+        let looked = self.replica.calls(Creator::Server).look(WaitingCall::new(0), "db", name, NOW).unwrap();
+        assert!(looked.is_none(), "{looked:?}");
+    }
+
     pub(super) async fn allow(&self, name: &str) -> Allowed {
         self.replica.allow(Creator::Server, "db", name, self.clock.now()).await.unwrap()
     }
