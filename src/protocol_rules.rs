@@ -30,6 +30,12 @@ pub(crate) enum Rule {
     LaterEpochToStore,
     /// The tail polls, whether it is given a hint or not.
     PollIsTruth,
+    /// An operator's act loses if another act came since the row that its replica knew.
+    ResetGuarded,
+    /// FORCED_OPEN wins whatever came since.
+    ForcedOpenUnguarded,
+    /// A replica takes no other act while the store has not answered its FORCED_OPEN.
+    ActsInOrder,
 }
 
 /// Whether a rule holds.
@@ -48,7 +54,7 @@ mod tests {
     use super::Rule;
 
     impl Rule {
-        pub(crate) const ALL: [Self; 12] = [
+        pub(crate) const ALL: [Self; 15] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -61,6 +67,9 @@ mod tests {
             Self::OutcomeDecides,
             Self::LaterEpochToStore,
             Self::PollIsTruth,
+            Self::ResetGuarded,
+            Self::ForcedOpenUnguarded,
+            Self::ActsInOrder,
         ];
     }
 

@@ -8,8 +8,10 @@
 //! * [`Numbering::Own`]: the change comes with its epoch, and wins when the row's is lower. The row may lag by
 //!   more than one: the journal was full in between.
 //! * [`Numbering::Store`]: the change wins when the row has the epoch and the state that it names, and gets
-//!   the next epoch; times are the store's, waits stay as long as they were. What an operator asked for takes
-//!   the row whatever it holds. A wait that is not over by the store's clock is not over.
+//!   the next epoch; times are the store's, waits stay as long as they were. A wait that is not over by the store's clock is
+//!   not over. An operator's act wins over all that happened by itself since, and loses if another act came between: the
+//!   operator had not seen it. FORCED_OPEN always wins, as an emergency stop that is lost does more harm than one that has
+//!   to be reset twice.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
 //!   or when what stands is not what it wanted to bring about.
 //! * Shadows change no row: they always win, at the epoch that they were seen in. So does a gap in the history, unless
@@ -17,13 +19,15 @@
 //!
 //! What of the history is kept as it happens ([`episode`]) is worked out here too, where what stands is known.
 
+mod guard;
 pub(super) mod probes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use breaker::{EnteredBy, Key, Numbering, Reason, Scope, Snapshot, State, Time, Transition};
+use breaker::{EnteredBy, Key, Numbering, Snapshot, State, Time, Transition};
 
+use self::guard::{Guarded, is_act, is_of_service, stands_as_named, wins};
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
 use crate::protocol_rules::{Rule, holds};
@@ -47,6 +51,8 @@ pub(super) struct BreakerState {
     pub(super) entered_by: Option<EnteredBy>,
     /// The outage that lasts.
     pub(super) episode: Option<Episode>,
+    /// The epoch of the last act of an operator; 0: there was none, or none that is known.
+    pub(super) act_epoch: u64,
 }
 
 /// What a change was answered when it first came.
@@ -106,7 +112,17 @@ pub(super) struct Entry<'a> {
 
 impl BreakerState {
     fn pristine() -> Self {
-        Self { is_stored: false, snapshot: Snapshot::pristine(), entered_by: None, episode: None }
+        Self {
+            is_stored: false,
+            snapshot: Snapshot::pristine(),
+            entered_by: None,
+            episode: None,
+            act_epoch: 0,
+        }
+    }
+
+    fn guarded(&self) -> Guarded<'_> {
+        Guarded { snapshot: &self.snapshot, act_epoch: self.act_epoch }
     }
 }
 
@@ -148,6 +164,14 @@ impl<'a> Judgement<'a> {
         let is_other = next.is_some() || episode != before;
         current.episode = episode;
         if let Some(next) = next {
+            let is_act = match &proposal.change {
+                Change::Transition(transition) => is_act(transition.reason),
+                // There may have been one among what is missing.
+                Change::Gap(_) => true,
+            };
+            if is_act {
+                current.act_epoch = next.epoch;
+            }
             current.snapshot = next;
             current.entered_by = match &proposal.change {
                 Change::Transition(transition) => {
@@ -206,7 +230,7 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
             known.get(&proposal.id).copied().filter(|_| holds(Rule::KnownIdAnsweredAlike)).unwrap_or_else(
                 || {
                     let scope = current.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
-                    let mut decision = rule(proposal, &current.snapshot, now);
+                    let mut decision = rule(proposal, current, now);
                     if let Some(entry) = &mut decision.entry {
                         entry.of_service = is_of_service(&proposal.change, scope);
                         entry.replaced_expires_at =
@@ -238,7 +262,8 @@ struct EntryDecision<'a> {
     next: Option<Snapshot>,
 }
 
-fn rule<'a>(proposal: &'a Proposal, current: &Snapshot, now: Time) -> EntryDecision<'a> {
+fn rule<'a>(proposal: &'a Proposal, row: &BreakerState, now: Time) -> EntryDecision<'a> {
+    let current = &row.snapshot;
     let transition = match &proposal.change {
         Change::Transition(transition) => transition,
         Change::Gap(gap) => return gap_ruling(proposal, gap, current),
@@ -254,7 +279,7 @@ fn rule<'a>(proposal: &'a Proposal, current: &Snapshot, now: Time) -> EntryDecis
             next: Some(transition.after.clone()),
         },
         Numbering::Own => lost(proposal, transition, current),
-        Numbering::Store if wins(transition, current, now) => {
+        Numbering::Store if wins(proposal, transition, &row.guarded(), now) => {
             let epoch = current.epoch + 1;
             let next = Snapshot { epoch, entered_at: now, ..transition.after.clone() };
             let entry = Entry {
@@ -272,30 +297,14 @@ fn rule<'a>(proposal: &'a Proposal, current: &Snapshot, now: Time) -> EntryDecis
             let is_same =
                 current.epoch == transition.base_epoch + 1 && current.state == transition.after.state;
             let is_early = stands_as_named(transition, current);
-            let is_kept = proposal.store_unavailable || !(is_same || is_early);
+            // What an operator asked for is kept in any case, with who and why.
+            let is_kept = proposal.store_unavailable || is_act(transition.reason) || !(is_same || is_early);
             if is_kept && holds(Rule::SupersededKept) {
                 return lost(proposal, transition, current);
             }
             EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
         }
     }
-}
-
-fn wins(transition: &Transition, current: &Snapshot, now: Time) -> bool {
-    if matches!(
-        transition.reason,
-        Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted
-    ) {
-        return true;
-    }
-    let wait_is_over = transition.reason != Reason::WaitElapsed
-        || current.open_until().is_none_or(|open_until| now >= open_until)
-        || !holds(Rule::WaitByStoreClock);
-    (stands_as_named(transition, current) || !holds(Rule::EpochAndStateCompared)) && wait_is_over
-}
-
-fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {
-    current.epoch == transition.base_epoch && current.state == transition.from
 }
 
 fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
@@ -357,18 +366,6 @@ fn noted(
 fn lost<'a>(proposal: &'a Proposal, transition: &Transition, current: &Snapshot) -> EntryDecision<'a> {
     let entry = Entry { superseded_by: Some(current.epoch), ..entry(proposal, transition) };
     EntryDecision { receipt: Receipt::Lost, entry: Some(entry), next: None }
-}
-
-/// Whether a change is a part of one of the whole service. `current` is the scope of the override in force before it.
-fn is_of_service(change: &Change, current: Option<Scope>) -> bool {
-    let Change::Transition(transition) = change else { return false };
-    match transition.reason {
-        Reason::OverrideSet => {
-            transition.after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service)
-        }
-        Reason::OverrideCleared => current == Some(Scope::Service),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -51,6 +51,23 @@ impl MetaRow {
     }
 }
 
+/// What stands in a row of `breaker` for the judge alone.
+#[derive(FromRow, serde::Deserialize)]
+pub(super) struct BesideRow {
+    /// The outage that lasts.
+    pub(super) episode: Option<String>,
+    pub(super) act_epoch: i64,
+}
+
+impl BesideRow {
+    pub(super) fn new(state: &BreakerState) -> Result<Self, StoreError> {
+        Ok(Self {
+            episode: episode_text(state.episode.as_ref())?,
+            act_epoch: bigint("write the breakers", "act_epoch", state.act_epoch)?,
+        })
+    }
+}
+
 /// A row of `breaker`. In JSON its columns have the same names.
 #[derive(FromRow, serde::Deserialize)]
 pub(super) struct BreakerRow {
@@ -117,7 +134,7 @@ impl BreakerRow {
     }
 
     /// The columns that [`Self::cells`] has the values of, in the same order.
-    pub(super) const COLUMNS: [Column; 24] = [
+    pub(super) const COLUMNS: [Column; 25] = [
         Column::Plain("service"),
         Column::Plain("name"),
         Column::Plain("epoch"),
@@ -142,10 +159,11 @@ impl BreakerRow {
         Column::Plain("override_ttl_us"),
         Column::Plain("episode"),
         Column::Plain("entered_by"),
+        Column::Plain("act_epoch"),
     ];
 
     /// What is written of it, in the order of [`Self::COLUMNS`].
-    pub(super) fn cells<'a>(&'a self, episode: Option<&'a str>, revision: i64) -> [Cell<'a>; 24] {
+    pub(super) fn cells<'a>(&'a self, beside: &'a BesideRow, revision: i64) -> [Cell<'a>; 25] {
         [
             (&self.service).into(),
             (&self.name).into(),
@@ -169,21 +187,25 @@ impl BreakerRow {
             revision.into(),
             self.override_scope.as_ref().into(),
             self.override_ttl_us.into(),
-            episode.into(),
+            beside.episode.as_ref().into(),
             self.entered_by.as_ref().into(),
+            beside.act_epoch.into(),
         ]
     }
 
-    /// The row with the outage that stands in it.
-    pub(super) fn state(self, episode: Option<&str>) -> Result<BreakerState, StoreError> {
+    /// The row with what the judge keeps in it.
+    pub(super) fn state(self, beside: &BesideRow) -> Result<BreakerState, StoreError> {
         let row = format!("breaker {}/{}", self.service, self.name);
         let reader = Reader { act: "read the breakers", row: &row };
-        let episode = episode
+        let act_epoch = reader.number("act_epoch", beside.act_epoch)?;
+        let episode = beside
+            .episode
+            .as_deref()
             .map(serde_json::from_str)
             .transpose()
             .map_err(|error| reader.says(format_args!("episode cannot be read: {error}")))?;
         let StoredBreaker { snapshot, entered_by, .. } = self.breaker()?;
-        Ok(BreakerState { is_stored: true, snapshot, entered_by, episode })
+        Ok(BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch })
     }
 
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {
@@ -324,7 +346,7 @@ impl<'a> EpisodeRow<'a> {
 }
 
 /// An outage as it stands in its breaker's row.
-pub(super) fn episode_text(episode: Option<&Episode>) -> Result<Option<String>, StoreError> {
+fn episode_text(episode: Option<&Episode>) -> Result<Option<String>, StoreError> {
     let text = episode.map(serde_json::to_string).transpose();
     text.map_err(|error| StoreError::Corrupt { act: "write the breakers", problem: error.to_string() })
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use breaker::{Attribution, Override, OverrideKind, Stats};
+use breaker::{Attribution, Override, OverrideKind, Reason, Scope, Stats};
 
 use super::super::GapCause;
 use super::*;
@@ -156,22 +156,112 @@ fn what_saw_another_state_or_another_epoch_loses_and_is_kept() {
     }
 }
 
+/// An operator's act on the row of epoch 4, which had `from` then.
+fn act(reason: Reason, from: State, to: State) -> Proposal {
+    numbered_by_store(Transition { reason, ..transition(from, to, 4) })
+}
+
+/// What becomes of a proposal where the row holds `present` and the last act was of `act_epoch`.
+fn judged_after_act<'a>(proposals: &'a [Proposal], present: &Snapshot, act_epoch: u64) -> Judgement<'a> {
+    let snapshot = present.clone();
+    let row = BreakerState { is_stored: true, snapshot, act_epoch, ..BreakerState::pristine() };
+    let present = [(&proposals[0].key, row)].into_iter().collect();
+    judge(proposals, LockedRows { present, known: HashMap::new() }, at(30))
+}
+
 #[test]
-fn what_an_operator_asked_for_takes_the_row_whatever_it_holds() {
-    for reason in Reason::ALL {
-        let proposed = Transition { reason: *reason, ..transition(State::Closed, State::ForcedOpen, 0) };
-        let batch = [numbered_by_store(proposed)];
-        let judgement = judged(&batch, Some(snapshot(State::Open, 7)));
-        let takes =
-            matches!(reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted);
-        assert_eq!(changed(&judgement).map(|next| next.epoch), takes.then_some(8), "{reason}");
-        if takes {
-            let entry = &judgement.entries[0];
-            assert_eq!((entry.from, entry.base_epoch), (State::Open, 7), "what it took the place of");
-            let entered_by = judgement.changed[&key("eu")].entered_by.unwrap();
-            assert_eq!((entered_by.from, entered_by.reason), (State::Open, *reason));
-        }
+fn an_act_beats_what_happened_by_itself_and_loses_if_another_act_came_between() {
+    let disabled = Snapshot { set_by: Some(set_by(Scope::Breaker)), ..snapshot(State::Disabled, 7) };
+    let present = |reason| match reason {
+        Reason::OverrideCleared => disabled.clone(),
+        _ => snapshot(State::Open, 7),
+    };
+    for reason in [Reason::OverrideSet, Reason::OverrideCleared, Reason::Reset, Reason::Deleted] {
+        let batch = [act(reason, State::Closed, State::Closed)];
+        let judgement = judged_after_act(&batch, &present(reason), 4);
+        assert_eq!(changed(&judgement).map(|next| next.epoch), Some(8), "{reason}");
+        let row = &judgement.changed[&key("eu")];
+        assert_eq!(row.act_epoch, 8, "{reason} is the last act from here on");
+        let (entry, from) = (&judgement.entries[0], present(reason).state);
+        assert_eq!((entry.from, entry.base_epoch), (from, 7), "what it took the place of");
+        let entered_by = row.entered_by.unwrap();
+        assert_eq!((entered_by.from, entered_by.reason), (from, reason));
+
+        let judgement = judged_after_act(&batch, &present(reason), 5);
+        assert_eq!(changed(&judgement), None, "{reason}");
+        assert_eq!(judgement.entries[0].superseded_by, Some(7), "{reason} is kept");
+        assert_eq!(judgement.answers(None), [Answer::Lost { present: present(reason) }]);
     }
+}
+
+#[test]
+fn an_act_that_lost_is_kept_even_if_another_one_did_the_same() {
+    let batch = [act(Reason::Reset, State::Open, State::Closed)];
+    let judgement = judged_after_act(&batch, &snapshot(State::Closed, 5), 5);
+    assert_eq!(judgement.entries[0].superseded_by, Some(5));
+}
+
+#[test]
+fn forced_open_always_wins() {
+    let batch = [act(Reason::OverrideSet, State::Closed, State::ForcedOpen)];
+    for (state, act_epoch) in [(State::Closed, 9), (State::Disabled, 9), (State::HalfOpen, 5)] {
+        let judgement = judged_after_act(&batch, &snapshot(state, 9), act_epoch);
+        assert_eq!(changed(&judgement).map(|next| (next.state, next.epoch)), Some((State::ForcedOpen, 10)));
+        assert_eq!(judgement.changed[&key("eu")].act_epoch, 10);
+    }
+}
+
+#[test]
+fn an_override_that_ended_by_itself_cannot_be_cleared() {
+    let batch = [act(Reason::OverrideCleared, State::Disabled, State::Closed)];
+    let judgement = judged_after_act(&batch, &snapshot(State::Open, 6), 4);
+    assert_eq!((changed(&judgement), judgement.entries[0].superseded_by), (None, Some(6)));
+}
+
+#[test]
+fn of_an_override_of_the_service_the_first_proposal_wins() {
+    let set = |kind: OverrideKind| {
+        let mut proposed =
+            Transition { reason: Reason::OverrideSet, ..transition(State::Closed, kind.into(), 4) };
+        proposed.after.set_by = Some(Override { kind, ..set_by(Scope::Service) });
+        numbered_by_store(proposed)
+    };
+    for kind in OverrideKind::ALL {
+        let second = Proposal { id: id(2), ..set(*kind) };
+        let batch = [set(*kind), second];
+        let judgement = judged_after_act(&batch, &snapshot(State::Closed, 4), 0);
+        let present = changed(&judgement).unwrap();
+        assert_eq!((present.epoch, judgement.changed[&key("eu")].act_epoch), (5, 5), "{kind}");
+        assert_eq!(judgement.answers(Some(5)), [won(5), Answer::Lost { present }]);
+    }
+    let cleared = act(Reason::OverrideCleared, State::Disabled, State::Closed);
+    let batch = [cleared.clone(), Proposal { id: id(2), ..cleared }];
+    let present = Snapshot { set_by: Some(set_by(Scope::Service)), ..snapshot(State::Disabled, 4) };
+    let judgement = judged_after_act(&batch, &present, 4);
+    assert_eq!(changed(&judgement).map(|next| next.epoch), Some(5));
+}
+
+#[test]
+fn what_happens_by_itself_leaves_the_last_act_as_it_was() {
+    for reason in Reason::ALL.iter().filter(|reason| !is_act(**reason)) {
+        let batch = [act(*reason, State::Closed, State::Open)];
+        let judgement = judged_after_act(&batch, &snapshot(State::Closed, 4), 3);
+        assert_eq!(judgement.changed[&key("eu")].act_epoch, 3, "{reason}");
+        // And is compared with the row, whatever came between.
+        let judgement = judged_after_act(&batch, &snapshot(State::Closed, 5), 3);
+        assert_eq!(changed(&judgement), None, "{reason}");
+    }
+}
+
+#[test]
+fn a_process_alone_takes_note_of_acts_and_no_act_of_its_own_loses() {
+    let reset = Transition { reason: Reason::Reset, ..transition(State::Open, State::Closed, 4) };
+    let batch = [own(1, reset)];
+    let judgement = judged_after_act(&batch, &snapshot(State::Open, 4), 9);
+    assert_eq!(judgement.changed[&key("eu")].act_epoch, 5);
+    let batch = [gap(3, 4, Some(snapshot(State::Open, 6)))];
+    let judgement = judged_after_act(&batch, &snapshot(State::Open, 4), 2);
+    assert_eq!(judgement.changed[&key("eu")].act_epoch, 6, "one may be missing");
 }
 
 #[test]

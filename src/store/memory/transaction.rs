@@ -90,7 +90,8 @@ impl<'a> MemoryTransaction<'a> {
 
     fn write_breaker(&mut self, key: &Key, state: &BreakerState, bumped: Bumped) -> Result<(), StoreError> {
         let StoredBreaker { snapshot, entered_by, .. } = BreakerRow::new(key, state)?.breaker()?;
-        let state = BreakerState { is_stored: true, snapshot, entered_by, episode: state.episode.clone() };
+        let BreakerState { episode, act_epoch, .. } = state.clone();
+        let state = BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch };
         let entry = BreakerEntry { state, revision: bumped.revision.unsigned_abs() };
         self.draft.breakers.push((key.clone(), entry));
         Ok(())

@@ -18,7 +18,7 @@ use crate::store::episode::OpenTime;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{BreakerState, Judgement, LockedRows};
 use crate::store::receipt;
-use crate::store::rows::{BreakerRow, EpisodeRow, episode_text};
+use crate::store::rows::{BesideRow, BreakerRow, EpisodeRow};
 use crate::store::sqlx_error::fault;
 use crate::store::statements::TOUCH_TABLES;
 use crate::store::timestamp::Timestamp;
@@ -38,12 +38,13 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
     if touched.rows_affected() == 1 { Ok(()) } else { Err(lock.overtaken()) }
 }
 
-/// A row of `breaker`, with the outage that stands in it.
+/// A row of `breaker`, with what stands in it for the judge.
 #[derive(FromRow)]
 struct PresentRow {
     #[sqlx(flatten)]
     breaker: BreakerRow,
-    episode: Option<String>,
+    #[sqlx(flatten)]
+    beside: BesideRow,
 }
 
 /// The rows of these breakers; none for one that has no row.
@@ -55,7 +56,7 @@ async fn read_breakers<'a>(
         "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
-                entered_by, episode
+                entered_by, episode, act_epoch
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS wanted (service, name) USING (service, name)",
     )
     .bind(column(keys, |key| &**key.service()))
@@ -64,9 +65,9 @@ async fn read_breakers<'a>(
     .await
     .map_err(fault("read the breakers"))?;
     let mut present = BTreeMap::new();
-    for PresentRow { breaker, episode } in rows {
+    for PresentRow { breaker, beside } in rows {
         let key = Key::new(&breaker.service, &breaker.name);
-        let state = breaker.state(episode.as_deref())?;
+        let state = breaker.state(&beside)?;
         if let Some(index) = key.ok().and_then(|key| keys.binary_search(&&key).ok()) {
             present.insert(keys[index], state);
         }
@@ -114,17 +115,17 @@ const UPDATE: &str = "UPDATE breaker
              first_probe_at = CASE WHEN breaker.epoch = row.epoch THEN breaker.first_probe_at END,
              config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
              override_ttl_us = row.override_ttl_us, episode = row.episode,
-             entered_by = row.entered_by
+             entered_by = row.entered_by, act_epoch = row.act_epoch
          FROM unnest(
              $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
              $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
-             $22::bigint[], $23::text[], $24::text[]
+             $22::bigint[], $23::text[], $24::text[], $25::bigint[]
          ) AS row (
              service, name, epoch, state, open_count, entered_at, wait_us,
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
              failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
-             override_scope, override_ttl_us, episode, entered_by
+             override_scope, override_ttl_us, episode, entered_by, act_epoch
          )
          WHERE breaker.service = row.service AND breaker.name = row.name";
 
@@ -140,8 +141,7 @@ pub(super) async fn write_breakers(
     update_rows(tx, &stored, revision).await?;
     let into = copy::Into { table: "breaker", columns: &BreakerRow::COLUMNS, act: "write the breakers" };
     copy::copy(tx, into, new.iter(), |(key, state), rows| {
-        let episode = episode_text(state.episode.as_ref())?;
-        rows.push(&BreakerRow::new(key, state)?.cells(episode.as_deref(), revision))
+        rows.push(&BreakerRow::new(key, state)?.cells(&BesideRow::new(state)?, revision))
     })
     .await
 }
@@ -156,10 +156,7 @@ async fn update_rows(
     }
     let rows =
         changed.iter().map(|(key, state)| BreakerRow::new(key, state)).collect::<Result<Vec<_>, _>>()?;
-    let episodes = changed
-        .iter()
-        .map(|(_, state)| episode_text(state.episode.as_ref()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let beside = changed.iter().map(|(_, state)| BesideRow::new(state)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(UPDATE)
         .bind(revision)
         .bind(column(&rows, |row| row.service.as_str()))
@@ -183,8 +180,9 @@ async fn update_rows(
         .bind(column(&rows, |row| row.config_revision))
         .bind(column(&rows, |row| row.override_scope.as_deref()))
         .bind(column(&rows, |row| row.override_ttl_us))
-        .bind(episodes)
+        .bind(column(&beside, |beside| beside.episode.as_deref()))
         .bind(column(&rows, |row| row.entered_by.as_deref()))
+        .bind(column(&beside, |beside| beside.act_epoch))
         .execute(&mut **tx)
         .await
         .map_err(fault("write the breakers"))?;

@@ -10,7 +10,7 @@ use crate::store::columns::bigint;
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{Judgement, LockedRows};
 use crate::store::receipt;
-use crate::store::rows::{BreakerRow, EpisodeRow, episode_text, keys};
+use crate::store::rows::{BesideRow, BreakerRow, EpisodeRow, keys};
 use crate::store::sqlx_error::fault;
 use crate::store::statements::TOUCH_TABLES;
 use crate::store::timestamp::Timestamp;
@@ -37,10 +37,10 @@ pub(super) async fn read_rows<'a>(
     let mut locked_rows = LockedRows::default();
     let keys = keys(proposals);
     let wanted: Vec<_> = keys.iter().map(|key| (&**key.service(), &**key.name())).collect();
-    // One row, as the driver wakes us for each: which key, the outage that its row has, and the row, in the order of the fields of
+    // One row, as the driver wakes us for each: which key, and the row, in the order of the fields of `BesideRow` and of
     // `BreakerRow`.
     let present: String = sqlx::query_scalar(
-        "SELECT json_group_array(json_array(wanted.key, episode, json_array(
+        "SELECT json_group_array(json_array(wanted.key, json_array(episode, act_epoch), json_array(
              service, name, epoch, state, open_count, entered_at_us, wait_us, retry_after_us, override_actor,
              override_reason, override_expires_at_us, override_scope, override_ttl_us, permitted, failures_to_open,
              slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision, entered_by)))
@@ -50,11 +50,11 @@ pub(super) async fn read_rows<'a>(
     .fetch_one(&mut **tx)
     .await
     .map_err(fault(act))?;
-    let rows: Vec<(usize, Option<String>, BreakerRow)> = serde_json::from_str(&present)
+    let rows: Vec<(usize, BesideRow, BreakerRow)> = serde_json::from_str(&present)
         .map_err(|error| StoreError::Corrupt { act, problem: format!("a row of breaker: {error}") })?;
-    for (index, episode, breaker) in rows {
+    for (index, beside, breaker) in rows {
         if let Some(key) = keys.get(index) {
-            locked_rows.present.insert(key, breaker.state(episode.as_deref())?);
+            locked_rows.present.insert(key, breaker.state(&beside)?);
         }
     }
     let lookups: Vec<_> = receipt::id_lookups(proposals)?
@@ -95,13 +95,13 @@ pub(super) async fn write_breakers(
                  after_max_wait = excluded.after_max_wait, first_probe_at_us = NULL,
                  config_revision = excluded.config_revision, revision = excluded.revision,
                  override_scope = excluded.override_scope, override_ttl_us = excluded.override_ttl_us,
-                 episode = excluded.episode, entered_by = excluded.entered_by",
+                 episode = excluded.episode, entered_by = excluded.entered_by,
+                 act_epoch = excluded.act_epoch",
         act: "write the breakers",
     };
     batch::insert(tx, into, changed.len(), |number, values| {
         let (key, state) = changed[number];
-        let episode = episode_text(state.episode.as_ref())?;
-        values.row(BreakerRow::new(key, state)?.cells(episode.as_deref(), revision))
+        values.row(BreakerRow::new(key, state)?.cells(&BesideRow::new(state)?, revision))
     })
     .await
 }

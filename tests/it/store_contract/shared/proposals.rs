@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use breaker::{EnteredBy, Key, Reason, RowVersion, Snapshot, State};
-use breakerd::store::{Answer, Change, ProbeResponse, Proposal};
+use breakerd::store::{Answer, Change, ProbeResponse, Proposal, TransitionQuery};
 
-use super::bed::{SharedBed, claim, timeless};
+use super::bed::{SharedBed, claim, timeless, to_half_open};
 use super::on_every_shared_store;
 use crate::store_contract::change::{key, proposed, snapshot, transition};
 
@@ -18,6 +18,8 @@ on_every_shared_store!(
     the_age_of_a_row_is_by_the_clock_of_the_store,
     a_wait_is_over_by_the_clock_of_the_store,
     a_row_is_of_the_timeline_that_the_store_has,
+    an_act_loses_if_another_came_between_and_is_kept,
+    an_act_wins_over_what_happened_by_itself,
 );
 
 async fn what_won_is_answered_with_the_row_that_it_wrote(bed: &mut SharedBed) {
@@ -131,4 +133,45 @@ async fn a_row_is_of_the_timeline_that_the_store_has(bed: &mut SharedBed) {
     let page = bed.rows_after(&breakerd::store::RowCursor::default(), 9).await;
     assert_eq!(page.rows[0].row.version.timeline, timeline);
     assert_eq!(page.position.timeline, timeline);
+}
+
+/// A breaker is reset, by an operator who saw the row of `base_epoch`.
+fn reset(seq: u64, key: &Key, from: State, base_epoch: u64) -> Proposal {
+    let mut change = transition(from, State::Closed, base_epoch);
+    change.reason = Reason::Reset;
+    let change = Change::Transition(Box::new(change));
+    Proposal { change, ..proposed(seq, key, from, State::Closed, base_epoch) }
+}
+
+async fn an_act_loses_if_another_came_between_and_is_kept(bed: &mut SharedBed) {
+    let a = key("a", "");
+    bed.propose(proposed(1, &a, State::Closed, State::Open, 0)).await;
+    let forced = bed.propose(proposed(2, &a, State::Open, State::ForcedOpen, 1)).await;
+    assert_eq!(forced.answer, Answer::Won { epoch: 2, revision: 2 });
+    // By one who was cut off meanwhile.
+    let late = bed.propose(reset(3, &a, State::Open, 1)).await;
+    assert_eq!(late.answer, Answer::Lost { present: forced.row.row.snapshot.clone() });
+    assert_eq!(late.row.row.snapshot, forced.row.row.snapshot, "the emergency stop stands");
+    let query = TransitionQuery { limit: 1, ..TransitionQuery::default() };
+    let history = bed.store.transitions(&query).await.unwrap();
+    assert_eq!((history[0].reason, history[0].superseded), (Reason::Reset, true));
+    // The emergency stop itself asks for nothing.
+    let forced = bed.propose(proposed(4, &a, State::Closed, State::ForcedOpen, 0)).await;
+    assert!(matches!(forced.answer, Answer::Won { epoch: 3, .. }), "{forced:?}");
+    let seen = bed.propose(reset(5, &a, State::ForcedOpen, 3)).await;
+    assert!(matches!(seen.answer, Answer::Won { epoch: 4, .. }), "{seen:?}");
+}
+
+async fn an_act_wins_over_what_happened_by_itself(bed: &mut SharedBed) {
+    let a = key("a", "");
+    bed.propose(reset(1, &a, State::Closed, 0)).await;
+    bed.propose(proposed(2, &a, State::Closed, State::Open, 1)).await;
+    let reset_again = bed.propose(reset(3, &a, State::Closed, 1)).await;
+    assert_eq!(reset_again.answer, Answer::Won { epoch: 3, revision: 3 });
+    // Probes by hand are no such act.
+    bed.propose(proposed(4, &a, State::Closed, State::Open, 3)).await;
+    let late = bed.propose(to_half_open(5, &a, State::Open, 3, (1, 1))).await;
+    assert!(matches!(late.answer, Answer::Lost { .. }), "{late:?}");
+    let seen = bed.propose(to_half_open(6, &a, State::Open, 4, (1, 1))).await;
+    assert!(matches!(seen.answer, Answer::Won { epoch: 5, .. }), "{seen:?}");
 }

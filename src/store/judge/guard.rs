@@ -1,0 +1,60 @@
+//! What a proposal is compared with, so that nothing is undone that its replica did not know of. For epochs that the store numbers.
+//!
+//! What happens by itself wins if the row has the epoch and the state that it names, and if its time has come by the store's
+//! clock. An operator's act wins over it, and loses if another act came between. So is a part of what an operator did to a
+//! whole service guarded as what happens by itself: each replica proposes it for each breaker, and once is enough.
+
+use breaker::{Reason, Scope, Snapshot, State, Time, Transition};
+
+use crate::protocol_rules::{Rule, holds};
+use crate::store::{Change, Proposal};
+
+/// What of a row a proposal is compared with.
+pub(super) struct Guarded<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    /// The epoch of the last act of an operator.
+    pub(super) act_epoch: u64,
+}
+
+pub(super) fn wins(proposal: &Proposal, transition: &Transition, row: &Guarded<'_>, now: Time) -> bool {
+    let set_by = row.snapshot.set_by.as_ref();
+    let is_of_service = is_of_service(&proposal.change, set_by.map(|set_by| set_by.scope));
+    if is_act(transition.reason) && !is_of_service {
+        return match transition.reason {
+            Reason::OverrideSet
+                if transition.after.state == State::ForcedOpen && holds(Rule::ForcedOpenUnguarded) =>
+            {
+                true
+            }
+            // It ended by itself meanwhile.
+            Reason::OverrideCleared if set_by.is_none() => false,
+            // The replica knew the row of this epoch, and so the acts up to it.
+            _ => row.act_epoch <= transition.base_epoch || !holds(Rule::ResetGuarded),
+        };
+    }
+    let wait_is_over = transition.reason != Reason::WaitElapsed
+        || row.snapshot.open_until().is_none_or(|open_until| now >= open_until)
+        || !holds(Rule::WaitByStoreClock);
+    (stands_as_named(transition, row.snapshot) || !holds(Rule::EpochAndStateCompared)) && wait_is_over
+}
+
+/// Whether an operator brings it about, over whatever happens by itself.
+pub(super) fn is_act(reason: Reason) -> bool {
+    matches!(reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted)
+}
+
+pub(super) fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {
+    current.epoch == transition.base_epoch && current.state == transition.from
+}
+
+/// Whether a change is a part of one of the whole service. `current` is the scope of the override in force before it.
+pub(super) fn is_of_service(change: &Change, current: Option<Scope>) -> bool {
+    let Change::Transition(transition) = change else { return false };
+    match transition.reason {
+        Reason::OverrideSet => {
+            transition.after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service)
+        }
+        Reason::OverrideCleared => current == Some(Scope::Service),
+        _ => false,
+    }
+}
