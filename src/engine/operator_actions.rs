@@ -123,34 +123,39 @@ impl Engine {
         by: Attribution,
         now: Time,
     ) -> Result<Deleted, OperatorError> {
+        if let Some(nothing) = self.nothing_to_delete(service, name)? {
+            return Ok(nothing);
+        }
+        let deleted = self.registry.with_known(self.seals.key_id(service, name), |entry, inner| {
+            self.sync_wall(inner);
+            let (acted, transitions) = inner.breaker.delete(by, now);
+            self.settle(entry, inner, &transitions);
+            acted?;
+            inner.deleted = true;
+            Ok(Deleted { epoch: inner.breaker.epoch(), changed: true })
+        });
+        // Or it was retired between the two looks.
+        deleted.unwrap_or_else(|| self.nothing_to_delete(service, name)?.ok_or(OperatorError::NotThere))
+    }
+
+    /// What is answered to a deletion where nothing is to be done; none: there is a breaker to delete.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotThere`], as of [`Engine::delete`].
+    pub fn nothing_to_delete(&self, service: &str, name: &str) -> Result<Option<Deleted>, OperatorError> {
         let id = self.seals.key_id(service, name);
-        loop {
-            match self.registry.known(id) {
-                None => break,
-                Some(Known::Retired(Tombstone { epoch, .. })) => {
-                    return Ok(Deleted { epoch, changed: false });
-                }
-                Some(Known::Live(entry)) => {
-                    let Some(mut inner) = entry.lock() else { continue };
-                    self.sync_wall(&mut inner);
-                    let is_unused = inner.breaker.state() == State::Closed
-                        && inner.breaker.epoch() == 0
-                        && !inner.is_used;
-                    if is_unused && self.is_configured(service, name) {
-                        break;
-                    }
-                    let (acted, transitions) = inner.breaker.delete(by, now);
-                    self.settle(&entry, &mut inner, &transitions);
-                    acted?;
-                    inner.deleted = true;
-                    return Ok(Deleted { epoch: inner.breaker.epoch(), changed: true });
-                }
-            }
+        let is_configured = self.is_configured(service, name);
+        if let Some(Known::Retired(Tombstone { epoch, .. })) = self.registry.known(id) {
+            return Ok(Some(Deleted { epoch, changed: false }));
         }
-        if self.is_configured(service, name) {
-            return Ok(Deleted { epoch: 0, changed: false });
+        let is_unused = self.registry.with_known(id, |_, inner| {
+            inner.breaker.state() == State::Closed && inner.breaker.epoch() == 0 && !inner.is_used
+        });
+        match (is_unused, is_configured) {
+            (None | Some(true), true) => Ok(Some(Deleted { epoch: 0, changed: false })),
+            (None, false) => Err(OperatorError::NotThere),
+            (Some(_), _) => Ok(None),
         }
-        Err(OperatorError::NotThere)
     }
 
     /// Whether anything is known of a service: it is configured, has an override, or a breaker of it is in use or retired.
@@ -170,7 +175,7 @@ impl Engine {
     }
 
     /// The configuration names services: so it names each service's own breaker.
-    fn is_configured(&self, service: &str, name: &str) -> bool {
+    pub(super) fn is_configured(&self, service: &str, name: &str) -> bool {
         (name.is_empty() || name == service) && self.catalog().contains(service)
     }
 

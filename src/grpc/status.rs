@@ -291,12 +291,7 @@ impl Failure {
             ),
             Self::WrongState { service, name, state, needed } => {
                 let needs = needed.as_str();
-                let remedy = match needed {
-                    Needed::OwnOverride | Needed::NoServiceOverride => {
-                        ": to clear a service-wide override, use ClearOverride with service_wide = true"
-                    }
-                    Needed::Open | Needed::Override => "",
-                };
+                let remedy = remedy(*needed);
                 format!("breaker {service}/{name} is {state}: operation requires {needs}{remedy}")
             }
             Self::NoHealthOf { service } => format!("unknown service {}", excerpt(service)),
@@ -430,6 +425,17 @@ fn not_loaded(store_away_since: Option<WallTime>) -> String {
         Some(since) => {
             format!("{STARTING}, because the store has not been reachable since {since}: see the server log")
         }
+    }
+}
+
+/// What to do about a breaker that is in another state than `needed`.
+fn remedy(needed: Needed) -> &'static str {
+    match needed {
+        Needed::OwnOverride | Needed::NoServiceOverride => {
+            ": to clear a service-wide override, use ClearOverride with service_wide = true"
+        }
+        Needed::NoNewForcedOpen => ": check the breaker, and repeat the operation if it still applies",
+        Needed::Open | Needed::Override => "",
     }
 }
 

@@ -89,6 +89,17 @@ impl Coordinator {
             || self.journal.is_store_failing()
     }
 
+    /// The id of a transition that does not go by the journal.
+    pub(super) fn next_id(&self) -> TransitionId {
+        let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
+        TransitionId { replica: self.journal.replica(), boot: self.boot, seq }
+    }
+
+    /// The store.
+    pub(super) fn store(&self) -> &Arc<dyn SharedStore> {
+        &self.store
+    }
+
     /// Takes the outcome of a probe to the store, and answers what it says; none: too many wait already, or the process ends.
     pub(super) fn report(
         &self,
@@ -96,8 +107,7 @@ impl Coordinator {
         took: Option<Duration>,
     ) -> Option<oneshot::Receiver<ProbeAnswer>> {
         let (waiting, answer) = oneshot::channel();
-        let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
-        let id = TransitionId { replica: self.journal.replica(), boot: self.boot, seq };
+        let id = self.next_id();
         let outcome = Outcome { reported, id, took, reported_at: self.clock.now(), waiting };
         if !self.outcomes.lock().push(outcome) {
             return None;

@@ -7,6 +7,7 @@
 //!
 //! A lone process has none of it: its breakers answer themselves, by the same rules.
 
+mod acts;
 mod answers;
 mod batch_size;
 mod calls;
@@ -28,6 +29,7 @@ use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+pub use self::acts::{ActDone, ActError};
 pub use self::answers::Answers;
 pub use self::calls::{Calls, WaitingCall};
 pub use self::coordinator::Coordinator;

@@ -29,6 +29,8 @@ pub enum Needed {
     OwnOverride,
     /// No override of its service.
     NoServiceOverride,
+    /// No FORCED_OPEN that another operator set meanwhile.
+    NoNewForcedOpen,
 }
 
 impl Needed {
@@ -39,6 +41,7 @@ impl Needed {
             Self::Override => "FORCED_OPEN, DISABLED or METRICS_ONLY",
             Self::OwnOverride => "an override of the breaker itself",
             Self::NoServiceOverride => "no service-wide override",
+            Self::NoNewForcedOpen => "no FORCED_OPEN that was set at the same time",
         }
     }
 }

@@ -91,6 +91,12 @@ impl Breaker {
         self.proposed().is_some()
     }
 
+    /// Whether it is FORCED_OPEN by an operator, and the store has not answered that yet. It is, until then, whatever the row
+    /// holds: the row may be of an operator who had not heard of the emergency.
+    pub fn holds_forced_open(&self) -> bool {
+        self.is_unconfirmed() && self.state() == State::ForcedOpen
+    }
+
     /// Which row was taken last.
     pub fn taken(&self) -> RowVersion {
         self.replicated.as_ref().map_or(RowVersion::default(), |replicated| replicated.taken)
@@ -133,8 +139,8 @@ impl Breaker {
     /// Takes over the state that the store holds, if the row is newer than the one that was taken last.
     ///
     /// Another epoch, or another state under its number (the store went back), starts with nothing counted,
-    /// and drops a proposal under way. The very row that a proposal was made on says nothing about it yet. The state that
-    /// it is in already only sets the wait: the store's clock is the clock.
+    /// and drops a proposal under way, but for FORCED_OPEN ([`Breaker::holds_forced_open`]). The very row that a proposal was
+    /// made on says nothing about it yet. The state that it is in already only sets the wait: the store's clock is the clock.
     pub fn adopt(&mut self, row: &StoredRow, now: Time) {
         let now = self.clock(now);
         if row.version <= self.taken() {
@@ -153,10 +159,12 @@ impl Breaker {
     }
 
     fn take_if_other(&mut self, state: &Snapshot, entered_at: Time, now: Time) {
-        if state.epoch != self.epoch || state.state != self.row_state() {
+        let is_other = state.epoch != self.epoch || state.state != self.row_state();
+        if is_other && !self.holds_forced_open() {
             self.take_over(state.clone(), entered_at, now);
         } else if let Some(proposal) = self.proposal_mut() {
             proposal.base = (state.clone(), entered_at.min(now));
+            self.epoch = state.epoch;
         } else {
             self.retime(state, entered_at, now);
         }

@@ -335,3 +335,53 @@ fn a_proposal_that_no_store_takes_leaves_the_row_that_it_was_made_on() {
         ",
     );
 }
+
+/// The row is of an operator who had not heard of the emergency.
+#[test]
+fn forced_open_holds_over_newer_rows_until_the_store_has_answered_it() {
+    check_with_store(
+        "failure_threshold 1",
+        "
+        0 allow: yes #1
+        force open: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        1 adopt CLOSED epoch 3: ok
+        allow: no FORCED_OPEN
+        fail #1: late
+        2 adopt OPEN epoch 4 wait 30: ok
+        allow: no FORCED_OPEN
+        deadline: none
+        3 won p1 as 5: ok
+        show: FORCED_OPEN epoch 5
+        ",
+    );
+}
+
+#[test]
+fn forced_open_that_no_store_takes_leaves_the_newest_row() {
+    check_with_store(
+        "",
+        "
+        0 force open: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        1 adopt OPEN epoch 4 wait 30: ok
+        2 dropped p1: ok
+        allow: no OPEN, retry in 29
+        ",
+    );
+}
+
+/// The tail brings it before the answer does, and the row that ended it too.
+#[test]
+fn forced_open_ends_with_its_answer_although_its_row_came_before() {
+    check_with_store(
+        "",
+        "
+        0 force open: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        adopt FORCED_OPEN epoch 1 revision 5: ok
+        allow: no FORCED_OPEN
+        adopt CLOSED epoch 2 revision 7: ok
+        allow: no FORCED_OPEN
+        won p1 as 1 revision 5: ok
+        allow: yes #1
+        ",
+    );
+}

@@ -1,8 +1,9 @@
 //! The operator actions: overrides, resets, probes, deletions.
 //!
-//! On one breaker: the engine first, and the journal has it before any client is sent it; then the store, for a moment.
-//! An override is set in an outage, and the store may be part of it. So nothing depends on the store: the response tells
-//! whether it has the change by now. On a whole service: the store first (`control`), then every breaker.
+//! On one breaker, in a process that has its store for itself: the engine first, and the journal has it before any client is
+//! sent it; then the store, for a moment. An override is set in an outage, and the store may be part of it. So nothing depends
+//! on the store: the response tells whether it has the change by now. With several replicas: the store first
+//! ([`crate::replica::Replica::act`]), but for FORCED_OPEN. On a whole service: the store first (`control`), then every breaker.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -23,7 +24,8 @@ use super::super::unknown_name::UnknownName;
 use super::Operations;
 use crate::app::Loaded;
 use crate::auth::Right;
-use crate::engine::{Deleted, Engine, OperatorError, OperatorResult, Reached, Unknown};
+use crate::engine::{Acted, Creator, OperatorAct, OperatorError, Reached, Unknown};
+use crate::replica::{ActDone, ActError};
 use crate::store::ServiceOverride;
 
 /// The longest wait for the store; it takes milliseconds, or is unavailable.
@@ -63,17 +65,16 @@ impl Operations {
                 });
             }
         };
-        let set = loaded
-            .engine
-            .set_override(client.own_creator(), unknown, key.service(), key.name(), set_by, now)
-            .map_err(|error| match error {
-                OperatorError::NotThere => not_created(UnknownName::breaker(&key)),
-                error => convert::operator_failure(error, &key),
-            })?;
+        let act = OperatorAct::SetOverride(set_by);
+        let done = loaded.replica.act(client.own_creator(), unknown, &key, act, wait.max()).await;
+        let done = done.map_err(|error| match error {
+            ActError::Refused(OperatorError::NotThere) => not_created(UnknownName::breaker(&key)),
+            error => not_done(loaded, error, &key, Needed::OwnOverride, now),
+        })?;
         Ok(SetOverrideResponse {
-            breakers_changed: u32::from(set.changed),
-            breaker: Some(convert::breaker(&set.breaker, wall)),
-            persisted: is_persisted(loaded, wait).await,
+            breakers_changed: u32::from(done.acted.changed),
+            breaker: shown(&done, wall),
+            persisted: self.is_stored(loaded, &done, wait, now).await,
             ..SetOverrideResponse::default()
         })
     }
@@ -105,14 +106,13 @@ impl Operations {
                 });
             }
         };
-        let OperatorResult { breaker, changed } = loaded
-            .engine
-            .clear_override(key.service(), key.name(), by, now)
-            .map_err(|error| refused(loaded, error, &key, Needed::OwnOverride, now))?;
+        let act = OperatorAct::ClearOverride(by);
+        let done = loaded.replica.act(Creator::Server, Unknown::Refuse, &key, act, wait.max()).await;
+        let done = done.map_err(|error| not_done(loaded, error, &key, Needed::OwnOverride, now))?;
         Ok(ClearOverrideResponse {
-            breakers_changed: u32::from(changed),
-            breaker: Some(convert::breaker(&breaker, loaded.engine.wall(now))),
-            persisted: is_persisted(loaded, wait).await,
+            breakers_changed: u32::from(done.acted.changed),
+            breaker: shown(&done, loaded.engine.wall(now)),
+            persisted: self.is_stored(loaded, &done, wait, now).await,
             ..ClearOverrideResponse::default()
         })
     }
@@ -122,9 +122,9 @@ impl Operations {
         request: Request<ResetBreakerRequest>,
     ) -> Result<ResetBreakerResponse, Failure> {
         let parts = |ResetBreakerRequest { service, name, reason }| (service, name, reason);
-        let (breaker, recorded) =
-            self.on_one(request, parts, Needed::NoServiceOverride, Engine::reset).await?;
-        Ok(ResetBreakerResponse { breaker: Some(breaker), persisted: recorded })
+        let (breaker, persisted) =
+            self.on_one(request, parts, Needed::NoServiceOverride, OperatorAct::Reset).await?;
+        Ok(ResetBreakerResponse { breaker, persisted })
     }
 
     pub(super) async fn probe(
@@ -132,8 +132,8 @@ impl Operations {
         request: Request<ProbeBreakerRequest>,
     ) -> Result<ProbeBreakerResponse, Failure> {
         let parts = |ProbeBreakerRequest { service, name, reason }| (service, name, reason);
-        let (breaker, recorded) = self.on_one(request, parts, Needed::Open, Engine::probe).await?;
-        Ok(ProbeBreakerResponse { breaker: Some(breaker), persisted: recorded })
+        let (breaker, persisted) = self.on_one(request, parts, Needed::Open, OperatorAct::Probe).await?;
+        Ok(ProbeBreakerResponse { breaker, persisted })
     }
 
     pub(super) async fn delete(
@@ -146,11 +146,11 @@ impl Operations {
         let DeleteBreakerRequest { service, name, reason } = request.into_inner();
         let (key, by) = convert::read_action(&service, &name, reason, client.actor())?;
         client.check(Right::Operate, key.service())?;
-        let Deleted { epoch, changed } = loaded
-            .engine
-            .delete(key.service(), key.name(), by, now)
-            .map_err(|error| refused(loaded, error, &key, Needed::NoServiceOverride, now))?;
-        let recorded = !changed || is_persisted(loaded, wait).await;
+        let act = OperatorAct::Delete(by);
+        let done = loaded.replica.act(Creator::Server, Unknown::Refuse, &key, act, wait.max()).await;
+        let done = done.map_err(|error| not_done(loaded, error, &key, Needed::NoServiceOverride, now))?;
+        let Acted { epoch, changed, .. } = done.acted;
+        let recorded = !changed || self.is_stored(loaded, &done, wait, now).await;
         // At once where the store has it by now, so that a list does not show it any more; else with a sweep.
         let stored_up_to = loaded.journal.stored_up_to();
         loaded.engine.retire_deleted(key.service(), key.name(), stored_up_to, self.app.clock.now());
@@ -185,17 +185,37 @@ impl Operations {
         request: Request<T>,
         parts: impl FnOnce(T) -> (String, String, String),
         needed: Needed,
-        act: impl FnOnce(&Engine, &str, &str, Attribution, Time) -> Result<OperatorResult, OperatorError>,
-    ) -> Result<(Breaker, bool), Failure> {
+        act: impl FnOnce(Attribution) -> OperatorAct,
+    ) -> Result<(Option<Breaker>, bool), Failure> {
         let loaded = self.loaded()?;
         let now = self.app.clock.now();
         let (client, wait) = (ClientInfo::of(&request), PersistWait::of(&request));
         let (service, name, reason) = parts(request.into_inner());
         let (key, by) = convert::read_action(&service, &name, reason, client.actor())?;
         client.check(Right::Operate, key.service())?;
-        let done = act(&loaded.engine, key.service(), key.name(), by, now)
-            .map_err(|error| refused(loaded, error, &key, needed, now))?;
-        Ok((convert::breaker(&done.breaker, loaded.engine.wall(now)), is_persisted(loaded, wait).await))
+        let done = loaded.replica.act(Creator::Server, Unknown::Refuse, &key, act(by), wait.max()).await;
+        let done = done.map_err(|error| not_done(loaded, error, &key, needed, now))?;
+        let breaker = shown(&done, loaded.engine.wall(now));
+        Ok((breaker, self.is_stored(loaded, &done, wait, now).await))
+    }
+
+    /// Whether the store has what was done: it was asked first, or it has it once it has the journal.
+    async fn is_stored(&self, loaded: &Loaded, done: &ActDone, wait: PersistWait, began_at: Time) -> bool {
+        done.is_stored || is_persisted(loaded, wait.less(self.app.clock.now().since(began_at))).await
+    }
+}
+
+fn shown(done: &ActDone, wall: Time) -> Option<Breaker> {
+    done.acted.breaker.as_ref().map(|breaker| convert::breaker(breaker, wall))
+}
+
+/// Why nothing was done.
+fn not_done(loaded: &Loaded, error: ActError, key: &Key, needed: Needed, now: Time) -> Failure {
+    match error {
+        ActError::Refused(error) => refused(loaded, error, key, needed, now),
+        ActError::Unconfirmed => Failure::StoreUnavailable,
+        ActError::Unavailable { waited } => Failure::StoreTimeout { waited, may_take_effect: true },
+        ActError::Store(error) => convert::store_failure("operator action failed", &error),
     }
 }
 
