@@ -91,6 +91,11 @@ impl MemoryStore {
         self.inner.lock().faults.answers_to_lose = calls;
     }
 
+    /// As [`TransitionStore::transitions`], whatever faults are set: for one who checks what it holds.
+    pub fn history(&self, query: &TransitionQuery) -> Vec<StoredTransition> {
+        self.inner.lock().state.transitions(query)
+    }
+
     fn read<T>(&self, act: &'static str, read: impl FnOnce(&State) -> T) -> Result<T, StoreError> {
         let mut inner = self.inner.lock();
         inner.faults.admit(act, Access::Read)?;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use breaker::{Key, ProbeSlot, Reason, Recorded, State, Time};
 use parking_lot::Mutex;
 
+use super::acts::{Act, Acts};
 use super::executor::{BEGINNING, Executor};
 use crate::engine::{Allowed, Permit, RecordResult};
-use crate::store::{MemoryStore, StoredTransition, TransitionQuery, TransitionStore as _};
+use crate::store::{MemoryStore, StoredTransition, TransitionQuery};
 
 /// The service of every breaker here.
 pub(super) const SERVICE: &str = "db";
@@ -40,6 +41,7 @@ struct Inner {
     shown: BTreeMap<(usize, String), u64>,
     /// States that callers were told of.
     told: BTreeSet<(String, u64, State)>,
+    acts: Acts,
     problems: Vec<String>,
     calls: u64,
     probes_given: u64,
@@ -178,7 +180,52 @@ impl Checker {
 
     /// A replica's process begins anew.
     pub(super) fn begins(&self, replica: usize) {
-        self.inner.lock().shown.retain(|(of, _), _| *of != replica);
+        let now = self.now();
+        let mut inner = self.inner.lock();
+        inner.shown.retain(|(of, _), _| *of != replica);
+        inner.acts.dies(replica, now);
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.executor.now()
+    }
+
+    /// A replica begins an operator's act.
+    pub(super) fn act_begins(&self, actor: &str, act: Act) {
+        self.inner.lock().acts.begins(actor, act);
+    }
+
+    /// An operator was told what became of an act.
+    pub(super) fn act_ended(&self, actor: &str, is_done: bool) {
+        let now = self.now();
+        if is_done {
+            self.inner.lock().acts.ended(actor, now);
+        }
+    }
+
+    /// A replica lets a call pass, at this moment: it holds no FORCED_OPEN that the store does not have yet.
+    pub(super) fn passed(&self, replica: usize, name: &str) {
+        let now = self.now();
+        let held: Vec<_> = {
+            let inner = self.inner.lock();
+            inner.acts.held(replica, name, now).map(str::to_owned).collect()
+        };
+        if held.is_empty() {
+            return;
+        }
+        let stored = self.history();
+        let actors: BTreeSet<_> =
+            stored.iter().filter_map(|row| Some(&*row.attribution.as_ref()?.actor)).collect();
+        for actor in held.iter().filter(|actor| !actors.contains(&***actor)) {
+            self.violated(format!(
+                "r{replica} lets calls of {name} pass under the emergency stop of {actor}"
+            ));
+        }
+    }
+
+    fn history(&self) -> Vec<StoredTransition> {
+        let query = TransitionQuery { oldest_first: true, limit: u32::MAX, ..TransitionQuery::default() };
+        self.store.history(&query)
     }
 
     /// A replica showed an epoch, at this moment.
@@ -195,9 +242,7 @@ impl Checker {
 
     /// Holds what was told against the history, once everything is at rest.
     pub(super) fn check_history(&self) -> Figures {
-        let query = TransitionQuery { oldest_first: true, limit: u32::MAX, ..TransitionQuery::default() };
-        let rows = futures_util::FutureExt::now_or_never(self.store.transitions(&query));
-        let rows = rows.expect("it waits for nothing").expect("it is there");
+        let rows = self.history();
         let mut ids = BTreeSet::new();
         for row in &rows {
             let epoch = row.epoch;
@@ -216,6 +261,10 @@ impl Checker {
         for name in names {
             let of_name: Vec<_> = rows.iter().filter(|row| **row.key.name() == *name).collect();
             self.check_chain(&name, &of_name);
+            let problems = self.inner.lock().acts.check(&name, &of_name);
+            for problem in problems {
+                self.violated(problem);
+            }
             for (_, epoch, state) in told.iter().filter(|(of, ..)| *of == name) {
                 self.check_told(&name, *epoch, *state, &of_name);
             }
@@ -234,12 +283,13 @@ impl Checker {
     fn check_chain(&self, name: &str, rows: &[&StoredTransition]) {
         let (mut epoch, mut state, mut entered_at) = (0, State::Closed, Time::ZERO);
         for row in rows.iter().filter(|row| row.epoch.is_some()) {
-            let is_edge = matches!(
-                (row.from, row.to),
-                (State::Closed | State::HalfOpen, State::Open)
-                    | (State::Open, State::HalfOpen)
-                    | (State::HalfOpen, State::Closed)
-            );
+            let is_edge = row.attribution.is_some()
+                || matches!(
+                    (row.from, row.to),
+                    (State::Closed | State::HalfOpen, State::Open)
+                        | (State::Open, State::HalfOpen)
+                        | (State::HalfOpen, State::Closed)
+                );
             if row.epoch != Some(epoch + 1) || row.base_epoch != epoch || row.from != state || !is_edge {
                 self.violated(format!(
                     "{name}: {} -> {} of epoch {:?} after {state} of epoch {epoch}",
@@ -259,7 +309,9 @@ impl Checker {
     fn check_told(&self, name: &str, epoch: u64, state: State, rows: &[&StoredTransition]) {
         let stood = (epoch == 0 && state == State::Closed)
             || rows.iter().any(|row| row.epoch == Some(epoch) && row.to == state);
-        let proposed = || rows.iter().any(|row| row.base_epoch == epoch && row.to == state);
+        // FORCED_OPEN holds while rows of later epochs come, until it is answered.
+        let is_of = |base| base == epoch || (state == State::ForcedOpen && base > epoch);
+        let proposed = || rows.iter().any(|row| is_of(row.base_epoch) && row.to == state);
         if !stood && !proposed() {
             self.violated(format!("{name}: a caller was told {state} of epoch {epoch}, which is nowhere"));
         }

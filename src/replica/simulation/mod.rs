@@ -4,9 +4,11 @@
 //!
 //! `BREAKERD_SEEDS=1000` runs so many seeds, `BREAKERD_SEED=17` that one, and tells its story.
 
+mod acts;
 mod checker;
 mod executor;
 mod link;
+mod operators;
 mod world;
 
 use std::time::Duration;
@@ -17,6 +19,7 @@ use breakerd_common::clock::Clock as _;
 use self::checker::Figures;
 use self::executor::{BEGINNING, Owner, Random};
 use self::link::NetworkFaults;
+use self::operators::{operate, reset_all};
 use self::world::{Plan, World, shown};
 use crate::protocol_rules::{Rule, without};
 use crate::store::{Availability, TransitionStore as _};
@@ -37,7 +40,12 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::OutcomeDecides, 0),
     (Rule::LaterEpochToStore, 2),
     (Rule::PollIsTruth, 93),
+    (Rule::ResetGuarded, 119),
+    (Rule::ForcedOpenUnguarded, 19),
+    (Rule::ActsInOrder, 9),
 ];
+/// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
+const OPERATED_EVERY: u64 = 5;
 /// How many others are tried.
 const SEARCHED: u64 = 400;
 /// How long callers call while things go wrong.
@@ -66,6 +74,7 @@ fn plan(random: &mut Random) -> Plan {
         },
         fast: if random.one_in(3) { 20_000 } else { 100 },
         wall_seconds: 3_600,
+        is_operated: false,
         is_calm: false,
     }
 }
@@ -126,7 +135,7 @@ fn heal(world: &World) {
 /// One run. Answers what went wrong.
 fn run(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     let mut random = Random::new(seed ^ 0x5eed);
-    let plan = plan(&mut random);
+    let plan = Plan { is_operated: seed % OPERATED_EVERY == OPERATED_EVERY - 1, ..plan(&mut random) };
     run_plan(seed, plan, random, verbose)
 }
 
@@ -142,6 +151,9 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     let world = World::new(seed, plan, verbose);
     world.checker.log(|| format!("{plan:?}"));
     world.start_callers();
+    if plan.is_operated {
+        world.executor.spawn(Owner::World, operate(world.caller()));
+    }
     let end = BEGINNING + ADVERSITY;
     while world.executor.now() < end {
         let pause = random.micros(1_500_000);
@@ -173,6 +185,10 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
                 ));
             }
         }
+    }
+    if plan.is_operated {
+        world.executor.spawn(Owner::World, reset_all(world.caller()));
+        world.executor.run_until(world.executor.now() + AGREE_WITHIN);
     }
     world.start_callers();
     let end = world.executor.now() + CLOSE_WITHIN;

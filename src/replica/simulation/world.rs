@@ -22,7 +22,7 @@ use crate::protocol_rules::{Rule, holds};
 use crate::replica::{Answers, Coordinator, Replica, Tail};
 use crate::store::MemoryStore;
 
-const NAMES: [&str; 2] = ["a", "b"];
+pub(super) const NAMES: [&str; 2] = ["a", "b"];
 /// Between two attempts of a start that finds no store.
 const START_AGAIN: Duration = Duration::from_millis(200);
 
@@ -41,6 +41,8 @@ pub(super) struct Plan {
     /// and seconds of the wall clocks.
     pub(super) fast: u64,
     pub(super) wall_seconds: i64,
+    /// Whether operators act on the breakers.
+    pub(super) is_operated: bool,
     /// Nothing goes wrong but the dependency.
     pub(super) is_calm: bool,
 }
@@ -172,14 +174,17 @@ impl World {
     pub(super) fn start_callers(&self) {
         *self.calls_until.lock() = Time::MAX;
         for _ in 0..self.plan.callers {
-            let caller = Caller {
-                executor: self.executor.clone(),
-                replicas: self.replicas.clone(),
-                checker: Arc::clone(&self.checker),
-                healthy: Arc::clone(&self.healthy),
-                calls_until: Arc::clone(&self.calls_until),
-            };
-            self.executor.spawn(Owner::World, caller.run());
+            self.executor.spawn(Owner::World, self.caller().run());
+        }
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        Caller {
+            executor: self.executor.clone(),
+            replicas: self.replicas.clone(),
+            checker: Arc::clone(&self.checker),
+            healthy: Arc::clone(&self.healthy),
+            calls_until: Arc::clone(&self.calls_until),
         }
     }
 
@@ -286,8 +291,8 @@ async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
 }
 
 /// Somebody who calls the dependency, and asks before.
-struct Caller {
-    executor: Executor,
+pub(super) struct Caller {
+    pub(super) executor: Executor,
     replicas: Vec<Arc<Process>>,
     checker: Arc<Checker>,
     healthy: Arc<Mutex<bool>>,
@@ -295,8 +300,12 @@ struct Caller {
 }
 
 impl Caller {
+    pub(super) fn goes_on(&self) -> bool {
+        self.executor.now() < *self.calls_until.lock()
+    }
+
     async fn run(self) {
-        while self.executor.now() < *self.calls_until.lock() {
+        while self.goes_on() {
             let pause = self.executor.draw(|random| random.micros(200_000));
             self.executor.sleep(pause).await;
             let name = NAMES[self.executor.draw(|random| usize::from(random.one_in(2)))];
@@ -319,7 +328,7 @@ impl Caller {
     }
 
     /// Runs a call in a replica that serves; none: its process died over it, or none serves.
-    async fn call<T, F>(&self, call: impl FnOnce(Replica, Shown, Time) -> F) -> Option<(usize, T)>
+    pub(super) async fn call<T, F>(&self, call: impl FnOnce(Replica, Shown, Time) -> F) -> Option<(usize, T)>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -353,6 +362,9 @@ impl Caller {
         let call = move |replica: Replica, shown: Shown, now| async move {
             let allowed = replica.allow(Creator::Server, SERVICE, name, now).await.expect("it fits");
             shown.checker.shown(shown.replica, name, allowed.decision.epoch);
+            if allowed.decision.pass.is_some() {
+                shown.checker.passed(shown.replica, name);
+            }
             allowed
         };
         let (index, allowed) = self.call(call).await?;
@@ -378,9 +390,9 @@ impl Caller {
 }
 
 /// Where a replica's answers are noted in the order that it gives them.
-struct Shown {
-    replica: usize,
-    checker: Arc<Checker>,
+pub(super) struct Shown {
+    pub(super) replica: usize,
+    pub(super) checker: Arc<Checker>,
 }
 
 /// How a replica shows a breaker: its epoch and state.
