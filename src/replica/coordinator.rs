@@ -194,8 +194,15 @@ impl Coordinator {
     }
 
     fn settled(&self, outcome: Outcome, response: ProbeResponse, now: Time) {
-        let ProbeResponse::Settled { answer, entered_by } = response else { return };
         let ReportedProbe { key, report, .. } = &outcome.reported;
+        let (answer, entered_by) = match response {
+            ProbeResponse::Settled { answer, entered_by } => (answer, entered_by),
+            ProbeResponse::Unreadable(problem) => {
+                tracing::error!(breaker = %key, problem, "outcome of a probe dropped, as its breaker is unreadable");
+                return;
+            }
+            ProbeResponse::Claimed { .. } | ProbeResponse::Released => return,
+        };
         let settled = StoreAnswer::Settled { report, took: outcome.took, answer: &answer };
         self.engine.take_answer(key, &settled, entered_by, now);
         // Nobody may wait any more.
@@ -231,8 +238,15 @@ impl Coordinator {
         returns.told(given_back);
         let now = self.clock.now();
         for (request, response) in requests.iter().zip(responses) {
-            let ProbeResponse::Claimed { grant, row } = response else { continue };
-            self.engine.take_answer(request.key(), &StoreAnswer::Row(&row.row), row.entered_by, now);
+            let grant = match response {
+                ProbeResponse::Claimed { grant, row } => {
+                    self.engine.take_answer(request.key(), &StoreAnswer::Row(&row.row), row.entered_by, now);
+                    grant
+                }
+                // The tail says so, once.
+                ProbeResponse::Unreadable(_) => None,
+                ProbeResponse::Released | ProbeResponse::Settled { .. } => continue,
+            };
             // None was given where the row is another one; the claim is answered all the same.
             let grant = grant.unwrap_or_else(|| ProbeGrant::refused(request.epoch()));
             self.engine.take_answer(request.key(), &StoreAnswer::Probes(&grant), None, now);

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, StoreAnswer};
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{ChangedRow, RowCursor, SharedStore, StoreError};
+use crate::store::{ChangedRow, RowCursor, RowPlace, SharedStore, StoreError, UnreadableRow};
 
 /// Between two polls that no hint brought forward.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -55,6 +55,10 @@ impl Tail {
         loop {
             let page = self.store.rows_after(&self.cursor, PAGE).await?;
             let now = self.clock.now();
+            // Read once, as the place to go on from is behind it.
+            for UnreadableRow { place: RowPlace { revision, service, name }, problem } in &page.unreadable {
+                tracing::error!(service, name, revision, problem, "unreadable row of a breaker skipped");
+            }
             for ChangedRow { key, row, entered_by } in &page.rows {
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
             }

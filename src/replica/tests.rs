@@ -13,7 +13,8 @@ use crate::engine::{Limits, Seals, StoreAnswer, StoreIdentity, Waits};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::store::{
-    Answered, ChangedRow, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+    Answered, ChangeId, ChangedRow, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace,
+    RowsPage, SharedStore, StoreError, UnreadableRow,
 };
 
 const NOW: Time = Time::from_micros(1_700_000_000_000_000);
@@ -128,6 +129,44 @@ async fn a_breaker_that_asks_is_not_forgotten_behind_those_that_do_not_any_more(
     assert_eq!(*store.claimed.lock(), std::slice::from_ref(last));
     stop.cancel();
     running.await.unwrap();
+}
+
+/// Its first row was written by a later version.
+struct Newer;
+
+#[async_trait]
+impl SharedStore for Newer {
+    async fn propose_shared(&self, _: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn ask_probes(&self, _: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn rows_after(&self, after: &RowCursor, _: u32) -> Result<RowsPage, StoreError> {
+        let newest = ChangeId { revision: 2, nonce: 1 };
+        let place = RowPlace { revision: 1, service: "db".to_owned(), name: "a".to_owned() };
+        let problem = "state cannot be QUARANTINED".to_owned();
+        let is_first = after.revision == 0;
+        let changed = ChangedRow { key: key("b"), row: row(State::HalfOpen, 2), entered_by: None };
+        Ok(RowsPage {
+            rows: if is_first { vec![changed] } else { Vec::new() },
+            unreadable: if is_first { vec![UnreadableRow { place, problem }] } else { Vec::new() },
+            next: RowCursor { revision: 2, part: None },
+            is_last: true,
+            position: Position { timeline: 0, newest, nonce: None },
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_keeps_no_other_from_being_adopted() {
+    let bench = Bench::new();
+    let mut tail = Tail::new(Arc::clone(&bench.engine), Arc::new(Newer), bench.clock, Arc::default());
+    tail.catch_up().await.unwrap();
+    let epoch = |name| bench.engine.view("db", name, NOW).map(|view| view.view.snapshot.epoch);
+    assert_eq!((epoch("a"), epoch("b")), (None, Some(2)));
 }
 
 #[tokio::test]

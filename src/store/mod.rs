@@ -84,7 +84,8 @@ pub use self::open::{Target, location, location_by_file, open, open_by_file};
 pub use self::postgres::{PostgresStore, PostgresUrl, check_url_file};
 pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
 pub use self::shared_store::{
-    Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowsPage, SharedStore,
+    Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore,
+    UnreadableRow,
 };
 pub use self::sqlite::SqliteStore;
 pub use self::store_admin::StoreAdmin;

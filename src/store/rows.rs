@@ -198,14 +198,16 @@ impl BreakerRow {
         let row = format!("breaker {}/{}", self.service, self.name);
         let reader = Reader { act: "read the breakers", row: &row };
         let act_epoch = reader.number("act_epoch", beside.act_epoch)?;
-        let episode = beside
-            .episode
-            .as_deref()
-            .map(serde_json::from_str)
-            .transpose()
-            .map_err(|error| reader.says(format_args!("episode cannot be read: {error}")))?;
+        let episode = read_episode(&reader, beside.episode.as_deref())?;
         let StoredBreaker { snapshot, entered_by, .. } = self.breaker()?;
         Ok(BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch })
+    }
+
+    /// The row, if the outage that stands in it can be read as well: whoever changes the row reads both.
+    pub(super) fn readable(self, episode: Option<&str>) -> Result<StoredBreaker, StoreError> {
+        let row = format!("breaker {}/{}", self.service, self.name);
+        read_episode(&Reader { act: "read the breakers", row: &row }, episode)?;
+        self.breaker()
     }
 
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {
@@ -343,6 +345,11 @@ impl<'a> EpisodeRow<'a> {
             recorded_at: bumped.recorded_at,
         })
     }
+}
+
+fn read_episode(reader: &Reader<'_>, episode: Option<&str>) -> Result<Option<Episode>, StoreError> {
+    let episode = episode.map(serde_json::from_str).transpose();
+    episode.map_err(|error| reader.says(format_args!("episode cannot be read: {error}")))
 }
 
 /// An outage as it stands in its breaker's row.

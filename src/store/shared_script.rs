@@ -23,14 +23,12 @@ pub(super) trait SharedTransaction: WriteTransaction {
     /// Locks the rows of these breakers, and says what time it is by the store's clock.
     async fn lock_breakers(&mut self, keys: &[&Key]) -> Result<Timestamp, StoreError>;
 
-    /// The rows of these breakers, those included that this transaction wrote, and the store's timeline.
+    /// The rows of these breakers, those included that this transaction wrote, and the store's timeline. One whose outage cannot
+    /// be read counts as one that cannot.
     async fn read_stored<'a>(&mut self, keys: &[&'a Key]) -> Result<StoredRows<'a>, StoreError>;
 
     /// The slots of the half-opens that are asked about.
-    async fn read_probes<'a>(
-        &mut self,
-        wanted: &[(&'a Key, u64)],
-    ) -> Result<BTreeMap<(&'a Key, u64), ProbeRows>, StoreError>;
+    async fn read_probes<'a>(&mut self, wanted: &[(&'a Key, u64)]) -> Result<StoredProbes<'a>, StoreError>;
 
     /// Slots that changed.
     async fn write_probes(&mut self, changed: &BTreeMap<(&Key, u64), ProbeRows>) -> Result<(), StoreError>;
@@ -40,6 +38,16 @@ pub(super) trait SharedTransaction: WriteTransaction {
 pub(super) struct StoredRows<'a> {
     pub(super) timeline: u32,
     pub(super) rows: BTreeMap<&'a Key, StoredBreaker>,
+    /// Those that cannot be read, and why.
+    pub(super) unreadable: BTreeMap<&'a Key, String>,
+}
+
+/// The slots of half-opens.
+#[derive(Default)]
+pub(super) struct StoredProbes<'a> {
+    pub(super) slots: BTreeMap<(&'a Key, u64), ProbeRows>,
+    /// Breakers with slots that cannot be read, and why.
+    pub(super) unreadable: BTreeMap<&'a Key, String>,
 }
 
 impl StoredRows<'_> {
@@ -100,8 +108,10 @@ pub(super) async fn ask_probes(
     let now = tx.lock_breakers(&keys).await?;
     let stored = tx.read_stored(&keys).await?;
     let rows = stored.rows.iter().map(|(key, stored)| (*key, stored.snapshot.clone())).collect();
-    let slots = tx.read_probes(&wanted).await?;
-    let probes = judge_probes(requests, LockedProbes { rows, slots }, now.0);
+    let StoredProbes { slots, mut unreadable } = tx.read_probes(&wanted).await?;
+    unreadable.extend(stored.unreadable.iter().map(|(key, problem)| (*key, problem.clone())));
+    let readable = requests.iter().filter(|request| !unreadable.contains_key(request.key()));
+    let probes = judge_probes(readable, LockedProbes { rows, slots }, now.0);
     tx.write_probes(&probes.changed).await?;
     let stored = if probes.decided.is_empty() {
         stored
@@ -111,7 +121,7 @@ pub(super) async fn ask_probes(
         tx.read_stored(&keys).await?
     };
     tx.commit("commit probes").await?;
-    let response = |(request, verdict): (&ProbeRequest, ProbeVerdict)| {
+    let response = |request: &ProbeRequest, verdict: ProbeVerdict| {
         let row = stored.row(request.key(), now.0);
         match verdict {
             ProbeVerdict::Claimed(grant) => ProbeResponse::Claimed { grant, row },
@@ -122,5 +132,10 @@ pub(super) async fn ask_probes(
             }
         }
     };
-    Ok(requests.iter().zip(probes.verdicts).map(response).collect())
+    let mut verdicts = probes.verdicts.into_iter();
+    let responses = requests.iter().filter_map(|request| match unreadable.get(request.key()) {
+        Some(problem) => Some(ProbeResponse::Unreadable(problem.clone())),
+        None => Some(response(request, verdicts.next()?)),
+    });
+    Ok(responses.collect())
 }

@@ -26,10 +26,12 @@ pub trait SharedStore: Send + Sync + 'static {
     /// decides is in the same transaction. A batch without outcomes bumps no revision, and waits for no other breaker.
     ///
     /// Whatever is sent again means the same: a claim gets the slots that its nonces have, an outcome that counted is a duplicate.
+    /// Of a breaker whose row or slots cannot be read nothing changes, and all others of the batch are answered.
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError>;
 
     /// The rows that are newer than a place, in the order that they were written, at most `limit` of them. A row that was
-    /// written more than once is there as it is now, once. A limit of 0 is one of 1.
+    /// written more than once is there as it is now, once. A limit of 0 is one of 1. Rows that cannot be read are named, and passed
+    /// over.
     async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError>;
 }
 
@@ -111,6 +113,17 @@ pub enum ProbeResponse {
         /// How the row came into its state; none: not known.
         entered_by: Option<EnteredBy>,
     },
+    /// To anything about a breaker whose row or slots cannot be read, as a later version wrote them: why.
+    Unreadable(String),
+}
+
+/// A row that changed and that cannot be read, as a later version wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRow {
+    /// Which version of which row.
+    pub place: RowPlace,
+    /// What it says that no row can say.
+    pub problem: String,
 }
 
 /// A row, and how it came into its state.
@@ -129,8 +142,25 @@ pub struct ChangedRow {
 pub struct RowCursor {
     /// Rows of this revision and of earlier ones were read.
     pub revision: u64,
-    /// And these of the next one: up to this breaker.
-    pub part: Option<(u64, Key)>,
+    /// And these behind them: up to this one.
+    pub part: Option<RowPlace>,
+}
+
+/// A version of a row, in the order of [`RowCursor`]. The names are as they stand there: no key may have them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowPlace {
+    /// The revision that wrote it.
+    pub revision: u64,
+    /// The service.
+    pub service: String,
+    /// The name.
+    pub name: String,
+}
+
+impl RowPlace {
+    pub(super) fn of(key: &Key, revision: u64) -> Self {
+        Self { revision, service: key.service().to_string(), name: key.name().to_string() }
+    }
 }
 
 /// Rows in the order that they were written in.
@@ -138,6 +168,8 @@ pub struct RowCursor {
 pub struct RowsPage {
     /// The rows.
     pub rows: Vec<ChangedRow>,
+    /// Those between them that cannot be read.
+    pub unreadable: Vec<UnreadableRow>,
     /// Where to go on from.
     pub next: RowCursor,
     /// Whether there is none behind it.
@@ -148,16 +180,26 @@ pub struct RowsPage {
 
 impl RowsPage {
     /// The page of the first `limit` of `rows`, which are one more if there are any behind it.
-    pub(super) fn new(after: &RowCursor, mut rows: Vec<ChangedRow>, limit: u32, position: Position) -> Self {
+    pub(super) fn new(
+        after: &RowCursor,
+        mut rows: Vec<(RowPlace, Result<ChangedRow, StoreError>)>,
+        limit: u32,
+        position: Position,
+    ) -> Self {
         let is_last = rows.len() <= limit as usize;
         rows.truncate(limit as usize);
         let next = match rows.last() {
-            Some(last) if !is_last => RowCursor {
-                revision: after.revision,
-                part: Some((last.row.version.revision, last.key.clone())),
-            },
+            Some((place, _)) if !is_last => RowCursor { revision: after.revision, part: Some(place.clone()) },
             _ => RowCursor { revision: position.newest.revision, part: None },
         };
-        Self { rows, next, is_last, position }
+        let mut page =
+            Self { rows: Vec::with_capacity(rows.len()), unreadable: Vec::new(), next, is_last, position };
+        for (place, row) in rows {
+            match row {
+                Ok(row) => page.rows.push(row),
+                Err(error) => page.unreadable.push(UnreadableRow { place, problem: error.to_string() }),
+            }
+        }
+        page
     }
 }

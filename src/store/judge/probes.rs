@@ -49,7 +49,7 @@ pub(in crate::store) enum ProbeVerdict {
 
 /// Decides a batch in its order.
 pub(in crate::store) fn judge_probes<'a>(
-    requests: &'a [ProbeRequest],
+    requests: impl IntoIterator<Item = &'a ProbeRequest>,
     locked: LockedProbes<'a>,
     now: Time,
 ) -> ProbeJudgement<'a> {

@@ -10,10 +10,10 @@ use super::state::{BreakerEntry, ProbeEntry, State};
 use super::transaction::MemoryTransaction;
 use super::{MemoryStore, complete};
 use crate::store::judge::probes::ProbeRows;
-use crate::store::shared_script::{SharedTransaction, StoredRows, changed_row};
+use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows, changed_row};
 use crate::store::timestamp::Timestamp;
 use crate::store::{
-    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage, SharedStore, StoreError,
     shared_script,
 };
 
@@ -32,18 +32,16 @@ impl SharedTransaction for MemoryTransaction<'_> {
             let entry = entry.or_else(|| self.writer.state.breakers.get(*key).map(|entry| &**entry));
             rows.extend(entry.map(|entry| (*key, entry.stored(key))));
         }
-        Ok(StoredRows { timeline: self.writer.state.meta.timeline, rows })
+        let timeline = self.writer.state.meta.timeline;
+        Ok(StoredRows { timeline, rows, unreadable: BTreeMap::new() })
     }
 
-    async fn read_probes<'a>(
-        &mut self,
-        wanted: &[(&'a Key, u64)],
-    ) -> Result<BTreeMap<(&'a Key, u64), ProbeRows>, StoreError> {
+    async fn read_probes<'a>(&mut self, wanted: &[(&'a Key, u64)]) -> Result<StoredProbes<'a>, StoreError> {
         let kept = |(key, epoch): &(&'a Key, u64)| {
             let entry = self.writer.state.probes.get(&((*key).clone(), *epoch))?;
             Some(((*key, *epoch), entry.rows.clone()))
         };
-        Ok(wanted.iter().filter_map(kept).collect())
+        Ok(StoredProbes { slots: wanted.iter().filter_map(kept).collect(), unreadable: BTreeMap::new() })
     }
 
     async fn write_probes(&mut self, changed: &BTreeMap<(&Key, u64), ProbeRows>) -> Result<(), StoreError> {
@@ -59,8 +57,7 @@ impl State {
     /// See [`SharedStore::rows_after`].
     fn rows_after(&self, after: &RowCursor, limit: u32, now: Timestamp) -> RowsPage {
         let newer = |key: &Key, revision: u64| match &after.part {
-            Some((part, last)) if revision == *part => key > last,
-            Some((part, _)) => revision > *part,
+            Some(last) => RowPlace::of(key, revision) > *last,
             None => revision > after.revision,
         };
         let mut rows: Vec<_> = self
@@ -71,8 +68,8 @@ impl State {
             .collect();
         rows.sort_unstable_by_key(|(revision, key, _)| (*revision, *key));
         let timeline = self.meta.timeline;
-        let changed = |(_, key, entry): (u64, &Key, &Arc<BreakerEntry>)| {
-            changed_row(entry.stored(key), timeline, now.0)
+        let changed = |(revision, key, entry): (u64, &Key, &Arc<BreakerEntry>)| {
+            (RowPlace::of(key, revision), Ok(changed_row(entry.stored(key), timeline, now.0)))
         };
         let rows = rows.into_iter().take(limit as usize + 1).map(changed).collect();
         RowsPage::new(after, rows, limit, self.position(after.revision))

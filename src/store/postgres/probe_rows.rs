@@ -10,6 +10,7 @@ use super::write_transaction::{Write, begin, column};
 use crate::store::StoreError;
 use crate::store::columns::{Reader, bigint, micros};
 use crate::store::judge::probes::ProbeRows;
+use crate::store::shared_script::StoredProbes;
 use crate::store::shared_store::PROBES_KEPT;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
@@ -52,7 +53,7 @@ impl ProbeRow {
 pub(super) async fn read<'a>(
     tx: &mut Write,
     wanted: &[(&'a Key, u64)],
-) -> Result<ProbesByEpoch<'a>, StoreError> {
+) -> Result<StoredProbes<'a>, StoreError> {
     let epochs = wanted.iter().map(|(_, epoch)| bigint(READ, "epoch", *epoch));
     let rows: Vec<ProbeRow> = sqlx::query_as(
         "SELECT number, first_probe_at, slot, nonce, lease_until, completion, failed, slow
@@ -68,20 +69,25 @@ pub(super) async fn read<'a>(
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(READ))?;
-    let mut probes = ProbesByEpoch::new();
+    let mut probes = StoredProbes::default();
     for row in rows {
         let index = usize::try_from(row.number - 1).unwrap_or(usize::MAX);
         let Some((key, epoch)) = wanted.get(index).copied() else { continue };
-        let kept = probes.entry((key, epoch)).or_default();
+        let kept = probes.slots.entry((key, epoch)).or_default();
         kept.first_probe_at = row.first_probe_at.map(|stamp| stamp.0);
         let Some(slot) = row.slot else { continue };
         let name = format!("probe {key} epoch {epoch} slot {slot}");
         let reader = Reader { act: READ, row: &name };
         // As many as a probe can name.
-        let slot: u16 = reader.number("slot", slot)?;
-        // Those between have no row: they are free.
-        kept.slots.resize(usize::from(slot), ProbeSlot::Free);
-        kept.slots.push(row.slot(&reader)?);
+        let read = reader.number::<u16>("slot", slot).and_then(|slot| Ok((slot, row.slot(&reader)?)));
+        match read {
+            Ok((slot, content)) => {
+                // Those between have no row: they are free.
+                kept.slots.resize(usize::from(slot), ProbeSlot::Free);
+                kept.slots.push(content);
+            }
+            Err(error) => drop(probes.unreadable.insert(key, error.to_string())),
+        }
     }
     Ok(probes)
 }

@@ -14,8 +14,8 @@ use crate::store::sqlx_error::too_slow;
 use crate::store::statements::PositionRow;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
-    Answered, ChangedRow, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore,
-    StoreError, shared_script,
+    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage, SharedStore, StoreError,
+    shared_script,
 };
 
 /// A row that changed, beside the position of the store; none: a row of the answer for the position alone.
@@ -60,7 +60,7 @@ impl SharedStore for PostgresStore {
         let responses = self.noted(written.await.map_err(|_| too_slow("write the probes"))?)?;
         self.committed(responses.iter().filter_map(|response| match response {
             ProbeResponse::Claimed { row, .. } => Some(row.row.version.revision),
-            ProbeResponse::Released => None,
+            ProbeResponse::Released | ProbeResponse::Unreadable(_) => None,
             ProbeResponse::Settled { answer, .. } => Some(answer.row.version.revision),
         }));
         Ok(responses)
@@ -92,7 +92,7 @@ async fn rows_after(pool: &PgPool, after: &RowCursor, limit: u32) -> Result<Rows
     let act = "read what changed";
     // No service is empty: the next revision begins behind this place.
     let (revision, service, name) = match &after.part {
-        Some((revision, key)) => (*revision, key.service().to_string(), key.name().to_string()),
+        Some(RowPlace { revision, service, name }) => (*revision, service.clone(), name.clone()),
         None => (after.revision.saturating_add(1), String::new(), String::new()),
     };
     let read = sqlx::query_as(
@@ -118,11 +118,14 @@ async fn rows_after(pool: &PgPool, after: &RowCursor, limit: u32) -> Result<Rows
     .bind(i64::from(limit) + 1)
     .fetch_all(pool);
     let read: Vec<PageRow> = within(act, read).await?;
-    let (mut position, mut rows) = (None, Vec::<ChangedRow>::new());
+    let (mut position, mut rows) = (None, Vec::new());
     for PageRow { now, position: at, breaker } in read {
         let at = at.position()?;
         if let Some(breaker) = breaker {
-            rows.push(changed_row(breaker.breaker()?, at.timeline, now.0));
+            let BreakerRow { service, name, revision, .. } = &breaker;
+            let place =
+                RowPlace { revision: revision.unsigned_abs(), service: service.clone(), name: name.clone() };
+            rows.push((place, breaker.breaker().map(|stored| changed_row(stored, at.timeline, now.0))));
         }
         position = Some(at);
     }

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::columns::Reader;
 use crate::store::judge::probes::ProbeRows;
 use crate::store::rows::BreakerRow;
-use crate::store::shared_script::{SharedTransaction, StoredRows};
+use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows};
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
 
@@ -22,11 +22,16 @@ use crate::store::timestamp::Timestamp;
 struct TimelineRow {
     timeline: i64,
     breaker: Option<BreakerRow>,
+    episode: Option<String>,
 }
 
 impl FromRow<'_, PgRow> for TimelineRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self { timeline: row.try_get("timeline")?, breaker: joined_breaker(row)? })
+        Ok(Self {
+            timeline: row.try_get("timeline")?,
+            breaker: joined_breaker(row)?,
+            episode: row.try_get("episode")?,
+        })
     }
 }
 
@@ -56,7 +61,7 @@ impl SharedTransaction for PostgresTransaction<'_> {
             "SELECT timeline, service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us,
                     override_actor, override_reason, override_expires_at, override_scope, override_ttl_us,
                     permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
-                    config_revision, revision, entered_by
+                    config_revision, revision, entered_by, episode
              FROM meta LEFT JOIN (
                  breaker JOIN unnest($1::text[], $2::text[]) AS wanted (service, name) USING (service, name)
              ) ON true",
@@ -67,24 +72,31 @@ impl SharedTransaction for PostgresTransaction<'_> {
         .await
         .map_err(fault(act))?;
         let reader = Reader { act, row: "meta" };
-        let mut stored = StoredRows { timeline: 0, rows: BTreeMap::new() };
-        for row in rows {
-            stored.timeline = reader.number("timeline", row.timeline)?;
-            let Some(breaker) = row.breaker.map(BreakerRow::breaker).transpose()? else { continue };
-            if let Ok(index) = wanted.binary_search(&&breaker.key) {
-                stored.rows.insert(wanted[index], breaker);
+        let mut stored = StoredRows { timeline: 0, rows: BTreeMap::new(), unreadable: BTreeMap::new() };
+        for TimelineRow { timeline, breaker, episode } in rows {
+            stored.timeline = reader.number("timeline", timeline)?;
+            let Some(breaker) = breaker else { continue };
+            let place = (breaker.service.as_str(), breaker.name.as_str());
+            let Ok(index) = wanted.binary_search_by_key(&place, |key| (&**key.service(), &**key.name()))
+            else {
+                continue;
+            };
+            let key = wanted[index];
+            match breaker.readable(episode.as_deref()) {
+                Ok(breaker) => drop(stored.rows.insert(key, breaker)),
+                Err(error) => drop(stored.unreadable.insert(key, error.to_string())),
             }
         }
         Ok(stored)
     }
 
-    async fn read_probes<'a>(
-        &mut self,
-        wanted: &[(&'a Key, u64)],
-    ) -> Result<BTreeMap<(&'a Key, u64), ProbeRows>, StoreError> {
+    async fn read_probes<'a>(&mut self, wanted: &[(&'a Key, u64)]) -> Result<StoredProbes<'a>, StoreError> {
         let probes = probe_rows::read(&mut self.tx, wanted).await?;
-        self.probes_read =
-            probes.iter().map(|((key, epoch), rows)| (((*key).clone(), *epoch), rows.clone())).collect();
+        self.probes_read = probes
+            .slots
+            .iter()
+            .map(|((key, epoch), rows)| (((*key).clone(), *epoch), rows.clone()))
+            .collect();
         Ok(probes)
     }
 

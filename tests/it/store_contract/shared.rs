@@ -7,6 +7,7 @@ mod parallel;
 mod proposals;
 mod row_locks;
 mod rows;
+mod unreadable;
 
 /// Runs each test on every store that replicas can share: Postgres, and the one in memory.
 macro_rules! on_every_shared_store {

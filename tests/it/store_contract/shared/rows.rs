@@ -1,7 +1,7 @@
 //! The rows that others changed, in the order in which they were written.
 
 use breaker::State;
-use breakerd::store::{ChangeId, RowCursor, RowsPage};
+use breakerd::store::{ChangeId, RowCursor, RowPlace, RowsPage};
 
 use super::bed::SharedBed;
 use super::on_every_shared_store;
@@ -72,7 +72,8 @@ async fn a_page_goes_on_within_a_revision(bed: &mut SharedBed) {
         assert_eq!(after, RowCursor { revision: 2, part: None });
     }
     let page = bed.rows_after(&RowCursor::default(), 2).await;
-    assert_eq!(page.next, RowCursor { revision: 0, part: Some((1, key("b", ""))) });
+    let place = RowPlace { revision: 1, service: "b".to_owned(), name: "b".to_owned() };
+    assert_eq!(page.next, RowCursor { revision: 0, part: Some(place) });
     assert_eq!(page.position.nonce, None, "of the revision that all is known of, which is none yet");
 }
 
