@@ -28,6 +28,10 @@ pub(crate) enum Rule {
     OutcomeDecides,
     /// The outcome of a probe goes to the store even if its epoch is not known here yet.
     LaterEpochToStore,
+    /// Probes that no call took, and those that a claim that was given up may have got, go back to the store.
+    ProbesReturned,
+    /// A process that ends gives the probes back that it has.
+    EndReturnsProbes,
     /// The tail polls, whether it is given a hint or not.
     PollIsTruth,
     /// An operator's act loses if another act came since the row that its replica knew.
@@ -54,7 +58,7 @@ mod tests {
     use super::Rule;
 
     impl Rule {
-        pub(crate) const ALL: [Self; 15] = [
+        pub(crate) const ALL: [Self; 17] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -66,6 +70,8 @@ mod tests {
             Self::OutcomeNonceChecked,
             Self::OutcomeDecides,
             Self::LaterEpochToStore,
+            Self::ProbesReturned,
+            Self::EndReturnsProbes,
             Self::PollIsTruth,
             Self::ResetGuarded,
             Self::ForcedOpenUnguarded,

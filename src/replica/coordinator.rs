@@ -19,6 +19,7 @@ use super::outcomes::{Outcome, Outcomes};
 use super::returns::{Returned, Returns};
 use crate::engine::{BreakerRequests, Engine, ReportedProbe, StoreAnswer};
 use crate::journal::Journal;
+use crate::protocol_rules::{Rule, holds};
 use crate::store::{ProbeRequest, ProbeResponse, SharedStore, TransitionId};
 
 /// Between two attempts.
@@ -168,7 +169,9 @@ impl Coordinator {
     async fn finish(&self, returns: &mut Returns) {
         self.stopping.store(true, Ordering::Relaxed);
         while self.settle_outcomes().await {}
-        self.engine.return_stock();
+        if holds(Rule::EndReturnsProbes) {
+            self.engine.return_stock();
+        }
         while self.ask(returns).await {}
         // Calls that were still at work.
         while self.settle_outcomes().await {}
@@ -216,7 +219,7 @@ impl Coordinator {
         for BreakerRequests { key, epoch, slots, claim, returned: nonces } in
             self.engine.take_requests(LIMIT, self.clock.now())
         {
-            if !nonces.is_empty() {
+            if !nonces.is_empty() && holds(Rule::ProbesReturned) {
                 returns.push(Returned { key: key.clone(), epoch, slots, nonces });
             }
             claims.extend(claim.filter(|_| !is_stopping).map(|claim| ProbeRequest::Claim { key, claim }));

@@ -28,21 +28,23 @@ use crate::store::{Availability, TransitionStore as _};
 const SEEDS: u64 = 25;
 /// Seeds that fail without a rule, so that few need to be tried.
 const NOTED: &[(Rule, u64)] = &[
-    (Rule::OldRowsIgnored, 21),
+    (Rule::OldRowsIgnored, 266),
     (Rule::EpochAndStateCompared, 0),
     (Rule::KnownIdAnsweredAlike, 2),
     (Rule::WaitByStoreClock, 1),
-    (Rule::LeaseFromSend, 75),
-    (Rule::OutcomeNonceChecked, 68),
-    (Rule::SupersededKept, 0),
-    (Rule::JournalFirst, 1),
+    (Rule::LeaseFromSend, 39),
+    (Rule::OutcomeNonceChecked, 43),
+    (Rule::SupersededKept, 256),
+    (Rule::JournalFirst, 9),
     (Rule::LeasesEnd, 0),
     (Rule::OutcomeDecides, 0),
-    (Rule::LaterEpochToStore, 2),
-    (Rule::PollIsTruth, 93),
-    (Rule::ResetGuarded, 119),
+    (Rule::LaterEpochToStore, 0),
+    (Rule::ProbesReturned, 3),
+    (Rule::EndReturnsProbes, 11),
+    (Rule::PollIsTruth, 38),
+    (Rule::ResetGuarded, 249),
     (Rule::ForcedOpenUnguarded, 19),
-    (Rule::ActsInOrder, 9),
+    (Rule::ActsInOrder, 19),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
 const OPERATED_EVERY: u64 = 5;
@@ -52,27 +54,32 @@ const SEARCHED: u64 = 400;
 const ADVERSITY: Duration = Duration::from_secs(15);
 /// How long it may take until all replicas agree once nothing goes wrong any more.
 const AGREE_WITHIN: Duration = Duration::from_secs(2);
-/// How long it may take until a dependency that is well is called again.
+/// How long it may take until a dependency that is well is called again: less than half of a lease where no probe may be lost.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A plan that follows from the seed.
 fn plan(random: &mut Random) -> Plan {
-    let permitted = 1 + u32::try_from(random.below(3)).unwrap_or(0);
+    let permitted = 1 + u32::try_from(random.below(4)).unwrap_or(0);
+    let loses_probes = random.one_in(2);
     let chance = |random: &mut Random| if random.one_in(2) { 0 } else { 5 + random.below(60) };
     Plan {
         replicas: 1 + usize::try_from(random.below(3)).unwrap_or(0),
         callers: 3 + usize::try_from(random.below(6)).unwrap_or(0),
         permitted,
         successes: 1 + u32::try_from(random.below(u64::from(permitted))).unwrap_or(0),
-        max_wait: random.one_in(3),
+        loses_probes,
+        lease: Duration::from_secs(if loses_probes { 3 } else { 60 }),
+        max_wait: loses_probes && random.one_in(3),
         network: NetworkFaults {
             delay_us: [1_000, 20_000, 300_000][usize::try_from(random.below(3)).unwrap_or(0)],
             lost: chance(random),
             unanswered: chance(random),
             repeated: chance(random),
+            late_claims: loses_probes,
             is_cut: false,
         },
         fast: if random.one_in(3) { 20_000 } else { 100 },
+        slow: if loses_probes { 100 } else { 5 },
         wall_seconds: 3_600,
         is_operated: false,
         is_calm: false,
@@ -84,10 +91,11 @@ fn inject_fault(world: &World, random: &mut Random) {
     let index = usize::try_from(random.below(world.replicas.len() as u64)).unwrap_or(0);
     let process = &world.replicas[index];
     match random.below(9) {
-        0 | 1 => {
+        0 | 1 if world.loses_probes() => {
             world.kill(index);
             world.start(index);
         }
+        0 | 1 => world.stop_gracefully(index),
         2 => {
             world.checker.log(|| format!("r{index} is cut off"));
             process.network.lock().is_cut = true;
@@ -158,6 +166,7 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     while world.executor.now() < end {
         let pause = random.micros(1_500_000);
         world.executor.run_until((world.executor.now() + pause).min(end));
+        world.restart_ended();
         match random.below(4) {
             0 => world.set_healthy(false),
             1 => world.set_healthy(true),
@@ -168,7 +177,10 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     world.stop_callers();
     heal(&world);
     // What callers are at is done.
-    world.executor.run_until(world.executor.now() + Duration::from_secs(7));
+    for _ in 0..7 {
+        world.executor.run_until(world.executor.now() + Duration::from_secs(1));
+        world.restart_ended();
+    }
     world.executor.run_until(world.executor.now() + AGREE_WITHIN);
     for process in &world.replicas {
         let Some(serving) = process.life.lock().serving.clone() else {

@@ -19,10 +19,16 @@ use crate::engine::{Allowed, Creator, Engine, Limits, Permit, Seals, StoreIdenti
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::protocol_rules::{Rule, holds};
-use crate::replica::{Answers, Coordinator, Replica, Tail};
+use crate::replica::{Answers, Calls, Coordinator, Replica, Tail, WaitingCall};
 use crate::store::MemoryStore;
 
-pub(super) const NAMES: [&str; 2] = ["a", "b"];
+pub(super) const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// Breakers that one batch of calls names, at the most.
+const BATCH_MAX: u64 = 3;
+/// Between two attempts to report an outcome.
+const BETWEEN_REPORTS: Duration = Duration::from_millis(20);
+/// How often an outcome is sent where none may be lost.
+const REPORTED_MAX: usize = 1_000;
 /// Between two attempts of a start that finds no store.
 const START_AGAIN: Duration = Duration::from_millis(200);
 
@@ -35,11 +41,17 @@ pub(super) struct Plan {
     pub(super) permitted: u32,
     /// S.
     pub(super) successes: u32,
+    /// Callers and processes die with probes that they have, which are then out until their leases end. Otherwise processes end
+    /// as they should, outcomes are sent until they are answered, and a probe that is lost is a fault.
+    pub(super) loses_probes: bool,
+    /// How long a probe may be out.
+    pub(super) lease: Duration,
     pub(super) max_wait: bool,
     pub(super) network: NetworkFaults,
-    /// How far clocks go wrong: parts of a million that they are fast, at the most (they are slow by less than a lease's margin, 100),
-    /// and seconds of the wall clocks.
+    /// How far clocks go wrong: parts of a million that they are fast and slow, at the most (slow by less than a lease's margin), and
+    /// seconds of the wall clocks.
     pub(super) fast: u64,
+    pub(super) slow: i64,
     pub(super) wall_seconds: i64,
     /// Whether operators act on the breakers.
     pub(super) is_operated: bool,
@@ -74,14 +86,18 @@ pub(super) struct Process {
 #[derive(Default)]
 pub(super) struct Life {
     number: u64,
-    /// None: it is down, or starting.
+    /// None: it is down, starting, or ending.
     pub(super) serving: Option<Serving>,
+    /// It has ended.
+    ended: bool,
 }
 
 #[derive(Clone)]
 pub(super) struct Serving {
     pub(super) engine: Arc<Engine>,
     replica: Replica,
+    /// Ends what is asked about probes.
+    stop: CancellationToken,
 }
 
 impl World {
@@ -97,7 +113,7 @@ impl World {
                     least + i64::try_from(random.below(range)).unwrap_or_default()
                 };
                 let fast = i64::try_from(plan.fast).unwrap_or_default();
-                (between(random, -100, fast), between(random, -plan.wall_seconds, plan.wall_seconds))
+                (between(random, -plan.slow, fast), between(random, -plan.wall_seconds, plan.wall_seconds))
             });
             let wall = WallOffset::from_micros(wall * 1_000_000);
             Arc::new(Process {
@@ -128,7 +144,29 @@ impl World {
         world
     }
 
-    pub(super) fn keys() -> [Key; 2] {
+    pub(super) fn loses_probes(&self) -> bool {
+        self.plan.loses_probes
+    }
+
+    /// A replica's process takes no more calls, and ends when it has told the store of all that it has about probes.
+    pub(super) fn stop_gracefully(&self, index: usize) {
+        if let Some(serving) = self.replicas[index].life.lock().serving.take() {
+            self.checker.log(|| format!("r{index} is to end"));
+            serving.stop.cancel();
+        }
+    }
+
+    /// Processes that have ended begin again.
+    pub(super) fn restart_ended(&self) {
+        for (index, process) in self.replicas.iter().enumerate() {
+            if std::mem::take(&mut process.life.lock().ended) {
+                self.kill(index);
+                self.start(index);
+            }
+        }
+    }
+
+    pub(super) fn keys() -> [Key; NAMES.len()] {
         NAMES.map(|name| Key::new(SERVICE, name).expect("a key"))
     }
 
@@ -184,6 +222,7 @@ impl World {
             replicas: self.replicas.clone(),
             checker: Arc::clone(&self.checker),
             healthy: Arc::clone(&self.healthy),
+            loses_probes: self.plan.loses_probes,
             calls_until: Arc::clone(&self.calls_until),
         }
     }
@@ -202,7 +241,7 @@ fn catalog(plan: &Plan) -> Arc<Catalog> {
         (Field::Timeout, Value::Duration(OPEN_WAIT)),
         (Field::PermittedCalls, Value::Count(plan.permitted)),
         (Field::SuccessThreshold, Value::Count(plan.successes)),
-        (Field::HalfOpenPermitTimeout, seconds(3)),
+        (Field::HalfOpenPermitTimeout, Value::Duration(plan.lease)),
         (Field::MaxWaitInHalfOpen, seconds(if plan.max_wait { 6 } else { 0 })),
     ] {
         db.set(field, value).expect("in its range");
@@ -227,7 +266,7 @@ async fn live(
         replica: format!("r{}", process.index).into(),
         boot: issuer,
         bytes_max: 1024 * 1024,
-        breakers_max: 4,
+        breakers_max: 8,
         clock: Arc::clone(&clock),
     };
     let (journal, recovered) = Journal::open(&process.folder, options).expect("a journal");
@@ -256,11 +295,16 @@ async fn live(
         clock.sleep_until(clock.now() + START_AGAIN).await;
     }
     executor.spawn(owner, tail.run(stop.clone()));
-    let coordinator =
-        Arc::new(Coordinator::new(Arc::clone(&engine), link, Arc::clone(&clock), &journal, issuer));
+    let coordinator = Coordinator::new(Arc::clone(&engine), link, Arc::clone(&clock), &journal, issuer);
+    // As long as the network is away.
+    let coordinator = Arc::new(coordinator.with_grace(Duration::from_hours(1)));
+    let stop = CancellationToken::new();
     executor.spawn(owner, {
-        let coordinator = Arc::clone(&coordinator);
-        async move { coordinator.run(stop).await }
+        let (coordinator, process, stop) = (Arc::clone(&coordinator), Arc::clone(&process), stop.clone());
+        async move {
+            coordinator.run(stop).await;
+            process.life.lock().ended = true;
+        }
     });
     executor.spawn(owner, tick(Arc::clone(&engine), Arc::clone(&clock)));
     let tail_hint = Arc::clone(&process.hint);
@@ -268,7 +312,7 @@ async fn live(
     let mut life = process.life.lock();
     if life.number == number {
         checker.log(|| format!("r{} serves", process.index));
-        life.serving = Some(Serving { engine, replica });
+        life.serving = Some(Serving { engine, replica, stop });
     }
 }
 
@@ -296,6 +340,7 @@ pub(super) struct Caller {
     replicas: Vec<Arc<Process>>,
     checker: Arc<Checker>,
     healthy: Arc<Mutex<bool>>,
+    loses_probes: bool,
     calls_until: Arc<Mutex<Time>>,
 }
 
@@ -308,30 +353,62 @@ impl Caller {
         while self.goes_on() {
             let pause = self.executor.draw(|random| random.micros(200_000));
             self.executor.sleep(pause).await;
-            let name = NAMES[self.executor.draw(|random| usize::from(random.one_in(2)))];
-            let Some(Allowed { decision, permit: Some(permit), .. }) = self.ask(name).await else { continue };
-            let outcome = if *self.healthy.lock() { Outcome::Success } else { Outcome::Failure };
-            let took = self.executor.draw(|random| {
-                let most = if random.one_in(20) { 4_000_000 } else { 50_000 };
-                random.micros(most)
-            });
-            self.executor.sleep(took).await;
-            // Some callers die with their permits.
-            if self.executor.draw(|random| random.one_in(20)) {
-                continue;
-            }
-            self.report(name, permit, outcome).await;
-            if decision.pass.and_then(|pass| pass.probe).is_some() {
-                self.checker.log(|| format!("a probe of {name} {outcome}"));
+            let (first, count) =
+                self.executor.draw(|random| (random.below(NAMES.len() as u64), 1 + random.below(BATCH_MAX)));
+            let names: Vec<_> = NAMES
+                .into_iter()
+                .cycle()
+                .skip(usize::try_from(first).unwrap_or(0))
+                .take(usize::try_from(count).unwrap_or(1))
+                .collect();
+            for (name, allowed) in self.ask(names).await.into_iter().flatten() {
+                self.use_permit(name, &allowed).await;
             }
         }
     }
 
-    /// Runs a call in a replica that serves; none: its process died over it, or none serves.
+    /// Calls the dependency, if that is allowed, and says how it went.
+    async fn use_permit(&self, name: &'static str, allowed: &Allowed) {
+        let Allowed { decision, permit: Some(permit), .. } = allowed else { return };
+        let outcome = if *self.healthy.lock() { Outcome::Success } else { Outcome::Failure };
+        let took = self.executor.draw(|random| {
+            let most = if random.one_in(20) { 4_000_000 } else { 50_000 };
+            random.micros(most)
+        });
+        self.executor.sleep(took).await;
+        // Some callers die with their permits.
+        if self.loses_probes && self.executor.draw(|random| random.one_in(20)) {
+            return;
+        }
+        self.report(name, *permit, outcome).await;
+        if decision.pass.and_then(|pass| pass.probe).is_some() {
+            self.checker.log(|| format!("a probe of {name} {outcome}"));
+        }
+    }
+
+    /// Runs a call in a replica that serves; none: its process died over it, none serves, or it took too long.
     pub(super) async fn call<T, F>(&self, call: impl FnOnce(Replica, Shown, Time) -> F) -> Option<(usize, T)>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
+    {
+        let call = |replica, shown, now, sender: oneshot::Sender<T>| {
+            let called = call(replica, shown, now);
+            async move {
+                let _ = sender.send(called.await);
+            }
+        };
+        self.call_sending(call).await
+    }
+
+    /// As [`Self::call`]; the call sends its answer itself.
+    async fn call_sending<T, F>(
+        &self,
+        call: impl FnOnce(Replica, Shown, Time, oneshot::Sender<T>) -> F,
+    ) -> Option<(usize, T)>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let serving: Vec<_> = self
             .replicas
@@ -345,11 +422,12 @@ impl Caller {
         let (process, serving) = serving.into_iter().nth(usize::try_from(chosen).unwrap_or(0))?;
         let (sender, answer) = oneshot::channel();
         let now = process.clock.now();
-        let shown = Shown { replica: process.index, checker: Arc::clone(&self.checker) };
-        let called = call(serving.replica, shown, now);
-        self.executor.spawn(Owner::Replica(process.index), async move {
-            let _ = sender.send(called.await);
-        });
+        let shown = Shown {
+            replica: process.index,
+            clock: process.clock.clone(),
+            checker: Arc::clone(&self.checker),
+        };
+        self.executor.spawn(Owner::Replica(process.index), call(serving.replica, shown, now, sender));
         // A caller has a deadline.
         tokio::select! {
             biased;
@@ -358,40 +436,77 @@ impl Caller {
         }
     }
 
-    async fn ask(&self, name: &'static str) -> Option<Allowed> {
-        let call = move |replica: Replica, shown: Shown, now| async move {
-            let allowed = replica.allow(Creator::Server, SERVICE, name, now).await.expect("it fits");
-            shown.checker.shown(shown.replica, name, allowed.decision.epoch);
-            if allowed.decision.pass.is_some() {
-                shown.checker.passed(shown.replica, name);
+    /// Asks about breakers in one batch.
+    async fn ask(&self, names: Vec<&'static str>) -> Option<Vec<(&'static str, Allowed)>> {
+        let call = move |replica: Replica, shown: Shown, now, mut sender: oneshot::Sender<_>| async move {
+            let mut calls = replica.calls(Creator::Server);
+            let decided = tokio::select! {
+                biased;
+                // A server drops the calls of a caller that has gone.
+                () = sender.closed() => return,
+                decided = decide(&mut calls, &names, &shown, now) => decided,
+            };
+            if sender.send(decided).is_ok() {
+                calls.told();
             }
-            allowed
         };
-        let (index, allowed) = self.call(call).await?;
-        self.checker.allowed(index, name, &allowed);
-        Some(allowed)
+        let (index, decided) = self.call_sending(call).await?;
+        for (name, allowed) in &decided {
+            self.checker.allowed(index, name, allowed);
+        }
+        Some(decided)
     }
 
     async fn report(&self, name: &'static str, permit: Permit, outcome: Outcome) {
         let reported_at = self.executor.now();
         // Sent again, as a client does whose connection broke.
-        for _ in 0..3 {
+        for _ in 0..if self.loses_probes { 3 } else { REPORTED_MAX } {
             let sent_at = self.executor.now();
-            let call = move |replica: Replica, _: Shown, now| async move {
+            let call = move |replica: Replica, _: Shown, now, sender: oneshot::Sender<_>| async move {
                 let target = Target { permit: Some(permit), service: SERVICE, name, epoch: None };
-                replica.record(Creator::Server, target, &Report::plain(outcome), now).await.expect("it fits")
+                let recorded = replica.record(Creator::Server, target, &Report::plain(outcome), now).await;
+                // None takes it any more where the process ends.
+                let _ = recorded.map(|recorded| sender.send(recorded));
             };
-            if let Some((index, recorded)) = self.call(call).await {
+            if let Some((index, recorded)) = self.call_sending(call).await {
                 self.checker.recorded(index, name, &permit, &recorded, (reported_at, sent_at));
                 return;
             }
+            self.executor.sleep(BETWEEN_REPORTS).await;
         }
     }
+}
+
+/// Looks at calls until each is decided.
+async fn decide(
+    calls: &mut Calls<'_>,
+    names: &[&'static str],
+    shown: &Shown,
+    mut now: Time,
+) -> Vec<(&'static str, Allowed)> {
+    let mut decided = Vec::new();
+    let mut look: Vec<_> = (0..names.len()).map(WaitingCall::new).collect();
+    while !look.is_empty() {
+        for call in look {
+            let name = names[call.number];
+            if let Some(allowed) = calls.look(call, SERVICE, name, now).expect("it fits") {
+                shown.checker.shown(shown.replica, name, allowed.decision.epoch);
+                if allowed.decision.pass.is_some() {
+                    shown.checker.passed(shown.replica, name);
+                }
+                decided.push((name, allowed));
+            }
+        }
+        look = calls.answered().await;
+        now = shown.clock.now();
+    }
+    decided
 }
 
 /// Where a replica's answers are noted in the order that it gives them.
 pub(super) struct Shown {
     pub(super) replica: usize,
+    clock: SimulatedClock,
     pub(super) checker: Arc<Checker>,
 }
 
