@@ -87,6 +87,8 @@ async fn fill_store(data: &Path) -> Result<u64> {
                 change: Change::Transition(Box::new(transition(1, at))),
                 numbering: Numbering::Own,
                 store_unavailable: false,
+                decided_at: Time::ZERO,
+                age: Duration::ZERO,
             });
         }
         store.propose(&proposals).await?;

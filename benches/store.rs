@@ -128,5 +128,7 @@ fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Pro
         change: Change::Transition(Box::new(transition)),
         numbering: Numbering::Own,
         store_unavailable: false,
+        decided_at: Time::ZERO,
+        age: Duration::ZERO,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use breaker::Time;
 use breakerd_common::clock::Clock;
@@ -96,6 +97,15 @@ impl Journal {
     pub(super) fn note_stored(&self, log: &Log, tail: &Tail) {
         self.stored_up_to.store(log.first_pending_lsn(tail) - 1, Ordering::Release);
         self.closed_bytes.store(log.bytes(), Ordering::Relaxed);
+    }
+
+    /// How long ago a change was decided: by the monotonic clock within the life that decided it, and by the wall clock across a
+    /// restart.
+    pub(crate) fn age_of(&self, proposal: &Proposal) -> Duration {
+        let is_of_this_life = proposal.id.boot == self.boot && proposal.decided_at > Time::ZERO;
+        let decided_at =
+            if is_of_this_life { proposal.decided_at } else { appended_at(proposal, &*self.clock) };
+        self.clock.now().since(decided_at)
     }
 }
 

@@ -126,6 +126,8 @@ mod tests {
             change,
             numbering: Numbering::Own,
             store_unavailable: false,
+            decided_at: Time::from_micros(77),
+            age: Duration::ZERO,
         }))
     }
 

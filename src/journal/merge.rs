@@ -68,6 +68,8 @@ fn transitions(proposal: &Proposal) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use breaker::{Key, Numbering, Reason, State, Stats, Transition};
 
     use super::*;
@@ -102,6 +104,8 @@ pub(super) mod tests {
             change: Change::Transition(Box::new(transition)),
             numbering: Numbering::Own,
             store_unavailable: false,
+            decided_at: Time::ZERO,
+            age: Duration::ZERO,
         }
     }
 

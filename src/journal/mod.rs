@@ -400,6 +400,8 @@ impl TransitionSink for Journal {
             change: Change::Transition(Box::new(event.transition.clone())),
             numbering: event.numbering,
             store_unavailable: event.origin == Origin::Alone,
+            decided_at: self.clock.now(),
+            age: Duration::ZERO,
         };
         // Nothing but the write itself waits for other breakers' writes.
         let entry = Line::Entry(Box::new(proposal));

@@ -37,10 +37,17 @@ enum Target {
 }
 
 impl Target {
-    async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
+    async fn propose(
+        &self,
+        journal: &Journal,
+        proposals: &mut [Proposal],
+    ) -> Result<Vec<Answer>, StoreError> {
         match self {
             Self::Own(store) => store.propose(proposals).await,
             Self::Shared(store, answers) => {
+                for proposal in &mut *proposals {
+                    proposal.age = journal.age_of(proposal);
+                }
                 let answered = store.propose_shared(proposals).await?;
                 for (proposal, answered) in proposals.iter().zip(&answered) {
                     answers.answered(proposal, answered);
@@ -115,7 +122,7 @@ impl Writer {
 
     /// One batch of at most `most` entries.
     pub(super) async fn step(&mut self, most: usize) -> Step {
-        let batch = match self.next(most).await {
+        let mut batch = match self.next(most).await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Step::Idle,
             Err(error) => {
@@ -126,7 +133,7 @@ impl Writer {
             }
         };
         self.unreadable = false;
-        let error = match self.target.propose(&batch.proposals).await {
+        let error = match self.target.propose(&self.journal, &mut batch.proposals).await {
             Ok(answers) => {
                 for (proposal, answer) in batch.proposals.iter().zip(&answers) {
                     if let Answer::Lost { present } = answer {

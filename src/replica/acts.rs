@@ -117,6 +117,8 @@ impl Replica {
                 change: Change::Transition(Box::new(transition.clone())),
                 numbering: Numbering::Store,
                 store_unavailable: false,
+                decided_at: now,
+                age: Duration::ZERO,
             };
             let Some(Answered { answer, row }) = self.propose(coordinator, proposal, gives_up_at).await?
             else {

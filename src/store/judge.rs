@@ -8,8 +8,8 @@
 //! * [`Numbering::Own`]: the change comes with its epoch, and wins when the row's is lower. The row may lag by
 //!   more than one: the journal was full in between.
 //! * [`Numbering::Store`]: the change wins when the row has the epoch and the state that it names, and gets
-//!   the next epoch; times are the store's, waits stay as long as they were. A wait that is not over by the store's clock is
-//!   not over. An operator's act wins over all that happened by itself since, and loses if another act came between: the
+//!   the next epoch; times are the store's. OPEN waits from when it was decided, as its age says; one whose wait is over by
+//!   now has lost. A wait that is not over by the store's clock is not over. An operator's act wins over all that happened by itself since, and loses if another act came between: the
 //!   operator had not seen it. FORCED_OPEN always wins, as an emergency stop that is lost does more harm than one that has
 //!   to be reset twice.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use breaker::{EnteredBy, Key, Numbering, Snapshot, State, Time, Transition};
 
-use self::guard::{Guarded, is_act, is_of_service, stands_as_named, wins};
+use self::guard::{Guarded, Outcome, compare, is_act, is_of_service};
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
 use crate::protocol_rules::{Rule, holds};
@@ -272,39 +272,57 @@ fn rule<'a>(proposal: &'a Proposal, row: &BreakerState, now: Time) -> EntryDecis
         let states = (transition.from, transition.to());
         return noted(proposal, states, transition.base_epoch, transition.at);
     }
-    match proposal.numbering {
-        Numbering::Own if current.epoch < transition.after.epoch => EntryDecision {
-            receipt: Receipt::Won { epoch: transition.after.epoch, revision: RowRevision::Here },
-            entry: Some(Entry { epoch: Some(transition.after.epoch), ..entry(proposal, transition) }),
-            next: Some(transition.after.clone()),
-        },
-        Numbering::Own => lost(proposal, transition, current),
-        Numbering::Store if wins(proposal, transition, &row.guarded(), now) => {
+    if proposal.numbering == Numbering::Store {
+        return numbered_here(proposal, transition, row, now);
+    }
+    if current.epoch >= transition.after.epoch {
+        return lost(proposal, transition, current);
+    }
+    EntryDecision {
+        receipt: Receipt::Won { epoch: transition.after.epoch, revision: RowRevision::Here },
+        entry: Some(Entry { epoch: Some(transition.after.epoch), ..entry(proposal, transition) }),
+        next: Some(transition.after.clone()),
+    }
+}
+
+/// A transition that gets its epoch and its time here.
+fn numbered_here<'a>(
+    proposal: &'a Proposal,
+    transition: &Transition,
+    row: &BreakerState,
+    now: Time,
+) -> EntryDecision<'a> {
+    let current = &row.snapshot;
+    let is_kept = match compare(proposal, transition, &row.guarded(), now) {
+        Outcome::Won => {
             let epoch = current.epoch + 1;
-            let next = Snapshot { epoch, entered_at: now, ..transition.after.clone() };
+            // OPEN waits from when it was decided, and not from when the store heard of it.
+            let waited = if transition.after.state == State::Open { proposal.age } else { Duration::ZERO };
+            let entered_at = (now - waited).max(current.entered_at.min(now));
+            let next = Snapshot { epoch, entered_at, ..transition.after.clone() };
             let entry = Entry {
                 epoch: Some(epoch),
                 from: current.state,
                 base_epoch: current.epoch,
                 // What was decided alone happened when it was decided, however late the store hears of it.
-                occurred_at: if proposal.store_unavailable { transition.at } else { now },
+                occurred_at: if proposal.store_unavailable { transition.at } else { entered_at },
                 ..entry(proposal, transition)
             };
             let receipt = Receipt::Won { epoch, revision: RowRevision::Here };
-            EntryDecision { receipt, entry: Some(entry), next: Some(next) }
+            return EntryDecision { receipt, entry: Some(entry), next: Some(next) };
         }
-        Numbering::Store => {
-            let is_same =
-                current.epoch == transition.base_epoch + 1 && current.state == transition.after.state;
-            let is_early = stands_as_named(transition, current);
-            // What an operator asked for is kept in any case, with who and why.
-            let is_kept = proposal.store_unavailable || is_act(transition.reason) || !(is_same || is_early);
-            if is_kept && holds(Rule::SupersededKept) {
-                return lost(proposal, transition, current);
-            }
-            EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
+        // Somebody else may have brought about the same.
+        Outcome::Superseded => {
+            current.epoch != transition.base_epoch + 1 || current.state != transition.after.state
         }
+        Outcome::Over => true,
+        Outcome::Early => false,
+    };
+    // What an operator asked for is kept in any case, with who and why.
+    if (is_kept || proposal.store_unavailable || is_act(transition.reason)) && holds(Rule::SupersededKept) {
+        return lost(proposal, transition, current);
     }
+    EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
 }
 
 fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {

@@ -1,6 +1,7 @@
 //! Changes on their way into a store, and what the store made of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaker::{Key, Numbering, Snapshot, Time, Transition};
 
@@ -28,6 +29,10 @@ pub struct Proposal {
     pub numbering: Numbering,
     /// Decided while the store was away.
     pub store_unavailable: bool,
+    /// When it was decided, by the monotonic clock of the life that decided it ([`TransitionId::boot`]); zero: not known.
+    pub decided_at: Time,
+    /// How long ago that was when it was sent. With [`Numbering::Store`] OPEN has waited for so long already.
+    pub age: Duration,
 }
 
 /// What a row of the history says.

@@ -216,6 +216,8 @@ fn proposal(seq: u64) -> Proposal {
         change: Change::Transition(Box::new(transition)),
         numbering: Numbering::Own,
         store_unavailable: false,
+        decided_at: Time::ZERO,
+        age: Duration::ZERO,
     }
 }
 

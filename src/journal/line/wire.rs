@@ -28,6 +28,9 @@ pub(super) struct WireEntry {
     name: String,
     numbered_by_store: bool,
     alone: bool,
+    /// By the monotonic clock of its boot; not in the lines of an earlier version.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    decided_us: u64,
     /// One of the two. (Not a flattened enum, which reads through a copy of everything.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transition: Option<Box<WireTransition>>,
@@ -134,6 +137,7 @@ impl From<&Proposal> for WireEntry {
             name: proposal.key.name().to_string(),
             numbered_by_store: proposal.numbering == Numbering::Store,
             alone: proposal.store_unavailable,
+            decided_us: proposal.decided_at.as_micros(),
             transition,
             gap,
         }
@@ -149,6 +153,8 @@ impl TryFrom<WireEntry> for Proposal {
             key: Key::new(&wire.service, &wire.name).map_err(|error| error.to_string())?,
             numbering: if wire.numbered_by_store { Numbering::Store } else { Numbering::Own },
             store_unavailable: wire.alone,
+            decided_at: Time::from_micros(wire.decided_us),
+            age: Duration::ZERO,
             change: match (wire.transition, wire.gap) {
                 (Some(transition), None) => Change::Transition(Box::new((*transition).try_into()?)),
                 (None, Some(gap)) => Change::Gap(Box::new((*gap).try_into()?)),

@@ -35,8 +35,15 @@ fn a_torn_line_in_a_file_that_goes_on_is_closed() {
     let line = |name: &str| {
         let id = TransitionId { replica: "r".into(), boot: 1, seq: 9 };
         let change = Change::Transition(Box::new(change(1)));
-        let proposal =
-            Proposal { id, key: key(name), change, numbering: Numbering::Own, store_unavailable: false };
+        let proposal = Proposal {
+            id,
+            key: key(name),
+            change,
+            numbering: Numbering::Own,
+            store_unavailable: false,
+            decided_at: Time::ZERO,
+            age: Duration::ZERO,
+        };
         let mut line = Vec::new();
         line::encode(&Line::Entry(Box::new(proposal.clone())), &mut line);
         (proposal, line)

@@ -210,3 +210,24 @@ fn a_clean_end_writes_what_is_in_memory_if_the_disk_works_again() {
     drop(journal);
     assert_eq!(states(&bench.open(2).1), named(&[("a", 1)]));
 }
+
+#[test]
+fn the_age_of_a_change_is_by_the_monotonic_clock_within_a_life_and_by_the_wall_clock_after_it() {
+    let bench = Bench::new();
+    let age = |journal: &Journal| {
+        let batch = journal.next(1).unwrap().unwrap();
+        journal.failed();
+        journal.age_of(&batch.proposals[0])
+    };
+    let (journal, _) = bench.open(1);
+    append(&journal, "a", 1);
+    bench.clock.set_wall(START + Duration::from_hours(2));
+    bench.clock.advance(Duration::from_secs(7));
+    assert_eq!(age(&journal), Duration::from_secs(7), "the wall clock was set");
+    drop(journal);
+    let (journal, _) = bench.open(2);
+    assert_eq!(age(&journal), Duration::from_hours(2) + Duration::from_secs(7));
+    // It was set back while the process was down.
+    bench.clock.set_wall(START - Duration::from_hours(1));
+    assert_eq!(age(&journal), Duration::ZERO);
+}

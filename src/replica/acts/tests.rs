@@ -48,13 +48,17 @@ impl Two {
 
     /// The first replica trips, and all know it.
     async fn trip(&mut self) {
+        self.fail();
+        self.replicas[0].journal.emptied().await;
+        self.catch_up(1).await;
+        assert_eq!([self.shown(0), self.shown(1)], [Some((State::Open, 1)); 2]);
+    }
+
+    fn fail(&self) {
         let target = Target { permit: None, service: "db", name: "a", epoch: None };
         for _ in 0..5 {
             self.replicas[0].engine.record(target, &Report::plain(Outcome::Failure), NOW).unwrap();
         }
-        self.replicas[0].journal.emptied().await;
-        self.catch_up(1).await;
-        assert_eq!([self.shown(0), self.shown(1)], [Some((State::Open, 1)); 2]);
     }
 
     async fn catch_up(&mut self, index: usize) {
@@ -87,11 +91,9 @@ impl Two {
 
     /// The first replica's journal gets to the store.
     async fn settle(&self) {
-        tokio::select! {
-            biased;
-            () = self.replicas[0].journal.emptied() => {}
-            () = self.pass() => {}
-        }
+        // Beyond the longest pause of its writer.
+        self.clock.advance(Duration::from_secs(2));
+        self.replicas[0].journal.emptied().await;
     }
 
     async fn history(&self) -> Vec<StoredTransition> {
@@ -301,4 +303,38 @@ async fn a_breaker_that_is_deleted_is_closed_for_all() {
     assert_eq!(two.shown(0), Some((State::Closed, 2)));
     let again = two.act(1, OperatorAct::Delete(ann())).await.unwrap();
     assert_eq!((again.acted.epoch, again.acted.changed), (2, false));
+}
+
+#[tokio::test]
+async fn a_trip_that_the_store_hears_of_late_has_waited_meanwhile() {
+    let two = Two::new();
+    two.store.set_availability(Availability::Unavailable);
+    two.fail();
+    // A wall clock that is set is nothing to it.
+    two.clock.set_wall(NOW - Duration::from_hours(2));
+    two.clock.advance(Duration::from_secs(20));
+    two.store.set_availability(Availability::Available);
+    two.settle().await;
+    let opened = &two.history().await[0];
+    assert_eq!((opened.epoch, opened.wait), (Some(1), Some(Duration::from_mins(1))));
+    let stored = two.store.breakers(None, 1).await.unwrap();
+    let wall = |time| two.clock.wall_offset().to_wall(time);
+    let waits_until = stored[0].snapshot.open_until().unwrap();
+    assert!(waits_until <= wall(NOW + Duration::from_secs(61)), "{waits_until:?}");
+}
+
+#[tokio::test]
+async fn a_trip_whose_wait_was_over_before_the_store_heard_of_it_is_history_only() {
+    let mut two = Two::new();
+    two.store.set_availability(Availability::Unavailable);
+    two.fail();
+    two.clock.advance(Duration::from_mins(2));
+    two.store.set_availability(Availability::Available);
+    two.settle().await;
+    assert_eq!(two.shown(0), Some((State::Closed, 0)));
+    let history = two.history().await;
+    assert_eq!(history.len(), 1);
+    assert!(history[0].superseded && history[0].to == State::Open);
+    two.catch_up(1).await;
+    assert_eq!(two.shown(1), None);
 }

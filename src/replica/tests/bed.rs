@@ -200,5 +200,7 @@ fn to_half_open(seq: u64, name: &str, permitted: u32) -> Proposal {
         change: Change::Transition(Box::new(transition)),
         numbering: Numbering::Store,
         store_unavailable: false,
+        decided_at: NOW,
+        age: Duration::ZERO,
     }
 }

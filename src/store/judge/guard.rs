@@ -16,26 +16,55 @@ pub(super) struct Guarded<'a> {
     pub(super) act_epoch: u64,
 }
 
-pub(super) fn wins(proposal: &Proposal, transition: &Transition, row: &Guarded<'_>, now: Time) -> bool {
+/// What comes of a proposal.
+pub(super) enum Outcome {
+    Won,
+    /// The row is not as it was named, or another act came between.
+    Superseded,
+    /// It opens for a wait that is over by now.
+    Over,
+    /// Its time has not come.
+    Early,
+}
+
+pub(super) fn compare(proposal: &Proposal, transition: &Transition, row: &Guarded<'_>, now: Time) -> Outcome {
     let set_by = row.snapshot.set_by.as_ref();
     let is_of_service = is_of_service(&proposal.change, set_by.map(|set_by| set_by.scope));
     if is_act(transition.reason) && !is_of_service {
-        return match transition.reason {
-            Reason::OverrideSet
-                if transition.after.state == State::ForcedOpen && holds(Rule::ForcedOpenUnguarded) =>
-            {
-                true
-            }
-            // It ended by itself meanwhile.
-            Reason::OverrideCleared if set_by.is_none() => false,
-            // The replica knew the row of this epoch, and so the acts up to it.
-            _ => row.act_epoch <= transition.base_epoch || !holds(Rule::ResetGuarded),
-        };
+        return if act_wins(transition, row) { Outcome::Won } else { Outcome::Superseded };
     }
-    let wait_is_over = transition.reason != Reason::WaitElapsed
-        || row.snapshot.open_until().is_none_or(|open_until| now >= open_until)
-        || !holds(Rule::WaitByStoreClock);
-    (stands_as_named(transition, row.snapshot) || !holds(Rule::EpochAndStateCompared)) && wait_is_over
+    let opens = transition.after.state == State::Open;
+    if !stands_as_named(transition, row.snapshot) && holds(Rule::EpochAndStateCompared) {
+        Outcome::Superseded
+    } else if opens && transition.after.wait.is_some_and(|wait| proposal.age >= wait) {
+        Outcome::Over
+    } else if !has_come(transition, row, now) && holds(Rule::WaitByStoreClock) {
+        Outcome::Early
+    } else {
+        Outcome::Won
+    }
+}
+
+fn act_wins(transition: &Transition, row: &Guarded<'_>) -> bool {
+    match transition.reason {
+        Reason::OverrideSet
+            if transition.after.state == State::ForcedOpen && holds(Rule::ForcedOpenUnguarded) =>
+        {
+            true
+        }
+        // It ended by itself meanwhile.
+        Reason::OverrideCleared if row.snapshot.set_by.is_none() => false,
+        // The replica knew the row of this epoch, and so the acts up to it.
+        _ => row.act_epoch <= transition.base_epoch || !holds(Rule::ResetGuarded),
+    }
+}
+
+/// Whether what time alone brings about is due by the store's clock.
+fn has_come(transition: &Transition, row: &Guarded<'_>, now: Time) -> bool {
+    match transition.reason {
+        Reason::WaitElapsed => row.snapshot.open_until().is_none_or(|open_until| now >= open_until),
+        _ => true,
+    }
 }
 
 /// Whether an operator brings it about, over whatever happens by itself.
@@ -43,7 +72,7 @@ pub(super) fn is_act(reason: Reason) -> bool {
     matches!(reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted)
 }
 
-pub(super) fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {
+fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {
     current.epoch == transition.base_epoch && current.state == transition.from
 }
 

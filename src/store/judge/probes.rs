@@ -5,6 +5,7 @@
 //! store's own, judged as all others are ([`super::judge`]), in the same transaction.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use breaker::{
     Key, Numbering, ProbeGrant, ProbeSettled, ProbeSlot, Probes, Snapshot, State, Time, Transition,
@@ -146,6 +147,8 @@ fn decided(request: &ProbeRequest, probes: &Probes, row: &Snapshot, now: Time) -
         change: Change::Transition(Box::new(transition)),
         numbering: Numbering::Store,
         store_unavailable: false,
+        decided_at: now,
+        age: Duration::ZERO,
     })
 }
 

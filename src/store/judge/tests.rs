@@ -49,7 +49,8 @@ fn transition(from: State, to: State, base_epoch: u64) -> Transition {
 }
 
 fn proposal(seq: u64, change: Change, numbering: Numbering) -> Proposal {
-    Proposal { id: id(seq), key: key("eu"), change, numbering, store_unavailable: false }
+    let (decided_at, age) = (Time::ZERO, Duration::ZERO);
+    Proposal { id: id(seq), key: key("eu"), change, numbering, store_unavailable: false, decided_at, age }
 }
 
 fn own(seq: u64, transition: Transition) -> Proposal {
@@ -143,6 +144,40 @@ fn what_was_decided_alone_happened_when_it_was_decided() {
     let batch = [Proposal { store_unavailable: true, ..proposed }];
     let judgement = judged(&batch, Some(snapshot(State::Closed, 4)));
     assert_eq!(judgement.entries[0].occurred_at, at(10));
+}
+
+#[test]
+fn open_waits_from_when_it_was_decided() {
+    let mut proposed = transition(State::Closed, State::Open, 4);
+    proposed.after.wait = Some(Duration::from_secs(12));
+    let aged =
+        |seconds| Proposal { age: Duration::from_secs(seconds), ..numbered_by_store(proposed.clone()) };
+    let closed = |since| Snapshot { entered_at: at(since), ..snapshot(State::Closed, 4) };
+    let opened = |age, since| {
+        let batch = [aged(age)];
+        let judgement = judged(&batch, Some(closed(since)));
+        let open = changed(&judgement)?;
+        assert_eq!(judgement.entries[0].occurred_at, open.entered_at);
+        Some((open.entered_at, open.open_until().unwrap()))
+    };
+    assert_eq!(opened(0, 0), Some((at(30), at(42))));
+    assert_eq!(opened(8, 0), Some((at(22), at(34))));
+    assert_eq!(opened(8, 25), Some((at(25), at(37))), "not before the state that it left was entered");
+    // Nothing is left of the wait: a caller was told of it, and that is all.
+    assert_eq!(opened(12, 0), None);
+    let batch = [aged(12)];
+    let judgement = judged(&batch, Some(closed(0)));
+    assert_eq!((judgement.entries[0].epoch, judgement.entries[0].superseded_by), (None, Some(4)));
+    assert_eq!(judgement.answers(Some(5)), [Answer::Lost { present: closed(0) }]);
+}
+
+#[test]
+fn only_open_has_waited_already() {
+    let mut forced = transition(State::Open, State::ForcedOpen, 4);
+    forced.reason = Reason::OverrideSet;
+    let batch = [Proposal { age: Duration::from_hours(1), ..numbered_by_store(forced) }];
+    let judgement = judged(&batch, Some(snapshot(State::Open, 4)));
+    assert_eq!(changed(&judgement).map(|next| next.entered_at), Some(at(30)));
 }
 
 #[test]

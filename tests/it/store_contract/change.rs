@@ -97,7 +97,15 @@ pub(crate) fn transition(from: State, to: State, base_epoch: u64) -> Transition 
 /// A change that comes with its number, as from a process that is alone.
 pub(crate) fn own(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Proposal {
     let change = Change::Transition(Box::new(transition(from, to, base_epoch)));
-    Proposal { id: id(seq), key: key.clone(), change, numbering: Numbering::Own, store_unavailable: false }
+    Proposal {
+        id: id(seq),
+        key: key.clone(),
+        change,
+        numbering: Numbering::Own,
+        store_unavailable: false,
+        decided_at: Time::ZERO,
+        age: Duration::ZERO,
+    }
 }
 
 /// A change that the store is to number.

@@ -20,6 +20,7 @@ on_every_shared_store!(
     a_row_is_of_the_timeline_that_the_store_has,
     an_act_loses_if_another_came_between_and_is_kept,
     an_act_wins_over_what_happened_by_itself,
+    open_waits_from_when_it_was_decided,
 );
 
 async fn what_won_is_answered_with_the_row_that_it_wrote(bed: &mut SharedBed) {
@@ -174,4 +175,23 @@ async fn an_act_wins_over_what_happened_by_itself(bed: &mut SharedBed) {
     assert!(matches!(late.answer, Answer::Lost { .. }), "{late:?}");
     let seen = bed.propose(to_half_open(6, &a, State::Open, 4, (1, 1))).await;
     assert!(matches!(seen.answer, Answer::Won { epoch: 5, .. }), "{seen:?}");
+}
+
+async fn open_waits_from_when_it_was_decided(bed: &mut SharedBed) {
+    let (a, b) = (key("a", ""), key("b", ""));
+    // So that there is a state that lasted.
+    bed.propose(reset(1, &a, State::Closed, 0)).await;
+    bed.propose(reset(2, &b, State::Closed, 0)).await;
+    bed.pass(Duration::from_hours(1)).await;
+    let trip = |seq, key, age| Proposal { age, ..proposed(seq, key, State::Closed, State::Open, 1) };
+    let waited = Duration::from_secs(45);
+    let opened = bed.propose(trip(3, &a, waited)).await;
+    assert!(matches!(opened.answer, Answer::Won { epoch: 2, .. }), "{opened:?}");
+    assert!((waited..waited + Duration::from_secs(30)).contains(&opened.row.row.age), "{opened:?}");
+    let wait = opened.row.row.snapshot.wait.unwrap();
+    let over = bed.propose(trip(4, &b, wait)).await;
+    assert!(matches!(over.answer, Answer::Lost { .. }), "{over:?}");
+    let query = TransitionQuery { limit: 1, ..TransitionQuery::default() };
+    let history = bed.store.transitions(&query).await.unwrap();
+    assert_eq!((&history[0].key, history[0].to, history[0].superseded), (&b, State::Open, true));
 }
