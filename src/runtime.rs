@@ -11,7 +11,7 @@ use crate::engine::{Engine, Limits, Seals, StoreIdentity};
 use crate::feed::{FanOut, Feeds, StateFeed};
 use crate::journal::Journal;
 use crate::metrics::WatchMetrics;
-use crate::replica::{Coordinator, Replica};
+use crate::replica::{Replica, Replication};
 use crate::store::{Meta, SharedStore, Store};
 use crate::transition_log::{self, TransitionLog};
 
@@ -43,6 +43,8 @@ pub struct Runtime {
     pub loaded: Loaded,
     /// The lines of transitions, for the task that writes them.
     pub transition_log: Arc<TransitionLog>,
+    /// What runs where other replicas write to the store too.
+    pub replication: Option<Replication>,
 }
 
 impl Runtime {
@@ -63,19 +65,17 @@ impl Runtime {
         // The overrides first: the breakers that the catalog names are created in them.
         engine.note_service_overrides(configuration.engine_overrides(), clock.now());
         engine.apply(configuration.catalog(), clock.now());
-        let replica = match shared {
-            Some(shared) => {
-                let coordinator =
-                    Coordinator::new(Arc::clone(&engine), shared, Arc::clone(&clock), &journal, issuer);
-                let tail_hint = Arc::default();
-                Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), Arc::new(coordinator), tail_hint)
-            }
-            None => Replica::lone(Arc::clone(&engine), Arc::clone(&clock)),
-        };
+        let replication = shared.map(|shared| {
+            let (engine, clock) = (Arc::clone(&engine), Arc::clone(&clock));
+            Replication::new(engine, shared, clock, Arc::clone(&journal), issuer)
+        });
+        let replica = replication
+            .as_ref()
+            .map_or_else(|| Replica::lone(Arc::clone(&engine), Arc::clone(&clock)), Replication::replica);
         let control =
             Control::new(store.clone(), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
         let feeds = Feeds::new(states, Arc::clone(&store), &meta, watch);
         let loaded = Loaded { engine, store, journal, replica, control, feeds };
-        Self { loaded, transition_log: Arc::new(transition_log) }
+        Self { loaded, transition_log: Arc::new(transition_log), replication }
     }
 }

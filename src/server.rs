@@ -13,16 +13,18 @@ use breakerd_common::clock::Clock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::load::load;
+use self::load::{Started, load};
 use crate::app::{App, Loaded};
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
+use crate::control::Control;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::health::Health;
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, keeper};
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
+use crate::replica::{Replication, Tail};
 use crate::runtime::Runtime;
 use crate::security::Security;
 use crate::store::StoreError;
@@ -106,7 +108,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         () = shutdown.cancelled() => Ok(None),
         failure = transports.failed() => Err(failure.into()),
     };
-    let (runtime, position) = match loaded {
+    let started = match loaded {
         Ok(Some(loaded)) => loaded,
         not_loaded => {
             shutdown.cancel();
@@ -115,7 +117,11 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         }
     };
     health.loaded();
+    let Started { runtime, tail, position } = started;
     let mut tasks = start_tasks(&app, &config, sources, &runtime, &position, &data_dir, &health);
+    if let (Some(replication), Some(tail)) = (&runtime.replication, tail) {
+        start_replication(&mut tasks, replication, tail, &runtime.loaded.control);
+    }
     tracing::info!(
         breakers = runtime.loaded.engine.len(),
         revision = runtime.loaded.engine.catalog().revision(),
@@ -298,7 +304,11 @@ fn start_tasks(
         keeper.await;
         Ok(())
     });
-    let writer = Writer::new(Arc::clone(journal), store.clone()).run(stop.clone());
+    let writer = match &runtime.replication {
+        Some(replication) => replication.writer(),
+        None => Writer::new(Arc::clone(journal), store.clone()),
+    };
+    let writer = writer.run(stop.clone());
     tasks.spawn("journal_writer", async move {
         writer.await;
         Ok(())
@@ -310,6 +320,7 @@ fn start_tasks(
             Arc::clone(control),
             Arc::clone(journal),
             clock(),
+            runtime.replication.as_ref().map(Replication::history_hint).unwrap_or_default(),
             lifecycle::PositionFile::at(position.to_owned()),
             stop.clone(),
         ),
@@ -345,6 +356,30 @@ fn start_tasks(
         });
     }
     tasks
+}
+
+/// What a replica runs beside the tasks that every process has.
+fn start_replication(tasks: &mut Supervisor, replication: &Replication, tail: Tail, control: &Arc<Control>) {
+    let stop = tasks.stop_token();
+    let (coordinator, stopping) = (replication.coordinator(), stop.clone());
+    tasks.spawn("probe_coordinator", async move {
+        coordinator.run(stopping).await;
+        Ok(())
+    });
+    let (control, configuration, stopping) = (Arc::clone(control), tail.configuration(), stop.clone());
+    tasks.spawn("configuration_follow", async move {
+        stopping.run_until_cancelled(control.follow(configuration)).await;
+        Ok(())
+    });
+    let (listening, stopping) = (replication.clone(), stop.clone());
+    tasks.spawn("change_listener", async move {
+        listening.listen(stopping).await;
+        Ok(())
+    });
+    tasks.spawn("row_tail", async move {
+        tail.run(stop).await;
+        Ok(())
+    });
 }
 
 /// Logs the version, the addresses and the store of this process.

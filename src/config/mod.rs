@@ -276,6 +276,11 @@ fn conflicts(
     if settings.store_url.is_some() && settings.store_url_file.is_some() {
         at(&["store.url_file", "store.url"], "store.url is set too: leave one of them out".to_owned());
     }
+    if settings.store_shared && settings.store_url.is_none() && settings.store_url_file.is_none() {
+        let problem =
+            "needs store.url or store.url_file, which are not set: SQLite cannot be shared".to_owned();
+        at(&["store.shared", "store.url"], problem);
+    }
     for (needed, key, by, by_key) in [
         (&settings.tls_certificate, "tls.certificate", &settings.tls_key, "tls.key"),
         (&settings.tls_key, "tls.key", &settings.tls_certificate, "tls.certificate"),

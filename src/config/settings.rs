@@ -175,6 +175,9 @@ settings! {
     /// password is used for the next connection.
     store_url_file: Option<PathBuf> = "store.url_file", "BREAKERD_STORE_URL_FILE", None,
         "" or "none", ValueKind::File;
+    /// Whether other replicas use the database too. Experimental: docs/replication.md says what is missing. All replicas of a
+    /// database must have it.
+    store_shared: bool = "store.shared", "BREAKERD_STORE_SHARED", None, "false", ValueKind::Flag;
     /// Retention of the history, the audit and closed breakers without history. Postgres prunes the history by the
     /// month, up to a month later.
     store_history_retention: Duration = "store.history_retention", "BREAKERD_STORE_HISTORY_RETENTION", None,

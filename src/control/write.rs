@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use breaker::Attribution;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::configuration::Configuration;
 use super::plan::{self, Planned};
@@ -130,6 +130,28 @@ impl Control {
         drop(guard);
         if reloaded.is_err() {
             self.reload_until_ok().await;
+        }
+    }
+
+    /// Takes over what other replicas change, as soon as the store is known to have another configuration than this process:
+    /// `newest` is the revision of it. Ends when nobody reads the store any more.
+    pub async fn follow(&self, mut newest: watch::Receiver<u64>) {
+        while newest.changed().await.is_ok() {
+            let revision = *newest.borrow_and_update();
+            let guard = Arc::clone(&self.write_lock).lock_owned().await;
+            if self.configuration().revision() == revision {
+                continue;
+            }
+            let reloaded = self.reload(&guard).await;
+            drop(guard);
+            match reloaded {
+                Ok(()) => {}
+                Err(ControlError::Store(error)) if error.is_transient() => self.reload_until_ok().await,
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "stored configuration is invalid, keeping the previous one"
+                ),
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use breaker::Time;
 use breakerd_common::clock::Clock;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::position::{PositionFile, SeenPosition};
@@ -19,8 +20,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// less than that does not notice; the tokens of watchers do.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads the end of the history for those who follow it: as soon as this process has written to it, and each second
-/// for what others wrote.
+/// Reads the end of the history for those who follow it: as soon as this process has written to it, or `hint` says that
+/// others have; and each second.
 ///
 /// A restored store has another timeline from then on. Its content is reloaded: its configuration first, then
 /// every watch resyncs.
@@ -29,6 +30,7 @@ pub async fn run_tail(
     control: Arc<Control>,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
+    hint: Arc<Notify>,
     mut positions: PositionFile,
     stop: CancellationToken,
 ) -> Result<()> {
@@ -66,6 +68,7 @@ pub async fn run_tail(
         tokio::select! {
             () = stop.cancelled() => break,
             () = journal.written(), if reachable => {}
+            () = hint.notified(), if reachable => {}
             () = clock.sleep_until(clock.now() + POLL_INTERVAL) => {}
         }
     }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::{Key, Time};
-use breakerd_common::clock::Clock;
 
-use super::StoreMetrics;
+use super::store_operations::StoreOperations;
 use crate::store::{
-    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, OperationKind, Position, Proposal,
-    Pruned, RequestId, Retention, Store, StoreAdmin, StoreError, StoreMonitor, StoredBreaker, StoredChange,
-    StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
+    RequestId, Retention, Store, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 
 /// Every operation, as the metrics name it.
@@ -37,28 +36,16 @@ const OPERATIONS: [&str; 18] = [
 ];
 
 /// Passes every operation on to another store, and counts.
-///
-/// An operation whose future is dropped is not counted.
 pub struct MeteredStore {
     store: Arc<dyn Store>,
-    metrics: StoreMetrics,
-    monitor: Arc<StoreMonitor>,
-    clock: Arc<dyn Clock>,
+    operations: StoreOperations,
 }
 
 impl MeteredStore {
-    /// Watches `store`, and has `monitor` note every answer. Every operation has its series from here on.
-    pub fn new(
-        store: Arc<dyn Store>,
-        metrics: StoreMetrics,
-        monitor: Arc<StoreMonitor>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        for operation in OPERATIONS {
-            metrics.operation_duration_seconds.with_label_values(&[operation]);
-            metrics.errors_total.with_label_values(&[operation]);
-        }
-        Self { store, metrics, monitor, clock }
+    /// Counts what is asked of `store`.
+    pub fn new(store: Arc<dyn Store>, operations: StoreOperations) -> Self {
+        operations.show(&OPERATIONS);
+        Self { store, operations }
     }
 
     async fn watch<T>(
@@ -66,36 +53,11 @@ impl MeteredStore {
         operation: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let begun_at = self.clock.now();
-        let result = call.await;
-        let now = self.clock.now();
-        let took = now.since(begun_at);
-        self.metrics.operation_duration_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
-        self.monitor.note(kind_of(operation), &result, now);
-        self.metrics.show(&self.monitor.get());
-        if result.is_err() {
-            self.metrics.errors_total.with_label_values(&[operation]).inc();
-        }
-        result
+        self.operations.watch(operation, call).await
     }
 
     fn saw(&self, revision: u64) {
-        let revision = i64::try_from(revision).unwrap_or(i64::MAX);
-        // Two responses can cross here; the next one corrects it.
-        if revision > self.metrics.revision.get() {
-            self.metrics.revision.set(revision);
-        }
-    }
-}
-
-/// What the result of an operation means for the store's status.
-fn kind_of(operation: &str) -> OperationKind {
-    match operation {
-        // The first operation of a start, before it is pinged.
-        "ping" | "meta" => OperationKind::Ping,
-        "propose" => OperationKind::TransitionWrite,
-        "write_config" | "keep_request" | "renew_timeline" | "check_writable" => OperationKind::ConfigWrite,
-        _ => OperationKind::Other,
+        self.operations.saw(revision);
     }
 }
 
@@ -190,7 +152,7 @@ impl TimelineStore for MeteredStore {
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let renewed = self.watch("renew_timeline", self.store.renew_timeline(present, past)).await;
         // The revision went back with the store: the next response has the present one.
-        self.metrics.revision.set(0);
+        self.operations.metrics.revision.set(0);
         renewed
     }
 }
@@ -207,6 +169,6 @@ impl StoreAdmin for MeteredStore {
 
     async fn close(&self) {
         self.store.close().await;
-        self.metrics.reachable.set(0);
+        self.operations.metrics.reachable.set(0);
     }
 }

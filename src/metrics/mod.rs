@@ -18,8 +18,10 @@ mod calls;
 mod family;
 mod field;
 mod journal;
+mod metered_shared_store;
 mod metered_store;
 mod namespace;
+mod store_operations;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -37,8 +39,10 @@ use field::metrics;
 
 pub use access::Refusal;
 pub use calls::CallRow;
+pub use metered_shared_store::MeteredSharedStore;
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
+pub use store_operations::StoreOperations;
 pub use watch::{OpenWatch, Resyncs, Watched};
 
 /// Reads the statistics of the journal.

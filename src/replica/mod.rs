@@ -13,6 +13,7 @@ mod batch_size;
 mod calls;
 mod coordinator;
 mod outcomes;
+mod replication;
 mod returns;
 mod tail;
 
@@ -33,6 +34,7 @@ pub use self::acts::{ActDone, ActError};
 pub use self::answers::Answers;
 pub use self::calls::{Calls, WaitingCall};
 pub use self::coordinator::Coordinator;
+pub use self::replication::Replication;
 pub use self::tail::Tail;
 use crate::engine::{Allowed, Creator, Engine, EngineError, RecordResult, Target};
 

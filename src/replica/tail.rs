@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd_common::clock::Clock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, StoreAnswer};
@@ -28,6 +28,8 @@ pub struct Tail {
     /// Somebody wrote.
     hint: Arc<Notify>,
     cursor: RowCursor,
+    /// The newest revision that changed what services are judged by.
+    configuration: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Tail {
@@ -44,7 +46,19 @@ impl Tail {
         clock: Arc<dyn Clock>,
         hint: Arc<Notify>,
     ) -> Self {
-        Self { engine, store, clock, hint, cursor: RowCursor::default() }
+        Self {
+            engine,
+            store,
+            clock,
+            hint,
+            cursor: RowCursor::default(),
+            configuration: watch::Sender::new(0),
+        }
+    }
+
+    /// The newest revision that changed what services are judged by, as far as was read.
+    pub fn configuration(&self) -> watch::Receiver<u64> {
+        self.configuration.subscribe()
     }
 
     /// Reads all there is now. For a start, before anything is decided.
@@ -63,6 +77,8 @@ impl Tail {
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
             }
             self.cursor = page.next;
+            self.configuration
+                .send_if_modified(|known| std::mem::replace(known, page.configuration) != page.configuration);
             if page.is_last {
                 return Ok(());
             }

@@ -14,10 +14,11 @@ use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::{PositionFile, SeenPosition};
-use crate::metrics::MeteredStore;
+use crate::metrics::{MeteredSharedStore, MeteredStore, StoreOperations};
+use crate::replica::{Replication, Tail};
 use crate::runtime::{Parts, Runtime};
 use crate::store::{
-    self, Meta, OperationKind, Store, StoreError, StoredBreaker, TimelineStore, TransitionStore,
+    self, Meta, OperationKind, SharedStore, Store, StoreError, StoredBreaker, TimelineStore, TransitionStore,
 };
 
 /// Breakers read from the store at one time.
@@ -25,13 +26,28 @@ const PAGE: u32 = 10_000;
 /// Between two attempts to reach a store that does not answer at the start.
 const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads the store and the journal. The store is waited for, as long as this is. Answers what runs, and the file of what was last
-/// seen of the store.
-pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<(Runtime, PathBuf)> {
+/// What a start has read.
+pub(super) struct Started {
+    /// What runs.
+    pub(super) runtime: Runtime,
+    /// Who follows the rows that other replicas change, from where the start has read them; none: there are no others.
+    pub(super) tail: Option<Tail>,
+    /// The file of what was last seen of the store.
+    pub(super) position: PathBuf,
+}
+
+/// A store as it was opened; with what replicas ask of it, if it is shared.
+struct Opened {
+    store: Arc<dyn Store>,
+    shared: Option<Arc<dyn SharedStore>>,
+}
+
+/// Reads the store and the journal. The store is waited for, as long as this is.
+pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<Started> {
     let settings = &config.settings;
     let is_unavailable = StoreError::is_transient;
     let store_address = &store_address(settings, data_dir).await;
-    let store = open_store(app, settings, data_dir, store_address).await?;
+    let Opened { store, shared } = open_store(app, settings, data_dir, store_address).await?;
     let (meta, position) =
         retry_until_available(store_address, is_unavailable, async || identity(&*store, data_dir).await)
             .await
@@ -82,19 +98,31 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         configuration,
         limits,
         issuer: boot,
-        shared: None,
+        shared,
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
-    restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
             "journal has transitions that the store does not have yet"
         );
     }
+    let tail = match &runtime.replication {
+        None => {
+            restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
+            None
+        }
+        Some(replication) => Some(catch_up(replication, store_address, &recovered).await?),
+    };
     app.load(runtime.loaded.clone());
-    Ok((runtime, position))
+    Ok(Started { runtime, tail, position })
+}
+
+/// Takes over what the replicas of the store have agreed on.
+async fn catch_up(replication: &Replication, store_address: &str, journal: &Recovered) -> Result<Tail> {
+    let read = async || replication.catch_up(journal.entries).await;
+    retry_until_available(store_address, StoreError::is_transient, read).await.context("read the breakers")
 }
 
 /// Puts the breakers in: as the store has them, then what the journal knows better.
@@ -209,23 +237,41 @@ async fn open_store(
     settings: &Settings,
     data_dir: &DataDir,
     store_address: &str,
-) -> Result<Arc<dyn Store>> {
+) -> Result<Opened> {
     let monitor = app.health.store();
     let opened = retry_until_available(store_address, StoreError::is_transient, async || {
-        let opened = match (&settings.store_url, &settings.store_url_file) {
-            (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await,
-            (None, Some(path)) => store::open_by_file(path).await,
-            (None, None) => store::open(&store::Target::Sqlite(data_dir.database())).await,
-        };
+        let opened = open_once(settings, data_dir).await;
         monitor.note(OperationKind::Ping, &opened, app.clock.now());
         opened
     });
-    Ok(Arc::new(MeteredStore::new(
-        opened.await?,
+    let Opened { store, shared } = opened.await?;
+    let operations = StoreOperations::new(
         app.metrics.store.clone(),
         Arc::clone(app.health.store()),
         Arc::clone(&app.clock),
-    )))
+    );
+    let shared = shared.map(|shared| -> Arc<dyn SharedStore> {
+        Arc::new(MeteredSharedStore::new(shared, operations.clone()))
+    });
+    Ok(Opened { store: Arc::new(MeteredStore::new(store, operations)), shared })
+}
+
+async fn open_once(settings: &Settings, data_dir: &DataDir) -> Result<Opened, StoreError> {
+    let (url, file) = (&settings.store_url, &settings.store_url_file);
+    if settings.store_shared {
+        let opened = match (url, file) {
+            (Some(url), _) => store::open_shared(url.expose()).await?,
+            (None, Some(path)) => store::open_shared_by_file(path).await?,
+            (None, None) => return Err(StoreError::Refused("store.shared needs store.url".to_owned())),
+        };
+        return Ok(Opened { store: opened.store, shared: Some(opened.shared) });
+    }
+    let store = match (url, file) {
+        (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await?,
+        (None, Some(path)) => store::open_by_file(path).await?,
+        (None, None) => store::open(&store::Target::Sqlite(data_dir.database())).await?,
+    };
+    Ok(Opened { store, shared: None })
 }
 
 /// Retries until the store answers: it may become unavailable at any moment of a start.

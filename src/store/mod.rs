@@ -1,6 +1,6 @@
 //! What is kept: the newest state of each breaker, the history of every transition, the configuration.
 //!
-//! Two stores are offered: Postgres, which several processes may one day share, and an embedded `SQLite` file, which one process
+//! Two stores are offered: Postgres, which replicas can share, and an embedded `SQLite` file, which one process
 //! has for itself. A third is in memory, for tests and simulations ([`MemoryStore`]). One contract suite runs on all. The rest of
 //! breakerd sees only the traits and the types here. There is a trait for each noun, with its types beside it, and [`Store`]
 //! is their sum:
@@ -80,8 +80,10 @@ pub use self::error::StoreError;
 pub(crate) use self::memory::SeededRandom;
 pub use self::memory::{Availability, MemorySnapshot, MemoryStore};
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
-pub use self::open::{Target, location, location_by_file, open, open_by_file};
-pub use self::postgres::{PostgresStore, PostgresUrl, check_url_file};
+pub use self::open::{
+    Shared, Target, location, location_by_file, open, open_by_file, open_shared, open_shared_by_file,
+};
+pub use self::postgres::{Access, PostgresStore, PostgresUrl, check_url_file};
 pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
 pub use self::shared_store::{
     Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore,

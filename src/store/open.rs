@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::postgres::{self, PostgresStore};
+use super::postgres::{self, Access, PostgresStore};
 use super::sqlite::SqliteStore;
-use super::{Store, StoreError};
+use super::{SharedStore, Store, StoreError};
 
 /// Where the store is.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,11 +40,26 @@ pub fn location_by_file(path: &Path) -> String {
     postgres::addresses_by_file(path).unwrap_or_else(|| format!("store.url_file {}", path.display()))
 }
 
-/// Opens a store, makes its tables if it is new, and brings them up to date if it is not.
+/// A store that replicas share, as each of them has it.
+pub struct Shared {
+    /// What every process asks of a store.
+    pub store: Arc<dyn Store>,
+    /// The same, for what replicas ask beside that.
+    pub shared: Arc<dyn SharedStore>,
+}
+
+impl From<PostgresStore> for Shared {
+    fn from(store: PostgresStore) -> Self {
+        let store = Arc::new(store);
+        Self { store: store.clone(), shared: store }
+    }
+}
+
+/// Opens a store for this process alone, makes its tables if it is new, and brings them up to date if it is not.
 pub async fn open(target: &Target) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match target {
         Target::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
-        Target::Postgres(url) => Arc::new(PostgresStore::connect(url).await?),
+        Target::Postgres(url) => Arc::new(PostgresStore::connect(url, Access::Exclusive).await?),
     })
 }
 
@@ -53,5 +68,21 @@ pub async fn open(target: &Target) -> Result<Arc<dyn Store>, StoreError> {
 /// # Errors
 /// As [`PostgresStore::connect`]; and when the file cannot be read, or holds no URL.
 pub async fn open_by_file(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(PostgresStore::connect_by_file(path).await?))
+    Ok(Arc::new(PostgresStore::connect_by_file(path, Access::Exclusive).await?))
+}
+
+/// As [`open`], for the Postgres at this URL, which other replicas write to as well.
+///
+/// # Errors
+/// As [`PostgresStore::connect`].
+pub async fn open_shared(url: &str) -> Result<Shared, StoreError> {
+    Ok(PostgresStore::connect(url, Access::Shared).await?.into())
+}
+
+/// As [`open_shared`], for the Postgres whose URL is in a file; the file is read again while the store is open.
+///
+/// # Errors
+/// As [`PostgresStore::connect`]; and when the file cannot be read, or holds no URL.
+pub async fn open_shared_by_file(path: &Path) -> Result<Shared, StoreError> {
+    Ok(PostgresStore::connect_by_file(path, Access::Shared).await?.into())
 }

@@ -1,20 +1,23 @@
 //! The store in Postgres.
 //!
 //! The lock's connection keeps the lock between two transactions (see [`lock`]), so a pooler must give sessions; one
-//! that gives transactions is refused. Who writes, who reads for a moment and who pages through the history each have
+//! that gives transactions is refused, except by replicas that share the database ([`Access`]). Who writes, who reads for a moment and who pages through the history each have
 //! connections of their own ([`pools`]). Nothing waits without end: each transaction sets its own timeouts in Postgres,
 //! and each call has one here.
 
+mod access;
 mod address;
 mod config;
 mod connector;
 mod copy;
+mod listen;
 mod lock;
 mod pools;
 mod probe_rows;
 mod prune;
 mod requests;
 mod row_locks;
+mod session;
 mod shared;
 mod shared_steps;
 mod steps;
@@ -32,6 +35,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Postgres, QueryBuilder};
 
+pub use self::access::Access;
 pub(super) use self::address::Address;
 use self::connector::{Connector, Source};
 use self::lock::Lock;
@@ -79,24 +83,24 @@ impl PostgresStore {
     /// Connects, takes the lock on the database and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::LockedByAnother`] when another breakerd holds the lock, [`StoreError::Unavailable`] when there is no
+    /// [`StoreError::LockedByAnother`] when another breakerd holds the lock, and not both share it, [`StoreError::Unavailable`] when there is no
     /// database there now, [`StoreError::Refused`] when trying again will not help.
-    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+    pub async fn connect(url: &str, access: Access) -> Result<Self, StoreError> {
         let url = PostgresUrl::parse(url)
             .map_err(|problem| StoreError::Refused(format!("store.url: {problem}; {URL_FORM}")))?;
-        Self::connect_from(Source::Given(url)).await
+        Self::connect_from(Source::Given(url), access).await
     }
 
     /// As [`PostgresStore::connect`], with the URL in a file, which is read again when it changes.
     ///
     /// # Errors
     /// As [`PostgresStore::connect`].
-    pub async fn connect_by_file(path: &Path) -> Result<Self, StoreError> {
-        Self::connect_from(Source::File { path: path.to_owned(), last: Arc::default() }).await
+    pub async fn connect_by_file(path: &Path, access: Access) -> Result<Self, StoreError> {
+        Self::connect_from(Source::File { path: path.to_owned(), last: Arc::default() }, access).await
     }
 
-    async fn connect_from(source: Source) -> Result<Self, StoreError> {
-        let lock = Lock::take(Connector::new(source), async |connection, address| {
+    async fn connect_from(source: Source, access: Access) -> Result<Self, StoreError> {
+        let lock = Lock::take(Connector::new(source), access, async |connection, address| {
             let migrated =
                 tokio::time::timeout(MIGRATION_TIMEOUT, MIGRATOR.run_direct(None, connection, false));
             migrated
@@ -112,7 +116,7 @@ impl PostgresStore {
 
     /// For whatever writes: the lock first, which decides where to.
     async fn writes(&self) -> Result<PgPool, StoreError> {
-        self.lock.hold().await?;
+        self.lock.hold_to_write().await?;
         Ok(self.lock.primary().pools.writes.clone())
     }
 
@@ -128,8 +132,13 @@ impl PostgresStore {
 
     /// Takes note of what a write came to.
     fn noted<T>(&self, written: Result<T, StoreError>) -> Result<T, StoreError> {
-        if written.as_ref().is_err_and(is_read_only) {
-            self.lock.drop_connections();
+        if let Err(error) = &written {
+            if is_read_only(error) {
+                self.lock.drop_connections();
+            }
+            if error.is_transient() {
+                self.lock.doubt();
+            }
         }
         written
     }

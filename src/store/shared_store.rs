@@ -33,6 +33,14 @@ pub trait SharedStore: Send + Sync + 'static {
     /// written more than once is there as it is now, once. A limit of 0 is one of 1. Rows that cannot be read are named, and passed
     /// over.
     async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError>;
+
+    /// Calls `changed` when somebody may have written, until that cannot be told any more; answers why. It only says that it is
+    /// time to look, and may miss some: what [`SharedStore::rows_after`] reads is the truth. A store that cannot tell never
+    /// answers.
+    async fn listen(&self, changed: &(dyn Fn() + Send + Sync)) -> StoreError {
+        let _ = changed;
+        std::future::pending().await
+    }
 }
 
 /// The answer to a proposal.
@@ -176,6 +184,8 @@ pub struct RowsPage {
     pub is_last: bool,
     /// Where the store was, and the nonce of the revision that was asked from.
     pub position: Position,
+    /// The newest revision that changed what services are judged by.
+    pub configuration: u64,
 }
 
 impl RowsPage {
@@ -184,7 +194,7 @@ impl RowsPage {
         after: &RowCursor,
         mut rows: Vec<(RowPlace, Result<ChangedRow, StoreError>)>,
         limit: u32,
-        position: Position,
+        (position, configuration): (Position, u64),
     ) -> Self {
         let is_last = rows.len() <= limit as usize;
         rows.truncate(limit as usize);
@@ -192,8 +202,9 @@ impl RowsPage {
             Some((place, _)) if !is_last => RowCursor { revision: after.revision, part: Some(place.clone()) },
             _ => RowCursor { revision: position.newest.revision, part: None },
         };
+        let readable = Vec::with_capacity(rows.len());
         let mut page =
-            Self { rows: Vec::with_capacity(rows.len()), unreadable: Vec::new(), next, is_last, position };
+            Self { rows: readable, unreadable: Vec::new(), next, is_last, position, configuration };
         for (place, row) in rows {
             match row {
                 Ok(row) => page.rows.push(row),

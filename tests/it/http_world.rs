@@ -13,8 +13,7 @@ use breakerd::control::Configuration;
 use breakerd::engine::{Engine, Limits, Target};
 use breakerd::health::Health;
 use breakerd::http;
-use breakerd::metrics::MeteredStore;
-use breakerd::metrics::Metrics;
+use breakerd::metrics::{MeteredStore, Metrics, StoreOperations};
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
     Answer, ChangeId, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
@@ -103,12 +102,10 @@ impl World {
         let metrics = Arc::new(Metrics::default());
         let database = Arc::<Database>::default();
         let app = Arc::new(App::new(Arc::clone(&shared), metrics, Health::new(JOURNAL_LAG_MAX)));
-        let store: Arc<dyn Store> = Arc::new(MeteredStore::new(
-            Arc::clone(&database) as Arc<dyn Store>,
-            app.metrics.store.clone(),
-            Arc::clone(app.health.store()),
-            Arc::clone(&shared),
-        ));
+        let (store_metrics, monitor) = (app.metrics.store.clone(), Arc::clone(app.health.store()));
+        let operations = StoreOperations::new(store_metrics, monitor, Arc::clone(&shared));
+        let store: Arc<dyn Store> =
+            Arc::new(MeteredStore::new(Arc::clone(&database) as Arc<dyn Store>, operations));
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = journal(folder.path(), 1 << 20);
         let stored = StoredConfiguration { revision: 42, ..StoredConfiguration::default() };

@@ -61,6 +61,7 @@ mod permits;
 mod pgbouncer;
 mod process;
 mod raw;
+mod replicas;
 mod rust_client;
 mod rust_client_security;
 mod severable_proxy;

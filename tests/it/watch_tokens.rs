@@ -212,6 +212,7 @@ fn follow(
         Arc::clone(&loaded.control),
         Arc::clone(&loaded.journal),
         Arc::new(world.clock.clone()),
+        Arc::default(),
         PositionFile::at(folder.path().join("position")),
         stop.clone(),
     );

@@ -72,7 +72,7 @@ impl State {
             (RowPlace::of(key, revision), Ok(changed_row(entry.stored(key), timeline, now.0)))
         };
         let rows = rows.into_iter().take(limit as usize + 1).map(changed).collect();
-        RowsPage::new(after, rows, limit, self.position(after.revision))
+        RowsPage::new(after, rows, limit, (self.position(after.revision), self.configuration.revision))
     }
 }
 

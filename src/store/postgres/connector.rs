@@ -228,14 +228,14 @@ fn with_sources(error: &StoreError) -> String {
     message
 }
 
-/// Refuses a pooler that gives each transaction another session: the lock needs one for as long as it is held.
+/// Whether this is a pooler that gives each transaction another session.
 ///
 /// Told by the processes that serve two connections: while one is in a transaction, the other, if each of them has a
 /// session of its own, is served by the same process as before, and not by the first one's.
-pub(super) async fn refuse_transaction_pooling(
+pub(super) async fn pools_transactions(
     connection: &mut PgConnection,
     server: &PgConnectOptions,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let address = Address::of(server);
     let looked = timeout(2 * ANSWER_TIMEOUT, async {
         let before = backend(connection).await?;
@@ -245,15 +245,7 @@ pub(super) async fn refuse_transaction_pooling(
         // With one session for both, it would wait for the other to end.
         Ok(beside == before || backend(connection).await? != before)
     });
-    match looked.await {
-        Ok(Ok(false)) => Ok(()),
-        Ok(Ok(true)) => Err(StoreError::Refused(format!(
-            "{address} is a pooler in transaction mode (PgBouncer: pool_mode = transaction), but breakerd needs a \
-             session for its lock: connect to Postgres directly, or set pool_mode = session for this database"
-        ))),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(too_slow("open a second connection to the database")),
-    }
+    looked.await.unwrap_or_else(|_| Err(too_slow("open a second connection to the database")))
 }
 
 /// The process of Postgres that serves a connection at this moment; in the simple protocol, whose statements have no

@@ -1,4 +1,4 @@
-//! One breakerd, one database: the lock that says so.
+//! Who has a database: one breakerd alone, or replicas that share it.
 //!
 //! A session-level advisory lock on a connection of its own. Postgres gives it back when that connection ends,
 //! so a dead process does not hold it; and it needs no table, so it is taken before the tables are made.
@@ -13,42 +13,43 @@
 //! holder's name has come with the data. So the name there is still this process's, unless another took the database
 //! over. All other connections lead to the server that the lock is held on; they are replaced with it, because one that
 //! stays on the old primary works, and fails every write.
+//!
+//! Replicas hold the lock as one that is shared, and have one name in `revision.holder`. So they keep out who wants the
+//! database alone, of whichever version, and are kept out by it. A pooler in transaction mode can keep no lock for them: there
+//! the name alone counts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{Connection, FromRow};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::access::{Access, SHARED_HOLDER};
 use super::address::Address;
-use super::connector::{ANSWER_TIMEOUT, Connector, backend, is_same_place, refuse_transaction_pooling};
+use super::connector::{ANSWER_TIMEOUT, Connector, is_same_place};
 use super::pools::Pools;
+use super::session::{Session, StateRow};
 use crate::store::StoreError;
 use crate::store::columns::{hex, random};
 use crate::store::sqlx_error::{fault, is_lost, too_slow};
-
-/// The key of the lock: the letters of `breakerd`.
-const KEY: i64 = i64::from_be_bytes(*b"breakerd");
-
-/// After a `kill -9` Postgres needs a moment to notice that a client is gone.
-const PATIENCE: Duration = Duration::from_secs(5);
-const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// The lock on a database, held for the life of this.
 #[derive(Debug)]
 pub(super) struct Lock {
     connector: Connector,
-    /// This process, as it stands in `revision.holder`.
+    access: Access,
+    /// Who has the database, as it stands in `revision.holder`.
     holder: String,
     /// Which store it is: a URL that leads to another one, after a switch, is not followed.
     store_id: String,
     /// The newest revision that is known to be committed.
     revision: AtomicU64,
     session: Mutex<Option<Session>>,
+    /// Nothing has said since the lock's connection was last asked that it may be lost.
+    is_trusted: AtomicBool,
     /// The server that the lock was last held on, and the connections to it.
     primary: ArcSwap<Primary>,
 }
@@ -58,52 +59,35 @@ pub(super) struct Lock {
 pub(super) struct Primary {
     pub(super) server: PgConnectOptions,
     pub(super) address: Address,
+    /// It is a pooler that gives each transaction another session.
+    pub(super) is_pooled: bool,
     pub(super) pools: Pools,
 }
 
 impl Primary {
-    fn at(server: PgConnectOptions) -> Arc<Self> {
-        Arc::new(Self { address: Address::of(&server), pools: Pools::to(&server), server })
+    fn at(server: PgConnectOptions, is_pooled: bool) -> Arc<Self> {
+        let pools = Pools::to(&server, is_pooled);
+        Arc::new(Self { address: Address::of(&server), pools, is_pooled, server })
     }
-}
-
-#[derive(Debug)]
-struct Session {
-    connection: PgConnection,
-    server: PgConnectOptions,
-    /// The process that serves it in Postgres.
-    backend: i32,
-}
-
-/// Who holds the lock, as far as Postgres tells.
-#[derive(FromRow)]
-struct OwnerRow {
-    pid: i32,
-    client_addr: Option<String>,
-    application_name: Option<String>,
-}
-
-/// How the store stands, seen from the lock's connection.
-#[derive(FromRow)]
-struct StateRow {
-    holder: Option<String>,
-    n: i64,
-    store_id: String,
-    is_read_only: bool,
 }
 
 impl Lock {
     /// Takes the lock, and lets `prepare` do what only its holder may do before anybody writes.
     pub(super) async fn take(
         connector: Connector,
+        access: Access,
         prepare: impl AsyncFnOnce(&mut PgConnection, &Address) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let act = "take the lock on the database";
-        let holder = hex(u64::from_le_bytes(random(act)?));
-        let mut session = connect(&connector).await?;
-        let primary = Primary::at(session.server.clone());
-        acquire(&mut session, &primary.address, None).await?;
-        prepare(&mut session.connection, &primary.address).await?;
+        let holder = match access {
+            Access::Exclusive => hex(u64::from_le_bytes(random(act)?)),
+            Access::Shared => SHARED_HOLDER.to_owned(),
+        };
+        let mut session = Session::open(&connector, access).await?;
+        let primary = Primary::at(session.server.clone(), session.is_pooled);
+        session.acquire(&primary.address, None).await?;
+        let address = &primary.address;
+        session.alone(&connector, async |connection| prepare(connection, address).await).await?;
         sqlx::query("UPDATE revision SET holder = $1")
             .bind(&holder)
             .execute(&mut session.connection)
@@ -112,15 +96,17 @@ impl Lock {
         let state = session.state().await?;
         Ok(Self {
             connector,
+            access,
             holder,
             store_id: state.store_id,
             revision: AtomicU64::new(state.n.unsigned_abs()),
             session: Mutex::new(Some(session)),
+            is_trusted: AtomicBool::new(true),
             primary: ArcSwap::new(primary),
         })
     }
 
-    /// This process's name in `revision.holder`.
+    /// The name in `revision.holder` under which this process may write.
     pub(super) fn holder(&self) -> &str {
         &self.holder
     }
@@ -135,10 +121,31 @@ impl Lock {
         self.revision.fetch_max(revision, Relaxed);
     }
 
+    /// For who is about to write. Among replicas the name in `revision.holder` is compared by each write itself: the lock's
+    /// connection is asked each second, and when a write has met what says that it may be lost.
+    pub(super) async fn hold_to_write(&self) -> Result<(), StoreError> {
+        if self.access == Access::Shared && self.is_trusted.load(Relaxed) {
+            return Ok(());
+        }
+        self.hold().await
+    }
+
+    /// A write met what says that the lock's connection may be lost.
+    pub(super) fn doubt(&self) {
+        self.is_trusted.store(false, Relaxed);
+    }
+
     /// Makes sure that the lock is held on a server that takes writes: asks its connection, and takes the lock again,
     /// on whichever server takes writes by now, when that is lost. Nothing is written before.
     pub(super) async fn hold(&self) -> Result<(), StoreError> {
         let mut held = self.session.lock().await;
+        self.is_trusted.store(false, Relaxed);
+        let is_held = self.hold_on(&mut held).await;
+        self.is_trusted.store(is_held.is_ok(), Relaxed);
+        is_held
+    }
+
+    async fn hold_on(&self, held: &mut Option<Session>) -> Result<(), StoreError> {
         let mut before = None;
         // Asked where it is: a caller that gives up in the middle must not take the lock with it.
         if let Some(session) = held.as_mut() {
@@ -157,12 +164,12 @@ impl Lock {
             );
             before = held.take().map(|session| (session.server, session.backend));
             // The other connections lead to the same server, and are worth no more.
-            self.go_to(self.primary().server.clone());
+            self.drop_connections();
         }
-        let mut session = connect(&self.connector).await?;
+        let mut session = Session::open(&self.connector, self.access).await?;
         let before = before.filter(|(server, _)| is_same_place(server, &session.server));
         let address = Address::of(&session.server);
-        let acquired = acquire(&mut session, &address, before.map(|(_, backend)| backend)).await;
+        let acquired = session.acquire(&address, before.map(|(_, backend)| backend)).await;
         let state = session.state().await?;
         if state.store_id != self.store_id {
             // Nothing that is decided on one store is written to another; a slip in a file is no reason to stop.
@@ -179,7 +186,7 @@ impl Lock {
         }
         acquired?;
         self.warn_of_loss(&state, &address);
-        self.go_to(session.server.clone());
+        self.go_to(session.server.clone(), session.is_pooled);
         *held = Some(session);
         tracing::info!(server = %address, "took the lock on the database again");
         Ok(())
@@ -203,11 +210,12 @@ impl Lock {
     /// Drops every connection but the lock's: those of a server that has turned read-only go on working, and every
     /// write on them fails.
     pub(super) fn drop_connections(&self) {
-        self.go_to(self.primary().server.clone());
+        let primary = self.primary();
+        self.go_to(primary.server.clone(), primary.is_pooled);
     }
 
-    fn go_to(&self, server: PgConnectOptions) {
-        self.primary.swap(Primary::at(server)).pools.retire();
+    fn go_to(&self, server: PgConnectOptions, is_pooled: bool) {
+        self.primary.swap(Primary::at(server, is_pooled)).pools.retire();
     }
 
     /// What a write says when the revision's row does not name this process.
@@ -245,99 +253,4 @@ impl Lock {
             drop(timeout(ANSWER_TIMEOUT, session.connection.close()).await);
         }
     }
-}
-
-async fn connect(connector: &Connector) -> Result<Session, StoreError> {
-    let act = "connect to the database";
-    let (mut connection, server) = connector.connect().await?;
-    refuse_transaction_pooling(&mut connection, &server).await?;
-    let backend = backend(&mut connection).await?;
-    // When the machine of this process dies without a word, Postgres shall notice within seconds. On a
-    // unix socket these mean nothing, and do no harm. A table that somebody has locked is told from a server that does
-    // not answer (`ANSWER_TIMEOUT`).
-    let settings = "SELECT set_config('tcp_keepalives_idle', '5', false),
-                           set_config('tcp_keepalives_interval', '2', false),
-                           set_config('tcp_keepalives_count', '3', false),
-                           set_config('idle_session_timeout', '0', false),
-                           set_config('lock_timeout', '2s', false)";
-    let set = timeout(ANSWER_TIMEOUT, sqlx::query(settings).execute(&mut connection)).await;
-    set.map_err(|_| too_slow(act))?.map_err(fault(act))?;
-    Ok(Session { connection, server, backend })
-}
-
-/// `before` is the backend of that server that held it for this process, if one did.
-async fn acquire(session: &mut Session, address: &Address, before: Option<i32>) -> Result<(), StoreError> {
-    let tries = PATIENCE.as_millis() / BETWEEN_TRIES.as_millis();
-    let mut owner = None;
-    for _ in 0..tries {
-        if session.try_acquire().await? {
-            return Ok(());
-        }
-        owner = session.owner().await?;
-        // A stranger has the lock that was ours: it is alive, or Postgres would have noticed by the time it
-        // noticed that we had gone.
-        if before.is_some() && owner.as_ref().is_some_and(|owner| Some(owner.pid) != before) {
-            break;
-        }
-        sleep(BETWEEN_TRIES).await;
-    }
-    match owner {
-        // Postgres has not yet noticed that the connection is lost; it will.
-        Some(owner) if Some(owner.pid) == before => Err(too_slow("take the lock on the database again")),
-        owner => Err(taken(owner, address)),
-    }
-}
-
-impl Session {
-    async fn state(&mut self) -> Result<StateRow, StoreError> {
-        sqlx::query_as(
-            "SELECT holder, n, store_id,
-                    pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS is_read_only
-             FROM revision CROSS JOIN meta",
-        )
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(fault("check the lock on the database"))
-    }
-
-    async fn try_acquire(&mut self) -> Result<bool, StoreError> {
-        sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(KEY)
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(fault("take the lock on the database"))
-    }
-
-    async fn owner(&mut self) -> Result<Option<OwnerRow>, StoreError> {
-        // A key of 64 bits stands in pg_locks as two halves.
-        sqlx::query_as(
-            "SELECT pg_locks.pid, host(client_addr) AS client_addr, application_name
-             FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
-             WHERE locktype = 'advisory' AND granted AND objsubid = 1
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND classid = ($1 >> 32)::oid AND objid = ($1 & 4294967295)::oid",
-        )
-        .bind(KEY)
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(fault("read who holds the lock on the database"))
-    }
-}
-
-fn taken(owner: Option<OwnerRow>, address: &Address) -> StoreError {
-    let owner = owner.map_or_else(
-        || "released just now".to_owned(),
-        |owner| {
-            let client = owner.client_addr.unwrap_or_else(|| "unknown".to_owned());
-            let name = owner.application_name.filter(|name| !name.is_empty());
-            format!(
-                "backend pid {}, client address {client}, application_name {}",
-                owner.pid,
-                name.unwrap_or_else(|| "unknown".to_owned())
-            )
-        },
-    );
-    StoreError::LockedByAnother(format!(
-        "the lock on {address} is held by another breakerd ({owner}): stop it or use another database"
-    ))
 }

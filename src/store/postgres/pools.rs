@@ -36,13 +36,16 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    /// To this server. Connects when a connection is first asked for.
-    pub(super) fn to(server: &PgConnectOptions) -> Self {
+    /// To this server. Connects when a connection is first asked for. The sessions of a pooler are not ours to set: there the
+    /// time of a read is bounded on this side alone.
+    pub(super) fn to(server: &PgConnectOptions, is_pooled: bool) -> Self {
         let pool =
             |connections| PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
         let reading = |connections| {
-            pool(connections).after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(READ_TIMEOUT).await.map(drop) })
+            pool(connections).after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if is_pooled { Ok(()) } else { connection.execute(READ_TIMEOUT).await.map(drop) }
+                })
             })
         };
         Self {

@@ -6,8 +6,8 @@ use sqlx::postgres::{PgPool, PgRow};
 
 use super::shared_steps::joined_breaker;
 use super::steps::PostgresTransaction;
-use super::{CALL_TIMEOUT, PostgresStore, within};
-use crate::store::columns::bigint;
+use super::{CALL_TIMEOUT, PostgresStore, listen, within};
+use crate::store::columns::{Reader, bigint};
 use crate::store::rows::BreakerRow;
 use crate::store::shared_script::changed_row;
 use crate::store::sqlx_error::too_slow;
@@ -22,6 +22,7 @@ use crate::store::{
 struct PageRow {
     now: Timestamp,
     position: PositionRow,
+    configuration: i64,
     breaker: Option<BreakerRow>,
 }
 
@@ -31,6 +32,7 @@ impl FromRow<'_, PgRow> for PageRow {
         Ok(Self {
             now: row.try_get("now")?,
             position: PositionRow::from_row(row)?,
+            configuration: row.try_get("configuration")?,
             breaker: joined_breaker(row)?,
         })
     }
@@ -69,12 +71,20 @@ impl SharedStore for PostgresStore {
     async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
         rows_after(&self.reads(), after, limit.max(1)).await
     }
+
+    async fn listen(&self, changed: &(dyn Fn() + Send + Sync)) -> StoreError {
+        let primary = self.lock.primary();
+        if primary.is_pooled {
+            return std::future::pending().await;
+        }
+        listen::listen(&primary.server, &primary.address, changed).await
+    }
 }
 
 impl PostgresStore {
     /// A transaction beside those of other replicas.
     ///
-    /// This is where it is decided who may write: as long as there is one process, whoever holds the lock ([`super::lock`]).
+    /// Who may write is compared by its statements ([`super::lock`]).
     async fn begin_shared(&self) -> Result<PostgresTransaction<'_>, StoreError> {
         PostgresTransaction::begin_shared(&self.writes().await?, &self.lock).await
     }
@@ -98,7 +108,8 @@ async fn rows_after(pool: &PgPool, after: &RowCursor, limit: u32) -> Result<Rows
     let read = sqlx::query_as(
         "SELECT clock_timestamp() AS now, (SELECT timeline FROM meta) AS timeline, n AS newest,
                 (SELECT nonce FROM change WHERE rev = n) AS newest_nonce,
-                (SELECT nonce FROM change WHERE rev = $1) AS nonce, page.*
+                (SELECT nonce FROM change WHERE rev = $1) AS nonce,
+                (SELECT config_head.revision FROM config_head) AS configuration, page.*
          FROM revision LEFT JOIN LATERAL (
              SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us,
                     override_actor, override_reason, override_expires_at, override_scope, override_ttl_us,
@@ -119,15 +130,17 @@ async fn rows_after(pool: &PgPool, after: &RowCursor, limit: u32) -> Result<Rows
     .fetch_all(pool);
     let read: Vec<PageRow> = within(act, read).await?;
     let (mut position, mut rows) = (None, Vec::new());
-    for PageRow { now, position: at, breaker } in read {
+    let reader = Reader { act, row: "config_head" };
+    for PageRow { now, position: at, configuration, breaker } in read {
         let at = at.position()?;
+        let configuration = reader.number("revision", configuration)?;
         if let Some(breaker) = breaker {
             let BreakerRow { service, name, revision, .. } = &breaker;
             let place =
                 RowPlace { revision: revision.unsigned_abs(), service: service.clone(), name: name.clone() };
             rows.push((place, breaker.breaker().map(|stored| changed_row(stored, at.timeline, now.0))));
         }
-        position = Some(at);
+        position = Some((at, configuration));
     }
     let position =
         position.ok_or_else(|| StoreError::Corrupt { act, problem: "revision has no row".to_owned() })?;

@@ -9,8 +9,8 @@ use breaker::{
     ProbeGrant, ProbeOutcome, ProbeReport, ProbeSettled, Snapshot, State, Time,
 };
 use breakerd::store::{
-    Answer, Answered, Change, ChangedRow, MemoryStore, PostgresStore, ProbeRequest, ProbeResponse, Proposal,
-    RowCursor, RowsPage, SharedStore, Store, Target,
+    Access, Answer, Answered, Change, ChangedRow, MemoryStore, PostgresStore, ProbeRequest, ProbeResponse,
+    Proposal, RowCursor, RowsPage, SharedStore, Store, Target,
 };
 use breakerd_common::clock::ManualClock;
 
@@ -42,7 +42,7 @@ enum Kind {
 impl SharedBed {
     pub(crate) async fn postgres() -> Self {
         let url = new_database().await;
-        let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
+        let store = Arc::new(PostgresStore::connect(&url, Access::Shared).await.unwrap());
         let bed = Bed::of(Arc::<PostgresStore>::clone(&store), Target::Postgres(url));
         Self::on(store, Kind::Postgres(bed))
     }

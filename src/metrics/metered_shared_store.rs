@@ -1,0 +1,52 @@
+//! What replicas ask of the store that they share, with metrics.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::store_operations::StoreOperations;
+use crate::store::{
+    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+};
+
+/// Every operation, as the metrics name it.
+const OPERATIONS: [&str; 3] = ["propose_shared", "ask_probes", "rows_after"];
+
+/// Passes every operation on to another store, and counts.
+pub struct MeteredSharedStore {
+    store: Arc<dyn SharedStore>,
+    operations: StoreOperations,
+}
+
+impl MeteredSharedStore {
+    /// Counts what is asked of `store`.
+    pub fn new(store: Arc<dyn SharedStore>, operations: StoreOperations) -> Self {
+        operations.show(&OPERATIONS);
+        Self { store, operations }
+    }
+}
+
+#[async_trait]
+impl SharedStore for MeteredSharedStore {
+    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        let answered = self.operations.watch("propose_shared", self.store.propose_shared(proposals)).await?;
+        for answered in &answered {
+            self.operations.saw(answered.row.row.version.revision);
+        }
+        Ok(answered)
+    }
+
+    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        self.operations.watch("ask_probes", self.store.ask_probes(requests)).await
+    }
+
+    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
+        let page = self.operations.watch("rows_after", self.store.rows_after(after, limit)).await?;
+        self.operations.saw(page.position.newest.revision);
+        Ok(page)
+    }
+
+    async fn listen(&self, changed: &(dyn Fn() + Send + Sync)) -> StoreError {
+        self.store.listen(changed).await
+    }
+}

@@ -1,0 +1,122 @@
+//! What a replica runs beside its calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakerd_common::clock::Clock;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Answers, Coordinator, Replica, Tail};
+use crate::engine::Engine;
+use crate::journal::Journal;
+use crate::journal::writer::Writer;
+use crate::store::{SharedStore, StoreError};
+
+/// After the store can tell no more of changes.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// One of several replicas, put together.
+#[derive(Clone)]
+pub struct Replication {
+    engine: Arc<Engine>,
+    store: Arc<dyn SharedStore>,
+    clock: Arc<dyn Clock>,
+    journal: Arc<Journal>,
+    coordinator: Arc<Coordinator>,
+    /// Other replicas may have changed rows: for the [`Tail`].
+    rows_hint: Arc<Notify>,
+    /// Other replicas may have written to the history: for those who follow that.
+    history_hint: Arc<Notify>,
+}
+
+impl Replication {
+    /// Over a store that others write to as well. `boot` is random, for each life of the process.
+    pub fn new(
+        engine: Arc<Engine>,
+        store: Arc<dyn SharedStore>,
+        clock: Arc<dyn Clock>,
+        journal: Arc<Journal>,
+        boot: u64,
+    ) -> Self {
+        let coordinator =
+            Coordinator::new(Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock), &journal, boot);
+        Self {
+            engine,
+            store,
+            clock,
+            journal,
+            coordinator: Arc::new(coordinator),
+            rows_hint: Arc::default(),
+            history_hint: Arc::default(),
+        }
+    }
+
+    /// What calls are decided with.
+    pub fn replica(&self) -> Replica {
+        let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
+        Replica::of_several(engine, clock, Arc::clone(&self.coordinator), Arc::clone(&self.rows_hint))
+    }
+
+    /// Asks the store about probes.
+    pub fn coordinator(&self) -> Arc<Coordinator> {
+        Arc::clone(&self.coordinator)
+    }
+
+    /// Carries the journal to the store, and the answers to the breakers.
+    pub fn writer(&self) -> Writer {
+        let answers = Answers::new(Arc::clone(&self.engine), Arc::clone(&self.clock));
+        Writer::to_shared(Arc::clone(&self.journal), Arc::clone(&self.store), Arc::new(answers))
+    }
+
+    /// Told when the history may have changed.
+    pub fn history_hint(&self) -> Arc<Notify> {
+        Arc::clone(&self.history_hint)
+    }
+
+    /// Takes over what the store has: what an earlier life of this process left in the journal goes there first, so that the rows
+    /// that are read are those that came of it. Answers who follows them from there on.
+    ///
+    /// # Errors
+    /// As the store's. The journal is waited for, as long as this is.
+    pub async fn catch_up(&self, waiting: u64) -> Result<Tail, StoreError> {
+        if waiting > 0 {
+            let stop = CancellationToken::new();
+            let emptied = async {
+                self.journal.emptied().await;
+                stop.cancel();
+            };
+            tokio::join!(self.writer().run(stop.clone()), emptied);
+        }
+        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+        let mut tail = Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint));
+        tail.catch_up().await?;
+        Ok(tail)
+    }
+
+    /// Wakes those who read what others wrote, as soon as the store tells of it, until `stop`. While it cannot tell, they
+    /// look each second.
+    pub async fn listen(&self, stop: CancellationToken) {
+        let changed = || {
+            self.rows_hint.notify_one();
+            self.history_hint.notify_one();
+        };
+        loop {
+            let Some(error) = stop.run_until_cancelled(self.store.listen(&changed)).await else { return };
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "store cannot tell of changes, reading them each second"
+            );
+            let pause = self.clock.sleep_until(self.clock.now() + LISTEN_AGAIN);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Replication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replication").field("coordinator", &self.coordinator).finish_non_exhaustive()
+    }
+}
