@@ -12,7 +12,7 @@ use crate::feed::Feeds;
 use crate::health::{Health, Problem};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::replica::Replica;
+use crate::replica::{Presence, Replica};
 use crate::store::Store;
 
 /// The running service, as gRPC and HTTP see it.
@@ -57,6 +57,8 @@ pub struct Loaded {
     pub store: Arc<dyn Store>,
     /// What is on its way to the store.
     pub journal: Arc<Journal>,
+    /// This replica among the others of its store; none: it has the store for itself.
+    pub presence: Option<Arc<Presence>>,
     /// What calls are decided with.
     pub replica: Replica,
     /// The configuration, and the way to change it.

@@ -25,6 +25,7 @@ pub mod pacer;
 mod protocol_rules;
 pub mod rate_limiter;
 pub mod replica;
+pub mod roster;
 pub mod runtime;
 pub mod security;
 pub mod server;

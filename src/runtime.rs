@@ -75,7 +75,7 @@ impl Runtime {
         let control =
             Control::new(store.clone(), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
         let feeds = Feeds::new(states, Arc::clone(&store), &meta, watch);
-        let loaded = Loaded { engine, store, journal, replica, control, feeds };
+        let loaded = Loaded { engine, store, journal, presence: None, replica, control, feeds };
         Self { loaded, transition_log: Arc::new(transition_log), replication }
     }
 }

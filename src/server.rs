@@ -17,7 +17,6 @@ use self::load::{Started, load};
 use crate::app::{App, Loaded};
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
-use crate::control::Control;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::health::Health;
 use crate::journal::writer::Writer;
@@ -120,7 +119,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let Started { runtime, tail, position } = started;
     let mut tasks = start_tasks(&app, &config, sources, &runtime, &position, &data_dir, &health);
     if let (Some(replication), Some(tail)) = (&runtime.replication, tail) {
-        start_replication(&mut tasks, replication, tail, &runtime.loaded.control);
+        start_replication(&mut tasks, replication, tail, &runtime.loaded);
     }
     tracing::info!(
         breakers = runtime.loaded.engine.len(),
@@ -359,7 +358,8 @@ fn start_tasks(
 }
 
 /// What a replica runs beside the tasks that every process has.
-fn start_replication(tasks: &mut Supervisor, replication: &Replication, tail: Tail, control: &Arc<Control>) {
+fn start_replication(tasks: &mut Supervisor, replication: &Replication, tail: Tail, loaded: &Loaded) {
+    let Loaded { control, presence, .. } = loaded;
     let stop = tasks.stop_token();
     let (coordinator, stopping) = (replication.coordinator(), stop.clone());
     tasks.spawn("probe_coordinator", async move {
@@ -376,6 +376,13 @@ fn start_replication(tasks: &mut Supervisor, replication: &Replication, tail: Ta
         listening.listen(stopping).await;
         Ok(())
     });
+    if let Some(presence) = presence {
+        let (presence, stopping) = (Arc::clone(presence), stop.clone());
+        tasks.spawn("presence", async move {
+            presence.run(stopping).await;
+            Ok(())
+        });
+    }
     tasks.spawn("row_tail", async move {
         tail.run(stop).await;
         Ok(())

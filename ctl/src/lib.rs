@@ -22,6 +22,7 @@ mod ls;
 mod override_;
 mod pages;
 mod record;
+mod replicas;
 mod run;
 mod screen;
 mod service;
@@ -95,6 +96,9 @@ pub enum Command {
     /// Run a command if its breaker allows it, and report the outcome.
     #[command(after_help = run::EXAMPLES)]
     Run(CliRequest<run::RunArgs>),
+    /// List the replicas that share the store.
+    #[command(after_help = replicas::EXAMPLES)]
+    Replicas(CliRequest<replicas::ReplicasArgs>),
     /// Check server health, for container health checks. Exits with 3 if not serving.
     #[command(after_help = healthcheck::EXAMPLES)]
     Healthcheck(CliRequest<healthcheck::HealthcheckArgs>),
@@ -113,6 +117,7 @@ impl Command {
             Self::Allow(request) => &request.options,
             Self::Record(request) => &request.options,
             Self::Run(request) => &request.options,
+            Self::Replicas(request) => &request.options,
             Self::Healthcheck(request) => &request.options,
         }
     }
@@ -178,6 +183,7 @@ async fn dispatch(
         Command::Record(request) => record::run(&request.args, &connected().await?, screen).await,
         // It runs without a connection too.
         Command::Run(request) => run::run(request, environment, clock, screen).await,
+        Command::Replicas(request) => replicas::run(&request.args, &connected().await?, clock, screen).await,
         Command::Healthcheck(request) => healthcheck::run(&request.args, &connected().await?, screen).await,
     }
 }
@@ -198,9 +204,12 @@ impl Command {
     const fn effect(&self) -> Effect {
         match self {
             Self::Config(command) if !command.is_write() => Effect::Read,
-            Self::Ls(_) | Self::Get(_) | Self::History(_) | Self::Watch(_) | Self::Healthcheck(_) => {
-                Effect::Read
-            }
+            Self::Ls(_)
+            | Self::Get(_)
+            | Self::History(_)
+            | Self::Watch(_)
+            | Self::Replicas(_)
+            | Self::Healthcheck(_) => Effect::Read,
             Self::Config(_)
             | Self::Override(_)
             | Self::Reset(_)

@@ -182,6 +182,7 @@ impl Call {
             Method::ListBreakers
             | Method::GetBreaker
             | Method::ListTransitions
+            | Method::ListReplicas
             | Method::WatchTransitions
             | Method::SetOverride
             | Method::ClearOverride

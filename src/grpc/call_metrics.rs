@@ -93,6 +93,7 @@ methods! {
     ListBreakers = "breakerd.v1.OperationsService" / "ListBreakers",
     GetBreaker = "breakerd.v1.OperationsService" / "GetBreaker",
     ListTransitions = "breakerd.v1.OperationsService" / "ListTransitions",
+    ListReplicas = "breakerd.v1.OperationsService" / "ListReplicas",
     SetOverride = "breakerd.v1.OperationsService" / "SetOverride",
     ClearOverride = "breakerd.v1.OperationsService" / "ClearOverride",
     ResetBreaker = "breakerd.v1.OperationsService" / "ResetBreaker",

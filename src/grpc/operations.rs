@@ -8,9 +8,9 @@ use std::sync::Arc;
 use breakerd_api::v1::operations_service_server::OperationsService;
 use breakerd_api::v1::{
     ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
-    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListTransitionsRequest,
-    ListTransitionsResponse, ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest,
-    ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
+    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListReplicasRequest,
+    ListReplicasResponse, ListTransitionsRequest, ListTransitionsResponse, ProbeBreakerRequest,
+    ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
 };
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
@@ -25,6 +25,7 @@ use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
 use crate::auth::Right;
+use crate::roster::Roster;
 use crate::store::{HistoryCursor, StoreError, StoredTransition, TransitionStore};
 
 /// Lists of breakers that are drawn up at one time: one that few breakers pass looks at many, and decisions must not
@@ -109,6 +110,14 @@ impl OperationsService for Operations {
         Ok(Response::new(GetBreakerResponse {
             breaker: Some(convert::breaker(&view, loaded.engine.wall(now))),
         }))
+    }
+
+    async fn list_replicas(
+        &self,
+        _: Request<ListReplicasRequest>,
+    ) -> Result<Response<ListReplicasResponse>, Status> {
+        let roster = Roster::read(&self.app, self.loaded()?).await;
+        Ok(Response::new(convert::replicas(&roster, self.app.clock.wall())))
     }
 
     async fn set_override(

@@ -19,6 +19,7 @@ pub(super) const fn needed(method: Method) -> Rights {
         Method::ListBreakers
         | Method::GetBreaker
         | Method::ListTransitions
+        | Method::ListReplicas
         | Method::WatchTransitions
         | Method::GetConfig
         | Method::ListConfigs

@@ -7,6 +7,7 @@
 
 mod access;
 mod health;
+mod replicas;
 mod scrape;
 mod server;
 
@@ -36,6 +37,7 @@ breakerd
 /readyz                   200 while calls are answered
 /health                   how breakerd stands
 /health/circuit-breakers  how the circuits stand: 503 while one is open
+/health/replicas          which replicas share the store
 ";
 
 /// What the pages are made from.
@@ -56,6 +58,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(scrape::metrics))
         .route("/health", get(health::health))
         .route("/health/circuit-breakers", get(health::circuit_breakers))
+        .route("/health/replicas", get(replicas::replicas))
         .route_layer(from_fn_with_state(state.clone(), access::authorize));
     Router::new()
         .route("/", get(|| async { INDEX }))

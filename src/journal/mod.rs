@@ -272,6 +272,11 @@ impl Journal {
         Arc::clone(&self.replica)
     }
 
+    /// Random for each life of the process.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
     /// How it stands at `now`, on the monotonic clock.
     pub fn stats(&self, now: Time) -> JournalStats {
         let tail = self.tail.lock();

@@ -3,6 +3,7 @@
 //! The truth is the poll: rows that are newer than the last one that was read. A hint only makes it earlier.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use breakerd_common::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Tail {
     cursor: RowCursor,
     /// The newest revision that changed what services are judged by.
     configuration: watch::Sender<u64>,
+    /// The newest revision that was read, for who wants to know.
+    revision: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Tail {
@@ -46,14 +49,13 @@ impl Tail {
         clock: Arc<dyn Clock>,
         hint: Arc<Notify>,
     ) -> Self {
-        Self {
-            engine,
-            store,
-            clock,
-            hint,
-            cursor: RowCursor::default(),
-            configuration: watch::Sender::new(0),
-        }
+        let (configuration, revision) = (watch::Sender::new(0), Arc::default());
+        Self { engine, store, clock, hint, cursor: RowCursor::default(), configuration, revision }
+    }
+
+    /// The newest revision that was read.
+    pub fn revision(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.revision)
     }
 
     /// The newest revision that changed what services are judged by, as far as was read.
@@ -79,6 +81,7 @@ impl Tail {
             self.cursor = page.next;
             self.configuration
                 .send_if_modified(|known| std::mem::replace(known, page.configuration) != page.configuration);
+            self.revision.store(self.cursor.revision, Ordering::Relaxed);
             if page.is_last {
                 return Ok(());
             }

@@ -15,10 +15,11 @@ use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::{PositionFile, SeenPosition};
 use crate::metrics::{MeteredSharedStore, MeteredStore, StoreOperations};
-use crate::replica::{Replication, Tail};
+use crate::replica::{Presence, Replication, Tail};
 use crate::runtime::{Parts, Runtime};
 use crate::store::{
-    self, Meta, OperationKind, SharedStore, Store, StoreError, StoredBreaker, TimelineStore, TransitionStore,
+    self, Meta, OperationKind, ReplicaStore, SharedStore, Store, StoreError, StoredBreaker, TimelineStore,
+    TransitionStore,
 };
 
 /// Breakers read from the store at one time.
@@ -30,7 +31,7 @@ const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Started {
     /// What runs.
     pub(super) runtime: Runtime,
-    /// Who follows the rows that other replicas change, from where the start has read them; none: there are no others.
+    /// Who follows the rows that other replicas change, from where the start has read them; none: there can be no others.
     pub(super) tail: Option<Tail>,
     /// The file of what was last seen of the store.
     pub(super) position: PathBuf,
@@ -39,7 +40,7 @@ pub(super) struct Started {
 /// A store as it was opened; with what replicas ask of it, if it is shared.
 struct Opened {
     store: Arc<dyn Store>,
-    shared: Option<Arc<dyn SharedStore>>,
+    shared: Option<(Arc<dyn SharedStore>, Arc<dyn ReplicaStore>)>,
 }
 
 /// Reads the store and the journal. The store is waited for, as long as this is.
@@ -90,15 +91,15 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         idle_ttl: settings.idle_breaker_ttl,
     };
     log_warnings(configuration.catalog(), None);
-    let runtime = Runtime::assemble(Parts {
+    let mut runtime = Runtime::assemble(Parts {
         clock: Arc::clone(clock),
         store,
         meta,
-        journal,
+        journal: Arc::clone(&journal),
         configuration,
         limits,
         issuer: boot,
-        shared,
+        shared: shared.as_ref().map(|(shared, _)| Arc::clone(shared)),
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
@@ -108,12 +109,17 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
             "journal has transitions that the store does not have yet"
         );
     }
-    let tail = match &runtime.replication {
-        None => {
+    let tail = match (&runtime.replication, shared) {
+        (Some(replication), Some((_, replicas))) => {
+            let tail = catch_up(replication, store_address, &recovered).await?;
+            let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.revision());
+            runtime.loaded.presence = Some(Arc::new(presence));
+            Some(tail)
+        }
+        _ => {
             restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
             None
         }
-        Some(replication) => Some(catch_up(replication, store_address, &recovered).await?),
     };
     app.load(runtime.loaded.clone());
     Ok(Started { runtime, tail, position })
@@ -250,8 +256,9 @@ async fn open_store(
         Arc::clone(app.health.store()),
         Arc::clone(&app.clock),
     );
-    let shared = shared.map(|shared| -> Arc<dyn SharedStore> {
-        Arc::new(MeteredSharedStore::new(shared, operations.clone()))
+    let shared = shared.map(|(shared, replicas)| {
+        let shared: Arc<dyn SharedStore> = Arc::new(MeteredSharedStore::new(shared, operations.clone()));
+        (shared, replicas)
     });
     Ok(Opened { store: Arc::new(MeteredStore::new(store, operations)), shared })
 }
@@ -264,7 +271,7 @@ async fn open_once(settings: &Settings, data_dir: &DataDir) -> Result<Opened, St
             (None, Some(path)) => store::open_shared_by_file(path).await?,
             (None, None) => return Err(StoreError::Refused("store.shared needs store.url".to_owned())),
         };
-        return Ok(Opened { store: opened.store, shared: Some(opened.shared) });
+        return Ok(Opened { store: opened.store, shared: Some((opened.shared, opened.replicas)) });
     }
     let store = match (url, file) {
         (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await?,

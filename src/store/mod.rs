@@ -12,6 +12,10 @@
 //! | [`TimelineStore`] | the identity of the store, its revision and its timeline |
 //! | [`StoreAdmin`] | whether it answers and takes writes; its end |
 //!
+//! Replicas that share a store ask [`SharedStore`] and [`ReplicaStore`] beside that: their proposals, the probes, what others changed;
+//! and who is there.
+//!
+//!
 //! A transaction that spans tables of several nouns is written once for all stores, in `script`; a noun that is added brings its
 //! steps to it.
 //!
@@ -28,6 +32,7 @@
 //! | `config_head`, `config_request` | the guard of the next change, and the ids that make a client's change safe to send again |
 //! | `meta` | what the store is, and the key of the permits |
 //! | `probe` | in Postgres: the probe slots that replicas claimed; empty while one process has the store |
+//! | `replica` | in Postgres: the replicas that share the store |
 //! | `counts` | in Postgres: what replicas will share; empty while one process has the store |
 //!
 //! The views (`current_state`, `history`, `episodes` ...) are for people, and have the same columns in both. Durations are
@@ -57,6 +62,7 @@ mod postgres;
 mod proposal;
 mod range_filter;
 mod receipt;
+mod replica_store;
 mod rows;
 mod script;
 mod shared_script;
@@ -85,6 +91,7 @@ pub use self::open::{
 };
 pub use self::postgres::{Access, PostgresStore, PostgresUrl, check_url_file};
 pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
+pub use self::replica_store::{LiveReplica, ReplicaStore, StoredReplica, StoredReplicas};
 pub use self::shared_store::{
     Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore,
     UnreadableRow,

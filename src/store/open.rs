@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::postgres::{self, Access, PostgresStore};
 use super::sqlite::SqliteStore;
-use super::{SharedStore, Store, StoreError};
+use super::{ReplicaStore, SharedStore, Store, StoreError};
 
 /// Where the store is.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,12 +46,14 @@ pub struct Shared {
     pub store: Arc<dyn Store>,
     /// The same, for what replicas ask beside that.
     pub shared: Arc<dyn SharedStore>,
+    /// The same, for who is there.
+    pub replicas: Arc<dyn ReplicaStore>,
 }
 
 impl From<PostgresStore> for Shared {
     fn from(store: PostgresStore) -> Self {
         let store = Arc::new(store);
-        Self { store: store.clone(), shared: store }
+        Self { store: store.clone(), shared: store.clone(), replicas: store }
     }
 }
 

@@ -15,6 +15,7 @@ mod lock;
 mod pools;
 mod probe_rows;
 mod prune;
+mod replicas;
 mod requests;
 mod row_locks;
 mod session;

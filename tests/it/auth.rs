@@ -76,6 +76,7 @@ fn takes(method: Method) -> Option<&'static [Role]> {
         Method::ListBreakers
         | Method::GetBreaker
         | Method::ListTransitions
+        | Method::ListReplicas
         | Method::WatchTransitions
         | Method::GetConfig
         | Method::ListConfigs

@@ -19,8 +19,8 @@ use crate::support::{new_database, postgres};
 /// Trips at the third failure in a row, and waits for a second; two probes close it.
 const CONFIG: &str = "[circuit_breaker]
 failure_threshold = 3
-timeout = \"1s\"
-permitted_calls = 2
+timeout_seconds = 1
+permitted_number_of_calls_in_half_open_state = 2
 success_threshold = 2
 half_open_permit_timeout = \"5s\"
 ";

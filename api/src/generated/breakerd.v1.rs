@@ -3070,6 +3070,52 @@ pub struct Counters {
     #[prost(uint64, tag = "7")]
     pub would_be_rejected: u64,
 }
+/// Asks for the replicas of the store.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListReplicasRequest {}
+/// The replicas of the store.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListReplicasResponse {
+    /// Replicas that were seen within the last 10 minutes, at most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub replicas: ::prost::alloc::vec::Vec<Replica>,
+    /// Newest revision of the store.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Whether replicas share the store.
+    #[prost(bool, tag = "3")]
+    pub shared: bool,
+    /// Whether the replica that responds has no connection to the store. It makes allow decisions on its own, and does not
+    /// know the other replicas.
+    #[prost(bool, tag = "4")]
+    pub alone: bool,
+}
+/// A replica of breakerd.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Replica {
+    /// Name of the replica: the setting `replica`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Version of breakerd.
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
+    /// Start of its process.
+    #[prost(message, optional, tag = "3")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Newest revision of the store that it has read.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// Transitions in its journal that are not in the store yet.
+    #[prost(uint64, tag = "5")]
+    pub waiting_transitions: u64,
+    /// Time since it last wrote to the store, which it does every second. More than 3 seconds: it is stopped, or has no
+    /// connection to the store.
+    #[prost(message, optional, tag = "6")]
+    pub silent_for: ::core::option::Option<::prost_types::Duration>,
+    /// Whether it is the replica that responds.
+    #[prost(bool, tag = "7")]
+    pub responding: bool,
+}
 /// Filters of a list of transitions. All filters that are set must match.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTransitionsRequest {
@@ -3702,6 +3748,34 @@ pub mod operations_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the replicas that share the store, ordered by name. A breakerd that does not share its store lists itself. A
+        /// replica that has no connection to the store lists itself, and reports `alone`.
+        pub async fn list_replicas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListReplicasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReplicasResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/breakerd.v1.OperationsService/ListReplicas",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("breakerd.v1.OperationsService", "ListReplicas"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Sets an override on one breaker, or a service-wide override. A service-wide override applies to all
         /// breakers of the service, now and later, except to those with an override of their own.
         ///
@@ -3981,6 +4055,15 @@ pub mod operations_service_server {
             request: tonic::Request<super::ListTransitionsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListTransitionsResponse>,
+            tonic::Status,
+        >;
+        /// Lists the replicas that share the store, ordered by name. A breakerd that does not share its store lists itself. A
+        /// replica that has no connection to the store lists itself, and reports `alone`.
+        async fn list_replicas(
+            &self,
+            request: tonic::Request<super::ListReplicasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReplicasResponse>,
             tonic::Status,
         >;
         /// Sets an override on one breaker, or a service-wide override. A service-wide override applies to all
@@ -4317,6 +4400,52 @@ pub mod operations_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTransitionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/breakerd.v1.OperationsService/ListReplicas" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListReplicasSvc<T: OperationsService>(pub Arc<T>);
+                    impl<
+                        T: OperationsService,
+                    > tonic::server::UnaryService<super::ListReplicasRequest>
+                    for ListReplicasSvc<T> {
+                        type Response = super::ListReplicasResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListReplicasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperationsService>::list_replicas(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListReplicasSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -22,6 +22,8 @@ use crate::store::transition_store::PRUNED_ROWS_MAX;
 use crate::store::{Pruned, Retention, StoreError};
 
 const ACT: &str = "delete expired rows";
+/// The key of the lock under which partitions are made and dropped.
+const PARTITIONS_KEY: i64 = super::session::KEY ^ 2;
 
 /// A month's partition, and whether it is there, or cannot be any more.
 #[derive(FromRow)]
@@ -163,8 +165,9 @@ pub(super) async fn make_room(pool: &PgPool) -> Result<(), StoreError> {
     for month in months.into_iter().filter(|month| !month.is_there) {
         let Month { name, begins, ends, .. } = month;
         let mut tx = begin(pool).await?;
+        lock_partitions(&mut tx).await?;
         let make_it = format!(
-            "CREATE TABLE {name} PARTITION OF transition
+            "CREATE TABLE IF NOT EXISTS {name} PARTITION OF transition
              FOR VALUES FROM ('{begins} 00:00:00+00') TO ('{ends} 00:00:00+00')"
         );
         // Its parts are digits that Postgres itself has written.
@@ -192,8 +195,18 @@ async fn drop_months(pool: &PgPool, before: Timestamp) -> Result<u64, StoreError
         let look = format!("SELECT count(*) AS rows, max(revision) AS newest FROM {name}");
         // The name has the form of a month, as the query above says. Counting a month of millions may take longer than a
         // statement of a write may; nothing is written to a month that is over.
-        let gone: Gone = sqlx::query_as(AssertSqlSafe(look)).fetch_one(pool).await.map_err(fault(ACT))?;
+        let counted = sqlx::query_as(AssertSqlSafe(look)).fetch_one(pool).await.map_err(fault(ACT));
         let mut tx = begin(pool).await?;
+        lock_partitions(&mut tx).await?;
+        let is_there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(&name)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(fault(ACT))?;
+        if !is_there {
+            continue;
+        }
+        let gone: Gone = counted?;
         raise_floor(&mut tx, &gone).await?;
         sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}")))
             .execute(&mut *tx)
@@ -203,6 +216,16 @@ async fn drop_months(pool: &PgPool, before: Timestamp) -> Result<u64, StoreError
         rows += gone.rows.unsigned_abs();
     }
     Ok(rows)
+}
+
+/// Waits for another replica that makes or drops partitions, and keeps others from it until this transaction ends.
+async fn lock_partitions(tx: &mut Write) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(PARTITIONS_KEY)
+        .execute(&mut **tx)
+        .await
+        .map_err(fault("wait for another replica that changes the partitions of the history"))?;
+    Ok(())
 }
 
 async fn raise_floor(tx: &mut Write, gone: &Gone) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::sqlx_error::{fault, too_slow};
 
 /// The key of the lock: the letters of `breakerd`.
-const KEY: i64 = i64::from_be_bytes(*b"breakerd");
+pub(super) const KEY: i64 = i64::from_be_bytes(*b"breakerd");
 /// The key of the lock under which tables are made, where several processes may be at it.
 const MIGRATION_KEY: i64 = KEY ^ 1;
 

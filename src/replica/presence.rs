@@ -1,0 +1,141 @@
+//! Who is there: what this replica says of itself each second, and what it knows of the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use breaker::Time;
+use breakerd_common::clock::Clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::Journal;
+use crate::store::{LiveReplica, ReplicaStore, StoredReplicas};
+
+/// Between two rows.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// A replica that the store has not answered for so long is alone, as far as it knows.
+const ALONE_AFTER: Duration = Duration::from_secs(3);
+
+/// This replica among the others of its store.
+pub struct Presence {
+    store: Arc<dyn ReplicaStore>,
+    clock: Arc<dyn Clock>,
+    journal: Arc<Journal>,
+    version: &'static str,
+    boot: u64,
+    started_at: Time,
+    /// The newest revision that this replica has read.
+    revision: Arc<AtomicU64>,
+    /// When the store last answered, in microseconds of the clock.
+    answered_at: AtomicU64,
+}
+
+impl Presence {
+    /// Of a process that starts now. `boot` is random, for each life of the process; `revision` the newest that it has read.
+    pub fn new(
+        store: Arc<dyn ReplicaStore>,
+        clock: Arc<dyn Clock>,
+        journal: Arc<Journal>,
+        boot: u64,
+        revision: Arc<AtomicU64>,
+    ) -> Self {
+        let started_at = clock.now();
+        Self {
+            store,
+            clock,
+            journal,
+            version: env!("CARGO_PKG_VERSION"),
+            boot,
+            started_at,
+            revision,
+            answered_at: AtomicU64::new(started_at.as_micros()),
+        }
+    }
+
+    /// What this replica says of itself.
+    pub fn own(&self) -> LiveReplica {
+        let now = self.clock.now();
+        LiveReplica {
+            name: self.journal.replica().to_string(),
+            boot: self.boot,
+            version: self.version.to_owned(),
+            uptime: now.since(self.started_at),
+            revision: self.revision.load(Ordering::Relaxed),
+            waiting: self.journal.stats(now).depth,
+        }
+    }
+
+    /// Whether the store has not answered for so long that this replica decides alone.
+    pub fn is_alone(&self) -> bool {
+        let answered_at = Time::from_micros(self.answered_at.load(Ordering::Relaxed));
+        self.clock.now().since(answered_at) >= ALONE_AFTER
+    }
+
+    /// Random for each life of the process.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// All replicas of the store; none: it does not answer within `timeout`.
+    pub async fn all(&self, timeout: Duration) -> Option<StoredReplicas> {
+        let read = async {
+            tokio::select! {
+                biased;
+                read = self.store.replicas() => Some(read),
+                () = self.clock.sleep_until(self.clock.now() + timeout) => None,
+            }
+        };
+        match read.await? {
+            Ok(replicas) => Some(replicas),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "cannot read the replicas");
+                None
+            }
+        }
+    }
+
+    /// Says that this replica lives, each second until `stop`, and then that it goes.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut was_doubled = false;
+        loop {
+            let own = self.own();
+            let noted = stop.run_until_cancelled(self.store.note_replica(&own)).await;
+            match noted {
+                None => break,
+                Some(Ok(is_doubled)) => {
+                    self.answered_at.store(self.clock.now().as_micros(), Ordering::Relaxed);
+                    if is_doubled && !was_doubled {
+                        tracing::error!(
+                            replica = own.name,
+                            "another replica of this store has the same name: give each a name of its own (replica, \
+                             BREAKERD_REPLICA)"
+                        );
+                    }
+                    was_doubled = is_doubled;
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot write the row of this replica"
+                    );
+                }
+            }
+            let pause = self.clock.sleep_until(self.clock.now() + NOTE_EVERY);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                break;
+            }
+        }
+        if let Err(error) = self.store.forget_replica(&self.journal.replica(), self.boot).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "cannot delete the row of this replica"
+            );
+        }
+    }
+}
+
+impl std::fmt::Debug for Presence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Presence").field("boot", &self.boot).finish_non_exhaustive()
+    }
+}

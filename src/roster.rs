@@ -1,0 +1,56 @@
+//! The replicas of the store, for those who ask: over gRPC, and on a page.
+
+use std::time::Duration;
+
+use crate::app::{App, Loaded};
+use crate::store::{LiveReplica, StoredReplica};
+
+/// How long the store may take to list them; a replica that it does not answer is alone.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The replicas of a store, as one of them knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roster {
+    /// By name.
+    pub replicas: Vec<StoredReplica>,
+    /// The one that answers: random for each life of its process.
+    pub answering: u64,
+    /// The newest revision of the store.
+    pub revision: u64,
+    /// Whether replicas share the store.
+    pub is_shared: bool,
+    /// Whether the store does not answer: then only the one that answers is known.
+    pub is_alone: bool,
+}
+
+impl Roster {
+    /// Asks the store, if replicas share it.
+    pub async fn read(app: &App, loaded: &Loaded) -> Self {
+        let Some(presence) = &loaded.presence else {
+            return Self::of_one(LiveReplica {
+                name: loaded.journal.replica().to_string(),
+                boot: loaded.journal.boot(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime: app.clock.now().since(app.started_at),
+                revision: loaded.feeds.tail.revision(),
+                waiting: loaded.journal.stats(app.clock.now()).depth,
+            });
+        };
+        match presence.all(STORE_TIMEOUT).await {
+            Some(all) => Self {
+                replicas: all.replicas,
+                answering: presence.boot(),
+                revision: all.revision,
+                is_shared: true,
+                is_alone: false,
+            },
+            None => Self { is_shared: true, is_alone: true, ..Self::of_one(presence.own()) },
+        }
+    }
+
+    fn of_one(replica: LiveReplica) -> Self {
+        let (answering, revision) = (replica.boot, replica.revision);
+        let replicas = vec![StoredReplica { replica, silent: Duration::ZERO }];
+        Self { replicas, answering, revision, is_shared: false, is_alone: false }
+    }
+}
