@@ -20,9 +20,10 @@ const HISTORY: u32 = HISTORY_READS_AT_ONCE;
 /// How long a caller waits for a connection, be it that all are used or that there is no database.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// For reads; writes set their own. Less than a call may take, so that it is Postgres that gives up: a read whose
-/// caller has gone would otherwise go on, and keep its connection.
-const READ_TIMEOUT: &str = "SET statement_timeout = '15s'";
+/// For reads; writes set their own. A timeout less than a call may take, so that it is Postgres that gives up: a read whose
+/// caller has gone would otherwise go on, and keep its connection. And no compilation of statements (JIT): it is tried where
+/// Postgres overrates the rows of a small table, and takes longer than any of these.
+const READ_SETTINGS: &str = "SET statement_timeout = '15s'; SET jit = off";
 
 /// The connections to one server.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Pools {
         let reading = |connections| {
             pool(connections).after_connect(move |connection, _| {
                 Box::pin(async move {
-                    if is_pooled { Ok(()) } else { connection.execute(READ_TIMEOUT).await.map(drop) }
+                    if is_pooled { Ok(()) } else { connection.execute(READ_SETTINGS).await.map(drop) }
                 })
             })
         };

@@ -97,7 +97,8 @@ impl PostgresStore {
     }
 }
 
-/// See [`SharedStore::rows_after`]. One statement: the position is that of the rows.
+/// See [`SharedStore::rows_after`]. One statement: the position is that of the rows. (With LIMIT 1, as Postgres takes a table of
+/// one row for one of a thousand, and then compiles the statement, which takes longer than a second.)
 async fn rows_after(pool: &PgPool, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
     let act = "read what changed";
     // No service is empty: the next revision begins behind this place.
@@ -110,7 +111,7 @@ async fn rows_after(pool: &PgPool, after: &RowCursor, limit: u32) -> Result<Rows
                 (SELECT nonce FROM change WHERE rev = n) AS newest_nonce,
                 (SELECT nonce FROM change WHERE rev = $1) AS nonce,
                 (SELECT config_head.revision FROM config_head) AS configuration, page.*
-         FROM revision LEFT JOIN LATERAL (
+         FROM (SELECT n FROM revision LIMIT 1) AS revision LEFT JOIN LATERAL (
              SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us,
                     override_actor, override_reason, override_expires_at, override_scope, override_ttl_us,
                     permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
