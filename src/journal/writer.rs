@@ -136,7 +136,10 @@ impl Writer {
         let error = match self.target.propose(&self.journal, &mut batch.proposals).await {
             Ok(answers) => {
                 for (proposal, answer) in batch.proposals.iter().zip(&answers) {
-                    if let Answer::Lost { present } = answer {
+                    // Replicas that propose the same at once are in agreement.
+                    if let Answer::Lost { present } = answer
+                        && !proposal.change.is_brought_about_by(present)
+                    {
                         tracing::warn!(
                             breaker = %proposal.key,
                             epoch = present.epoch,

@@ -44,6 +44,14 @@ pub enum Change {
     Gap(Box<Gap>),
 }
 
+impl Change {
+    /// Whether another's change brought the very state about that this one wanted, at the epoch that it wanted it.
+    pub fn is_brought_about_by(&self, present: &Snapshot) -> bool {
+        matches!(self, Self::Transition(transition)
+            if present.epoch == transition.base_epoch + 1 && present.state == transition.after.state)
+    }
+}
+
 /// Transitions of one breaker that the history will never have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {

@@ -17,9 +17,9 @@ pub(super) fn fault(act: &'static str, source: sqlx::Error) -> StoreError {
         "42501" => StoreError::Refused(format!("{act}: {source}; grant it to the role in the URL")),
         // A statement that another session has prepared, or that this one should have.
         "26000" | "42P05" => StoreError::Refused(format!(
-            "{act}: {source}; connected through a pooler in transaction mode (PgBouncer: pool_mode = transaction): \
-             connect \
-             to Postgres directly, or set pool_mode = session for this database"
+            "{act}: {source}; connected through a pooler in transaction mode (PgBouncer: pool_mode = transaction) that \
+             does not follow prepared statements: use PgBouncer 1.21 or later with max_prepared_statements, connect to \
+             Postgres directly, or set pool_mode = session for this database"
         )),
         // Values that do not fit, constraints.
         code if code.starts_with("22") || code.starts_with("23") => corrupt(act, source),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 
-use breakerd::store::{StoreError, Target, open, open_shared};
+use breakerd::store::{RowCursor, Shared, StoreError, Target, open, open_shared};
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
 use breakerd_api::v1::{
     AllowRequestRequest, AllowRequestResponse, GetConfigRequest, Outcome, RecordOutcomeRequest,
@@ -206,18 +206,20 @@ async fn a_database_is_had_alone_or_shared_and_never_both() {
     open(&Target::Postgres(url)).await.unwrap().close().await;
 }
 
+/// `PgBouncer` follows prepared statements since 1.21, and not before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_share_a_database_through_a_pooler_in_transaction_mode() {
-    let url = new_database().await;
-    let pooler = Pooler::start(&url, "transaction");
-    let one = Replica::start(&pooler.url, "one").await;
-    let two = Replica::start(&pooler.url, "two").await;
-    one.trip("db").await;
-    eventually("the other has read it", || two.shows("db", State::Open)).await;
-    eventually("a probe is given", || async { two.allow("db").await.allowed }).await;
-    for replica in [one, two] {
-        let log = log_of(replica.folder.path());
-        assert!(replica.process.stop().await.success() && !log.contains(" ERROR "), "{log}");
+async fn a_pooler_in_transaction_mode_works_or_is_refused_with_what_to_set() {
+    let pooler = Pooler::start(&new_database().await, "transaction");
+    match open_shared(&pooler.url).await {
+        Ok(Shared { store, shared, .. }) => {
+            store.check_writable().await.unwrap();
+            shared.rows_after(&RowCursor::default(), 1).await.unwrap();
+            store.close().await;
+        }
+        Err(error) => {
+            assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+            assert!(error.to_string().contains("max_prepared_statements"), "{error}");
+        }
     }
 }
 
