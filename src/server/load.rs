@@ -109,17 +109,14 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
             "journal has transitions that the store does not have yet"
         );
     }
-    let tail = match (&runtime.replication, shared) {
-        (Some(replication), Some((_, replicas))) => {
-            let tail = catch_up(replication, store_address, &recovered).await?;
-            let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.revision());
-            runtime.loaded.presence = Some(Arc::new(presence));
-            Some(tail)
-        }
-        _ => {
-            restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
-            None
-        }
+    let tail = if let (Some(replication), Some((_, replicas))) = (&runtime.replication, shared) {
+        let tail = catch_up(replication, store_address, &recovered).await?;
+        let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.revision());
+        runtime.loaded.presence = Some(Arc::new(presence));
+        Some(tail)
+    } else {
+        restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
+        None
     };
     app.load(runtime.loaded.clone());
     Ok(Started { runtime, tail, position })

@@ -21,7 +21,7 @@ async fn the_index_lists_every_page() {
     assert_eq!(index.status, 200);
     assert!(index.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
     let pages: Vec<_> = index.text.lines().filter(|line| line.starts_with('/')).collect();
-    assert_eq!(pages.len(), 5);
+    assert_eq!(pages.len(), 6);
     for page in pages {
         let path = page.split(' ').next().unwrap();
         let page = world.get(path).await;
