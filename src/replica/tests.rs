@@ -155,6 +155,7 @@ impl SharedStore for Newer {
             unreadable: if is_first { vec![UnreadableRow { place, problem }] } else { Vec::new() },
             next: RowCursor { revision: 2, part: None },
             is_last: true,
+            configuration: 0,
             position: Position { timeline: 0, newest, nonce: None },
         })
     }
