@@ -53,6 +53,8 @@ pub(super) struct BreakerState {
     pub(super) episode: Option<Episode>,
     /// The epoch of the last act of an operator; 0: there was none, or none that is known.
     pub(super) act_epoch: u64,
+    /// `HALF_OPEN`: when the first of its probes was given; none: none was.
+    pub(super) first_probe_at: Option<Time>,
 }
 
 /// What a change was answered when it first came.
@@ -118,11 +120,12 @@ impl BreakerState {
             entered_by: None,
             episode: None,
             act_epoch: 0,
+            first_probe_at: None,
         }
     }
 
     fn guarded(&self) -> Guarded<'_> {
-        Guarded { snapshot: &self.snapshot, act_epoch: self.act_epoch }
+        Guarded { snapshot: &self.snapshot, act_epoch: self.act_epoch, first_probe_at: self.first_probe_at }
     }
 }
 
@@ -172,6 +175,7 @@ impl<'a> Judgement<'a> {
             if is_act {
                 current.act_epoch = next.epoch;
             }
+            current.first_probe_at = None;
             current.snapshot = next;
             current.entered_by = match &proposal.change {
                 Change::Transition(transition) => {

@@ -57,6 +57,8 @@ pub(super) struct BesideRow {
     /// The outage that lasts.
     pub(super) episode: Option<String>,
     pub(super) act_epoch: i64,
+    /// Written with the probes.
+    pub(super) first_probe_at: Option<Timestamp>,
 }
 
 impl BesideRow {
@@ -64,6 +66,7 @@ impl BesideRow {
         Ok(Self {
             episode: episode_text(state.episode.as_ref())?,
             act_epoch: bigint("write the breakers", "act_epoch", state.act_epoch)?,
+            first_probe_at: state.first_probe_at.map(Timestamp),
         })
     }
 }
@@ -200,7 +203,8 @@ impl BreakerRow {
         let act_epoch = reader.number("act_epoch", beside.act_epoch)?;
         let episode = read_episode(&reader, beside.episode.as_deref())?;
         let StoredBreaker { snapshot, entered_by, .. } = self.breaker()?;
-        Ok(BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch })
+        let first_probe_at = beside.first_probe_at.map(|stamp| stamp.0);
+        Ok(BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch, first_probe_at })
     }
 
     /// The row, if the outage that stands in it can be read as well: whoever changes the row reads both.

@@ -1,5 +1,6 @@
 //! An override that a breaker, or its service, is in: what was set, and when that ends.
 
+use crate::state::Scope;
 use crate::time::{Time, WallOffset};
 use crate::transition::{Attribution, Override};
 
@@ -8,8 +9,9 @@ use crate::transition::{Attribution, Override};
 pub struct ActiveOverride {
     /// What was set.
     pub set_by: Override,
-    /// The end of [`Override::ttl`] on the monotonic clock; none: it was not set for a duration.
-    ttl_ends: Option<Time>,
+    /// Its end on the monotonic clock, where the wall clock here has no say: it was set for a duration, or a store says when it
+    /// ends.
+    fixed_end: Option<Time>,
 }
 
 impl ActiveOverride {
@@ -18,16 +20,28 @@ impl ActiveOverride {
     /// What is left of a duration is at most all of it and at least nothing, whatever became of the wall clock
     /// since it was set.
     pub fn new(set_by: Override, wall: WallOffset, now: Time) -> Self {
-        let ttl_ends = set_by.ttl.map(|ttl| {
+        let fixed_end = set_by.ttl.map(|ttl| {
             let left = set_by.expires_at.map_or(ttl, |end| end.since(wall.to_wall(now)));
             now + left.min(ttl)
         });
-        Self { set_by, ttl_ends }
+        Self { set_by, fixed_end }
+    }
+
+    /// An override as a row of the store has it, which was entered at `entered`: by the store's clock, which is the one that
+    /// counts, and on the monotonic clock here.
+    pub(super) fn by_store(set_by: Override, entered: (Time, Time)) -> Self {
+        let (by_store, here) = entered;
+        let lasts = match (set_by.scope, set_by.ttl) {
+            (Scope::Breaker, Some(ttl)) => Some(ttl),
+            // It was set on the service before the breaker was in it.
+            _ => set_by.expires_at.map(|end| end.since(by_store)),
+        };
+        Self { set_by, fixed_end: lasts.map(|lasts| here + lasts) }
     }
 
     /// When it ends by itself on the monotonic clock, as the wall clock is set; none: when it is cleared.
     pub fn ends_at(&self, wall: WallOffset) -> Option<Time> {
-        self.ttl_ends.or_else(|| self.set_by.expires_at.map(|end| wall.to_monotonic(end)))
+        self.fixed_end.or_else(|| self.set_by.expires_at.map(|end| wall.to_monotonic(end)))
     }
 
     /// Whether it has not ended by itself at `now`.
@@ -42,6 +56,6 @@ impl ActiveOverride {
 
     /// Whether its end, if it has one, is a time of the wall clock, and moves when that is set.
     pub(super) fn follows_wall_clock(&self) -> bool {
-        self.ttl_ends.is_none()
+        self.fixed_end.is_none()
     }
 }

@@ -11,6 +11,9 @@ use crate::transition::HalfOpenTerms;
 /// A probe that no call takes within this time goes back, so that another replica can have it.
 const STOCK_KEPT: Duration = Duration::from_secs(1);
 
+/// Between two proposals of the end of one half-open, at the most: the store said that it was too early. Clocks differ by little.
+const END_AGAIN_MAX: Duration = Duration::from_secs(1);
+
 /// A request for probes, on its way to who decides over them. It may be sent again: the same nonces get the same slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeClaim {
@@ -130,6 +133,17 @@ impl HalfOpen {
         match &self.decides {
             Decides::Here(probes) => probes.deadline(),
             Decides::Store(stock) => Some(stock.first_probe_at? + self.terms.max_wait?),
+        }
+    }
+
+    /// It should have ended by now, and has not, by the store's clock, which is behind the one here: in a while then.
+    pub(super) fn ends_later(&mut self, now: Time) {
+        let Some(max_wait) = self.terms.max_wait.filter(|_| self.deadline().is_some_and(|end| end <= now))
+        else {
+            return;
+        };
+        if let Decides::Store(stock) = &mut self.decides {
+            stock.first_probe_at = Some(now + (max_wait / 16).min(END_AGAIN_MAX) - max_wait);
         }
     }
 

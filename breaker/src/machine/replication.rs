@@ -7,12 +7,14 @@
 //! Rows come with answers and with the tail of the store's changes, in any order, and late: each says which version it is,
 //! and one that is not newer than what was taken says nothing.
 
+use std::sync::Arc;
+
 use super::half_open::{ProbeClaim, ProbeGrant};
 use super::phase::Phase;
 use super::stored_row::{
     ProbeAnswer, ProbeReport, Proposal, ProposalAnswer, ProposalId, RowVersion, StoredRow,
 };
-use super::{Breaker, Numbering};
+use super::{ActiveOverride, Breaker, Numbering};
 use crate::outcome::{Pass, Probe, Report, Ticket};
 use crate::probes::ProbeOutcome;
 use crate::state::State;
@@ -70,6 +72,7 @@ impl Breaker {
             && self.epoch == proposal.base.0.epoch
         {
             *present = probes;
+            present.ends_later(now);
         }
     }
 
@@ -177,10 +180,21 @@ impl Breaker {
 
     /// It is in this state already; how long it lasts is said by who keeps it.
     fn retime(&mut self, state: &Snapshot, entered_at: Time, now: Time) {
-        if let (Phase::Open(open), Some(wait)) = (&mut self.phase, state.wait) {
-            (open.wait, open.retry_after) = (wait, state.retry_after);
-            self.entered_at = entered_at.min(now);
+        let entered_at = entered_at.min(now);
+        let active = || {
+            let set_by = state.set_by.clone().filter(|_| self.numbering == Numbering::Store)?;
+            Some(Arc::new(ActiveOverride::by_store(set_by, (state.entered_at, entered_at))))
+        };
+        match (&mut self.phase, active()) {
+            (Phase::Open(open), _) => {
+                let Some(wait) = state.wait else { return };
+                (open.wait, open.retry_after) = (wait, state.retry_after);
+            }
+            (Phase::Overridden(present), Some(active)) => *present = active,
+            (Phase::MetricsOnly(metrics_only), Some(active)) => metrics_only.set_by = active,
+            _ => return,
         }
+        self.entered_at = entered_at;
     }
 
     /// Whether something is to be asked of the store that was not asked yet: [`Breaker::probe_claim`] or

@@ -122,7 +122,13 @@ impl Breaker {
                 Phase::HalfOpen(Box::new(self.half_open(terms)))
             }
             (State::ForcedOpen | State::Disabled | State::MetricsOnly, Some(set_by)) => {
-                self.overridden(Arc::new(ActiveOverride::new(set_by, self.wall, now)))
+                let active = match self.numbering {
+                    Numbering::Own => ActiveOverride::new(set_by, self.wall, now),
+                    Numbering::Store => {
+                        ActiveOverride::by_store(set_by, (snapshot.entered_at, self.entered_at))
+                    }
+                };
+                self.overridden(Arc::new(active))
             }
             _ => Phase::Closed(Tally::new(&self.thresholds)),
         };

@@ -385,3 +385,48 @@ fn forced_open_ends_with_its_answer_although_its_row_came_before() {
         ",
     );
 }
+
+/// The wall clock here is two hours ahead of the store's, and that says when it ends.
+#[test]
+fn an_override_ends_by_the_clock_of_the_store() {
+    check_with_store(
+        "",
+        "
+        0 wall +7200: ok
+        disable for 90: ok [CLOSED -> DISABLED, OVERRIDE_SET]
+        5 won p1 as 1: ok
+        deadline: at 95 // from when the store heard of it
+        20 adopt METRICS_ONLY epoch 2 since 10 until 60: ok
+        deadline: at 60
+        wall -7200: ok
+        deadline: at 60
+        60 poll: ok [METRICS_ONLY -> CLOSED, OVERRIDE_EXPIRED]
+        61 lost p2 to METRICS_ONLY epoch 2 since 12 until 62: ok // not by its clock
+        deadline: at 62
+        62 poll: ok [METRICS_ONLY -> CLOSED, OVERRIDE_EXPIRED]
+        won p3 as 3: ok
+        allow: yes #1
+        ",
+    );
+}
+
+#[test]
+fn a_half_open_that_has_not_lasted_too_long_for_the_store_ends_in_a_while() {
+    check_with_store(
+        "success_threshold 2, permitted_number_of_calls_in_half_open_state 2, \
+         max_wait_duration_in_half_open_state 8, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 1: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1 first 0: ok
+        deadline: at 1 // the probe waits for a call so long
+        allow: yes #1 PROBE
+        deadline: at 8
+        8 poll: ok [HALF_OPEN -> OPEN, HALF_OPEN_TIMEOUT]
+        lost p1 to HALF_OPEN epoch 1 since 0: ok
+        deadline: at 8.5
+        succeed #1: for the store
+        ",
+    );
+}

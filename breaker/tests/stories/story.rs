@@ -22,7 +22,7 @@
 //! | `restart wall -86400` | the wall clock was set while the process was down: `ok` |
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
 //! | `won p1 as 1`, `lost p1 to OPEN epoch 3 wait 30` | the store answers the first transition that was proposed: `ok` |
-//! | `adopt OPEN epoch 3 since 10 wait 30` (`revision 4`) | the store's row, newer than all before, or of that revision: `ok` |
+//! | `adopt OPEN epoch 3 since 10 wait 30` (`revision 4`) | the store's row, newer than all before, or of that revision (an override `until 90` by the store's clock, or `for 90`): `ok` |
 //! | `dropped p1` | no store will ever take it: `ok` |
 //! | `claim` | what is to be claimed of the store: `2 probes`, or `nothing` |
 //! | `granted 1`, `granted 0 retry 0.5` (`first 2`) | the store gave so many, and the first one ever so long ago: `ok` |

@@ -1,8 +1,9 @@
 //! What operators did, and what must hold of how it came to stand.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use breaker::{State, Time};
+use breaker::{Reason, State, Time};
 
 use crate::store::StoredTransition;
 
@@ -12,6 +13,8 @@ pub(super) struct Act {
     pub(super) replica: usize,
     pub(super) name: &'static str,
     pub(super) is_forced_open: bool,
+    /// It sets an override for so long.
+    pub(super) ttl: Option<Duration>,
     pub(super) begun_at: Time,
     /// When its operator was told that it is done, or on its way to the store; none: never.
     pub(super) ended_at: Option<Time>,
@@ -67,7 +70,7 @@ impl Acts {
             Some((actor.clone(), *self.acts.get(actor)?))
         };
         let won: Vec<_> = rows.iter().filter(|row| row.epoch.is_some()).collect();
-        let mut forced_at = None;
+        let (mut forced_at, mut override_ends) = (None, None);
         for row in &won {
             if let (Some(forced_at), Some((actor, act))) = (forced_at, of(row))
                 && row.from == State::ForcedOpen
@@ -76,6 +79,13 @@ impl Acts {
             {
                 problems.push(format!("{name}: {actor} ends an emergency stop that was set later"));
             }
+            if row.reason == Reason::OverrideExpired
+                && let Some((set_at, ttl)) = override_ends
+                && row.occurred_at.since(set_at) < ttl
+            {
+                problems.push(format!("{name}: an override of {ttl:?} ended early"));
+            }
+            override_ends = of(row).and_then(|(_, act)| Some((row.occurred_at, act.ttl?)));
             forced_at = (row.to == State::ForcedOpen).then_some(row.occurred_at);
         }
         let stood: Vec<_> = won.iter().filter_map(|row| Some((of(row)?, row.epoch))).collect();

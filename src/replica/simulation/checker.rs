@@ -284,6 +284,7 @@ impl Checker {
         let (mut epoch, mut state, mut entered_at) = (0, State::Closed, Time::ZERO);
         for row in rows.iter().filter(|row| row.epoch.is_some()) {
             let is_edge = row.attribution.is_some()
+                || row.reason == Reason::OverrideExpired
                 || matches!(
                     (row.from, row.to),
                     (State::Closed | State::HalfOpen, State::Open)

@@ -6,6 +6,7 @@ use breaker::{Attribution, Key, Override, OverrideKind, Scope};
 
 use super::acts::Act;
 use super::checker::SERVICE;
+use super::executor::BEGINNING;
 use super::world::{Caller, NAMES};
 use crate::engine::{Creator, OperatorAct, Unknown};
 
@@ -37,14 +38,17 @@ fn by(actor: &str) -> Attribution {
 }
 
 fn choose(drawn: u64, actor: &str) -> OperatorAct {
-    let set = |kind| {
+    let set = |kind, ttl: Option<Duration>| {
         let Attribution { actor, reason } = by(actor);
         let scope = Scope::Breaker;
-        OperatorAct::SetOverride(Override { kind, scope, expires_at: None, ttl: None, actor, reason })
+        // By the wall clock of whoever it is, which is wrong.
+        let expires_at = ttl.map(|ttl| BEGINNING + ttl);
+        OperatorAct::SetOverride(Override { kind, scope, expires_at, ttl, actor, reason })
     };
     match drawn {
-        0..=2 => set(OverrideKind::ForcedOpen),
-        3 => set(OverrideKind::Disabled),
+        0..=1 => set(OverrideKind::ForcedOpen, None),
+        2 => set(OverrideKind::ForcedOpen, Some(Duration::from_secs(2))),
+        3 => set(OverrideKind::Disabled, Some(Duration::from_secs(1))),
         4 => OperatorAct::ClearOverride(by(actor)),
         5 => OperatorAct::Probe(by(actor)),
         6 => OperatorAct::Delete(by(actor)),
@@ -54,6 +58,10 @@ fn choose(drawn: u64, actor: &str) -> OperatorAct {
 
 async fn act(caller: &Caller, name: &'static str, act: OperatorAct, actor: String) {
     let is_forced_open = act.is_forced_open();
+    let ttl = match &act {
+        OperatorAct::SetOverride(set_by) => set_by.ttl,
+        _ => None,
+    };
     caller
         .call(move |replica, shown, _| async move {
             let key = Key::new(SERVICE, name).expect("a key");
@@ -62,6 +70,7 @@ async fn act(caller: &Caller, name: &'static str, act: OperatorAct, actor: Strin
                 replica: shown.replica,
                 name,
                 is_forced_open,
+                ttl,
                 begun_at: shown.checker.now(),
                 ended_at: None,
             };

@@ -14,6 +14,8 @@ pub(super) struct Guarded<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// The epoch of the last act of an operator.
     pub(super) act_epoch: u64,
+    /// When the first probe of its half-open was given.
+    pub(super) first_probe_at: Option<Time>,
 }
 
 /// What comes of a proposal.
@@ -63,7 +65,25 @@ fn act_wins(transition: &Transition, row: &Guarded<'_>) -> bool {
 fn has_come(transition: &Transition, row: &Guarded<'_>, now: Time) -> bool {
     match transition.reason {
         Reason::WaitElapsed => row.snapshot.open_until().is_none_or(|open_until| now >= open_until),
+        Reason::OverrideExpired => override_ends_at(row.snapshot).is_some_and(|end| now >= end),
+        Reason::HalfOpenTimeout => {
+            let max_wait = row.snapshot.half_open.and_then(|terms| terms.max_wait);
+            let end = row.first_probe_at.zip(max_wait).map(|(first, max_wait)| first + max_wait);
+            end.is_some_and(|end| now >= end)
+        }
+        // It lasted long enough for the replica, and so it has to here.
+        Reason::Idle => transition.lasted.is_none_or(|lasted| now.since(row.snapshot.entered_at) >= lasted),
         _ => true,
+    }
+}
+
+/// When the override in force ends by itself. One of a duration lasts so long from when the store heard of it, whatever the wall
+/// clock of the replica said; one of the service was set there before the breaker was in it.
+fn override_ends_at(row: &Snapshot) -> Option<Time> {
+    let set_by = row.set_by.as_ref()?;
+    match (set_by.scope, set_by.ttl) {
+        (Scope::Breaker, Some(ttl)) => Some(row.entered_at + ttl),
+        _ => set_by.expires_at,
     }
 }
 

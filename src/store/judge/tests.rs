@@ -278,7 +278,9 @@ fn of_an_override_of_the_service_the_first_proposal_wins() {
 
 #[test]
 fn what_happens_by_itself_leaves_the_last_act_as_it_was() {
-    for reason in Reason::ALL.iter().filter(|reason| !is_act(**reason)) {
+    let is_timed =
+        |reason| matches!(reason, Reason::OverrideExpired | Reason::HalfOpenTimeout | Reason::Idle);
+    for reason in Reason::ALL.iter().filter(|reason| !is_act(**reason) && !is_timed(**reason)) {
         let batch = [act(*reason, State::Closed, State::Open)];
         let judgement = judged_after_act(&batch, &snapshot(State::Closed, 4), 3);
         assert_eq!(judgement.changed[&key("eu")].act_epoch, 3, "{reason}");
@@ -314,6 +316,72 @@ fn a_wait_is_over_when_the_stores_clock_says_so() {
     // Who asks for probes does not wait.
     let requested = Transition { reason: Reason::ProbeRequested, ..elapsed };
     assert_eq!(answer(numbered_by_store(requested), open(31)), won(5));
+}
+
+/// What becomes of a change that time brings about, half a minute after midnight; none: it came too early, and is forgotten.
+fn timed(reason: Reason, present: &Snapshot, first_probe_at: Option<Time>) -> Option<u64> {
+    let lasted = Some(Duration::from_secs(20));
+    let proposed = Transition { reason, lasted, ..transition(present.state, State::Closed, present.epoch) };
+    let batch = [numbered_by_store(proposed)];
+    let row = BreakerState {
+        is_stored: true,
+        snapshot: present.clone(),
+        first_probe_at,
+        ..BreakerState::pristine()
+    };
+    let present = [(&batch[0].key, row)].into_iter().collect();
+    let judgement = judge(&batch, LockedRows { present, known: HashMap::new() }, at(30));
+    let won = changed(&judgement).map(|next| next.epoch);
+    assert_eq!(judgement.entries.is_empty(), won.is_none());
+    won
+}
+
+#[test]
+fn an_override_ends_when_the_stores_clock_says_so() {
+    let ends = |scope, expires_at: Option<u64>, ttl: Option<u64>| {
+        let (expires_at, ttl) = (expires_at.map(at), ttl.map(Duration::from_secs));
+        let set_by = Some(Override { expires_at, ttl, ..set_by(scope) });
+        let present = Snapshot { set_by, entered_at: at(10), ..snapshot(State::ForcedOpen, 4) };
+        timed(Reason::OverrideExpired, &present, None)
+    };
+    assert_eq!(ends(Scope::Breaker, Some(30), None), Some(5));
+    assert_eq!(ends(Scope::Breaker, Some(31), None), None);
+    assert_eq!(ends(Scope::Breaker, None, None), None, "it has no end");
+    // The replica that set it for a duration had another wall clock.
+    assert_eq!(ends(Scope::Breaker, Some(7_200), Some(20)), Some(5));
+    assert_eq!(ends(Scope::Breaker, Some(0), Some(21)), None);
+    // One of the service may be older than the breaker's state.
+    assert_eq!(ends(Scope::Service, Some(30), Some(3_600)), Some(5));
+    assert_eq!(ends(Scope::Service, Some(31), Some(1)), None);
+}
+
+#[test]
+fn a_half_open_times_out_by_the_first_probe_that_the_store_gave() {
+    let half_open = |max_wait: Option<u64>| {
+        let terms = breaker::HalfOpenTerms {
+            permitted: 1,
+            failures_to_open: 1,
+            slow_to_open: None,
+            lease: Duration::from_mins(1),
+            max_wait: max_wait.map(Duration::from_secs),
+            after_max_wait: breaker::AfterMaxWait::Closed,
+        };
+        Snapshot { half_open: Some(terms), ..snapshot(State::HalfOpen, 4) }
+    };
+    let ends = |max_wait, first| timed(Reason::HalfOpenTimeout, &half_open(max_wait), first);
+    assert_eq!(ends(Some(20), Some(at(10))), Some(5));
+    assert_eq!(ends(Some(20), Some(at(11))), None);
+    assert_eq!(ends(Some(20), None), None, "no probe was given");
+    assert_eq!(ends(None, Some(at(0))), None);
+}
+
+#[test]
+fn a_half_open_is_idle_when_it_has_lasted_as_long_for_the_store() {
+    let idle = |since| {
+        let present = Snapshot { entered_at: at(since), ..snapshot(State::HalfOpen, 4) };
+        timed(Reason::Idle, &present, None)
+    };
+    assert_eq!((idle(10), idle(11)), (Some(5), None));
 }
 
 #[test]

@@ -90,8 +90,7 @@ impl<'a> MemoryTransaction<'a> {
 
     fn write_breaker(&mut self, key: &Key, state: &BreakerState, bumped: Bumped) -> Result<(), StoreError> {
         let StoredBreaker { snapshot, entered_by, .. } = BreakerRow::new(key, state)?.breaker()?;
-        let BreakerState { episode, act_epoch, .. } = state.clone();
-        let state = BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch };
+        let state = BreakerState { is_stored: true, snapshot, entered_by, ..state.clone() };
         let entry = BreakerEntry { state, revision: bumped.revision.unsigned_abs() };
         self.draft.breakers.push((key.clone(), entry));
         Ok(())
@@ -109,7 +108,9 @@ impl WriteTransaction for MemoryTransaction<'_> {
         let mut rows = LockedRows::default();
         for key in keys(proposals) {
             if let Some(entry) = self.writer.state.breakers.get(key) {
-                rows.present.insert(key, entry.state.clone());
+                let probes = self.writer.state.probes.get(&(key.clone(), entry.state.snapshot.epoch));
+                let first_probe_at = probes.and_then(|entry| entry.rows.first_probe_at);
+                rows.present.insert(key, BreakerState { first_probe_at, ..entry.state.clone() });
             }
         }
         for Proposal { id, .. } in proposals {

@@ -56,7 +56,7 @@ async fn read_breakers<'a>(
         "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
-                entered_by, episode, act_epoch
+                entered_by, episode, act_epoch, first_probe_at
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS wanted (service, name) USING (service, name)",
     )
     .bind(column(keys, |key| &**key.service()))

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use breaker::{
-    Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant, ProbeSettled, ProposalAnswer, ProposalId,
-    RowVersion, Snapshot, State, StoredRow,
+    Override, OverrideKind, Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant, ProbeSettled,
+    ProposalAnswer, ProposalId, RowVersion, Scope, Snapshot, State, StoredRow,
 };
 
 use super::{START, StoryRun, after, number, seconds};
@@ -55,7 +55,16 @@ impl StoryRun {
             wait: after(words, "wait").map(seconds),
             ..Snapshot::pristine()
         };
-        self.row(snapshot, words)
+        let kind = OverrideKind::ALL.iter().find(|kind| State::from(**kind) == snapshot.state);
+        let set_by = kind.map(|kind| Override {
+            kind: *kind,
+            scope: Scope::Breaker,
+            expires_at: after(words, "until").map(|until| START + seconds(until)),
+            ttl: after(words, "for").map(seconds),
+            actor: "ann".to_owned(),
+            reason: "testing".to_owned(),
+        });
+        self.row(Snapshot { set_by, ..snapshot }, words)
     }
 
     /// A row that is newer than all before, or of the revision that it says, entered now or when it says.
@@ -64,7 +73,11 @@ impl StoryRun {
         self.revision = self.revision.max(revision);
         let since = after(words, "since").map_or(self.now, |since| START + seconds(since));
         let version = RowVersion { timeline: 1, revision };
-        StoredRow { version, snapshot, age: self.now.since(since) }
+        StoredRow {
+            version,
+            snapshot: Snapshot { entered_at: since, ..snapshot },
+            age: self.now.since(since),
+        }
     }
 
     fn proposal(&self, name: &str) -> Snapshot {

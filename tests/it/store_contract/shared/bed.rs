@@ -74,7 +74,8 @@ impl SharedBed {
                 let by = format!("interval '{} us'", time.as_micros());
                 bed.sql(&format!(
                     "UPDATE breaker SET entered_at = entered_at - {by}, open_until = open_until - {by},
-                                        first_probe_at = first_probe_at - {by};
+                                        first_probe_at = first_probe_at - {by},
+                                        override_expires_at = override_expires_at - {by};
                      UPDATE probe SET lease_until = lease_until - {by}, written_at = written_at - {by};"
                 ))
                 .await;

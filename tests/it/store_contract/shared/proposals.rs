@@ -21,6 +21,8 @@ on_every_shared_store!(
     an_act_loses_if_another_came_between_and_is_kept,
     an_act_wins_over_what_happened_by_itself,
     open_waits_from_when_it_was_decided,
+    an_override_ends_by_the_clock_of_the_store,
+    a_half_open_times_out_by_the_clock_of_the_store,
 );
 
 async fn what_won_is_answered_with_the_row_that_it_wrote(bed: &mut SharedBed) {
@@ -194,4 +196,38 @@ async fn open_waits_from_when_it_was_decided(bed: &mut SharedBed) {
     let query = TransitionQuery { limit: 1, ..TransitionQuery::default() };
     let history = bed.store.transitions(&query).await.unwrap();
     assert_eq!((&history[0].key, history[0].to, history[0].superseded), (&b, State::Open, true));
+}
+
+/// What time brings about.
+fn timed(seq: u64, key: &Key, from: State, to: State, base_epoch: u64, reason: Reason) -> Proposal {
+    let mut change = transition(from, to, base_epoch);
+    change.reason = reason;
+    let change = Change::Transition(Box::new(change));
+    Proposal { change, ..proposed(seq, key, from, to, base_epoch) }
+}
+
+async fn an_override_ends_by_the_clock_of_the_store(bed: &mut SharedBed) {
+    let a = key("a", "");
+    let set = bed.propose(proposed(1, &a, State::Closed, State::Disabled, 0)).await.row.row.snapshot;
+    let expired = |seq| timed(seq, &a, State::Disabled, State::Closed, 1, Reason::OverrideExpired);
+    let early = bed.propose(expired(2)).await;
+    assert_eq!(early.answer, Answer::Lost { present: set.clone() });
+    assert_eq!(bed.store.revision().await.unwrap(), 1, "there is nothing to say of it");
+    bed.pass(set.set_by.unwrap().ttl.unwrap()).await;
+    assert_eq!(bed.propose(expired(3)).await.answer, Answer::Won { epoch: 2, revision: 2 });
+}
+
+async fn a_half_open_times_out_by_the_clock_of_the_store(bed: &mut SharedBed) {
+    let a = key("a", "");
+    bed.propose(proposed(1, &a, State::Closed, State::HalfOpen, 0)).await;
+    let max_wait = snapshot(State::HalfOpen, 1).half_open.unwrap().max_wait.unwrap();
+    let timeout = |seq| timed(seq, &a, State::HalfOpen, State::Closed, 1, Reason::HalfOpenTimeout);
+    bed.pass(2 * max_wait).await;
+    let no_probe = bed.propose(timeout(2)).await;
+    assert!(matches!(no_probe.answer, Answer::Lost { .. }), "{no_probe:?}");
+    bed.probes(&a, &[7]).await;
+    let early = bed.propose(timeout(3)).await;
+    assert!(matches!(early.answer, Answer::Lost { .. }), "{early:?}");
+    bed.pass(max_wait).await;
+    assert_eq!(bed.propose(timeout(4)).await.answer, Answer::Won { epoch: 2, revision: 2 });
 }
