@@ -4,6 +4,8 @@
 //! clock. An operator's act wins over it, and loses if another act came between. So is a part of what an operator did to a
 //! whole service guarded as what happens by itself: each replica proposes it for each breaker, and once is enough.
 
+use std::time::Duration;
+
 use breaker::{Reason, Scope, Snapshot, State, Time, Transition};
 
 use crate::protocol_rules::{Rule, holds};
@@ -35,10 +37,10 @@ pub(super) fn compare(proposal: &Proposal, transition: &Transition, row: &Guarde
     if is_act(transition.reason) && !is_of_service {
         return if act_wins(transition, row) { Outcome::Won } else { Outcome::Superseded };
     }
-    let opens = transition.after.state == State::Open;
+    let waits = transition.after.wait.filter(|_| transition.after.state == State::Open);
     if !stands_as_named(transition, row.snapshot) && holds(Rule::EpochAndStateCompared) {
         Outcome::Superseded
-    } else if opens && transition.after.wait.is_some_and(|wait| proposal.age >= wait) {
+    } else if waits.is_some_and(|wait| proposal.age > Duration::ZERO && proposal.age >= wait) {
         Outcome::Over
     } else if !has_come(transition, row, now) && holds(Rule::WaitByStoreClock) {
         Outcome::Early
