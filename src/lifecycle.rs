@@ -213,6 +213,10 @@ async fn prune(
         all.transitions += some.transitions;
         all.changes += some.changes;
     }
+    // Another replica may use a breaker that this one has not seen for as long, and would go on at an epoch that no row has.
+    if engine.is_replicated() {
+        return Ok((all, 0));
+    }
     let breakers = prune_breakers(store, engine, clock.now(), retention.before).await?;
     Ok((all, breakers))
 }
@@ -239,6 +243,79 @@ async fn prune_breakers(
         }
         if is_last {
             return Ok(deleted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use breaker::{Numbering, Reason, Snapshot, State, Stats, Transition};
+    use breakerd_common::clock::ManualClock;
+
+    use super::*;
+    use crate::engine::{Limits, Seals, StoreIdentity};
+    use crate::store::{Change, MemoryStore, Proposal, TransitionId};
+
+    const NOW: Time = Time::from_micros(1_700_000_000_000_000);
+
+    fn engine(numbering: Numbering) -> Engine {
+        let limits = Limits {
+            breakers_max: 10,
+            breakers_per_service_max: 10,
+            breakers_per_caller_max: 10,
+            own_series_max: 0,
+            idle_ttl: Duration::from_hours(1),
+        };
+        let identity = StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer: 1, numbering };
+        Engine::new(limits, identity, &Arc::default(), Box::new(NoSink), NOW)
+    }
+
+    struct NoSink;
+
+    impl crate::engine::TransitionSink for NoSink {
+        fn append(&self, _: crate::engine::Event<'_>) -> crate::engine::Appended {
+            crate::engine::Appended::default()
+        }
+    }
+
+    /// A breaker that was reset long ago, and of which there is no history any more.
+    async fn store_of_an_old_breaker(clock: &ManualClock) -> MemoryStore {
+        let store = MemoryStore::new(Arc::new(clock.clone()), 7);
+        let reset = Transition {
+            from: State::Closed,
+            reason: Reason::Reset,
+            stats: Stats::default(),
+            base_epoch: 0,
+            at: NOW,
+            lasted: None,
+            rejected_calls: 0,
+            outcome: None,
+            attribution: None,
+            after: Snapshot { epoch: 1, entered_at: NOW, ..Snapshot::pristine() },
+            shadow: false,
+        };
+        let proposal = Proposal {
+            id: TransitionId { replica: "r".into(), boot: 1, seq: 1 },
+            key: Key::new("db", "a").unwrap(),
+            change: Change::Transition(Box::new(reset)),
+            numbering: Numbering::Own,
+            store_unavailable: false,
+            decided_at: NOW,
+            age: Duration::ZERO,
+        };
+        store.propose(&[proposal]).await.unwrap();
+        clock.advance(Duration::from_hours(24 * 100));
+        store
+    }
+
+    #[tokio::test]
+    async fn rows_of_breakers_go_with_their_history_unless_other_replicas_have_them() {
+        for (numbering, gone) in [(Numbering::Own, 1), (Numbering::Store, 0)] {
+            let clock = ManualClock::new(NOW);
+            let store = store_of_an_old_breaker(&clock).await;
+            let kept = Duration::from_hours(24 * 30);
+            let (pruned, breakers) = prune(&store, &engine(numbering), &clock, kept).await.unwrap();
+            assert_eq!((pruned.transitions, breakers), (1, gone), "{numbering:?}");
         }
     }
 }
