@@ -131,6 +131,10 @@ pub async fn run_overrides(
     }
     loop {
         let now = clock.now();
+        // Another replica may have opened a breaker while an override was on its way to it, which lost against that.
+        if engine.is_replicated() && stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
+            return Ok(());
+        }
         for (service, ended) in engine.ended_service_overrides(now) {
             let forget = control.forget_override(&service, ended);
             match stop.run_until_cancelled(forget).await {
