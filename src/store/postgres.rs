@@ -20,10 +20,13 @@ mod requests;
 mod row_locks;
 mod session;
 mod shared;
+mod shared_rows;
 mod shared_steps;
+mod statements_text;
 mod steps;
 mod url;
 mod write;
+mod write_text;
 mod write_transaction;
 
 use std::path::Path;

@@ -207,13 +207,6 @@ impl BreakerRow {
         Ok(BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch, first_probe_at })
     }
 
-    /// The row, if the outage that stands in it can be read as well: whoever changes the row reads both.
-    pub(super) fn readable(self, episode: Option<&str>) -> Result<StoredBreaker, StoreError> {
-        let row = format!("breaker {}/{}", self.service, self.name);
-        read_episode(&Reader { act: "read the breakers", row: &row }, episode)?;
-        self.breaker()
-    }
-
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {
         let row = format!("breaker {}/{}", self.service, self.name);
         let reader = Reader { act: "read the breakers", row: &row };

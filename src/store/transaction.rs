@@ -9,7 +9,7 @@
 use std::ops::{Deref, DerefMut};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Database, Executor, Pool};
+use sqlx::{AssertSqlSafe, Database, Executor, Pool};
 
 use super::StoreError;
 use super::sqlx_error::fault;
@@ -37,6 +37,18 @@ where
     /// Commits. `act` says what failed, if it does.
     pub(super) async fn commit(mut self, act: &'static str) -> Result<(), StoreError> {
         self.run("COMMIT").await.map_err(fault(act))?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Runs these statements and commits, all in one message. They have no parameters: their values are written out.
+    pub(super) async fn commit_after(
+        mut self,
+        statements: String,
+        act: &'static str,
+    ) -> Result<(), StoreError> {
+        let last = AssertSqlSafe(format!("{statements}; COMMIT"));
+        self.connection.execute(sqlx::raw_sql(last)).await.map_err(fault(act))?;
         self.ended = true;
         Ok(())
     }

@@ -69,7 +69,7 @@ fn plan(random: &mut Random) -> Plan {
         successes: 1 + u32::try_from(random.below(u64::from(permitted))).unwrap_or(0),
         loses_probes,
         lease: Duration::from_secs(if loses_probes { 3 } else { 60 }),
-        max_wait: loses_probes && random.one_in(3),
+        max_wait: Duration::from_secs(if loses_probes && random.one_in(3) { 6 } else { 0 }),
         network: NetworkFaults {
             delay_us: [1_000, 20_000, 300_000][usize::try_from(random.below(3)).unwrap_or(0)],
             lost: chance(random),

@@ -47,7 +47,8 @@ pub(super) struct Plan {
     pub(super) loses_probes: bool,
     /// How long a probe may be out.
     pub(super) lease: Duration,
-    pub(super) max_wait: bool,
+    /// The longest half-open; zero: as long as it takes.
+    pub(super) max_wait: Duration,
     pub(super) network: NetworkFaults,
     /// How far clocks go wrong: parts of a million that they are fast and slow, at the most (slow by less than a lease's margin), and
     /// seconds of the wall clocks.
@@ -235,7 +236,6 @@ impl World {
 
 /// One failure in a row of three opens for two seconds.
 fn catalog(plan: &Plan) -> Arc<Catalog> {
-    let seconds = |seconds| Value::Duration(Duration::from_secs(seconds));
     let mut db = Layer::default();
     for (field, value) in [
         (Field::FailureThreshold, Value::Count(3)),
@@ -243,7 +243,7 @@ fn catalog(plan: &Plan) -> Arc<Catalog> {
         (Field::PermittedCalls, Value::Count(plan.permitted)),
         (Field::SuccessThreshold, Value::Count(plan.successes)),
         (Field::HalfOpenPermitTimeout, Value::Duration(plan.lease)),
-        (Field::MaxWaitInHalfOpen, seconds(if plan.max_wait { 6 } else { 0 })),
+        (Field::MaxWaitInHalfOpen, Value::Duration(plan.max_wait)),
     ] {
         db.set(field, value).expect("in its range");
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::FromRow;
 use sqlx::postgres::{PgPool, PgRow};
 
-use super::shared_steps::joined_breaker;
+use super::shared_rows::joined_breaker;
 use super::steps::PostgresTransaction;
 use super::{CALL_TIMEOUT, PostgresStore, listen, within};
 use crate::store::columns::{Reader, bigint};

@@ -7,8 +7,10 @@ use breaker::{Key, Snapshot};
 use sqlx::postgres::PgPool;
 
 use super::lock::Lock;
-use super::write_transaction::{Write, begin, bump, lock_revision};
-use super::{config, requests, row_locks, write};
+use super::shared_rows::{Locks, SharedRows};
+use super::statements_text::{ROWS_MAX, StatementsText};
+use super::write_transaction::{LockedRevision, Write, begin, begin_shared, bump, lock_revision};
+use super::{config, requests, row_locks, write, write_text};
 use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
 use crate::store::judge::probes::ProbeRows;
@@ -27,6 +29,13 @@ pub(super) struct PostgresTransaction<'a> {
     pub(super) locked: Option<BTreeSet<Key>>,
     /// The slots as they were before this transaction.
     pub(super) probes_read: BTreeMap<(Key, u64), ProbeRows>,
+    /// Beside claims of probes: the rows of breakers.
+    pub(super) rows: SharedRows,
+    revision: Option<LockedRevision>,
+    /// It is bumped with the commit.
+    is_bumped: bool,
+    /// What goes with the commit, in one message.
+    last: StatementsText,
 }
 
 /// What keeps rows of breakers from changing between reading and writing them.
@@ -40,50 +49,91 @@ enum RowLocks {
 
 impl<'a> PostgresTransaction<'a> {
     pub(super) async fn begin(pool: &PgPool, lock: &'a Lock) -> Result<Self, StoreError> {
-        Self::with(pool, lock, RowLocks::Revision).await
+        Ok(Self::on(begin(pool).await?, lock, RowLocks::Revision))
     }
 
     /// Beside claims of probes.
     pub(super) async fn begin_shared(pool: &PgPool, lock: &'a Lock) -> Result<Self, StoreError> {
-        Self::with(pool, lock, RowLocks::Each).await
+        Ok(Self::on(begin_shared(pool).await?, lock, RowLocks::Each))
     }
 
-    async fn with(pool: &PgPool, lock: &'a Lock, row_locks: RowLocks) -> Result<Self, StoreError> {
-        Ok(Self { tx: begin(pool).await?, lock, row_locks, locked: None, probes_read: BTreeMap::new() })
+    fn on(tx: Write, lock: &'a Lock, row_locks: RowLocks) -> Self {
+        let (rows, last) = (SharedRows::default(), StatementsText::default());
+        Self {
+            tx,
+            lock,
+            row_locks,
+            locked: None,
+            probes_read: BTreeMap::new(),
+            rows,
+            revision: None,
+            is_bumped: false,
+            last,
+        }
+    }
+
+    /// Where what was decided is written, if it goes with the commit: others wait for the revision's row, and it is not much.
+    fn in_last_message(&mut self, judgement: &Judgement<'_>) -> Option<&mut StatementsText> {
+        let rows = judgement.changed.len() + judgement.entries.len();
+        (self.row_locks == RowLocks::Each && rows <= ROWS_MAX).then_some(&mut self.last)
     }
 }
 
 #[async_trait]
 impl WriteTransaction for PostgresTransaction<'_> {
     async fn lock_revision(&mut self) -> Result<Timestamp, StoreError> {
-        lock_revision(&mut self.tx, self.lock).await
+        let locked = lock_revision(&mut self.tx, self.lock).await?;
+        self.revision = Some(locked);
+        Ok(locked.now)
     }
 
     async fn read_rows<'a>(&mut self, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
         let keys = keys(proposals);
         if self.row_locks == RowLocks::Each {
-            row_locks::lock_breakers(&mut self.tx, self.lock, &keys).await?;
+            self.rows.read(&mut self.tx, &keys, Locks::Now).await?;
+            let present = self.rows.present(&keys)?;
+            return Ok(LockedRows { present, known: write::read_receipts(&mut self.tx, proposals).await? });
         }
         write::read_rows(&mut self.tx, &keys, proposals).await
     }
 
     async fn bump(&mut self) -> Result<Bumped, StoreError> {
-        bump(&mut self.tx, self.lock).await
+        match self.revision.filter(|_| self.row_locks == RowLocks::Each) {
+            Some(locked) => {
+                // Last, and with the commit.
+                self.is_bumped = true;
+                Ok(locked.next())
+            }
+            None => bump(&mut self.tx, self.lock).await,
+        }
     }
 
     async fn write_breakers(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+        self.rows.write(judgement, bumped.revision);
+        if let Some(last) = self.in_last_message(judgement) {
+            return write_text::write_breakers(last, judgement, bumped.revision);
+        }
         write::write_breakers(&mut self.tx, judgement, bumped.revision).await
     }
 
     async fn write_history(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+        if let Some(last) = self.in_last_message(judgement) {
+            return write_text::write_history(last, judgement, bumped);
+        }
         write::write_history(&mut self.tx, judgement, bumped).await
     }
 
     async fn write_episodes(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
+        if let Some(last) = self.in_last_message(judgement) {
+            return write_text::write_episodes(last, judgement, bumped);
+        }
         write::write_episodes(&mut self.tx, judgement, bumped).await
     }
 
     async fn write_open_time(&mut self, judgement: &Judgement<'_>) -> Result<(), StoreError> {
+        if let Some(last) = self.in_last_message(judgement) {
+            return write_text::write_open_time(last, judgement);
+        }
         write::write_open_time(&mut self.tx, judgement).await
     }
 
@@ -93,6 +143,9 @@ impl WriteTransaction for PostgresTransaction<'_> {
         revision: Option<i64>,
         recorded_at: Timestamp,
     ) -> Result<(), StoreError> {
+        if let Some(last) = self.in_last_message(judgement) {
+            return write_text::write_receipts(last, judgement, revision, recorded_at);
+        }
         write::write_receipts(&mut self.tx, judgement, revision, recorded_at).await
     }
 
@@ -142,8 +195,14 @@ impl WriteTransaction for PostgresTransaction<'_> {
         config::write_revision(&mut self.tx, bumped).await
     }
 
-    async fn commit(self, act: &'static str) -> Result<(), StoreError> {
-        self.tx.commit(act).await
+    async fn commit(mut self, act: &'static str) -> Result<(), StoreError> {
+        if let Some(locked) = self.revision.filter(|_| self.is_bumped) {
+            self.last.bump(locked)?;
+        }
+        match self.last.take() {
+            Some(statements) => self.tx.commit_after(statements, act).await,
+            None => self.tx.commit(act).await,
+        }
     }
 
     async fn rollback(self) -> Result<(), StoreError> {

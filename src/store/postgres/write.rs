@@ -4,7 +4,7 @@
 //! lock of its own (beside claims of probes they have one: [`super::row_locks`]), a breaker without a row needs none to be locked by, and what is known of the ids is still all of it when
 //! it is written: the history itself could not say so with a unique index, as it is partitioned by time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use breaker::Key;
 use sqlx::FromRow;
@@ -16,13 +16,13 @@ use super::write_transaction::{Write, begin, column};
 use crate::store::columns::bigint;
 use crate::store::episode::OpenTime;
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::{BreakerState, Judgement, LockedRows};
+use crate::store::judge::{BreakerState, Judgement, LockedRows, Receipt};
 use crate::store::receipt;
 use crate::store::rows::{BesideRow, BreakerRow, EpisodeRow};
 use crate::store::sqlx_error::fault;
 use crate::store::statements::TOUCH_TABLES;
 use crate::store::timestamp::Timestamp;
-use crate::store::{Proposal, StoreError};
+use crate::store::{Proposal, StoreError, TransitionId};
 
 /// See [`crate::store::StoreAdmin::check_writable`].
 pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
@@ -81,8 +81,16 @@ pub(super) async fn read_rows<'a>(
     keys: &[&'a Key],
     proposals: &'a [Proposal],
 ) -> Result<LockedRows<'a>, StoreError> {
+    let present = read_breakers(tx, keys).await?;
+    Ok(LockedRows { present, known: read_receipts(tx, proposals).await? })
+}
+
+/// Which of these ids were answered before.
+pub(super) async fn read_receipts<'a>(
+    tx: &mut Write,
+    proposals: &'a [Proposal],
+) -> Result<HashMap<&'a TransitionId, Receipt>, StoreError> {
     let act = "read the transition ids";
-    let mut locked_rows = LockedRows { present: read_breakers(tx, keys).await?, ..LockedRows::default() };
     let lookups = receipt::id_lookups(proposals)?;
     let rows = sqlx::query_as(
         "SELECT receipt.replica, receipt.boot, receipt.first_seq, epochs, revision
@@ -100,8 +108,7 @@ pub(super) async fn read_rows<'a>(
     .fetch_all(&mut **tx)
     .await
     .map_err(fault(act))?;
-    locked_rows.known = receipt::known(proposals, &rows)?;
-    Ok(locked_rows)
+    receipt::known(proposals, &rows)
 }
 
 /// The rows of breakers that change: `$1` is the revision.

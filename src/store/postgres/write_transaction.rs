@@ -20,6 +20,16 @@ const BEGIN: &str = "BEGIN;
     SET LOCAL lock_timeout = '5s';
     SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
+/// The same, beside those of other replicas: one that is stopped in between holds them up for a second, and no longer.
+const BEGIN_SHARED: &str = "BEGIN;
+    SET LOCAL statement_timeout = '10s';
+    SET LOCAL lock_timeout = '5s';
+    SET LOCAL idle_in_transaction_session_timeout = '1s'";
+
+pub(super) async fn begin_shared(pool: &PgPool) -> Result<Write, StoreError> {
+    Transaction::begin(pool, BEGIN_SHARED).await
+}
+
 pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
     Transaction::begin(pool, BEGIN).await
 }
@@ -55,15 +65,30 @@ pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T>
     rows.iter().map(of).collect()
 }
 
+/// The row of `revision`, locked.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub(super) struct LockedRevision {
+    /// The newest revision.
+    pub(super) n: i64,
+    /// What time it was when it was locked.
+    pub(super) now: Timestamp,
+}
+
+impl LockedRevision {
+    /// The one that this transaction makes: nobody else can.
+    pub(super) fn next(self) -> Bumped {
+        Bumped { revision: self.n + 1, recorded_at: self.now }
+    }
+}
+
 /// Waits for whoever writes breakers, and keeps others from it until this transaction ends.
-pub(super) async fn lock_revision(tx: &mut Write, lock: &Lock) -> Result<Timestamp, StoreError> {
+pub(super) async fn lock_revision(tx: &mut Write, lock: &Lock) -> Result<LockedRevision, StoreError> {
     // In a query of its own, the lock is waited for before the clock is read.
-    let lock_it =
-        "SELECT clock_timestamp() FROM (SELECT FROM revision WHERE holder = $1 FOR UPDATE) AS locked";
-    let now = sqlx::query_scalar(lock_it)
+    let lock_it = "SELECT n, clock_timestamp() AS now FROM (SELECT n FROM revision WHERE holder = $1 FOR UPDATE) AS locked";
+    let locked = sqlx::query_as(lock_it)
         .bind(lock.holder())
         .fetch_optional(&mut **tx)
         .await
         .map_err(fault("lock the revision"))?;
-    now.ok_or_else(|| lock.overtaken())
+    locked.ok_or_else(|| lock.overtaken())
 }

@@ -5,6 +5,7 @@ mod claims;
 mod outcomes;
 mod parallel;
 mod proposals;
+mod round_trips;
 mod row_locks;
 mod rows;
 mod unreadable;

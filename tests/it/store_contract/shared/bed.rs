@@ -43,6 +43,11 @@ impl SharedBed {
     pub(crate) async fn postgres() -> Self {
         let url = new_database().await;
         let store = Arc::new(PostgresStore::connect(&url, Access::Shared).await.unwrap());
+        Self::of_postgres(store, url)
+    }
+
+    /// A store on the database at `url`, however it is reached.
+    pub(super) fn of_postgres(store: Arc<PostgresStore>, url: String) -> Self {
         let bed = Bed::of(Arc::<PostgresStore>::clone(&store), Target::Postgres(url));
         Self::on(store, Kind::Postgres(bed))
     }

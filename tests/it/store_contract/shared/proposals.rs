@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breaker::{EnteredBy, Key, Reason, RowVersion, Snapshot, State};
+use breaker::{Attribution, CausingOutcome, EnteredBy, Key, Reason, RowVersion, Snapshot, State};
 use breakerd::store::{Answer, Change, ProbeResponse, Proposal, TransitionQuery};
 
 use super::bed::{SharedBed, claim, timeless, to_half_open};
@@ -23,6 +23,8 @@ on_every_shared_store!(
     open_waits_from_when_it_was_decided,
     an_override_ends_by_the_clock_of_the_store,
     a_half_open_times_out_by_the_clock_of_the_store,
+    words_are_kept_as_they_are,
+    a_large_batch_is_written_as_many_small_ones_are,
 );
 
 async fn what_won_is_answered_with_the_row_that_it_wrote(bed: &mut SharedBed) {
@@ -230,4 +232,85 @@ async fn a_half_open_times_out_by_the_clock_of_the_store(bed: &mut SharedBed) {
     assert!(matches!(early.answer, Answer::Lost { .. }), "{early:?}");
     bed.pass(max_wait).await;
     assert_eq!(bed.propose(timeout(4)).await.answer, Answer::Won { epoch: 2, revision: 2 });
+}
+
+async fn words_are_kept_as_they_are(bed: &mut SharedBed) {
+    let a = key("a", "");
+    let words = "it's \\' \"so\"; -- DROP TABLE breaker; $1 %s \n\t \u{1f600} E'\\\\";
+    let mut trip = transition(State::Closed, State::Open, 0);
+    trip.outcome = Some(CausingOutcome { error_class: words.to_owned(), caller: words.to_owned() });
+    let change = Change::Transition(Box::new(trip));
+    bed.propose(Proposal { change, ..proposed(1, &a, State::Closed, State::Open, 0) }).await;
+    let mut forced = transition(State::Open, State::ForcedOpen, 1);
+    let set_by = forced.after.set_by.as_mut().unwrap();
+    (set_by.actor, set_by.reason) = (words.to_owned(), words.to_owned());
+    forced.attribution = Some(Attribution { actor: words.to_owned(), reason: words.to_owned() });
+    let change = Change::Transition(Box::new(forced));
+    let answered =
+        bed.propose(Proposal { change, ..proposed(2, &a, State::Open, State::ForcedOpen, 1) }).await;
+    assert_eq!(answered.answer, Answer::Won { epoch: 2, revision: 2 });
+    let stored = bed.store.breakers(None, 1).await.unwrap().remove(0);
+    let set_by = stored.snapshot.set_by.unwrap();
+    assert_eq!((&*set_by.actor, &*set_by.reason), (words, words));
+    let query = TransitionQuery { oldest_first: true, limit: 9, ..TransitionQuery::default() };
+    let history = bed.store.transitions(&query).await.unwrap();
+    let outcome = history[0].outcome.as_ref().unwrap();
+    assert_eq!((&*outcome.error_class, &*outcome.caller), (words, words));
+    assert_eq!(history[1].attribution.as_ref().map(|by| (&*by.actor, &*by.reason)), Some((words, words)));
+}
+
+/// What a small batch writes goes to Postgres as the statements of one message, and what a large one writes does not.
+async fn a_large_batch_is_written_as_many_small_ones_are(bed: &mut SharedBed) {
+    let edges =
+        [(State::Closed, State::Open), (State::Open, State::HalfOpen), (State::HalfOpen, State::Closed)];
+    let mut seq = 0;
+    let mut batch = |service: &str, breakers: usize, step: usize| -> Vec<Proposal> {
+        let (from, to) = edges[step];
+        let proposal = |number: usize| {
+            seq += 1;
+            proposed(seq, &key(service, &format!("{number:03}")), from, to, step as u64)
+        };
+        (0..breakers).map(proposal).collect()
+    };
+    for step in 0..edges.len() {
+        bed.pass(Duration::from_mins(2)).await;
+        for service in ["small", "large"] {
+            let batch = batch(service, 100, step);
+            for part in batch.chunks(if service == "small" { 10 } else { 100 }) {
+                for answered in bed.store.propose_shared(part).await.unwrap() {
+                    assert!(matches!(answered.answer, Answer::Won { .. }), "{answered:?}");
+                }
+            }
+        }
+    }
+    let stored = bed.store.breakers(None, 1_000).await.unwrap();
+    let (large, small) = stored.split_at(100);
+    assert_eq!((large.len(), small.len()), (100, 100));
+    for (large, small) in large.iter().zip(small) {
+        assert_eq!(large.key.name(), small.key.name());
+        assert_eq!(timeless(&large.snapshot), timeless(&small.snapshot));
+        assert_eq!(large.entered_by, small.entered_by);
+    }
+    let query = TransitionQuery { oldest_first: true, limit: 1_000, ..TransitionQuery::default() };
+    let history = bed.store.transitions(&query).await.unwrap();
+    let of = |service: &str| -> Vec<_> {
+        let mut of: Vec<_> = history
+            .iter()
+            .filter(|row| **row.key.service() == *service)
+            .map(|row| (row.key.name().to_string(), row.epoch, row.from, row.to, row.reason, row.wait))
+            .collect();
+        of.sort_by_key(|(name, epoch, ..)| (name.clone(), *epoch));
+        of
+    };
+    assert_eq!(of("small").len(), 300);
+    assert_eq!(of("small"), of("large"));
+    if let Some(database) = bed.database() {
+        let sum = |service: &str| {
+            format!(
+                "SELECT (SELECT count(*) || ' outages' FROM episode WHERE service = '{service}')
+                     || (SELECT count(*) || ' days, ' || sum(openings) || ' openings' FROM open_time WHERE service = '{service}')"
+            )
+        };
+        assert_eq!(database.text(&sum("small")).await, database.text(&sum("large")).await);
+    }
 }

@@ -1,9 +1,10 @@
 //! Who waits for whose lock on Postgres, and when the clock is read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaker::{Key, Probe, State};
-use breakerd::store::{ProbeRequest, StoreError, Target};
+use breakerd::store::{Answer, ProbeRequest, StoreError, Target};
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 
@@ -188,5 +189,31 @@ async fn who_was_overtaken_claims_and_proposes_nothing() {
     assert!(matches!(error, StoreError::LockedByAnother(_)), "{error}");
     let nothing = bed.database().unwrap().text("SELECT CAST(count(*) AS TEXT) FROM probe").await;
     assert_eq!(nothing.as_deref(), Some("0"));
+    bed.end().await;
+}
+
+/// As a process is that was stopped: what it has begun goes on no more.
+#[tokio::test]
+async fn a_replica_that_is_stopped_holds_up_the_others_for_about_a_second() {
+    let bed = SharedBed::postgres().await;
+    let (a, b) = (key("a", ""), key("b", ""));
+    let mut looks = beside(&bed).await;
+    let trip = |seq, key: &Key| [proposed(seq, key, State::Closed, State::Open, 0)];
+    let (of_a, store) = (trip(1, &a), Arc::clone(&bed.store));
+    let mut stopped = std::pin::pin!(store.propose_shared(&of_a));
+    loop {
+        assert!(futures_util::poll!(stopped.as_mut()).is_pending(), "it is stopped before");
+        let free = sqlx::query("SELECT FROM revision FOR UPDATE SKIP LOCKED");
+        if free.fetch_optional(&mut looks).await.unwrap().is_none() {
+            break;
+        }
+    }
+    let of_b = trip(2, &b);
+    let answered = tokio::time::timeout(Duration::from_secs(3), bed.store.propose_shared(&of_b));
+    let answered = answered.await.expect("it does not wait for long").unwrap();
+    assert!(matches!(answered[0].answer, Answer::Won { epoch: 1, revision: 1 }), "{answered:?}");
+    // Continued, it has lost its transaction, and says so: it sends the proposal again.
+    assert!(stopped.await.is_err());
+    looks.close().await.unwrap();
     bed.end().await;
 }
