@@ -25,7 +25,7 @@ pub(super) mod probes;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use breaker::{EnteredBy, Key, Numbering, Snapshot, State, Time, Transition};
+use breaker::{EnteredBy, Key, Numbering, Reason, Snapshot, State, Time, Transition};
 
 use self::guard::{Guarded, Outcome, compare, is_act, is_of_service};
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
@@ -322,8 +322,13 @@ fn numbered_here<'a>(
         Outcome::Over => true,
         Outcome::Early => false,
     };
-    // What an operator asked for is kept in any case, with who and why.
-    if (is_kept || proposal.store_unavailable || is_act(transition.reason)) && holds(Rule::SupersededKept) {
+    let scope = current.set_by.as_ref().map(|set_by| set_by.scope);
+    // What an operator asked for of this breaker is kept, with who and why. Of an override of the service each replica tells
+    // each breaker, and who cleared one is not known from here to have cleared that of the service.
+    let is_own_act = is_act(transition.reason)
+        && transition.reason != Reason::OverrideCleared
+        && !is_of_service(&proposal.change, scope);
+    if (is_kept || proposal.store_unavailable || is_own_act) && holds(Rule::SupersededKept) {
         return lost(proposal, transition, current);
     }
     EntryDecision { receipt: Receipt::Lost, entry: None, next: None }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use breaker::{Attribution, Override, OverrideKind, Reason, Scope, Stats};
+use breaker::{Attribution, Override, OverrideKind, Scope, Stats};
 
 use super::super::GapCause;
 use super::*;
@@ -267,13 +267,14 @@ fn of_an_override_of_the_service_the_first_proposal_wins() {
         let judgement = judged_after_act(&batch, &snapshot(State::Closed, 4), 0);
         let present = changed(&judgement).unwrap();
         assert_eq!((present.epoch, judgement.changed[&key("eu")].act_epoch), (5, 5), "{kind}");
+        assert_eq!(judgement.entries.len(), 1, "once in the history, and not once a replica");
         assert_eq!(judgement.answers(Some(5)), [won(5), Answer::Lost { present }]);
     }
     let cleared = act(Reason::OverrideCleared, State::Disabled, State::Closed);
     let batch = [cleared.clone(), Proposal { id: id(2), ..cleared }];
     let present = Snapshot { set_by: Some(set_by(Scope::Service)), ..snapshot(State::Disabled, 4) };
     let judgement = judged_after_act(&batch, &present, 4);
-    assert_eq!(changed(&judgement).map(|next| next.epoch), Some(5));
+    assert_eq!((changed(&judgement).map(|next| next.epoch), judgement.entries.len()), (Some(5), 1));
 }
 
 #[test]
