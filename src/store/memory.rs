@@ -15,6 +15,7 @@
 //!
 //! Outages that are over, and the time in OPEN by day, are not kept: they are read in SQL only.
 
+mod counts;
 mod faults;
 mod prune;
 mod random;
@@ -30,6 +31,7 @@ use breakerd_common::clock::Clock;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 
+use self::counts::Counts;
 pub use self::faults::Availability;
 use self::faults::{Access, Faults};
 pub(crate) use self::random::SeededRandom;
@@ -53,6 +55,7 @@ struct Inner {
     state: Arc<State>,
     random: SeededRandom,
     faults: Faults,
+    counts: Counts,
 }
 
 /// All that a [`MemoryStore`] held at one moment: a backup.
@@ -66,7 +69,10 @@ impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>, seed: u64) -> Self {
         let mut random = SeededRandom::new(seed);
         let state = Arc::new(State::new(&mut random));
-        Self { clock, inner: Mutex::new(Inner { state, random, faults: Faults::default() }) }
+        Self {
+            clock,
+            inner: Mutex::new(Inner { state, random, faults: Faults::default(), counts: Counts::default() }),
+        }
     }
 
     /// All that it holds now.
@@ -77,7 +83,9 @@ impl MemoryStore {
     /// Goes back to `snapshot`, as when a backup is restored. What is written from here on gets other nonces than it had
     /// before: whoever saw those can tell. Faults that are set stay.
     pub fn restore(&self, snapshot: &MemorySnapshot) {
-        self.inner.lock().state = Arc::clone(&snapshot.state);
+        let mut inner = self.inner.lock();
+        inner.state = Arc::clone(&snapshot.state);
+        inner.counts = Counts::default();
     }
 
     /// Which calls it answers from now on; the others get [`StoreError::Unavailable`], and have no effect.
@@ -110,7 +118,7 @@ impl MemoryStore {
     ) -> Result<T, StoreError> {
         let mut inner = self.inner.lock();
         inner.faults.admit(act, Access::Write)?;
-        let Inner { state, random, faults } = &mut *inner;
+        let Inner { state, random, faults, .. } = &mut *inner;
         let now = Timestamp(self.clock.wall());
         let answer = write(Writer { state: Arc::make_mut(state), random, now });
         faults.deliver(act, answer)

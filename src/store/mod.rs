@@ -12,9 +12,8 @@
 //! | [`TimelineStore`] | the identity of the store, its revision and its timeline |
 //! | [`StoreAdmin`] | whether it answers and takes writes; its end |
 //!
-//! Replicas that share a store ask [`SharedStore`] and [`ReplicaStore`] beside that: their proposals, the probes, what others changed;
-//! and who is there.
-//!
+//! Replicas that share a store ask [`SharedStore`], [`ReplicaStore`] and [`CountStore`] beside that: their proposals, the probes, what
+//! others changed; who is there; and what they count of breakers that fail.
 //!
 //! A transaction that spans tables of several nouns is written once for all stores, in `script`; a noun that is added brings its
 //! steps to it.
@@ -33,7 +32,7 @@
 //! | `meta` | what the store is, and the key of the permits |
 //! | `probe` | in Postgres: the probe slots that replicas claimed; empty while one process has the store |
 //! | `replica` | in Postgres: the replicas that share the store |
-//! | `counts` | in Postgres: what replicas will share; empty while one process has the store |
+//! | `counts`, `counting_replica` | in Postgres: what replicas count of breakers that fail, and which of them are live; kept for seconds |
 //!
 //! The views (`current_state`, `history`, `episodes` ...) are for people, and have the same columns in both. Durations are
 //! kept in whole microseconds.
@@ -47,6 +46,8 @@ mod cell;
 mod columns;
 mod config_rows;
 mod config_store;
+mod count_detail;
+mod count_store;
 mod entered_by;
 mod episode;
 mod error;
@@ -81,6 +82,7 @@ pub use self::config_store::{
     ChangeKind, ChangeQuery, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, RequestId, ServiceOverride,
     StoredChange, StoredConfiguration,
 };
+pub use self::count_store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore};
 pub use self::error::StoreError;
 #[cfg(test)]
 pub(crate) use self::memory::SeededRandom;

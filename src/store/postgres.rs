@@ -10,6 +10,7 @@ mod address;
 mod config;
 mod connector;
 mod copy;
+mod counts;
 mod listen;
 mod lock;
 mod pools;

@@ -2,6 +2,7 @@
 
 mod bed;
 mod claims;
+mod counts;
 mod outcomes;
 mod parallel;
 mod proposals;

@@ -9,8 +9,8 @@ use breaker::{
     ProbeGrant, ProbeOutcome, ProbeReport, ProbeSettled, Snapshot, State, Time,
 };
 use breakerd::store::{
-    Access, Answer, Answered, Change, ChangedRow, MemoryStore, PostgresStore, ProbeRequest, ProbeResponse,
-    Proposal, RowCursor, RowsPage, SharedStore, Store, Target,
+    Access, Answer, Answered, Change, ChangedRow, CountStore, MemoryStore, PostgresStore, ProbeRequest,
+    ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, Store, Target,
 };
 use breakerd_common::clock::ManualClock;
 
@@ -18,9 +18,9 @@ use crate::store_contract::change::{id, proposed, transition};
 use crate::support::{Bed, new_database, unique};
 
 /// What a replica sees of its store.
-pub(super) trait ReplicaStore: Store + SharedStore {}
+pub(super) trait ReplicaStore: Store + SharedStore + CountStore {}
 
-impl<T: Store + SharedStore> ReplicaStore for T {}
+impl<T: Store + SharedStore + CountStore> ReplicaStore for T {}
 
 /// A lease, long beside what a test takes.
 pub(super) const LEASE: Duration = Duration::from_mins(10);
@@ -81,7 +81,9 @@ impl SharedBed {
                     "UPDATE breaker SET entered_at = entered_at - {by}, open_until = open_until - {by},
                                         first_probe_at = first_probe_at - {by},
                                         override_expires_at = override_expires_at - {by};
-                     UPDATE probe SET lease_until = lease_until - {by}, written_at = written_at - {by};"
+                     UPDATE probe SET lease_until = lease_until - {by}, written_at = written_at - {by};
+                     UPDATE counts SET written_at = written_at - {by};
+                     UPDATE counting_replica SET seen_at = seen_at - {by};"
                 ))
                 .await;
             }
