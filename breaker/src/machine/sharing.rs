@@ -19,8 +19,8 @@ impl Breaker {
 
     /// Its counts are to be published, and are not in the list of those that are: whoever keeps that says so with
     /// [`Breaker::set_listed`].
-    pub fn is_unlisted(&self, now: Time) -> bool {
-        self.shared().is_some_and(|shared| !shared.is_listed && shared.is_hot(now))
+    pub fn is_unlisted(&self) -> bool {
+        self.shared().is_some_and(|shared| !shared.is_listed && shared.is_hot(self.last_now))
     }
 
     /// Its counts are in the list of those that are published, or no more.
