@@ -23,8 +23,10 @@
 
 mod calls;
 mod counters;
+mod counts;
 mod durations;
 mod entry;
+mod hot;
 mod idle;
 mod index;
 mod limits;
@@ -60,6 +62,7 @@ use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition
 
 pub use calls::{Allowed, RecordResult, Run, RunResult, Target, Waits};
 pub use counters::{Counters, LocalTotals, OpenedCounters, TransitionKind};
+pub use counts::HotCounts;
 pub use durations::{BOUNDS_SECONDS, HistogramView, OTHER, RunDurations};
 pub use entry::{BreakerView, LastTransition};
 pub use idle::IdleWalk;
@@ -77,6 +80,7 @@ pub use views::ListQuery;
 
 use crate::catalog::Catalog;
 use entry::{Entry, Inner, Newest};
+use hot::HotBreakers;
 use registry::{Known, Registry};
 use reported::ReportedPermits;
 use shares::{Owner, Room};
@@ -101,6 +105,8 @@ pub struct Engine {
     sink: Box<dyn TransitionSink>,
     timers: Timers,
     replication: StoreRequests,
+    /// Breakers that fail, if there are other replicas.
+    hot: HotBreakers,
 }
 
 impl std::fmt::Debug for Engine {
@@ -128,6 +134,7 @@ impl Engine {
             sink,
             timers: Timers::default(),
             replication: StoreRequests::default(),
+            hot: HotBreakers::default(),
         };
         engine.create_configured(&Catalog::default(), catalog, now);
         engine
@@ -386,6 +393,9 @@ impl Engine {
     /// Passes on what changed, before anybody can be told of it. Also arms the timer of half-open's maximal
     /// wait, which begins with the first probe and not with a transition.
     fn settle(&self, entry: &Entry, inner: &mut Inner, transitions: &[Transition]) {
+        if inner.breaker.is_unlisted() {
+            self.list_hot(entry, inner);
+        }
         if transitions.is_empty() && inner.breaker.state() == State::Closed {
             return;
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use breaker::{
-    Breaker, Deltas, EnteredBy, Judged, Key, Numbering, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeOutcome,
+    Breaker, EnteredBy, Judged, Key, Numbering, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeOutcome,
     ProbeReport, ProposalAnswer, ProposalId, Recorded, Report, State, StoredRow, Ticket, Time,
 };
 use tokio::sync::futures::Notified;
@@ -296,17 +296,6 @@ impl Engine {
             Some(ReportedProbe { key: entry.key.clone(), report, slots: inner.breaker.half_open_slots() })
         });
         Ok(reported.flatten())
-    }
-
-    /// Counts what other replicas counted of a breaker.
-    pub fn record_remote(&self, key: &Key, deltas: &Deltas, now: Time) -> Result<(), EngineError> {
-        let id = self.seals.key_id(key.service(), key.name());
-        let owner = || self.owner(key.service(), Creator::Server);
-        self.registry.with_breaker(id, key.service(), key.name(), owner, now, |entry, inner| {
-            self.sync_wall(inner);
-            let transitions = inner.breaker.record_remote(deltas, now);
-            self.settle(entry, inner, &transitions);
-        })
     }
 
     /// A breaker that was looked at may have something to ask of the store.

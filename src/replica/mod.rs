@@ -3,7 +3,8 @@
 //! Decisions come from memory, except where calls are let through again. A breaker that needs the store's word says so
 //! in its decision, and asks ([`Engine::take_requests`]); the [`Coordinator`] carries what it asks to the store, and the
 //! answer back into the breaker, where the call that waits looks again. Proposals go the way of the journal, whose writer
-//! brings their answers here ([`Answers`]); the [`Tail`] brings what other replicas changed.
+//! brings their answers here ([`Answers`]); the [`Tail`] brings what other replicas changed. What breakers count while they fail is
+//! told to each other ([`CountSharing`]).
 //!
 //! A lone process has none of it: its breakers answer themselves, by the same rules.
 
@@ -12,6 +13,7 @@ mod answers;
 mod batch_size;
 mod calls;
 mod coordinator;
+mod counts;
 mod outcomes;
 mod presence;
 mod replication;
@@ -35,6 +37,7 @@ pub use self::acts::{ActDone, ActError};
 pub use self::answers::Answers;
 pub use self::calls::{Calls, WaitingCall};
 pub use self::coordinator::Coordinator;
+pub use self::counts::CountSharing;
 pub use self::presence::Presence;
 pub use self::replication::Replication;
 pub use self::tail::Tail;

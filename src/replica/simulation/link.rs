@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::executor::{Executor, Owner};
 use crate::store::{
-    Answered, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore,
-    StoreError,
+    Answered, CountExchange, CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse, Proposal,
+    RowCursor, RowsPage, SharedStore, StoreError,
 };
 
 /// How long a replica waits for the store.
@@ -51,6 +51,8 @@ pub(super) struct Link {
     pub(super) network: Arc<Mutex<NetworkFaults>>,
     /// The replicas that hear of a write; not always.
     pub(super) hints: Vec<Arc<Notify>>,
+    /// The replicas that hear that others have counts to tell; not always.
+    pub(super) count_hints: Vec<Arc<Notify>>,
 }
 
 impl Link {
@@ -103,7 +105,7 @@ impl Link {
         answer: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if sent != Sent::Question {
-            self.hint();
+            self.hint(&self.hints);
         }
         if self.network.lock().is_cut || self.happens(|network| network.unanswered) {
             return self.timed_out(act).await;
@@ -112,8 +114,8 @@ impl Link {
         answer
     }
 
-    fn hint(&self) {
-        for hint in &self.hints {
+    fn hint(&self, hints: &[Arc<Notify>]) {
+        for hint in hints {
             if self.happens(|_| 2) {
                 continue;
             }
@@ -162,5 +164,21 @@ impl SharedStore for Link {
             async move { store.rows_after(&after, limit).await }
         })
         .await
+    }
+}
+
+#[async_trait]
+impl CountStore for Link {
+    async fn exchange_counts(&self, exchange: &CountExchange) -> Result<CountPage, StoreError> {
+        let request = Arc::new(exchange.clone());
+        let page = self.call("exchange counts", Sent::Question, move |store| {
+            let request = Arc::clone(&request);
+            async move { store.exchange_counts(&request).await }
+        });
+        let page = page.await;
+        if exchange.hints {
+            self.hint(&self.count_hints);
+        }
+        page
     }
 }

@@ -6,9 +6,11 @@
 
 mod acts;
 mod checker;
+mod counts;
 mod executor;
 mod link;
 mod operators;
+mod thresholds;
 mod world;
 
 use std::time::Duration;
@@ -28,7 +30,7 @@ use crate::store::{Availability, TransitionStore as _};
 const SEEDS: u64 = 25;
 /// Seeds that fail without a rule, so that few need to be tried.
 const NOTED: &[(Rule, u64)] = &[
-    (Rule::OldRowsIgnored, 72),
+    (Rule::OldRowsIgnored, 57),
     (Rule::EpochAndStateCompared, 0),
     (Rule::KnownIdAnsweredAlike, 2),
     (Rule::WaitByStoreClock, 7),
@@ -40,11 +42,11 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::OutcomeDecides, 0),
     (Rule::LaterEpochToStore, 8),
     (Rule::ProbesReturned, 3),
-    (Rule::EndReturnsProbes, 57),
-    (Rule::PollIsTruth, 12),
-    (Rule::ResetGuarded, 249),
+    (Rule::EndReturnsProbes, 70),
+    (Rule::PollIsTruth, 45),
+    (Rule::ResetGuarded, 164),
     (Rule::ForcedOpenUnguarded, 19),
-    (Rule::ActsInOrder, 19),
+    (Rule::ActsInOrder, 49),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
 const OPERATED_EVERY: u64 = 5;

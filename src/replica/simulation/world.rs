@@ -19,7 +19,7 @@ use crate::engine::{Allowed, Creator, Engine, Limits, Permit, Seals, StoreIdenti
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::protocol_rules::{Rule, holds};
-use crate::replica::{Answers, Calls, Coordinator, Replica, Tail, WaitingCall};
+use crate::replica::{Answers, Calls, Coordinator, CountSharing, Replica, Tail, WaitingCall};
 use crate::store::MemoryStore;
 
 pub(super) const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -82,6 +82,7 @@ pub(super) struct Process {
     pub(super) clock: SimulatedClock,
     pub(super) network: Arc<Mutex<NetworkFaults>>,
     hint: Arc<Notify>,
+    count_hint: Arc<Notify>,
     pub(super) life: Mutex<Life>,
 }
 
@@ -124,6 +125,7 @@ impl World {
                 clock: SimulatedClock::new(executor.clone(), pace, wall),
                 network: Arc::new(Mutex::new(plan.network)),
                 hint: Arc::new(Notify::new()),
+                count_hint: Arc::new(Notify::new()),
                 life: Mutex::default(),
             })
         });
@@ -191,6 +193,7 @@ impl World {
             store: Arc::clone(&self.store),
             network: Arc::clone(&process.network),
             hints: self.replicas.iter().map(|process| Arc::clone(&process.hint)).collect(),
+            count_hints: self.replicas.iter().map(|process| Arc::clone(&process.count_hint)).collect(),
         };
         self.checker.log(|| format!("r{index} starts, life {number}"));
         let (executor, catalog, checker) =
@@ -296,6 +299,15 @@ async fn live(
         clock.sleep_until(clock.now() + START_AGAIN).await;
     }
     executor.spawn(owner, tail.run(stop.clone()));
+    let sharing = CountSharing::new(
+        Arc::clone(&engine),
+        link.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&process.count_hint),
+        journal.replica(),
+        issuer,
+    );
+    executor.spawn(owner, sharing.run(stop.clone()));
     let coordinator = Coordinator::new(Arc::clone(&engine), link, Arc::clone(&clock), &journal, issuer);
     // As long as the network is away.
     let coordinator = Arc::new(coordinator.with_grace(Duration::from_hours(1)));

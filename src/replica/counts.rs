@@ -1,0 +1,192 @@
+//! Tells other replicas what this one counts of breakers that fail, and takes what they count.
+//!
+//! While some breaker is hot, here or elsewhere, once an interval: what is hot here is published, and what the others published
+//! lately is read, in one statement, or in several that go on where the one before stopped. While none is, one look a second
+//! finds out, and that this replica is live. A hint brings it forward: else a replica without failures would be silent for a
+//! second, and one bad node among ten would read as a rate of 100 % until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{COUNTS_FRESH, COUNTS_INTERVAL, Key, ReadCounts, Time};
+use breakerd_common::clock::Clock;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, KeyId};
+use crate::store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore, StoreError};
+
+/// Between two looks while nothing is hot.
+const IDLE: Duration = Duration::from_secs(1);
+/// Published in one statement: breakers, and bytes, as far as sizes are known.
+const BREAKERS_MAX: usize = COUNTS_MAX;
+const BYTES_MAX: usize = 256 * 1024;
+/// Rows that are read in one statement; a few hundred bytes each.
+const ROWS_MAX: u32 = 4_000;
+/// What is older is of no use, however long rounds take.
+const FRESH_MAX: Duration = Duration::from_secs(10);
+
+/// Shares the counts of this replica's breakers.
+pub struct CountSharing {
+    engine: Arc<Engine>,
+    store: Arc<dyn CountStore>,
+    clock: Arc<dyn Clock>,
+    /// Another replica has something to tell.
+    hint: Arc<Notify>,
+    replica: Arc<str>,
+    boot: u64,
+}
+
+impl std::fmt::Debug for CountSharing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CountSharing").field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+impl CountSharing {
+    /// Of the breakers of `engine`. `replica` is the name of this replica, for people, and `boot` is random for each life of its
+    /// process. `hint` wakes it: another replica's exchange hinted (in Postgres: NOTIFY `breakerd_counts`).
+    pub fn new(
+        engine: Arc<Engine>,
+        store: Arc<dyn CountStore>,
+        clock: Arc<dyn Clock>,
+        hint: Arc<Notify>,
+        replica: Arc<str>,
+        boot: u64,
+    ) -> Self {
+        Self { engine, store, clock, hint, replica, boot }
+    }
+
+    /// Shares until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let (mut was_hot, mut fresher_than) = (false, COUNTS_FRESH);
+        loop {
+            let begun = self.clock.now();
+            let is_hot = self.engine.has_hot();
+            let round = self.round(is_hot && !was_hot, fresher_than);
+            let Some(round) = stop.run_until_cancelled(round).await else { return };
+            if let Err(error) = &round {
+                tracing::debug!(error = error as &dyn std::error::Error, "store did not answer about counts");
+            }
+            // Unanswered, a hint may not have been given.
+            was_hot = is_hot && round.is_ok();
+            // What others published is read at least once, also where rounds take longer than what is fresh.
+            let took = self.clock.now().since(begun);
+            fresher_than = (took.saturating_mul(3)).clamp(COUNTS_FRESH, FRESH_MAX);
+            let others = matches!(round, Ok(Others::Publish));
+            if stop.run_until_cancelled(self.pause(begun, others)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the next round is due.
+    async fn pause(&self, begun: Time, others: bool) {
+        if !others && !self.engine.has_hot() {
+            tokio::select! {
+                biased;
+                () = self.clock.sleep_until(begun + IDLE) => {}
+                () = self.engine.turned_hot() => {}
+                () = self.hint.notified() => {}
+            }
+            return;
+        }
+        // Not without end, and not at once: a round may have taken longer than the interval.
+        let due = (begun + COUNTS_INTERVAL).max(self.clock.now() + COUNTS_INTERVAL / 20);
+        self.clock.sleep_until(due).await;
+    }
+
+    /// Publishes what is hot, and takes what others published.
+    async fn round(&self, mut hints: bool, fresher_than: Duration) -> Result<Others, StoreError> {
+        let (mut published_keys, mut read_keys) = (BTreeSet::new(), BTreeSet::new());
+        let (mut reading, mut mine) = (Reading::default(), Mine::Behind(None));
+        loop {
+            let published = match mine {
+                Mine::Done => Vec::new(),
+                Mine::Behind(after) => {
+                    let hot = self.engine.hot_counts(after, BREAKERS_MAX, BYTES_MAX, self.clock.now());
+                    mine = hot.next.map_or(Mine::Done, |last| Mine::Behind(Some(last)));
+                    hot.counts
+                }
+            };
+            published_keys.extend(published.iter().map(|(key, _)| key.clone()));
+            let exchange = CountExchange {
+                replica: Arc::clone(&self.replica),
+                boot: self.boot,
+                timeline: self.engine.timeline(),
+                published,
+                hints: std::mem::take(&mut hints),
+                fresher_than,
+                after: reading.after.clone(),
+                // Once all is read there is only the rest to publish.
+                limit: if reading.is_done { 1 } else { ROWS_MAX },
+            };
+            let page = self.store.exchange_counts(&exchange).await?;
+            if !reading.is_done {
+                for (key, rows) in reading.add(page) {
+                    self.take(&key, &rows, &reading.live);
+                    read_keys.insert(key);
+                }
+            }
+            if reading.is_done && matches!(mine, Mine::Done) {
+                break;
+            }
+        }
+        for key in published_keys.difference(&read_keys) {
+            self.take(key, &[], &reading.live);
+        }
+        Ok(if reading.has_rows { Others::Publish } else { Others::Silent })
+    }
+
+    fn take(&self, key: &Key, rows: &[ReadCounts], live: &BTreeSet<u64>) {
+        let has_all = live.iter().all(|boot| rows.iter().any(|row| row.boot == *boot));
+        self.engine.take_counts(key, rows, has_all, self.clock.now());
+    }
+}
+
+/// Whether other replicas publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Publish,
+    Silent,
+}
+
+/// How far publishing has come in a round.
+#[derive(Debug, Clone, Copy)]
+enum Mine {
+    Behind(Option<KeyId>),
+    Done,
+}
+
+/// How far reading has come in a round.
+#[derive(Debug, Default)]
+struct Reading {
+    after: Option<CountCursor>,
+    is_done: bool,
+    has_rows: bool,
+    live: BTreeSet<u64>,
+    /// The last breaker of a page may go on in the next.
+    last: Vec<(Key, ReadCounts)>,
+}
+
+impl Reading {
+    /// The breakers that are complete with this page, with all their rows.
+    fn add(&mut self, page: CountPage) -> BTreeMap<Key, Vec<ReadCounts>> {
+        let CountPage { rows, next, live } = page;
+        self.live.extend(live);
+        self.has_rows |= !rows.is_empty();
+        self.is_done = next.is_none();
+        self.after = next;
+        let mut by_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, read) in std::mem::take(&mut self.last).into_iter().chain(rows) {
+            by_key.entry(key).or_default().push(read);
+        }
+        if !self.is_done
+            && let Some((key, rows)) = by_key.pop_last()
+        {
+            self.last = rows.into_iter().map(|read| (key.clone(), read)).collect();
+        }
+        by_key
+    }
+}
