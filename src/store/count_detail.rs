@@ -112,6 +112,7 @@ impl Reader<'_> {
         None
     }
 
+    #[expect(clippy::option_option, reason = "it cannot be read, or there is none")]
     fn age(&mut self) -> Option<Option<Duration>> {
         Some(self.number()?.checked_sub(1).map(Duration::from_millis))
     }
