@@ -15,6 +15,7 @@
 //!
 //! Outages that are over, and the time in OPEN by day, are not kept: they are read in SQL only.
 
+mod count_rows;
 mod counts;
 mod faults;
 mod prune;
@@ -31,7 +32,7 @@ use breakerd_common::clock::Clock;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 
-use self::counts::Counts;
+use self::count_rows::Counts;
 pub use self::faults::Availability;
 use self::faults::{Access, Faults};
 pub(crate) use self::random::SeededRandom;
