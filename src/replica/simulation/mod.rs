@@ -30,28 +30,28 @@ use crate::store::{Availability, TransitionStore as _};
 const SEEDS: u64 = 25;
 /// Seeds that fail without a rule, so that few need to be tried.
 const NOTED: &[(Rule, u64)] = &[
-    (Rule::OldRowsIgnored, 57),
+    (Rule::OldRowsIgnored, 50),
     (Rule::EpochAndStateCompared, 0),
     (Rule::KnownIdAnsweredAlike, 2),
     (Rule::WaitByStoreClock, 7),
     (Rule::LeaseFromSend, 39),
-    (Rule::OutcomeNonceChecked, 77),
+    (Rule::OutcomeNonceChecked, 20),
     (Rule::SupersededKept, 256),
     (Rule::JournalFirst, 9),
     (Rule::LeasesEnd, 0),
     (Rule::OutcomeDecides, 0),
     (Rule::LaterEpochToStore, 8),
-    (Rule::ProbesReturned, 3),
+    (Rule::ProbesReturned, 11),
     (Rule::EndReturnsProbes, 70),
-    (Rule::PollIsTruth, 45),
-    (Rule::ResetGuarded, 164),
+    (Rule::PollIsTruth, 34),
+    (Rule::ResetGuarded, 764),
     (Rule::ForcedOpenUnguarded, 19),
     (Rule::ActsInOrder, 49),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
 const OPERATED_EVERY: u64 = 5;
 /// How many others are tried.
-const SEARCHED: u64 = 400;
+const SEARCHED: u64 = 2_000;
 /// How long callers call while things go wrong.
 const ADVERSITY: Duration = Duration::from_secs(15);
 /// How long it may take until all replicas agree once nothing goes wrong any more.
