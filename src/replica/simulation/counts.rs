@@ -22,7 +22,7 @@ fn plan(network: NetworkFaults) -> Plan {
         successes: 1,
         loses_probes: true,
         lease: Duration::from_secs(3),
-        max_wait: false,
+        max_wait: Duration::ZERO,
         network,
         fast: 100,
         slow: 100,

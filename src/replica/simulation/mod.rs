@@ -44,9 +44,9 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::ProbesReturned, 11),
     (Rule::EndReturnsProbes, 70),
     (Rule::PollIsTruth, 34),
-    (Rule::ResetGuarded, 764),
+    (Rule::ResetGuarded, 829),
     (Rule::ForcedOpenUnguarded, 19),
-    (Rule::ActsInOrder, 49),
+    (Rule::ActsInOrder, 69),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
 const OPERATED_EVERY: u64 = 5;
