@@ -31,7 +31,7 @@ const CONFIG: &str = "[circuit_breaker]\nfailure_threshold = 1\ntimeout_seconds 
 const REMOTE_CALLS: u32 = 2_000;
 
 fn main() -> Result<()> {
-    let server = Server::start(CONFIG)?;
+    let server = Server::start(CONFIG, &[])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = connect(&server, Mode::Local).await?;

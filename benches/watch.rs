@@ -64,7 +64,7 @@ fn main() -> Result<()> {
 }
 
 async fn config() -> Result<()> {
-    let server = Server::start(CONFIG)?;
+    let server = Server::start(CONFIG, &[])?;
     let channels = server.connect().await?;
     let mut client = ConfigServiceClient::new(channels[0].clone());
     while client.get_config(breakerd_api::v1::GetConfigRequest::default()).await.is_err() {
@@ -120,7 +120,7 @@ async fn config() -> Result<()> {
 }
 
 async fn breakers() -> Result<()> {
-    let server = Server::start(CONFIG)?;
+    let server = Server::start(CONFIG, &[])?;
     let channels = server.connect().await?;
     let mut client = BreakerServiceClient::new(channels[0].clone());
     let failure = |name: String| RecordOutcomeRequest {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// A running breakerd, on SQLite. Killed when this is dropped.
+/// A running breakerd. Killed when this is dropped.
 pub(crate) struct Server {
     pub(crate) child: Child,
     /// Of its gRPC port, as a URL.
@@ -20,12 +20,16 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts it with this breakerd.toml.
-    pub(crate) fn start(config: &str) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    /// Starts it with this breakerd.toml and these variables; without one that names a database, on SQLite.
+    pub(crate) fn start(
+        config: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("breakerd.toml"), config)?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_breakerd"))
             .env_clear()
+            .envs(variables.iter().copied())
             .current_dir(folder.path())
             .args(["serve", "--log-format", "text", "--data-dir", "data"])
             .args(["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
