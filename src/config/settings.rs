@@ -133,6 +133,10 @@ settings! {
     /// Maximum connections from one address. More are closed at once.
     grpc_connections_per_address_max: usize = "grpc.connections_per_address_max",
         "BREAKERD_GRPC_CONNECTIONS_PER_ADDRESS_MAX", None, "5000", ValueKind::Count { min: 1, max: 1_000_000 };
+    /// Maximum age of a connection, give or take a tenth, so that clients spread over new replicas. Beyond it the client
+    /// connects anew; watches that are still open 30 s later end, and resume. 0: unlimited.
+    grpc_connection_age_max: Duration = "grpc.connection_age_max", "BREAKERD_GRPC_CONNECTION_AGE_MAX", None,
+        "0s" or "`0s`: unlimited", ValueKind::Duration { min: Duration::ZERO, max: Duration::from_hours(24 * 30) };
     /// Maximum concurrent reads of the history and the audit (`ListTransitions`, `ListConfigChanges`). A few are read
     /// from the store at a time, the others wait. More are rejected, RESOURCE_EXHAUSTED.
     grpc_history_reads_max: usize = "grpc.history_reads_max", "BREAKERD_GRPC_HISTORY_READS_MAX", None,

@@ -50,6 +50,11 @@ pub struct Limits {
     pub call_max: Duration,
     /// How long a new connection may stay silent.
     pub silence_max: Duration,
+    /// How long a connection may last, give or take a tenth; then its client is told to connect anew (GOAWAY), which may lead it to another
+    /// replica. None: as long as its client likes.
+    pub connection_age_max: Option<Duration>,
+    /// How long calls may go on on a connection that is too old; then they are cut off. Watches are.
+    pub connection_age_grace: Duration,
     /// The interval of keepalive pings on an idle connection.
     pub keepalive_interval: Duration,
     /// How long calls may go on after the shutdown began; then they are cut off.
@@ -112,6 +117,9 @@ impl From<&Settings> for Limits {
             write_timeout: settings.grpc_write_timeout,
             call_max: Duration::from_secs(30),
             silence_max: Duration::from_secs(10),
+            connection_age_max: Some(settings.grpc_connection_age_max).filter(|age| !age.is_zero()),
+            // As long as a call may take.
+            connection_age_grace: Duration::from_secs(30),
             // Below the minute after which many middle boxes forget a quiet connection.
             keepalive_interval: Duration::from_secs(50),
             grace: settings.drain_grace(),

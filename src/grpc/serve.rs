@@ -66,6 +66,8 @@ impl ConnectionHandler for GrpcServices {
     }
 }
 
+type Wait<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Drives one connection.
 struct Driver {
     grpc: GrpcServices,
@@ -95,6 +97,8 @@ impl Driver {
         let stream = TokioIo::new(BudgetedIo::new(stream, Arc::clone(budget)));
         let mut http = pin!(self.http(&shared.limits).serve_connection(stream, service));
         let mut draining = false;
+        let mut age = pin!(self.age());
+        let mut is_old = false;
         loop {
             let driven = poll_fn(|context| {
                 reading.begin_turn(self.executor.has_calls(), context);
@@ -122,9 +126,32 @@ impl Driver {
                     draining = true;
                     http.as_mut().graceful_shutdown();
                 }
+                () = &mut age => {
+                    if is_old {
+                        // Its calls have had their time; a watch goes on from where it was.
+                        return;
+                    }
+                    is_old = true;
+                    draining = true;
+                    http.as_mut().graceful_shutdown();
+                    age.set(self.wait(shared.limits.connection_age_grace));
+                }
                 () = self.kill.cancelled() => return,
             }
         }
+    }
+
+    /// Ends when the connection is too old.
+    fn age(&self) -> Wait<'_> {
+        match self.grpc.shared.limits.connection_age_max {
+            Some(age) => self.wait(spread(age)),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn wait(&self, wait: Duration) -> Wait<'_> {
+        let clock = &self.grpc.shared.app.clock;
+        clock.sleep_until(clock.now() + wait)
     }
 
     fn http(&self, limits: &Limits) -> http2::Builder<InlineExecutor> {
@@ -143,6 +170,13 @@ impl Driver {
             .auto_date_header(false);
         builder
     }
+}
+
+/// A tenth more or less, so that connections that were made at one time are not all made again at one time.
+fn spread(age: Duration) -> Duration {
+    // Without random numbers all are as old.
+    let share = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
+    age.mul_f64(0.9 + 0.2 * share)
 }
 
 /// When a connection is read, and how much of it.

@@ -18,6 +18,7 @@ mod cluster;
 mod config;
 mod config_layers;
 mod config_limit;
+mod connection_age;
 mod control;
 mod crash;
 mod ctl;

@@ -52,6 +52,11 @@ impl Raw {
         Self::over(stream).await.unwrap()
     }
 
+    /// Whether it can be used no more: the server has said that it closes it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Calls with what `authorization` has, one header each.
     pub(crate) async fn call(
         &mut self,
