@@ -34,7 +34,6 @@ const START_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a world is made with.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "four that are true independently")]
 pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) callers: usize,
