@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::store_operations::StoreOperations;
 use crate::store::{
-    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError, Told,
 };
 
 /// Every operation, as the metrics name it.
@@ -46,7 +46,7 @@ impl SharedStore for MeteredSharedStore {
         Ok(page)
     }
 
-    async fn listen(&self, changed: &(dyn Fn() + Send + Sync)) -> StoreError {
-        self.store.listen(changed).await
+    async fn listen(&self, told: &(dyn Fn(Told) + Send + Sync)) -> StoreError {
+        self.store.listen(told).await
     }
 }

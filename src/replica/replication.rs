@@ -7,11 +7,11 @@ use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answers, Coordinator, Replica, Tail};
+use super::{Answers, Coordinator, CountSharing, Replica, Tail};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::journal::writer::Writer;
-use crate::store::{SharedStore, StoreError};
+use crate::store::{CountStore, SharedStore, StoreError, Told};
 
 /// After the store can tell no more of changes.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -28,6 +28,9 @@ pub struct Replication {
     rows_hint: Arc<Notify>,
     /// Other replicas may have written to the history: for those who follow that.
     history_hint: Arc<Notify>,
+    /// Another replica may have counts to tell: for [`CountSharing`].
+    counts_hint: Arc<Notify>,
+    boot: u64,
 }
 
 impl Replication {
@@ -49,6 +52,8 @@ impl Replication {
             coordinator: Arc::new(coordinator),
             rows_hint: Arc::default(),
             history_hint: Arc::default(),
+            counts_hint: Arc::default(),
+            boot,
         }
     }
 
@@ -67,6 +72,13 @@ impl Replication {
     pub fn writer(&self) -> Writer {
         let answers = Answers::new(Arc::clone(&self.engine), Arc::clone(&self.clock));
         Writer::to_shared(Arc::clone(&self.journal), Arc::clone(&self.store), Arc::new(answers))
+    }
+
+    /// Shares what breakers count while they fail, over `store`, which is the one of the others.
+    pub fn count_sharing(&self, store: Arc<dyn CountStore>) -> CountSharing {
+        let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
+        let hint = Arc::clone(&self.counts_hint);
+        CountSharing::new(engine, store, clock, hint, self.journal.replica(), self.boot)
     }
 
     /// Told when the history may have changed.
@@ -97,12 +109,15 @@ impl Replication {
     /// Wakes those who read what others wrote, as soon as the store tells of it, until `stop`. While it cannot tell, they
     /// look each second.
     pub async fn listen(&self, stop: CancellationToken) {
-        let changed = || {
-            self.rows_hint.notify_one();
-            self.history_hint.notify_one();
+        let told = |told| match told {
+            Told::Changes => {
+                self.rows_hint.notify_one();
+                self.history_hint.notify_one();
+            }
+            Told::Counts => self.counts_hint.notify_one(),
         };
         loop {
-            let Some(error) = stop.run_until_cancelled(self.store.listen(&changed)).await else { return };
+            let Some(error) = stop.run_until_cancelled(self.store.listen(&told)).await else { return };
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "store cannot tell of changes, reading them each second"

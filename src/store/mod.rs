@@ -95,7 +95,7 @@ pub use self::postgres::{Access, PostgresStore, PostgresUrl, check_url_file};
 pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
 pub use self::replica_store::{LiveReplica, ReplicaStore, StoredReplica, StoredReplicas};
 pub use self::shared_store::{
-    Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore,
+    Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore, Told,
     UnreadableRow,
 };
 pub use self::sqlite::SqliteStore;

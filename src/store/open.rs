@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::postgres::{self, Access, PostgresStore};
 use super::sqlite::SqliteStore;
-use super::{ReplicaStore, SharedStore, Store, StoreError};
+use super::{CountStore, ReplicaStore, SharedStore, Store, StoreError};
 
 /// Where the store is.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,12 +48,14 @@ pub struct Shared {
     pub shared: Arc<dyn SharedStore>,
     /// The same, for who is there.
     pub replicas: Arc<dyn ReplicaStore>,
+    /// The same, for what replicas count together.
+    pub counts: Arc<dyn CountStore>,
 }
 
 impl From<PostgresStore> for Shared {
     fn from(store: PostgresStore) -> Self {
         let store = Arc::new(store);
-        Self { store: store.clone(), shared: store.clone(), replicas: store }
+        Self { store: store.clone(), shared: store.clone(), replicas: store.clone(), counts: store }
     }
 }
 

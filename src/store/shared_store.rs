@@ -34,13 +34,22 @@ pub trait SharedStore: Send + Sync + 'static {
     /// over.
     async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError>;
 
-    /// Calls `changed` when somebody may have written, until that cannot be told any more; answers why. It only says that it is
+    /// Calls `told` when somebody may have written, until that cannot be told any more; answers why. It only says that it is
     /// time to look, and may miss some: what [`SharedStore::rows_after`] reads is the truth. A store that cannot tell never
     /// answers.
-    async fn listen(&self, changed: &(dyn Fn() + Send + Sync)) -> StoreError {
-        let _ = changed;
+    async fn listen(&self, told: &(dyn Fn(Told) + Send + Sync)) -> StoreError {
+        let _ = told;
         std::future::pending().await
     }
+}
+
+/// What a store tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Somebody wrote.
+    Changes,
+    /// A replica has counts to tell ([`super::CountExchange::hints`]).
+    Counts,
 }
 
 /// The answer to a proposal.

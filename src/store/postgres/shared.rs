@@ -15,7 +15,7 @@ use crate::store::statements::PositionRow;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
     Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage, SharedStore, StoreError,
-    shared_script,
+    Told, shared_script,
 };
 
 /// A row that changed, beside the position of the store; none: a row of the answer for the position alone.
@@ -72,12 +72,12 @@ impl SharedStore for PostgresStore {
         rows_after(&self.reads(), after, limit.max(1)).await
     }
 
-    async fn listen(&self, changed: &(dyn Fn() + Send + Sync)) -> StoreError {
+    async fn listen(&self, told: &(dyn Fn(Told) + Send + Sync)) -> StoreError {
         let primary = self.lock.primary();
         if primary.is_pooled {
             return std::future::pending().await;
         }
-        listen::listen(&primary.server, &primary.address, changed).await
+        listen::listen(&primary.server, &primary.address, told).await
     }
 }
 

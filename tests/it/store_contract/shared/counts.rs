@@ -6,7 +6,7 @@ use std::time::Duration;
 use breaker::{
     AgedCalls, CallCounts, CallerId, CallerSighting, FailureRun, Key, PublishedCounts, ReadCounts,
 };
-use breakerd::store::{COUNTS_MAX, CountCursor, CountExchange, CountPage};
+use breakerd::store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, Told};
 use sqlx::postgres::PgListener;
 
 use super::bed::SharedBed;
@@ -208,4 +208,31 @@ async fn an_exchange_is_no_change(bed: &mut SharedBed) {
         let more = tokio::time::timeout(Duration::from_millis(200), listener.recv()).await;
         assert!(more.is_err(), "one hint, and nothing else: {more:?}");
     }
+}
+
+/// A store in memory tells of nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_listens_is_told_of_a_hint() {
+    let bed = SharedBed::postgres().await;
+    let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let told = move |told| {
+        let _ = sender.send(told);
+    };
+    let listening = async {
+        tokio::select! {
+            error = bed.store.listen(&told) => panic!("{error}"),
+            () = async {
+                // When it begins it does not know what it missed.
+                assert_eq!(heard.recv().await, Some(Told::Changes));
+                assert_eq!(heard.recv().await, Some(Told::Counts));
+                let published = vec![(key("a", ""), counts(5))];
+                ask(&bed, &exchange(1, published.clone())).await;
+                ask(&bed, &CountExchange { hints: true, ..exchange(1, published) }).await;
+                assert_eq!(heard.recv().await, Some(Told::Counts));
+                assert!(heard.try_recv().is_err());
+            } => {}
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), listening).await.expect("it is told");
+    bed.end().await;
 }
