@@ -96,8 +96,8 @@ impl Checker {
         self.inner.lock().problems.clone()
     }
 
-    /// A caller was told whether it may go ahead.
-    pub(super) fn allowed(&self, replica: usize, name: &str, allowed: &Allowed) {
+    /// A caller was told whether it may go ahead, which was decided at `decided_at`: leases count from there.
+    pub(super) fn allowed(&self, replica: usize, name: &str, allowed: &Allowed, decided_at: Time) {
         let decision = &allowed.decision;
         self.inner.lock().calls += 1;
         self.told(name, decision.epoch, decision.state);
@@ -121,7 +121,7 @@ impl Checker {
         let out = {
             let mut inner = self.inner.lock();
             inner.probes_given += 1;
-            let of_caller = now + decision.lease.unwrap_or_default();
+            let of_caller = decided_at + decision.lease.unwrap_or_default();
             inner.probes.insert((name.to_owned(), pass.epoch, probe.nonce), Lease { of_caller, of_store });
             let of_epoch = (name.to_owned(), pass.epoch, 0)..=(name.to_owned(), pass.epoch, u64::MAX);
             let unexpired = inner

@@ -463,10 +463,10 @@ impl Caller {
             }
         };
         let (index, decided) = self.call_sending(call).await?;
-        for (name, allowed) in &decided {
-            self.checker.allowed(index, name, allowed);
+        for (name, allowed, decided_at) in &decided {
+            self.checker.allowed(index, name, allowed, *decided_at);
         }
-        Some(decided)
+        Some(decided.into_iter().map(|(name, allowed, _)| (name, allowed)).collect())
     }
 
     async fn report(&self, name: &'static str, permit: Permit, outcome: Outcome) {
@@ -495,7 +495,7 @@ async fn decide(
     names: &[&'static str],
     shown: &Shown,
     mut now: Time,
-) -> Vec<(&'static str, Allowed)> {
+) -> Vec<(&'static str, Allowed, Time)> {
     let mut decided = Vec::new();
     let mut look: Vec<_> = (0..names.len()).map(WaitingCall::new).collect();
     while !look.is_empty() {
@@ -506,7 +506,7 @@ async fn decide(
                 if allowed.decision.pass.is_some() {
                     shown.checker.passed(shown.replica, name);
                 }
-                decided.push((name, allowed));
+                decided.push((name, allowed, shown.checker.now()));
             }
         }
         look = calls.answered().await;
