@@ -65,6 +65,8 @@ pub struct Metrics {
     pub task: TaskMetrics,
     /// What is counted of streams.
     pub watch: WatchMetrics,
+    /// What is counted of the replicas.
+    pub replica: ReplicaMetrics,
     namespace: Namespace,
     registry: Registry,
     journal: OnceLock<JournalSource>,
@@ -83,7 +85,7 @@ metrics! {
         writable: IntGauge[],
         /// Newest store revision known to this replica.
         revision: IntGauge[],
-        /// Lag of this replica behind the store revision, in seconds; 0 while no other replica writes.
+        /// Time since this replica last read what other replicas changed, in seconds; 0 if the store is not shared.
         revision_lag_seconds: Gauge[],
     }
 }
@@ -155,6 +157,16 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of the replicas that share the store. Clones count into the same series.
+    pub struct ReplicaMetrics in "breakerd_replica" {
+        /// Whether replicas share the store, and it has not answered this one for 3 seconds: 1 or 0.
+        alone: IntGauge[],
+        /// Replicas that the store was told of within 3 seconds, this one included; 0 if the store is not shared.
+        live: IntGauge[],
+    }
+}
+
+metrics! {
     struct BuildMetrics in "breakerd" {
         /// Version of breakerd; always 1.
         build_info: IntGaugeVec["version"],
@@ -178,10 +190,11 @@ impl Metrics {
         let task = TaskMetrics::new(&namespace);
         let watch = WatchMetrics::new(&namespace);
         watch.begin();
+        let replica = ReplicaMetrics::new(&namespace);
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let metrics =
-            Self { store, config, access, tls, task, watch, namespace, registry, journal: OnceLock::new() };
+        let journal = OnceLock::new();
+        let metrics = Self { store, config, access, tls, task, watch, replica, namespace, registry, journal };
         let fields = [
             metrics.store.collectors(),
             metrics.config.collectors(),
@@ -189,6 +202,7 @@ impl Metrics {
             metrics.tls.collectors(),
             metrics.task.collectors(),
             metrics.watch.collectors(),
+            metrics.replica.collectors(),
             build.collectors(),
         ];
         for collector in fields.into_iter().flatten() {

@@ -8,13 +8,24 @@ use breaker::Time;
 use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
+use super::read_position::ReadPosition;
 use crate::journal::Journal;
-use crate::store::{LiveReplica, ReplicaStore, StoredReplicas};
+use crate::metrics::{ReplicaMetrics, StoreMetrics};
+use crate::store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplicas};
 
 /// Between two rows.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// A replica that the store has not answered for so long is alone, as far as it knows.
 const ALONE_AFTER: Duration = Duration::from_secs(3);
+
+/// Where it is shown how a replica stands.
+#[derive(Clone)]
+pub struct PresenceMetrics {
+    /// Of the replicas.
+    pub replica: ReplicaMetrics,
+    /// Of the store.
+    pub store: StoreMetrics,
+}
 
 /// This replica among the others of its store.
 pub struct Presence {
@@ -24,20 +35,22 @@ pub struct Presence {
     version: &'static str,
     boot: u64,
     started_at: Time,
-    /// The newest revision that this replica has read.
-    revision: Arc<AtomicU64>,
+    /// What this replica has read.
+    read: Arc<ReadPosition>,
+    metrics: PresenceMetrics,
     /// When the store last answered, in microseconds of the clock.
     answered_at: AtomicU64,
 }
 
 impl Presence {
-    /// Of a process that starts now. `boot` is random, for each life of the process; `revision` the newest that it has read.
+    /// Of a process that starts now. `boot` is random, for each life of the process.
     pub fn new(
         store: Arc<dyn ReplicaStore>,
         clock: Arc<dyn Clock>,
         journal: Arc<Journal>,
         boot: u64,
-        revision: Arc<AtomicU64>,
+        read: Arc<ReadPosition>,
+        metrics: PresenceMetrics,
     ) -> Self {
         let started_at = clock.now();
         Self {
@@ -47,7 +60,8 @@ impl Presence {
             version: env!("CARGO_PKG_VERSION"),
             boot,
             started_at,
-            revision,
+            read,
+            metrics,
             answered_at: AtomicU64::new(started_at.as_micros()),
         }
     }
@@ -60,15 +74,29 @@ impl Presence {
             boot: self.boot,
             version: self.version.to_owned(),
             uptime: now.since(self.started_at),
-            revision: self.revision.load(Ordering::Relaxed),
+            revision: self.read.revision(),
             waiting: self.journal.stats(now).depth,
         }
     }
 
     /// Whether the store has not answered for so long that this replica decides alone.
-    pub fn is_alone(&self) -> bool {
+    fn is_alone(&self) -> bool {
         let answered_at = Time::from_micros(self.answered_at.load(Ordering::Relaxed));
         self.clock.now().since(answered_at) >= ALONE_AFTER
+    }
+
+    /// Shows how this replica stands, each second, also while the store does not answer.
+    async fn show(&self) {
+        loop {
+            let is_alone = self.is_alone();
+            self.metrics.replica.alone.set(i64::from(is_alone));
+            if is_alone {
+                self.metrics.replica.live.set(1);
+            }
+            let lag = self.read.lag(self.clock.now());
+            self.metrics.store.revision_lag_seconds.set(lag.as_secs_f64());
+            self.clock.sleep_until(self.clock.now() + NOTE_EVERY).await;
+        }
     }
 
     /// Random for each life of the process.
@@ -96,22 +124,30 @@ impl Presence {
 
     /// Says that this replica lives, each second until `stop`, and then that it goes.
     pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.note(stop) => {}
+            () = self.show() => {}
+        }
+    }
+
+    async fn note(&self, stop: CancellationToken) {
         let mut was_doubled = false;
         loop {
             let own = self.own();
             let noted = stop.run_until_cancelled(self.store.note_replica(&own)).await;
             match noted {
                 None => break,
-                Some(Ok(is_doubled)) => {
+                Some(Ok(OtherReplicas { live, has_same_name })) => {
+                    self.metrics.replica.live.set(i64::try_from(live + 1).unwrap_or(i64::MAX));
                     self.answered_at.store(self.clock.now().as_micros(), Ordering::Relaxed);
-                    if is_doubled && !was_doubled {
+                    if has_same_name && !was_doubled {
                         tracing::error!(
                             replica = own.name,
                             "another replica of this store has the same name: give each a name of its own (replica, \
                              BREAKERD_REPLICA)"
                         );
                     }
-                    was_doubled = is_doubled;
+                    was_doubled = has_same_name;
                 }
                 Some(Err(error)) => {
                     tracing::debug!(

@@ -3,13 +3,13 @@
 //! The truth is the poll: rows that are newer than the last one that was read. A hint only makes it earlier.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use breakerd_common::clock::Clock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::read_position::ReadPosition;
 use crate::engine::{Engine, StoreAnswer};
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{ChangedRow, RowCursor, RowPlace, SharedStore, StoreError, UnreadableRow};
@@ -31,8 +31,8 @@ pub struct Tail {
     cursor: RowCursor,
     /// The newest revision that changed what services are judged by.
     configuration: watch::Sender<u64>,
-    /// The newest revision that was read, for who wants to know.
-    revision: Arc<AtomicU64>,
+    /// What was read last, for who wants to know.
+    read: Arc<ReadPosition>,
 }
 
 impl std::fmt::Debug for Tail {
@@ -49,13 +49,13 @@ impl Tail {
         clock: Arc<dyn Clock>,
         hint: Arc<Notify>,
     ) -> Self {
-        let (configuration, revision) = (watch::Sender::new(0), Arc::default());
-        Self { engine, store, clock, hint, cursor: RowCursor::default(), configuration, revision }
+        let (configuration, read) = (watch::Sender::new(0), Arc::default());
+        Self { engine, store, clock, hint, cursor: RowCursor::default(), configuration, read }
     }
 
-    /// The newest revision that was read.
-    pub fn revision(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.revision)
+    /// What was read last.
+    pub fn read(&self) -> Arc<ReadPosition> {
+        Arc::clone(&self.read)
     }
 
     /// The newest revision that changed what services are judged by, as far as was read.
@@ -81,7 +81,7 @@ impl Tail {
             self.cursor = page.next;
             self.configuration
                 .send_if_modified(|known| std::mem::replace(known, page.configuration) != page.configuration);
-            self.revision.store(self.cursor.revision, Ordering::Relaxed);
+            self.read.note(self.cursor.revision, now);
             if page.is_last {
                 return Ok(());
             }

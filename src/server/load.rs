@@ -15,7 +15,7 @@ use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::{PositionFile, SeenPosition};
 use crate::metrics::{MeteredSharedStore, MeteredStore, StoreOperations};
-use crate::replica::{Presence, Replication, Tail};
+use crate::replica::{Presence, PresenceMetrics, Replication, Tail};
 use crate::runtime::{Parts, Runtime};
 use crate::store::{
     self, Meta, OperationKind, ReplicaStore, SharedStore, Store, StoreError, StoredBreaker, TimelineStore,
@@ -111,7 +111,9 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     }
     let tail = if let (Some(replication), Some((_, replicas))) = (&runtime.replication, shared) {
         let tail = catch_up(replication, store_address, &recovered).await?;
-        let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.revision());
+        let metrics =
+            PresenceMetrics { replica: app.metrics.replica.clone(), store: app.metrics.store.clone() };
+        let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.read(), metrics);
         runtime.loaded.presence = Some(Arc::new(presence));
         Some(tail)
     } else {

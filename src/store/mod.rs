@@ -93,7 +93,7 @@ pub use self::open::{
 };
 pub use self::postgres::{Access, PostgresStore, PostgresUrl, check_url_file};
 pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
-pub use self::replica_store::{LiveReplica, ReplicaStore, StoredReplica, StoredReplicas};
+pub use self::replica_store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplica, StoredReplicas};
 pub use self::shared_store::{
     Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore, Told,
     UnreadableRow,

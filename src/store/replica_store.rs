@@ -14,9 +14,8 @@ pub(super) const REPLICAS_MAX: u32 = 1_000;
 /// The replicas of a store. Each writes its own row; who does not is stopped, or has no connection.
 #[async_trait]
 pub trait ReplicaStore: Send + Sync + 'static {
-    /// Writes the row of a replica that lives. Answers whether another process of the same name has written within 3
-    /// seconds.
-    async fn note_replica(&self, replica: &LiveReplica) -> Result<bool, StoreError>;
+    /// Writes the row of a replica that lives. Answers which others do.
+    async fn note_replica(&self, replica: &LiveReplica) -> Result<OtherReplicas, StoreError>;
 
     /// Deletes the row of a replica that stops.
     async fn forget_replica(&self, name: &str, boot: u64) -> Result<(), StoreError>;
@@ -40,6 +39,15 @@ pub struct LiveReplica {
     pub revision: u64,
     /// Transitions that wait in its journal.
     pub waiting: u64,
+}
+
+/// The replicas beside one, of those that have written within 3 seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OtherReplicas {
+    /// How many there are.
+    pub live: u64,
+    /// Whether one of them has the same name.
+    pub has_same_name: bool,
 }
 
 /// A replica as the store knows it.

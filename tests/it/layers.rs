@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("override_reconciler", &["engine", "journal", "pacer"]),
     ("control", &["catalog", "engine", "journal", "override_reconciler", "store"]),
     ("feed", &["control", "engine", "metrics", "store"]),
-    ("replica", &["catalog", "engine", "journal", "protocol_rules", "store"]),
+    ("replica", &["catalog", "engine", "journal", "metrics", "protocol_rules", "store"]),
     ("transition_log", &["engine"]),
     ("health", &["journal", "store"]),
     ("app", &["control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),

@@ -9,7 +9,7 @@ use super::{PostgresStore, within};
 use crate::store::StoreError;
 use crate::store::columns::{Reader, bigint, hex, unhex};
 use crate::store::replica_store::{
-    LiveReplica, REPLICAS_KEPT, REPLICAS_MAX, ReplicaStore, StoredReplica, StoredReplicas,
+    LiveReplica, OtherReplicas, REPLICAS_KEPT, REPLICAS_MAX, ReplicaStore, StoredReplica, StoredReplicas,
 };
 
 #[derive(FromRow)]
@@ -49,11 +49,11 @@ impl ReplicaRow {
 
 #[async_trait]
 impl ReplicaStore for PostgresStore {
-    async fn note_replica(&self, replica: &LiveReplica) -> Result<bool, StoreError> {
+    async fn note_replica(&self, replica: &LiveReplica) -> Result<OtherReplicas, StoreError> {
         let act = "write the row of this replica";
         let pool = self.reads();
         let LiveReplica { name, boot, version, uptime, revision, waiting } = replica;
-        let noted = sqlx::query_scalar(
+        let noted = sqlx::query_as(
             "WITH gone AS (
                  DELETE FROM replica WHERE seen_at < clock_timestamp() - $7 * interval '1 second'
              ), noted AS (
@@ -62,10 +62,8 @@ impl ReplicaStore for PostgresStore {
                  ON CONFLICT (name, boot) DO UPDATE
                      SET revision = excluded.revision, waiting = excluded.waiting, seen_at = excluded.seen_at
              )
-             SELECT EXISTS (
-                 SELECT FROM replica
-                 WHERE name = $1 AND boot <> $2 AND seen_at > clock_timestamp() - interval '3 seconds'
-             )",
+             SELECT count(*), count(*) FILTER (WHERE name = $1) FROM replica
+             WHERE boot <> $2 AND seen_at > clock_timestamp() - interval '3 seconds'",
         )
         .bind(name)
         .bind(hex(*boot))
@@ -75,7 +73,8 @@ impl ReplicaStore for PostgresStore {
         .bind(bigint(act, "waiting", *waiting)?)
         .bind(i64::try_from(REPLICAS_KEPT.as_secs()).unwrap_or(i64::MAX))
         .fetch_one(&pool);
-        within(act, noted).await
+        let (live, of_this_name): (i64, i64) = within(act, noted).await?;
+        Ok(OtherReplicas { live: live.unsigned_abs(), has_same_name: of_this_name > 0 })
     }
 
     async fn forget_replica(&self, name: &str, boot: u64) -> Result<(), StoreError> {

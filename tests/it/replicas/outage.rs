@@ -21,6 +21,9 @@ async fn a_replica_that_is_cut_off_decides_alone_and_agrees_again_afterwards() {
     let listed = operations.list_replicas(ListReplicasRequest {}).await.unwrap().into_inner();
     assert!(listed.alone && listed.replicas.len() == 1, "{listed:?}");
 
+    let alone = async || cut_off.process.page("/metrics").await.contains("_breakerd_replica_alone 1\n");
+    eventually("its metrics say so too", alone).await;
+
     // It denies by itself, and the store hears of it later. What lets calls through waits for the store.
     cut_off.trip("alone").await;
     cut_off.trip("short").await;

@@ -133,6 +133,11 @@ async fn replicas_list_each_other_until_they_stop() {
     assert_eq!((names, listed.shared, listed.alone), (vec!["one", "three", "two"], true, false));
     let responding: Vec<_> = listed.replicas.iter().filter(|replica| replica.responding).collect();
     assert!(matches!(responding[..], [replica] if replica.name == "two"), "{listed:?}");
+    let metrics = one.process.page("/metrics").await;
+    assert!(
+        metrics.contains("_breakerd_replica_live 3\n") && metrics.contains("_replica_alone 0\n"),
+        "{metrics}"
+    );
     assert!(three.process.stop().await.success());
     assert_eq!(list(&one).await.replicas.len(), 2, "it has said that it goes");
     let page = one.process.page("/health/replicas").await;
