@@ -13,7 +13,7 @@ use breakerd_common::clock::Clock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::load::{Started, load};
+use self::load::{Following, Started, load};
 use crate::app::{App, Loaded};
 use crate::config::watch::{Method, Watcher};
 use crate::config::{Config, Settings, Sources};
@@ -23,7 +23,7 @@ use crate::journal::writer::Writer;
 use crate::journal::{Journal, keeper};
 use crate::lifecycle;
 use crate::metrics::{Metrics, Namespace};
-use crate::replica::{Replication, Tail};
+use crate::replica::Replication;
 use crate::runtime::Runtime;
 use crate::security::Security;
 use crate::store::StoreError;
@@ -116,10 +116,10 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         }
     };
     health.loaded();
-    let Started { runtime, tail, position } = started;
+    let Started { runtime, following, position } = started;
     let mut tasks = start_tasks(&app, &config, sources, &runtime, &position, &data_dir, &health);
-    if let (Some(replication), Some(tail)) = (&runtime.replication, tail) {
-        start_replication(&mut tasks, replication, tail, &runtime.loaded);
+    if let (Some(replication), Some(following)) = (&runtime.replication, following) {
+        start_replication(&mut tasks, replication, following, &runtime.loaded);
     }
     tracing::info!(
         breakers = runtime.loaded.engine.len(),
@@ -358,7 +358,13 @@ fn start_tasks(
 }
 
 /// What a replica runs beside the tasks that every process has.
-fn start_replication(tasks: &mut Supervisor, replication: &Replication, tail: Tail, loaded: &Loaded) {
+fn start_replication(
+    tasks: &mut Supervisor,
+    replication: &Replication,
+    following: Following,
+    loaded: &Loaded,
+) {
+    let Following { tail, counts } = following;
     let Loaded { control, presence, .. } = loaded;
     let stop = tasks.stop_token();
     let (coordinator, stopping) = (replication.coordinator(), stop.clone());
@@ -383,6 +389,11 @@ fn start_replication(tasks: &mut Supervisor, replication: &Replication, tail: Ta
             Ok(())
         });
     }
+    let stopping = stop.clone();
+    tasks.spawn("count_sharing", async move {
+        counts.run(stopping).await;
+        Ok(())
+    });
     tasks.spawn("row_tail", async move {
         tail.run(stop).await;
         Ok(())

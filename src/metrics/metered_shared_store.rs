@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::store_operations::StoreOperations;
 use crate::store::{
-    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError, Told,
+    Answered, CountExchange, CountPage, CountStore, ProbeRequest, ProbeResponse, Proposal, RowCursor,
+    RowsPage, SharedStore, StoreError, Told,
 };
 
 /// Every operation, as the metrics name it.
@@ -48,5 +49,26 @@ impl SharedStore for MeteredSharedStore {
 
     async fn listen(&self, told: &(dyn Fn(Told) + Send + Sync)) -> StoreError {
         self.store.listen(told).await
+    }
+}
+
+/// Passes what replicas count on to another store, and counts that.
+pub struct MeteredCountStore {
+    store: Arc<dyn CountStore>,
+    operations: StoreOperations,
+}
+
+impl MeteredCountStore {
+    /// Counts what is asked of `store`.
+    pub fn new(store: Arc<dyn CountStore>, operations: StoreOperations) -> Self {
+        operations.show(&["exchange_counts"]);
+        Self { store, operations }
+    }
+}
+
+#[async_trait]
+impl CountStore for MeteredCountStore {
+    async fn exchange_counts(&self, exchange: &CountExchange) -> Result<CountPage, StoreError> {
+        self.operations.watch("exchange_counts", self.store.exchange_counts(exchange)).await
     }
 }

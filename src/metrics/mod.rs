@@ -39,7 +39,7 @@ use field::metrics;
 
 pub use access::Refusal;
 pub use calls::CallRow;
-pub use metered_shared_store::MeteredSharedStore;
+pub use metered_shared_store::{MeteredCountStore, MeteredSharedStore};
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
 pub use store_operations::StoreOperations;

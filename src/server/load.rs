@@ -14,12 +14,12 @@ use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::{PositionFile, SeenPosition};
-use crate::metrics::{MeteredSharedStore, MeteredStore, StoreOperations};
-use crate::replica::{Presence, PresenceMetrics, Replication, Tail};
+use crate::metrics::{MeteredCountStore, MeteredSharedStore, MeteredStore, StoreOperations};
+use crate::replica::{CountSharing, Presence, PresenceMetrics, Replication, Tail};
 use crate::runtime::{Parts, Runtime};
 use crate::store::{
-    self, Meta, OperationKind, ReplicaStore, SharedStore, Store, StoreError, StoredBreaker, TimelineStore,
-    TransitionStore,
+    self, CountStore, Meta, OperationKind, ReplicaStore, Shared, SharedStore, Store, StoreError,
+    StoredBreaker, TimelineStore, TransitionStore,
 };
 
 /// Breakers read from the store at one time.
@@ -31,16 +31,31 @@ const STORE_RETRY_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Started {
     /// What runs.
     pub(super) runtime: Runtime,
-    /// Who follows the rows that other replicas change, from where the start has read them; none: there can be no others.
-    pub(super) tail: Option<Tail>,
+    /// Who follows the other replicas; none: there can be none.
+    pub(super) following: Option<Following>,
     /// The file of what was last seen of the store.
     pub(super) position: PathBuf,
+}
+
+/// Who follows the other replicas.
+pub(super) struct Following {
+    /// The rows that they change, from where the start has read them.
+    pub(super) tail: Tail,
+    /// What they count.
+    pub(super) counts: CountSharing,
+}
+
+/// What replicas ask of the store that they share, each part by its trait.
+struct SharedParts {
+    rows: Arc<dyn SharedStore>,
+    counts: Arc<dyn CountStore>,
+    replicas: Arc<dyn ReplicaStore>,
 }
 
 /// A store as it was opened; with what replicas ask of it, if it is shared.
 struct Opened {
     store: Arc<dyn Store>,
-    shared: Option<(Arc<dyn SharedStore>, Arc<dyn ReplicaStore>)>,
+    shared: Option<SharedParts>,
 }
 
 /// Reads the store and the journal. The store is waited for, as long as this is.
@@ -99,7 +114,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         configuration,
         limits,
         issuer: boot,
-        shared: shared.as_ref().map(|(shared, _)| Arc::clone(shared)),
+        shared: shared.as_ref().map(|shared| Arc::clone(&shared.rows)),
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
@@ -109,19 +124,21 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
             "journal has transitions that the store does not have yet"
         );
     }
-    let tail = if let (Some(replication), Some((_, replicas))) = (&runtime.replication, shared) {
+    let following = if let (Some(replication), Some(SharedParts { counts, replicas, .. })) =
+        (&runtime.replication, shared)
+    {
         let tail = catch_up(replication, store_address, &recovered).await?;
         let metrics =
             PresenceMetrics { replica: app.metrics.replica.clone(), store: app.metrics.store.clone() };
         let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.read(), metrics);
         runtime.loaded.presence = Some(Arc::new(presence));
-        Some(tail)
+        Some(Following { tail, counts: replication.count_sharing(counts) })
     } else {
         restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
         None
     };
     app.load(runtime.loaded.clone());
-    Ok(Started { runtime, tail, position })
+    Ok(Started { runtime, following, position })
 }
 
 /// Takes over what the replicas of the store have agreed on.
@@ -255,9 +272,10 @@ async fn open_store(
         Arc::clone(app.health.store()),
         Arc::clone(&app.clock),
     );
-    let shared = shared.map(|(shared, replicas)| {
-        let shared: Arc<dyn SharedStore> = Arc::new(MeteredSharedStore::new(shared, operations.clone()));
-        (shared, replicas)
+    let shared = shared.map(|SharedParts { rows, counts, replicas }| SharedParts {
+        rows: Arc::new(MeteredSharedStore::new(rows, operations.clone())),
+        counts: Arc::new(MeteredCountStore::new(counts, operations.clone())),
+        replicas,
     });
     Ok(Opened { store: Arc::new(MeteredStore::new(store, operations)), shared })
 }
@@ -270,7 +288,8 @@ async fn open_once(settings: &Settings, data_dir: &DataDir) -> Result<Opened, St
             (None, Some(path)) => store::open_shared_by_file(path).await?,
             (None, None) => return Err(StoreError::Refused("store.shared needs store.url".to_owned())),
         };
-        return Ok(Opened { store: opened.store, shared: Some((opened.shared, opened.replicas)) });
+        let Shared { store, shared: rows, counts, replicas } = opened;
+        return Ok(Opened { store, shared: Some(SharedParts { rows, counts, replicas }) });
     }
     let store = match (url, file) {
         (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await?,

@@ -8,6 +8,8 @@ use breakerd_api::v1::{
     Thresholds, UpdateConfigRequest,
 };
 
+use bytes::Bytes;
+
 use super::{Replica, all_show, history};
 use crate::process::{eventually, log_of};
 use crate::support::{new_database, postgres};
@@ -133,13 +135,27 @@ async fn replicas_list_each_other_until_they_stop() {
     assert_eq!((names, listed.shared, listed.alone), (vec!["one", "three", "two"], true, false));
     let responding: Vec<_> = listed.replicas.iter().filter(|replica| replica.responding).collect();
     assert!(matches!(responding[..], [replica] if replica.name == "two"), "{listed:?}");
-    let metrics = one.process.page("/metrics").await;
-    assert!(
-        metrics.contains("_breakerd_replica_live 3\n") && metrics.contains("_replica_alone 0\n"),
-        "{metrics}"
-    );
+    let counted = async || {
+        let metrics = one.process.page("/metrics").await;
+        metrics.contains("_breakerd_replica_live 3\n") && metrics.contains("_breakerd_replica_alone 0\n")
+    };
+    eventually("its metrics count them", counted).await;
     assert!(three.process.stop().await.success());
     assert_eq!(list(&one).await.replicas.len(), 2, "it has said that it goes");
     let page = one.process.page("/health/replicas").await;
     assert!(page.contains("\"shared\":true") && page.contains("\"name\":\"two\""), "{page}");
+}
+
+/// One failure at each of three replicas: the threshold of three is that of one breaker service.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_at_all_replicas_count_together() {
+    let url = new_database().await;
+    let replicas = Replica::three(&url).await;
+    for replica in &replicas {
+        replica.record("shared", Bytes::new(), Outcome::Failure).await;
+    }
+    all_show(&replicas, "shared", State::Open).await;
+    let stats = "SELECT consecutive_failures FROM transition WHERE service = 'shared' AND epoch = 1";
+    let counted: Vec<i64> = sqlx::query_scalar(stats).fetch_all(&mut postgres(&url).await).await.unwrap();
+    assert_eq!(counted, [3]);
 }
