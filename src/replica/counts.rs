@@ -177,7 +177,13 @@ impl Reading {
         self.live.extend(live);
         self.has_rows |= !rows.is_empty();
         self.is_done = next.is_none();
-        self.after = next;
+        // Behind the last row there is nothing to read, should there be more to publish.
+        let last = rows.last().map(|(key, read)| CountCursor {
+            key: key.clone(),
+            boot: read.boot,
+            epoch: read.counts.epoch,
+        });
+        self.after = next.or(last).or(self.after.take());
         let mut by_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (key, read) in std::mem::take(&mut self.last).into_iter().chain(rows) {
             by_key.entry(key).or_default().push(read);
