@@ -320,7 +320,8 @@ fn numbered_here<'a>(
             current.epoch != transition.base_epoch + 1 || current.state != transition.after.state
         }
         Outcome::Over => true,
-        Outcome::Early => false,
+        // OPEN denies before the store has answered, so that callers were told of it.
+        Outcome::Early => transition.after.state == State::Open,
     };
     let scope = current.set_by.as_ref().map(|set_by| set_by.scope);
     // What an operator asked for of this breaker is kept, with who and why. Of an override of the service each replica tells
