@@ -74,12 +74,14 @@ async fn a_transition_takes_six_round_trips_and_a_probe_that_decides_nine() {
     let store = Arc::new(PostgresStore::connect(&relay.url, Access::Shared).await.unwrap());
     let bed = SharedBed::of_postgres(Arc::clone(&store), direct);
     let (open, closed) = (State::Open, State::Closed);
-    // A connection prepares each statement at its first use.
-    for round in 0..4 {
+    // The fewest of some rounds: a connection prepares each statement at its first use, and a message that Postgres begins to
+    // answer before all of it has come is counted twice.
+    let mut fewest = [usize::MAX; 5];
+    for round in 0..12 {
         let key = |name: &str| key(name, &round.to_string());
         let (a, b) = (key("a"), key("b"));
         let seq = round * 10;
-        let mut turns = Vec::new();
+        let mut turns = Vec::with_capacity(fewest.len());
         let changes: [Proposal; 3] = [
             proposed(seq, &a, closed, open, 0),
             proposed(seq + 1, &a, open, closed, 1),
@@ -95,14 +97,12 @@ async fn a_transition_takes_six_round_trips_and_a_probe_that_decides_nine() {
         turns.push(relay.take());
         store.ask_probes(&[failed(&b, probe)]).await.unwrap();
         turns.push(relay.take());
-        if round == 3 {
-            assert_eq!(
-                turns,
-                [6, 6, 6, 8, 9],
-                "new, an outage that ends, new, a claim, an outcome that decides"
-            );
+        for (fewest, turns) in fewest.iter_mut().zip(turns) {
+            *fewest = turns.min(*fewest);
         }
     }
+    let expected = [6, 6, 6, 8, 9];
+    assert_eq!(fewest, expected, "new, an outage that ends, new, a claim, an outcome that decides");
     store.close().await;
     bed.end().await;
 }
