@@ -171,6 +171,7 @@ async fn overrides(channels: &[Vec<Channel>]) -> Result<Vec<Duration>> {
                 service: "orders".into(),
                 name: "orders".into(),
                 state: State::Disabled.into(),
+                reason: "benchmark".into(),
                 create: true,
                 ..SetOverrideRequest::default()
             };
@@ -179,7 +180,7 @@ async fn overrides(channels: &[Vec<Channel>]) -> Result<Vec<Duration>> {
             let reset = ResetBreakerRequest {
                 service: "orders".into(),
                 name: "orders".into(),
-                ..ResetBreakerRequest::default()
+                reason: "benchmark".into(),
             };
             client.reset_breaker(reset).await?;
         }

@@ -372,9 +372,9 @@ fn start_replication(
         coordinator.run(stopping).await;
         Ok(())
     });
-    let (control, configuration, stopping) = (Arc::clone(control), tail.configuration(), stop.clone());
+    let (control, stopping) = (Arc::clone(control), stop.clone());
     tasks.spawn("configuration_follow", async move {
-        stopping.run_until_cancelled(control.follow(configuration)).await;
+        stopping.run_until_cancelled(control.run_follow()).await;
         Ok(())
     });
     let (listening, stopping) = (replication.clone(), stop.clone());

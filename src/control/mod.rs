@@ -16,8 +16,8 @@ mod relaxed;
 mod start;
 mod write;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use breaker::{Attribution, Field, Layer, Override, Value};
 use breakerd_common::clock::Clock;
@@ -172,6 +172,8 @@ pub struct Control {
     commit_unknown: Notify,
     /// Notified when overrides from elsewhere are to be applied to breakers.
     reconcile_due: Notify,
+    /// The revision of the newest configuration that the store is known to have, where other replicas change it.
+    newest: OnceLock<watch::Receiver<u64>>,
 }
 
 impl Control {
@@ -195,6 +197,7 @@ impl Control {
             is_commit_unknown: AtomicBool::new(false),
             commit_unknown: Notify::new(),
             reconcile_due: Notify::new(),
+            newest: OnceLock::new(),
         })
     }
 
@@ -388,8 +391,11 @@ impl Control {
     }
 
     /// Tells every breaker what override its service has: what a crash left between the store and the breakers, or
-    /// another change brought, is made good.
+    /// another change brought, is made good. Not while another replica's change is on its way here, which it would undo.
     pub async fn reconcile_overrides(&self) {
+        if self.is_behind() {
+            return;
+        }
         let changed =
             override_reconciler::reconcile_overrides(&self.engine, &self.journal, &self.clock).await;
         if changed > 0 {

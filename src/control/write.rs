@@ -133,9 +133,24 @@ impl Control {
         }
     }
 
-    /// Takes over what other replicas change, as soon as the store is known to have another configuration than this process:
-    /// `newest` is the revision of it. Ends when nobody reads the store any more.
-    pub async fn follow(&self, mut newest: watch::Receiver<u64>) {
+    /// Other replicas change the configuration too: `newest` is the revision of the newest one that the store is known to
+    /// have. For the start, once; [`Control::run_follow`] takes it over.
+    pub fn follow(&self, newest: watch::Receiver<u64>) {
+        // There is one store, and one who reads it.
+        let _ = self.newest.set(newest);
+    }
+
+    /// Whether the store is known to have a newer configuration than is effective here.
+    pub(super) fn is_behind(&self) -> bool {
+        let newest = self.newest.get().map_or(0, |newest| *newest.borrow());
+        newest > self.configuration().revision()
+    }
+
+    /// Takes over what other replicas change, as soon as it is known to be there. For a task that lives as long as the process.
+    pub async fn run_follow(&self) {
+        let Some(mut newest) = self.newest.get().cloned() else { return std::future::pending().await };
+        // What came since the start read the configuration, too.
+        newest.mark_changed();
         while newest.changed().await.is_ok() {
             let revision = *newest.borrow_and_update();
             let guard = Arc::clone(&self.write_lock).lock_owned().await;

@@ -134,11 +134,13 @@ impl Replica {
         };
         let epoch = reported.report.epoch;
         let answer = coordinator.report(reported, report.duration).ok_or(EngineError::TooManyOutcomes)?;
+        // While the store does not answer, nobody waits for it.
+        let waits = if coordinator.is_failing() { Duration::ZERO } else { OUTCOME_WAITS };
         let answer = tokio::select! {
             biased;
             // An error: nobody asks the store any more.
             answer = answer => answer.ok(),
-            () = self.clock.sleep_until(now + OUTCOME_WAITS) => None,
+            () = self.clock.sleep_until(now + waits) => None,
         };
         let Some(ProbeAnswer { settled, row, .. }) = answer else {
             let (recorded, state) = (Recorded::Recorded, State::HalfOpen);

@@ -15,6 +15,10 @@ use crate::store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplicas};
 
 /// Between two rows.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Another replica of the same name that has written beside so many rows of this one is there.
+const DOUBLED_NOTES: u32 = 5;
+/// How long the end waits for the store.
+const FORGET_WITHIN: Duration = Duration::from_secs(1);
 /// A replica that the store has not answered for so long is alone, as far as it knows.
 const ALONE_AFTER: Duration = Duration::from_secs(3);
 
@@ -131,7 +135,7 @@ impl Presence {
     }
 
     async fn note(&self, stop: CancellationToken) {
-        let mut was_doubled = false;
+        let mut doubled = 0;
         loop {
             let own = self.own();
             let noted = stop.run_until_cancelled(self.store.note_replica(&own)).await;
@@ -140,14 +144,15 @@ impl Presence {
                 Some(Ok(OtherReplicas { live, has_same_name })) => {
                     self.metrics.replica.live.set(i64::try_from(live + 1).unwrap_or(i64::MAX));
                     self.answered_at.store(self.clock.now().as_micros(), Ordering::Relaxed);
-                    if has_same_name && !was_doubled {
+                    doubled = if has_same_name { doubled + 1 } else { 0 };
+                    // An earlier life of this process, which was killed, is silent by then.
+                    if doubled == DOUBLED_NOTES {
                         tracing::error!(
                             replica = own.name,
                             "another replica of this store has the same name: give each a name of its own (replica, \
                              BREAKERD_REPLICA)"
                         );
                     }
-                    was_doubled = has_same_name;
                 }
                 Some(Err(error)) => {
                     tracing::debug!(
@@ -161,11 +166,17 @@ impl Presence {
                 break;
             }
         }
-        if let Err(error) = self.store.forget_replica(&self.journal.replica(), self.boot).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "cannot delete the row of this replica"
-            );
+        // Else it is seen to be silent.
+        let name = self.journal.replica();
+        tokio::select! {
+            biased;
+            forgotten = self.store.forget_replica(&name, self.boot) => {
+                if let Err(error) = forgotten {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(error, "cannot delete the row of this replica");
+                }
+            }
+            () = self.clock.sleep_until(self.clock.now() + FORGET_WITHIN) => {}
         }
     }
 }

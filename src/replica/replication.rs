@@ -13,6 +13,8 @@ use crate::journal::Journal;
 use crate::journal::writer::Writer;
 use crate::store::{CountStore, SharedStore, StoreError, Told};
 
+/// How long the end waits for the store, at the most: less than the server waits for its tasks.
+const END_WITHIN: Duration = Duration::from_secs(3);
 /// After the store can tell no more of changes.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -49,7 +51,7 @@ impl Replication {
             store,
             clock,
             journal,
-            coordinator: Arc::new(coordinator),
+            coordinator: Arc::new(coordinator.with_grace(END_WITHIN)),
             rows_hint: Arc::default(),
             history_hint: Arc::default(),
             counts_hint: Arc::default(),

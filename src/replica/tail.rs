@@ -71,6 +71,9 @@ impl Tail {
         loop {
             let page = self.store.rows_after(&self.cursor, PAGE).await?;
             let now = self.clock.now();
+            // First, as rows may come of it.
+            self.configuration
+                .send_if_modified(|known| std::mem::replace(known, page.configuration) != page.configuration);
             // Read once, as the place to go on from is behind it.
             for UnreadableRow { place: RowPlace { revision, service, name }, problem } in &page.unreadable {
                 tracing::error!(service, name, revision, problem, "unreadable row of a breaker skipped");
@@ -79,8 +82,6 @@ impl Tail {
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
             }
             self.cursor = page.next;
-            self.configuration
-                .send_if_modified(|known| std::mem::replace(known, page.configuration) != page.configuration);
             self.read.note(self.cursor.revision, now);
             if page.is_last {
                 return Ok(());

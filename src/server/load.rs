@@ -128,6 +128,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         (&runtime.replication, shared)
     {
         let tail = catch_up(replication, store_address, &recovered).await?;
+        runtime.loaded.control.follow(tail.configuration());
         let metrics =
             PresenceMetrics { replica: app.metrics.replica.clone(), store: app.metrics.store.clone() };
         let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.read(), metrics);

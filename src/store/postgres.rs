@@ -300,7 +300,7 @@ impl TimelineStore for PostgresStore {
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let act = "write a new timeline";
         let renewed = tokio::time::timeout(CALL_TIMEOUT, async {
-            let mut tx = write_transaction::begin(&self.writes().await?).await?;
+            let mut tx = write_transaction::begin_under(&self.writes().await?, &self.lock).await?;
             let renewed = sqlx::query(RENEW_TIMELINE)
                 .bind(i64::from(timeline_after(present.max(past), random_step()?)))
                 .bind(i64::from(present))

@@ -236,6 +236,17 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// Tasks and scheduler hold each other, and processes their files.
+    fn drop(&mut self) {
+        for process in &self.replicas {
+            self.executor.kill(Owner::Replica(process.index));
+            process.life.lock().serving = None;
+        }
+        self.executor.kill(Owner::World);
+    }
+}
+
 /// One failure in a row of three opens for two seconds.
 fn catalog(plan: &Plan) -> Arc<Catalog> {
     let mut db = Layer::default();

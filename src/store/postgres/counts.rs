@@ -63,8 +63,8 @@ impl PostgresStore {
             // No service is empty: every row is behind this.
             None => (String::new(), String::new(), i64::MIN, 0),
         };
-        // Where short statements run, which Postgres does not compile. No lock is asked for: what is written counts for seconds.
-        let pool = self.reads();
+        // No lock is asked for: what is written counts for seconds.
+        let pool = self.lock.primary().pools.counts.clone();
         let rows: Vec<CountRow> = sqlx::query_as(
             "WITH present AS MATERIALIZED (
                  SELECT clock_timestamp() AS now,
@@ -88,7 +88,10 @@ impl PostgresStore {
              ), expired AS (
                  DELETE FROM counts WHERE ctid = ANY (ARRAY (
                      SELECT ctid FROM counts
-                     WHERE $20 AND boot <> $1 AND written_at < clock_timestamp() - $12 * interval '1 microsecond'
+                     WHERE $20 AND written_at < clock_timestamp() - $12 * interval '1 microsecond'
+                       AND (boot <> $1 OR NOT (service, name, epoch) IN (
+                           SELECT * FROM unnest($5::text[], $6::text[], $7::bigint[])
+                       ))
                      LIMIT 1000 FOR UPDATE SKIP LOCKED))
              ), expired_replicas AS (
                  DELETE FROM counting_replica WHERE boot = ANY (ARRAY (

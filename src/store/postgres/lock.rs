@@ -106,6 +106,11 @@ impl Lock {
         })
     }
 
+    /// Whether replicas have the database.
+    pub(super) fn is_shared(&self) -> bool {
+        self.access == Access::Shared
+    }
+
     /// The name in `revision.holder` under which this process may write.
     pub(super) fn holder(&self) -> &str {
         &self.holder
@@ -124,7 +129,7 @@ impl Lock {
     /// For who is about to write. Among replicas the name in `revision.holder` is compared by each write itself: the lock's
     /// connection is asked each second, and when a write has met what says that it may be lost.
     pub(super) async fn hold_to_write(&self) -> Result<(), StoreError> {
-        if self.access == Access::Shared && self.is_trusted.load(Relaxed) {
+        if self.is_shared() && self.is_trusted.load(Relaxed) {
             return Ok(());
         }
         self.hold().await

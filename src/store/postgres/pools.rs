@@ -24,6 +24,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// caller has gone would otherwise go on, and keep its connection. And no compilation of statements (JIT): it is tried where
 /// Postgres overrates the rows of a small table, and takes longer than any of these.
 const READ_SETTINGS: &str = "SET statement_timeout = '15s'; SET jit = off";
+/// For counts, which are of no use when they are late.
+const COUNT_SETTINGS: &str = "SET statement_timeout = '2s'; SET jit = off";
 
 /// The connections to one server.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Pools {
     pub(super) reads: PgPool,
     /// For reads whose length a caller chooses.
     pub(super) history: PgPool,
+    /// For what replicas count, which must hold up nothing else.
+    pub(super) counts: PgPool,
 }
 
 impl Pools {
@@ -42,22 +46,23 @@ impl Pools {
     pub(super) fn to(server: &PgConnectOptions, is_pooled: bool) -> Self {
         let pool =
             |connections| PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
-        let reading = |connections| {
+        let set = |connections, settings: &'static str| {
             pool(connections).after_connect(move |connection, _| {
                 Box::pin(async move {
-                    if is_pooled { Ok(()) } else { connection.execute(READ_SETTINGS).await.map(drop) }
+                    if is_pooled { Ok(()) } else { connection.execute(settings).await.map(drop) }
                 })
             })
         };
         Self {
             writes: pool(WRITES).connect_lazy_with(server.clone()),
-            reads: reading(READS).connect_lazy_with(server.clone()),
-            history: reading(HISTORY).connect_lazy_with(server.clone()),
+            reads: set(READS, READ_SETTINGS).connect_lazy_with(server.clone()),
+            history: set(HISTORY, READ_SETTINGS).connect_lazy_with(server.clone()),
+            counts: set(1, COUNT_SETTINGS).connect_lazy_with(server.clone()),
         }
     }
 
-    fn all(&self) -> [&PgPool; 3] {
-        [&self.writes, &self.reads, &self.history]
+    fn all(&self) -> [&PgPool; 4] {
+        [&self.writes, &self.reads, &self.history, &self.counts]
     }
 
     /// Connections that are made from now on log in so. Those that there are stay.

@@ -9,7 +9,7 @@ use sqlx::postgres::PgPool;
 use super::lock::Lock;
 use super::shared_rows::{Locks, SharedRows};
 use super::statements_text::{ROWS_MAX, StatementsText};
-use super::write_transaction::{LockedRevision, Write, begin, begin_shared, bump, lock_revision};
+use super::write_transaction::{LockedRevision, Write, begin_shared, begin_under, bump, lock_revision};
 use super::{config, requests, row_locks, write, write_text};
 use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
@@ -49,7 +49,7 @@ enum RowLocks {
 
 impl<'a> PostgresTransaction<'a> {
     pub(super) async fn begin(pool: &PgPool, lock: &'a Lock) -> Result<Self, StoreError> {
-        Ok(Self::on(begin(pool).await?, lock, RowLocks::Revision))
+        Ok(Self::on(begin_under(pool, lock).await?, lock, RowLocks::Revision))
     }
 
     /// Beside claims of probes.

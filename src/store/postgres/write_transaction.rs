@@ -34,6 +34,11 @@ pub(super) async fn begin(pool: &PgPool) -> Result<Write, StoreError> {
     Transaction::begin(pool, BEGIN).await
 }
 
+/// For what locks the revision: beside other replicas if there can be some.
+pub(super) async fn begin_under(pool: &PgPool, lock: &Lock) -> Result<Write, StoreError> {
+    if lock.is_shared() { begin_shared(pool).await } else { begin(pool).await }
+}
+
 /// The row of `revision`, bumped.
 #[derive(FromRow)]
 struct BumpedRow {
