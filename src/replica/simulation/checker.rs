@@ -19,9 +19,6 @@ pub(super) const SERVICE: &str = "db";
 /// How long OPEN waits.
 pub(super) const OPEN_WAIT: Duration = Duration::from_secs(2);
 
-/// An answer about an outcome that took this long is not the store's.
-const STORE_WAITED_FOR: Duration = Duration::from_millis(950);
-
 /// Notes what callers are told in a run, and checks it.
 pub(super) struct Checker {
     executor: Executor,
@@ -147,7 +144,7 @@ impl Checker {
         name: &str,
         permit: &Permit,
         recorded: &RecordResult,
-        sent: (Time, Time),
+        reported_at: Time,
     ) {
         self.told(name, recorded.epoch, recorded.state);
         self.inner.lock().not_counted += u64::from(recorded.recorded == Recorded::NotCounted);
@@ -163,12 +160,16 @@ impl Checker {
                     permit.pass.epoch
                 ));
             }
-            // A replica that waited for the store in vain takes the outcome in, and it may yet prove late.
-            let (reported_at, sent_at) = sent;
-            let is_of_store = self.executor.now().since(sent_at) < STORE_WAITED_FOR;
+            // A replica that does not wait for the store takes the outcome in, and it may yet prove late: it counts once the
+            // store has it.
+            let key = Key::new(SERVICE, name).expect("a key");
+            let slots = self.store.probe_slots(&key, permit.pass.epoch);
+            let counts = slots
+                .iter()
+                .any(|slot| matches!(slot, ProbeSlot::Completed { nonce, .. } if *nonce == probe.nonce));
             let until = lease.and_then(|lease| lease.of_store);
             let is_late = until.is_none_or(|until| until < reported_at);
-            if recorded.recorded == Recorded::Recorded && is_of_store && is_late {
+            if recorded.recorded == Recorded::Recorded && counts && is_late {
                 self.violated(format!("{name}: slot {} counts after its lease", probe.slot));
             }
             self.log(|| {

@@ -484,7 +484,6 @@ impl Caller {
         let reported_at = self.executor.now();
         // Sent again, as a client does whose connection broke.
         for _ in 0..if self.loses_probes { 3 } else { REPORTED_MAX } {
-            let sent_at = self.executor.now();
             let call = move |replica: Replica, _: Shown, now, sender: oneshot::Sender<_>| async move {
                 let target = Target { permit: Some(permit), service: SERVICE, name, epoch: None };
                 let recorded = replica.record(Creator::Server, target, &Report::plain(outcome), now).await;
@@ -492,7 +491,7 @@ impl Caller {
                 let _ = recorded.map(|recorded| sender.send(recorded));
             };
             if let Some((index, recorded)) = self.call_sending(call).await {
-                self.checker.recorded(index, name, &permit, &recorded, (reported_at, sent_at));
+                self.checker.recorded(index, name, &permit, &recorded, reported_at);
                 return;
             }
             self.executor.sleep(BETWEEN_REPORTS).await;
