@@ -224,10 +224,17 @@ impl Breaker {
     /// The answer to a claim: what it gave waits here for calls.
     pub fn granted(&mut self, grant: &ProbeGrant, now: Time) {
         let now = self.clock(now);
-        if grant.epoch != self.epoch || self.proposed().is_some() {
+        if grant.epoch != self.epoch {
             return;
         }
-        if let Phase::HalfOpen(half_open) = &mut self.phase {
+        // A half-open that is being left may have to go on.
+        let half_open = match (self.replicated.as_mut().and_then(|it| it.proposal.as_mut()), &mut self.phase)
+        {
+            (Some(proposal), _) => proposal.probes.as_mut(),
+            (None, Phase::HalfOpen(half_open)) => Some(half_open),
+            (None, _) => None,
+        };
+        if let Some(half_open) = half_open {
             half_open.granted(grant, now);
         }
     }

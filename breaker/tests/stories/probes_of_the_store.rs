@@ -239,12 +239,11 @@ fn the_probes_of_a_half_open_that_was_left_in_vain_are_not_lost() {
         19.9 allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
         claim: 1 probes
         20 poll: ok [HALF_OPEN -> OPEN, HALF_OPEN_TIMEOUT]
-        granted 1: ok // it does not listen now
+        granted 1: ok // for the half-open that is being left
         returned: 0
         lost p1 to HALF_OPEN epoch 2 since 0: ok // by the store's clock it was too early
+        allow: yes #1 PROBE, for 59.9
         returned: 1
-        claim: 1 probes, again
-        granted 1 first 20: ok
         ",
     );
     check_with_store(
