@@ -267,7 +267,7 @@ impl Engine {
     /// The outcome of a probe over which the store decides; none: [`Engine::record_for`] takes it.
     ///
     /// # Errors
-    /// As those of [`Engine::record_for`] about a permit.
+    /// As those of [`Engine::record_for`].
     pub fn probe_report(
         &self,
         target: &Target<'_>,
@@ -285,7 +285,7 @@ impl Engine {
                 && self.is_enabled()
         };
         let Some(permit) = target.permit.filter(is_live) else { return Ok(None) };
-        let reported = self.registry.with_known(permit.key, |entry, inner| {
+        let reported = |entry: &Entry, inner: &mut Inner| {
             inner.used(now);
             self.sync_wall(inner);
             if permit.pass.epoch > inner.breaker.epoch() && !holds(Rule::LaterEpochToStore) {
@@ -294,8 +294,20 @@ impl Engine {
             let ticket = Ticket::Foreign(permit.pass);
             let report = inner.breaker.probe_report(ticket, report, now)?;
             Some(ReportedProbe { key: entry.key.clone(), report, slots: inner.breaker.half_open_slots() })
-        });
-        Ok(reported.flatten())
+        };
+        if let Some(reported) = self.registry.with_known(permit.key, reported) {
+            return Ok(reported);
+        }
+        // Another replica gave it for a breaker that was never used here; without a name nobody here can say which.
+        if target.service.is_empty() {
+            return Ok(None);
+        }
+        let owner = || self.owner(target.service, Creator::Server);
+        self.registry.with_breaker(permit.key, target.service, target.name, owner, now, |entry, inner| {
+            let reported = reported(entry, inner);
+            self.settle(entry, inner, &[]);
+            reported
+        })
     }
 
     /// A breaker that was looked at may have something to ask of the store.

@@ -2,6 +2,8 @@
 
 use futures_util::poll;
 
+use breaker::Outcome;
+
 use super::bed::Bed;
 use super::*;
 use crate::engine::{Allowed, StoreAnswer};
@@ -94,6 +96,20 @@ async fn probes_of_a_batch_whose_caller_goes_away_are_the_next_calls() {
 }
 
 /// Calls are woken in groups, so that one is woken by what is not for it.
+#[tokio::test]
+async fn the_outcome_of_a_probe_of_a_breaker_that_was_never_used_here_is_the_stores() {
+    let bed = Bed::half_open(&["a"], 1).await;
+    let (_stop, _running) = bed.run();
+    let permit = bed.allow("a").await.permit;
+    let elsewhere = Bed::half_open(&[], 1).await;
+    let report = |service, name| {
+        let target = Target { permit, service, name, epoch: None };
+        elsewhere.engine.probe_report(&target, &Report::plain(Outcome::Success), NOW).unwrap()
+    };
+    assert!(report("", "").is_none(), "nobody can say which breaker it is of");
+    assert_eq!(report("db", "a").unwrap().key, key("a"));
+}
+
 #[tokio::test]
 async fn a_call_that_is_woken_in_vain_claims_one_probe() {
     let names = ["a"];
