@@ -311,8 +311,8 @@ impl Checker {
     fn check_told(&self, name: &str, epoch: u64, state: State, rows: &[&StoredTransition]) {
         let stood = (epoch == 0 && state == State::Closed)
             || rows.iter().any(|row| row.epoch == Some(epoch) && row.to == state);
-        // FORCED_OPEN holds while rows of later epochs come, until it is answered.
-        let is_of = |base| base == epoch || (state == State::ForcedOpen && base > epoch);
+        // FORCED_OPEN holds while rows of later epochs come, until it is answered: also after it has won, and ended, in the store.
+        let is_of = |base| base == epoch || state == State::ForcedOpen;
         let proposed = || rows.iter().any(|row| is_of(row.base_epoch) && row.to == state);
         if !stood && !proposed() {
             self.violated(format!("{name}: a caller was told {state} of epoch {epoch}, which is nowhere"));
