@@ -131,10 +131,6 @@ pub async fn run_overrides(
     }
     loop {
         let now = clock.now();
-        // Another replica may have opened a breaker while an override was on its way to it, which lost against that.
-        if engine.is_replicated() && stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
-            return Ok(());
-        }
         for (service, ended) in engine.ended_service_overrides(now) {
             let forget = control.forget_override(&service, ended);
             match stop.run_until_cancelled(forget).await {
@@ -154,12 +150,16 @@ pub async fn run_overrides(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = clock.sleep_until(now + OVERRIDES_EVERY) => {}
-            () = control.reconcile_due() => {
-                if stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
-                    return Ok(());
+            () = clock.sleep_until(now + OVERRIDES_EVERY) => {
+                // Another replica may have opened a breaker while an override was on its way to it, which lost against that.
+                if !engine.is_replicated() {
+                    continue;
                 }
             }
+            () = control.reconcile_due() => {}
+        }
+        if stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
+            return Ok(());
         }
     }
 }
