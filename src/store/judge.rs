@@ -316,9 +316,7 @@ fn numbered_here<'a>(
             return EntryDecision { receipt, entry: Some(entry), next: Some(next) };
         }
         // Somebody else may have brought about the same.
-        Outcome::Superseded => {
-            current.epoch != transition.base_epoch + 1 || current.state != transition.after.state
-        }
+        Outcome::Superseded => !proposal.change.is_brought_about_by(current),
         Outcome::Over => true,
         // OPEN denies before the store has answered, so that callers were told of it.
         Outcome::Early => transition.after.state == State::Open,
