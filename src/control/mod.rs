@@ -381,6 +381,7 @@ impl Control {
     pub async fn run_reload(self: &Arc<Self>) {
         loop {
             self.commit_unknown.notified().await;
+            self.pause().await;
             self.reload_until_ok().await;
         }
     }

@@ -105,11 +105,12 @@ impl Control {
     /// Reloads the stored configuration, as soon as the store answers.
     pub(super) async fn reload_until_ok(&self) {
         loop {
-            self.pause().await;
             let guard = Arc::clone(&self.write_lock).lock_owned().await;
-            match self.reload(&guard).await {
+            let reloaded = self.reload(&guard).await;
+            drop(guard);
+            match reloaded {
                 Ok(()) => return,
-                Err(ControlError::Store(error)) if error.is_transient() => {}
+                Err(ControlError::Store(error)) if error.is_transient() => self.pause().await,
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -125,12 +126,7 @@ impl Control {
     /// what was effective before.
     pub async fn reload_restored(&self) {
         self.is_commit_unknown.store(true, Ordering::Relaxed);
-        let guard = Arc::clone(&self.write_lock).lock_owned().await;
-        let reloaded = self.reload(&guard).await;
-        drop(guard);
-        if reloaded.is_err() {
-            self.reload_until_ok().await;
-        }
+        self.reload_until_ok().await;
     }
 
     /// Other replicas change the configuration too: `newest` is the revision of the newest one that the store is known to
@@ -153,19 +149,10 @@ impl Control {
         newest.mark_changed();
         while newest.changed().await.is_ok() {
             let revision = *newest.borrow_and_update();
-            let guard = Arc::clone(&self.write_lock).lock_owned().await;
-            if self.configuration().revision() == revision {
-                continue;
-            }
-            let reloaded = self.reload(&guard).await;
-            drop(guard);
-            match reloaded {
-                Ok(()) => {}
-                Err(ControlError::Store(error)) if error.is_transient() => self.reload_until_ok().await,
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "stored configuration is invalid, keeping the previous one"
-                ),
+            // A change that is being made here has that revision in a moment.
+            drop(self.write_lock.lock().await);
+            if self.configuration().revision() != revision {
+                self.reload_until_ok().await;
             }
         }
     }

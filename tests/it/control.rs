@@ -10,7 +10,7 @@ use breakerd::app::Loaded;
 use breakerd::control::{
     Configuration, Control, ControlError, LayerChange, Update, Updated, first_configuration,
 };
-use breakerd::engine::{Engine, Limits, Seals};
+use breakerd::engine::{Creator, Engine, Limits, Seals, Unknown};
 use breakerd::journal::Journal;
 use breakerd::metrics::Metrics;
 use breakerd::runtime::{Parts, Runtime};
@@ -23,6 +23,7 @@ use breakerd_common::clock::ManualClock;
 use futures_util::poll;
 use tokio::sync::Semaphore;
 
+use crate::process::PATIENCE;
 use crate::support::{Bed, journal};
 
 const START: Time = Time::from_micros(1_700_000_000_000_000);
@@ -389,6 +390,37 @@ async fn a_change_is_planned_again_on_what_came_between() {
     world.control.reconcile_due().await;
     world.control.reconcile_overrides().await;
     assert_eq!(world.engine.view("db", "", START).unwrap().state, State::ForcedOpen);
+    world.end().await;
+}
+
+/// The start reads the configuration long before it follows what other replicas change.
+#[tokio::test]
+async fn what_another_replica_changed_during_a_start_is_taken_over_and_not_undone() {
+    let world = World::new().await;
+    world.engine.allow("db", "", START).unwrap();
+    let edit = ConfigEdit::Override { service: "db".to_owned(), set: Some(forced_open()) };
+    let touched = ["db".to_owned()].into();
+    let write =
+        ConfigWrite { based_on: 0, edit, touched, attribution: ann(), request: None, waits: &|_, _| None };
+    world.bed.store.write_config(&write).await.unwrap();
+    let newest = tokio::sync::watch::Sender::new(1);
+    world.control.follow(newest.subscribe());
+    world
+        .engine
+        .set_override(Creator::Server, Unknown::Create, "db", "", forced_open().as_override(), START)
+        .unwrap();
+    world.control.reconcile_overrides().await;
+    let state = || world.engine.view("db", "", START).unwrap().state;
+    assert_eq!(state(), State::ForcedOpen, "the override that is not known here yet was undone");
+
+    let following = Arc::clone(&world.control);
+    let following = tokio::spawn(async move { following.run_follow().await });
+    let taken_over = tokio::time::timeout(PATIENCE, world.control.reconcile_due());
+    taken_over.await.expect("the configuration is taken over");
+    assert_eq!(world.control.configuration().revision(), 1);
+    world.control.reconcile_overrides().await;
+    assert_eq!(state(), State::ForcedOpen);
+    following.abort();
     world.end().await;
 }
 
