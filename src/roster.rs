@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::app::{App, Loaded};
+use crate::replica::live_replica;
 use crate::store::{LiveReplica, StoredReplica};
 
 /// How long the store may take to list them; a replica that it does not answer is alone.
@@ -26,20 +27,15 @@ pub struct Roster {
 impl Roster {
     /// Asks the store, if replicas share it.
     pub async fn read(app: &App, loaded: &Loaded) -> Self {
+        let Loaded { journal, feeds, .. } = loaded;
         let Some(presence) = &loaded.presence else {
-            return Self::of_one(LiveReplica {
-                name: loaded.journal.replica().to_string(),
-                boot: loaded.journal.boot(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                uptime: app.clock.now().since(app.started_at),
-                revision: loaded.feeds.tail.revision(),
-                waiting: loaded.journal.stats(app.clock.now()).depth,
-            });
+            let revision = feeds.tail.revision();
+            return Self::of_one(live_replica(journal, revision, app.started_at, app.clock.now()));
         };
         match presence.all(STORE_TIMEOUT).await {
             Some(all) => Self {
                 replicas: all.replicas,
-                answering: presence.boot(),
+                answering: journal.boot(),
                 revision: all.revision,
                 is_shared: true,
                 is_alone: false,

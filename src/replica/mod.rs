@@ -39,7 +39,7 @@ pub use self::answers::Answers;
 pub use self::calls::{Calls, WaitingCall};
 pub use self::coordinator::Coordinator;
 pub use self::counts::CountSharing;
-pub use self::presence::{Presence, PresenceMetrics};
+pub use self::presence::{Presence, PresenceMetrics, live_replica};
 pub use self::read_position::ReadPosition;
 pub use self::replication::Replication;
 pub use self::tail::Tail;

@@ -22,6 +22,18 @@ const FORGET_WITHIN: Duration = Duration::from_secs(1);
 /// A replica that the store has not answered for so long is alone, as far as it knows.
 const ALONE_AFTER: Duration = Duration::from_secs(3);
 
+/// What a replica with this journal, which has read so far, says of itself.
+pub fn live_replica(journal: &Journal, revision: u64, started_at: Time, now: Time) -> LiveReplica {
+    LiveReplica {
+        name: journal.replica().to_string(),
+        boot: journal.boot(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: now.since(started_at),
+        revision,
+        waiting: journal.stats(now).depth,
+    }
+}
+
 /// Where it is shown how a replica stands.
 #[derive(Clone)]
 pub struct PresenceMetrics {
@@ -36,8 +48,6 @@ pub struct Presence {
     store: Arc<dyn ReplicaStore>,
     clock: Arc<dyn Clock>,
     journal: Arc<Journal>,
-    version: &'static str,
-    boot: u64,
     started_at: Time,
     /// What this replica has read.
     read: Arc<ReadPosition>,
@@ -47,12 +57,11 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Of a process that starts now. `boot` is random, for each life of the process.
+    /// Of a process that starts now.
     pub fn new(
         store: Arc<dyn ReplicaStore>,
         clock: Arc<dyn Clock>,
         journal: Arc<Journal>,
-        boot: u64,
         read: Arc<ReadPosition>,
         metrics: PresenceMetrics,
     ) -> Self {
@@ -61,8 +70,6 @@ impl Presence {
             store,
             clock,
             journal,
-            version: env!("CARGO_PKG_VERSION"),
-            boot,
             started_at,
             read,
             metrics,
@@ -72,15 +79,7 @@ impl Presence {
 
     /// What this replica says of itself.
     pub fn own(&self) -> LiveReplica {
-        let now = self.clock.now();
-        LiveReplica {
-            name: self.journal.replica().to_string(),
-            boot: self.boot,
-            version: self.version.to_owned(),
-            uptime: now.since(self.started_at),
-            revision: self.read.revision(),
-            waiting: self.journal.stats(now).depth,
-        }
+        live_replica(&self.journal, self.read.revision(), self.started_at, self.clock.now())
     }
 
     /// Whether the store has not answered for so long that this replica decides alone.
@@ -101,11 +100,6 @@ impl Presence {
             self.metrics.store.revision_lag_seconds.set(lag.as_secs_f64());
             self.clock.sleep_until(self.clock.now() + NOTE_EVERY).await;
         }
-    }
-
-    /// Random for each life of the process.
-    pub fn boot(&self) -> u64 {
-        self.boot
     }
 
     /// All replicas of the store; none: it does not answer within `timeout`.
@@ -170,7 +164,7 @@ impl Presence {
         let name = self.journal.replica();
         tokio::select! {
             biased;
-            forgotten = self.store.forget_replica(&name, self.boot) => {
+            forgotten = self.store.forget_replica(&name, self.journal.boot()) => {
                 if let Err(error) = forgotten {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(error, "cannot delete the row of this replica");
@@ -183,6 +177,6 @@ impl Presence {
 
 impl std::fmt::Debug for Presence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Presence").field("boot", &self.boot).finish_non_exhaustive()
+        f.debug_struct("Presence").field("boot", &self.journal.boot()).finish_non_exhaustive()
     }
 }

@@ -131,7 +131,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         runtime.loaded.control.follow(tail.configuration());
         let metrics =
             PresenceMetrics { replica: app.metrics.replica.clone(), store: app.metrics.store.clone() };
-        let presence = Presence::new(replicas, Arc::clone(clock), journal, boot, tail.read(), metrics);
+        let presence = Presence::new(replicas, Arc::clone(clock), journal, tail.read(), metrics);
         runtime.loaded.presence = Some(Arc::new(presence));
         Some(Following { tail, counts: replication.count_sharing(counts) })
     } else {

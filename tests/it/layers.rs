@@ -31,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transition_log", &["engine"]),
     ("health", &["journal", "store"]),
     ("app", &["control", "engine", "feed", "health", "journal", "metrics", "replica", "store"]),
-    ("roster", &["app", "store"]),
+    ("roster", &["app", "replica", "store"]),
     (
         "runtime",
         &["app", "control", "engine", "feed", "journal", "metrics", "replica", "store", "transition_log"],
