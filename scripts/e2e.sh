@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The heavy suites: the demo, and those that need other toolchains; the last line is the total: "N passed, N failed".
+# The heavy suites: the demo, those that need other toolchains, other versions of Postgres; the last line is the total: "N passed, N failed".
 #
 #   scripts/e2e.sh            every suite: tests/e2e/SUITE/run.sh
 #   scripts/e2e.sh SUITE...   only these

