@@ -10,6 +10,7 @@ mod counts;
 mod executor;
 mod link;
 mod operators;
+mod scale;
 mod thresholds;
 mod world;
 

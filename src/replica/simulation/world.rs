@@ -340,7 +340,7 @@ async fn live(
 }
 
 /// What the process' timers do.
-async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
+pub(super) async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
     loop {
         let earlier = engine.earlier_deadline();
         match engine.next_deadline() {
