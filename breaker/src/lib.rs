@@ -7,8 +7,8 @@
 //! use std::{sync::Arc, time::Duration};
 //! use breaker::{Breaker, Identity, Numbering, Outcome, Report, State, Thresholds, Ticket, Time, WallOffset};
 //!
-//! let (numbering, wall) = (Numbering::Own, WallOffset::ZERO);
-//! let identity = Identity { key_hash: 1, salt: 2, first_number: 0, numbering, wall };
+//! let (numbering, stagger, wall) = (Numbering::Own, Duration::ZERO, WallOffset::ZERO);
+//! let identity = Identity { key_hash: 1, salt: 2, first_number: 0, numbering, stagger, wall };
 //! let mut now = Time::from_micros(1_000_000);
 //! let mut breaker = Breaker::new(Arc::new(Thresholds::default()), 0, identity, now);
 //!

@@ -30,6 +30,9 @@ const SHARDS: usize = 64;
 /// Idle breakers are looked for out of turn once no more than this part of the room is left: there is still some while
 /// the sweep runs.
 const SPARE_PART: usize = 8;
+/// What time alone brings about is held back for a part of this where there are other replicas: enough for one of a hundred to be
+/// first by more than an answer takes, and little beside any wait.
+const STAGGER: Duration = Duration::from_millis(100);
 
 /// Tables whose hash is a part of the id.
 #[derive(Default)]
@@ -360,6 +363,7 @@ impl Registry {
             salt: self.issuer ^ key_hash,
             first_number: now.as_micros(),
             numbering: self.numbering,
+            stagger: if self.numbering == Numbering::Store { STAGGER } else { Duration::ZERO },
             wall: self.wall.offset(),
         }
     }

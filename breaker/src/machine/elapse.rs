@@ -1,7 +1,10 @@
 //! What the passing of time does: ends waits, overrides and half-opens, each at the moment when it was due.
 
+use std::time::Duration;
+
 use super::phase::{Cause, Next, Phase};
 use super::{ActiveOverride, Breaker};
+use crate::mix;
 use crate::state::Reason;
 use crate::thresholds::AfterMaxWait;
 use crate::time::Time;
@@ -27,7 +30,15 @@ impl Breaker {
             Phase::HalfOpen(half_open) => half_open.stock_deadline(),
             _ => None,
         };
-        self.state_deadline().into_iter().chain(stock).min()
+        let staggered = self.state_deadline().map(|deadline| deadline + self.held_back());
+        staggered.into_iter().chain(stock).min()
+    }
+
+    /// For how long what time alone brings about in this epoch is left to another replica ([`super::Identity::stagger`]).
+    fn held_back(&self) -> Duration {
+        let drawn = u128::from(mix(self.salt ^ mix(self.key_hash ^ self.epoch)));
+        let part = (drawn * u128::from(self.stagger)) >> u64::BITS;
+        Duration::from_micros(u64::try_from(part).unwrap_or(0))
     }
 
     /// When time alone will change the state next; none: never.
@@ -88,7 +99,7 @@ impl Breaker {
         if matches!(self.phase, Phase::HalfOpenRestored(_)) {
             return Some((Next::HalfOpen, Cause::own(Reason::Restart), now));
         }
-        let due = self.state_deadline().filter(|due| *due <= now)?;
+        let due = self.state_deadline().filter(|due| *due + self.held_back() <= now)?;
         let (next, reason) = match &self.phase {
             Phase::Open(_) => (Next::HalfOpen, Reason::WaitElapsed),
             Phase::HalfOpen(half_open) => match half_open.terms().after_max_wait {

@@ -31,6 +31,7 @@ impl Play {
             salt: 0,
             first_number: 1,
             numbering: Numbering::Own,
+            stagger: Duration::ZERO,
             wall: WallOffset::ZERO,
         };
         let thresholds = settings.thresholds();

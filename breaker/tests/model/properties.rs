@@ -19,7 +19,14 @@ use crate::{beginning, config};
 const START: Time = Time::from_micros(1_000_000_800_000_000);
 
 fn identity(key_hash: u64) -> Identity {
-    Identity { key_hash, salt: 1, first_number: 0, numbering: Numbering::Own, wall: WallOffset::ZERO }
+    Identity {
+        key_hash,
+        salt: 1,
+        first_number: 0,
+        numbering: Numbering::Own,
+        stagger: Duration::ZERO,
+        wall: WallOffset::ZERO,
+    }
 }
 
 fn thresholds(values: &[(Field, Value)]) -> Arc<Thresholds> {

@@ -89,6 +89,7 @@ fn drawn_by_chance(
         salt: 99,
         first_number: 0,
         numbering: Numbering::Own,
+        stagger: Duration::ZERO,
         wall: WallOffset::ZERO,
     };
     let open = Snapshot { epoch, state: State::Open, open_count, retry_after, ..Snapshot::pristine() };

@@ -63,8 +63,14 @@ struct Fleet {
 impl Fleet {
     fn new(thresholds: &Arc<Thresholds>) -> Self {
         let breaker = |numbering| {
-            let identity =
-                Identity { key_hash: 7, salt: 1, first_number: 0, numbering, wall: WallOffset::ZERO };
+            let identity = Identity {
+                key_hash: 7,
+                salt: 1,
+                first_number: 0,
+                numbering,
+                stagger: Duration::ZERO,
+                wall: WallOffset::ZERO,
+            };
             Breaker::new(Arc::clone(thresholds), 0, identity, START)
         };
         Self {

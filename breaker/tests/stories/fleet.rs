@@ -58,6 +58,7 @@ impl Fleet {
             salt: 1,
             first_number: 1_000,
             numbering: Numbering::Store,
+            stagger: Duration::ZERO,
             wall: WallOffset::ZERO,
         };
         let breaker = || Breaker::new(thresholds(&settings), 1, identity, START);

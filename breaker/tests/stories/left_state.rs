@@ -9,8 +9,14 @@ use breaker::{
 };
 
 const START: Time = Time::from_micros(1_000_000_000);
-const IDENTITY: Identity =
-    Identity { key_hash: 1, salt: 2, first_number: 3, numbering: Numbering::Own, wall: WallOffset::ZERO };
+const IDENTITY: Identity = Identity {
+    key_hash: 1,
+    salt: 2,
+    first_number: 3,
+    numbering: Numbering::Own,
+    stagger: Duration::ZERO,
+    wall: WallOffset::ZERO,
+};
 
 fn at(seconds: u64) -> Time {
     START + Duration::from_secs(seconds)

@@ -26,6 +26,7 @@ mod restarting;
 mod retiring;
 mod sharing;
 mod shown;
+mod staggered;
 mod story;
 mod thresholds;
 mod waiting;

@@ -160,7 +160,8 @@ fn calls_elsewhere_push_a_reporter_out_of_the_window() {
 
 fn closed(settings: &str) -> Breaker {
     let (numbering, wall) = (Numbering::Own, WallOffset::ZERO);
-    let identity = Identity { key_hash: 7, salt: 1, first_number: 0, numbering, wall };
+    let identity =
+        Identity { key_hash: 7, salt: 1, first_number: 0, numbering, stagger: Duration::ZERO, wall };
     Breaker::new(thresholds(settings), 0, identity, Time::ZERO)
 }
 

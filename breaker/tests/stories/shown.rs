@@ -14,7 +14,14 @@ use crate::thresholds::thresholds;
 const START: Time = Time::from_micros(1_000_000_000_000_000);
 
 fn identity() -> Identity {
-    Identity { key_hash: 7, salt: 1, first_number: 0, numbering: Numbering::Own, wall: WallOffset::ZERO }
+    Identity {
+        key_hash: 7,
+        salt: 1,
+        first_number: 0,
+        numbering: Numbering::Own,
+        stagger: Duration::ZERO,
+        wall: WallOffset::ZERO,
+    }
 }
 
 fn after(seconds: u64) -> Time {

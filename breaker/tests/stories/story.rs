@@ -109,8 +109,14 @@ struct StoryRun {
 
 impl StoryRun {
     fn start(settings: &str, numbering: Numbering) -> Self {
-        let identity =
-            Identity { key_hash: 7, salt: 1, first_number: 1_000, numbering, wall: WallOffset::ZERO };
+        let identity = Identity {
+            key_hash: 7,
+            salt: 1,
+            first_number: 1_000,
+            numbering,
+            stagger: Duration::ZERO,
+            wall: WallOffset::ZERO,
+        };
         let breaker = Breaker::new(thresholds(settings), 1, identity, START);
         Self {
             breaker,

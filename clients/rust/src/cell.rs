@@ -95,6 +95,7 @@ impl Cell {
             salt: fastrand::u64(..),
             first_number: 0,
             numbering: Numbering::Own,
+            stagger: Duration::ZERO,
             wall: WallOffset::ZERO,
         };
         let slow_after = slow_after(&thresholds);

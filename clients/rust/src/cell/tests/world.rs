@@ -48,8 +48,14 @@ pub(super) fn world(what: WhenUnreachable) -> World {
     let thresholds = Arc::new(Thresholds::default());
     let cell =
         Arc::new(Cell::new(Key::new("a", "").unwrap(), what, Arc::clone(&thresholds), &around.context()));
-    let identity =
-        Identity { key_hash: 1, salt: 2, first_number: 0, numbering: Numbering::Own, wall: WallOffset::ZERO };
+    let identity = Identity {
+        key_hash: 1,
+        salt: 2,
+        first_number: 0,
+        numbering: Numbering::Own,
+        stagger: Duration::ZERO,
+        wall: WallOffset::ZERO,
+    };
     let breakerd = Machine::new(thresholds, 0, identity, around.context().now);
     let mut world = World {
         clock,
