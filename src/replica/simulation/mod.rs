@@ -35,8 +35,8 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::EpochAndStateCompared, 0),
     (Rule::KnownIdAnsweredAlike, 2),
     (Rule::WaitByStoreClock, 7),
-    (Rule::LeaseFromSend, 39),
-    (Rule::OutcomeNonceChecked, 20),
+    (Rule::LeaseFromSend, 260),
+    (Rule::OutcomeNonceChecked, 596),
     (Rule::SupersededKept, 256),
     (Rule::JournalFirst, 9),
     (Rule::LeasesEnd, 0),
@@ -44,10 +44,10 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::LaterEpochToStore, 8),
     (Rule::ProbesReturned, 11),
     (Rule::EndReturnsProbes, 70),
-    (Rule::PollIsTruth, 34),
+    (Rule::PollIsTruth, 7),
     (Rule::ResetGuarded, 829),
     (Rule::ForcedOpenUnguarded, 19),
-    (Rule::ActsInOrder, 69),
+    (Rule::ActsInOrder, 34),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
 const OPERATED_EVERY: u64 = 5;
