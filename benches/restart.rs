@@ -88,6 +88,7 @@ async fn fill_store(data: &Path) -> Result<u64> {
                 numbering: Numbering::Own,
                 store_unavailable: false,
                 decided_at: Time::ZERO,
+                service_override: None,
                 age: Duration::ZERO,
             });
         }
@@ -116,6 +117,7 @@ fn fill_journal(folder: &Path) -> Result<std::path::PathBuf> {
             transition: &transition(1, clock.now()),
             origin: Origin::Own,
             numbering: Numbering::Own,
+            service_override: None,
         });
     }
     Ok(folder.join("000000000001.journal"))

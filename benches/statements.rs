@@ -259,6 +259,7 @@ fn proposal(id: TransitionId, key: &Key, to: State, base_epoch: u64) -> Proposal
         numbering: Numbering::Store,
         store_unavailable: false,
         decided_at: Time::ZERO,
+        service_override: None,
         age: Duration::ZERO,
     }
 }

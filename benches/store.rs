@@ -129,6 +129,7 @@ fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Pro
         numbering: Numbering::Own,
         store_unavailable: false,
         decided_at: Time::ZERO,
+        service_override: None,
         age: Duration::ZERO,
     }
 }

@@ -29,6 +29,11 @@ use crate::store::{Pruned, Retention, StoreError, TransitionStore};
 
 /// The interval of clearing service-wide overrides that have expired.
 const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
+/// How long a replica leaves an override of a service to the one that set it, at the least: that one's changes come in
+/// milliseconds, and breakers that are used nowhere but here wait for it.
+const WALK_PAUSE: Duration = Duration::from_millis(50);
+/// And how much longer at the most.
+const WALK_SPREAD: Duration = Duration::from_millis(100);
 /// Idle breakers are swept so many times within the time after which they may be evicted.
 const SWEEPS_PER_TTL: u32 = 10;
 /// But no more often than this.
@@ -156,12 +161,24 @@ pub async fn run_overrides(
                     continue;
                 }
             }
-            () = control.reconcile_due() => {}
+            () = control.reconcile_due() => {
+                // Who changed the override brings it to its breakers. What is still outside after a moment others do not have.
+                let pause = if engine.is_replicated() { walk_pause(clock.now()) } else { Duration::ZERO };
+                if stop.run_until_cancelled(clock.sleep_until(clock.now() + pause)).await.is_none() {
+                    return Ok(());
+                }
+            }
         }
         if stop.run_until_cancelled(control.reconcile_overrides()).await.is_none() {
             return Ok(());
         }
     }
+}
+
+/// How long a replica leaves an override to the one that set it: another time in each, so that not all bring it at once.
+fn walk_pause(now: Time) -> Duration {
+    let spread = u64::try_from(WALK_SPREAD.as_micros()).unwrap_or(u64::MAX);
+    WALK_PAUSE + Duration::from_micros(now.as_micros() % spread)
 }
 
 /// Reloads the stored configuration, each time that the store did not confirm a write.
@@ -305,6 +322,7 @@ mod tests {
             numbering: Numbering::Own,
             store_unavailable: false,
             decided_at: NOW,
+            service_override: None,
             age: Duration::ZERO,
         };
         store.propose(&[proposal]).await.unwrap();

@@ -33,6 +33,7 @@ mod active_override;
 mod calls;
 mod elapse;
 mod half_open;
+mod numbering;
 mod operator_actions;
 mod phase;
 mod replication;
@@ -46,6 +47,7 @@ use std::time::Duration;
 pub use self::active_override::ActiveOverride;
 use self::half_open::HalfOpen;
 pub use self::half_open::{ProbeClaim, ProbeGrant};
+pub use self::numbering::Numbering;
 pub use self::operator_actions::{Needed, WrongState};
 use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
 pub use self::snapshot::View;
@@ -59,15 +61,6 @@ use crate::thresholds::Thresholds;
 use crate::time::{Time, WallOffset};
 use crate::transition::{CausingOutcome, HalfOpenTerms, Snapshot, Stats, Transition};
 use crate::wait::wait;
-
-/// Who numbers a breaker's epochs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numbering {
-    /// The machine: it is the only one.
-    Own,
-    /// The store: there are other replicas.
-    Store,
-}
 
 /// Calls that are counted as rejected in one state: a million a second for eleven days. Clients say how many they rejected, and the sums
 /// over a history have to stay within the 63 bits that a database has.

@@ -7,11 +7,12 @@ use std::hash::Hasher as _;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use breaker::{Field, Layer, Origin, Override, Thresholds};
+use breaker::{Field, Layer, Origin, Thresholds};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::catalog::{Catalog, ServiceProblem, Warning, warnings};
 use crate::catalog::{Changed, Declaration};
+use crate::engine::NotedOverride;
 use crate::store::{ServiceOverride, StoredConfiguration};
 
 /// Services without a configuration of which it is known when they lost it, about: the store forgets them by age, and
@@ -98,9 +99,10 @@ impl Configuration {
     }
 
     /// The overrides of services, as the engine takes them.
-    pub fn engine_overrides(&self) -> Vec<(String, Override)> {
-        let overrides = &self.stored.overrides;
-        overrides.iter().map(|(service, set)| (service.clone(), set.as_override())).collect()
+    pub fn engine_overrides(&self) -> Vec<(String, NotedOverride)> {
+        let noted =
+            |set: &ServiceOverride| NotedOverride { set_by: set.as_override(), revision: set.revision };
+        self.stored.overrides.iter().map(|(service, set)| (service.clone(), noted(set))).collect()
     }
 
     /// The services that have a configuration of their own, in order.

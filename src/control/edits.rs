@@ -70,13 +70,21 @@ pub(super) fn overridden(
             return Err(ControlError::NoOverride { service: service.to_owned() });
         }
     }
-    Ok(Some(ConfigEdit::Override { service: service.to_owned(), set: set.cloned() }))
+    Ok(Some(ConfigEdit::Override { service: service.to_owned(), set: set.cloned(), not_before: None }))
 }
 
 /// The edit once the override `ended` of a service has expired; none: there is another one by now.
-pub(super) fn ended(present: &Configuration, service: &str, ended: &Override) -> Option<ConfigEdit> {
-    let stands = present.overrides().get(service).is_some_and(|stands| stands.as_override() == *ended);
-    stands.then(|| ConfigEdit::Override { service: service.to_owned(), set: None })
+///
+/// With `by_store` the clock of the store decides whether it has expired.
+pub(super) fn ended(
+    present: &Configuration,
+    service: &str,
+    ended: &Override,
+    by_store: bool,
+) -> Option<ConfigEdit> {
+    let stands = present.overrides().get(service).filter(|stands| stands.as_override() == *ended)?;
+    let not_before = stands.expires_at.filter(|_| by_store);
+    Some(ConfigEdit::Override { service: service.to_owned(), set: None, not_before })
 }
 
 /// The edit when a file declares this; none: it is so already, or the file is of an older generation.

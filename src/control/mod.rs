@@ -279,6 +279,10 @@ impl Control {
         attribution: Attribution,
     ) -> Result<Reached, ControlError> {
         let (name, engine, clock) = (service.to_owned(), Arc::clone(&self.engine), Arc::clone(&self.clock));
+        // Where replicas share the store, its clock says when a duration is over.
+        let is_duration = |set: &ServiceOverride| engine.is_replicated() && set.ttl.is_some();
+        let set = set
+            .map(|set| ServiceOverride { expires_at: set.expires_at.filter(|_| !is_duration(&set)), ..set });
         // Setting one clears none: if the reconciler has to, another request has cleared it in the meantime.
         let clear_attribution =
             if set.is_some() { override_reconciler::reconciler_attribution() } else { attribution.clone() };
@@ -290,7 +294,8 @@ impl Control {
         self.write_override(service.to_owned(), edit, attribution, clear_attribution).await
     }
 
-    /// Takes `ended`, the override of a service that has ended by itself, out of the store.
+    /// Takes `ended`, the override of a service that has ended by the clock here, out of the store. Where replicas share the
+    /// store, it stays as long as it has not ended by the store's clock.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -300,7 +305,8 @@ impl Control {
         ended: Override,
     ) -> Result<(), ControlError> {
         let name = service.to_owned();
-        let edit = move |present: &Configuration| Ok(edits::ended(present, &name, &ended));
+        let by_store = self.engine.is_replicated();
+        let edit = move |present: &Configuration| Ok(edits::ended(present, &name, &ended, by_store));
         let attribution = Attribution {
             actor: override_reconciler::RECONCILER_ACTOR.to_owned(),
             reason: "expired".to_owned(),

@@ -43,8 +43,8 @@ pub(super) fn plan(present: &Arc<Configuration>, edit: ConfigEdit) -> Result<Pla
         ConfigEdit::Thresholds { service, layer } => {
             stored.set.insert(service.clone(), layer.clone());
         }
-        ConfigEdit::Override { service, set: None } => drop(stored.overrides.remove(service)),
-        ConfigEdit::Override { service, set: Some(set) } => {
+        ConfigEdit::Override { service, set: None, .. } => drop(stored.overrides.remove(service)),
+        ConfigEdit::Override { service, set: Some(set), .. } => {
             stored.overrides.insert(service.clone(), set.clone());
         }
     }
@@ -112,8 +112,8 @@ impl Planned {
                 }
             }
             ConfigEdit::Override { service, .. } => {
-                if let Some(set) = stored.overrides.get_mut(&service) {
-                    set.set_at = changed.at;
+                if let Some(set) = stored.overrides.remove(&service) {
+                    stored.overrides.insert(service, set.written(changed));
                 }
             }
             ConfigEdit::Generation(_) | ConfigEdit::Thresholds { .. } => {}
@@ -191,8 +191,12 @@ mod tests {
             ttl: None,
             attribution: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
+            revision: 0,
         };
-        assert_eq!(touched(ConfigEdit::Override { service: "b".to_owned(), set: Some(set) }), ["b"]);
+        assert_eq!(
+            touched(ConfigEdit::Override { service: "b".to_owned(), set: Some(set), not_before: None }),
+            ["b"]
+        );
     }
 
     #[test]
@@ -238,6 +242,7 @@ mod tests {
             ttl: None,
             attribution: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
             set_at: Time::ZERO,
+            revision: 0,
         };
         let overrides = ["a", "aa", "c"].map(|service| (service.to_owned(), set.clone())).into();
         let present = Configuration::new(StoredConfiguration { overrides, ..stored }).unwrap();

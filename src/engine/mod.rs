@@ -38,6 +38,7 @@ mod rearm;
 mod registry;
 mod replication;
 mod reported;
+mod service_override;
 mod shares;
 mod store_requests;
 mod sync;
@@ -73,6 +74,7 @@ pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, S
 pub use planned_acts::{Acted, OperatorAct, PlannedAct};
 pub use rearm::Rearm;
 pub use replication::{BreakerRequests, ReportedProbe, RequestLimit, StoreAnswer};
+pub use service_override::NotedOverride;
 pub use shares::{BreakerLimit, Creator};
 pub use store_requests::AnswerGroup;
 pub use transition_sink::{Appended, Event, Origin, TransitionSink};
@@ -83,6 +85,7 @@ use entry::{Entry, Inner, Newest};
 use hot::HotBreakers;
 use registry::{Known, Registry};
 use reported::ReportedPermits;
+use service_override::ChangedBy;
 use shares::{Owner, Room};
 use store_requests::StoreRequests;
 use sync::Ordering;
@@ -393,6 +396,10 @@ impl Engine {
     /// Passes on what changed, before anybody can be told of it. Also arms the timer of half-open's maximal
     /// wait, which begins with the first probe and not with a transition.
     fn settle(&self, entry: &Entry, inner: &mut Inner, transitions: &[Transition]) {
+        self.settle_from(ChangedBy::Breaker, entry, inner, transitions);
+    }
+
+    fn settle_from(&self, by: ChangedBy, entry: &Entry, inner: &mut Inner, transitions: &[Transition]) {
         if inner.breaker.is_unlisted() {
             self.list_hot(entry, inner);
         }
@@ -408,6 +415,9 @@ impl Engine {
                 transition,
                 origin: Origin::Own,
                 numbering: self.registry.numbering(),
+                service_override: by
+                    .brings_service_override(transition)
+                    .then(|| inner.breaker.service_revision()),
             });
             if let Some(id) = id.filter(|_| !transition.shadow) {
                 inner.breaker.proposed_as(id);

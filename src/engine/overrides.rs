@@ -12,6 +12,7 @@ use breaker::{Attribution, Key, Override, OverrideKind, Time};
 
 use super::Engine;
 use super::entry::Entry;
+use super::service_override::{ChangedBy, NotedOverride};
 
 /// Breakers with an override of their own that are named one by one; further ones are only counted.
 const NAMED_MAX: usize = 10;
@@ -55,7 +56,7 @@ impl Engine {
     /// Takes note of all the overrides of services that there are. Breakers that are born from now on are in them,
     /// those that are there must be walked to. Those that were retired in an override cannot be: whoever follows the
     /// breakers looks at them all anew when one has come to an end.
-    pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, Override)>, now: Time) {
+    pub fn note_service_overrides(&self, all: impl IntoIterator<Item = (String, NotedOverride)>, now: Time) {
         if self.registry.set_service_overrides(all, now) {
             self.sink.all_changed();
         }
@@ -79,7 +80,7 @@ impl Engine {
         active.is_active(wall, now).then_some((active.set_by.kind, left))
     }
 
-    /// The services whose override has ended by itself, and is still noted; and that override.
+    /// The services whose override has ended by the clock here, and is still noted; and that override.
     pub fn ended_service_overrides(&self, now: Time) -> Vec<(Arc<str>, Override)> {
         self.registry.ended_overrides(now)
     }
@@ -106,7 +107,7 @@ impl Engine {
             self.sync_wall(&mut inner);
             let set = self.registry.service_override(entry.key.service());
             let transitions = inner.breaker.set_service_override(set, &walk.by, now);
-            self.settle(&entry, &mut inner, &transitions);
+            self.settle_from(ChangedBy::Walk, &entry, &mut inner, &transitions);
             let changed = transitions.iter().any(|transition| transition.attribution.is_some());
             walk.reached.changed += usize::from(changed);
             if inner.breaker.has_own_override() {

@@ -18,6 +18,7 @@ use super::entry::{Entry, Inner};
 use super::index::Index;
 use super::limits::{EngineError, Limits, StoreIdentity};
 use super::permit::{KeyId, Seals};
+use super::service_override::NotedOverride;
 use super::shares::{BreakerLimit, Owner, Room, Shares};
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
 use super::tombstones::Tombstone;
@@ -159,7 +160,7 @@ impl Registry {
     pub(super) fn ended_overrides(&self, now: Time) -> Vec<(Arc<str>, Override)> {
         let overrides = self.overrides.read();
         let wall = self.wall.offset();
-        let ended = overrides.iter().filter(|(_, set)| !set.is_active(wall, now));
+        let ended = overrides.iter().filter(|(_, set)| set.is_due(wall, now));
         ended.map(|(service, set)| (Arc::clone(service), set.set_by.clone())).collect()
     }
 
@@ -167,16 +168,18 @@ impl Registry {
     /// follows the breakers has to look at them all anew, since some were retired that are in another state by it.
     pub(super) fn set_service_overrides(
         &self,
-        all: impl IntoIterator<Item = (String, Override)>,
+        all: impl IntoIterator<Item = (String, NotedOverride)>,
         now: Time,
     ) -> bool {
         let wall = self.wall.offset();
         let mut overrides = self.overrides.write();
-        let of = |(service, set_by): (String, Override)| {
+        let of = |(service, NotedOverride { set_by, revision }): (String, NotedOverride)| {
             // One that stands goes on: what is left of its duration is counted from when it was set.
-            let current = overrides.get(&*service).filter(|current| current.set_by == set_by);
-            let active = current.cloned().unwrap_or_else(|| Arc::new(ActiveOverride::new(set_by, wall, now)));
-            (service.into(), active)
+            let current = overrides
+                .get(&*service)
+                .filter(|current| current.set_by == set_by && current.revision() == revision);
+            let new = || ActiveOverride::of_service(set_by, revision, self.numbering, wall, now);
+            (service.into(), current.cloned().unwrap_or_else(|| Arc::new(new())))
         };
         let all: Overrides = all.into_iter().map(of).collect();
         let before = std::mem::replace(&mut *overrides, all);

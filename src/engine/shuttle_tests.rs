@@ -177,7 +177,7 @@ fn shuttle_the_end_of_an_override_is_told_once_of_a_breaker_that_is_retired_mean
             actor: "ann".to_owned(),
             reason: "a drill".to_owned(),
         };
-        engine.note_service_overrides([("db".to_owned(), set)], at(0));
+        engine.note_service_overrides([("db".to_owned(), set.into())], at(0));
         engine.allow("db", "x", at(0)).expect("there is room");
         let sweep = {
             let engine = Arc::clone(&engine);

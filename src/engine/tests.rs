@@ -109,7 +109,7 @@ fn ann() -> Attribution {
 }
 
 fn walk(engine: &Engine, service: &str, set: Option<Override>, now: Time) -> usize {
-    engine.note_service_overrides(set.map(|set| (service.to_owned(), set)), now);
+    engine.note_service_overrides(set.map(|set| (service.to_owned(), set.into())), now);
     let mut walk = engine.walk(Some(service), ann());
     while engine.walk_on(&mut walk, 1, now) {}
     walk.reached().changed

@@ -44,6 +44,8 @@ pub struct Event<'a> {
     pub origin: Origin,
     /// Who numbers its epoch.
     pub numbering: Numbering,
+    /// It brings an override of the whole service: see [`crate::store::Proposal::service_override`].
+    pub service_override: Option<u64>,
 }
 
 /// Where a change comes from.

@@ -127,6 +127,7 @@ mod tests {
             numbering: Numbering::Own,
             store_unavailable: false,
             decided_at: Time::from_micros(77),
+            service_override: None,
             age: Duration::ZERO,
         }))
     }

@@ -105,6 +105,7 @@ pub(super) mod tests {
             numbering: Numbering::Own,
             store_unavailable: false,
             decided_at: Time::ZERO,
+            service_override: None,
             age: Duration::ZERO,
         }
     }

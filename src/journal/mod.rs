@@ -406,6 +406,7 @@ impl TransitionSink for Journal {
             numbering: event.numbering,
             store_unavailable: event.origin == Origin::Alone,
             decided_at: self.clock.now(),
+            service_override: event.service_override,
             age: Duration::ZERO,
         };
         // Nothing but the write itself waits for other breakers' writes.

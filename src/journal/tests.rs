@@ -117,7 +117,13 @@ fn append_at(journal: &Journal, name: &str, epoch: u64, at: Time) -> u64 {
     let transition = Transition { at, ..change(epoch) };
     TransitionSink::append(
         journal,
-        Event { key: &key(name), transition: &transition, origin: Origin::Own, numbering: Numbering::Own },
+        Event {
+            key: &key(name),
+            transition: &transition,
+            origin: Origin::Own,
+            numbering: Numbering::Own,
+            service_override: None,
+        },
     )
     .lsn
 }

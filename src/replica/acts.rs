@@ -118,6 +118,7 @@ impl Replica {
                 numbering: Numbering::Store,
                 store_unavailable: false,
                 decided_at: now,
+                service_override: None,
                 age: Duration::ZERO,
             };
             let Some(Answered { answer, row }) = self.propose(coordinator, proposal, gives_up_at).await?

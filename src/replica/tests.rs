@@ -1,5 +1,6 @@
 mod bed;
 mod calls;
+mod service_overrides;
 mod stop;
 
 use async_trait::async_trait;

@@ -61,6 +61,7 @@ pub(super) struct ServiceOverrideRow {
     pub(super) set_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) ttl_us: Option<i64>,
+    pub(super) revision: i64,
 }
 
 /// Everything that was read at one moment.
@@ -145,7 +146,7 @@ impl Audit {
                 let after = (!layer.is_empty()).then(|| layer_json::layer_to_text(layer));
                 (ChangeKind::Thresholds, service.as_str(), after)
             }
-            ConfigEdit::Override { service, set } => {
+            ConfigEdit::Override { service, set, .. } => {
                 let after = set
                     .as_ref()
                     .map(|set| override_json(set.kind.as_str(), &set.attribution, set.expires_at));
@@ -228,7 +229,8 @@ fn state_json(state: State, expires_at: Option<Time>) -> String {
 impl ServiceOverrideRow {
     /// Of a change that is being made.
     pub(super) fn new(service: &str, set: &ServiceOverride, bumped: Bumped) -> Self {
-        let ServiceOverride { kind, expires_at, ttl, attribution, set_at: _ } = set;
+        let changed = Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 };
+        let ServiceOverride { kind, expires_at, ttl, attribution, .. } = set.clone().written(changed);
         Self {
             service: service.to_owned(),
             kind: kind.as_str().to_owned(),
@@ -237,6 +239,7 @@ impl ServiceOverrideRow {
             set_at: bumped.recorded_at,
             expires_at: expires_at.map(Timestamp),
             ttl_us: ttl.map(micros),
+            revision: bumped.revision,
         }
     }
 
@@ -250,6 +253,7 @@ impl ServiceOverrideRow {
             expires_at: self.expires_at.map(|stamp| stamp.0),
             attribution: Attribution { actor: self.actor, reason: self.reason },
             set_at: self.set_at.0,
+            revision: reader.number("revision", self.revision)?,
         };
         Ok((self.service, set))
     }

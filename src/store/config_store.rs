@@ -59,7 +59,8 @@ pub struct StoredConfiguration {
 pub struct ServiceOverride {
     /// What is set.
     pub kind: OverrideKind,
-    /// When it ends by itself, by the wall clock; none: when it is cleared.
+    /// When it ends by itself, by the wall clock; none: when it is cleared. Of one that is set for a duration without an end, the
+    /// store notes the end by its own clock.
     pub expires_at: Option<Time>,
     /// How long it lasts, when it was set for a duration; see [`breaker::Override::ttl`].
     pub ttl: Option<Duration>,
@@ -67,9 +68,19 @@ pub struct ServiceOverride {
     pub attribution: Attribution,
     /// When it was set.
     pub set_at: Time,
+    /// The revision that set it; 0: none has yet.
+    pub revision: u64,
 }
 
 impl ServiceOverride {
+    /// As it is once the store has it.
+    #[must_use]
+    pub fn written(self, changed: Changed) -> Self {
+        let ends_at = || Some(changed.at + self.ttl?);
+        let expires_at = self.expires_at.or_else(ends_at);
+        Self { expires_at, set_at: changed.at, revision: changed.revision, ..self }
+    }
+
     /// Whether it says the same, whenever it was set.
     pub fn is_same_as(&self, other: &Self) -> bool {
         (self.kind, self.expires_at, self.ttl, &self.attribution)
@@ -131,6 +142,8 @@ pub enum ConfigEdit {
         service: String,
         /// What is set; its `set_at` is the store's to say, what stands here is not kept.
         set: Option<ServiceOverride>,
+        /// It is not written ([`ConfigWritten::Early`]) before this time by the store's clock; none: it is in any case.
+        not_before: Option<Time>,
     },
 }
 
@@ -167,6 +180,8 @@ pub enum ConfigWritten {
         /// The revision of that change.
         revision: u64,
     },
+    /// It was not to be written yet, by the store's clock; nothing was.
+    Early,
 }
 
 /// What somebody changed.

@@ -21,6 +21,7 @@
 
 mod guard;
 pub(super) mod probes;
+mod service;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use breaker::{EnteredBy, Key, Numbering, Reason, Snapshot, State, Time, Transition};
 
 use self::guard::{Guarded, Outcome, compare, is_act, is_of_service};
+pub(super) use self::service::{ServiceOverrides, named_services};
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::{Answer, Change, Gap, Proposal, TransitionId};
 use crate::protocol_rules::{Rule, holds};
@@ -39,6 +41,8 @@ pub(super) struct LockedRows<'a> {
     pub(super) present: BTreeMap<&'a Key, BreakerState>,
     /// The changes of the batch that were answered before.
     pub(super) known: HashMap<&'a TransitionId, Receipt>,
+    /// The overrides of those services that the batch brings to their breakers.
+    pub(super) services: ServiceOverrides,
 }
 
 /// What the row of a breaker holds.
@@ -124,8 +128,13 @@ impl BreakerState {
         }
     }
 
-    fn guarded(&self) -> Guarded<'_> {
-        Guarded { snapshot: &self.snapshot, act_epoch: self.act_epoch, first_probe_at: self.first_probe_at }
+    fn guarded<'a>(&'a self, services: &'a ServiceOverrides) -> Guarded<'a> {
+        Guarded {
+            snapshot: &self.snapshot,
+            act_epoch: self.act_epoch,
+            first_probe_at: self.first_probe_at,
+            services,
+        }
     }
 }
 
@@ -219,7 +228,7 @@ impl<'a> Judgement<'a> {
 
 /// Decides a batch in its order: a later change of the same breaker meets what an earlier one left.
 pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, now: Time) -> Judgement<'a> {
-    let LockedRows { mut present, mut known } = locked_rows;
+    let LockedRows { mut present, mut known, services } = locked_rows;
     let mut judgement = Judgement {
         verdicts: Vec::with_capacity(proposals.len()),
         entries: Vec::with_capacity(proposals.len()),
@@ -234,9 +243,9 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
             known.get(&proposal.id).copied().filter(|_| holds(Rule::KnownIdAnsweredAlike)).unwrap_or_else(
                 || {
                     let scope = current.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
-                    let mut decision = rule(proposal, current, now);
+                    let mut decision = rule(proposal, current, &services, now);
                     if let Some(entry) = &mut decision.entry {
-                        entry.of_service = is_of_service(&proposal.change, scope);
+                        entry.of_service = is_of_service(proposal, scope);
                         entry.replaced_expires_at =
                             current.snapshot.set_by.as_ref().and_then(|set_by| set_by.expires_at);
                     }
@@ -266,7 +275,12 @@ struct EntryDecision<'a> {
     next: Option<Snapshot>,
 }
 
-fn rule<'a>(proposal: &'a Proposal, row: &BreakerState, now: Time) -> EntryDecision<'a> {
+fn rule<'a>(
+    proposal: &'a Proposal,
+    row: &BreakerState,
+    services: &ServiceOverrides,
+    now: Time,
+) -> EntryDecision<'a> {
     let current = &row.snapshot;
     let transition = match &proposal.change {
         Change::Transition(transition) => transition,
@@ -277,7 +291,7 @@ fn rule<'a>(proposal: &'a Proposal, row: &BreakerState, now: Time) -> EntryDecis
         return noted(proposal, states, transition.base_epoch, transition.at);
     }
     if proposal.numbering == Numbering::Store {
-        return numbered_here(proposal, transition, row, now);
+        return numbered_here(proposal, transition, row, services, now);
     }
     if current.epoch >= transition.after.epoch {
         return lost(proposal, transition, current);
@@ -294,10 +308,11 @@ fn numbered_here<'a>(
     proposal: &'a Proposal,
     transition: &Transition,
     row: &BreakerState,
+    services: &ServiceOverrides,
     now: Time,
 ) -> EntryDecision<'a> {
     let current = &row.snapshot;
-    let is_kept = match compare(proposal, transition, &row.guarded(), now) {
+    let is_kept = match compare(proposal, transition, &row.guarded(services), now) {
         Outcome::Won => {
             let epoch = current.epoch + 1;
             // OPEN waits from when it was decided, and not from when the store heard of it.
@@ -315,6 +330,12 @@ fn numbered_here<'a>(
             let receipt = Receipt::Won { epoch, revision: RowRevision::Here };
             return EntryDecision { receipt, entry: Some(entry), next: Some(next) };
         }
+        // Callers were told of a state that denies, before the store has answered.
+        Outcome::Refused => transition.after.state == State::ForcedOpen,
+        // Calls were let through by nobody, and another replica says the same of the next row.
+        Outcome::Superseded if proposal.service_override.is_some() => {
+            transition.after.state == State::ForcedOpen && !proposal.change.is_brought_about_by(current)
+        }
         // Somebody else may have brought about the same.
         Outcome::Superseded => !proposal.change.is_brought_about_by(current),
         Outcome::Over => true,
@@ -326,7 +347,7 @@ fn numbered_here<'a>(
     // each breaker, and who cleared one is not known from here to have cleared that of the service.
     let is_own_act = is_act(transition.reason)
         && transition.reason != Reason::OverrideCleared
-        && !is_of_service(&proposal.change, scope);
+        && !is_of_service(proposal, scope);
     if (is_kept || proposal.store_unavailable || is_own_act) && holds(Rule::SupersededKept) {
         return lost(proposal, transition, current);
     }

@@ -31,6 +31,9 @@ pub struct Proposal {
     pub store_unavailable: bool,
     /// When it was decided, by the monotonic clock of the life that decided it ([`TransitionId::boot`]); zero: not known.
     pub decided_at: Time,
+    /// It brings an override of the whole service to this breaker: the revision that set that; 0: the service has none, and the
+    /// breaker leaves it. None: it does not, or an earlier version wrote it down, which did not say.
+    pub service_override: Option<u64>,
     /// How long ago that was when it was sent. With [`Numbering::Store`] OPEN has waited for so long already.
     pub age: Duration,
 }

@@ -155,7 +155,13 @@ pub(super) async fn write_config(
         return Ok(ConfigWritten::Written(Changed { revision, at }));
     }
     // A breaker that opens meanwhile is written by the journal, behind this.
-    tx.lock_revision().await?;
+    let now = tx.lock_revision().await?;
+    if let ConfigEdit::Override { not_before: Some(end), .. } = write.edit
+        && now.0 < end
+    {
+        tx.rollback().await?;
+        return Ok(ConfigWritten::Early);
+    }
     let mut waits = Vec::new();
     for stored in tx.open_breakers(&write.touched).await? {
         if let Some(wait) = (write.waits)(&stored.key, &stored.snapshot) {

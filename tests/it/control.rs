@@ -261,6 +261,7 @@ fn forced_open() -> ServiceOverride {
         ttl: None,
         attribution: ann(),
         set_at: Time::ZERO,
+        revision: 0,
     }
 }
 
@@ -379,7 +380,12 @@ async fn a_change_is_planned_again_on_what_came_between() {
         async move { store.write_config(&write).await.unwrap() }
     };
     elsewhere(0, ConfigEdit::Thresholds { service: "orders".to_owned(), layer: failures(4) }, "orders").await;
-    elsewhere(1, ConfigEdit::Override { service: "db".to_owned(), set: Some(forced_open()) }, "db").await;
+    elsewhere(
+        1,
+        ConfigEdit::Override { service: "db".to_owned(), set: Some(forced_open()), not_before: None },
+        "db",
+    )
+    .await;
     let wait = Layer::default().with(Field::SuccessThreshold, Value::Count(3)).unwrap();
     let change = LayerChange::Fields(vec![(Field::SuccessThreshold, Some(Value::Count(3)))]);
     let done = world.control.update(Update { change, ..update("orders", 0) }).await.unwrap();
@@ -398,7 +404,7 @@ async fn a_change_is_planned_again_on_what_came_between() {
 async fn what_another_replica_changed_during_a_start_is_taken_over_and_not_undone() {
     let world = World::new().await;
     world.engine.allow("db", "", START).unwrap();
-    let edit = ConfigEdit::Override { service: "db".to_owned(), set: Some(forced_open()) };
+    let edit = ConfigEdit::Override { service: "db".to_owned(), set: Some(forced_open()), not_before: None };
     let touched = ["db".to_owned()].into();
     let write =
         ConfigWrite { based_on: 0, edit, touched, attribution: ann(), request: None, waits: &|_, _| None };

@@ -513,10 +513,11 @@ async fn made_good(url: Option<String>) {
             ttl: None,
             attribution: attribution.clone(),
             set_at: START,
+            revision: 0,
         });
         let write = ConfigWrite {
             based_on: store.configuration().await.unwrap().revision,
-            edit: ConfigEdit::Override { service: service.to_owned(), set },
+            edit: ConfigEdit::Override { service: service.to_owned(), set, not_before: None },
             touched: [service.to_owned()].into(),
             attribution,
             request: None,

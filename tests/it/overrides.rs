@@ -52,7 +52,7 @@ impl World {
     }
 
     async fn put(&self, set: Option<Override>) -> usize {
-        self.engine.note_service_overrides(set.map(|set| ("db".to_owned(), set)), START);
+        self.engine.note_service_overrides(set.map(|set| ("db".to_owned(), set.into())), START);
         apply_service_override(&self.engine, &self.journal, &self.clock, "db", ann()).await.changed
     }
 }

@@ -217,6 +217,7 @@ fn proposal(seq: u64) -> Proposal {
         numbering: Numbering::Own,
         store_unavailable: false,
         decided_at: Time::ZERO,
+        service_override: None,
         age: Duration::ZERO,
     }
 }

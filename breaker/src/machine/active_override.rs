@@ -1,5 +1,6 @@
 //! An override that a breaker, or its service, is in: what was set, and when that ends.
 
+use super::numbering::Numbering;
 use crate::state::Scope;
 use crate::time::{Time, WallOffset};
 use crate::transition::{Attribution, Override};
@@ -12,6 +13,10 @@ pub struct ActiveOverride {
     /// Its end on the monotonic clock, where the wall clock here has no say: it was set for a duration, or a store says when it
     /// ends.
     fixed_end: Option<Time>,
+    /// Of a service: the revision of the configuration that set it; 0: not known.
+    revision: u64,
+    /// It is in force until the configuration has it no more, whatever the time is here: the clock of the store decides.
+    ends_by_store: bool,
 }
 
 impl ActiveOverride {
@@ -24,7 +29,20 @@ impl ActiveOverride {
             let left = set_by.expires_at.map_or(ttl, |end| end.since(wall.to_wall(now)));
             now + left.min(ttl)
         });
-        Self { set_by, fixed_end }
+        Self { set_by, fixed_end, revision: 0, ends_by_store: false }
+    }
+
+    /// An override of a service, which the configuration of this revision set. Where the store numbers the epochs, its clock
+    /// decides when it ends, and not the one here.
+    pub fn of_service(
+        set_by: Override,
+        revision: u64,
+        numbering: Numbering,
+        wall: WallOffset,
+        now: Time,
+    ) -> Self {
+        let ends_by_store = numbering == Numbering::Store;
+        Self { revision, ends_by_store, ..Self::new(set_by, wall, now) }
     }
 
     /// An override as a row of the store has it, which was entered at `entered`: by the store's clock, which is the one that
@@ -36,7 +54,8 @@ impl ActiveOverride {
             // It was set on the service before the breaker was in it.
             _ => set_by.expires_at.map(|end| end.since(by_store)),
         };
-        Self { set_by, fixed_end: lasts.map(|lasts| here + lasts) }
+        let fixed_end = lasts.map(|lasts| here + lasts);
+        Self { set_by, fixed_end, revision: 0, ends_by_store: false }
     }
 
     /// When it ends by itself on the monotonic clock, as the wall clock is set; none: when it is cleared.
@@ -44,9 +63,24 @@ impl ActiveOverride {
         self.fixed_end.or_else(|| self.set_by.expires_at.map(|end| wall.to_monotonic(end)))
     }
 
-    /// Whether it has not ended by itself at `now`.
+    /// Whether it has not ended by itself at `now`, as far as that is decided here.
     pub fn is_active(&self, wall: WallOffset, now: Time) -> bool {
-        self.ends_at(wall).is_none_or(|end| end > now)
+        self.ends_by_store || !self.is_due(wall, now)
+    }
+
+    /// Whether its end has come by the clock here.
+    pub fn is_due(&self, wall: WallOffset, now: Time) -> bool {
+        self.ends_at(wall).is_some_and(|end| end <= now)
+    }
+
+    /// Of a service: the revision of the configuration that set it; 0: not known.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether its end is decided elsewhere.
+    pub(super) fn ends_by_store(&self) -> bool {
+        self.ends_by_store
     }
 
     /// Who set it, and why.

@@ -112,9 +112,12 @@ impl Breaker {
         Some((next, Cause::own(reason), due.max(self.entered_at)))
     }
 
-    /// When an override ends by itself, on the monotonic clock. One whose end was moved into the past by a wall clock
+    /// When an override ends by itself, on the monotonic clock; none: when it is cleared, or when its service has it no more. One whose end was moved into the past by a wall clock
     /// that was set ends at that moment: until then it was in force.
     fn end_of(&self, active: &ActiveOverride) -> Option<Time> {
+        if active.ends_by_store() {
+            return None;
+        }
         let end = active.ends_at(self.wall)?;
         Some(if active.follows_wall_clock() { end.max(self.wall_set_at) } else { end })
     }

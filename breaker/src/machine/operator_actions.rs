@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::phase::{Cause, Next, Phase};
-use super::{ActiveOverride, Breaker};
+use super::{ActiveOverride, Breaker, Numbering};
 use crate::state::{Reason, Scope, State};
 use crate::time::Time;
 use crate::transition::{Attribution, Override, Transition};
@@ -174,6 +174,10 @@ impl Breaker {
         now: Time,
     ) -> Vec<Transition> {
         let now = self.clock(now);
+        if self.numbering == Numbering::Store {
+            // What it knew so far may be over, and must not be proposed as what it is told now.
+            self.service = None;
+        }
         let mut transitions = self.advance(now);
         self.service = service;
         let present = self.service_at(now);
@@ -188,6 +192,11 @@ impl Breaker {
             }
         }
         transitions
+    }
+
+    /// The revision that set the override of its service, as far as it was told; 0: there is none, or that is not known.
+    pub fn service_revision(&self) -> u64 {
+        self.service.as_ref().map_or(0, |service| service.revision())
     }
 
     /// The override of its service that is in force at `now`.

@@ -17,7 +17,7 @@ use super::stored_row::{
 use super::{ActiveOverride, Breaker, Numbering};
 use crate::outcome::{Pass, Probe, Report, Ticket};
 use crate::probes::ProbeOutcome;
-use crate::state::State;
+use crate::state::{Scope, State};
 use crate::time::Time;
 use crate::transition::{CausingOutcome, Snapshot};
 use crate::wait::wait;
@@ -122,6 +122,10 @@ impl Breaker {
         let confirms = answer == ProposalAnswer::Won
             && row.snapshot.epoch == self.epoch + 1
             && row.snapshot.state == self.state();
+        if answer == ProposalAnswer::Lost {
+            self.forget_refused_service(&row.snapshot);
+        }
+        self.forget_ended_service(&proposal.base.0, &row.snapshot);
         if confirms {
             self.epoch = row.snapshot.epoch;
             self.retime(&row.snapshot, now - row.age, now);
@@ -163,6 +167,10 @@ impl Breaker {
 
     fn take_if_other(&mut self, state: &Snapshot, entered_at: Time, now: Time) {
         let is_other = state.epoch != self.epoch || state.state != self.row_state();
+        if is_other {
+            let left = self.proposal_mut().map(|proposal| proposal.base.0.clone());
+            self.forget_ended_service(&left.unwrap_or_else(|| self.snapshot()), state);
+        }
         if is_other && !self.holds_forced_open() {
             self.take_over(state.clone(), entered_at, now);
         } else if let Some(proposal) = self.proposal_mut() {
@@ -170,6 +178,26 @@ impl Breaker {
             self.epoch = state.epoch;
         } else {
             self.retime(state, entered_at, now);
+        }
+    }
+
+    /// The store refused the override of the service on the very row that it was proposed for: the service has another one by
+    /// now, or none. It is not proposed again before this breaker is told what there is.
+    fn forget_refused_service(&mut self, row: &Snapshot) {
+        let is_part = self.override_in_force().is_some_and(|active| active.set_by.scope == Scope::Service);
+        if is_part && row.epoch == self.epoch {
+            self.service = None;
+        }
+    }
+
+    /// The store let this breaker leave the override of its service: that has ended, or was cleared, although nobody has told
+    /// this breaker yet.
+    fn forget_ended_service(&mut self, left: &Snapshot, row: &Snapshot) {
+        let set_by = left.set_by.as_ref().filter(|set_by| set_by.scope == Scope::Service);
+        let is_known = self.service.as_ref().is_some_and(|service| Some(&service.set_by) == set_by);
+        let has_left = row.set_by.is_none() && row.epoch == left.epoch + 1;
+        if self.numbering == Numbering::Store && is_known && has_left {
+            self.service = None;
         }
     }
 

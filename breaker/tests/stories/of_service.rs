@@ -1,6 +1,6 @@
 //! Overrides of a whole service, as one breaker of it sees them.
 
-use crate::story::check;
+use crate::story::{check, check_with_store};
 
 #[test]
 fn it_is_in_the_override_of_its_service_until_that_is_cleared() {
@@ -123,6 +123,60 @@ fn its_own_override_stands_over_its_services_after_a_restart_too() {
         restart: ok
         allow: no FORCED_OPEN
         clear: ok [FORCED_OPEN -> CLOSED, OVERRIDE_CLEARED] [CLOSED -> DISABLED, OVERRIDE_SET]
+        ",
+    );
+}
+
+#[test]
+fn what_the_store_refused_is_not_proposed_again_until_the_breaker_is_told() {
+    check_with_store(
+        "",
+        "
+        0 service FORCED_OPEN: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        lost p1 to CLOSED epoch 0 revision 2: ok // it was cleared meanwhile
+        allow: yes #1
+        poll: ok
+        service FORCED_OPEN: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        ",
+    );
+}
+
+#[test]
+fn what_lost_against_a_trip_is_proposed_again() {
+    check_with_store(
+        "",
+        "
+        0 service FORCED_OPEN: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        lost p1 to OPEN epoch 1: ok
+        poll: ok [OPEN -> FORCED_OPEN, OVERRIDE_SET]
+        ",
+    );
+}
+
+#[test]
+fn one_that_the_store_let_leave_the_override_does_not_take_it_up_again() {
+    check_with_store(
+        "",
+        "
+        0 service FORCED_OPEN: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        won p1 as 1: ok
+        adopt CLOSED epoch 2: ok // another replica has heard that it was cleared
+        poll: ok
+        allow: yes #1
+        ",
+    );
+}
+
+#[test]
+fn an_override_of_the_service_ends_when_the_store_says_so() {
+    check_with_store(
+        "",
+        "
+        5 born under FORCED_OPEN until 90: ok
+        allow: no FORCED_OPEN, retry in 85
+        deadline: none
+        500 allow: no FORCED_OPEN, retry in 0 // a fast clock
+        service clear: ok [FORCED_OPEN -> CLOSED, OVERRIDE_CLEARED]
         ",
     );
 }

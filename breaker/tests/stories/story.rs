@@ -362,7 +362,8 @@ impl StoryRun {
     }
 
     fn active(&self, set_by: Override) -> Arc<ActiveOverride> {
-        Arc::new(ActiveOverride::new(set_by, self.identity.wall, self.now))
+        let Identity { numbering, wall, .. } = self.identity;
+        Arc::new(ActiveOverride::of_service(set_by, 0, numbering, wall, self.now))
     }
 
     fn wall_now(&self) -> Time {

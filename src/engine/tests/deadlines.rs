@@ -89,7 +89,7 @@ fn a_duration_is_not_longer_after_a_restart_with_a_clock_that_went_back() {
     let day = Duration::from_hours(24);
     let start = at(10) - day;
     let of_its_service = Override { ttl, ..of_service(OverrideKind::ForcedOpen, Some(at(120))) };
-    engine.note_service_overrides([("a".to_owned(), of_its_service.clone())], start);
+    engine.note_service_overrides([("a".to_owned(), of_its_service.clone().into())], start);
     engine.restore(&Key::new("b", "").unwrap(), &forced(of_breaker), None, 0, start);
     engine.restore(&Key::new("a", "").unwrap(), &forced(of_its_service.clone()), None, 0, start);
     for (service, name) in [("a", ""), ("b", ""), ("a", "born")] {
@@ -97,7 +97,7 @@ fn a_duration_is_not_longer_after_a_restart_with_a_clock_that_went_back() {
         assert_eq!(rest, ttl, "{service} {name}");
     }
     // Another change of the configuration brings the same override once more.
-    engine.note_service_overrides([("a".to_owned(), of_its_service)], start + Duration::from_mins(1));
+    engine.note_service_overrides([("a".to_owned(), of_its_service.into())], start + Duration::from_mins(1));
     let rest = engine.allow("a", "born", start + Duration::from_mins(1)).unwrap().decision.retry_after;
     assert_eq!(rest, Some(Duration::from_mins(1)));
     engine.tick(start + Duration::from_mins(2));
@@ -150,7 +150,7 @@ fn an_override_of_a_service_keeps_its_end_until_another_takes_its_place() {
         Override { ttl: Some(ttl), ..of_service(OverrideKind::ForcedOpen, Some(at(3_600) + ttl)) }
     };
     let of_one_born = |minutes, now| {
-        engine.note_service_overrides([("a".to_owned(), lasting(minutes))], now);
+        engine.note_service_overrides([("a".to_owned(), lasting(minutes).into())], now);
         let name = now.as_micros().to_string();
         engine.allow("a", &name, now).unwrap().decision.retry_after.unwrap().as_secs()
     };

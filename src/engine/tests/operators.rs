@@ -31,7 +31,10 @@ fn an_override_of_a_breaker_that_nobody_knows_is_refused_if_it_is_not_to_be_crea
 fn a_service_is_known_by_its_configuration_its_override_or_a_breaker() {
     let (engine, _) = engine();
     engine.allow("used", "x", at(0)).unwrap();
-    engine.note_service_overrides([("held".to_owned(), of_service(OverrideKind::Disabled, None))], at(0));
+    engine.note_service_overrides(
+        [("held".to_owned(), of_service(OverrideKind::Disabled, None).into())],
+        at(0),
+    );
     let known = ["db", "used", "held", "none"].map(|service| engine.knows_service(service));
     assert_eq!(known, [true, true, true, false]);
     for (service, name, is_known) in [
@@ -51,7 +54,10 @@ fn a_service_is_known_by_its_configuration_its_override_or_a_breaker() {
 #[test]
 fn the_override_of_a_service_is_shown_on_its_own_breaker_though_that_is_not_in_use() {
     let (engine, _) = engine();
-    engine.note_service_overrides([("held".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
+    engine.note_service_overrides(
+        [("held".to_owned(), of_service(OverrideKind::ForcedOpen, None).into())],
+        at(0),
+    );
     let state = |service, name| engine.view_inherited(service, name, at(0)).map(|view| view.state);
     assert_eq!(state("held", ""), Some(State::ForcedOpen));
     assert_eq!(state("held", "held"), Some(State::ForcedOpen));
@@ -91,7 +97,10 @@ fn of_breakers_with_an_override_of_their_own_ten_are_named_and_all_are_counted()
         let set = own(OverrideKind::Disabled);
         engine.set_override(Creator::Server, Unknown::Create, "web", &name, set, at(0)).unwrap();
     }
-    engine.note_service_overrides([("web".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
+    engine.note_service_overrides(
+        [("web".to_owned(), of_service(OverrideKind::ForcedOpen, None).into())],
+        at(0),
+    );
     let mut walk = engine.walk(Some("web"), ann());
     while engine.walk_on(&mut walk, 1, at(0)) {}
     let reached = walk.reached();
@@ -106,7 +115,10 @@ fn a_walk_stops_when_so_many_have_changed() {
     for name in ["a", "b", "c"] {
         engine.allow("db", name, at(0)).unwrap();
     }
-    engine.note_service_overrides([("db".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
+    engine.note_service_overrides(
+        [("db".to_owned(), of_service(OverrideKind::ForcedOpen, None).into())],
+        at(0),
+    );
     let mut walk = engine.walk(Some("db"), ann());
     assert!(engine.walk_on(&mut walk, 3, at(0)));
     assert_eq!(walk.reached().changed, 3);

@@ -36,7 +36,8 @@ fn an_override_of_a_service_is_on_every_breaker_it_has_and_on_those_that_are_bor
 #[test]
 fn one_that_was_born_under_its_services_override_may_be_retired() {
     let (engine, _) = engine();
-    engine.note_service_overrides([("db".to_owned(), of_service(OverrideKind::Disabled, None))], at(0));
+    engine
+        .note_service_overrides([("db".to_owned(), of_service(OverrideKind::Disabled, None).into())], at(0));
     engine.allow("db", "new", at(0)).unwrap();
     assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
     assert_eq!(engine.allow("db", "new", at(3_601)).unwrap().decision.verdict, Verdict::Disabled);
@@ -58,7 +59,7 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
     }
     let anew = Anew::default();
     let engine = Engine::new(LIMITS, identity(1), &catalog(&declaration(), 1), Box::new(anew.clone()), at(0));
-    let set = |kind| [("other".to_owned(), of_service(kind, None))];
+    let set = |kind| [("other".to_owned(), of_service(kind, None).into())];
     engine.note_service_overrides(set(OverrideKind::ForcedOpen), at(0));
     engine.allow("other", "idle", at(0)).unwrap();
     assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
@@ -76,7 +77,10 @@ fn whoever_was_told_of_an_override_that_one_was_born_into_hears_of_its_end_thoug
 fn one_that_was_retired_while_a_walk_was_under_way_is_told_nothing() {
     let (engine, kept) = engine();
     engine.allow("other", "idle", at(0)).unwrap();
-    engine.note_service_overrides([("other".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
+    engine.note_service_overrides(
+        [("other".to_owned(), of_service(OverrideKind::ForcedOpen, None).into())],
+        at(0),
+    );
     let mut walk = engine.walk(Some("other"), ann());
     assert_eq!(engine.sweep(u64::MAX, at(3_600)), 1);
     assert!(!engine.walk_on(&mut walk, 9, at(3_601)));
@@ -123,7 +127,8 @@ fn what_a_crash_left_between_the_store_and_the_breakers_is_made_good() {
         ..Snapshot::pristine()
     };
     let (engine, kept) = engine();
-    engine.note_service_overrides([("a".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
+    engine
+        .note_service_overrides([("a".to_owned(), of_service(OverrideKind::ForcedOpen, None).into())], at(0));
     let key = |service: &str, name: &str| Key::new(service, name).unwrap();
     engine.restore(&key("a", "missed"), &open(7), None, 0, at(1));
     engine.restore(&key("a", "reached"), &forced(OverrideKind::ForcedOpen), None, 0, at(1));

@@ -288,7 +288,10 @@ fn whoever_follows_hears_of_an_override_though_the_breakers_it_knows_as_closed_w
 fn one_that_is_about_to_be_told_of_an_override_is_not_retired_before() {
     let (engine, _) = engine_with(ROOM);
     trip_and_reset(&engine, "x", at(0));
-    engine.note_service_overrides([("db".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(HOUR));
+    engine.note_service_overrides(
+        [("db".to_owned(), of_service(OverrideKind::ForcedOpen, None).into())],
+        at(HOUR),
+    );
     assert_eq!(engine.sweep(u64::MAX, at(HOUR)), 0);
     let mut walk = engine.walk(Some("db"), ann());
     while engine.walk_on(&mut walk, 9, at(HOUR)) {}

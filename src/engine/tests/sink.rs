@@ -64,7 +64,10 @@ fn a_wait_that_ends_at_another_time_is_announced_and_one_that_ends_now_is_a_tran
 #[test]
 fn a_breaker_that_is_born_into_an_override_is_announced_once() {
     let (engine, heard) = engine();
-    engine.note_service_overrides([("other".to_owned(), of_service(OverrideKind::ForcedOpen, None))], at(0));
+    engine.note_service_overrides(
+        [("other".to_owned(), of_service(OverrideKind::ForcedOpen, None).into())],
+        at(0),
+    );
     engine.allow("other", "born", at(0)).unwrap();
     assert_eq!(heard.moved(), ["born"]);
     engine.allow("other", "born", at(1)).unwrap();
@@ -105,7 +108,7 @@ fn everything_changes_with_each_override_while_there_are_retired_breakers() {
     engine.restore(&Key::new("other", "retired").unwrap(), &retired, None, 0, at(3_600));
     assert_eq!(engine.retired(), 1);
     let note = |kind| {
-        engine.note_service_overrides([("other".to_owned(), of_service(kind, None))], at(3_600));
+        engine.note_service_overrides([("other".to_owned(), of_service(kind, None).into())], at(3_600));
         heard.all_changed()
     };
     assert_eq!((note(OverrideKind::ForcedOpen), note(OverrideKind::ForcedOpen)), (1, 0));

@@ -53,7 +53,14 @@ impl Operations {
                 }
                 let by = Attribution { actor: set_by.actor.clone(), reason: set_by.reason.clone() };
                 let Override { kind, expires_at, ttl, .. } = set_by;
-                let set = ServiceOverride { kind, expires_at, ttl, attribution: by.clone(), set_at: wall };
+                let set = ServiceOverride {
+                    kind,
+                    expires_at,
+                    ttl,
+                    attribution: by.clone(),
+                    set_at: wall,
+                    revision: 0,
+                };
                 let reached = self.service_wide(loaded, &service, Some(set), by, timeout).await?;
                 let wait = wait.less(self.app.clock.now().since(now));
                 return Ok(SetOverrideResponse {

@@ -31,6 +31,9 @@ pub(super) struct WireEntry {
     /// By the monotonic clock of its boot; not in the lines of an earlier version.
     #[serde(default, skip_serializing_if = "is_zero")]
     decided_us: u64,
+    /// Not in the lines of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_override: Option<u64>,
     /// One of the two. (Not a flattened enum, which reads through a copy of everything.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transition: Option<Box<WireTransition>>,
@@ -138,6 +141,7 @@ impl From<&Proposal> for WireEntry {
             numbered_by_store: proposal.numbering == Numbering::Store,
             alone: proposal.store_unavailable,
             decided_us: proposal.decided_at.as_micros(),
+            service_override: proposal.service_override,
             transition,
             gap,
         }
@@ -154,6 +158,7 @@ impl TryFrom<WireEntry> for Proposal {
             numbering: if wire.numbered_by_store { Numbering::Store } else { Numbering::Own },
             store_unavailable: wire.alone,
             decided_at: Time::from_micros(wire.decided_us),
+            service_override: wire.service_override,
             age: Duration::ZERO,
             change: match (wire.transition, wire.gap) {
                 (Some(transition), None) => Change::Transition(Box::new((*transition).try_into()?)),

@@ -110,7 +110,13 @@ fn an_entry_says_whether_it_was_decided_while_the_store_was_away() {
     let (journal, _) = bench.open(1);
     let journal = Arc::new(journal);
     for (epoch, origin) in [(1, Origin::Own), (2, Origin::Alone)] {
-        let event = Event { key: &key("a"), transition: &change(epoch), origin, numbering: Numbering::Own };
+        let event = Event {
+            key: &key("a"),
+            transition: &change(epoch),
+            origin,
+            numbering: Numbering::Own,
+            service_override: None,
+        };
         assert_eq!(TransitionSink::append(&journal, event).lsn, epoch, "they are numbered from 1 on");
     }
     let alone: Vec<_> = drain(&journal).iter().map(|proposal| proposal.store_unavailable).collect();

@@ -42,6 +42,7 @@ fn a_torn_line_in_a_file_that_goes_on_is_closed() {
             numbering: Numbering::Own,
             store_unavailable: false,
             decided_at: Time::ZERO,
+            service_override: None,
             age: Duration::ZERO,
         };
         let mut line = Vec::new();

@@ -201,6 +201,7 @@ fn to_half_open(seq: u64, name: &str, permitted: u32) -> Proposal {
         numbering: Numbering::Store,
         store_unavailable: false,
         decided_at: NOW,
+        service_override: None,
         age: Duration::ZERO,
     }
 }

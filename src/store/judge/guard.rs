@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use breaker::{Reason, Scope, Snapshot, State, Time, Transition};
 
+use super::service::ServiceOverrides;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Change, Proposal};
 
@@ -18,6 +19,8 @@ pub(super) struct Guarded<'a> {
     pub(super) act_epoch: u64,
     /// When the first probe of its half-open was given.
     pub(super) first_probe_at: Option<Time>,
+    /// What services have.
+    pub(super) services: &'a ServiceOverrides,
 }
 
 /// What comes of a proposal.
@@ -25,6 +28,8 @@ pub(super) enum Outcome {
     Won,
     /// The row is not as it was named, or another act came between.
     Superseded,
+    /// The row is as it was named, but the service has not the override that is brought.
+    Refused,
     /// It opens for a wait that is over by now.
     Over,
     /// Its time has not come.
@@ -33,19 +38,35 @@ pub(super) enum Outcome {
 
 pub(super) fn compare(proposal: &Proposal, transition: &Transition, row: &Guarded<'_>, now: Time) -> Outcome {
     let set_by = row.snapshot.set_by.as_ref();
-    let is_of_service = is_of_service(&proposal.change, set_by.map(|set_by| set_by.scope));
+    let is_of_service = is_of_service(proposal, set_by.map(|set_by| set_by.scope));
     if is_act(transition.reason) && !is_of_service {
         return if act_wins(transition, row) { Outcome::Won } else { Outcome::Superseded };
     }
     let waits = transition.after.wait.filter(|_| transition.after.state == State::Open);
     if !stands_as_named(transition, row.snapshot) && holds(Rule::EpochAndStateCompared) {
         Outcome::Superseded
+    } else if !brings_what_stands(proposal, transition, row, now) {
+        Outcome::Refused
     } else if waits.is_some_and(|wait| proposal.age > Duration::ZERO && proposal.age >= wait) {
         Outcome::Over
     } else if !has_come(transition, row, now) && holds(Rule::WaitByStoreClock) {
         Outcome::Early
     } else {
         Outcome::Won
+    }
+}
+
+/// Whether a part of an override of the service brings what the service has by now: the one of the revision that it names, until
+/// that ends by the store's clock; or none, if it clears it. A breaker that has an override of its own keeps that. What an
+/// earlier version wrote down names no revision, and is compared by epoch and state alone.
+fn brings_what_stands(proposal: &Proposal, transition: &Transition, row: &Guarded<'_>, now: Time) -> bool {
+    let Some(revision) = proposal.service_override else { return true };
+    let scope = row.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
+    let present = row.services.in_force(proposal.key.service(), now);
+    match transition.reason {
+        Reason::OverrideSet => scope != Some(Scope::Breaker) && present == Some(revision),
+        Reason::OverrideCleared => scope == Some(Scope::Service) && present.is_none(),
+        _ => true,
     }
 }
 
@@ -99,8 +120,11 @@ fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {
 }
 
 /// Whether a change is a part of one of the whole service. `current` is the scope of the override in force before it.
-pub(super) fn is_of_service(change: &Change, current: Option<Scope>) -> bool {
-    let Change::Transition(transition) = change else { return false };
+pub(super) fn is_of_service(proposal: &Proposal, current: Option<Scope>) -> bool {
+    let Change::Transition(transition) = &proposal.change else { return false };
+    if proposal.service_override.is_some() {
+        return true;
+    }
     match transition.reason {
         Reason::OverrideSet => {
             transition.after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service)

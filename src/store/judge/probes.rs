@@ -148,6 +148,7 @@ fn decided(request: &ProbeRequest, probes: &Probes, row: &Snapshot, now: Time) -
         numbering: Numbering::Store,
         store_unavailable: false,
         decided_at: now,
+        service_override: None,
         age: Duration::ZERO,
     })
 }

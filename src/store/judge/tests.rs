@@ -50,7 +50,16 @@ fn transition(from: State, to: State, base_epoch: u64) -> Transition {
 
 fn proposal(seq: u64, change: Change, numbering: Numbering) -> Proposal {
     let (decided_at, age) = (Time::ZERO, Duration::ZERO);
-    Proposal { id: id(seq), key: key("eu"), change, numbering, store_unavailable: false, decided_at, age }
+    Proposal {
+        id: id(seq),
+        key: key("eu"),
+        change,
+        numbering,
+        store_unavailable: false,
+        decided_at,
+        service_override: None,
+        age,
+    }
 }
 
 fn own(seq: u64, transition: Transition) -> Proposal {
@@ -70,7 +79,7 @@ fn gap(missing: u64, base_epoch: u64, after: Option<Snapshot>) -> Proposal {
 fn judged(proposals: &[Proposal], present: Option<Snapshot>) -> Judgement<'_> {
     let state = |snapshot| BreakerState { is_stored: true, snapshot, ..BreakerState::pristine() };
     let present = present.map(|snapshot| (&proposals[0].key, state(snapshot))).into_iter().collect();
-    judge(proposals, LockedRows { present, known: HashMap::new() }, at(30))
+    judge(proposals, LockedRows { present, ..LockedRows::default() }, at(30))
 }
 
 /// The answer to one proposal, by a transaction of revision 5.
@@ -201,7 +210,7 @@ fn judged_after_act<'a>(proposals: &'a [Proposal], present: &Snapshot, act_epoch
     let snapshot = present.clone();
     let row = BreakerState { is_stored: true, snapshot, act_epoch, ..BreakerState::pristine() };
     let present = [(&proposals[0].key, row)].into_iter().collect();
-    judge(proposals, LockedRows { present, known: HashMap::new() }, at(30))
+    judge(proposals, LockedRows { present, ..LockedRows::default() }, at(30))
 }
 
 #[test]
@@ -277,6 +286,51 @@ fn of_an_override_of_the_service_the_first_proposal_wins() {
     assert_eq!((changed(&judgement).map(|next| next.epoch), judgement.entries.len()), (Some(5), 1));
 }
 
+/// What becomes of a part of an override of the service, at 30 s, where the service has the one of `revision`, until `ends_at`.
+fn judged_part(part: Proposal, present: Snapshot, set: Option<(u64, Option<u64>)>) -> (Option<u64>, usize) {
+    let state = BreakerState { is_stored: true, snapshot: present, ..BreakerState::pristine() };
+    let mut services = ServiceOverrides::default();
+    if let Some((revision, ends_at)) = set {
+        services.insert("payments".to_owned(), revision, ends_at.map(at));
+    }
+    let (batch, eu) = ([part], key("eu"));
+    let rows = LockedRows { present: BTreeMap::from([(&eu, state)]), services, ..LockedRows::default() };
+    let judgement = judge(&batch, rows, at(30));
+    (changed(&judgement).map(|next| next.epoch), judgement.entries.len())
+}
+
+#[test]
+fn a_part_of_an_override_of_the_service_brings_what_the_service_has_by_now() {
+    let set = |kind: OverrideKind, revision| {
+        let mut proposed =
+            Transition { reason: Reason::OverrideSet, ..transition(State::Closed, kind.into(), 4) };
+        proposed.after.set_by = Some(Override { kind, ..set_by(Scope::Service) });
+        Proposal { service_override: revision, ..numbered_by_store(proposed) }
+    };
+    let disabled = |revision| set(OverrideKind::Disabled, Some(revision));
+    let closed = || snapshot(State::Closed, 4);
+    assert_eq!(judged_part(disabled(7), closed(), Some((7, None))), (Some(5), 1));
+    assert_eq!(judged_part(disabled(7), closed(), Some((9, None))), (None, 0), "another one");
+    assert_eq!(judged_part(disabled(7), closed(), None), (None, 0), "cleared");
+    assert_eq!(judged_part(disabled(7), closed(), Some((7, Some(30)))), (None, 0), "ended");
+    assert_eq!(judged_part(disabled(7), closed(), Some((7, Some(31)))), (Some(5), 1));
+    let forced = set(OverrideKind::ForcedOpen, Some(7));
+    assert_eq!(judged_part(forced, closed(), None), (None, 1), "callers were told of it");
+    let unknown = set(OverrideKind::Disabled, None);
+    assert_eq!(judged_part(unknown, closed(), None), (Some(5), 1), "an earlier version names no revision");
+    let own = Snapshot { set_by: Some(set_by(Scope::Breaker)), ..snapshot(State::Closed, 4) };
+    assert_eq!(judged_part(disabled(7), own, Some((7, None))), (None, 0), "the breaker has its own");
+
+    let cleared = act(Reason::OverrideCleared, State::Disabled, State::Closed);
+    let cleared = |revision| Proposal { service_override: Some(revision), ..cleared.clone() };
+    let held = |scope| Snapshot { set_by: Some(set_by(scope)), ..snapshot(State::Disabled, 4) };
+    assert_eq!(judged_part(cleared(0), held(Scope::Service), None), (Some(5), 1));
+    assert_eq!(judged_part(cleared(0), held(Scope::Service), Some((8, None))), (None, 0), "set again");
+    assert_eq!(judged_part(cleared(0), held(Scope::Service), Some((8, Some(30)))), (Some(5), 1), "ended");
+    assert_eq!(judged_part(cleared(0), held(Scope::Breaker), None), (None, 0), "not the service's");
+    assert_eq!(judged_part(cleared(0), closed(), None), (None, 0), "there is nothing to clear");
+}
+
 #[test]
 fn what_happens_by_itself_leaves_the_last_act_as_it_was() {
     let is_timed =
@@ -331,7 +385,7 @@ fn timed(reason: Reason, present: &Snapshot, first_probe_at: Option<Time>) -> Op
         ..BreakerState::pristine()
     };
     let present = [(&batch[0].key, row)].into_iter().collect();
-    let judgement = judge(&batch, LockedRows { present, known: HashMap::new() }, at(30));
+    let judgement = judge(&batch, LockedRows { present, ..LockedRows::default() }, at(30));
     let won = changed(&judgement).map(|next| next.epoch);
     assert_eq!(judgement.entries.is_empty(), won.is_none());
     won
@@ -490,7 +544,7 @@ fn a_change_that_is_known_gets_its_first_answer_and_is_not_written_again() {
     ];
     let first = Receipt::Won { epoch: 3, revision: RowRevision::At(2) };
     let known = [(&batch[0].id, first), (&batch[1].id, Receipt::Lost)].into_iter().collect();
-    let judgement = judge(&batch, LockedRows { present: BTreeMap::new(), known }, at(30));
+    let judgement = judge(&batch, LockedRows { known, ..LockedRows::default() }, at(30));
     assert_eq!(judgement.entries.len(), 1);
     assert_eq!(judgement.receipts, [(&id(3), Some(7))]);
     assert_eq!(
@@ -579,7 +633,7 @@ fn a_gap_within_an_outage_is_counted_in_the_row_though_its_state_stays() {
     let current = judged(&open, None).changed.remove(&key("eu")).unwrap();
     let batch = [gap(3, 1, None)];
     let present = [(&batch[0].key, current.clone())].into_iter().collect();
-    let judgement = judge(&batch, LockedRows { present, known: HashMap::new() }, at(30));
+    let judgement = judge(&batch, LockedRows { present, ..LockedRows::default() }, at(30));
     let state = &judgement.changed[&key("eu")];
     assert_eq!(state.snapshot, current.snapshot);
     assert_eq!(state.entered_by, current.entered_by);

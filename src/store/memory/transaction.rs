@@ -16,7 +16,7 @@ use crate::catalog::{Changed, StoredDeclaration};
 use crate::store::columns::bigint;
 use crate::store::config_rows::{Audit, ServiceOverrideRow, override_json};
 use crate::store::history::{Bumped, TransitionRow};
-use crate::store::judge::{BreakerState, Judgement, LockedRows, Receipt, RowRevision};
+use crate::store::judge::{BreakerState, Judgement, LockedRows, Receipt, RowRevision, named_services};
 use crate::store::layer_json;
 use crate::store::rows::{BreakerRow, keys};
 use crate::store::script::WriteTransaction;
@@ -116,6 +116,11 @@ impl WriteTransaction for MemoryTransaction<'_> {
         for Proposal { id, .. } in proposals {
             if let Some(entry) = self.writer.state.receipts.get(id) {
                 rows.known.insert(id, entry.receipt());
+            }
+        }
+        for service in named_services(proposals) {
+            if let Some(set) = self.writer.state.configuration.overrides.get(service) {
+                rows.services.insert(service.to_owned(), set.revision, set.expires_at);
             }
         }
         Ok(rows)
@@ -234,7 +239,7 @@ impl WriteTransaction for MemoryTransaction<'_> {
                 configuration.changed.entry(service.clone()).or_insert(changed);
                 Ok(before.map(|before| layer_json::layer_to_text(&before)))
             }
-            ConfigEdit::Override { service, set } => {
+            ConfigEdit::Override { service, set, .. } => {
                 let before = configuration.overrides.remove(service);
                 if let Some(set) = set {
                     let (service, set) = ServiceOverrideRow::new(service, set, bumped).stored()?;

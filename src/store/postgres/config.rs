@@ -7,12 +7,13 @@ use sqlx::postgres::PgPool;
 use sqlx::{Postgres, QueryBuilder};
 
 use super::write_transaction::{Write, begin, column};
-use crate::store::columns::{bigint, micros};
+use crate::store::columns::{Reader, bigint, micros};
 use crate::store::config_rows::{
     Audit, AuditRow, ConfigRows, HeadRow, ServiceConfigRow, ServiceOverrideRow, narrow,
 };
 use crate::store::file_config::FileConfigRow;
 use crate::store::history::Bumped;
+use crate::store::judge::ServiceOverrides;
 use crate::store::rows::BreakerRow;
 use crate::store::sqlx_error::fault;
 use crate::store::timestamp::Timestamp;
@@ -44,13 +45,36 @@ pub(super) async fn configuration(pool: &PgPool) -> Result<StoredConfiguration, 
             .await
             .map_err(fault(act))?;
     let overrides: Vec<ServiceOverrideRow> = sqlx::query_as(
-        "SELECT service, kind, actor, reason, set_at, expires_at, ttl_us FROM service_override",
+        "SELECT service, kind, actor, reason, set_at, expires_at, ttl_us, revision FROM service_override",
     )
     .fetch_all(&mut *tx)
     .await
     .map_err(fault(act))?;
     tx.commit(act).await?;
     ConfigRows { head, declared, services, overrides }.configuration()
+}
+
+/// The overrides of these services.
+pub(super) async fn service_overrides(
+    tx: &mut Write,
+    services: &BTreeSet<&str>,
+) -> Result<ServiceOverrides, StoreError> {
+    let act = "read the overrides of services";
+    let mut overrides = ServiceOverrides::default();
+    if services.is_empty() {
+        return Ok(overrides);
+    }
+    let rows: Vec<(String, i64, Option<Timestamp>)> =
+        sqlx::query_as("SELECT service, revision, expires_at FROM service_override WHERE service = ANY($1)")
+            .bind(services.iter().copied().collect::<Vec<_>>())
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(fault(act))?;
+    for (service, revision, ends_at) in rows {
+        let reader = Reader { act, row: "service_override" };
+        overrides.insert(service, reader.number("revision", revision)?, ends_at.map(|end| end.0));
+    }
+    Ok(overrides)
 }
 
 /// The row of `config_head`.
@@ -219,10 +243,10 @@ pub(super) async fn write_edit(
             .map_err(fault(act))?;
             Ok(before.flatten())
         }
-        ConfigEdit::Override { service, set } => {
+        ConfigEdit::Override { service, set, .. } => {
             let before: Option<ServiceOverrideRow> = sqlx::query_as(
                 "DELETE FROM service_override WHERE service = $1
-                 RETURNING service, kind, actor, reason, set_at, expires_at, ttl_us",
+                 RETURNING service, kind, actor, reason, set_at, expires_at, ttl_us, revision",
             )
             .bind(service)
             .fetch_optional(&mut **tx)

@@ -14,7 +14,7 @@ use super::{config, requests, row_locks, write, write_text};
 use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
 use crate::store::judge::probes::ProbeRows;
-use crate::store::judge::{Judgement, LockedRows};
+use crate::store::judge::{Judgement, LockedRows, named_services};
 use crate::store::rows::keys;
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
@@ -92,7 +92,9 @@ impl WriteTransaction for PostgresTransaction<'_> {
         if self.row_locks == RowLocks::Each {
             self.rows.read(&mut self.tx, &keys, Locks::Now).await?;
             let present = self.rows.present(&keys)?;
-            return Ok(LockedRows { present, known: write::read_receipts(&mut self.tx, proposals).await? });
+            let known = write::read_receipts(&mut self.tx, proposals).await?;
+            let services = config::service_overrides(&mut self.tx, &named_services(proposals)).await?;
+            return Ok(LockedRows { present, known, services });
         }
         write::read_rows(&mut self.tx, &keys, proposals).await
     }

@@ -82,7 +82,8 @@ pub(super) async fn read_rows<'a>(
     proposals: &'a [Proposal],
 ) -> Result<LockedRows<'a>, StoreError> {
     let present = read_breakers(tx, keys).await?;
-    Ok(LockedRows { present, known: read_receipts(tx, proposals).await? })
+    let known = read_receipts(tx, proposals).await?;
+    Ok(LockedRows { present, known, ..LockedRows::default() })
 }
 
 /// Which of these ids were answered before.

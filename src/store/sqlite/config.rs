@@ -39,7 +39,8 @@ pub(super) async fn configuration(readers: &SqlitePool) -> Result<StoredConfigur
             .await
             .map_err(fault(act))?;
     let overrides: Vec<ServiceOverrideRow> = sqlx::query_as(
-        "SELECT service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at, ttl_us
+        "SELECT service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at, ttl_us,
+                revision
          FROM service_override",
     )
     .fetch_all(&mut *tx)
@@ -213,10 +214,11 @@ pub(super) async fn write_edit(
             .map_err(fault(act))?;
             Ok(before.flatten())
         }
-        ConfigEdit::Override { service, set } => {
+        ConfigEdit::Override { service, set, .. } => {
             let before: Option<ServiceOverrideRow> = sqlx::query_as(
                 "DELETE FROM service_override WHERE service = $1
-                 RETURNING service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at, ttl_us",
+                 RETURNING service, kind, actor, reason, set_at_us AS set_at, expires_at_us AS expires_at, ttl_us,
+                           revision",
             )
             .bind(service)
             .fetch_optional(&mut **tx)

@@ -104,6 +104,7 @@ pub(crate) fn own(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) 
         numbering: Numbering::Own,
         store_unavailable: false,
         decided_at: Time::ZERO,
+        service_override: None,
         age: Duration::ZERO,
     }
 }

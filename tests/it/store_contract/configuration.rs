@@ -264,8 +264,9 @@ async fn an_override_of_a_service_comes_back_and_goes(bed: &mut StoreBed) {
         ttl,
         attribution: ann("the provider is down"),
         set_at: Time::ZERO,
+        revision: 0,
     };
-    let edit = ConfigEdit::Override { service: "a".to_owned(), set: Some(set) };
+    let edit = ConfigEdit::Override { service: "a".to_owned(), set: Some(set), not_before: None };
     let ConfigWritten::Written(changed) = write(bed, 0, edit, &["a"]).await else { panic!("it is new") };
     bed.reopen().await;
     let stored = bed.store.configuration().await.unwrap();
@@ -273,7 +274,7 @@ async fn an_override_of_a_service_comes_back_and_goes(bed: &mut StoreBed) {
     assert_eq!((back.kind, back.expires_at, back.set_at), (OverrideKind::ForcedOpen, expires_at, changed.at));
     assert_eq!(back.ttl, ttl);
     assert_eq!(back.attribution, ann("the provider is down"));
-    let edit = ConfigEdit::Override { service: "a".to_owned(), set: None };
+    let edit = ConfigEdit::Override { service: "a".to_owned(), set: None, not_before: None };
     assert_eq!(revision_of(write(bed, 1, edit, &["a"]).await), 2);
     assert!(bed.store.configuration().await.unwrap().overrides.is_empty());
     let query = ChangeQuery {

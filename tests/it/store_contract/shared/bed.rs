@@ -82,6 +82,7 @@ impl SharedBed {
                     "UPDATE breaker SET entered_at = entered_at - {by}, open_until = open_until - {by},
                                         first_probe_at = first_probe_at - {by},
                                         override_expires_at = override_expires_at - {by};
+                     UPDATE service_override SET expires_at = expires_at - {by};
                      UPDATE probe SET lease_until = lease_until - {by}, written_at = written_at - {by};
                      UPDATE counts SET written_at = written_at - {by};
                      UPDATE counting_replica SET seen_at = seen_at - {by};"

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-use breaker::{Attribution, CausingOutcome, EnteredBy, Key, Reason, RowVersion, Snapshot, State};
-use breakerd::store::{Answer, Change, ProbeResponse, Proposal, TransitionQuery};
+use breaker::{
+    Attribution, CausingOutcome, EnteredBy, Key, OverrideKind, Reason, RowVersion, Scope, Snapshot, State,
+    Time,
+};
+use breakerd::store::{
+    Answer, Change, ConfigEdit, ConfigWrite, ConfigWritten, ProbeResponse, Proposal, ServiceOverride,
+    TransitionQuery,
+};
 
 use super::bed::{SharedBed, claim, timeless, to_half_open};
 use super::on_every_shared_store;
@@ -22,6 +28,7 @@ on_every_shared_store!(
     an_act_wins_over_what_happened_by_itself,
     open_waits_from_when_it_was_decided,
     an_override_ends_by_the_clock_of_the_store,
+    an_override_of_the_service_is_brought_while_the_service_has_it,
     a_half_open_times_out_by_the_clock_of_the_store,
     words_are_kept_as_they_are,
     a_large_batch_is_written_as_many_small_ones_are,
@@ -217,6 +224,53 @@ async fn an_override_ends_by_the_clock_of_the_store(bed: &mut SharedBed) {
     assert_eq!(bed.store.revision().await.unwrap(), 1, "there is nothing to say of it");
     bed.pass(set.set_by.unwrap().ttl.unwrap()).await;
     assert_eq!(bed.propose(expired(3)).await.answer, Answer::Won { epoch: 2, revision: 2 });
+}
+
+async fn an_override_of_the_service_is_brought_while_the_service_has_it(bed: &mut SharedBed) {
+    let lasts = Duration::from_hours(1);
+    let write = async |based_on, set, not_before| {
+        let write = ConfigWrite {
+            based_on,
+            edit: ConfigEdit::Override { service: "a".to_owned(), set, not_before },
+            touched: ["a".to_owned()].into(),
+            attribution: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+            request: None,
+            waits: &|_, _| None,
+        };
+        bed.store.write_config(&write).await.unwrap()
+    };
+    let set = ServiceOverride {
+        kind: OverrideKind::Disabled,
+        expires_at: None,
+        ttl: Some(lasts),
+        attribution: Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() },
+        set_at: Time::ZERO,
+        revision: 0,
+    };
+    let part = |seq, name, revision| {
+        let mut part = transition(State::Closed, State::Disabled, 0);
+        part.after.set_by.as_mut().unwrap().scope = Scope::Service;
+        let change = Change::Transition(Box::new(part));
+        let key = key("a", name);
+        let proposed = proposed(seq, &key, State::Closed, State::Disabled, 0);
+        Proposal { change, service_override: Some(revision), ..proposed }
+    };
+    let has_won = async |proposal| matches!(bed.propose(proposal).await.answer, Answer::Won { .. });
+    let ConfigWritten::Written(changed) = write(0, Some(set.clone()), None).await else {
+        panic!("it is new")
+    };
+    let stored = bed.store.configuration().await.unwrap().overrides["a"].clone();
+    assert_eq!(stored, set.written(changed));
+    assert_eq!((stored.revision, stored.expires_at), (1, Some(changed.at + lasts)), "by the store's clock");
+    assert!(has_won(part(1, "x", 1)).await);
+    assert!(!has_won(part(2, "y", 0)).await && !has_won(part(3, "z", 2)).await);
+    // A replica whose clock is fast takes it for ended.
+    assert_eq!(write(1, None, stored.expires_at).await, ConfigWritten::Early);
+    bed.pass(lasts).await;
+    assert!(!has_won(part(4, "y", 1)).await, "it has ended, and is there still");
+    let end = bed.store.configuration().await.unwrap().overrides["a"].expires_at;
+    assert!(matches!(write(1, None, end).await, ConfigWritten::Written(_)));
+    assert!(bed.store.configuration().await.unwrap().overrides.is_empty());
 }
 
 async fn a_half_open_times_out_by_the_clock_of_the_store(bed: &mut SharedBed) {
