@@ -24,7 +24,8 @@
 //!
 //! # Who numbers the epochs
 //! With [`Numbering::Own`] a transition is in force the moment it is made. With [`Numbering::Store`] it is a
-//! *proposal*: one that denies does so at once, one that lets calls through answers as the state it leaves;
+//! *proposal*: one that denies does so at once; one that lets calls through, or that time alone brings about, answers as the state
+//! it leaves, and is not shown;
 //! nothing is recorded, and time stands still for the breaker, until [`Breaker::answered`] or [`Breaker::adopt`]
 //! says what the store made of it. So a trip never waits for the store, and everything that lets calls through
 //! again does.
@@ -252,8 +253,13 @@ impl Breaker {
         transitions
     }
 
-    /// The state.
+    /// The state that it is shown in: that of the row, while the store has not answered a change that is not to be shown before
+    /// ([`Breaker::is_unconfirmed`] changes that deny are).
     pub fn state(&self) -> State {
+        self.hidden_behind().map_or_else(|| self.phase_state(), |(row, _)| row.state)
+    }
+
+    fn phase_state(&self) -> State {
         match &self.phase {
             Phase::Closed(_) => State::Closed,
             Phase::Open(_) => State::Open,
@@ -305,7 +311,7 @@ impl Breaker {
 
     /// The only place where the state changes, and the only one that makes a real [`Transition`].
     fn enter(&mut self, next: Next, cause: Cause, at: Time) -> Transition {
-        let from = self.state();
+        let from = self.phase_state();
         let base_epoch = self.epoch;
         self.age(at);
         let stats = Stats { reporters: cause.reporters, ..self.stats() };
@@ -313,7 +319,7 @@ impl Breaker {
         let epoch = base_epoch + 1;
         match self.numbering {
             Numbering::Own => self.epoch = epoch,
-            Numbering::Store => self.propose(),
+            Numbering::Store => self.propose(cause.reason),
         }
         let lasted = Some(at.since(self.entered_at));
         let rejected_calls = std::mem::take(&mut self.rejected_calls);
@@ -335,7 +341,7 @@ impl Breaker {
         };
         let left = std::mem::replace(&mut self.phase, entered);
         self.keep_probes(left);
-        let after = Snapshot { epoch, ..self.snapshot() };
+        let after = Snapshot { epoch, ..self.phase_snapshot() };
         Transition {
             from,
             reason: cause.reason,

@@ -425,7 +425,8 @@ impl Engine {
             inner.counters.changed(transition);
             let newest = inner.newest.get_or_insert_default();
             newest.lsn = newest.lsn.max(lsn);
-            if !transition.shadow {
+            // One that is not shown yet is, once the store has it.
+            if !transition.shadow && inner.breaker.state() == transition.to() {
                 newest.last_transition = Some(LastTransition::new(transition, inner.breaker.wall_offset()));
             }
         }

@@ -339,8 +339,8 @@ fn numbered_here<'a>(
         // Somebody else may have brought about the same.
         Outcome::Superseded => !proposal.change.is_brought_about_by(current),
         Outcome::Over => true,
-        // OPEN denies before the store has answered, so that callers were told of it.
-        Outcome::Early => transition.after.state == State::Open,
+        // Nobody was told of it, and it is tried again.
+        Outcome::Early => return EntryDecision { receipt: Receipt::Lost, entry: None, next: None },
     };
     let scope = current.set_by.as_ref().map(|set_by| set_by.scope);
     // What an operator asked for of this breaker is kept, with who and why. Of an override of the service each replica tells

@@ -21,21 +21,22 @@ use crate::wait::wait;
 impl Breaker {
     /// What a call is told, once the time that passed has taken effect. `awaited`: what it was told to wait for before.
     pub(super) fn decide(&mut self, awaited: Option<Awaited>, now: Time) -> Decision {
-        let mut state = self.state();
+        let state = self.state();
         let would_deny = self.would_deny(now);
+        let is_hidden = self.hidden_behind().is_some();
         let proposed = self.proposed();
         let epoch = self.epoch;
         let (mut waits, mut lease) = (None, None);
         let (verdict, probe, retry_after) = match (&mut self.phase, proposed) {
+            // A proposal that lets calls through again, or that time brought about, waits for the store as the state that it leaves.
+            (phase, _) if is_hidden => {
+                let is_half_open = matches!(phase, Phase::HalfOpen(_));
+                waits = is_half_open.then_some(Awaited { epoch, answer: None });
+                (Verdict::without_probes(state), None, None)
+            }
             (Phase::Open(open), _) => (Verdict::Open, None, Some((self.entered_at + open.wait).since(now))),
             (Phase::Overridden(active), _) if active.set_by.kind == OverrideKind::ForcedOpen => {
                 (Verdict::ForcedOpen, None, active.ends_at(self.wall).map(|end| end.since(now)))
-            }
-            // A proposal that lets calls through again waits for the store, as the state that it leaves.
-            (_, Some(left)) => {
-                state = left;
-                waits = (self.state() == State::HalfOpen).then_some(Awaited { epoch, answer: None });
-                (Verdict::without_probes(left), None, None)
             }
             (Phase::HalfOpen(half_open), None) => {
                 // Never 0, and not to be guessed from the number of another life of the process.

@@ -17,7 +17,7 @@ use super::stored_row::{
 use super::{ActiveOverride, Breaker, Numbering};
 use crate::outcome::{Pass, Probe, Report, Ticket};
 use crate::probes::ProbeOutcome;
-use crate::state::{Scope, State};
+use crate::state::{Reason, Scope, State};
 use crate::time::Time;
 use crate::transition::{CausingOutcome, Snapshot};
 use crate::wait::wait;
@@ -28,9 +28,17 @@ impl Breaker {
         Some(self.replicated.as_ref()?.proposal.as_ref()?.base.0.state)
     }
 
+    /// The row that is shown in place of a change under way, and since when it is so: the store may not agree that the time has
+    /// come, and nobody may be told of calls that pass before it has. Only what denies more is shown before it is answered.
+    pub(super) fn hidden_behind(&self) -> Option<(&Snapshot, Time)> {
+        let Proposal { base: (row, since), is_timed, .. } = self.replicated.as_ref()?.proposal.as_ref()?;
+        let denies = matches!(self.phase_state(), State::Open | State::ForcedOpen);
+        (*is_timed || !denies).then_some((row, *since))
+    }
+
     /// The state of the row, as far as is known here.
     fn row_state(&self) -> State {
-        self.proposed().unwrap_or_else(|| self.state())
+        self.proposed().unwrap_or_else(|| self.phase_state())
     }
 
     fn proposal_mut(&mut self) -> Option<&mut Proposal> {
@@ -43,14 +51,19 @@ impl Breaker {
     }
 
     /// The state is about to be left by a change that the store has yet to answer.
-    pub(super) fn propose(&mut self) {
+    pub(super) fn propose(&mut self, reason: Reason) {
+        let is_timed = matches!(
+            reason,
+            Reason::WaitElapsed | Reason::OverrideExpired | Reason::HalfOpenTimeout | Reason::Idle
+        );
         let present = self.replicated.as_mut().and_then(|replicated| replicated.proposal.take());
         let proposal = present.unwrap_or_else(|| Proposal {
             id: None,
-            base: (self.snapshot(), self.entered_at),
+            base: (self.phase_snapshot(), self.entered_at),
             probes: None,
+            is_timed,
         });
-        self.replicated.get_or_insert_default().proposal = Some(Proposal { id: None, ..proposal });
+        self.replicated.get_or_insert_default().proposal = Some(Proposal { id: None, is_timed, ..proposal });
     }
 
     /// A half-open was left by a change that the store has yet to answer. If that has lost, the half-open goes on, with the
@@ -97,7 +110,7 @@ impl Breaker {
     /// Whether it is FORCED_OPEN by an operator, and the store has not answered that yet. It is, until then, whatever the row
     /// holds: the row may be of an operator who had not heard of the emergency.
     pub fn holds_forced_open(&self) -> bool {
-        self.is_unconfirmed() && self.state() == State::ForcedOpen
+        self.is_unconfirmed() && self.phase_state() == State::ForcedOpen
     }
 
     /// Which row was taken last.
@@ -121,7 +134,7 @@ impl Breaker {
         self.note(row.version);
         let confirms = answer == ProposalAnswer::Won
             && row.snapshot.epoch == self.epoch + 1
-            && row.snapshot.state == self.state();
+            && row.snapshot.state == self.phase_state();
         if answer == ProposalAnswer::Lost {
             self.forget_refused_service(&row.snapshot);
         }
@@ -169,7 +182,7 @@ impl Breaker {
         let is_other = state.epoch != self.epoch || state.state != self.row_state();
         if is_other {
             let left = self.proposal_mut().map(|proposal| proposal.base.0.clone());
-            self.forget_ended_service(&left.unwrap_or_else(|| self.snapshot()), state);
+            self.forget_ended_service(&left.unwrap_or_else(|| self.phase_snapshot()), state);
         }
         if is_other && !self.holds_forced_open() {
             self.take_over(state.clone(), entered_at, now);

@@ -59,6 +59,9 @@ impl Breaker {
 
     /// How it is shown at `now`. Call [`Breaker::poll`] first: this only reads.
     pub fn view(&self, now: Time) -> View {
+        if let Some((row, since)) = self.hidden_behind() {
+            return self.view_of_row(row, since);
+        }
         let probes_out = match &self.phase {
             Phase::HalfOpen(half_open) => half_open.out(now.max(self.last_now)),
             _ => 0,
@@ -76,8 +79,31 @@ impl Breaker {
         }
     }
 
-    /// Its state as it is kept.
+    /// How the row is shown that is in this state since then. What was counted in it is with the change that is under way.
+    fn view_of_row(&self, row: &Snapshot, since: Time) -> View {
+        let active =
+            row.set_by.clone().map(|set_by| ActiveOverride::by_store(set_by, (row.entered_at, since)));
+        let ends_at = active.and_then(|active| active.ends_at(self.wall));
+        View {
+            snapshot: self.row_snapshot(row, since),
+            stats: Stats::default(),
+            probes_out: 0,
+            override_ends_at: ends_at.map(|end| self.wall.to_wall(end)),
+            rates_judged: false,
+        }
+    }
+
+    fn row_snapshot(&self, row: &Snapshot, since: Time) -> Snapshot {
+        Snapshot { entered_at: self.wall.to_wall(since), ..row.clone() }
+    }
+
+    /// Its state as it is shown, and kept.
     pub fn snapshot(&self) -> Snapshot {
+        self.hidden_behind()
+            .map_or_else(|| self.phase_snapshot(), |(row, since)| self.row_snapshot(row, since))
+    }
+
+    pub(super) fn phase_snapshot(&self) -> Snapshot {
         let (wait, retry_after) = match &self.phase {
             Phase::Open(open) => (Some(open.wait), open.retry_after),
             _ => (None, None),
@@ -89,7 +115,7 @@ impl Breaker {
         };
         Snapshot {
             epoch: self.epoch,
-            state: self.state(),
+            state: self.phase_state(),
             open_count: self.open_count,
             entered_at: self.wall.to_wall(self.entered_at),
             wait,

@@ -99,6 +99,8 @@ pub(super) struct Proposal {
     pub(super) base: (Snapshot, Time),
     /// If that is a half-open: the probes that this replica has of it.
     pub(super) probes: Option<Box<HalfOpen>>,
+    /// Time alone brought it about.
+    pub(super) is_timed: bool,
 }
 
 impl ProbeReport {

@@ -401,11 +401,14 @@ fn an_override_ends_by_the_clock_of_the_store() {
         wall -7200: ok
         deadline: at 60
         60 poll: ok [METRICS_ONLY -> CLOSED, OVERRIDE_EXPIRED]
+        show: METRICS_ONLY epoch 2, in a row 0, in the window 0 of 0 failed // it has not ended before the store says so
+        allow: yes #1 METRICS_ONLY
         61 lost p2 to METRICS_ONLY epoch 2 since 12 until 62: ok // not by its clock
         deadline: at 62
         62 poll: ok [METRICS_ONLY -> CLOSED, OVERRIDE_EXPIRED]
         won p3 as 3: ok
-        allow: yes #1
+        allow: yes #2
+        show: CLOSED epoch 3, in a row 0, in the window 0 of 0 failed
         ",
     );
 }

@@ -237,7 +237,8 @@ impl Checker {
         }
     }
 
-    fn told(&self, name: &str, epoch: u64, state: State) {
+    /// Somebody was told that a breaker is in this state.
+    pub(super) fn told(&self, name: &str, epoch: u64, state: State) {
         self.inner.lock().told.insert((name.to_owned(), epoch, state));
     }
 

@@ -143,6 +143,17 @@ fn heal(world: &World) {
     }
 }
 
+/// Somebody reads how every replica shows every breaker.
+fn look(world: &World) {
+    for process in &world.replicas {
+        let Some(serving) = process.life.lock().serving.clone() else { continue };
+        for key in World::keys() {
+            let (epoch, state) = shown(&serving, &key, process.clock.now());
+            world.checker.told(key.name(), epoch, state);
+        }
+    }
+}
+
 /// One run. Answers what went wrong.
 fn run(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     let mut random = Random::new(seed ^ 0x5eed);
@@ -170,6 +181,7 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
         let pause = random.micros(1_500_000);
         world.executor.run_until((world.executor.now() + pause).min(end));
         world.restart_ended();
+        look(&world);
         match random.below(4) {
             0 => world.set_healthy(false),
             1 => world.set_healthy(true),

@@ -392,18 +392,18 @@ fn timed(reason: Reason, present: &Snapshot, first_probe_at: Option<Time>) -> Op
 }
 
 #[test]
-fn what_opened_too_early_is_kept_as_callers_were_told_of_it() {
+fn what_comes_too_early_is_forgotten_as_nobody_was_told_of_it() {
     let half_open = Snapshot { entered_at: at(10), ..snapshot(State::HalfOpen, 4) };
     let ends = |to| Transition {
         reason: Reason::HalfOpenTimeout,
         lasted: Some(Duration::from_mins(1)),
         ..transition(State::HalfOpen, to, 4)
     };
-    for (to, kept) in [(State::Open, 1), (State::Closed, 0)] {
-        let batch = [numbered_by_store(ends(to))];
+    for to in [State::Open, State::Closed] {
+        let batch = [Proposal { store_unavailable: true, ..numbered_by_store(ends(to)) }];
         let judgement = judged(&batch, Some(half_open.clone()));
         assert!(changed(&judgement).is_none(), "{to}");
-        assert_eq!(judgement.entries.len(), kept, "{to}");
+        assert_eq!(judgement.entries.len(), 0, "{to}: it is tried again, and each time would be a row");
     }
 }
 
