@@ -88,8 +88,13 @@ pub(crate) struct Pooler {
 impl Pooler {
     /// Before the database at `url`.
     pub(crate) fn start(url: &str, mode: &str) -> Self {
+        Self::with(url, mode, &[])
+    }
+
+    /// With more settings, each as a line of its file.
+    pub(crate) fn with(url: &str, mode: &str, settings: &[&str]) -> Self {
         let folder = folder();
-        let url = script("pgbouncer.sh", &["start", path(&folder), url, mode]);
+        let url = script("pgbouncer.sh", &[&["start", path(&folder), url, mode], settings].concat());
         Self { folder, url }
     }
 }

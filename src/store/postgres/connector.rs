@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{ConnectOptions as _, Executor as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::time::timeout;
 
 use super::address::Address;
@@ -228,22 +228,38 @@ fn with_sources(error: &StoreError) -> String {
     message
 }
 
+/// How often two connections are compared: in a pool that others use, each may get its session back by chance.
+const LOOKS: usize = 10;
+
 /// Whether this is a pooler that gives each transaction another session.
 ///
 /// Told by the processes that serve two connections: while one is in a transaction, the other, if each of them has a
-/// session of its own, is served by the same process as before, and not by the first one's.
+/// session of its own, is served by the same process as before, and not by the first one's. That stays so, however often it is
+/// looked at.
 pub(super) async fn pools_transactions(
     connection: &mut PgConnection,
     server: &PgConnectOptions,
 ) -> Result<bool, StoreError> {
     let address = Address::of(server);
     let looked = timeout(2 * ANSWER_TIMEOUT, async {
+        let failed = |error| connect_fault(&address, ACT, error);
+        let mut other = server.connect().await.map_err(failed)?;
         let before = backend(connection).await?;
-        let mut other = server.connect().await.map_err(|error| connect_fault(&address, ACT, error))?;
-        other.execute("BEGIN").await.map_err(|error| connect_fault(&address, ACT, error))?;
-        let beside = backend(&mut other).await?;
-        // With one session for both, it would wait for the other to end.
-        Ok(beside == before || backend(connection).await? != before)
+        let (mut first, mut is_pooled) = (None, false);
+        for _ in 0..LOOKS {
+            other.execute("BEGIN").await.map_err(failed)?;
+            let beside = backend(&mut other).await?;
+            // With one session for both, the last of these would wait for the other to end.
+            is_pooled = beside == before
+                || *first.get_or_insert(beside) != beside
+                || backend(connection).await? != before;
+            other.execute("ROLLBACK").await.map_err(failed)?;
+            if is_pooled {
+                break;
+            }
+        }
+        other.close().await.map_err(failed)?;
+        Ok(is_pooled)
     });
     looked.await.unwrap_or_else(|_| Err(too_slow("open a second connection to the database")))
 }
