@@ -59,8 +59,6 @@ use super::{
     StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
-
 /// How long a call may take in all. Longer than the timeouts that Postgres is given, so that it is Postgres
 /// that gives up, and says why.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,6 +70,14 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub struct PostgresStore {
     lock: Lock,
+}
+
+/// Makes the tables, under the locks of [`Lock::take`]: without that of sqlx, which is held by a session, and would stay on one of a
+/// pooler's that nobody can give it back on.
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.set_locking(false);
+    migrator
 }
 
 /// Where the database of a URL is, for people: without its secrets. None: it is no such URL.
@@ -106,8 +112,9 @@ impl PostgresStore {
 
     async fn connect_from(source: Source, access: Access) -> Result<Self, StoreError> {
         let lock = Lock::take(Connector::new(source), access, async |connection, address| {
+            let migrator = migrator();
             let migrated =
-                tokio::time::timeout(MIGRATION_TIMEOUT, MIGRATOR.run_direct(None, connection, false));
+                tokio::time::timeout(MIGRATION_TIMEOUT, migrator.run_direct(None, connection, false));
             migrated
                 .await
                 .map_err(|_| too_slow("create the tables"))?

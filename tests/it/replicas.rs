@@ -29,6 +29,10 @@ timeout_seconds = 600
 
 [circuit_breaker.between]
 timeout_seconds = 600
+
+# Until all have heard of it, also where they look once a second.
+[circuit_breaker.together]
+timeout_seconds = 4
 ";
 
 /// A replica, and the folder that it would be started in again.

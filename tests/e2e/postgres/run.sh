@@ -2,8 +2,10 @@
 # The tests that are about Postgres, on the oldest and the newest version that breakerd supports: what every store promises,
 # replicas as processes, failover, and what the documents say about SQL. `make test` runs them on the version that is installed.
 #
-#   tests/e2e/postgres/run.sh             both
-#   tests/e2e/postgres/run.sh VERSION...  only these: oldest, newest
+# And those that are about replicas once more through a pooler in transaction mode.
+#
+#   tests/e2e/postgres/run.sh         all of that
+#   tests/e2e/postgres/run.sh WHAT... only this: oldest, newest, pooler
 #
 # They are the tests of `make test`, in the program that it has built.
 set -euo pipefail
@@ -12,6 +14,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 . scripts/lib.sh
 
 tests=(store_contract:: replicas:: failover:: sql_docs:: --skip sqlite --skip on_memory --skip store_contract::memory::)
+# Nothing is told of changes through a pooler, and no lock keeps out who wants the database alone.
+pooled=(store_contract::shared:: replicas:: --skip on_memory --skip sqlite --skip listens --skip an_exchange_is_no_change
+  --skip a_database_is_had_alone_or_shared_and_never_both --skip a_pooler_in_transaction_mode)
 
 if [ "$(uname -sm)" != "Linux x86_64" ]; then
   printf 'skip - postgres: the servers are there for Linux on x86-64 alone\n'
@@ -37,26 +42,47 @@ cargo test --workspace --test it --no-run --message-format json 2>"$run/build.lo
 program=$(grep "\"src_path\":\"$PWD/tests/it/main.rs\"" "$run/build.json" | sed -n 's|.*"executable":"\([^"]*\)".*|\1|p')
 [ -x "$program" ] || die "cargo does not say where the tests are"
 
-# tally VERSION: libtest's lines, as those of a suite
+# tally NAME: libtest's lines, as those of a suite
 tally() {
-  sed -nE "s/^test (.*) \.\.\. ok$/ok - postgres $1: \1/p; s/^test (.*) \.\.\. FAILED$/not ok - postgres $1: \1: see above/p"
+  sed -nE "s/^test (.*) \.\.\. ok$/ok - $1: \1/p; s/^test (.*) \.\.\. FAILED$/not ok - $1: \1: see above/p"
 }
 
-[ $# -gt 0 ] || set -- oldest newest
+# server NAME: the server of that name, where its owner can run it; sets number
+server() {
+  scripts/tools.sh "postgres-$1"
+  [ -d "$run/$1" ] || cp -R -P ".tools/postgres-$1" "$run/$1"
+  number=$("$run/$1/bin/postgres" --version | sed -E 's/.* ([0-9.]+)$/\1/')
+  export BREAKERD_TEST_POSTGRES_BIN=$run/$1/bin BREAKERD_TEST_POSTGRES_URL=''
+}
+
+# tried NAME CMD...: runs tests
 failed=no
-for version in "$@"; do
-  scripts/tools.sh "postgres-$version"
-  cp -R -P ".tools/postgres-$version" "$run/$version"
-  number=$("$run/$version/bin/postgres" --version | sed -E 's/.* ([0-9.]+)$/\1/')
-  began=$SECONDS code=0
-  BREAKERD_TEST_POSTGRES_BIN=$run/$version/bin BREAKERD_TEST_POSTGRES_URL='' \
-    scripts/with-postgres.sh --fsync off "$program" "${tests[@]}" >"$run/log" 2>"$run/errors" || code=$?
+tried() {
+  local name=$1 began=$SECONDS code=0
+  scripts/with-postgres.sh --fsync off "${@:2}" >"$run/log" 2>"$run/errors" || code=$?
   if [ "$code" -ne 0 ]; then
     failed=yes
     grep -vE '^test .* \.\.\. ok$' "$run/log" >&2 || true
     grep -q '^test .* FAILED$' "$run/log" || { tail -n 60 "$run/errors" >&2; die "exit code $code without a failed test"; }
   fi
-  tally "$number" <"$run/log" | grep . || die "no test ran on PostgreSQL $number"
-  say "PostgreSQL $number took $((SECONDS - began)) s"
+  tally "$name" <"$run/log" | grep . || die "no test ran on $name"
+  say "$name took $((SECONDS - began)) s"
+}
+
+[ $# -gt 0 ] || set -- oldest newest pooler
+for what in "$@"; do
+  case $what in
+    oldest | newest)
+      server "$what"
+      tried "postgres $number" "$program" "${tests[@]}"
+      ;;
+    pooler)
+      server newest
+      scripts/tools.sh pgbouncer
+      cp .tools/bin/pgbouncer "$run/"
+      BREAKERD_TEST_PGBOUNCER=$run/pgbouncer tried "pooler" scripts/with-pooler.sh "$program" "${pooled[@]}"
+      ;;
+    *) die "no such thing: $what" ;;
+  esac
 done
 [ "$failed" = no ]

@@ -64,6 +64,8 @@ async fn what_others_agreed_on_meanwhile_stands_over_what_was_decided_alone() {
     eventually("it knows", async || cut_off.process.page("/health").await.contains("store_unreachable"))
         .await;
     other.trip("db").await;
+    // The reset goes to the store first, and could overtake it.
+    eventually("the store has it", async || history(&url, "db").await.len() == 1).await;
     let reset = ResetBreakerRequest { service: "db".into(), name: "db".into(), ..Default::default() };
     other.process.operations().await.reset_breaker(reset).await.unwrap();
     assert_eq!(other.allow("db").await.state(), State::Closed);

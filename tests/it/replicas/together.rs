@@ -18,13 +18,13 @@ use crate::support::{new_database, postgres};
 async fn three_replicas_open_probe_and_close_as_one() {
     let url = new_database().await;
     let replicas = Replica::three(&url).await;
-    replicas[0].trip("db").await;
-    all_show(&replicas, "db", State::Open).await;
+    replicas[0].trip("together").await;
+    all_show(&replicas, "together", State::Open).await;
 
     // Callers at all replicas at once, once the wait is over: each probe that is allowed is counted.
     let permits = RefCell::new(Vec::new());
     eventually("both probes are given", || async {
-        let calls = replicas.iter().map(|replica| replica.allow("db"));
+        let calls = replicas.iter().map(|replica| replica.allow("together"));
         for answer in futures_util::future::join_all(calls).await {
             assert_ne!(answer.state(), State::Closed, "no probe has come back yet");
             if answer.allowed {
@@ -35,17 +35,17 @@ async fn three_replicas_open_probe_and_close_as_one() {
     })
     .await;
     for replica in &replicas {
-        assert!(!replica.allow("db").await.allowed, "the probes of all replicas are two");
+        assert!(!replica.allow("together").await.allowed, "the probes of all replicas are two");
     }
     // Each outcome goes to another replica than the one before.
     for (replica, permit) in replicas.iter().zip(permits.into_inner()) {
-        let recorded = replica.record("db", permit, Outcome::Success).await;
+        let recorded = replica.record("together", permit, Outcome::Success).await;
         assert_eq!(recorded.result().as_str_name(), "RECORD_RESULT_RECORDED");
     }
-    all_show(&replicas, "db", State::Closed).await;
+    all_show(&replicas, "together", State::Closed).await;
     let states = ["OPEN", "HALF_OPEN", "CLOSED"].map(str::to_owned);
     let expected: Vec<_> = states.into_iter().zip(1..).collect();
-    assert_eq!(history(&url, "db").await, expected);
+    assert_eq!(history(&url, "together").await, expected);
     for replica in replicas {
         let log = log_of(replica.folder.path());
         assert!(replica.process.stop().await.success(), "{log}");
