@@ -40,6 +40,8 @@ pub(crate) enum Rule {
     ForcedOpenUnguarded,
     /// A replica takes no other act while the store has not answered its FORCED_OPEN.
     ActsInOrder,
+    /// A change that brings the override of a service loses if the service has another one by then, or none.
+    ServiceOverrideGuarded,
 }
 
 /// Whether a rule holds.
@@ -58,7 +60,7 @@ mod tests {
     use super::Rule;
 
     impl Rule {
-        pub(crate) const ALL: [Self; 17] = [
+        pub(crate) const ALL: [Self; 18] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -76,6 +78,7 @@ mod tests {
             Self::ResetGuarded,
             Self::ForcedOpenUnguarded,
             Self::ActsInOrder,
+            Self::ServiceOverrideGuarded,
         ];
     }
 

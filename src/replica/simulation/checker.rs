@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{Key, ProbeSlot, Reason, Recorded, State, Time};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 
 use super::acts::{Act, Acts};
 use super::executor::{BEGINNING, Executor};
+use super::service_overrides::{self, Durations};
 use crate::engine::{Allowed, Permit, RecordResult};
-use crate::store::{MemoryStore, StoredTransition, TransitionQuery};
+use crate::store::{
+    ChangeKind, ChangeQuery, ConfigStore as _, MemoryStore, StoredChange, StoredTransition, TransitionQuery,
+};
 
 /// The service of every breaker here.
 pub(super) const SERVICE: &str = "db";
@@ -39,6 +43,8 @@ struct Inner {
     /// States that callers were told of.
     told: BTreeSet<(String, u64, State)>,
     acts: Acts,
+    /// The overrides of the service that operators set, or tried to.
+    service_overrides: Durations,
     problems: Vec<String>,
     calls: u64,
     probes_given: u64,
@@ -237,6 +243,19 @@ impl Checker {
         }
     }
 
+    /// An operator is to set an override of the service, for so long.
+    pub(super) fn service_override(&self, actor: &str, ttl: Option<Duration>) {
+        self.inner.lock().service_overrides.insert(actor.to_owned(), ttl);
+    }
+
+    /// What was changed of the overrides of the service, the oldest first.
+    fn changes(&self) -> Vec<StoredChange> {
+        let kinds = vec![ChangeKind::ServiceOverride];
+        let query = ChangeQuery { kinds, limit: u32::MAX, ..ChangeQuery::default() };
+        let changes = self.store.changes(&query).now_or_never().expect("it waits for nothing");
+        changes.expect("it is there").into_iter().rev().collect()
+    }
+
     /// Somebody was told that a breaker is in this state.
     pub(super) fn told(&self, name: &str, epoch: u64, state: State) {
         self.inner.lock().told.insert((name.to_owned(), epoch, state));
@@ -257,6 +276,10 @@ impl Checker {
             if !ids.insert(row.id.clone()) {
                 self.violated(format!("{:?} is in the history twice", row.id));
             }
+        }
+        let problems = service_overrides::check(&self.changes(), &self.inner.lock().service_overrides, &rows);
+        for problem in problems {
+            self.violated(problem);
         }
         let told = self.inner.lock().told.clone();
         let names: BTreeSet<_> = told.iter().map(|(name, ..)| name.clone()).collect();
@@ -310,7 +333,11 @@ impl Checker {
 
     /// What a caller was told is in the history: as what stood, or as a trip that was not confirmed yet.
     fn check_told(&self, name: &str, epoch: u64, state: State, rows: &[&StoredTransition]) {
-        let stood = (epoch == 0 && state == State::Closed)
+        // It may be born into an override of the service, without a row.
+        let is_overridden = !self.inner.lock().service_overrides.is_empty();
+        let is_born_in =
+            is_overridden && matches!(state, State::ForcedOpen | State::Disabled | State::MetricsOnly);
+        let stood = (epoch == 0 && (state == State::Closed || is_born_in))
             || rows.iter().any(|row| row.epoch == Some(epoch) && row.to == state);
         // FORCED_OPEN holds while rows of later epochs come, until it is answered: also after it has won, and ended, in the store.
         let is_of = |base| base == epoch || state == State::ForcedOpen;

@@ -28,6 +28,7 @@ fn plan(network: NetworkFaults) -> Plan {
         slow: 100,
         wall_seconds: 3_600,
         is_operated: false,
+        is_overridden: false,
         is_calm: true,
     }
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use breaker::{Attribution, Time};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::checker::SERVICE;
 use super::executor::{Executor, Owner};
 use crate::store::{
-    Answered, CountExchange, CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse, Proposal,
-    RowCursor, RowsPage, SharedStore, StoreError,
+    Answered, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, CountExchange, CountPage, CountStore,
+    MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, ServiceOverride, SharedStore,
+    StoreError, StoredConfiguration,
 };
 
 /// How long a replica waits for the store.
@@ -165,6 +168,49 @@ impl SharedStore for Link {
         })
         .await
     }
+}
+
+impl Link {
+    /// What services are judged by.
+    pub(super) async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
+        let read = |store: Arc<MemoryStore>| async move { store.configuration().await };
+        self.call("read the configuration", Sent::Question, read).await
+    }
+
+    /// Sets the override of the service, or clears it.
+    pub(super) async fn write_override(
+        &self,
+        based_on: u64,
+        set: Option<ServiceOverride>,
+        not_before: Option<Time>,
+        actor: &str,
+    ) -> Result<ConfigWritten, StoreError> {
+        let by = actor.to_owned();
+        self.call("write the configuration", Sent::Changes, move |store| {
+            let (set, by) = (set.clone(), by.clone());
+            async move { write_override(&store, based_on, set, not_before, &by).await }
+        })
+        .await
+    }
+}
+
+/// Sets the override of the service, or clears it.
+pub(super) async fn write_override(
+    store: &MemoryStore,
+    based_on: u64,
+    set: Option<ServiceOverride>,
+    not_before: Option<Time>,
+    actor: &str,
+) -> Result<ConfigWritten, StoreError> {
+    let write = ConfigWrite {
+        based_on,
+        edit: ConfigEdit::Override { service: SERVICE.to_owned(), set, not_before },
+        touched: [SERVICE.to_owned()].into(),
+        attribution: Attribution { actor: actor.to_owned(), reason: String::new() },
+        request: None,
+        waits: &|_, _| None,
+    };
+    store.write_config(&write).await
 }
 
 #[async_trait]

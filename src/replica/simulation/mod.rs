@@ -11,6 +11,7 @@ mod executor;
 mod link;
 mod operators;
 mod scale;
+mod service_overrides;
 mod thresholds;
 mod world;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use breaker::{Snapshot, State};
 use breakerd_common::clock::Clock as _;
+use futures_util::FutureExt as _;
 
 use self::checker::Figures;
 use self::executor::{BEGINNING, Owner, Random};
@@ -85,6 +87,7 @@ fn plan(random: &mut Random) -> Plan {
         slow: if loses_probes { 100 } else { 5 },
         wall_seconds: 3_600,
         is_operated: false,
+        is_overridden: false,
         is_calm: false,
     }
 }
@@ -157,7 +160,11 @@ fn look(world: &World) {
 /// One run. Answers what went wrong.
 fn run(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     let mut random = Random::new(seed ^ 0x5eed);
-    let plan = Plan { is_operated: seed % OPERATED_EVERY == OPERATED_EVERY - 1, ..plan(&mut random) };
+    let plan = Plan {
+        is_operated: seed % OPERATED_EVERY == OPERATED_EVERY - 1,
+        is_overridden: seed % OPERATED_EVERY == OPERATED_EVERY - 2,
+        ..plan(&mut random)
+    };
     run_plan(seed, plan, random, verbose)
 }
 
@@ -176,6 +183,9 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     if plan.is_operated {
         world.executor.spawn(Owner::World, operate(world.caller()));
     }
+    if plan.is_overridden {
+        world.executor.spawn(Owner::World, service_overrides::operate(world.caller()));
+    }
     let end = BEGINNING + ADVERSITY;
     while world.executor.now() < end {
         let pause = random.micros(1_500_000);
@@ -191,6 +201,11 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     }
     world.stop_callers();
     heal(&world);
+    if plan.is_overridden {
+        // What operators are at is done, and what comes late has come.
+        world.executor.run_until(world.executor.now() + Duration::from_secs(4));
+        world.clear_service_override().now_or_never().expect("it waits for nothing");
+    }
     // What callers are at is done.
     for _ in 0..7 {
         world.executor.run_until(world.executor.now() + Duration::from_secs(1));
@@ -236,7 +251,7 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
 }
 
 fn row(world: &World, key: &breaker::Key) -> Snapshot {
-    let stored = futures_util::FutureExt::now_or_never(world.store.breakers(None, 100));
+    let stored = world.store.breakers(None, 100).now_or_never();
     let stored = stored.expect("it waits for nothing").expect("it is there");
     stored
         .into_iter()

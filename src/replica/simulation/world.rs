@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::checker::{Checker, OPEN_WAIT, SERVICE};
 use super::executor::{Executor, Owner, Random, SimulatedClock};
-use super::link::{Link, NetworkFaults};
+use super::link::{Link, NetworkFaults, write_override};
+use super::service_overrides;
 use crate::catalog::{Catalog, Declaration};
 use crate::engine::{Allowed, Creator, Engine, Limits, Permit, Seals, StoreIdentity, Target};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::protocol_rules::{Rule, holds};
 use crate::replica::{Answers, Calls, Coordinator, CountSharing, Replica, Tail, WaitingCall};
-use crate::store::MemoryStore;
+use crate::store::{ConfigStore as _, MemoryStore};
 
 pub(super) const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// Breakers that one batch of calls names, at the most.
@@ -56,6 +57,8 @@ pub(super) struct Plan {
     pub(super) wall_seconds: i64,
     /// Whether operators act on the breakers.
     pub(super) is_operated: bool,
+    /// Whether operators set and clear overrides of the service.
+    pub(super) is_overridden: bool,
     /// Nothing goes wrong but the dependency.
     pub(super) is_calm: bool,
 }
@@ -97,6 +100,7 @@ pub(super) struct Life {
 #[derive(Clone)]
 pub(super) struct Serving {
     pub(super) engine: Arc<Engine>,
+    pub(super) link: Arc<Link>,
     replica: Replica,
     /// Ends what is asked about probes.
     stop: CancellationToken,
@@ -169,6 +173,15 @@ impl World {
         }
     }
 
+    /// The service has no override any more.
+    pub(super) async fn clear_service_override(&self) {
+        let stored = self.store.configuration().await.expect("it is there");
+        if stored.overrides.contains_key(SERVICE) {
+            let cleared = write_override(&self.store, stored.revision, None, None, service_overrides::WALKER);
+            cleared.await.expect("it is there");
+        }
+    }
+
     pub(super) fn keys() -> [Key; NAMES.len()] {
         NAMES.map(|name| Key::new(SERVICE, name).expect("a key"))
     }
@@ -198,7 +211,8 @@ impl World {
         let (executor, catalog, checker) =
             (self.executor.clone(), Arc::clone(&self.catalog), Arc::clone(&self.checker));
         let owner = Owner::Replica(index);
-        let life = live(executor, process, number, Arc::new(link), catalog, checker);
+        let follows = self.plan.is_overridden;
+        let life = live(executor, process, (number, follows), Arc::new(link), catalog, checker);
         self.executor.spawn(owner, life);
     }
 
@@ -269,7 +283,7 @@ fn catalog(plan: &Plan) -> Arc<Catalog> {
 async fn live(
     executor: Executor,
     process: Arc<Process>,
-    number: u64,
+    (number, follows): (u64, bool),
     link: Arc<Link>,
     catalog: Arc<Catalog>,
     checker: Arc<Checker>,
@@ -303,10 +317,25 @@ async fn live(
     if recovered.entries > 0 {
         journal.emptied().await;
     }
+    if follows {
+        let stored = loop {
+            match link.configuration().await {
+                Ok(stored) => break stored,
+                Err(_) => clock.sleep_until(clock.now() + START_AGAIN).await,
+            }
+        };
+        service_overrides::note(&engine, stored, clock.now());
+    }
     let mut tail =
         Tail::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&process.hint));
     while tail.catch_up().await.is_err() {
         clock.sleep_until(clock.now() + START_AGAIN).await;
+    }
+    if follows {
+        let (engine, link) = (Arc::clone(&engine), Arc::clone(&link));
+        let newest = tail.configuration();
+        let clock = Arc::clone(&clock);
+        executor.spawn(owner, service_overrides::follow(executor.clone(), engine, link, clock, newest));
     }
     executor.spawn(owner, tail.run(stop.clone()));
     let sharing = CountSharing::new(
@@ -318,7 +347,8 @@ async fn live(
         issuer,
     );
     executor.spawn(owner, sharing.run(stop.clone()));
-    let coordinator = Coordinator::new(Arc::clone(&engine), link, Arc::clone(&clock), &journal, issuer);
+    let coordinator =
+        Coordinator::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), &journal, issuer);
     // As long as the network is away.
     let coordinator = Arc::new(coordinator.with_grace(Duration::from_hours(1)));
     let stop = CancellationToken::new();
@@ -335,7 +365,7 @@ async fn live(
     let mut life = process.life.lock();
     if life.number == number {
         checker.log(|| format!("r{} serves", process.index));
-        life.serving = Some(Serving { engine, replica, stop });
+        life.serving = Some(Serving { engine, link, replica, stop });
     }
 }
 
@@ -361,7 +391,7 @@ pub(super) async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
 pub(super) struct Caller {
     pub(super) executor: Executor,
     replicas: Vec<Arc<Process>>,
-    checker: Arc<Checker>,
+    pub(super) checker: Arc<Checker>,
     healthy: Arc<Mutex<bool>>,
     loses_probes: bool,
     calls_until: Arc<Mutex<Time>>,
@@ -370,6 +400,14 @@ pub(super) struct Caller {
 impl Caller {
     pub(super) fn goes_on(&self) -> bool {
         self.executor.now() < *self.calls_until.lock()
+    }
+
+    /// A replica that serves, if this one does: its index, engine, network and clock.
+    pub(super) fn serving(&self, drawn: u64) -> Option<(usize, Arc<Engine>, Arc<Link>, SimulatedClock)> {
+        let index = usize::try_from(drawn).ok()? % self.replicas.len();
+        let process = &self.replicas[index];
+        let serving = process.life.lock().serving.clone()?;
+        Some((index, serving.engine, serving.link, process.clock.clone()))
     }
 
     async fn run(self) {

@@ -45,7 +45,7 @@ pub(super) fn compare(proposal: &Proposal, transition: &Transition, row: &Guarde
     let waits = transition.after.wait.filter(|_| transition.after.state == State::Open);
     if !stands_as_named(transition, row.snapshot) && holds(Rule::EpochAndStateCompared) {
         Outcome::Superseded
-    } else if !brings_what_stands(proposal, transition, row, now) {
+    } else if !brings_what_stands(proposal, transition, row, now) && holds(Rule::ServiceOverrideGuarded) {
         Outcome::Refused
     } else if waits.is_some_and(|wait| proposal.age > Duration::ZERO && proposal.age >= wait) {
         Outcome::Over
