@@ -15,15 +15,15 @@ use tonic::{Request, Response, Status};
 
 use super::batch_budget::BatchBudget;
 use super::client_info::ClientInfo;
-use super::convert;
 use super::reporters::{Batch, BatchSize, Claimed, Reporters};
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
+use super::{convert, deadline};
 use crate::app::{App, Loaded};
 use crate::auth::{Caller, Protocol, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
 use crate::metrics::Refusal;
-use crate::replica::WaitingCall;
+use crate::replica::{Submitted, WaitingCall, WaitingOutcome};
 
 /// The service on an app, for one connection.
 pub(super) struct Breakers {
@@ -79,8 +79,8 @@ impl Breakers {
         loaded: &Loaded,
         client: &ClientInfo,
         request: &RecordOutcomeRequest,
-        now: Time,
-    ) -> Result<RecordOutcomeResponse, Failure> {
+        (now, wait_until): (Time, Time),
+    ) -> Result<Recording, Failure> {
         let (target, report) = convert::read_outcome(request, client.name(), loaded.engine.seals())?;
         if target.permit.is_none() && !client.may(Right::Call, &request.service) {
             convert::key(&request.service, &request.name)?;
@@ -92,11 +92,15 @@ impl Breakers {
             return loaded
                 .engine
                 .record_run_for(creator, &request.service, &request.name, &run, now)
-                .map(convert::run_response)
+                .map(|run| Recording::Done(convert::run_response(run)))
                 .map_err(|error| convert::outcome_failure(error, request));
         }
-        let recorded = loaded.replica.record(client.creator(&self.unnamed), target, &report, now).await;
-        recorded.map(convert::record_response).map_err(|error| convert::outcome_failure(error, request))
+        let creator = client.creator(&self.unnamed);
+        let submitted = loaded.replica.submit(creator, target, &report, wait_until).await;
+        match submitted.map_err(|error| convert::outcome_failure(error, request))? {
+            Submitted::Done(recorded) => Ok(Recording::Done(convert::record_response(recorded))),
+            Submitted::Waiting(outcome) => Ok(Recording::Waiting(outcome)),
+        }
     }
 
     fn add_totals(
@@ -118,6 +122,13 @@ impl Breakers {
             .add_local_totals_for(creator, service, name, &totals, now)
             .map_err(|error| convert::totals_failure(error, request))
     }
+}
+
+/// What became of an outcome so far.
+enum Recording {
+    Done(RecordOutcomeResponse),
+    /// The store has yet to say what becomes of it.
+    Waiting(WaitingOutcome),
 }
 
 fn check_may_call(client: &ClientInfo, request: &AllowRequestRequest) -> Result<(), Failure> {
@@ -149,7 +160,15 @@ impl BreakerService for Breakers {
         request: Request<RecordOutcomeRequest>,
     ) -> Result<Response<RecordOutcomeResponse>, Status> {
         let client = ClientInfo::of(&request);
-        let recorded = self.record(self.loaded()?, &client, request.get_ref(), self.app.clock.now()).await?;
+        let loaded = self.loaded()?;
+        let wait_until = loaded.replica.outcomes_wait_until(deadline::of_call(request.metadata()));
+        let now = self.app.clock.now();
+        let recorded = match self.record(loaded, &client, request.get_ref(), (now, wait_until)).await? {
+            Recording::Done(response) => response,
+            Recording::Waiting(outcome) => {
+                convert::record_response(loaded.replica.answered(outcome, wait_until).await)
+            }
+        };
         Ok(Response::new(recorded))
     }
 
@@ -219,6 +238,7 @@ impl BreakerService for Breakers {
     ) -> Result<Response<RecordOutcomesResponse>, Status> {
         let loaded = self.loaded()?;
         let client = ClientInfo::of(&request);
+        let timeout = deadline::of_call(request.metadata());
         let report = request.get_ref();
         let RecordOutcomesRequest { requests, local_totals, .. } = report;
         let size = BatchSize { requests: requests.len(), totals: local_totals.len() };
@@ -232,6 +252,9 @@ impl BreakerService for Breakers {
         };
         let mut budget = BatchBudget::default();
         let mut now = self.app.clock.now();
+        // Outcomes of probes wait together, behind all others.
+        let wait_until = loaded.replica.outcomes_wait_until(timeout);
+        let mut waiting = Vec::new();
         for request in &requests[batch.results.len()..] {
             if budget.must_yield() {
                 tokio::task::yield_now().await;
@@ -240,8 +263,13 @@ impl BreakerService for Breakers {
                 now = self.app.clock.now();
             }
             budget.calls(request.count);
-            let result = match self.record(loaded, &client, request, now).await {
-                Ok(response) => record_outcomes_result::Result::Response(response),
+            let result = match self.record(loaded, &client, request, (now, wait_until)).await {
+                Ok(Recording::Done(response)) => record_outcomes_result::Result::Response(response),
+                Ok(Recording::Waiting(outcome)) => {
+                    let taken_in = convert::record_response(outcome.taken_in());
+                    waiting.push((batch.results.len(), outcome));
+                    record_outcomes_result::Result::Response(taken_in)
+                }
                 Err(failure) => {
                     budget.failed();
                     record_outcomes_result::Result::Error(self.failed(failure))
@@ -262,6 +290,11 @@ impl BreakerService for Breakers {
                 batch.totals_errors.push(LocalTotalsError { index, error });
             }
             batch.totals_done += 1;
+        }
+        for (index, outcome) in waiting {
+            let answered = loaded.replica.answered(outcome, wait_until).await;
+            let response = convert::record_response(answered);
+            batch.results[index].result = Some(record_outcomes_result::Result::Response(response));
         }
         Ok(Response::new(batch.finish(loaded.engine.issuer())))
     }

@@ -17,6 +17,7 @@ mod counts;
 mod outcomes;
 mod presence;
 mod read_position;
+mod recording;
 mod replication;
 mod returns;
 mod tail;
@@ -27,12 +28,10 @@ mod simulation;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use breaker::{ProbeAnswer, Recorded, Report, State, Time};
+use breaker::Time;
 use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 
 pub use self::acts::{ActDone, ActError};
 pub use self::answers::Answers;
@@ -41,14 +40,10 @@ pub use self::coordinator::Coordinator;
 pub use self::counts::CountSharing;
 pub use self::presence::{Presence, PresenceMetrics, live_replica};
 pub use self::read_position::ReadPosition;
+pub use self::recording::{Submitted, WaitingOutcome};
 pub use self::replication::Replication;
 pub use self::tail::Tail;
-use crate::engine::{Allowed, Creator, Engine, EngineError, RecordResult, Target};
-
-/// How long an outcome waits for the row of its epoch, at the most: as long as a change takes to all replicas.
-const ROW_WAITS: Duration = Duration::from_millis(250);
-/// How long the outcome of a probe waits for the store's word, at the most; then it is taken in, and may yet prove late.
-const OUTCOME_WAITS: Duration = Duration::from_secs(1);
+use crate::engine::{Allowed, Creator, Engine, EngineError};
 
 /// What calls are decided with.
 #[derive(Clone)]
@@ -110,68 +105,5 @@ impl Replica {
     /// Calls of one caller that are decided together, and wait together where they wait.
     pub fn calls<'a>(&'a self, creator: Creator<'a>) -> Calls<'a> {
         Calls::new(&self.engine, &*self.clock, self.coordinator.as_deref(), creator)
-    }
-
-    /// Records the outcome of a call. Waits only where it is a probe of which the store has to say what becomes, and a second
-    /// at most: then it is recorded as far as the caller is concerned, and goes to the store for as long as it takes.
-    ///
-    /// # Errors
-    /// As [`Engine::record_for`], and [`EngineError::TooManyOutcomes`].
-    pub async fn record(
-        &self,
-        creator: Creator<'_>,
-        target: Target<'_>,
-        report: &Report<'_>,
-        now: Time,
-    ) -> Result<RecordResult, EngineError> {
-        let Some(coordinator) = &self.coordinator else {
-            return self.engine.record_for(creator, target, report, now);
-        };
-        self.wait_for_row(&target, now).await;
-        let now = self.clock.now();
-        let Some(reported) = self.engine.probe_report(&target, report, now)? else {
-            return self.engine.record_for(creator, target, report, now);
-        };
-        let epoch = reported.report.epoch;
-        let answer = coordinator.report(reported, report.duration).ok_or(EngineError::TooManyOutcomes)?;
-        // While the store does not answer, nobody waits for it.
-        let waits = if coordinator.is_failing() { Duration::ZERO } else { OUTCOME_WAITS };
-        let answer = tokio::select! {
-            biased;
-            // An error: nobody asks the store any more.
-            answer = answer => answer.ok(),
-            () = self.clock.sleep_until(now + waits) => None,
-        };
-        let Some(ProbeAnswer { settled, row, .. }) = answer else {
-            let (recorded, state) = (Recorded::Recorded, State::HalfOpen);
-            return Ok(RecordResult { recorded, state, epoch, remaining: None });
-        };
-        let remaining = row.snapshot.wait.map(|wait| wait.saturating_sub(row.age));
-        let (state, epoch) = (row.snapshot.state, row.snapshot.epoch);
-        Ok(RecordResult { recorded: settled.into(), state, epoch, remaining })
-    }
-
-    /// Another replica closed the breaker and gave the permit, and this one has not heard of it yet: it reads what changed,
-    /// and the outcome waits for that, not long.
-    async fn wait_for_row(&self, target: &Target<'_>, now: Time) {
-        let Some(permit) = target.permit else { return };
-        let gives_up_at = now + ROW_WAITS;
-        loop {
-            let answered = self.engine.answered_of(permit.key);
-            let is_failing = self.coordinator.as_ref().is_none_or(|coordinator| coordinator.is_failing());
-            if is_failing || !self.engine.is_behind(&permit) || self.clock.now() >= gives_up_at {
-                return;
-            }
-            self.tail_hint.notify_one();
-            self.wait_for(answered, gives_up_at).await;
-        }
-    }
-
-    async fn wait_for(&self, answered: Notified<'_>, gives_up_at: Time) {
-        tokio::select! {
-            biased;
-            () = answered => {}
-            () = self.clock.sleep_until(gives_up_at) => {}
-        }
     }
 }

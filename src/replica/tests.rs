@@ -1,16 +1,20 @@
 mod bed;
 mod calls;
+mod recording;
 mod service_overrides;
 mod stop;
 
 use async_trait::async_trait;
-use breaker::{Key, Numbering, Outcome, RowVersion, Snapshot, StoredRow};
+use breaker::{Key, Numbering, Outcome, Recorded, Report, RowVersion, Snapshot, State, StoredRow};
 use breakerd_common::clock::ManualClock;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use self::bed::Bed;
 use super::*;
-use crate::engine::{Limits, Seals, StoreAnswer, StoreIdentity, Waits};
+use crate::engine::{
+    Limits, OperatorAct, RecordResult, Seals, StoreAnswer, StoreIdentity, Target, Unknown, Waits,
+};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::store::{
@@ -188,4 +192,18 @@ async fn a_trip_that_the_store_rejects_for_good_does_not_stand_for_ever() {
     stop.cancel();
     running.await.unwrap();
     assert_eq!(state(), State::Closed);
+}
+
+#[tokio::test]
+async fn an_act_that_loses_to_others_each_time_says_what_stands() {
+    let bed = Bed::half_open(&["a"], 1).await;
+    bed.asked.is_contended.store(true, std::sync::atomic::Ordering::Relaxed);
+    let by = breaker::Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() };
+    let act = OperatorAct::Reset(by);
+    let a = key("a");
+    let done = bed.replica.act(Creator::Server, Unknown::Create, &a, act, Duration::from_secs(1));
+    match done.await {
+        Err(ActError::Superseded { state, epoch }) => assert_eq!((state, epoch), (State::Disabled, 5)),
+        done => panic!("{done:?}"),
+    }
 }

@@ -311,7 +311,8 @@ impl Fleet {
                             let target = Target { permit, service: SERVICE, name: &name, epoch: None };
                             let report =
                                 Report::plain(if fails { Outcome::Failure } else { Outcome::Success });
-                            let recorded = replica.record(Creator::Server, target, &report, clock.now());
+                            let wait_until = replica.outcomes_wait_until(None);
+                            let recorded = replica.record(Creator::Server, target, &report, wait_until);
                             let _ = recorded.await.expect("it fits");
                         }
                     });

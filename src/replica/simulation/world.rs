@@ -522,9 +522,11 @@ impl Caller {
         let reported_at = self.executor.now();
         // Sent again, as a client does whose connection broke.
         for _ in 0..if self.loses_probes { 3 } else { REPORTED_MAX } {
-            let call = move |replica: Replica, _: Shown, now, sender: oneshot::Sender<_>| async move {
+            let call = move |replica: Replica, _: Shown, _, sender: oneshot::Sender<_>| async move {
+                let wait_until = replica.outcomes_wait_until(None);
                 let target = Target { permit: Some(permit), service: SERVICE, name, epoch: None };
-                let recorded = replica.record(Creator::Server, target, &Report::plain(outcome), now).await;
+                let report = Report::plain(outcome);
+                let recorded = replica.record(Creator::Server, target, &report, wait_until).await;
                 // None takes it any more where the process ends.
                 let _ = recorded.map(|recorded| sender.send(recorded));
             };

@@ -19,10 +19,11 @@ async fn report_while_the_store_is_away(bed: &Bed, name: &str) -> tokio::task::J
     let permit = bed.allow(name).await.permit;
     bed.asked.is_away.store(true, Relaxed);
     let asked = bed.asked.batches.lock().len();
-    let (replica, now) = (bed.replica.clone(), bed.clock.now());
+    let replica = bed.replica.clone();
+    let wait_until = replica.outcomes_wait_until(None);
     let reported = tokio::spawn(async move {
         let target = Target { permit, service: "", name: "", epoch: None };
-        replica.record(Creator::Server, target, &Report::plain(Outcome::Success), now).await.unwrap()
+        replica.record(Creator::Server, target, &Report::plain(Outcome::Success), wait_until).await.unwrap()
     });
     bed.until_asked(asked + 1).await;
     reported
