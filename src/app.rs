@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use breaker::Time;
 use breakerd_common::clock::{Clock, WallTime};
@@ -9,7 +10,7 @@ use breakerd_common::clock::{Clock, WallTime};
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::feed::Feeds;
-use crate::health::{Health, Problem};
+use crate::health::{Health, Problem, ReplicaStats};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::replica::{Presence, Replica};
@@ -76,7 +77,14 @@ impl App {
 
     /// Everything that is not well at the moment.
     pub fn problems(&self) -> Vec<Problem> {
-        self.health.problems(self.metrics.journal())
+        let replica = self.loaded().map_or_else(ReplicaStats::default, |loaded| ReplicaStats {
+            changes_unread_for: loaded
+                .presence
+                .as_ref()
+                .map_or(Duration::ZERO, |presence| presence.unread_for()),
+            probes_unanswered_for: loaded.replica.probes_unanswered_for(),
+        });
+        self.health.problems(self.metrics.journal(), replica)
     }
 
     /// The engine and the store; none: they are not loaded yet.

@@ -9,6 +9,18 @@ use std::time::Duration;
 use crate::journal::JournalStats;
 use crate::store::{StoreMonitor, StoreStatus};
 
+/// A replica that hears nothing from the store for longer is not well. It looks each second.
+const REPLICA_LAG_MAX: Duration = Duration::from_secs(10);
+
+/// How one of several replicas stands with the store; all zero in a process that has it for itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReplicaStats {
+    /// How long it is since it read what others changed.
+    pub changes_unread_for: Duration,
+    /// How long the store has not answered about probes.
+    pub probes_unanswered_for: Duration,
+}
+
 /// Decides from the status of the store and of the journal.
 #[derive(Debug)]
 pub struct Health {
@@ -28,6 +40,10 @@ pub enum Problem {
     StoreRefusesChanges,
     /// The oldest transition in the journal has waited for the store for longer than `journal.lag_max`.
     JournalLags,
+    /// This replica has not read for some time what others changed.
+    ChangesUnread,
+    /// The store has not answered this replica about probes for some time: half-open breakers allow no calls here.
+    ProbesUnanswered,
     /// The journal's file cannot be written: what is decided now does not survive a crash of the process.
     JournalUnwritable,
 }
@@ -40,6 +56,8 @@ impl Problem {
             Self::StoreRefusesTransitions => "store_refuses_transitions",
             Self::StoreRefusesChanges => "store_refuses_changes",
             Self::JournalLags => "journal_lags",
+            Self::ChangesUnread => "changes_unread",
+            Self::ProbesUnanswered => "probes_unanswered",
             Self::JournalUnwritable => "journal_unwritable",
         }
     }
@@ -56,8 +74,8 @@ impl Health {
         &self.store
     }
 
-    /// All problems, in a fixed order, for this status of the journal. Empty: healthy.
-    pub fn problems(&self, journal: Option<JournalStats>) -> Vec<Problem> {
+    /// All problems, in a fixed order, for this status of the journal and of the replica. Empty: healthy.
+    pub fn problems(&self, journal: Option<JournalStats>, replica: ReplicaStats) -> Vec<Problem> {
         let StoreStatus { answers, refuses_transition_writes, refuses_config_writes, .. } = self.store.get();
         let journal = journal.unwrap_or_default();
         [
@@ -65,6 +83,8 @@ impl Health {
             (refuses_transition_writes, Problem::StoreRefusesTransitions),
             (refuses_config_writes, Problem::StoreRefusesChanges),
             (journal.lag > self.journal_lag_max, Problem::JournalLags),
+            (replica.changes_unread_for > REPLICA_LAG_MAX, Problem::ChangesUnread),
+            (replica.probes_unanswered_for > REPLICA_LAG_MAX, Problem::ProbesUnanswered),
             (journal.write_failing || journal.in_memory > 0, Problem::JournalUnwritable),
         ]
         .into_iter()
@@ -83,27 +103,34 @@ mod tests {
     #[test]
     fn each_problem_is_named_and_goes_with_its_cause() {
         let health = Health::new(Duration::from_secs(30));
-        assert_eq!(health.problems(None), [Problem::StoreUnreachable]);
+        assert_eq!(health.problems(None, ReplicaStats::default()), [Problem::StoreUnreachable]);
         let note = |kind, works: bool| {
             let answer =
                 if works { Ok(()) } else { Err(StoreError::unavailable("ask", "the database is away")) };
             health.store().note(kind, &answer, Time::from_micros(1));
         };
         note(OperationKind::Ping, true);
-        assert_eq!(health.problems(None), []);
+        assert_eq!(health.problems(None, ReplicaStats::default()), []);
         for (kind, problem) in [
             (OperationKind::TransitionWrite, Problem::StoreRefusesTransitions),
             (OperationKind::ConfigWrite, Problem::StoreRefusesChanges),
         ] {
             note(kind, false);
-            assert_eq!(health.problems(None), [problem]);
+            assert_eq!(health.problems(None, ReplicaStats::default()), [problem]);
             note(kind, true);
-            assert_eq!(health.problems(None), []);
+            assert_eq!(health.problems(None, ReplicaStats::default()), []);
         }
         let at = |seconds| JournalStats { lag: Duration::from_secs(seconds), ..JournalStats::default() };
-        assert_eq!(health.problems(Some(at(30))), []);
-        assert_eq!(health.problems(Some(at(31))), [Problem::JournalLags]);
+        assert_eq!(health.problems(Some(at(30)), ReplicaStats::default()), []);
+        assert_eq!(health.problems(Some(at(31)), ReplicaStats::default()), [Problem::JournalLags]);
+        let replica = |changes, probes| ReplicaStats {
+            changes_unread_for: Duration::from_secs(changes),
+            probes_unanswered_for: Duration::from_secs(probes),
+        };
+        assert_eq!(health.problems(None, replica(10, 10)), []);
+        assert_eq!(health.problems(None, replica(11, 0)), [Problem::ChangesUnread]);
+        assert_eq!(health.problems(None, replica(0, 11)), [Problem::ProbesUnanswered]);
         let failing = JournalStats { write_failing: true, ..JournalStats::default() };
-        assert_eq!(health.problems(Some(failing)), [Problem::JournalUnwritable]);
+        assert_eq!(health.problems(Some(failing), ReplicaStats::default()), [Problem::JournalUnwritable]);
     }
 }

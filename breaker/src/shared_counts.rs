@@ -21,7 +21,9 @@ const HOT_FOR: Duration = COUNTS_INTERVAL.saturating_mul(10);
 pub const COUNTS_FRESH: Duration = COUNTS_INTERVAL.saturating_mul(3);
 /// How long a rate waits for replicas that publish nothing.
 const RATES_WAIT: Duration = COUNTS_INTERVAL.saturating_mul(2);
-/// Replicas whose counts of one breaker are taken. Those beyond are not heard: a trip then needs more failures.
+/// Lives of other replicas whose counts of one breaker are taken. For one more the one goes that was silent for longest, if it was
+/// for [`HOT_FOR`]; what it counted stays counted, and would count again if it came back. If none was, the newest is not heard: a
+/// trip then needs more failures.
 const OTHERS_MAX: usize = 64;
 
 /// What another replica published of a breaker, as it was read.
@@ -158,11 +160,14 @@ impl SharedCounts {
         let ReadCounts { boot, age: row_age, counts } = row;
         let known = self.others.iter().position(|taken| taken.boot == *boot);
         let Some(known) = known.or_else(|| {
-            (self.others.len() < OTHERS_MAX).then(|| {
-                let (boot, series, total) = (*boot, counts.series, CallCounts::default());
-                self.others.push(Taken { boot, series, total, at: Time::ZERO });
-                self.others.len() - 1
-            })
+            if self.others.len() >= OTHERS_MAX {
+                let silent = |taken: &&Taken| now.since(taken.at) >= HOT_FOR;
+                let oldest = self.others.iter().filter(silent).min_by_key(|taken| taken.at)?.boot;
+                self.others.retain(|taken| taken.boot != oldest);
+            }
+            let (boot, series, total) = (*boot, counts.series, CallCounts::default());
+            self.others.push(Taken { boot, series, total, at: Time::ZERO });
+            Some(self.others.len() - 1)
         }) else {
             return;
         };

@@ -3,6 +3,8 @@
 //! The engine tells nobody itself: it lists the breakers that are hot, for the one who does ([`crate::replica`]). A lone process
 //! has none of it.
 
+use std::collections::BTreeSet;
+
 use breaker::{Key, PublishedCounts, ReadCounts, Time};
 
 use super::Engine;
@@ -65,13 +67,18 @@ impl Engine {
         HotCounts { counts, next: last.filter(|_| is_cut) }
     }
 
-    /// Takes what others published of a breaker, all of one read. `has_all`: every other live replica did.
+    /// Takes what others published of a breaker, all of one read. `live`: the other replicas that are there.
     ///
     /// A breaker that is not known here is not created for it: it has nothing to tell, and learns of a trip by its row.
-    pub fn take_counts(&self, key: &Key, rows: &[ReadCounts], has_all: bool, now: Time) {
+    pub fn take_counts(&self, key: &Key, rows: &[ReadCounts], live: &BTreeSet<u64>, now: Time) {
         self.registry.with_known(self.seals.key_id(key.service(), key.name()), |entry, inner| {
             if self.is_enabled() {
                 self.sync_wall(inner);
+                // What was counted in another epoch says nothing of this one.
+                let epoch = inner.breaker.epoch();
+                let publishes =
+                    |boot: &u64| rows.iter().any(|row| row.boot == *boot && row.counts.epoch == epoch);
+                let has_all = live.iter().all(publishes);
                 let transitions = inner.breaker.take_counts(rows, has_all, now);
                 self.settle(entry, inner, &transitions);
             }

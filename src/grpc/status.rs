@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{HumanDuration, Needed};
+use breaker::{HumanDuration, Needed, State};
 use breakerd_api::v1;
 use breakerd_common::clock::WallTime;
 use http::{HeaderMap, Response};
@@ -75,6 +75,8 @@ pub(crate) enum Failure {
     RequestReused,
     /// Other changes came between, again and again.
     Contended,
+    /// Others changed the breaker, again and again, before an operator's act was in the store; what stands now.
+    ActSuperseded { breaker: String, state: State, epoch: u64 },
     /// There are as many watches as there may be.
     WatchesFull { max: usize },
     /// There are as many calls in flight as there may be.
@@ -249,6 +251,7 @@ impl Failure {
             Self::ConfigsFull { .. } => (Code::ResourceExhausted, "CONFIG_LIMIT_REACHED"),
             Self::OverridesInProgress { .. } => (Code::ResourceExhausted, "OVERRIDES_UNDER_WAY"),
             Self::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
+            Self::ActSuperseded { .. } => (Code::Aborted, "ACT_SUPERSEDED"),
             Self::RequestReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
             Self::Contended => (Code::Unavailable, "CONTENDED"),
             Self::WatchesFull { .. } => (Code::ResourceExhausted, "WATCH_LIMIT_REACHED"),
@@ -315,6 +318,9 @@ impl Failure {
                 "request_id was already used for another change: use a new one for each change".to_owned()
             }
             Self::Contended => "too many concurrent configuration changes: retry".to_owned(),
+            Self::ActSuperseded { breaker, state, epoch } => {
+                format!("not done: others changed {breaker} at the same time; it is {state} at epoch {epoch}")
+            }
             Self::WatchesFull { max } => format!("watch limit reached ({max}): increase grpc.watches_max"),
             Self::Overloaded { max } => {
                 format!("limit of RPCs in flight reached ({max}): increase grpc.in_flight_max")
@@ -381,6 +387,11 @@ impl Failure {
                 ("max".to_owned(), max.to_string()),
                 ("setting".to_owned(), limit.setting().to_owned()),
             ]);
+        }
+        if let Self::ActSuperseded { breaker, state, epoch } = self {
+            let pairs =
+                [("breaker", breaker.clone()), ("state", state.to_string()), ("epoch", epoch.to_string())];
+            return pairs.map(|(name, value)| (name.to_owned(), value)).into();
         }
         let (name, value) = match self {
             Self::TooLarge { bytes_max } | Self::MetadataTooLarge { bytes_max, .. } => {

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use breaker::{Key, Needed, Numbering, State, Time, Transition, WrongState};
+use breaker::{Key, Needed, Numbering, Snapshot, State, Time, Transition, WrongState};
 
 use super::Replica;
 use super::coordinator::Coordinator;
@@ -41,6 +41,14 @@ pub enum ActError {
     /// FORCED_OPEN was set here, and the store has not answered that yet: it would undo the act.
     #[error("FORCED_OPEN was set here, and is not in the store yet")]
     Unconfirmed,
+    /// Others changed the breaker each time before the store had the act, which was not done.
+    #[error("others changed the breaker meanwhile: it is {state} at epoch {epoch}")]
+    Superseded {
+        /// The state that stands.
+        state: State,
+        /// Its epoch.
+        epoch: u64,
+    },
     /// The store holds what cannot be read.
     #[error(transparent)]
     Store(StoreError),
@@ -98,6 +106,7 @@ impl Replica {
         {
             return Ok(ActDone { acted: nothing.into(), is_stored: true });
         }
+        let mut stands = None;
         for attempt in 0..ATTEMPTS_MAX {
             let now = self.clock.now();
             let planned = self.engine.plan_act(creator, unknown, key, act.clone(), now)?;
@@ -123,6 +132,7 @@ impl Replica {
             };
             let Some(Answered { answer, row }) = self.propose(coordinator, proposal, gives_up_at).await?
             else {
+                stands = None;
                 break;
             };
             let now = self.clock.now();
@@ -137,8 +147,11 @@ impl Replica {
                 Answer::Lost { present } if act.is_done_in(&present) => {
                     return Ok(self.done(&planned, None));
                 }
-                Answer::Lost { .. } => {}
+                Answer::Lost { present } => stands = Some(present),
             }
+        }
+        if let Some(Snapshot { state, epoch, .. }) = stands {
+            return Err(ActError::Superseded { state, epoch });
         }
         Err(ActError::Unavailable { waited: self.clock.now().since(began_at) })
     }

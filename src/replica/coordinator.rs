@@ -5,7 +5,7 @@
 //! of the outcomes that wait, and then gets back the probes that no call took.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use breaker::{ProbeAnswer, ProbeGrant, Time};
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::batch_size::LIMIT;
 use super::outcomes::{Outcome, Outcomes};
 use super::returns::{Returned, Returns};
-use crate::engine::{BreakerRequests, Engine, ReportedProbe, StoreAnswer};
+use super::trouble::Trouble;
+use crate::engine::{BreakerRequests, Engine, ReportedProbe, RequestLimit, StoreAnswer};
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{ProbeRequest, ProbeResponse, SharedStore, TransitionId};
@@ -39,6 +40,9 @@ pub struct Coordinator {
     filled: Notify,
     /// What was asked last was not answered.
     failing: AtomicBool,
+    trouble: Trouble,
+    /// Requests of one batch, at the most: fewer after one that the store refuses, until that is found.
+    requests_max: AtomicUsize,
     /// The process ends: no probe is claimed any more.
     stopping: AtomicBool,
     grace: Duration,
@@ -70,6 +74,8 @@ impl Coordinator {
             outcomes: Mutex::default(),
             filled: Notify::new(),
             failing: AtomicBool::new(false),
+            trouble: Trouble::default(),
+            requests_max: AtomicUsize::new(LIMIT.breakers),
             stopping: AtomicBool::new(false),
             grace: GRACE,
             journal: Arc::clone(journal),
@@ -88,6 +94,11 @@ impl Coordinator {
         self.failing.load(Ordering::Relaxed)
             || self.stopping.load(Ordering::Relaxed)
             || self.journal.is_store_failing()
+    }
+
+    /// How long the store has not answered.
+    pub(super) fn unanswered_for(&self, now: Time) -> Duration {
+        self.trouble.lasting(now)
     }
 
     /// The id of a transition that does not go by the journal.
@@ -180,14 +191,23 @@ impl Coordinator {
     /// Takes outcomes to the store; false: there are none.
     async fn settle_outcomes(&self) -> bool {
         let now = self.clock.now();
-        let batch = self.outcomes.lock().take_batch(now);
+        let batch = self.outcomes.lock().take_batch(self.requests_max(), now);
         if batch.is_empty() {
             return false;
         }
         let requests: Vec<_> = batch.iter().map(|outcome| outcome.request(now)).collect();
-        let Some(responses) = self.send(&requests).await else {
-            self.outcomes.lock().put_back(batch);
-            return true;
+        let responses = match self.send(&requests).await {
+            Sent::Answered(responses) => responses,
+            Sent::Unanswered => {
+                self.outcomes.lock().put_back(batch);
+                return true;
+            }
+            Sent::Refused => {
+                for Outcome { reported, .. } in &batch {
+                    tracing::error!(breaker = %reported.key, "outcome of a probe dropped, as the store refuses it");
+                }
+                return true;
+            }
         };
         let now = self.clock.now();
         for (outcome, response) in batch.into_iter().zip(responses) {
@@ -214,10 +234,10 @@ impl Coordinator {
 
     /// Claims what breakers want, unless the process ends, and gives back what they do not; false: there is nothing.
     async fn ask(&self, returns: &mut Returns) -> bool {
-        let mut claims = Vec::new();
+        let (mut claims, most) = (Vec::new(), self.requests_max());
         let is_stopping = self.stopping.load(Ordering::Relaxed);
         for BreakerRequests { key, epoch, slots, claim, returned: nonces } in
-            self.engine.take_requests(LIMIT, self.clock.now())
+            self.engine.take_requests(RequestLimit { breakers: most, ..LIMIT }, self.clock.now())
         {
             if !nonces.is_empty() && holds(Rule::ProbesReturned) {
                 returns.push(Returned { key: key.clone(), epoch, slots, nonces });
@@ -225,18 +245,32 @@ impl Coordinator {
             claims.extend(claim.filter(|_| !is_stopping).map(|claim| ProbeRequest::Claim { key, claim }));
         }
         // Given back first: another replica may want them.
-        let mut requests = returns.batch();
+        let mut requests = returns.batch(most);
         let given_back = requests.len();
+        // Those beyond are asked again.
+        let left = claims.split_off(claims.len().min(most - given_back));
+        left.iter().for_each(|claim| self.engine.ask_again(claim.key()));
         requests.extend(claims);
         if requests.is_empty() {
             // Those that were taken have nothing to ask any more; others may.
             return self.engine.is_asked();
         }
-        let Some(responses) = self.send(&requests).await else {
-            for request in &requests[given_back..] {
-                self.engine.ask_again(request.key());
+        let responses = match self.send(&requests).await {
+            Sent::Answered(responses) => responses,
+            Sent::Unanswered => {
+                for request in &requests[given_back..] {
+                    self.engine.ask_again(request.key());
+                }
+                return true;
             }
-            return true;
+            // As one whose row cannot be read.
+            Sent::Refused => {
+                let refused = |request: &ProbeRequest| {
+                    tracing::error!(breaker = %request.key(), "request for probes dropped, as the store refuses it");
+                    ProbeResponse::Unreadable(String::new())
+                };
+                requests.iter().map(refused).collect()
+            }
         };
         returns.told(given_back);
         let now = self.clock.now();
@@ -257,14 +291,39 @@ impl Coordinator {
         true
     }
 
-    /// Asks the store; none: it did not answer, and it is time to try again.
-    async fn send(&self, requests: &[ProbeRequest]) -> Option<Vec<ProbeResponse>> {
+    fn requests_max(&self) -> usize {
+        self.requests_max.load(Ordering::Relaxed)
+    }
+
+    /// Asks the store. Where it refuses a batch, and would again, the next ones are halves, until the one request is found that it
+    /// refuses: so that this holds up no other.
+    async fn send(&self, requests: &[ProbeRequest]) -> Sent {
         let answer = self.store.ask_probes(requests).await;
         self.failing.store(answer.is_err(), Ordering::Relaxed);
-        if let Err(error) = &answer {
-            tracing::debug!(error = error as &dyn std::error::Error, "store did not answer about probes");
+        let error = match answer {
+            Ok(responses) => {
+                self.trouble.is_over();
+                let more = self.requests_max().saturating_mul(2).min(LIMIT.breakers);
+                self.requests_max.store(more, Ordering::Relaxed);
+                return Sent::Answered(responses);
+            }
+            Err(error) => error,
+        };
+        self.trouble.note("ask about probes", &error, self.clock.now());
+        if error.is_transient() {
             self.clock.sleep_until(self.clock.now() + PAUSE).await;
+            return Sent::Unanswered;
         }
-        answer.ok()
+        self.requests_max.store((requests.len() / 2).max(1), Ordering::Relaxed);
+        if requests.len() > 1 { Sent::Unanswered } else { Sent::Refused }
     }
+}
+
+/// What became of a batch.
+enum Sent {
+    Answered(Vec<ProbeResponse>),
+    /// It is to be asked again.
+    Unanswered,
+    /// It is one request, which the store refuses.
+    Refused,
 }

@@ -140,8 +140,7 @@ impl CountSharing {
     }
 
     fn take(&self, key: &Key, rows: &[ReadCounts], live: &BTreeSet<u64>) {
-        let has_all = live.iter().all(|boot| rows.iter().any(|row| row.boot == *boot));
-        self.engine.take_counts(key, rows, has_all, self.clock.now());
+        self.engine.take_counts(key, rows, live, self.clock.now());
     }
 }
 

@@ -21,6 +21,7 @@ mod recording;
 mod replication;
 mod returns;
 mod tail;
+mod trouble;
 
 #[cfg(test)]
 mod simulation;
@@ -28,6 +29,7 @@ mod simulation;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaker::Time;
 use breakerd_common::clock::Clock;
@@ -100,6 +102,12 @@ impl Replica {
             call = calls.answered().await.pop().unwrap_or(call);
             now = self.clock.now();
         }
+    }
+
+    /// How long the store has not answered about probes.
+    pub fn probes_unanswered_for(&self) -> Duration {
+        let now = self.clock.now();
+        self.coordinator.as_ref().map_or(Duration::ZERO, |coordinator| coordinator.unanswered_for(now))
     }
 
     /// Calls of one caller that are decided together, and wait together where they wait.

@@ -55,14 +55,14 @@ impl Outcomes {
         is_taken
     }
 
-    /// Those of one batch; those that are too old are dropped.
-    pub(super) fn take_batch(&mut self, now: Time) -> Vec<Outcome> {
+    /// Those of one batch, so many at the most; those that are too old are dropped.
+    pub(super) fn take_batch(&mut self, most: usize, now: Time) -> Vec<Outcome> {
         self.waiting.retain(|outcome| now.since(outcome.reported_at) < OUTCOME_KEPT);
         let mut size = BatchSize::default();
         let fits = |Outcome { reported, .. }: &&Outcome| {
             size.admits(&reported.key, reported.report.epoch, reported.slots)
         };
-        let batch = self.waiting.iter().take_while(fits).count();
+        let batch = self.waiting.iter().take(most).take_while(fits).count();
         self.waiting.drain(..batch).collect()
     }
 

@@ -77,6 +77,11 @@ impl Presence {
         }
     }
 
+    /// How long it is since this replica read what others changed.
+    pub fn unread_for(&self) -> Duration {
+        self.read.lag(self.clock.now())
+    }
+
     /// What this replica says of itself.
     pub fn own(&self) -> LiveReplica {
         live_replica(&self.journal, self.read.revision(), self.started_at, self.clock.now())

@@ -39,12 +39,13 @@ impl Returns {
         self.waiting.is_empty()
     }
 
-    /// The first of them, as many as fit into a batch.
-    pub(super) fn batch(&self) -> Vec<ProbeRequest> {
+    /// The first of them, as many as fit into a batch, and so many at the most.
+    pub(super) fn batch(&self, most: usize) -> Vec<ProbeRequest> {
         let mut size = BatchSize::default();
         let fitting = self
             .waiting
             .iter()
+            .take(most)
             .take_while(|returned| size.admits(&returned.key, returned.epoch, returned.slots));
         fitting.map(Returned::request).collect()
     }

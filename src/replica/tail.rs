@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::read_position::ReadPosition;
+use super::trouble::Trouble;
 use crate::engine::{Engine, StoreAnswer};
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{ChangedRow, RowCursor, RowPlace, SharedStore, StoreError, UnreadableRow};
@@ -91,11 +92,15 @@ impl Tail {
 
     /// Follows until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        let trouble = Trouble::default();
         loop {
             let pause = match self.catch_up().await {
-                Ok(()) => POLL_EVERY,
+                Ok(()) => {
+                    trouble.is_over();
+                    POLL_EVERY
+                }
                 Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "store did not answer a poll");
+                    trouble.note("read what changed", &error, self.clock.now());
                     PAUSE
                 }
             };

@@ -199,3 +199,24 @@ impl Fleet {
         format!("{} in a row, {} of {} failed{slow}", stats.consecutive_failures, stats.failures, stats.calls)
     }
 }
+
+/// It remembers 64 lives of other replicas.
+#[test]
+fn a_life_that_fell_silent_makes_room_for_a_new_one() {
+    let mut fleet = Fleet::new("A B", "failure_threshold 1000");
+    fleet.apply("A fail");
+    fleet.publish("A");
+    let counts = fleet.published["A"].1.clone();
+    let mut hear = |boot, after| {
+        let rows = [ReadCounts { boot, age: Duration::ZERO, counts: counts.clone() }];
+        let (now, breaker) = (START + Duration::from_secs(after), fleet.breakers.get_mut("B").unwrap());
+        breaker.take_counts(&rows, false, now);
+        breaker.view(now).stats.failures
+    };
+    for boot in 1..=64 {
+        hear(boot, 0);
+    }
+    assert_eq!(hear(65, 1), 64, "all of them may have more to tell");
+    assert_eq!(hear(66, 3), 65, "the oldest has told nothing for a while");
+    assert_eq!(hear(66, 3), 65, "once");
+}

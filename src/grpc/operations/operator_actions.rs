@@ -222,6 +222,10 @@ fn not_done(loaded: &Loaded, error: ActError, key: &Key, needed: Needed, now: Ti
         ActError::Refused(error) => refused(loaded, error, key, needed, now),
         ActError::Unconfirmed => Failure::StoreUnavailable,
         ActError::Unavailable { waited } => Failure::StoreTimeout { waited, may_take_effect: true },
+        ActError::Superseded { state, epoch } => {
+            let breaker = format!("{}/{}", key.service(), key.name());
+            Failure::ActSuperseded { breaker, state, epoch }
+        }
         ActError::Store(error) => convert::store_failure("operator action failed", &error),
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use async_trait::async_trait;
-use breaker::{AfterMaxWait, HalfOpenTerms, Key, Numbering, Snapshot, Stats, Transition};
+use breaker::{
+    AfterMaxWait, HalfOpenTerms, Key, Numbering, Override, OverrideKind, Scope, Snapshot, Stats, Transition,
+};
 use breakerd_common::clock::ManualClock;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -29,11 +31,18 @@ pub(super) struct Asked {
     /// A permit for each batch that may be answered.
     pub(super) answers: Semaphore,
     pub(super) is_away: AtomicBool,
+    /// The breaker whose requests it refuses, and with them their batch.
+    pub(super) refused: Mutex<Option<&'static str>>,
+    /// Another operator disables the breaker each time before a proposal comes.
+    pub(super) is_contended: AtomicBool,
 }
 
 #[async_trait]
 impl SharedStore for Asked {
     async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        if self.is_contended.load(Relaxed) {
+            self.store.propose_shared(&[disabled(&proposals[0])]).await?;
+        }
         self.store.propose_shared(proposals).await
     }
 
@@ -42,6 +51,9 @@ impl SharedStore for Asked {
         self.answers.acquire().await.unwrap().forget();
         if self.is_away.load(Relaxed) {
             return Err(StoreError::unavailable("ask about probes", "it is away"));
+        }
+        if requests.iter().any(|request| Some(&**request.key().name()) == *self.refused.lock()) {
+            return Err(StoreError::Corrupt { act: "ask about probes", problem: "one is wrong".to_owned() });
         }
         self.store.ask_probes(requests).await
     }
@@ -74,6 +86,8 @@ impl Bed {
             batches: Mutex::default(),
             answers: Semaphore::new(Semaphore::MAX_PERMITS),
             is_away: AtomicBool::new(false),
+            refused: Mutex::default(),
+            is_contended: AtomicBool::new(false),
         });
         let folder = tempfile::tempdir().unwrap();
         let options = JournalOptions {
@@ -162,6 +176,28 @@ impl Bed {
         let mut claims: Vec<_> = self.asked.batches.lock()[batch].iter().filter_map(claim).collect();
         claims.sort();
         claims
+    }
+}
+
+/// Another operator's act, who has seen everything.
+fn disabled(proposal: &Proposal) -> Proposal {
+    let mut act = to_half_open(1_000 + proposal.id.seq, proposal.key.name(), 1);
+    if let Change::Transition(transition) = &mut act.change {
+        (transition.reason, transition.base_epoch) = (breaker::Reason::OverrideSet, u64::MAX - 1);
+        let after = Snapshot { epoch: u64::MAX, state: State::Disabled, ..Snapshot::pristine() };
+        transition.after = Snapshot { set_by: Some(by_another()), ..after };
+    }
+    act
+}
+
+fn by_another() -> Override {
+    Override {
+        kind: OverrideKind::Disabled,
+        scope: Scope::Breaker,
+        expires_at: None,
+        ttl: None,
+        actor: "bob".to_owned(),
+        reason: "a drill".to_owned(),
     }
 }
 
