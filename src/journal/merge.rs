@@ -1,7 +1,8 @@
 //! Two records of one breaker into one: a gap in the history, with the state behind it.
 
-use breaker::{EnteredBy, Snapshot, Time};
+use breaker::{EnteredBy, Numbering, Reason, Snapshot, Time};
 
+use crate::store::proposal::is_emergency_stop;
 use crate::store::{Change, Gap, GapCause, Proposal};
 
 /// How many transitions a record stands for that the history will not have.
@@ -48,7 +49,7 @@ pub(super) fn merge(older: &Proposal, newer: Proposal, cause: GapCause) -> Propo
         lost_transitions: transitions(older) + transitions(&newer),
         at: happened_at(older).max(happened_at(&newer)),
         base_epoch,
-        after: state_after(&newer).or_else(|| state_after(older)).cloned(),
+        after: state_kept(older, &newer).cloned(),
         cause,
     };
     Proposal {
@@ -56,6 +57,17 @@ pub(super) fn merge(older: &Proposal, newer: Proposal, cause: GapCause) -> Propo
         change: Change::Gap(Box::new(gap)),
         ..newer
     }
+}
+
+/// The state that stands behind both. An emergency stop that the store has not answered stands until it has: what came after it by
+/// itself is not known to have come at all.
+fn state_kept<'a>(older: &'a Proposal, newer: &'a Proposal) -> Option<&'a Snapshot> {
+    let is_stop = |state: &&Snapshot| older.numbering == Numbering::Store && is_emergency_stop(state);
+    let is_act = matches!(&newer.change, Change::Transition(transition)
+        if matches!(transition.reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted));
+    let stop = state_after(older).filter(is_stop).filter(|_| !is_act);
+    let newest = state_after(newer).filter(|state| stop.is_none() || is_emergency_stop(state));
+    newest.or(stop).or_else(|| state_after(older))
 }
 
 /// How many transitions a record stands for.
@@ -70,7 +82,7 @@ fn transitions(proposal: &Proposal) -> u64 {
 pub(super) mod tests {
     use std::time::Duration;
 
-    use breaker::{Key, Numbering, Reason, State, Stats, Transition};
+    use breaker::{Key, Override, OverrideKind, Scope, State, Stats, Transition};
 
     use super::*;
     use crate::store::TransitionId;
@@ -121,6 +133,42 @@ pub(super) mod tests {
             Change::Gap(gap) => gap,
             Change::Transition(transition) => panic!("{transition:?}"),
         }
+    }
+
+    #[test]
+    fn an_emergency_stop_that_is_not_answered_stands_behind_the_gap() {
+        let set_by = Override {
+            kind: OverrideKind::ForcedOpen,
+            scope: Scope::Breaker,
+            expires_at: None,
+            ttl: Some(Duration::from_secs(1)),
+            actor: "ann".to_owned(),
+            reason: "an emergency".to_owned(),
+        };
+        let after = |state, set_by| Snapshot { state, set_by, ..open(5) };
+        let by = |numbering, reason, after: Snapshot| {
+            let Proposal { change: Change::Transition(transition), .. } = record("eu", 5) else { panic!() };
+            let change = Change::Transition(Box::new(Transition { reason, after, ..*transition }));
+            Proposal { change, numbering, ..record("eu", 5) }
+        };
+        let stop = after(State::ForcedOpen, Some(set_by));
+        let expired = after(State::Closed, None);
+        let merged = |numbering, reason, next: &Snapshot| {
+            let older = by(numbering, Reason::OverrideSet, stop.clone());
+            let merged = merge(&older, by(numbering, reason, next.clone()), GapCause::JournalFull);
+            gap(&merged).after.clone().unwrap()
+        };
+        assert_eq!(merged(Numbering::Store, Reason::OverrideExpired, &expired), stop);
+        assert_eq!(merged(Numbering::Store, Reason::OverrideCleared, &expired), expired, "another act");
+        assert_eq!(
+            merged(Numbering::Own, Reason::OverrideExpired, &expired),
+            expired,
+            "it is known to have ended"
+        );
+        let trip = by(Numbering::Store, Reason::ConsecutiveFailures, open(4));
+        let both =
+            merge(&trip, by(Numbering::Store, Reason::OverrideSet, stop.clone()), GapCause::JournalFull);
+        assert_eq!(gap(&both).after.as_ref(), Some(&stop));
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
 //!   or when what stands is not what it wanted to bring about.
 //! * Shadows change no row: they always win, at the epoch that they were seen in. So does a gap in the history, unless
-//!   it knows a state of a later epoch than the row's, which then takes the row.
+//!   it knows a state of a later epoch than the row's, which then takes the row. Where the epochs are numbered here, only a state
+//!   that denies does, and FORCED_OPEN of an operator whatever came since.
 //!
 //! What of the history is kept as it happens ([`episode`]) is worked out here too, where what stands is known.
 
@@ -31,6 +32,7 @@ use breaker::{EnteredBy, Key, Numbering, Reason, Snapshot, State, Time, Transiti
 use self::guard::{Guarded, Outcome, compare, is_act, is_of_service};
 pub(super) use self::service::{ServiceOverrides, named_services};
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
+use super::proposal::is_emergency_stop;
 use super::{Answer, Change, Gap, Proposal, TransitionId};
 use crate::protocol_rules::{Rule, holds};
 
@@ -284,6 +286,9 @@ fn rule<'a>(
     let current = &row.snapshot;
     let transition = match &proposal.change {
         Change::Transition(transition) => transition,
+        Change::Gap(gap) if proposal.numbering == Numbering::Store => {
+            return gap_numbered_here(proposal, gap, current, now);
+        }
         Change::Gap(gap) => return gap_ruling(proposal, gap, current),
     };
     if transition.shadow {
@@ -379,6 +384,39 @@ fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, current: &Snapshot) -> Entr
         receipt: Receipt::Won { epoch: after.epoch, revision: RowRevision::Here },
         entry: unchanged.entry.map(|entry| Entry { to: after.state, epoch: Some(after.epoch), ..entry }),
         next: Some(after.clone()),
+    }
+}
+
+/// As [`gap_ruling`], of a replica whose epochs are numbered here. What was lost with it may be anything, so only what denies takes
+/// the row: FORCED_OPEN of an operator always, and OPEN if nothing came since and its wait is not over.
+fn gap_numbered_here<'a>(
+    proposal: &'a Proposal,
+    gap: &Gap,
+    current: &Snapshot,
+    now: Time,
+) -> EntryDecision<'a> {
+    let unchanged = noted(proposal, (current.state, current.state), gap.base_epoch, gap.at);
+    let Some(after) = &gap.after else { return unchanged };
+    let is_stop = is_emergency_stop(after);
+    let waited = if is_stop { Duration::ZERO } else { proposal.age };
+    let opens = after.state == State::Open
+        && after.epoch == current.epoch + 1
+        && matches!(current.state, State::Closed | State::HalfOpen)
+        && after.wait.is_some_and(|wait| waited < wait);
+    if !is_stop && !opens {
+        return unchanged;
+    }
+    let epoch = current.epoch + 1;
+    let entered_at = (now - waited).max(current.entered_at.min(now));
+    EntryDecision {
+        receipt: Receipt::Won { epoch, revision: RowRevision::Here },
+        entry: unchanged.entry.map(|entry| Entry {
+            to: after.state,
+            epoch: Some(epoch),
+            base_epoch: current.epoch,
+            ..entry
+        }),
+        next: Some(Snapshot { epoch, entered_at, ..after.clone() }),
     }
 }
 

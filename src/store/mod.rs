@@ -60,7 +60,7 @@ mod memory;
 mod monitor;
 mod open;
 mod postgres;
-mod proposal;
+pub(crate) mod proposal;
 mod range_filter;
 mod receipt;
 mod replica_store;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Key, Numbering, Snapshot, Time, Transition};
+use breaker::{Key, Numbering, Scope, Snapshot, State, Time, Transition};
 
 /// The id of a change, made by the replica that made the change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,12 @@ impl Change {
         matches!(self, Self::Transition(transition)
             if present.epoch == transition.base_epoch + 1 && present.state == transition.after.state)
     }
+}
+
+/// Whether an operator set FORCED_OPEN on the breaker itself. It is never lost, whatever else is.
+pub(crate) fn is_emergency_stop(state: &Snapshot) -> bool {
+    let by_operator = state.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Breaker);
+    state.state == State::ForcedOpen && by_operator
 }
 
 /// Transitions of one breaker that the history will never have.

@@ -504,6 +504,39 @@ fn the_state_behind_a_gap_takes_the_row_when_it_is_newer() {
     assert_eq!(judgement.answers(Some(5)), [won(6)]);
 }
 
+/// Where the store numbers the epochs: what stands after a gap, ten seconds old, with this state behind it.
+fn gap_numbered_here(after: Snapshot, present: &Snapshot) -> Option<Snapshot> {
+    let gap = gap(3, 4, Some(after));
+    let batch = [Proposal { numbering: Numbering::Store, age: Duration::from_secs(10), ..gap }];
+    let judgement = judged(&batch, Some(present.clone()));
+    assert_eq!(judgement.entries.len(), 1, "it is in the history in any case");
+    changed(&judgement)
+}
+
+#[test]
+fn an_emergency_stop_behind_a_gap_wins_whatever_came_since() {
+    let stop = Snapshot { set_by: Some(set_by(Scope::Breaker)), ..snapshot(State::ForcedOpen, 5) };
+    for present in [snapshot(State::Closed, 4), snapshot(State::Closed, 9), snapshot(State::HalfOpen, 5)] {
+        let stands = gap_numbered_here(stop.clone(), &present).unwrap();
+        assert_eq!((stands.state, stands.epoch), (State::ForcedOpen, present.epoch + 1), "{present:?}");
+        assert_eq!((stands.set_by, stands.entered_at), (stop.set_by.clone(), at(30)));
+    }
+}
+
+#[test]
+fn a_gap_of_a_replica_lets_no_call_through_again() {
+    let open = |wait| Snapshot { wait: Some(Duration::from_secs(wait)), ..snapshot(State::Open, 5) };
+    let closed = snapshot(State::Closed, 4);
+    let stands = gap_numbered_here(open(11), &closed).unwrap();
+    assert_eq!((stands.state, stands.epoch, stands.entered_at), (State::Open, 5, at(20)), "it is 10 s old");
+    assert_eq!(gap_numbered_here(open(10), &closed), None, "its wait is over");
+    assert_eq!(gap_numbered_here(open(11), &snapshot(State::Closed, 5)), None, "something came between");
+    assert_eq!(gap_numbered_here(open(11), &snapshot(State::Disabled, 4)), None);
+    for state in [State::Closed, State::HalfOpen, State::Disabled] {
+        assert_eq!(gap_numbered_here(snapshot(state, 5), &snapshot(State::Open, 4)), None, "{state}");
+    }
+}
+
 #[test]
 fn a_gap_without_a_newer_state_only_says_that_rows_are_missing() {
     for after in [None, Some(snapshot(State::Closed, 4)), Some(snapshot(State::Closed, 3))] {
