@@ -210,6 +210,7 @@ impl Bench {
                 uptime: Duration::from_hours(1),
                 revision: 1_000_000,
                 waiting: 0,
+                permit_key: 1,
             };
             rounds.time(&self.relay, self.shared.replicas.note_replica(&own)).await?;
         }

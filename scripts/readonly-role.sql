@@ -1,4 +1,4 @@
--- A role for people and dashboards: it reads every table and view of breakerd, but not the key of the permits, and
+-- A role for people and dashboards: it reads every table and view of breakerd, but not the keys of permits, and
 -- writes nothing.
 --
 --   psql "$DATABASE_URL" -v role=breakerd_reader -v password=... -f scripts/readonly-role.sql
@@ -35,6 +35,7 @@ ALTER ROLE :"role" SET statement_timeout = '30s';
 SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), :'role') \gexec
 GRANT USAGE ON SCHEMA public TO :"role";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"role";
-REVOKE ALL ON meta FROM :"role";
+REVOKE ALL ON meta, permit_key FROM :"role";
 GRANT SELECT (only_row, store_id, timeline, created_at) ON meta TO :"role";
+GRANT SELECT (number, created_at, seals_since) ON permit_key TO :"role";
 COMMIT;

@@ -13,6 +13,7 @@ use crate::feed::Feeds;
 use crate::health::{Health, Problem, ReplicaStats};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::permit_keys::PermitKeys;
 use crate::replica::{Presence, Replica};
 use crate::store::Store;
 
@@ -62,6 +63,8 @@ pub struct Loaded {
     pub presence: Option<Arc<Presence>>,
     /// What calls are decided with.
     pub replica: Replica,
+    /// The keys of permits, and the way to change them.
+    pub permit_keys: Arc<PermitKeys>,
     /// The configuration, and the way to change it.
     pub control: Arc<Control>,
     /// What streams are fed from.

@@ -22,6 +22,7 @@ pub mod log_throttle;
 pub mod metrics;
 pub mod override_reconciler;
 pub mod pacer;
+pub mod permit_keys;
 mod protocol_rules;
 pub mod rate_limiter;
 pub mod replica;

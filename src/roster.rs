@@ -27,10 +27,11 @@ pub struct Roster {
 impl Roster {
     /// Asks the store, if replicas share it.
     pub async fn read(app: &App, loaded: &Loaded) -> Self {
-        let Loaded { journal, feeds, .. } = loaded;
+        let Loaded { engine, journal, feeds, .. } = loaded;
         let Some(presence) = &loaded.presence else {
             let revision = feeds.tail.revision();
-            return Self::of_one(live_replica(journal, revision, app.started_at, app.clock.now()));
+            let (seals, now) = (engine.seals(), app.clock.now());
+            return Self::of_one(live_replica(journal, seals, revision, app.started_at, now));
         };
         match presence.all(STORE_TIMEOUT).await {
             Some(all) => Self {

@@ -11,6 +11,7 @@ use crate::engine::{Engine, Limits, Seals, StoreIdentity};
 use crate::feed::{FanOut, Feeds, StateFeed};
 use crate::journal::Journal;
 use crate::metrics::WatchMetrics;
+use crate::permit_keys::PermitKeys;
 use crate::replica::{Replica, Replication};
 use crate::store::{Meta, SharedStore, Store};
 use crate::transition_log::{self, TransitionLog};
@@ -52,7 +53,7 @@ impl Runtime {
     pub fn assemble(parts: Parts) -> Self {
         let Parts { clock, store, meta, journal, configuration, limits, issuer, shared, watch } = parts;
         let identity = StoreIdentity {
-            seals: Seals::new(&meta.permit_key),
+            seals: Seals::new(&meta.id_key),
             timeline: meta.timeline,
             issuer,
             numbering: if shared.is_some() { Numbering::Store } else { Numbering::Own },
@@ -65,6 +66,12 @@ impl Runtime {
         // The overrides first: the breakers that the catalog names are created in them.
         engine.note_service_overrides(configuration.engine_overrides(), clock.now());
         engine.apply(configuration.catalog(), clock.now());
+        let permit_keys = Arc::new(PermitKeys::new(
+            engine.seals().clone(),
+            store.clone(),
+            Arc::clone(&clock),
+            shared.is_some(),
+        ));
         let replication = shared.map(|shared| {
             let (engine, clock) = (Arc::clone(&engine), Arc::clone(&clock));
             Replication::new(engine, shared, clock, Arc::clone(&journal), issuer)
@@ -75,7 +82,7 @@ impl Runtime {
         let control =
             Control::new(store.clone(), Arc::clone(&engine), clock, Arc::clone(&journal), configuration);
         let feeds = Feeds::new(states, Arc::clone(&store), &meta, watch);
-        let loaded = Loaded { engine, store, journal, presence: None, replica, control, feeds };
+        let loaded = Loaded { engine, store, journal, presence: None, replica, permit_keys, control, feeds };
         Self { loaded, transition_log: Arc::new(transition_log), replication }
     }
 }

@@ -298,6 +298,11 @@ fn start_tasks(
         "data_folder_lock",
         lifecycle::run_data_folder_lock(Arc::clone(data_dir), clock(), stop.clone()),
     );
+    let (permit_keys, stopping) = (Arc::clone(&runtime.loaded.permit_keys), stop.clone());
+    tasks.spawn("permit_keys", async move {
+        permit_keys.run(stopping).await;
+        Ok(())
+    });
     let keeper = keeper::run(Arc::clone(journal), store.clone(), clock(), stop.clone());
     tasks.spawn("journal_upkeep", async move {
         keeper.await;

@@ -18,6 +18,7 @@ mod get;
 mod healthcheck;
 mod history;
 mod json;
+mod keys;
 mod ls;
 mod override_;
 mod pages;
@@ -99,6 +100,9 @@ pub enum Command {
     /// List the replicas that share the store.
     #[command(after_help = replicas::EXAMPLES)]
     Replicas(CliRequest<replicas::ReplicasArgs>),
+    /// List the keys that permits are sealed with, and add one.
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(keys::KeysCommand),
     /// Check server health, for container health checks. Exits with 3 if not serving.
     #[command(after_help = healthcheck::EXAMPLES)]
     Healthcheck(CliRequest<healthcheck::HealthcheckArgs>),
@@ -118,6 +122,7 @@ impl Command {
             Self::Record(request) => &request.options,
             Self::Run(request) => &request.options,
             Self::Replicas(request) => &request.options,
+            Self::Keys(command) => command.options(),
             Self::Healthcheck(request) => &request.options,
         }
     }
@@ -184,6 +189,7 @@ async fn dispatch(
         // It runs without a connection too.
         Command::Run(request) => run::run(request, environment, clock, screen).await,
         Command::Replicas(request) => replicas::run(&request.args, &connected().await?, clock, screen).await,
+        Command::Keys(command) => keys::run(command, &connected().await?, clock, screen).await,
         Command::Healthcheck(request) => healthcheck::run(&request.args, &connected().await?, screen).await,
     }
 }
@@ -204,6 +210,7 @@ impl Command {
     const fn effect(&self) -> Effect {
         match self {
             Self::Config(command) if !command.is_write() => Effect::Read,
+            Self::Keys(command) if !command.is_write() => Effect::Read,
             Self::Ls(_)
             | Self::Get(_)
             | Self::History(_)
@@ -211,6 +218,7 @@ impl Command {
             | Self::Replicas(_)
             | Self::Healthcheck(_) => Effect::Read,
             Self::Config(_)
+            | Self::Keys(_)
             | Self::Override(_)
             | Self::Reset(_)
             | Self::Forget(_)

@@ -33,6 +33,7 @@ mod limits;
 mod operator_actions;
 mod overrides;
 mod permit;
+mod permit_keys;
 mod planned_acts;
 mod rearm;
 mod registry;
@@ -70,7 +71,10 @@ pub use idle::IdleWalk;
 pub use limits::{EngineError, Limits, StoreIdentity};
 pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 pub use overrides::{Reached, Walk};
-pub use permit::{Forged, KeyId, PERMIT_LIFE, Permit, PermitKind, SEALED_BYTES, Seals};
+pub use permit::{
+    Forged, KeyId, PERMIT_LIFE, Permit, PermitError, PermitKind, SEALED_BYTES, SealedPermit, Seals,
+};
+pub use permit_keys::{FIRST_PERMIT_KEY, SealingKey};
 pub use planned_acts::{Acted, OperatorAct, PlannedAct};
 pub use rearm::Rearm;
 pub use replication::{BreakerRequests, ReportedProbe, RequestLimit, StoreAnswer};

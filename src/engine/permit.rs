@@ -1,22 +1,30 @@
 //! Permits: what an allowed call carries, and hands back with its outcome.
 //!
-//! Opaque to clients, at most 96 bytes, sealed with a MAC so that nobody can invent one. The key of the
-//! seal is kept in the store, so that a permit outlives a restart and any replica reads it.
+//! Opaque to clients, at most 96 bytes, sealed with a MAC so that nobody can invent one. The keys of the
+//! seal are kept in the store, so that a permit outlives a restart and any replica reads it. A permit says which key sealed it.
+//!
+//! There are two layouts. Under the first key of a store a permit is as it was before there were several: 92 bytes, and no number. So it
+//! passes between a replica of that release and one of this. Under a later key it is 96 bytes, and has the number.
 //!
 //! The MAC is SipHash-2-4 with 128 bits (Aumasson and Bernstein, 2012), which was made for short inputs under
 //! a secret key: docs/adr/0004-permits.md weighs it against HMAC and BLAKE3.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{Pass, Probe, Time};
-use siphasher::sip128::{Hasher128, SipHasher13, SipHasher24};
+use siphasher::sip128::{Hasher128, SipHasher13};
 use subtle::ConstantTimeEq;
 
-/// Bytes of a sealed permit; clients may rely on "at most 96".
-pub const SEALED_BYTES: usize = 92;
+use super::permit_keys::{FIRST_PERMIT_KEY, HeldKey, KeyRing, SealingKey, derive};
+use super::sync::RwLock;
+
+/// Bytes of a sealed permit, at most; clients may rely on "at most 96".
+pub const SEALED_BYTES: usize = 96;
 const TAG_BYTES: usize = 16;
-const BODY_BYTES: usize = SEALED_BYTES - TAG_BYTES;
+/// The number of the key, where a permit has it.
+const NUMBER_BYTES: usize = 4;
 /// How long a permit is good for: an outcome under an older one is late. Whatever is kept for the sake of permits has to be
 /// kept for so long, and no longer.
 pub const PERMIT_LIFE: Duration = Duration::from_hours(24);
@@ -24,6 +32,8 @@ pub const PERMIT_LIFE: Duration = Duration::from_hours(24);
 const JOINED_BYTES_MAX: usize = 2 * breaker::KEY_PART_BYTES_MAX + 1;
 /// Says how the rest is laid out; another layout takes another number.
 const LAYOUT: u8 = 1;
+/// The same, behind the number of the key.
+const LAYOUT_NUMBERED: u8 = 2;
 
 /// The hash of a breaker's key under the store's secret: what a permit and the registry know it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,10 +99,40 @@ pub enum PermitKind {
 #[error("the permit was not issued by this breakerd")]
 pub struct Forged;
 
-/// Seals permits and names keys, under the store's secret.
+/// Why a permit cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PermitError {
+    /// It does not carry our seal.
+    #[error(transparent)]
+    Forged(#[from] Forged),
+    /// It is sealed with a key that is newer than all that this process has.
+    #[error("the permit is sealed with key {number}, which this replica does not have yet")]
+    UnknownKey {
+        /// The number of the key.
+        number: u32,
+    },
+}
+
+/// A permit as it goes out.
+#[derive(Debug, Clone, Copy)]
+pub struct SealedPermit {
+    bytes: [u8; SEALED_BYTES],
+    length: usize,
+}
+
+impl std::ops::Deref for SealedPermit {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Seals permits and names breakers and callers, under the secrets of the store. Clones have their keys in common.
 #[derive(Clone)]
 pub struct Seals {
-    mac: SipHasher24,
+    keys: Arc<RwLock<KeyRing>>,
+    /// Never changes: what it names is kept by its name.
     key_id: SipHasher13,
 }
 
@@ -103,17 +143,38 @@ impl std::fmt::Debug for Seals {
 }
 
 impl Seals {
-    /// Derives a key for each purpose from the store's `secret`.
+    /// Derives a key for each purpose from the store's `secret`, which is the first key of permits as well, until
+    /// [`Seals::hold`] says otherwise.
     pub fn new(secret: &[u8; 16]) -> Self {
-        let derive = |purpose: &[u8]| {
-            let mut hasher = SipHasher24::new_with_key(secret);
-            hasher.write(purpose);
-            hasher.finish128().as_bytes()
-        };
         Self {
-            mac: SipHasher24::new_with_key(&derive(b"breakerd permit")),
-            key_id: SipHasher13::new_with_key(&derive(b"breakerd key id")),
+            keys: Arc::new(RwLock::new(KeyRing::of_first(secret))),
+            key_id: SipHasher13::new_with_key(&derive(secret, b"breakerd key id")),
         }
+    }
+
+    /// Accepts permits under these keys from now on, which are all that the store has, and seals with the one of the number
+    /// `sealing`. Without a key, or without that one, nothing changes.
+    pub fn hold(&self, keys: &[SealingKey], sealing: u32) {
+        self.keys.write().replace(keys, sealing);
+    }
+
+    /// The number of the newest key that the store had; at least 1.
+    pub fn newest_key(&self) -> u32 {
+        self.keys.read().newest()
+    }
+
+    /// The number of the key that seals.
+    pub fn sealing_key(&self) -> u32 {
+        self.keys.read().sealing.number
+    }
+
+    /// Whether a permit says that it is sealed with a key that is newer than all that are held.
+    pub fn lacks_key_of(&self, sealed: &[u8]) -> bool {
+        let Some((LAYOUT_NUMBERED, rest)) = sealed.split_first().map(|(first, rest)| (*first, rest)) else {
+            return false;
+        };
+        let number = rest.first_chunk().map(|number| u32::from_le_bytes(*number));
+        sealed.len() == SEALED_BYTES && number.is_some_and(|number| self.keys.read().is_ahead(number))
     }
 
     /// The id of `(service, name)`; an empty name is the service's own.
@@ -154,16 +215,22 @@ impl Seals {
     }
 
     /// The permit as it goes out.
-    pub fn seal(&self, permit: &Permit) -> [u8; SEALED_BYTES] {
-        let mut sealed = [0; SEALED_BYTES];
+    pub fn seal(&self, permit: &Permit) -> SealedPermit {
+        let HeldKey { number: key_number, mac } = self.keys.read().sealing;
+        let mut bytes = [0; SEALED_BYTES];
         let probe = permit.pass.probe;
         let kind = match (permit.kind, probe) {
             (PermitKind::Tracked, None) => 0,
             (PermitKind::Tracked, Some(_)) => 1,
             (PermitKind::Untracked, _) => 2,
         };
-        let mut writer = Writer { bytes: &mut sealed, at: 0 };
-        writer.put([LAYOUT]);
+        let mut writer = Writer { bytes: &mut bytes, at: 0 };
+        if key_number == FIRST_PERMIT_KEY {
+            writer.put([LAYOUT]);
+        } else {
+            writer.put([LAYOUT_NUMBERED]);
+            writer.put(key_number.to_le_bytes());
+        }
         writer.put(permit.timeline.to_le_bytes());
         writer.put(permit.key.0.to_le_bytes());
         writer.put(permit.pass.epoch.to_le_bytes());
@@ -175,46 +242,69 @@ impl Seals {
         writer.put(permit.pass.number.to_le_bytes());
         writer.put(permit.issued_at.as_micros().to_le_bytes());
         writer.put(permit.config_revision.to_le_bytes());
-        let tag = self.mac.hash(&sealed[..BODY_BYTES]).as_bytes();
-        sealed[BODY_BYTES..].copy_from_slice(&tag);
-        sealed
+        let body = writer.at;
+        let tag = mac.hash(&bytes[..body]).as_bytes();
+        let length = body + TAG_BYTES;
+        bytes[body..length].copy_from_slice(&tag);
+        SealedPermit { bytes, length }
     }
 
     /// Reads a permit that came back.
     ///
     /// # Errors
-    /// [`Forged`] when it is not one of ours, down to the last bit.
-    pub fn open(&self, sealed: &[u8]) -> Result<Permit, Forged> {
-        let sealed: &[u8; SEALED_BYTES] = sealed.try_into().map_err(|_| Forged)?;
-        let (body, tag) = sealed.split_at(BODY_BYTES);
-        let expected = self.mac.hash(body).as_bytes();
-        if !bool::from(expected[..].ct_eq(tag)) {
-            return Err(Forged);
-        }
-        let mut reader = Reader { bytes: body };
-        if reader.take()? != [LAYOUT] {
-            return Err(Forged);
-        }
-        let timeline = u32::from_le_bytes(reader.take()?);
-        let key = KeyId(u128::from_le_bytes(reader.take()?));
-        let epoch = u64::from_le_bytes(reader.take()?);
-        let branch = u32::from_le_bytes(reader.take()?);
-        let [kind] = reader.take()?;
-        let slot = u16::from_le_bytes(reader.take()?);
-        let nonce = u64::from_le_bytes(reader.take()?);
-        let issuer = u64::from_le_bytes(reader.take()?);
-        let number = u64::from_le_bytes(reader.take()?);
-        let issued_at = Time::from_micros(u64::from_le_bytes(reader.take()?));
-        let config_revision = u64::from_le_bytes(reader.take()?);
-        let (kind, probe) = match kind {
-            0 => (PermitKind::Tracked, None),
-            1 => (PermitKind::Tracked, Some(Probe { slot, nonce })),
-            2 => (PermitKind::Untracked, None),
-            _ => return Err(Forged),
+    /// [`PermitError::Forged`] when it is not one of ours, down to the last bit, or its key was removed;
+    /// [`PermitError::UnknownKey`] when it may be one that another replica sealed with a newer key.
+    pub fn open(&self, sealed: &[u8]) -> Result<Permit, PermitError> {
+        let number = match (sealed.first(), sealed.len()) {
+            (Some(&LAYOUT), FIRST_BYTES) => FIRST_PERMIT_KEY,
+            (Some(&LAYOUT_NUMBERED), SEALED_BYTES) => {
+                let number = sealed[1..].first_chunk().map(|number| u32::from_le_bytes(*number));
+                number.filter(|number| *number > FIRST_PERMIT_KEY).ok_or(Forged)?
+            }
+            _ => return Err(Forged.into()),
         };
-        let pass = Pass { epoch, number, probe };
-        Ok(Permit { timeline, key, branch, kind, pass, issuer, issued_at, config_revision })
+        let mac = {
+            let keys = self.keys.read();
+            let held = keys.key(number).map(|key| key.mac);
+            if held.is_none() && keys.is_ahead(number) {
+                return Err(PermitError::UnknownKey { number });
+            }
+            held.ok_or(Forged)?
+        };
+        let (body, tag) = sealed.split_at(sealed.len() - TAG_BYTES);
+        let expected = mac.hash(body).as_bytes();
+        if !bool::from(expected[..].ct_eq(tag)) {
+            return Err(Forged.into());
+        }
+        let fields = if number == FIRST_PERMIT_KEY { &body[1..] } else { &body[1 + NUMBER_BYTES..] };
+        Ok(read_fields(fields)?)
     }
+}
+
+/// Bytes of a permit under the first key.
+const FIRST_BYTES: usize = SEALED_BYTES - NUMBER_BYTES;
+
+fn read_fields(bytes: &[u8]) -> Result<Permit, Forged> {
+    let mut reader = Reader { bytes };
+    let timeline = u32::from_le_bytes(reader.take()?);
+    let key = KeyId(u128::from_le_bytes(reader.take()?));
+    let epoch = u64::from_le_bytes(reader.take()?);
+    let branch = u32::from_le_bytes(reader.take()?);
+    let [kind] = reader.take()?;
+    let slot = u16::from_le_bytes(reader.take()?);
+    let nonce = u64::from_le_bytes(reader.take()?);
+    let issuer = u64::from_le_bytes(reader.take()?);
+    let number = u64::from_le_bytes(reader.take()?);
+    let issued_at = Time::from_micros(u64::from_le_bytes(reader.take()?));
+    let config_revision = u64::from_le_bytes(reader.take()?);
+    let (kind, probe) = match kind {
+        0 => (PermitKind::Tracked, None),
+        1 => (PermitKind::Tracked, Some(Probe { slot, nonce })),
+        2 => (PermitKind::Untracked, None),
+        _ => return Err(Forged),
+    };
+    let pass = Pass { epoch, number, probe };
+    Ok(Permit { timeline, key, branch, kind, pass, issuer, issued_at, config_revision })
 }
 
 struct Writer<'a> {
@@ -270,15 +360,63 @@ mod tests {
     #[test]
     fn a_permit_with_any_bit_changed_is_forged() {
         let seals = Seals::new(&[1; 16]);
-        let sealed = seals.seal(&permit(None));
-        for bit in 0..SEALED_BYTES * 8 {
-            let mut changed = sealed;
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(seals.open(&changed), Err(Forged), "bit {bit}");
+        let forged = Err(PermitError::Forged(Forged));
+        for key in [1, 3] {
+            seals.hold(&[key_of(1), key_of(3)], key);
+            let sealed = seals.seal(&permit(None));
+            assert_eq!(seals.open(&sealed), Ok(permit(None)));
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.to_vec();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                // A bit of the number: it says that it is of a key that may come.
+                let opened = seals.open(&changed);
+                let may_come =
+                    key == 3 && matches!(opened, Err(PermitError::UnknownKey { number }) if number > 3);
+                assert_eq!(may_come, seals.lacks_key_of(&changed), "bit {bit}");
+                assert!(may_come || opened == forged, "bit {bit}: {opened:?}");
+            }
+            assert_eq!(seals.open(&sealed[..sealed.len() - 1]), forged);
+            assert!(Seals::new(&[2; 16]).open(&sealed).is_err(), "another store's");
         }
-        assert_eq!(seals.open(&sealed[..91]), Err(Forged));
-        assert_eq!(seals.open(&[]), Err(Forged));
-        assert_eq!(Seals::new(&[2; 16]).open(&sealed), Err(Forged), "another store's");
+        assert_eq!(seals.open(&[]), forged);
+    }
+
+    fn key_of(number: u32) -> SealingKey {
+        SealingKey { number, secret: [u8::try_from(number).unwrap(); 16] }
+    }
+
+    #[test]
+    fn under_the_first_key_a_permit_is_as_the_release_before_sealed_it() {
+        let probe = permit(Some(Probe { slot: 999, nonce: 5 }));
+        let sealed = Seals::new(&[1; 16]).seal(&probe);
+        let hex: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (first, last) = (
+            "010700000000000000000000000000000010000000ffffffffffffffff0300000001e70305000000000000006300",
+            "0000000000000c0000000000000000401e18240a06000400000000000000e87f800324b115348cf23bd625198ea2",
+        );
+        assert_eq!(hex, format!("{first}{last}"));
+    }
+
+    #[test]
+    fn a_permit_is_read_under_every_key_that_is_held_and_no_other() {
+        let (seals, ahead) = (Seals::new(&[1; 16]), Seals::new(&[1; 16]));
+        let first = seals.seal(&permit(None));
+        ahead.hold(&[key_of(1), key_of(2)], 2);
+        let second = ahead.seal(&permit(None));
+        assert_eq!((first.len(), second.len()), (92, 96));
+        assert_eq!((ahead.open(&first), ahead.open(&second)), (Ok(permit(None)), Ok(permit(None))));
+        // The one that does not have the new key yet.
+        assert_eq!(seals.open(&second), Err(PermitError::UnknownKey { number: 2 }));
+        assert!(seals.lacks_key_of(&second) && !seals.lacks_key_of(&first));
+        seals.hold(&[key_of(1), key_of(2)], 1);
+        assert_eq!((seals.open(&second), seals.seal(&permit(None)).len()), (Ok(permit(None)), 92));
+        // The old key is removed.
+        seals.hold(&[key_of(2)], 2);
+        assert_eq!((seals.newest_key(), seals.sealing_key()), (2, 2));
+        assert_eq!(seals.open(&first), Err(PermitError::Forged(Forged)));
+        assert_eq!(seals.open(&second), Ok(permit(None)));
+        // The names of breakers and callers stay.
+        assert_eq!(seals.key_id("a", "b"), Seals::new(&[1; 16]).key_id("a", "b"));
     }
 
     #[test]
@@ -317,6 +455,7 @@ mod tests {
     #[test]
     fn debug_output_says_nothing_of_the_secret() {
         assert_eq!(format!("{:?}", Seals::new(&[1; 16])), "Seals(..)");
+        assert_eq!(format!("{:?}", key_of(1)), "SealingKey { number: 1, .. }");
     }
 
     #[test]

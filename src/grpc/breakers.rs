@@ -81,6 +81,9 @@ impl Breakers {
         request: &RecordOutcomeRequest,
         (now, wait_until): (Time, Time),
     ) -> Result<Recording, Failure> {
+        if loaded.engine.seals().lacks_key_of(&request.permit) {
+            loaded.permit_keys.await_key().await;
+        }
         let (target, report) = convert::read_outcome(request, client.name(), loaded.engine.seals())?;
         if target.permit.is_none() && !client.may(Right::Call, &request.service) {
             convert::key(&request.service, &request.name)?;

@@ -183,6 +183,8 @@ impl Call {
             | Method::GetBreaker
             | Method::ListTransitions
             | Method::ListReplicas
+            | Method::ListPermitKeys
+            | Method::RotatePermitKey
             | Method::WatchTransitions
             | Method::SetOverride
             | Method::ClearOverride

@@ -94,6 +94,8 @@ methods! {
     GetBreaker = "breakerd.v1.OperationsService" / "GetBreaker",
     ListTransitions = "breakerd.v1.OperationsService" / "ListTransitions",
     ListReplicas = "breakerd.v1.OperationsService" / "ListReplicas",
+    ListPermitKeys = "breakerd.v1.OperationsService" / "ListPermitKeys",
+    RotatePermitKey = "breakerd.v1.OperationsService" / "RotatePermitKey",
     SetOverride = "breakerd.v1.OperationsService" / "SetOverride",
     ClearOverride = "breakerd.v1.OperationsService" / "ClearOverride",
     ResetBreaker = "breakerd.v1.OperationsService" / "ResetBreaker",

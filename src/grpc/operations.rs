@@ -8,9 +8,11 @@ use std::sync::Arc;
 use breakerd_api::v1::operations_service_server::OperationsService;
 use breakerd_api::v1::{
     ClearOverrideRequest, ClearOverrideResponse, DeleteBreakerRequest, DeleteBreakerResponse,
-    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListReplicasRequest,
-    ListReplicasResponse, ListTransitionsRequest, ListTransitionsResponse, ProbeBreakerRequest,
-    ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, SetOverrideRequest, SetOverrideResponse,
+    GetBreakerRequest, GetBreakerResponse, ListBreakersRequest, ListBreakersResponse, ListPermitKeysRequest,
+    ListPermitKeysResponse, ListReplicasRequest, ListReplicasResponse, ListTransitionsRequest,
+    ListTransitionsResponse, ProbeBreakerRequest, ProbeBreakerResponse, ResetBreakerRequest,
+    ResetBreakerResponse, RotatePermitKeyRequest, RotatePermitKeyResponse, SetOverrideRequest,
+    SetOverrideResponse,
 };
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
@@ -24,7 +26,8 @@ use super::suggestion;
 use super::unknown_name::UnknownName;
 use super::watch::{self, Watch, Watches};
 use crate::app::{App, Loaded};
-use crate::auth::Right;
+use crate::auth::{Right, Rights};
+use crate::permit_keys::Rotated;
 use crate::roster::Roster;
 use crate::store::{HistoryCursor, StoreError, StoredTransition, TransitionStore};
 
@@ -118,6 +121,34 @@ impl OperationsService for Operations {
     ) -> Result<Response<ListReplicasResponse>, Status> {
         let roster = Roster::read(&self.app, self.loaded()?).await;
         Ok(Response::new(convert::replicas(&roster, self.app.clock.wall())))
+    }
+
+    async fn list_permit_keys(
+        &self,
+        request: Request<ListPermitKeysRequest>,
+    ) -> Result<Response<ListPermitKeysResponse>, Status> {
+        let timeout = deadline::for_store(request.metadata());
+        let keys = self.loaded()?.permit_keys.read();
+        let read =
+            async { keys.await.map_err(|error| convert::store_failure("permit key read failed", &error)) };
+        let keys = deadline::within(timeout, Effect::Read, read).await?;
+        Ok(Response::new(convert::permit_keys(&keys, self.app.clock.wall())))
+    }
+
+    async fn rotate_permit_key(
+        &self,
+        request: Request<RotatePermitKeyRequest>,
+    ) -> Result<Response<RotatePermitKeyResponse>, Status> {
+        let client = ClientInfo::of(&request);
+        let timeout = deadline::for_store(request.metadata());
+        let attribution = convert::rotation(request.into_inner(), client.actor()).map_err(Failure::from)?;
+        if !client.may_for_every_service(Right::Configure) {
+            return Err(client.denied(Rights::of(&[Right::Configure]), "").into());
+        }
+        let rotating = self.loaded()?.permit_keys.rotate(&attribution);
+        let rotate = async { rotating.await.map_err(convert::rotate_failure) };
+        let Rotated { number, is_new, seals } = deadline::within(timeout, Effect::Write, rotate).await?;
+        Ok(Response::new(RotatePermitKeyResponse { number, changed: is_new, sealing: seals }))
     }
 
     async fn set_override(

@@ -20,6 +20,7 @@ pub(super) const fn needed(method: Method) -> Rights {
         | Method::GetBreaker
         | Method::ListTransitions
         | Method::ListReplicas
+        | Method::ListPermitKeys
         | Method::WatchTransitions
         | Method::GetConfig
         | Method::ListConfigs
@@ -30,7 +31,7 @@ pub(super) const fn needed(method: Method) -> Rights {
         | Method::ResetBreaker
         | Method::DeleteBreaker
         | Method::ProbeBreaker => OPERATE,
-        Method::UpdateConfig | Method::DeleteConfig => CONFIGURE,
+        Method::UpdateConfig | Method::DeleteConfig | Method::RotatePermitKey => CONFIGURE,
         // Unless a setting requires it: see `Call::authorize`. And an unknown method is unknown to every client.
         Method::HealthCheck
         | Method::HealthWatch

@@ -105,6 +105,10 @@ pub(crate) enum Failure {
     NotLoaded { store_away_since: Option<WallTime> },
     /// Shutting down.
     ShuttingDown,
+    /// The permit is sealed with a key that this process does not have.
+    UnknownPermitKey,
+    /// There are as many keys of permits as there may be.
+    PermitKeysFull { max: usize },
     /// The store does not answer.
     StoreUnavailable,
     /// It has not answered within the part of the client's timeout that is spent on waiting.
@@ -268,6 +272,8 @@ impl Failure {
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::NotLoaded { .. } => (Code::Unavailable, "NOT_LOADED"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+            Self::UnknownPermitKey => (Code::Unavailable, "UNKNOWN_PERMIT_KEY"),
+            Self::PermitKeysFull { .. } => (Code::ResourceExhausted, "PERMIT_KEY_LIMIT_REACHED"),
             Self::StoreUnavailable | Self::StoreTimeout { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
             Self::Internal => (Code::Internal, "INTERNAL"),
         }
@@ -367,6 +373,14 @@ impl Failure {
             Self::DeadlineExceeded => "deadline exceeded".to_owned(),
             Self::NotLoaded { store_away_since } => not_loaded(*store_away_since),
             Self::ShuttingDown => "breakerd is shutting down: reconnect".to_owned(),
+            Self::UnknownPermitKey => {
+                "the permit is sealed with a key that this replica does not have yet: retry, also with another \
+                 replica"
+                    .to_owned()
+            }
+            Self::PermitKeysFull { max } => {
+                format!("limit reached: {max} permit keys; a key is deleted a day after its successor began to seal")
+            }
             Self::StoreUnavailable => "store unavailable".to_owned(),
             Self::StoreTimeout { waited, may_take_effect } => store_timeout(*waited, *may_take_effect),
             Self::Internal => "internal error: see the server log".to_owned(),
@@ -401,6 +415,7 @@ impl Failure {
             Self::NoOverride { service } => ("service", service.clone()),
             Self::ConfigsFull { max, .. }
             | Self::OverridesInProgress { max }
+            | Self::PermitKeysFull { max }
             | Self::WatchesFull { max }
             | Self::Overloaded { max }
             | Self::CallerWatches { max }

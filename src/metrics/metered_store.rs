@@ -4,17 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use breaker::{Key, Time};
+use breaker::{Attribution, Key, Time};
 
 use super::store_operations::StoreOperations;
 use crate::store::{
-    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
-    RequestId, Retention, Store, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, PermitKey, PermitKeyAdded,
+    PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, Store, StoreAdmin, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery,
+    TransitionStore,
 };
 
 /// Every operation, as the metrics name it.
-const OPERATIONS: [&str; 18] = [
+const OPERATIONS: [&str; 21] = [
     "meta",
     "propose",
     "breakers",
@@ -31,6 +32,9 @@ const OPERATIONS: [&str; 18] = [
     "revision",
     "position",
     "renew_timeline",
+    "permit_keys",
+    "add_permit_key",
+    "advance_permit_keys",
     "ping",
     "check_writable",
 ];
@@ -154,6 +158,21 @@ impl TimelineStore for MeteredStore {
         // The revision went back with the store: the next response has the present one.
         self.operations.metrics.revision.set(0);
         renewed
+    }
+}
+
+#[async_trait]
+impl PermitKeyStore for MeteredStore {
+    async fn permit_keys(&self) -> Result<Vec<PermitKey>, StoreError> {
+        self.watch("permit_keys", self.store.permit_keys()).await
+    }
+
+    async fn add_permit_key(&self, attribution: &Attribution) -> Result<PermitKeyAdded, StoreError> {
+        self.watch("add_permit_key", self.store.add_permit_key(attribution)).await
+    }
+
+    async fn advance_permit_keys(&self, held: u32) -> Result<(), StoreError> {
+        self.watch("advance_permit_keys", self.store.advance_permit_keys(held)).await
     }
 }
 

@@ -9,6 +9,7 @@ use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use super::read_position::ReadPosition;
+use crate::engine::Seals;
 use crate::journal::Journal;
 use crate::metrics::{ReplicaMetrics, StoreMetrics};
 use crate::store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplicas};
@@ -22,8 +23,14 @@ const FORGET_WITHIN: Duration = Duration::from_secs(1);
 /// A replica that the store has not answered for so long is alone, as far as it knows.
 const ALONE_AFTER: Duration = Duration::from_secs(3);
 
-/// What a replica with this journal, which has read so far, says of itself.
-pub fn live_replica(journal: &Journal, revision: u64, started_at: Time, now: Time) -> LiveReplica {
+/// What a replica with this journal and these keys, which has read so far, says of itself.
+pub fn live_replica(
+    journal: &Journal,
+    seals: &Seals,
+    revision: u64,
+    started_at: Time,
+    now: Time,
+) -> LiveReplica {
     LiveReplica {
         name: journal.replica().to_string(),
         boot: journal.boot(),
@@ -31,6 +38,7 @@ pub fn live_replica(journal: &Journal, revision: u64, started_at: Time, now: Tim
         uptime: now.since(started_at),
         revision,
         waiting: journal.stats(now).depth,
+        permit_key: seals.newest_key(),
     }
 }
 
@@ -48,6 +56,7 @@ pub struct Presence {
     store: Arc<dyn ReplicaStore>,
     clock: Arc<dyn Clock>,
     journal: Arc<Journal>,
+    seals: Seals,
     started_at: Time,
     /// What this replica has read.
     read: Arc<ReadPosition>,
@@ -62,6 +71,7 @@ impl Presence {
         store: Arc<dyn ReplicaStore>,
         clock: Arc<dyn Clock>,
         journal: Arc<Journal>,
+        seals: Seals,
         read: Arc<ReadPosition>,
         metrics: PresenceMetrics,
     ) -> Self {
@@ -70,6 +80,7 @@ impl Presence {
             store,
             clock,
             journal,
+            seals,
             started_at,
             read,
             metrics,
@@ -84,7 +95,7 @@ impl Presence {
 
     /// What this replica says of itself.
     pub fn own(&self) -> LiveReplica {
-        live_replica(&self.journal, self.read.revision(), self.started_at, self.clock.now())
+        live_replica(&self.journal, &self.seals, self.read.revision(), self.started_at, self.clock.now())
     }
 
     /// Whether the store has not answered for so long that this replica decides alone.

@@ -90,7 +90,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     warn_of_other_journals(data_dir, meta.store_id);
 
     let declaration = config.has_file().then_some(&config.declaration);
-    let seals = Seals::new(&meta.permit_key);
+    let seals = Seals::new(&meta.id_key);
     let configuration = retry_until_available(
         store_address,
         |error| matches!(error, ControlError::Store(error) if error.is_transient()),
@@ -118,6 +118,8 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
+    let read = async || runtime.loaded.permit_keys.take_over().await;
+    retry_until_available(store_address, is_unavailable, read).await.context("read the permit keys")?;
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
@@ -131,7 +133,8 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         runtime.loaded.control.follow(tail.configuration());
         let metrics =
             PresenceMetrics { replica: app.metrics.replica.clone(), store: app.metrics.store.clone() };
-        let presence = Presence::new(replicas, Arc::clone(clock), journal, tail.read(), metrics);
+        let seals = engine.seals().clone();
+        let presence = Presence::new(replicas, Arc::clone(clock), journal, seals, tail.read(), metrics);
         runtime.loaded.presence = Some(Arc::new(presence));
         Some(Following { tail, counts: replication.count_sharing(counts) })
     } else {

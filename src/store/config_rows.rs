@@ -166,6 +166,22 @@ impl Audit {
         }
     }
 
+    /// Of a new key of permits; `before` is the number of the newest one until then.
+    pub(super) fn of_permit_key(before: i64, after: i64, attribution: &Attribution) -> Self {
+        let number = |number: i64| json!({ "number": number }).to_string();
+        Self {
+            number: 0,
+            kind: ChangeKind::PermitKeyRotated.as_str(),
+            service: String::new(),
+            name: String::new(),
+            actor: printable(&attribution.actor).into_owned(),
+            reason: Some(printable(&attribution.reason).into_owned()).filter(|reason| !reason.is_empty()),
+            before: Some(number(before)).filter(|_| before > 0),
+            after: Some(number(after)),
+            occurred_at: None,
+        }
+    }
+
     /// Of what somebody asked for of one breaker; none: nobody did, it did not come to stand, or it is a part of a
     /// change of the whole service, which has its own row.
     pub(super) fn of_entry(entry: &Entry<'_>, number: usize) -> Result<Option<Self>, StoreError> {

@@ -203,11 +203,13 @@ pub enum ChangeKind {
     ProbeRequested,
     /// A breaker was deleted.
     Deleted,
+    /// A key of permits was added.
+    PermitKeyRotated,
 }
 
 impl ChangeKind {
     /// Every one of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FileApplied,
         Self::Thresholds,
         Self::ServiceOverride,
@@ -216,6 +218,7 @@ impl ChangeKind {
         Self::Reset,
         Self::ProbeRequested,
         Self::Deleted,
+        Self::PermitKeyRotated,
     ];
 
     /// How it is written.
@@ -229,6 +232,7 @@ impl ChangeKind {
             Self::Reset => "RESET",
             Self::ProbeRequested => "PROBE_REQUESTED",
             Self::Deleted => "DELETED",
+            Self::PermitKeyRotated => "PERMIT_KEY_ROTATED",
         }
     }
 
@@ -246,7 +250,7 @@ pub struct StoredChange {
     pub cursor: HistoryCursor,
     /// What kind of change.
     pub kind: ChangeKind,
-    /// The service; empty: the file's thresholds, of all.
+    /// The service; empty: of none, or of all, as the file's thresholds.
     pub service: String,
     /// The breaker; empty: the service as a whole.
     pub name: String,

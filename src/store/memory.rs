@@ -18,6 +18,7 @@
 mod count_rows;
 mod counts;
 mod faults;
+mod permit_keys;
 mod prune;
 mod random;
 mod shared;
@@ -27,7 +28,7 @@ mod transaction;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use breaker::{Key, Time};
+use breaker::{Attribution, Key, Time};
 use breakerd_common::clock::Clock;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -41,9 +42,10 @@ use self::transaction::{MemoryTransaction, Writer};
 use super::timeline_store::timeline_after;
 use super::timestamp::Timestamp;
 use super::{
-    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
-    RequestId, Retention, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TimelineStore, TransitionQuery, TransitionStore, script,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, PermitKey, PermitKeyAdded,
+    PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, StoreAdmin, StoreError, StoredBreaker,
+    StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    script,
 };
 
 /// The store in memory.
@@ -69,7 +71,7 @@ impl MemoryStore {
     /// An empty store, whose time is the wall clock of `clock`. Its id, its permit key and its nonces follow from `seed`.
     pub fn new(clock: Arc<dyn Clock>, seed: u64) -> Self {
         let mut random = SeededRandom::new(seed);
-        let state = Arc::new(State::new(&mut random));
+        let state = Arc::new(State::new(&mut random, clock.wall()));
         Self {
             clock,
             inner: Mutex::new(Inner { state, random, faults: Faults::default(), counts: Counts::default() }),
@@ -223,6 +225,28 @@ impl TimelineStore for MemoryStore {
                 writer.state.meta.timeline = timeline_after(present.max(past), writer.random.step());
                 writer.state.set_revision(next);
             }
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl PermitKeyStore for MemoryStore {
+    async fn permit_keys(&self) -> Result<Vec<PermitKey>, StoreError> {
+        let now = self.clock.wall();
+        self.read("read the permit keys", |state| state.permit_keys(now))
+    }
+
+    async fn add_permit_key(&self, attribution: &Attribution) -> Result<PermitKeyAdded, StoreError> {
+        self.write("write a permit key", |writer| {
+            let secret = writer.random.key();
+            complete(script::add_permit_key(MemoryTransaction::new(writer), &secret, attribution))
+        })
+    }
+
+    async fn advance_permit_keys(&self, held: u32) -> Result<(), StoreError> {
+        self.write("advance the permit keys", |writer| {
+            writer.state.advance_permit_keys(held, writer.now.0);
             Ok(())
         })
     }

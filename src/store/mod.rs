@@ -10,6 +10,7 @@
 //! | [`TransitionStore`] | the newest state of each breaker, and the history of transitions |
 //! | [`ConfigStore`] | what services are judged by, the audit, and the ids of requests |
 //! | [`TimelineStore`] | the identity of the store, its revision and its timeline |
+//! | [`PermitKeyStore`] | the keys that permits are sealed with |
 //! | [`StoreAdmin`] | whether it answers and takes writes; its end |
 //!
 //! Replicas that share a store ask [`SharedStore`], [`ReplicaStore`] and [`CountStore`] beside that: their proposals, the probes, what
@@ -29,7 +30,8 @@
 //! | `file_config`, `service_config`, `service_override` | what services are judged by: the file's thresholds, what was set over them, the overrides of whole services |
 //! | `audit` | who changed what, when and why, in the transaction that changed it |
 //! | `config_head`, `config_request` | the guard of the next change, and the ids that make a client's change safe to send again |
-//! | `meta` | what the store is, and the key of the permits |
+//! | `meta` | what the store is, and the key that breakers and callers are named under |
+//! | `permit_key` | the keys that permits are sealed with: several, so that the key can be changed while permits are out |
 //! | `probe` | in Postgres: the probe slots that replicas claimed; empty while one process has the store |
 //! | `replica` | in Postgres: the replicas that share the store |
 //! | `counts`, `counting_replica` | in Postgres: what replicas count of breakers that fail, and which of them are live; kept for seconds |
@@ -59,6 +61,8 @@ mod layer_json;
 mod memory;
 mod monitor;
 mod open;
+mod permit_key_rows;
+mod permit_key_store;
 mod postgres;
 pub(crate) mod proposal;
 mod range_filter;
@@ -91,6 +95,9 @@ pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{
     Shared, Target, location, location_by_file, open, open_by_file, open_shared, open_shared_by_file,
 };
+pub use self::permit_key_store::{
+    PERMIT_KEY_KEPT, PERMIT_KEYS_MAX, PermitKey, PermitKeyAdded, PermitKeyStore,
+};
 pub use self::postgres::{Access, PostgresStore, PostgresUrl, check_url_file};
 pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
 pub use self::replica_store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplica, StoredReplicas};
@@ -110,6 +117,6 @@ pub use self::transition_store::{
 pub const HISTORY_READS_AT_ONCE: u32 = 4;
 
 /// Everything that breakerd keeps and reads back. A store implements the traits by noun, and a function takes the one that it needs.
-pub trait Store: TransitionStore + ConfigStore + TimelineStore + StoreAdmin {}
+pub trait Store: TransitionStore + ConfigStore + TimelineStore + PermitKeyStore + StoreAdmin {}
 
-impl<T: TransitionStore + ConfigStore + TimelineStore + StoreAdmin> Store for T {}
+impl<T: TransitionStore + ConfigStore + TimelineStore + PermitKeyStore + StoreAdmin> Store for T {}

@@ -13,6 +13,7 @@ mod copy;
 mod counts;
 mod listen;
 mod lock;
+mod permit_keys;
 mod pools;
 mod probe_rows;
 mod prune;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Key, Time};
+use breaker::{Attribution, Key, Time};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Postgres, QueryBuilder};
@@ -48,15 +49,16 @@ use self::steps::PostgresTransaction;
 pub use self::url::PostgresUrl;
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
+use super::permit_key_rows::{ADVANCE_ACT, new_secret};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
 use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, random_step};
 use super::timeline_store::timeline_after;
 use super::{
-    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
-    RequestId, Retention, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, PermitKey, PermitKeyAdded,
+    PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, StoreAdmin, StoreError, StoredBreaker,
+    StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
 };
 
 /// How long a call may take in all. Longer than the timeouts that Postgres is given, so that it is Postgres
@@ -324,6 +326,31 @@ impl TimelineStore for PostgresStore {
 }
 
 #[async_trait]
+impl PermitKeyStore for PostgresStore {
+    async fn permit_keys(&self) -> Result<Vec<PermitKey>, StoreError> {
+        let pool = self.reads();
+        let read = tokio::time::timeout(CALL_TIMEOUT, permit_keys::read(&pool));
+        read.await.map_err(|_| too_slow("read the permit keys"))?
+    }
+
+    async fn add_permit_key(&self, attribution: &Attribution) -> Result<PermitKeyAdded, StoreError> {
+        let secret = new_secret()?;
+        let added = tokio::time::timeout(CALL_TIMEOUT, async {
+            let tx = PostgresTransaction::begin(&self.writes().await?, &self.lock).await?;
+            script::add_permit_key(tx, &secret, attribution).await
+        });
+        self.noted(added.await.map_err(|_| too_slow("write a permit key"))?)
+    }
+
+    async fn advance_permit_keys(&self, held: u32) -> Result<(), StoreError> {
+        let advanced = tokio::time::timeout(CALL_TIMEOUT, async {
+            permit_keys::advance(&self.writes().await?, held).await
+        });
+        self.noted(advanced.await.map_err(|_| too_slow(ADVANCE_ACT))?)
+    }
+}
+
+#[async_trait]
 impl StoreAdmin for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         let held = tokio::time::timeout(CALL_TIMEOUT, async {
@@ -365,10 +392,10 @@ async fn identify(connection: &mut PgConnection) -> Result<(), StoreError> {
     )
     .bind(store_id)
     .bind(permit_key.as_slice())
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .map_err(fault("make the store's identity"))?;
-    Ok(())
+    permit_keys::make_first(connection).await
 }
 
 /// A read, within the time that a call may take.

@@ -39,6 +39,8 @@ pub struct LiveReplica {
     pub revision: u64,
     /// Transitions that wait in its journal.
     pub waiting: u64,
+    /// The number of the newest permit key that it has; 0: it is of a release that knows one key.
+    pub permit_key: u32,
 }
 
 /// The replicas beside one, of those that have written within 3 seconds.

@@ -28,7 +28,7 @@ pub(super) struct MetaRow {
     permit_key: Vec<u8>,
 }
 
-/// What a new store is given at random: its id, and the key of its permits.
+/// What a new store is given at random: its id, and the key that breakers are named under, which is the first of its permits too.
 pub(super) fn new_identity() -> Result<(String, [u8; 16]), StoreError> {
     let act = "make the store's identity";
     Ok((hex(u64::from_le_bytes(random(act)?)), random(act)?))
@@ -46,7 +46,7 @@ impl MetaRow {
         Ok(Meta {
             store_id: unhex(&self.store_id).ok_or_else(|| reader.wrong("store_id", &self.store_id))?,
             timeline: reader.number("timeline", self.timeline)?,
-            permit_key: permit_key.map_err(|_| reader.wrong("permit_key", "of another length"))?,
+            id_key: permit_key.map_err(|_| reader.wrong("permit_key", "of another length"))?,
         })
     }
 }

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use breaker::{Key, Snapshot};
+use breaker::{Attribution, Key, Snapshot};
 
 use super::config_rows::Audit;
 use super::history::Bumped;
 use super::judge::{Judgement, LockedRows, judge};
+use super::permit_key_rows::PresentKey;
+use super::permit_key_store::{PERMIT_KEYS_MAX, PermitKeyAdded};
 use super::timestamp::Timestamp;
 use super::{Answer, ConfigEdit, ConfigWrite, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker};
 use crate::catalog::Changed;
@@ -46,6 +48,17 @@ pub(super) trait WriteTransaction: Send {
         judgement: &Judgement<'_>,
         revision: Option<i64>,
         recorded_at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The keys of permits that there are, by number. Nobody adds one meanwhile.
+    async fn present_permit_keys(&mut self) -> Result<Vec<PresentKey>, StoreError>;
+
+    /// A key of permits that does not seal yet.
+    async fn write_permit_key(
+        &mut self,
+        number: i64,
+        secret: &[u8; 16],
+        bumped: Bumped,
     ) -> Result<(), StoreError>;
 
     /// A row of the audit.
@@ -181,4 +194,27 @@ pub(super) async fn write_config(
     tx.write_configuration_revision(bumped).await?;
     tx.commit(act).await?;
     Ok(ConfigWritten::Written(Changed { revision: bumped.revision.unsigned_abs(), at: bumped.recorded_at.0 }))
+}
+
+/// See [`super::PermitKeyStore::add_permit_key`].
+pub(super) async fn add_permit_key(
+    mut tx: impl WriteTransaction,
+    secret: &[u8; 16],
+    attribution: &Attribution,
+) -> Result<PermitKeyAdded, StoreError> {
+    tx.lock_revision().await?;
+    let present = tx.present_permit_keys().await?;
+    let newest = present.last().map_or(0, |key| key.number);
+    let number = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    let pending = present.last().filter(|key| !key.seals);
+    if pending.is_some() || present.len() >= PERMIT_KEYS_MAX {
+        tx.rollback().await?;
+        let pending = pending.map(|key| PermitKeyAdded::Pending { number: number(key.number) });
+        return Ok(pending.unwrap_or(PermitKeyAdded::Full));
+    }
+    let bumped = tx.bump().await?;
+    tx.write_permit_key(newest + 1, secret, bumped).await?;
+    tx.write_audit(Audit::of_permit_key(newest, newest + 1, attribution), bumped).await?;
+    tx.commit("write a permit key").await?;
+    Ok(PermitKeyAdded::Added { number: number(newest + 1) })
 }

@@ -10,6 +10,7 @@
 mod batch;
 mod config;
 mod file_identity;
+mod permit_keys;
 mod prune;
 mod requests;
 mod steps;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Key, Time};
+use breaker::{Attribution, Key, Time};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -34,15 +35,17 @@ use self::steps::SqliteTransaction;
 use self::text_time::{no_earlier, no_later};
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
+use super::permit_key_rows::new_secret;
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
 use super::sqlx_error::{fault, migration_fault};
 use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, random_step};
 use super::timeline_store::timeline_after;
 use super::{
-    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, Position,
-    Proposal, Pruned, RequestId, Retention, StoreAdmin, StoreError, StoredBreaker, StoredChange,
-    StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, HISTORY_READS_AT_ONCE, Meta, PermitKey,
+    PermitKeyAdded, PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, StoreAdmin, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery,
+    TransitionStore,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -142,7 +145,7 @@ impl SqliteStore {
         .execute(&self.writer)
         .await
         .map_err(fault("make the store's identity"))?;
-        Ok(())
+        permit_keys::make_first(&self.writer).await
     }
 }
 
@@ -292,6 +295,25 @@ impl TimelineStore for SqliteStore {
             write_transaction::bump(&mut tx).await?;
         }
         tx.commit(act).await
+    }
+}
+
+#[async_trait]
+impl PermitKeyStore for SqliteStore {
+    async fn permit_keys(&self) -> Result<Vec<PermitKey>, StoreError> {
+        permit_keys::read(&self.readers).await
+    }
+
+    async fn add_permit_key(&self, attribution: &Attribution) -> Result<PermitKeyAdded, StoreError> {
+        let secret = new_secret()?;
+        let add = async {
+            script::add_permit_key(SqliteTransaction::begin(&self.writer).await?, &secret, attribution).await
+        };
+        self.recorded(add).await
+    }
+
+    async fn advance_permit_keys(&self, held: u32) -> Result<(), StoreError> {
+        self.recorded(permit_keys::advance(&self.writer, held)).await
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) const TOUCH_TABLES: &str = "
     UPDATE config_head SET revision = revision WHERE false;
     UPDATE service_config SET service = service WHERE false;
     UPDATE service_override SET service = service WHERE false;
+    UPDATE permit_key SET number = number WHERE false;
     UPDATE config_request SET digest = digest WHERE false";
 
 /// The newest revision, its timeline and nonces. `$1`: the revision to find the nonce of.

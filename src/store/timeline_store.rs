@@ -14,7 +14,7 @@ pub(super) const NONCES_KEPT: u32 = 1_000;
 /// The identity of a store, and its position in its own history.
 #[async_trait]
 pub trait TimelineStore: Send + Sync + 'static {
-    /// What this store is, and the key that permits are sealed with; made on first use.
+    /// What this store is, and the key that breakers and callers are named under; made on first use.
     async fn meta(&self) -> Result<Meta, StoreError>;
 
     /// The newest revision: the number of transactions that changed configuration or state.
@@ -37,8 +37,9 @@ pub struct Meta {
     /// Another and larger number after the store went back (a restored backup): what was decided before means nothing
     /// after.
     pub timeline: u32,
-    /// What permits are sealed with. Secret.
-    pub permit_key: [u8; 16],
+    /// What breakers and callers are named under in permits and in memory. Never changes. Secret. It is the first key of permits
+    /// as well.
+    pub id_key: [u8; 16],
 }
 
 /// A revision of one history.

@@ -77,6 +77,7 @@ fn takes(method: Method) -> Option<&'static [Role]> {
         | Method::GetBreaker
         | Method::ListTransitions
         | Method::ListReplicas
+        | Method::ListPermitKeys
         | Method::WatchTransitions
         | Method::GetConfig
         | Method::ListConfigs
@@ -87,7 +88,7 @@ fn takes(method: Method) -> Option<&'static [Role]> {
         | Method::ResetBreaker
         | Method::DeleteBreaker
         | Method::ProbeBreaker => Some(&[Role::Operator]),
-        Method::UpdateConfig | Method::DeleteConfig => Some(&[Role::Admin]),
+        Method::UpdateConfig | Method::DeleteConfig | Method::RotatePermitKey => Some(&[Role::Admin]),
         Method::HealthCheck
         | Method::HealthWatch
         | Method::Reflection

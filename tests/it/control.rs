@@ -15,9 +15,10 @@ use breakerd::journal::Journal;
 use breakerd::metrics::Metrics;
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
-    Answer, ChangeQuery, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal,
-    Pruned, RequestId, Retention, ServiceOverride, Store, StoreAdmin, StoreError, StoredBreaker,
-    StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    Answer, ChangeQuery, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, Meta, PermitKey,
+    PermitKeyAdded, PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, ServiceOverride, Store,
+    StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredTransition,
+    TimelineStore, TransitionQuery, TransitionStore,
 };
 use breakerd_common::clock::ManualClock;
 use futures_util::poll;
@@ -138,6 +139,21 @@ impl TimelineStore for Wire {
 
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         self.passes()?.renew_timeline(present, past).await
+    }
+}
+
+#[async_trait]
+impl PermitKeyStore for Wire {
+    async fn permit_keys(&self) -> Result<Vec<PermitKey>, StoreError> {
+        self.passes()?.permit_keys().await
+    }
+
+    async fn add_permit_key(&self, attribution: &Attribution) -> Result<PermitKeyAdded, StoreError> {
+        self.passes()?.add_permit_key(attribution).await
+    }
+
+    async fn advance_permit_keys(&self, held: u32) -> Result<(), StoreError> {
+        self.passes()?.advance_permit_keys(held).await
     }
 }
 

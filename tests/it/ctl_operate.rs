@@ -179,6 +179,28 @@ async fn a_breaker_is_forgotten() {
 }
 
 #[tokio::test]
+async fn the_permit_key_is_rotated_and_only_numbers_and_ages_are_shown() {
+    let desk = Desk::open().await;
+    let keys = desk.ask(&["keys"]).await.lines();
+    assert_eq!(keys[0], "KEY AGE STATUS");
+    assert!(keys[1].starts_with("1 ") && keys[1].ends_with(" sealing") && keys.len() == 2, "{keys:?}");
+    let rotated = desk.ask(&["keys", "rotate", "--reason", "a backup was stolen"]).await.well();
+    assert_eq!(rotated, "key 2 added: it seals permits\n");
+    let keys = desk.ask(&["keys"]).await.lines();
+    assert!(keys[1].ends_with(" accepted") && keys[2].starts_with("2 "), "{keys:?}");
+    let json = desk.ask(&["keys", "--json"]).await.well();
+    assert!(json.lines().count() == 2 && !json.contains("secret"), "{json}");
+    let log = desk.ask(&["config", "log", "--json"]).await.well();
+    let shown = log.contains("CHANGE_KIND_PERMIT_KEY_ROTATED") && log.contains("a backup was stolen");
+    assert!(shown, "{log}");
+    for number in 3..=16 {
+        assert_eq!(desk.ask(&["keys", "rotate", "--json"]).await.json()["number"], number);
+    }
+    let full = desk.ask(&["keys", "rotate"]).await;
+    assert!(full.code == 1 && full.err.contains("16 permit keys"), "{full:?}");
+}
+
+#[tokio::test]
 async fn thresholds_are_set_shown_and_taken_back() {
     let desk = Desk::open().await;
     let shown = desk.ask(&["config", "get", "database"]).await.lines();

@@ -153,7 +153,7 @@ impl World {
             own_series_max: BREAKERS_MAX,
             idle_ttl: Duration::from_hours(1),
         };
-        let seals = Seals::new(&meta.permit_key);
+        let seals = Seals::new(&meta.id_key);
         let configuration = first_configuration(&*self.store, &seals, Some(&declaration())).await.unwrap();
         let parts = Parts {
             clock: Arc::new(self.clock.clone()),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Key, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
+use breaker::{Attribution, Key, Outcome, Override, OverrideKind, Report, Scope, Snapshot, State, Time};
 use breakerd::app::{App, Loaded};
 use breakerd::auth::TransportSecurity;
 use breakerd::catalog::Changed;
@@ -16,9 +16,10 @@ use breakerd::http;
 use breakerd::metrics::{MeteredStore, Metrics, StoreOperations};
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{
-    Answer, ChangeId, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Proposal, Pruned,
-    RequestId, Retention, Store, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    Answer, ChangeId, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, PermitKey, PermitKeyAdded,
+    PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, Store, StoreAdmin, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery,
+    TransitionStore,
 };
 use breakerd_common::clock::{Clock, ManualClock};
 use tokio::net::TcpListener;
@@ -112,7 +113,7 @@ impl World {
         let runtime = Runtime::assemble(Parts {
             clock: shared,
             store: Arc::clone(&store),
-            meta: Meta { store_id: 1, timeline: 1, permit_key: [7; 16] },
+            meta: Meta { store_id: 1, timeline: 1, id_key: [7; 16] },
             journal,
             configuration: Arc::new(Configuration::new(stored).unwrap()),
             limits,
@@ -315,7 +316,7 @@ impl ConfigStore for Database {
 #[async_trait]
 impl TimelineStore for Database {
     async fn meta(&self) -> Result<Meta, StoreError> {
-        self.answer(Meta { store_id: 1, timeline: 1, permit_key: [7; 16] })
+        self.answer(Meta { store_id: 1, timeline: 1, id_key: [7; 16] })
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {
@@ -332,6 +333,22 @@ impl TimelineStore for Database {
 
     async fn renew_timeline(&self, _: u32, _: u32) -> Result<(), StoreError> {
         self.answer(())
+    }
+}
+
+#[async_trait]
+impl PermitKeyStore for Database {
+    async fn permit_keys(&self) -> Result<Vec<PermitKey>, StoreError> {
+        let age = Duration::from_secs(1);
+        self.answer(vec![PermitKey { number: 1, secret: [7; 16], age, sealing_for: Some(age) }])
+    }
+
+    async fn add_permit_key(&self, _: &Attribution) -> Result<PermitKeyAdded, StoreError> {
+        self.write(PermitKeyAdded::Pending { number: 1 })
+    }
+
+    async fn advance_permit_keys(&self, _: u32) -> Result<(), StoreError> {
+        self.write(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Several breakerd on one Postgres, as processes: one breaker service.
 
 mod access;
+mod keys;
 mod outage;
 mod restart;
 mod together;

@@ -322,6 +322,7 @@ async fn a_reader_of_postgres_sees_all_but_the_secret_and_changes_nothing() {
     for (query, refusal) in [
         ("SELECT * FROM meta", "permission denied for table meta"),
         ("SELECT permit_key FROM meta", "permission denied for table meta"),
+        ("SELECT secret FROM permit_key", "permission denied for table permit_key"),
         ("DELETE FROM audit", "read-only transaction"),
         ("BEGIN READ WRITE; DELETE FROM audit", "permission denied for table audit"),
     ] {

@@ -7,6 +7,7 @@ mod damaged;
 mod failing;
 mod history;
 mod memory;
+mod permit_keys;
 mod postgres;
 mod proposals;
 mod retention;

@@ -1989,6 +1989,8 @@ pub enum ChangeKind {
     ProbeRequested = 7,
     /// A breaker was deleted.
     Deleted = 8,
+    /// A key of permits was added.
+    PermitKeyRotated = 9,
 }
 impl ChangeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2006,6 +2008,7 @@ impl ChangeKind {
             Self::Reset => "CHANGE_KIND_RESET",
             Self::ProbeRequested => "CHANGE_KIND_PROBE_REQUESTED",
             Self::Deleted => "CHANGE_KIND_DELETED",
+            Self::PermitKeyRotated => "CHANGE_KIND_PERMIT_KEY_ROTATED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2020,6 +2023,7 @@ impl ChangeKind {
             "CHANGE_KIND_RESET" => Some(Self::Reset),
             "CHANGE_KIND_PROBE_REQUESTED" => Some(Self::ProbeRequested),
             "CHANGE_KIND_DELETED" => Some(Self::Deleted),
+            "CHANGE_KIND_PERMIT_KEY_ROTATED" => Some(Self::PermitKeyRotated),
             _ => None,
         }
     }
@@ -3115,6 +3119,55 @@ pub struct Replica {
     /// Whether it is the replica that responds.
     #[prost(bool, tag = "7")]
     pub responding: bool,
+    /// Number of the newest permit key that it has. 0: it is of a release that knows one key.
+    #[prost(uint32, tag = "8")]
+    pub permit_key: u32,
+}
+/// Asks for the keys of permits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPermitKeysRequest {}
+/// The keys of permits.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPermitKeysResponse {
+    /// Keys, at most 16. Permits sealed with any of them are accepted.
+    #[prost(message, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<PermitKey>,
+}
+/// A key that permits are sealed with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PermitKey {
+    /// Number of the key. The first key of a store is 1.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Time when it was created.
+    #[prost(message, optional, tag = "2")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Time when it began to seal. Unset until every live replica has it.
+    #[prost(message, optional, tag = "3")]
+    pub seals_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether it seals permits now.
+    #[prost(bool, tag = "4")]
+    pub sealing: bool,
+}
+/// A key to add.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotatePermitKeyRequest {
+    /// Reason, shown in the audit, at most 1_024 bytes. Can be empty.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The newest key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotatePermitKeyResponse {
+    /// Number of the newest key.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Whether this request added it. False: an earlier one did, and the key does not seal on every replica yet.
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+    /// Whether it seals permits already.
+    #[prost(bool, tag = "3")]
+    pub sealing: bool,
 }
 /// Filters of a list of transitions. All filters that are set must match.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3776,6 +3829,73 @@ pub mod operations_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the keys that permits are sealed with, ordered by number: their numbers and ages, not the keys.
+        ///
+        /// Errors:
+        ///
+        /// * UNAVAILABLE: the store cannot be read.
+        pub async fn list_permit_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPermitKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPermitKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/breakerd.v1.OperationsService/ListPermitKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("breakerd.v1.OperationsService", "ListPermitKeys"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Adds a key for permits. It seals permits as soon as every live replica has it, which takes a few seconds. Permits
+        /// that are sealed with earlier keys stay valid for as long as a permit lives, which is 24 hours; then the earlier
+        /// keys are deleted. While the newest key does not seal yet, no other is added. The client must be authorized for
+        /// every service.
+        ///
+        /// Errors:
+        ///
+        /// * INVALID_ARGUMENT: the reason is malformed.
+        /// * RESOURCE_EXHAUSTED: there are 16 keys.
+        /// * UNAVAILABLE: the store cannot be written.
+        pub async fn rotate_permit_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotatePermitKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotatePermitKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/breakerd.v1.OperationsService/RotatePermitKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("breakerd.v1.OperationsService", "RotatePermitKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Sets an override on one breaker, or a service-wide override. A service-wide override applies to all
         /// breakers of the service, now and later, except to those with an override of their own.
         ///
@@ -4064,6 +4184,35 @@ pub mod operations_service_server {
             request: tonic::Request<super::ListReplicasRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListReplicasResponse>,
+            tonic::Status,
+        >;
+        /// Lists the keys that permits are sealed with, ordered by number: their numbers and ages, not the keys.
+        ///
+        /// Errors:
+        ///
+        /// * UNAVAILABLE: the store cannot be read.
+        async fn list_permit_keys(
+            &self,
+            request: tonic::Request<super::ListPermitKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPermitKeysResponse>,
+            tonic::Status,
+        >;
+        /// Adds a key for permits. It seals permits as soon as every live replica has it, which takes a few seconds. Permits
+        /// that are sealed with earlier keys stay valid for as long as a permit lives, which is 24 hours; then the earlier
+        /// keys are deleted. While the newest key does not seal yet, no other is added. The client must be authorized for
+        /// every service.
+        ///
+        /// Errors:
+        ///
+        /// * INVALID_ARGUMENT: the reason is malformed.
+        /// * RESOURCE_EXHAUSTED: there are 16 keys.
+        /// * UNAVAILABLE: the store cannot be written.
+        async fn rotate_permit_key(
+            &self,
+            request: tonic::Request<super::RotatePermitKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotatePermitKeyResponse>,
             tonic::Status,
         >;
         /// Sets an override on one breaker, or a service-wide override. A service-wide override applies to all
@@ -4446,6 +4595,98 @@ pub mod operations_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListReplicasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/breakerd.v1.OperationsService/ListPermitKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPermitKeysSvc<T: OperationsService>(pub Arc<T>);
+                    impl<
+                        T: OperationsService,
+                    > tonic::server::UnaryService<super::ListPermitKeysRequest>
+                    for ListPermitKeysSvc<T> {
+                        type Response = super::ListPermitKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPermitKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperationsService>::list_permit_keys(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPermitKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/breakerd.v1.OperationsService/RotatePermitKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotatePermitKeySvc<T: OperationsService>(pub Arc<T>);
+                    impl<
+                        T: OperationsService,
+                    > tonic::server::UnaryService<super::RotatePermitKeyRequest>
+                    for RotatePermitKeySvc<T> {
+                        type Response = super::RotatePermitKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotatePermitKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperationsService>::rotate_permit_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotatePermitKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

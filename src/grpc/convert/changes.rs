@@ -39,6 +39,7 @@ fn kind(kind: ChangeKind) -> v1::ChangeKind {
         ChangeKind::Reset => v1::ChangeKind::Reset,
         ChangeKind::ProbeRequested => v1::ChangeKind::ProbeRequested,
         ChangeKind::Deleted => v1::ChangeKind::Deleted,
+        ChangeKind::PermitKeyRotated => v1::ChangeKind::PermitKeyRotated,
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::status::Failure;
 use super::super::violations::{Kind, Violations};
 use super::runs::check_run;
 use super::{check_key, times};
-use crate::engine::{Allowed, EngineError, Permit, Seals, Target};
+use crate::engine::{Allowed, EngineError, Permit, PermitError, Seals, Target};
 
 /// Bytes of a caller, and of an error class.
 const TEXT_BYTES_MAX: usize = 256;
@@ -58,14 +58,15 @@ pub(crate) fn read_outcome<'a>(
     request: &'a v1::RecordOutcomeRequest,
     identity: Option<&'a str>,
     seals: &Seals,
-) -> Result<(Target<'a>, Report<'a>), Violations> {
+) -> Result<(Target<'a>, Report<'a>), Failure> {
     let mut violations = Violations::default();
     let permit = if request.permit.is_empty() {
         None
     } else {
         match seals.open(&request.permit) {
             Ok(permit) => Some(permit),
-            Err(_forged) => {
+            Err(PermitError::UnknownKey { .. }) => return Err(Failure::UnknownPermitKey),
+            Err(PermitError::Forged(_)) => {
                 violations.add(
                     "permit",
                     Kind::Forged,
@@ -92,7 +93,7 @@ pub(crate) fn read_outcome<'a>(
     check_run(request, &mut violations);
     if !violations.is_empty() {
         check_outcome_key(request, &mut violations);
-        return Err(violations);
+        return Err(violations.into());
     }
     let target = Target { permit, service: &request.service, name: &request.name, epoch: request.epoch };
     let report = Report {

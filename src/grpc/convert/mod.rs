@@ -11,6 +11,7 @@ mod fields;
 mod lists;
 mod local_totals;
 mod operator_actions;
+mod permit_keys;
 mod replicas;
 mod runs;
 mod states;
@@ -25,6 +26,7 @@ pub(crate) use decisions::{allow_failure, allowed, check_allow_request, outcome_
 pub(crate) use lists::{BreakerList, TransitionList};
 pub(crate) use local_totals::{read_totals, totals_failure};
 pub(crate) use operator_actions::{Subject, operator_failure, read_action, read_clear, read_set};
+pub(crate) use permit_keys::{permit_keys, rotate_failure, rotation};
 pub(crate) use replicas::replicas;
 pub(crate) use runs::{is_run, record_response, run, run_response};
 pub(crate) use transitions::{stored_state, transition};

@@ -170,6 +170,6 @@ fn end(
     (expires_at.or(ttl.map(|ttl| wall + ttl)), ttl)
 }
 
-fn check_reason(reason: &str, violations: &mut Violations) {
+pub(super) fn check_reason(reason: &str, violations: &mut Violations) {
     decisions::check_text_within(REASON_BYTES_MAX, "reason", reason, violations);
 }

@@ -17,6 +17,7 @@ pub(crate) fn replicas(roster: &Roster, wall: Time) -> v1::ListReplicasResponse 
             waiting_transitions: replica.waiting,
             silent_for: Some(time::to_duration(stored.silent)),
             responding: replica.boot == roster.answering,
+            permit_key: replica.permit_key,
         }
     };
     v1::ListReplicasResponse {

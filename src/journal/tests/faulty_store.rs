@@ -1,14 +1,15 @@
 //! A real store that fails when a test says so.
 
 use async_trait::async_trait;
-use breaker::Key;
+use breaker::{Attribution, Key};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::store::{
-    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, Position, Pruned, RequestId,
-    Retention, SqliteStore, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
-    StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, PermitKey, PermitKeyAdded,
+    PermitKeyStore, Position, Pruned, RequestId, Retention, SqliteStore, StoreAdmin, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery,
+    TransitionStore,
 };
 
 /// SQLite in a folder of its own.
@@ -149,6 +150,21 @@ impl TimelineStore for FaultyStore {
 
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         self.store.renew_timeline(present, past).await
+    }
+}
+
+#[async_trait]
+impl PermitKeyStore for FaultyStore {
+    async fn permit_keys(&self) -> Result<Vec<PermitKey>, StoreError> {
+        self.store.permit_keys().await
+    }
+
+    async fn add_permit_key(&self, attribution: &Attribution) -> Result<PermitKeyAdded, StoreError> {
+        self.store.add_permit_key(attribution).await
+    }
+
+    async fn advance_permit_keys(&self, held: u32) -> Result<(), StoreError> {
+        self.store.advance_permit_keys(held).await
     }
 }
 

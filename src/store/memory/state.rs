@@ -19,6 +19,8 @@ use crate::store::{
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) meta: Meta,
+    /// By number.
+    pub(super) permit_keys: Vec<PermitKeyEntry>,
     pub(super) revision: u64,
     pub(super) nonces: BTreeMap<u64, Nonce>,
     pub(super) breakers: BTreeMap<Key, Arc<BreakerEntry>>,
@@ -33,6 +35,15 @@ pub(super) struct State {
     /// In the order of the cursors.
     pub(super) audit: Vec<Arc<AuditEntry>>,
     pub(super) requests: BTreeMap<String, RequestEntry>,
+}
+
+/// A key of permits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PermitKeyEntry {
+    pub(super) number: u32,
+    pub(super) secret: [u8; 16],
+    pub(super) created_at: Time,
+    pub(super) seals_since: Option<Time>,
 }
 
 /// What tells a revision from the same revision in another history.
@@ -84,9 +95,13 @@ pub(super) struct RequestEntry {
 
 impl State {
     /// A store in which nothing was written yet.
-    pub(super) fn new(random: &mut SeededRandom) -> Self {
+    pub(super) fn new(random: &mut SeededRandom, now: Time) -> Self {
+        let meta = Meta { store_id: random.number(), timeline: 0, id_key: random.key() };
+        let first =
+            PermitKeyEntry { number: 1, secret: meta.id_key, created_at: now, seals_since: Some(now) };
         Self {
-            meta: Meta { store_id: random.number(), timeline: 0, permit_key: random.key() },
+            meta,
+            permit_keys: vec![first],
             revision: 0,
             nonces: BTreeMap::new(),
             breakers: BTreeMap::new(),

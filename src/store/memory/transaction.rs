@@ -11,13 +11,16 @@ use async_trait::async_trait;
 use breaker::{Key, Snapshot, State as BreakerStateKind};
 
 use super::random::SeededRandom;
-use super::state::{AuditEntry, BreakerEntry, Nonce, ProbeEntry, ReceiptEntry, RequestEntry, State};
+use super::state::{
+    AuditEntry, BreakerEntry, Nonce, PermitKeyEntry, ProbeEntry, ReceiptEntry, RequestEntry, State,
+};
 use crate::catalog::{Changed, StoredDeclaration};
 use crate::store::columns::bigint;
 use crate::store::config_rows::{Audit, ServiceOverrideRow, override_json};
 use crate::store::history::{Bumped, TransitionRow};
 use crate::store::judge::{BreakerState, Judgement, LockedRows, Receipt, RowRevision, named_services};
 use crate::store::layer_json;
+use crate::store::permit_key_rows::PresentKey;
 use crate::store::rows::{BreakerRow, keys};
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
@@ -42,6 +45,7 @@ pub(super) struct Draft {
     history: Vec<Arc<StoredTransition>>,
     receipts: Vec<(TransitionId, ReceiptEntry)>,
     audit: Vec<Arc<AuditEntry>>,
+    permit_key: Option<PermitKeyEntry>,
     request: Option<(String, RequestEntry)>,
     configuration: Option<StoredConfiguration>,
 }
@@ -167,6 +171,28 @@ impl WriteTransaction for MemoryTransaction<'_> {
         Ok(())
     }
 
+    async fn present_permit_keys(&mut self) -> Result<Vec<PresentKey>, StoreError> {
+        let keys = self.writer.state.permit_keys.iter();
+        let present = |entry: &PermitKeyEntry| PresentKey {
+            number: entry.number.into(),
+            seals: entry.seals_since.is_some(),
+        };
+        Ok(keys.map(present).collect())
+    }
+
+    async fn write_permit_key(
+        &mut self,
+        number: i64,
+        secret: &[u8; 16],
+        bumped: Bumped,
+    ) -> Result<(), StoreError> {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let created_at = bumped.recorded_at.0;
+        self.draft.permit_key =
+            Some(PermitKeyEntry { number, secret: *secret, created_at, seals_since: None });
+        Ok(())
+    }
+
     async fn write_audit(&mut self, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {
         let entry = AuditEntry { change: audit.stored(bumped)?, recorded_at: bumped.recorded_at.0 };
         self.draft.audit.push(Arc::new(entry));
@@ -266,7 +292,8 @@ impl WriteTransaction for MemoryTransaction<'_> {
     }
 
     async fn commit(self, _: &'static str) -> Result<(), StoreError> {
-        let Draft { bumped, breakers, probes, history, receipts, audit, request, configuration } = self.draft;
+        let Draft { bumped, breakers, probes, history, receipts, audit, permit_key, request, configuration } =
+            self.draft;
         let state = self.writer.state;
         if let Some(next) = bumped {
             state.set_revision(next);
@@ -276,6 +303,7 @@ impl WriteTransaction for MemoryTransaction<'_> {
         state.history.extend(history);
         state.receipts.extend(receipts);
         state.audit.extend(audit);
+        state.permit_keys.extend(permit_key);
         if let Some((id, entry)) = request {
             state.keep_request(id, entry);
         }

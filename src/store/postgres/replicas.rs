@@ -21,6 +21,7 @@ struct ReplicaRow {
     uptime_us: Option<i64>,
     revision: Option<i64>,
     waiting: Option<i64>,
+    permit_key: Option<i64>,
     silent_us: Option<i64>,
 }
 
@@ -42,6 +43,7 @@ impl ReplicaRow {
             uptime: micros(self.uptime_us),
             revision: number("revision", self.revision)?,
             waiting: number("waiting", self.waiting)?,
+            permit_key: reader.number("permit_key", self.permit_key.unwrap_or_default())?,
         };
         Ok(Some(StoredReplica { replica, silent: micros(self.silent_us) }))
     }
@@ -52,15 +54,16 @@ impl ReplicaStore for PostgresStore {
     async fn note_replica(&self, replica: &LiveReplica) -> Result<OtherReplicas, StoreError> {
         let act = "write the row of this replica";
         let pool = self.reads();
-        let LiveReplica { name, boot, version, uptime, revision, waiting } = replica;
+        let LiveReplica { name, boot, version, uptime, revision, waiting, permit_key } = replica;
         let noted = sqlx::query_as(
             "WITH gone AS (
                  DELETE FROM replica WHERE seen_at < clock_timestamp() - $7 * interval '1 second'
              ), noted AS (
-                 INSERT INTO replica (name, boot, version, started_at, revision, waiting, seen_at)
-                 VALUES ($1, $2, $3, clock_timestamp() - $4 * interval '1 microsecond', $5, $6, clock_timestamp())
+                 INSERT INTO replica (name, boot, version, started_at, revision, waiting, permit_key, seen_at)
+                 VALUES ($1, $2, $3, clock_timestamp() - $4 * interval '1 microsecond', $5, $6, $8, clock_timestamp())
                  ON CONFLICT (name, boot) DO UPDATE
-                     SET revision = excluded.revision, waiting = excluded.waiting, seen_at = excluded.seen_at
+                     SET revision = excluded.revision, waiting = excluded.waiting, permit_key = excluded.permit_key,
+                         seen_at = excluded.seen_at
              )
              SELECT count(*), count(*) FILTER (WHERE name = $1) FROM replica
              WHERE boot <> $2 AND seen_at > clock_timestamp() - interval '3 seconds'",
@@ -72,6 +75,7 @@ impl ReplicaStore for PostgresStore {
         .bind(bigint(act, "revision", *revision)?)
         .bind(bigint(act, "waiting", *waiting)?)
         .bind(i64::try_from(REPLICAS_KEPT.as_secs()).unwrap_or(i64::MAX))
+        .bind(i64::from(*permit_key))
         .fetch_one(&pool);
         let (live, of_this_name): (i64, i64) = within(act, noted).await?;
         Ok(OtherReplicas { live: live.unsigned_abs(), has_same_name: of_this_name > 0 })
@@ -87,7 +91,7 @@ impl ReplicaStore for PostgresStore {
     async fn replicas(&self) -> Result<StoredReplicas, StoreError> {
         let pool = self.reads();
         let read = sqlx::query_as(
-            "SELECT n AS newest, name, boot, version, page.revision, waiting,
+            "SELECT n AS newest, name, boot, version, page.revision, waiting, permit_key,
                     (extract(epoch FROM clock_timestamp() - started_at) * 1000000)::bigint AS uptime_us,
                     (extract(epoch FROM clock_timestamp() - seen_at) * 1000000)::bigint AS silent_us
              FROM revision LEFT JOIN (SELECT * FROM replica ORDER BY name, boot LIMIT $1) AS page ON true

@@ -10,11 +10,12 @@ use super::lock::Lock;
 use super::shared_rows::{Locks, SharedRows};
 use super::statements_text::{ROWS_MAX, StatementsText};
 use super::write_transaction::{LockedRevision, Write, begin_shared, begin_under, bump, lock_revision};
-use super::{config, requests, row_locks, write, write_text};
+use super::{config, permit_keys, requests, row_locks, write, write_text};
 use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
 use crate::store::judge::probes::ProbeRows;
 use crate::store::judge::{Judgement, LockedRows, named_services};
+use crate::store::permit_key_rows::PresentKey;
 use crate::store::rows::keys;
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
@@ -149,6 +150,19 @@ impl WriteTransaction for PostgresTransaction<'_> {
             return write_text::write_receipts(last, judgement, revision, recorded_at);
         }
         write::write_receipts(&mut self.tx, judgement, revision, recorded_at).await
+    }
+
+    async fn present_permit_keys(&mut self) -> Result<Vec<PresentKey>, StoreError> {
+        permit_keys::present(&mut self.tx).await
+    }
+
+    async fn write_permit_key(
+        &mut self,
+        number: i64,
+        secret: &[u8; 16],
+        bumped: Bumped,
+    ) -> Result<(), StoreError> {
+        permit_keys::write(&mut self.tx, number, secret, bumped).await
     }
 
     async fn write_audit(&mut self, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {

@@ -7,10 +7,11 @@ use breaker::{Key, Snapshot};
 use sqlx::SqlitePool;
 
 use super::write_transaction::{Write, begin, bump, clock};
-use super::{config, requests, write};
+use super::{config, permit_keys, requests, write};
 use crate::store::config_rows::Audit;
 use crate::store::history::Bumped;
 use crate::store::judge::{Judgement, LockedRows};
+use crate::store::permit_key_rows::PresentKey;
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
 use crate::store::{ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker};
@@ -64,6 +65,19 @@ impl WriteTransaction for SqliteTransaction {
         recorded_at: Timestamp,
     ) -> Result<(), StoreError> {
         write::write_receipts(&mut self.tx, judgement, revision, recorded_at).await
+    }
+
+    async fn present_permit_keys(&mut self) -> Result<Vec<PresentKey>, StoreError> {
+        permit_keys::present(&mut self.tx).await
+    }
+
+    async fn write_permit_key(
+        &mut self,
+        number: i64,
+        secret: &[u8; 16],
+        bumped: Bumped,
+    ) -> Result<(), StoreError> {
+        permit_keys::write(&mut self.tx, number, secret, bumped).await
     }
 
     async fn write_audit(&mut self, audit: Audit, bumped: Bumped) -> Result<(), StoreError> {

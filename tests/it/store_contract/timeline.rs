@@ -19,7 +19,7 @@ async fn a_store_is_the_same_after_a_restart(bed: &mut StoreBed) {
     bed.reopen().await;
     assert_eq!(meta, bed.store.meta().await.unwrap());
     assert_eq!(meta.timeline, 0);
-    assert_ne!(meta.permit_key, [0; 16]);
+    assert_ne!(meta.id_key, [0; 16]);
     bed.store.ping().await.unwrap();
 }
 
@@ -27,7 +27,7 @@ async fn no_two_stores_are_the_same(bed: &mut StoreBed) {
     let other = bed.another().await;
     let (one, two) = (bed.store.meta().await.unwrap(), other.store.meta().await.unwrap());
     assert_ne!(one.store_id, two.store_id);
-    assert_ne!(one.permit_key, two.permit_key);
+    assert_ne!(one.id_key, two.id_key);
     other.end().await;
 }
 
