@@ -104,6 +104,11 @@ impl DataDir {
         self.path.join(format!("position-{store_id:016x}"))
     }
 
+    /// What was last known of the store, to start from while that is away. One file, of the store that was used last.
+    pub fn snapshot(&self) -> PathBuf {
+        self.path.join("store-snapshot")
+    }
+
     /// The journal of a store. One folder a store: what was decided on one is never written to another.
     pub fn journal(&self, store_id: u64) -> PathBuf {
         self.path.join(format!("{JOURNAL}{store_id:016x}"))

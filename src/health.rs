@@ -4,6 +4,7 @@
 //! of thresholds, and in the end what survives a crash.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::journal::JournalStats;
@@ -26,6 +27,7 @@ pub struct ReplicaStats {
 pub struct Health {
     store: Arc<StoreMonitor>,
     journal_lag_max: Duration,
+    without_store: AtomicBool,
 }
 
 /// Something that is not well.
@@ -46,6 +48,8 @@ pub enum Problem {
     ProbesUnanswered,
     /// The journal's file cannot be written: what is decided now does not survive a crash of the process.
     JournalUnwritable,
+    /// It was started while the store was away, and has not read it since: it decides by what it last knew.
+    StartedWithoutStore,
 }
 
 impl Problem {
@@ -59,6 +63,7 @@ impl Problem {
             Self::ChangesUnread => "changes_unread",
             Self::ProbesUnanswered => "probes_unanswered",
             Self::JournalUnwritable => "journal_unwritable",
+            Self::StartedWithoutStore => "started_without_store",
         }
     }
 }
@@ -66,12 +71,17 @@ impl Problem {
 impl Health {
     /// Of a store that is not known yet.
     pub fn new(journal_lag_max: Duration) -> Self {
-        Self { store: Arc::default(), journal_lag_max }
+        Self { store: Arc::default(), journal_lag_max, without_store: AtomicBool::new(false) }
     }
 
     /// What the store's answers are noted in.
     pub fn store(&self) -> &Arc<StoreMonitor> {
         &self.store
+    }
+
+    /// It was started without the store, or, at last, has read it.
+    pub fn set_without_store(&self, is_so: bool) {
+        self.without_store.store(is_so, Ordering::Relaxed);
     }
 
     /// All problems, in a fixed order, for this status of the journal and of the replica. Empty: healthy.
@@ -86,6 +96,7 @@ impl Health {
             (replica.changes_unread_for > REPLICA_LAG_MAX, Problem::ChangesUnread),
             (replica.probes_unanswered_for > REPLICA_LAG_MAX, Problem::ProbesUnanswered),
             (journal.write_failing || journal.in_memory > 0, Problem::JournalUnwritable),
+            (self.without_store.load(Ordering::Relaxed), Problem::StartedWithoutStore),
         ]
         .into_iter()
         .filter_map(|(is_so, problem)| is_so.then_some(problem))
@@ -132,5 +143,9 @@ mod tests {
         assert_eq!(health.problems(None, replica(0, 11)), [Problem::ProbesUnanswered]);
         let failing = JournalStats { write_failing: true, ..JournalStats::default() };
         assert_eq!(health.problems(Some(failing), ReplicaStats::default()), [Problem::JournalUnwritable]);
+        health.set_without_store(true);
+        assert_eq!(health.problems(None, ReplicaStats::default()), [Problem::StartedWithoutStore]);
+        health.set_without_store(false);
+        assert_eq!(health.problems(None, ReplicaStats::default()), []);
     }
 }

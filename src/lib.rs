@@ -18,6 +18,7 @@ pub mod http;
 pub mod journal;
 pub mod lifecycle;
 pub mod listener;
+pub mod local_snapshot;
 pub mod log_throttle;
 pub mod metrics;
 pub mod override_reconciler;

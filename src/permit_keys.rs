@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use breaker::{Attribution, Time};
 use breakerd_common::clock::Clock;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub struct PermitKeys {
     clock: Arc<dyn Clock>,
     /// Whether other replicas use the store.
     is_shared: bool,
+    /// All that are held, and the number of the one that seals.
+    held: Mutex<(Vec<SealingKey>, u32)>,
     /// A permit is under a key that is not held.
     wanted: Notify,
     /// When the store was last asked.
@@ -79,6 +82,7 @@ impl PermitKeys {
             store,
             clock,
             is_shared,
+            held: Mutex::default(),
             wanted: Notify::new(),
             asked_at: watch::Sender::new(Time::ZERO),
             waits_from: AtomicU64::new(0),
@@ -117,12 +121,29 @@ impl PermitKeys {
             keys.iter().map(|key| SealingKey { number: key.number, secret: key.secret }).collect();
         let before = self.seals.sealing_key();
         if let Some(sealing) = keys.iter().rev().find(|key| key.sealing_for.is_some()) {
-            self.seals.hold(&held, sealing.number);
+            self.hold_all(held, sealing.number);
         }
         let key = self.seals.sealing_key();
         if key != before {
             tracing::info!(key, before, "another key seals permits");
         }
+    }
+
+    /// Holds these keys until the store is read: for a start while it is away.
+    pub fn hold_all(&self, keys: Vec<SealingKey>, sealing: u32) {
+        self.seals.hold(&keys, sealing);
+        *self.held.lock() = (keys, sealing);
+    }
+
+    /// The keys that are held, and the number of the one that seals. Secret.
+    pub fn held(&self) -> (Vec<SealingKey>, u32) {
+        self.held.lock().clone()
+    }
+
+    /// The numbers of the keys that are held, and of the one that seals.
+    pub fn numbers(&self) -> (Vec<u32>, u32) {
+        let held = self.held.lock();
+        (held.0.iter().map(|key| key.number).collect(), held.1)
     }
 
     /// Adds a key, unless one that was added waits for replicas. It seals as soon as every live replica has it: at once if

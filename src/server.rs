@@ -1,6 +1,7 @@
 //! The whole service, put together: what main runs, and what tests run.
 
 mod load;
+mod start_alone;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -116,11 +117,12 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         }
     };
     health.loaded();
-    let Started { runtime, following, position } = started;
+    let Started { runtime, following, position, alone } = started;
     let mut tasks = start_tasks(&app, &config, sources, &runtime, &position, &data_dir, &health);
     if let (Some(replication), Some(following)) = (&runtime.replication, following) {
         start_replication(&mut tasks, replication, following, &runtime.loaded);
     }
+    alone.start(&mut tasks, &config, &app, &runtime.loaded);
     tracing::info!(
         breakers = runtime.loaded.engine.len(),
         revision = runtime.loaded.engine.catalog().revision(),

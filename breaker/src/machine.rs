@@ -38,6 +38,7 @@ mod numbering;
 mod operator_actions;
 mod phase;
 mod replication;
+mod resume;
 mod sharing;
 mod snapshot;
 mod stored_row;

@@ -125,7 +125,7 @@ async fn rotate(
             )?;
         }
         (false, _) => {
-            writeln!(screen.out, "key {number} was added before, and waits for replicas: no key added")?
+            writeln!(screen.out, "key {number} was added before, and waits for replicas: no key added")?;
         }
     }
     Ok(Completion::Done)

@@ -281,6 +281,11 @@ fn conflicts(
             "needs store.url or store.url_file, which are not set: SQLite cannot be shared".to_owned();
         at(&["store.shared", "store.url"], problem);
     }
+    if settings.store_start_without_store && !settings.store_shared {
+        let problem =
+            "needs store.shared = true: a breakerd that has its database for itself waits for it".to_owned();
+        at(&["store.start_without_store", "store.shared"], problem);
+    }
     for (needed, key, by, by_key) in [
         (&settings.tls_certificate, "tls.certificate", &settings.tls_key, "tls.key"),
         (&settings.tls_key, "tls.key", &settings.tls_certificate, "tls.certificate"),

@@ -182,6 +182,10 @@ settings! {
     /// Whether other replicas use the database too. Experimental: docs/replication.md says what is missing. All replicas of a
     /// database must have it.
     store_shared: bool = "store.shared", "BREAKERD_STORE_SHARED", None, "false", ValueKind::Flag;
+    /// Whether a replica starts while the database is away, from what it last knew of it; `store.shared` only. It keeps
+    /// that in `data_dir`, with the keys of permits. Otherwise a start waits for the database.
+    store_start_without_store: bool = "store.start_without_store", "BREAKERD_STORE_START_WITHOUT_STORE", None,
+        "false", ValueKind::Flag;
     /// Retention of the history, the audit and closed breakers without history. Postgres prunes the history by the
     /// month, up to a month later.
     store_history_retention: Duration = "store.history_retention", "BREAKERD_STORE_HISTORY_RETENTION", None,

@@ -154,7 +154,8 @@ impl Configuration {
         }
     }
 
-    pub(super) fn stored(&self) -> &StoredConfiguration {
+    /// As the store has it.
+    pub fn stored(&self) -> &StoredConfiguration {
         &self.stored
     }
 

@@ -389,7 +389,7 @@ mod tests {
     fn under_the_first_key_a_permit_is_as_the_release_before_sealed_it() {
         let probe = permit(Some(Probe { slot: 999, nonce: 5 }));
         let sealed = Seals::new(&[1; 16]).seal(&probe);
-        let hex: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = sealed.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let (first, last) = (
             "010700000000000000000000000000000010000000ffffffffffffffff0300000001e70305000000000000006300",
             "0000000000000c0000000000000000401e18240a06000400000000000000e87f800324b115348cf23bd625198ea2",

@@ -246,6 +246,12 @@ impl HistoryTail {
         self.store.position(0).await
     }
 
+    /// What an earlier life of this process last saw of the store, before it was read: a store that went back meanwhile is found
+    /// out by it.
+    pub fn resume(&self, timeline: u32, newest: ChangeId) {
+        self.anchors.lock().reset(&Position { timeline, newest, nonce: None });
+    }
+
     /// Forgets what was read, and follows the history that the store has now, from `position` on.
     pub fn reset(&self, position: &Position, now: Time) {
         self.anchors.lock().reset(position);

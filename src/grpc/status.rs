@@ -373,13 +373,11 @@ impl Failure {
             Self::DeadlineExceeded => "deadline exceeded".to_owned(),
             Self::NotLoaded { store_away_since } => not_loaded(*store_away_since),
             Self::ShuttingDown => "breakerd is shutting down: reconnect".to_owned(),
-            Self::UnknownPermitKey => {
-                "the permit is sealed with a key that this replica does not have yet: retry, also with another \
-                 replica"
-                    .to_owned()
-            }
+            Self::UnknownPermitKey => UNKNOWN_PERMIT_KEY.to_owned(),
             Self::PermitKeysFull { max } => {
-                format!("limit reached: {max} permit keys; a key is deleted a day after its successor began to seal")
+                format!(
+                    "limit reached: {max} permit keys; a key is deleted a day after its successor began to seal"
+                )
             }
             Self::StoreUnavailable => "store unavailable".to_owned(),
             Self::StoreTimeout { waited, may_take_effect } => store_timeout(*waited, *may_take_effect),
@@ -443,6 +441,9 @@ impl Failure {
         HashMap::from([(name.to_owned(), value)])
     }
 }
+
+const UNKNOWN_PERMIT_KEY: &str =
+    "the permit is sealed with a key that this replica does not have yet: retry, also with another replica";
 
 fn not_loaded(store_away_since: Option<WallTime>) -> String {
     const STARTING: &str = "starting: the state is not loaded yet";

@@ -55,7 +55,7 @@ use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-pub use self::recover::{Recovered, RecoveredState};
+pub use self::recover::{Recovered, RecoveredState, Unanswered};
 pub use self::tail::{WRITE_BOUNDS_SECONDS, WriteTimes};
 
 use self::compact::MergeFile;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use breaker::{EnteredBy, Key, Snapshot, Time};
+use breaker::{EnteredBy, Key, Numbering, ProposalId, Snapshot, Time, Transition};
 
 use super::acknowledged_mark::AcknowledgedMark;
 use super::disk::Disk;
@@ -15,6 +15,7 @@ use super::log::{Cursor, Log};
 use super::merge::{entered_by, happened_at, state_after};
 use super::segment::{Found, Records, Segment, list, pending_path};
 use super::{MERGING_NAME, SPARE_NAME};
+use crate::store::{Change, Proposal};
 
 /// What the journal had at the start.
 #[derive(Debug, Default)]
@@ -23,6 +24,19 @@ pub struct Recovered {
     pub states: Vec<RecoveredState>,
     /// Entries that the store may not have.
     pub entries: u64,
+    /// The newest transition of each breaker that the store is to number and has not answered yet, in no order.
+    pub unanswered: Vec<Unanswered>,
+}
+
+/// A transition that the store has not answered yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unanswered {
+    /// The breaker.
+    pub key: Key,
+    /// What it is known by.
+    pub id: ProposalId,
+    /// The transition.
+    pub transition: Box<Transition>,
 }
 
 /// The newest state of a breaker in the journal.
@@ -48,6 +62,24 @@ pub(super) struct Contents {
     pub(super) last_number: u64,
 }
 
+/// The newest entries of each breaker.
+#[derive(Default)]
+struct NewestEntries {
+    states: HashMap<Key, RecoveredState>,
+    unanswered: HashMap<Key, Unanswered>,
+}
+
+impl NewestEntries {
+    fn note_unanswered(&mut self, entry: &Proposal) {
+        let Change::Transition(transition) = &entry.change else { return };
+        if entry.numbering == Numbering::Store && !transition.shadow {
+            let id = ProposalId { boot: entry.id.boot, number: entry.id.seq };
+            let (key, transition) = (entry.key.clone(), transition.clone());
+            self.unanswered.insert(entry.key.clone(), Unanswered { key, id, transition });
+        }
+    }
+}
+
 /// Reads the folder, which is created if need be.
 pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<Contents> {
     fs::create_dir_all(folder)?;
@@ -66,7 +98,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
         last_lsn: 0,
         last_number: 0,
     };
-    let mut states: HashMap<Key, RecoveredState> = HashMap::new();
+    let mut newest = NewestEntries::default();
     // Segments up to this number were merged into an earlier one, and a crash came before they were removed.
     let mut merged_up_to = 0;
     let segments = list(folder)?;
@@ -80,20 +112,16 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
             disk.remove(&segment.path)?;
             continue;
         }
-        merged_up_to = found.read(&segment, &mut states, now)?.unwrap_or(merged_up_to);
+        merged_up_to = found.read(&segment, &mut newest, now)?.unwrap_or(merged_up_to);
     }
-    found.recovered.states = states.into_values().collect();
+    found.recovered.states = newest.states.into_values().collect();
+    found.recovered.unanswered = newest.unanswered.into_values().collect();
     Ok(found)
 }
 
 impl Contents {
     /// Reads a segment. Answers up to which number segments were merged into it, if it is such a one.
-    fn read(
-        &mut self,
-        found: &Found,
-        states: &mut HashMap<Key, RecoveredState>,
-        now: Time,
-    ) -> io::Result<Option<u64>> {
+    fn read(&mut self, found: &Found, newest: &mut NewestEntries, now: Time) -> io::Result<Option<u64>> {
         let end = fs::metadata(&found.path)?.len();
         let mut segment = Segment {
             number: found.number,
@@ -118,6 +146,7 @@ impl Contents {
                         self.recovered.entries += 1;
                         self.bytes += record.bytes;
                         self.oldest_at = self.oldest_at.or_else(|| Some(happened_at(&entry)));
+                        newest.note_unanswered(&entry);
                     }
                     if let Some(after) = state_after(&entry) {
                         let found = RecoveredState {
@@ -126,14 +155,14 @@ impl Contents {
                             entered_by: entered_by(&entry),
                             lsn,
                         };
-                        match states.entry(entry.key.clone()) {
+                        match newest.states.entry(entry.key.clone()) {
                             Vacant(vacant) => {
                                 vacant.insert(found);
                             }
-                            Occupied(mut newest) if after.epoch >= newest.get().snapshot.epoch => {
-                                newest.insert(found);
+                            Occupied(mut known) if after.epoch >= known.get().snapshot.epoch => {
+                                known.insert(found);
                             }
-                            Occupied(mut newest) => newest.get_mut().lsn = lsn,
+                            Occupied(mut known) => known.get_mut().lsn = lsn,
                         }
                     }
                 }

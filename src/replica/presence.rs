@@ -93,6 +93,12 @@ impl Presence {
         self.read.lag(self.clock.now())
     }
 
+    /// The same, of a process that has not reached the store yet: it is alone from the start.
+    #[must_use]
+    pub fn not_reached_yet(self) -> Self {
+        Self { answered_at: AtomicU64::new(0), ..self }
+    }
+
     /// What this replica says of itself.
     pub fn own(&self) -> LiveReplica {
         live_replica(&self.journal, &self.seals, self.read.revision(), self.started_at, self.clock.now())

@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Answers, Coordinator, CountSharing, Replica, Tail};
-use crate::engine::Engine;
-use crate::journal::Journal;
+use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::Writer;
-use crate::store::{CountStore, SharedStore, StoreError, Told};
+use crate::journal::{Journal, Unanswered};
+use crate::store::{ChangedRow, CountStore, SharedStore, StoreError, Told};
 
 /// How long the end waits for the store, at the most: less than the server waits for its tasks.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -106,6 +106,20 @@ impl Replication {
         let mut tail = Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint));
         tail.catch_up().await?;
         Ok(tail)
+    }
+
+    /// Goes on while the store is away: with the rows that were last known of it, and with what an earlier life of this process
+    /// decided and the store has not answered. Answers who follows the store from the beginning, as soon as it answers.
+    pub fn start_alone(&self, rows: &[ChangedRow], unanswered: &[Unanswered]) -> Tail {
+        let now = self.clock.now();
+        for ChangedRow { key, row, entered_by } in rows {
+            self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
+        }
+        for Unanswered { key, id, transition } in unanswered {
+            self.engine.resume(key, *id, transition, now);
+        }
+        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+        Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint))
     }
 
     /// Wakes those who read what others wrote, as soon as the store tells of it, until `stop`. While it cannot tell, they

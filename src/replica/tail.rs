@@ -50,7 +50,7 @@ impl Tail {
         clock: Arc<dyn Clock>,
         hint: Arc<Notify>,
     ) -> Self {
-        let (configuration, read) = (watch::Sender::new(0), Arc::default());
+        let (configuration, read) = (watch::Sender::new(0), Arc::new(ReadPosition::from(clock.now())));
         Self { engine, store, clock, hint, cursor: RowCursor::default(), configuration, read }
     }
 
@@ -85,6 +85,7 @@ impl Tail {
             self.cursor = page.next;
             self.read.note(self.cursor.revision, now);
             if page.is_last {
+                self.read.note_whole();
                 return Ok(());
             }
         }

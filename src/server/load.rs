@@ -7,15 +7,18 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use breakerd_common::clock::Clock;
 
+use super::start_alone::{Alone, AloneTasks, open_shared_once};
 use crate::app::{App, Loaded};
+use crate::catalog::Declaration;
 use crate::config::{Config, Settings};
-use crate::control::{ControlError, first_configuration, log_warnings};
+use crate::control::{Configuration, ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals};
 use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::{PositionFile, SeenPosition};
+use crate::local_snapshot;
 use crate::metrics::{MeteredCountStore, MeteredSharedStore, MeteredStore, StoreOperations};
-use crate::replica::{CountSharing, Presence, PresenceMetrics, Replication, Tail};
+use crate::replica::{CountSharing, Presence, PresenceMetrics, ReadPosition, Replication, Tail};
 use crate::runtime::{Parts, Runtime};
 use crate::store::{
     self, CountStore, Meta, OperationKind, ReplicaStore, Shared, SharedStore, Store, StoreError,
@@ -35,6 +38,8 @@ pub(super) struct Started {
     pub(super) following: Option<Following>,
     /// The file of what was last seen of the store.
     pub(super) position: PathBuf,
+    /// What is done beside the usual where a start need not wait for the store.
+    pub(super) alone: AloneTasks,
 }
 
 /// Who follows the other replicas.
@@ -56,18 +61,31 @@ struct SharedParts {
 struct Opened {
     store: Arc<dyn Store>,
     shared: Option<SharedParts>,
+    /// What is started from while it is away; none: it is open.
+    alone: Option<Alone>,
 }
 
-/// Reads the store and the journal. The store is waited for, as long as this is.
+impl From<Shared> for Opened {
+    fn from(shared: Shared) -> Self {
+        let Shared { store, shared: rows, counts, replicas } = shared;
+        Self { store, shared: Some(SharedParts { rows, counts, replicas }), alone: None }
+    }
+}
+
+/// Reads the store and the journal. The store is waited for, as long as this is; or not, if this replica may start without it.
 pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<Started> {
     let settings = &config.settings;
     let is_unavailable = StoreError::is_transient;
     let store_address = &store_address(settings, data_dir).await;
-    let Opened { store, shared } = open_store(app, settings, data_dir, store_address).await?;
-    let (meta, position) =
-        retry_until_available(store_address, is_unavailable, async || identity(&*store, data_dir).await)
-            .await
-            .context("read what the store is")?;
+    let Opened { store, shared, alone } = open_store(app, settings, data_dir, store_address).await?;
+    let (meta, position) = match &alone {
+        Some(Alone { snapshot, .. }) => (snapshot.meta.clone(), data_dir.position(snapshot.meta.store_id)),
+        None => {
+            retry_until_available(store_address, is_unavailable, async || identity(&*store, data_dir).await)
+                .await
+                .context("read what the store is")?
+        }
+    };
     let clock = &app.clock;
 
     let replica: Arc<str> = settings.replica.as_str().into();
@@ -91,12 +109,10 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
 
     let declaration = config.has_file().then_some(&config.declaration);
     let seals = Seals::new(&meta.id_key);
-    let configuration = retry_until_available(
-        store_address,
-        |error| matches!(error, ControlError::Store(error) if error.is_transient()),
-        async || first_configuration(&*store, &seals, declaration).await,
-    )
-    .await?;
+    let configuration = match &alone {
+        Some(Alone { configuration, .. }) => Arc::clone(configuration),
+        None => declare_file(&*store, store_address, &seals, declaration).await?,
+    };
     let half = (settings.breakers_max / 2).max(1);
     let limits = Limits {
         breakers_max: settings.breakers_max,
@@ -109,7 +125,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let mut runtime = Runtime::assemble(Parts {
         clock: Arc::clone(clock),
         store,
-        meta,
+        meta: meta.clone(),
         journal: Arc::clone(&journal),
         configuration,
         limits,
@@ -118,8 +134,12 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         watch: app.metrics.watch.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
-    let read = async || runtime.loaded.permit_keys.take_over().await;
-    retry_until_available(store_address, is_unavailable, read).await.context("read the permit keys")?;
+    if let Some(alone) = &alone {
+        alone.hand_over(&runtime.loaded.permit_keys, &runtime.loaded.feeds, &position);
+    } else {
+        let read = async || runtime.loaded.permit_keys.take_over().await;
+        retry_until_available(store_address, is_unavailable, read).await.context("read the permit keys")?;
+    }
     if recovered.entries > 0 {
         tracing::info!(
             entries = recovered.entries,
@@ -129,20 +149,62 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let following = if let (Some(replication), Some(SharedParts { counts, replicas, .. })) =
         (&runtime.replication, shared)
     {
-        let tail = catch_up(replication, store_address, &recovered).await?;
+        let tail = match &alone {
+            Some(alone) => replication.start_alone(&alone.rows(clock.wall()), &recovered.unanswered),
+            None => catch_up(replication, store_address, &recovered).await?,
+        };
         runtime.loaded.control.follow(tail.configuration());
         let metrics =
             PresenceMetrics { replica: app.metrics.replica.clone(), store: app.metrics.store.clone() };
         let seals = engine.seals().clone();
         let presence = Presence::new(replicas, Arc::clone(clock), journal, seals, tail.read(), metrics);
+        let presence = if alone.is_some() { presence.not_reached_yet() } else { presence };
         runtime.loaded.presence = Some(Arc::new(presence));
         Some(Following { tail, counts: replication.count_sharing(counts) })
     } else {
         restore_breakers(engine, &**store, store_address, &recovered, &**clock).await?;
         None
     };
+    let read = following.as_ref().map(|Following { tail, .. }| tail.read());
+    let source = read.filter(|_| settings.store_start_without_store);
+    let source = source.map(|read| snapshot_source(&runtime.loaded, read, meta, store_address, clock));
+    let kept = source.map(|source| (Arc::new(source), data_dir.snapshot()));
+    let alone = AloneTasks::new(alone, kept);
     app.load(runtime.loaded.clone());
-    Ok(Started { runtime, following, position })
+    Ok(Started { runtime, following, position, alone })
+}
+
+/// The configuration of the store, with what the file declares written to it.
+async fn declare_file(
+    store: &dyn Store,
+    store_address: &str,
+    seals: &Seals,
+    declaration: Option<&Declaration>,
+) -> Result<Arc<Configuration>> {
+    let is_unavailable =
+        |error: &ControlError| matches!(error, ControlError::Store(error) if error.is_transient());
+    let declare = async || first_configuration(store, seals, declaration).await;
+    Ok(retry_until_available(store_address, is_unavailable, declare).await?)
+}
+
+/// What the local snapshot is taken of.
+fn snapshot_source(
+    loaded: &Loaded,
+    read: Arc<ReadPosition>,
+    meta: Meta,
+    store_address: &str,
+    clock: &Arc<dyn Clock>,
+) -> local_snapshot::Source {
+    local_snapshot::Source {
+        engine: Arc::clone(&loaded.engine),
+        control: Arc::clone(&loaded.control),
+        permit_keys: Arc::clone(&loaded.permit_keys),
+        feeds: Arc::clone(&loaded.feeds),
+        read,
+        meta,
+        store_address: store_address.to_owned(),
+        clock: Arc::clone(clock),
+    }
 }
 
 /// Takes over what the replicas of the store have agreed on.
@@ -265,12 +327,29 @@ async fn open_store(
     store_address: &str,
 ) -> Result<Opened> {
     let monitor = app.health.store();
-    let opened = retry_until_available(store_address, StoreError::is_transient, async || {
+    let open = async || {
         let opened = open_once(settings, data_dir).await;
         monitor.note(OperationKind::Ping, &opened, app.clock.now());
         opened
-    });
-    let Opened { store, shared } = opened.await?;
+    };
+    let opened = match open().await {
+        Err(away) if away.is_transient() => {
+            let alone = if settings.store_start_without_store {
+                Alone::prepare(data_dir.snapshot(), store_address, &away, app.clock.wall()).await
+            } else {
+                None
+            };
+            match alone {
+                Some(alone) => {
+                    let opened = Opened::from(alone.shared());
+                    Opened { alone: Some(alone), ..opened }
+                }
+                None => retry_until_available(store_address, StoreError::is_transient, open).await?,
+            }
+        }
+        opened => opened?,
+    };
+    let Opened { store, shared, alone } = opened;
     let operations = StoreOperations::new(
         app.metrics.store.clone(),
         Arc::clone(app.health.store()),
@@ -281,26 +360,20 @@ async fn open_store(
         counts: Arc::new(MeteredCountStore::new(counts, operations.clone())),
         replicas,
     });
-    Ok(Opened { store: Arc::new(MeteredStore::new(store, operations)), shared })
+    Ok(Opened { store: Arc::new(MeteredStore::new(store, operations)), shared, alone })
 }
 
 async fn open_once(settings: &Settings, data_dir: &DataDir) -> Result<Opened, StoreError> {
     let (url, file) = (&settings.store_url, &settings.store_url_file);
     if settings.store_shared {
-        let opened = match (url, file) {
-            (Some(url), _) => store::open_shared(url.expose()).await?,
-            (None, Some(path)) => store::open_shared_by_file(path).await?,
-            (None, None) => return Err(StoreError::Refused("store.shared needs store.url".to_owned())),
-        };
-        let Shared { store, shared: rows, counts, replicas } = opened;
-        return Ok(Opened { store, shared: Some(SharedParts { rows, counts, replicas }) });
+        return Ok(open_shared_once(settings).await?.into());
     }
     let store = match (url, file) {
         (Some(url), _) => store::open(&store::Target::Postgres(url.expose().to_owned())).await?,
         (None, Some(path)) => store::open_by_file(path).await?,
         (None, None) => store::open(&store::Target::Sqlite(data_dir.database())).await?,
     };
-    Ok(Opened { store, shared: None })
+    Ok(Opened { store, shared: None, alone: None })
 }
 
 /// Retries until the store answers: it may become unavailable at any moment of a start.

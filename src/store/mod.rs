@@ -50,6 +50,7 @@ mod config_rows;
 mod config_store;
 mod count_detail;
 mod count_store;
+mod deferred;
 mod entered_by;
 mod episode;
 mod error;
@@ -58,6 +59,7 @@ mod file_config;
 mod history;
 mod judge;
 mod layer_json;
+mod local_snapshot;
 mod memory;
 mod monitor;
 mod open;
@@ -87,7 +89,9 @@ pub use self::config_store::{
     StoredChange, StoredConfiguration,
 };
 pub use self::count_store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore};
+pub use self::deferred::DeferredStore;
 pub use self::error::StoreError;
+pub use self::local_snapshot::{EncodedSnapshot, LocalSnapshot, SnapshotError, SnapshotKey};
 #[cfg(test)]
 pub(crate) use self::memory::SeededRandom;
 pub use self::memory::{Availability, MemorySnapshot, MemoryStore};

@@ -72,7 +72,7 @@ impl BesideRow {
 }
 
 /// A row of `breaker`. In JSON its columns have the same names.
-#[derive(FromRow, serde::Deserialize)]
+#[derive(FromRow, serde::Deserialize, serde::Serialize)]
 pub(super) struct BreakerRow {
     pub(super) service: String,
     pub(super) name: String,
@@ -80,21 +80,35 @@ pub(super) struct BreakerRow {
     pub(super) state: String,
     pub(super) open_count: i64,
     pub(super) entered_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) wait_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retry_after_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) override_actor: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) override_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) override_expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) override_scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) override_ttl_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) permitted: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failures_to_open: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) slow_to_open: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lease_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) max_wait_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) after_max_wait: Option<String>,
     pub(super) config_revision: i64,
     pub(super) revision: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) entered_by: Option<String>,
 }
 

@@ -12,8 +12,8 @@ use sqlx::{Decode, Encode, Postgres, Sqlite, Type};
 ///
 /// What does not fit into an `i64` is `infinity` in Postgres, the largest integer in SQLite, and read as
 /// [`Time::MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "i64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "i64", into = "i64")]
 pub(super) struct Timestamp(pub(super) Time);
 
 /// From the Unix epoch to 2000-01-01, where `timestamptz` counts from.
@@ -33,6 +33,12 @@ impl Timestamp {
             INFINITY => INFINITY,
             micros => micros - POSTGRES_EPOCH_US,
         }
+    }
+}
+
+impl From<Timestamp> for i64 {
+    fn from(stamp: Timestamp) -> Self {
+        stamp.micros()
     }
 }
 

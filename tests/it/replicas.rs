@@ -4,6 +4,7 @@ mod access;
 mod keys;
 mod outage;
 mod restart;
+mod start_alone;
 mod together;
 
 use std::fs;
@@ -34,6 +35,8 @@ timeout_seconds = 600
 # Until all have heard of it, also where they look once a second.
 [circuit_breaker.together]
 timeout_seconds = 4
+[circuit_breaker.beyond]
+timeout_seconds = 600
 ";
 
 /// A replica, and the folder that it would be started in again.

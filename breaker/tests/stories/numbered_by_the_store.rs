@@ -433,3 +433,46 @@ fn a_half_open_that_has_not_lasted_too_long_for_the_store_ends_in_a_while() {
         ",
     );
 }
+
+/// The process was killed before the store had answered, and is started while the store is away.
+#[test]
+fn a_trip_of_an_earlier_life_denies_until_the_store_has_answered_it() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 30",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        10 resume p1: stands
+        allow: no OPEN, retry in 20
+        1000 poll: ok
+        allow: no OPEN, retry in 0 // and never half-opens
+        won p1 as 1: ok
+        show: OPEN epoch 1, attempts 1, until 1030
+        ",
+    );
+}
+
+#[test]
+fn a_trip_of_an_earlier_life_that_has_lost_is_over() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 30",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        resume p1: stands
+        lost p1 to CLOSED epoch 0 revision 0: ok
+        allow: yes #1
+        ",
+    );
+}
+
+#[test]
+fn a_trip_of_an_earlier_life_says_nothing_over_a_newer_row() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 30",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        adopt CLOSED epoch 2: ok
+        resume p1: is over
+        allow: yes #1
+        ",
+    );
+}

@@ -219,9 +219,11 @@ impl StoryRun {
                 ("ok".to_owned(), self.breaker.set_thresholds(thresholds, revision, self.now))
             }
             ["remote", rest @ ..] => ("ok".to_owned(), self.breaker.record_remote(&deltas(rest), self.now)),
-            ["won" | "lost" | "dropped" | "adopt" | "claim" | "granted" | "returned" | "settled", ..] => {
-                (self.store_says(words), Vec::new())
-            }
+            [
+                "won" | "lost" | "dropped" | "adopt" | "resume" | "claim" | "granted" | "returned"
+                | "settled",
+                ..,
+            ] => (self.store_says(words), Vec::new()),
             ["restart"] => self.restart(Arc::clone(self.breaker.thresholds())),
             ["restart", "with", rest @ ..] => self.restart(thresholds(&rest.join(" "))),
             ["restart", "wall", ahead] => {

@@ -30,6 +30,7 @@ fn plan(network: NetworkFaults) -> Plan {
         is_operated: false,
         is_overridden: false,
         is_calm: true,
+        starts_alone: false,
     }
 }
 

@@ -89,6 +89,7 @@ fn plan(random: &mut Random) -> Plan {
         is_operated: false,
         is_overridden: false,
         is_calm: false,
+        starts_alone: false,
     }
 }
 
@@ -174,6 +175,13 @@ fn run_calmly(seed: u64) -> (Vec<String>, Figures, String) {
     let network = NetworkFaults { delay_us: 5_000, ..NetworkFaults::default() };
     let plan = Plan { replicas: 3, callers: 20, network, fast: 0, is_calm: true, ..plan(&mut random) };
     run_plan(seed, plan, random, false)
+}
+
+/// A run in which processes that were killed begin by what they last knew of the store.
+fn run_alone(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
+    let mut random = Random::new(seed ^ 0xa10e);
+    let plan = Plan { starts_alone: true, is_operated: seed.is_multiple_of(3), ..plan(&mut random) };
+    run_plan(seed, plan, random, verbose)
 }
 
 fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<String>, Figures, String) {
@@ -282,6 +290,27 @@ fn replicas_agree_whatever_goes_wrong() {
     }
     println!("{sum:?}");
     assert!(sum.probes > 0 && sum.recorded > 0 && sum.transitions > 0, "it tried something: {sum:?}");
+}
+
+/// As [`replicas_agree_whatever_goes_wrong`]; the settings are `BREAKERD_ALONE_SEED` and the like.
+#[test]
+fn replicas_agree_that_start_without_their_store() {
+    if let Some(seed) = setting("BREAKERD_ALONE_SEED") {
+        let (problems, figures, story) = run_alone(seed, true);
+        println!("{story}{figures:?}");
+        assert!(problems.is_empty(), "seed {seed}: {problems:#?}");
+        return;
+    }
+    let (mut alone, begin) = (0, setting("BREAKERD_FIRST_SEED").unwrap_or(0));
+    for seed in begin..begin + setting("BREAKERD_SEEDS").unwrap_or(SEEDS / 4) {
+        let (problems, _, story) = run_alone(seed, true);
+        assert!(
+            problems.is_empty(),
+            "seed {seed} (BREAKERD_ALONE_SEED={seed} tells its story): {problems:#?}"
+        );
+        alone += story.matches("starts by what it last knew").count();
+    }
+    assert!(alone > 0, "it tried something");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Field, Key, Layer, Numbering, Outcome, Report, State, Time, Value, WallOffset};
+use breaker::{Field, Key, Layer, Numbering, Outcome, Report, State, StoredRow, Time, Value, WallOffset};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -16,11 +16,13 @@ use super::executor::{Executor, Owner, Random, SimulatedClock};
 use super::link::{Link, NetworkFaults, write_override};
 use super::service_overrides;
 use crate::catalog::{Catalog, Declaration};
-use crate::engine::{Allowed, Creator, Engine, Limits, Permit, Seals, StoreIdentity, Target};
+use crate::engine::{
+    Allowed, Creator, Engine, KnownRow, Limits, Permit, Seals, StoreAnswer, StoreIdentity, Target,
+};
 use crate::journal::writer::Writer;
-use crate::journal::{Journal, JournalOptions};
+use crate::journal::{Journal, JournalOptions, Unanswered};
 use crate::protocol_rules::{Rule, holds};
-use crate::replica::{Answers, Calls, Coordinator, CountSharing, Replica, Tail, WaitingCall};
+use crate::replica::{Answers, Calls, Coordinator, CountSharing, ReadPosition, Replica, Tail, WaitingCall};
 use crate::store::{ConfigStore as _, MemoryStore};
 
 pub(super) const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -32,9 +34,12 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(20);
 const REPORTED_MAX: usize = 1_000;
 /// Between two attempts of a start that finds no store.
 const START_AGAIN: Duration = Duration::from_millis(200);
+/// Between two times that a process keeps what it knows of the store.
+const KEPT_EVERY: Duration = Duration::from_millis(300);
 
 /// What a world is made with.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "five that are true independently")]
 pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) callers: usize,
@@ -61,6 +66,8 @@ pub(super) struct Plan {
     pub(super) is_overridden: bool,
     /// Nothing goes wrong but the dependency.
     pub(super) is_calm: bool,
+    /// Whether a process that was killed begins by what it last knew of the store, and does not wait for it.
+    pub(super) starts_alone: bool,
 }
 
 /// The world.
@@ -86,6 +93,9 @@ pub(super) struct Process {
     hint: Arc<Notify>,
     count_hint: Arc<Notify>,
     pub(super) life: Mutex<Life>,
+    starts_alone: bool,
+    /// What it last knew of the store; none: nothing was kept yet.
+    kept: Mutex<Option<Vec<KnownRow>>>,
 }
 
 #[derive(Default)]
@@ -130,6 +140,8 @@ impl World {
                 hint: Arc::new(Notify::new()),
                 count_hint: Arc::new(Notify::new()),
                 life: Mutex::default(),
+                starts_alone: plan.starts_alone,
+                kept: Mutex::default(),
             })
         });
         let replicas = replicas.collect();
@@ -279,6 +291,29 @@ fn catalog(plan: &Plan) -> Arc<Catalog> {
     Arc::new(Catalog::new(&declaration, 1, &BTreeMap::new()).expect("thresholds"))
 }
 
+/// As [`crate::replica::Replication::start_alone`].
+fn start_alone(engine: &Engine, kept: &[KnownRow], unanswered: &[Unanswered], clock: &dyn Clock) {
+    let now = clock.now();
+    for KnownRow { key, snapshot, version, entered_by } in kept {
+        let age = clock.wall().since(snapshot.entered_at);
+        let row = StoredRow { version: *version, snapshot: snapshot.clone(), age };
+        engine.take_answer(key, &StoreAnswer::Row(&row), *entered_by, now);
+    }
+    for Unanswered { key, id, transition } in unanswered {
+        engine.resume(key, *id, transition, now);
+    }
+}
+
+/// Keeps what is known of the store, now and then.
+async fn keep(process: Arc<Process>, engine: Arc<Engine>, read: Arc<ReadPosition>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + KEPT_EVERY).await;
+        if read.is_read() {
+            *process.kept.lock() = Some(engine.known_rows());
+        }
+    }
+}
+
 /// The life of a replica's process.
 async fn live(
     executor: Executor,
@@ -314,22 +349,32 @@ async fn live(
     let stop = CancellationToken::new();
     let answers = Arc::new(Answers::new(Arc::clone(&engine), Arc::clone(&clock)));
     executor.spawn(owner, Writer::to_shared(Arc::clone(&journal), link.clone(), answers).run(stop.clone()));
-    if recovered.entries > 0 {
-        journal.emptied().await;
-    }
-    if follows {
-        let stored = loop {
-            match link.configuration().await {
-                Ok(stored) => break stored,
-                Err(_) => clock.sleep_until(clock.now() + START_AGAIN).await,
-            }
-        };
-        service_overrides::note(&engine, stored, clock.now());
-    }
     let mut tail =
         Tail::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&process.hint));
-    while tail.catch_up().await.is_err() {
-        clock.sleep_until(clock.now() + START_AGAIN).await;
+    let kept = process.kept.lock().clone();
+    if let Some(kept) = kept {
+        checker.log(|| format!("r{} starts by what it last knew", process.index));
+        start_alone(&engine, &kept, &recovered.unanswered, &*clock);
+    } else {
+        if recovered.entries > 0 {
+            journal.emptied().await;
+        }
+        if follows {
+            let stored = loop {
+                match link.configuration().await {
+                    Ok(stored) => break stored,
+                    Err(_) => clock.sleep_until(clock.now() + START_AGAIN).await,
+                }
+            };
+            service_overrides::note(&engine, stored, clock.now());
+        }
+        while tail.catch_up().await.is_err() {
+            clock.sleep_until(clock.now() + START_AGAIN).await;
+        }
+    }
+    if process.starts_alone {
+        executor
+            .spawn(owner, keep(Arc::clone(&process), Arc::clone(&engine), tail.read(), Arc::clone(&clock)));
     }
     if follows {
         let (engine, link) = (Arc::clone(&engine), Arc::clone(&link));

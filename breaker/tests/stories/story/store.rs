@@ -1,10 +1,12 @@
 //! The events in which a store answers, and what is asked of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Override, OverrideKind, Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant, ProbeSettled,
-    ProposalAnswer, ProposalId, RowVersion, Scope, Snapshot, State, StoredRow,
+    Breaker, Override, OverrideKind, Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant,
+    ProbeSettled, ProposalAnswer, ProposalId, Reason, RowVersion, Scope, Snapshot, State, Stats, StoredRow,
+    Transition,
 };
 
 use super::{START, StoryRun, after, number, seconds};
@@ -26,6 +28,7 @@ impl StoryRun {
                 self.breaker.adopt(&row, self.now);
                 "ok".to_owned()
             }
+            ["resume", proposal] => self.resume(proposal),
             ["dropped", proposal] => {
                 let id = ProposalId { boot: 1, number: number(&proposal[1..]) };
                 self.breaker.proposal_dropped(id, self.now);
@@ -89,6 +92,31 @@ impl StoryRun {
         let id = ProposalId { boot: 1, number: number(&name[1..]) };
         self.breaker.answered(id, answer, row, self.now);
         "ok".to_owned()
+    }
+
+    /// The next life knows the row that this one knows, and what it proposed.
+    fn resume(&mut self, name: &str) -> String {
+        let (row, version) = self.breaker.known_row();
+        let after = self.proposal(name);
+        let (thresholds, revision) = (Arc::clone(self.breaker.thresholds()), self.breaker.config_revision());
+        self.breaker = Breaker::restore(thresholds, revision, self.identity, Snapshot::pristine(), self.now);
+        let age = self.now.since(row.entered_at);
+        self.breaker.adopt(&StoredRow { version, snapshot: row.clone(), age }, self.now);
+        let transition = Transition {
+            from: State::Closed,
+            reason: Reason::ConsecutiveFailures,
+            stats: Stats::default(),
+            base_epoch: after.epoch - 1,
+            at: after.entered_at,
+            lasted: None,
+            rejected_calls: 0,
+            outcome: None,
+            attribution: None,
+            after,
+            shadow: false,
+        };
+        let id = ProposalId { boot: 1, number: number(&name[1..]) };
+        if self.breaker.resume(id, &transition, self.now) { "stands" } else { "is over" }.to_owned()
     }
 
     fn claim(&mut self) -> String {
