@@ -38,6 +38,11 @@ impl Server {
         script("postgres.sh", &["stop", path(&self.folder)]);
     }
 
+    /// After [`Server::stop`], with the same URL.
+    pub(crate) fn start_again(&self) {
+        script("postgres.sh", &["start", path(&self.folder), "--fsync", "off"]);
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -24,7 +24,12 @@ pub(crate) struct Process {
 
 /// The program, with nothing of this process' environment.
 pub(crate) fn program(folder: &Path, database_url: Option<&str>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_breakerd"));
+    program_at(Path::new(env!("CARGO_BIN_EXE_breakerd")), folder, database_url)
+}
+
+/// As [`program`], with the breakerd that is at `program`.
+pub(crate) fn program_at(program: &Path, folder: &Path, database_url: Option<&str>) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().current_dir(folder).args(["serve", "--data-dir", "data", "--log-format", "text"]);
     command.args(["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
     if let Some(url) = database_url {

@@ -6,8 +6,11 @@ mod outage;
 mod restart;
 mod start_alone;
 mod together;
+mod upgrade;
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use breakerd_api::v1::{
     AllowRequestRequest, AllowRequestResponse, Outcome, RecordOutcomeRequest, RecordOutcomeResponse, State,
@@ -15,7 +18,7 @@ use breakerd_api::v1::{
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use crate::process::{Process, eventually, program};
+use crate::process::{Process, eventually, program, program_at};
 use crate::support::postgres;
 
 /// Trips at the third failure in a row, and waits for a second; two probes close it.
@@ -35,9 +38,20 @@ timeout_seconds = 600
 # Until all have heard of it, also where they look once a second.
 [circuit_breaker.together]
 timeout_seconds = 4
+
 [circuit_breaker.beyond]
 timeout_seconds = 600
+
+[circuit_breaker.apart]
+timeout_seconds = 4
 ";
+
+/// Which breakerd a replica is.
+enum Version {
+    Present,
+    /// The program of an earlier one.
+    Earlier(PathBuf),
+}
 
 /// A replica, and the folder that it would be started in again.
 struct Replica {
@@ -51,8 +65,19 @@ impl Replica {
     }
 
     async fn in_folder(folder: TempDir, url: &str, name: &str) -> Self {
-        fs::write(folder.path().join("breakerd.toml"), CONFIG).unwrap();
-        let mut program = program(folder.path(), Some(url));
+        Self::of(&Version::Present, folder, url, name).await
+    }
+
+    async fn of(version: &Version, folder: TempDir, url: &str, name: &str) -> Self {
+        let program = match version {
+            Version::Present => program(folder.path(), Some(url)),
+            Version::Earlier(earlier) => program_at(earlier, folder.path(), Some(url)),
+        };
+        Self::run(program, CONFIG, folder, name).await
+    }
+
+    async fn run(mut program: Command, config: &str, folder: TempDir, name: &str) -> Self {
+        fs::write(folder.path().join("breakerd.toml"), config).unwrap();
         program.env("BREAKERD_STORE_SHARED", "true").env("BREAKERD_REPLICA", name);
         let process = Process::run(program, folder.path());
         eventually("the replica is ready", || process.page_is("/readyz", 200)).await;
@@ -60,7 +85,12 @@ impl Replica {
     }
 
     async fn three(url: &str) -> [Self; 3] {
-        let [one, two, three] = ["one", "two", "three"].map(|name| Self::start(url, name));
+        Self::three_of(&Version::Present, url).await
+    }
+
+    async fn three_of(version: &Version, url: &str) -> [Self; 3] {
+        let [one, two, three] =
+            ["one", "two", "three"].map(|name| Self::of(version, tempfile::tempdir().unwrap(), url, name));
         let (one, two, three) = tokio::join!(one, two, three);
         [one, two, three]
     }
@@ -88,7 +118,7 @@ impl Replica {
     }
 }
 
-async fn all_show(replicas: &[Replica], service: &str, state: State) {
+async fn all_show<'a>(replicas: impl IntoIterator<Item = &'a Replica>, service: &str, state: State) {
     for replica in replicas {
         eventually("a replica shows it", || replica.shows(service, state)).await;
     }

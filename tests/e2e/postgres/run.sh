@@ -12,6 +12,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
+# shellcheck source=scripts/it.sh
+. scripts/it.sh
 
 tests=(store_contract:: replicas:: failover:: sql_docs:: --skip sqlite --skip on_memory --skip store_contract::memory::)
 # Nothing is told of changes through a pooler, and no lock keeps out who wants the database alone.
@@ -35,17 +37,7 @@ trap 'exit 143' TERM
 # The server runs as another user, when this runs as root.
 chmod 755 "$run"
 
-# The whole workspace is named, as in `make test`: what its members want of a library decides how that is built.
-say "building the tests"
-cargo test --workspace --test it --no-run --message-format json 2>"$run/build.log" >"$run/build.json" ||
-  { cat "$run/build.log" >&2; die "the tests do not build"; }
-program=$(grep "\"src_path\":\"$PWD/tests/it/main.rs\"" "$run/build.json" | sed -n 's|.*"executable":"\([^"]*\)".*|\1|p')
-[ -x "$program" ] || die "cargo does not say where the tests are"
-
-# tally NAME: libtest's lines, as those of a suite
-tally() {
-  sed -nE "s/^test (.*) \.\.\. ok$/ok - $1: \1/p; s/^test (.*) \.\.\. FAILED$/not ok - $1: \1: see above/p"
-}
+build_tests "$run"
 
 # server NAME: the server of that name, where its owner can run it; sets number
 server() {
@@ -55,32 +47,19 @@ server() {
   export BREAKERD_TEST_POSTGRES_BIN=$run/$1/bin BREAKERD_TEST_POSTGRES_URL=''
 }
 
-# tried NAME CMD...: runs tests
-failed=no
-tried() {
-  local name=$1 began=$SECONDS code=0
-  scripts/with-postgres.sh --fsync off "${@:2}" >"$run/log" 2>"$run/errors" || code=$?
-  if [ "$code" -ne 0 ]; then
-    failed=yes
-    grep -vE '^test .* \.\.\. ok$' "$run/log" >&2 || true
-    grep -q '^test .* FAILED$' "$run/log" || { tail -n 60 "$run/errors" >&2; die "exit code $code without a failed test"; }
-  fi
-  tally "$name" <"$run/log" | grep . || die "no test ran on $name"
-  say "$name took $((SECONDS - began)) s"
-}
-
 [ $# -gt 0 ] || set -- oldest newest pooler
 for what in "$@"; do
   case $what in
     oldest | newest)
       server "$what"
-      tried "postgres $number" "$program" "${tests[@]}"
+      run_tests "postgres $number" "$run" scripts/with-postgres.sh --fsync off "$program" "${tests[@]}"
       ;;
     pooler)
       server newest
       scripts/tools.sh pgbouncer
       cp .tools/bin/pgbouncer "$run/"
-      BREAKERD_TEST_PGBOUNCER=$run/pgbouncer tried "pooler" scripts/with-pooler.sh "$program" "${pooled[@]}"
+      BREAKERD_TEST_PGBOUNCER=$run/pgbouncer run_tests pooler "$run" \
+        scripts/with-postgres.sh --fsync off scripts/with-pooler.sh "$program" "${pooled[@]}"
       ;;
     *) die "no such thing: $what" ;;
   esac

@@ -12,7 +12,7 @@ use breakerd_api::v1::{AllowRequestRequest, Outcome, RecordOutcomeRequest, State
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
-use super::Replica;
+use super::{Replica, Version};
 use crate::process::eventually;
 use crate::support::{new_database, postgres};
 
@@ -148,8 +148,13 @@ async fn follow(balancer: Balancer, stop: Arc<Traffic>, seen: Arc<Mutex<Vec<Stri
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_fails_no_decision_and_loses_and_repeats_nothing_for_watchers() {
+    rolling(&Version::Present, &Version::Present, WATCHES).await;
+}
+
+/// Replaces three replicas of one version, one by one, by those of another.
+pub(super) async fn rolling(before: &Version, after: &Version, watches: usize) {
     let url = new_database().await;
-    let mut replicas = Replica::three(&url).await.map(Some);
+    let mut replicas = Replica::three_of(before, &url).await.map(Some);
     let balancer = Balancer::default();
     for (index, replica) in replicas.iter().enumerate() {
         balancer.put(index, replica.as_ref().unwrap());
@@ -160,7 +165,7 @@ async fn a_rolling_restart_fails_no_decision_and_loses_and_repeats_nothing_for_w
         failed: Mutex::default(),
         opened: Mutex::default(),
     });
-    let seen: Vec<_> = (0..WATCHES).map(|_| Arc::<Mutex<Vec<String>>>::default()).collect();
+    let seen: Vec<_> = (0..watches).map(|_| Arc::<Mutex<Vec<String>>>::default()).collect();
     let mut tasks = tokio::task::JoinSet::new();
     for seen in &seen {
         tasks.spawn(follow(balancer.clone(), Arc::clone(&shared), Arc::clone(seen)));
@@ -174,7 +179,7 @@ async fn a_rolling_restart_fails_no_decision_and_loses_and_repeats_nothing_for_w
         eventually("it goes on", async || shared.opened.lock().len() > before + 3).await;
         let Replica { process, folder } = replicas[index].take().unwrap();
         assert!(process.stop().await.success());
-        let replica = Replica::in_folder(folder, &url, name).await;
+        let replica = Replica::of(after, folder, &url, name).await;
         balancer.put(index, &replica);
         replicas[index] = Some(replica);
     }

@@ -18,13 +18,23 @@ use crate::support::{new_database, postgres};
 async fn three_replicas_open_probe_and_close_as_one() {
     let url = new_database().await;
     let replicas = Replica::three(&url).await;
-    replicas[0].trip("together").await;
-    all_show(&replicas, "together", State::Open).await;
+    open_probe_and_close(&url, replicas.each_ref(), "together").await;
+    for replica in replicas {
+        let log = log_of(replica.folder.path());
+        assert!(replica.process.stop().await.success(), "{log}");
+        assert!(!log.contains(" ERROR ") && !log.contains("superseded"), "{log}");
+    }
+}
+
+/// Trips a breaker on the first, and closes it by probes at all of them.
+pub(super) async fn open_probe_and_close(url: &str, replicas: [&Replica; 3], service: &str) {
+    replicas[0].trip(service).await;
+    all_show(replicas, service, State::Open).await;
 
     // Callers at all replicas at once, once the wait is over: each probe that is allowed is counted.
     let permits = RefCell::new(Vec::new());
     eventually("both probes are given", || async {
-        let calls = replicas.iter().map(|replica| replica.allow("together"));
+        let calls = replicas.iter().map(|replica| replica.allow(service));
         for answer in futures_util::future::join_all(calls).await {
             assert_ne!(answer.state(), State::Closed, "no probe has come back yet");
             if answer.allowed {
@@ -34,38 +44,38 @@ async fn three_replicas_open_probe_and_close_as_one() {
         permits.borrow().len() == 2
     })
     .await;
-    for replica in &replicas {
-        assert!(!replica.allow("together").await.allowed, "the probes of all replicas are two");
+    for replica in replicas {
+        assert!(!replica.allow(service).await.allowed, "the probes of all replicas are two");
     }
     // Each outcome goes to another replica than the one before.
     for (replica, permit) in replicas.iter().zip(permits.into_inner()) {
-        let recorded = replica.record("together", permit, Outcome::Success).await;
+        let recorded = replica.record(service, permit, Outcome::Success).await;
         assert_eq!(recorded.result().as_str_name(), "RECORD_RESULT_RECORDED");
     }
-    all_show(&replicas, "together", State::Closed).await;
+    all_show(replicas, service, State::Closed).await;
     let states = ["OPEN", "HALF_OPEN", "CLOSED"].map(str::to_owned);
     let expected: Vec<_> = states.into_iter().zip(1..).collect();
-    assert_eq!(history(&url, "together").await, expected);
-    for replica in replicas {
-        let log = log_of(replica.folder.path());
-        assert!(replica.process.stop().await.success(), "{log}");
-        assert!(!log.contains(" ERROR ") && !log.contains("superseded"), "{log}");
-    }
+    assert_eq!(history(url, service).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_set_on_one_replica_is_in_force_on_all() {
     let url = new_database().await;
     let replicas = Replica::three(&url).await;
+    set_on_one(replicas.each_ref(), "db").await;
+}
+
+/// Thresholds on the first, an override on the second, and a reset on the third.
+pub(super) async fn set_on_one(replicas: [&Replica; 3], service: &str) {
     let configs = |replica: &Replica| ConfigServiceClient::connect(replica.process.grpc.clone());
     let thresholds = Thresholds { failure_threshold: Some(7), ..Default::default() };
     let update =
-        UpdateConfigRequest { service: "db".into(), thresholds: Some(thresholds), ..Default::default() };
-    configs(&replicas[0]).await.unwrap().update_config(update).await.unwrap();
-    for replica in &replicas {
+        UpdateConfigRequest { service: service.into(), thresholds: Some(thresholds), ..Default::default() };
+    configs(replicas[0]).await.unwrap().update_config(update).await.unwrap();
+    for replica in replicas {
         let configs = configs(replica).await.unwrap();
         eventually("the threshold is there", || async {
-            let get = GetConfigRequest { service: "db".into(), ..Default::default() };
+            let get = GetConfigRequest { service: service.into(), ..Default::default() };
             let config = configs.clone().get_config(get).await.unwrap().into_inner().config.unwrap();
             config.thresholds.unwrap().failure_threshold == Some(7)
         })
@@ -73,18 +83,18 @@ async fn what_is_set_on_one_replica_is_in_force_on_all() {
     }
 
     let set = SetOverrideRequest {
-        service: "db".into(),
-        name: "db".into(),
+        service: service.into(),
+        name: service.into(),
         state: State::ForcedOpen.into(),
         reason: "an incident".into(),
         create: true,
         ..Default::default()
     };
     replicas[1].process.operations().await.set_override(set).await.unwrap();
-    all_show(&replicas, "db", State::ForcedOpen).await;
-    let reset = ResetBreakerRequest { service: "db".into(), name: "db".into(), ..Default::default() };
+    all_show(replicas, service, State::ForcedOpen).await;
+    let reset = ResetBreakerRequest { service: service.into(), name: service.into(), ..Default::default() };
     replicas[2].process.operations().await.reset_breaker(reset).await.unwrap();
-    all_show(&replicas, "db", State::Closed).await;
+    all_show(replicas, service, State::Closed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,11 +161,16 @@ async fn replicas_list_each_other_until_they_stop() {
 async fn failures_at_all_replicas_count_together() {
     let url = new_database().await;
     let replicas = Replica::three(&url).await;
-    for replica in &replicas {
-        replica.record("shared", Bytes::new(), Outcome::Failure).await;
+    count_together(&url, replicas.each_ref(), "shared").await;
+}
+
+pub(super) async fn count_together(url: &str, replicas: [&Replica; 3], service: &str) {
+    for replica in replicas {
+        replica.record(service, Bytes::new(), Outcome::Failure).await;
     }
-    all_show(&replicas, "shared", State::Open).await;
-    let stats = "SELECT consecutive_failures FROM transition WHERE service = 'shared' AND epoch = 1";
-    let counted: Vec<i64> = sqlx::query_scalar(stats).fetch_all(&mut postgres(&url).await).await.unwrap();
+    all_show(replicas, service, State::Open).await;
+    let stats = "SELECT consecutive_failures FROM transition WHERE service = $1 AND epoch = 1";
+    let counted: Vec<i64> =
+        sqlx::query_scalar(stats).bind(service).fetch_all(&mut postgres(url).await).await.unwrap();
     assert_eq!(counted, [3]);
 }
