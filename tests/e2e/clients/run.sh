@@ -303,11 +303,13 @@ go_build() {
   PATH=$PWD/bin:$PATH eval "$(command_of protoc)"
   program go Go >main.go
   with_blocks go "$here/go/checks_test.go" >checks_test.go
+  with_blocks go "$here/go/replicas_test.go" >replicas_test.go
   go build -o example .
   go test -c -o checks .
 }
 go_example() { bounded 60 ./example; }
-go_checks() { bounded 120 ./checks; }
+# Replicas share a Postgres.
+go_checks() { E2E_BREAKERD=$breakerd "$root/scripts/with-postgres.sh" --fsync off timeout -k 5 180 ./checks; }
 
 node_build() {
   if ! fresh "$here/node/package-lock.json" || [ ! -d node_modules ]; then
