@@ -5,6 +5,7 @@ mod keys;
 mod outage;
 mod restart;
 mod start_alone;
+mod ten;
 mod together;
 mod upgrade;
 
