@@ -13,12 +13,12 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use breaker::{Pass, Probe, Time};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use subtle::ConstantTimeEq;
 
 use super::permit_keys::{FIRST_PERMIT_KEY, HeldKey, KeyRing, SealingKey, derive};
-use super::sync::RwLock;
 
 /// Bytes of a sealed permit, at most; clients may rely on "at most 96".
 pub const SEALED_BYTES: usize = 96;
@@ -131,7 +131,8 @@ impl std::ops::Deref for SealedPermit {
 /// Seals permits and names breakers and callers, under the secrets of the store. Clones have their keys in common.
 #[derive(Clone)]
 pub struct Seals {
-    keys: Arc<RwLock<KeyRing>>,
+    /// Read by every call, on every core: a lock would be one word that all of them write.
+    keys: Arc<ArcSwap<KeyRing>>,
     /// Never changes: what it names is kept by its name.
     key_id: SipHasher13,
 }
@@ -147,7 +148,7 @@ impl Seals {
     /// [`Seals::hold`] says otherwise.
     pub fn new(secret: &[u8; 16]) -> Self {
         Self {
-            keys: Arc::new(RwLock::new(KeyRing::of_first(secret))),
+            keys: Arc::new(ArcSwap::from_pointee(KeyRing::of_first(secret))),
             key_id: SipHasher13::new_with_key(&derive(secret, b"breakerd key id")),
         }
     }
@@ -155,17 +156,17 @@ impl Seals {
     /// Accepts permits under these keys from now on, which are all that the store has, and seals with the one of the number
     /// `sealing`. Without a key, or without that one, nothing changes.
     pub fn hold(&self, keys: &[SealingKey], sealing: u32) {
-        self.keys.write().replace(keys, sealing);
+        self.keys.rcu(|ring| ring.replaced(keys, sealing));
     }
 
     /// The number of the newest key that the store had; at least 1.
     pub fn newest_key(&self) -> u32 {
-        self.keys.read().newest()
+        self.keys.load().newest()
     }
 
     /// The number of the key that seals.
     pub fn sealing_key(&self) -> u32 {
-        self.keys.read().sealing.number
+        self.keys.load().sealing.number
     }
 
     /// Whether a permit says that it is sealed with a key that is newer than all that are held.
@@ -174,7 +175,7 @@ impl Seals {
             return false;
         };
         let number = rest.first_chunk().map(|number| u32::from_le_bytes(*number));
-        sealed.len() == SEALED_BYTES && number.is_some_and(|number| self.keys.read().is_ahead(number))
+        sealed.len() == SEALED_BYTES && number.is_some_and(|number| self.keys.load().is_ahead(number))
     }
 
     /// The id of `(service, name)`; an empty name is the service's own.
@@ -216,7 +217,7 @@ impl Seals {
 
     /// The permit as it goes out.
     pub fn seal(&self, permit: &Permit) -> SealedPermit {
-        let HeldKey { number: key_number, mac } = self.keys.read().sealing;
+        let HeldKey { number: key_number, mac } = self.keys.load().sealing;
         let mut bytes = [0; SEALED_BYTES];
         let probe = permit.pass.probe;
         let kind = match (permit.kind, probe) {
@@ -264,7 +265,7 @@ impl Seals {
             _ => return Err(Forged.into()),
         };
         let mac = {
-            let keys = self.keys.read();
+            let keys = self.keys.load();
             let held = keys.key(number).map(|key| key.mac);
             if held.is_none() && keys.is_ahead(number) {
                 return Err(PermitError::UnknownKey { number });

@@ -47,6 +47,7 @@ pub(super) fn derive(secret: &[u8; 16], purpose: &[u8]) -> [u8; 16] {
 }
 
 /// The keys that are held.
+#[derive(Clone)]
 pub(super) struct KeyRing {
     pub(super) sealing: HeldKey,
     /// By number; never empty.
@@ -62,16 +63,19 @@ impl KeyRing {
         Self { sealing: first, held: vec![first], newest: FIRST_PERMIT_KEY }
     }
 
-    /// Holds `keys` from now on, which is all that the store has, and seals with the one of the number `sealing`. Newer keys that
-    /// are held stay: the store went back, and permits under them are out.
-    pub(super) fn replace(&mut self, keys: &[SealingKey], sealing: u32) {
-        let Some(newest) = keys.iter().map(|key| key.number).max() else { return };
+    /// The ring that holds `keys`, which is all that the store has, and seals with the one of the number `sealing`; the same as
+    /// before without any key, or without that one. Newer keys that are held stay: the store went back, and permits under them
+    /// are out.
+    pub(super) fn replaced(&self, keys: &[SealingKey], sealing: u32) -> Self {
+        let Some(newest) = keys.iter().map(|key| key.number).max() else { return self.clone() };
         let mut held: Vec<_> = keys.iter().map(HeldKey::new).collect();
         held.extend(self.held.iter().filter(|key| key.number > newest));
         held.sort_unstable_by_key(|key| key.number);
         held.drain(..held.len().saturating_sub(HELD_MAX));
-        let Some(sealing) = held.iter().find(|key| key.number == sealing).copied() else { return };
-        *self = Self { sealing, held, newest };
+        match held.iter().find(|key| key.number == sealing).copied() {
+            Some(sealing) => Self { sealing, held, newest },
+            None => self.clone(),
+        }
     }
 
     pub(super) fn key(&self, number: u32) -> Option<&HeldKey> {
@@ -104,15 +108,15 @@ mod tests {
     #[test]
     fn keys_that_the_store_has_no_more_go_unless_they_are_newer_than_all_that_it_has() {
         let mut ring = KeyRing::of_first(&[1; 16]);
-        ring.replace(&[key(1), key(2)], 1);
+        ring = ring.replaced(&[key(1), key(2)], 1);
         assert_eq!((numbers(&ring), ring.sealing.number, ring.newest()), (vec![1, 2], 1, 2));
-        ring.replace(&[key(2), key(3)], 3);
+        ring = ring.replaced(&[key(2), key(3)], 3);
         assert_eq!((numbers(&ring), ring.sealing.number), (vec![2, 3], 3));
         // A backup from before the last change.
-        ring.replace(&[key(2)], 2);
+        ring = ring.replaced(&[key(2)], 2);
         assert_eq!((numbers(&ring), ring.sealing.number, ring.newest()), (vec![2, 3], 2, 2));
         assert!(ring.is_ahead(4) && !ring.is_ahead(3) && !ring.is_ahead(1));
-        ring.replace(&[], 9);
+        ring = ring.replaced(&[], 9);
         assert_eq!(numbers(&ring), [2, 3]);
     }
 
@@ -120,7 +124,7 @@ mod tests {
     fn so_many_keys_are_held_and_no_more() {
         let mut ring = KeyRing::of_first(&[1; 16]);
         let keys: Vec<_> = (1..=50).map(key).collect();
-        ring.replace(&keys, 50);
+        ring = ring.replaced(&keys, 50);
         assert_eq!(numbers(&ring), (19..=50).collect::<Vec<_>>());
     }
 }
