@@ -90,6 +90,20 @@ pub fn read(path: &Path, store_address: &str) -> Result<Option<LocalSnapshot>, R
     Ok(Some(snapshot))
 }
 
+/// Removes what an earlier run kept, if there is anything: it grows old, and holds the keys of permits.
+pub fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "removed the local snapshot: store.start_without_store is off");
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, path = %path.display(), "cannot remove the local snapshot");
+        }
+    }
+}
+
 /// Writes the snapshot, and answers how many breakers it has no room for.
 fn write(path: &Path, snapshot: &LocalSnapshot) -> anyhow::Result<usize> {
     let EncodedSnapshot { text, left_out } = snapshot.encode(BYTES_MAX)?;

@@ -281,6 +281,10 @@ fn conflicts(
             "needs store.url or store.url_file, which are not set: SQLite cannot be shared".to_owned();
         at(&["store.shared", "store.url"], problem);
     }
+    if settings.store_listen_url.is_some() && !settings.store_shared {
+        let problem = "needs store.shared = true: only replicas listen".to_owned();
+        at(&["store.listen_url", "store.shared"], problem);
+    }
     if settings.store_start_without_store && !settings.store_shared {
         let problem =
             "needs store.shared = true: a breakerd that has its database for itself waits for it".to_owned();

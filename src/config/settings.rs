@@ -182,6 +182,10 @@ settings! {
     /// Whether other replicas use the database too. Experimental: docs/replication.md says what is missing. All replicas of a
     /// database must have it.
     store_shared: bool = "store.shared", "BREAKERD_STORE_SHARED", None, "false", ValueKind::Flag;
+    /// URL of the database for LISTEN, if `store.url` names a pooler in transaction mode, which cannot pass it on;
+    /// `store.shared` only. It must name the server itself, or a pooler in session mode.
+    store_listen_url: Option<DatabaseUrl> = "store.listen_url", "BREAKERD_STORE_LISTEN_URL", None,
+        "" or "none: `store.url`", ValueKind::DatabaseUrl;
     /// Whether a replica starts while the database is away, from what it last knew of it; `store.shared` only. It keeps
     /// that in `data_dir`, with the keys of permits. Otherwise a start waits for the database.
     store_start_without_store: bool = "store.start_without_store", "BREAKERD_STORE_START_WITHOUT_STORE", None,

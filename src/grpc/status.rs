@@ -320,9 +320,7 @@ impl Failure {
             Self::EtagMismatch { present } => {
                 format!("etag mismatch: current etag is {present}; read the configuration again")
             }
-            Self::RequestReused => {
-                "request_id was already used for another change: use a new one for each change".to_owned()
-            }
+            Self::RequestReused => REQUEST_REUSED.to_owned(),
             Self::Contended => "too many concurrent configuration changes: retry".to_owned(),
             Self::ActSuperseded { breaker, state, epoch } => {
                 format!("not done: others changed {breaker} at the same time; it is {state} at epoch {epoch}")
@@ -374,11 +372,7 @@ impl Failure {
             Self::NotLoaded { store_away_since } => not_loaded(*store_away_since),
             Self::ShuttingDown => "breakerd is shutting down: reconnect".to_owned(),
             Self::UnknownPermitKey => UNKNOWN_PERMIT_KEY.to_owned(),
-            Self::PermitKeysFull { max } => {
-                format!(
-                    "limit reached: {max} permit keys; a key is deleted a day after its successor began to seal"
-                )
-            }
+            Self::PermitKeysFull { max } => permit_keys_full(*max),
             Self::StoreUnavailable => "store unavailable".to_owned(),
             Self::StoreTimeout { waited, may_take_effect } => store_timeout(*waited, *may_take_effect),
             Self::Internal => "internal error: see the server log".to_owned(),
@@ -442,8 +436,14 @@ impl Failure {
     }
 }
 
+const REQUEST_REUSED: &str = "request_id was already used for another change: use a new one for each change";
+
 const UNKNOWN_PERMIT_KEY: &str =
     "the permit is sealed with a key that this replica does not have yet: retry, also with another replica";
+
+fn permit_keys_full(max: usize) -> String {
+    format!("limit reached: {max} permit keys; a key is deleted a day after its successor began to seal")
+}
 
 fn not_loaded(store_away_since: Option<WallTime>) -> String {
     const STARTING: &str = "starting: the state is not loaded yet";

@@ -132,8 +132,13 @@ impl Replication {
             }
             Told::Counts => self.counts_hint.notify_one(),
         };
+        let mut is_wrong = false;
         loop {
             let Some(error) = stop.run_until_cancelled(self.store.listen(&told)).await else { return };
+            if !error.is_transient() && !std::mem::replace(&mut is_wrong, true) {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "store cannot tell of changes: they are read each second");
+            }
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "store cannot tell of changes, reading them each second"

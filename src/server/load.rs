@@ -97,10 +97,8 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         breakers_max: settings.breakers_max,
         clock: Arc::clone(clock),
     };
-    let folder = data_dir.journal(meta.store_id);
-    let opened = tokio::task::spawn_blocking(move || Journal::open(&folder, options)).await;
-    let (journal, recovered) =
-        opened.context("read the journal")?.context("open the journal in the data directory")?;
+    let unused = (!settings.store_start_without_store).then(|| data_dir.snapshot());
+    let (journal, recovered) = open_journal(data_dir.journal(meta.store_id), options, unused).await?;
     let journal = Arc::new(journal);
     let (read, at) = (Arc::clone(&journal), Arc::clone(clock));
     app.metrics.show_journal(Arc::new(move || read.stats(at.now()))).context("show the journal")?;
@@ -172,6 +170,21 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
     let alone = AloneTasks::new(alone, kept);
     app.load(runtime.loaded.clone());
     Ok(Started { runtime, following, position, alone })
+}
+
+/// Opens the journal, and removes a snapshot that is not used.
+async fn open_journal(
+    folder: PathBuf,
+    options: JournalOptions,
+    unused: Option<PathBuf>,
+) -> Result<(Journal, Recovered)> {
+    let opened = tokio::task::spawn_blocking(move || {
+        if let Some(unused) = unused {
+            local_snapshot::remove(&unused);
+        }
+        Journal::open(&folder, options)
+    });
+    opened.await.context("read the journal")?.context("open the journal in the data directory")
 }
 
 /// The configuration of the store, with what the file declares written to it.

@@ -10,7 +10,7 @@ use breaker::{RowVersion, StoredRow, Time};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Loaded};
-use crate::config::{Config, Settings};
+use crate::config::{Config, DatabaseUrl, Settings};
 use crate::control::{Configuration, Control};
 use crate::engine::SealingKey;
 use crate::feed::Feeds;
@@ -136,7 +136,9 @@ impl Opener {
                             "store is still unavailable"
                         );
                     }
-                    Err(error) => break Err(error),
+                    // As it is: its kind says how the process ends.
+                    Err(OpenError::Store(error)) => break Err(anyhow::Error::from(error)),
+                    Err(other) => break Err(other.into()),
                 }
                 app.clock.sleep_until(app.clock.now() + RETRY_EVERY).await;
             }
@@ -194,9 +196,10 @@ enum OpenError {
 
 /// Opens the store that replicas share.
 pub(super) async fn open_shared_once(settings: &Settings) -> Result<Shared, StoreError> {
+    let listen_url = settings.store_listen_url.as_ref().map(DatabaseUrl::expose);
     match (&settings.store_url, &settings.store_url_file) {
-        (Some(url), _) => store::open_shared(url.expose()).await,
-        (None, Some(path)) => store::open_shared_by_file(path).await,
+        (Some(url), _) => store::open_shared_listening(url.expose(), listen_url).await,
+        (None, Some(path)) => store::open_shared_by_file(path, listen_url).await,
         (None, None) => Err(StoreError::Refused("store.shared needs store.url".to_owned())),
     }
 }

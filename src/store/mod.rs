@@ -98,6 +98,7 @@ pub use self::memory::{Availability, MemorySnapshot, MemoryStore};
 pub use self::monitor::{OperationKind, StoreMonitor, StoreStatus};
 pub use self::open::{
     Shared, Target, location, location_by_file, open, open_by_file, open_shared, open_shared_by_file,
+    open_shared_listening,
 };
 pub use self::permit_key_store::{
     PERMIT_KEY_KEPT, PERMIT_KEYS_MAX, PermitKey, PermitKeyAdded, PermitKeyStore,

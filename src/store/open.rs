@@ -80,13 +80,21 @@ pub async fn open_by_file(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
 /// # Errors
 /// As [`PostgresStore::connect`].
 pub async fn open_shared(url: &str) -> Result<Shared, StoreError> {
-    Ok(PostgresStore::connect(url, Access::Shared).await?.into())
+    open_shared_listening(url, None).await
 }
 
-/// As [`open_shared`], for the Postgres whose URL is in a file; the file is read again while the store is open.
+/// As [`open_shared`]; it is told of changes by way of `listen_url`, if there is one: a pooler at `url` may not pass them on.
+///
+/// # Errors
+/// As [`PostgresStore::connect`].
+pub async fn open_shared_listening(url: &str, listen_url: Option<&str>) -> Result<Shared, StoreError> {
+    Ok(PostgresStore::connect(url, Access::Shared).await?.listening_at(listen_url)?.into())
+}
+
+/// As [`open_shared_listening`], for the Postgres whose URL is in a file; the file is read again while the store is open.
 ///
 /// # Errors
 /// As [`PostgresStore::connect`]; and when the file cannot be read, or holds no URL.
-pub async fn open_shared_by_file(path: &Path) -> Result<Shared, StoreError> {
-    Ok(PostgresStore::connect_by_file(path, Access::Shared).await?.into())
+pub async fn open_shared_by_file(path: &Path, listen_url: Option<&str>) -> Result<Shared, StoreError> {
+    Ok(PostgresStore::connect_by_file(path, Access::Shared).await?.listening_at(listen_url)?.into())
 }

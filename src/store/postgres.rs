@@ -72,6 +72,8 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub struct PostgresStore {
     lock: Lock,
+    /// Where it listens; none: where it writes.
+    listener: Option<Connector>,
 }
 
 /// Makes the tables, under the locks of [`Lock::take`]: without that of sqlx, which is held by a session, and would stay on one of a
@@ -125,7 +127,18 @@ impl PostgresStore {
         });
         let lock = lock.await?;
         prune::make_room(&lock.primary().pools.writes).await?;
-        Ok(Self { lock })
+        Ok(Self { lock, listener: None })
+    }
+
+    /// The same, told of changes by way of `url`, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when that is no URL.
+    pub fn listening_at(self, url: Option<&str>) -> Result<Self, StoreError> {
+        let url = url.map(PostgresUrl::parse).transpose();
+        let url =
+            url.map_err(|problem| StoreError::Refused(format!("store.listen_url: {problem}; {URL_FORM}")))?;
+        Ok(Self { listener: url.map(|url| Connector::new(Source::Given(url))), ..self })
     }
 
     /// For whatever writes: the lock first, which decides where to.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _};
 use tokio::time::timeout;
 
 use super::address::Address;
-use super::connector::ANSWER_TIMEOUT;
+use super::connector::{ANSWER_TIMEOUT, Connector};
 use crate::store::sqlx_error::{connect_fault, fault, too_slow};
 use crate::store::{StoreError, Told};
 
@@ -24,7 +24,27 @@ pub(super) async fn listen(
     address: &Address,
     told: &(dyn Fn(Told) + Send + Sync),
 ) -> StoreError {
-    match follow(server, address, told).await {
+    match follow(server, address, None, told).await {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// The same, by way of a URL of its own; the database there must be the one of `store_id`.
+pub(super) async fn listen_apart(
+    connector: &Connector,
+    store_id: &str,
+    told: &(dyn Fn(Told) + Send + Sync),
+) -> StoreError {
+    let server = match connector.connect().await {
+        Ok((connection, server)) => {
+            // It says which server there is.
+            drop(timeout(ANSWER_TIMEOUT, connection.close()).await);
+            server
+        }
+        Err(error) => return error,
+    };
+    match follow(&server, &Address::of(&server), Some(store_id), told).await {
         Ok(never) => match never {},
         Err(error) => error,
     }
@@ -33,6 +53,7 @@ pub(super) async fn listen(
 async fn follow(
     server: &PgConnectOptions,
     address: &Address,
+    store_id: Option<&str>,
     told: &(dyn Fn(Told) + Send + Sync),
 ) -> Result<std::convert::Infallible, StoreError> {
     let act = "listen for changes";
@@ -45,6 +66,15 @@ async fn follow(
     .await
     .map_err(|_| too_slow(act))?
     .map_err(|error| connect_fault(address, act, error))?;
+    if let Some(store_id) = store_id {
+        let found =
+            timeout(ANSWER_TIMEOUT, sqlx::query_scalar("SELECT store_id FROM meta").fetch_one(&mut listener));
+        let found: String = found.await.map_err(|_| too_slow(act))?.map_err(fault(act))?;
+        if found != store_id {
+            let problem = "store.listen_url names another database than store.url".to_owned();
+            return Err(StoreError::Refused(problem));
+        }
+    }
     // What was written before it listened was not told.
     told(Told::Changes);
     told(Told::Counts);

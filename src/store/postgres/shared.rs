@@ -7,7 +7,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use super::shared_rows::joined_breaker;
 use super::steps::PostgresTransaction;
 use super::{CALL_TIMEOUT, PostgresStore, listen, within};
-use crate::store::columns::{Reader, bigint};
+use crate::store::columns::{Reader, bigint, hex};
 use crate::store::rows::BreakerRow;
 use crate::store::shared_script::changed_row;
 use crate::store::sqlx_error::too_slow;
@@ -15,7 +15,7 @@ use crate::store::statements::PositionRow;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
     Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage, SharedStore, StoreError,
-    Told, shared_script,
+    TimelineStore, Told, shared_script,
 };
 
 /// A row that changed, beside the position of the store; none: a row of the answer for the position alone.
@@ -73,6 +73,12 @@ impl SharedStore for PostgresStore {
     }
 
     async fn listen(&self, told: &(dyn Fn(Told) + Send + Sync)) -> StoreError {
+        if let Some(connector) = &self.listener {
+            return match self.meta().await {
+                Ok(meta) => listen::listen_apart(connector, &hex(meta.store_id), told).await,
+                Err(error) => error,
+            };
+        }
         let primary = self.lock.primary();
         if primary.is_pooled {
             return std::future::pending().await;

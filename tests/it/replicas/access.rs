@@ -1,9 +1,13 @@
 //! Who may have a database, and how it is reached.
 
-use breakerd::store::{RowCursor, Shared, StoreError, Target, open, open_shared};
+use breakerd::store::{
+    RowCursor, Shared, StoreError, Target, Told, open, open_shared, open_shared_listening,
+};
 
 use crate::cluster::Pooler;
 use crate::process::{ends, program};
+use crate::severable_proxy::Road;
+use crate::store_contract::change::{key, trip};
 use crate::support::new_database;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,6 +49,35 @@ async fn a_pooler_in_transaction_mode_works_or_is_refused_with_what_to_set() {
             assert!(error.to_string().contains("max_prepared_statements"), "{error}");
         }
     }
+}
+
+/// By a road of its own: what is told comes by that, and ends when it is cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_listens_by_a_url_of_its_own() {
+    let url = new_database().await;
+    let road = Road::to(&url).await;
+    let Shared { store, shared, .. } = open_shared_listening(&url, Some(&road.url)).await.unwrap();
+    let (told, mut changes) = tokio::sync::mpsc::unbounded_channel();
+    let listening = tokio::spawn(async move { shared.listen(&move |what| drop(told.send(what))).await });
+    for begins in [Told::Changes, Told::Counts] {
+        assert_eq!(changes.recv().await, Some(begins));
+    }
+    store.propose(&[trip(1, &key("db", ""))]).await.unwrap();
+    assert_eq!(changes.recv().await, Some(Told::Changes));
+    road.cut();
+    let error = listening.await.unwrap();
+    assert!(error.is_transient(), "{error:?}");
+    store.ping().await.unwrap();
+    store.close().await;
+
+    let other = new_database().await;
+    open_shared(&other).await.unwrap().store.close().await;
+    let Shared { store, shared, .. } = open_shared_listening(&url, Some(&other)).await.unwrap();
+    let error = shared.listen(&|_| ()).await;
+    assert!(error.to_string().contains("another database"), "{error}");
+    store.close().await;
+    let Err(error) = open_shared_listening(&url, Some("nowhere")).await else { panic!("opened") };
+    assert!(error.to_string().contains("store.listen_url: "), "{error}");
 }
 
 #[tokio::test]

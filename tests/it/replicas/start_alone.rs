@@ -191,6 +191,12 @@ async fn without_a_snapshot_that_is_whole_and_of_this_database_a_start_waits() {
     let replica = start(folder, &road.url, "one").await;
     assert_eq!(replica.allow("alone").await.state(), State::Open);
     assert!(!replica.process.page("/health").await.contains("started_without_store"));
+    // Without the setting none is left behind.
+    let folder = replica.folder;
+    assert!(replica.process.stop().await.success());
+    assert!(path.exists());
+    Replica::in_folder(folder, &road.url, "one").await;
+    assert!(!path.exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
