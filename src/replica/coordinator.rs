@@ -249,7 +249,9 @@ impl Coordinator {
         let given_back = requests.len();
         // Those beyond are asked again.
         let left = claims.split_off(claims.len().min(most - given_back));
-        left.iter().for_each(|claim| self.engine.ask_again(claim.key()));
+        for claim in left {
+            self.engine.ask_again(claim.key());
+        }
         requests.extend(claims);
         if requests.is_empty() {
             // Those that were taken have nothing to ask any more; others may.

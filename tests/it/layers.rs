@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &["catalog", "engine", "journal", "override_reconciler", "store"]),
     ("permit_keys", &["engine", "store"]),
     ("feed", &["control", "engine", "metrics", "store"]),
-    ("replica", &["catalog", "engine", "journal", "metrics", "protocol_rules", "store"]),
+    ("replica", &["catalog", "engine", "journal", "log_throttle", "metrics", "protocol_rules", "store"]),
     ("local_snapshot", &["control", "engine", "feed", "permit_keys", "replica", "store"]),
     ("transition_log", &["engine"]),
     ("health", &["journal", "store"]),

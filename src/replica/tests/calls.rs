@@ -133,7 +133,9 @@ async fn a_breaker_whose_requests_the_store_refuses_keeps_no_other_from_its_prob
     let names = ["a", "b", "c", "d", "e"];
     let bed = Bed::half_open(&names, 1).await;
     *bed.asked.refused.lock() = Some("c");
-    names.iter().for_each(|name| bed.want(name));
+    for name in &names {
+        bed.want(name);
+    }
     let (_stop, _running) = bed.run();
     for name in ["a", "b", "d", "e"] {
         let allowed = tokio::time::timeout(Duration::from_secs(20), bed.allow(name)).await.expect("in time");
