@@ -3,8 +3,9 @@
 //! Too much for `make test`: `tests/e2e/replicas/run.sh` runs it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use breaker::Time;
 use breakerd_api::v1::allow_requests_result::Result as Allowed;
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use breakerd_api::v1::record_outcomes_result::Result as Recorded;
@@ -12,6 +13,7 @@ use breakerd_api::v1::{
     AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, Outcome, RecordOutcomeRequest,
     RecordOutcomeResponse, RecordOutcomesRequest, RecordResult, State,
 };
+use breakerd_common::clock::{Clock as _, SystemClock};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tonic::transport::{Channel, Endpoint};
@@ -53,7 +55,7 @@ struct Probe {
     /// What its caller was told of its outcome.
     recorded: Option<RecordResult>,
     /// As its caller sees it.
-    until: Instant,
+    until: Time,
 }
 
 impl Probe {
@@ -64,6 +66,7 @@ impl Probe {
 
 /// The callers and the service that they protect.
 struct World {
+    clock: SystemClock,
     replicas: Vec<BreakerServiceClient<Channel>>,
     round: usize,
     decisions: usize,
@@ -104,7 +107,15 @@ impl World {
             BreakerServiceClient::new(channel)
         };
         let replicas = replicas.iter().map(channel).collect();
-        Self { replicas, round: 0, decisions: 0, undecided: 0, told: BTreeSet::new(), probes: HashMap::new() }
+        Self {
+            clock: SystemClock::start(),
+            replicas,
+            round: 0,
+            decisions: 0,
+            undecided: 0,
+            told: BTreeSet::new(),
+            probes: HashMap::new(),
+        }
     }
 
     /// The breakers that come to a replica in this round: each to another one than the round before.
@@ -126,7 +137,7 @@ impl World {
                 Some((index, services, answer.unwrap().into_inner()))
             }
         });
-        let (begun, mut calls) = (Instant::now(), Vec::new());
+        let (begun, mut calls) = (self.clock.now(), Vec::new());
         for answer in join_all(asked).await {
             let Some((index, services, answer)) = answer else {
                 self.undecided += 1;
@@ -150,11 +161,12 @@ impl World {
 
     /// A call arrives at the protected service, which lets no more probes of an epoch be than there may be.
     /// Its lease has begun after `asked_at`.
-    fn arrives(&mut self, Call { service, allowed, answer }: &Call, asked_at: Instant) {
+    fn arrives(&mut self, Call { service, allowed, answer }: &Call, asked_at: Time) {
         if answer.state() != State::HalfOpen {
             return;
         }
-        let (now, probes) = (Instant::now(), self.probes.entry((service.clone(), answer.epoch)).or_default());
+        let (now, probes) =
+            (self.clock.now(), self.probes.entry((service.clone(), answer.epoch)).or_default());
         let lease = answer.lease.map(|lease| Duration::try_from(lease).unwrap()).unwrap();
         probes.push(Probe { allowed: *allowed, recorded: None, until: asked_at + lease });
         let counted = probes.iter().filter(|probe| probe.is_completed() || probe.until > now).count();
@@ -200,14 +212,14 @@ impl World {
 
     /// Calls until no breaker, or every one, allows its call, at whichever replica. How long that took.
     async fn until(&mut self, allowed: usize, outcome: Outcome) -> Duration {
-        let begun = Instant::now();
+        let begun = self.clock.now();
         let mut in_turn = 0;
         // Every replica has answered for every breaker.
         while in_turn < REPLICAS {
             in_turn = if self.call_all(outcome).await == allowed { in_turn + 1 } else { 0 };
-            assert!(begun.elapsed() < HANG, "not within {HANG:?}");
+            assert!(self.clock.now().since(begun) < HANG, "not within {HANG:?}");
         }
-        begun.elapsed()
+        self.clock.now().since(begun)
     }
 
     /// So many rounds, whatever they come to; each of them decides.
