@@ -80,8 +80,9 @@ pub struct Identity {
     pub first_number: u64,
     /// Who numbers its epochs.
     pub numbering: Numbering,
-    /// What time alone brings about is held back here for a part of this that is drawn for each epoch; below 2^32 microseconds. So
-    /// that of many replicas one proposes it, and the others have heard of it before they would. Zero where there is one.
+    /// What time alone brings about is held back here for a part of this that is drawn for each epoch, so that of many replicas
+    /// one proposes it, and the others have heard of it before they would. Zero where there is one. Whole milliseconds, and
+    /// 65.535 s at most.
     pub stagger: Duration,
     /// How the wall clock stands.
     pub wall: WallOffset,
@@ -94,8 +95,8 @@ pub struct Breaker {
     config_revision: u64,
     key_hash: u64,
     salt: u64,
-    /// In microseconds.
-    stagger: u32,
+    /// In milliseconds: a million breakers have it.
+    stagger_ms: u16,
     epoch: u64,
     open_count: u32,
     numbering: Numbering,
@@ -126,7 +127,7 @@ impl Breaker {
             config_revision,
             key_hash: identity.key_hash,
             salt: identity.salt,
-            stagger: u32::try_from(identity.stagger.as_micros()).unwrap_or(u32::MAX),
+            stagger_ms: u16::try_from(identity.stagger.as_millis()).unwrap_or(u16::MAX),
             epoch: 0,
             open_count: 0,
             numbering: identity.numbering,

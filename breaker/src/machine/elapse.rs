@@ -37,7 +37,7 @@ impl Breaker {
     /// For how long what time alone brings about in this epoch is left to another replica ([`super::Identity::stagger`]).
     fn held_back(&self) -> Duration {
         let drawn = u128::from(mix(self.salt ^ mix(self.key_hash ^ self.epoch)));
-        let part = (drawn * u128::from(self.stagger)) >> u64::BITS;
+        let part = (drawn * u128::from(self.stagger_ms) * 1_000) >> u64::BITS;
         Duration::from_micros(u64::try_from(part).unwrap_or(0))
     }
 
