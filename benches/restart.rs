@@ -90,6 +90,7 @@ async fn fill_store(data: &Path) -> Result<u64> {
                 decided_at: Time::ZERO,
                 service_override: None,
                 age: Duration::ZERO,
+                decided_in: breakerd::store::DecidedIn::default(),
             });
         }
         store.propose(&proposals).await?;
@@ -118,6 +119,7 @@ fn fill_journal(folder: &Path) -> Result<std::path::PathBuf> {
             origin: Origin::Own,
             numbering: Numbering::Own,
             service_override: None,
+            timeline: None,
         });
     }
     Ok(folder.join("000000000001.journal"))

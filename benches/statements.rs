@@ -129,7 +129,7 @@ impl Bench {
                 .iter()
                 .map(|key| {
                     let claim = ProbeClaim { epoch: 2, nonces: vec![self.seq], sent_at: Time::ZERO };
-                    ProbeRequest::Claim { key: key.clone(), claim }
+                    ProbeRequest::Claim { key: key.clone(), claim, timeline: 0 }
                 })
                 .collect();
             let answers = claimed.time(&self.relay, self.shared.shared.ask_probes(&claims)).await?;
@@ -154,7 +154,7 @@ impl Bench {
     async fn polls(&mut self, many: u64) -> Result<()> {
         let (mut rounds, mut cursor) = (Rounds::default(), RowCursor::default());
         loop {
-            let page = self.shared.shared.rows_after(&cursor, 1_000).await?;
+            let page = self.shared.shared.rows_after(&cursor, &[cursor.revision], 1_000).await?;
             cursor = page.next;
             if page.is_last {
                 break;
@@ -168,7 +168,9 @@ impl Bench {
                 })
                 .collect::<Result<_>>()?;
             self.shared.shared.propose_shared(&proposals).await?;
-            let page = rounds.time(&self.relay, self.shared.shared.rows_after(&cursor, 1_000)).await?;
+            let page = rounds
+                .time(&self.relay, self.shared.shared.rows_after(&cursor, &[cursor.revision], 1_000))
+                .await?;
             cursor = page.next;
         }
         rounds.print("a poll", many);
@@ -262,6 +264,7 @@ fn proposal(id: TransitionId, key: &Key, to: State, base_epoch: u64) -> Proposal
         decided_at: Time::ZERO,
         service_override: None,
         age: Duration::ZERO,
+        decided_in: breakerd::store::DecidedIn::default(),
     }
 }
 

@@ -131,5 +131,6 @@ fn proposal(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) -> Pro
         decided_at: Time::ZERO,
         service_override: None,
         age: Duration::ZERO,
+        decided_in: breakerd::store::DecidedIn::default(),
     }
 }

@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::file::run_file;
 pub use self::health::{run_data_folder_lock, run_health, run_store_check};
-pub use self::position::{PositionFile, SeenPosition};
+pub use self::position::PositionFile;
 pub use self::tail::run_tail;
 pub use self::wall_clock::run_wall_clock;
 use crate::control::Control;
 use crate::engine::{Engine, IdleWalk};
 use crate::journal::Journal;
 use crate::pacer;
+pub use crate::store::SeenPosition;
 use crate::store::{Pruned, Retention, StoreError, TransitionStore};
 
 /// The interval of clearing service-wide overrides that have expired.
@@ -324,6 +325,7 @@ mod tests {
             decided_at: NOW,
             service_override: None,
             age: Duration::ZERO,
+            decided_in: crate::store::DecidedIn::default(),
         };
         store.propose(&[proposal]).await.unwrap();
         clock.advance(Duration::from_hours(24 * 100));

@@ -42,6 +42,24 @@ pub(crate) enum Rule {
     ActsInOrder,
     /// A change that brings the override of a service loses if the service has another one by then, or none.
     ServiceOverrideGuarded,
+    /// The nonce of the newest revision that a replica knows is compared with the store's.
+    NonceCompared,
+    /// A server on another timeline of its own is a new timeline of the store, and nothing is decided on it before.
+    NewServerNewTimeline,
+    /// A new timeline is begun only by the first replica that noticed.
+    TimelineCompared,
+    /// In a new timeline, half-open breakers enter half-open again.
+    HalfOpenEntersAgain,
+    /// An answer of another timeline settles no journal entry.
+    OtherTimelineSettlesNothing,
+    /// In a new timeline, replicas send again what callers were told of.
+    OwnEntriesSentAgain,
+    /// What was decided in an earlier timeline goes into the history only.
+    OldTimelineDecidesNothing,
+    /// In a new timeline, the state of before is taken up only while no transition has come.
+    ReconcileUntouched,
+    /// Of the states of before, the one with the highest epoch stands.
+    HighestOldEpochStands,
 }
 
 /// Whether a rule holds.
@@ -60,7 +78,7 @@ mod tests {
     use super::Rule;
 
     impl Rule {
-        pub(crate) const ALL: [Self; 18] = [
+        pub(crate) const ALL: [Self; 27] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -79,6 +97,15 @@ mod tests {
             Self::ForcedOpenUnguarded,
             Self::ActsInOrder,
             Self::ServiceOverrideGuarded,
+            Self::NonceCompared,
+            Self::NewServerNewTimeline,
+            Self::TimelineCompared,
+            Self::HalfOpenEntersAgain,
+            Self::OtherTimelineSettlesNothing,
+            Self::OwnEntriesSentAgain,
+            Self::OldTimelineDecidesNothing,
+            Self::ReconcileUntouched,
+            Self::HighestOldEpochStands,
         ];
     }
 

@@ -16,6 +16,8 @@ use crate::store::{ConfigEdit, ConfigWritten, RequestId};
 
 /// The pause between two attempts during a store outage.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks whether the breakers are in the timeline of the store.
+const TIMELINE_LOOKS: Duration = Duration::from_millis(50);
 /// A change that loses to other processes' changes so many times is given up.
 const PLANS_MAX: usize = 8;
 
@@ -127,6 +129,14 @@ impl Control {
     pub async fn reload_restored(&self) {
         self.is_commit_unknown.store(true, Ordering::Relaxed);
         self.reload_until_ok().await;
+    }
+
+    /// Ends when the breakers are in `timeline`, or a later one. At once for a process that has the store for itself: it knows better
+    /// than a store that went back.
+    pub async fn timeline_taken(&self, timeline: u32) {
+        while self.engine.is_replicated() && self.engine.timeline() < timeline {
+            self.clock.sleep_until(self.clock.now() + TIMELINE_LOOKS).await;
+        }
     }
 
     /// Other replicas change the configuration too: `newest` is the revision of the newest one that the store is known to

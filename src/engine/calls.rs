@@ -198,7 +198,10 @@ impl Engine {
         };
         self.check_target(&target)?;
         let record = |entry: &Entry, inner: &mut Inner| {
-            if permit.timeline != self.timeline || permit.branch != 0 || permit.has_expired(now) {
+            if permit.timeline != self.timeline_of(&inner.breaker)
+                || permit.branch != 0
+                || permit.has_expired(now)
+            {
                 inner.counters.late += 1;
                 return self.result(inner, Recorded::Late, now);
             }
@@ -391,7 +394,7 @@ impl Engine {
 
     fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {
         Permit {
-            timeline: self.timeline,
+            timeline: self.timeline_of(&inner.breaker),
             key: entry.id,
             branch: 0,
             kind: PermitKind::Tracked,

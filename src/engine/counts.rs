@@ -21,11 +21,6 @@ pub struct HotCounts {
 }
 
 impl Engine {
-    /// The timeline of the store that epochs are of.
-    pub fn timeline(&self) -> u32 {
-        self.timeline
-    }
-
     /// Whether some breaker is hot.
     pub fn has_hot(&self) -> bool {
         self.hot.len() > 0

@@ -44,6 +44,7 @@ mod service_override;
 mod shares;
 mod store_requests;
 mod sync;
+mod timelines;
 mod timers;
 mod tombstones;
 mod transition_sink;
@@ -59,7 +60,6 @@ mod shuttle_tests;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
 
@@ -83,6 +83,7 @@ pub use replication::{BreakerRequests, ReportedProbe, RequestLimit, StoreAnswer}
 pub use service_override::NotedOverride;
 pub use shares::{BreakerLimit, Creator};
 pub use store_requests::AnswerGroup;
+pub use timelines::TakenUp;
 pub use transition_sink::{Appended, Event, Origin, TransitionSink};
 pub use views::ListQuery;
 
@@ -94,7 +95,7 @@ use reported::ReportedPermits;
 use service_override::ChangedBy;
 use shares::{Owner, Room};
 use store_requests::StoreRequests;
-use sync::Ordering;
+use sync::{AtomicBool, AtomicU32, Ordering};
 use timers::Timers;
 use tombstones::Tombstone;
 
@@ -106,7 +107,8 @@ pub struct Engine {
     registry: Registry,
     enabled: AtomicBool,
     seals: Seals,
-    timeline: u32,
+    /// The newest timeline of the store that was heard of; breakers follow one by one.
+    timeline: AtomicU32,
     /// Random for each life of the process.
     issuer: u64,
     /// Permits of other issuers that were reported.
@@ -137,7 +139,7 @@ impl Engine {
             enabled: AtomicBool::new(catalog.enabled()),
             registry: Registry::new(limits, &identity, Arc::clone(catalog)),
             seals: identity.seals,
-            timeline: identity.timeline,
+            timeline: AtomicU32::new(identity.timeline),
             issuer: identity.issuer,
             reported: ReportedPermits::default(),
             sink,
@@ -424,6 +426,7 @@ impl Engine {
                 service_override: by
                     .brings_service_override(transition)
                     .then(|| inner.breaker.service_revision()),
+                timeline: self.is_replicated().then(|| self.timeline_of(&inner.breaker)),
             });
             if let Some(id) = id.filter(|_| !transition.shadow) {
                 inner.breaker.proposed_as(id);

@@ -45,6 +45,8 @@ pub struct PlannedAct {
     pub transition: Option<Transition>,
     /// Whether the breaker is held in FORCED_OPEN by an act that the store has not answered yet: no other act may overtake it.
     pub holds_forced_open: bool,
+    /// The timeline of the store that the breaker is in.
+    pub timeline: u32,
 }
 
 impl OperatorAct {
@@ -145,6 +147,7 @@ impl Engine {
                 key: entry.key.clone(),
                 transition: transitions.into_iter().next(),
                 holds_forced_open: inner.breaker.holds_forced_open(),
+                timeline: self.timeline_of(&inner.breaker),
             })
         })?
     }

@@ -3,6 +3,7 @@
 //! The engine asks nothing itself: it keeps the breakers that have something to ask, for the one who does
 //! ([`crate::replica`]), and takes the answers. A lone process has none of it: its breakers answer themselves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
@@ -26,6 +27,8 @@ use crate::protocol_rules::{Rule, holds};
 pub struct BreakerRequests {
     /// The breaker.
     pub key: Key,
+    /// The timeline of the store that it is in.
+    pub timeline: u32,
     /// The epoch that it is in.
     pub epoch: u64,
     /// How many slots its half-open has.
@@ -71,7 +74,12 @@ pub enum StoreAnswer<'a> {
     /// To a proposal that no store will ever take: it could not be read, or stored.
     Dropped(ProposalId),
     /// To a claim of probes, of the epoch that the row is in.
-    Probes(&'a ProbeGrant),
+    Probes {
+        /// What was given.
+        grant: &'a ProbeGrant,
+        /// In which timeline.
+        timeline: u32,
+    },
     /// To the outcome of a probe.
     Settled {
         /// The outcome.
@@ -85,12 +93,34 @@ pub enum StoreAnswer<'a> {
     Row(&'a StoredRow),
 }
 
+/// What others are told of when it changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    epoch: u64,
+    state: State,
+    deadline: Option<Time>,
+}
+
+impl Shown {
+    pub(super) fn of(breaker: &Breaker) -> Self {
+        Self { epoch: breaker.epoch(), state: breaker.state(), deadline: breaker.next_deadline() }
+    }
+}
+
 impl StoreAnswer<'_> {
     fn row(&self) -> Option<&StoredRow> {
         match self {
             Self::Proposal { row, .. } | Self::Row(row) => Some(row),
             Self::Settled { answer, .. } => Some(&answer.row),
-            Self::Probes(_) | Self::Dropped(_) => None,
+            Self::Probes { .. } | Self::Dropped(_) => None,
+        }
+    }
+
+    /// The timeline of the store that answered; none: it matters to none.
+    fn timeline(&self) -> Option<u32> {
+        match self {
+            Self::Probes { timeline, .. } => Some(*timeline),
+            _ => self.row().map(|row| row.version.timeline),
         }
     }
 }
@@ -122,6 +152,7 @@ impl Engine {
                 let fits = requests.is_empty() || with <= limit.slots;
                 fits.then(|| BreakerRequests {
                     key: entry.key.clone(),
+                    timeline: self.timeline_of(&inner.breaker),
                     epoch: inner.breaker.epoch(),
                     slots: inner.breaker.half_open_slots(),
                     claim: inner.breaker.probe_claim(now),
@@ -162,33 +193,46 @@ impl Engine {
     /// Takes what the store answered about a breaker. `entered_by` says how its row came into its state, if that is known.
     ///
     /// A breaker that is not known here is created, whatever the limit, if it ever left its first state: its epoch must not
-    /// be forgotten.
+    /// be forgotten. An answer of another timeline than that of its breaker changes nothing: [`Engine::take_timeline`].
     pub fn take_answer(&self, key: &Key, answer: &StoreAnswer<'_>, entered_by: Option<EnteredBy>, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
         loop {
-            let entry = match (self.registry.known(id), answer.row()) {
-                (Some(Known::Live(entry)), _) => entry,
-                (_, None) => return,
-                (Some(Known::Retired(tombstone)), Some(row))
-                    if row.snapshot.epoch == tombstone.epoch && row.snapshot.state == State::Closed =>
-                {
-                    return;
-                }
-                (None, Some(row)) if row.snapshot.epoch == 0 && row.snapshot.state == State::Closed => return,
-                _ => {
-                    let owner = self.owner(key.service(), Creator::Server);
-                    match self.registry.create(id, key.clone(), owner, Room::Always, now) {
-                        Ok(entry) => entry,
-                        Err(_) => return,
-                    }
-                }
-            };
+            let Some(entry) = self.answered_entry(id, key, answer.row(), now) else { return };
             let Some(mut inner) = entry.lock() else { continue };
+            let timeline = self.timeline_of(&inner.breaker);
+            if answer.timeline().is_some_and(|of| of != timeline) {
+                return;
+            }
             self.sync_wall(&mut inner);
             self.take_store_answer(&entry, &mut inner, answer, entered_by, now);
             break;
         }
         self.replication.answered(AnswerGroup::of(id)).notify_waiters();
+    }
+
+    /// The breaker that the store answered about, which is created if it has to be; none: there is nothing to be told.
+    pub(super) fn answered_entry(
+        &self,
+        id: KeyId,
+        key: &Key,
+        row: Option<&StoredRow>,
+        now: Time,
+    ) -> Option<Arc<Entry>> {
+        match (self.registry.known(id), row) {
+            (Some(Known::Live(entry)), _) => Some(entry),
+            (_, None) => None,
+            (Some(Known::Retired(tombstone)), Some(row))
+                if row.snapshot.epoch == tombstone.epoch && row.snapshot.state == State::Closed =>
+            {
+                None
+            }
+            (None, Some(row)) if row.snapshot.epoch == 0 && row.snapshot.state == State::Closed => None,
+            (_, Some(row)) if row.version.timeline != self.timeline() => None,
+            _ => {
+                let owner = self.owner(key.service(), Creator::Server);
+                self.registry.create(id, key.clone(), owner, Room::Always, now).ok()
+            }
+        }
     }
 
     fn take_store_answer(
@@ -199,12 +243,11 @@ impl Engine {
         entered_by: Option<EnteredBy>,
         now: Time,
     ) {
-        let shown = |breaker: &Breaker| (breaker.epoch(), breaker.state(), breaker.next_deadline());
-        let before = shown(&inner.breaker);
+        let before = Shown::of(&inner.breaker);
         match answer {
             StoreAnswer::Proposal { id, answer, row } => inner.breaker.answered(*id, *answer, row, now),
             StoreAnswer::Dropped(id) => inner.breaker.proposal_dropped(*id, now),
-            StoreAnswer::Probes(grant) => inner.breaker.granted(grant, now),
+            StoreAnswer::Probes { grant, .. } => inner.breaker.granted(grant, now),
             StoreAnswer::Settled { report, took, answer } => {
                 inner.breaker.probe_settled(report.epoch, report.probe, answer, now);
                 let (recorded, judged) = (answer.settled.into(), judged(report));
@@ -218,14 +261,25 @@ impl Engine {
         if let Some(row) = answer.row().filter(|_| !holds(Rule::OldRowsIgnored)) {
             inner.breaker.follow(&row.snapshot, now);
         }
-        let after = shown(&inner.breaker);
-        if before.0 != after.0 {
-            let taken = entered_by
-                .filter(|_| answer.row().is_some_and(|row| row.snapshot.epoch == after.0))
-                .map(|entered_by| {
+        self.show_taken(entry, inner, before, (answer.row(), entered_by));
+    }
+
+    /// A breaker may be in another state, which a row of the store says.
+    pub(super) fn show_taken(
+        &self,
+        entry: &Entry,
+        inner: &mut Inner,
+        before: Shown,
+        (row, entered_by): (Option<&StoredRow>, Option<EnteredBy>),
+    ) {
+        let after = Shown::of(&inner.breaker);
+        if before.epoch != after.epoch {
+            let taken = entered_by.filter(|_| row.is_some_and(|row| row.snapshot.epoch == after.epoch)).map(
+                |entered_by| {
                     let snapshot = inner.breaker.snapshot();
                     LastTransition::restored(&snapshot, entered_by, inner.breaker.wall_offset())
-                });
+                },
+            );
             if taken.is_some() {
                 inner.newest.get_or_insert_default().last_transition = taken;
             }
@@ -254,14 +308,18 @@ impl Engine {
         self.answered_in(AnswerGroup::of(id))
     }
 
-    /// Whether a permit is of an epoch that is not known here yet: another replica gave it.
+    /// Whether a permit is of an epoch, or of a timeline, that is not known here yet: another replica gave it.
     pub fn is_behind(&self, permit: &Permit) -> bool {
-        let known = match self.registry.known(permit.key) {
-            Some(Known::Live(entry)) => entry.lock().map_or(0, |inner| inner.breaker.epoch()),
-            Some(Known::Retired(tombstone)) => tombstone.epoch,
-            None => 0,
+        let timeline = self.timeline();
+        let (timeline, known) = match self.registry.known(permit.key) {
+            Some(Known::Live(entry)) => entry
+                .lock()
+                .map_or((timeline, 0), |inner| (self.timeline_of(&inner.breaker), inner.breaker.epoch())),
+            Some(Known::Retired(tombstone)) => (timeline, tombstone.epoch),
+            None => (timeline, 0),
         };
-        self.is_replicated() && permit.timeline == self.timeline && permit.pass.epoch > known
+        let is_newer = permit.timeline == timeline && permit.pass.epoch > known;
+        self.is_replicated() && (is_newer || permit.timeline > timeline)
     }
 
     /// The outcome of a probe over which the store decides; none: [`Engine::record_for`] takes it.
@@ -279,7 +337,6 @@ impl Engine {
             self.is_replicated()
                 && permit.pass.probe.is_some()
                 && permit.kind == PermitKind::Tracked
-                && permit.timeline == self.timeline
                 && permit.branch == 0
                 && !permit.has_expired(now)
                 && self.is_enabled()
@@ -288,6 +345,9 @@ impl Engine {
         let reported = |entry: &Entry, inner: &mut Inner| {
             inner.used(now);
             self.sync_wall(inner);
+            if permit.timeline < self.timeline_of(&inner.breaker) {
+                return None;
+            }
             if permit.pass.epoch > inner.breaker.epoch() && !holds(Rule::LaterEpochToStore) {
                 return None;
             }

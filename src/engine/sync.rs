@@ -4,12 +4,12 @@
 #[cfg(not(all(test, feature = "shuttle")))]
 pub(crate) use parking_lot::{Mutex, RwLock};
 #[cfg(not(all(test, feature = "shuttle")))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use explored::{Mutex, RwLock};
 #[cfg(all(test, feature = "shuttle"))]
-pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// shuttle's locks with `parking_lot`'s signatures. A thread that panics fails the test, so poison says nothing.
 #[cfg(all(test, feature = "shuttle"))]

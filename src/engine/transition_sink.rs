@@ -46,6 +46,8 @@ pub struct Event<'a> {
     pub numbering: Numbering,
     /// It brings an override of the whole service: see [`crate::store::Proposal::service_override`].
     pub service_override: Option<u64>,
+    /// The timeline of the store that its breaker is in; none: there are no other replicas.
+    pub timeline: Option<u32>,
 }
 
 /// Where a change comes from.

@@ -64,7 +64,7 @@ mod tests {
     }
 
     fn at(timeline: u32, newest: ChangeId, nonce: Option<u64>) -> Position {
-        Position { timeline, newest, nonce }
+        Position { timeline, newest, nonce, is_checked: true }
     }
 
     #[test]

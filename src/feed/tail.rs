@@ -249,7 +249,7 @@ impl HistoryTail {
     /// What an earlier life of this process last saw of the store, before it was read: a store that went back meanwhile is found
     /// out by it.
     pub fn resume(&self, timeline: u32, newest: ChangeId) {
-        self.anchors.lock().reset(&Position { timeline, newest, nonce: None });
+        self.anchors.lock().reset(&Position { timeline, newest, nonce: None, is_checked: true });
     }
 
     /// Forgets what was read, and follows the history that the store has now, from `position` on.

@@ -53,7 +53,7 @@ impl Journal {
         let Sent { proposals, lsn, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
         tail.oldest_at = proposals.first().map(|first| appended_at(first, &*self.clock));
         tail.in_flight = Some(InFlight::InMemory { lsn });
-        Ok(Some(Batch { proposals, source: Source::Memory { lsn, bytes } }))
+        Ok(Some(Batch { proposals, source: Source::Memory { lsn, bytes }, round: log.rounds }))
     }
 
     /// The store has the batch. For a thread that may wait for the disk.
@@ -64,13 +64,34 @@ impl Journal {
         self.written.notify_one();
     }
 
+    /// The answer to the batch says nothing: it is given again.
+    pub(crate) fn not_settled(&self) {
+        self.tail.lock().in_flight = None;
+    }
+
+    /// The store went back: what is kept of the last minutes is sent again. An answer to a batch that was read before settles nothing.
+    pub fn send_again(&self) {
+        let mut log = self.log.lock();
+        let mut tail = self.tail.lock();
+        log.take_sealed(&mut tail);
+        log.begin_again(&mut tail.active.segment);
+        tail.in_flight = None;
+        self.note_stored(&log, &tail);
+        drop(tail);
+        drop(log);
+        self.filled.notify_one();
+    }
+
     /// The store did not take the batch, which is given again.
     pub(crate) fn failed(&self) {
-        self.tail.lock().in_flight = None;
+        self.not_settled();
         self.store_failing.store(true, Ordering::Relaxed);
     }
 
     fn finish(&self, log: &mut Log, batch: &Batch) {
+        if batch.round != log.rounds {
+            return;
+        }
         let now = self.clock.now();
         match batch.source {
             Source::Files { end, records, bytes, .. } => {

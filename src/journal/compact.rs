@@ -190,6 +190,7 @@ mod tests {
             cursor: Cursor::default(),
             mark: AcknowledgedMark::default(),
             mark_failure_logged: false,
+            rounds: 0,
         }
     }
 

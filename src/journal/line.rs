@@ -129,6 +129,7 @@ mod tests {
             decided_at: Time::from_micros(77),
             service_override: None,
             age: Duration::ZERO,
+            decided_in: crate::store::DecidedIn::default(),
         }))
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Log {
     pub(super) mark: AcknowledgedMark,
     /// The log says that acknowledged segments cannot be marked.
     pub(super) mark_failure_logged: bool,
+    /// How often it was begun again: a batch from before says nothing of how far the store has come since.
+    pub(super) rounds: u64,
 }
 
 /// How far the store has come.
@@ -40,6 +42,8 @@ pub(super) struct Cursor {
 pub(crate) struct Batch {
     pub(crate) proposals: Vec<Proposal>,
     pub(super) source: Source,
+    /// [`Log::rounds`] when it was read.
+    pub(super) round: u64,
 }
 
 /// Where a batch comes from.
@@ -56,6 +60,16 @@ impl Log {
     /// Takes over the segments that were closed in the middle of calls.
     pub(super) fn take_sealed(&mut self, tail: &mut Tail) {
         self.closed.extend(tail.sealed.drain(..));
+    }
+
+    /// All records that are kept are sent again, the oldest first. Those that the store has had do not count as lacking.
+    pub(super) fn begin_again(&mut self, active: &mut Segment) {
+        let cursor = std::mem::take(&mut self.cursor).lsn;
+        self.rounds += 1;
+        for segment in self.closed.iter_mut().chain([active]) {
+            let had = (cursor + 1).saturating_sub(segment.first_lsn).min(segment.records);
+            segment.acknowledged_before = segment.acknowledged_before.max(had);
+        }
     }
 
     /// The next records in files, at most `most` and about `bytes_max`, up to the end of `active`. None: the store has
@@ -102,7 +116,9 @@ impl Log {
                     due_bytes += record.bytes;
                     first_due.get_or_insert(proposals.len());
                 }
-                proposals.push(*proposal);
+                let mut proposal = *proposal;
+                proposal.decided_in.is_repeat = !is_due || lsn <= segment.acknowledged_lsn();
+                proposals.push(proposal);
             }
             if !is_full {
                 let missing = segment.last_lsn().saturating_sub(lsn);
@@ -126,7 +142,8 @@ impl Log {
             return Ok(None);
         }
         let first_due = first_due.unwrap_or_default();
-        Ok(Some(Batch { proposals, source: Source::Files { end, records, bytes: due_bytes, first_due } }))
+        let source = Source::Files { end, records, bytes: due_bytes, first_due };
+        Ok(Some(Batch { proposals, source, round: self.rounds }))
     }
 
     /// The store has come to `cursor`. Marks the segments that it has all of.

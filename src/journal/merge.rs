@@ -119,6 +119,7 @@ pub(super) mod tests {
             decided_at: Time::ZERO,
             service_override: None,
             age: Duration::ZERO,
+            decided_in: crate::store::DecidedIn::default(),
         }
     }
 

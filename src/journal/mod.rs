@@ -68,7 +68,7 @@ use self::segment::{acknowledged_path, pending_path};
 use self::tail::{Active, Tail, new_segment};
 pub(crate) use self::upkeep::Removal;
 use crate::engine::{Appended, Event, Origin, TransitionSink};
-use crate::store::{Change, Proposal, TransitionId};
+use crate::store::{Change, DecidedIn, Proposal, TransitionId};
 
 /// Entries in one batch for the store: enough that a thousand breakers opening at once are one transaction.
 const BATCH_ENTRIES_MAX: usize = 1_000;
@@ -408,12 +408,25 @@ impl TransitionSink for Journal {
             decided_at: self.clock.now(),
             service_override: event.service_override,
             age: Duration::ZERO,
+            decided_in: DecidedIn { timeline: event.timeline, ..DecidedIn::default() },
         };
+        Appended { lsn: self.write(proposal), id: Some(ProposalId { boot: self.boot, number: seq }) }
+    }
+}
+
+impl Journal {
+    /// Takes down what the store has already, which is sent once more: should the store go back, it is kept here.
+    pub(crate) fn keep(&self, proposal: Proposal) {
+        self.write(proposal);
+    }
+
+    /// Appends, and answers the log sequence number.
+    fn write(&self, proposal: Proposal) -> u64 {
         // Nothing but the write itself waits for other breakers' writes.
         let entry = Line::Entry(Box::new(proposal));
         let mut line = Vec::with_capacity(512);
         line::encode(&entry, &mut line);
-        let Line::Entry(proposal) = entry else { return Appended::default() };
+        let Line::Entry(proposal) = entry else { return 0 };
         let mut tail = self.tail.lock();
         tail.append(*proposal, &line, &*self.clock);
         let lsn = tail.lsn;
@@ -425,7 +438,7 @@ impl TransitionSink for Journal {
         if needs_upkeep {
             self.upkeep.notify_one();
         }
-        Appended { lsn, id: Some(ProposalId { boot: self.boot, number: seq }) }
+        lsn
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
             cursor: Cursor::default(),
             mark: AcknowledgedMark::read(folder),
             mark_failure_logged: false,
+            rounds: 0,
         },
         recovered: Recovered::default(),
         bytes: 0,

@@ -4,6 +4,7 @@ mod disk_faults;
 mod faulty_disk;
 mod faulty_store;
 mod flushing;
+mod going_back;
 mod keeping;
 mod limit;
 mod logged;
@@ -123,6 +124,7 @@ fn append_at(journal: &Journal, name: &str, epoch: u64, at: Time) -> u64 {
             origin: Origin::Own,
             numbering: Numbering::Own,
             service_override: None,
+            timeline: None,
         },
     )
     .lsn

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::{Batch, Journal};
+use crate::protocol_rules::{Rule, holds};
 use crate::store::{Answer, Answered, Proposal, SharedStore, StoreError, TransitionStore};
 
 /// The first pause after the store did not answer; it doubles up to the longest.
@@ -26,6 +27,10 @@ pub trait AnswerSink: Send + Sync + 'static {
 
     /// The store rejected a proposal for good, and it is left out.
     fn dropped(&self, proposal: &Proposal);
+
+    /// Whether the store answers in its present timeline, as far as that is known here. In another, the answer settles nothing: it
+    /// is of a store that has gone back since, or of one that did and is not followed yet.
+    fn is_present(&self, answered: &Answered) -> bool;
 }
 
 /// Where proposals go.
@@ -37,22 +42,27 @@ enum Target {
 }
 
 impl Target {
+    /// None: the answers settle nothing.
     async fn propose(
         &self,
         journal: &Journal,
         proposals: &mut [Proposal],
-    ) -> Result<Vec<Answer>, StoreError> {
+    ) -> Result<Option<Vec<Answer>>, StoreError> {
         match self {
-            Self::Own(store) => store.propose(proposals).await,
+            Self::Own(store) => store.propose(proposals).await.map(Some),
             Self::Shared(store, answers) => {
                 for proposal in &mut *proposals {
                     proposal.age = journal.age_of(proposal);
                 }
                 let answered = store.propose_shared(proposals).await?;
+                let is_present = answered.iter().all(|answered| answers.is_present(answered));
+                if !is_present && holds(Rule::OtherTimelineSettlesNothing) {
+                    return Ok(None);
+                }
                 for (proposal, answered) in proposals.iter().zip(&answered) {
                     answers.answered(proposal, answered);
                 }
-                Ok(answered.into_iter().map(|answered| answered.answer).collect())
+                Ok(Some(answered.into_iter().map(|answered| answered.answer).collect()))
             }
         }
     }
@@ -106,6 +116,10 @@ impl Writer {
                     continue;
                 }
                 Step::Idle => stop.run_until_cancelled(self.journal.filled()).await,
+                Step::Unsettled => {
+                    let until = self.clock.now() + PAUSE_FIRST;
+                    stop.run_until_cancelled(self.clock.sleep_until(until)).await
+                }
                 Step::Failed => {
                     let now = self.clock.now();
                     let until = now + jittered(pause, self.journal.boot ^ now.as_micros());
@@ -134,7 +148,11 @@ impl Writer {
         };
         self.unreadable = false;
         let error = match self.target.propose(&self.journal, &mut batch.proposals).await {
-            Ok(answers) => {
+            Ok(None) => {
+                self.journal.not_settled();
+                return Step::Unsettled;
+            }
+            Ok(Some(answers)) => {
                 for (proposal, answer) in batch.proposals.iter().zip(&answers) {
                     // Replicas that propose the same at once are in agreement.
                     if let Answer::Lost { present } = answer
@@ -227,6 +245,8 @@ pub(super) enum Step {
     Wrote,
     Idle,
     Failed,
+    /// The store is in another timeline.
+    Unsettled,
     /// A row is wrong, and the batch has more entries than one.
     Wrong,
 }

@@ -7,16 +7,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::store::ChangeId;
-
-/// What was seen of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeenPosition {
-    /// Its timeline.
-    pub timeline: u32,
-    /// The newest change of it.
-    pub change: ChangeId,
-}
+use crate::store::{ChangeId, SeenPosition};
 
 /// The file. One line: timeline, revision and nonce, in decimal.
 #[derive(Debug)]

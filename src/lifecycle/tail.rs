@@ -9,10 +9,11 @@ use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::position::{PositionFile, SeenPosition};
+use super::position::PositionFile;
 use crate::control::Control;
 use crate::feed::{Feeds, Polled};
 use crate::journal::Journal;
+use crate::store::SeenPosition;
 
 /// The interval of polling the store for history that other processes wrote.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,9 +45,14 @@ pub async fn run_tail(
                     revision = position.newest.revision,
                     seen = tail.anchor().revision,
                     timeline = position.timeline,
-                    "the store was restored from a backup: watches resync, and permits issued before it end with this process"
+                    "the store was restored from a backup, or a standby was promoted: watches resync"
                 );
-                if stop.run_until_cancelled(control.reload_restored()).await.is_none() {
+                // Breakers first, then the configuration, then who watches them.
+                let reload = async {
+                    control.timeline_taken(position.timeline).await;
+                    control.reload_restored().await;
+                };
+                if stop.run_until_cancelled(reload).await.is_none() {
                     break;
                 }
                 feeds.reset(position, clock.now());

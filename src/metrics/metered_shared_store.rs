@@ -11,7 +11,7 @@ use crate::store::{
 };
 
 /// Every operation, as the metrics name it.
-const OPERATIONS: [&str; 3] = ["propose_shared", "ask_probes", "rows_after"];
+const OPERATIONS: [&str; 4] = ["propose_shared", "ask_probes", "rows_after", "begin_timeline"];
 
 /// Passes every operation on to another store, and counts.
 pub struct MeteredSharedStore {
@@ -41,10 +41,14 @@ impl SharedStore for MeteredSharedStore {
         self.operations.watch("ask_probes", self.store.ask_probes(requests)).await
     }
 
-    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
-        let page = self.operations.watch("rows_after", self.store.rows_after(after, limit)).await?;
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
+        let page = self.operations.watch("rows_after", self.store.rows_after(after, seen, limit)).await?;
         self.operations.saw(page.position.newest.revision);
         Ok(page)
+    }
+
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.operations.watch("begin_timeline", self.store.begin_timeline(present, past)).await
     }
 
     async fn listen(&self, told: &(dyn Fn(Told) + Send + Sync)) -> StoreError {

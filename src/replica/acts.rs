@@ -17,7 +17,7 @@ use super::Replica;
 use super::coordinator::Coordinator;
 use crate::engine::{Acted, Creator, OperatorAct, OperatorError, PlannedAct, StoreAnswer, Unknown};
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{Answer, Answered, Change, Proposal, StoreError};
+use crate::store::{Answer, Answered, Change, DecidedIn, Proposal, StoreError};
 
 /// How often an act is planned anew because another one came between.
 const ATTEMPTS_MAX: u32 = 4;
@@ -129,13 +129,21 @@ impl Replica {
                 decided_at: now,
                 service_override: None,
                 age: Duration::ZERO,
+                decided_in: DecidedIn::timeline(planned.timeline),
             };
-            let Some(Answered { answer, row }) = self.propose(coordinator, proposal, gives_up_at).await?
-            else {
+            let asked = self.propose(coordinator, proposal.clone(), gives_up_at).await?;
+            let Some(Answered { answer, row, newest }) = asked else {
                 stands = None;
                 break;
             };
+            if !coordinator.note(row.row.version.timeline, newest) {
+                // The store went back. It is planned again on the row that there is now.
+                self.tail_hint.notify_one();
+                self.clock.sleep_until(self.clock.now() + PAUSE).await;
+                continue;
+            }
             let now = self.clock.now();
+            coordinator.keep(proposal.answered(&answer));
             self.engine.take_answer(&planned.key, &StoreAnswer::Row(&row.row), row.entered_by, now);
             match answer {
                 Answer::Won { epoch, .. } => {

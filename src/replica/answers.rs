@@ -5,6 +5,7 @@ use std::sync::Arc;
 use breaker::{ProposalAnswer, ProposalId};
 use breakerd_common::clock::Clock;
 
+use super::newest_seen::NewestSeen;
 use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::AnswerSink;
 use crate::store::{Answer, Answered, Proposal};
@@ -14,6 +15,7 @@ use crate::store::{Answer, Answered, Proposal};
 pub struct Answers {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
+    seen: Arc<NewestSeen>,
 }
 
 impl std::fmt::Debug for Answers {
@@ -25,12 +27,23 @@ impl std::fmt::Debug for Answers {
 impl Answers {
     /// To the breakers of `engine`.
     pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, clock }
+        Self { engine, clock, seen: Arc::default() }
+    }
+
+    /// The same, and tells `seen` of the changes that answers name.
+    #[must_use]
+    pub fn noting(self, seen: Arc<NewestSeen>) -> Self {
+        Self { seen, ..self }
     }
 }
 
 impl AnswerSink for Answers {
+    fn is_present(&self, answered: &Answered) -> bool {
+        answered.row.row.version.timeline == self.engine.timeline()
+    }
+
     fn answered(&self, proposal: &Proposal, answered: &Answered) {
+        self.seen.note(answered.row.row.version.timeline, answered.newest);
         let id = ProposalId { boot: proposal.id.boot, number: proposal.id.seq };
         let answer = match answered.answer {
             Answer::Won { .. } => ProposalAnswer::Won,

@@ -15,13 +15,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::batch_size::LIMIT;
+use super::newest_seen::NewestSeen;
 use super::outcomes::{Outcome, Outcomes};
 use super::returns::{Returned, Returns};
 use super::trouble::Trouble;
 use crate::engine::{BreakerRequests, Engine, ReportedProbe, RequestLimit, StoreAnswer};
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{ProbeRequest, ProbeResponse, SharedStore, TransitionId};
+use crate::store::{ChangeId, ProbeRequest, ProbeResponse, Proposal, SharedStore, TransitionId};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +48,7 @@ pub struct Coordinator {
     stopping: AtomicBool,
     grace: Duration,
     journal: Arc<Journal>,
+    seen: Arc<NewestSeen>,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -79,7 +81,15 @@ impl Coordinator {
             stopping: AtomicBool::new(false),
             grace: GRACE,
             journal: Arc::clone(journal),
+            seen: Arc::default(),
         }
+    }
+
+    /// The same, and tells `seen` of the changes that answers name.
+    #[must_use]
+    pub fn noting(mut self, seen: Arc<NewestSeen>) -> Self {
+        self.seen = seen;
+        self
     }
 
     /// The same, with so much time for the end instead of 5 seconds: [`Coordinator::run`].
@@ -105,6 +115,17 @@ impl Coordinator {
     pub(super) fn next_id(&self) -> TransitionId {
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         TransitionId { replica: self.journal.replica(), boot: self.boot, seq }
+    }
+
+    /// Keeps a transition that the store has, should the store go back.
+    pub(super) fn keep(&self, proposal: Proposal) {
+        self.journal.keep(proposal);
+    }
+
+    /// Takes note of what an answer names. False: it is of another timeline, and says nothing.
+    pub(super) fn note(&self, timeline: u32, newest: ChangeId) -> bool {
+        self.seen.note(timeline, newest);
+        timeline == self.engine.timeline()
     }
 
     /// The store.
@@ -209,6 +230,11 @@ impl Coordinator {
                 return true;
             }
         };
+        if !self.note_all(&responses) {
+            self.outcomes.lock().put_back(batch);
+            self.pause().await;
+            return true;
+        }
         let now = self.clock.now();
         for (outcome, response) in batch.into_iter().zip(responses) {
             self.settled(outcome, response, now);
@@ -216,10 +242,30 @@ impl Coordinator {
         true
     }
 
+    /// False: they are of another timeline. All of one batch are of the same.
+    fn note_all(&self, responses: &[ProbeResponse]) -> bool {
+        responses.iter().all(|response| match response {
+            ProbeResponse::Claimed { row, newest, .. } => self.note(row.row.version.timeline, *newest),
+            ProbeResponse::Settled { answer, newest, .. } => self.note(answer.row.version.timeline, *newest),
+            ProbeResponse::Released | ProbeResponse::Unreadable(_) => true,
+        })
+    }
+
+    async fn pause(&self) {
+        self.clock.sleep_until(self.clock.now() + PAUSE).await;
+    }
+
     fn settled(&self, outcome: Outcome, response: ProbeResponse, now: Time) {
         let ReportedProbe { key, report, .. } = &outcome.reported;
         let (answer, entered_by) = match response {
-            ProbeResponse::Settled { answer, entered_by } => (answer, entered_by),
+            ProbeResponse::Settled { answer, entered_by, decided, .. } => {
+                // Before anybody is told of it.
+                let decided = decided.map(|decided| *decided);
+                if let Some(decided) = decided.or_else(|| outcome.may_have_decided(&answer, entered_by)) {
+                    self.keep(decided);
+                }
+                (answer, entered_by)
+            }
             ProbeResponse::Unreadable(problem) => {
                 tracing::error!(breaker = %key, problem, "outcome of a probe dropped, as its breaker is unreadable");
                 return;
@@ -236,13 +282,14 @@ impl Coordinator {
     async fn ask(&self, returns: &mut Returns) -> bool {
         let (mut claims, most) = (Vec::new(), self.requests_max());
         let is_stopping = self.stopping.load(Ordering::Relaxed);
-        for BreakerRequests { key, epoch, slots, claim, returned: nonces } in
+        for BreakerRequests { key, timeline, epoch, slots, claim, returned: nonces } in
             self.engine.take_requests(RequestLimit { breakers: most, ..LIMIT }, self.clock.now())
         {
             if !nonces.is_empty() && holds(Rule::ProbesReturned) {
                 returns.push(Returned { key: key.clone(), epoch, slots, nonces });
             }
-            claims.extend(claim.filter(|_| !is_stopping).map(|claim| ProbeRequest::Claim { key, claim }));
+            let claim = claim.filter(|_| !is_stopping);
+            claims.extend(claim.map(|claim| ProbeRequest::Claim { key, claim, timeline }));
         }
         // Given back first: another replica may want them.
         let mut requests = returns.batch(most);
@@ -275,20 +322,28 @@ impl Coordinator {
             }
         };
         returns.told(given_back);
+        if !self.note_all(&responses) {
+            for request in &requests[given_back..] {
+                self.engine.ask_again(request.key());
+            }
+            self.pause().await;
+            return true;
+        }
         let now = self.clock.now();
         for (request, response) in requests.iter().zip(responses) {
-            let grant = match response {
-                ProbeResponse::Claimed { grant, row } => {
+            let (grant, timeline) = match response {
+                ProbeResponse::Claimed { grant, row, .. } => {
                     self.engine.take_answer(request.key(), &StoreAnswer::Row(&row.row), row.entered_by, now);
-                    grant
+                    (grant, row.row.version.timeline)
                 }
                 // The tail says so, once.
-                ProbeResponse::Unreadable(_) => None,
+                ProbeResponse::Unreadable(_) => (None, self.engine.timeline()),
                 ProbeResponse::Released | ProbeResponse::Settled { .. } => continue,
             };
             // None was given where the row is another one; the claim is answered all the same.
             let grant = grant.unwrap_or_else(|| ProbeGrant::refused(request.epoch()));
-            self.engine.take_answer(request.key(), &StoreAnswer::Probes(&grant), None, now);
+            let answer = StoreAnswer::Probes { grant: &grant, timeline };
+            self.engine.take_answer(request.key(), &answer, None, now);
         }
         true
     }
@@ -313,7 +368,7 @@ impl Coordinator {
         };
         self.trouble.note("ask about probes", &error, self.clock.now());
         if error.is_transient() {
-            self.clock.sleep_until(self.clock.now() + PAUSE).await;
+            self.pause().await;
             return Sent::Unanswered;
         }
         self.requests_max.store((requests.len() / 2).max(1), Ordering::Relaxed);

@@ -14,6 +14,7 @@ mod batch_size;
 mod calls;
 mod coordinator;
 mod counts;
+mod newest_seen;
 mod outcomes;
 mod presence;
 mod read_position;
@@ -21,6 +22,7 @@ mod recording;
 mod replication;
 mod returns;
 mod tail;
+mod timelines;
 mod trouble;
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use self::answers::Answers;
 pub use self::calls::{Calls, WaitingCall};
 pub use self::coordinator::Coordinator;
 pub use self::counts::CountSharing;
+pub use self::newest_seen::NewestSeen;
 pub use self::presence::{Presence, PresenceMetrics, live_replica};
 pub use self::read_position::ReadPosition;
 pub use self::recording::{Submitted, WaitingOutcome};

@@ -7,11 +7,11 @@ use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answers, Coordinator, CountSharing, Replica, Tail};
+use super::{Answers, Coordinator, CountSharing, NewestSeen, Replica, Tail};
 use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, Unanswered};
-use crate::store::{ChangedRow, CountStore, SharedStore, StoreError, Told};
+use crate::store::{ChangedRow, CountStore, SeenPosition, SharedStore, StoreError, Told};
 
 /// How long the end waits for the store, at the most: less than the server waits for its tasks.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -32,6 +32,8 @@ pub struct Replication {
     history_hint: Arc<Notify>,
     /// Another replica may have counts to tell: for [`CountSharing`].
     counts_hint: Arc<Notify>,
+    /// The newest change that the store told of.
+    seen: Arc<NewestSeen>,
     boot: u64,
 }
 
@@ -44,6 +46,10 @@ impl Replication {
         journal: Arc<Journal>,
         boot: u64,
     ) -> Self {
+        let seen = Arc::new(NewestSeen::new(SeenPosition {
+            timeline: engine.timeline(),
+            ..SeenPosition::default()
+        }));
         let coordinator =
             Coordinator::new(Arc::clone(&engine), Arc::clone(&store), Arc::clone(&clock), &journal, boot);
         Self {
@@ -51,10 +57,11 @@ impl Replication {
             store,
             clock,
             journal,
-            coordinator: Arc::new(coordinator.with_grace(END_WITHIN)),
+            coordinator: Arc::new(coordinator.with_grace(END_WITHIN).noting(Arc::clone(&seen))),
             rows_hint: Arc::default(),
             history_hint: Arc::default(),
             counts_hint: Arc::default(),
+            seen,
             boot,
         }
     }
@@ -73,7 +80,8 @@ impl Replication {
     /// Carries the journal to the store, and the answers to the breakers.
     pub fn writer(&self) -> Writer {
         let answers = Answers::new(Arc::clone(&self.engine), Arc::clone(&self.clock));
-        Writer::to_shared(Arc::clone(&self.journal), Arc::clone(&self.store), Arc::new(answers))
+        let answers = Arc::new(answers.noting(Arc::clone(&self.seen)));
+        Writer::to_shared(Arc::clone(&self.journal), Arc::clone(&self.store), answers)
     }
 
     /// Shares what breakers count while they fail, over `store`, which is the one of the others.
@@ -94,16 +102,17 @@ impl Replication {
     /// # Errors
     /// As the store's. The journal is waited for, as long as this is.
     pub async fn catch_up(&self, waiting: u64) -> Result<Tail, StoreError> {
+        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+        let tail = Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint));
+        let mut tail = tail.of_replica(Arc::clone(&self.journal), Arc::clone(&self.seen));
         if waiting > 0 {
             let stop = CancellationToken::new();
             let emptied = async {
                 self.journal.emptied().await;
                 stop.cancel();
             };
-            tokio::join!(self.writer().run(stop.clone()), emptied);
+            tokio::join!(self.writer().run(stop.clone()), emptied, tail.follow_timelines(&stop));
         }
-        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
-        let mut tail = Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint));
         tail.catch_up().await?;
         Ok(tail)
     }

@@ -9,31 +9,35 @@ use breakerd_common::clock::Clock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::newest_seen::NewestSeen;
 use super::read_position::ReadPosition;
+use super::timelines::{Timelines, revisions};
 use super::trouble::Trouble;
 use crate::engine::{Engine, StoreAnswer};
+use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{ChangedRow, RowCursor, RowPlace, SharedStore, StoreError, UnreadableRow};
+use crate::store::{ChangedRow, RowCursor, RowPlace, RowsPage, SharedStore, StoreError, UnreadableRow};
 
 /// Between two polls that no hint brought forward.
-const POLL_EVERY: Duration = Duration::from_secs(1);
+pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
 /// After a poll that the store did not answer.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Rows of one poll.
-const PAGE: u32 = 1_000;
+pub(super) const PAGE: u32 = 1_000;
 
 /// Brings the rows of the store to the breakers of this replica.
 pub struct Tail {
-    engine: Arc<Engine>,
-    store: Arc<dyn SharedStore>,
-    clock: Arc<dyn Clock>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) store: Arc<dyn SharedStore>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Somebody wrote.
     hint: Arc<Notify>,
-    cursor: RowCursor,
+    pub(super) cursor: RowCursor,
     /// The newest revision that changed what services are judged by.
     configuration: watch::Sender<u64>,
     /// What was read last, for who wants to know.
     read: Arc<ReadPosition>,
+    pub(super) timelines: Timelines,
 }
 
 impl std::fmt::Debug for Tail {
@@ -51,7 +55,16 @@ impl Tail {
         hint: Arc<Notify>,
     ) -> Self {
         let (configuration, read) = (watch::Sender::new(0), Arc::new(ReadPosition::from(clock.now())));
-        Self { engine, store, clock, hint, cursor: RowCursor::default(), configuration, read }
+        let timelines = Timelines::new(engine.timeline());
+        Self { engine, store, clock, hint, cursor: RowCursor::default(), configuration, read, timelines }
+    }
+
+    /// The same, for a replica whose changes are in `journal`: in a new timeline it sends them again, and proposes what it was in.
+    /// Answers tell `seen` of newer changes than were read.
+    #[must_use]
+    pub fn of_replica(mut self, journal: Arc<Journal>, seen: Arc<NewestSeen>) -> Self {
+        self.timelines.follow(journal, seen, self.engine.timeline());
+        self
     }
 
     /// What was read last.
@@ -70,25 +83,30 @@ impl Tail {
     /// As the store's.
     pub async fn catch_up(&mut self) -> Result<(), StoreError> {
         loop {
-            let page = self.store.rows_after(&self.cursor, PAGE).await?;
-            let now = self.clock.now();
-            // First, as rows may come of it.
-            self.configuration
-                .send_if_modified(|known| std::mem::replace(known, page.configuration) != page.configuration);
-            // Read once, as the place to go on from is behind it.
-            for UnreadableRow { place: RowPlace { revision, service, name }, problem } in &page.unreadable {
-                tracing::error!(service, name, revision, problem, "unreadable row of a breaker skipped");
+            let told = self.timelines.told();
+            let page = self.store.rows_after(&self.cursor, &revisions(&told), PAGE).await?;
+            if !self.is_in_timeline(&told, &page).await? {
+                continue;
             }
+            let now = self.clock.now();
+            self.note_configuration(page.configuration);
+            log_unreadable(&page);
             for ChangedRow { key, row, entered_by } in &page.rows {
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
             }
             self.cursor = page.next;
             self.read.note(self.cursor.revision, now);
             if page.is_last {
+                self.propose_taken_up().await?;
                 self.read.note_whole();
                 return Ok(());
             }
         }
+    }
+
+    /// First, as rows may come of it.
+    pub(super) fn note_configuration(&self, newest: u64) {
+        self.configuration.send_if_modified(|known| std::mem::replace(known, newest) != newest);
     }
 
     /// Follows until `stop`.
@@ -117,5 +135,12 @@ impl Tail {
                 return;
             }
         }
+    }
+}
+
+/// Read once, as the place to go on from is behind it.
+pub(super) fn log_unreadable(page: &RowsPage) {
+    for UnreadableRow { place: RowPlace { revision, service, name }, problem } in &page.unreadable {
+        tracing::error!(service, name, revision, problem, "unreadable row of a breaker skipped");
     }
 }

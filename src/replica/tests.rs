@@ -42,14 +42,18 @@ impl SharedStore for Unwilling {
             self.claimed.lock().push(request.key().name().to_string());
             let row =
                 ChangedRow { key: request.key().clone(), row: row(State::HalfOpen, 0), entered_by: None };
-            ProbeResponse::Claimed { grant: None, row }
+            ProbeResponse::Claimed { grant: None, row, newest: ChangeId::default() }
         };
         let responses = requests.iter().map(refused).collect();
         self.asked.notify_one();
         Ok(responses)
     }
 
-    async fn rows_after(&self, _: &RowCursor, _: u32) -> Result<RowsPage, StoreError> {
+    async fn rows_after(&self, _: &RowCursor, _: &[u64], _: u32) -> Result<RowsPage, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn begin_timeline(&self, _: u32, _: u32) -> Result<(), StoreError> {
         std::future::pending().await
     }
 }
@@ -149,7 +153,11 @@ impl SharedStore for Newer {
         std::future::pending().await
     }
 
-    async fn rows_after(&self, after: &RowCursor, _: u32) -> Result<RowsPage, StoreError> {
+    async fn begin_timeline(&self, _: u32, _: u32) -> Result<(), StoreError> {
+        std::future::pending().await
+    }
+
+    async fn rows_after(&self, after: &RowCursor, _: &[u64], _: u32) -> Result<RowsPage, StoreError> {
         let newest = ChangeId { revision: 2, nonce: 1 };
         let place = RowPlace { revision: 1, service: "db".to_owned(), name: "a".to_owned() };
         let problem = "state cannot be QUARANTINED".to_owned();
@@ -161,7 +169,8 @@ impl SharedStore for Newer {
             next: RowCursor { revision: 2, part: None },
             is_last: true,
             configuration: 0,
-            position: Position { timeline: 0, newest, nonce: None },
+            position: Position { timeline: 0, newest, nonce: None, is_checked: true },
+            seen: Vec::new(),
         })
     }
 }

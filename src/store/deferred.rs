@@ -165,8 +165,12 @@ impl SharedStore for DeferredStore {
         self.opened()?.shared.ask_probes(requests).await
     }
 
-    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
-        self.opened()?.shared.rows_after(after, limit).await
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.opened()?.shared.begin_timeline(present, past).await
+    }
+
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
+        self.opened()?.shared.rows_after(after, seen, limit).await
     }
 
     async fn listen(&self, told: &(dyn Fn(Told) + Send + Sync)) -> StoreError {

@@ -10,7 +10,7 @@ use super::columns::{Reader, bigint, hex, micros, printable, unhex};
 use super::judge::Entry;
 use super::range_filter::RangeFilter;
 use super::timestamp::Timestamp;
-use super::{Change, HistoryCursor, StoreError, StoredTransition, TransitionId, TransitionQuery};
+use super::{Change, ChangeId, HistoryCursor, StoreError, StoredTransition, TransitionId, TransitionQuery};
 
 /// The actor of a gap: nobody asked for it.
 const GAP_ACTOR: &str = "breakerd";
@@ -49,6 +49,7 @@ pub(super) struct TransitionRow {
     pub(super) shadow: bool,
     pub(super) store_unavailable: bool,
     pub(super) superseded_by: Option<i64>,
+    pub(super) timeline: Option<i64>,
     pub(super) config_revision: i64,
     pub(super) occurred_at: Timestamp,
     pub(super) recorded_at: Timestamp,
@@ -59,6 +60,15 @@ pub(super) struct TransitionRow {
 pub(super) struct Bumped {
     pub(super) revision: i64,
     pub(super) recorded_at: Timestamp,
+    /// What tells the revision from the same revision in another history.
+    pub(super) nonce: i64,
+}
+
+impl Bumped {
+    /// The change that it makes.
+    pub(super) fn change(self) -> ChangeId {
+        ChangeId { revision: self.revision.unsigned_abs(), nonce: self.nonce.cast_unsigned() }
+    }
 }
 
 impl TransitionRow {
@@ -117,6 +127,7 @@ impl TransitionRow {
             shadow: entry.epoch.is_none() && matches!(&proposal.change, Change::Transition(t) if t.shadow),
             store_unavailable: proposal.store_unavailable,
             superseded_by: entry.superseded_by.map(|epoch| bigint(act, "epoch", epoch)).transpose()?,
+            timeline: proposal.decided_in.timeline.map(i64::from),
             config_revision: bigint(act, "config_revision", after.map_or(0, config_revision))?,
             occurred_at: Timestamp(entry.occurred_at),
             recorded_at: bumped.recorded_at,
@@ -124,7 +135,7 @@ impl TransitionRow {
     }
 
     /// The columns that [`Self::cells`] has the values of, in the same order.
-    pub(super) const COLUMNS: [Column; 34] = [
+    pub(super) const COLUMNS: [Column; 35] = [
         Column::Plain("revision"),
         Column::Plain("number"),
         Column::Plain("replica"),
@@ -156,13 +167,14 @@ impl TransitionRow {
         Column::Plain("shadow"),
         Column::Plain("store_unavailable"),
         Column::Plain("superseded_by"),
+        Column::Plain("timeline"),
         Column::Plain("config_revision"),
         Column::Time("occurred_at"),
         Column::Time("recorded_at"),
     ];
 
     /// What is written of it, in the order of [`Self::COLUMNS`].
-    pub(super) fn cells(&self) -> [Cell<'_>; 34] {
+    pub(super) fn cells(&self) -> [Cell<'_>; 35] {
         [
             self.revision.into(),
             self.number.into(),
@@ -195,6 +207,7 @@ impl TransitionRow {
             self.shadow.into(),
             self.store_unavailable.into(),
             self.superseded_by.into(),
+            self.timeline.into(),
             self.config_revision.into(),
             self.occurred_at.into(),
             self.recorded_at.into(),
@@ -243,6 +256,7 @@ impl TransitionRow {
             shadow: self.shadow,
             store_unavailable: self.store_unavailable,
             superseded: self.superseded_by.is_some(),
+            timeline: self.timeline.map(|timeline| reader.number("timeline", timeline)).transpose()?,
             config_revision: reader.number("config_revision", self.config_revision)?,
             occurred_at: self.occurred_at.0,
             recorded_at: self.recorded_at.0,

@@ -14,6 +14,7 @@
 //!   to be reset twice.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
 //!   or when what stands is not what it wanted to bring about.
+//! * What was decided in another timeline goes into the history and changes no row: [`timelines`].
 //! * Shadows change no row: they always win, at the epoch that they were seen in. So does a gap in the history, unless
 //!   it knows a state of a later epoch than the row's, which then takes the row. Where the epochs are numbered here, only a state
 //!   that denies does, and FORCED_OPEN of an operator whatever came since.
@@ -23,7 +24,9 @@
 mod guard;
 pub(super) mod probes;
 mod service;
+mod timelines;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -39,6 +42,8 @@ use crate::protocol_rules::{Rule, holds};
 /// What is known before judging, read under the locks.
 #[derive(Default)]
 pub(super) struct LockedRows<'a> {
+    /// The timeline of the store; none: one process has it for itself, and knows its past.
+    pub(super) timeline: Option<u32>,
     /// The breakers that the batch names and that have a row.
     pub(super) present: BTreeMap<&'a Key, BreakerState>,
     /// The changes of the batch that were answered before.
@@ -61,6 +66,8 @@ pub(super) struct BreakerState {
     pub(super) act_epoch: u64,
     /// `HALF_OPEN`: when the first of its probes was given; none: none was.
     pub(super) first_probe_at: Option<Time>,
+    /// The epoch of an earlier timeline that the row stands for; none: there was a transition in the present timeline.
+    pub(super) reconciled: Option<u64>,
 }
 
 /// What a change was answered when it first came.
@@ -127,7 +134,20 @@ impl BreakerState {
             episode: None,
             act_epoch: 0,
             first_probe_at: None,
+            reconciled: Some(0),
         }
+    }
+
+    /// As it is in a timeline that began with the revision `since`, if the row was written with `revision`: nothing has happened in it
+    /// to a row that is older, and what began the timeline only let half-open enter half-open again.
+    pub(super) fn in_timeline_since(self, since: u64, revision: u64) -> Self {
+        let epoch = self.snapshot.epoch;
+        let reconciled = match revision.cmp(&since) {
+            Ordering::Less => Some(epoch),
+            Ordering::Equal => Some(epoch.saturating_sub(u64::from(since > 0))),
+            Ordering::Greater => self.reconciled,
+        };
+        Self { reconciled, ..self }
     }
 
     fn guarded<'a>(&'a self, services: &'a ServiceOverrides) -> Guarded<'a> {
@@ -187,6 +207,7 @@ impl<'a> Judgement<'a> {
                 current.act_epoch = next.epoch;
             }
             current.first_probe_at = None;
+            current.reconciled = proposal.decided_in.taken_up;
             current.snapshot = next;
             current.entered_by = match &proposal.change {
                 Change::Transition(transition) => {
@@ -230,7 +251,7 @@ impl<'a> Judgement<'a> {
 
 /// Decides a batch in its order: a later change of the same breaker meets what an earlier one left.
 pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, now: Time) -> Judgement<'a> {
-    let LockedRows { mut present, mut known, services } = locked_rows;
+    let LockedRows { timeline, mut present, mut known, services } = locked_rows;
     let mut judgement = Judgement {
         verdicts: Vec::with_capacity(proposals.len()),
         entries: Vec::with_capacity(proposals.len()),
@@ -245,7 +266,7 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
             known.get(&proposal.id).copied().filter(|_| holds(Rule::KnownIdAnsweredAlike)).unwrap_or_else(
                 || {
                     let scope = current.snapshot.set_by.as_ref().map(|set_by| set_by.scope);
-                    let mut decision = rule(proposal, current, &services, now);
+                    let mut decision = rule(proposal, current, (timeline, &services), now);
                     if let Some(entry) = &mut decision.entry {
                         entry.of_service = is_of_service(proposal, scope);
                         entry.replaced_expires_at =
@@ -280,12 +301,14 @@ struct EntryDecision<'a> {
 fn rule<'a>(
     proposal: &'a Proposal,
     row: &BreakerState,
-    services: &ServiceOverrides,
+    (timeline, services): (Option<u32>, &ServiceOverrides),
     now: Time,
 ) -> EntryDecision<'a> {
     let current = &row.snapshot;
+    let is_past = timelines::is_past(proposal, timeline);
     let transition = match &proposal.change {
         Change::Transition(transition) => transition,
+        Change::Gap(gap) if is_past => return gap_in_history(proposal, gap, current),
         Change::Gap(gap) if proposal.numbering == Numbering::Store => {
             return gap_numbered_here(proposal, gap, current, now);
         }
@@ -294,6 +317,12 @@ fn rule<'a>(
     if transition.shadow {
         let states = (transition.from, transition.to());
         return noted(proposal, states, transition.base_epoch, transition.at);
+    }
+    if is_past {
+        return lost(proposal, transition, current);
+    }
+    if let Some(epoch) = proposal.decided_in.taken_up {
+        return timelines::take_up(proposal, transition, row, epoch, now);
     }
     if proposal.numbering == Numbering::Store {
         return numbered_here(proposal, transition, row, services, now);
@@ -318,23 +347,7 @@ fn numbered_here<'a>(
 ) -> EntryDecision<'a> {
     let current = &row.snapshot;
     let is_kept = match compare(proposal, transition, &row.guarded(services), now) {
-        Outcome::Won => {
-            let epoch = current.epoch + 1;
-            // OPEN waits from when it was decided, and not from when the store heard of it.
-            let waited = if transition.after.state == State::Open { proposal.age } else { Duration::ZERO };
-            let entered_at = (now - waited).max(current.entered_at.min(now));
-            let next = Snapshot { epoch, entered_at, ..transition.after.clone() };
-            let entry = Entry {
-                epoch: Some(epoch),
-                from: current.state,
-                base_epoch: current.epoch,
-                // What was decided alone happened when it was decided, however late the store hears of it.
-                occurred_at: if proposal.store_unavailable { transition.at } else { entered_at },
-                ..entry(proposal, transition)
-            };
-            let receipt = Receipt::Won { epoch, revision: RowRevision::Here };
-            return EntryDecision { receipt, entry: Some(entry), next: Some(next) };
-        }
+        Outcome::Won => return won(proposal, transition, current, now),
         // Callers were told of a state that denies, before the store has answered.
         Outcome::Refused => transition.after.state == State::ForcedOpen,
         // Calls were let through by nobody, and another replica says the same of the next row.
@@ -356,6 +369,35 @@ fn numbered_here<'a>(
     if (is_kept || proposal.store_unavailable || is_own_act) && holds(Rule::SupersededKept) {
         return lost(proposal, transition, current);
     }
+    forgotten()
+}
+
+/// It is the next epoch.
+fn won<'a>(
+    proposal: &'a Proposal,
+    transition: &Transition,
+    current: &Snapshot,
+    now: Time,
+) -> EntryDecision<'a> {
+    let epoch = current.epoch + 1;
+    // OPEN waits from when it was decided, and not from when the store heard of it.
+    let waited = if transition.after.state == State::Open { proposal.age } else { Duration::ZERO };
+    let entered_at = (now - waited).max(current.entered_at.min(now));
+    let next = Snapshot { epoch, entered_at, ..transition.after.clone() };
+    let entry = Entry {
+        epoch: Some(epoch),
+        from: current.state,
+        base_epoch: current.epoch,
+        // What was decided alone happened when it was decided, however late the store hears of it.
+        occurred_at: if proposal.store_unavailable { transition.at } else { entered_at },
+        ..entry(proposal, transition)
+    };
+    let receipt = Receipt::Won { epoch, revision: RowRevision::Here };
+    EntryDecision { receipt, entry: Some(entry), next: Some(next) }
+}
+
+/// Neither a row of breaker nor one of the history.
+fn forgotten<'a>() -> EntryDecision<'a> {
     EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
 }
 
@@ -376,7 +418,7 @@ fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
 
 /// A gap in the history. What was lost with it is history only: the state behind it takes the row.
 fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, current: &Snapshot) -> EntryDecision<'a> {
-    let unchanged = noted(proposal, (current.state, current.state), gap.base_epoch, gap.at);
+    let unchanged = gap_in_history(proposal, gap, current);
     let Some(after) = gap.after.as_ref().filter(|after| after.epoch > current.epoch) else {
         return unchanged;
     };
@@ -418,6 +460,10 @@ fn gap_numbered_here<'a>(
         }),
         next: Some(Snapshot { epoch, entered_at, ..after.clone() }),
     }
+}
+
+fn gap_in_history<'a>(proposal: &'a Proposal, gap: &Gap, current: &Snapshot) -> EntryDecision<'a> {
+    noted(proposal, (current.state, current.state), gap.base_epoch, gap.at)
 }
 
 /// A row of the history that changes no state.

@@ -323,6 +323,7 @@ fn breaker_line(stored: &StoredBreaker) -> Result<String, StoreError> {
         episode: None,
         act_epoch: 0,
         first_probe_at: None,
+        reconciled: None,
     };
     let row = BreakerRow::new(key, &state)?;
     to_text(&BreakerRow {

@@ -59,6 +59,8 @@ struct Inner {
     random: SeededRandom,
     faults: Faults,
     counts: Counts,
+    /// The timeline of the server: another one after each promotion of a standby.
+    server_timeline: u64,
 }
 
 /// All that a [`MemoryStore`] held at one moment: a backup.
@@ -74,7 +76,13 @@ impl MemoryStore {
         let state = Arc::new(State::new(&mut random, clock.wall()));
         Self {
             clock,
-            inner: Mutex::new(Inner { state, random, faults: Faults::default(), counts: Counts::default() }),
+            inner: Mutex::new(Inner {
+                state,
+                random,
+                faults: Faults::default(),
+                counts: Counts::default(),
+                server_timeline: 0,
+            }),
         }
     }
 
@@ -89,6 +97,12 @@ impl MemoryStore {
         let mut inner = self.inner.lock();
         inner.state = Arc::clone(&snapshot.state);
         inner.counts = Counts::default();
+    }
+
+    /// Is another server from now on, which had come as far as `snapshot`: a standby that was promoted. What was committed since is lost.
+    pub fn promote(&self, snapshot: &MemorySnapshot) {
+        self.restore(snapshot);
+        self.inner.lock().server_timeline += 1;
     }
 
     /// Which calls it answers from now on; the others get [`StoreError::Unavailable`], and have no effect.
@@ -108,9 +122,14 @@ impl MemoryStore {
     }
 
     fn read<T>(&self, act: &'static str, read: impl FnOnce(&State) -> T) -> Result<T, StoreError> {
+        self.read_at(act, |state, _| read(state))
+    }
+
+    /// As `read`, with the timeline of the server.
+    fn read_at<T>(&self, act: &'static str, read: impl FnOnce(&State, u64) -> T) -> Result<T, StoreError> {
         let mut inner = self.inner.lock();
         inner.faults.admit(act, Access::Read)?;
-        let answer = read(&inner.state);
+        let answer = read(&inner.state, inner.server_timeline);
         inner.faults.deliver(act, Ok(answer))
     }
 
@@ -121,9 +140,10 @@ impl MemoryStore {
     ) -> Result<T, StoreError> {
         let mut inner = self.inner.lock();
         inner.faults.admit(act, Access::Write)?;
-        let Inner { state, random, faults, .. } = &mut *inner;
+        let Inner { state, random, faults, server_timeline, .. } = &mut *inner;
+        let server_timeline = *server_timeline;
         let now = Timestamp(self.clock.wall());
-        let answer = write(Writer { state: Arc::make_mut(state), random, now });
+        let answer = write(Writer { state: Arc::make_mut(state), random, now, server_timeline });
         faults.deliver(act, answer)
     }
 }
@@ -215,7 +235,7 @@ impl TimelineStore for MemoryStore {
     }
 
     async fn position(&self, seen: u64) -> Result<Position, StoreError> {
-        self.read("read the revision", |state| state.position(seen))
+        self.read_at("read the revision", |state, server_timeline| state.position(seen, server_timeline))
     }
 
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {

@@ -104,7 +104,7 @@ pub use self::permit_key_store::{
     PERMIT_KEY_KEPT, PERMIT_KEYS_MAX, PermitKey, PermitKeyAdded, PermitKeyStore,
 };
 pub use self::postgres::{Access, PostgresStore, PostgresUrl, check_url_file};
-pub use self::proposal::{Answer, Change, Gap, GapCause, Proposal, TransitionId};
+pub use self::proposal::{Answer, Change, DecidedIn, Gap, GapCause, Proposal, TransitionId};
 pub use self::replica_store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplica, StoredReplicas};
 pub use self::shared_store::{
     Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore, Told,
@@ -112,7 +112,7 @@ pub use self::shared_store::{
 };
 pub use self::sqlite::SqliteStore;
 pub use self::store_admin::StoreAdmin;
-pub use self::timeline_store::{ChangeId, Meta, Position, TimelineStore};
+pub use self::timeline_store::{ChangeId, Meta, Position, SeenPosition, TimelineStore};
 pub use self::transition_store::{
     HistoryCursor, Pruned, Retention, StoredBreaker, StoredTransition, TransitionQuery, TransitionStore,
 };

@@ -20,6 +20,7 @@ mod prune;
 mod replicas;
 mod requests;
 mod row_locks;
+mod server_timeline;
 mod session;
 mod shared;
 mod shared_rows;
@@ -57,8 +58,9 @@ use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, random_step};
 use super::timeline_store::timeline_after;
 use super::{
     Answer, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, Meta, PermitKey, PermitKeyAdded,
-    PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, StoreAdmin, StoreError, StoredBreaker,
-    StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery, TransitionStore,
+    PermitKeyStore, Position, Proposal, Pruned, RequestId, Retention, SharedStore, StoreAdmin, StoreError,
+    StoredBreaker, StoredChange, StoredConfiguration, StoredTransition, TimelineStore, TransitionQuery,
+    TransitionStore,
 };
 
 /// How long a call may take in all. Longer than the timeouts that Postgres is given, so that it is Postgres
@@ -123,7 +125,8 @@ impl PostgresStore {
                 .await
                 .map_err(|_| too_slow("create the tables"))?
                 .map_err(|error| postgres_migration_fault(address, error))?;
-            identify(connection).await
+            identify(connection).await?;
+            if access == Access::Shared { server_timeline::note_first(connection).await } else { Ok(()) }
         });
         let lock = lock.await?;
         prune::make_room(&lock.primary().pools.writes).await?;
@@ -218,7 +221,7 @@ impl TransitionStore for PostgresStore {
                     base_epoch, calls, failures, slow_calls, consecutive_failures, consecutive_successes,
                     reporters, open_count, wait_us, retry_after_us, actor, override_reason, lasted_us,
                     rejected_calls, error_class, caller, lost_transitions, shadow, store_unavailable,
-                    superseded_by, config_revision, occurred_at, recorded_at
+                    superseded_by, timeline, config_revision, occurred_at, recorded_at
              FROM transition
              WHERE true",
         );
@@ -313,6 +316,9 @@ impl TimelineStore for PostgresStore {
 
     async fn position(&self, seen: u64) -> Result<Position, StoreError> {
         let act = "read the revision";
+        if self.lock.is_shared() {
+            return self.shared_position(seen).await;
+        }
         let pool = self.reads();
         let read = sqlx::query_as(POSITION).bind(bigint(act, "revision", seen)?).fetch_one(&pool);
         let row: PositionRow = within(act, read).await?;
@@ -321,6 +327,9 @@ impl TimelineStore for PostgresStore {
 
     async fn renew_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
         let act = "write a new timeline";
+        if self.lock.is_shared() {
+            return self.begin_timeline(present, past).await;
+        }
         let renewed = tokio::time::timeout(CALL_TIMEOUT, async {
             let mut tx = write_transaction::begin_under(&self.writes().await?, &self.lock).await?;
             let renewed = sqlx::query(RENEW_TIMELINE)

@@ -36,6 +36,37 @@ pub struct Proposal {
     pub service_override: Option<u64>,
     /// How long ago that was when it was sent. With [`Numbering::Store`] OPEN has waited for so long already.
     pub age: Duration,
+    /// In which of the store's timelines.
+    pub decided_in: DecidedIn,
+}
+
+impl Proposal {
+    /// The same as the history has it, once the store has answered.
+    #[must_use]
+    pub fn answered(mut self, answer: &Answer) -> Self {
+        if let (Change::Transition(transition), Answer::Won { epoch, .. }) = (&mut self.change, answer) {
+            transition.base_epoch = epoch.saturating_sub(1);
+        }
+        self
+    }
+}
+
+/// Where a change stands among the timelines of a store that went back. With [`Numbering::Own`] none of it matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DecidedIn {
+    /// The timeline that it was decided in; none: not known, and it counts as decided in the present one.
+    pub timeline: Option<u32>,
+    /// The store, as it was then, answered it before: callers may have been told of it, whatever it is.
+    pub is_repeat: bool,
+    /// It takes up the state that a replica was in before the store went back, which had this epoch then.
+    pub taken_up: Option<u64>,
+}
+
+impl DecidedIn {
+    /// The first time that it is sent, in this timeline.
+    pub fn timeline(timeline: u32) -> Self {
+        Self { timeline: Some(timeline), ..Self::default() }
+    }
 }
 
 /// What a row of the history says.

@@ -59,6 +59,7 @@ pub(super) struct BesideRow {
     pub(super) act_epoch: i64,
     /// Written with the probes.
     pub(super) first_probe_at: Option<Timestamp>,
+    pub(super) reconciled_epoch: Option<i64>,
 }
 
 impl BesideRow {
@@ -67,6 +68,10 @@ impl BesideRow {
             episode: episode_text(state.episode.as_ref())?,
             act_epoch: bigint("write the breakers", "act_epoch", state.act_epoch)?,
             first_probe_at: state.first_probe_at.map(Timestamp),
+            reconciled_epoch: state
+                .reconciled
+                .map(|epoch| bigint("write the breakers", "reconciled_epoch", epoch))
+                .transpose()?,
         })
     }
 }
@@ -151,7 +156,7 @@ impl BreakerRow {
     }
 
     /// The columns that [`Self::cells`] has the values of, in the same order.
-    pub(super) const COLUMNS: [Column; 25] = [
+    pub(super) const COLUMNS: [Column; 26] = [
         Column::Plain("service"),
         Column::Plain("name"),
         Column::Plain("epoch"),
@@ -177,10 +182,11 @@ impl BreakerRow {
         Column::Plain("episode"),
         Column::Plain("entered_by"),
         Column::Plain("act_epoch"),
+        Column::Plain("reconciled_epoch"),
     ];
 
     /// What is written of it, in the order of [`Self::COLUMNS`].
-    pub(super) fn cells<'a>(&'a self, beside: &'a BesideRow, revision: i64) -> [Cell<'a>; 25] {
+    pub(super) fn cells<'a>(&'a self, beside: &'a BesideRow, revision: i64) -> [Cell<'a>; 26] {
         [
             (&self.service).into(),
             (&self.name).into(),
@@ -207,6 +213,7 @@ impl BreakerRow {
             beside.episode.as_ref().into(),
             self.entered_by.as_ref().into(),
             beside.act_epoch.into(),
+            beside.reconciled_epoch.into(),
         ]
     }
 
@@ -218,7 +225,10 @@ impl BreakerRow {
         let episode = read_episode(&reader, beside.episode.as_deref())?;
         let StoredBreaker { snapshot, entered_by, .. } = self.breaker()?;
         let first_probe_at = beside.first_probe_at.map(|stamp| stamp.0);
-        Ok(BreakerState { is_stored: true, snapshot, entered_by, episode, act_epoch, first_probe_at })
+        let reconciled =
+            beside.reconciled_epoch.map(|epoch| reader.number("reconciled_epoch", epoch)).transpose()?;
+        let is_stored = true;
+        Ok(BreakerState { is_stored, snapshot, entered_by, episode, act_epoch, first_probe_at, reconciled })
     }
 
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {

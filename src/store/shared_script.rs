@@ -5,9 +5,12 @@
 //! breaker.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Key, ProbeAnswer, RowVersion, Snapshot, StoredRow, Time};
+use breaker::{
+    Key, Numbering, ProbeAnswer, Reason, RowVersion, Snapshot, State, Stats, StoredRow, Time, Transition,
+};
 
 use super::judge::judge;
 use super::judge::probes::{LockedProbes, ProbeRows, ProbeVerdict, judge_probes};
@@ -15,11 +18,21 @@ use super::rows::keys;
 use super::script::{WriteTransaction, write_judgement};
 use super::shared_store::{Answered, ChangedRow, ProbeRequest, ProbeResponse};
 use super::timestamp::Timestamp;
-use super::{Proposal, StoreError, StoredBreaker};
+use super::{Change, ChangeId, DecidedIn, Proposal, StoreError, StoredBreaker, TransitionId};
+use crate::protocol_rules::{Rule, holds};
 
 /// The steps that are of a shared store alone.
 #[async_trait]
 pub(super) trait SharedTransaction: WriteTransaction {
+    /// As [`WriteTransaction::lock_revision`], also while the timeline of the server is not checked.
+    async fn lock_unchecked(&mut self) -> Result<Timestamp, StoreError>;
+
+    /// Begins another timeline, with the revision that this transaction makes; none: the store is not in `present` any more.
+    async fn begin_timeline(&mut self, present: u32, past: u32) -> Result<Option<u32>, StoreError>;
+
+    /// The breakers that are half-open.
+    async fn half_open_breakers(&mut self) -> Result<Vec<StoredBreaker>, StoreError>;
+
     /// Locks the rows of these breakers, and says what time it is by the store's clock.
     async fn lock_breakers(&mut self, keys: &[&Key]) -> Result<Timestamp, StoreError>;
 
@@ -37,6 +50,8 @@ pub(super) trait SharedTransaction: WriteTransaction {
 /// Rows of breakers; none for one that has no row.
 pub(super) struct StoredRows<'a> {
     pub(super) timeline: u32,
+    /// The newest change, this transaction's included.
+    pub(super) newest: ChangeId,
     pub(super) rows: BTreeMap<&'a Key, StoredBreaker>,
     /// Those that cannot be read, and why.
     pub(super) unreadable: BTreeMap<&'a Key, String>,
@@ -87,8 +102,10 @@ pub(super) async fn propose(
     } else {
         tx.commit("commit transitions").await?;
     }
-    let answered =
-        |(proposal, answer): (&Proposal, _)| Answered { answer, row: stored.row(&proposal.key, now.0) };
+    let answered = |(proposal, answer): (&Proposal, _)| {
+        let row = stored.row(&proposal.key, now.0);
+        Answered { answer, row, newest: stored.newest }
+    };
     Ok(proposals.iter().zip(judgement.answers(revision)).map(answered).collect())
 }
 
@@ -111,7 +128,10 @@ pub(super) async fn ask_probes(
     let StoredProbes { slots, mut unreadable } = tx.read_probes(&wanted).await?;
     unreadable.extend(stored.unreadable.iter().map(|(key, problem)| (*key, problem.clone())));
     let readable = requests.iter().filter(|request| !unreadable.contains_key(request.key()));
-    let probes = judge_probes(readable, LockedProbes { rows, slots }, now.0);
+    let mut probes = judge_probes(readable, LockedProbes { timeline: stored.timeline, rows, slots }, now.0);
+    for decided in &mut probes.decided {
+        decided.decided_in = DecidedIn::timeline(stored.timeline);
+    }
     tx.write_probes(&probes.changed).await?;
     let stored = if probes.decided.is_empty() {
         stored
@@ -124,11 +144,14 @@ pub(super) async fn ask_probes(
     let response = |request: &ProbeRequest, verdict: ProbeVerdict| {
         let row = stored.row(request.key(), now.0);
         match verdict {
-            ProbeVerdict::Claimed(grant) => ProbeResponse::Claimed { grant, row },
+            ProbeVerdict::Claimed(grant) => ProbeResponse::Claimed { grant, row, newest: stored.newest },
             ProbeVerdict::Released => ProbeResponse::Released,
             ProbeVerdict::Settled(settled, counts) => {
                 let ChangedRow { row, entered_by, .. } = row;
-                ProbeResponse::Settled { answer: ProbeAnswer { settled, counts, row }, entered_by }
+                let answer = ProbeAnswer { settled, counts, row };
+                let is_of = |decided: &&Proposal| matches!(request, ProbeRequest::Settle { id, .. } if *id == decided.id);
+                let decided = probes.decided.iter().find(is_of).cloned().map(Box::new);
+                ProbeResponse::Settled { answer, entered_by, decided, newest: stored.newest }
             }
         }
     };
@@ -138,4 +161,55 @@ pub(super) async fn ask_probes(
         None => Some(response(request, verdicts.next()?)),
     });
     Ok(responses.collect())
+}
+
+/// See [`super::SharedStore::begin_timeline`].
+pub(super) async fn begin_timeline(
+    mut tx: impl SharedTransaction,
+    present: u32,
+    past: u32,
+) -> Result<(), StoreError> {
+    let now = tx.lock_unchecked().await?;
+    let Some(timeline) = tx.begin_timeline(present, past).await? else {
+        return tx.rollback().await;
+    };
+    let half_open =
+        if holds(Rule::HalfOpenEntersAgain) { tx.half_open_breakers().await? } else { Vec::new() };
+    let again: Vec<_> =
+        (0..).zip(half_open).map(|(seq, breaker)| enter_again(breaker, timeline, seq, now.0)).collect();
+    let judgement = judge(&again, tx.read_rows(&again).await?, now.0);
+    if write_judgement(&mut tx, &judgement, now).await?.is_none() {
+        tx.bump().await?;
+    }
+    tx.commit("commit a timeline").await
+}
+
+/// A half-open that begins anew, without the probes that it gave.
+fn enter_again(breaker: StoredBreaker, timeline: u32, seq: u64, now: Time) -> Proposal {
+    let StoredBreaker { key, snapshot, .. } = breaker;
+    let transition = Transition {
+        from: State::HalfOpen,
+        reason: Reason::Restart,
+        stats: Stats::default(),
+        base_epoch: snapshot.epoch,
+        at: now,
+        lasted: Some(now.since(snapshot.entered_at)),
+        rejected_calls: 0,
+        outcome: None,
+        attribution: None,
+        after: Snapshot { epoch: snapshot.epoch + 1, entered_at: now, ..snapshot },
+        shadow: false,
+    };
+    Proposal {
+        // No replica proposes it again: whoever begins this timeline is the only one.
+        id: TransitionId { replica: "store".into(), boot: u64::from(timeline), seq },
+        key,
+        change: Change::Transition(Box::new(transition)),
+        numbering: Numbering::Store,
+        store_unavailable: false,
+        decided_at: now,
+        service_override: None,
+        age: Duration::ZERO,
+        decided_in: DecidedIn::timeline(timeline),
+    }
 }

@@ -10,7 +10,7 @@ use breaker::{EnteredBy, Key, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeReport, 
 
 use super::error::StoreError;
 use super::proposal::{Answer, Proposal, TransitionId};
-use super::timeline_store::Position;
+use super::timeline_store::{ChangeId, Position};
 
 /// The slots of an epoch that is over are kept for so long after the last of them was written: a replica sends the outcome of a
 /// probe again for half of that, and a repeat is told from one that is late.
@@ -31,8 +31,15 @@ pub trait SharedStore: Send + Sync + 'static {
 
     /// The rows that are newer than a place, in the order that they were written, at most `limit` of them. A row that was
     /// written more than once is there as it is now, once. A limit of 0 is one of 1. Rows that cannot be read are named, and passed
-    /// over.
-    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError>;
+    /// over. `seen` are the revisions whose nonces are wanted ([`RowsPage::seen`]), a few.
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError>;
+
+    /// The store went back: begins another timeline, larger than `present` and `past`, unless it is not in `present` any more. `past`
+    /// is the largest that was ever seen of it. In one transaction the server's own timeline counts as checked, and half-open
+    /// breakers enter half-open again: claims of probes may be lost.
+    ///
+    /// The only thing that is written while the timeline of the server is not checked.
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError>;
 
     /// Calls `told` when somebody may have written, until that cannot be told any more; answers why. It only says that it is
     /// time to look, and may miss some: what [`SharedStore::rows_after`] reads is the truth. A store that cannot tell never
@@ -59,6 +66,8 @@ pub struct Answered {
     pub answer: Answer,
     /// The row of its breaker.
     pub row: ChangedRow,
+    /// The newest change of the store then: no row of the answer is of a later one.
+    pub newest: ChangeId,
 }
 
 /// What is asked about probes.
@@ -70,6 +79,8 @@ pub enum ProbeRequest {
         key: Key,
         /// What is wanted.
         claim: ProbeClaim,
+        /// The timeline that the breaker is in: in another, nothing is given.
+        timeline: u32,
     },
     /// Probes that no call took, or claims that were given up: what slots these nonces have are free for others.
     Release {
@@ -120,6 +131,8 @@ pub enum ProbeResponse {
         grant: Option<ProbeGrant>,
         /// The row.
         row: ChangedRow,
+        /// As [`Answered::newest`].
+        newest: ChangeId,
     },
     /// They are free.
     Released,
@@ -129,6 +142,10 @@ pub enum ProbeResponse {
         answer: ProbeAnswer,
         /// How the row came into its state; none: not known.
         entered_by: Option<EnteredBy>,
+        /// The transition that it decided; none: it decided none.
+        decided: Option<Box<Proposal>>,
+        /// As [`Answered::newest`].
+        newest: ChangeId,
     },
     /// To anything about a breaker whose row or slots cannot be read, as a later version wrote them: why.
     Unreadable(String),
@@ -193,6 +210,8 @@ pub struct RowsPage {
     pub is_last: bool,
     /// Where the store was, and the nonce of the revision that was asked from.
     pub position: Position,
+    /// What the store has of the revisions that were asked about.
+    pub seen: Vec<ChangeId>,
     /// The newest revision that changed what services are judged by.
     pub configuration: u64,
 }
@@ -204,6 +223,7 @@ impl RowsPage {
         mut rows: Vec<(RowPlace, Result<ChangedRow, StoreError>)>,
         limit: u32,
         (position, configuration): (Position, u64),
+        seen: Vec<ChangeId>,
     ) -> Self {
         let is_last = rows.len() <= limit as usize;
         rows.truncate(limit as usize);
@@ -213,7 +233,7 @@ impl RowsPage {
         };
         let readable = Vec::with_capacity(rows.len());
         let mut page =
-            Self { rows: readable, unreadable: Vec::new(), next, is_last, position, configuration };
+            Self { rows: readable, unreadable: Vec::new(), next, is_last, position, seen, configuration };
         for (place, row) in rows {
             match row {
                 Ok(row) => page.rows.push(row),

@@ -188,7 +188,7 @@ impl TransitionStore for SqliteStore {
                     epoch, base_epoch, calls, failures, slow_calls, consecutive_failures,
                     consecutive_successes, reporters, open_count, wait_us, retry_after_us, actor,
                     override_reason, lasted_us, rejected_calls, error_class, caller, lost_transitions, shadow,
-                    store_unavailable, superseded_by, config_revision, occurred_at_us AS occurred_at,
+                    store_unavailable, superseded_by, timeline, config_revision, occurred_at_us AS occurred_at,
                     recorded_at_us AS recorded_at
              FROM transition
              WHERE true",

@@ -48,7 +48,7 @@ impl PositionRow {
             nonce: self.newest_nonce.map_or(0, i64::cast_unsigned),
         };
         let timeline = reader.number("timeline", self.timeline)?;
-        Ok(Position { timeline, newest, nonce: self.nonce.map(i64::cast_unsigned) })
+        Ok(Position { timeline, newest, nonce: self.nonce.map(i64::cast_unsigned), is_checked: true })
     }
 }
 

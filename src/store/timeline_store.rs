@@ -61,13 +61,30 @@ pub struct Position {
     /// The nonce of the revision that was asked about; none: there is no such revision, or it is so old that its
     /// nonce was pruned.
     pub nonce: Option<u64>,
+    /// Whether the database server is on the timeline of its own that was checked last. If not, it was promoted or restored
+    /// since, and may lack what was committed. Always so where one process has the store for itself.
+    pub is_checked: bool,
+}
+
+/// What was seen of a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SeenPosition {
+    /// Its timeline.
+    pub timeline: u32,
+    /// The newest change of it.
+    pub change: ChangeId,
 }
 
 impl Position {
-    /// Whether the store is in another history than `seen`, or before it: a backup was restored. `seen` is the change
+    /// Whether the store does not have the change `seen`, whose revision was asked about.
+    pub fn lacks(&self, seen: ChangeId) -> bool {
+        self.newest.revision < seen.revision || self.nonce.is_some_and(|nonce| nonce != seen.nonce)
+    }
+
+    /// Whether the store is in another history than `seen`, or before it, or may be: a backup was restored, or a standby was promoted. `seen` is the change
     /// whose revision was asked about.
     pub fn went_back_behind(&self, seen: ChangeId) -> bool {
-        self.newest.revision < seen.revision || self.nonce.is_some_and(|nonce| nonce != seen.nonce)
+        !self.is_checked || self.lacks(seen)
     }
 }
 

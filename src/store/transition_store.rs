@@ -106,6 +106,8 @@ pub struct StoredTransition {
     pub store_unavailable: bool,
     /// It lost against another replica's change.
     pub superseded: bool,
+    /// The timeline of the store that it was decided in; none: not known, or one process had the store for itself.
+    pub timeline: Option<u32>,
     /// The thresholds in force.
     pub config_revision: u64,
     /// When it happened.

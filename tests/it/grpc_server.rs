@@ -104,7 +104,11 @@ impl SharedStore for Mute {
         std::future::pending().await
     }
 
-    async fn rows_after(&self, _: &RowCursor, _: u32) -> Result<RowsPage, StoreError> {
+    async fn begin_timeline(&self, _: u32, _: u32) -> Result<(), StoreError> {
+        std::future::pending().await
+    }
+
+    async fn rows_after(&self, _: &RowCursor, _: &[u64], _: u32) -> Result<RowsPage, StoreError> {
         std::future::pending().await
     }
 }

@@ -325,6 +325,7 @@ impl TimelineStore for Database {
 
     async fn position(&self, seen: u64) -> Result<Position, StoreError> {
         self.answer(Position {
+            is_checked: true,
             timeline: 1,
             newest: ChangeId { revision: 10, nonce: 1 },
             nonce: (seen == 10).then_some(1),

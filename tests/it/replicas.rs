@@ -1,6 +1,7 @@
 //! Several breakerd on one Postgres, as processes: one breaker service.
 
 mod access;
+mod going_back;
 mod keys;
 mod outage;
 mod restart;

@@ -219,6 +219,7 @@ fn proposal(seq: u64) -> Proposal {
         decided_at: Time::ZERO,
         service_override: None,
         age: Duration::ZERO,
+        decided_in: breakerd::store::DecidedIn::default(),
     }
 }
 

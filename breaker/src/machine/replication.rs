@@ -8,6 +8,7 @@
 //! and one that is not newer than what was taken says nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::half_open::{ProbeClaim, ProbeGrant};
 use super::phase::Phase;
@@ -19,7 +20,7 @@ use crate::outcome::{Pass, Probe, Report, Ticket};
 use crate::probes::ProbeOutcome;
 use crate::state::{Reason, Scope, State};
 use crate::time::Time;
-use crate::transition::{CausingOutcome, Snapshot};
+use crate::transition::{CausingOutcome, Snapshot, Stats, Transition};
 use crate::wait::wait;
 
 impl Breaker {
@@ -115,7 +116,74 @@ impl Breaker {
 
     /// Which row was taken last.
     pub fn taken(&self) -> RowVersion {
-        self.replicated.as_ref().map_or(RowVersion::default(), |replicated| replicated.taken)
+        self.replicated.as_ref().and_then(|replicated| replicated.taken).unwrap_or_default()
+    }
+
+    /// The timeline of the store that it is in; none: no row was taken yet.
+    pub fn timeline(&self) -> Option<u32> {
+        Some(self.replicated.as_ref()?.taken?.timeline)
+    }
+
+    /// It is in this timeline, if no row was taken yet that says in which.
+    pub fn began_in(&mut self, timeline: u32) {
+        let replicated = self.replicated.get_or_insert_default();
+        replicated.taken.get_or_insert(RowVersion { timeline, revision: 0 });
+    }
+
+    /// Takes over the row of a timeline that the store began because it went back: nothing counted, no stock of probes, and no
+    /// proposal under way but FORCED_OPEN. Answers the transition that takes up the state of before, if that had a higher
+    /// epoch, and how long it had lasted: a half-open as OPEN, as its probes are of before. An override of the whole service
+    /// is not taken up: the configuration says whether there is one.
+    ///
+    /// A row that is not of a later timeline is nothing.
+    pub fn adopt_timeline(&mut self, row: &StoredRow, now: Time) -> Option<(Transition, Duration)> {
+        let now = self.clock(now);
+        if self.timeline().is_some_and(|timeline| row.version.timeline <= timeline) {
+            return None;
+        }
+        let is_known = self.timeline().is_some();
+        let base = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
+        let (before, entered_at) =
+            base.map_or_else(|| (self.snapshot(), self.entered_at), |proposal| proposal.base.clone());
+        let half_open_wait = self.wait(None);
+        self.note(row.version);
+        let row_entered_at = now - row.age;
+        if self.holds_forced_open() {
+            if let Some(proposal) = self.proposal_mut() {
+                proposal.base = (row.snapshot.clone(), row_entered_at.min(now));
+            }
+            self.epoch = row.snapshot.epoch;
+        } else {
+            self.take_over(row.snapshot.clone(), row_entered_at, now);
+        }
+        // What began the timeline let a half-open enter half-open again, which made an epoch of its own.
+        let row_epoch = row.snapshot.epoch.saturating_sub(u64::from(row.snapshot.state == State::HalfOpen));
+        let is_of_service = before.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Service);
+        if !is_known || before.epoch <= row_epoch || is_of_service {
+            return None;
+        }
+        let (after, age) = if before.state == State::HalfOpen {
+            let wait = Some(half_open_wait);
+            let entered_at = self.wall.to_wall(now);
+            let open = Snapshot { state: State::Open, wait, half_open: None, entered_at, ..before.clone() };
+            (open, Duration::ZERO)
+        } else {
+            (before.clone(), now.since(entered_at))
+        };
+        let transition = Transition {
+            from: row.snapshot.state,
+            reason: Reason::Restart,
+            stats: Stats::default(),
+            base_epoch: before.epoch - 1,
+            at: self.wall.to_wall(now),
+            lasted: None,
+            rejected_calls: 0,
+            outcome: None,
+            attribution: None,
+            after,
+            shadow: false,
+        };
+        Some((transition, age))
     }
 
     /// The store answered a proposal, with the row as it is now. Only the newest proposal stands here, so that the answer
@@ -216,7 +284,7 @@ impl Breaker {
 
     fn note(&mut self, version: RowVersion) {
         let replicated = self.replicated.get_or_insert_default();
-        replicated.taken = replicated.taken.max(version);
+        replicated.taken = replicated.taken.max(Some(version));
     }
 
     /// It is in this state already; how long it lasts is said by who keeps it.

@@ -83,8 +83,8 @@ pub struct ProbeAnswer {
 /// What a replica knows of the row.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Replicated {
-    /// The version of the row that was taken last.
-    pub(super) taken: RowVersion,
+    /// The version of the row that was taken last; none: no row was.
+    pub(super) taken: Option<RowVersion>,
     pub(super) proposal: Option<Proposal>,
     /// What replicas count together in the present state, while it fails.
     pub(super) counts: Option<Box<SharedCounts>>,

@@ -9,7 +9,7 @@ use breaker::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Change, Gap, GapCause, Proposal, TransitionId};
+use crate::store::{Change, DecidedIn, Gap, GapCause, Proposal, TransitionId};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,6 +34,9 @@ pub(super) struct WireEntry {
     /// Not in the lines of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service_override: Option<u64>,
+    /// Not in the lines of an earlier version, nor in those of one process alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeline: Option<u32>,
     /// One of the two. (Not a flattened enum, which reads through a copy of everything.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transition: Option<Box<WireTransition>>,
@@ -142,6 +145,7 @@ impl From<&Proposal> for WireEntry {
             alone: proposal.store_unavailable,
             decided_us: proposal.decided_at.as_micros(),
             service_override: proposal.service_override,
+            timeline: proposal.decided_in.timeline,
             transition,
             gap,
         }
@@ -160,6 +164,7 @@ impl TryFrom<WireEntry> for Proposal {
             decided_at: Time::from_micros(wire.decided_us),
             service_override: wire.service_override,
             age: Duration::ZERO,
+            decided_in: DecidedIn { timeline: wire.timeline, ..DecidedIn::default() },
             change: match (wire.transition, wire.gap) {
                 (Some(transition), None) => Change::Transition(Box::new((*transition).try_into()?)),
                 (None, Some(gap)) => Change::Gap(Box::new((*gap).try_into()?)),

@@ -116,6 +116,7 @@ fn an_entry_says_whether_it_was_decided_while_the_store_was_away() {
             origin,
             numbering: Numbering::Own,
             service_override: None,
+            timeline: None,
         };
         assert_eq!(TransitionSink::append(&journal, event).lsn, epoch, "they are numbered from 1 on");
     }

@@ -44,6 +44,7 @@ fn a_torn_line_in_a_file_that_goes_on_is_closed() {
             decided_at: Time::ZERO,
             service_override: None,
             age: Duration::ZERO,
+            decided_in: crate::store::DecidedIn::default(),
         };
         let mut line = Vec::new();
         line::encode(&Line::Entry(Box::new(proposal.clone())), &mut line);

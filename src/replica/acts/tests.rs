@@ -152,7 +152,7 @@ fn set(kind: OverrideKind) -> OperatorAct {
 }
 
 #[tokio::test]
-async fn a_reset_on_one_is_seen_by_the_other_and_stands_in_no_journal() {
+async fn a_reset_on_one_is_seen_by_the_other_and_is_kept_once_the_store_has_it() {
     let mut two = Two::new();
     two.trip().await;
     let done = two.act(1, OperatorAct::Reset(ann())).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_reset_on_one_is_seen_by_the_other_and_stands_in_no_journal() {
     assert_eq!((two.shown(0), two.shown(1)), (Some((State::Open, 1)), Some((State::Closed, 2))));
     two.catch_up(0).await;
     assert_eq!(two.shown(0), Some((State::Closed, 2)));
-    assert_eq!(two.journalled(1), 0);
+    assert_eq!(two.journalled(1), 1, "should the store go back");
     let reset = &two.history().await[1];
     assert_eq!((reset.reason, &*reset.id.replica), (Reason::Reset, "r2"));
     assert_eq!(reset.attribution, Some(ann()));

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::acts::{Act, Acts};
 use super::executor::{BEGINNING, Executor};
+use super::going_back::{GoingBack, is_told_by};
 use super::service_overrides::{self, Durations};
 use crate::engine::{Allowed, Permit, RecordResult};
 use crate::store::{
@@ -36,12 +37,13 @@ pub(super) struct Checker {
 #[derive(Default)]
 struct Inner {
     story: String,
-    /// By breaker, epoch and nonce.
-    probes: BTreeMap<(String, u64, u64), Lease>,
-    /// By replica and breaker: the epoch that it showed last in its present life.
-    shown: BTreeMap<(usize, String), u64>,
-    /// States that callers were told of.
-    told: BTreeSet<(String, u64, State)>,
+    /// By breaker, the timeline that its epoch is of, epoch and nonce.
+    probes: BTreeMap<(String, u32, u64, u64), Lease>,
+    /// By replica and breaker: the timeline and the epoch that it showed last in its present life.
+    shown: BTreeMap<(usize, String), (u32, u64)>,
+    /// States that callers were told of, by timeline, if that is known, and epoch.
+    told: BTreeSet<(String, Option<u32>, u64, State)>,
+    going_back: GoingBack,
     acts: Acts,
     /// The overrides of the service that operators set, or tried to.
     service_overrides: Durations,
@@ -100,16 +102,25 @@ impl Checker {
     }
 
     /// A caller was told whether it may go ahead, which was decided at `decided_at`: leases count from there.
-    pub(super) fn allowed(&self, replica: usize, name: &str, allowed: &Allowed, decided_at: Time) {
+    pub(super) fn allowed(
+        &self,
+        replica: usize,
+        name: &str,
+        allowed: &Allowed,
+        (timeline, decided_at): (u32, Time),
+    ) {
         let decision = &allowed.decision;
         self.inner.lock().calls += 1;
-        self.told(name, decision.epoch, decision.state);
+        self.told(name, Some(timeline), decision.epoch, decision.state);
         let Some(pass) = decision.pass else { return };
         let Some(probe) = pass.probe else { return };
         self.log(|| format!("r{replica} gives {name} slot {} of epoch {}", probe.slot, pass.epoch));
         let now = self.executor.now();
         let key = Key::new(SERVICE, name).expect("a key");
-        let slots = self.store.probe_slots(&key, pass.epoch);
+        // The store may have gone back, and have another epoch of that number.
+        let made_in = self.made_in(name, pass.epoch).filter(|made_in| *made_in <= timeline);
+        let slots = made_in.map_or_else(Vec::new, |_| self.store.probe_slots(&key, pass.epoch));
+        let timeline = made_in.unwrap_or(timeline);
         let of_store = slots.iter().find_map(|slot| match slot {
             ProbeSlot::Out { nonce, lease_until } if *nonce == probe.nonce => Some(*lease_until),
             _ => None,
@@ -125,15 +136,19 @@ impl Checker {
             let mut inner = self.inner.lock();
             inner.probes_given += 1;
             let of_caller = decided_at + decision.lease.unwrap_or_default();
-            inner.probes.insert((name.to_owned(), pass.epoch, probe.nonce), Lease { of_caller, of_store });
-            let of_epoch = (name.to_owned(), pass.epoch, 0)..=(name.to_owned(), pass.epoch, u64::MAX);
+            inner
+                .probes
+                .insert((name.to_owned(), timeline, pass.epoch, probe.nonce), Lease { of_caller, of_store });
+            let of = |nonce| (name.to_owned(), timeline, pass.epoch, nonce);
+            let of_epoch = of(0)..=of(u64::MAX);
             let unexpired = inner
                 .probes
                 .range(of_epoch)
-                .filter(|((_, _, nonce), lease)| now < lease.of_caller && !completed.contains(nonce));
+                .filter(|((.., nonce), lease)| now < lease.of_caller && !completed.contains(nonce));
             unexpired.count()
         };
-        if out + completed.len() > self.permitted as usize {
+        let is_forgiven = self.inner.lock().going_back.may_lose_claims(timeline);
+        if out + completed.len() > self.permitted as usize && !is_forgiven {
             self.violated(format!(
                 "{name} epoch {}: {out} probes out and {} completed, of {}",
                 pass.epoch,
@@ -152,13 +167,16 @@ impl Checker {
         recorded: &RecordResult,
         reported_at: Time,
     ) {
-        self.told(name, recorded.epoch, recorded.state);
+        self.told(name, None, recorded.epoch, recorded.state);
         self.inner.lock().not_counted += u64::from(recorded.recorded == Recorded::NotCounted);
         if let Some(probe) = permit.pass.probe {
             let lease = {
                 let mut inner = self.inner.lock();
                 inner.probes_recorded += 1;
-                inner.probes.get(&(name.to_owned(), permit.pass.epoch, probe.nonce)).copied()
+                let is_it = |((of, _, epoch, nonce), _): &(&(String, u32, u64, u64), &Lease)| {
+                    of == name && *epoch == permit.pass.epoch && *nonce == probe.nonce
+                };
+                inner.probes.iter().find(is_it).map(|(_, lease)| *lease)
             };
             if recorded.recorded == Recorded::NotCounted {
                 self.violated(format!(
@@ -236,10 +254,10 @@ impl Checker {
     }
 
     /// A replica showed an epoch, at this moment.
-    pub(super) fn shown(&self, replica: usize, name: &str, epoch: u64) {
+    pub(super) fn shown(&self, replica: usize, name: &str, epoch: (u32, u64)) {
         let before = self.inner.lock().shown.insert((replica, name.to_owned()), epoch);
         if before.is_some_and(|before| before > epoch) {
-            self.violated(format!("r{replica} goes back with {name}: from epoch {before:?} to {epoch}"));
+            self.violated(format!("r{replica} goes back with {name}: from epoch {before:?} to {epoch:?}"));
         }
     }
 
@@ -257,8 +275,29 @@ impl Checker {
     }
 
     /// Somebody was told that a breaker is in this state.
-    pub(super) fn told(&self, name: &str, epoch: u64, state: State) {
-        self.inner.lock().told.insert((name.to_owned(), epoch, state));
+    pub(super) fn told(&self, name: &str, timeline: Option<u32>, epoch: u64, state: State) {
+        self.inner.lock().told.insert((name.to_owned(), timeline, epoch, state));
+    }
+
+    /// The timeline in which the store's present epoch of this number was decided; none: it has no such epoch.
+    fn made_in(&self, name: &str, epoch: u64) -> Option<u32> {
+        let rows = self.history();
+        let row = rows.iter().find(|row| **row.key.name() == *name && row.epoch == Some(epoch))?;
+        row.timeline
+    }
+
+    /// The store goes back.
+    pub(super) fn goes_back(&self, timeline: u32, is_promoted: bool) {
+        self.inner.lock().going_back.goes_back(timeline, is_promoted);
+    }
+
+    /// A replica began a timeline of the store.
+    pub(super) fn timeline_begun(&self, timeline: u32) {
+        self.log(|| format!("the store has timeline {timeline}"));
+        let problem = self.inner.lock().going_back.begun();
+        if let Some(problem) = problem {
+            self.violated(problem);
+        }
     }
 
     /// Holds what was told against the history, once everything is at rest.
@@ -269,8 +308,8 @@ impl Checker {
             let epoch = row.epoch;
             self.log(|| {
                 format!(
-                    "history: {} {} -> {} {} base {} epoch {epoch:?}",
-                    row.key, row.from, row.to, row.reason, row.base_epoch
+                    "history: {} {} -> {} {} base {} epoch {epoch:?} of timeline {:?}",
+                    row.key, row.from, row.to, row.reason, row.base_epoch, row.timeline
                 )
             });
             if !ids.insert(row.id.clone()) {
@@ -290,8 +329,8 @@ impl Checker {
             for problem in problems {
                 self.violated(problem);
             }
-            for (_, epoch, state) in told.iter().filter(|(of, ..)| *of == name) {
-                self.check_told(&name, *epoch, *state, &of_name);
+            for (_, timeline, epoch, state) in told.iter().filter(|(of, ..)| *of == name) {
+                self.check_told(&name, *timeline, *epoch, *state, &of_name);
             }
         }
         let inner = self.inner.lock();
@@ -309,7 +348,7 @@ impl Checker {
         let (mut epoch, mut state, mut entered_at) = (0, State::Closed, Time::ZERO);
         for row in rows.iter().filter(|row| row.epoch.is_some()) {
             let is_edge = row.attribution.is_some()
-                || row.reason == Reason::OverrideExpired
+                || matches!(row.reason, Reason::OverrideExpired | Reason::Restart)
                 || matches!(
                     (row.from, row.to),
                     (State::Closed | State::HalfOpen, State::Open)
@@ -332,18 +371,28 @@ impl Checker {
     }
 
     /// What a caller was told is in the history: as what stood, or as a trip that was not confirmed yet.
-    fn check_told(&self, name: &str, epoch: u64, state: State, rows: &[&StoredTransition]) {
+    fn check_told(
+        &self,
+        name: &str,
+        timeline: Option<u32>,
+        epoch: u64,
+        state: State,
+        rows: &[&StoredTransition],
+    ) {
         // It may be born into an override of the service, without a row.
         let is_overridden = !self.inner.lock().service_overrides.is_empty();
         let is_born_in =
             is_overridden && matches!(state, State::ForcedOpen | State::Disabled | State::MetricsOnly);
         let stood = (epoch == 0 && (state == State::Closed || is_born_in))
-            || rows.iter().any(|row| row.epoch == Some(epoch) && row.to == state);
+            || rows.iter().any(|row| is_told_by(row, timeline, epoch, state));
         // FORCED_OPEN holds while rows of later epochs come, until it is answered: also after it has won, and ended, in the store.
         let is_of = |base| base == epoch || state == State::ForcedOpen;
-        let proposed = || rows.iter().any(|row| is_of(row.base_epoch) && row.to == state);
+        let is_in = |row: &StoredTransition| timeline.is_none() || row.timeline == timeline;
+        let proposed = || rows.iter().any(|row| is_of(row.base_epoch) && row.to == state && is_in(row));
         if !stood && !proposed() {
-            self.violated(format!("{name}: a caller was told {state} of epoch {epoch}, which is nowhere"));
+            self.violated(format!(
+                "{name}: a caller was told {state} of epoch {epoch} of {timeline:?}, which is nowhere"
+            ));
         }
     }
 }

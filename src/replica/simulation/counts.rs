@@ -29,6 +29,7 @@ fn plan(network: NetworkFaults) -> Plan {
         wall_seconds: 3_600,
         is_operated: false,
         is_overridden: false,
+        goes_back: false,
         is_calm: true,
         starts_alone: false,
     }

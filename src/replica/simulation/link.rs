@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use breaker::{Attribution, Time};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::checker::SERVICE;
+use super::checker::{Checker, SERVICE};
 use super::executor::{Executor, Owner};
 use crate::store::{
-    Answered, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, CountExchange, CountPage, CountStore,
-    MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, ServiceOverride, SharedStore,
-    StoreError, StoredConfiguration,
+    Answer, Answered, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, CountExchange, CountPage,
+    CountStore, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, ServiceOverride,
+    SharedStore, StoreError, StoredConfiguration, TimelineStore as _,
 };
 
 /// How long a replica waits for the store.
@@ -51,6 +52,8 @@ enum Sent {
 pub(super) struct Link {
     pub(super) executor: Executor,
     pub(super) store: Arc<MemoryStore>,
+    /// What must hold of the store itself is checked at each call.
+    pub(super) checker: Arc<Checker>,
     pub(super) network: Arc<Mutex<NetworkFaults>>,
     /// The replicas that hear of a write; not always.
     pub(super) hints: Vec<Arc<Notify>>,
@@ -138,13 +141,48 @@ impl Link {
     }
 }
 
+/// The store before some proposals.
+struct Before {
+    revision: u64,
+    /// What the rows stand for that are to be taken up.
+    reconciled: Vec<Option<u64>>,
+}
+
+impl Before {
+    fn of(store: &MemoryStore, proposals: &[Proposal]) -> Self {
+        let revision = store.revision().now_or_never().and_then(Result::ok).unwrap_or(u64::MAX);
+        Self {
+            revision,
+            reconciled: proposals.iter().map(|proposal| store.reconciled(&proposal.key)).collect(),
+        }
+    }
+
+    /// A state of before is taken up only where nothing came since, nor a later one of before.
+    fn check(&self, checker: &Checker, proposals: &[Proposal], answered: &[Answered]) {
+        for ((proposal, before), answered) in proposals.iter().zip(&self.reconciled).zip(answered) {
+            let Some(epoch) = proposal.decided_in.taken_up else { continue };
+            let won = matches!(answered.answer, Answer::Won { revision, .. } if revision > self.revision);
+            if won && before.is_none_or(|before| before >= epoch) {
+                let key = &proposal.key;
+                checker.violated(format!("{key}: epoch {epoch} of before is taken up over {before:?}"));
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl SharedStore for Link {
     async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
         let proposals: Arc<[Proposal]> = proposals.into();
+        let checker = Arc::clone(&self.checker);
         self.call("propose", Sent::Changes, move |store| {
-            let proposals = Arc::clone(&proposals);
-            async move { store.propose_shared(&proposals).await }
+            let (proposals, checker) = (Arc::clone(&proposals), Arc::clone(&checker));
+            async move {
+                let before = Before::of(&store, &proposals);
+                let answered = store.propose_shared(&proposals).await;
+                before.check(&checker, &proposals, answered.as_deref().unwrap_or_default());
+                answered
+            }
         })
         .await
     }
@@ -160,11 +198,28 @@ impl SharedStore for Link {
         .await
     }
 
-    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
-        let after = after.clone();
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
+        let (after, seen) = (after.clone(), seen.to_vec());
         self.call("follow", Sent::Question, move |store| {
-            let after = after.clone();
-            async move { store.rows_after(&after, limit).await }
+            let (after, seen) = (after.clone(), seen.clone());
+            async move { store.rows_after(&after, &seen, limit).await }
+        })
+        .await
+    }
+
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        let checker = Arc::clone(&self.checker);
+        self.call("begin a timeline", Sent::Changes, move |store| {
+            let checker = Arc::clone(&checker);
+            async move {
+                let before = store.meta().await?.timeline;
+                let begun = store.begin_timeline(present, past).await;
+                let after = store.meta().await?.timeline;
+                if after != before {
+                    checker.timeline_begun(after);
+                }
+                begun
+            }
         })
         .await
     }

@@ -8,6 +8,7 @@ mod acts;
 mod checker;
 mod counts;
 mod executor;
+mod going_back;
 mod link;
 mod operators;
 mod scale;
@@ -33,26 +34,30 @@ use crate::store::{Availability, TransitionStore as _};
 const SEEDS: u64 = 25;
 /// Seeds that fail without a rule, so that few need to be tried.
 const NOTED: &[(Rule, u64)] = &[
-    (Rule::OldRowsIgnored, 50),
+    (Rule::OldRowsIgnored, 72),
     (Rule::EpochAndStateCompared, 0),
-    (Rule::KnownIdAnsweredAlike, 2),
-    (Rule::WaitByStoreClock, 7),
+    (Rule::KnownIdAnsweredAlike, 0),
+    (Rule::WaitByStoreClock, 1),
     (Rule::LeaseFromSend, 260),
-    (Rule::OutcomeNonceChecked, 596),
+    (Rule::OutcomeNonceChecked, 997),
     (Rule::SupersededKept, 256),
     (Rule::JournalFirst, 9),
     (Rule::LeasesEnd, 0),
     (Rule::OutcomeDecides, 0),
-    (Rule::LaterEpochToStore, 8),
+    (Rule::LaterEpochToStore, 0),
     (Rule::ProbesReturned, 11),
     (Rule::EndReturnsProbes, 70),
-    (Rule::PollIsTruth, 7),
-    (Rule::ResetGuarded, 829),
+    (Rule::PollIsTruth, 4),
+    (Rule::ResetGuarded, 614),
     (Rule::ForcedOpenUnguarded, 19),
-    (Rule::ActsInOrder, 34),
+    (Rule::ActsInOrder, 119),
+    (Rule::ServiceOverrideGuarded, 3),
+    (Rule::NonceCompared, 17),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
 const OPERATED_EVERY: u64 = 5;
+/// In one of so many the store goes back: in those that leave this.
+const GOES_BACK: u64 = 2;
 /// How many others are tried.
 const SEARCHED: u64 = 2_000;
 /// How long callers call while things go wrong.
@@ -88,6 +93,7 @@ fn plan(random: &mut Random) -> Plan {
         wall_seconds: 3_600,
         is_operated: false,
         is_overridden: false,
+        goes_back: false,
         is_calm: false,
         starts_alone: false,
     }
@@ -153,7 +159,8 @@ fn look(world: &World) {
         let Some(serving) = process.life.lock().serving.clone() else { continue };
         for key in World::keys() {
             let (epoch, state) = shown(&serving, &key, process.clock.now());
-            world.checker.told(key.name(), epoch, state);
+            let timeline = serving.engine.breaker_timeline(key.service(), key.name());
+            world.checker.told(key.name(), Some(timeline), epoch, state);
         }
     }
 }
@@ -161,9 +168,11 @@ fn look(world: &World) {
 /// One run. Answers what went wrong.
 fn run(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     let mut random = Random::new(seed ^ 0x5eed);
+    let of = |residue| seed % OPERATED_EVERY == residue;
     let plan = Plan {
-        is_operated: seed % OPERATED_EVERY == OPERATED_EVERY - 1,
-        is_overridden: seed % OPERATED_EVERY == OPERATED_EVERY - 2,
+        is_operated: of(OPERATED_EVERY - 1),
+        is_overridden: of(OPERATED_EVERY - 2),
+        goes_back: of(GOES_BACK),
         ..plan(&mut random)
     };
     run_plan(seed, plan, random, verbose)
@@ -204,6 +213,7 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
             0 => world.set_healthy(false),
             1 => world.set_healthy(true),
             _ if plan.is_calm => {}
+            2 if plan.goes_back && random.one_in(2) => going_back::inject(&world, &mut random),
             _ => inject_fault(&world, &mut random),
         }
     }

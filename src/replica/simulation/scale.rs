@@ -193,9 +193,13 @@ impl SharedStore for Metered {
         self.asked(call).await
     }
 
-    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.asked(self.store.begin_timeline(present, past)).await
+    }
+
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
         let call = async {
-            let page = self.store.rows_after(after, limit).await?;
+            let page = self.store.rows_after(after, seen, limit).await?;
             self.asked.lock().polls.add(page.rows.len());
             Ok(page)
         };

@@ -22,8 +22,10 @@ use crate::engine::{
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions, Unanswered};
 use crate::protocol_rules::{Rule, holds};
-use crate::replica::{Answers, Calls, Coordinator, CountSharing, ReadPosition, Replica, Tail, WaitingCall};
-use crate::store::{ConfigStore as _, MemoryStore};
+use crate::replica::{
+    Answers, Calls, Coordinator, CountSharing, NewestSeen, ReadPosition, Replica, Tail, WaitingCall,
+};
+use crate::store::{ConfigStore as _, MemorySnapshot, MemoryStore};
 
 pub(super) const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// Breakers that one batch of calls names, at the most.
@@ -64,6 +66,8 @@ pub(super) struct Plan {
     pub(super) is_operated: bool,
     /// Whether operators set and clear overrides of the service.
     pub(super) is_overridden: bool,
+    /// Whether the store goes back.
+    pub(super) goes_back: bool,
     /// Nothing goes wrong but the dependency.
     pub(super) is_calm: bool,
     /// Whether a process that was killed begins by what it last knew of the store, and does not wait for it.
@@ -81,6 +85,8 @@ pub(super) struct World {
     /// Whether the dependency answers.
     healthy: Arc<Mutex<bool>>,
     calls_until: Arc<Mutex<Time>>,
+    /// How far a standby, or a backup, has come.
+    pub(super) standby: Mutex<Option<MemorySnapshot>>,
     _folder: tempfile::TempDir,
 }
 
@@ -96,6 +102,8 @@ pub(super) struct Process {
     starts_alone: bool,
     /// What it last knew of the store; none: nothing was kept yet.
     kept: Mutex<Option<Vec<KnownRow>>>,
+    /// What was seen of the store, on disk.
+    seen: Arc<NewestSeen>,
 }
 
 #[derive(Default)]
@@ -142,6 +150,7 @@ impl World {
                 life: Mutex::default(),
                 starts_alone: plan.starts_alone,
                 kept: Mutex::default(),
+                seen: Arc::default(),
             })
         });
         let replicas = replicas.collect();
@@ -155,6 +164,7 @@ impl World {
             plan,
             healthy: Arc::new(Mutex::new(true)),
             calls_until: Arc::new(Mutex::new(Time::MAX)),
+            standby: Mutex::default(),
             _folder: folder,
         };
         for index in 0..world.replicas.len() {
@@ -215,6 +225,7 @@ impl World {
         let link = Link {
             executor: self.executor.clone(),
             store: Arc::clone(&self.store),
+            checker: Arc::clone(&self.checker),
             network: Arc::clone(&process.network),
             hints: self.replicas.iter().map(|process| Arc::clone(&process.hint)).collect(),
             count_hints: self.replicas.iter().map(|process| Arc::clone(&process.count_hint)).collect(),
@@ -347,17 +358,24 @@ async fn live(
     let engine = Arc::new(engine);
     let owner = Owner::Replica(process.index);
     let stop = CancellationToken::new();
-    let answers = Arc::new(Answers::new(Arc::clone(&engine), Arc::clone(&clock)));
+    let seen = Arc::clone(&process.seen);
+    let answers = Answers::new(Arc::clone(&engine), Arc::clone(&clock)).noting(Arc::clone(&seen));
+    let answers = Arc::new(answers);
     executor.spawn(owner, Writer::to_shared(Arc::clone(&journal), link.clone(), answers).run(stop.clone()));
-    let mut tail =
-        Tail::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&process.hint));
+    let tail = Tail::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&process.hint));
+    let mut tail = tail.of_replica(Arc::clone(&journal), Arc::clone(&seen));
     let kept = process.kept.lock().clone();
     if let Some(kept) = kept {
         checker.log(|| format!("r{} starts by what it last knew", process.index));
         start_alone(&engine, &kept, &recovered.unanswered, &*clock);
     } else {
         if recovered.entries > 0 {
-            journal.emptied().await;
+            let sent = CancellationToken::new();
+            let emptied = async {
+                journal.emptied().await;
+                sent.cancel();
+            };
+            tokio::join!(emptied, tail.follow_timelines(&sent));
         }
         if follows {
             let stored = loop {
@@ -395,7 +413,7 @@ async fn live(
     let coordinator =
         Coordinator::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), &journal, issuer);
     // As long as the network is away.
-    let coordinator = Arc::new(coordinator.with_grace(Duration::from_hours(1)));
+    let coordinator = Arc::new(coordinator.with_grace(Duration::from_hours(1)).noting(seen));
     let stop = CancellationToken::new();
     executor.spawn(owner, {
         let (coordinator, process, stop) = (Arc::clone(&coordinator), Arc::clone(&process), stop.clone());
@@ -530,6 +548,7 @@ impl Caller {
         let now = process.clock.now();
         let shown = Shown {
             replica: process.index,
+            engine: Arc::clone(&serving.engine),
             clock: process.clock.clone(),
             checker: Arc::clone(&self.checker),
         };
@@ -557,8 +576,8 @@ impl Caller {
             }
         };
         let (index, decided) = self.call_sending(call).await?;
-        for (name, allowed, decided_at) in &decided {
-            self.checker.allowed(index, name, allowed, *decided_at);
+        for (name, allowed, decided) in &decided {
+            self.checker.allowed(index, name, allowed, *decided);
         }
         Some(decided.into_iter().map(|(name, allowed, _)| (name, allowed)).collect())
     }
@@ -590,18 +609,19 @@ async fn decide(
     names: &[&'static str],
     shown: &Shown,
     mut now: Time,
-) -> Vec<(&'static str, Allowed, Time)> {
+) -> Vec<(&'static str, Allowed, (u32, Time))> {
     let mut decided = Vec::new();
     let mut look: Vec<_> = (0..names.len()).map(WaitingCall::new).collect();
     while !look.is_empty() {
         for call in look {
             let name = names[call.number];
             if let Some(allowed) = calls.look(call, SERVICE, name, now).expect("it fits") {
-                shown.checker.shown(shown.replica, name, allowed.decision.epoch);
+                let timeline = shown.engine.breaker_timeline(SERVICE, name);
+                shown.checker.shown(shown.replica, name, (timeline, allowed.decision.epoch));
                 if allowed.decision.pass.is_some() {
                     shown.checker.passed(shown.replica, name);
                 }
-                decided.push((name, allowed, shown.checker.now()));
+                decided.push((name, allowed, (timeline, shown.checker.now())));
             }
         }
         look = calls.answered().await;
@@ -613,6 +633,7 @@ async fn decide(
 /// Where a replica's answers are noted in the order that it gives them.
 pub(super) struct Shown {
     pub(super) replica: usize,
+    engine: Arc<Engine>,
     clock: SimulatedClock,
     pub(super) checker: Arc<Checker>,
 }

@@ -58,8 +58,12 @@ impl SharedStore for Asked {
         self.store.ask_probes(requests).await
     }
 
-    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
-        self.store.rows_after(after, limit).await
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
+        self.store.rows_after(after, seen, limit).await
+    }
+
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.store.begin_timeline(present, past).await
     }
 }
 
@@ -170,7 +174,7 @@ impl Bed {
     /// How many probes each claim wants of a batch, by the breaker's name.
     pub(super) fn claims(&self, batch: usize) -> Vec<(String, usize)> {
         let claim = |request: &ProbeRequest| match request {
-            ProbeRequest::Claim { key, claim } => Some((key.name().to_string(), claim.nonces.len())),
+            ProbeRequest::Claim { key, claim, .. } => Some((key.name().to_string(), claim.nonces.len())),
             ProbeRequest::Release { .. } | ProbeRequest::Settle { .. } => None,
         };
         let mut claims: Vec<_> = self.asked.batches.lock()[batch].iter().filter_map(claim).collect();
@@ -239,5 +243,6 @@ fn to_half_open(seq: u64, name: &str, permitted: u32) -> Proposal {
         decided_at: NOW,
         service_override: None,
         age: Duration::ZERO,
+        decided_in: crate::store::DecidedIn::default(),
     }
 }

@@ -13,7 +13,7 @@ use breaker::{
 
 use crate::protocol_rules::{Rule, holds};
 use crate::store::shared_store::ProbeRequest;
-use crate::store::{Change, Proposal};
+use crate::store::{Change, DecidedIn, Proposal};
 
 /// The slots of one half-open, as they are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(in crate::store) struct ProbeRows {
 /// asked about.
 #[derive(Default)]
 pub(in crate::store) struct LockedProbes<'a> {
+    /// The timeline of the store.
+    pub(in crate::store) timeline: u32,
     pub(in crate::store) rows: BTreeMap<&'a Key, Snapshot>,
     pub(in crate::store) slots: BTreeMap<(&'a Key, u64), ProbeRows>,
 }
@@ -54,7 +56,7 @@ pub(in crate::store) fn judge_probes<'a>(
     locked: LockedProbes<'a>,
     now: Time,
 ) -> ProbeJudgement<'a> {
-    let LockedProbes { rows, mut slots } = locked;
+    let LockedProbes { timeline, rows, mut slots } = locked;
     let mut judgement =
         ProbeJudgement { changed: BTreeMap::new(), decided: Vec::new(), verdicts: Vec::new() };
     for request in requests {
@@ -63,6 +65,9 @@ pub(in crate::store) fn judge_probes<'a>(
         let row = rows.get(key).filter(|row| {
             row.state == State::HalfOpen && row.epoch == epoch && row.half_open.is_some() && !is_decided
         });
+        // Its replica ignores what another timeline gives it, and the slots would be out until their leases end.
+        let row =
+            row.filter(|_| !matches!(request, ProbeRequest::Claim { timeline: of, .. } if *of != timeline));
         let kept = slots.entry((key, epoch)).or_default();
         let Some((row, terms)) = row.and_then(|row| Some((row, row.half_open?))) else {
             judgement.verdicts.push(elsewhere(request, kept));
@@ -150,6 +155,7 @@ fn decided(request: &ProbeRequest, probes: &Probes, row: &Snapshot, now: Time) -
         decided_at: now,
         service_override: None,
         age: Duration::ZERO,
+        decided_in: DecidedIn::default(),
     })
 }
 

@@ -59,6 +59,7 @@ fn proposal(seq: u64, change: Change, numbering: Numbering) -> Proposal {
         decided_at,
         service_override: None,
         age,
+        decided_in: crate::store::DecidedIn::default(),
     }
 }
 

@@ -4,24 +4,46 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use breaker::State::HalfOpen;
 use breaker::{Key, ProbeSlot};
 
 use super::state::{BreakerEntry, ProbeEntry, State};
 use super::transaction::MemoryTransaction;
 use super::{MemoryStore, complete};
+use crate::protocol_rules::{Rule, holds};
 use crate::store::judge::probes::ProbeRows;
 use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows, changed_row};
+use crate::store::timeline_store::timeline_after;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
-    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage, SharedStore, StoreError,
-    shared_script,
+    Answered, ChangeId, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage,
+    SharedStore, StoreError, StoredBreaker, shared_script,
 };
 
 #[async_trait]
 impl SharedTransaction for MemoryTransaction<'_> {
     /// The lock of the store is held already.
-    async fn lock_breakers(&mut self, _: &[&Key]) -> Result<Timestamp, StoreError> {
+    async fn lock_unchecked(&mut self) -> Result<Timestamp, StoreError> {
         Ok(self.writer.now)
+    }
+
+    async fn begin_timeline(&mut self, present: u32, past: u32) -> Result<Option<u32>, StoreError> {
+        if self.writer.state.meta.timeline != present && holds(Rule::TimelineCompared) {
+            return Ok(None);
+        }
+        let timeline = timeline_after(present.max(past), self.writer.random.step());
+        self.draft.timeline = Some(timeline);
+        Ok(Some(timeline))
+    }
+
+    async fn half_open_breakers(&mut self) -> Result<Vec<StoredBreaker>, StoreError> {
+        let breakers = &self.writer.state.breakers;
+        let half_open = breakers.iter().filter(|(_, entry)| entry.state.snapshot.state == HalfOpen);
+        Ok(half_open.map(|(key, entry)| entry.stored(key)).collect())
+    }
+
+    async fn lock_breakers(&mut self, _: &[&Key]) -> Result<Timestamp, StoreError> {
+        self.checked("lock the breakers")
     }
 
     async fn read_stored<'a>(&mut self, keys: &[&'a Key]) -> Result<StoredRows<'a>, StoreError> {
@@ -33,7 +55,8 @@ impl SharedTransaction for MemoryTransaction<'_> {
             rows.extend(entry.map(|entry| (*key, entry.stored(key))));
         }
         let timeline = self.writer.state.meta.timeline;
-        Ok(StoredRows { timeline, rows, unreadable: BTreeMap::new() })
+        let newest = self.draft.change().unwrap_or_else(|| self.writer.state.newest());
+        Ok(StoredRows { timeline, newest, rows, unreadable: BTreeMap::new() })
     }
 
     async fn read_probes<'a>(&mut self, wanted: &[(&'a Key, u64)]) -> Result<StoredProbes<'a>, StoreError> {
@@ -55,7 +78,13 @@ impl SharedTransaction for MemoryTransaction<'_> {
 
 impl State {
     /// See [`SharedStore::rows_after`].
-    fn rows_after(&self, after: &RowCursor, limit: u32, now: Timestamp) -> RowsPage {
+    fn rows_after(
+        &self,
+        after: &RowCursor,
+        limit: u32,
+        seen: &[u64],
+        (position, now): (Position, Timestamp),
+    ) -> RowsPage {
         let newer = |key: &Key, revision: u64| match &after.part {
             Some(last) => RowPlace::of(key, revision) > *last,
             None => revision > after.revision,
@@ -72,11 +101,23 @@ impl State {
             (RowPlace::of(key, revision), Ok(changed_row(entry.stored(key), timeline, now.0)))
         };
         let rows = rows.into_iter().take(limit as usize + 1).map(changed).collect();
-        RowsPage::new(after, rows, limit, (self.position(after.revision), self.configuration.revision))
+        let change = |revision: &u64| {
+            let nonce = self.nonces.get(revision)?.nonce;
+            Some(ChangeId { revision: *revision, nonce })
+        };
+        let seen = seen.iter().filter_map(change).collect();
+        RowsPage::new(after, rows, limit, (position, self.configuration.revision), seen)
     }
 }
 
 impl MemoryStore {
+    /// The epoch of an earlier timeline that a breaker's row stands for; none: there was a transition since.
+    pub fn reconciled(&self, key: &Key) -> Option<u64> {
+        let inner = self.inner.lock();
+        let Some(entry) = inner.state.breakers.get(key) else { return Some(0) };
+        entry.state.clone().in_timeline_since(inner.state.timeline_revision, entry.revision).reconciled
+    }
+
     /// The slots of a half-open, as they are kept.
     pub fn probe_slots(&self, key: &Key, epoch: u64) -> Vec<ProbeSlot> {
         let inner = self.inner.lock();
@@ -88,18 +129,27 @@ impl MemoryStore {
 impl SharedStore for MemoryStore {
     async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
         self.write("write transitions", |writer| {
-            complete(shared_script::propose(MemoryTransaction::new(writer), proposals))
+            complete(shared_script::propose(MemoryTransaction::shared(writer), proposals))
         })
     }
 
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
         self.write("ask about probes", |writer| {
-            complete(shared_script::ask_probes(MemoryTransaction::new(writer), requests))
+            complete(shared_script::ask_probes(MemoryTransaction::shared(writer), requests))
         })
     }
 
-    async fn rows_after(&self, after: &RowCursor, limit: u32) -> Result<RowsPage, StoreError> {
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
         let now = Timestamp(self.clock.wall());
-        self.read("read what changed", |state| state.rows_after(after, limit.max(1), now))
+        self.read_at("read what changed", |state, server_timeline| {
+            let position = state.position(after.revision, server_timeline);
+            state.rows_after(after, limit.max(1), seen, (position, now))
+        })
+    }
+
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.write("begin a timeline", |writer| {
+            complete(shared_script::begin_timeline(MemoryTransaction::shared(writer), present, past))
+        })
     }
 }

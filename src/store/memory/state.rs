@@ -21,6 +21,10 @@ pub(super) struct State {
     pub(super) meta: Meta,
     /// By number.
     pub(super) permit_keys: Vec<PermitKeyEntry>,
+    /// The timeline of the server that was checked last.
+    pub(super) checked_timeline: u64,
+    /// The revision that began the timeline of the store.
+    pub(super) timeline_revision: u64,
     pub(super) revision: u64,
     pub(super) nonces: BTreeMap<u64, Nonce>,
     pub(super) breakers: BTreeMap<Key, Arc<BreakerEntry>>,
@@ -102,6 +106,8 @@ impl State {
         Self {
             meta,
             permit_keys: vec![first],
+            checked_timeline: 0,
+            timeline_revision: 0,
             revision: 0,
             nonces: BTreeMap::new(),
             breakers: BTreeMap::new(),
@@ -159,10 +165,11 @@ impl State {
     }
 
     /// See [`crate::store::TimelineStore::position`].
-    pub(super) fn position(&self, seen: u64) -> Position {
+    pub(super) fn position(&self, seen: u64, server_timeline: u64) -> Position {
         let nonce = |revision| self.nonces.get(&revision).map(|entry| entry.nonce);
         let newest = ChangeId { revision: self.revision, nonce: nonce(self.revision).unwrap_or_default() };
-        Position { timeline: self.meta.timeline, newest, nonce: nonce(seen) }
+        let is_checked = self.checked_timeline == server_timeline;
+        Position { timeline: self.meta.timeline, newest, nonce: nonce(seen), is_checked }
     }
 
     fn behind(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Arc<BreakerEntry>)> {

@@ -5,6 +5,7 @@
 //! as it would from a database: texts without NUL, whole microseconds, and an error for a number that no column holds.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use super::state::{
     AuditEntry, BreakerEntry, Nonce, PermitKeyEntry, ProbeEntry, ReceiptEntry, RequestEntry, State,
 };
 use crate::catalog::{Changed, StoredDeclaration};
+use crate::protocol_rules::{Rule, holds};
 use crate::store::columns::bigint;
 use crate::store::config_rows::{Audit, ServiceOverrideRow, override_json};
 use crate::store::history::{Bumped, TransitionRow};
@@ -25,7 +27,7 @@ use crate::store::rows::{BreakerRow, keys};
 use crate::store::script::WriteTransaction;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
-    ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker, StoredConfiguration,
+    ChangeId, ConfigEdit, ConfigWritten, Proposal, RequestId, StoreError, StoredBreaker, StoredConfiguration,
     StoredTransition, TransitionId,
 };
 
@@ -34,6 +36,8 @@ pub(super) struct Writer<'a> {
     pub(super) state: &'a mut State,
     pub(super) random: &'a mut SeededRandom,
     pub(super) now: Timestamp,
+    /// The timeline that the server is on.
+    pub(super) server_timeline: u64,
 }
 
 /// What a transaction has written so far.
@@ -48,12 +52,24 @@ pub(super) struct Draft {
     permit_key: Option<PermitKeyEntry>,
     request: Option<(String, RequestEntry)>,
     configuration: Option<StoredConfiguration>,
+    /// The timeline that it begins.
+    pub(super) timeline: Option<u32>,
+}
+
+impl Draft {
+    /// The change that it makes.
+    pub(super) fn change(&self) -> Option<ChangeId> {
+        let (revision, Nonce { nonce, .. }) = self.bumped?;
+        Some(ChangeId { revision, nonce })
+    }
 }
 
 /// The steps of what writes.
 pub(super) struct MemoryTransaction<'a> {
     pub(super) writer: Writer<'a>,
     pub(super) draft: Draft,
+    /// Several replicas have the store.
+    is_shared: bool,
 }
 
 impl Writer<'_> {
@@ -65,6 +81,12 @@ impl Writer<'_> {
 }
 
 impl State {
+    /// The newest change.
+    pub(super) fn newest(&self) -> ChangeId {
+        let nonce = self.nonces.get(&self.revision).map_or(0, |entry| entry.nonce);
+        ChangeId { revision: self.revision, nonce }
+    }
+
     /// Moves on to the next revision.
     pub(super) fn set_revision(&mut self, (revision, nonce): (u64, Nonce)) {
         self.revision = revision;
@@ -84,7 +106,23 @@ impl State {
 
 impl<'a> MemoryTransaction<'a> {
     pub(super) fn new(writer: Writer<'a>) -> Self {
-        Self { writer, draft: Draft::default() }
+        Self { writer, draft: Draft::default(), is_shared: false }
+    }
+
+    /// Beside those of other replicas.
+    pub(super) fn shared(writer: Writer<'a>) -> Self {
+        Self { is_shared: true, ..Self::new(writer) }
+    }
+
+    /// The time, if the timeline of the server is checked.
+    pub(super) fn checked(&self, act: &'static str) -> Result<Timestamp, StoreError> {
+        let is_checked = self.writer.state.checked_timeline == self.writer.server_timeline;
+        if self.is_shared && !is_checked && holds(Rule::NewServerNewTimeline) {
+            let source = io::Error::other("the server is on a timeline that no replica has checked yet");
+            let problem = "the database may have gone back";
+            return Err(StoreError::Unavailable { act, problem, source: source.into() });
+        }
+        Ok(self.writer.now)
     }
 
     fn configuration(&mut self) -> &mut StoredConfiguration {
@@ -105,16 +143,19 @@ impl<'a> MemoryTransaction<'a> {
 impl WriteTransaction for MemoryTransaction<'_> {
     /// The lock of the store is held already.
     async fn lock_revision(&mut self) -> Result<Timestamp, StoreError> {
-        Ok(self.writer.now)
+        self.checked("lock the revision")
     }
 
     async fn read_rows<'a>(&mut self, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
-        let mut rows = LockedRows::default();
+        let timeline = self.draft.timeline.unwrap_or(self.writer.state.meta.timeline);
+        let mut rows = LockedRows { timeline: self.is_shared.then_some(timeline), ..LockedRows::default() };
         for key in keys(proposals) {
             if let Some(entry) = self.writer.state.breakers.get(key) {
                 let probes = self.writer.state.probes.get(&(key.clone(), entry.state.snapshot.epoch));
                 let first_probe_at = probes.and_then(|entry| entry.rows.first_probe_at);
-                rows.present.insert(key, BreakerState { first_probe_at, ..entry.state.clone() });
+                let row = BreakerState { first_probe_at, ..entry.state.clone() };
+                let since = self.writer.state.timeline_revision;
+                rows.present.insert(key, row.in_timeline_since(since, entry.revision));
             }
         }
         for Proposal { id, .. } in proposals {
@@ -134,7 +175,7 @@ impl WriteTransaction for MemoryTransaction<'_> {
         let next = self.writer.next_revision();
         self.draft.bumped = Some(next);
         let revision = bigint("bump the revision", "revision", next.0)?;
-        Ok(Bumped { revision, recorded_at: self.writer.now })
+        Ok(Bumped { revision, recorded_at: self.writer.now, nonce: next.1.nonce.cast_signed() })
     }
 
     async fn write_breakers(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
@@ -292,11 +333,26 @@ impl WriteTransaction for MemoryTransaction<'_> {
     }
 
     async fn commit(self, _: &'static str) -> Result<(), StoreError> {
-        let Draft { bumped, breakers, probes, history, receipts, audit, permit_key, request, configuration } =
-            self.draft;
+        let Draft {
+            bumped,
+            breakers,
+            probes,
+            history,
+            receipts,
+            audit,
+            permit_key,
+            request,
+            configuration,
+            timeline,
+        } = self.draft;
         let state = self.writer.state;
         if let Some(next) = bumped {
             state.set_revision(next);
+        }
+        if let Some(timeline) = timeline {
+            state.meta.timeline = timeline;
+            state.timeline_revision = state.revision;
+            state.checked_timeline = self.writer.server_timeline;
         }
         state.breakers.extend(breakers.into_iter().map(|(key, entry)| (key, Arc::new(entry))));
         state.probes.extend(probes);

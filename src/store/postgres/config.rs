@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use breaker::{Key, Snapshot, Time};
+use breaker::{Key, Snapshot, State, Time};
 use sqlx::postgres::PgPool;
 use sqlx::{Postgres, QueryBuilder};
 
@@ -168,6 +168,24 @@ pub(super) async fn open_breakers(
     .fetch_all(&mut **tx)
     .await
     .map_err(fault("read the open breakers"))?;
+    rows.into_iter().map(BreakerRow::breaker).collect()
+}
+
+/// All breakers that are stored in this state.
+pub(super) async fn breakers_in(tx: &mut Write, state: State) -> Result<Vec<StoredBreaker>, StoreError> {
+    let rows: Vec<BreakerRow> = sqlx::query_as(
+        "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
+                override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
+                failures_to_open, slow_to_open,
+                lease_us, max_wait_us, after_max_wait, config_revision, revision,
+                entered_by
+         FROM breaker
+         WHERE state = $1",
+    )
+    .bind(state.as_str())
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(fault("read the breakers in a state"))?;
     rows.into_iter().map(BreakerRow::breaker).collect()
 }
 

@@ -38,7 +38,8 @@ pub(super) async fn keep(pool: &PgPool, request: &RequestId) -> Result<(), Store
         .fetch_one(&mut *tx)
         .await
         .map_err(fault(act))?;
-    write(&mut tx, request, Bumped { revision: now.revision, recorded_at: now.now }).await?;
+    let made = Bumped { revision: now.revision, recorded_at: now.now, nonce: 0 };
+    write(&mut tx, request, made).await?;
     tx.commit(act).await
 }
 

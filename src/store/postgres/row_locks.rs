@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 
 use breaker::Key;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use super::lock::Lock;
+use super::server_timeline::{IS_CHECKED, unchecked};
 use super::write_transaction::{Write, column};
 use crate::store::StoreError;
 use crate::store::sqlx_error::fault;
@@ -29,6 +30,7 @@ struct LockedRow {
     /// Counted from 1.
     numbers: Option<Vec<i64>>,
     is_holder: bool,
+    is_checked: bool,
 }
 
 /// Locks the rows of these breakers. One that has no row cannot be locked, and is not among the locked ones.
@@ -38,9 +40,10 @@ pub(super) async fn lock_breakers(
     keys: &[&Key],
 ) -> Result<LockedBreakers, StoreError> {
     // The clock is read by the aggregate, when it has seen the last locked row.
-    let row: LockedRow = sqlx::query_as(
+    let is_checked = if lock.is_shared() { IS_CHECKED } else { "true" };
+    let statement = format!(
         "SELECT clock_timestamp() AS now, array_agg(number) AS numbers,
-                EXISTS (SELECT FROM revision WHERE holder = $3) AS is_holder
+                EXISTS (SELECT FROM revision WHERE holder = $3) AS is_holder, {is_checked} AS is_checked
          FROM (
              SELECT number
              FROM breaker
@@ -48,16 +51,20 @@ pub(super) async fn lock_breakers(
                  USING (service, name)
              ORDER BY breaker.service, breaker.name
              FOR NO KEY UPDATE OF breaker
-         ) AS locked",
-    )
-    .bind(column(keys, |key| &**key.service()))
-    .bind(column(keys, |key| &**key.name()))
-    .bind(lock.holder())
-    .fetch_one(&mut **tx)
-    .await
-    .map_err(fault("lock the breakers"))?;
+         ) AS locked"
+    );
+    let row: LockedRow = sqlx::query_as(AssertSqlSafe(statement))
+        .bind(column(keys, |key| &**key.service()))
+        .bind(column(keys, |key| &**key.name()))
+        .bind(lock.holder())
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(fault("lock the breakers"))?;
     if !row.is_holder {
         return Err(lock.overtaken());
+    }
+    if !row.is_checked {
+        return Err(unchecked("lock the breakers"));
     }
     let index = |number: i64| usize::try_from(number - 1).ok();
     let locked = row.numbers.into_iter().flatten().filter_map(|number| keys.get(index(number)?));

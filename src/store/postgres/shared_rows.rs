@@ -10,11 +10,12 @@ use sqlx::{AssertSqlSafe, FromRow, Row};
 
 use super::write_transaction::{Write, column};
 use crate::store::columns::Reader;
+use crate::store::history::Bumped;
 use crate::store::judge::{BreakerState, Judgement};
 use crate::store::rows::{BesideRow, BreakerRow};
 use crate::store::shared_script::StoredRows;
 use crate::store::sqlx_error::fault;
-use crate::store::{StoreError, StoredBreaker};
+use crate::store::{ChangeId, StoreError, StoredBreaker};
 
 const ACT: &str = "read the breakers";
 
@@ -22,6 +23,7 @@ const ACT: &str = "read the breakers";
 #[derive(Default)]
 pub(super) struct SharedRows {
     timeline: u32,
+    newest: ChangeId,
     /// Breakers that were asked about, whether they have a row or not.
     read: BTreeSet<Key>,
     /// With the revision of each.
@@ -42,6 +44,9 @@ pub(super) enum Locks {
 /// A breaker's row beside the store's timeline; none: there is no such row, and a row of the answer for the timeline alone.
 struct TimelineRow {
     timeline: i64,
+    timeline_revision: i64,
+    newest: i64,
+    newest_nonce: Option<i64>,
     breaker: Option<(BreakerRow, BesideRow)>,
 }
 
@@ -50,6 +55,9 @@ impl FromRow<'_, PgRow> for TimelineRow {
         let breaker = joined_breaker(row)?.map(|breaker| Ok((breaker, BesideRow::from_row(row)?)));
         Ok(Self {
             timeline: row.try_get("timeline")?,
+            timeline_revision: row.try_get("timeline_revision")?,
+            newest: row.try_get("newest")?,
+            newest_nonce: row.try_get("newest_nonce")?,
             breaker: breaker.transpose().map_err(|error: sqlx::Error| error)?,
         })
     }
@@ -78,12 +86,14 @@ impl SharedRows {
             Locks::Before => "",
         };
         let statement = format!(
-            "SELECT timeline, present.*
+            "SELECT timeline, timeline_revision, (SELECT n FROM revision LIMIT 1) AS newest,
+                    (SELECT nonce FROM change WHERE rev = (SELECT n FROM revision LIMIT 1)) AS newest_nonce, present.*
              FROM meta LEFT JOIN (
                  SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us,
                         override_actor, override_reason, override_expires_at, override_scope, override_ttl_us,
                         permitted, failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait,
-                        config_revision, revision, entered_by, episode, act_epoch, first_probe_at
+                        config_revision, revision, entered_by, episode, act_epoch, first_probe_at,
+                        reconciled_epoch
                  FROM breaker JOIN unnest($1::text[], $2::text[]) AS wanted (service, name) USING (service, name)
                  {lock}
              ) AS present ON true"
@@ -96,13 +106,18 @@ impl SharedRows {
             .map_err(fault(ACT))?;
         let reader = Reader { act: ACT, row: "meta" };
         self.read.extend(keys.iter().copied().cloned());
-        for TimelineRow { timeline, breaker } in rows {
+        for TimelineRow { timeline, timeline_revision, newest, newest_nonce, breaker } in rows {
             self.timeline = reader.number("timeline", timeline)?;
+            let nonce = newest_nonce.map_or(0, i64::cast_unsigned);
+            self.newest = ChangeId { revision: newest.unsigned_abs(), nonce };
             let Some((breaker, beside)) = breaker else { continue };
             let Ok(key) = Key::new(&breaker.service, &breaker.name) else { continue };
             let revision = breaker.revision.unsigned_abs();
             match breaker.state(&beside) {
-                Ok(state) => drop(self.rows.insert(key, (revision, state))),
+                Ok(state) => {
+                    let state = state.in_timeline_since(timeline_revision.unsigned_abs(), revision);
+                    self.rows.insert(key, (revision, state));
+                }
                 Err(error) => drop(self.unreadable.insert(key, error)),
             }
         }
@@ -124,8 +139,15 @@ impl SharedRows {
         Ok(present)
     }
 
-    /// What was decided is written under this revision.
-    pub(super) fn write(&mut self, judgement: &Judgement<'_>, revision: i64) {
+    /// The timeline of the store. Some were read.
+    pub(super) fn timeline(&self) -> u32 {
+        self.timeline
+    }
+
+    /// What was decided is written with this change.
+    pub(super) fn write(&mut self, judgement: &Judgement<'_>, bumped: Bumped) {
+        self.newest = bumped.change();
+        let revision = bumped.revision;
         for (key, state) in &judgement.changed {
             let state = BreakerState { is_stored: true, ..state.clone() };
             self.rows.insert(Key::clone(key), (revision.unsigned_abs(), state));
@@ -142,6 +164,7 @@ impl SharedRows {
         let unreadable = |key: &&'a Key| Some((*key, self.unreadable.get(*key)?.to_string()));
         StoredRows {
             timeline: self.timeline,
+            newest: self.newest,
             rows: keys.iter().filter_map(stored).collect(),
             unreadable: keys.iter().filter_map(unreadable).collect(),
         }

@@ -3,18 +3,43 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use breaker::Key;
+use breaker::{Key, State};
 
 use super::shared_rows::Locks;
 use super::steps::PostgresTransaction;
-use super::{probe_rows, row_locks};
-use crate::store::StoreError;
+use super::write_transaction::lock_unchecked;
+use super::{config, probe_rows, row_locks, server_timeline};
 use crate::store::judge::probes::ProbeRows;
 use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows};
+use crate::store::sqlx_error::fault;
+use crate::store::statements::random_step;
+use crate::store::timeline_store::timeline_after;
 use crate::store::timestamp::Timestamp;
+use crate::store::{StoreError, StoredBreaker};
 
 #[async_trait]
 impl SharedTransaction for PostgresTransaction<'_> {
+    async fn lock_unchecked(&mut self) -> Result<Timestamp, StoreError> {
+        let locked = lock_unchecked(&mut self.tx, self.lock).await?;
+        self.revision = Some(locked);
+        Ok(locked.now)
+    }
+
+    async fn begin_timeline(&mut self, present: u32, past: u32) -> Result<Option<u32>, StoreError> {
+        let timeline = timeline_after(present.max(past), random_step()?);
+        let begun = sqlx::query(server_timeline::BEGIN)
+            .bind(i64::from(timeline))
+            .bind(i64::from(present))
+            .execute(&mut *self.tx)
+            .await
+            .map_err(fault("begin a timeline"))?;
+        Ok((begun.rows_affected() == 1).then_some(timeline))
+    }
+
+    async fn half_open_breakers(&mut self) -> Result<Vec<StoredBreaker>, StoreError> {
+        config::breakers_in(&mut self.tx, State::HalfOpen).await
+    }
+
     async fn lock_breakers(&mut self, keys: &[&Key]) -> Result<Timestamp, StoreError> {
         let locked = row_locks::lock_breakers(&mut self.tx, self.lock, keys).await?;
         self.locked = Some(locked.keys);

@@ -7,11 +7,9 @@
 
 use std::fmt::Write as _;
 
-use super::write_transaction::LockedRevision;
-use crate::store::StoreError;
 use crate::store::cell::{Cell, Column};
 use crate::store::columns::printable;
-use crate::store::rows::new_nonce;
+use crate::store::history::Bumped;
 
 /// Rows that a batch may change, or add to the history, to be written as text.
 pub(super) const ROWS_MAX: usize = 64;
@@ -82,16 +80,14 @@ impl StatementsText {
     }
 
     /// The next revision, its nonce for those who follow, and a hint to them. Nobody else has bumped it: its row is locked.
-    pub(super) fn bump(&mut self, locked: LockedRevision) -> Result<(), StoreError> {
-        let bumped = locked.next();
+    pub(super) fn bump(&mut self, bumped: Bumped) {
         self.begin();
         let _ = write!(self.text, "UPDATE revision SET n = {}", bumped.revision);
         let columns = ["rev", "nonce", "recorded_at"].map(Column::Plain);
-        let change = [bumped.revision.into(), new_nonce()?.into(), bumped.recorded_at.into()];
+        let change = [bumped.revision.into(), bumped.nonce.into(), bumped.recorded_at.into()];
         self.insert("change", &columns, &[change], "");
         self.begin();
         let _ = write!(self.text, "SELECT pg_notify('breakerd', '{}')", bumped.revision);
-        Ok(())
     }
 
     fn begin(&mut self) {

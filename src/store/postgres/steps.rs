@@ -32,9 +32,9 @@ pub(super) struct PostgresTransaction<'a> {
     pub(super) probes_read: BTreeMap<(Key, u64), ProbeRows>,
     /// Beside claims of probes: the rows of breakers.
     pub(super) rows: SharedRows,
-    revision: Option<LockedRevision>,
-    /// It is bumped with the commit.
-    is_bumped: bool,
+    pub(super) revision: Option<LockedRevision>,
+    /// It is bumped with the commit, to this one.
+    bumped: Option<Bumped>,
     /// What goes with the commit, in one message.
     last: StatementsText,
 }
@@ -68,7 +68,7 @@ impl<'a> PostgresTransaction<'a> {
             probes_read: BTreeMap::new(),
             rows,
             revision: None,
-            is_bumped: false,
+            bumped: None,
             last,
         }
     }
@@ -93,9 +93,10 @@ impl WriteTransaction for PostgresTransaction<'_> {
         if self.row_locks == RowLocks::Each {
             self.rows.read(&mut self.tx, &keys, Locks::Now).await?;
             let present = self.rows.present(&keys)?;
+            let timeline = Some(self.rows.timeline());
             let known = write::read_receipts(&mut self.tx, proposals).await?;
             let services = config::service_overrides(&mut self.tx, &named_services(proposals)).await?;
-            return Ok(LockedRows { present, known, services });
+            return Ok(LockedRows { timeline, present, known, services });
         }
         write::read_rows(&mut self.tx, &keys, proposals).await
     }
@@ -104,15 +105,16 @@ impl WriteTransaction for PostgresTransaction<'_> {
         match self.revision.filter(|_| self.row_locks == RowLocks::Each) {
             Some(locked) => {
                 // Last, and with the commit.
-                self.is_bumped = true;
-                Ok(locked.next())
+                let bumped = locked.next()?;
+                self.bumped = Some(bumped);
+                Ok(bumped)
             }
             None => bump(&mut self.tx, self.lock).await,
         }
     }
 
     async fn write_breakers(&mut self, judgement: &Judgement<'_>, bumped: Bumped) -> Result<(), StoreError> {
-        self.rows.write(judgement, bumped.revision);
+        self.rows.write(judgement, bumped);
         if let Some(last) = self.in_last_message(judgement) {
             return write_text::write_breakers(last, judgement, bumped.revision);
         }
@@ -212,8 +214,8 @@ impl WriteTransaction for PostgresTransaction<'_> {
     }
 
     async fn commit(mut self, act: &'static str) -> Result<(), StoreError> {
-        if let Some(locked) = self.revision.filter(|_| self.is_bumped) {
-            self.last.bump(locked)?;
+        if let Some(bumped) = self.bumped {
+            self.last.bump(bumped);
         }
         match self.last.take() {
             Some(statements) => self.tx.commit_after(statements, act).await,

@@ -56,7 +56,7 @@ async fn read_breakers<'a>(
         "SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us, override_actor,
                 override_reason, override_expires_at, override_scope, override_ttl_us, permitted,
                 failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision,
-                entered_by, episode, act_epoch, first_probe_at
+                entered_by, episode, act_epoch, first_probe_at, reconciled_epoch
          FROM breaker JOIN unnest($1::text[], $2::text[]) AS wanted (service, name) USING (service, name)",
     )
     .bind(column(keys, |key| &**key.service()))
@@ -83,6 +83,7 @@ pub(super) async fn read_rows<'a>(
 ) -> Result<LockedRows<'a>, StoreError> {
     let present = read_breakers(tx, keys).await?;
     let known = read_receipts(tx, proposals).await?;
+    // Without a timeline: one process has the store for itself.
     Ok(LockedRows { present, known, ..LockedRows::default() })
 }
 
@@ -123,17 +124,18 @@ const UPDATE: &str = "UPDATE breaker
              first_probe_at = CASE WHEN breaker.epoch = row.epoch THEN breaker.first_probe_at END,
              config_revision = row.config_revision, revision = $1, override_scope = row.override_scope,
              override_ttl_us = row.override_ttl_us, episode = row.episode,
-             entered_by = row.entered_by, act_epoch = row.act_epoch
+             entered_by = row.entered_by, act_epoch = row.act_epoch,
+             reconciled_epoch = row.reconciled_epoch
          FROM unnest(
              $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[],
              $9::bigint[], $10::timestamptz[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::text[],
-             $22::bigint[], $23::text[], $24::text[], $25::bigint[]
+             $22::bigint[], $23::text[], $24::text[], $25::bigint[], $26::bigint[]
          ) AS row (
              service, name, epoch, state, open_count, entered_at, wait_us,
              retry_after_us, open_until, override_actor, override_reason, override_expires_at, permitted,
              failures_to_open, slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision,
-             override_scope, override_ttl_us, episode, entered_by, act_epoch
+             override_scope, override_ttl_us, episode, entered_by, act_epoch, reconciled_epoch
          )
          WHERE breaker.service = row.service AND breaker.name = row.name";
 
@@ -191,6 +193,7 @@ async fn update_rows(
         .bind(column(&beside, |beside| beside.episode.as_deref()))
         .bind(column(&rows, |row| row.entered_by.as_deref()))
         .bind(column(&beside, |beside| beside.act_epoch))
+        .bind(column(&beside, |beside| beside.reconciled_epoch))
         .execute(&mut **tx)
         .await
         .map_err(fault("write the breakers"))?;

@@ -1,9 +1,10 @@
 //! The transaction that writes: its timeouts, and the revision that ends it.
 
 use sqlx::postgres::PgPool;
-use sqlx::{FromRow, Postgres};
+use sqlx::{AssertSqlSafe, FromRow, Postgres};
 
 use super::lock::Lock;
+use super::server_timeline::{IS_CHECKED, unchecked};
 use crate::store::StoreError;
 use crate::store::history::Bumped;
 use crate::store::rows::new_nonce;
@@ -48,6 +49,7 @@ struct BumpedRow {
 
 /// The next revision, its nonce for those who follow, and a hint to them.
 pub(super) async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreError> {
+    let nonce = new_nonce()?;
     let row: Option<BumpedRow> = sqlx::query_as(
         "WITH bumped AS (
              UPDATE revision SET n = n + 1 WHERE holder = $1 RETURNING n, clock_timestamp() AS now
@@ -57,12 +59,12 @@ pub(super) async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreErr
          SELECT n, now FROM bumped CROSS JOIN LATERAL pg_notify('breakerd', n::text)",
     )
     .bind(lock.holder())
-    .bind(new_nonce()?)
+    .bind(nonce)
     .fetch_optional(&mut **tx)
     .await
     .map_err(fault("bump the revision"))?;
     let row = row.ok_or_else(|| lock.overtaken())?;
-    Ok(Bumped { revision: row.n, recorded_at: row.now })
+    Ok(Bumped { revision: row.n, recorded_at: row.now, nonce })
 }
 
 /// One column of many rows, for `unnest`.
@@ -77,20 +79,32 @@ pub(super) struct LockedRevision {
     pub(super) n: i64,
     /// What time it was when it was locked.
     pub(super) now: Timestamp,
+    is_checked: bool,
 }
 
 impl LockedRevision {
     /// The one that this transaction makes: nobody else can.
-    pub(super) fn next(self) -> Bumped {
-        Bumped { revision: self.n + 1, recorded_at: self.now }
+    pub(super) fn next(self) -> Result<Bumped, StoreError> {
+        Ok(Bumped { revision: self.n + 1, recorded_at: self.now, nonce: new_nonce()? })
     }
 }
 
-/// Waits for whoever writes breakers, and keeps others from it until this transaction ends.
+/// Waits for whoever writes breakers, and keeps others from it until this transaction ends. Replicas write nothing on a server
+/// whose timeline none of them has checked.
 pub(super) async fn lock_revision(tx: &mut Write, lock: &Lock) -> Result<LockedRevision, StoreError> {
+    let locked = lock_unchecked(tx, lock).await?;
+    if locked.is_checked { Ok(locked) } else { Err(unchecked("lock the revision")) }
+}
+
+/// As [`lock_revision`], for who checks the timeline.
+pub(super) async fn lock_unchecked(tx: &mut Write, lock: &Lock) -> Result<LockedRevision, StoreError> {
+    let is_checked = if lock.is_shared() { IS_CHECKED } else { "true" };
     // In a query of its own, the lock is waited for before the clock is read.
-    let lock_it = "SELECT n, clock_timestamp() AS now FROM (SELECT n FROM revision WHERE holder = $1 FOR UPDATE) AS locked";
-    let locked = sqlx::query_as(lock_it)
+    let lock_it = format!(
+        "SELECT n, clock_timestamp() AS now, {is_checked} AS is_checked
+         FROM (SELECT n FROM revision WHERE holder = $1 FOR UPDATE) AS locked"
+    );
+    let locked = sqlx::query_as(AssertSqlSafe(lock_it))
         .bind(lock.holder())
         .fetch_optional(&mut **tx)
         .await

@@ -31,7 +31,7 @@ pub(super) async fn keep(writer: &SqlitePool, request: &RequestId) -> Result<(),
         .await
         .map_err(fault(act))?;
     let recorded_at = clock(&mut tx).await?;
-    write(&mut tx, request, Bumped { revision, recorded_at }).await?;
+    write(&mut tx, request, Bumped { revision, recorded_at, nonce: 0 }).await?;
     tx.commit(act).await
 }
 

@@ -40,7 +40,8 @@ pub(super) async fn read_rows<'a>(
     // One row, as the driver wakes us for each: which key, and the row, in the order of the fields of `BesideRow` and of
     // `BreakerRow`.
     let present: String = sqlx::query_scalar(
-        "SELECT json_group_array(json_array(wanted.key, json_array(episode, act_epoch, first_probe_at_us), json_array(
+        "SELECT json_group_array(json_array(wanted.key, json_array(episode, act_epoch, first_probe_at_us,
+             reconciled_epoch), json_array(
              service, name, epoch, state, open_count, entered_at_us, wait_us, retry_after_us, override_actor,
              override_reason, override_expires_at_us, override_scope, override_ttl_us, permitted, failures_to_open,
              slow_to_open, lease_us, max_wait_us, after_max_wait, config_revision, revision, entered_by)))
@@ -96,7 +97,7 @@ pub(super) async fn write_breakers(
                  config_revision = excluded.config_revision, revision = excluded.revision,
                  override_scope = excluded.override_scope, override_ttl_us = excluded.override_ttl_us,
                  episode = excluded.episode, entered_by = excluded.entered_by,
-                 act_epoch = excluded.act_epoch",
+                 act_epoch = excluded.act_epoch, reconciled_epoch = excluded.reconciled_epoch",
         act: "write the breakers",
     };
     batch::insert(tx, into, changed.len(), |number, values| {

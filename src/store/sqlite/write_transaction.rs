@@ -39,12 +39,13 @@ pub(super) async fn bump(tx: &mut Write) -> Result<Bumped, StoreError> {
     .fetch_one(&mut **tx)
     .await
     .map_err(fault(act))?;
+    let nonce = new_nonce()?;
     sqlx::query("INSERT INTO change (rev, nonce, recorded_at_us) VALUES ($1, $2, $3)")
         .bind(row.n)
-        .bind(new_nonce()?)
+        .bind(nonce)
         .bind(row.now)
         .execute(&mut **tx)
         .await
         .map_err(fault(act))?;
-    Ok(Bumped { revision: row.n, recorded_at: row.now })
+    Ok(Bumped { revision: row.n, recorded_at: row.now, nonce })
 }

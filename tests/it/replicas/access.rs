@@ -41,7 +41,7 @@ async fn a_pooler_in_transaction_mode_works_or_is_refused_with_what_to_set() {
     match open_shared(&pooler.url).await {
         Ok(Shared { store, shared, .. }) => {
             store.check_writable().await.unwrap();
-            shared.rows_after(&RowCursor::default(), 1).await.unwrap();
+            shared.rows_after(&RowCursor::default(), &[], 1).await.unwrap();
             store.close().await;
         }
         Err(error) => {

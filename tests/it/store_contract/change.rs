@@ -106,6 +106,7 @@ pub(crate) fn own(seq: u64, key: &Key, from: State, to: State, base_epoch: u64) 
         decided_at: Time::ZERO,
         service_override: None,
         age: Duration::ZERO,
+        decided_in: breakerd::store::DecidedIn::default(),
     }
 }
 

@@ -9,6 +9,7 @@ mod proposals;
 mod round_trips;
 mod row_locks;
 mod rows;
+mod timelines;
 mod unreadable;
 
 /// Runs each test on every store that replicas can share: Postgres, and the one in memory.

@@ -36,7 +36,8 @@ fn half_open(permitted: u32, failures_to_open: u32) -> Snapshot {
 }
 
 fn claim(epoch: u64, nonces: &[u64]) -> ProbeRequest {
-    ProbeRequest::Claim { key: key(), claim: ProbeClaim { epoch, nonces: nonces.to_vec(), sent_at: at(0) } }
+    let claim = ProbeClaim { epoch, nonces: nonces.to_vec(), sent_at: at(0) };
+    ProbeRequest::Claim { key: key(), claim, timeline: 0 }
 }
 
 fn settle(slot: u16, nonce: u64, failed: bool) -> ProbeRequest {
@@ -72,7 +73,7 @@ impl World {
     fn ask(&mut self, requests: &[ProbeRequest], now: Time) -> (Vec<ProbeVerdict>, Vec<Proposal>) {
         let rows = [(&self.key, self.row.clone())].into();
         let slots = [((&self.key, 2), self.slots.clone())].into();
-        let judged = judge_probes(requests, LockedProbes { rows, slots }, now);
+        let judged = judge_probes(requests, LockedProbes { timeline: 0, rows, slots }, now);
         let changed = judged.changed.into_values().next();
         let (verdicts, decided) = (judged.verdicts, judged.decided);
         self.slots = changed.unwrap_or_else(|| self.slots.clone());

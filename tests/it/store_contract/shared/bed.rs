@@ -36,7 +36,7 @@ pub(crate) struct SharedBed {
 
 enum Kind {
     Postgres(Bed),
-    Memory(ManualClock),
+    Memory(ManualClock, Arc<MemoryStore>),
 }
 
 impl SharedBed {
@@ -56,7 +56,7 @@ impl SharedBed {
     pub(crate) async fn memory() -> Self {
         let clock = ManualClock::new(Time::from_micros(1_767_225_600_000_000));
         let store = Arc::new(MemoryStore::new(Arc::new(clock.clone()), unique()));
-        Self::on(store, Kind::Memory(clock))
+        Self::on(Arc::<MemoryStore>::clone(&store), Kind::Memory(clock, store))
     }
 
     fn on(store: Arc<dyn ReplicaStore>, kind: Kind) -> Self {
@@ -67,14 +67,14 @@ impl SharedBed {
     pub(super) fn database(&self) -> Option<&Bed> {
         match &self.kind {
             Kind::Postgres(bed) => Some(bed),
-            Kind::Memory(_) => None,
+            Kind::Memory(..) => None,
         }
     }
 
     /// Time passes for the store. Nobody moves the clock of a server: there all that is kept becomes older.
     pub(super) async fn pass(&self, time: Duration) {
         match &self.kind {
-            Kind::Memory(clock) => clock.advance(time),
+            Kind::Memory(clock, _) => clock.advance(time),
             Kind::Postgres(bed) => {
                 // Not within the literal: before PostgreSQL 15 that takes 32 bits of them.
                 let by = format!("{} * interval '1 microsecond'", time.as_micros());
@@ -92,11 +92,19 @@ impl SharedBed {
         }
     }
 
+    /// The server is on another timeline of its own from now on, as a promoted standby is that lacks nothing.
+    pub(super) async fn change_server(&self) {
+        match &self.kind {
+            Kind::Memory(_, store) => store.promote(&store.snapshot()),
+            Kind::Postgres(bed) => bed.sql("UPDATE meta SET postgres_timeline = '00000ABC'").await,
+        }
+    }
+
     /// Closes the store, and takes its database away.
     pub(crate) async fn end(self) {
         match self.kind {
             Kind::Postgres(bed) => bed.end().await,
-            Kind::Memory(_) => self.store.close().await,
+            Kind::Memory(..) => self.store.close().await,
         }
     }
 
@@ -153,7 +161,7 @@ impl SharedBed {
     }
 
     pub(super) async fn rows_after(&self, after: &RowCursor, limit: u32) -> RowsPage {
-        self.store.rows_after(after, limit).await.unwrap()
+        self.store.rows_after(after, &[after.revision], limit).await.unwrap()
     }
 }
 
@@ -180,7 +188,7 @@ pub(super) fn to_half_open(
 
 pub(super) fn claim(key: &Key, epoch: u64, nonces: &[u64]) -> ProbeRequest {
     let claim = ProbeClaim { epoch, nonces: nonces.to_vec(), sent_at: Time::ZERO };
-    ProbeRequest::Claim { key: key.clone(), claim }
+    ProbeRequest::Claim { key: key.clone(), claim, timeline: 0 }
 }
 
 /// The outcome of a probe of epoch 1. The transition that it may decide is known by the nonce.
@@ -230,7 +238,7 @@ pub(super) fn of_epoch(request: ProbeRequest, epoch: u64) -> ProbeRequest {
 
 pub(super) fn claimed(response: ProbeResponse) -> (Option<ProbeGrant>, ChangedRow) {
     match response {
-        ProbeResponse::Claimed { grant, row } => (grant, row),
+        ProbeResponse::Claimed { grant, row, .. } => (grant, row),
         other => panic!("{other:?}"),
     }
 }

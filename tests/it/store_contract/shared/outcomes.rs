@@ -115,7 +115,7 @@ async fn the_last_success_closes_in_the_same_transaction(bed: &mut SharedBed) {
     bed.settle(of_epoch(succeeded(&b, probes[0]), 2)).await;
     let before = bed.store.revision().await.unwrap();
     let response = bed.ask(of_epoch(succeeded(&b, probes[1]), 2)).await;
-    let ProbeResponse::Settled { answer, entered_by } = response else { panic!("{response:?}") };
+    let ProbeResponse::Settled { answer, entered_by, .. } = response else { panic!("{response:?}") };
     assert_eq!(brief(&answer), (ProbeSettled::Recorded, 2, State::Closed));
     assert_eq!((answer.row.version.revision, answer.row.snapshot.epoch), (before + 1, 3));
     let entered_by = entered_by.unwrap();
