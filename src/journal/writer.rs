@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::{Batch, Journal};
-use crate::protocol_rules::{Rule, holds};
 use crate::store::{Answer, Answered, Proposal, SharedStore, StoreError, TransitionStore};
 
 /// The first pause after the store did not answer; it doubles up to the longest.
@@ -56,7 +55,7 @@ impl Target {
                 }
                 let answered = store.propose_shared(proposals).await?;
                 let is_present = answered.iter().all(|answered| answers.is_present(answered));
-                if !is_present && holds(Rule::OtherTimelineSettlesNothing) {
+                if !is_present {
                     return Ok(None);
                 }
                 for (proposal, answered) in proposals.iter().zip(&answered) {

@@ -8,6 +8,7 @@ use breakerd_common::clock::Clock;
 use super::newest_seen::NewestSeen;
 use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::AnswerSink;
+use crate::protocol_rules::{Rule, holds};
 use crate::store::{Answer, Answered, Proposal};
 
 /// Gives breakers the answers to what they proposed.
@@ -39,7 +40,8 @@ impl Answers {
 
 impl AnswerSink for Answers {
     fn is_present(&self, answered: &Answered) -> bool {
-        answered.row.row.version.timeline == self.engine.timeline()
+        let is_present = answered.row.row.version.timeline == self.engine.timeline();
+        is_present || !holds(Rule::OtherTimelineSettlesNothing)
     }
 
     fn answered(&self, proposal: &Proposal, answered: &Answered) {
