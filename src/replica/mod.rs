@@ -14,6 +14,7 @@ mod batch_size;
 mod calls;
 mod coordinator;
 mod counts;
+mod new_timeline;
 mod newest_seen;
 mod outcomes;
 mod presence;

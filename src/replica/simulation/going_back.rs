@@ -1,12 +1,10 @@
-//! A store that goes back: a standby that was behind is promoted, or a backup is restored; and what must hold then.
+//! What the checker knows of a store that goes back, and what must hold then.
 
 use std::collections::BTreeSet;
 
 use breaker::{Reason, State};
 
-use super::executor::Random;
-use super::world::World;
-use crate::store::{StoredTransition, TimelineStore as _};
+use crate::store::StoredTransition;
 
 /// What the checker knows of it.
 #[derive(Default)]
@@ -52,27 +50,4 @@ pub(super) fn is_told_by(row: &StoredTransition, timeline: Option<u32>, epoch: u
         && timeline.is_none_or(|timeline| made_in == timeline);
     let taken_up = row.reason == Reason::Restart && timeline.is_none_or(|timeline| made_in > timeline);
     stands || stood || taken_up
-}
-
-/// Something happens to the store, or to what may become the store.
-pub(super) fn inject(world: &World, random: &mut Random) {
-    let mut standby = world.standby.lock();
-    match standby.take() {
-        None => {
-            world.checker.log(|| "a standby stops following the store".to_owned());
-            *standby = Some(world.store.snapshot());
-        }
-        Some(snapshot) => {
-            let is_promoted = random.below(3) > 0;
-            let meta = futures_util::FutureExt::now_or_never(world.store.meta());
-            let timeline = meta.and_then(Result::ok).map_or(0, |meta| meta.timeline);
-            world.checker.log(|| format!("the store goes back, promoted: {is_promoted}"));
-            world.checker.goes_back(timeline, is_promoted);
-            if is_promoted {
-                world.store.promote(&snapshot);
-            } else {
-                world.store.restore(&snapshot);
-            }
-        }
-    }
 }

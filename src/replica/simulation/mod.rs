@@ -13,6 +13,7 @@ mod link;
 mod operators;
 mod scale;
 mod service_overrides;
+mod store_faults;
 mod thresholds;
 mod world;
 
@@ -53,6 +54,13 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::ActsInOrder, 119),
     (Rule::ServiceOverrideGuarded, 3),
     (Rule::NonceCompared, 17),
+    (Rule::TimelineCompared, 52),
+    (Rule::HalfOpenEntersAgain, 227),
+    (Rule::OtherTimelineSettlesNothing, 997),
+    (Rule::OwnEntriesSentAgain, 17),
+    (Rule::OldTimelineDecidesNothing, 27),
+    (Rule::ReconcileUntouched, 52),
+    (Rule::HighestOldEpochStands, 92),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
 const OPERATED_EVERY: u64 = 5;
@@ -213,7 +221,7 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
             0 => world.set_healthy(false),
             1 => world.set_healthy(true),
             _ if plan.is_calm => {}
-            2 if plan.goes_back && random.one_in(2) => going_back::inject(&world, &mut random),
+            2 if plan.goes_back && random.one_in(2) => store_faults::inject(&world, &mut random),
             _ => inject_fault(&world, &mut random),
         }
     }

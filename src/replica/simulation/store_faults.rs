@@ -1,0 +1,28 @@
+//! A store that goes back: a standby that was behind is promoted, or a backup is restored.
+
+use super::executor::Random;
+use super::world::World;
+use crate::store::TimelineStore as _;
+
+/// Something happens to the store, or to what may become the store.
+pub(super) fn inject(world: &World, random: &mut Random) {
+    let mut standby = world.standby.lock();
+    match standby.take() {
+        None => {
+            world.checker.log(|| "a standby stops following the store".to_owned());
+            *standby = Some(world.store.snapshot());
+        }
+        Some(snapshot) => {
+            let is_promoted = random.below(3) > 0;
+            let meta = futures_util::FutureExt::now_or_never(world.store.meta());
+            let timeline = meta.and_then(Result::ok).map_or(0, |meta| meta.timeline);
+            world.checker.log(|| format!("the store goes back, promoted: {is_promoted}"));
+            world.checker.goes_back(timeline, is_promoted);
+            if is_promoted {
+                world.store.promote(&snapshot);
+            } else {
+                world.store.restore(&snapshot);
+            }
+        }
+    }
+}
