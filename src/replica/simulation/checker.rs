@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::acts::{Act, Acts};
 use super::executor::{BEGINNING, Executor};
 use super::going_back::{GoingBack, is_told_by};
-use super::service_overrides::{self, Durations};
+use super::service_checks::{self, Durations};
 use crate::engine::{Allowed, Permit, RecordResult};
 use crate::store::{
     ChangeKind, ChangeQuery, ConfigStore as _, MemoryStore, StoredChange, StoredTransition, TransitionQuery,
@@ -316,7 +316,7 @@ impl Checker {
                 self.violated(format!("{:?} is in the history twice", row.id));
             }
         }
-        let problems = service_overrides::check(&self.changes(), &self.inner.lock().service_overrides, &rows);
+        let problems = service_checks::check(&self.changes(), &self.inner.lock().service_overrides, &rows);
         for problem in problems {
             self.violated(problem);
         }

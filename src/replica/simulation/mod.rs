@@ -12,6 +12,8 @@ mod going_back;
 mod link;
 mod operators;
 mod scale;
+mod service_checks;
+mod service_operators;
 mod service_overrides;
 mod store_faults;
 mod thresholds;
@@ -209,7 +211,7 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
         world.executor.spawn(Owner::World, operate(world.caller()));
     }
     if plan.is_overridden {
-        world.executor.spawn(Owner::World, service_overrides::operate(world.caller()));
+        world.executor.spawn(Owner::World, service_operators::operate(world.caller()));
     }
     let end = BEGINNING + ADVERSITY;
     while world.executor.now() < end {

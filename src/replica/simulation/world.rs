@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::checker::{Checker, OPEN_WAIT, SERVICE};
 use super::executor::{Executor, Owner, Random, SimulatedClock};
 use super::link::{Link, NetworkFaults, write_override};
-use super::service_overrides;
+use super::{service_checks, service_overrides};
 use crate::catalog::{Catalog, Declaration};
 use crate::engine::{
     Allowed, Creator, Engine, KnownRow, Limits, Permit, Seals, StoreAnswer, StoreIdentity, Target,
@@ -199,7 +199,7 @@ impl World {
     pub(super) async fn clear_service_override(&self) {
         let stored = self.store.configuration().await.expect("it is there");
         if stored.overrides.contains_key(SERVICE) {
-            let cleared = write_override(&self.store, stored.revision, None, None, service_overrides::WALKER);
+            let cleared = write_override(&self.store, stored.revision, None, None, service_checks::WALKER);
             cleared.await.expect("it is there");
         }
     }
