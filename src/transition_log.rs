@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Result;
-use breaker::{Attribution, Key, Reason, State, Stats, Transition};
+use breaker::{Attribution, Key, Numbering, Reason, State, Stats, Transition};
 use breakerd_common::clock::Clock;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -63,11 +63,16 @@ pub fn logging<O: TransitionSink>(inner: O, clock: Arc<dyn Clock>) -> (LoggingSi
 impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
     fn append(&self, event: Event<'_>) -> Appended {
         let appended = self.inner.append(event);
-        match self.records.try_reserve() {
-            Ok(slot) => slot.send(Record::of(event.key, event.transition)),
-            Err(_) => self.counted.add(event.transition.reason),
+        // What the store numbers is logged once it stands.
+        if event.numbering == Numbering::Own || event.transition.shadow {
+            self.record(event.key, event.transition, event.transition.after.epoch);
         }
         appended
+    }
+
+    fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
+        self.inner.stands(key, transition, epoch);
+        self.record(key, transition, epoch);
     }
 
     fn moved(&self, key: &Key) {
@@ -76,6 +81,15 @@ impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
 
     fn all_changed(&self) {
         self.inner.all_changed();
+    }
+}
+
+impl<O> LoggingSink<O> {
+    fn record(&self, key: &Key, transition: &Transition, epoch: u64) {
+        match self.records.try_reserve() {
+            Ok(slot) => slot.send(Record::of(key, transition, epoch)),
+            Err(_) => self.counted.add(transition.reason),
+        }
     }
 }
 
@@ -129,13 +143,13 @@ impl Counted {
 }
 
 impl Record {
-    fn of(key: &Key, transition: &Transition) -> Self {
+    fn of(key: &Key, transition: &Transition, epoch: u64) -> Self {
         Self {
             key: key.clone(),
             from: transition.from,
             to: transition.to(),
             reason: transition.reason,
-            epoch: transition.after.epoch,
+            epoch,
             stats: transition.stats,
             wait: transition.after.wait,
             attribution: transition.attribution.clone(),

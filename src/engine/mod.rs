@@ -431,7 +431,10 @@ impl Engine {
             if let Some(id) = id.filter(|_| !transition.shadow) {
                 inner.breaker.proposed_as(id);
             }
-            inner.counters.changed(transition);
+            // What the store numbers is counted once it stands ([`Engine::note_won`]).
+            if transition.shadow || !self.is_replicated() {
+                inner.counters.changed(transition);
+            }
             let newest = inner.newest.get_or_insert_default();
             newest.lsn = newest.lsn.max(lsn);
             // One that is not shown yet is, once the store has it.

@@ -153,10 +153,18 @@ impl Engine {
     }
 
     /// An act that was planned is in the store, and its row was taken ([`Engine::take_answer`]).
-    pub fn note_act(&self, key: &Key, transition: &Transition) {
+    pub fn note_act(&self, key: &Key, transition: &Transition, epoch: u64) {
+        self.note_won(key, transition, epoch);
         self.registry.with_known(self.seals.key_id(key.service(), key.name()), |_, inner| {
-            inner.counters.changed(transition);
             inner.deleted |= transition.reason == Reason::Deleted;
         });
+    }
+
+    /// A transition of this replica stands in the store, at this epoch: it is counted and logged here, and nowhere else.
+    pub fn note_won(&self, key: &Key, transition: &Transition, epoch: u64) {
+        self.registry.with_known(self.seals.key_id(key.service(), key.name()), |_, inner| {
+            inner.counters.changed(transition);
+        });
+        self.sink.stands(key, transition, epoch);
     }
 }

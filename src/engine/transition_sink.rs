@@ -9,6 +9,10 @@ pub trait TransitionSink: Send + Sync + 'static {
     /// Takes a change down for good.
     fn append(&self, event: Event<'_>) -> Appended;
 
+    /// The store has numbered a transition that this replica proposed, or whose deciding outcome came through it: it stands, at
+    /// this epoch, and no other replica says so. Called with no breaker locked.
+    fn stands(&self, _key: &Key, _transition: &Transition, _epoch: u64) {}
+
     /// A breaker is to be looked at again without a transition: the end of its wait moved, or it was born into an override
     /// of its service.
     fn moved(&self, _key: &Key) {}

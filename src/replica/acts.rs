@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use breaker::{Key, Needed, Numbering, Snapshot, State, Time, Transition, WrongState};
+use breaker::{Key, Needed, Numbering, Snapshot, State, Time, WrongState};
 
 use super::Replica;
 use super::coordinator::Coordinator;
@@ -147,8 +147,7 @@ impl Replica {
             self.engine.take_answer(&planned.key, &StoreAnswer::Row(&row.row), row.entered_by, now);
             match answer {
                 Answer::Won { epoch, .. } => {
-                    log(&planned.key, transition, epoch);
-                    self.engine.note_act(&planned.key, transition);
+                    self.engine.note_act(&planned.key, transition, epoch);
                     return Ok(self.done(&planned, Some(epoch)));
                 }
                 // Somebody else did the same.
@@ -202,16 +201,6 @@ impl Replica {
             () = self.clock.sleep_until(gives_up_at) => Ok(None),
         }
     }
-}
-
-/// As other transitions are logged; those of several replicas that come from elsewhere are not.
-fn log(key: &Key, transition: &Transition, epoch: u64) {
-    let (service, name) = (&**key.service(), &**key.name());
-    let Transition { from, reason, attribution, .. } = transition;
-    let to = transition.to();
-    let actor = attribution.as_ref().map(|attribution| &*attribution.actor);
-    let why = attribution.as_ref().map(|attribution| &*attribution.reason);
-    tracing::info!(service, name, %from, %to, %reason, epoch, actor, why, "circuit state changed");
 }
 
 #[cfg(test)]

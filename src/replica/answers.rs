@@ -9,7 +9,7 @@ use super::newest_seen::NewestSeen;
 use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::AnswerSink;
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{Answer, Answered, Proposal};
+use crate::store::{Answer, Answered, Change, Proposal};
 
 /// Gives breakers the answers to what they proposed.
 #[derive(Clone)]
@@ -53,6 +53,12 @@ impl AnswerSink for Answers {
         };
         let answer = StoreAnswer::Proposal { id, answer, row: &answered.row.row };
         self.engine.take_answer(&proposal.key, &answer, answered.row.entered_by, self.clock.now());
+        if let (Answer::Won { epoch, .. }, Change::Transition(transition)) =
+            (&answered.answer, &proposal.change)
+            && !transition.shadow
+        {
+            self.engine.note_won(&proposal.key, transition, *epoch);
+        }
     }
 
     fn dropped(&self, proposal: &Proposal) {

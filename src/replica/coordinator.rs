@@ -22,7 +22,7 @@ use super::trouble::Trouble;
 use crate::engine::{BreakerRequests, Engine, ReportedProbe, RequestLimit, StoreAnswer};
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{ChangeId, ProbeRequest, ProbeResponse, Proposal, SharedStore, TransitionId};
+use crate::store::{Change, ChangeId, ProbeRequest, ProbeResponse, Proposal, SharedStore, TransitionId};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -257,8 +257,10 @@ impl Coordinator {
 
     fn settled(&self, outcome: Outcome, response: ProbeResponse, now: Time) {
         let ReportedProbe { key, report, .. } = &outcome.reported;
+        let mut stands = None;
         let (answer, entered_by) = match response {
             ProbeResponse::Settled { answer, entered_by, decided, .. } => {
+                stands.clone_from(&decided);
                 // Before anybody is told of it.
                 let decided = decided.map(|decided| *decided);
                 if let Some(decided) = decided.or_else(|| outcome.may_have_decided(&answer, entered_by)) {
@@ -274,6 +276,9 @@ impl Coordinator {
         };
         let settled = StoreAnswer::Settled { report, took: outcome.took, answer: &answer };
         self.engine.take_answer(key, &settled, entered_by, now);
+        if let Some(Change::Transition(transition)) = stands.map(|decided| decided.change) {
+            self.engine.note_won(key, &transition, answer.row.snapshot.epoch);
+        }
         // Nobody may wait any more.
         let _ = outcome.waiting.send(answer);
     }

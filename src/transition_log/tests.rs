@@ -49,6 +49,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::numbered_by(Numbering::Own)
+    }
+
+    fn numbered_by(numbering: Numbering) -> Self {
         let clock = ManualClock::new(Time::ZERO + Duration::from_secs(1_000));
         let inner = Counting::default();
         let passed_on = Arc::clone(&inner.0);
@@ -60,12 +64,7 @@ impl World {
             own_series_max: 10,
             idle_ttl: Duration::from_hours(1),
         };
-        let identity = StoreIdentity {
-            seals: Seals::new(&[7; 16]),
-            timeline: 1,
-            issuer: 1,
-            numbering: breaker::Numbering::Own,
-        };
+        let identity = StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 1, issuer: 1, numbering };
         let engine =
             Engine::new(limits, identity, &Arc::new(Catalog::default()), Box::new(sink), clock.now());
         let lines = Lines::default();
@@ -106,6 +105,41 @@ async fn a_trip_is_logged_with_its_breaker_reason_and_figures() {
     ] {
         assert!(text.contains(logged), "no {logged}: {text}");
     }
+}
+
+/// With several replicas, one of them logs a transition: the one that the store says stands.
+#[tokio::test]
+async fn what_the_store_numbers_is_logged_and_counted_once_it_stands() {
+    let (world, stop) = (World::numbered_by(Numbering::Store), CancellationToken::new());
+    world.trip("lost");
+    world.trip("won");
+    assert_eq!(world.passed_on.load(Relaxed), 2, "the journal has both");
+    let counted = |name: &str| {
+        let view = world.engine.view("db", name, world.clock.now()).unwrap();
+        view.counters.opened.map_or(0, |opened| opened.transitions.values().sum::<u64>())
+    };
+    assert_eq!((counted("won"), counted("lost")), (0, 0));
+    let view = world.engine.view("db", "won", world.clock.now()).unwrap();
+    let transition = Transition {
+        from: State::Closed,
+        reason: Reason::ConsecutiveFailures,
+        stats: Stats::default(),
+        base_epoch: 6,
+        at: world.clock.now(),
+        lasted: None,
+        rejected_calls: 0,
+        outcome: None,
+        attribution: None,
+        after: view.view.snapshot,
+        shadow: false,
+    };
+    world.engine.note_won(&Key::new("db", "won").unwrap(), &transition, 7);
+    assert_eq!((counted("won"), counted("lost")), (1, 0));
+    stop.cancel();
+    world.log.run(stop).await.unwrap();
+    let text = world.lines.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("name=\"won\"") && text.contains("epoch=7"), "{text}");
 }
 
 #[tokio::test]

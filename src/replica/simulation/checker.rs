@@ -30,6 +30,10 @@ pub(super) struct Checker {
     store: Arc<MemoryStore>,
     /// P.
     permitted: u32,
+    /// Processes end as they should.
+    is_reliable: bool,
+    /// Nothing goes wrong.
+    is_calm: bool,
     verbose: bool,
     inner: Mutex<Inner>,
 }
@@ -47,6 +51,8 @@ struct Inner {
     acts: Acts,
     /// The overrides of the service that operators set, or tried to.
     service_overrides: Durations,
+    /// The replicas that said of a transition of a breaker, into this state at this epoch, that it stands.
+    stood: BTreeMap<(String, State, u64), BTreeSet<usize>>,
     problems: Vec<String>,
     calls: u64,
     probes_given: u64,
@@ -75,8 +81,13 @@ pub(super) struct Figures {
 }
 
 impl Checker {
-    pub(super) fn new(executor: Executor, store: Arc<MemoryStore>, permitted: u32, verbose: bool) -> Self {
-        Self { executor, store, permitted, verbose, inner: Mutex::default() }
+    pub(super) fn new(
+        executor: Executor,
+        store: Arc<MemoryStore>,
+        (permitted, is_reliable, is_calm): (u32, bool, bool),
+        verbose: bool,
+    ) -> Self {
+        Self { executor, store, permitted, is_reliable, is_calm, verbose, inner: Mutex::default() }
     }
 
     /// A line of the story, if it is to be told.
@@ -261,6 +272,36 @@ impl Checker {
         }
     }
 
+    /// A replica says of one of its transitions that it stands: this is what it logs and counts.
+    pub(super) fn stands(&self, replica: usize, name: &str, (to, epoch): (State, u64)) {
+        self.inner.lock().stood.entry((name.to_owned(), to, epoch)).or_default().insert(replica);
+    }
+
+    /// Each transition that stands is logged by one replica. One of an operator whose answer was lost may be by none, and so may
+    /// one of a replica that died over it.
+    fn check_stood(&self, rows: &[StoredTransition]) {
+        for row in rows.iter().filter(|row| row.lost_transitions == 0) {
+            let Some(epoch) = row.epoch else { continue };
+            let stood = self.inner.lock().stood.remove(&(row.key.name().to_string(), row.to, epoch));
+            let replicas = stood.map_or(0, |replicas| replicas.len());
+            // The answer to an outcome may be lost, and the next transition come before it is asked for again.
+            let by_probe = row.from == State::HalfOpen && !self.is_calm;
+            let may_be_none = !self.is_reliable || row.attribution.is_some() || by_probe;
+            if replicas > 1 || (replicas == 0 && !may_be_none) {
+                self.violated(format!(
+                    "{}: {} of epoch {epoch} by {} is logged by {replicas} replicas",
+                    row.key, row.to, row.reason
+                ));
+            }
+        }
+        let left = self.inner.lock().stood.clone();
+        for (name, to, epoch) in left.keys() {
+            if !rows.iter().any(|row| row.lost_transitions > 0 && row.key.name().as_ref() == name) {
+                self.violated(format!("{name}: {to} of epoch {epoch} is logged, and does not stand"));
+            }
+        }
+    }
+
     /// An operator is to set an override of the service, for so long.
     pub(super) fn service_override(&self, actor: &str, ttl: Option<Duration>) {
         self.inner.lock().service_overrides.insert(actor.to_owned(), ttl);
@@ -320,6 +361,7 @@ impl Checker {
         for problem in problems {
             self.violated(problem);
         }
+        self.check_stood(&rows);
         let told = self.inner.lock().told.clone();
         let names: BTreeSet<_> = told.iter().map(|(name, ..)| name.clone()).collect();
         for name in names {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Field, Key, Layer, Numbering, Outcome, Report, State, StoredRow, Time, Value, WallOffset};
+use breaker::{
+    Field, Key, Layer, Numbering, Outcome, Report, State, StoredRow, Time, Transition, Value, WallOffset,
+};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -17,7 +19,8 @@ use super::link::{Link, NetworkFaults, write_override};
 use super::{service_checks, service_overrides};
 use crate::catalog::{Catalog, Declaration};
 use crate::engine::{
-    Allowed, Creator, Engine, KnownRow, Limits, Permit, Seals, StoreAnswer, StoreIdentity, Target,
+    Allowed, Appended, Creator, Engine, Event, KnownRow, Limits, Permit, Seals, StoreAnswer, StoreIdentity,
+    Target, TransitionSink,
 };
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions, Unanswered};
@@ -154,7 +157,12 @@ impl World {
             })
         });
         let replicas = replicas.collect();
-        let checker = Arc::new(Checker::new(executor.clone(), Arc::clone(&store), plan.permitted, verbose));
+        let checker = Arc::new(Checker::new(
+            executor.clone(),
+            Arc::clone(&store),
+            (plan.permitted, !plan.loses_probes, plan.is_calm),
+            verbose,
+        ));
         let world = Self {
             catalog: catalog(&plan),
             executor,
@@ -354,7 +362,9 @@ async fn live(
     };
     let identity =
         StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };
-    let engine = Engine::new(limits, identity, &catalog, Box::new(Arc::clone(&journal)), clock.now());
+    let sink =
+        Noting { journal: Arc::clone(&journal), checker: Arc::clone(&checker), replica: process.index };
+    let engine = Engine::new(limits, identity, &catalog, Box::new(sink), clock.now());
     let engine = Arc::new(engine);
     let owner = Owner::Replica(process.index);
     let stop = CancellationToken::new();
@@ -429,6 +439,23 @@ async fn live(
     if life.number == number {
         checker.log(|| format!("r{} serves", process.index));
         life.serving = Some(Serving { engine, link, replica, stop });
+    }
+}
+
+/// The journal, and what stands in the end.
+struct Noting {
+    journal: Arc<Journal>,
+    checker: Arc<Checker>,
+    replica: usize,
+}
+
+impl TransitionSink for Noting {
+    fn append(&self, event: Event<'_>) -> Appended {
+        self.journal.append(event)
+    }
+
+    fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
+        self.checker.stands(self.replica, key.name(), (transition.after.state, epoch));
     }
 }
 

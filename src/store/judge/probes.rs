@@ -143,7 +143,7 @@ fn answer(request: &ProbeRequest, probes: &mut Probes, now: Time) -> ProbeVerdic
 
 /// The transition that an outcome makes, now that it is counted.
 fn decided(request: &ProbeRequest, probes: &Probes, row: &Snapshot, now: Time) -> Option<Proposal> {
-    let ProbeRequest::Settle { key, id, report, .. } = request else { return None };
+    let ProbeRequest::Settle { key, id, report, age } = request else { return None };
     let verdict = probes.verdict().filter(|_| holds(Rule::OutcomeDecides))?;
     let transition: Transition = report.transition(verdict, probes.counts().stats(), row, now);
     Some(Proposal {
@@ -154,7 +154,8 @@ fn decided(request: &ProbeRequest, probes: &Probes, row: &Snapshot, now: Time) -
         store_unavailable: false,
         decided_at: now,
         service_override: None,
-        age: Duration::ZERO,
+        // OPEN has waited since the outcome was reported; it is entered all the same, for a moment, if that was long ago.
+        age: (*age).min(report.wait.saturating_sub(Duration::from_micros(1))),
         decided_in: DecidedIn::default(),
     })
 }
