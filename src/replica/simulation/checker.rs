@@ -15,7 +15,8 @@ use super::going_back::{GoingBack, is_told_by};
 use super::service_checks::{self, Durations};
 use crate::engine::{Allowed, Permit, RecordResult};
 use crate::store::{
-    ChangeKind, ChangeQuery, ConfigStore as _, MemoryStore, StoredChange, StoredTransition, TransitionQuery,
+    ChangeKind, ChangeQuery, ConfigStore as _, MemoryStore, StoredChange, StoredTransition,
+    TimelineStore as _, TransitionQuery,
 };
 
 /// The service of every breaker here.
@@ -280,6 +281,11 @@ impl Checker {
     /// Each transition that stands is logged by one replica. One of an operator whose answer was lost may be by none, and so may
     /// one of a replica that died over it.
     fn check_stood(&self, rows: &[StoredTransition]) {
+        let meta = self.store.meta().now_or_never().expect("it waits for nothing");
+        if meta.expect("it is there").timeline != 0 {
+            // What was logged before the store went back may be gone.
+            return;
+        }
         for row in rows.iter().filter(|row| row.lost_transitions == 0) {
             let Some(epoch) = row.epoch else { continue };
             let stood = self.inner.lock().stood.remove(&(row.key.name().to_string(), row.to, epoch));
