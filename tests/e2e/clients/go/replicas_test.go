@@ -174,6 +174,22 @@ func (s *seen) goOn() {
 	}
 }
 
+// reaches waits until a replica decides again. A client connects anew a second after it failed to, or later: who restarts all
+// replicas faster than that takes them all away.
+func (s *seen) reaches(address string) {
+	decided := func() int {
+		s.mutex.Lock()
+		defer s.mutex.Unlock()
+		return s.decided[address]
+	}
+	until := decided() + 10
+	for begun := time.Now(); decided() < until; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > hang {
+			panic("the client does not come back to " + address)
+		}
+	}
+}
+
 func TestReplicas(t *testing.T) {
 	dns.SetMinResolutionInterval(200 * time.Millisecond)
 	port, served := freePort(), serveNames()
@@ -232,7 +248,7 @@ func TestReplicas(t *testing.T) {
 		}
 		calls.goOn()
 		each.start()
-		calls.goOn()
+		calls.reaches(each.address)
 	}
 	replicas[3].start()
 	served.set("127.0.0.3", "127.0.0.4", "127.0.0.5")
