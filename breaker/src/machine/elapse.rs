@@ -112,8 +112,8 @@ impl Breaker {
         Some((next, Cause::own(reason), due.max(self.entered_at)))
     }
 
-    /// When an override ends by itself, on the monotonic clock; none: when it is cleared, or when its service has it no more. One whose end was moved into the past by a wall clock
-    /// that was set ends at that moment: until then it was in force.
+    /// When an override ends by itself, on the monotonic clock; none: when it is cleared, or when its service has it no more. One
+    /// whose end was moved into the past by a wall clock that was set ends at that moment: until then it was in force.
     fn end_of(&self, active: &ActiveOverride) -> Option<Time> {
         if active.ends_by_store() {
             return None;

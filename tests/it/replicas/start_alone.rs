@@ -146,15 +146,21 @@ async fn what_the_others_did_before_the_store_is_reached_again_is_adopted() {
     assert_eq!(history(&url, "alone").await.len(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_snapshot_that_is_whole_and_of_this_database_a_start_waits() {
-    let url = new_database().await;
-    let road = Road::to(&url).await;
+/// A replica knows that a breaker is open, keeps that, and is killed. What is left of it.
+async fn killed_when_open(road: &Road) -> TempDir {
     let replica = start(folder(), &road.url, "one").await;
     replica.trip("alone").await;
     eventually("it keeps it", async || keeps(&replica, &["\"service\":\"alone\""])).await;
     let folder = replica.folder;
     replica.process.kill();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_snapshot_that_is_whole_and_of_this_database_a_start_waits() {
+    let url = new_database().await;
+    let road = Road::to(&url).await;
+    let folder = killed_when_open(&road).await;
     road.cut();
     let path = snapshot(folder.path());
     let whole = fs::read_to_string(&path).unwrap();
@@ -203,11 +209,7 @@ async fn without_a_snapshot_that_is_whole_and_of_this_database_a_start_waits() {
 async fn a_database_that_turns_out_to_be_another_one_ends_the_process() {
     let url = new_database().await;
     let road = Road::to(&url).await;
-    let replica = start(folder(), &road.url, "one").await;
-    replica.trip("alone").await;
-    eventually("it keeps it", async || keeps(&replica, &["\"service\":\"alone\""])).await;
-    let folder = replica.folder;
-    replica.process.kill();
+    let folder = killed_when_open(&road).await;
     road.cut();
     let replica = start(folder, &road.url, "one").await;
     sql(&Target::Postgres(url), "UPDATE meta SET store_id = '0123456789abcdef'").await;
