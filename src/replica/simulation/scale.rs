@@ -23,7 +23,7 @@ use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::replica::{Answers, Coordinator, CountSharing, Replica, Tail};
 use crate::store::{
-    Answered, ChangedRow, CountExchange, CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse,
+    Answer, Answered, CountExchange, CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse,
     Proposal, RowCursor, RowsPage, SharedStore, StoreError,
 };
 
@@ -135,15 +135,12 @@ impl Metered {
         answer
     }
 
-    /// What was written is told to all replicas.
-    fn note(&self, row: Option<&ChangedRow>, known: u64) {
-        let Some(ChangedRow { key, row, .. }) = row.filter(|row| row.row.snapshot.epoch > known) else {
-            return;
-        };
-        let told = Told { key: key.clone(), epoch: row.snapshot.epoch, at: self.executor.now(), next: 0 };
-        self.told.lock().push(told);
+    /// A breaker has this epoch now: how long until all replicas know?
+    fn note(&self, key: &Key, epoch: u64) {
+        self.told.lock().push(Told { key: key.clone(), epoch, at: self.executor.now(), next: 0 });
     }
 
+    /// What was written is told to all replicas.
     fn hint(&self, hints: &[Arc<Notify>]) {
         let (executor, hints) = (self.executor.clone(), hints.to_vec());
         self.executor.spawn(Owner::World, async move {
@@ -162,8 +159,8 @@ impl SharedStore for Metered {
             self.asked.lock().proposals.add(proposals.len());
             let answers = self.store.propose_shared(proposals).await?;
             for answer in &answers {
-                if let crate::store::Answer::Won { epoch, .. } = answer.answer {
-                    self.note(Some(&answer.row), epoch - 1);
+                if let Answer::Won { epoch, .. } = answer.answer {
+                    self.note(&answer.row.key, epoch);
                 }
             }
             self.hint(&self.row_hints);
@@ -179,11 +176,10 @@ impl SharedStore for Metered {
             let mut has_decided = false;
             for (request, answer) in requests.iter().zip(&answers) {
                 let ProbeResponse::Settled { answer, .. } = answer else { continue };
-                let decided = answer.row.snapshot.epoch > request.epoch();
-                has_decided |= decided;
-                let row =
-                    ChangedRow { key: request.key().clone(), row: answer.row.clone(), entered_by: None };
-                self.note(Some(&row), request.epoch());
+                if answer.row.snapshot.epoch > request.epoch() {
+                    has_decided = true;
+                    self.note(request.key(), answer.row.snapshot.epoch);
+                }
             }
             if has_decided {
                 self.hint(&self.row_hints);
@@ -262,26 +258,25 @@ impl Fleet {
             let path = folder.path().join(index.to_string());
             let journal = Arc::new(Journal::open(&path, options).expect("a journal").0);
             let engine = engine(load, &catalog, &journal, &*clock);
-            let run = |task| executor.spawn(Owner::Replica(index), task);
-            let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| run(task);
+            let owner = Owner::Replica(index);
             let answers = Arc::new(Answers::new(Arc::clone(&engine), Arc::clone(&clock)));
             let writer = Writer::to_shared(Arc::clone(&journal), store.clone(), answers);
-            spawn(Box::pin(writer.run(stop.clone())));
+            executor.spawn(owner, writer.run(stop.clone()));
             let hint = Arc::clone(&store.row_hints[index]);
             let tail = Tail::new(Arc::clone(&engine), store.clone(), Arc::clone(&clock), hint);
-            spawn(Box::pin(tail.run(stop.clone())));
+            executor.spawn(owner, tail.run(stop.clone()));
             let hint = Arc::clone(&store.count_hints[index]);
             let (name, boot) = (journal.replica(), journal.boot());
             let sharing =
                 CountSharing::new(Arc::clone(&engine), store.clone(), Arc::clone(&clock), hint, name, boot);
-            spawn(Box::pin(sharing.run(stop.clone())));
+            executor.spawn(owner, sharing.run(stop.clone()));
             let coordinator =
                 Coordinator::new(Arc::clone(&engine), store.clone(), Arc::clone(&clock), &journal, boot);
             let coordinator = Arc::new(coordinator);
             let asks = Arc::clone(&coordinator);
             let stopping = stop.clone();
-            spawn(Box::pin(async move { asks.run(stopping).await }));
-            spawn(Box::pin(super::world::tick(Arc::clone(&engine), Arc::clone(&clock))));
+            executor.spawn(owner, async move { asks.run(stopping).await });
+            executor.spawn(owner, super::world::tick(Arc::clone(&engine), Arc::clone(&clock)));
             let hint = Arc::clone(&store.row_hints[index]);
             let replica = Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), coordinator, hint);
             (engine, replica)
