@@ -172,7 +172,8 @@ impl Engine {
         let id = self.seals.key_id(key.service(), key.name());
         let deleted = snapshot.state == State::Closed
             && matches!(entered_by, Some(EnteredBy { reason: Reason::Deleted | Reason::Idle, .. }));
-        if lsn == 0 && self.bury(id, key, snapshot, deleted, now) {
+        let closed_at = self.registry.wall.offset().to_monotonic(snapshot.entered_at);
+        if lsn == 0 && self.bury(id, key, snapshot, closed_at, deleted, now) {
             return;
         }
         // The outbox keeps for a while what the store has already.
@@ -211,10 +212,17 @@ impl Engine {
     }
 
     /// Keeps only the epoch of a stored breaker that is closed and idle, or was deleted.
-    fn bury(&self, id: KeyId, key: &Key, snapshot: &Snapshot, deleted: bool, now: Time) -> bool {
-        let Snapshot { epoch, state, entered_at, .. } = *snapshot;
+    fn bury(
+        &self,
+        id: KeyId,
+        key: &Key,
+        snapshot: &Snapshot,
+        closed_at: Time,
+        deleted: bool,
+        now: Time,
+    ) -> bool {
+        let Snapshot { epoch, state, .. } = *snapshot;
         let configured = self.registry.is_configured(key);
-        let closed_at = self.registry.wall.offset().to_monotonic(entered_at);
         let idle = now.since(closed_at) >= self.registry.idle_ttl();
         let owner = self.owner(key.service(), Creator::Server);
         // A permit may have been given until a moment ago.

@@ -1,14 +1,14 @@
 //! An operator's act as it would be, for one who takes it to the store first: nothing changes here until the store has it.
 
 use breaker::{
-    Attribution, Breaker, Key, Override, OverrideKind, Reason, Scope, Snapshot, State, Time, Transition,
-    WrongState,
+    Attribution, Breaker, EnteredBy, Key, Override, OverrideKind, Reason, Scope, Snapshot, State, Time,
+    Transition, WrongState,
 };
 
 use super::Engine;
 use super::entry::BreakerView;
 use super::operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
-use super::shares::Creator;
+use super::shares::{Creator, Room};
 
 /// What an operator does to one breaker.
 #[derive(Debug, Clone)]
@@ -56,13 +56,14 @@ impl OperatorAct {
     }
 
     /// Whether a breaker that somebody else brought into this state is as it was to be.
-    pub fn is_done_in(&self, present: &Snapshot) -> bool {
+    pub fn is_done_in(&self, present: &Snapshot, entered_by: Option<EnteredBy>) -> bool {
         match self {
             Self::SetOverride(set_by) => present.set_by.as_ref() == Some(set_by),
             Self::ClearOverride(_) => {
                 present.set_by.as_ref().is_none_or(|set_by| set_by.scope == Scope::Service)
             }
-            Self::Reset(_) | Self::Delete(_) => present.state == State::Closed,
+            Self::Reset(_) => present.state == State::Closed,
+            Self::Delete(_) => entered_by.is_some_and(|entered_by| entered_by.reason == Reason::Deleted),
             Self::Probe(_) => present.state == State::HalfOpen,
         }
     }
@@ -118,7 +119,8 @@ impl Engine {
     }
 
     /// What an act would be, if it were done now. Only the passing of time takes effect; a breaker that is not in use is
-    /// created, as the act would create it.
+    /// created, as the act would create it. To be deleted, one that is not known is created too, whatever the limit: other
+    /// replicas may use it.
     ///
     /// # Errors
     /// As [`Engine::act`].
@@ -133,6 +135,10 @@ impl Engine {
         let (service, name) = (&**key.service(), &**key.name());
         let id = self.seals.key_id(service, name);
         let is_set = matches!(act, OperatorAct::SetOverride(_));
+        if matches!(act, OperatorAct::Delete(_)) {
+            let owner = self.owner(service, Creator::Server);
+            self.registry.create(id, key.clone(), owner, Room::Always, now)?;
+        }
         let may_create = is_set && (unknown == Unknown::Create || self.is_configured(service, name));
         if self.registry.known(id).is_none() && !may_create {
             return Err(OperatorError::NotThere);

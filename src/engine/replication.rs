@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use breaker::{
     Breaker, EnteredBy, Judged, Key, Numbering, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeOutcome,
-    ProbeReport, ProposalAnswer, ProposalId, Recorded, Report, State, StoredRow, Ticket, Time,
+    ProbeReport, ProposalAnswer, ProposalId, Reason, Recorded, Report, State, StoredRow, Ticket, Time,
 };
 use tokio::sync::futures::Notified;
 
@@ -193,11 +193,11 @@ impl Engine {
     /// Takes what the store answered about a breaker. `entered_by` says how its row came into its state, if that is known.
     ///
     /// A breaker that is not known here is created, whatever the limit, if it ever left its first state: its epoch must not
-    /// be forgotten. An answer of another timeline than that of its breaker changes nothing: [`Engine::take_timeline`].
+    /// be forgotten. Of one that is closed and idle, or was deleted, only the epoch is kept. An answer of another timeline than that of its breaker changes nothing: [`Engine::take_timeline`].
     pub fn take_answer(&self, key: &Key, answer: &StoreAnswer<'_>, entered_by: Option<EnteredBy>, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
         loop {
-            let Some(entry) = self.answered_entry(id, key, answer.row(), now) else { return };
+            let Some(entry) = self.answered_entry(id, key, (answer.row(), entered_by), now) else { return };
             let Some(mut inner) = entry.lock() else { continue };
             let timeline = self.timeline_of(&inner.breaker);
             if answer.timeline().is_some_and(|of| of != timeline) {
@@ -215,7 +215,7 @@ impl Engine {
         &self,
         id: KeyId,
         key: &Key,
-        row: Option<&StoredRow>,
+        (row, entered_by): (Option<&StoredRow>, Option<EnteredBy>),
         now: Time,
     ) -> Option<Arc<Entry>> {
         match (self.registry.known(id), row) {
@@ -228,11 +228,27 @@ impl Engine {
             }
             (None, Some(row)) if row.snapshot.epoch == 0 && row.snapshot.state == State::Closed => None,
             (_, Some(row)) if row.version.timeline != self.timeline() => None,
+            (None, Some(row)) if self.bury_row(id, key, row, entered_by, now) => None,
             _ => {
                 let owner = self.owner(key.service(), Creator::Server);
                 self.registry.create(id, key.clone(), owner, Room::Always, now).ok()
             }
         }
+    }
+
+    /// Keeps only the epoch of a breaker that is not known here, if it is closed and idle, or was deleted.
+    fn bury_row(
+        &self,
+        id: KeyId,
+        key: &Key,
+        row: &StoredRow,
+        entered_by: Option<EnteredBy>,
+        now: Time,
+    ) -> bool {
+        let deleted = entered_by.is_some_and(|entered_by| entered_by.reason == Reason::Deleted);
+        // Its service's override is to be brought to it, and there is to be a breaker for that.
+        let is_overridden = self.registry.service_override(key.service()).is_some();
+        !is_overridden && self.bury(id, key, &row.snapshot, now - row.age, deleted, now)
     }
 
     fn take_store_answer(
@@ -280,6 +296,8 @@ impl Engine {
                     LastTransition::restored(&snapshot, entered_by, inner.breaker.wall_offset())
                 },
             );
+            // Another replica deleted it: it goes, unless it is used again before ([`Engine::retire_deleted`]).
+            inner.deleted |= taken.as_ref().is_some_and(|last| last.reason == Reason::Deleted);
             if taken.is_some() {
                 inner.newest.get_or_insert_default().last_transition = taken;
             }

@@ -58,7 +58,7 @@ impl Engine {
     ) -> Option<TakenUp> {
         let id = self.seals.key_id(key.service(), key.name());
         let before = loop {
-            let entry = self.answered_entry(id, key, Some(row), now)?;
+            let entry = self.answered_entry(id, key, (Some(row), entered_by), now)?;
             let Some(mut inner) = entry.lock() else { continue };
             self.sync_wall(&mut inner);
             let shown = Shown::of(&inner.breaker);

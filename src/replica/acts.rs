@@ -8,6 +8,9 @@
 //!
 //! FORCED_OPEN is the exception, and goes by the journal: it denies at once, whether or not the store answers, and wins there
 //! whatever was done meanwhile. Until the store has answered it no other act is taken here, which it would undo.
+//!
+//! A deletion goes to the store whether the breaker is in use here, retired, or not known: another replica may use it, and a
+//! breaker that never changed its state is known to nobody else.
 
 use std::time::Duration;
 
@@ -101,11 +104,6 @@ impl Replica {
         act: &OperatorAct,
         (began_at, gives_up_at): (Time, Time),
     ) -> Result<ActDone, ActError> {
-        if matches!(act, OperatorAct::Delete(_))
-            && let Some(nothing) = self.engine.nothing_to_delete(key.service(), key.name())?
-        {
-            return Ok(ActDone { acted: nothing.into(), is_stored: true });
-        }
         let mut stands = None;
         for attempt in 0..ATTEMPTS_MAX {
             let now = self.clock.now();
@@ -151,7 +149,7 @@ impl Replica {
                     return Ok(self.done(&planned, Some(epoch)));
                 }
                 // Somebody else did the same.
-                Answer::Lost { present } if act.is_done_in(&present) => {
+                Answer::Lost { present } if act.is_done_in(&present, row.entered_by) => {
                     return Ok(self.done(&planned, None));
                 }
                 Answer::Lost { present } => stands = Some(present),

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use breaker::Reason;
 use breakerd_common::clock::Clock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,10 @@ impl Tail {
             log_unreadable(&page);
             for ChangedRow { key, row, entered_by } in &page.rows {
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
+                if entered_by.is_some_and(|entered_by| entered_by.reason == Reason::Deleted) {
+                    // The store has it, and so all before it.
+                    self.engine.retire_deleted(key.service(), key.name(), u64::MAX, now);
+                }
             }
             self.cursor = page.next;
             self.read.note(self.cursor.revision, now);

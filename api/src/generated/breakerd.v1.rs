@@ -4010,6 +4010,7 @@ pub mod operations_service_client {
         ///
         /// Its history and its epoch are kept. The next use creates it again, CLOSED, and continues its epochs.
         /// A request for an evicted breaker, or for a configured one that was not used yet, changes nothing.
+        /// With several replicas it is deleted on all of them, whether or not this one knows it.
         ///
         /// Errors:
         ///
@@ -4274,6 +4275,7 @@ pub mod operations_service_server {
         ///
         /// Its history and its epoch are kept. The next use creates it again, CLOSED, and continues its epochs.
         /// A request for an evicted breaker, or for a configured one that was not used yet, changes nothing.
+        /// With several replicas it is deleted on all of them, whether or not this one knows it.
         ///
         /// Errors:
         ///

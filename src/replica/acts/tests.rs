@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use breaker::{Attribution, Needed, Outcome, Override, OverrideKind, Reason, Report, Scope, State};
+use breaker::{Attribution, Needed, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope, State};
 use breakerd_common::clock::{Clock, ManualClock};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::engine::{Engine, Limits, Seals, StoreIdentity, Target};
+use crate::engine::{Engine, Limits, Permit, Seals, StoreIdentity, Target};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
 use crate::replica::{Answers, Tail};
@@ -59,6 +59,16 @@ impl Two {
         for _ in 0..5 {
             self.replicas[0].engine.record(target, &Report::plain(Outcome::Failure), NOW).unwrap();
         }
+    }
+
+    fn allow(&self, index: usize) -> Option<Permit> {
+        self.replicas[index].engine.allow("db", "a", self.clock.now()).unwrap().permit
+    }
+
+    fn report(&self, index: usize, permit: Option<Permit>) -> Recorded {
+        let target = Target { permit, service: "db", name: "a", epoch: None };
+        let report = Report::plain(Outcome::Failure);
+        self.replicas[index].engine.record(target, &report, self.clock.now()).unwrap().recorded
     }
 
     async fn catch_up(&mut self, index: usize) {
@@ -290,7 +300,7 @@ async fn what_cannot_be_done_is_refused_without_the_store() {
 }
 
 #[tokio::test]
-async fn a_breaker_that_is_deleted_is_closed_for_all() {
+async fn a_breaker_that_is_deleted_is_deleted_on_all() {
     let mut two = Two::new();
     two.trip().await;
     let done = two.act(1, OperatorAct::Delete(ann())).await.unwrap();
@@ -299,10 +309,37 @@ async fn a_breaker_that_is_deleted_is_closed_for_all() {
         two.replicas[1].engine.retire_deleted("db", "a", 0, two.clock.now()),
         "nothing but its epoch is left"
     );
+    assert_eq!(two.replicas[0].engine.len(), 1);
     two.catch_up(0).await;
-    assert_eq!(two.shown(0), Some((State::Closed, 2)));
-    let again = two.act(1, OperatorAct::Delete(ann())).await.unwrap();
-    assert_eq!((again.acted.epoch, again.acted.changed), (2, false));
+    assert_eq!((two.shown(0), two.replicas[0].engine.len()), (Some((State::Closed, 2)), 0));
+    // It is there again at once, and goes on from its epoch.
+    two.fail();
+    two.settle().await;
+    assert_eq!(two.shown(0), Some((State::Open, 3)));
+}
+
+#[tokio::test]
+async fn a_breaker_is_deleted_through_a_replica_that_does_not_use_it() {
+    // Retired here, in use there: deleted once, and used again there.
+    let mut two = Two::new();
+    two.trip().await;
+    two.act(1, OperatorAct::Delete(ann())).await.unwrap();
+    two.replicas[1].engine.retire_deleted("db", "a", 0, two.clock.now());
+    two.catch_up(0).await;
+    two.allow(0);
+    let done = two.act(1, OperatorAct::Delete(ann())).await.unwrap();
+    assert_eq!((done.acted.epoch, done.acted.changed), (3, true));
+    two.catch_up(0).await;
+    assert_eq!((two.shown(0), two.replicas[0].engine.len()), (Some((State::Closed, 3)), 0));
+
+    // Not known here: the other one uses it, and it never changed its state.
+    let mut two = Two::new();
+    let before = two.allow(0);
+    let done = two.act(1, OperatorAct::Delete(ann())).await.unwrap();
+    assert_eq!((done.acted.epoch, done.acted.changed), (1, true));
+    two.catch_up(0).await;
+    assert_eq!((two.shown(0), two.replicas[0].engine.len()), (Some((State::Closed, 1)), 0));
+    assert_eq!(two.report(0, before), Recorded::Late);
 }
 
 #[tokio::test]
