@@ -36,6 +36,8 @@ pub struct Health {
 pub enum Problem {
     /// The store does not answer, or only now and then.
     StoreUnreachable,
+    /// A newer release has changed the tables of the store so that this one must not write to them.
+    StoreNeedsNewerRelease,
     /// The store does not take transitions: they wait in the journal.
     StoreRefusesTransitions,
     /// The store does not take changes of configuration.
@@ -57,6 +59,7 @@ impl Problem {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StoreUnreachable => "store_unreachable",
+            Self::StoreNeedsNewerRelease => "store_needs_newer_release",
             Self::StoreRefusesTransitions => "store_refuses_transitions",
             Self::StoreRefusesChanges => "store_refuses_changes",
             Self::JournalLags => "journal_lags",
@@ -86,10 +89,17 @@ impl Health {
 
     /// All problems, in a fixed order, for this status of the journal and of the replica. Empty: healthy.
     pub fn problems(&self, journal: Option<JournalStats>, replica: ReplicaStats) -> Vec<Problem> {
-        let StoreStatus { answers, refuses_transition_writes, refuses_config_writes, .. } = self.store.get();
+        let StoreStatus {
+            answers,
+            needs_newer_release,
+            refuses_transition_writes,
+            refuses_config_writes,
+            ..
+        } = self.store.get();
         let journal = journal.unwrap_or_default();
         [
             (!answers, Problem::StoreUnreachable),
+            (needs_newer_release, Problem::StoreNeedsNewerRelease),
             (refuses_transition_writes, Problem::StoreRefusesTransitions),
             (refuses_config_writes, Problem::StoreRefusesChanges),
             (journal.lag > self.journal_lag_max, Problem::JournalLags),
@@ -131,6 +141,11 @@ mod tests {
             note(kind, true);
             assert_eq!(health.problems(None, ReplicaStats::default()), []);
         }
+        let newer: Result<(), _> = Err(StoreError::NewerSchema("run the newer version".to_owned()));
+        health.store().note(OperationKind::Ping, &newer, Time::from_micros(1));
+        assert_eq!(health.problems(None, ReplicaStats::default()), [Problem::StoreNeedsNewerRelease]);
+        note(OperationKind::Ping, true);
+        assert_eq!(health.problems(None, ReplicaStats::default()), []);
         let at = |seconds| JournalStats { lag: Duration::from_secs(seconds), ..JournalStats::default() };
         assert_eq!(health.problems(Some(at(30)), ReplicaStats::default()), []);
         assert_eq!(health.problems(Some(at(31)), ReplicaStats::default()), [Problem::JournalLags]);

@@ -24,6 +24,10 @@ pub enum StoreError {
         /// What the row says.
         problem: String,
     },
+    /// A newer release has changed the tables so that this one must not write to them. What it has to write waits for the
+    /// release that comes in its place.
+    #[error("{0}")]
+    NewerSchema(String),
     /// Another process has the store.
     #[error("{0}")]
     LockedByAnother(String),
@@ -42,8 +46,8 @@ impl StoreError {
         Self::Unavailable { act, problem: "store unavailable", source: source.into() }
     }
 
-    /// Whether trying again may help.
+    /// Whether trying again may help: this process, or the one that comes after it.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::NewerSchema(_))
     }
 }

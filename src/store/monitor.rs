@@ -30,6 +30,8 @@ pub struct StoreStatus {
     pub refuses_transition_writes: bool,
     /// The newest write of another kind was not taken.
     pub refuses_config_writes: bool,
+    /// A newer release has changed its tables so that this one must not write to them.
+    pub needs_newer_release: bool,
     /// When it last took a write.
     pub written_at: Option<Time>,
     /// Another process has it: why that is known. Final.
@@ -103,13 +105,22 @@ impl StoreMonitor {
     /// The store answered what it was asked, at `at`, or failed.
     pub fn note<T>(&self, kind: OperationKind, answer: &Result<T, StoreError>, at: Time) {
         // A wrong row is an answer: the store works, and one row does not.
-        let failed = !matches!(answer, Ok(_) | Err(StoreError::Corrupt { .. }));
+        let is_newer = matches!(answer, Err(StoreError::NewerSchema(_)));
+        let failed = match answer {
+            Ok(_) | Err(StoreError::Corrupt { .. }) => false,
+            // It answers, and takes nothing.
+            Err(StoreError::NewerSchema(_)) => kind != OperationKind::Ping,
+            Err(_) => true,
+        };
         let reason = match answer {
             Err(StoreError::LockedByAnother(reason)) => Some(reason),
             _ => None,
         };
         self.change(|now| {
             now.set_failed(kind, failed, at);
+            if kind == OperationKind::Ping || is_newer {
+                now.needs_newer_release = is_newer;
+            }
             if matches!(kind, OperationKind::TransitionWrite | OperationKind::ConfigWrite) && answer.is_ok() {
                 now.written_at = Some(at);
                 (now.answers, now.away_since) = (true, None);

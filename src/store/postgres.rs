@@ -20,6 +20,7 @@ mod prune;
 mod replicas;
 mod requests;
 mod row_locks;
+mod schema;
 mod server_timeline;
 mod session;
 mod shared;
@@ -38,7 +39,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use breaker::{Attribution, Key, Time};
-use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Postgres, QueryBuilder};
 
@@ -46,6 +46,7 @@ pub use self::access::Access;
 pub(super) use self::address::Address;
 use self::connector::{Connector, Source};
 use self::lock::Lock;
+use self::schema::Schema;
 use self::steps::PostgresTransaction;
 pub use self::url::PostgresUrl;
 use super::columns::{Reader, bigint};
@@ -53,7 +54,7 @@ use super::history::{TransitionRow, narrow};
 use super::permit_key_rows::{ADVANCE_ACT, new_secret};
 use super::rows::{BreakerRow, MetaRow, new_identity};
 use super::script;
-use super::sqlx_error::{fault, is_read_only, postgres_migration_fault, too_slow};
+use super::sqlx_error::{fault, is_read_only, too_slow};
 use super::statements::{POSITION, PositionRow, RENEW_TIMELINE, random_step};
 use super::timeline_store::timeline_after;
 use super::{
@@ -67,23 +68,12 @@ use super::{
 /// that gives up, and says why.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Making the tables of a new release may take longer than any call.
-const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
-
 /// The store in Postgres.
 #[derive(Debug)]
 pub struct PostgresStore {
     lock: Lock,
     /// Where it listens; none: where it writes.
     listener: Option<Connector>,
-}
-
-/// Makes the tables, under the locks of [`Lock::take`]: without that of sqlx, which is held by a session, and would stay on one of a
-/// pooler's that nobody can give it back on.
-fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!("migrations/postgres");
-    migrator.set_locking(false);
-    migrator
 }
 
 /// Where the database of a URL is, for people: without its secrets. None: it is no such URL.
@@ -117,14 +107,9 @@ impl PostgresStore {
     }
 
     async fn connect_from(source: Source, access: Access) -> Result<Self, StoreError> {
-        let lock = Lock::take(Connector::new(source), access, async |connection, address| {
-            let migrator = migrator();
-            let migrated =
-                tokio::time::timeout(MIGRATION_TIMEOUT, migrator.run_direct(None, connection, false));
-            migrated
-                .await
-                .map_err(|_| too_slow("create the tables"))?
-                .map_err(|error| postgres_migration_fault(address, error))?;
+        let schema = Schema::of_this_release();
+        let lock = Lock::take(Connector::new(source), access, schema, async |connection, address| {
+            schema.migrate(connection, address).await?;
             identify(connection).await?;
             if access == Access::Shared { server_timeline::note_first(connection).await } else { Ok(()) }
         });

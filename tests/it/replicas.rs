@@ -5,6 +5,7 @@ mod going_back;
 mod keys;
 mod outage;
 mod restart;
+mod schema;
 mod start_alone;
 mod ten;
 mod together;

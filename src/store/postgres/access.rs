@@ -8,6 +8,3 @@ pub enum Access {
     /// Replicas: processes that came with [`Access::Shared`] as well.
     Shared,
 }
-
-/// What stands in `revision.holder` while replicas have the database.
-pub(super) const SHARED_HOLDER: &str = "shared";

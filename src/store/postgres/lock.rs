@@ -17,6 +17,9 @@
 //! Replicas hold the lock as one that is shared, and have one name in `revision.holder`. So they keep out who wants the
 //! database alone, of whichever version, and are kept out by it. A pooler in transaction mode can keep no lock for them: there
 //! the name alone counts.
+//!
+//! A migration that a release before cannot live with takes that name away. From that moment no write of such a release is
+//! taken, and none of it ends: it finds out why, and goes on deciding ([`super::schema`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -27,10 +30,11 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::access::{Access, SHARED_HOLDER};
+use super::access::Access;
 use super::address::Address;
 use super::connector::{ANSWER_TIMEOUT, Connector, is_same_place};
 use super::pools::Pools;
+use super::schema::{self, Schema};
 use super::session::{Session, StateRow};
 use crate::store::StoreError;
 use crate::store::columns::{hex, random};
@@ -43,6 +47,8 @@ pub(super) struct Lock {
     access: Access,
     /// Who has the database, as it stands in `revision.holder`.
     holder: String,
+    /// What this release knows of the tables.
+    schema: Schema,
     /// Which store it is: a URL that leads to another one, after a switch, is not followed.
     store_id: String,
     /// The newest revision that is known to be committed.
@@ -50,6 +56,8 @@ pub(super) struct Lock {
     session: Mutex<Option<Session>>,
     /// Nothing has said since the lock's connection was last asked that it may be lost.
     is_trusted: AtomicBool,
+    /// A newer release has the database, and the log says so.
+    is_too_old: AtomicBool,
     /// The server that the lock was last held on, and the connections to it.
     primary: ArcSwap<Primary>,
 }
@@ -76,32 +84,37 @@ impl Lock {
     pub(super) async fn take(
         connector: Connector,
         access: Access,
+        schema: Schema,
         prepare: impl AsyncFnOnce(&mut PgConnection, &Address) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let act = "take the lock on the database";
-        let holder = match access {
-            Access::Exclusive => hex(u64::from_le_bytes(random(act)?)),
-            Access::Shared => SHARED_HOLDER.to_owned(),
-        };
         let mut session = Session::open(&connector, access).await?;
         let primary = Primary::at(session.server.clone(), session.is_pooled);
         session.acquire(&primary.address, None).await?;
         let address = &primary.address;
-        session.alone(&connector, async |connection| prepare(connection, address).await).await?;
-        sqlx::query("UPDATE revision SET holder = $1")
-            .bind(&holder)
-            .execute(&mut session.connection)
-            .await
-            .map_err(fault(act))?;
+        // The name is written by who prepares: a newer release that is started at this moment is before it, or waits.
+        let named = session.alone(&connector, async |connection| {
+            prepare(connection, address).await?;
+            let holder = match access {
+                Access::Exclusive => hex(u64::from_le_bytes(random(act)?)),
+                Access::Shared => schema::shared_holder(connection).await?,
+            };
+            let name = sqlx::query("UPDATE revision SET holder = $1").bind(&holder);
+            name.execute(connection).await.map_err(fault(act))?;
+            Ok(holder)
+        });
+        let holder = named.await?;
         let state = session.state().await?;
         Ok(Self {
             connector,
             access,
             holder,
+            schema,
             store_id: state.store_id,
             revision: AtomicU64::new(state.n.unsigned_abs()),
             session: Mutex::new(Some(session)),
             is_trusted: AtomicBool::new(true),
+            is_too_old: AtomicBool::new(false),
             primary: ArcSwap::new(primary),
         })
     }
@@ -223,8 +236,20 @@ impl Lock {
         self.primary.swap(Primary::at(server, is_pooled)).pools.retire();
     }
 
-    /// What a write says when the revision's row does not name this process.
-    pub(super) fn overtaken(&self) -> StoreError {
+    /// What a write says when the revision's row does not name this process. Of replicas, a newer release may have taken the
+    /// name away: whoever asks the lock's connection next finds out.
+    pub(super) fn not_named(&self, act: &'static str) -> StoreError {
+        match self.access {
+            Access::Exclusive => self.overtaken(),
+            Access::Shared => StoreError::Unavailable {
+                act,
+                problem: "the database was taken over",
+                source: format!("revision.holder is not {:?}", self.holder).into(),
+            },
+        }
+    }
+
+    fn overtaken(&self) -> StoreError {
         StoreError::LockedByAnother(format!(
             "lost the lock on {} to another breakerd while disconnected: restart this process",
             self.primary().address
@@ -233,7 +258,20 @@ impl Lock {
 
     /// A process that held the lock meanwhile may have written what this one does not know.
     fn check_state(&self, state: &StateRow) -> Result<(), StoreError> {
-        if state.holder.as_ref() == Some(&self.holder) { Ok(()) } else { Err(self.overtaken()) }
+        if state.holder.as_ref() == Some(&self.holder) {
+            self.is_too_old.store(false, Relaxed);
+            return Ok(());
+        }
+        let Err(error) = self.schema.check(state.compatible_from, &self.primary().address) else {
+            return Err(self.overtaken());
+        };
+        if !self.is_too_old.swap(true, Relaxed) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "nothing is written any more: decisions go on"
+            );
+        }
+        Err(error)
     }
 
     /// A standby that was promoted before it had everything: what is missing was committed, and is not there.

@@ -61,7 +61,7 @@ pub(super) async fn lock_breakers(
         .await
         .map_err(fault("lock the breakers"))?;
     if !row.is_holder {
-        return Err(lock.overtaken());
+        return Err(lock.not_named("lock the breakers"));
     }
     if !row.is_checked {
         return Err(unchecked("lock the breakers"));

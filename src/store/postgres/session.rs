@@ -47,6 +47,7 @@ pub(super) struct StateRow {
     pub(super) holder: Option<String>,
     pub(super) n: i64,
     pub(super) store_id: String,
+    pub(super) compatible_from: i64,
     pub(super) is_read_only: bool,
 }
 
@@ -128,7 +129,7 @@ impl Session {
 
     pub(super) async fn state(&mut self) -> Result<StateRow, StoreError> {
         sqlx::query_as(
-            "SELECT holder, n, store_id,
+            "SELECT holder, n, store_id, compatible_from,
                     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS is_read_only
              FROM revision CROSS JOIN meta",
         )

@@ -35,7 +35,7 @@ pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), Sto
         .await
         .map_err(fault(act))?;
     tx.commit(act).await?;
-    if touched.rows_affected() == 1 { Ok(()) } else { Err(lock.overtaken()) }
+    if touched.rows_affected() == 1 { Ok(()) } else { Err(lock.not_named(act)) }
 }
 
 /// A row of `breaker`, with what stands in it for the judge.

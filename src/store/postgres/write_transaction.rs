@@ -63,7 +63,7 @@ pub(super) async fn bump(tx: &mut Write, lock: &Lock) -> Result<Bumped, StoreErr
     .fetch_optional(&mut **tx)
     .await
     .map_err(fault("bump the revision"))?;
-    let row = row.ok_or_else(|| lock.overtaken())?;
+    let row = row.ok_or_else(|| lock.not_named("bump the revision"))?;
     Ok(Bumped { revision: row.n, recorded_at: row.now, nonce })
 }
 
@@ -109,5 +109,5 @@ pub(super) async fn lock_unchecked(tx: &mut Write, lock: &Lock) -> Result<Locked
         .fetch_optional(&mut **tx)
         .await
         .map_err(fault("lock the revision"))?;
-    locked.ok_or_else(|| lock.overtaken())
+    locked.ok_or_else(|| lock.not_named("lock the revision"))
 }
