@@ -58,8 +58,7 @@ async fn measure(server: &str, tells: bool) -> Result<()> {
     }
     let url = format!("{}/{name}", server.rsplit_once('/').ok_or("a URL with a database")?.0);
     let start = |replica: &&str| {
-        let variables =
-            [("DATABASE_URL", &*url), ("BREAKERD_STORE_SHARED", "true"), ("BREAKERD_REPLICA", *replica)];
+        let variables = [("DATABASE_URL", &*url), ("BREAKERD_REPLICA", *replica)];
         Server::start(CONFIG, &variables)
     };
     let replicas = REPLICAS.iter().map(start).collect::<Result<Vec<_>>>()?;

@@ -99,7 +99,7 @@ impl Health {
         let journal = journal.unwrap_or_default();
         [
             (!answers, Problem::StoreUnreachable),
-            (needs_newer_release, Problem::StoreNeedsNewerRelease),
+            (needs_newer_release.is_some(), Problem::StoreNeedsNewerRelease),
             (refuses_transition_writes, Problem::StoreRefusesTransitions),
             (refuses_config_writes, Problem::StoreRefusesChanges),
             (journal.lag > self.journal_lag_max, Problem::JournalLags),

@@ -419,7 +419,7 @@ fn log_start(settings: &Settings, listeners: &Listeners) -> io::Result<()> {
         replica = %settings.replica,
         grpc = %listeners.grpc.local_addr()?,
         http = %listeners.http.local_addr()?,
-        store = if settings.store_url.is_some() || settings.store_url_file.is_some() { "Postgres" } else { "SQLite" },
+        store = if settings.has_database() { "Postgres" } else { "SQLite" },
         data_dir = %settings.data_dir.display(),
         tls,
         tokens = settings.auth_tokens_file.is_some(),

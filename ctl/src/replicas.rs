@@ -44,7 +44,7 @@ pub(super) async fn run(
     if answer.alone {
         screen.note("this replica has no connection to the store: it does not know the others");
     } else if !answer.shared {
-        screen.note("this breakerd does not share its store (store.shared)");
+        screen.note("this breakerd does not share its store (SQLite, or store.shared = false)");
     }
     Ok(Completion::Done)
 }

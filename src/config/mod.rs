@@ -276,18 +276,20 @@ fn conflicts(
     if settings.store_url.is_some() && settings.store_url_file.is_some() {
         at(&["store.url_file", "store.url"], "store.url is set too: leave one of them out".to_owned());
     }
-    if settings.store_shared && settings.store_url.is_none() && settings.store_url_file.is_none() {
+    if settings.store_shared == Some(true) && !settings.has_database() {
         let problem =
             "needs store.url or store.url_file, which are not set: SQLite cannot be shared".to_owned();
         at(&["store.shared", "store.url"], problem);
     }
-    if settings.store_listen_url.is_some() && !settings.store_shared {
-        let problem = "needs store.shared = true: only replicas listen".to_owned();
+    if settings.store_listen_url.is_some() && !settings.is_replica() {
+        let problem =
+            "needs a database that is shared (store.url, store.shared): only replicas listen".to_owned();
         at(&["store.listen_url", "store.shared"], problem);
     }
-    if settings.store_start_without_store && !settings.store_shared {
+    if settings.store_start_without_store && !settings.is_replica() {
         let problem =
-            "needs store.shared = true: a breakerd that has its database for itself waits for it".to_owned();
+            "needs a database that is shared (store.url, store.shared): others wait for their store"
+                .to_owned();
         at(&["store.start_without_store", "store.shared"], problem);
     }
     for (needed, key, by, by_key) in [

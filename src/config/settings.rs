@@ -179,14 +179,15 @@ settings! {
     /// password is used for the next connection.
     store_url_file: Option<PathBuf> = "store.url_file", "BREAKERD_STORE_URL_FILE", None,
         "" or "none", ValueKind::File;
-    /// Whether other replicas use the database too. Experimental: docs/replication.md says what is missing. All replicas of a
-    /// database must have it.
-    store_shared: bool = "store.shared", "BREAKERD_STORE_SHARED", None, "false", ValueKind::Flag;
+    /// Whether other replicas may use the database too. All that use a database must agree. `false`: this breakerd has it for
+    /// itself, and goes on by itself while it is away: open breakers become half-open.
+    store_shared: Option<bool> = "store.shared", "BREAKERD_STORE_SHARED", None,
+        "" or "`true` if a database is set", ValueKind::Flag;
     /// URL of the database for LISTEN, if `store.url` names a pooler in transaction mode, which cannot pass it on;
-    /// `store.shared` only. It must name the server itself, or a pooler in session mode.
+    /// replicas only (`store.shared`). It must name the server itself, or a pooler in session mode.
     store_listen_url: Option<DatabaseUrl> = "store.listen_url", "BREAKERD_STORE_LISTEN_URL", None,
         "" or "none: `store.url`", ValueKind::DatabaseUrl;
-    /// Whether a replica starts while the database is away, from what it last knew of it; `store.shared` only. It keeps
+    /// Whether a replica starts while the database is away, from what it last knew of it; replicas only (`store.shared`). It keeps
     /// that in `data_dir`, with the keys of permits. Otherwise a start waits for the database.
     store_start_without_store: bool = "store.start_without_store", "BREAKERD_STORE_START_WITHOUT_STORE", None,
         "false", ValueKind::Flag;
@@ -238,6 +239,16 @@ impl Settings {
     /// written out in what is left of it.
     pub fn drain_grace(&self) -> Duration {
         self.shutdown_grace.mul_f64(0.7)
+    }
+
+    /// Whether the store is a Postgres; else it is an SQLite file.
+    pub fn has_database(&self) -> bool {
+        self.store_url.is_some() || self.store_url_file.is_some()
+    }
+
+    /// Whether this process is one of several replicas, as far as it knows.
+    pub fn is_replica(&self) -> bool {
+        self.store_shared.unwrap_or_else(|| self.has_database())
     }
 }
 

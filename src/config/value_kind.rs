@@ -203,6 +203,15 @@ impl Take for bool {
     }
 }
 
+impl Take for Option<bool> {
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+        match given {
+            RawValue::Text("") => Ok(None),
+            given => value::flag(given).map(Some),
+        }
+    }
+}
+
 impl Take for ClientCertificate {
     fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
         Ok(if value::choice(given, PRESENCES)? == "optional" { Self::Optional } else { Self::Required })

@@ -378,7 +378,7 @@ async fn open_store(
 
 async fn open_once(settings: &Settings, data_dir: &DataDir) -> Result<Opened, StoreError> {
     let (url, file) = (&settings.store_url, &settings.store_url_file);
-    if settings.store_shared {
+    if settings.is_replica() {
         return Ok(open_shared_once(settings).await?.into());
     }
     let store = match (url, file) {

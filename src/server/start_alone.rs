@@ -200,7 +200,7 @@ pub(super) async fn open_shared_once(settings: &Settings) -> Result<Shared, Stor
     match (&settings.store_url, &settings.store_url_file) {
         (Some(url), _) => store::open_shared_listening(url.expose(), listen_url).await,
         (None, Some(path)) => store::open_shared_by_file(path, listen_url).await,
-        (None, None) => Err(StoreError::Refused("store.shared needs store.url".to_owned())),
+        (None, None) => Err(StoreError::Refused("replicas need store.url".to_owned())),
     }
 }
 

@@ -30,8 +30,8 @@ pub struct StoreStatus {
     pub refuses_transition_writes: bool,
     /// The newest write of another kind was not taken.
     pub refuses_config_writes: bool,
-    /// A newer release has changed its tables so that this one must not write to them.
-    pub needs_newer_release: bool,
+    /// A newer release has changed its tables so that this one must not write to them: which.
+    pub needs_newer_release: Option<Arc<str>>,
     /// When it last took a write.
     pub written_at: Option<Time>,
     /// Another process has it: why that is known. Final.
@@ -105,7 +105,10 @@ impl StoreMonitor {
     /// The store answered what it was asked, at `at`, or failed.
     pub fn note<T>(&self, kind: OperationKind, answer: &Result<T, StoreError>, at: Time) {
         // A wrong row is an answer: the store works, and one row does not.
-        let is_newer = matches!(answer, Err(StoreError::NewerSchema(_)));
+        let newer = match answer {
+            Err(StoreError::NewerSchema(why)) => Some(why),
+            _ => None,
+        };
         let failed = match answer {
             Ok(_) | Err(StoreError::Corrupt { .. }) => false,
             // It answers, and takes nothing.
@@ -118,8 +121,10 @@ impl StoreMonitor {
         };
         self.change(|now| {
             now.set_failed(kind, failed, at);
-            if kind == OperationKind::Ping || is_newer {
-                now.needs_newer_release = is_newer;
+            if (kind == OperationKind::Ping || newer.is_some())
+                && now.needs_newer_release.as_deref() != newer.map(String::as_str)
+            {
+                now.needs_newer_release = newer.map(|why| why.as_str().into());
             }
             if matches!(kind, OperationKind::TransitionWrite | OperationKind::ConfigWrite) && answer.is_ok() {
                 now.written_at = Some(at);

@@ -80,7 +80,7 @@ async fn a_process_writes_again_after_its_primary_crashed_and_the_standby_took_o
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("breakerd.toml"), "[circuit_breaker]\nfailure_threshold = 1\n").unwrap();
     // The one that takes writes is found wherever it stands in the list.
-    let process = Process::ready(folder.path(), Some(&either(&new, &old))).await;
+    let process = Process::ready_alone(folder.path(), &either(&new, &old)).await;
     let mut breakers = process.breakers().await;
     let mut fail = async |service: &str| {
         let outcome = Outcome::Failure.into();
@@ -109,7 +109,7 @@ async fn a_standby_that_lacked_the_newest_revisions_is_told_of_and_written_to() 
     let new = old.standby();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("breakerd.toml"), "[circuit_breaker]\nfailure_threshold = 1\n").unwrap();
-    let process = Process::ready(folder.path(), Some(&either(&old, &new))).await;
+    let process = Process::ready_alone(folder.path(), &either(&old, &new)).await;
     has_caught_up(&old, &new).await;
     new.sql(&["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"]).await;
     eventually("nothing is replicated", || async {

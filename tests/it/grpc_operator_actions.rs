@@ -1,13 +1,15 @@
 //! What an operator does by hand, over a real channel: on SQLite, and with real processes where one dies.
 
+use std::path::Path;
 use std::time::Duration;
 
 use breaker::{Attribution, OverrideKind};
 use breakerd::store::{ConfigEdit, ConfigWrite, ConfigWritten, ServiceOverride, Target, open};
 use breakerd_api::v1::operations_service_client::OperationsServiceClient;
 use breakerd_api::v1::{
-    self, AllowReason, ClearOverrideRequest, GetBreakerRequest, ListTransitionsRequest, Outcome,
-    ProbeBreakerRequest, RecordResult, ResetBreakerRequest, SetOverrideRequest, State, TransitionReason,
+    self, AllowReason, BreakerOverride, ClearOverrideRequest, GetBreakerRequest, ListTransitionsRequest,
+    Outcome, ProbeBreakerRequest, RecordResult, ResetBreakerRequest, SetOverrideRequest, State,
+    TransitionReason,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -570,29 +572,48 @@ async fn while_the_store_is_away_everything_works_and_says_that_it_is_not_record
 
 #[tokio::test]
 async fn an_override_outlives_a_killed_process_on_sqlite() {
-    outlives(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    outlives(folder.path(), async || Process::ready(folder.path(), None).await, |_| ()).await;
 }
 
 #[tokio::test]
 async fn an_override_outlives_a_killed_process_on_postgres() {
-    outlives(Some(new_database().await)).await;
+    let (url, folder) = (new_database().await, tempfile::tempdir().unwrap());
+    outlives(folder.path(), async || Process::ready_alone(folder.path(), &url).await, |_| ()).await;
 }
 
-async fn outlives(url: Option<String>) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("breakerd.toml"), "[circuit_breaker]\n").unwrap();
-    let process = Process::ready(folder.path(), url.as_deref()).await;
+/// It lasts as long as it was set for from when the store heard of it, which is by the store's clock.
+#[tokio::test]
+async fn an_override_outlives_a_killed_replica() {
+    let (url, folder) = (new_database().await, tempfile::tempdir().unwrap());
+    let without_times = |active: &mut BreakerOverride| (active.set_at, active.expires_at) = (None, None);
+    outlives(folder.path(), async || Process::ready(folder.path(), Some(&url)).await, without_times).await;
+}
+
+async fn outlives(
+    folder: &Path,
+    start: impl AsyncFn() -> Process,
+    what_stays: impl Fn(&mut BreakerOverride),
+) {
+    std::fs::write(folder.join("breakerd.toml"), "[circuit_breaker]\n").unwrap();
+    let process = start().await;
     let mut operations = OperationsServiceClient::connect(process.grpc.clone()).await.unwrap();
     let request = SetOverrideRequest { ttl: Some(seconds(3_600)), ..force_open("db") };
     let set = operations.set_override(request).await.unwrap().into_inner().breaker.unwrap();
     process.kill();
 
-    let process = Process::ready(folder.path(), url.as_deref()).await;
+    let process = start().await;
     let mut operations = OperationsServiceClient::connect(process.grpc.clone()).await.unwrap();
     let get = GetBreakerRequest { service: "db".into(), name: String::new() };
     let back = operations.get_breaker(get).await.unwrap().into_inner().breaker.unwrap();
     assert_eq!((back.state(), back.epoch), (State::ForcedOpen, 1));
-    assert_eq!(back.r#override, set.r#override);
+    let [back, set] = [back, set].map(|breaker| {
+        let mut active = breaker.r#override.unwrap();
+        assert!(active.expires_at.is_some());
+        what_stays(&mut active);
+        active
+    });
+    assert_eq!(back, set);
     let cleared = operations.clear_override(clear("db")).await.unwrap().into_inner();
     assert!(cleared.persisted);
     let last = cleared.breaker.unwrap().last_transition.unwrap();

@@ -21,10 +21,10 @@ async fn end_sessions(url: &str) -> String {
 async fn a_process_whose_database_another_took_over_ends_with_its_reason() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let url = new_database().await;
-    let first = Process::ready(one.path(), Some(&url)).await;
+    let first = Process::ready_alone(one.path(), &url).await;
     first.signal("STOP");
     let database = end_sessions(&url).await;
-    let second = Process::ready(other.path(), Some(&url)).await;
+    let second = Process::ready_alone(other.path(), &url).await;
 
     first.signal("CONT");
     let ended = first.ended().await;
@@ -36,11 +36,28 @@ async fn a_process_whose_database_another_took_over_ends_with_its_reason() {
     assert!(second.stop().await.success());
 }
 
+/// The other one wants to share what this one has for itself.
+#[tokio::test]
+async fn a_process_whose_database_replicas_took_over_ends_with_its_reason() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let url = new_database().await;
+    let first = Process::ready_alone(one.path(), &url).await;
+    first.signal("STOP");
+    end_sessions(&url).await;
+    let second = Process::ready(other.path(), Some(&url)).await;
+
+    first.signal("CONT");
+    let ended = first.ended().await;
+    let log = log_of(one.path());
+    assert_eq!(ended.code(), Some(OVERTAKEN), "{log}");
+    assert!(second.stop().await.success());
+}
+
 #[tokio::test]
 async fn a_process_whose_lost_sessions_nobody_took_over_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let url = new_database().await;
-    let process = Process::ready(folder.path(), Some(&url)).await;
+    let process = Process::ready_alone(folder.path(), &url).await;
     end_sessions(&url).await;
     eventually("it notices", async || log_of(folder.path()).contains("taking the lock again")).await;
     eventually("it is well", async || process.page("/health").await.contains("\"healthy\"")).await;

@@ -27,6 +27,13 @@ pub(crate) fn program(folder: &Path, database_url: Option<&str>) -> Command {
     program_at(Path::new(env!("CARGO_BIN_EXE_breakerd")), folder, database_url)
 }
 
+/// As [`program`], of a breakerd that has its database for itself.
+pub(crate) fn program_alone(folder: &Path, database_url: &str) -> Command {
+    let mut command = program(folder, Some(database_url));
+    command.env("BREAKERD_STORE_SHARED", "false");
+    command
+}
+
 /// As [`program`], with the breakerd that is at `program`.
 pub(crate) fn program_at(program: &Path, folder: &Path, database_url: Option<&str>) -> Command {
     let mut command = Command::new(program);
@@ -77,6 +84,13 @@ impl Process {
     /// Starts it and waits until it is ready.
     pub(crate) async fn ready(folder: &Path, database_url: Option<&str>) -> Self {
         let process = Self::start(folder, database_url);
+        eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
+        process
+    }
+
+    /// As [`Process::ready`], of one that has its database for itself.
+    pub(crate) async fn ready_alone(folder: &Path, database_url: &str) -> Self {
+        let process = Self::run(program_alone(folder, database_url), folder);
         eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
         process
     }

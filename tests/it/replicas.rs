@@ -81,6 +81,7 @@ impl Replica {
 
     async fn run(mut program: Command, config: &str, folder: TempDir, name: &str) -> Self {
         fs::write(folder.path().join("breakerd.toml"), config).unwrap();
+        // The earlier version does not share by itself.
         program.env("BREAKERD_STORE_SHARED", "true").env("BREAKERD_REPLICA", name);
         let process = Process::run(program, folder.path());
         eventually("the replica is ready", || process.page_is("/readyz", 200)).await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
@@ -15,7 +16,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::process::{Process, ends, eventually, log_of, program};
+use crate::process::{Process, ends, eventually, log_of, program, program_alone};
 use crate::severable_proxy::Road;
 use crate::support::new_database;
 
@@ -31,6 +32,10 @@ fn failure(service: &str) -> RecordOutcomeRequest {
 async fn refusal(folder: &Path, arguments: &[&str], database_url: Option<&str>) -> String {
     let mut command = program(folder, database_url);
     command.args(arguments);
+    refusal_of(command).await
+}
+
+async fn refusal_of(command: Command) -> String {
     let output = ends(command).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty(), "nobody is greeted: {output:?}");
@@ -82,9 +87,11 @@ async fn a_second_process_on_a_folder_is_refused_and_a_dead_one_holds_nothing() 
 async fn a_second_process_on_a_database_is_refused_and_a_dead_one_holds_nothing() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let url = new_database().await;
-    let first = Process::ready(one.path(), Some(&url)).await;
-    let said = refusal(other.path(), &[], Some(&url)).await;
-    assert!(said.contains("another breakerd"), "{said}");
+    let first = Process::ready_alone(one.path(), &url).await;
+    for program in [program(other.path(), Some(&url)), program_alone(other.path(), &url)] {
+        let said = refusal_of(program).await;
+        assert!(said.contains("another breakerd"), "{said}");
+    }
     first.kill();
     assert!(Process::ready(other.path(), Some(&url)).await.stop().await.success());
 }

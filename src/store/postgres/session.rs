@@ -59,8 +59,8 @@ impl Session {
         if is_pooled && access == Access::Exclusive {
             return Err(StoreError::Refused(format!(
                 "{} is a pooler in transaction mode (PgBouncer: pool_mode = transaction), but breakerd needs a session \
-                 for its lock: connect to Postgres directly, set pool_mode = session for this database, or set \
-                 store.shared",
+                 for its lock if store.shared = false: connect to Postgres directly, set pool_mode = session for this \
+                 database, or leave out store.shared = false",
                 Address::of(&server)
             )));
         }
@@ -188,9 +188,11 @@ fn taken(owner: Option<OwnerRow>, wanted: Access, address: &Address) -> StoreErr
     let what_to_do = match (wanted, is_shared) {
         (Access::Exclusive, false) => "stop it or use another database",
         (Access::Exclusive, true) => {
-            "it shares the database: set store.shared here too, or use another database"
+            "it shares the database: leave out store.shared = false here, or use another database"
         }
-        (Access::Shared, _) => "it does not share the database: stop it, and set store.shared there",
+        (Access::Shared, _) => {
+            "it has the database for itself, as one with store.shared = false or an earlier version: stop it"
+        }
     };
     StoreError::LockedByAnother(format!(
         "the lock on {address} is held by another breakerd ({owner}): {what_to_do}"

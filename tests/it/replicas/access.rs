@@ -20,13 +20,13 @@ async fn a_database_is_had_alone_or_shared_and_never_both() {
     let alone = open(&Target::Postgres(url.clone())).await.unwrap();
     let Err(error) = open_shared(&url).await else { panic!("shared what another has alone") };
     let why = refusal(error);
-    assert!(why.contains("does not share the database") && why.contains("set store.shared there"), "{why}");
+    assert!(why.contains("has the database for itself") && why.contains("stop it"), "{why}");
     alone.close().await;
 
     let (one, two) = (open_shared(&url).await.unwrap(), open_shared(&url).await.unwrap());
     let Err(error) = open(&Target::Postgres(url.clone())).await else { panic!("has alone what is shared") };
     let why = refusal(error);
-    assert!(why.contains("set store.shared here too"), "{why}");
+    assert!(why.contains("leave out store.shared = false here"), "{why}");
     one.store.check_writable().await.unwrap();
     two.store.check_writable().await.unwrap();
     one.store.close().await;

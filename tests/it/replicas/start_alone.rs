@@ -20,7 +20,7 @@ use breakerd::store::Target;
 fn begin(folder: &TempDir, url: &str, name: &str) -> Process {
     fs::write(folder.path().join("breakerd.toml"), CONFIG).unwrap();
     let mut program = program(folder.path(), Some(url));
-    program.env("BREAKERD_STORE_SHARED", "true").env("BREAKERD_REPLICA", name);
+    program.env("BREAKERD_REPLICA", name);
     program.env("BREAKERD_STORE_START_WITHOUT_STORE", "true");
     Process::run(program, folder.path())
 }

@@ -92,7 +92,7 @@ func (r *replica) start() {
 		"--grpc-listen", r.address+":"+r.port, "--http-listen", "127.0.0.1:0")
 	r.command.Dir = r.folder
 	r.command.Env = []string{
-		"DATABASE_URL=" + os.Getenv("BREAKERD_TEST_POSTGRES_URL"), "BREAKERD_STORE_SHARED=true",
+		"DATABASE_URL=" + os.Getenv("BREAKERD_TEST_POSTGRES_URL"),
 		"BREAKERD_REPLICA=at-" + r.address, "BREAKERD_GRPC_CONNECTION_AGE_MAX=1s",
 	}
 	log, err := os.OpenFile(filepath.Join(r.folder, "log"), os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)

@@ -180,6 +180,9 @@ async fn who_was_overtaken_claims_and_proposes_nothing() {
     let a = key("a", "");
     bed.half_open([&a], 1, 1).await;
     bed.database().unwrap().sql("UPDATE revision SET holder = 'another'").await;
+    // Who meets it cannot tell whether a newer release did it; who is asked next has looked.
+    let error = bed.store.ask_probes(&[claim(&a, 1, &[7])]).await.unwrap_err();
+    assert!(error.to_string().contains("the database was taken over"), "{error}");
     for requests in [vec![claim(&a, 1, &[7])], vec![succeeded(&a, Probe { slot: 0, nonce: 7 })]] {
         let error = bed.store.ask_probes(&requests).await.unwrap_err();
         assert!(matches!(error, StoreError::LockedByAnother(_)), "{error}");
