@@ -5,12 +5,15 @@
 //! `BREAKERD_SEEDS=1000` runs so many seeds, `BREAKERD_SEED=17` that one, and tells its story.
 
 mod acts;
+mod callers;
 mod checker;
 mod counts;
 mod executor;
 mod going_back;
+mod history_checks;
 mod link;
 mod operators;
+mod process;
 mod scale;
 mod service_checks;
 mod service_operators;
@@ -29,7 +32,8 @@ use self::checker::Figures;
 use self::executor::{BEGINNING, Owner, Random};
 use self::link::NetworkFaults;
 use self::operators::{operate, reset_all};
-use self::world::{Plan, World, shown};
+use self::process::shown;
+use self::world::{Plan, World};
 use crate::protocol_rules::{Rule, without};
 use crate::store::{Availability, TransitionStore as _};
 

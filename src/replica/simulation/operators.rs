@@ -5,9 +5,9 @@ use std::time::Duration;
 use breaker::{Attribution, Key, Override, OverrideKind, Scope};
 
 use super::acts::Act;
+use super::callers::{Caller, NAMES};
 use super::checker::SERVICE;
 use super::executor::BEGINNING;
-use super::world::{Caller, NAMES};
 use crate::engine::{Creator, OperatorAct, Unknown};
 
 /// How long an operator waits for an act.

@@ -276,7 +276,7 @@ impl Fleet {
             let asks = Arc::clone(&coordinator);
             let stopping = stop.clone();
             executor.spawn(owner, async move { asks.run(stopping).await });
-            executor.spawn(owner, super::world::tick(Arc::clone(&engine), Arc::clone(&clock)));
+            executor.spawn(owner, super::process::tick(Arc::clone(&engine), Arc::clone(&clock)));
             let hint = Arc::clone(&store.row_hints[index]);
             let replica = Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), coordinator, hint);
             (engine, replica)

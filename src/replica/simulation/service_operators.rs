@@ -5,11 +5,11 @@ use std::time::Duration;
 use breaker::{Attribution, OverrideKind, Time};
 use breakerd_common::clock::Clock as _;
 
+use super::callers::Caller;
 use super::checker::SERVICE;
 use super::executor::Owner;
 use super::service_checks::OPERATOR;
 use super::service_overrides::{note, walk};
-use super::world::Caller;
 use crate::store::{ConfigWritten, ServiceOverride};
 
 /// Sets and clears overrides of the service until the callers stop.

@@ -1,0 +1,237 @@
+//! A replica's process: what outlives a crash of it, and what runs in its present life.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breaker::{Key, Numbering, State, StoredRow, Time, Transition};
+use breakerd_common::clock::Clock;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::checker::Checker;
+use super::executor::{Executor, Owner, Random, SimulatedClock};
+use super::link::{Link, NetworkFaults};
+use super::service_overrides;
+use crate::catalog::Catalog;
+use crate::engine::{
+    Appended, Engine, Event, KnownRow, Limits, Seals, StoreAnswer, StoreIdentity, TransitionSink,
+};
+use crate::journal::writer::Writer;
+use crate::journal::{Journal, JournalOptions, Unanswered};
+use crate::replica::{Answers, Coordinator, CountSharing, NewestSeen, ReadPosition, Replica, Tail};
+
+/// Between two attempts of a start that finds no store.
+const START_AGAIN: Duration = Duration::from_millis(200);
+/// Between two times that a process keeps what it knows of the store.
+const KEPT_EVERY: Duration = Duration::from_millis(300);
+
+/// A replica's process: what outlives a crash, and the present life.
+pub(super) struct Process {
+    pub(super) index: usize,
+    pub(super) folder: PathBuf,
+    pub(super) clock: SimulatedClock,
+    pub(super) network: Arc<Mutex<NetworkFaults>>,
+    pub(super) hint: Arc<Notify>,
+    pub(super) count_hint: Arc<Notify>,
+    pub(super) life: Mutex<Life>,
+    pub(super) starts_alone: bool,
+    /// What it last knew of the store; none: nothing was kept yet.
+    pub(super) kept: Mutex<Option<Vec<KnownRow>>>,
+    /// What was seen of the store, on disk.
+    pub(super) seen: Arc<NewestSeen>,
+}
+
+#[derive(Default)]
+pub(super) struct Life {
+    pub(super) number: u64,
+    /// None: it is down, starting, or ending.
+    pub(super) serving: Option<Serving>,
+    /// It has ended.
+    pub(super) ended: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) engine: Arc<Engine>,
+    pub(super) link: Arc<Link>,
+    pub(super) replica: Replica,
+    /// Ends what is asked about probes.
+    pub(super) stop: CancellationToken,
+}
+
+/// As [`crate::replica::Replication::start_alone`].
+fn start_alone(engine: &Engine, kept: &[KnownRow], unanswered: &[Unanswered], clock: &dyn Clock) {
+    let now = clock.now();
+    for KnownRow { key, snapshot, version, entered_by } in kept {
+        let age = clock.wall().since(snapshot.entered_at);
+        let row = StoredRow { version: *version, snapshot: snapshot.clone(), age };
+        engine.take_answer(key, &StoreAnswer::Row(&row), *entered_by, now);
+    }
+    for Unanswered { key, id, transition } in unanswered {
+        engine.resume(key, *id, transition, now);
+    }
+}
+
+/// Keeps what is known of the store, now and then.
+async fn keep(process: Arc<Process>, engine: Arc<Engine>, read: Arc<ReadPosition>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + KEPT_EVERY).await;
+        if read.is_read() {
+            *process.kept.lock() = Some(engine.known_rows());
+        }
+    }
+}
+
+/// The life of a replica's process.
+pub(super) async fn live(
+    executor: Executor,
+    process: Arc<Process>,
+    (number, follows): (u64, bool),
+    link: Arc<Link>,
+    catalog: Arc<Catalog>,
+    checker: Arc<Checker>,
+) {
+    let clock: Arc<dyn Clock> = Arc::new(process.clock.clone());
+    let issuer = executor.draw(Random::number);
+    let options = JournalOptions {
+        replica: format!("r{}", process.index).into(),
+        boot: issuer,
+        bytes_max: 1024 * 1024,
+        breakers_max: 8,
+        clock: Arc::clone(&clock),
+    };
+    let (journal, recovered) = Journal::open(&process.folder, options).expect("a journal");
+    let journal = Arc::new(journal);
+    let limits = Limits {
+        breakers_max: 16,
+        breakers_per_service_max: 16,
+        breakers_per_caller_max: 16,
+        own_series_max: 0,
+        idle_ttl: Duration::from_hours(1),
+    };
+    let identity =
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };
+    let sink =
+        Noting { journal: Arc::clone(&journal), checker: Arc::clone(&checker), replica: process.index };
+    let engine = Engine::new(limits, identity, &catalog, Box::new(sink), clock.now());
+    let engine = Arc::new(engine);
+    let owner = Owner::Replica(process.index);
+    let stop = CancellationToken::new();
+    let seen = Arc::clone(&process.seen);
+    let answers = Answers::new(Arc::clone(&engine), Arc::clone(&clock)).noting(Arc::clone(&seen));
+    let answers = Arc::new(answers);
+    executor.spawn(owner, Writer::to_shared(Arc::clone(&journal), link.clone(), answers).run(stop.clone()));
+    let tail = Tail::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&process.hint));
+    let mut tail = tail.of_replica(Arc::clone(&journal), Arc::clone(&seen));
+    let kept = process.kept.lock().clone();
+    if let Some(kept) = kept {
+        checker.log(|| format!("r{} starts by what it last knew", process.index));
+        start_alone(&engine, &kept, &recovered.unanswered, &*clock);
+    } else {
+        if recovered.entries > 0 {
+            let sent = CancellationToken::new();
+            let emptied = async {
+                journal.emptied().await;
+                sent.cancel();
+            };
+            tokio::join!(emptied, tail.follow_timelines(&sent));
+        }
+        if follows {
+            let stored = loop {
+                match link.configuration().await {
+                    Ok(stored) => break stored,
+                    Err(_) => clock.sleep_until(clock.now() + START_AGAIN).await,
+                }
+            };
+            service_overrides::note(&engine, stored, clock.now());
+        }
+        while tail.catch_up().await.is_err() {
+            clock.sleep_until(clock.now() + START_AGAIN).await;
+        }
+    }
+    if process.starts_alone {
+        executor
+            .spawn(owner, keep(Arc::clone(&process), Arc::clone(&engine), tail.read(), Arc::clone(&clock)));
+    }
+    if follows {
+        let (engine, link) = (Arc::clone(&engine), Arc::clone(&link));
+        let newest = tail.configuration();
+        let clock = Arc::clone(&clock);
+        executor.spawn(owner, service_overrides::follow(executor.clone(), engine, link, clock, newest));
+    }
+    executor.spawn(owner, tail.run(stop.clone()));
+    let sharing = CountSharing::new(
+        Arc::clone(&engine),
+        link.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&process.count_hint),
+        journal.replica(),
+        issuer,
+    );
+    executor.spawn(owner, sharing.run(stop.clone()));
+    let coordinator =
+        Coordinator::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), &journal, issuer);
+    // As long as the network is away.
+    let coordinator = Arc::new(coordinator.with_grace(Duration::from_hours(1)).noting(seen));
+    let stop = CancellationToken::new();
+    executor.spawn(owner, {
+        let (coordinator, process, stop) = (Arc::clone(&coordinator), Arc::clone(&process), stop.clone());
+        async move {
+            coordinator.run(stop).await;
+            process.life.lock().ended = true;
+        }
+    });
+    executor.spawn(owner, tick(Arc::clone(&engine), Arc::clone(&clock)));
+    let tail_hint = Arc::clone(&process.hint);
+    let replica = Replica::of_several(Arc::clone(&engine), clock, coordinator, tail_hint);
+    let mut life = process.life.lock();
+    if life.number == number {
+        checker.log(|| format!("r{} serves", process.index));
+        life.serving = Some(Serving { engine, link, replica, stop });
+    }
+}
+
+/// The journal, and what stands in the end.
+struct Noting {
+    journal: Arc<Journal>,
+    checker: Arc<Checker>,
+    replica: usize,
+}
+
+impl TransitionSink for Noting {
+    fn append(&self, event: Event<'_>) -> Appended {
+        self.journal.append(event)
+    }
+
+    fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
+        self.checker.stands(self.replica, key.name(), (transition.after.state, epoch));
+    }
+}
+
+/// What the process' timers do.
+pub(super) async fn tick(engine: Arc<Engine>, clock: Arc<dyn Clock>) {
+    loop {
+        let earlier = engine.earlier_deadline();
+        match engine.next_deadline() {
+            Some(deadline) if deadline <= clock.now() => engine.tick(clock.now()),
+            Some(deadline) => {
+                tokio::select! {
+                    biased;
+                    () = earlier => {}
+                    () = clock.sleep_until(deadline) => {}
+                }
+            }
+            None => earlier.await,
+        }
+    }
+}
+
+/// How a replica shows a breaker: its epoch and state.
+pub(super) fn shown(serving: &Serving, key: &Key, now: Time) -> (u64, State) {
+    serving.engine.view(key.service(), key.name(), now).map_or((0, State::Closed), |view| {
+        let snapshot = &view.view.snapshot;
+        (snapshot.epoch, snapshot.state)
+    })
+}
