@@ -65,7 +65,7 @@ pub(super) fn row(replica: &Replica, answer: &ListReplicasResponse, now: Time) -
     let silent = replica.silent_for.unwrap_or_default();
     let status = match (replica.responding, answer.alone) {
         (true, true) => "alone".to_owned(),
-        (true, false) => "responding".to_owned(),
+        (true, false) => "live, this one".to_owned(),
         (false, _) if silent.seconds >= SILENT_SECONDS => format!("silent for {}", times::wire_span(&silent)),
         (false, _) => "live".to_owned(),
     };
