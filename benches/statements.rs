@@ -191,6 +191,7 @@ impl Bench {
                 published,
                 hints: false,
                 fresher_than: Duration::from_secs(1),
+                live_within: Duration::from_secs(3),
                 after: None,
                 limit: 4_000,
             };

@@ -27,6 +27,7 @@
 //! ```
 
 mod call_counts;
+mod counts_interval;
 mod dedup;
 mod deltas;
 mod field;
@@ -49,6 +50,7 @@ mod window;
 mod words;
 
 pub use call_counts::{AgedCalls, CallCounts};
+pub use counts_interval::CountsInterval;
 pub use deltas::{CallerSighting, Deltas, FailureRun};
 pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind, OFF, Value, thousandths};
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
@@ -61,9 +63,9 @@ pub use merge::{Merged, merge};
 pub use outcome::{
     Awaited, CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, RunRecorded, Ticket, Verdict,
 };
-pub use own_counts::{COUNTS_INTERVAL, PublishedCounts};
+pub use own_counts::PublishedCounts;
 pub use probes::{PROBE_RETRY_AFTER_MAX, ProbeCounts, ProbeOutcome, ProbeSettled, ProbeSlot, Probes};
-pub use shared_counts::{COUNTS_FRESH, ReadCounts};
+pub use shared_counts::ReadCounts;
 pub use state::{OverrideKind, Reason, Scope, State};
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};
 pub use time::{Time, WallOffset};

@@ -7,15 +7,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::call_counts::{AgedCalls, CallCounts};
+use crate::counts_interval::CountsInterval;
 use crate::deltas::{CallerSighting, FailureRun};
 use crate::reporters::Reporters;
 use crate::tally::{Run, Tally};
 use crate::thresholds::{Thresholds, WindowKind};
 use crate::time::Time;
 use crate::window::{SLICES, SLICES_LEN};
-
-/// How often replicas tell each other what they counted of breakers that fail.
-pub const COUNTS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Parts that own calls are kept in, by age: the slices of a window of time and the one that is leaving it. Of a window of calls
 /// the newest five seconds are told apart.
@@ -181,7 +179,7 @@ impl OwnCounts {
 /// Microseconds of one part.
 fn part_width(thresholds: &Thresholds) -> u64 {
     match thresholds.window_kind() {
-        WindowKind::Count => crate::time::micros(COUNTS_INTERVAL),
+        WindowKind::Count => crate::time::micros(CountsInterval::SHORTEST.length()),
         WindowKind::Time => u64::from(thresholds.window_size()) * 1_000_000 / SLICES,
     }
 }

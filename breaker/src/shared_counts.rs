@@ -9,22 +9,17 @@
 use std::time::Duration;
 
 use crate::call_counts::{AgedCalls, CallCounts};
+use crate::counts_interval::CountsInterval;
 use crate::deltas::{CallerSighting, Deltas, FailureRun};
-use crate::own_counts::{COUNTS_INTERVAL, OwnCounts, PublishedCounts};
+use crate::own_counts::{OwnCounts, PublishedCounts};
 use crate::tally::{OwnCalls, Run, Tally, TripsJudged};
 use crate::thresholds::{Thresholds, WindowKind};
 use crate::time::Time;
 
-/// A breaker is hot for so long after the newest call that failed, or was slow.
-const HOT_FOR: Duration = COUNTS_INTERVAL.saturating_mul(10);
-/// What was published is read for so long; a replica that was not read for so long has to be seen anew.
-pub const COUNTS_FRESH: Duration = COUNTS_INTERVAL.saturating_mul(3);
-/// How long a rate waits for replicas that publish nothing.
-const RATES_WAIT: Duration = COUNTS_INTERVAL.saturating_mul(2);
-/// Lives of other replicas whose counts of one breaker are taken. For one more the one goes that was silent for longest, if it was
-/// for [`HOT_FOR`]; what it counted stays counted, and would count again if it came back. If none was, the newest is not heard: a
+/// Lives of other replicas whose counts of one breaker are taken: as many as the longest interval is made for. For one more the
+/// one goes that was silent for longest, if it was for [`CountsInterval::hot`]; what it counted stays counted, and would count again if it came back. If none was, the newest is not heard: a
 /// trip then needs more failures.
-const OTHERS_MAX: usize = 64;
+const OTHERS_MAX: usize = 150;
 
 /// What another replica published of a breaker, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +35,8 @@ pub struct ReadCounts {
 #[derive(Debug, Clone)]
 pub(crate) struct SharedCounts {
     own: OwnCounts,
+    /// As it was told last. (A replica that has not told it yet is asked for the counts soon, whatever this is.)
+    interval: CountsInterval,
     /// It is in the list of those that are published.
     pub(crate) is_listed: bool,
     hot_since: Time,
@@ -72,6 +69,7 @@ impl SharedCounts {
         Self {
             own_at_look: own.total(),
             own,
+            interval: CountsInterval::SHORTEST,
             is_listed: false,
             hot_since: now,
             newest_trouble: now,
@@ -84,7 +82,7 @@ impl SharedCounts {
     }
 
     pub(crate) fn is_hot(&self, now: Time) -> bool {
-        now.since(self.newest_trouble) < HOT_FOR
+        now.since(self.newest_trouble) < self.interval.hot()
     }
 
     /// A call failed, or was slow, here or elsewhere.
@@ -117,16 +115,20 @@ impl SharedCounts {
         let size = thresholds.window_size();
         match thresholds.window_kind() {
             WindowKind::Count => self.cold_calls > size.into(),
-            WindowKind::Time => now.since(self.newest_trouble) >= HOT_FOR + Duration::from_secs(size.into()),
+            WindowKind::Time => {
+                now.since(self.newest_trouble) >= self.interval.hot() + Duration::from_secs(size.into())
+            }
         }
     }
 
     pub(crate) fn published(
-        &self,
+        &mut self,
         epoch: u64,
         thresholds: &Thresholds,
+        interval: CountsInterval,
         now: Time,
     ) -> Option<PublishedCounts> {
+        self.interval = interval;
         self.is_hot(now).then(|| self.own.published(epoch, thresholds, now))
     }
 
@@ -143,10 +145,17 @@ impl SharedCounts {
     }
 
     /// What is new in `rows`, which are all of one read. It is taken with this.
-    pub(crate) fn take(&mut self, rows: &[&ReadCounts], has_all: bool, now: Time) -> Deltas {
+    pub(crate) fn take(
+        &mut self,
+        rows: &[&ReadCounts],
+        has_all: bool,
+        interval: CountsInterval,
+        now: Time,
+    ) -> Deltas {
+        self.interval = interval;
         let mut deltas = Deltas::default();
         for row in rows {
-            if let Some(age) = row.trouble_age() {
+            if let Some(age) = row.trouble_age(interval) {
                 self.heat(now - age, now);
             }
             self.take_row(row, &mut deltas, now);
@@ -158,10 +167,11 @@ impl SharedCounts {
 
     fn take_row(&mut self, row: &ReadCounts, deltas: &mut Deltas, now: Time) {
         let ReadCounts { boot, age: row_age, counts } = row;
+        let hot = self.interval.hot();
         let known = self.others.iter().position(|taken| taken.boot == *boot);
         let Some(known) = known.or_else(|| {
             if self.others.len() >= OTHERS_MAX {
-                let silent = |taken: &&Taken| now.since(taken.at) >= HOT_FOR;
+                let silent = |taken: &&Taken| now.since(taken.at) >= hot;
                 let oldest = self.others.iter().filter(silent).min_by_key(|taken| taken.at)?.boot;
                 self.others.retain(|taken| taken.boot != oldest);
             }
@@ -183,7 +193,7 @@ impl SharedCounts {
         let seen = |sighting: &CallerSighting| CallerSighting { age: sighting.age + *row_age, ..*sighting };
         deltas.failed_callers.extend(counts.failed_callers.iter().filter(is_new).map(seen));
         deltas.slow_callers.extend(counts.slow_callers.iter().filter(is_new).map(seen));
-        if is_known && since_look <= COUNTS_FRESH {
+        if is_known && since_look <= self.interval.fresh() {
             deltas.calls = deltas.calls.plus(new);
         } else if !new.is_empty() {
             deltas.earlier.extend(newest(&counts.window, new, *row_age));
@@ -207,8 +217,8 @@ impl SharedCounts {
     /// For the same reason a window of calls is judged at a look, where own calls and those of others have their share of it,
     /// as long as others publish: between two looks it may come to hold own calls only.
     pub(crate) fn judged(&self, thresholds: &Thresholds, at_look: bool, now: Time) -> TripsJudged {
-        let rates = self.has_all || now.since(self.hot_since) >= RATES_WAIT;
-        let has_others = self.others_at.is_some_and(|at| now.since(at) <= COUNTS_FRESH);
+        let rates = self.has_all || now.since(self.hot_since) >= self.interval.rates_wait();
+        let has_others = self.others_at.is_some_and(|at| now.since(at) <= self.interval.fresh());
         let window = at_look || thresholds.window_kind() == WindowKind::Time || (rates && !has_others);
         TripsJudged { rates, window }
     }
@@ -222,8 +232,8 @@ impl SharedCounts {
 
 impl ReadCounts {
     /// How long ago a call failed there, or was slow, if that makes a breaker hot.
-    pub(crate) fn trouble_age(&self) -> Option<Duration> {
-        self.counts.trouble_age.map(|age| age + self.age).filter(|age| *age < HOT_FOR)
+    pub(crate) fn trouble_age(&self, interval: CountsInterval) -> Option<Duration> {
+        self.counts.trouble_age.map(|age| age + self.age).filter(|age| *age < interval.hot())
     }
 }
 

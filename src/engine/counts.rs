@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use breaker::{Key, PublishedCounts, ReadCounts, Time};
+use breaker::{CountsInterval, Key, PublishedCounts, ReadCounts, Time};
 
 use super::Engine;
 use super::entry::{Entry, Inner};
@@ -33,7 +33,13 @@ impl Engine {
 
     /// What is to be published of the breakers behind `after`: of at most `breakers`, and of no more once it comes to `bytes`,
     /// as far as their sizes are known. A breaker that is hot no more leaves the list.
-    pub fn hot_counts(&self, after: Option<KeyId>, breakers: usize, bytes: usize, now: Time) -> HotCounts {
+    pub fn hot_counts(
+        &self,
+        after: Option<KeyId>,
+        (breakers, bytes): (usize, usize),
+        interval: CountsInterval,
+        now: Time,
+    ) -> HotCounts {
         let ids = self.hot.after(after, breakers);
         let (mut counts, mut size, mut last) = (Vec::with_capacity(ids.len()), 0, None);
         let mut is_cut = ids.len() == breakers;
@@ -43,7 +49,7 @@ impl Engine {
                 break;
             }
             let known = self.registry.with_known(id, |entry, inner| {
-                let published = inner.breaker.published_counts(now);
+                let published = inner.breaker.published_counts(interval, now);
                 if published.is_none() {
                     inner.breaker.set_listed(false);
                     self.hot.remove(id);
@@ -62,10 +68,18 @@ impl Engine {
         HotCounts { counts, next: last.filter(|_| is_cut) }
     }
 
-    /// Takes what others published of a breaker, all of one read. `live`: the other replicas that are there.
+    /// Takes what others published of a breaker, all of one read. `live`: the other replicas that are there. `interval` as for
+    /// [`breaker::Breaker::take_counts`].
     ///
     /// A breaker that is not known here is not created for it: it has nothing to tell, and learns of a trip by its row.
-    pub fn take_counts(&self, key: &Key, rows: &[ReadCounts], live: &BTreeSet<u64>, now: Time) {
+    pub fn take_counts(
+        &self,
+        key: &Key,
+        rows: &[ReadCounts],
+        live: &BTreeSet<u64>,
+        interval: CountsInterval,
+        now: Time,
+    ) {
         self.registry.with_known(self.seals.key_id(key.service(), key.name()), |entry, inner| {
             if self.is_enabled() {
                 self.sync_wall(inner);
@@ -74,7 +88,7 @@ impl Engine {
                 let publishes =
                     |boot: &u64| rows.iter().any(|row| row.boot == *boot && row.counts.epoch == epoch);
                 let has_all = live.iter().all(publishes);
-                let transitions = inner.breaker.take_counts(rows, has_all, now);
+                let transitions = inner.breaker.take_counts(rows, has_all, interval, now);
                 self.settle(entry, inner, &transitions);
             }
         });

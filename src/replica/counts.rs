@@ -2,14 +2,14 @@
 //!
 //! While some breaker is hot, here or elsewhere, once an interval: what is hot here is published, and what the others published
 //! lately is read, in one statement, or in several that go on where the one before stopped. While none is, one look a second
-//! finds out, and that this replica is live. A hint brings it forward: else a replica without failures would be silent for a
+//! finds out, and that this replica is live. The interval follows from how many are live. A hint brings it forward: else a replica without failures would be silent for a
 //! second, and one bad node among ten would read as a rate of 100 % until then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{COUNTS_FRESH, COUNTS_INTERVAL, Key, ReadCounts, Time};
+use breaker::{CountsInterval, Key, ReadCounts, Time};
 use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Engine, KeyId};
 use crate::store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore, StoreError};
 
+/// A replica is live for so long after an exchange, or for three intervals.
+const LIVE: Duration = Duration::from_secs(3);
 /// Between two looks while nothing is hot.
 const IDLE: Duration = Duration::from_secs(1);
 /// Published in one statement: breakers, and bytes, as far as sizes are known.
@@ -60,11 +62,12 @@ impl CountSharing {
 
     /// Shares until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let (mut was_hot, mut fresher_than) = (false, COUNTS_FRESH);
+        let (mut was_hot, mut pace) = (false, Pace::default());
+        let mut fresher_than = pace.slowest.fresh();
         loop {
             let begun = self.clock.now();
             let is_hot = self.engine.has_hot();
-            let round = self.round(is_hot && !was_hot, fresher_than);
+            let round = self.round(is_hot && !was_hot, fresher_than, &mut pace);
             let Some(round) = stop.run_until_cancelled(round).await else { return };
             if let Err(error) = &round {
                 tracing::debug!(error = error as &dyn std::error::Error, "store did not answer about counts");
@@ -73,16 +76,16 @@ impl CountSharing {
             was_hot = is_hot && round.is_ok();
             // What others published is read at least once, also where rounds take longer than what is fresh.
             let took = self.clock.now().since(begun);
-            fresher_than = (took.saturating_mul(3)).clamp(COUNTS_FRESH, FRESH_MAX);
+            fresher_than = (took.saturating_mul(3)).clamp(pace.slowest.fresh(), FRESH_MAX);
             let others = matches!(round, Ok(Others::Publish));
-            if stop.run_until_cancelled(self.pause(begun, others)).await.is_none() {
+            if stop.run_until_cancelled(self.pause(begun, others, pace.own.length())).await.is_none() {
                 return;
             }
         }
     }
 
     /// Waits until the next round is due.
-    async fn pause(&self, begun: Time, others: bool) {
+    async fn pause(&self, begun: Time, others: bool, interval: Duration) {
         if !others && !self.engine.has_hot() {
             tokio::select! {
                 biased;
@@ -93,19 +96,29 @@ impl CountSharing {
             return;
         }
         // Not without end, and not at once: a round may have taken longer than the interval.
-        let due = (begun + COUNTS_INTERVAL).max(self.clock.now() + COUNTS_INTERVAL / 20);
+        let due = (begun + interval).max(self.clock.now() + interval / 20);
         self.clock.sleep_until(due).await;
     }
 
     /// Publishes what is hot, and takes what others published.
-    async fn round(&self, mut hints: bool, fresher_than: Duration) -> Result<Others, StoreError> {
+    async fn round(
+        &self,
+        mut hints: bool,
+        fresher_than: Duration,
+        pace: &mut Pace,
+    ) -> Result<Others, StoreError> {
         let (mut published_keys, mut read_keys) = (BTreeSet::new(), BTreeSet::new());
         let (mut reading, mut mine) = (Reading::default(), Mine::Behind(None));
         loop {
             let published = match mine {
                 Mine::Done => Vec::new(),
                 Mine::Behind(after) => {
-                    let hot = self.engine.hot_counts(after, BREAKERS_MAX, BYTES_MAX, self.clock.now());
+                    let hot = self.engine.hot_counts(
+                        after,
+                        (BREAKERS_MAX, BYTES_MAX),
+                        pace.slowest,
+                        self.clock.now(),
+                    );
                     mine = hot.next.map_or(Mine::Done, |last| Mine::Behind(Some(last)));
                     hot.counts
                 }
@@ -118,14 +131,16 @@ impl CountSharing {
                 published,
                 hints: std::mem::take(&mut hints),
                 fresher_than,
+                live_within: pace.slowest.fresh().max(LIVE),
                 after: reading.after.clone(),
                 // Once all is read there is only the rest to publish.
                 limit: if reading.is_done { 1 } else { ROWS_MAX },
             };
             let page = self.store.exchange_counts(&exchange).await?;
+            pace.follow(page.live.len() + 1, self.clock.now());
             if !reading.is_done {
                 for (key, rows) in reading.add(page) {
-                    self.take(&key, &rows, &reading.live);
+                    self.take(&key, &rows, &reading.live, pace.slowest);
                     read_keys.insert(key);
                 }
             }
@@ -134,13 +149,42 @@ impl CountSharing {
             }
         }
         for key in published_keys.difference(&read_keys) {
-            self.take(key, &[], &reading.live);
+            self.take(key, &[], &reading.live, pace.slowest);
         }
         Ok(if reading.has_rows { Others::Publish } else { Others::Silent })
     }
 
-    fn take(&self, key: &Key, rows: &[ReadCounts], live: &BTreeSet<u64>) {
-        self.engine.take_counts(key, rows, live, self.clock.now());
+    fn take(&self, key: &Key, rows: &[ReadCounts], live: &BTreeSet<u64>, interval: CountsInterval) {
+        self.engine.take_counts(key, rows, live, interval, self.clock.now());
+    }
+}
+
+/// How often this replica exchanges, and by which interval it judges what it reads.
+#[derive(Debug)]
+struct Pace {
+    /// That of the replicas that are live now.
+    own: CountsInterval,
+    /// The longest by which another may still publish: one that has not heard yet that replicas went. One that has not heard of
+    /// new ones publishes more often, which loses nothing.
+    slowest: CountsInterval,
+    slowest_until: Time,
+}
+
+impl Pace {
+    /// So many replicas are live, with this one.
+    fn follow(&mut self, live: usize, now: Time) {
+        self.own = CountsInterval::of(live);
+        if self.own >= self.slowest || now >= self.slowest_until {
+            self.slowest = self.own;
+            self.slowest_until = now + FRESH_MAX;
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let shortest = CountsInterval::SHORTEST;
+        Self { own: shortest, slowest: shortest, slowest_until: Time::ZERO }
     }
 }
 

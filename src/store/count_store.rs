@@ -15,9 +15,6 @@ use super::error::StoreError;
 
 /// What was published is deleted after so long.
 pub(super) const COUNTS_KEPT: Duration = Duration::from_secs(10);
-/// A replica is live for so long after an exchange.
-pub(super) const REPLICA_LIVE: Duration = Duration::from_secs(3);
-
 /// Counts of breakers, exchanged between replicas.
 #[async_trait]
 pub trait CountStore: Send + Sync + 'static {
@@ -43,6 +40,8 @@ pub struct CountExchange {
     pub hints: bool,
     /// Only what was written in this time is read.
     pub fresher_than: Duration,
+    /// A replica is live for so long after an exchange: at most 10 s.
+    pub live_within: Duration,
     /// Reading goes on behind this place; none: it begins.
     pub after: Option<CountCursor>,
     /// Rows to be read at the most. 0 is 1.

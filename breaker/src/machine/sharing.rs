@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::phase::Phase;
 use super::{Breaker, Numbering};
+use crate::counts_interval::CountsInterval;
 use crate::deltas::Deltas;
 use crate::own_counts::PublishedCounts;
 use crate::shared_counts::{ReadCounts, SharedCounts};
@@ -30,30 +31,38 @@ impl Breaker {
         }
     }
 
-    /// What this replica counted itself; none: it is not hot. Hot is a breaker whose calls pass, in the two seconds after one
+    /// What this replica counted itself; none: it is not hot. Hot is a breaker whose calls pass, in the ten intervals after one
     /// that failed, or was slow, here or elsewhere.
-    pub fn published_counts(&self, now: Time) -> Option<PublishedCounts> {
+    pub fn published_counts(&mut self, interval: CountsInterval, now: Time) -> Option<PublishedCounts> {
         if self.proposed().is_some() {
             return None;
         }
-        self.shared()?.published(self.epoch, &self.thresholds, now.max(self.last_now))
+        let (epoch, now) = (self.epoch, now.max(self.last_now));
+        let shared = self.replicated.as_mut()?.counts.as_deref_mut()?;
+        shared.published(epoch, &self.thresholds, interval, now)
     }
 
-    /// Takes what others published, all rows of one read that are fresher than [`crate::COUNTS_FRESH`]; those of another epoch are
-    /// nothing. `has_all`: every other live replica is among them.
+    /// Takes what others published, all rows of one read that are fresher than [`CountsInterval::fresh`]; those of another epoch are
+    /// nothing. `has_all`: every other live replica is among them. `interval`: the longest by which some replica may still publish.
     ///
     /// A row makes a breaker hot that is not.
-    pub fn take_counts(&mut self, rows: &[ReadCounts], has_all: bool, now: Time) -> Vec<Transition> {
+    pub fn take_counts(
+        &mut self,
+        rows: &[ReadCounts],
+        has_all: bool,
+        interval: CountsInterval,
+        now: Time,
+    ) -> Vec<Transition> {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         let rows: Vec<_> = rows.iter().filter(|row| row.counts.epoch == self.epoch).collect();
         if self.proposed().is_some() || self.numbering == Numbering::Own {
             return transitions;
         }
-        let heats = rows.iter().any(|row| row.trouble_age().is_some());
+        let heats = rows.iter().any(|row| row.trouble_age(interval).is_some());
         let Some(mut shared) = self.take_shared(heats, now) else { return transitions };
         let thresholds = Arc::clone(&self.thresholds);
-        let deltas = shared.take(&rows, has_all, now);
+        let deltas = shared.take(&rows, has_all, interval, now);
         let is_judged = shared.is_unjudged() || !deltas.is_empty();
         let own = shared.own_calls();
         let trips = shared.judged(&thresholds, true, now);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, COUNTS_FRESH, CallerId, Field, Identity, Layer, Numbering, Origin, Outcome, PublishedCounts,
+    Breaker, CallerId, CountsInterval, Field, Identity, Layer, Numbering, Origin, Outcome, PublishedCounts,
     ReadCounts, Report, Stats, Thresholds, Ticket, Time, Value, WallOffset, merge,
 };
 use proptest::collection::vec;
@@ -90,7 +90,7 @@ impl Fleet {
     }
 
     fn publish(&mut self, replica: usize, now: Time) {
-        if let Some(counts) = self.replicas[replica].published_counts(now) {
+        if let Some(counts) = self.replicas[replica].published_counts(CountsInterval::SHORTEST, now) {
             self.published[replica] = Some((now, counts));
         }
     }
@@ -103,9 +103,9 @@ impl Fleet {
                 let (at, counts) = published.clone()?;
                 Some(ReadCounts { boot, age: now.since(at), counts })
             })
-            .filter(|row| row.age <= COUNTS_FRESH)
+            .filter(|row| row.age <= CountsInterval::SHORTEST.fresh())
             .collect();
-        self.replicas[replica].take_counts(&rows, true, now);
+        self.replicas[replica].take_counts(&rows, true, CountsInterval::SHORTEST, now);
     }
 
     fn stats(&mut self, now: Time) -> (Vec<Stats>, Stats) {

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use breaker::{
-    Attribution, Breaker, COUNTS_FRESH, CallerId, Identity, Numbering, Outcome, Override, OverrideKind,
+    Attribution, Breaker, CallerId, CountsInterval, Identity, Numbering, Outcome, Override, OverrideKind,
     PublishedCounts, ReadCounts, Report, Scope, State, Ticket, Time, Transition, WallOffset,
 };
 
@@ -145,7 +145,9 @@ impl Fleet {
 
     fn publish(&mut self, name: &str) -> String {
         let now = self.now;
-        let Some(counts) = self.breaker(name).published_counts(now) else { return "nothing".to_owned() };
+        let Some(counts) = self.breaker(name).published_counts(CountsInterval::SHORTEST, now) else {
+            return "nothing".to_owned();
+        };
         let ages = counts.window.iter().map(|part| {
             let age = part.age.map_or("?".to_owned(), |age| age.as_secs_f64().to_string());
             format!("{} at {age}", part.calls.total())
@@ -172,10 +174,10 @@ impl Fleet {
                 age: now.since(*at),
                 counts: counts.clone(),
             })
-            .filter(|row| row.age <= COUNTS_FRESH)
+            .filter(|row| row.age <= CountsInterval::SHORTEST.fresh())
             .collect();
         let has_all = rows.len() + 1 == self.breakers.len();
-        let transitions = self.breaker(name).take_counts(&rows, has_all, now);
+        let transitions = self.breaker(name).take_counts(&rows, has_all, CountsInterval::SHORTEST, now);
         self.note(name, &transitions);
     }
 
@@ -200,7 +202,7 @@ impl Fleet {
     }
 }
 
-/// It remembers 64 lives of other replicas.
+/// It remembers 150 lives of other replicas.
 #[test]
 fn a_life_that_fell_silent_makes_room_for_a_new_one() {
     let mut fleet = Fleet::new("A B", "failure_threshold 1000");
@@ -210,13 +212,13 @@ fn a_life_that_fell_silent_makes_room_for_a_new_one() {
     let mut hear = |boot, after| {
         let rows = [ReadCounts { boot, age: Duration::ZERO, counts: counts.clone() }];
         let (now, breaker) = (START + Duration::from_secs(after), fleet.breakers.get_mut("B").unwrap());
-        breaker.take_counts(&rows, false, now);
+        breaker.take_counts(&rows, false, CountsInterval::SHORTEST, now);
         breaker.view(now).stats.failures
     };
-    for boot in 1..=64 {
+    for boot in 1..=150 {
         hear(boot, 0);
     }
-    assert_eq!(hear(65, 1), 64, "all of them may have more to tell");
-    assert_eq!(hear(66, 3), 65, "the oldest has told nothing for a while");
-    assert_eq!(hear(66, 3), 65, "once");
+    assert_eq!(hear(151, 1), 150, "all of them may have more to tell");
+    assert_eq!(hear(152, 3), 151, "the oldest has told nothing for a while");
+    assert_eq!(hear(152, 3), 151, "once");
 }

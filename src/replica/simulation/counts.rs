@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breaker::{COUNTS_INTERVAL, Outcome, Report, State};
+use breaker::{CountsInterval, Outcome, Report, State};
 use breakerd_common::clock::Clock as _;
 
 use super::checker::SERVICE;
@@ -82,7 +82,7 @@ fn failures_dealt_round_robin_open_within_the_calls_of_two_intervals() {
             assert!(calls < 1_000, "seed {seed}: it never opens");
             world.executor.run_until(world.executor.now() + pause);
         }
-        let of_two = (2 * COUNTS_INTERVAL.as_micros()).div_ceil(pause.as_micros());
+        let of_two = (2 * CountsInterval::SHORTEST.length().as_micros()).div_ceil(pause.as_micros());
         let most = THRESHOLD + u64::try_from(of_two).unwrap_or(u64::MAX);
         assert!(calls <= most, "seed {seed}: opened by {calls} calls, {pause:?} apart; {most} at the most");
     }

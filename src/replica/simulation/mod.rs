@@ -2,7 +2,8 @@
 //! repeats and cuts, crashes at every await, a store that goes away and returns. What callers are told is held against what
 //! the history has in the end, and everything has to come to rest.
 //!
-//! `BREAKERD_SEEDS=1000` runs so many seeds, `BREAKERD_SEED=17` that one, and tells its story.
+//! `BREAKERD_SEEDS=1000` runs so many seeds, `BREAKERD_SEED=17` that one, and tells its story. `BREAKERD_REPLICAS=30` runs them with
+//! so many replicas, and not with one to three.
 
 mod acts;
 mod callers;
@@ -39,6 +40,8 @@ use crate::store::{Availability, TransitionStore as _};
 
 /// Seeds that every run of the tests tries.
 const SEEDS: u64 = 25;
+/// Of those with ten replicas.
+const SEEDS_OF_TEN: u64 = 5;
 /// Seeds that fail without a rule, so that few need to be tried.
 const NOTED: &[(Rule, u64)] = &[
     (Rule::OldRowsIgnored, 72),
@@ -82,12 +85,13 @@ const AGREE_WITHIN: Duration = Duration::from_secs(2);
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A plan that follows from the seed.
-fn plan(random: &mut Random) -> Plan {
+fn plan(random: &mut Random, replicas: Option<u64>) -> Plan {
     let permitted = 1 + u32::try_from(random.below(4)).unwrap_or(0);
     let loses_probes = random.one_in(2);
+    let drawn = 1 + random.below(3);
     let chance = |random: &mut Random| if random.one_in(2) { 0 } else { 5 + random.below(60) };
     Plan {
-        replicas: 1 + usize::try_from(random.below(3)).unwrap_or(0),
+        replicas: usize::try_from(replicas.unwrap_or(drawn)).unwrap_or(1).max(1),
         callers: 3 + usize::try_from(random.below(6)).unwrap_or(0),
         permitted,
         successes: 1 + u32::try_from(random.below(u64::from(permitted))).unwrap_or(0),
@@ -181,13 +185,18 @@ fn look(world: &World) {
 
 /// One run. Answers what went wrong.
 fn run(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
+    run_of(setting("BREAKERD_REPLICAS"), seed, verbose)
+}
+
+/// The same of so many replicas; none: as many as the seed says.
+fn run_of(replicas: Option<u64>, seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     let mut random = Random::new(seed ^ 0x5eed);
     let of = |residue| seed % OPERATED_EVERY == residue;
     let plan = Plan {
         is_operated: of(OPERATED_EVERY - 1),
         is_overridden: of(OPERATED_EVERY - 2),
         goes_back: of(GOES_BACK),
-        ..plan(&mut random)
+        ..plan(&mut random, replicas)
     };
     run_plan(seed, plan, random, verbose)
 }
@@ -196,14 +205,14 @@ fn run(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
 fn run_calmly(seed: u64) -> (Vec<String>, Figures, String) {
     let mut random = Random::new(seed ^ 0xca1f);
     let network = NetworkFaults { delay_us: 5_000, ..NetworkFaults::default() };
-    let plan = Plan { replicas: 3, callers: 20, network, fast: 0, is_calm: true, ..plan(&mut random) };
+    let plan = Plan { replicas: 3, callers: 20, network, fast: 0, is_calm: true, ..plan(&mut random, None) };
     run_plan(seed, plan, random, false)
 }
 
 /// A run in which processes that were killed begin by what they last knew of the store.
 fn run_alone(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     let mut random = Random::new(seed ^ 0xa10e);
-    let plan = Plan { starts_alone: true, is_operated: seed.is_multiple_of(3), ..plan(&mut random) };
+    let plan = Plan { starts_alone: true, is_operated: seed.is_multiple_of(3), ..plan(&mut random, None) };
     run_plan(seed, plan, random, verbose)
 }
 
@@ -314,6 +323,17 @@ fn replicas_agree_whatever_goes_wrong() {
     }
     println!("{sum:?}");
     assert!(sum.probes > 0 && sum.recorded > 0 && sum.transitions > 0, "it tried something: {sum:?}");
+}
+
+#[test]
+fn ten_replicas_agree_whatever_goes_wrong() {
+    for seed in 0..SEEDS_OF_TEN {
+        let (problems, ..) = run_of(Some(10), seed, false);
+        assert!(
+            problems.is_empty(),
+            "seed {seed} (BREAKERD_REPLICAS=10 BREAKERD_SEED={seed} tells its story): {problems:#?}"
+        );
+    }
 }
 
 /// As [`replicas_agree_whatever_goes_wrong`]; the settings are `BREAKERD_ALONE_SEED` and the like.

@@ -1,4 +1,4 @@
-//! At how many calls a threshold opens a breaker: with one, three and ten replicas, beside one process that is told every call.
+//! At how many calls a threshold opens a breaker: with one to thirty replicas, beside one process that is told every call.
 //!
 //! `cargo test --lib replica::simulation::thresholds -- --nocapture` prints the table of docs/replication.md.
 
@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{
-    COUNTS_INTERVAL, CallerId, Field, Layer, Numbering, Outcome, Report, State, Value, WallOffset,
-};
+use breaker::{CallerId, CountsInterval, Field, Layer, Numbering, Outcome, Report, State, Value, WallOffset};
 use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,10 +20,10 @@ use crate::replica::CountSharing;
 use crate::store::{CountExchange, CountPage, CountStore, MemoryStore, StoreError};
 
 const SERVICE: &str = "db";
-/// Between two calls: 20 an interval.
+/// Between two calls: 20 in the shortest interval.
 const PACE: Duration = Duration::from_millis(10);
-/// Calls of two intervals ([`COUNTS_INTERVAL`]): so far off a threshold may be.
-const TOLERATED: u64 = 40;
+/// With how many replicas it is tried.
+const REPLICAS: [usize; 4] = [1, 3, 10, 30];
 /// Calls after which a breaker that is to stay closed has.
 const ENOUGH: u64 = 3_000;
 
@@ -233,25 +231,32 @@ fn calls_to_open(scenario: &Scenario, replicas: u64) -> Option<u64> {
     None
 }
 
+/// The calls of two intervals of so many replicas: so far off a threshold may be.
+fn tolerated(replicas: usize) -> u64 {
+    let of_two = 2 * CountsInterval::of(replicas).length();
+    u64::try_from(of_two.as_micros() / PACE.as_micros()).expect("a few")
+}
+
 #[test]
-fn a_threshold_means_the_same_with_one_and_with_ten_replicas() {
-    let mut table = String::from("| threshold | one process | 1 replica | 3 | 10 |\n|---|---|---|---|---|\n");
+fn a_threshold_means_the_same_with_one_and_with_thirty_replicas() {
+    let mut table =
+        String::from("| threshold | one process | 1 replica | 3 | 10 | 30 |\n|---|---|---|---|---|---|\n");
     let mut wrong = Vec::new();
     for scenario in SCENARIOS {
         let alone = calls_to_open(scenario, 0);
-        let replicated = [1, 3, 10].map(|replicas| calls_to_open(scenario, replicas));
+        let replicated = REPLICAS.map(|replicas| calls_to_open(scenario, replicas as u64));
         let shown = |calls: Option<u64>| calls.map_or("never".to_owned(), |calls| calls.to_string());
-        let [one, three, ten] = replicated.map(shown);
-        let _ = writeln!(table, "| {} | {} | {one} | {three} | {ten} |", scenario.name, shown(alone));
-        let is_close = |calls: &Option<u64>| match (alone, *calls) {
-            (Some(alone), Some(calls)) => alone.abs_diff(calls) <= TOLERATED,
+        let [one, three, ten, thirty] = replicated.map(shown);
+        let _ =
+            writeln!(table, "| {} | {} | {one} | {three} | {ten} | {thirty} |", scenario.name, shown(alone));
+        let is_close = |(calls, replicas): (&Option<u64>, usize)| match (alone, *calls) {
+            (Some(alone), Some(calls)) => alone.abs_diff(calls) <= tolerated(replicas),
             (alone, calls) => alone == calls,
         };
-        if !replicated.iter().all(is_close) {
+        if !replicated.iter().zip(REPLICAS).all(is_close) {
             wrong.push(scenario.name);
         }
     }
-    assert_eq!(2 * COUNTS_INTERVAL, PACE * u32::try_from(TOLERATED).expect("a few"));
     println!("{table}");
     assert!(wrong.is_empty(), "{wrong:?}\n{table}");
 }

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use breaker::{Key, PublishedCounts, ReadCounts, Time};
 
 use crate::store::CountCursor;
-use crate::store::count_store::{COUNTS_KEPT, CountExchange, CountPage, REPLICA_LIVE};
+use crate::store::count_store::{COUNTS_KEPT, CountExchange, CountPage};
 
 /// What was published, and who is live.
 #[derive(Debug, Default)]
@@ -26,7 +26,8 @@ struct CountEntry {
 impl Counts {
     /// See [`crate::store::CountStore::exchange_counts`].
     pub(super) fn exchange(&mut self, exchange: &CountExchange, now: Time) -> CountPage {
-        let CountExchange { boot, timeline, published, fresher_than, after, limit, .. } = exchange;
+        let CountExchange { boot, timeline, published, fresher_than, live_within, after, limit, .. } =
+            exchange;
         self.seen.retain(|_, at| now.since(*at) < COUNTS_KEPT);
         self.seen.insert(*boot, now);
         self.rows.retain(|_, entry| now.since(entry.written_at) < COUNTS_KEPT);
@@ -45,7 +46,7 @@ impl Counts {
         let rows = self.rows.range((behind, Bound::Unbounded)).filter_map(read);
         let rows = rows.take((*limit).max(1) as usize + 1).collect();
         let live =
-            |(other, at): (&u64, &Time)| (other != boot && now.since(*at) < REPLICA_LIVE).then_some(*other);
+            |(other, at): (&u64, &Time)| (other != boot && now.since(*at) < *live_within).then_some(*other);
         let live: BTreeSet<_> = self.seen.iter().filter_map(live).collect();
         CountPage::new(rows, *limit, live)
     }

@@ -36,6 +36,7 @@ fn exchange(boot: u64, published: Vec<(Key, PublishedCounts)>) -> CountExchange 
         published,
         hints: false,
         fresher_than: LONG,
+        live_within: Duration::from_secs(3),
         after: None,
         limit: 1_000,
     }
