@@ -86,6 +86,8 @@ impl App {
                 .as_ref()
                 .map_or(Duration::ZERO, |presence| presence.unread_for()),
             probes_unanswered_for: loaded.replica.probes_unanswered_for(),
+            counts_unshared_for: loaded.replica.counts_unshared_for(),
+            permit_keys_unread_for: loaded.permit_keys.unread_for(),
         });
         self.health.problems(self.metrics.journal(), replica)
     }

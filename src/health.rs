@@ -13,13 +13,17 @@ use crate::store::{StoreMonitor, StoreStatus};
 /// A replica that hears nothing from the store for longer is not well. It looks each second.
 const REPLICA_LAG_MAX: Duration = Duration::from_secs(10);
 
-/// How one of several replicas stands with the store; all zero in a process that has it for itself.
+/// How one of several replicas stands with the store; all but the keys zero in a process that has it for itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReplicaStats {
     /// How long it is since it read what others changed.
     pub changes_unread_for: Duration,
     /// How long the store has not answered about probes.
     pub probes_unanswered_for: Duration,
+    /// How long the store has not answered about what replicas count.
+    pub counts_unshared_for: Duration,
+    /// How long the store has not told of the keys of permits.
+    pub permit_keys_unread_for: Duration,
 }
 
 /// Decides from the status of the store and of the journal.
@@ -48,6 +52,10 @@ pub enum Problem {
     ChangesUnread,
     /// The store has not answered this replica about probes for some time: half-open breakers allow no calls here.
     ProbesUnanswered,
+    /// This replica has not exchanged counts with the others for some time: it judges by what it counts itself.
+    CountsUnshared,
+    /// This replica has not read the keys of permits for some time.
+    PermitKeysUnread,
     /// The journal's file cannot be written: what is decided now does not survive a crash of the process.
     JournalUnwritable,
     /// It was started while the store was away, and has not read it since: it decides by what it last knew.
@@ -65,6 +73,8 @@ impl Problem {
             Self::JournalLags => "journal_lags",
             Self::ChangesUnread => "changes_unread",
             Self::ProbesUnanswered => "probes_unanswered",
+            Self::CountsUnshared => "counts_unshared",
+            Self::PermitKeysUnread => "permit_keys_unread",
             Self::JournalUnwritable => "journal_unwritable",
             Self::StartedWithoutStore => "started_without_store",
         }
@@ -105,6 +115,8 @@ impl Health {
             (journal.lag > self.journal_lag_max, Problem::JournalLags),
             (replica.changes_unread_for > REPLICA_LAG_MAX, Problem::ChangesUnread),
             (replica.probes_unanswered_for > REPLICA_LAG_MAX, Problem::ProbesUnanswered),
+            (replica.counts_unshared_for > REPLICA_LAG_MAX, Problem::CountsUnshared),
+            (replica.permit_keys_unread_for > REPLICA_LAG_MAX, Problem::PermitKeysUnread),
             (journal.write_failing || journal.in_memory > 0, Problem::JournalUnwritable),
             (self.without_store.load(Ordering::Relaxed), Problem::StartedWithoutStore),
         ]
@@ -152,10 +164,23 @@ mod tests {
         let replica = |changes, probes| ReplicaStats {
             changes_unread_for: Duration::from_secs(changes),
             probes_unanswered_for: Duration::from_secs(probes),
+            ..ReplicaStats::default()
         };
         assert_eq!(health.problems(None, replica(10, 10)), []);
         assert_eq!(health.problems(None, replica(11, 0)), [Problem::ChangesUnread]);
         assert_eq!(health.problems(None, replica(0, 11)), [Problem::ProbesUnanswered]);
+        let counts = |seconds| ReplicaStats {
+            counts_unshared_for: Duration::from_secs(seconds),
+            ..ReplicaStats::default()
+        };
+        assert_eq!(health.problems(None, counts(10)), []);
+        assert_eq!(health.problems(None, counts(11)), [Problem::CountsUnshared]);
+        let keys = |seconds| ReplicaStats {
+            permit_keys_unread_for: Duration::from_secs(seconds),
+            ..ReplicaStats::default()
+        };
+        assert_eq!(health.problems(None, keys(10)), []);
+        assert_eq!(health.problems(None, keys(11)), [Problem::PermitKeysUnread]);
         let failing = JournalStats { write_failing: true, ..JournalStats::default() };
         assert_eq!(health.problems(Some(failing), ReplicaStats::default()), [Problem::JournalUnwritable]);
         health.set_without_store(true);

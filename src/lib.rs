@@ -35,3 +35,4 @@ pub mod store;
 pub mod supervisor;
 pub mod telemetry;
 pub mod transition_log;
+pub mod trouble;

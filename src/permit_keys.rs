@@ -16,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{SealingKey, Seals};
 use crate::store::{PERMIT_KEY_KEPT, PermitKey, PermitKeyAdded, PermitKeyStore, StoreError};
+use crate::trouble::Trouble;
 
+/// What it asks of the store.
+const ACT: &str = "read the permit keys";
 /// Between two looks at the keys, where other replicas may change them.
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// The same, where nobody else may: for those that are to be deleted, and one whose rotation was given up half way.
@@ -44,6 +47,7 @@ pub struct PermitKeys {
     asked_at: watch::Sender<Time>,
     /// Until when no permit waits, in microseconds of the clock.
     waits_from: AtomicU64,
+    trouble: Trouble,
 }
 
 impl std::fmt::Debug for PermitKeys {
@@ -86,6 +90,7 @@ impl PermitKeys {
             wanted: Notify::new(),
             asked_at: watch::Sender::new(Time::ZERO),
             waits_from: AtomicU64::new(0),
+            trouble: Trouble::default(),
         }
     }
 
@@ -146,6 +151,11 @@ impl PermitKeys {
         (held.0.iter().map(|key| key.number).collect(), held.1)
     }
 
+    /// How long the store has not told of its keys.
+    pub fn unread_for(&self) -> Duration {
+        self.trouble.lasting(self.clock.now())
+    }
+
     /// Adds a key, unless one that was added waits for replicas. It seals as soon as every live replica has it: at once if
     /// there are no others.
     ///
@@ -199,10 +209,8 @@ impl PermitKeys {
             }
             match stop.run_until_cancelled(self.take_over()).await {
                 None => return,
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "cannot read the permit keys");
-                }
+                Some(Ok(())) => self.trouble.is_over(ACT, self.clock.now()),
+                Some(Err(error)) => self.trouble.note(ACT, &error, self.clock.now()),
             }
         }
     }

@@ -18,12 +18,14 @@ use super::batch_size::LIMIT;
 use super::newest_seen::NewestSeen;
 use super::outcomes::{Outcome, Outcomes};
 use super::returns::{Returned, Returns};
-use super::trouble::Trouble;
 use crate::engine::{BreakerRequests, Engine, ReportedProbe, RequestLimit, StoreAnswer};
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Change, ChangeId, ProbeRequest, ProbeResponse, Proposal, SharedStore, TransitionId};
+use crate::trouble::Trouble;
 
+/// What it asks of the store.
+const ACT: &str = "ask about probes";
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long the end may take, at the most, when nothing else is said.
@@ -364,14 +366,14 @@ impl Coordinator {
         self.failing.store(answer.is_err(), Ordering::Relaxed);
         let error = match answer {
             Ok(responses) => {
-                self.trouble.is_over();
+                self.trouble.is_over(ACT, self.clock.now());
                 let more = self.requests_max().saturating_mul(2).min(LIMIT.breakers);
                 self.requests_max.store(more, Ordering::Relaxed);
                 return Sent::Answered(responses);
             }
             Err(error) => error,
         };
-        self.trouble.note("ask about probes", &error, self.clock.now());
+        self.trouble.note(ACT, &error, self.clock.now());
         if error.is_transient() {
             self.pause().await;
             return Sent::Unanswered;

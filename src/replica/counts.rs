@@ -16,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, KeyId};
 use crate::store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore, StoreError};
+use crate::trouble::Trouble;
 
+/// What it asks of the store.
+const ACT: &str = "exchange counts";
 /// A replica is live for so long after an exchange, or for three intervals.
 const LIVE: Duration = Duration::from_secs(3);
 /// Between two looks while nothing is hot.
@@ -38,6 +41,7 @@ pub struct CountSharing {
     hint: Arc<Notify>,
     replica: Arc<str>,
     boot: u64,
+    trouble: Arc<Trouble>,
 }
 
 impl std::fmt::Debug for CountSharing {
@@ -57,7 +61,13 @@ impl CountSharing {
         replica: Arc<str>,
         boot: u64,
     ) -> Self {
-        Self { engine, store, clock, hint, replica, boot }
+        Self { engine, store, clock, hint, replica, boot, trouble: Arc::default() }
+    }
+
+    /// The same, and notes in `trouble` how long the store has not answered.
+    #[must_use]
+    pub fn noting(self, trouble: Arc<Trouble>) -> Self {
+        Self { trouble, ..self }
     }
 
     /// Shares until `stop`.
@@ -69,8 +79,9 @@ impl CountSharing {
             let is_hot = self.engine.has_hot();
             let round = self.round(is_hot && !was_hot, fresher_than, &mut pace);
             let Some(round) = stop.run_until_cancelled(round).await else { return };
-            if let Err(error) = &round {
-                tracing::debug!(error = error as &dyn std::error::Error, "store did not answer about counts");
+            match &round {
+                Ok(_) => self.trouble.is_over(ACT, self.clock.now()),
+                Err(error) => self.trouble.note(ACT, error, self.clock.now()),
             }
             // Unanswered, a hint may not have been given.
             was_hot = is_hot && round.is_ok();

@@ -24,7 +24,6 @@ mod replication;
 mod returns;
 mod tail;
 mod timelines;
-mod trouble;
 
 #[cfg(test)]
 mod simulation;
@@ -50,6 +49,7 @@ pub use self::recording::{Submitted, WaitingOutcome};
 pub use self::replication::Replication;
 pub use self::tail::Tail;
 use crate::engine::{Allowed, Creator, Engine, EngineError};
+use crate::trouble::Trouble;
 
 /// What calls are decided with.
 #[derive(Clone)]
@@ -60,6 +60,8 @@ pub struct Replica {
     coordinator: Option<Arc<Coordinator>>,
     /// Told that the tail has something to read.
     tail_hint: Arc<Notify>,
+    /// That it cannot share what it counts.
+    count_trouble: Arc<Trouble>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -71,7 +73,7 @@ impl std::fmt::Debug for Replica {
 impl Replica {
     /// A process that has its store for itself.
     pub fn lone(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, clock, coordinator: None, tail_hint: Arc::default() }
+        Self { engine, clock, coordinator: None, tail_hint: Arc::default(), count_trouble: Arc::default() }
     }
 
     /// One of several on a store. `tail_hint` wakes its [`Tail`].
@@ -81,7 +83,13 @@ impl Replica {
         coordinator: Arc<Coordinator>,
         tail_hint: Arc<Notify>,
     ) -> Self {
-        Self { engine, clock, coordinator: Some(coordinator), tail_hint }
+        Self { engine, clock, coordinator: Some(coordinator), tail_hint, count_trouble: Arc::default() }
+    }
+
+    /// The same, with what [`CountSharing::noting`] notes.
+    #[must_use]
+    pub fn counting(self, count_trouble: Arc<Trouble>) -> Self {
+        Self { count_trouble, ..self }
     }
 
     /// Decides whether a call is allowed. Waits only where the store has to let it through, 50 ms at most, and not while the store
@@ -112,6 +120,11 @@ impl Replica {
     pub fn probes_unanswered_for(&self) -> Duration {
         let now = self.clock.now();
         self.coordinator.as_ref().map_or(Duration::ZERO, |coordinator| coordinator.unanswered_for(now))
+    }
+
+    /// How long the store has not answered about what replicas count.
+    pub fn counts_unshared_for(&self) -> Duration {
+        self.count_trouble.lasting(self.clock.now())
     }
 
     /// Calls of one caller that are decided together, and wait together where they wait.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use breaker::{Key, RowVersion, Snapshot, StoredRow, Time};
 use tokio_util::sync::CancellationToken;
 
-use super::tail::{PAGE, POLL_EVERY, Tail, log_unreadable};
+use super::tail::{ACT, PAGE, POLL_EVERY, Tail, log_unreadable};
 use super::timelines::{Found, revisions};
 use crate::engine::{StoreAnswer, TakenUp};
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Answer, Answered, ChangeId, ChangedRow, RowCursor, RowsPage, StoreError};
+use crate::trouble::Trouble;
 
 /// Larger than any revision, and a number that databases have.
 const NO_REVISION: u64 = u64::MAX >> 2;
@@ -22,9 +23,11 @@ const BATCH: usize = 500;
 impl Tail {
     /// Follows the store from one timeline to another until `stop`, and reads nothing else: for a start, whose journal is sent first.
     pub async fn follow_timelines(&mut self, stop: &CancellationToken) {
+        let trouble = Trouble::default();
         loop {
-            if let Err(error) = self.follow_timeline().await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "store did not answer a poll");
+            match self.follow_timeline().await {
+                Ok(()) => trouble.is_over(ACT, self.clock.now()),
+                Err(error) => trouble.note(ACT, &error, self.clock.now()),
             }
             let pause = self.clock.sleep_until(self.clock.now() + POLL_EVERY);
             if stop.run_until_cancelled(pause).await.is_none() {

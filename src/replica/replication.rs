@@ -12,6 +12,7 @@ use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, Unanswered};
 use crate::store::{ChangedRow, CountStore, SeenPosition, SharedStore, StoreError, Told};
+use crate::trouble::Trouble;
 
 /// How long the end waits for the store, at the most: less than the server waits for its tasks.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -35,6 +36,8 @@ pub struct Replication {
     /// The newest change that the store told of.
     seen: Arc<NewestSeen>,
     boot: u64,
+    /// That counts cannot be shared.
+    count_trouble: Arc<Trouble>,
 }
 
 impl Replication {
@@ -63,6 +66,7 @@ impl Replication {
             counts_hint: Arc::default(),
             seen,
             boot,
+            count_trouble: Arc::default(),
         }
     }
 
@@ -70,6 +74,7 @@ impl Replication {
     pub fn replica(&self) -> Replica {
         let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
         Replica::of_several(engine, clock, Arc::clone(&self.coordinator), Arc::clone(&self.rows_hint))
+            .counting(Arc::clone(&self.count_trouble))
     }
 
     /// Asks the store about probes.
@@ -89,6 +94,7 @@ impl Replication {
         let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
         let hint = Arc::clone(&self.counts_hint);
         CountSharing::new(engine, store, clock, hint, self.journal.replica(), self.boot)
+            .noting(Arc::clone(&self.count_trouble))
     }
 
     /// Told when the history may have changed.

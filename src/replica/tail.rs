@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::newest_seen::NewestSeen;
 use super::read_position::ReadPosition;
 use super::timelines::{Timelines, revisions};
-use super::trouble::Trouble;
 use crate::engine::{Engine, StoreAnswer};
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{ChangedRow, RowCursor, RowPlace, RowsPage, SharedStore, StoreError, UnreadableRow};
+use crate::trouble::Trouble;
 
+/// What it asks of the store.
+pub(super) const ACT: &str = "read what changed";
 /// Between two polls that no hint brought forward.
 pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
 /// After a poll that the store did not answer.
@@ -120,11 +122,11 @@ impl Tail {
         loop {
             let pause = match self.catch_up().await {
                 Ok(()) => {
-                    trouble.is_over();
+                    trouble.is_over(ACT, self.clock.now());
                     POLL_EVERY
                 }
                 Err(error) => {
-                    trouble.note("read what changed", &error, self.clock.now());
+                    trouble.note(ACT, &error, self.clock.now());
                     PAUSE
                 }
             };

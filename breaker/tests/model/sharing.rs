@@ -24,18 +24,22 @@ struct Call {
     /// Who publishes after it, and who looks, as bits.
     publish: u8,
     look: u8,
+    /// Live replicas, as far as who looks has heard.
+    live: usize,
 }
 
 fn calls() -> impl Strategy<Value = Vec<Call>> {
     let after = prop_oneof![5 => 0_u64..300, 1 => 0_u64..4_000];
     let call = (after, 0..REPLICAS, any::<bool>(), proptest::bool::weighted(0.2), any::<u8>(), any::<u8>());
-    let call = call.prop_map(|(after_ms, replica, fails, is_slow, publish, look)| Call {
+    let call = (call, prop_oneof![Just(3_usize), Just(30), Just(150)]);
+    let call = call.prop_map(|((after_ms, replica, fails, is_slow, publish, look), live)| Call {
         after_ms,
         replica,
         fails,
         is_slow,
         publish,
         look,
+        live,
     });
     vec(call, 1..60)
 }
@@ -89,13 +93,14 @@ impl Fleet {
         }
     }
 
-    fn publish(&mut self, replica: usize, now: Time) {
-        if let Some(counts) = self.replicas[replica].published_counts(CountsInterval::SHORTEST, now) {
+    fn publish(&mut self, replica: usize, live: usize, now: Time) {
+        if let Some(counts) = self.replicas[replica].published_counts(CountsInterval::of(live), now) {
             self.published[replica] = Some((now, counts));
         }
     }
 
-    fn look(&mut self, replica: usize, now: Time) {
+    fn look(&mut self, replica: usize, live: usize, now: Time) {
+        let interval = CountsInterval::of(live);
         let rows: Vec<_> = (0_u64..)
             .zip(&self.published)
             .filter(|(boot, _)| *boot != replica as u64)
@@ -103,9 +108,9 @@ impl Fleet {
                 let (at, counts) = published.clone()?;
                 Some(ReadCounts { boot, age: now.since(at), counts })
             })
-            .filter(|row| row.age <= CountsInterval::SHORTEST.fresh())
+            .filter(|row| row.age <= interval.fresh())
             .collect();
-        self.replicas[replica].take_counts(&rows, true, CountsInterval::SHORTEST, now);
+        self.replicas[replica].take_counts(&rows, true, interval, now);
     }
 
     fn stats(&mut self, now: Time) -> (Vec<Stats>, Stats) {
@@ -124,7 +129,8 @@ fn window(stats: &Stats) -> (u32, u32, u32) {
 proptest! {
     #![proptest_config(config())]
 
-    /// No call is lost, and none is counted twice, however looks and calls follow each other.
+    /// No call is lost, and none is counted twice, however looks and calls follow each other, and by whatever intervals replicas go
+    /// that have heard of others, or not.
     #[test]
     fn in_the_end_each_replica_has_counted_every_call_once(calls in calls(), of_time in any::<bool>()) {
         let (kind, size) = if of_time { ("TIME_BASED", 3_600) } else { ("COUNT_BASED", 10_000) };
@@ -135,10 +141,10 @@ proptest! {
             fleet.call(call.replica, call.fails, call.is_slow, now);
             for replica in 0..REPLICAS {
                 if call.publish & (1 << replica) != 0 {
-                    fleet.publish(replica, now);
+                    fleet.publish(replica, call.live, now);
                 }
                 if call.look & (1 << replica) != 0 {
-                    fleet.look(replica, now);
+                    fleet.look(replica, call.live, now);
                 }
             }
         }
@@ -146,10 +152,10 @@ proptest! {
             fleet.call(replica, true, false, now);
         }
         for replica in 0..REPLICAS {
-            fleet.publish(replica, now);
+            fleet.publish(replica, REPLICAS, now);
         }
         for replica in 0..REPLICAS {
-            fleet.look(replica, now);
+            fleet.look(replica, REPLICAS, now);
         }
         let (replicas, lone) = fleet.stats(now);
         for stats in replicas {
@@ -165,10 +171,10 @@ proptest! {
         let mut now = START;
         let share = |fleet: &mut Fleet, now| {
             for replica in 0..REPLICAS {
-                fleet.publish(replica, now);
+                fleet.publish(replica, REPLICAS, now);
             }
             for replica in 0..REPLICAS {
-                fleet.look(replica, now);
+                fleet.look(replica, REPLICAS, now);
             }
         };
         for fails in [true, false] {

@@ -205,7 +205,7 @@ impl Fleet {
 /// It remembers 150 lives of other replicas.
 #[test]
 fn a_life_that_fell_silent_makes_room_for_a_new_one() {
-    let mut fleet = Fleet::new("A B", "failure_threshold 1000");
+    let mut fleet = Fleet::new("A B", "failure_threshold 1000, sliding_window_size 1000");
     fleet.apply("A fail");
     fleet.publish("A");
     let counts = fleet.published["A"].1.clone();

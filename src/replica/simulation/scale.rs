@@ -444,6 +444,18 @@ fn row(load: Load, Measured { asked, agreed }: &Measured) -> String {
     text
 }
 
+/// Beyond ten replicas they tell each other less often, so that twice the replicas read twice the rows, and not four times.
+#[test]
+fn counts_that_are_read_grow_as_the_replicas_do() {
+    let [ten, twenty] = [10, 20].map(|replicas| {
+        let load = Load { replicas, breakers: 2, failing: Failing::Half, calls: 40 };
+        measure(load).asked
+    });
+    assert!(ten.counts_read > 0, "{ten:?}");
+    assert!(twenty.counts_read <= ten.counts_read * 9 / 4, "{ten:?}\n{twenty:?}");
+    assert!(twenty.counts.rows <= ten.counts.rows * 5 / 4, "{ten:?}\n{twenty:?}");
+}
+
 #[test]
 fn what_the_store_is_asked_does_not_grow_with_traffic() {
     let mut table = String::from(
