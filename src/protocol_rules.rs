@@ -56,6 +56,8 @@ pub(crate) enum Rule {
     OwnEntriesSentAgain,
     /// What was decided in an earlier timeline goes into the history only.
     OldTimelineDecidesNothing,
+    /// A trip of an earlier timeline that no store had answered opens its breaker for the rest of its wait, if nothing came since.
+    UnansweredTripOpens,
     /// In a new timeline, the state of before is taken up only while no transition has come.
     ReconcileUntouched,
     /// Of the states of before, the one with the highest epoch stands.
@@ -78,7 +80,7 @@ mod tests {
     use super::Rule;
 
     impl Rule {
-        pub(crate) const ALL: [Self; 27] = [
+        pub(crate) const ALL: [Self; 28] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -104,6 +106,7 @@ mod tests {
             Self::OtherTimelineSettlesNothing,
             Self::OwnEntriesSentAgain,
             Self::OldTimelineDecidesNothing,
+            Self::UnansweredTripOpens,
             Self::ReconcileUntouched,
             Self::HighestOldEpochStands,
         ];

@@ -111,6 +111,8 @@ pub struct Request {
     /// Whether the replica counts the lease from a later sending. Only without
     /// [`RepeatRenewsNothing`](crate::rule::Rule::RepeatRenewsNothing).
     pub renewed: bool,
+    /// Whether a store answered it before the store went back.
+    pub answered: bool,
 }
 
 impl Request {

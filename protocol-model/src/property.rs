@@ -26,6 +26,8 @@ pub enum Property {
     OperatorOrder,
     /// What was decided in one lineage changes nothing in another.
     LineagesApart,
+    /// A trip that no store had answered opens the breaker in the next lineage, if nothing is known there that came after it.
+    UnansweredTripOpens,
     /// The lineage changes once when the store goes back.
     OneLineageForOneLoss,
     /// A claim has one slot.
@@ -47,6 +49,7 @@ impl fmt::Display for Property {
             Self::EmergencyStopStands => "an emergency stop stands until a later RESET",
             Self::OperatorOrder => "acts through one replica stand in their order",
             Self::LineagesApart => "a lineage that is over decides nothing",
+            Self::UnansweredTripOpens => "a trip that no store had answered outlives the lineage",
             Self::OneLineageForOneLoss => "the lineage changes once when the store goes back",
             Self::OneSlotPerClaim => "a claim has one slot",
             Self::CanRecover => "all replicas can agree, and CLOSED can be reached",

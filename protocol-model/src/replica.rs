@@ -103,7 +103,7 @@ impl Replica {
         }
         let before = self.confirmed;
         self.take(row, setup);
-        self.journal.append(&mut self.kept);
+        self.journal.extend(self.kept.drain(..).map(|request| Request { answered: true, ..request }));
         // Probes of before are late: a half-open breaker is open until its wait is over again.
         let state = if before.state == State::HalfOpen { State::Open } else { before.state };
         (before.epoch > row.epoch).then_some(Ask::Reconcile { state, old_epoch: before.epoch })
@@ -205,7 +205,16 @@ impl Replica {
     /// A request that is made now.
     pub fn request(&self, id: Id, ask: Ask) -> Request {
         let (lineage, epoch) = (self.confirmed.lineage, self.confirmed.epoch);
-        Request { id, lineage, timeline: self.timeline, epoch, ask, tally: None, renewed: false }
+        Request {
+            id,
+            lineage,
+            timeline: self.timeline,
+            epoch,
+            ask,
+            tally: None,
+            renewed: false,
+            answered: false,
+        }
     }
 
     /// What is wrong with answers that do not say to which proposal.

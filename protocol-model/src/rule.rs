@@ -150,6 +150,11 @@ pub enum Rule {
     ///
     /// Without it, a trip that was healed opens the breaker again.
     OldLineageDecidesNothing,
+    /// A trip of an old lineage that no store had answered opens the breaker, if no transition of the new lineage has come, and the store
+    /// knows no later state of before than the one that it left.
+    ///
+    /// Without it, a breaker that denied calls lets them pass because the store went back.
+    UnansweredTripOpens,
     /// The lineage is changed by compare-and-swap.
     ///
     /// Without it, each replica that notices begins one.
@@ -170,7 +175,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::EpochAndStateCompared,
         Self::KnownIdAnsweredAlike,
         Self::JournalFirst,
@@ -206,6 +211,7 @@ impl Rule {
         Self::OwnEntriesInserted,
         Self::EveryVerdictKept,
         Self::OldLineageDecidesNothing,
+        Self::UnansweredTripOpens,
         Self::LineageCompared,
         Self::LineageIsRandom,
         Self::ReconcileUntouched,

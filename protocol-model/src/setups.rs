@@ -117,6 +117,7 @@ pub fn left_out(rule: Rule) -> (Setup, Property) {
         Rule::OwnEntriesInserted => (one(BACK), Property::NothingLost),
         Rule::EveryVerdictKept => (Setup { acts: 1, ..one(BACK) }, Property::NothingLost),
         Rule::OldLineageDecidesNothing => (one(BACK), Property::LineagesApart),
+        Rule::UnansweredTripOpens => (one(BACK), Property::UnansweredTripOpens),
         Rule::LineageCompared => (one(BACK), Property::OneLineageForOneLoss),
         Rule::LineageIsRandom => (Setup { faults: 2, ..one(BACK) }, Property::OneLineageForOneLoss),
         Rule::ReconcileUntouched => (Setup { failures: 2, ..one(BACK) }, Property::LegalEdges),

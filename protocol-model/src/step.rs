@@ -207,9 +207,18 @@ impl Setup {
             return Ok(());
         }
         let before = world.store.epoch;
+        let is_new = !world.store.history.iter().any(|record| record.id == request.id);
+        let opens = request.ask == Ask::Trip
+            && is_new
+            && !request.answered
+            && request.lineage != world.store.lineage
+            && world.store.is_behind(request.epoch);
         if let Some(verdict) = world.store.process(&request, self)? {
             if world.store.epoch != before {
                 took_effect(world, &request);
+            }
+            if opens && verdict != Verdict::UnknownTimeline && world.store.state != State::Open {
+                return Err(Property::UnansweredTripOpens);
             }
             world.answers.push(Answer { to: request, verdict, row: world.store.seen() });
         }

@@ -207,7 +207,26 @@ impl Store {
         if let Some(known) = self.known(request.id, setup) {
             return Ok(Some(known));
         }
+        if request.ask == Ask::Trip
+            && !request.answered
+            && self.is_behind(request.epoch)
+            && setup.keeps(Rule::UnansweredTripOpens)
+        {
+            self.record(request, to, Verdict::Won)?;
+            self.enter(to);
+            self.reconciled = Some(request.epoch);
+            return Ok(Some(Verdict::Won));
+        }
         self.lose(request, to, setup).map(Some)
+    }
+
+    /// Whether no transition of this lineage has come, and the row is the CLOSED of this epoch of before, or knows less than that.
+    pub fn is_behind(&self, epoch: Epoch) -> bool {
+        match (self.reconciled, self.state) {
+            (Some(highest), State::Closed) => highest <= epoch,
+            (Some(highest), State::Open | State::HalfOpen) => highest < epoch,
+            _ => false,
+        }
     }
 
     /// The state of before, if no transition came since, and none of a higher old epoch was proposed.

@@ -14,7 +14,8 @@
 //!   to be reset twice.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
 //!   or when what stands is not what it wanted to bring about.
-//! * What was decided in another timeline goes into the history and changes no row: [`timelines`].
+//! * What was decided in another timeline goes into the history and changes no row, but for what no store had answered and
+//!   denies: [`timelines`].
 //! * Shadows change no row: they always win, at the epoch that they were seen in. So does a gap in the history, unless
 //!   it knows a state of a later epoch than the row's, which then takes the row. Where the epochs are numbered here, only a state
 //!   that denies does, and FORCED_OPEN of an operator whatever came since.
@@ -207,7 +208,7 @@ impl<'a> Judgement<'a> {
                 current.act_epoch = next.epoch;
             }
             current.first_probe_at = None;
-            current.reconciled = proposal.decided_in.taken_up;
+            current.reconciled = decision.reconciled;
             current.snapshot = next;
             current.entered_by = match &proposal.change {
                 Change::Transition(transition) => {
@@ -296,6 +297,8 @@ struct EntryDecision<'a> {
     entry: Option<Entry<'a>>,
     /// The breaker's row from now on, when it changed.
     next: Option<Snapshot>,
+    /// The epoch of an earlier timeline that the row stands for from now on, when it changed.
+    reconciled: Option<u64>,
 }
 
 fn rule<'a>(
@@ -319,7 +322,7 @@ fn rule<'a>(
         return noted(proposal, states, transition.base_epoch, transition.at);
     }
     if is_past {
-        return lost(proposal, transition, current);
+        return timelines::rule_past(proposal, transition, row, now);
     }
     if let Some(epoch) = proposal.decided_in.taken_up {
         return timelines::take_up(proposal, transition, row, epoch, now);
@@ -334,6 +337,7 @@ fn rule<'a>(
         receipt: Receipt::Won { epoch: transition.after.epoch, revision: RowRevision::Here },
         entry: Some(Entry { epoch: Some(transition.after.epoch), ..entry(proposal, transition) }),
         next: Some(transition.after.clone()),
+        reconciled: None,
     }
 }
 
@@ -358,7 +362,7 @@ fn numbered_here<'a>(
         Outcome::Superseded => !proposal.change.is_brought_about_by(current),
         Outcome::Over => true,
         // Nobody was told of it, and it is tried again.
-        Outcome::Early => return EntryDecision { receipt: Receipt::Lost, entry: None, next: None },
+        Outcome::Early => return forgotten(),
     };
     let scope = current.set_by.as_ref().map(|set_by| set_by.scope);
     // What an operator asked for of this breaker is kept, with who and why. Of an override of the service each replica tells
@@ -379,10 +383,19 @@ fn won<'a>(
     current: &Snapshot,
     now: Time,
 ) -> EntryDecision<'a> {
-    let epoch = current.epoch + 1;
     // OPEN waits from when it was decided, and not from when the store heard of it.
     let waited = if transition.after.state == State::Open { proposal.age } else { Duration::ZERO };
-    let entered_at = (now - waited).max(current.entered_at.min(now));
+    won_since(proposal, transition, current, (now - waited).max(current.entered_at.min(now)))
+}
+
+/// It is the next epoch, entered at this time.
+fn won_since<'a>(
+    proposal: &'a Proposal,
+    transition: &Transition,
+    current: &Snapshot,
+    entered_at: Time,
+) -> EntryDecision<'a> {
+    let epoch = current.epoch + 1;
     let next = Snapshot { epoch, entered_at, ..transition.after.clone() };
     let entry = Entry {
         epoch: Some(epoch),
@@ -393,12 +406,12 @@ fn won<'a>(
         ..entry(proposal, transition)
     };
     let receipt = Receipt::Won { epoch, revision: RowRevision::Here };
-    EntryDecision { receipt, entry: Some(entry), next: Some(next) }
+    EntryDecision { receipt, entry: Some(entry), next: Some(next), reconciled: None }
 }
 
 /// Neither a row of breaker nor one of the history.
 fn forgotten<'a>() -> EntryDecision<'a> {
-    EntryDecision { receipt: Receipt::Lost, entry: None, next: None }
+    EntryDecision { receipt: Receipt::Lost, entry: None, next: None, reconciled: None }
 }
 
 fn entry<'a>(proposal: &'a Proposal, transition: &Transition) -> Entry<'a> {
@@ -426,6 +439,7 @@ fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, current: &Snapshot) -> Entr
         receipt: Receipt::Won { epoch: after.epoch, revision: RowRevision::Here },
         entry: unchanged.entry.map(|entry| Entry { to: after.state, epoch: Some(after.epoch), ..entry }),
         next: Some(after.clone()),
+        reconciled: None,
     }
 }
 
@@ -459,6 +473,7 @@ fn gap_numbered_here<'a>(
             ..entry
         }),
         next: Some(Snapshot { epoch, entered_at, ..after.clone() }),
+        reconciled: None,
     }
 }
 
@@ -490,13 +505,14 @@ fn noted(
         receipt: Receipt::Won { epoch: base_epoch, revision: RowRevision::Here },
         entry: Some(entry),
         next: None,
+        reconciled: None,
     }
 }
 
 /// A row of the history that says what did not come to stand.
 fn lost<'a>(proposal: &'a Proposal, transition: &Transition, current: &Snapshot) -> EntryDecision<'a> {
     let entry = Entry { superseded_by: Some(current.epoch), ..entry(proposal, transition) };
-    EntryDecision { receipt: Receipt::Lost, entry: Some(entry), next: None }
+    EntryDecision { receipt: Receipt::Lost, entry: Some(entry), next: None, reconciled: None }
 }
 
 #[cfg(test)]

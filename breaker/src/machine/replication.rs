@@ -63,8 +63,10 @@ impl Breaker {
             base: (self.phase_snapshot(), self.entered_at),
             probes: None,
             is_timed,
+            is_held: false,
         });
-        self.replicated.get_or_insert_default().proposal = Some(Proposal { id: None, is_timed, ..proposal });
+        let proposal = Proposal { id: None, is_timed, is_held: false, ..proposal };
+        self.replicated.get_or_insert_default().proposal = Some(proposal);
     }
 
     /// A half-open was left by a change that the store has yet to answer. If that has lost, the half-open goes on, with the
@@ -114,6 +116,22 @@ impl Breaker {
         self.is_unconfirmed() && self.phase_state() == State::ForcedOpen
     }
 
+    /// Whether a proposal under way stands over a row with another epoch: FORCED_OPEN over any, and a trip of an earlier timeline
+    /// over one without an override, as the store has yet to say whether it opens that.
+    fn holds_over(&self, row: &Snapshot) -> bool {
+        let proposal = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
+        let is_automatic = matches!(row.state, State::Closed | State::Open | State::HalfOpen);
+        self.holds_forced_open() || (is_automatic && proposal.is_some_and(|proposal| proposal.is_held))
+    }
+
+    /// The store has another timeline: a trip that it has not answered holds until it does.
+    fn hold_trip(&mut self) {
+        let is_open = self.phase_state() == State::Open;
+        if let Some(proposal) = self.proposal_mut() {
+            proposal.is_held |= is_open && proposal.base.0.state == State::Closed && proposal.id.is_some();
+        }
+    }
+
     /// Which row was taken last.
     pub fn taken(&self) -> RowVersion {
         self.replicated.as_ref().and_then(|replicated| replicated.taken).unwrap_or_default()
@@ -131,7 +149,7 @@ impl Breaker {
     }
 
     /// Takes over the row of a timeline that the store began because it went back: nothing counted, no stock of probes, and no
-    /// proposal under way but FORCED_OPEN. Answers the transition that takes up the state of before, if that had a higher
+    /// proposal under way but FORCED_OPEN, and a trip, which hold until they are answered. Answers the transition that takes up the state of before, if that had a higher
     /// epoch, and how long it had lasted: a half-open as OPEN, as its probes are of before. An override of the whole service
     /// is not taken up: the configuration says whether there is one.
     ///
@@ -148,7 +166,8 @@ impl Breaker {
         let half_open_wait = self.wait(None);
         self.note(row.version);
         let row_entered_at = now - row.age;
-        if self.holds_forced_open() {
+        self.hold_trip();
+        if self.holds_over(&row.snapshot) {
             if let Some(proposal) = self.proposal_mut() {
                 proposal.base = (row.snapshot.clone(), row_entered_at.min(now));
             }
@@ -227,7 +246,7 @@ impl Breaker {
     /// Takes over the state that the store holds, if the row is newer than the one that was taken last.
     ///
     /// Another epoch, or another state under its number (the store went back), starts with nothing counted,
-    /// and drops a proposal under way, but for FORCED_OPEN ([`Breaker::holds_forced_open`]). The very row that a proposal was
+    /// and drops a proposal under way, but for FORCED_OPEN ([`Breaker::holds_forced_open`]) and a trip of an earlier timeline. The very row that a proposal was
     /// made on says nothing about it yet. The state that it is in already only sets the wait: the store's clock is the clock.
     pub fn adopt(&mut self, row: &StoredRow, now: Time) {
         let now = self.clock(now);
@@ -252,7 +271,7 @@ impl Breaker {
             let left = self.proposal_mut().map(|proposal| proposal.base.0.clone());
             self.forget_ended_service(&left.unwrap_or_else(|| self.phase_snapshot()), state);
         }
-        if is_other && !self.holds_forced_open() {
+        if is_other && !self.holds_over(state) {
             self.take_over(state.clone(), entered_at, now);
         } else if let Some(proposal) = self.proposal_mut() {
             proposal.base = (state.clone(), entered_at.min(now));

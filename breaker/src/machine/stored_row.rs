@@ -101,6 +101,8 @@ pub(super) struct Proposal {
     pub(super) probes: Option<Box<HalfOpen>>,
     /// Time alone brought it about.
     pub(super) is_timed: bool,
+    /// It is a trip of a timeline of the store that is over: it holds over what is automatic there, until it is answered.
+    pub(super) is_held: bool,
 }
 
 impl ProbeReport {

@@ -23,6 +23,7 @@
 //! | `remote 3 failed 1 succeeded by X Y` | what other replicas counted: `ok` |
 //! | `won p1 as 1`, `lost p1 to OPEN epoch 3 wait 30` | the store answers the first transition that was proposed: `ok` |
 //! | `adopt OPEN epoch 3 since 10 wait 30` (`revision 4`) | the store's row, newer than all before, or of that revision (an override `until 90` by the store's clock, or `for 90`): `ok` |
+//! | `begun CLOSED epoch 3 timeline 2` | the row in another timeline of the store: `ok`, or the state of before, `takes up OPEN 4` |
 //! | `dropped p1` | no store will ever take it: `ok` |
 //! | `claim` | what is to be claimed of the store: `2 probes`, or `nothing` |
 //! | `granted 1`, `granted 0 retry 0.5` (`first 2`) | the store gave so many, and the first one ever so long ago: `ok` |
@@ -98,6 +99,8 @@ struct StoryRun {
     /// What was proposed to the store, from `p1` on.
     proposed: Vec<Snapshot>,
     revision: u64,
+    /// Of the store.
+    timeline: u32,
     claim: Option<ProbeClaim>,
     /// The one before it.
     earlier_claim: Option<ProbeClaim>,
@@ -128,6 +131,7 @@ impl StoryRun {
             service: None,
             proposed: Vec::new(),
             revision: 0,
+            timeline: 1,
             claim: None,
             earlier_claim: None,
             awaited: None,
@@ -220,7 +224,7 @@ impl StoryRun {
             }
             ["remote", rest @ ..] => ("ok".to_owned(), self.breaker.record_remote(&deltas(rest), self.now)),
             [
-                "won" | "lost" | "dropped" | "adopt" | "resume" | "claim" | "granted" | "returned"
+                "won" | "lost" | "dropped" | "adopt" | "begun" | "resume" | "claim" | "granted" | "returned"
                 | "settled",
                 ..,
             ] => (self.store_says(words), Vec::new()),

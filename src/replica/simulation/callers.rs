@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Outcome, Report, Time};
+use breaker::{Outcome, Report, State, Time};
 use breakerd_common::clock::Clock as _;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -193,6 +193,9 @@ async fn decide(
                 shown.checker.shown(shown.replica, name, (timeline, allowed.decision.epoch));
                 if allowed.decision.pass.is_some() {
                     shown.checker.passed(shown.replica, name);
+                    if allowed.decision.state == State::Closed {
+                        shown.checker.passed_closed(shown.replica, name, timeline);
+                    }
                 }
                 decided.push((name, allowed, (timeline, shown.checker.now())));
             }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::acts::{Act, Acts};
 use super::executor::{BEGINNING, Executor};
-use super::going_back::GoingBack;
+use super::going_back::{GoingBack, Trip, is_of};
 use super::service_checks::Durations;
 use crate::engine::{Allowed, Permit, RecordResult};
 use crate::store::{MemoryStore, StoredTransition, TransitionQuery};
@@ -217,6 +217,28 @@ impl Checker {
         let mut inner = self.inner.lock();
         inner.shown.retain(|(of, _), _| *of != replica);
         inner.acts.dies(replica, now);
+        inner.going_back.begins(replica);
+    }
+
+    /// A replica trips a breaker, and tells callers.
+    pub(super) fn tripped(&self, trip: Trip) {
+        self.inner.lock().going_back.tripped(trip);
+    }
+
+    /// A replica lets a call pass, at this moment, in CLOSED: none of its trips holds that no store has answered.
+    pub(super) fn passed_closed(&self, replica: usize, name: &str, timeline: u32) {
+        let held = self.inner.lock().going_back.held(replica, name, timeline, self.now());
+        if held.is_empty() {
+            return;
+        }
+        let rows = self.history();
+        for id in held {
+            if !rows.iter().any(|row| is_of(row, replica, id)) {
+                self.violated(format!(
+                    "r{replica} lets calls of {name} pass, which it tripped before: {id:?}"
+                ));
+            }
+        }
     }
 
     pub(super) fn now(&self) -> Time {
@@ -293,7 +315,8 @@ impl Checker {
 
     /// The store goes back.
     pub(super) fn goes_back(&self, timeline: u32, is_promoted: bool) {
-        self.inner.lock().going_back.goes_back(timeline, is_promoted);
+        let rows = self.history();
+        self.inner.lock().going_back.goes_back(timeline, is_promoted, &rows);
     }
 
     /// A replica began a timeline of the store.

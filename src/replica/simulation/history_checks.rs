@@ -6,7 +6,7 @@ use breaker::{Reason, State, Time};
 use futures_util::FutureExt as _;
 
 use super::checker::{Checker, Figures, OPEN_WAIT};
-use super::going_back::is_told_by;
+use super::going_back::{is_held, is_told_by};
 use super::service_checks;
 use crate::store::{
     ChangeKind, ChangeQuery, ConfigStore as _, StoredChange, StoredTransition, TimelineStore as _,
@@ -59,10 +59,12 @@ impl Checker {
 
     /// Epochs go up by one, along the edges that there are.
     fn check_chain(&self, name: &str, rows: &[&StoredTransition]) {
+        let present = rows.iter().filter_map(|row| row.timeline).max();
         let (mut epoch, mut state, mut entered_at) = (0, State::Closed, Time::ZERO);
         for row in rows.iter().filter(|row| row.epoch.is_some()) {
             let is_edge = row.attribution.is_some()
                 || matches!(row.reason, Reason::OverrideExpired | Reason::Restart)
+                || (row.timeline < present && (row.from, row.to) == (State::Open, State::Open))
                 || matches!(
                     (row.from, row.to),
                     (State::Closed | State::HalfOpen, State::Open)
@@ -102,7 +104,9 @@ impl Checker {
         // FORCED_OPEN holds while rows of later epochs come, until it is answered: also after it has won, and ended, in the store.
         let is_of = |base| base == epoch || state == State::ForcedOpen;
         let is_in = |row: &StoredTransition| timeline.is_none() || row.timeline == timeline;
-        let proposed = || rows.iter().any(|row| is_of(row.base_epoch) && row.to == state && is_in(row));
+        let proposes =
+            |row: &StoredTransition| (is_of(row.base_epoch) && is_in(row)) || is_held(row, timeline);
+        let proposed = || rows.iter().any(|row| row.to == state && proposes(row));
         if !stood && !proposed() {
             self.violated(format!(
                 "{name}: a caller was told {state} of epoch {epoch} of {timeline:?}, which is nowhere"

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::checker::{Checker, SERVICE};
 use super::executor::{Executor, Owner};
+use super::going_back::check_trips;
 use crate::store::{
     Answer, Answered, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, CountExchange, CountPage,
     CountStore, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, ServiceOverride,
@@ -180,7 +181,11 @@ impl SharedStore for Link {
             async move {
                 let before = Before::of(&store, &proposals);
                 let answered = store.propose_shared(&proposals).await;
-                before.check(&checker, &proposals, answered.as_deref().unwrap_or_default());
+                let answers = answered.as_deref().unwrap_or_default();
+                before.check(&checker, &proposals, answers);
+                for problem in check_trips(&proposals, &before.reconciled, answers) {
+                    checker.violated(problem);
+                }
                 answered
             }
         })

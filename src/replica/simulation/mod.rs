@@ -67,7 +67,9 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::HalfOpenEntersAgain, 227),
     (Rule::OtherTimelineSettlesNothing, 997),
     (Rule::OwnEntriesSentAgain, 17),
+    (Rule::NewServerNewTimeline, 77),
     (Rule::OldTimelineDecidesNothing, 27),
+    (Rule::UnansweredTripOpens, 12),
     (Rule::ReconcileUntouched, 52),
     (Rule::HighestOldEpochStands, 92),
 ];

@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::checker::Checker;
+use super::checker::{Checker, OPEN_WAIT};
 use super::executor::{Executor, Owner, Random, SimulatedClock};
+use super::going_back::Trip;
 use super::link::{Link, NetworkFaults};
 use super::service_overrides;
 use crate::catalog::Catalog;
@@ -202,7 +203,16 @@ struct Noting {
 
 impl TransitionSink for Noting {
     fn append(&self, event: Event<'_>) -> Appended {
-        self.journal.append(event)
+        let Event { key, transition, timeline, .. } = event;
+        let appended = self.journal.append(event);
+        let is_trip = transition.from == State::Closed && transition.after.state == State::Open;
+        if let (Some(id), Some(timeline), true) = (appended.id, timeline, is_trip) {
+            let (replica, name) = (self.replica, key.name().to_string());
+            // The replica's clock may be fast.
+            let until = self.checker.now() + OPEN_WAIT - Duration::from_millis(100);
+            self.checker.tripped(Trip { replica, name, timeline, id, until });
+        }
+        appended
     }
 
     fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {

@@ -1,3 +1,5 @@
+mod timelines;
+
 use std::sync::Arc;
 
 use breaker::{Attribution, Override, OverrideKind, Scope, Stats};

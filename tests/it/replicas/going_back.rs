@@ -1,7 +1,10 @@
 //! A standby that was behind is promoted, under replicas that run.
 
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
-use breakerd_api::v1::{GetConfigRequest, Outcome, RecordResult, State, Thresholds, UpdateConfigRequest};
+use breakerd_api::v1::operations_service_client::OperationsServiceClient;
+use breakerd_api::v1::{
+    GetConfigRequest, Outcome, RecordResult, ResetBreakerRequest, State, Thresholds, UpdateConfigRequest,
+};
 
 use super::{Replica, all_show, history};
 use crate::cluster::{Server, either};
@@ -93,6 +96,48 @@ async fn replicas_make_whole_what_a_promoted_standby_lacks() {
     // A breaker of the new timeline goes on as ever.
     replicas[1].trip("db").await;
     eventually("it opens again", async || history(&new.url, "db").await.len() == 2).await;
+}
+
+/// It was decided while the primary was gone, so that no store ever answered it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trip_that_no_store_had_answered_stays_open_on_the_promoted_standby() {
+    let old = Server::start();
+    let new = old.standby();
+    let replicas = Replica::three(&either(&old, &new)).await;
+    let tables = "SELECT CAST(count(*) AS TEXT) FROM service_config";
+    eventually("the standby has the tables", async || new.text(tables).await.is_some()).await;
+    stops_following(&new).await;
+    // The standby lacks what the second trip was made on.
+    replicas[0].trip("between").await;
+    all_show(&replicas, "between", State::Open).await;
+    let mut operations = OperationsServiceClient::connect(replicas[0].process.grpc.clone()).await.unwrap();
+    let reset =
+        ResetBreakerRequest { service: "between".into(), name: "between".into(), ..Default::default() };
+    operations.reset_breaker(reset).await.unwrap();
+    all_show(&replicas, "between", State::Closed).await;
+    old.stop();
+    let alone = &replicas[1];
+    alone.trip("alone").await;
+    alone.trip("between").await;
+    new.promote();
+    let won = async |service: &str| {
+        let rows = rows(&new.url, service).await;
+        rows.iter().any(|(to, reason, epoch, _, decided_in)| {
+            (&**to, &**reason) == ("OPEN", "CONSECUTIVE_FAILURES")
+                && epoch.is_some()
+                && *decided_in == Some(0)
+        })
+    };
+    let both = async || {
+        for service in ["alone", "between"] {
+            assert!(alone.shows(service, State::Open).await, "{service} is not closed in between");
+        }
+        let has_tables = new.text(tables).await.is_some();
+        has_tables && won("alone").await && won("between").await
+    };
+    eventually("the new timeline has both", both).await;
+    all_show(&replicas, "alone", State::Open).await;
+    all_show(&replicas, "between", State::Open).await;
 }
 
 /// What was set on the primary after the standby stopped is not there any more, and no replica goes on with it.

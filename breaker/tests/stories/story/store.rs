@@ -28,6 +28,15 @@ impl StoryRun {
                 self.breaker.adopt(&row, self.now);
                 "ok".to_owned()
             }
+            ["begun", rest @ ..] => {
+                let row = self.stored(rest);
+                match self.breaker.adopt_timeline(&row, self.now) {
+                    Some((Transition { after, .. }, _)) => {
+                        format!("takes up {} {}", after.state, after.epoch)
+                    }
+                    None => "ok".to_owned(),
+                }
+            }
             ["resume", proposal] => self.resume(proposal),
             ["dropped", proposal] => {
                 let id = ProposalId { boot: 1, number: number(&proposal[1..]) };
@@ -74,8 +83,9 @@ impl StoryRun {
     fn row(&mut self, snapshot: Snapshot, words: &[&str]) -> StoredRow {
         let revision = after(words, "revision").map_or(self.revision + 1, number);
         self.revision = self.revision.max(revision);
+        self.timeline = after(words, "timeline").map_or(self.timeline, |timeline| number(timeline) as u32);
         let since = after(words, "since").map_or(self.now, |since| START + seconds(since));
-        let version = RowVersion { timeline: 1, revision };
+        let version = RowVersion { timeline: self.timeline, revision };
         StoredRow {
             version,
             snapshot: Snapshot { entered_at: since, ..snapshot },
@@ -161,7 +171,7 @@ impl StoryRun {
         let row = if let ["then", rest @ ..] = words {
             self.stored(rest)
         } else {
-            let version = RowVersion { timeline: 1, revision: self.revision };
+            let version = RowVersion { timeline: self.timeline, revision: self.revision };
             StoredRow { version, snapshot: self.breaker.snapshot(), age: Duration::ZERO }
         };
         let counts = ProbeCounts { completed: 1, ..ProbeCounts::default() };

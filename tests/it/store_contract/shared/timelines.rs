@@ -1,6 +1,8 @@
 //! A store that went back, while replicas use it: a timeline of the server that nobody has checked, and what a new timeline of the
 //! store makes of what was decided before.
 
+use std::time::Duration;
+
 use breaker::{Key, Reason, RowVersion, State};
 use breakerd::store::{
     Answer, Change, DecidedIn, ProbeRequest, Proposal, RowCursor, StoreError, StoredTransition,
@@ -15,6 +17,7 @@ on_every_shared_store!(
     on_a_timeline_of_the_server_that_is_not_checked_nothing_is_written,
     a_timeline_is_begun_once_and_half_open_is_entered_again,
     what_was_decided_in_another_timeline_goes_into_the_history_alone,
+    a_trip_that_nobody_has_answered_opens_a_new_timeline_for_the_rest_of_its_wait,
     an_emergency_stop_that_nobody_has_answered_stands_in_a_new_timeline,
     the_state_with_the_highest_epoch_of_before_stands_until_there_is_a_transition,
     an_answer_names_the_newest_change,
@@ -105,7 +108,8 @@ async fn what_was_decided_in_another_timeline_goes_into_the_history_alone(bed: &
     let a = key("a", "");
     bed.store.begin_timeline(0, 0).await.unwrap();
     let present = timeline(bed).await;
-    let old = in_timeline(0, proposed(1, &a, State::Closed, State::Open, 0));
+    let decided_in = DecidedIn { is_repeat: true, ..DecidedIn::timeline(0) };
+    let old = Proposal { decided_in, ..proposed(1, &a, State::Closed, State::Open, 0) };
     let answered = bed.propose(old.clone()).await;
     assert!(matches!(answered.answer, Answer::Lost { .. }), "{answered:?}");
     assert_eq!(answered.row.row.version, RowVersion { timeline: present, revision: 0 });
@@ -117,6 +121,40 @@ async fn what_was_decided_in_another_timeline_goes_into_the_history_alone(bed: &
     let new = in_timeline(present, proposed(2, &a, State::Closed, State::Open, 0));
     assert!(matches!(bed.propose(new).await.answer, Answer::Won { epoch: 1, .. }));
     assert_eq!(history(bed).await[1].timeline, Some(present));
+}
+
+async fn a_trip_that_nobody_has_answered_opens_a_new_timeline_for_the_rest_of_its_wait(bed: &mut SharedBed) {
+    bed.store.begin_timeline(0, 0).await.unwrap();
+    let present = timeline(bed).await;
+    let trip = |seq, key: &Key, base_epoch, age: u64| {
+        let mut proposal = proposed(seq, key, State::Closed, State::Open, base_epoch);
+        if let Change::Transition(transition) = &mut proposal.change {
+            transition.after.wait = Some(Duration::from_mins(1));
+        }
+        Proposal { age: Duration::from_secs(age), ..in_timeline(0, proposal) }
+    };
+    let (a, b, c) = (key("a", ""), key("b", ""), key("c", ""));
+    let answered = bed.propose(trip(1, &a, 2, 20)).await;
+    assert!(matches!(answered.answer, Answer::Won { epoch: 1, .. }), "{answered:?}");
+    let age = answered.row.row.age;
+    assert!(
+        (Duration::from_secs(20)..Duration::from_secs(50)).contains(&age),
+        "{age:?} of its wait are over"
+    );
+    assert_eq!(history(bed).await[0].timeline, Some(0), "it was decided before");
+    // The row stands for the state that it left, in this transaction and in the next.
+    let state = async |seq, key: &Key, to, epoch| {
+        bed.propose(taken_up(seq, key, to, epoch, present)).await.row.row.snapshot.state
+    };
+    assert_eq!(state(10, &a, State::Closed, 2).await, State::Open);
+    assert_eq!(state(11, &a, State::Closed, 3).await, State::Closed);
+    // Nothing is left of this one, and another knew less than somebody else.
+    assert!(matches!(bed.propose(trip(2, &b, 0, 60)).await.answer, Answer::Lost { .. }));
+    assert_eq!(state(12, &c, State::Closed, 5).await, State::Closed);
+    assert!(matches!(bed.propose(trip(3, &c, 4, 20)).await.answer, Answer::Lost { .. }));
+    assert!(matches!(bed.propose(trip(4, &c, 5, 20)).await.answer, Answer::Won { epoch: 2, .. }));
+    // Of two that tripped, the second finds it open.
+    assert!(matches!(bed.propose(trip(5, &c, 5, 20)).await.answer, Answer::Lost { .. }));
 }
 
 async fn an_emergency_stop_that_nobody_has_answered_stands_in_a_new_timeline(bed: &mut SharedBed) {

@@ -1,0 +1,73 @@
+//! The store went back, and has another timeline: a trip that it has not answered holds until it does.
+
+use crate::story::check_with_store;
+
+#[test]
+fn an_unanswered_trip_denies_in_a_new_timeline_until_it_is_answered() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        10 begun CLOSED epoch 2 timeline 2: takes up CLOSED 4
+        allow: no OPEN, retry in 50
+        adopt CLOSED epoch 3: ok // what was taken up
+        allow: no OPEN, retry in 50
+        won p1 as 4 since 0: ok
+        show: OPEN epoch 4, attempts 1, until 60
+        ",
+    );
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        10 begun CLOSED epoch 4 timeline 2: ok
+        lost p1 to CLOSED epoch 5: ok // another knew more
+        show: CLOSED epoch 5, in a row 0, in the window 0 of 0 failed
+        allow: yes #1
+        ",
+    );
+}
+
+#[test]
+fn an_unanswered_trip_holds_until_it_is_answered_whatever_the_row_does_by_itself() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        10 begun OPEN epoch 3 wait 30 timeline 2: takes up CLOSED 4
+        adopt CLOSED epoch 4: ok
+        allow: no OPEN, retry in 50
+        adopt OPEN epoch 5 since 0 wait 60: ok // it has won, and the answer is late
+        won p1 as 5 since 0 revision 4: ok
+        show: OPEN epoch 5, attempts 1, until 60
+        ",
+    );
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        10 begun CLOSED epoch 4 timeline 2: ok
+        adopt DISABLED epoch 5: ok // an operator
+        allow: yes #1 DISABLED
+        lost p1 to DISABLED epoch 5: ok
+        allow: yes #2 DISABLED
+        ",
+    );
+}
+
+#[test]
+fn an_answered_trip_is_left_to_the_store_in_a_new_timeline() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        won p1 as 1: ok
+        10 begun CLOSED epoch 0 timeline 2: takes up OPEN 1
+        allow: yes #1
+        ",
+    );
+}
