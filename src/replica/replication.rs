@@ -70,6 +70,21 @@ impl Replication {
         }
     }
 
+    /// The same, for a life of a process that was told `seen` before, is woken by these, and may take `grace` to end: where processes
+    /// are simulated.
+    #[cfg(test)]
+    pub(super) fn continued(
+        self,
+        seen: Arc<NewestSeen>,
+        (rows_hint, counts_hint): (Arc<Notify>, Arc<Notify>),
+        grace: Duration,
+    ) -> Self {
+        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+        let coordinator = Coordinator::new(engine, store, Arc::clone(&self.clock), &self.journal, self.boot);
+        let coordinator = Arc::new(coordinator.with_grace(grace).noting(Arc::clone(&seen)));
+        Self { seen, rows_hint, counts_hint, coordinator, ..self }
+    }
+
     /// What calls are decided with.
     pub fn replica(&self) -> Replica {
         let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
@@ -108,9 +123,7 @@ impl Replication {
     /// # Errors
     /// As the store's. The journal is waited for, as long as this is.
     pub async fn catch_up(&self, waiting: u64) -> Result<Tail, StoreError> {
-        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
-        let tail = Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint));
-        let mut tail = tail.of_replica(Arc::clone(&self.journal), Arc::clone(&self.seen));
+        let mut tail = self.tail();
         if waiting > 0 {
             let stop = CancellationToken::new();
             let emptied = async {
@@ -121,6 +134,13 @@ impl Replication {
         }
         tail.catch_up().await?;
         Ok(tail)
+    }
+
+    /// Follows the rows of the store, from the beginning.
+    pub(super) fn tail(&self) -> Tail {
+        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+        let tail = Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint));
+        tail.of_replica(Arc::clone(&self.journal), Arc::clone(&self.seen))
     }
 
     /// Goes on while the store is away: with the rows that were last known of it, and with what an earlier life of this process

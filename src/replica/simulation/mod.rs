@@ -13,6 +13,7 @@ mod executor;
 mod going_back;
 mod history_checks;
 mod link;
+mod metered_store;
 mod operators;
 mod process;
 mod scale;

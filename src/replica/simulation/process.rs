@@ -19,9 +19,8 @@ use crate::catalog::Catalog;
 use crate::engine::{
     Appended, Engine, Event, KnownRow, Limits, Seals, StoreAnswer, StoreIdentity, TransitionSink,
 };
-use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions, Unanswered};
-use crate::replica::{Answers, Coordinator, CountSharing, NewestSeen, ReadPosition, Replica, Tail};
+use crate::replica::{NewestSeen, ReadPosition, Replica, Replication};
 
 /// Between two attempts of a start that finds no store.
 const START_AGAIN: Duration = Duration::from_millis(200);
@@ -120,12 +119,13 @@ pub(super) async fn live(
     let engine = Arc::new(engine);
     let owner = Owner::Replica(process.index);
     let stop = CancellationToken::new();
-    let seen = Arc::clone(&process.seen);
-    let answers = Answers::new(Arc::clone(&engine), Arc::clone(&clock)).noting(Arc::clone(&seen));
-    let answers = Arc::new(answers);
-    executor.spawn(owner, Writer::to_shared(Arc::clone(&journal), link.clone(), answers).run(stop.clone()));
-    let tail = Tail::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&process.hint));
-    let mut tail = tail.of_replica(Arc::clone(&journal), Arc::clone(&seen));
+    let replication =
+        Replication::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&journal), issuer);
+    let hints = (Arc::clone(&process.hint), Arc::clone(&process.count_hint));
+    // It may end as late as the network is away.
+    let replication = replication.continued(Arc::clone(&process.seen), hints, Duration::from_hours(1));
+    executor.spawn(owner, replication.writer().run(stop.clone()));
+    let mut tail = replication.tail();
     let kept = process.kept.lock().clone();
     if let Some(kept) = kept {
         checker.log(|| format!("r{} starts by what it last knew", process.index));
@@ -163,30 +163,18 @@ pub(super) async fn live(
         executor.spawn(owner, service_overrides::follow(executor.clone(), engine, link, clock, newest));
     }
     executor.spawn(owner, tail.run(stop.clone()));
-    let sharing = CountSharing::new(
-        Arc::clone(&engine),
-        link.clone(),
-        Arc::clone(&clock),
-        Arc::clone(&process.count_hint),
-        journal.replica(),
-        issuer,
-    );
-    executor.spawn(owner, sharing.run(stop.clone()));
-    let coordinator =
-        Coordinator::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), &journal, issuer);
-    // As long as the network is away.
-    let coordinator = Arc::new(coordinator.with_grace(Duration::from_hours(1)).noting(seen));
+    executor.spawn(owner, replication.count_sharing(link.clone()).run(stop.clone()));
+    let coordinator = replication.coordinator();
     let stop = CancellationToken::new();
     executor.spawn(owner, {
-        let (coordinator, process, stop) = (Arc::clone(&coordinator), Arc::clone(&process), stop.clone());
+        let (process, stop) = (Arc::clone(&process), stop.clone());
         async move {
             coordinator.run(stop).await;
             process.life.lock().ended = true;
         }
     });
-    executor.spawn(owner, tick(Arc::clone(&engine), Arc::clone(&clock)));
-    let tail_hint = Arc::clone(&process.hint);
-    let replica = Replica::of_several(Arc::clone(&engine), clock, coordinator, tail_hint);
+    executor.spawn(owner, tick(Arc::clone(&engine), clock));
+    let replica = replication.replica();
     let mut life = process.life.lock();
     if life.number == number {
         checker.log(|| format!("r{} serves", process.index));

@@ -9,45 +9,32 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use breaker::{Field, Key, Layer, Numbering, Outcome, Report, Time, Value, WallOffset};
+use breaker::{Field, Layer, Numbering, Outcome, Report, Value, WallOffset};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::{Executor, Owner, SimulatedClock};
+use super::metered_store::{Asked, Metered, Sum};
 use crate::catalog::{Catalog, Declaration};
 use crate::engine::{Creator, Engine, Limits, Seals, StoreIdentity, Target};
-use crate::journal::writer::Writer;
 use crate::journal::{Journal, JournalOptions};
-use crate::replica::{Answers, Coordinator, CountSharing, Replica, Tail};
-use crate::store::{
-    Answer, Answered, CountExchange, CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse,
-    Proposal, RowCursor, RowsPage, SharedStore, StoreError,
-};
+use crate::replica::{Replica, Replication};
+use crate::store::MemoryStore;
 
 const SERVICE: &str = "db";
-/// From a replica to the store, and back again.
-const ONE_WAY: Duration = Duration::from_micros(500);
 /// How long the dependencies have failed before it is measured.
 const BEFORE: Duration = Duration::from_secs(4);
 const MEASURED: Duration = Duration::from_secs(10);
+/// How long a replica may take to end. None does.
+const END_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at who knows of a transition.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Calls are made in turns of so long.
 const TURN: Duration = Duration::from_millis(10);
 /// The wait in OPEN.
 const WAIT: Duration = Duration::from_secs(5);
-
-/// Bytes of a statement, both ways, and of each item in it: transitions that are proposed, requests about probes, rows that are
-/// polled, counts that are published. Measured by `benches/statements.rs`.
-const PROPOSED: (u64, u64) = (2_500, 1_200);
-const ABOUT_PROBES: (u64, u64) = (2_200, 1_330);
-const POLLED: (u64, u64) = (480, 340);
-const COUNTED: (u64, u64) = (530, 155);
-/// Of counts that are read.
-const COUNTS_READ: u64 = 187;
 
 /// How the breakers fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,159 +53,6 @@ struct Load {
     failing: Failing,
     /// Calls a second on each breaker, all replicas together.
     calls: u32,
-}
-
-/// What the store was asked.
-#[derive(Debug, Clone, Copy, Default)]
-struct Asked {
-    proposals: Sum,
-    probes: Sum,
-    polls: Sum,
-    counts: Sum,
-    counts_read: u64,
-}
-
-/// Statements, and what is in them: rows that are written, or read by polls.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    statements: u64,
-    rows: u64,
-}
-
-impl Sum {
-    fn add(&mut self, rows: usize) {
-        self.statements += 1;
-        self.rows += rows as u64;
-    }
-}
-
-impl Asked {
-    fn statements(&self) -> u64 {
-        [self.proposals, self.probes, self.polls, self.counts].iter().map(|sum| sum.statements).sum()
-    }
-
-    fn bytes(&self) -> u64 {
-        let sums = [
-            (self.proposals, PROPOSED),
-            (self.probes, ABOUT_PROBES),
-            (self.polls, POLLED),
-            (self.counts, COUNTED),
-        ];
-        let of = |(sum, (statement, row)): (Sum, (u64, u64))| sum.statements * statement + sum.rows * row;
-        sums.into_iter().map(of).sum::<u64>() + self.counts_read * COUNTS_READ
-    }
-}
-
-/// A transition that is in the store: who is the next that may not know of it.
-struct Told {
-    key: Key,
-    epoch: u64,
-    at: Time,
-    next: usize,
-}
-
-/// The store, as far as replicas reach it.
-struct Metered {
-    executor: Executor,
-    store: MemoryStore,
-    asked: Mutex<Asked>,
-    told: Mutex<Vec<Told>>,
-    row_hints: Vec<Arc<Notify>>,
-    count_hints: Vec<Arc<Notify>>,
-}
-
-impl Metered {
-    async fn asked<T>(&self, call: impl Future<Output = T>) -> T {
-        self.executor.sleep(ONE_WAY).await;
-        let answer = call.await;
-        self.executor.sleep(ONE_WAY).await;
-        answer
-    }
-
-    /// A breaker has this epoch now: how long until all replicas know?
-    fn note(&self, key: &Key, epoch: u64) {
-        self.told.lock().push(Told { key: key.clone(), epoch, at: self.executor.now(), next: 0 });
-    }
-
-    /// What was written is told to all replicas.
-    fn hint(&self, hints: &[Arc<Notify>]) {
-        let (executor, hints) = (self.executor.clone(), hints.to_vec());
-        self.executor.spawn(Owner::World, async move {
-            executor.sleep(ONE_WAY).await;
-            for hint in hints {
-                hint.notify_one();
-            }
-        });
-    }
-}
-
-#[async_trait]
-impl SharedStore for Metered {
-    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
-        let call = async {
-            self.asked.lock().proposals.add(proposals.len());
-            let answers = self.store.propose_shared(proposals).await?;
-            for answer in &answers {
-                if let Answer::Won { epoch, .. } = answer.answer {
-                    self.note(&answer.row.key, epoch);
-                }
-            }
-            self.hint(&self.row_hints);
-            Ok(answers)
-        };
-        self.asked(call).await
-    }
-
-    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
-        let call = async {
-            self.asked.lock().probes.add(requests.len());
-            let answers = self.store.ask_probes(requests).await?;
-            let mut has_decided = false;
-            for (request, answer) in requests.iter().zip(&answers) {
-                let ProbeResponse::Settled { answer, .. } = answer else { continue };
-                if answer.row.snapshot.epoch > request.epoch() {
-                    has_decided = true;
-                    self.note(request.key(), answer.row.snapshot.epoch);
-                }
-            }
-            if has_decided {
-                self.hint(&self.row_hints);
-            }
-            Ok(answers)
-        };
-        self.asked(call).await
-    }
-
-    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
-        self.asked(self.store.begin_timeline(present, past)).await
-    }
-
-    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
-        let call = async {
-            let page = self.store.rows_after(after, seen, limit).await?;
-            self.asked.lock().polls.add(page.rows.len());
-            Ok(page)
-        };
-        self.asked(call).await
-    }
-}
-
-#[async_trait]
-impl CountStore for Metered {
-    async fn exchange_counts(&self, exchange: &CountExchange) -> Result<CountPage, StoreError> {
-        let call = async {
-            let page = self.store.exchange_counts(exchange).await?;
-            let mut asked = self.asked.lock();
-            asked.counts.add(exchange.published.len());
-            asked.counts_read += page.rows.len() as u64;
-            drop(asked);
-            if exchange.hints {
-                self.hint(&self.count_hints);
-            }
-            Ok(page)
-        };
-        self.asked(call).await
-    }
 }
 
 /// Replicas on one store.
@@ -257,28 +91,19 @@ impl Fleet {
             };
             let path = folder.path().join(index.to_string());
             let journal = Arc::new(Journal::open(&path, options).expect("a journal").0);
-            let engine = engine(load, &catalog, &journal, &*clock);
+            let (engine, boot) = (engine(load, &catalog, &journal, &*clock), journal.boot());
             let owner = Owner::Replica(index);
-            let answers = Arc::new(Answers::new(Arc::clone(&engine), Arc::clone(&clock)));
-            let writer = Writer::to_shared(Arc::clone(&journal), store.clone(), answers);
-            executor.spawn(owner, writer.run(stop.clone()));
-            let hint = Arc::clone(&store.row_hints[index]);
-            let tail = Tail::new(Arc::clone(&engine), store.clone(), Arc::clone(&clock), hint);
-            executor.spawn(owner, tail.run(stop.clone()));
-            let hint = Arc::clone(&store.count_hints[index]);
-            let (name, boot) = (journal.replica(), journal.boot());
-            let sharing =
-                CountSharing::new(Arc::clone(&engine), store.clone(), Arc::clone(&clock), hint, name, boot);
-            executor.spawn(owner, sharing.run(stop.clone()));
-            let coordinator =
-                Coordinator::new(Arc::clone(&engine), store.clone(), Arc::clone(&clock), &journal, boot);
-            let coordinator = Arc::new(coordinator);
-            let asks = Arc::clone(&coordinator);
-            let stopping = stop.clone();
+            let replication =
+                Replication::new(Arc::clone(&engine), store.clone(), Arc::clone(&clock), journal, boot);
+            let hints = (Arc::clone(&store.row_hints[index]), Arc::clone(&store.count_hints[index]));
+            let replication = replication.continued(Arc::default(), hints, END_WITHIN);
+            executor.spawn(owner, replication.writer().run(stop.clone()));
+            executor.spawn(owner, replication.tail().run(stop.clone()));
+            executor.spawn(owner, replication.count_sharing(store.clone()).run(stop.clone()));
+            let (asks, stopping) = (replication.coordinator(), stop.clone());
             executor.spawn(owner, async move { asks.run(stopping).await });
             executor.spawn(owner, super::process::tick(Arc::clone(&engine), Arc::clone(&clock)));
-            let hint = Arc::clone(&store.row_hints[index]);
-            let replica = Replica::of_several(Arc::clone(&engine), Arc::clone(&clock), coordinator, hint);
+            let replica = replication.replica();
             (engine, replica)
         });
         let replicas = replicas.collect();
