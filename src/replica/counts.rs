@@ -147,10 +147,10 @@ impl CountSharing {
                 // Once all is read there is only the rest to publish.
                 limit: if reading.is_done { 1 } else { ROWS_MAX },
             };
-            let page = self.store.exchange_counts(&exchange).await?;
-            pace.follow(page.live.len() + 1, self.clock.now());
+            let read = self.store.exchange_counts(&exchange).await?;
+            pace.follow(read.live.len() + 1, self.clock.now());
             if !reading.is_done {
-                for (key, rows) in reading.add(page) {
+                for (key, rows) in reading.add(read) {
                     self.take(&key, &rows, &reading.live, pace.slowest);
                     read_keys.insert(key);
                 }

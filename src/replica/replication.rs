@@ -82,7 +82,7 @@ impl Replication {
         let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
         let coordinator = Coordinator::new(engine, store, Arc::clone(&self.clock), &self.journal, self.boot);
         let coordinator = Arc::new(coordinator.with_grace(grace).noting(Arc::clone(&seen)));
-        Self { seen, rows_hint, counts_hint, coordinator, ..self }
+        Self { coordinator, rows_hint, counts_hint, seen, ..self }
     }
 
     /// What calls are decided with.

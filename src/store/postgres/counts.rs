@@ -44,17 +44,8 @@ impl CountStore for PostgresStore {
 
 impl PostgresStore {
     async fn exchange(&self, exchange: &CountExchange) -> Result<CountPage, StoreError> {
-        let CountExchange {
-            replica,
-            boot,
-            timeline,
-            published,
-            hints,
-            fresher_than,
-            live_within,
-            after,
-            limit,
-        } = exchange;
+        let CountExchange { replica, boot, timeline, published, hints, fresher_than, after, limit, .. } =
+            exchange;
         let sums = |of: fn(&breaker::CallCounts) -> u64| {
             let number = |(_, counts): &(Key, breaker::PublishedCounts)| {
                 i64::try_from(of(&counts.total)).unwrap_or(i64::MAX)
@@ -135,7 +126,7 @@ impl PostgresStore {
         .bind(sums(|calls| calls.slow_successes.saturating_add(calls.slow_failures)))
         .bind(column(published, |(_, counts)| encode(counts)))
         .bind(micros(COUNTS_KEPT))
-        .bind(micros(*live_within))
+        .bind(micros(exchange.live_within))
         .bind(micros(*fresher_than))
         .bind(service)
         .bind(name)
