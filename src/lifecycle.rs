@@ -26,7 +26,7 @@ use crate::engine::{Engine, IdleWalk};
 use crate::journal::Journal;
 use crate::pacer;
 pub use crate::store::SeenPosition;
-use crate::store::{Pruned, Retention, StoreError, TransitionStore};
+use crate::store::{Pruned, Retention, StoreError, TransitionStore, UNUSED_ROWS_KEPT};
 
 /// The interval of clearing service-wide overrides that have expired.
 const OVERRIDES_EVERY: Duration = Duration::from_secs(10);
@@ -44,6 +44,8 @@ const RETENTION_FIRST_AFTER: Duration = Duration::from_mins(1);
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// Rows of breakers that are read, and deleted, at one time: no writer waits for longer than these take.
 const BREAKERS_PAGE: u32 = 10_000;
+/// History is kept by the month, and so for up to so much longer than asked.
+const PARTITION: Duration = Duration::from_hours(24 * 32);
 /// How long a request id makes a change safe to send again, as the API says.
 const REQUESTS_KEPT: Duration = Duration::from_hours(24);
 
@@ -235,11 +237,13 @@ async fn prune(
         all.transitions += some.transitions;
         all.changes += some.changes;
     }
-    // Another replica may use a breaker that this one has not seen for as long, and would go on at an epoch that no row has.
+    let mut before = retention.before;
     if engine.is_replicated() {
-        return Ok((all, 0));
+        // The store knows which of them other replicas use.
+        before = before.min(now - UNUSED_ROWS_KEPT);
+        engine.forget_retired(kept + PARTITION, UNUSED_ROWS_KEPT, clock.now());
     }
-    let breakers = prune_breakers(store, engine, clock.now(), retention.before).await?;
+    let breakers = prune_breakers(store, engine, clock.now(), before).await?;
     Ok((all, breakers))
 }
 
@@ -276,7 +280,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Limits, Seals, StoreIdentity};
-    use crate::store::{Change, MemoryStore, Proposal, TransitionId};
+    use crate::store::{Change, MemoryStore, Proposal, SharedStore as _, TransitionId};
 
     const NOW: Time = Time::from_micros(1_700_000_000_000_000);
 
@@ -333,10 +337,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_of_breakers_go_with_their_history_unless_other_replicas_have_them() {
-        for (numbering, gone) in [(Numbering::Own, 1), (Numbering::Store, 0)] {
+    async fn rows_of_breakers_go_with_their_history_unless_a_replica_uses_them() {
+        for (numbering, is_used, gone) in
+            [(Numbering::Own, false, 1), (Numbering::Store, false, 1), (Numbering::Store, true, 0)]
+        {
             let clock = ManualClock::new(NOW);
             let store = store_of_an_old_breaker(&clock).await;
+            if is_used {
+                store.use_rows(&[(Key::new("db", "a").unwrap(), 1)]).await.unwrap();
+                clock.advance(UNUSED_ROWS_KEPT - Duration::from_secs(1));
+            }
             let kept = Duration::from_hours(24 * 30);
             let (pruned, breakers) = prune(&store, &engine(numbering), &clock, kept).await.unwrap();
             assert_eq!((pruned.transitions, breakers), (1, gone), "{numbering:?}");

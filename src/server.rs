@@ -401,6 +401,11 @@ fn start_replication(
         counts.run(stopping).await;
         Ok(())
     });
+    let (row_use, stopping) = (replication.row_use(), stop.clone());
+    tasks.spawn("row_use", async move {
+        row_use.run(stopping).await;
+        Ok(())
+    });
     tasks.spawn("row_tail", async move {
         tail.run(stop).await;
         Ok(())

@@ -13,6 +13,7 @@ use hashbrown::{HashTable, hash_table};
 use tokio::sync::Notify;
 
 use super::counters::Counters;
+use super::created_breakers::CreatedBreakers;
 use super::durations::{Durations, HistogramView};
 use super::entry::{Entry, Inner};
 use super::index::Index;
@@ -86,6 +87,8 @@ pub(super) struct Registry {
     retired: Mutex<Counters>,
     /// Told when there is little room left.
     sweep_wanted: Notify,
+    /// Breakers that calls have created, if there are other replicas.
+    created: CreatedBreakers,
 }
 
 impl Registry {
@@ -108,6 +111,7 @@ impl Registry {
             durations: Durations::new(limits.own_series_max),
             retired: Mutex::default(),
             sweep_wanted: Notify::new(),
+            created: CreatedBreakers::default(),
         }
     }
 
@@ -252,12 +256,21 @@ impl Registry {
         loop {
             let entry = match self.find(id) {
                 Some(entry) => entry,
-                None => self.create(id, Key::new(service, name)?, owner(), Room::IfAny, now)?,
+                None => self.create_used(id, Key::new(service, name)?, owner(), now)?,
             };
             if let Some(mut inner) = entry.lock() {
                 return Ok(call(&entry, &mut inner));
             }
         }
+    }
+
+    /// A breaker that is used here from now on. The store may have a row of it that is not known here.
+    fn create_used(&self, id: KeyId, key: Key, owner: Owner, now: Time) -> Result<Arc<Entry>, EngineError> {
+        let entry = self.create(id, key, owner, Room::IfAny, now)?;
+        if self.numbering == Numbering::Store {
+            self.created.note(id);
+        }
+        Ok(entry)
     }
 
     /// A breaker, out of its shard: nobody locks one while the shard is locked, since whoever has it may be writing to
@@ -375,6 +388,11 @@ impl Registry {
     /// breaker that finds none.
     pub(super) async fn sweep_wanted(&self) {
         self.sweep_wanted.notified().await;
+    }
+
+    /// Breakers that calls have created.
+    pub(super) fn created(&self) -> &CreatedBreakers {
+        &self.created
     }
 
     fn shard(&self, id: KeyId) -> &RwLock<Shard> {

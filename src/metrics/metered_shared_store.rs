@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use breaker::Key;
 
 use super::store_operations::StoreOperations;
 use crate::store::{
-    Answered, CountExchange, CountPage, CountStore, ProbeRequest, ProbeResponse, Proposal, RowCursor,
-    RowsPage, SharedStore, StoreError, Told,
+    Answered, ChangedRow, CountExchange, CountPage, CountStore, ProbeRequest, ProbeResponse, Proposal,
+    RowCursor, RowsPage, SharedStore, StoreError, Told,
 };
 
 /// Every operation, as the metrics name it.
-const OPERATIONS: [&str; 4] = ["propose_shared", "ask_probes", "rows_after", "begin_timeline"];
+const OPERATIONS: [&str; 5] = ["propose_shared", "ask_probes", "rows_after", "use_rows", "begin_timeline"];
 
 /// Passes every operation on to another store, and counts.
 pub struct MeteredSharedStore {
@@ -45,6 +46,10 @@ impl SharedStore for MeteredSharedStore {
         let page = self.operations.watch("rows_after", self.store.rows_after(after, seen, limit)).await?;
         self.operations.saw(page.position.newest.revision);
         Ok(page)
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        self.operations.watch("use_rows", self.store.use_rows(used)).await
     }
 
     async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ mod read_position;
 mod recording;
 mod replication;
 mod returns;
+mod row_use;
 mod tail;
 mod timelines;
 
@@ -47,6 +48,7 @@ pub use self::presence::{Presence, PresenceMetrics, live_replica};
 pub use self::read_position::ReadPosition;
 pub use self::recording::{Submitted, WaitingOutcome};
 pub use self::replication::Replication;
+pub use self::row_use::RowUse;
 pub use self::tail::Tail;
 use crate::engine::{Allowed, Creator, Engine, EngineError};
 use crate::trouble::Trouble;

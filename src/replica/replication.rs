@@ -7,7 +7,7 @@ use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answers, Coordinator, CountSharing, NewestSeen, Replica, Tail};
+use super::{Answers, Coordinator, CountSharing, NewestSeen, Replica, RowUse, Tail};
 use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, Unanswered};
@@ -110,6 +110,11 @@ impl Replication {
         let hint = Arc::clone(&self.counts_hint);
         CountSharing::new(engine, store, clock, hint, self.journal.replica(), self.boot)
             .noting(Arc::clone(&self.count_trouble))
+    }
+
+    /// Tells the store which breakers are used here.
+    pub fn row_use(&self) -> RowUse {
+        RowUse::new(Arc::clone(&self.engine), Arc::clone(&self.store), Arc::clone(&self.clock))
     }
 
     /// Told when the history may have changed.

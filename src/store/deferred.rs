@@ -7,11 +7,11 @@ use breaker::{Attribution, Key, Time};
 
 use super::open::Shared;
 use super::{
-    Answer, Answered, ChangeQuery, ConfigStore, ConfigWrite, ConfigWritten, CountExchange, CountPage,
-    CountStore, LiveReplica, Meta, OtherReplicas, PermitKey, PermitKeyAdded, PermitKeyStore, Position,
-    ProbeRequest, ProbeResponse, Proposal, Pruned, ReplicaStore, RequestId, Retention, RowCursor, RowsPage,
-    SharedStore, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration, StoredReplicas,
-    StoredTransition, TimelineStore, Told, TransitionQuery, TransitionStore,
+    Answer, Answered, ChangeQuery, ChangedRow, ConfigStore, ConfigWrite, ConfigWritten, CountExchange,
+    CountPage, CountStore, LiveReplica, Meta, OtherReplicas, PermitKey, PermitKeyAdded, PermitKeyStore,
+    Position, ProbeRequest, ProbeResponse, Proposal, Pruned, ReplicaStore, RequestId, Retention, RowCursor,
+    RowsPage, SharedStore, StoreAdmin, StoreError, StoredBreaker, StoredChange, StoredConfiguration,
+    StoredReplicas, StoredTransition, TimelineStore, Told, TransitionQuery, TransitionStore,
 };
 
 /// A shared store that is opened later.
@@ -163,6 +163,10 @@ impl SharedStore for DeferredStore {
 
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
         self.opened()?.shared.ask_probes(requests).await
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        self.opened()?.shared.use_rows(used).await
     }
 
     async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@
 //!   to be reset twice.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
 //!   or when what stands is not what it wanted to bring about.
+//! * A breaker without a row is CLOSED at epoch 0, or at an epoch that a replica knows of a row that was let go of.
 //! * What was decided in another timeline goes into the history and changes no row, but for what no store had answered and
 //!   denies: [`timelines`].
 //! * Shadows change no row: they always win, at the epoch that they were seen in. So does a gap in the history, unless
@@ -51,6 +52,8 @@ pub(super) struct LockedRows<'a> {
     pub(super) known: HashMap<&'a TransitionId, Receipt>,
     /// The overrides of those services that the batch brings to their breakers.
     pub(super) services: ServiceOverrides,
+    /// The largest epoch of breakers whose rows were let go of: one without a row may be at any epoch up to it.
+    pub(super) let_go_epoch: u64,
 }
 
 /// What the row of a breaker holds.
@@ -137,6 +140,22 @@ impl BreakerState {
             first_probe_at: None,
             reconciled: Some(0),
         }
+    }
+
+    /// Of a breaker without a row, as the replica knows it that proposes. Its row was let go of, perhaps, while this replica was cut
+    /// off: then it goes on from its epoch, so that its permits of before are late.
+    fn without_row(proposal: &Proposal, timeline: Option<u32>, let_go_epoch: u64) -> Self {
+        let base_epoch = match &proposal.change {
+            Change::Transition(transition) => transition.base_epoch,
+            Change::Gap(gap) => gap.base_epoch,
+        };
+        let is_known = proposal.numbering == Numbering::Store
+            && proposal.decided_in.taken_up.is_none()
+            && !timelines::is_past(proposal, timeline)
+            && base_epoch <= let_go_epoch;
+        let epoch = if is_known { base_epoch } else { 0 };
+        let pristine = Self::pristine();
+        Self { snapshot: Snapshot { epoch, ..pristine.snapshot }, ..pristine }
     }
 
     /// As it is in a timeline that began with the revision `since`, if the row was written with `revision`: nothing has happened in it
@@ -252,7 +271,7 @@ impl<'a> Judgement<'a> {
 
 /// Decides a batch in its order: a later change of the same breaker meets what an earlier one left.
 pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, now: Time) -> Judgement<'a> {
-    let LockedRows { timeline, mut present, mut known, services } = locked_rows;
+    let LockedRows { timeline, mut present, mut known, services, let_go_epoch } = locked_rows;
     let mut judgement = Judgement {
         verdicts: Vec::with_capacity(proposals.len()),
         entries: Vec::with_capacity(proposals.len()),
@@ -262,7 +281,9 @@ pub(super) fn judge<'a>(proposals: &'a [Proposal], locked_rows: LockedRows<'a>, 
         receipts: Vec::with_capacity(proposals.len()),
     };
     for proposal in proposals {
-        let current = present.entry(&proposal.key).or_insert_with(BreakerState::pristine);
+        let current = present
+            .entry(&proposal.key)
+            .or_insert_with(|| BreakerState::without_row(proposal, timeline, let_go_epoch));
         let receipt =
             known.get(&proposal.id).copied().filter(|_| holds(Rule::KnownIdAnsweredAlike)).unwrap_or_else(
                 || {

@@ -26,6 +26,7 @@ mod state;
 mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use breaker::{Attribution, Key, Time};
@@ -116,6 +117,32 @@ impl MemoryStore {
         self.inner.lock().faults.answers_to_lose = calls;
     }
 
+    /// How long it keeps the rows that no replica uses, from now on.
+    pub fn set_unused_kept(&self, kept: Duration) {
+        Arc::make_mut(&mut self.inner.lock().state).unused_kept = kept;
+    }
+
+    /// Lets go of a breaker's row, if it is closed for longer than `kept` and no replica uses it, with its history, which is answered:
+    /// for a simulation, in which history is older than it is.
+    #[cfg(test)]
+    pub(crate) fn let_go(&self, key: &Key, kept: Duration) -> Option<Vec<StoredTransition>> {
+        let now = self.clock.wall();
+        let mut inner = self.inner.lock();
+        let state = Arc::make_mut(&mut inner.state);
+        let epoch = state.breakers.get(key).and_then(|entry| {
+            let snapshot = &entry.state.snapshot;
+            (now.since(snapshot.entered_at) > kept).then_some(snapshot.epoch)
+        })?;
+        let is_gone = !state.delete_breakers(&[(key.clone(), epoch)], now).is_empty();
+        let query = TransitionQuery { oldest_first: true, limit: u32::MAX, ..TransitionQuery::default() };
+        let of_key = |row: &StoredTransition| row.key == *key;
+        let history = state.transitions(&query).into_iter().filter(of_key).collect();
+        if is_gone {
+            state.history.retain(|row| !of_key(row));
+        }
+        is_gone.then_some(history)
+    }
+
     /// As [`TransitionStore::transitions`], whatever faults are set: for one who checks what it holds.
     pub fn history(&self, query: &TransitionQuery) -> Vec<StoredTransition> {
         self.inner.lock().state.transitions(query)
@@ -186,12 +213,13 @@ impl TransitionStore for MemoryStore {
         after: Option<&Key>,
         limit: u32,
     ) -> Result<Vec<(Key, u64)>, StoreError> {
-        let read = |state: &State| state.breakers_without_history(before, after, limit);
+        let now = self.clock.wall();
+        let read = |state: &State| state.breakers_without_history(before, after, limit, now);
         self.read("look for old breakers", read)
     }
 
     async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {
-        self.write("delete old breakers", |writer| Ok(writer.state.delete_breakers(breakers)))
+        self.write("delete old breakers", |writer| Ok(writer.state.delete_breakers(breakers, writer.now.0)))
     }
 }
 

@@ -108,7 +108,7 @@ pub use self::proposal::{Answer, Change, DecidedIn, Gap, GapCause, Proposal, Tra
 pub use self::replica_store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplica, StoredReplicas};
 pub use self::shared_store::{
     Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore, Told,
-    UnreadableRow,
+    UNUSED_ROWS_KEPT, UnreadableRow,
 };
 pub use self::sqlite::SqliteStore;
 pub use self::store_admin::StoreAdmin;

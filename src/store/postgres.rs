@@ -20,6 +20,7 @@ mod prune;
 mod replicas;
 mod requests;
 mod row_locks;
+mod row_use;
 mod schema;
 mod server_timeline;
 mod session;
@@ -233,7 +234,7 @@ impl TransitionStore for PostgresStore {
         after: Option<&Key>,
         limit: u32,
     ) -> Result<Vec<(Key, u64)>, StoreError> {
-        self.noted(prune::breakers_without_history(&self.reads(), before, after, limit).await)
+        self.noted(prune::breakers_without_history(&self.reads(), &self.lock, before, after, limit).await)
     }
 
     async fn delete_breakers(&self, breakers: &[(Key, u64)]) -> Result<Vec<Key>, StoreError> {

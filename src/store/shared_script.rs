@@ -66,15 +66,20 @@ pub(super) struct StoredProbes<'a> {
 }
 
 impl StoredRows<'_> {
-    /// The row as it is answered to a replica.
-    fn row(&self, key: &Key, now: Time) -> ChangedRow {
+    /// The row as it is answered to a replica. That there is none was so in `revision`; 0: in which is not known, and no replica
+    /// takes it over what it knows.
+    fn row(&self, key: &Key, revision: u64, now: Time) -> ChangedRow {
         if let Some(stored) = self.rows.get(key) {
             return changed_row(stored.clone(), self.timeline, now);
         }
-        let version = RowVersion { timeline: self.timeline, revision: 0 };
-        let row = StoredRow { version, snapshot: Snapshot::pristine(), age: now.since(Time::ZERO) };
-        ChangedRow { key: key.clone(), row, entered_by: None }
+        no_row(key.clone(), RowVersion { timeline: self.timeline, revision }, now)
     }
+}
+
+/// A breaker without a row, as it is answered to a replica.
+pub(super) fn no_row(key: Key, version: RowVersion, now: Time) -> ChangedRow {
+    let row = StoredRow { version, snapshot: Snapshot::pristine(), age: now.since(Time::ZERO) };
+    ChangedRow { key, row, entered_by: None }
 }
 
 /// A stored row as it is answered to a replica at `now`, by the store's clock.
@@ -103,7 +108,8 @@ pub(super) async fn propose(
         tx.commit("commit transitions").await?;
     }
     let answered = |(proposal, answer): (&Proposal, _)| {
-        let row = stored.row(&proposal.key, now.0);
+        // The revision is locked: nobody has made one since.
+        let row = stored.row(&proposal.key, stored.newest.revision, now.0);
         Answered { answer, row, newest: stored.newest }
     };
     Ok(proposals.iter().zip(judgement.answers(revision)).map(answered).collect())
@@ -142,7 +148,8 @@ pub(super) async fn ask_probes(
     };
     tx.commit("commit probes").await?;
     let response = |request: &ProbeRequest, verdict: ProbeVerdict| {
-        let row = stored.row(request.key(), now.0);
+        // One may have been inserted behind the locks.
+        let row = stored.row(request.key(), 0, now.0);
         match verdict {
             ProbeVerdict::Claimed(grant) => ProbeResponse::Claimed { grant, row, newest: stored.newest },
             ProbeVerdict::Released => ProbeResponse::Released,

@@ -16,6 +16,12 @@ use super::timeline_store::{ChangeId, Position};
 /// probe again for half of that, and a repeat is told from one that is late.
 pub(super) const PROBES_KEPT: Duration = Duration::from_mins(10);
 
+/// Who uses breakers says so when it did not for this long. Nothing else is written for it.
+pub(super) const USE_SAID_EVERY: Duration = Duration::from_hours(6);
+/// The row of a closed breaker without history goes when no replica has said for this long that it uses it: the last use is a life
+/// of a permit (24 hours) ago then, and more.
+pub const UNUSED_ROWS_KEPT: Duration = Duration::from_hours(36);
+
 /// What several replicas ask of the one store that they share.
 #[async_trait]
 pub trait SharedStore: Send + Sync + 'static {
@@ -33,6 +39,16 @@ pub trait SharedStore: Send + Sync + 'static {
     /// written more than once is there as it is now, once. A limit of 0 is one of 1. Rows that cannot be read are named, and passed
     /// over. `seen` are the revisions whose nonces are wanted ([`RowsPage::seen`]), a few.
     async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError>;
+
+    /// Says that a replica uses these breakers, at the epochs that it knows, so that their rows stay. Answers the rows that have other
+    /// epochs. One without a row, of which the replica knows an epoch above 0, is answered as CLOSED at epoch 0, in the version of
+    /// the newest change: its row was let go of, and is to be forgotten.
+    ///
+    /// Writes nothing for those of which somebody said so within the last 6 hours, and never bumps a revision.
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        let _ = used;
+        Ok(Vec::new())
+    }
 
     /// The store went back: begins another timeline, larger than `present` and `past`, unless it is not in `present` any more. `past`
     /// is the largest that was ever seen of it. In one transaction the server's own timeline counts as checked, and half-open

@@ -5,6 +5,7 @@ mod going_back;
 mod keys;
 mod outage;
 mod restart;
+mod rows;
 mod schema;
 mod start_alone;
 mod ten;

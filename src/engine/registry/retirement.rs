@@ -40,6 +40,24 @@ impl Registry {
         }
     }
 
+    /// Forgets the retired breakers that `is_old` says. Answers how many.
+    pub(in crate::engine) fn forget_retired(&self, is_old: impl Fn(&Tombstone) -> bool) -> usize {
+        let mut forgotten = 0;
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            shard.tombstones.retain(|tombstone| {
+                let is_old = is_old(tombstone);
+                if is_old {
+                    self.shares.give_back(tombstone.owner);
+                    forgotten += 1;
+                }
+                !is_old
+            });
+        }
+        self.tombstones.fetch_sub(forgotten, Ordering::Relaxed);
+        forgotten
+    }
+
     /// Retires the breakers that are CLOSED, or in the state that they were born in, that are not configured and that
     /// were not used for the idle time, or never; of those that ever changed their state, the ones that the store has as they
     /// are, which it does up to the log sequence number `stored_up_to`. Answers how many.

@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::checker::{Checker, SERVICE};
-use super::executor::{Executor, Owner, SimulatedClock};
+use super::executor::{BEGINNING, Executor, Owner, SimulatedClock};
 use super::link::Link;
 use super::process::Process;
+use super::turns;
 use crate::engine::{Allowed, Creator, Engine, Permit, Target};
 use crate::replica::{Calls, Replica, WaitingCall};
 
@@ -30,6 +31,8 @@ pub(super) struct Caller {
     pub(super) checker: Arc<Checker>,
     pub(super) healthy: Arc<Mutex<bool>>,
     pub(super) loses_probes: bool,
+    /// Breakers are used one after the other.
+    pub(super) takes_turns: bool,
     pub(super) calls_until: Arc<Mutex<Time>>,
 }
 
@@ -52,6 +55,13 @@ impl Caller {
             self.executor.sleep(pause).await;
             let (first, count) =
                 self.executor.draw(|random| (random.below(NAMES.len() as u64), 1 + random.below(BATCH_MAX)));
+            let (first, count) = if self.takes_turns && self.executor.now() < BEGINNING + turns::LASTS {
+                let now_s = self.executor.now().as_micros() / 1_000_000;
+                let drawn = self.executor.draw(|random| random.below(1_000));
+                (turns::used_at(now_s, drawn, NAMES.len() as u64), 1)
+            } else {
+                (first, count)
+            };
             let names: Vec<_> = NAMES
                 .into_iter()
                 .cycle()

@@ -45,6 +45,10 @@ pub(super) struct Inner {
     /// States that callers were told of, by timeline, if that is known, and epoch.
     pub(super) told: BTreeSet<(String, Option<u32>, u64, State)>,
     going_back: GoingBack,
+    /// By breaker, the histories of those of its rows that were let go of.
+    pub(super) let_go: BTreeMap<String, Vec<Vec<StoredTransition>>>,
+    /// By replica and breaker, how many of them it has gone back behind.
+    gone_back: BTreeMap<(usize, String), usize>,
     pub(super) acts: Acts,
     /// The overrides of the service that operators set, or tried to.
     pub(super) service_overrides: Durations,
@@ -75,6 +79,8 @@ pub(super) struct Figures {
     pub(super) transitions: u64,
     /// Outcomes that were not counted.
     pub(super) not_counted: u64,
+    /// Rows that were let go of.
+    pub(super) let_go: u64,
 }
 
 impl Checker {
@@ -287,8 +293,36 @@ impl Checker {
     pub(super) fn shown(&self, replica: usize, name: &str, epoch: (u32, u64)) {
         let before = self.inner.lock().shown.insert((replica, name.to_owned()), epoch);
         if before.is_some_and(|before| before > epoch) {
+            {
+                // Once for each time that its row was let go of.
+                let mut inner = self.inner.lock();
+                let let_go = inner.let_go.get(name).map_or(0, Vec::len);
+                let gone_back = inner.gone_back.entry((replica, name.to_owned())).or_default();
+                if std::mem::replace(gone_back, let_go) < let_go {
+                    return;
+                }
+            }
             self.violated(format!("r{replica} goes back with {name}: from epoch {before:?} to {epoch:?}"));
         }
+    }
+
+    /// A replica has forgotten breakers that it had not used for long.
+    pub(super) fn forgot(&self, replica: usize, is_forgotten: impl Fn(&str) -> bool) {
+        self.log(|| format!("r{replica} forgets breakers"));
+        self.inner.lock().shown.retain(|(of, name), _| *of != replica || !is_forgotten(name));
+    }
+
+    pub(super) fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// The row of a breaker was let go of, which had this history.
+    pub(super) fn let_go(&self, key: &Key, history: Vec<StoredTransition>) {
+        self.log(|| format!("the row of {key} goes, after {} transitions", history.len()));
+        let name = key.name().to_string();
+        let mut inner = self.inner.lock();
+        inner.probes.retain(|(of, ..), _| *of != name);
+        inner.let_go.entry(name).or_default().push(history);
     }
 
     /// A replica says of one of its transitions that it stands: this is what it logs and counts.

@@ -32,6 +32,7 @@ fn plan(network: NetworkFaults) -> Plan {
         goes_back: false,
         is_calm: true,
         starts_alone: false,
+        lets_go: false,
     }
 }
 

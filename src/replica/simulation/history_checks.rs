@@ -38,7 +38,12 @@ impl Checker {
         let names: BTreeSet<_> = told.iter().map(|(name, ..)| name.clone()).collect();
         for name in names {
             let of_name: Vec<_> = rows.iter().filter(|row| **row.key.name() == *name).collect();
-            self.check_chain(&name, &of_name);
+            let gone = self.inner.lock().let_go.get(&name).cloned().unwrap_or_default();
+            for history in &gone {
+                self.check_chain(&name, &history.iter().collect::<Vec<_>>(), !gone.is_empty());
+            }
+            self.check_chain(&name, &of_name, !gone.is_empty());
+            let of_name: Vec<_> = gone.iter().flatten().chain(of_name).collect();
             let problems = self.inner.lock().acts.check(&name, &of_name);
             for problem in problems {
                 self.violated(problem);
@@ -54,13 +59,17 @@ impl Checker {
             recorded: inner.probes_recorded,
             transitions: rows.len() as u64,
             not_counted: inner.not_counted,
+            let_go: inner.let_go.values().map(|rows| rows.len() as u64).sum(),
         }
     }
 
     /// Epochs go up by one, along the edges that there are.
-    fn check_chain(&self, name: &str, rows: &[&StoredTransition]) {
+    fn check_chain(&self, name: &str, rows: &[&StoredTransition], was_let_go: bool) {
         let present = rows.iter().filter_map(|row| row.timeline).max();
-        let (mut epoch, mut state, mut entered_at) = (0, State::Closed, Time::ZERO);
+        let first = rows.iter().find(|row| row.epoch.is_some());
+        // A replica goes on from the epoch of a row that was let go of.
+        let epoch = first.filter(|_| was_let_go).map_or(0, |row| row.base_epoch);
+        let (mut epoch, mut state, mut entered_at) = (epoch, State::Closed, Time::ZERO);
         for row in rows.iter().filter(|row| row.epoch.is_some()) {
             let is_edge = row.attribution.is_some()
                 || matches!(row.reason, Reason::OverrideExpired | Reason::Restart)
@@ -117,8 +126,8 @@ impl Checker {
     /// one of a replica that died over it.
     fn check_stood(&self, rows: &[StoredTransition]) {
         let meta = self.store.meta().now_or_never().expect("it waits for nothing");
-        if meta.expect("it is there").timeline != 0 {
-            // What was logged before the store went back may be gone.
+        if meta.expect("it is there").timeline != 0 || !self.inner.lock().let_go.is_empty() {
+            // What was logged before the store went back may be gone, and epochs come again after a row was let go of.
             return;
         }
         for row in rows.iter().filter(|row| row.lost_transitions == 0) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{Attribution, Time};
+use breaker::{Attribution, Key, Time};
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -13,9 +13,9 @@ use super::checker::{Checker, SERVICE};
 use super::executor::{Executor, Owner};
 use super::going_back::check_trips;
 use crate::store::{
-    Answer, Answered, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, CountExchange, CountPage,
-    CountStore, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, ServiceOverride,
-    SharedStore, StoreError, StoredConfiguration, TimelineStore as _,
+    Answer, Answered, ChangedRow, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, CountExchange,
+    CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage,
+    ServiceOverride, SharedStore, StoreError, StoredConfiguration, TimelineStore as _,
 };
 
 /// How long a replica waits for the store.
@@ -208,6 +208,15 @@ impl SharedStore for Link {
         self.call("follow", Sent::Question, move |store| {
             let (after, seen) = (after.clone(), seen.clone());
             async move { store.rows_after(&after, &seen, limit).await }
+        })
+        .await
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        let used = used.to_vec();
+        self.call("say what is used", Sent::Question, move |store| {
+            let used = used.clone();
+            async move { store.use_rows(&used).await }
         })
         .await
     }

@@ -12,6 +12,7 @@ mod counts;
 mod executor;
 mod going_back;
 mod history_checks;
+mod letting_go;
 mod link;
 mod metered_store;
 mod operators;
@@ -22,6 +23,7 @@ mod service_operators;
 mod service_overrides;
 mod store_faults;
 mod thresholds;
+mod turns;
 mod world;
 
 use std::time::Duration;
@@ -30,6 +32,7 @@ use breaker::{Snapshot, State};
 use breakerd_common::clock::Clock as _;
 use futures_util::FutureExt as _;
 
+use self::callers::Caller;
 use self::checker::Figures;
 use self::executor::{BEGINNING, Owner, Random};
 use self::link::NetworkFaults;
@@ -117,6 +120,7 @@ fn plan(random: &mut Random, replicas: Option<u64>) -> Plan {
         goes_back: false,
         is_calm: false,
         starts_alone: false,
+        lets_go: false,
     }
 }
 
@@ -219,6 +223,26 @@ fn run_alone(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     run_plan(seed, plan, random, verbose)
 }
 
+/// Lets rows go, as a replica's retention does.
+async fn let_rows_go(world: Caller) {
+    loop {
+        world.executor.sleep(letting_go::EVERY).await;
+        for key in World::keys() {
+            if let Some(history) = world.checker.store().let_go(&key, letting_go::HISTORY_KEPT) {
+                world.checker.let_go(&key, history);
+            }
+        }
+    }
+}
+
+/// A run in which breakers are used for a while each, and rows that no replica uses go.
+fn run_letting_go(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
+    let mut random = Random::new(seed ^ 0x1e60);
+    let plan = plan(&mut random, None);
+    let (loses_probes, lease) = (true, Duration::from_secs(3));
+    run_plan(seed, Plan { lets_go: true, loses_probes, lease, ..plan }, random, verbose)
+}
+
 fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<String>, Figures, String) {
     let world = World::new(seed, plan, verbose);
     world.checker.log(|| format!("{plan:?}"));
@@ -229,7 +253,11 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     if plan.is_overridden {
         world.executor.spawn(Owner::World, service_operators::operate(world.caller()));
     }
-    let end = BEGINNING + ADVERSITY;
+    if plan.lets_go {
+        world.store.set_unused_kept(letting_go::ROWS_KEPT);
+        world.executor.spawn(Owner::World, let_rows_go(world.caller()));
+    }
+    let end = BEGINNING + if plan.lets_go { turns::LASTS } else { ADVERSITY };
     while world.executor.now() < end {
         let pause = random.micros(1_500_000);
         world.executor.run_until((world.executor.now() + pause).min(end));
@@ -264,6 +292,12 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
         for key in World::keys() {
             let stored = row(&world, &key);
             let shown = shown(&serving, &key, process.clock.now());
+            let is_known = serving.engine.knows_breaker(key.service(), key.name(), process.clock.now());
+            let is_closed = stored.state == State::Closed && shown.1 == State::Closed;
+            if plan.lets_go && is_closed && (stored.epoch == 0 || !is_known) {
+                // What is kept of a breaker that is retired is forgotten sooner or later than its row.
+                continue;
+            }
             if shown != (stored.epoch, stored.state) {
                 world.checker.violated(format!(
                     "r{} shows {key} as {shown:?}, the store has {stored:?}",
@@ -301,6 +335,29 @@ fn row(world: &World, key: &breaker::Key) -> Snapshot {
         .into_iter()
         .find(|stored| stored.key == *key)
         .map_or_else(Snapshot::pristine, |stored| stored.snapshot)
+}
+
+/// As [`replicas_agree_whatever_goes_wrong`]; the settings are `BREAKERD_LETTING_GO_SEED` and the like.
+#[test]
+fn replicas_agree_while_rows_go() {
+    if let Some(seed) = setting("BREAKERD_LETTING_GO_SEED") {
+        let (problems, figures, story) = run_letting_go(seed, true);
+        println!("{story}{figures:?}");
+        assert!(problems.is_empty(), "seed {seed}: {problems:#?}");
+        return;
+    }
+    let (mut sum, begin) = (Figures::default(), setting("BREAKERD_FIRST_SEED").unwrap_or(0));
+    for seed in begin..begin + setting("BREAKERD_SEEDS").unwrap_or(SEEDS / 2) {
+        let (problems, figures, _) = run_letting_go(seed, false);
+        assert!(
+            problems.is_empty(),
+            "seed {seed} (BREAKERD_LETTING_GO_SEED={seed} tells its story): {problems:#?}"
+        );
+        sum.let_go += figures.let_go;
+        sum.transitions += figures.transitions;
+    }
+    println!("{sum:?}");
+    assert!(sum.let_go > 0 && sum.transitions > 0, "it tried something: {sum:?}");
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::checker::{Checker, OPEN_WAIT};
+use super::checker::{Checker, OPEN_WAIT, SERVICE};
 use super::executor::{Executor, Owner, Random, SimulatedClock};
 use super::going_back::Trip;
 use super::link::{Link, NetworkFaults};
-use super::service_overrides;
+use super::{letting_go, service_overrides};
 use crate::catalog::Catalog;
 use crate::engine::{
     Appended, Engine, Event, KnownRow, Limits, Seals, StoreAnswer, StoreIdentity, TransitionSink,
@@ -37,6 +37,7 @@ pub(super) struct Process {
     pub(super) count_hint: Arc<Notify>,
     pub(super) life: Mutex<Life>,
     pub(super) starts_alone: bool,
+    pub(super) lets_go: bool,
     /// What it last knew of the store; none: nothing was kept yet.
     pub(super) kept: Mutex<Option<Vec<KnownRow>>>,
     /// What was seen of the store, on disk.
@@ -109,7 +110,7 @@ pub(super) async fn live(
         breakers_per_service_max: 16,
         breakers_per_caller_max: 16,
         own_series_max: 0,
-        idle_ttl: Duration::from_hours(1),
+        idle_ttl: if process.lets_go { letting_go::IDLE } else { Duration::from_hours(1) },
     };
     let identity =
         StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };
@@ -163,6 +164,15 @@ pub(super) async fn live(
         executor.spawn(owner, service_overrides::follow(executor.clone(), engine, link, clock, newest));
     }
     executor.spawn(owner, tail.run(stop.clone()));
+    if process.lets_go {
+        let (index, told, time) = (process.index, Arc::clone(&checker), Arc::clone(&clock));
+        let forgot = move |engine: &Engine| {
+            told.forgot(index, |name| !engine.knows_breaker(SERVICE, name, time.now()));
+        };
+        let sweep = letting_go::sweep(Arc::clone(&engine), Arc::clone(&journal), Arc::clone(&clock), forgot);
+        executor.spawn(owner, sweep);
+        executor.spawn(owner, letting_go::say_use(Arc::clone(&engine), link.clone(), Arc::clone(&clock)));
+    }
     executor.spawn(owner, replication.count_sharing(link.clone()).run(stop.clone()));
     let coordinator = replication.coordinator();
     let stop = CancellationToken::new();

@@ -20,7 +20,7 @@ use crate::store::{ConfigStore as _, MemorySnapshot, MemoryStore};
 
 /// What a world is made with.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "five that are true independently")]
+#[expect(clippy::struct_excessive_bools, reason = "seven that are true independently")]
 pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) callers: usize,
@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub(super) is_calm: bool,
     /// Whether a process that was killed begins by what it last knew of the store, and does not wait for it.
     pub(super) starts_alone: bool,
+    /// Whether rows go that no replica uses.
+    pub(super) lets_go: bool,
 }
 
 /// The world.
@@ -94,6 +96,7 @@ impl World {
                 count_hint: Arc::new(Notify::new()),
                 life: Mutex::default(),
                 starts_alone: plan.starts_alone,
+                lets_go: plan.lets_go,
                 kept: Mutex::default(),
                 seen: Arc::default(),
             })
@@ -214,6 +217,7 @@ impl World {
             checker: Arc::clone(&self.checker),
             healthy: Arc::clone(&self.healthy),
             loses_probes: self.plan.loses_probes,
+            takes_turns: self.plan.lets_go,
             calls_until: Arc::clone(&self.calls_until),
         }
     }

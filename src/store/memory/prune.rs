@@ -73,15 +73,17 @@ impl State {
     }
 
     /// See [`crate::store::TransitionStore::delete_breakers`].
-    pub(super) fn delete_breakers(&mut self, breakers: &[(Key, u64)]) -> Vec<Key> {
+    pub(super) fn delete_breakers(&mut self, breakers: &[(Key, u64)], now: Time) -> Vec<Key> {
         let mut deleted = Vec::new();
         for (key, epoch) in breakers {
             let is_as_named = self.breakers.get(key).is_some_and(|entry| {
                 let snapshot = &entry.state.snapshot;
-                snapshot.state == BreakerStateKind::Closed && snapshot.epoch == *epoch
+                let is_as_named = snapshot.state == BreakerStateKind::Closed && snapshot.epoch == *epoch;
+                is_as_named && !self.is_in_use(entry, now)
             });
             if is_as_named {
                 self.breakers.remove(key);
+                self.let_go_epoch = self.let_go_epoch.max(*epoch);
                 let probed = (key.clone(), 0)..=(key.clone(), u64::MAX);
                 let epochs: Vec<_> = self.probes.range(probed).map(|(epoch, _)| epoch.clone()).collect();
                 for epoch in epochs {

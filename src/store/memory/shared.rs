@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use breaker::State::HalfOpen;
-use breaker::{Key, ProbeSlot};
+use breaker::{Key, ProbeSlot, RowVersion};
 
 use super::state::{BreakerEntry, ProbeEntry, State};
 use super::transaction::MemoryTransaction;
 use super::{MemoryStore, complete};
 use crate::protocol_rules::{Rule, holds};
 use crate::store::judge::probes::ProbeRows;
-use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows, changed_row};
+use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows, changed_row, no_row};
 use crate::store::timeline_store::timeline_after;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
-    Answered, ChangeId, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage,
-    SharedStore, StoreError, StoredBreaker, shared_script,
+    Answered, ChangeId, ChangedRow, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace,
+    RowsPage, SharedStore, StoreError, StoredBreaker, shared_script,
 };
 
 #[async_trait]
@@ -77,6 +77,23 @@ impl SharedTransaction for MemoryTransaction<'_> {
 }
 
 impl State {
+    /// See [`SharedStore::use_rows`].
+    fn use_rows(&mut self, used: &[(Key, u64)], now: Timestamp) -> Vec<ChangedRow> {
+        let version = RowVersion { timeline: self.meta.timeline, revision: self.revision };
+        let mut others = Vec::new();
+        for (key, epoch) in used {
+            let Some(entry) = self.breakers.get_mut(key) else {
+                others.extend((*epoch > 0).then(|| no_row(key.clone(), version, now.0)));
+                continue;
+            };
+            Arc::make_mut(entry).used_at = Some(now.0);
+            if entry.state.snapshot.epoch != *epoch {
+                others.push(changed_row(entry.stored(key), version.timeline, now.0));
+            }
+        }
+        others
+    }
+
     /// See [`SharedStore::rows_after`].
     fn rows_after(
         &self,
@@ -144,6 +161,14 @@ impl SharedStore for MemoryStore {
         self.read_at("read what changed", |state, server_timeline| {
             let position = state.position(after.revision, server_timeline);
             state.rows_after(after, limit.max(1), seen, (position, now))
+        })
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        self.write("say which breakers are used", |writer| {
+            let tx = MemoryTransaction::shared(writer);
+            let now = tx.checked("say which breakers are used")?;
+            Ok(tx.writer.state.use_rows(used, now))
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use breaker::{Key, State as BreakerStateKind, Time};
 
@@ -11,7 +12,7 @@ use crate::store::judge::BreakerState;
 use crate::store::judge::probes::ProbeRows;
 use crate::store::{
     ChangeId, ChangeKind, ChangeQuery, HistoryCursor, Meta, Position, StoredBreaker, StoredChange,
-    StoredConfiguration, StoredTransition, TransitionId, TransitionQuery,
+    StoredConfiguration, StoredTransition, TransitionId, TransitionQuery, UNUSED_ROWS_KEPT,
 };
 
 /// Everything that is kept. Only ordered maps, so that nothing depends on how a hash comes out. It grows with what is
@@ -23,6 +24,10 @@ pub(super) struct State {
     pub(super) permit_keys: Vec<PermitKeyEntry>,
     /// The timeline of the server that was checked last.
     pub(super) checked_timeline: u64,
+    /// The largest epoch of a row that was let go of.
+    pub(super) let_go_epoch: u64,
+    /// How long the rows are kept that no replica uses.
+    pub(super) unused_kept: Duration,
     /// The revision that began the timeline of the store.
     pub(super) timeline_revision: u64,
     pub(super) revision: u64,
@@ -62,6 +67,8 @@ pub(super) struct Nonce {
 pub(super) struct BreakerEntry {
     pub(super) state: BreakerState,
     pub(super) revision: u64,
+    /// When a replica last said that it uses it; none: none did.
+    pub(super) used_at: Option<Time>,
 }
 
 /// The slots of a half-open.
@@ -107,6 +114,8 @@ impl State {
             meta,
             permit_keys: vec![first],
             checked_timeline: 0,
+            let_go_epoch: 0,
+            unused_kept: UNUSED_ROWS_KEPT,
             timeline_revision: 0,
             revision: 0,
             nonces: BTreeMap::new(),
@@ -146,15 +155,22 @@ impl State {
         before: Time,
         after: Option<&Key>,
         limit: u32,
+        now: Time,
     ) -> Vec<(Key, u64)> {
         let in_history: BTreeSet<&Key> = self.history.iter().map(|row| &row.key).collect();
         let old = self.behind(after).filter(|(key, entry)| {
             let snapshot = &entry.state.snapshot;
             snapshot.state == BreakerStateKind::Closed
                 && snapshot.entered_at < before
+                && !self.is_in_use(entry, now)
                 && !in_history.contains(key)
         });
         old.take(limit as usize).map(|(key, entry)| (key.clone(), entry.state.snapshot.epoch)).collect()
+    }
+
+    /// Whether a replica has said lately that it uses a breaker.
+    pub(super) fn is_in_use(&self, entry: &BreakerEntry, now: Time) -> bool {
+        entry.used_at.is_some_and(|used_at| now.since(used_at) < self.unused_kept)
     }
 
     /// See [`crate::store::ConfigStore::changes`].

@@ -133,7 +133,8 @@ impl<'a> MemoryTransaction<'a> {
     fn write_breaker(&mut self, key: &Key, state: &BreakerState, bumped: Bumped) -> Result<(), StoreError> {
         let StoredBreaker { snapshot, entered_by, .. } = BreakerRow::new(key, state)?.breaker()?;
         let state = BreakerState { is_stored: true, snapshot, entered_by, ..state.clone() };
-        let entry = BreakerEntry { state, revision: bumped.revision.unsigned_abs() };
+        let used_at = self.writer.state.breakers.get(key).and_then(|entry| entry.used_at);
+        let entry = BreakerEntry { state, revision: bumped.revision.unsigned_abs(), used_at };
         self.draft.breakers.push((key.clone(), entry));
         Ok(())
     }
@@ -148,7 +149,9 @@ impl WriteTransaction for MemoryTransaction<'_> {
 
     async fn read_rows<'a>(&mut self, proposals: &'a [Proposal]) -> Result<LockedRows<'a>, StoreError> {
         let timeline = self.draft.timeline.unwrap_or(self.writer.state.meta.timeline);
-        let mut rows = LockedRows { timeline: self.is_shared.then_some(timeline), ..LockedRows::default() };
+        let let_go_epoch = self.writer.state.let_go_epoch;
+        let timeline = self.is_shared.then_some(timeline);
+        let mut rows = LockedRows { timeline, let_go_epoch, ..LockedRows::default() };
         for key in keys(proposals) {
             if let Some(entry) = self.writer.state.breakers.get(key) {
                 let probes = self.writer.state.probes.get(&(key.clone(), entry.state.snapshot.epoch));

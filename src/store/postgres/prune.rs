@@ -14,7 +14,9 @@ use super::lock::Lock;
 use super::probe_rows;
 use super::row_locks::lock_breakers;
 use super::write_transaction::{Write, begin, lock_revision};
+use crate::store::columns::micros;
 use crate::store::rows::old_breaker;
+use crate::store::shared_store::UNUSED_ROWS_KEPT;
 use crate::store::sqlx_error::fault;
 use crate::store::timeline_store::NONCES_KEPT;
 use crate::store::timestamp::Timestamp;
@@ -243,30 +245,38 @@ async fn delete(tx: &mut Write, sql: &'static str, before: Timestamp) -> Result<
     Ok(done.rows_affected())
 }
 
+/// Which rows no replica uses: one that did would have said so. `$5` is for how long they are kept.
+const IS_UNUSED: &str = "used_at < clock_timestamp() - $5 * interval '1 microsecond'";
+
 /// See [`crate::store::TransitionStore::breakers_without_history`].
 pub(super) async fn breakers_without_history(
     pool: &PgPool,
+    lock: &Lock,
     before: Time,
     after: Option<&Key>,
     limit: u32,
 ) -> Result<Vec<(Key, u64)>, StoreError> {
     let (service, name) = after.map_or(("", ""), |key| (key.service(), key.name()));
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+    let statement = format!(
         "SELECT service, name, epoch FROM breaker
-         WHERE state = 'CLOSED' AND epoch > 0 AND entered_at < $1 AND (service, name) > ($2, $3) AND NOT EXISTS (
+         WHERE state = 'CLOSED' AND epoch > 0 AND entered_at < $1 AND (service, name) > ($2, $3)
+           AND ({IS_UNUSED} OR NOT $6) AND NOT EXISTS (
              SELECT 1 FROM transition
              WHERE transition.service = breaker.service AND transition.name = breaker.name
          )
          ORDER BY service, name
-         LIMIT $4",
-    )
-    .bind(Timestamp(before))
-    .bind(service)
-    .bind(name)
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await
-    .map_err(fault("find expired breakers"))?;
+         LIMIT $4"
+    );
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(AssertSqlSafe(statement))
+        .bind(Timestamp(before))
+        .bind(service)
+        .bind(name)
+        .bind(i64::from(limit))
+        .bind(micros(UNUSED_ROWS_KEPT))
+        .bind(lock.is_shared())
+        .fetch_all(pool)
+        .await
+        .map_err(fault("find expired breakers"))?;
     rows.into_iter().map(|(service, name, epoch)| old_breaker(&service, &name, epoch)).collect()
 }
 
@@ -287,18 +297,28 @@ pub(super) async fn delete_breakers(
     lock_revision(&mut tx, lock).await?;
     let keys: Vec<_> = breakers.iter().map(|(key, _)| key).collect();
     lock_breakers(&mut tx, lock, &keys).await?;
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "DELETE FROM breaker USING unnest($1::text[], $2::text[], $3::bigint[]) AS listed (service, name, epoch)
-         WHERE breaker.service = listed.service AND breaker.name = listed.name AND breaker.epoch = listed.epoch
-           AND state = 'CLOSED'
-         RETURNING breaker.service, breaker.name, breaker.epoch",
-    )
-    .bind(services)
-    .bind(names)
-    .bind(epochs)
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(fault(act))?;
+    // A replica may have said that it uses one since they were listed.
+    let statement = format!(
+        "WITH gone AS (
+             DELETE FROM breaker USING unnest($1::text[], $2::text[], $3::bigint[]) AS listed (service, name, epoch)
+             WHERE breaker.service = listed.service AND breaker.name = listed.name AND breaker.epoch = listed.epoch
+               AND state = 'CLOSED' AND ({IS_UNUSED} OR NOT $4)
+             RETURNING breaker.service, breaker.name, breaker.epoch
+         ), noted AS (
+             UPDATE meta SET let_go_epoch = (SELECT max(epoch) FROM gone)
+             WHERE let_go_epoch < (SELECT max(epoch) FROM gone)
+         )
+         SELECT service, name, epoch FROM gone"
+    );
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(AssertSqlSafe(statement))
+        .bind(services)
+        .bind(names)
+        .bind(epochs)
+        .bind(lock.is_shared())
+        .bind(micros(UNUSED_ROWS_KEPT))
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(fault(act))?;
     tx.commit(act).await?;
     rows.into_iter().map(|(service, name, epoch)| Ok(old_breaker(&service, &name, epoch)?.0)).collect()
 }

@@ -1,13 +1,14 @@
 //! What several replicas ask of Postgres.
 
 use async_trait::async_trait;
+use breaker::Key;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::server_timeline::IS_CHECKED_UNLESS_STANDBY;
 use super::shared_rows::joined_breaker;
 use super::steps::PostgresTransaction;
-use super::{CALL_TIMEOUT, PostgresStore, listen, within};
+use super::{CALL_TIMEOUT, PostgresStore, listen, row_use, within};
 use crate::store::columns::{Reader, bigint, hex};
 use crate::store::rows::BreakerRow;
 use crate::store::shared_script::changed_row;
@@ -15,8 +16,8 @@ use crate::store::sqlx_error::{not_writable, too_slow};
 use crate::store::statements::PositionRow;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
-    Answered, ChangeId, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace, RowsPage,
-    SharedStore, StoreError, TimelineStore, Told, shared_script,
+    Answered, ChangeId, ChangedRow, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace,
+    RowsPage, SharedStore, StoreError, TimelineStore, Told, shared_script,
 };
 
 /// A row that changed, beside the position of the store; none: a row of the answer for the position alone.
@@ -89,6 +90,18 @@ impl SharedStore for PostgresStore {
 
     async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
         self.on_primary(rows_after(&self.reads(), after, seen, limit.max(1)).await)
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        if used.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = tokio::time::timeout(CALL_TIMEOUT, async {
+            let (reads, writes) = (self.reads(), self.writes().await?);
+            row_use::note_use((&reads, &writes), &self.lock, used).await?;
+            row_use::other_rows(&reads, used).await
+        });
+        self.on_primary(self.noted(asked.await.map_err(|_| too_slow("say which breakers are used"))?))
     }
 
     async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {

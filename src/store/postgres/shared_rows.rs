@@ -24,6 +24,7 @@ const ACT: &str = "read the breakers";
 pub(super) struct SharedRows {
     timeline: u32,
     newest: ChangeId,
+    let_go_epoch: u64,
     /// Breakers that were asked about, whether they have a row or not.
     read: BTreeSet<Key>,
     /// With the revision of each.
@@ -47,6 +48,7 @@ struct TimelineRow {
     timeline_revision: i64,
     newest: i64,
     newest_nonce: Option<i64>,
+    let_go_epoch: i64,
     breaker: Option<(BreakerRow, BesideRow)>,
 }
 
@@ -58,6 +60,7 @@ impl FromRow<'_, PgRow> for TimelineRow {
             timeline_revision: row.try_get("timeline_revision")?,
             newest: row.try_get("newest")?,
             newest_nonce: row.try_get("newest_nonce")?,
+            let_go_epoch: row.try_get("let_go_epoch")?,
             breaker: breaker.transpose().map_err(|error: sqlx::Error| error)?,
         })
     }
@@ -86,7 +89,7 @@ impl SharedRows {
             Locks::Before => "",
         };
         let statement = format!(
-            "SELECT timeline, timeline_revision, (SELECT n FROM revision LIMIT 1) AS newest,
+            "SELECT timeline, timeline_revision, let_go_epoch, (SELECT n FROM revision LIMIT 1) AS newest,
                     (SELECT nonce FROM change WHERE rev = (SELECT n FROM revision LIMIT 1)) AS newest_nonce, present.*
              FROM meta LEFT JOIN (
                  SELECT service, name, epoch, state, open_count, entered_at, wait_us, retry_after_us,
@@ -106,7 +109,10 @@ impl SharedRows {
             .map_err(fault(ACT))?;
         let reader = Reader { act: ACT, row: "meta" };
         self.read.extend(keys.iter().copied().cloned());
-        for TimelineRow { timeline, timeline_revision, newest, newest_nonce, breaker } in rows {
+        for row in rows {
+            let TimelineRow { timeline, timeline_revision, newest, newest_nonce, let_go_epoch, breaker } =
+                row;
+            self.let_go_epoch = reader.number("let_go_epoch", let_go_epoch)?;
             self.timeline = reader.number("timeline", timeline)?;
             let nonce = newest_nonce.map_or(0, i64::cast_unsigned);
             self.newest = ChangeId { revision: newest.unsigned_abs(), nonce };
@@ -142,6 +148,11 @@ impl SharedRows {
     /// The timeline of the store. Some were read.
     pub(super) fn timeline(&self) -> u32 {
         self.timeline
+    }
+
+    /// As [`crate::store::judge::LockedRows::let_go_epoch`]. Some were read.
+    pub(super) fn let_go_epoch(&self) -> u64 {
+        self.let_go_epoch
     }
 
     /// What was decided is written with this change.

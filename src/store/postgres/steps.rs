@@ -96,7 +96,8 @@ impl WriteTransaction for PostgresTransaction<'_> {
             let timeline = Some(self.rows.timeline());
             let known = write::read_receipts(&mut self.tx, proposals).await?;
             let services = config::service_overrides(&mut self.tx, &named_services(proposals)).await?;
-            return Ok(LockedRows { timeline, present, known, services });
+            let let_go_epoch = self.rows.let_go_epoch();
+            return Ok(LockedRows { timeline, present, known, services, let_go_epoch });
         }
         write::read_rows(&mut self.tx, &keys, proposals).await
     }

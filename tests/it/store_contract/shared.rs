@@ -8,6 +8,7 @@ mod parallel;
 mod proposals;
 mod round_trips;
 mod row_locks;
+mod row_use;
 mod rows;
 mod timelines;
 mod unreadable;

@@ -80,7 +80,7 @@ impl SharedBed {
                 let by = format!("{} * interval '1 microsecond'", time.as_micros());
                 bed.sql(&format!(
                     "UPDATE breaker SET entered_at = entered_at - {by}, open_until = open_until - {by},
-                                        first_probe_at = first_probe_at - {by},
+                                        first_probe_at = first_probe_at - {by}, used_at = used_at - {by},
                                         override_expires_at = override_expires_at - {by};
                      UPDATE service_override SET expires_at = expires_at - {by};
                      UPDATE probe SET lease_until = lease_until - {by}, written_at = written_at - {by};

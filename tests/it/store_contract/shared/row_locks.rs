@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{Key, Probe, State};
-use breakerd::store::{Answer, ProbeRequest, StoreError, Target};
+use breakerd::store::{Answer, ProbeRequest, StoreError, Target, UNUSED_ROWS_KEPT};
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 
@@ -103,6 +103,9 @@ async fn rows_are_locked_in_the_order_of_keys() {
     })
     .await;
     let closed: Vec<_> = keys.iter().map(|key| (key.clone(), 2)).collect();
+    bed.pass(UNUSED_ROWS_KEPT).await;
+    waits_in_the_order_of_keys(&bed, &keys, async { drop(bed.store.use_rows(&closed).await.unwrap()) }).await;
+    bed.pass(UNUSED_ROWS_KEPT).await;
     waits_in_the_order_of_keys(&bed, &keys, async {
         assert_eq!(bed.store.delete_breakers(&closed).await.unwrap().len(), 3);
     })

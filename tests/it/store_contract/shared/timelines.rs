@@ -112,7 +112,8 @@ async fn what_was_decided_in_another_timeline_goes_into_the_history_alone(bed: &
     let old = Proposal { decided_in, ..proposed(1, &a, State::Closed, State::Open, 0) };
     let answered = bed.propose(old.clone()).await;
     assert!(matches!(answered.answer, Answer::Lost { .. }), "{answered:?}");
-    assert_eq!(answered.row.row.version, RowVersion { timeline: present, revision: 0 });
+    let revision = answered.newest.revision;
+    assert_eq!(answered.row.row.version, RowVersion { timeline: present, revision });
     let rows = history(bed).await;
     assert_eq!((rows.len(), rows[0].timeline, rows[0].superseded), (1, Some(0), true));
     assert_eq!((rows[0].to, rows[0].base_epoch, rows[0].epoch), (State::Open, 0, None));
