@@ -31,7 +31,7 @@ struct Replica {
     /// Since it last wrote to the store.
     silent_seconds: f64,
     /// It is the one that answers.
-    this_replica: bool,
+    this_one: bool,
 }
 
 pub(super) async fn replicas(State(state): State<PageState>) -> Response {
@@ -45,7 +45,7 @@ pub(super) async fn replicas(State(state): State<PageState>) -> Response {
         revision: replica.revision,
         waiting_transitions: replica.waiting,
         silent_seconds: silent.as_secs_f64(),
-        this_replica: replica.boot == answering,
+        this_one: replica.boot == answering,
         name: replica.name,
         version: replica.version,
     };

@@ -1,6 +1,6 @@
 //! The part of published counts that only replicas read, as bytes: numbers of 7 bits a byte, the lowest first.
 //!
-//! A row is written five times a second by each replica, so it is kept small: of a window most numbers are below 128.
+//! A row is written by each replica up to five times a second, so it is kept small: of a window most numbers are below 128.
 
 use std::time::Duration;
 
