@@ -345,7 +345,7 @@ mod tests {
             let store = store_of_an_old_breaker(&clock).await;
             if is_used {
                 store.use_rows(&[(Key::new("db", "a").unwrap(), 1)]).await.unwrap();
-                clock.advance(UNUSED_ROWS_KEPT - Duration::from_secs(1));
+                clock.advance(UNUSED_ROWS_KEPT.saturating_sub(Duration::from_secs(1)));
             }
             let kept = Duration::from_hours(24 * 30);
             let (pruned, breakers) = prune(&store, &engine(numbering), &clock, kept).await.unwrap();

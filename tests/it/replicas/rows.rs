@@ -140,10 +140,11 @@ async fn a_hundred_thousand_made_up_names_leave_nothing_behind() {
     };
     assert_eq!(rows().await, 0, "names that never tripped have no rows");
     // As many have tripped and closed since.
-    let insert =
-        "INSERT INTO breaker (service, name, epoch, state, open_count, entered_at, config_revision, revision)
-                  SELECT 'made-up', 'tripped-' || n, 3, 'CLOSED', 0, now() - interval '50 days', 1, 0
-                  FROM generate_series(1, 100000) AS n";
+    let insert = "WITH bumped AS (UPDATE revision SET n = n + 1 RETURNING n),
+                       noted AS (INSERT INTO change (rev, nonce, recorded_at) SELECT n, 7, now() FROM bumped)
+                  INSERT INTO breaker (service, name, epoch, state, open_count, entered_at, config_revision, revision)
+                  SELECT 'made-up', 'tripped-' || number, 3, 'CLOSED', 0, now() - interval '50 days', 1, n
+                  FROM bumped, generate_series(1, 100000) AS number";
     sqlx::query(insert).execute(&mut postgres(&url).await).await.unwrap();
     let restarted = async |replica: Replica, name| {
         let Replica { process, folder } = replica;
