@@ -270,6 +270,7 @@ impl BreakerService for Empty {
             retry_after: None,
             config_revision: 1,
             lease: None,
+            decided_alone: false,
         }))
     }
 

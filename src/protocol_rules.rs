@@ -62,6 +62,12 @@ pub(crate) enum Rule {
     ReconcileUntouched,
     /// Of the states of before, the one with the highest epoch stands.
     HighestOldEpochStands,
+    /// What a replica decided alone is over as soon as the store answers it.
+    BranchEndsWithAnswer,
+    /// An outcome of a call that a replica allowed alone counts nowhere else.
+    BranchOutcomesStay,
+    /// What a replica decided alone takes no row, but for a trip.
+    BranchIsHistory,
 }
 
 /// Whether a rule holds.
@@ -80,7 +86,12 @@ mod tests {
     use super::Rule;
 
     impl Rule {
-        pub(crate) const ALL: [Self; 28] = [
+        /// Whether it is of replicas that decide alone.
+        pub(crate) const fn is_of_branches(self) -> bool {
+            matches!(self, Self::BranchEndsWithAnswer | Self::BranchOutcomesStay | Self::BranchIsHistory)
+        }
+
+        pub(crate) const ALL: [Self; 31] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -109,6 +120,9 @@ mod tests {
             Self::UnansweredTripOpens,
             Self::ReconcileUntouched,
             Self::HighestOldEpochStands,
+            Self::BranchEndsWithAnswer,
+            Self::BranchOutcomesStay,
+            Self::BranchIsHistory,
         ];
     }
 

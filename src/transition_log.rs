@@ -14,7 +14,7 @@ use breakerd_common::clock::Clock;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Appended, Event, TransitionSink};
+use crate::engine::{Appended, Event, Origin, TransitionSink};
 
 /// Transitions that are logged one by one, a second: those of a few services in trouble are, and a fleet-wide outage of
 /// a hundred thousand breakers is not a hundred thousand lines. As many wait in the queue.
@@ -50,6 +50,8 @@ struct Record {
     wait: Option<Duration>,
     attribution: Option<Attribution>,
     shadow: bool,
+    /// The store does not answer, and the replica decided alone.
+    alone: bool,
 }
 
 /// An outbox before `inner` and the log that it feeds, paced by `clock`.
@@ -63,16 +65,20 @@ pub fn logging<O: TransitionSink>(inner: O, clock: Arc<dyn Clock>) -> (LoggingSi
 impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
     fn append(&self, event: Event<'_>) -> Appended {
         let appended = self.inner.append(event);
-        // What the store numbers is logged once it stands.
-        if event.numbering == Numbering::Own || event.transition.shadow {
-            self.record(event.key, event.transition, event.transition.after.epoch);
+        // What the store numbers is logged once it stands; what is decided alone is in force here, and does not.
+        let alone = event.origin == Origin::Alone;
+        if event.numbering == Numbering::Own || event.transition.shadow || alone {
+            self.record(Record {
+                alone,
+                ..Record::of(event.key, event.transition, event.transition.after.epoch)
+            });
         }
         appended
     }
 
     fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
         self.inner.stands(key, transition, epoch);
-        self.record(key, transition, epoch);
+        self.record(Record::of(key, transition, epoch));
     }
 
     fn moved(&self, key: &Key) {
@@ -85,10 +91,10 @@ impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
 }
 
 impl<O> LoggingSink<O> {
-    fn record(&self, key: &Key, transition: &Transition, epoch: u64) {
+    fn record(&self, record: Record) {
         match self.records.try_reserve() {
-            Ok(slot) => slot.send(Record::of(key, transition, epoch)),
-            Err(_) => self.counted.add(transition.reason),
+            Ok(slot) => slot.send(record),
+            Err(_) => self.counted.add(record.reason),
         }
     }
 }
@@ -154,11 +160,12 @@ impl Record {
             wait: transition.after.wait,
             attribution: transition.attribution.clone(),
             shadow: transition.shadow,
+            alone: false,
         }
     }
 
     fn log(&self) {
-        let Self { key, from, to, reason, epoch, stats, wait, attribution, shadow } = self;
+        let Self { key, from, to, reason, epoch, stats, wait, attribution, shadow, alone } = self;
         let (service, name) = (&**key.service(), &**key.name());
         let Stats { calls, failures, slow_calls, consecutive_failures, .. } = *stats;
         let (actor, why) = (
@@ -169,6 +176,11 @@ impl Record {
             tracing::warn!(
                 service, name, %reason, calls, failures, slow_calls, consecutive_failures,
                 "circuit would have opened (METRICS_ONLY)"
+            );
+        } else if *alone {
+            tracing::warn!(
+                service, name, %from, %to, %reason, calls, failures, slow_calls,
+                "circuit state changed on this replica only, as the store does not answer"
             );
         } else if *to == State::Open {
             tracing::warn!(

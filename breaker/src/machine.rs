@@ -29,8 +29,11 @@
 //! nothing is recorded, and time stands still for the breaker, until [`Breaker::answered`] or [`Breaker::adopt`]
 //! says what the store made of it. So a trip never waits for the store, and everything that lets calls through
 //! again does.
+//!
+//! A replica that the store does not answer at all may be told that it is alone; then its breakers go on by themselves ([`alone`]).
 
 mod active_override;
+mod alone;
 mod calls;
 mod elapse;
 mod half_open;
@@ -100,8 +103,10 @@ pub struct Breaker {
     epoch: u64,
     open_count: u32,
     numbering: Numbering,
+    /// The store does not answer, and this replica is to decide by itself.
+    is_alone: bool,
     /// What a replica knows of the store's row; none: nothing, or there is no store that others write to.
-    replicated: Option<Box<Replicated>>,
+    replicated: Option<Box<Replicated<Self>>>,
     next_number: u64,
     seen: ReportedNumbers,
     last_now: Time,
@@ -131,6 +136,7 @@ impl Breaker {
             epoch: 0,
             open_count: 0,
             numbering: identity.numbering,
+            is_alone: false,
             replicated: None,
             next_number: identity.first_number,
             seen: ReportedNumbers::default(),
@@ -155,13 +161,19 @@ impl Breaker {
     pub fn allow_again(&mut self, awaited: Option<Awaited>, now: Time) -> (Decision, Vec<Transition>) {
         let now = self.clock(now);
         let transitions = self.advance(now);
-        (self.decide(awaited, now), transitions)
+        let decision = self.decide_on_branch(now).unwrap_or_else(|| self.decide(awaited, now));
+        (decision, transitions)
     }
 
     /// How a call went.
     pub fn record(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> (Recorded, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
+        if let (Some(ticket), Some(own)) = (self.own_ticket(ticket), self.branch_mut()) {
+            let (recorded, made) = own.record(ticket, report, now);
+            transitions.extend(self.of_branch(made));
+            return (recorded, transitions);
+        }
         if let Ticket::Own(pass) = ticket
             && !self.seen.note(pass.number)
         {
@@ -188,6 +200,11 @@ impl Breaker {
     ) -> (RunRecorded, Vec<Transition>) {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
+        if let (Some(_), Some(own)) = (self.own_ticket(Ticket::Bare { epoch }), self.branch_mut()) {
+            let (recorded, made) = own.record_run(None, report, count, now);
+            transitions.extend(self.of_branch(made));
+            return (recorded, transitions);
+        }
         let (recorded, mut own) = self.take_run(epoch, report, count, now);
         for transition in &mut own {
             transition.outcome = Some(CausingOutcome::of(report));
@@ -199,12 +216,18 @@ impl Breaker {
     /// So many calls were rejected in the present state by others than this breaker: by clients that know its state. They are in
     /// [`Transition::rejected_calls`] of the end of it, a million million at the most, and change nothing else.
     pub fn note_rejected(&mut self, calls: u64) {
+        if let Some(own) = self.branch_mut() {
+            return own.note_rejected(calls);
+        }
         self.rejected_calls = self.rejected_calls.saturating_add(calls).min(REJECTED_CALLS_MAX);
     }
 
     /// Gives a probe back unused: its place is free again.
     pub fn release(&mut self, probe: Probe, now: Time) {
         let now = self.clock(now);
+        if let Some(own) = self.branch_mut() {
+            own.release(probe, now);
+        }
         if let Phase::HalfOpen(half_open) = &mut self.phase {
             half_open.release(probe, now);
         }
@@ -222,6 +245,9 @@ impl Breaker {
             self.wall = wall;
             self.wall_set_at = set_at;
         }
+        if let Some(own) = self.branch_mut() {
+            own.set_wall_offset(wall, set_at);
+        }
     }
 
     /// Judges by other thresholds from now on. State, epoch, counts and attempts stay; OPEN waits as long
@@ -235,6 +261,10 @@ impl Breaker {
         let now = self.clock(now);
         let mut transitions = self.advance(now);
         self.config_revision = config_revision;
+        if let Some(own) = self.branch_mut() {
+            let made = own.set_thresholds(Arc::clone(&thresholds), config_revision, now);
+            transitions.extend(self.of_branch(made));
+        }
         if *thresholds == *self.thresholds {
             self.thresholds = thresholds;
             return transitions;
@@ -245,7 +275,7 @@ impl Breaker {
             Phase::Open(open) => {
                 let retry_after = open.retry_after;
                 let wait = self.set_wait(retry_after);
-                if self.proposed().is_none() && now >= self.entered_at + wait {
+                if self.proposed().is_none() && self.branch().is_none() && now >= self.entered_at + wait {
                     let cause = Cause::own(Reason::ThresholdsChanged);
                     transitions.push(self.enter(Next::HalfOpen, cause, now));
                 }
@@ -258,6 +288,9 @@ impl Breaker {
     /// The state that it is shown in: that of the row, while the store has not answered a change that is not to be shown before
     /// ([`Breaker::is_unconfirmed`] changes that deny are).
     pub fn state(&self) -> State {
+        if let Some(own) = self.branch() {
+            return own.phase_state();
+        }
         self.hidden_behind().map_or_else(|| self.phase_state(), |(row, _)| row.state)
     }
 
@@ -313,6 +346,7 @@ impl Breaker {
 
     /// The only place where the state changes, and the only one that makes a real [`Transition`].
     fn enter(&mut self, next: Next, cause: Cause, at: Time) -> Transition {
+        self.end_branch();
         let from = self.phase_state();
         let base_epoch = self.epoch;
         self.age(at);

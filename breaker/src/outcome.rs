@@ -123,6 +123,9 @@ pub struct Decision {
     /// asks once more when the answer is here, with [`crate::Breaker::allow_again`]; whoever cannot counts as rejected with
     /// [`crate::Breaker::note_rejected`].
     pub waits: Option<Awaited>,
+    /// 0: the store's own line of epochs. Otherwise the replica is alone, and decided by itself: the number of the state that
+    /// it is in so, for the outcome of the call ([`crate::Breaker::record_on_branch`]).
+    pub branch: u32,
 }
 
 /// The answer of the store that a call waits for. A call that looks again before it is here, and says so, wants no second probe.

@@ -32,7 +32,7 @@ pub use error::{Error, Fault, Position, SourceLocation};
 pub use file::FileText;
 pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
-pub use value_kind::{DatabaseUrl, LogFormat, ValueKind};
+pub use value_kind::{DatabaseUrl, HalfOpenWithoutStore, LogFormat, ValueKind};
 
 use crate::auth::ClientCertificate;
 use crate::catalog::Declaration;

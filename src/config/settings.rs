@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use breakerd_common::value::{InvalidValue, RawValue};
 
-use super::value_kind::{DatabaseUrl, LogFormat, PRESENCES, Take, ValueKind};
+use super::value_kind::{DatabaseUrl, HalfOpenWithoutStore, LogFormat, PRESENCES, Take, ValueKind};
 use crate::auth::ClientCertificate;
 
 /// A row of the table.
@@ -191,6 +191,10 @@ settings! {
     /// that in `data_dir`, with the keys of permits. Otherwise a start waits for the database.
     store_start_without_store: bool = "store.start_without_store", "BREAKERD_STORE_START_WITHOUT_STORE", None,
         "false", ValueKind::Flag;
+    /// What open and half-open breakers do while the database does not answer for more than 3 s; replicas only
+    /// (`store.shared`). `local`: each replica goes on by itself, with probes of its own, until it answers. `hold`: they stay.
+    store_half_open_without_store: HalfOpenWithoutStore = "store.half_open_without_store",
+        "BREAKERD_STORE_HALF_OPEN_WITHOUT_STORE", None, "local", ValueKind::Choice(HalfOpenWithoutStore::NAMES);
     /// Retention of the history, the audit and closed breakers without history. Postgres prunes the history by the
     /// month, up to a month later.
     store_history_retention: Duration = "store.history_retention", "BREAKERD_STORE_HISTORY_RETENTION", None,

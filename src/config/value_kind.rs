@@ -97,6 +97,19 @@ impl LogFormat {
     pub(super) const NAMES: &'static [&'static str] = &["auto", "text", "json"];
 }
 
+/// What a replica that is alone does with breakers that only the store would let go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HalfOpenWithoutStore {
+    /// They stay as they are.
+    Hold,
+    /// It goes on by itself, with probes of its own.
+    Local,
+}
+
+impl HalfOpenWithoutStore {
+    pub(super) const NAMES: &'static [&'static str] = &["hold", "local"];
+}
+
 /// The URL of a database. It may hold a password, and so does not show itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
@@ -267,6 +280,12 @@ impl Take for LogFormat {
             "json" => Ok(Self::Json),
             _ => Ok(Self::Auto),
         }
+    }
+}
+
+impl Take for HalfOpenWithoutStore {
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+        Ok(if value::choice(given, Self::NAMES)? == "hold" { Self::Hold } else { Self::Local })
     }
 }
 

@@ -158,7 +158,7 @@ impl Engine {
                 inner.counters.decided(&decision);
             }
             self.settle(entry, inner, &transitions);
-            let permit = decision.pass.map(|pass| self.permit(entry, inner, pass, now));
+            let permit = decision.pass.map(|pass| self.permit(entry, inner, (pass, decision.branch), now));
             Allowed { decision, permit, config_revision: inner.breaker.config_revision() }
         })
     }
@@ -199,7 +199,8 @@ impl Engine {
         self.check_target(&target)?;
         let record = |entry: &Entry, inner: &mut Inner| {
             if permit.timeline != self.timeline_of(&inner.breaker)
-                || permit.branch != 0
+                // What another replica, or another life of this one, gave alone.
+                || (permit.branch != 0 && permit.issuer != self.issuer && holds(Rule::BranchOutcomesStay))
                 || permit.has_expired(now)
             {
                 inner.counters.late += 1;
@@ -209,7 +210,7 @@ impl Engine {
                 return self.result(inner, Recorded::NotCounted, now);
             }
             if permit.issuer == self.issuer {
-                return self.take(entry, inner, Ticket::Own(permit.pass), report, now);
+                return self.take(entry, inner, (Ticket::Own(permit.pass), permit.branch), report, now);
             }
             self.take_foreign(entry, inner, &permit, report, now)
         };
@@ -220,11 +221,14 @@ impl Engine {
                         Some(mut inner) => return Ok(record(&entry, &mut inner)),
                         None => continue,
                     },
-                    Some(Known::Retired(Tombstone { epoch, .. })) if epoch > permit.pass.epoch => {
+                    Some(Known::Retired(Tombstone { epoch, .. }))
+                        if epoch > permit.pass.epoch || permit.branch != 0 =>
+                    {
                         (Recorded::Late, epoch)
                     }
                     // Not used since: it is closed, and without its name it cannot be created.
                     Some(Known::Retired(tombstone)) => (Recorded::NotCounted, tombstone.epoch),
+                    None if permit.branch != 0 => (Recorded::Late, 0),
                     None => (Recorded::NotCounted, 0),
                 };
                 let state = self.shown(State::Closed);
@@ -378,7 +382,7 @@ impl Engine {
     fn allow_untracked(&self, entry: &Entry, inner: &Inner, now: Time) -> Allowed {
         let epoch = inner.breaker.epoch();
         let pass = Pass { epoch, number: 0, probe: None };
-        let permit = Permit { kind: PermitKind::Untracked, ..self.permit(entry, inner, pass, now) };
+        let permit = Permit { kind: PermitKind::Untracked, ..self.permit(entry, inner, (pass, 0), now) };
         let decision = Decision {
             verdict: Verdict::Disabled,
             state: State::Disabled,
@@ -388,15 +392,16 @@ impl Engine {
             retry_after: None,
             would_deny: false,
             waits: None,
+            branch: 0,
         };
         Allowed { decision, permit: Some(permit), config_revision: permit.config_revision }
     }
 
-    fn permit(&self, entry: &Entry, inner: &Inner, pass: Pass, now: Time) -> Permit {
+    fn permit(&self, entry: &Entry, inner: &Inner, (pass, branch): (Pass, u32), now: Time) -> Permit {
         Permit {
             timeline: self.timeline_of(&inner.breaker),
             key: entry.id,
-            branch: 0,
+            branch,
             kind: PermitKind::Tracked,
             pass,
             issuer: self.issuer,
@@ -416,7 +421,7 @@ impl Engine {
     ) -> RecordResult {
         // What is not recorded is not noted either: sent again, it is not recorded again.
         if !self.is_enabled() || self.reported.note(permit, now) {
-            return self.take(entry, inner, Ticket::Foreign(permit.pass), report, now);
+            return self.take(entry, inner, (Ticket::Foreign(permit.pass), 0), report, now);
         }
         inner.last_used = now;
         self.look(entry, inner, now);
@@ -428,7 +433,7 @@ impl Engine {
         &self,
         entry: &Entry,
         inner: &mut Inner,
-        ticket: Ticket,
+        (ticket, branch): (Ticket, u32),
         report: &Report<'_>,
         now: Time,
     ) -> RecordResult {
@@ -438,7 +443,10 @@ impl Engine {
             return self.result(inner, Recorded::NotCounted, now);
         }
         let judged = inner.breaker.thresholds().judge(report);
-        let (recorded, transitions) = inner.breaker.record(ticket, report, now);
+        let (recorded, transitions) = match ticket {
+            Ticket::Own(pass) if branch != 0 => inner.breaker.record_on_branch(branch, pass, report, now),
+            ticket => inner.breaker.record(ticket, report, now),
+        };
         inner.counters.recorded(recorded, judged);
         if recorded == Recorded::Recorded
             && judged != Judged::Ignored

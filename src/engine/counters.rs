@@ -215,6 +215,7 @@ mod tests {
                 retry_after: None,
                 would_deny,
                 waits: None,
+                branch: 0,
             });
         };
         decided(Verdict::Closed, false);

@@ -162,6 +162,7 @@ impl LastTransition {
 
 /// A breaker as it is shown. All times are those of the wall clock of now.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "four that are true independently")]
 pub struct BreakerView {
     /// Its key.
     pub key: Key,
@@ -187,6 +188,8 @@ pub struct BreakerView {
     pub last_transition: Option<LastTransition>,
     /// Whether it has metric series of its own.
     pub own_series: bool,
+    /// Whether this replica decided its state alone, as the store does not answer.
+    pub is_alone: bool,
 }
 
 #[cfg(all(test, not(feature = "shuttle")))]

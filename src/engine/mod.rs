@@ -21,6 +21,8 @@
 //! Each `now` is of the monotonic clock, and so are deadlines. What leaves the engine (views, and transitions on their way
 //! to the outbox) says times of the wall clock, and what comes in from the store does too.
 
+mod alone;
+mod branches;
 mod calls;
 mod counters;
 mod counts;
@@ -91,6 +93,7 @@ pub use transition_sink::{Appended, Event, Origin, TransitionSink};
 pub use views::ListQuery;
 
 use crate::catalog::Catalog;
+use branches::Branches;
 use entry::{Entry, Inner, Newest};
 use hot::HotBreakers;
 use registry::{Known, Registry};
@@ -119,6 +122,7 @@ pub struct Engine {
     sink: Box<dyn TransitionSink>,
     timers: Timers,
     replication: StoreRequests,
+    branches: Branches,
     /// Breakers that fail, if there are other replicas.
     hot: HotBreakers,
 }
@@ -148,6 +152,7 @@ impl Engine {
             sink,
             timers: Timers::default(),
             replication: StoreRequests::default(),
+            branches: Branches::default(),
             hot: HotBreakers::default(),
         };
         engine.create_configured(&Catalog::default(), catalog, now);
@@ -428,18 +433,20 @@ impl Engine {
         if std::mem::take(&mut inner.birth_unannounced) && transitions.is_empty() {
             self.sink.moved(&entry.key);
         }
+        // What it decides alone never makes it leave its branch, and what others decide does.
+        let is_alone = inner.breaker.is_on_branch();
         for transition in transitions {
             let Appended { lsn, id } = self.sink.append(Event {
                 key: &entry.key,
                 transition,
-                origin: Origin::Own,
+                origin: if is_alone { Origin::Alone } else { Origin::Own },
                 numbering: self.registry.numbering(),
                 service_override: by
                     .brings_service_override(transition)
                     .then(|| inner.breaker.service_revision()),
                 timeline: self.is_replicated().then(|| self.timeline_of(&inner.breaker)),
             });
-            if let Some(id) = id.filter(|_| !transition.shadow) {
+            if let Some(id) = id.filter(|_| !transition.shadow && !is_alone) {
                 inner.breaker.proposed_as(id);
             }
             // What the store numbers is counted once it stands ([`Engine::note_won`]).
@@ -449,9 +456,12 @@ impl Engine {
             let newest = inner.newest.get_or_insert_default();
             newest.lsn = newest.lsn.max(lsn);
             // One that is not shown yet is, once the store has it.
-            if !transition.shadow && inner.breaker.state() == transition.to() {
+            if !transition.shadow && !is_alone && inner.breaker.state() == transition.to() {
                 newest.last_transition = Some(LastTransition::new(transition, inner.breaker.wall_offset()));
             }
+        }
+        if is_alone {
+            self.note_branch(entry, inner);
         }
         self.registry.reindex(entry, inner);
         self.arm(entry, inner);

@@ -75,6 +75,7 @@ impl Engine {
         let owner = || self.owner(service, creator);
         let set = self.registry.with_breaker(id, service, name, owner, now, |entry, inner| {
             self.sync_wall(inner);
+            self.settle_branch(entry, inner, now);
             let transitions = inner.breaker.set_override(set_by, now);
             self.done(entry, inner, &transitions, now)
         })?;

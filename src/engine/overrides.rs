@@ -105,6 +105,7 @@ impl Engine {
             let Some(entry) = walk.left.pop() else { return false };
             let Some(mut inner) = entry.lock() else { continue };
             self.sync_wall(&mut inner);
+            self.settle_branch(&entry, &mut inner, now);
             let set = self.registry.service_override(entry.key.service());
             let transitions = inner.breaker.set_service_override(set, &walk.by, now);
             self.settle_from(ChangedBy::Walk, &entry, &mut inner, &transitions);

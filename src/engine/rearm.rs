@@ -47,8 +47,9 @@ impl Engine {
         true
     }
 
-    /// Tells a breaker that the wall clock was set, if it does not know.
+    /// Tells a breaker that the wall clock was set, if it does not know, and whether this replica is alone.
     pub(super) fn sync_wall(&self, inner: &mut Inner) {
+        self.sync_alone(inner);
         if inner.breaker.wall_offset() != self.registry.wall.offset() {
             let (offset, set_at) = self.registry.wall.set();
             inner.breaker.set_wall_offset(offset, set_at);

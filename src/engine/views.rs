@@ -132,6 +132,7 @@ impl Engine {
             is_used: false,
             last_transition: None,
             own_series: false,
+            is_alone: false,
         })
     }
 
@@ -263,6 +264,7 @@ impl Engine {
             is_used: inner.is_used,
             last_transition,
             own_series: inner.own_series,
+            is_alone: inner.breaker.is_on_branch(),
         }
     }
 }

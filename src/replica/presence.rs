@@ -1,13 +1,13 @@
 //! Who is there: what this replica says of itself each second, and what it knows of the others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use breaker::Time;
 use breakerd_common::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
+use super::contact::StoreContact;
 use super::read_position::ReadPosition;
 use crate::engine::Seals;
 use crate::journal::Journal;
@@ -20,8 +20,6 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 const DOUBLED_NOTES: u32 = 5;
 /// How long the end waits for the store.
 const FORGET_WITHIN: Duration = Duration::from_secs(1);
-/// A replica that the store has not answered for so long is alone, as far as it knows.
-const ALONE_AFTER: Duration = Duration::from_secs(3);
 
 /// What a replica with this journal and these keys, which has read so far, says of itself.
 pub fn live_replica(
@@ -61,8 +59,8 @@ pub struct Presence {
     /// What this replica has read.
     read: Arc<ReadPosition>,
     metrics: PresenceMetrics,
-    /// When the store last answered, in microseconds of the clock.
-    answered_at: AtomicU64,
+    /// Told of each second, and of the store's answers.
+    contact: Arc<StoreContact>,
 }
 
 impl Presence {
@@ -72,20 +70,11 @@ impl Presence {
         clock: Arc<dyn Clock>,
         journal: Arc<Journal>,
         seals: Seals,
-        read: Arc<ReadPosition>,
+        (read, contact): (Arc<ReadPosition>, Arc<StoreContact>),
         metrics: PresenceMetrics,
     ) -> Self {
         let started_at = clock.now();
-        Self {
-            store,
-            clock,
-            journal,
-            seals,
-            started_at,
-            read,
-            metrics,
-            answered_at: AtomicU64::new(started_at.as_micros()),
-        }
+        Self { store, clock, journal, seals, started_at, read, metrics, contact }
     }
 
     /// How long it is since this replica read what others changed.
@@ -93,27 +82,15 @@ impl Presence {
         self.read.lag(self.clock.now())
     }
 
-    /// The same, of a process that has not reached the store yet: it is alone from the start.
-    #[must_use]
-    pub fn not_reached_yet(self) -> Self {
-        Self { answered_at: AtomicU64::new(0), ..self }
-    }
-
     /// What this replica says of itself.
     pub fn own(&self) -> LiveReplica {
         live_replica(&self.journal, &self.seals, self.read.revision(), self.started_at, self.clock.now())
     }
 
-    /// Whether the store has not answered for so long that this replica decides alone.
-    fn is_alone(&self) -> bool {
-        let answered_at = Time::from_micros(self.answered_at.load(Ordering::Relaxed));
-        self.clock.now().since(answered_at) >= ALONE_AFTER
-    }
-
     /// Shows how this replica stands, each second, also while the store does not answer.
     async fn show(&self) {
         loop {
-            let is_alone = self.is_alone();
+            let is_alone = self.contact.is_alone();
             self.metrics.replica.alone.set(i64::from(is_alone));
             if is_alone {
                 self.metrics.replica.live.set(1);
@@ -121,6 +98,7 @@ impl Presence {
             let lag = self.read.lag(self.clock.now());
             self.metrics.store.revision_lag_seconds.set(lag.as_secs_f64());
             self.clock.sleep_until(self.clock.now() + NOTE_EVERY).await;
+            self.contact.second_passed();
         }
     }
 
@@ -159,7 +137,7 @@ impl Presence {
                 None => break,
                 Some(Ok(OtherReplicas { live, has_same_name })) => {
                     self.metrics.replica.live.set(i64::try_from(live + 1).unwrap_or(i64::MAX));
-                    self.answered_at.store(self.clock.now().as_micros(), Ordering::Relaxed);
+                    self.contact.answered();
                     doubled = if has_same_name { doubled + 1 } else { 0 };
                     // An earlier life of this process, which was killed, is silent by then.
                     if doubled == DOUBLED_NOTES {

@@ -7,7 +7,9 @@ use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answers, Coordinator, CountSharing, NewestSeen, Replica, RowUse, Tail};
+use super::{
+    Answers, Coordinator, CountSharing, HeardStore, NewestSeen, Replica, RowUse, StoreContact, Tail,
+};
 use crate::engine::{Engine, StoreAnswer};
 use crate::journal::writer::Writer;
 use crate::journal::{Journal, Unanswered};
@@ -35,6 +37,7 @@ pub struct Replication {
     counts_hint: Arc<Notify>,
     /// The newest change that the store told of.
     seen: Arc<NewestSeen>,
+    contact: Arc<StoreContact>,
     boot: u64,
     /// That counts cannot be shared.
     count_trouble: Arc<Trouble>,
@@ -49,6 +52,8 @@ impl Replication {
         journal: Arc<Journal>,
         boot: u64,
     ) -> Self {
+        let contact = Arc::new(StoreContact::new(Arc::clone(&engine)));
+        let store: Arc<dyn SharedStore> = Arc::new(HeardStore::new(store, Arc::clone(&contact)));
         let seen = Arc::new(NewestSeen::new(SeenPosition {
             timeline: engine.timeline(),
             ..SeenPosition::default()
@@ -65,6 +70,7 @@ impl Replication {
             history_hint: Arc::default(),
             counts_hint: Arc::default(),
             seen,
+            contact,
             boot,
             count_trouble: Arc::default(),
         }
@@ -83,6 +89,11 @@ impl Replication {
         let coordinator = Coordinator::new(engine, store, Arc::clone(&self.clock), &self.journal, self.boot);
         let coordinator = Arc::new(coordinator.with_grace(grace).noting(Arc::clone(&seen)));
         Self { coordinator, rows_hint, counts_hint, seen, ..self }
+    }
+
+    /// Whether the store answers.
+    pub fn contact(&self) -> Arc<StoreContact> {
+        Arc::clone(&self.contact)
     }
 
     /// What calls are decided with.

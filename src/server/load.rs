@@ -10,7 +10,7 @@ use breakerd_common::clock::Clock;
 use super::start_alone::{Alone, AloneTasks, open_shared_once};
 use crate::app::{App, Loaded};
 use crate::catalog::Declaration;
-use crate::config::{Config, Settings};
+use crate::config::{Config, HalfOpenWithoutStore, Settings};
 use crate::control::{Configuration, ControlError, first_configuration, log_warnings};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Limits, Seals};
@@ -18,7 +18,9 @@ use crate::journal::{Journal, JournalOptions, Recovered, RecoveredState};
 use crate::lifecycle::{PositionFile, SeenPosition};
 use crate::local_snapshot;
 use crate::metrics::{MeteredCountStore, MeteredSharedStore, MeteredStore, StoreOperations};
-use crate::replica::{CountSharing, Presence, PresenceMetrics, ReadPosition, Replication, Tail};
+use crate::replica::{
+    CountSharing, Presence, PresenceMetrics, ReadPosition, Replication, StoreContact, Tail,
+};
 use crate::runtime::{Parts, Runtime};
 use crate::store::{
     self, CountStore, Meta, OperationKind, ReplicaStore, Shared, SharedStore, Store, StoreError,
@@ -155,8 +157,8 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         let metrics =
             PresenceMetrics { replica: app.metrics.replica.clone(), store: app.metrics.store.clone() };
         let seals = engine.seals().clone();
-        let presence = Presence::new(replicas, Arc::clone(clock), journal, seals, tail.read(), metrics);
-        let presence = if alone.is_some() { presence.not_reached_yet() } else { presence };
+        let known = (tail.read(), contact(replication, settings, alone.is_some()));
+        let presence = Presence::new(replicas, Arc::clone(clock), journal, seals, known, metrics);
         runtime.loaded.presence = Some(Arc::new(presence));
         Some(Following { tail, counts: replication.count_sharing(counts) })
     } else {
@@ -329,6 +331,18 @@ async fn store_address(settings: &Settings, data_dir: &DataDir) -> String {
         }
     };
     store::location(&target)
+}
+
+/// Whether the store answers, and what breakers do while it does not. `is_away`: it has not been reached yet.
+fn contact(replication: &Replication, settings: &Settings, is_away: bool) -> Arc<StoreContact> {
+    let contact = replication.contact();
+    if settings.store_half_open_without_store == HalfOpenWithoutStore::Local {
+        contact.decide_alone();
+    }
+    if is_away {
+        contact.not_reached_yet();
+    }
+    contact
 }
 
 /// Opens the store that the settings name, with metrics and its status. Failures until then are recorded as well: a client that asks

@@ -14,6 +14,9 @@
 //!   to be reset twice.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
 //!   or when what stands is not what it wanted to bring about.
+//! * What a replica decided alone, while no store answered it ([`Proposal::store_unavailable`]), is history: it stood on a branch
+//!   of that replica only. The exception is OPEN whose wait is not over, which is taken as a trip, if the row still is CLOSED at the
+//!   epoch that the branch began at.
 //! * A breaker without a row is CLOSED at epoch 0, or at an epoch that a replica knows of a row that was let go of.
 //! * What was decided in another timeline goes into the history and changes no row, but for what no store had answered and
 //!   denies: [`timelines`].

@@ -142,6 +142,25 @@ async fn what_the_store_numbers_is_logged_and_counted_once_it_stands() {
     assert!(text.contains("name=\"won\"") && text.contains("epoch=7"), "{text}");
 }
 
+/// It is in force here, and on no other replica: the log has it at once.
+#[tokio::test]
+async fn what_is_decided_alone_is_logged_as_that_and_not_counted() {
+    let (world, stop) = (World::numbered_by(Numbering::Store), CancellationToken::new());
+    world.trip("db");
+    world.engine.set_alone(true);
+    world.clock.advance(Duration::from_mins(2));
+    assert!(world.engine.allow("db", "db", world.clock.now()).unwrap().decision.branch > 0);
+    let view = world.engine.view("db", "db", world.clock.now()).unwrap();
+    assert!(view.is_alone && view.counters.opened.is_none_or(|opened| opened.transitions.is_empty()));
+    stop.cancel();
+    world.log.run(stop).await.unwrap();
+    let text = world.lines.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    for logged in ["WARN", "on this replica only", "from=OPEN", "to=HALF_OPEN", "reason=WAIT_ELAPSED"] {
+        assert!(text.contains(logged), "no {logged}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_flood_is_bounded_and_summed_up_by_reason() {
     let (world, stop) = (World::new(), CancellationToken::new());

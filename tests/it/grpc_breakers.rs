@@ -47,6 +47,7 @@ async fn a_breaker_opens_waits_probes_and_closes() {
         retry_after: wire(58, 500_000_000),
         config_revision: 0,
         lease: None,
+        decided_alone: false,
     };
     assert_eq!(denied, expected);
 

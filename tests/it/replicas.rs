@@ -1,6 +1,7 @@
 //! Several breakerd on one Postgres, as processes: one breaker service.
 
 mod access;
+mod alone;
 mod going_back;
 mod keys;
 mod outage;
@@ -87,6 +88,14 @@ impl Replica {
         let process = Process::run(program, folder.path());
         eventually("the replica is ready", || process.page_is("/readyz", 200)).await;
         Self { process, folder }
+    }
+
+    /// One that gives no probes of its own while Postgres is away.
+    async fn holding(url: &str, name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut program = program(folder.path(), Some(url));
+        program.env("BREAKERD_STORE_HALF_OPEN_WITHOUT_STORE", "hold");
+        Self::run(program, CONFIG, folder, name).await
     }
 
     async fn three(url: &str) -> [Self; 3] {

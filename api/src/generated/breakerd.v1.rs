@@ -525,6 +525,11 @@ pub struct AllowRequestResponse {
     /// Time to report the outcome of a probe before its probe slot is free again. Present only for a probe.
     #[prost(message, optional, tag = "8")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
+    /// Whether the replica decided alone, because the database of the replicas does not answer it
+    /// (`store.half_open_without_store`). `state` is then that of this replica only, and `epoch` the last
+    /// one that the replicas agreed on. Report the outcome to the same replica: elsewhere it is late.
+    #[prost(bool, tag = "9")]
+    pub decided_alone: bool,
 }
 /// Outcome of one protected call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -884,6 +889,11 @@ pub struct BreakerState {
     /// Times that the breaker opened since it was last closed. The open-state wait can grow with it.
     #[prost(uint32, tag = "7")]
     pub open_count: u32,
+    /// Whether the replica decided the state alone, because the database of the replicas does not answer
+    /// it. The epoch is then the last one that the replicas agreed on. It ends with the next state that is
+    /// sent without it, even of the same epoch.
+    #[prost(bool, tag = "8")]
+    pub decided_alone: bool,
 }
 /// Generated client implementations.
 pub mod breaker_service_client {
@@ -2985,6 +2995,11 @@ pub struct Breaker {
     /// breakers (`enabled = false`). UNSPECIFIED: breakers are enabled, and `state` applies.
     #[prost(enumeration = "State", tag = "20")]
     pub state_when_enabled: i32,
+    /// Whether the replica that responds decided the state alone, because the database of the replicas does
+    /// not answer it (`store.half_open_without_store`). `epoch` is then the last one that the replicas agreed
+    /// on, and other replicas can show another state.
+    #[prost(bool, tag = "21")]
+    pub decided_alone: bool,
 }
 /// Override of a breaker.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -64,7 +64,7 @@ impl Breaker {
             self.next_number += 1;
             Pass { epoch: self.epoch, number, probe }
         });
-        Decision { verdict, state, epoch: self.epoch, pass, lease, retry_after, would_deny, waits }
+        Decision { verdict, state, epoch: self.epoch, pass, lease, retry_after, would_deny, waits, branch: 0 }
     }
 
     /// Whether METRICS_ONLY lets a call pass that would be denied: within the wait that would have begun at the last

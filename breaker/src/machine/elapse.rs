@@ -30,6 +30,12 @@ impl Breaker {
             Phase::HalfOpen(half_open) => half_open.stock_deadline(),
             _ => None,
         };
+        if let Some(own) = self.branch() {
+            return own.next_deadline();
+        }
+        if let Some(at) = self.branches_at() {
+            return Some(at);
+        }
         let staggered = self.state_deadline().map(|deadline| deadline + self.held_back());
         staggered.into_iter().chain(stock).min()
     }
@@ -56,11 +62,17 @@ impl Breaker {
     }
 
     pub(super) fn advance(&mut self, now: Time) -> Vec<Transition> {
+        if let Some(transitions) = self.advance_branch(now) {
+            return transitions;
+        }
         (0..DUE_AT_ONCE_MAX).map_while(|_| self.elapse(now)).collect()
     }
 
     /// Lets go of what has left the window, and of probes that wait for a call no longer.
     pub(super) fn age(&mut self, now: Time) {
+        if let Some(own) = self.branch_mut() {
+            own.age(now);
+        }
         match &mut self.phase {
             Phase::Closed(tally) => tally.advance(now),
             Phase::MetricsOnly(metrics_only) => metrics_only.tally.advance(now),
@@ -72,7 +84,11 @@ impl Breaker {
     /// Whether the next look at `now` changes the state: the passing of time does, or an override of its service that it
     /// has not taken up yet.
     pub fn is_due(&self, now: Time) -> bool {
-        self.due(now.max(self.last_now)).is_some()
+        let now = now.max(self.last_now);
+        match self.branch() {
+            Some(own) => own.due(now).is_some(),
+            None => self.branches_at().is_some_and(|at| at <= now) || self.due(now).is_some(),
+        }
     }
 
     /// Makes the next change that is due.

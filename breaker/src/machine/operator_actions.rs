@@ -118,7 +118,7 @@ impl Breaker {
             Phase::HalfOpen(half_open) => now.since(self.entered_at) >= idle && half_open.out(now) == 0,
             _ => false,
         };
-        if is_idle && self.proposed().is_none() {
+        if is_idle && self.proposed().is_none() && self.branch().is_none() {
             transitions.push(self.enter(Next::Closed, Cause::own(Reason::Idle), now));
         }
         transitions

@@ -98,10 +98,11 @@ impl Breaker {
         }
     }
 
-    /// The change that was made last is on its way to the store, and will be answered by this id.
+    /// The change that was made last is on its way to the store, and will be answered by this id. What was decided on a branch
+    /// changes nothing of the proposal under way.
     pub fn proposed_as(&mut self, id: ProposalId) {
         if let Some(proposal) = self.proposal_mut() {
-            proposal.id = Some(id);
+            proposal.id.get_or_insert(id);
         }
     }
 
@@ -162,8 +163,9 @@ impl Breaker {
         let is_known = self.timeline().is_some();
         let base = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
         let (before, entered_at) =
-            base.map_or_else(|| (self.snapshot(), self.entered_at), |proposal| proposal.base.clone());
+            base.map_or_else(|| (self.phase_snapshot(), self.entered_at), |proposal| proposal.base.clone());
         let half_open_wait = self.wait(None);
+        self.end_branch();
         self.note(row.version);
         let row_entered_at = now - row.age;
         self.hold_trip();
@@ -209,6 +211,7 @@ impl Breaker {
     /// to an earlier one says which row there is, and nothing else.
     pub fn answered(&mut self, id: ProposalId, answer: ProposalAnswer, row: &StoredRow, now: Time) {
         let now = self.clock(now);
+        self.end_branch();
         let Some(proposal) = self.take_proposal(id) else {
             self.adopt(row, now);
             return;
@@ -253,6 +256,7 @@ impl Breaker {
         if row.version <= self.taken() {
             return;
         }
+        self.end_branch();
         self.note(row.version);
         self.take_if_other(&row.snapshot, now - row.age, now);
     }

@@ -12,7 +12,7 @@ impl Breaker {
     /// those of the wall clock.
     pub fn known_row(&self) -> (Snapshot, RowVersion) {
         let base = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
-        let row = base.map_or_else(|| self.snapshot(), |proposal| proposal.base.0.clone());
+        let row = base.map_or_else(|| self.phase_snapshot(), |proposal| proposal.base.0.clone());
         (row, self.taken())
     }
 

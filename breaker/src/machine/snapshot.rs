@@ -59,6 +59,9 @@ impl Breaker {
 
     /// How it is shown at `now`. Call [`Breaker::poll`] first: this only reads.
     pub fn view(&self, now: Time) -> View {
+        if let Some(own) = self.branch() {
+            return View { snapshot: self.snapshot(), ..own.view(now) };
+        }
         if let Some((row, since)) = self.hidden_behind() {
             return self.view_of_row(row, since);
         }
@@ -99,6 +102,9 @@ impl Breaker {
 
     /// Its state as it is shown, and kept.
     pub fn snapshot(&self) -> Snapshot {
+        if let Some(own) = self.branch() {
+            return Snapshot { epoch: self.epoch, ..own.phase_snapshot() };
+        }
         self.hidden_behind()
             .map_or_else(|| self.phase_snapshot(), |(row, since)| self.row_snapshot(row, since))
     }
@@ -131,6 +137,7 @@ impl Breaker {
         self.epoch = snapshot.epoch;
         self.open_count = snapshot.open_count;
         self.drop_proposal();
+        self.end_branch();
         self.end_sharing();
         // A state entered in what is now the future was entered now: a clock that was set back must not
         // make a wait longer than it is.

@@ -81,13 +81,21 @@ pub struct ProbeAnswer {
 }
 
 /// What a replica knows of the row.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Replicated {
+#[derive(Debug, Clone)]
+pub(super) struct Replicated<B> {
     /// The version of the row that was taken last; none: no row was.
     pub(super) taken: Option<RowVersion>,
     pub(super) proposal: Option<Proposal>,
     /// What replicas count together in the present state, while it fails.
     pub(super) counts: Option<Box<SharedCounts>>,
+    /// What this replica decided alone, over the row: a breaker of its own.
+    pub(super) branch: Option<Box<B>>,
+}
+
+impl<B> Default for Replicated<B> {
+    fn default() -> Self {
+        Self { taken: None, proposal: None, counts: None, branch: None }
+    }
 }
 
 /// The newest change that was made here and not answered yet.

@@ -10,6 +10,7 @@
     reason = "the numbers of a story are small"
 )]
 
+mod alone;
 mod another_timeline;
 mod by_hand;
 mod changing;

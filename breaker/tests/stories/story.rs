@@ -33,6 +33,7 @@
 //! | `deadline` | `at 30`, or `none` |
 //! | `due` | whether the next look changes the state: `yes`, or `no` |
 //! | `can be retired` | `pristine` (nothing is lost), `yes` (its epoch is), or `no` |
+//! | `alone`, `not alone` | the replica is alone, and decides by itself (`yes #1, alone`), or is no longer: `ok` |
 //! | `show` | the state, with what belongs to it |
 //! | `given open`, `given half-open` | begins there, at epoch 1: `ok` |
 //!
@@ -92,6 +93,8 @@ struct StoryRun {
     identity: Identity,
     now: Time,
     passes: Vec<Pass>,
+    /// On which branch each was given; 0: on none.
+    branches: Vec<u32>,
     /// Passes of an earlier life come back as foreign ones.
     own_from: usize,
     epoch: u64,
@@ -126,6 +129,7 @@ impl StoryRun {
             identity,
             now: START,
             passes: Vec::new(),
+            branches: Vec::new(),
             own_from: 0,
             epoch: 0,
             service: None,
@@ -173,13 +177,21 @@ impl StoryRun {
             ["allow", "again"] => self.allow(self.awaited),
             ["bare", how, rest @ ..] => {
                 let epoch = after(rest, "epoch").map(number);
-                self.record(Ticket::Bare { epoch }, how, rest)
+                self.record(Ticket::Bare { epoch }, 0, how, rest)
             }
-            ["foreign", how, pass, rest @ ..] => self.record(Ticket::Foreign(self.pass(pass)), how, rest),
+            ["foreign", how, pass, rest @ ..] => self.record(Ticket::Foreign(self.pass(pass)), 0, how, rest),
             [how @ ("succeed" | "fail" | "ignore"), rest @ ..] => return self.report(how, rest),
             ["release", pass] => {
                 let probe = self.pass(pass).probe.expect("only a probe can be released");
                 self.breaker.release(probe, self.now);
+                ("ok".to_owned(), Vec::new())
+            }
+            ["alone"] => {
+                self.breaker.set_alone(true);
+                ("ok".to_owned(), Vec::new())
+            }
+            ["not", "alone"] => {
+                self.breaker.set_alone(false);
                 ("ok".to_owned(), Vec::new())
             }
             ["poll"] => ("ok".to_owned(), self.breaker.poll(self.now)),
@@ -269,6 +281,7 @@ impl StoryRun {
         assert_eq!(decision.epoch, self.breaker.epoch());
         if let Some(pass) = decision.pass {
             self.passes.push(pass);
+            self.branches.push(decision.branch);
             let why = match decision.verdict {
                 breaker::Verdict::Closed => String::new(),
                 other => format!(" {other}"),
@@ -280,6 +293,7 @@ impl StoryRun {
                 Some(rest) => format!("{why}, for {}", rest.as_secs_f64()),
                 None => why,
             };
+            let why = if decision.branch == 0 { why } else { format!("{why}, alone") };
             return (format!("yes #{}{why}", self.passes.len()), transitions);
         }
         let retry =
@@ -296,19 +310,25 @@ impl StoryRun {
             let place = number(&pass[1..]) as usize;
             let pass = self.pass(pass);
             let ticket = if place > self.own_from { Ticket::Own(pass) } else { Ticket::Foreign(pass) };
-            let (answer, transitions) = self.record(ticket, how, rest);
+            let (answer, transitions) = self.record(ticket, self.branches[place - 1], how, rest);
             return self.with_transitions(answer, &transitions);
         }
         let (decision, mut transitions) = self.breaker.allow(self.now);
         let Some(pass) = decision.pass else {
             return self.with_transitions("denied".to_owned(), &transitions);
         };
-        let (answer, more) = self.record(Ticket::Own(pass), how, rest);
+        let (answer, more) = self.record(Ticket::Own(pass), decision.branch, how, rest);
         transitions.extend(more);
         self.with_transitions(answer, &transitions)
     }
 
-    fn record(&mut self, ticket: Ticket, how: &str, words: &[&str]) -> (String, Vec<Transition>) {
+    fn record(
+        &mut self,
+        ticket: Ticket,
+        branch: u32,
+        how: &str,
+        words: &[&str],
+    ) -> (String, Vec<Transition>) {
         let report = Report {
             outcome: match how {
                 "succeed" => Outcome::Success,
@@ -322,10 +342,13 @@ impl StoryRun {
             caller: after(words, "by").map_or(CallerId::ANONYMOUS, caller),
             caller_name: after(words, "by").unwrap_or_default(),
         };
-        if self.breaker.probe_report(ticket, &report, self.now).is_some() {
-            return ("for the store".to_owned(), Vec::new());
-        }
-        let (recorded, transitions) = self.breaker.record(ticket, &report, self.now);
+        let (recorded, transitions) = match ticket {
+            Ticket::Own(pass) if branch > 0 => self.breaker.record_on_branch(branch, pass, &report, self.now),
+            _ if self.breaker.probe_report(ticket, &report, self.now).is_some() => {
+                return ("for the store".to_owned(), Vec::new());
+            }
+            _ => self.breaker.record(ticket, &report, self.now),
+        };
         let text = match recorded {
             Recorded::Recorded => "recorded",
             Recorded::Late => "late",

@@ -49,6 +49,7 @@ pub(crate) fn breaker(view: &BreakerView, wall: Time) -> v1::Breaker {
         } else {
             v1::State::from(snapshot.state)
         } as i32,
+        decided_alone: view.is_alone,
     }
 }
 
@@ -79,6 +80,7 @@ pub(crate) fn breaker_state(view: &BreakerView, wall: Time) -> v1::BreakerState 
         remaining_wait: ends_at.map(|ends_at| to_duration(ends_at.since(wall))),
         config_revision: view.config_revision,
         open_count: snapshot.open_count,
+        decided_alone: view.is_alone,
     }
 }
 

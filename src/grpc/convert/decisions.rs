@@ -49,6 +49,7 @@ pub(crate) fn allowed(allowed: &Allowed, seal: impl FnOnce(&Permit) -> Bytes) ->
         retry_after: decision.retry_after.map(to_duration),
         config_revision: allowed.config_revision,
         lease: allowed.decision.lease.map(to_duration),
+        decided_alone: decision.branch != 0,
     }
 }
 

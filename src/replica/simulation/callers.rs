@@ -8,7 +8,7 @@ use breakerd_common::clock::Clock as _;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::checker::{Checker, SERVICE};
+use super::checker::{Checker, Decided, SERVICE};
 use super::executor::{BEGINNING, Executor, Owner, SimulatedClock};
 use super::link::Link;
 use super::process::Process;
@@ -192,7 +192,7 @@ async fn decide(
     names: &[&'static str],
     shown: &Shown,
     mut now: Time,
-) -> Vec<(&'static str, Allowed, (u32, Time))> {
+) -> Vec<(&'static str, Allowed, Decided)> {
     let mut decided = Vec::new();
     let mut look: Vec<_> = (0..names.len()).map(WaitingCall::new).collect();
     while !look.is_empty() {
@@ -207,7 +207,11 @@ async fn decide(
                         shown.checker.passed_closed(shown.replica, name, timeline);
                     }
                 }
-                decided.push((name, allowed, (timeline, shown.checker.now())));
+                if allowed.decision.branch != 0 && !shown.engine.is_alone() {
+                    shown.checker.violated(format!("r{} decides {name} alone and is not", shown.replica));
+                }
+                let (at, by_clock) = (shown.checker.now(), shown.clock.now());
+                decided.push((name, allowed, Decided { timeline, at, by_clock }));
             }
         }
         look = calls.answered().await;

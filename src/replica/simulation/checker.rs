@@ -9,6 +9,7 @@ use breaker::{Key, ProbeSlot, Recorded, State, Time};
 use parking_lot::Mutex;
 
 use super::acts::{Act, Acts};
+use super::alone::{BranchFigures, Branches};
 use super::executor::{BEGINNING, Executor};
 use super::going_back::{GoingBack, Trip, is_of};
 use super::service_checks::Durations;
@@ -49,6 +50,7 @@ pub(super) struct Inner {
     pub(super) let_go: BTreeMap<String, Vec<Vec<StoredTransition>>>,
     /// By replica and breaker, how many of them it has gone back behind.
     gone_back: BTreeMap<(usize, String), usize>,
+    pub(super) branches: Branches,
     pub(super) acts: Acts,
     /// The overrides of the service that operators set, or tried to.
     pub(super) service_overrides: Durations,
@@ -59,6 +61,16 @@ pub(super) struct Inner {
     pub(super) probes_given: u64,
     pub(super) probes_recorded: u64,
     pub(super) not_counted: u64,
+}
+
+/// When a call was decided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decided {
+    /// The timeline that its breaker was in.
+    pub(super) timeline: u32,
+    pub(super) at: Time,
+    /// By the clock of the replica.
+    pub(super) by_clock: Time,
 }
 
 /// Until when a probe counts.
@@ -81,6 +93,8 @@ pub(super) struct Figures {
     pub(super) not_counted: u64,
     /// Rows that were let go of.
     pub(super) let_go: u64,
+    /// What was decided alone.
+    pub(super) alone: BranchFigures,
 }
 
 impl Checker {
@@ -115,18 +129,29 @@ impl Checker {
         self.inner.lock().problems.clone()
     }
 
-    /// A caller was told whether it may go ahead, which was decided at `decided_at`: leases count from there.
+    /// A caller was told whether it may go ahead, and when that was decided: leases count from there.
     pub(super) fn allowed(
         &self,
         replica: usize,
         name: &str,
         allowed: &Allowed,
-        (timeline, decided_at): (u32, Time),
+        Decided { timeline, at: decided_at, by_clock }: Decided,
     ) {
         let decision = &allowed.decision;
         self.inner.lock().calls += 1;
         self.told(name, Some(timeline), decision.epoch, decision.state);
         let Some(pass) = decision.pass else { return };
+        if let Some(permit) = allowed.permit.filter(|permit| permit.branch != 0) {
+            self.log(|| {
+                format!("r{replica} lets {name} pass alone, {} of epoch {}", decision.state, pass.epoch)
+            });
+            let terms = (by_clock, decision.lease.unwrap_or_default(), self.permitted);
+            let problem = self.inner.lock().branches.given(replica, name, &permit, terms);
+            if let Some(problem) = problem {
+                self.violated(problem);
+            }
+            return;
+        }
         let Some(probe) = pass.probe else { return };
         self.log(|| format!("r{replica} gives {name} slot {} of epoch {}", probe.slot, pass.epoch));
         let now = self.executor.now();
@@ -182,6 +207,14 @@ impl Checker {
         reported_at: Time,
     ) {
         self.told(name, None, recorded.epoch, recorded.state);
+        if permit.branch != 0 {
+            self.log(|| format!("r{replica} takes {name}, allowed alone: {}", recorded.recorded));
+            let problem = self.inner.lock().branches.recorded(replica, name, permit, recorded.recorded);
+            if let Some(problem) = problem {
+                self.violated(problem);
+            }
+            return;
+        }
         self.inner.lock().not_counted += u64::from(recorded.recorded == Recorded::NotCounted);
         if let Some(probe) = permit.pass.probe {
             let lease = {

@@ -33,6 +33,7 @@ fn plan(network: NetworkFaults) -> Plan {
         is_calm: true,
         starts_alone: false,
         lets_go: false,
+        decides_alone: false,
     }
 }
 

@@ -28,6 +28,10 @@ impl Checker {
             if !ids.insert(row.id.clone()) {
                 self.violated(format!("{:?} is in the history twice", row.id));
             }
+            let problem = self.inner.lock().branches.check(row);
+            if let Some(problem) = problem {
+                self.violated(problem);
+            }
         }
         let problems = service_checks::check(&self.changes(), &self.inner.lock().service_overrides, &rows);
         for problem in problems {
@@ -60,6 +64,7 @@ impl Checker {
             transitions: rows.len() as u64,
             not_counted: inner.not_counted,
             let_go: inner.let_go.values().map(|rows| rows.len() as u64).sum(),
+            alone: inner.branches.figures,
         }
     }
 
@@ -69,7 +74,7 @@ impl Checker {
         let first = rows.iter().find(|row| row.epoch.is_some());
         // A replica goes on from the epoch of a row that was let go of.
         let epoch = first.filter(|_| was_let_go).map_or(0, |row| row.base_epoch);
-        let (mut epoch, mut state, mut entered_at) = (epoch, State::Closed, Time::ZERO);
+        let (mut epoch, mut state, mut entered_at, mut alone) = (epoch, State::Closed, Time::ZERO, false);
         for row in rows.iter().filter(|row| row.epoch.is_some()) {
             let is_edge = row.attribution.is_some()
                 || matches!(row.reason, Reason::OverrideExpired | Reason::Restart)
@@ -87,10 +92,12 @@ impl Checker {
                 ));
             }
             let waited = row.occurred_at.since(entered_at);
-            if row.from == State::Open && row.reason == Reason::WaitElapsed && waited < OPEN_WAIT {
+            // The time of what was decided alone is that of its replica's wall clock.
+            let is_timed = !alone && row.reason == Reason::WaitElapsed;
+            if row.from == State::Open && is_timed && waited < OPEN_WAIT {
                 self.violated(format!("{name}: OPEN of epoch {epoch} ended after {waited:?}"));
             }
-            entered_at = row.occurred_at;
+            (entered_at, alone) = (row.occurred_at, row.store_unavailable);
             (epoch, state) = (row.epoch.unwrap_or(epoch), row.to);
         }
     }

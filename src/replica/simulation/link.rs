@@ -240,6 +240,12 @@ impl SharedStore for Link {
 }
 
 impl Link {
+    /// Says that this replica lives.
+    pub(super) async fn note(&self) -> Result<(), StoreError> {
+        let read = |store: Arc<MemoryStore>| async move { store.meta().await.map(|_| ()) };
+        self.call("note a replica", Sent::Question, read).await
+    }
+
     /// What services are judged by.
     pub(super) async fn configuration(&self) -> Result<StoredConfiguration, StoreError> {
         let read = |store: Arc<MemoryStore>| async move { store.configuration().await };

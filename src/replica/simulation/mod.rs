@@ -6,6 +6,7 @@
 //! so many replicas, and not with one to three.
 
 mod acts;
+mod alone;
 mod callers;
 mod checker;
 mod counts;
@@ -75,6 +76,9 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::OldTimelineDecidesNothing, 27),
     (Rule::UnansweredTripOpens, 12),
     (Rule::ReconcileUntouched, 52),
+    (Rule::BranchEndsWithAnswer, 1),
+    (Rule::BranchOutcomesStay, 6),
+    (Rule::BranchIsHistory, 7),
     (Rule::HighestOldEpochStands, 92),
 ];
 /// Operators act in one seed of so many. (In the others breakers change by themselves only, and more often.)
@@ -121,6 +125,7 @@ fn plan(random: &mut Random, replicas: Option<u64>) -> Plan {
         is_calm: false,
         starts_alone: false,
         lets_go: false,
+        decides_alone: false,
     }
 }
 
@@ -241,6 +246,22 @@ fn run_letting_go(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
     let plan = plan(&mut random, None);
     let (loses_probes, lease) = (true, Duration::from_secs(3));
     run_plan(seed, Plan { lets_go: true, loses_probes, lease, ..plan }, random, verbose)
+}
+
+/// A run in which replicas decide by themselves while the store does not answer them, and the store, or the network, is away for
+/// longer.
+fn run_deciding_alone(seed: u64, verbose: bool) -> (Vec<String>, Figures, String) {
+    let mut random = Random::new(seed ^ 0xb4a2);
+    let plan = plan(&mut random, None);
+    let plan = Plan {
+        decides_alone: true,
+        is_operated: seed.is_multiple_of(4),
+        // A replica that is cut off takes the outcome of a probe of a timeline that it has not heard of as late: that one is lost.
+        goes_back: seed % 4 == 2 && plan.loses_probes,
+        starts_alone: seed.is_multiple_of(3),
+        ..plan
+    };
+    run_plan(seed, plan, random, verbose)
 }
 
 fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<String>, Figures, String) {
@@ -417,6 +438,33 @@ fn replicas_agree_that_start_without_their_store() {
     assert!(alone > 0, "it tried something");
 }
 
+/// As [`replicas_agree_whatever_goes_wrong`]; the settings are `BREAKERD_BRANCH_SEED` and the like.
+#[test]
+fn replicas_that_decide_alone_agree_afterwards() {
+    if let Some(seed) = setting("BREAKERD_BRANCH_SEED") {
+        let (problems, figures, story) = run_deciding_alone(seed, true);
+        println!("{story}{figures:?}");
+        assert!(problems.is_empty(), "seed {seed}: {problems:#?}");
+        return;
+    }
+    let (mut sum, begin) = (Figures::default(), setting("BREAKERD_BRANCH_FIRST_SEED").unwrap_or(0));
+    for seed in begin..begin + setting("BREAKERD_BRANCH_SEEDS").unwrap_or(SEEDS) {
+        let (problems, figures, _) = run_deciding_alone(seed, false);
+        assert!(
+            problems.is_empty(),
+            "seed {seed} (BREAKERD_BRANCH_SEED={seed} tells its story): {problems:#?}"
+        );
+        sum.alone.probes += figures.alone.probes;
+        sum.alone.recorded += figures.alone.recorded;
+        sum.alone.late += figures.alone.late;
+        sum.alone.closed += figures.alone.closed;
+        sum.alone.opened += figures.alone.opened;
+        sum.alone.stood += figures.alone.stood;
+    }
+    println!("{:?}", sum.alone);
+    assert!(sum.alone.probes > 0 && sum.alone.recorded > 0 && sum.alone.closed > 0, "{:?}", sum.alone);
+}
+
 #[test]
 fn a_seed_is_the_same_run_each_time() {
     assert_eq!(run(7, true).2, run(7, true).2);
@@ -440,6 +488,7 @@ fn each_rule_is_missed_when_it_is_left_out() {
     let mut unnoticed = Vec::new();
     for rule in Rule::ALL {
         let noted = NOTED.iter().find(|(of, _)| *of == rule).map(|(_, seed)| *seed);
+        let run = if rule.is_of_branches() { run_deciding_alone } else { run };
         let fails = |seed: &u64| !without(Some(rule), || run(*seed, false)).0.is_empty();
         match noted.into_iter().chain(0..SEARCHED).find(fails) {
             Some(seed) => {

@@ -20,10 +20,12 @@ use crate::engine::{
     Appended, Engine, Event, KnownRow, Limits, Seals, StoreAnswer, StoreIdentity, TransitionSink,
 };
 use crate::journal::{Journal, JournalOptions, Unanswered};
-use crate::replica::{NewestSeen, ReadPosition, Replica, Replication};
+use crate::replica::{NewestSeen, ReadPosition, Replica, Replication, StoreContact};
 
 /// Between two attempts of a start that finds no store.
 const START_AGAIN: Duration = Duration::from_millis(200);
+/// Between two signs of life.
+const SECOND: Duration = Duration::from_secs(1);
 /// Between two times that a process keeps what it knows of the store.
 const KEPT_EVERY: Duration = Duration::from_millis(300);
 
@@ -85,11 +87,58 @@ async fn keep(process: Arc<Process>, engine: Arc<Engine>, read: Arc<ReadPosition
     }
 }
 
+/// More breakers than there are. `lets_go`: rows go that nobody uses.
+fn limits(lets_go: bool) -> Limits {
+    Limits {
+        breakers_max: 16,
+        breakers_per_service_max: 16,
+        breakers_per_caller_max: 16,
+        own_series_max: 0,
+        idle_ttl: if lets_go { letting_go::IDLE } else { Duration::from_hours(1) },
+    }
+}
+
+/// What a process does in some runs only.
+#[derive(Clone, Copy)]
+pub(super) struct Does {
+    /// It follows the overrides of the service.
+    pub(super) follows: bool,
+    /// It decides by itself while the store does not answer.
+    pub(super) decides_alone: bool,
+}
+
+/// As [`crate::replica::Presence`]: says each second that the replica lives, and finds out whether it is alone.
+fn be_present(
+    executor: &Executor,
+    owner: Owner,
+    link: &Arc<Link>,
+    contact: Arc<StoreContact>,
+    clock: &Arc<dyn Clock>,
+) {
+    contact.decide_alone();
+    let (told, at) = (Arc::clone(&contact), Arc::clone(clock));
+    executor.spawn(owner, async move {
+        loop {
+            at.sleep_until(at.now() + SECOND).await;
+            told.second_passed();
+        }
+    });
+    let (link, at) = (Arc::clone(link), Arc::clone(clock));
+    executor.spawn(owner, async move {
+        loop {
+            if link.note().await.is_ok() {
+                contact.answered();
+            }
+            at.sleep_until(at.now() + SECOND).await;
+        }
+    });
+}
+
 /// The life of a replica's process.
 pub(super) async fn live(
     executor: Executor,
     process: Arc<Process>,
-    (number, follows): (u64, bool),
+    (number, Does { follows, decides_alone }): (u64, Does),
     link: Arc<Link>,
     catalog: Arc<Catalog>,
     checker: Arc<Checker>,
@@ -105,23 +154,19 @@ pub(super) async fn live(
     };
     let (journal, recovered) = Journal::open(&process.folder, options).expect("a journal");
     let journal = Arc::new(journal);
-    let limits = Limits {
-        breakers_max: 16,
-        breakers_per_service_max: 16,
-        breakers_per_caller_max: 16,
-        own_series_max: 0,
-        idle_ttl: if process.lets_go { letting_go::IDLE } else { Duration::from_hours(1) },
-    };
     let identity =
         StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };
     let sink =
         Noting { journal: Arc::clone(&journal), checker: Arc::clone(&checker), replica: process.index };
-    let engine = Engine::new(limits, identity, &catalog, Box::new(sink), clock.now());
+    let engine = Engine::new(limits(process.lets_go), identity, &catalog, Box::new(sink), clock.now());
     let engine = Arc::new(engine);
     let owner = Owner::Replica(process.index);
     let stop = CancellationToken::new();
     let replication =
         Replication::new(Arc::clone(&engine), link.clone(), Arc::clone(&clock), Arc::clone(&journal), issuer);
+    if decides_alone {
+        be_present(&executor, owner, &link, replication.contact(), &clock);
+    }
     let hints = (Arc::clone(&process.hint), Arc::clone(&process.count_hint));
     // It may end as late as the network is away.
     let replication = replication.continued(Arc::clone(&process.seen), hints, Duration::from_hours(1));

@@ -12,7 +12,7 @@ use super::callers::{Caller, NAMES};
 use super::checker::{Checker, OPEN_WAIT, SERVICE};
 use super::executor::{Executor, Owner, Random, SimulatedClock};
 use super::link::{Link, NetworkFaults, write_override};
-use super::process::{Process, live};
+use super::process::{Does, Process, live};
 use super::service_checks;
 use crate::catalog::{Catalog, Declaration};
 use crate::protocol_rules::{Rule, holds};
@@ -20,7 +20,7 @@ use crate::store::{ConfigStore as _, MemorySnapshot, MemoryStore};
 
 /// What a world is made with.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "seven that are true independently")]
+#[expect(clippy::struct_excessive_bools, reason = "all are true independently")]
 pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) callers: usize,
@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) starts_alone: bool,
     /// Whether rows go that no replica uses.
     pub(super) lets_go: bool,
+    /// Whether replicas decide by themselves while the store does not answer them.
+    pub(super) decides_alone: bool,
 }
 
 /// The world.
@@ -187,8 +189,8 @@ impl World {
         let (executor, catalog, checker) =
             (self.executor.clone(), Arc::clone(&self.catalog), Arc::clone(&self.checker));
         let owner = Owner::Replica(index);
-        let follows = self.plan.is_overridden;
-        let life = live(executor, process, (number, follows), Arc::new(link), catalog, checker);
+        let does = Does { follows: self.plan.is_overridden, decides_alone: self.plan.decides_alone };
+        let life = live(executor, process, (number, does), Arc::new(link), catalog, checker);
         self.executor.spawn(owner, life);
     }
 

@@ -3,6 +3,8 @@
 //! What happens by itself wins if the row has the epoch and the state that it names, and if its time has come by the store's
 //! clock. An operator's act wins over it, and loses if another act came between. So is a part of what an operator did to a
 //! whole service guarded as what happens by itself: each replica proposes it for each breaker, and once is enough.
+//!
+//! What a replica decided alone stood on a branch of its own, over the row that it names. Of that only OPEN can win, as a trip does.
 
 use std::time::Duration;
 
@@ -43,7 +45,7 @@ pub(super) fn compare(proposal: &Proposal, transition: &Transition, row: &Guarde
         return if act_wins(transition, row) { Outcome::Won } else { Outcome::Superseded };
     }
     let waits = transition.after.wait.filter(|_| transition.after.state == State::Open);
-    if !stands_as_named(transition, row.snapshot) && holds(Rule::EpochAndStateCompared) {
+    if !stands_as_named(proposal, transition, row.snapshot) && holds(Rule::EpochAndStateCompared) {
         Outcome::Superseded
     } else if !brings_what_stands(proposal, transition, row, now) && holds(Rule::ServiceOverrideGuarded) {
         Outcome::Refused
@@ -115,8 +117,13 @@ pub(super) fn is_act(reason: Reason) -> bool {
     matches!(reason, Reason::OverrideSet | Reason::OverrideCleared | Reason::Reset | Reason::Deleted)
 }
 
-fn stands_as_named(transition: &Transition, current: &Snapshot) -> bool {
-    current.epoch == transition.base_epoch && current.state == transition.from
+fn stands_as_named(proposal: &Proposal, transition: &Transition, current: &Snapshot) -> bool {
+    let stands = if proposal.store_unavailable && holds(Rule::BranchIsHistory) {
+        transition.after.state == State::Open && current.state == State::Closed
+    } else {
+        current.state == transition.from
+    };
+    stands && current.epoch == transition.base_epoch
 }
 
 /// Whether a change is a part of one of the whole service. `current` is the scope of the override in force before it.

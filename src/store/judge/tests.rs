@@ -403,7 +403,7 @@ fn what_comes_too_early_is_forgotten_as_nobody_was_told_of_it() {
         ..transition(State::HalfOpen, to, 4)
     };
     for to in [State::Open, State::Closed] {
-        let batch = [Proposal { store_unavailable: true, ..numbered_by_store(ends(to)) }];
+        let batch = [numbered_by_store(ends(to))];
         let judgement = judged(&batch, Some(half_open.clone()));
         assert!(changed(&judgement).is_none(), "{to}");
         assert_eq!(judgement.entries.len(), 0, "{to}: it is tried again, and each time would be a row");
@@ -473,6 +473,30 @@ fn the_second_of_two_that_want_the_same_is_forgotten_unless_it_was_decided_alone
     assert_eq!(superseded(&second, snapshot(State::Open, 6)), Some(Some(6)));
     assert_eq!(superseded(&second, snapshot(State::Disabled, 5)), Some(Some(5)));
     assert_eq!(superseded(&Proposal { store_unavailable: true, ..second }, same), Some(Some(5)));
+}
+
+/// What stood on a branch of a replica that was alone.
+#[test]
+fn what_was_decided_alone_takes_a_row_only_as_open_over_the_closed_that_it_began_at() {
+    let decided = |from, to, present: Snapshot| {
+        let mut made = transition(from, to, 4);
+        made.after.wait = (to == State::Open).then_some(Duration::from_secs(12));
+        let age = Duration::from_secs(5);
+        let batch = [Proposal { store_unavailable: true, age, ..numbered_by_store(made) }];
+        let judgement = judged(&batch, Some(present));
+        assert_eq!(judgement.entries.len(), 1, "it is in the history in any case");
+        changed(&judgement).map(|row| (row.state, row.epoch))
+    };
+    let (closed, open, half_open) = (State::Closed, State::Open, State::HalfOpen);
+    // The row that it stood over is as it was, and all the same these change nothing.
+    assert_eq!(decided(open, half_open, snapshot(open, 4)), None);
+    assert_eq!(decided(half_open, closed, snapshot(half_open, 4)), None);
+    assert_eq!(decided(half_open, open, snapshot(half_open, 4)), None);
+    assert_eq!(decided(half_open, half_open, snapshot(half_open, 4)), None);
+    // A trip that no store had answered was the first of it.
+    assert_eq!(decided(half_open, open, snapshot(closed, 4)), Some((open, 5)));
+    assert_eq!(decided(half_open, open, snapshot(closed, 6)), None);
+    assert_eq!(decided(half_open, closed, snapshot(closed, 4)), None);
 }
 
 #[test]

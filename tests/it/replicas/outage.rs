@@ -13,7 +13,7 @@ use crate::support::{new_database, postgres};
 async fn a_replica_that_is_cut_off_decides_alone_and_agrees_again_afterwards() {
     let url = new_database().await;
     let road = Road::to(&url).await;
-    let (cut_off, other) = (Replica::start(&road.url, "one").await, Replica::start(&url, "two").await);
+    let (cut_off, other) = (Replica::holding(&road.url, "one").await, Replica::start(&url, "two").await);
     road.cut();
     eventually("it says so", async || cut_off.process.page("/health").await.contains("store_unreachable"))
         .await;
