@@ -193,14 +193,20 @@ impl Engine {
     /// Takes what the store answered about a breaker. `entered_by` says how its row came into its state, if that is known.
     ///
     /// A breaker that is not known here is created, whatever the limit, if it ever left its first state: its epoch must not
-    /// be forgotten. Of one that is closed and idle, or was deleted, only the epoch is kept. An answer of another timeline than that of its breaker changes nothing: [`Engine::take_timeline`].
+    /// be forgotten. Of one that is closed and idle, or was deleted, only the epoch is kept. An answer of another timeline than that of its breaker changes nothing
+    /// ([`Engine::take_timeline`]), but that a proposal is known to be answered.
     pub fn take_answer(&self, key: &Key, answer: &StoreAnswer<'_>, entered_by: Option<EnteredBy>, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
         loop {
             let Some(entry) = self.answered_entry(id, key, (answer.row(), entered_by), now) else { return };
             let Some(mut inner) = entry.lock() else { continue };
             let timeline = self.timeline_of(&inner.breaker);
-            if answer.timeline().is_some_and(|of| of != timeline) {
+            if let Some(of) = answer.timeline().filter(|of| *of != timeline) {
+                if let StoreAnswer::Proposal { id, .. } = answer
+                    && of > timeline
+                {
+                    inner.breaker.answered_in_later_timeline(*id);
+                }
                 return;
             }
             self.sync_wall(&mut inner);

@@ -10,6 +10,7 @@ mod restoring;
 mod retiring;
 mod runs;
 mod sink;
+mod timelines;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -64,8 +64,9 @@ impl Breaker {
             probes: None,
             is_timed,
             is_held: false,
+            is_answered: false,
         });
-        let proposal = Proposal { id: None, is_timed, is_held: false, ..proposal };
+        let proposal = Proposal { id: None, is_timed, is_held: false, is_answered: false, ..proposal };
         self.replicated.get_or_insert_default().proposal = Some(proposal);
     }
 
@@ -114,15 +115,21 @@ impl Breaker {
     /// Whether it is FORCED_OPEN by an operator, and the store has not answered that yet. It is, until then, whatever the row
     /// holds: the row may be of an operator who had not heard of the emergency.
     pub fn holds_forced_open(&self) -> bool {
-        self.is_unconfirmed() && self.phase_state() == State::ForcedOpen
+        self.awaits_answer() && self.phase_state() == State::ForcedOpen
+    }
+
+    fn awaits_answer(&self) -> bool {
+        let proposal = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
+        proposal.is_some_and(|proposal| !proposal.is_answered)
     }
 
     /// Whether a proposal under way stands over a row with another epoch: FORCED_OPEN over any, and a trip of an earlier timeline
     /// over one without an override, as the store has yet to say whether it opens that.
     fn holds_over(&self, row: &Snapshot) -> bool {
         let proposal = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
+        let is_held = self.awaits_answer() && proposal.is_some_and(|proposal| proposal.is_held);
         let is_automatic = matches!(row.state, State::Closed | State::Open | State::HalfOpen);
-        self.holds_forced_open() || (is_automatic && proposal.is_some_and(|proposal| proposal.is_held))
+        self.holds_forced_open() || (is_automatic && is_held)
     }
 
     /// The store has another timeline: a trip that it has not answered holds until it does.
@@ -234,6 +241,16 @@ impl Breaker {
             self.retime(&row.snapshot, now - row.age, now);
         } else {
             self.go_back(row.snapshot.clone(), proposal, now - row.age, now);
+        }
+    }
+
+    /// The store answered a proposal in a timeline that this breaker is not in yet. The row that it is taken over by there says what
+    /// became of it, and nobody answers it again.
+    pub fn answered_in_later_timeline(&mut self, id: ProposalId) {
+        if let Some(proposal) = self.proposal_mut()
+            && proposal.id == Some(id)
+        {
+            proposal.is_answered = true;
         }
     }
 

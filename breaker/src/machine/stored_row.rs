@@ -111,6 +111,8 @@ pub(super) struct Proposal {
     pub(super) is_timed: bool,
     /// It is a trip of a timeline of the store that is over: it holds over what is automatic there, until it is answered.
     pub(super) is_held: bool,
+    /// The store has answered it in a timeline that this breaker is not in yet: it holds over nothing there.
+    pub(super) is_answered: bool,
 }
 
 impl ProbeReport {

@@ -1,0 +1,57 @@
+//! The store went back: breakers go over into its new timeline, one after the other.
+
+use breaker::{ProposalAnswer, ProposalId, RowVersion, StoredRow};
+
+use super::*;
+
+/// Gives what changes an id, as a journal does.
+#[derive(Debug)]
+struct Proposing;
+
+const ID: ProposalId = ProposalId { boot: 1, number: 1 };
+
+impl TransitionSink for Proposing {
+    fn append(&self, _: Event<'_>) -> Appended {
+        Appended { lsn: 1, id: Some(ID) }
+    }
+}
+
+fn closed(timeline: u32, revision: u64, epoch: u64) -> StoredRow {
+    let version = RowVersion { timeline, revision };
+    StoredRow { version, snapshot: Snapshot { epoch, ..Snapshot::pristine() }, age: Duration::ZERO }
+}
+
+/// A replica with a trip that the store has not answered, when it hears of a new timeline; with the number of that.
+fn tripped() -> (Engine, Key, u32) {
+    let identity = StoreIdentity { numbering: Numbering::Store, ..identity(1) };
+    let before = identity.timeline;
+    let engine = Engine::new(LIMITS, identity, &catalog(&declaration(), 1), Box::new(Proposing), at(0));
+    let key = Key::new("db", "").unwrap();
+    engine.take_answer(&key, &StoreAnswer::Row(&closed(before, 1, 4)), None, at(0));
+    trip(&engine, "db", "", at(1));
+    engine.begin_timeline(before + 1);
+    (engine, key, before + 1)
+}
+
+#[test]
+fn a_trip_that_the_store_has_not_answered_holds_in_a_new_timeline_until_it_does() {
+    let (engine, key, timeline) = tripped();
+    engine.take_timeline(&key, &closed(timeline, 2, 2), None, at(2));
+    assert_eq!(engine.view("db", "", at(2)).unwrap().state, State::Open);
+    let row = closed(timeline, 3, 3);
+    let answer = StoreAnswer::Proposal { id: ID, answer: ProposalAnswer::Lost, row: &row };
+    engine.take_answer(&key, &answer, None, at(3));
+    assert_eq!(engine.view("db", "", at(3)).unwrap().state, State::Closed);
+}
+
+/// The journal has the answer, and does not ask again.
+#[test]
+fn a_trip_that_was_answered_before_its_breaker_went_over_holds_no_longer() {
+    let (engine, key, timeline) = tripped();
+    let row = closed(timeline, 2, 2);
+    let answer = StoreAnswer::Proposal { id: ID, answer: ProposalAnswer::Lost, row: &row };
+    engine.take_answer(&key, &answer, None, at(2));
+    assert_eq!(engine.view("db", "", at(2)).unwrap().state, State::Open, "it is in the timeline before");
+    engine.take_timeline(&key, &row, None, at(3));
+    assert_eq!(engine.view("db", "", at(3)).unwrap().state, State::Closed);
+}
