@@ -39,24 +39,24 @@ pub(super) fn entered_by(proposal: &Proposal) -> Option<EnteredBy> {
 }
 
 /// One record in the place of two of the same breaker that no store has been sent yet. It keeps the id of the newer
-/// one, so that it has one id through all attempts and restarts.
+/// one, so that it has one id through all attempts and restarts. But what was decided alone stands over a change that the store has
+/// yet to answer, and is history: the breaker waits for the answer to that change.
 pub(super) fn merge(older: &Proposal, newer: Proposal, cause: GapCause) -> Proposal {
     let base_epoch = match &older.change {
         Change::Transition(transition) => transition.base_epoch,
         Change::Gap(gap) => gap.base_epoch,
     };
+    let is_over_change = newer.store_unavailable && !older.store_unavailable;
+    let after = if is_over_change { state_after(older) } else { state_kept(older, &newer) };
     let gap = Gap {
         lost_transitions: transitions(older) + transitions(&newer),
         at: happened_at(older).max(happened_at(&newer)),
         base_epoch,
-        after: state_kept(older, &newer).cloned(),
+        after: after.cloned(),
         cause,
     };
-    Proposal {
-        store_unavailable: older.store_unavailable || newer.store_unavailable,
-        change: Change::Gap(Box::new(gap)),
-        ..newer
-    }
+    let kept = if is_over_change { older.clone() } else { newer };
+    Proposal { change: Change::Gap(Box::new(gap)), ..kept }
 }
 
 /// The state that stands behind both. An emergency stop that the store has not answered stands until it has: what came after it by
@@ -202,12 +202,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_gap_was_decided_alone_if_a_part_of_it_was() {
-        let alone = |older, newer| {
-            let of = |alone, epoch| Proposal { store_unavailable: alone, ..record("eu", epoch) };
-            merge(&of(older, 4), of(newer, 5), GapCause::JournalFull).store_unavailable
+    fn a_change_that_the_store_has_yet_to_answer_stands_below_what_was_decided_alone() {
+        let of = |alone, epoch| Proposal { store_unavailable: alone, ..record("eu", epoch) };
+        let merged = |older, newer| {
+            let merged = merge(&older, newer, GapCause::JournalFull);
+            let after = gap(&merged).after.as_ref().map(|after| after.epoch);
+            (merged.id.seq, merged.store_unavailable, after, lost(&merged))
         };
-        assert_eq!([alone(false, false), alone(true, false), alone(false, true)], [false, true, true]);
+        assert_eq!(merged(of(false, 4), of(true, 5)), (4, false, Some(4), 2));
+        let both = merge(&of(true, 5), of(true, 6), GapCause::JournalFull);
+        assert_eq!(merged(of(false, 4), both), (4, false, Some(4), 3));
+        assert_eq!(merged(of(true, 5), of(true, 6)), (6, true, Some(6), 2));
+        assert_eq!(merged(of(true, 5), of(false, 6)), (6, false, Some(6), 2));
     }
 
     #[test]

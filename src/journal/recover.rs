@@ -72,7 +72,8 @@ struct NewestEntries {
 impl NewestEntries {
     fn note_unanswered(&mut self, entry: &Proposal) {
         let Change::Transition(transition) = &entry.change else { return };
-        if entry.numbering == Numbering::Store && !transition.shadow {
+        // What was decided alone is over with the process that was alone; a change that it stood over is not.
+        if entry.numbering == Numbering::Store && !transition.shadow && !entry.store_unavailable {
             let id = ProposalId { boot: entry.id.boot, number: entry.id.seq };
             let (key, transition) = (entry.key.clone(), transition.clone());
             self.unanswered.insert(entry.key.clone(), Unanswered { key, id, transition });

@@ -153,8 +153,9 @@ impl Writer {
             }
             Ok(Some(answers)) => {
                 for (proposal, answer) in batch.proposals.iter().zip(&answers) {
-                    // Replicas that propose the same at once are in agreement.
+                    // Replicas that propose the same at once are in agreement, and what was decided alone is history.
                     if let Answer::Lost { present } = answer
+                        && !proposal.store_unavailable
                         && !proposal.change.is_brought_about_by(present)
                     {
                         tracing::warn!(

@@ -18,6 +18,8 @@ use crate::store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplicas};
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Another replica of the same name that has written beside so many rows of this one is there.
 const DOUBLED_NOTES: u32 = 5;
+/// A store that has not taken a transition for so long does not answer, whatever else it takes.
+const UNTAKEN_MAX: Duration = Duration::from_secs(3);
 /// How long the end waits for the store.
 const FORGET_WITHIN: Duration = Duration::from_secs(1);
 
@@ -137,7 +139,10 @@ impl Presence {
                 None => break,
                 Some(Ok(OtherReplicas { live, has_same_name })) => {
                     self.metrics.replica.live.set(i64::try_from(live + 1).unwrap_or(i64::MAX));
-                    self.contact.answered();
+                    // Its row is not logged, and takes no lock that matters: a store may take it, and no transition.
+                    if self.journal.stats(self.clock.now()).lag < UNTAKEN_MAX {
+                        self.contact.answered();
+                    }
                     doubled = if has_same_name { doubled + 1 } else { 0 };
                     // An earlier life of this process, which was killed, is silent by then.
                     if doubled == DOUBLED_NOTES {

@@ -53,6 +53,10 @@ impl SharedStore for Unwilling {
         std::future::pending().await
     }
 
+    async fn use_rows(&self, _: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        std::future::pending().await
+    }
+
     async fn begin_timeline(&self, _: u32, _: u32) -> Result<(), StoreError> {
         std::future::pending().await
     }
@@ -150,6 +154,10 @@ impl SharedStore for Newer {
     }
 
     async fn ask_probes(&self, _: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn use_rows(&self, _: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
         std::future::pending().await
     }
 

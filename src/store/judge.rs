@@ -468,7 +468,8 @@ fn gap_ruling<'a>(proposal: &'a Proposal, gap: &Gap, current: &Snapshot) -> Entr
 }
 
 /// As [`gap_ruling`], of a replica whose epochs are numbered here. What was lost with it may be anything, so only what denies takes
-/// the row: FORCED_OPEN of an operator always, and OPEN if nothing came since and its wait is not over.
+/// the row: FORCED_OPEN of an operator always, and OPEN if nothing came since and its wait is not over; OPEN that was decided alone
+/// over CLOSED only, as without a gap.
 fn gap_numbered_here<'a>(
     proposal: &'a Proposal,
     gap: &Gap,
@@ -481,7 +482,8 @@ fn gap_numbered_here<'a>(
     let waited = if is_stop { Duration::ZERO } else { proposal.age };
     let opens = after.state == State::Open
         && after.epoch == current.epoch + 1
-        && matches!(current.state, State::Closed | State::HalfOpen)
+        && (current.state == State::Closed
+            || current.state == State::HalfOpen && !proposal.store_unavailable)
         && after.wait.is_some_and(|wait| waited < wait);
     if !is_stop && !opens {
         return unchanged;

@@ -42,13 +42,11 @@ pub trait SharedStore: Send + Sync + 'static {
 
     /// Says that a replica uses these breakers, at the epochs that it knows, so that their rows stay. Answers the rows that have other
     /// epochs. One without a row, of which the replica knows an epoch above 0, is answered as CLOSED at epoch 0, in the version of
-    /// the newest change: its row was let go of, and is to be forgotten.
+    /// the newest change, if a row of such an epoch was ever let go of: it is to be forgotten. Otherwise the store may have gone back,
+    /// and nothing is said of it.
     ///
     /// Writes nothing for those of which somebody said so within the last 6 hours, and never bumps a revision.
-    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
-        let _ = used;
-        Ok(Vec::new())
-    }
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError>;
 
     /// The store went back: begins another timeline, larger than `present` and `past`, unless it is not in `present` any more. `past`
     /// is the largest that was ever seen of it. In one transaction the server's own timeline counts as checked, and half-open

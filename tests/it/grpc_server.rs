@@ -9,7 +9,7 @@ use breakerd::engine::StoreAnswer;
 use breakerd::grpc::{Limits, Method};
 use breakerd::listener::Drained;
 use breakerd::store::{
-    Answered, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+    Answered, ChangedRow, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
 };
 use breakerd_api::v1::{self, Outcome};
 use breakerd_common::clock::Clock;
@@ -101,6 +101,10 @@ impl SharedStore for Mute {
     }
 
     async fn ask_probes(&self, _: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn use_rows(&self, _: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
         std::future::pending().await
     }
 

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use super::executor::{Executor, Owner};
 use crate::store::{
-    Answer, Answered, CountExchange, CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse,
-    Proposal, RowCursor, RowsPage, SharedStore, StoreError,
+    Answer, Answered, ChangedRow, CountExchange, CountPage, CountStore, MemoryStore, ProbeRequest,
+    ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore, StoreError,
 };
 
 /// From a replica to the store, and back again.
@@ -144,6 +144,10 @@ impl SharedStore for Metered {
             Ok(answers)
         };
         self.asked(call).await
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        self.asked(self.store.use_rows(used)).await
     }
 
     async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {

@@ -16,8 +16,8 @@ use super::*;
 use crate::engine::{Allowed, Limits, Seals, StoreIdentity};
 use crate::journal::{Journal, JournalOptions};
 use crate::store::{
-    Answered, Change, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore,
-    StoreError, TransitionId,
+    Answered, Change, ChangedRow, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage,
+    SharedStore, StoreError, TransitionId,
 };
 
 /// How long a probe may be out.
@@ -60,6 +60,10 @@ impl SharedStore for Asked {
 
     async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
         self.store.rows_after(after, seen, limit).await
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        self.store.use_rows(used).await
     }
 
     async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {

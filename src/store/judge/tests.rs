@@ -533,7 +533,11 @@ fn the_state_behind_a_gap_takes_the_row_when_it_is_newer() {
 
 /// Where the store numbers the epochs: what stands after a gap, ten seconds old, with this state behind it.
 fn gap_numbered_here(after: Snapshot, present: &Snapshot) -> Option<Snapshot> {
-    let gap = gap(3, 4, Some(after));
+    gap_of(after, present, false)
+}
+
+fn gap_of(after: Snapshot, present: &Snapshot, store_unavailable: bool) -> Option<Snapshot> {
+    let gap = Proposal { store_unavailable, ..gap(3, 4, Some(after)) };
     let batch = [Proposal { numbering: Numbering::Store, age: Duration::from_secs(10), ..gap }];
     let judgement = judged(&batch, Some(present.clone()));
     assert_eq!(judgement.entries.len(), 1, "it is in the history in any case");
@@ -559,6 +563,10 @@ fn a_gap_of_a_replica_lets_no_call_through_again() {
     assert_eq!(gap_numbered_here(open(10), &closed), None, "its wait is over");
     assert_eq!(gap_numbered_here(open(11), &snapshot(State::Closed, 5)), None, "something came between");
     assert_eq!(gap_numbered_here(open(11), &snapshot(State::Disabled, 4)), None);
+    let half_open = snapshot(State::HalfOpen, 4);
+    assert!(gap_numbered_here(open(11), &half_open).is_some());
+    assert_eq!(gap_of(open(11), &half_open, true), None, "others are closing it");
+    assert!(gap_of(open(11), &closed, true).is_some());
     for state in [State::Closed, State::HalfOpen, State::Disabled] {
         assert_eq!(gap_numbered_here(snapshot(state, 5), &snapshot(State::Open, 4)), None, "{state}");
     }

@@ -83,7 +83,9 @@ impl State {
         let mut others = Vec::new();
         for (key, epoch) in used {
             let Some(entry) = self.breakers.get_mut(key) else {
-                others.extend((*epoch > 0).then(|| no_row(key.clone(), version, now.0)));
+                others.extend(
+                    (1..=self.let_go_epoch).contains(epoch).then(|| no_row(key.clone(), version, now.0)),
+                );
                 continue;
             };
             Arc::make_mut(entry).used_at = Some(now.0);

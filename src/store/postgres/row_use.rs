@@ -85,7 +85,8 @@ pub(super) async fn note_use(
     tx.commit(ACT).await
 }
 
-/// Those whose rows have other epochs than the replica knows, or are not there. One statement: the version of one that is not there
+/// Those whose rows have other epochs than the replica knows, or were let go of. A row that is missing for no such reason is one that
+/// the store lost when it went back, which the tail finds out. One statement: the version of one that is not there
 /// is that of the newest change. None: on a standby.
 pub(super) async fn other_rows(
     pool: &PgPool,
@@ -105,6 +106,7 @@ pub(super) async fn other_rows(
                  FROM breaker
              ) AS present ON service = wanted_service AND name = wanted_name
              WHERE epoch IS DISTINCT FROM nullif(known_epoch, 0)
+                 AND (epoch IS NOT NULL OR known_epoch <= (SELECT let_go_epoch FROM meta))
          ) AS other ON true"
     );
     let rows: Vec<OtherRow> = sqlx::query_as(AssertSqlSafe(statement))

@@ -15,6 +15,7 @@ on_every_shared_store!(
     a_replica_hears_which_rows_are_other_than_it_knows,
     a_breaker_whose_row_went_goes_on_from_what_its_replica_knows,
     nobody_goes_on_from_an_epoch_that_no_row_had,
+    a_row_that_a_store_lost_is_not_said_to_have_been_let_go_of,
 );
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -119,4 +120,14 @@ async fn nobody_goes_on_from_an_epoch_that_no_row_had(bed: &mut SharedBed) {
     let_go(bed, &keys).await;
     let beyond = bed.propose(proposed(20, &keys[0], State::Closed, State::Open, 3)).await;
     assert!(matches!(&beyond.answer, Answer::Lost { present } if present.epoch == 0), "{beyond:?}");
+}
+
+/// As a store has it that went back: whoever begins its timeline takes up what was lost.
+async fn a_row_that_a_store_lost_is_not_said_to_have_been_let_go_of(bed: &mut SharedBed) {
+    let lost = [(key("lost", ""), 3)];
+    assert_eq!(bed.store.use_rows(&lost).await.unwrap(), []);
+    let keys = closed(bed).await;
+    let_go(bed, &keys).await;
+    assert_eq!(bed.store.use_rows(&lost).await.unwrap(), [], "what was let go of had a smaller epoch");
+    assert_eq!(bed.store.use_rows(&[(keys[0].clone(), 2)]).await.unwrap().len(), 1);
 }
