@@ -261,7 +261,7 @@ async fn prune_breakers(
         let is_last = page.len() < BREAKERS_PAGE as usize;
         after = page.last().map(|(key, _)| key.clone());
         let old: Vec<_> = page.into_iter().filter(|(key, _)| engine.may_forget(key, now)).collect();
-        let gone = store.delete_breakers(&old).await?;
+        let gone = if old.is_empty() { Vec::new() } else { store.delete_breakers(&old).await? };
         deleted += gone.len() as u64;
         let gone: HashSet<Key> = gone.into_iter().collect();
         for (key, epoch) in old.iter().filter(|(key, _)| gone.contains(key)) {

@@ -292,6 +292,11 @@ fn conflicts(
                 .to_owned();
         at(&["store.start_without_store", "store.shared"], problem);
     }
+    if settings.store_half_open_without_store == HalfOpenWithoutStore::Hold && !settings.is_replica() {
+        let problem = "needs a database that is shared (store.url, store.shared): others go on by themselves"
+            .to_owned();
+        at(&["store.half_open_without_store", "store.shared"], problem);
+    }
     for (needed, key, by, by_key) in [
         (&settings.tls_certificate, "tls.certificate", &settings.tls_key, "tls.key"),
         (&settings.tls_key, "tls.key", &settings.tls_certificate, "tls.certificate"),

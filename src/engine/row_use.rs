@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Key, State, StoredRow, Time};
+use breaker::{EnteredBy, Key, State, StoredRow, Time};
 
 use super::Engine;
 use super::entry::Entry;
@@ -49,8 +49,8 @@ impl Engine {
 
     /// The row of a breaker that this replica uses, which is another one than it knows; CLOSED at epoch 0: it has none any more.
     ///
-    /// A change that the store has not answered yet stands: the answer says which row there is.
-    pub fn take_other_row(&self, key: &Key, row: &StoredRow, now: Time) {
+    /// `entered_by` says how the row came into its state. A change that the store has not answered yet stands: the answer says which row there is.
+    pub fn take_other_row(&self, key: &Key, row: &StoredRow, entered_by: Option<EnteredBy>, now: Time) {
         let is_gone = row.snapshot.epoch == 0 && row.snapshot.state == State::Closed;
         let id = self.seals.key_id(key.service(), key.name());
         if is_gone {
@@ -65,7 +65,7 @@ impl Engine {
                 None => return,
             }
         }
-        self.take_answer(key, &StoreAnswer::Row(row), None, now);
+        self.take_answer(key, &StoreAnswer::Row(row), entered_by, now);
     }
 
     /// Forgets what is known of breakers that have been closed for longer than `closed`, and not used here for longer than

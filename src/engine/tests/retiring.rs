@@ -89,7 +89,7 @@ fn a_breaker_whose_row_went_begins_anew_and_permits_of_before_do_not_count() {
     engine.take_answer(&key("x"), &StoreAnswer::Row(&row(1, 2, HOUR)), None, at(0));
     let before = [(); 2].map(|()| engine.allow("db", "x", at(1)).unwrap().permit);
     assert_eq!(epoch(&engine, "x", at(1)), Some(2), "as far as it is known");
-    engine.take_other_row(&key("x"), &row(9, 0, 0), at(2));
+    engine.take_other_row(&key("x"), &row(9, 0, 0), None, at(2));
     assert_eq!(epoch(&engine, "x", at(2)), Some(0));
     let failure = Report::plain(Outcome::Failure);
     let record = |permit, now| {
@@ -102,7 +102,7 @@ fn a_breaker_whose_row_went_begins_anew_and_permits_of_before_do_not_count() {
     engine.take_answer(&key("x"), &StoreAnswer::Row(&row_after(12)), None, at(3));
     assert_eq!(record(before[1], at(3)), Recorded::Late);
     // An answer that is older than what was taken says nothing.
-    engine.take_other_row(&key("x"), &row(11, 0, 0), at(4));
+    engine.take_other_row(&key("x"), &row(11, 0, 0), None, at(4));
     assert_eq!(epoch(&engine, "x", at(4)), Some(3));
 }
 
@@ -111,7 +111,7 @@ fn a_change_that_the_store_has_not_answered_stands_though_the_row_went() {
     let engine = replica();
     engine.take_answer(&key("x"), &StoreAnswer::Row(&row(1, 2, 0)), None, at(0));
     trip(&engine, "db", "x", at(1));
-    engine.take_other_row(&key("x"), &row(9, 0, 0), at(2));
+    engine.take_other_row(&key("x"), &row(9, 0, 0), None, at(2));
     assert_eq!(engine.view("db", "x", at(2)).unwrap().state, State::Open);
 }
 

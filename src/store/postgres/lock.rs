@@ -262,6 +262,10 @@ impl Lock {
             self.is_too_old.store(false, Relaxed);
             return Ok(());
         }
+        // Whoever has a database alone and was overtaken must not decide any more, whatever the release of the other is.
+        if !self.is_shared() {
+            return Err(self.overtaken());
+        }
         let Err(error) = self.schema.check(state.compatible_from, &self.primary().address) else {
             return Err(self.overtaken());
         };

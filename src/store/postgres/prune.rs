@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use super::lock::Lock;
 use super::probe_rows;
 use super::row_locks::lock_breakers;
-use super::write_transaction::{Write, begin, lock_revision};
+use super::write_transaction::{Write, begin, begin_under, lock_revision};
 use crate::store::columns::micros;
 use crate::store::rows::old_breaker;
 use crate::store::shared_store::UNUSED_ROWS_KEPT;
@@ -293,7 +293,7 @@ pub(super) async fn delete_breakers(
         names.push(&**key.name());
         epochs.push(i64::try_from(*epoch).unwrap_or(i64::MAX));
     }
-    let mut tx = begin(pool).await?;
+    let mut tx = begin_under(pool, lock).await?;
     lock_revision(&mut tx, lock).await?;
     let keys: Vec<_> = breakers.iter().map(|(key, _)| key).collect();
     lock_breakers(&mut tx, lock, &keys).await?;

@@ -75,10 +75,12 @@ pub(super) async fn note_use(
     sqlx::query(
         "UPDATE breaker SET used_at = clock_timestamp()
          FROM unnest($1::text[], $2::text[]) AS wanted (service, name)
-         WHERE breaker.service = wanted.service AND breaker.name = wanted.name",
+         WHERE breaker.service = wanted.service AND breaker.name = wanted.name
+             AND used_at < clock_timestamp() - $3 * interval '1 microsecond'",
     )
     .bind(column(&due, |key| &**key.service()))
     .bind(column(&due, |key| &**key.name()))
+    .bind(micros(USE_SAID_EVERY))
     .execute(&mut *tx)
     .await
     .map_err(fault(ACT))?;

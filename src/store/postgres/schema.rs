@@ -10,7 +10,9 @@
 //! UPDATE revision SET holder = NULL;
 //! ```
 //!
-//! Each write compares the name, so none of a release that does not know the migration is taken after it.
+//! Each write of transitions, probes and configuration compares the name, so none of a release that does not know the migration is
+//! taken after it. Not compared is it by the exchange of counts, the rows of replicas, and what cleans up: a migration has to be one
+//! that these can live with.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use sqlx::postgres::PgPool;
 
 use super::copy;
 use super::lock::Lock;
-use super::write_transaction::{Write, begin, column};
+use super::write_transaction::{Write, begin_under, column};
 use crate::store::columns::bigint;
 use crate::store::episode::OpenTime;
 use crate::store::history::{Bumped, TransitionRow};
@@ -27,7 +27,7 @@ use crate::store::{Proposal, StoreError, TransitionId};
 /// See [`crate::store::StoreAdmin::check_writable`].
 pub(super) async fn check_writable(pool: &PgPool, lock: &Lock) -> Result<(), StoreError> {
     let act = "check that the store is writable";
-    let mut tx = begin(pool).await?;
+    let mut tx = begin_under(pool, lock).await?;
     sqlx::raw_sql(TOUCH_TABLES).execute(&mut *tx).await.map_err(fault(act))?;
     let touched = sqlx::query("UPDATE revision SET n = n WHERE holder = $1")
         .bind(lock.holder())
