@@ -42,10 +42,7 @@ pub(super) fn entered_by(proposal: &Proposal) -> Option<EnteredBy> {
 /// one, so that it has one id through all attempts and restarts. But what was decided alone stands over a change that the store has
 /// yet to answer, and is history: the breaker waits for the answer to that change.
 pub(super) fn merge(older: &Proposal, newer: Proposal, cause: GapCause) -> Proposal {
-    let base_epoch = match &older.change {
-        Change::Transition(transition) => transition.base_epoch,
-        Change::Gap(gap) => gap.base_epoch,
-    };
+    let base_epoch = older.change.base_epoch();
     let is_over_change = newer.store_unavailable && !older.store_unavailable;
     let after = if is_over_change { state_after(older) } else { state_kept(older, &newer) };
     let gap = Gap {

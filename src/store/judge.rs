@@ -148,10 +148,7 @@ impl BreakerState {
     /// Of a breaker without a row, as the replica knows it that proposes. Its row was let go of, perhaps, while this replica was cut
     /// off: then it goes on from its epoch, so that its permits of before are late.
     fn without_row(proposal: &Proposal, timeline: Option<u32>, let_go_epoch: u64) -> Self {
-        let base_epoch = match &proposal.change {
-            Change::Transition(transition) => transition.base_epoch,
-            Change::Gap(gap) => gap.base_epoch,
-        };
+        let base_epoch = proposal.change.base_epoch();
         let is_known = proposal.numbering == Numbering::Store
             && proposal.decided_in.taken_up.is_none()
             && !timelines::is_past(proposal, timeline)

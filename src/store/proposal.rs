@@ -79,6 +79,14 @@ pub enum Change {
 }
 
 impl Change {
+    /// The epoch that it was made in.
+    pub fn base_epoch(&self) -> u64 {
+        match self {
+            Self::Transition(transition) => transition.base_epoch,
+            Self::Gap(gap) => gap.base_epoch,
+        }
+    }
+
     /// Whether another's change brought the very state about that this one wanted, at the epoch that it wanted it.
     pub fn is_brought_about_by(&self, present: &Snapshot) -> bool {
         matches!(self, Self::Transition(transition)

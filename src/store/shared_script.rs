@@ -99,7 +99,9 @@ pub(super) async fn propose(
     proposals: &[Proposal],
 ) -> Result<Vec<Answered>, StoreError> {
     let now = tx.lock_revision().await?;
-    let judgement = judge(proposals, tx.read_rows(proposals).await?, now.0);
+    let locked_rows = tx.read_rows(proposals).await?;
+    let let_go_epoch = locked_rows.let_go_epoch;
+    let judgement = judge(proposals, locked_rows, now.0);
     let revision = write_judgement(&mut tx, &judgement, now).await?;
     let stored = tx.read_stored(&keys(proposals)).await?;
     if judgement.receipts.is_empty() {
@@ -108,8 +110,10 @@ pub(super) async fn propose(
         tx.commit("commit transitions").await?;
     }
     let answered = |(proposal, answer): (&Proposal, _)| {
-        // The revision is locked: nobody has made one since.
-        let row = stored.row(&proposal.key, stored.newest.revision, now.0);
+        // The revision is locked: nobody has made one since. Of a later epoch no row was let go of: the store has lost it, which
+        // the tail finds out.
+        let is_let_go = proposal.change.base_epoch() <= let_go_epoch;
+        let row = stored.row(&proposal.key, if is_let_go { stored.newest.revision } else { 0 }, now.0);
         Answered { answer, row, newest: stored.newest }
     };
     Ok(proposals.iter().zip(judgement.answers(revision)).map(answered).collect())
