@@ -281,21 +281,16 @@ fn conflicts(
             "needs store.url or store.url_file, which are not set: SQLite cannot be shared".to_owned();
         at(&["store.shared", "store.url"], problem);
     }
-    if settings.store_listen_url.is_some() && !settings.is_replica() {
-        let problem =
-            "needs a database that is shared (store.url, store.shared): only replicas listen".to_owned();
-        at(&["store.listen_url", "store.shared"], problem);
-    }
-    if settings.store_start_without_store && !settings.is_replica() {
-        let problem =
-            "needs a database that is shared (store.url, store.shared): others wait for their store"
-                .to_owned();
-        at(&["store.start_without_store", "store.shared"], problem);
-    }
-    if settings.store_half_open_without_store == HalfOpenWithoutStore::Hold && !settings.is_replica() {
-        let problem = "needs a database that is shared (store.url, store.shared): others go on by themselves"
-            .to_owned();
-        at(&["store.half_open_without_store", "store.shared"], problem);
+    let holds = settings.store_half_open_without_store == HalfOpenWithoutStore::Hold;
+    for (is_set, key, others) in [
+        (settings.store_listen_url.is_some(), "store.listen_url", "only replicas listen"),
+        (settings.store_start_without_store, "store.start_without_store", "others wait for their store"),
+        (holds, "store.half_open_without_store", "others go on by themselves"),
+    ] {
+        if is_set && !settings.is_replica() {
+            let problem = format!("needs a database that is shared (store.url, store.shared): {others}");
+            at(&[key, "store.shared"], problem);
+        }
     }
     for (needed, key, by, by_key) in [
         (&settings.tls_certificate, "tls.certificate", &settings.tls_key, "tls.key"),

@@ -143,7 +143,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`OperatorError::NotThere`], as of [`Engine::delete`].
-    pub fn nothing_to_delete(&self, service: &str, name: &str) -> Result<Option<Deleted>, OperatorError> {
+    fn nothing_to_delete(&self, service: &str, name: &str) -> Result<Option<Deleted>, OperatorError> {
         let id = self.seals.key_id(service, name);
         let is_configured = self.is_configured(service, name);
         if let Some(Known::Retired(Tombstone { epoch, .. })) = self.registry.known(id) {

@@ -231,3 +231,25 @@ fn the_age_of_a_change_is_by_the_monotonic_clock_within_a_life_and_by_the_wall_c
     bench.clock.set_wall(START - Duration::from_hours(1));
     assert_eq!(age(&journal), Duration::ZERO);
 }
+
+/// A branch is over with the process that stood on it.
+#[test]
+fn a_start_looks_at_the_change_that_the_store_has_not_answered_and_not_at_what_was_decided_alone_over_it() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    for (epoch, origin) in [(4, Origin::Own), (5, Origin::Alone), (6, Origin::Alone)] {
+        let event = Event {
+            key: &key("a"),
+            transition: &change(epoch),
+            origin,
+            numbering: Numbering::Store,
+            service_override: None,
+            timeline: None,
+        };
+        TransitionSink::append(&journal, event);
+    }
+    drop(journal);
+    let (_, recovered) = bench.open(2);
+    let [unanswered] = &recovered.unanswered[..] else { panic!("{:?}", recovered.unanswered) };
+    assert_eq!(unanswered.transition.after.epoch, 4);
+}

@@ -326,6 +326,25 @@ fn settings_at_odds_are_refused() {
     );
 }
 
+/// They would be taken, and mean nothing.
+#[test]
+fn settings_of_replicas_are_refused_where_there_are_none() {
+    for setting in [
+        "listen_url = \"postgres://b@localhost/b\"",
+        "start_without_store = true",
+        "half_open_without_store = \"hold\"",
+    ] {
+        let (key, _) = setting.split_once(' ').unwrap();
+        let said = errors(&format!("[store]\n{setting}\n"));
+        assert_eq!(said.len(), 1, "{said:?}");
+        let expected = format!("store.{key}: needs a database that is shared");
+        assert!(said[0].contains(&expected), "{said:?}");
+        let url = "url = \"postgres://b@localhost/b\"";
+        assert!(parse(&format!("[store]\n{setting}\n{url}\n")).is_ok());
+        assert_eq!(errors(&format!("[store]\n{setting}\n{url}\nshared = false\n")).len(), 1);
+    }
+}
+
 #[test]
 fn a_report_and_a_file_have_a_bound() {
     let mut text = String::from("[circuit_breaker]\n");
