@@ -9,7 +9,6 @@ use super::entry::{BreakerView, Entry, Inner};
 use super::limits::EngineError;
 use super::registry::Known;
 use super::shares::Creator;
-use super::tombstones::Tombstone;
 
 /// What became of it.
 #[derive(Debug, Clone)]
@@ -124,38 +123,30 @@ impl Engine {
         by: Attribution,
         now: Time,
     ) -> Result<Deleted, OperatorError> {
-        if let Some(nothing) = self.nothing_to_delete(service, name)? {
-            return Ok(nothing);
-        }
-        let deleted = self.registry.with_known(self.seals.key_id(service, name), |entry, inner| {
-            self.sync_wall(inner);
-            let (acted, transitions) = inner.breaker.delete(by, now);
-            self.settle(entry, inner, &transitions);
-            acted?;
-            inner.deleted = true;
-            Ok(Deleted { epoch: inner.breaker.epoch(), changed: true })
-        });
-        // Or it was retired between the two looks.
-        deleted.unwrap_or_else(|| self.nothing_to_delete(service, name)?.ok_or(OperatorError::NotThere))
-    }
-
-    /// What is answered to a deletion where nothing is to be done; none: there is a breaker to delete.
-    ///
-    /// # Errors
-    /// [`OperatorError::NotThere`], as of [`Engine::delete`].
-    fn nothing_to_delete(&self, service: &str, name: &str) -> Result<Option<Deleted>, OperatorError> {
         let id = self.seals.key_id(service, name);
-        let is_configured = self.is_configured(service, name);
-        if let Some(Known::Retired(Tombstone { epoch, .. })) = self.registry.known(id) {
-            return Ok(Some(Deleted { epoch, changed: false }));
-        }
-        let is_unused = self.registry.with_known(id, |_, inner| {
-            inner.breaker.state() == State::Closed && inner.breaker.epoch() == 0 && !inner.is_used
-        });
-        match (is_unused, is_configured) {
-            (None | Some(true), true) => Ok(Some(Deleted { epoch: 0, changed: false })),
-            (None, false) => Err(OperatorError::NotThere),
-            (Some(_), _) => Ok(None),
+        loop {
+            let nothing = |epoch| Ok(Deleted { epoch, changed: false });
+            match self.registry.known(id) {
+                Some(Known::Retired(tombstone)) => return nothing(tombstone.epoch),
+                None if self.is_configured(service, name) => return nothing(0),
+                None => return Err(OperatorError::NotThere),
+                Some(Known::Live(entry)) => {
+                    // Or it is retired between the two looks.
+                    let Some(mut inner) = entry.lock() else { continue };
+                    let breaker = &inner.breaker;
+                    let is_unused =
+                        breaker.state() == State::Closed && breaker.epoch() == 0 && !inner.is_used;
+                    if is_unused && self.is_configured(service, name) {
+                        return nothing(0);
+                    }
+                    self.sync_wall(&mut inner);
+                    let (acted, transitions) = inner.breaker.delete(by, now);
+                    self.settle(&entry, &mut inner, &transitions);
+                    acted?;
+                    inner.deleted = true;
+                    return Ok(Deleted { epoch: inner.breaker.epoch(), changed: true });
+                }
+            }
         }
     }
 

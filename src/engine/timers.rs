@@ -60,7 +60,7 @@ impl Timers {
     }
 
     /// How many there are, stale ones included.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "shuttle")))]
     pub(crate) fn len(&self) -> usize {
         self.heap.lock().len()
     }
