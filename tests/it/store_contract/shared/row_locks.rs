@@ -203,16 +203,24 @@ async fn who_was_overtaken_claims_and_proposes_nothing() {
 async fn a_replica_that_is_stopped_holds_up_the_others_for_about_a_second() {
     let bed = SharedBed::postgres().await;
     let (a, b) = (key("a", ""), key("b", ""));
-    let mut looks = beside(&bed).await;
+    let mut writer = beside(&bed).await;
     let trip = |seq, key: &Key| [proposed(seq, key, State::Closed, State::Open, 0)];
     let (of_a, store) = (trip(1, &a), Arc::clone(&bed.store));
     let mut stopped = std::pin::pin!(store.propose_shared(&of_a));
-    loop {
-        assert!(futures_util::poll!(stopped.as_mut()).is_pending(), "it is stopped before");
-        let free = sqlx::query("SELECT FROM revision FOR UPDATE SKIP LOCKED");
-        if free.fetch_optional(&mut looks).await.unwrap().is_none() {
-            break;
-        }
+    // It is stopped while it waits for a lock, so it cannot have gone on to its end. Only its server goes on.
+    run(&mut writer, "BEGIN; SELECT FROM revision FOR UPDATE").await;
+    tokio::select! {
+        biased;
+        answered = stopped.as_mut() => panic!("it does not wait: {answered:?}"),
+        () = until_it_waits(&bed) => {}
+    }
+    let let_go = "CREATE TABLE stopped AS SELECT pid FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'; COMMIT";
+    run(&mut writer, let_go).await;
+    let works = "SELECT CAST(count(*) AS TEXT) FROM pg_stat_activity JOIN stopped USING (pid)
+                 WHERE state = 'active'";
+    while bed.database().unwrap().text(works).await.as_deref() != Some("0") {
+        tokio::task::yield_now().await;
     }
     let of_b = trip(2, &b);
     let answered = tokio::time::timeout(Duration::from_secs(3), bed.store.propose_shared(&of_b));
@@ -220,6 +228,6 @@ async fn a_replica_that_is_stopped_holds_up_the_others_for_about_a_second() {
     assert!(matches!(answered[0].answer, Answer::Won { epoch: 1, revision: 1 }), "{answered:?}");
     // Continued, it has lost its transaction, and says so: it sends the proposal again.
     assert!(stopped.await.is_err());
-    looks.close().await.unwrap();
+    writer.close().await.unwrap();
     bed.end().await;
 }
