@@ -104,6 +104,7 @@ impl Cell {
             machine,
             remote: Remote::CLOSED,
             service: None,
+            epoch_said_at: context.now,
             era: 0,
             earlier_epoch: None,
             opened_alone: false,
@@ -221,6 +222,7 @@ impl Cell {
     pub(crate) fn refresh(self: &Arc<Self>, context: &Context<'_>) {
         let mut held = self.lock();
         self.drain_if_room(&mut held, context);
+        self.forget_old_epoch(&mut held, context);
         if let Some((permit, since)) = held.requests.stock.take() {
             if context.now.since(since) < STOCK_MAX {
                 held.requests.stock = Some((permit, since));

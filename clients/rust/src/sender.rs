@@ -293,7 +293,7 @@ fn acknowledge(item: &Item<Cell>, response: &v1::RecordOutcomeResponse, context:
     });
     // An ignored call brings no news.
     let heard = heard.filter(|_| item.outgoing.outcome != Outcome::Ignored);
-    item.cell.acknowledged(counts, heard, context);
+    item.cell.acknowledged(item.outgoing.epoch, counts, heard, context);
 }
 
 /// The outcome as the API has it.

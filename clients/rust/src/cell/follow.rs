@@ -17,6 +17,9 @@ use crate::error::Rejected;
 const REQUEST_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// After an answer that says nothing better.
 const REQUEST_PAUSE: Duration = Duration::from_millis(100);
+/// The epoch of a CLOSED breaker of which breakerd has said nothing for so long is forgotten. Epochs begin at 0 again, earliest 29 hours
+/// after the last use of the breaker, when replicas of breakerd delete the row of one that none of them uses. No call is out for so long.
+pub(super) const EPOCH_UNSAID_MAX: Duration = Duration::from_hours(24);
 
 impl Cell {
     /// Takes a state over.
@@ -27,9 +30,17 @@ impl Cell {
     }
 
     fn take_over(self: &Arc<Self>, held: &mut Held, heard: Heard, source: Source, context: &Context<'_>) {
+        self.forget_old_epoch(held, context);
         let Remote { state, epoch, .. } = held.remote;
         let older = heard.epoch.zip(epoch).is_some_and(|(heard, known)| heard < known);
-        if older && !matches!(source, Source::Snapshot { .. }) {
+        if older && matches!(source, Source::Stream | Source::Answer) {
+            return;
+        }
+        if heard.epoch.is_some() {
+            held.epoch_said_at = context.now;
+        }
+        if source == Source::Answer && held.remote.streamed && heard.epoch == epoch {
+            Self::confirm(held, heard, context.now);
             return;
         }
         // It is CLOSED in an unknown epoch, and this says which: that of the calls that are out, as no other was mentioned.
@@ -37,11 +48,11 @@ impl Cell {
             Source::Answer if epoch.is_none() => heard.state == state,
             // What a snapshot leaves out is CLOSED still, or again: its own epoch tells.
             Source::Snapshot { same_timeline: true } if heard.epoch.is_none() => heard.state == state,
-            Source::Snapshot { same_timeline: false } => false,
+            Source::Snapshot { same_timeline: false } | Source::AnswerOfEarlierEpoch => false,
             _ => heard.epoch == epoch && heard.state == state,
         };
         if !same_era {
-            self.drain_into(held, (held.era + 1) & (u32::MAX >> KIND_BITS), context);
+            self.begin_era(held, context);
             held.earlier_epoch = match (source, heard.epoch) {
                 (_, Some(epoch)) => Some(epoch.saturating_sub(1)),
                 (Source::Snapshot { same_timeline: false }, None) => None,
@@ -52,9 +63,45 @@ impl Cell {
         }
         let known_epoch = if same_era { heard.epoch.or(epoch) } else { heard.epoch };
         let until = heard.remaining.map_or(Time::MAX, |remaining| context.now + remaining);
-        let remote = Remote { state: heard.state, until, epoch: known_epoch, open_count: heard.open_count };
+        let streamed = heard.epoch.is_some() && matches!(source, Source::Stream | Source::Snapshot { .. });
+        let remote =
+            Remote { state: heard.state, until, epoch: known_epoch, open_count: heard.open_count, streamed };
         let was = std::mem::replace(&mut held.remote, remote);
         Self::follow(held, was, context.now);
+    }
+
+    /// Takes an answer of the epoch that the stream said too. A replica that decides alone has several states in one epoch
+    /// (`decided_alone`), and an answer may be older than what the stream said last: the state is the stream's.
+    fn confirm(held: &mut Held, heard: Heard, now: Time) {
+        let was = held.remote;
+        if heard.state != was.state {
+            return;
+        }
+        if let Some(remaining) = heard.remaining {
+            // Each was a while on its way, so the earlier end is nearer to the truth; breakerd's clock decides whether it is over.
+            let until = now + remaining;
+            held.remote.until = if was.until > now { was.until.min(until) } else { until };
+        }
+        Self::follow(held, was, now);
+    }
+
+    /// Forgets the epoch of a CLOSED breaker of which breakerd has said nothing for [`EPOCH_UNSAID_MAX`]: its epochs may have begun
+    /// at 0 again. The next calls count in the epoch that breakerd has then, and calls of before are late.
+    pub(super) fn forget_old_epoch(self: &Arc<Self>, held: &mut Held, context: &Context<'_>) {
+        let Remote { state, epoch, .. } = held.remote;
+        let unsaid = context.now.since(held.epoch_said_at);
+        if state != State::Closed || epoch.is_none() || unsaid < EPOCH_UNSAID_MAX {
+            return;
+        }
+        self.begin_era(held, context);
+        held.earlier_epoch = None;
+        held.remote.epoch = None;
+        held.remote.streamed = false;
+    }
+
+    /// What was counted until now is of an earlier era than what follows.
+    fn begin_era(self: &Arc<Self>, held: &mut Held, context: &Context<'_>) {
+        self.drain_into(held, (held.era + 1) & (u32::MAX >> KIND_BITS), context);
     }
 
     /// Brings the machine here to the state of breakerd, so that it can go on from there.
@@ -69,6 +116,7 @@ impl Cell {
                     && was.epoch == remote.epoch
                     && local == remote.state
                     && was.until == remote.until
+                    && was.open_count == remote.open_count
                 {
                     return;
                 }
@@ -200,9 +248,10 @@ impl Cell {
         self.reject(State::HalfOpen, Some(retry_after))
     }
 
-    /// What became of `counts` calls that were reported, and the state that breakerd answered with.
+    /// What became of `counts` calls that were reported in `epoch`, and the state that breakerd answered with.
     pub(crate) fn acknowledged(
         self: &Arc<Self>,
+        epoch: Option<u64>,
         counts: &[(Recorded, u32)],
         heard: Option<Heard>,
         context: &Context<'_>,
@@ -220,7 +269,14 @@ impl Cell {
             }
         }
         if let Some(heard) = heard {
-            self.take_over(&mut held, heard, Source::Answer, context);
+            let refuted = counts.iter().any(|(recorded, count)| *recorded == Recorded::NotCounted && *count > 0)
+                && epoch.is_some()
+                && heard.epoch < epoch
+                && epoch == held.remote.epoch
+                // Else breakerd reached it after this answer.
+                && !held.remote.streamed;
+            let source = if refuted { Source::AnswerOfEarlierEpoch } else { Source::Answer };
+            self.take_over(&mut held, heard, source, context);
         }
         self.publish(&mut held, context);
     }

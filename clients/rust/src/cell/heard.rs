@@ -32,6 +32,9 @@ pub(crate) enum Source {
     Stream,
     /// In an answer, which can be ahead of the stream or behind it.
     Answer,
+    /// In an answer that did not count a report, as breakerd has not reached the epoch of it: what is known here is of a time
+    /// that breakerd knows nothing of, and epochs do not compare.
+    AnswerOfEarlierEpoch,
 }
 
 /// The answer to a request for permission.

@@ -17,11 +17,13 @@ pub(super) struct Remote {
     /// None: not known; it is CLOSED then.
     pub(super) epoch: Option<u64>,
     pub(super) open_count: u32,
+    /// The stream said so, and not only an answer: among news of one epoch, the stream's order rules.
+    pub(super) streamed: bool,
 }
 
 impl Remote {
     pub(super) const CLOSED: Self =
-        Self { state: State::Closed, until: Time::MAX, epoch: None, open_count: 0 };
+        Self { state: State::Closed, until: Time::MAX, epoch: None, open_count: 0, streamed: false };
 }
 
 /// Requests to breakerd for one breaker.
@@ -42,6 +44,8 @@ pub(super) struct Held {
     pub(super) machine: Machine,
     pub(super) remote: Remote,
     pub(super) service: Option<ServiceOverride>,
+    /// When breakerd last said the epoch of `remote`.
+    pub(super) epoch_said_at: Time,
     pub(super) era: u32,
     /// What a call of an earlier era reports as its epoch: an earlier one than the present. None: such a call is late.
     pub(super) earlier_epoch: Option<u64>,

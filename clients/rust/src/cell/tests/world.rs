@@ -48,15 +48,7 @@ pub(super) fn world(what: WhenUnreachable) -> World {
     let thresholds = Arc::new(Thresholds::default());
     let cell =
         Arc::new(Cell::new(Key::new("a", "").unwrap(), what, Arc::clone(&thresholds), &around.context()));
-    let identity = Identity {
-        key_hash: 1,
-        salt: 2,
-        first_number: 0,
-        numbering: Numbering::Own,
-        stagger: Duration::ZERO,
-        wall: WallOffset::ZERO,
-    };
-    let breakerd = Machine::new(thresholds, 0, identity, around.context().now);
+    let breakerd = machine(thresholds, around.context().now);
     let mut world = World {
         clock,
         around,
@@ -71,7 +63,25 @@ pub(super) fn world(what: WhenUnreachable) -> World {
     world
 }
 
+/// A breaker of breakerd that never changed its state.
+fn machine(thresholds: Arc<Thresholds>, now: Time) -> Machine {
+    let identity = Identity {
+        key_hash: 1,
+        salt: 2,
+        first_number: 0,
+        numbering: Numbering::Own,
+        stagger: Duration::ZERO,
+        wall: WallOffset::ZERO,
+    };
+    Machine::new(thresholds, 0, identity, now)
+}
+
 impl World {
+    /// breakerd knows nothing of the breaker any more, or never did: its epochs begin at 0.
+    pub(super) fn breakerd_begins_anew(&mut self) {
+        self.breakerd = machine(Arc::new(Thresholds::default()), self.now());
+    }
+
     pub(super) fn now(&self) -> Time {
         self.around.clock.now()
     }
@@ -201,7 +211,7 @@ impl World {
                 vec![(recorded, outgoing.count)]
             };
             let heard = self.heard();
-            item.cell.acknowledged(&counts, Some(heard), &self.around.context());
+            item.cell.acknowledged(outgoing.epoch, &counts, Some(heard), &self.around.context());
         }
     }
 
