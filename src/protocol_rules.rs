@@ -26,7 +26,7 @@ pub(crate) enum Rule {
     OutcomeNonceChecked,
     /// The transition that an outcome decides is in the transaction that records it.
     OutcomeDecides,
-    /// The outcome of a probe goes to the store even if its epoch is not known here yet.
+    /// The outcome of a probe goes to the store even if its epoch, or its timeline, is not known here yet.
     LaterEpochToStore,
     /// Probes that no call took, and those that a claim that was given up may have got, go back to the store.
     ProbesReturned,

@@ -346,7 +346,8 @@ impl Engine {
         self.is_replicated() && (is_newer || permit.timeline > timeline)
     }
 
-    /// The outcome of a probe over which the store decides; none: [`Engine::record_for`] takes it.
+    /// The outcome of a probe over which the store decides; none: [`Engine::record_for`] takes it. That of a later timeline than its
+    /// breaker is in here is the store's: whatever the breaker knows is of before.
     ///
     /// # Errors
     /// As those of [`Engine::record_for`].
@@ -369,14 +370,21 @@ impl Engine {
         let reported = |entry: &Entry, inner: &mut Inner| {
             inner.used(now);
             self.sync_wall(inner);
-            if permit.timeline < self.timeline_of(&inner.breaker) {
+            let timeline = self.timeline_of(&inner.breaker);
+            if permit.timeline < timeline {
                 return None;
             }
-            if permit.pass.epoch > inner.breaker.epoch() && !holds(Rule::LaterEpochToStore) {
+            let is_of_later_timeline = permit.timeline > timeline;
+            let is_later = is_of_later_timeline || permit.pass.epoch > inner.breaker.epoch();
+            if is_later && !holds(Rule::LaterEpochToStore) {
                 return None;
             }
             let ticket = Ticket::Foreign(permit.pass);
-            let report = inner.breaker.probe_report(ticket, report, now)?;
+            let report = if is_of_later_timeline {
+                inner.breaker.probe_report_of_later_timeline(ticket, report, now)?
+            } else {
+                inner.breaker.probe_report(ticket, report, now)?
+            };
             Some(ReportedProbe { key: entry.key.clone(), report, slots: inner.breaker.half_open_slots() })
         };
         if let Some(reported) = self.registry.with_known(permit.key, reported) {

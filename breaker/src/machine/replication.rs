@@ -419,13 +419,28 @@ impl Breaker {
     /// replica gave the probe.
     pub fn probe_report(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> Option<ProbeReport> {
         self.clock(now);
+        let (Ticket::Own(Pass { epoch, .. }) | Ticket::Foreign(Pass { epoch, .. })) = ticket else {
+            return None;
+        };
+        let is_over = epoch < self.epoch || (epoch == self.epoch && self.row_state() != State::HalfOpen);
+        if is_over { None } else { self.probe_report_of_later_timeline(ticket, report, now) }
+    }
+
+    /// As [`Breaker::probe_report`], of a probe that another replica gave in a later timeline than the one that this breaker is in:
+    /// the epochs of the one say nothing of those of the other, and whether the probe's is over only the store knows.
+    pub fn probe_report_of_later_timeline(
+        &mut self,
+        ticket: Ticket,
+        report: &Report<'_>,
+        now: Time,
+    ) -> Option<ProbeReport> {
+        self.clock(now);
         let (Ticket::Own(Pass { epoch, probe, .. }) | Ticket::Foreign(Pass { epoch, probe, .. })) = ticket
         else {
             return None;
         };
         let probe = probe?;
-        let is_over = epoch < self.epoch || (epoch == self.epoch && self.row_state() != State::HalfOpen);
-        if self.numbering != Numbering::Store || is_over {
+        if self.numbering != Numbering::Store {
             return None;
         }
         let outcome = ProbeOutcome::of(self.thresholds.judge(report));

@@ -1,6 +1,6 @@
 //! The store went back: breakers go over into its new timeline, one after the other.
 
-use breaker::{ProposalAnswer, ProposalId, RowVersion, StoredRow};
+use breaker::{Pass, Probe, ProposalAnswer, ProposalId, RowVersion, StoredRow};
 
 use super::*;
 
@@ -54,4 +54,34 @@ fn a_trip_that_was_answered_before_its_breaker_went_over_holds_no_longer() {
     assert_eq!(engine.view("db", "", at(2)).unwrap().state, State::Open, "it is in the timeline before");
     engine.take_timeline(&key, &row, None, at(3));
     assert_eq!(engine.view("db", "", at(3)).unwrap().state, State::Closed);
+}
+
+/// Where it is in the timeline before, its epoch says nothing of the probe: the slot would be out until its lease ends.
+#[test]
+fn the_outcome_of_a_probe_of_a_timeline_that_is_not_known_yet_is_the_stores() {
+    let (engine, key, timeline) = tripped();
+    let probe = Some(Probe { slot: 0, nonce: 9 });
+    let permit = |timeline| Permit {
+        timeline,
+        key: engine.seals().key_id(key.service(), key.name()),
+        branch: 0,
+        kind: PermitKind::Tracked,
+        pass: Pass { epoch: 3, number: 1, probe },
+        issuer: 2,
+        issued_at: at(2),
+        config_revision: 1,
+    };
+    let reported = |timeline| {
+        let report = Report::plain(Outcome::Success);
+        engine.probe_report(&by_permit(Some(permit(timeline))), &report, at(3)).unwrap()
+    };
+    assert!(
+        engine.view("db", "", at(3)).unwrap().view.snapshot.epoch > 3,
+        "it knows a later epoch of before"
+    );
+    let report = reported(timeline).expect("the store decides").report;
+    assert_eq!((report.epoch, Some(report.probe)), (3, probe));
+    assert!(reported(timeline - 1).is_none(), "that epoch is over");
+    engine.take_timeline(&key, &closed(timeline, 2, 4), None, at(4));
+    assert!(reported(timeline).is_none(), "so is this one, now that the breaker is in its timeline");
 }
