@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A throw-away Postgres in a folder of its own, on 127.0.0.1 and a unix socket in that folder.
 #
-#   scripts/postgres.sh start DIR [--port N] [--fsync off]   create DIR's cluster if new, start it, print its URL
+#   scripts/postgres.sh start DIR [--port N] [--fsync off] [--listen ADDRESS]   create DIR's cluster if new, start it, print its URL
 #   scripts/postgres.sh stop DIR                             stop it at once; DIR stays
 #   scripts/postgres.sh crash DIR                            kill -9, as a test of recovery wants it; `start` again
 #   scripts/postgres.sh standby DIR PRIMARY                  create DIR's as a standby of the running PRIMARY, start it
@@ -9,12 +9,13 @@
 #
 # The port is picked once and kept in DIR/port, so that a URL survives stop, crash and start.
 # PostgreSQL refuses to run as root: there it runs as the packaged user `postgres`, or as `nobody`.
+# With --listen it listens on that address instead (0.0.0.0: on all), and trusts whoever is in one of the machine's networks.
 # BREAKERD_TEST_POSTGRES_BIN is the folder of initdb and pg_ctl to use; without it the newest that is installed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 # The folder of initdb and pg_ctl: Debian keeps them off PATH, one folder a version; take the newest.
 find_server() {
@@ -54,6 +55,7 @@ create_cluster() {
   # C.UTF-8-like sorting on every machine; trust is fine for a server that listens on loopback and is thrown away.
   as_owner "$bin/initdb" -D "$dir/data" -U breakerd --auth=trust --encoding=UTF8 --locale=C \
     >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; die "initdb failed in $dir"; }
+  [ -z "$listen" ] || echo "host all all samenet trust" >>"$dir/data/pg_hba.conf"
   # Before it runs, as not every build of the server comes with createdb.
   (cd "$dir" && as_owner "$bin/postgres" --single -D "$dir/data" postgres <<<"CREATE DATABASE breakerd") \
     >"$dir/createdb.log" 2>&1 || { cat "$dir/createdb.log" >&2; die "CREATE DATABASE failed in $dir"; }
@@ -101,7 +103,7 @@ start() {
   until
     port=${fixed:-$(random_port)}
     as_owner "$bin/pg_ctl" start -w -t 60 -s -D "$dir/data" -l "$dir/postgres.log" \
-      -o "-h 127.0.0.1 -p $port -k '$dir' -c fsync=$fsync -c max_connections=300" >"pg_ctl.log" 2>&1
+      -o "-h ${listen:-127.0.0.1} -p $port -k '$dir' -c fsync=$fsync -c max_connections=300" >"pg_ctl.log" 2>&1
   do
     # The port may be taken, or the processes of a crashed server not all gone yet.
     tries=$((tries - 1))
@@ -129,7 +131,7 @@ end() {
 }
 
 [ $# -ge 2 ] || usage
-command=$1 dir=$2 port='' fsync=on primary=''
+command=$1 dir=$2 port='' fsync=on listen='' primary=''
 shift 2
 if [ "$command" = standby ]; then
   primary=${1:?standby needs the folder of its primary}
@@ -139,6 +141,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --port) port=${2:?--port needs a number} ;;
     --fsync) fsync=${2:?--fsync needs on or off} ;;
+    --listen) listen=${2:?--listen needs an address} ;;
     *) usage ;;
   esac
   shift 2

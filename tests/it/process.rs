@@ -36,9 +36,21 @@ pub(crate) fn program_alone(folder: &Path, database_url: &str) -> Command {
 
 /// As [`program`], with the breakerd that is at `program`.
 pub(crate) fn program_at(program: &Path, folder: &Path, database_url: Option<&str>) -> Command {
-    let mut command = Command::new(program);
+    serving(Command::new(program), folder, "127.0.0.1", database_url)
+}
+
+/// As [`program`], in the network namespace of this name, where it listens on `host`.
+pub(crate) fn program_in(namespace: &str, host: &str, folder: &Path, database_url: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg(env!("CARGO_BIN_EXE_breakerd"));
+    serving(command, folder, host, Some(database_url))
+}
+
+fn serving(mut command: Command, folder: &Path, host: &str, database_url: Option<&str>) -> Command {
     command.env_clear().current_dir(folder).args(["serve", "--data-dir", "data", "--log-format", "text"]);
-    command.args(["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    for listen in ["--grpc-listen", "--http-listen"] {
+        command.arg(listen).arg(format!("{host}:0"));
+    }
     if let Some(url) = database_url {
         command.env("DATABASE_URL", url);
     }

@@ -4,6 +4,7 @@ mod access;
 mod alone;
 mod going_back;
 mod keys;
+mod network;
 mod outage;
 mod restart;
 mod rows;
@@ -11,6 +12,7 @@ mod schema;
 mod start_alone;
 mod ten;
 mod together;
+mod told;
 mod upgrade;
 
 use std::fs;

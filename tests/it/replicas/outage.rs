@@ -49,7 +49,7 @@ async fn a_replica_that_is_cut_off_decides_alone_and_agrees_again_afterwards() {
 }
 
 /// How many transitions of a service did not come to stand, and are in the history all the same.
-async fn superseded(url: &str, service: &str) -> i64 {
+pub(super) async fn superseded(url: &str, service: &str) -> i64 {
     let count = "SELECT count(*) FROM transition WHERE service = $1 AND epoch IS NULL AND NOT shadow";
     sqlx::query_scalar(count).bind(service).fetch_one(&mut postgres(url).await).await.unwrap()
 }

@@ -2,7 +2,7 @@
 //!
 //! Too much for `make test`: `tests/e2e/replicas/run.sh` runs it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use breaker::Time;
@@ -19,10 +19,10 @@ use futures_util::future::join_all;
 use tonic::transport::{Channel, Endpoint};
 
 use super::Replica;
+use super::told::Told;
 use crate::cluster::Server;
 use crate::process::{log_of, program};
 use crate::severable_proxy::Road;
-use crate::support::postgres;
 
 const REPLICAS: usize = 10;
 const BREAKERS: usize = 1_000;
@@ -72,8 +72,7 @@ struct World {
     decisions: usize,
     /// Replicas that were asked and did not answer: only one that is stopped does that.
     undecided: usize,
-    /// Every state that a caller was told of: breaker, epoch, state.
-    told: BTreeSet<(String, u64, State)>,
+    told: Told,
     probes: HashMap<(String, u64), Vec<Probe>>,
 }
 
@@ -115,7 +114,7 @@ impl World {
             round: 0,
             decisions: 0,
             undecided: 0,
-            told: BTreeSet::new(),
+            told: Told::default(),
             probes: HashMap::new(),
         }
     }
@@ -148,7 +147,7 @@ impl World {
             for (service, result) in services.into_iter().zip(answer.results) {
                 let Some(Allowed::Response(answer)) = result.result else { panic!("{service}: no decision") };
                 self.decisions += 1;
-                self.told.insert((service.clone(), answer.epoch, answer.state()));
+                self.told.note(&service, answer.epoch, answer.state());
                 if answer.allowed {
                     let call = Call { service, allowed: (self.round, index), answer };
                     self.arrives(&call, begun);
@@ -204,7 +203,7 @@ impl World {
     }
 
     fn recorded(&mut self, call: &Call, recorded: &RecordOutcomeResponse) {
-        self.told.insert((call.service.clone(), recorded.epoch, recorded.state()));
+        self.told.note(&call.service, recorded.epoch, recorded.state());
         if let Some(probes) = self.probes.get_mut(&(call.service.clone(), call.answer.epoch))
             && let Some(probe) = probes.iter_mut().find(|probe| probe.allowed == call.allowed)
         {
@@ -282,31 +281,5 @@ async fn ten_replicas_act_as_one_whatever_happens_to_them() {
         let log = log_of(replica.folder.path());
         assert!(replica.process.stop().await.success(), "{log}");
     }
-    compare(&server.url, &world.told).await;
-}
-
-/// Each epoch is in the history once, without a gap, and so is every state that a caller was told of: as what stood, or as
-/// what was decided alone and did not come to stand.
-async fn compare(url: &str, told: &BTreeSet<(String, u64, State)>) {
-    let rows = "SELECT service, to_state, epoch, base_epoch FROM transition WHERE NOT shadow";
-    let rows: Vec<(String, String, Option<i64>, i64)> =
-        sqlx::query_as(rows).fetch_all(&mut postgres(url).await).await.unwrap();
-    let mut epochs = BTreeMap::<String, BTreeSet<u64>>::new();
-    let mut known = BTreeSet::new();
-    for (service, state, epoch, base) in rows {
-        let state = State::from_str_name(&format!("STATE_{state}")).unwrap();
-        if let Some(epoch) = epoch {
-            let is_new = epochs.entry(service.clone()).or_default().insert(epoch.unsigned_abs());
-            assert!(is_new, "{service}: epoch {epoch} is there twice");
-        }
-        let epoch = epoch.unwrap_or(base + 1).unsigned_abs();
-        known.insert((service, epoch, state));
-    }
-    assert_eq!(epochs.len(), BREAKERS);
-    for (service, epochs) in &epochs {
-        assert!(epochs.iter().copied().eq(1..=epochs.len() as u64), "{service}: {epochs:?}");
-    }
-    let missing: Vec<_> = told.iter().filter(|told| told.1 > 0 && !known.contains(*told)).take(5).collect();
-    assert!(missing.is_empty(), "callers were told of what is not in the history: {missing:?}");
-    println!("{} states that callers were told of are in the history", told.len());
+    assert_eq!(world.told.compare(&server.url).await, BREAKERS);
 }
