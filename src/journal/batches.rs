@@ -53,6 +53,8 @@ impl Journal {
         let Sent { proposals, lsn, bytes } = tail.overflow.send(most, self.sizes.batch_bytes);
         tail.oldest_at = proposals.first().map(|first| appended_at(first, &*self.clock));
         tail.in_flight = Some(InFlight::InMemory { lsn });
+        // They may be written to a file before they are sent again.
+        log.sent = log.sent.max(lsn);
         Ok(Some(Batch { proposals, source: Source::Memory { lsn, bytes }, round: log.rounds }))
     }
 

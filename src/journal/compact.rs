@@ -191,6 +191,7 @@ mod tests {
             mark: AcknowledgedMark::default(),
             mark_failure_logged: false,
             rounds: 0,
+            sent: 0,
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Log {
     pub(super) mark_failure_logged: bool,
     /// How often it was begun again: a batch from before says nothing of how far the store has come since.
     pub(super) rounds: u64,
+    /// Records up to this one were sent, or may have been by an earlier life: the store may have them, whatever it answered.
+    pub(super) sent: u64,
 }
 
 /// How far the store has come.
@@ -118,6 +120,7 @@ impl Log {
                 }
                 let mut proposal = *proposal;
                 proposal.decided_in.is_repeat = !is_due || lsn <= segment.acknowledged_lsn();
+                proposal.decided_in.was_sent = lsn <= self.sent;
                 proposals.push(proposal);
             }
             if !is_full {
@@ -141,6 +144,7 @@ impl Log {
         if end.lsn == self.cursor.lsn {
             return Ok(None);
         }
+        self.sent = self.sent.max(end.lsn);
         let first_due = first_due.unwrap_or_default();
         let source = Source::Files { end, records, bytes: due_bytes, first_due };
         Ok(Some(Batch { proposals, source, round: self.rounds }))

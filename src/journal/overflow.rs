@@ -82,7 +82,9 @@ impl Overflow {
             }
             batch.bytes += bytes;
             batch.lsn = *lsn;
-            batch.proposals.push(held.proposal.clone());
+            let mut proposal = held.proposal.clone();
+            proposal.decided_in.was_sent = *lsn <= self.sent;
+            batch.proposals.push(proposal);
         }
         self.sent = self.sent.max(batch.lsn);
         batch

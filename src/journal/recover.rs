@@ -93,6 +93,7 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
             mark: AcknowledgedMark::read(folder),
             mark_failure_logged: false,
             rounds: 0,
+            sent: 0,
         },
         recovered: Recovered::default(),
         bytes: 0,
@@ -116,6 +117,8 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
         }
         merged_up_to = found.read(&segment, &mut newest, now)?.unwrap_or(merged_up_to);
     }
+    // The life that wrote them may have sent them all.
+    found.log.sent = found.last_lsn;
     found.recovered.states = newest.states.into_values().collect();
     found.recovered.unanswered = newest.unanswered.into_values().collect();
     Ok(found)

@@ -13,7 +13,8 @@
 //!   operator had not seen it. FORCED_OPEN always wins, as an emergency stop that is lost does more harm than one that has
 //!   to be reset twice.
 //! * What lost is kept in the history as superseded when it was decided alone, when it came with a number,
-//!   or when what stands is not what it wanted to bring about.
+//!   or when what stands is not what it wanted to bring about. So is what came too early, or was refused, if it was sent before: a
+//!   store that has gone back since may have taken it, and callers were told of it.
 //! * What a replica decided alone, while no store answered it ([`Proposal::store_unavailable`]), is history: it stood on a branch
 //!   of that replica only. The exception is OPEN whose wait is not over, which is taken as a trip, if the row still is CLOSED at the
 //!   epoch that the branch began at.
@@ -371,19 +372,22 @@ fn numbered_here<'a>(
     now: Time,
 ) -> EntryDecision<'a> {
     let current = &row.snapshot;
+    let may_be_told = proposal.decided_in.may_be_told();
     let is_kept = match compare(proposal, transition, &row.guarded(services), now) {
         Outcome::Won => return won(proposal, transition, current, now),
         // Callers were told of a state that denies, before the store has answered.
-        Outcome::Refused => transition.after.state == State::ForcedOpen,
+        Outcome::Refused => may_be_told || transition.after.state == State::ForcedOpen,
         // Calls were let through by nobody, and another replica says the same of the next row.
         Outcome::Superseded if proposal.service_override.is_some() => {
-            transition.after.state == State::ForcedOpen && !proposal.change.is_brought_about_by(current)
+            (may_be_told || transition.after.state == State::ForcedOpen)
+                && !proposal.change.is_brought_about_by(current)
         }
         // Somebody else may have brought about the same.
         Outcome::Superseded => !proposal.change.is_brought_about_by(current),
         Outcome::Over => true,
-        // Nobody was told of it, and it is tried again.
-        Outcome::Early => return forgotten(),
+        // Nobody was told of it, and it is tried again; unless the store took it before, and has gone back since.
+        Outcome::Early if !may_be_told => return forgotten(),
+        Outcome::Early => true,
     };
     let scope = current.set_by.as_ref().map(|set_by| set_by.scope);
     // What an operator asked for of this breaker is kept, with who and why. Of an override of the service each replica tells

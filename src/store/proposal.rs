@@ -58,6 +58,9 @@ pub struct DecidedIn {
     pub timeline: Option<u32>,
     /// The store, as it was then, answered it before: callers may have been told of it, whatever it is.
     pub is_repeat: bool,
+    /// It was sent before, and the answer is not known: the store, as it was then, may have taken it, and callers may have been
+    /// told of that.
+    pub was_sent: bool,
     /// It takes up the state that a replica was in before the store went back, which had this epoch then.
     pub taken_up: Option<u64>,
 }
@@ -66,6 +69,11 @@ impl DecidedIn {
     /// The first time that it is sent, in this timeline.
     pub fn timeline(timeline: u32) -> Self {
         Self { timeline: Some(timeline), ..Self::default() }
+    }
+
+    /// Whether a store may have taken it before, so that callers may have been told of it, whatever it is.
+    pub(super) fn may_be_told(&self) -> bool {
+        self.is_repeat || self.was_sent
     }
 }
 
@@ -168,7 +176,7 @@ pub enum Answer {
     },
     /// It does not stand: the breaker's row was not as the proposal named it. (With [`Numbering::Own`]: the row
     /// has this epoch or a later one.) Kept in the history as superseded, unless what stands is what it would
-    /// have brought about, or it came too early.
+    /// have brought about, or it came too early when it was sent first.
     Lost {
         /// The state that stands.
         present: Snapshot,

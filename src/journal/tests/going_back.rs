@@ -65,3 +65,44 @@ fn closed_segments_are_sent_again_too_also_after_a_restart() {
     assert_eq!(recovered.entries, 0);
     assert_eq!(next(&journal).unwrap().1.len(), 40);
 }
+
+/// Of the next batch, whether each was sent before.
+fn sent_before(journal: &Journal) -> Option<(Batch, Vec<bool>)> {
+    let batch = journal.next(usize::MAX).unwrap()?;
+    let sent = batch.proposals.iter().map(|proposal| proposal.decided_in.was_sent).collect();
+    Some((batch, sent))
+}
+
+#[test]
+fn what_may_have_come_to_the_store_without_an_answer_is_told_from_what_is_new() {
+    let bench = Bench::sized(|sizes| sizes.batch_entries = 10);
+    {
+        let (journal, _) = bench.open(1);
+        append(&journal, "a", 1);
+        assert_eq!(sent_before(&journal).unwrap().1, [false]);
+        // No answer came.
+        append(&journal, "a", 2);
+        assert_eq!(sent_before(&journal).unwrap().1, [true, false]);
+        append(&journal, "a", 3);
+    }
+    // Which of them the life before sent is not known.
+    let (journal, _) = bench.open(2);
+    append(&journal, "a", 4);
+    let (batch, sent) = sent_before(&journal).unwrap();
+    assert_eq!(sent, [true, true, true, false]);
+    journal.done(&batch);
+    journal.send_again();
+    assert_eq!(sent_before(&journal).unwrap().1, [true; 4]);
+}
+
+#[test]
+fn what_waits_in_memory_was_sent_before_when_no_answer_came() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open(1);
+    bench.disk.fails(io::ErrorKind::Other, 0);
+    append(&journal, "a", 1);
+    assert_eq!(sent_before(&journal).unwrap().1, [false]);
+    journal.failed();
+    append(&journal, "a", 2);
+    assert_eq!(sent_before(&journal).unwrap().1, [true, false]);
+}

@@ -6,6 +6,7 @@ use breaker::{Attribution, Override, OverrideKind, Scope, Stats};
 
 use super::super::GapCause;
 use super::*;
+use crate::store::DecidedIn;
 
 /// Midnight of a day; all that happens here happens on it.
 const DAY: u64 = 20_000;
@@ -61,7 +62,7 @@ fn proposal(seq: u64, change: Change, numbering: Numbering) -> Proposal {
         decided_at,
         service_override: None,
         age,
-        decided_in: crate::store::DecidedIn::default(),
+        decided_in: DecidedIn::default(),
     }
 }
 
@@ -408,6 +409,33 @@ fn what_comes_too_early_is_forgotten_as_nobody_was_told_of_it() {
         assert!(changed(&judgement).is_none(), "{to}");
         assert_eq!(judgement.entries.len(), 0, "{to}: it is tried again, and each time would be a row");
     }
+}
+
+#[test]
+fn what_comes_too_early_or_is_refused_is_kept_if_it_may_have_been_told_of() {
+    let open = Snapshot { wait: Some(Duration::from_secs(31)), ..snapshot(State::Open, 4) };
+    let elapsed = Transition { reason: Reason::WaitElapsed, ..transition(State::Open, State::HalfOpen, 4) };
+    let first = DecidedIn::timeline(1);
+    let kept = |proposal: &Proposal, present: &Snapshot, decided_in| {
+        let batch = [Proposal { decided_in, ..proposal.clone() }];
+        let judgement = judged(&batch, Some(present.clone()));
+        assert!(changed(&judgement).is_none(), "the row stays as it is");
+        judgement.entries.iter().map(|entry| entry.superseded_by).collect::<Vec<_>>()
+    };
+    let half_open = numbered_by_store(elapsed);
+    let disabled = transition(State::Closed, State::Disabled, 4);
+    let part = Transition { reason: Reason::OverrideSet, ..disabled };
+    // The service has no such override any more.
+    let part = Proposal { service_override: Some(9), ..numbered_by_store(part) };
+    let forced = snapshot(State::ForcedOpen, 6);
+    for (proposal, present) in [(&half_open, &open), (&part, &snapshot(State::Closed, 4)), (&part, &forced)] {
+        assert_eq!(kept(proposal, present, first), [], "{present:?}");
+        for sent in [DecidedIn { was_sent: true, ..first }, DecidedIn { is_repeat: true, ..first }] {
+            assert_eq!(kept(proposal, present, sent), [Some(present.epoch)], "{present:?}");
+        }
+    }
+    let brought_about = snapshot(State::HalfOpen, 5);
+    assert_eq!(kept(&half_open, &brought_about, DecidedIn { was_sent: true, ..first }), []);
 }
 
 #[test]

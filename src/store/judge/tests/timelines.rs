@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::protocol_rules::without;
-use crate::store::DecidedIn;
 
 /// The timeline of the store.
 const PRESENT: u32 = 7;
