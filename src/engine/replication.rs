@@ -91,6 +91,8 @@ pub enum StoreAnswer<'a> {
     },
     /// The row, newer than before.
     Row(&'a StoredRow),
+    /// The row as it was when a claim of probes was answered. Newer ones may have been read since.
+    RowOfClaim(&'a StoredRow),
 }
 
 /// What others are told of when it changes.
@@ -110,7 +112,7 @@ impl Shown {
 impl StoreAnswer<'_> {
     fn row(&self) -> Option<&StoredRow> {
         match self {
-            Self::Proposal { row, .. } | Self::Row(row) => Some(row),
+            Self::Proposal { row, .. } | Self::Row(row) | Self::RowOfClaim(row) => Some(row),
             Self::Settled { answer, .. } => Some(&answer.row),
             Self::Probes { .. } | Self::Dropped(_) => None,
         }
@@ -198,6 +200,9 @@ impl Engine {
     pub fn take_answer(&self, key: &Key, answer: &StoreAnswer<'_>, entered_by: Option<EnteredBy>, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
         loop {
+            if self.was_retired_since(id, answer) {
+                return;
+            }
             let Some(entry) = self.answered_entry(id, key, (answer.row(), entered_by), now) else { return };
             let Some(mut inner) = entry.lock() else { continue };
             let timeline = self.timeline_of(&inner.breaker);
@@ -214,6 +219,17 @@ impl Engine {
             break;
         }
         self.replication.answered(AnswerGroup::of(id)).notify_waiters();
+    }
+
+    /// Whether this answers what a breaker asked that was retired since, at a later epoch than that of the answer: another replica
+    /// deleted it meanwhile. Its old state must not come back. Should its epochs have begun at 0 again, the row is read in its turn.
+    fn was_retired_since(&self, id: KeyId, answer: &StoreAnswer<'_>) -> bool {
+        let row = match answer {
+            StoreAnswer::Proposal { row, .. } | StoreAnswer::RowOfClaim(row) => row,
+            StoreAnswer::Settled { answer, .. } => &answer.row,
+            StoreAnswer::Row(_) | StoreAnswer::Probes { .. } | StoreAnswer::Dropped(_) => return false,
+        };
+        matches!(self.registry.known(id), Some(Known::Retired(tombstone)) if row.snapshot.epoch < tombstone.epoch)
     }
 
     /// The breaker that the store answered about, which is created if it has to be; none: there is nothing to be told.
@@ -278,7 +294,7 @@ impl Engine {
                     entry.durations.observe(*took);
                 }
             }
-            StoreAnswer::Row(row) => inner.breaker.adopt(row, now),
+            StoreAnswer::Row(row) | StoreAnswer::RowOfClaim(row) => inner.breaker.adopt(row, now),
         }
         if let Some(row) = answer.row().filter(|_| !holds(Rule::OldRowsIgnored)) {
             inner.breaker.follow(&row.snapshot, now);

@@ -340,7 +340,8 @@ impl Coordinator {
         for (request, response) in requests.iter().zip(responses) {
             let (grant, timeline) = match response {
                 ProbeResponse::Claimed { grant, row, .. } => {
-                    self.engine.take_answer(request.key(), &StoreAnswer::Row(&row.row), row.entered_by, now);
+                    let answer = StoreAnswer::RowOfClaim(&row.row);
+                    self.engine.take_answer(request.key(), &answer, row.entered_by, now);
                     (grant, row.row.version.timeline)
                 }
                 // The tail says so, once.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-use breaker::{RowVersion, StoredRow};
+use breaker::{EnteredBy, RowVersion, Stats, StoredRow};
 
 use super::*;
 
@@ -104,6 +104,25 @@ fn a_breaker_whose_row_went_begins_anew_and_permits_of_before_do_not_count() {
     // An answer that is older than what was taken says nothing.
     engine.take_other_row(&key("x"), &row(11, 0, 0), None, at(4));
     assert_eq!(epoch(&engine, "x", at(4)), Some(3));
+}
+
+#[test]
+fn an_answer_that_was_on_its_way_while_another_replica_deleted_the_breaker_does_not_bring_it_back() {
+    let engine = replica();
+    let open = |revision, epoch| {
+        let snapshot = Snapshot { epoch, state: State::HalfOpen, ..Snapshot::pristine() };
+        StoredRow { snapshot, ..row(revision, epoch, 0) }
+    };
+    engine.take_answer(&key("x"), &StoreAnswer::Row(&open(1, 2)), None, at(0));
+    let deleted = EnteredBy { from: State::HalfOpen, reason: Reason::Deleted, stats: Stats::default() };
+    engine.take_answer(&key("x"), &StoreAnswer::Row(&row(2, 3, 0)), Some(deleted), at(1));
+    assert!(engine.retire_deleted("db", "x", u64::MAX, at(1)));
+    let live = engine.len();
+    engine.take_answer(&key("x"), &StoreAnswer::RowOfClaim(&open(1, 2)), None, at(1));
+    assert_eq!((engine.len(), epoch(&engine, "x", at(1))), (live, Some(3)));
+    // Another replica has used it again, or its epochs began anew: that is read in its turn.
+    engine.take_answer(&key("x"), &StoreAnswer::Row(&open(9, 2)), None, at(2));
+    assert_eq!((engine.len(), epoch(&engine, "x", at(2))), (live + 1, Some(2)));
 }
 
 #[test]
