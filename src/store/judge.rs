@@ -384,10 +384,9 @@ fn numbered_here<'a>(
         }
         // Somebody else may have brought about the same.
         Outcome::Superseded => !proposal.change.is_brought_about_by(current),
-        Outcome::Over => true,
         // Nobody was told of it, and it is tried again; unless the store took it before, and has gone back since.
         Outcome::Early if !may_be_told => return forgotten(),
-        Outcome::Early => true,
+        Outcome::Over | Outcome::Early => true,
     };
     let scope = current.set_by.as_ref().map(|set_by| set_by.scope);
     // What an operator asked for of this breaker is kept, with who and why. Of an override of the service each replica tells
