@@ -91,8 +91,18 @@ pub enum StoreAnswer<'a> {
     },
     /// The row, newer than before.
     Row(&'a StoredRow),
-    /// The row as it was when a claim of probes was answered. Newer ones may have been read since.
-    RowOfClaim(&'a StoredRow),
+    /// The row as it was when something else was answered: a claim of probes, an act, a question. Newer ones may have been read
+    /// since.
+    AnsweredRow(&'a StoredRow),
+}
+
+/// Whether an answer can be older than what was read of the same breaker since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerOrder {
+    /// Rows are read in the order in which they changed.
+    InTurn,
+    /// To one question; it may have been on its way for a while.
+    AnyTime,
 }
 
 /// What others are told of when it changes.
@@ -112,10 +122,14 @@ impl Shown {
 impl StoreAnswer<'_> {
     fn row(&self) -> Option<&StoredRow> {
         match self {
-            Self::Proposal { row, .. } | Self::Row(row) | Self::RowOfClaim(row) => Some(row),
+            Self::Proposal { row, .. } | Self::Row(row) | Self::AnsweredRow(row) => Some(row),
             Self::Settled { answer, .. } => Some(&answer.row),
             Self::Probes { .. } | Self::Dropped(_) => None,
         }
+    }
+
+    fn order(&self) -> AnswerOrder {
+        if matches!(self, Self::Row(_)) { AnswerOrder::InTurn } else { AnswerOrder::AnyTime }
     }
 
     /// The timeline of the store that answered; none: it matters to none.
@@ -200,10 +214,8 @@ impl Engine {
     pub fn take_answer(&self, key: &Key, answer: &StoreAnswer<'_>, entered_by: Option<EnteredBy>, now: Time) {
         let id = self.seals.key_id(key.service(), key.name());
         loop {
-            if self.was_retired_since(id, answer) {
-                return;
-            }
-            let Some(entry) = self.answered_entry(id, key, (answer.row(), entered_by), now) else { return };
+            let row = (answer.row(), entered_by);
+            let Some(entry) = self.answered_entry(id, key, row, answer.order(), now) else { return };
             let Some(mut inner) = entry.lock() else { continue };
             let timeline = self.timeline_of(&inner.breaker);
             if let Some(of) = answer.timeline().filter(|of| *of != timeline) {
@@ -221,23 +233,13 @@ impl Engine {
         self.replication.answered(AnswerGroup::of(id)).notify_waiters();
     }
 
-    /// Whether this answers what a breaker asked that was retired since, at a later epoch than that of the answer: another replica
-    /// deleted it meanwhile. Its old state must not come back. Should its epochs have begun at 0 again, the row is read in its turn.
-    fn was_retired_since(&self, id: KeyId, answer: &StoreAnswer<'_>) -> bool {
-        let row = match answer {
-            StoreAnswer::Proposal { row, .. } | StoreAnswer::RowOfClaim(row) => row,
-            StoreAnswer::Settled { answer, .. } => &answer.row,
-            StoreAnswer::Row(_) | StoreAnswer::Probes { .. } | StoreAnswer::Dropped(_) => return false,
-        };
-        matches!(self.registry.known(id), Some(Known::Retired(tombstone)) if row.snapshot.epoch < tombstone.epoch)
-    }
-
     /// The breaker that the store answered about, which is created if it has to be; none: there is nothing to be told.
     pub(super) fn answered_entry(
         &self,
         id: KeyId,
         key: &Key,
         (row, entered_by): (Option<&StoredRow>, Option<EnteredBy>),
+        order: AnswerOrder,
         now: Time,
     ) -> Option<Arc<Entry>> {
         match (self.registry.known(id), row) {
@@ -245,6 +247,13 @@ impl Engine {
             (_, None) => None,
             (Some(Known::Retired(tombstone)), Some(row))
                 if row.snapshot.epoch == tombstone.epoch && row.snapshot.state == State::Closed =>
+            {
+                None
+            }
+            // Another replica deleted it since: its old state must not come back. Should its epochs have begun at 0 again, the row is
+            // read in its turn.
+            (Some(Known::Retired(tombstone)), Some(row))
+                if row.snapshot.epoch < tombstone.epoch && order == AnswerOrder::AnyTime =>
             {
                 None
             }
@@ -294,7 +303,7 @@ impl Engine {
                     entry.durations.observe(*took);
                 }
             }
-            StoreAnswer::Row(row) | StoreAnswer::RowOfClaim(row) => inner.breaker.adopt(row, now),
+            StoreAnswer::Row(row) | StoreAnswer::AnsweredRow(row) => inner.breaker.adopt(row, now),
         }
         if let Some(row) = answer.row().filter(|_| !holds(Rule::OldRowsIgnored)) {
             inner.breaker.follow(&row.snapshot, now);

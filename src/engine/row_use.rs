@@ -65,7 +65,7 @@ impl Engine {
                 None => return,
             }
         }
-        self.take_answer(key, &StoreAnswer::Row(row), entered_by, now);
+        self.take_answer(key, &StoreAnswer::AnsweredRow(row), entered_by, now);
     }
 
     /// Forgets what is known of breakers that have been closed for longer than `closed`, and not used here for longer than

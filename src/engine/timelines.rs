@@ -8,7 +8,7 @@ use std::time::Duration;
 use breaker::{Breaker, EnteredBy, Key, StoredRow, Time, Transition};
 
 use super::Engine;
-use super::replication::Shown;
+use super::replication::{AnswerOrder, Shown};
 use super::store_requests::AnswerGroup;
 use super::sync::Ordering;
 
@@ -58,7 +58,7 @@ impl Engine {
     ) -> Option<TakenUp> {
         let id = self.seals.key_id(key.service(), key.name());
         let before = loop {
-            let entry = self.answered_entry(id, key, (Some(row), entered_by), now)?;
+            let entry = self.answered_entry(id, key, (Some(row), entered_by), AnswerOrder::InTurn, now)?;
             let Some(mut inner) = entry.lock() else { continue };
             self.sync_wall(&mut inner);
             let shown = Shown::of(&inner.breaker);

@@ -142,7 +142,7 @@ impl Replica {
             }
             let now = self.clock.now();
             coordinator.keep(proposal.answered(&answer));
-            self.engine.take_answer(&planned.key, &StoreAnswer::Row(&row.row), row.entered_by, now);
+            self.engine.take_answer(&planned.key, &StoreAnswer::AnsweredRow(&row.row), row.entered_by, now);
             match answer {
                 Answer::Won { epoch, .. } => {
                     self.engine.note_act(&planned.key, transition, epoch);

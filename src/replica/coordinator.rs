@@ -340,7 +340,7 @@ impl Coordinator {
         for (request, response) in requests.iter().zip(responses) {
             let (grant, timeline) = match response {
                 ProbeResponse::Claimed { grant, row, .. } => {
-                    let answer = StoreAnswer::RowOfClaim(&row.row);
+                    let answer = StoreAnswer::AnsweredRow(&row.row);
                     self.engine.take_answer(request.key(), &answer, row.entered_by, now);
                     (grant, row.row.version.timeline)
                 }

@@ -422,12 +422,16 @@ impl Breaker {
         let (Ticket::Own(Pass { epoch, .. }) | Ticket::Foreign(Pass { epoch, .. })) = ticket else {
             return None;
         };
-        let is_over = epoch < self.epoch || (epoch == self.epoch && self.row_state() != State::HalfOpen);
-        if is_over { None } else { self.probe_report_of_later_timeline(ticket, report, now) }
+        if epoch < self.epoch || (epoch == self.epoch && self.row_state() != State::HalfOpen) {
+            return None;
+        }
+        let rejected_calls = if epoch == self.epoch { self.rejected_calls } else { 0 };
+        self.report_probe(ticket, report, (self.open_count.saturating_add(1), rejected_calls))
     }
 
     /// As [`Breaker::probe_report`], of a probe that another replica gave in a later timeline than the one that this breaker is in:
-    /// the epochs of the one say nothing of those of the other, and whether the probe's is over only the store knows.
+    /// the epochs of the one say nothing of those of the other, and whether the probe's is over only the store knows. If it opens the
+    /// breaker, it does so for the wait of a first time, as how often it opened in that timeline is not known here.
     pub fn probe_report_of_later_timeline(
         &mut self,
         ticket: Ticket,
@@ -435,6 +439,15 @@ impl Breaker {
         now: Time,
     ) -> Option<ProbeReport> {
         self.clock(now);
+        self.report_probe(ticket, report, (1, 0))
+    }
+
+    fn report_probe(
+        &self,
+        ticket: Ticket,
+        report: &Report<'_>,
+        (open_count, rejected_calls): (u32, u64),
+    ) -> Option<ProbeReport> {
         let (Ticket::Own(Pass { epoch, probe, .. }) | Ticket::Foreign(Pass { epoch, probe, .. })) = ticket
         else {
             return None;
@@ -447,7 +460,6 @@ impl Breaker {
         let retry_after = report
             .honored_retry_after(outcome.is_some_and(|outcome| outcome.failed))
             .filter(|_| self.thresholds.honor_retry_after());
-        let open_count = self.open_count.saturating_add(1);
         Some(ProbeReport {
             epoch,
             probe,
@@ -456,7 +468,7 @@ impl Breaker {
             wait: wait(&self.thresholds, self.key_hash, epoch + 1, open_count, retry_after),
             retry_after,
             config_revision: self.config_revision,
-            rejected_calls: if epoch == self.epoch { self.rejected_calls } else { 0 },
+            rejected_calls,
         })
     }
 

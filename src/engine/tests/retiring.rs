@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-use breaker::{EnteredBy, RowVersion, Stats, StoredRow};
+use breaker::{
+    CausingOutcome, EnteredBy, Probe, ProbeAnswer, ProbeCounts, ProbeReport, ProbeSettled, ProposalAnswer,
+    ProposalId, RowVersion, Stats, StoredRow,
+};
 
 use super::*;
 
@@ -118,7 +121,29 @@ fn an_answer_that_was_on_its_way_while_another_replica_deleted_the_breaker_does_
     engine.take_answer(&key("x"), &StoreAnswer::Row(&row(2, 3, 0)), Some(deleted), at(1));
     assert!(engine.retire_deleted("db", "x", u64::MAX, at(1)));
     let live = engine.len();
-    engine.take_answer(&key("x"), &StoreAnswer::RowOfClaim(&open(1, 2)), None, at(1));
+    let late = open(1, 2);
+    let answer = ProposalAnswer::Lost;
+    let report = ProbeReport {
+        epoch: 2,
+        probe: Probe { slot: 0, nonce: 9 },
+        outcome: None,
+        causing: CausingOutcome { error_class: String::new(), caller: String::new() },
+        wait: Duration::from_secs(30),
+        retry_after: None,
+        config_revision: 1,
+        rejected_calls: 0,
+    };
+    let settled =
+        ProbeAnswer { settled: ProbeSettled::Recorded, counts: ProbeCounts::default(), row: late.clone() };
+    for answer in [
+        StoreAnswer::AnsweredRow(&late),
+        StoreAnswer::Proposal { id: ProposalId { boot: 1, number: 1 }, answer, row: &late },
+        StoreAnswer::Settled { report: &report, took: None, answer: &settled },
+    ] {
+        engine.take_answer(&key("x"), &answer, None, at(1));
+        assert_eq!((engine.len(), epoch(&engine, "x", at(1))), (live, Some(3)), "{answer:?}");
+    }
+    engine.take_other_row(&key("x"), &late, None, at(1));
     assert_eq!((engine.len(), epoch(&engine, "x", at(1))), (live, Some(3)));
     // Another replica has used it again, or its epochs began anew: that is read in its turn.
     engine.take_answer(&key("x"), &StoreAnswer::Row(&open(9, 2)), None, at(2));

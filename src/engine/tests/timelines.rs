@@ -61,24 +61,26 @@ fn a_trip_that_was_answered_before_its_breaker_went_over_holds_no_longer() {
 fn the_outcome_of_a_probe_of_a_timeline_that_is_not_known_yet_is_the_stores() {
     let (engine, key, timeline) = tripped();
     let probe = Some(Probe { slot: 0, nonce: 9 });
-    let permit = |timeline| Permit {
+    let permit = |timeline, epoch| Permit {
         timeline,
         key: engine.seals().key_id(key.service(), key.name()),
         branch: 0,
         kind: PermitKind::Tracked,
-        pass: Pass { epoch: 3, number: 1, probe },
+        pass: Pass { epoch, number: 1, probe },
         issuer: 2,
         issued_at: at(2),
         config_revision: 1,
     };
-    let reported = |timeline| {
+    let reported_in = |timeline, epoch| {
         let report = Report::plain(Outcome::Success);
-        engine.probe_report(&by_permit(Some(permit(timeline))), &report, at(3)).unwrap()
+        engine.probe_report(&by_permit(Some(permit(timeline, epoch))), &report, at(3)).unwrap()
     };
-    assert!(
-        engine.view("db", "", at(3)).unwrap().view.snapshot.epoch > 3,
-        "it knows a later epoch of before"
-    );
+    let reported = |timeline| reported_in(timeline, 3);
+    assert!(engine.allow("db", "", at(3)).unwrap().permit.is_none());
+    let known = engine.view("db", "", at(3)).unwrap().view.snapshot.epoch;
+    assert!(known > 3, "it knows a later epoch of before");
+    let report = reported_in(timeline, known).expect("the store decides").report;
+    assert_eq!(report.rejected_calls, 0, "what was rejected before is of another timeline");
     let report = reported(timeline).expect("the store decides").report;
     assert_eq!((report.epoch, Some(report.probe)), (3, probe));
     assert!(reported(timeline - 1).is_none(), "that epoch is over");
