@@ -143,6 +143,12 @@ impl MemoryStore {
         is_gone.then_some(history)
     }
 
+    /// Whether it has answered a proposal, even if the history has nothing of it: for one who checks what it answered.
+    #[cfg(test)]
+    pub(crate) fn has_answered(&self, id: &super::TransitionId) -> bool {
+        self.inner.lock().state.receipts.contains_key(id)
+    }
+
     /// As [`TransitionStore::transitions`], whatever faults are set: for one who checks what it holds.
     pub fn history(&self, query: &TransitionQuery) -> Vec<StoredTransition> {
         self.inner.lock().state.transitions(query)

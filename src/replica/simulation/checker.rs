@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::acts::{Act, Acts};
 use super::alone::{BranchFigures, Branches};
 use super::executor::{BEGINNING, Executor};
-use super::going_back::{GoingBack, Trip, is_of};
+use super::going_back::{GoingBack, Trip};
 use super::service_checks::Durations;
 use crate::engine::{Allowed, Permit, RecordResult};
 use crate::store::{MemoryStore, StoredTransition, TransitionQuery};
@@ -266,17 +266,9 @@ impl Checker {
 
     /// A replica lets a call pass, at this moment, in CLOSED: none of its trips holds that no store has answered.
     pub(super) fn passed_closed(&self, replica: usize, name: &str, timeline: u32) {
-        let held = self.inner.lock().going_back.held(replica, name, timeline, self.now());
-        if held.is_empty() {
-            return;
-        }
-        let rows = self.history();
+        let held = self.inner.lock().going_back.held((replica, name), (timeline, self.now()), &self.store);
         for id in held {
-            if !rows.iter().any(|row| is_of(row, replica, id)) {
-                self.violated(format!(
-                    "r{replica} lets calls of {name} pass, which it tripped before: {id:?}"
-                ));
-            }
+            self.violated(format!("r{replica} lets calls of {name} pass, which it tripped before: {id:?}"));
         }
     }
 
@@ -382,8 +374,7 @@ impl Checker {
 
     /// The store goes back.
     pub(super) fn goes_back(&self, timeline: u32, is_promoted: bool) {
-        let rows = self.history();
-        self.inner.lock().going_back.goes_back(timeline, is_promoted, &rows);
+        self.inner.lock().going_back.goes_back(timeline, is_promoted, &self.store);
     }
 
     /// A replica began a timeline of the store.

@@ -1,10 +1,18 @@
 //! What the checker knows of a store that goes back, and what must hold then.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
-use breaker::{ProposalId, Reason, State, Time};
+use breaker::{Key, Numbering, ProposalId, Reason, Snapshot, State, Stats, Time, Transition};
+use breakerd_common::clock::ManualClock;
+use futures_util::FutureExt as _;
 
-use crate::store::{Answer, Answered, Change, Proposal, StoredTransition, TransitionId};
+use super::checker::{OPEN_WAIT, SERVICE};
+use crate::store::{
+    Answer, Answered, Change, DecidedIn, MemoryStore, Proposal, SharedStore as _, StoredTransition,
+    TransitionId, TransitionQuery,
+};
 
 /// A trip that a replica told its callers of.
 #[derive(Debug, Clone)]
@@ -18,6 +26,14 @@ pub(super) struct Trip {
     pub(super) until: Time,
 }
 
+impl Trip {
+    /// As the store knows it.
+    fn transition_id(&self) -> TransitionId {
+        let ProposalId { boot, number: seq } = self.id;
+        TransitionId { replica: format!("r{}", self.replica).into(), boot, seq }
+    }
+}
+
 /// What the checker knows of it.
 #[derive(Default)]
 pub(super) struct GoingBack {
@@ -26,16 +42,17 @@ pub(super) struct GoingBack {
     begun: u32,
     /// In these timelines claims were lost without a trace: a backup was restored under the server's present timeline.
     lost_claims: BTreeSet<u32>,
-    /// Trips of processes that live, which no store had before one went back.
+    /// Trips of processes that live, which no store had answered before one went back.
     trips: Vec<Trip>,
 }
 
 impl GoingBack {
-    /// The store goes back, which had this history.
-    pub(super) fn goes_back(&mut self, timeline: u32, is_promoted: bool, rows: &[StoredTransition]) {
+    /// The store goes back, and is still as it was.
+    pub(super) fn goes_back(&mut self, timeline: u32, is_promoted: bool, store: &MemoryStore) {
         (self.times, self.begun) = (self.times + 1, 0);
-        // What it had answered is taken up, or superseded by what came after it.
-        self.trips.retain(|trip| !rows.iter().any(|row| is_of(row, trip.replica, trip.id)));
+        // What it has answered is taken up, or superseded by what came after it. The history does not have all of that: not the trip that
+        // came when another replica's had opened the breaker.
+        self.trips.retain(|trip| !store.has_answered(&trip.transition_id()));
         if !is_promoted {
             self.lost_claims.insert(timeline);
         }
@@ -58,12 +75,18 @@ impl GoingBack {
         self.trips.retain(|trip| trip.replica != replica);
     }
 
-    /// Trips of a replica, of an earlier timeline, whose wait is not over.
-    pub(super) fn held(&self, replica: usize, name: &str, timeline: u32, now: Time) -> Vec<ProposalId> {
+    /// Trips of a replica, of an earlier timeline, whose wait is not over, and which this store has not answered either.
+    pub(super) fn held(
+        &self,
+        (replica, name): (usize, &str),
+        (timeline, now): (u32, Time),
+        store: &MemoryStore,
+    ) -> Vec<ProposalId> {
         let holds = |trip: &&Trip| {
             trip.replica == replica && trip.name == name && trip.timeline < timeline && now < trip.until
         };
-        self.trips.iter().filter(holds).map(|trip| trip.id).collect()
+        let held = self.trips.iter().filter(holds);
+        held.filter(|trip| !store.has_answered(&trip.transition_id())).map(|trip| trip.id).collect()
     }
 
     pub(super) fn may_lose_claims(&self, timeline: u32) -> bool {
@@ -107,12 +130,6 @@ pub(super) fn check_trips(
     problems
 }
 
-/// Whether a row of the history is of a proposal.
-pub(super) fn is_of(row: &StoredTransition, replica: usize, id: ProposalId) -> bool {
-    let TransitionId { replica: of, boot, seq } = &row.id;
-    **of == format!("r{replica}") && (*boot, *seq) == (id.boot, id.number)
-}
-
 /// Whether a row of the history is what a caller was told of: as what stood, as what stood in a timeline that is over, or
 /// as the state that a replica took up from there.
 pub(super) fn is_told_by(row: &StoredTransition, timeline: Option<u32>, epoch: u64, state: State) -> bool {
@@ -135,4 +152,58 @@ pub(super) fn is_held(row: &StoredTransition, timeline: Option<u32>) -> bool {
     let is_of_before = timeline.is_none_or(|timeline| row.timeline < Some(timeline));
     let has_opened = row.epoch.is_some() && row.timeline == timeline;
     (row.to == State::ForcedOpen || is_trip) && (is_of_before || has_opened)
+}
+
+fn proposed(trip: &Trip) -> Proposal {
+    let after = Snapshot { epoch: 1, state: State::Open, wait: Some(OPEN_WAIT), ..Snapshot::pristine() };
+    let transition = Transition {
+        from: State::Closed,
+        reason: Reason::ConsecutiveFailures,
+        stats: Stats::default(),
+        base_epoch: 0,
+        at: Time::ZERO,
+        lasted: None,
+        rejected_calls: 0,
+        outcome: None,
+        attribution: None,
+        after,
+        shadow: false,
+    };
+    Proposal {
+        id: trip.transition_id(),
+        key: Key::new(SERVICE, &trip.name).expect("a key"),
+        change: Change::Transition(Box::new(transition)),
+        numbering: Numbering::Store,
+        store_unavailable: false,
+        decided_at: Time::ZERO,
+        service_override: None,
+        age: Duration::ZERO,
+        decided_in: DecidedIn::timeline(trip.timeline),
+    }
+}
+
+/// It lost, and the history has nothing of it: another had brought about what it wanted.
+#[test]
+fn a_trip_that_came_after_that_of_another_replica_is_answered() {
+    let clock = Arc::new(ManualClock::new(Time::from_micros(1_700_000_000_000_000)));
+    let store = MemoryStore::new(clock, 1);
+    let backup = store.snapshot();
+    let mut going_back = GoingBack::default();
+    let (name, now) = ("a", Time::ZERO);
+    for replica in 0..3 {
+        let id = ProposalId { boot: 1, number: 0 };
+        let until = now + Duration::from_secs(1);
+        let trip = Trip { replica, name: name.to_owned(), timeline: 0, id, until };
+        if replica < 2 {
+            let answered = store.propose_shared(&[proposed(&trip)]).now_or_never().unwrap().unwrap();
+            assert_eq!(matches!(answered[0].answer, Answer::Won { .. }), replica == 0);
+        }
+        going_back.tripped(trip);
+    }
+    let query = TransitionQuery { limit: u32::MAX, ..TransitionQuery::default() };
+    assert_eq!(store.history(&query).len(), 1, "of the first alone");
+    going_back.goes_back(0, false, &store);
+    store.restore(&backup);
+    let held = |replica| !going_back.held((replica, name), (1, now), &store).is_empty();
+    assert_eq!([0, 1, 2].map(held), [false, false, true]);
 }
