@@ -55,9 +55,8 @@ impl Cell {
             self.begin_era(held, context);
             held.earlier_epoch = match (source, heard.epoch) {
                 // Every epoch that was counted in is larger than this one.
-                (Source::AnswerOfEarlierEpoch, _) => None,
+                (Source::AnswerOfEarlierEpoch, _) | (Source::Snapshot { same_timeline: false }, None) => None,
                 (_, Some(epoch)) => Some(epoch.saturating_sub(1)),
-                (Source::Snapshot { same_timeline: false }, None) => None,
                 (_, None) => epoch.or(held.earlier_epoch),
             };
             held.requests.not_before = Time::ZERO;
