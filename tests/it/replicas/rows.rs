@@ -58,6 +58,9 @@ async fn a_breaker_is_deleted_through_a_replica_that_does_not_use_it() {
     assert_eq!(recorded.result(), RecordResult::Late);
     // It trips there, and is deleted through the third, which has only heard of it, while somebody watches the first.
     one.trip(SERVICE).await;
+    // A deletion that comes to the store before the trip would win.
+    let is_stored = async || history(&url, SERVICE).await.last() == Some(&("OPEN".to_owned(), 2));
+    eventually("the trip is stored", is_stored).await;
     let request = WatchBreakersRequest { services: vec![SERVICE.into()], ..Default::default() };
     let mut watch = one.process.breakers().await.watch_breakers(request).await.unwrap().into_inner();
     let mut next = async || loop {
