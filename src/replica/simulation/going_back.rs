@@ -8,7 +8,6 @@ use breaker::{Key, Numbering, ProposalId, Reason, Snapshot, State, Stats, Time, 
 use breakerd_common::clock::ManualClock;
 use futures_util::FutureExt as _;
 
-use super::checker::{OPEN_WAIT, SERVICE};
 use crate::store::{
     Answer, Answered, Change, DecidedIn, MemoryStore, Proposal, SharedStore as _, StoredTransition,
     TransitionId, TransitionQuery,
@@ -155,7 +154,8 @@ pub(super) fn is_held(row: &StoredTransition, timeline: Option<u32>) -> bool {
 }
 
 fn proposed(trip: &Trip) -> Proposal {
-    let after = Snapshot { epoch: 1, state: State::Open, wait: Some(OPEN_WAIT), ..Snapshot::pristine() };
+    let after =
+        Snapshot { epoch: 1, state: State::Open, wait: Some(Duration::from_secs(2)), ..Snapshot::pristine() };
     let transition = Transition {
         from: State::Closed,
         reason: Reason::ConsecutiveFailures,
@@ -171,7 +171,7 @@ fn proposed(trip: &Trip) -> Proposal {
     };
     Proposal {
         id: trip.transition_id(),
-        key: Key::new(SERVICE, &trip.name).expect("a key"),
+        key: Key::new("db", &trip.name).expect("a key"),
         change: Change::Transition(Box::new(transition)),
         numbering: Numbering::Store,
         store_unavailable: false,
