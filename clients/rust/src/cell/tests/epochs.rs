@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breaker::{Attribution, Recorded, State};
+use breaker::{Recorded, State};
 
 use super::super::follow::EPOCH_UNSAID_MAX;
 use super::super::{Answered, Heard, RemotePermit, Source, WhenUnreachable};
@@ -16,9 +16,7 @@ fn closed_at_two() -> World {
     let mut world = world(WhenUnreachable::Local);
     world.others_trip();
     world.hear();
-    let by = Attribution { actor: "operator".into(), reason: String::new() };
-    let now = world.now();
-    assert!(world.breakerd.reset(by, now).0.is_ok());
+    world.operator_resets();
     world.hear();
     assert_eq!((world.breakerd.epoch(), world.state()), (2, State::Closed));
     world
@@ -76,9 +74,7 @@ fn the_epoch_of_a_breaker_is_known_for_a_day() {
     world.begin();
     world.others_trip();
     world.hear();
-    let by = Attribution { actor: "operator".into(), reason: String::new() };
-    let now = world.now();
-    assert!(world.breakerd.reset(by, now).0.is_ok());
+    world.operator_resets();
     world.hear();
     idle(&world, Duration::from_hours(23));
     world.begin();
@@ -114,6 +110,21 @@ fn a_client_takes_up_the_smaller_epochs_of_a_breakerd_that_does_not_know_the_lar
     world.others_trip();
     world.hear();
     assert_eq!((world.breakerd.epoch(), world.state()), (1, State::Open));
+}
+
+#[test]
+fn a_call_of_the_larger_epochs_is_late_once_the_smaller_are_known() {
+    let mut world = closed_at_two();
+    world.begin();
+    world.breakerd_begins_anew();
+    world.snapshot();
+    world.call(1, &failed());
+    world.report();
+    assert_eq!(world.reports().not_counted, 1);
+    world.end(0, failed());
+    world.report();
+    let reports = world.reports();
+    assert_eq!((reports.recorded, reports.late), (0, 1), "{reports:?}");
 }
 
 #[test]

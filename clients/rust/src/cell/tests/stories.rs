@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breaker::{Attribution, State};
+use breaker::State;
 
 use super::super::{Answered, Decision, Heard, RemotePermit, Source, Ticket, WhenUnreachable};
 use super::world::{OK, World, failed, world};
@@ -61,9 +61,7 @@ fn what_a_new_snapshot_leaves_out_is_closed() {
     world.hear();
     assert_eq!(world.state(), State::Open);
     silence(&mut world);
-    let by = Attribution { actor: "operator".into(), reason: String::new() };
-    let now = world.now();
-    assert!(world.breakerd.reset(by, now).0.is_ok());
+    world.operator_resets();
     assert_eq!(world.state(), State::Open, "until the snapshot is there");
     back(&mut world);
     assert_eq!(world.state(), State::Closed);

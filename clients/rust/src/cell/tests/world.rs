@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use breaker::{
-    Breaker as Machine, Identity, Numbering, Outcome, Pass, Recorded, Report, Ticket as MachineTicket,
-    WallOffset,
+    Attribution, Breaker as Machine, Identity, Numbering, Outcome, Pass, Recorded, Report,
+    Ticket as MachineTicket, WallOffset,
 };
 
 use bytes::Bytes;
@@ -263,6 +263,12 @@ impl World {
         for _ in 0..5 {
             self.breakerd.record(MachineTicket::Bare { epoch: None }, &Report::plain(Outcome::Failure), now);
         }
+    }
+
+    pub(super) fn operator_resets(&mut self) {
+        let by = Attribution { actor: "operator".into(), reason: String::new() };
+        let now = self.now();
+        assert!(self.breakerd.reset(by, now).0.is_ok());
     }
 
     pub(super) fn reports(&self) -> Reports {
