@@ -172,6 +172,15 @@ pub enum Ticket {
     },
 }
 
+impl Ticket {
+    pub(crate) fn pass(self) -> Option<Pass> {
+        match self {
+            Self::Own(pass) | Self::Foreign(pass) => Some(pass),
+            Self::Bare { .. } => None,
+        }
+    }
+}
+
 words! {
     /// What became of an outcome.
     Recorded {

@@ -419,14 +419,13 @@ impl Breaker {
     /// replica gave the probe.
     pub fn probe_report(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> Option<ProbeReport> {
         self.clock(now);
-        let (Ticket::Own(Pass { epoch, .. }) | Ticket::Foreign(Pass { epoch, .. })) = ticket else {
-            return None;
-        };
+        let pass = ticket.pass()?;
+        let epoch = pass.epoch;
         if epoch < self.epoch || (epoch == self.epoch && self.row_state() != State::HalfOpen) {
             return None;
         }
         let rejected_calls = if epoch == self.epoch { self.rejected_calls } else { 0 };
-        self.report_probe(ticket, report, (self.open_count.saturating_add(1), rejected_calls))
+        self.report_probe(pass, report, (self.open_count.saturating_add(1), rejected_calls))
     }
 
     /// As [`Breaker::probe_report`], of a probe that another replica gave in a later timeline than the one that this breaker is in:
@@ -439,19 +438,15 @@ impl Breaker {
         now: Time,
     ) -> Option<ProbeReport> {
         self.clock(now);
-        self.report_probe(ticket, report, (1, 0))
+        self.report_probe(ticket.pass()?, report, (1, 0))
     }
 
     fn report_probe(
         &self,
-        ticket: Ticket,
+        Pass { epoch, probe, .. }: Pass,
         report: &Report<'_>,
         (open_count, rejected_calls): (u32, u64),
     ) -> Option<ProbeReport> {
-        let (Ticket::Own(Pass { epoch, probe, .. }) | Ticket::Foreign(Pass { epoch, probe, .. })) = ticket
-        else {
-            return None;
-        };
         let probe = probe?;
         if self.numbering != Numbering::Store {
             return None;
