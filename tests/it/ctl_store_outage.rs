@@ -1,10 +1,10 @@
 //! What an operator reads while the store is away: the server's reason, and not only that time is over.
 
 use sqlx::{Connection, SqliteConnection};
-use tokio::net::TcpListener;
 
 use crate::ctl::{Desk, Said, bare};
 use crate::process::{Process, ends, eventually, log_of};
+use crate::support::nobody_listens;
 
 #[tokio::test]
 async fn the_server_says_that_the_store_is_away_before_the_client_gives_up() {
@@ -37,8 +37,8 @@ async fn the_server_says_that_the_store_is_away_before_the_client_gives_up() {
 #[tokio::test]
 async fn a_start_without_its_database_says_where_it_looks_and_since_when() {
     let folder = tempfile::tempdir().unwrap();
-    // Nobody listens there any more.
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let nobody = nobody_listens();
+    let port = nobody.local_addr().unwrap().port();
     let url = format!("postgres://ada:sesame@127.0.0.1:{port}/orders");
     let process = Process::start(folder.path(), Some(&url));
     eventually("it has looked", async || log_of(folder.path()).contains("store unavailable, retrying")).await;

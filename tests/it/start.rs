@@ -18,7 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::process::{Process, ends, eventually, log_of, program, program_alone};
 use crate::severable_proxy::Road;
-use crate::support::new_database;
+use crate::support::{new_database, nobody_listens};
 
 fn ask(service: &str) -> AllowRequestRequest {
     AllowRequestRequest { service: service.into(), ..Default::default() }
@@ -121,9 +121,8 @@ async fn what_cannot_be_started_with_says_why() {
 #[tokio::test]
 async fn a_database_that_is_down_at_the_start_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
-    // Bound, so that nobody else takes the port, and never accepted from: then gone.
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let url = format!("postgres://nobody:hidden@127.0.0.1:{port}/none");
+    let nobody = nobody_listens();
+    let url = format!("postgres://nobody:hidden@{}/none", nobody.local_addr().unwrap());
     let process = Process::start(folder.path(), Some(&url));
     eventually("it lives", || process.page_is("/livez", 200)).await;
     assert!(process.page_is("/readyz", 503).await);

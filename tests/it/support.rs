@@ -7,6 +7,7 @@ use breakerd::store::{Store, StoreError, Target, open};
 use breakerd_common::clock::ManualClock;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// A store of its own for one test, and a door beside it for what only SQL can do.
 pub(crate) struct Bed {
@@ -197,4 +198,11 @@ pub(crate) fn logged(act: impl FnOnce()) -> String {
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, act);
     String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+/// An address where connections are refused, and that nobody else is given, until this is dropped.
+pub(crate) fn nobody_listens() -> TcpSocket {
+    let bound = TcpSocket::new_v4().expect("make a socket");
+    bound.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    bound
 }

@@ -8,7 +8,7 @@ use breakerd::store::{ConfigEdit, Retention, Store, StoreError, Target, open};
 
 use super::change::{key, trip};
 use super::configuration::try_write;
-use crate::support::{Bed, new_database, open_again, postgres, server_url};
+use crate::support::{Bed, new_database, nobody_listens, open_again, postgres, server_url};
 
 /// Ends the connection that holds the lock, as a restart of Postgres or a network would.
 async fn lose_the_lock(bed: &Bed) {
@@ -268,8 +268,8 @@ async fn a_database_that_does_not_exist_is_refused() {
 
 #[tokio::test]
 async fn a_database_that_is_down_may_come_back() {
-    // Nobody listens on a port that was just given back.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = nobody_listens();
+    let port = nobody.local_addr().unwrap().port();
     let url = format!("postgres://ann:secret@127.0.0.1:{port}/x");
     let Err(error) = open(&Target::Postgres(url)).await else { panic!("opened") };
     let text = format!("{error} {error:?}");

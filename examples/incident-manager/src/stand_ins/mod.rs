@@ -1,10 +1,12 @@
 //! Stand-ins for the outside services, on loopback: for the tests, and for `make demo`. Each can be told how to behave.
 
+mod addresses;
 mod http;
 mod peer;
 mod smtp;
 mod tunnel;
 
+pub use addresses::{KeptAddresses, Nobody};
 pub use peer::{Behavior, Peer, Received};
 
 use serde_json::json;

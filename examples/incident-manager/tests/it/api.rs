@@ -3,7 +3,7 @@
 use incident_manager::app::{self, App};
 use incident_manager::config::Config;
 use incident_manager::routes;
-use incident_manager::stand_ins::{Behavior, Peer};
+use incident_manager::stand_ins::{Behavior, Nobody, Peer};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, SqliteConnection};
@@ -18,6 +18,8 @@ struct World {
     folder: TempDir,
     sentinel: Peer,
     slack: Peer,
+    /// Where breakerd is looked for.
+    _breakerd: Nobody,
     app: App,
     url: String,
     http: Client,
@@ -32,13 +34,13 @@ impl World {
     async fn with(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (sentinel, slack) = (Peer::sentinel().await.unwrap(), Peer::slack().await.unwrap());
-        // Nobody listens there.
-        let breakerd = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let breakerd = Nobody::listens().unwrap();
         let config = format!(
             "listen = '127.0.0.1:0'\n\
-             [breakerd]\naddresses = ['http://{breakerd}']\n\
+             [breakerd]\naddresses = ['http://{}']\n\
              [sentinel]\nurl = '{}'\n[store]\nurl = 'sqlite:{}/incidents.db'\n[slack]\nwebhook_url = '{}'\n\
              [circuit_breaker.sentinel]\nfailure_threshold = 3\n[circuit_breaker.database]\nfailure_threshold = 3\n{settings}",
+            breakerd.address(),
             sentinel.url("http"),
             folder.path().display(),
             slack.url("http"),
@@ -47,7 +49,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(axum::serve(listener, routes::router(app.clone())).into_future());
-        Self { folder, sentinel, slack, app, url, http: Client::new() }
+        Self { folder, sentinel, slack, _breakerd: breakerd, app, url, http: Client::new() }
     }
 
     async fn get(&self, path: &str) -> (StatusCode, Value) {

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use breakerd_api::v1::operations_service_client::OperationsServiceClient;
 use breakerd_api::v1::{GetBreakerRequest, ProbeBreakerRequest, State};
 use breakerd_client::{Client, WhenUnreachable};
+use incident_manager::stand_ins::KeptAddresses;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -24,9 +25,8 @@ pub(crate) const OPENS_BRIEFLY: &str = "default_failure_threshold = 3\ndefault_t
 pub(crate) struct Breakerd {
     folder: TempDir,
     child: Option<Child>,
-    /// Addresses of gRPC and HTTP, kept across restarts.
-    grpc: String,
-    http: String,
+    /// Of gRPC and HTTP, kept across restarts.
+    addresses: KeptAddresses,
 }
 
 /// The program: the one that `cargo test --workspace` has built, or else a new one.
@@ -50,8 +50,7 @@ impl Breakerd {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("breakerd.toml"), format!("[circuit_breaker]\n{thresholds}"))
             .unwrap();
-        let any = "127.0.0.1:0".to_owned();
-        let mut breakerd = Self { folder, child: None, grpc: any.clone(), http: any };
+        let mut breakerd = Self { folder, child: None, addresses: KeptAddresses::any().unwrap() };
         breakerd.run().await;
         breakerd
     }
@@ -67,31 +66,21 @@ impl Breakerd {
         let log = folder.join("log");
         let mut command = Command::new(program());
         command.env_clear().current_dir(folder).args(["serve", "--data-dir", "data", "--log-format", "text"]);
-        command.args(["--grpc-listen", &self.grpc, "--http-listen", &self.http]);
+        let [grpc, http] = self.addresses.both().map(|address| address.to_string());
+        command.args(["--grpc-listen", &grpc, "--http-listen", &http]);
         command.stdout(File::create(folder.join("out")).unwrap()).stderr(File::create(&log).unwrap());
         self.child = Some(command.spawn().unwrap());
-        let address = |text: &str, name: &str| {
-            let line = text.lines().find(|line| line.contains(" starting version="))?;
-            line.split_whitespace().find_map(|field| field.strip_prefix(name)).map(str::to_owned)
-        };
         eventually("breakerd starts", async || {
-            let text = std::fs::read_to_string(&log).unwrap();
-            let child = self.child.as_mut().unwrap();
-            assert!(child.try_wait().unwrap().is_none(), "breakerd ended: {text}");
-            let (Some(grpc), Some(http)) = (address(&text, "grpc="), address(&text, "http=")) else {
-                return false;
-            };
-            (self.grpc, self.http) = (grpc, http);
-            reqwest::get(format!("http://{}/readyz", self.http))
-                .await
-                .is_ok_and(|answer| answer.status() == 200)
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "breakerd ended: {}", std::fs::read_to_string(&log).unwrap());
+            reqwest::get(format!("http://{http}/readyz")).await.is_ok_and(|answer| answer.status() == 200)
         })
         .await;
     }
 
     /// URL for clients.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.grpc)
+        format!("http://{}", self.addresses.both()[0])
     }
 
     /// A client with nothing to fall back on but the built-in thresholds.

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use incident_manager::stand_ins::KeptAddresses;
 use reqwest::Client;
-use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -77,13 +77,6 @@ pub(crate) async fn wait_for<T>(
     }
 }
 
-/// Two of them, free again when this returns.
-async fn free_addresses() -> std::io::Result<(String, String)> {
-    // Both at once, so that they differ.
-    let (one, other) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
-    Ok((one.local_addr()?.to_string(), other.local_addr()?.to_string()))
-}
-
 /// For pages and incidents. What hangs is an error.
 pub(crate) fn http() -> reqwest::Result<Client> {
     Client::builder().timeout(Duration::from_secs(10)).build()
@@ -93,8 +86,8 @@ pub(crate) fn http() -> reqwest::Result<Client> {
 pub(crate) struct Breakerd {
     folder: PathBuf,
     child: Option<Child>,
-    grpc: String,
-    http: String,
+    /// Of gRPC and HTTP, kept across a restart.
+    addresses: KeptAddresses,
 }
 
 impl Breakerd {
@@ -102,9 +95,8 @@ impl Breakerd {
     pub(crate) async fn start(folder: &Path, settings: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("breakerd.toml"), settings)?;
-        // It keeps its ports across a restart.
-        let (grpc, http) = free_addresses().await?;
-        let mut breakerd = Self { folder: folder.to_owned(), child: None, grpc, http };
+        let addresses = KeptAddresses::any()?;
+        let mut breakerd = Self { folder: folder.to_owned(), child: None, addresses };
         breakerd.run().await?;
         Ok(breakerd)
     }
@@ -113,9 +105,11 @@ impl Breakerd {
     pub(crate) async fn run(&mut self) -> anyhow::Result<()> {
         let mut command = program("breakerd", &self.folder)?;
         command.args(["serve", "--data-dir", "data", "--log-format", "text"]);
-        command.args(["--grpc-listen", &self.grpc, "--http-listen", &self.http]);
+        for (listen, address) in ["--grpc-listen", "--http-listen"].into_iter().zip(self.addresses.both()) {
+            command.arg(listen).arg(address.to_string());
+        }
         let mut child = command.spawn().context("start breakerd")?;
-        let (http, ready) = (http()?, format!("http://{}/readyz", self.http));
+        let (http, ready) = (http()?, format!("http://{}/readyz", self.addresses.both()[1]));
         wait_for("breakerd is ready", async || {
             if let Some(status) = child.try_wait()? {
                 bail!("it ended: {status}");
@@ -136,11 +130,11 @@ impl Breakerd {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.grpc)
+        format!("http://{}", self.addresses.both()[0])
     }
 
     pub(crate) fn page(&self) -> String {
-        format!("http://{}/health/circuit-breakers", self.http)
+        format!("http://{}/health/circuit-breakers", self.addresses.both()[1])
     }
 
     /// Its SQLite file.
