@@ -50,6 +50,8 @@ pub(crate) enum Rule {
     TimelineCompared,
     /// In a new timeline, half-open breakers enter half-open again.
     HalfOpenEntersAgain,
+    /// A breaker changes its timeline with the tail only: an answer of another one changes nothing.
+    TimelineByTail,
     /// An answer of another timeline settles no journal entry.
     OtherTimelineSettlesNothing,
     /// In a new timeline, replicas send again what callers were told of.
@@ -91,7 +93,7 @@ mod tests {
             matches!(self, Self::BranchEndsWithAnswer | Self::BranchOutcomesStay | Self::BranchIsHistory)
         }
 
-        pub(crate) const ALL: [Self; 31] = [
+        pub(crate) const ALL: [Self; 32] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -114,6 +116,7 @@ mod tests {
             Self::NewServerNewTimeline,
             Self::TimelineCompared,
             Self::HalfOpenEntersAgain,
+            Self::TimelineByTail,
             Self::OtherTimelineSettlesNothing,
             Self::OwnEntriesSentAgain,
             Self::OldTimelineDecidesNothing,

@@ -218,7 +218,8 @@ impl Engine {
             let Some(entry) = self.answered_entry(id, key, row, answer.order(), now) else { return };
             let Some(mut inner) = entry.lock() else { continue };
             let timeline = self.timeline_of(&inner.breaker);
-            if let Some(of) = answer.timeline().filter(|of| *of != timeline) {
+            let is_of_another = |of: &u32| *of != timeline && holds(Rule::TimelineByTail);
+            if let Some(of) = answer.timeline().filter(is_of_another) {
                 if let StoreAnswer::Proposal { id, .. } = answer
                     && of > timeline
                 {
