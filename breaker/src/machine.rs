@@ -39,6 +39,7 @@ mod elapse;
 mod half_open;
 mod numbering;
 mod operator_actions;
+mod overtaken_trip;
 mod phase;
 mod replication;
 mod resume;

@@ -67,7 +67,8 @@ impl Breaker {
             is_answered: false,
         });
         let proposal = Proposal { id: None, is_timed, is_held: false, is_answered: false, ..proposal };
-        self.replicated.get_or_insert_default().proposal = Some(proposal);
+        let replicated = self.replicated.get_or_insert_default();
+        (replicated.proposal, replicated.overtaken_trip) = (Some(proposal), None);
     }
 
     /// A half-open was left by a change that the store has yet to answer. If that has lost, the half-open goes on, with the
@@ -95,7 +96,7 @@ impl Breaker {
 
     pub(super) fn drop_proposal(&mut self) {
         if let Some(replicated) = &mut self.replicated {
-            replicated.proposal = None;
+            (replicated.proposal, replicated.overtaken_trip) = (None, None);
         }
     }
 
@@ -132,14 +133,6 @@ impl Breaker {
         self.holds_forced_open() || (is_automatic && is_held)
     }
 
-    /// The store has another timeline: a trip that it has not answered holds until it does.
-    fn hold_trip(&mut self) {
-        let is_open = self.phase_state() == State::Open;
-        if let Some(proposal) = self.proposal_mut() {
-            proposal.is_held |= is_open && proposal.base.0.state == State::Closed && proposal.id.is_some();
-        }
-    }
-
     /// Which row was taken last.
     pub fn taken(&self) -> RowVersion {
         self.replicated.as_ref().and_then(|replicated| replicated.taken).unwrap_or_default()
@@ -157,9 +150,10 @@ impl Breaker {
     }
 
     /// Takes over the row of a timeline that the store began because it went back: nothing counted, no stock of probes, and no
-    /// proposal under way but FORCED_OPEN, and a trip, which hold until they are answered. Answers the transition that takes up the state of before, if that had a higher
-    /// epoch, and how long it had lasted: a half-open as OPEN, as its probes are of before. An override of the whole service
-    /// is not taken up: the configuration says whether there is one.
+    /// proposal under way but FORCED_OPEN, and a trip, which hold until they are answered; so does a trip that another replica's OPEN
+    /// overtook. Answers the transition that takes up the state of before, if that had a higher epoch, and how long it had lasted: a
+    /// half-open as OPEN, as its probes are of before. An override of the whole service is not taken up: the configuration says
+    /// whether there is one.
     ///
     /// A row that is not of a later timeline is nothing.
     pub fn adopt_timeline(&mut self, row: &StoredRow, now: Time) -> Option<(Transition, Duration)> {
@@ -219,6 +213,7 @@ impl Breaker {
     pub fn answered(&mut self, id: ProposalId, answer: ProposalAnswer, row: &StoredRow, now: Time) {
         let now = self.clock(now);
         self.end_branch();
+        self.settle_overtaken(id);
         let Some(proposal) = self.take_proposal(id) else {
             self.adopt(row, now);
             return;
@@ -247,6 +242,7 @@ impl Breaker {
     /// The store answered a proposal in a timeline that this breaker is not in yet. The row that it is taken over by there says what
     /// became of it, and nobody answers it again.
     pub fn answered_in_later_timeline(&mut self, id: ProposalId) {
+        self.settle_overtaken(id);
         if let Some(proposal) = self.proposal_mut()
             && proposal.id == Some(id)
         {
@@ -257,6 +253,7 @@ impl Breaker {
     /// No store will ever take this proposal: the row that it was made on stands again, as far as is known.
     pub fn proposal_dropped(&mut self, id: ProposalId, now: Time) {
         let now = self.clock(now);
+        self.settle_overtaken(id);
         if let Some(proposal) = self.take_proposal(id) {
             let (base, entered_at) = proposal.base.clone();
             self.go_back(base, proposal, entered_at, now);
@@ -266,8 +263,9 @@ impl Breaker {
     /// Takes over the state that the store holds, if the row is newer than the one that was taken last.
     ///
     /// Another epoch, or another state under its number (the store went back), starts with nothing counted,
-    /// and drops a proposal under way, but for FORCED_OPEN ([`Breaker::holds_forced_open`]) and a trip of an earlier timeline. The very row that a proposal was
-    /// made on says nothing about it yet. The state that it is in already only sets the wait: the store's clock is the clock.
+    /// and drops a proposal under way, but for FORCED_OPEN ([`Breaker::holds_forced_open`]) and a trip of an earlier timeline. Of a trip
+    /// that another replica's OPEN overtakes it remembers that it is not answered, as it holds should the store go back. The very row
+    /// that a proposal was made on says nothing about it yet. The state that it is in already only sets the wait: the store's clock is the clock.
     pub fn adopt(&mut self, row: &StoredRow, now: Time) {
         let now = self.clock(now);
         if row.version <= self.taken() {
@@ -293,7 +291,9 @@ impl Breaker {
             self.forget_ended_service(&left.unwrap_or_else(|| self.phase_snapshot()), state);
         }
         if is_other && !self.holds_over(state) {
+            let trip = self.unanswered_trip();
             self.take_over(state.clone(), entered_at, now);
+            self.remember_overtaken(trip);
         } else if let Some(proposal) = self.proposal_mut() {
             proposal.base = (state.clone(), entered_at.min(now));
             self.epoch = state.epoch;

@@ -86,6 +86,8 @@ pub(super) struct Replicated<B> {
     /// The version of the row that was taken last; none: no row was.
     pub(super) taken: Option<RowVersion>,
     pub(super) proposal: Option<Proposal>,
+    /// A trip that the store has not answered, and that the OPEN of another replica, which is the row now, overtook.
+    pub(super) overtaken_trip: Option<ProposalId>,
     /// What replicas count together in the present state, while it fails.
     pub(super) counts: Option<Box<SharedCounts>>,
     /// What this replica decided alone, over the row: a breaker of its own.
@@ -94,7 +96,7 @@ pub(super) struct Replicated<B> {
 
 impl<B> Default for Replicated<B> {
     fn default() -> Self {
-        Self { taken: None, proposal: None, counts: None, branch: None }
+        Self { taken: None, proposal: None, overtaken_trip: None, counts: None, branch: None }
     }
 }
 

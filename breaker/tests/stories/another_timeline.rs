@@ -71,3 +71,58 @@ fn an_answered_trip_is_left_to_the_store_in_a_new_timeline() {
         ",
     );
 }
+
+#[test]
+fn a_trip_that_another_overtook_denies_in_a_new_timeline_until_it_is_answered() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        1 adopt OPEN epoch 5 wait 60: ok // of another
+        10 begun CLOSED epoch 4 timeline 2: takes up OPEN 5
+        allow: no OPEN, retry in 51
+        adopt CLOSED epoch 5: ok // of one who knew more
+        allow: no OPEN, retry in 51
+        won p1 as 6 since 0: ok
+        show: OPEN epoch 6, attempts 1, until 60
+        ",
+    );
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        1 adopt OPEN epoch 5 wait 60: ok
+        10 begun CLOSED epoch 4 timeline 2: takes up OPEN 5
+        20 begun CLOSED epoch 3 timeline 3: takes up CLOSED 4 // once more
+        allow: no OPEN, retry in 41
+        lost p1 to CLOSED epoch 5: ok
+        allow: yes #1
+        ",
+    );
+}
+
+#[test]
+fn a_trip_that_another_overtook_is_over_with_its_answer_and_with_a_later_state() {
+    for over in [
+        "lost p1 to OPEN epoch 5 since 1 wait 60: ok",
+        "dropped p1: ok",
+        "adopt CLOSED epoch 6: ok\nadopt OPEN epoch 7 wait 60: ok", // an operator, and another trip
+    ] {
+        let knows = if over.contains("epoch 7") { 7 } else { 5 };
+        check_with_store(
+            "failure_threshold 1, timeout_seconds 60",
+            &format!(
+                "
+                0 adopt CLOSED epoch 4 attempts 0: ok
+                fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+                1 adopt OPEN epoch 5 wait 60: ok
+                {over}
+                10 begun CLOSED epoch 4 timeline 2: takes up OPEN {knows}
+                allow: yes #1
+                "
+            ),
+        );
+    }
+}
