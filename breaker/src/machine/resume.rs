@@ -18,7 +18,7 @@ impl Breaker {
 
     /// A change of an earlier life, of which the store has not said what became of it, stands again until it does: as before, if
     /// it rejects calls. One that was made on an older row than the one that is known says nothing, and what lets calls through
-    /// waits for the store.
+    /// waits for the store. A trip that the row, which is OPEN, overtook is remembered, should the store go back.
     ///
     /// False: it does not stand.
     pub fn resume(&mut self, id: ProposalId, transition: &Transition, now: Time) -> bool {
@@ -30,6 +30,8 @@ impl Breaker {
         let is_emergency = after.state == State::ForcedOpen
             && after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Breaker);
         if *shadow || !rejects || (is_older && !is_emergency) {
+            let is_trip = !*shadow && (*from, after.state) == (State::Closed, State::Open);
+            self.remember_overtaken(Some(id).filter(|_| is_trip && base_epoch + 1 == self.epoch));
             return false;
         }
         self.epoch = self.epoch.max(*base_epoch);

@@ -154,3 +154,15 @@ impl ProbeReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_replica_knows_of_a_row_stays_within_a_size_that_the_allocator_has() {
+        // mimalloc's next size is 384: each breaker that left its first state has it.
+        let bytes = size_of::<Replicated<crate::Breaker>>();
+        assert!(bytes <= 320, "{bytes} bytes");
+    }
+}

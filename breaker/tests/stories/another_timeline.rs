@@ -101,6 +101,19 @@ fn a_trip_that_another_overtook_denies_in_a_new_timeline_until_it_is_answered() 
         allow: yes #1
         ",
     );
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        1 adopt OPEN epoch 5 wait 60: ok
+        resume p1: is over // in the next life of the process
+        10 begun CLOSED epoch 4 timeline 2: takes up OPEN 5
+        allow: no OPEN, retry in 51
+        lost p1 to CLOSED epoch 5: ok
+        allow: yes #1
+        ",
+    );
 }
 
 #[test]
