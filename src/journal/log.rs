@@ -119,7 +119,7 @@ impl Log {
                     first_due.get_or_insert(proposals.len());
                 }
                 let mut proposal = *proposal;
-                proposal.decided_in.is_repeat = !is_due || lsn <= segment.acknowledged_lsn();
+                proposal.decided_in.is_repeat |= !is_due || lsn <= segment.acknowledged_lsn();
                 proposal.decided_in.was_sent = lsn <= self.sent;
                 proposals.push(proposal);
             }

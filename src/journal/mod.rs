@@ -417,7 +417,8 @@ impl TransitionSink for Journal {
 impl Journal {
     /// Takes down what the store has already, which is sent once more: should the store go back, it is kept here.
     pub(crate) fn keep(&self, proposal: Proposal) {
-        self.write(proposal);
+        let decided_in = DecidedIn { is_repeat: true, ..proposal.decided_in };
+        self.write(Proposal { decided_in, ..proposal });
     }
 
     /// Appends, and answers the log sequence number.

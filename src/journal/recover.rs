@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use breaker::{EnteredBy, Key, Numbering, ProposalId, Snapshot, Time, Transition};
+use breaker::{EnteredBy, Key, Numbering, ProposalId, Snapshot, State, Time, Transition};
 
 use super::acknowledged_mark::AcknowledgedMark;
 use super::disk::Disk;
@@ -72,8 +72,14 @@ struct NewestEntries {
 impl NewestEntries {
     fn note_unanswered(&mut self, entry: &Proposal) {
         let Change::Transition(transition) = &entry.change else { return };
+        // A trip may hold over a half-open that entered again, and is not answered yet.
+        let is_of_store = (transition.from, transition.after.state) == (State::HalfOpen, State::HalfOpen);
         // What was decided alone is over with the process that was alone; a change that it stood over is not.
-        if entry.numbering == Numbering::Store && !transition.shadow && !entry.store_unavailable {
+        if entry.numbering == Numbering::Store
+            && !transition.shadow
+            && !entry.store_unavailable
+            && !is_of_store
+        {
             let id = ProposalId { boot: entry.id.boot, number: entry.id.seq };
             let (key, transition) = (entry.key.clone(), transition.clone());
             self.unanswered.insert(entry.key.clone(), Unanswered { key, id, transition });

@@ -56,6 +56,8 @@ impl AnswerSink for Answers {
         if let (Answer::Won { epoch, .. }, Change::Transition(transition)) =
             (&answered.answer, &proposal.change)
             && !transition.shadow
+            // What the store had answered before was counted then, or is counted by nobody.
+            && !proposal.decided_in.is_repeat
         {
             self.engine.note_won(&proposal.key, transition, *epoch);
         }

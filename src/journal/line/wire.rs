@@ -37,6 +37,9 @@ pub(super) struct WireEntry {
     /// Not in the lines of an earlier version, nor in those of one process alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeline: Option<u32>,
+    /// The store had it before it was written down. Not in the lines of an earlier version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    answered: bool,
     /// One of the two. (Not a flattened enum, which reads through a copy of everything.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transition: Option<Box<WireTransition>>,
@@ -146,6 +149,7 @@ impl From<&Proposal> for WireEntry {
             decided_us: proposal.decided_at.as_micros(),
             service_override: proposal.service_override,
             timeline: proposal.decided_in.timeline,
+            answered: proposal.decided_in.is_repeat,
             transition,
             gap,
         }
@@ -164,7 +168,11 @@ impl TryFrom<WireEntry> for Proposal {
             decided_at: Time::from_micros(wire.decided_us),
             service_override: wire.service_override,
             age: Duration::ZERO,
-            decided_in: DecidedIn { timeline: wire.timeline, ..DecidedIn::default() },
+            decided_in: DecidedIn {
+                timeline: wire.timeline,
+                is_repeat: wire.answered,
+                ..DecidedIn::default()
+            },
             change: match (wire.transition, wire.gap) {
                 (Some(transition), None) => Change::Transition(Box::new((*transition).try_into()?)),
                 (None, Some(gap)) => Change::Gap(Box::new((*gap).try_into()?)),

@@ -66,6 +66,21 @@ fn closed_segments_are_sent_again_too_also_after_a_restart() {
     assert_eq!(next(&journal).unwrap().1.len(), 40);
 }
 
+#[test]
+fn what_the_store_had_before_it_was_written_down_is_a_repeat() {
+    let bench = Bench::sized(|sizes| sizes.batch_entries = 10);
+    {
+        let (journal, _) = bench.open(1);
+        append(&journal, "a", 1);
+        journal.keep(super::super::merge::tests::record("a", 2));
+        let (_, epochs) = next(&journal).unwrap();
+        assert_eq!(epochs, [(1, false), (2, true)]);
+    }
+    let (journal, _) = bench.open(2);
+    let (_, epochs) = next(&journal).unwrap();
+    assert_eq!(epochs, [(1, false), (2, true)]);
+}
+
 /// Of the next batch, whether each was sent before.
 fn sent_before(journal: &Journal) -> Option<(Batch, Vec<bool>)> {
     let batch = journal.next(usize::MAX).unwrap()?;

@@ -248,6 +248,11 @@ fn a_start_looks_at_the_change_that_the_store_has_not_answered_and_not_at_what_w
         };
         TransitionSink::append(&journal, event);
     }
+    // Nor at a half-open that entered again in a new timeline, over which the change stands.
+    let mut again = super::super::merge::tests::record("a", 7);
+    let Change::Transition(transition) = &mut again.change else { panic!("{again:?}") };
+    (transition.from, transition.after.state) = (State::HalfOpen, State::HalfOpen);
+    journal.keep(Proposal { numbering: Numbering::Store, ..again });
     drop(journal);
     let (_, recovered) = bench.open(2);
     let [unanswered] = &recovered.unanswered[..] else { panic!("{:?}", recovered.unanswered) };

@@ -56,6 +56,8 @@ pub(super) struct Inner {
     pub(super) service_overrides: Durations,
     /// The replicas that said of a transition of a breaker, into this state at this epoch, that it stands.
     pub(super) stood: BTreeMap<(String, State, u64), BTreeSet<usize>>,
+    /// Of which transitions a life of a replica said so.
+    logged: BTreeSet<((usize, u64), String, State, u64)>,
     problems: Vec<String>,
     pub(super) calls: u64,
     pub(super) probes_given: u64,
@@ -350,9 +352,19 @@ impl Checker {
         inner.let_go.entry(name).or_default().push(history);
     }
 
-    /// A replica says of one of its transitions that it stands: this is what it logs and counts.
-    pub(super) fn stands(&self, replica: usize, name: &str, (to, epoch): (State, u64)) {
-        self.inner.lock().stood.entry((name.to_owned(), to, epoch)).or_default().insert(replica);
+    /// A life of a replica says of one of its transitions that it stands: this is what it logs and counts, once.
+    pub(super) fn stands(&self, (replica, life): (usize, u64), name: &str, (to, epoch): (State, u64)) {
+        let is_new = {
+            let mut inner = self.inner.lock();
+            inner.stood.entry((name.to_owned(), to, epoch)).or_default().insert(replica);
+            // Epochs come again in another timeline, and after a row was let go of.
+            inner.logged.insert(((replica, life), name.to_owned(), to, epoch))
+                || inner.going_back.has_gone_back()
+                || !inner.let_go.is_empty()
+        };
+        if !is_new {
+            self.violated(format!("r{replica} logs {to} of epoch {epoch} of {name} once more"));
+        }
     }
 
     /// An operator is to set an override of the service, for so long.

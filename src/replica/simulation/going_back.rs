@@ -88,6 +88,11 @@ impl GoingBack {
         held.filter(|trip| !store.has_answered(&trip.transition_id())).map(|trip| trip.id).collect()
     }
 
+    /// Whether it ever went back.
+    pub(super) fn has_gone_back(&self) -> bool {
+        self.times > 0
+    }
+
     pub(super) fn may_lose_claims(&self, timeline: u32) -> bool {
         self.lost_claims.contains(&timeline)
     }

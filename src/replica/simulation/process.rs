@@ -156,8 +156,11 @@ pub(super) async fn live(
     let journal = Arc::new(journal);
     let identity =
         StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };
-    let sink =
-        Noting { journal: Arc::clone(&journal), checker: Arc::clone(&checker), replica: process.index };
+    let sink = Noting {
+        journal: Arc::clone(&journal),
+        checker: Arc::clone(&checker),
+        life: (process.index, number),
+    };
     let engine = Engine::new(limits(process.lets_go), identity, &catalog, Box::new(sink), clock.now());
     let engine = Arc::new(engine);
     let owner = Owner::Replica(process.index);
@@ -241,7 +244,8 @@ pub(super) async fn live(
 struct Noting {
     journal: Arc<Journal>,
     checker: Arc<Checker>,
-    replica: usize,
+    /// Which one of which replica.
+    life: (usize, u64),
 }
 
 impl TransitionSink for Noting {
@@ -250,7 +254,7 @@ impl TransitionSink for Noting {
         let appended = self.journal.append(event);
         let is_trip = transition.from == State::Closed && transition.after.state == State::Open;
         if let (Some(id), Some(timeline), true) = (appended.id, timeline, is_trip) {
-            let (replica, name) = (self.replica, key.name().to_string());
+            let ((replica, _), name) = (self.life, key.name().to_string());
             // The replica's clock may be fast.
             let until = self.checker.now() + OPEN_WAIT - Duration::from_millis(100);
             self.checker.tripped(Trip { replica, name, timeline, id, until });
@@ -259,7 +263,7 @@ impl TransitionSink for Noting {
     }
 
     fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
-        self.checker.stands(self.replica, key.name(), (transition.after.state, epoch));
+        self.checker.stands(self.life, key.name(), (transition.after.state, epoch));
     }
 }
 
