@@ -52,6 +52,8 @@ pub(crate) enum Rule {
     HalfOpenEntersAgain,
     /// A breaker changes its timeline with the tail only: an answer of another one changes nothing.
     TimelineByTail,
+    /// A half-open that entered again as a timeline began is on disk before a caller learns of it.
+    EnteredAgainKept,
     /// An answer of another timeline settles no journal entry.
     OtherTimelineSettlesNothing,
     /// In a new timeline, replicas send again what callers were told of.
@@ -93,7 +95,7 @@ mod tests {
             matches!(self, Self::BranchEndsWithAnswer | Self::BranchOutcomesStay | Self::BranchIsHistory)
         }
 
-        pub(crate) const ALL: [Self; 32] = [
+        pub(crate) const ALL: [Self; 33] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -117,6 +119,7 @@ mod tests {
             Self::TimelineCompared,
             Self::HalfOpenEntersAgain,
             Self::TimelineByTail,
+            Self::EnteredAgainKept,
             Self::OtherTimelineSettlesNothing,
             Self::OwnEntriesSentAgain,
             Self::OldTimelineDecidesNothing,

@@ -169,8 +169,7 @@ impl Replication {
         for Unanswered { key, id, transition } in unanswered {
             self.engine.resume(key, *id, transition, now);
         }
-        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
-        Tail::new(engine, store, Arc::clone(&self.clock), Arc::clone(&self.rows_hint))
+        self.tail()
     }
 
     /// Wakes those who read what others wrote, as soon as the store tells of it, until `stop`. While it cannot tell, they

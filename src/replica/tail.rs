@@ -94,7 +94,9 @@ impl Tail {
             let now = self.clock.now();
             self.note_configuration(page.configuration);
             log_unreadable(&page);
-            for ChangedRow { key, row, entered_by } in &page.rows {
+            for changed in &page.rows {
+                self.keep_entered_again(changed);
+                let ChangedRow { key, row, entered_by } = changed;
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
                 if entered_by.is_some_and(|entered_by| entered_by.reason == Reason::Deleted) {
                     // The store has it, and so all before it.

@@ -51,6 +51,7 @@ mod config_store;
 mod count_detail;
 mod count_store;
 mod deferred;
+mod entered_again;
 mod entered_by;
 mod episode;
 mod error;
@@ -90,6 +91,7 @@ pub use self::config_store::{
 };
 pub use self::count_store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore};
 pub use self::deferred::DeferredStore;
+pub use self::entered_again::entered_again;
 pub use self::error::StoreError;
 pub use self::local_snapshot::{EncodedSnapshot, LocalSnapshot, SnapshotError, SnapshotKey};
 #[cfg(test)]

@@ -5,20 +5,18 @@
 //! breaker.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::{
-    Key, Numbering, ProbeAnswer, Reason, RowVersion, Snapshot, State, Stats, StoredRow, Time, Transition,
-};
+use breaker::{Key, ProbeAnswer, RowVersion, Snapshot, StoredRow, Time};
 
+use super::entered_again::enter_again;
 use super::judge::judge;
 use super::judge::probes::{LockedProbes, ProbeRows, ProbeVerdict, judge_probes};
 use super::rows::keys;
 use super::script::{WriteTransaction, write_judgement};
 use super::shared_store::{Answered, ChangedRow, ProbeRequest, ProbeResponse};
 use super::timestamp::Timestamp;
-use super::{Change, ChangeId, DecidedIn, Proposal, StoreError, StoredBreaker, TransitionId};
+use super::{ChangeId, DecidedIn, Proposal, StoreError, StoredBreaker};
 use crate::protocol_rules::{Rule, holds};
 
 /// The steps that are of a shared store alone.
@@ -186,41 +184,10 @@ pub(super) async fn begin_timeline(
     };
     let half_open =
         if holds(Rule::HalfOpenEntersAgain) { tx.half_open_breakers().await? } else { Vec::new() };
-    let again: Vec<_> =
-        (0..).zip(half_open).map(|(seq, breaker)| enter_again(breaker, timeline, seq, now.0)).collect();
+    let again: Vec<_> = half_open.into_iter().map(|breaker| enter_again(breaker, timeline, now.0)).collect();
     let judgement = judge(&again, tx.read_rows(&again).await?, now.0);
     if write_judgement(&mut tx, &judgement, now).await?.is_none() {
         tx.bump().await?;
     }
     tx.commit("commit a timeline").await
-}
-
-/// A half-open that begins anew, without the probes that it gave.
-fn enter_again(breaker: StoredBreaker, timeline: u32, seq: u64, now: Time) -> Proposal {
-    let StoredBreaker { key, snapshot, .. } = breaker;
-    let transition = Transition {
-        from: State::HalfOpen,
-        reason: Reason::Restart,
-        stats: Stats::default(),
-        base_epoch: snapshot.epoch,
-        at: now,
-        lasted: Some(now.since(snapshot.entered_at)),
-        rejected_calls: 0,
-        outcome: None,
-        attribution: None,
-        after: Snapshot { epoch: snapshot.epoch + 1, entered_at: now, ..snapshot },
-        shadow: false,
-    };
-    Proposal {
-        // No replica proposes it again: whoever begins this timeline is the only one.
-        id: TransitionId { replica: "store".into(), boot: u64::from(timeline), seq },
-        key,
-        change: Change::Transition(Box::new(transition)),
-        numbering: Numbering::Store,
-        store_unavailable: false,
-        decided_at: now,
-        service_override: None,
-        age: Duration::ZERO,
-        decided_in: DecidedIn::timeline(timeline),
-    }
 }

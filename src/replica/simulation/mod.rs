@@ -71,6 +71,7 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::TimelineCompared, 52),
     (Rule::HalfOpenEntersAgain, 227),
     (Rule::TimelineByTail, 97),
+    (Rule::EnteredAgainKept, 41162),
     (Rule::OtherTimelineSettlesNothing, 997),
     (Rule::OwnEntriesSentAgain, 17),
     (Rule::NewServerNewTimeline, 77),

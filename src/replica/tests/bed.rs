@@ -209,7 +209,7 @@ fn by_another() -> Override {
     }
 }
 
-fn to_half_open(seq: u64, name: &str, permitted: u32) -> Proposal {
+pub(super) fn to_half_open(seq: u64, name: &str, permitted: u32) -> Proposal {
     let terms = HalfOpenTerms {
         permitted,
         failures_to_open: 1,

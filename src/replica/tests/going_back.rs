@@ -1,0 +1,135 @@
+//! A store that goes back, and goes back once more: what replicas had on disk of the timeline between.
+
+use breaker::{Reason, Transition};
+
+use super::bed::to_half_open;
+use super::*;
+use crate::engine::{Appended, Event, TransitionSink};
+use crate::replica::Replication;
+use crate::store::{MemorySnapshot, MemoryStore, StoredTransition, TransitionQuery};
+
+/// A replica with a journal of its own, on a store that others have too.
+struct OnStore {
+    replication: Replication,
+    engine: Arc<Engine>,
+    /// What it logged and counted.
+    stood: Stood,
+    _folder: tempfile::TempDir,
+}
+
+type Stood = Arc<Mutex<Vec<(State, u64)>>>;
+
+/// The journal, and what stands.
+struct Noting(Arc<Journal>, Stood);
+
+impl TransitionSink for Noting {
+    fn append(&self, event: Event<'_>) -> Appended {
+        self.0.append(event)
+    }
+
+    fn stands(&self, _: &Key, transition: &Transition, epoch: u64) {
+        self.1.lock().push((transition.after.state, epoch));
+    }
+}
+
+impl OnStore {
+    fn new(name: &str, boot: u64, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+        let options = JournalOptions {
+            replica: name.into(),
+            boot,
+            bytes_max: 1024 * 1024,
+            breakers_max: 10,
+            clock: Arc::clone(&clock),
+        };
+        let journal = Arc::new(Journal::open(folder.path(), options).unwrap().0);
+        let limits = Limits {
+            breakers_max: 10,
+            breakers_per_service_max: 10,
+            breakers_per_caller_max: 10,
+            own_series_max: 0,
+            idle_ttl: Duration::from_hours(1),
+        };
+        let seals = Seals::new(&[7; 16]);
+        let identity = StoreIdentity { seals, timeline: 0, issuer: boot, numbering: Numbering::Store };
+        let stood = Stood::default();
+        let sink = Box::new(Noting(Arc::clone(&journal), Arc::clone(&stood)));
+        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
+        let store = Arc::<MemoryStore>::clone(store);
+        let replication = Replication::new(Arc::clone(&engine), store, clock, journal, boot);
+        Self { replication, engine, stood, _folder: folder }
+    }
+
+    /// Carries to the store what is in the journal.
+    async fn send(&self) {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        self.replication.writer().run(stop).await;
+    }
+
+    fn shown(&self) -> (u64, State) {
+        let shown = self.engine.view("db", "a", NOW).unwrap().view.snapshot;
+        (shown.epoch, shown.state)
+    }
+}
+
+/// A store with a half-open breaker, and a standby that has it.
+async fn half_open(clock: &ManualClock) -> (Arc<MemoryStore>, MemorySnapshot) {
+    let store = Arc::new(MemoryStore::new(Arc::new(clock.clone()), 7));
+    store.propose_shared(&[to_half_open(0, "a", 1)]).await.unwrap();
+    let standby = store.snapshot();
+    (store, standby)
+}
+
+/// The half-opens that entered again: their epochs, with none for one of a timeline that is over, and the epochs that they left.
+fn entered_again(store: &MemoryStore) -> Vec<(Option<u64>, u64)> {
+    let query = TransitionQuery { oldest_first: true, limit: 99, ..TransitionQuery::default() };
+    let is_again = |row: &StoredTransition| (row.to, row.reason) == (State::HalfOpen, Reason::Restart);
+    let rows = store.history(&query);
+    rows.iter().filter(|row| is_again(row)).map(|row| (row.epoch, row.base_epoch)).collect()
+}
+
+#[tokio::test]
+async fn a_half_open_that_entered_again_is_in_the_history_when_the_store_went_back_once_more() {
+    let clock = ManualClock::new(NOW);
+    let (store, standby) = half_open(&clock).await;
+    let replicas = [OnStore::new("r0", 1, &store, &clock), OnStore::new("r1", 2, &store, &clock)];
+    let mut tails = Vec::new();
+    for replica in &replicas {
+        tails.push(replica.replication.catch_up(0).await.unwrap());
+        assert_eq!(replica.shown(), (1, State::HalfOpen));
+    }
+    for is_sent in [true, false] {
+        store.promote(&standby);
+        for (replica, tail) in replicas.iter().zip(&mut tails) {
+            tail.catch_up().await.unwrap();
+            if is_sent {
+                assert_eq!(replica.shown(), (2, State::HalfOpen));
+                replica.send().await;
+            }
+        }
+        assert_eq!(entered_again(&store), [(Some(2), 1)]);
+    }
+    for replica in &replicas {
+        replica.send().await;
+        let is_again = |(state, _): &&(State, u64)| *state == State::HalfOpen;
+        assert_eq!(replica.stood.lock().iter().find(is_again), None, "no replica proposed it");
+    }
+    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)], "that of the timeline between, once");
+}
+
+#[tokio::test]
+async fn a_replica_that_started_without_its_store_follows_it_when_it_went_back() {
+    let clock = ManualClock::new(NOW);
+    let (store, standby) = half_open(&clock).await;
+    let replica = OnStore::new("r0", 1, &store, &clock);
+    let mut tail = replica.replication.start_alone(&[], &[]);
+    tail.catch_up().await.unwrap();
+    for _ in 0..2 {
+        store.promote(&standby);
+        tail.catch_up().await.unwrap();
+        replica.send().await;
+    }
+    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+}
