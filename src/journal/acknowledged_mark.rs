@@ -4,8 +4,8 @@
 //! It serves what is counted and shown, and nothing else: what it covers is sent to the store again all the same. So it
 //! need not be synced, and one that is missing, damaged or behind only has too much counted.
 
+use std::io::{self, Read as _};
 use std::path::Path;
-use std::{fs, io};
 
 use super::disk::Disk;
 
@@ -17,8 +17,12 @@ pub(super) struct AcknowledgedMark(Option<(u64, u64)>);
 
 impl AcknowledgedMark {
     /// The one in `folder`.
-    pub(super) fn read(folder: &Path) -> Self {
-        let text = fs::read_to_string(folder.join(NAME)).unwrap_or_default();
+    pub(super) fn read(folder: &Path, disk: &dyn Disk) -> Self {
+        let mut text = String::new();
+        let read = disk.read_from(&folder.join(NAME), 0).and_then(|mut file| file.read_to_string(&mut text));
+        if read.is_err() {
+            return Self::default();
+        }
         let numbers = text.trim_end().split_once(' ');
         Self(numbers.and_then(|(number, offset)| Some((number.parse().ok()?, offset.parse().ok()?))))
     }

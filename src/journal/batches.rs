@@ -27,13 +27,14 @@ impl Journal {
     /// When a segment cannot be read.
     pub(crate) fn next(&self, most: usize) -> io::Result<Option<Batch>> {
         let mut log = self.log.lock();
+        let bounds = (most.min(self.sizes.batch_entries), self.sizes.batch_bytes);
         loop {
             let active = {
                 let mut tail = self.tail.lock();
                 log.take_sealed(&mut tail);
                 tail.active.segment.clone()
             };
-            match log.read(&active, most.min(self.sizes.batch_entries), self.sizes.batch_bytes)? {
+            match log.read(&active, &*self.disk, bounds)? {
                 Some(batch) if batch.proposals.is_empty() => self.finish(&mut log, &batch),
                 Some(batch) => {
                     if let Source::Files { records: 1.., first_due, .. } = batch.source {

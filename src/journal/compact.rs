@@ -58,7 +58,7 @@ pub(super) fn compact(
     let mut target = target(log)?;
     let chosen: Vec<Segment> = log.closed.range(first..first + count).cloned().collect();
     let path = pending_path(&log.folder, chosen[0].number);
-    let (merged, compacted) = write(&chosen, &mut target, path)?;
+    let (merged, compacted) = write(&chosen, disk, &mut target, path)?;
     disk.rename(&target.path, &merged.path)?;
     // From here on the old ones do not count: a start that finds them removes them.
     for segment in chosen.iter().filter(|segment| segment.path != merged.path) {
@@ -97,13 +97,18 @@ fn choose(log: &Log, excess: u64, spared: u64) -> Option<(usize, usize)> {
 }
 
 /// Reads what is to be merged, and writes what remains of it. The file will be renamed to `path`.
-fn write(chosen: &[Segment], target: &mut MergeFile, path: PathBuf) -> io::Result<(Segment, Compacted)> {
+fn write(
+    chosen: &[Segment],
+    disk: &dyn Disk,
+    target: &mut MergeFile,
+    path: PathBuf,
+) -> io::Result<(Segment, Compacted)> {
     let mut newest: HashMap<Key, (u64, Proposal)> = HashMap::new();
     let mut compacted = Compacted::default();
     let mut lost_before = 0;
     let mut order = 0;
     for segment in chosen {
-        let mut lines = Records::open(&segment.path, segment.number, 0, segment.bytes)?;
+        let mut lines = Records::open(disk, &segment.path, segment.number, 0..segment.bytes)?;
         while let Some(record) = lines.next()? {
             let Ok(Line::Entry(entry)) = record.line else { continue };
             order += 1;
@@ -212,7 +217,7 @@ mod tests {
 
     /// The records of a segment, and its bytes as the file has them.
     fn read(segment: &Segment) -> (Vec<Proposal>, u64) {
-        let mut records = Records::open(&segment.path, segment.number, 0, u64::MAX).unwrap();
+        let mut records = Records::open(&RealDisk, &segment.path, segment.number, 0..u64::MAX).unwrap();
         let mut entries = Vec::new();
         while let Some(record) = records.next().unwrap() {
             if let Line::Entry(entry) = record.line.unwrap() {

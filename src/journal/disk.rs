@@ -2,11 +2,23 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-/// The file system under the journal. Reading goes past it.
+/// The file system under the journal.
 pub(super) trait Disk: Debug + Send + Sync {
+    /// Creates a folder, if need be.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// The paths of what is in a folder, in no order.
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// How many bytes a file has.
+    fn length(&self, path: &Path) -> io::Result<u64>;
+
+    /// Opens a file to read it from `offset` on.
+    fn read_from(&self, path: &Path, offset: u64) -> io::Result<Box<dyn BufRead + Send>>;
+
     /// Opens a file to append to, created if need be.
     fn append_to(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
 
@@ -60,11 +72,32 @@ pub(super) fn is_out_of_space(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
+/// Bytes that are read in one system call.
+const READ_BYTES: usize = 64 * 1024;
+
 /// The file system of the operating system.
 #[derive(Debug)]
 pub(super) struct RealDisk;
 
 impl Disk for RealDisk {
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
+    fn read_from(&self, path: &Path, offset: u64) -> io::Result<Box<dyn BufRead + Send>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)))
+    }
+
     fn append_to(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
         Ok(Box::new(open(path)?))
     }

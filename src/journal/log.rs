@@ -79,8 +79,8 @@ impl Log {
     pub(super) fn read(
         &mut self,
         active: &Segment,
-        most: usize,
-        bytes_max: u64,
+        disk: &dyn Disk,
+        (most, bytes_max): (usize, u64),
     ) -> io::Result<Option<Batch>> {
         let mut proposals = Vec::new();
         let mut end = self.cursor;
@@ -97,7 +97,7 @@ impl Log {
             };
             // What the store acknowledged in an earlier life is sent again, and is not lacking.
             let from = end.lsn.max(segment.acknowledged_lsn());
-            let mut lines = Records::open(&segment.path, segment.number, offset, segment.bytes)?;
+            let mut lines = Records::open(disk, &segment.path, segment.number, offset..segment.bytes)?;
             let mut is_full = false;
             while let Some(record) = lines.next()? {
                 // What is damaged was told when it was found, at the start or below.

@@ -33,6 +33,8 @@ mod disk;
 pub mod keeper;
 mod line;
 mod log;
+#[cfg(test)]
+mod memory_disk;
 mod merge;
 mod overflow;
 mod recover;
@@ -63,6 +65,8 @@ use self::disk::{Disk, RealDisk};
 use self::line::Line;
 pub(crate) use self::log::Batch;
 use self::log::Log;
+#[cfg(test)]
+pub(crate) use self::memory_disk::MemoryDisk;
 use self::overflow::Overflow;
 use self::segment::{acknowledged_path, pending_path};
 use self::tail::{Active, Tail, new_segment};
@@ -202,6 +206,16 @@ impl Journal {
     pub fn open(folder: &Path, options: JournalOptions) -> io::Result<(Self, Recovered)> {
         let sizes = Sizes::of(&options);
         Self::open_on(Arc::new(RealDisk), folder, options, sizes)
+    }
+
+    /// As [`Self::open`], on a disk in memory.
+    #[cfg(test)]
+    pub(crate) fn open_in_memory(
+        disk: &MemoryDisk,
+        options: JournalOptions,
+    ) -> io::Result<(Self, Recovered)> {
+        let sizes = Sizes::of(&options);
+        Self::open_on(Arc::new(disk.clone()), Path::new("journal"), options, sizes)
     }
 
     fn open_on(

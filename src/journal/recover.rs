@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -89,14 +88,14 @@ impl NewestEntries {
 
 /// Reads the folder, which is created if need be.
 pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<Contents> {
-    fs::create_dir_all(folder)?;
+    disk.create_folder(folder)?;
     take_back(folder, disk)?;
     let mut found = Contents {
         log: Log {
             folder: folder.to_owned(),
             closed: [].into(),
             cursor: Cursor::default(),
-            mark: AcknowledgedMark::read(folder),
+            mark: AcknowledgedMark::read(folder, disk),
             mark_failure_logged: false,
             rounds: 0,
             sent: 0,
@@ -110,18 +109,18 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
     let mut newest = NewestEntries::default();
     // Segments up to this number were merged into an earlier one, and a crash came before they were removed.
     let mut merged_up_to = 0;
-    let segments = list(folder)?;
+    let segments = list(folder, disk)?;
     // One beyond all segments is of others, which are gone.
     found.log.mark.forget_beyond(segments.last().map_or(0, |last| last.number), folder, disk)?;
     for segment in segments {
         found.last_number = segment.number;
         // An empty one, or one with the empty line that showed that the disk works, says nothing.
-        let is_empty = fs::metadata(&segment.path)?.len() <= 1;
+        let is_empty = disk.length(&segment.path)? <= 1;
         if is_empty || segment.number <= merged_up_to {
             disk.remove(&segment.path)?;
             continue;
         }
-        merged_up_to = found.read(&segment, &mut newest, now)?.unwrap_or(merged_up_to);
+        merged_up_to = found.read(&segment, disk, &mut newest, now)?.unwrap_or(merged_up_to);
     }
     // The life that wrote them may have sent them all.
     found.log.sent = found.last_lsn;
@@ -132,8 +131,14 @@ pub(super) fn recover(folder: &Path, disk: &dyn Disk, now: Time) -> io::Result<C
 
 impl Contents {
     /// Reads a segment. Answers up to which number segments were merged into it, if it is such a one.
-    fn read(&mut self, found: &Found, newest: &mut NewestEntries, now: Time) -> io::Result<Option<u64>> {
-        let end = fs::metadata(&found.path)?.len();
+    fn read(
+        &mut self,
+        found: &Found,
+        disk: &dyn Disk,
+        newest: &mut NewestEntries,
+        now: Time,
+    ) -> io::Result<Option<u64>> {
+        let end = disk.length(&found.path)?;
         let mut segment = Segment {
             number: found.number,
             path: found.path.clone(),
@@ -145,7 +150,7 @@ impl Contents {
             acknowledged_before: 0,
         };
         let mut merged_up_to = None;
-        let mut lines = Records::open(&found.path, found.number, 0, end)?;
+        let mut lines = Records::open(disk, &found.path, found.number, 0..end)?;
         while let Some(record) = lines.next()? {
             match record.line {
                 Ok(Line::Entry(entry)) => {
@@ -207,10 +212,10 @@ impl Contents {
 fn take_back(folder: &Path, disk: &dyn Disk) -> io::Result<()> {
     disk.remove(&folder.join(MERGING_NAME))?;
     let spare = folder.join(SPARE_NAME);
-    let is_used = fs::metadata(&spare).is_ok_and(|spare| spare.len() > 0);
+    let is_used = disk.length(&spare).is_ok_and(|bytes| bytes > 0);
     if !is_used {
         return disk.remove(&spare);
     }
-    let number = list(folder)?.last().map_or(1, |last| last.number + 1);
+    let number = list(folder, disk)?.last().map_or(1, |last| last.number + 1);
     disk.rename(&spare, &pending_path(folder, number))
 }

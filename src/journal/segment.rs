@@ -1,11 +1,12 @@
 //! A segment: a file of lines. Its name says where it stands in the log, and whether the store has all of it.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take};
+use std::io::{self, BufRead, Read, Take};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use breaker::Time;
 
+use super::disk::Disk;
 use super::line::{self, Line, Unreadable};
 use crate::store::{Proposal, TransitionId};
 
@@ -78,10 +79,9 @@ pub(super) struct Found {
 }
 
 /// The segments in a folder, the oldest first.
-pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
+pub(super) fn list(folder: &Path, disk: &dyn Disk) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+    for path in disk.list(folder)? {
         let is_acknowledged = match path.extension().and_then(|extension| extension.to_str()) {
             Some(PENDING) => false,
             Some(ACKNOWLEDGED) => true,
@@ -97,9 +97,8 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
 }
 
 /// Reads the records of a segment, one at a time: a segment is never in memory as a whole.
-#[derive(Debug)]
 pub(super) struct Records {
-    input: Take<BufReader<File>>,
+    input: Take<Box<dyn BufRead + Send>>,
     number: u64,
     /// Where the next line begins.
     offset: u64,
@@ -119,11 +118,10 @@ pub(super) struct Record {
 }
 
 impl Records {
-    /// From `offset`, where a line begins, up to `end`.
-    pub(super) fn open(path: &Path, number: u64, offset: u64, end: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let input = BufReader::with_capacity(64 * 1024, file).take(end.saturating_sub(offset));
+    /// Those in some bytes of a file, at the first of which a line begins.
+    pub(super) fn open(disk: &dyn Disk, path: &Path, number: u64, bytes: Range<u64>) -> io::Result<Self> {
+        let Range { start: offset, end } = bytes;
+        let input = disk.read_from(path, offset)?.take(end.saturating_sub(offset));
         Ok(Self { input, number, offset, line: Vec::new() })
     }
 
@@ -178,6 +176,9 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::disk::RealDisk;
     use super::super::merge::tests::record;
     use super::*;
 
@@ -220,7 +221,7 @@ mod tests {
         for path in [&long, &pending, &acknowledged].into_iter().chain(&others) {
             fs::write(path, "").unwrap();
         }
-        let found: Vec<_> = list(folder.path())
+        let found: Vec<_> = list(folder.path(), &RealDisk)
             .unwrap()
             .into_iter()
             .map(|found| (found.number, found.path, found.is_acknowledged))
@@ -237,7 +238,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = pending_path(folder.path(), 7);
         fs::write(&path, bytes).unwrap();
-        let mut records = Records::open(&path, 7, offset, bytes.len() as u64).unwrap();
+        let mut records = Records::open(&RealDisk, &path, 7, offset..bytes.len() as u64).unwrap();
         let mut lines = Vec::new();
         while let Some(record) = records.next().unwrap() {
             let line = match record.line {
@@ -288,7 +289,7 @@ mod tests {
         let path = pending_path(folder.path(), 7);
         let length = line(1).len() as u64;
         fs::write(&path, [line(1), line(2)].concat()).unwrap();
-        let mut records = Records::open(&path, 7, 0, length).unwrap();
+        let mut records = Records::open(&RealDisk, &path, 7, 0..length).unwrap();
         assert!(records.next().unwrap().is_some());
         assert!(records.next().unwrap().is_none());
         assert_eq!(records.offset(), length);
@@ -334,7 +335,7 @@ mod tests {
         let path = pending_path(folder.path(), 7);
         fs::write(&path, [&first[..], &second, &line(3)].concat()).unwrap();
         let number = (1 << 32) + 7;
-        let mut records = Records::open(&path, number, 0, u64::MAX).unwrap();
+        let mut records = Records::open(&RealDisk, &path, number, 0..u64::MAX).unwrap();
         let mut next = || match records.next().unwrap().unwrap().line {
             Ok(Line::Entry(entry)) => entry.id,
             other => panic!("{other:?}"),

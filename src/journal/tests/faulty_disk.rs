@@ -1,7 +1,7 @@
 //! A disk that fails when a test says so.
 
-use std::io;
-use std::path::Path;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -77,6 +77,22 @@ struct FaultyFile {
 }
 
 impl Disk for FaultyDisk {
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        RealDisk.create_folder(folder)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        RealDisk.list(folder)
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        RealDisk.length(path)
+    }
+
+    fn read_from(&self, path: &Path, offset: u64) -> io::Result<Box<dyn BufRead + Send>> {
+        RealDisk.read_from(path, offset)
+    }
+
     fn append_to(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
         if let Some(Fault { kind: io::ErrorKind::ReadOnlyFilesystem, .. }) = *self.fault.lock() {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());

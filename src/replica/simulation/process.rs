@@ -1,6 +1,5 @@
 //! A replica's process: what outlives a crash of it, and what runs in its present life.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::engine::{
     Appended, Engine, Event, KnownRow, Limits, Seals, StoreAnswer, StoreIdentity, TransitionSink,
 };
-use crate::journal::{Journal, JournalOptions, Unanswered};
+use crate::journal::{Journal, JournalOptions, MemoryDisk, Unanswered};
 use crate::replica::{NewestSeen, ReadPosition, Replica, Replication, StoreContact};
 
 /// Between two attempts of a start that finds no store.
@@ -32,7 +31,7 @@ const KEPT_EVERY: Duration = Duration::from_millis(300);
 /// A replica's process: what outlives a crash, and the present life.
 pub(super) struct Process {
     pub(super) index: usize,
-    pub(super) folder: PathBuf,
+    pub(super) disk: MemoryDisk,
     pub(super) clock: SimulatedClock,
     pub(super) network: Arc<Mutex<NetworkFaults>>,
     pub(super) hint: Arc<Notify>,
@@ -152,7 +151,7 @@ pub(super) async fn live(
         breakers_max: 8,
         clock: Arc::clone(&clock),
     };
-    let (journal, recovered) = Journal::open(&process.folder, options).expect("a journal");
+    let (journal, recovered) = Journal::open_in_memory(&process.disk, options).expect("a journal");
     let journal = Arc::new(journal);
     let identity =
         StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };

@@ -19,7 +19,7 @@ use super::executor::{Executor, Owner, SimulatedClock};
 use super::metered_store::{Asked, Metered, Sum};
 use crate::catalog::{Catalog, Declaration};
 use crate::engine::{Creator, Engine, Limits, Seals, StoreIdentity, Target};
-use crate::journal::{Journal, JournalOptions};
+use crate::journal::{Journal, JournalOptions, MemoryDisk};
 use crate::replica::{Replica, Replication};
 use crate::store::MemoryStore;
 
@@ -62,7 +62,6 @@ struct Fleet {
     replicas: Vec<(Arc<Engine>, Replica)>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
-    _folder: tempfile::TempDir,
 }
 
 impl Fleet {
@@ -79,7 +78,7 @@ impl Fleet {
             row_hints,
             count_hints,
         });
-        let (folder, stop) = (tempfile::tempdir().expect("a folder"), CancellationToken::new());
+        let stop = CancellationToken::new();
         let catalog = catalog(load.failing);
         let replicas = (0..load.replicas).map(|index| {
             let options = JournalOptions {
@@ -89,8 +88,8 @@ impl Fleet {
                 breakers_max: load.breakers,
                 clock: Arc::clone(&clock),
             };
-            let path = folder.path().join(index.to_string());
-            let journal = Arc::new(Journal::open(&path, options).expect("a journal").0);
+            let journal =
+                Arc::new(Journal::open_in_memory(&MemoryDisk::default(), options).expect("a journal").0);
             let (engine, boot) = (engine(load, &catalog, &journal, &*clock), journal.boot());
             let owner = Owner::Replica(index);
             let replication =
@@ -107,7 +106,7 @@ impl Fleet {
             (engine, replica)
         });
         let replicas = replicas.collect();
-        Self { executor, store, replicas, clock, stop, _folder: folder }
+        Self { executor, store, replicas, clock, stop }
     }
 
     /// Calls that are dealt round robin over breakers, and over replicas.

@@ -15,6 +15,7 @@ use super::link::{Link, NetworkFaults, write_override};
 use super::process::{Does, Process, live};
 use super::service_checks;
 use crate::catalog::{Catalog, Declaration};
+use crate::journal::MemoryDisk;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{ConfigStore as _, MemorySnapshot, MemoryStore};
 
@@ -70,7 +71,6 @@ pub(super) struct World {
     calls_until: Arc<Mutex<Time>>,
     /// How far a standby, or a backup, has come.
     pub(super) standby: Mutex<Option<MemorySnapshot>>,
-    _folder: tempfile::TempDir,
 }
 
 impl World {
@@ -78,7 +78,6 @@ impl World {
         let executor = Executor::new(seed);
         let store_clock = SimulatedClock::new(executor.clone(), 0, WallOffset::ZERO);
         let store = Arc::new(MemoryStore::new(Arc::new(store_clock), !seed));
-        let folder = tempfile::tempdir().expect("a folder");
         let replicas = (0..plan.replicas).map(|index| {
             let (pace, wall) = executor.draw(|random| {
                 let between = |random: &mut Random, least: i64, most: i64| {
@@ -91,7 +90,7 @@ impl World {
             let wall = WallOffset::from_micros(wall * 1_000_000);
             Arc::new(Process {
                 index,
-                folder: folder.path().join(index.to_string()),
+                disk: MemoryDisk::default(),
                 clock: SimulatedClock::new(executor.clone(), pace, wall),
                 network: Arc::new(Mutex::new(plan.network)),
                 hint: Arc::new(Notify::new()),
@@ -120,7 +119,6 @@ impl World {
             healthy: Arc::new(Mutex::new(true)),
             calls_until: Arc::new(Mutex::new(Time::MAX)),
             standby: Mutex::default(),
-            _folder: folder,
         };
         for index in 0..world.replicas.len() {
             world.start(index);
@@ -200,7 +198,7 @@ impl World {
         self.executor.kill(Owner::Replica(index));
         self.replicas[index].life.lock().serving = None;
         if !holds(Rule::JournalFirst) {
-            let _ = std::fs::remove_dir_all(&self.replicas[index].folder);
+            self.replicas[index].disk.clear();
         }
     }
 
@@ -230,7 +228,7 @@ impl World {
 }
 
 impl Drop for World {
-    /// Tasks and scheduler hold each other, and processes their files.
+    /// Tasks and scheduler hold each other.
     fn drop(&mut self) {
         for process in &self.replicas {
             self.executor.kill(Owner::Replica(process.index));
