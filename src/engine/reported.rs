@@ -18,7 +18,9 @@ use super::sync::Mutex;
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// Permits of one generation: what fits into 2^19 buckets, 4.5 MiB. There are two. At the bound the older generation goes
 /// before its time, so that the newest half a million are always remembered.
-const GENERATION_MAX: usize = 458_752;
+const GENERATION_MAX: usize = if cfg!(test) { TESTED_GENERATION_MAX } else { 458_752 };
+/// As few for an engine of a test: a simulation has hundreds of thousands of them, and would mostly clear tables.
+const TESTED_GENERATION_MAX: usize = 3_584;
 
 /// The permits of other issuers that were reported.
 #[derive(Debug)]
