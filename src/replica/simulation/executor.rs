@@ -3,10 +3,11 @@
 //! All follows from the seed, so that a run is the same each time. A task belongs to a replica, or to the world; those of a
 //! replica that crashed are dropped at the await that they stand at, and those of one that is stopped do not go on.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -53,72 +54,103 @@ pub(super) enum Owner {
     Replica(usize),
 }
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// The scheduler. Cheap to clone: each clone is the same one.
 #[derive(Clone)]
 pub(super) struct Executor {
-    inner: Arc<Mutex<Inner>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// In microseconds, as [`Time`] counts them. It is asked for more often than anything else, so without the lock.
+    now: AtomicU64,
+    inner: Mutex<Inner>,
 }
 
 struct Inner {
-    now: Time,
     random: Random,
     next_task: u64,
-    tasks: BTreeMap<u64, (Owner, Option<Task>)>,
-    ready: Arc<Mutex<BTreeSet<u64>>>,
-    timers: BTreeMap<(Time, u64), Waker>,
-    next_timer: u64,
-    stopped: BTreeSet<Owner>,
+    /// In the order of their numbers.
+    tasks: Vec<Task>,
+    ready: Ready,
+    timers: Timers,
+    stopped: Vec<Owner>,
+    /// Where those of `tasks` stand that can go on, while one is chosen: kept for its room.
+    candidates: Vec<usize>,
+}
+
+/// The numbers of the tasks that were woken, in their order; some may be over by now.
+type Ready = Arc<Mutex<Vec<u64>>>;
+
+struct Task {
+    number: u64,
+    owner: Owner,
+    /// None while it is polled.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    waker: Waker,
 }
 
 struct TaskWaker {
     task: u64,
-    ready: Arc<Mutex<BTreeSet<u64>>>,
+    ready: Ready,
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.ready.lock().insert(self.task);
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut ready = self.ready.lock();
+        if let Err(place) = ready.binary_search(&self.task) {
+            ready.insert(place, self.task);
+        }
     }
 }
 
 impl Executor {
     pub(super) fn new(seed: u64) -> Self {
         let inner = Inner {
-            now: BEGINNING,
             random: Random::new(seed),
             next_task: 0,
-            tasks: BTreeMap::new(),
+            tasks: Vec::new(),
             ready: Arc::default(),
-            timers: BTreeMap::new(),
-            next_timer: 0,
-            stopped: BTreeSet::new(),
+            timers: Timers::default(),
+            stopped: Vec::new(),
+            candidates: Vec::new(),
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        let now = AtomicU64::new(BEGINNING.as_micros());
+        Self { shared: Arc::new(Shared { now, inner: Mutex::new(inner) }) }
     }
 
     pub(super) fn now(&self) -> Time {
-        self.inner.lock().now
+        Time::from_micros(self.shared.now.load(Relaxed))
     }
 
     pub(super) fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
-        draw(&mut self.inner.lock().random)
+        draw(&mut self.shared.inner.lock().random)
     }
 
     pub(super) fn spawn(&self, owner: Owner, task: impl Future<Output = ()> + Send + 'static) {
-        let mut inner = self.inner.lock();
-        let id = inner.next_task;
+        let future = Box::pin(task);
+        let mut inner = self.shared.inner.lock();
+        let number = inner.next_task;
         inner.next_task += 1;
-        inner.tasks.insert(id, (owner, Some(Box::pin(task))));
-        inner.ready.lock().insert(id);
+        let ready = Arc::clone(&inner.ready);
+        // The largest number yet.
+        ready.lock().push(number);
+        let waker = Waker::from(Arc::new(TaskWaker { task: number, ready }));
+        inner.tasks.push(Task { number, owner, waiting: Some(Waiting { future, waker }) });
     }
 
     /// The process of these tasks dies.
     pub(super) fn kill(&self, owner: Owner) {
-        let mut inner = self.inner.lock();
-        inner.stopped.remove(&owner);
-        let dead: Vec<_> = inner.tasks.extract_if(.., |_, (of, _)| *of == owner).collect();
+        let mut inner = self.shared.inner.lock();
+        inner.stopped.retain(|stopped| *stopped != owner);
+        let dead: Vec<_> = inner.tasks.extract_if(.., |task| task.owner == owner).collect();
         drop(inner);
         // What a task held may look at the scheduler while it is dropped.
         drop(dead);
@@ -126,11 +158,10 @@ impl Executor {
 
     /// The tasks of a process do not go on until it is continued.
     pub(super) fn stop(&self, owner: Owner, is_stopped: bool) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.shared.inner.lock();
+        inner.stopped.retain(|stopped| *stopped != owner);
         if is_stopped {
-            inner.stopped.insert(owner);
-        } else {
-            inner.stopped.remove(&owner);
+            inner.stopped.push(owner);
         }
     }
 
@@ -140,29 +171,37 @@ impl Executor {
     }
 
     fn step(&self, end: Time) -> bool {
-        let (chosen, mut task, ready) = {
-            let mut inner = self.inner.lock();
-            let Some(chosen) = inner.choose() else { return inner.advance(end) };
-            let ready = Arc::clone(&inner.ready);
-            let Some(task) = inner.tasks.get_mut(&chosen).and_then(|(_, slot)| slot.take()) else {
-                return true;
-            };
-            (chosen, task, ready)
+        let (number, Waiting { mut future, waker }) = {
+            let mut inner = self.shared.inner.lock();
+            let Some(place) = inner.choose() else { return self.advance(&mut inner, end) };
+            let task = &mut inner.tasks[place];
+            let Some(waiting) = task.waiting.take() else { return true };
+            (task.number, waiting)
         };
-        let waker = Waker::from(Arc::new(TaskWaker { task: chosen, ready }));
-        let polled = task.as_mut().poll(&mut Context::from_waker(&waker));
-        let mut inner = self.inner.lock();
-        if polled.is_ready() {
-            inner.tasks.remove(&chosen);
-            return true;
-        }
-        // Its process may have died meanwhile, by its own hand.
-        let left = match inner.tasks.get_mut(&chosen) {
-            Some((_, slot)) => slot.replace(task),
-            None => Some(task),
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let mut inner = self.shared.inner.lock();
+        let left = match inner.find(number) {
+            Some(place) if polled.is_ready() => {
+                inner.tasks.remove(place);
+                Some(Waiting { future, waker })
+            }
+            Some(place) => inner.tasks[place].waiting.replace(Waiting { future, waker }),
+            // Its process has died meanwhile, by its own hand.
+            None => Some(Waiting { future, waker }),
         };
         drop(inner);
         drop(left);
+        true
+    }
+
+    /// Moves on to the next time at which something happens; false: that is after `end`.
+    fn advance(&self, inner: &mut Inner, end: Time) -> bool {
+        let Some((at, waker)) = inner.timers.take_first(end) else {
+            self.shared.now.store(end.as_micros(), Relaxed);
+            return false;
+        };
+        self.shared.now.fetch_max(at.as_micros(), Relaxed);
+        waker.wake();
         true
     }
 
@@ -177,35 +216,72 @@ impl Executor {
 }
 
 impl Inner {
-    /// A task that can go on.
-    fn choose(&mut self) -> Option<u64> {
-        let candidates: Vec<u64> = {
-            let mut ready = self.ready.lock();
-            ready.retain(|task| self.tasks.contains_key(task));
-            let goes_on = |task: &&u64| !self.stopped.contains(&self.tasks[*task].0);
-            ready.iter().filter(goes_on).copied().collect()
-        };
-        let number = candidates.len() as u64;
-        let chosen = (number > 0).then(|| self.random.below(number))?;
-        let chosen = candidates[usize::try_from(chosen).unwrap_or(0)];
-        self.ready.lock().remove(&chosen);
-        Some(chosen)
+    /// Where a task stands; none: it is over.
+    fn find(&self, number: u64) -> Option<usize> {
+        self.tasks.binary_search_by_key(&number, |task| task.number).ok()
     }
 
-    /// Moves on to the next time at which something happens; false: that is after `end`.
-    fn advance(&mut self, end: Time) -> bool {
-        match self.timers.first_entry() {
-            Some(timer) if timer.key().0 <= end => {
-                let ((at, _), waker) = timer.remove_entry();
-                self.now = self.now.max(at);
-                waker.wake();
-                true
-            }
-            _ => {
-                self.now = end;
-                false
-            }
+    /// Where a task stands that can go on.
+    fn choose(&mut self) -> Option<usize> {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        let mut ready = self.ready.lock();
+        ready.retain(|number| {
+            let place = self.find(*number);
+            let goes_on = |place: &usize| !self.stopped.contains(&self.tasks[*place].owner);
+            candidates.extend(place.filter(goes_on));
+            place.is_some()
+        });
+        let count = candidates.len() as u64;
+        let drawn = (count > 0).then(|| self.random.below(count));
+        let chosen = drawn.map(|drawn| candidates[usize::try_from(drawn).unwrap_or(0)]);
+        if let Some(chosen) = chosen {
+            let number = self.tasks[chosen].number;
+            ready.retain(|ready| *ready != number);
         }
+        drop(ready);
+        self.candidates = candidates;
+        chosen
+    }
+}
+
+/// When something happens next.
+#[derive(Default)]
+struct Timers {
+    /// The latest first: most are set for soon, and the first to come is taken from the end.
+    timers: Vec<(TimerKey, Waker)>,
+    set: u64,
+}
+
+/// When it happens, and which timer it is of those that were set.
+type TimerKey = (Time, u64);
+
+impl Timers {
+    fn next_key(&mut self, at: Time) -> TimerKey {
+        self.set += 1;
+        (at, self.set)
+    }
+
+    fn find(&self, key: TimerKey) -> Result<usize, usize> {
+        self.timers.binary_search_by(|(other, _)| key.cmp(other))
+    }
+
+    /// Sets a timer, or who is woken by it.
+    fn set(&mut self, key: TimerKey, waker: &Waker) {
+        match self.find(key) {
+            Ok(place) => self.timers[place].1.clone_from(waker),
+            Err(place) => self.timers.insert(place, (key, waker.clone())),
+        }
+    }
+
+    fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+        self.find(key).ok().map(|place| self.timers.remove(place).1)
+    }
+
+    /// The first, unless it is after `end`.
+    fn take_first(&mut self, end: Time) -> Option<(Time, Waker)> {
+        let ((at, _), waker) = self.timers.pop_if(|((at, _), _)| *at <= end)?;
+        Some((at, waker))
     }
 }
 
@@ -213,25 +289,20 @@ impl Inner {
 pub(super) struct Sleep {
     executor: Executor,
     at: Time,
-    timer: Option<(Time, u64)>,
+    timer: Option<TimerKey>,
 }
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let executor = self.executor.clone();
-        let mut inner = executor.inner.lock();
-        if inner.now >= self.at {
+        let this = &mut *self;
+        if this.executor.now() >= this.at {
             return Poll::Ready(());
         }
-        let key = self.timer.unwrap_or_else(|| {
-            inner.next_timer += 1;
-            (self.at, inner.next_timer)
-        });
-        inner.timers.insert(key, cx.waker().clone());
-        drop(inner);
-        self.timer = Some(key);
+        let timers = &mut this.executor.shared.inner.lock().timers;
+        let key = *this.timer.get_or_insert_with(|| timers.next_key(this.at));
+        timers.set(key, cx.waker());
         Poll::Pending
     }
 }
@@ -239,7 +310,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(key) = self.timer {
-            self.executor.inner.lock().timers.remove(&key);
+            self.executor.shared.inner.lock().timers.remove(key);
         }
     }
 }
@@ -264,7 +335,8 @@ impl SimulatedClock {
     }
 
     fn shown(&self, real: Time) -> Time {
-        let passed = i64::try_from(real.since(BEGINNING).as_micros()).unwrap_or(i64::MAX);
+        let passed = real.as_micros().saturating_sub(BEGINNING.as_micros());
+        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         let shown = passed + passed / 1_000_000 * self.pace + passed % 1_000_000 * self.pace / 1_000_000;
         BEGINNING + Duration::from_micros(shown.unsigned_abs())
     }
