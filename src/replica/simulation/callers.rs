@@ -117,16 +117,11 @@ impl Caller {
         T: Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let serving: Vec<_> = self
-            .replicas
-            .iter()
-            .filter_map(|process| Some((Arc::clone(process), process.life.lock().serving.clone()?)))
-            .collect();
-        if serving.is_empty() {
-            return None;
-        }
-        let chosen = self.executor.draw(|random| random.below(serving.len() as u64));
-        let (process, serving) = serving.into_iter().nth(usize::try_from(chosen).unwrap_or(0))?;
+        let serving = || self.replicas.iter().filter(|process| process.life.lock().serving.is_some());
+        let count = serving().count() as u64;
+        let chosen = (count > 0).then(|| self.executor.draw(|random| random.below(count)))?;
+        let process = serving().nth(usize::try_from(chosen).unwrap_or(0))?;
+        let serving = process.life.lock().serving.clone()?;
         let (sender, answer) = oneshot::channel();
         let now = process.clock.now();
         let shown = Shown {

@@ -42,9 +42,9 @@ pub(super) struct Inner {
     /// By breaker, the timeline that its epoch is of, epoch and nonce.
     probes: BTreeMap<(String, u32, u64, u64), Lease>,
     /// By replica and breaker: the timeline and the epoch that it showed last in its present life.
-    shown: BTreeMap<(usize, String), (u32, u64)>,
-    /// States that callers were told of, by timeline, if that is known, and epoch.
-    pub(super) told: BTreeSet<(String, Option<u32>, u64, State)>,
+    shown: BTreeMap<usize, BTreeMap<String, (u32, u64)>>,
+    /// By breaker: states that callers were told of, by timeline, if that is known, and epoch.
+    pub(super) told: BTreeMap<String, BTreeSet<(Option<u32>, u64, State)>>,
     going_back: GoingBack,
     /// By breaker, the histories of those of its rows that were let go of.
     pub(super) let_go: BTreeMap<String, Vec<Vec<StoredTransition>>>,
@@ -256,7 +256,7 @@ impl Checker {
     pub(super) fn begins(&self, replica: usize) {
         let now = self.now();
         let mut inner = self.inner.lock();
-        inner.shown.retain(|(of, _), _| *of != replica);
+        inner.shown.remove(&replica);
         inner.acts.dies(replica, now);
         inner.going_back.begins(replica);
     }
@@ -318,7 +318,14 @@ impl Checker {
 
     /// A replica showed an epoch, at this moment.
     pub(super) fn shown(&self, replica: usize, name: &str, epoch: (u32, u64)) {
-        let before = self.inner.lock().shown.insert((replica, name.to_owned()), epoch);
+        let before = {
+            let mut inner = self.inner.lock();
+            let shown = inner.shown.entry(replica).or_default();
+            match shown.get_mut(name) {
+                Some(shown) => Some(std::mem::replace(shown, epoch)),
+                None => shown.insert(name.to_owned(), epoch),
+            }
+        };
         if before.is_some_and(|before| before > epoch) {
             {
                 // Once for each time that its row was let go of.
@@ -336,7 +343,9 @@ impl Checker {
     /// A replica has forgotten breakers that it had not used for long.
     pub(super) fn forgot(&self, replica: usize, is_forgotten: impl Fn(&str) -> bool) {
         self.log(|| format!("r{replica} forgets breakers"));
-        self.inner.lock().shown.retain(|(of, name), _| *of != replica || !is_forgotten(name));
+        if let Some(shown) = self.inner.lock().shown.get_mut(&replica) {
+            shown.retain(|name, _| !is_forgotten(name));
+        }
     }
 
     pub(super) fn store(&self) -> &MemoryStore {
@@ -374,7 +383,12 @@ impl Checker {
 
     /// Somebody was told that a breaker is in this state.
     pub(super) fn told(&self, name: &str, timeline: Option<u32>, epoch: u64, state: State) {
-        self.inner.lock().told.insert((name.to_owned(), timeline, epoch, state));
+        let mut inner = self.inner.lock();
+        let told = (timeline, epoch, state);
+        match inner.told.get_mut(name) {
+            Some(of_name) => of_name.insert(told),
+            None => inner.told.entry(name.to_owned()).or_default().insert(told),
+        };
     }
 
     /// The timeline in which the store's present epoch of this number was decided; none: it has no such epoch.

@@ -39,8 +39,7 @@ impl Checker {
         }
         self.check_stood(&rows);
         let told = self.inner.lock().told.clone();
-        let names: BTreeSet<_> = told.iter().map(|(name, ..)| name.clone()).collect();
-        for name in names {
+        for (name, told) in told {
             let of_name: Vec<_> = rows.iter().filter(|row| **row.key.name() == *name).collect();
             let gone = self.inner.lock().let_go.get(&name).cloned().unwrap_or_default();
             for history in &gone {
@@ -52,8 +51,8 @@ impl Checker {
             for problem in problems {
                 self.violated(problem);
             }
-            for (_, timeline, epoch, state) in told.iter().filter(|(of, ..)| *of == name) {
-                self.check_told(&name, *timeline, *epoch, *state, &of_name);
+            for (timeline, epoch, state) in told {
+                self.check_told(&name, timeline, epoch, state, &of_name);
             }
         }
         let inner = self.inner.lock();

@@ -41,7 +41,7 @@ use self::operators::{operate, reset_all};
 use self::process::shown;
 use self::world::{Plan, World};
 use crate::protocol_rules::{Rule, without};
-use crate::store::{Availability, TransitionStore as _};
+use crate::store::{Availability, StoredBreaker, TransitionStore as _};
 
 /// Seeds that every run of the tests tries.
 const SEEDS: u64 = 25;
@@ -335,7 +335,7 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     }
     world.start_callers();
     let end = world.executor.now() + CLOSE_WITHIN;
-    let is_closed = || World::keys().iter().all(|key| row(&world, key).state == State::Closed);
+    let is_closed = || rows(&world).iter().all(|row| row.snapshot.state == State::Closed);
     while world.executor.now() < end && !is_closed() {
         world.executor.run_until((world.executor.now() + Duration::from_millis(500)).min(end));
     }
@@ -351,10 +351,14 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
     (world.checker.problems(), figures, world.checker.story())
 }
 
-fn row(world: &World, key: &breaker::Key) -> Snapshot {
+/// The rows of all breakers that have one.
+fn rows(world: &World) -> Vec<StoredBreaker> {
     let stored = world.store.breakers(None, 100).now_or_never();
-    let stored = stored.expect("it waits for nothing").expect("it is there");
-    stored
+    stored.expect("it waits for nothing").expect("it is there")
+}
+
+fn row(world: &World, key: &breaker::Key) -> Snapshot {
+    rows(world)
         .into_iter()
         .find(|stored| stored.key == *key)
         .map_or_else(Snapshot::pristine, |stored| stored.snapshot)
