@@ -399,16 +399,22 @@ fn replicas_agree_whatever_goes_wrong() {
         assert!(problems.is_empty(), "seed {seed}: {problems:#?}");
         return;
     }
-    let (mut sum, begin) = (Figures::default(), setting("BREAKERD_FIRST_SEED").unwrap_or(0));
+    let (mut sum, mut failed) = (Figures::default(), Vec::new());
+    let begin = setting("BREAKERD_FIRST_SEED").unwrap_or(0);
     for seed in begin..begin + setting("BREAKERD_SEEDS").unwrap_or(SEEDS) {
         let (problems, figures, _) = run(seed, false);
-        assert!(problems.is_empty(), "seed {seed} (BREAKERD_SEED={seed} tells its story): {problems:#?}");
+        if !problems.is_empty() {
+            // One of many is told of at once, and the others are run all the same.
+            println!("seed {seed} (BREAKERD_SEED={seed} tells its story): {problems:#?}");
+            failed.push(seed);
+        }
         sum.calls += figures.calls;
         sum.probes += figures.probes;
         sum.recorded += figures.recorded;
         sum.transitions += figures.transitions;
     }
     println!("{sum:?}");
+    assert!(failed.is_empty(), "these seeds failed: {failed:?}");
     assert!(sum.probes > 0 && sum.recorded > 0 && sum.transitions > 0, "it tried something: {sum:?}");
 }
 
