@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use breakerd_api::v1::{
-    AllowRequestResponse, ListReplicasRequest, Outcome, ResetBreakerRequest, ResetBreakerResponse, State,
+    AllowRequestResponse, GetBreakerRequest, ListReplicasRequest, Outcome, ProbeBreakerRequest,
+    ResetBreakerRequest, ResetBreakerResponse, State,
 };
 use bytes::Bytes;
 use tonic::{Code, Status};
@@ -22,10 +23,13 @@ use crate::support::new_database;
 /// Longer than an answer from memory takes, and shorter than breakerd waits for an answer of Postgres.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// No wait is over within a test.
+/// No wait, and no probe's lease, is over within a test. Two probes that succeed close.
 const CONFIG: &str = "[circuit_breaker]
 failure_threshold = 3
 timeout_seconds = 600
+permitted_number_of_calls_in_half_open_state = 2
+success_threshold = 2
+half_open_permit_timeout = \"10m\"
 ";
 
 /// The address of no network card: who has another one does not take a packet to it.
@@ -148,6 +152,20 @@ impl Callers {
         assert!(!self.allow(replica, service).await.allowed);
     }
 
+    /// It gets one of the probes that the store gives: once Postgres has ended a transaction of a replica that it does not reach, which
+    /// may have the row.
+    async fn probe(&self, replica: &Replica, service: &str) -> Bytes {
+        let permit = RefCell::default();
+        eventually("a probe", async || {
+            let answer = self.allow(replica, service).await;
+            assert_eq!(answer.state(), State::HalfOpen, "{answer:?}");
+            permit.replace(answer.permit);
+            answer.allowed
+        })
+        .await;
+        permit.into_inner()
+    }
+
     /// They come to show it.
     async fn see(&self, replicas: &[Replica], service: &str, state: State) {
         for replica in replicas {
@@ -164,6 +182,25 @@ async fn reset(replica: &Replica, service: &str) -> Result<ResetBreakerResponse,
     let request = ResetBreakerRequest { service: service.into(), name: service.into(), ..Default::default() };
     let mut operations = replica.process.operations().await;
     Ok(operations.reset_breaker(request).await?.into_inner())
+}
+
+/// An operator lets it probe.
+async fn half_open(replica: &Replica, service: &str) {
+    let request = ProbeBreakerRequest { service: service.into(), name: service.into(), ..Default::default() };
+    replica.process.operations().await.probe_breaker(request).await.unwrap();
+}
+
+/// They come to show it, without a call that would take a probe.
+async fn show(replicas: &[Replica], service: &str, state: State) {
+    let request = GetBreakerRequest { service: service.into(), name: service.into() };
+    for replica in replicas {
+        eventually(service, async || {
+            let mut operations = replica.process.operations().await;
+            let breaker = operations.get_breaker(request.clone()).await;
+            breaker.is_ok_and(|answer| answer.into_inner().breaker.unwrap().state() == state)
+        })
+        .await;
+    }
 }
 
 /// Whether it is alone, in every way that it says so.
@@ -205,6 +242,13 @@ async fn goes_on_alone_and_agrees_again(test: u8, cut: Cut) {
     let [cut_off, other, _] = &replicas;
     callers.trip(cut_off, "before").await;
     callers.see(&replicas, "before", State::Open).await;
+    for service in ["recovering", "probing"] {
+        callers.trip(cut_off, service).await;
+        callers.see(&replicas, service, State::Open).await;
+    }
+    half_open(other, "probing").await;
+    show(&replicas, "probing", State::HalfOpen).await;
+    let probe = callers.probe(cut_off, "probing").await;
 
     one.cut(cut);
     // Nobody waits for what it has not noticed yet.
@@ -217,6 +261,8 @@ async fn goes_on_alone_and_agrees_again(test: u8, cut: Cut) {
     callers.trip(cut_off, "alone").await;
     let refused = at_once(reset(cut_off, "before")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    // Its probe has succeeded, which the store is to hear when it can.
+    callers.record(cut_off, "probing", probe, Outcome::Success).await;
 
     // The others go on, and what it has begun holds up nobody.
     reset(other, "before").await.unwrap();
@@ -224,7 +270,21 @@ async fn goes_on_alone_and_agrees_again(test: u8, cut: Cut) {
     callers.trip(other, "both").await;
     eventually("the store has it", async || has(&url, "both", &[("OPEN", 1)]).await).await;
     reset(other, "both").await.unwrap();
-    for (service, state) in [("before", State::Closed), ("beside", State::Open), ("both", State::Closed)] {
+    let second = callers.probe(other, "probing").await;
+    callers.record(other, "probing", second, Outcome::Success).await;
+    assert!(!callers.allow(other, "probing").await.allowed, "both probes are given");
+    half_open(other, "recovering").await;
+    for _ in 0..2 {
+        let probe = callers.probe(other, "recovering").await;
+        callers.record(other, "recovering", probe, Outcome::Success).await;
+    }
+    for (service, state) in [
+        ("before", State::Closed),
+        ("beside", State::Open),
+        ("both", State::Closed),
+        ("probing", State::HalfOpen),
+        ("recovering", State::Closed),
+    ] {
         callers.see(&replicas[1..], service, state).await;
     }
     for replica in &replicas[1..] {
@@ -242,6 +302,8 @@ async fn goes_on_alone_and_agrees_again(test: u8, cut: Cut) {
         ("before", State::Closed),
         ("beside", State::Open),
         ("both", State::Closed),
+        ("probing", State::Closed),
+        ("recovering", State::Closed),
         ("well", State::Closed),
     ] {
         callers.see(&replicas, service, state).await;
@@ -256,13 +318,16 @@ async fn goes_on_alone_and_agrees_again(test: u8, cut: Cut) {
     assert!(has(&url, "before", &[("OPEN", 1), ("CLOSED", 2)]).await);
     assert!(has(&url, "beside", &[("OPEN", 1)]).await);
     assert!(has(&url, "both", &[("OPEN", 1), ("CLOSED", 2)]).await);
+    for service in ["probing", "recovering"] {
+        assert!(has(&url, service, &[("OPEN", 1), ("HALF_OPEN", 2), ("CLOSED", 3)]).await, "{service}");
+    }
 
     for replica in replicas {
         let log = log_of(replica.folder.path());
         assert!(replica.process.stop().await.success(), "{log}");
         assert_eq!(log.matches(" starting version=").count(), 1, "{log}");
     }
-    assert_eq!(callers.told.into_inner().compare(&url).await, 4);
+    assert_eq!(callers.told.into_inner().compare(&url).await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
