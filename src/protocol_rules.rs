@@ -26,6 +26,8 @@ pub(crate) enum Rule {
     OutcomeNonceChecked,
     /// The transition that an outcome decides is in the transaction that records it.
     OutcomeDecides,
+    /// An outcome that is sent again is answered with the transition that it decided.
+    RepeatTellsDecision,
     /// The outcome of a probe goes to the store even if its epoch, or its timeline, is not known here yet.
     LaterEpochToStore,
     /// Probes that no call took, and those that a claim that was given up may have got, go back to the store.
@@ -95,7 +97,7 @@ mod tests {
             matches!(self, Self::BranchEndsWithAnswer | Self::BranchOutcomesStay | Self::BranchIsHistory)
         }
 
-        pub(crate) const ALL: [Self; 33] = [
+        pub(crate) const ALL: [Self; 34] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
@@ -106,6 +108,7 @@ mod tests {
             Self::LeasesEnd,
             Self::OutcomeNonceChecked,
             Self::OutcomeDecides,
+            Self::RepeatTellsDecision,
             Self::LaterEpochToStore,
             Self::ProbesReturned,
             Self::EndReturnsProbes,

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::io;
 use std::path::Path;
 
-use breaker::{EnteredBy, Key, Numbering, ProposalId, Snapshot, State, Time, Transition};
+use breaker::{EnteredBy, Key, Numbering, ProposalId, Reason, Snapshot, State, Time, Transition};
 
 use super::acknowledged_mark::AcknowledgedMark;
 use super::disk::Disk;
@@ -79,6 +79,12 @@ impl NewestEntries {
             && !entry.store_unavailable
             && !is_of_store
         {
+            // What the outcome of a probe decided may be told when the breaker has changed again.
+            let is_of_probes = matches!(transition.reason, Reason::ProbesSucceeded | Reason::ProbesFailed);
+            let newest = self.unanswered.get(&entry.key).map(|known| known.transition.base_epoch);
+            if is_of_probes && newest > Some(transition.base_epoch) {
+                return;
+            }
             let id = ProposalId { boot: entry.id.boot, number: entry.id.seq };
             let (key, transition) = (entry.key.clone(), transition.clone());
             self.unanswered.insert(entry.key.clone(), Unanswered { key, id, transition });

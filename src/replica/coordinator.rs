@@ -143,7 +143,8 @@ impl Coordinator {
     ) -> Option<oneshot::Receiver<ProbeAnswer>> {
         let (waiting, answer) = oneshot::channel();
         let id = self.next_id();
-        let outcome = Outcome { reported, id, took, reported_at: self.clock.now(), waiting };
+        let reported_at = self.clock.now();
+        let outcome = Outcome { reported, id, took, reported_at, is_kept: false, waiting };
         if !self.outcomes.lock().push(outcome) {
             return None;
         }
@@ -214,7 +215,7 @@ impl Coordinator {
     /// Takes outcomes to the store; false: there are none.
     async fn settle_outcomes(&self) -> bool {
         let now = self.clock.now();
-        let batch = self.outcomes.lock().take_batch(self.requests_max(), now);
+        let mut batch = self.outcomes.lock().take_batch(self.requests_max(), now);
         if batch.is_empty() {
             return false;
         }
@@ -232,12 +233,19 @@ impl Coordinator {
                 return true;
             }
         };
-        if !self.note_all(&responses) {
+        let is_present = self.note_all(&responses);
+        let now = self.clock.now();
+        if !is_present {
+            // It stands where it was decided, and callers may be told of it, whatever the repeat is answered.
+            for (outcome, response) in batch.iter_mut().zip(responses) {
+                if let ProbeResponse::Settled { decided, .. } = response {
+                    self.keep_decided(outcome, decided);
+                }
+            }
             self.outcomes.lock().put_back(batch);
             self.pause().await;
             return true;
         }
-        let now = self.clock.now();
         for (outcome, response) in batch.into_iter().zip(responses) {
             self.settled(outcome, response, now);
         }
@@ -257,29 +265,36 @@ impl Coordinator {
         self.clock.sleep_until(self.clock.now() + PAUSE).await;
     }
 
-    fn settled(&self, outcome: Outcome, response: ProbeResponse, now: Time) {
-        let ReportedProbe { key, report, .. } = &outcome.reported;
+    /// Keeps the transition that an outcome decided, once.
+    fn keep_decided(&self, outcome: &mut Outcome, decided: Option<Box<Proposal>>) {
+        if let Some(decided) = decided
+            && !std::mem::replace(&mut outcome.is_kept, true)
+        {
+            self.keep(*decided);
+        }
+    }
+
+    fn settled(&self, mut outcome: Outcome, response: ProbeResponse, now: Time) {
         let mut stands = None;
         let (answer, entered_by) = match response {
             ProbeResponse::Settled { answer, entered_by, decided, .. } => {
                 stands.clone_from(&decided);
                 // Before anybody is told of it.
-                let decided = decided.map(|decided| *decided);
-                if let Some(decided) = decided.or_else(|| outcome.may_have_decided(&answer, entered_by)) {
-                    self.keep(decided);
-                }
+                self.keep_decided(&mut outcome, decided);
                 (answer, entered_by)
             }
             ProbeResponse::Unreadable(problem) => {
+                let key = &outcome.reported.key;
                 tracing::error!(breaker = %key, problem, "outcome of a probe dropped, as its breaker is unreadable");
                 return;
             }
             ProbeResponse::Claimed { .. } | ProbeResponse::Released => return,
         };
+        let ReportedProbe { key, report, .. } = &outcome.reported;
         let settled = StoreAnswer::Settled { report, took: outcome.took, answer: &answer };
         self.engine.take_answer(key, &settled, entered_by, now);
         if let Some(Change::Transition(transition)) = stands.map(|decided| decided.change) {
-            self.engine.note_won(key, &transition, answer.row.snapshot.epoch);
+            self.engine.note_won(key, &transition, transition.after.epoch);
         }
         // Nobody may wait any more.
         let _ = outcome.waiting.send(answer);

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use breaker::{EnteredBy, Numbering, ProbeAnswer, ProbeSettled, Snapshot, State, Time};
+use breaker::{ProbeAnswer, Time};
 use tokio::sync::oneshot;
 
 use super::batch_size::BatchSize;
 use crate::engine::ReportedProbe;
-use crate::store::{Change, DecidedIn, ProbeRequest, Proposal, TransitionId};
+use crate::store::{ProbeRequest, TransitionId};
 
 /// There are few: P a breaker that is half-open. One beyond it is refused.
 const OUTCOMES_MAX: usize = 65_536;
@@ -23,6 +23,8 @@ pub(super) struct Outcome {
     /// How long the call took; none: it did not say.
     pub(super) took: Option<Duration>,
     pub(super) reported_at: Time,
+    /// What it decided is in the journal: an answer told of it that settled nothing.
+    pub(super) is_kept: bool,
     /// Who waits for the answer; it may have gone.
     pub(super) waiting: oneshot::Sender<ProbeAnswer>,
 }
@@ -35,35 +37,6 @@ impl Outcome {
             report: self.reported.report.clone(),
             age: now.since(self.reported_at),
         }
-    }
-}
-
-impl Outcome {
-    /// The transition that it may have decided when it came to the store before, and the answer was lost. If another outcome did, the
-    /// store does not know it by this id, and has it already.
-    pub(super) fn may_have_decided(
-        &self,
-        answer: &ProbeAnswer,
-        entered_by: Option<EnteredBy>,
-    ) -> Option<Proposal> {
-        let ProbeAnswer { settled, counts, row } = answer;
-        let report = &self.reported.report;
-        let is_next = *settled == ProbeSettled::Duplicate && row.snapshot.epoch == report.epoch + 1;
-        let reason = entered_by.filter(|_| is_next)?.reason;
-        let before = Snapshot { epoch: report.epoch, state: State::HalfOpen, ..row.snapshot.clone() };
-        let at = row.snapshot.entered_at;
-        let transition = report.transition((row.snapshot.state, reason), counts.stats(), &before, at);
-        Some(Proposal {
-            id: self.id.clone(),
-            key: self.reported.key.clone(),
-            change: Change::Transition(Box::new(transition)),
-            numbering: Numbering::Store,
-            store_unavailable: false,
-            decided_at: self.reported_at,
-            service_override: None,
-            age: Duration::ZERO,
-            decided_in: DecidedIn::timeline(row.version.timeline),
-        })
     }
 }
 

@@ -1,5 +1,6 @@
 mod bed;
 mod calls;
+mod decided;
 mod going_back;
 mod recording;
 mod service_overrides;

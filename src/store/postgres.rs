@@ -11,6 +11,7 @@ mod config;
 mod connector;
 mod copy;
 mod counts;
+mod decided;
 mod listen;
 mod lock;
 mod permit_keys;

@@ -11,12 +11,12 @@ use breaker::{Key, ProbeAnswer, RowVersion, Snapshot, StoredRow, Time};
 
 use super::entered_again::enter_again;
 use super::judge::judge;
-use super::judge::probes::{LockedProbes, ProbeRows, ProbeVerdict, judge_probes};
+use super::judge::probes::{LockedProbes, ProbeRows, ProbeVerdict, decided_before, judge_probes, repeated};
 use super::rows::keys;
 use super::script::{WriteTransaction, write_judgement};
 use super::shared_store::{Answered, ChangedRow, ProbeRequest, ProbeResponse};
 use super::timestamp::Timestamp;
-use super::{ChangeId, DecidedIn, Proposal, StoreError, StoredBreaker};
+use super::{ChangeId, DecidedIn, Proposal, StoreError, StoredBreaker, StoredTransition, TransitionId};
 use crate::protocol_rules::{Rule, holds};
 
 /// The steps that are of a shared store alone.
@@ -43,6 +43,9 @@ pub(super) trait SharedTransaction: WriteTransaction {
 
     /// Slots that changed.
     async fn write_probes(&mut self, changed: &BTreeMap<(&Key, u64), ProbeRows>) -> Result<(), StoreError>;
+
+    /// The rows of the history that these changes have, those that stood when they came first; in any order.
+    async fn read_decided(&mut self, ids: &[&TransitionId]) -> Result<Vec<StoredTransition>, StoreError>;
 }
 
 /// Rows of breakers; none for one that has no row.
@@ -135,8 +138,10 @@ pub(super) async fn ask_probes(
     let rows = stored.rows.iter().map(|(key, stored)| (*key, stored.snapshot.clone())).collect();
     let StoredProbes { slots, mut unreadable } = tx.read_probes(&wanted).await?;
     unreadable.extend(stored.unreadable.iter().map(|(key, problem)| (*key, problem.clone())));
-    let readable = requests.iter().filter(|request| !unreadable.contains_key(request.key()));
-    let mut probes = judge_probes(readable, LockedProbes { timeline: stored.timeline, rows, slots }, now.0);
+    let readable: Vec<_> =
+        requests.iter().filter(|request| !unreadable.contains_key(request.key())).collect();
+    let locked_probes = LockedProbes { timeline: stored.timeline, rows, slots };
+    let mut probes = judge_probes(readable.iter().copied(), locked_probes, now.0);
     for decided in &mut probes.decided {
         decided.decided_in = DecidedIn::timeline(stored.timeline);
     }
@@ -148,6 +153,8 @@ pub(super) async fn ask_probes(
         write_judgement(&mut tx, &judgement, now).await?;
         tx.read_stored(&keys).await?
     };
+    let repeated = repeated(&readable, &probes.verdicts);
+    let before = if repeated.is_empty() { Vec::new() } else { tx.read_decided(&repeated).await? };
     tx.commit("commit probes").await?;
     let response = |request: &ProbeRequest, verdict: ProbeVerdict| {
         // One may have been inserted behind the locks.
@@ -159,7 +166,8 @@ pub(super) async fn ask_probes(
                 let ChangedRow { row, entered_by, .. } = row;
                 let answer = ProbeAnswer { settled, counts, row };
                 let is_of = |decided: &&Proposal| matches!(request, ProbeRequest::Settle { id, .. } if *id == decided.id);
-                let decided = probes.decided.iter().find(is_of).cloned().map(Box::new);
+                let decided = probes.decided.iter().find(is_of).cloned();
+                let decided = decided.or_else(|| decided_before(request, &before)).map(Box::new);
                 ProbeResponse::Settled { answer, entered_by, decided, newest: stored.newest }
             }
         }

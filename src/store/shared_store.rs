@@ -31,7 +31,8 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Claims, gives back and settles probes, all or none, in this order, and answers each. The transition that an outcome
     /// decides is in the same transaction. A batch without outcomes bumps no revision, and waits for no other breaker.
     ///
-    /// Whatever is sent again means the same: a claim gets the slots that its nonces have, an outcome that counted is a duplicate.
+    /// Whatever is sent again means the same: a claim gets the slots that its nonces have, an outcome that counted is a duplicate,
+    /// and answered with the transition that it decided, whatever came after that.
     /// Of a breaker whose row or slots cannot be read nothing changes, and all others of the batch are answered.
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError>;
 
@@ -156,7 +157,7 @@ pub enum ProbeResponse {
         answer: ProbeAnswer,
         /// How the row came into its state; none: not known.
         entered_by: Option<EnteredBy>,
-        /// The transition that it decided; none: it decided none.
+        /// The transition that it decided, now or when it came first; none: it decided none.
         decided: Option<Box<Proposal>>,
         /// As [`Answered::newest`].
         newest: ChangeId,

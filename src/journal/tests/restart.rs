@@ -258,3 +258,28 @@ fn a_start_looks_at_the_change_that_the_store_has_not_answered_and_not_at_what_w
     let [unanswered] = &recovered.unanswered[..] else { panic!("{:?}", recovered.unanswered) };
     assert_eq!(unanswered.transition.after.epoch, 4);
 }
+
+/// The answer to the outcome was lost at first, and the breaker opened again meanwhile.
+#[test]
+fn what_an_outcome_decided_is_not_looked_at_behind_a_later_change_that_is_not_answered() {
+    let decided = |epoch| Transition { reason: Reason::ProbesSucceeded, ..change(epoch) };
+    for (transitions, newest) in [([change(4), decided(2)], 4), ([change(2), decided(3)], 3)] {
+        let bench = Bench::new();
+        let (journal, _) = bench.open(1);
+        for transition in &transitions {
+            let event = Event {
+                key: &key("a"),
+                transition,
+                origin: Origin::Own,
+                numbering: Numbering::Store,
+                service_override: None,
+                timeline: None,
+            };
+            TransitionSink::append(&journal, event);
+        }
+        drop(journal);
+        let (_, recovered) = bench.open(2);
+        let [unanswered] = &recovered.unanswered[..] else { panic!("{:?}", recovered.unanswered) };
+        assert_eq!(unanswered.transition.after.epoch, newest);
+    }
+}

@@ -30,8 +30,6 @@ pub(super) struct Checker {
     permitted: u32,
     /// Processes end as they should.
     pub(super) is_reliable: bool,
-    /// Nothing goes wrong.
-    pub(super) is_calm: bool,
     verbose: bool,
     pub(super) inner: Mutex<Inner>,
 }
@@ -103,10 +101,10 @@ impl Checker {
     pub(super) fn new(
         executor: Executor,
         store: Arc<MemoryStore>,
-        (permitted, is_reliable, is_calm): (u32, bool, bool),
+        (permitted, is_reliable): (u32, bool),
         verbose: bool,
     ) -> Self {
-        Self { executor, store, permitted, is_reliable, is_calm, verbose, inner: Mutex::default() }
+        Self { executor, store, permitted, is_reliable, verbose, inner: Mutex::default() }
     }
 
     /// A line of the story, if it is to be told.

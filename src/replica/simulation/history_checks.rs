@@ -140,9 +140,7 @@ impl Checker {
             let Some(epoch) = row.epoch else { continue };
             let stood = self.inner.lock().stood.remove(&(row.key.name().to_string(), row.to, epoch));
             let replicas = stood.map_or(0, |replicas| replicas.len());
-            // The answer to an outcome may be lost, and the next transition come before it is asked for again.
-            let by_probe = row.from == State::HalfOpen && !self.is_calm;
-            let may_be_none = !self.is_reliable || row.attribution.is_some() || by_probe;
+            let may_be_none = !self.is_reliable || row.attribution.is_some();
             if replicas > 1 || (replicas == 0 && !may_be_none) {
                 self.violated(format!(
                     "{}: {} of epoch {epoch} by {} is logged by {replicas} replicas",

@@ -106,7 +106,7 @@ impl World {
         let checker = Arc::new(Checker::new(
             executor.clone(),
             Arc::clone(&store),
-            (plan.permitted, !plan.loses_probes, plan.is_calm),
+            (plan.permitted, !plan.loses_probes),
             verbose,
         ));
         let world = Self {

@@ -28,8 +28,10 @@ pub(super) struct Asked {
     pub(super) store: MemoryStore,
     /// The batches about probes, whether they were answered or not.
     pub(super) batches: Mutex<Vec<Vec<ProbeRequest>>>,
-    /// A permit for each batch that may be answered.
+    /// A permit for each batch that may come to it.
     pub(super) answers: Semaphore,
+    /// A permit for each answer that may come back.
+    pub(super) delivered: Semaphore,
     pub(super) is_away: AtomicBool,
     /// The breaker whose requests it refuses, and with them their batch.
     pub(super) refused: Mutex<Option<&'static str>>,
@@ -55,7 +57,9 @@ impl SharedStore for Asked {
         if requests.iter().any(|request| Some(&**request.key().name()) == *self.refused.lock()) {
             return Err(StoreError::Corrupt { act: "ask about probes", problem: "one is wrong".to_owned() });
         }
-        self.store.ask_probes(requests).await
+        let responses = self.store.ask_probes(requests).await;
+        self.delivered.acquire().await.unwrap().forget();
+        responses
     }
 
     async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
@@ -78,6 +82,7 @@ pub(super) struct Bed {
     pub(super) asked: Arc<Asked>,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) replica: Replica,
+    pub(super) journal: Arc<Journal>,
     _folder: tempfile::TempDir,
 }
 
@@ -93,6 +98,7 @@ impl Bed {
             store,
             batches: Mutex::default(),
             answers: Semaphore::new(Semaphore::MAX_PERMITS),
+            delivered: Semaphore::new(Semaphore::MAX_PERMITS),
             is_away: AtomicBool::new(false),
             refused: Mutex::default(),
             is_contended: AtomicBool::new(false),
@@ -139,7 +145,7 @@ impl Bed {
         );
         tail.catch_up().await.unwrap();
         let replica = Replica::of_several(Arc::clone(&engine), any_clock, Arc::clone(&coordinator), hint);
-        Self { engine, clock, asked, coordinator, replica, _folder: folder }
+        Self { engine, clock, asked, coordinator, replica, journal, _folder: folder }
     }
 
     /// Carries what breakers ask to the store, until it is stopped.
@@ -153,6 +159,11 @@ impl Bed {
     pub(super) fn hold_answers(&self) {
         let held = self.asked.answers.forget_permits(usize::MAX);
         assert!(held > 0);
+    }
+
+    /// Another operator disables a breaker in half-open.
+    pub(super) async fn disable(&self, name: &str) {
+        self.asked.store.propose_shared(&[disabled(&to_half_open(0, name, 1))]).await.unwrap();
     }
 
     /// Ends when it was asked so often.

@@ -13,7 +13,7 @@ use breaker::{
 
 use crate::protocol_rules::{Rule, holds};
 use crate::store::shared_store::ProbeRequest;
-use crate::store::{Change, DecidedIn, Proposal};
+use crate::store::{Change, DecidedIn, Proposal, StoredTransition, TransitionId};
 
 /// The slots of one half-open, as they are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -157,6 +157,64 @@ fn decided(request: &ProbeRequest, probes: &Probes, row: &Snapshot, now: Time) -
         // OPEN has waited since the outcome was reported; it is entered all the same, for a moment, if that was long ago.
         age: (*age).min(report.wait.saturating_sub(Duration::from_micros(1))),
         decided_in: DecidedIn::default(),
+    })
+}
+
+/// The ids of those outcomes that were counted before: what they decided then, if they did, is in the history.
+pub(in crate::store) fn repeated<'a>(
+    requests: &[&'a ProbeRequest],
+    verdicts: &[ProbeVerdict],
+) -> Vec<&'a TransitionId> {
+    let repeated = |(request, verdict): (&&'a ProbeRequest, &ProbeVerdict)| match (request, verdict) {
+        (ProbeRequest::Settle { id, .. }, ProbeVerdict::Settled(ProbeSettled::Duplicate, _)) => Some(id),
+        _ => None,
+    };
+    requests.iter().zip(verdicts).filter_map(repeated).collect()
+}
+
+/// What an outcome decided when it came first, by the rows that the history has of such ids.
+pub(in crate::store) fn decided_before(
+    request: &ProbeRequest,
+    rows: &[StoredTransition],
+) -> Option<Proposal> {
+    let ProbeRequest::Settle { key, id, report, .. } = request else { return None };
+    let row = rows.iter().find(|row| row.id == *id && row.key == *key);
+    let row = row.filter(|_| holds(Rule::RepeatTellsDecision))?;
+    let opens = row.to == State::Open;
+    let after = Snapshot {
+        epoch: row.epoch?,
+        state: row.to,
+        open_count: row.open_count,
+        entered_at: row.occurred_at,
+        wait: row.wait,
+        // The history has it, and does not tell it.
+        retry_after: report.retry_after.filter(|_| opens),
+        config_revision: row.config_revision,
+        ..Snapshot::pristine()
+    };
+    let transition = Transition {
+        from: row.from,
+        reason: row.reason,
+        stats: row.stats,
+        base_epoch: row.base_epoch,
+        at: row.occurred_at,
+        lasted: row.lasted,
+        rejected_calls: row.rejected_calls,
+        outcome: row.outcome.clone(),
+        attribution: row.attribution.clone(),
+        after,
+        shadow: false,
+    };
+    Some(Proposal {
+        id: id.clone(),
+        key: key.clone(),
+        change: Change::Transition(Box::new(transition)),
+        numbering: Numbering::Store,
+        store_unavailable: false,
+        decided_at: row.occurred_at,
+        service_override: None,
+        age: Duration::ZERO,
+        decided_in: DecidedIn { timeline: row.timeline, ..DecidedIn::default() },
     })
 }
 

@@ -17,7 +17,7 @@ use crate::store::timeline_store::timeline_after;
 use crate::store::timestamp::Timestamp;
 use crate::store::{
     Answered, ChangeId, ChangedRow, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace,
-    RowsPage, SharedStore, StoreError, StoredBreaker, shared_script,
+    RowsPage, SharedStore, StoreError, StoredBreaker, StoredTransition, TransitionId, shared_script,
 };
 
 #[async_trait]
@@ -74,9 +74,23 @@ impl SharedTransaction for MemoryTransaction<'_> {
         }));
         Ok(())
     }
+
+    async fn read_decided(&mut self, ids: &[&TransitionId]) -> Result<Vec<StoredTransition>, StoreError> {
+        let state = &self.writer.state;
+        Ok(ids.iter().filter_map(|id| state.decided(id)).cloned().collect())
+    }
 }
 
 impl State {
+    /// The row of the history that a change has, if it stood.
+    fn decided(&self, id: &TransitionId) -> Option<&StoredTransition> {
+        let receipt = self.receipts.get(id).filter(|receipt| receipt.won_epoch.is_some())?;
+        let revision = receipt.revision?;
+        let begin = self.history.partition_point(|row| row.cursor.revision < revision);
+        let rows = self.history[begin..].iter().take_while(|row| row.cursor.revision == revision);
+        rows.map(|row| &**row).find(|row| row.id == *id)
+    }
+
     /// See [`SharedStore::use_rows`].
     fn use_rows(&mut self, used: &[(Key, u64)], now: Timestamp) -> Vec<ChangedRow> {
         let version = RowVersion { timeline: self.meta.timeline, revision: self.revision };

@@ -8,14 +8,14 @@ use breaker::{Key, State};
 use super::shared_rows::Locks;
 use super::steps::PostgresTransaction;
 use super::write_transaction::lock_unchecked;
-use super::{config, probe_rows, row_locks, server_timeline};
+use super::{config, decided, probe_rows, row_locks, server_timeline};
 use crate::store::judge::probes::ProbeRows;
 use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows};
 use crate::store::sqlx_error::fault;
 use crate::store::statements::random_step;
 use crate::store::timeline_store::timeline_after;
 use crate::store::timestamp::Timestamp;
-use crate::store::{StoreError, StoredBreaker};
+use crate::store::{StoreError, StoredBreaker, StoredTransition, TransitionId};
 
 #[async_trait]
 impl SharedTransaction for PostgresTransaction<'_> {
@@ -66,5 +66,9 @@ impl SharedTransaction for PostgresTransaction<'_> {
 
     async fn write_probes(&mut self, changed: &BTreeMap<(&Key, u64), ProbeRows>) -> Result<(), StoreError> {
         probe_rows::write(&mut self.tx, &self.probes_read, changed).await
+    }
+
+    async fn read_decided(&mut self, ids: &[&TransitionId]) -> Result<Vec<StoredTransition>, StoreError> {
+        decided::read(&mut self.tx, ids).await
     }
 }

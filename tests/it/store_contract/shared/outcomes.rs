@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use breaker::{Key, Probe, ProbeCounts, ProbeOutcome, ProbeSettled, Reason, State, Time};
-use breakerd::store::{Answer, ProbeRequest, ProbeResponse, Retention, RowCursor, UNUSED_ROWS_KEPT};
+use breakerd::store::{
+    Answer, DecidedIn, ProbeRequest, ProbeResponse, Proposal, Retention, RowCursor, UNUSED_ROWS_KEPT,
+};
 
 use super::bed::{
     LEASE, SharedBed, brief, claim, claimed, failed, of_epoch, settle, settled, succeeded, timeless,
     to_half_open, waited,
 };
 use super::on_every_shared_store;
-use crate::store_contract::change::{key, proposed};
+use crate::store_contract::change::{id, key, proposed};
 use crate::store_contract::history;
 
 on_every_shared_store!(
@@ -23,11 +25,21 @@ on_every_shared_store!(
     the_last_success_closes_in_the_same_transaction,
     a_failure_opens_as_long_as_its_report_says,
     after_the_verdict_a_repeat_is_told_from_what_is_late,
+    a_repeat_is_answered_with_what_it_decided_whatever_came_after_that,
+    what_was_decided_in_a_timeline_before_is_told_as_that,
     a_mixed_batch_is_answered_in_its_order,
     a_batch_of_verdicts_is_one_revision,
     slots_of_an_epoch_that_is_over_stay_ten_minutes,
     the_probes_of_a_deleted_breaker_go_with_it,
 );
+
+/// The transition that an outcome is answered to have decided.
+fn decided(response: ProbeResponse) -> Option<Proposal> {
+    match response {
+        ProbeResponse::Settled { decided, .. } => decided.map(|decided| *decided),
+        other => panic!("{other:?}"),
+    }
+}
 
 const GOOD: ProbeOutcome = ProbeOutcome { failed: false, slow: false };
 
@@ -167,6 +179,52 @@ async fn after_the_verdict_a_repeat_is_told_from_what_is_late(bed: &mut SharedBe
     assert_eq!(history(&*bed.store).await.len(), 2);
 }
 
+/// The answer may have been lost: who asks has to keep the transition, and knows it by this answer alone.
+async fn a_repeat_is_answered_with_what_it_decided_whatever_came_after_that(bed: &mut SharedBed) {
+    let (a, probes) = half_open(bed, 3, 2).await;
+    assert_eq!(decided(bed.ask(failed(&a, probes[0])).await), None);
+    let opened = decided(bed.ask(failed(&a, probes[1])).await).expect("two failures open it");
+    assert_eq!(decided(bed.ask(failed(&a, probes[1])).await).as_ref(), Some(&opened));
+    bed.pass(Duration::from_secs(30)).await;
+    bed.propose(to_half_open(90, &a, State::Open, 2, (1, 1))).await;
+    let probe = bed.claim(&a, 3, &[7]).await.0.unwrap().probes[0];
+    let closed = decided(bed.ask(of_epoch(succeeded(&a, probe), 3)).await).expect("one success closes it");
+
+    let revision = bed.store.revision().await.unwrap();
+    let by_another = match failed(&a, probes[1]) {
+        ProbeRequest::Settle { key, report, age, .. } => {
+            ProbeRequest::Settle { key, id: id(80), report, age }
+        }
+        other => panic!("{other:?}"),
+    };
+    let batch = [
+        failed(&a, probes[1]),
+        failed(&a, probes[0]),
+        by_another,
+        of_epoch(succeeded(&a, probe), 3),
+        succeeded(&a, probes[2]),
+    ];
+    let responses = bed.store.ask_probes(&batch).await.unwrap();
+    let settled_as: Vec<_> = responses.iter().map(|response| settled(response.clone()).settled).collect();
+    let repeated = ProbeSettled::Duplicate;
+    assert_eq!(settled_as, [repeated, repeated, repeated, repeated, ProbeSettled::Late]);
+    let told: Vec<_> = responses.into_iter().map(decided).collect();
+    assert_eq!(told, [Some(opened), None, None, Some(closed), None]);
+    assert_eq!(bed.store.revision().await.unwrap(), revision, "nothing is written for it");
+}
+
+async fn what_was_decided_in_a_timeline_before_is_told_as_that(bed: &mut SharedBed) {
+    let (a, probes) = half_open(bed, 1, 1).await;
+    let opened = decided(bed.ask(failed(&a, probes[0])).await).unwrap();
+    assert_eq!(opened.decided_in, DecidedIn::timeline(0));
+    bed.change_server().await;
+    bed.store.begin_timeline(0, 0).await.unwrap();
+    let answer = bed.settle(failed(&a, probes[0])).await;
+    assert_eq!(answer.settled, ProbeSettled::Duplicate);
+    assert_ne!(answer.row.version.timeline, 0);
+    assert_eq!(decided(bed.ask(failed(&a, probes[0])).await), Some(opened));
+}
+
 async fn a_mixed_batch_is_answered_in_its_order(bed: &mut SharedBed) {
     let (a, b) = (key("a", ""), key("b", ""));
     bed.half_open([&a, &b], 1, 1).await;
@@ -209,9 +267,11 @@ async fn a_batch_of_verdicts_is_one_revision(bed: &mut SharedBed) {
         .collect();
     for _ in 0..2 {
         let responses = bed.store.ask_probes(&outcomes).await.unwrap();
-        for ((nonce, _), response) in nonces.iter().zip(responses) {
-            let answer = settled(response);
+        for ((nonce, key), response) in nonces.iter().zip(responses) {
             let state = if nonce % 2 == 0 { State::Closed } else { State::Open };
+            let decided = decided(response.clone()).expect("each time");
+            assert_eq!((decided.id.seq, &decided.key), (*nonce, *key));
+            let answer = settled(response);
             assert_eq!((answer.row.snapshot.state, answer.row.version.revision), (state, 2));
         }
     }
