@@ -154,6 +154,17 @@ impl MemoryStore {
         self.inner.lock().state.transitions(query)
     }
 
+    /// The first row of the history that is the one: as it is looked for in all of it again and again, nothing is copied.
+    #[cfg(test)]
+    pub(crate) fn find_transition<T>(
+        &self,
+        is_it: impl Fn(&StoredTransition) -> bool,
+        found: impl FnOnce(&StoredTransition) -> T,
+    ) -> Option<T> {
+        let inner = self.inner.lock();
+        inner.state.history.iter().find(|row| is_it(row)).map(|row| found(row))
+    }
+
     fn read<T>(&self, act: &'static str, read: impl FnOnce(&State) -> T) -> Result<T, StoreError> {
         self.read_at(act, |state, _| read(state))
     }

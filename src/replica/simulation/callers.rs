@@ -188,7 +188,7 @@ async fn decide(
     shown: &Shown,
     mut now: Time,
 ) -> Vec<(&'static str, Allowed, Decided)> {
-    let mut decided = Vec::new();
+    let mut decided = Vec::with_capacity(names.len());
     let mut look: Vec<_> = (0..names.len()).map(WaitingCall::new).collect();
     while !look.is_empty() {
         for call in look {

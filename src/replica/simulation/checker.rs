@@ -296,16 +296,13 @@ impl Checker {
             let inner = self.inner.lock();
             inner.acts.held(replica, name, now).map(str::to_owned).collect()
         };
-        if held.is_empty() {
-            return;
-        }
-        let stored = self.history();
-        let actors: BTreeSet<_> =
-            stored.iter().filter_map(|row| Some(&*row.attribution.as_ref()?.actor)).collect();
-        for actor in held.iter().filter(|actor| !actors.contains(&***actor)) {
-            self.violated(format!(
-                "r{replica} lets calls of {name} pass under the emergency stop of {actor}"
-            ));
+        for actor in held {
+            let is_by = |row: &StoredTransition| row.attribution.as_ref().is_some_and(|by| by.actor == actor);
+            if self.store.find_transition(is_by, |_| ()).is_none() {
+                self.violated(format!(
+                    "r{replica} lets calls of {name} pass under the emergency stop of {actor}"
+                ));
+            }
         }
     }
 
@@ -391,9 +388,8 @@ impl Checker {
 
     /// The timeline in which the store's present epoch of this number was decided; none: it has no such epoch.
     fn made_in(&self, name: &str, epoch: u64) -> Option<u32> {
-        let rows = self.history();
-        let row = rows.iter().find(|row| **row.key.name() == *name && row.epoch == Some(epoch))?;
-        row.timeline
+        let is_it = |row: &StoredTransition| **row.key.name() == *name && row.epoch == Some(epoch);
+        self.store.find_transition(is_it, |row| row.timeline).flatten()
     }
 
     /// The store goes back.
