@@ -36,3 +36,8 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod transition_log;
 pub mod trouble;
+
+/// As that of the program.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
