@@ -88,6 +88,8 @@ const NOTED: &[(Rule, u64)] = &[
 const OPERATED_EVERY: u64 = 5;
 /// In one of so many the store goes back: in those that leave this.
 const GOES_BACK: u64 = 2;
+/// After so many seeds it is told how far they are.
+const TOLD_EVERY: u64 = 10_000;
 /// How many others are tried.
 const SEARCHED: u64 = 2_000;
 /// How long callers call while things go wrong.
@@ -413,6 +415,10 @@ fn replicas_agree_whatever_goes_wrong() {
         sum.probes += figures.probes;
         sum.recorded += figures.recorded;
         sum.transitions += figures.transitions;
+        let done = seed - begin + 1;
+        if done.is_multiple_of(TOLD_EVERY) {
+            println!("{done} seeds are done, up to {seed}, and {} of them failed", failed.len());
+        }
     }
     println!("{sum:?}");
     assert!(failed.is_empty(), "these seeds failed: {failed:?}");
