@@ -6,7 +6,7 @@ use super::bed::to_half_open;
 use super::*;
 use crate::engine::{Appended, Event, TransitionSink};
 use crate::replica::Replication;
-use crate::store::{MemorySnapshot, MemoryStore, StoredTransition, TransitionQuery};
+use crate::store::{MemorySnapshot, MemoryStore, StoredTransition, TimelineStore as _, TransitionQuery};
 
 /// A replica with a journal of its own, on a store that others have too.
 struct OnStore {
@@ -33,7 +33,7 @@ impl TransitionSink for Noting {
 }
 
 impl OnStore {
-    fn new(name: &str, boot: u64, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
+    fn new((name, boot): (&str, u64), timeline: u32, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let options = JournalOptions {
@@ -52,7 +52,7 @@ impl OnStore {
             idle_ttl: Duration::from_hours(1),
         };
         let seals = Seals::new(&[7; 16]);
-        let identity = StoreIdentity { seals, timeline: 0, issuer: boot, numbering: Numbering::Store };
+        let identity = StoreIdentity { seals, timeline, issuer: boot, numbering: Numbering::Store };
         let stood = Stood::default();
         let sink = Box::new(Noting(Arc::clone(&journal), Arc::clone(&stood)));
         let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
@@ -94,7 +94,7 @@ fn entered_again(store: &MemoryStore) -> Vec<(Option<u64>, u64)> {
 async fn a_half_open_that_entered_again_is_in_the_history_when_the_store_went_back_once_more() {
     let clock = ManualClock::new(NOW);
     let (store, standby) = half_open(&clock).await;
-    let replicas = [OnStore::new("r0", 1, &store, &clock), OnStore::new("r1", 2, &store, &clock)];
+    let replicas = [("r0", 1), ("r1", 2)].map(|life| OnStore::new(life, 0, &store, &clock));
     let mut tails = Vec::new();
     for replica in &replicas {
         tails.push(replica.replication.catch_up(0).await.unwrap());
@@ -123,7 +123,7 @@ async fn a_half_open_that_entered_again_is_in_the_history_when_the_store_went_ba
 async fn a_replica_that_started_without_its_store_follows_it_when_it_went_back() {
     let clock = ManualClock::new(NOW);
     let (store, standby) = half_open(&clock).await;
-    let replica = OnStore::new("r0", 1, &store, &clock);
+    let replica = OnStore::new(("r0", 1), 0, &store, &clock);
     let mut tail = replica.replication.start_alone(&[], &[]);
     tail.catch_up().await.unwrap();
     for _ in 0..2 {
@@ -131,5 +131,21 @@ async fn a_replica_that_started_without_its_store_follows_it_when_it_went_back()
         tail.catch_up().await.unwrap();
         replica.send().await;
     }
+    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+}
+
+/// Whoever began the timeline may have died over it.
+#[tokio::test]
+async fn a_replica_that_starts_in_the_timeline_keeps_what_entered_again_there() {
+    let clock = ManualClock::new(NOW);
+    let (store, standby) = half_open(&clock).await;
+    store.begin_timeline(0, 0).await.unwrap();
+    let timeline = store.meta().await.unwrap().timeline;
+    let replica = OnStore::new(("r0", 1), timeline, &store, &clock);
+    let mut tail = replica.replication.catch_up(0).await.unwrap();
+    assert_eq!(replica.shown(), (2, State::HalfOpen));
+    store.promote(&standby);
+    tail.catch_up().await.unwrap();
+    replica.send().await;
     assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
 }
