@@ -40,9 +40,17 @@ pub(super) struct Process {
     pub(super) starts_alone: bool,
     pub(super) lets_go: bool,
     /// What it last knew of the store; none: nothing was kept yet.
-    pub(super) kept: Mutex<Option<Vec<KnownRow>>>,
+    pub(super) kept: Mutex<Option<Kept>>,
     /// What was seen of the store, on disk.
     pub(super) seen: Arc<NewestSeen>,
+}
+
+/// What a process knew of the store.
+#[derive(Clone)]
+pub(super) struct Kept {
+    /// The timeline that the rows are of.
+    timeline: u32,
+    rows: Vec<KnownRow>,
 }
 
 #[derive(Default)]
@@ -80,8 +88,9 @@ fn start_alone(engine: &Engine, kept: &[KnownRow], unanswered: &[Unanswered], cl
 async fn keep(process: Arc<Process>, engine: Arc<Engine>, read: Arc<ReadPosition>, clock: Arc<dyn Clock>) {
     loop {
         clock.sleep_until(clock.now() + KEPT_EVERY).await;
-        if read.is_read() {
-            *process.kept.lock() = Some(engine.known_rows());
+        if read.is_read() && engine.outside_timeline().is_empty() {
+            let (timeline, rows) = (engine.timeline(), engine.known_rows());
+            *process.kept.lock() = Some(Kept { timeline, rows });
         }
     }
 }
@@ -153,8 +162,10 @@ pub(super) async fn live(
     };
     let (journal, recovered) = Journal::open_in_memory(&process.disk, options).expect("a journal");
     let journal = Arc::new(journal);
+    let kept = process.kept.lock().clone();
+    let timeline = kept.as_ref().map_or(0, |kept| kept.timeline);
     let identity =
-        StoreIdentity { seals: Seals::new(&[7; 16]), timeline: 0, issuer, numbering: Numbering::Store };
+        StoreIdentity { seals: Seals::new(&[7; 16]), timeline, issuer, numbering: Numbering::Store };
     let sink = Noting {
         journal: Arc::clone(&journal),
         checker: Arc::clone(&checker),
@@ -174,10 +185,9 @@ pub(super) async fn live(
     let replication = replication.continued(Arc::clone(&process.seen), hints, Duration::from_hours(1));
     executor.spawn(owner, replication.writer().run(stop.clone()));
     let mut tail = replication.tail();
-    let kept = process.kept.lock().clone();
-    if let Some(kept) = kept {
+    if let Some(Kept { rows, .. }) = kept {
         checker.log(|| format!("r{} starts by what it last knew", process.index));
-        start_alone(&engine, &kept, &recovered.unanswered, &*clock);
+        start_alone(&engine, &rows, &recovered.unanswered, &*clock);
     } else {
         if recovered.entries > 0 {
             let sent = CancellationToken::new();
