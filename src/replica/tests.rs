@@ -2,23 +2,23 @@ mod bed;
 mod calls;
 mod decided;
 mod going_back;
+pub(super) mod life;
 mod recording;
 mod service_overrides;
 mod stop;
 
 use async_trait::async_trait;
-use breaker::{Key, Numbering, Outcome, Recorded, Report, RowVersion, Snapshot, State, StoredRow};
+use breaker::{Key, Outcome, Recorded, Report, RowVersion, Snapshot, State, StoredRow};
 use breakerd_common::clock::ManualClock;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::bed::Bed;
+use self::life::Life;
 use super::*;
-use crate::engine::{
-    Limits, OperatorAct, RecordResult, Seals, StoreAnswer, StoreIdentity, Target, Unknown, Waits,
-};
+use crate::engine::{OperatorAct, RecordResult, StoreAnswer, Target, Unknown, Waits};
+use crate::journal::Journal;
 use crate::journal::writer::Writer;
-use crate::journal::{Journal, JournalOptions};
 use crate::store::{
     Answered, ChangeId, ChangedRow, Position, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowPlace,
     RowsPage, SharedStore, StoreError, UnreadableRow,
@@ -85,26 +85,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
-        let folder = tempfile::tempdir().unwrap();
-        let options = JournalOptions {
-            replica: "here".into(),
-            boot: 1,
-            bytes_max: 1024 * 1024,
-            breakers_max: 10,
-            clock: Arc::clone(&clock),
-        };
-        let journal = Arc::new(Journal::open(folder.path(), options).unwrap().0);
-        let limits = Limits {
-            breakers_max: 1_000,
-            breakers_per_service_max: 1_000,
-            breakers_per_caller_max: 1_000,
-            own_series_max: 0,
-            idle_ttl: Duration::from_hours(1),
-        };
-        let (seals, numbering) = (Seals::new(&[7; 16]), Numbering::Store);
-        let identity = StoreIdentity { seals, timeline: 0, issuer: 1, numbering };
-        let sink = Box::new(Arc::clone(&journal));
-        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
+        let Life { engine, journal, folder } = Life::new("here", 1, Arc::clone(&clock));
         Self { engine, journal, clock, store: Arc::default(), _folder: folder }
     }
 

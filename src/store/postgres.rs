@@ -11,7 +11,6 @@ mod config;
 mod connector;
 mod copy;
 mod counts;
-mod decided;
 mod listen;
 mod lock;
 mod permit_keys;
@@ -30,6 +29,7 @@ mod shared_rows;
 mod shared_steps;
 mod statements_text;
 mod steps;
+mod transition_rows;
 mod url;
 mod write;
 mod write_text;
@@ -50,6 +50,7 @@ use self::connector::{Connector, Source};
 use self::lock::Lock;
 use self::schema::Schema;
 use self::steps::PostgresTransaction;
+use self::transition_rows::SELECT_TRANSITIONS;
 pub use self::url::PostgresUrl;
 use super::columns::{Reader, bigint};
 use super::history::{TransitionRow, narrow};
@@ -203,15 +204,8 @@ impl TransitionStore for PostgresStore {
     }
 
     async fn transitions(&self, query: &TransitionQuery) -> Result<Vec<StoredTransition>, StoreError> {
-        let mut sql = QueryBuilder::<Postgres>::new(
-            "SELECT revision, number, replica, boot, seq, service, name, from_state, to_state, reason, epoch,
-                    base_epoch, calls, failures, slow_calls, consecutive_failures, consecutive_successes,
-                    reporters, open_count, wait_us, retry_after_us, actor, override_reason, lasted_us,
-                    rejected_calls, error_class, caller, lost_transitions, shadow, store_unavailable,
-                    superseded_by, timeline, config_revision, occurred_at, recorded_at
-             FROM transition
-             WHERE true",
-        );
+        let mut sql = QueryBuilder::<Postgres>::new(SELECT_TRANSITIONS);
+        sql.push(" WHERE true");
         narrow(&mut sql, "occurred_at", query)?;
         let pool = if query.follows() { self.reads() } else { self.history() };
         let rows: Vec<TransitionRow> =

@@ -6,9 +6,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::engine::{Engine, Limits, Permit, Seals, StoreIdentity, Target};
+use crate::engine::{Engine, Permit, Target};
+use crate::journal::Journal;
 use crate::journal::writer::Writer;
-use crate::journal::{Journal, JournalOptions};
+use crate::replica::tests::life::Life;
 use crate::replica::{Answers, Tail};
 use crate::store::{Availability, MemoryStore, StoredTransition, TransitionQuery, TransitionStore as _};
 
@@ -119,26 +120,7 @@ impl Two {
 impl One {
     fn start(boot: u64, clock: &ManualClock, store: &Arc<MemoryStore>, stop: &CancellationToken) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
-        let folder = tempfile::tempdir().unwrap();
-        let options = JournalOptions {
-            replica: format!("r{boot}").into(),
-            boot,
-            bytes_max: 1024 * 1024,
-            breakers_max: 10,
-            clock: Arc::clone(&clock),
-        };
-        let journal = Arc::new(Journal::open(folder.path(), options).unwrap().0);
-        let limits = Limits {
-            breakers_max: 10,
-            breakers_per_service_max: 10,
-            breakers_per_caller_max: 10,
-            own_series_max: 0,
-            idle_ttl: Duration::from_hours(1),
-        };
-        let (seals, numbering) = (Seals::new(&[7; 16]), Numbering::Store);
-        let identity = StoreIdentity { seals, timeline: 0, issuer: boot, numbering };
-        let sink = Box::new(Arc::clone(&journal));
-        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
+        let Life { engine, journal, folder } = Life::new(&format!("r{boot}"), boot, Arc::clone(&clock));
         let answers = Arc::new(Answers::new(Arc::clone(&engine), Arc::clone(&clock)));
         let writer = Writer::to_shared(Arc::clone(&journal), store.clone(), answers);
         tokio::spawn(writer.run(stop.clone()));

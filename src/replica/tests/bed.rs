@@ -12,9 +12,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::life::Life;
 use super::*;
-use crate::engine::{Allowed, Limits, Seals, StoreIdentity};
-use crate::journal::{Journal, JournalOptions};
+use crate::engine::Allowed;
+use crate::journal::Journal;
 use crate::store::{
     Answered, Change, ChangedRow, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage,
     SharedStore, StoreError, TransitionId,
@@ -103,30 +104,7 @@ impl Bed {
             refused: Mutex::default(),
             is_contended: AtomicBool::new(false),
         });
-        let folder = tempfile::tempdir().unwrap();
-        let options = JournalOptions {
-            replica: "here".into(),
-            boot: 1,
-            bytes_max: 1024 * 1024,
-            breakers_max: 10,
-            clock: Arc::new(clock.clone()),
-        };
-        let journal = Arc::new(Journal::open(folder.path(), options).unwrap().0);
-        let limits = Limits {
-            breakers_max: 1_000,
-            breakers_per_service_max: 1_000,
-            breakers_per_caller_max: 1_000,
-            own_series_max: 0,
-            idle_ttl: Duration::from_hours(1),
-        };
-        let identity = StoreIdentity {
-            seals: Seals::new(&[7; 16]),
-            timeline: 0,
-            issuer: 1,
-            numbering: Numbering::Store,
-        };
-        let sink = Box::new(Arc::clone(&journal));
-        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
+        let Life { engine, journal, folder } = Life::new("here", 1, Arc::new(clock.clone()));
         let any_clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let coordinator = Coordinator::new(
             Arc::clone(&engine),

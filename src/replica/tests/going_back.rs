@@ -3,6 +3,7 @@
 use breaker::{Reason, Transition};
 
 use super::bed::to_half_open;
+use super::life::Life;
 use super::*;
 use crate::engine::{Appended, Event, TransitionSink};
 use crate::replica::Replication;
@@ -34,28 +35,13 @@ impl TransitionSink for Noting {
 
 impl OnStore {
     fn new((name, boot): (&str, u64), timeline: u32, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
-        let options = JournalOptions {
-            replica: name.into(),
-            boot,
-            bytes_max: 1024 * 1024,
-            breakers_max: 10,
-            clock: Arc::clone(&clock),
-        };
-        let journal = Arc::new(Journal::open(folder.path(), options).unwrap().0);
-        let limits = Limits {
-            breakers_max: 10,
-            breakers_per_service_max: 10,
-            breakers_per_caller_max: 10,
-            own_series_max: 0,
-            idle_ttl: Duration::from_hours(1),
-        };
-        let seals = Seals::new(&[7; 16]);
-        let identity = StoreIdentity { seals, timeline, issuer: boot, numbering: Numbering::Store };
         let stood = Stood::default();
-        let sink = Box::new(Noting(Arc::clone(&journal), Arc::clone(&stood)));
-        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
+        let noted = Arc::clone(&stood);
+        let Life { engine, journal, folder } =
+            Life::with_sink(name, boot, Arc::clone(&clock), timeline, |journal| {
+                Box::new(Noting(journal, noted))
+            });
         let store = Arc::<MemoryStore>::clone(store);
         let replication = Replication::new(Arc::clone(&engine), store, clock, journal, boot);
         Self { replication, engine, stood, _folder: folder }

@@ -3,6 +3,7 @@
 use breaker::{Attribution, OverrideKind, Reason};
 use breakerd_common::clock::ManualClock;
 
+use super::life::Life;
 use super::*;
 use crate::engine::NotedOverride;
 use crate::replica::Replication;
@@ -20,26 +21,7 @@ struct Replica {
 
 impl Replica {
     fn new(name: &str, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let options = JournalOptions {
-            replica: name.into(),
-            boot: 1,
-            bytes_max: 1024 * 1024,
-            breakers_max: 10,
-            clock: Arc::new(clock.clone()),
-        };
-        let journal = Arc::new(Journal::open(folder.path(), options).unwrap().0);
-        let limits = Limits {
-            breakers_max: 100,
-            breakers_per_service_max: 100,
-            breakers_per_caller_max: 100,
-            own_series_max: 0,
-            idle_ttl: Duration::from_hours(1),
-        };
-        let seals = Seals::new(&[7; 16]);
-        let identity = StoreIdentity { seals, timeline: 0, issuer: 1, numbering: Numbering::Store };
-        let sink = Box::new(Arc::clone(&journal));
-        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, NOW));
+        let Life { engine, journal, folder } = Life::new(name, 1, Arc::new(clock.clone()));
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let store = Arc::clone(store);
         let replication = Replication::new(Arc::clone(&engine), store, clock, journal, 1);

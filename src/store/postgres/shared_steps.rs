@@ -8,7 +8,7 @@ use breaker::{Key, State};
 use super::shared_rows::Locks;
 use super::steps::PostgresTransaction;
 use super::write_transaction::lock_unchecked;
-use super::{config, decided, probe_rows, row_locks, server_timeline};
+use super::{config, probe_rows, row_locks, server_timeline, transition_rows};
 use crate::store::judge::probes::ProbeRows;
 use crate::store::shared_script::{SharedTransaction, StoredProbes, StoredRows};
 use crate::store::sqlx_error::fault;
@@ -69,6 +69,6 @@ impl SharedTransaction for PostgresTransaction<'_> {
     }
 
     async fn read_decided(&mut self, ids: &[&TransitionId]) -> Result<Vec<StoredTransition>, StoreError> {
-        decided::read(&mut self.tx, ids).await
+        transition_rows::read_decided(&mut self.tx, ids).await
     }
 }
