@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use breakerd_api::v1::{
     AllowRequestResponse, GetBreakerRequest, ListReplicasRequest, Outcome, ProbeBreakerRequest,
-    ResetBreakerRequest, ResetBreakerResponse, State,
+    ProbeBreakerResponse, ResetBreakerRequest, ResetBreakerResponse, State,
 };
 use bytes::Bytes;
 use tonic::{Code, Status};
@@ -184,22 +184,40 @@ async fn reset(replica: &Replica, service: &str) -> Result<ResetBreakerResponse,
     Ok(operations.reset_breaker(request).await?.into_inner())
 }
 
-/// An operator lets it probe.
-async fn half_open(replica: &Replica, service: &str) {
+async fn probe_breaker(replica: &Replica, service: &str) -> Result<ProbeBreakerResponse, Status> {
     let request = ProbeBreakerRequest { service: service.into(), name: service.into(), ..Default::default() };
-    replica.process.operations().await.probe_breaker(request).await.unwrap();
+    let mut operations = replica.process.operations().await;
+    Ok(operations.probe_breaker(request).await?.into_inner())
+}
+
+/// An operator closes it: as soon as Postgres has ended a transaction of a replica that it does not reach, which holds up others for a
+/// second at most.
+async fn close(replica: &Replica, service: &str) {
+    eventually("it is reset", async || {
+        has_state(replica, service, State::Closed).await || reset(replica, service).await.is_ok()
+    })
+    .await;
+}
+
+/// An operator lets it probe, as soon as [`close`] would.
+async fn half_open(replica: &Replica, service: &str) {
+    eventually("it probes", async || {
+        has_state(replica, service, State::HalfOpen).await || probe_breaker(replica, service).await.is_ok()
+    })
+    .await;
+}
+
+/// Without a call that would take a probe.
+async fn has_state(replica: &Replica, service: &str, state: State) -> bool {
+    let request = GetBreakerRequest { service: service.into(), name: service.into() };
+    let breaker = replica.process.operations().await.get_breaker(request).await;
+    breaker.is_ok_and(|answer| answer.into_inner().breaker.unwrap().state() == state)
 }
 
 /// They come to show it, without a call that would take a probe.
 async fn show(replicas: &[Replica], service: &str, state: State) {
-    let request = GetBreakerRequest { service: service.into(), name: service.into() };
     for replica in replicas {
-        eventually(service, async || {
-            let mut operations = replica.process.operations().await;
-            let breaker = operations.get_breaker(request.clone()).await;
-            breaker.is_ok_and(|answer| answer.into_inner().breaker.unwrap().state() == state)
-        })
-        .await;
+        eventually(service, || has_state(replica, service, state)).await;
     }
 }
 
@@ -265,11 +283,11 @@ async fn goes_on_alone_and_agrees_again(test: u8, cut: Cut) {
     callers.record(cut_off, "probing", probe, Outcome::Success).await;
 
     // The others go on, and what it has begun holds up nobody.
-    reset(other, "before").await.unwrap();
+    close(other, "before").await;
     callers.trip(other, "beside").await;
     callers.trip(other, "both").await;
     eventually("the store has it", async || has(&url, "both", &[("OPEN", 1)]).await).await;
-    reset(other, "both").await.unwrap();
+    close(other, "both").await;
     let second = callers.probe(other, "probing").await;
     callers.record(other, "probing", second, Outcome::Success).await;
     assert!(!callers.allow(other, "probing").await.allowed, "both probes are given");
