@@ -143,6 +143,12 @@ impl MemoryStore {
         is_gone.then_some(history)
     }
 
+    /// The timeline that it is in, whatever faults are set.
+    #[cfg(test)]
+    pub(crate) fn timeline(&self) -> u32 {
+        self.inner.lock().state.meta.timeline
+    }
+
     /// Whether it has answered a proposal, even if the history has nothing of it: for one who checks what it answered.
     #[cfg(test)]
     pub(crate) fn has_answered(&self, id: &super::TransitionId) -> bool {

@@ -337,7 +337,9 @@ fn run_plan(seed: u64, plan: Plan, mut random: Random, verbose: bool) -> (Vec<St
         world.executor.run_until(world.executor.now() + AGREE_WITHIN);
     }
     world.start_callers();
-    let end = world.executor.now() + CLOSE_WITHIN;
+    // An outcome that went with the store leaves its slot out until its lease is over.
+    let lost_for = if plan.goes_back { plan.lease } else { Duration::ZERO };
+    let end = world.executor.now() + CLOSE_WITHIN + lost_for;
     let is_closed = || rows(&world).iter().all(|row| row.snapshot.state == State::Closed);
     while world.executor.now() < end && !is_closed() {
         world.executor.run_until((world.executor.now() + Duration::from_millis(500)).min(end));

@@ -2,7 +2,6 @@
 
 use super::executor::Random;
 use super::world::World;
-use crate::store::TimelineStore as _;
 
 /// Something happens to the store, or to what may become the store.
 pub(super) fn inject(world: &World, random: &mut Random) {
@@ -14,10 +13,8 @@ pub(super) fn inject(world: &World, random: &mut Random) {
         }
         Some(snapshot) => {
             let is_promoted = random.below(3) > 0;
-            let meta = futures_util::FutureExt::now_or_never(world.store.meta());
-            let timeline = meta.and_then(Result::ok).map_or(0, |meta| meta.timeline);
             world.checker.log(|| format!("the store goes back, promoted: {is_promoted}"));
-            world.checker.goes_back(timeline, is_promoted);
+            world.checker.goes_back(world.store.timeline(), is_promoted);
             if is_promoted {
                 world.store.promote(&snapshot);
             } else {
