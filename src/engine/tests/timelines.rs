@@ -87,3 +87,25 @@ fn the_outcome_of_a_probe_of_a_timeline_that_is_not_known_yet_is_the_stores() {
     engine.take_timeline(&key, &closed(timeline, 2, 4), None, at(4));
     assert!(reported(timeline).is_none(), "so is this one, now that the breaker is in its timeline");
 }
+
+/// What an earlier life had proposed is answered while the rows are read: the answer is of a moment before the row.
+#[test]
+fn a_row_of_the_timeline_that_an_answer_has_told_of_already_is_taken() {
+    let identity = StoreIdentity { numbering: Numbering::Store, ..identity(1) };
+    let timeline = identity.timeline + 1;
+    let engine = Engine::new(LIMITS, identity, &catalog(&declaration(), 1), Box::new(Proposing), at(0));
+    engine.begin_timeline(timeline);
+    let key = Key::new("db", "replica").unwrap();
+    let open = Snapshot { epoch: 3, state: State::Open, ..Snapshot::pristine() };
+    let answered = StoredRow { snapshot: open, ..closed(timeline, 2, 3) };
+    engine.take_answer(&key, &StoreAnswer::AnsweredRow(&answered), None, at(1));
+    let known = || {
+        let view = engine.view("db", "replica", at(2)).unwrap();
+        (view.state, view.view.snapshot.epoch)
+    };
+    assert_eq!(known(), (State::Open, 3));
+    for (row, shown) in [(closed(timeline, 4, 5), 5), (closed(timeline, 3, 4), 5)] {
+        assert!(engine.take_timeline(&key, &row, None, at(2)).is_none());
+        assert_eq!(known(), (State::Closed, shown));
+    }
+}
