@@ -109,7 +109,7 @@ fn is_unanswered_trip(proposal: &Proposal, present: u32) -> bool {
 }
 
 /// A trip of before that no store had answered opens its breaker where nothing is known that came after it. `before`
-/// are the epochs of before that the rows stood for.
+/// are the epochs of before that the rows stood for; none: it does not matter what becomes of it now.
 pub(super) fn check_trips(
     proposals: &[Proposal],
     before: &[Option<u64>],

@@ -147,15 +147,17 @@ struct Before {
     revision: u64,
     /// What the rows stand for that are to be taken up.
     reconciled: Vec<Option<u64>>,
+    /// The same of those that it sees for the first time; none: it gives again the answer that it gave then.
+    of_new: Vec<Option<u64>>,
 }
 
 impl Before {
     fn of(store: &MemoryStore, proposals: &[Proposal]) -> Self {
         let revision = store.revision().now_or_never().and_then(Result::ok).unwrap_or(u64::MAX);
-        Self {
-            revision,
-            reconciled: proposals.iter().map(|proposal| store.reconciled(&proposal.key)).collect(),
-        }
+        let reconciled: Vec<_> = proposals.iter().map(|proposal| store.reconciled(&proposal.key)).collect();
+        let is_new = |proposal: &Proposal| !store.has_answered(&proposal.id);
+        let of_new = proposals.iter().zip(&reconciled).map(|(proposal, of)| of.filter(|_| is_new(proposal)));
+        Self { revision, of_new: of_new.collect(), reconciled }
     }
 
     /// A state of before is taken up only where nothing came since, nor a later one of before.
@@ -183,7 +185,7 @@ impl SharedStore for Link {
                 let answered = store.propose_shared(&proposals).await;
                 let answers = answered.as_deref().unwrap_or_default();
                 before.check(&checker, &proposals, answers);
-                for problem in check_trips(&proposals, &before.reconciled, answers) {
+                for problem in check_trips(&proposals, &before.of_new, answers) {
                     checker.violated(problem);
                 }
                 answered
