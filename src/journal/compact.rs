@@ -162,7 +162,7 @@ mod tests {
     use super::super::acknowledged_mark::AcknowledgedMark;
     use super::super::disk::RealDisk;
     use super::super::log::Cursor;
-    use super::super::merge::tests::{gap, record};
+    use super::super::merge::tests::{gap, kept, record};
     use super::*;
 
     /// A closed segment of these records, written to its file.
@@ -289,6 +289,19 @@ mod tests {
         log.closed.push_back(third);
         let compacted = compact(&mut log, &RealDisk, target, u64::MAX, 0).unwrap().unwrap();
         assert_eq!((compacted.lost, compacted.records), (1, 1));
+    }
+
+    #[test]
+    fn what_the_store_has_already_takes_nothing_of_the_rest_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = log(folder.path(), 0, 0);
+        let first = [record("eu", 1), kept("us", 1)];
+        let second = [kept("eu", 2), record("us", 2)];
+        log.closed.extend([segment(folder.path(), 1, 1, &first), segment(folder.path(), 2, 3, &second)]);
+        let compacted = compact(&mut log, &RealDisk, target, u64::MAX, 0).unwrap().unwrap();
+        assert_eq!((compacted.lost, compacted.records), (0, 2));
+        let said: Vec<_> = read(&log.closed[0]).0.iter().map(|left| (left.id.seq, lost(left))).collect();
+        assert_eq!(said, [(1, 0), (2, 0)]);
     }
 
     /// Counts how often it is written to.

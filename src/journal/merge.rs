@@ -40,8 +40,15 @@ pub(super) fn entered_by(proposal: &Proposal) -> Option<EnteredBy> {
 
 /// One record in the place of two of the same breaker that no store has been sent yet. It keeps the id of the newer
 /// one, so that it has one id through all attempts and restarts. But what was decided alone stands over a change that the store has
-/// yet to answer, and is history: the breaker waits for the answer to that change.
+/// yet to answer, and is history: the breaker waits for the answer to that change. What the store has already gives way as a whole:
+/// it answers that id without a look at the rest, which then no store would ever be asked about.
 pub(super) fn merge(older: &Proposal, newer: Proposal, cause: GapCause) -> Proposal {
+    if older.decided_in.is_repeat {
+        return newer;
+    }
+    if newer.decided_in.is_repeat {
+        return older.clone();
+    }
     let base_epoch = older.change.base_epoch();
     let is_over_change = newer.store_unavailable && !older.store_unavailable;
     let after = if is_over_change { state_after(older) } else { state_kept(older, &newer) };
@@ -211,6 +218,25 @@ pub(super) mod tests {
         assert_eq!(merged(of(false, 4), both), (4, false, Some(4), 3));
         assert_eq!(merged(of(true, 5), of(true, 6)), (6, true, Some(6), 2));
         assert_eq!(merged(of(true, 5), of(false, 6)), (6, false, Some(6), 2));
+    }
+
+    /// The record that enters `epoch`, which the store has already.
+    pub(in crate::journal) fn kept(name: &str, epoch: u64) -> Proposal {
+        let decided_in = crate::store::DecidedIn { is_repeat: true, ..crate::store::DecidedIn::default() };
+        Proposal { decided_in, ..record(name, epoch) }
+    }
+
+    #[test]
+    fn what_the_store_has_already_gives_way_to_what_it_has_yet_to_answer() {
+        let cause = GapCause::JournalFull;
+        assert_eq!(merge(&record("eu", 4), kept("eu", 5), cause), record("eu", 4));
+        assert_eq!(merge(&kept("eu", 4), record("eu", 5), cause), record("eu", 5));
+        assert_eq!(merge(&kept("eu", 4), kept("eu", 5), cause), kept("eu", 5));
+        let both = merge(&record("eu", 4), record("eu", 5), cause);
+        assert_eq!(merge(&both, kept("eu", 6), cause), both);
+        assert_eq!(merge(&kept("eu", 3), both.clone(), cause), both);
+        let alone = Proposal { store_unavailable: true, ..record("eu", 4) };
+        assert_eq!(merge(&alone, kept("eu", 5), cause), alone);
     }
 
     #[test]

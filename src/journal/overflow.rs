@@ -64,7 +64,7 @@ impl Overflow {
             bytes = bytes.max(older.bytes);
             let lost_before = lost(&older.proposal) + lost(&proposal);
             proposal = merge(&older.proposal, proposal, GapCause::JournalUnwritable);
-            merged = Merged { lost: lost(&proposal) - lost_before, records: 1 };
+            merged = Merged { lost: lost(&proposal).saturating_sub(lost_before), records: 1 };
         }
         self.bytes += bytes;
         self.newest.insert(proposal.key.clone(), lsn);
@@ -148,7 +148,7 @@ pub(super) struct Merged {
 
 #[cfg(test)]
 mod tests {
-    use super::super::merge::tests::{gap, record};
+    use super::super::merge::tests::{gap, kept, record};
     use super::*;
 
     /// Bytes of the line of a record that counts as 500.
@@ -195,6 +195,23 @@ mod tests {
         overflow.push(1, record("eu", 1), LINE);
         let earlier = merge(&record("eu", 2), record("eu", 3), GapCause::JournalFull);
         assert_eq!(overflow.push(2, earlier, LINE), Merged { lost: 1, records: 1 });
+    }
+
+    #[test]
+    fn what_the_store_has_already_takes_nothing_of_the_rest_with_it() {
+        let mut overflow = Overflow::new(1);
+        overflow.push(1, record("eu", 1), LINE);
+        assert_eq!(overflow.push(2, kept("eu", 2), LINE), Merged { lost: 0, records: 1 });
+        assert_eq!(overflow.push(3, kept("eu", 3), LINE), Merged { lost: 0, records: 1 });
+        overflow.push(4, kept("us", 1), LINE);
+        assert_eq!(overflow.push(5, record("us", 2), LINE), Merged { lost: 0, records: 1 });
+        // A gap of an earlier version may be marked as well: nothing is lost by leaving it out.
+        let decided_in = kept("cn", 1).decided_in;
+        let gap = merge(&record("cn", 1), record("cn", 2), GapCause::JournalFull);
+        overflow.push(6, Proposal { decided_in, ..gap }, LINE);
+        assert_eq!(overflow.push(7, record("cn", 3), LINE), Merged { lost: 0, records: 1 });
+        let sent = overflow.send(10, 10_000);
+        assert_eq!((sent.proposals, sent.lsn), (vec![record("eu", 1), record("us", 2), record("cn", 3)], 7));
     }
 
     #[test]
