@@ -3,7 +3,7 @@
 use breaker::{EnteredBy, Key, ProposalId, RowVersion, Snapshot, Time, Transition};
 
 use super::Engine;
-use super::entry::{Entry, Inner, LastTransition};
+use super::entry::LastTransition;
 use super::shares::{Creator, Room};
 
 /// The row of a breaker, as far as is known here.
@@ -37,12 +37,6 @@ impl Engine {
             rows.push(KnownRow { key: entry.key.clone(), snapshot, version, entered_by });
         }
         rows
-    }
-
-    /// Whether this version of a breaker's row was taken, or a later one.
-    pub fn has_taken(&self, key: &Key, version: RowVersion) -> bool {
-        let taken = |_: &Entry, inner: &mut Inner| inner.breaker.taken() >= version;
-        self.registry.with_known(self.seals.key_id(key.service(), key.name()), taken).unwrap_or(false)
     }
 
     /// A change that an earlier life of this process made, and that the store has not answered yet, stands again until it does

@@ -12,7 +12,7 @@ use super::tail::{ACT, PAGE, POLL_EVERY, Tail, log_unreadable};
 use super::timelines::{Found, revisions};
 use crate::engine::{StoreAnswer, TakenUp};
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{Answer, Answered, ChangeId, ChangedRow, RowCursor, RowsPage, StoreError, entered_again};
+use crate::store::{Answer, Answered, ChangeId, ChangedRow, RowCursor, RowsPage, StoreError};
 use crate::trouble::Trouble;
 
 /// Larger than any revision, and a number that databases have.
@@ -88,6 +88,7 @@ impl Tail {
             // From here on no answer of the timeline before is taken, and none of this one for breakers that are not in it yet.
             self.engine.begin_timeline(timeline);
             self.timelines.taken_up.clear();
+            self.timelines.entered_again.clear();
             if let Some(journal) =
                 self.timelines.journal.as_ref().filter(|_| holds(Rule::OwnEntriesSentAgain))
             {
@@ -104,12 +105,12 @@ impl Tail {
             self.note_configuration(page.configuration);
             log_unreadable(&page);
             let now = self.clock.now();
-            let taken_up = page.rows.iter().filter_map(|changed| {
-                self.keep_entered_again(changed);
+            let mut taken_up = Vec::new();
+            for changed in &page.rows {
+                self.timelines.keep_entered_again(changed);
                 let ChangedRow { key, row, entered_by } = changed;
-                self.engine.take_timeline(key, row, *entered_by, now)
-            });
-            let taken_up = taken_up.collect();
+                taken_up.extend(self.engine.take_timeline(key, row, *entered_by, now));
+            }
             self.timelines.take_up(taken_up, timeline, now);
             cursor = page.next;
             if page.is_last {
@@ -129,19 +130,6 @@ impl Tail {
             "the store has another timeline: breakers are as they are there"
         );
         Ok(())
-    }
-
-    /// What let a half-open enter again, as the timeline began, is taken down before the row is taken, once: no replica has proposed it,
-    /// and callers are told of it. Should the store go back once more, the history has it from here.
-    pub(super) fn keep_entered_again(&self, changed: &ChangedRow) {
-        let Some(journal) = self.timelines.journal.as_ref().filter(|_| holds(Rule::EnteredAgainKept)) else {
-            return;
-        };
-        if let Some(entered_again) = entered_again(changed)
-            && !self.engine.has_taken(&changed.key, changed.row.version)
-        {
-            journal.keep(entered_again);
-        }
     }
 
     /// A breaker of which the store has no row.

@@ -1,6 +1,7 @@
 //! What a replica knows of the timelines of its store: how it notices that the store went back, and which states are to be taken
 //! up after that. What it does then is in `new_timeline.rs`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use breaker::{Numbering, Time};
@@ -9,7 +10,10 @@ use super::newest_seen::NewestSeen;
 use crate::engine::TakenUp;
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{Change, ChangeId, DecidedIn, Position, Proposal, RowsPage, SeenPosition, TransitionId};
+use crate::store::{
+    Change, ChangeId, ChangedRow, DecidedIn, Position, Proposal, RowsPage, SeenPosition, TransitionId,
+    entered_again,
+};
 
 /// What a replica knows of timelines.
 #[derive(Default)]
@@ -21,6 +25,8 @@ pub(super) struct Timelines {
     /// States of before that the store has not heard of yet.
     pub(super) taken_up: Vec<Proposal>,
     next_seq: u64,
+    /// The half-opens that entered again in the present timeline and that the journal has, by the numbers of their transitions.
+    pub(super) entered_again: HashSet<u64>,
 }
 
 /// How a store was found.
@@ -70,6 +76,18 @@ impl Timelines {
             Found::WentBack
         } else {
             Found::Same
+        }
+    }
+
+    /// What let a half-open enter again, as the timeline began, is taken down before the row that was read is taken, once: no replica
+    /// has proposed it, and callers are told of it. An answer may have brought the row before, which takes nothing down. Should the
+    /// store go back once more, the history has it from here.
+    pub(super) fn keep_entered_again(&mut self, changed: &ChangedRow) {
+        let Some(journal) = self.journal.as_ref().filter(|_| holds(Rule::EnteredAgainKept)) else { return };
+        if let Some(entered_again) = entered_again(changed)
+            && self.entered_again.insert(entered_again.id.seq)
+        {
+            journal.keep(entered_again);
         }
     }
 

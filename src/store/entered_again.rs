@@ -1,7 +1,7 @@
 //! A half-open that enters half-open again, as its store went back: whoever begins a timeline lets it, and no replica proposes it.
 //!
-//! The state is in no journal then, and would be missing from the history if the store went back once more. So every replica that
-//! reads it from its row takes it down before it shows it. All know it by one id, which follows from the timeline and the breaker, so
+//! The state is in no journal then, and would be missing from the history if the store went back once more. So every replica whose
+//! tail reads it from its row takes it down, before it takes that row. All know it by one id, which follows from the timeline and the breaker, so
 //! that the history has it once.
 
 use std::hash::Hasher as _;

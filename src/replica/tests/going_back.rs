@@ -1,18 +1,22 @@
 //! A store that goes back, and goes back once more: what replicas had on disk of the timeline between.
 
-use breaker::{Reason, Transition};
+use breaker::{Numbering, Reason, Transition};
 
 use super::bed::to_half_open;
 use super::life::Life;
 use super::*;
-use crate::engine::{Appended, Event, TransitionSink};
+use crate::engine::{Appended, Event, Origin, StoreAnswer, TransitionSink};
 use crate::replica::Replication;
-use crate::store::{MemorySnapshot, MemoryStore, StoredTransition, TimelineStore as _, TransitionQuery};
+use crate::store::{
+    Change, ChangedRow, MemorySnapshot, MemoryStore, RowCursor, SharedStore as _, StoredTransition,
+    TimelineStore as _, TransitionQuery,
+};
 
 /// A replica with a journal of its own, on a store that others have too.
 struct OnStore {
     replication: Replication,
     engine: Arc<Engine>,
+    journal: Arc<Journal>,
     /// What it logged and counted.
     stood: Stood,
     _folder: tempfile::TempDir,
@@ -43,8 +47,8 @@ impl OnStore {
                 Box::new(Noting(journal, noted))
             });
         let store = Arc::<MemoryStore>::clone(store);
-        let replication = Replication::new(Arc::clone(&engine), store, clock, journal, boot);
-        Self { replication, engine, stood, _folder: folder }
+        let replication = Replication::new(Arc::clone(&engine), store, clock, Arc::clone(&journal), boot);
+        Self { replication, engine, journal, stood, _folder: folder }
     }
 
     /// Carries to the store what is in the journal.
@@ -130,6 +134,53 @@ async fn a_replica_that_starts_in_the_timeline_keeps_what_entered_again_there() 
     let replica = OnStore::new(("r0", 1), timeline, &store, &clock);
     let mut tail = replica.replication.catch_up(0).await.unwrap();
     assert_eq!(replica.shown(), (2, State::HalfOpen));
+    store.promote(&standby);
+    tail.catch_up().await.unwrap();
+    replica.send().await;
+    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+}
+
+/// The answer brings the row before it is read.
+#[tokio::test]
+async fn a_replica_whose_journal_is_answered_first_keeps_what_entered_again() {
+    let clock = ManualClock::new(NOW);
+    let (store, standby) = half_open(&clock).await;
+    store.begin_timeline(0, 0).await.unwrap();
+    let timeline = store.meta().await.unwrap().timeline;
+    let replica = OnStore::new(("r0", 1), timeline, &store, &clock);
+    let unanswered = to_half_open(5, "a", 1);
+    let Change::Transition(transition) = &unanswered.change else { unreachable!() };
+    replica.journal.append(Event {
+        key: &unanswered.key,
+        transition,
+        origin: Origin::Own,
+        numbering: Numbering::Store,
+        service_override: None,
+        timeline: Some(0),
+    });
+    let mut tail = replica.replication.catch_up(1).await.unwrap();
+    assert_eq!(replica.shown(), (2, State::HalfOpen));
+    store.promote(&standby);
+    tail.catch_up().await.unwrap();
+    replica.send().await;
+    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+}
+
+/// An outcome or an act may be answered, of a breaker that is not known here, before the tail has read its row.
+#[tokio::test]
+async fn a_row_that_an_answer_brings_between_is_kept_when_it_is_read() {
+    let clock = ManualClock::new(NOW);
+    let (store, standby) = half_open(&clock).await;
+    let replica = OnStore::new(("r0", 1), 0, &store, &clock);
+    let mut tail = replica.replication.start_alone(&[], &[]);
+    store.begin_timeline(0, 0).await.unwrap();
+    let timeline = store.meta().await.unwrap().timeline;
+    replica.engine.begin_timeline(timeline);
+    let page = store.rows_after(&RowCursor::default(), &[], 9).await.unwrap();
+    let ChangedRow { key, row, entered_by } = &page.rows[0];
+    replica.engine.take_answer(key, &StoreAnswer::AnsweredRow(row), *entered_by, NOW);
+    assert_eq!(replica.shown(), (2, State::HalfOpen));
+    tail.catch_up().await.unwrap();
     store.promote(&standby);
     tail.catch_up().await.unwrap();
     replica.send().await;
