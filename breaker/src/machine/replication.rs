@@ -68,7 +68,9 @@ impl Breaker {
         });
         let proposal = Proposal { id: None, is_timed, is_held: false, is_answered: false, ..proposal };
         let replicated = self.replicated.get_or_insert_default();
-        (replicated.proposal, replicated.overtaken_trip) = (Some(proposal), None);
+        replicated.proposal = Some(proposal);
+        // The store may say that it is too early.
+        replicated.overtaken_trip.take_if(|_| !is_timed);
     }
 
     /// A half-open was left by a change that the store has yet to answer. If that has lost, the half-open goes on, with the
@@ -83,9 +85,11 @@ impl Breaker {
     }
 
     /// Takes over the row after a proposal that was made on `base`, and goes on with the probes of its half-open, if the row is
-    /// in that still.
-    fn go_back(&mut self, row: Snapshot, proposal: Proposal, entered_at: Time, now: Time) {
+    /// in that still. A trip that the row overtook is remembered, if it is that row still.
+    pub(super) fn go_back(&mut self, row: Snapshot, proposal: Proposal, entered_at: Time, now: Time) {
+        let overtaken_trip = self.replicated.as_ref().and_then(|replicated| replicated.overtaken_trip);
         self.take_over(row, entered_at, now);
+        self.remember_overtaken(overtaken_trip.filter(|_| self.epoch == proposal.base.0.epoch));
         if let (Phase::HalfOpen(present), Some(probes)) = (&mut self.phase, proposal.probes)
             && self.epoch == proposal.base.0.epoch
         {
@@ -169,7 +173,7 @@ impl Breaker {
         self.end_branch();
         self.note(row.version);
         let row_entered_at = now - row.age;
-        self.hold_trip();
+        self.hold_trip(now);
         if self.holds_over(&row.snapshot) {
             if let Some(proposal) = self.proposal_mut() {
                 proposal.base = (row.snapshot.clone(), row_entered_at.min(now));
@@ -234,6 +238,7 @@ impl Breaker {
         if confirms {
             self.epoch = row.snapshot.epoch;
             self.retime(&row.snapshot, now - row.age, now);
+            self.remember_overtaken(None);
         } else {
             self.go_back(row.snapshot.clone(), proposal, now - row.age, now);
         }

@@ -139,3 +139,79 @@ fn a_trip_that_another_overtook_is_over_with_its_answer_and_with_a_later_state()
         );
     }
 }
+
+#[test]
+fn a_trip_that_another_overtook_is_remembered_while_half_open_comes_too_early() {
+    for refused in [
+        "lost p2 to OPEN epoch 5 since 5 wait 60: ok",
+        "adopt OPEN epoch 5 since 5 wait 60: ok\ndropped p2: ok",
+    ] {
+        check_with_store(
+            "failure_threshold 1, timeout_seconds 60",
+            &format!(
+                "
+                0 adopt CLOSED epoch 4 attempts 0: ok
+                fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+                1 adopt OPEN epoch 5 wait 60: ok // of another
+                61 poll: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED]
+                {refused}
+                62 begun CLOSED epoch 4 timeline 2: takes up OPEN 5
+                allow: no OPEN, retry in 3
+                lost p1 to CLOSED epoch 5: ok
+                allow: yes #1
+                "
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_trip_that_another_overtook_is_over_once_its_breaker_is_half_open() {
+    for over in [
+        "won p2 as 6: ok",
+        "adopt HALF_OPEN epoch 6: ok", // of another
+        "lost p1 to OPEN epoch 5 since 5 wait 60: ok\nlost p2 to OPEN epoch 5 since 5 wait 60: ok",
+        "lost p2 to OPEN epoch 7 since 61 wait 60: ok", // it was half-open meanwhile
+    ] {
+        let knows = if over.contains("epoch 7") {
+            7
+        } else if over.contains("lost p1") {
+            5
+        } else {
+            6
+        };
+        check_with_store(
+            "failure_threshold 1, timeout_seconds 60",
+            &format!(
+                "
+                0 adopt CLOSED epoch 4 attempts 0: ok
+                fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+                1 adopt OPEN epoch 5 wait 60: ok
+                61 poll: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED]
+                {over}
+                62 begun CLOSED epoch 4 timeline 2: takes up OPEN {knows}
+                allow: yes #1
+                "
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_trip_that_another_overtook_denies_although_the_wait_is_over_here() {
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 60",
+        "
+        0 adopt CLOSED epoch 4 attempts 0: ok
+        fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        1 adopt OPEN epoch 5 wait 60: ok
+        61 poll: ok [OPEN -> HALF_OPEN, WAIT_ELAPSED]
+        62 begun CLOSED epoch 4 timeline 2: takes up OPEN 5 // before the store has said whether it is over
+        allow: no OPEN, retry in 0
+        lost p2 to CLOSED epoch 4: ok
+        allow: no OPEN, retry in 0
+        lost p1 to CLOSED epoch 5: ok
+        allow: yes #1
+        ",
+    );
+}
