@@ -89,6 +89,8 @@ impl Tail {
             self.engine.begin_timeline(timeline);
             self.timelines.taken_up.clear();
             self.timelines.entered_again.clear();
+            // What is told of this one from here on: it may go back before all of its rows are read.
+            self.timelines.seen.begin(timeline, ChangeId::default());
             if let Some(journal) =
                 self.timelines.journal.as_ref().filter(|_| holds(Rule::OwnEntriesSentAgain))
             {
@@ -97,11 +99,13 @@ impl Tail {
         }
         let mut cursor = RowCursor::default();
         let newest = loop {
-            let page = self.store.rows_after(&cursor, &[], PAGE).await?;
+            let told = self.timelines.told();
+            let page = self.store.rows_after(&cursor, &revisions(&told), PAGE).await?;
             let position = page.position;
-            if position.timeline != timeline || !position.is_checked {
+            if position.timeline != timeline || self.timelines.compare(&told, &page) == Found::WentBack {
                 return Ok(());
             }
+            self.timelines.seen.checked(&told, &position);
             self.note_configuration(page.configuration);
             log_unreadable(&page);
             let now = self.clock.now();
@@ -122,7 +126,6 @@ impl Tail {
         let taken_up = outside.iter().filter_map(|key| self.take_missing(key, timeline, now)).collect();
         self.timelines.take_up(taken_up, timeline, now);
         self.timelines.taken = timeline;
-        self.timelines.seen.begin(timeline, newest);
         self.cursor = cursor;
         tracing::warn!(
             timeline,

@@ -68,12 +68,14 @@ impl Timelines {
             let nonce = seen.iter().find(|seen| seen.revision == told.revision).map(|seen| seen.nonce);
             Position { nonce, ..*position }.lacks(*told)
         };
+        let is_of_seen = position.timeline == self.seen.timeline();
         if is_unchecked || position.timeline < self.seen.timeline().max(self.taken) {
+            Found::WentBack
+        } else if is_of_seen && told.iter().any(is_missing) && holds(Rule::NonceCompared) {
+            // Also while its rows are read for the first time.
             Found::WentBack
         } else if position.timeline > self.taken {
             Found::Begun
-        } else if told.iter().any(is_missing) && holds(Rule::NonceCompared) {
-            Found::WentBack
         } else {
             Found::Same
         }
@@ -117,4 +119,40 @@ impl Timelines {
 /// The revisions of changes.
 pub(super) fn revisions(changes: &[ChangeId]) -> Vec<u64> {
     changes.iter().map(|change| change.revision).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::RowCursor;
+
+    fn page(newest: ChangeId, seen: Vec<ChangeId>) -> RowsPage {
+        let position = Position { timeline: 5, newest, nonce: None, is_checked: true };
+        RowsPage {
+            rows: Vec::new(),
+            unreadable: Vec::new(),
+            next: RowCursor::default(),
+            is_last: true,
+            position,
+            seen,
+            configuration: 0,
+        }
+    }
+
+    /// A backup is restored under the present timeline, before the first page of its rows is followed by the others.
+    #[test]
+    fn a_store_that_goes_back_while_its_new_timeline_is_taken_over_is_noticed() {
+        let timelines = Timelines::new(3);
+        let told = ChangeId { revision: 10, nonce: 1 };
+        timelines.seen.begin(5, ChangeId::default());
+        timelines.seen.note(5, told);
+        for (newest, has, found) in [
+            (told, vec![told], Found::Begun),
+            (ChangeId { revision: 11, nonce: 2 }, vec![told], Found::Begun),
+            (ChangeId { revision: 9, nonce: 7 }, vec![], Found::WentBack),
+            (ChangeId { revision: 11, nonce: 8 }, vec![ChangeId { nonce: 9, ..told }], Found::WentBack),
+        ] {
+            assert_eq!(timelines.compare(&timelines.told(), &page(newest, has)), found, "{newest:?}");
+        }
+    }
 }
