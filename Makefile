@@ -82,7 +82,7 @@ machine: ## the breaker crate builds alone and depends on nothing
 	cargo build -p breakerd-machine
 	@scripts/machine-alone.sh
 
-simulate: ## run replicas on a bad network from seeds: SEEDS=10000 of them, from FIRST=0 on, of REPLICAS if that is set, in JOBS=1 processes
+simulate: ## run replicas on a bad network from seeds: SEEDS=10000 of them for each TEST, from FIRST=0 on, of REPLICAS if that is set, in JOBS=1 processes
 	$(if $(REPLICAS),BREAKERD_REPLICAS=$(REPLICAS)) scripts/simulate.sh $(or $(FIRST),0) $(or $(SEEDS),10000) $(or $(JOBS),1) $(TEST)
 
 model: ## explore the model of the replication protocol whole, and print the tables of docs/replication.md; takes minutes and gigabytes

@@ -1,6 +1,7 @@
 //! What the checker knows of replicas that decide alone, and what must hold then.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use breaker::{Recorded, State, Time};
@@ -25,6 +26,17 @@ pub(super) struct BranchFigures {
     pub(super) opened: u64,
     /// Of these, those that came to stand.
     pub(super) stood: u64,
+}
+
+impl AddAssign for BranchFigures {
+    fn add_assign(&mut self, other: Self) {
+        self.probes += other.probes;
+        self.recorded += other.recorded;
+        self.late += other.late;
+        self.closed += other.closed;
+        self.opened += other.opened;
+        self.stood += other.stood;
+    }
 }
 
 /// A probe.

@@ -9,7 +9,7 @@ use breaker::{Key, ProbeSlot, Recorded, State, Time};
 use parking_lot::Mutex;
 
 use super::acts::{Act, Acts};
-use super::alone::{BranchFigures, Branches};
+use super::alone::Branches;
 use super::executor::{BEGINNING, Executor};
 use super::going_back::{GoingBack, Trip};
 use super::service_checks::Durations;
@@ -61,6 +61,7 @@ pub(super) struct Inner {
     pub(super) probes_given: u64,
     pub(super) probes_recorded: u64,
     pub(super) not_counted: u64,
+    pub(super) started_alone: u64,
 }
 
 /// When a call was decided.
@@ -80,21 +81,6 @@ struct Lease {
     of_caller: Time,
     /// As the store sees it, which decides; none: its slot was another's already.
     of_store: Option<Time>,
-}
-
-/// What a run came to.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Figures {
-    pub(super) calls: u64,
-    pub(super) probes: u64,
-    pub(super) recorded: u64,
-    pub(super) transitions: u64,
-    /// Outcomes that were not counted.
-    pub(super) not_counted: u64,
-    /// Rows that were let go of.
-    pub(super) let_go: u64,
-    /// What was decided alone.
-    pub(super) alone: BranchFigures,
 }
 
 impl Checker {

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use breaker::{Reason, State, Time};
 use futures_util::FutureExt as _;
 
-use super::checker::{Checker, Figures, OPEN_WAIT};
+use super::checker::{Checker, OPEN_WAIT};
 use super::going_back::{is_held, is_told_by};
+use super::results::Figures;
 use super::service_checks;
 use crate::store::{
     ChangeKind, ChangeQuery, ConfigStore as _, StoredChange, StoredTransition, TimelineStore as _,
@@ -63,6 +64,7 @@ impl Checker {
             transitions: rows.len() as u64,
             not_counted: inner.not_counted,
             let_go: inner.let_go.values().map(|rows| rows.len() as u64).sum(),
+            started_alone: inner.started_alone,
             alone: inner.branches.figures,
         }
     }

@@ -187,6 +187,7 @@ pub(super) async fn live(
     let mut tail = replication.tail();
     if let Some(Kept { rows, .. }) = kept {
         checker.log(|| format!("r{} starts by what it last knew", process.index));
+        checker.inner.lock().started_alone += 1;
         start_alone(&engine, &rows, &recovered.unanswered, &*clock);
     } else {
         if recovered.entries > 0 {
