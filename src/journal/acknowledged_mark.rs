@@ -1,8 +1,9 @@
 //! How far the store has come, in a small file beside the segments: after a crash the segment that was written to is
 //! neither acknowledged nor pending as a whole, and only what the store has not acknowledged counts.
 //!
-//! It serves what is counted and shown, and nothing else: what it covers is sent to the store again all the same. So it
-//! need not be synced, and one that is missing, damaged or behind only has too much counted.
+//! It serves what is counted and shown, and says which changes of an earlier life a process that starts without its store lets stand
+//! until it answers. What it covers is sent to the store again all the same. So it need not be synced: one that is missing, damaged
+//! or behind only has too much counted, or stand.
 
 use std::io::{self, Read as _};
 use std::path::Path;
