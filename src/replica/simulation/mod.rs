@@ -64,7 +64,7 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::HalfOpenEntersAgain, 227),
     (Rule::TimelineByTail, 97),
     (Rule::EnteredAgainKept, 41162),
-    (Rule::OtherTimelineSettlesNothing, 8_252),
+    (Rule::OtherTimelineSettlesNothing, 46_592),
     (Rule::OwnEntriesSentAgain, 17),
     (Rule::NewServerNewTimeline, 77),
     (Rule::OldTimelineDecidesNothing, 77),
