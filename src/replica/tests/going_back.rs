@@ -80,6 +80,20 @@ fn entered_again(store: &MemoryStore) -> Vec<(Option<u64>, u64)> {
     rows.iter().filter(|row| is_again(row)).map(|row| (row.epoch, row.base_epoch)).collect()
 }
 
+/// Somebody begins the first timeline after the one of the beginning, whose number this is.
+async fn begin_timeline(store: &MemoryStore) -> u32 {
+    store.begin_timeline(0, 0).await.unwrap();
+    store.meta().await.unwrap().timeline
+}
+
+/// The store goes back once more, and hears from the replica what had entered again in the timeline between.
+async fn check_kept(replica: &OnStore, tail: &mut Tail, store: &MemoryStore, standby: &MemorySnapshot) {
+    store.promote(standby);
+    tail.catch_up().await.unwrap();
+    replica.send().await;
+    assert_eq!(entered_again(store), [(Some(2), 1), (None, 1)]);
+}
+
 #[tokio::test]
 async fn a_half_open_that_entered_again_is_in_the_history_when_the_store_went_back_once_more() {
     let clock = ManualClock::new(NOW);
@@ -129,15 +143,11 @@ async fn a_replica_that_started_without_its_store_follows_it_when_it_went_back()
 async fn a_replica_that_starts_in_the_timeline_keeps_what_entered_again_there() {
     let clock = ManualClock::new(NOW);
     let (store, standby) = half_open(&clock).await;
-    store.begin_timeline(0, 0).await.unwrap();
-    let timeline = store.meta().await.unwrap().timeline;
+    let timeline = begin_timeline(&store).await;
     let replica = OnStore::new(("r0", 1), timeline, &store, &clock);
     let mut tail = replica.replication.catch_up(0).await.unwrap();
     assert_eq!(replica.shown(), (2, State::HalfOpen));
-    store.promote(&standby);
-    tail.catch_up().await.unwrap();
-    replica.send().await;
-    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+    check_kept(&replica, &mut tail, &store, &standby).await;
 }
 
 /// The answer brings the row before it is read.
@@ -145,8 +155,7 @@ async fn a_replica_that_starts_in_the_timeline_keeps_what_entered_again_there() 
 async fn a_replica_whose_journal_is_answered_first_keeps_what_entered_again() {
     let clock = ManualClock::new(NOW);
     let (store, standby) = half_open(&clock).await;
-    store.begin_timeline(0, 0).await.unwrap();
-    let timeline = store.meta().await.unwrap().timeline;
+    let timeline = begin_timeline(&store).await;
     let replica = OnStore::new(("r0", 1), timeline, &store, &clock);
     let unanswered = to_half_open(5, "a", 1);
     let Change::Transition(transition) = &unanswered.change else { unreachable!() };
@@ -160,10 +169,7 @@ async fn a_replica_whose_journal_is_answered_first_keeps_what_entered_again() {
     });
     let mut tail = replica.replication.catch_up(1).await.unwrap();
     assert_eq!(replica.shown(), (2, State::HalfOpen));
-    store.promote(&standby);
-    tail.catch_up().await.unwrap();
-    replica.send().await;
-    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+    check_kept(&replica, &mut tail, &store, &standby).await;
 }
 
 /// An outcome or an act may be answered, of a breaker that is not known here, before the tail has read its row.
@@ -173,16 +179,12 @@ async fn a_row_that_an_answer_brings_between_is_kept_when_it_is_read() {
     let (store, standby) = half_open(&clock).await;
     let replica = OnStore::new(("r0", 1), 0, &store, &clock);
     let mut tail = replica.replication.start_alone(&[], &[]);
-    store.begin_timeline(0, 0).await.unwrap();
-    let timeline = store.meta().await.unwrap().timeline;
+    let timeline = begin_timeline(&store).await;
     replica.engine.begin_timeline(timeline);
     let page = store.rows_after(&RowCursor::default(), &[], 9).await.unwrap();
     let ChangedRow { key, row, entered_by } = &page.rows[0];
     replica.engine.take_answer(key, &StoreAnswer::AnsweredRow(row), *entered_by, NOW);
     assert_eq!(replica.shown(), (2, State::HalfOpen));
     tail.catch_up().await.unwrap();
-    store.promote(&standby);
-    tail.catch_up().await.unwrap();
-    replica.send().await;
-    assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+    check_kept(&replica, &mut tail, &store, &standby).await;
 }
