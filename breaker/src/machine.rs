@@ -45,6 +45,7 @@ mod replication;
 mod resume;
 mod sharing;
 mod snapshot;
+mod store_probes;
 mod stored_row;
 
 use std::sync::Arc;

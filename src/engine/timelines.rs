@@ -48,8 +48,8 @@ impl Engine {
 
     /// Takes the row of a breaker in a new timeline. Answers the state that it was in before, if that was a later one.
     ///
-    /// An older timeline than the one that the breaker is in is nothing. A row of the one that it is in already is taken as
-    /// [`Engine::take_answer`] takes it: an answer may have come before, or the rows are read once more.
+    /// A row of the timeline that it is in already is taken as [`Engine::take_answer`] takes it: an answer may have come before, or the
+    /// rows are read once more.
     pub fn take_timeline(
         &self,
         key: &Key,
@@ -63,12 +63,7 @@ impl Engine {
             let Some(mut inner) = entry.lock() else { continue };
             self.sync_wall(&mut inner);
             let shown = Shown::of(&inner.breaker);
-            let before = if inner.breaker.timeline() == Some(row.version.timeline) {
-                inner.breaker.adopt(row, now);
-                None
-            } else {
-                inner.breaker.adopt_timeline(row, now)
-            };
+            let before = inner.breaker.adopt_timeline(row, now);
             self.show_taken(&entry, &mut inner, shown, (Some(row), entered_by));
             break before;
         };

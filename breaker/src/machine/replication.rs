@@ -10,18 +10,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::half_open::{ProbeClaim, ProbeGrant};
 use super::phase::Phase;
-use super::stored_row::{
-    ProbeAnswer, ProbeReport, Proposal, ProposalAnswer, ProposalId, RowVersion, StoredRow,
-};
+use super::stored_row::{Proposal, ProposalAnswer, ProposalId, RowVersion, StoredRow};
 use super::{ActiveOverride, Breaker, Numbering};
-use crate::outcome::{Pass, Probe, Report, Ticket};
-use crate::probes::ProbeOutcome;
 use crate::state::{Reason, Scope, State};
 use crate::time::Time;
-use crate::transition::{CausingOutcome, Snapshot, Stats, Transition};
-use crate::wait::wait;
+use crate::transition::{Snapshot, Stats, Transition};
 
 impl Breaker {
     /// The proposal under way: the state of the row that it was made on.
@@ -38,7 +32,7 @@ impl Breaker {
     }
 
     /// The state of the row, as far as is known here.
-    fn row_state(&self) -> State {
+    pub(super) fn row_state(&self) -> State {
         self.proposed().unwrap_or_else(|| self.phase_state())
     }
 
@@ -159,12 +153,13 @@ impl Breaker {
     /// half-open as OPEN, as its probes are of before. An override of the whole service is not taken up: the configuration says
     /// whether there is one.
     ///
-    /// A row that is not of a later timeline is nothing.
+    /// A row that is not of a later timeline is taken as [`Breaker::adopt`] takes it: an answer may have told of the timeline before.
     pub fn adopt_timeline(&mut self, row: &StoredRow, now: Time) -> Option<(Transition, Duration)> {
-        let now = self.clock(now);
         if self.timeline().is_some_and(|timeline| row.version.timeline <= timeline) {
+            self.adopt(row, now);
             return None;
         }
+        let now = self.clock(now);
         let is_known = self.timeline().is_some();
         let base = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
         let (before, entered_at) =
@@ -349,137 +344,5 @@ impl Breaker {
             _ => return,
         }
         self.entered_at = entered_at;
-    }
-
-    /// Whether something is to be asked of the store that was not asked yet: [`Breaker::probe_claim`] or
-    /// [`Breaker::returned_nonces`] say what.
-    pub fn has_requests(&self) -> bool {
-        match &self.phase {
-            Phase::HalfOpen(half_open) => self.proposed().is_none() && half_open.has_requests(),
-            _ => false,
-        }
-    }
-
-    /// The probes that are to be claimed of the store, now that calls want them; a claim that was not answered is given
-    /// again. For one who sends it, and tells what came of it with [`Breaker::granted`].
-    pub fn probe_claim(&mut self, now: Time) -> Option<ProbeClaim> {
-        let now = self.clock(now);
-        if self.proposed().is_some() {
-            return None;
-        }
-        let seed = self.salt ^ self.next_number;
-        let epoch = self.epoch;
-        let Phase::HalfOpen(half_open) = &mut self.phase else { return None };
-        let claim = half_open.claim(epoch, seed, now)?.clone();
-        self.next_number += 1;
-        Some(claim)
-    }
-
-    /// The answer to a claim: what it gave waits here for calls.
-    pub fn granted(&mut self, grant: &ProbeGrant, now: Time) {
-        let now = self.clock(now);
-        if grant.epoch != self.epoch {
-            return;
-        }
-        // A half-open that is being left may have to go on.
-        let half_open = match (self.replicated.as_mut().and_then(|it| it.proposal.as_mut()), &mut self.phase)
-        {
-            (Some(proposal), _) => proposal.probes.as_mut(),
-            (None, Phase::HalfOpen(half_open)) => Some(half_open),
-            (None, _) => None,
-        };
-        if let Some(half_open) = half_open {
-            half_open.granted(grant, now);
-        }
-    }
-
-    /// Nonces of the present epoch under which the store gave, or may have given, probes that no call took in time: they are to
-    /// be given back, once.
-    pub fn returned_nonces(&mut self, now: Time) -> Vec<u64> {
-        let now = self.clock(now);
-        match &mut self.phase {
-            Phase::HalfOpen(half_open) => half_open.take_returned(now),
-            _ => Vec::new(),
-        }
-    }
-
-    /// As no call will come any more: the probes that wait for one, and those that a claim may get that was not answered, are to
-    /// be given back.
-    pub fn return_stock(&mut self) {
-        if let Phase::HalfOpen(half_open) = &mut self.phase {
-            half_open.return_stock();
-        }
-    }
-
-    /// How many slots the present half-open has, or the next one would have.
-    pub fn half_open_slots(&self) -> u32 {
-        match &self.phase {
-            Phase::HalfOpen(half_open) => half_open.terms().permitted,
-            _ => self.thresholds.permitted(),
-        }
-    }
-
-    /// The outcome of a probe over which the store decides; none: it is no such one, or of an epoch that is over, and
-    /// [`Breaker::record`] says what becomes of it. One of an epoch that is not known here yet is the store's too: another
-    /// replica gave the probe.
-    pub fn probe_report(&mut self, ticket: Ticket, report: &Report<'_>, now: Time) -> Option<ProbeReport> {
-        self.clock(now);
-        let pass = ticket.pass()?;
-        let epoch = pass.epoch;
-        if epoch < self.epoch || (epoch == self.epoch && self.row_state() != State::HalfOpen) {
-            return None;
-        }
-        let rejected_calls = if epoch == self.epoch { self.rejected_calls } else { 0 };
-        self.report_probe(pass, report, (self.open_count.saturating_add(1), rejected_calls))
-    }
-
-    /// As [`Breaker::probe_report`], of a probe that another replica gave in a later timeline than the one that this breaker is in:
-    /// the epochs of the one say nothing of those of the other, and whether the probe's is over only the store knows. If it opens the
-    /// breaker, it does so for the wait of a first time, as how often it opened in that timeline is not known here.
-    pub fn probe_report_of_later_timeline(
-        &mut self,
-        ticket: Ticket,
-        report: &Report<'_>,
-        now: Time,
-    ) -> Option<ProbeReport> {
-        self.clock(now);
-        self.report_probe(ticket.pass()?, report, (1, 0))
-    }
-
-    fn report_probe(
-        &self,
-        Pass { epoch, probe, .. }: Pass,
-        report: &Report<'_>,
-        (open_count, rejected_calls): (u32, u64),
-    ) -> Option<ProbeReport> {
-        let probe = probe?;
-        if self.numbering != Numbering::Store {
-            return None;
-        }
-        let outcome = ProbeOutcome::of(self.thresholds.judge(report));
-        let retry_after = report
-            .honored_retry_after(outcome.is_some_and(|outcome| outcome.failed))
-            .filter(|_| self.thresholds.honor_retry_after());
-        Some(ProbeReport {
-            epoch,
-            probe,
-            outcome,
-            causing: CausingOutcome::of(report),
-            wait: wait(&self.thresholds, self.key_hash, epoch + 1, open_count, retry_after),
-            retry_after,
-            config_revision: self.config_revision,
-            rejected_calls,
-        })
-    }
-
-    /// The store took the outcome of a probe.
-    pub fn probe_settled(&mut self, epoch: u64, probe: Probe, answer: &ProbeAnswer, now: Time) {
-        let now = self.clock(now);
-        if epoch == self.epoch
-            && let Phase::HalfOpen(half_open) = &mut self.phase
-        {
-            half_open.settled(probe, answer.counts);
-        }
-        self.adopt(&answer.row, now);
     }
 }
