@@ -18,6 +18,8 @@ pub(crate) enum Rule {
     JournalFirst,
     /// A row that is not newer than the one that was adopted is ignored.
     OldRowsIgnored,
+    /// A breaker that is used again knows which row it had when it was retired: an older one is ignored.
+    RetiredRowRemembered,
     /// The holder counts a lease from when it sent the claim, not from when it gave the probe to a call.
     LeaseFromSend,
     /// A slot whose lease is over is given to the next claim.
@@ -97,13 +99,14 @@ mod tests {
             matches!(self, Self::BranchEndsWithAnswer | Self::BranchOutcomesStay | Self::BranchIsHistory)
         }
 
-        pub(crate) const ALL: [Self; 34] = [
+        pub(crate) const ALL: [Self; 35] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
             Self::WaitByStoreClock,
             Self::JournalFirst,
             Self::OldRowsIgnored,
+            Self::RetiredRowRemembered,
             Self::LeaseFromSend,
             Self::LeasesEnd,
             Self::OutcomeNonceChecked,

@@ -65,7 +65,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use breaker::{Breaker, EnteredBy, Key, Reason, Snapshot, State, Time, Transition};
+use breaker::{Breaker, EnteredBy, Key, Reason, RowVersion, Snapshot, State, Time, Transition};
 
 pub use calls::{Allowed, RecordResult, Run, RunResult, Target, Waits};
 pub use counters::{Counters, LocalTotals, OpenedCounters, TransitionKind};
@@ -101,7 +101,7 @@ use reported::ReportedPermits;
 use service_override::ChangedBy;
 use shares::{Owner, Room};
 use store_requests::StoreRequests;
-use sync::{AtomicBool, AtomicU32, Ordering};
+use sync::{AtomicBool, Ordering};
 use timers::Timers;
 use tombstones::Tombstone;
 
@@ -113,8 +113,6 @@ pub struct Engine {
     registry: Registry,
     enabled: AtomicBool,
     seals: Seals,
-    /// The newest timeline of the store that was heard of; breakers follow one by one.
-    timeline: AtomicU32,
     /// Random for each life of the process.
     issuer: u64,
     /// Permits of other issuers that were reported.
@@ -146,7 +144,6 @@ impl Engine {
             enabled: AtomicBool::new(catalog.enabled()),
             registry: Registry::new(limits, &identity, Arc::clone(catalog)),
             seals: identity.seals,
-            timeline: AtomicU32::new(identity.timeline),
             issuer: identity.issuer,
             reported: ReportedPermits::default(),
             sink,
@@ -181,7 +178,8 @@ impl Engine {
         let deleted = snapshot.state == State::Closed
             && matches!(entered_by, Some(EnteredBy { reason: Reason::Deleted | Reason::Idle, .. }));
         let closed_at = self.registry.wall.offset().to_monotonic(snapshot.entered_at);
-        if lsn == 0 && self.bury(id, key, snapshot, closed_at, deleted, now) {
+        let row = (snapshot, RowVersion::default());
+        if lsn == 0 && self.bury(id, key, row, closed_at, deleted, now) {
             return;
         }
         // The outbox keeps for a while what the store has already.
@@ -224,7 +222,7 @@ impl Engine {
         &self,
         id: KeyId,
         key: &Key,
-        snapshot: &Snapshot,
+        (snapshot, version): (&Snapshot, RowVersion),
         closed_at: Time,
         deleted: bool,
         now: Time,
@@ -237,7 +235,7 @@ impl Engine {
         state == State::Closed
             && epoch > 0
             && (deleted || (idle && !configured))
-            && self.registry.bury(Tombstone::new(id, epoch, owner, closed_at, now))
+            && self.registry.bury(Tombstone::new(id, (epoch, version), owner, (closed_at, now)))
     }
 
     /// Whether the store may let go of the row of a breaker that is closed and has no history: nobody has used it for as

@@ -21,11 +21,12 @@ use super::limits::{EngineError, Limits, StoreIdentity};
 use super::permit::{KeyId, Seals};
 use super::service_override::NotedOverride;
 use super::shares::{BreakerLimit, Owner, Room, Shares};
-use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, RwLock};
+use super::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering, RwLock};
 use super::tombstones::Tombstone;
 use super::wall_clock::WallClock;
 
 use crate::catalog::Catalog;
+use crate::protocol_rules::{Rule, holds};
 
 /// Shards: many more than cores, so that two threads seldom want the same one.
 const SHARDS: usize = 64;
@@ -70,6 +71,8 @@ pub(super) struct Registry {
     limits: Limits,
     seals: Seals,
     issuer: u64,
+    /// The newest timeline of the store that was heard of; breakers follow one by one.
+    timeline: AtomicU32,
     numbering: Numbering,
     /// Replaced before the breakers are told: whoever creates one reads it under its shard's lock, so that none
     /// is created with what was replaced, and then missed.
@@ -103,6 +106,7 @@ impl Registry {
             limits,
             seals: identity.seals.clone(),
             issuer: identity.issuer,
+            timeline: AtomicU32::new(identity.timeline),
             numbering: identity.numbering,
             catalog: RwLock::new(catalog),
             overrides: RwLock::default(),
@@ -126,6 +130,16 @@ impl Registry {
     /// Who numbers epochs.
     pub(super) fn numbering(&self) -> Numbering {
         self.numbering
+    }
+
+    /// The newest timeline of the store that was heard of.
+    pub(super) fn timeline(&self) -> u32 {
+        self.timeline.load(Ordering::Acquire)
+    }
+
+    /// Breakers are created in this one from now on.
+    pub(super) fn set_timeline(&self, timeline: u32) {
+        self.timeline.store(timeline, Ordering::Release);
     }
 
     pub(super) fn idle_ttl(&self) -> Duration {
@@ -301,7 +315,13 @@ impl Registry {
         let mut breaker = match buried {
             Some(tombstone) => {
                 let snapshot = tombstone.snapshot(revision, identity.wall);
-                Breaker::restore(thresholds, revision, identity, snapshot, now)
+                let mut breaker = Breaker::restore(thresholds, revision, identity, snapshot, now);
+                // Revisions of another timeline say nothing in this one.
+                let is_of_present = tombstone.version.timeline == self.timeline();
+                if tombstone.version.revision > 0 && is_of_present && holds(Rule::RetiredRowRemembered) {
+                    breaker.knows_row(tombstone.version);
+                }
+                breaker
             }
             None => Breaker::new(thresholds, revision, identity, now),
         };

@@ -251,8 +251,9 @@ impl Engine {
             {
                 None
             }
-            // Another replica deleted it since: its old state must not come back. Should its epochs have begun at 0 again, the row is
-            // read in its turn.
+            // It was known when the breaker was retired, as when another replica deleted it: its old state must not come back.
+            (Some(Known::Retired(tombstone)), Some(row)) if row.version <= tombstone.version => None,
+            // Of a timeline before no version says so. Should its epochs have begun at 0 again, the row is read in its turn.
             (Some(Known::Retired(tombstone)), Some(row))
                 if row.snapshot.epoch < tombstone.epoch && order == AnswerOrder::AnyTime =>
             {
@@ -280,7 +281,7 @@ impl Engine {
         let deleted = entered_by.is_some_and(|entered_by| entered_by.reason == Reason::Deleted);
         // Its service's override is to be brought to it, and there is to be a breaker for that.
         let is_overridden = self.registry.service_override(key.service()).is_some();
-        !is_overridden && self.bury(id, key, &row.snapshot, now - row.age, deleted, now)
+        !is_overridden && self.bury(id, key, (&row.snapshot, row.version), now - row.age, deleted, now)
     }
 
     fn take_store_answer(

@@ -10,7 +10,6 @@ use breaker::{Breaker, EnteredBy, Key, StoredRow, Time, Transition};
 use super::Engine;
 use super::replication::{AnswerOrder, Shown};
 use super::store_requests::AnswerGroup;
-use super::sync::Ordering;
 
 /// The state that a breaker was in before the store went back, to be proposed to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub struct TakenUp {
 impl Engine {
     /// The newest timeline of the store that was heard of.
     pub fn timeline(&self) -> u32 {
-        self.timeline.load(Ordering::Acquire)
+        self.registry.timeline()
     }
 
     /// The store has another timeline. Its rows are to be taken with [`Engine::take_timeline`], and of breakers without a row
@@ -38,7 +37,7 @@ impl Engine {
                 inner.breaker.began_in(present);
             }
         }
-        self.timeline.store(timeline, Ordering::Release);
+        self.registry.set_timeline(timeline);
     }
 
     /// The timeline that a breaker is in.

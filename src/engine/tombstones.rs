@@ -1,14 +1,15 @@
 //! What is kept of a breaker that was retired after it had changed its state: its epoch, so that when it is used again it goes
-//! on from there. Its old permits are late then, and what it changes next is no older than what the store has.
+//! on from there. Its old permits are late then, and what it changes next is no older than what the store has. An answer of the
+//! store that was on its way since before, as when another replica deleted the breaker, does not bring its old state back.
 
 use std::time::Duration;
 
-use breaker::{Snapshot, Time, WallOffset};
+use breaker::{RowVersion, Snapshot, Time, WallOffset};
 
 use super::permit::KeyId;
 use super::shares::Owner;
 
-/// 48 bytes, in place of the thousand of a breaker: hence whole seconds. They are of the monotonic clock, as all times in the
+/// 64 bytes, in place of the thousand of a breaker: hence whole seconds. They are of the monotonic clock, as all times in the
 /// engine, so that those that are shown follow a wall clock that is set later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tombstone {
@@ -18,11 +19,20 @@ pub(super) struct Tombstone {
     pub(super) owner: Owner,
     closed_at_s: u32,
     last_used_s: u32,
+    /// Of the row that was taken last, if there are other replicas.
+    pub(super) version: RowVersion,
 }
 
 impl Tombstone {
-    pub(super) fn new(id: KeyId, epoch: u64, owner: Owner, closed_at: Time, last_used: Time) -> Self {
-        Self { id, epoch, owner, closed_at_s: seconds(closed_at), last_used_s: seconds(last_used) }
+    /// Of a breaker that was closed at `closed_at`, and used at `last_used`.
+    pub(super) fn new(
+        id: KeyId,
+        (epoch, version): (u64, RowVersion),
+        owner: Owner,
+        (closed_at, last_used): (Time, Time),
+    ) -> Self {
+        let (closed_at_s, last_used_s) = (seconds(closed_at), seconds(last_used));
+        Self { id, epoch, owner, closed_at_s, last_used_s, version }
     }
 
     /// When the breaker was closed; up to a second too early.
@@ -50,7 +60,7 @@ fn seconds(time: Time) -> u32 {
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     #[test]
-    fn a_tombstone_takes_a_twentieth_of_a_breaker() {
-        assert_eq!(std::mem::size_of::<super::Tombstone>(), 48);
+    fn a_tombstone_takes_a_fifteenth_of_a_breaker() {
+        assert_eq!(std::mem::size_of::<super::Tombstone>(), 64);
     }
 }

@@ -141,6 +141,11 @@ impl Breaker {
         Some(self.replicated.as_ref()?.taken?.timeline)
     }
 
+    /// It is as the row of this version has it: a row that is not newer says nothing.
+    pub fn knows_row(&mut self, version: RowVersion) {
+        self.note(version);
+    }
+
     /// It is in this timeline, if no row was taken yet that says in which.
     pub fn began_in(&mut self, timeline: u32) {
         let replicated = self.replicated.get_or_insert_default();

@@ -109,7 +109,8 @@ impl Registry {
         let owner = Owner::of(&self.seals, entry.key.service(), entry.caller);
         if epoch > 0 {
             let closed_at = inner.breaker.wall_offset().to_monotonic(inner.breaker.snapshot().entered_at);
-            let tombstone = Tombstone::new(entry.id, epoch, owner, closed_at, inner.last_used);
+            let row = (epoch, inner.breaker.taken());
+            let tombstone = Tombstone::new(entry.id, row, owner, (closed_at, inner.last_used));
             shard.tombstones.insert_unique(entry.id.hash(), tombstone, |buried| buried.id.hash());
         } else {
             self.shares.give_back(owner);

@@ -145,9 +145,42 @@ fn an_answer_that_was_on_its_way_while_another_replica_deleted_the_breaker_does_
     }
     engine.take_other_row(&key("x"), &late, None, at(1));
     assert_eq!((engine.len(), epoch(&engine, "x", at(1))), (live, Some(3)));
-    // Another replica has used it again, or its epochs began anew: that is read in its turn.
+    engine.take_answer(&key("x"), &StoreAnswer::Row(&late), None, at(1));
+    assert_eq!(
+        (engine.len(), epoch(&engine, "x", at(1))),
+        (live, Some(3)),
+        "read before the deletion was answered"
+    );
+    // Nor once a call has used it again.
+    engine.allow("db", "x", at(1)).unwrap();
+    for answer in [
+        StoreAnswer::AnsweredRow(&late),
+        StoreAnswer::Proposal { id: ProposalId { boot: 1, number: 1 }, answer, row: &late },
+        StoreAnswer::Settled { report: &report, took: None, answer: &settled },
+        StoreAnswer::Row(&late),
+    ] {
+        engine.take_answer(&key("x"), &answer, None, at(1));
+        assert_eq!(epoch(&engine, "x", at(1)), Some(3), "{answer:?}");
+    }
+    engine.take_other_row(&key("x"), &late, None, at(1));
+    assert_eq!(epoch(&engine, "x", at(1)), Some(3));
+    // Another replica has used it again, or its epochs began anew: that is newer.
     engine.take_answer(&key("x"), &StoreAnswer::Row(&open(9, 2)), None, at(2));
     assert_eq!((engine.len(), epoch(&engine, "x", at(2))), (live + 1, Some(2)));
+}
+
+/// Its revisions say nothing of those of another timeline.
+#[test]
+fn a_breaker_that_was_retired_in_an_earlier_timeline_takes_the_rows_of_the_present_one() {
+    let engine = replica();
+    let present = identity(1).timeline + 1;
+    engine.take_answer(&key("x"), &StoreAnswer::Row(&row(7, 3, HOUR)), None, at(HOUR));
+    engine.begin_timeline(present);
+    engine.allow("db", "x", at(HOUR)).unwrap();
+    let version = RowVersion { timeline: present, revision: 2 };
+    let row = StoredRow { version, ..row(2, 4, 0) };
+    engine.take_answer(&key("x"), &StoreAnswer::AnsweredRow(&row), None, at(HOUR));
+    assert_eq!(epoch(&engine, "x", at(HOUR)), Some(4));
 }
 
 #[test]

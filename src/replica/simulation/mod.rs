@@ -41,6 +41,7 @@ const SEEDS_OF_TEN: u64 = 5;
 /// Seeds that fail without a rule, so that few need to be tried.
 const NOTED: &[(Rule, u64)] = &[
     (Rule::OldRowsIgnored, 72),
+    (Rule::RetiredRowRemembered, 126_329),
     (Rule::EpochAndStateCompared, 0),
     (Rule::KnownIdAnsweredAlike, 0),
     (Rule::WaitByStoreClock, 1),
