@@ -59,17 +59,30 @@ impl Journal {
         Ok(Some(Batch { proposals, source: Source::Memory { lsn, bytes }, round: log.rounds }))
     }
 
-    /// The store has the batch. For a thread that may wait for the disk.
-    pub(crate) fn done(&self, batch: &Batch) {
-        self.finish(&mut self.log.lock(), batch);
+    /// The store answered the batch: `tell` tells of that, and nothing of the batch is lacking any more. False: the answers say
+    /// nothing, and the batch is given again. It was read before all was to be sent again, or `tell` says so: then nobody was told. For
+    /// a thread that may wait for the disk.
+    ///
+    /// `tell` is called with the log locked, so that nothing is sent again of which it told. It may lock breakers, whose calls never wait
+    /// for the log; it must do no IO.
+    pub(crate) fn settle(&self, batch: &Batch, tell: impl FnOnce() -> bool) -> bool {
+        let mut log = self.log.lock();
+        if batch.round != log.rounds || !tell() {
+            self.tail.lock().in_flight = None;
+            return false;
+        }
+        self.finish(&mut log, batch);
+        drop(log);
         self.store_failing.store(false, Ordering::Relaxed);
         self.carried.notify_waiters();
         self.written.notify_one();
+        true
     }
 
-    /// The answer to the batch says nothing: it is given again.
-    pub(crate) fn not_settled(&self) {
-        self.tail.lock().in_flight = None;
+    /// The store has the batch, of which nobody is to be told.
+    #[cfg(test)]
+    pub(crate) fn done(&self, batch: &Batch) -> bool {
+        self.settle(batch, || true)
     }
 
     /// The store went back: what is kept of the last minutes is sent again. An answer to a batch that was read before settles nothing.
@@ -87,14 +100,11 @@ impl Journal {
 
     /// The store did not take the batch, which is given again.
     pub(crate) fn failed(&self) {
-        self.not_settled();
+        self.tail.lock().in_flight = None;
         self.store_failing.store(true, Ordering::Relaxed);
     }
 
     fn finish(&self, log: &mut Log, batch: &Batch) {
-        if batch.round != log.rounds {
-            return;
-        }
         let now = self.clock.now();
         match batch.source {
             Source::Files { end, records, bytes, .. } => {

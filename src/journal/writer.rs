@@ -20,6 +20,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const JITTER: f64 = 0.25;
 
 /// Where the answers to proposals go.
+///
+/// Called with the journal's log locked: it does no IO.
 pub trait AnswerSink: Send + Sync + 'static {
     /// The store answered a proposal.
     fn answered(&self, proposal: &Proposal, answered: &Answered);
@@ -41,27 +43,57 @@ enum Target {
 }
 
 impl Target {
-    /// None: the answers settle nothing.
-    async fn propose(
-        &self,
-        journal: &Journal,
-        proposals: &mut [Proposal],
-    ) -> Result<Option<Vec<Answer>>, StoreError> {
+    async fn propose(&self, journal: &Journal, proposals: &mut [Proposal]) -> Result<Answers, StoreError> {
         match self {
-            Self::Own(store) => store.propose(proposals).await.map(Some),
-            Self::Shared(store, answers) => {
+            Self::Own(store) => store.propose(proposals).await.map(Answers::Own),
+            Self::Shared(store, sink) => {
                 for proposal in &mut *proposals {
                     proposal.age = journal.age_of(proposal);
                 }
                 let answered = store.propose_shared(proposals).await?;
-                let is_present = answered.iter().all(|answered| answers.is_present(answered));
-                if !is_present {
-                    return Ok(None);
-                }
-                for (proposal, answered) in proposals.iter().zip(&answered) {
-                    answers.answered(proposal, answered);
-                }
-                Ok(Some(answered.into_iter().map(|answered| answered.answer).collect()))
+                Ok(Answers::Shared(answered, Arc::clone(sink)))
+            }
+        }
+    }
+}
+
+/// What the store answered to a batch.
+enum Answers {
+    Own(Vec<Answer>),
+    /// And who is told.
+    Shared(Vec<Answered>, Arc<dyn AnswerSink>),
+}
+
+impl Answers {
+    /// Tells of the answers; false: they settle nothing, and nobody was told.
+    fn tell(&self, proposals: &[Proposal]) -> bool {
+        let Self::Shared(answered, sink) = self else { return true };
+        let is_present = answered.iter().all(|answered| sink.is_present(answered));
+        if is_present {
+            for (proposal, answered) in proposals.iter().zip(answered) {
+                sink.answered(proposal, answered);
+            }
+        }
+        is_present
+    }
+
+    fn log_superseded(&self, proposals: &[Proposal]) {
+        let answers: Vec<_> = match self {
+            Self::Own(answers) => answers.iter().collect(),
+            Self::Shared(answered, _) => answered.iter().map(|answered| &answered.answer).collect(),
+        };
+        for (proposal, answer) in proposals.iter().zip(answers) {
+            // Replicas that propose the same at once are in agreement, and what was decided alone is history.
+            if let Answer::Lost { present } = answer
+                && !proposal.store_unavailable
+                && !proposal.change.is_brought_about_by(present)
+            {
+                tracing::warn!(
+                    breaker = %proposal.key,
+                    epoch = present.epoch,
+                    state = %present.state,
+                    "store has a newer state of this breaker, transition superseded"
+                );
             }
         }
     }
@@ -147,26 +179,10 @@ impl Writer {
         };
         self.unreadable = false;
         let error = match self.target.propose(&self.journal, &mut batch.proposals).await {
-            Ok(None) => {
-                self.journal.not_settled();
-                return Step::Unsettled;
-            }
-            Ok(Some(answers)) => {
-                for (proposal, answer) in batch.proposals.iter().zip(&answers) {
-                    // Replicas that propose the same at once are in agreement, and what was decided alone is history.
-                    if let Answer::Lost { present } = answer
-                        && !proposal.store_unavailable
-                        && !proposal.change.is_brought_about_by(present)
-                    {
-                        tracing::warn!(
-                            breaker = %proposal.key,
-                            epoch = present.epoch,
-                            state = %present.state,
-                            "store has a newer state of this breaker, transition superseded"
-                        );
-                    }
-                }
-                self.done(batch).await;
+            Ok(answers) => {
+                let settled = self.settle(batch, answers, |proposals, answers| answers.tell(proposals)).await;
+                let Some((proposals, answers)) = settled else { return Step::Unsettled };
+                answers.log_superseded(&proposals);
                 self.answered();
                 return Step::Wrote;
             }
@@ -186,10 +202,20 @@ impl Writer {
         blocking(move || journal.next(most)).await.unwrap_or(Ok(None))
     }
 
-    async fn done(&self, batch: Batch) {
+    /// Tells of the answers, and notes that the store has the batch; none: they say nothing ([`Journal::settle`]), or the process ends:
+    /// the next start sends the batch again, which the store then knows.
+    async fn settle<T: Send + 'static>(
+        &self,
+        batch: Batch,
+        answers: T,
+        tell: impl FnOnce(&[Proposal], &T) -> bool + Send + 'static,
+    ) -> Option<(Vec<Proposal>, T)> {
         let journal = Arc::clone(&self.journal);
-        // None only when the process ends: the next start sends the batch again, which the store then knows.
-        let _ = blocking(move || journal.done(&batch)).await;
+        let settled = move || {
+            let is_settled = journal.settle(&batch, || tell(&batch.proposals, &answers));
+            is_settled.then_some((batch.proposals, answers))
+        };
+        blocking(settled).await.flatten()
     }
 
     /// Something in the batch meets a row that is wrong, and would stop the history of every breaker: the
@@ -199,15 +225,24 @@ impl Writer {
             self.journal.failed();
             return Step::Wrong;
         }
+        let sink = match &self.target {
+            Target::Own(_) => None,
+            Target::Shared(_, sink) => Some(Arc::clone(sink)),
+        };
+        let tell = |proposals: &[Proposal], sink: &Option<Arc<dyn AnswerSink>>| {
+            if let Some(sink) = sink {
+                for proposal in proposals {
+                    sink.dropped(proposal);
+                }
+            }
+            true
+        };
+        let Some((changes, _)) = self.settle(batch, sink, tell).await else { return Step::Unsettled };
         tracing::error!(
             error = error as &dyn std::error::Error,
-            changes = ?batch.proposals,
+            ?changes,
             "store rejected a transition: dropped from the history"
         );
-        if let Target::Shared(_, answers) = &self.target {
-            batch.proposals.iter().for_each(|proposal| answers.dropped(proposal));
-        }
-        self.done(batch).await;
         Step::Wrote
     }
 
@@ -245,7 +280,7 @@ pub(super) enum Step {
     Wrote,
     Idle,
     Failed,
-    /// The store is in another timeline.
+    /// The answers say nothing: the store is in another timeline, or the journal is sent again.
     Unsettled,
     /// A row is wrong, and the batch has more entries than one.
     Wrong,

@@ -38,12 +38,15 @@ fn an_answer_to_a_batch_from_before_settles_nothing() {
     append(&journal, "a", 1);
     let (batch, _) = next(&journal).unwrap();
     journal.send_again();
-    journal.done(&batch);
+    assert!(!journal.settle(&batch, || panic!("nobody is told")));
     assert_eq!(journal.stats(START).depth, 1);
     let (batch, epochs) = next(&journal).unwrap();
     assert_eq!(epochs, [(1, false)]);
-    journal.done(&batch);
-    assert!(journal.is_empty());
+    assert!(!journal.settle(&batch, || false), "of a timeline that is over");
+    assert_eq!(journal.stats(START).depth, 1);
+    let (batch, epochs) = next(&journal).unwrap();
+    assert_eq!(epochs, [(1, false)]);
+    assert!(journal.done(&batch) && journal.is_empty());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A store that goes back, and goes back once more: what replicas had on disk of the timeline between.
 
+use async_trait::async_trait;
 use breaker::{Numbering, Reason, Transition};
+use tokio::sync::Semaphore;
 
 use super::bed::to_half_open;
 use super::life::Life;
@@ -8,8 +10,8 @@ use super::*;
 use crate::engine::{Appended, Event, Origin, StoreAnswer, TransitionSink};
 use crate::replica::Replication;
 use crate::store::{
-    Change, ChangedRow, MemorySnapshot, MemoryStore, RowCursor, SharedStore as _, StoredTransition,
-    TimelineStore as _, TransitionQuery,
+    Answered, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, ProbeResponse, Proposal,
+    RowCursor, RowsPage, SharedStore, StoreError, StoredTransition, TimelineStore as _, TransitionQuery,
 };
 
 /// A replica with a journal of its own, on a store that others have too.
@@ -38,7 +40,16 @@ impl TransitionSink for Noting {
 }
 
 impl OnStore {
-    fn new((name, boot): (&str, u64), timeline: u32, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
+    fn new(life: (&str, u64), timeline: u32, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
+        Self::over(life, timeline, Arc::<MemoryStore>::clone(store), clock)
+    }
+
+    fn over(
+        (name, boot): (&str, u64),
+        timeline: u32,
+        store: Arc<dyn SharedStore>,
+        clock: &ManualClock,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let stood = Stood::default();
         let noted = Arc::clone(&stood);
@@ -46,7 +57,6 @@ impl OnStore {
             Life::with_sink(name, boot, Arc::clone(&clock), timeline, |journal| {
                 Box::new(Noting(journal, noted))
             });
-        let store = Arc::<MemoryStore>::clone(store);
         let replication = Replication::new(Arc::clone(&engine), store, clock, Arc::clone(&journal), boot);
         Self { replication, engine, journal, stood, _folder: folder }
     }
@@ -78,6 +88,19 @@ fn entered_again(store: &MemoryStore) -> Vec<(Option<u64>, u64)> {
     let is_again = |row: &StoredTransition| (row.to, row.reason) == (State::HalfOpen, Reason::Restart);
     let rows = store.history(&query);
     rows.iter().filter(|row| is_again(row)).map(|row| (row.epoch, row.base_epoch)).collect()
+}
+
+/// The replica has decided this, in the timeline of the beginning.
+fn append(replica: &OnStore, proposal: &Proposal) {
+    let Change::Transition(transition) = &proposal.change else { unreachable!() };
+    replica.journal.append(Event {
+        key: &proposal.key,
+        transition,
+        origin: Origin::Own,
+        numbering: Numbering::Store,
+        service_override: None,
+        timeline: Some(0),
+    });
 }
 
 /// Somebody begins the first timeline after the one of the beginning, whose number this is.
@@ -157,16 +180,7 @@ async fn a_replica_whose_journal_is_answered_first_keeps_what_entered_again() {
     let (store, standby) = half_open(&clock).await;
     let timeline = begin_timeline(&store).await;
     let replica = OnStore::new(("r0", 1), timeline, &store, &clock);
-    let unanswered = to_half_open(5, "a", 1);
-    let Change::Transition(transition) = &unanswered.change else { unreachable!() };
-    replica.journal.append(Event {
-        key: &unanswered.key,
-        transition,
-        origin: Origin::Own,
-        numbering: Numbering::Store,
-        service_override: None,
-        timeline: Some(0),
-    });
+    append(&replica, &to_half_open(5, "a", 1));
     let mut tail = replica.replication.catch_up(1).await.unwrap();
     assert_eq!(replica.shown(), (2, State::HalfOpen));
     check_kept(&replica, &mut tail, &store, &standby).await;
@@ -187,4 +201,63 @@ async fn a_row_that_an_answer_brings_between_is_kept_when_it_is_read() {
     assert_eq!(replica.shown(), (2, State::HalfOpen));
     tail.catch_up().await.unwrap();
     check_kept(&replica, &mut tail, &store, &standby).await;
+}
+
+/// A store whose answers to proposals are on their way until a test lets them come.
+struct Late {
+    store: Arc<MemoryStore>,
+    proposed: Semaphore,
+    delivered: Semaphore,
+}
+
+#[async_trait]
+impl SharedStore for Late {
+    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
+        let answered = self.store.propose_shared(proposals).await;
+        self.proposed.add_permits(1);
+        self.delivered.acquire().await.unwrap().forget();
+        answered
+    }
+
+    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
+        self.store.ask_probes(requests).await
+    }
+
+    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
+        self.store.rows_after(after, seen, limit).await
+    }
+
+    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
+        self.store.use_rows(used).await
+    }
+
+    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
+        self.store.begin_timeline(present, past).await
+    }
+}
+
+/// The store answers in its new timeline, and the replica goes over into that before the answer comes: what it asked is sent again.
+#[tokio::test]
+async fn what_is_sent_again_before_its_answer_comes_is_logged_once() {
+    let clock = ManualClock::new(NOW);
+    let (store, _) = half_open(&clock).await;
+    let (proposed, delivered) = (Semaphore::new(0), Semaphore::new(0));
+    let late = Arc::new(Late { store: Arc::clone(&store), proposed, delivered });
+    let replica = OnStore::over(("r0", 1), 0, Arc::<Late>::clone(&late), &clock);
+    let mut tail = replica.replication.catch_up(0).await.unwrap();
+    let mut trip = to_half_open(5, "b", 1);
+    let Change::Transition(transition) = &mut trip.change else { unreachable!() };
+    transition.after =
+        Snapshot { wait: Some(Duration::from_secs(9)), state: State::Open, ..Snapshot::pristine() };
+    append(&replica, &trip);
+    begin_timeline(&store).await;
+    let goes_over = async {
+        late.proposed.acquire().await.unwrap().forget();
+        tail.catch_up().await.unwrap();
+        late.delivered.add_permits(9);
+    };
+    tokio::join!(replica.send(), goes_over);
+    replica.send().await;
+    assert!(replica.journal.is_empty());
+    assert_eq!(*replica.stood.lock(), [(State::Open, 1)]);
 }
