@@ -62,19 +62,19 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::ServiceOverrideGuarded, 3),
     (Rule::NonceCompared, 17),
     (Rule::TimelineCompared, 52),
-    (Rule::HalfOpenEntersAgain, 227),
+    (Rule::HalfOpenEntersAgain, 212),
     (Rule::TimelineByTail, 97),
     (Rule::EnteredAgainKept, 41162),
     (Rule::OtherTimelineSettlesNothing, 46_592),
     (Rule::OwnEntriesSentAgain, 17),
-    (Rule::NewServerNewTimeline, 77),
+    (Rule::NewServerNewTimeline, 212),
     (Rule::OldTimelineDecidesNothing, 77),
     (Rule::UnansweredTripOpens, 12),
     (Rule::ReconcileUntouched, 52),
     (Rule::BranchEndsWithAnswer, 1),
     (Rule::BranchOutcomesStay, 6),
     (Rule::BranchIsHistory, 7),
-    (Rule::HighestOldEpochStands, 92),
+    (Rule::HighestOldEpochStands, 382),
 ];
 /// How many others are tried.
 const SEARCHED: u64 = 2_000;
