@@ -56,8 +56,8 @@ pub use field::{Bound, CLASS_BYTES_MAX, CLASSES_MAX, Field, HumanDuration, Kind,
 pub use key::{KEY_PART_BYTES_MAX, Key, KeyError, KeyProblem, check_service};
 pub use layer::{Layer, Origin, Problem};
 pub use machine::{
-    ActiveOverride, Breaker, Identity, Needed, Numbering, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeReport,
-    ProposalAnswer, ProposalId, RowVersion, StoredRow, View, WrongState,
+    ActiveOverride, Breaker, EarlierAnswer, Identity, Needed, Numbering, ProbeAnswer, ProbeClaim, ProbeGrant,
+    ProbeReport, ProposalAnswer, ProposalId, RowVersion, StoredRow, View, WrongState,
 };
 pub use merge::{Merged, merge};
 pub use outcome::{

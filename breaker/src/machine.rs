@@ -59,7 +59,9 @@ pub use self::operator_actions::{Needed, WrongState};
 use self::phase::{Cause, MetricsOnly, Next, Open, Phase};
 pub use self::snapshot::View;
 use self::stored_row::Replicated;
-pub use self::stored_row::{ProbeAnswer, ProbeReport, ProposalAnswer, ProposalId, RowVersion, StoredRow};
+pub use self::stored_row::{
+    EarlierAnswer, ProbeAnswer, ProbeReport, ProposalAnswer, ProposalId, RowVersion, StoredRow,
+};
 use crate::dedup::ReportedNumbers;
 use crate::outcome::{Awaited, Decision, Probe, Recorded, Report, RunRecorded, Ticket};
 use crate::state::{OverrideKind, Reason, Scope, State};

@@ -1,6 +1,6 @@
 //! What is known of the rows of breakers: taken down while the store answers, and put in at a start while it is away.
 
-use breaker::{EnteredBy, Key, ProposalId, RowVersion, Snapshot, Time, Transition};
+use breaker::{EarlierAnswer, EnteredBy, Key, ProposalId, RowVersion, Snapshot, Time, Transition};
 
 use super::Engine;
 use super::entry::LastTransition;
@@ -39,15 +39,23 @@ impl Engine {
         rows
     }
 
-    /// A change that an earlier life of this process made, and that the store has not answered yet, stands again until it does
-    /// ([`breaker::Breaker::resume`]). After the rows. A breaker that is not there is created, whatever the limit.
-    pub fn resume(&self, key: &Key, id: ProposalId, transition: &Transition, now: Time) {
+    /// A change that an earlier life of this process made stands again until the store answers it; if the store had answered it
+    /// then, until a newer row comes ([`breaker::Breaker::resume`]). After the rows. A breaker that is not there is created, whatever
+    /// the limit.
+    pub fn resume(
+        &self,
+        key: &Key,
+        id: ProposalId,
+        transition: &Transition,
+        answer: EarlierAnswer,
+        now: Time,
+    ) {
         let key_id = self.seals.key_id(key.service(), key.name());
         let owner = self.owner(key.service(), Creator::Server);
         let Ok(entry) = self.registry.create(key_id, key.clone(), owner, Room::Always, now) else { return };
         let Some(mut inner) = entry.lock() else { return };
         self.sync_wall(&mut inner);
-        if !inner.breaker.resume(id, transition, now) {
+        if !inner.breaker.resume(id, transition, answer, now) {
             return;
         }
         let last = LastTransition::new(transition, inner.breaker.wall_offset());

@@ -5,7 +5,9 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::io;
 use std::path::Path;
 
-use breaker::{EnteredBy, Key, Numbering, ProposalId, Reason, Snapshot, State, Time, Transition};
+use breaker::{
+    EarlierAnswer, EnteredBy, Key, Numbering, ProposalId, Reason, Snapshot, State, Time, Transition,
+};
 
 use super::acknowledged_mark::AcknowledgedMark;
 use super::disk::Disk;
@@ -14,6 +16,7 @@ use super::log::{Cursor, Log};
 use super::merge::{entered_by, happened_at, state_after};
 use super::segment::{Found, Records, Segment, list, pending_path};
 use super::{MERGING_NAME, SPARE_NAME};
+use crate::store::proposal::is_emergency_stop;
 use crate::store::{Change, Proposal};
 
 /// What the journal had at the start.
@@ -23,11 +26,11 @@ pub struct Recovered {
     pub states: Vec<RecoveredState>,
     /// Entries that the store may not have.
     pub entries: u64,
-    /// The newest transition of each breaker that the store is to number and has not answered yet, in no order.
+    /// The newest transition of each breaker that the store is to number and may not have, in no order.
     pub unanswered: Vec<Unanswered>,
 }
 
-/// A transition that the store has not answered yet.
+/// A transition that is sent to the store, and that it may have had before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unanswered {
     /// The breaker.
@@ -36,6 +39,8 @@ pub struct Unanswered {
     pub id: ProposalId,
     /// The transition.
     pub transition: Box<Transition>,
+    /// Whether the store had answered it when it was written down.
+    pub answer: EarlierAnswer,
 }
 
 /// The newest state of a breaker in the journal.
@@ -81,13 +86,23 @@ impl NewestEntries {
         {
             // What the outcome of a probe decided may be told when the breaker has changed again.
             let is_of_probes = matches!(transition.reason, Reason::ProbesSucceeded | Reason::ProbesFailed);
-            let newest = self.unanswered.get(&entry.key).map(|known| known.transition.base_epoch);
-            if is_of_probes && newest > Some(transition.base_epoch) {
+            let newest = self.unanswered.get(&entry.key);
+            let newest_base = newest.map(|known| known.transition.base_epoch);
+            if is_of_probes && newest_base > Some(transition.base_epoch) {
                 return;
             }
+            let is_answered = entry.decided_in.is_repeat;
+            // FORCED_OPEN stands whatever the store has answered since, until it answers that.
+            let holds = |known: &Unanswered| {
+                known.answer == EarlierAnswer::Missing && is_emergency_stop(&known.transition.after)
+            };
+            if is_answered && newest.is_some_and(holds) {
+                return;
+            }
+            let answer = if is_answered { EarlierAnswer::Given } else { EarlierAnswer::Missing };
             let id = ProposalId { boot: entry.id.boot, number: entry.id.seq };
             let (key, transition) = (entry.key.clone(), transition.clone());
-            self.unanswered.insert(entry.key.clone(), Unanswered { key, id, transition });
+            self.unanswered.insert(entry.key.clone(), Unanswered { key, id, transition, answer });
         }
     }
 }

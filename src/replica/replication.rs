@@ -166,8 +166,8 @@ impl Replication {
         for ChangedRow { key, row, entered_by } in rows {
             self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
         }
-        for Unanswered { key, id, transition } in unanswered {
-            self.engine.resume(key, *id, transition, now);
+        for Unanswered { key, id, transition, answer } in unanswered {
+            self.engine.resume(key, *id, transition, *answer, now);
         }
         self.tail()
     }

@@ -2,7 +2,7 @@
 //! earlier life and that the store has not answered yet.
 
 use super::Breaker;
-use super::stored_row::{ProposalId, RowVersion};
+use super::stored_row::{EarlierAnswer, Proposal, ProposalId, RowVersion};
 use crate::state::{Scope, State};
 use crate::time::Time;
 use crate::transition::{Snapshot, Transition};
@@ -20,23 +20,34 @@ impl Breaker {
     /// it rejects calls. One that was made on an older row than the one that is known says nothing, and what lets calls through
     /// waits for the store. A trip that the row, which is OPEN, overtook is remembered, should the store go back.
     ///
+    /// One that the store had answered stands until a newer row comes: the row that is known may be of a moment before.
+    ///
     /// False: it does not stand.
-    pub fn resume(&mut self, id: ProposalId, transition: &Transition, now: Time) -> bool {
+    pub fn resume(
+        &mut self,
+        id: ProposalId,
+        transition: &Transition,
+        answer: EarlierAnswer,
+        now: Time,
+    ) -> bool {
         let now = self.clock(now);
+        let is_answered = answer == EarlierAnswer::Given;
         let Transition { base_epoch, from, after, shadow, .. } = transition;
         let rejects = matches!(after.state, State::Open | State::ForcedOpen);
         let is_older = *base_epoch < self.epoch || (*base_epoch == self.epoch && *from != self.state());
         // FORCED_OPEN by hand stands whatever the row is, until the store has answered.
-        let is_emergency = after.state == State::ForcedOpen
+        let is_emergency = !is_answered
+            && after.state == State::ForcedOpen
             && after.set_by.as_ref().is_some_and(|set_by| set_by.scope == Scope::Breaker);
         if *shadow || !rejects || (is_older && !is_emergency) {
-            let is_trip = !*shadow && (*from, after.state) == (State::Closed, State::Open);
+            let is_trip = !is_answered && !*shadow && (*from, after.state) == (State::Closed, State::Open);
             self.remember_overtaken(Some(id).filter(|_| is_trip && base_epoch + 1 == self.epoch));
             return false;
         }
         self.epoch = self.epoch.max(*base_epoch);
         self.propose(transition.reason);
         let proposal = self.replicated.as_mut().and_then(|replicated| replicated.proposal.take());
+        let proposal = proposal.map(|proposal| Proposal { is_answered, ..proposal });
         let entered_at = self.wall.to_monotonic(after.entered_at);
         self.take_over(Snapshot { epoch: self.epoch, ..after.clone() }, entered_at, now);
         let replicated = self.replicated.get_or_insert_default();

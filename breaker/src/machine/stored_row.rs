@@ -48,6 +48,15 @@ pub enum ProposalAnswer {
     Lost,
 }
 
+/// What is known of the answer to a change of an earlier life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlierAnswer {
+    /// The store has not answered it, as far as is known.
+    Missing,
+    /// The store had it when it was written down. It is sent once more, should the store have gone back.
+    Given,
+}
+
 /// The outcome of a probe, for the store, which decides what comes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeReport {
@@ -113,7 +122,8 @@ pub(super) struct Proposal {
     pub(super) is_timed: bool,
     /// It is a trip of a timeline of the store that is over: it holds over what is automatic there, until it is answered.
     pub(super) is_held: bool,
-    /// The store has answered it in a timeline that this breaker is not in yet: it holds over nothing there.
+    /// The store has answered it, in a timeline that this breaker is not in yet, or in an earlier life of this replica: it holds over
+    /// no newer row.
     pub(super) is_answered: bool,
 }
 

@@ -464,6 +464,40 @@ fn a_trip_of_an_earlier_life_that_has_lost_is_over() {
     );
 }
 
+/// It is in the journal as a change that the store has, should the store go back.
+#[test]
+fn a_change_that_an_earlier_life_had_the_answer_to_stands_until_a_newer_row_comes() {
+    check_with_store(
+        "",
+        "
+        0 force open: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        resume p1 answered: stands // the row is of a moment before
+        allow: no FORCED_OPEN
+        adopt CLOSED epoch 3: ok // reset through another replica
+        allow: yes #1
+        ",
+    );
+    check_with_store(
+        "",
+        "
+        0 force open: ok [CLOSED -> FORCED_OPEN, OVERRIDE_SET]
+        adopt CLOSED epoch 3: ok
+        resume p1: stands
+        resume p1 answered: is over
+        allow: yes #1
+        ",
+    );
+    check_with_store(
+        "failure_threshold 1, timeout_seconds 30",
+        "
+        0 fail: recorded [CLOSED -> OPEN, CONSECUTIVE_FAILURES]
+        resume p1 answered: stands
+        begun CLOSED epoch 0 timeline 2: ok // it holds in no new timeline
+        allow: yes #1
+        ",
+    );
+}
+
 #[test]
 fn a_trip_of_an_earlier_life_says_nothing_over_a_newer_row() {
     check_with_store(

@@ -1,5 +1,7 @@
 //! What a start finds: after a clean end, after a crash, and in files that are damaged or of another version.
 
+use breaker::{EarlierAnswer, Override, OverrideKind, Scope};
+
 use super::*;
 
 #[test]
@@ -281,5 +283,49 @@ fn what_an_outcome_decided_is_not_looked_at_behind_a_later_change_that_is_not_an
         let (_, recovered) = bench.open(2);
         let [unanswered] = &recovered.unanswered[..] else { panic!("{:?}", recovered.unanswered) };
         assert_eq!(unanswered.transition.after.epoch, newest);
+    }
+}
+
+/// An act, or what an outcome decided, is written down once the store has it. An emergency stop that it has not answered stands behind.
+#[test]
+fn what_the_store_had_is_told_from_what_it_has_not_answered() {
+    let stop = |epoch| {
+        let set_by = Override {
+            kind: OverrideKind::ForcedOpen,
+            scope: Scope::Breaker,
+            expires_at: None,
+            ttl: None,
+            actor: "ann".to_owned(),
+            reason: String::new(),
+        };
+        let after =
+            Snapshot { epoch, state: State::ForcedOpen, set_by: Some(set_by), ..Snapshot::pristine() };
+        Transition { from: State::HalfOpen, reason: Reason::OverrideSet, after, ..change(epoch) }
+    };
+    let decided = |epoch| Transition { reason: Reason::ProbesFailed, from: State::HalfOpen, ..change(epoch) };
+    let (missing, given) = (EarlierAnswer::Missing, EarlierAnswer::Given);
+    for (transitions, newest) in [
+        (vec![(stop(3), given)], (State::ForcedOpen, given)),
+        (vec![(stop(3), missing)], (State::ForcedOpen, missing)),
+        (vec![(stop(3), missing), (decided(3), given)], (State::ForcedOpen, missing)),
+        (vec![(stop(3), given), (decided(5), given)], (State::Open, given)),
+        (vec![(stop(3), given), (change(5), missing)], (State::Open, missing)),
+    ] {
+        let bench = Bench::new();
+        let (journal, _) = bench.open(1);
+        for (transition, answer) in transitions {
+            let entry = super::super::merge::tests::record("a", 1);
+            let change = Change::Transition(Box::new(transition));
+            let entry = Proposal { numbering: Numbering::Store, change, ..entry };
+            if answer == given {
+                journal.keep(entry);
+            } else {
+                journal.write(entry);
+            }
+        }
+        drop(journal);
+        let (_, recovered) = bench.open(2);
+        let [unanswered] = &recovered.unanswered[..] else { panic!("{:?}", recovered.unanswered) };
+        assert_eq!((unanswered.transition.after.state, unanswered.answer), newest);
     }
 }

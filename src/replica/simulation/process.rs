@@ -79,8 +79,8 @@ fn start_alone(engine: &Engine, kept: &[KnownRow], unanswered: &[Unanswered], cl
         let row = StoredRow { version: *version, snapshot: snapshot.clone(), age };
         engine.take_answer(key, &StoreAnswer::Row(&row), *entered_by, now);
     }
-    for Unanswered { key, id, transition } in unanswered {
-        engine.resume(key, *id, transition, now);
+    for Unanswered { key, id, transition, answer } in unanswered {
+        engine.resume(key, *id, transition, *answer, now);
     }
 }
 

@@ -187,7 +187,7 @@ fn disabled(proposal: &Proposal) -> Proposal {
     act
 }
 
-fn by_another() -> Override {
+pub(super) fn by_another() -> Override {
     Override {
         kind: OverrideKind::Disabled,
         scope: Scope::Breaker,

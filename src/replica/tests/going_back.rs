@@ -1,13 +1,14 @@
 //! A store that goes back, and goes back once more: what replicas had on disk of the timeline between.
 
 use async_trait::async_trait;
-use breaker::{Numbering, Reason, Transition};
+use breaker::{Numbering, Override, OverrideKind, Reason, RowVersion, StoredRow, Transition};
 use tokio::sync::Semaphore;
 
-use super::bed::to_half_open;
+use super::bed::{by_another, to_half_open};
 use super::life::Life;
 use super::*;
 use crate::engine::{Appended, Event, Origin, StoreAnswer, TransitionSink};
+use crate::journal::JournalOptions;
 use crate::replica::Replication;
 use crate::store::{
     Answered, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, ProbeResponse, Proposal,
@@ -21,7 +22,7 @@ struct OnStore {
     journal: Arc<Journal>,
     /// What it logged and counted.
     stood: Stood,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 type Stood = Arc<Mutex<Vec<(State, u64)>>>;
@@ -58,7 +59,7 @@ impl OnStore {
                 Box::new(Noting(journal, noted))
             });
         let replication = Replication::new(Arc::clone(&engine), store, clock, Arc::clone(&journal), boot);
-        Self { replication, engine, journal, stood, _folder: folder }
+        Self { replication, engine, journal, stood, folder }
     }
 
     /// Carries to the store what is in the journal.
@@ -159,6 +160,49 @@ async fn a_replica_that_started_without_its_store_follows_it_when_it_went_back()
         replica.send().await;
     }
     assert_eq!(entered_again(&store), [(Some(2), 1), (None, 1)]);
+}
+
+/// A new timeline took the emergency stop up, and the journal has that, as it has an act that won. Another replica reset it since.
+#[tokio::test]
+async fn a_forced_open_that_the_store_had_says_nothing_over_a_newer_row_at_a_start_without_the_store() {
+    let clock = ManualClock::new(NOW);
+    let store = Arc::new(MemoryStore::new(Arc::new(clock.clone()), 7));
+    let mut stop = to_half_open(3, "a", 1);
+    let Change::Transition(transition) = &mut stop.change else { unreachable!() };
+    let set_by = Override { kind: OverrideKind::ForcedOpen, ..by_another() };
+    transition.after =
+        Snapshot { epoch: 4, state: State::ForcedOpen, set_by: Some(set_by), ..Snapshot::pristine() };
+    (transition.reason, transition.base_epoch) = (Reason::Restart, 3);
+    let key = stop.key.clone();
+    let row = |epoch| {
+        let snapshot = Snapshot { epoch, ..Snapshot::pristine() };
+        let version = RowVersion { timeline: 0, revision: epoch };
+        ChangedRow {
+            key: key.clone(),
+            row: StoredRow { version, snapshot, age: Duration::ZERO },
+            entered_by: None,
+        }
+    };
+    for (epoch, is_kept, shown) in
+        [(5, true, (5, State::Closed)), (5, false, (5, State::ForcedOpen)), (3, true, (3, State::ForcedOpen))]
+    {
+        let replica = OnStore::new(("r0", 1), 0, &store, &clock);
+        if is_kept {
+            replica.journal.keep(stop.clone());
+        } else {
+            append(&replica, &stop);
+        }
+        let options = JournalOptions {
+            replica: "r0".into(),
+            boot: 2,
+            bytes_max: 1024 * 1024,
+            breakers_max: 10,
+            clock: Arc::new(clock.clone()),
+        };
+        let (_, recovered) = Journal::open(replica.folder.path(), options).unwrap();
+        replica.replication.start_alone(&[row(epoch)], &recovered.unanswered);
+        assert_eq!(replica.shown(), shown);
+    }
 }
 
 /// Whoever began the timeline may have died over it.

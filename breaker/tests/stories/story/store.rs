@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    Breaker, Override, OverrideKind, Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts, ProbeGrant,
-    ProbeSettled, ProposalAnswer, ProposalId, Reason, RowVersion, Scope, Snapshot, State, Stats, StoredRow,
-    Transition,
+    Breaker, EarlierAnswer, Override, OverrideKind, Pass, Probe, ProbeAnswer, ProbeClaim, ProbeCounts,
+    ProbeGrant, ProbeSettled, ProposalAnswer, ProposalId, Reason, RowVersion, Scope, Snapshot, State, Stats,
+    StoredRow, Transition,
 };
 
 use super::{START, StoryRun, after, number, seconds};
@@ -37,7 +37,8 @@ impl StoryRun {
                     None => "ok".to_owned(),
                 }
             }
-            ["resume", proposal] => self.resume(proposal),
+            ["resume", proposal] => self.resume(proposal, EarlierAnswer::Missing),
+            ["resume", proposal, "answered"] => self.resume(proposal, EarlierAnswer::Given),
             ["dropped", proposal] => {
                 let id = ProposalId { boot: 1, number: number(&proposal[1..]) };
                 self.breaker.proposal_dropped(id, self.now);
@@ -105,7 +106,7 @@ impl StoryRun {
     }
 
     /// The next life knows the row that this one knows, and what it proposed.
-    fn resume(&mut self, name: &str) -> String {
+    fn resume(&mut self, name: &str, answer: EarlierAnswer) -> String {
         let (row, version) = self.breaker.known_row();
         let after = self.proposal(name);
         let (thresholds, revision) = (Arc::clone(self.breaker.thresholds()), self.breaker.config_revision());
@@ -126,7 +127,7 @@ impl StoryRun {
             shadow: false,
         };
         let id = ProposalId { boot: 1, number: number(&name[1..]) };
-        if self.breaker.resume(id, &transition, self.now) { "stands" } else { "is over" }.to_owned()
+        if self.breaker.resume(id, &transition, answer, self.now) { "stands" } else { "is over" }.to_owned()
     }
 
     fn claim(&mut self) -> String {
