@@ -6,7 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 chart=helm/breakerd
-render() { helm template try "$chart" --namespace try "$@"; }
+# helm built from its module takes itself for one of an old cluster.
+render() { helm template try "$chart" --namespace try --kube-version 1.34.0 "$@"; }
 
 # renders TEXT ARGS...: the rendered chart holds TEXT
 renders() {
@@ -16,56 +17,159 @@ renders() {
   grep -qF -- "$text" <<<"$out" || die "no \"$text\" in the chart rendered with: $*"
 }
 
-# refuses ARGS...: the schema stops these values
-refuses() { ! render "$@" >/dev/null 2>&1 || die "the chart took what it should refuse: $*"; }
+# lacks TEXT ARGS...: it does not
+lacks() {
+  local text=$1 out
+  shift
+  out=$(render "$@") || die "the chart does not render with: $*"
+  ! grep -qF -- "$text" <<<"$out" || die "\"$text\" is in the chart rendered with: $*"
+}
 
-helm lint --strict --quiet "$chart"
+# refuses PATTERN ARGS...: these values are refused, with a reason that has the pattern in it
+refuses() {
+  local pattern=$1 out
+  shift
+  ! out=$(render "$@" 2>&1) || die "the chart took what it should refuse: $*"
+  grep -qE -- "$pattern" <<<"$out" || die "the chart refuses $* without a word of $pattern: $out"
+}
+
+# pods ARGS...: the template of the pods
+pods() { render "$@" | awk '/^kind: (Deployment|StatefulSet)$/ { on = 1 } /^---$/ { on = 0 } on' | sed -n '/^  template:$/,/^  [a-z]/p'; }
+
+helm lint --strict --quiet --kube-version 1.34.0 "$chart"
+
+# SQLite: one pod and its volume.
+renders 'kind: Deployment'
+renders 'type: Recreate'
 renders 'claimName: try-breakerd'
 renders 'emptyDir: {}' --set persistence.enabled=false
 renders 'claimName: mine' --set persistence.existingClaim=mine
-renders 'name: DATABASE_URL' --set database.existingSecret=breakerd-database
-renders 'kind: ServiceMonitor' --set serviceMonitor.enabled=true
+lacks 'kind: PersistentVolumeClaim' --set persistence.existingClaim=mine
+renders 'helm.sh/resource-policy: keep'
+lacks 'helm.sh/resource-policy' --set persistence.keep=false
+refuses 'replicaCount: 2 pods cannot share one SQLite file' --set replicaCount=2
+refuses 'cannot share one SQLite file' --set autoscaling.enabled=true
+
+# Postgres: several, each with a journal of its own.
+db=(--set database.existingSecret=breakerd-db-app)
+renders 'kind: StatefulSet' "${db[@]}"
+lacks 'kind: Deployment' "${db[@]}"
+renders 'replicas: 3' "${db[@]}" --set replicaCount=3
+renders 'key: uri' "${db[@]}"
+renders 'value: /etc/breakerd-database/url' "${db[@]}"
+renders 'whenDeleted: Retain' "${db[@]}"
+renders 'whenDeleted: Delete' "${db[@]}" --set persistence.keep=false
+renders 'clusterIP: None' "${db[@]}"
+renders 'kind: PodDisruptionBudget' "${db[@]}" --set replicaCount=2
+lacks 'kind: PodDisruptionBudget' "${db[@]}"
+renders 'kind: HorizontalPodAutoscaler' "${db[@]}" --set autoscaling.enabled=true
+lacks 'replicas: 1' "${db[@]}" --set autoscaling.enabled=true
+renders 'topologyKey: kubernetes.io/hostname' "${db[@]}" --set replicaCount=2
+renders 'postgres://a:5432,b:6432/my%20db?sslmode=verify-full&sslrootcert=%2Fca%2Fca.crt' --set 'database.host=a\,b:6432' \
+  --set 'database.name=my db' --set database.sslMode=verify-full --set database.sslRootCert=/ca/ca.crt
+renders 'postgres://[fd00::1]:5432/breakerd' --set 'database.host=fd00::1'
+renders 'name: PGPASSWORD' --set database.host=db --set database.credentialsSecret=breakerd-db
+renders 'name: BREAKERD_STORE_LISTEN_URL' "${db[@]}" --set database.listen.url=postgres://db/breakerd
+refuses 'set one of existingSecret, url and host' "${db[@]}" --set database.host=db
+refuses 'listen has no effect' --set database.listen.url=postgres://db/breakerd
+refuses 'sslRootCert has no effect' --set database.host=db --set database.sslRootCert=/ca
+refuses 'database/?.*host' --set database.host=user@db
+refuses 'each pod has a claim of its own' "${db[@]}" --set persistence.existingClaim=mine
+refuses 'is more than maxReplicas' "${db[@]}" --set autoscaling.enabled=true --set autoscaling.minReplicas=9
+
+# The file: thresholds change while breakerd runs; all else restarts the pods, and so does nothing but what is in them.
 renders 'default_failure_threshold = 7' --set-string config=$'[circuit_breaker]\ndefault_failure_threshold = 7\n'
-renders 'scheme: HTTP' && renders 'appProtocol: kubernetes.io/h2c'
+renders '"failure_threshold" = 1000000' --set circuitBreaker.payments.failure_threshold=1000000
+renders '[circuit_breaker."api.example.org"]' --set 'circuitBreaker.api\.example\.org.failure_threshold=3'
+refuses 'move all of it to circuitBreaker' --set circuitBreaker.default_failure_threshold=3 \
+  --set-string config=$'[ circuit_breaker ]\ndefault_failure_threshold = 7\n'
+[ "$(pods)" = "$(pods --set circuitBreaker.default_failure_threshold=9)" ] || die "changed thresholds restart the pods"
+[ "$(pods)" != "$(pods --set-string config=$'[grpc]\nstreams_max = 7\n')" ] || die "a changed setting does not restart the pods"
+copy=$(mktemp -d "${TMPDIR:-/tmp}/breakerd-chart.XXXXXX")
+trap 'rm -rf "$copy"' EXIT
+cp -R "$chart" "$copy/"
+sed -i.before 's/^version: .*/version: 9.9.9/' "$copy/breakerd/Chart.yaml"
+[ "$(pods)" = "$(chart=$copy/breakerd pods)" ] || die "another version of the chart alone restarts the pods"
+[ "$(pods "${db[@]}")" = "$(chart=$copy/breakerd pods "${db[@]}")" ] || die "another version of the chart alone restarts the pods"
+
+# What is secured, and probed.
+renders 'service: liveness'
+renders 'service: readiness'
+renders 'path: /livez' --set probes.protocol=http
+renders 'appProtocol: kubernetes.io/h2c'
 tls=(--set tls.existingSecret=breakerd-tls)
 renders 'scheme: HTTPS' "${tls[@]}"
+lacks 'service: liveness' "${tls[@]}"
 renders 'secretName: breakerd-tls' "${tls[@]}"
 renders 'appProtocol: https' "${tls[@]}"
 renders 'value: /etc/breakerd-tls/ca.crt' "${tls[@]}" --set tls.clientCaKey=ca.crt
 renders 'value: "false"' "${tls[@]}" --set tls.http=false
 renders 'value: /etc/breakerd-auth/tokens.toml' --set auth.existingSecret=breakerd-tokens
+refuses 'clientCaKey has no effect' --set tls.clientCaKey=ca.crt
+refuses 'needs auth.existingSecret' "${tls[@]}" --set tls.clientCaKey=ca.crt --set tls.clientCertificate=optional
+refuses clientCertificate --set tls.clientCertificate=never
+refuses 'a gRPC probe knows no TLS' "${tls[@]}" --set probes.protocol=grpc
+refuses successThreshold --set probes.liveness.successThreshold=3
+renders 'successThreshold: 3' --set probes.readiness.successThreshold=3
+refuses httpGet --set probes.liveness.httpGet.path=/health/circuit-breakers
+
+# What is around it.
 renders 'value: "[::]:50051"' --set listenAddress='[::]'
 renders 'value: 720h' --set 'extraEnv[0].name=BREAKERD_STORE_HISTORY_RETENTION,extraEnv[0].value=720h'
 renders 'mountPath: /etc/database-ca' \
   --set 'extraVolumes[0].name=ca,extraVolumes[0].secret.secretName=database-ca' \
   --set 'extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/etc/database-ca'
-renders 'secretName: database-ca' --set 'extraVolumes[0].name=ca,extraVolumes[0].secret.secretName=database-ca'
-renders 'type: Bearer' --set serviceMonitor.enabled=true --set serviceMonitor.authorization.type=Bearer
-refuses --set tls.clientCertificate=never
-refuses --set replicas=2
-refuses --set listenAddress=localhost
-refuses --set 'extraVolumeMounts[0].name=ca'
-refuses --set service.grpcPort=http
-refuses --set livenessProbe.httpGet.path=/health/circuit-breakers
+renders 'breakerd@sha256:' --set image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000
+renders 'nodePort: 30051' --set service.type=NodePort --set service.grpcNodePort=30051
+renders 'kind: GRPCRoute' --set grpcRoute.enabled=true --set 'grpcRoute.parentRefs[0].name=gateway'
+renders 'kind: NetworkPolicy' --set networkPolicy.enabled=true
+renders 'policyTypes: [Ingress, Egress]' --set networkPolicy.enabled=true --set 'networkPolicy.egress[0].ports[0].port=5432'
+renders 'team: payments' --set commonLabels.team=payments
+cat >"$copy/extra.yaml" <<'V'
+extraManifests:
+  - { apiVersion: v1, kind: ConfigMap, metadata: { name: "{{ .Release.Name }}-cm" } }
+V
+renders try-cm -f "$copy/extra.yaml"
+monitor=(--set serviceMonitor.enabled=true)
+renders 'kind: ServiceMonitor' "${monitor[@]}"
+renders 'honorLabels: true' "${monitor[@]}"
+renders 'serverName: try-breakerd.try.svc' "${monitor[@]}" "${tls[@]}"
+renders 'type: Bearer' "${monitor[@]}" --set serviceMonitor.tokenSecret.name=t --set serviceMonitor.tokenSecret.key=token
+renders 'kind: PodMonitor' --set podMonitor.enabled=true
+refuses 'a scrape needs a token' "${monitor[@]}" --set auth.existingSecret=breakerd-tokens
+refuses 'longer than the interval' "${monitor[@]}" --set serviceMonitor.scrapeTimeout=1m
+renders 'scrapeTimeout: 1m' "${monitor[@]}" --set serviceMonitor.scrapeTimeout=1m,serviceMonitor.interval=60s
+refuses 'enable one' "${monitor[@]}" --set podMonitor.enabled=true
+refuses 'is grpcPort too' --set service.httpPort=50051
+refuses 'need service.type' --set service.grpcNodePort=30051
+refuses 'route needs a gateway' --set grpcRoute.enabled=true
+refuses grpcPort --set service.grpcPort=http
+refuses replicas --set replicas=2
+refuses listenAddress --set listenAddress=localhost
+refuses mountPath --set 'extraVolumeMounts[0].name=ca'
+refuses 'there is no volume ca' --set 'extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/ca'
+refuses extraVolumes --set 'extraVolumes[0].name=data,extraVolumes[0].emptyDir.medium=Memory'
+refuses extraEnv --set 'extraEnv[0].name=DATABASE_URL,extraEnv[0].value=postgres://db'
+refuses 'is there twice' --set 'extraEnv[0].name=A,extraEnv[0].value=x,extraEnv[1].name=A,extraEnv[1].value=y'
+refuses 'app.kubernetes.io/name' --set 'podLabels.app\.kubernetes\.io/name=mine'
+refuses commonLabels --set 'commonLabels.team=not a label'
+refuses size --set persistence.size=0
+refuses size --set persistence.size=0Gi
+refuses limit --set resources.limit.memory=1Gi
+refuses memory --set resources.limits.memory=lots
+refuses nodeAffinty --set affinity.nodeAffinty.x=1
+refuses digest --set image.digest=latest
+lacks 'nodePort' --set service.type=NodePort "${db[@]}"
+[ "$(render "${db[@]}" --set service.type=NodePort --set service.grpcNodePort=30051 | grep -c 'nodePort: 30051')" = 1 ] ||
+  die "the headless service has a port of the nodes"
 
 # The file of values that the README shows is one that the chart takes.
-shown=$(mktemp "${TMPDIR:-/tmp}/breakerd-values.XXXXXX")
-trap 'rm -f "$shown"' EXIT
+shown=$copy/shown.yaml
 # shellcheck disable=SC2016 # the backticks are those of the document
 sed -n '/^```yaml$/,/^```$/{/^```/d;p;}' "$chart/README.md" >"$shown"
 renders 'history_retention = "720h"' -f "$shown"
 renders 'name: breakerd-prometheus' -f "$shown"
-
-# The values that the README names are those that there are, and none is left out.
-values=$(sed -n 's/^\([A-Za-z]*\):.*/\1/p' "$chart/values.yaml")
-for value in $values; do
-  grep -q "\`${value}[.\`]" "$chart/README.md" || die "$chart/README.md does not name the value $value"
-done
-# shellcheck disable=SC2016 # as above
-named=$(sed -n 's/^| `\([A-Za-z]*\)[.`].*/\1/p' "$chart/README.md" | sort -u)
-for value in $named; do
-  grep -qx "$value" <<<"$values" || die "$chart/README.md names the value $value, and there is none"
-done
+scripts/chart-values.sh --check
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 grep -qF "appVersion: \"$version\"" "$chart/Chart.yaml" || die "Chart.yaml's appVersion is not Cargo.toml's $version"

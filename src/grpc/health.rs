@@ -33,6 +33,16 @@ pub enum Part {
     Operations,
 }
 
+/// What a health check asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// `liveness`: whether the process runs. It does, if it answers, also while it waits for its store and while it ends:
+    /// nothing that a restart would mend.
+    Process,
+    /// Whether to send calls.
+    Calls(Part),
+}
+
 /// Whether to send calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
@@ -110,30 +120,35 @@ impl Closing {
 }
 
 impl Statuses {
-    fn status(self, part: Option<Part>) -> ServingStatus {
-        match part.map(|part| self.parts[part as usize]) {
-            Some(Serving::Yes) => ServingStatus::Serving,
-            Some(Serving::No) => ServingStatus::NotServing,
+    /// None: what is not known.
+    fn status(self, asked: Option<Asked>) -> ServingStatus {
+        match asked {
+            Some(Asked::Process) => ServingStatus::Serving,
+            Some(Asked::Calls(part)) if self.parts[part as usize] == Serving::Yes => ServingStatus::Serving,
+            Some(Asked::Calls(_)) => ServingStatus::NotServing,
             None => ServingStatus::ServiceUnknown,
         }
     }
 }
 
-fn part_of(service: &str) -> Option<Part> {
+/// What is asked for by this name. `liveness` and `readiness` are for the probes of a pod, by the names that are usual there.
+fn asked_by(service: &str) -> Option<Asked> {
     const BREAKERS: &str = breaker_service_server::SERVICE_NAME;
     const CONFIGS: &str = config_service_server::SERVICE_NAME;
     const OPERATIONS: &str = operations_service_server::SERVICE_NAME;
-    match service {
+    let part = match service {
+        "liveness" => return Some(Asked::Process),
         // Health and reflection are there whenever the process is.
         ""
         | "grpc.health.v1.Health"
         | "grpc.reflection.v1.ServerReflection"
-        | "grpc.reflection.v1alpha.ServerReflection" => Some(Part::Server),
-        BREAKERS => Some(Part::Breakers),
-        CONFIGS => Some(Part::Configs),
-        OPERATIONS => Some(Part::Operations),
-        _ => None,
-    }
+        | "grpc.reflection.v1alpha.ServerReflection" => Part::Server,
+        BREAKERS | "readiness" => Part::Breakers,
+        CONFIGS => Part::Configs,
+        OPERATIONS => Part::Operations,
+        _ => return None,
+    };
+    Some(Asked::Calls(part))
 }
 
 /// The service on a board.
@@ -155,8 +170,8 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        let Some(part) = part_of(&service) else { return Err(Failure::NoHealthOf { service }.into()) };
-        let status = self.registry.statuses.borrow().status(Some(part));
+        let Some(asked) = asked_by(&service) else { return Err(Failure::NoHealthOf { service }.into()) };
+        let status = self.registry.statuses.borrow().status(Some(asked));
         Ok(Response::new(HealthCheckResponse { status: status as i32 }))
     }
 
@@ -170,7 +185,7 @@ impl health_server::Health for Health {
         let timeout = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let watcher = Watcher {
             statuses: self.registry.statuses.subscribe(),
-            part: part_of(&request.get_ref().service),
+            asked: asked_by(&request.get_ref().service),
             sent: None,
             timer: timeout.map(Watcher::timer),
             ended: false,
@@ -184,7 +199,7 @@ impl health_server::Health for Health {
 struct Watcher {
     statuses: watch::Receiver<Statuses>,
     /// None: a service that is not known, and never will be.
-    part: Option<Part>,
+    asked: Option<Asked>,
     sent: Option<ServingStatus>,
     /// The client's deadline, if it has one.
     timer: Option<Pin<Box<Sleep>>>,
@@ -203,7 +218,7 @@ impl Watcher {
         }
         loop {
             let statuses = *self.statuses.borrow_and_update();
-            let status = statuses.status(self.part);
+            let status = statuses.status(self.asked);
             if self.sent != Some(status) {
                 self.sent = Some(status);
                 return Some((Ok(HealthCheckResponse { status: status as i32 }), self));

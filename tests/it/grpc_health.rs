@@ -34,12 +34,15 @@ async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
 async fn each_service_is_healthy_once_it_serves() {
     let world = World::unloaded(Limits::default()).await;
     let mut health = HealthClient::new(world.channel().await);
-    for service in ["", BREAKERS, CONFIGS, OPERATIONS] {
+    for service in ["", BREAKERS, CONFIGS, OPERATIONS, "readiness"] {
         let status = health.check(of(service)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::NotServing, "{service}: nothing is loaded");
     }
+    // A process that waits for its store runs: a restart would not mend it.
+    let status = health.check(of("liveness")).await.unwrap().into_inner().status();
+    assert_eq!(status, ServingStatus::Serving);
     world.load(None).await;
-    for service in ["", BREAKERS, CONFIGS, OPERATIONS, "grpc.health.v1.Health"] {
+    for service in ["", BREAKERS, CONFIGS, OPERATIONS, "grpc.health.v1.Health", "liveness", "readiness"] {
         let status = health.check(of(service)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "{service}");
     }
@@ -50,6 +53,7 @@ async fn each_service_is_healthy_once_it_serves() {
     for (service, expected) in [
         ("", ServingStatus::Serving),
         (BREAKERS, ServingStatus::Serving),
+        ("readiness", ServingStatus::Serving),
         (CONFIGS, ServingStatus::NotServing),
         (OPERATIONS, ServingStatus::NotServing),
     ] {
@@ -68,6 +72,8 @@ async fn a_watch_tells_every_change_and_ends_with_the_server() {
     let mut server = health.watch(of("")).await.unwrap().into_inner();
     let mut operations = health.watch(of(OPERATIONS)).await.unwrap().into_inner();
     let mut unknown = health.watch(of("nothing")).await.unwrap().into_inner();
+    let mut alive = health.watch(of("liveness")).await.unwrap().into_inner();
+    assert_eq!(next(&mut alive).await, ServingStatus::Serving);
     assert_eq!(next(&mut server).await, ServingStatus::NotServing);
     assert_eq!(next(&mut operations).await, ServingStatus::NotServing);
     assert_eq!(next(&mut unknown).await, ServingStatus::ServiceUnknown);
@@ -83,7 +89,7 @@ async fn a_watch_tells_every_change_and_ends_with_the_server() {
     world.shutdown.cancel();
     assert_eq!(next(&mut server).await, ServingStatus::NotServing, "and nothing of the others' changes");
     assert_eq!(next(&mut operations).await, ServingStatus::NotServing);
-    for watch in [&mut server, &mut operations, &mut unknown] {
+    for watch in [&mut server, &mut operations, &mut unknown, &mut alive] {
         let status = watch.message().await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_details_error_info().unwrap().reason, "SHUTTING_DOWN");

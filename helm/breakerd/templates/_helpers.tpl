@@ -2,15 +2,20 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's name, with the chart's behind it unless it holds it already; 63 is DNS's limit. */}}
+{{/* The release's name, with the chart's behind it unless it holds it already. 63 is DNS's limit; a StatefulSet puts a number and a
+     hash behind the name of its pods, in a label of 63 bytes, and the headless service has a suffix. */}}
 {{- define "breakerd.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
 {{- else if contains (include "breakerd.name" .) .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "breakerd.name" .) | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name (include "breakerd.name" .) | trunc 52 | trimSuffix "-" }}
 {{- end }}
+{{- end }}
+
+{{- define "breakerd.headlessName" -}}
+{{ include "breakerd.fullname" . }}-headless
 {{- end }}
 
 {{- define "breakerd.selectorLabels" -}}
@@ -20,9 +25,35 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "breakerd.labels" -}}
 {{ include "breakerd.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The labels of pods: none that changes with a version, which would restart them. */}}
+{{- define "breakerd.podLabels" -}}
+{{ include "breakerd.selectorLabels" . }}
+{{- with merge (dict) .Values.podLabels .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The metadata of a resource: dict "root" $ "name" its name "labels" "annotations" more of them. */}}
+{{- define "breakerd.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "breakerd.labels" .root | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "breakerd.serviceAccountName" -}}
@@ -33,6 +64,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{/* "true" when breakerd keeps its state in a Postgres; nothing on SQLite. */}}
+{{- define "breakerd.onPostgres" -}}
+{{- with .Values.database }}{{ if or .existingSecret .url .host }}true{{ end }}{{ end }}
+{{- end }}
+
+{{/* "true" when there may be more pods than one. */}}
+{{- define "breakerd.hasSeveralPods" -}}
+{{- if and (include "breakerd.onPostgres" .) (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1)) }}true{{ end }}
+{{- end }}
+
+{{- define "breakerd.hasHeadlessService" -}}
+{{- if or .Values.headlessService.enabled (include "breakerd.onPostgres" .) }}true{{ end }}
+{{- end }}
+
 {{/* What the pages and the probes speak. */}}
 {{- define "breakerd.httpScheme" -}}
 {{- if and .Values.tls.existingSecret .Values.tls.http }}https{{ else }}http{{ end }}
@@ -40,4 +85,104 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{- define "breakerd.claimName" -}}
 {{- default (include "breakerd.fullname" .) .Values.persistence.existingClaim }}
+{{- end }}
+
+{{- define "breakerd.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The URL of a database that is given in parts. User and password come from the environment, where no character needs an escape. */}}
+{{- define "breakerd.databaseUrl" -}}
+{{- with .Values.database -}}
+{{- if .url }}{{ .url }}
+{{- else -}}
+{{- $hosts := list }}
+{{- range splitList "," .host }}
+{{- $host := trim . }}
+{{- /* An IPv6 address has colons of its own. */}}
+{{- if and (contains ":" $host) (not (hasPrefix "[" $host)) (gt (len (splitList ":" $host)) 2) }}{{ $host = printf "[%s]" $host }}{{ end }}
+{{- if not (regexMatch "(^[^:\\[]+|\\]):[0-9]+$" $host) }}{{ $host = printf "%s:%d" $host (int $.Values.database.port) }}{{ end }}
+{{- $hosts = append $hosts $host }}
+{{- end -}}
+postgres://{{ join "," $hosts }}/{{ .name | urlquery | replace "+" "%20" }}?sslmode={{ .sslMode }}{{ with .sslRootCert }}&sslrootcert={{ . | urlquery }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What of the file needs a restart to take effect. */}}
+{{- define "breakerd.configChecksum" -}}
+{{ .Values.config | toString | sha256sum }}
+{{- end }}
+
+{{/* breakerd.toml. JSON of a number, a text, a boolean and a list of texts is TOML too. */}}
+{{- define "breakerd.toml" -}}
+{{- $defaults := dict }}
+{{- $services := dict }}
+{{- range $key, $value := .Values.circuitBreaker }}
+{{- if kindIs "map" $value }}{{ $_ := set $services $key $value }}{{ else if not (kindIs "invalid" $value) }}{{ $_ := set $defaults $key $value }}{{ end }}
+{{- end }}
+{{- with .Values.config }}{{ . | trimSuffix "\n" }}{{ "\n" }}{{ end }}
+{{- if .Values.circuitBreaker }}
+{{- "\n[circuit_breaker]\n" }}
+{{- range $key, $value := $defaults }}{{ $key | toJson }} = {{ toJson $value }}{{ "\n" }}{{ end }}
+{{- range $service, $fields := $services }}
+{{- printf "\n[circuit_breaker.%s]\n" (toJson $service) }}
+{{- range $key, $value := $fields }}{{ if not (kindIs "invalid" $value) }}{{ $key | toJson }} = {{ toJson $value }}{{ "\n" }}{{ end }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Milliseconds of a duration of Prometheus. */}}
+{{- define "breakerd.milliseconds" -}}
+{{- $sum := 0 }}
+{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 }}
+{{- $number := regexFind "^[0-9]+" . | int }}
+{{- $unit := trimPrefix (toString $number) . }}
+{{- $sum = add $sum (mul $number (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) $unit)) }}
+{{- end }}
+{{- $sum }}
+{{- end }}
+
+{{/* The endpoint of a ServiceMonitor or PodMonitor: dict "root" $ "monitor" its values "name" of it. */}}
+{{- define "breakerd.scrapeEndpoint" -}}
+{{- $root := .root -}}
+- port: http
+  path: /metrics
+  scheme: {{ include "breakerd.httpScheme" $root }}
+  {{- with .monitor }}
+  {{- if .authorization }}
+  authorization:
+    {{- toYaml .authorization | nindent 4 }}
+  {{- else if .tokenSecret }}
+  authorization:
+    type: Bearer
+    credentials:
+      {{- toYaml .tokenSecret | nindent 6 }}
+  {{- end }}
+  {{- if .tlsConfig }}
+  tlsConfig:
+    {{- toYaml .tlsConfig | nindent 4 }}
+  {{- else if eq (include "breakerd.httpScheme" $root) "https" }}
+  tlsConfig:
+    ca:
+      secret:
+        name: {{ $root.Values.tls.existingSecret }}
+        key: ca.crt
+    serverName: {{ include "breakerd.fullname" $root }}.{{ $root.Release.Namespace }}.svc
+  {{- end }}
+  interval: {{ .interval }}
+  scrapeTimeout: {{ .scrapeTimeout }}
+  # The metrics have a label `service` of their own, the breaker's; Prometheus must not rename it.
+  honorLabels: true
+  {{- with .relabelings }}
+  relabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .metricRelabelings }}
+  metricRelabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
 {{- end }}

@@ -1,0 +1,245 @@
+{{/* The template of the pods, of a Deployment as of a StatefulSet. */}}
+{{- define "breakerd.podTemplate" -}}
+metadata:
+  labels:
+    {{- include "breakerd.podLabels" . | nindent 4 }}
+  annotations:
+    # Of what needs a restart only: breakerd takes changed thresholds while it runs.
+    checksum/config: {{ include "breakerd.configChecksum" . }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "breakerd.serviceAccountName" . }}
+  automountServiceAccountToken: false
+  # Kubernetes would set BREAKERD_PORT and its like for a service of this name, among breakerd's own settings.
+  enableServiceLinks: false
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with .Values.schedulerName }}
+  schedulerName: {{ . }}
+  {{- end }}
+  {{- with .Values.runtimeClassName }}
+  runtimeClassName: {{ . }}
+  {{- end }}
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  securityContext:
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  {{- with .Values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: breakerd
+      image: {{ include "breakerd.image" . | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args: [serve]
+      env:
+        {{- include "breakerd.environment" . | nindent 8 }}
+        {{- with .Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      ports:
+        - name: grpc
+          containerPort: 50051
+        - name: http
+          containerPort: 8080
+      startupProbe:
+        {{- include "breakerd.probe" (dict "root" . "name" "liveness" "path" "/livez") | nindent 8 }}
+        {{- toYaml .Values.probes.startup | nindent 8 }}
+      livenessProbe:
+        {{- include "breakerd.probe" (dict "root" . "name" "liveness" "path" "/livez") | nindent 8 }}
+        {{- toYaml .Values.probes.liveness | nindent 8 }}
+      readinessProbe:
+        {{- include "breakerd.probe" (dict "root" . "name" "readiness" "path" "/readyz") | nindent 8 }}
+        {{- toYaml .Values.probes.readiness | nindent 8 }}
+      {{- with .Values.lifecycle }}
+      lifecycle:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      resources:
+        {{- toYaml .Values.resources | nindent 8 }}
+      securityContext:
+        {{- toYaml .Values.securityContext | nindent 8 }}
+      volumeMounts:
+        # The folder, not one file by subPath: a file mounted that way never changes under a running process.
+        - name: config
+          mountPath: /etc/breakerd
+          readOnly: true
+        {{- if .Values.database.existingSecret }}
+        - name: database
+          mountPath: /etc/breakerd-database
+          readOnly: true
+        {{- end }}
+        {{- if .Values.auth.existingSecret }}
+        - name: auth
+          mountPath: /etc/breakerd-auth
+          readOnly: true
+        {{- end }}
+        {{- if .Values.tls.existingSecret }}
+        - name: tls
+          mountPath: /etc/breakerd-tls
+          readOnly: true
+        {{- end }}
+        - name: data
+          mountPath: /var/lib/breakerd
+        - name: tmp
+          mountPath: /tmp
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    {{- with .Values.sidecars }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  volumes:
+    - name: config
+      configMap:
+        name: {{ include "breakerd.fullname" . }}
+    {{- with .Values.database.existingSecret }}
+    - name: database
+      secret:
+        secretName: {{ . }}
+        # For the group of the pod, which fsGroup makes the owner
+        defaultMode: 0440
+        items:
+          - key: {{ $.Values.database.secretKey }}
+            path: url
+    {{- end }}
+    {{- with .Values.auth.existingSecret }}
+    - name: auth
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- end }}
+    {{- with .Values.tls.existingSecret }}
+    - name: tls
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- end }}
+    {{- if not .Values.persistence.enabled }}
+    - name: data
+      emptyDir: {}
+    {{- else if not (include "breakerd.onPostgres" .) }}
+    - name: data
+      persistentVolumeClaim:
+        claimName: {{ include "breakerd.claimName" . }}
+    {{- end }}
+    # SQLite sorts large results in files there
+    - name: tmp
+      emptyDir: {}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if include "breakerd.hasSeveralPods" . }}
+  {{- with .Values.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- range . }}
+    {{- $constraint := . }}
+    {{- if not (hasKey . "labelSelector") }}
+    {{- $constraint = merge (dict "labelSelector" (dict "matchLabels" (include "breakerd.selectorLabels" $ | fromYaml))) . }}
+    {{- end }}
+    - {{- toYaml $constraint | nindent 6 }}
+    {{- end }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{/* The settings of breakerd that values stand for. extraEnv may not name one of these: values.schema.json lists them. */}}
+{{- define "breakerd.environment" -}}
+- name: BREAKERD_CONFIG
+  value: /etc/breakerd/breakerd.toml
+- name: BREAKERD_GRPC_LISTEN
+  value: {{ printf "%s:50051" .Values.listenAddress | quote }}
+- name: BREAKERD_HTTP_LISTEN
+  value: {{ printf "%s:8080" .Values.listenAddress | quote }}
+- name: BREAKERD_DATA_DIR
+  value: /var/lib/breakerd
+# In the history, the logs and the metrics
+- name: BREAKERD_REPLICA
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- with .Values.database }}
+{{- if .existingSecret }}
+- name: BREAKERD_STORE_URL_FILE
+  value: /etc/breakerd-database/url
+{{- else if include "breakerd.onPostgres" $ }}
+- name: DATABASE_URL
+  value: {{ include "breakerd.databaseUrl" $ | quote }}
+{{- with .credentialsSecret }}
+- name: PGUSER
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $.Values.database.userKey }}
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $.Values.database.passwordKey }}
+{{- end }}
+{{- end }}
+{{- if .listen.existingSecret }}
+- name: BREAKERD_STORE_LISTEN_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .listen.existingSecret }}
+      key: {{ .listen.secretKey }}
+{{- else if .listen.url }}
+- name: BREAKERD_STORE_LISTEN_URL
+  value: {{ .listen.url | quote }}
+{{- end }}
+{{- end }}
+{{- if .Values.auth.existingSecret }}
+- name: BREAKERD_AUTH_TOKENS_FILE
+  value: /etc/breakerd-auth/{{ .Values.auth.secretKey }}
+{{- end }}
+{{- if .Values.tls.existingSecret }}
+- name: BREAKERD_TLS_CERTIFICATE
+  value: /etc/breakerd-tls/tls.crt
+- name: BREAKERD_TLS_KEY
+  value: /etc/breakerd-tls/tls.key
+- name: BREAKERD_HTTP_TLS
+  value: {{ .Values.tls.http | quote }}
+{{- if .Values.tls.clientCaKey }}
+- name: BREAKERD_TLS_CLIENT_CA
+  value: /etc/breakerd-tls/{{ .Values.tls.clientCaKey }}
+- name: BREAKERD_TLS_CLIENT_CERTIFICATE
+  value: {{ .Values.tls.clientCertificate }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* dict "root" $ "name" the name of gRPC health "path" that of the HTTP port */}}
+{{- define "breakerd.probe" -}}
+{{- with .root.Values }}
+{{- if or (eq .probes.protocol "http") .tls.existingSecret -}}
+httpGet:
+  path: {{ $.path }}
+  port: http
+  scheme: {{ include "breakerd.httpScheme" $.root | upper }}
+{{- else -}}
+grpc:
+  port: 50051
+  service: {{ $.name }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,107 @@
+{{/* What a schema cannot say: values that contradict each other. Each would render, and be refused by the API server, or not start. */}}
+{{- define "breakerd.validate" -}}
+{{- $onPostgres := include "breakerd.onPostgres" . }}
+{{- if not $onPostgres }}
+{{- if gt (int .Values.replicaCount) 1 }}
+{{- fail (printf "replicaCount: %d pods cannot share one SQLite file: set database, or replicaCount=1" (int .Values.replicaCount)) }}
+{{- end }}
+{{- if .Values.autoscaling.enabled }}
+{{- fail "autoscaling.enabled: pods cannot share one SQLite file: set database" }}
+{{- end }}
+{{- if .Values.database.credentialsSecret }}
+{{- fail "database.credentialsSecret has no effect without database.host or database.url" }}
+{{- end }}
+{{- if or .Values.database.listen.existingSecret .Values.database.listen.url }}
+{{- fail "database.listen has no effect without a database" }}
+{{- end }}
+{{- end }}
+{{- with .Values.database }}
+{{- if gt (len (compact (list .existingSecret .url .host))) 1 }}
+{{- fail "database: set one of existingSecret, url and host" }}
+{{- end }}
+{{- if and .sslRootCert (not (hasPrefix "verify-" .sslMode)) }}
+{{- fail "database.sslRootCert has no effect without database.sslMode verify-ca or verify-full" }}
+{{- end }}
+{{- if and .existingSecret .credentialsSecret }}
+{{- fail "database.credentialsSecret has no effect with database.existingSecret: that URL has the user and the password" }}
+{{- end }}
+{{- if and .listen.existingSecret .listen.url }}
+{{- fail "database.listen: set one of existingSecret and url" }}
+{{- end }}
+{{- end }}
+{{- if and $onPostgres .Values.persistence.existingClaim }}
+{{- fail "persistence.existingClaim: on Postgres each pod has a claim of its own" }}
+{{- end }}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+{{- fail (printf "autoscaling.minReplicas: %d is more than maxReplicas (%d)" (int .minReplicas) (int .maxReplicas)) }}
+{{- end }}
+{{- end }}
+{{- if .Values.tls.clientCaKey }}
+{{- if not .Values.tls.existingSecret }}
+{{- fail "tls.clientCaKey has no effect without tls.existingSecret" }}
+{{- end }}
+{{- if and (eq .Values.tls.clientCertificate "optional") (not .Values.auth.existingSecret) }}
+{{- fail "tls.clientCertificate=optional needs auth.existingSecret: a client without a certificate has to send a token" }}
+{{- end }}
+{{- end }}
+{{- if eq (int .Values.service.grpcPort) (int .Values.service.httpPort) }}
+{{- fail (printf "service.httpPort: %d is grpcPort too" (int .Values.service.httpPort)) }}
+{{- end }}
+{{- with .Values.service }}
+{{- if and .grpcNodePort (eq (toString .grpcNodePort) (toString .httpNodePort)) }}
+{{- fail (printf "service.httpNodePort: %v is grpcNodePort too" .httpNodePort) }}
+{{- end }}
+{{- if and (or .grpcNodePort .httpNodePort) (eq .type "ClusterIP") }}
+{{- fail "service.grpcNodePort and httpNodePort need service.type NodePort or LoadBalancer" }}
+{{- end }}
+{{- if and (or .loadBalancerSourceRanges .loadBalancerClass) (ne .type "LoadBalancer") }}
+{{- fail "service.loadBalancerSourceRanges and loadBalancerClass need service.type LoadBalancer" }}
+{{- end }}
+{{- if and .externalTrafficPolicy (eq .type "ClusterIP") }}
+{{- fail "service.externalTrafficPolicy needs service.type NodePort or LoadBalancer" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.circuitBreaker (regexMatch "(?m)^\\s*\\[+\\s*[\"']?circuit_breaker\\b" (toString .Values.config)) }}
+{{- fail "config has a table [circuit_breaker], and circuitBreaker is set too: move all of it to circuitBreaker" }}
+{{- end }}
+{{- if and (eq .Values.probes.protocol "grpc") .Values.tls.existingSecret }}
+{{- fail "probes.protocol=grpc: a gRPC probe knows no TLS: set auto or http" }}
+{{- end }}
+{{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) }}
+{{- fail "grpcRoute.parentRefs: a route needs a gateway, such as [{name: gateway}]" }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+{{- fail "serviceMonitor and podMonitor: each would scrape every pod: enable one" }}
+{{- end }}
+{{- range $name := list "serviceMonitor" "podMonitor" }}
+{{- with get $.Values $name }}
+{{- if .enabled }}
+{{- if gt (include "breakerd.milliseconds" .scrapeTimeout | int) (include "breakerd.milliseconds" .interval | int) }}
+{{- fail (printf "%s.scrapeTimeout: %s is longer than the interval (%s)" $name .scrapeTimeout .interval) }}
+{{- end }}
+{{- if and .tokenSecret .authorization }}
+{{- fail (printf "%s: set one of tokenSecret and authorization" $name) }}
+{{- end }}
+{{- if and $.Values.auth.existingSecret (not (or .tokenSecret .authorization)) (not (regexMatch "(?m)^\\s*\\[http\\]" (toString $.Values.config))) }}
+{{- fail (printf "%s.tokenSecret: with auth.existingSecret a scrape needs a token of a client with the role reader" $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $claimed := list }}
+{{- range .Values.extraVolumes }}
+{{- if has .name $claimed }}{{ fail (printf "extraVolumes: two are named %s" .name) }}{{ end }}
+{{- $claimed = append $claimed .name }}
+{{- end }}
+{{- range .Values.extraVolumeMounts }}
+{{- if not (has .name (concat $claimed (list "config" "auth" "tls" "database" "data" "tmp"))) }}
+{{- fail (printf "extraVolumeMounts: there is no volume %s in extraVolumes" .name) }}
+{{- end }}
+{{- end }}
+{{- $variables := list }}
+{{- range .Values.extraEnv }}
+{{- if has .name $variables }}{{ fail (printf "extraEnv: %s is there twice" .name) }}{{ end }}
+{{- $variables = append $variables .name }}
+{{- end }}
+{{- end }}
