@@ -136,6 +136,14 @@ renders 'honorLabels: true' "${monitor[@]}"
 renders 'serverName: try-breakerd.try.svc' "${monitor[@]}" "${tls[@]}"
 renders 'type: Bearer' "${monitor[@]}" --set serviceMonitor.tokenSecret.name=t --set serviceMonitor.tokenSecret.key=token
 renders 'kind: PodMonitor' --set podMonitor.enabled=true
+rules=(--set prometheusRule.enabled=true)
+renders 'alert: CircuitBreakerOpen' "${rules[@]}"
+renders 'max by (service, name) (shop_circuit_breaker_state) > 0' "${rules[@]}" --set metrics.namespace=shop
+lacks llm_incident_manager "${rules[@]}" --set metrics.namespace=shop
+lacks 'alert: CircuitBreakerFlapping' "${rules[@]}" --set 'prometheusRule.disabledAlerts={CircuitBreakerFlapping}'
+renders 'team: payments' "${rules[@]}" --set prometheusRule.alertLabels.team=payments
+refuses 'there is no alert CircuitOpen' "${rules[@]}" --set 'prometheusRule.disabledAlerts={CircuitOpen}'
+refuses 'which the alerts follow' --set-string config=$'[metrics]\nnamespace = "shop"\n'
 refuses 'a scrape needs a token' "${monitor[@]}" --set auth.existingSecret=breakerd-tokens
 refuses 'longer than the interval' "${monitor[@]}" --set serviceMonitor.scrapeTimeout=1m
 renders 'scrapeTimeout: 1m' "${monitor[@]}" --set serviceMonitor.scrapeTimeout=1m,serviceMonitor.interval=60s

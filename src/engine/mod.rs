@@ -305,6 +305,11 @@ impl Engine {
         self.len() == 0
     }
 
+    /// The most breakers that there may be.
+    pub fn breakers_max(&self) -> usize {
+        self.registry.breakers_max()
+    }
+
     /// How many breakers were retired of which the epoch is still known.
     pub fn retired(&self) -> usize {
         self.registry.retired()

@@ -142,6 +142,10 @@ impl Registry {
         self.timeline.store(timeline, Ordering::Release);
     }
 
+    pub(super) fn breakers_max(&self) -> usize {
+        self.limits.breakers_max
+    }
+
     pub(super) fn idle_ttl(&self) -> Duration {
         self.limits.idle_ttl
     }

@@ -146,6 +146,8 @@ pub struct JournalStats {
     pub lag: Duration,
     /// Bytes on disk, those included that the store has acknowledged.
     pub bytes: u64,
+    /// The most that the journal may have there, in bytes: `journal.bytes_max`.
+    pub bytes_max: u64,
     /// Entries that are in memory only, because the file cannot be written.
     pub in_memory: u64,
     /// The file could not be written when it was last tried.
@@ -301,6 +303,7 @@ impl Journal {
             bytes: self.closed_bytes.load(Ordering::Relaxed)
                 + tail.active.segment.bytes
                 + tail.sealed.iter().map(|segment| segment.bytes).sum::<u64>(),
+            bytes_max: self.sizes.bytes_max,
             in_memory: tail.overflow.len() as u64,
             write_failing: tail.failing,
             store_failing: self.store_failing.load(Ordering::Relaxed),

@@ -60,6 +60,9 @@ impl FileReloader {
         self.contradicting = None;
         match event {
             FileEvent::Loaded { config, needs_restart } => {
+                self.metrics
+                    .settings_pending_restart
+                    .set(i64::try_from(needs_restart.len()).unwrap_or(i64::MAX));
                 if !needs_restart.is_empty() {
                     let keys = needs_restart.join(", ");
                     tracing::warn!(keys, "changed settings take effect after a restart");

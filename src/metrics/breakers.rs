@@ -7,7 +7,8 @@
 //! # Many breakers
 //! The engine gives the first breakers (a setting, 1,000) series of their own. What the others count is added up
 //! under `__other__`, together with what those of them counted that were retired, so that the sum never goes
-//! back. Gauges of a sum mean nothing and are left out there; `circuit_breakers{state}` counts them all.
+//! back. Gauges of a sum mean nothing and are left out there; `circuit_breakers{state}` counts them all. A breaker
+//! that is not closed shows its state and its wait whatever its number, so that no open circuit is invisible.
 //! A scrape with 100,000 breakers reads each of them, for well under a second, and shows as much as one
 //! with 1,000.
 
@@ -62,6 +63,8 @@ families! {
         OpenUntil: GAUGE "circuit_breaker_open_until_timestamp_seconds" ["service", "name"],
         /// Number of breakers, by state, including those without series of their own.
         Breakers: GAUGE "circuit_breakers" ["state"],
+        /// Limit of the number of breakers: `limits.breakers_max`.
+        BreakersMax: GAUGE "circuit_breakers_max" [],
         /// Number of evicted breakers whose epoch is kept in memory. At `limits.breakers_max`, no more are evicted.
         Retired: GAUGE "circuit_breakers_evicted" [],
         /// Revision of the effective thresholds.
@@ -137,6 +140,7 @@ impl Collector for Breakers {
             };
             page.histogram(Shown::Duration, &[&view.service], &buckets);
         }
+        page.gauge(Shown::BreakersMax, &[], number(self.engine.breakers_max() as u64));
         page.gauge(Shown::Retired, &[], number(self.engine.retired() as u64));
         page.gauge(Shown::ConfigRevision, &[], number(self.engine.catalog().revision()));
         page.into_families(&self.names)
@@ -179,6 +183,9 @@ impl Reading {
                 show_gauges(&mut reading.page, service, name, &view);
             } else {
                 reading.other.get_or_insert_default().add(&view.counters);
+                if state_number(view.state) > 0.0 && **view.key.service() != *OTHER {
+                    show_state(&mut reading.page, view.key.service(), view.key.name(), &view);
+                }
             }
         });
         reading
@@ -225,16 +232,22 @@ fn show_transitions(
     page.count(Shown::Transitions, &labels, count);
 }
 
-fn show_gauges(page: &mut Page<Shown>, service: &str, name: &str, view: &BreakerView) {
+/// What a breaker shows that is not closed, whether or not it has series of its own.
+fn show_state(page: &mut Page<Shown>, service: &str, name: &str, view: &BreakerView) {
     let labels = [service, name];
     page.gauge(Shown::State, &labels, state_number(view.state));
+    page.gauge(Shown::OpenUntil, &labels, open_until_seconds(view));
+}
+
+fn show_gauges(page: &mut Page<Shown>, service: &str, name: &str, view: &BreakerView) {
+    let labels = [service, name];
+    show_state(page, service, name, view);
     for kind in OverrideKind::ALL {
         let set = view.state == State::from(*kind);
         page.gauge(Shown::Override, &[service, name, kind.as_str()], f64::from(u8::from(set)));
     }
     page.gauge(Shown::FailureRatio, &labels, failure_ratio(view));
     page.gauge(Shown::ConsecutiveFailures, &labels, f64::from(view.view.stats.consecutive_failures));
-    page.gauge(Shown::OpenUntil, &labels, open_until_seconds(view));
 }
 
 fn state_number(state: State) -> f64 {

@@ -23,6 +23,8 @@ families! {
         WriteTimes: HISTOGRAM "breakerd_journal_write_duration_seconds" [],
         /// Size of the journal on disk, in bytes, including segments that are in the store and kept for ten minutes.
         Bytes: GAUGE "breakerd_journal_bytes" [],
+        /// Limit of the size of the journal on disk, in bytes: `journal.bytes_max`.
+        BytesMax: GAUGE "breakerd_journal_bytes_max" [],
         /// Transitions held in memory only, because the journal cannot be written. A crash loses them.
         InMemory: GAUGE "breakerd_journal_in_memory" [],
     }
@@ -61,6 +63,7 @@ impl Collector for Journal {
         };
         page.histogram(Shown::WriteTimes, &[], &times);
         page.gauge(Shown::Bytes, &[], number(stats.bytes));
+        page.gauge(Shown::BytesMax, &[], number(stats.bytes_max));
         page.gauge(Shown::InMemory, &[], number(stats.in_memory));
         page.into_families(&self.names)
     }

@@ -105,6 +105,8 @@ metrics! {
         reload_errors_total: IntCounter[],
         /// Whether the last reload of the configuration file succeeded: 1 or 0.
         last_reload_successful: IntGauge[],
+        /// Number of settings in the configuration file that differ from those that are effective, and take effect after a restart.
+        settings_pending_restart: IntGauge[],
     }
 }
 

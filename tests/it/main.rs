@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, what fails is what the test is for")]
 
+mod alerts;
 mod api_docs;
 mod audit;
 mod auth;
@@ -61,6 +62,7 @@ mod pacing;
 mod permits;
 mod pgbouncer;
 mod process;
+mod promtool;
 mod raw;
 mod replicas;
 mod rust_client;

@@ -177,6 +177,8 @@ spec:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+- name: BREAKERD_METRICS_NAMESPACE
+  value: {{ .Values.metrics.namespace }}
 {{- with .Values.database }}
 {{- if .existingSecret }}
 - name: BREAKERD_STORE_URL_FILE

@@ -65,6 +65,16 @@
 {{- if and .Values.circuitBreaker (regexMatch "(?m)^\\s*\\[+\\s*[\"']?circuit_breaker\\b" (toString .Values.config)) }}
 {{- fail "config has a table [circuit_breaker], and circuitBreaker is set too: move all of it to circuitBreaker" }}
 {{- end }}
+{{- if regexMatch "(?ms)^\\s*\\[metrics\\]\\s*$[^\\[]*^\\s*namespace\\s*=" (toString .Values.config) }}
+{{- fail "config sets metrics.namespace: set the value metrics.namespace, which the alerts follow" }}
+{{- end }}
+{{- if .Values.prometheusRule.enabled }}
+{{- $names := list }}
+{{- range ((.Files.Get "files/alerts.yaml") | fromYaml).groups }}{{ range .rules }}{{ $names = append $names .alert }}{{ end }}{{ end }}
+{{- range .Values.prometheusRule.disabledAlerts }}
+{{- if not (has . $names) }}{{ fail (printf "prometheusRule.disabledAlerts: there is no alert %s: %s" . (join ", " $names)) }}{{ end }}
+{{- end }}
+{{- end }}
 {{- if and (eq .Values.probes.protocol "grpc") .Values.tls.existingSecret }}
 {{- fail "probes.protocol=grpc: a gRPC probe knows no TLS: set auto or http" }}
 {{- end }}

@@ -75,10 +75,11 @@ certificate test "$files/breakerd-client" $'subjectAltName=URI:spiffe://cluster/
 "$program" token new --name test --role caller --role reader --append "$files/breakerd-tokens/tokens.toml" 2>/dev/null |
   head -n 1 | tr -d '\n' >"$files/breakerd-token/token"
 
-# value CONTAINER: what its environment is, as NAME=VALUE with a NUL behind each; paths of mounts are below $root
+# environment CONTAINER: as NAME=VALUE with a NUL behind each; paths of mounts are below $root
 environment() {
   local name value secret key
-  while IFS=$'\t' read -r name value secret key; do
+  # Behind a separator that is no white space, fields can be empty.
+  while IFS=$'\x1f' read -r name value secret key; do
     if [ -n "$secret" ]; then
       value=$(cat "$files/$secret/$key")
     elif [ "$name" = BREAKERD_REPLICA ]; then
@@ -89,8 +90,7 @@ environment() {
       /*) value=$root$value ;;
     esac
     printf '%s=%s\0' "$name" "$value"
-  done < <(jq -r '.env[] | [.name, .value // "", .valueFrom.secretKeyRef.name // "", .valueFrom.secretKeyRef.key // ""] | join("\t")' <<<"$1" |
-    sed 's/\t\t\t$/\t\t\t/')
+  done < <(jq -r '.env[] | [.name, .value // "", .valueFrom.secretKeyRef.name // "", .valueFrom.secretKeyRef.key // ""] | join("\u001f")' <<<"$1")
 }
 
 # mounts CONTAINER POD: the folders of its volumes below $root
@@ -123,7 +123,7 @@ asked() {
   local service path scheme
   service=$(jq -r '.grpc.service // ""' <<<"$1")
   if [ -n "$service" ]; then
-    "$program" --address "127.0.0.1:$grpc_port" healthcheck --service "$service" >/dev/null 2>>"$root/probe"
+    "$program" healthcheck --address "127.0.0.1:$grpc_port" --service "$service" >/dev/null 2>>"$root/probe"
   else
     path=$(jq -r .httpGet.path <<<"$1") scheme=$(jq -r '.httpGet.scheme | ascii_downcase' <<<"$1")
     # The kubelet verifies no certificate.
