@@ -165,7 +165,7 @@ refuses size --set persistence.size=0
 refuses size --set persistence.size=0Gi
 refuses limit --set resources.limit.memory=1Gi
 refuses memory --set resources.limits.memory=lots
-refuses nodeAffinty --set affinity.nodeAffinty.x=1
+refuses nodes --set affinity.nodes.x=1
 refuses digest --set image.digest=latest
 lacks 'nodePort' --set service.type=NodePort "${db[@]}"
 [ "$(render "${db[@]}" --set service.type=NodePort --set service.grpcNodePort=30051 | grep -c 'nodePort: 30051')" = 1 ] ||

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::promtool::promtool_in;
 
-/// Series as promtool writes them, each with its values: one each 30 seconds.
+/// Series as promtool writes them, each with its values: one for each evaluation of the rules.
 type Series = &'static [(&'static str, &'static str)];
 
 /// What happens, and whether the alert fires at some time after it began.
@@ -108,7 +108,7 @@ const STORIES: &[Story] = &[
         "CircuitBreakerForcedOpen",
         "nobody clears it",
         "25h",
-        &[("circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}", "1x3100")],
+        &[("circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}", "1x60")],
     ),
     silent(
         "CircuitBreakerForcedOpen",
@@ -116,20 +116,20 @@ const STORIES: &[Story] = &[
         "25h",
         &[(
             "circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}",
-            "1x2400 0x700",
+            "1x40 0x20",
         )],
     ),
     fires(
         "CircuitBreakerSwitchedOff",
         "METRICS_ONLY for eight days",
         "8d",
-        &[("circuit_breaker_override{service='s',name='n',override='METRICS_ONLY',instance='a'}", "1x23100")],
+        &[("circuit_breaker_override{service='s',name='n',override='METRICS_ONLY',instance='a'}", "1x400")],
     ),
     silent(
         "CircuitBreakerSwitchedOff",
         "FORCED_OPEN has an alert of its own",
         "8d",
-        &[("circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}", "1x23100")],
+        &[("circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}", "1x400")],
     ),
     fires(
         "CircuitBreakerProbesMissing",
@@ -442,15 +442,19 @@ fn alerts() -> Vec<(String, String)> {
     names.zip(questions).collect()
 }
 
+impl Story {
+    /// It is about days, and is told with an evaluation each half hour: as the rules are it would take a minute.
+    fn is_of_days(&self) -> bool {
+        ["25h", "8d"].contains(&self.at)
+    }
+}
+
 /// The stories as promtool reads them. Counted, and not compared, so that no text of an alert is written twice.
-fn unit_tests() -> String {
-    let mut text = format!("rule_files: [{:?}]\nevaluation_interval: 30s\ntests:\n", rules());
-    for Story { alert, what, series, at, fires } in STORIES {
-        let _ = write!(
-            text,
-            "  - name: {:?}\n    interval: 30s\n    input_series:\n",
-            format!("{alert}: {what}")
-        );
+fn unit_tests<'s>(rules: &Path, every: &str, stories: impl Iterator<Item = &'s Story>) -> String {
+    let mut text = format!("rule_files: [{rules:?}]\nevaluation_interval: {every}\ntests:\n");
+    for Story { alert, what, series, at, fires } in stories {
+        let name = format!("{alert}: {what}");
+        let _ = write!(text, "  - name: {name:?}\n    interval: {every}\n    input_series:\n");
         for (name, values) in *series {
             let name = name.replace('\'', "\"");
             let _ = writeln!(text, "      - {{ series: 'llm_incident_manager_{name}', values: '{values}' }}");
@@ -476,9 +480,15 @@ fn each_alert_fires_when_it_should_and_else_is_silent() {
         assert_eq!(told(is_firing).map(str::to_owned).collect::<BTreeSet<_>>(), names, "fires: {is_firing}");
     }
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("stories.yaml"), unit_tests()).unwrap();
-    let (status, said) = promtool_in(folder.path(), &["test", "rules", "stories.yaml"]);
-    assert!(status.success(), "{said}");
+    let seldom = folder.path().join("seldom.yaml");
+    let text = std::fs::read_to_string(rules()).unwrap();
+    std::fs::write(&seldom, text.replace("interval: 30s", "interval: 30m")).unwrap();
+    for (rules, every, is_of_days) in [(rules(), "30s", false), (seldom, "30m", true)] {
+        let stories = STORIES.iter().filter(|story| story.is_of_days() == is_of_days);
+        std::fs::write(folder.path().join("stories.yaml"), unit_tests(&rules, every, stories)).unwrap();
+        let (status, said) = promtool_in(folder.path(), &["test", "rules", "stories.yaml"]);
+        assert!(status.success(), "{said}");
+    }
 }
 
 /// docs/metrics.md is compared with a scrape elsewhere.
