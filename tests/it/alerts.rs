@@ -451,7 +451,7 @@ impl Story {
 
 /// The stories as promtool reads them. Counted, and not compared, so that no text of an alert is written twice.
 fn unit_tests<'s>(rules: &Path, every: &str, stories: impl Iterator<Item = &'s Story>) -> String {
-    let mut text = format!("rule_files: [{rules:?}]\nevaluation_interval: {every}\ntests:\n");
+    let mut text = format!("rule_files: ['{}']\nevaluation_interval: {every}\ntests:\n", rules.display());
     for Story { alert, what, series, at, fires } in stories {
         let name = format!("{alert}: {what}");
         let _ = write!(text, "  - name: {name:?}\n    interval: {every}\n    input_series:\n");

@@ -6,15 +6,19 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 
 /// What `promtool check` says of a text.
 pub(crate) fn promtool(check: &str, text: &str) -> (ExitStatus, String) {
-    let mut child =
-        command().args(["check", check]).stdin(Stdio::piped()).spawn().unwrap_or_else(no_promtool);
+    let mut child = command()
+        .args(["check", check])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| no_promtool(&error));
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     said(child.wait_with_output().unwrap())
 }
 
 /// What it says, run in `folder`.
 pub(crate) fn promtool_in(folder: &Path, arguments: &[&str]) -> (ExitStatus, String) {
-    let child = command().args(arguments).current_dir(folder).spawn().unwrap_or_else(no_promtool);
+    let child =
+        command().args(arguments).current_dir(folder).spawn().unwrap_or_else(|error| no_promtool(&error));
     said(child.wait_with_output().unwrap())
 }
 
@@ -25,7 +29,7 @@ fn command() -> Command {
     command
 }
 
-fn no_promtool<T>(error: std::io::Error) -> T {
+fn no_promtool<T>(error: &std::io::Error) -> T {
     panic!("promtool does not run ({error}): `make tools` installs it")
 }
 
