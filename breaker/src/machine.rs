@@ -232,7 +232,7 @@ impl Breaker {
         if let Some(own) = self.branch_mut() {
             own.release(probe, now);
         }
-        if let Phase::HalfOpen(half_open) = &mut self.phase {
+        if let Some(half_open) = self.half_open_of_row_mut() {
             half_open.release(probe, now);
         }
     }

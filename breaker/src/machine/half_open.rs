@@ -192,19 +192,21 @@ impl HalfOpen {
     pub(super) fn has_requests(&self) -> bool {
         match &self.decides {
             Decides::Here(_) => false,
-            Decides::Store(stock) => {
-                !stock.returned.is_empty() || (stock.wanted > 0 && stock.in_flight.is_none())
-            }
+            Decides::Store(stock) => self.has_returned() || (stock.wanted > 0 && stock.in_flight.is_none()),
         }
+    }
+
+    /// Whether probes are to be given back to the store.
+    pub(super) fn has_returned(&self) -> bool {
+        matches!(&self.decides, Decides::Store(stock) if !stock.returned.is_empty())
     }
 
     /// What is to be claimed of the store now: the claim under way, sent again, or a new one.
     pub(super) fn claim(&mut self, epoch: u64, seed: u64, now: Time) -> Option<&ProbeClaim> {
         let Decides::Store(stock) = &mut self.decides else { return None };
         // An old one may have slots, of which too little is left: it ends, and they go back.
-        if let Some(claim) = stock.in_flight.take_if(|claim| now >= claim.sent_at + self.terms.lease / 2) {
-            stock.wanted = stock.wanted.max(u32::try_from(claim.nonces.len()).unwrap_or(u32::MAX));
-            stock.returned.extend(claim.nonces);
+        if stock.in_flight.as_ref().is_some_and(|claim| now >= claim.sent_at + self.terms.lease / 2) {
+            stock.give_up_claim();
         }
         if stock.in_flight.is_none() && stock.wanted > 0 {
             // Never 0, and not to be guessed from another life of the process.
@@ -214,6 +216,13 @@ impl HalfOpen {
             stock.in_flight = Some(ProbeClaim { epoch, nonces, sent_at: now });
         }
         stock.in_flight.as_ref()
+    }
+
+    /// Gives up the claim under way, if there is one. What it was for is wanted still.
+    pub(super) fn give_up_claim(&mut self) {
+        if let Decides::Store(stock) = &mut self.decides {
+            stock.give_up_claim();
+        }
     }
 
     /// The answer to a claim. Probes that nobody claimed, or of which too little is left, go back.
@@ -281,7 +290,7 @@ impl HalfOpen {
     pub(super) fn return_stock(&mut self) {
         if let Decides::Store(stock) = &mut self.decides {
             stock.returned.extend(stock.grants.drain(..).map(|granted| granted.probe.nonce));
-            stock.returned.extend(stock.in_flight.take().into_iter().flat_map(|claim| claim.nonces));
+            stock.give_up_claim();
             stock.wanted = 0;
         }
     }
@@ -317,6 +326,14 @@ impl HalfOpen {
 }
 
 impl Stock {
+    /// The store may have given slots to it.
+    fn give_up_claim(&mut self) {
+        if let Some(claim) = self.in_flight.take() {
+            self.wanted = self.wanted.max(u32::try_from(claim.nonces.len()).unwrap_or(u32::MAX));
+            self.returned.extend(claim.nonces);
+        }
+    }
+
     fn expire(&mut self, terms: &HalfOpenTerms, now: Time) {
         let (grants, returned) = (&mut self.grants, &mut self.returned);
         grants.retain(|granted| {

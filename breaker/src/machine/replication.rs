@@ -18,15 +18,20 @@ use crate::time::Time;
 use crate::transition::{Snapshot, Stats, Transition};
 
 impl Breaker {
+    /// The proposal under way.
+    pub(super) fn proposal(&self) -> Option<&Proposal> {
+        self.replicated.as_ref()?.proposal.as_ref()
+    }
+
     /// The proposal under way: the state of the row that it was made on.
     pub(super) fn proposed(&self) -> Option<State> {
-        Some(self.replicated.as_ref()?.proposal.as_ref()?.base.0.state)
+        Some(self.proposal()?.base.0.state)
     }
 
     /// The row that is shown in place of a change under way, and since when it is so: the store may not agree that the time has
     /// come, and nobody may be told of calls that pass before it has. Only what denies more is shown before it is answered.
     pub(super) fn hidden_behind(&self) -> Option<(&Snapshot, Time)> {
-        let Proposal { base: (row, since), is_timed, .. } = self.replicated.as_ref()?.proposal.as_ref()?;
+        let Proposal { base: (row, since), is_timed, .. } = self.proposal()?;
         let denies = matches!(self.phase_state(), State::Open | State::ForcedOpen);
         (*is_timed || !denies).then_some((row, *since))
     }
@@ -118,15 +123,13 @@ impl Breaker {
     }
 
     fn awaits_answer(&self) -> bool {
-        let proposal = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
-        proposal.is_some_and(|proposal| !proposal.is_answered)
+        self.proposal().is_some_and(|proposal| !proposal.is_answered)
     }
 
     /// Whether a proposal under way stands over a row with another epoch: FORCED_OPEN over any, and a trip of an earlier timeline
     /// over one without an override, as the store has yet to say whether it opens that.
     fn holds_over(&self, row: &Snapshot) -> bool {
-        let proposal = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
-        let is_held = self.awaits_answer() && proposal.is_some_and(|proposal| proposal.is_held);
+        let is_held = self.awaits_answer() && self.proposal().is_some_and(|proposal| proposal.is_held);
         let is_automatic = matches!(row.state, State::Closed | State::Open | State::HalfOpen);
         self.holds_forced_open() || (is_automatic && is_held)
     }
@@ -166,9 +169,9 @@ impl Breaker {
         }
         let now = self.clock(now);
         let is_known = self.timeline().is_some();
-        let base = self.replicated.as_ref().and_then(|replicated| replicated.proposal.as_ref());
-        let (before, entered_at) =
-            base.map_or_else(|| (self.phase_snapshot(), self.entered_at), |proposal| proposal.base.clone());
+        let (before, entered_at) = self
+            .proposal()
+            .map_or_else(|| (self.phase_snapshot(), self.entered_at), |proposal| proposal.base.clone());
         let half_open_wait = self.wait(None);
         self.end_branch();
         self.note(row.version);
@@ -177,6 +180,7 @@ impl Breaker {
         if self.holds_over(&row.snapshot) {
             if let Some(proposal) = self.proposal_mut() {
                 proposal.base = (row.snapshot.clone(), row_entered_at.min(now));
+                proposal.probes = None;
             }
             self.epoch = row.snapshot.epoch;
         } else {
@@ -301,6 +305,8 @@ impl Breaker {
             self.remember_overtaken(trip);
         } else if let Some(proposal) = self.proposal_mut() {
             proposal.base = (state.clone(), entered_at.min(now));
+            // The half-open that they are of is over.
+            proposal.probes.take_if(|_| is_other);
             self.epoch = state.epoch;
         } else {
             self.retime(state, entered_at, now);

@@ -1,6 +1,6 @@
 //! Probes of the store: which ones are to be claimed of it or given back, and the outcomes over which it decides.
 
-use super::half_open::{ProbeClaim, ProbeGrant};
+use super::half_open::{HalfOpen, ProbeClaim, ProbeGrant};
 use super::phase::Phase;
 use super::stored_row::{ProbeAnswer, ProbeReport};
 use super::{Breaker, Numbering};
@@ -12,20 +12,43 @@ use crate::transition::CausingOutcome;
 use crate::wait::wait;
 
 impl Breaker {
-    /// Whether something is to be asked of the store that was not asked yet: [`Breaker::probe_claim`] or
-    /// [`Breaker::returned_nonces`] say what.
-    pub fn has_requests(&self) -> bool {
-        match &self.phase {
-            Phase::HalfOpen(half_open) => self.proposed().is_none() && half_open.has_requests(),
-            _ => false,
+    /// The half-open of the row: the present one, or that which a change is about to leave that the store has yet to answer.
+    fn half_open_of_row(&self) -> Option<&HalfOpen> {
+        match (self.proposal(), &self.phase) {
+            (Some(proposal), _) => proposal.probes.as_deref(),
+            (None, Phase::HalfOpen(half_open)) => Some(half_open),
+            (None, _) => None,
         }
     }
 
+    pub(super) fn half_open_of_row_mut(&mut self) -> Option<&mut HalfOpen> {
+        match (self.replicated.as_mut().and_then(|it| it.proposal.as_mut()), &mut self.phase) {
+            (Some(proposal), _) => proposal.probes.as_deref_mut(),
+            (None, Phase::HalfOpen(half_open)) => Some(half_open),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether something is to be asked of the store that was not asked yet: [`Breaker::probe_claim`] or
+    /// [`Breaker::returned_nonces`] say what. For a half-open that is being left nothing is claimed.
+    pub fn has_requests(&self) -> bool {
+        let is_left = self.proposal().is_some();
+        self.half_open_of_row().is_some_and(|half_open| {
+            if is_left { half_open.has_returned() } else { half_open.has_requests() }
+        })
+    }
+
     /// The probes that are to be claimed of the store, now that calls want them; a claim that was not answered is given
-    /// again. For one who sends it, and tells what came of it with [`Breaker::granted`].
+    /// again. For one who sends it, and tells what came of it with [`Breaker::granted`], before it asks for this again.
+    ///
+    /// A claim for a half-open that is being left is given up if it was not answered: what slots it may have go back, and it is made
+    /// anew if the half-open goes on.
     pub fn probe_claim(&mut self, now: Time) -> Option<ProbeClaim> {
         let now = self.clock(now);
-        if self.proposed().is_some() {
+        if self.proposal().is_some() {
+            if let Some(half_open) = self.half_open_of_row_mut() {
+                half_open.give_up_claim();
+            }
             return None;
         }
         let seed = self.salt ^ self.next_number;
@@ -42,42 +65,30 @@ impl Breaker {
         if grant.epoch != self.epoch {
             return;
         }
-        // A half-open that is being left may have to go on.
-        let half_open = match (self.replicated.as_mut().and_then(|it| it.proposal.as_mut()), &mut self.phase)
-        {
-            (Some(proposal), _) => proposal.probes.as_mut(),
-            (None, Phase::HalfOpen(half_open)) => Some(half_open),
-            (None, _) => None,
-        };
-        if let Some(half_open) = half_open {
+        if let Some(half_open) = self.half_open_of_row_mut() {
             half_open.granted(grant, now);
         }
     }
 
     /// Nonces of the present epoch under which the store gave, or may have given, probes that no call took in time: they are to
-    /// be given back, once.
+    /// be given back, once. Those of a half-open that is being left as well.
     pub fn returned_nonces(&mut self, now: Time) -> Vec<u64> {
         let now = self.clock(now);
-        match &mut self.phase {
-            Phase::HalfOpen(half_open) => half_open.take_returned(now),
-            _ => Vec::new(),
-        }
+        self.half_open_of_row_mut().map_or_else(Vec::new, |half_open| half_open.take_returned(now))
     }
 
     /// As no call will come any more: the probes that wait for one, and those that a claim may get that was not answered, are to
-    /// be given back.
+    /// be given back. A change under way may yet lose, and the half-open that it is about to leave goes on at other replicas.
     pub fn return_stock(&mut self) {
-        if let Phase::HalfOpen(half_open) = &mut self.phase {
+        if let Some(half_open) = self.half_open_of_row_mut() {
             half_open.return_stock();
         }
     }
 
-    /// How many slots the present half-open has, or the next one would have.
+    /// How many slots the half-open of the row has, or the next one would have.
     pub fn half_open_slots(&self) -> u32 {
-        match &self.phase {
-            Phase::HalfOpen(half_open) => half_open.terms().permitted,
-            _ => self.thresholds.permitted(),
-        }
+        self.half_open_of_row()
+            .map_or_else(|| self.thresholds.permitted(), |half_open| half_open.terms().permitted)
     }
 
     /// The outcome of a probe over which the store decides; none: it is no such one, or of an epoch that is over, and
@@ -137,7 +148,7 @@ impl Breaker {
     pub fn probe_settled(&mut self, epoch: u64, probe: Probe, answer: &ProbeAnswer, now: Time) {
         let now = self.clock(now);
         if epoch == self.epoch
-            && let Phase::HalfOpen(half_open) = &mut self.phase
+            && let Some(half_open) = self.half_open_of_row_mut()
         {
             half_open.settled(probe, answer.counts);
         }

@@ -240,10 +240,10 @@ fn the_probes_of_a_half_open_that_was_left_in_vain_are_not_lost() {
         claim: 1 probes
         20 poll: ok [HALF_OPEN -> OPEN, HALF_OPEN_TIMEOUT]
         granted 1: ok // for the half-open that is being left
-        returned: 0
+        returned: 1 // the first one, which no call took
         lost p1 to HALF_OPEN epoch 2 since 0: ok // by the store's clock it was too early
         allow: yes #1 PROBE, for 59.9
-        returned: 1
+        returned: 0
         ",
     );
     check_with_store(
@@ -256,6 +256,67 @@ fn the_probes_of_a_half_open_that_was_left_in_vain_are_not_lost() {
         20 poll: ok [HALF_OPEN -> OPEN, HALF_OPEN_TIMEOUT]
         lost p1 to HALF_OPEN epoch 4: ok // another one, in which nothing of that is left
         returned: 0
+        ",
+    );
+}
+
+/// Nothing else would ask for it again, and calls would wait for its answer for ever.
+#[test]
+fn a_claim_for_a_half_open_that_is_being_left_is_given_up_and_made_anew() {
+    check_with_store(
+        "permitted_number_of_calls_in_half_open_state 3, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow x2: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 2 probes
+        force open: ok [HALF_OPEN -> FORCED_OPEN, OVERRIDE_SET]
+        claim: nothing // it was not answered
+        returned: 2
+        lost p1 to HALF_OPEN epoch 2 since 0: ok
+        claim: 2 probes // others
+        granted 2: ok
+        allow: yes #1 PROBE
+        ",
+    );
+}
+
+#[test]
+fn a_probe_of_a_half_open_that_is_being_left_is_settled_and_released_as_ever() {
+    check_with_store(
+        "permitted_number_of_calls_in_half_open_state 3, success_threshold 2, timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow x2: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 2 probes
+        granted 2: ok
+        allow: yes #1 PROBE
+        allow: yes #2 PROBE
+        force open: ok [HALF_OPEN -> FORCED_OPEN, OVERRIDE_SET]
+        succeed #1: for the store
+        settled #1 recorded: ok
+        release #2: ok
+        lost p1 to HALF_OPEN epoch 2 since 0: ok
+        show: HALF_OPEN epoch 2, 1 of 3 done, 0 out
+        allow: yes #3 PROBE // that of the call that went away
+        ",
+    );
+}
+
+/// FORCED_OPEN holds over any row until it is answered. The probes are of the half-open before.
+#[test]
+fn probes_of_a_half_open_that_is_over_are_not_those_of_the_next_one() {
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1: ok
+        force open: ok [HALF_OPEN -> FORCED_OPEN, OVERRIDE_SET]
+        adopt HALF_OPEN epoch 4: ok
+        lost p1 to HALF_OPEN epoch 4: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
         ",
     );
 }

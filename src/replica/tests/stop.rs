@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use breaker::{Outcome, ProbeSlot};
+use breaker::{Outcome, Override, OverrideKind, ProbeSlot};
 
-use super::bed::Bed;
+use super::bed::{Bed, by_another};
 use super::*;
 
 /// How many slots are out, and how many are completed.
@@ -45,6 +45,27 @@ async fn a_graceful_stop_tells_the_outcomes_that_wait_and_gives_back_what_no_cal
     assert_eq!(reported.await.unwrap().recorded, Recorded::Recorded);
     let late = bed.allow("a").await;
     assert!(late.permit.is_none(), "nothing is claimed any more, and no call waits for it: {late:?}");
+}
+
+/// An emergency stop that the store has not answered may yet lose, and the half-open goes on then.
+#[tokio::test]
+async fn a_graceful_stop_gives_back_the_probes_of_a_half_open_that_is_being_left() {
+    let bed = Bed::half_open(&["a"], 3).await;
+    let (stop, running) = bed.run();
+    let taken = bed.allow("a").await.permit.unwrap();
+    bed.want("a");
+    bed.until_asked(2).await;
+    while slots(&bed, "a").0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    let set_by = Override { kind: OverrideKind::ForcedOpen, ..by_another() };
+    let set = bed.engine.set_override(Creator::Server, Unknown::Create, "db", "a", set_by, NOW);
+    assert!(set.is_ok(), "{set:?}");
+    // Its call went away.
+    bed.engine.release(&taken, NOW);
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(20), running).await.expect("it ends").unwrap();
+    assert_eq!(slots(&bed, "a"), (0, 0));
 }
 
 #[tokio::test]
