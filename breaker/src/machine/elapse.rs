@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::half_open::HalfOpen;
 use super::phase::{Cause, Next, Phase};
 use super::{ActiveOverride, Breaker};
 use crate::mix;
@@ -26,10 +27,7 @@ impl Breaker {
 
     /// When a look is due next, as time alone changes the state then, or has probes go back to the store; none: never.
     pub fn next_deadline(&self) -> Option<Time> {
-        let stock = match &self.phase {
-            Phase::HalfOpen(half_open) => half_open.stock_deadline(),
-            _ => None,
-        };
+        let stock = self.half_open_of_row().and_then(HalfOpen::stock_deadline);
         if let Some(own) = self.branch() {
             return own.next_deadline();
         }
@@ -76,8 +74,10 @@ impl Breaker {
         match &mut self.phase {
             Phase::Closed(tally) => tally.advance(now),
             Phase::MetricsOnly(metrics_only) => metrics_only.tally.advance(now),
-            Phase::HalfOpen(half_open) => half_open.age(now),
             _ => {}
+        }
+        if let Some(half_open) = self.half_open_of_row_mut() {
+            half_open.age(now);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::wait::wait;
 
 impl Breaker {
     /// The half-open of the row: the present one, or that which a change is about to leave that the store has yet to answer.
-    fn half_open_of_row(&self) -> Option<&HalfOpen> {
+    pub(super) fn half_open_of_row(&self) -> Option<&HalfOpen> {
         match (self.proposal(), &self.phase) {
             (Some(proposal), _) => proposal.probes.as_deref(),
             (None, Phase::HalfOpen(half_open)) => Some(half_open),
@@ -21,6 +21,7 @@ impl Breaker {
         }
     }
 
+    /// As [`Self::half_open_of_row`].
     pub(super) fn half_open_of_row_mut(&mut self) -> Option<&mut HalfOpen> {
         match (self.replicated.as_mut().and_then(|it| it.proposal.as_mut()), &mut self.phase) {
             (Some(proposal), _) => proposal.probes.as_deref_mut(),

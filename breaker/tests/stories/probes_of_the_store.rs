@@ -81,6 +81,21 @@ fn a_probe_that_no_call_takes_goes_back_after_a_second() {
         deadline: none
         ",
     );
+    // Also of a half-open that is being left, which others may still be in.
+    check_with_store(
+        "timeout_seconds 30",
+        "
+        0 adopt HALF_OPEN epoch 2: ok
+        allow: no HALF_OPEN_EXHAUSTED, in a moment, retry in 1
+        claim: 1 probes
+        granted 1: ok
+        force open: ok [HALF_OPEN -> FORCED_OPEN, OVERRIDE_SET]
+        deadline: at 1
+        1 poll: ok
+        deadline: none
+        returned: 1
+        ",
+    );
 }
 
 #[test]
