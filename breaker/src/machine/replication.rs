@@ -277,7 +277,10 @@ impl Breaker {
     /// that a proposal was made on says nothing about it yet. The state that it is in already only sets the wait: the store's clock is the clock.
     pub fn adopt(&mut self, row: &StoredRow, now: Time) {
         let now = self.clock(now);
-        if row.version <= self.taken() {
+        // That there is no row any more is said in the version of the newest change, which may be that of the row that went.
+        let is_gone = row.snapshot.epoch == 0 && row.snapshot.state == State::Closed;
+        let is_newer = row.version > self.taken() || (is_gone && row.version == self.taken());
+        if !is_newer {
             return;
         }
         self.end_branch();

@@ -109,6 +109,19 @@ fn a_breaker_whose_row_went_begins_anew_and_permits_of_before_do_not_count() {
     assert_eq!(epoch(&engine, "x", at(4)), Some(3));
 }
 
+/// Nothing was written since, so that the newest change is the one that wrote the row.
+#[test]
+fn a_row_that_went_after_the_newest_change_is_known_to_be_gone() {
+    let engine = replica();
+    engine.take_answer(&key("x"), &StoreAnswer::Row(&row(1, 2, HOUR)), None, at(HOUR));
+    engine.allow("db", "x", at(HOUR)).unwrap();
+    assert_eq!(epoch(&engine, "x", at(HOUR)), Some(2), "as far as it is known");
+    engine.take_other_row(&key("x"), &row(1, 0, 0), None, at(HOUR));
+    assert_eq!(epoch(&engine, "x", at(HOUR)), Some(0));
+    engine.take_answer(&key("x"), &StoreAnswer::AnsweredRow(&row(1, 2, 0)), None, at(HOUR));
+    assert_eq!(epoch(&engine, "x", at(HOUR)), Some(0), "the row as it was");
+}
+
 #[test]
 fn an_answer_that_was_on_its_way_while_another_replica_deleted_the_breaker_does_not_bring_it_back() {
     let engine = replica();
