@@ -168,7 +168,8 @@ impl Source {
         let key = |key: SealingKey| SnapshotKey { number: key.number, secret: key.secret };
         let breaker = |row: KnownRow| {
             let KnownRow { key, snapshot, version: RowVersion { revision, .. }, entered_by } = row;
-            StoredBreaker { key, snapshot, entered_by, revision }
+            // An earlier life has kept what it read.
+            StoredBreaker { key, snapshot, entered_by, decided_by: None, revision }
         };
         LocalSnapshot {
             meta: Meta { timeline, ..self.meta.clone() },

@@ -58,6 +58,8 @@ pub(crate) enum Rule {
     TimelineByTail,
     /// A half-open that entered again as a timeline began is on disk before a caller learns of it.
     EnteredAgainKept,
+    /// What the outcome of a probe decided is on the disk of each replica before a caller learns of it there.
+    DecidedRowsKept,
     /// An answer of another timeline settles no journal entry.
     OtherTimelineSettlesNothing,
     /// In a new timeline, replicas send again what callers were told of.
@@ -126,6 +128,7 @@ mod tests {
             Self::HalfOpenEntersAgain,
             Self::TimelineByTail,
             Self::EnteredAgainKept,
+            Self::DecidedRowsKept,
             Self::OtherTimelineSettlesNothing,
             Self::OwnEntriesSentAgain,
             Self::OldTimelineDecidesNothing,

@@ -88,7 +88,7 @@ const RECORD_BYTES: u64 = 512;
 /// An entry with what an operator wrote is hardly longer.
 const ENTRY_BYTES_MAX: u64 = 1024;
 /// How long segments stay that the store has acknowledged.
-const ACKNOWLEDGED_KEPT: Duration = Duration::from_mins(10);
+pub(crate) const ACKNOWLEDGED_KEPT: Duration = Duration::from_mins(10);
 /// The file reserved for appending to on a full disk.
 const SPARE_NAME: &str = "spare.reserved";
 /// The file reserved for merging on a full disk.

@@ -5,9 +5,7 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::io;
 use std::path::Path;
 
-use breaker::{
-    EarlierAnswer, EnteredBy, Key, Numbering, ProposalId, Reason, Snapshot, State, Time, Transition,
-};
+use breaker::{EarlierAnswer, EnteredBy, Key, Numbering, ProposalId, Snapshot, State, Time, Transition};
 
 use super::acknowledged_mark::AcknowledgedMark;
 use super::disk::Disk;
@@ -16,7 +14,7 @@ use super::log::{Cursor, Log};
 use super::merge::{entered_by, happened_at, state_after};
 use super::segment::{Found, Records, Segment, list, pending_path};
 use super::{MERGING_NAME, SPARE_NAME};
-use crate::store::proposal::is_emergency_stop;
+use crate::store::proposal::{is_emergency_stop, is_of_probes};
 use crate::store::{Change, Proposal};
 
 /// What the journal had at the start.
@@ -85,7 +83,7 @@ impl NewestEntries {
             && !is_of_store
         {
             // What the outcome of a probe decided may be told when the breaker has changed again.
-            let is_of_probes = matches!(transition.reason, Reason::ProbesSucceeded | Reason::ProbesFailed);
+            let is_of_probes = is_of_probes(transition.reason);
             let newest = self.unanswered.get(&entry.key);
             let newest_base = newest.map(|known| known.transition.base_epoch);
             if is_of_probes && newest_base > Some(transition.base_epoch) {

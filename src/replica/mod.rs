@@ -15,6 +15,7 @@ mod calls;
 mod contact;
 mod coordinator;
 mod counts;
+mod keeping_store;
 mod new_timeline;
 mod newest_seen;
 mod outcomes;

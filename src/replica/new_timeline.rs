@@ -112,7 +112,7 @@ impl Tail {
             let mut taken_up = Vec::new();
             for changed in &page.rows {
                 self.timelines.keep_entered_again(changed);
-                let ChangedRow { key, row, entered_by } = changed;
+                let ChangedRow { key, row, entered_by, .. } = changed;
                 taken_up.extend(self.engine.take_timeline(key, row, *entered_by, now));
             }
             self.timelines.take_up(taken_up, timeline, now);
@@ -149,7 +149,7 @@ impl Tail {
             let answered = self.store.propose_shared(&self.timelines.taken_up[..count]).await?;
             let now = self.clock.now();
             for (proposal, answered) in self.timelines.taken_up.iter().zip(&answered) {
-                let Answered { answer, row: ChangedRow { key, row, entered_by }, newest } = answered;
+                let Answered { answer, row: ChangedRow { key, row, entered_by, .. }, newest } = answered;
                 self.timelines.seen.note(row.version.timeline, *newest);
                 if let (Answer::Won { .. }, Some(journal)) = (answer, &self.timelines.journal) {
                     journal.keep(proposal.clone().answered(answer));

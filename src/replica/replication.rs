@@ -7,6 +7,7 @@ use breakerd_common::clock::Clock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::keeping_store::KeepingStore;
 use super::{
     Answers, Coordinator, CountSharing, HeardStore, NewestSeen, Replica, RowUse, StoreContact, Tail,
 };
@@ -54,6 +55,7 @@ impl Replication {
     ) -> Self {
         let contact = Arc::new(StoreContact::new(Arc::clone(&engine)));
         let store: Arc<dyn SharedStore> = Arc::new(HeardStore::new(store, Arc::clone(&contact)));
+        let store: Arc<dyn SharedStore> = Arc::new(KeepingStore::new(store, Arc::clone(&journal)));
         let seen = Arc::new(NewestSeen::new(SeenPosition {
             timeline: engine.timeline(),
             ..SeenPosition::default()
@@ -163,7 +165,7 @@ impl Replication {
     /// decided and the store has not answered. Answers who follows the store from the beginning, as soon as it answers.
     pub fn start_alone(&self, rows: &[ChangedRow], unanswered: &[Unanswered]) -> Tail {
         let now = self.clock.now();
-        for ChangedRow { key, row, entered_by } in rows {
+        for ChangedRow { key, row, entered_by, .. } in rows {
             self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
         }
         for Unanswered { key, id, transition, answer } in unanswered {

@@ -97,7 +97,7 @@ impl RowUse {
     async fn told(&self, used: &[(Key, u64)]) -> Result<(), StoreError> {
         let others = self.store.use_rows(used).await?;
         let now = self.clock.now();
-        for ChangedRow { key, row, entered_by } in &others {
+        for ChangedRow { key, row, entered_by, .. } in &others {
             self.engine.take_other_row(key, row, *entered_by, now);
         }
         Ok(())

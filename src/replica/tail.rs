@@ -96,7 +96,7 @@ impl Tail {
             log_unreadable(&page);
             for changed in &page.rows {
                 self.timelines.keep_entered_again(changed);
-                let ChangedRow { key, row, entered_by } = changed;
+                let ChangedRow { key, row, entered_by, .. } = changed;
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
                 if entered_by.is_some_and(|entered_by| entered_by.reason == Reason::Deleted) {
                     // The store has it, and so all before it.

@@ -42,8 +42,12 @@ impl SharedStore for Unwilling {
     async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
         let refused = |request: &ProbeRequest| {
             self.claimed.lock().push(request.key().name().to_string());
-            let row =
-                ChangedRow { key: request.key().clone(), row: row(State::HalfOpen, 0), entered_by: None };
+            let row = ChangedRow {
+                key: request.key().clone(),
+                row: row(State::HalfOpen, 0),
+                entered_by: None,
+                decided_by: None,
+            };
             ProbeResponse::Claimed { grant: None, row, newest: ChangeId::default() }
         };
         let responses = requests.iter().map(refused).collect();
@@ -153,7 +157,8 @@ impl SharedStore for Newer {
         let place = RowPlace { revision: 1, service: "db".to_owned(), name: "a".to_owned() };
         let problem = "state cannot be QUARANTINED".to_owned();
         let is_first = after.revision == 0;
-        let changed = ChangedRow { key: key("b"), row: row(State::HalfOpen, 2), entered_by: None };
+        let changed =
+            ChangedRow { key: key("b"), row: row(State::HalfOpen, 2), entered_by: None, decided_by: None };
         Ok(RowsPage {
             rows: if is_first { vec![changed] } else { Vec::new() },
             unreadable: if is_first { vec![UnreadableRow { place, problem }] } else { Vec::new() },

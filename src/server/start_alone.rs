@@ -76,10 +76,10 @@ impl Alone {
     pub(super) fn rows(&self, wall: Time) -> Vec<ChangedRow> {
         let timeline = self.snapshot.meta.timeline;
         let row = |stored: &StoredBreaker| {
-            let StoredBreaker { key, snapshot, entered_by, revision } = stored.clone();
+            let StoredBreaker { key, snapshot, entered_by, decided_by, revision } = stored.clone();
             let version = RowVersion { timeline, revision };
             let age = wall.since(snapshot.entered_at);
-            ChangedRow { key, row: StoredRow { version, snapshot, age }, entered_by }
+            ChangedRow { key, row: StoredRow { version, snapshot, age }, entered_by, decided_by }
         };
         self.snapshot.breakers.iter().map(row).collect()
     }

@@ -26,7 +26,7 @@ pub(super) fn enter_again(breaker: StoredBreaker, timeline: u32, now: Time) -> P
 
 /// What let a half-open enter again, if that is the state of this row, as far as the row says: how long it had lasted before, it does not.
 pub fn entered_again(changed: &ChangedRow) -> Option<Proposal> {
-    let ChangedRow { key, row, entered_by } = changed;
+    let ChangedRow { key, row, entered_by, .. } = changed;
     let RowVersion { timeline, .. } = row.version;
     let is_again = row.snapshot.state == State::HalfOpen
         && matches!(entered_by, Some(EnteredBy { from: State::HalfOpen, reason: Reason::Restart, .. }));
@@ -84,7 +84,7 @@ mod tests {
         let version = RowVersion { timeline, revision: 9 };
         let row = breaker::StoredRow { version, snapshot: after.clone(), age: Duration::ZERO };
         let entered_by = Some(EnteredBy { from, reason, stats: Stats::default() });
-        ChangedRow { key: key("db", "a"), row, entered_by }
+        ChangedRow { key: key("db", "a"), row, entered_by, decided_by: None }
     }
 
     #[test]
@@ -92,8 +92,13 @@ mod tests {
         let (before, now) = (Time::from_micros(1_000_000), Time::from_micros(3_000_000));
         let half_open =
             Snapshot { state: State::HalfOpen, epoch: 4, entered_at: before, ..Snapshot::pristine() };
-        let stored =
-            StoredBreaker { key: key("db", "a"), snapshot: half_open, entered_by: None, revision: 7 };
+        let stored = StoredBreaker {
+            key: key("db", "a"),
+            snapshot: half_open,
+            entered_by: None,
+            decided_by: None,
+            revision: 7,
+        };
         let decided = enter_again(stored, 5, now);
         let Change::Transition(transition) = &decided.change else { panic!("{decided:?}") };
         assert_eq!((transition.after.epoch, transition.lasted), (5, Some(Duration::from_secs(2))));

@@ -3,8 +3,8 @@
 use breaker::{EnteredBy, Reason, State, Stats};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
-use super::columns::Reader;
+use super::columns::{Reader, hex, unhex};
+use super::{DecidedBy, StoreError, TransitionId};
 
 /// The column `breaker.entered_by`.
 #[derive(Serialize, Deserialize)]
@@ -23,6 +23,18 @@ struct EnteredByJson {
     slow_calls: u32,
     #[serde(default, skip_serializing_if = "is_zero")]
     reporters: u32,
+    /// A version that does not know it passes over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decided_by: Option<DecidedByJson>,
+}
+
+/// The outcome of a probe that decided it.
+#[derive(Serialize, Deserialize)]
+struct DecidedByJson {
+    replica: String,
+    boot: String,
+    seq: u64,
+    timeline: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -31,7 +43,13 @@ fn is_zero(number: &u32) -> bool {
 }
 
 /// The text of the column.
-pub(super) fn to_json(entered_by: Option<&EnteredBy>) -> Result<Option<String>, StoreError> {
+pub(super) fn to_json(
+    entered_by: Option<&EnteredBy>,
+    decided_by: Option<&DecidedBy>,
+) -> Result<Option<String>, StoreError> {
+    let decided_by = decided_by.map(|DecidedBy { id: TransitionId { replica, boot, seq }, timeline }| {
+        DecidedByJson { replica: replica.to_string(), boot: hex(*boot), seq: *seq, timeline: *timeline }
+    });
     let column = |entered_by: &EnteredBy| {
         let EnteredBy { from, reason, stats } = *entered_by;
         let Stats { consecutive_failures, consecutive_successes, calls, failures, slow_calls, reporters } =
@@ -45,6 +63,7 @@ pub(super) fn to_json(entered_by: Option<&EnteredBy>) -> Result<Option<String>, 
             failures,
             slow_calls,
             reporters,
+            decided_by,
         })
     };
     let text = entered_by.map(column).transpose();
@@ -52,10 +71,17 @@ pub(super) fn to_json(entered_by: Option<&EnteredBy>) -> Result<Option<String>, 
 }
 
 /// What the text of the column says.
-pub(super) fn from_json(reader: &Reader<'_>, text: &str) -> Result<EnteredBy, StoreError> {
+pub(super) fn from_json(
+    reader: &Reader<'_>,
+    text: &str,
+) -> Result<(EnteredBy, Option<DecidedBy>), StoreError> {
     let json: EnteredByJson = serde_json::from_str(text)
         .map_err(|error| reader.says(format_args!("entered_by cannot be read: {error}")))?;
-    Ok(EnteredBy {
+    let decided_by = json.decided_by.map(|DecidedByJson { replica, boot, seq, timeline }| {
+        let boot = unhex(&boot).ok_or_else(|| reader.wrong("entered_by.decided_by.boot", &boot))?;
+        Ok(DecidedBy { id: TransitionId { replica: replica.into(), boot, seq }, timeline })
+    });
+    let entered_by = EnteredBy {
         from: reader.word("entered_by.from", &json.from, State::parse)?,
         reason: reader.word("entered_by.reason", &json.reason, Reason::parse)?,
         stats: Stats {
@@ -66,5 +92,6 @@ pub(super) fn from_json(reader: &Reader<'_>, text: &str) -> Result<EnteredBy, St
             slow_calls: json.slow_calls,
             reporters: json.reporters,
         },
-    })
+    };
+    Ok((entered_by, decided_by.transpose()?))
 }

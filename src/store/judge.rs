@@ -42,7 +42,7 @@ use self::guard::{Guarded, Outcome, compare, is_act, is_of_service};
 pub(super) use self::service::{ServiceOverrides, named_services};
 use super::episode::{self, EndedEpisode, Episode, OpenTime};
 use super::proposal::is_emergency_stop;
-use super::{Answer, Change, Gap, Proposal, TransitionId};
+use super::{Answer, Change, DecidedBy, Gap, Proposal, TransitionId};
 use crate::protocol_rules::{Rule, holds};
 
 /// What is known before judging, read under the locks.
@@ -68,6 +68,8 @@ pub(super) struct BreakerState {
     pub(super) snapshot: Snapshot,
     /// How it came into this state; none: not known.
     pub(super) entered_by: Option<EnteredBy>,
+    /// The outcome of a probe that brought it into this state; none: none did, or none that is known.
+    pub(super) decided_by: Option<DecidedBy>,
     /// The outage that lasts.
     pub(super) episode: Option<Episode>,
     /// The epoch of the last act of an operator; 0: there was none, or none that is known.
@@ -139,6 +141,7 @@ impl BreakerState {
             is_stored: false,
             snapshot: Snapshot::pristine(),
             entered_by: None,
+            decided_by: None,
             episode: None,
             act_epoch: 0,
             first_probe_at: None,
@@ -236,6 +239,7 @@ impl<'a> Judgement<'a> {
                 }
                 Change::Gap(_) => None,
             };
+            current.decided_by = proposal.decided_by();
         }
         if is_other {
             self.changed.insert(key, current.clone());

@@ -315,11 +315,12 @@ impl ConfigurationJson {
 }
 
 fn breaker_line(stored: &StoredBreaker) -> Result<String, StoreError> {
-    let StoredBreaker { key, snapshot, entered_by, revision } = stored;
+    let StoredBreaker { key, snapshot, entered_by, decided_by, revision } = stored;
     let state = BreakerState {
         is_stored: true,
         snapshot: snapshot.clone(),
         entered_by: *entered_by,
+        decided_by: decided_by.clone(),
         episode: None,
         act_epoch: 0,
         first_probe_at: None,
@@ -401,6 +402,7 @@ mod tests {
                 reason: Reason::FailureCount,
                 stats: Stats::default(),
             }),
+            decided_by: None,
             revision: 41,
         }
     }

@@ -50,6 +50,7 @@ mod config_rows;
 mod config_store;
 mod count_detail;
 mod count_store;
+mod decided_by;
 mod deferred;
 mod entered_again;
 mod entered_by;
@@ -90,6 +91,7 @@ pub use self::config_store::{
     StoredChange, StoredConfiguration,
 };
 pub use self::count_store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore};
+pub use self::decided_by::decided_by_outcome;
 pub use self::deferred::DeferredStore;
 pub use self::entered_again::entered_again;
 pub use self::error::StoreError;
@@ -106,7 +108,7 @@ pub use self::permit_key_store::{
     PERMIT_KEY_KEPT, PERMIT_KEYS_MAX, PermitKey, PermitKeyAdded, PermitKeyStore,
 };
 pub use self::postgres::{Access, PostgresStore, PostgresUrl, check_url_file};
-pub use self::proposal::{Answer, Change, DecidedIn, Gap, GapCause, Proposal, TransitionId};
+pub use self::proposal::{Answer, Change, DecidedBy, DecidedIn, Gap, GapCause, Proposal, TransitionId};
 pub use self::replica_store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplica, StoredReplicas};
 pub use self::shared_store::{
     Answered, ChangedRow, ProbeRequest, ProbeResponse, RowCursor, RowPlace, RowsPage, SharedStore, Told,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Key, Numbering, Scope, Snapshot, State, Time, Transition};
+use breaker::{Key, Numbering, Reason, Scope, Snapshot, State, Time, Transition};
 
 /// The id of a change, made by the replica that made the change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +14,15 @@ pub struct TransitionId {
     pub boot: u64,
     /// Counts up within that life.
     pub seq: u64,
+}
+
+/// The outcome of a probe that brought a breaker into its state, as its row names it: no replica has proposed that transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecidedBy {
+    /// What the transition is known by.
+    pub id: TransitionId,
+    /// The timeline of the store that it was decided in.
+    pub timeline: u32,
 }
 
 /// One change on its way into the store.
@@ -49,6 +58,20 @@ impl Proposal {
         }
         self
     }
+
+    /// What the row names that this brings about, if the outcome of a probe decided it over the store.
+    pub(super) fn decided_by(&self) -> Option<DecidedBy> {
+        let Change::Transition(transition) = &self.change else { return None };
+        let is_of_store = self.numbering == Numbering::Store && !self.store_unavailable;
+        let is_of_probe = transition.from == State::HalfOpen && is_of_probes(transition.reason);
+        let timeline = self.decided_in.timeline.filter(|_| is_of_store && is_of_probe)?;
+        Some(DecidedBy { id: self.id.clone(), timeline })
+    }
+}
+
+/// Whether outcomes of probes are the reason.
+pub(crate) fn is_of_probes(reason: Reason) -> bool {
+    matches!(reason, Reason::ProbesSucceeded | Reason::ProbesFailed | Reason::ProbesSlow)
 }
 
 /// Where a change stands among the timelines of a store that went back. With [`Numbering::Own`] none of it matters.

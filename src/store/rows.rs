@@ -145,7 +145,7 @@ impl BreakerRow {
             after_max_wait: terms.map(|terms| terms.after_max_wait.as_str().to_owned()),
             config_revision: bigint(act, "config_revision", snapshot.config_revision)?,
             revision: 0,
-            entered_by: entered_by::to_json(state.entered_by.as_ref())?,
+            entered_by: entered_by::to_json(state.entered_by.as_ref(), state.decided_by.as_ref())?,
         })
     }
 
@@ -223,12 +223,21 @@ impl BreakerRow {
         let reader = Reader { act: "read the breakers", row: &row };
         let act_epoch = reader.number("act_epoch", beside.act_epoch)?;
         let episode = read_episode(&reader, beside.episode.as_deref())?;
-        let StoredBreaker { snapshot, entered_by, .. } = self.breaker()?;
+        let StoredBreaker { snapshot, entered_by, decided_by, .. } = self.breaker()?;
         let first_probe_at = beside.first_probe_at.map(|stamp| stamp.0);
         let reconciled =
             beside.reconciled_epoch.map(|epoch| reader.number("reconciled_epoch", epoch)).transpose()?;
         let is_stored = true;
-        Ok(BreakerState { is_stored, snapshot, entered_by, episode, act_epoch, first_probe_at, reconciled })
+        Ok(BreakerState {
+            is_stored,
+            snapshot,
+            entered_by,
+            decided_by,
+            episode,
+            act_epoch,
+            first_probe_at,
+            reconciled,
+        })
     }
 
     pub(super) fn breaker(self) -> Result<StoredBreaker, StoreError> {
@@ -242,6 +251,8 @@ impl BreakerRow {
         if state == State::Open && wait.is_none() {
             return Err(reader.says("state is OPEN, and wait_us is empty"));
         }
+        let entered_by = self.entered_by.as_deref().map(|text| entered_by::from_json(&reader, text));
+        let (entered_by, decided_by) = entered_by.transpose()?.unzip();
         Ok(StoredBreaker {
             key,
             snapshot: Snapshot {
@@ -258,11 +269,8 @@ impl BreakerRow {
                 half_open,
                 config_revision: reader.number("config_revision", self.config_revision)?,
             },
-            entered_by: self
-                .entered_by
-                .as_deref()
-                .map(|text| entered_by::from_json(&reader, text))
-                .transpose()?,
+            entered_by,
+            decided_by: decided_by.flatten(),
             revision: reader.number("revision", self.revision)?,
         })
     }

@@ -80,17 +80,18 @@ impl StoredRows<'_> {
 /// A breaker without a row, as it is answered to a replica.
 pub(super) fn no_row(key: Key, version: RowVersion, now: Time) -> ChangedRow {
     let row = StoredRow { version, snapshot: Snapshot::pristine(), age: now.since(Time::ZERO) };
-    ChangedRow { key, row, entered_by: None }
+    ChangedRow { key, row, entered_by: None, decided_by: None }
 }
 
 /// A stored row as it is answered to a replica at `now`, by the store's clock.
 pub(super) fn changed_row(stored: StoredBreaker, timeline: u32, now: Time) -> ChangedRow {
-    let StoredBreaker { key, snapshot, entered_by, revision } = stored;
+    let StoredBreaker { key, snapshot, entered_by, decided_by, revision } = stored;
     let age = now.since(snapshot.entered_at);
     ChangedRow {
         key,
         row: StoredRow { version: RowVersion { timeline, revision }, snapshot, age },
         entered_by,
+        decided_by,
     }
 }
 
@@ -163,12 +164,12 @@ pub(super) async fn ask_probes(
             ProbeVerdict::Claimed(grant) => ProbeResponse::Claimed { grant, row, newest: stored.newest },
             ProbeVerdict::Released => ProbeResponse::Released,
             ProbeVerdict::Settled(settled, counts) => {
-                let ChangedRow { row, entered_by, .. } = row;
+                let ChangedRow { row, entered_by, decided_by, .. } = row;
                 let answer = ProbeAnswer { settled, counts, row };
                 let is_of = |decided: &&Proposal| matches!(request, ProbeRequest::Settle { id, .. } if *id == decided.id);
                 let decided = probes.decided.iter().find(is_of).cloned();
                 let decided = decided.or_else(|| decided_before(request, &before)).map(Box::new);
-                ProbeResponse::Settled { answer, entered_by, decided, newest: stored.newest }
+                ProbeResponse::Settled { answer, entered_by, decided_by, decided, newest: stored.newest }
             }
         }
     };

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use breaker::{EnteredBy, Key, ProbeAnswer, ProbeClaim, ProbeGrant, ProbeReport, StoredRow};
 
 use super::error::StoreError;
-use super::proposal::{Answer, Proposal, TransitionId};
+use super::proposal::{Answer, DecidedBy, Proposal, TransitionId};
 use super::timeline_store::{ChangeId, Position};
 
 /// The slots of an epoch that is over are kept for so long after the last of them was written: a replica sends the outcome of a
@@ -157,6 +157,8 @@ pub enum ProbeResponse {
         answer: ProbeAnswer,
         /// How the row came into its state; none: not known.
         entered_by: Option<EnteredBy>,
+        /// As [`ChangedRow::decided_by`].
+        decided_by: Option<DecidedBy>,
         /// The transition that it decided, now or when it came first; none: it decided none.
         decided: Option<Box<Proposal>>,
         /// As [`Answered::newest`].
@@ -184,6 +186,8 @@ pub struct ChangedRow {
     pub row: StoredRow,
     /// How it came into its state; none: not known.
     pub entered_by: Option<EnteredBy>,
+    /// The outcome of a probe that brought it into its state; none: none did, or an earlier version wrote the row.
+    pub decided_by: Option<DecidedBy>,
 }
 
 /// A place in the order that rows are written in.

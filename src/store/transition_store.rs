@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use breaker::{Attribution, CausingOutcome, EnteredBy, Key, Reason, Snapshot, State, Stats, Time};
 
 use super::StoreError;
-use super::proposal::{Answer, Proposal, TransitionId};
+use super::proposal::{Answer, DecidedBy, Proposal, TransitionId};
 
 /// Rows of the history that go in one transaction of [`TransitionStore::prune`]: no writer waits for longer than these take.
 pub(super) const PRUNED_ROWS_MAX: u32 = 10_000;
@@ -61,6 +61,8 @@ pub struct StoredBreaker {
     pub snapshot: Snapshot,
     /// How it came into this state; none: not known.
     pub entered_by: Option<EnteredBy>,
+    /// The outcome of a probe that brought it into this state; none: none did, or an earlier version wrote the row.
+    pub decided_by: Option<DecidedBy>,
     /// The revision that wrote it.
     pub revision: u64,
 }

@@ -65,6 +65,7 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::HalfOpenEntersAgain, 212),
     (Rule::TimelineByTail, 97),
     (Rule::EnteredAgainKept, 41162),
+    (Rule::DecidedRowsKept, 42_492),
     (Rule::OtherTimelineSettlesNothing, 46_592),
     (Rule::OwnEntriesSentAgain, 17),
     (Rule::NewServerNewTimeline, 212),

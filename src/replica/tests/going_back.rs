@@ -240,7 +240,7 @@ async fn a_row_that_an_answer_brings_between_is_kept_when_it_is_read() {
     let timeline = begin_timeline(&store).await;
     replica.engine.begin_timeline(timeline);
     let page = store.rows_after(&RowCursor::default(), &[], 9).await.unwrap();
-    let ChangedRow { key, row, entered_by } = &page.rows[0];
+    let ChangedRow { key, row, entered_by, .. } = &page.rows[0];
     replica.engine.take_answer(key, &StoreAnswer::AnsweredRow(row), *entered_by, NOW);
     assert_eq!(replica.shown(), (2, State::HalfOpen));
     tail.catch_up().await.unwrap();

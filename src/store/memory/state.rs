@@ -196,11 +196,12 @@ impl State {
 
 impl BreakerEntry {
     pub(super) fn stored(&self, key: &Key) -> StoredBreaker {
-        let BreakerState { snapshot, entered_by, .. } = &self.state;
+        let BreakerState { snapshot, entered_by, decided_by, .. } = &self.state;
         StoredBreaker {
             key: key.clone(),
             snapshot: snapshot.clone(),
             entered_by: *entered_by,
+            decided_by: decided_by.clone(),
             revision: self.revision,
         }
     }

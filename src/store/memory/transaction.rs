@@ -131,8 +131,9 @@ impl<'a> MemoryTransaction<'a> {
     }
 
     fn write_breaker(&mut self, key: &Key, state: &BreakerState, bumped: Bumped) -> Result<(), StoreError> {
-        let StoredBreaker { snapshot, entered_by, .. } = BreakerRow::new(key, state)?.breaker()?;
-        let state = BreakerState { is_stored: true, snapshot, entered_by, ..state.clone() };
+        let StoredBreaker { snapshot, entered_by, decided_by, .. } =
+            BreakerRow::new(key, state)?.breaker()?;
+        let state = BreakerState { is_stored: true, snapshot, entered_by, decided_by, ..state.clone() };
         let used_at = self.writer.state.breakers.get(key).and_then(|entry| entry.used_at);
         let entry = BreakerEntry { state, revision: bumped.revision.unsigned_abs(), used_at };
         self.draft.breakers.push((key.clone(), entry));

@@ -169,8 +169,9 @@ impl SharedRows {
     pub(super) fn stored<'a>(&self, keys: &[&'a Key]) -> StoredRows<'a> {
         let stored = |key: &&'a Key| {
             let (revision, state) = self.rows.get(*key)?;
-            let BreakerState { snapshot, entered_by, .. } = state.clone();
-            Some((*key, StoredBreaker { key: Key::clone(key), snapshot, entered_by, revision: *revision }))
+            let BreakerState { snapshot, entered_by, decided_by, .. } = state.clone();
+            let (key_of, revision) = (Key::clone(key), *revision);
+            Some((*key, StoredBreaker { key: key_of, snapshot, entered_by, decided_by, revision }))
         };
         let unreadable = |key: &&'a Key| Some((*key, self.unreadable.get(*key)?.to_string()));
         StoredRows {
