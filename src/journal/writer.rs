@@ -32,6 +32,9 @@ pub trait AnswerSink: Send + Sync + 'static {
     /// Whether the store answers in its present timeline, as far as that is known here. In another, the answer settles nothing: it
     /// is of a store that has gone back since, or of one that did and is not followed yet.
     fn is_present(&self, answered: &Answered) -> bool;
+
+    /// The timeline of the store that is followed here.
+    fn timeline(&self) -> u32;
 }
 
 /// Where proposals go.
@@ -43,10 +46,20 @@ enum Target {
 }
 
 impl Target {
+    /// The answers are to the first of the proposals: the others are in the store.
     async fn propose(&self, journal: &Journal, proposals: &mut [Proposal]) -> Result<Answers, StoreError> {
         match self {
             Self::Own(store) => store.propose(proposals).await.map(Answers::Own),
             Self::Shared(store, sink) => {
+                // What the store told of itself is kept for a store that goes back, and is not asked about before: it goes last.
+                let timeline = sink.timeline();
+                let is_in_store = |proposal: &Proposal| proposal.decided_in.is_in_store(timeline);
+                proposals.sort_by_key(is_in_store);
+                let asked = proposals.partition_point(|proposal| !is_in_store(proposal));
+                let proposals = &mut proposals[..asked];
+                if proposals.is_empty() {
+                    return Ok(Answers::Shared(Vec::new(), Arc::clone(sink)));
+                }
                 for proposal in &mut *proposals {
                     proposal.age = journal.age_of(proposal);
                 }

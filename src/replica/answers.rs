@@ -44,6 +44,10 @@ impl AnswerSink for Answers {
         is_present || !holds(Rule::OtherTimelineSettlesNothing)
     }
 
+    fn timeline(&self) -> u32 {
+        self.engine.timeline()
+    }
+
     fn answered(&self, proposal: &Proposal, answered: &Answered) {
         self.seen.note(answered.row.row.version.timeline, answered.newest);
         let id = ProposalId { boot: proposal.id.boot, number: proposal.id.seq };

@@ -95,3 +95,37 @@ pub(super) fn from_json(
     };
     Ok((entered_by, decided_by.transpose()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(EnteredBy, Option<DecidedBy>), StoreError> {
+        from_json(&Reader { act: "read the breakers", row: "breaker db/a" }, text)
+    }
+
+    #[test]
+    fn who_decided_it_is_read_as_it_was_written() {
+        let stats = Stats { calls: 3, ..Stats::default() };
+        let entered_by = EnteredBy { from: State::HalfOpen, reason: Reason::ProbesSucceeded, stats };
+        let id = TransitionId { replica: "r \"1\"".into(), boot: u64::MAX, seq: 7 };
+        for decided_by in [None, Some(DecidedBy { id, timeline: u32::MAX })] {
+            let text = to_json(Some(&entered_by), decided_by.as_ref()).unwrap().unwrap();
+            assert_eq!(read(&text).unwrap(), (entered_by, decided_by), "{text}");
+        }
+    }
+
+    /// The column as other versions have it.
+    #[test]
+    fn a_row_of_before_names_no_outcome_and_what_a_later_one_names_beside_is_passed_over() {
+        let before = r#"{"from":"HALF_OPEN","reason":"PROBES_SUCCEEDED","calls":2}"#;
+        assert_eq!(read(before).unwrap().1, None);
+        let decided_by =
+            r#","decided_by":{"replica":"r1","boot":"00000000000000ff","seq":7,"timeline":2,"x":1}}"#;
+        let later = before.replace('}', decided_by);
+        let id = TransitionId { replica: "r1".into(), boot: 255, seq: 7 };
+        assert_eq!(read(&later).unwrap().1, Some(DecidedBy { id, timeline: 2 }));
+        let wrong = later.replace("00ff", "zzzz");
+        assert!(read(&wrong).unwrap_err().to_string().contains("entered_by.decided_by.boot"));
+    }
+}

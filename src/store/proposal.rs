@@ -94,6 +94,12 @@ impl DecidedIn {
         Self { timeline: Some(timeline), ..Self::default() }
     }
 
+    /// Whether the store is known to have it: it was written down here as the store told of it, and has not gone back since, as far as
+    /// is known in `timeline`, the present one.
+    pub(crate) fn is_in_store(&self, timeline: u32) -> bool {
+        self.is_repeat && !self.was_sent && self.timeline == Some(timeline)
+    }
+
     /// Whether a store may have taken it before, so that callers may have been told of it, whatever it is.
     pub(super) fn may_be_told(&self) -> bool {
         self.is_repeat || self.was_sent

@@ -1,7 +1,10 @@
 //! A store that goes back, and goes back once more: what replicas had on disk of the timeline between.
 
 use async_trait::async_trait;
-use breaker::{Numbering, Override, OverrideKind, Reason, RowVersion, StoredRow, Transition};
+use breaker::{
+    CausingOutcome, Numbering, Override, OverrideKind, Probe, ProbeClaim, ProbeOutcome, ProbeReport, Reason,
+    RowVersion, StoredRow, Transition,
+};
 use tokio::sync::Semaphore;
 
 use super::bed::{by_another, to_half_open};
@@ -11,8 +14,9 @@ use crate::engine::{Appended, Event, Origin, StoreAnswer, TransitionSink};
 use crate::journal::JournalOptions;
 use crate::replica::Replication;
 use crate::store::{
-    Answered, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, ProbeResponse, Proposal,
-    RowCursor, RowsPage, SharedStore, StoreError, StoredTransition, TimelineStore as _, TransitionQuery,
+    Answered, Availability, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, ProbeResponse,
+    Proposal, RowCursor, RowsPage, SharedStore, StoreError, StoredTransition, TimelineStore as _,
+    TransitionId, TransitionQuery,
 };
 
 /// A replica with a journal of its own, on a store that others have too.
@@ -215,6 +219,86 @@ async fn a_replica_that_starts_in_the_timeline_keeps_what_entered_again_there() 
     let mut tail = replica.replication.catch_up(0).await.unwrap();
     assert_eq!(replica.shown(), (2, State::HalfOpen));
     check_kept(&replica, &mut tail, &store, &standby).await;
+}
+
+/// Where the outcome of a probe closes the breaker, and who sent it never hears of that.
+async fn close(store: &MemoryStore) -> TransitionId {
+    let key = Key::new("db", "a").unwrap();
+    let claim = ProbeClaim { epoch: 1, nonces: vec![5], sent_at: NOW };
+    let id = TransitionId { replica: "r9".into(), boot: 9, seq: 0 };
+    let report = ProbeReport {
+        epoch: 1,
+        probe: Probe { slot: 0, nonce: 5 },
+        outcome: Some(ProbeOutcome { failed: false, slow: false }),
+        causing: CausingOutcome::default(),
+        wait: Duration::from_secs(1),
+        retry_after: None,
+        config_revision: 0,
+        rejected_calls: 3,
+    };
+    let requests = [
+        ProbeRequest::Claim { key: key.clone(), claim, timeline: 0 },
+        ProbeRequest::Settle { key, id: id.clone(), report, age: Duration::ZERO },
+    ];
+    store.ask_probes(&requests).await.unwrap();
+    id
+}
+
+/// What outcomes of probes decided.
+fn decided(store: &MemoryStore) -> Vec<StoredTransition> {
+    let query = TransitionQuery { oldest_first: true, limit: 99, ..TransitionQuery::default() };
+    store.history(&query).into_iter().filter(|row| row.reason == Reason::ProbesSucceeded).collect()
+}
+
+#[tokio::test]
+async fn what_an_outcome_decided_is_kept_by_each_replica_that_reads_it() {
+    let clock = ManualClock::new(NOW);
+    let (store, standby) = half_open(&clock).await;
+    let replicas = [("r0", 1), ("r1", 2)].map(|life| OnStore::new(life, 0, &store, &clock));
+    let mut tails = Vec::new();
+    for replica in &replicas {
+        tails.push(replica.replication.catch_up(0).await.unwrap());
+    }
+    let id = close(&store).await;
+    tails[0].catch_up().await.unwrap();
+    // The second is told by an answer to something else.
+    let tripped = to_half_open(5, "a", 1);
+    let Change::Transition(transition) = &tripped.change else { unreachable!() };
+    replicas[1].journal.append(Event {
+        key: &tripped.key,
+        transition,
+        origin: Origin::Own,
+        numbering: Numbering::Store,
+        service_override: None,
+        timeline: Some(0),
+    });
+    replicas[1].send().await;
+    // The store has it, and is not asked about it.
+    store.set_availability(Availability::Unavailable);
+    for replica in &replicas {
+        assert_eq!(replica.shown(), (2, State::Closed));
+        replica.send().await;
+        assert!(replica.journal.is_empty());
+    }
+    store.set_availability(Availability::Available);
+    assert_eq!(decided(&store).len(), 1);
+
+    for order in [[0, 1], [1, 0]] {
+        store.promote(&standby);
+        assert_eq!(decided(&store), []);
+        for index in order {
+            tails[index].catch_up().await.unwrap();
+            replicas[index].send().await;
+            let [row] = decided(&store).try_into().unwrap();
+            assert_eq!(
+                (row.id, row.base_epoch, row.timeline, row.superseded),
+                (id.clone(), 1, Some(0), true)
+            );
+        }
+    }
+    for replica in &replicas {
+        assert_eq!(*replica.stood.lock(), [], "no replica proposed it");
+    }
 }
 
 /// The answer brings the row before it is read.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use breaker::{Key, Probe, ProbeCounts, ProbeOutcome, ProbeSettled, Reason, State, Time};
 use breakerd::store::{
-    Answer, DecidedIn, ProbeRequest, ProbeResponse, Proposal, Retention, RowCursor, UNUSED_ROWS_KEPT,
+    Answer, ChangedRow, DecidedBy, DecidedIn, ProbeRequest, ProbeResponse, Proposal, Retention, RowCursor,
+    UNUSED_ROWS_KEPT,
 };
 
 use super::bed::{
@@ -28,6 +29,7 @@ on_every_shared_store!(
     a_repeat_is_answered_with_what_it_decided_whatever_came_after_that,
     what_was_decided_in_a_timeline_before_is_told_as_that,
     a_mixed_batch_is_answered_in_its_order,
+    a_row_names_the_outcome_that_decided_it,
     a_batch_of_verdicts_is_one_revision,
     slots_of_an_epoch_that_is_over_stay_ten_minutes,
     the_probes_of_a_deleted_breaker_go_with_it,
@@ -250,6 +252,39 @@ async fn a_mixed_batch_is_answered_in_its_order(bed: &mut SharedBed) {
     // All of it was written.
     assert_eq!(bed.probes(&b, &[9]).await, []);
     assert_eq!(bed.settle(succeeded(&a, probe(2))).await.settled, ProbeSettled::Duplicate);
+}
+
+/// Each replica that reads it keeps the transition under that id.
+async fn a_row_names_the_outcome_that_decided_it(bed: &mut SharedBed) {
+    let (a, probes) = half_open(bed, 3, 2).await;
+    let read = async |bed: &SharedBed| {
+        let page = bed.rows_after(&RowCursor::default(), 9).await;
+        let [row] = <[ChangedRow; 1]>::try_from(page.rows).unwrap();
+        row.decided_by
+    };
+    let answered = |response| match response {
+        ProbeResponse::Settled { decided_by, .. } => decided_by,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(bed).await, None, "a replica has proposed the half-open");
+    assert_eq!(answered(bed.ask(failed(&a, probes[0])).await), None);
+    let response = bed.ask(failed(&a, probes[1])).await;
+    let opened = decided(response.clone()).expect("two failures open it");
+    let decided_by = Some(DecidedBy { id: opened.id, timeline: 0 });
+    assert_eq!(answered(response), decided_by);
+    // Whoever asks about the breaker, of whatever.
+    assert_eq!(answered(bed.ask(failed(&a, probes[0])).await), decided_by);
+    assert_eq!(answered(bed.ask(succeeded(&a, probes[2])).await), decided_by);
+    assert_eq!(bed.claim(&a, 1, &[9]).await.1.decided_by, decided_by);
+    assert_eq!(bed.store.use_rows(&[(a.clone(), 1)]).await.unwrap()[0].decided_by, decided_by);
+    let again = bed.propose(proposed(91, &a, State::Closed, State::Open, 0)).await;
+    assert_eq!((again.row.row.snapshot.epoch, again.row.decided_by), (2, decided_by.clone()));
+    bed.change_server().await;
+    bed.store.begin_timeline(0, 0).await.unwrap();
+    assert_eq!(read(bed).await, decided_by, "it was decided in the timeline before");
+    bed.pass(Duration::from_secs(30)).await;
+    bed.propose(to_half_open(90, &a, State::Open, 2, (1, 1))).await;
+    assert_eq!(read(bed).await, None);
 }
 
 async fn a_batch_of_verdicts_is_one_revision(bed: &mut SharedBed) {
