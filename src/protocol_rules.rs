@@ -101,7 +101,7 @@ mod tests {
             matches!(self, Self::BranchEndsWithAnswer | Self::BranchOutcomesStay | Self::BranchIsHistory)
         }
 
-        pub(crate) const ALL: [Self; 35] = [
+        pub(crate) const ALL: [Self; 36] = [
             Self::EpochAndStateCompared,
             Self::KnownIdAnsweredAlike,
             Self::SupersededKept,
