@@ -3,6 +3,7 @@
 use breaker::{Pass, Probe, ProposalAnswer, ProposalId, RowVersion, StoredRow};
 
 use super::*;
+use crate::protocol_rules::{Rule, without};
 
 /// Gives what changes an id, as a journal does.
 #[derive(Debug)]
@@ -86,6 +87,24 @@ fn the_outcome_of_a_probe_of_a_timeline_that_is_not_known_yet_is_the_stores() {
     assert!(reported(timeline - 1).is_none(), "that epoch is over");
     engine.take_timeline(&key, &closed(timeline, 2, 4), None, at(4));
     assert!(reported(timeline).is_none(), "so is this one, now that the breaker is in its timeline");
+}
+
+/// The tail brings the row as well, and with it comes what the breaker was in before.
+#[test]
+fn an_answer_of_a_new_timeline_does_not_hide_the_state_of_before() {
+    let taken_up = || {
+        let identity = StoreIdentity { numbering: Numbering::Store, ..identity(1) };
+        let before = identity.timeline;
+        let engine = Engine::new(LIMITS, identity, &catalog(&declaration(), 1), Box::new(Proposing), at(0));
+        let key = Key::new("db", "").unwrap();
+        engine.take_answer(&key, &StoreAnswer::Row(&closed(before, 9, 7)), None, at(0));
+        engine.begin_timeline(before + 1);
+        let row = closed(before + 1, 2, 1);
+        engine.take_answer(&key, &StoreAnswer::AnsweredRow(&row), None, at(1));
+        engine.take_timeline(&key, &row, None, at(2)).map(|taken_up| taken_up.transition.after.epoch)
+    };
+    assert_eq!(taken_up(), Some(7));
+    assert_eq!(without(Some(Rule::TimelineByTail), taken_up), None, "it has to");
 }
 
 /// What an earlier life had proposed is answered while the rows are read: the answer is of a moment before the row.

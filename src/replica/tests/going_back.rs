@@ -12,6 +12,7 @@ use super::life::Life;
 use super::*;
 use crate::engine::{Appended, Event, Origin, StoreAnswer, TransitionSink};
 use crate::journal::JournalOptions;
+use crate::protocol_rules::{Rule, without};
 use crate::replica::Replication;
 use crate::store::{
     Answered, Availability, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, ProbeResponse,
@@ -299,6 +300,43 @@ async fn what_an_outcome_decided_is_kept_by_each_replica_that_reads_it() {
     for replica in &replicas {
         assert_eq!(*replica.stood.lock(), [], "no replica proposed it");
     }
+}
+
+/// How many of the half-opens that entered again, and of what outcomes decided, the history has after the store went back behind
+/// them: one of each was read.
+async fn kept() -> (usize, usize) {
+    let clock = ManualClock::new(NOW);
+    let mut kept = Vec::new();
+    for is_closed in [false, true] {
+        let (store, standby) = half_open(&clock).await;
+        let replica = OnStore::new(("r0", 1), 0, &store, &clock);
+        let mut tail = replica.replication.catch_up(0).await.unwrap();
+        if is_closed {
+            close(&store).await;
+        } else {
+            store.promote(&standby);
+        }
+        tail.catch_up().await.unwrap();
+        replica.send().await;
+        assert_eq!(replica.shown().0, 2);
+        store.promote(&standby);
+        tail.catch_up().await.unwrap();
+        replica.send().await;
+        let rows = if is_closed { decided(&store).len() } else { entered_again(&store).len() };
+        kept.push(rows - usize::from(!is_closed));
+    }
+    (kept[0], kept[1])
+}
+
+#[test]
+fn the_history_lacks_what_no_replica_keeps() {
+    let kept_without = |rule| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        without(rule, || runtime.block_on(kept()))
+    };
+    assert_eq!(kept_without(None), (1, 1));
+    assert_eq!(kept_without(Some(Rule::EnteredAgainKept)), (0, 1));
+    assert_eq!(kept_without(Some(Rule::DecidedRowsKept)), (1, 0));
 }
 
 /// The answer brings the row before it is read.
