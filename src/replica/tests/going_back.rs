@@ -186,6 +186,7 @@ async fn a_forced_open_that_the_store_had_says_nothing_over_a_newer_row_at_a_sta
             key: key.clone(),
             row: StoredRow { version, snapshot, age: Duration::ZERO },
             entered_by: None,
+            decided_by: None,
         }
     };
     for (epoch, is_kept, shown) in
