@@ -96,7 +96,9 @@ impl std::fmt::Debug for KeepingStore {
 impl SharedStore for KeepingStore {
     async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
         let answered = self.store.propose_shared(proposals).await?;
-        answered.iter().for_each(|answered| self.keep(&answered.row));
+        for Answered { row, .. } in &answered {
+            self.keep(row);
+        }
         Ok(answered)
     }
 
@@ -108,13 +110,17 @@ impl SharedStore for KeepingStore {
 
     async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
         let page = self.store.rows_after(after, seen, limit).await?;
-        page.rows.iter().for_each(|changed| self.keep(changed));
+        for changed in &page.rows {
+            self.keep(changed);
+        }
         Ok(page)
     }
 
     async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
         let others = self.store.use_rows(used).await?;
-        others.iter().for_each(|changed| self.keep(changed));
+        for changed in &others {
+            self.keep(changed);
+        }
         Ok(others)
     }
 

@@ -66,7 +66,7 @@ const NOTED: &[(Rule, u64)] = &[
     (Rule::DecidedRowsKept, 101_322),
     (Rule::TimelineByTail, 14_847),
     (Rule::EnteredAgainKept, 14_502),
-    (Rule::OtherTimelineSettlesNothing, 46_592),
+    (Rule::OtherTimelineSettlesNothing, 14_192),
     (Rule::OwnEntriesSentAgain, 17),
     (Rule::NewServerNewTimeline, 212),
     (Rule::OldTimelineDecidesNothing, 77),
