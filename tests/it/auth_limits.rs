@@ -202,7 +202,9 @@ async fn an_address_with_too_many_connections_gets_no_more() {
 async fn a_burst_of_calls_with_short_deadlines_does_not_end_the_connection() {
     let world = World::new().await;
     let client = world.breakers().await;
-    let calls: Vec<_> = (0..2_000_u64)
+    // Hundreds at a time is the promise. On a busy machine all of them can be cancelled before the server has read one: beyond
+    // 1,024 that looks like an attack.
+    let calls: Vec<_> = (0..1_000_u64)
         .map(|number| {
             let mut client = client.clone();
             let mut request = Request::new(ask("a", ""));
@@ -218,7 +220,8 @@ async fn a_burst_of_calls_with_short_deadlines_does_not_end_the_connection() {
         }
     }
     let mut client = client;
-    assert!(client.allow_request(ask("a", "")).await.is_ok());
+    let answered = client.allow_request(ask("a", "")).await;
+    assert!(answered.is_ok(), "{answered:?}");
     drop(client);
     world.end().await;
 }
