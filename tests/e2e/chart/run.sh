@@ -115,8 +115,8 @@ mounts() {
     sed 's/\\\\/\\/g')
 }
 
-# port NAME: where breakerd listens, once it has said so
-port() { jq -r --arg name "$1" 'select(.message == "starting") | .[$name] // "" | sub(".*:"; "")' "$root/log" 2>/dev/null; }
+# ports: those of gRPC and HTTP, once breakerd has said where it listens
+ports() { jq -r 'select(.message == "starting") | [.grpc, .http] | map(sub(".*:"; "")) | join(" ")' "$root/log" 2>/dev/null; }
 
 # asked PROBE: asks as the kubelet would
 asked() {
@@ -159,7 +159,7 @@ try_values() {
       echo "it does not become ready: $(tail -n 3 "$root/log" | cut -c 1-400)"
       return
     fi
-    grpc_port=$(port grpc) http_port=$(port http)
+    read -r grpc_port http_port < <(ports) || true
     [ -n "$http_port" ] || sleep 0.1
   done
   local probe
