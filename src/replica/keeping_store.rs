@@ -50,28 +50,27 @@ impl KeepingStore {
     ) {
         let is_new = row.age < ACKNOWLEDGED_KEPT && holds(Rule::DecidedRowsKept);
         if let Some((entered_by, decided_by)) = entered_by.zip(decided_by).filter(|_| is_new)
-            && self.is_first(&decided_by.id)
+            && !self.kept.lock().contains(&decided_by.id)
         {
             self.journal.keep(decided_by_outcome(key, row, entered_by, decided_by));
+            // Not before: another task that reads the row meanwhile would tell of it, and it is on no disk yet.
+            self.remember_kept(&decided_by.id);
         }
     }
 
-    fn is_first(&self, id: &TransitionId) -> bool {
+    fn remember_kept(&self, id: &TransitionId) {
         let mut kept = self.kept.lock();
-        if kept.contains(id) {
-            return false;
-        }
         if kept.len() >= REMEMBERED_MAX {
             kept.clear();
         }
-        kept.insert(id.clone())
+        kept.insert(id.clone());
     }
 
     fn keep_settled(&self, requests: &[ProbeRequest], responses: &[ProbeResponse]) {
         for response in responses {
             if let ProbeResponse::Settled { decided: Some(decided), .. } = response {
                 // Who sent the outcome keeps it, with all that the store has said of it.
-                self.is_first(&decided.id);
+                self.remember_kept(&decided.id);
             }
         }
         for (request, response) in requests.iter().zip(responses) {
