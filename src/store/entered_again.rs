@@ -5,13 +5,12 @@
 //! that the history has it once.
 
 use std::hash::Hasher as _;
-use std::time::Duration;
 
-use breaker::{EnteredBy, Key, Numbering, Reason, RowVersion, Snapshot, State, Stats, Time, Transition};
+use breaker::{EnteredBy, Key, Reason, RowVersion, Snapshot, State, Stats, Time};
 use siphasher::sip::SipHasher24;
 
 use super::shared_store::ChangedRow;
-use super::{Change, DecidedIn, Proposal, StoredBreaker, TransitionId};
+use super::{Change, Proposal, StoredBreaker, TransitionId};
 
 /// In place of a replica's name.
 const DECIDED_BY: &str = "store";
@@ -21,7 +20,11 @@ pub(super) fn enter_again(breaker: StoredBreaker, timeline: u32, now: Time) -> P
     let StoredBreaker { key, snapshot, .. } = breaker;
     let lasted = now.since(snapshot.entered_at);
     let after = Snapshot { epoch: snapshot.epoch + 1, entered_at: now, ..snapshot };
-    proposal(key, after, timeline, Some(lasted))
+    let mut again = proposal(key, after, timeline);
+    if let Change::Transition(transition) = &mut again.change {
+        transition.lasted = Some(lasted);
+    }
+    again
 }
 
 /// What let a half-open enter again, if that is the state of this row, as far as the row says: how long it had lasted before, it does not.
@@ -30,35 +33,14 @@ pub fn entered_again(changed: &ChangedRow) -> Option<Proposal> {
     let RowVersion { timeline, .. } = row.version;
     let is_again = row.snapshot.state == State::HalfOpen
         && matches!(entered_by, Some(EnteredBy { from: State::HalfOpen, reason: Reason::Restart, .. }));
-    is_again.then(|| proposal(key.clone(), row.snapshot.clone(), timeline, None))
+    is_again.then(|| proposal(key.clone(), row.snapshot.clone(), timeline))
 }
 
-fn proposal(key: Key, after: Snapshot, timeline: u32, lasted: Option<Duration>) -> Proposal {
-    let at = after.entered_at;
-    let transition = Transition {
-        from: State::HalfOpen,
-        reason: Reason::Restart,
-        stats: Stats::default(),
-        base_epoch: after.epoch.saturating_sub(1),
-        at,
-        lasted,
-        rejected_calls: 0,
-        outcome: None,
-        attribution: None,
-        after,
-        shadow: false,
-    };
-    Proposal {
-        id: TransitionId { replica: DECIDED_BY.into(), boot: u64::from(timeline), seq: number(&key) },
-        key,
-        change: Change::Transition(Box::new(transition)),
-        numbering: Numbering::Store,
-        store_unavailable: false,
-        decided_at: at,
-        service_override: None,
-        age: Duration::ZERO,
-        decided_in: DecidedIn::timeline(timeline),
-    }
+fn proposal(key: Key, after: Snapshot, timeline: u32) -> Proposal {
+    let decided_at = after.entered_at;
+    let entered_by = EnteredBy { from: State::HalfOpen, reason: Reason::Restart, stats: Stats::default() };
+    let id = TransitionId { replica: DECIDED_BY.into(), boot: u64::from(timeline), seq: number(&key) };
+    Proposal { decided_at, ..Proposal::of_store(id, key, after, entered_by, timeline) }
 }
 
 /// A number for the breaker, the same in every process and in every version: 63 bits, as databases have them. Of two breakers with one
@@ -74,6 +56,10 @@ fn number(key: &Key) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use breaker::Transition;
+
     use super::*;
 
     fn key(service: &str, name: &str) -> Key {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Key, Numbering, Reason, Scope, Snapshot, State, Time, Transition};
+use breaker::{EnteredBy, Key, Numbering, Reason, Scope, Snapshot, State, Time, Transition};
 
 /// The id of a change, made by the replica that made the change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,42 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// What the store decided by itself in `timeline`, and no replica has proposed, as far as the row of the breaker says.
+    pub(super) fn of_store(
+        id: TransitionId,
+        key: Key,
+        after: Snapshot,
+        entered_by: EnteredBy,
+        timeline: u32,
+    ) -> Self {
+        let EnteredBy { from, reason, stats } = entered_by;
+        let transition = Transition {
+            from,
+            reason,
+            stats,
+            base_epoch: after.epoch.saturating_sub(1),
+            at: after.entered_at,
+            lasted: None,
+            rejected_calls: 0,
+            outcome: None,
+            attribution: None,
+            after,
+            shadow: false,
+        };
+        Self {
+            id,
+            key,
+            change: Change::Transition(Box::new(transition)),
+            numbering: Numbering::Store,
+            store_unavailable: false,
+            // No clock of this process was there.
+            decided_at: Time::ZERO,
+            service_override: None,
+            age: Duration::ZERO,
+            decided_in: DecidedIn::timeline(timeline),
+        }
+    }
+
     /// The same as the history has it, once the store has answered.
     #[must_use]
     pub fn answered(mut self, answer: &Answer) -> Self {
