@@ -144,7 +144,10 @@ lacks 'alert: CircuitBreakerFlapping' "${rules[@]}" --set 'prometheusRule.disabl
 renders 'team: payments' "${rules[@]}" --set prometheusRule.alertLabels.team=payments
 refuses 'there is no alert CircuitOpen' "${rules[@]}" --set 'prometheusRule.disabledAlerts={CircuitOpen}'
 refuses 'which the alerts follow' --set-string config=$'[metrics]\nnamespace = "shop"\n'
-refuses 'a scrape needs a token' "${monitor[@]}" --set auth.existingSecret=breakerd-tokens
+tokens=(--set auth.existingSecret=breakerd-tokens)
+refuses 'a scrape needs a token' "${monitor[@]}" "${tokens[@]}"
+refuses 'a scrape needs a token' "${monitor[@]}" "${tokens[@]}" --set-string config=$'[http]\nwrite_timeout = "9s"\n'
+renders 'kind: ServiceMonitor' "${monitor[@]}" "${tokens[@]}" --set-string config=$'[http]\nauth = false\n'
 refuses 'longer than the interval' "${monitor[@]}" --set serviceMonitor.scrapeTimeout=1m
 renders 'scrapeTimeout: 1m' "${monitor[@]}" --set serviceMonitor.scrapeTimeout=1m,serviceMonitor.interval=60s
 refuses 'enable one' "${monitor[@]}" --set podMonitor.enabled=true

@@ -93,7 +93,7 @@
 {{- if and .tokenSecret .authorization }}
 {{- fail (printf "%s: set one of tokenSecret and authorization" $name) }}
 {{- end }}
-{{- if and $.Values.auth.existingSecret (not (or .tokenSecret .authorization)) (not (regexMatch "(?m)^\\s*\\[http\\]" (toString $.Values.config))) }}
+{{- if and $.Values.auth.existingSecret (not (or .tokenSecret .authorization)) (not (regexMatch "(?ms)^\\s*\\[http\\]\\s*$[^\\[]*^\\s*auth\\s*=\\s*false" (toString $.Values.config))) }}
 {{- fail (printf "%s.tokenSecret: with auth.existingSecret a scrape needs a token of a client with the role reader" $name) }}
 {{- end }}
 {{- end }}
