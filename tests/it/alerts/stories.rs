@@ -1,0 +1,419 @@
+//! What happens, told in the series that Prometheus has of it, and whether an alert fires.
+
+/// Series as promtool writes them, each with its values: one for each evaluation of the rules.
+pub(super) type Series = &'static [(&'static str, &'static str)];
+
+/// What happens, and whether the alert fires at some time after it began.
+pub(super) struct Story {
+    pub(super) alert: &'static str,
+    pub(super) what: &'static str,
+    pub(super) series: Series,
+    pub(super) at: &'static str,
+    pub(super) fires: bool,
+}
+
+const fn fires(alert: &'static str, what: &'static str, at: &'static str, series: Series) -> Story {
+    Story { alert, what, series, at, fires: true }
+}
+
+const fn silent(alert: &'static str, what: &'static str, at: &'static str, series: Series) -> Story {
+    Story { alert, what, series, at, fires: false }
+}
+
+/// Each beginning of a name stands for that of the namespace.
+pub(super) const STORIES: &[Story] = &[
+    fires(
+        "CircuitBreakerOpen",
+        "a dependency stays dead: open, half-open for a moment, open",
+        "6m",
+        &[("circuit_breaker_state{service='s',name='n',instance='a'}", "1 1 2 1 1 2 1 1 2 1 1 2 1")],
+    ),
+    fires(
+        "CircuitBreakerOpen",
+        "two replicas see different phases of it",
+        "6m",
+        &[
+            ("circuit_breaker_state{service='s',name='n',instance='a'}", "1 0 2 0 1 0 1 0 2 0 1 0 2"),
+            ("circuit_breaker_state{service='s',name='n',instance='b'}", "0 1 0 1 0 2 0 1 0 2 0 1 0"),
+        ],
+    ),
+    silent(
+        "CircuitBreakerOpen",
+        "it closes after four minutes, and opens again",
+        "6m",
+        &[("circuit_breaker_state{service='s',name='n',instance='a'}", "1 1 1 1 1 1 2 2 0 1 1 1 1")],
+    ),
+    fires(
+        "CircuitBreakerHighRejectionRate",
+        "two replicas and two reasons, six a second each",
+        "10m",
+        &[
+            (
+                "circuit_breaker_rejected_calls_total{service='s',name='n',reason='OPEN',instance='a'}",
+                "0+180x20",
+            ),
+            (
+                "circuit_breaker_rejected_calls_total{service='s',name='n',reason='HALF_OPEN_EXHAUSTED',instance='b'}",
+                "0+180x20",
+            ),
+        ],
+    ),
+    silent(
+        "CircuitBreakerHighRejectionRate",
+        "nine a second",
+        "10m",
+        &[(
+            "circuit_breaker_rejected_calls_total{service='s',name='n',reason='OPEN',instance='a'}",
+            "0+270x20",
+        )],
+    ),
+    fires(
+        "CircuitBreakerFlapping",
+        "four trips within an hour, on two replicas",
+        "50m",
+        &[
+            (
+                "circuit_breaker_transitions_total{service='s',name='n',from='CLOSED',to='OPEN',reason='FAILURE_RATE',instance='a'}",
+                "0x20 1x20 2x60",
+            ),
+            (
+                "circuit_breaker_transitions_total{service='s',name='n',from='CLOSED',to='OPEN',reason='FAILURE_RATE',instance='b'}",
+                "0x10 1x30 2x60",
+            ),
+        ],
+    ),
+    silent(
+        "CircuitBreakerFlapping",
+        "one trip, and failed probes each minute",
+        "50m",
+        &[
+            (
+                "circuit_breaker_transitions_total{service='s',name='n',from='CLOSED',to='OPEN',reason='FAILURE_RATE',instance='a'}",
+                "0x20 1x80",
+            ),
+            (
+                "circuit_breaker_transitions_total{service='s',name='n',from='HALF_OPEN',to='OPEN',reason='PROBES_FAILED',instance='a'}",
+                "0+0.5x100",
+            ),
+        ],
+    ),
+    fires(
+        "CircuitBreakerForcedOpen",
+        "nobody clears it",
+        "25h",
+        &[("circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}", "1x60")],
+    ),
+    silent(
+        "CircuitBreakerForcedOpen",
+        "it is cleared after 20 hours",
+        "25h",
+        &[(
+            "circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}",
+            "1x40 0x20",
+        )],
+    ),
+    fires(
+        "CircuitBreakerSwitchedOff",
+        "METRICS_ONLY for eight days",
+        "8d",
+        &[("circuit_breaker_override{service='s',name='n',override='METRICS_ONLY',instance='a'}", "1x400")],
+    ),
+    silent(
+        "CircuitBreakerSwitchedOff",
+        "FORCED_OPEN has an alert of its own",
+        "8d",
+        &[("circuit_breaker_override{service='s',name='n',override='FORCED_OPEN',instance='a'}", "1x400")],
+    ),
+    fires(
+        "CircuitBreakerProbesMissing",
+        "half-open, and no outcome comes",
+        "11m",
+        &[("circuit_breaker_state{service='s',name='n',instance='a'}", "2x30")],
+    ),
+    silent(
+        "CircuitBreakerProbesMissing",
+        "probes fail in time",
+        "11m",
+        &[(
+            "circuit_breaker_state{service='s',name='n',instance='a'}",
+            "2 2 2 2 2 2 1 2 2 2 2 2 2 2 1 2 2 2 2 2 2 2 1",
+        )],
+    ),
+    fires(
+        "CircuitBreakersOpen",
+        "25 of them, beyond those with series of their own",
+        "6m",
+        &[
+            ("circuit_breakers{state='OPEN',instance='a'}", "15x20"),
+            ("circuit_breakers{state='HALF_OPEN',instance='a'}", "10x20"),
+            ("circuit_breakers{state='CLOSED',instance='a'}", "1000x20"),
+        ],
+    ),
+    silent(
+        "CircuitBreakersOpen",
+        "three replicas tell of the same ten",
+        "6m",
+        &[
+            ("circuit_breakers{state='OPEN',instance='a'}", "10x20"),
+            ("circuit_breakers{state='OPEN',instance='b'}", "10x20"),
+            ("circuit_breakers{state='OPEN',instance='c'}", "10x20"),
+        ],
+    ),
+    fires(
+        "BreakerdDown",
+        "nothing is scraped",
+        "3m",
+        &[("breakerd_build_info{version='1',instance='a'}", "1 1 stale")],
+    ),
+    silent(
+        "BreakerdDown",
+        "one of two is left",
+        "5m",
+        &[
+            ("breakerd_build_info{version='1',instance='a'}", "1 1 stale"),
+            ("breakerd_build_info{version='1',instance='b'}", "1x20"),
+        ],
+    ),
+    fires(
+        "BreakerdStoreUnreachable",
+        "an outage",
+        "5m",
+        &[("breakerd_store_reachable{instance='a'}", "1 0x20")],
+    ),
+    silent(
+        "BreakerdStoreUnreachable",
+        "a minute of it",
+        "5m",
+        &[("breakerd_store_reachable{instance='a'}", "1 0 0 1x20")],
+    ),
+    fires(
+        "BreakerdStoreNotWritable",
+        "a standby",
+        "7m",
+        &[("breakerd_store_writable{instance='a'}", "1 0x20")],
+    ),
+    silent(
+        "BreakerdStoreNotWritable",
+        "a switchover",
+        "7m",
+        &[("breakerd_store_writable{instance='a'}", "1 0 0 0 0 1x20")],
+    ),
+    fires(
+        "BreakerdJournalLags",
+        "the store is away",
+        "10m",
+        &[("breakerd_journal_lag_seconds{instance='a'}", "0+30x30")],
+    ),
+    silent(
+        "BreakerdJournalLags",
+        "it is slow",
+        "10m",
+        &[("breakerd_journal_lag_seconds{instance='a'}", "0 20 50 59 10x30")],
+    ),
+    fires(
+        "BreakerdJournalFull",
+        "it grows while the store is away",
+        "10m",
+        &[
+            ("breakerd_journal_bytes{instance='a'}", "900x30"),
+            ("breakerd_journal_bytes_max{instance='a'}", "1000x30"),
+            ("breakerd_journal_lag_seconds{instance='a'}", "600x30"),
+        ],
+    ),
+    silent(
+        "BreakerdJournalFull",
+        "what it has is in the store already, and kept for ten minutes",
+        "10m",
+        &[
+            ("breakerd_journal_bytes{instance='a'}", "900x30"),
+            ("breakerd_journal_bytes_max{instance='a'}", "1000x30"),
+            ("breakerd_journal_lag_seconds{instance='a'}", "0x30"),
+        ],
+    ),
+    fires(
+        "BreakerdJournalFails",
+        "the disk is full",
+        "2m",
+        &[("breakerd_journal_in_memory{instance='a'}", "0 3x10")],
+    ),
+    fires(
+        "BreakerdJournalFails",
+        "a write failed",
+        "2m",
+        &[("breakerd_journal_write_errors_total{instance='a'}", "0 1x10")],
+    ),
+    silent(
+        "BreakerdJournalFails",
+        "a write failed an hour ago",
+        "1h",
+        &[
+            ("breakerd_journal_write_errors_total{instance='a'}", "0 1x130"),
+            ("breakerd_journal_in_memory{instance='a'}", "0x130"),
+        ],
+    ),
+    fires(
+        "BreakerdHistoryLost",
+        "transitions were dropped",
+        "3m",
+        &[("breakerd_journal_dropped_total{instance='a'}", "0 0 7x10")],
+    ),
+    silent(
+        "BreakerdHistoryLost",
+        "none was",
+        "3m",
+        &[("breakerd_journal_dropped_total{instance='a'}", "7x10")],
+    ),
+    fires(
+        "BreakerdReplicaAlone",
+        "it is cut off",
+        "4m",
+        &[("breakerd_replica_alone{instance='a'}", "0 1x10")],
+    ),
+    silent(
+        "BreakerdReplicaAlone",
+        "for a minute",
+        "4m",
+        &[("breakerd_replica_alone{instance='a'}", "0 1 1 0x10")],
+    ),
+    fires(
+        "BreakerdReplicaBehind",
+        "its tail stands still",
+        "5m",
+        &[("breakerd_store_revision_lag_seconds{instance='a'}", "0+30x10")],
+    ),
+    silent(
+        "BreakerdReplicaBehind",
+        "it reads each second",
+        "5m",
+        &[("breakerd_store_revision_lag_seconds{instance='a'}", "1 0 12 1 0x10")],
+    ),
+    fires(
+        "BreakerdConfigRefused",
+        "a file with an error",
+        "7m",
+        &[("breakerd_config_last_reload_successful{instance='a'}", "1 0x20")],
+    ),
+    silent(
+        "BreakerdConfigRefused",
+        "corrected at once",
+        "7m",
+        &[("breakerd_config_last_reload_successful{instance='a'}", "1 0 0 1x20")],
+    ),
+    fires(
+        "BreakerdSettingsWaitForRestart",
+        "two hours",
+        "2h",
+        &[("breakerd_config_settings_pending_restart{instance='a'}", "2x250")],
+    ),
+    silent(
+        "BreakerdSettingsWaitForRestart",
+        "restarted soon",
+        "2h",
+        &[("breakerd_config_settings_pending_restart{instance='a'}", "2x20 0x230")],
+    ),
+    fires(
+        "BreakerdAccessFilesRefused",
+        "tokens",
+        "7m",
+        &[("breakerd_access_last_reload_successful{instance='a'}", "1 0x20")],
+    ),
+    fires(
+        "BreakerdAccessFilesRefused",
+        "a certificate",
+        "7m",
+        &[("breakerd_tls_last_reload_successful{instance='a'}", "1 0x20")],
+    ),
+    silent(
+        "BreakerdAccessFilesRefused",
+        "both are taken",
+        "7m",
+        &[
+            ("breakerd_access_last_reload_successful{instance='a'}", "1x20"),
+            ("breakerd_tls_last_reload_successful{instance='a'}", "1x20"),
+        ],
+    ),
+    // Time begins at 0 there.
+    fires(
+        "BreakerdCertificateExpires",
+        "in six days",
+        "1m",
+        &[("breakerd_tls_certificate_expiry_timestamp_seconds{instance='a'}", "518400x20")],
+    ),
+    silent(
+        "BreakerdCertificateExpires",
+        "in eight days",
+        "1m",
+        &[("breakerd_tls_certificate_expiry_timestamp_seconds{instance='a'}", "691200x20")],
+    ),
+    silent(
+        "BreakerdCertificateExpires",
+        "there is no TLS",
+        "1m",
+        &[("breakerd_tls_certificate_expiry_timestamp_seconds{instance='a'}", "0x20")],
+    ),
+    fires(
+        "BreakerdWatchersResync",
+        "each second",
+        "40m",
+        &[("breakerd_watch_resyncs_total{method='WatchBreakers',instance='a'}", "0+30x90")],
+    ),
+    silent(
+        "BreakerdWatchersResync",
+        "a restart of the watchers",
+        "40m",
+        &[("breakerd_watch_resyncs_total{method='WatchBreakers',instance='a'}", "0x20 50x70")],
+    ),
+    fires(
+        "BreakerdBreakersNearLimit",
+        "85 and 5 of 100",
+        "20m",
+        &[
+            ("circuit_breakers{state='CLOSED',instance='a'}", "85x50"),
+            ("circuit_breakers_evicted{instance='a'}", "5x50"),
+            ("circuit_breakers_max{instance='a'}", "100x50"),
+        ],
+    ),
+    silent(
+        "BreakerdBreakersNearLimit",
+        "70 and 5 of 100, on each of two replicas",
+        "20m",
+        &[
+            ("circuit_breakers{state='CLOSED',instance='a'}", "70x50"),
+            ("circuit_breakers_evicted{instance='a'}", "5x50"),
+            ("circuit_breakers_max{instance='a'}", "100x50"),
+            ("circuit_breakers{state='CLOSED',instance='b'}", "70x50"),
+            ("circuit_breakers_evicted{instance='b'}", "5x50"),
+            ("circuit_breakers_max{instance='b'}", "100x50"),
+        ],
+    ),
+    fires(
+        "BreakerdTaskFails",
+        "a panic",
+        "2m",
+        &[("breakerd_task_failures_total{task='timer',instance='a'}", "0 1x10")],
+    ),
+    silent(
+        "BreakerdTaskFails",
+        "none",
+        "2m",
+        &[("breakerd_task_failures_total{task='timer',instance='a'}", "1x10")],
+    ),
+    fires(
+        "BreakerdRefusesClients",
+        "a client without a token",
+        "30m",
+        &[(
+            "breakerd_access_refused_total{protocol='grpc',reason='unauthenticated',instance='a'}",
+            "0+60x90",
+        )],
+    ),
+    silent(
+        "BreakerdRefusesClients",
+        "one request each minute",
+        "30m",
+        &[(
+            "breakerd_access_refused_total{protocol='grpc',reason='unauthenticated',instance='a'}",
+            "0+0.5x90",
+        )],
+    ),
+];
