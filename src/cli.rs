@@ -22,6 +22,7 @@ use crate::config::{self, Config, Error, SETTINGS, Settings, Sources};
 use crate::data_dir::DataDir;
 use crate::security::Security;
 use crate::store;
+use crate::version::VERSION_AND_COMMIT;
 
 pub use token::{NewTokenArgs, TokenCommand, token};
 
@@ -61,7 +62,7 @@ const CONFIG_HELP: &str = "Path to the config file. If set, the file must exist.
 
 /// Central circuit breaker service.
 #[derive(Debug, Parser)]
-#[command(name = "breakerd", version, after_help = format!("{EXAMPLES}\n\n{}", ctl::EXIT_CODES))]
+#[command(name = "breakerd", version = VERSION_AND_COMMIT, after_help = format!("{EXAMPLES}\n\n{}", ctl::EXIT_CODES))]
 #[command(arg_required_else_help = true)]
 #[command(propagate_version = true, subcommand_required = true)]
 pub struct Cli {

@@ -36,6 +36,7 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod transition_log;
 pub mod trouble;
+pub mod version;
 
 /// As that of the program.
 #[cfg(test)]

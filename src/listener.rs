@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerd_common::clock::Clock;
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -102,6 +103,7 @@ pub struct Listener {
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    open: IntGauge,
     log: Throttles,
 }
 
@@ -113,8 +115,23 @@ struct Throttles {
 
 /// A slot among all connections, and one among those of its address; both are free again when it is dropped.
 struct ConnectionSlot {
+    open: IntGauge,
     _of_address: CountGuard,
     _of_all: OwnedSemaphorePermit,
+}
+
+impl ConnectionSlot {
+    /// Shown in `open` until it is dropped.
+    fn new(of_all: OwnedSemaphorePermit, of_address: CountGuard, open: &IntGauge) -> Self {
+        open.inc();
+        Self { open: open.clone(), _of_address: of_address, _of_all: of_all }
+    }
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
 }
 
 impl Listener {
@@ -127,6 +144,7 @@ impl Listener {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let semaphore = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let open = metrics.connection.open(protocol, limits.connections_max);
         Self {
             protocol,
             security,
@@ -135,6 +153,7 @@ impl Listener {
             clock,
             slots: semaphore(limits.connections_max),
             handshakes: semaphore(limits.handshakes_max),
+            open,
             log: Throttles::default(),
         }
     }
@@ -237,7 +256,7 @@ impl Listener {
                 continue;
             };
             if let Some(of_address) = self.address_slot(peer) {
-                return Some((stream, peer, ConnectionSlot { _of_address: of_address, _of_all: of_all }));
+                return Some((stream, peer, ConnectionSlot::new(of_all, of_address, &self.open)));
             }
         }
     }

@@ -29,6 +29,7 @@ use crate::runtime::Runtime;
 use crate::security::Security;
 use crate::store::StoreError;
 use crate::supervisor::{Cause, Supervisor, TaskFailure};
+use crate::version::{COMMIT, VERSION};
 use crate::{grpc, http};
 
 /// The two sockets, bound.
@@ -245,10 +246,8 @@ fn start_transports(
         grpc::Limits::from(settings),
     )?;
     let health = Arc::clone(grpc.health());
-    let calls = Arc::clone(grpc.calls());
-    app.metrics
-        .show_calls(Arc::new(move || calls.snapshot().into_iter().map(grpc::CallView::into_row).collect()))
-        .context("show the calls")?;
+    let calls = grpc.call_source();
+    app.metrics.show_calls(calls).context("show the calls")?;
     let mut transports = Supervisor::new(shutdown.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
     let grpc = grpc::serve(grpc, listeners.grpc, shutdown.clone());
     transports.spawn("grpc", async move {
@@ -420,7 +419,8 @@ fn log_start(settings: &Settings, listeners: &Listeners) -> io::Result<()> {
         (Some(_), Some(_)) => "mutual",
     };
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = VERSION,
+        commit = COMMIT,
         replica = %settings.replica,
         grpc = %listeners.grpc.local_addr()?,
         http = %listeners.http.local_addr()?,

@@ -11,7 +11,7 @@ use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 
 use super::Limits;
 use super::breakers::Breakers;
-use super::call_metrics::CallMetrics;
+use super::call_metrics::{CallMetrics, CallView};
 use super::config::Configs;
 use super::health::{Health, HealthRegistry};
 use super::history_reads::HistoryReads;
@@ -23,6 +23,7 @@ use super::watch::Watches;
 use crate::app::App;
 use crate::auth::{Caller, ConcurrencyCounter, TransportSecurity};
 use crate::log_throttle::LogThrottle;
+use crate::metrics::{CallSource, CallsView};
 
 /// All services of gRPC.
 #[derive(Clone)]
@@ -142,5 +143,16 @@ impl GrpcServices {
     /// What was counted of calls.
     pub fn calls(&self) -> &Arc<CallMetrics> {
         &self.shared.calls
+    }
+
+    /// The calls at the moment of each scrape. It does not keep the services: they have the metrics, which have it.
+    pub fn call_source(&self) -> CallSource {
+        let (calls, shared) = (Arc::clone(&self.shared.calls), Arc::downgrade(&self.shared));
+        let in_flight_max = self.shared.limits.in_flight_max;
+        Arc::new(move || CallsView {
+            rows: calls.snapshot().into_iter().map(CallView::into_row).collect(),
+            in_flight: shared.upgrade().map_or(0, |shared| shared.in_flight.get()),
+            in_flight_max,
+        })
     }
 }

@@ -15,6 +15,7 @@ use super::{PageState, internal};
 use crate::app::App;
 use crate::engine::{BreakerView, Engine};
 use crate::health::Problem;
+use crate::version::VERSION;
 
 /// Breakers that are shown one by one.
 const DETAILS_MAX: usize = 1_000;
@@ -121,7 +122,7 @@ pub(super) async fn health(State(state): State<PageState>) -> Response {
     });
     let health = Health {
         status,
-        version: env!("CARGO_PKG_VERSION"),
+        version: VERSION,
         uptime_seconds: app.clock.now().since(app.started_at).as_secs(),
         loaded: app.loaded().is_some(),
         problems,

@@ -7,6 +7,7 @@
 
 mod access;
 mod health;
+mod negotiation;
 mod replicas;
 mod scrape;
 mod server;

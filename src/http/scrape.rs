@@ -1,8 +1,9 @@
 //! `/metrics`.
 //!
-//! A scrape is megabytes where there are many breakers, and stays until its client has read it. So those who wait together share
-//! one, and of those that are not read yet there are only so many.
+//! A scrape is megabytes where there are many breakers, and stays until its client has read it. So those who wait together, and take the same
+//! representation, share one, and of those that are not read yet there are only so many.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,16 +11,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use parking_lot::Mutex;
 
+use super::negotiation::Representation;
 use super::{PageState, internal, problem};
 use crate::auth::{ConcurrencyCounter, ConnectionAuth, CountGuard, Protocol};
 use crate::metrics::{Metrics, Refusal};
 
-/// The text format, as Prometheus names it.
-const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Scrapes that are not read to their end, at one time.
 const UNREAD_MAX: usize = 8;
 /// Of one address: half, so that a client that does not read its response leaves room for Prometheus.
@@ -30,13 +32,22 @@ const RETRY_AFTER: &str = "1";
 pub(super) async fn metrics(
     State(state): State<PageState>,
     Extension(auth): Extension<Arc<ConnectionAuth>>,
+    headers: HeaderMap,
 ) -> Response {
+    let representation = Representation::preferred(&headers);
     let scrapes = Arc::clone(&state.scrapes);
     let arrived = scrapes.begun.load(Relaxed);
-    match state.read(move |app| scrapes.scrape(&app.metrics, arrived, &auth)).await {
+    match state.read(move |app| scrapes.scrape(&app.metrics, representation, arrived, &auth)).await {
         Some(Ok(Some(scrape))) => {
-            let text = Bytes::from_owner(Shared(scrape));
-            ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
+            let mut response = Bytes::from_owner(Shared(scrape)).into_response();
+            let content_type = HeaderValue::from_static(representation.format.content_type());
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            let vary = HeaderValue::from_static("Accept, Accept-Encoding");
+            response.headers_mut().insert(header::VARY, vary);
+            if representation.gzip {
+                response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            response
         }
         Some(Ok(None)) => {
             state.app.metrics.access.refused(Protocol::Http, Refusal::CallerLimit);
@@ -57,12 +68,13 @@ pub(super) struct Scrapes {
     /// How many were begun.
     begun: AtomicU64,
     unread: Arc<ConcurrencyCounter>,
-    newest: Mutex<Weak<Scrape>>,
+    /// The newest one by representation.
+    newest: Mutex<[Weak<Scrape>; Representation::ALL.len()]>,
 }
 
 /// One scrape, and its slot.
 struct Scrape {
-    text: String,
+    body: Vec<u8>,
     /// How many had been begun when this was.
     number: u64,
     unread: Arc<ConcurrencyCounter>,
@@ -81,11 +93,13 @@ impl Scrapes {
     fn scrape(
         &self,
         metrics: &Metrics,
+        representation: Representation,
         arrived: u64,
         auth: &ConnectionAuth,
     ) -> prometheus::Result<Option<Arc<Scrape>>> {
+        let newest_of = representation.index();
         // The permit is held: no other page is rendered meanwhile.
-        if let Some(newest) = self.newest.lock().upgrade()
+        if let Some(newest) = self.newest.lock()[newest_of].upgrade()
             && newest.number > arrived
         {
             return Ok(Some(newest));
@@ -97,12 +111,20 @@ impl Scrapes {
         }
         let number = self.begun.fetch_add(1, Relaxed) + 1;
         let mut scrape =
-            Scrape { text: String::new(), number, unread: Arc::clone(&self.unread), _of_address: of_address };
-        scrape.text = metrics.render()?;
+            Scrape { body: Vec::new(), number, unread: Arc::clone(&self.unread), _of_address: of_address };
+        let text = metrics.render(representation.format)?;
+        scrape.body = if representation.gzip { compressed(&text)? } else { text.into_bytes() };
         let scrape = Arc::new(scrape);
-        *self.newest.lock() = Arc::downgrade(&scrape);
+        self.newest.lock()[newest_of] = Arc::downgrade(&scrape);
         Ok(Some(scrape))
     }
+}
+
+/// At the fastest level: names repeat, and a tenth is left.
+fn compressed(text: &str) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
+    encoder.write_all(text.as_bytes())?;
+    encoder.finish()
 }
 
 /// A scrape as the bytes of a body.
@@ -110,7 +132,7 @@ struct Shared(Arc<Scrape>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        self.0.text.as_bytes()
+        &self.0.body
     }
 }
 
@@ -128,14 +150,19 @@ mod tests {
         let auth =
             |last| ConnectionAuth::new(Arc::clone(&authenticator), IpAddr::from([127, 0, 0, last]), None);
         let (one, other, third) = (auth(1), auth(2), auth(3));
-        let scrape = |arrived, auth| scrapes.scrape(&metrics, arrived, auth).unwrap();
+        let [plain, zipped, ..] = Representation::ALL;
+        let scrape = |arrived, auth| scrapes.scrape(&metrics, plain, arrived, auth).unwrap();
         let mut unread: Vec<_> = (0..4).map(|begun| scrape(begun, &one).unwrap()).collect();
         assert!(scrape(4, &one).is_none(), "a fifth of one address is one too many");
         // One that was begun after somebody came is theirs too, and costs nothing.
         assert!(Arc::ptr_eq(&scrape(3, &one).unwrap(), &unread[3]));
+        assert!(
+            scrapes.scrape(&metrics, zipped, 3, &one).unwrap().is_none(),
+            "another representation is another one"
+        );
         unread.extend((4..8).map(|begun| scrape(begun, &other).unwrap()));
         assert!(scrape(8, &third).is_none(), "and a ninth of all");
-        assert!(unread[7].text.starts_with("# HELP"));
+        assert!(unread[7].body.starts_with(b"# HELP"));
         unread.clear();
         assert!(scrape(0, &one).is_some(), "there is room again, and nothing old is shown");
         assert_eq!(scrapes.begun.load(Relaxed), 9);

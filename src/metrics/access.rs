@@ -1,6 +1,8 @@
-//! Counts rejected requests and connections, by protocol and reason.
+//! Counts connections, and what is rejected, by protocol and reason.
 
-use super::{AccessMetrics, TlsMetrics};
+use prometheus::IntGauge;
+
+use super::{AccessMetrics, ConnectionMetrics, TlsMetrics};
 use crate::auth::Protocol;
 
 /// Why a request or connection was rejected.
@@ -63,5 +65,14 @@ impl TlsMetrics {
             self.handshake_errors_total.with_label_values(&[protocol.as_str()]);
         }
         self.last_reload_successful.set(1);
+    }
+}
+
+impl ConnectionMetrics {
+    /// The number of open connections, for the listener of `protocol`, which accepts up to `max`.
+    pub fn open(&self, protocol: Protocol, max: usize) -> IntGauge {
+        let labels = [protocol.as_str()];
+        self.connections_max.with_label_values(&labels).set(i64::try_from(max).unwrap_or(i64::MAX));
+        self.connections.with_label_values(&labels)
     }
 }

@@ -57,8 +57,29 @@ families! {
         /// Failures divided by calls in the window, from 0 to 1.
         /// NaN without calls, and in states that have no window.
         FailureRatio: GAUGE "circuit_breaker_failure_ratio" ["service", "name"],
+        /// The failure ratio that opens the breaker, from 0 to 1: `failure_rate_threshold`. NaN where there is none.
+        FailureRatioThreshold: GAUGE "circuit_breaker_failure_ratio_threshold" ["service", "name"],
+        /// Slow calls divided by calls in the window, from 0 to 1.
+        /// NaN without calls, and in states that have no window.
+        SlowCallRatio: GAUGE "circuit_breaker_slow_call_ratio" ["service", "name"],
+        /// The ratio of slow calls that opens the breaker, from 0 to 1: `slow_call_rate_threshold`. NaN where there is none.
+        SlowCallRatioThreshold: GAUGE "circuit_breaker_slow_call_ratio_threshold" ["service", "name"],
+        /// Calls in the window; while OPEN, those at the moment of opening; in HALF_OPEN, completed probes.
+        WindowCalls: GAUGE "circuit_breaker_window_calls" ["service", "name"],
+        /// Calls that the window must hold before its ratios are evaluated: `minimum_number_of_calls`, at most the size of a window of calls.
+        WindowCallsMin: GAUGE "circuit_breaker_window_calls_min" ["service", "name"],
+        /// Failures among the calls in the window.
+        WindowFailures: GAUGE "circuit_breaker_window_failures" ["service", "name"],
+        /// The failures in the window that open the breaker: `failure_count_threshold`. NaN where there is none.
+        WindowFailuresThreshold: GAUGE "circuit_breaker_window_failures_threshold" ["service", "name"],
         /// Consecutive failures; while OPEN, those at the moment of opening.
         ConsecutiveFailures: GAUGE "circuit_breaker_consecutive_failures" ["service", "name"],
+        /// The consecutive failures that open the breaker: `failure_threshold`. NaN where it is 0, which is off.
+        ConsecutiveFailuresThreshold: GAUGE "circuit_breaker_consecutive_failures_threshold" ["service", "name"],
+        /// Probes of this replica that are under way: allowed, and not reported yet.
+        ProbesInFlight: GAUGE "circuit_breaker_probes_in_flight" ["service", "name"],
+        /// Time of the newest transition, as a Unix timestamp in seconds; 0 without one.
+        LastTransition: GAUGE "circuit_breaker_last_transition_timestamp_seconds" ["service", "name"],
         /// End of the open-state wait, or of a FORCED_OPEN with an expiry, as a Unix timestamp in seconds; otherwise 0.
         OpenUntil: GAUGE "circuit_breaker_open_until_timestamp_seconds" ["service", "name"],
         /// Number of breakers, by state, including those without series of their own.
@@ -246,8 +267,21 @@ fn show_gauges(page: &mut Page<Shown>, service: &str, name: &str, view: &Breaker
         let set = view.state == State::from(*kind);
         page.gauge(Shown::Override, &[service, name, kind.as_str()], f64::from(u8::from(set)));
     }
-    page.gauge(Shown::FailureRatio, &labels, failure_ratio(view));
-    page.gauge(Shown::ConsecutiveFailures, &labels, f64::from(view.view.stats.consecutive_failures));
+    let (stats, thresholds) = (view.view.stats, &*view.thresholds);
+    page.gauge(Shown::FailureRatio, &labels, window_ratio(view, stats.failures));
+    page.gauge(Shown::FailureRatioThreshold, &labels, ratio_of(thresholds.failure_rate_threshold()));
+    page.gauge(Shown::SlowCallRatio, &labels, window_ratio(view, stats.slow_calls));
+    page.gauge(Shown::SlowCallRatioThreshold, &labels, ratio_of(thresholds.slow_call_rate_threshold()));
+    page.gauge(Shown::WindowCalls, &labels, f64::from(stats.calls));
+    page.gauge(Shown::WindowCallsMin, &labels, f64::from(thresholds.minimum_calls()));
+    page.gauge(Shown::WindowFailures, &labels, f64::from(stats.failures));
+    page.gauge(Shown::WindowFailuresThreshold, &labels, or_nan(thresholds.failure_count_threshold()));
+    page.gauge(Shown::ConsecutiveFailures, &labels, f64::from(stats.consecutive_failures));
+    let consecutive = Some(thresholds.failure_threshold()).filter(|threshold| *threshold > 0);
+    page.gauge(Shown::ConsecutiveFailuresThreshold, &labels, or_nan(consecutive));
+    page.gauge(Shown::ProbesInFlight, &labels, f64::from(view.view.probes_out));
+    let last_transition = view.last_transition.as_ref();
+    page.gauge(Shown::LastTransition, &labels, last_transition.map_or(0.0, |last| unix_seconds(last.at)));
 }
 
 fn state_number(state: State) -> f64 {
@@ -261,13 +295,27 @@ fn state_number(state: State) -> f64 {
 /// NaN, and not 0 or -1, where there is no rate: comparisons with it are false, so that no alert rings on it
 /// and no minimum is spoiled by it. Shown below the minimum number of calls too, though it is not judged there:
 /// an idle breaker's rates are of interest too.
-fn failure_ratio(view: &BreakerView) -> f64 {
-    let stats = view.view.stats;
+fn window_ratio(view: &BreakerView, part: u32) -> f64 {
+    let calls = view.view.stats.calls;
     let has_window = matches!(view.state, State::Closed | State::MetricsOnly);
-    if !has_window || stats.calls == 0 {
+    if !has_window || calls == 0 {
         return f64::NAN;
     }
-    f64::from(stats.failures) / f64::from(stats.calls)
+    f64::from(part) / f64::from(calls)
+}
+
+/// A threshold of a rate, in thousandths of a percent, as a ratio.
+fn ratio_of(threshold: Option<u32>) -> f64 {
+    or_nan(threshold) / 100_000.0
+}
+
+/// NaN where a threshold is not set: nothing is above it, and a dashboard draws no line.
+fn or_nan(threshold: Option<u32>) -> f64 {
+    threshold.map_or(f64::NAN, f64::from)
+}
+
+fn unix_seconds(at: Time) -> f64 {
+    at.since(Time::ZERO).as_secs_f64()
 }
 
 fn open_until_seconds(view: &BreakerView) -> f64 {
@@ -277,5 +325,5 @@ fn open_until_seconds(view: &BreakerView) -> f64 {
         State::ForcedOpen => view.view.override_ends_at,
         State::Closed | State::HalfOpen | State::Disabled | State::MetricsOnly => None,
     };
-    end.map_or(0.0, |end| end.since(Time::ZERO).as_secs_f64())
+    end.map_or(0.0, unix_seconds)
 }

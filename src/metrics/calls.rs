@@ -3,7 +3,7 @@
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use super::family::{Buckets, Names, Page, families};
+use super::family::{Buckets, Names, Page, families, number};
 use super::{CallSource, Namespace};
 
 families! {
@@ -12,7 +12,22 @@ families! {
         Calls: COUNTER "breakerd_grpc_calls_total" ["service", "method", "code"],
         /// Duration of unary RPCs in this process, in seconds.
         Duration: HISTOGRAM "breakerd_grpc_call_duration_seconds" ["service", "method"],
+        /// RPCs that are under way. A stream is one until it begins to answer.
+        InFlight: GAUGE "breakerd_grpc_calls_in_flight" [],
+        /// Limit of the RPCs that are under way: `grpc.in_flight_max`.
+        InFlightMax: GAUGE "breakerd_grpc_calls_in_flight_max" [],
     }
+}
+
+/// The calls of gRPC at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct CallsView {
+    /// By method.
+    pub rows: Vec<CallRow>,
+    /// Calls that are under way.
+    pub in_flight: usize,
+    /// How many there may be.
+    pub in_flight_max: usize,
 }
 
 /// What was counted of one method's calls.
@@ -36,13 +51,13 @@ pub struct CallRow {
 
 /// Asks the transport what it counted, at every scrape.
 pub(super) struct Calls {
-    rows: CallSource,
+    source: CallSource,
     names: Names,
 }
 
 impl Calls {
-    pub(super) fn new(rows: CallSource, namespace: &Namespace) -> Self {
-        Self { rows, names: Names::of::<Shown>(namespace) }
+    pub(super) fn new(source: CallSource, namespace: &Namespace) -> Self {
+        Self { source, names: Names::of::<Shown>(namespace) }
     }
 }
 
@@ -53,7 +68,10 @@ impl Collector for Calls {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut page = Page::new();
-        for row in (self.rows)() {
+        let CallsView { rows, in_flight, in_flight_max } = (self.source)();
+        page.gauge(Shown::InFlight, &[], number(in_flight as u64));
+        page.gauge(Shown::InFlightMax, &[], number(in_flight_max as u64));
+        for row in rows {
             for (code, count) in &row.by_code {
                 page.count(Shown::Calls, &[row.service, row.method, code], *count);
             }

@@ -21,6 +21,7 @@ mod journal;
 mod metered_shared_store;
 mod metered_store;
 mod namespace;
+mod open_metrics;
 mod store_operations;
 mod watch;
 
@@ -35,10 +36,11 @@ use prometheus::{
 use crate::engine::Engine;
 use crate::journal::JournalStats;
 use crate::store::StoreStatus;
+use crate::version::{COMMIT, VERSION};
 use field::metrics;
 
 pub use access::Refusal;
-pub use calls::CallRow;
+pub use calls::{CallRow, CallsView};
 pub use metered_shared_store::{MeteredCountStore, MeteredSharedStore};
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
@@ -49,7 +51,26 @@ pub use watch::{OpenWatch, Resyncs, Watched};
 pub type JournalSource = Arc<dyn Fn() -> JournalStats + Send + Sync>;
 
 /// Reads what the gRPC transport counted.
-pub type CallSource = Arc<dyn Fn() -> Vec<CallRow> + Send + Sync>;
+pub type CallSource = Arc<dyn Fn() -> CallsView + Send + Sync>;
+
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Its media type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// All that is counted, and the registry it is shown from.
 pub struct Metrics {
@@ -61,6 +82,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// What is counted of TLS.
     pub tls: TlsMetrics,
+    /// What is counted of connections.
+    pub connection: ConnectionMetrics,
     /// What is counted of long-lived tasks.
     pub task: TaskMetrics,
     /// What is counted of streams.
@@ -169,9 +192,19 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of connections. Clones count into the same series.
+    pub struct ConnectionMetrics in "breakerd" {
+        /// Open connections, by protocol.
+        connections: IntGaugeVec["protocol"],
+        /// Limit of the open connections, by protocol. Beyond it gRPC closes a new connection, and HTTP lets it wait.
+        connections_max: IntGaugeVec["protocol"],
+    }
+}
+
+metrics! {
     struct BuildMetrics in "breakerd" {
-        /// Version of breakerd; always 1.
-        build_info: IntGaugeVec["version"],
+        /// Version of breakerd, and the commit that it was built from; always 1.
+        build_info: IntGaugeVec["version", "commit"],
     }
 }
 
@@ -187,6 +220,7 @@ impl Metrics {
         config.last_reload_successful.set(1);
         let access = AccessMetrics::new(&namespace);
         let tls = TlsMetrics::new(&namespace);
+        let connection = ConnectionMetrics::new(&namespace);
         access.begin();
         tls.begin();
         let task = TaskMetrics::new(&namespace);
@@ -194,14 +228,27 @@ impl Metrics {
         watch.begin();
         let replica = ReplicaMetrics::new(&namespace);
         let build = BuildMetrics::new(&namespace);
-        build.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        build.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
         let journal = OnceLock::new();
-        let metrics = Self { store, config, access, tls, task, watch, replica, namespace, registry, journal };
+        let metrics = Self {
+            store,
+            config,
+            access,
+            tls,
+            connection,
+            task,
+            watch,
+            replica,
+            namespace,
+            registry,
+            journal,
+        };
         let fields = [
             metrics.store.collectors(),
             metrics.config.collectors(),
             metrics.access.collectors(),
             metrics.tls.collectors(),
+            metrics.connection.collectors(),
             metrics.task.collectors(),
             metrics.watch.collectors(),
             metrics.replica.collectors(),
@@ -260,13 +307,16 @@ impl Metrics {
         self.journal.get().map(|stats| stats())
     }
 
-    /// Everything as it is now, in Prometheus' text format 0.0.4. Takes milliseconds with a thousand breakers:
-    /// not for a thread that others wait for.
+    /// Everything as it is now. Takes milliseconds with a thousand breakers: not for a thread that others wait for.
     ///
     /// # Errors
     /// When a source that was registered gives a family without a name or a sample.
-    pub fn render(&self) -> prometheus::Result<String> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    pub fn render(&self, format: Format) -> prometheus::Result<String> {
+        let families = self.registry.gather();
+        match format {
+            Format::Text => TextEncoder::new().encode_to_string(&families),
+            Format::OpenMetrics => Ok(open_metrics::encode(&families)),
+        }
     }
 
     /// Names of ours, each given once, in a namespace that was checked: there is nothing to fail.
@@ -294,7 +344,7 @@ mod tests {
 
     #[test]
     fn the_doc_comment_is_the_help_text() {
-        let text = Metrics::default().render().unwrap();
+        let text = Metrics::default().render(Format::Text).unwrap();
         assert!(text.contains(
             "# HELP llm_incident_manager_breakerd_store_revision Newest store revision known to this \
              replica.\n# TYPE llm_incident_manager_breakerd_store_revision gauge\n\

@@ -13,6 +13,7 @@ use crate::engine::Seals;
 use crate::journal::Journal;
 use crate::metrics::{ReplicaMetrics, StoreMetrics};
 use crate::store::{LiveReplica, OtherReplicas, ReplicaStore, StoredReplicas};
+use crate::version::VERSION;
 
 /// Between two rows.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ pub fn live_replica(
     LiveReplica {
         name: journal.replica().to_string(),
         boot: journal.boot(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.to_owned(),
         uptime: now.since(started_at),
         revision,
         waiting: journal.stats(now).depth,

@@ -52,7 +52,7 @@ fn item_faults(answer: &RecordOutcomesResponse) -> Vec<(u32, Vec<(String, String
 
 /// A sample of the metrics page.
 fn metric(world: &World, name: &str, labels: &str) -> Option<f64> {
-    let page = world.app.metrics.render().unwrap();
+    let page = world.app.metrics.render(breakerd::metrics::Format::Text).unwrap();
     let start = format!("llm_incident_manager_circuit_breaker_{name}{{{labels}}} ");
     page.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.parse().unwrap())
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Attribution, Outcome, OverrideKind, Report};
+use breaker::{Attribution, Field, Layer, Outcome, OverrideKind, Report, Value};
 use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
 use breakerd::engine::Target;
 use breakerd::journal::{JournalStats, WriteTimes};
-use breakerd::metrics::{Metrics, Namespace};
+use breakerd::metrics::{CallsView, Format, Metrics, Namespace};
 use breakerd::store::{ConfigEdit, ConfigWrite, StoreError};
 use breakerd_common::clock::Clock;
 
@@ -21,7 +21,7 @@ use crate::promtool::promtool;
 const SENTINEL: &str = r#"service="sentinel",name="sentinel""#;
 
 /// Every series of a breaker, in the words of the design.
-const SERIES: [(&str, &[&str]); 15] = [
+const SERIES: [(&str, &[&str]); 25] = [
     ("state", &[""]),
     ("override", &["override=\"FORCED_OPEN\"", "override=\"DISABLED\"", "override=\"METRICS_ONLY\""]),
     ("calls_total", &[""]),
@@ -49,9 +49,27 @@ const SERIES: [(&str, &[&str]); 15] = [
     ),
     ("shadow_transitions_total", &[""]),
     ("failure_ratio", &[""]),
+    ("failure_ratio_threshold", &[""]),
+    ("slow_call_ratio", &[""]),
+    ("slow_call_ratio_threshold", &[""]),
+    ("window_calls", &[""]),
+    ("window_calls_min", &[""]),
+    ("window_failures", &[""]),
+    ("window_failures_threshold", &[""]),
     ("consecutive_failures", &[""]),
+    ("consecutive_failures_threshold", &[""]),
+    ("probes_in_flight", &[""]),
     ("open_until_timestamp_seconds", &[""]),
+    ("last_transition_timestamp_seconds", &[""]),
 ];
+
+/// Whether a breaker that was never used shows this in it: nothing is counted yet, and thresholds are there, or are not set.
+fn is_of_an_unused_breaker(series: &str, value: f64) -> bool {
+    if series.ends_with("_threshold") || series.ends_with("_min") {
+        return value.is_nan() || value > 0.0;
+    }
+    value == 0.0 || (series.ends_with("_ratio") && value.is_nan())
+}
 
 fn of(breaker: &str, series: &str) -> String {
     of_with(breaker, series, "")
@@ -73,7 +91,7 @@ async fn every_series_is_there_from_birth_and_goes_with_its_breaker() {
         for labels in label_sets {
             let sample = of_with(SENTINEL, series, labels);
             let value = scrape.value(&sample).unwrap_or_else(|| panic!("{sample} is missing"));
-            assert!(value == 0.0 || (series == "failure_ratio" && value.is_nan()), "{sample} {value}");
+            assert!(is_of_an_unused_breaker(series, value), "{sample} {value}");
         }
     }
     let durations = r#"circuit_breaker_call_duration_seconds_count{service="sentinel"}"#;
@@ -208,7 +226,7 @@ async fn while_breakerd_is_disabled_every_circuit_shows_it() {
 fn another_namespace_is_in_every_name_but_those_of_the_process() {
     let metrics = Metrics::new(Namespace::new("acme").unwrap());
     metrics.show_journal(Arc::new(JournalStats::default)).unwrap();
-    let text = metrics.render().unwrap();
+    let text = metrics.render(Format::Text).unwrap();
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(names.len() > 5);
     for name in names {
@@ -351,6 +369,97 @@ async fn the_page_is_prometheus_text() {
     let world = World::loaded().await;
     let page = world.get("/metrics").await;
     assert_eq!(page.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(page.headers["vary"], "Accept, Accept-Encoding");
+    assert!(!page.headers.contains_key("content-encoding"));
+    let scrape = Scrape(page.text);
+    assert_eq!(scrape.value(r#"breakerd_connections{protocol="http"}"#), Some(1.0));
+    assert!(scrape.value(r#"breakerd_connections_max{protocol="http"}"#) > Some(1.0));
+}
+
+#[tokio::test]
+async fn whoever_takes_open_metrics_and_gzip_gets_them() {
+    let world = World::loaded().await;
+    world.fail("sentinel", "", 7);
+    let url = format!("http://{}/metrics", world.address);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client
+        .get(url)
+        .header("accept", "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3")
+        .header("accept-encoding", "gzip");
+    let response = request.send().await.unwrap();
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let compressed = response.bytes().await.unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*compressed), &mut text).unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let rejected =
+        r#"circuit_breaker_rejected_calls_total{service="sentinel",name="sentinel",reason="OPEN"} 2.0"#;
+    assert!(text.contains(rejected), "{text}");
+    let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let names: BTreeSet<_> = families.iter().filter_map(|family| family.split(' ').next()).collect();
+    assert_eq!(names.len(), families.len(), "a family is given twice");
+    assert!(!families.iter().any(|family| family.ends_with(" unknown")), "{families:?}");
+    assert!(compressed.len() < text.len() / 4, "{} of {} bytes", compressed.len(), text.len());
+}
+
+#[tokio::test]
+async fn a_breaker_shows_what_it_is_judged_by_and_how_far_it_is() {
+    let world = World::loaded().await;
+    let by_counts = world.engine.allow("sentinel", "", world.clock.now()).unwrap();
+    assert!(by_counts.permit.is_some());
+    let scrape = world.scrape().await;
+    let value = |scrape: &Scrape, series: &str| scrape.value(&of(SENTINEL, series));
+    assert_eq!(value(&scrape, "consecutive_failures_threshold"), Some(5.0));
+    assert!(value(&scrape, "failure_ratio_threshold").unwrap().is_nan());
+    assert_eq!(value(&scrape, "last_transition_timestamp_seconds"), Some(0.0));
+
+    let mut defaults = Layer::default();
+    for (field, value) in [
+        (Field::FailureThreshold, Value::Count(0)),
+        (Field::FailureRateThreshold, Value::Rate(50_000)),
+        (Field::FailureCountThreshold, Value::Count(6)),
+        (Field::SlowCallRateThreshold, Value::Rate(80_000)),
+        (Field::SlowCallDurationThreshold, Value::Duration(Duration::from_millis(20))),
+        (Field::MinimumNumberOfCalls, Value::Count(8)),
+    ] {
+        defaults.set(field, value).unwrap();
+    }
+    let catalog =
+        Catalog::new(&Declaration { defaults, ..Declaration::default() }, 43, &BTreeMap::new()).unwrap();
+    world.engine.apply(&Arc::new(catalog), world.clock.now());
+    for outcome in [Outcome::Failure, Outcome::Success, Outcome::Success, Outcome::Success] {
+        world.call("sentinel", "", outcome);
+    }
+    let scrape = world.scrape().await;
+    for (series, expected) in [
+        ("failure_ratio", 0.25),
+        ("failure_ratio_threshold", 0.5),
+        ("slow_call_ratio", 1.0),
+        ("slow_call_ratio_threshold", 0.8),
+        ("window_calls", 4.0),
+        ("window_calls_min", 8.0),
+        ("window_failures", 1.0),
+        ("window_failures_threshold", 6.0),
+        ("probes_in_flight", 0.0),
+    ] {
+        assert_eq!(value(&scrape, series), Some(expected), "{series}");
+    }
+    assert!(value(&scrape, "consecutive_failures_threshold").unwrap().is_nan());
+
+    world.clock.advance(Duration::from_secs(5));
+    world.fail("sentinel", "", 4);
+    let opened_at = f64::from(u32::try_from(START_SECONDS).unwrap()) + 5.0;
+    let scrape = world.scrape().await;
+    assert_eq!(value(&scrape, "state"), Some(1.0));
+    assert_eq!(value(&scrape, "last_transition_timestamp_seconds"), Some(opened_at));
+    assert!(value(&scrape, "slow_call_ratio").unwrap().is_nan());
+    world.clock.advance(Duration::from_mins(1));
+    assert!(world.engine.allow("sentinel", "", world.clock.now()).unwrap().permit.is_some());
+    assert_eq!(value(&world.scrape().await, "probes_in_flight"), Some(1.0));
 }
 
 #[tokio::test]
@@ -438,7 +547,11 @@ async fn everything() -> Scrape {
         view.by_code.push(("OK", 1));
         view.into_row()
     };
-    let source = Arc::new(move || calls.snapshot().into_iter().map(row).collect());
+    let source = Arc::new(move || CallsView {
+        rows: calls.snapshot().into_iter().map(row).collect(),
+        in_flight: 3,
+        in_flight_max: 7,
+    });
     world.app.metrics.show_calls(source).unwrap();
     world.app.metrics.task.failures_total.with_label_values(&["timer"]);
     world.store.ping().await.unwrap();

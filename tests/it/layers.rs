@@ -15,13 +15,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("log_throttle", &[]),
     ("protocol_rules", &[]),
     ("rate_limiter", &[]),
+    ("version", &[]),
     ("auth", &["rate_limiter"]),
     // The domain.
     ("catalog", &[]),
     ("store", &["catalog", "protocol_rules"]),
     ("engine", &["catalog", "protocol_rules"]),
     ("journal", &["engine", "store"]),
-    ("metrics", &["auth", "engine", "journal", "store"]),
+    ("metrics", &["auth", "engine", "journal", "store", "version"]),
     // What works on engine, journal and store together.
     ("pacer", &["journal"]),
     ("override_reconciler", &["engine", "journal", "pacer"]),
@@ -29,7 +30,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trouble", &["log_throttle", "store"]),
     ("permit_keys", &["engine", "store", "trouble"]),
     ("feed", &["control", "engine", "metrics", "store"]),
-    ("replica", &["catalog", "engine", "journal", "metrics", "protocol_rules", "store", "trouble"]),
+    (
+        "replica",
+        &["catalog", "engine", "journal", "metrics", "protocol_rules", "store", "trouble", "version"],
+    ),
     ("local_snapshot", &["control", "engine", "feed", "permit_keys", "replica", "store"]),
     ("transition_log", &["engine"]),
     ("health", &["journal", "store"]),
@@ -91,6 +95,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "roster",
             "store",
+            "version",
         ],
     ),
     // The process.
@@ -127,9 +132,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "security",
             "store",
             "supervisor",
+            "version",
         ],
     ),
-    ("cli", &["auth", "catalog", "config", "data_dir", "security", "store"]),
+    ("cli", &["auth", "catalog", "config", "data_dir", "security", "store", "version"]),
     ("main", &["cli", "config", "server", "telemetry"]),
 ];
 

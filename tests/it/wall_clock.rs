@@ -83,7 +83,7 @@ async fn what_people_read_follows_a_wall_clock_that_is_set() {
     let is_until = |line: &&str| {
         line.contains("circuit_breaker_open_until_timestamp_seconds{") && line.contains("service=\"after\"")
     };
-    let metrics = world.app.metrics.render().unwrap();
+    let metrics = world.app.metrics.render(breakerd::metrics::Format::Text).unwrap();
     let line = metrics.lines().find(is_until).unwrap();
     let value: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
     let until = Duration::from_micros((now + Duration::from_mins(1)).as_micros());

@@ -212,7 +212,7 @@ async fn a_token_that_leads_nowhere_begins_anew_and_a_malformed_one_is_refused()
     drop(stream);
     let mut stream = watch(&mut client, resume(&foreign)).await;
     assert_eq!(snapshot(&mut stream).await.0, ["resync", "defaults=5", "sentinel=3", "bookmark 1"]);
-    let page = world.app.metrics.render().unwrap();
+    let page = world.app.metrics.render(breakerd::metrics::Format::Text).unwrap();
     assert!(page.contains("breakerd_watch_resyncs_total{method=\"WatchConfig\"} 1\n"), "{page}");
     assert!(page.contains("breakerd_watch_streams{method=\"WatchConfig\"} 1\n"), "{page}");
     drop(stream);
