@@ -6,7 +6,7 @@ SHELL := bash
 # The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
 .NOTPARALLEL:
 .PHONY: help run demo test e2e check bench mutants tools clean fmt fmt-check lint proto proto-lint proto-breaking deny advisories typos docs \
-	machine chart shell model simulate
+	machine chart shell model simulate dashboards
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 TOOLS := scripts/tools.sh
@@ -91,6 +91,9 @@ model: ## explore the model of the replication protocol whole, and print the tab
 chart: ## lint and render the Helm chart
 	@$(TOOLS) helm
 	scripts/chart.sh
+
+dashboards: ## write the Grafana dashboards of the chart from dashboards/src; needs Node.js
+	scripts/dashboards.sh
 
 shell: ## shellcheck on the scripts
 	@$(TOOLS) shellcheck

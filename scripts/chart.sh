@@ -136,6 +136,12 @@ renders 'honorLabels: true' "${monitor[@]}"
 renders 'serverName: try-breakerd.try.svc' "${monitor[@]}" "${tls[@]}"
 renders 'type: Bearer' "${monitor[@]}" --set serviceMonitor.tokenSecret.name=t --set serviceMonitor.tokenSecret.key=token
 renders 'kind: PodMonitor' --set podMonitor.enabled=true
+dashboards=(--set dashboards.enabled=true)
+renders 'name: try-breakerd-dashboard-circuit-breakers' "${dashboards[@]}"
+renders 'grafana_dashboard: "1"' "${dashboards[@]}"
+renders 'acme_circuit_breaker_state' "${dashboards[@]}" --set metrics.namespace=acme
+lacks 'llm_incident_manager' "${dashboards[@]}" --set metrics.namespace=acme
+lacks 'grafana_dashboard'
 rules=(--set prometheusRule.enabled=true)
 renders 'alert: CircuitBreakerOpen' "${rules[@]}"
 renders 'max by (service, name) (shop_circuit_breaker_state) > 0' "${rules[@]}" --set metrics.namespace=shop

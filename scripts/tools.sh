@@ -22,6 +22,8 @@ install() {
     helm) go_tool helm helm.sh/helm/v3/cmd/helm v3.22.0 ;;
     # without service discovery, which `check metrics` never needs and which is most of its building time
     promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 -tags remove_all_sd ;;
+    # without its pages, and as promtool
+    prometheus) go_tool prometheus github.com/prometheus/prometheus/cmd/prometheus v0.316.0 -tags remove_all_sd ;;
     cargo-deny) cargo_tool cargo-deny cargo-deny 0.20.2 ;;
     cargo-mutants) cargo_tool cargo-mutants cargo-mutants 27.1.0 ;;
     typos) wheel_tool typos typos 1.52.0 || cargo_tool typos typos-cli 1.52.0 ;;

@@ -78,6 +78,8 @@ families! {
         ConsecutiveFailuresThreshold: GAUGE "circuit_breaker_consecutive_failures_threshold" ["service", "name"],
         /// Probes of this replica that are under way: allowed, and not reported yet.
         ProbesInFlight: GAUGE "circuit_breaker_probes_in_flight" ["service", "name"],
+        /// When a breaker that is not closed entered its state, as a Unix timestamp in seconds, with the reason. It has this series while it is not closed.
+        NotClosedSince: GAUGE "circuit_breaker_not_closed_since_timestamp_seconds" ["service", "name", "state", "reason"],
         /// Time of the newest transition, as a Unix timestamp in seconds; 0 without one.
         LastTransition: GAUGE "circuit_breaker_last_transition_timestamp_seconds" ["service", "name"],
         /// End of the open-state wait, or of a FORCED_OPEN with an expiry, as a Unix timestamp in seconds; otherwise 0.
@@ -258,6 +260,11 @@ fn show_state(page: &mut Page<Shown>, service: &str, name: &str, view: &BreakerV
     let labels = [service, name];
     page.gauge(Shown::State, &labels, state_number(view.state));
     page.gauge(Shown::OpenUntil, &labels, open_until_seconds(view));
+    if state_number(view.state) > 0.0 {
+        let reason = view.last_transition.as_ref().map_or("", |last| last.reason.as_str());
+        let labels = [service, name, view.state.as_str(), reason];
+        page.gauge(Shown::NotClosedSince, &labels, unix_seconds(view.view.snapshot.entered_at));
+    }
 }
 
 fn show_gauges(page: &mut Page<Shown>, service: &str, name: &str, view: &BreakerView) {

@@ -153,6 +153,11 @@ async fn figures_tell_the_story_of_a_trip_and_its_end() {
         ("transitions_total", r#"from="CLOSED",to="OPEN",reason="CONSECUTIVE_FAILURES""#, 1.0),
         ("consecutive_failures", "", 5.0),
         ("open_until_timestamp_seconds", "", open_until),
+        (
+            "not_closed_since_timestamp_seconds",
+            r#"state="OPEN",reason="CONSECUTIVE_FAILURES""#,
+            open_until - 60.0,
+        ),
     ] {
         assert_eq!(scrape.value(&of_with(SENTINEL, series, labels)), Some(expected), "{series}");
     }
@@ -175,6 +180,7 @@ async fn figures_tell_the_story_of_a_trip_and_its_end() {
     assert_eq!(scrape.value(&of(SENTINEL, "state")), Some(0.0));
     let closed = r#"from="HALF_OPEN",to="CLOSED",reason="PROBES_SUCCEEDED""#;
     assert_eq!(scrape.value(&of_with(SENTINEL, "transitions_total", closed)), Some(1.0));
+    assert_eq!(scrape.samples("not_closed_since"), [""; 0]);
 }
 
 #[tokio::test]
@@ -253,6 +259,8 @@ async fn breakers_beyond_the_bound_are_counted_together_and_never_backwards() {
     // An open circuit is not invisible, whatever its number.
     let open = r#"service="s",name="d""#;
     assert_eq!(scrape.value(&of(open, "state")), Some(1.0));
+    let since = r#"state="OPEN",reason="CONSECUTIVE_FAILURES""#;
+    assert!(scrape.value(&of_with(open, "not_closed_since_timestamp_seconds", since)).is_some());
     assert!(scrape.value(&of(open, "open_until_timestamp_seconds")).unwrap() > 0.0);
     assert_eq!(scrape.value(&of(open, "calls_total")), None);
     assert_eq!(scrape.value(&of(r#"service="s",name="c""#, "state")), None);

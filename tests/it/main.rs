@@ -30,6 +30,7 @@ mod ctl_run;
 mod ctl_service_overrides;
 mod ctl_slips;
 mod ctl_store_outage;
+mod dashboards;
 mod degraded;
 mod failover;
 mod full_disk;

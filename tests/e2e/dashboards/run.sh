@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Dashboards and alerts in a real Prometheus: it scrapes three replicas on one Postgres whose callers' dependencies are dead, flapping, slow and
+# well. Every query of every panel returns a series; the alerts fire for what is dead, flapping or forced open, are silent about what is well,
+# and resolve once the dependency is back. The dashboards agree with Grafana's types.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+scripts/tools.sh jq prometheus
+export PATH=$PWD/.tools/bin:$PATH
+if [ -z "${BREAKERD_TEST_POSTGRES_URL:-}" ]; then
+  exec scripts/with-postgres.sh "$0"
+fi
+if scripts/dashboards.sh --check; then
+  echo 'ok - dashboards: they agree with the types of Grafana, and are what dashboards/src says'
+else
+  echo "not ok - dashboards: they agree with the types of Grafana, and are what dashboards/src says: see above"
+fi
+cargo build --quiet --bin breakerd
+program=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/debug/breakerd
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/breakerd-dashboards.XXXXXX")
+processes=()
+# shellcheck disable=SC2329 # called by the trap
+clean_up() {
+  local process
+  for process in "${processes[@]}"; do kill -KILL "$process" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# eventually COMMAND...: until it succeeds, for two minutes at most
+eventually() {
+  local end=$((SECONDS + 120))
+  until "$@"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.2
+  done
+}
+
+# said NAME COMMAND...: whether it succeeds in the end
+said() {
+  local name=$1
+  shift
+  if eventually "$@"; then echo "ok - $name"; else echo "not ok - $name: still not so after two minutes"; fi
+}
+
+# The service, three times.
+database=dashboards_$RANDOM$RANDOM
+psql "$BREAKERD_TEST_POSTGRES_URL" -qc "CREATE DATABASE $database"
+export DATABASE_URL=${BREAKERD_TEST_POSTGRES_URL%/*}/$database
+cat >"$work/breakerd.toml" <<'T'
+[circuit_breaker]
+failure_threshold = 4
+success_threshold = 1
+timeout_seconds = 1
+failure_rate_threshold = 60
+failure_count_threshold = 50
+slow_call_rate_threshold = 90
+slow_call_duration_threshold = "1s"
+minimum_number_of_calls = 10
+T
+grpc=() http=()
+for replica in 0 1 2; do
+  mkdir "$work/$replica"
+  BREAKERD_REPLICA=breakerd-$replica "$program" serve --config "$work/breakerd.toml" --data-dir "$work/$replica/data" --grpc-listen 127.0.0.1:0 \
+    --http-listen 127.0.0.1:0 --log-format json >"$work/$replica/log" 2>&1 &
+  processes+=($!)
+done
+port() { jq -r --arg of "$2" 'select(.message == "starting") | .[$of] | sub(".*:"; "")' "$work/$1/log" 2>/dev/null | grep .; }
+ready() { curl --silent --fail --output /dev/null "http://127.0.0.1:$(port "$1" http)/readyz"; }
+for replica in 0 1 2; do
+  eventually ready "$replica" || { tail -n 5 "$work/$replica/log" >&2; die "replica $replica is not ready"; }
+  grpc+=("127.0.0.1:$(port "$replica" grpc)")
+  http+=("127.0.0.1:$(port "$replica" http)")
+done
+
+# The Prometheus, with the alerts in a hurry: what they wait for is tried by promtool, with a clock of its own.
+sed -E 's/^( +for:) .*/\1 3s/; s/interval: 30s/interval: 1s/' helm/breakerd/files/alerts.yaml >"$work/alerts.yaml"
+cat >"$work/prometheus.yml" <<Y
+global: { scrape_interval: 1s, evaluation_interval: 1s }
+rule_files: [alerts.yaml]
+scrape_configs:
+  - job_name: breakerd
+    honor_labels: true
+    static_configs: [{ targets: [$(IFS=,; echo "${http[*]}")] }]
+Y
+prometheus=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.listen-address="$prometheus" \
+  --storage.tsdb.retention.time=1d >"$work/prometheus.log" 2>&1 &
+processes+=($!)
+eventually curl --silent --fail --output /dev/null "http://$prometheus/-/ready" || { tail -n 5 "$work/prometheus.log" >&2; die "Prometheus is not ready"; }
+ask() { curl --silent --get "http://$prometheus/api/v1/query" --data-urlencode "query=$1"; }
+has_series() { ask "$1" | jq -e '.data.result | length > 0' >/dev/null; }
+has_no_series() { ask "$1" | jq -e '.data.result | length == 0' >/dev/null; }
+
+# The callers, through any replica.
+touch "$work/payments-are-dead"
+callers() {
+  local round=0 address permit
+  # A call that is rejected, or fails, is no end.
+  set +e
+  while :; do
+    round=$((round + 1))
+    address=${grpc[$((round % 3))]}
+    if [ -e "$work/payments-are-dead" ]; then
+      "$program" run shop/payments --address "$address" -- false
+    else
+      "$program" run shop/payments --address "$address" -- true
+    fi
+    "$program" run shop/search --address "$address" -- true
+    "$program" record shop/search ignored --address "$address"
+    "$program" record shop/maps success --duration $((round % 2 * 3))s --address "$address"
+    # It recovers for the probe, and fails under what follows.
+    if permit=$("$program" allow shop/mail --json --address "$address" | jq -r '.permit // empty') && [ -n "$permit" ]; then
+      "$program" record --permit "$permit" success --address "$address"
+      for _ in 1 2 3 4; do "$program" record shop/mail failure --address "$address"; done
+      # Once more, and too late: the breaker has opened since.
+      "$program" record --permit "$permit" success --address "$address"
+    fi
+    "$program" run shop/forced --address "$address" -- true
+    "$program" run shop/observed --address "$address" -- false
+  done >/dev/null 2>&1
+}
+"$program" override set shop/forced forced-open --create --reason test --address "${grpc[0]}" >/dev/null
+"$program" override set shop/observed metrics-only --create --reason test --address "${grpc[0]}" >/dev/null
+"$program" watch --address "${grpc[1]}" >/dev/null 2>&1 &
+processes+=($!)
+callers &
+processes+=($!)
+
+said 'alerts: CircuitBreakerOpen fires on a dependency that stays dead' \
+  has_series 'ALERTS{alertname="CircuitBreakerOpen", name="payments", alertstate="firing"}'
+said 'alerts: CircuitBreakerFlapping fires on one that recovers for its probes only' \
+  has_series 'ALERTS{alertname="CircuitBreakerFlapping", name="mail", alertstate="firing"}'
+said 'alerts: CircuitBreakerForcedOpen fires on what an operator left open' \
+  has_series 'ALERTS{alertname="CircuitBreakerForcedOpen", name="forced", alertstate="firing"}'
+said 'alerts: CircuitBreakerSwitchedOff fires on what is observed only' \
+  has_series 'ALERTS{alertname="CircuitBreakerSwitchedOff", name="observed", alertstate="firing"}'
+said 'alerts: nothing fires about what is well' has_no_series 'ALERTS{name=~"search|maps"}'
+said 'alerts: nothing fires about breakerd' has_no_series 'ALERTS{alertname=~"Breakerd.*", alertstate="firing"}'
+
+# Every panel, with Grafana's variables filled in.
+for dashboard in helm/breakerd/files/dashboards/*.json; do
+  while IFS=$'\t' read -r title query; do
+    # shellcheck disable=SC2016 # Grafana's variables
+    query=$(sed 's/\$service/.*/g; s/\$name/.*/g; s/\$instance/.*/g; s/\$__rate_interval/30s/g; s/\$__range/10m/g' <<<"$query")
+    said "$(basename "$dashboard" .json): $title: $query" has_series "$query"
+  done < <(jq -r '.panels[] | .title as $title | .targets[]? | [$title, .expr] | @tsv' "$dashboard" | sed 's/\\\\/\\/g')
+done
+
+rules_are_evaluated() {
+  curl --silent "http://$prometheus/api/v1/rules" | jq -e '[.data.groups[].rules[]] | length > 20 and all(.health == "ok")' >/dev/null
+}
+said 'alerts: Prometheus evaluates every one of them' rules_are_evaluated
+said 'metrics: Prometheus takes what breakerd sends' has_series 'sum(up) == 3'
+
+rm "$work/payments-are-dead"
+said 'alerts: CircuitBreakerOpen resolves once the dependency is back' \
+  has_no_series 'ALERTS{alertname="CircuitBreakerOpen", name="payments"}'
