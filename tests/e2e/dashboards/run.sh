@@ -26,6 +26,7 @@ processes=()
 clean_up() {
   local process
   for process in "${processes[@]}"; do kill -KILL "$process" 2>/dev/null || true; done
+  wait 2>/dev/null
   rm -rf "$work"
 }
 trap clean_up EXIT
@@ -123,6 +124,7 @@ callers() {
     fi
     "$program" run shop/forced --address "$address" -- true
     "$program" run shop/observed --address "$address" -- false
+    "$program" get shop/unknown --address "$address"
   done >/dev/null 2>&1
 }
 "$program" override set shop/forced forced-open --create --reason test --address "${grpc[0]}" >/dev/null
