@@ -203,11 +203,16 @@ impl Coordinator {
     /// Outcomes first: they may close a breaker.
     async fn finish(&self, returns: &mut Returns) {
         self.stopping.store(true, Ordering::Relaxed);
-        while self.settle_outcomes().await {}
-        if holds(Rule::EndReturnsProbes) {
-            self.engine.return_stock();
+        loop {
+            while self.settle_outcomes().await {}
+            if holds(Rule::EndReturnsProbes) {
+                self.engine.return_stock();
+            }
+            if !self.ask(returns).await {
+                break;
+            }
+            // Meanwhile calls may have ended that nobody waited for any more: their probes are in stock again.
         }
-        while self.ask(returns).await {}
         // Calls that were still at work.
         while self.settle_outcomes().await {}
     }

@@ -47,6 +47,24 @@ async fn a_graceful_stop_tells_the_outcomes_that_wait_and_gives_back_what_no_cal
     assert!(late.permit.is_none(), "nothing is claimed any more, and no call waits for it: {late:?}");
 }
 
+/// A call that is dropped while the end is under way, as its caller has gone.
+#[tokio::test]
+async fn a_graceful_stop_gives_back_what_comes_back_while_the_store_is_told() {
+    let bed = Bed::half_open(&["a", "b"], 2).await;
+    let (stop, running) = bed.run();
+    let (a, b) = (bed.allow("a").await.permit.unwrap(), bed.allow("b").await.permit.unwrap());
+    bed.engine.release(&b, NOW);
+    bed.asked.is_away.store(true, Relaxed);
+    let asked = bed.asked.batches.lock().len();
+    stop.cancel();
+    bed.until_asked(asked + 1).await;
+    bed.engine.release(&a, NOW);
+    bed.asked.is_away.store(false, Relaxed);
+    bed.clock.advance(Duration::from_millis(100));
+    tokio::time::timeout(Duration::from_secs(20), running).await.expect("it ends").unwrap();
+    assert_eq!((slots(&bed, "a"), slots(&bed, "b")), ((0, 0), (0, 0)));
+}
+
 /// An emergency stop that the store has not answered may yet lose, and the half-open goes on then.
 #[tokio::test]
 async fn a_graceful_stop_gives_back_the_probes_of_a_half_open_that_is_being_left() {
