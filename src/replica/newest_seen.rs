@@ -2,9 +2,10 @@
 //! one of them went back.
 //!
 //! All of them are checked, and not only the newest: the store may have gone back between two answers, and a later change that it
-//! has says nothing of an earlier one.
+//! has says nothing of an earlier one. Answers may come in another order than they were given in. Two changes that were told under one
+//! number are kept both: the store has one of them at the most.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
 
@@ -20,15 +21,15 @@ pub struct NewestSeen(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     timeline: u32,
-    /// Nonces by revision. The first is the newest that a poll has told of.
-    told: BTreeMap<u64, u64>,
+    /// Revisions with their nonces. The first is the newest that a poll has told of.
+    told: BTreeSet<(u64, u64)>,
 }
 
 impl NewestSeen {
     /// Beginning with what is known from an earlier life, or of a timeline of which nothing is known yet.
     pub fn new(seen: SeenPosition) -> Self {
         let SeenPosition { timeline, change: ChangeId { revision, nonce } } = seen;
-        let told = if revision == 0 { BTreeMap::new() } else { BTreeMap::from([(revision, nonce)]) };
+        let told = if revision == 0 { BTreeSet::new() } else { BTreeSet::from([(revision, nonce)]) };
         Self(Mutex::new(Seen { timeline, told }))
     }
 
@@ -40,17 +41,14 @@ impl NewestSeen {
     /// The newest change that was told.
     pub fn newest(&self) -> ChangeId {
         let seen = self.0.lock();
-        let newest = seen.told.last_key_value();
-        newest.map_or_else(ChangeId::default, |(revision, nonce)| ChangeId {
-            revision: *revision,
-            nonce: *nonce,
-        })
+        let newest = seen.told.last();
+        newest.map_or_else(ChangeId::default, |&(revision, nonce)| ChangeId { revision, nonce })
     }
 
     /// What is to be checked, in the order of the revisions.
     pub(super) fn told(&self) -> Vec<ChangeId> {
         let seen = self.0.lock();
-        seen.told.iter().map(|(revision, nonce)| ChangeId { revision: *revision, nonce: *nonce }).collect()
+        seen.told.iter().map(|&(revision, nonce)| ChangeId { revision, nonce }).collect()
     }
 
     /// An answer told of a change. One of another timeline is ignored.
@@ -59,8 +57,7 @@ impl NewestSeen {
         if seen.timeline != timeline || change.revision == 0 {
             return;
         }
-        // The first that was told under a number stays: if the store told another since, it does not have this one any more.
-        seen.told.entry(change.revision).or_insert(change.nonce);
+        seen.told.insert((change.revision, change.nonce));
         if seen.told.len() > UNCHECKED_MAX {
             seen.told.pop_last();
         }
@@ -73,7 +70,9 @@ impl NewestSeen {
             if seen.timeline != position.timeline {
                 return;
             }
-            seen.told.retain(|revision, _| !told.iter().any(|change| change.revision == *revision));
+            for ChangeId { revision, nonce } in told {
+                seen.told.remove(&(*revision, *nonce));
+            }
         }
         self.note(position.timeline, position.newest);
     }
@@ -106,11 +105,22 @@ mod tests {
         // Meanwhile the store went back, and gave the numbers again.
         seen.note(3, change(12, 9));
         seen.note(3, change(14, 4));
-        assert_eq!(seen.told(), [change(10, 1), change(12, 2), change(14, 4)]);
+        assert_eq!(seen.told(), [change(10, 1), change(12, 2), change(12, 9), change(14, 4)]);
         seen.checked(&told, &at(change(15, 5)));
-        assert_eq!(seen.told(), [change(14, 4), change(15, 5)]);
+        assert_eq!(seen.told(), [change(12, 9), change(14, 4), change(15, 5)]);
         seen.begin(4, change(2, 6));
         assert_eq!((seen.timeline(), seen.told()), (4, vec![change(2, 6)]));
+    }
+
+    /// An answer of before the store went back may come after one of since then.
+    #[test]
+    fn of_two_changes_of_one_number_neither_hides_the_other() {
+        for (first, second) in [(2, 9), (9, 2)] {
+            let seen = NewestSeen::new(SeenPosition { timeline: 3, change: change(10, 1) });
+            seen.note(3, change(12, first));
+            seen.note(3, change(12, second));
+            assert_eq!(seen.told(), [change(10, 1), change(12, 2), change(12, 9)]);
+        }
     }
 
     #[test]
