@@ -76,6 +76,7 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
         issuer: 1,
         shared: None,
         watch: Metrics::default().watch.clone(),
+        tracer: None,
     });
     let Loaded { engine, control, .. } = runtime.loaded;
     for index in 0..breakers {

@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -21,6 +21,12 @@ use breakerd_api::v1::{
     AllowReason, AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
     RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest, RecordOutcomesResponse, State,
     WatchBreakersRequest, WatchBreakersResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
 use tonic::transport::server::TcpIncoming;
@@ -40,6 +46,10 @@ fn main() -> Result<()> {
     if let Some(at) = arguments.iter().position(|argument| argument == "--empty-handler") {
         let address = arguments.get(at + 1).ok_or("an address")?.parse()?;
         return Ok(tokio::runtime::Runtime::new()?.block_on(serve_empty(address))?);
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == "--collector") {
+        let address = arguments.get(at + 1).ok_or("an address")?.parse()?;
+        return Ok(tokio::runtime::Runtime::new()?.block_on(serve_collector(address))?);
     }
     if Command::new("h2load").arg("--version").stdout(Stdio::null()).status().is_err() {
         return Err("h2load is missing: Debian has it in nghttp2-client, and `make bench` installs it".into());
@@ -82,7 +92,34 @@ fn main() -> Result<()> {
         println!("  AllowRequests of {BATCH}: {decisions:>10.0} decisions/s on one core (promise: 3000000)");
         breakerd.check()?;
     }
-    with_a_token(folder.path(), &unary)
+    with_a_token(folder.path(), &unary)?;
+    with_traces(folder.path(), &unary)
+}
+
+/// What traces cost: the same calls with tracing disabled, with none of them sampled, and with 1 % of them sampled and sent to a
+/// collector, which has the other core.
+fn with_traces(folder: &Path, body: &Path) -> Result<()> {
+    let address = free_address()?;
+    let mut collector = pinned("1", &std::env::current_exe()?);
+    let _collector = Process(collector.arg("--collector").arg(address.to_string()).spawn()?);
+    let off = Server::start_breakerd(&folder.join("untraced"), None, None)?;
+    println!("\nWith traces");
+    for (ratio, promise) in [("0", "none"), ("0.01", "0.97")] {
+        let traced = Server::start_with(&folder.join(format!("traced-{ratio}")), |command| {
+            command.env("BREAKERD_TRACING_ENDPOINT", format!("http://{address}"));
+            command.env("BREAKERD_TRACING_SAMPLE_RATIO", ratio);
+        })?;
+        for (connections, streams) in SHAPES {
+            let shape = Shape { path: "AllowRequest", body, calls: CALLS, connections, streams };
+            let (with, without) = compare(&traced, &off, &shape)?;
+            println!(
+                "  AllowRequest, {connections:>2} connections x {streams:>3} streams, sampled {ratio:>4}: {with:>8.0} calls/s, \
+                 disabled {without:>8.0} calls/s, ratio {:.3} (promise: {promise})",
+                with / without
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What it costs that callers are asked who they are: the same calls with and without.
@@ -142,9 +179,20 @@ fn write_body(path: &Path, message: &impl Message) -> Result<()> {
     Ok(fs::write(path, body)?)
 }
 
+/// A process, ended when this is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server process, ended when this is dropped.
 struct Server {
-    process: Child,
+    _process: Process,
     address: SocketAddr,
     /// A header that every call has.
     authorization: Option<String>,
@@ -158,23 +206,29 @@ impl Server {
         Self::wait(command.spawn()?, address)
     }
 
-    fn start_breakerd(data_dir: &PathBuf, url: Option<&str>, tokens: Option<&Path>) -> Result<Self> {
+    fn start_breakerd(data_dir: &Path, url: Option<&str>, tokens: Option<&Path>) -> Result<Self> {
+        Self::start_with(data_dir, |command| {
+            if let Some(url) = url {
+                command.arg("--database-url").arg(url);
+            }
+            if let Some(tokens) = tokens {
+                command.env("BREAKERD_AUTH_TOKENS_FILE", tokens);
+            }
+        })
+    }
+
+    fn start_with(data_dir: &Path, set: impl FnOnce(&mut Command)) -> Result<Self> {
         let (address, http) = (free_address()?, free_address()?);
         let mut command = pinned("0", Path::new(env!("CARGO_BIN_EXE_breakerd")));
         command.env_clear().current_dir(std::env::temp_dir()).arg("serve").arg("--data-dir").arg(data_dir);
         command.arg("--grpc-listen").arg(address.to_string()).arg("--http-listen").arg(http.to_string());
-        if let Some(url) = url {
-            command.arg("--database-url").arg(url);
-        }
-        if let Some(tokens) = tokens {
-            command.env("BREAKERD_AUTH_TOKENS_FILE", tokens);
-        }
+        set(&mut command);
         Self::wait(command.stderr(Stdio::null()).spawn()?, address)
     }
 
     /// Waits until it answers.
     fn wait(process: Child, address: SocketAddr) -> Result<Self> {
-        let server = Self { process, address, authorization: None };
+        let server = Self { _process: Process(process), address, authorization: None };
         for _ in 0..300 {
             // One that asks who comes answers too.
             let refused = |error: Box<dyn Error>| {
@@ -222,14 +276,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// A command on one core, where the system lets us say so.
 fn pinned(core: &str, program: &Path) -> Command {
     if Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok() {
@@ -242,6 +288,24 @@ fn pinned(core: &str, program: &Path) -> Command {
 
 fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// A collector of traces that keeps nothing.
+struct Collector;
+
+async fn serve_collector(address: SocketAddr) -> std::result::Result<(), tonic::transport::Error> {
+    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector));
+    server.serve(address).await
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        _request: Request<ExportTraceServiceRequest>,
+    ) -> std::result::Result<Response<ExportTraceServiceResponse>, Status> {
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
 }
 
 /// What is compared against: tonic, the same messages, and nothing behind them.

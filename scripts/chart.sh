@@ -166,6 +166,21 @@ refuses listenAddress --set listenAddress=localhost
 refuses mountPath --set 'extraVolumeMounts[0].name=ca'
 refuses 'there is no volume ca' --set 'extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/ca'
 refuses extraVolumes --set 'extraVolumes[0].name=data,extraVolumes[0].emptyDir.medium=Memory'
+# Traces.
+tracing=(--set tracing.endpoint=http://collector:4317)
+lacks BREAKERD_TRACING
+renders 'value: "http://collector:4317"' "${tracing[@]}"
+renders 'value: "0.000010"' "${tracing[@]}" --set-json tracing.sampleRatio=0.00001
+renders 'value: "deployment.environment.name=test%20bed"' "${tracing[@]}" --set 'tracing.resourceAttributes.deployment\.environment\.name=test bed'
+renders 'value: /etc/breakerd-tracing-headers/headers' "${tracing[@]}" --set tracing.headersSecret=headers
+renders 'secretName: collector-ca' --set tracing.endpoint=https://collector:4317 --set tracing.caSecret=collector-ca
+refuses 'needs an endpoint with https' "${tracing[@]}" --set tracing.caSecret=collector-ca
+refuses 'tracing.endpoint is not set' --set tracing.headersSecret=headers
+refuses 'tracing/?.*endpoint' --set tracing.endpoint=collector:4317
+refuses 'tracing/?.*endpoint' --set tracing.endpoint=http://user:secret@collector
+refuses 'tracing/?.*sampleRatio' "${tracing[@]}" --set tracing.sampleRatio=2
+refuses 'tracing/?.*protocol' "${tracing[@]}" --set tracing.protocol=http/json
+refuses extraEnv --set 'extraEnv[0].name=BREAKERD_TRACING_ENDPOINT,extraEnv[0].value=http://collector:4317'
 refuses extraEnv --set 'extraEnv[0].name=DATABASE_URL,extraEnv[0].value=postgres://db'
 refuses 'is there twice' --set 'extraEnv[0].name=A,extraEnv[0].value=x,extraEnv[1].name=A,extraEnv[1].value=y'
 refuses 'app.kubernetes.io/name' --set 'podLabels.app\.kubernetes\.io/name=mine'

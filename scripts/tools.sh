@@ -24,6 +24,8 @@ install() {
     promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 -tags remove_all_sd ;;
     # without its pages, and as promtool
     prometheus) go_tool prometheus github.com/prometheus/prometheus/cmd/prometheus v0.316.0 -tags remove_all_sd ;;
+    # the parts of OpenTelemetry's collector that tests/e2e/traces needs
+    otelcol) module_tool otelcol tests/e2e/traces/collector 0.165.0 ;;
     cargo-deny) cargo_tool cargo-deny cargo-deny 0.20.2 ;;
     cargo-mutants) cargo_tool cargo-mutants cargo-mutants 27.1.0 ;;
     typos) wheel_tool typos typos 1.52.0 || cargo_tool typos typos-cli 1.52.0 ;;
@@ -67,6 +69,17 @@ go_tool() {
     { tail -n 20 "$root/$name.log" >&2; die "go install $package failed (all of it: .tools/$name.log)"; }
   rm -f "$root/$name.log"
   finish "$name" "$version"
+}
+
+# module_tool NAME FOLDER VERSION: a program whose main.go is in this repository, with go.mod and go.sum beside it
+module_tool() {
+  installed "$1" "$3" && return
+  have go || die "$1 is built with Go: install Go 1.26 from https://go.dev/dl (any from 1.21 on fetches it itself) and try again"
+  say "installing $1 $3 (go build of $2)"
+  (cd "$2" && GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/bin/$1" .) 2>"$root/$1.log" ||
+    { tail -n 20 "$root/$1.log" >&2; die "go build of $2 failed (all of it: .tools/$1.log)"; }
+  rm -f "$root/$1.log"
+  finish "$1" "$3"
 }
 
 # cargo_tool NAME CRATE VERSION. Unoptimized: it is compiled in a fraction of the time, and runs for seconds.

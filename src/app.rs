@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::permit_keys::PermitKeys;
 use crate::replica::{Presence, Replica};
 use crate::store::Store;
+use crate::traces::Tracer;
 
 /// The running service, as gRPC and HTTP see it.
 pub struct App {
@@ -27,6 +28,8 @@ pub struct App {
     pub status: Status,
     /// The health of the store and the journal.
     pub health: Health,
+    /// What makes spans; none: tracing is disabled.
+    pub tracer: Option<Tracer>,
     /// When this was made.
     pub started_at: Time,
     loaded: OnceLock<Loaded>,
@@ -75,7 +78,14 @@ impl App {
     /// Nothing is loaded yet: the listeners may serve already, and report that.
     pub fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>, health: Health) -> Self {
         let started_at = clock.now();
-        Self { clock, metrics, status: Status::default(), health, started_at, loaded: OnceLock::new() }
+        let status = Status::default();
+        Self { clock, metrics, status, health, tracer: None, started_at, loaded: OnceLock::new() }
+    }
+
+    /// The same, with spans of what it does.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Everything that is not well at the moment.

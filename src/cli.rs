@@ -22,6 +22,7 @@ use crate::config::{self, Config, Error, SETTINGS, Settings, Sources};
 use crate::data_dir::DataDir;
 use crate::security::Security;
 use crate::store;
+use crate::trace_export;
 use crate::version::VERSION_AND_COMMIT;
 
 pub use token::{NewTokenArgs, TokenCommand, token};
@@ -312,6 +313,9 @@ fn report_invalid(
 fn file_problems(path: &Path, settings: &Settings) -> Vec<FileProblem> {
     let mut problems = Vec::new();
     if let Err(found) = Security::check(settings) {
+        problems.extend(found.iter().map(|error| format!("{error:#}")));
+    }
+    if let Err(found) = trace_export::check(settings) {
         problems.extend(found.iter().map(|error| format!("{error:#}")));
     }
     if let Some(url_file) = &settings.store_url_file

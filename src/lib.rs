@@ -34,6 +34,8 @@ pub mod server;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod trace_export;
+pub mod traces;
 pub mod transition_log;
 pub mod trouble;
 pub mod version;

@@ -7,13 +7,14 @@ use breakerd_common::clock::Clock;
 
 use crate::app::Loaded;
 use crate::control::{Configuration, Control};
-use crate::engine::{Engine, Limits, Seals, StoreIdentity};
+use crate::engine::{Engine, Limits, Seals, StoreIdentity, TransitionSink};
 use crate::feed::{FanOut, Feeds, StateFeed};
 use crate::journal::Journal;
 use crate::metrics::WatchMetrics;
 use crate::permit_keys::PermitKeys;
 use crate::replica::{Replica, Replication};
 use crate::store::{Meta, SharedStore, Store};
+use crate::traces::{Tracer, TracingSink};
 use crate::transition_log::{self, TransitionLog};
 
 /// What is there before it is put together: opened, read, and not running yet.
@@ -36,6 +37,8 @@ pub struct Parts {
     pub shared: Option<Arc<dyn SharedStore>>,
     /// Where streams are counted.
     pub watch: WatchMetrics,
+    /// What makes spans; none: tracing is disabled.
+    pub tracer: Option<Tracer>,
 }
 
 /// What runs. Breakers are those that the configuration names, until others are restored or called.
@@ -49,9 +52,10 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Assembles it. A transition goes from the engine to the log, the journal and the streams.
+    /// Assembles it. A transition goes from the engine to its span, the log, the journal and the streams.
     pub fn assemble(parts: Parts) -> Self {
-        let Parts { clock, store, meta, journal, configuration, limits, issuer, shared, watch } = parts;
+        let Parts { clock, store, meta, journal, configuration, limits, issuer, shared, watch, tracer } =
+            parts;
         let identity = StoreIdentity {
             seals: Seals::new(&meta.id_key),
             timeline: meta.timeline,
@@ -61,7 +65,11 @@ impl Runtime {
         let states = Arc::new(StateFeed::default());
         let sink = FanOut { journal: Arc::clone(&journal), states: Arc::clone(&states) };
         let (sink, transition_log) = transition_log::logging(sink, Arc::clone(&clock));
-        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), Box::new(sink), clock.now()));
+        let sink: Box<dyn TransitionSink> = match tracer {
+            Some(tracer) => Box::new(TracingSink::new(sink, tracer)),
+            None => Box::new(sink),
+        };
+        let engine = Arc::new(Engine::new(limits, identity, &Arc::default(), sink, clock.now()));
         engine.note_wall_offset(clock.wall_offset(), clock.now());
         // The overrides first: the breakers that the catalog names are created in them.
         engine.note_service_overrides(configuration.engine_overrides(), clock.now());

@@ -29,8 +29,9 @@ use crate::runtime::Runtime;
 use crate::security::Security;
 use crate::store::StoreError;
 use crate::supervisor::{Cause, Supervisor, TaskFailure};
+use crate::trace_export::TraceExporter;
 use crate::version::{COMMIT, VERSION};
-use crate::{grpc, http};
+use crate::{grpc, http, trace_export};
 
 /// The two sockets, bound.
 #[derive(Debug)]
@@ -98,12 +99,15 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
     let security = Security::build(settings, &metrics, clock.wall())?;
-    let app = Arc::new(App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)));
+    let (tracer, exporter) = trace_export::start(settings, &metrics.tracing, &clock)?.unzip();
+    let app = App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)).traced(tracer);
+    let app = Arc::new(app);
 
     // The transports serve before anything is loaded: clients get UNAVAILABLE, rather than a refused connection.
     log_start(settings, &listeners)?;
     let greeting = greeting(&listeners, settings)?;
     let (mut transports, health) = start_transports(&app, settings, security, listeners, &shutdown)?;
+    let mut exporting = start_export(&app, exporter);
     let loaded = tokio::select! {
         loaded = load(&app, &config, &data_dir) => loaded.map(Some),
         () = shutdown.cancelled() => Ok(None),
@@ -114,7 +118,8 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         not_loaded => {
             shutdown.cancel();
             let ended = stop(&mut transports, settings.shutdown_grace).await;
-            return not_loaded.map(drop).and(ended);
+            let flushed = stop(&mut exporting, STOP_MAX).await;
+            return not_loaded.map(drop).and(ended).and(flushed);
         }
     };
     health.loaded();
@@ -165,8 +170,10 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     if tokio::time::timeout(STOP_MAX, runtime.loaded.store.close()).await.is_err() {
         tracing::warn!("closing the store timed out");
     }
+    // Last: all the others make spans.
+    let flushed = stop(&mut exporting, STOP_MAX).await;
     tracing::info!("stopped");
-    ended.and(drained).and(stopped).and(closed)
+    ended.and(drained).and(stopped).and(closed).and(flushed)
 }
 
 /// Closes the journal, and logs where the transitions are that the store does not have.
@@ -268,6 +275,19 @@ fn start_transports(
         async move { security.reload_on_change(&app.metrics, &*app.clock, stop).await }
     });
     Ok((transports, health))
+}
+
+/// Who sends spans, if tracing is enabled. It has a stop of its own, behind that of whatever makes spans.
+fn start_export(app: &App, exporter: Option<TraceExporter>) -> Supervisor {
+    let stop = CancellationToken::new();
+    let mut exporting = Supervisor::new(stop.clone(), app.metrics.task.clone(), Arc::clone(&app.clock));
+    if let Some(exporter) = exporter.map(Arc::new) {
+        exporting.spawn_restarted("trace_exporter", move || {
+            let (exporter, stop) = (Arc::clone(&exporter), stop.clone());
+            async move { exporter.run(stop).await }
+        });
+    }
+    exporting
 }
 
 /// The tasks behind the transports. They outlive them, so that what the last calls caused is written.

@@ -7,6 +7,8 @@ use std::io::{self, IsTerminal};
 use std::iter::successors;
 use std::panic::PanicHookInfo;
 
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -64,7 +66,8 @@ pub fn is_text(format: LogFormat) -> bool {
     }
 }
 
-/// An object a line: when, how bad, whose it is when it is not ours, what, and the fields.
+/// An object a line: when, how bad, whose it is when it is not ours, what, the fields, and the ids of the current span if that
+/// is sampled.
 ///
 /// The library has such a format too, but it leaves the causes of an error out: a database would "not answer", and
 /// a wrong certificate could not be told from a wrong port.
@@ -92,6 +95,13 @@ where
         event.record(&mut fields);
         for (name, value) in fields.0 {
             write!(writer, ",{}:{value}", Value::from(name))?;
+        }
+        let ids = Context::map_current(|context| {
+            let span = context.span();
+            Some(span.span_context()).filter(|ids| ids.is_sampled()).cloned()
+        });
+        if let Some(ids) = ids {
+            write!(writer, ",\"trace_id\":\"{}\",\"span_id\":\"{}\"", ids.trace_id(), ids.span_id())?;
         }
         writeln!(writer, "}}")
     }
@@ -188,6 +198,22 @@ mod tests {
             line["timestamp"].as_str().unwrap().ends_with('Z') && !line.contains_key("target"),
             "{line:?}"
         );
+    }
+
+    #[test]
+    fn a_line_within_a_sampled_span_has_its_ids() {
+        use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
+
+        let within = |flags| {
+            let ids = SpanContext::new(1.into(), 2.into(), flags, true, TraceState::NONE);
+            let _attached = Context::new().with_remote_span_context(ids).attach();
+            logged(|| tracing::warn!("circuit opened"))
+        };
+        let line = &within(TraceFlags::SAMPLED)[0];
+        assert_eq!(line["trace_id"], "00000000000000000000000000000001");
+        assert_eq!(line["span_id"], "0000000000000002");
+        assert_eq!(within(TraceFlags::default())[0].get("trace_id"), None);
+        assert_eq!(logged(|| tracing::warn!("circuit opened"))[0].get("trace_id"), None);
     }
 
     #[test]

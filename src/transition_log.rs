@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::Result;
 use breaker::{Attribution, Key, Numbering, Reason, State, Stats, Transition};
 use breakerd_common::clock::Clock;
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +54,8 @@ struct Record {
     shadow: bool,
     /// The store does not answer, and the replica decided alone.
     alone: bool,
+    /// The span that it is in, if that is sampled.
+    span: Option<SpanContext>,
 }
 
 /// An outbox before `inner` and the log that it feeds, paced by `clock`.
@@ -161,11 +165,14 @@ impl Record {
             attribution: transition.attribution.clone(),
             shadow: transition.shadow,
             alone: false,
+            span: current_span(),
         }
     }
 
     fn log(&self) {
-        let Self { key, from, to, reason, epoch, stats, wait, attribution, shadow, alone } = self;
+        let Self { key, from, to, reason, epoch, stats, wait, attribution, shadow, alone, span } = self;
+        // The log shows the ids of the span that is current.
+        let _attached = span.clone().map(|span| Context::new().with_remote_span_context(span).attach());
         let (service, name) = (&**key.service(), &**key.name());
         let Stats { calls, failures, slow_calls, consecutive_failures, .. } = *stats;
         let (actor, why) = (
@@ -195,6 +202,13 @@ impl Record {
             );
         }
     }
+}
+
+fn current_span() -> Option<SpanContext> {
+    Context::map_current(|context| {
+        let span = context.span();
+        Some(span.span_context()).filter(|ids| ids.is_sampled()).cloned()
+    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod settings;
 mod sources;
+mod traces;
 mod value_kind;
 pub mod watch;
 
@@ -32,6 +33,7 @@ pub use error::{Error, Fault, Position, SourceLocation};
 pub use file::FileText;
 pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
+pub use traces::{ResourceAttributes, SampleRatio, TraceEndpoint, TraceProtocol};
 pub use value_kind::{DatabaseUrl, HalfOpenWithoutStore, LogFormat, ValueKind};
 
 use crate::auth::ClientCertificate;
@@ -300,6 +302,11 @@ fn conflicts(
         if needed.is_none() && by.is_some() {
             at(&[by_key, key], format!("needs {key}, which is not set"));
         }
+    }
+    if settings.tracing_ca.is_some()
+        && !settings.tracing_endpoint.as_ref().is_some_and(TraceEndpoint::is_https)
+    {
+        at(&["tracing.ca", "tracing.endpoint"], "needs tracing.endpoint with https://".to_owned());
     }
     let certificates_alone = settings.tls_client_ca.is_some() && settings.auth_tokens_file.is_none();
     if certificates_alone && settings.tls_client_certificate == ClientCertificate::Optional {

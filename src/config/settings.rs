@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use breakerd_common::value::{InvalidValue, RawValue};
 
+use super::traces::{ResourceAttributes, SampleRatio, TraceEndpoint, TraceProtocol};
 use super::value_kind::{DatabaseUrl, HalfOpenWithoutStore, LogFormat, PRESENCES, Take, ValueKind};
 use crate::auth::ClientCertificate;
 
@@ -20,6 +21,8 @@ pub struct Setting {
     pub key: &'static str,
     /// Its variable: `BREAKERD_GRPC_LISTEN`.
     pub variable: &'static str,
+    /// The variable that programs with OpenTelemetry share for it, if there is one. What is set by ours wins over it.
+    pub standard_variable: Option<&'static str>,
     /// Its flag of `breakerd serve`, if it has one: `grpc-listen`.
     pub flag: Option<&'static str>,
     /// What applies when nothing sets it, as a text; empty: nothing does.
@@ -34,13 +37,14 @@ pub struct Setting {
 macro_rules! settings {
     ($(
         $(#[doc = $doc:literal])+
-        $field:ident: $type:ty = $key:literal, $variable:literal, $flag:expr,
+        $field:ident: $type:ty = $key:literal, $variable:literal $(also $standard:literal)?, $flag:expr,
             $default:literal $(or $words:literal)?, $expected:expr;
     )+) => {
         /// Every setting, in the order of the documents.
         pub const SETTINGS: &[Setting] = &[$(Setting {
             key: $key,
             variable: $variable,
+            standard_variable: settings!(@words $($standard)?),
             flag: $flag,
             default: $default,
             default_description: settings!(@words $($words)?),
@@ -231,6 +235,36 @@ settings! {
     /// Number of breakers with their own series. The others are summed up under `__other__`.
     breakers_with_own_series: usize = "metrics.breakers_with_own_series",
         "BREAKERD_METRICS_BREAKERS_WITH_OWN_SERIES", None, "1000", ValueKind::Count { min: 0, max: 100_000 };
+    /// URL of an OpenTelemetry collector that takes traces over OTLP: `http://HOST:4317` for gRPC, `http://HOST:4318` for
+    /// HTTP, or `https`. Over HTTP, `/v1/traces` is appended to its path. Also `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    tracing_endpoint: Option<TraceEndpoint> = "tracing.endpoint", "BREAKERD_TRACING_ENDPOINT" also "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None, "" or "none: tracing is disabled", ValueKind::Endpoint;
+    /// Protocol of the collector. Also `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    tracing_protocol: TraceProtocol = "tracing.protocol", "BREAKERD_TRACING_PROTOCOL" also "OTEL_EXPORTER_OTLP_PROTOCOL",
+        None, "grpc", ValueKind::Choice(TraceProtocol::NAMES);
+    /// Share of the RPCs without a `traceparent` that are traced; 0: none of them, 1: all. With a `traceparent` the caller
+    /// decides. The same share of transitions is traced that no traced RPC caused.
+    tracing_sample_ratio: SampleRatio = "tracing.sample_ratio", "BREAKERD_TRACING_SAMPLE_RATIO", None,
+        "0.01" or "`0.01`: 1 %", ValueKind::Ratio;
+    /// Name of the service in the traces. Also `OTEL_SERVICE_NAME`.
+    tracing_service_name: Option<String> = "tracing.service_name", "BREAKERD_TRACING_SERVICE_NAME" also "OTEL_SERVICE_NAME",
+        None, "" or "`service.name` of `tracing.resource_attributes`, else `breakerd`", ValueKind::TraceServiceName;
+    /// Attributes of the resource in the traces, beside `service.name`, `service.version`, `service.instance.id` (the name of the
+    /// replica) and `telemetry.sdk.*`: `key=value,key=value`, with percent-encoded values. Also `OTEL_RESOURCE_ATTRIBUTES`.
+    tracing_resource_attributes: ResourceAttributes = "tracing.resource_attributes",
+        "BREAKERD_TRACING_RESOURCE_ATTRIBUTES" also "OTEL_RESOURCE_ATTRIBUTES", None, "" or "none", ValueKind::ResourceAttributes;
+    /// File with headers for the collector, such as `authorization: Bearer TOKEN`, one a line. Read again before each export.
+    tracing_headers_file: Option<PathBuf> = "tracing.headers_file", "BREAKERD_TRACING_HEADERS_FILE", None,
+        "" or "none", ValueKind::File;
+    /// CA certificates in PEM that the certificate of the collector is verified with.
+    tracing_ca: Option<PathBuf> = "tracing.ca", "BREAKERD_TRACING_CA", None,
+        "" or "the CA certificates of the system", ValueKind::File;
+    /// Maximum time that an export can take, connecting included.
+    tracing_timeout: Duration = "tracing.timeout", "BREAKERD_TRACING_TIMEOUT", None,
+        "10s", ValueKind::Duration { min: Duration::from_millis(100), max: Duration::from_mins(1) };
+    /// Maximum spans that wait for the export. More are dropped, and counted. A span takes about 2 KiB.
+    tracing_queue_max: usize = "tracing.queue_max", "BREAKERD_TRACING_QUEUE_MAX", None,
+        "4096", ValueKind::Count { min: 64, max: 65_536 };
     /// Lowest level that is logged, and levels of modules, such as `info,breakerd=debug`.
     log_level: String = "log.level", "BREAKERD_LOG_LEVEL", Some("log-level"), "info", ValueKind::LogLevel;
     /// Log format. `auto` is text on a terminal, and JSON otherwise.
@@ -278,6 +312,7 @@ impl Setting {
     pub(super) fn shown(&self, written: &str) -> String {
         match self.expected {
             ValueKind::DatabaseUrl => DatabaseUrl::redacted(written),
+            ValueKind::Endpoint if written.contains('@') => DatabaseUrl::redacted(written),
             _ => written.to_owned(),
         }
     }

@@ -78,7 +78,7 @@ impl Sources {
     {
         let is_ours = |name: &OsStr| {
             name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
-                || SETTINGS.iter().any(|setting| setting.variable == name)
+                || SETTINGS.iter().flat_map(variables_of).any(|variable| variable == name)
         };
         self.variables.extend(
             variables
@@ -101,10 +101,15 @@ impl Sources {
     }
 
     /// What a setting is given, the nearest last. A variable that is no text is an error.
-    pub(super) fn given(&self, setting: &Setting, errors: &mut Vec<Error>) -> Vec<(SourceLocation, String)> {
+    pub(super) fn given(
+        &self,
+        setting: &'static Setting,
+        errors: &mut Vec<Error>,
+    ) -> Vec<(SourceLocation, String)> {
         let mut given = Vec::new();
-        if let Some(value) = self.variables.get(OsStr::new(setting.variable)) {
-            let location = SourceLocation::Variable(setting.variable);
+        for variable in variables_of(setting) {
+            let Some(value) = self.variables.get(OsStr::new(variable)) else { continue };
+            let location = SourceLocation::Variable(variable);
             match value.to_str() {
                 Some(text) => given.push((location, text.to_owned())),
                 None => errors.push(Error {
@@ -128,7 +133,7 @@ impl Sources {
     /// knows, and a service that is called `breakerd` gets names with our prefix.
     pub(super) fn notes(&self) -> Vec<String> {
         let ours = || {
-            let settings = SETTINGS.iter().map(|setting| setting.variable);
+            let settings = SETTINGS.iter().flat_map(variables_of);
             settings.chain([FILE_VARIABLE]).chain(CLIENT_VARIABLES)
         };
         self.variables
@@ -141,6 +146,11 @@ impl Sources {
             })
             .collect()
     }
+}
+
+/// The variables of a setting, the nearest last.
+fn variables_of(setting: &'static Setting) -> impl Iterator<Item = &'static str> {
+    setting.standard_variable.into_iter().chain([setting.variable])
 }
 
 /// `BREAKERD_SERVICE_HOST`, `BREAKERD_PORT_50051_TCP_ADDR`, `BREAKERD_POSTGRES_SERVICE_PORT`, ...

@@ -52,6 +52,14 @@ pub enum ValueKind {
     MetricPrefix,
     /// The name of a replica.
     ReplicaName,
+    /// The URL of a collector of traces.
+    Endpoint,
+    /// A share, from 0 to 1.
+    Ratio,
+    /// The name of a service in traces.
+    TraceServiceName,
+    /// Attributes of a resource in traces.
+    ResourceAttributes,
 }
 
 impl fmt::Display for ValueKind {
@@ -78,6 +86,13 @@ impl fmt::Display for ValueKind {
                 write!(f, "1 to {NAME_MAX} letters, digits and _, the first no digit")
             }
             Self::ReplicaName => write!(f, "1 to {NAME_MAX} letters, digits and . _ : -"),
+            Self::Endpoint => f.write_str("a URL such as http://127.0.0.1:4317, without user and password"),
+            Self::Ratio => f.write_str("0..=1, up to 6 decimals"),
+            Self::TraceServiceName => write!(f, "1 to {TEXT_MAX} characters, no control characters"),
+            Self::ResourceAttributes => write!(
+                f,
+                "key=value,key=value: at most {ATTRIBUTES_MAX} keys, each and its value of 1 to {TEXT_MAX} bytes"
+            ),
         }
     }
 }
@@ -164,6 +179,11 @@ pub(super) const PRESENCES: &[&str] = &["required", "optional"];
 
 /// The most characters of a replica's name, and of the prefix of the metrics. Linux lets a host's name have so many.
 const NAME_MAX: usize = 64;
+
+/// The most bytes of a text in traces.
+pub(super) const TEXT_MAX: usize = 255;
+/// The most attributes of a resource.
+pub(super) const ATTRIBUTES_MAX: usize = 64;
 
 /// A type that a setting can have.
 pub(super) trait Take: Sized {
@@ -296,9 +316,19 @@ impl Take for String {
             ValueKind::LogLevel => is_log_level(text),
             ValueKind::MetricPrefix => is_metric_prefix(text),
             ValueKind::ReplicaName => is_replica_name(text),
+            ValueKind::TraceServiceName => is_text(text),
             _ => false,
         };
         if right { Ok(text.to_owned()) } else { Err(InvalidValue::OUT_OF_RANGE) }
+    }
+}
+
+impl Take for Option<String> {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
+        match value::text(given)? {
+            "" => Ok(None),
+            text => String::take(RawValue::Text(text), expected).map(Some),
+        }
     }
 }
 
@@ -320,6 +350,11 @@ fn is_metric_prefix(text: &str) -> bool {
     text.len() <= NAME_MAX
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && text.starts_with(|first: char| !first.is_ascii_digit())
+}
+
+/// Whether this may be a text in traces.
+pub(super) fn is_text(text: &str) -> bool {
+    (1..=TEXT_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// Whether this may be the name of a replica: it is used in keys, rows and labels, as a service is.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use breaker::Attribution;
+use opentelemetry::trace::FutureExt as _;
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::configuration::Configuration;
@@ -42,7 +43,8 @@ impl Control {
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
     {
         let guard = Arc::clone(&self.write_lock).lock_owned().await;
-        match self.tasks.spawn(change(guard)).await {
+        // Within the span of its caller, if that is sampled.
+        match self.tasks.spawn(change(guard).with_current_context()).await {
             Ok(done) => done,
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         }

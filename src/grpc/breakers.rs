@@ -18,7 +18,7 @@ use super::client_info::ClientInfo;
 use super::reporters::{Batch, BatchSize, Claimed, Reporters};
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
-use super::{convert, deadline};
+use super::{call_span, convert, deadline};
 use crate::app::{App, Loaded};
 use crate::auth::{Caller, Protocol, Right};
 use crate::engine::{Allowed, Permit, SEALED_BYTES};
@@ -152,10 +152,13 @@ impl BreakerService for Breakers {
     ) -> Result<Response<AllowRequestResponse>, Status> {
         let loaded = self.loaded()?;
         let client = ClientInfo::of(&request);
+        call_span::breaker(&self.app, &request.get_ref().service, &request.get_ref().name);
         let allowed = self.allow(loaded, &client, request.get_ref(), self.app.clock.now()).await?;
         let seals = loaded.engine.seals();
         let seal = |permit: &Permit| Bytes::copy_from_slice(&seals.seal(permit));
-        Ok(Response::new(convert::allowed(&allowed, seal)))
+        let response = convert::allowed(&allowed, seal);
+        call_span::decision(&self.app, &response);
+        Ok(Response::new(response))
     }
 
     async fn record_outcome(
@@ -166,12 +169,14 @@ impl BreakerService for Breakers {
         let loaded = self.loaded()?;
         let wait_until = loaded.replica.outcomes_wait_until(deadline::of_call(request.metadata()));
         let now = self.app.clock.now();
+        call_span::breaker(&self.app, &request.get_ref().service, &request.get_ref().name);
         let recorded = match self.record(loaded, &client, request.get_ref(), (now, wait_until)).await? {
             Recording::Done(response) => response,
             Recording::Waiting(outcome) => {
                 convert::record_response(loaded.replica.answered(outcome, wait_until).await)
             }
         };
+        call_span::outcome(&self.app, request.get_ref().outcome(), &recorded);
         Ok(Response::new(recorded))
     }
 
@@ -223,6 +228,7 @@ impl BreakerService for Breakers {
             look = calls.answered().await;
         }
         calls.told();
+        call_span::decisions(&self.app, &results);
         Ok(Response::new(AllowRequestsResponse { results }))
     }
 
@@ -299,6 +305,7 @@ impl BreakerService for Breakers {
             let response = convert::record_response(answered);
             batch.results[index].result = Some(record_outcomes_result::Result::Response(response));
         }
+        call_span::outcomes(&self.app, &batch.results);
         Ok(Response::new(batch.finish(loaded.engine.issuer())))
     }
 }

@@ -24,6 +24,7 @@ use tonic::codegen::Service as _;
 use super::breakers::Breakers;
 use super::call_metrics::{Method, code_name};
 use super::call_slot::{CallSlot, Pool};
+use super::call_span;
 use super::deadline;
 use super::encoding_headers;
 use super::gzip::{self, Encoding};
@@ -37,6 +38,7 @@ use super::services::{GrpcServices, Shared};
 use super::status::{Failure, code_of, rewritten};
 use crate::auth::{Caller, ConnectionAuth, Credentials, Protocol, Rights};
 use crate::metrics::Refusal;
+use crate::traces::CallSpan;
 
 type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -87,6 +89,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
             timer: None,
             response_encoding: Encoding::Identity,
             slot: None,
+            span: None,
         };
         call.stage = match call.begin(request, &self.auth, &self.breakers) {
             Ok(running) => Stage::Running(running),
@@ -111,6 +114,8 @@ pub(super) struct Call {
     response_encoding: Encoding,
     /// Its slot among the calls in flight; the response keeps it.
     slot: Option<Arc<CallSlot>>,
+    /// None: it is not sampled.
+    span: Option<Box<CallSpan>>,
 }
 
 enum Stage {
@@ -136,6 +141,9 @@ impl Call {
             return Err(Failure::MetadataTooLarge { bytes: metadata_bytes, bytes_max }.into());
         }
         let caller = self.authorize(request.headers(), auth)?;
+        // Not before: whoever may not call makes no spans.
+        self.span =
+            call_span::begin(&self.connection.shared.app, self.method, request.headers(), self.started);
         if let Some(deadline) = deadline::of(request.headers()).map_err(Failure::from)? {
             // A stream may outlive the longest call, and ends at its own deadline.
             self.timeout = self.timeout.min(deadline);
@@ -263,9 +271,12 @@ impl Call {
         self.connection.shared.app.metrics.access.refused(Protocol::Grpc, refusal);
     }
 
-    fn count(&self, code: Code) {
+    fn count(&mut self, code: Code) {
+        let span = self.span.take();
+        let _attached = span.as_deref().map(CallSpan::attach);
         let shared = &self.connection.shared;
-        let elapsed = shared.app.clock.now().since(self.started);
+        let now = shared.app.clock.now();
+        let elapsed = now.since(self.started);
         shared.calls.ended(self.method, code, elapsed);
         tracing::debug!(
             service = self.method.service(),
@@ -274,6 +285,9 @@ impl Call {
             took_us = elapsed.as_micros(),
             "call"
         );
+        if let Some(span) = span {
+            call_span::end(&span, code, now);
+        }
     }
 }
 
@@ -282,6 +296,7 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let call = &mut *self;
+        let _attached = call.span.as_deref().map(CallSpan::attach);
         let answer = match &mut call.stage {
             Stage::Running(running) => match running.as_mut().poll(context) {
                 Poll::Ready(Ok(response)) => response,

@@ -59,6 +59,14 @@ macro_rules! methods {
                 }
             }
 
+            /// The full names of its service and of itself, with a slash between them.
+            pub const fn full_name(self) -> &'static str {
+                match self {
+                    $(Self::$method => concat!($service, "/", $name),)+
+                    Self::Other => "_OTHER",
+                }
+            }
+
             /// The full name of its service.
             pub const fn service(self) -> &'static str {
                 match self {

@@ -18,6 +18,7 @@ mod breakers;
 mod call;
 mod call_metrics;
 mod call_slot;
+mod call_span;
 mod client_info;
 mod config;
 mod convert;

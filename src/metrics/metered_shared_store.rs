@@ -31,7 +31,8 @@ impl MeteredSharedStore {
 #[async_trait]
 impl SharedStore for MeteredSharedStore {
     async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
-        let answered = self.operations.watch("propose_shared", self.store.propose_shared(proposals)).await?;
+        let call = self.store.propose_shared(proposals);
+        let answered = self.operations.watch_writing("propose_shared", proposals, call).await?;
         for answered in &answered {
             self.operations.saw(answered.row.row.version.revision);
         }

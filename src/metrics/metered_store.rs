@@ -68,7 +68,8 @@ impl MeteredStore {
 #[async_trait]
 impl TransitionStore for MeteredStore {
     async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Answer>, StoreError> {
-        let answers = self.watch("propose", self.store.propose(proposals)).await?;
+        let call = self.store.propose(proposals);
+        let answers = self.operations.watch_writing("propose", proposals, call).await?;
         for answer in &answers {
             if let Answer::Won { revision, .. } = answer {
                 self.saw(*revision);

@@ -23,6 +23,7 @@ mod metered_store;
 mod namespace;
 mod open_metrics;
 mod store_operations;
+mod traces;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -45,6 +46,7 @@ pub use metered_shared_store::{MeteredCountStore, MeteredSharedStore};
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
 pub use store_operations::StoreOperations;
+pub use traces::DroppedSpans;
 pub use watch::{OpenWatch, Resyncs, Watched};
 
 /// Reads the statistics of the journal.
@@ -90,6 +92,8 @@ pub struct Metrics {
     pub watch: WatchMetrics,
     /// What is counted of the replicas.
     pub replica: ReplicaMetrics,
+    /// What is counted of traces.
+    pub tracing: TracingMetrics,
     namespace: Namespace,
     registry: Registry,
     journal: OnceLock<JournalSource>,
@@ -168,6 +172,18 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of traces. Clones count into the same series.
+    pub struct TracingMetrics in "breakerd_tracing" {
+        /// Spans that the collector accepted.
+        exported_spans_total: IntCounter[],
+        /// Spans that were dropped, by reason.
+        dropped_spans_total: IntCounterVec["reason"],
+        /// Exports that failed, each attempt counted.
+        failed_exports_total: IntCounter[],
+    }
+}
+
+metrics! {
     /// What is counted of streams. Clones count into the same series.
     pub struct WatchMetrics in "breakerd_watch" {
         /// Open watch streams, by method.
@@ -227,6 +243,8 @@ impl Metrics {
         let watch = WatchMetrics::new(&namespace);
         watch.begin();
         let replica = ReplicaMetrics::new(&namespace);
+        let tracing = TracingMetrics::new(&namespace);
+        tracing.begin();
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
         let journal = OnceLock::new();
@@ -239,6 +257,7 @@ impl Metrics {
             task,
             watch,
             replica,
+            tracing,
             namespace,
             registry,
             journal,
@@ -252,6 +271,7 @@ impl Metrics {
             metrics.task.collectors(),
             metrics.watch.collectors(),
             metrics.replica.collectors(),
+            metrics.tracing.collectors(),
             build.collectors(),
         ];
         for collector in fields.into_iter().flatten() {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use breakerd_common::clock::Clock;
 
 use super::StoreMetrics;
-use crate::store::{OperationKind, StoreError, StoreMonitor};
+use crate::store::{OperationKind, Proposal, StoreError, StoreMonitor};
+use crate::traces::Tracer;
 
 /// Counts operations of a store.
 ///
@@ -16,12 +17,19 @@ pub struct StoreOperations {
     pub(super) metrics: StoreMetrics,
     monitor: Arc<StoreMonitor>,
     clock: Arc<dyn Clock>,
+    tracer: Option<Tracer>,
 }
 
 impl StoreOperations {
     /// Has `monitor` note every answer.
     pub fn new(metrics: StoreMetrics, monitor: Arc<StoreMonitor>, clock: Arc<dyn Clock>) -> Self {
-        Self { metrics, monitor, clock }
+        Self { metrics, monitor, clock, tracer: None }
+    }
+
+    /// Makes spans of operations too.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Each of these has its series from here on.
@@ -37,8 +45,22 @@ impl StoreOperations {
         operation: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        self.watch_writing(operation, &[], call).await
+    }
+
+    /// As [`StoreOperations::watch`], of an operation that writes `proposals`.
+    pub(super) async fn watch_writing<T>(
+        &self,
+        operation: &'static str,
+        proposals: &[Proposal],
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let begun_at = self.clock.now();
-        let result = call.await;
+        let span = self.tracer.as_ref().and_then(|tracer| tracer.store_operation(operation, proposals));
+        let result = match span {
+            Some(span) => span.run(call).await,
+            None => call.await,
+        };
         let now = self.clock.now();
         let took = now.since(begun_at);
         self.metrics.operation_duration_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());

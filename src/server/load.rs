@@ -132,6 +132,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         issuer: boot,
         shared: shared.as_ref().map(|shared| Arc::clone(&shared.rows)),
         watch: app.metrics.watch.clone(),
+        tracer: app.tracer.clone(),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
     if let Some(alone) = &alone {
@@ -381,7 +382,8 @@ async fn open_store(
         app.metrics.store.clone(),
         Arc::clone(app.health.store()),
         Arc::clone(&app.clock),
-    );
+    )
+    .traced(app.tracer.clone());
     let shared = shared.map(|SharedParts { rows, counts, replicas }| SharedParts {
         rows: Arc::new(MeteredSharedStore::new(rows, operations.clone())),
         counts: Arc::new(MeteredCountStore::new(counts, operations.clone())),

@@ -268,7 +268,7 @@ fn every_setting_takes_its_default_from_its_variable_and_from_the_file() {
         let config = config::parse("", Path::new("x"), &by_variable).expect(setting.key);
         assert_eq!(config.settings, config::Settings::default(), "{}", setting.key);
         if !setting.default.is_empty() {
-            let is_number = setting.default.bytes().all(|byte| byte.is_ascii_digit());
+            let is_number = setting.default.parse::<f64>().is_ok();
             let is_flag = matches!(setting.default, "true" | "false");
             let quote = if is_number || is_flag { "" } else { "\"" };
             let config = parse(&format!("{} = {quote}{}{quote}", setting.key, setting.default)).unwrap();

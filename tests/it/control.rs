@@ -215,6 +215,7 @@ impl World {
             issuer: 1,
             shared: None,
             watch: Metrics::default().watch.clone(),
+            tracer: None,
         });
         let Loaded { engine, control, .. } = runtime.loaded;
         Self { bed, wire, engine, control, clock, journal, _folder: folder }

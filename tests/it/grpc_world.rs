@@ -16,9 +16,10 @@ use breakerd::health::Health;
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
 use breakerd::listener::Drained;
-use breakerd::metrics::Metrics;
+use breakerd::metrics::{DroppedSpans, MeteredStore, Metrics, StoreOperations};
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{SharedStore, Store, Target, open};
+use breakerd::traces::{SpanQueue, StoreSystem, Tracer};
 use breakerd_api::v1;
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
@@ -81,6 +82,34 @@ impl World {
         world
     }
 
+    /// Loaded and serving, with spans of what has no caller that decides, or of none of that, and the queue of so many of them.
+    pub(crate) async fn traced(roots_per_million: u32, queue_max: usize) -> (Self, SpanQueue) {
+        let (world, queue) = Self::unloaded_traced(roots_per_million, queue_max).await;
+        world.load(None).await;
+        (world, queue)
+    }
+
+    /// As [`World::traced`], with nothing loaded.
+    pub(crate) async fn unloaded_traced(roots_per_million: u32, queue_max: usize) -> (Self, SpanQueue) {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::Sqlite(folder.path().join("breakerd.db"));
+        let (clock, metrics) = (ManualClock::new(START), Arc::new(Metrics::default()));
+        let dropped = metrics.tracing.dropped(DroppedSpans::QueueFull);
+        let (tracer, queue) =
+            Tracer::new(roots_per_million, queue_max, StoreSystem::Sqlite, Arc::new(clock.clone()), dropped);
+        let app = App::new(Arc::new(clock.clone()), metrics, Health::new(Duration::from_secs(30)));
+        let app = Arc::new(app.traced(Some(tracer)));
+        let world = Self::unloaded_with(
+            &target,
+            folder,
+            TransportSecurity::disabled(),
+            Limits::default(),
+            clock,
+            app,
+        );
+        (world.await, queue)
+    }
+
     /// Loaded and serving, behind authentication.
     pub(crate) async fn with_security(security: TransportSecurity, limits: Limits) -> Self {
         let world = Self::unloaded_behind(security, limits).await;
@@ -113,13 +142,32 @@ impl World {
         security: TransportSecurity,
         limits: Limits,
     ) -> Self {
-        let store = open(target).await.unwrap();
         let clock = ManualClock::new(START);
         let app = Arc::new(App::new(
             Arc::new(clock.clone()),
             Arc::new(Metrics::default()),
             Health::new(Duration::from_secs(30)),
         ));
+        Self::unloaded_with(target, folder, security, limits, clock, app).await
+    }
+
+    async fn unloaded_with(
+        target: &Target,
+        folder: TempDir,
+        security: TransportSecurity,
+        limits: Limits,
+        clock: ManualClock,
+        app: Arc<App>,
+    ) -> Self {
+        let mut store = open(target).await.unwrap();
+        if app.tracer.is_some() {
+            let operations = StoreOperations::new(
+                app.metrics.store.clone(),
+                Arc::clone(app.health.store()),
+                Arc::clone(&app.clock),
+            );
+            store = Arc::new(MeteredStore::new(store, operations.traced(app.tracer.clone())));
+        }
         let grpc = GrpcServices::with_security(security, Arc::clone(&app), limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -165,6 +213,7 @@ impl World {
             issuer: 1,
             shared,
             watch: self.app.metrics.watch.clone(),
+            tracer: self.app.tracer.clone(),
         };
         self.app.load(Runtime::assemble(parts).loaded);
         self.grpc.health().loaded();

@@ -120,6 +120,7 @@ impl World {
             issuer: 1,
             shared: None,
             watch: app.metrics.watch.clone(),
+            tracer: None,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

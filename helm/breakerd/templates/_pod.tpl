@@ -86,6 +86,16 @@ spec:
           mountPath: /etc/breakerd-tls
           readOnly: true
         {{- end }}
+        {{- if include "breakerd.tracingFile" (dict "root" . "secret" "headersSecret") }}
+        - name: tracing-headers
+          mountPath: /etc/breakerd-tracing-headers
+          readOnly: true
+        {{- end }}
+        {{- if include "breakerd.tracingFile" (dict "root" . "secret" "caSecret") }}
+        - name: tracing-ca
+          mountPath: /etc/breakerd-tracing-ca
+          readOnly: true
+        {{- end }}
         - name: data
           mountPath: /var/lib/breakerd
         - name: tmp
@@ -121,6 +131,24 @@ spec:
       secret:
         secretName: {{ . }}
         defaultMode: 0440
+    {{- end }}
+    {{- with include "breakerd.tracingFile" (dict "root" . "secret" "headersSecret") }}
+    - name: tracing-headers
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+        items:
+          - key: {{ $.Values.tracing.headersKey }}
+            path: headers
+    {{- end }}
+    {{- with include "breakerd.tracingFile" (dict "root" . "secret" "caSecret") }}
+    - name: tracing-ca
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+        items:
+          - key: {{ $.Values.tracing.caKey }}
+            path: ca.crt
     {{- end }}
     {{- if not .Values.persistence.enabled }}
     - name: data
@@ -228,6 +256,41 @@ spec:
   value: {{ .Values.tls.clientCertificate }}
 {{- end }}
 {{- end }}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- name: BREAKERD_TRACING_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: BREAKERD_TRACING_PROTOCOL
+  value: {{ .protocol }}
+- name: BREAKERD_TRACING_SAMPLE_RATIO
+  value: {{ printf "%.6f" (float64 .sampleRatio) | quote }}
+{{- with .serviceName }}
+- name: BREAKERD_TRACING_SERVICE_NAME
+  value: {{ . | quote }}
+{{- end }}
+{{- with .resourceAttributes }}
+{{- $pairs := list }}
+{{- range $key, $value := . }}
+{{- $pairs = append $pairs (printf "%s=%s" $key (toString $value | urlquery | replace "+" "%20")) }}
+{{- end }}
+- name: BREAKERD_TRACING_RESOURCE_ATTRIBUTES
+  value: {{ join "," $pairs | quote }}
+{{- end }}
+{{- if .headersSecret }}
+- name: BREAKERD_TRACING_HEADERS_FILE
+  value: /etc/breakerd-tracing-headers/headers
+{{- end }}
+{{- if .caSecret }}
+- name: BREAKERD_TRACING_CA
+  value: /etc/breakerd-tracing-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The secret of a file for traces, while they are enabled: dict "root" $ "secret" the name of the value. */}}
+{{- define "breakerd.tracingFile" -}}
+{{- with .root.Values.tracing }}{{ if .endpoint }}{{ get . $.secret }}{{ end }}{{ end }}
 {{- end }}
 
 {{/* dict "root" $ "name" the name of gRPC health "path" that of the HTTP port */}}

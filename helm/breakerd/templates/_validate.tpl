@@ -75,6 +75,14 @@
 {{- if not (has . $names) }}{{ fail (printf "prometheusRule.disabledAlerts: there is no alert %s: %s" . (join ", " $names)) }}{{ end }}
 {{- end }}
 {{- end }}
+{{- with .Values.tracing }}
+{{- if and (not .endpoint) (or .headersSecret .caSecret .serviceName .resourceAttributes) }}
+{{- fail "tracing.endpoint is not set: the other values of tracing have no effect" }}
+{{- end }}
+{{- if and .caSecret (not (hasPrefix "https://" .endpoint)) }}
+{{- fail "tracing.caSecret needs an endpoint with https://" }}
+{{- end }}
+{{- end }}
 {{- if and (eq .Values.probes.protocol "grpc") .Values.tls.existingSecret }}
 {{- fail "probes.protocol=grpc: a gRPC probe knows no TLS: set auto or http" }}
 {{- end }}
@@ -105,7 +113,7 @@
 {{- $claimed = append $claimed .name }}
 {{- end }}
 {{- range .Values.extraVolumeMounts }}
-{{- if not (has .name (concat $claimed (list "config" "auth" "tls" "database" "data" "tmp"))) }}
+{{- if not (has .name (concat $claimed (list "config" "auth" "tls" "database" "tracing-headers" "tracing-ca" "data" "tmp"))) }}
 {{- fail (printf "extraVolumeMounts: there is no volume %s in extraVolumes" .name) }}
 {{- end }}
 {{- end }}

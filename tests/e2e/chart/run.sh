@@ -49,7 +49,7 @@ json() {
 
 # What the secrets hold that the values name.
 files=$work/secrets
-mkdir -p "$files"/{breakerd-tls,breakerd-tokens,breakerd-token,breakerd-client,breakerd-db-app,breakerd-credentials}
+mkdir -p "$files"/{breakerd-tls,breakerd-tokens,breakerd-token,breakerd-client,breakerd-db-app,breakerd-credentials,breakerd-collector}
 postgres=$BREAKERD_TEST_POSTGRES_URL
 authority=${postgres#*://} && authority=${authority%%/*}
 user=${authority%@*} address=${authority#*@}
@@ -59,6 +59,7 @@ new_database() {
   psql "$postgres" -qc "CREATE DATABASE $database OWNER $role"
 }
 psql "$postgres" -qc "CREATE ROLE $role SUPERUSER LOGIN PASSWORD '$password'"
+printf 'authorization: Bearer secret\n' >"$files/breakerd-collector/headers"
 printf '%s' "$role" >"$files/breakerd-credentials/username"
 printf '%s' "$password" >"$files/breakerd-credentials/password"
 certificate() { # certificate NAME FOLDER EXTENSIONS
@@ -70,6 +71,7 @@ certificate() { # certificate NAME FOLDER EXTENSIONS
 }
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=CA of the test" \
   -keyout "$work/ca.key" -out "$work/ca.crt" 2>/dev/null
+cp "$work/ca.crt" "$files/breakerd-collector/"
 certificate breakerd "$files/breakerd-tls" 'subjectAltName=DNS:localhost'
 certificate test "$files/breakerd-client" $'subjectAltName=URI:spiffe://cluster/ns/test\nextendedKeyUsage=clientAuth'
 "$program" token new --name test --role caller --role reader --append "$files/breakerd-tokens/tokens.toml" 2>/dev/null |

@@ -1,0 +1,211 @@
+//! The task that sends spans.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use breaker::Time;
+use breakerd_common::clock::Clock;
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_sdk::trace::SpanData;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::headers::HeadersFile;
+use super::request::{self, ExportError, Taken};
+use super::transport::Transport;
+use crate::metrics::{DroppedSpans, TracingMetrics};
+use crate::traces::SpanQueue;
+
+/// Spans of one request: some hundred kilobytes.
+const BATCH_MAX: usize = 512;
+/// How long spans are collected before fewer are sent.
+const COLLECTED_FOR: Duration = Duration::from_secs(1);
+/// How often a batch is sent until it is dropped.
+const ATTEMPTS_MAX: u32 = 5;
+/// The pause before the second attempt; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// How long a batch that is on its way at the shutdown may take: cut off and sent again, it would come twice.
+const IN_FLIGHT_MAX: Duration = Duration::from_secs(1);
+/// How long what is left may take behind it, all together. Both are shorter than the time that tasks have to stop.
+const FLUSH_MAX: Duration = Duration::from_secs(3);
+
+/// Sends spans to the collector; one task.
+pub struct TraceExporter {
+    sender: Mutex<Sender>,
+    metrics: TracingMetrics,
+    clock: Arc<dyn Clock>,
+}
+
+struct Sender {
+    queue: SpanQueue,
+    transport: Transport,
+    headers: HeadersFile,
+    resource: ResourceAttributesWithSchema,
+    timeout: Duration,
+    /// Whether the log has that the collector does not take spans.
+    is_failing: bool,
+}
+
+impl std::fmt::Debug for TraceExporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TraceExporter").finish_non_exhaustive()
+    }
+}
+
+impl TraceExporter {
+    pub(super) fn new(
+        queue: SpanQueue,
+        transport: Transport,
+        headers: HeadersFile,
+        resource: ResourceAttributesWithSchema,
+        timeout: Duration,
+        metrics: TracingMetrics,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let sender = Sender { queue, transport, headers, resource, timeout, is_failing: false };
+        Self { sender: Mutex::new(sender), metrics, clock }
+    }
+
+    /// Sends until `stop`, and then what is left, for 4 s at most.
+    ///
+    /// # Errors
+    /// None. (A second run waits for the first.)
+    pub async fn run(&self, stop: CancellationToken) -> Result<()> {
+        let mut sender = self.sender.lock().await;
+        let sender = &mut *sender;
+        let mut spans = Vec::new();
+        // Sleeps until a span ends; then others have a moment to join it.
+        while let Some(1..) = stop.run_until_cancelled(sender.queue.take(&mut spans, BATCH_MAX)).await {
+            let ends_at = self.clock.now() + COLLECTED_FOR;
+            self.collect(sender, &mut spans, ends_at, &stop).await;
+            if stop.is_cancelled() {
+                break;
+            }
+            self.send_again(sender, &mut spans, &stop).await;
+        }
+        let flushed = tokio::time::timeout(FLUSH_MAX, self.flush(sender, &mut spans)).await;
+        // Those of the batch that was cut off, and all behind it.
+        let lost = spans.len() + sender.queue.len();
+        if flushed.is_err() {
+            self.drop_spans(DroppedSpans::Shutdown, lost);
+            tracing::warn!(lost, "spans were not exported before the shutdown");
+        }
+        Ok(())
+    }
+
+    /// Adds spans to a batch until it is full, it is `ends_at`, or `stop`.
+    async fn collect(
+        &self,
+        sender: &mut Sender,
+        spans: &mut Vec<SpanData>,
+        ends_at: Time,
+        stop: &CancellationToken,
+    ) {
+        while spans.len() < BATCH_MAX {
+            let room = BATCH_MAX - spans.len();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.clock.sleep_until(ends_at) => return,
+                taken = sender.queue.take(spans, room) => if taken == 0 { return },
+            }
+        }
+    }
+
+    /// Sends a batch until it is taken, refused, or has been tried often enough; or until `stop`, and then it is left in `spans`.
+    async fn send_again(&self, sender: &mut Sender, spans: &mut Vec<SpanData>, stop: &CancellationToken) {
+        let mut pause = PAUSE_FIRST;
+        for attempt in 1..=ATTEMPTS_MAX {
+            let cut_off = async {
+                stop.cancelled().await;
+                tokio::time::sleep(IN_FLIGHT_MAX).await;
+            };
+            let sent = tokio::select! {
+                biased;
+                sent = sender.send(spans.clone()) => sent,
+                () = cut_off => return,
+            };
+            let Some(error) = self.sent(sender, sent, spans) else { return };
+            if !error.can_retry || attempt == ATTEMPTS_MAX {
+                break;
+            }
+            let again_at = self.clock.now() + pause;
+            if stop.run_until_cancelled(self.clock.sleep_until(again_at)).await.is_none() {
+                return;
+            }
+            pause *= 2;
+        }
+        self.drop_spans(DroppedSpans::ExportFailed, spans.len());
+        spans.clear();
+    }
+
+    /// Sends what is left, each batch once. The first that fails ends it: the others would too.
+    async fn flush(&self, sender: &mut Sender, spans: &mut Vec<SpanData>) {
+        loop {
+            sender.queue.take_ended(spans, BATCH_MAX);
+            if spans.is_empty() {
+                return;
+            }
+            let sent = sender.send(spans.clone()).await;
+            if self.sent(sender, sent, spans).is_some() {
+                self.drop_spans(DroppedSpans::Shutdown, spans.len() + sender.queue.len());
+                spans.clear();
+                return;
+            }
+        }
+    }
+
+    /// Notes what came of a batch, which is done with if that is no error.
+    fn sent(
+        &self,
+        sender: &mut Sender,
+        sent: Result<Taken, ExportError>,
+        spans: &mut Vec<SpanData>,
+    ) -> Option<ExportError> {
+        match sent {
+            Ok(Taken { rejected, problem }) => {
+                let all = u64::try_from(spans.len()).unwrap_or(u64::MAX);
+                let rejected = rejected.min(all);
+                self.metrics.exported_spans_total.inc_by(all - rejected);
+                self.metrics.dropped(DroppedSpans::Rejected).inc_by(rejected);
+                if rejected > 0 {
+                    sender.is_failing = warn_once(sender.is_failing, "collector rejected spans", &problem);
+                } else if std::mem::take(&mut sender.is_failing) {
+                    tracing::info!("spans are exported again");
+                }
+                spans.clear();
+                None
+            }
+            Err(error) => {
+                self.metrics.failed_exports_total.inc();
+                sender.is_failing =
+                    warn_once(sender.is_failing, "cannot export spans, retrying", &error.problem);
+                Some(error)
+            }
+        }
+    }
+
+    fn drop_spans(&self, reason: DroppedSpans, spans: usize) {
+        self.metrics.dropped(reason).inc_by(u64::try_from(spans).unwrap_or(u64::MAX));
+    }
+}
+
+/// Until it works again, further failures are only counted.
+fn warn_once(is_failing: bool, message: &'static str, problem: &str) -> bool {
+    if !is_failing {
+        tracing::warn!(problem, "{message}");
+    }
+    true
+}
+
+impl Sender {
+    async fn send(&mut self, spans: Vec<SpanData>) -> Result<Taken, ExportError> {
+        let headers = self.headers.current().await;
+        let request = request::of(spans, &self.resource);
+        let sent = self.transport.send(request, headers);
+        tokio::time::timeout(self.timeout, sent).await.unwrap_or_else(|_| {
+            let problem = format!("no answer within {} ms", self.timeout.as_millis());
+            Err(ExportError { problem, can_retry: true })
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! Sends spans to a collector over OTLP.
+//!
+//! One task takes ended spans from the queue of the tracer, in batches, and sends one batch at a time. Nothing waits for it: while
+//! the collector is away the queue fills up, and what finds no room is dropped and counted. A batch that could be taken
+//! later is sent again a few times; one that is refused is dropped. At the shutdown what is left is sent once, within a bound.
+
+mod exporter;
+mod headers;
+mod request;
+mod resource;
+mod transport;
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use breakerd_common::clock::Clock;
+
+pub use exporter::TraceExporter;
+
+use crate::config::{self, Settings, TraceEndpoint};
+use crate::metrics::{DroppedSpans, TracingMetrics};
+use crate::traces::{StoreSystem, Tracer};
+use headers::HeadersFile;
+use transport::Transport;
+
+/// The tracer, and who exports what it makes. None: tracing is disabled.
+///
+/// # Errors
+/// When a file that the settings name cannot be read, or is invalid.
+pub fn start(
+    settings: &Settings,
+    metrics: &TracingMetrics,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<(Tracer, TraceExporter)>> {
+    let Some(endpoint) = settings.tracing_endpoint.clone() else { return Ok(None) };
+    let transport = transport(settings, &endpoint)?;
+    let headers = HeadersFile::open(settings.tracing_headers_file.clone())?;
+    let store = if settings.has_database() { StoreSystem::Postgres } else { StoreSystem::Sqlite };
+    let (tracer, queue) = Tracer::new(
+        settings.tracing_sample_ratio.per_million(),
+        settings.tracing_queue_max,
+        store,
+        Arc::clone(clock),
+        metrics.dropped(DroppedSpans::QueueFull),
+    );
+    let (uri, protocol) = (endpoint.uri(), settings.tracing_protocol);
+    tracing::info!(endpoint = %uri, ?protocol, "tracing is enabled");
+    let resource = resource::of(settings);
+    let exporter = TraceExporter::new(
+        queue,
+        transport,
+        headers,
+        resource,
+        settings.tracing_timeout,
+        metrics.clone(),
+        Arc::clone(clock),
+    );
+    Ok(Some((tracer, exporter)))
+}
+
+/// What [`start`] would refuse.
+///
+/// # Errors
+/// All errors of the files that the settings name.
+pub fn check(settings: &Settings) -> Result<(), Vec<anyhow::Error>> {
+    let Some(endpoint) = &settings.tracing_endpoint else { return Ok(()) };
+    let transport = transport(settings, endpoint).map(drop);
+    let headers = HeadersFile::open(settings.tracing_headers_file.clone()).map(drop);
+    let errors: Vec<_> = [transport, headers].into_iter().filter_map(Result::err).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+fn transport(settings: &Settings, endpoint: &TraceEndpoint) -> Result<Transport> {
+    let ca = ca(settings)?;
+    let ca = ca.as_ref().map(config::FileText::expose);
+    Transport::new(settings.tracing_protocol, endpoint, ca, settings.tracing_timeout)
+}
+
+fn ca(settings: &Settings) -> Result<Option<config::FileText>> {
+    let Some(path) = &settings.tracing_ca else { return Ok(None) };
+    config::read_pem(path).map(Some).map_err(|error| anyhow!("tracing.ca: {error}"))
+}

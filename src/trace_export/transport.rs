@@ -1,0 +1,234 @@
+//! The way to the collector: gRPC, or protobuf over HTTP/1.1.
+
+use std::error::Error;
+use std::iter::successors;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message as _;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tonic::Code;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use super::request::{ExportError, Taken, taken};
+use crate::config::{TraceEndpoint, TraceProtocol};
+
+/// Bytes of an answer: it holds a number and a sentence.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The path of traces below that of a collector.
+const TRACES_PATH: &str = "/v1/traces";
+/// Bytes of what a collector says, in the log.
+const PROBLEM_BYTES_MAX: usize = 512;
+
+/// Connects when something is sent, and again when that connection is gone.
+pub(super) enum Transport {
+    Grpc(TraceServiceClient<Channel>),
+    Http { client: Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>, uri: Uri },
+}
+
+impl Transport {
+    /// To `endpoint`, whose certificate is verified with those in `ca`, or with the system's.
+    ///
+    /// # Errors
+    /// When `ca` holds no certificate, or the system has none.
+    pub(super) fn new(
+        protocol: TraceProtocol,
+        endpoint: &TraceEndpoint,
+        ca: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let roots = ca.map(roots).transpose()?;
+        match protocol {
+            TraceProtocol::Grpc => grpc(endpoint, ca, timeout),
+            TraceProtocol::Http => http(endpoint, roots),
+        }
+    }
+
+    /// Sends one batch.
+    ///
+    /// # Errors
+    /// [`ExportError`]: it was not taken.
+    pub(super) async fn send(
+        &mut self,
+        request: ExportTraceServiceRequest,
+        headers: &HeaderMap,
+    ) -> Result<Taken, ExportError> {
+        match self {
+            Self::Grpc(client) => {
+                let metadata = MetadataMap::from_headers(headers.clone());
+                let request = tonic::Request::from_parts(metadata, tonic::Extensions::default(), request);
+                match client.export(request).await {
+                    Ok(response) => Ok(taken(response.into_inner())),
+                    Err(status) => Err(ExportError {
+                        problem: shortened(&format!("{:?}: {}", status.code(), causes(&status))),
+                        can_retry: can_retry(status.code()),
+                    }),
+                }
+            }
+            Self::Http { client, uri } => {
+                let mut post = Request::new(Full::from(request.encode_to_vec()));
+                *post.method_mut() = Method::POST;
+                *post.uri_mut() = uri.clone();
+                *post.headers_mut() = headers.clone();
+                let headers = post.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+                headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(user_agent()));
+                let lost = |error: &(dyn Error + 'static)| ExportError {
+                    problem: shortened(&causes(error)),
+                    can_retry: true,
+                };
+                let response = client.request(post).await.map_err(|error| lost(&error))?;
+                let status = response.status();
+                let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+                let body = body.map_err(|error| lost(&*error))?.to_bytes();
+                if status.is_success() {
+                    // Some answer with nothing, or in another format.
+                    return Ok(taken(ExportTraceServiceResponse::decode(body).unwrap_or_default()));
+                }
+                Err(ExportError { problem: format!("HTTP status {status}"), can_retry: is_passing(status) })
+            }
+        }
+    }
+}
+
+fn grpc(endpoint: &TraceEndpoint, ca: Option<&str>, timeout: Duration) -> Result<Transport> {
+    let mut channel = Endpoint::from(endpoint.uri().clone())
+        .connect_timeout(timeout)
+        .timeout(timeout)
+        .tcp_nodelay(true)
+        .user_agent(user_agent())
+        .context("tracing.endpoint")?;
+    if endpoint.is_https() {
+        let tls = match ca {
+            Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        channel = channel.tls_config(tls).context("tracing.ca")?;
+    }
+    let client = TraceServiceClient::new(channel.connect_lazy()).max_decoding_message_size(ANSWER_BYTES_MAX);
+    Ok(Transport::Grpc(client))
+}
+
+fn http(endpoint: &TraceEndpoint, roots: Option<RootCertStore>) -> Result<Transport> {
+    let connector = HttpsConnectorBuilder::new();
+    let connector = match roots {
+        Some(roots) => connector.with_tls_config(
+            ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .context("tracing.ca")?
+                .with_root_certificates(roots)
+                .with_no_client_auth(),
+        ),
+        None if endpoint.is_https() => connector
+            .with_provider_and_native_roots(ring::default_provider())
+            .context("tracing.ca is not set, and the system has no CA certificates")?,
+        // No certificate will be seen.
+        None => connector.with_tls_config(
+            ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .context("prepare TLS")?
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth(),
+        ),
+    };
+    let client =
+        Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
+    Ok(Transport::Http { client: Box::new(client), uri: traces_uri(endpoint.uri())? })
+}
+
+/// `/v1/traces` below the path of the collector, unless that names it already.
+fn traces_uri(endpoint: &Uri) -> Result<Uri> {
+    let path = endpoint.path().trim_end_matches('/');
+    let path = path.strip_suffix(TRACES_PATH).unwrap_or(path);
+    let mut parts = endpoint.clone().into_parts();
+    parts.path_and_query = Some(format!("{path}{TRACES_PATH}").parse().context("tracing.endpoint")?);
+    Uri::from_parts(parts).context("tracing.endpoint")
+}
+
+fn roots(pem: &str) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| anyhow!("tracing.ca: {error}"))?;
+        roots.add(certificate).map_err(|error| anyhow!("tracing.ca: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err(anyhow!("tracing.ca: holds no certificate in PEM"));
+    }
+    Ok(roots)
+}
+
+const fn user_agent() -> &'static str {
+    concat!("breakerd/", env!("CARGO_PKG_VERSION"))
+}
+
+/// Those that OTLP names.
+fn can_retry(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unavailable
+            | Code::DataLoss
+            | Code::ResourceExhausted
+    )
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<_> = successors(Some(error), |error| (*error).source()).map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(PROBLEM_BYTES_MAX)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_go_below_the_path_of_the_collector() {
+        for (endpoint, uri) in [
+            ("http://a:4318", "http://a:4318/v1/traces"),
+            ("https://a/", "https://a/v1/traces"),
+            ("https://a/otlp/", "https://a/otlp/v1/traces"),
+            ("https://a/otlp/v1/traces", "https://a/otlp/v1/traces"),
+        ] {
+            assert_eq!(traces_uri(&endpoint.parse().unwrap()).unwrap().to_string(), uri);
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused() {
+        assert_eq!(roots("").unwrap_err().to_string(), "tracing.ca: holds no certificate in PEM");
+    }
+}

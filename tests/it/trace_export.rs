@@ -1,0 +1,202 @@
+//! Spans on their way to a collector: a breakerd as a process, and a receiver of OTLP.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+use breakerd_api::v1;
+use tonic::Request;
+
+use crate::certificates::{Authority, Dates};
+use crate::grpc_world::{ask, report};
+use crate::otlp_receiver::{Receiver, attributes};
+use crate::process::{Process, eventually, log_of, program};
+
+const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const ALLOW: &str = "breakerd.v1.BreakerService/AllowRequest";
+
+fn sampled<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("traceparent", SAMPLED.parse().unwrap());
+    request
+}
+
+fn tracing(folder: &Path, endpoint: &str) -> Command {
+    let mut command = program(folder, None);
+    command.env("BREAKERD_TRACING_ENDPOINT", endpoint);
+    command
+}
+
+async fn ready(command: Command, folder: &Path) -> Process {
+    let process = Process::run(command, folder);
+    eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
+    process
+}
+
+#[tokio::test]
+async fn spans_reach_a_collector_over_grpc_with_their_resource_and_headers() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::grpc(None).await);
+    let headers = folder.path().join("headers");
+    fs::write(&headers, "authorization: Bearer secret\n").unwrap();
+    let mut command = tracing(folder.path(), &format!("http://{}", receiver.address));
+    command.env("BREAKERD_TRACING_HEADERS_FILE", &headers).env("BREAKERD_REPLICA", "r-1");
+    // The standard's own: ours win over them.
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1").env("OTEL_SERVICE_NAME", "circuits");
+    command.env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test%20bed,service.name=other");
+    let process = ready(command, folder.path()).await;
+    process.breakers().await.allow_request(sampled(ask("payments", "eu"))).await.unwrap();
+    let spans = receiver.spans_with(ALLOW).await;
+    let seen = spans.iter().find(|seen| seen.span.name == ALLOW).unwrap();
+    assert_eq!(seen.span.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
+    assert_eq!(seen.span.trace_id[..4], [0x0a, 0xf7, 0x65, 0x19]);
+    let of_span = attributes(&seen.span.attributes);
+    assert_eq!((&*of_span["breakerd.service"], &*of_span["breakerd.allowed"]), ("payments", "true"));
+    for (key, value) in [
+        ("service.name", "circuits"),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("service.instance.id", "r-1"),
+        ("deployment.environment.name", "test bed"),
+        ("telemetry.sdk.language", "rust"),
+    ] {
+        assert_eq!(seen.resource.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    assert!(receiver.received.headers().iter().all(|headers| headers["authorization"] == "Bearer secret"));
+    let exported = process.page("/metrics").await;
+    assert!(exported.contains("llm_incident_manager_breakerd_tracing_failed_exports_total 0"), "{exported}");
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn spans_reach_a_collector_over_http_and_the_last_ones_at_the_shutdown() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::http("/otlp/v1/traces", None).await);
+    let mut command = tracing(folder.path(), &format!("http://{}/otlp", receiver.address));
+    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    command.env("BREAKERD_TRACING_SAMPLE_RATIO", "1");
+    let process = ready(command, folder.path()).await;
+    let mut client = process.breakers().await;
+    for _ in 0..5 {
+        let permit = client.allow_request(ask("payments", "")).await.unwrap().into_inner();
+        client.record_outcome(sampled(report(&permit, v1::Outcome::Failure))).await.unwrap();
+    }
+    drop(client);
+    // What has ended in this moment leaves before the process does.
+    assert!(process.stop().await.success());
+    let spans = receiver.received.spans();
+    let names: Vec<_> = spans.iter().map(|seen| &*seen.span.name).collect();
+    for (name, times) in [(ALLOW, 5), ("transition to OPEN", 1)] {
+        assert_eq!(names.iter().filter(|it| **it == name).count(), times, "{name}: {names:?}");
+    }
+    assert!(names.contains(&"store propose"), "{names:?}");
+    let headers = receiver.received.headers();
+    assert!(headers.iter().all(|headers| headers["content-type"] == "application/x-protobuf"));
+}
+
+#[tokio::test]
+async fn a_collector_is_verified_with_the_ca_that_is_set() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let pair = authority.server(Dates::Good);
+    for protocol in ["grpc", "http/protobuf"] {
+        let receiver = match protocol {
+            "grpc" => Receiver::grpc(Some(&pair)).await,
+            _ => Receiver::http("/v1/traces", Some(&pair)).await,
+        };
+        // By another authority nothing arrives, and calls do not care.
+        for (ca, arrives) in [(&other, false), (&authority, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("ca.pem");
+            fs::write(&file, &ca.pem).unwrap();
+            let mut command =
+                tracing(folder.path(), &format!("https://localhost:{}", receiver.address.port()));
+            command.env("BREAKERD_TRACING_CA", &file).env("BREAKERD_TRACING_PROTOCOL", protocol);
+            let process = ready(command, folder.path()).await;
+            process.breakers().await.allow_request(sampled(ask("payments", ""))).await.unwrap();
+            if arrives {
+                receiver.spans_with(ALLOW).await;
+            } else {
+                let log = async || log_of(folder.path()).contains("cannot export spans");
+                eventually("it is logged", log).await;
+                assert!(receiver.received.spans().is_empty());
+            }
+            assert!(process.stop().await.success());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = tracing(folder.path(), &format!("http://{closed}"));
+    command.env("BREAKERD_TRACING_QUEUE_MAX", "64");
+    let process = ready(command, folder.path()).await;
+    let mut client = process.breakers().await;
+    for _ in 0..1_500 {
+        assert!(client.allow_request(sampled(ask("payments", ""))).await.unwrap().into_inner().allowed);
+    }
+    let dropped = "llm_incident_manager_breakerd_tracing_dropped_spans_total{reason=\"queue_full\"} 0";
+    eventually("spans are dropped", async || !process.page("/metrics").await.contains(dropped)).await;
+    eventually("it is logged", async || log_of(folder.path()).contains("cannot export spans")).await;
+    drop(client);
+    assert!(process.stop().await.success());
+    assert_eq!(log_of(folder.path()).matches("cannot export spans").count(), 1, "once");
+}
+
+#[tokio::test]
+async fn a_collector_that_is_busy_for_a_moment_loses_nothing() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::grpc(None).await);
+    receiver.received.is_busy.store(true, Ordering::Relaxed);
+    let process = ready(tracing(folder.path(), &format!("http://{}", receiver.address)), folder.path()).await;
+    process.breakers().await.allow_request(sampled(ask("payments", ""))).await.unwrap();
+    eventually("it was refused", async || log_of(folder.path()).contains("cannot export spans")).await;
+    receiver.received.is_busy.store(false, Ordering::Relaxed);
+    receiver.spans_with(ALLOW).await;
+    eventually("it is logged", async || log_of(folder.path()).contains("spans are exported again")).await;
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn settings_that_are_wrong_end_the_start() {
+    for (variable, value, problem) in [
+        ("BREAKERD_TRACING_ENDPOINT", "collector:4317", "BREAKERD_TRACING_ENDPOINT: invalid value"),
+        (
+            "BREAKERD_TRACING_ENDPOINT",
+            "http://user:secret@collector",
+            "put secrets into tracing.headers_file",
+        ),
+        ("BREAKERD_TRACING_SAMPLE_RATIO", "1.5", "must be 0..=1"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL: invalid value"),
+        ("BREAKERD_TRACING_RESOURCE_ATTRIBUTES", "team", "team has no ="),
+        ("BREAKERD_TRACING_HEADERS_FILE", "nowhere", "tracing.headers_file: nowhere"),
+        ("BREAKERD_TRACING_CA", "nowhere", "needs tracing.endpoint with https://"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = tracing(folder.path(), "http://127.0.0.1:4317");
+        command.env(variable, value);
+        let output = crate::process::ends(command).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(problem), "{variable}={value}: {said}");
+        assert!(!said.contains("user:secret"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_files_of_traces_are_checked_with_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let headers = folder.path().join("headers");
+    fs::write(&headers, "authorization Bearer secret\n").unwrap();
+    let config = format!(
+        "[tracing]\nendpoint = \"https://localhost:1\"\nca = \"nowhere.pem\"\nheaders_file = {:?}\n",
+        headers.to_str().unwrap()
+    );
+    fs::write(folder.path().join("breakerd.toml"), config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_breakerd"));
+    command.env_clear().current_dir(folder.path()).args(["check-config", "breakerd.toml"]);
+    let output = crate::process::ends(command).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    for problem in ["tracing.ca: nowhere.pem", "headers:1: must be NAME: VALUE"] {
+        assert!(said.contains(problem), "{said}");
+    }
+    assert!(!said.contains("secret"), "{said}");
+}
