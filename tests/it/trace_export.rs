@@ -200,3 +200,26 @@ async fn the_files_of_traces_are_checked_with_the_configuration() {
     }
     assert!(!said.contains("secret"), "{said}");
 }
+
+/// The transaction of a replica is found by what it writes, also where the store gives transitions their numbers.
+#[tokio::test]
+async fn a_transaction_of_a_replica_is_below_its_transition_on_postgres() {
+    let url = crate::support::new_database().await;
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::grpc(None).await);
+    let mut command = program(folder.path(), Some(&url));
+    command.env("BREAKERD_TRACING_ENDPOINT", format!("http://{}", receiver.address));
+    command.env("BREAKERD_TRACING_SAMPLE_RATIO", "0");
+    let process = ready(command, folder.path()).await;
+    let mut client = process.breakers().await;
+    for _ in 0..5 {
+        let permit = client.allow_request(ask("payments", "")).await.unwrap().into_inner();
+        client.record_outcome(sampled(report(&permit, v1::Outcome::Failure))).await.unwrap();
+    }
+    let spans = receiver.spans_with("store propose_shared").await;
+    let named = |name| spans.iter().find(|seen| seen.span.name == name).map(|seen| &seen.span).unwrap();
+    let (store, transition) = (named("store propose_shared"), named("transition to OPEN"));
+    assert_eq!(store.parent_span_id, transition.span_id);
+    assert_eq!(attributes(&store.attributes)["db.system.name"], "postgresql");
+    drop(client);
+    assert!(process.stop().await.success());
+}
