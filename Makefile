@@ -6,7 +6,7 @@ SHELL := bash
 # The steps of `check` share cargo's lock and two cores: one after the other, also under -j.
 .NOTPARALLEL:
 .PHONY: help run demo test e2e check bench mutants tools clean fmt fmt-check lint proto proto-lint proto-breaking deny advisories typos docs \
-	machine chart shell model simulate dashboards
+	machine chart shell model simulate dashboards image
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 TOOLS := scripts/tools.sh
@@ -94,6 +94,9 @@ chart: ## lint and render the Helm chart
 
 dashboards: ## write the Grafana dashboards of the chart from dashboards/src; needs Node.js
 	scripts/dashboards.sh
+
+image: ## build the image with podman, buildah or docker; PLATFORMS=linux/amd64,linux/arm64 for both
+	@scripts/image.sh
 
 shell: ## shellcheck on the scripts
 	@$(TOOLS) shellcheck

