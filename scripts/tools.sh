@@ -20,7 +20,12 @@ install() {
     buf) go_tool buf github.com/bufbuild/buf/cmd/buf v1.75.0 ;;
     grpcurl) go_tool grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.4 ;;
     helm) go_tool helm helm.sh/helm/v3/cmd/helm v3.22.0 ;;
+    helm4) go_tool helm4 helm.sh/helm/v4/cmd/helm v4.3.1 ;;
+    kubeconform) go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform v0.8.0 ;;
     registry) go_tool registry github.com/distribution/distribution/v3/cmd/registry v3.1.2 ;;
+    kube-apiserver | kube-controller-manager | kubectl) module_tool "$1" kubernetes k8s.io/kubernetes "k8s.io/kubernetes/cmd/$1" ;;
+    etcd) module_tool etcd kubernetes go.etcd.io/etcd/server/v3 go.etcd.io/etcd/server/v3 ;;
+    helm-unittest) module_tool "$1" helm-unittest github.com/helm-unittest/helm-unittest github.com/helm-unittest/helm-unittest/cmd/helm-unittest ;;
     # without service discovery, which `check metrics` never needs and which is most of its building time
     promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 -tags remove_all_sd ;;
     # without its pages, and as promtool
@@ -50,9 +55,11 @@ installed() { [ -x "$root/bin/$1" ] && [ "$(cat "$root/versions/$1" 2>/dev/null)
 # finish NAME VERSION
 finish() {
   local said
-  # Some of cargo's subcommands run only under their own name: `cargo-mutants mutants --version`.
+  # Some of cargo's subcommands run only under their own name: `cargo-mutants mutants --version`. Others ask a server for
+  # its version, or know of none.
   said=$("$root/bin/$1" --version </dev/null 2>&1) || said=$("$root/bin/$1" version </dev/null 2>&1) ||
-    said=$("$root/bin/$1" "${1#cargo-}" --version </dev/null 2>&1) || {
+    said=$("$root/bin/$1" "${1#cargo-}" --version </dev/null 2>&1) || said=$("$root/bin/$1" version --client </dev/null 2>&1) ||
+    said=$("$root/bin/$1" -v </dev/null 2>&1) || said=$("$root/bin/$1" --help </dev/null 2>&1) || {
     rm -f "$root/bin/$1"
     die "$1 $2 was installed but does not run: $said"
   }
@@ -60,15 +67,39 @@ finish() {
   say "$1 $2 is ready after $((SECONDS - began)) s"
 }
 
+need_go() {
+  have go || die "$1 is built with Go: install Go 1.26 from https://go.dev/dl (any from 1.21 on fetches it itself) and try again"
+}
+
 # go_tool NAME PACKAGE VERSION [FLAGS...]
 go_tool() {
   local name=$1 package=$2@$3 version=$3
   shift 3
   installed "$name" "$version" && return
-  have go || die "$name is built with Go: install Go 1.26 from https://go.dev/dl (any from 1.21 on fetches it itself) and try again"
+  need_go "$name"
   say "installing $name $version (go install)"
-  GOBIN=$root/bin GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go install "$@" "$package" 2>"$root/$name.log" ||
+  # In a folder of its own: Go names the program after its package, which two versions of Helm share.
+  rm -rf "$root/$name-build"
+  GOBIN=$root/$name-build GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go install "$@" "$package" 2>"$root/$name.log" ||
     { tail -n 20 "$root/$name.log" >&2; die "go install $package failed (all of it: .tools/$name.log)"; }
+  mv "$root/$name-build"/* "$root/bin/$name"
+  rm -rf "$root/$name-build" "$root/$name.log"
+  finish "$name" "$version"
+}
+
+# module_tool NAME FOLDER MODULE PACKAGE: a program whose own go.mod has replacements, which `go install` refuses. Built by the
+# go.mod and go.sum in scripts/go/FOLDER, which also name the version of its module.
+module_tool() {
+  local name=$1 folder=scripts/go/$2 module=$3 package=$4 version
+  version=$(awk -v module="$module" '$1 == "require" { $1 = ""; $0 = $0 } $1 == module { print $2; exit }' "$folder/go.mod")
+  installed "$name" "$version" && return
+  need_go "$name"
+  say "installing $name $version (go build, by $folder/go.mod; the first part of Kubernetes takes minutes)"
+  # Kubernetes knows its version by what the linker is told, and passes for 0.0.0 otherwise.
+  local numbers=${version#v} said=k8s.io/component-base/version
+  GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go build -C "$folder" -trimpath -o "$root/bin/$name" -ldflags "-s -w -X $said.gitVersion=$version \
+    -X $said.gitMajor=${numbers%%.*} -X $said.gitMinor=$(cut -d. -f2 <<<"$numbers") -X $said.gitTreeState=clean" "$package" 2>"$root/$name.log" ||
+    { tail -n 20 "$root/$name.log" >&2; die "go build $package failed (all of it: .tools/$name.log)"; }
   rm -f "$root/$name.log"
   finish "$name" "$version"
 }
