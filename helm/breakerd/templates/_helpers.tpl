@@ -87,6 +87,18 @@ annotations:
 {{- default (include "breakerd.fullname" .) .Values.persistence.existingClaim }}
 {{- end }}
 
+{{/* Of the claim of a volume. */}}
+{{- define "breakerd.claimSpec" -}}
+accessModes:
+  {{- toYaml .Values.persistence.accessModes | nindent 2 }}
+{{- with .Values.persistence.storageClass }}
+storageClassName: {{ . | quote }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .Values.persistence.size }}
+{{- end }}
+
 {{- define "breakerd.image" -}}
 {{- with .Values.image -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
@@ -131,6 +143,17 @@ postgres://{{ join "," $hosts }}/{{ .name | urlquery | replace "+" "%20" }}?sslm
 {{- printf "\n[circuit_breaker.%s]\n" (toJson $service) }}
 {{- range $key, $value := $fields }}{{ if not (kindIs "invalid" $value) }}{{ $key | toJson }} = {{ toJson $value }}{{ "\n" }}{{ end }}{{ end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The number that a quantity of Kubernetes stands for: 500m, 1.5Gi. */}}
+{{- define "breakerd.amount" -}}
+{{- if not (kindIs "string" .) }}{{ float64 . }}
+{{- else }}
+{{- $number := regexFind "^[0-9.]+" . }}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 }}
+{{- $units = merge $units (dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976) }}
+{{- mulf (float64 $number) (get $units (trimPrefix $number .) | float64) }}
 {{- end }}
 {{- end }}
 

@@ -29,7 +29,7 @@ spec:
   {{- end }}
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   securityContext:
-    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+    {{- toYaml (.Values.podSecurityContext | default dict) | nindent 4 }}
   {{- with .Values.initContainers }}
   initContainers:
     {{- toYaml . | nindent 4 }}
@@ -63,9 +63,9 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
       resources:
-        {{- toYaml .Values.resources | nindent 8 }}
+        {{- toYaml (.Values.resources | default dict) | nindent 8 }}
       securityContext:
-        {{- toYaml .Values.securityContext | nindent 8 }}
+        {{- toYaml (.Values.securityContext | default dict) | nindent 8 }}
       volumeMounts:
         # The folder, not one file by subPath: a file mounted that way never changes under a running process.
         - name: config

@@ -37,6 +37,40 @@
 {{- fail (printf "autoscaling.minReplicas: %d is more than maxReplicas (%d)" (int .minReplicas) (int .maxReplicas)) }}
 {{- end }}
 {{- end }}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage)) }}
+{{- fail "autoscaling.enabled: set targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage" }}
+{{- end }}
+{{- end }}
+{{- $resources := .Values.resources | default dict }}
+{{- $limits := $resources.limits | default dict }}
+{{- range $resource, $requested := $resources.requests }}
+{{- $limit := get $limits $resource }}
+{{- if and (hasKey $limits $resource) (gt (include "breakerd.amount" $requested | float64) (include "breakerd.amount" $limit | float64)) }}
+{{- fail (printf "resources.requests.%s: %v is more than the limit (%v)" $resource $requested $limit) }}
+{{- end }}
+{{- end }}
+{{- with .Values.securityContext }}
+{{- if and .privileged (not .allowPrivilegeEscalation) }}
+{{- fail "securityContext.privileged needs allowPrivilegeEscalation" }}
+{{- end }}
+{{- end }}
+{{- with .Values.lifecycle }}
+{{- if and .preStop .preStop.sleep (ge (int .preStop.sleep.seconds) (int $.Values.terminationGracePeriodSeconds)) }}
+{{- fail (printf "lifecycle.preStop.sleep: %d s are not less than terminationGracePeriodSeconds (%d)" (int .preStop.sleep.seconds) (int $.Values.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- end }}
+{{- $spread := list }}
+{{- range .Values.topologySpreadConstraints }}
+{{- $pair := printf "%s, %s" .topologyKey .whenUnsatisfiable }}
+{{- if has $pair $spread }}{{ fail (printf "topologySpreadConstraints: two for %s" $pair) }}{{ end }}
+{{- $spread = append $spread $pair }}
+{{- end }}
+{{- with .Values.networkPolicy }}{{ range .egress }}{{ range .ports }}
+{{- if and .endPort (lt (int .endPort) (int .port)) }}
+{{- fail (printf "networkPolicy.egress: endPort %d is before port %d" (int .endPort) (int .port)) }}
+{{- end }}
+{{- end }}{{ end }}{{ end }}
 {{- if .Values.tls.clientCaKey }}
 {{- if not .Values.tls.existingSecret }}
 {{- fail "tls.clientCaKey has no effect without tls.existingSecret" }}
@@ -57,6 +91,9 @@
 {{- end }}
 {{- if and (or .loadBalancerSourceRanges .loadBalancerClass) (ne .type "LoadBalancer") }}
 {{- fail "service.loadBalancerSourceRanges and loadBalancerClass need service.type LoadBalancer" }}
+{{- end }}
+{{- if and (gt (len (.ipFamilies | default list)) 1) (not (hasSuffix "DualStack" (.ipFamilyPolicy | default ""))) }}
+{{- fail "service.ipFamilies: two need ipFamilyPolicy PreferDualStack or RequireDualStack" }}
 {{- end }}
 {{- if and .externalTrafficPolicy (eq .type "ClusterIP") }}
 {{- fail "service.externalTrafficPolicy needs service.type NodePort or LoadBalancer" }}
@@ -89,6 +126,11 @@
 {{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) }}
 {{- fail "grpcRoute.parentRefs: a route needs a gateway, such as [{name: gateway}]" }}
 {{- end }}
+{{- if .Values.podMonitor.enabled }}{{ with .Values.podMonitor.tlsConfig }}
+{{- if or .caFile .certFile .keyFile }}
+{{- fail "podMonitor.tlsConfig: a PodMonitor takes ca, cert and keySecret, and no files" }}
+{{- end }}
+{{- end }}{{ end }}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
 {{- fail "serviceMonitor and podMonitor: each would scrape every pod: enable one" }}
 {{- end }}
@@ -112,10 +154,22 @@
 {{- if has .name $claimed }}{{ fail (printf "extraVolumes: two are named %s" .name) }}{{ end }}
 {{- $claimed = append $claimed .name }}
 {{- end }}
+{{- $ours := list "config" "data" "tmp" }}
+{{- range $name := list "auth" "tls" "database" }}{{ if (get $.Values $name).existingSecret }}{{ $ours = append $ours $name }}{{ end }}{{ end }}
+{{- if include "breakerd.tracingFile" (dict "root" . "secret" "headersSecret") }}{{ $ours = append $ours "tracing-headers" }}{{ end }}
+{{- if include "breakerd.tracingFile" (dict "root" . "secret" "caSecret") }}{{ $ours = append $ours "tracing-ca" }}{{ end }}
+{{- $paths := list }}
 {{- range .Values.extraVolumeMounts }}
-{{- if not (has .name (concat $claimed (list "config" "auth" "tls" "database" "tracing-headers" "tracing-ca" "data" "tmp"))) }}
+{{- if not (has .name (concat $claimed $ours)) }}
 {{- fail (printf "extraVolumeMounts: there is no volume %s in extraVolumes" .name) }}
 {{- end }}
+{{- if has .mountPath $paths }}{{ fail (printf "extraVolumeMounts: two are at %s" .mountPath) }}{{ end }}
+{{- $paths = append $paths .mountPath }}
+{{- end }}
+{{- $containers := list }}
+{{- range concat (.Values.initContainers | default list) (.Values.sidecars | default list) }}
+{{- if has .name $containers }}{{ fail (printf "initContainers, sidecars: two are named %s" .name) }}{{ end }}
+{{- $containers = append $containers .name }}
 {{- end }}
 {{- $variables := list }}
 {{- range .Values.extraEnv }}
