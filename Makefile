@@ -24,7 +24,7 @@ test: ## run every test, on SQLite and on a throw-away Postgres; ends with the t
 	@$(TOOLS) promtool grpcurl jq sqlite3
 	@scripts/test.sh
 
-e2e: ## run the heavy suites: the demo, clients in Go, Node, Java, Python, Rust, versions of Postgres; ends with the total
+e2e: ## run the heavy suites: the demo, clients in Go, Node, Java, Python, Rust, versions of Postgres, the chart in Kubernetes; ends with the total
 	@scripts/e2e.sh
 
 check: fmt-check typos shell proto-lint chart deny machine lint docs ## everything that must hold before a change goes in, but the tests
@@ -100,4 +100,4 @@ image: ## build the image with podman, buildah or docker; PLATFORMS=linux/amd64,
 
 shell: ## shellcheck on the scripts
 	@$(TOOLS) shellcheck
-	shellcheck scripts/*.sh tests/e2e/*/run.sh .ci/run
+	shellcheck scripts/*.sh tests/e2e/*/*.sh .ci/run
