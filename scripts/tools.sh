@@ -23,9 +23,9 @@ install() {
     helm4) go_tool helm4 helm.sh/helm/v4/cmd/helm v4.3.1 ;;
     kubeconform) go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform v0.8.0 ;;
     registry) go_tool registry github.com/distribution/distribution/v3/cmd/registry v3.1.2 ;;
-    kube-apiserver | kube-controller-manager | kubectl) module_tool "$1" kubernetes k8s.io/kubernetes "k8s.io/kubernetes/cmd/$1" ;;
-    etcd) module_tool etcd kubernetes go.etcd.io/etcd/server/v3 go.etcd.io/etcd/server/v3 ;;
-    helm-unittest) module_tool "$1" helm-unittest github.com/helm-unittest/helm-unittest github.com/helm-unittest/helm-unittest/cmd/helm-unittest ;;
+    kube-apiserver | kube-controller-manager | kubectl) replaced_tool "$1" kubernetes k8s.io/kubernetes "k8s.io/kubernetes/cmd/$1" ;;
+    etcd) replaced_tool etcd kubernetes go.etcd.io/etcd/server/v3 go.etcd.io/etcd/server/v3 ;;
+    helm-unittest) replaced_tool "$1" helm-unittest github.com/helm-unittest/helm-unittest github.com/helm-unittest/helm-unittest/cmd/helm-unittest ;;
     # without service discovery, which `check metrics` never needs and which is most of its building time
     promtool) go_tool promtool github.com/prometheus/prometheus/cmd/promtool v0.316.0 -tags remove_all_sd ;;
     # without its pages, and as promtool
@@ -87,9 +87,9 @@ go_tool() {
   finish "$name" "$version"
 }
 
-# module_tool NAME FOLDER MODULE PACKAGE: a program whose own go.mod has replacements, which `go install` refuses. Built by the
+# replaced_tool NAME FOLDER MODULE PACKAGE: a program whose own go.mod has replacements, which `go install` refuses. Built by the
 # go.mod and go.sum in scripts/go/FOLDER, which also name the version of its module.
-module_tool() {
+replaced_tool() {
   local name=$1 folder=scripts/go/$2 module=$3 package=$4 version
   version=$(awk -v module="$module" '$1 == "require" { $1 = ""; $0 = $0 } $1 == module { print $2; exit }' "$folder/go.mod")
   installed "$name" "$version" && return
@@ -107,7 +107,7 @@ module_tool() {
 # module_tool NAME FOLDER VERSION: a program whose main.go is in this repository, with go.mod and go.sum beside it
 module_tool() {
   installed "$1" "$3" && return
-  have go || die "$1 is built with Go: install Go 1.26 from https://go.dev/dl (any from 1.21 on fetches it itself) and try again"
+  need_go "$1"
   say "installing $1 $3 (go build of $2)"
   (cd "$2" && GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/bin/$1" .) 2>"$root/$1.log" ||
     { tail -n 20 "$root/$1.log" >&2; die "go build of $2 failed (all of it: .tools/$1.log)"; }
